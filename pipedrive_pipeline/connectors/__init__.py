@@ -1,0 +1,1 @@
+"""What a CRM says: HTTP in, pages of records out. No database, no dlt, no Dagster."""

@@ -1,0 +1,231 @@
+"""What every CRM says in the same words: the one interface that nothing above needs to look behind.
+
+Belongs here: the vocabulary between a connector and the engine (entities as data, pages, cursors,
+credentials, costs). Does not belong here: HTTP (`http.py`), a system's own facts
+(`pipedrive/`), or where rows end up (`ingest/`).
+
+A connector is data plus few functions. Its cursor state is JSON that only the connector reads: a
+time for one system, an opaque token for the next, nothing for a third. The engine stores it when,
+and only when, the whole walk is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from msgspec import Raw
+from pydantic import SecretStr
+
+Record = dict[str, Raw]
+"""One record as sent: each top-level key with its JSON text, undecoded."""
+
+CursorState = Mapping[str, str | int | None]
+"""Where the next incremental walk begins, in the connector's own words. Small, JSON."""
+
+
+class ColumnType(StrEnum):
+    """How a declared key is stored in raw."""
+
+    BIGINT = "bigint"
+    NUMERIC = "numeric"
+    TEXT = "text"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamptz"
+    JSON = "jsonb"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One declared key of an entity. Keys that are not declared land in raw's ``extra``."""
+
+    name: str
+    type: ColumnType
+    description: str
+
+
+@dataclass(frozen=True)
+class ChangedSince:
+    """An incremental cursor by time of change; ``column`` also tells which version is newer."""
+
+    column: str
+    overlap: timedelta
+
+
+@dataclass(frozen=True)
+class OpaqueToken:
+    """An incremental cursor that is a token of the source, valid only after the last page."""
+
+    expires: bool
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """No cursor: each read is complete, and a key that is absent is gone."""
+
+
+@dataclass(frozen=True)
+class EntitySpec:
+    """One kind of record: everything the engine needs to read and store it."""
+
+    name: str  # also the raw table's name
+    key: Column  # unique, never null
+    columns: tuple[Column, ...]  # without the key
+    cursor: ChangedSince | OpaqueToken | Snapshot
+    tokens_per_page: int  # of the day's budget
+    records_per_page: int
+    description: str
+    scopes: tuple[str, ...] = ()  # any one of them allows the read
+
+    @property
+    def version_column(self) -> str | None:
+        """The column whose greater value is the newer version of a record; None if none is."""
+        return self.cursor.column if isinstance(self.cursor, ChangedSince) else None
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """A record that the source itself reports as gone."""
+
+    id: str
+    reason: Literal["deleted", "merged", "invisible"]
+    merged_into: str | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer of a walk. ``commit`` stands on the last page only, and may be None there."""
+
+    records: list[Record]
+    tombstones: tuple[Tombstone, ...] = ()
+    is_last: bool = False
+    commit: CursorState | None = None
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What a call is signed with. Its secret is masked in every text form."""
+
+    kind: Literal["oauth", "api_token"]
+    secret: SecretStr
+    base_url: str  # https://acme.pipedrive.com, without path
+    generation: int = 0  # grows with each refresh, so that a refused one is told from a newer one
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whose data a credential opens."""
+
+    company_id: str
+    company_name: str
+    company_domain: str
+    user_id: str
+    user_name: str
+    is_admin: bool | None = None  # None where the source does not say
+
+
+@dataclass(frozen=True)
+class Call:
+    """One finished HTTP call, for the meter. Holds no query value and no secret."""
+
+    kind: str  # "list persons"
+    tokens: int
+    status: int | None  # None: no answer
+    daily_limit: int | None = None  # tokens a day, where the source tells
+    daily_left: int | None = None
+
+
+class Lender(Protocol):
+    """Gives a usable credential; told of one that was refused, gives a newer one or raises."""
+
+    def __call__(self, refused: Credential | None = None) -> Credential:
+        """A usable credential; never the refused one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a connector may use on behalf of one tenant."""
+
+    tenant: str  # for messages
+    lend: Lender
+    allowed_hosts: tuple[str, ...]
+    on_call: Callable[[Call], None]  # the meter
+
+
+@dataclass(frozen=True)
+class AuthScheme:
+    """How a system hands out tokens, as data; `vault` and `connect` act on it."""
+
+    kind: Literal["oauth2_code", "static_token"]
+    authorize_path: str = ""
+    token_path: str = ""
+    revoke_path: str = ""
+    client_auth: Literal["basic", "body"] = "basic"
+    pkce: Literal["required", "optional", "off"] = "off"
+    scope_separator: str = ","
+    scopes_needed: tuple[str, ...] = ()
+    base_url_fact: str = "api_domain"  # the key of the token answer that holds the API's host
+    default_lifetime_seconds: int = 300  # where the answer does not say
+
+
+class Source(Protocol):
+    """One tenant's records in one system, open for reading."""
+
+    def pages(self, entity: EntitySpec, state: CursorState | None) -> AsyncIterator[Page]:
+        """Yield one walk, page by page; the last one carries the state of the next walk.
+
+        Args:
+            entity: one of the connector's own ``entities``.
+            state: what a former walk committed; ``None`` reads everything.
+
+        Yields:
+            At least one page. A record changed during the walk may come twice, never not at all.
+
+        Raises:
+            ReauthNeeded, ScopeMissing: a person must act.
+            BudgetSpent: today's budget is used up.
+            SourceUnavailable: no usable answer within the attempts and the time allowed.
+            SourceBroke: the walk cannot be trusted to be complete.
+        """
+        ...
+
+    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
+        """The records of these ids as they are now; ids unknown to the source are absent."""
+        ...
+
+    async def account(self) -> Account:
+        """Whose data this is."""
+        ...
+
+
+class Connector(Protocol):
+    """One system. Opening it does no I/O; the first call does."""
+
+    @property
+    def key(self) -> str:
+        """The system's name in tables, routes and settings: ``pipedrive``."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """The system's name for people."""
+        ...
+
+    @property
+    def entities(self) -> Mapping[str, EntitySpec]:
+        """Every kind of record it reads, by name, in the order in which they are read."""
+        ...
+
+    @property
+    def auth(self) -> AuthScheme:
+        """How it hands out tokens."""
+        ...
+
+    def open(self, access: Access) -> AbstractAsyncContextManager[Source]:
+        """A source for one tenant; closes its connections at the end of the block."""
+        ...

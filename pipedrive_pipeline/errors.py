@@ -1,0 +1,204 @@
+"""The one family of errors: each says what was tried, for whom, and who must act.
+
+Belongs here: the two branches and every error that more than one room raises or catches.
+Does not belong here: how an error looks at a border (`cli.py`, `defs/`, `connect/` decide that).
+
+    PipelineError
+    ├── Transient            a rerun may help; nobody need act
+    │   ├── Busy             another run of this tenant holds its lock
+    │   ├── BudgetSpent      today's calls are used up; ``resets_at`` says when they return
+    │   └── SourceUnavailable, DatabaseUnavailable
+    └── Permanent            a person must act
+        ├── UsageError       a wrong word on the command line or in a request
+        │   └── SettingsError, UnknownTenant, BadSlug, BadInput
+        ├── ReauthNeeded, ScopeMissing, NotConnected, HostNotAllowed, ClientRejected
+        ├── SourceBroke      the source answered against its own contract
+        ├── AuditBreach      a mart would break a promise; nothing was committed
+        └── GuardTripped     too much would be marked as deleted; a person must confirm
+
+Facts are attributes; messages never hold a token or a row.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the command line answers with."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    BUSY = 3
+    PERSON_MUST_ACT = 4
+    PAUSED = 5
+
+
+class PipelineError(Exception):
+    """Something this project can name. ``code`` is stable and goes into history and answers."""
+
+    code: ClassVar[str] = "failed"
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+
+
+class Transient(PipelineError):
+    """A rerun may help; nobody need act."""
+
+
+class Permanent(PipelineError):
+    """A person must act; a rerun gives the same answer."""
+
+
+class Busy(Transient):
+    """Another run of this tenant holds its lock."""
+
+    code = "busy"
+    exit_code = ExitCode.BUSY
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        super().__init__(
+            f"{tenant}: another sync of this tenant is running; "
+            f"wait for it, or follow it with `status --tenant {tenant}`."
+        )
+
+
+class BudgetSpent(Transient):
+    """A tenant's request budget of today is used up. It returns by itself at ``resets_at``."""
+
+    code = "budget_spent"
+    exit_code = ExitCode.PAUSED
+
+    def __init__(self, tenant: str, system: str, resets_at: datetime) -> None:
+        self.tenant, self.system, self.resets_at = tenant, system, resets_at
+        super().__init__(
+            f"{tenant}: today's {system} request budget is spent; it returns at "
+            f"{resets_at:%Y-%m-%d %H:%M} UTC. The next run goes on from what is committed."
+        )
+
+
+class SourceUnavailable(Transient):
+    """The source gave no usable answer within the attempts and the time allowed."""
+
+    code = "source_unavailable"
+
+
+class DatabaseUnavailable(Transient):
+    """Postgres cannot be reached, or ended the session."""
+
+    code = "database_unavailable"
+
+
+class UsageError(Permanent):
+    """A wrong word: a setting, a slug, an option. Nothing was begun."""
+
+    code = "usage"
+    exit_code = ExitCode.USAGE
+
+
+class SettingsError(UsageError):
+    """A setting is missing, empty or malformed. Names the setting, never its value."""
+
+    code = "bad_setting"
+
+
+class BadSlug(UsageError):
+    """A tenant's name that no schema, role or lock could be made from."""
+
+    code = "bad_slug"
+
+
+class BadInput(UsageError):
+    """An option, file or body that cannot be used as it stands."""
+
+    code = "bad_input"
+
+
+class UnknownTenant(UsageError):
+    """No tenant of this name is registered."""
+
+    code = "unknown_tenant"
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        super().__init__(
+            f"{tenant}: no such tenant; `tenants list` shows them, "
+            f"`tenants add {tenant}` makes one."
+        )
+
+
+class PersonMustAct(Permanent):
+    """Permanent, and a person outside the command line is needed."""
+
+    exit_code = ExitCode.PERSON_MUST_ACT
+
+
+class NotConnected(PersonMustAct):
+    """The tenant has no usable connection to this system."""
+
+    code = "not_connected"
+
+    def __init__(self, tenant: str, system: str) -> None:
+        self.tenant, self.system = tenant, system
+        super().__init__(
+            f"{tenant}: not connected to {system}; run `connect --tenant {tenant}` first."
+        )
+
+
+class ReauthNeeded(PersonMustAct):
+    """Consent is gone or the token is refused; the tenant must connect again."""
+
+    code = "needs_reauth"
+
+    def __init__(self, tenant: str, system: str, reason: str) -> None:
+        self.tenant, self.system, self.reason = tenant, system, reason
+        super().__init__(
+            f"{tenant}: {system} no longer accepts this connection ({reason}); "
+            f"run `connect --tenant {tenant}` to connect again. Synced tables are untouched."
+        )
+
+
+class ScopeMissing(PersonMustAct):
+    """The connection works but lacks a right that this read needs."""
+
+    code = "scope_missing"
+
+
+class HostNotAllowed(PersonMustAct):
+    """A token would go to a host that is not on the list; it was not sent."""
+
+    code = "host_not_allowed"
+
+    def __init__(self, host: str, reason: str, setting: str) -> None:
+        self.host, self.setting = host, setting
+        super().__init__(
+            f"host {host!r} is refused ({reason}); no token was sent. "
+            f"If it is right, add it to {setting}."
+        )
+
+
+class ClientRejected(PersonMustAct):
+    """The source refuses the app's own id or secret; no tenant's consent is in question."""
+
+    code = "invalid_client"
+
+
+class SourceBroke(Permanent):
+    """The source answered against its own contract; going on could lose rows."""
+
+    code = "source_broke"
+
+
+class AuditBreach(Permanent):
+    """A mart would break a promise. Nothing was committed; the message names rule, count, ids."""
+
+    code = "audit_breach"
+
+
+class GuardTripped(PersonMustAct):
+    """More rows would be marked as deleted than is believable; nothing was marked."""
+
+    code = "guard_tripped"

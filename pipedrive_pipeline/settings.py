@@ -1,0 +1,191 @@
+"""Every setting: name, default, meaning, and the refusal of a wrong one by name.
+
+Belongs here: reading the environment and `.env`, and the secrets that the embedded default makes
+once under `PIPELINE_HOME`. Does not belong here: opening a database or a port.
+Settings rest on https://docs.pydantic.dev/latest/concepts/pydantic_settings/.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cryptography.fernet import Fernet
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from pipedrive_pipeline.errors import SettingsError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+CALLBACK_PATH = "/api/integrations/pipedrive/callback"
+HOST_PATTERN = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]", re.IGNORECASE)
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """What the environment says. Field names in capitals are the settings' names."""
+
+    model_config = SettingsConfigDict(
+        env_file=PROJECT_ROOT / ".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: SecretStr | None = None
+    dagster_database_url: SecretStr | None = None
+    pipeline_home: Path = PROJECT_ROOT / ".local"
+    pipedrive_client_id: str | None = None
+    pipedrive_client_secret: SecretStr | None = None
+    pipedrive_redirect_uri: AnyHttpUrl | None = None
+    pipedrive_oauth_url: AnyHttpUrl = AnyHttpUrl("https://oauth.pipedrive.com")
+    pipedrive_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ("*.pipedrive.com",)
+    app_url: AnyHttpUrl = AnyHttpUrl("http://127.0.0.1:8000")
+    connect_port: Port = 8000
+    dagster_port: Port = 3000
+    sandbox_port: Port = 8100
+    postgres_port: Port | None = None
+    token_encryption_keys: Annotated[tuple[SecretStr, ...], NoDecode] | None = None
+    operator_key: SecretStr | None = None
+    default_time_zone: str = "UTC"
+    alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    schedules: Literal["on", "off"] = "on"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_empty(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("is empty; give it a value or unset it")
+        if isinstance(value, str) and ("\n" in value or "\r" in value):
+            raise ValueError("holds a line break")
+        return value.strip() if isinstance(value, str) else value
+
+    @field_validator(
+        "pipedrive_allowed_hosts", "token_encryption_keys", "alert_urls", mode="before"
+    )
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        parts = tuple(part.strip() for part in value.split(","))
+        if not all(parts):
+            raise ValueError("has an empty entry between commas")
+        return parts
+
+    @field_validator("pipedrive_allowed_hosts")
+    @classmethod
+    def _hosts_only(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(HOST_PATTERN.fullmatch(host) for host in hosts):
+            raise ValueError("takes host names or `*.` patterns, without scheme, port or path")
+        return tuple(host.lower() for host in hosts)
+
+    @field_validator("token_encryption_keys")
+    @classmethod
+    def _fernet_keys(cls, keys: tuple[SecretStr, ...] | None) -> tuple[SecretStr, ...] | None:
+        for position, key in enumerate(keys or (), start=1):
+            try:
+                Fernet(key.get_secret_value())
+            except ValueError:
+                raise ValueError(
+                    f"key {position} is no Fernet key (32 bytes, url-safe base64)"
+                ) from None
+        return keys
+
+    @field_validator("default_time_zone")
+    @classmethod
+    def _known_time_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("is no IANA time zone such as Europe/Berlin") from None
+        return name
+
+    @field_validator("database_url", "dagster_database_url")
+    @classmethod
+    def _postgres_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://")
+        return url
+
+    @field_validator("pipeline_home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home if home.is_absolute() else PROJECT_ROOT / home
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the warehouse is the embedded Postgres under `PIPELINE_HOME`."""
+        return self.database_url is None
+
+    @property
+    def redirect_uri(self) -> str:
+        """Where the source sends a browser back to after consent."""
+        if self.pipedrive_redirect_uri:
+            return str(self.pipedrive_redirect_uri)
+        return str(self.app_url).rstrip("/") + CALLBACK_PATH
+
+    def encryption_keys(self) -> tuple[SecretStr, ...]:
+        """The Fernet keys, newest first; on the embedded default made once, mode 0600.
+
+        Raises:
+            SettingsError: `DATABASE_URL` is set and `TOKEN_ENCRYPTION_KEYS` is not.
+        """
+        if self.token_encryption_keys:
+            return self.token_encryption_keys
+        if not self.is_embedded:
+            raise SettingsError(
+                "TOKEN_ENCRYPTION_KEYS is required with DATABASE_URL; make one with "
+                '`python -c "from cryptography.fernet import Fernet; '
+                'print(Fernet.generate_key().decode())"`.'
+            )
+        made = _made_once(
+            self.pipeline_home / "token-encryption-keys", lambda: Fernet.generate_key().decode()
+        )
+        return tuple(SecretStr(key) for key in made.split(","))
+
+    def operator(self) -> SecretStr | None:
+        """The operator's key; on the embedded default made once, mode 0600."""
+        if self.operator_key or not self.is_embedded:
+            return self.operator_key
+        return SecretStr(
+            _made_once(self.pipeline_home / "operator-key", lambda: secrets.token_urlsafe(32))
+        )
+
+
+def load_settings() -> Settings:
+    """Settings from the environment and `.env`.
+
+    Raises:
+        SettingsError: one is empty or malformed; the message names it, never its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "the environment"
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        raise SettingsError(f"{name}: {reason}. README.md lists every setting.") from None
+
+
+def _made_once(path: Path, make: Callable[[], str]) -> str:
+    """The content of ``path``, made by the first of any number of concurrent callers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    if not path.exists():
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(make())
+        try:
+            os.link(draft, path)  # fails for all but the first; the others read what it made
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,71 @@
+"""A tenant, and every name that is made from its slug.
+
+Belongs here: the slug's rule and all derived names (schemas, roles, dlt names, lock keys), so that
+one property test can show that no two tenants share any of them.
+Does not belong here: whether a tenant is registered (`sync/registry.py` asks the database).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from pipedrive_pipeline.errors import BadSlug
+
+SLUG_PATTERN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+RESERVED_SLUGS = frozenset({"all"})  # the role `analyst_all` reads every tenant's views
+SLUG_MAX_CHARACTERS = 32  # "analytics_", "staging_pipedrive_" and a slug stay below Postgres's 63
+
+
+@dataclass(frozen=True, order=True)
+class Tenant:
+    """One company whose CRM is synced; ``slug`` is its partition key everywhere.
+
+    Raises:
+        BadSlug: the slug has other characters than lower-case words joined by single underscores,
+            or more than 32 of them.
+    """
+
+    slug: str
+
+    def __post_init__(self) -> None:
+        if self.slug in RESERVED_SLUGS:
+            raise BadSlug(f"{self.slug!r} is reserved; choose another tenant name.")
+        if len(self.slug) > SLUG_MAX_CHARACTERS or not SLUG_PATTERN.fullmatch(self.slug):
+            raise BadSlug(
+                f"{self.slug[:64]!r} is no tenant name: use lower-case letters and digits, words "
+                f"joined by one underscore, starting with a letter, at most {SLUG_MAX_CHARACTERS} "
+                "characters (for example `acme` or `acme_gmbh`)."
+            )
+
+    def __str__(self) -> str:
+        return self.slug
+
+    def raw_schema(self, system: str) -> str:
+        """The schema that holds this tenant's records as the system sent them."""
+        return f"raw_{system}_{self.slug}"
+
+    def staging_schema(self, system: str) -> str:
+        """The schema in which dlt stages this tenant's loads; never shared (dlt issue 4297)."""
+        return f"staging_{system}_{self.slug}"
+
+    def pipeline_name(self, system: str) -> str:
+        """The name that dlt knows tenant's pipeline by; its state is stored under it."""
+        return f"{system}_{self.slug}"
+
+    @property
+    def analytics_schema(self) -> str:
+        """The schema with the views that an analyst reads."""
+        return f"analytics_{self.slug}"
+
+    @property
+    def analyst_role(self) -> str:
+        """The read-only role that sees this tenant's views and nothing else."""
+        return f"analyst_{self.slug}"
+
+    @property
+    def lock_key(self) -> int:
+        """The signed 64-bit key of this tenant's advisory lock in Postgres."""
+        digest = hashlib.sha256(f"pipedrive-pipeline/tenant/{self.slug}".encode()).digest()
+        return int.from_bytes(digest[:8], "big", signed=True)
