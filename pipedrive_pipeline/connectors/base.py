@@ -104,6 +104,7 @@ class Page:
     tombstones: tuple[Tombstone, ...] = ()
     is_last: bool = False
     commit: CursorState | None = None
+    mended_count: int = 0  # values that were no JSON (NaN, lone surrogates) and came as strings
 
 
 @dataclass(frozen=True)

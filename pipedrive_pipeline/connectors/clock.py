@@ -1,0 +1,27 @@
+"""Time and chance, passed in: what waits, measures or jitters takes them from here.
+
+Belongs here: one clock with its four faces. Does not belong here: any watermark; those come from
+the source's own clock only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True)
+class Clock:
+    """This machine's time. Tests pass one that needs no waiting."""
+
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monotonic_seconds: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    jitter: Callable[[], float] = secrets.SystemRandom().random  # 0 to 1
+
+
+SYSTEM_CLOCK = Clock()

@@ -1,0 +1,92 @@
+"""Where a token may go: the one rule, asked before each secret leaves this machine.
+
+Belongs here: reading a base URL and holding it against the list of allowed hosts; `vault` and
+`connect` ask the same function before they store or show an address.
+Does not belong here: the list itself (`settings.py`) and sending (`http.py`, `oauth.py`).
+
+The rule: https, to a listed host. Plain http only to a loopback host that is listed by its own
+name. A pattern ``*.pipedrive.com`` stands for one or more whole labels before ``.pipedrive.com``.
+No user info. An address literal, in any notation, only if it is listed letter by letter.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from pipedrive_pipeline.errors import HostNotAllowed
+
+ALLOWED_HOSTS_SETTING = "PIPEDRIVE_ALLOWED_HOSTS"
+HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
+HOST_MAX_CHARACTERS = 253  # RFC 1035
+NUMERIC_LABEL = re.compile(r"\d+|0x[0-9a-f]*")  # a last label that resolvers read as an address
+
+
+def checked_base_url(
+    url: str, allowed_hosts: tuple[str, ...], *, setting: str = ALLOWED_HOSTS_SETTING
+) -> str:
+    """The origin of ``url``, such as ``https://acme.pipedrive.com``, if a token may go there.
+
+    Args:
+        url: an absolute address; its path and query are left off.
+        allowed_hosts: host names and ``*.`` patterns, without scheme and port.
+        setting: what the message names as the place to allow the host in.
+
+    Raises:
+        HostNotAllowed: it may not; the operator decides whether to list the host.
+    """
+    parts, port = _split(url, setting)
+    host = parts.hostname or ""
+    reason = _refusal(parts, host, allowed_hosts)
+    if reason:
+        raise HostNotAllowed(host, reason, setting)
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{bracketed}" + (f":{port}" if port is not None else "")
+
+
+def _split(url: str, setting: str) -> tuple[SplitResult, int | None]:
+    if not url.isascii() or not url.isprintable() or set(url) & set(' \\"<>^`{|}'):
+        raise HostNotAllowed("", "the address holds a character that no address has", setting)
+    try:
+        parts = urlsplit(url)
+        return parts, parts.port
+    except ValueError:
+        raise HostNotAllowed("", "the address cannot be read", setting) from None
+
+
+def _refusal(parts: SplitResult, host: str, allowed_hosts: tuple[str, ...]) -> str | None:
+    """Why this address is refused; None if it is not."""
+    if parts.scheme not in {"https", "http"} or not host:
+        return "an address starts with https:// and a host name"
+    if "@" in parts.netloc:
+        return "it carries user info"
+    literal = _is_address_literal(host)
+    if not literal and (len(host) > HOST_MAX_CHARACTERS or not HOST_NAME.fullmatch(host)):
+        return "it is no host name"
+    is_listed = any(_matches(host, pattern, literal=literal) for pattern in allowed_hosts)
+    if not is_listed:
+        return "it is an address, not a listed name" if literal else "it is not listed"
+    if parts.scheme == "http" and not _is_loopback(host, allowed_hosts):
+        return "plain http goes to a listed loopback host only; use https"
+    return None
+
+
+def _is_address_literal(host: str) -> bool:
+    return ":" in host or bool(NUMERIC_LABEL.fullmatch(host.rpartition(".")[2]))
+
+
+def _matches(host: str, pattern: str, *, literal: bool) -> bool:
+    wanted = pattern.lower().strip("[]")
+    if wanted.startswith("*."):
+        return not literal and host.endswith(wanted[1:]) and host != wanted[1:]
+    return host == wanted
+
+
+def _is_loopback(host: str, allowed_hosts: tuple[str, ...]) -> bool:
+    if not any(_matches(host, name, literal=True) for name in allowed_hosts):
+        return False  # listed by a pattern only
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

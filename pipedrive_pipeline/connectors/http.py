@@ -1,0 +1,296 @@
+"""The one HTTP client of all connectors: signed, paced, bounded, and plain about failure.
+
+Belongs here: one read call from "ask" to "what it says", with everything between: a credential,
+the host check before it is sent, pacing, the total deadline, retries, and the typed error.
+Does not belong here: the wire (`transport.py`), a system's own words (`Dialect`), paging.
+
+What is asked again, at most 4 times in 180 s: broken connections, 5xx, bodies that cannot be read,
+a burst 429. What is not: a second 401, 403, 402, 404, 410, redirects, an untrusted certificate, a
+body over the cap, a spent day. A wait that the source asks for is kept, up to 60 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from pipedrive_pipeline.connectors.answers import Answer, Ask, Budget, Dialect, Verdict
+from pipedrive_pipeline.connectors.base import Access, Call, Credential
+from pipedrive_pipeline.connectors.clock import SYSTEM_CLOCK, Clock
+from pipedrive_pipeline.connectors.hosts import checked_base_url
+from pipedrive_pipeline.connectors.jsontext import NotReadable
+from pipedrive_pipeline.connectors.pacing import Pacer
+from pipedrive_pipeline.connectors.refusals import SourceBlocked, SourceRedirected, SourceRefused
+from pipedrive_pipeline.connectors.transport import (
+    BodyTooLarge,
+    Limits,
+    UnknownCompression,
+    exchange,
+    in_plain_words,
+    is_untrusted,
+    never_left,
+    open_client,
+)
+from pipedrive_pipeline.errors import (
+    BudgetSpent,
+    PipelineError,
+    ReauthNeeded,
+    ScopeMissing,
+    SourceBroke,
+    SourceUnavailable,
+)
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+DEFAULT_LIMITS = Limits()
+UNTOLD = Budget()
+CREDENTIAL_KEPT_SECONDS = 60  # then lent again, so that a refresh comes before the token ends
+REFUSALS = {
+    400: "the call does not fit its interface",
+    402: "the company's account is closed, or its trial is over",
+    403: "this user may not read it; connect with an administrator of the company",
+    404: "nothing is there; check that the API URL is the company's own",
+    410: "this address was retired; a newer version of this program is needed",
+}
+
+
+class _Again(Exception):
+    """This attempt failed in a way that another may not; ``error`` is raised after the last."""
+
+    def __init__(
+        self, error: type[PipelineError], reason: str, wait_seconds: float | None = None
+    ) -> None:
+        self.error, self.reason, self.wait_seconds = error, reason, wait_seconds
+        super().__init__(reason)
+
+
+class _TokenRefused(Exception):
+    """401, or an address that moved: a newer credential may help, once."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__()
+
+
+class Client:
+    """Asks one system on behalf of one tenant."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        access: Access,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._dialect, self._access, self._limits, self._clock = dialect, access, limits, clock
+        self._wallet = _Wallet(access, clock)
+        self._pacer = Pacer(dialect.burst_window_seconds, clock)
+        self._http = open_client(limits)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def fetch(self, ask: Ask, read: Callable[[Answer], T]) -> T:
+        """What the source answers to ``ask``, read by ``read``.
+
+        Args:
+            ask: the call; repeated as it stands when it fails.
+            read: turns a good answer into a value, or raises `NotReadable`.
+
+        Raises:
+            ReauthNeeded, ScopeMissing, HostNotAllowed, SourceRefused, SourceBlocked,
+                SourceRedirected: a person must act.
+            BudgetSpent: today's budget is used up.
+            SourceUnavailable: no usable answer within the attempts and the time allowed.
+            SourceBroke: answers came, but none could be read.
+        """
+        began = self._clock.monotonic_seconds()
+        attempt, is_renewed = 1, False
+        while True:
+            credential = await self._wallet.lent()
+            try:
+                return self._judged(ask, credential, await self._sent(ask, credential, began), read)
+            except _TokenRefused as refused:
+                if is_renewed:
+                    raise self._dead_end(ask, credential, refused.answer) from None
+                is_renewed = True
+                await self._wallet.renew(credential)
+            except _Again as again:
+                await self._wait_before(attempt + 1, ask, again, began)
+                attempt += 1
+
+    async def _sent(self, ask: Ask, credential: Credential, began: float) -> Answer:
+        """One attempt, reported to the meter whatever comes of it."""
+        origin = checked_base_url(credential.base_url, self._access.allowed_hosts)
+        request = self._http.build_request(
+            "GET", origin + ask.path, params=dict(ask.params), headers=self._signature(credential)
+        )
+        await self._pacer.turn()
+        left = self._limits.patience_seconds - (self._clock.monotonic_seconds() - began)
+        limits = replace(self._limits, call_seconds=max(1.0, min(self._limits.call_seconds, left)))
+        try:
+            async with asyncio.timeout(limits.call_seconds):
+                answer = await exchange(self._http, request, limits)
+        except (BodyTooLarge, UnknownCompression) as error:
+            self._report(ask, None, tokens=ask.tokens)
+            raise self._unusable(ask, origin, error) from error
+        except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
+            self._report(ask, None, tokens=0 if never_left(error) else ask.tokens)
+            reason = in_plain_words(error, origin, limits)
+            if is_untrusted(error):
+                raise SourceUnavailable(self._message(ask, reason)) from error
+            raise _Again(SourceUnavailable, reason) from error
+        budget = self._dialect.budget(answer)
+        self._pacer.learn(budget)
+        charged = ask.tokens if self._dialect.is_charged(answer.status) else 0
+        self._report(ask, answer.status, tokens=charged, budget=budget)
+        return answer
+
+    def _judged(
+        self, ask: Ask, credential: Credential, answer: Answer, read: Callable[[Answer], T]
+    ) -> T:
+        """The value of a good answer; of any other the exception that fits it."""
+        match self._dialect.verdict(answer):
+            case Verdict.READ:
+                try:
+                    return read(answer)
+                except NotReadable as error:
+                    raise _Again(SourceBroke, str(error)) from error
+            case Verdict.RENEW:
+                raise _TokenRefused(answer)
+            case Verdict.REDIRECT if credential.kind == "oauth":
+                raise _TokenRefused(answer)  # a renamed company: the new address comes with a token
+            case Verdict.SLOW_DOWN:
+                raise _Again(
+                    SourceUnavailable,
+                    "too many calls just now (status 429)",
+                    self._told_wait(answer),
+                )
+            case Verdict.TROUBLE:
+                raise _Again(
+                    SourceUnavailable, f"status {answer.status}", answer.wait_seconds(self._now())
+                )
+        raise self._dead_end(ask, credential, answer)
+
+    def _dead_end(self, ask: Ask, credential: Credential, answer: Answer) -> PipelineError:
+        """The error for an answer that no second asking changes."""
+        tenant, label, status = self._access.tenant, self._dialect.label, answer.status
+        match self._dialect.verdict(answer):
+            case Verdict.RENEW:
+                reason = "a fresh token was refused too" if credential.generation else "401"
+                return ReauthNeeded(tenant, self._dialect.system, reason)
+            case Verdict.BUDGET_SPENT:
+                return BudgetSpent(tenant, label, self._resets_at(answer))
+            case Verdict.SCOPE_MISSING:
+                return ScopeMissing(
+                    f"{tenant}: the connection to {label} lacks a right for {ask.kind!r}; add the "
+                    f"scope to the app, then run `connect --tenant {tenant}` again."
+                )
+            case Verdict.BLOCKED:
+                return SourceBlocked(tenant, label, ask.kind, status)
+            case Verdict.REDIRECT:
+                host = urlsplit(credential.base_url).hostname or ""
+                target = urlsplit(answer.headers.get("location", ""))
+                name = target.hostname or "another path of the same host"
+                return SourceRedirected(tenant, label, ask.kind, host, name)
+        reason = REFUSALS.get(status, "asking again would give the same")
+        return SourceRefused(tenant, label, ask.kind, status, reason)
+
+    async def _wait_before(self, attempt: int, ask: Ask, again: _Again, began: float) -> None:
+        """Wait until the next attempt is due; raise if there is to be none."""
+        limits, clock = self._limits, self._clock
+        backoff = limits.backoff_seconds * 2 ** (attempt - 2)
+        told = again.wait_seconds
+        wait = backoff * (0.5 + clock.jitter()) if told is None else told + 0.5 * clock.jitter()
+        spent = clock.monotonic_seconds() - began
+        is_over = attempt > limits.attempts or spent + wait > limits.patience_seconds
+        if is_over or (told or 0) > limits.wait_seconds_max:
+            tries = f"{attempt - 1} attempt" + ("s" if attempt > 2 else "")
+            reason = f"{again.reason}; gave up after {tries} in {spent:.0f} s"
+            raise again.error(self._message(ask, reason)) from again.__cause__
+        log.info("%s: %s: %s; again in %.1f s", self._access.tenant, ask.kind, again.reason, wait)
+        await clock.sleep(wait)
+
+    def _told_wait(self, answer: Answer) -> float:
+        told = answer.wait_seconds(self._now())
+        if told is not None:
+            return told
+        reset = self._dialect.budget(answer).burst_reset_seconds
+        return self._dialect.burst_window_seconds if reset is None else max(reset, 0.0)
+
+    def _resets_at(self, answer: Answer) -> datetime:
+        """When the day's budget returns: as told, else at the server's next midnight in UTC."""
+        now = answer.sent_at or self._now()
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        return answer.returns_at(self._now()) or midnight
+
+    def _signature(self, credential: Credential) -> dict[str, str]:
+        secret = credential.secret.get_secret_value()
+        if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
+            reason = "the stored token holds characters that no token has"
+            raise ReauthNeeded(self._access.tenant, self._dialect.system, reason)
+        return dict(self._dialect.signature(credential))
+
+    def _unusable(self, ask: Ask, origin: str, error: Exception) -> SourceBroke:
+        size = self._limits.body_bytes // (1024 * 1024)
+        what = f"is larger than {size} MB" if isinstance(error, BodyTooLarge) else "is compressed"
+        host = urlsplit(origin).hostname
+        return SourceBroke(self._message(ask, f"an answer of {host} {what} and was not read"))
+
+    def _message(self, ask: Ask, reason: str) -> str:
+        return f"{self._access.tenant}: {self._dialect.label}, {ask.kind}: {reason}."
+
+    def _report(
+        self, ask: Ask, status: int | None, *, tokens: int, budget: Budget = UNTOLD
+    ) -> None:
+        self._access.on_call(Call(ask.kind, tokens, status, budget.daily_limit, budget.daily_left))
+
+    def _now(self) -> datetime:
+        return self._clock.now()
+
+
+class _Wallet:
+    """The credential in use; lent in a thread, since lending may wait for a database lock."""
+
+    def __init__(self, access: Access, clock: Clock) -> None:
+        self._access, self._clock = access, clock
+        self._credential: Credential | None = None
+        self._lent_at = 0.0
+        self._one_at_a_time = asyncio.Lock()
+
+    async def lent(self) -> Credential:
+        """A usable credential, at most a minute old in our hands."""
+        async with self._one_at_a_time:
+            age = self._clock.monotonic_seconds() - self._lent_at
+            if self._credential is None or age > CREDENTIAL_KEPT_SECONDS:
+                return await self._take(None)
+            return self._credential
+
+    async def renew(self, refused: Credential) -> None:
+        """Replace a refused credential, unless a concurrent call has done so already."""
+        async with self._one_at_a_time:
+            if self._credential == refused:
+                await self._take(refused)
+
+    async def _take(self, refused: Credential | None) -> Credential:
+        self._credential = await asyncio.to_thread(self._access.lend, refused)
+        self._lent_at = self._clock.monotonic_seconds()
+        return self._credential

@@ -1,0 +1,67 @@
+"""Calls spaced so that a healthy run is never told to slow down.
+
+Belongs here: one process's view of a rolling window, learnt from the answers' own headers.
+Does not belong here: the day's budget (`sync/`), and waiting after a refusal (`http.py`).
+
+Until an answer has named a limit nothing is held back, since not every system names one. From then
+on at most the limit, less a small reserve, is begun in any one window; and when the source says
+that nearly nothing is left, because another process uses the same token, the window is sat out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from pipedrive_pipeline.connectors.answers import Budget
+from pipedrive_pipeline.connectors.clock import Clock
+
+RESERVE_SHARE = 0.05  # of the limit: calls that arrive closer together than they were sent
+MARGIN_SECONDS = 0.05  # added to the window for the same reason
+
+
+class Pacer:
+    """Lets calls begin, one after the other, no more than the source's window holds."""
+
+    def __init__(self, window_seconds: float, clock: Clock) -> None:
+        self._window_seconds = window_seconds + MARGIN_SECONDS
+        self._clock = clock
+        self._begun: deque[float] = deque()
+        self._limit: int | None = None
+        self._blocked_until = 0.0
+        self._turn = asyncio.Lock()
+
+    async def turn(self) -> None:
+        """Return when the next call may begin, and count it."""
+        async with self._turn:
+            while (wait := self._wait_seconds()) > 0:
+                await self._clock.sleep(wait)
+            self._begun.append(self._clock.monotonic_seconds())
+
+    def learn(self, budget: Budget) -> None:
+        """Take in what an answer told about the window."""
+        if budget.burst_limit is not None and budget.burst_limit > 0:
+            self._limit = budget.burst_limit
+        if budget.burst_left is not None and budget.burst_left < max(1, self._reserve()):
+            reset = budget.burst_reset_seconds
+            seconds = self._window_seconds if reset is None else min(reset, self._window_seconds)
+            until = self._clock.monotonic_seconds() + max(seconds, MARGIN_SECONDS)
+            self._blocked_until = max(self._blocked_until, until)
+
+    def _reserve(self) -> int:
+        return (
+            0 if self._limit is None or self._limit <= 2 else 1 + int(self._limit * RESERVE_SHARE)
+        )
+
+    def _wait_seconds(self) -> float:
+        now = self._clock.monotonic_seconds()
+        while self._begun and self._begun[0] <= now - self._window_seconds:
+            self._begun.popleft()
+        blocked = self._blocked_until - now
+        if self._limit is None:
+            return blocked
+        allowed = self._limit - self._reserve()
+        if len(self._begun) < allowed:
+            return blocked
+        must_leave_first = self._begun[len(self._begun) - allowed]
+        return max(blocked, must_leave_first + self._window_seconds - now)

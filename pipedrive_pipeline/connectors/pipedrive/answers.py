@@ -1,0 +1,89 @@
+"""What Pipedrive's statuses, headers and error bodies mean.
+
+Belongs here: telling a burst from a spent day, a missing scope from an edge that blocks us, and
+signing. Does not belong here: what the client then does (`connectors/http.py`).
+
+Rests on https://pipedrive.readme.io/docs/core-api-concepts-rate-limiting and
+https://pipedrive.readme.io/docs/core-api-concepts-http-status-codes (both read 2026-09).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipedrive_pipeline.connectors.answers import Answer, Budget, Verdict, number
+from pipedrive_pipeline.connectors.base import Credential
+
+BURST_WINDOW_SECONDS = 2.0  # rolling, per token
+LONGEST_BURST_SECONDS = 60.0  # a 429 that asks for more than this is no burst
+SEARCHED_BYTES = 4096  # of an error body; the texts looked for stand at its beginning
+BY_STATUS = {401: Verdict.RENEW, 408: Verdict.TROUBLE, 425: Verdict.TROUBLE}
+BY_HUNDRED = {2: Verdict.READ, 3: Verdict.REDIRECT, 5: Verdict.TROUBLE}
+
+
+@dataclass(frozen=True)
+class PipedriveDialect:
+    """Pipedrive's side of the one HTTP client."""
+
+    system: str = "pipedrive"
+    label: str = "Pipedrive"
+    burst_window_seconds: float = BURST_WINDOW_SECONDS
+
+    def signature(self, credential: Credential) -> Mapping[str, str]:
+        """The token in the header that its kind wants; never in the address."""
+        secret = credential.secret.get_secret_value()
+        if credential.kind == "oauth":
+            return {"authorization": f"Bearer {secret}"}
+        return {"x-api-token": secret}
+
+    def verdict(self, answer: Answer) -> Verdict:
+        """What this answer means."""
+        status = answer.status
+        if status == 403:
+            return _forbidden(answer)
+        if status == 429:
+            return Verdict.BUDGET_SPENT if _is_daily(answer) else Verdict.SLOW_DOWN
+        return BY_STATUS.get(status) or BY_HUNDRED.get(status // 100) or Verdict.REFUSED
+
+    def budget(self, answer: Answer) -> Budget:
+        """What the headers tell; the daily ones are undocumented and sometimes missing."""
+        return Budget(
+            daily_limit=_whole(answer, "x-daily-ratelimit-token-limit"),
+            daily_left=_whole(answer, "x-daily-ratelimit-token-remaining"),
+            burst_limit=_whole(answer, "x-ratelimit-limit"),
+            burst_left=_whole(answer, "x-ratelimit-remaining"),
+            burst_reset_seconds=number(answer.headers.get("x-ratelimit-reset")),
+        )
+
+    def is_charged(self, status: int) -> bool:
+        """Good answers and 404 cost tokens; what other failures cost is nowhere said."""
+        return 200 <= status < 300 or status == 404
+
+
+def _forbidden(answer: Answer) -> Verdict:
+    if answer.is_html:
+        return Verdict.BLOCKED  # Cloudflare, after too many 429: asking on prolongs it
+    return Verdict.SCOPE_MISSING if b"scope" in _text(answer) else Verdict.REFUSED
+
+
+def _is_daily(answer: Answer) -> bool:
+    """Whether a 429 means that the day is spent, by body, then headers, then the wait asked for."""
+    text, left = _text(answer), _whole(answer, "x-daily-ratelimit-token-remaining")
+    told = answer.wait_seconds()
+    if b"daily" in text or left == 0:
+        return True
+    if told is not None:
+        return told > LONGEST_BURST_SECONDS
+    if b"over limit" in text or answer.is_html:
+        return False
+    return (_whole(answer, "x-ratelimit-remaining") or 0) >= 1
+
+
+def _text(answer: Answer) -> bytes:
+    return answer.body[:SEARCHED_BYTES].lower()
+
+
+def _whole(answer: Answer, header: str) -> int | None:
+    value = number(answer.headers.get(header))
+    return None if value is None else int(value)

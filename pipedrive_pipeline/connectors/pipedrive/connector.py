@@ -1,0 +1,136 @@
+"""Pipedrive behind the one interface.
+
+Belongs here: putting entities, dialect and walks together.
+Does not belong here: anything that another room asks by Pipedrive's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+import msgspec
+
+from pipedrive_pipeline.connectors.answers import Ask
+from pipedrive_pipeline.connectors.base import (
+    Access,
+    Account,
+    AuthScheme,
+    CursorState,
+    EntitySpec,
+    Page,
+    Record,
+    Source,
+)
+from pipedrive_pipeline.connectors.clock import SYSTEM_CLOCK, Clock
+from pipedrive_pipeline.connectors.http import DEFAULT_LIMITS, Client
+from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
+from pipedrive_pipeline.connectors.pipedrive.entities import (
+    ENDPOINTS,
+    ENTITIES,
+    IDS_LIMIT,
+    ME_TOKENS,
+)
+from pipedrive_pipeline.connectors.pipedrive.envelope import single
+from pipedrive_pipeline.connectors.pipedrive.walks import Walk, pick, watermark
+from pipedrive_pipeline.connectors.transport import Limits
+
+# Scopes are chosen on the app in Pipedrive's Developer Hub; the authorize address carries none.
+PIPEDRIVE_AUTH = AuthScheme(
+    kind="oauth2_code",
+    authorize_path="/oauth/authorize",
+    token_path="/oauth/token",  # noqa: S106 - a path
+    revoke_path="/oauth/revoke",
+    client_auth="basic",
+    scope_separator=",",
+    scopes_needed=("base", "contacts:read", "users:read"),
+    base_url_fact="api_domain",
+)
+
+
+@dataclass(frozen=True)
+class PipedriveSource:
+    """One company's records, as its connected user may see them."""
+
+    client: Client
+    tenant: str
+    clock: Clock
+
+    def pages(self, entity: EntitySpec, state: CursorState | None) -> AsyncIterator[Page]:
+        """See `base.Source.pages`."""
+        endpoint, since = ENDPOINTS[entity.name], watermark(state)
+        return Walk(self.client, self.tenant, endpoint, since, self.clock.now()).pages()
+
+    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
+        """See `base.Source.records`; fields and users have no `ids=` and are read as a whole."""
+        endpoint = ENDPOINTS[entity.name]
+        wanted = list(dict.fromkeys(ids))
+        if not endpoint.takes_ids:
+            return await self._records_of_whole(entity, frozenset(wanted)) if wanted else []
+        numbers = [text for text in wanted if text.isascii() and text.isdigit()]
+        found: list[Record] = []
+        for start in range(0, len(numbers), IDS_LIMIT):
+            found += await pick(self.client, endpoint, numbers[start : start + IDS_LIMIT])
+        return found
+
+    async def account(self) -> Account:
+        """See `base.Source.account`."""
+        me = await self.client.fetch(Ask("users/me", "/v1/users/me", ME_TOKENS), single)
+        facts = {key: msgspec.json.decode(raw) for key, raw in me.items()}
+        return Account(
+            company_id=str(facts.get("company_id", "")),
+            company_name=str(facts.get("company_name") or ""),
+            company_domain=str(facts.get("company_domain") or ""),
+            user_id=str(facts.get("id", "")),
+            user_name=str(facts.get("name") or ""),
+            is_admin=_is_admin(facts.get("access")),
+        )
+
+    async def _records_of_whole(self, entity: EntitySpec, wanted: frozenset[str]) -> list[Record]:
+        return [
+            record
+            async for page in self.pages(entity, None)
+            for record in page.records
+            if entity.key.name in record
+            and str(msgspec.json.decode(record[entity.key.name])) in wanted
+        ]
+
+
+@dataclass(frozen=True)
+class PipedriveConnector:
+    """Pipedrive as the engine sees it. Limits and clock are for tests."""
+
+    limits: Limits = DEFAULT_LIMITS
+    clock: Clock = SYSTEM_CLOCK
+    key: str = "pipedrive"
+    label: str = "Pipedrive"
+
+    @property
+    def entities(self) -> Mapping[str, EntitySpec]:
+        """Definitions and users first, then organizations, then persons."""
+        return ENTITIES
+
+    @property
+    def auth(self) -> AuthScheme:
+        """OAuth with Basic client authentication."""
+        return PIPEDRIVE_AUTH
+
+    def open(self, access: Access) -> AbstractAsyncContextManager[Source]:
+        """A source for one tenant; the first call connects."""
+        return self._opened(access)
+
+    @asynccontextmanager
+    async def _opened(self, access: Access) -> AsyncIterator[Source]:
+        dialect = PipedriveDialect(self.key, self.label)
+        async with Client(dialect, access, limits=self.limits, clock=self.clock) as client:
+            yield PipedriveSource(client, access.tenant, self.clock)
+
+
+def _is_admin(access: object) -> bool | None:
+    """Whether the user administers the sales app, whose records are read; None if not told."""
+    if not isinstance(access, list):
+        return None
+    grants = [grant for grant in access if isinstance(grant, dict)]
+    of_sales = [grant for grant in grants if grant.get("app") == "sales"]
+    return any(grant.get("admin") is True for grant in of_sales or grants)

@@ -1,0 +1,68 @@
+"""The errors that only a connector raises; the family itself stands in `errors.py`.
+
+Belongs here: one class per answer that a person must look at, with its facts as attributes.
+Does not belong here: which answer means which (`http.py` and each system's own `answers.py`).
+"""
+
+from __future__ import annotations
+
+from pipedrive_pipeline.errors import PersonMustAct, SourceBroke
+
+
+class SourceRefused(PersonMustAct):
+    """The source understood the call and says no: closed account, retired or wrong address."""
+
+    code = "source_refused"
+
+    def __init__(self, tenant: str, label: str, kind: str, status: int, reason: str) -> None:
+        self.tenant, self.status = tenant, status
+        super().__init__(f"{tenant}: {label} refused {kind!r} with status {status}: {reason}.")
+
+
+class SourceBlocked(PersonMustAct):
+    """The source's edge turned us away with a page for people; asking on makes it worse."""
+
+    code = "source_blocked"
+
+    def __init__(self, tenant: str, label: str, kind: str, status: int) -> None:
+        self.tenant, self.status = tenant, status
+        super().__init__(
+            f"{tenant}: {label}'s edge blocks this machine (status {status}, a web page instead of "
+            f"data, at {kind!r}). Nothing was repeated. Wait an hour, then run again; if it stays, "
+            f"ask {label}'s support."
+        )
+
+
+class SourceRedirected(PersonMustAct):
+    """The source points to another address. It was not followed: the token stays here."""
+
+    code = "source_redirected"
+
+    def __init__(self, tenant: str, label: str, kind: str, host: str, target: str) -> None:
+        self.tenant, self.host, self.target = tenant, host, target
+        super().__init__(
+            f"{tenant}: {label} at {host} redirects {kind!r} to {target}; it was not followed and "
+            f"no token was sent there. If the company's address changed, run "
+            f"`connect --tenant {tenant}` again."
+        )
+
+
+class CursorRefused(SourceBroke):
+    """The source no longer accepts its own cursor; the walk starts again from its beginning."""
+
+    code = "cursor_refused"
+
+
+class GrantRefused(PersonMustAct):
+    """The token endpoint refuses a code or a refresh token; ``error`` is its OAuth error code.
+
+    The vault knows the tenant and turns ``invalid_grant`` into `ReauthNeeded`.
+    """
+
+    code = "grant_refused"
+
+    def __init__(self, error: str, *, attempts: int = 1) -> None:
+        self.error, self.attempts = error, attempts
+        super().__init__(
+            f"the token endpoint refuses this grant ({error}); the tenant must connect again."
+        )

@@ -1,0 +1,30 @@
+"""Which systems there are.
+
+Belongs here: the list. A new system is one line here and one package beside `pipedrive/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pipedrive_pipeline.connectors.base import Connector
+from pipedrive_pipeline.connectors.pipedrive.connector import PipedriveConnector
+from pipedrive_pipeline.errors import UsageError
+
+_CONNECTORS: tuple[Connector, ...] = (PipedriveConnector(),)
+
+SYSTEMS: Mapping[str, Connector] = MappingProxyType({one.key: one for one in _CONNECTORS})
+
+
+def connector(system: str) -> Connector:
+    """The connector of a system.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    try:
+        return SYSTEMS[system]
+    except KeyError:
+        known = ", ".join(sorted(SYSTEMS))
+        raise UsageError(f"no system is called {system[:64]!r}; known: {known}.") from None
