@@ -166,6 +166,7 @@ class AuthScheme:
     authorize_path: str = ""
     token_path: str = ""
     revoke_path: str = ""
+    authorize_params: tuple[tuple[str, str], ...] = ()  # fixed ones, such as response_type, scope
     client_auth: Literal["basic", "body"] = "basic"
     pkce: Literal["required", "optional", "off"] = "off"
     scope_separator: str = ","

@@ -56,13 +56,17 @@ class CursorRefused(SourceBroke):
 class GrantRefused(PersonMustAct):
     """The token endpoint refuses a code or a refresh token; ``error`` is its OAuth error code.
 
-    The vault knows the tenant and turns ``invalid_grant`` into `ReauthNeeded`.
+    The vault knows the tenant and turns ``invalid_grant`` into `ReauthNeeded`. Any other code
+    (``invalid_request``) speaks of the call, such as a redirect address that is not the app's.
     """
 
     code = "grant_refused"
 
-    def __init__(self, error: str, *, attempts: int = 1) -> None:
-        self.error, self.attempts = error, attempts
-        super().__init__(
-            f"the token endpoint refuses this grant ({error}); the tenant must connect again."
+    def __init__(self, error: str) -> None:
+        self.error = error
+        step = (
+            "the tenant must connect again"
+            if error == "invalid_grant"
+            else "check that the redirect URI is the one registered for the app"
         )
+        super().__init__(f"the token endpoint refuses this grant ({error}); {step}.")

@@ -67,19 +67,14 @@ def open_client(limits: Limits) -> httpx.AsyncClient:
     )
 
 
-async def exchange(
-    client: httpx.AsyncClient,
-    request: httpx.Request,
-    limits: Limits,
-    auth: httpx.Auth | None = None,
-) -> Answer:
+async def exchange(client: httpx.AsyncClient, request: httpx.Request, limits: Limits) -> Answer:
     """Send one request and read the whole answer, within the size cap.
 
     Raises:
         BodyTooLarge, UnknownCompression: reading stopped there.
         httpx.TransportError, httpx.DecodingError: no complete answer came.
     """
-    response = await client.send(request, stream=True, auth=auth)
+    response = await client.send(request, stream=True)
     try:
         if response.headers.get("content-encoding", "identity").lower() not in {"gzip", "identity"}:
             raise UnknownCompression
