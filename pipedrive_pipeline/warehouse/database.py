@@ -1,0 +1,148 @@
+"""The warehouse: how a room gets a connection, and as whom.
+
+Belongs here: connections, transactions with their local settings, and the translation of Postgres's
+troubles into the family of `errors.py`. Does not belong here: which tables exist
+(`migrations/`), SQL of any room, tenants' own locks (`sync/`).
+Rests on https://www.psycopg.org/psycopg3/docs/ and
+https://www.postgresql.org/docs/current/ddl-rowsecurity.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict
+
+from pipedrive_pipeline.errors import DatabaseUnavailable
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.tenants import Tenant
+
+APPLICATION_NAME = "pipedrive-pipeline"
+APP_ROLE = "pipeline_app"
+CONNECT_TIMEOUT_SECONDS = 10
+LOCK_TIMEOUT_MILLISECONDS = 5_000  # an app that holds a row longer makes a writer try again
+IDLE_TRANSACTION_TIMEOUT_MILLISECONDS = 600_000  # a forgotten transaction holds vacuum back
+
+CONTENTION = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+
+
+class Contended(DatabaseUnavailable):
+    """Another session holds the rows or tables that are needed; the same again may work."""
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """One database. Opening it does no I/O; its URL is masked in every text form."""
+
+    url: str = field(repr=False)  # as libpq takes it
+
+    @property
+    def place(self) -> str:
+        """Which database this is, without user and password, for messages."""
+        facts = conninfo_to_dict(self.url)
+        host = facts.get("host") or "the local socket"
+        port = f":{facts['port']}" if facts.get("port") else ""
+        return f"{facts.get('dbname') or 'the default database'} on {host}{port}"
+
+    @contextmanager
+    def connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
+        """A connection with our time limits; committed at the end, rolled back on an error.
+
+        Raises:
+            Contended: a lock was not had in time, or a deadlock was resolved against us.
+            DatabaseUnavailable: Postgres cannot be reached, or ended the session.
+        """
+        try:
+            connection = psycopg.connect(
+                self.url,
+                autocommit=autocommit,
+                connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                application_name=APPLICATION_NAME,
+            )
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailable(
+                f"{self.place} cannot be reached ({_reason(error)}); "
+                "check DATABASE_URL, and that the server runs."
+            ) from error
+        with self.troubles_named(), connection:
+            _limit(connection)
+            yield connection
+
+    @contextmanager
+    def transaction(
+        self, tenant: Tenant | None = None, search_path: tuple[str, ...] = ()
+    ) -> Iterator[psycopg.Connection]:
+        """A transaction that sees every tenant, on a connection of its own.
+
+        Args:
+            tenant: what ``pipeline.tenant_id`` says within the transaction.
+            search_path: schemas by name, first one first; none leaves the server's.
+        """
+        with self.connect() as connection:
+            if tenant:
+                set_local(connection, "pipeline.tenant_id", tenant.slug)
+            if search_path:
+                quoted = [sql.Identifier(name).as_string(connection) for name in search_path]
+                set_local(connection, "search_path", ", ".join(quoted))
+            yield connection
+
+    @contextmanager
+    def as_app(self, tenant: Tenant) -> Iterator[psycopg.Connection]:
+        """A transaction in which the database itself shows this tenant's rows only."""
+        with self.transaction(tenant) as connection:
+            connection.execute(sql.SQL("set local role {}").format(sql.Identifier(APP_ROLE)))
+            yield connection
+
+    @contextmanager
+    def troubles_named(self) -> Iterator[None]:
+        """Postgres's transient troubles within the block, as members of our family."""
+        try:
+            yield
+        except CONTENTION as error:
+            raise Contended(
+                f"{self.place}: another session holds what is needed ({_reason(error)}); "
+                "run it again."
+            ) from error
+        except (psycopg.OperationalError, errors.ReadOnlySqlTransaction) as error:
+            raise DatabaseUnavailable(
+                f"{self.place} ended the work ({_reason(error)}); nothing was half written, "
+                "run it again."
+            ) from error
+
+
+def warehouse_of(settings: Settings) -> Warehouse:
+    """The warehouse that the settings name; the embedded one is started if it does not run."""
+    if settings.database_url is not None:
+        return Warehouse(settings.database_url.get_secret_value())
+    from pipedrive_pipeline.warehouse.embedded import ensure_running
+
+    return Warehouse(ensure_running(settings.pipeline_home, tcp_port=settings.postgres_port).url)
+
+
+def set_local(connection: psycopg.Connection, name: str, value: str) -> None:
+    """A setting, for the rest of the transaction only."""
+    connection.execute("select set_config(%s, %s, true)", (name, value))
+
+
+def _limit(connection: psycopg.Connection) -> None:
+    connection.execute(
+        """
+        select
+            set_config('lock_timeout', %s, false),
+            set_config('idle_in_transaction_session_timeout', %s, false),
+            set_config('timezone', 'UTC', false)
+        """,
+        (str(LOCK_TIMEOUT_MILLISECONDS), str(IDLE_TRANSACTION_TIMEOUT_MILLISECONDS)),
+    )
+    if not connection.autocommit:
+        connection.commit()
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Postgres's first line: it may name tables and locks, never a row (those are in `detail`)."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

@@ -1,0 +1,182 @@
+"""The schema's state: what is applied, what is missing, and how both change safely.
+
+Belongs here: applying `sql/schema` in order, once, under a lock, and the question whether that was
+done. Does not belong here: the tables themselves (`sql/schema`), Alembic (`revisions.py`), tenants'
+raw schemas (`ingest/` makes them).
+Rests on https://alembic.sqlalchemy.org/en/latest/cookbook.html.
+
+A sync holds `MIGRATION_LOCK` shared as long as it runs; `migrate` wants it alone. It asks for it a
+few seconds at a time, so that syncs that begin meanwhile never wait longer than that.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+import stamina
+from psycopg import errors
+
+from pipedrive_pipeline.errors import PersonMustAct
+from pipedrive_pipeline.warehouse.database import Contended, Warehouse
+from pipedrive_pipeline.warehouse.sql_files import schema_files
+
+MIGRATION_LOCK: Final = 7_041_503_862_114_975_233  # any number, as long as nobody else uses it
+VERSION_TABLE = "alembic_version"
+VERSION_SCHEMA = "integration"
+PATIENCE_SECONDS = 5  # how long one attempt at a lock waits; a sync that begins waits no longer
+WAIT_SECONDS = 3_600  # a first full read of a large account takes about that long
+
+log = logging.getLogger(__name__)
+
+
+class SchemaBehind(PersonMustAct):
+    """The database lacks what this release needs; somebody must run `migrate`."""
+
+    code = "schema_behind"
+
+
+class RoleTooWeak(PersonMustAct):
+    """The role of DATABASE_URL may not do what a migration needs; an administrator must help."""
+
+    code = "role_too_weak"
+
+
+def head() -> str:
+    """The number of the newest schema file."""
+    return schema_files()[-1].number
+
+
+def is_current(warehouse: Warehouse) -> bool:
+    """Whether everything that this release needs is applied; a newer database is current too."""
+    with warehouse.connect() as connection:
+        return _is_current(connection)
+
+
+def require_current(warehouse: Warehouse) -> None:
+    """Nothing, if the schema is current.
+
+    Raises:
+        SchemaBehind: an operator must run `migrate`.
+    """
+    with warehouse.connect() as connection:
+        _require_current(warehouse, connection)
+
+
+@contextmanager
+def schema_held(warehouse: Warehouse) -> Iterator[None]:
+    """A block during which the schema is current and no migration begins.
+
+    Raises:
+        SchemaBehind: an operator must run `migrate`.
+        Contended: a migration is running; the same again a little later works.
+    """
+    with warehouse.connect(autocommit=True) as connection:
+        connection.execute("select pg_advisory_lock_shared(%s)", (MIGRATION_LOCK,))
+        _require_current(warehouse, connection)
+        yield
+
+
+def migrate(
+    warehouse: Warehouse,
+    *,
+    notify: Callable[[str], None] = log.warning,
+    wait_seconds: float = WAIT_SECONDS,
+) -> list[str]:
+    """Apply what is missing of `sql/schema`, in one transaction, and say what that was.
+
+    Args:
+        warehouse: the database to bring up to date.
+        notify: told, in one line, what is being waited for.
+        wait_seconds: how long running syncs and other migrations are waited for.
+
+    Returns:
+        The numbers of the files applied, in order; empty when nothing was missing.
+
+    Raises:
+        RoleTooWeak: an administrator of the server must make roles or grant rights.
+        Contended: syncs, or sessions that lock our tables, did not end in time.
+    """
+    if is_current(warehouse):
+        return []
+    with _alone(warehouse, notify, wait_seconds) as connection:
+        if _is_current(connection):
+            return []
+        before = _applied(connection)
+        with _rights_named(connection):
+            for attempt in stamina.retry_context(on=Contended, attempts=12, timeout=wait_seconds):
+                with attempt:
+                    _upgrade(warehouse)
+        return [file.number for file in schema_files() if file.number > before]
+
+
+def _applied(connection: psycopg.Connection) -> str:
+    """The number of the newest applied file; empty in a database that was never migrated."""
+    table = f"{VERSION_SCHEMA}.{VERSION_TABLE}"
+    row = connection.execute("select to_regclass(%s)", (table,)).fetchone()
+    if row is None or row[0] is None:
+        return ""
+    row = connection.execute(
+        "select max(alembic_version.version_num) from integration.alembic_version"
+    ).fetchone()
+    return (row and row[0]) or ""
+
+
+def _is_current(connection: psycopg.Connection) -> bool:
+    # One release back works on this schema: what is added is added so that it does.
+    return _applied(connection) >= head()
+
+
+def _require_current(warehouse: Warehouse, connection: psycopg.Connection) -> None:
+    if not _is_current(connection):
+        raise SchemaBehind(
+            f"{warehouse.place}: the schema is at {_applied(connection) or 'nothing'}, this "
+            f"release needs {head()}; run `migrate`."
+        )
+
+
+@contextmanager
+def _alone(
+    warehouse: Warehouse, notify: Callable[[str], None], wait_seconds: float
+) -> Iterator[psycopg.Connection]:
+    """A session that holds the lock alone: no sync runs, no other migration either."""
+    deadline = time.monotonic() + wait_seconds
+    with warehouse.connect(autocommit=True) as connection:
+        connection.execute(
+            "select set_config('lock_timeout', %s, false)", (f"{PATIENCE_SECONDS}s",)
+        )
+        while True:
+            try:
+                connection.execute("select pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+                break
+            except errors.LockNotAvailable:
+                if time.monotonic() >= deadline:
+                    raise
+                notify("migrate waits for running syncs or another migrate to end …")
+        yield connection
+
+
+@contextmanager
+def _rights_named(connection: psycopg.Connection) -> Iterator[None]:
+    try:
+        yield
+    except errors.InsufficientPrivilege as error:
+        role, database = connection.info.user, connection.info.dbname
+        raise RoleTooWeak(
+            f"role {role} may not prepare database {database} ({str(error).splitlines()[0]}); "
+            "let an administrator of the server run once: create role pipeline_engine nologin; "
+            "create role pipeline_app nologin; "
+            f'grant pipeline_engine, pipeline_app to "{role}"; '
+            f'grant create on database "{database}" to "{role}"; then run `migrate` again.'
+        ) from error
+
+
+def _upgrade(warehouse: Warehouse) -> None:
+    from pipedrive_pipeline.warehouse.migrations.revisions import upgrade
+
+    with warehouse.connect() as connection:
+        upgrade(connection, version_table=VERSION_TABLE, version_schema=VERSION_SCHEMA)

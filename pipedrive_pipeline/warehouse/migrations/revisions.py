@@ -1,0 +1,86 @@
+"""Every file of `sql/schema` as one of Alembic's revisions, each resting on the file before it.
+
+Belongs here: Alembic, and how a revision runs its file. Does not belong here: locks and waiting
+(`__init__.py`), any SQL. Kept apart because Alembic takes 0.3 s to import and is seldom needed.
+Rests on https://alembic.sqlalchemy.org/en/latest/api/runtime.html.
+
+Alembic usually reads a folder of Python modules; ours would hold a file's name each and nothing
+else, so they are made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import psycopg
+from alembic.runtime.migration import MigrationContext, MigrationStep
+from alembic.script import Script
+from alembic.script.revision import RevisionMap
+from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateSchema
+
+from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT, SqlFile, schema_files
+
+
+def upgrade(connection: psycopg.Connection, *, version_table: str, version_schema: str) -> None:
+    """Apply every missing file in the connection's own transaction, all or none."""
+    scripts = _scripts()
+    revision_map = RevisionMap(lambda: scripts)
+    if revision_map.heads != (scripts[-1].revision,):  # reading it also connects the revisions
+        raise ValueError("the files of sql/schema do not form one line")
+
+    def missing(applied: tuple[str, ...], _context: MigrationContext) -> list[MigrationStep]:
+        newest = max(applied, default="")
+        return [
+            MigrationStep.upgrade_from_script(revision_map, script)
+            for script in scripts
+            if script.revision > newest
+        ]
+
+    with _sqlalchemy(connection) as bind:
+        # Not `if not exists`: that wants the right to create even where there is nothing to.
+        if not bind.scalar(text("select to_regnamespace(:name)::text"), {"name": version_schema}):
+            bind.execute(CreateSchema(version_schema))
+        context = MigrationContext.configure(
+            bind,
+            opts={
+                "fn": missing,
+                "version_table": version_table,
+                "version_table_schema": version_schema,
+            },
+        )
+        # Past SQLAlchemy, which would read `%` and `:name` in a file as parameters.
+        context.run_migrations(driver_connection=connection)
+
+
+@contextmanager
+def _sqlalchemy(connection: psycopg.Connection) -> Iterator[Connection]:
+    """A transaction in SQLAlchemy's dress, on a connection that is closed with it."""
+    engine = create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=NullPool)
+    try:
+        with engine.connect() as bind, bind.begin():
+            yield bind
+    except DBAPIError as error:
+        if error.orig is None:
+            raise
+        raise error.orig from error
+
+
+def _scripts() -> list[Script]:
+    files = schema_files()
+    before = (None, *(file.number for file in files))
+    return [_script(file, former) for file, former in zip(files, before, strict=False)]
+
+
+def _script(file: SqlFile, former: str | None) -> Script:
+    def apply(driver_connection: psycopg.Connection) -> None:
+        driver_connection.execute(file.text.encode())
+
+    module: Any = ModuleType(file.name, file.title)
+    module.down_revision = former
+    module.upgrade = apply
+    return Script(module, file.number, SQL_ROOT / "schema" / f"{file.name}.sql")

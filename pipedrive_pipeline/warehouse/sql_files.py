@@ -1,0 +1,72 @@
+"""The files of `sql/`, found and read.
+
+Belongs here: where a file lies and what its header says. Does not belong here: running one
+(`migrations/` and `marts/` do).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pipedrive_pipeline.settings import PROJECT_ROOT
+
+SQL_ROOT = PROJECT_ROOT / "sql"
+
+
+@dataclass(frozen=True)
+class SqlFile:
+    """One file: ``name`` is the stem of its name, ``text`` all that it holds."""
+
+    name: str
+    text: str
+
+    @property
+    def number(self) -> str:
+        """The number that a schema file begins with: ``0001``."""
+        return self.name.partition("_")[0]
+
+    @property
+    def title(self) -> str:
+        """The first line of the header, without its marks."""
+        return self.text.partition("\n")[0].removeprefix("--").strip()
+
+    @property
+    def select(self) -> str:
+        """The text as a sub-select takes it: without the closing semicolon."""
+        return self.text.rstrip().removesuffix(";")
+
+
+def schema_files() -> tuple[SqlFile, ...]:
+    """What makes the control tables and marts, in the order of application; never empty."""
+    return _folder("schema")
+
+
+def mart_file(name: str) -> SqlFile:
+    """The select of one mart."""
+    return _read(SQL_ROOT / "marts" / f"{name}.sql")
+
+
+def audit_files(mart: str) -> tuple[SqlFile, ...]:
+    """The audits of one mart, by name: the files that begin with the mart's."""
+    return tuple(file for file in _folder("audits") if file.name.startswith(f"{mart}_"))
+
+
+def view_files() -> tuple[SqlFile, ...]:
+    """The views of one tenant, by name."""
+    return _folder("views")
+
+
+def _folder(name: str) -> tuple[SqlFile, ...]:
+    return tuple(_read(path) for path in _sorted((SQL_ROOT / name).glob("*.sql")))
+
+
+def _sorted(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: path.name)
+
+
+@cache
+def _read(path: Path) -> SqlFile:
+    return SqlFile(name=path.stem, text=path.read_text(encoding="utf-8"))

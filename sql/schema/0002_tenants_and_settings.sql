@@ -1,0 +1,343 @@
+-- Tenants, their connections, settings, mappings and keys.
+-- What: everything a person decides about a tenant.
+-- Reads: nothing.
+-- Needs: 0001_roles.sql.
+
+create table integration.tenants (
+    slug text not null,
+    external_id text,
+    display_name text,
+    time_zone text not null default 'UTC',
+    created_at timestamptz not null default now(),
+    constraint tenants_pkey primary key (slug),
+    constraint tenants_external_id_key unique (external_id),
+    constraint tenants_slug_check check (
+        slug ~ '^[a-z][a-z0-9]*(_[a-z0-9]+)*$' and length(slug) <= 32 and slug <> 'all'
+    )
+);
+comment on table integration.tenants is
+    'One row per company whose CRM is synced.';
+comment on column integration.tenants.slug is
+    'Short name of the tenant; every schema, role and partition of it is named after it.';
+comment on column integration.tenants.external_id is
+    'Id of the tenant in the app that uses this pipeline; unique where given.';
+comment on column integration.tenants.display_name is
+    'Name for people; the slug where it is empty.';
+comment on column integration.tenants.time_zone is
+    'IANA name of the tenant''s time zone, such as Europe/Berlin; daily syncs run in it.';
+comment on column integration.tenants.created_at is
+    'When the tenant was added.';
+
+create table integration.connections (
+    id uuid not null default gen_random_uuid(),
+    tenant_id text not null,
+    system text not null,
+    kind text not null,
+    state text not null default 'pending',
+    state_reason text,
+    access_token text,
+    refresh_token text,
+    token_expires_at timestamptz,
+    generation bigint not null default 0,
+    refresh_started_at timestamptz,
+    api_domain text,
+    company_id text,
+    company_name text,
+    company_domain text,
+    scopes text[],
+    connected_by text,
+    connected_at timestamptz,
+    last_sync_at timestamptz,
+    last_sync_status text,
+    last_sync_error text,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint connections_pkey primary key (id),
+    constraint connections_tenant_id_system_key unique (tenant_id, system),
+    constraint connections_tenant_id_id_key unique (tenant_id, id),
+    constraint connections_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint connections_kind_check check (kind in ('oauth', 'api_token')),
+    constraint connections_state_check check (
+        state in ('pending', 'connected', 'needs_reauth', 'disconnected')
+    ),
+    constraint connections_last_sync_status_check check (
+        last_sync_status in ('running', 'success', 'partial', 'failed', 'paused')
+    ),
+    constraint connections_connected_has_token_check check (
+        state <> 'connected' or (access_token is not null and api_domain is not null)
+    ),
+    constraint connections_disconnected_has_no_token_check check (
+        state <> 'disconnected' or (access_token is null and refresh_token is null)
+    )
+);
+comment on table integration.connections is
+    'One row per tenant and system: how, and whether, its records may be read.';
+comment on column integration.connections.id is
+    'Id of the connection; stays the same when the tenant connects again.';
+comment on column integration.connections.tenant_id is
+    'The tenant.';
+comment on column integration.connections.system is
+    'The CRM: pipedrive.';
+comment on column integration.connections.kind is
+    'oauth: consent with tokens that are refreshed; api_token: one fixed token.';
+comment on column integration.connections.state is
+    'pending: begun, not finished; connected: usable; needs_reauth: a person must connect again; '
+    'disconnected: ended on purpose, tokens forgotten.';
+comment on column integration.connections.state_reason is
+    'Why it is in this state, as a stable code; empty while connected.';
+comment on column integration.connections.access_token is
+    'Access token or API token, encrypted.';
+comment on column integration.connections.refresh_token is
+    'Refresh token, encrypted; empty for a fixed API token.';
+comment on column integration.connections.token_expires_at is
+    'When the access token stops working; empty for a fixed API token.';
+comment on column integration.connections.generation is
+    'Grows by one with each new token, so that a refused one is told from a newer one.';
+comment on column integration.connections.refresh_started_at is
+    'When a refresh began whose answer is not stored yet; empty otherwise.';
+comment on column integration.connections.api_domain is
+    'Base URL of the API of this company, such as https://acme.pipedrive.com.';
+comment on column integration.connections.company_id is
+    'Id of the company in the system; several tenants may share one, and its request budget.';
+comment on column integration.connections.company_name is
+    'Name of the company in the system.';
+comment on column integration.connections.company_domain is
+    'Subdomain of the company in the system.';
+comment on column integration.connections.scopes is
+    'Rights that were granted; empty where the system does not say.';
+comment on column integration.connections.connected_by is
+    'Who connected: a user of the system, or the key that was used.';
+comment on column integration.connections.connected_at is
+    'When the connection was last made.';
+comment on column integration.connections.last_sync_at is
+    'When the last sync of this connection ended.';
+comment on column integration.connections.last_sync_status is
+    'How the last sync ended, as in sync_logs.status.';
+comment on column integration.connections.last_sync_error is
+    'Code and message of the last sync''s first error; empty after a success.';
+comment on column integration.connections.created_at is
+    'When the row was made.';
+comment on column integration.connections.updated_at is
+    'When the row was last written.';
+
+create table integration.field_mappings (
+    id uuid not null default gen_random_uuid(),
+    tenant_id text not null,
+    system text not null,
+    version integer not null,
+    mapping jsonb not null,
+    is_active boolean not null default false,
+    created_at timestamptz not null default now(),
+    created_by text,
+    constraint field_mappings_pkey primary key (id),
+    constraint field_mappings_tenant_id_system_version_key unique (tenant_id, system, version),
+    constraint field_mappings_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint field_mappings_version_check check (version > 0),
+    constraint field_mappings_mapping_check check (jsonb_typeof(mapping) = 'object')
+);
+create unique index field_mappings_active_key
+    on integration.field_mappings (tenant_id, system)
+    where is_active;
+comment on table integration.field_mappings is
+    'Every version of a tenant''s field mapping; at most one of each system is active.';
+comment on column integration.field_mappings.id is
+    'Id of the version.';
+comment on column integration.field_mappings.tenant_id is
+    'The tenant.';
+comment on column integration.field_mappings.system is
+    'The CRM: pipedrive.';
+comment on column integration.field_mappings.version is
+    'Counts up from 1; an edit that names an older version is refused.';
+comment on column integration.field_mappings.mapping is
+    'Per entity, source field key to target column or attributes.<name>: '
+    '{"organizations": {"<field key>": "customer_number"}}.';
+comment on column integration.field_mappings.is_active is
+    'Whether the marts are built with this version.';
+comment on column integration.field_mappings.created_at is
+    'When the version was saved.';
+comment on column integration.field_mappings.created_by is
+    'Who saved it.';
+
+create table integration.sync_settings (
+    tenant_id text not null,
+    system text not null,
+    auto_sync boolean not null default true,
+    sync_time time not null default '02:00',
+    time_zone text,
+    every_hours integer,
+    incremental_sync boolean not null default true,
+    sync_persons boolean not null default true,
+    sync_custom_fields boolean not null default true,
+    sweep_every_hours integer,
+    budget_share numeric not null default 0.5,
+    daily_token_budget bigint,
+    alert_urls text,
+    erase_deleted_after_days integer,
+    updated_at timestamptz not null default now(),
+    updated_by text,
+    constraint sync_settings_pkey primary key (tenant_id, system),
+    constraint sync_settings_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint sync_settings_every_hours_check check (every_hours between 1 and 168),
+    constraint sync_settings_sweep_every_hours_check check (sweep_every_hours between 1 and 8760),
+    constraint sync_settings_budget_share_check check (budget_share > 0 and budget_share <= 1),
+    constraint sync_settings_daily_token_budget_check check (daily_token_budget > 0),
+    constraint sync_settings_erase_deleted_after_days_check check (erase_deleted_after_days >= 0)
+);
+comment on table integration.sync_settings is
+    'When and how a tenant is synced; a tenant without a row has the defaults.';
+comment on column integration.sync_settings.tenant_id is
+    'The tenant.';
+comment on column integration.sync_settings.system is
+    'The CRM: pipedrive.';
+comment on column integration.sync_settings.auto_sync is
+    'Whether the schedule syncs this tenant.';
+comment on column integration.sync_settings.sync_time is
+    'Time of day of the daily sync, in time_zone.';
+comment on column integration.sync_settings.time_zone is
+    'IANA name; the tenant''s own time zone where empty.';
+comment on column integration.sync_settings.every_hours is
+    'Sync every so many hours instead of once a day; empty is once a day.';
+comment on column integration.sync_settings.incremental_sync is
+    'Whether a scheduled sync reads changes only; otherwise it reads everything.';
+comment on column integration.sync_settings.sync_persons is
+    'Whether persons are read at all.';
+comment on column integration.sync_settings.sync_custom_fields is
+    'Whether custom fields are mapped and shown.';
+comment on column integration.sync_settings.sweep_every_hours is
+    'Hours between two sweeps for deletions; empty lets the engine choose.';
+comment on column integration.sync_settings.budget_share is
+    'Share of the company''s daily request budget that this tenant may use, above 0, at most 1.';
+comment on column integration.sync_settings.daily_token_budget is
+    'Request tokens a day of the company, where the source does not tell; empty is the default.';
+comment on column integration.sync_settings.alert_urls is
+    'Where this tenant''s alerts go, as Apprise URLs, encrypted.';
+comment on column integration.sync_settings.erase_deleted_after_days is
+    'Days after which records deleted at the source are erased here too; empty is never.';
+comment on column integration.sync_settings.updated_at is
+    'When the settings were last saved.';
+comment on column integration.sync_settings.updated_by is
+    'Who saved them.';
+
+create table integration.api_keys (
+    id uuid not null default gen_random_uuid(),
+    tenant_id text not null,
+    name text not null,
+    role text not null,
+    key_hash text not null,
+    key_prefix text not null,
+    created_at timestamptz not null default now(),
+    created_by text,
+    last_used_at timestamptz,
+    revoked_at timestamptz,
+    constraint api_keys_pkey primary key (id),
+    constraint api_keys_key_hash_key unique (key_hash),
+    constraint api_keys_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint api_keys_role_check check (role in ('admin', 'manager', 'user'))
+);
+create index api_keys_tenant_id_created_at_idx on integration.api_keys (tenant_id, created_at);
+comment on table integration.api_keys is
+    'Keys of the Connect API; the key itself is shown once and never stored.';
+comment on column integration.api_keys.id is
+    'Id of the key, for listing and revoking.';
+comment on column integration.api_keys.tenant_id is
+    'The tenant that the key opens.';
+comment on column integration.api_keys.name is
+    'What the key is for, in words.';
+comment on column integration.api_keys.role is
+    'admin: everything; manager: map and sync; user: read.';
+comment on column integration.api_keys.key_hash is
+    'Hash of the key.';
+comment on column integration.api_keys.key_prefix is
+    'First characters of the key, to recognise it by.';
+comment on column integration.api_keys.created_at is
+    'When it was made.';
+comment on column integration.api_keys.created_by is
+    'Who made it.';
+comment on column integration.api_keys.last_used_at is
+    'When it was last used; kept to the hour.';
+comment on column integration.api_keys.revoked_at is
+    'When it was revoked; empty while it works.';
+
+grant select, insert, update, delete
+    on integration.tenants,
+        integration.connections,
+        integration.field_mappings,
+        integration.sync_settings,
+        integration.api_keys
+    to pipeline_engine;
+
+-- The app never reads a token, not even encrypted: the vault does, as the engine.
+grant select (
+    id,
+    tenant_id,
+    system,
+    kind,
+    state,
+    state_reason,
+    token_expires_at,
+    generation,
+    api_domain,
+    company_id,
+    company_name,
+    company_domain,
+    scopes,
+    connected_by,
+    connected_at,
+    last_sync_at,
+    last_sync_status,
+    last_sync_error,
+    created_at,
+    updated_at
+) on integration.connections to pipeline_app;
+grant select on integration.tenants to pipeline_app;
+grant select, insert, update
+    on integration.field_mappings,
+        integration.sync_settings,
+        integration.api_keys
+    to pipeline_app;
+
+-- The sub-select makes Postgres read the setting once a statement; nullif, because the setting
+-- is '' and not null after the first transaction that set it.
+alter table integration.tenants enable row level security;
+alter table integration.tenants force row level security;
+create policy engine on integration.tenants to pipeline_engine
+    using (true) with check (true);
+create policy app on integration.tenants to pipeline_app
+    using (slug = (select nullif(current_setting('pipeline.tenant_id', true), '')))
+    with check (slug = (select nullif(current_setting('pipeline.tenant_id', true), '')));
+
+alter table integration.connections enable row level security;
+alter table integration.connections force row level security;
+create policy engine on integration.connections to pipeline_engine
+    using (true) with check (true);
+create policy app on integration.connections to pipeline_app
+    using (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')))
+    with check (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')));
+
+alter table integration.field_mappings enable row level security;
+alter table integration.field_mappings force row level security;
+create policy engine on integration.field_mappings to pipeline_engine
+    using (true) with check (true);
+create policy app on integration.field_mappings to pipeline_app
+    using (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')))
+    with check (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')));
+
+alter table integration.sync_settings enable row level security;
+alter table integration.sync_settings force row level security;
+create policy engine on integration.sync_settings to pipeline_engine
+    using (true) with check (true);
+create policy app on integration.sync_settings to pipeline_app
+    using (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')))
+    with check (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')));
+
+alter table integration.api_keys enable row level security;
+alter table integration.api_keys force row level security;
+create policy engine on integration.api_keys to pipeline_engine
+    using (true) with check (true);
+create policy app on integration.api_keys to pipeline_app
+    using (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')))
+    with check (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')));
