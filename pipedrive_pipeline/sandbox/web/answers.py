@@ -1,0 +1,102 @@
+"""Envelopes of success and the families of refusal, as each origin words them.
+
+What belongs here: status and body. What does not: rate-limit headers (``limits``) and why an
+answer is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+Record = dict[str, Any]
+ERROR_INFO = "Please check developers.pipedrive.com"
+JSON = "application/json; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+encode = msgspec.json.Encoder().encode
+
+
+Delivery = Literal["whole", "lost", "cut", "drip", "flood"]
+
+
+@dataclass
+class Answer:
+    """What goes back to the caller, and how the line treats it."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+    delivery: Delivery = "whole"
+    delay_seconds: float = 0.0
+    flood_bytes: int = 0
+
+
+class Refusal(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(
+        self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.answer = Answer(status, encode(body), headers=dict(headers or {}))
+        super().__init__(status)
+
+
+def one(data: Any, status: int = 200, **additional: Any) -> Answer:
+    """A single result."""
+    return Answer(status, encode({"success": True, "data": data, **additional}))
+
+
+def page(rows: Iterable[Record], next_cursor: str | None) -> Answer:
+    """A v2 list."""
+    cursor = encode({"next_cursor": next_cursor})
+    body = b'{"success":true,"data":[%b],"additional_data":%b}'
+    return Answer(200, body % (b",".join(map(encode, rows)), cursor))
+
+
+def offset_page(rows: list[Any], start: int, limit: int, total: int) -> Answer:
+    """A v1 list."""
+    has_more = start + limit < total
+    pagination: Record = {
+        "start": start,
+        "limit": limit,
+        "more_items_in_collection": has_more,
+    }
+    if has_more:
+        pagination["next_start"] = start + limit
+    return one(rows, additional_data={"pagination": pagination})
+
+
+def by_gateway(status: int, error: str, headers: Mapping[str, str] | None = None) -> Refusal:
+    """401, 403 for scopes and 429: refused before any service is asked."""
+    body = {"success": False, "error": error, "errorCode": status, "error_info": ERROR_INFO}
+    return Refusal(status, body, headers)
+
+
+def by_service(status: int, error: str, **more: Any) -> Refusal:
+    """Refused by the v2 or v1 service itself."""
+    body = {"success": False, "error": error, **more}
+    return Refusal(status, body | {"error_info": ERROR_INFO, "data": None, "additional_data": None})
+
+
+def invalid(error: str, **details: Any) -> Refusal:
+    """A request that the v2 schema does not allow."""
+    return by_service(400, error, code="ERR_SCHEMA_VALIDATION_FAILED", **details)
+
+
+def html(status: int, text: str) -> Answer:
+    """A page of the edge instead of JSON."""
+    return Answer(status, text.encode(), HTML)
+
+
+CLOUDFLARE_BLOCK = (
+    "<!DOCTYPE html>\n<html><head><title>Access denied | Cloudflare</title></head>"
+    "<body><h1>Error 1015</h1><p>You are being rate limited.</p></body></html>\n"
+)
+MAINTENANCE = (
+    "<!DOCTYPE html>\n<html><head><title>503 Service Unavailable</title></head>"
+    "<body><h1>Scheduled maintenance</h1></body></html>\n"
+)

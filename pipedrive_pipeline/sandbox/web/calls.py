@@ -1,0 +1,84 @@
+"""One admitted request, and the endpoints as data.
+
+What belongs here: what a handler gets to see, and what an endpoint is. What does not: admission
+(``gate``), the handlers themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ..options import Options
+from ..world.account import Account
+from .answers import Answer, invalid
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a user, through a personal token or an app."""
+
+    token: str
+    user_id: int
+    is_app: bool
+    scopes: frozenset[str]
+
+
+@dataclass
+class Call:
+    """A request that was let in."""
+
+    account: Account
+    options: Options
+    caller: Caller
+    path: Mapping[str, str]  # the variable parts
+    query: list[tuple[str, str]]
+    raw_body: bytes = b""
+
+    def id(self, name: str = "id") -> int:
+        """The id in the path.
+
+        Raises:
+            Refusal: 400, it is not a positive number.
+        """
+        text = self.path[name]
+        if not (text.isascii() and text.isdigit() and 0 < int(text[:20]) < 2**31):
+            raise invalid(f"Parameter '{name}' must be a positive integer")
+        return int(text)
+
+    def json(self) -> Any:
+        """The body.
+
+        Raises:
+            Refusal: 400, it is not JSON.
+        """
+        try:
+            return msgspec.json.decode(self.raw_body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise invalid("Request body is not valid JSON") from error
+
+    def json_object(self) -> dict[str, Any]:
+        """The body, which must be an object.
+
+        Raises:
+            Refusal: 400, it is something else.
+        """
+        body = self.json()
+        if not isinstance(body, dict):
+            raise invalid("Request body must be an object")
+        return body
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One method of one path, its price and who may call it."""
+
+    method: str
+    path: str
+    cost: int  # tokens
+    scopes: tuple[str, ...]  # any one of them lets an app in; none: every app
+    answer: Callable[[Call], Answer] = field(repr=False)
+    is_search: bool = False

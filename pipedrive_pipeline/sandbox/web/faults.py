@@ -1,0 +1,213 @@
+"""Faults on purpose: which request is spoiled, and what happens to it.
+
+A fault waits in a queue until the requests that it is meant for have come. Some take the place of
+the answer, some spoil it after the work is done, some only change how it travels, and ``edit``
+changes the account just before the request is answered: between two pages of a walk, say.
+
+What belongs here: the faults. What does not: limits that a caller runs into by itself
+(``limits``), values that are odd in the data (``world.account``, ``plant``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any
+
+import msgspec
+
+from .answers import (
+    CLOUDFLARE_BLOCK,
+    ERROR_INFO,
+    MAINTENANCE,
+    Answer,
+    by_gateway,
+    by_service,
+    encode,
+    html,
+    invalid,
+)
+from .limits import Standing, budget_refusal, burst_refusal
+
+HUGE_BYTES = 500_000_000
+FULL_WINDOW = Standing(limit=80, remaining=0, reset_seconds=2)
+OAUTH_TOKEN = "/oauth/token"
+
+
+def unauthorized() -> Answer:
+    """401 of the gateway."""
+    headers = {"x-401-by-gw": "true", "x-correlation-id": "5f1c0a7e-sandbox"}
+    return by_gateway(401, "unauthorized access", headers).answer
+
+
+def token_refusal(status: int, error: str, message: str) -> Answer:
+    """An error of the token endpoint."""
+    return Answer(status, encode({"success": False, "message": message, "error": error}))
+
+
+def _moved() -> Answer:
+    return Answer(301, b"", headers={"location": "https://renamed.example/api/v2/organizations"})
+
+
+# These answers come instead of the work.
+INSTEAD: dict[str, Callable[[], Answer]] = {
+    "burst_429": lambda: burst_refusal(FULL_WINDOW, has_retry_after=False),
+    "burst_429_retry_after": lambda: burst_refusal(FULL_WINDOW, has_retry_after=True),
+    "daily_429": lambda: budget_refusal(3_939),
+    "cloudflare_403": lambda: html(403, CLOUDFLARE_BLOCK),
+    "scope_403": lambda: by_gateway(403, "Scope and URL mismatch").answer,
+    "unauthorized_401": unauthorized,
+    "payment_402": lambda: by_service(402, "Company account is closed").answer,
+    "gone_410": lambda: by_service(410, "Gone").answer,
+    "moved_301": _moved,
+    "http_500": lambda: by_service(500, "Internal Server Error").answer,
+    "http_502": lambda: html(502, "<html><body><h1>502 Bad Gateway</h1></body></html>"),
+    "http_503": lambda: by_service(503, "Service Unavailable").answer,
+    "html_503": lambda: html(503, MAINTENANCE),
+    "html_200": lambda: html(200, MAINTENANCE),
+    "empty_200": lambda: Answer(200, b""),
+    "bad_cursor": lambda: invalid("Parameter 'cursor' is not valid").answer,
+    "expired_cursor": lambda: invalid("Parameter 'cursor' has expired").answer,
+    "invalid_grant": lambda: token_refusal(
+        400, "invalid_grant", "Invalid grant: refresh token is invalid"
+    ),
+    "invalid_client": lambda: token_refusal(
+        400, "invalid_client", "Invalid client: client is invalid"
+    ),
+}
+
+
+def _success_false(answer: Answer, query: str) -> Answer:
+    body = {"success": False, "error": "Something went wrong", "error_info": ERROR_INFO}
+    return replace(answer, status=200, body=encode(body | {"data": None}))
+
+
+def _on_list(change: Callable[[dict[str, Any], str], None]) -> Callable[[Answer, str], Answer]:
+    def spoil(answer: Answer, query: str) -> Answer:
+        body = msgspec.json.decode(answer.body)
+        change(body, query)
+        return replace(answer, body=encode(body))
+
+    return spoil
+
+
+def _missing_cursor(body: dict[str, Any], query: str) -> None:
+    body["additional_data"] = {}
+
+
+def _null_cursor(body: dict[str, Any], query: str) -> None:
+    body["additional_data"] = {"next_cursor": None}
+
+
+def _repeated_cursor(body: dict[str, Any], query: str) -> None:
+    sent = [part[7:] for part in query.split("&") if part.startswith("cursor=")]
+    body["additional_data"] = {"next_cursor": (sent or [body["additional_data"]["next_cursor"]])[0]}
+
+
+def _empty_page(body: dict[str, Any], query: str) -> None:
+    body["data"] = []
+
+
+def _empty_account(body: dict[str, Any], query: str) -> None:
+    body["data"], body["additional_data"] = [], {"next_cursor": None}
+
+
+# These spoil the answer after the work is done.
+AFTERWARDS: dict[str, Callable[[Answer, str], Answer]] = {
+    "success_false": _success_false,
+    "missing_cursor": _on_list(_missing_cursor),
+    "null_cursor": _on_list(_null_cursor),
+    "repeated_cursor": _on_list(_repeated_cursor),
+    "empty_page": _on_list(_empty_page),
+    "empty_account": _on_list(_empty_account),
+    "truncated_json": lambda answer, _: replace(answer, body=answer.body[: len(answer.body) // 2]),
+    "reset_mid_body": lambda answer, _: replace(answer, delivery="cut"),
+    "lost_answer": lambda answer, _: replace(answer, delivery="lost"),
+    "byte_a_second": lambda answer, _: replace(answer, delivery="drip"),
+    "huge_page": lambda answer, _: replace(answer, delivery="flood", flood_bytes=HUGE_BYTES),
+    "slow": lambda answer, _: answer,
+}
+EDIT = "edit"  # the account changes just before the request is answered
+KINDS = (*INSTEAD, *AFTERWARDS, EDIT)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault in the queue."""
+
+    kind: str
+    after: int = 0  # how many requests that fit pass untouched first
+    times: int = 1  # how many requests are then spoiled
+    path: str = ""  # part of the path, and query, of the requests that are meant
+    seconds: float = 0.0  # before the first byte
+    action: Callable[[], None] | None = None  # of ``edit``
+
+
+class Faults:
+    """The queue of one sandbox."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._queue: list[Fault] = []
+
+    def add(
+        self,
+        kind: str,
+        *,
+        after: int = 0,
+        times: int = 1,
+        path: str = "",
+        seconds: float = 0.0,
+        action: Callable[[], None] | None = None,
+    ) -> None:
+        """Queue a fault.
+
+        Args:
+            kind: one of ``KINDS``.
+            after: how many requests that fit pass untouched first.
+            times: how many requests are then spoiled, one after the other.
+            path: part of path and query of the requests that are meant; all but the sandbox's
+                own by default, and the token route for faults of tokens.
+            seconds: the wait before the first byte.
+            action: what an ``edit`` does.
+
+        Raises:
+            ValueError: there is no such kind.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"unknown fault {kind!r}; known: {', '.join(KINDS)}")
+        if kind in ("invalid_grant", "invalid_client"):
+            path = path or OAUTH_TOKEN
+        with self._lock:
+            self._queue.append(Fault(kind, after, times, path, seconds, action))
+
+    def before(self, number: int, action: Callable[[], None], *, path: str = "") -> None:
+        """Run an action just before the ``number``-th fitting request from now is answered."""
+        self.add(EDIT, after=number - 1, path=path, action=action)
+
+    def clear(self) -> None:
+        """Drop all faults that still wait."""
+        with self._lock:
+            self._queue.clear()
+
+    def waiting(self) -> list[Fault]:
+        """The faults that still wait."""
+        with self._lock:
+            return list(self._queue)
+
+    def due(self, url: str) -> list[Fault]:
+        """The faults of the request that is coming in now."""
+        with self._lock:
+            found, kept = [], []
+            for fault in self._queue:
+                if fault.path not in url:
+                    kept.append(fault)
+                elif fault.after > 0:
+                    kept.append(replace(fault, after=fault.after - 1))
+                else:
+                    found.append(fault)
+                    if fault.times > 1:
+                        kept.append(replace(fault, times=fault.times - 1))
+            self._queue = kept
+            return found

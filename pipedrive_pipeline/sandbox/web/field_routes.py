@@ -1,0 +1,246 @@
+"""v2 field definitions: list, get, create, change, delete, and their options.
+
+What belongs here: what clients read and write about fields. What does not: the v1 shape
+(``v1_routes``), what a change means (``world.fields``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from ..world.entities import ENTITIES, Entity
+from ..world.fields import (
+    CREATABLE_TYPES,
+    OPTION_LIMIT,
+    SUBFIELDS,
+    TYPES_WITH_OPTIONS,
+    Field,
+    FieldBook,
+)
+from . import cursors
+from . import parameters as p
+from .answers import Answer, by_service, invalid, one, page
+from .calls import Call, Endpoint
+from .record_routes import DEFAULT_LIMIT, READ
+
+Record = dict[str, Any]
+WRITE = ("contact-fields:full", "admin")
+EXTRAS: dict[str, Record] = {
+    "ui_visibility": {"add_visible_flag": False, "details_visible_flag": True},
+    "important_fields": {"enabled": False, "stage_ids": []},
+    "required_fields": {"enabled": False},
+}
+_SHARED_KEYS = {"field_name", "description", *EXTRAS}
+
+
+def endpoints() -> list[Endpoint]:
+    """Field and option routes of each entity."""
+    found = []
+    for entity in ENTITIES.values():
+        fields = f"/api/v2/{entity.singular}Fields"
+        field, options = f"{fields}/{{field_code}}", f"{fields}/{{field_code}}/options"
+        found += [
+            Endpoint("GET", fields, 10, READ, partial(_list, entity)),
+            Endpoint("GET", field, 1, READ, partial(_get, entity)),
+            Endpoint("POST", fields, 5, WRITE, partial(_create, entity)),
+            Endpoint("PATCH", field, 5, WRITE, partial(_change, entity)),
+            Endpoint("DELETE", field, 3, WRITE, partial(_delete, entity)),
+            Endpoint("POST", options, 5, WRITE, partial(_add_options, entity)),
+            Endpoint("PATCH", options, 5, WRITE, partial(_change_options, entity)),
+            Endpoint("DELETE", options, 3, WRITE, partial(_delete_options, entity)),
+        ]
+    return found
+
+
+def printed(call: Call, field: Field, extras: Iterable[str] = ()) -> Record:
+    """A field as v2 shows it."""
+    subfields = SUBFIELDS.get(field.type)
+    row: Record = {
+        "field_name": field.name,
+        "field_code": field.code,
+        "description": field.description,
+        "field_type": field.type,
+        "options": _options(call, field),
+        "subfields": subfields and [_subfield(part) for part in subfields],
+        "is_custom_field": field.is_custom,
+        "is_optional_response_field": field.is_optional,
+    }
+    return row | {name: EXTRAS[name] for name in extras}
+
+
+def _options(call: Call, field: Field) -> list[Record] | None:
+    """Ids of built-in options are texts, as the contract has it; a switch makes them numbers."""
+    if field.options is None:
+        return None
+    is_text = not field.is_custom and call.options.built_in_option_ids == "text"
+    rows = [asdict(option) for option in field.options]
+    return [row | {"id": str(row["id"]) if is_text else row["id"], "color": None} for row in rows]
+
+
+def _subfield(part: str) -> Record:
+    return {
+        "field_code": part,
+        "field_name": part.replace("_", " ").capitalize(),
+        "field_type": "double" if part == "timezone_id" else "varchar",
+    }
+
+
+def _book(entity: Entity, call: Call) -> FieldBook:
+    return call.account.fields[entity.name]
+
+
+def _known(entity: Entity, call: Call) -> Field:
+    field = _book(entity, call).get(call.path["field_code"])
+    if field is None:
+        raise by_service(404, "Field not found")
+    return field
+
+
+def _custom(entity: Entity, call: Call) -> Field:
+    field = _known(entity, call)
+    if not field.is_custom:
+        raise by_service(403, "Built-in fields cannot be changed")
+    return field
+
+
+def _list(entity: Entity, call: Call) -> Answer:
+    values = p.parsed(
+        call.query,
+        {
+            "include_fields": p.some_of(*EXTRAS),
+            "limit": p.limit(p.LIST_LIMIT, clamps=call.options.clamps_limit),
+            "cursor": p.text,
+        },
+        ignores_unknown=call.options.ignores_unknown_parameters,
+    )
+    first = cursors.read(values["cursor"], "id")[1] if "cursor" in values else 0
+    limit = values.get("limit", DEFAULT_LIMIT)
+    behind = (field for field in _book(entity, call) if field.id >= first)
+    found = list(islice(behind, limit + 1))
+    next_cursor = None
+    if len(found) > limit:
+        last = found.pop()
+        next_cursor = cursors.written("id", (last.id, last.id))
+    extras = values.get("include_fields", ())
+    return page((printed(call, field, extras) for field in found), next_cursor)
+
+
+def _get(entity: Entity, call: Call) -> Answer:
+    values = p.parsed(call.query, {"include_fields": p.some_of(*EXTRAS)})
+    return one(printed(call, _known(entity, call), values.get("include_fields", ())))
+
+
+def _create(entity: Entity, call: Call) -> Answer:
+    p.parsed(call.query, {})
+    body = call.json_object()
+    _refuse_others(body, _SHARED_KEYS | {"field_type", "options"})
+    _check_texts(body, ("field_name",))
+    kind = body.get("field_type")
+    if kind not in CREATABLE_TYPES:
+        raise invalid(f"field_type must be one of: {', '.join(CREATABLE_TYPES)}")
+    if (kind in TYPES_WITH_OPTIONS) != bool(body.get("options")):
+        raise invalid("options are required for enum and set fields, and only for them")
+    field = _book(entity, call).add(
+        body["field_name"],
+        kind,
+        _labels(body["options"]) if kind in TYPES_WITH_OPTIONS else None,
+        description=body.get("description"),
+        by="api",
+    )
+    return one(printed(call, field))
+
+
+def _change(entity: Entity, call: Call) -> Answer:
+    p.parsed(call.query, {})
+    field, body = _custom(entity, call), call.json_object()
+    _refuse_others(body, _SHARED_KEYS)
+    _check_texts(body, ("field_name",) if "field_name" in body else ())
+    changes = {
+        "name": body.get("field_name", field.name),
+        "description": body.get("description", field.description),
+    }
+    return one(printed(call, _book(entity, call).change(field.code, by="api", **changes)))
+
+
+def _delete(entity: Entity, call: Call) -> Answer:
+    p.parsed(call.query, {})
+    field = _custom(entity, call)
+    _book(entity, call).drop(field.code, by="api")
+    return one(printed(call, field))
+
+
+def _add_options(entity: Entity, call: Call) -> Answer:
+    field, labels = _with_options(entity, call), _labels(call.json())
+    if len(labels) + len(field.options or ()) > OPTION_LIMIT:
+        raise invalid(f"A field holds at most {OPTION_LIMIT} options")
+    _book(entity, call).add_options(field.code, labels, by="api")
+    return _option_answer(entity, call)
+
+
+def _change_options(entity: Entity, call: Call) -> Answer:
+    field, rows = _with_options(entity, call), call.json()
+    ids, labels = _option_ids(field, rows, {"id", "label"}), _labels(rows)
+    _book(entity, call).rename_options(field.code, dict(zip(ids, labels, strict=True)), by="api")
+    return _option_answer(entity, call)
+
+
+def _delete_options(entity: Entity, call: Call) -> Answer:
+    field, rows = _with_options(entity, call), call.json()
+    _book(entity, call).drop_options(field.code, _option_ids(field, rows, {"id"}), by="api")
+    return _option_answer(entity, call)
+
+
+def _option_answer(entity: Entity, call: Call) -> Answer:
+    options = _known(entity, call).options or ()
+    return one([{"id": option.id, "label": option.label} for option in options])
+
+
+def _with_options(entity: Entity, call: Call) -> Field:
+    p.parsed(call.query, {})
+    field = _custom(entity, call)
+    if field.type not in TYPES_WITH_OPTIONS:
+        raise invalid("Only enum and set fields have options")
+    return field
+
+
+def _labels(rows: Any) -> list[str]:
+    if not isinstance(rows, list) or not 0 < len(rows) <= OPTION_LIMIT:
+        raise invalid(f"options must be an array of 1 to {OPTION_LIMIT} items")
+    labels = [row.get("label") if isinstance(row, dict) else None for row in rows]
+    if not all(isinstance(label, str) and label for label in labels):
+        raise invalid("Each option needs a label")
+    return [str(label) for label in labels]
+
+
+def _option_ids(field: Field, rows: Any, keys: set[str]) -> list[int]:
+    """The ids that an array of options names; all must exist, for the change is atomic."""
+    live = {option.id for option in field.options or ()}
+    if not isinstance(rows, list) or not rows:
+        raise invalid("Request body must be a non-empty array")
+    for row in rows:
+        if not isinstance(row, dict) or set(row) != keys:
+            raise invalid(f"Each item must have exactly: {', '.join(sorted(keys))}")
+        if type(row["id"]) is not int or row["id"] not in live:
+            raise invalid("Option does not exist")
+    return [row["id"] for row in rows]
+
+
+def _refuse_others(body: Record, allowed: set[str]) -> None:
+    for key in body:
+        if key not in allowed:
+            raise invalid(f"Parameter '{key}' is not allowed")
+    for key in EXTRAS:
+        if key in body and not isinstance(body[key], dict):
+            raise invalid(f"{key} must be an object")
+    if not isinstance(body.get("description", ""), str | None):
+        raise invalid("description must be a string")
+
+
+def _check_texts(body: Record, names: Iterable[str]) -> None:
+    for name in names:
+        if not isinstance(body.get(name), str) or not body[name].strip():
+            raise invalid(f"{name} is required and must be a string")

@@ -1,0 +1,180 @@
+"""Who holds which token: authorization codes, access and refresh tokens, the API token.
+
+What belongs here: issue, exchange, refresh, revocation. What does not: the routes (``oauth``).
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from ..options import Options
+from ..world.account import Account
+from .calls import Caller
+
+CODE_LIFE = timedelta(minutes=5)
+REFRESH_LIFE = timedelta(days=60)  # since its last use
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One user's installation of the app."""
+
+    user_id: int
+    scopes: frozenset[str]
+    redirect_uri: str
+    company_id: int
+
+
+@dataclass(frozen=True)
+class _Code:
+    grant: Grant
+    redirect_uri: str
+    expires_at: datetime
+
+
+@dataclass
+class _Pair:
+    """What one installation holds."""
+
+    grant: Grant
+    refresh_token: str
+    refresh_until: datetime
+    access_until: dict[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a token answer says."""
+
+    access_token: str
+    refresh_token: str
+    scopes: frozenset[str]
+
+
+class GrantRefused(Exception):
+    """The app must not have a token; ``error`` and ``message`` are the vendor's words."""
+
+    def __init__(self, error: str, message: str) -> None:
+        self.error, self.message = error, message
+        super().__init__(message)
+
+
+class Grants:
+    """All tokens of one sandbox. Called under the account's lock."""
+
+    def __init__(self, account: Account, options: Options) -> None:
+        self._account, self._options = account, options
+        self._codes: dict[str, _Code] = {}
+        self._pairs: dict[str, _Pair] = {}  # by refresh token
+        self.api_tokens = {options.api_token: account.admin_id}
+        self.scopes = frozenset(options.scopes) | {"base"}
+
+    def code(self, user_id: int, redirect_uri: str) -> str:
+        """A new authorization code: five minutes, one use."""
+        code = secrets.token_hex(20)
+        grant = Grant(user_id, self.scopes, redirect_uri, self._account.company_id)
+        self._codes[code] = _Code(grant, redirect_uri, self._now() + CODE_LIFE)
+        return code
+
+    def exchange(self, code: str, redirect_uri: str | None) -> Tokens:
+        """Turn a code into tokens.
+
+        Raises:
+            GrantRefused: the code is unknown, used or old, or the address is another one.
+        """
+        stored = self._codes.get(code)
+        if stored is None:
+            raise GrantRefused("invalid_grant", "Invalid grant: authorization code is invalid")
+        if redirect_uri != stored.redirect_uri:
+            raise GrantRefused("invalid_request", "Invalid request: `redirect_uri` is invalid")
+        del self._codes[code]
+        if self._now() >= stored.expires_at:
+            raise GrantRefused("invalid_grant", "Invalid grant: authorization code has expired")
+        pair = _Pair(stored.grant, self._new_refresh_token(stored.grant), self._now())
+        self._pairs[pair.refresh_token] = pair
+        return self._issue(pair)
+
+    def refresh(self, refresh_token: str) -> Tokens:
+        """New tokens for a refresh token; the same refresh token unless rotation is on.
+
+        Raises:
+            GrantRefused: it is unknown, revoked, exchanged before or unused for 60 days.
+        """
+        pair = self._pairs.get(refresh_token)
+        if pair is None or self._now() >= pair.refresh_until:
+            raise GrantRefused("invalid_grant", "Invalid grant: refresh token is invalid")
+        if self._options.refresh_kills_access_token:
+            pair.access_until.clear()
+        if self._options.rotates_refresh_token:
+            del self._pairs[refresh_token]
+            pair.refresh_token = self._new_refresh_token(pair.grant)
+            self._pairs[pair.refresh_token] = pair
+        return self._issue(pair)
+
+    def caller(self, token: str, *, is_app: bool) -> Caller | None:
+        """Who a token belongs to, if it still stands."""
+        if not is_app:
+            user_id = self.api_tokens.get(token)
+            return None if user_id is None else Caller(token, user_id, False, frozenset())
+        for pair in self._pairs.values():
+            until = pair.access_until.get(token)
+            if until is not None and self._now() < until:
+                return Caller(token, pair.grant.user_id, True, pair.grant.scopes)
+        return None
+
+    def revoke(self, token: str) -> None:
+        """Forget a refresh token with all that hangs on it, or only one access token."""
+        self._pairs.pop(token, None)
+        for pair in self._pairs.values():
+            pair.access_until.pop(token, None)
+
+    def uninstall(self, user_id: int | None = None) -> list[Grant]:
+        """End the installations of a user, or all; returns those that ended."""
+        ended = {
+            key: pair
+            for key, pair in self._pairs.items()
+            if user_id is None or pair.grant.user_id == user_id
+        }
+        for key in ended:
+            del self._pairs[key]
+        return [pair.grant for pair in ended.values()]
+
+    def expire_access_tokens(self) -> None:
+        """Let every access token die now; refresh tokens stand."""
+        for pair in self._pairs.values():
+            pair.access_until.clear()
+
+    def take_scopes(self, *scopes: str) -> None:
+        """Remove scopes from the app and from every token that it holds."""
+        self.scopes -= frozenset(scopes)
+        for pair in self._pairs.values():
+            pair.grant = replace(pair.grant, scopes=pair.grant.scopes - frozenset(scopes))
+
+    def give_scopes(self, *scopes: str) -> None:
+        """Add scopes to the app; tokens get them when the user installs it again."""
+        self.scopes |= frozenset(scopes)
+
+    def new_api_token(self, user_id: int) -> str:
+        """Make a user's API token; the one before dies."""
+        self.api_tokens = {t: u for t, u in self.api_tokens.items() if u != user_id}
+        token = secrets.token_hex(20)
+        self.api_tokens[token] = user_id
+        return token
+
+    def _issue(self, pair: _Pair) -> Tokens:
+        now = self._now()
+        pair.access_until = {t: until for t, until in pair.access_until.items() if now < until}
+        access_token = f"v1u:{secrets.token_urlsafe(120)}"
+        pair.access_until[access_token] = now + timedelta(
+            seconds=self._options.access_token_seconds
+        )
+        pair.refresh_until = now + REFRESH_LIFE
+        return Tokens(access_token, pair.refresh_token, pair.grant.scopes)
+
+    def _new_refresh_token(self, grant: Grant) -> str:
+        return f"{self._account.company_id}:{grant.user_id}:{secrets.token_hex(20)}"
+
+    def _now(self) -> datetime:
+        return self._account.clock.now()

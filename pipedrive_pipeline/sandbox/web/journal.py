@@ -1,0 +1,70 @@
+"""Every request that came in, with what it cost. The newest are kept, all are counted.
+
+What belongs here: recording. What does not: edits (``world.history``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+KEPT = 100_000  # requests, about 60 MB at worst
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request and its answer."""
+
+    number: int  # from 1
+    at: str  # the server's clock
+    method: str
+    path: str
+    query: str
+    status: int
+    cost: int  # tokens charged
+    auth: str  # api_token, oauth, or none
+    user_id: int | None
+    fault: str | None  # what was done to it on purpose
+    bytes: int  # of the body
+    seconds: float
+
+
+class Journal:
+    """The requests of one sandbox, oldest first."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._requests: deque[Request] = deque(maxlen=kept)
+        self.count = 0
+        self.tokens_spent = 0
+        self.statuses: Counter[int] = Counter()
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(tuple(self._requests))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def add(self, request: Request) -> None:
+        """Record one request."""
+        self._requests.append(request)
+        self.tokens_spent += request.cost
+        self.statuses[request.status] += 1
+
+    def next_number(self) -> int:
+        """The number of the request that is coming in now."""
+        self.count += 1
+        return self.count
+
+    def last(self, count: int) -> list[Request]:
+        """The newest requests, newest first."""
+        return list(islice(reversed(self._requests), count))
+
+    def since(self, number: int) -> list[Request]:
+        """The kept requests behind a number."""
+        return [request for request in self if request.number > number]
+
+    def of(self, path: str) -> list[Request]:
+        """The kept requests whose path ends so."""
+        return [request for request in self if request.path.endswith(path)]

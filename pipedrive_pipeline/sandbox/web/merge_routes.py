@@ -1,0 +1,43 @@
+"""v1 merge: one record disappears into another.
+
+What belongs here: the one v1 route that changes records. What does not: what a merge means
+(``world.account``).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..world.entities import ENTITIES, Entity
+from . import parameters as p
+from .answers import Answer, by_service, one
+from .calls import Call, Endpoint
+from .record_routes import known
+
+WRITE = ("contacts:full",)
+
+
+def endpoints() -> list[Endpoint]:
+    """Merge of each entity."""
+    return [
+        Endpoint("PUT", f"/v1/{entity.name}/{{id}}/merge", 40, WRITE, partial(_merge, entity))
+        for entity in ENTITIES.values()
+    ]
+
+
+def _merge(entity: Entity, call: Call) -> Answer:
+    p.parsed(call.query, {})
+    loser = known(call, entity)
+    survivor_id = call.json_object().get("merge_with_id")
+    if type(survivor_id) is not int or survivor_id == loser["id"]:
+        raise by_service(400, "merge_with_id must be the id of another record")
+    call.path = {"id": str(survivor_id)}
+    known(call, entity)
+    call.account.merge(
+        entity.name,
+        loser["id"],
+        survivor_id,
+        touches_children=call.options.merge_touches_children,
+        by="api",
+    )
+    return one({"id": survivor_id})

@@ -1,0 +1,35 @@
+"""The notice that an app gets when a user uninstalls it.
+
+Pipedrive does not send it to localhost; the sandbox does, for that is where apps under test live.
+
+What belongs here: the one outgoing request. What does not: ending the grant (``grants``).
+"""
+
+from __future__ import annotations
+
+import httpx
+
+from ..options import Options
+from .grants import Grant
+
+TIMEOUT_SECONDS = 10.0
+
+
+def send_uninstall_notice(grant: Grant, options: Options, *, at: str) -> None:
+    """Tell the app's callback that a user is gone; what it answers is ignored."""
+    notice = {
+        "client_id": options.client_id,
+        "company_id": grant.company_id,
+        "user_id": grant.user_id,
+        "timestamp": at,
+    }
+    try:
+        httpx.request(
+            "DELETE",
+            grant.redirect_uri,
+            json=notice,
+            auth=(options.client_id, options.client_secret),
+            timeout=TIMEOUT_SECONDS,
+        )
+    except httpx.HTTPError:
+        return  # no answer is one of the answers that are ignored

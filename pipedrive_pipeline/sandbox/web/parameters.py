@@ -1,0 +1,125 @@
+"""Query parameters, checked as strictly as the service checks them.
+
+What belongs here: kinds of parameters and what each refuses. What does not: bodies (``bodies``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from .answers import invalid
+
+Kind = Callable[[str, str], Any]  # name, text -> value
+LIST_LIMIT = 500  # rows a page
+ID_LIMIT = 100  # ids in one request
+CUSTOM_FIELD_LIMIT = 15  # keys in one request
+_WHOLE_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)")
+
+
+def parsed(
+    query: Sequence[tuple[str, str]], kinds: dict[str, Kind], *, ignores_unknown: bool = False
+) -> dict[str, Any]:
+    """The values of a query by name; parameters that were not sent are missing.
+
+    Raises:
+        Refusal: 400 for an unknown, repeated or ill-typed parameter.
+    """
+    values: dict[str, Any] = {}
+    for name, text in query:
+        if name in values:
+            raise invalid(f"Parameter '{name}' must not be repeated")
+        if name in kinds:
+            values[name] = kinds[name](name, text)
+        elif not ignores_unknown:
+            raise invalid(f"Parameter '{name}' is not allowed")
+    return values
+
+
+def whole(name: str, text: str) -> int:
+    """A positive integer."""
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) > 0):
+        raise invalid(f"Parameter '{name}' must be a positive integer")
+    return int(text)
+
+
+def count(name: str, text: str) -> int:
+    """An integer from 0 on."""
+    return 0 if text == "0" else whole(name, text)
+
+
+def limit(maximum: int, *, clamps: bool = False) -> Kind:
+    """A page size."""
+
+    def check(name: str, text: str) -> int:
+        value = whole(name, text)
+        if value > maximum and not clamps:
+            raise invalid(f"Parameter '{name}' must be less than or equal to {maximum}")
+        return min(value, maximum)
+
+    return check
+
+
+def flag(name: str, text: str) -> bool:
+    """``true`` or ``false``, nothing else."""
+    if text not in ("true", "false"):
+        raise invalid(f"Parameter '{name}' must be a boolean")
+    return text == "true"
+
+
+def one_of(*choices: str) -> Kind:
+    """One of some words."""
+
+    def check(name: str, text: str) -> str:
+        if text not in choices:
+            raise invalid(f"Parameter '{name}' must be one of: {', '.join(choices)}")
+        return text
+
+    return check
+
+
+def some_of(*choices: str) -> Kind:
+    """A comma list of some words."""
+
+    def check(name: str, text: str) -> tuple[str, ...]:
+        words = tuple(dict.fromkeys(text.split(",")))
+        for word in words:
+            if word not in choices:
+                raise invalid(f"Parameter '{name}' contains an unknown value '{word}'")
+        return words
+
+    return check
+
+
+def ids(name: str, text: str) -> tuple[int, ...]:
+    """A comma list of at most 100 ids."""
+    values = tuple(whole(name, part) for part in text.split(","))
+    if len(values) > ID_LIMIT:
+        raise invalid(f"Parameter '{name}' must contain at most {ID_LIMIT} items")
+    return values
+
+
+def keys(name: str, text: str) -> tuple[str, ...]:
+    """A comma list of at most 15 custom field keys."""
+    values = tuple(dict.fromkeys(text.split(",")))
+    if len(values) > CUSTOM_FIELD_LIMIT:
+        raise invalid(f"Parameter '{name}' must contain at most {CUSTOM_FIELD_LIMIT} items")
+    return values
+
+
+def time(name: str, text: str) -> str:
+    """An RFC 3339 instant in whole seconds, as a UTC stamp; fractions are refused."""
+    try:
+        if not _WHOLE_SECONDS.fullmatch(text):
+            raise ValueError(text)
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise invalid(f"Parameter '{name}' is not a valid datetime") from error
+    return f"{(at - at.utcoffset()).replace(tzinfo=None).isoformat()}Z"  # type: ignore[operator]
+
+
+def text(name: str, value: str) -> str:
+    """Any text."""
+    return value

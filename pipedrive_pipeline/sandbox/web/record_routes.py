@@ -1,0 +1,166 @@
+"""v2 lists and single records of every entity.
+
+What belongs here: reading. What does not: writing (``write_routes``), field definitions.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from ..world.entities import ENTITIES, Entity
+from ..world.order import Key
+from ..world.reading import is_listed, listed
+from ..world.records import Walk, sort_value
+from ..world.view import Shape
+from . import cursors
+from . import parameters as p
+from .answers import Answer, by_service, one, page
+from .calls import Call, Endpoint
+
+Record = dict[str, Any]
+DEFAULT_LIMIT = 100  # rows a page
+READ = ("contacts:read", "contacts:full")
+
+
+def endpoints() -> list[Endpoint]:
+    """List and get of each entity."""
+    found = []
+    for entity in ENTITIES.values():
+        path = f"/api/v2/{entity.name}"
+        found.append(Endpoint("GET", path, 10, READ, partial(_list, entity)))
+        found.append(Endpoint("GET", f"{path}/{{id}}", 1, READ, partial(_get, entity)))
+    return found
+
+
+def known(call: Call, entity: Entity, *, sees_deleted: bool = False) -> Record:
+    """The record that the path names.
+
+    Raises:
+        Refusal: 404, it never was, is purged or deleted; 403, it is invisible to the caller.
+    """
+    row_id, account = call.id(), call.account
+    record = account.records[entity.name].get(row_id)
+    is_missing = record is None or account.is_purged(entity.name, row_id)
+    if is_missing or record is None or (record["is_deleted"] and not sees_deleted):
+        raise by_service(404, f"{entity.singular.capitalize()} not found")
+    user_id = call.caller.user_id
+    if not account.rights[user_id].admit(user_id, entity.name, record):
+        if call.options.forbids_invisible_by_id:
+            raise by_service(403, "You do not have permissions to do this.")
+        raise by_service(404, f"{entity.singular.capitalize()} not found")
+    return record
+
+
+def _kinds(call: Call, entity: Entity) -> dict[str, p.Kind]:
+    filters = ("org_id", "deal_id") if entity.parent else ()
+    return {
+        "filter_id": p.whole,
+        "ids": p.ids,
+        "owner_id": p.whole,
+        **dict.fromkeys(filters, p.whole),
+        "updated_since": p.time,
+        "updated_until": p.time,
+        "sort_by": p.one_of(*entity.sort_fields),
+        "sort_direction": p.one_of("asc", "desc"),
+        **_shape_kinds(entity),
+        "limit": p.limit(p.LIST_LIMIT, clamps=call.options.clamps_limit),
+        "cursor": p.text,
+    }
+
+
+def _shape_kinds(entity: Entity) -> dict[str, p.Kind]:
+    return {
+        "include_fields": p.some_of(*entity.optional),
+        "custom_fields": p.keys,
+        "include_option_labels": p.flag,
+        "include_labels": p.flag,
+    }
+
+
+def _shape(values: Record) -> Shape:
+    return Shape(
+        include_fields=values.get("include_fields", ()),
+        custom_fields=values.get("custom_fields"),
+        has_option_labels=values.get("include_option_labels", False),
+        has_labels=values.get("include_labels", False),
+    )
+
+
+def _get(entity: Entity, call: Call) -> Answer:
+    values = p.parsed(
+        call.query,
+        _shape_kinds(entity),
+        ignores_unknown=call.options.ignores_unknown_parameters,
+    )
+    record = known(call, entity, sees_deleted=call.options.shows_deleted_by_id)
+    return one(call.account.views[entity.name].row(record, _shape(values)))
+
+
+def _list(entity: Entity, call: Call) -> Answer:
+    values = p.parsed(
+        call.query,
+        _kinds(call, entity),
+        ignores_unknown=call.options.ignores_unknown_parameters,
+    )
+    walk = _walk(call, values)
+    limit = values.get("limit", DEFAULT_LIMIT)
+    found = list(islice(_rows(entity, call, values, walk), limit + 1))
+    next_cursor = None
+    if len(found) > limit:
+        first_of_next: Record = found.pop()
+        key = (sort_value(first_of_next, walk.field), first_of_next["id"])
+        next_cursor = _cursor(call, walk, key)
+    view, shape = call.account.views[entity.name], _shape(values)
+    if shape == Shape():
+        return page(map(view.row, found), next_cursor)
+    return page((view.row(record, shape) for record in found), next_cursor)
+
+
+def _walk(call: Call, values: Record) -> Walk:
+    field = values.get("sort_by", "id")
+    descending = values.get("sort_direction") == "desc"
+    start: Key | None = None
+    if "cursor" in values:
+        life = call.options.cursor_seconds
+        oldest = None if life is None else call.account.clock.now().timestamp() - life
+        start = cursors.read(values["cursor"], field, descending=descending, not_before=oldest)
+    return Walk(field, descending, start, values.get("updated_since"), values.get("updated_until"))
+
+
+def _cursor(call: Call, walk: Walk, key: Key) -> str:
+    ages = call.options.cursor_seconds is not None
+    issued_at = call.account.clock.now().timestamp() if ages else None
+    return cursors.written(walk.field, key, descending=walk.descending, issued_at=issued_at)
+
+
+def _rows(entity: Entity, call: Call, values: Record, walk: Walk) -> Any:
+    """The stored records that the request asks for. A saved filter overrides the id filters."""
+    account, user_id = call.account, call.caller.user_id
+    if "filter_id" in values:
+        return listed(account, entity.name, user_id, walk)
+    if "deal_id" in values:  # the sandbox has no deals, so nobody takes part in one
+        return ()
+    ids = values.get("ids")
+    if ids is None and entity.parent in values:
+        ids = account.records[entity.name].children_of(entity.parent, values[entity.parent])
+    tests = {key: values[key] for key in ("owner_id", entity.parent) if key in values}
+
+    def keep(record: Record) -> bool:
+        return all(record[key] == value for key, value in tests.items())
+
+    if ids is None:
+        return listed(account, entity.name, user_id, walk, keep if tests else None)
+    found = (account.records[entity.name].get(row_id) for row_id in set(ids))
+    rows = [
+        row
+        for row in found
+        if row is not None
+        and is_listed(account, entity.name, row, user_id)
+        and keep(row)
+        and walk.holds(str(sort_value(row, "update_time")))
+        and walk.reached((sort_value(row, walk.field), row["id"]))
+    ]
+    key = lambda row: (sort_value(row, walk.field), row["id"])  # noqa: E731
+    return sorted(rows, key=key, reverse=walk.descending)

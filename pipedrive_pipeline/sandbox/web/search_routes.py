@@ -1,0 +1,134 @@
+"""v2 search of persons and organizations. The index is at once consistent here, unlike the real one.
+
+What belongs here: matching and result items. What does not: ``itemSearch``, which needs entities
+that the sandbox does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from ..world.entities import ENTITIES, Entity
+from ..world.reading import listed
+from ..world.records import Walk
+from . import cursors
+from . import parameters as p
+from .answers import Answer, invalid, one
+from .calls import Call, Endpoint
+from .record_routes import DEFAULT_LIMIT, READ
+
+Record = dict[str, Any]
+SEARCH = (*READ, "search:read")
+SEARCHABLE_TYPES = ("address", "varchar", "text", "varchar_auto", "double", "monetary", "phone")
+
+
+def endpoints() -> list[Endpoint]:
+    """Search of each entity."""
+    return [
+        Endpoint(
+            "GET",
+            f"/api/v2/{entity.name}/search",
+            20,
+            SEARCH,
+            partial(_search, entity),
+            is_search=True,
+        )
+        for entity in ENTITIES.values()
+    ]
+
+
+def _search(entity: Entity, call: Call) -> Answer:
+    of_person: dict[str, p.Kind] = {
+        "organization_id": p.whole,
+        "include_fields": p.some_of("person.picture"),
+    }
+    values = p.parsed(
+        call.query,
+        {
+            "term": p.text,
+            "fields": p.some_of(*entity.search_fields),
+            "exact_match": p.flag,
+            **(of_person if entity.parent else {}),
+            "limit": p.limit(p.LIST_LIMIT, clamps=call.options.clamps_limit),
+            "cursor": p.text,
+        },
+        ignores_unknown=call.options.ignores_unknown_parameters,
+    )
+    term, is_exact = values.get("term", "").strip(), values.get("exact_match", False)
+    if len(term) < (1 if is_exact else 2):
+        raise invalid("Parameter 'term' must be at least 2 characters long")
+    start = cursors.read(values["cursor"], "id") if "cursor" in values else None
+    limit = values.get("limit", DEFAULT_LIMIT)
+    matches = _matches(entity, call, values, term.casefold(), Walk(start=start))
+    found = list(islice(matches, limit + 1))
+    next_cursor = None
+    if len(found) > limit:
+        next_id = found.pop()["item"]["id"]
+        next_cursor = cursors.written("id", (next_id, next_id))
+    return one({"items": found}, additional_data={"next_cursor": next_cursor})
+
+
+def _matches(entity: Entity, call: Call, values: Record, term: str, walk: Walk) -> Iterator[Record]:
+    is_exact = values.get("exact_match", False)
+    fields = values.get("fields", entity.search_fields)
+    parent_id = values.get("organization_id")
+    for record in listed(call.account, entity.name, call.caller.user_id, walk):
+        if parent_id is not None and record[entity.parent or ""] != parent_id:
+            continue
+        texts = list(_texts(entity, call, record, fields))
+        if any(text == term if is_exact else term in text for text in texts):
+            yield {
+                "result_score": 1.0 if term in texts else 0.5,
+                "item": _item(entity, call, record),
+            }
+
+
+def _texts(entity: Entity, call: Call, record: Record, fields: tuple[str, ...]) -> Iterator[str]:
+    if "name" in fields:
+        yield record["name"].casefold()
+    if "address" in fields and record["address"]:
+        yield str(record["address"]["value"]).casefold()
+    for word, key in (("email", "emails"), ("phone", "phones")):
+        if word in fields:
+            yield from (row["value"].casefold() for row in record[key])
+    if "custom_fields" in fields:
+        yield from (text.casefold() for text in _custom_texts(entity, call, record))
+
+
+def _custom_texts(entity: Entity, call: Call, record: Record) -> Iterator[str]:
+    for field in call.account.fields[entity.name]:
+        value = record["custom_fields"].get(field.code)
+        if value is not None and field.is_custom and field.type in SEARCHABLE_TYPES:
+            yield str(value["value"] if isinstance(value, dict) else value)
+
+
+def _item(entity: Entity, call: Call, record: Record) -> Record:
+    item: Record = {
+        "id": record["id"],
+        "type": entity.singular,
+        "name": record["name"],
+        "visible_to": record["visible_to"],
+        "owner": {"id": record["owner_id"]},
+        "custom_fields": list(_custom_texts(entity, call, record)),
+        "notes": [],
+    }
+    if entity.parent is None:
+        address = record["address"]
+        return item | {"address": address and address["value"]}
+    return item | {
+        "phones": [row["value"] for row in record["phones"]],
+        "emails": [row["value"] for row in record["emails"]],
+        "primary_email": next((row["value"] for row in record["emails"] if row["primary"]), None),
+        "organization": _organization(call, record[entity.parent]),
+    }
+
+
+def _organization(call: Call, row_id: int | None) -> Record | None:
+    record = None if row_id is None else call.account.records["organizations"].get(row_id)
+    if record is None:
+        return None
+    address = record["address"]
+    return {"id": row_id, "name": record["name"], "address": address and address["value"]}

@@ -1,0 +1,188 @@
+"""What is still read through v1: users, field lists, and (switched on) the retired record lists.
+
+What belongs here: v1 shapes. What does not: merge, which changes records (``merge_routes``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from ..world.entities import ENTITIES, Entity
+from ..world.fields import SUBFIELDS, Field
+from ..world.reading import listed
+from ..world.records import Walk
+from . import parameters as p
+from .answers import Answer, by_service, offset_page, one
+from .calls import Call, Endpoint
+from .record_routes import DEFAULT_LIMIT, READ, known
+
+Record = dict[str, Any]
+USERS = ("users:read",)
+
+
+def endpoints() -> list[Endpoint]:
+    """Users, field lists, retired lists."""
+    found = [
+        Endpoint("GET", "/v1/users/me", 2, (), _me),
+        Endpoint("GET", "/v1/users", 20, USERS, _users),
+        Endpoint("GET", "/v1/users/{id}", 2, USERS, _user),
+    ]
+    for entity in ENTITIES.values():
+        fields, records = f"/v1/{entity.singular}Fields", f"/v1/{entity.name}"
+        found += [
+            Endpoint("GET", fields, 20, READ, partial(_fields, entity)),
+            Endpoint("GET", records, 20, READ, partial(_retired_list, entity)),
+            Endpoint("GET", f"{records}/{{id}}", 2, READ, partial(_retired_get, entity)),
+        ]
+    return found
+
+
+def _me(call: Call) -> Answer:
+    p.parsed(call.query, {})
+    account = call.account
+    return one(
+        _printed(call, _by_id(call, call.caller.user_id))
+        | {
+            "company_id": account.company_id,
+            "company_name": account.company_name,
+            "company_domain": account.company_domain,
+            "company_country": "DE",
+            "company_industry": "manufacturing",
+            "language": {"language_code": "de", "country_code": "DE"},
+        }
+    )
+
+
+def _users(call: Call) -> Answer:
+    p.parsed(call.query, {})
+    return one([_printed(call, user) for user in call.account.users])
+
+
+def _user(call: Call) -> Answer:
+    p.parsed(call.query, {})
+    return one(_printed(call, _by_id(call, call.id())))
+
+
+def _by_id(call: Call, user_id: int) -> Record:
+    for user in call.account.users:
+        if user["id"] == user_id:
+            return user
+    raise by_service(404, "User not found")
+
+
+def _printed(call: Call, user: Record) -> Record:
+    return user | {"is_you": user["id"] == call.caller.user_id}
+
+
+def _paging(call: Call, **more: p.Kind) -> Record:
+    kinds = {"start": p.count, "limit": p.limit(p.LIST_LIMIT, clamps=True), **more}
+    return p.parsed(call.query, kinds)
+
+
+def _fields(entity: Entity, call: Call) -> Answer:
+    values = _paging(call)
+    start, limit = values.get("start", 0), values.get("limit", DEFAULT_LIMIT)
+    rows = [row for field in call.account.fields[entity.name] for row in _field_rows(field)]
+    return offset_page(rows[start : start + limit], start, limit, len(rows))
+
+
+def _field_rows(field: Field) -> Iterator[Record]:
+    """A field as v1 lists it, its sub-fields as rows of their own."""
+    row = _field_row(field)
+    if field.deleted_options:
+        row["options_deleted"] = [{"id": o.id, "label": o.label} for o in field.deleted_options]
+    yield row
+    if not field.is_custom:
+        return
+    for part in SUBFIELDS.get(field.type, ())[1:]:
+        if part != "timezone_name":
+            yield row | {
+                "id": None,
+                "key": f"{field.code}_{part}",
+                "name": f"{part} of {field.name}",
+                "field_type": "varchar",
+                "is_subfield": True,
+            }
+
+
+def _field_row(field: Field) -> Record:
+    options = None
+    if field.options is not None:
+        options = [{"id": option.id, "label": option.label} for option in field.options]
+    return {
+        "id": field.id,
+        "key": field.code,
+        "name": field.name,
+        "order_nr": field.id,
+        "field_type": field.type,
+        "json_column_flag": field.is_custom,
+        "add_time": _v1_time(field.add_time),
+        "update_time": None if field.update_time is None else _v1_time(field.update_time),
+        "created_by_user_id": None,
+        "last_updated_by_user_id": None,
+        "active_flag": True,
+        "edit_flag": field.is_custom,
+        "index_visible_flag": True,
+        "details_visible_flag": True,
+        "add_visible_flag": False,
+        "important_flag": False,
+        "bulk_edit_allowed": True,
+        "searchable_flag": field.type in ("varchar", "text", "phone", "double", "address"),
+        "filtering_allowed": True,
+        "sortable_flag": True,
+        "mandatory_flag": field.code == "name",
+        "options": options,
+        "is_subfield": False,
+    }
+
+
+def _retired_list(entity: Entity, call: Call) -> Answer:
+    _refuse_unless_on(call)
+    values = _paging(call, sort=p.text, user_id=p.whole)
+    start, limit = values.get("start", 0), values.get("limit", DEFAULT_LIMIT)
+    found = list(listed(call.account, entity.name, call.caller.user_id, Walk()))
+    rows = [_v1_record(call, entity, record) for record in found[start : start + limit]]
+    return offset_page(rows, start, limit, len(found))
+
+
+def _retired_get(entity: Entity, call: Call) -> Answer:
+    _refuse_unless_on(call)
+    return one(_v1_record(call, entity, known(call, entity, sees_deleted=True)))
+
+
+def _refuse_unless_on(call: Call) -> None:
+    if not call.options.has_v1_lists:
+        raise by_service(410, "Gone")
+
+
+def _v1_record(call: Call, entity: Entity, record: Record) -> Record:
+    """A record in the shape of before: flags, texts instead of numbers, custom keys at the root."""
+    row = call.account.views[entity.name].row(record)
+    custom = row.pop("custom_fields")
+    row["active_flag"] = not row.pop("is_deleted")
+    row["visible_to"] = str(row["visible_to"])
+    row["label"] = ",".join(map(str, row["label_ids"])) or None
+    row["add_time"] = _v1_time(row["add_time"])
+    row["update_time"] = _v1_time(row["update_time"] or row["add_time"])
+    row["owner_id"] = {"id": row["owner_id"], "value": row["owner_id"]}
+    for new, old in (("emails", "email"), ("phones", "phone")):
+        if new in row:
+            row[old] = row.pop(new) or [{"value": "", "primary": True}]
+    for code, value in custom.items():
+        row.update(_v1_value(code, value))
+    return row
+
+
+def _v1_value(code: str, value: Any) -> Record:
+    if isinstance(value, dict):
+        parts = {f"{code}_{part}": one for part, one in value.items() if part != "value"}
+        return {code: value.get("value"), **parts}
+    if isinstance(value, list):
+        return {code: ",".join(map(str, value))}
+    return {code: value}
+
+
+def _v1_time(stamp: str) -> str:
+    return stamp.replace("T", " ").removesuffix("Z")

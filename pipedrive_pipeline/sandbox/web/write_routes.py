@@ -1,0 +1,75 @@
+"""v2 create, update and delete of every entity.
+
+What belongs here: rules between the keys of one body. What does not: kinds of single values
+(``bodies``), what an edit means (``world.account``).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..world.entities import ENTITIES, Entity
+from . import parameters as p
+from .answers import Answer, invalid, one
+from .bodies import checked
+from .calls import Call, Endpoint
+from .record_routes import known
+
+Record = dict[str, Any]
+WRITE = ("contacts:full",)
+
+
+def endpoints() -> list[Endpoint]:
+    """Create, update, delete of each entity."""
+    found = []
+    for entity in ENTITIES.values():
+        path = f"/api/v2/{entity.name}"
+        found += [
+            Endpoint("POST", path, 5, WRITE, partial(_create, entity)),
+            Endpoint("PATCH", f"{path}/{{id}}", 5, WRITE, partial(_update, entity)),
+            Endpoint("DELETE", f"{path}/{{id}}", 3, WRITE, partial(_delete, entity)),
+        ]
+    return found
+
+
+def _create(entity: Entity, call: Call) -> Answer:
+    p.parsed(call.query, {})
+    values = checked(call, entity, is_new=True)
+    _settle_name(entity, values, before=None)
+    if not values.get("name", "").strip():
+        raise invalid("name: The value is required")
+    values.setdefault("owner_id", call.caller.user_id)
+    record = call.account.create(entity.name, by="api", **values)
+    return one(call.account.views[entity.name].row(record))
+
+
+def _update(entity: Entity, call: Call) -> Answer:
+    p.parsed(call.query, {})
+    before = known(call, entity)
+    values = checked(call, entity, is_new=False)
+    _settle_name(entity, values, before=before)
+    record = call.account.edit(entity.name, before["id"], by="api", **values)
+    return one(call.account.views[entity.name].row(record))
+
+
+def _delete(entity: Entity, call: Call) -> Answer:
+    p.parsed(call.query, {})
+    record = known(call, entity)
+    call.account.delete(entity.name, record["id"], by="api")
+    return one({"id": record["id"]})
+
+
+def _settle_name(entity: Entity, values: Record, *, before: Record | None) -> None:
+    """A person has a name or its parts; each is worked out from the other."""
+    if "first_name" not in entity.writable:
+        return
+    parts = [key for key in ("first_name", "last_name") if key in values]
+    if "name" in values and parts:
+        raise invalid("Cannot set 'name' and 'first_name'/'last_name' at the same time")
+    if parts:
+        both = (before or {"first_name": None, "last_name": None}) | values
+        values["name"] = " ".join(filter(None, (both["first_name"], both["last_name"])))
+    elif "name" in values:
+        first, _, last = values["name"].strip().rpartition(" ")
+        values["first_name"], values["last_name"] = (first, last) if first else (last, None)

@@ -1,0 +1,66 @@
+"""The server's clock, which tests may move.
+
+What belongs here: the one source of "now" for stamps, the ``Date`` header, purges, expiries and
+the daily budget. What does not: the burst window, which counts real seconds (``web.limits``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+
+def system_now() -> datetime:
+    """The machine's time, in UTC."""
+    return datetime.now(UTC)
+
+
+def stamp(at: datetime) -> str:
+    """An instant as v2 prints it: whole seconds, ``2026-01-31T10:20:30Z``."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def instant(text: str) -> datetime:
+    """The instant that a v2 stamp names."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+class Clock:
+    """A clock that runs with the machine's, shifted, or stands still."""
+
+    def __init__(self, real_now: Callable[[], datetime] = system_now) -> None:
+        self._real_now = real_now
+        self._shift = timedelta()
+        self._frozen_at: datetime | None = None
+
+    def now(self) -> datetime:
+        """The server's time, in UTC."""
+        return self._frozen_at or self._real_now() + self._shift
+
+    def stamp(self) -> str:
+        """The server's time as v2 prints it."""
+        return stamp(self.now())
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock; a negative number moves it back."""
+        if self._frozen_at is not None:
+            self._frozen_at += timedelta(seconds=seconds)
+        else:
+            self._shift += timedelta(seconds=seconds)
+
+    def set(self, at: datetime) -> None:
+        """Put the clock to an instant; it goes on from there unless it is frozen."""
+        if self._frozen_at is not None:
+            self._frozen_at = at.astimezone(UTC)
+        else:
+            self._shift = at.astimezone(UTC) - self._real_now()
+
+    def freeze(self) -> None:
+        """Stop the clock where it is."""
+        self._frozen_at = self.now()
+
+    def thaw(self) -> None:
+        """Let a stopped clock run on from where it stands."""
+        if self._frozen_at is not None:
+            at, self._frozen_at = self._frozen_at, None
+            self.set(at)

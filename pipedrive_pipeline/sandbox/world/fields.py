@@ -1,0 +1,199 @@
+"""Field definitions of one entity: built-in and custom ones, their options, their deletion.
+
+A custom field's identity is its 40-digit code. A deleted field leaves every answer at once; made
+again under the same name it has another code. A deleted option leaves the option list, not the
+records.
+
+What belongs here: the definitions. What does not: values (``seeds``, ``records``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha1
+from typing import Any
+
+from .clock import Clock
+from .entities import Entity
+
+CREATABLE_TYPES = (
+    "varchar", "varchar_auto", "text", "double", "monetary", "date", "set", "enum", "user", "org",
+    "people", "phone", "time", "timerange", "daterange", "address",
+)  # fmt: skip
+TYPES_WITH_OPTIONS = ("enum", "set")
+OPTION_LIMIT = 10_000  # per field
+SUBFIELDS = {
+    "address": (
+        "value", "country", "admin_area_level_1", "admin_area_level_2", "locality", "sublocality",
+        "route", "street_number", "subpremise", "postal_code", "formatted_address",
+    ),
+    "monetary": ("value", "currency"),
+    "daterange": ("value", "until"),
+    "timerange": ("value", "until", "timezone_id", "timezone_name"),
+    "time": ("value", "timezone_id", "timezone_name"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Option:
+    """One choice of an enum or a set."""
+
+    id: int
+    label: str
+    add_time: str
+    update_time: str | None = None
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field definition."""
+
+    id: int  # only v1 shows it
+    code: str
+    name: str
+    type: str
+    is_custom: bool
+    add_time: str
+    options: tuple[Option, ...] | None = None
+    deleted_options: tuple[Option, ...] = ()
+    update_time: str | None = None
+    description: str | None = None
+    is_optional: bool = False
+
+
+Log = Callable[[Field | None, Field | None, str], None]  # before, after, who
+
+
+class FieldBook:
+    """The live fields of one entity, in the order in which they were made.
+
+    A change replaces the whole table, so a reader in another thread sees the old or the new one.
+    """
+
+    def __init__(self, entity: Entity, seed: int, clock: Clock, log: Log) -> None:
+        self.entity = entity
+        self._seed, self._clock, self._log = seed, clock, log
+        self._next_id = 4_000 if entity.parent is None else 9_000
+        self._next_option_id = 1
+        self._fields: dict[str, Field] = {}
+        self.dropped: dict[str, Field] = {}
+        self.custom_codes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self._fields.values())
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def get(self, code: str) -> Field | None:
+        """The live field with a code."""
+        return self._fields.get(code)
+
+    def named(self, name: str) -> Field:
+        """The first live custom field with a name.
+
+        Raises:
+            LookupError: there is none.
+        """
+        for field in self:
+            if field.is_custom and field.name == name:
+                return field
+        raise LookupError(f"{self.entity.name} have no custom field named {name!r}")
+
+    def seed(self, field: Field) -> None:
+        """Store a field that was there from the start; the history does not mention it."""
+        self._fields = {**self._fields, field.code: field}
+        self._renew_codes()
+
+    def new(
+        self,
+        name: str,
+        type: str,
+        labels: Sequence[str] | None = None,
+        *,
+        code: str | None = None,
+        description: str | None = None,
+        at: str | None = None,
+    ) -> Field:
+        """A field with the next id that is not stored yet; without a code it is a custom one."""
+        at = at or self._clock.stamp()
+        field_id, self._next_id = self._next_id, self._next_id + 1
+        return Field(
+            id=field_id,
+            code=code or self._fresh_code(field_id),
+            name=name,
+            type=type,
+            is_custom=code is None,
+            add_time=at,
+            options=None if labels is None else tuple(self._options(labels, at)),
+            description=description,
+        )
+
+    def add(
+        self,
+        name: str,
+        type: str,
+        labels: Sequence[str] | None = None,
+        *,
+        description: str | None = None,
+        by: str = "test",
+    ) -> Field:
+        """Add a custom field; every record has it at once, with null."""
+        field = self.new(name, type, labels, description=description)
+        return self._put(None, field, by)
+
+    def change(self, code: str, *, by: str = "test", **changes: Any) -> Field:
+        """Change a field's name, or by force its type; its code stays."""
+        before = self._fields[code]
+        return self._put(before, replace(before, update_time=self._clock.stamp(), **changes), by)
+
+    def drop(self, code: str, *, by: str = "test") -> Field:
+        """Delete a field: it leaves the definitions and every record at once, for ever."""
+        field = self._fields[code]
+        self._fields = {key: one for key, one in self._fields.items() if key != code}
+        self.dropped[code] = field
+        self._renew_codes()
+        self._log(field, None, by)
+        return field
+
+    def add_options(self, code: str, labels: Sequence[str], *, by: str = "test") -> Field:
+        """Append options to an enum or a set; returns the field as it is now."""
+        options = self._fields[code].options or ()
+        new = tuple(self._options(labels, self._clock.stamp()))
+        return self.change(code, by=by, options=(*options, *new))
+
+    def rename_options(self, code: str, labels: dict[int, str], *, by: str = "test") -> Field:
+        """Give options new labels by id; returns the field as it is now."""
+        at = self._clock.stamp()
+        options = tuple(
+            replace(one, label=labels[one.id], update_time=at) if one.id in labels else one
+            for one in self._fields[code].options or ()
+        )
+        return self.change(code, by=by, options=options)
+
+    def drop_options(self, code: str, ids: Sequence[int], *, by: str = "test") -> Field:
+        """Delete options; records keep the ids. Returns the field as it is now."""
+        field = self._fields[code]
+        kept = tuple(one for one in field.options or () if one.id not in ids)
+        gone = tuple(one for one in field.options or () if one.id in ids)
+        return self.change(
+            code, by=by, options=kept, deleted_options=(*field.deleted_options, *gone)
+        )
+
+    def _put(self, before: Field | None, after: Field, by: str) -> Field:
+        self.seed(after)
+        self._log(before, after, by)
+        return after
+
+    def _renew_codes(self) -> None:
+        self.custom_codes = tuple(one.code for one in self if one.is_custom)
+
+    def _options(self, labels: Sequence[str], at: str) -> Iterator[Option]:
+        for label in labels:
+            yield Option(self._next_option_id, label, at)
+            self._next_option_id += 1
+
+    def _fresh_code(self, field_id: int) -> str:
+        text = f"{self._seed}/{self.entity.name}/{field_id}"
+        return sha1(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,80 @@
+"""The complete edit history: what happened to which record, when, and by whom.
+
+What belongs here: the log that tests read what any table must hold from. What does not: the
+current state (``records``), requests that changed nothing (``web.journal``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Literal
+
+Record = dict[str, Any]
+Action = Literal["create", "change", "delete", "restore", "merge", "plant", "rights", "field"]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One thing that happened."""
+
+    number: int  # from 1, without gaps
+    at: str  # the server's clock
+    entity: str  # organizations, persons, users, organization_fields, person_fields
+    id: int | str
+    action: Action
+    before: Record | None
+    after: Record | None
+    by: str  # api, merge or test
+    merged_into: int | None = None
+
+
+class History:
+    """All edits since the account was seeded, oldest first."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._edits: list[Edit] = []
+        self._of_record: dict[tuple[str, int | str], list[int]] = {}
+
+    def __iter__(self) -> Iterator[Edit]:
+        return iter(tuple(self._edits))
+
+    def __len__(self) -> int:
+        return len(self._edits)
+
+    def add(
+        self,
+        at: str,
+        entity: str,
+        id: int | str,
+        action: Action,
+        before: Record | None,
+        after: Record | None,
+        *,
+        by: str,
+        merged_into: int | None = None,
+    ) -> Edit:
+        """Log one edit."""
+        with self._lock:
+            number = len(self._edits) + 1
+            edit = Edit(number, at, entity, id, action, before, after, by, merged_into)
+            self._edits.append(edit)
+            self._of_record.setdefault((entity, id), []).append(number)
+        return edit
+
+    def after(self, number: int) -> list[Edit]:
+        """The edits behind a number."""
+        return self._edits[number:]
+
+    def of(self, entity: str, id: int | str) -> list[Edit]:
+        """What happened to one record, oldest first."""
+        return [self._edits[n - 1] for n in self._of_record.get((entity, id), ())]
+
+    def state_at(self, entity: str, id: int, number: int, now: Record | None) -> Record | None:
+        """What a record was right after an edit; ``now`` is what it is today."""
+        for edit in self.of(entity, id):
+            if edit.number > number:
+                return edit.before
+        return now

@@ -1,0 +1,131 @@
+"""A company made from a seed: the same arguments give the same company, byte for byte.
+
+What belongs here: putting the parts together. What does not: what rows say (``seeds``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from .account import Account
+from .clock import Clock
+from .custom import NUMBER_PREFIX, SEEDED_AT, CustomValues, Reach, add_seeded_fields
+from .entities import ENTITIES, Entity
+from .fields import Field, FieldBook
+from .history import History
+from .order import SeededOrder
+from .records import Records
+from .seeds import SeededOrganizations, SeededPersons
+from .users import Rights, seeded_users
+
+Record = dict[str, Any]
+
+
+def seeded(
+    organizations: int = 1_200,
+    persons: int = 3_500,
+    *,
+    seed: int = 7,
+    organization_fields: int = 40,
+    person_fields: int = 20,
+    users: int = 5,
+    same_second: int = 0,
+    has_features: bool = True,
+    clock: Clock | None = None,
+) -> Account:
+    """A company as it stands before anybody edits it.
+
+    Args:
+        organizations: how many the admin sees; one more is invisible to the admin, one deleted.
+        persons: how many there are.
+        seed: another seed gives other names and values under the same ids.
+        organization_fields: custom fields; the first 40 have names and all 16 types.
+        person_fields: custom fields; the first 20 have names.
+        users: the first is the admin, every fifth has left the company.
+        same_second: how many rows of each entity share one ``update_time``.
+        has_features: whether rows carry the keys that depend on features, such as ``website``
+            and ``job_title``.
+        clock: the server's clock; without one it runs with the machine's.
+    """
+    clock, history, people = clock or Clock(), History(), seeded_users(users)
+    books = {
+        entity.name: _book(entity, seed, count, clock, history)
+        for entity, count in zip(
+            ENTITIES.values(), (organization_fields, person_fields), strict=True
+        )
+    }
+    owners = [user["id"] for user in people]
+    reach = Reach(owners, organizations, persons)
+    invisible, deleted = organizations + 1, organizations + 2
+    companies = SeededOrganizations(
+        SeededOrder(organizations, seed, min(same_second, organizations)),
+        seed,
+        owners=owners,
+        labels=_option_ids(books["organizations"], "label_ids"),
+        industries=_option_ids(books["organizations"], "industry"),
+        custom=_custom(books["organizations"], reach),
+    )
+    contacts = SeededPersons(
+        SeededOrder(persons, seed, min(same_second, persons)),
+        seed,
+        organizations=organizations,
+        odd_parents={"invisible_organization": invisible, "deleted_organization": deleted},
+        owners=owners,
+        labels=_option_ids(books["persons"], "label_ids"),
+        custom=_custom(books["persons"], reach),
+    )
+    account = Account(
+        records={"organizations": Records(companies), "persons": Records(contacts)},
+        fields=books,
+        users=people,
+        rights={owners[0]: Rights("all", frozenset({("organizations", invisible)}))}
+        | {user_id: Rights("shared") for user_id in owners[1:]},
+        clock=clock,
+        history=history,
+        has_features=has_features,
+    )
+    _put_odd_organizations(account, companies, invisible, deleted)
+    return account
+
+
+def _put_odd_organizations(
+    account: Account, companies: SeededOrganizations, invisible: int, deleted: int
+) -> None:
+    """Two more organizations, for persons that point at what a list does not show."""
+    secret = companies.row(invisible) | {"name": "Geheimsache AG", "visible_to": 1}
+    gone = companies.row(deleted) | {"name": "Längst gelöscht KG", "is_deleted": True}
+    for record in (secret, gone):
+        account.records["organizations"].put(record)
+    account.deleted_at["organizations", deleted] = gone["update_time"]
+
+
+def _book(entity: Entity, seed: int, count: int, clock: Clock, history: History) -> FieldBook:
+    def log(before: Field | None, after: Field | None, by: str) -> None:
+        either = after or before
+        history.add(
+            clock.stamp(),
+            f"{entity.singular}_fields",
+            either.code if either else "",
+            "field",
+            None if before is None else asdict(before),
+            None if after is None else asdict(after),
+            by=by,
+        )
+
+    book = FieldBook(entity, seed, clock, log)
+    for one in entity.built_ins:
+        labels = one.options or None
+        book.seed(book.new(one.name, one.type, labels, code=one.code, at=SEEDED_AT))
+    add_seeded_fields(book, count)
+    return book
+
+
+def _option_ids(book: FieldBook, code: str) -> list[int]:
+    field = book.get(code)
+    return [option.id for option in (field and field.options) or ()]
+
+
+def _custom(book: FieldBook, reach: Reach) -> CustomValues:
+    fields = [field for field in book if field.is_custom]
+    return CustomValues(fields, NUMBER_PREFIX[book.entity.name], reach)

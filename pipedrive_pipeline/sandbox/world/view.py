@@ -1,0 +1,80 @@
+"""A record as v2 prints it for one account: feature keys, live custom fields, asked-for extras.
+
+What belongs here: the way from a stored record to an answer's row. What does not: which rows an
+answer holds (``account``), the v1 shape (``web.v1``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .entities import Entity
+from .fields import FieldBook
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a request asks its rows to look like."""
+
+    include_fields: tuple[str, ...] = ()
+    custom_fields: tuple[str, ...] | None = None  # None: all
+    has_option_labels: bool = False
+    has_labels: bool = False
+
+
+PLAIN = Shape()
+
+
+class View:
+    """Turns stored records of one entity into rows."""
+
+    def __init__(self, entity: Entity, book: FieldBook, *, has_features: bool) -> None:
+        self._entity = entity
+        self._book = book
+        self._absent = () if has_features else entity.featured
+
+    def row(self, record: Record, shape: Shape = PLAIN) -> Record:
+        """One row of an answer."""
+        codes = self._book.custom_codes if shape.custom_fields is None else shape.custom_fields
+        values: Mapping[str, Any] = record["custom_fields"]
+        row = record.copy()
+        row["custom_fields"] = {code: values.get(code) for code in codes}
+        for key in self._absent:
+            row.pop(key, None)
+        if shape is not PLAIN:
+            self._extend(row, shape)
+        return row
+
+    def _extend(self, row: Record, shape: Shape) -> None:
+        for key in shape.include_fields:
+            row[key] = _extra(key, row)
+        if shape.has_labels:
+            row["labels"] = self._labelled("label_ids", row["label_ids"])
+        if shape.has_option_labels:
+            for code, value in row["custom_fields"].items():
+                field = self._book.get(code)
+                if value is not None and field is not None and field.options is not None:
+                    row["custom_fields"][code] = self._labelled(code, value)
+
+    def _labelled(self, code: str, value: int | Sequence[int]) -> Any:
+        """Option ids with their labels; an id that no option explains has a null label."""
+        field = self._book.get(code)
+        labels = {option.id: option.label for option in (field and field.options) or ()}
+        if isinstance(value, int):
+            return {"id": value, "label": labels.get(value)}
+        return [{"id": one, "label": labels.get(one)} for one in value]
+
+
+def _extra(key: str, row: Record) -> Any:
+    """A counter or stamp that comes only on request; the sandbox has no deals and activities."""
+    if key.endswith("_count"):
+        return 0
+    if key == "smart_bcc_email":
+        return f"acme-sandbox+{row['id']}@pipedrivemail.example"
+    if key == "marketing_status":
+        return "no_consent"
+    return None
