@@ -1,0 +1,135 @@
+"""The data directory and the settings that a server starts with.
+
+Belongs here: initdb, the database inside, `postgresql.conf` and `pg_hba.conf`.
+Does not belong here: tables and roles of the pipeline; those are migrations.
+
+Source: https://www.postgresql.org/docs/18/runtime-config.html (read 2026-11)
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from pipedrive_pipeline.warehouse.embedded.account import Account
+from pipedrive_pipeline.warehouse.embedded.binaries import Binaries
+from pipedrive_pipeline.warehouse.embedded.place import (
+    DATABASE,
+    SOCKET_PORT,
+    SUPERUSER,
+    Place,
+    discard,
+)
+from pipedrive_pipeline.warehouse.embedded.refusals import DiskFull, StartFailed
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - asked for its size only
+
+# Who may enter the socket's folder is its account or root, so the socket asks for nothing.
+ACCESS_RULES = """\
+local all all trust
+host all all 127.0.0.1/32 scram-sha-256
+"""
+
+SETTINGS = {
+    "max_connections": "200",
+    "shared_buffers": "'128MB'",
+    "maintenance_work_mem": "'128MB'",
+    "work_mem": "'16MB'",
+    "random_page_cost": "1.1",
+    "huge_pages": "off",  # `try` ends in SIGBUS where a container's limit for them is 0
+    "jit": "off",
+    "timezone": "'UTC'",
+    "log_timezone": "'UTC'",
+    "lc_messages": "'C'",
+    # Errors go to whoever caused them. In the log they would leave names and addresses.
+    "log_min_messages": "log",
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+    "log_checkpoints": "off",
+}
+
+
+def create(place: Place, account: Account, binaries: Binaries, lock: int) -> None:
+    """Make the data directory with its database in it, whole or not at all.
+
+    ``lock`` is the server's lock, inherited: a killed command's initdb holds up the next command.
+
+    Raises:
+        StartFailed: initdb gave up; its last words are in the message.
+        DiskFull: there is no room for it.
+    """
+    discard(place.draft)
+    account.own(place.draft)
+    options = [
+        "--username",
+        SUPERUSER,
+        "--auth",
+        "trust",
+        "--encoding",
+        "UTF8",
+        "--no-instructions",
+    ]
+    locale = ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
+    command: list[str | Path] = [binaries.initdb, "-D", place.draft, *options, *locale]
+    _done(place, account, command, inherits=lock)
+    # Inside before the directory gets its name: no command finds a server without its database.
+    single: list[str | Path] = [binaries.postgres, "--single", "-D", place.draft, "postgres"]
+    _done(place, account, single, inherits=lock, said=f"create database {DATABASE};\n")
+    place.draft.rename(place.data)
+
+
+def configure(place: Place, port: int | None) -> None:
+    """Write the settings for the next start: socket only, or with TCP on loopback."""
+    own = {
+        "listen_addresses": "'127.0.0.1'" if port else "''",
+        "port": str(port or SOCKET_PORT),
+        "unix_socket_directories": quoted(_list_item(str(place.socket))),
+        "unix_socket_permissions": "0700",
+        "hba_file": quoted(str(place.access_rules)),
+        "dynamic_shared_memory_type": "mmap" if _is_cramped(SHARED_MEMORY) else "posix",
+    }
+    lines = [f"{name} = {value}\n" for name, value in {**SETTINGS, **own}.items()]
+    _replace(place.configuration, "# Written at every start; changes here are lost.\n", *lines)
+    _replace(place.access_rules, ACCESS_RULES)
+
+
+def quoted(text: str) -> str:
+    """A string as a settings file wants it."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _list_item(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _is_cramped(folder: Path) -> bool:
+    # A container's 64 MB end parallel queries with "could not resize shared memory segment".
+    return not folder.is_dir() or shutil.disk_usage(folder).total < 256 * 1024**2
+
+
+def _replace(path: Path, *texts: str) -> None:
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    draft.write_text("".join(texts))
+    draft.chmod(0o644)  # read by the account; holds no secret
+    draft.rename(path)
+
+
+def _done(
+    place: Place,
+    account: Account,
+    command: list[str | Path],
+    *,
+    inherits: int,
+    said: str | None = None,
+) -> None:
+    done = account.run(command, folder=place.draft, said=said, inherits=[inherits])
+    # In single-user mode a failed statement ends with code 0.
+    if done.returncode == 0 and "ERROR:" not in done.stdout:
+        return
+    if "No space left on device" in done.stdout:
+        raise DiskFull(place.base)
+    told = [line for line in done.stdout.splitlines() if re.search("error:|ERROR:|FATAL:", line)]
+    last = (told or done.stdout.splitlines() or [f"exit code {done.returncode}"])[0]
+    raise StartFailed(f"{Path(command[0]).name}: {last.strip().rstrip('.')}.", place.log)

@@ -1,0 +1,82 @@
+"""Two locks, both `flock` on a file beside the data: one for starting, one held by the server.
+
+Belongs here: taking, waiting for and probing a lock.
+Does not belong here: process ids. A number in a file may belong to anybody by now; a lock is
+dropped by the kernel when its last holder ends, in whatever way, in whatever container.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+POLL_SECONDS = 0.02
+
+
+class Unavailable(Exception):
+    """The lock was not free within the time allowed. Caught in this package, never shown."""
+
+
+@contextmanager
+def held(
+    path: Path, *, within_seconds: float, unless: Callable[[], bool] = lambda: False
+) -> Iterator[int]:
+    """Hold the lock at ``path`` and yield its file descriptor, which a child may inherit.
+
+    Args:
+        path: a file; made when absent, never followed when it is a link.
+        within_seconds: how long to wait.
+        unless: asked while waiting; true gives up.
+
+    Raises:
+        Unavailable: somebody else held it all that time, or ``unless`` came true.
+    """
+    descriptor = _taken(path, time.monotonic() + within_seconds, unless)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_free(path: Path) -> bool:
+    """Whether nobody holds the lock at ``path`` now."""
+    try:
+        with held(path, within_seconds=0):
+            return True
+    except Unavailable:
+        return False
+
+
+def _taken(path: Path, deadline: float, unless: Callable[[], bool]) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            if _locked(descriptor) and _still_there(path, descriptor):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        if unless() or time.monotonic() >= deadline:
+            raise Unavailable(path)
+        time.sleep(POLL_SECONDS)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _still_there(path: Path, descriptor: int) -> bool:
+    # The folder may be removed and made anew while we wait: a lock on the old file guards nothing.
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

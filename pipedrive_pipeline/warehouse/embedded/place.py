@@ -1,0 +1,172 @@
+"""Where one home's server lives: every path, and the identity that ties it to its home.
+
+Belongs here: the layout below, the choice between the home and the system folder, and whether a
+server found elsewhere is really this home's.
+Does not belong here: starting anything.
+
+    PIPELINE_HOME/postgres/     id, start.lock, password; `elsewhere` when the rest is not here
+    base/                       that same folder, or the system folder's <id>
+    ├── data/  socket/          private folders of the account that runs the server
+    └── server.lock  postgresql.conf  pg_hba.conf  postgres.log
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from pipedrive_pipeline.warehouse.embedded.account import Account
+
+DATABASE = "pipeline"
+SUPERUSER = "postgres"
+SOCKET_PORT = 5432  # of the socket's name; the same whatever TCP port is open
+SOCKET_PATH_BYTES = 103  # macOS's maximum for a socket's whole path; Linux has 107
+# A comma is a list of hosts to libpq, and dlt writes a blank as "+", which libpq takes literally.
+PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
+SHORT_FOLDER = Path("/tmp")  # noqa: S108 - private folder inside, owner checked, named by the id
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Place:
+    """The paths of one home's server."""
+
+    home: Path
+    base: Path
+    id: str
+
+    @property
+    def data(self) -> Path:
+        """Postgres's data directory; there only when it is complete."""
+        return self.base / "data"
+
+    @property
+    def draft(self) -> Path:
+        """The data directory while it is made."""
+        return self.base / "data.new"
+
+    @property
+    def socket(self) -> Path:
+        """The folder of the socket; a short and plain one elsewhere when the base is neither."""
+        beside = self.base / "socket"
+        longest = os.fsencode(beside / ".s.PGSQL.65535")
+        if len(longest) <= SOCKET_PATH_BYTES and PLAIN.fullmatch(str(beside)):
+            return beside
+        return SHORT_FOLDER / f"pipedrive-pipeline-{self.id[:16]}"
+
+    @property
+    def log(self) -> Path:
+        """What the server says; no statement and no row is in it."""
+        return self.base / "postgres.log"
+
+    @property
+    def configuration(self) -> Path:
+        """The server's settings, written anew at every start."""
+        return self.base / "postgresql.conf"
+
+    @property
+    def access_rules(self) -> Path:
+        """Who may connect how, written anew at every start."""
+        return self.base / "pg_hba.conf"
+
+    @property
+    def server_lock(self) -> Path:
+        """Held by the server's own processes for as long as any of them lives."""
+        return self.base / "server.lock"
+
+    @property
+    def password(self) -> Path:
+        """The superuser's password for TCP, made when a port is first asked for."""
+        return note_folder(self.home) / "password"
+
+    @property
+    def url(self) -> str:
+        """The database through its socket, for psycopg, SQLAlchemy and dlt alike."""
+        return f"postgresql://{SUPERUSER}:x@localhost:{SOCKET_PORT}/{DATABASE}?host={self.socket}"
+
+
+def note_folder(home: Path) -> Path:
+    """What the home itself always holds of its server."""
+    return home / "postgres"
+
+
+def start_lock(home: Path) -> Path:
+    """Held by the one command that may start, stop or lay out this home's server."""
+    return note_folder(home) / "start.lock"
+
+
+def known(home: Path) -> Place | None:
+    """The place of a home that has had a server; nothing is made or changed."""
+    notes = note_folder(home)
+    try:
+        identity = (notes / "id").read_text()
+    except FileNotFoundError:
+        return None
+    elsewhere = notes / "elsewhere"
+    return Place(home, elsewhere.readlink() if elsewhere.is_symlink() else notes, identity)
+
+
+def laid_out(home: Path, account: Account, system_folder: Path) -> Place:
+    """The place of this home's server, chosen and made if it is new. Needs the start lock.
+
+    The home itself, if ``account`` can enter it; else a folder of its own in ``system_folder``.
+    """
+    notes = note_folder(home)
+    place = known(home)
+    if place and place.base != notes and _is_a_copied_home(place):
+        log.warning("%s was copied from another home; it begins with a database of its own", home)
+        (notes / "elsewhere").unlink()
+        place = None
+    if place is None:
+        identity = uuid4().hex
+        _write(notes / "id", identity)
+        place = Place(home, notes, identity)
+    if place.base == notes and not place.data.exists() and not account.can_enter(notes):
+        place = Place(home, system_folder / place.id, place.id)
+        place.base.mkdir(exist_ok=True, parents=True)
+        (notes / "elsewhere").symlink_to(place.base)
+        log.info("Postgres cannot run below %s as an unprivileged account: %s", home, place.base)
+    if place.base != notes:
+        place.base.mkdir(exist_ok=True, parents=True)
+        _write(place.base / "home", str(home))
+    return place
+
+
+def former_places(place: Place) -> list[Place]:
+    """Places beside ``place`` whose home was this folder before it was removed and made anew."""
+    return [
+        Place(place.home, home_note.parent, home_note.parent.name)
+        for home_note in place.base.parent.glob("*/home")
+        if home_note.parent != place.base and home_note.read_text() == str(place.home)
+    ]
+
+
+def discard(folder: Path) -> None:
+    """Remove a half-made folder, if there is one."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _is_a_copied_home(place: Place) -> bool:
+    try:
+        recorded = Path((place.base / "home").read_text())
+    except FileNotFoundError:
+        return False
+    if recorded == place.home:
+        return False
+    other = known(recorded)
+    return other is not None and other.id == place.id
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    draft.write_text(text)
+    draft.rename(path)

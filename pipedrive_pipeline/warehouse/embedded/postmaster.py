@@ -1,0 +1,174 @@
+"""The server process: launched, asked, waited for, stopped.
+
+Belongs here: everything between `postgres` and its first or last sign of life.
+Does not belong here: deciding whether it should run.
+
+A server is believed because it answers on its socket, and is known to be alive because it holds
+its lock; the number in postmaster.pid proves nothing and is never signalled.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import psycopg
+from psycopg import pq
+
+from pipedrive_pipeline.warehouse.embedded.account import Account
+from pipedrive_pipeline.warehouse.embedded.binaries import Binaries
+from pipedrive_pipeline.warehouse.embedded.locks import POLL_SECONDS, Unavailable, held, is_free
+from pipedrive_pipeline.warehouse.embedded.place import SOCKET_PORT, SUPERUSER, Place
+from pipedrive_pipeline.warehouse.embedded.refusals import (
+    ServerSilent,
+    StartFailed,
+    failed_start,
+)
+
+ANSWER_SECONDS = 120.0  # recovery after a power cut replays up to 1 GB
+STOP_SECONDS = 60.0
+PING_SECONDS = 3
+LOG_BYTES = 10 * 1024**2  # then the log begins anew and one older is kept
+
+# The shell ends at once, so that the server has no parent of ours to die with or to wait for it.
+DETACHED = '"$@" >&2 &'
+
+
+def answers(place: Place) -> bool:
+    """Whether the server of ``place`` takes connections now."""
+    return _ping(place) == pq.Ping.OK
+
+
+def launch(
+    place: Place, account: Account, binaries: Binaries, *, port: int | None, lock: int
+) -> None:
+    """Start the server in a session of its own; it inherits ``lock``, the server's lock."""
+    _forget_dead_server(place)
+    _name_socket(place, port)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    with os.fdopen(os.open(place.log, flags, 0o600), "wb") as log:
+        server: list[str | Path] = [
+            binaries.postgres,
+            "-D",
+            place.data,
+            "-c",
+            f"config_file={place.configuration}",
+        ]
+        account.run(
+            ["/bin/sh", "-c", DETACHED, "sh", *server],
+            folder=place.data,
+            complaints=log,
+            inherits=[lock],
+        )
+
+
+def await_answer(place: Place, *, port: int | None, logged_bytes: int) -> None:
+    """Wait until the server answers. ``logged_bytes`` is how long the log was before this start.
+
+    Raises:
+        StartFailed, PortTaken, DiskFull: it died; its log says why.
+        ServerSilent: it lives but does not answer; run again.
+    """
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while not answers(place):
+        if is_free(place.server_lock):
+            raise failed_start(place.log, place.base, port, logged_bytes)
+        if time.monotonic() > deadline:
+            raise ServerSilent(ANSWER_SECONDS, place.socket, place.log)
+        time.sleep(POLL_SECONDS)
+
+
+def pid_of(place: Place) -> int:
+    """The process id of the server that answers: the parent of the process that serves us."""
+    with connected(place) as connection:
+        parent = psutil.Process(connection.info.backend_pid).ppid()
+    return int(parent)
+
+
+def stop(place: Place) -> None:
+    """End the server: open transactions are rolled back, files are left clean.
+
+    Raises:
+        ServerSilent: it did not end in time.
+    """
+    if not answers(place):
+        return
+    os.kill(pid_of(place), signal.SIGINT)  # Postgres's "fast shutdown"
+    try:
+        with held(place.server_lock, within_seconds=STOP_SECONDS):
+            return
+    except Unavailable:
+        raise ServerSilent(STOP_SECONDS, place.socket, place.log) from None
+
+
+def connected(place: Place) -> psycopg.Connection[tuple[object, ...]]:
+    """A connection of the superuser, each statement on its own."""
+    return psycopg.connect(place.url, autocommit=True, connect_timeout=PING_SECONDS)
+
+
+def log_kept_in_check(log: Path) -> int:
+    """The log's length in bytes, after setting aside one that has grown too long.
+
+    Needs the start lock and no server running.
+    """
+    try:
+        length = log.stat().st_size
+    except FileNotFoundError:
+        return 0
+    if length <= LOG_BYTES:
+        return length
+    log.replace(log.with_name(f"{log.name}.1"))
+    return 0
+
+
+def _ping(place: Place) -> pq.Ping:
+    facts = {
+        "host": str(place.socket),
+        "hostaddr": "",  # else PGHOSTADDR would lead elsewhere
+        "port": str(SOCKET_PORT),
+        "user": SUPERUSER,
+        "dbname": "postgres",
+        "connect_timeout": str(PING_SECONDS),
+    }
+    return pq.Ping(pq.PGconn.ping(psycopg.conninfo.make_conninfo(**facts).encode()))
+
+
+def _name_socket(place: Place, port: int | None) -> None:
+    """Keep the socket's name, and so the URL, the same whatever port is open."""
+    if port in (None, SOCKET_PORT):
+        return
+    name = place.socket / f".s.PGSQL.{SOCKET_PORT}"
+    name.unlink(missing_ok=True)
+    name.symlink_to(f".s.PGSQL.{port}")
+
+
+def _forget_dead_server(place: Place) -> None:
+    """Remove the pid file of a server that nobody runs any more.
+
+    Needs the server's lock: none of our servers lives. Postgres itself would believe a number that
+    another process of the same account has by now, and refuse to start.
+    """
+    pid_file = place.data / "postmaster.pid"
+    try:
+        number = int(pid_file.read_text().splitlines()[0])
+    except FileNotFoundError:
+        return
+    except (ValueError, IndexError):
+        pid_file.unlink()
+        return
+    if not psutil.pid_exists(number):  # Postgres sees that itself
+        return
+    if _works_in(place.data, number):  # started by hand, without our lock
+        raise StartFailed(f"process {number} already serves {place.data}; stop it.", place.log)
+    pid_file.unlink()
+
+
+def _works_in(data: Path, number: int) -> bool:
+    # A postmaster's working folder is its data directory. Another user's process hides its own.
+    try:
+        return data.samefile(psutil.Process(number).cwd())
+    except (psutil.Error, OSError):
+        return False

@@ -1,0 +1,156 @@
+"""The embedded server as its callers see it: `ensure_running` and what it returns.
+
+Belongs here: the order of the steps, and what a port asks of a server that already runs.
+Does not belong here: how any step is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipedrive_pipeline.warehouse.embedded import binaries, cluster, place, postmaster, tcp
+from pipedrive_pipeline.warehouse.embedded.account import Account, account_for
+from pipedrive_pipeline.warehouse.embedded.locks import Unavailable, held
+from pipedrive_pipeline.warehouse.embedded.place import Place
+from pipedrive_pipeline.warehouse.embedded.refusals import (
+    PortNeedsRestart,
+    ServerSilent,
+    named_for,
+)
+
+SYSTEM_FOLDER = Path("/var/lib/pipedrive-pipeline")  # for root, whose home may be closed to others
+START_SECONDS = 180.0  # another command may be making the database on a slow disk
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EmbeddedServer:
+    """A running Postgres. ``tcp_url`` is set when a port was asked for; it holds a password."""
+
+    place: Place = field(repr=False)
+    url: str
+    tcp_url: str | None = field(repr=False)
+    data_dir: Path
+    psql: Path | None
+
+    @property
+    def pid(self) -> int:
+        """The server's process id, asked of the server itself."""
+        return postmaster.pid_of(self.place)
+
+    def stop(self) -> None:
+        """End the server; open transactions are rolled back. Nothing happens if it has ended."""
+        with named_for(self.place.home), _alone(self.place.home):
+            postmaster.stop(self.place)
+
+
+def ensure_running(
+    home: Path, *, tcp_port: int | None = None, system_folder: Path = SYSTEM_FOLDER
+) -> EmbeddedServer:
+    """The running server of ``home``, started or made first if need be.
+
+    Args:
+        home: PIPELINE_HOME; made when absent.
+        tcp_port: a port on 127.0.0.1 to open; ``None`` asks for none and closes none.
+        system_folder: where root keeps what an unprivileged account cannot reach below ``home``.
+
+    Raises:
+        HomeUnusable, DiskFull, StartFailed, PortTaken: a person must act.
+        PortNeedsRestart, ServerSilent: nobody need act; run again later.
+    """
+    home = home.expanduser().resolve()
+    with named_for(home):
+        found = place.known(home)
+        if tcp_port is None and found is not None and postmaster.answers(found):
+            return _seen(found, None)
+        _make_folders(home)
+        with _alone(home):
+            found = _brought_up(home, tcp_port, system_folder)
+            return _seen(found, tcp_port)
+
+
+def _brought_up(home: Path, tcp_port: int | None, system_folder: Path) -> Place:
+    before = place.known(home)
+    account = account_for((before.base if before else home) / "data")
+    here = place.laid_out(home, account, system_folder)
+    if not postmaster.answers(here):
+        _end_former_servers(here)
+        _start(here, account, system_folder, tcp_port)
+    if tcp_port is not None and not tcp.listens(here, tcp_port):
+        tcp.refuse_taken(tcp_port)
+        if connection_count := tcp.other_connection_count(here):
+            raise PortNeedsRestart(tcp_port, connection_count)
+        log.info("Postgres is restarted to open port %s", tcp_port)
+        postmaster.stop(here)
+        _start(here, account, system_folder, tcp_port)
+    return here
+
+
+def _start(here: Place, account: Account, system_folder: Path, tcp_port: int | None) -> None:
+    if tcp_port is not None:
+        tcp.refuse_taken(tcp_port)
+    programs = binaries.within_reach(account, system_folder)
+    logged_bytes = postmaster.log_kept_in_check(here.log)
+    wait = postmaster.ANSWER_SECONDS
+    try:
+        with held(here.server_lock, within_seconds=wait, unless=_answering(here)) as lock:
+            if not here.data.exists():
+                log.info("making the database in %s", here.data)
+                cluster.create(here, account, programs, lock)
+            account.own(here.socket)
+            cluster.configure(here, tcp_port)
+            postmaster.launch(here, account, programs, port=tcp_port, lock=lock)
+    except Unavailable:  # a server whose starter was killed: it answers by now, or never will
+        log.info("Postgres was already starting")
+    postmaster.await_answer(here, port=tcp_port, logged_bytes=logged_bytes)
+
+
+def _answering(here: Place) -> Callable[[], bool]:
+    return lambda: postmaster.answers(here)
+
+
+def _end_former_servers(here: Place) -> None:
+    """End servers in the system folder whose home was removed; their files are left alone."""
+    if here.data.exists() or here.base == place.note_folder(here.home):
+        return
+    for former in place.former_places(here):
+        postmaster.stop(former)
+        log.warning("%s holds the database of a removed %s; delete it", former.base, here.home)
+
+
+def _seen(here: Place, tcp_port: int | None) -> EmbeddedServer:
+    return EmbeddedServer(
+        place=here,
+        url=here.url,
+        tcp_url=None if tcp_port is None else tcp.url(here, tcp_port),
+        data_dir=here.data,
+        psql=binaries.of_the_wheel().psql,
+    )
+
+
+def _make_folders(home: Path) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    notes = place.note_folder(home)
+    try:
+        # Root's may be passed through, by the account that owns the data below it.
+        notes.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            notes.chmod(0o711)
+    except FileExistsError:
+        pass
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    lock = place.start_lock(home)
+    try:
+        with held(lock, within_seconds=START_SECONDS):
+            yield
+    except Unavailable:
+        raise ServerSilent(START_SECONDS, lock, place.note_folder(home)) from None

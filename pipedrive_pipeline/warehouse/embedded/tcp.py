@@ -1,0 +1,97 @@
+"""The server's door for other programs: one port on loopback, behind a password.
+
+Belongs here: whether the port is free or already ours, the password, the URL.
+Does not belong here: restarting the server; `server` decides that.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import socket
+
+import psutil
+from psycopg import sql
+
+from pipedrive_pipeline.warehouse.embedded.place import DATABASE, SUPERUSER, Place
+from pipedrive_pipeline.warehouse.embedded.postmaster import connected
+from pipedrive_pipeline.warehouse.embedded.refusals import PortTaken
+
+LOOPBACK = "127.0.0.1"
+
+
+def listens(place: Place, port: int) -> bool:
+    """Whether the running server of ``place`` has this port open."""
+    with connected(place) as connection:
+        row = connection.execute(
+            "select current_setting('listen_addresses'), current_setting('port')"
+        ).fetchone()
+    return row == (LOOPBACK, str(port))
+
+
+def other_connection_count(place: Place) -> int:
+    """How many connections besides ours a restart would cut off."""
+    with connected(place) as connection:
+        row = connection.execute(
+            "select count(*) from pg_stat_activity"
+            " where backend_type = 'client backend' and pid <> pg_backend_pid()"
+        ).fetchone()
+    return int(str(row[0])) if row else 0
+
+
+def refuse_taken(port: int) -> None:
+    """Return if the port can be opened.
+
+    Raises:
+        PortTaken: by whom, as far as this account may see.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Postgres does
+        try:
+            probe.bind((LOOPBACK, port))
+            probe.listen(1)
+        except OverflowError as error:
+            raise PortTaken(port, "a port is a number from 1 to 65535") from error
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            raise PortTaken(port, _holder(port) if taken else str(error.strerror)) from error
+
+
+def url(place: Place, port: int) -> str:
+    """The database through the port, password included. Needs the start lock."""
+    return f"postgresql://{SUPERUSER}:{_password(place)}@{LOOPBACK}:{port}/{DATABASE}"
+
+
+def _password(place: Place) -> str:
+    try:
+        return place.password.read_text()
+    except FileNotFoundError:
+        pass
+    password = secrets.token_urlsafe(24)
+    with connected(place) as connection:
+        # The verifier is sent, not the password: it appears in no statement.
+        verifier = connection.pgconn.encrypt_password(
+            password.encode(), SUPERUSER.encode(), b"scram-sha-256"
+        ).decode()
+        connection.execute(
+            sql.SQL("alter role {} password {}").format(sql.Identifier(SUPERUSER), verifier)
+        )
+    place.password.touch(mode=0o600)
+    place.password.write_text(password)
+    return password
+
+
+def _holder(port: int) -> str:
+    unseen = "another program listens on it"
+    try:
+        connections = psutil.net_connections("tcp")
+    except (psutil.Error, OSError):
+        return unseen
+    for connection in connections:
+        if connection.laddr and connection.laddr.port == port and connection.pid:
+            try:
+                name = psutil.Process(connection.pid).name()
+            except psutil.Error:
+                return unseen
+            return f"{name} (process {connection.pid}) listens on it"
+    return unseen
