@@ -55,7 +55,7 @@ class Account:
             complaints: where its standard error goes.
             inherits: file descriptors that it keeps open.
         """
-        return subprocess.run(
+        return subprocess.run(  # noqa: S603 - our own programs, no shell reads the words
             [str(word) for word in command],
             cwd=folder,
             env=ENVIRONMENT,
