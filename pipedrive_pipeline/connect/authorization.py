@@ -1,0 +1,192 @@
+"""Consent, step by step: the same functions for the web callback and for the command line.
+
+Belongs here: the state's life, the exchange of the code, and naming the company. Does not belong
+here: the pages (`pages.py`), or what confirming does (`vault/pending.py`).
+Rests on RFC 6749 §4.1, RFC 9700 §4.5 and §4.7, and
+https://pipedrive.readme.io/docs/marketplace-oauth-authorization (read 2026-11).
+
+    begin ──► (browser at the source) ──► finish ──► (a person reads the company) ──► confirm
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import psycopg
+from pydantic import SecretStr
+
+from pipedrive_pipeline.connect import signing
+from pipedrive_pipeline.connect.company_change import start_afresh
+from pipedrive_pipeline.connect.refusals import CodeRefused, ConsentDeclined, StateRefused
+from pipedrive_pipeline.connectors.base import Credential
+from pipedrive_pipeline.connectors.hosts import checked_base_url
+from pipedrive_pipeline.connectors.oauth import TokenGrant
+from pipedrive_pipeline.connectors.refusals import GrantRefused
+from pipedrive_pipeline.errors import UnknownTenant
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import clock, pending, states, storing
+from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.oauth_app import oauth_app
+from pipedrive_pipeline.vault.pending import Pending
+from pipedrive_pipeline.vault.refusals import NothingToConfirm, TokenRefused
+from pipedrive_pipeline.vault.storing import Arrival
+from pipedrive_pipeline.vault.tokens import Tokens
+from pipedrive_pipeline.vault.vault import Vault
+
+STATE_MINUTES = 10
+STATE_PURPOSE = "oauth-state"
+CODE_MAX_CHARACTERS = 2_048  # Pipedrive's have about 60; a longer one is no code
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A consent on its way: where the browser goes, and the state that must come back."""
+
+    url: str
+    state: str
+
+
+def begin(vault: Vault, tenant: Tenant, system: str, *, session: str, who: str) -> Begun:
+    """Where to send the browser of this session for consent; good for ten minutes, once.
+
+    Args:
+        vault: the vault.
+        tenant: who will be connected.
+        system: the connector's key.
+        session: a secret that only this browser holds (`signing.fresh`).
+        who: who began, for the audit log.
+
+    Raises:
+        SettingsError: the operator has not set the app's id or secret.
+        UnknownTenant: no such tenant.
+    """
+    app = oauth_app(vault.settings, system)
+    state = signing.signed(vault.settings, STATE_PURPOSE, signing.fresh())
+    url = app.authorize_url(state)
+    with vault.warehouse.transaction() as transaction:
+        try:
+            states.begin(transaction, tenant, system, kind="oauth")
+        except psycopg.errors.ForeignKeyViolation:
+            raise UnknownTenant(tenant.slug) from None
+        transaction.execute("delete from integration.oauth_states where expires_at < now()")
+        transaction.execute(
+            """
+            insert into integration.oauth_states (
+                state_hash, session_hash, tenant_id, system, started_by, expires_at
+            )
+            values (%s, %s, %s, %s, %s, now() + make_interval(mins => %s))
+            """,
+            (
+                signing.hashed(state),
+                signing.hashed(session),
+                tenant.slug,
+                system,
+                who,
+                STATE_MINUTES,
+            ),
+        )
+    return Begun(url, state)
+
+
+def finish(
+    vault: Vault,
+    system: str,
+    *,
+    session: str,
+    state: str | None,
+    code: str | None,
+    error: str | None = None,
+) -> Pending:
+    """The grant that the code stands for, with the company's name; it waits for `confirm`.
+
+    The state is used up before anything else happens, whatever comes of it.
+
+    Args:
+        vault: the vault.
+        system: whose callback this is.
+        session: the secret of the browser that came back.
+        state: as it came back.
+        code: as it came back.
+        error: as it came back; any error is a refusal.
+
+    Raises:
+        StateRefused: forged, foreign, used, expired or missing. No call was made.
+        ConsentDeclined: the source sent an error instead of a code. No call was made.
+        CodeRefused: the source does not know the code.
+        ClientRejected, HostNotAllowed: the operator must act.
+        SourceUnavailable, SourceBroke: no usable answer; the person starts again.
+    """
+    tenant, who = _used_up(vault, system, session, state)
+    if error is not None or not code or len(code) > CODE_MAX_CHARACTERS:
+        raise ConsentDeclined
+    try:
+        grant = oauth_app(vault.settings, system).exchange(SecretStr(code))
+    except GrantRefused:
+        raise CodeRefused from None
+    hosts = vault.settings.pipedrive_allowed_hosts
+    base_url = checked_base_url(grant.api_domain or "", hosts)
+    credential = Credential("oauth", grant.access_token, base_url)
+    try:
+        account = storing.account_of(vault, tenant, system, credential)
+    except TokenRefused:
+        raise CodeRefused from None
+    with vault.warehouse.transaction() as transaction:
+        tokens = _tokens(transaction, grant, base_url)
+        arrival = Arrival(tenant, system, tokens, account, who)
+        pending.hold(transaction, vault.cipher, arrival, signing.hashed(session))
+    held = pending.of_session(vault, signing.hashed(session))
+    if held is None:
+        raise NothingToConfirm
+    return held
+
+
+def confirm(
+    vault: Vault, grant_id: UUID, *, is_other_company_confirmed: bool = False
+) -> Connection:
+    """The connection, state connected, and its sync asked for.
+
+    Raises:
+        NothingToConfirm: it was confirmed before, or ten minutes are over.
+        OtherCompany: the tenant holds rows of another company and that was not confirmed.
+        Busy: a sync of the former company is running.
+    """
+    return pending.confirm(
+        vault, grant_id, start_afresh=start_afresh if is_other_company_confirmed else None
+    )
+
+
+def _used_up(vault: Vault, system: str, session: str, state: str | None) -> tuple[Tenant, str]:
+    """Whose consent this state began, and who began it; the state is gone for good."""
+    if not state or not signing.is_ours(vault.settings, STATE_PURPOSE, state):
+        raise StateRefused
+    with vault.warehouse.transaction() as transaction:
+        row = transaction.execute(
+            """
+            delete from integration.oauth_states
+            where state_hash = %s
+            returning tenant_id, started_by, system, session_hash, expires_at > now()
+            """,
+            (signing.hashed(state),),
+        ).fetchone()
+    if row is None:
+        raise StateRefused
+    tenant_id, who, of_system, of_session, is_in_time = row
+    is_same_browser = signing.is_same(of_session, signing.hashed(session))
+    if not (is_same_browser and is_in_time and of_system == system):
+        raise StateRefused
+    return Tenant(tenant_id), who
+
+
+def _tokens(transaction: psycopg.Connection, grant: TokenGrant, base_url: str) -> Tokens:
+    issued_at = clock.now(transaction)
+    return Tokens(
+        kind="oauth",
+        access=grant.access_token,
+        refresh=grant.refresh_token,
+        api_domain=base_url,
+        issued_at=issued_at,
+        expires_at=issued_at + timedelta(seconds=grant.expires_in_seconds),
+        scopes=grant.scopes,
+    )

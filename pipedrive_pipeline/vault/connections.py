@@ -1,0 +1,107 @@
+"""The connection of one tenant to one system, as everyone may see it: without its tokens.
+
+Belongs here: reading `integration.connections`. Does not belong here: changing a state
+(`states.py`), or opening a token (`lending.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from pipedrive_pipeline.errors import NotConnected
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.states import State
+from pipedrive_pipeline.vault.vault import Vault
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One row of `integration.connections`. Company and account are unknown while pending."""
+
+    id: UUID
+    tenant: Tenant
+    system: str
+    kind: str  # "oauth" or "api_token"
+    state: State
+    state_reason: str | None
+    generation: int  # grows with each token that is stored
+    token_expires_at: datetime | None  # None: does not expire, or there is none
+    api_domain: str | None
+    company_id: str | None
+    company_name: str | None
+    company_domain: str | None
+    account_user_name: str | None  # whose rights the rows are read with
+    is_account_admin: bool | None
+    scopes: tuple[str, ...]
+    connected_by: str | None
+    connected_at: datetime | None
+    last_sync_at: datetime | None
+    last_sync_status: str | None
+    last_sync_error: str | None
+
+
+def connection(vault: Vault, tenant: Tenant, system: str) -> Connection | None:
+    """The tenant's connection to this system; None if it never began one."""
+    return next((held for held in connections(vault, tenant) if held.system == system), None)
+
+
+def existing(vault: Vault, tenant: Tenant, system: str) -> Connection:
+    """The tenant's connection to this system.
+
+    Raises:
+        NotConnected: it never began one.
+    """
+    held = connection(vault, tenant, system)
+    if held is None:
+        raise NotConnected(tenant.slug, system)
+    return held
+
+
+def connections(vault: Vault, tenant: Tenant | None = None) -> list[Connection]:
+    """Every connection of one tenant, or of all, by tenant and system. May be empty."""
+    with (
+        vault.warehouse.transaction() as transaction,
+        transaction.cursor(row_factory=dict_row) as cursor,
+    ):
+        rows = cursor.execute(
+            """
+            select
+                connections.id,
+                connections.tenant_id,
+                connections.system,
+                connections.kind,
+                connections.state,
+                connections.state_reason,
+                connections.generation,
+                connections.token_expires_at,
+                connections.api_domain,
+                connections.company_id,
+                connections.company_name,
+                connections.company_domain,
+                connections.account_user_name,
+                connections.is_account_admin,
+                connections.scopes,
+                connections.connected_by,
+                connections.connected_at,
+                connections.last_sync_at,
+                connections.last_sync_status,
+                connections.last_sync_error
+            from integration.connections as connections
+            where %(tenant)s::text is null or connections.tenant_id = %(tenant)s
+            order by connections.tenant_id asc, connections.system asc
+            """,
+            {"tenant": tenant.slug if tenant else None},
+        ).fetchall()
+    return [
+        Connection(
+            tenant=Tenant(row.pop("tenant_id")),
+            state=State(row.pop("state")),
+            scopes=tuple(row.pop("scopes") or ()),
+            **row,
+        )
+        for row in rows
+    ]

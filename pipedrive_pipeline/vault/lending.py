@@ -1,0 +1,80 @@
+"""A fresh credential for one tenant: read where it is fresh, else refreshed once for everyone.
+
+Belongs here: the decision whether the stored token may be lent as it is.
+Does not belong here: the refresh itself (`refreshing.py`), or how a token is sent (`connectors/`).
+"""
+
+from __future__ import annotations
+
+from pipedrive_pipeline.connectors.base import Credential
+from pipedrive_pipeline.errors import ReauthNeeded
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import records, refreshing, states
+from pipedrive_pipeline.vault.records import Held
+from pipedrive_pipeline.vault.refusals import SecretUnreadable
+from pipedrive_pipeline.vault.states import Reason, State
+from pipedrive_pipeline.vault.vault import Vault, open_vault
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+def lend(
+    tenant: Tenant | str,
+    system: str,
+    *,
+    refused: Credential | None = None,
+    warehouse: Warehouse | None = None,
+    settings: Settings | None = None,
+) -> Credential:
+    """A credential that is good for some minutes at least; safe to ask from any process at once.
+
+    Args:
+        tenant: whose connection.
+        system: the connector's key.
+        refused: the credential that the source just refused; it is not lent again.
+        warehouse: where the connection is stored; from the settings if left out.
+        settings: from the environment if left out.
+
+    Raises:
+        NotConnected: the tenant must connect first.
+        ReauthNeeded: consent is gone; the tenant must connect again. The state says so now.
+        ClientRejected: the operator must correct the app's id or secret; the consent stands.
+        SecretUnreadable: the stored token was altered; this connection is stopped.
+        WrongKey: the operator must put the encryption key back.
+        HostNotAllowed: the operator decides about the host that the source named.
+        SourceUnavailable: no answer to a refresh; the stored token has expired. A rerun may help.
+    """
+    tenant = tenant if isinstance(tenant, Tenant) else Tenant(tenant)
+    vault = open_vault(warehouse, settings)
+    held = records.read(vault, tenant, system)
+    try:
+        return _lent(vault, held, refused)
+    except SecretUnreadable:
+        _stop(vault, held, Reason.TOKEN_UNREADABLE)
+        raise
+
+
+def _lent(vault: Vault, held: Held, refused: Credential | None) -> Credential:
+    records.require_connected(held)
+    is_refused = refused is not None and refused.generation >= held.generation
+    if held.is_fresh and not is_refused:
+        return records.credential(vault.cipher, held)
+    if held.kind == "oauth":
+        return refreshing.refreshed(vault, held, is_refused=is_refused)
+    _stop(vault, held, Reason.API_TOKEN_REFUSED)
+    raise ReauthNeeded(held.tenant.slug, held.system, Reason.API_TOKEN_REFUSED.sentence)
+
+
+def _stop(vault: Vault, held: Held, reason: Reason) -> None:
+    """Ask the tenant to connect again, unless somebody stored another token meanwhile."""
+    with vault.warehouse.transaction() as transaction:
+        now = records.locked(transaction, held.tenant, held.system)
+        if now.state is State.CONNECTED and now.generation == held.generation:
+            states.change(
+                transaction,
+                held.tenant,
+                held.system,
+                State.NEEDS_REAUTH,
+                reason=reason,
+                who="vault",
+            )

@@ -1,0 +1,103 @@
+"""Our own app as one system knows it: its id, its secret, its callback, and what it may ask.
+
+Belongs here: putting a system's `AuthScheme` and the settings together. Does not belong here: the
+calls (`connectors/oauth.py`), or what their answers do to a connection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from pipedrive_pipeline.connectors import oauth, registry
+from pipedrive_pipeline.connectors.base import AuthScheme
+from pipedrive_pipeline.connectors.oauth import OAuthClient, TokenGrant
+from pipedrive_pipeline.errors import SettingsError
+from pipedrive_pipeline.settings import Settings
+
+CALL_DEADLINE_SECONDS = 10.0  # a row is locked meanwhile
+
+
+@dataclass(frozen=True)
+class OAuthApp:
+    """One system's token endpoint, as our app uses it."""
+
+    scheme: AuthScheme
+    oauth_url: str
+    client: OAuthClient
+    redirect_uri: str
+    allowed_hosts: tuple[str, ...]
+
+    def authorize_url(self, state: str) -> str:
+        """Where to send a browser for consent."""
+        return oauth.authorize_url(
+            self.scheme,
+            self.oauth_url,
+            self.client.client_id,
+            self.redirect_uri,
+            state,
+            allowed_hosts=self.allowed_hosts,
+        )
+
+    def exchange(self, code: SecretStr) -> TokenGrant:
+        """The first pair; raises as `oauth.exchange_code`."""
+        return oauth.exchange_code(
+            self.scheme,
+            self.oauth_url,
+            self.client,
+            code,
+            self.redirect_uri,
+            allowed_hosts=self.allowed_hosts,
+            deadline_seconds=CALL_DEADLINE_SECONDS,
+        )
+
+    def refresh(self, refresh_token: SecretStr) -> TokenGrant:
+        """A newer pair; raises as `oauth.refresh`."""
+        return oauth.refresh(
+            self.scheme,
+            self.oauth_url,
+            self.client,
+            refresh_token,
+            allowed_hosts=self.allowed_hosts,
+            deadline_seconds=CALL_DEADLINE_SECONDS,
+        )
+
+    def revoke(self, refresh_token: SecretStr) -> None:
+        """The source forgets the grant; raises as `oauth.revoke`."""
+        oauth.revoke(
+            self.scheme,
+            self.oauth_url,
+            self.client,
+            refresh_token,
+            allowed_hosts=self.allowed_hosts,
+            deadline_seconds=CALL_DEADLINE_SECONDS,
+        )
+
+
+def oauth_app(settings: Settings, system: str) -> OAuthApp:
+    """Our app at this system.
+
+    Raises:
+        SettingsError: the operator has not set the app's id or secret.
+        UsageError: there is no such system.
+    """
+    scheme = registry.connector(system).auth
+    if settings.pipedrive_client_id is None:
+        raise _missing("PIPEDRIVE_CLIENT_ID")
+    if settings.pipedrive_client_secret is None:
+        raise _missing("PIPEDRIVE_CLIENT_SECRET")
+    return OAuthApp(
+        scheme=scheme,
+        oauth_url=str(settings.pipedrive_oauth_url).rstrip("/"),
+        client=OAuthClient(settings.pipedrive_client_id, settings.pipedrive_client_secret),
+        redirect_uri=settings.redirect_uri,
+        allowed_hosts=settings.pipedrive_allowed_hosts,
+    )
+
+
+def _missing(name: str) -> SettingsError:
+    return SettingsError(
+        f"{name} is not set; consent needs the app's id and secret, as the Developer Hub shows "
+        "them. An API token needs neither: `connect --api-token`."
+    )

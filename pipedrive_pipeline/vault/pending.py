@@ -1,0 +1,224 @@
+"""Grants that wait for a person's yes: the company is named, and nothing is changed yet.
+
+Belongs here: holding such a grant sealed for ten minutes, and making it the connection.
+Does not belong here: the page that asks (`connect/`), or the exchange of the code.
+
+A connection that works is not touched until the new one is confirmed. A grant that nobody confirms
+is deleted, not revoked: at the source it may be the same grant as the one in use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg.rows import dict_row
+from pydantic import SecretStr
+
+from pipedrive_pipeline.connectors.base import Account
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import connections, states, storing
+from pipedrive_pipeline.vault.cipher import Cipher, Place
+from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.refusals import NothingToConfirm
+from pipedrive_pipeline.vault.storing import Arrival, StartAfresh
+from pipedrive_pipeline.vault.tokens import Tokens
+from pipedrive_pipeline.vault.vault import Vault
+
+KEPT_MINUTES = 10
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A grant as a page may show it: whose account it is, without its tokens."""
+
+    id: UUID
+    tenant: Tenant
+    system: str
+    account: Account
+    scopes: tuple[str, ...]
+    expires_at: datetime
+    is_confirmed: bool
+    held_company: str | None  # the one whose rows the tenant holds, if it is another one
+
+
+def hold(transaction: psycopg.Connection, cipher: Cipher, arrival: Arrival, session: str) -> UUID:
+    """The id under which the grant now waits; an earlier one of this session is forgotten."""
+    grant_id, tokens, account = uuid4(), arrival.tokens, arrival.account
+    states.begin(transaction, arrival.tenant, arrival.system, kind=tokens.kind)
+    transaction.execute(
+        """
+        delete from integration.pending_grants
+        where session_hash = %s or expires_at < now()
+        """,
+        (session,),
+    )
+    transaction.execute(
+        """
+        insert into integration.pending_grants (
+            id, session_hash, tenant_id, system, started_by,
+            access_token, refresh_token, token_expires_at, api_domain, scopes,
+            company_id, company_name, company_domain,
+            account_user_id, account_user_name, is_account_admin,
+            created_at, expires_at
+        )
+        values (
+            %(id)s, %(session)s, %(tenant)s, %(system)s, %(who)s,
+            %(access)s, %(refresh)s, %(token_expires_at)s, %(api_domain)s, %(scopes)s,
+            %(company_id)s, %(company_name)s, %(company_domain)s,
+            %(user_id)s, %(user_name)s, %(is_admin)s,
+            %(created_at)s, now() + make_interval(mins => %(kept_minutes)s)
+        )
+        """,
+        {
+            "id": grant_id,
+            "session": session,
+            "tenant": arrival.tenant.slug,
+            "system": arrival.system,
+            "who": arrival.who,
+            "access": cipher.seal(tokens.access, _place(arrival, grant_id, "access_token")),
+            "refresh": tokens.refresh
+            and cipher.seal(tokens.refresh, _place(arrival, grant_id, "refresh_token")),
+            "token_expires_at": tokens.expires_at,
+            "api_domain": tokens.api_domain,
+            "scopes": list(tokens.scopes) or None,
+            "company_id": account.company_id,
+            "company_name": account.company_name,
+            "company_domain": account.company_domain,
+            "user_id": account.user_id,
+            "user_name": account.user_name,
+            "is_admin": account.is_admin,
+            "created_at": tokens.issued_at,
+            "kept_minutes": KEPT_MINUTES,
+        },
+    )
+    return grant_id
+
+
+def of_session(vault: Vault, session: str) -> Pending | None:
+    """The grant that this browser session brought, confirmed or not; None if it is gone."""
+    with vault.warehouse.transaction() as transaction:
+        row = _row(transaction, "pending_grants.session_hash = %s", (session,))
+    return _pending(row) if row else None
+
+
+def newest_of_tenant(vault: Vault, tenant: Tenant, system: str) -> Pending | None:
+    """The tenant's newest grant that waits; None if there is none. For callers with a key."""
+    with vault.warehouse.transaction() as transaction:
+        row = _row(
+            transaction,
+            "pending_grants.tenant_id = %s and pending_grants.system = %s "
+            "and pending_grants.confirmed_at is null",
+            (tenant.slug, system),
+        )
+    return _pending(row) if row else None
+
+
+def confirm(vault: Vault, grant_id: UUID, *, start_afresh: StartAfresh | None = None) -> Connection:
+    """The connection that the grant became; its tokens are now the connection's alone.
+
+    Args:
+        vault: the vault.
+        grant_id: of a grant that the caller may confirm.
+        start_afresh: given when the person also confirmed that this is another company.
+
+    Raises:
+        NothingToConfirm: it was confirmed before, or ten minutes are over; consent again.
+        OtherCompany: the person must confirm that, too. The grant still waits.
+        SecretUnreadable, WrongKey: as `Cipher.open`.
+    """
+    with vault.warehouse.transaction() as transaction:
+        row = _row(
+            transaction,
+            "pending_grants.id = %s and pending_grants.confirmed_at is null",
+            (grant_id,),
+        )
+        if row is None:
+            raise NothingToConfirm
+        arrival = _arrival(vault.cipher, row)
+        storing.store(transaction, vault.cipher, arrival, start_afresh=start_afresh)
+        transaction.execute(
+            """
+            update integration.pending_grants
+            set confirmed_at = now(), access_token = null, refresh_token = null
+            where id = %s
+            """,
+            (grant_id,),
+        )
+    return connections.existing(vault, arrival.tenant, arrival.system)
+
+
+def _row(
+    transaction: psycopg.Connection, condition: str, parameters: tuple[object, ...]
+) -> dict[str, Any] | None:
+    """The newest row under a condition of this module's own, locked, unless it has expired."""
+    with transaction.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            f"""
+            select
+                pending_grants.*,
+                connections.company_id as held_company_id,
+                connections.company_name as held_company_name
+            from integration.pending_grants as pending_grants
+            left join integration.connections as connections
+                on connections.tenant_id = pending_grants.tenant_id
+                and connections.system = pending_grants.system
+            where {condition}
+                and pending_grants.expires_at > now()
+            order by pending_grants.created_at desc
+            limit 1
+            for update of pending_grants
+            """,
+            parameters,
+        ).fetchone()
+
+
+def _pending(row: dict[str, Any]) -> Pending:
+    is_other = row["held_company_id"] not in {None, row["company_id"]}
+    return Pending(
+        id=row["id"],
+        tenant=Tenant(row["tenant_id"]),
+        system=row["system"],
+        account=_account(row),
+        scopes=tuple(row["scopes"] or ()),
+        expires_at=row["expires_at"],
+        is_confirmed=row["confirmed_at"] is not None,
+        held_company=(row["held_company_name"] or row["held_company_id"]) if is_other else None,
+    )
+
+
+def _arrival(cipher: Cipher, row: dict[str, Any]) -> Arrival:
+    tenant, system = Tenant(row["tenant_id"]), row["system"]
+
+    def opened(column: str) -> SecretStr:
+        place = Place(tenant, system, f"pending_grants.{row['id']}.{column}")
+        return cipher.open(row[column], place)
+
+    tokens = Tokens(
+        kind="oauth",
+        access=opened("access_token"),
+        refresh=opened("refresh_token") if row["refresh_token"] else None,
+        api_domain=row["api_domain"],
+        issued_at=row["created_at"],
+        expires_at=row["token_expires_at"],
+        scopes=tuple(row["scopes"] or ()),
+    )
+    return Arrival(tenant, system, tokens, _account(row), who=row["started_by"])
+
+
+def _account(row: dict[str, Any]) -> Account:
+    return Account(
+        company_id=row["company_id"],
+        company_name=row["company_name"],
+        company_domain=row["company_domain"],
+        user_id=row["account_user_id"],
+        user_name=row["account_user_name"],
+        is_admin=row["is_account_admin"],
+    )
+
+
+def _place(arrival: Arrival, grant_id: UUID, column: str) -> Place:
+    return Place(arrival.tenant, arrival.system, f"pending_grants.{grant_id}.{column}")

@@ -1,0 +1,181 @@
+"""One connection with its sealed tokens, as the vault alone reads it.
+
+Belongs here: reading the row, with or without its lock, and opening what it holds.
+Does not belong here: what everyone may see of a connection (`connections.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+from pydantic import SecretStr
+
+from pipedrive_pipeline.connectors.base import Credential
+from pipedrive_pipeline.errors import NotConnected, ReauthNeeded
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.cipher import Cipher, Place
+from pipedrive_pipeline.vault.states import Reason, State
+from pipedrive_pipeline.vault.vault import Vault
+
+REFRESH_BEFORE_EXPIRY = timedelta(minutes=5)  # a page of 500 records takes seconds, a retry 15 s
+
+TokenColumn = Literal["access_token", "refresh_token"]
+
+READ = """
+    select
+        connections.id,
+        connections.tenant_id,
+        connections.system,
+        connections.kind,
+        connections.state,
+        connections.state_reason,
+        connections.generation,
+        connections.access_token,
+        connections.refresh_token,
+        connections.token_issued_at,
+        connections.token_expires_at,
+        connections.refresh_started_at,
+        connections.refresh_failed_at,
+        connections.api_domain,
+        connections.company_id,
+        connections.company_name,
+        connections.account_user_id,
+        connections.scopes,
+        clock_timestamp() as read_at
+    from integration.connections as connections
+    where connections.tenant_id = %s
+        and connections.system = %s
+"""
+LOCK = READ + " for update"
+
+
+@dataclass(frozen=True)
+class Held:
+    """The row at ``read_at``, by the database's clock. Its tokens are sealed."""
+
+    id: UUID
+    tenant: Tenant
+    system: str
+    kind: Literal["oauth", "api_token"]
+    state: State
+    state_reason: str | None
+    generation: int
+    access_token: str | None
+    refresh_token: str | None
+    token_issued_at: datetime | None
+    token_expires_at: datetime | None
+    refresh_started_at: datetime | None  # a refresh was begun, and its answer never stored
+    refresh_failed_at: datetime | None  # the last refresh had no usable answer
+    api_domain: str | None
+    company_id: str | None
+    company_name: str | None
+    account_user_id: str | None
+    scopes: tuple[str, ...]
+    read_at: datetime
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the access token has not expired."""
+        return self.token_expires_at is None or self.token_expires_at > self.read_at
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the access token is good for some minutes; of a short life, for half of it."""
+        if self.token_expires_at is None:
+            return True
+        lifetime = self.token_expires_at - (self.token_issued_at or self.token_expires_at)
+        margin = max(timedelta(0), min(REFRESH_BEFORE_EXPIRY, lifetime / 2))
+        return self.token_expires_at - margin > self.read_at
+
+    def place(self, column: str, *, generation: int | None = None) -> Place:
+        """Where a token of this row stands, now or in another generation."""
+        of_generation = self.generation if generation is None else generation
+        return Place(self.tenant, self.system, column, of_generation)
+
+
+def read(vault: Vault, tenant: Tenant, system: str) -> Held:
+    """The row as it is now.
+
+    Raises:
+        NotConnected: there is none.
+    """
+    with vault.warehouse.transaction() as transaction:
+        return reread(transaction, tenant, system)
+
+
+def reread(transaction: psycopg.Connection, tenant: Tenant, system: str) -> Held:
+    """The row as it is now, in a session that is open already.
+
+    Raises:
+        NotConnected: there is none.
+    """
+    return _row(transaction, READ, tenant, system)
+
+
+def locked(transaction: psycopg.Connection, tenant: Tenant, system: str) -> Held:
+    """The row as it is now; nobody else changes it until this transaction ends.
+
+    Raises:
+        NotConnected: there is none.
+    """
+    return _row(transaction, LOCK, tenant, system)
+
+
+def _row(transaction: psycopg.Connection, query: str, tenant: Tenant, system: str) -> Held:
+    with transaction.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(query, (tenant.slug, system)).fetchone()
+    if row is None:
+        raise NotConnected(tenant.slug, system)
+    return Held(
+        tenant=Tenant(row.pop("tenant_id")),
+        state=State(row.pop("state")),
+        scopes=tuple(row.pop("scopes") or ()),
+        **row,
+    )
+
+
+def require_connected(held: Held) -> None:
+    """Nothing, where the connection may be used.
+
+    Raises:
+        NotConnected, ReauthNeeded: a person must connect (again).
+    """
+    if held.state is State.NEEDS_REAUTH:
+        reason = Reason(held.state_reason).sentence if held.state_reason else "no reason kept"
+        raise ReauthNeeded(held.tenant.slug, held.system, reason)
+    if held.state is not State.CONNECTED:
+        raise NotConnected(held.tenant.slug, held.system)
+
+
+def credential(cipher: Cipher, held: Held) -> Credential:
+    """What a call is signed with.
+
+    Raises:
+        WrongKey, SecretUnreadable: as `Cipher.open`.
+    """
+    return Credential(
+        kind=held.kind,
+        secret=token(cipher, held, "access_token"),
+        base_url=held.api_domain or "",
+        generation=held.generation,
+    )
+
+
+def token(
+    cipher: Cipher, held: Held, column: Literal["access_token", "refresh_token"]
+) -> SecretStr:
+    """One opened token of the row.
+
+    Raises:
+        NotConnected: the row holds none.
+        WrongKey, SecretUnreadable: as `Cipher.open`.
+    """
+    sealed = held.access_token if column == "access_token" else held.refresh_token
+    if sealed is None:
+        raise NotConnected(held.tenant.slug, held.system)
+    return cipher.open(sealed, held.place(column))

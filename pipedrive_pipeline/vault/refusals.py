@@ -1,0 +1,87 @@
+"""What the vault refuses, beside the errors that every room knows.
+
+Belongs here: errors that only the vault raises, each with the facts that tell a person what to do.
+Does not belong here: consent that is gone (`errors.ReauthNeeded`) or a host that is not on the list
+(`errors.HostNotAllowed`): connectors raise those too.
+"""
+
+from __future__ import annotations
+
+from pipedrive_pipeline.errors import PersonMustAct, SettingsError
+
+
+class WrongKey(SettingsError):
+    """Something was sealed with a key that this process does not have. Nothing was changed."""
+
+    code = "wrong_encryption_key"
+
+    def __init__(self, key_ids: tuple[str, ...]) -> None:
+        self.key_ids = key_ids
+        super().__init__(
+            f"TOKEN_ENCRYPTION_KEYS: stored tokens are sealed with key {', '.join(key_ids)}, which "
+            "is not in the list; put that key back (any position). Nothing was overwritten."
+        )
+
+
+class SecretUnreadable(PersonMustAct):
+    """A sealed secret was altered, or belongs to another row or column."""
+
+    code = "secret_unreadable"
+
+    def __init__(self, tenant: str, system: str, reason: str) -> None:
+        self.tenant, self.system, self.reason = tenant, system, reason
+        super().__init__(
+            f"{tenant}: the stored {system} token is refused ({reason}); nothing was sent. "
+            f"Run `connect --tenant {tenant}` to connect again, and look into who wrote that row."
+        )
+
+
+class TokenRefused(PersonMustAct):
+    """A token that someone wants to connect with is refused by the source."""
+
+    code = "token_refused"
+
+    def __init__(self, tenant: str, label: str, host: str) -> None:
+        self.tenant, self.host = tenant, host
+        super().__init__(
+            f"{tenant}: {label} at {host} refuses this token; copy it again from the account's "
+            "settings, or check that the address is the right company's. Nothing was changed."
+        )
+
+
+class OtherCompany(PersonMustAct):
+    """The new consent is for another company than the one whose rows the tenant holds."""
+
+    code = "other_company"
+
+    def __init__(self, tenant: str, system: str, *, held: str, offered: str) -> None:
+        self.tenant, self.system, self.held, self.offered = tenant, system, held, offered
+        super().__init__(
+            f"{tenant}: holds rows of {held}, and this {system} consent is for {offered}. "
+            "Confirm the change of company, or connect with the former one. Nothing was changed."
+        )
+
+
+class CannotChange(PersonMustAct):
+    """A change of state that the table of states does not know."""
+
+    code = "cannot_change_state"
+
+    def __init__(self, tenant: str, system: str, *, held: str, wanted: str) -> None:
+        self.tenant, self.system, self.held, self.wanted = tenant, system, held, wanted
+        super().__init__(
+            f"{tenant}: a {system} connection that is {held} cannot become {wanted}; "
+            f"see `status --tenant {tenant}`."
+        )
+
+
+class NothingToConfirm(PersonMustAct):
+    """No consent waits: it was confirmed before, or it waited too long."""
+
+    code = "nothing_to_confirm"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No consent waits to be confirmed: it was confirmed before, or more than ten minutes "
+            "have passed. Start the connection again."
+        )

@@ -1,0 +1,160 @@
+"""The states of a connection, and the one place that changes them.
+
+Belongs here: which state may follow which, why, and the audit entry of each change.
+Does not belong here: what a token is or when a state is due.
+
+    (none) ──► pending ──► connected ◄──► needs_reauth
+                  │            │               │
+                  └────────────┴──► disconnected ──► connected
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.refusals import CannotChange
+
+
+class State(StrEnum):
+    """What a tenant may expect of its connection."""
+
+    PENDING = "pending"  # consent was begun and never confirmed
+    CONNECTED = "connected"
+    NEEDS_REAUTH = "needs_reauth"  # a person must connect again; tables stay as they are
+    DISCONNECTED = "disconnected"  # tokens are gone; tables stay as they are
+
+
+class Reason(StrEnum):
+    """Why a connection is not connected; the code is stored, `sentence` is for people."""
+
+    INVALID_GRANT = "invalid_grant"
+    REFRESH_ANSWER_LOST = "refresh_answer_lost"
+    API_TOKEN_REFUSED = "api_token_refused"  # noqa: S105 - a code
+    TOKEN_UNREADABLE = "token_unreadable"  # noqa: S105 - a code
+    DISCONNECTED = "disconnected"
+    UNINSTALLED = "uninstalled"
+
+    @property
+    def sentence(self) -> str:
+        """The reason in words, to follow "because" or stand in brackets."""
+        return SENTENCES[self]
+
+
+SENTENCES = {
+    Reason.INVALID_GRANT: "consent was withdrawn or has lapsed",
+    Reason.REFRESH_ANSWER_LOST: "the answer to a refresh was lost and the old token is void",
+    Reason.API_TOKEN_REFUSED: "the API token was renewed or removed in the account's settings",
+    Reason.TOKEN_UNREADABLE: "the stored token was altered",
+    Reason.DISCONNECTED: "it was disconnected here",
+    Reason.UNINSTALLED: "the app was uninstalled in the account",
+}
+
+MAY_BECOME: dict[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.CONNECTED, State.DISCONNECTED}),
+    State.CONNECTED: frozenset({State.CONNECTED, State.NEEDS_REAUTH, State.DISCONNECTED}),
+    State.NEEDS_REAUTH: frozenset({State.CONNECTED, State.DISCONNECTED}),
+    State.DISCONNECTED: frozenset({State.CONNECTED}),
+}
+NO_TOKENS: dict[str, object] = {
+    "access_token": None,
+    "refresh_token": None,
+    "token_expires_at": None,
+    "refresh_started_at": None,
+    "refresh_failed_at": None,
+}
+
+
+def begin(transaction: psycopg.Connection, tenant: Tenant, system: str, *, kind: str) -> None:
+    """A row in state pending, where the tenant has none for this system."""
+    transaction.execute(
+        """
+        insert into integration.connections (tenant_id, system, kind, state)
+        values (%s, %s, %s, %s)
+        on conflict (tenant_id, system) do nothing
+        """,
+        (tenant.slug, system, kind, State.PENDING),
+    )
+
+
+def change(
+    transaction: psycopg.Connection,
+    tenant: Tenant,
+    system: str,
+    to: State,
+    *,
+    reason: Reason | None,
+    who: str,
+    columns: Mapping[str, object] | None = None,
+) -> UUID:
+    """The connection's id, once state, reason and audit entry are written in this transaction.
+
+    Args:
+        transaction: the caller's; it also holds what led to the change.
+        tenant: whose connection.
+        system: to which system.
+        to: the state that follows; disconnected also forgets the tokens.
+        reason: None where the state says all.
+        who: a person, a key's name, or the part of the machinery that found out.
+        columns: what else changes in the row, by column name; never shown in the audit entry.
+
+    Raises:
+        CannotChange: no such connection, or this state does not follow the held one.
+    """
+    held = transaction.execute(
+        """
+        select connections.id, connections.state, connections.state_reason
+        from integration.connections as connections
+        where connections.tenant_id = %s
+            and connections.system = %s
+        for no key update
+        """,
+        (tenant.slug, system),
+    ).fetchone()
+    if held is None or to not in MAY_BECOME[State(held[1])]:
+        raise CannotChange(tenant.slug, system, held=held[1] if held else "unknown", wanted=to)
+    connection_id: UUID = held[0]
+    forgotten = NO_TOKENS if to is State.DISCONNECTED else {}
+    write(
+        transaction,
+        connection_id,
+        {"state": to, "state_reason": reason, **(columns or {}), **forgotten},
+    )
+    transaction.execute(
+        """
+        insert into integration.audit_log (who, tenant_id, action, subject, before, after)
+        values (%s, %s, 'connection.state', %s, %s, %s)
+        """,
+        (
+            who,
+            tenant.slug,
+            system,
+            Jsonb({"state": held[1], "reason": held[2]}),
+            Jsonb({"state": to, "reason": reason}),
+        ),
+    )
+    return connection_id
+
+
+def write(
+    transaction: psycopg.Connection, connection_id: UUID, columns: Mapping[str, object]
+) -> None:
+    """Set columns of one connection, in one statement: the table's rules hold before and after.
+
+    Without `state`, which only `change` sets.
+    """
+    assignments = sql.SQL(", ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in columns
+    )
+    transaction.execute(
+        sql.SQL(
+            "update integration.connections set {}, updated_at = now() where id = %(connection_id)s"
+        ).format(assignments),
+        {**columns, "connection_id": connection_id},
+    )

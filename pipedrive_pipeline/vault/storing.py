@@ -1,0 +1,196 @@
+"""A connection is made: proved by one call, then stored, and a sync asked for, in one transaction.
+
+Belongs here: the connection test, the comparison with the company whose rows the tenant holds, and
+the write. Does not belong here: how consent was obtained (`connect/`), or what starting afresh with
+another company means for its rows (the caller brings it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import psycopg
+from pydantic import SecretStr
+
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.base import Access, Account, Call, Credential
+from pipedrive_pipeline.connectors.hosts import checked_base_url
+from pipedrive_pipeline.errors import SourceBroke, UnknownTenant
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import clock, connections, records, states
+from pipedrive_pipeline.vault.cipher import Cipher
+from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.records import Held
+from pipedrive_pipeline.vault.refusals import OtherCompany, TokenRefused
+from pipedrive_pipeline.vault.states import State
+from pipedrive_pipeline.vault.tokens import Tokens
+from pipedrive_pipeline.vault.vault import Vault
+from pipedrive_pipeline.vault.waiting import finished
+
+StartAfresh = Callable[[psycopg.Connection, Tenant, str], None]
+"""Marks the former company's rows and forgets its watermarks, in the given transaction."""
+
+
+def connect_with_api_token(
+    vault: Vault,
+    tenant: Tenant,
+    system: str,
+    token: SecretStr,
+    api_url: str,
+    *,
+    who: str,
+    start_afresh: StartAfresh | None = None,
+) -> Connection:
+    """The connection, state connected, after the token opened its account once.
+
+    Args:
+        vault: the vault.
+        tenant: who is connected.
+        system: the connector's key.
+        token: as the person pasted it.
+        api_url: any address of the company's host, such as ``https://acme.pipedrive.com``.
+        who: who connects, for the audit log.
+        start_afresh: given when a person confirmed that this is another company.
+
+    Raises:
+        HostNotAllowed: before anything is sent.
+        TokenRefused: the person copies the token again. Nothing was changed.
+        OtherCompany: a person confirms first. Nothing was changed.
+        UnknownTenant: no such tenant. Nothing was changed.
+        SourceUnavailable: no answer; a rerun may help. Nothing was changed.
+    """
+    base_url = checked_base_url(api_url, vault.settings.pipedrive_allowed_hosts)
+    account = account_of(vault, tenant, system, Credential("api_token", token, base_url))
+    with vault.warehouse.transaction() as transaction:
+        tokens = Tokens(
+            kind="api_token", access=token, api_domain=base_url, issued_at=clock.now(transaction)
+        )
+        store(
+            transaction,
+            vault.cipher,
+            Arrival(tenant, system, tokens, account, who),
+            start_afresh=start_afresh,
+        )
+    return connections.existing(vault, tenant, system)
+
+
+def account_of(vault: Vault, tenant: Tenant, system: str, credential: Credential) -> Account:
+    """Whose data a credential opens, by asking the source: the test of a connection.
+
+    Raises:
+        TokenRefused: the source does not accept it.
+        SourceUnavailable, HostNotAllowed, SourceBroke: as the connector's errors.
+    """
+    connector = registry.connector(system)
+
+    def lend_once(refused: Credential | None = None) -> Credential:
+        if refused is not None:
+            host = urlsplit(credential.base_url).hostname or ""
+            raise TokenRefused(tenant.slug, connector.label, host)
+        return credential
+
+    access = Access(
+        tenant=tenant.slug,
+        lend=lend_once,
+        allowed_hosts=vault.settings.pipedrive_allowed_hosts,
+        on_call=_not_metered,
+    )
+
+    async def asked() -> Account:
+        async with connector.open(access) as source:
+            return await source.account()
+
+    account = finished(asked())
+    if not account.company_id:
+        raise SourceBroke(f"{tenant}: {connector.label} does not say whose account this is.")
+    return account
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Tokens that were proved, whose account they open, and who brought them."""
+
+    tenant: Tenant
+    system: str
+    tokens: Tokens
+    account: Account
+    who: str
+
+
+def store(
+    transaction: psycopg.Connection,
+    cipher: Cipher,
+    arrival: Arrival,
+    *,
+    start_afresh: StartAfresh | None = None,
+) -> None:
+    """Write a proved connection, state connected, and ask for its sync, in this transaction.
+
+    Raises:
+        OtherCompany: the tenant holds rows of another company and nobody confirmed the change.
+        UnknownTenant: no such tenant.
+    """
+    tenant, system = arrival.tenant, arrival.system
+    try:
+        states.begin(transaction, tenant, system, kind=arrival.tokens.kind)
+    except psycopg.errors.ForeignKeyViolation:
+        raise UnknownTenant(tenant.slug) from None
+    held = records.locked(transaction, tenant, system)
+    is_other_company = held.company_id not in {None, arrival.account.company_id}
+    if is_other_company:
+        if start_afresh is None:
+            raise _other_company(held, arrival.account)
+        start_afresh(transaction, tenant, system)
+    states.change(
+        transaction,
+        tenant,
+        system,
+        State.CONNECTED,
+        reason=None,
+        who=arrival.who,
+        columns=_columns(cipher, arrival, held),
+    )
+    is_first = held.company_id is None or is_other_company
+    _request_sync(transaction, arrival, sync_type="full" if is_first else "incremental")
+
+
+def _columns(cipher: Cipher, arrival: Arrival, held: Held) -> dict[str, object]:
+    account = arrival.account
+    return {
+        **arrival.tokens.columns(cipher, held.place("", generation=held.generation + 1)),
+        "connected_by": arrival.who,
+        "connected_at": arrival.tokens.issued_at,
+        "company_id": account.company_id,
+        "company_name": account.company_name,
+        "company_domain": account.company_domain,
+        "account_user_id": account.user_id,
+        "account_user_name": account.user_name,
+        "is_account_admin": account.is_admin,
+    }
+
+
+def _other_company(held: Held, account: Account) -> OtherCompany:
+    return OtherCompany(
+        held.tenant.slug,
+        held.system,
+        held=f"{held.company_name or 'a company'} (id {held.company_id})",
+        offered=f"{account.company_name or 'a company'} (id {account.company_id})",
+    )
+
+
+def _request_sync(transaction: psycopg.Connection, arrival: Arrival, *, sync_type: str) -> None:
+    """Ask for a sync; one of the same kind that waits already is enough."""
+    transaction.execute(
+        """
+        insert into integration.sync_requests (tenant_id, system, sync_type, trigger, requested_by)
+        values (%s, %s, %s, 'connect', %s)
+        on conflict do nothing
+        """,
+        (arrival.tenant.slug, arrival.system, sync_type, arrival.who),
+    )
+
+
+def _not_metered(call: Call) -> None:
+    """A connection test belongs to no run; its two tokens stand in no run's account."""

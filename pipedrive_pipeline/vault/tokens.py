@@ -1,0 +1,43 @@
+"""Tokens on their way into a row: opened, with the facts that came with them.
+
+Belongs here: the value, and its form as sealed columns. Does not belong here: which row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from pydantic import SecretStr
+
+from pipedrive_pipeline.vault.cipher import Cipher, Place
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a source issued, or a person pasted. Times are the database's."""
+
+    kind: Literal["oauth", "api_token"]
+    access: SecretStr
+    api_domain: str  # checked
+    issued_at: datetime
+    refresh: SecretStr | None = None
+    expires_at: datetime | None = None  # None: does not expire
+    scopes: tuple[str, ...] = ()
+
+    def columns(self, cipher: Cipher, place: Place) -> dict[str, object]:
+        """The columns of `integration.connections`, tokens sealed for this row and generation."""
+        return {
+            "kind": self.kind,
+            "access_token": cipher.seal(self.access, replace(place, column="access_token")),
+            "refresh_token": self.refresh
+            and cipher.seal(self.refresh, replace(place, column="refresh_token")),
+            "token_issued_at": self.issued_at,
+            "token_expires_at": self.expires_at,
+            "generation": place.generation,
+            "refresh_started_at": None,
+            "refresh_failed_at": None,
+            "api_domain": self.api_domain,
+            "scopes": list(self.scopes) or None,
+        }

@@ -1,0 +1,68 @@
+"""What every function of this room works with: the warehouse, the settings, the cipher.
+
+Belongs here: opening the vault, and the check that its keys are the right ones.
+Does not belong here: anything about one connection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from pipedrive_pipeline.settings import Settings, load_settings
+from pipedrive_pipeline.vault.cipher import Cipher
+from pipedrive_pipeline.vault.refusals import WrongKey
+from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
+
+
+@dataclass(frozen=True)
+class Vault:
+    """Where tokens lie and what opens them. Opening it does no I/O."""
+
+    warehouse: Warehouse
+    settings: Settings
+
+    @cached_property
+    def cipher(self) -> Cipher:
+        """Seals with the first of `TOKEN_ENCRYPTION_KEYS`, opens with any."""
+        return Cipher(self.settings.encryption_keys())
+
+
+def open_vault(warehouse: Warehouse | None = None, settings: Settings | None = None) -> Vault:
+    """The vault of these settings; what is left out comes from the environment."""
+    settings = settings or load_settings()
+    return Vault(warehouse=warehouse or warehouse_of(settings), settings=settings)
+
+
+def check_keys(vault: Vault) -> int:
+    """How many stored secrets there are, when every one was sealed with a key of the list.
+
+    Only key ids are compared, so that this is cheap at each start; a secret that was altered is
+    found when it is lent, and stops that one connection.
+
+    Raises:
+        WrongKey: a key is missing; the operator must put it back. Nothing is overwritten.
+    """
+    with vault.warehouse.transaction() as transaction:
+        rows = transaction.execute(
+            """
+            select left(secrets.sealed, 8) as key_id, count(*) as secrets_count
+            from (
+                select connections.access_token as sealed from integration.connections
+                union all
+                select connections.refresh_token as sealed from integration.connections
+                union all
+                select pending_grants.access_token as sealed from integration.pending_grants
+                union all
+                select pending_grants.refresh_token as sealed from integration.pending_grants
+                union all
+                select sync_settings.alert_urls as sealed from integration.sync_settings
+            ) as secrets
+            where secrets.sealed ~ '^[0-9a-f]{8}[.]'
+            group by left(secrets.sealed, 8)
+            """
+        ).fetchall()
+    missing = vault.cipher.missing_keys([key_id for key_id, _ in rows])
+    if missing:
+        raise WrongKey(missing)
+    return sum(count for _, count in rows)

@@ -1,0 +1,1 @@
+"""Tests of `pipedrive_pipeline.connect`: consent as a browser, a forger and a script walk it."""

@@ -1,0 +1,1 @@
+"""Tests of `pipedrive_pipeline.vault`, against a real Postgres and a real token endpoint."""
