@@ -7,16 +7,16 @@ What belongs here: the face that tests and the command line use. What does not: 
 Pipedrive; nothing but ``cli`` and tests imports this room.
 """
 
-from .options import Options
-from .running import Sandbox
-from .server import serve
-from .web.app import create_app
-from .web.service import Service
-from .world.account import Account
-from .world.awkward import awkward_id
-from .world.clock import Clock
-from .world.reading import truth
-from .world.seeding import seeded
+from pipedrive_pipeline.sandbox.options import Options
+from pipedrive_pipeline.sandbox.running import Sandbox
+from pipedrive_pipeline.sandbox.server import serve
+from pipedrive_pipeline.sandbox.web.app import create_app
+from pipedrive_pipeline.sandbox.web.service import Service
+from pipedrive_pipeline.sandbox.world.account import Account
+from pipedrive_pipeline.sandbox.world.awkward import awkward_id
+from pipedrive_pipeline.sandbox.world.clock import Clock
+from pipedrive_pipeline.sandbox.world.reading import truth
+from pipedrive_pipeline.sandbox.world.seeding import seeded
 
 __all__ = [
     "Account",

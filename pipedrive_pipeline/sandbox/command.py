@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from .options import Options
-from .server import HOST, run
-from .web.service import Service
-from .world.seeding import seeded
+from pipedrive_pipeline.sandbox.options import Options
+from pipedrive_pipeline.sandbox.server import run
+from pipedrive_pipeline.sandbox.web.service import Service
+from pipedrive_pipeline.sandbox.world.seeding import seeded
 
 
 class Consent(StrEnum):
@@ -39,7 +39,7 @@ class Rotation(StrEnum):
     off = "off"
 
 
-def run_sandbox(
+def run_sandbox(  # noqa: PLR0917 (Typer reads one parameter per flag)
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one.")] = 8100,
     organizations: Annotated[int, typer.Option(min=0, help="How many to seed.")] = 1_200,
     persons: Annotated[int, typer.Option(min=0, help="How many to seed.")] = 3_500,

@@ -23,9 +23,9 @@ ALL_SCOPES = (
 class Options:
     """Settings of one sandbox."""
 
-    api_token: str = "5a4db0c0ffee5a4db0c0ffee5a4db0c0ffee5a4d"
+    api_token: str = "5a4db0c0ffee5a4db0c0ffee5a4db0c0ffee5a4d"  # noqa: S105 (opens only this)
     client_id: str = "sandbox-client"
-    client_secret: str = "sandbox-secret"
+    client_secret: str = "sandbox-secret"  # noqa: S105 (the same)
     redirect_uri: str | None = None  # None: any that the authorize request names
     scopes: tuple[str, ...] = ALL_SCOPES  # of the app; the user grants all of them or none
     consent: Literal["auto", "page"] = "auto"

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .options import Options
-from .web.faults import Faults
-from .web.grants import Grants
-from .web.journal import Journal
-from .web.limits import Budget
-from .web.notices import send_uninstall_notice
-from .web.service import Service
-from .world.account import Account
-from .world.clock import Clock
-from .world.reading import truth
+from pipedrive_pipeline.sandbox.options import Options
+from pipedrive_pipeline.sandbox.web.faults import Faults
+from pipedrive_pipeline.sandbox.web.grants import Grants
+from pipedrive_pipeline.sandbox.web.journal import Journal
+from pipedrive_pipeline.sandbox.web.limits import Budget
+from pipedrive_pipeline.sandbox.web.notices import send_uninstall_notice
+from pipedrive_pipeline.sandbox.web.service import Service
+from pipedrive_pipeline.sandbox.world.account import Account
+from pipedrive_pipeline.sandbox.world.clock import Clock
+from pipedrive_pipeline.sandbox.world.reading import truth
 
 Record = dict[str, Any]
 

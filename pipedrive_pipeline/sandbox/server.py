@@ -14,12 +14,12 @@ from dataclasses import replace
 
 import uvicorn
 
-from .options import Options
-from .running import Sandbox
-from .web.app import create_app
-from .web.line import Connections
-from .web.service import Service
-from .world.account import Account
+from pipedrive_pipeline.sandbox.options import Options
+from pipedrive_pipeline.sandbox.running import Sandbox
+from pipedrive_pipeline.sandbox.web.app import create_app
+from pipedrive_pipeline.sandbox.web.line import Connections
+from pipedrive_pipeline.sandbox.web.service import Service
+from pipedrive_pipeline.sandbox.world.account import Account
 
 HOST = "127.0.0.1"
 START_SECONDS = 10.0
@@ -33,20 +33,21 @@ def serve(
 
     Args:
         account: the company that it serves.
-        options: its settings; ``switches`` override single ones by name.
+        options: its settings; ``switches`` override single ones.
         port: 0 takes any free one.
+        **switches: fields of ``Options`` by name.
     """
     options = replace(options or Options(), **switches)  # type: ignore[arg-type]
-    service, connections = Service(account, options), Connections()
     with _listener(port) as listener:
-        server = _server(service, connections)
+        sandbox = Sandbox(_url(listener), Service(account, options))
+        server = _server(sandbox)
         thread = threading.Thread(
             target=server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True
         )
         thread.start()
         _wait_until_started(server, thread)
         try:
-            yield Sandbox(_url(listener), service)
+            yield sandbox
         finally:
             server.should_exit = server.force_exit = True
             thread.join(START_SECONDS)
@@ -64,8 +65,9 @@ def run(service: Service, port: int, *, announce: Callable[[str], None]) -> None
         OSError: the port is taken; another one must be chosen.
     """
     with _listener(port) as listener:
-        announce(_url(listener))
-        _server(service, Connections()).run(sockets=[listener])
+        sandbox = Sandbox(_url(listener), service)
+        announce(sandbox.url)
+        _server(sandbox).run(sockets=[listener])
 
 
 @contextmanager
@@ -81,9 +83,10 @@ def _url(listener: socket.socket) -> str:
     return f"http://{HOST}:{listener.getsockname()[1]}"
 
 
-def _server(service: Service, connections: Connections) -> uvicorn.Server:
+def _server(sandbox: Sandbox) -> uvicorn.Server:
+    connections = Connections()
     config = uvicorn.Config(
-        create_app(service, connections),
+        create_app(sandbox, connections),
         http=connections.protocol(),
         lifespan="off",
         access_log=False,

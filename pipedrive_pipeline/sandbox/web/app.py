@@ -1,17 +1,35 @@
-"""The ASGI application: the API line, and beside it the sandbox's own pages and controls.
+"""The ASGI application: the API line, and beside it the sandbox's own page and controls.
 
 What belongs here: which path goes where. What does not: anything that Pipedrive answers itself.
 """
 
 from __future__ import annotations
 
+import functools
+
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route
 
-from .line import Connections, Line
-from .service import Service
+from pipedrive_pipeline.sandbox.running import Sandbox
+from pipedrive_pipeline.sandbox.web import control
+from pipedrive_pipeline.sandbox.web.line import Connections, Line
+from pipedrive_pipeline.sandbox.web.pages import account_page
 
 
-def create_app(service: Service, connections: Connections | None = None) -> Starlette:
+def create_app(sandbox: Sandbox, connections: Connections | None = None) -> Starlette:
     """The application of one sandbox."""
-    return Starlette(routes=[Mount("/", Line(service, connections or Connections()))])
+    line = Line(sandbox.service, connections or Connections())
+    routes = [Route("/", functools.partial(_page, sandbox)), Route("/favicon.ico", _no_icon)]
+    if sandbox.options.has_control:
+        routes += control.routes(sandbox)
+    return Starlette(routes=[*routes, Mount("/", line)])
+
+
+async def _no_icon(_: Request) -> Response:
+    return Response(status_code=204)
+
+
+async def _page(sandbox: Sandbox, request: Request) -> Response:
+    return HTMLResponse(account_page(sandbox, dict(request.query_params)))

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ..world.entities import Entity
-from ..world.fields import SUBFIELDS, Field
-from .answers import Refusal, by_service, invalid
-from .calls import Call
-from .parameters import time as parsed_time
+from pipedrive_pipeline.sandbox.web.answers import Refusal, by_service, invalid
+from pipedrive_pipeline.sandbox.web.calls import Call
+from pipedrive_pipeline.sandbox.web.parameters import time as parsed_time
+from pipedrive_pipeline.sandbox.world.entities import Entity
+from pipedrive_pipeline.sandbox.world.fields import SUBFIELDS, Field
 
 Record = dict[str, Any]
 Check = Callable[[Any], bool]

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from ..options import Options
-from ..world.account import Account
-from .answers import Answer, invalid
+from pipedrive_pipeline.sandbox.options import Options
+from pipedrive_pipeline.sandbox.web.answers import Answer, invalid
+from pipedrive_pipeline.sandbox.world.account import Account
 
 
 @dataclass(frozen=True)

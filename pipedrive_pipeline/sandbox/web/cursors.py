@@ -13,8 +13,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import msgspec
 
-from ..world.order import Key, SortField
-from .answers import invalid
+from pipedrive_pipeline.sandbox.web.answers import invalid
+from pipedrive_pipeline.sandbox.world.order import Key, SortField
 
 
 class _Content(msgspec.Struct, rename="camel", omit_defaults=True, forbid_unknown_fields=True):

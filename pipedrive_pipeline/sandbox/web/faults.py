@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
-from .answers import (
+from pipedrive_pipeline.sandbox.web.answers import (
     CLOUDFLARE_BLOCK,
     ERROR_INFO,
     MAINTENANCE,
@@ -28,11 +29,11 @@ from .answers import (
     html,
     invalid,
 )
-from .limits import Standing, budget_refusal, burst_refusal
+from pipedrive_pipeline.sandbox.web.limits import Standing, budget_refusal, burst_refusal
 
 HUGE_BYTES = 500_000_000
 FULL_WINDOW = Standing(limit=80, remaining=0, reset_seconds=2)
-OAUTH_TOKEN = "/oauth/token"
+TOKEN_PATH = "/oauth/token"  # noqa: S105 (a path)
 
 
 def unauthorized() -> Answer:
@@ -78,49 +79,37 @@ INSTEAD: dict[str, Callable[[], Answer]] = {
 }
 
 
-def _success_false(answer: Answer, query: str) -> Answer:
+def _success_false(answer: Answer, _: str) -> Answer:
     body = {"success": False, "error": "Something went wrong", "error_info": ERROR_INFO}
     return replace(answer, status=200, body=encode(body | {"data": None}))
 
 
-def _on_list(change: Callable[[dict[str, Any], str], None]) -> Callable[[Answer, str], Answer]:
-    def spoil(answer: Answer, query: str) -> Answer:
-        body = msgspec.json.decode(answer.body)
-        change(body, query)
-        return replace(answer, body=encode(body))
+def _with(**keys: Any) -> Callable[[Answer, str], Answer]:
+    """Puts other values over some keys of the body."""
+
+    def spoil(answer: Answer, _: str) -> Answer:
+        return replace(answer, body=encode(msgspec.json.decode(answer.body) | keys))
 
     return spoil
 
 
-def _missing_cursor(body: dict[str, Any], query: str) -> None:
-    body["additional_data"] = {}
-
-
-def _null_cursor(body: dict[str, Any], query: str) -> None:
-    body["additional_data"] = {"next_cursor": None}
-
-
-def _repeated_cursor(body: dict[str, Any], query: str) -> None:
-    sent = [part[7:] for part in query.split("&") if part.startswith("cursor=")]
-    body["additional_data"] = {"next_cursor": (sent or [body["additional_data"]["next_cursor"]])[0]}
-
-
-def _empty_page(body: dict[str, Any], query: str) -> None:
-    body["data"] = []
-
-
-def _empty_account(body: dict[str, Any], query: str) -> None:
-    body["data"], body["additional_data"] = [], {"next_cursor": None}
+def _repeated_cursor(answer: Answer, query: str) -> Answer:
+    """The cursor that was sent comes back as the next one."""
+    body = msgspec.json.decode(answer.body)
+    sent = dict(parse_qsl(query)).get("cursor")
+    if sent is not None:
+        body["additional_data"] = {"next_cursor": sent}
+    return replace(answer, body=encode(body))
 
 
 # These spoil the answer after the work is done.
 AFTERWARDS: dict[str, Callable[[Answer, str], Answer]] = {
     "success_false": _success_false,
-    "missing_cursor": _on_list(_missing_cursor),
-    "null_cursor": _on_list(_null_cursor),
-    "repeated_cursor": _on_list(_repeated_cursor),
-    "empty_page": _on_list(_empty_page),
-    "empty_account": _on_list(_empty_account),
+    "missing_cursor": _with(additional_data={}),
+    "null_cursor": _with(additional_data={"next_cursor": None}),
+    "repeated_cursor": _repeated_cursor,
+    "empty_page": _with(data=[]),
+    "empty_account": _with(data=[], additional_data={"next_cursor": None}),
     "truncated_json": lambda answer, _: replace(answer, body=answer.body[: len(answer.body) // 2]),
     "reset_mid_body": lambda answer, _: replace(answer, delivery="cut"),
     "lost_answer": lambda answer, _: replace(answer, delivery="lost"),
@@ -178,7 +167,7 @@ class Faults:
         if kind not in KINDS:
             raise ValueError(f"unknown fault {kind!r}; known: {', '.join(KINDS)}")
         if kind in ("invalid_grant", "invalid_client"):
-            path = path or OAUTH_TOKEN
+            path = path or TOKEN_PATH
         with self._lock:
             self._queue.append(Fault(kind, after, times, path, seconds, action))
 

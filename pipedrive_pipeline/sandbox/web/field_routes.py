@@ -12,8 +12,13 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from ..world.entities import ENTITIES, Entity
-from ..world.fields import (
+from pipedrive_pipeline.sandbox.web import cursors
+from pipedrive_pipeline.sandbox.web import parameters as p
+from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, invalid, one, page
+from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
+from pipedrive_pipeline.sandbox.web.record_routes import DEFAULT_LIMIT, READ
+from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
+from pipedrive_pipeline.sandbox.world.fields import (
     CREATABLE_TYPES,
     OPTION_LIMIT,
     SUBFIELDS,
@@ -21,11 +26,6 @@ from ..world.fields import (
     Field,
     FieldBook,
 )
-from . import cursors
-from . import parameters as p
-from .answers import Answer, by_service, invalid, one, page
-from .calls import Call, Endpoint
-from .record_routes import DEFAULT_LIMIT, READ
 
 Record = dict[str, Any]
 WRITE = ("contact-fields:full", "admin")

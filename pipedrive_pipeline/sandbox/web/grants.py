@@ -9,9 +9,9 @@ import secrets
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from ..options import Options
-from ..world.account import Account
-from .calls import Caller
+from pipedrive_pipeline.sandbox.options import Options
+from pipedrive_pipeline.sandbox.web.calls import Caller
+from pipedrive_pipeline.sandbox.world.account import Account
 
 CODE_LIFE = timedelta(minutes=5)
 REFRESH_LIFE = timedelta(days=60)  # since its last use

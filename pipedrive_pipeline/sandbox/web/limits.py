@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from ..options import Options, Plan
-from ..world.clock import Clock
-from .answers import CLOUDFLARE_BLOCK, Answer, by_gateway, html
-from .calls import Caller
+from pipedrive_pipeline.sandbox.options import Options, Plan
+from pipedrive_pipeline.sandbox.web.answers import CLOUDFLARE_BLOCK, Answer, by_gateway, html
+from pipedrive_pipeline.sandbox.web.calls import Caller
+from pipedrive_pipeline.sandbox.world.clock import Clock
 
 TOKENS_PER_SEAT = 30_000  # a day, on the smallest plan
 MULTIPLIER: dict[Plan, int] = {"lite": 1, "growth": 2, "premium": 5, "ultimate": 7}

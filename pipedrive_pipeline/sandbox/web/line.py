@@ -14,8 +14,8 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .answers import Answer
-from .service import Incoming, Service
+from pipedrive_pipeline.sandbox.web.answers import Answer
+from pipedrive_pipeline.sandbox.web.service import Incoming, Service
 
 BODY_LIMIT_BYTES = 10_000_000
 FLOOD_CHUNK = b'{"id":0,"name":"' + b"x" * 65_500 + b'"},'

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..world.entities import ENTITIES, Entity
-from . import parameters as p
-from .answers import Answer, by_service, one
-from .calls import Call, Endpoint
-from .record_routes import known
+from pipedrive_pipeline.sandbox.web import parameters as p
+from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, one
+from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
+from pipedrive_pipeline.sandbox.web.record_routes import known
+from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
 
 WRITE = ("contacts:full",)
 

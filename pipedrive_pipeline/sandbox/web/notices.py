@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import httpx
 
-from ..options import Options
-from .grants import Grant
+from pipedrive_pipeline.sandbox.options import Options
+from pipedrive_pipeline.sandbox.web.grants import Grant
 
 TIMEOUT_SECONDS = 10.0
 

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from secrets import compare_digest
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from ..options import Options
-from ..world.account import Account
-from .answers import Answer, encode, html
-from .faults import token_refusal
-from .grants import GrantRefused, Grants, Tokens
-from .pages import consent_page
+from pipedrive_pipeline.sandbox.options import Options
+from pipedrive_pipeline.sandbox.web.answers import Answer, encode, html
+from pipedrive_pipeline.sandbox.web.faults import token_refusal
+from pipedrive_pipeline.sandbox.web.grants import GrantRefused, Grants, Tokens
+from pipedrive_pipeline.sandbox.web.pages import consent_page
+from pipedrive_pipeline.sandbox.world.account import Account
 
 FORM = "application/x-www-form-urlencoded"
 Form = dict[str, str]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from .answers import invalid
+from pipedrive_pipeline.sandbox.web.answers import invalid
+from pipedrive_pipeline.sandbox.world.clock import stamp
 
 Kind = Callable[[str, str], Any]  # name, text -> value
 LIST_LIMIT = 500  # rows a page
@@ -112,14 +113,12 @@ def keys(name: str, text: str) -> tuple[str, ...]:
 def time(name: str, text: str) -> str:
     """An RFC 3339 instant in whole seconds, as a UTC stamp; fractions are refused."""
     try:
-        if not _WHOLE_SECONDS.fullmatch(text):
-            raise ValueError(text)
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
+        at = datetime.fromisoformat(text if _WHOLE_SECONDS.fullmatch(text) else "")
+        return stamp(at.astimezone(UTC))
+    except (ValueError, OverflowError) as error:
         raise invalid(f"Parameter '{name}' is not a valid datetime") from error
-    return f"{(at - at.utcoffset()).replace(tzinfo=None).isoformat()}Z"  # type: ignore[operator]
 
 
-def text(name: str, value: str) -> str:
+def text(_: str, value: str) -> str:
     """Any text."""
     return value

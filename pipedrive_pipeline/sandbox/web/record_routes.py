@@ -9,15 +9,15 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from ..world.entities import ENTITIES, Entity
-from ..world.order import Key
-from ..world.reading import is_listed, listed
-from ..world.records import Walk, sort_value
-from ..world.view import Shape
-from . import cursors
-from . import parameters as p
-from .answers import Answer, by_service, one, page
-from .calls import Call, Endpoint
+from pipedrive_pipeline.sandbox.web import cursors
+from pipedrive_pipeline.sandbox.web import parameters as p
+from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, one, page
+from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
+from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
+from pipedrive_pipeline.sandbox.world.order import Key
+from pipedrive_pipeline.sandbox.world.reading import is_listed, listed
+from pipedrive_pipeline.sandbox.world.records import Walk, sort_value
+from pipedrive_pipeline.sandbox.world.view import Shape
 
 Record = dict[str, Any]
 DEFAULT_LIMIT = 100  # rows a page

@@ -1,4 +1,4 @@
-"""v2 search of persons and organizations. The index is at once consistent here, unlike the real one.
+"""v2 search of persons and organizations. Unlike the real index it is consistent at once.
 
 What belongs here: matching and result items. What does not: ``itemSearch``, which needs entities
 that the sandbox does not have.
@@ -11,14 +11,14 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from ..world.entities import ENTITIES, Entity
-from ..world.reading import listed
-from ..world.records import Walk
-from . import cursors
-from . import parameters as p
-from .answers import Answer, invalid, one
-from .calls import Call, Endpoint
-from .record_routes import DEFAULT_LIMIT, READ
+from pipedrive_pipeline.sandbox.web import cursors
+from pipedrive_pipeline.sandbox.web import parameters as p
+from pipedrive_pipeline.sandbox.web.answers import Answer, invalid, one
+from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
+from pipedrive_pipeline.sandbox.web.record_routes import DEFAULT_LIMIT, READ
+from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
+from pipedrive_pipeline.sandbox.world.reading import listed
+from pipedrive_pipeline.sandbox.world.records import Walk
 
 Record = dict[str, Any]
 SEARCH = (*READ, "search:read")

@@ -14,16 +14,23 @@ from dataclasses import dataclass
 from email.utils import format_datetime
 from urllib.parse import parse_qsl
 
-from ..options import Options
-from ..world.account import Account
-from . import field_routes, merge_routes, record_routes, search_routes, v1_routes, write_routes
-from .answers import Answer, Refusal, by_gateway, by_service
-from .calls import Call, Caller, Endpoint
-from .faults import AFTERWARDS, INSTEAD, Fault, Faults, unauthorized
-from .grants import Grants
-from .journal import Journal, Request
-from .limits import Budget, BurstWindow
-from .oauth import OAuth
+from pipedrive_pipeline.sandbox.options import Options
+from pipedrive_pipeline.sandbox.web import (
+    field_routes,
+    merge_routes,
+    record_routes,
+    search_routes,
+    v1_routes,
+    write_routes,
+)
+from pipedrive_pipeline.sandbox.web.answers import Answer, Refusal, by_gateway, by_service
+from pipedrive_pipeline.sandbox.web.calls import Call, Caller, Endpoint
+from pipedrive_pipeline.sandbox.web.faults import AFTERWARDS, INSTEAD, Fault, Faults, unauthorized
+from pipedrive_pipeline.sandbox.web.grants import Grants
+from pipedrive_pipeline.sandbox.web.journal import Journal, Request
+from pipedrive_pipeline.sandbox.web.limits import Budget, BurstWindow
+from pipedrive_pipeline.sandbox.web.oauth import OAuth
+from pipedrive_pipeline.sandbox.world.account import Account
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *search_routes.endpoints(),

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from ..world.entities import ENTITIES, Entity
-from ..world.fields import SUBFIELDS, Field
-from ..world.reading import listed
-from ..world.records import Walk
-from . import parameters as p
-from .answers import Answer, by_service, offset_page, one
-from .calls import Call, Endpoint
-from .record_routes import DEFAULT_LIMIT, READ, known
+from pipedrive_pipeline.sandbox.web import parameters as p
+from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, offset_page, one
+from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
+from pipedrive_pipeline.sandbox.web.record_routes import DEFAULT_LIMIT, READ, known
+from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
+from pipedrive_pipeline.sandbox.world.fields import SUBFIELDS, Field
+from pipedrive_pipeline.sandbox.world.reading import listed
+from pipedrive_pipeline.sandbox.world.records import Walk
 
 Record = dict[str, Any]
 USERS = ("users:read",)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ..world.entities import ENTITIES, Entity
-from . import parameters as p
-from .answers import Answer, invalid, one
-from .bodies import checked
-from .calls import Call, Endpoint
-from .record_routes import known
+from pipedrive_pipeline.sandbox.web import parameters as p
+from pipedrive_pipeline.sandbox.web.answers import Answer, invalid, one
+from pipedrive_pipeline.sandbox.web.bodies import checked
+from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
+from pipedrive_pipeline.sandbox.web.record_routes import known
+from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
 
 Record = dict[str, Any]
 WRITE = ("contacts:full",)

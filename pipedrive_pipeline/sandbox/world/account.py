@@ -13,13 +13,13 @@ from datetime import timedelta
 from threading import RLock
 from typing import Any
 
-from .clock import Clock, instant, stamp
-from .entities import ENTITIES
-from .fields import FieldBook
-from .history import Action, History
-from .records import Records
-from .users import Rights, Sight
-from .view import View
+from pipedrive_pipeline.sandbox.world.clock import Clock, instant, stamp
+from pipedrive_pipeline.sandbox.world.entities import ENTITIES
+from pipedrive_pipeline.sandbox.world.fields import FieldBook
+from pipedrive_pipeline.sandbox.world.history import Action, History
+from pipedrive_pipeline.sandbox.world.records import Records
+from pipedrive_pipeline.sandbox.world.users import Rights, Sight
+from pipedrive_pipeline.sandbox.world.view import View
 
 Record = dict[str, Any]
 PURGED_AFTER = timedelta(days=30)
@@ -64,7 +64,7 @@ class Account:
         self.deleted_at: dict[tuple[str, int], str] = {}
         self.late: dict[tuple[str, int], str] = {}  # rows that lists show only from a stamp on
         self.views = {
-            name: View(ENTITIES[name], book, has_features=has_features)
+            name: View(ENTITIES[name], book, self._people, has_features=has_features)
             for name, book in fields.items()
         }
 
@@ -109,7 +109,7 @@ class Account:
             record["custom_fields"] = dict(values.get("custom_fields", {}))
             if visible_after_seconds:
                 self.delay(entity, record["id"], visible_after_seconds)
-            self._put(entity, "create", None, record, by)
+            self._put(entity, "create", None, record, by=by)
             return record
 
     def edit(self, entity: str, row_id: int, *, by: str = "test", **changes: Any) -> Record:
@@ -155,7 +155,7 @@ class Account:
             now = self.clock.stamp()
             loser, survivor = self.get(entity, loser_id), self.get(entity, survivor_id)
             gone = loser | {"is_deleted": True, "update_time": now}
-            self._put(entity, "merge", loser, gone, by, merged_into=survivor_id)
+            self._put(entity, "merge", loser, gone, by=by, merged_into=survivor_id)
             self._adopt(entity, loser_id, survivor_id, now if touches_children else None)
             gains = {
                 key: loser[key]
@@ -176,7 +176,7 @@ class Account:
             after = before | values
             if "custom_fields" in values:
                 after["custom_fields"] = before["custom_fields"] | values["custom_fields"]
-            self._put(entity, "plant", before, after, "test")
+            self._put(entity, "plant", before, after, by="test")
             return after
 
     def delay(self, entity: str, row_id: int, seconds: float) -> None:
@@ -197,18 +197,25 @@ class Account:
             self.rights[user_id] = Rights(sees, taken)
             now, after = self.clock.stamp(), {"sees": sees, "hidden": sorted(taken)}
             shown = {"sees": before.sees, "hidden": sorted(before.hidden)}
-            self.history.add(now, "users", user_id, "rights", shown, after, by="test")
+            self.history.add(
+                "rights", "users", user_id, at=now, before=shown, after=after, by="test"
+            )
 
     def is_purged(self, entity: str, row_id: int) -> bool:
         """Whether a record was deleted so long ago that no call returns it any more."""
         deleted_at = self.deleted_at.get((entity, row_id))
         return deleted_at is not None and self.clock.now() >= instant(deleted_at) + PURGED_AFTER
 
+    def _people(self, organization_id: int) -> int:
+        persons = self.records["persons"]
+        ids = persons.children_of("org_id", organization_id)
+        return sum(not self.get("persons", row_id)["is_deleted"] for row_id in ids)
+
     def _change(self, entity: str, row_id: int, now: str, by: str, changes: Record) -> Record:
         before = self.get(entity, row_id)
         after = before | changes | {"update_time": changes.get("update_time", now)}
         after["custom_fields"] = before["custom_fields"] | changes.get("custom_fields", {})
-        self._put(entity, "change", before, after, by)
+        self._put(entity, "change", before, after, by=by)
         return after
 
     def _flag(
@@ -221,7 +228,7 @@ class Account:
             after = before | {"is_deleted": action == "delete"}
             if is_touched:
                 after["update_time"] = self.clock.stamp()
-            self._put(entity, action, before, after, by)
+            self._put(entity, action, before, after, by=by)
 
     def _adopt(self, entity: str, loser_id: int, survivor_id: int, now: str | None) -> None:
         """Re-point the persons of a merged organization."""
@@ -233,7 +240,7 @@ class Account:
                 after = before | {child.parent: survivor_id}
                 if now is not None:
                     after["update_time"] = now
-                self._put(child.name, "change", before, after, "merge")
+                self._put(child.name, "change", before, after, by="merge")
 
     def _put(
         self,
@@ -241,6 +248,7 @@ class Account:
         action: Action,
         before: Record | None,
         after: Record,
+        *,
         by: str,
         merged_into: int | None = None,
     ) -> None:
@@ -251,5 +259,12 @@ class Account:
         else:
             self.deleted_at.pop(place, None)
         self.history.add(
-            now, entity, after["id"], action, before, after, by=by, merged_into=merged_into
+            action,
+            entity,
+            after["id"],
+            at=now,
+            before=before,
+            after=after,
+            by=by,
+            merged_into=merged_into,
         )

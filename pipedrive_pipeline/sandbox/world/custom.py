@@ -8,12 +8,17 @@ What belongs here: names and values of seeded custom fields. What does not: buil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .fields import CREATABLE_TYPES, TYPES_WITH_OPTIONS, Field, FieldBook
-from .words import FIRST_NAMES, NOTES, PLACES, STEMS, STREETS
+from pipedrive_pipeline.sandbox.world.fields import (
+    CREATABLE_TYPES,
+    TYPES_WITH_OPTIONS,
+    Field,
+    FieldBook,
+)
+from pipedrive_pipeline.sandbox.world.words import FIRST_NAMES, NOTES, PLACES, STEMS, STREETS
 
 Record = dict[str, Any]
 SEEDED_AT = "2021-03-01T08:00:00Z"
@@ -94,7 +99,7 @@ _BLOCK_VARIANTS = (97, 101, 103, 107, 109, 113, 127, 131)  # primes: blocks repe
 
 
 def add_seeded_fields(book: FieldBook, count: int) -> None:
-    """Put the first ``count`` custom fields into a book; beyond the named ones they are numbered."""
+    """Put the first ``count`` custom fields into a book; those beyond the named have numbers."""
     named = SEEDED_FIELDS[book.entity.name]
     for place in range(count):
         if place < len(named):
@@ -170,27 +175,33 @@ def _value(field: Field, draw: int, reach: Reach) -> Any:
 
 
 def _plain_value(kind: str, draw: int) -> Any:
-    day, hour = f"{1 + draw % 28:02d}", f"{6 + draw % 9:02d}"
-    zone = {"timezone_id": 280, "timezone_name": "Europe/Berlin"}
-    if kind == "double":
-        return round(draw * 1.1 - 40, 2)
-    if kind == "monetary":
-        return {"value": round(draw * 37.45, 2), "currency": ("EUR", "CHF", "PLN")[draw % 3]}
-    if kind == "date":
-        return f"{1999 + draw % 27}-{1 + draw % 12:02d}-{day}"
-    if kind == "daterange":
-        return {"value": f"2026-01-{day}", "until": f"2027-02-{day}"}
-    if kind == "time":
-        return {"value": f"{hour}:30:00", **zone}
-    if kind == "timerange":
-        return {"value": f"{hour}:00:00", "until": f"{int(hour) + 8:02d}:15:00", **zone}
-    if kind == "address":
-        return address(STREETS[draw % len(STREETS)], str(1 + draw % 90), draw)
-    if kind == "phone":
-        return f"+49 431 {draw * 977 % 1_000_000:06d}"
-    if kind == "text":
-        return NOTES[draw % len(NOTES)]
+    if kind in _PLAIN:
+        return _PLAIN[kind](draw)
     return f"{STEMS[draw % len(STEMS)]} {FIRST_NAMES[draw // 3 % len(FIRST_NAMES)]}"
+
+
+_ZONE = {"timezone_id": 280, "timezone_name": "Europe/Berlin"}
+_PLAIN: dict[str, Callable[[int], Any]] = {
+    "double": lambda draw: round(draw * 1.1 - 40, 2),
+    "monetary": lambda draw: {
+        "value": round(draw * 37.45, 2),
+        "currency": ("EUR", "CHF", "PLN")[draw // 3 % 3],
+    },
+    "date": lambda draw: f"{1999 + draw % 27}-{1 + draw % 12:02d}-{1 + draw % 28:02d}",
+    "daterange": lambda draw: {
+        "value": f"2026-01-{1 + draw % 28:02d}",
+        "until": f"2027-02-{1 + draw % 28:02d}",
+    },
+    "time": lambda draw: {"value": f"{6 + draw % 9:02d}:30:00", **_ZONE},
+    "timerange": lambda draw: {
+        "value": f"{6 + draw % 9:02d}:00:00",
+        "until": f"{14 + draw % 9:02d}:15:00",
+        **_ZONE,
+    },
+    "address": lambda draw: address(STREETS[draw % len(STREETS)], str(1 + draw % 90), draw),
+    "phone": lambda draw: f"+49 431 {draw * 977 % 1_000_000:06d}",
+    "text": lambda draw: NOTES[draw % len(NOTES)],
+}
 
 
 def address(route: str, street_number: str, draw: int) -> Record:

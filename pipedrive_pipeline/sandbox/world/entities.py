@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .order import SortField
+from pipedrive_pipeline.sandbox.world.order import SortField
 
 _DEAL_COUNTS = (
     "open_deals_count", "related_open_deals_count", "closed_deals_count",
@@ -85,7 +85,7 @@ ORGANIZATIONS = Entity(
         "annual_revenue": "int?",
         "employee_count": "int?",
         "custom_fields": "custom",
-    },  # fmt: skip
+    },
     optional=(*_ACTIVITY_IDS, *_DEAL_COUNTS, *_COUNTS, "people_count", "smart_bcc_email"),
     featured=("website", "linkedin", "industry", "annual_revenue", "employee_count"),
     search_fields=("address", "custom_fields", "notes", "name"),
@@ -121,7 +121,7 @@ PERSONS = Entity(
         "im": "contacts",
         "birthday": "date?",
         "job_title": "text?",
-    },  # fmt: skip
+    },
     optional=(
         *_ACTIVITY_IDS,
         *_DEAL_COUNTS,
@@ -133,7 +133,7 @@ PERSONS = Entity(
         "marketing_status",
         "doi_status",
         "smart_bcc_email",
-    ),  # fmt: skip
+    ),
     featured=("postal_address", "notes", "im", "birthday", "job_title"),
     parent="org_id",
     search_fields=("custom_fields", "email", "notes", "phone", "name"),

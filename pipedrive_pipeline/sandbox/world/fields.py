@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha1
 from typing import Any
 
-from .clock import Clock
-from .entities import Entity
+from pipedrive_pipeline.sandbox.world.clock import Clock
+from pipedrive_pipeline.sandbox.world.entities import Entity
 
 CREATABLE_TYPES = (
     "varchar", "varchar_auto", "text", "double", "monetary", "date", "set", "enum", "user", "org",
@@ -109,7 +109,7 @@ class FieldBook:
     def new(
         self,
         name: str,
-        type: str,
+        kind: str,
         labels: Sequence[str] | None = None,
         *,
         code: str | None = None,
@@ -123,7 +123,7 @@ class FieldBook:
             id=field_id,
             code=code or self._fresh_code(field_id),
             name=name,
-            type=type,
+            type=kind,
             is_custom=code is None,
             add_time=at,
             options=None if labels is None else tuple(self._options(labels, at)),
@@ -133,14 +133,14 @@ class FieldBook:
     def add(
         self,
         name: str,
-        type: str,
+        kind: str,
         labels: Sequence[str] | None = None,
         *,
         description: str | None = None,
         by: str = "test",
     ) -> Field:
         """Add a custom field; every record has it at once, with null."""
-        field = self.new(name, type, labels, description=description)
+        field = self.new(name, kind, labels, description=description)
         return self._put(None, field, by)
 
     def change(self, code: str, *, by: str = "test", **changes: Any) -> Field:

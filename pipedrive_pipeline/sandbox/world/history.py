@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any, Literal
 
 Record = dict[str, Any]
-Action = Literal["create", "change", "delete", "restore", "merge", "plant", "rights", "field"]
+Action = Literal["create", "change", "delete", "restore", "merge", "plant", "rights"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Edit:
     number: int  # from 1, without gaps
     at: str  # the server's clock
     entity: str  # organizations, persons, users, organization_fields, person_fields
-    id: int | str
+    key: int | str  # a record's id, a user's id, a field's code
     action: Action
     before: Record | None
     after: Record | None
@@ -46,35 +46,39 @@ class History:
 
     def add(
         self,
-        at: str,
-        entity: str,
-        id: int | str,
         action: Action,
+        entity: str,
+        key: int | str,
+        *,
+        at: str,
         before: Record | None,
         after: Record | None,
-        *,
         by: str,
         merged_into: int | None = None,
     ) -> Edit:
         """Log one edit."""
         with self._lock:
             number = len(self._edits) + 1
-            edit = Edit(number, at, entity, id, action, before, after, by, merged_into)
+            edit = Edit(number, at, entity, key, action, before, after, by, merged_into)
             self._edits.append(edit)
-            self._of_record.setdefault((entity, id), []).append(number)
+            self._of_record.setdefault((entity, key), []).append(number)
         return edit
 
     def after(self, number: int) -> list[Edit]:
         """The edits behind a number."""
         return self._edits[number:]
 
-    def of(self, entity: str, id: int | str) -> list[Edit]:
-        """What happened to one record, oldest first."""
-        return [self._edits[n - 1] for n in self._of_record.get((entity, id), ())]
+    def last(self, count: int) -> list[Edit]:
+        """The newest edits, oldest first."""
+        return self._edits[-count:]
 
-    def state_at(self, entity: str, id: int, number: int, now: Record | None) -> Record | None:
+    def of(self, entity: str, key: int | str) -> list[Edit]:
+        """What happened to one record, oldest first."""
+        return [self._edits[n - 1] for n in self._of_record.get((entity, key), ())]
+
+    def state_at(self, entity: str, row_id: int, number: int, now: Record | None) -> Record | None:
         """What a record was right after an edit; ``now`` is what it is today."""
-        for edit in self.of(entity, id):
+        for edit in self.of(entity, row_id):
             if edit.number > number:
                 return edit.before
         return now

@@ -11,16 +11,18 @@ What belongs here: seeded ids, their two stamps and their ranks. What does not: 
 from __future__ import annotations
 
 from bisect import bisect_left
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import gcd
 from typing import Literal
 
 SortField = Literal["id", "add_time", "update_time"]
 Key = tuple[str | int, int]  # (sort value, id): what a cursor points at
 
-ADDED_FROM = datetime(2021, 3, 1)  # seeded rows were added from here on, in the order of their ids,
-EDITED_FROM = datetime(2024, 3, 1)  # and last edited, in no order, between this instant
-EDITED_UNTIL = datetime(2026, 9, 1)  # and this one; fixed, so that a seed says everything.
+# Seeded rows were added from the first instant on, in the order of their ids, and last edited, in
+# no order, between the second and the third; fixed, so that a seed says everything.
+ADDED_FROM = datetime(2021, 3, 1, tzinfo=UTC)
+EDITED_FROM = datetime(2024, 3, 1, tzinfo=UTC)
+EDITED_UNTIL = datetime(2026, 9, 1, tzinfo=UTC)
 
 
 def _coprime(size: int, near: int) -> int:
@@ -118,4 +120,4 @@ class SeededOrder:
 
 
 def _text(start: datetime, seconds: int) -> str:
-    return (start + timedelta(seconds=seconds)).isoformat() + "Z"
+    return f"{(start + timedelta(seconds=seconds)).isoformat()[:19]}Z"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .account import Account
-from .records import Walk
+from pipedrive_pipeline.sandbox.world.account import Account
+from pipedrive_pipeline.sandbox.world.records import Walk
 
 Record = dict[str, Any]
 Test = Callable[[Record], bool]
@@ -43,14 +43,14 @@ def truth(
         entity: organizations or persons.
         user_id: whose sight; the admin's by default.
         as_of: a number in the history; then rows are what they were right after that edit.
-            Rights and field definitions are today's.
+            Rights and field definitions are today's. Without it, edits that arrive while the
+            rows are read may or may not be among them.
     """
     user_id = account.admin_id if user_id is None else user_id
     view, records = account.views[entity], account.records[entity]
-    with account.lock:
-        for row_id in range(1, records.last_id + 1):
-            record = records.get(row_id)
-            if as_of is not None:
-                record = account.history.state_at(entity, row_id, as_of, record)
-            if record is not None and is_listed(account, entity, record, user_id):
-                yield view.row(record)
+    for row_id in range(1, records.last_id + 1):
+        record = records.get(row_id)
+        if as_of is not None:
+            record = account.history.state_at(entity, row_id, as_of, record)
+        if record is not None and is_listed(account, entity, record, user_id):
+            yield view.row(record)

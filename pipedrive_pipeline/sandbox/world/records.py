@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .order import Key, SortField
-from .seeds import SeededRows
+from pipedrive_pipeline.sandbox.world.order import Key, SortField
+from pipedrive_pipeline.sandbox.world.seeds import SeededRows
 
 Record = dict[str, Any]
 SORT_FIELDS: tuple[SortField, ...] = ("id", "add_time", "update_time")
@@ -58,6 +58,7 @@ class Records:
     def __init__(self, seeded: SeededRows) -> None:
         self.seeded = seeded
         self.last_id = seeded.order.size
+        self.live_count = seeded.order.size
         self._changed: dict[int, Record] = {}
         self._keys: dict[SortField, list[Key]] = {field: [] for field in SORT_FIELDS}
 
@@ -73,12 +74,18 @@ class Records:
         """Store a record, new or changed. Stored records are never altered, only replaced."""
         row_id = record["id"]
         before = self._changed.get(row_id)
+        self.live_count += self._lives(record) - self._lives(before, row_id)
         for field, keys in self._keys.items():
             if before is not None:
                 del keys[bisect_left(keys, (sort_value(before, field), row_id))]
             insort(keys, (sort_value(record, field), row_id))
         self._changed[row_id] = record
         self.last_id = max(self.last_id, row_id)
+
+    def _lives(self, record: Record | None, row_id: int = 0) -> bool:
+        if record is None:
+            return 1 <= row_id <= self.seeded.order.size
+        return not record["is_deleted"]
 
     def walk(self, walk: Walk) -> Iterator[Record]:
         """Yield records in order, from the start on, of the window."""
@@ -110,7 +117,7 @@ class Records:
         first, last = self._window_ranks(walk)
         if walk.field != "update_time" and last - first < order.size * NARROW_SHARE:
             ids = (order.id_at("update_time", rank) for rank in range(first, last))
-            keys = sorted(((order.value(walk.field, one), one) for one in ids))
+            keys = sorted((order.value(walk.field, one), one) for one in ids)
             for key in reversed(keys) if walk.descending else keys:
                 if walk.reached(key) and key[1] not in self._changed:
                     yield key

@@ -8,16 +8,22 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from .account import Account
-from .clock import Clock
-from .custom import NUMBER_PREFIX, SEEDED_AT, CustomValues, Reach, add_seeded_fields
-from .entities import ENTITIES, Entity
-from .fields import Field, FieldBook
-from .history import History
-from .order import SeededOrder
-from .records import Records
-from .seeds import SeededOrganizations, SeededPersons
-from .users import Rights, seeded_users
+from pipedrive_pipeline.sandbox.world.account import Account
+from pipedrive_pipeline.sandbox.world.clock import Clock
+from pipedrive_pipeline.sandbox.world.custom import (
+    NUMBER_PREFIX,
+    SEEDED_AT,
+    CustomValues,
+    Reach,
+    add_seeded_fields,
+)
+from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
+from pipedrive_pipeline.sandbox.world.fields import Field, FieldBook
+from pipedrive_pipeline.sandbox.world.history import History
+from pipedrive_pipeline.sandbox.world.order import SeededOrder
+from pipedrive_pipeline.sandbox.world.records import Records
+from pipedrive_pipeline.sandbox.world.seeds import SeededOrganizations, SeededPersons
+from pipedrive_pipeline.sandbox.world.users import Rights, seeded_users
 
 Record = dict[str, Any]
 
@@ -104,12 +110,12 @@ def _book(entity: Entity, seed: int, count: int, clock: Clock, history: History)
     def log(before: Field | None, after: Field | None, by: str) -> None:
         either = after or before
         history.add(
-            clock.stamp(),
+            "create" if before is None else "delete" if after is None else "change",
             f"{entity.singular}_fields",
             either.code if either else "",
-            "field",
-            None if before is None else asdict(before),
-            None if after is None else asdict(after),
+            at=clock.stamp(),
+            before=None if before is None else asdict(before),
+            after=None if after is None else asdict(after),
             by=by,
         )
 

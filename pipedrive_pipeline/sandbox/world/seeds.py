@@ -11,10 +11,18 @@ from hashlib import blake2b
 from math import gcd
 from typing import Any, Protocol
 
-from .awkward import AWKWARD_ORGANIZATIONS, AWKWARD_PERSONS
-from .custom import CustomValues, address
-from .order import SeededOrder
-from .words import FIRST_NAMES, JOB_TITLES, LAST_NAMES, LEGAL_FORMS, STEMS, STREETS, TRADES
+from pipedrive_pipeline.sandbox.world.awkward import AWKWARD_ORGANIZATIONS, AWKWARD_PERSONS
+from pipedrive_pipeline.sandbox.world.custom import CustomValues, address
+from pipedrive_pipeline.sandbox.world.order import SeededOrder
+from pipedrive_pipeline.sandbox.world.words import (
+    FIRST_NAMES,
+    JOB_TITLES,
+    LAST_NAMES,
+    LEGAL_FORMS,
+    STEMS,
+    STREETS,
+    TRADES,
+)
 
 Record = dict[str, Any]
 
@@ -90,7 +98,7 @@ class SeededOrganizations:
             row.update(self._awkward[row_id - 1])
         return row
 
-    def children_of(self, parent_id: int) -> Iterator[int]:
+    def children_of(self, parent_id: int) -> Iterator[int]:  # noqa: ARG002 (others need it)
         """Organizations stand under nothing."""
         return iter(())
 

@@ -6,12 +6,12 @@ answer holds (``account``), the v1 shape (``web.v1``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .entities import Entity
-from .fields import FieldBook
+from pipedrive_pipeline.sandbox.world.entities import Entity
+from pipedrive_pipeline.sandbox.world.fields import FieldBook
 
 Record = dict[str, Any]
 
@@ -32,9 +32,11 @@ PLAIN = Shape()
 class View:
     """Turns stored records of one entity into rows."""
 
-    def __init__(self, entity: Entity, book: FieldBook, *, has_features: bool) -> None:
-        self._entity = entity
+    def __init__(
+        self, entity: Entity, book: FieldBook, people: Callable[[int], int], *, has_features: bool
+    ) -> None:
         self._book = book
+        self._people = people  # how many persons an organization has
         self._absent = () if has_features else entity.featured
 
     def row(self, record: Record, shape: Shape = PLAIN) -> Record:
@@ -51,7 +53,7 @@ class View:
 
     def _extend(self, row: Record, shape: Shape) -> None:
         for key in shape.include_fields:
-            row[key] = _extra(key, row)
+            row[key] = self._people(row["id"]) if key == "people_count" else _extra(key, row)
         if shape.has_labels:
             row["labels"] = self._labelled("label_ids", row["label_ids"])
         if shape.has_option_labels:

@@ -1,0 +1,348 @@
+"""What the control routes may be told, as typed messages: each knows how to do itself.
+
+What belongs here: the messages. What does not: HTTP (``control``), what an edit means
+(``world.account``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from pipedrive_pipeline.sandbox.running import Sandbox
+from pipedrive_pipeline.sandbox.world.users import Sight
+
+Record = dict[str, Any]
+EntityName = Literal["organizations", "persons"]
+
+
+class _Edit(msgspec.Struct, tag_field="action", forbid_unknown_fields=True):
+    entity: EntityName
+
+
+class Create(_Edit, tag="create"):
+    """Add a record, which lists may show only later."""
+
+    values: Record
+    visible_after_seconds: float = 0
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is the record."""
+        return sandbox.account.create(
+            self.entity, visible_after_seconds=self.visible_after_seconds, **self.values
+        )
+
+
+class Edit(_Edit, tag="edit"):
+    """Change records, all in one second."""
+
+    ids: list[int]
+    values: Record
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is the second."""
+        return sandbox.account.edit_many(self.entity, self.ids, **self.values)
+
+
+class Plant(_Edit, tag="plant"):
+    """Put any values into records, unchecked, with no new edit time."""
+
+    ids: list[int]
+    values: Record
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is the records."""
+        return [sandbox.account.plant(self.entity, one, **self.values) for one in self.ids]
+
+
+class Delete(_Edit, tag="delete"):
+    """Mark records deleted."""
+
+    ids: list[int]
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it."""
+        for one in self.ids:
+            sandbox.account.delete(self.entity, one)
+
+
+class Restore(_Edit, tag="restore"):
+    """Bring records back."""
+
+    ids: list[int]
+    is_touched: bool = True
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it."""
+        for one in self.ids:
+            sandbox.account.restore(self.entity, one, is_touched=self.is_touched)
+
+
+class Merge(_Edit, tag="merge"):
+    """Merge one record into another."""
+
+    id: int
+    into: int
+    touches_children: bool = False
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is the survivor."""
+        return sandbox.account.merge(
+            self.entity, self.id, self.into, touches_children=self.touches_children
+        )
+
+
+class Delay(_Edit, tag="delay"):
+    """Keep a record out of lists for a while."""
+
+    id: int
+    seconds: float
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it."""
+        sandbox.account.delay(self.entity, self.id, self.seconds)
+
+
+class AddField(_Edit, tag="add_field"):
+    """Add a custom field of any type, known or not."""
+
+    name: str
+    type: str
+    labels: list[str] | None = None
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is the field."""
+        return sandbox.account.fields[self.entity].add(self.name, self.type, self.labels)
+
+
+class ChangeField(_Edit, tag="change_field"):
+    """Rename a field, or by force give it another type."""
+
+    code: str
+    name: str | None = None
+    type: str | None = None
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is the field."""
+        changes = {"name": self.name, "type": self.type}
+        named = {key: value for key, value in changes.items() if value is not None}
+        return sandbox.account.fields[self.entity].change(self.code, **named)
+
+
+class DropField(_Edit, tag="drop_field"):
+    """Delete a custom field."""
+
+    code: str
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is the field as it was."""
+        return sandbox.account.fields[self.entity].drop(self.code)
+
+
+class AddOptions(_Edit, tag="add_options"):
+    """Append options to an enum or a set."""
+
+    code: str
+    labels: list[str]
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is the field."""
+        return sandbox.account.fields[self.entity].add_options(self.code, self.labels)
+
+
+class RenameOptions(_Edit, tag="rename_options"):
+    """Relabel options by id."""
+
+    code: str
+    labels: dict[int, str]
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is the field."""
+        return sandbox.account.fields[self.entity].rename_options(self.code, self.labels)
+
+
+class DropOptions(_Edit, tag="drop_options"):
+    """Delete options; records keep their ids."""
+
+    code: str
+    ids: list[int]
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is the field."""
+        return sandbox.account.fields[self.entity].drop_options(self.code, self.ids)
+
+
+EditCommand = (
+    Create
+    | Edit
+    | Plant
+    | Delete
+    | Restore
+    | Merge
+    | Delay
+    | AddField
+    | ChangeField
+    | DropField
+    | AddOptions
+    | RenameOptions
+    | DropOptions
+)
+
+
+class QueueFault(msgspec.Struct, forbid_unknown_fields=True):
+    """Queue a fault, or with ``clear`` drop all that wait."""
+
+    kind: str | None = None
+    after: int = 0
+    times: int = 1
+    path: str = ""
+    seconds: float = 0.0
+    edit: EditCommand | None = None  # what a fault of kind ``edit`` does
+    clear: bool = False
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is what waits."""
+        if self.clear:
+            sandbox.faults.clear()
+        if self.kind is not None:
+            sandbox.faults.add(
+                self.kind,
+                after=self.after,
+                times=self.times,
+                path=self.path,
+                seconds=self.seconds,
+                action=self._action(sandbox),
+            )
+        return [
+            {"kind": one.kind, "after": one.after, "times": one.times, "path": one.path}
+            for one in sandbox.faults.waiting()
+        ]
+
+    def _action(self, sandbox: Sandbox) -> Callable[[], None] | None:
+        edit = self.edit
+        if edit is None:
+            return None
+
+        def act() -> None:
+            edit.run(sandbox)
+
+        return act
+
+
+class SetClock(msgspec.Struct, forbid_unknown_fields=True):
+    """Move, set, stop or release the server's clock."""
+
+    at: datetime | None = None
+    advance_seconds: float = 0.0
+    frozen: bool | None = None
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is the server's time."""
+        clock = sandbox.clock
+        if self.frozen is not None:
+            (clock.freeze if self.frozen else clock.thaw)()
+        if self.at is not None:
+            clock.set(self.at)
+        clock.advance(self.advance_seconds)
+        return clock.stamp()
+
+
+class _Grant(msgspec.Struct, tag_field="action", forbid_unknown_fields=True):
+    pass
+
+
+class Revoke(_Grant, tag="revoke"):
+    """End installations and replace API tokens."""
+
+    user_id: int | None = None
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is the admin's new API token."""
+        sandbox.revoke(self.user_id)
+        return sandbox.api_token
+
+
+class Uninstall(_Grant, tag="uninstall"):
+    """Uninstall the app, with the notice to its callback."""
+
+    user_id: int | None = None
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is how many installations ended."""
+        return sandbox.uninstall(self.user_id)
+
+
+class ExpireAccessTokens(_Grant, tag="expire_access_tokens"):
+    """Let all access tokens die; refresh tokens stand."""
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it."""
+        sandbox.grants.expire_access_tokens()
+
+
+class TakeScopes(_Grant, tag="take_scopes"):
+    """Remove scopes from the app and its tokens."""
+
+    scopes: list[str]
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it."""
+        sandbox.grants.take_scopes(*self.scopes)
+
+
+class GiveScopes(_Grant, tag="give_scopes"):
+    """Add scopes to the app, for the next installation."""
+
+    scopes: list[str]
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it."""
+        sandbox.grants.give_scopes(*self.scopes)
+
+
+class SetRights(_Grant, tag="rights"):
+    """Change what a user may see."""
+
+    user_id: int
+    sees: Sight = "all"
+    hidden: list[tuple[EntityName, int]] | None = None
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it."""
+        sandbox.account.set_rights(self.user_id, self.sees, self.hidden)
+
+
+class NewApiToken(_Grant, tag="new_api_token"):
+    """Make a user's API token; the one before dies."""
+
+    user_id: int
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is the token."""
+        return sandbox.grants.new_api_token(self.user_id)
+
+
+class Spend(_Grant, tag="spend"):
+    """Spend tokens of the day's budget, as another app of the company would."""
+
+    tokens: int
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it; the answer is what is left."""
+        sandbox.budget.spend(self.tokens)
+        return sandbox.budget.remaining
+
+
+GrantCommand = (
+    Revoke
+    | Uninstall
+    | ExpireAccessTokens
+    | TakeScopes
+    | GiveScopes
+    | SetRights
+    | NewApiToken
+    | Spend
+)

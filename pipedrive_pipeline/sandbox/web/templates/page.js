@@ -1,0 +1,37 @@
+"use strict";
+const word = document.getElementById("word");
+
+async function refresh() {
+  const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
+  document.getElementById("live").replaceWith(page.getElementById("live"));
+}
+
+async function tell(path, body) {
+  const answer = await fetch(path, {
+    method: "POST", headers: {"content-type": "application/json"}, body: JSON.stringify(body),
+  });
+  word.textContent = answer.ok ? "Done." : (await answer.json()).error;
+  await refresh();
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-post]");
+  if (button) tell(button.dataset.post, JSON.parse(button.dataset.body));
+});
+
+document.addEventListener("submit", (event) => {
+  const form = event.target.closest("form[data-post]");
+  if (!form) return;
+  event.preventDefault();
+  const body = JSON.parse(form.dataset.body);
+  for (const [name, value] of new FormData(form)) {
+    if (form.dataset.list === name) body[name] = value.split(/[ ,]+/).filter(Boolean).map(Number);
+    else if (form.dataset.into) body[form.dataset.into][name] = value;
+    else body[name] = "numbers" in form.dataset ? Number(value) : value;
+  }
+  tell(form.dataset.post, body);
+});
+
+setInterval(() => {
+  if (!document.hidden && !document.activeElement.closest("form")) refresh();
+}, 3000);

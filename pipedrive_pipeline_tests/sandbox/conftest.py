@@ -1,0 +1,27 @@
+"""What most tests of the sandbox start from: a small account, served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline_tests.sandbox.reader import Reader
+
+
+@pytest.fixture
+def account() -> Account:
+    return seeded(60, 150)
+
+
+@pytest.fixture
+def sandbox(account: Account) -> Iterator[Sandbox]:
+    with serve(account, has_limits=False) as running:
+        yield running
+
+
+@pytest.fixture
+def reader(sandbox: Sandbox) -> Iterator[Reader]:
+    with Reader(sandbox) as one:
+        yield one

@@ -1,0 +1,96 @@
+"""A seed says everything: names, values, awkward rows; and a million of them cost nothing."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from itertools import islice
+
+import pytest
+
+from pipedrive_pipeline.sandbox import Account, awkward_id, seeded, truth
+from pipedrive_pipeline.sandbox.world.awkward import AWKWARD
+from pipedrive_pipeline.sandbox.world.fields import CREATABLE_TYPES
+from pipedrive_pipeline.sandbox.world.reading import listed
+from pipedrive_pipeline.sandbox.world.records import Walk
+
+
+def test_the_same_seed_makes_the_same_company() -> None:
+    first, second = seeded(40, 90, seed=3), seeded(40, 90, seed=3)
+
+    for entity in ("organizations", "persons"):
+        assert list(truth(first, entity)) == list(truth(second, entity))
+
+
+def test_another_seed_makes_another_company_with_the_same_awkward_rows() -> None:
+    first, second = seeded(40, 90, seed=3), seeded(40, 90, seed=4)
+
+    names = [[row["name"] for row in truth(one, "persons")] for one in (first, second)]
+    assert names[0] != names[1]
+    two_emails = awkward_id("persons", "two_emails_second_primary")
+    assert first.get("persons", two_emails)["emails"] == second.get("persons", two_emails)["emails"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 17, 60])
+def test_the_admin_sees_exactly_as_many_rows_as_were_asked_for(size: int) -> None:
+    account = seeded(size, size)
+
+    assert [row["id"] for row in truth(account, "organizations")] == list(range(1, size + 1))
+    assert [row["id"] for row in truth(account, "persons")] == list(range(1, size + 1))
+
+
+def test_every_awkward_row_says_what_its_name_promises(account: Account) -> None:
+    for entity, rows in AWKWARD.items():
+        for name, promised in rows.items():
+            record = account.get(entity, awkward_id(entity, name))
+            assert {key: record[key] for key in promised} == promised, name
+
+
+def test_persons_point_at_organizations_that_lists_do_not_show(account: Account) -> None:
+    listed_ids = {row["id"] for row in truth(account, "organizations")}
+
+    invisible = account.get("persons", awkward_id("persons", "invisible_organization"))["org_id"]
+    deleted = account.get("persons", awkward_id("persons", "deleted_organization"))["org_id"]
+    assert invisible not in listed_ids
+    assert deleted not in listed_ids
+    assert account.get("organizations", invisible)["is_deleted"] is False
+    assert account.get("organizations", deleted)["is_deleted"] is True
+
+
+def test_custom_fields_have_every_type_and_hold_values_of_each(account: Account) -> None:
+    fields = [field for field in account.fields["organizations"] if field.is_custom]
+
+    assert len(fields) == 40
+    assert {field.type for field in fields} == set(CREATABLE_TYPES)
+    for field in fields:
+        values = [row["custom_fields"][field.code] for row in truth(account, "organizations")]
+        assert any(value is not None for value in values), field.name
+        assert len(field.code) == 40
+
+
+def test_children_of_an_organization_are_found_without_a_search(account: Account) -> None:
+    """The arithmetic must agree with reading every person."""
+    account.edit("persons", 100, org_id=7)
+    account.edit("persons", 33, org_id=None)
+    everybody = list(truth(account, "persons"))
+
+    for org_id in range(1, 63):
+        by_hand = [row["id"] for row in everybody if row["org_id"] == org_id]
+        assert account.records["persons"].children_of("org_id", org_id) == by_hand
+
+
+def test_a_million_persons_start_at_once_and_a_page_from_anywhere_costs_only_itself() -> None:
+    tracemalloc.start()
+    started = time.perf_counter()
+
+    account = seeded(100_000, 1_000_000)
+    last = account.records["persons"].seeded.order.key_at("update_time", 999_000)
+    walk = Walk("update_time", start=last)
+    page = list(islice(listed(account, "persons", account.admin_id, walk), 500))
+
+    seconds = time.perf_counter() - started
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(page) == 500
+    assert seconds < 2
+    assert peak_bytes < 30_000_000

@@ -1,0 +1,206 @@
+"""Creates, updates, deletes and merges through the API, and what they refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipedrive_pipeline.sandbox import Account
+from pipedrive_pipeline_tests.sandbox.reader import Reader
+
+ORGANIZATIONS, PERSONS = "/api/v2/organizations", "/api/v2/persons"
+VALUES: dict[str, Any] = {
+    "varchar": "Text",
+    "varchar_auto": "Vorschlag",
+    "text": "lang\nund breit",
+    "double": 1.5,
+    "monetary": {"value": 12.5, "currency": "EUR"},
+    "date": "2026-01-31",
+    "user": 900,
+    "org": 1,
+    "people": 2,
+    "phone": "+49 1",
+    "time": {"value": "09:00:00"},
+    "timerange": {"value": "09:00:00", "until": "10:00:00"},
+    "daterange": {"value": "2026-01-01", "until": "2026-01-31"},
+    "address": {"value": "Kai 1"},
+}
+
+
+def test_a_created_record_is_read_back_as_it_was_answered(reader: Reader) -> None:
+    body = {"name": "Kleine GmbH", "address": {"value": "Kai 1, Kiel"}, "visible_to": 1}
+
+    answer = reader.http.post(ORGANIZATIONS, json=body)
+
+    assert answer.status_code == 200
+    created = answer.json()["data"]
+    assert created["address"]["value"] == "Kai 1, Kiel"
+    assert created["owner_id"] == 900
+    assert reader.data(f"{ORGANIZATIONS}/{created['id']}") == created
+
+
+def test_every_type_of_custom_field_takes_its_value_and_null(
+    reader: Reader, account: Account
+) -> None:
+    fields = [field for field in account.fields["organizations"] if field.is_custom]
+    values = {field.code: VALUES[field.type] for field in fields if field.options is None}
+
+    answer = reader.http.patch(f"{ORGANIZATIONS}/3", json={"custom_fields": values})
+    cleared = reader.http.patch(f"{ORGANIZATIONS}/3", json={"custom_fields": dict.fromkeys(values)})
+
+    assert answer.status_code == 200, answer.text
+    assert values.items() <= answer.json()["data"]["custom_fields"].items()
+    assert not any(cleared.json()["data"]["custom_fields"][code] for code in values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Region", "Nord"),
+        ("Region", 999_999),
+        ("Region", True),
+        ("Produkte", []),
+        ("Produkte", 5),
+        ("Rabatt %", "12,5"),
+        ("Kreditlimit", 12.5),
+        ("Kreditlimit", {"value": "12"}),
+        ("Erstkontakt", "31.01.2026"),
+        ("Vertragslaufzeit", {"value": "2026-01-01"}),
+        ("Anlieferung ab", "09:00"),
+        ("Lieferadresse", "Kai 1"),
+        ("Kundennummer", 5),
+        ("Kundennummer", "x" * 256),
+        ("Betreuer innen", "900"),
+    ],
+)
+def test_a_custom_value_of_the_wrong_type_is_refused(
+    reader: Reader, account: Account, name: str, value: Any
+) -> None:
+    code = account.fields["organizations"].named(name).code
+
+    answer = reader.http.patch(f"{ORGANIZATIONS}/3", json={"custom_fields": {code: value}})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("Validation failed: custom_fields: Expected '")
+    assert len(account.history) == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": ""},
+        {"name": None},
+        {"name": 5},
+        {"name": "A", "first_name": "B"},
+        {"name": "A", "unknown": 1},
+        {"name": "A", "emails": ["a@b.c"]},
+        {"name": "A", "emails": [{"primary": True}]},
+        {"name": "A", "owner_id": "900"},
+        {"name": "A", "owner_id": 1},
+        {"name": "A", "visible_to": 4},
+        {"name": "A", "label_ids": [1.5]},
+        {"name": "A", "org_id": 2**70},
+        {"name": "A", "add_time": "2026-01-31T10:20:30.5Z"},
+        {"name": "A", "custom_fields": {"title": "x"}},
+        {"name": "A", "custom_fields": []},
+        {"name": "A", "birthday": "heute"},
+        [],
+        "A",
+    ],
+)
+def test_an_ill_formed_person_is_refused(reader: Reader, account: Account, body: Any) -> None:
+    answer = reader.http.post(PERSONS, json=body)
+
+    assert answer.status_code == 400
+    assert answer.json()["success"] is False
+    assert len(account.history) == 0
+
+
+def test_a_body_that_is_not_json_is_refused(reader: Reader) -> None:
+    assert reader.http.post(PERSONS, content=b"\xff{").status_code == 400
+
+
+def test_a_name_and_its_parts_are_worked_out_from_each_other(reader: Reader) -> None:
+    created = reader.http.post(PERSONS, json={"first_name": "Zoë", "last_name": "Voß"}).json()
+    renamed = reader.http.patch(f"{PERSONS}/{created['data']['id']}", json={"last_name": "Weiß"})
+    whole = reader.http.post(PERSONS, json={"name": "Anna Maria Kühn"}).json()["data"]
+
+    assert created["data"]["name"] == "Zoë Voß"
+    assert renamed.json()["data"]["name"] == "Zoë Weiß"
+    assert (whole["first_name"], whole["last_name"]) == ("Anna Maria", "Kühn")
+
+
+def test_the_first_address_becomes_primary_and_updates_replace_the_whole_list(
+    reader: Reader,
+) -> None:
+    two = [{"value": "a@x.example"}, {"value": "b@x.example", "label": "home"}]
+
+    created = reader.http.post(PERSONS, json={"name": "A B", "emails": two}).json()["data"]
+    changed = reader.http.patch(
+        f"{PERSONS}/{created['id']}", json={"emails": [{"value": "c@x.example"}]}
+    ).json()["data"]
+
+    assert created["emails"] == [
+        {"value": "a@x.example", "primary": True, "label": "work"},
+        {"value": "b@x.example", "primary": False, "label": "home"},
+    ]
+    assert [row["value"] for row in changed["emails"]] == ["c@x.example"]
+
+
+def test_an_update_cannot_move_the_time_of_creation(reader: Reader) -> None:
+    answer = reader.http.patch(f"{PERSONS}/1", json={"add_time": "2020-01-01T00:00:00Z"})
+
+    assert answer.status_code == 400
+
+
+def test_a_merge_moves_what_hangs_on_the_loser(reader: Reader, account: Account) -> None:
+    moved = reader.ids(PERSONS, org_id=20)
+    stamps = {row_id: account.get("persons", row_id)["update_time"] for row_id in moved}
+
+    answer = reader.http.put("/v1/organizations/20/merge", json={"merge_with_id": 21})
+
+    assert answer.json() == {"success": True, "data": {"id": 21}}
+    assert moved
+    assert set(moved) <= set(reader.ids(PERSONS, org_id=21))
+    assert 20 not in reader.ids(ORGANIZATIONS, limit=500)
+    assert {one: account.get("persons", one)["update_time"] for one in moved} == stamps
+    edits = [edit for edit in account.history if edit.action == "merge"]
+    assert [(edit.key, edit.merged_into) for edit in edits] == [(20, 21)]
+
+
+@pytest.mark.parametrize("target", [20, 99_999, "21", None, True])
+def test_a_merge_with_itself_or_nobody_is_refused(reader: Reader, target: Any) -> None:
+    answer = reader.http.put("/v1/organizations/20/merge", json={"merge_with_id": target})
+
+    assert answer.status_code in (400, 404)
+    assert 20 in reader.ids(ORGANIZATIONS, limit=500)
+
+
+def test_a_search_finds_names_addresses_and_custom_texts(reader: Reader, account: Account) -> None:
+    code = account.fields["persons"].named("Personalnummer").code
+    number = account.get("persons", 42)["custom_fields"][code]
+
+    by_number = reader.data(f"{PERSONS}/search", term=number, fields="custom_fields")["items"]
+    by_email = reader.data(f"{PERSONS}/search", term="NEU@moewe.example", exact_match=True)["items"]
+
+    assert [one["item"]["id"] for one in by_number] == [42]
+    assert by_email[0]["item"]["emails"] == ["alt@moewe.example", "neu@moewe.example"]
+    assert reader.refusal(f"{PERSONS}/search", term="a")[0] == 400
+    assert reader.refusal(f"{PERSONS}/search")[0] == 400
+
+
+def test_a_search_pages_by_cursor(reader: Reader) -> None:
+    found: list[int] = []
+    query: dict[str, str | int] = {"term": "GmbH", "limit": 5}
+    while True:
+        body = reader.get(f"{ORGANIZATIONS}/search", **query).json()
+        found += [one["item"]["id"] for one in body["data"]["items"]]
+        if body["additional_data"]["next_cursor"] is None:
+            break
+        query["cursor"] = body["additional_data"]["next_cursor"]
+
+    named = [row["id"] for row in reader.sandbox.truth("organizations") if "GmbH" in row["name"]]
+    assert set(named) <= set(found)
+    assert len(found) == len(set(found)) > 5
