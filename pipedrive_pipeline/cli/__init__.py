@@ -1,0 +1,48 @@
+"""The command line: one command, one sentence of help, one line of error.
+
+Belongs here: words on a terminal and exit codes. Does not belong here: what the words mean; every
+command calls a room below. Dagster and dlt take seconds to import, so commands that need them
+import them late.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from pipedrive_pipeline.cli.app import app
+from pipedrive_pipeline.cli.output import errors
+from pipedrive_pipeline.errors import ExitCode, PipelineError
+from pipedrive_pipeline.settings import PROJECT_ROOT
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Runs the command line; every error of ours is one line and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except PipelineError as error:
+        errors.print(f"error: {error}", soft_wrap=True, markup=False, highlight=False)
+        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the border: the trace goes to a file, not to people
+        errors.print(f"error: {_filed(error)}", soft_wrap=True, markup=False, highlight=False)
+        sys.exit(ExitCode.FAILED)
+    except KeyboardInterrupt:
+        errors.print("stopped.")
+        sys.exit(ExitCode.FAILED)
+
+
+def _filed(error: Exception) -> str:
+    """What to say of an error that nobody foresaw; its trace is kept where only we can read it."""
+    folder = Path(os.environ.get("PIPELINE_HOME", PROJECT_ROOT / ".local")) / "logs"
+    file = folder / "unexpected-errors.log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file.open("a", opener=lambda path, flags: os.open(path, flags, 0o600)) as log:
+            log.write("".join(traceback.format_exception(error)))
+    except OSError as unwritable:
+        return f"unexpected {type(error).__name__}; {file} cannot be written ({unwritable})."
+    return f"unexpected {type(error).__name__}; please report it, the trace is in {file}."

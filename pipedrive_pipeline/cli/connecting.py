@@ -1,0 +1,79 @@
+"""`connect`, `disconnect`, `doctor`: is this tenant connected, and does it work?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr
+
+from pipedrive_pipeline.cli.options import AsJson, TenantOption
+from pipedrive_pipeline.cli.output import print_json, print_table, terminal
+from pipedrive_pipeline.cli.session import open_session
+from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.sync.doctor import examine
+from pipedrive_pipeline.sync.registry import known
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.storing import connect_with_api_token
+from pipedrive_pipeline.vault.vault import open_vault
+
+SYSTEM = "pipedrive"
+
+
+def connect(
+    tenant: TenantOption,
+    api_token: Annotated[
+        str | None, typer.Option(help="A personal API token; without it, a link for OAuth.")
+    ] = None,
+    api_url: Annotated[
+        str | None, typer.Option(help="The company's address: https://acme.pipedrive.com.")
+    ] = None,
+) -> None:
+    """Connect a tenant by API token, or print a one-time link that starts OAuth."""
+    name = Tenant(tenant)
+    if bool(api_token) != bool(api_url):
+        raise BadInput("--api-token and --api-url go together.")
+    session = open_session()
+    known(session.warehouse, name)
+    vault = open_vault(session.warehouse, session.settings)
+    if api_token and api_url:
+        made = connect_with_api_token(
+            vault, name, SYSTEM, SecretStr(api_token), api_url, who="operator"
+        )
+        terminal.print(
+            f"{name}: connected to {made.company_name} as {made.account_user_name}; "
+            f"`sync --tenant {name} --full` is next."
+        )
+        return
+    from pipedrive_pipeline.connect.links import make_link
+
+    terminal.print(make_link(vault, name, SYSTEM, who="operator"))
+
+
+def disconnect(tenant: TenantOption) -> None:
+    """Revoke a tenant's tokens and delete them. Synced data stays."""
+    name = Tenant(tenant)
+    session = open_session()
+    known(session.warehouse, name)
+    from pipedrive_pipeline.connect.disconnecting import disconnect as end
+
+    end(open_vault(session.warehouse, session.settings), name, SYSTEM, who="operator")
+    terminal.print(f"{name}: disconnected; its synced data stays.")
+
+
+def doctor(
+    tenant: Annotated[str | None, typer.Option(help="Also test this tenant's connection.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Check settings, database, schema, keys and, with a tenant, its connection."""
+    session = open_session()
+    findings = examine(
+        session.warehouse, session.settings, Tenant(tenant) if tenant else None, SYSTEM
+    )
+    if json:
+        print_json([finding.facts() for finding in findings])
+    else:
+        print_table("", ("check", "ok", "finding"), [finding.cells() for finding in findings])
+    worst = next((finding.error for finding in findings if finding.error), None)
+    if worst:
+        raise worst

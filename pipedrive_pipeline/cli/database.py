@@ -1,0 +1,74 @@
+"""`migrate`, `psql`, `env`: the way into the warehouse."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from typing import Annotated
+
+import typer
+
+from pipedrive_pipeline.cli.output import terminal
+from pipedrive_pipeline.cli.session import dagster_environment, open_session, postgres_environment
+from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.sync.registry import known
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import warehouse_of
+from pipedrive_pipeline.warehouse.migrations import head
+from pipedrive_pipeline.warehouse.migrations import migrate as apply_migrations
+
+
+def migrate() -> None:
+    """Bring the database's tables up to this release. Safe to repeat, and while syncs run."""
+    applied = apply_migrations(warehouse_of(load_settings()), notify=terminal.print)
+    terminal.print(f"applied {', '.join(applied)}." if applied else f"up to date ({head()}).")
+
+
+def env() -> None:
+    """Print exports, so that psql and a bare `dagster dev` find the same instance.
+
+    Use it as: eval "$(./run env)"
+    """
+    session = open_session()
+    for name, value in {**postgres_environment(session), **dagster_environment(session)}.items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+
+
+def psql(
+    context: typer.Context,
+    tenant: Annotated[
+        str | None, typer.Option(help="Look at this tenant's views and raw tables first.")
+    ] = None,
+) -> None:
+    """Open psql on the warehouse; further words go to psql, such as -c 'select 1'."""
+    session = open_session()
+    program = psql_program(session.settings.is_embedded)
+    variables = postgres_environment(session)
+    if tenant:
+        name = known(session.warehouse, Tenant(tenant)).tenant
+        path = f"{name.analytics_schema},crm,{name.raw_schema('pipedrive')},integration"
+        variables["PGOPTIONS"] = f"-csearch_path={path} -cpipeline.tenant_id={name}"
+    sys.stdout.flush()
+    os.execve(program, [program, *context.args], {**os.environ, **variables})  # noqa: S606
+
+
+def psql_program(is_embedded: bool) -> str:
+    """The path of a psql: the embedded server's own, else the one on PATH.
+
+    Raises:
+        BadInput: there is none.
+    """
+    settings = load_settings()
+    if is_embedded:
+        from pipedrive_pipeline.warehouse.embedded import ensure_running
+
+        embedded = ensure_running(settings.pipeline_home, tcp_port=settings.postgres_port).psql
+        if embedded:
+            return str(embedded)
+    found = shutil.which("psql")
+    if not found:
+        raise BadInput("psql is not on PATH; install the PostgreSQL client.")
+    return found

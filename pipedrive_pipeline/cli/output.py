@@ -1,0 +1,84 @@
+"""How facts look on a terminal: tables for people, JSON for programs, progress for the patient."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+from rich.console import Console
+from rich.table import Table
+
+from pipedrive_pipeline.ingest.outcome import EntityRead
+
+terminal = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+PLAIN_INTERVAL_SECONDS = 2.0  # between lines where no terminal is
+
+
+def print_json(facts: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(facts, default=str, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table; numbers to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    rows = [list(row) for row in rows]
+    for position, column in enumerate(columns):
+        is_number = all(isinstance(row[position], int | float) for row in rows)
+        table.add_column(column, justify="right" if rows and is_number else "left")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    terminal.print(table)
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """One fact a line."""
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        terminal.print(f"[bold]{name:<{width}}[/bold]  {_cell(value)}")
+
+
+class ReadProgress:
+    """How far the read is: one live line on a terminal, else a plain line now and then."""
+
+    def __init__(self) -> None:
+        self._is_live = errors.is_terminal
+        self._status = errors.status("connecting") if self._is_live else None
+        self._began: dict[str, float] = {}
+        self._printed = 0.0
+
+    def __enter__(self) -> Self:
+        if self._status:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status:
+            self._status.stop()
+
+    def on_page(self, read: EntityRead) -> None:
+        """Shows how far one walk is."""
+        now = time.monotonic()
+        began = self._began.setdefault(read.entity.name, now)
+        rate = f", {read.fetched / (now - began):,.0f} rows/s" if now > began else ""
+        line = f"{read.entity.name}: {read.fetched:,} rows, {read.pages} pages{rate}"
+        if self._status:
+            self._status.update(line)
+        elif now - self._printed >= PLAIN_INTERVAL_SECONDS:
+            self._printed = now
+            errors.print(line)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)

@@ -1,0 +1,99 @@
+"""A Dagster job run in this process, on the configured instance.
+
+Belongs here: the hand-over of a lock and a history row to a run that the Dagster UI then shows.
+Does not belong here: how its outcome looks (`syncing.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pipedrive_pipeline.cli.session import Session, enter_dagster
+from pipedrive_pipeline.errors import ExitCode, PipelineError
+from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.marts import MartsBuilt
+from pipedrive_pipeline.sync.history import RunFacts, SyncType
+from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.registry import known
+from pipedrive_pipeline.tenants import Tenant
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    run_id: str
+    is_success: bool
+    reads: dict[str, EntityRead] = field(default_factory=dict)
+    built: MartsBuilt | None = None
+    errors: tuple[BaseException, ...] = ()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the command line answers with."""
+        if self.is_success:
+            return ExitCode.OK
+        ours = [error for error in self.errors if isinstance(error, PipelineError)]
+        return ours[0].exit_code if ours else ExitCode.FAILED
+
+
+def run_job(
+    session: Session,
+    tenant: Tenant,
+    job_name: str,
+    *,
+    sync_type: SyncType,
+    entities: list[str] | None = None,
+    on_page: Callable[[EntityRead], None] = lambda _read: None,
+) -> Outcome:
+    """Runs one job for one tenant to its end.
+
+    Raises:
+        UnknownTenant: before anything begins.
+        Busy: another run of this tenant is alive; answered before Dagster is even loaded.
+    """
+    known(session.warehouse, tenant)
+    with tenant_lock(session.warehouse, tenant) as lock:
+        logging.getLogger("dagster").setLevel(logging.CRITICAL)  # its events are in the UI
+        enter_dagster(session)
+        import dagster as dg
+
+        from pipedrive_pipeline.defs.failures import WATCHED_TAG
+        from pipedrive_pipeline.defs.location import LOCATION
+        from pipedrive_pipeline.defs.partitions import TENANTS
+        from pipedrive_pipeline.defs.runs import SYSTEM, TRIGGER_TAG, mark_dead_runs, new_run_id
+        from pipedrive_pipeline.sync import history
+        from pipedrive_pipeline.sync.run import open_run
+
+        facts = RunFacts(tenant, SYSTEM, sync_type, "manual", new_run_id())
+        with dg.DagsterInstance.get() as instance:
+            instance.add_dynamic_partitions(str(TENANTS.name), [tenant.slug])
+            mark_dead_runs(instance, history.settle_dead(session.warehouse, tenant))
+            with open_run(session.warehouse, session.settings, facts, lock, on_page) as run:
+                result = LOCATION.resolve_job_def(job_name).execute_in_process(
+                    instance=instance,
+                    partition_key=tenant.slug,
+                    run_id=facts.dagster_run_id,
+                    resources={"run": run},
+                    tags={TRIGGER_TAG: "manual", WATCHED_TAG: "true"},
+                    asset_selection=_closure(entities),
+                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                    raise_on_error=False,
+                )
+    row = run.row
+    return Outcome(result.run_id, result.success, row.reads, row.built, tuple(row.errors))
+
+
+def _closure(entities: list[str] | None) -> list[dg.AssetKey] | None:  # type: ignore[name-defined] # noqa: F821
+    """The chosen raw assets and all that is made from them; None for everything."""
+    if entities is None:
+        return None
+    import dagster as dg
+
+    from pipedrive_pipeline.defs.marts import ANALYTICS_SPECS, CRM_SPECS
+    from pipedrive_pipeline.defs.runs import SYSTEM
+
+    raw = [dg.AssetKey([SYSTEM, entity]) for entity in entities]
+    return [*raw, *(spec.key for spec in (*CRM_SPECS, *ANALYTICS_SPECS))]

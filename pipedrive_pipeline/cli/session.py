@@ -1,0 +1,96 @@
+"""What every command begins with: settings, the warehouse, and Dagster's surroundings.
+
+Belongs here: starting the embedded default on first use, and the environment in which Dagster
+finds our instance. Does not belong here: any command.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from psycopg.conninfo import conninfo_to_dict
+
+from pipedrive_pipeline.settings import PROJECT_ROOT, Settings, load_settings
+from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
+from pipedrive_pipeline.warehouse.migrations import is_current, migrate, require_current
+
+DAGSTER_SCHEMA = "dagster"
+
+
+@dataclass(frozen=True)
+class Session:
+    """Settings and an open warehouse whose schema is current."""
+
+    settings: Settings
+    warehouse: Warehouse
+
+
+def open_session() -> Session:
+    """A session; the embedded warehouse is started and brought up to date by itself.
+
+    Raises:
+        SettingsError: a setting is wrong.
+        DatabaseUnavailable: the database is down.
+        SchemaBehind: `DATABASE_URL` is set and `migrate` was not run.
+    """
+    settings = load_settings()
+    warehouse = warehouse_of(settings)
+    if settings.is_embedded and not is_current(warehouse):
+        migrate(warehouse)
+    require_current(warehouse)
+    return Session(settings, warehouse)
+
+
+def dagster_environment(session: Session) -> dict[str, str]:
+    """The variables with which any Dagster process finds our instance."""
+    settings = session.settings
+    if settings.dagster_database_url:
+        url = settings.dagster_database_url.get_secret_value()
+    else:
+        url = _with_search_path(session.warehouse.url, DAGSTER_SCHEMA)
+        with session.warehouse.transaction() as connection:
+            connection.execute(f"create schema if not exists {DAGSTER_SCHEMA}")
+    return {
+        "DAGSTER_HOME": str(_dagster_home(settings.pipeline_home)),
+        "DAGSTER_DATABASE_URL": url,
+        "PIPELINE_HOME": str(settings.pipeline_home),
+        "SCHEDULES": settings.schedules,
+    }
+
+
+def enter_dagster(session: Session) -> None:
+    """Lets this process find our Dagster instance."""
+    os.environ.update(dagster_environment(session))
+
+
+def postgres_environment(session: Session) -> dict[str, str]:
+    """The variables with which libpq's programs find the warehouse."""
+    names = {
+        "host": "PGHOST",
+        "port": "PGPORT",
+        "user": "PGUSER",
+        "dbname": "PGDATABASE",
+        "password": "PGPASSWORD",
+    }
+    facts = conninfo_to_dict(session.warehouse.url)
+    return {variable: str(facts[name]) for name, variable in names.items() if facts.get(name)}
+
+
+def _dagster_home(home: Path) -> Path:
+    """A folder for whatever Dagster writes, with the project's `dagster.yaml` in it."""
+    dagster_home = home / "dagster"
+    dagster_home.mkdir(parents=True, exist_ok=True)
+    link, target = dagster_home / "dagster.yaml", PROJECT_ROOT / "dagster.yaml"
+    if not (link.is_symlink() and link.readlink() == target):
+        draft = dagster_home / f"dagster.yaml.{os.getpid()}"
+        draft.symlink_to(target)
+        draft.replace(link)
+    return dagster_home
+
+
+def _with_search_path(url: str, schema: str) -> str:
+    separator = "&" if "?" in url else "?"
+    return f"{url}{separator}options={quote(f'-csearch_path={schema}')}"

@@ -1,0 +1,157 @@
+"""`sync` and `status`: one tenant brought up to date, and what the history says."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from pipedrive_pipeline.cli.options import AsJson, TenantOption
+from pipedrive_pipeline.cli.output import (
+    ReadProgress,
+    errors,
+    print_json,
+    print_table,
+    terminal,
+)
+from pipedrive_pipeline.cli.running import Outcome, run_job
+from pipedrive_pipeline.cli.session import open_session
+from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.errors import BadInput, PipelineError
+from pipedrive_pipeline.marts import Counts
+from pipedrive_pipeline.sync.status import TenantStatus, tenant_statuses
+from pipedrive_pipeline.tenants import Tenant
+
+SYSTEM = "pipedrive"
+
+
+def sync(
+    tenant: TenantOption,
+    full: Annotated[bool, typer.Option("--full", help="Read everything again.")] = False,
+    entity: Annotated[
+        list[str] | None, typer.Option(help="Only this entity; may be given several times.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Bring one tenant up to date. Exits 3 if it is being synced, 4 if a person must act."""
+    name = Tenant(tenant)
+    _check_entities(entity)
+    session = open_session()
+    with ReadProgress() as progress:
+        outcome = run_job(
+            session,
+            name,
+            "full_resync" if full else "sync",
+            sync_type="full" if full else "incremental",
+            entities=entity,
+            on_page=progress.on_page,
+        )
+    if json:
+        print_json(outcome_facts(outcome))
+    else:
+        print_outcome(name, outcome)
+    sys.exit(outcome.exit_code)
+
+
+def status(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Show each tenant's connection, last run and rows."""
+    session = open_session()
+    statuses = tenant_statuses(session.warehouse, Tenant(tenant) if tenant else None)
+    if json:
+        print_json([status.facts() for status in statuses])
+        return
+    if not statuses:
+        terminal.print("no tenants yet; `tenants add NAME` makes one.")
+        return
+    print_table("Tenants", TenantStatus.COLUMNS, [status.cells() for status in statuses])
+    for one in statuses:
+        if one.last_error:
+            errors.print(f"{one.tenant}: {one.last_error}", markup=False)
+
+
+def outcome_facts(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as JSON: entities, marts, cost, errors."""
+    return {
+        "run_id": outcome.run_id,
+        "success": outcome.is_success,
+        "entities": {
+            name: {
+                "fetched": read.fetched,
+                "created": read.created,
+                "updated": read.updated,
+                "unchanged": read.unchanged,
+                "deleted": read.deleted,
+                "rejected": read.rejected,
+                "api_calls": read.api_calls,
+                "tokens_spent": read.tokens,
+                "watermark_before": read.cursor_before,
+                "watermark_after": read.cursor_after,
+            }
+            for name, read in outcome.reads.items()
+        },
+        "customers": _counts(outcome.built.customers) if outcome.built else None,
+        "contacts": _counts(outcome.built.contacts) if outcome.built else None,
+        "tokens_spent": sum(read.tokens for read in outcome.reads.values()),
+        "errors": [_message(error) for error in outcome.errors],
+    }
+
+
+def print_outcome(tenant: Tenant, outcome: Outcome) -> None:
+    """An outcome for a person: what was read, what it became, what it cost."""
+    rows: list[list[object]] = [
+        [
+            name,
+            read.fetched,
+            read.created,
+            read.updated,
+            read.unchanged,
+            read.deleted,
+            read.api_calls,
+            read.tokens,
+        ]
+        for name, read in outcome.reads.items()
+    ]
+    columns = ("read", "rows", "new", "changed", "same", "gone", "calls", "tokens")
+    print_table(f"{tenant}: from the source", columns, rows)
+    if outcome.built:
+        marts = {"crm.customers": outcome.built.customers, "crm.contacts": outcome.built.contacts}
+        print_table(
+            f"{tenant}: into the marts",
+            ("written", "new", "changed", "same", "gone"),
+            [
+                [name, counts.created, counts.updated, counts.unchanged, counts.deleted]
+                for name, counts in marts.items()
+            ],
+        )
+    tokens = sum(read.tokens for read in outcome.reads.values())
+    calls = sum(read.api_calls for read in outcome.reads.values())
+    if outcome.is_success:
+        terminal.print(f"{tenant}: up to date; {calls} calls, {tokens:,} tokens.")
+    for error in outcome.errors:
+        errors.print(f"error: {_message(error)}", markup=False, soft_wrap=True)
+    if not outcome.is_success and not outcome.errors:
+        errors.print(f"error: {tenant}: the run failed; the Dagster UI shows run {outcome.run_id}.")
+
+
+def _check_entities(names: list[str] | None) -> None:
+    entities = connector(SYSTEM).entities
+    for name in names or ():
+        if name not in entities:
+            raise BadInput(f"--entity {name}: there is no such entity; use {', '.join(entities)}.")
+
+
+def _counts(counts: Counts) -> dict[str, int]:
+    return {
+        "created": counts.created,
+        "updated": counts.updated,
+        "unchanged": counts.unchanged,
+        "deleted": counts.deleted,
+    }
+
+
+def _message(error: BaseException) -> str:
+    return str(error) if isinstance(error, PipelineError) else type(error).__name__

@@ -1,0 +1,86 @@
+"""`tenants`: who is synced."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipedrive_pipeline.cli.options import AsJson
+from pipedrive_pipeline.cli.output import print_json, print_table, terminal
+from pipedrive_pipeline.cli.session import open_session
+from pipedrive_pipeline.sync import registry
+from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.removal import remove as remove_tenant
+from pipedrive_pipeline.tenants import Tenant
+
+commands = typer.Typer(help="Add, list and remove tenants.", no_args_is_help=True)
+TenantArgument = Annotated[str, typer.Argument(help="The tenant's name, such as acme.")]
+
+
+@commands.command()
+def add(
+    tenant: TenantArgument,
+    external_id: Annotated[str | None, typer.Option(help="Your app's id of this tenant.")] = None,
+    display_name: Annotated[str | None, typer.Option(help="Its name for people.")] = None,
+) -> None:
+    """Register a tenant. Repeating it changes nothing."""
+    name = Tenant(tenant)
+    session = open_session()
+    is_new = registry.add(
+        session.warehouse,
+        session.settings,
+        name,
+        external_id=external_id,
+        display_name=display_name,
+    )
+    terminal.print(
+        f"{name}: added; `connect --tenant {name}` is next." if is_new else f"{name}: is there."
+    )
+
+
+@commands.command("list")
+def list_(json: AsJson = False) -> None:
+    """List all tenants."""
+    tenants = registry.all_tenants(open_session().warehouse)
+    if json:
+        print_json(
+            [
+                {
+                    "slug": one.tenant.slug,
+                    "external_id": one.external_id,
+                    "display_name": one.display_name,
+                    "time_zone": one.time_zone,
+                    "state": one.state,
+                    "created_at": one.created_at,
+                }
+                for one in tenants
+            ]
+        )
+    elif tenants:
+        print_table(
+            "Tenants",
+            ("tenant", "name", "external id", "time zone", "connection"),
+            [
+                [one.tenant, one.display_name, one.external_id, one.time_zone, one.state]
+                for one in tenants
+            ],
+        )
+    else:
+        terminal.print("no tenants yet; `tenants add NAME` makes one.")
+
+
+@commands.command()
+def remove(
+    tenant: TenantArgument,
+    erase: Annotated[
+        bool, typer.Option("--erase", help="Also drop all of its data, for good.")
+    ] = False,
+) -> None:
+    """Forget a tenant. Refuses while it has data, unless told to erase it."""
+    name = Tenant(tenant)
+    session = open_session()
+    registry.known(session.warehouse, name)
+    with tenant_lock(session.warehouse, name):
+        remove_tenant(session.warehouse, name, is_erasing=erase, who="operator")
+    terminal.print(f"{name}: removed.")

@@ -1,0 +1,7 @@
+"""The Dagster code location. Loads `defs/`, nothing else."""
+
+from __future__ import annotations
+
+from pipedrive_pipeline.defs.location import LOCATION as defs
+
+__all__ = ["defs"]

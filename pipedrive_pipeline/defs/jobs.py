@@ -1,0 +1,31 @@
+"""The jobs: which assets one run of a tenant makes, and as what kind of run.
+
+One process per run: a sync is one short process, not five (7 s of start each).
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pipedrive_pipeline.defs.partitions import TENANTS
+from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG
+
+MARTS = dg.AssetSelection.groups("crm", "analytics")
+
+sync = dg.define_asset_job(
+    "sync",
+    selection=dg.AssetSelection.all(),
+    partitions_def=TENANTS,
+    executor_def=dg.in_process_executor,
+    tags={SYNC_TYPE_TAG: "incremental"},
+    description="What changed since the last sync, from the CRM to customers, contacts and views.",
+)
+
+full_resync = dg.define_asset_job(
+    "full_resync",
+    selection=dg.AssetSelection.all(),
+    partitions_def=TENANTS,
+    executor_def=dg.in_process_executor,
+    tags={SYNC_TYPE_TAG: "full"},
+    description="Everything read again. Readers see the old rows until the new ones are in place.",
+)

@@ -1,0 +1,78 @@
+"""Mart assets: customers and contacts of all tenants, and the views that an analyst reads.
+
+Annotations are real here, not text: Dagster refuses `context: "AssetExecutionContext"`.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failures
+from pipedrive_pipeline.defs.metadata import counts_metadata
+from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
+from pipedrive_pipeline.defs.raw import RAW_SPECS
+from pipedrive_pipeline.sync.run import TenantRun
+
+CUSTOMERS, CONTACTS = dg.AssetKey(["crm", "customers"]), dg.AssetKey(["crm", "contacts"])
+
+CRM_SPECS = [
+    dg.AssetSpec(
+        CUSTOMERS,
+        description="Companies a tenant knows: one row per tenant and CRM organization.",
+        group_name="crm",
+        kinds={"postgres", "sql"},
+        deps=RAW_SPECS,
+        metadata={"dagster/table_name": "crm.customers"},
+    ),
+    dg.AssetSpec(
+        CONTACTS,
+        description="People a tenant knows: one row per tenant and CRM person.",
+        group_name="crm",
+        kinds={"postgres", "sql"},
+        deps=[*RAW_SPECS, CUSTOMERS],
+        metadata={"dagster/table_name": "crm.contacts"},
+    ),
+]
+ANALYTICS_SPECS = [
+    dg.AssetSpec(
+        ["analytics", mart.path[-1]],
+        description=f"What an analyst reads of {mart.path[-1]}: readable names, live rows.",
+        group_name="analytics",
+        kinds={"postgres", "view"},
+        deps=[mart],
+        metadata={"table": f"analytics_<tenant>.{mart.path[-1]}"},
+    )
+    for mart in (CUSTOMERS, CONTACTS)
+]
+
+
+@dg.multi_asset(
+    specs=CRM_SPECS,
+    partitions_def=TENANTS,
+    backfill_policy=ONE_TENANT_PER_RUN,
+    retry_policy=TRANSIENT_RETRIES,
+)
+def crm(
+    context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
+) -> Iterator[dg.MaterializeResult]:
+    """Raw turned into customers and contacts: one transaction, audited before it commits."""
+    with as_dagster_failures(context, run):
+        built = run.build_marts()
+    yield dg.MaterializeResult(asset_key=CUSTOMERS, metadata=counts_metadata(built.customers))
+    yield dg.MaterializeResult(asset_key=CONTACTS, metadata=counts_metadata(built.contacts))
+
+
+@dg.multi_asset(
+    specs=ANALYTICS_SPECS,
+    partitions_def=TENANTS,
+    backfill_policy=ONE_TENANT_PER_RUN,
+    retry_policy=TRANSIENT_RETRIES,
+)
+def analytics(
+    context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
+) -> Iterator[dg.MaterializeResult]:
+    """The views of `analytics_<tenant>`, remade only where their columns changed."""
+    with as_dagster_failures(context, run):
+        run.publish_views()
+    for spec in ANALYTICS_SPECS:
+        yield dg.MaterializeResult(asset_key=spec.key)

@@ -1,0 +1,68 @@
+"""What a materialization says of itself, under the names that plots and alerts rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from pipedrive_pipeline.connectors.base import Column, CursorState
+from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.marts import Counts
+from pipedrive_pipeline.sync.history import RunFacts
+
+
+def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
+    """The declared columns, and the one for everything that is not declared."""
+    declared = [
+        dg.TableColumn(column.name, column.type.value, description=column.description)
+        for column in columns
+    ]
+    return dg.TableSchema(
+        [*declared, dg.TableColumn("extra", "jsonb", description="Every undeclared key.")]
+    )
+
+
+def read_metadata(facts: RunFacts, read: EntityRead) -> dict[str, Any]:
+    """What reading one entity came to."""
+    schema = facts.tenant.raw_schema(facts.system)
+    metadata = {
+        "dagster/uri": f"postgres://warehouse/{schema}/{read.entity.name}",
+        "table": f"{schema}.{read.entity.name}",
+        "rows_fetched": read.fetched,
+        "rows_created": read.created,
+        "rows_updated": read.updated,
+        "rows_unchanged": read.unchanged,
+        "rows_deleted": read.deleted,
+        "rows_rejected": read.rejected,
+        "values_replaced": read.replaced,
+        "api_calls": read.api_calls,
+        "tokens_spent": read.tokens,
+        "watermark_before": _watermark(read.cursor_before),
+        "watermark_after": _watermark(read.cursor_after),
+    }
+    if read.undeclared:
+        metadata["undeclared_keys"] = dict(read.undeclared)
+    return metadata
+
+
+def counts_metadata(counts: Counts) -> dict[str, Any]:
+    """What building one mart came to."""
+    return {
+        "rows_created": counts.created,
+        "rows_updated": counts.updated,
+        "rows_unchanged": counts.unchanged,
+        "rows_deleted": counts.deleted,
+    }
+
+
+def _watermark(state: CursorState | None) -> str:
+    """A cursor's own words, as text; empty where there is none yet."""
+    if not state:
+        return ""
+    return str(next(iter(state.values()))) if len(state) == 1 else str(_plain(state))
+
+
+def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(state)

@@ -1,0 +1,80 @@
+"""One tenant's run as a Dagster resource: it holds the lock and the history row while ops work.
+
+Belongs here: which tenant and kind of run a Dagster run is, read from its tags. Does not belong
+here: what a run does (`sync/run.py`).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import cast
+
+import dagster as dg
+
+from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.sync import history
+from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.registry import known
+from pipedrive_pipeline.sync.run import TenantRun, open_run
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import warehouse_of
+from pipedrive_pipeline.warehouse.migrations import require_current
+
+PARTITION_TAG = "dagster/partition"
+SYNC_TYPE_TAG = "pipeline/sync_type"
+TRIGGER_TAG = "pipeline/trigger"
+SYSTEM = "pipedrive"
+
+
+@dg.resource(description="One run of one tenant: its lock, its history row, its reads and builds.")
+def tenant_run(context: dg.InitResourceContext) -> Iterator[TenantRun]:
+    """The run for as long as the Dagster run lasts; busy tenants are refused at once."""
+    settings = load_settings()
+    facts = facts_of(context.run.tags if context.run else {}, context.run_id)
+    warehouse = warehouse_of(settings)
+    require_current(warehouse)
+    known(warehouse, facts.tenant)
+    with tenant_lock(warehouse, facts.tenant) as lock:
+        mark_dead_runs(context.instance, history.settle_dead(warehouse, facts.tenant))
+        with open_run(warehouse, settings, facts, lock) as run:
+            yield run
+
+
+def facts_of(tags: dict[str, str], run_id: str | None) -> history.RunFacts:
+    """Which tenant, kind of sync and trigger a Dagster run's tags name.
+
+    Raises:
+        BadInput: the run has no partition.
+    """
+    if PARTITION_TAG not in tags:
+        raise BadInput("this run names no tenant; choose a partition of `tenants`.")
+    return history.RunFacts(
+        tenant=Tenant(tags[PARTITION_TAG]),
+        system=SYSTEM,
+        sync_type=cast("history.SyncType", tags.get(SYNC_TYPE_TAG, "incremental")),
+        trigger=_trigger(tags),
+        dagster_run_id=run_id,
+    )
+
+
+def new_run_id() -> str:
+    """An id for a run that is started in this process."""
+    return str(uuid.uuid4())
+
+
+def mark_dead_runs(instance: dg.DagsterInstance | None, run_ids: list[str]) -> None:
+    """Ends Dagster's rows of runs whose lock is free: after a reboot it believes them alive."""
+    for run_id in run_ids:
+        dead = instance.get_run_by_id(run_id) if instance else None
+        if instance and dead and not dead.is_finished:
+            instance.report_run_failed(dead, "The run's process is gone; its tenant lock is free.")
+
+
+def _trigger(tags: dict[str, str]) -> history.Trigger:
+    if TRIGGER_TAG in tags:
+        return cast("history.Trigger", tags[TRIGGER_TAG])
+    if "dagster/backfill" in tags:
+        return "backfill"
+    return "schedule" if "dagster/schedule_name" in tags else "manual"

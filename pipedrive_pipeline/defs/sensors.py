@@ -1,0 +1,70 @@
+"""Sensors: tenants become partitions, and asked-for syncs become runs.
+
+Belongs here: reading our tables and answering in Dagster's words, well within the 60 s that a tick
+may take. Does not belong here: HTTP, or deciding what a sync does.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pipedrive_pipeline.defs import jobs
+from pipedrive_pipeline.defs.partitions import TENANTS
+from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG, TRIGGER_TAG
+from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.sync import requests
+from pipedrive_pipeline.sync.registry import all_tenants
+from pipedrive_pipeline.warehouse.database import warehouse_of
+
+REQUESTS_PER_TICK = 100
+PARTITIONS_INTERVAL_SECONDS = 30
+REQUESTS_INTERVAL_SECONDS = 15
+
+
+def default_sensor_status() -> dg.DefaultSensorStatus:
+    """Running, unless `SCHEDULES` is off, as on a laptop's demo."""
+    is_on = load_settings().schedules == "on"
+    return dg.DefaultSensorStatus.RUNNING if is_on else dg.DefaultSensorStatus.STOPPED
+
+
+@dg.sensor(
+    minimum_interval_seconds=PARTITIONS_INTERVAL_SECONDS,
+    default_status=default_sensor_status(),
+    job=jobs.sync,
+    description="Keeps the partitions equal to the registered tenants.",
+)
+def tenant_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Adds and removes partitions; says so when there is nothing to do."""
+    registered = {one.tenant.slug for one in all_tenants(warehouse_of(load_settings()))}
+    known = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
+    changes: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
+    if new := sorted(registered - known):
+        changes.append(TENANTS.build_add_request(new))
+    if gone := sorted(known - registered):
+        changes.append(TENANTS.build_delete_request(gone))
+    if not changes:
+        return dg.SkipReason(f"{len(known)} tenants, each a partition already.")
+    return dg.SensorResult(dynamic_partitions_requests=changes)
+
+
+@dg.sensor(
+    minimum_interval_seconds=REQUESTS_INTERVAL_SECONDS,
+    default_status=default_sensor_status(),
+    jobs=[jobs.sync, jobs.full_resync],
+    description="Starts the syncs that were asked for: after a connection, and by `sync now`.",
+)
+def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """One run per queued request of a tenant that has a partition."""
+    partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
+    queued = requests.queued(warehouse_of(load_settings()), limit=REQUESTS_PER_TICK)
+    runs = [
+        dg.RunRequest(
+            run_key=str(request.id),
+            job_name="full_resync" if request.sync_type == "full" else "sync",
+            partition_key=request.tenant.slug,
+            tags={TRIGGER_TAG: request.trigger, SYNC_TYPE_TAG: request.sync_type},
+        )
+        for request in queued
+        if request.tenant.slug in partitions
+    ]
+    return dg.SensorResult(run_requests=runs) if runs else dg.SkipReason("nothing was asked for.")

@@ -1,0 +1,98 @@
+"""Raw's own record of what is gone at the source: the table ``deletions``.
+
+Belongs here: marking and unmarking keys. Does not belong here: deciding that a key is gone
+(`reading.py` for complete reads).
+
+Marks are rows beside raw, never dropped rows: what was synced stays readable.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+from psycopg import sql
+
+from pipedrive_pipeline.connectors.base import Tombstone
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+class Deletions:
+    """The marks of one tenant and system."""
+
+    def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
+        self._warehouse, self._tenant, self._system = warehouse, tenant, system
+        self._schema = sql.Identifier(tenant.raw_schema(system))
+        self._table = sql.Identifier(tenant.raw_schema(system), "deletions")
+
+    def prepare(self) -> None:
+        """Makes the table where it is missing."""
+        with self._warehouse.transaction() as connection:
+            row = connection.execute(
+                "select to_regclass(%s) is not null", [self._table.as_string(connection)]
+            ).fetchone()
+            if not (row and row[0]):
+                connection.execute(sql.SQL(_TABLE).format(schema=self._schema, table=self._table))
+
+    def mark(self, entity: str, tombstones: Iterable[Tombstone]) -> None:
+        """Marks these keys as gone; a known mark keeps the time at which it was first seen."""
+        mark_id = f"mark-{uuid.uuid4()}"
+        rows = [
+            (entity, stone.id, stone.reason, stone.merged_into, mark_id) for stone in tombstones
+        ]
+        if not rows:
+            return
+        statement = sql.SQL(_MARK).format(table=self._table)
+        with self._warehouse.transaction(tenant=self._tenant) as connection:
+            connection.cursor().executemany(statement, rows)
+            connection.execute(_TELL_MARTS, [self._tenant.slug, self._system, [mark_id]])
+
+    def unmark(self, entity: str, keys: Iterable[str]) -> int:
+        """Takes back the marks of keys that the source holds again; says how many."""
+        statement = sql.SQL("delete from {table} where entity = %s and id = any(%s)").format(
+            table=self._table
+        )
+        with self._warehouse.transaction(tenant=self._tenant) as connection:
+            count = connection.execute(statement, [entity, list(keys)]).rowcount
+            if count:
+                connection.execute(_REBUILD_MARTS, [self._tenant.slug, self._system])
+        return count
+
+
+_TABLE = """
+create schema if not exists {schema};
+create table if not exists {table} (
+    entity text not null,
+    id text not null,
+    reason text not null check (reason in ('deleted', 'merged', 'invisible')),
+    merged_into text,
+    seen_at timestamptz not null default now(),
+    _dlt_load_id text not null,
+    primary key (entity, id)
+);
+comment on table {table} is 'Records that are gone at the source; their rows stay where they were.';
+"""
+
+_MARK = """
+insert into {table} as known (entity, id, reason, merged_into, _dlt_load_id)
+values (%s, %s, %s, %s, %s)
+on conflict (entity, id) do update
+set reason = excluded.reason, merged_into = excluded.merged_into,
+    _dlt_load_id = excluded._dlt_load_id
+where (known.reason, known.merged_into)
+    is distinct from (excluded.reason, excluded.merged_into)
+"""
+
+_TELL_MARTS = """
+insert into integration.mart_state as state (tenant_id, system, pending_loads)
+values (%s, %s, %s)
+on conflict (tenant_id, system) do update
+set pending_loads = state.pending_loads || excluded.pending_loads
+"""
+
+_REBUILD_MARTS = """
+insert into integration.mart_state (tenant_id, system, is_rebuild_due)
+values (%s, %s, true)
+on conflict (tenant_id, system) do update set is_rebuild_due = true
+"""

@@ -1,0 +1,59 @@
+"""What reading came to, in numbers. Light: no dlt, no Arrow, so that a command line can show it.
+
+Belongs here: the records that `ingest` hands upwards. Does not belong here: any work.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipedrive_pipeline.connectors.base import CursorState, EntitySpec
+from pipedrive_pipeline.errors import PipelineError
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record or value that raw cannot hold in its place. ``value`` is JSON text."""
+
+    record_id: str | None
+    field: str | None
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What one load did to one raw table, in rows."""
+
+    created: int
+    updated: int
+    unchanged: int  # equal to what is stored, or older than it
+
+
+@dataclass
+class EntityRead:
+    """What reading one entity came to. ``is_complete`` when its walk is committed whole."""
+
+    entity: EntitySpec
+    cursor_before: CursorState | None
+    cursor_after: CursorState | None = None
+    is_complete: bool = False
+    pages: int = 0
+    fetched: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    rejected: int = 0
+    replaced: int = 0  # characters and numbers made storable
+    api_calls: int = 0
+    tokens: int = 0
+    undeclared: Counter[str] = field(default_factory=Counter)
+    error: PipelineError | None = None
+
+    def add(self, loaded: Loaded) -> None:
+        """Counts what one load did."""
+        self.created += loaded.created
+        self.updated += loaded.updated
+        self.unchanged += loaded.unchanged

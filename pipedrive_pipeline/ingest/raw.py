@@ -1,0 +1,278 @@
+"""One tenant's raw tables: what is stored, and the loads that add to it.
+
+Belongs here: a load (rows and cursors together, or nothing that counts), its load id told to the
+marts beforehand, never an older version over a newer one. Does not belong here: where rows come
+from (`reading.py`), how they got their columns (`tables.py`).
+
+A load rests on dlt's package: the new cursors are part of it, and count only when it is done
+(https://dlthub.com/docs/general-usage/state). The working directory is new for every run: a kept
+one wedges a pipeline at 20 of 106 crash points, a fresh one at none.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dlt
+import pyarrow as pa
+from dlt.extract import DltResource
+from dlt.pipeline.exceptions import PipelineStepFailed
+from psycopg import sql
+
+from pipedrive_pipeline.connectors.base import Column, CursorState, EntitySpec
+from pipedrive_pipeline.errors import DatabaseUnavailable, Permanent
+from pipedrive_pipeline.ingest.destination import pipeline
+from pipedrive_pipeline.ingest.outcome import Loaded
+from pipedrive_pipeline.ingest.tables import EXTRA, Batch
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+LOAD_ID = "_dlt_load_id"
+
+_DLT_TYPES: dict[str, dict[str, Any]] = {
+    "bigint": {"data_type": "bigint"},
+    "numeric": {"data_type": "decimal"},
+    "text": {"data_type": "text"},
+    "boolean": {"data_type": "bool"},
+    "timestamptz": {"data_type": "timestamp", "timezone": True, "precision": 6},
+    "jsonb": {"data_type": "json"},
+}
+
+
+class LoadRefused(Permanent):
+    """Postgres refused a load for its content or its rights. Nothing of it counts."""
+
+    code = "load_refused"
+
+
+class RawStore:
+    """The raw tables of one tenant and system, open for loads. One at a time per tenant."""
+
+    def __init__(
+        self, warehouse: Warehouse, tenant: Tenant, system: str, working_directory: Path
+    ) -> None:
+        self._warehouse, self._tenant, self._system = warehouse, tenant, system
+        self._schema = tenant.raw_schema(system)
+        self._working_directory = working_directory
+        self._indexed: set[str] = set()
+        self._pipeline = self._restored()
+
+    @property
+    def cursors(self) -> dict[str, CursorState]:
+        """Each entity's cursor as last committed, by entity name."""
+        sources = self._pipeline.state.get("sources", {})
+        return dict(sources.get(self._system, {}).get("cursors", {}))
+
+    def load(self, batches: list[Batch], cursors: Mapping[str, CursorState]) -> dict[str, Loaded]:
+        """Commits the batches' rows and the cursors; says what became of the rows, by entity.
+
+        Raises:
+            DatabaseUnavailable: Postgres went away; the rows may be there, the cursors are not.
+            LoadRefused: Postgres refuses a value or a right; an operator must look.
+        """
+        stored = {batch.entity.name: self._stored_versions(batch) for batch in batches}
+        current = [_without_older(batch, stored[batch.entity.name]) for batch in batches]
+        load_id = self._run(current, cursors)
+        return {
+            batch.entity.name: self._counted(batch, kept, stored[batch.entity.name], load_id)
+            for batch, kept in zip(batches, current, strict=True)
+        }
+
+    def keys(self, entity: EntitySpec) -> set[str]:
+        """The keys of all stored rows that are not marked as deleted, as text."""
+        if not self._exists(entity):
+            return set()
+        query = sql.SQL(
+            "select {key}::text from {table} as stored where not exists (select from {deletions}"
+            " as deletions where deletions.entity = %s and deletions.id = stored.{key}::text)"
+        ).format(
+            key=sql.Identifier(entity.key.name),
+            table=self._table(entity.name),
+            deletions=self._table("deletions"),
+        )
+        with self._warehouse.transaction() as connection:
+            return {row[0] for row in connection.execute(query, [entity.name])}
+
+    def _restored(self) -> dlt.Pipeline:
+        shutil.rmtree(self._working_directory, ignore_errors=True)
+        self._working_directory.mkdir(parents=True)
+        made = pipeline(
+            self._tenant.pipeline_name(self._system),
+            dataset=self._schema,
+            staging=self._tenant.staging_schema(self._system),
+            url=self._warehouse.url,
+            working_directory=self._working_directory,
+        )
+        with self._named_failures("reading the state of"):
+            made.sync_destination()
+        return made
+
+    def _run(self, batches: list[Batch], cursors: Mapping[str, CursorState]) -> str:
+        resources = [_resource(batch, cursors.get(batch.entity.name)) for batch in batches]
+        names = ", ".join(batch.entity.name for batch in batches)
+        try:
+            with self._named_failures(f"loading {names} into"):
+                self._pipeline.extract(_source(self._system, resources))
+                (load_id,) = self._pipeline.list_extracted_load_packages()
+                self._announce(load_id)
+                self._pipeline.normalize()
+                self._pipeline.load().raise_on_failed_jobs()
+        except (DatabaseUnavailable, LoadRefused):
+            self._pipeline = self._restored()  # its local state ran ahead of the database's
+            raise
+        self._index(batches)
+        return load_id
+
+    def _announce(self, load_id: str) -> None:
+        """Tells the marts of a load before its first row is in raw, so that no crash hides it."""
+        with self._warehouse.transaction(tenant=self._tenant) as connection:
+            connection.execute(
+                "insert into integration.mart_state as state (tenant_id, system, pending_loads)"
+                " values (%s, %s, array[%s]) on conflict (tenant_id, system) do update"
+                " set pending_loads = state.pending_loads || excluded.pending_loads",
+                [self._tenant.slug, self._system, load_id],
+            )
+
+    def _stored_versions(self, batch: Batch) -> dict[Any, Any]:
+        """What is stored of the batch's keys: key to version (None where there is none)."""
+        entity = batch.entity
+        if not batch.table.num_rows or not self._exists(entity):
+            return {}
+        version = sql.Identifier(entity.version_column) if entity.version_column else sql.NULL
+        query = sql.SQL("select {key}, {version} from {table} where {key} = any(%s)").format(
+            key=sql.Identifier(entity.key.name), version=version, table=self._table(entity.name)
+        )
+        with self._warehouse.transaction() as connection:
+            return dict(connection.execute(query, [_keys(batch)]).fetchall())
+
+    def _counted(self, read: Batch, kept: Batch, stored: Mapping[Any, Any], load_id: str) -> Loaded:
+        if not read.table.num_rows:
+            return Loaded(0, 0, 0)
+        query = sql.SQL("select count(*) from {table} where {key} = any(%s) and {id} = %s").format(
+            table=self._table(read.entity.name),
+            key=sql.Identifier(read.entity.key.name),
+            id=sql.Identifier(LOAD_ID),
+        )
+        with self._warehouse.transaction() as connection:
+            row = connection.execute(query, [_keys(kept), load_id]).fetchone()
+        written = row[0] if row else 0
+        created = sum(1 for key in _keys(read) if key not in stored)
+        return Loaded(created, written - created, read.table.num_rows - written)
+
+    def _exists(self, entity: EntitySpec) -> bool:
+        with self._warehouse.transaction() as connection:
+            row = connection.execute(
+                "select to_regclass(%s) is not null",
+                [self._table(entity.name).as_string(connection)],
+            ).fetchone()
+        return bool(row and row[0])
+
+    def _index(self, batches: list[Batch]) -> None:
+        """Lets the marts find the rows of a load without reading the table."""
+        for name in {batch.entity.name for batch in batches} - self._indexed:
+            with self._warehouse.transaction() as connection:
+                connection.execute(
+                    sql.SQL("create index if not exists {index} on {table} ({load_id})").format(
+                        index=sql.Identifier(f"{name}_load_id"),
+                        table=self._table(name),
+                        load_id=sql.Identifier(LOAD_ID),
+                    )
+                )
+            self._indexed.add(name)
+
+    def _table(self, name: str) -> sql.Identifier:
+        return sql.Identifier(self._schema, name)
+
+    @contextmanager
+    def _named_failures(self, act: str) -> Iterator[None]:
+        try:
+            yield
+        except PipelineStepFailed as failure:
+            state, is_outage = _cause(failure)
+            kind = DatabaseUnavailable if is_outage else LoadRefused
+            # The chain is cut here: Postgres quotes the row that it refuses.
+            raise kind(
+                f"{self._tenant}: {act} {self._schema} failed ({state}); "
+                "what was committed before stays, the next run goes on from there."
+            ) from None
+
+
+def _source(system: str, resources: list[DltResource]) -> Any:
+    @dlt.source(name=system)
+    def source() -> list[DltResource]:
+        return resources
+
+    return source()
+
+
+def _resource(batch: Batch, cursor: CursorState | None) -> DltResource:
+    """A batch as dlt reads it; the cursor becomes part of the same load package."""
+    entity = batch.entity
+
+    def rows() -> Iterator[pa.Table]:
+        if cursor is not None:
+            dlt.current.source_state().setdefault("cursors", {})[entity.name] = dict(cursor)
+        yield batch.table
+
+    return dlt.resource(
+        rows,
+        name=entity.name,
+        primary_key=entity.key.name,
+        columns=_columns(entity),
+        file_format="csv",
+        write_disposition={
+            "disposition": "merge",
+            "strategy": "upsert",
+            "skip_unchanged_rows": True,
+        },
+        schema_contract={"tables": "evolve", "columns": "evolve", "data_type": "freeze"},
+    )
+
+
+def _columns(entity: EntitySpec) -> Any:
+    key = _hints(entity.key) | {"nullable": False, "unique": True}
+    extra = {"data_type": "json", "description": "Keys that are not declared, and misfit values."}
+    return {
+        entity.key.name: key,
+        **{column.name: _hints(column) for column in entity.columns},
+        EXTRA: extra,
+    }
+
+
+def _hints(column: Column) -> dict[str, Any]:
+    return {"description": column.description, **_DLT_TYPES[column.type.value]}
+
+
+def _without_older(batch: Batch, stored: Mapping[Any, Any]) -> Batch:
+    """The batch without rows of which raw already holds a newer version."""
+    version = batch.entity.version_column
+    if version is None or not stored:
+        return batch
+    pairs = zip(_keys(batch), batch.table[version].to_pylist(), strict=True)
+    is_current = [
+        stored.get(key) is None or (seen is not None and seen >= stored[key]) for key, seen in pairs
+    ]
+    if all(is_current):
+        return batch
+    return Batch(batch.entity, batch.table.filter(pa.array(is_current)))
+
+
+def _keys(batch: Batch) -> list[Any]:
+    return list(batch.table[batch.entity.key.name].to_pylist())
+
+
+def _cause(failure: PipelineStepFailed) -> tuple[str, bool]:
+    """A word on the deepest known cause that holds no data, and whether Postgres was away."""
+    import psycopg2
+
+    error: BaseException | None = failure
+    while error is not None:
+        if isinstance(error, psycopg2.Error):
+            is_outage = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+            return f"SQLSTATE {error.pgcode or 'none'}", is_outage
+        error = error.__cause__ or error.__context__
+    return type(failure.exception).__name__, False

@@ -1,0 +1,164 @@
+"""One declared key of many records: JSON texts in, one typed Arrow column out.
+
+Belongs here: the fast way (one typed decode of the whole column) and the careful way (value by
+value, when the fast way refuses). Does not belong here: which records there are (`tables.py`).
+
+A value that does not fit its column's type is a misfit: the column holds null, the value stays
+readable in raw's ``extra`` under its own key, and it is counted. Nothing is silently null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import Raw
+
+from pipedrive_pipeline.connectors.base import Column, ColumnType
+from pipedrive_pipeline.ingest.sanitise import SUSPECT_PATTERN, cleaned, json_text
+
+NULL = Raw(b"null")
+_SEPARATOR = b"\x00"  # JSON text cannot hold it, whatever the strings inside hold
+_NUMERIC = pa.decimal128(38, 9)  # dlt's decimal
+
+ARROW_TYPES: dict[ColumnType, pa.DataType] = {
+    ColumnType.BIGINT: pa.int64(),
+    ColumnType.NUMERIC: _NUMERIC,
+    ColumnType.TEXT: pa.string(),
+    ColumnType.BOOLEAN: pa.bool_(),
+    ColumnType.TIMESTAMP: pa.timestamp("us", "UTC"),
+    ColumnType.JSON: pa.string(),
+}
+_PYTHON_TYPES: dict[ColumnType, Any] = {
+    ColumnType.BIGINT: list[int | None],
+    ColumnType.NUMERIC: list[Decimal | None],
+    ColumnType.TEXT: list[str | None],
+    ColumnType.BOOLEAN: list[bool | None],
+    ColumnType.TIMESTAMP: list[datetime | None],
+}
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A value that its column cannot hold; ``value`` is cleaned and may be stored as JSON."""
+
+    row: int
+    value: Any
+    reason: str
+
+
+@dataclass
+class ColumnValues:
+    """One column of a batch; ``replaced`` counts characters and numbers that were made storable."""
+
+    array: pa.Array
+    misfits: list[Misfit] = field(default_factory=list)
+    replaced: int = 0
+
+
+def column_values(column: Column, texts: list[Raw]) -> ColumnValues:
+    """The texts as one Arrow array of the column's type, in their order, null for null."""
+    if column.type is ColumnType.JSON:
+        return _json_values(texts)
+    joined = b",".join(texts)
+    if b"\\u0000" not in joined:
+        try:
+            return ColumnValues(_typed_array(column.type, joined))
+        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, pa.ArrowException):
+            pass  # at least one value is out of type or range: look at each
+    return _careful_values(column.type, texts)
+
+
+def _typed_array(kind: ColumnType, joined: bytes) -> pa.Array:
+    values = msgspec.json.decode(b"[" + joined + b"]", type=_PYTHON_TYPES[kind])
+    if kind is ColumnType.TIMESTAMP:
+        values = [_in_utc(value) for value in values]
+    return pa.array(values, ARROW_TYPES[kind])
+
+
+def _in_utc(value: datetime | None) -> datetime | None:
+    """An instant; a time without zone is UTC (v1's ``2026-01-31 10:20:30``)."""
+    return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+def _json_values(texts: list[Raw]) -> ColumnValues:
+    try:
+        decoded = _SEPARATOR.join(texts).decode().split("\x00")
+    except UnicodeDecodeError:
+        decoded = []
+    if len(decoded) != len(texts):
+        return _careful_json([bytes(text) for text in texts], range(len(texts)), [])
+    values = [None if text == "null" else text for text in decoded]
+    array = pa.array(values, pa.string())
+    suspects = pc.indices_nonzero(pc.match_substring_regex(array, SUSPECT_PATTERN)).to_pylist()
+    if not suspects:
+        return ColumnValues(array)
+    return _careful_json([bytes(text) for text in texts], suspects, values)
+
+
+def _careful_json(
+    texts: list[bytes], suspects: range | list[int], values: list[str | None]
+) -> ColumnValues:
+    values = values or [None] * len(texts)
+    replaced = 0
+    for row in suspects:
+        result = cleaned(texts[row])
+        replaced += result.replaced
+        values[row] = None if result.value is None else json_text(result.value)
+    return ColumnValues(pa.array(values, pa.string()), replaced=replaced)
+
+
+def _careful_values(kind: ColumnType, texts: list[Raw]) -> ColumnValues:
+    fit = _FITS[kind]
+    values: list[Any] = []
+    result = ColumnValues(pa.nulls(0))
+    for row, text in enumerate(texts):
+        seen = cleaned(bytes(text))
+        result.replaced += seen.replaced
+        value = None if seen.value is None else fit(seen.value)
+        if value is None and seen.value is not None:
+            result.misfits.append(Misfit(row, seen.value, f"does not fit {kind.value}"))
+        values.append(value)
+    result.array = pa.array(values, ARROW_TYPES[kind])
+    return result
+
+
+def _as_bigint(value: Any) -> int | None:
+    if isinstance(value, Decimal) and value.is_finite() and abs(value) < 2**63:
+        value = int(value) if value == value.to_integral_value() else None
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_integer and -(2**63) <= value < 2**63 else None
+
+
+def _as_numeric(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    try:
+        return pa.scalar(Decimal(value), _NUMERIC).as_py()  # type: ignore[no-any-return]
+    except pa.ArrowException:
+        return None
+
+
+def _as_timestamp(value: Any) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        instant = _in_utc(msgspec.convert(value, datetime))
+        return instant.astimezone(UTC) if instant else None
+    except (msgspec.ValidationError, OverflowError):
+        return None
+
+
+_FITS: dict[ColumnType, Callable[[Any], Any]] = {
+    ColumnType.BIGINT: _as_bigint,
+    ColumnType.NUMERIC: _as_numeric,
+    ColumnType.TEXT: lambda value: value if isinstance(value, str) else None,
+    ColumnType.BOOLEAN: lambda value: value if isinstance(value, bool) else None,
+    ColumnType.TIMESTAMP: _as_timestamp,
+}

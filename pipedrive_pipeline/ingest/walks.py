@@ -1,0 +1,156 @@
+"""Pages read ahead: a thread walks the source while the caller loads what came before.
+
+Belongs here: the thread, the bounded queue between reading and loading, and which calls were made
+for which entity. Does not belong here: what a page means (`reading.py`), HTTP (`connectors/`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from pipedrive_pipeline.connectors.base import Call, CursorState, EntitySpec, Page, Source
+from pipedrive_pipeline.errors import PipelineError, ScopeMissing, SourceBroke
+
+PAGES_AHEAD = 8  # of 500 records; about 10 MB where a record is wide
+STOP_POLL_SECONDS = 0.1
+
+OpenSource = Callable[[Callable[[Call], None]], AbstractAsyncContextManager[Source]]
+"""Opens a tenant's source, given the meter that is told of every call."""
+
+_current_entity: ContextVar[str] = ContextVar("current_entity", default="")
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One entity to be read, from where its last committed walk ended; None reads everything."""
+
+    entity: EntitySpec
+    state: CursorState | None
+
+
+@dataclass(frozen=True)
+class PageRead:
+    """A page of a walk; the last one says so."""
+
+    walk: Walk
+    page: Page
+
+
+@dataclass(frozen=True)
+class WalkFailed:
+    """A walk that ended in an error. Others may go on where only this entity is concerned."""
+
+    walk: Walk
+    error: PipelineError
+
+
+@dataclass
+class Usage:
+    """Calls and tokens spent on one entity."""
+
+    api_calls: int = 0
+    tokens: int = 0
+
+
+class Meter:
+    """Counts calls per entity; told by the connector, read by the engine."""
+
+    def __init__(self, on_call: Callable[[Call], None]) -> None:
+        self._on_call = on_call
+        self._usage: dict[str, Usage] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, call: Call) -> None:
+        """Counts one call for the entity that the caller is reading."""
+        with self._lock:
+            usage = self._usage.setdefault(_current_entity.get(), Usage())
+            usage.api_calls += 1
+            usage.tokens += call.tokens
+        self._on_call(call)
+
+    def of(self, entity: str) -> Usage:
+        """What was spent on this entity so far."""
+        with self._lock:
+            return self._usage.get(entity, Usage())
+
+
+@contextmanager
+def read_ahead(
+    open_source: OpenSource, walks: Sequence[Walk], meter: Meter
+) -> Iterator[Iterator[PageRead | WalkFailed]]:
+    """An iterator over all pages of all walks, read by a thread that ends with the block.
+
+    An error that concerns one entity alone (a missing right, a broken answer) is one
+    ``WalkFailed``, and the next walk begins; any other ends the reading after its ``WalkFailed``.
+    """
+    events: queue.Queue[PageRead | WalkFailed | BaseException | None]
+    events = queue.Queue(maxsize=PAGES_AHEAD)
+    stop = threading.Event()
+    reader = threading.Thread(
+        target=_read, args=(open_source, walks, meter, events, stop), name="reader", daemon=True
+    )
+    reader.start()
+    try:
+        yield _events(events)
+    finally:
+        stop.set()
+        reader.join()
+
+
+def _events(
+    events: queue.Queue[PageRead | WalkFailed | BaseException | None],
+) -> Iterator[PageRead | WalkFailed]:
+    while (event := events.get()) is not None:
+        if isinstance(event, BaseException):
+            raise event
+        yield event
+
+
+def _read(
+    open_source: OpenSource,
+    walks: Sequence[Walk],
+    meter: Meter,
+    events: queue.Queue[PageRead | WalkFailed | BaseException | None],
+    stop: threading.Event,
+) -> None:
+    async def offer(event: PageRead | WalkFailed | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                events.put_nowait(event)
+            except queue.Full:
+                await asyncio.sleep(STOP_POLL_SECONDS / 10)
+            else:
+                return
+        raise asyncio.CancelledError
+
+    async def read_all() -> None:
+        try:
+            async with open_source(meter) as source:
+                for walk in walks:
+                    if not await _walk(source, walk, offer):
+                        break
+            await offer(None)
+        except asyncio.CancelledError:
+            return  # the caller left; nobody waits for more
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, which raises it
+            await offer(error)
+
+    asyncio.run(read_all())
+
+
+async def _walk(source: Source, walk: Walk, offer: Callable[..., object]) -> bool:
+    """Offers every page of one walk; says whether the next walk may begin."""
+    _current_entity.set(walk.entity.name)
+    try:
+        async for page in source.pages(walk.entity, walk.state):
+            await offer(PageRead(walk, page))  # type: ignore[misc]
+    except PipelineError as error:
+        await offer(WalkFailed(walk, error))  # type: ignore[misc]
+        return isinstance(error, ScopeMissing | SourceBroke)
+    return True

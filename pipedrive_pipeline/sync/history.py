@@ -1,0 +1,194 @@
+"""The history of runs: one row of `integration.sync_logs` for every run, however it ends.
+
+Belongs here: writing that row, and settling the row of a run that died. Does not belong here:
+what a run does (`run.py`), showing history (`status.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from pipedrive_pipeline.errors import BudgetSpent, PipelineError
+from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.marts import MartsBuilt
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+SyncType = Literal["full", "incremental"]
+Trigger = Literal["schedule", "manual", "backfill", "connect", "webhook"]
+Status = Literal["running", "success", "partial", "failed", "paused"]
+
+COUNTED_ENTITIES = ("organizations", "persons")
+MART_COUNTS = ("created", "updated", "unchanged", "deleted")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Which run of which tenant this is."""
+
+    tenant: Tenant
+    system: str
+    sync_type: SyncType
+    trigger: Trigger
+    dagster_run_id: str | None
+
+
+@dataclass
+class HistoryRow:
+    """The history row of one live run."""
+
+    warehouse: Warehouse
+    facts: RunFacts
+    id: UUID
+    reads: dict[str, EntityRead] = field(default_factory=dict)
+    built: MartsBuilt | None = None
+    errors: list[BaseException] = field(default_factory=list)
+
+    def complete(self) -> Status:
+        """Writes how the run ended, here and on its connection."""
+        status = _status(self.reads, self.errors)
+        values: dict[str, Any] = {
+            **_counts(self.reads, self.built),
+            "status": status,
+            "tokens_spent": sum(read.tokens for read in self.reads.values()),
+            "api_calls": sum(read.api_calls for read in self.reads.values()),
+            "watermarks": Jsonb(_watermarks(self.reads)),
+            "resume_at": _resume_at(self.errors),
+            "errors": Jsonb([_named(error) for error in self.errors]),
+        }
+        with self.warehouse.transaction(tenant=self.facts.tenant) as connection:
+            connection.execute(_update(values), [*values.values(), self.id])
+            connection.execute(
+                _CONNECTION_RESULT,
+                [status, _last_error(self.errors), self.facts.tenant.slug, self.facts.system],
+            )
+        return status
+
+
+def begin(warehouse: Warehouse, facts: RunFacts) -> HistoryRow:
+    """Opens the run's row. The caller holds the tenant's lock."""
+    with warehouse.transaction(tenant=facts.tenant) as connection:
+        row = connection.execute(
+            _BEGIN,
+            [
+                facts.tenant.slug,
+                facts.system,
+                facts.sync_type,
+                facts.trigger,
+                facts.dagster_run_id,
+            ],
+        ).fetchone()
+    assert row is not None  # noqa: S101 - `returning` of an insert without conflict
+    return HistoryRow(warehouse, facts, row[0])
+
+
+def settle_dead(warehouse: Warehouse, tenant: Tenant) -> list[str]:
+    """Ends the rows of runs that died; returns their Dagster run ids.
+
+    The caller holds the tenant's lock, so whoever wrote ``running`` there is gone.
+    """
+    message = {"code": "killed", "message": f"{tenant}: the run ended without a word; it died."}
+    with warehouse.transaction(tenant=tenant) as connection:
+        rows = connection.execute(_SETTLE, [Jsonb([message]), tenant.slug]).fetchall()
+    return [row[0] for row in rows if row[0]]
+
+
+def _status(reads: Mapping[str, EntityRead], errors: list[BaseException]) -> Status:
+    if not errors:
+        return "success"
+    if any(isinstance(error, BudgetSpent) for error in errors):
+        return "paused"
+    completed = [
+        read.is_complete for read in reads.values() if read.entity.name in COUNTED_ENTITIES
+    ]
+    return "partial" if any(completed) and not all(completed) else "failed"
+
+
+def _counts(reads: Mapping[str, EntityRead], built: MartsBuilt | None) -> dict[str, int]:
+    """What the source sent, and what became of it in the marts, by column of the history."""
+    counts: dict[str, int] = {}
+    for name in COUNTED_ENTITIES:
+        if name in reads:
+            counts[f"{name}_fetched"] = reads[name].fetched
+            counts[f"{name}_rejected"] = reads[name].rejected
+    if built:
+        for name, mart in zip(COUNTED_ENTITIES, (built.customers, built.contacts), strict=True):
+            counts |= {f"{name}_{count}": getattr(mart, count) for count in MART_COUNTS}
+    return counts
+
+
+def _watermarks(reads: Mapping[str, EntityRead]) -> dict[str, Any]:
+    return {
+        name: {"before": read.cursor_before, "after": read.cursor_after}
+        for name, read in reads.items()
+    }
+
+
+def _resume_at(errors: list[BaseException]) -> datetime | None:
+    return next((error.resets_at for error in errors if isinstance(error, BudgetSpent)), None)
+
+
+def _named(error: BaseException) -> dict[str, str]:
+    """Code and message; of an error that is not ours only its kind, for it may hold data."""
+    if isinstance(error, PipelineError):
+        return {"code": error.code, "message": str(error)}
+    return {"code": "unexpected", "message": f"{type(error).__name__}; the run's log has more."}
+
+
+def _last_error(errors: list[BaseException]) -> str | None:
+    return json.dumps(_named(errors[-1])) if errors else None
+
+
+def _update(values: Mapping[str, Any]) -> sql.Composed:
+    assignments = sql.SQL(", ").join(
+        sql.SQL("{} = %s").format(sql.Identifier(name)) for name in values
+    )
+    return sql.SQL(
+        "update integration.sync_logs set completed_at = clock_timestamp(), progress = null,"
+        " {assignments} where id = %s"
+    ).format(assignments=assignments)
+
+
+_BEGIN = """
+insert into integration.sync_logs
+    (connection_id, tenant_id, system, sync_type, trigger, dagster_run_id, status, started_at)
+select connections.id, given.tenant_id, given.system, given.sync_type, given.trigger,
+    given.dagster_run_id, 'running', clock_timestamp()
+from (values (%s, %s, %s, %s, %s))
+    as given (tenant_id, system, sync_type, trigger, dagster_run_id)
+left join integration.connections as connections
+    on connections.tenant_id = given.tenant_id and connections.system = given.system
+returning id
+"""
+
+_SETTLE = """
+with dead as (
+    update integration.sync_logs
+    set status = 'failed', completed_at = clock_timestamp(), progress = null, errors = errors || %s
+    where tenant_id = %s and status = 'running'
+    returning id, dagster_run_id
+),
+
+unanswered as (
+    update integration.sync_requests
+    set state = 'failed', settled_at = clock_timestamp()
+    from dead
+    where sync_requests.sync_log_id = dead.id and sync_requests.state = 'running'
+)
+
+select dead.dagster_run_id from dead
+"""
+
+_CONNECTION_RESULT = """
+update integration.connections
+set last_sync_at = clock_timestamp(), last_sync_status = %s, last_sync_error = %s
+where tenant_id = %s and system = %s
+"""

@@ -1,0 +1,64 @@
+"""One run per tenant at a time, held in Postgres, gone with the process that holds it.
+
+Belongs here: the advisory lock on a session of its own. Does not belong here: Dagster's queue,
+which is bookkeeping: a run that it lets through still needs this lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from pipedrive_pipeline.errors import Busy, DatabaseUnavailable
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.migrations import MIGRATION_LOCK
+
+
+class TenantLock:
+    """The right to change one tenant's raw and marts."""
+
+    def __init__(self, tenant: Tenant, session: psycopg.Connection) -> None:
+        self.tenant, self._session = tenant, session
+
+    def assert_held(self) -> None:
+        """Returns while the session that holds the lock lives.
+
+        Raises:
+            DatabaseUnavailable: it is gone, and with it the lock; another run may hold it now.
+        """
+        try:
+            self._session.execute("select 1")
+        except psycopg.Error:
+            raise DatabaseUnavailable(
+                f"{self.tenant}: the session that held this tenant's lock is gone; "
+                "the run stops before it writes. The next run goes on from what is committed."
+            ) from None
+
+
+@contextmanager
+def tenant_lock(warehouse: Warehouse, tenant: Tenant) -> Iterator[TenantLock]:
+    """Holds the tenant's lock, and keeps migrations out, for the length of the block.
+
+    Raises:
+        Busy: another run of this tenant holds it. Answered at once, without waiting.
+    """
+    with warehouse.connect(autocommit=True) as session:
+        session.execute("select pg_advisory_lock_shared(%s)", [MIGRATION_LOCK])
+        row = session.execute("select pg_try_advisory_lock(%s)", [tenant.lock_key]).fetchone()
+        if not (row and row[0]):
+            raise Busy(tenant.slug)
+        yield TenantLock(tenant, session)
+
+
+def is_locked(warehouse: Warehouse, tenant: Tenant) -> bool:
+    """Whether a run of this tenant is alive, wherever it runs."""
+    with warehouse.transaction() as connection:
+        row = connection.execute(
+            "select exists (select from pg_locks where locktype = 'advisory' and granted"
+            " and ((classid::bigint << 32) | objid::bigint) = %s and objsubid = 1)",
+            [tenant.lock_key],
+        ).fetchone()
+    return bool(row and row[0])

@@ -1,0 +1,96 @@
+"""Which tenants there are.
+
+Belongs here: adding, listing and removing tenants in `integration.tenants`. Does not belong here:
+their connections (`vault/`) and their data (`ingest/`, `marts/`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pipedrive_pipeline.errors import BadInput, UnknownTenant
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+@dataclass(frozen=True)
+class RegisteredTenant:
+    """One row of `integration.tenants`, with the state of its connection."""
+
+    tenant: Tenant
+    external_id: str | None
+    display_name: str | None
+    time_zone: str
+    created_at: datetime
+    state: str | None  # of its connection; None where it never had one
+
+
+def add(
+    warehouse: Warehouse,
+    settings: Settings,
+    tenant: Tenant,
+    *,
+    external_id: str | None = None,
+    display_name: str | None = None,
+    who: str = "operator",
+) -> bool:
+    """Registers a tenant; says whether it is new.
+
+    Raises:
+        BadInput: ``external_id`` belongs to another tenant.
+    """
+    with warehouse.transaction(tenant=tenant) as connection:
+        other = connection.execute(
+            "select slug from integration.tenants where external_id = %s and slug <> %s",
+            [external_id, tenant.slug],
+        ).fetchone()
+        if other:
+            raise BadInput(f"external id {external_id!r} belongs to tenant {other[0]} already.")
+        is_new = connection.execute(
+            _ADD, [tenant.slug, external_id, display_name, settings.default_time_zone]
+        ).rowcount
+        if is_new:
+            connection.execute(
+                "insert into integration.audit_log (who, tenant_id, action, subject)"
+                " values (%s, %s, 'tenant.add', %s)",
+                [who, tenant.slug, tenant.slug],
+            )
+    return bool(is_new)
+
+
+def all_tenants(warehouse: Warehouse) -> list[RegisteredTenant]:
+    """Every tenant, by slug."""
+    with warehouse.transaction() as connection:
+        rows = connection.execute(_LIST).fetchall()
+    return [RegisteredTenant(Tenant(row[0]), *row[1:]) for row in rows]
+
+
+def known(warehouse: Warehouse, tenant: Tenant) -> RegisteredTenant:
+    """This tenant's registration.
+
+    Raises:
+        UnknownTenant: it is not registered.
+    """
+    with warehouse.transaction() as connection:
+        row = connection.execute(_ONE, [tenant.slug]).fetchone()
+    if row is None:
+        raise UnknownTenant(tenant.slug)
+    return RegisteredTenant(tenant, *row[1:])
+
+
+_ADD = """
+insert into integration.tenants (slug, external_id, display_name, time_zone)
+values (%s, %s, %s, %s)
+on conflict (slug) do nothing
+"""
+
+_SELECT = """
+select tenants.slug, tenants.external_id, tenants.display_name, tenants.time_zone,
+    tenants.created_at, connections.state
+from integration.tenants as tenants
+left join integration.connections as connections on connections.tenant_id = tenants.slug
+"""
+_LIST = _SELECT + " order by tenants.slug"
+_ONE = _SELECT + " where tenants.slug = %s"

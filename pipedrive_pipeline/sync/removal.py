@@ -1,0 +1,75 @@
+"""A tenant forgotten, with or without its data.
+
+Belongs here: what is dropped and deleted with a tenant. Does not belong here: revoking its tokens
+at the provider (`connect/` and `vault/` do that first).
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from pipedrive_pipeline.connectors.registry import SYSTEMS
+from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+def has_data(warehouse: Warehouse, tenant: Tenant) -> bool:
+    """Whether anything of this tenant is stored beside its registration."""
+    schemas = [tenant.raw_schema(system) for system in SYSTEMS] + [tenant.analytics_schema]
+    with warehouse.transaction(tenant=tenant) as connection:
+        row = connection.execute(_HAS_DATA, [schemas, tenant.slug, tenant.slug]).fetchone()
+    return bool(row and row[0])
+
+
+def remove(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool, who: str) -> None:
+    """Forgets a tenant. The caller holds its lock and has revoked its tokens.
+
+    Raises:
+        BadInput: data exists and ``is_erasing`` is false; nothing was changed.
+    """
+    if not is_erasing and has_data(warehouse, tenant):
+        raise BadInput(
+            f"{tenant}: synced data exists; `tenants remove {tenant} --erase` drops it for good."
+        )
+    with warehouse.transaction(tenant=tenant) as connection:
+        for system in SYSTEMS:
+            for schema in (tenant.raw_schema(system), tenant.staging_schema(system)):
+                connection.execute(_drop(schema))
+        connection.execute(_drop(tenant.analytics_schema))
+        for table in _ROWS_OF_A_TENANT:
+            connection.execute(
+                sql.SQL("delete from {} where tenant_id = %s").format(sql.Identifier(*table)),
+                [tenant.slug],
+            )
+        connection.execute("delete from integration.tenants where slug = %s", [tenant.slug])
+        connection.execute(
+            "insert into integration.audit_log (who, tenant_id, action, subject)"
+            " values (%s, %s, %s, %s)",
+            [who, tenant.slug, "tenant.erase" if is_erasing else "tenant.remove", tenant.slug],
+        )
+
+
+def _drop(schema: str) -> sql.Composed:
+    return sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema))
+
+
+_ROWS_OF_A_TENANT = (
+    ("crm", "contacts"),
+    ("crm", "customers"),
+    ("integration", "mart_state"),
+    ("integration", "rejected_values"),
+    ("integration", "sync_requests"),
+    ("integration", "sync_logs"),
+    ("integration", "sync_settings"),
+    ("integration", "field_mappings"),
+    ("integration", "api_usage"),
+    ("integration", "api_keys"),
+    ("integration", "connections"),
+)
+
+_HAS_DATA = """
+select exists (select from pg_namespace where nspname = any(%s))
+    or exists (select from crm.customers where tenant_id = %s)
+    or exists (select from crm.contacts where tenant_id = %s)
+"""

@@ -1,0 +1,73 @@
+"""Syncs that were asked for, from the question to the run that answers it.
+
+Belongs here: reading and settling `integration.sync_requests`. Does not belong here: asking
+(`vault/` after a connection, `connect/` for a person), starting runs (`defs/sensors.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from pipedrive_pipeline.sync.history import RunFacts, SyncType, Trigger
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+@dataclass(frozen=True)
+class SyncRequest:
+    """One queued request."""
+
+    id: UUID
+    tenant: Tenant
+    system: str
+    sync_type: SyncType
+    trigger: Trigger
+
+
+def queued(warehouse: Warehouse, *, limit: int) -> list[SyncRequest]:
+    """The oldest queued requests of connected tenants."""
+    with warehouse.transaction() as connection:
+        rows = connection.execute(_QUEUED, [limit]).fetchall()
+    return [SyncRequest(row[0], Tenant(row[1]), *row[2:]) for row in rows]
+
+
+def claim(warehouse: Warehouse, facts: RunFacts, log_id: UUID) -> None:
+    """Marks the tenant's requests that this run answers as running.
+
+    A full run answers every request; an incremental one leaves a full one in the queue.
+    """
+    values = [log_id, facts.dagster_run_id, facts.tenant.slug, facts.system, facts.sync_type]
+    with warehouse.transaction(tenant=facts.tenant) as connection:
+        connection.execute(_CLAIM, values)
+
+
+def settle(warehouse: Warehouse, facts: RunFacts, log_id: UUID, *, is_success: bool) -> None:
+    """Ends the requests that this run claimed."""
+    with warehouse.transaction(tenant=facts.tenant) as connection:
+        connection.execute(_SETTLE, ["done" if is_success else "failed", log_id])
+
+
+_QUEUED = """
+select sync_requests.id, sync_requests.tenant_id, sync_requests.system, sync_requests.sync_type,
+    sync_requests.trigger
+from integration.sync_requests as sync_requests
+inner join integration.connections as connections
+    on connections.tenant_id = sync_requests.tenant_id
+    and connections.system = sync_requests.system
+where sync_requests.state = 'queued' and connections.state = 'connected'
+order by sync_requests.requested_at, sync_requests.id
+limit %s
+"""
+
+_CLAIM = """
+update integration.sync_requests
+set state = 'running', sync_log_id = %s, dagster_run_id = %s
+where tenant_id = %s and system = %s and state = 'queued' and sync_type in ('incremental', %s)
+"""
+
+_SETTLE = """
+update integration.sync_requests
+set state = %s, settled_at = clock_timestamp()
+where sync_log_id = %s and state = 'running'
+"""

@@ -1,0 +1,173 @@
+"""One run of one tenant, from lock to history row: read, build, publish.
+
+Belongs here: putting the rooms below together for one run, and recording how it ended. Does not
+belong here: Dagster (`defs/` calls this), any SQL over raw or marts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+
+from pipedrive_pipeline import marts
+from pipedrive_pipeline.connectors.base import Access, Call, Credential, EntitySpec, Source
+from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.errors import BadInput, NotConnected
+from pipedrive_pipeline.ingest.deletions import Deletions
+from pipedrive_pipeline.ingest.outcome import EntityRead, Rejected
+from pipedrive_pipeline.ingest.raw import RawStore
+from pipedrive_pipeline.ingest.reading import Reader
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync import history, requests
+from pipedrive_pipeline.sync.lock import TenantLock
+from pipedrive_pipeline.sync.records import ProgressNote, UsageBook, write_rejected
+from pipedrive_pipeline.vault import lend
+from pipedrive_pipeline.vault.connections import connection
+from pipedrive_pipeline.vault.states import State
+from pipedrive_pipeline.vault.vault import open_vault
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+class TenantRun:
+    """A run that holds its tenant's lock and has its row in the history."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        settings: Settings,
+        row: history.HistoryRow,
+        lock: TenantLock,
+        on_page: Callable[[EntityRead], None],
+    ) -> None:
+        self.facts, self.row = row.facts, row
+        self._warehouse, self._settings, self._lock = warehouse, settings, lock
+        self._connector = connector(row.facts.system)
+        self._usage = UsageBook(warehouse, self.facts.tenant, self.facts.system)
+        self._progress = ProgressNote(warehouse, self.facts.tenant, row.id)
+        self._on_page = on_page
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Puts any error of the block into the history, whatever it is, and lets it pass."""
+        try:
+            yield
+        except BaseException as error:
+            if error not in self.row.errors:
+                self.row.errors.append(error)
+            raise
+
+    def read(self, entities: Sequence[str] | None = None) -> Iterator[EntityRead]:
+        """Yields each entity's read once it is committed whole.
+
+        Raises:
+            PipelineError: of the first entity whose walk failed, after all that could be read.
+        """
+        failed: list[EntityRead] = []
+        try:
+            for read in self._reader().read(
+                self._chosen(entities), is_full=self.facts.sync_type == "full"
+            ):
+                self.row.reads[read.entity.name] = read
+                if read.is_complete:
+                    yield read
+                else:
+                    failed.append(read)
+        finally:
+            self._usage.write()
+        errors = [read.error for read in failed if read.error]
+        self.row.errors.extend(errors[1:])
+        if errors:
+            raise errors[0]
+
+    def build_marts(self) -> marts.MartsBuilt:
+        """Brings `crm.customers` and `crm.contacts` up to what raw holds, or changes nothing."""
+        self._lock.assert_held()
+        built = marts.build(self._warehouse, self.facts.tenant, self.facts.system)
+        self.row.built = built
+        return built
+
+    def publish_views(self) -> None:
+        """Brings the tenant's views up to the marts' columns."""
+        self._lock.assert_held()
+        marts.publish_views(self._warehouse, self.facts.tenant, self.facts.system)
+
+    def _reader(self) -> Reader:
+        tenant, system = self.facts.tenant, self.facts.system
+        raw = RawStore(self._warehouse, tenant, system, self._scratch())
+        return Reader(
+            raw=raw,
+            deletions=Deletions(self._warehouse, tenant, system),
+            open_source=self._open_source,
+            on_call=self._usage.on_call,
+            on_page=self._note_page,
+            on_rejected=self._note_rejected,
+            before_load=self._assert_allowed,
+        )
+
+    def _chosen(self, names: Sequence[str] | None) -> list[EntitySpec]:
+        entities = self._connector.entities
+        for name in names or ():
+            if name not in entities:
+                raise BadInput(
+                    f"{self.facts.system} has no entity {name!r}; it has {', '.join(entities)}."
+                )
+        return [spec for name, spec in entities.items() if names is None or name in names]
+
+    def _open_source(self, on_call: Callable[[Call], None]) -> AbstractAsyncContextManager[Source]:
+        return self._connector.open(
+            Access(
+                tenant=self.facts.tenant.slug,
+                lend=self._lend,
+                allowed_hosts=self._settings.pipedrive_allowed_hosts,
+                on_call=on_call,
+            )
+        )
+
+    def _lend(self, refused: Credential | None = None) -> Credential:
+        return lend(
+            self.facts.tenant,
+            self.facts.system,
+            refused=refused,
+            warehouse=self._warehouse,
+            settings=self._settings,
+        )
+
+    def _note_page(self, read: EntityRead) -> None:
+        self.row.reads[read.entity.name] = read
+        self._progress.on_page(read)
+        self._on_page(read)
+
+    def _note_rejected(self, entity: EntitySpec, values: list[Rejected]) -> None:
+        write_rejected(self._warehouse, self.facts.tenant, self.facts.system, entity, values)
+
+    def _assert_allowed(self) -> None:
+        """Stops a run that lost its lock, or whose tenant was disconnected meanwhile."""
+        self._lock.assert_held()
+        tenant, system = self.facts.tenant, self.facts.system
+        held = connection(open_vault(self._warehouse, self._settings), tenant, system)
+        if held is None or held.state is State.DISCONNECTED:
+            raise NotConnected(tenant.slug, system)
+
+    def _scratch(self) -> Path:
+        return self._settings.pipeline_home / "scratch" / self.facts.system / self.facts.tenant.slug
+
+
+@contextmanager
+def open_run(
+    warehouse: Warehouse,
+    settings: Settings,
+    facts: history.RunFacts,
+    lock: TenantLock,
+    on_page: Callable[[EntityRead], None] = lambda _read: None,
+) -> Iterator[TenantRun]:
+    """A run with its history row, which is completed at the end of the block, however it ends."""
+    row = history.begin(warehouse, facts)
+    run = TenantRun(warehouse, settings, row, lock, on_page)
+    requests.claim(warehouse, facts, row.id)
+    try:
+        with run.recorded():
+            yield run
+    finally:
+        status = row.complete()
+        requests.settle(warehouse, facts, row.id, is_success=status == "success")
