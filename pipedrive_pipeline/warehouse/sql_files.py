@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from psycopg import sql
+
 from pipedrive_pipeline.settings import PROJECT_ROOT
 
 SQL_ROOT = PROJECT_ROOT / "sql"
@@ -34,9 +36,10 @@ class SqlFile:
         return self.text.partition("\n")[0].removeprefix("--").strip()
 
     @property
-    def select(self) -> str:
-        """The text as a sub-select takes it: without the closing semicolon."""
-        return self.text.rstrip().removesuffix(";")
+    def query(self) -> sql.SQL:
+        """The text as a sub-select takes it: without a closing semicolon."""
+        # A file of this project is as good as a literal.
+        return sql.SQL(self.text.rstrip().removesuffix(";"))
 
 
 def schema_files() -> tuple[SqlFile, ...]:

@@ -1,0 +1,55 @@
+"""What a mart promises, asked of the database before a build is committed.
+
+Belongs here: running the files of `sql/audits` and refusing a build that breaks one.
+Does not belong here: the rules (`sql/audits`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from pipedrive_pipeline.errors import AuditBreach
+from pipedrive_pipeline.marts.targets import Target
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.sql_files import audit_files
+
+IDS_SHOWN: Final = 10
+
+
+class Breach(AuditBreach):
+    """One rule broken. ``ids`` are the first ten offending ids of the source, in order."""
+
+    def __init__(self, tenant: Tenant, rule: str, promise: str, count: int, ids: list[int]) -> None:
+        self.tenant, self.rule, self.count, self.ids = tenant, rule, count, ids
+        shown = ", ".join(str(number) for number in ids)
+        more = " and more" if count > len(ids) else ""
+        super().__init__(
+            f"{tenant}: audit {rule} found {count} offending rows ({promise.rstrip('.')}): "
+            f"pipedrive_id {shown}{more}. Nothing was committed; the tables are as they were."
+        )
+
+
+def audit(
+    connection: psycopg.Connection, tenant: Tenant, target: Target, among: sql.Composable
+) -> None:
+    """Nothing, if every audit of the target finds nothing among the rows that were built.
+
+    Args:
+        connection: the build's own, before its commit.
+        tenant: for the message.
+        target: whose audits.
+        among: a condition on ``pipedrive_id`` that the built rows meet.
+
+    Raises:
+        AuditBreach: somebody must look at what changes our rows, or at the rule.
+    """
+    for rule in audit_files(target.name):
+        query = sql.SQL(
+            "select pipedrive_id from ({}) as offending where {} order by pipedrive_id asc"
+        ).format(rule.query, among)
+        ids = [row[0] for row in connection.execute(query)]
+        if ids:
+            raise Breach(tenant, rule.name, rule.title, len(ids), ids[:IDS_SHOWN])

@@ -1,0 +1,111 @@
+"""A target described as data: where a mart's rows go, and which columns are ours.
+
+Belongs here: table, key and columns of each target. Does not belong here: how they are filled
+(`build.py`), what the values are (`sql/marts`).
+
+A column that is not named here, and that no mapping fills, is the app's: it is never written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final
+
+from psycopg import sql
+
+
+@dataclass(frozen=True)
+class Target:
+    """One mart's table.
+
+    A mapped expression may name the entity's raw table (``organizations.custom_fields``) and has
+    the type of its column; it takes precedence over the select's own column of that name.
+    """
+
+    name: str  # of the files in sql/marts and sql/audits
+    entity: str  # the raw table of the same grain, with the key `id`
+    table: tuple[str, str]  # schema and table
+    columns: Mapping[str, str]  # column of the select -> column of the table
+    mapped: Mapping[str, sql.Composable] = field(
+        default_factory=dict
+    )  # column of the table -> value
+    tenant_key: str = "tenant_id"
+    source_key: str = "pipedrive_id"
+    deleted_at: str = "deleted_at"
+    written_at: tuple[str, ...] = ("pipedrive_synced_at", "updated_at")
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The table, quoted."""
+        return sql.Identifier(*self.table)
+
+    @property
+    def values(self) -> dict[str, sql.Composable]:
+        """What each of our columns is filled with; ``mart`` is the select's row."""
+        selected = {ours: sql.Identifier("mart", name) for name, ours in self.columns.items()}
+        return {**selected, **self.mapped}
+
+    def with_mapped(self, expressions: Mapping[str, sql.Composable]) -> Target:
+        """The same target, with columns that a field mapping fills."""
+        return replace(self, mapped=MappingProxyType(dict(expressions)))
+
+
+def _same(*names: str) -> Mapping[str, str]:
+    return MappingProxyType({name: name for name in names})
+
+
+CUSTOMERS: Final = Target(
+    name="customers",
+    entity="organizations",
+    table=("crm", "customers"),
+    columns=_same(
+        "name",
+        "street",
+        "city",
+        "postal_code",
+        "region",
+        "country",
+        "address",
+        "website",
+        "industry",
+        "annual_revenue",
+        "employee_count",
+        "owner_id",
+        "owner_name",
+        "labels",
+        "changed_at",
+        "pipedrive_created_at",
+        "deleted_at",
+        "deletion_reason",
+        "merged_into",
+    ),
+)
+
+CONTACTS: Final = Target(
+    name="contacts",
+    entity="persons",
+    table=("crm", "contacts"),
+    columns=_same(
+        "customer_id",
+        "name",
+        "first_name",
+        "last_name",
+        "email",
+        "phone",
+        "emails",
+        "phones",
+        "job_title",
+        "owner_id",
+        "owner_name",
+        "labels",
+        "changed_at",
+        "pipedrive_created_at",
+        "deleted_at",
+        "deletion_reason",
+        "merged_into",
+    ),
+)
+
+TARGETS: Final = (CUSTOMERS, CONTACTS)  # in the order of building: contacts link to customers

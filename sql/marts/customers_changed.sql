@@ -1,0 +1,39 @@
+-- Organizations whose customer may differ from what crm.customers holds.
+-- Grain: one row per Pipedrive organization.
+-- Reads: organizations, deletions, in the tenant's raw schema (first on search_path);
+--        crm.customers, integration.mart_state.
+-- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py.
+select organizations.id as pipedrive_id
+from organizations
+where organizations._dlt_load_id = any (
+    (
+        select mart_state.pending_loads
+        from integration.mart_state
+        where mart_state.tenant_id = current_setting('pipeline.tenant_id')
+            and mart_state.system = 'pipedrive'
+    )::text[]
+)
+union
+-- Gone, and not marked yet, or marked otherwise.
+select customers.pipedrive_id as pipedrive_id
+from deletions
+inner join crm.customers as customers
+    on customers.tenant_id = current_setting('pipeline.tenant_id')
+    -- Keys of other kinds of record are no numbers.
+    and customers.pipedrive_id = case
+        when deletions.entity = 'organizations' then deletions.id::bigint
+    end
+where deletions.entity = 'organizations'
+    and (customers.deleted_at, customers.deletion_reason, customers.merged_into)
+    is distinct from (deletions.seen_at, deletions.reason, deletions.merged_into::bigint)
+union
+-- Marked, and back again.
+select customers.pipedrive_id as pipedrive_id
+from crm.customers as customers
+left join deletions
+    on deletions.entity = 'organizations'
+    and deletions.id = customers.pipedrive_id::text
+where customers.tenant_id = current_setting('pipeline.tenant_id')
+    and customers.deleted_at is not null
+    and customers.pipedrive_id is not null
+    and deletions.id is null
