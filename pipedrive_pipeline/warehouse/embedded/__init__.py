@@ -18,7 +18,11 @@ from pipedrive_pipeline.warehouse.embedded.refusals import (
     ServerSilent,
     StartFailed,
 )
-from pipedrive_pipeline.warehouse.embedded.server import EmbeddedServer, ensure_running
+from pipedrive_pipeline.warehouse.embedded.server import (
+    EmbeddedServer,
+    ensure_running,
+    running_server,
+)
 
 __all__ = [
     "DiskFull",
@@ -29,4 +33,5 @@ __all__ = [
     "ServerSilent",
     "StartFailed",
     "ensure_running",
+    "running_server",
 ]

@@ -60,6 +60,7 @@ def create(place: Place, account: Account, binaries: Binaries, lock: int) -> Non
         DiskFull: there is no room for it.
     """
     discard(place.draft)
+    place.password.unlink(missing_ok=True)  # of a database that is gone
     account.own(place.draft)
     options = [
         "--username",

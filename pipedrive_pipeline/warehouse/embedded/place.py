@@ -12,6 +12,7 @@ Does not belong here: starting anything.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -58,7 +59,9 @@ class Place:
         longest = os.fsencode(beside / ".s.PGSQL.65535")
         if len(longest) <= SOCKET_PATH_BYTES and PLAIN.fullmatch(str(beside)):
             return beside
-        return SHORT_FOLDER / f"pipedrive-pipeline-{self.id[:16]}"
+        # Of id and path: neither a home made anew nor a copied one meets the other's server.
+        digest = hashlib.sha256(f"{self.id} {self.base}".encode()).hexdigest()
+        return SHORT_FOLDER / f"pipedrive-pipeline-{digest[:16]}"
 
     @property
     def log(self) -> Path:
@@ -141,9 +144,10 @@ def laid_out(home: Path, account: Account, system_folder: Path) -> Place:
 def former_places(place: Place) -> list[Place]:
     """Places beside ``place`` whose home was this folder before it was removed and made anew."""
     return [
-        Place(place.home, home_note.parent, home_note.parent.name)
-        for home_note in place.base.parent.glob("*/home")
-        if home_note.parent != place.base and home_note.read_text() == str(place.home)
+        former
+        for base in place.base.parent.iterdir()
+        if base != place.base
+        and _recorded_home(former := Place(place.home, base, base.name)) == place.home
     ]
 
 
@@ -153,15 +157,24 @@ def discard(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
+def is_tied(place: Place) -> bool:
+    """Whether the place is this home's, and not that of a home which was moved or copied here."""
+    return place.base == note_folder(place.home) or _recorded_home(place) == place.home
+
+
 def _is_a_copied_home(place: Place) -> bool:
-    try:
-        recorded = Path((place.base / "home").read_text())
-    except FileNotFoundError:
-        return False
-    if recorded == place.home:
+    recorded = _recorded_home(place)
+    if recorded is None or recorded == place.home:
         return False
     other = known(recorded)
     return other is not None and other.id == place.id
+
+
+def _recorded_home(place: Place) -> Path | None:
+    try:
+        return Path((place.base / "home").read_text())
+    except FileNotFoundError:
+        return None
 
 
 def _write(path: Path, text: str) -> None:

@@ -31,6 +31,7 @@ from pipedrive_pipeline.warehouse.embedded.refusals import (
 ANSWER_SECONDS = 120.0  # recovery after a power cut replays up to 1 GB
 STOP_SECONDS = 60.0
 PING_SECONDS = 3
+PID_FILE_LINES = 8  # the last one is the server's state
 LOG_BYTES = 10 * 1024**2  # then the log begins anew and one older is kept
 
 # The shell ends at once, so that the server has no parent of ours to die with or to wait for it.
@@ -136,6 +137,21 @@ def _ping(place: Place) -> pq.Ping:
     return pq.Ping(pq.PGconn.ping(psycopg.conninfo.make_conninfo(**facts).encode()))
 
 
+def end_if_cut_off(place: Place) -> None:
+    """End a server whose socket was taken away: nobody can reach it, so nobody works in it."""
+    if (place.socket / f".s.PGSQL.{SOCKET_PORT}").exists() or is_free(place.server_lock):
+        return
+    try:
+        lines = (place.data / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return
+    # While it starts or stops, a missing socket is no news.
+    if len(lines) == PID_FILE_LINES and lines[-1].strip() == "ready":
+        number = int(lines[0])
+        if _works_in(place.data, number):
+            os.kill(number, signal.SIGINT)
+
+
 def _name_socket(place: Place, port: int | None) -> None:
     """Keep the socket's name, and so the URL, the same whatever port is open."""
     if port in (None, SOCKET_PORT):
@@ -146,24 +162,18 @@ def _name_socket(place: Place, port: int | None) -> None:
 
 
 def _forget_dead_server(place: Place) -> None:
-    """Remove the pid file of a server that nobody runs any more.
+    """Remove what a server left that nobody runs any more: pid file, sockets and their locks.
 
     Needs the server's lock: none of our servers lives. Postgres itself would believe a number that
-    another process of the same account has by now, and refuse to start.
+    another process of the same account has by now, or a dead one that no parent has buried.
     """
     pid_file = place.data / "postmaster.pid"
-    try:
-        number = int(pid_file.read_text().splitlines()[0])
-    except FileNotFoundError:
-        return
-    except (ValueError, IndexError):
-        pid_file.unlink()
-        return
-    if not psutil.pid_exists(number):  # Postgres sees that itself
-        return
-    if _works_in(place.data, number):  # started by hand, without our lock
-        raise StartFailed(f"process {number} already serves {place.data}; stop it.", place.log)
-    pid_file.unlink()
+    words = pid_file.read_text().split() if pid_file.exists() else []
+    if words and words[0].isdecimal() and _works_in(place.data, int(words[0])):
+        # Started by hand, without our lock.
+        raise StartFailed(f"process {words[0]} already serves {place.data}; stop it.", place.log)
+    for left in (pid_file, *place.socket.glob(".s.PGSQL.*")):
+        left.unlink(missing_ok=True)
 
 
 def _works_in(data: Path, number: int) -> bool:

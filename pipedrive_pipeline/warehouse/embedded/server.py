@@ -67,12 +67,18 @@ def ensure_running(
     home = home.expanduser().resolve()
     with named_for(home):
         found = place.known(home)
-        if tcp_port is None and found is not None and postmaster.answers(found):
+        if tcp_port is None and found and place.is_tied(found) and postmaster.answers(found):
             return _seen(found, None)
         _make_folders(home)
         with _alone(home):
             found = _brought_up(home, tcp_port, system_folder)
             return _seen(found, tcp_port)
+
+
+def running_server(home: Path) -> EmbeddedServer | None:
+    """The server of ``home`` if it runs already; nothing is started."""
+    found = place.known(home.expanduser().resolve())
+    return _seen(found, None) if found is not None and postmaster.answers(found) else None
 
 
 def _brought_up(home: Path, tcp_port: int | None, system_folder: Path) -> Place:
@@ -97,6 +103,7 @@ def _start(here: Place, account: Account, system_folder: Path, tcp_port: int | N
         tcp.refuse_taken(tcp_port)
     programs = binaries.within_reach(account, system_folder)
     logged_bytes = postmaster.log_kept_in_check(here.log)
+    postmaster.end_if_cut_off(here)
     wait = postmaster.ANSWER_SECONDS
     try:
         with held(here.server_lock, within_seconds=wait, unless=_answering(here)) as lock:

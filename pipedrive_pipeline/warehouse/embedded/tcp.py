@@ -45,13 +45,13 @@ def refuse_taken(port: int) -> None:
     Raises:
         PortTaken: by whom, as far as this account may see.
     """
+    if not 0 < port < 65_536:
+        raise PortTaken(port, "a port is a number from 1 to 65535")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Postgres does
         try:
             probe.bind((LOOPBACK, port))
             probe.listen(1)
-        except OverflowError as error:
-            raise PortTaken(port, "a port is a number from 1 to 65535") from error
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
             raise PortTaken(port, _holder(port) if taken else str(error.strerror)) from error

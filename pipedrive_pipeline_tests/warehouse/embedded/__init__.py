@@ -1,0 +1,1 @@
+"""The embedded server, started for real, as whoever runs the suite."""
