@@ -95,6 +95,7 @@ class Client:
         self._dialect, self._access, self._limits, self._clock = dialect, access, limits, clock
         self._wallet = _Wallet(access, clock)
         self._pacer = Pacer(dialect.burst_window_seconds, clock)
+        self._lines = asyncio.Semaphore(limits.connections)
         self._http = open_client(limits)
 
     async def __aenter__(self) -> Self:
@@ -143,12 +144,13 @@ class Client:
         request = self._http.build_request(
             "GET", origin + ask.path, params=dict(ask.params), headers=self._signature(credential)
         )
-        await self._pacer.turn()
         left = self._limits.patience_seconds - (self._clock.monotonic_seconds() - began)
-        limits = replace(self._limits, call_seconds=max(1.0, min(self._limits.call_seconds, left)))
+        limits = replace(self._limits, call_seconds=max(0.1, min(self._limits.call_seconds, left)))
         try:
-            async with asyncio.timeout(limits.call_seconds):
-                answer = await exchange(self._http, request, limits)
+            async with self._lines:  # a turn is taken with a free line, and so used at once
+                await self._pacer.turn()
+                async with asyncio.timeout(limits.call_seconds):
+                    answer = await exchange(self._http, request, limits)
         except (BodyTooLarge, UnknownCompression) as error:
             self._report(ask, None, tokens=ask.tokens)
             raise self._unusable(ask, origin, error) from error

@@ -20,6 +20,7 @@ import math
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import urlencode, urlsplit
 
 import httpx
@@ -68,6 +69,11 @@ class TokenGrant:
     expires_in_seconds: int
     scopes: tuple[str, ...]
     api_domain: str | None  # as answered, unchecked: ask `checked_base_url` before using it
+
+    @property
+    def lifetime(self) -> timedelta:
+        """How long the access token lives from now on."""
+        return timedelta(seconds=self.expires_in_seconds)
 
 
 def authorize_url(

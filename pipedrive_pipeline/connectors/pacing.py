@@ -17,14 +17,14 @@ from pipedrive_pipeline.connectors.answers import Budget
 from pipedrive_pipeline.connectors.clock import Clock
 
 RESERVE_SHARE = 0.05  # of the limit: calls that arrive closer together than they were sent
-MARGIN_SECONDS = 0.05  # added to the window for the same reason
+MARGIN_SHARE = 0.1  # of the window, added to it for the same reason
 
 
 class Pacer:
     """Lets calls begin, one after the other, no more than the source's window holds."""
 
     def __init__(self, window_seconds: float, clock: Clock) -> None:
-        self._window_seconds = window_seconds + MARGIN_SECONDS
+        self._window_seconds = window_seconds * (1 + MARGIN_SHARE)
         self._clock = clock
         self._begun: deque[float] = deque()
         self._limit: int | None = None
@@ -45,7 +45,7 @@ class Pacer:
         if budget.burst_left is not None and budget.burst_left < max(1, self._reserve()):
             reset = budget.burst_reset_seconds
             seconds = self._window_seconds if reset is None else min(reset, self._window_seconds)
-            until = self._clock.monotonic_seconds() + max(seconds, MARGIN_SECONDS)
+            until = self._clock.monotonic_seconds() + max(seconds, 0.0)
             self._blocked_until = max(self._blocked_until, until)
 
     def _reserve(self) -> int:

@@ -1,0 +1,1 @@
+"""Tests of `pipedrive_pipeline.connectors`, against real HTTP servers on loopback ports."""

@@ -1,0 +1,93 @@
+"""A company's Pipedrive account small enough to script: keyset lists over records in memory.
+
+Belongs here: what the tests of walks need to change between two pages. The whole API is the
+sandbox's, which another test reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipedrive_pipeline_tests.connectors.scripted import SERVER_DATE, Asked, Reply, as_json
+
+Row = dict[str, Any]
+PATHS = {
+    "/api/v2/organizations": "organizations",
+    "/api/v2/persons": "persons",
+    "/api/v2/organizationFields": "organization_fields",
+    "/api/v2/personFields": "person_fields",
+    "/v1/users": "users",
+}
+
+
+def organization(number: int, second: int = 0, **more: object) -> Row:
+    """One organization, edited at a second of a minute."""
+    return {
+        "id": number,
+        "name": f"Company {number}",
+        "update_time": f"2026-01-01T00:{second // 60:02}:{second % 60:02}Z",
+        **more,
+    }
+
+
+@dataclass
+class World:
+    """The script of a server that keeps the contract."""
+
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    page_rows: int = 2  # whatever limit is asked for
+    date: str | None = SERVER_DATE
+    before_page: Callable[[int], None] = lambda _: None
+    pages_served: int = 0
+
+    def __call__(self, asked: Asked) -> Reply:
+        """The answer to one request."""
+        if asked.path == "/v1/users/me":
+            return as_json({"success": True, "data": ME}, date=self.date)
+        entity = PATHS.get(asked.path)
+        if entity is None:
+            return as_json({"success": False, "error": "not found"}, 404)
+        self.pages_served += 1
+        self.before_page(self.pages_served)
+        return self.page(self.rows.get(entity, []), asked)
+
+    def page(self, rows: list[Row], asked: Asked) -> Reply:
+        """One page in the order asked for, from where the cursor points."""
+        query = asked.query
+        if "ids" in query:
+            wanted = {int(text) for text in query["ids"].split(",")}
+            return listed([row for row in rows if row["id"] in wanted], None, self.date)
+        if asked.path in {"/v1/users", "/api/v2/organizationFields", "/api/v2/personFields"}:
+            return listed(rows, None, self.date)
+        since = query.get("updated_since", "")
+        by = query["sort_by"]
+        place = (
+            (lambda row: (row[by], row["id"])) if by == "update_time" else (lambda r: (r["id"],))
+        )
+        start = tuple(json.loads(query["cursor"])) if "cursor" in query else ()
+        ahead = sorted(
+            (r for r in rows if place(r) >= start and str(r.get("update_time") or "") >= since),
+            key=place,
+        )
+        page, rest = ahead[: self.page_rows], ahead[self.page_rows :]
+        return listed(page, json.dumps(place(rest[0])) if rest else None, self.date)
+
+
+ME = {
+    "id": 900,
+    "name": "Ada",
+    "company_id": 123,
+    "company_name": "Nordlicht GmbH",
+    "company_domain": "nordlicht",
+    "access": [{"app": "sales", "admin": True}],
+}
+
+
+def listed(rows: list[Row], cursor: object, date: str | None = SERVER_DATE) -> Reply:
+    """A v2 list answer."""
+    return as_json(
+        {"success": True, "data": rows, "additional_data": {"next_cursor": cursor}}, date=date
+    )
