@@ -41,7 +41,7 @@ def _filed(error: Exception) -> str:
     file = folder / "unexpected-errors.log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with file.open("a", opener=lambda path, flags: os.open(path, flags, 0o600)) as log:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as log:
             log.write("".join(traceback.format_exception(error)))
     except OSError as unwritable:
         return f"unexpected {type(error).__name__}; {file} cannot be written ({unwritable})."

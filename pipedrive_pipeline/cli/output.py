@@ -26,7 +26,14 @@ def print_json(facts: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table; numbers to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
     rows = [list(row) for row in rows]
     for position, column in enumerate(columns):
         is_number = all(isinstance(row[position], int | float) for row in rows)
@@ -34,6 +41,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     terminal.print(table)
+    terminal.print()
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

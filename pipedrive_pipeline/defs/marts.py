@@ -54,7 +54,7 @@ ANALYTICS_SPECS = [
 )
 def crm(
     context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Raw turned into customers and contacts: one transaction, audited before it commits."""
     with as_dagster_failures(context, run):
         built = run.build_marts()
@@ -70,7 +70,7 @@ def crm(
 )
 def analytics(
     context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """The views of `analytics_<tenant>`, remade only where their columns changed."""
     with as_dagster_failures(context, run):
         run.publish_views()

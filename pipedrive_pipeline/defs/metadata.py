@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
 
-from pipedrive_pipeline.connectors.base import Column, CursorState
-from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.connectors.base import Column
+from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import Counts
 from pipedrive_pipeline.sync.history import RunFacts
 
@@ -39,8 +39,8 @@ def read_metadata(facts: RunFacts, read: EntityRead) -> dict[str, Any]:
         "values_replaced": read.replaced,
         "api_calls": read.api_calls,
         "tokens_spent": read.tokens,
-        "watermark_before": _watermark(read.cursor_before),
-        "watermark_after": _watermark(read.cursor_after),
+        "watermark_before": watermark(read.cursor_before) or "",
+        "watermark_after": watermark(read.cursor_after) or "",
     }
     if read.undeclared:
         metadata["undeclared_keys"] = dict(read.undeclared)
@@ -55,14 +55,3 @@ def counts_metadata(counts: Counts) -> dict[str, Any]:
         "rows_unchanged": counts.unchanged,
         "rows_deleted": counts.deleted,
     }
-
-
-def _watermark(state: CursorState | None) -> str:
-    """A cursor's own words, as text; empty where there is none yet."""
-    if not state:
-        return ""
-    return str(next(iter(state.values()))) if len(state) == 1 else str(_plain(state))
-
-
-def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(state)

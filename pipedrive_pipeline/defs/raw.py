@@ -42,7 +42,7 @@ RAW_SPECS = [_spec(entity) for entity in connector(SYSTEM).entities.values()]
 )
 def raw(
     context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """One tenant's records, as the CRM sent them."""
     chosen = [key.path[-1] for key in context.selected_asset_keys]
     with as_dagster_failures(context, run):

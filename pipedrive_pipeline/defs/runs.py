@@ -7,7 +7,7 @@ here: what a run does (`sync/run.py`).
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import dagster as dg
@@ -42,7 +42,7 @@ def tenant_run(context: dg.InitResourceContext) -> Iterator[TenantRun]:
             yield run
 
 
-def facts_of(tags: dict[str, str], run_id: str | None) -> history.RunFacts:
+def facts_of(tags: Mapping[str, str], run_id: str | None) -> history.RunFacts:
     """Which tenant, kind of sync and trigger a Dagster run's tags name.
 
     Raises:
@@ -72,7 +72,7 @@ def mark_dead_runs(instance: dg.DagsterInstance | None, run_ids: list[str]) -> N
             instance.report_run_failed(dead, "The run's process is gone; its tenant lock is free.")
 
 
-def _trigger(tags: dict[str, str]) -> history.Trigger:
+def _trigger(tags: Mapping[str, str]) -> history.Trigger:
     if TRIGGER_TAG in tags:
         return cast("history.Trigger", tags[TRIGGER_TAG])
     if "dagster/backfill" in tags:

@@ -5,6 +5,7 @@ Belongs here: the records that `ingest` hands upwards. Does not belong here: any
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -29,6 +30,14 @@ class Loaded:
     created: int
     updated: int
     unchanged: int  # equal to what is stored, or older than it
+
+
+def watermark(state: CursorState | None) -> str | None:
+    """A cursor as people read it: its one value, or all of them; None for no cursor."""
+    if not state:
+        return None
+    values = list(state.values())
+    return str(values[0]) if len(values) == 1 else json.dumps(dict(state), sort_keys=True)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.errors import BudgetSpent, PipelineError
-from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -127,7 +127,10 @@ def _counts(reads: Mapping[str, EntityRead], built: MartsBuilt | None) -> dict[s
 
 def _watermarks(reads: Mapping[str, EntityRead]) -> dict[str, Any]:
     return {
-        name: {"before": read.cursor_before, "after": read.cursor_after}
+        name: {
+            "before": watermark(read.cursor_before),
+            "after": watermark(read.cursor_after) if read.is_complete else None,
+        }
         for name, read in reads.items()
     }
 

@@ -45,12 +45,12 @@ class TenantStatus:
     COLUMNS: ClassVar[tuple[str, ...]] = (
         "tenant",
         "company",
-        "connection",
+        "state",
         "last run",
-        "began (UTC)",
+        "at (UTC)",
         "customers",
         "contacts",
-        "rows per run",
+        "rows read",
     )
 
     @property
@@ -66,7 +66,7 @@ class TenantStatus:
             self.row.company_name,
             self.row.state or "none",
             "running" if self.is_running else self.row.last_status or "never",
-            f"{began:%Y-%m-%d %H:%M}" if began else None,
+            f"{began:%m-%d %H:%M}" if began else None,
             self.row.customers,
             self.row.contacts,
             sparkline(self.row.recent_rows or []),

@@ -1,0 +1,1 @@
+"""What is true of the project, one sentence a test."""

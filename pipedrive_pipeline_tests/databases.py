@@ -1,0 +1,60 @@
+"""Real Postgres for tests: one server a session, one database a test.
+
+Belongs here: the server, the migrated template, and copies of it. Does not belong here: what is in
+a database beyond the schema.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.embedded import ensure_running
+from pipedrive_pipeline.warehouse.migrations import migrate
+
+TEMPLATE = "template_of_tests"
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """The URL of a migrated template database on a server that ends with the block."""
+    home = Path(tempfile.mkdtemp(prefix="pp-"))
+    home.chmod(0o755)  # root's server runs as an account that must reach it
+    running = ensure_running(home)
+    try:
+        with psycopg.connect(running.url, autocommit=True) as connection:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
+        template = at(running.url, TEMPLATE)
+        migrate(Warehouse(template))
+        yield template
+    finally:
+        running.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def copy_of(template: str) -> Iterator[str]:
+    """The URL of a fresh copy of the template, dropped at the end."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(at(template, "postgres"), autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create database {} template {} strategy file_copy").format(
+                sql.Identifier(name), sql.Identifier(urlsplit(template).path[1:])
+            )
+        )
+        yield at(template, name)
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def at(url: str, database: str) -> str:
+    """The same server, another database."""
+    return urlsplit(url)._replace(path=f"/{database}").geturl()

@@ -1,0 +1,1 @@
+"""The whole way, from a served CRM to the rows that people read."""

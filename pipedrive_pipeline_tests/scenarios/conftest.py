@@ -1,0 +1,30 @@
+"""A small world for each scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
+
+
+@pytest.fixture
+def account() -> Account:
+    return seeded(120, 350)
+
+
+@pytest.fixture
+def sandbox(account: Account) -> Iterator[Sandbox]:
+    with serve(account) as running:
+        yield running
+
+
+@pytest.fixture
+def world(database_url: str, tmp_path: Path, sandbox: Sandbox) -> World:
+    """A warehouse in which tenant acme is connected to the sandbox."""
+    made = world_at(database_url, tmp_path)
+    made.connect(ACME, sandbox)
+    return made

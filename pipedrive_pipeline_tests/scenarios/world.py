@@ -1,0 +1,124 @@
+"""A served CRM, a warehouse and a tenant between them: what scenarios start from.
+
+Belongs here: one builder of that world, and reading what its tables hold. Does not belong here:
+facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet
+from psycopg import sql
+from psycopg.rows import dict_row
+from pydantic import SecretStr
+
+from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.marts import MartsBuilt
+from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync import registry
+from pipedrive_pipeline.sync.history import RunFacts, SyncType
+from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.run import open_run
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.storing import connect_with_api_token
+from pipedrive_pipeline.vault.vault import open_vault
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+SYSTEM = "pipedrive"
+ACME = Tenant("acme")
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What one run came to."""
+
+    reads: dict[str, EntityRead]
+    built: MartsBuilt
+
+
+@dataclass(frozen=True)
+class World:
+    """One warehouse and its settings; tenants are connected to sandboxes."""
+
+    warehouse: Warehouse
+    settings: Settings
+
+    def connect(self, tenant: Tenant, sandbox: Sandbox) -> None:
+        """Registers the tenant and connects it with the sandbox's API token."""
+        registry.add(self.warehouse, self.settings, tenant)
+        vault = open_vault(self.warehouse, self.settings)
+        token = SecretStr(sandbox.api_token)
+        connect_with_api_token(vault, tenant, SYSTEM, token, sandbox.url, who="a test")
+
+    def sync(
+        self,
+        tenant: Tenant = ACME,
+        sync_type: SyncType = "incremental",
+        entities: Sequence[str] | None = None,
+    ) -> Synced:
+        """One run without Dagster around it: read, build, publish."""
+        facts = RunFacts(tenant, SYSTEM, sync_type, "manual", None)
+        with (
+            tenant_lock(self.warehouse, tenant) as lock,
+            open_run(self.warehouse, self.settings, facts, lock) as run,
+        ):
+            reads = {read.entity.name: read for read in run.read(entities)}
+            built = run.build_marts()
+            run.publish_views()
+        return Synced(reads, built)
+
+    def rows(self, schema: str, table: str, order_by: str = "id") -> list[dict[str, Any]]:
+        """A table's rows as dicts, with their `xmin` (which changes when a row is rewritten)."""
+        query = sql.SQL("select xmin::text as xmin, * from {} order by {}").format(
+            sql.Identifier(schema, table), sql.Identifier(order_by)
+        )
+        with self.warehouse.connect() as connection:
+            return connection.cursor(row_factory=dict_row).execute(query).fetchall()
+
+    def raw(self, tenant: Tenant, entity: str) -> list[dict[str, Any]]:
+        """Raw rows of one entity, by key."""
+        order_by = "field_code" if entity.endswith("_fields") else "id"
+        return self.rows(tenant.raw_schema(SYSTEM), entity, order_by)
+
+    def history(self, tenant: Tenant = ACME) -> list[dict[str, Any]]:
+        """The tenant's history rows, oldest first."""
+        with self.warehouse.connect() as connection:
+            return (
+                connection.cursor(row_factory=dict_row)
+                .execute(
+                    "select * from integration.sync_logs where tenant_id = %s order by started_at",
+                    [tenant.slug],
+                )
+                .fetchall()
+            )
+
+
+def world_at(url: str, home: Path) -> World:
+    """A world in this database; `home` takes its scratch files."""
+    settings = Settings(
+        database_url=SecretStr(url),
+        pipeline_home=home,
+        pipedrive_allowed_hosts=("127.0.0.1",),
+        token_encryption_keys=(SecretStr(Fernet.generate_key().decode()),),
+    )
+    return World(Warehouse(url), settings)
+
+
+@contextmanager
+def environment_of(world: World) -> Iterator[dict[str, str]]:
+    """The world's settings as environment variables, for commands in processes of their own."""
+    settings = world.settings
+    assert settings.database_url is not None
+    assert settings.token_encryption_keys is not None
+    yield {
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "PIPELINE_HOME": str(settings.pipeline_home),
+        "PIPEDRIVE_ALLOWED_HOSTS": "127.0.0.1",
+        "TOKEN_ENCRYPTION_KEYS": settings.token_encryption_keys[0].get_secret_value(),
+    }
