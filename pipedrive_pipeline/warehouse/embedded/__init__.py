@@ -13,6 +13,7 @@ from __future__ import annotations
 from pipedrive_pipeline.warehouse.embedded.refusals import (
     DiskFull,
     HomeUnusable,
+    NoAccount,
     PortNeedsRestart,
     PortTaken,
     ServerSilent,
@@ -28,6 +29,7 @@ __all__ = [
     "DiskFull",
     "EmbeddedServer",
     "HomeUnusable",
+    "NoAccount",
     "PortNeedsRestart",
     "PortTaken",
     "ServerSilent",

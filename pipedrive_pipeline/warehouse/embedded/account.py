@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pipedrive_pipeline.warehouse.embedded.refusals import HomeUnusable
+from pipedrive_pipeline.warehouse.embedded.refusals import HomeUnusable, NoAccount
 
 UNPRIVILEGED = ("postgres", "nobody")  # the first that the machine has
 
@@ -99,7 +99,8 @@ def account_for(data: Path) -> Account:
     """The account that runs the server of ``data``: its owner; else us, unless we are root.
 
     Raises:
-        HomeUnusable: the data belong to somebody whom we cannot become.
+        HomeUnusable: the data belong to somebody else.
+        NoAccount: we are root and cannot become anybody else.
     """
     us = Account(os.geteuid(), os.getegid())
     if data.is_dir() and (owner := data.stat()).st_uid != 0:
@@ -115,8 +116,13 @@ def _unprivileged() -> Account:
             found = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Account(found.pw_uid, found.pw_gid)
-    raise HomeUnusable(Path("/etc/passwd"), f"root needs one of the accounts {UNPRIVILEGED}")
+        account = Account(found.pw_uid, found.pw_gid)
+        try:
+            account.run(["/bin/sh", "-c", ":"], folder=Path("/"))
+        except OSError as error:  # a container without the right to change its user
+            raise NoAccount(f"it cannot become `{name}` here ({error.strerror})") from error
+        return account
+    raise NoAccount(f"this machine has none of the accounts {', '.join(UNPRIVILEGED)}")
 
 
 def _name(uid: int) -> str:

@@ -57,6 +57,19 @@ class HomeUnusable(Permanent):
         )
 
 
+class NoAccount(Permanent):
+    """Root has no unprivileged account that it could run Postgres as."""
+
+    code = "no_account"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"Postgres refuses to run as root, and {reason}. "
+            f"Run this as an ordinary user, or set DATABASE_URL to another Postgres."
+        )
+
+
 class DiskFull(Permanent):
     """There is no room for the database's files."""
 

@@ -67,18 +67,25 @@ def ensure_running(
     home = home.expanduser().resolve()
     with named_for(home):
         found = place.known(home)
-        if tcp_port is None and found and place.is_tied(found) and postmaster.answers(found):
-            return _seen(found, None)
-        _make_folders(home)
-        with _alone(home):
-            found = _brought_up(home, tcp_port, system_folder)
-            return _seen(found, tcp_port)
+        if found is None or not _is_ready(found, tcp_port):
+            _make_folders(home)
+            with _alone(home):
+                found = _brought_up(home, tcp_port, system_folder)
+        return _seen(found, tcp_port)
 
 
 def running_server(home: Path) -> EmbeddedServer | None:
     """The server of ``home`` if it runs already; nothing is started."""
-    found = place.known(home.expanduser().resolve())
-    return _seen(found, None) if found is not None and postmaster.answers(found) else None
+    home = home.expanduser().resolve()
+    with named_for(home):
+        found = place.known(home)
+        return _seen(found, None) if found and _is_ready(found, None) else None
+
+
+def _is_ready(found: Place, tcp_port: int | None) -> bool:
+    if not (place.is_tied(found) and postmaster.answers(found)):
+        return False
+    return tcp_port is None or (tcp.has_password(found) and tcp.listens(found, tcp_port))
 
 
 def _brought_up(home: Path, tcp_port: int | None, system_folder: Path) -> Place:
@@ -95,6 +102,8 @@ def _brought_up(home: Path, tcp_port: int | None, system_folder: Path) -> Place:
         log.info("Postgres is restarted to open port %s", tcp_port)
         postmaster.stop(here)
         _start(here, account, system_folder, tcp_port)
+    if tcp_port is not None and not tcp.has_password(here):
+        tcp.set_password(here)
     return here
 
 

@@ -58,15 +58,18 @@ def refuse_taken(port: int) -> None:
 
 
 def url(place: Place, port: int) -> str:
-    """The database through the port, password included. Needs the start lock."""
-    return f"postgresql://{SUPERUSER}:{_password(place)}@{LOOPBACK}:{port}/{DATABASE}"
+    """The database through the port, password included."""
+    password = place.password.read_text()
+    return f"postgresql://{SUPERUSER}:{password}@{LOOPBACK}:{port}/{DATABASE}"
 
 
-def _password(place: Place) -> str:
-    try:
-        return place.password.read_text()
-    except FileNotFoundError:
-        pass
+def has_password(place: Place) -> bool:
+    """Whether the superuser of this database has a password."""
+    return place.password.exists()
+
+
+def set_password(place: Place) -> None:
+    """Give the superuser a new password, kept in the home with mode 0600. Needs the start lock."""
     password = secrets.token_urlsafe(24)
     with connected(place) as connection:
         # The verifier is sent, not the password: it appears in no statement.
@@ -76,9 +79,11 @@ def _password(place: Place) -> str:
         connection.execute(
             sql.SQL("alter role {} password {}").format(sql.Identifier(SUPERUSER), verifier)
         )
-    place.password.touch(mode=0o600)
-    place.password.write_text(password)
-    return password
+    draft = place.password.with_name("password.new")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    draft.write_text(password)
+    draft.rename(place.password)
 
 
 def _holder(port: int) -> str:

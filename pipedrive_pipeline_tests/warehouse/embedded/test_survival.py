@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pipedrive_pipeline.warehouse.embedded import EmbeddedServer, StartFailed
+from pipedrive_pipeline.warehouse.embedded import EmbeddedServer, StartFailed, running_server
 from pipedrive_pipeline.warehouse.embedded.account import account_for
 from pipedrive_pipeline.warehouse.embedded.locks import held
 from pipedrive_pipeline_tests.warehouse.embedded.conftest import Start, ask, tell
@@ -128,6 +128,7 @@ def test_a_stale_process_id_is_neither_believed_nor_signalled(folder: Path, star
     assert alive
 
 
+@pytest.mark.slow
 def test_a_server_started_by_hand_is_not_doubled(folder: Path, start: Start) -> None:
     """Two servers on one data directory would destroy it."""
     server = start(folder / "home")
@@ -175,8 +176,10 @@ def test_stop_rolls_back_open_work_and_is_said_twice_without_harm(
     worker = psycopg.connect(server.url)
     worker.execute("create table unfinished ()")
 
+    assert running_server(folder / "home") == server
     server.stop()
     server.stop()
 
     worker.close()
+    assert running_server(folder / "home") is None
     assert ask(start(folder / "home"), "select to_regclass('unfinished')") is None
