@@ -193,6 +193,7 @@ class Source(Protocol):
             BudgetSpent: today's budget is used up.
             SourceUnavailable: no usable answer within the attempts and the time allowed.
             SourceBroke: the walk cannot be trusted to be complete.
+            StateExpired: with an `OpaqueToken` that expires; walk again with state None.
         """
         ...
 

@@ -6,7 +6,7 @@ Does not belong here: which answer means which (`http.py` and each system's own 
 
 from __future__ import annotations
 
-from pipedrive_pipeline.errors import PersonMustAct, SourceBroke
+from pipedrive_pipeline.errors import PersonMustAct, SourceBroke, Transient
 
 
 class SourceRefused(PersonMustAct):
@@ -51,6 +51,16 @@ class CursorRefused(SourceBroke):
     """The source no longer accepts its own cursor; the walk starts again from its beginning."""
 
     code = "cursor_refused"
+
+
+class StateExpired(Transient):
+    """The source no longer knows where the last walk ended; walk again from nothing.
+
+    Only entities with `OpaqueToken(expires=True)` raise it, before their first page. Deletions
+    since the last walk are not in the new one: it counts as a full read.
+    """
+
+    code = "state_expired"
 
 
 class GrantRefused(PersonMustAct):

@@ -14,6 +14,7 @@ from pipedrive_pipeline.errors import UsageError
 
 _CONNECTORS: tuple[Connector, ...] = (PipedriveConnector(),)
 
+DEFAULT_SYSTEM = _CONNECTORS[0].key  # where nobody says which
 SYSTEMS: Mapping[str, Connector] = MappingProxyType({one.key: one for one in _CONNECTORS})
 
 

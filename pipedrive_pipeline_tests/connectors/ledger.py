@@ -1,0 +1,221 @@
+"""A system that is everything Pipedrive is not; it proves that the interface shuts none out.
+
+Ids are text, versions have no time, the cursor of changes is an opaque token that is valid after
+the last page only and expires, deletions are reported, and pages are numbered. It stands for
+Google Calendar, HubSpot and Salesforce in the contract suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Raw
+
+from pipedrive_pipeline.connectors.answers import Answer, Ask, Budget, Verdict
+from pipedrive_pipeline.connectors.base import (
+    Access,
+    Account,
+    AuthScheme,
+    Column,
+    ColumnType,
+    Credential,
+    CursorState,
+    EntitySpec,
+    OpaqueToken,
+    Page,
+    Record,
+    Snapshot,
+    Source,
+    Tombstone,
+)
+from pipedrive_pipeline.connectors.http import Client
+from pipedrive_pipeline.connectors.jsontext import Reader
+from pipedrive_pipeline.connectors.refusals import SourceRefused, StateExpired
+from pipedrive_pipeline.errors import SourceBroke
+from pipedrive_pipeline_tests.connectors.scripted import Asked, Reply, as_json
+
+PAGE_ENTRIES = 2
+TOKEN = "ledger-secret"
+
+ENTRIES = EntitySpec(
+    name="entries",
+    key=Column("ref", ColumnType.TEXT, "Text id."),
+    columns=(Column("amount", ColumnType.NUMERIC, "Amount."),),
+    cursor=OpaqueToken(expires=True),
+    tokens_per_page=1,
+    records_per_page=PAGE_ENTRIES,
+    description="Entries.",
+)
+BOOKS = EntitySpec(
+    name="books",
+    key=Column("code", ColumnType.TEXT, "Text id."),
+    columns=(Column("title", ColumnType.TEXT, "Title."),),
+    cursor=Snapshot(),
+    tokens_per_page=1,
+    records_per_page=1000,
+    description="Books.",
+)
+
+
+@dataclass
+class LedgerWorld:
+    """The script of its server: a numbered log of changes."""
+
+    log: list[tuple[str, int | None]] = field(default_factory=list)  # a None amount is a deletion
+    oldest_kept: int = 0  # a sync token from before is gone
+
+    def put(self, ref: str, amount: int | None) -> None:
+        """Book, change or (with None) delete an entry."""
+        self.log.append((ref, amount))
+
+    def entries(self) -> dict[str, int]:
+        """The truth."""
+        return {ref: amount for ref, amount in dict(self.log).items() if amount is not None}
+
+    def __call__(self, asked: Asked) -> Reply:
+        """The answer to one request."""
+        if asked.headers.get("x-ledger-key") != TOKEN:
+            return as_json({"problem": "key"}, 401)
+        if asked.path == "/me":
+            return as_json({"items": [{"ref": "owner"}]})
+        if asked.path == "/books":
+            return as_json({"items": [{"code": "main", "title": "Main book"}]})
+        since = int(asked.query.get("since", "0"))
+        if since < self.oldest_kept and "since" in asked.query:
+            return as_json({"problem": "token expired"}, 410)
+        end = int(asked.query.get("end", str(len(self.log))))
+        changed = list(dict(self.log[since:end]).items())
+        start = int(asked.query.get("page", "0")) * PAGE_ENTRIES
+        page = changed[start : start + PAGE_ENTRIES]
+        is_last = start + PAGE_ENTRIES >= len(changed)
+        return as_json(
+            {
+                "items": [{"ref": ref, "amount": amount} for ref, amount in page if amount],
+                "gone": [ref for ref, amount in page if amount is None],
+                "more": None if is_last else {"page": start // PAGE_ENTRIES + 1, "end": end},
+                "sync_token": str(end) if is_last else None,
+            }
+        )
+
+
+class _More(msgspec.Struct):
+    page: int
+    end: int
+
+
+class _Body(msgspec.Struct):
+    items: list[dict[str, Raw]]
+    gone: list[str] = []
+    more: _More | None = None
+    sync_token: str | None = None
+
+
+_read = Reader(_Body)
+
+
+def _body(answer: Answer) -> _Body:
+    return _read(answer.body)[0]
+
+
+@dataclass(frozen=True)
+class LedgerDialect:
+    """Its own header, its own statuses, no word about limits."""
+
+    system: str = "ledger"
+    label: str = "Ledger"
+    burst_window_seconds: float = 1.0
+
+    def signature(self, credential: Credential) -> Mapping[str, str]:
+        """See `Dialect`."""
+        return {"x-ledger-key": credential.secret.get_secret_value()}
+
+    def verdict(self, answer: Answer) -> Verdict:
+        """See `Dialect`."""
+        if answer.status == 401:
+            return Verdict.RENEW
+        return Verdict.READ if answer.status == 200 else Verdict.REFUSED
+
+    def budget(self, _: Answer) -> Budget:
+        """See `Dialect`."""
+        return Budget()
+
+    def is_charged(self, status: int) -> bool:
+        """See `Dialect`."""
+        return status == 200
+
+
+@dataclass(frozen=True)
+class LedgerSource:
+    """One tenant's ledger."""
+
+    client: Client
+
+    async def pages(self, entity: EntitySpec, state: CursorState | None) -> AsyncIterator[Page]:
+        """See `base.Source.pages`."""
+        params: dict[str, str | int] = {"since": str(state["token"])} if state else {}
+        while True:
+            body = await self._body(entity, params)
+            gone = tuple(Tombstone(ref, "deleted") for ref in body.gone)
+            if body.more is None:
+                token = body.sync_token
+                if token is None and isinstance(entity.cursor, OpaqueToken):
+                    raise SourceBroke("the last page holds no sync token.")
+                commit = {"token": token} if token else None
+                yield Page(body.items, gone, is_last=True, commit=commit)
+                return
+            yield Page(body.items, gone)
+            params = {**params, "page": body.more.page, "end": body.more.end}
+
+    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
+        """See `base.Source.records`."""
+        return [
+            record
+            async for page in self.pages(entity, None)
+            for record in page.records
+            if msgspec.json.decode(record[entity.key.name]) in ids
+        ]
+
+    async def account(self) -> Account:
+        """See `base.Source.account`."""
+        await self.client.fetch(Ask("me", "/me", 1), _body)
+        return Account("L1", "Ledger", "", "owner", "Owner")
+
+    async def _body(self, entity: EntitySpec, params: dict[str, str | int]) -> _Body:
+        try:
+            return await self.client.fetch(
+                Ask(f"list {entity.name}", f"/{entity.name}", 1, params), _body
+            )
+        except SourceRefused as error:
+            if error.status != 410:
+                raise
+            raise StateExpired("the sync token is too old.") from error
+
+
+@dataclass(frozen=True)
+class LedgerConnector:
+    """The ledger as the engine sees it."""
+
+    key: str = "ledger"
+    label: str = "Ledger"
+
+    @property
+    def entities(self) -> Mapping[str, EntitySpec]:
+        """Books, then entries."""
+        return {"books": BOOKS, "entries": ENTRIES}
+
+    @property
+    def auth(self) -> AuthScheme:
+        """A key that somebody pastes."""
+        return AuthScheme(kind="static_token")
+
+    def open(self, access: Access) -> AbstractAsyncContextManager[Source]:
+        """See `base.Connector.open`."""
+        return self._opened(access)
+
+    @asynccontextmanager
+    async def _opened(self, access: Access) -> AsyncIterator[Source]:
+        async with Client(LedgerDialect(), access) as client:
+            yield LedgerSource(client)
