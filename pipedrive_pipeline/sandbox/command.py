@@ -82,7 +82,11 @@ def run_sandbox(  # noqa: PLR0917 (Typer reads one parameter per flag)
         has_control=control,
     )
     account = seeded(organizations, persons, seed=seed, same_second=same_second)
-    run(Service(account, options), port, announce=lambda url: _announce(url, options))
+    try:
+        run(Service(account, options), port, announce=lambda url: _announce(url, options))
+    except OSError as error:
+        typer.echo(f"sandbox: port {port} is taken; choose another with --port", err=True)
+        raise typer.Exit(1) from error
 
 
 def _announce(url: str, options: Options) -> None:

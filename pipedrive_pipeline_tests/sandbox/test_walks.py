@@ -57,7 +57,7 @@ def _edited(steps: list[tuple[str, int]], same_second: int) -> Account:
     stamps,
     st.integers(0, 50),
 )
-def test_a_walk_from_any_key_equals_sorting_by_hand(
+def test_a_walk_from_any_key_equals_sorting_by_hand(  # noqa: PLR0917 (drawn values)
     steps: list[tuple[str, int]],
     same_second: int,
     field: SortField,

@@ -14,6 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from zoneinfo import ZoneInfo
 
 from pipedrive_pipeline.sandbox.options import Options, Plan
@@ -133,7 +134,7 @@ class Budget:
         local = self._clock.now().astimezone(self._zone)
         day = (local + timedelta(days=1)).date()
         midnight = datetime(day.year, day.month, day.day, tzinfo=self._zone)
-        return max(1, int(midnight.timestamp() - local.timestamp()))
+        return max(1, ceil(midnight.timestamp() - local.timestamp()))
 
     def headers(self) -> dict[str, str]:
         """The two headers that live answers carry."""

@@ -8,7 +8,7 @@ What belongs here: names and values of seeded custom fields. What does not: buil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,8 +98,8 @@ _BLOCK_FIELDS = 5
 _BLOCK_VARIANTS = (97, 101, 103, 107, 109, 113, 127, 131)  # primes: blocks repeat out of step
 
 
-def add_seeded_fields(book: FieldBook, count: int) -> None:
-    """Put the first ``count`` custom fields into a book; those beyond the named have numbers."""
+def seeded_fields(book: FieldBook, count: int) -> Iterator[Field]:
+    """Yield the first ``count`` custom fields; those beyond the named ones have numbers."""
     named = SEEDED_FIELDS[book.entity.name]
     for place in range(count):
         if place < len(named):
@@ -108,7 +108,7 @@ def add_seeded_fields(book: FieldBook, count: int) -> None:
             kind = CREATABLE_TYPES[place % len(CREATABLE_TYPES)]
             name, labels = f"Zusatzfeld {place + 1}", ("A", "B", "C")
         has_options = kind in TYPES_WITH_OPTIONS
-        book.seed(book.new(name, kind, labels if has_options else None, at=SEEDED_AT))
+        yield book.new(name, kind, labels if has_options else None, at=SEEDED_AT)
 
 
 @dataclass(frozen=True)

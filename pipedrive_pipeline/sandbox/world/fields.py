@@ -9,7 +9,7 @@ What belongs here: the definitions. What does not: values (``seeds``, ``records`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha1
 from typing import Any
@@ -101,9 +101,9 @@ class FieldBook:
                 return field
         raise LookupError(f"{self.entity.name} have no custom field named {name!r}")
 
-    def seed(self, field: Field) -> None:
-        """Store a field that was there from the start; the history does not mention it."""
-        self._fields = {**self._fields, field.code: field}
+    def seed(self, fields: Iterable[Field]) -> None:
+        """Store fields that were there from the start; the history does not mention them."""
+        self._fields = self._fields | {field.code: field for field in fields}
         self._renew_codes()
 
     def new(
@@ -145,12 +145,12 @@ class FieldBook:
 
     def change(self, code: str, *, by: str = "test", **changes: Any) -> Field:
         """Change a field's name, or by force its type; its code stays."""
-        before = self._fields[code]
+        before = self._known(code)
         return self._put(before, replace(before, update_time=self._clock.stamp(), **changes), by)
 
     def drop(self, code: str, *, by: str = "test") -> Field:
         """Delete a field: it leaves the definitions and every record at once, for ever."""
-        field = self._fields[code]
+        field = self._known(code)
         self._fields = {key: one for key, one in self._fields.items() if key != code}
         self.dropped[code] = field
         self._renew_codes()
@@ -159,7 +159,7 @@ class FieldBook:
 
     def add_options(self, code: str, labels: Sequence[str], *, by: str = "test") -> Field:
         """Append options to an enum or a set; returns the field as it is now."""
-        options = self._fields[code].options or ()
+        options = self._known(code).options or ()
         new = tuple(self._options(labels, self._clock.stamp()))
         return self.change(code, by=by, options=(*options, *new))
 
@@ -168,21 +168,26 @@ class FieldBook:
         at = self._clock.stamp()
         options = tuple(
             replace(one, label=labels[one.id], update_time=at) if one.id in labels else one
-            for one in self._fields[code].options or ()
+            for one in self._known(code).options or ()
         )
         return self.change(code, by=by, options=options)
 
     def drop_options(self, code: str, ids: Sequence[int], *, by: str = "test") -> Field:
         """Delete options; records keep the ids. Returns the field as it is now."""
-        field = self._fields[code]
+        field = self._known(code)
         kept = tuple(one for one in field.options or () if one.id not in ids)
         gone = tuple(one for one in field.options or () if one.id in ids)
         return self.change(
             code, by=by, options=kept, deleted_options=(*field.deleted_options, *gone)
         )
 
+    def _known(self, code: str) -> Field:
+        if code not in self._fields:
+            raise LookupError(f"{self.entity.name} have no field with the code {code!r}")
+        return self._fields[code]
+
     def _put(self, before: Field | None, after: Field, by: str) -> Field:
-        self.seed(after)
+        self.seed([after])
         self._log(before, after, by)
         return after
 

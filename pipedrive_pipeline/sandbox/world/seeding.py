@@ -15,7 +15,7 @@ from pipedrive_pipeline.sandbox.world.custom import (
     SEEDED_AT,
     CustomValues,
     Reach,
-    add_seeded_fields,
+    seeded_fields,
 )
 from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
 from pipedrive_pipeline.sandbox.world.fields import Field, FieldBook
@@ -120,10 +120,11 @@ def _book(entity: Entity, seed: int, count: int, clock: Clock, history: History)
         )
 
     book = FieldBook(entity, seed, clock, log)
-    for one in entity.built_ins:
-        labels = one.options or None
-        book.seed(book.new(one.name, one.type, labels, code=one.code, at=SEEDED_AT))
-    add_seeded_fields(book, count)
+    book.seed(
+        book.new(one.name, one.type, one.options or None, code=one.code, at=SEEDED_AT)
+        for one in entity.built_ins
+    )
+    book.seed(seeded_fields(book, count))
     return book
 
 

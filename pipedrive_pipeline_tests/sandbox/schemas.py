@@ -1,0 +1,264 @@
+"""JSON schemas of answers, written from the API contract and from nothing else.
+
+What belongs here: what a documented answer must look like. What does not: what the sandbox does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+
+def thing(required: Schema, optional: Schema | None = None, *, is_open: bool = False) -> Schema:
+    """An object with keys that must and keys that may be there."""
+    return {
+        "type": "object",
+        "required": sorted(required),
+        "properties": {**required, **(optional or {})},
+        "additionalProperties": is_open,
+    }
+
+
+def listed(items: Schema) -> Schema:
+    """An array."""
+    return {"type": "array", "items": items}
+
+
+def maybe(schema: Schema) -> Schema:
+    """A value or null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+WHOLE: Schema = {"type": "integer"}
+ID: Schema = {"type": "integer", "minimum": 1}
+NUMBER: Schema = {"type": "number"}
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+NOTHING: Schema = {"type": "null"}
+V2_TIME: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"}
+V1_TIME: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$"}
+DATE: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"}
+CLOCK: Schema = {"type": "string", "pattern": r"^\d\d:\d\d:\d\d$"}
+PARTS = (
+    "country", "admin_area_level_1", "admin_area_level_2", "locality", "sublocality", "route",
+    "street_number", "subpremise", "postal_code",
+)  # fmt: skip
+ADDRESS = thing(
+    {"value": TEXT, **dict.fromkeys(PARTS, maybe(TEXT))}, {"formatted_address": maybe(TEXT)}
+)
+CONTACT = thing({"value": TEXT, "primary": FLAG, "label": TEXT})
+ZONE: Schema = {"timezone_id": maybe(WHOLE), "timezone_name": maybe(TEXT)}
+CUSTOM_VALUES: dict[str, Schema] = {
+    "varchar": TEXT,
+    "varchar_auto": TEXT,
+    "text": TEXT,
+    "phone": TEXT,
+    "double": NUMBER,
+    "monetary": thing({"value": NUMBER, "currency": TEXT}),
+    "enum": ID,
+    "set": listed(ID),
+    "user": ID,
+    "org": ID,
+    "people": ID,
+    "date": DATE,
+    "daterange": thing({"value": DATE, "until": DATE}),
+    "time": thing({"value": CLOCK, **ZONE}),
+    "timerange": thing({"value": CLOCK, "until": CLOCK, **ZONE}),
+    "address": ADDRESS,
+}
+_RECORD: Schema = {
+    "id": ID,
+    "name": TEXT,
+    "owner_id": ID,
+    "add_time": V2_TIME,
+    "update_time": V2_TIME,
+    "is_deleted": FLAG,
+    "visible_to": {"enum": [1, 3, 5, 7]},
+    "label_ids": listed(ID),
+}
+ORGANIZATION_KEYS: Schema = {**_RECORD, "address": maybe(ADDRESS)}
+ORGANIZATION_MORE: Schema = {
+    "website": maybe(TEXT),
+    "linkedin": maybe(TEXT),
+    "industry": maybe(ID),
+    "annual_revenue": maybe(WHOLE),
+    "employee_count": maybe(WHOLE),
+    "picture_id": maybe(ID),
+}
+PERSON_KEYS: Schema = {
+    **_RECORD,
+    "first_name": maybe(TEXT),
+    "last_name": maybe(TEXT),
+    "org_id": maybe(ID),
+    "emails": listed(CONTACT),
+    "phones": listed(CONTACT),
+    "picture_id": maybe(ID),
+}
+PERSON_MORE: Schema = {
+    "postal_address": maybe(ADDRESS),
+    "notes": maybe(TEXT),
+    "im": listed(CONTACT),
+    "birthday": maybe(DATE),
+    "job_title": maybe(TEXT),
+}
+
+
+def record(entity: str, types: dict[str, str]) -> Schema:
+    """A record with the custom fields of an account, each null or a value of its type."""
+    custom = thing({code: maybe(CUSTOM_VALUES[kind]) for code, kind in types.items()})
+    if entity == "organizations":
+        return thing({**ORGANIZATION_KEYS, "custom_fields": custom}, ORGANIZATION_MORE)
+    return thing({**PERSON_KEYS, "custom_fields": custom}, PERSON_MORE)
+
+
+def single(schema: Schema, additional: Schema | None = None) -> Schema:
+    """A success with one result."""
+    return thing({"success": {"const": True}, "data": schema}, additional)
+
+
+def v2_page(items: Schema) -> Schema:
+    """A success with a v2 list."""
+    cursor = thing({"next_cursor": maybe(TEXT)})
+    return thing({"success": {"const": True}, "data": listed(items), "additional_data": cursor})
+
+
+def v1_page(items: Schema) -> Schema:
+    """A success with a v1 list."""
+    pagination = thing(
+        {"start": WHOLE, "limit": WHOLE, "more_items_in_collection": FLAG}, {"next_start": WHOLE}
+    )
+    additional = thing({"pagination": pagination})
+    return thing({"success": {"const": True}, "data": listed(items), "additional_data": additional})
+
+
+V2_FIELD = thing(
+    {
+        "field_name": TEXT,
+        "field_code": TEXT,
+        "field_type": TEXT,
+        "options": maybe(
+            listed(
+                thing(
+                    {"id": {"type": ["integer", "string"]}, "label": TEXT},
+                    {"color": maybe(TEXT), "add_time": maybe(TEXT), "update_time": maybe(TEXT)},
+                )
+            )
+        ),
+        "subfields": maybe(
+            listed(thing({"field_code": TEXT, "field_name": TEXT, "field_type": TEXT}))
+        ),
+        "is_custom_field": FLAG,
+        "is_optional_response_field": FLAG,
+    },
+    {
+        "description": maybe(TEXT),
+        "ui_visibility": {"type": "object"},
+        "important_fields": {"type": "object"},
+        "required_fields": {"type": "object"},
+    },
+)
+V1_FIELD = thing(
+    {
+        "id": maybe(ID),
+        "key": TEXT,
+        "name": TEXT,
+        "order_nr": WHOLE,
+        "field_type": TEXT,
+        "add_time": V1_TIME,
+        "update_time": maybe(V1_TIME),
+        "active_flag": FLAG,
+        "edit_flag": FLAG,
+        "mandatory_flag": FLAG,
+        "options": maybe(listed(thing({"id": ID, "label": TEXT}))),
+        "is_subfield": FLAG,
+    },
+    is_open=True,
+)
+USER_KEYS: Schema = {
+    "id": ID,
+    "name": TEXT,
+    "email": TEXT,
+    "phone": maybe(TEXT),
+    "default_currency": TEXT,
+    "locale": TEXT,
+    "lang": WHOLE,
+    "activated": FLAG,
+    "active_flag": FLAG,
+    "is_deleted": FLAG,
+    "last_login": V1_TIME,
+    "created": V1_TIME,
+    "modified": maybe(V1_TIME),
+    "has_created_company": FLAG,
+    "access": listed(thing({"app": TEXT, "admin": FLAG, "permission_set_id": TEXT})),
+    "timezone_name": TEXT,
+    "timezone_offset": TEXT,
+    "role_id": ID,
+    "icon_url": maybe(TEXT),
+    "is_you": FLAG,
+}
+ME = thing(
+    {
+        **USER_KEYS,
+        "company_id": ID,
+        "company_name": TEXT,
+        "company_domain": TEXT,
+        "company_country": TEXT,
+        "company_industry": TEXT,
+        "language": thing({"language_code": TEXT, "country_code": TEXT}),
+    }
+)
+_ITEM: Schema = {
+    "id": ID,
+    "type": TEXT,
+    "name": TEXT,
+    "visible_to": WHOLE,
+    "owner": thing({"id": ID}),
+    "custom_fields": listed(TEXT),
+    "notes": listed(TEXT),
+}
+_COMPANY = thing({"id": ID, "name": TEXT, "address": maybe(TEXT)})
+SEARCH_ITEMS: dict[str, Schema] = {
+    "organizations": thing({**_ITEM, "address": maybe(TEXT)}),
+    "persons": thing(
+        {
+            **_ITEM,
+            "phones": listed(TEXT),
+            "emails": listed(TEXT),
+            "organization": maybe(_COMPANY),
+        },
+        {"primary_email": maybe(TEXT)},
+    ),
+}
+TOKENS = thing(
+    {
+        "access_token": TEXT,
+        "token_type": {"enum": ["Bearer", "bearer"]},
+        "expires_in": WHOLE,
+        "refresh_token": TEXT,
+        "scope": {"type": "string", "pattern": r"^[a-z:-]+(,[a-z:-]+)*$"},
+        "api_domain": {"type": "string", "pattern": r"^https?://[^/]+$"},
+    }
+)
+TOKEN_ERROR = thing({"success": {"const": False}, "message": TEXT, "error": TEXT})
+GATEWAY_ERROR = thing(
+    {"success": {"const": False}, "error": TEXT, "errorCode": WHOLE, "error_info": TEXT}
+)
+SERVICE_ERROR = thing(
+    {
+        "success": {"const": False},
+        "error": TEXT,
+        "error_info": TEXT,
+        "data": NOTHING,
+        "additional_data": NOTHING,
+    },
+    {"code": TEXT, "field_code": TEXT},
+)
+
+
+def search_page(entity: str) -> Schema:
+    """A success of a search."""
+    item = thing({"result_score": NUMBER, "item": SEARCH_ITEMS[entity]})
+    cursor = thing({"next_cursor": maybe(TEXT)})
+    data = thing({"items": listed(item)})
+    return thing({"success": {"const": True}, "data": data, "additional_data": cursor})

@@ -1,0 +1,116 @@
+"""The command starts quickly, prints how to get in, and ends when it is asked to."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pipedrive_pipeline.sandbox.command import run_sandbox
+
+START = (
+    "import typer; from pipedrive_pipeline.sandbox.command import run_sandbox; "
+    "typer.run(run_sandbox)"
+)
+
+
+@contextmanager
+def _running(*flags: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, "--port", "0", *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    try:
+        yield process, [process.stdout.readline() for _ in range(4)]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.slow
+def test_a_large_account_starts_in_seconds_with_a_curl_line_that_works() -> None:
+    """The promise is 100,000 organizations in under ten seconds; SIGTERM then ends it cleanly."""
+    started = time.monotonic()
+    flags = ("--organizations", "100000", "--persons", "1000000", "--api-token", "abc")
+    with _running(*flags) as (process, lines):
+        words = shlex.split(lines[-1].removeprefix("Try"))
+        name, _, value = words[2].partition(": ")
+        first = httpx.get(words[3], headers={name: value})
+        seconds = time.monotonic() - started
+        last = httpx.get(f"{lines[0].split()[-1]}/api/v2/persons/1000000", headers={name: value})
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(5)
+
+    assert words[0] == "curl"
+    assert first.json()["data"][0]["id"] == 1
+    assert last.json()["data"]["id"] == 1_000_000
+    assert seconds < 10
+    assert code == 0
+
+
+def test_every_flag_of_the_design_is_there_and_explains_itself() -> None:
+    app = typer.Typer()
+    app.command()(run_sandbox)
+
+    text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
+
+    for flag in (
+        "--port", "--organizations", "--persons", "--seed", "--api-token", "--client-id",
+        "--client-secret", "--consent", "--plan", "--seats", "--rotation", "--latency-ms",
+        "--control",
+    ):  # fmt: skip
+        assert re.search(rf"{flag}\b", text), flag
+
+
+@pytest.mark.slow
+def test_flags_reach_the_sandbox() -> None:
+    flags = (
+        "--plan", "lite", "--seats", "2", "--control", "--consent", "page", "--rotation", "on",
+        "--latency-ms", "100", "--client-id", "app", "--seed", "8",
+    )  # fmt: skip
+    with _running(*flags) as (process, lines):
+        url = lines[0].split()[-1]
+        page = httpx.get(url).text
+        consent = httpx.get(
+            f"{url}/oauth/authorize",
+            params={"client_id": "app", "redirect_uri": "http://127.0.0.1:9/"},
+        )
+        control = httpx.get(f"{url}/_sandbox/requests")
+        process.send_signal(signal.SIGINT)
+        code = process.wait(5)
+
+    assert "lite, 2 seats" in page
+    assert "of 60,000 tokens left" in page
+    assert "Allow app?" in consent.text
+    assert consent.elapsed.total_seconds() >= 0.1
+    assert control.status_code == 200
+    assert code == 0
+
+
+def test_a_taken_port_is_an_error_that_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with pytest.raises(typer.Exit) as ended:
+            run_sandbox(port=port)
+
+    assert ended.value.exit_code == 1
+    assert f"port {port} is taken" in capsys.readouterr().err

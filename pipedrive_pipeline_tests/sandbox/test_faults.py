@@ -1,0 +1,236 @@
+"""Each fault does to a caller what its name says, to the request that it was meant for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+
+import httpx
+import pytest
+
+from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline.sandbox.web.faults import KINDS
+from pipedrive_pipeline_tests.sandbox.reader import Reader, installed
+
+PATH = "/api/v2/persons"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "text"),
+    [
+        ("burst_429", 429, "Request over limit"),
+        ("burst_429_retry_after", 429, "Request over limit"),
+        ("daily_429", 429, "daily request budget exceeded"),
+        ("cloudflare_403", 403, "<!DOCTYPE html>"),
+        ("scope_403", 403, "Scope and URL mismatch"),
+        ("unauthorized_401", 401, "unauthorized access"),
+        ("payment_402", 402, "closed"),
+        ("gone_410", 410, "Gone"),
+        ("moved_301", 301, ""),
+        ("http_500", 500, "Internal Server Error"),
+        ("http_502", 502, "<html>"),
+        ("http_503", 503, "Service Unavailable"),
+        ("html_503", 503, "<!DOCTYPE html>"),
+        ("html_200", 200, "<!DOCTYPE html>"),
+        ("empty_200", 200, ""),
+        ("bad_cursor", 400, "cursor"),
+        ("expired_cursor", 400, "expired"),
+        ("success_false", 200, '"success":false'),
+    ],
+)
+def test_a_fault_spoils_one_answer_and_the_next_is_whole(
+    reader: Reader, kind: str, status: int, text: str
+) -> None:
+    reader.sandbox.faults.add(kind)
+
+    spoiled, whole = reader.get(PATH), reader.get(PATH)
+
+    assert spoiled.status_code == status
+    assert text in spoiled.text
+    assert "date" in spoiled.headers
+    assert whole.status_code == 200
+    assert [one.fault for one in reader.sandbox.requests] == [kind, None]
+
+
+def test_the_retry_after_of_a_429_comes_only_where_its_name_says_so(reader: Reader) -> None:
+    headers = []
+    for kind in ("burst_429", "burst_429_retry_after", "daily_429"):
+        reader.sandbox.faults.add(kind)
+        headers.append(reader.get(PATH).headers.get("retry-after"))
+
+    assert headers == [None, "2", "3939"]
+
+
+def test_a_fault_waits_for_its_call_and_lasts_as_often_as_it_was_told(reader: Reader) -> None:
+    reader.sandbox.faults.add("http_500", after=2, times=3, path="/persons")
+
+    statuses = [reader.get(PATH, limit=1).status_code for _ in range(7)]
+    other = reader.get("/v1/users/me").status_code
+
+    assert statuses == [200, 200, 500, 500, 500, 200, 200]
+    assert other == 200
+    assert reader.sandbox.faults.waiting() == []
+
+
+def test_a_fault_may_wait_for_one_query_only(reader: Reader) -> None:
+    reader.sandbox.faults.add("http_500", path="cursor=")
+
+    pages = reader.pages(PATH, limit=100)
+
+    assert len(next(pages)) == 100
+    with pytest.raises(AssertionError, match="Internal"):
+        next(pages)
+
+
+def test_pages_with_wrong_cursors_are_served_as_told(reader: Reader) -> None:
+    def cursor_of(kind: str, **query: str) -> tuple[int, object]:
+        reader.sandbox.faults.add(kind)
+        body = reader.get(PATH, limit=20, **query).json()
+        return len(body["data"]), body["additional_data"].get("next_cursor", "missing")
+
+    second = reader.get(PATH, limit=20).json()["additional_data"]["next_cursor"]
+    assert cursor_of("missing_cursor") == (20, "missing")
+    assert cursor_of("null_cursor") == (20, None)
+    assert cursor_of("repeated_cursor", cursor=second) == (20, second)
+    assert cursor_of("empty_page") == (0, second)
+    assert cursor_of("empty_account") == (0, None)
+
+
+def test_truncated_json_has_a_whole_length_and_does_not_parse(reader: Reader) -> None:
+    reader.sandbox.faults.add("truncated_json")
+
+    answer = reader.get(PATH)
+
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    with pytest.raises(json.JSONDecodeError):
+        answer.json()
+
+
+@pytest.mark.parametrize("kind", ["reset_mid_body", "lost_answer"])
+def test_a_reset_reaches_the_caller_as_a_broken_connection(reader: Reader, kind: str) -> None:
+    reader.sandbox.faults.add(kind)
+
+    with pytest.raises(httpx.ReadError):
+        reader.get(PATH)
+
+    assert reader.get(PATH).status_code == 200
+
+
+def test_half_a_body_arrives_before_the_reset(reader: Reader) -> None:
+    reader.sandbox.faults.add("reset_mid_body")
+    received = b""
+
+    with (
+        contextlib.suppress(httpx.ReadError),
+        reader.http.stream("GET", PATH) as answer,
+    ):
+        for part in answer.iter_bytes():
+            received += part
+
+    assert received.startswith(b'{"success":true')
+    assert 0 < len(received) < int(answer.headers["content-length"])
+
+
+def test_a_lost_answer_was_worked_on_all_the_same(reader: Reader) -> None:
+    """The harder half of a network failure: the other side has done it."""
+    reader.sandbox.faults.add("lost_answer")
+
+    with pytest.raises(httpx.ReadError):
+        reader.http.post(PATH, json={"name": "Doch angelegt"})
+
+    assert reader.data(f"{PATH}/151")["name"] == "Doch angelegt"
+
+
+def test_a_lost_refresh_answer_has_used_up_a_rotating_token(sandbox: Sandbox) -> None:
+    sandbox.service.grants._options = type(sandbox.options)(rotates_refresh_token=True)
+    tokens = installed(sandbox)
+    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    sandbox.faults.add("lost_answer", path="/oauth/token")
+    with Reader(sandbox) as reader:
+        with pytest.raises(httpx.ReadError):
+            reader.token_answer(**form)
+
+        assert reader.token_answer(**form).json()["error"] == "invalid_grant"
+
+
+def test_an_invalid_grant_waits_for_the_token_route(sandbox: Sandbox) -> None:
+    tokens = installed(sandbox)
+    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    sandbox.faults.add("invalid_grant")
+    with Reader(sandbox) as reader:
+        assert reader.get(PATH).status_code == 200
+        assert reader.token_answer(**form).json()["error"] == "invalid_grant"
+        assert reader.token_answer(**form).status_code == 200
+
+
+def test_bytes_drip_one_a_second(reader: Reader) -> None:
+    reader.sandbox.faults.add("byte_a_second")
+    started = time.monotonic()
+
+    with reader.http.stream("GET", PATH) as answer:
+        parts = answer.iter_raw()
+        first = [next(parts), next(parts)]
+
+    assert [len(part) for part in first] == [1, 1]
+    assert 0.9 < time.monotonic() - started < 3
+
+
+def test_a_huge_page_goes_on_far_beyond_any_sane_answer(reader: Reader) -> None:
+    reader.sandbox.faults.add("huge_page")
+    size = 0
+
+    with reader.http.stream("GET", PATH) as answer:
+        for part in answer.iter_raw(1_000_000):
+            size += len(part)
+            if size > 20_000_000:
+                break
+
+    assert "content-length" not in answer.headers
+    assert size > 20_000_000
+
+
+@pytest.mark.slow
+def test_a_huge_page_has_500_megabytes_and_ends_as_json_does(reader: Reader) -> None:
+    reader.sandbox.faults.add("huge_page")
+    size, tail = 0, b""
+
+    with reader.http.stream("GET", PATH) as answer:
+        for part in answer.iter_raw(1_000_000):
+            size += len(part)
+            tail = (tail + part)[-20:]
+
+    assert 499_000_000 < size < 501_000_000
+    assert tail.endswith(b"]}")
+
+
+def test_a_slow_first_byte_keeps_the_caller_waiting(reader: Reader) -> None:
+    reader.sandbox.faults.add("slow", seconds=0.2)
+    started = time.monotonic()
+
+    assert reader.get(PATH, limit=1).status_code == 200
+    assert time.monotonic() - started >= 0.2
+
+
+def test_an_edit_happens_just_before_its_call(reader: Reader) -> None:
+    account = reader.sandbox.account
+    reader.sandbox.faults.before(2, lambda: account.delete("persons", 60), path=PATH)
+
+    pages = [[row["id"] for row in page] for page in reader.pages(PATH, limit=50)]
+
+    assert pages[0] == list(range(1, 51))
+    assert pages[1][:10] == [51, 52, 53, 54, 55, 56, 57, 58, 59, 61]
+
+
+def test_an_unknown_fault_is_refused_by_name(sandbox: Sandbox) -> None:
+    with pytest.raises(ValueError, match="known: burst_429"):
+        sandbox.faults.add("earthquake")
+
+
+def test_waiting_faults_can_be_cleared(reader: Reader) -> None:
+    for kind in KINDS:
+        reader.sandbox.faults.add(kind)
+
+    reader.sandbox.faults.clear()
+
+    assert reader.get(PATH).status_code == 200

@@ -1,0 +1,285 @@
+"""OAuth keeps the documented answers: consent, exchange, refresh, rotation, revocation, notice."""
+
+from __future__ import annotations
+
+import json
+import threading
+from base64 import b64decode
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from pipedrive_pipeline.sandbox import Account, Sandbox, serve
+from pipedrive_pipeline_tests.sandbox.reader import CALLBACK, Reader, as_app, installed
+
+AUTHORIZE, ME = "/oauth/authorize", "/v1/users/me"
+
+
+def _asked(sandbox: Sandbox, **more: str) -> dict[str, Any]:
+    return {"client_id": sandbox.client_id, "redirect_uri": CALLBACK, "state": "a b&c", **more}
+
+
+def _sent_back(location: str) -> dict[str, str]:
+    assert location.startswith(CALLBACK)
+    return {key: values[0] for key, values in parse_qs(urlsplit(location).query).items()}
+
+
+def test_consent_at_once_sends_a_code_and_the_state_back(reader: Reader) -> None:
+    answer = reader.get(AUTHORIZE, **_asked(reader.sandbox))
+
+    sent = _sent_back(answer.headers["location"])
+    assert answer.status_code == 302
+    assert sent["state"] == "a b&c"
+    assert len(sent["code"]) == 40
+
+
+def test_the_consent_page_leads_to_a_code_or_to_a_refusal(account: Account) -> None:
+    with serve(account, consent="page") as sandbox, Reader(sandbox, headers={}) as reader:
+        page = reader.get(AUTHORIZE, **_asked(sandbox))
+        allowed = reader.http.post(
+            AUTHORIZE, params=_asked(sandbox), data={"decision": "allow", "user_id": "901"}
+        )
+        denied = reader.http.post(AUTHORIZE, params=_asked(sandbox), data={"decision": "deny"})
+
+        code = _sent_back(allowed.headers["location"])["code"]
+        tokens = reader.token_answer(
+            grant_type="authorization_code", code=code, redirect_uri=CALLBACK
+        ).json()
+        bearer = {"authorization": f"Bearer {tokens['access_token']}"}
+        me = reader.http.get(ME, headers=bearer).json()["data"]
+
+    assert "Allow and install" in page.text
+    assert me["id"] == 901
+    assert _sent_back(denied.headers["location"]) == {"error": "user_denied", "state": "a b&c"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"client_id": "other"}, {"redirect_uri": "nowhere"}, {"redirect_uri": ""}]
+)
+def test_a_wrong_app_or_address_is_not_sent_back(reader: Reader, wrong: dict[str, str]) -> None:
+    assert reader.get(AUTHORIZE, **_asked(reader.sandbox, **wrong)).status_code == 400
+
+
+def test_a_registered_callback_is_the_only_one(account: Account) -> None:
+    registered = "https://app.example/cb"
+    with serve(account, redirect_uri=registered) as sandbox, Reader(sandbox) as reader:
+        other = reader.get(AUTHORIZE, **_asked(sandbox))
+        right = reader.get(AUTHORIZE, **_asked(sandbox, redirect_uri=registered))
+
+    assert (other.status_code, right.status_code) == (400, 302)
+
+
+def test_a_token_answer_has_the_documented_keys(sandbox: Sandbox) -> None:
+    tokens = installed(sandbox)
+
+    assert tokens["token_type"] == "Bearer"
+    assert tokens["expires_in"] == 3_599
+    assert tokens["api_domain"] == sandbox.url
+    assert "base" in tokens["scope"].split(",")
+    assert tokens["refresh_token"].startswith("7700123:900:")
+
+
+def test_a_code_works_once_and_for_five_minutes(reader: Reader) -> None:
+    grants = reader.sandbox.grants
+    used, old = grants.code(900, CALLBACK), grants.code(900, CALLBACK)
+    form = {"grant_type": "authorization_code", "redirect_uri": CALLBACK}
+    assert reader.token_answer(code=used, **form).status_code == 200
+
+    again = reader.token_answer(code=used, **form)
+    reader.sandbox.clock.advance(300)
+    late = reader.token_answer(code=old, **form)
+
+    assert again.json()["message"] == "Invalid grant: authorization code is invalid"
+    assert late.json()["message"] == "Invalid grant: authorization code has expired"
+    assert {again.status_code, late.status_code} == {400}
+
+
+@pytest.mark.parametrize(
+    ("form", "error"),
+    [
+        ({}, "invalid_request"),
+        ({"grant_type": "password"}, "unsupported_grant_type"),
+        ({"grant_type": "authorization_code"}, "invalid_grant"),
+        ({"grant_type": "refresh_token"}, "invalid_grant"),
+        ({"grant_type": "refresh_token", "refresh_token": "x"}, "invalid_grant"),
+    ],
+)
+def test_token_errors_are_400_with_their_names(
+    reader: Reader, form: dict[str, str], error: str
+) -> None:
+    answer = reader.token_answer(**form)
+
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
+    assert answer.json()["success"] is False
+
+
+def test_another_callback_does_not_get_the_tokens(reader: Reader) -> None:
+    code = reader.sandbox.grants.code(900, CALLBACK)
+
+    answer = reader.token_answer(
+        grant_type="authorization_code", code=code, redirect_uri="http://other.example/"
+    )
+
+    assert answer.json()["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize("auth", [None, ("sandbox-client", "wrong"), ("wrong", "sandbox-secret")])
+def test_a_wrong_client_is_refused(reader: Reader, auth: tuple[str, str] | None) -> None:
+    form = {"grant_type": "refresh_token", "refresh_token": "x"}
+
+    answer = reader.http.post("/oauth/token", data=form, auth=auth or httpx.USE_CLIENT_DEFAULT)
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client")
+
+
+def test_client_credentials_may_stand_in_the_body_but_json_is_refused(reader: Reader) -> None:
+    sandbox = reader.sandbox
+    refresh_token = installed(sandbox)["refresh_token"]
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": refresh_token,
+        "client_id": sandbox.client_id,
+        "client_secret": sandbox.client_secret,
+    }
+
+    assert reader.http.post("/oauth/token", data=form).status_code == 200
+    assert reader.http.post("/oauth/token", json=form).json()["error"] == "invalid_request"
+
+
+def test_a_refresh_gives_the_same_refresh_token_and_a_new_access_token(reader: Reader) -> None:
+    first = installed(reader.sandbox)
+
+    second = reader.token_answer(
+        grant_type="refresh_token", refresh_token=first["refresh_token"]
+    ).json()
+
+    assert second["refresh_token"] == first["refresh_token"]
+    assert second["access_token"] != first["access_token"]
+    for tokens in (first, second):
+        bearer = {"authorization": f"Bearer {tokens['access_token']}"}
+        assert reader.http.get(ME, headers=bearer).status_code == 200
+
+
+def test_with_rotation_the_old_refresh_token_is_dead(account: Account) -> None:
+    with serve(account, rotates_refresh_token=True, refresh_kills_access_token=True) as sandbox:
+        first = installed(sandbox)
+        with Reader(sandbox) as reader:
+            form = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
+            second = reader.token_answer(**form)
+            again = reader.token_answer(**form)
+            bearer = {"authorization": f"Bearer {first['access_token']}"}
+            old = reader.http.get(ME, headers=bearer)
+
+    assert second.json()["refresh_token"] != first["refresh_token"]
+    assert again.json()["error"] == "invalid_grant"
+    assert old.status_code == 401
+
+
+def test_an_access_token_dies_after_an_hour_and_a_refresh_token_after_sixty_idle_days(
+    sandbox: Sandbox,
+) -> None:
+    with as_app(sandbox) as app:
+        assert app.get(ME).status_code == 200
+        sandbox.clock.advance(3_600)
+        assert app.get(ME).status_code == 401
+    tokens = installed(sandbox)
+    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    with Reader(sandbox) as reader:
+        sandbox.clock.advance(59 * 86_400)
+        assert reader.token_answer(**form).status_code == 200
+        sandbox.clock.advance(60 * 86_400)
+        assert reader.token_answer(**form).json()["error"] == "invalid_grant"
+
+
+def test_revoking_a_refresh_token_ends_the_installation(reader: Reader) -> None:
+    sandbox = reader.sandbox
+    tokens = installed(sandbox)
+    auth = (sandbox.client_id, sandbox.client_secret)
+
+    known = reader.http.post("/oauth/revoke", data={"token": tokens["refresh_token"]}, auth=auth)
+    unknown = reader.http.post("/oauth/revoke", data={"token": "x"}, auth=auth)
+
+    assert {known.status_code, unknown.status_code} == {200}
+    bearer = {"authorization": f"Bearer {tokens['access_token']}"}
+    assert reader.http.get(ME, headers=bearer).status_code == 401
+
+
+def test_revoking_an_access_token_leaves_the_installation(reader: Reader) -> None:
+    sandbox = reader.sandbox
+    tokens = installed(sandbox)
+    auth = (sandbox.client_id, sandbox.client_secret)
+
+    reader.http.post("/oauth/revoke", data={"token": tokens["access_token"]}, auth=auth)
+
+    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    assert reader.token_answer(**form).status_code == 200
+
+
+def test_a_revoked_consent_is_401_and_invalid_grant(sandbox: Sandbox) -> None:
+    tokens, old_api_token = installed(sandbox), sandbox.api_token
+    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    with as_app(sandbox) as app, Reader(sandbox) as reader:
+        sandbox.revoke()
+
+        answer = app.get(ME)
+        assert answer.status_code == 401
+        assert answer.json()["error"] == "unauthorized access"
+        assert answer.headers["x-401-by-gw"] == "true"
+        assert reader.token_answer(**form).json()["error"] == "invalid_grant"
+        assert reader.get(ME).status_code == 401
+    assert sandbox.api_token != old_api_token
+
+
+def test_a_missing_scope_is_403_and_goes_with_the_next_installation(sandbox: Sandbox) -> None:
+    with as_app(sandbox) as app:
+        sandbox.grants.take_scopes("users:read")
+        status, error = app.refusal("/v1/users")
+        assert app.get(ME).status_code == 200
+    sandbox.grants.give_scopes("users:read")
+
+    with as_app(sandbox) as app:
+        assert app.get("/v1/users").status_code == 200
+    assert (status, error) == (403, "Scope and URL mismatch")
+
+
+def test_requests_without_good_credentials_are_401_also_on_unknown_paths(sandbox: Sandbox) -> None:
+    with Reader(sandbox, headers={}) as nobody:
+        assert nobody.get("/api/v2/persons").status_code == 401
+        assert nobody.get("/api/v2/unknown").status_code == 401
+        assert nobody.get("/api/v2/persons", api_token=sandbox.api_token).status_code == 401
+    with Reader(sandbox, headers={"authorization": "Basic x"}) as odd:
+        assert (
+            odd.refusal("/api/v2/persons")[1] == "Invalid request: malformed authorization header"
+        )
+
+
+def test_an_uninstall_tells_the_callback_with_the_apps_own_credentials(sandbox: Sandbox) -> None:
+    notices: list[tuple[str, dict[str, Any]]] = []
+
+    class Callback(BaseHTTPRequestHandler):
+        def do_DELETE(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            notices.append((self.headers["authorization"], json.loads(body)))
+            self.send_response(500)  # is ignored
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Callback) as callback:
+        threading.Thread(target=callback.handle_request, daemon=True).start()
+        uri = f"http://127.0.0.1:{callback.server_port}/callback"
+        code = sandbox.grants.code(901, uri)
+        with Reader(sandbox) as reader:
+            reader.token_answer(grant_type="authorization_code", code=code, redirect_uri=uri)
+
+        ended = sandbox.uninstall()
+
+    ((authorization, notice),) = notices
+    assert ended == 1
+    assert b64decode(authorization.removeprefix("Basic ")) == b"sandbox-client:sandbox-secret"
+    assert notice["client_id"] == "sandbox-client"
+    assert (notice["company_id"], notice["user_id"]) == (7_700_123, 901)
