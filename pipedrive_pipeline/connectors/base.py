@@ -11,7 +11,7 @@ and only when, the whole walk is committed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -232,3 +232,14 @@ class Connector(Protocol):
     def open(self, access: Access) -> AbstractAsyncContextManager[Source]:
         """A source for one tenant; closes its connections at the end of the block."""
         ...
+
+
+def missing_scopes(entities: Iterable[EntitySpec], granted: Iterable[str]) -> tuple[str, ...]:
+    """The scopes without which an entity cannot be read; any one of an entity's own is enough.
+
+    ``contacts:full`` allows what ``contacts:read`` does, so that comparing with
+    `AuthScheme.scopes_needed` by name would turn a wider consent away.
+    """
+    held = frozenset(granted)
+    wanted = (entity.scopes for entity in entities if entity.scopes)
+    return tuple(dict.fromkeys(any_of[0] for any_of in wanted if held.isdisjoint(any_of)))

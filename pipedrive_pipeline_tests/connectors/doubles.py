@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 NOW = datetime(2026, 2, 3, 8, 0, tzinfo=UTC)
 TOKEN = "v1u:a-secret-that-must-never-show"
-IMPATIENT = Limits(connect_seconds=1.0, read_seconds=0.3, call_seconds=0.4)
+PATIENT = Limits()  # never reached on loopback, however busy the machine
+IMPATIENT = Limits(connect_seconds=1.0, read_seconds=0.2, call_seconds=0.25)
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

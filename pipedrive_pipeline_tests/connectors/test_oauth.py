@@ -54,7 +54,7 @@ def refreshed(reply: Reply, scheme: AuthScheme = PIPEDRIVE_AUTH) -> tuple[TokenG
                     APP,
                     OLD_TOKEN,
                     allowed_hosts=LOOPBACK,
-                    deadline_seconds=0.5,
+                    deadline_seconds=0.3,
                 )
             )
             return grant, server.asked

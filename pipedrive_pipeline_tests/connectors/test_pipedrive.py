@@ -9,12 +9,18 @@ from datetime import timedelta
 
 import pytest
 
-from pipedrive_pipeline.connectors.base import Account, ColumnType, CursorState, Page
+from pipedrive_pipeline.connectors.base import (
+    Account,
+    ColumnType,
+    CursorState,
+    Page,
+    missing_scopes,
+)
 from pipedrive_pipeline.connectors.pipedrive.connector import PipedriveConnector
 from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
 from pipedrive_pipeline.connectors.registry import SYSTEMS, connector
 from pipedrive_pipeline.errors import PipelineError, SourceBroke, SourceUnavailable, UsageError
-from pipedrive_pipeline_tests.connectors.doubles import IMPATIENT, Time, Vault, run
+from pipedrive_pipeline_tests.connectors.doubles import Time, Vault, run
 from pipedrive_pipeline_tests.connectors.scripted import Asked, Reply, Script, as_json, scripted
 from pipedrive_pipeline_tests.connectors.world import ME, Row, World, listed, organization
 
@@ -51,7 +57,7 @@ def walked(
     async def act() -> None:
         async with scripted(script) as server:
             time = Time()
-            pipedrive = PipedriveConnector(limits=IMPATIENT, clock=time.clock)
+            pipedrive = PipedriveConnector(clock=time.clock)
             async with pipedrive.open(Vault(server.url).access) as source:
                 try:
                     async for page in source.pages(pipedrive.entities[entity], state):
@@ -91,6 +97,15 @@ def test_every_column_says_what_it_holds() -> None:
         names = [spec.key.name, *(column.name for column in spec.columns)]
         assert len(names) == len(set(names))
         assert spec.version_column in {None, *names}
+
+
+def test_a_wider_scope_allows_the_same_read() -> None:
+    """An app may hold contacts:full for what it writes."""
+    specs = ENTITIES.values()
+
+    assert missing_scopes(specs, ["base", "contacts:full", "users:read"]) == ()
+    assert missing_scopes(specs, ["base", "users:read"]) == ("contacts:read",)
+    assert missing_scopes(specs, []) == ("contacts:read", "users:read")
 
 
 def test_an_unknown_system_is_a_wrong_word() -> None:
@@ -226,7 +241,7 @@ def endless(cursors: Callable[[int], object], rows: Callable[[int], list[int]]) 
     [
         (lambda: endless(lambda _: "same", lambda n: [n]), 3),
         (lambda: endless(lambda n: f"c{n % 4}", lambda n: [n]), 6),
-        (lambda: endless(lambda n: f"c{n}", lambda _: []), 12),
+        (lambda: endless(lambda n: f"c{n}", lambda _: []), 18),
         (lambda: endless(lambda n: f"c{n}", lambda _: [1, 2]), 8),
         (lambda: endless(lambda _: "", lambda n: [n]), 4),
         (lambda: endless(lambda _: 7, lambda n: [n]), 4),

@@ -1,0 +1,321 @@
+"""Pipedrive's look-alike read with every fault it knows, in the middle of a walk."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+
+import msgspec
+import pytest
+from pydantic import SecretStr
+
+from pipedrive_pipeline.connectors import oauth
+from pipedrive_pipeline.connectors.base import Access, Call, Credential, Page, missing_scopes
+from pipedrive_pipeline.connectors.oauth import OAuthClient, TokenGrant
+from pipedrive_pipeline.connectors.pipedrive.connector import PipedriveConnector
+from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
+from pipedrive_pipeline.connectors.refusals import (
+    GrantRefused,
+    SourceBlocked,
+    SourceRedirected,
+    SourceRefused,
+)
+from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.connectors.transport import Limits
+from pipedrive_pipeline.errors import (
+    BudgetSpent,
+    ClientRejected,
+    PipelineError,
+    ReauthNeeded,
+    ScopeMissing,
+    SourceBroke,
+)
+from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline_tests.connectors.doubles import Time, run
+
+LOOPBACK = ("127.0.0.1",)
+REDIRECT = "http://127.0.0.1:8000/api/integrations/pipedrive/callback"
+SMALL = Limits(body_bytes=8 * 1024 * 1024)
+
+
+@dataclass
+class Reading:
+    """A tenant whose walks are remembered."""
+
+    sandbox: Sandbox
+    limits: Limits = SMALL
+    time: Time = field(default_factory=Time)
+    calls: list[Call] = field(default_factory=list)
+
+    @property
+    def access(self) -> Access:
+        """By API token."""
+        return Access("acme", self.lend, LOOPBACK, self.calls.append)
+
+    def lend(self, refused: Credential | None = None) -> Credential:
+        """The account's token; there is no newer one."""
+        if refused:
+            raise ReauthNeeded("acme", "pipedrive", "401")
+        return Credential("api_token", SecretStr(self.sandbox.api_token), self.sandbox.url)
+
+    def walk(self, entity: str = "persons", state: object = None) -> list[Page]:
+        """One whole walk."""
+
+        async def act() -> list[Page]:
+            pipedrive = PipedriveConnector(limits=self.limits, clock=self.time.clock)
+            async with pipedrive.open(self.access) as source:
+                walk = source.pages(pipedrive.entities[entity], state)  # type: ignore[arg-type]
+                return [page async for page in walk]
+
+        return run(act())
+
+
+@contextmanager
+def reading(account: Account | None = None, **switches: object) -> Iterator[Reading]:
+    """A tenant of an account with 1,300 persons."""
+    account = account or seeded(organizations=20, persons=1300, seed=5)
+    with serve(account, None, **switches) as sandbox:  # type: ignore[arg-type]
+        yield Reading(sandbox)
+
+
+def ids(pages: list[Page]) -> list[int]:
+    """In the order of arrival."""
+    return [int(bytes(record["id"])) for page in pages for record in page.records]
+
+
+ABSORBED = (
+    "burst_429",
+    "burst_429_retry_after",
+    "http_500",
+    "http_502",
+    "http_503",
+    "html_503",
+    "html_200",
+    "empty_200",
+    "success_false",
+    "truncated_json",
+    "reset_mid_body",
+    "lost_answer",
+    "byte_a_second",
+    "empty_page",
+)
+
+
+@pytest.mark.parametrize("kind", ABSORBED)
+def test_one_fault_in_a_walk_is_absorbed(kind: str) -> None:
+    """Nothing is lost, nothing comes twice, and the walk commits."""
+    with reading() as one:
+        one.sandbox.faults.add(kind, after=1, path="/api/v2/persons")
+        one.limits = replace(SMALL, call_seconds=1.0 if kind == "byte_a_second" else 60.0)
+
+        pages = one.walk()
+
+        assert ids(pages) == [row["id"] for row in one.sandbox.truth("persons")]
+        assert pages[-1].commit
+        assert one.sandbox.faults.waiting() in (0, [], (), {})
+
+
+@pytest.mark.parametrize("kind", ["expired_cursor", "bad_cursor"])
+def test_a_refused_cursor_begins_the_walk_anew(kind: str) -> None:
+    """Rows of the first attempt come twice; none is missing."""
+    with reading() as one:
+        one.sandbox.faults.add(kind, after=1, path="/api/v2/persons")
+
+        pages = one.walk()
+
+        assert set(ids(pages)) == {row["id"] for row in one.sandbox.truth("persons")}
+        assert len(ids(pages)) > 1300
+        assert pages[-1].commit
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("daily_429", BudgetSpent),
+        ("cloudflare_403", SourceBlocked),
+        ("scope_403", ScopeMissing),
+        ("unauthorized_401", ReauthNeeded),
+        ("payment_402", SourceRefused),
+        ("gone_410", SourceRefused),
+        ("moved_301", SourceRedirected),
+        ("repeated_cursor", SourceBroke),
+        ("huge_page", SourceBroke),
+    ],
+)
+def test_a_fault_that_stays_ends_the_walk_with_its_name(
+    kind: str, error: type[PipelineError]
+) -> None:
+    """And not one call is made after it."""
+    with reading() as one:
+        one.sandbox.faults.add(kind, after=1, times=99, path="/api/v2/persons")
+
+        with pytest.raises(error):
+            one.walk()
+
+        assert len(one.calls) <= 4
+        assert one.time.waits == []
+
+
+@pytest.mark.slow
+def test_a_healthy_run_provokes_no_429() -> None:
+    """Lite with an API token: 20 calls in 2 seconds, in real time."""
+    account = seeded(organizations=20, persons=300, seed=5)
+    with serve(account, None, plan="lite", seats=1) as sandbox:
+        one = Reading(sandbox)
+
+        async def act() -> None:
+            pipedrive = connector("pipedrive")
+            async with pipedrive.open(one.access) as source:
+                for _ in range(45):
+                    await source.account()
+
+        run(act())
+
+        assert {call.status for call in one.calls} == {200}
+        assert one.calls[-1].daily_limit == 30_000
+        assert one.calls[-1].daily_left == sandbox.budget.remaining
+
+
+def test_tokens_reported_are_tokens_spent() -> None:
+    """The meter and the company's own budget agree to the token."""
+    with reading(has_limits=True) as one:
+        for entity in connector("pipedrive").entities:
+            one.walk(entity)
+
+        assert sum(call.tokens for call in one.calls) == one.sandbox.requests.tokens_spent
+
+
+def test_nothing_private_is_logged_in_a_whole_read(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the token nor a name, an address or a cursor."""
+    with caplog.at_level(logging.DEBUG), reading() as one:
+        one.sandbox.faults.add("http_500", after=1, path="/api/v2/persons")
+        one.walk()
+        names = [row["name"] for row in one.sandbox.truth("persons")][:50]
+
+        ours = [r.getMessage() for r in caplog.records if "sandbox" not in r.name]
+        text = "\n".join(ours)
+        assert "list persons" in text
+        assert one.sandbox.api_token not in text
+        assert "cursor" not in text
+        assert not [name for name in names if name in text]
+
+
+def test_a_server_clock_that_stands_off_is_the_one_that_counts() -> None:
+    """Ten minutes either way, edits in between: nothing is lost."""
+    for minutes in (-10, 10):
+        with reading() as one:
+            one.sandbox.clock.set(datetime.now(UTC) + timedelta(minutes=minutes))
+            first = one.walk()
+            one.sandbox.account.edit("persons", 7, name="Neu")
+
+            later = one.walk(state=first[-1].commit)
+
+            assert 7 in ids(later)
+
+
+def test_values_come_as_they_were_sent() -> None:
+    """Digits and Unicode stay; what is no JSON comes as text."""
+    with reading() as one:
+        one.sandbox.account.plant("persons", 3, job_title=msgspec.Raw(b'"a\\ud800b"'))
+        one.sandbox.account.plant("persons", 4, picture_id=msgspec.Raw(b"NaN"))
+        one.sandbox.account.plant("persons", 5, notes=msgspec.Raw(b"123456789012345678901.50"))
+
+        pages = one.walk()
+        records = {int(bytes(r["id"])): r for page in pages for r in page.records}
+
+        assert bytes(records[3]["job_title"]) == b'"a\\ufffdb"'
+        assert bytes(records[4]["picture_id"]) == b'"NaN"'
+        assert bytes(records[5]["notes"]) == b"123456789012345678901.50"
+        assert sum(page.mended_count for page in pages) == 2
+
+
+def granted(sandbox: Sandbox, act: Callable[[OAuthClient, str], TokenGrant]) -> TokenGrant:
+    """What the sandbox's token endpoint hands out for a fresh consent."""
+    client = OAuthClient(sandbox.client_id, SecretStr(sandbox.client_secret))
+    return act(client, sandbox.grants.code(sandbox.account.admin_id, REDIRECT))
+
+
+def test_consent_to_records_by_oauth() -> None:
+    """A code, a pair, a read, a refresh, an expired token, a revocation: the whole life."""
+    scheme = connector("pipedrive").auth
+    account = seeded(organizations=20, persons=30, seed=5)
+    with serve(account, None, redirect_uri=REDIRECT, rotates_refresh_token=True) as sandbox:
+        client = OAuthClient(sandbox.client_id, SecretStr(sandbox.client_secret))
+        first = granted(
+            sandbox,
+            lambda app, code: oauth.exchange_code(
+                scheme, sandbox.url, app, SecretStr(code), REDIRECT, allowed_hosts=LOOPBACK
+            ),
+        )
+        assert missing_scopes(ENTITIES.values(), first.scopes) == ()
+        assert first.refresh_token
+        tokens = [first]
+
+        def lend(refused: Credential | None = None) -> Credential:
+            if refused:
+                former = tokens[-1].refresh_token
+                assert former
+                tokens.append(
+                    oauth.refresh(scheme, sandbox.url, client, former, allowed_hosts=LOOPBACK)
+                )
+            return Credential(
+                "oauth", tokens[-1].access_token, tokens[-1].api_domain or "", len(tokens)
+            )
+
+        async def read() -> int:
+            pipedrive = connector("pipedrive")
+            access = Access("acme", lend, LOOPBACK, lambda _: None)
+            count = 0
+            async with pipedrive.open(access) as source:
+                for number, spec in enumerate(pipedrive.entities.values()):
+                    if number == 2:
+                        sandbox.grants.expire_access_tokens()
+                    count += sum([len(page.records) async for page in source.pages(spec, None)])
+            return count
+
+        assert run(read()) > 50
+        assert len(tokens) == 2
+        with pytest.raises(GrantRefused) as caught:
+            oauth.refresh(scheme, sandbox.url, client, first.refresh_token, allowed_hosts=LOOPBACK)
+        assert caught.value.error == "invalid_grant"
+        wrong = OAuthClient(sandbox.client_id, SecretStr("wrong"))
+        last = tokens[-1].refresh_token
+        assert last
+        with pytest.raises(ClientRejected):
+            oauth.refresh(scheme, sandbox.url, wrong, last, allowed_hosts=LOOPBACK)
+        oauth.revoke(scheme, sandbox.url, client, last, allowed_hosts=LOOPBACK)
+        with pytest.raises(GrantRefused):
+            oauth.refresh(scheme, sandbox.url, client, last, allowed_hosts=LOOPBACK)
+
+
+@pytest.mark.slow
+def test_a_large_account_is_read_completely_and_quickly() -> None:
+    """160 pages: 20,000 organizations with 40 custom fields, 60,000 persons with 20."""
+    account = seeded(organizations=20_000, persons=60_000, seed=7)
+    with serve(account, None, has_limits=False) as sandbox:
+        one = Reading(sandbox)
+        began = perf_counter()
+        counts = {entity: len(ids(one.walk(entity))) for entity in ("organizations", "persons")}
+        seconds = perf_counter() - began
+
+        assert counts == {"organizations": 20_000, "persons": 60_000}
+        assert len(one.calls) == 160
+        assert seconds < 30  # 3 s alone on a machine; others may share it
+
+
+def test_records_of_a_large_page_are_equal_to_the_truth() -> None:
+    """Value by value through JSON, awkward records included."""
+    with reading(seeded(organizations=700, persons=10, seed=9, has_features=True)) as one:
+        pages = one.walk("organizations")
+        read = [
+            {key: json.loads(bytes(raw)) for key, raw in record.items()}
+            for page in pages
+            for record in page.records
+        ]
+
+        assert read == [json.loads(json.dumps(row)) for row in one.sandbox.truth("organizations")]
