@@ -5,7 +5,7 @@ Belongs here: errors that only this room raises. Does not belong here: their loo
 
 from __future__ import annotations
 
-from pipedrive_pipeline.errors import PersonMustAct
+from pipedrive_pipeline.errors import PersonMustAct, Transient, UsageError
 
 
 class StateRefused(PersonMustAct):
@@ -54,3 +54,43 @@ class LinkRefused(PersonMustAct):
         super().__init__(
             "This link was opened before, or is older than ten minutes. Ask for a new one."
         )
+
+
+class NotSignedIn(UsageError):
+    """The request carries no key, or one that opens nothing."""
+
+    code = "not_signed_in"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This needs a key: send `Authorization: Bearer KEY` or `X-API-Key: KEY`. "
+            "The operator's key stands where `up` printed it, or in OPERATOR_KEY."
+        )
+
+
+class Forbidden(UsageError):
+    """The request did not come from our own page."""
+
+    code = "forbidden"
+
+    def __init__(self) -> None:
+        super().__init__("This was not sent from this app's own page. Nothing was changed.")
+
+
+class TooManyRequests(Transient):
+    """This caller asked too often; it may again after ``wait_seconds``."""
+
+    code = "too_many_requests"
+
+    def __init__(self, wait_seconds: float) -> None:
+        self.wait_seconds = wait_seconds
+        super().__init__(f"Too many requests; ask again in {wait_seconds:.0f} s.")
+
+
+class NotFound(UsageError):
+    """Nothing is at this address."""
+
+    code = "not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Nothing is at this address.")

@@ -24,6 +24,7 @@ from pipedrive_pipeline.vault.vault import Vault
 
 REFRESH_BEFORE_EXPIRY = timedelta(minutes=5)  # a page of 500 records takes seconds, a retry 15 s
 
+LOCK_TIMEOUT = "30s"  # who holds a row may be in a call of 10 s
 TokenColumn = Literal["access_token", "refresh_token"]
 
 READ = """
@@ -122,7 +123,9 @@ def locked(transaction: psycopg.Connection, tenant: Tenant, system: str) -> Held
 
     Raises:
         NotConnected: there is none.
+        Contended: somebody held it longer than one call to the source and its storing take.
     """
+    transaction.execute("select set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
     return _row(transaction, LOCK, tenant, system)
 
 

@@ -15,7 +15,7 @@ import psycopg
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.base import Access, Account, Call, Credential
+from pipedrive_pipeline.connectors.base import Access, Account, Call, Connector, Credential
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.errors import SourceBroke, UnknownTenant
 from pipedrive_pipeline.tenants import Tenant
@@ -97,6 +97,15 @@ def account_of(vault: Vault, tenant: Tenant, system: str, credential: Credential
         allowed_hosts=vault.settings.pipedrive_allowed_hosts,
         on_call=_not_metered,
     )
+    return asked_account(connector, access)
+
+
+def asked_account(connector: Connector, access: Access) -> Account:
+    """Whose data this access opens, by one call.
+
+    Raises:
+        SourceBroke: the answer does not say whose.
+    """
 
     async def asked() -> Account:
         async with connector.open(access) as source:
@@ -104,7 +113,7 @@ def account_of(vault: Vault, tenant: Tenant, system: str, credential: Credential
 
     account = finished(asked())
     if not account.company_id:
-        raise SourceBroke(f"{tenant}: {connector.label} does not say whose account this is.")
+        raise SourceBroke(f"{access.tenant}: {connector.label} does not say whose account it is.")
     return account
 
 

@@ -1,4 +1,4 @@
-"""The vault's world, with a browser before it."""
+"""The Connect app before the vault's world: one of each a session, emptied before each test."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipedrive_pipeline_tests.vault import oauth_server, world
-from pipedrive_pipeline_tests.vault.oauth_server import OAuthServer
+from pipedrive_pipeline_tests.connect import browser
+from pipedrive_pipeline_tests.connect.browser import Site
+from pipedrive_pipeline_tests.vault import world
 from pipedrive_pipeline_tests.vault.world import World
 
 
 @pytest.fixture(scope="session")
-def template_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with world.template(tmp_path_factory.mktemp("home")) as url:
-        yield url
+def running_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with world.running(tmp_path_factory.mktemp("home")) as made, browser.served(made) as site:
+        yield site
 
 
 @pytest.fixture
-def oauth() -> Iterator[OAuthServer]:
-    with oauth_server.running() as memory:
-        yield memory
+def site(running_site: Site) -> Iterator[Site]:
+    """The Connect app before a vault with the tenants acme and bravo, neither connected."""
+    running_site.forget()
+    yield running_site
+    running_site.close()
 
 
 @pytest.fixture
-def acme(template_url: str, oauth: OAuthServer) -> Iterator[World]:
-    """A vault with the tenants acme and bravo, neither connected."""
-    with world.world(template_url, oauth) as made:
-        yield made
+def acme(site: Site) -> World:
+    """That vault."""
+    return site.world

@@ -56,12 +56,20 @@ class OAuthServer:
     expires_in: object = 3599
     scope: str = "base,contacts:read,users:read"
     faults: list[str] = field(default_factory=list)  # one per call of the token endpoint
+    faults_of_revoke: list[str] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
     codes: dict[str, Grant] = field(default_factory=dict)
     api_tokens: dict[str, Company] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)  # "refresh", "exchange", "revoke", "me"
+    redirects_me_to: str | None = None
+    redirects_token_to: str | None = None
     refusals: list[str] = field(default_factory=list)  # OAuth error codes that were answered
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def forget(self) -> None:
+        """As new, at the same address."""
+        fresh = OAuthServer(url=self.url, lock=self.lock)
+        vars(self).update(vars(fresh))
 
     def consent(self, company: Company | None = None) -> str:
         """A code, as a browser would bring it back."""
@@ -183,6 +191,9 @@ class _Handler(BaseHTTPRequestHandler):
         with memory.lock:
             memory.calls.append("me")
             company = memory.company_of(bearer, self.headers.get("x-api-token", ""))
+        if memory.redirects_me_to:
+            self._answer(302, {}, location=memory.redirects_me_to)
+            return
         if parts.path != "/v1/users/me" or company is None:
             self._answer(401, {"success": False, "error": "unauthorized access", "errorCode": 401})
             return
@@ -203,12 +214,17 @@ class _Handler(BaseHTTPRequestHandler):
         with memory.lock:
             if self.path == "/oauth/revoke":
                 memory.calls.append("revoke")
-                memory.revoke(form["token"])
-                self._answer(200, {})
+                status = int(memory.faults_of_revoke.pop(0)) if memory.faults_of_revoke else 200
+                if status == 200:
+                    memory.revoke(form["token"])
+                self._answer(status, {})
                 return
             grant_type = form.get("grant_type")
             memory.calls.append("refresh" if grant_type == "refresh_token" else "exchange")
             fault = memory.faults.pop(0) if memory.faults else ""
+            if memory.redirects_token_to:
+                self._answer(307, {}, location=memory.redirects_token_to)
+                return
             if fault.isdigit():
                 self._answer(int(fault), {"success": False, "error": "server"})
                 return

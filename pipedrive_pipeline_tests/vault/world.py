@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import psycopg
 from cryptography.fernet import Fernet
-from psycopg import sql
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
@@ -28,6 +26,7 @@ from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.embedded import ensure_running
 from pipedrive_pipeline.warehouse.migrations import migrate
+from pipedrive_pipeline_tests.vault import oauth_server
 from pipedrive_pipeline_tests.vault.oauth_server import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -46,6 +45,20 @@ class World:
 
     vault: Vault
     oauth: OAuthServer
+
+    def forget(self) -> None:
+        """As new: two tenants, neither connected, and no history."""
+        self.oauth.forget()
+        self.execute("drop schema if exists raw_pipedrive_acme cascade")
+        self.execute(
+            """
+            delete from crm.contacts;
+            delete from crm.customers;
+            delete from integration.audit_log;
+            delete from integration.tenants;
+            insert into integration.tenants (slug) values ('acme'), ('bravo');
+            """
+        )
 
     def connect_acme(self, company: Company | None = None) -> str:
         """Tenant acme connected by consent; its refresh token."""
@@ -93,36 +106,28 @@ class World:
             psycopg.connect(self.vault.warehouse.url) as connection,
             connection.cursor(row_factory=dict_row) as cursor,
         ):
-            return cursor.execute(query, parameters).fetchall()
+            return cursor.execute(query, parameters or None).fetchall()
 
     def execute(self, query: str, *parameters: object) -> None:
         """A statement, past every room."""
         with psycopg.connect(self.vault.warehouse.url) as connection:
-            connection.execute(query, parameters)
+            connection.execute(query, parameters or None)
 
 
 @contextmanager
-def template(home: Path) -> Iterator[str]:
-    """The URL of a migrated database with tenant acme, on a server of its own."""
+def running(home: Path) -> Iterator[World]:
+    """A world on a server of its own, with the tenants acme and bravo."""
     server = ensure_running(home)
     try:
-        url = _database(server.url, "template_vault")
+        url = urlsplit(server.url)._replace(path="/world").geturl()
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("create database world")
+            connection.execute("alter database world set synchronous_commit = off")
         migrate(Warehouse(url))
-        with psycopg.connect(url) as connection:
-            connection.execute("insert into integration.tenants (slug) values ('acme'), ('bravo')")
-        yield url
+        with oauth_server.running() as oauth:
+            yield World(Vault(Warehouse(url), settings_for(url, oauth)), oauth)
     finally:
         server.stop()
-
-
-@contextmanager
-def world(template_url: str, oauth: OAuthServer) -> Iterator[World]:
-    """A world that nobody else sees."""
-    url = _database(template_url, f"test_{uuid4().hex[:12]}", template="template_vault")
-    yield World(Vault(Warehouse(url), settings_for(url, oauth)), oauth)
-    with psycopg.connect(_at(url, "postgres"), autocommit=True) as server:
-        name = sql.Identifier(urlsplit(url).path[1:])
-        server.execute(sql.SQL("drop database {} with (force)").format(name))
 
 
 def settings_for(url: str, oauth: OAuthServer, **more: Any) -> Settings:
@@ -137,17 +142,3 @@ def settings_for(url: str, oauth: OAuthServer, **more: Any) -> Settings:
         "operator_key": SecretStr(OPERATOR_KEY),
     }
     return Settings(_env_file=None, **{**facts, **more})
-
-
-def _database(url: str, name: str, *, template: str = "template1") -> str:
-    with psycopg.connect(_at(url, "postgres"), autocommit=True) as server:
-        server.execute(
-            sql.SQL("create database {} template {}").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
-    return _at(url, name)
-
-
-def _at(url: str, database: str) -> str:
-    return urlsplit(url)._replace(path=f"/{database}").geturl()

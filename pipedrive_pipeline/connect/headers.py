@@ -1,0 +1,111 @@
+"""What every request passes: an id, a cap on its body, and strict headers on its answer.
+
+Belongs here: what holds for all routes alike, as plain ASGI. Does not belong here: who may ask.
+Rests on OWASP's ASVS 5.0, chapter 3.4, and https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY_MAX_BYTES = 64 * 1024  # the largest body of ours is a form of 1 kB
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+STRICT_HEADERS = {
+    "content-security-policy": POLICY,
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+HSTS = "max-age=31536000; includeSubDomains"
+
+
+@dataclass
+class Strict:
+    """The app within: each request has an id and a bounded body, each answer its headers."""
+
+    app: ASGIApp
+    is_https: bool
+    unforeseen: Callable[[Request, Exception], Response]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id, is_begun = secrets.token_hex(8), False
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_strictly(message: Message) -> None:
+            nonlocal is_begun
+            if message["type"] == "http.response.start":
+                is_begun = True
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                for name, value in STRICT_HEADERS.items():
+                    headers[name] = value
+                if self.is_https:
+                    headers["strict-transport-security"] = HSTS
+            await send(message)
+
+        body = await _bounded(receive)
+        if body is None:
+            error = {"code": "too_large", "message": "The body is too large.", "details": []}
+            refusal = JSONResponse(
+                {"error": error, "meta": {"request_id": request_id}}, status_code=413
+            )
+            await refusal(scope, receive, send_strictly)
+            return
+        try:
+            await self.app(scope, _replayed(body, receive), send_strictly)
+        except Exception as error:  # noqa: BLE001 - the last border: nothing may leave unspoken
+            if not is_begun:
+                answer = self.unforeseen(Request(scope), error)
+                await answer(scope, receive, send_strictly)
+
+
+async def _bounded(receive: Receive) -> bytes | None:
+    """The whole body; None if it is larger than any of ours."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return bytes(body)
+        body += message.get("body", b"")
+        if len(body) > BODY_MAX_BYTES:
+            return None
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """The body that was read already, and then whatever comes."""
+    is_sent = False
+
+    async def receive_again() -> Message:
+        nonlocal is_sent
+        if is_sent:
+            return await receive()
+        is_sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again

@@ -1,0 +1,84 @@
+"""Whether a connection works now, as whom, and what that user cannot see.
+
+Belongs here: one call with a lent credential, and what scopes and rights it tells.
+Does not belong here: counting rows, which a sync does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.base import Access, Account, Connector, Credential
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import records
+from pipedrive_pipeline.vault.lending import lend
+from pipedrive_pipeline.vault.storing import asked_account
+from pipedrive_pipeline.vault.vault import Vault
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The account that answered, and what its rows will lack."""
+
+    account: Account
+    missing_scopes: tuple[str, ...]
+    unreadable_entities: tuple[str, ...]
+    limits: tuple[str, ...]  # sentences for people; empty where everything can be seen
+
+
+def prove(vault: Vault, tenant: Tenant, system: str) -> Proof:
+    """The connection's account, by asking the source with a lent credential.
+
+    Raises:
+        NotConnected, ReauthNeeded, ClientRejected, HostNotAllowed, SecretUnreadable: as `lend`.
+        SourceUnavailable: no answer; nothing is known.
+    """
+    connector = registry.connector(system)
+
+    def lend_again(refused: Credential | None = None) -> Credential:
+        return lend(
+            tenant, system, refused=refused, warehouse=vault.warehouse, settings=vault.settings
+        )
+
+    account = asked_account(
+        connector,
+        Access(
+            tenant=tenant.slug,
+            lend=lend_again,
+            allowed_hosts=vault.settings.pipedrive_allowed_hosts,
+            on_call=lambda _: None,
+        ),
+    )
+    held = records.read(vault, tenant, system)
+    # An API token has every right of its user; a source that lists no scopes limits none.
+    granted = frozenset(held.scopes)
+    missing = () if not granted else _missing(connector, granted)
+    unreadable = () if not granted else _unreadable(connector, granted)
+    return Proof(account, missing, unreadable, _limits(account, unreadable))
+
+
+def _missing(connector: Connector, granted: frozenset[str]) -> tuple[str, ...]:
+    return tuple(scope for scope in connector.auth.scopes_needed if scope not in granted)
+
+
+def _unreadable(connector: Connector, granted: frozenset[str]) -> tuple[str, ...]:
+    return tuple(
+        entity.name
+        for entity in connector.entities.values()
+        if entity.scopes and granted.isdisjoint(entity.scopes)
+    )
+
+
+def _limits(account: Account, unreadable: tuple[str, ...]) -> tuple[str, ...]:
+    sentences = []
+    if account.is_admin is False:
+        sentences.append(
+            f"{account.user_name or 'The connected user'} is no administrator: records that only "
+            "others may see are absent. Connect as an administrator to read them."
+        )
+    if account.is_admin is None:
+        sentences.append("The source does not say whether this user may see every record.")
+    if unreadable:
+        sentences.append(f"The consent does not cover {', '.join(unreadable)}.")
+    return tuple(sentences)

@@ -1,0 +1,132 @@
+"""A new key for everything that is sealed, row by row, while syncs run.
+
+Belongs here: every column that holds a sealed secret, and sealing it anew.
+Does not belong here: making keys (`settings.py`), or the check at start (`vault.py`).
+
+The order for an operator: put the new key in front of `TOKEN_ENCRYPTION_KEYS` everywhere and start
+everything anew (both keys open from then on); rotate; take the old key out. Stopped anywhere, the
+next rotation goes on where this one ended: a row that is sealed with the first key is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import records
+from pipedrive_pipeline.vault.cipher import Cipher, Place
+from pipedrive_pipeline.vault.refusals import SecretUnreadable
+from pipedrive_pipeline.vault.vault import Vault, check_keys
+
+
+@dataclass(frozen=True)
+class SealedTable:
+    """A table with sealed columns: how its rows are found, and where each secret stands."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    place: Callable[[dict[str, Any], str], Place]
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """What one rotation did, counted in secrets."""
+
+    resealed_count: int
+    current_count: int  # were sealed with the first key already
+    unreadable_count: int  # were altered; lending them stops their connection
+
+
+def _in_connections(row: dict[str, Any], column: str) -> Place:
+    return Place(Tenant(row["tenant_id"]), row["system"], column, row["generation"])
+
+
+def _in_pending_grants(row: dict[str, Any], column: str) -> Place:
+    return Place(Tenant(row["tenant_id"]), row["system"], f"pending_grants.{row['id']}.{column}")
+
+
+def _in_sync_settings(row: dict[str, Any], column: str) -> Place:
+    return Place(Tenant(row["tenant_id"]), row["system"], f"sync_settings.{column}")
+
+
+SEALED_TABLES = (
+    SealedTable("connections", ("id",), ("access_token", "refresh_token"), _in_connections),
+    SealedTable("pending_grants", ("id",), ("access_token", "refresh_token"), _in_pending_grants),
+    SealedTable("sync_settings", ("tenant_id", "system"), ("alert_urls",), _in_sync_settings),
+)
+
+
+def rotate_keys(vault: Vault) -> Rotated:
+    """Every secret sealed with the first key; a transaction a row, so that nobody waits for long.
+
+    Raises:
+        WrongKey: a key is missing; nothing was changed.
+    """
+    check_keys(vault)
+    done = {"resealed": 0, "current": 0, "unreadable": 0}
+    with vault.warehouse.connect(autocommit=True) as session:
+        session.execute("select set_config('lock_timeout', %s, false)", (records.LOCK_TIMEOUT,))
+        for table in SEALED_TABLES:
+            for key in _keys(session, table):
+                with session.transaction():
+                    for outcome in _reseal(session, vault.cipher, table, key):
+                        done[outcome] += 1
+    return Rotated(
+        resealed_count=done["resealed"],
+        current_count=done["current"],
+        unreadable_count=done["unreadable"],
+    )
+
+
+def _keys(session: psycopg.Connection, table: SealedTable) -> list[tuple[Any, ...]]:
+    query = sql.SQL("select {} from {} order by {}").format(
+        _names(table.key), sql.Identifier("integration", table.name), _names(table.key)
+    )
+    return session.execute(query).fetchall()
+
+
+def _reseal(
+    session: psycopg.Connection, cipher: Cipher, table: SealedTable, key: tuple[Any, ...]
+) -> list[str]:
+    """What became of each secret of one row; the row is locked meanwhile."""
+    named = sql.Identifier("integration", table.name)
+    condition = sql.SQL(" and ").join(
+        sql.SQL("{} = %s").format(sql.Identifier(name)) for name in table.key
+    )
+    with session.cursor(row_factory=dict_row) as cursor:
+        query = sql.SQL("select * from {} where {} for update").format(named, condition)
+        row = cursor.execute(query, key).fetchone() or {}
+    outcomes = []
+    for column in table.columns:
+        sealed = row.get(column)
+        if sealed is None:
+            continue
+        anew, outcome = _anew(cipher, sealed, table.place(row, column))
+        outcomes.append(outcome)
+        if anew is not None:
+            update = sql.SQL("update {} set {} = %s where {}").format(
+                named, sql.Identifier(column), condition
+            )
+            session.execute(update, (anew, *key))
+    return outcomes
+
+
+def _anew(cipher: Cipher, sealed: str, place: Place) -> tuple[str | None, str]:
+    try:
+        secret = cipher.open(sealed, place)
+    except SecretUnreadable:
+        return None, "unreadable"
+    if cipher.is_current(sealed):
+        return None, "current"
+    return cipher.seal(secret, place), "resealed"
+
+
+def _names(names: tuple[str, ...]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(name) for name in names)

@@ -1,0 +1,113 @@
+"""A browser and an operator before the app: real HTTP on a loopback port, cookies kept.
+
+Belongs here: walking. Does not belong here: any fact.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from socket import socket
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from pipedrive_pipeline.connect import serving
+from pipedrive_pipeline.connect.app import create_app
+from pipedrive_pipeline.connect.limits import Windows
+from pipedrive_pipeline.connect.requests import House
+from pipedrive_pipeline.vault.vault import Vault
+from pipedrive_pipeline_tests.vault.oauth_server import Company
+from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY, World
+
+ROUTES = "/api/integrations/pipedrive"
+CONFIRM_PAGE = "/integrations/pipedrive/confirm"
+TLS = ssl.create_default_context()  # once: reading the certificates takes 20 ms
+HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
+
+
+@dataclass
+class Site:
+    """The running app, and the world behind it."""
+
+    url: str
+    world: World
+    app: FastAPI
+    opened: list[httpx.Client] = field(default_factory=list)
+
+    def forget(self) -> None:
+        """As new, also for the callers that failed before."""
+        self.world.forget()
+        held = self.app.state.house
+        self.app.state.house = House(held.vault, Windows(held.requests.limit), Windows(20))
+
+    def close(self) -> None:
+        """Every browser is closed."""
+        while self.opened:
+            self.opened.pop().close()
+
+    def browser(self) -> httpx.Client:
+        """A browser without cookies; it follows no redirect by itself."""
+        return self.client({"accept": "text/html,*/*"})
+
+    def operator(self, tenant: str = "acme") -> httpx.Client:
+        """A script with the operator's key."""
+        return self.client({"authorization": f"Bearer {OPERATOR_KEY}", "x-tenant": tenant})
+
+    def client(self, headers: dict[str, str] | None = None) -> httpx.Client:
+        """Anybody."""
+        client = httpx.Client(base_url=self.url, headers=headers, timeout=30, verify=TLS)
+        self.opened.append(client)
+        return client
+
+    def link(self) -> str:
+        """A one-time link for acme."""
+        answer = self.operator().post(f"{ROUTES}/connect-link")
+        url: str = answer.json()["data"]["url"]
+        return url
+
+    def sent_off(self, browser: httpx.Client) -> str:
+        """The state that this browser carries to the source."""
+        to = browser.get(self.link()).headers["location"]
+        return parse_qs(urlsplit(to).query)["state"][0]
+
+    def consented(self, browser: httpx.Client, company: Company | None = None) -> httpx.Response:
+        """What the callback answers to an honest consent."""
+        params = {"state": self.sent_off(browser), "code": self.world.oauth.consent(company)}
+        return browser.get(f"{ROUTES}/callback", params=params)
+
+    def form(self, browser: httpx.Client) -> dict[str, str]:
+        """The confirmation's hidden fields, as the page shows them."""
+        return dict(HIDDEN.findall(browser.get(CONFIRM_PAGE).text))
+
+
+@contextmanager
+def served(world: World) -> Iterator[Site]:
+    """The app on a free port, until the end of the block."""
+    listener = socket()
+    listener.bind(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    settings = type(world.vault.settings).model_validate(
+        {**world.vault.settings.model_dump(), "app_url": url}
+    )
+    app = create_app(settings, Vault(world.vault.warehouse, settings))
+    server = uvicorn.Server(serving.config(app, port=0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.01)
+    site = Site(url, World(Vault(world.vault.warehouse, settings), world.oauth), app)
+    try:
+        yield site
+    finally:
+        site.close()
+        server.should_exit = True
+        thread.join()
+        listener.close()

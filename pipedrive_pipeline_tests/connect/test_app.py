@@ -1,0 +1,211 @@
+"""The way of an honest tenant and an honest operator through the app, by HTTP alone."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, ROUTES, Site
+from pipedrive_pipeline_tests.vault.oauth_server import CLIENT_ID, CLIENT_SECRET, Company
+
+
+def connected(site: Site, company: Company | None = None) -> httpx.Response:
+    """A tenant walks the whole way; the last page."""
+    browser = site.browser()
+    site.consented(browser, company)
+    browser.post(f"{ROUTES}/confirm", data=site.form(browser))
+    return browser.get(CONFIRM_PAGE)
+
+
+def state(site: Site) -> dict[str, object]:
+    shown: dict[str, object] = site.operator().get(f"{ROUTES}/status").json()["data"]
+    return shown
+
+
+def test_a_link_a_consent_and_a_click_connect_a_tenant(site: Site) -> None:
+    """Link, consent, confirm: nothing else is done, and a full sync is asked for."""
+    browser = site.browser()
+    away = browser.get(site.link())
+    assert away.status_code == 302
+    back = browser.get(away.headers["location"])  # the source, consenting at once
+    landed = browser.get(back.headers["location"])
+    assert (landed.status_code, landed.headers["location"]) == (303, CONFIRM_PAGE)
+    page = browser.get(CONFIRM_PAGE)
+    assert "Müller &amp; Söhne" in page.text
+    assert state(site)["state"] == "pending"
+
+    confirmed = browser.post(f"{ROUTES}/confirm", data=site.form(browser))
+
+    assert (confirmed.status_code, confirmed.headers["location"]) == (303, CONFIRM_PAGE)
+    assert "is connected" in browser.get(CONFIRM_PAGE).text
+    assert state(site)["state"] == "connected"
+    assert site.world.rows(
+        "select tenant_id, sync_type, trigger, state from integration.sync_requests"
+    ) == [{"tenant_id": "acme", "sync_type": "full", "trigger": "connect", "state": "queued"}]
+
+
+def test_the_operator_begins_and_confirms_with_a_key(site: Site) -> None:
+    """The same way for a script, in JSON."""
+    operator = site.operator()
+    away = operator.get(f"{ROUTES}/auth")
+    back = site.client().get(away.headers["location"]).headers["location"]
+    operator.get(back)
+
+    answer = operator.post(f"{ROUTES}/confirm", json={})
+
+    assert answer.status_code == 200
+    assert answer.json()["data"]["state"] == "connected"
+    assert answer.json()["data"]["company"]["name"] == "Müller & Söhne"
+
+
+def test_status_shows_the_connection_and_no_token(site: Site) -> None:
+    connected(site)
+    row = site.world.row()
+
+    answer = site.operator().get(f"{ROUTES}/status")
+
+    shown = answer.json()["data"]
+    assert shown["state"] == "connected"
+    assert shown["company"] == {"id": "7654321", "name": "Müller & Söhne", "domain": "mueller"}
+    assert shown["scopes"] == ["base", "contacts:read", "users:read"]
+    assert shown["user"] == {"name": "Ada Admin", "isAdmin": True}
+    assert row["access_token"] not in answer.text
+    assert answer.json()["meta"]["request_id"] == answer.headers["x-request-id"]
+    assert int(answer.headers["x-ratelimit-remaining"]) < int(answer.headers["x-ratelimit-limit"])
+
+
+def test_a_tenant_that_never_connected_is_shown_as_disconnected(site: Site) -> None:
+    assert state(site)["state"] == "disconnected"
+    listed = site.operator().get("/api/integrations").json()["data"]
+    assert [one["system"] for one in listed] == ["pipedrive"]
+
+
+def test_a_test_says_as_whom_and_what_that_user_cannot_see(site: Site) -> None:
+    """A user who is no administrator reads less, without any error at the source."""
+    site.world.oauth.scope = "base,contacts:read"
+    connected(site, Company(user_name="Bo", is_admin=False))
+
+    found = site.operator().post(f"{ROUTES}/test").json()["data"]
+
+    assert found["works"] is True
+    assert found["user"] == {"id": "11", "name": "Bo", "isAdmin": False}
+    assert found["missingScopes"] == ["users:read"]
+    assert "Bo is no administrator" in found["limits"][0]
+
+
+def test_a_test_of_a_withdrawn_consent_says_who_must_act(site: Site) -> None:
+    connected(site)
+    site.world.oauth.grants[0].is_revoked = True
+
+    answer = site.operator().post(f"{ROUTES}/test")
+
+    assert answer.status_code == 409
+    assert answer.json()["error"]["code"] == "needs_reauth"
+    assert state(site)["stateReason"] == "invalid_grant"
+
+
+def test_disconnect_revokes_forgets_the_tokens_and_keeps_the_rows(site: Site) -> None:
+    connected(site)
+    site.world.execute(
+        "insert into crm.customers (tenant_id, pipedrive_id, name) values ('acme', 1, 'Kept')"
+    )
+
+    answer = site.operator().delete(f"{ROUTES}/disconnect")
+
+    assert answer.json()["data"]["state"] == "disconnected"
+    assert answer.json()["data"]["isRevoked"] is True
+    assert site.world.oauth.grants[0].is_revoked
+    row = site.world.row()
+    assert (row["access_token"], row["refresh_token"]) == (None, None)
+    assert len(site.world.rows("select customers.id from crm.customers")) == 1
+    again = site.operator().delete(f"{ROUTES}/disconnect")
+    assert again.status_code == 200
+    assert site.world.oauth.count("revoke") == 1
+
+
+def test_a_source_that_is_down_does_not_keep_a_tenant_connected(site: Site) -> None:
+    connected(site)
+    site.world.execute("update integration.connections set updated_at = now()")
+    site.world.oauth.faults_of_revoke = ["503"]
+
+    ended = site.operator().delete(f"{ROUTES}/disconnect").json()["data"]
+
+    assert ended["state"] == "disconnected"
+    assert ended["isRevoked"] is False
+    assert "uninstall the app" in ended["note"]
+
+
+def test_connecting_again_keeps_the_connection_and_asks_for_what_changed(site: Site) -> None:
+    """The same company: watermarks and mapping stay, so that an incremental sync is enough."""
+    connected(site)
+    before = site.world.row()["id"]
+    site.world.execute("update integration.sync_requests set state = 'done', settled_at = now()")
+    site.operator().delete(f"{ROUTES}/disconnect")
+
+    connected(site)
+
+    assert site.world.row()["id"] == before
+    assert site.world.rows(
+        "select sync_type from integration.sync_requests where state = 'queued'"
+    ) == [{"sync_type": "incremental"}]
+
+
+def test_another_company_is_named_and_needs_a_second_yes(site: Site) -> None:
+    connected(site)
+    browser = site.browser()
+    site.consented(browser, Company(id=99, name="Other Ltd"))
+    page = browser.get(CONFIRM_PAGE).text
+    assert "Another company" in page
+    assert "Müller &amp; Söhne" in page
+
+    first = browser.post(f"{ROUTES}/confirm", data=site.form(browser))
+    second = browser.post(f"{ROUTES}/confirm", data={**site.form(browser), "other_company": "yes"})
+
+    assert first.status_code == 409
+    assert second.status_code == 303
+    assert site.world.row()["company_id"] == "99"
+
+
+@pytest.mark.parametrize(
+    ("user_id", "ends"), [(11, True), (None, True), (12, False)], ids=["its", "none", "another's"]
+)
+def test_an_uninstall_notice_has_the_effect_of_a_disconnect(
+    site: Site, user_id: int | None, *, ends: bool
+) -> None:
+    """Installations are per user: another user's removal leaves this consent standing."""
+    connected(site)
+    notice = {"client_id": CLIENT_ID, "company_id": 7654321, "user_id": user_id, "timestamp": "x"}
+
+    answer = site.client().request(
+        "DELETE", f"{ROUTES}/callback", json=notice, auth=(CLIENT_ID, CLIENT_SECRET)
+    )
+
+    assert answer.status_code == 200
+    assert site.world.row()["state"] == ("disconnected" if ends else "connected")
+    assert site.world.oauth.count("revoke") == 0
+
+
+def test_healthz_answers_while_the_database_does(site: Site) -> None:
+    assert site.client().get("/healthz").json()["data"] == {"status": "ok"}
+
+
+def test_each_answer_has_strict_headers(site: Site) -> None:
+    """No frame, no referrer with a code in it, no cache, no foreign script."""
+    browser = site.browser()
+    answers = [
+        site.consented(browser),
+        browser.get(CONFIRM_PAGE),
+        browser.get("/no/such/page"),
+        browser.get("/static/connect.css"),
+        site.operator().get(f"{ROUTES}/status"),
+    ]
+
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "server" not in answer.headers
