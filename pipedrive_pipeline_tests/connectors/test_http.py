@@ -526,6 +526,16 @@ def test_nothing_private_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert TOKEN not in caplog.text
 
 
+def test_plain_http_passes_by_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would read the token, which https hides from it."""
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert fetched([GOOD]).ids == [b"1"]
+
+
 def test_what_the_vault_raises_goes_through() -> None:
     """The reader must see "connect again", not "no answer"."""
 

@@ -453,6 +453,33 @@ def test_the_account_says_whose_data_it_is(access: object, is_admin: bool | None
     assert paths == ["/v1/users/me"]
 
 
+def test_an_account_without_a_number_is_no_account() -> None:
+    """Two companies would pass for one; nothing is stored under an empty name."""
+
+    async def act() -> None:
+        time = Time()
+        async with scripted(lambda _: as_json({"success": True, "data": {"id": 1}})) as server:
+            pipedrive = PipedriveConnector(clock=time.clock)
+            async with pipedrive.open(Vault(server.url).access) as source:
+                await source.account()
+
+    with pytest.raises(SourceBroke):
+        run(act())
+
+
+def test_single_records_on_a_second_page_are_an_error() -> None:
+    """Those left there would be taken for deleted."""
+
+    async def act() -> None:
+        async with scripted(lambda _: listed([organization(1)], "more")) as server:
+            pipedrive = connector("pipedrive")
+            async with pipedrive.open(Vault(server.url).access) as source:
+                await source.records(pipedrive.entities["organizations"], ["1", "2"])
+
+    with pytest.raises(SourceBroke):
+        run(act())
+
+
 def test_every_call_reports_its_price() -> None:
     """10 for a page of v2, 20 for v1's users, 2 for the account."""
 

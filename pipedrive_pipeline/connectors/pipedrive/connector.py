@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pipedrive_pipeline.connectors.answers import Ask
+from pipedrive_pipeline.connectors.answers import Answer, Ask
 from pipedrive_pipeline.connectors.base import (
     Access,
     Account,
@@ -25,6 +25,7 @@ from pipedrive_pipeline.connectors.base import (
 )
 from pipedrive_pipeline.connectors.clock import SYSTEM_CLOCK, Clock
 from pipedrive_pipeline.connectors.http import DEFAULT_LIMITS, Client
+from pipedrive_pipeline.connectors.jsontext import NotReadable
 from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
 from pipedrive_pipeline.connectors.pipedrive.entities import (
     ENDPOINTS,
@@ -76,16 +77,7 @@ class PipedriveSource:
 
     async def account(self) -> Account:
         """See `base.Source.account`."""
-        me = await self.client.fetch(Ask("users/me", "/v1/users/me", ME_TOKENS), single)
-        facts = {key: msgspec.json.decode(raw) for key, raw in me.items()}
-        return Account(
-            company_id=str(facts.get("company_id", "")),
-            company_name=str(facts.get("company_name") or ""),
-            company_domain=str(facts.get("company_domain") or ""),
-            user_id=str(facts.get("id", "")),
-            user_name=str(facts.get("name") or ""),
-            is_admin=_is_admin(facts.get("access")),
-        )
+        return await self.client.fetch(Ask("users/me", "/v1/users/me", ME_TOKENS), _account)
 
     async def _records_of_whole(self, entity: EntitySpec, wanted: frozenset[str]) -> list[Record]:
         return [
@@ -125,6 +117,21 @@ class PipedriveConnector:
         dialect = PipedriveDialect(self.key, self.label)
         async with Client(dialect, access, limits=self.limits, clock=self.clock) as client:
             yield PipedriveSource(client, access.tenant, self.clock)
+
+
+def _account(answer: Answer) -> Account:
+    """Whose data the token opens; the numbers tell one company and user from the next."""
+    facts = {key: msgspec.json.decode(raw) for key, raw in single(answer).items()}
+    if not facts.get("company_id") or not facts.get("id"):
+        raise NotReadable("the answer does not say whose account it is")
+    return Account(
+        company_id=str(facts["company_id"]),
+        company_name=str(facts.get("company_name") or ""),
+        company_domain=str(facts.get("company_domain") or ""),
+        user_id=str(facts["id"]),
+        user_name=str(facts.get("name") or ""),
+        is_admin=_is_admin(facts.get("access")),
+    )
 
 
 def _is_admin(access: object) -> bool | None:

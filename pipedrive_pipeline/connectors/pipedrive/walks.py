@@ -164,7 +164,12 @@ async def pick(client: Client, endpoint: Endpoint, ids: list[str]) -> list[Recor
     spec = endpoint.spec
     params: Params = {"ids": ",".join(ids), "limit": PAGE_LIMIT}
     ask = Ask(f"pick {spec.name}", endpoint.path, spec.tokens_per_page, params)
-    return (await client.fetch(ask, listed)).records
+    page = await client.fetch(ask, listed)
+    if page.next_cursor is not None:  # what is not on this page would be taken for deleted
+        raise SourceBroke(
+            f"Pipedrive, {ask.kind}: an answer for {len(ids)} ids promises a page more."
+        )
+    return page.records
 
 
 def watermark(state: CursorState | None) -> datetime | None:
