@@ -8,16 +8,17 @@ import typer
 from pydantic import SecretStr
 
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
-from pipedrive_pipeline.cli.output import print_json, print_table, terminal
+from pipedrive_pipeline.cli.output import errors, print_json, print_table, terminal
 from pipedrive_pipeline.cli.session import open_session
+from pipedrive_pipeline.connect.links import make as make_link
+from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.sync.doctor import examine
 from pipedrive_pipeline.sync.registry import known
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.ending import disconnect as end_connection
 from pipedrive_pipeline.vault.storing import connect_with_api_token
 from pipedrive_pipeline.vault.vault import open_vault
-
-SYSTEM = "pipedrive"
 
 
 def connect(
@@ -38,16 +39,16 @@ def connect(
     vault = open_vault(session.warehouse, session.settings)
     if api_token and api_url:
         made = connect_with_api_token(
-            vault, name, SYSTEM, SecretStr(api_token), api_url, who="operator"
+            vault, name, DEFAULT_SYSTEM, SecretStr(api_token), api_url, who="operator"
         )
         terminal.print(
             f"{name}: connected to {made.company_name} as {made.account_user_name}; "
             f"`sync --tenant {name} --full` is next."
         )
         return
-    from pipedrive_pipeline.connect.links import make_link
-
-    terminal.print(make_link(vault, name, SYSTEM, who="operator"))
+    link = make_link(vault, name, DEFAULT_SYSTEM, who="operator")
+    terminal.print(link.url, soft_wrap=True)
+    errors.print(f"Open it in a browser before {link.expires_at:%H:%M} UTC; it works once.")
 
 
 def disconnect(tenant: TenantOption) -> None:
@@ -55,9 +56,9 @@ def disconnect(tenant: TenantOption) -> None:
     name = Tenant(tenant)
     session = open_session()
     known(session.warehouse, name)
-    from pipedrive_pipeline.connect.disconnecting import disconnect as end
-
-    end(open_vault(session.warehouse, session.settings), name, SYSTEM, who="operator")
+    end_connection(
+        open_vault(session.warehouse, session.settings), name, DEFAULT_SYSTEM, who="operator"
+    )
     terminal.print(f"{name}: disconnected; its synced data stays.")
 
 
@@ -68,7 +69,7 @@ def doctor(
     """Check settings, database, schema, keys and, with a tenant, its connection."""
     session = open_session()
     findings = examine(
-        session.warehouse, session.settings, Tenant(tenant) if tenant else None, SYSTEM
+        session.warehouse, session.settings, Tenant(tenant) if tenant else None, DEFAULT_SYSTEM
     )
     if json:
         print_json([finding.facts() for finding in findings])

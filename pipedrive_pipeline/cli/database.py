@@ -12,6 +12,7 @@ import typer
 
 from pipedrive_pipeline.cli.output import terminal
 from pipedrive_pipeline.cli.session import dagster_environment, open_session, postgres_environment
+from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.registry import known
@@ -49,7 +50,7 @@ def psql(
     variables = postgres_environment(session)
     if tenant:
         name = known(session.warehouse, Tenant(tenant)).tenant
-        path = f"{name.analytics_schema},crm,{name.raw_schema('pipedrive')},integration"
+        path = f"{name.analytics_schema},crm,{name.raw_schema(DEFAULT_SYSTEM)},integration"
         variables["PGOPTIONS"] = f"-csearch_path={path} -cpipeline.tenant_id={name}"
     sys.stdout.flush()
     os.execve(program, [program, *context.args], {**os.environ, **variables})  # noqa: S606

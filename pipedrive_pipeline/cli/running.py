@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipedrive_pipeline.cli.session import Session, enter_dagster
+from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import ExitCode, PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt
@@ -63,11 +64,11 @@ def run_job(
         from pipedrive_pipeline.defs.failures import WATCHED_TAG
         from pipedrive_pipeline.defs.location import LOCATION
         from pipedrive_pipeline.defs.partitions import TENANTS
-        from pipedrive_pipeline.defs.runs import SYSTEM, TRIGGER_TAG, mark_dead_runs, new_run_id
+        from pipedrive_pipeline.defs.runs import TRIGGER_TAG, mark_dead_runs, new_run_id
         from pipedrive_pipeline.sync import history
         from pipedrive_pipeline.sync.run import open_run
 
-        facts = RunFacts(tenant, SYSTEM, sync_type, "manual", new_run_id())
+        facts = RunFacts(tenant, DEFAULT_SYSTEM, sync_type, "manual", new_run_id())
         with dg.DagsterInstance.get() as instance:
             instance.add_dynamic_partitions(str(TENANTS.name), [tenant.slug])
             mark_dead_runs(instance, history.settle_dead(session.warehouse, tenant))
@@ -93,7 +94,6 @@ def _closure(entities: list[str] | None) -> list[dg.AssetKey] | None:  # type: i
     import dagster as dg
 
     from pipedrive_pipeline.defs.marts import ANALYTICS_SPECS, CRM_SPECS
-    from pipedrive_pipeline.defs.runs import SYSTEM
 
-    raw = [dg.AssetKey([SYSTEM, entity]) for entity in entities]
+    raw = [dg.AssetKey([DEFAULT_SYSTEM, entity]) for entity in entities]
     return [*raw, *(spec.key for spec in (*CRM_SPECS, *ANALYTICS_SPECS))]

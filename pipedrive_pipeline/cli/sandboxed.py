@@ -13,6 +13,7 @@ import httpx
 from pipedrive_pipeline.cli.session import Session
 from pipedrive_pipeline.connect import signing
 from pipedrive_pipeline.connect.authorization import begin, confirm, finish
+from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import SourceBroke
 from pipedrive_pipeline.sandbox import Options
 from pipedrive_pipeline.settings import load_settings
@@ -23,7 +24,6 @@ from pipedrive_pipeline.vault.vault import open_vault
 
 DEFAULT_TENANT = Tenant("default")
 SANDBOX_COMMAND = ("sandbox", "--control")
-SYSTEM = "pipedrive"
 
 
 def sandbox_environment(url: str) -> dict[str, str]:
@@ -45,10 +45,12 @@ def connect_default(session: Session) -> Connection:
     registry.add(session.warehouse, settings, DEFAULT_TENANT, display_name="Sandbox company")
     vault = open_vault(session.warehouse, settings)
     browser = signing.fresh()
-    begun = begin(vault, DEFAULT_TENANT, SYSTEM, session=browser, who="operator")
+    begun = begin(vault, DEFAULT_TENANT, DEFAULT_SYSTEM, session=browser, who="operator")
     answer = httpx.get(begun.url, follow_redirects=False, timeout=10)
     query = parse_qs(urlsplit(answer.headers.get("location", "")).query)
     if "code" not in query:
         raise SourceBroke("the sandbox gave no authorization code; start it with --consent auto.")
-    waiting = finish(vault, SYSTEM, session=browser, state=query["state"][0], code=query["code"][0])
+    waiting = finish(
+        vault, DEFAULT_SYSTEM, session=browser, state=query["state"][0], code=query["code"][0]
+    )
     return confirm(vault, waiting.id)

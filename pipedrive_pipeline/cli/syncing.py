@@ -17,13 +17,11 @@ from pipedrive_pipeline.cli.output import (
 )
 from pipedrive_pipeline.cli.running import Outcome, run_job
 from pipedrive_pipeline.cli.session import open_session
-from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM, connector
 from pipedrive_pipeline.errors import BadInput, PipelineError
 from pipedrive_pipeline.marts import Counts
 from pipedrive_pipeline.sync.status import TenantStatus, tenant_statuses
 from pipedrive_pipeline.tenants import Tenant
-
-SYSTEM = "pipedrive"
 
 
 def sync(
@@ -138,7 +136,7 @@ def print_outcome(tenant: Tenant, outcome: Outcome) -> None:
 
 
 def _check_entities(names: list[str] | None) -> None:
-    entities = connector(SYSTEM).entities
+    entities = connector(DEFAULT_SYSTEM).entities
     for name in names or ():
         if name not in entities:
             raise BadInput(f"--entity {name}: there is no such entity; use {', '.join(entities)}.")

@@ -7,7 +7,7 @@ import dagster as dg
 from pipedrive_pipeline.defs import jobs, marts, raw, runs, sensors
 
 LOCATION = dg.Definitions(
-    assets=[raw.raw, marts.crm, marts.analytics],
+    assets=[*raw.RAW_ASSETS, marts.crm, marts.analytics],
     jobs=[jobs.sync, jobs.full_resync],
     sensors=[sensors.tenant_partitions, sensors.sync_requests],
     resources={"run": runs.tenant_run},

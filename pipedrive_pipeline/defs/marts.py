@@ -10,9 +10,10 @@ import dagster as dg
 from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failures
 from pipedrive_pipeline.defs.metadata import counts_metadata
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
-from pipedrive_pipeline.defs.raw import RAW_SPECS
+from pipedrive_pipeline.defs.raw import RAW_ASSETS
 from pipedrive_pipeline.sync.run import TenantRun
 
+RAW_KEYS = [key for assets in RAW_ASSETS for key in assets.keys]
 CUSTOMERS, CONTACTS = dg.AssetKey(["crm", "customers"]), dg.AssetKey(["crm", "contacts"])
 
 CRM_SPECS = [
@@ -21,7 +22,7 @@ CRM_SPECS = [
         description="Companies a tenant knows: one row per tenant and CRM organization.",
         group_name="crm",
         kinds={"postgres", "sql"},
-        deps=RAW_SPECS,
+        deps=RAW_KEYS,
         metadata={"dagster/table_name": "crm.customers"},
     ),
     dg.AssetSpec(
@@ -29,7 +30,7 @@ CRM_SPECS = [
         description="People a tenant knows: one row per tenant and CRM person.",
         group_name="crm",
         kinds={"postgres", "sql"},
-        deps=[*RAW_SPECS, CUSTOMERS],
+        deps=[*RAW_KEYS, CUSTOMERS],
         metadata={"dagster/table_name": "crm.contacts"},
     ),
 ]

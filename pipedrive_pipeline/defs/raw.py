@@ -7,46 +7,51 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from pipedrive_pipeline.connectors.base import EntitySpec
-from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.connectors.base import Connector, EntitySpec
+from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failures
 from pipedrive_pipeline.defs.metadata import column_schema, read_metadata
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
-from pipedrive_pipeline.defs.runs import SYSTEM
 from pipedrive_pipeline.sync.run import TenantRun
 
 
-def _spec(entity: EntitySpec) -> dg.AssetSpec:
+def _spec(system: str, entity: EntitySpec) -> dg.AssetSpec:
     return dg.AssetSpec(
-        key=[SYSTEM, entity.name],
+        key=[system, entity.name],
         description=entity.description,
-        group_name=f"raw_{SYSTEM}",
-        kinds={SYSTEM, "dlt", "postgres"},
+        group_name=f"raw_{system}",
+        kinds={system, "dlt", "postgres"},
         metadata={
             "dagster/column_schema": column_schema((entity.key, *entity.columns)),
-            "table": f"raw_{SYSTEM}_<tenant>.{entity.name}",
+            "table": f"raw_{system}_<tenant>.{entity.name}",
         },
     )
 
 
-RAW_SPECS = [_spec(entity) for entity in connector(SYSTEM).entities.values()]
+def raw_assets(connector: Connector) -> dg.AssetsDefinition:
+    """One system's raw assets, read together or in any part."""
+
+    @dg.multi_asset(
+        name=f"{connector.key}_raw",
+        specs=[_spec(connector.key, entity) for entity in connector.entities.values()],
+        can_subset=True,
+        partitions_def=TENANTS,
+        backfill_policy=ONE_TENANT_PER_RUN,
+        retry_policy=TRANSIENT_RETRIES,
+    )
+    def raw(
+        context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        """One tenant's records, as the CRM sent them."""
+        chosen = [key.path[-1] for key in context.selected_asset_keys]
+        with as_dagster_failures(context, run):
+            for read in run.read(chosen):
+                yield dg.MaterializeResult(
+                    asset_key=[connector.key, read.entity.name],
+                    metadata=read_metadata(run.facts, read),
+                )
+
+    return raw
 
 
-@dg.multi_asset(
-    name=f"{SYSTEM}_raw",
-    specs=RAW_SPECS,
-    can_subset=True,
-    partitions_def=TENANTS,
-    backfill_policy=ONE_TENANT_PER_RUN,
-    retry_policy=TRANSIENT_RETRIES,
-)
-def raw(
-    context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
-) -> Iterator[dg.MaterializeResult[None]]:
-    """One tenant's records, as the CRM sent them."""
-    chosen = [key.path[-1] for key in context.selected_asset_keys]
-    with as_dagster_failures(context, run):
-        for read in run.read(chosen):
-            yield dg.MaterializeResult(
-                asset_key=[SYSTEM, read.entity.name], metadata=read_metadata(run.facts, read)
-            )
+RAW_ASSETS = [raw_assets(connector) for connector in SYSTEMS.values()]

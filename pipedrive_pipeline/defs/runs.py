@@ -12,6 +12,7 @@ from typing import cast
 
 import dagster as dg
 
+from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync import history
@@ -25,7 +26,7 @@ from pipedrive_pipeline.warehouse.migrations import require_current
 PARTITION_TAG = "dagster/partition"
 SYNC_TYPE_TAG = "pipeline/sync_type"
 TRIGGER_TAG = "pipeline/trigger"
-SYSTEM = "pipedrive"
+SYSTEM_TAG = "pipeline/system"  # absent: the default system
 
 
 @dg.resource(description="One run of one tenant: its lock, its history row, its reads and builds.")
@@ -52,7 +53,7 @@ def facts_of(tags: Mapping[str, str], run_id: str | None) -> history.RunFacts:
         raise BadInput("this run names no tenant; choose a partition of `tenants`.")
     return history.RunFacts(
         tenant=Tenant(tags[PARTITION_TAG]),
-        system=SYSTEM,
+        system=tags.get(SYSTEM_TAG, DEFAULT_SYSTEM),
         sync_type=cast("history.SyncType", tags.get(SYNC_TYPE_TAG, "incremental")),
         trigger=_trigger(tags),
         dagster_run_id=run_id,

@@ -30,7 +30,6 @@ def default_sensor_status() -> dg.DefaultSensorStatus:
 @dg.sensor(
     minimum_interval_seconds=PARTITIONS_INTERVAL_SECONDS,
     default_status=default_sensor_status(),
-    job=jobs.sync,
     description="Keeps the partitions equal to the registered tenants.",
 )
 def tenant_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
