@@ -52,9 +52,7 @@ def one(data: Any, status: int = 200, **additional: Any) -> Answer:
 
 def page(rows: Iterable[Record], next_cursor: str | None) -> Answer:
     """A v2 list."""
-    cursor = encode({"next_cursor": next_cursor})
-    body = b'{"success":true,"data":[%b],"additional_data":%b}'
-    return Answer(200, body % (b",".join(map(encode, rows)), cursor))
+    return one(list(rows), additional_data={"next_cursor": next_cursor})
 
 
 def offset_page(rows: list[Any], start: int, limit: int, total: int) -> Answer:

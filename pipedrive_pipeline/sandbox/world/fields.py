@@ -9,7 +9,7 @@ What belongs here: the definitions. What does not: values (``seeds``, ``records`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha1
 from typing import Any
@@ -78,7 +78,7 @@ class FieldBook:
         self._next_option_id = 1
         self._fields: dict[str, Field] = {}
         self.dropped: dict[str, Field] = {}
-        self.custom_codes: tuple[str, ...] = ()
+        self._renew_codes()
 
     def __iter__(self) -> Iterator[Field]:
         return iter(self._fields.values())
@@ -89,6 +89,12 @@ class FieldBook:
     def get(self, code: str) -> Field | None:
         """The live field with a code."""
         return self._fields.get(code)
+
+    def live_values(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The custom values of a record as answers show them: every live field, null or not."""
+        if values.keys() == self._code_set:
+            return values
+        return {code: values.get(code) for code in self.custom_codes}
 
     def named(self, name: str) -> Field:
         """The first live custom field with a name.
@@ -193,6 +199,7 @@ class FieldBook:
 
     def _renew_codes(self) -> None:
         self.custom_codes = tuple(one.code for one in self if one.is_custom)
+        self._code_set = frozenset(self.custom_codes)
 
     def _options(self, labels: Sequence[str], at: str) -> Iterator[Option]:
         for label in labels:

@@ -23,6 +23,8 @@ Key = tuple[str | int, int]  # (sort value, id): what a cursor points at
 ADDED_FROM = datetime(2021, 3, 1, tzinfo=UTC)
 EDITED_FROM = datetime(2024, 3, 1, tzinfo=UTC)
 EDITED_UNTIL = datetime(2026, 9, 1, tzinfo=UTC)
+# Without a zone they are printed twice as fast, and every row prints two.
+_ADDED_FROM, _EDITED_FROM = ADDED_FROM.replace(tzinfo=None), EDITED_FROM.replace(tzinfo=None)
 
 
 def _coprime(size: int, near: int) -> int:
@@ -73,12 +75,12 @@ class SeededOrder:
 
     def add_time(self, row_id: int) -> str:
         """When a row was added."""
-        return _text(ADDED_FROM, (row_id - 1) * self._add_step)
+        return _text(_ADDED_FROM, (row_id - 1) * self._add_step)
 
     def update_time(self, row_id: int) -> str:
         """When a row was last edited."""
         if row_id > self._single:
-            return _text(EDITED_FROM, self._bulk_rank // 2 * self._edit_step)
+            return _text(_EDITED_FROM, self._bulk_rank // 2 * self._edit_step)
         return self._pair_time(self._shuffle.back(row_id - 1) // 2)
 
     def id_at(self, field: SortField, rank: int) -> int:
@@ -116,8 +118,8 @@ class SeededOrder:
     def _pair_time(self, pair: int) -> str:
         # From 1 on: second 0 of a step is free for the bulk edit.
         jitter = 1 + pair * 2_654_435_761 % (self._edit_step - 1)
-        return _text(EDITED_FROM, pair * self._edit_step + jitter)
+        return _text(_EDITED_FROM, pair * self._edit_step + jitter)
 
 
 def _text(start: datetime, seconds: int) -> str:
-    return f"{(start + timedelta(seconds=seconds)).isoformat()[:19]}Z"
+    return f"{(start + timedelta(seconds=seconds)).isoformat()}Z"

@@ -6,7 +6,7 @@ answer holds (``account``), the v1 shape (``web.v1``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,15 +41,19 @@ class View:
 
     def row(self, record: Record, shape: Shape = PLAIN) -> Record:
         """One row of an answer."""
-        codes = self._book.custom_codes if shape.custom_fields is None else shape.custom_fields
-        values: Mapping[str, Any] = record["custom_fields"]
         row = record.copy()
-        row["custom_fields"] = {code: values.get(code) for code in codes}
+        row["custom_fields"] = self._custom(record["custom_fields"], shape.custom_fields)
         for key in self._absent:
             row.pop(key, None)
         if shape is not PLAIN:
             self._extend(row, shape)
         return row
+
+    def _custom(self, values: Record, codes: tuple[str, ...] | None) -> Record:
+        live = self._book.live_values(values)
+        if codes is None:
+            return dict(live)
+        return {code: live[code] for code in codes if code in live}
 
     def _extend(self, row: Record, shape: Shape) -> None:
         for key in shape.include_fields:
