@@ -141,7 +141,10 @@ class Call:
 
 
 class Lender(Protocol):
-    """Gives a usable credential; told of one that was refused, gives a newer one or raises."""
+    """Gives a usable credential; told of one that was refused, gives a newer one or raises.
+
+    It may block, on a database lock or a refresh: it is called in a worker thread.
+    """
 
     def __call__(self, refused: Credential | None = None) -> Credential:
         """A usable credential; never the refused one."""
@@ -155,7 +158,7 @@ class Access:
     tenant: str  # for messages
     lend: Lender
     allowed_hosts: tuple[str, ...]
-    on_call: Callable[[Call], None]  # the meter
+    on_call: Callable[[Call], None]  # the meter, on the loop's thread; may raise to stop the run
 
 
 @dataclass(frozen=True)

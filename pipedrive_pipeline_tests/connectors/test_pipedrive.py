@@ -173,6 +173,27 @@ def test_a_record_edited_while_a_first_walk_runs_is_in_the_next_walk() -> None:
     assert 1 in again.ids
 
 
+@pytest.mark.parametrize("state", [None, {"watermark": "2026-01-01T00:00:00Z"}])
+def test_a_long_walk_commits_the_time_at_which_it_began(state: CursorState | None) -> None:
+    """Its end would do for a short one only: ten minutes a page, and an edit after the first."""
+    world = company(6)
+
+    def edit(page: int) -> None:
+        world.date = f"Tue, 03 Feb 2026 08:{page}0:00 GMT"
+        if page == 2:
+            world.rows["organizations"][0 if state is None else 5].update(
+                name="Edited", update_time="2026-02-03T08:15:00Z"
+            )
+
+    world.before_page = edit
+    first = walked(world, state)
+    world.before_page = lambda _: None
+    again = walked(world, first.commit)
+
+    assert first.commit == {"watermark": "2026-02-03T08:10:00Z"}
+    assert again.ids == ([1] if state is None else [6])
+
+
 def test_without_a_server_date_a_first_walk_commits_the_newest_stamp_of_its_first_page() -> None:
     """The newest of all pages would jump over record 1, edited meanwhile."""
     world = company(6, date=None)
