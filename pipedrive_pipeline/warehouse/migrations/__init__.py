@@ -28,7 +28,7 @@ from pipedrive_pipeline.warehouse.sql_files import schema_files
 MIGRATION_LOCK: Final = 7_041_503_862_114_975_233  # any number, as long as nobody else uses it
 VERSION_TABLE = "alembic_version"
 VERSION_SCHEMA = "integration"
-PATIENCE_SECONDS = 5  # how long one attempt at a lock waits; a sync that begins waits no longer
+PATIENCE_SECONDS = 2  # of one attempt at the lock; a sync that begins meanwhile waits no longer
 WAIT_SECONDS = 3_600  # a first full read of a large account takes about that long
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,67 @@
+"""What stands in the database, told by the database: tables, columns, types, comments.
+
+Belongs here: reading the catalogue. Does not belong here: how it is shown (`docs/tables.md`, the
+command line).
+Rests on https://www.postgresql.org/docs/current/catalogs.html.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import psycopg
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """One column; ``comment`` is '' where none was made."""
+
+    name: str
+    type: str
+    is_nullable: bool
+    comment: str
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One table or view with its columns in their order."""
+
+    schema: str
+    name: str
+    is_view: bool
+    comment: str
+    columns: tuple[TableColumn, ...]
+
+
+def relations(connection: psycopg.Connection, schema: str) -> list[Relation]:
+    """Every table and view of a schema, by name; none if there is no such schema."""
+    found = connection.execute(
+        """
+        select
+            pg_class.relname,
+            pg_class.relkind = 'v',
+            coalesce(obj_description(pg_class.oid, 'pg_class'), ''),
+            pg_attribute.attname,
+            format_type(pg_attribute.atttypid, pg_attribute.atttypmod),
+            not pg_attribute.attnotnull,
+            coalesce(col_description(pg_class.oid, pg_attribute.attnum), '')
+        from pg_catalog.pg_class
+        inner join pg_catalog.pg_namespace
+            on pg_namespace.oid = pg_class.relnamespace
+        inner join pg_catalog.pg_attribute
+            on pg_attribute.attrelid = pg_class.oid
+            and pg_attribute.attnum > 0
+            and not pg_attribute.attisdropped
+        where pg_namespace.nspname = %s
+            and pg_class.relkind in ('r', 'p', 'v')
+        order by
+            pg_class.relname asc,
+            pg_attribute.attnum asc
+        """,
+        (schema,),
+    ).fetchall()
+    return [
+        Relation(schema, name, is_view, comment, tuple(TableColumn(*row[3:]) for row in rows))
+        for (name, is_view, comment), rows in groupby(found, key=lambda row: row[:3])
+    ]

@@ -1,0 +1,1 @@
+"""The marts' facts, against a real Postgres with raw tables made by hand."""

@@ -1,0 +1,178 @@
+"""One tenant's raw tables, made by hand: what ingest leaves behind, without ingest.
+
+Belongs here: a small builder with one awkwardness at a time. Does not belong here: dlt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+SYSTEM = "pipedrive"
+CHANGED_AT = "2026-01-31T10:20:30Z"
+
+
+@dataclass
+class RawTables:
+    """The raw schema of one tenant, open for rows. Each ``load`` is one dlt package."""
+
+    warehouse: Warehouse
+    tenant: Tenant
+    loads: int = 0
+    made: set[str] = field(default_factory=set)
+
+    @property
+    def schema(self) -> str:
+        """Where the tables lie."""
+        return self.tenant.raw_schema(SYSTEM)
+
+    def load(self, **rows: list[Mapping[str, Any]]) -> str:
+        """Merge rows by entity, as one announced load; its id."""
+        self.loads += 1
+        load_id = f"{self.loads:010d}.5"
+        self.announce(load_id)
+        for entity, records in rows.items():
+            self.merge(ENTITIES[entity], records, load_id)
+        return load_id
+
+    def announce(self, load_id: str) -> None:
+        """Tell the marts of a load, as ingest does before it."""
+        with self.warehouse.transaction() as connection:
+            connection.execute(
+                """
+                insert into integration.mart_state as state (tenant_id, system, pending_loads)
+                values (%s, %s, array[%s])
+                on conflict (tenant_id, system) do update
+                set pending_loads = state.pending_loads || excluded.pending_loads
+                """,
+                (self.tenant.slug, SYSTEM, load_id),
+            )
+
+    def merge(self, entity: EntitySpec, records: list[Mapping[str, Any]], load_id: str) -> None:
+        """Store records of one entity, making its table where it is missing."""
+        self.make(entity)
+        with self.warehouse.transaction() as connection:
+            for record in records:
+                row = {**record, "_dlt_load_id": load_id}
+                names = [sql.Identifier(name) for name in row]
+                connection.execute(
+                    sql.SQL(
+                        "insert into {table} ({names}) values ({values})"
+                        " on conflict ({key}) do update set ({names}) = row ({excluded})"
+                    ).format(
+                        table=sql.Identifier(self.schema, entity.name),
+                        key=sql.Identifier(entity.key.name),
+                        names=sql.SQL(", ").join(names),
+                        values=sql.SQL(", ").join([sql.Placeholder()] * len(row)),
+                        excluded=sql.SQL(", ").join(
+                            sql.Identifier("excluded", name) for name in row
+                        ),
+                    ),
+                    [
+                        Jsonb(value) if isinstance(value, dict | list) else value
+                        for value in row.values()
+                    ],
+                )
+
+    def make(self, entity: EntitySpec) -> None:
+        """The table as ingest makes it: every declared column, ``extra``, two indexes."""
+        if entity.name in self.made:
+            return
+        columns = [
+            (entity.key.name, entity.key.type.value),
+            *((column.name, column.type.value) for column in entity.columns),
+            ("extra", "jsonb"),
+            ("_dlt_load_id", "text"),
+        ]
+        table = sql.Identifier(self.schema, entity.name)
+        with self.warehouse.transaction() as connection:
+            connection.execute(
+                sql.SQL("create schema if not exists {}").format(sql.Identifier(self.schema))
+            )
+            connection.execute(
+                sql.SQL("create table {} ({}, unique ({}))").format(
+                    table,
+                    sql.SQL(", ").join(
+                        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind))
+                        for name, kind in columns
+                    ),
+                    sql.Identifier(entity.key.name),
+                )
+            )
+            connection.execute(sql.SQL("create index on {} (_dlt_load_id)").format(table))
+        self.made.add(entity.name)
+
+    def mark(
+        self, entity: str, key: int, reason: str = "deleted", merged_into: int | None = None
+    ) -> None:
+        """Mark a record as gone at the source."""
+        with self.warehouse.transaction(search_path=(self.schema,)) as connection:
+            connection.execute(
+                """
+                create table if not exists deletions (
+                    entity text not null,
+                    id text not null,
+                    reason text not null,
+                    merged_into text,
+                    seen_at timestamptz not null default now(),
+                    _dlt_load_id text not null,
+                    primary key (entity, id)
+                )
+                """
+            )
+            connection.execute(
+                """
+                insert into deletions (entity, id, reason, merged_into, _dlt_load_id)
+                values (%s, %s, %s, %s, 'mark')
+                """,
+                (entity, str(key), reason, None if merged_into is None else str(merged_into)),
+            )
+
+    def unmark(self, entity: str, key: int) -> None:
+        """Take a mark back: the record is there again."""
+        with self.warehouse.transaction(search_path=(self.schema,)) as connection:
+            connection.execute(
+                "delete from deletions where entity = %s and id = %s", (entity, str(key))
+            )
+
+
+def organization(key: int, **facts: Any) -> dict[str, Any]:
+    """An organization with a name and nothing else; ``facts`` make the difference."""
+    return {
+        "id": key,
+        "name": f"Firma {key}",
+        "label_ids": [],
+        "custom_fields": {},
+        "is_deleted": False,
+        "add_time": "2025-02-03T08:00:00Z",
+        "update_time": CHANGED_AT,
+        **facts,
+    }
+
+
+def person(key: int, **facts: Any) -> dict[str, Any]:
+    """A person with a name and nothing else; ``facts`` make the difference."""
+    return organization(key, name=f"Mensch {key}", emails=[], phones=[]) | facts
+
+
+def user(key: int, name: str) -> dict[str, Any]:
+    return {"id": key, "name": name}
+
+
+def label_field(*labels: tuple[int | str, str], code: str = "label_ids") -> dict[str, Any]:
+    """A field definition whose options name the ids."""
+    return {
+        "field_code": code,
+        "field_name": code,
+        "field_type": "set",
+        "options": [{"id": key, "label": name} for key, name in labels],
+    }

@@ -1,0 +1,227 @@
+"""What an analyst sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from pipedrive_pipeline.marts import build, publish_views
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
+from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
+
+VIEWS = ["contacts", "contacts_all", "customers", "customers_all", "sync_status"]
+
+
+@pytest.fixture
+def published(warehouse: Warehouse) -> Warehouse:
+    """Both tenants with two customers, one deleted, and a contact each; views published."""
+    for tenant in (ACME, BRAVO):
+        raw = RawTables(warehouse, tenant)
+        raw.load(
+            organizations=[organization(1, name=f"of {tenant}"), organization(2)],
+            persons=[person(1, org_id=1)],
+        )
+        raw.mark("organizations", 2)
+        build(warehouse, tenant, SYSTEM)
+        publish_views(warehouse, tenant, SYSTEM)
+    return warehouse
+
+
+@pytest.fixture
+def analyst(published: Warehouse) -> Iterator[psycopg.Connection]:
+    """A session that may read acme's views and nothing else; no setting is made."""
+    with published.transaction() as connection:
+        connection.execute("create role test_analyst")
+        connection.execute("grant usage on schema analytics_acme to test_analyst")
+        connection.execute("grant select on all tables in schema analytics_acme to test_analyst")
+        connection.execute("set local role test_analyst")
+        yield connection
+        connection.rollback()
+
+
+def test_live_rows_and_marked_rows_are_apart(analyst: psycopg.Connection) -> None:
+    """`customers` is what is there, `customers_all` what ever was; one tenant's only."""
+    live = analyst.execute("select name from analytics_acme.customers").fetchall()
+    every = analyst.execute(
+        "select deletion_reason from analytics_acme.customers_all order by pipedrive_id"
+    ).fetchall()
+    joined = analyst.execute(
+        """
+        select customers.name
+        from analytics_acme.contacts as contacts
+        inner join analytics_acme.customers as customers
+            on customers.id = contacts.customer_id
+        """
+    ).fetchall()
+
+    assert live == [("of acme",)]
+    assert every == [(None,), ("deleted",)]
+    assert joined == [("of acme",)]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "analytics_bravo.customers",
+        "crm.customers",
+        "integration.connections",
+        "integration.sync_logs",
+        "raw_pipedrive_acme.persons",
+    ],
+)
+def test_an_analyst_reads_nothing_else(analyst: psycopg.Connection, table: str) -> None:
+    """Views read with their owner's rights; the analyst has none below them."""
+    with pytest.raises(errors.InsufficientPrivilege):
+        analyst.execute(f"select * from {table}".encode())
+
+
+def test_a_function_of_the_analyst_sees_no_other_tenant(published: Warehouse) -> None:
+    """A cheap function would run before the tenant's condition, were the view no barrier."""
+    with published.transaction() as connection:
+        connection.execute("create schema own")
+        connection.execute("create table own.seen (name text)")
+        connection.execute(
+            """
+            create function own.leak(name text) returns boolean language plpgsql cost 0.0000001 as
+            'begin insert into own.seen values (leak.name); return true; end'
+            """
+        )
+        connection.execute("select from analytics_acme.customers where own.leak(name)")
+        seen = connection.execute("select distinct seen.name from own.seen").fetchall()
+        connection.rollback()
+
+    assert seen == [("of acme",)]
+
+
+def test_publishing_again_touches_nothing(published: Warehouse) -> None:
+    """Every sync publishes; a reader must not notice, nor the catalogue grow."""
+    with published.connect() as reader:
+        reader.execute("select from analytics_acme.customers")  # holds the view until the end
+        before = catalogue(published)
+        publish_views(published, ACME, SYSTEM)
+
+        assert catalogue(published) == before
+
+
+def test_a_dropped_view_is_made_again(published: Warehouse) -> None:
+    """By hand or by mistake: the next sync brings it back."""
+    with published.transaction() as connection:
+        connection.execute("drop view analytics_acme.contacts")
+
+    publish_views(published, ACME, SYSTEM)
+
+    assert [row[0] for row in catalogue(published)] == VIEWS
+
+
+def test_a_newer_definition_replaces_the_older(published: Warehouse) -> None:
+    """In place: what an analyst built on a view stays."""
+    with published.transaction() as connection:
+        connection.execute("create view public.own as select id from analytics_acme.customers")
+        connection.execute("update integration.mart_state set views_published = 'older'")
+    before = catalogue(published)
+
+    publish_views(published, ACME, SYSTEM)
+
+    after = catalogue(published)
+    assert [row[:2] for row in after] == [row[:2] for row in before]
+    assert after != before
+
+
+def catalogue(warehouse: Warehouse) -> list[tuple[object, ...]]:
+    with warehouse.transaction() as connection:
+        return connection.execute(
+            """
+            select relname, oid, xmin::text
+            from pg_catalog.pg_class
+            where relnamespace = 'analytics_acme'::regnamespace and relkind = 'v'
+            order by relname
+            """
+        ).fetchall()
+
+
+def test_every_view_and_column_has_a_comment(published: Warehouse) -> None:
+    """In psql a view reads like a data dictionary."""
+    with published.transaction() as connection:
+        columns = connection.execute(
+            """
+            select
+                pg_class.relname,
+                pg_attribute.attname,
+                obj_description(pg_class.oid, 'pg_class'),
+                col_description(pg_class.oid, pg_attribute.attnum)
+            from pg_catalog.pg_class
+            inner join pg_catalog.pg_attribute
+                on pg_attribute.attrelid = pg_class.oid
+                and pg_attribute.attnum > 0
+            where pg_class.relnamespace = 'analytics_acme'::regnamespace
+                and pg_class.relkind = 'v'
+            """
+        ).fetchall()
+
+    assert {view for view, *_ in columns} == set(VIEWS)
+    assert [row for row in columns if not (row[2] and row[3])] == []
+
+
+def test_status_is_empty_before_the_first_sync(published: Warehouse) -> None:
+    """Rows are counted; what nobody knows yet is null, not zero."""
+    with published.transaction() as connection:
+        status = connection.execute(
+            """
+            select entity, as_of, rows, missing, last_sweep_at, last_sweep_age
+            from analytics_acme.sync_status
+            order by entity
+            """
+        ).fetchall()
+
+    assert status == [
+        ("organizations", None, 1, None, None, None),
+        ("persons", None, 1, None, None, None),
+    ]
+
+
+def test_status_says_up_to_when_and_how_complete(published: Warehouse) -> None:
+    """From the newest run that committed each; a failed one moves nothing."""
+    with published.transaction() as connection:
+        connection.execute(
+            """
+            insert into integration.sync_logs (
+                tenant_id, system, sync_type, trigger, started_at, completed_at, status,
+                watermarks, completeness
+            )
+            values
+                (
+                    'acme', 'pipedrive', 'full', 'manual', '2026-02-01', '2026-02-01 01:00',
+                    'success',
+                    '{"organizations": {"after": "2026-02-01T00:00:00Z"},
+                      "persons": {"after": "2026-02-01T00:00:00Z"}}',
+                    '{"organizations": {"missing": 0}, "persons": {"missing": 2}}'
+                ),
+                (
+                    'acme', 'pipedrive', 'incremental', 'manual', '2026-02-02', '2026-02-02',
+                    'partial',
+                    '{"organizations": {"after": "2026-02-02T00:00:00Z"},
+                      "persons": {"before": "2026-02-01T00:00:00Z", "after": null}}',
+                    '{}'
+                ),
+                (
+                    'acme', 'pipedrive', 'incremental', 'manual', '2026-02-03', '2026-02-03',
+                    'failed', '{"persons": {"after": "2026-02-03T00:00:00Z"}}', '{}'
+                )
+            """
+        )
+        status = connection.execute(
+            """
+            select entity, as_of::date::text, missing, last_sweep_at::text, last_sweep_age > '0'
+            from analytics_acme.sync_status
+            order by entity
+            """
+        ).fetchall()
+
+    assert status == [
+        ("organizations", "2026-02-02", 0, "2026-02-01 01:00:00+00", True),
+        ("persons", "2026-02-01", 2, "2026-02-01 01:00:00+00", True),
+    ]

@@ -1,0 +1,1 @@
+"""The warehouse's facts, against a real Postgres."""

@@ -1,0 +1,253 @@
+"""What separates tenants in the database itself, whatever the app asks for."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
+
+
+def names(connection: psycopg.Connection) -> list[str]:
+    found = connection.execute("select name from crm.customers order by name")
+    return [row[0] for row in found]
+
+
+@pytest.fixture
+def two_customers(warehouse: Warehouse) -> Warehouse:
+    with warehouse.transaction() as connection:
+        connection.execute(
+            """
+            insert into crm.customers (tenant_id, pipedrive_id, name)
+            values ('acme', 1, 'of acme'), ('bravo', 1, 'of bravo')
+            """
+        )
+    return warehouse
+
+
+OUR_TABLES = """
+    select pg_class.oid
+    from pg_catalog.pg_class
+    where pg_class.relnamespace in ('integration'::regnamespace, 'crm'::regnamespace)
+        and pg_class.relkind in ('r', 'p', 'm', 'v')
+        and pg_class.relname <> 'alembic_version'
+"""
+
+
+def test_every_table_has_row_level_security_forced(warehouse: Warehouse) -> None:
+    """A table that a later migration forgets would show every tenant to every key."""
+    with warehouse.transaction() as connection:
+        open_tables = connection.execute(
+            f"""
+            select pg_class.oid::regclass::text
+            from pg_catalog.pg_class
+            where pg_class.oid in ({OUR_TABLES})
+                and not (pg_class.relrowsecurity and pg_class.relforcerowsecurity)
+            """
+        ).fetchall()
+
+    assert open_tables == []
+
+
+def test_every_table_has_a_policy_for_each_role_that_may_use_it(warehouse: Warehouse) -> None:
+    """`engine` on all of them; `app`, bound to the tenant, where the app has any right."""
+    with warehouse.transaction() as connection:
+        policies = connection.execute(
+            f"""
+            select
+                pg_class.oid::regclass::text,
+                has_any_column_privilege('pipeline_app', pg_class.oid, 'select, insert, update'),
+                array_agg(
+                    format(
+                        '%s %s to %s using %s check %s',
+                        pg_policy.polname,
+                        pg_policy.polcmd,
+                        pg_policy.polroles::regrole[],
+                        pg_get_expr(pg_policy.polqual, pg_policy.polrelid) ~ 'pipeline.tenant_id',
+                        pg_get_expr(pg_policy.polwithcheck, pg_policy.polrelid)
+                        ~ 'pipeline.tenant_id'
+                    )
+                    order by pg_policy.polname
+                )
+            from pg_catalog.pg_class
+            left join pg_catalog.pg_policy
+                on pg_policy.polrelid = pg_class.oid
+            where pg_class.oid in ({OUR_TABLES})
+            group by pg_class.oid
+            """
+        ).fetchall()
+
+    engine = "engine * to {pipeline_engine} using f check f"
+    app = "app * to {pipeline_app} using t check t"
+    expected = {table: [app, engine] if used else [engine] for table, used, _ in policies}
+    assert {table: found for table, _, found in policies} == expected
+    assert len(policies) >= 13
+
+
+def test_every_table_names_its_tenant(warehouse: Warehouse) -> None:
+    """A table without tenant_id could not be separated at all."""
+    with warehouse.transaction() as connection:
+        without = connection.execute(
+            """
+            select tables.table_name
+            from information_schema.tables
+            where tables.table_schema in ('integration', 'crm')
+                and tables.table_name not in ('alembic_version', 'tenants')
+                and not exists (
+                    select
+                    from information_schema.columns
+                    where columns.table_schema = tables.table_schema
+                        and columns.table_name = tables.table_name
+                        and columns.column_name = 'tenant_id'
+                )
+            """
+        ).fetchall()
+
+    assert without == []
+
+
+def test_every_unique_key_holds_the_tenant_or_cannot_be_guessed(warehouse: Warehouse) -> None:
+    """A duplicate key error tells a tenant that another one has the value."""
+    with warehouse.transaction() as connection:
+        guessable = connection.execute(
+            """
+            select
+                pg_index.indexrelid::regclass::text
+            from pg_catalog.pg_index
+            inner join pg_catalog.pg_class
+                on pg_class.oid = pg_index.indrelid
+            where pg_class.relnamespace in ('integration'::regnamespace, 'crm'::regnamespace)
+                and pg_index.indisunique
+                -- What the app's role may insert into.
+                and has_any_column_privilege('pipeline_app', pg_class.oid, 'insert')
+                and not exists (
+                    select
+                    from pg_catalog.pg_attribute
+                    where pg_attribute.attrelid = pg_class.oid
+                        and pg_attribute.attnum = any (pg_index.indkey)
+                        and (
+                            pg_attribute.attname in ('tenant_id', 'key_hash')
+                            or pg_attribute.atttypid = 'uuid'::regtype
+                            or pg_attribute.attidentity = 'a'
+                        )
+                )
+            """
+        ).fetchall()
+
+    assert guessable == []
+
+
+def test_the_app_sees_its_tenant_only(two_customers: Warehouse) -> None:
+    """The app's own filter may be missing; the database's is not."""
+    with two_customers.as_app(ACME) as connection:
+        seen = names(connection)
+
+    assert seen == ["of acme"]
+
+
+def test_the_app_without_a_tenant_sees_nothing(two_customers: Warehouse) -> None:
+    """It fails closed: neither an error nor everything."""
+    with two_customers.transaction() as connection:
+        connection.execute("set local role pipeline_app")
+        seen = names(connection)
+
+    assert seen == []
+
+
+def test_the_tenant_is_forgotten_with_its_transaction(two_customers: Warehouse) -> None:
+    """A setting made local once is '' afterwards, not null; it must still show nothing."""
+    with two_customers.connect() as connection:
+        with connection.transaction():
+            connection.execute("set local role pipeline_app")
+            connection.execute("select set_config('pipeline.tenant_id', 'acme', true)")
+            within = names(connection)
+        with connection.transaction():
+            connection.execute("set local role pipeline_app")
+            after = names(connection)
+
+    assert (within, after) == (["of acme"], [])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into integration.sync_settings (tenant_id, system) values ('bravo', 'pipedrive')",
+        "insert into integration.audit_log (who, action, tenant_id) values ('x', 'y', 'bravo')",
+        "insert into integration.audit_log (who, action) values ('x', 'y')",
+    ],
+)
+def test_the_app_cannot_write_for_another_tenant(warehouse: Warehouse, statement: str) -> None:
+    """`with check` stands beside `using`."""
+    with pytest.raises(errors.InsufficientPrivilege), warehouse.as_app(ACME) as connection:
+        connection.execute(statement.encode())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select access_token from integration.connections",
+        "select connections.* from integration.connections",
+        "update integration.connections set state = 'connected'",
+        "truncate integration.field_mappings",
+        "update integration.audit_log set who = 'nobody'",
+        "delete from integration.audit_log",
+        "delete from integration.api_keys",
+        "update crm.customers set name = 'changed'",
+        "copy crm.customers to '/dev/null'",
+        "set local row_security = off; select name from crm.customers",
+    ],
+)
+def test_the_app_lacks_the_right(two_customers: Warehouse, statement: str) -> None:
+    """Tokens are the vault's, history is nobody's to change, policies do not cover truncate."""
+    with pytest.raises(errors.InsufficientPrivilege), two_customers.as_app(ACME) as connection:
+        connection.execute(statement.encode())
+
+
+def test_the_app_reads_a_connection_without_its_tokens(warehouse: Warehouse) -> None:
+    """Status pages need the state, not the secret."""
+    with warehouse.transaction() as connection:
+        connection.execute(
+            """
+            insert into integration.connections (tenant_id, system, kind)
+            values ('acme', 'pipedrive', 'oauth'), ('bravo', 'pipedrive', 'oauth')
+            """
+        )
+    with warehouse.as_app(ACME) as connection:
+        seen = connection.execute("select tenant_id, state from integration.connections").fetchall()
+
+    assert seen == [("acme", "pending")]
+
+
+def test_an_owner_is_under_its_own_policies(two_customers: Warehouse) -> None:
+    """Forced: not even the table's owner sees a row, unless it is the engine."""
+    with two_customers.transaction() as connection:
+        connection.execute("create role test_stranger")
+        connection.execute("grant usage, create on schema crm to test_stranger")
+        connection.execute("alter table crm.customers owner to test_stranger")
+        connection.execute("set local role test_stranger")
+        seen = names(connection)
+        connection.rollback()
+
+    assert seen == []
+
+
+def test_a_tenant_with_customers_is_not_removed_by_accident(two_customers: Warehouse) -> None:
+    """Erasing is an act of its own."""
+    with (
+        pytest.raises((errors.RestrictViolation, errors.ForeignKeyViolation)),
+        two_customers.transaction() as connection,
+    ):
+        connection.execute("delete from integration.tenants where slug = 'bravo'")
+
+
+def test_a_contact_cannot_link_to_another_tenants_customer(two_customers: Warehouse) -> None:
+    """The foreign key carries the tenant."""
+    with pytest.raises(errors.ForeignKeyViolation), two_customers.transaction(BRAVO) as connection:
+        connection.execute(
+            """
+            insert into crm.contacts (tenant_id, customer_id)
+            select 'bravo', id from crm.customers where tenant_id = 'acme'
+            """
+        )

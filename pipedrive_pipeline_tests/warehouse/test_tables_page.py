@@ -1,0 +1,135 @@
+"""`docs/tables.md` says what the database says; a column without a word on it fails here.
+
+`UPDATE_DOCS=1` writes the page anew instead of comparing it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
+from pipedrive_pipeline.marts import publish_views
+from pipedrive_pipeline.settings import PROJECT_ROOT
+from pipedrive_pipeline.warehouse.catalog import Relation, relations
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.warehouse.databases import ACME
+
+PAGE = PROJECT_ROOT / "docs" / "tables.md"
+HEADER = """\
+# Every table and column
+
+For analysts and operators. `<tenant>` is the tenant's name, such as `acme`. Times are instants; the
+engine's own sessions show them in UTC. What an analyst reads stands first.
+
+This page is written from the comments in the database: `\\d+ crm.customers` in `./run psql` shows
+the same. A test holds both equal; run with `UPDATE_DOCS=1` it writes the page anew.
+"""
+ANALYTICS = """\
+## analytics_&lt;tenant&gt;: what an analyst reads
+
+Views of one tenant's rows. `customers` and `contacts` hold what is there, `customers_all` and
+`contacts_all` also what was deleted, merged or hidden at the source. Ask `sync_status` how fresh
+they are. Rows that the app made itself have no `pipedrive_id`.
+"""
+CRM = """\
+## crm: the marts of all tenants
+
+What an app reads and joins to. Each row has one tenant; row level security shows a session of
+`pipeline_app` the tenant in the setting `pipeline.tenant_id` only. Rows without `pipedrive_id`, and
+columns that neither a select of `sql/marts` nor a field mapping fills, are the app's own.
+`updated_at` is the time at which the writing transaction began: follow changes with an overlap of a
+few minutes.
+"""
+RAW = """\
+## raw_pipedrive_&lt;tenant&gt;: records as Pipedrive sent them
+
+One row per record, one column per declared key; `extra` (jsonb) holds every other key,
+`_dlt_load_id` (text) names the load. dlt's own tables (`_dlt_…`) stand beside them.
+"""
+DELETIONS = """\
+### raw_pipedrive_&lt;tenant&gt;.deletions
+
+Records that are gone at the source; a mark is taken back when the record is seen again.
+
+| column | type | meaning |
+|---|---|---|
+| entity | text | Kind of the record: organizations, persons and so on. |
+| id | text | Its key. |
+| reason | text | deleted, merged or invisible (the connected user may not see it any more). |
+| merged_into | text | The id that it was merged into. |
+| seen_at | timestamptz | When it was first seen to be gone. |
+| \\_dlt_load_id | text | The marking that put it here. |
+"""
+INTEGRATION = """\
+## integration: who is connected, what is synced when, what happened
+
+For operators. Under row level security as `crm`; links, states and grants of a consent are the
+engine's alone, and the app's role has no right to the token columns.
+"""
+
+
+def test_the_page_of_tables_is_the_database(warehouse: Warehouse) -> None:
+    """A column that nobody explained, or that the page lacks, is found here."""
+    publish_views(warehouse, ACME, "pipedrive")
+    with warehouse.transaction() as connection:
+        views = relations(connection, ACME.analytics_schema)
+        crm, integration = (relations(connection, name) for name in ("crm", "integration"))
+    parts = [
+        HEADER,
+        ANALYTICS,
+        *map(_relation, views),
+        CRM,
+        *map(_relation, crm),
+        RAW,
+        *map(_entity, ENTITIES.values()),
+        DELETIONS,
+        INTEGRATION,
+        *map(_relation, integration),
+    ]
+    page = "\n".join(parts)
+    if os.environ.get("UPDATE_DOCS"):
+        PAGE.write_text(page, encoding="utf-8")
+
+    assert page == PAGE.read_text(encoding="utf-8")
+    assert _without_comment([*views, *crm, *integration]) == []
+
+
+def _without_comment(found: Iterable[Relation]) -> list[str]:
+    return [
+        f"{relation.schema}.{relation.name}.{column.name}"
+        for relation in found
+        for column in relation.columns
+        if not (relation.comment and column.comment)
+    ]
+
+
+def _relation(relation: Relation) -> str:
+    schema = relation.schema.replace(f"_{ACME}", "_&lt;tenant&gt;")
+    rows = [(column.name, column.type, column.comment) for column in relation.columns]
+    return _section(f"{schema}.{relation.name}", relation.comment, rows)
+
+
+def _entity(entity: EntitySpec) -> str:
+    columns = (entity.key, *entity.columns)
+    rows = [(column.name, column.type.value, column.description) for column in columns]
+    return _section(f"raw_pipedrive_&lt;tenant&gt;.{entity.name}", entity.description, rows)
+
+
+def _section(name: str, comment: str, rows: list[tuple[str, str, str]]) -> str:
+    lines = [
+        f"| {column} | {_short(kind)} | {_escaped(meaning)} |" for column, kind, meaning in rows
+    ]
+    table = "\n".join(["| column | type | meaning |", "|---|---|---|", *lines])
+    return f"### {name}\n\n{comment}\n\n{table}\n"
+
+
+def _short(kind: str) -> str:
+    return kind.replace("timestamp with time zone", "timestamptz").replace(
+        "time without time zone", "time"
+    )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
