@@ -173,7 +173,7 @@ def _is_a_copied_home(place: Place) -> bool:
 def _recorded_home(place: Place) -> Path | None:
     try:
         return Path((place.base / "home").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

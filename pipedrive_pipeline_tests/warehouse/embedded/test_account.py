@@ -15,6 +15,9 @@ from pipedrive_pipeline.warehouse.embedded.account import Account
 from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
 from pipedrive_pipeline_tests.warehouse.embedded.conftest import Start, ask, tell
 
+# The fork's child starts one server and ends; no thread of the test run has a lock that it needs.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to drop rights")
 NOBODY = 65_534
 
