@@ -75,6 +75,7 @@ def test_a_field_of_each_type_is_created_with_null_everywhere(reader: Reader, ki
         {"field_name": "A"},
         {"field_name": "A", "field_type": "int"},
         {"field_name": "", "field_type": "text"},
+        {"field_name": "x" * 256, "field_type": "text"},
         {"field_name": 5, "field_type": "text"},
         {"field_name": "A", "field_type": "enum"},
         {"field_name": "A", "field_type": "enum", "options": []},

@@ -149,6 +149,15 @@ def test_the_first_address_becomes_primary_and_updates_replace_the_whole_list(
     assert [row["value"] for row in changed["emails"]] == ["c@x.example"]
 
 
+def test_the_marketing_status_is_stored_and_shown_only_on_request(reader: Reader) -> None:
+    changed = reader.http.patch(f"{PERSONS}/3", json={"marketing_status": "subscribed"})
+    asked = reader.data(f"{PERSONS}/3", include_fields="marketing_status")
+
+    assert "marketing_status" not in changed.json()["data"]
+    assert asked["marketing_status"] == "subscribed"
+    assert reader.http.patch(f"{PERSONS}/3", json={"marketing_status": "x"}).status_code == 400
+
+
 def test_an_update_cannot_move_the_time_of_creation(reader: Reader) -> None:
     answer = reader.http.patch(f"{PERSONS}/1", json={"add_time": "2020-01-01T00:00:00Z"})
 

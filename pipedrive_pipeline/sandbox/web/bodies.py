@@ -19,6 +19,7 @@ from pipedrive_pipeline.sandbox.world.fields import SUBFIELDS, Field
 Record = dict[str, Any]
 Check = Callable[[Any], bool]
 VISIBILITIES = {"lite": (1, 3), "growth": (1, 3), "premium": (1, 3, 5, 7), "ultimate": (1, 3, 5, 7)}
+MARKETING_STATUSES = ("no_consent", "unsubscribed", "subscribed", "archived")
 TEXT_LIMIT, LONG_TEXT_LIMIT = 255, 65_000  # characters
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _CLOCK = re.compile(r"\d\d:\d\d(:\d\d)?")
@@ -77,6 +78,7 @@ CHECKS: dict[str, tuple[str, Check]] = {  # kind of a built-in key -> what it ex
     "address": ("object", _is_address),
     "contacts": ("array", _is_contacts),
     "date": ("date", _is_date),
+    "marketing": ("marketing status", lambda value: value in MARKETING_STATUSES),
 }
 
 
@@ -99,7 +101,7 @@ _CUSTOM: dict[str, tuple[str, Check]] = {  # field type -> what it expects
     "varchar": ("string", lambda value: _is_text(value) and len(value) <= TEXT_LIMIT),
     "varchar_auto": ("string", lambda value: _is_text(value) and len(value) <= TEXT_LIMIT),
     "text": ("string", lambda value: _is_text(value) and len(value) <= LONG_TEXT_LIMIT),
-    "phone": ("string", _is_text),
+    "phone": ("string", lambda value: _is_text(value) and len(value) <= TEXT_LIMIT),
     "double": ("number", _is_number),
     "int": ("number", _is_int),
     "user": ("number", _is_int),

@@ -16,7 +16,8 @@ from pipedrive_pipeline.sandbox.web import cursors
 from pipedrive_pipeline.sandbox.web import parameters as p
 from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, invalid, one, page
 from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
-from pipedrive_pipeline.sandbox.web.record_routes import DEFAULT_LIMIT, READ
+from pipedrive_pipeline.sandbox.web.record_routes import DEFAULT_LIMIT
+from pipedrive_pipeline.sandbox.web.record_routes import READ as READ_RECORDS
 from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
 from pipedrive_pipeline.sandbox.world.fields import (
     CREATABLE_TYPES,
@@ -29,6 +30,8 @@ from pipedrive_pipeline.sandbox.world.fields import (
 
 Record = dict[str, Any]
 WRITE = ("contact-fields:full", "admin")
+READ = (*READ_RECORDS, *WRITE)
+NAME_LIMIT = 255  # characters
 EXTRAS: dict[str, Record] = {
     "ui_visibility": {"add_visible_flag": False, "details_visible_flag": True},
     "important_fields": {"enabled": False, "stage_ids": []},
@@ -242,5 +245,6 @@ def _refuse_others(body: Record, allowed: set[str]) -> None:
 
 def _check_texts(body: Record, names: Iterable[str]) -> None:
     for name in names:
-        if not isinstance(body.get(name), str) or not body[name].strip():
-            raise invalid(f"{name} is required and must be a string")
+        text = body.get(name)
+        if not isinstance(text, str) or not text.strip() or len(text) > NAME_LIMIT:
+            raise invalid(f"{name} must be a string of 1 to {NAME_LIMIT} characters")

@@ -121,6 +121,7 @@ PERSONS = Entity(
         "im": "contacts",
         "birthday": "date?",
         "job_title": "text?",
+        "marketing_status": "marketing",
     },
     optional=(
         *_ACTIVITY_IDS,

@@ -27,6 +27,7 @@ class Shape:
 
 
 PLAIN = Shape()
+ONLY_ON_REQUEST = ("marketing_status",)  # may be stored, and is shown if ``include_fields`` asks
 
 
 class View:
@@ -37,7 +38,7 @@ class View:
     ) -> None:
         self._book = book
         self._people = people  # how many persons an organization has
-        self._absent = () if has_features else entity.featured
+        self._absent = (*ONLY_ON_REQUEST, *(() if has_features else entity.featured))
 
     def row(self, record: Record, shape: Shape = PLAIN) -> Record:
         """One row of an answer."""
@@ -46,7 +47,7 @@ class View:
         for key in self._absent:
             row.pop(key, None)
         if shape is not PLAIN:
-            self._extend(row, shape)
+            self._extend(row, record, shape)
         return row
 
     def _custom(self, values: Record, codes: tuple[str, ...] | None) -> Record:
@@ -55,9 +56,9 @@ class View:
             return dict(live)
         return {code: live[code] for code in codes if code in live}
 
-    def _extend(self, row: Record, shape: Shape) -> None:
+    def _extend(self, row: Record, record: Record, shape: Shape) -> None:
         for key in shape.include_fields:
-            row[key] = self._people(row["id"]) if key == "people_count" else _extra(key, row)
+            row[key] = self._people(row["id"]) if key == "people_count" else _extra(key, record)
         if shape.has_labels:
             row["labels"] = self._labelled("label_ids", row["label_ids"])
         if shape.has_option_labels:
@@ -75,12 +76,12 @@ class View:
         return [{"id": one, "label": labels.get(one)} for one in value]
 
 
-def _extra(key: str, row: Record) -> Any:
+def _extra(key: str, record: Record) -> Any:
     """A counter or stamp that comes only on request; the sandbox has no deals and activities."""
     if key.endswith("_count"):
         return 0
     if key == "smart_bcc_email":
-        return f"acme-sandbox+{row['id']}@pipedrivemail.example"
+        return f"acme-sandbox+{record['id']}@pipedrivemail.example"
     if key == "marketing_status":
-        return "no_consent"
+        return record.get(key, "no_consent")
     return None
