@@ -59,7 +59,13 @@ def prove(vault: Vault, tenant: Tenant, system: str) -> Proof:
 
 
 def _missing(connector: Connector, granted: frozenset[str]) -> tuple[str, ...]:
-    return tuple(scope for scope in connector.auth.scopes_needed if scope not in granted)
+    """Those needed that are neither granted nor covered by a greater one that an entity names."""
+
+    def covers(scope: str) -> set[str]:
+        alternatives = (entity.scopes for entity in connector.entities.values())
+        return {scope}.union(*(one for one in alternatives if scope in one))
+
+    return tuple(one for one in connector.auth.scopes_needed if granted.isdisjoint(covers(one)))
 
 
 def _unreadable(connector: Connector, granted: frozenset[str]) -> tuple[str, ...]:

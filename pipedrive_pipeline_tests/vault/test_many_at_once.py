@@ -1,0 +1,245 @@
+"""One refresh whoever asks, and no grant lost wherever a process dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from pipedrive_pipeline.errors import PipelineError, ReauthNeeded
+from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import lend, records
+from pipedrive_pipeline.vault.refusals import SecretUnreadable, WrongKey
+from pipedrive_pipeline.vault.rotation import rotate_keys
+from pipedrive_pipeline.vault.vault import Vault, check_keys
+from pipedrive_pipeline_tests.vault.oauth_server import Company, Rotation
+from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, World
+
+PROCESSES = 8
+POINTS_MAX = 200
+
+
+class Worker:
+    """A process that answers a line with a line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def tell(self, line: str) -> None:
+        """Ask, and do not wait."""
+        assert self.process.stdin
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> Any:
+        """What it says to the oldest question."""
+        assert self.process.stdout
+        return json.loads(self.process.stdout.readline())
+
+    def ask(self, line: str) -> Any:
+        """Ask, and wait."""
+        self.tell(line)
+        return self.answer()
+
+
+@contextmanager
+def worker(action: str, settings: Settings) -> Iterator[Worker]:
+    assert settings.database_url
+    assert settings.pipedrive_client_secret
+    keys = ",".join(key.get_secret_value() for key in settings.encryption_keys())
+    environment = {
+        **os.environ,
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "TOKEN_ENCRYPTION_KEYS": keys,
+        "PIPEDRIVE_CLIENT_ID": str(settings.pipedrive_client_id),
+        "PIPEDRIVE_CLIENT_SECRET": settings.pipedrive_client_secret.get_secret_value(),
+        "PIPEDRIVE_OAUTH_URL": str(settings.pipedrive_oauth_url),
+        "PIPEDRIVE_ALLOWED_HOSTS": ",".join(settings.pipedrive_allowed_hosts),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipedrive_pipeline_tests.vault.worker", action],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT_ROOT,
+        env=environment,
+    )
+    with process:
+        yield Worker(process)
+        assert process.stdin
+        process.stdin.close()
+    assert process.returncode == 0
+
+
+def one_refresh_each_round(world: World, rotation: Rotation, rounds: int) -> None:
+    world.connect_acme()
+    world.oauth.rotation = rotation
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(worker("callers", world.vault.settings)) for _ in range(PROCESSES)
+        ]
+        for number in range(1, rounds + 1):
+            world.expire()
+
+            for one in workers:
+                one.tell("go")
+            lent = [digest for one in workers for digest in one.answer()]
+
+            assert len(lent) == 64
+            assert len(set(lent)) == 1
+            assert not lent[0].startswith("error")
+            assert world.oauth.count("refresh") == number
+    assert world.oauth.refusals == []
+    assert world.row()["state"] == "connected"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rotation", ["static", "strict"])
+def test_64_callers_in_8_processes_make_one_refresh(acme: World, rotation: Rotation) -> None:
+    """Under strict rotation a second refresh would end the grant."""
+    one_refresh_each_round(acme, rotation, rounds=20)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("rotation", ["static", "strict"])
+def test_64_callers_make_one_refresh_a_hundred_times(acme: World, rotation: Rotation) -> None:
+    one_refresh_each_round(acme, rotation, rounds=100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rotation", ["static", "grace", "strict"])
+def test_a_refresh_that_dies_anywhere_loses_no_grant_still_honoured(
+    acme: World, rotation: Rotation
+) -> None:
+    """SIGKILL before and after each statement, commit and call of a refresh."""
+    died = 0
+    with worker("lend", acme.vault.settings) as dying:
+        for point in range(1, POINTS_MAX):
+            acme.forget()
+            acme.connect_acme()
+            acme.oauth.rotation = rotation
+            acme.expire()
+            if not dying.ask(str(point)):
+                break
+            died += 1
+            held = records.read(acme.vault, ACME, PIPEDRIVE)
+            stored = records.token(acme.vault.cipher, held, "refresh_token").get_secret_value()
+            is_honoured = acme.oauth.honours(stored)
+            acme.oauth.calls.clear()
+
+            if is_honoured:
+                assert works(acme)
+            else:
+                assert rotation == "strict"
+                with pytest.raises(ReauthNeeded):
+                    lent(acme)
+                assert acme.row()["state_reason"] == "refresh_answer_lost"
+            assert acme.oauth.count("refresh") <= 1
+    assert 20 <= died < POINTS_MAX - 1
+
+
+@pytest.mark.slow
+def test_a_rotation_of_keys_that_dies_anywhere_goes_on_where_it_ended(acme: World) -> None:
+    """Half the rows under each key is a state like any other: everything can be read."""
+    old = acme.vault.settings.encryption_keys()
+    both = (SecretStr(Fernet.generate_key().decode()), *old)
+    after = acme.vault.settings.model_copy(update={"token_encryption_keys": both})
+    died = 0
+    with worker("rotate", after) as dying:
+        for point in range(1, POINTS_MAX):
+            acme.forget()
+            acme.connect_acme()
+            acme.store(Tenant("bravo"), *acme.oauth.granted(Company(id=2)), Company(id=2))
+            if not dying.ask(str(point)):
+                break
+            died += 1
+            vault = Vault(acme.vault.warehouse, after)
+
+            for tenant in ("acme", "bravo"):
+                assert lend(tenant, PIPEDRIVE, warehouse=vault.warehouse, settings=after)
+            rotate_keys(vault)
+
+            only_new = after.model_copy(update={"token_encryption_keys": both[:1]})
+            assert check_keys(Vault(acme.vault.warehouse, only_new)) == 4
+    assert 20 <= died < POINTS_MAX - 1
+
+
+def test_rotated_keys_leave_nothing_that_needs_the_old_one(acme: World) -> None:
+    """And a process that still has only the old key says so, and stops no connection."""
+    acme.connect_acme()
+    old = acme.vault.settings.encryption_keys()
+    both = (SecretStr(Fernet.generate_key().decode()), *old)
+    vault = Vault(
+        acme.vault.warehouse,
+        acme.vault.settings.model_copy(update={"token_encryption_keys": both}),
+    )
+
+    first, second = rotate_keys(vault), rotate_keys(vault)
+
+    assert (first.resealed_count, first.current_count) == (2, 0)
+    assert (second.resealed_count, second.current_count) == (0, 2)
+    with pytest.raises(WrongKey):
+        lent(acme)
+    assert acme.row()["state"] == "connected"
+    new = vault.settings.model_copy(update={"token_encryption_keys": both[:1]})
+    assert lend(ACME, PIPEDRIVE, warehouse=vault.warehouse, settings=new)
+
+
+@pytest.mark.slow
+def test_a_thousand_swapped_or_altered_ciphertexts_are_refused(acme: World) -> None:
+    """Each stops its own connection, sends nothing, and leaves the neighbour's alone."""
+    random_of_test = random.Random(6)  # noqa: S311 - which byte, not a secret
+    bravo = Tenant("bravo")
+    acme.connect_acme()
+    acme.store(bravo, *acme.oauth.granted(Company(id=2)), Company(id=2))
+    mine, theirs = acme.row(), acme.row(bravo)
+    foreign = [mine["refresh_token"], theirs["access_token"], theirs["refresh_token"]]
+    refused = 0
+    for number in range(1_000):
+        good = mine["access_token"]
+        at = random_of_test.randrange(len(good))
+        flipped = good[:at] + chr(ord(good[at]) ^ 1) + good[at + 1 :]
+        acme.execute(
+            "update integration.connections set access_token = %s, state = 'connected', "
+            "state_reason = null where tenant_id = 'acme'",
+            flipped if number % 2 else foreign[number % 3],
+        )
+
+        with pytest.raises((SecretUnreadable, WrongKey)):
+            lent(acme)
+
+        refused += 1
+    assert refused == 1_000
+    assert acme.oauth.calls == []
+    assert lent(acme, bravo)
+    acme.execute(
+        "update integration.connections set access_token = %s where tenant_id = 'acme'", foreign[1]
+    )
+    acme.execute("update integration.connections set state = 'connected'")
+    with pytest.raises(SecretUnreadable):
+        lent(acme)
+    assert acme.row()["state_reason"] == "token_unreadable"
+
+
+def lent(world: World, tenant: Tenant = ACME) -> bool:
+    return bool(
+        lend(tenant, PIPEDRIVE, warehouse=world.vault.warehouse, settings=world.vault.settings)
+    )
+
+
+def works(world: World) -> bool:
+    try:
+        return lent(world)
+    except PipelineError:
+        return False
