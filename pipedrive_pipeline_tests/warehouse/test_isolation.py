@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import psycopg
 import pytest
 from psycopg import errors
 
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.warehouse import databases
 from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
 
 
@@ -15,7 +18,14 @@ def names(connection: psycopg.Connection) -> list[str]:
     return [row[0] for row in found]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def warehouse(postgres: str, template: str) -> Iterator[Warehouse]:
+    """One for all: these tests look, or fail to write."""
+    with databases.database(postgres, template=template) as url:
+        yield Warehouse(url)
+
+
+@pytest.fixture(scope="module")
 def two_customers(warehouse: Warehouse) -> Warehouse:
     with warehouse.transaction() as connection:
         connection.execute(
