@@ -82,7 +82,7 @@ class Account:
         """
         record = self.records[entity].get(row_id)
         if record is None:
-            raise LookupError(f"{entity} has no record {row_id}")
+            raise LookupError(f"there is no record {row_id} among the {entity}")
         return record
 
     def create(

@@ -1,5 +1,6 @@
 "use strict";
 const word = document.getElementById("word");
+let fading;
 
 async function refresh() {
   const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
@@ -11,6 +12,8 @@ async function tell(path, body) {
     method: "POST", headers: {"content-type": "application/json"}, body: JSON.stringify(body),
   });
   word.textContent = answer.ok ? "Done." : (await answer.json()).error;
+  clearTimeout(fading);
+  fading = setTimeout(() => { word.textContent = ""; }, 4000);
   await refresh();
 }
 
