@@ -49,6 +49,10 @@ def start_afresh(transaction: psycopg.Connection, tenant: Tenant, system: str) -
             sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema))
         )
     transaction.execute(
+        "delete from integration.rejected_values where tenant_id = %s and system = %s",
+        (tenant.slug, system),
+    )
+    transaction.execute(
         """
         update integration.field_mappings
         set is_active = false

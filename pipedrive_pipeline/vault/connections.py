@@ -62,9 +62,13 @@ def existing(vault: Vault, tenant: Tenant, system: str) -> Connection:
 
 
 def connections(vault: Vault, tenant: Tenant | None = None) -> list[Connection]:
-    """Every connection of one tenant, or of all, by tenant and system. May be empty."""
+    """Every connection of one tenant, or of all, by tenant and system. May be empty.
+
+    For one tenant the database itself shows no other, nor any token.
+    """
+    warehouse = vault.warehouse
     with (
-        vault.warehouse.transaction() as transaction,
+        warehouse.as_app(tenant) if tenant else warehouse.transaction() as transaction,
         transaction.cursor(row_factory=dict_row) as cursor,
     ):
         rows = cursor.execute(

@@ -10,6 +10,7 @@ import pytest
 from pipedrive_pipeline.connect import authorization, signing
 from pipedrive_pipeline.connect.refusals import CodeRefused, ConsentDeclined, StateRefused
 from pipedrive_pipeline.errors import (
+    Busy,
     ClientRejected,
     HostNotAllowed,
     SettingsError,
@@ -102,6 +103,10 @@ def test_another_company_needs_a_second_yes_and_its_rows_are_marked(acme: World)
         "insert into crm.customers (tenant_id, pipedrive_id, name) values "
         "('acme', 1, 'Old'), ('acme', null, 'made by the app'), ('bravo', 1, 'B')"
     )
+    acme.execute(
+        "insert into crm.contacts (tenant_id, pipedrive_id, customer_id) "
+        "select tenant_id, 7, id from crm.customers where name = 'Old'"
+    )
     before = acme.rows("select id, name from crm.customers order by name")
     waiting = arrived(acme, Company(id=99, name="Other Ltd"))
     assert waiting.held_company == "Müller & Söhne"
@@ -125,7 +130,25 @@ def test_another_company_needs_a_second_yes_and_its_rows_are_marked(acme: World)
             "deletion_reason": "company_changed",
         }
     ]
+    assert acme.rows(
+        "select former_pipedrive_id, deletion_reason, customer_id is null as is_loose "
+        "from crm.contacts"
+    ) == [{"former_pipedrive_id": 7, "deletion_reason": "company_changed", "is_loose": False}]
     assert acme.rows("select to_regnamespace('raw_pipedrive_acme') as schema") == [{"schema": None}]
+
+
+def test_a_company_is_not_changed_while_a_sync_runs(acme: World) -> None:
+    """It would write the former company's rows again."""
+    acme.connect_acme()
+    waiting = arrived(acme, Company(id=99, name="Other Ltd"))
+
+    with acme.vault.warehouse.connect() as running:
+        running.execute("select pg_advisory_lock(%s)", (ACME.lock_key,))
+        with pytest.raises(Busy):
+            authorization.confirm(acme.vault, waiting.id, is_other_company_confirmed=True)
+
+    assert acme.row()["company_id"] == "7654321"
+    authorization.confirm(acme.vault, waiting.id, is_other_company_confirmed=True)
 
 
 @pytest.mark.parametrize(
