@@ -144,6 +144,8 @@ def test_an_api_token_goes_into_its_header_never_into_the_address() -> None:
         Reply(503, b"<html>maintenance</html>", content_type="text/html"),
         Reply(520),
         Reply(408),
+        replace(GOOD, status=500),
+        as_json({"success": True, "data": []}, 503),
         replace(GOOD, cut_after=0),
         replace(GOOD, cut_after=20),
         replace(GOOD, cut_after=180),
@@ -155,6 +157,7 @@ def test_an_api_token_goes_into_its_header_never_into_the_address() -> None:
         replace(GOOD, body='{"success":true,"data":[{"name":"ü"}]}'.encode("latin-1")),
         replace(GOOD, headers={"content-encoding": "gzip"}),
         as_json({"success": False, "error": "internal"}),
+        as_json({"success": False, "data": []}),
         as_json({"success": True, "data": None}),
         as_json({"success": True, "data": {"id": 1}}),
         as_json({"data": []}),
@@ -257,9 +260,10 @@ def test_the_budget_returns_by_the_server_s_clock() -> None:
     assert untold.resets_at == datetime(2026, 2, 4, tzinfo=UTC)
 
 
-def test_a_long_retry_after_of_an_unwell_source_ends_the_run() -> None:
-    """A worker does not sleep for hours; the next run asks again."""
-    world = fetched([Reply(503, headers={"retry-after": "7200"})])
+@pytest.mark.parametrize("seconds", [90, 7200])
+def test_a_long_retry_after_of_an_unwell_source_ends_the_run(seconds: int) -> None:
+    """A worker does not sleep for long; the next run asks again."""
+    world = fetched([Reply(503, headers={"retry-after": str(seconds)})])
 
     assert isinstance(world.error, SourceUnavailable)
     assert world.requests == 1

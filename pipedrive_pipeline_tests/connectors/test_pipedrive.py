@@ -137,6 +137,7 @@ def test_a_later_walk_reads_what_changed_since_the_watermark_less_the_overlap() 
     assert walk.asked[0].query["updated_since"] == "2026-01-01T00:00:01Z"
     assert walk.asked[1].query["updated_since"] == "2026-01-01T00:00:01Z"
     assert walk.asked[1].query["sort_by"] == "update_time"
+    assert walk.asked[1].query["sort_direction"] == "asc"  # descending, an edit would be missed
     assert walk.commit == {"watermark": DATE_STAMP}
 
 
