@@ -63,8 +63,8 @@ def test_a_restored_record_is_back_under_its_id(reader: Reader, is_touched: bool
 
 def test_a_merge_gives_the_survivor_what_it_lacked(account: Account) -> None:
     code = account.fields["persons"].named("Kürzel").code
-    account.plant("persons", 30, phones=[], org_id=None, custom_fields={code: None})
-    account.plant("persons", 31, org_id=3, custom_fields={code: "KZ"})
+    account.edit("persons", 30, phones=[], org_id=None, custom_fields={code: None})
+    account.edit("persons", 31, org_id=3, custom_fields={code: "KZ"})
 
     survivor = account.merge("persons", 31, 30)
 
@@ -139,8 +139,29 @@ def test_planted_values_go_out_byte_for_byte_and_move_no_stamp(reader: Reader) -
     assert f'"update_time":"{before}"' in text
 
 
+def test_a_planted_record_may_have_any_id_or_none_and_everything_still_works(
+    reader: Reader, account: Account
+) -> None:
+    code = account.fields["persons"].named("Score").code
+    account.plant("persons", 3, id="3", name=5, custom_fields={code: "viel"})
+    account.plant("persons", 4, id=None, update_time=17)
+    account.plant("persons", 5, without=["id", "emails"])
+
+    rows = reader.rows(PERSONS, limit=2, sort_by="update_time")
+    found = reader.data(f"{PERSONS}/search", term="er", limit=500)["items"]
+
+    assert len(rows) == 150
+    assert sorted(rows, key=str) == sorted(reader.sandbox.truth("persons"), key=str)
+    three = next(row for row in rows if row.get("id") == "3")
+    assert (three["name"], three["custom_fields"][code]) == (5, "viel")
+    assert sum("id" not in row and "emails" not in row for row in rows) == 1
+    assert found
+    account.edit("persons", 3, name="Wieder richtig")
+    assert reader.data(f"{PERSONS}/3")["name"] == "Wieder richtig"
+
+
 def test_a_record_without_an_edit_time_counts_as_edited_when_added(reader: Reader) -> None:
-    record = reader.sandbox.account.plant("persons", 40, update_time=None)
+    record = reader.sandbox.account.edit("persons", 40, update_time=None)
 
     found = reader.rows(PERSONS, updated_since=record["add_time"], limit=500)
     ordered = reader.ids(PERSONS, sort_by="update_time", limit=500)

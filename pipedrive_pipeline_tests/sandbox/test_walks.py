@@ -21,7 +21,7 @@ stamps = st.sampled_from(
 )
 edits = st.lists(
     st.tuples(
-        st.sampled_from(["edit", "delete", "restore", "create", "plant_null", "tick"]),
+        st.sampled_from(["edit", "delete", "restore", "create", "unstamp", "tick"]),
         st.integers(1, SIZE),
     ),
     max_size=12,
@@ -34,8 +34,8 @@ def _edited(steps: list[tuple[str, int]], same_second: int) -> Account:
     for step, row_id in steps:
         if step == "create":
             account.create("organizations", name="Neu")
-        elif step == "plant_null":
-            account.plant("organizations", row_id, update_time=None)
+        elif step == "unstamp":
+            account.edit("organizations", row_id, update_time=None)
         elif step == "tick":
             clock.advance(1)
         elif step == "edit":

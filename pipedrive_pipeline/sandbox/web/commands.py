@@ -48,14 +48,18 @@ class Edit(_Edit, tag="edit"):
 
 
 class Plant(_Edit, tag="plant"):
-    """Put any values into records, unchecked, with no new edit time."""
+    """Show any values in records, or keys not at all, unchecked, with no new edit time."""
 
     ids: list[int]
-    values: Record
+    values: Record = {}
+    without: list[str] = []
 
     def run(self, sandbox: Sandbox) -> Any:
         """Do it; the answer is the records."""
-        return [sandbox.account.plant(self.entity, one, **self.values) for one in self.ids]
+        return [
+            sandbox.account.plant(self.entity, one, without=self.without, **self.values)
+            for one in self.ids
+        ]
 
 
 class Delete(_Edit, tag="delete"):

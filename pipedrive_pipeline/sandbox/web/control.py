@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -68,12 +67,12 @@ def _command(sandbox: Sandbox, messages: Any) -> Callable[[Request], Awaitable[R
 
 async def _requests(sandbox: Sandbox, request: Request) -> Response:
     since = _number(request, "since")
-    return _lines(map(asdict, sandbox.requests.since(since or 0)))
+    return _lines(sandbox.requests.since(since or 0))
 
 
 async def _history(sandbox: Sandbox, request: Request) -> Response:
     after = _number(request, "after")
-    return _lines(map(asdict, sandbox.account.history.after(after or 0)))
+    return _lines(sandbox.account.history.after(after or 0))
 
 
 async def _records(sandbox: Sandbox, request: Request) -> Response:

@@ -166,16 +166,21 @@ class Account:
             custom |= {k: v for k, v in survivor["custom_fields"].items() if v is not None}
             return self._change(entity, survivor_id, now, by, gains | {"custom_fields": custom})
 
-    def plant(self, entity: str, row_id: int, **values: Any) -> Record:
-        """Put any values into a record as they are, unchecked and with no new edit time.
+    def plant(
+        self, entity: str, row_id: int, *, without: Iterable[str] = (), **values: Any
+    ) -> Record:
+        """Show any values in a record, or keys not at all, with no new edit time.
 
-        A ``msgspec.Raw`` value is sent byte for byte: the way to NaN, 1e400 or doubled keys.
+        Answers show them as they are, until an edit of the same key; the sandbox itself goes on
+        sorting and filtering by what they hide, so even an ``id`` may be planted. A
+        ``msgspec.Raw`` value is sent byte for byte: the way to NaN, 1e400 or doubled keys.
         """
         with self.lock:
             before = self.get(entity, row_id)
-            after = before | values
-            if "custom_fields" in values:
-                after["custom_fields"] = before["custom_fields"] | values["custom_fields"]
+            shown, missing = before.get("planted", ({}, ()))
+            custom = shown.get("custom_fields", {}) | values.get("custom_fields", {})
+            shown = shown | values | ({"custom_fields": custom} if custom else {})
+            after = before | {"planted": (shown, (*missing, *without))}
             self._put(entity, "plant", before, after, by="test")
             return after
 
@@ -215,6 +220,10 @@ class Account:
         before = self.get(entity, row_id)
         after = before | changes | {"update_time": changes.get("update_time", now)}
         after["custom_fields"] = before["custom_fields"] | changes.get("custom_fields", {})
+        if "planted" in before:
+            shown, missing = before["planted"]
+            shown = {key: value for key, value in shown.items() if key not in changes}
+            after["planted"] = (shown, tuple(key for key in missing if key not in changes))
         self._put(entity, "change", before, after, by=by)
         return after
 

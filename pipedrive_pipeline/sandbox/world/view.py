@@ -6,7 +6,7 @@ answer holds (``account``), the v1 shape (``web.v1``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,8 @@ class View:
             row.pop(key, None)
         if shape is not PLAIN:
             self._extend(row, record, shape)
+        if "planted" in row:
+            _disguise(row, *row.pop("planted"))
         return row
 
     def _custom(self, values: Record, codes: tuple[str, ...] | None) -> Record:
@@ -74,6 +76,14 @@ class View:
         if isinstance(value, int):
             return {"id": value, "label": labels.get(value)}
         return [{"id": one, "label": labels.get(one)} for one in value]
+
+
+def _disguise(row: Record, shown: Record, missing: Iterable[str]) -> None:
+    """Put planted values over a row; see ``Account.plant``."""
+    custom = row["custom_fields"] | shown.get("custom_fields", {})
+    row.update(shown | {"custom_fields": custom})
+    for key in missing:
+        row.pop(key, None)
 
 
 def _extra(key: str, record: Record) -> Any:
