@@ -158,6 +158,7 @@ def test_an_unknown_id_is_not_found(reader: Reader) -> None:
 def test_wrong_paths_and_methods_are_told_apart(reader: Reader) -> None:
     assert reader.get("/api/v2/unknown").status_code == 404
     assert reader.http.put(ORGANIZATIONS).status_code == 405
+    assert reader.refusal("/api/v2/organizations/%0a1")[0] == 400
 
 
 def test_keys_of_features_are_missing_without_the_feature() -> None:

@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipedrive_pipeline.sandbox import Account, Sandbox, serve
 from pipedrive_pipeline_tests.sandbox.reader import CALLBACK, Reader, as_app, installed
@@ -61,6 +63,32 @@ def test_the_consent_page_leads_to_a_code_or_to_a_refusal(account: Account) -> N
 )
 def test_a_wrong_app_or_address_is_not_sent_back(reader: Reader, wrong: dict[str, str]) -> None:
     assert reader.get(AUTHORIZE, **_asked(reader.sandbox, **wrong)).status_code == 400
+
+
+words = st.one_of(st.text(max_size=20), st.sampled_from(["http://[", "http://a/\r\nx: y", "allow"]))
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(words, words, words, st.binary(max_size=20))
+def test_no_oauth_request_whatever_ends_in_a_server_error(
+    reader: Reader, one: str, two: str, three: str, header: bytes
+) -> None:
+    query = _asked(reader.sandbox, redirect_uri=one, state=two)
+    form = {"decision": two, "user_id": three, "grant_type": one, "code": two}
+    basic = {b"authorization": b"Basic " + header.hex().encode()[:7] + b"\xe4"}
+
+    answers = [
+        reader.get(AUTHORIZE, **query),
+        reader.http.post(AUTHORIZE, params=query, data=form),
+        reader.http.post("/oauth/token", data=form, headers=basic),
+        reader.token_answer(**form),
+        reader.http.post("/oauth/token", content=header),
+        reader.http.post("/oauth/revoke", content=header),
+    ]
+
+    assert {answer.status_code for answer in answers} <= {302, 400}
 
 
 def test_a_registered_callback_is_the_only_one(account: Account) -> None:

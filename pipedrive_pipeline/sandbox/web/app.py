@@ -10,7 +10,7 @@ import functools
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 from pipedrive_pipeline.sandbox.running import Sandbox
 from pipedrive_pipeline.sandbox.web import control
@@ -20,11 +20,13 @@ from pipedrive_pipeline.sandbox.web.pages import account_page
 
 def create_app(sandbox: Sandbox, connections: Connections | None = None) -> Starlette:
     """The application of one sandbox."""
-    line = Line(sandbox.service, connections or Connections())
     routes = [Route("/", functools.partial(_page, sandbox)), Route("/favicon.ico", _no_icon)]
     if sandbox.options.has_control:
         routes += control.routes(sandbox)
-    return Starlette(routes=[*routes, Mount("/", line)])
+    app = Starlette(routes=routes)
+    # A mount would leave out paths with a line break in them.
+    app.router.default = Line(sandbox.service, connections or Connections())
+    return app
 
 
 async def _no_icon(_: Request) -> Response:

@@ -9,7 +9,6 @@ Source:
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode
 from collections.abc import Mapping
 from secrets import compare_digest
@@ -49,8 +48,9 @@ class OAuth:
         state = {"state": query["state"]} if "state" in query else {}
         if decision is not None and decision.get("decision") != "allow":
             return _back(redirect_uri, {"error": "user_denied", **state})
-        user_id = int((decision or {}).get("user_id", self._account.admin_id))
-        if user_id not in self._account.rights:
+        chosen = (decision or {}).get("user_id", str(self._account.admin_id))
+        user_id = next((one for one in self._account.rights if str(one) == chosen), None)
+        if user_id is None:
             return html(400, "<h1>No such user</h1>")
         return _back(redirect_uri, {"code": self._grants.code(user_id, redirect_uri), **state})
 
@@ -111,7 +111,12 @@ class OAuth:
     def _is_callback(self, redirect_uri: str) -> bool:
         if self._options.redirect_uri is not None:
             return redirect_uri == self._options.redirect_uri
-        parts = urlsplit(redirect_uri)
+        if not redirect_uri.isprintable():
+            return False
+        try:
+            parts = urlsplit(redirect_uri)
+        except ValueError:
+            return False
         return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
@@ -127,7 +132,7 @@ def _basic(header: str) -> tuple[str, str]:
         return "", ""
     try:
         client_id, _, secret = b64decode(encoded).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return "", ""
     return unquote(client_id), unquote(secret)
 
