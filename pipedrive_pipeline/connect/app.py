@@ -58,7 +58,12 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
 
     # No page with its own scripts from elsewhere: /docs comes with the API's own issue.
     app = FastAPI(
-        title="Connect", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
+        title="Connect",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,  # it would answer with the address that `Host` claims
+        lifespan=lifespan,
     )
     app.state.house = House(opened, Windows(REQUESTS_A_MINUTE), Windows(FAILURES_A_MINUTE))
     app.include_router(routes.router)

@@ -100,11 +100,14 @@ def require_own_form(request: Request, settings: Settings, session: str, token: 
     Raises:
         Forbidden: it was not.
     """
-    origin = request.headers.get("origin")
     own = urlsplit(str(settings.app_url))
-    if origin is not None and origin != f"{own.scheme}://{own.netloc}":
-        raise Forbidden
-    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+    origin, fetch_site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    allowed = {None, f"{own.scheme}://{own.netloc}"}
+    if fetch_site == "same-origin":
+        # Under our own `no-referrer` a browser names no origin, even to the page's own site; what
+        # it says here no page can forge.
+        allowed.add("null")
+    if origin not in allowed or fetch_site not in {None, "same-origin"}:
         raise Forbidden
     if not session or not signing.is_same(token, form_token(settings, session)):
         raise Forbidden

@@ -6,17 +6,21 @@ Does not belong here: what a call does, and a browser's way through a consent (`
 
 from __future__ import annotations
 
+import re
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from pipedrive_pipeline.connect import callers, envelope, links, shapes
 from pipedrive_pipeline.connect.refusals import NotSignedIn
-from pipedrive_pipeline.connect.requests import Held, Sent, SignedIn, SystemKey, fail
+from pipedrive_pipeline.connect.requests import Body, Held, Sent, SignedIn, SystemKey, fail
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.vault import connections, ending, proving
 
 router = APIRouter()
+
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @router.get("/healthz")
@@ -75,13 +79,24 @@ def uninstalled(request: Request, house: Held, system: SystemKey, sent: Sent) ->
         raise NotSignedIn
     if str(sent.fields.get("client_id")) != settings.pipedrive_client_id:
         raise BadInput("client_id is not this app's.")
-    company_id, user_id = sent.fields.get("company_id"), sent.fields.get("user_id")
-    if not isinstance(company_id, int | str) or not isinstance(user_id, int | str | None):
-        raise BadInput("company_id is missing, or not a number.")
+    user_id = sent.fields.get("user_id")
     ended = ending.uninstalled(
         house.vault,
         system,
-        company_id=str(company_id),
-        user_id=None if user_id is None else str(user_id),
+        company_id=_id(sent, "company_id"),
+        user_id=None if user_id is None else _id(sent, "user_id"),
     )
     return envelope.answered(request, {"ended": len(ended)})
+
+
+def _id(sent: Body, name: str) -> str:
+    """An id of the source, as text.
+
+    Raises:
+        BadInput: it is missing, or no id.
+    """
+    value = sent.fields.get(name)
+    text = str(value) if isinstance(value, int | str) else ""
+    if not ID.fullmatch(text):
+        raise BadInput(f"{name} is missing, or no id.")
+    return text

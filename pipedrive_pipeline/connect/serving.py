@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from pipedrive_pipeline.connect.app import create_app
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
+from pipedrive_pipeline.warehouse.migrations import require_current
 
 HOST = "127.0.0.1"  # a proxy in front speaks to the world
 CONCURRENT_REQUESTS_MAX = 200
@@ -23,9 +24,10 @@ def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Raises:
-        WrongKey: before the port is opened.
+        SchemaBehind, WrongKey: before the port is opened.
     """
     vault = open_vault(settings=settings)
+    require_current(vault.warehouse)
     check_keys(vault)
     uvicorn.Server(config(create_app(settings, vault), port=settings.connect_port)).run()
 

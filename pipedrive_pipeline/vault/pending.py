@@ -25,7 +25,7 @@ from pipedrive_pipeline.vault.cipher import Cipher, Place
 from pipedrive_pipeline.vault.connections import Connection
 from pipedrive_pipeline.vault.refusals import NothingToConfirm
 from pipedrive_pipeline.vault.storing import Arrival, StartAfresh
-from pipedrive_pipeline.vault.tokens import Tokens
+from pipedrive_pipeline.vault.tokens import Tokens, storable
 from pipedrive_pipeline.vault.vault import Vault
 
 KEPT_MINUTES = 10
@@ -84,7 +84,7 @@ def hold(transaction: psycopg.Connection, cipher: Cipher, arrival: Arrival, sess
             and cipher.seal(tokens.refresh, _place(arrival, grant_id, "refresh_token")),
             "token_expires_at": tokens.expires_at,
             "api_domain": tokens.api_domain,
-            "scopes": list(tokens.scopes) or None,
+            "scopes": [storable(scope) for scope in tokens.scopes] or None,
             "company_id": account.company_id,
             "company_name": account.company_name,
             "company_domain": account.company_domain,

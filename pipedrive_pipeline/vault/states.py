@@ -10,6 +10,7 @@ Does not belong here: what a token is or when a state is due.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from enum import StrEnum
 from uuid import UUID
@@ -20,6 +21,8 @@ from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.refusals import CannotChange
+
+log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
@@ -139,6 +142,8 @@ def change(
             Jsonb({"state": to, "reason": reason}),
         ),
     )
+    level = logging.WARNING if to is State.NEEDS_REAUTH else logging.INFO
+    log.log(level, "%s: %s is %s (%s)", tenant, system, to.value, reason or "no reason")
     return connection_id
 
 

@@ -25,7 +25,7 @@ from pipedrive_pipeline.vault.connections import Connection
 from pipedrive_pipeline.vault.records import Held
 from pipedrive_pipeline.vault.refusals import OtherCompany, TokenRefused
 from pipedrive_pipeline.vault.states import State
-from pipedrive_pipeline.vault.tokens import Tokens
+from pipedrive_pipeline.vault.tokens import Tokens, storable
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.vault.waiting import finished
 
@@ -114,7 +114,14 @@ def asked_account(connector: Connector, access: Access) -> Account:
     account = finished(asked())
     if not account.company_id:
         raise SourceBroke(f"{access.tenant}: {connector.label} does not say whose account it is.")
-    return account
+    return Account(
+        company_id=storable(account.company_id),
+        company_name=storable(account.company_name),
+        company_domain=storable(account.company_domain),
+        user_id=storable(account.user_id),
+        user_name=storable(account.user_name),
+        is_admin=account.is_admin,
+    )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,14 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.vault.cipher import Cipher, Place
 
+NAME_MAX_CHARACTERS = 500
+
+
+def storable(text: str) -> str:
+    """A name from a stranger's account as Postgres takes it: no NUL, no half of a character."""
+    shortened = text[:NAME_MAX_CHARACTERS].replace("\x00", "\ufffd")
+    return shortened.encode("utf-8", "replace").decode()
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -39,5 +47,5 @@ class Tokens:
             "refresh_started_at": None,
             "refresh_failed_at": None,
             "api_domain": self.api_domain,
-            "scopes": list(self.scopes) or None,
+            "scopes": [storable(scope) for scope in self.scopes] or None,
         }

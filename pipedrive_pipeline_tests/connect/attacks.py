@@ -352,6 +352,16 @@ def notice_with_an_object_for_an_id(site: Site) -> httpx.Response:
 
 
 @attack
+def notice_with_a_nul_in_an_id(site: Site) -> httpx.Response:
+    return _notice(site, json={**NOTICE, "company_id": "7654321\x00"})
+
+
+@attack
+def notice_with_a_list_for_a_user(site: Site) -> httpx.Response:
+    return _notice(site, json={**NOTICE, "user_id": [11]})
+
+
+@attack
 def notice_that_is_no_json(site: Site) -> httpx.Response:
     return _notice(site, json=None, content=b"{")
 

@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from pipedrive_pipeline.connect import serving
 from pipedrive_pipeline.connect.app import create_app
 from pipedrive_pipeline.connect.limits import Windows
-from pipedrive_pipeline.connect.requests import House
+from pipedrive_pipeline.connect.requests import FAILURES_A_MINUTE, REQUESTS_A_MINUTE, House
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline_tests.vault.oauth_server import Company
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY, World
@@ -45,8 +45,14 @@ class Site:
     def forget(self) -> None:
         """As new, also for the callers that failed before."""
         self.world.forget()
+        self.forgive()
+
+    def forgive(self) -> None:
+        """Every caller has its whole minute before it."""
         held = self.app.state.house
-        self.app.state.house = House(held.vault, Windows(held.requests.limit), Windows(20))
+        self.app.state.house = House(
+            held.vault, Windows(REQUESTS_A_MINUTE), Windows(FAILURES_A_MINUTE)
+        )
 
     def close(self) -> None:
         """Every browser is closed."""

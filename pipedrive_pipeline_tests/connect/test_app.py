@@ -44,6 +44,18 @@ def test_a_link_a_consent_and_a_click_connect_a_tenant(site: Site) -> None:
     ) == [{"tenant_id": "acme", "sync_type": "full", "trigger": "connect", "state": "queued"}]
 
 
+def test_a_browser_that_names_no_origin_to_its_own_site_may_confirm(site: Site) -> None:
+    """Chromium under `Referrer-Policy: no-referrer` sends just these two; it was refused once."""
+    browser = site.browser()
+    site.consented(browser)
+    headers = {"origin": "null", "sec-fetch-site": "same-origin"}
+
+    answer = browser.post(f"{ROUTES}/confirm", data=site.form(browser), headers=headers)
+
+    assert answer.status_code == 303
+    assert state(site)["state"] == "connected"
+
+
 def test_the_operator_begins_and_confirms_with_a_key(site: Site) -> None:
     """The same way for a script, in JSON."""
     operator = site.operator()
@@ -72,6 +84,15 @@ def test_status_shows_the_connection_and_no_token(site: Site) -> None:
     assert row["access_token"] not in answer.text
     assert answer.json()["meta"]["request_id"] == answer.headers["x-request-id"]
     assert int(answer.headers["x-ratelimit-remaining"]) < int(answer.headers["x-ratelimit-limit"])
+
+
+@pytest.mark.parametrize("name", ["", "a\x00b", "\ud800", "x" * 10_000, "\u202egnp.exe"])
+def test_any_name_of_a_company_can_be_confirmed(site: Site, name: str) -> None:
+    """Postgres refuses NUL, UTF-8 half a character; neither may wedge a consent."""
+    shown = connected(site, Company(name=name, user_name=name))
+
+    assert shown.status_code == 200
+    assert state(site)["state"] == "connected"
 
 
 def test_a_tenant_that_never_connected_is_shown_as_disconnected(site: Site) -> None:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipedrive_pipeline.errors import PipelineError, ReauthNeeded
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import lend, records
+from pipedrive_pipeline.vault.ending import disconnect
 from pipedrive_pipeline.vault.refusals import SecretUnreadable, WrongKey
 from pipedrive_pipeline.vault.rotation import rotate_keys
 from pipedrive_pipeline.vault.vault import Vault, check_keys
@@ -230,6 +232,29 @@ def test_a_thousand_swapped_or_altered_ciphertexts_are_refused(acme: World) -> N
     with pytest.raises(SecretUnreadable):
         lent(acme)
     assert acme.row()["state_reason"] == "token_unreadable"
+
+
+def test_a_disconnect_during_a_refresh_is_the_last_word(acme: World) -> None:
+    """No token comes back to life by a run that finishes, and none is left at the source."""
+    for _ in range(10):
+        acme.forget()
+        acme.connect_acme()
+        acme.oauth.rotation = "strict"
+        acme.expire()
+        with ThreadPoolExecutor(8) as threads:
+            callers = [threads.submit(works, acme) for _ in range(7)]
+            ended = threads.submit(disconnect, acme.vault, ACME, PIPEDRIVE, who="a test").result()
+            assert all(caller.result() in {True, False} for caller in callers)
+
+        row = acme.row()
+        assert ended.is_revoked
+        assert (row["state"], row["access_token"], row["refresh_token"]) == (
+            "disconnected",
+            None,
+            None,
+        )
+        assert acme.oauth.grants[0].is_revoked
+        assert not works(acme)
 
 
 def lent(world: World, tenant: Tenant = ACME) -> bool:
