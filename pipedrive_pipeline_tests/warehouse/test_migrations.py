@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -14,6 +17,7 @@ from psycopg import sql
 from pipedrive_pipeline.errors import DatabaseUnavailable
 from pipedrive_pipeline.warehouse import migrations
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse
+from pipedrive_pipeline.warehouse.embedded import ensure_running
 from pipedrive_pipeline.warehouse.migrations import (
     RoleTooWeak,
     SchemaBehind,
@@ -117,6 +121,28 @@ def _may_grant_our_roles(postgres: str) -> bool:
     """PostgreSQL 16 and later: only who made a role, or was given it to administer."""
     with psycopg.connect(postgres) as connection:
         return connection.info.server_version < 160000
+
+
+@pytest.mark.slow
+def test_on_a_new_server_an_ordinary_owner_makes_the_roles_itself() -> None:
+    """Since PostgreSQL 16 the maker of a role inherits nothing of it until it is granted."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o755)
+    server = ensure_running(folder / "home", system_folder=folder / "system")
+    try:
+        databases.administer(server.url, sql.SQL("create role test_first login createrole"))
+        with databases.database(server.url, owner="test_first") as url:
+            warehouse = as_role(url, "test_first")
+            applied = migrate(warehouse)
+            with warehouse.transaction() as connection:
+                connection.execute("insert into integration.tenants (slug) values ('acme')")
+            with warehouse.as_app(databases.ACME) as connection:
+                seen = connection.execute("select slug from integration.tenants").fetchall()
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    assert (applied, seen) == (EVERYTHING, [("acme",)])
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ begin
                     null; -- another database of this server made it a moment ago
             end;
         end if;
-        if not pg_catalog.pg_has_role(current_user, wanted, 'member') then
+        -- Not 'member': since PostgreSQL 16 whoever makes a role is a member that inherits nothing.
+        if not pg_catalog.pg_has_role(current_user, wanted, 'usage') then
             execute format('grant %I to %I', wanted, current_user);
         end if;
     end loop;
