@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pipedrive_pipeline.sandbox import Options
 from pipedrive_pipeline.sandbox.command import run_sandbox
-from pipedrive_pipeline.sandbox.web import commands
+from pipedrive_pipeline.sandbox.web import commands, edits
 from pipedrive_pipeline.sandbox.web.control import COMMANDS
 from pipedrive_pipeline.sandbox.web.faults import KINDS
 from pipedrive_pipeline.sandbox.world.awkward import AWKWARD
@@ -44,7 +44,7 @@ def test_the_table_of_faults_names_all_of_them_and_no_others() -> None:
     assert sorted(named) == sorted(KINDS)
 
 
-@pytest.mark.parametrize("messages", [commands.EditCommand, commands.GrantCommand])
+@pytest.mark.parametrize("messages", [edits.EditCommand, commands.GrantCommand])
 def test_every_action_of_the_control_routes_is_documented(messages: object) -> None:
     actions = {one.__struct_config__.tag for one in get_args(messages)}
 

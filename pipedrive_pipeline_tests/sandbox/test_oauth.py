@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from base64 import b64decode
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -220,94 +216,3 @@ def test_an_access_token_dies_after_an_hour_and_a_refresh_token_after_sixty_idle
         assert reader.token_answer(**form).status_code == 200
         sandbox.clock.advance(60 * 86_400)
         assert reader.token_answer(**form).json()["error"] == "invalid_grant"
-
-
-def test_revoking_a_refresh_token_ends_the_installation(reader: Reader) -> None:
-    sandbox = reader.sandbox
-    tokens = installed(sandbox)
-    auth = (sandbox.client_id, sandbox.client_secret)
-
-    known = reader.http.post("/oauth/revoke", data={"token": tokens["refresh_token"]}, auth=auth)
-    unknown = reader.http.post("/oauth/revoke", data={"token": "x"}, auth=auth)
-
-    assert {known.status_code, unknown.status_code} == {200}
-    bearer = {"authorization": f"Bearer {tokens['access_token']}"}
-    assert reader.http.get(ME, headers=bearer).status_code == 401
-
-
-def test_revoking_an_access_token_leaves_the_installation(reader: Reader) -> None:
-    sandbox = reader.sandbox
-    tokens = installed(sandbox)
-    auth = (sandbox.client_id, sandbox.client_secret)
-
-    reader.http.post("/oauth/revoke", data={"token": tokens["access_token"]}, auth=auth)
-
-    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
-    assert reader.token_answer(**form).status_code == 200
-
-
-def test_a_revoked_consent_is_401_and_invalid_grant(sandbox: Sandbox) -> None:
-    tokens, old_api_token = installed(sandbox), sandbox.api_token
-    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
-    with as_app(sandbox) as app, Reader(sandbox) as reader:
-        sandbox.revoke()
-
-        answer = app.get(ME)
-        assert answer.status_code == 401
-        assert answer.json()["error"] == "unauthorized access"
-        assert answer.headers["x-401-by-gw"] == "true"
-        assert reader.token_answer(**form).json()["error"] == "invalid_grant"
-        assert reader.get(ME).status_code == 401
-    assert sandbox.api_token != old_api_token
-
-
-def test_a_missing_scope_is_403_and_goes_with_the_next_installation(sandbox: Sandbox) -> None:
-    with as_app(sandbox) as app:
-        sandbox.grants.take_scopes("users:read")
-        status, error = app.refusal("/v1/users")
-        assert app.get(ME).status_code == 200
-    sandbox.grants.give_scopes("users:read")
-
-    with as_app(sandbox) as app:
-        assert app.get("/v1/users").status_code == 200
-    assert (status, error) == (403, "Scope and URL mismatch")
-
-
-def test_requests_without_good_credentials_are_401_also_on_unknown_paths(sandbox: Sandbox) -> None:
-    with Reader(sandbox, headers={}) as nobody:
-        assert nobody.get("/api/v2/persons").status_code == 401
-        assert nobody.get("/api/v2/unknown").status_code == 401
-        assert nobody.get("/api/v2/persons", api_token=sandbox.api_token).status_code == 401
-    with Reader(sandbox, headers={"authorization": "Basic x"}) as odd:
-        assert (
-            odd.refusal("/api/v2/persons")[1] == "Invalid request: malformed authorization header"
-        )
-
-
-def test_an_uninstall_tells_the_callback_with_the_apps_own_credentials(sandbox: Sandbox) -> None:
-    notices: list[tuple[str, dict[str, Any]]] = []
-
-    class Callback(BaseHTTPRequestHandler):
-        def do_DELETE(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            notices.append((self.headers["authorization"], json.loads(body)))
-            self.send_response(500)  # is ignored
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Callback) as callback:
-        threading.Thread(target=callback.handle_request, daemon=True).start()
-        uri = f"http://127.0.0.1:{callback.server_port}/callback"
-        code = sandbox.grants.code(901, uri)
-        with Reader(sandbox) as reader:
-            reader.token_answer(grant_type="authorization_code", code=code, redirect_uri=uri)
-
-        ended = sandbox.uninstall()
-
-    ((authorization, notice),) = notices
-    assert ended == 1
-    assert b64decode(authorization.removeprefix("Basic ")) == b"sandbox-client:sandbox-secret"
-    assert notice["client_id"] == "sandbox-client"
-    assert (notice["company_id"], notice["user_id"]) == (7_700_123, 901)

@@ -2,7 +2,8 @@
 
 They exist only when a sandbox was started with control. Every listing is one JSON object a line.
 
-What belongs here: HTTP around the commands. What does not: what a command does (``commands``).
+What belongs here: HTTP around the commands. What does not: what a message does (``edits``,
+``commands``).
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from pipedrive_pipeline.sandbox.running import Sandbox
-from pipedrive_pipeline.sandbox.web import commands
+from pipedrive_pipeline.sandbox.web import commands, edits
 from pipedrive_pipeline.sandbox.web.answers import JSON
 from pipedrive_pipeline.sandbox.world.entities import ENTITIES
 
 LINES = "application/x-ndjson"
 LINES_A_CHUNK = 200
 COMMANDS: dict[str, Any] = {
-    "edit": commands.EditCommand,
+    "edit": edits.EditCommand,
     "faults": commands.QueueFault,
     "clock": commands.SetClock,
     "grants": commands.GrantCommand,

@@ -31,6 +31,7 @@ from pipedrive_pipeline.sandbox.web.journal import Journal, Request
 from pipedrive_pipeline.sandbox.web.limits import Budget, BurstWindow
 from pipedrive_pipeline.sandbox.web.oauth import OAuth
 from pipedrive_pipeline.sandbox.world.account import Account
+from pipedrive_pipeline.sandbox.world.clock import stamp
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *search_routes.endpoints(),
@@ -84,30 +85,33 @@ class Service:
                 fault.action()
         with self.account.lock:
             outcome = self._outcome(incoming, faults)
-        answer = outcome.answer
+        outcome.answer = self._spoiled(outcome.answer, incoming, faults)
+        now = self.account.clock.now()
+        outcome.answer.headers["date"] = format_datetime(now.replace(microsecond=0), usegmt=True)
+        self.journal.add(
+            Request(
+                number=number,
+                at=stamp(now),
+                method=incoming.method,
+                path=incoming.path,
+                query=_without_secrets(incoming.query),
+                status=outcome.answer.status,
+                cost=outcome.cost,
+                auth=outcome.auth,
+                user_id=None if outcome.caller is None else outcome.caller.user_id,
+                fault=",".join(fault.kind for fault in faults) or None,
+                bytes=len(outcome.answer.body),
+                seconds=time.perf_counter() - started,
+            )
+        )
+        return outcome.answer
+
+    def _spoiled(self, answer: Answer, incoming: Incoming, faults: list[Fault]) -> Answer:
         for fault in faults:
             if fault.kind in AFTERWARDS and (answer.status < 300 or fault.kind == "slow"):
                 answer = AFTERWARDS[fault.kind](answer, incoming.query)
             answer.delay_seconds += fault.seconds
         answer.delay_seconds += self.options.latency_seconds
-        now = self.account.clock.now()
-        answer.headers["date"] = format_datetime(now.replace(microsecond=0), usegmt=True)
-        self.journal.add(
-            Request(
-                number=number,
-                at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                method=incoming.method,
-                path=incoming.path,
-                query=_without_secrets(incoming.query),
-                status=answer.status,
-                cost=outcome.cost,
-                auth=outcome.auth,
-                user_id=None if outcome.caller is None else outcome.caller.user_id,
-                fault=",".join(fault.kind for fault in faults) or None,
-                bytes=len(answer.body),
-                seconds=time.perf_counter() - started,
-            )
-        )
         return answer
 
     def _outcome(self, incoming: Incoming, faults: list[Fault]) -> _Outcome:

@@ -62,7 +62,7 @@ class SeededOrder:
 
     def __init__(self, size: int, seed: int, same_second: int = 0) -> None:
         self.size = size
-        self._single = max(size - same_second, 0)
+        self._single = max(size - same_second, 0)  # all of them, if there are not as many
         self._bulk = size - self._single
         self._bulk_rank = self._single // 2 & ~1
         self._shuffle = Permutation(self._single, seed)

@@ -63,24 +63,11 @@ def seeded(
     }
     owners = [user["id"] for user in people]
     reach = Reach(owners, organizations, persons)
-    invisible, deleted = organizations + 1, organizations + 2
-    companies = SeededOrganizations(
-        SeededOrder(organizations, seed, min(same_second, organizations)),
-        seed,
-        owners=owners,
-        labels=_option_ids(books["organizations"], "label_ids"),
-        industries=_option_ids(books["organizations"], "industry"),
-        custom=_custom(books["organizations"], reach),
+    companies = _organizations(
+        books["organizations"], SeededOrder(organizations, seed, same_second), seed, reach
     )
-    contacts = SeededPersons(
-        SeededOrder(persons, seed, min(same_second, persons)),
-        seed,
-        organizations=organizations,
-        odd_parents={"invisible_organization": invisible, "deleted_organization": deleted},
-        owners=owners,
-        labels=_option_ids(books["persons"], "label_ids"),
-        custom=_custom(books["persons"], reach),
-    )
+    contacts = _persons(books["persons"], SeededOrder(persons, seed, same_second), seed, reach)
+    invisible = organizations + 1
     account = Account(
         records={"organizations": Records(companies), "persons": Records(contacts)},
         fields=books,
@@ -91,8 +78,36 @@ def seeded(
         history=history,
         has_features=has_features,
     )
-    _put_odd_organizations(account, companies, invisible, deleted)
+    _put_odd_organizations(account, companies, invisible, organizations + 2)
     return account
+
+
+def _organizations(
+    book: FieldBook, order: SeededOrder, seed: int, reach: Reach
+) -> SeededOrganizations:
+    return SeededOrganizations(
+        order,
+        seed,
+        owners=reach.users,
+        labels=_option_ids(book, "label_ids"),
+        industries=_option_ids(book, "industry"),
+        custom=_custom(book, reach),
+    )
+
+
+def _persons(book: FieldBook, order: SeededOrder, seed: int, reach: Reach) -> SeededPersons:
+    return SeededPersons(
+        order,
+        seed,
+        organizations=reach.organizations,
+        odd_parents={
+            "invisible_organization": reach.organizations + 1,
+            "deleted_organization": reach.organizations + 2,
+        },
+        owners=reach.users,
+        labels=_option_ids(book, "label_ids"),
+        custom=_custom(book, reach),
+    )
 
 
 def _put_odd_organizations(
