@@ -13,8 +13,8 @@ from pipedrive_pipeline_tests.vault.world import World
 
 
 @pytest.fixture(scope="session")
-def running_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with world.running(tmp_path_factory.mktemp("home")) as made, browser.served(made) as site:
+def running_site(database_template: str) -> Iterator[Site]:
+    with world.running(database_template) as made, browser.served(made) as site:
         yield site
 
 

@@ -1,4 +1,4 @@
-"""The vault's fixtures: one server and one database a session, emptied before each test."""
+"""The vault's fixtures: one database a session, emptied before each test."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pipedrive_pipeline_tests.vault.world import World
 
 
 @pytest.fixture(scope="session")
-def running_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world.running(tmp_path_factory.mktemp("home")) as made:
+def running_world(database_template: str) -> Iterator[World]:
+    with world.running(database_template) as made:
         yield made
 
 

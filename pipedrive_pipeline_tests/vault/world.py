@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,8 +23,7 @@ from pipedrive_pipeline.vault import clock, storing
 from pipedrive_pipeline.vault.tokens import Tokens
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.embedded import ensure_running
-from pipedrive_pipeline.warehouse.migrations import migrate
+from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.vault import oauth_server
 from pipedrive_pipeline_tests.vault.oauth_server import (
     CLIENT_ID,
@@ -115,19 +113,13 @@ class World:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[World]:
-    """A world on a server of its own, with the tenants acme and bravo."""
-    server = ensure_running(home)
-    try:
-        url = urlsplit(server.url)._replace(path="/world").geturl()
-        with psycopg.connect(server.url, autocommit=True) as connection:
-            connection.execute("create database world")
-            connection.execute("alter database world set synchronous_commit = off")
-        migrate(Warehouse(url))
-        with oauth_server.running() as oauth:
-            yield World(Vault(Warehouse(url), settings_for(url, oauth)), oauth)
-    finally:
-        server.stop()
+def running(database_template: str) -> Iterator[World]:
+    """A world on a database of its own; `forget` gives it its two tenants."""
+    with databases.copy_of(database_template) as url, oauth_server.running() as oauth:
+        made = World(Vault(Warehouse(url), settings_for(url, oauth)), oauth)
+        name = urlsplit(url).path[1:]
+        made.execute(f'alter database "{name}" set synchronous_commit = off')
+        yield made
 
 
 def settings_for(url: str, oauth: OAuthServer, **more: Any) -> Settings:
