@@ -96,6 +96,10 @@ class Tombstone:
     merged_into: str | None = None
 
 
+Standing = Literal["live", "deleted", "invisible"]
+"""What the source says of one record; ``invisible``: the connected user may not see it."""
+
+
 @dataclass(frozen=True)
 class Page:
     """One answer of a walk. ``commit`` stands on the last page only, and may be None there."""
@@ -104,6 +108,7 @@ class Page:
     tombstones: tuple[Tombstone, ...] = ()
     is_last: bool = False
     commit: CursorState | None = None
+    resume: CursorState | None = None  # of a walk over everything: where one may go on after this
     mended_count: int = 0  # values that were no JSON (NaN, lone surrogates) and came as strings
 
 
@@ -181,12 +186,18 @@ class AuthScheme:
 class Source(Protocol):
     """One tenant's records in one system, open for reading."""
 
-    def pages(self, entity: EntitySpec, state: CursorState | None) -> AsyncIterator[Page]:
+    def pages(
+        self,
+        entity: EntitySpec,
+        state: CursorState | None,
+        resume: CursorState | None = None,
+    ) -> AsyncIterator[Page]:
         """Yield one walk, page by page; the last one carries the state of the next walk.
 
         Args:
             entity: one of the connector's own ``entities``.
             state: what a former walk committed; ``None`` reads everything.
+            resume: where a walk over everything was broken off, from its last committed page.
 
         Yields:
             At least one page. A record changed during the walk may come twice, never not at all.
@@ -202,6 +213,10 @@ class Source(Protocol):
 
     async def records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
         """The records of these ids as they are now; ids unknown to the source are absent."""
+        ...
+
+    async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
+        """What became of records that lists no longer hold, by id; costs up to a call each."""
         ...
 
     async def account(self) -> Account:

@@ -1,7 +1,6 @@
 """Raw's own record of what is gone at the source: the table ``deletions``.
 
-Belongs here: marking and unmarking keys. Does not belong here: deciding that a key is gone
-(`reading.py` for complete reads).
+Belongs here: marking keys. Does not belong here: deciding that a key is gone (`settling.py`).
 
 Marks are rows beside raw, never dropped rows: what was synced stays readable.
 """
@@ -9,7 +8,7 @@ Marks are rows beside raw, never dropped rows: what was synced stays readable.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
@@ -48,16 +47,16 @@ class Deletions:
             connection.cursor().executemany(statement, rows)
             connection.execute(_TELL_MARTS, [self._tenant.slug, self._system, [mark_id]])
 
-    def unmark(self, entity: str, keys: Iterable[str]) -> int:
+    def unmark(self, entity: str, keys: Sequence[str]) -> int:
         """Takes back the marks of keys that the source holds again; says how many."""
-        statement = sql.SQL("delete from {table} where entity = %s and id = any(%s)").format(
-            table=self._table
-        )
+        statement = sql.SQL("delete from {} where entity = %s and id = any(%s)").format(self._table)
+        with self._warehouse.transaction() as connection:
+            return connection.execute(statement, [entity, list(keys)]).rowcount
+
+    def tell_marts(self) -> None:
+        """Lets the marts read everything again, since marks were taken back."""
         with self._warehouse.transaction(tenant=self._tenant) as connection:
-            count = connection.execute(statement, [entity, list(keys)]).rowcount
-            if count:
-                connection.execute(_REBUILD_MARTS, [self._tenant.slug, self._system])
-        return count
+            connection.execute(_REBUILD_MARTS, [self._tenant.slug, self._system])
 
 
 _TABLE = """

@@ -54,6 +54,11 @@ class EntityRead:
     updated: int = 0
     unchanged: int = 0
     deleted: int = 0
+    restored: int = 0  # marks of deletion taken back
+    missing: int | None = None  # proof after a read of everything: seen, and not in raw
+    extra: int | None = None  # in raw, no longer listed, and yet not gone
+    stale: int | None = None  # in raw in an older version than the one seen
+    resumed_rows: int = 0  # read by earlier runs of the same plan
     rejected: int = 0
     replaced: int = 0  # characters and numbers made storable
     api_calls: int = 0

@@ -27,6 +27,7 @@ from pipedrive_pipeline.connectors.base import Column, CursorState, EntitySpec
 from pipedrive_pipeline.errors import DatabaseUnavailable, Permanent
 from pipedrive_pipeline.ingest.destination import pipeline
 from pipedrive_pipeline.ingest.outcome import Loaded
+from pipedrive_pipeline.ingest.plans import Plan
 from pipedrive_pipeline.ingest.tables import EXTRA, Batch
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -67,8 +68,25 @@ class RawStore:
         sources = self._pipeline.state.get("sources", {})
         return dict(sources.get(self._system, {}).get("cursors", {}))
 
-    def load(self, batches: list[Batch], cursors: Mapping[str, CursorState]) -> dict[str, Loaded]:
-        """Commits the batches' rows and the cursors; says what became of the rows, by entity.
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """Each unfinished read of everything as last committed, by entity name."""
+        sources = self._pipeline.state.get("sources", {})
+        states = sources.get(self._system, {}).get("plans", {})
+        return {name: Plan.of_state(state) for name, state in states.items() if state}
+
+    def load(
+        self,
+        batches: list[Batch],
+        cursors: Mapping[str, CursorState],
+        plans: Mapping[str, Plan | None],
+    ) -> dict[str, Loaded]:
+        """Commits the batches' rows with cursors and plans; says what became of the rows.
+
+        Args:
+            batches: one for each entity that has rows, a cursor or a plan; it may be empty.
+            cursors: of walks that these rows end.
+            plans: where reads of everything may go on; None for one that is finished.
 
         Raises:
             DatabaseUnavailable: Postgres went away; the rows may be there, the cursors are not.
@@ -76,26 +94,11 @@ class RawStore:
         """
         stored = {batch.entity.name: self._stored_versions(batch) for batch in batches}
         current = [_without_older(batch, stored[batch.entity.name]) for batch in batches]
-        load_id = self._run(current, cursors)
+        load_id = self._run(current, cursors, plans)
         return {
             batch.entity.name: self._counted(batch, kept, stored[batch.entity.name], load_id)
             for batch, kept in zip(batches, current, strict=True)
         }
-
-    def keys(self, entity: EntitySpec) -> set[str]:
-        """The keys of all stored rows that are not marked as deleted, as text."""
-        if not self._exists(entity):
-            return set()
-        query = sql.SQL(
-            "select {key}::text from {table} as stored where not exists (select from {deletions}"
-            " as deletions where deletions.entity = %s and deletions.id = stored.{key}::text)"
-        ).format(
-            key=sql.Identifier(entity.key.name),
-            table=self._table(entity.name),
-            deletions=self._table("deletions"),
-        )
-        with self._warehouse.transaction() as connection:
-            return {row[0] for row in connection.execute(query, [entity.name])}
 
     def _restored(self) -> dlt.Pipeline:
         shutil.rmtree(self._working_directory, ignore_errors=True)
@@ -111,8 +114,13 @@ class RawStore:
             made.sync_destination()
         return made
 
-    def _run(self, batches: list[Batch], cursors: Mapping[str, CursorState]) -> str:
-        resources = [_resource(batch, cursors.get(batch.entity.name)) for batch in batches]
+    def _run(
+        self,
+        batches: list[Batch],
+        cursors: Mapping[str, CursorState],
+        plans: Mapping[str, Plan | None],
+    ) -> str:
+        resources = [_resource(batch, cursors, plans) for batch in batches]
         names = ", ".join(batch.entity.name for batch in batches)
         try:
             with self._named_failures(f"loading {names} into"):
@@ -209,13 +217,19 @@ def _source(system: str, resources: list[DltResource]) -> Any:
     return source()
 
 
-def _resource(batch: Batch, cursor: CursorState | None) -> DltResource:
-    """A batch as dlt reads it; the cursor becomes part of the same load package."""
+def _resource(
+    batch: Batch, cursors: Mapping[str, CursorState], plans: Mapping[str, Plan | None]
+) -> DltResource:
+    """A batch as dlt reads it; cursor and plan become part of the same load package."""
     entity = batch.entity
 
     def rows() -> Iterator[pa.Table]:
-        if cursor is not None:
-            dlt.current.source_state().setdefault("cursors", {})[entity.name] = dict(cursor)
+        state = dlt.current.source_state()
+        if entity.name in cursors:
+            state.setdefault("cursors", {})[entity.name] = dict(cursors[entity.name])
+        if entity.name in plans:
+            plan = plans[entity.name]
+            state.setdefault("plans", {})[entity.name] = plan.as_state() if plan else None
         yield batch.table
 
     return dlt.resource(
@@ -248,13 +262,16 @@ def _hints(column: Column) -> dict[str, Any]:
 
 
 def _without_older(batch: Batch, stored: Mapping[Any, Any]) -> Batch:
-    """The batch without rows of which raw already holds a newer version."""
+    """The batch without rows of which raw already holds a newer version.
+
+    A row whose version is unknown, here or there, is not older: what was read last holds.
+    """
     version = batch.entity.version_column
     if version is None or not stored:
         return batch
     pairs = zip(_keys(batch), batch.table[version].to_pylist(), strict=True)
     is_current = [
-        stored.get(key) is None or (seen is not None and seen >= stored[key]) for key, seen in pairs
+        stored.get(key) is None or seen is None or seen >= stored[key] for key, seen in pairs
     ]
     if all(is_current):
         return batch

@@ -4,27 +4,31 @@ Belongs here: collecting pages into chunks, committing them, and what each entit
 Does not belong here: history, locks, price (`sync/`), HTTP (`connectors/`).
 
 A chunk may hold the end of one walk and the beginning of the next, so that a tenant in which
-nothing changed costs one load. A failed walk commits its rows, which are right, and no cursor.
+nothing changed costs one load. A failed walk commits its rows, which are right, and no cursor; of a
+read of everything it commits the plan, so that the next one goes on where this one ended.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from pipedrive_pipeline.connectors.base import (
     Call,
     CursorState,
     EntitySpec,
+    Page,
     Record,
-    Snapshot,
     Tombstone,
 )
-from pipedrive_pipeline.errors import SourceBroke
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.outcome import EntityRead, Rejected
+from pipedrive_pipeline.ingest.plans import Plan
 from pipedrive_pipeline.ingest.raw import RawStore
-from pipedrive_pipeline.ingest.tables import batch_of
+from pipedrive_pipeline.ingest.seen import SeenKeys
+from pipedrive_pipeline.ingest.settling import Settler
+from pipedrive_pipeline.ingest.tables import Batch, batch_of
 from pipedrive_pipeline.ingest.walks import Meter, OpenSource, PageRead, Walk, read_ahead
 
 CHUNK_ROWS = 20_000  # 40,000 is no faster and takes 100 MB more
@@ -35,28 +39,35 @@ class Reader:
     """Reads entities of one tenant into raw."""
 
     raw: RawStore
+    seen: SeenKeys
     deletions: Deletions
+    settler: Settler
     open_source: OpenSource
     on_call: Callable[[Call], None]
     on_page: Callable[[EntityRead], None]
     on_rejected: Callable[[EntitySpec, list[Rejected]], None]
     before_load: Callable[[], None]  # raises where the run may not go on
+    now: Callable[[], datetime]
 
-    def read(self, entities: Sequence[EntitySpec], *, is_full: bool) -> Iterator[EntityRead]:
+    def read(
+        self, entities: Sequence[EntitySpec], *, is_full: bool, is_restarted: bool = False
+    ) -> Iterator[EntityRead]:
         """Yields each entity's read once it is committed whole, or has failed, in order.
+
+        Args:
+            entities: what to read.
+            is_full: everything, not only what changed.
+            is_restarted: an unfinished read of everything begins anew instead of going on.
 
         Raises:
             DatabaseUnavailable, LoadRefused: a load failed; what was yielded is committed.
         """
-        self.deletions.prepare()
-        cursors = self.raw.cursors
-        walks = [Walk(entity, None if is_full else cursors.get(entity.name)) for entity in entities]
-        reads = {
-            walk.entity.name: EntityRead(walk.entity, cursors.get(walk.entity.name))
-            for walk in walks
-        }
+        walks = [
+            self._walk(entity, is_full=is_full, is_restarted=is_restarted) for entity in entities
+        ]
+        reads = {walk.entity.name: self._begun(walk) for walk in walks}
         meter = Meter(self.on_call)
-        chunk = _Chunk()
+        chunk = _Chunk(self.now())
         with read_ahead(self.open_source, walks, meter) as events:
             for event in events:
                 read = reads[event.walk.entity.name]
@@ -70,8 +81,20 @@ class Reader:
                 self.on_page(read)
                 if chunk.rows >= CHUNK_ROWS:
                     yield from self._commit(chunk, reads)
-                    chunk = chunk.successor()
+                    chunk = _Chunk(chunk.began_at)
         yield from self._commit(chunk, reads)
+
+    def _walk(self, entity: EntitySpec, *, is_full: bool, is_restarted: bool) -> Walk:
+        state = None if is_full else self.raw.cursors.get(entity.name)
+        plan = None if state or is_restarted else self.raw.plans.get(entity.name)
+        return Walk(entity, state, plan if plan and plan.may_go_on(self.now()) else None)
+
+    def _begun(self, walk: Walk) -> EntityRead:
+        if walk.is_of_everything and not walk.plan:
+            self.seen.forget(walk.entity)
+        rows_before = walk.plan.rows if walk.plan else 0
+        before = self.raw.cursors.get(walk.entity.name)
+        return EntityRead(walk.entity, before, resumed_rows=rows_before)
 
     def _commit(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> Iterator[EntityRead]:
         """Loads a chunk and yields the reads that ended with it."""
@@ -79,70 +102,76 @@ class Reader:
         if chunk.records:
             self._load(chunk, reads)
         for read in chunk.finished:
-            self._settle(read, chunk.seen.pop(read.entity.name, None))
+            if read.entity.name in chunk.of_everything:
+                self.settler.settle(read)
+            else:
+                read.is_complete = True
         yield from chunk.finished
         yield from chunk.failed
 
     def _load(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> None:
         batches = [batch_of(reads[name].entity, rows) for name, rows in chunk.records.items()]
-        loaded = self.raw.load(batches, chunk.cursors)
+        for batch in batches:
+            if batch.entity.name in chunk.of_everything:
+                self.seen.note(batch)
+        loaded = self.raw.load(batches, chunk.cursors, chunk.plans)
         for batch in batches:
             read = reads[batch.entity.name]
             read.add(loaded[batch.entity.name])
             read.rejected += batch.rejected_records
             read.replaced += batch.replaced
             read.undeclared += batch.undeclared
+            self._mark(read, batch, chunk.tombstones.get(batch.entity.name, []))
             if batch.rejected:
                 self.on_rejected(batch.entity, batch.rejected)
 
-    def _settle(self, read: EntityRead, seen: set[str] | None) -> None:
-        """Marks a walk as complete; where it saw everything, what it did not see is gone."""
-        if seen is not None:
-            known = self.raw.keys(read.entity)
-            if known and not seen:
-                read.error = SourceBroke(
-                    f"{read.entity.name}: the source suddenly holds none of {len(known)} known "
-                    "rows; nothing was marked as deleted. Check the rights of the connected user."
-                )
-                return
-            gone = known - seen
-            self.deletions.mark(read.entity.name, [Tombstone(key, "deleted") for key in gone])
-            self.deletions.unmark(read.entity.name, seen)
-            read.deleted = len(gone)
-        read.is_complete = True
+    def _mark(self, read: EntityRead, batch: Batch, tombstones: list[Tombstone]) -> None:
+        """Follows what the source itself says of presence; restored rows come back."""
+        keys = [str(key) for key in batch.table[batch.entity.key.name].to_pylist()]
+        if restored := self.deletions.unmark(batch.entity.name, keys):
+            read.restored += restored
+            self.deletions.tell_marts()
+        self.deletions.mark(batch.entity.name, tombstones)
+        read.deleted += len(tombstones)
 
 
 @dataclass
 class _Chunk:
     """Pages since the last load."""
 
+    began_at: datetime  # the read, for the plans of walks that begin with it
     records: dict[str, list[Record]] = field(default_factory=dict)
     cursors: dict[str, CursorState] = field(default_factory=dict)
+    plans: dict[str, Plan | None] = field(default_factory=dict)
+    tombstones: dict[str, list[Tombstone]] = field(default_factory=dict)
+    of_everything: set[str] = field(default_factory=set)
     finished: list[EntityRead] = field(default_factory=list)
     failed: list[EntityRead] = field(default_factory=list)
-    seen: dict[str, set[str]] = field(default_factory=dict)  # keys, of snapshots only
     rows: int = 0
 
     def add(self, event: PageRead, read: EntityRead) -> None:
         """Takes a page in; with the last one its walk is finished."""
-        entity, page = event.walk.entity, event.page
-        self.records.setdefault(entity.name, []).extend(page.records)
+        walk, page = event.walk, event.page
+        name = walk.entity.name
+        self.records.setdefault(name, []).extend(page.records)
+        self.tombstones.setdefault(name, []).extend(page.tombstones)
         self.rows += len(page.records)
         read.pages += 1
         read.fetched += len(page.records)
-        if isinstance(entity.cursor, Snapshot):
-            keys = self.seen.setdefault(entity.name, set())
-            keys.update(_text(record, entity) for record in page.records)
+        read.replaced += page.mended_count
+        if walk.is_of_everything:
+            self.of_everything.add(name)
+            self._note_plan(walk, page, read)
         if page.is_last:
             self.finished.append(read)
             if page.commit is not None:
-                self.cursors[entity.name] = page.commit
+                self.cursors[name] = page.commit
                 read.cursor_after = page.commit
 
-    def successor(self) -> _Chunk:
-        """An empty chunk that remembers the keys of snapshots still being walked."""
-        return _Chunk(seen=self.seen)
-
-
-def _text(record: Record, entity: EntitySpec) -> str:
-    return bytes(record.get(entity.key.name, b"")).decode(errors="replace").strip('"')
+    def _note_plan(self, walk: Walk, page: Page, read: EntityRead) -> None:
+        if page.is_last:
+            self.plans[walk.entity.name] = None
+        elif page.resume:
+            began_at = walk.plan.began_at if walk.plan else self.began_at
+            rows = read.resumed_rows + read.fetched
+            self.plans[walk.entity.name] = Plan(began_at, page.resume, rows)

@@ -34,6 +34,11 @@ class Batch:
     rejected: list[Rejected] = field(default_factory=list)
     undeclared: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def keys(self) -> list[str]:
+        """Each record's key as text, as Postgres would print it."""
+        return [str(key) for key in self.table[self.entity.key.name].to_pylist()]
+
 
 def batch_of(entity: EntitySpec, records: list[Record]) -> Batch:
     """The records as a table; a later one wins over an earlier one of the same version."""
@@ -56,14 +61,16 @@ def batch_of(entity: EntitySpec, records: list[Record]) -> Batch:
 
 
 def newest(table: pa.Table, key: str, version: str | None) -> pa.Table:
-    """Each key once: its greatest version, of equal versions the one that was read last."""
+    """Each key once: its greatest version, of equal or unknown ones the one that was read last."""
     keys = table[key].to_pylist()
-    versions = table[version].cast(pa.int64()).to_pylist() if version else [0] * len(keys)
+    versions = table[version].cast(pa.int64()).to_pylist() if version else [None] * len(keys)
     best: dict[Any, int] = {}
+    greatest: dict[Any, int] = {}
     for row, (value, seen) in enumerate(zip(keys, versions, strict=True)):
-        other = best.get(value)
-        if other is None or (seen or 0) >= (versions[other] or 0):
+        if seen is None:
             best[value] = row
+        elif seen >= greatest.get(value, seen):
+            best[value], greatest[value] = row, seen
     return table if len(best) == len(keys) else table.take(sorted(best.values()))
 
 

@@ -83,8 +83,15 @@ def _typed_array(kind: ColumnType, joined: bytes) -> pa.Array:
 
 
 def _in_utc(value: datetime | None) -> datetime | None:
-    """An instant; a time without zone is UTC (v1's ``2026-01-31 10:20:30``)."""
-    return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+    """An instant; a time without zone is UTC (v1's ``2026-01-31 10:20:30``).
+
+    Raises:
+        OverflowError: in UTC it lies before year 1 or after 9999, where neither Python nor the
+            driver could read it back.
+    """
+    if value is None or value.tzinfo is UTC:
+        return value
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def _json_values(texts: list[Raw]) -> ColumnValues:
@@ -149,8 +156,7 @@ def _as_timestamp(value: Any) -> datetime | None:
     if not isinstance(value, str):
         return None
     try:
-        instant = _in_utc(msgspec.convert(value, datetime))
-        return instant.astimezone(UTC) if instant else None
+        return _in_utc(msgspec.convert(value, datetime))
     except (msgspec.ValidationError, OverflowError):
         return None
 

@@ -10,15 +10,17 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from pipedrive_pipeline.connectors.base import Call, CursorState, EntitySpec, Page, Source
 from pipedrive_pipeline.errors import PipelineError, ScopeMissing, SourceBroke
+from pipedrive_pipeline.ingest.plans import Plan
 
 PAGES_AHEAD = 8  # of 500 records; about 10 MB where a record is wide
-STOP_POLL_SECONDS = 0.1
+QUEUE_POLL_SECONDS = 0.01
 
 OpenSource = Callable[[Callable[[Call], None]], AbstractAsyncContextManager[Source]]
 """Opens a tenant's source, given the meter that is told of every call."""
@@ -32,6 +34,12 @@ class Walk:
 
     entity: EntitySpec
     state: CursorState | None
+    plan: Plan | None = None  # an unfinished read of everything that goes on
+
+    @property
+    def is_of_everything(self) -> bool:
+        """Whether what it does not see is gone."""
+        return self.state is None
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,9 @@ class WalkFailed:
 
     walk: Walk
     error: PipelineError
+
+
+_Events = queue.Queue[PageRead | WalkFailed | BaseException | None]
 
 
 @dataclass
@@ -89,23 +100,20 @@ def read_ahead(
     An error that concerns one entity alone (a missing right, a broken answer) is one
     ``WalkFailed``, and the next walk begins; any other ends the reading after its ``WalkFailed``.
     """
-    events: queue.Queue[PageRead | WalkFailed | BaseException | None]
-    events = queue.Queue(maxsize=PAGES_AHEAD)
-    stop = threading.Event()
+    events: _Events = queue.Queue(maxsize=PAGES_AHEAD)
+    begun: Future[Callable[[], None]] = Future()
     reader = threading.Thread(
-        target=_read, args=(open_source, walks, meter, events, stop), name="reader", daemon=True
+        target=_read, args=(open_source, walks, meter, events, begun), name="reader", daemon=True
     )
     reader.start()
     try:
-        yield _events(events)
+        yield _read_events(events)
     finally:
-        stop.set()
+        begun.result()()
         reader.join()
 
 
-def _events(
-    events: queue.Queue[PageRead | WalkFailed | BaseException | None],
-) -> Iterator[PageRead | WalkFailed]:
+def _read_events(events: _Events) -> Iterator[PageRead | WalkFailed]:
     while (event := events.get()) is not None:
         if isinstance(event, BaseException):
             raise event
@@ -116,20 +124,20 @@ def _read(
     open_source: OpenSource,
     walks: Sequence[Walk],
     meter: Meter,
-    events: queue.Queue[PageRead | WalkFailed | BaseException | None],
-    stop: threading.Event,
+    events: _Events,
+    begun: Future[Callable[[], None]],
 ) -> None:
+    """Reads all walks in this thread; ``begun`` is told how to end it, also amid a wait."""
+
     async def offer(event: PageRead | WalkFailed | BaseException | None) -> None:
-        while not stop.is_set():
+        while True:
             try:
-                events.put_nowait(event)
+                return events.put_nowait(event)
             except queue.Full:
-                await asyncio.sleep(STOP_POLL_SECONDS / 10)
-            else:
-                return
-        raise asyncio.CancelledError
+                await asyncio.sleep(QUEUE_POLL_SECONDS)
 
     async def read_all() -> None:
+        begun.set_result(_ending(asyncio.get_running_loop()))
         try:
             async with open_source(meter) as source:
                 for walk in walks:
@@ -137,18 +145,32 @@ def _read(
                         break
             await offer(None)
         except asyncio.CancelledError:
-            return  # the caller left; nobody waits for more
+            raise  # the caller left; nobody waits for more
         except BaseException as error:  # noqa: BLE001 - handed to the caller, which raises it
             await offer(error)
 
-    asyncio.run(read_all())
+    with suppress(asyncio.CancelledError):
+        asyncio.run(read_all())
+
+
+def _ending(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+    """What cancels the current task from another thread; a task that has ended stays as it is."""
+    task = asyncio.current_task(loop)
+
+    def end() -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(task.cancel)  # type: ignore[union-attr] # a task runs us
+
+    return end
 
 
 async def _walk(source: Source, walk: Walk, offer: Callable[..., object]) -> bool:
     """Offers every page of one walk; says whether the next walk may begin."""
     _current_entity.set(walk.entity.name)
     try:
-        async for page in source.pages(walk.entity, walk.state):
+        async for page in source.pages(
+            walk.entity, walk.state, walk.plan.resume if walk.plan else None
+        ):
             await offer(PageRead(walk, page))  # type: ignore[misc]
     except PipelineError as error:
         await offer(WalkFailed(walk, error))  # type: ignore[misc]

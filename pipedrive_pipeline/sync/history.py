@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-SyncType = Literal["full", "incremental"]
+SyncType = Literal["full", "incremental", "sweep"]
 Trigger = Literal["schedule", "manual", "backfill", "connect", "webhook"]
 Status = Literal["running", "success", "partial", "failed", "paused"]
 
@@ -39,6 +39,8 @@ class RunFacts:
     sync_type: SyncType
     trigger: Trigger
     dagster_run_id: str | None
+    is_restarted: bool = False  # an unfinished read of everything begins anew
+    is_confirmed: bool = False  # a person has confirmed that many rows are gone
 
 
 @dataclass
@@ -51,6 +53,8 @@ class HistoryRow:
     reads: dict[str, EntityRead] = field(default_factory=dict)
     built: MartsBuilt | None = None
     errors: list[BaseException] = field(default_factory=list)
+    api_calls: int = 0  # of all attempts
+    tokens_spent: int = 0
 
     def complete(self) -> Status:
         """Writes how the run ended, here and on its connection."""
@@ -58,9 +62,10 @@ class HistoryRow:
         values: dict[str, Any] = {
             **_counts(self.reads, self.built),
             "status": status,
-            "tokens_spent": sum(read.tokens for read in self.reads.values()),
-            "api_calls": sum(read.api_calls for read in self.reads.values()),
+            "tokens_spent": self.tokens_spent,
+            "api_calls": self.api_calls,
             "watermarks": Jsonb(_watermarks(self.reads)),
+            "completeness": Jsonb(_completeness(self.reads)),
             "resume_at": _resume_at(self.errors),
             "errors": Jsonb([_named(error) for error in self.errors]),
         }
@@ -106,10 +111,9 @@ def _status(reads: Mapping[str, EntityRead], errors: list[BaseException]) -> Sta
         return "success"
     if any(isinstance(error, BudgetSpent) for error in errors):
         return "paused"
-    completed = [
-        read.is_complete for read in reads.values() if read.entity.name in COUNTED_ENTITIES
-    ]
-    return "partial" if any(completed) and not all(completed) else "failed"
+    is_all_complete = all(read.is_complete for read in reads.values())
+    is_any_complete = any(reads[name].is_complete for name in COUNTED_ENTITIES if name in reads)
+    return "partial" if is_any_complete and not is_all_complete else "failed"
 
 
 def _counts(reads: Mapping[str, EntityRead], built: MartsBuilt | None) -> dict[str, int]:
@@ -132,6 +136,21 @@ def _watermarks(reads: Mapping[str, EntityRead]) -> dict[str, Any]:
             "after": watermark(read.cursor_after) if read.is_complete else None,
         }
         for name, read in reads.items()
+    }
+
+
+def _completeness(reads: Mapping[str, EntityRead]) -> dict[str, Any]:
+    """Raw compared with the source, of entities of which everything was read."""
+    checked_at = datetime.now(UTC).isoformat(timespec="seconds")
+    return {
+        name: {
+            "missing": read.missing,
+            "extra": read.extra,
+            "stale": read.stale,
+            "checked_at": checked_at,
+        }
+        for name, read in reads.items()
+        if read.missing is not None
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipedrive_pipeline import marts
@@ -18,6 +19,8 @@ from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.outcome import EntityRead, Rejected
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.reading import Reader
+from pipedrive_pipeline.ingest.seen import SeenKeys
+from pipedrive_pipeline.ingest.settling import Settler
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import history, requests
 from pipedrive_pipeline.sync.lock import TenantLock
@@ -64,9 +67,12 @@ class TenantRun:
             PipelineError: of the first entity whose walk failed, after all that could be read.
         """
         failed: list[EntityRead] = []
+        self._begin_act()
         try:
             for read in self._reader().read(
-                self._chosen(entities), is_full=self.facts.sync_type == "full"
+                self._chosen(entities),
+                is_full=self.facts.sync_type != "incremental",
+                is_restarted=self.facts.is_restarted,
             ):
                 self.row.reads[read.entity.name] = read
                 if read.is_complete:
@@ -75,6 +81,8 @@ class TenantRun:
                     failed.append(read)
         finally:
             self._usage.write()
+            self.row.api_calls = self._usage.api_calls
+            self.row.tokens_spent = self._usage.tokens_spent
         errors = [read.error for read in failed if read.error]
         self.row.errors.extend(errors[1:])
         if errors:
@@ -82,6 +90,7 @@ class TenantRun:
 
     def build_marts(self) -> marts.MartsBuilt:
         """Brings `crm.customers` and `crm.contacts` up to what raw holds, or changes nothing."""
+        self._begin_act()
         self._lock.assert_held()
         built = marts.build(self._warehouse, self.facts.tenant, self.facts.system)
         self.row.built = built
@@ -89,20 +98,38 @@ class TenantRun:
 
     def publish_views(self) -> None:
         """Brings the tenant's views up to the marts' columns."""
+        self._begin_act()
         self._lock.assert_held()
         marts.publish_views(self._warehouse, self.facts.tenant, self.facts.system)
 
+    def _begin_act(self) -> None:
+        """Forgets the errors of a former attempt: where one stands, nothing that follows is run."""
+        self.row.errors.clear()
+
     def _reader(self) -> Reader:
         tenant, system = self.facts.tenant, self.facts.system
-        raw = RawStore(self._warehouse, tenant, system, self._scratch())
+        deletions = Deletions(self._warehouse, tenant, system)
+        seen = SeenKeys(self._warehouse, tenant, system)
+        deletions.prepare()
+        seen.prepare()
         return Reader(
-            raw=raw,
-            deletions=Deletions(self._warehouse, tenant, system),
+            raw=RawStore(self._warehouse, tenant, system, self._scratch()),
+            seen=seen,
+            deletions=deletions,
+            settler=Settler(
+                tenant=tenant.slug,
+                seen=seen,
+                deletions=deletions,
+                open_source=self._open_source,
+                on_call=self._usage.on_call,
+                is_confirmed=self.facts.is_confirmed,
+            ),
             open_source=self._open_source,
             on_call=self._usage.on_call,
             on_page=self._note_page,
             on_rejected=self._note_rejected,
             before_load=self._assert_allowed,
+            now=lambda: datetime.now(UTC),
         )
 
     def _chosen(self, names: Sequence[str] | None) -> list[EntitySpec]:

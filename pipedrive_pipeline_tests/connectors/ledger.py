@@ -29,6 +29,7 @@ from pipedrive_pipeline.connectors.base import (
     Record,
     Snapshot,
     Source,
+    Standing,
     Tombstone,
 )
 from pipedrive_pipeline.connectors.http import Client
@@ -153,8 +154,14 @@ class LedgerSource:
 
     client: Client
 
-    async def pages(self, entity: EntitySpec, state: CursorState | None) -> AsyncIterator[Page]:
-        """See `base.Source.pages`."""
+    async def pages(
+        self,
+        entity: EntitySpec,
+        state: CursorState | None,
+        resume: CursorState | None = None,
+    ) -> AsyncIterator[Page]:
+        """See `base.Source.pages`; a ledger's walk begins anew, it has no place to go on from."""
+        assert resume is None
         params: dict[str, str | int] = {"since": str(state["token"])} if state else {}
         while True:
             body = await self._body(entity, params)
@@ -168,6 +175,13 @@ class LedgerSource:
                 return
             yield Page(body.items, gone)
             params = {**params, "page": body.more.page, "end": body.more.end}
+
+    async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
+        """See `base.Source.standings`; a ledger says only whether it holds a record."""
+        held = {
+            str(msgspec.json.decode(record["ref"])) for record in await self.records(entity, ids)
+        }
+        return {ref: "live" if ref in held else "deleted" for ref in ids}
 
     async def records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
         """See `base.Source.records`."""

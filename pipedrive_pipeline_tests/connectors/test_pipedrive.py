@@ -115,14 +115,14 @@ def test_an_unknown_system_is_a_wrong_word() -> None:
         connector("hubspot")
 
 
-def test_a_first_walk_reads_everything_by_id() -> None:
-    """Nothing is missed and nothing comes twice while nobody edits."""
+def test_a_first_walk_reads_everything_oldest_change_first() -> None:
+    """Nothing is missed and nothing comes twice while nobody edits, and it may be resumed."""
     walk = walked(company(7))
 
-    assert walk.ids == [1, 2, 3, 4, 5, 6, 7]
+    assert sorted(walk.ids) == [1, 2, 3, 4, 5, 6, 7]
     assert walk.commit == {"watermark": DATE_STAMP}
     first, *others = walk.asked
-    assert first.query == {"sort_by": "id", "sort_direction": "asc", "limit": "500"}
+    assert first.query == {"sort_by": "update_time", "sort_direction": "asc", "limit": "500"}
     assert all(
         {k: v for k, v in asked.query.items() if k != "cursor"} == first.query for asked in others
     )

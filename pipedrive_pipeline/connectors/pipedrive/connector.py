@@ -22,6 +22,7 @@ from pipedrive_pipeline.connectors.base import (
     Page,
     Record,
     Source,
+    Standing,
 )
 from pipedrive_pipeline.connectors.clock import SYSTEM_CLOCK, Clock
 from pipedrive_pipeline.connectors.http import DEFAULT_LIMITS, Client
@@ -34,7 +35,8 @@ from pipedrive_pipeline.connectors.pipedrive.entities import (
     ME_TOKENS,
 )
 from pipedrive_pipeline.connectors.pipedrive.envelope import single
-from pipedrive_pipeline.connectors.pipedrive.walks import Walk, pick, watermark
+from pipedrive_pipeline.connectors.pipedrive.picks import pick, standing
+from pipedrive_pipeline.connectors.pipedrive.walks import Walk, position, watermark
 from pipedrive_pipeline.connectors.transport import Limits
 
 # Scopes are chosen on the app in Pipedrive's Developer Hub; the authorize address carries none.
@@ -58,10 +60,21 @@ class PipedriveSource:
     tenant: str
     clock: Clock
 
-    def pages(self, entity: EntitySpec, state: CursorState | None) -> AsyncIterator[Page]:
+    def pages(
+        self,
+        entity: EntitySpec,
+        state: CursorState | None,
+        resume: CursorState | None = None,
+    ) -> AsyncIterator[Page]:
         """See `base.Source.pages`."""
-        endpoint, since = ENDPOINTS[entity.name], watermark(state)
-        return Walk(self.client, self.tenant, endpoint, since, self.clock.now()).pages()
+        return Walk(
+            self.client,
+            self.tenant,
+            ENDPOINTS[entity.name],
+            since=watermark(state),
+            resume=position(resume),
+            now=self.clock.now(),
+        ).pages()
 
     async def records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
         """See `base.Source.records`; fields and users have no `ids=` and are read as a whole."""
@@ -74,6 +87,16 @@ class PipedriveSource:
         for start in range(0, len(numbers), IDS_LIMIT):
             found += await pick(self.client, endpoint, numbers[start : start + IDS_LIMIT])
         return found
+
+    async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
+        """See `base.Source.standings`; asked by hundreds first, then one by one."""
+        endpoint = ENDPOINTS[entity.name]
+        found = {bytes(record["id"]).decode() for record in await self.records(entity, ids)}
+        told: dict[str, Standing] = dict.fromkeys(found, "live")
+        for record_id in ids:
+            if record_id not in found:
+                told[record_id] = await standing(self.client, endpoint, record_id)
+        return told
 
     async def account(self) -> Account:
         """See `base.Source.account`."""

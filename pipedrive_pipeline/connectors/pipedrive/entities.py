@@ -29,6 +29,7 @@ from pipedrive_pipeline.connectors.base import (
 PAGE_LIMIT = 500  # records, Pipedrive's maximum; a call costs the same for 1 and for 500
 IDS_LIMIT = 100  # ids in one `ids=`, Pipedrive's maximum
 V2_LIST_TOKENS, V1_LIST_TOKENS, ME_TOKENS = 10, 20, 2
+GET_TOKENS = 1  # one record of v2
 # Stamps have whole seconds and rows can become visible late; reading five minutes twice costs
 # at most one page more.
 OVERLAP = timedelta(minutes=5)

@@ -3,18 +3,17 @@
 Belongs here: order, parameters, cursors and the watermark that a complete walk may commit.
 Does not belong here: HTTP (`connectors/http.py`), storing (`ingest/`).
 
-A first walk goes by id, ascending: nothing that exists throughout is missed, nothing comes twice.
-A later one goes by update_time, ascending, from the watermark less the overlap: a record edited
-meanwhile moves ahead of us and comes twice. Both are keyset walks without a snapshot.
+Every walk goes by update_time, ascending, without an end: a record edited meanwhile moves ahead of
+us and comes twice, never not at all. They are keyset walks without a snapshot. A walk over
+everything that was broken off goes on at the stamp that its last page reached. Records without a
+stamp come first or last, the contract does not say; where they come last a list from a stamp on
+leaves them out, so a walk that goes on reads them from the other end before it ends. A later walk
+begins at the watermark less the overlap.
 
 The watermark of the next walk is the server's `Date` on this walk's first answer: whatever was
 edited before it is in the walk, whatever is edited later carries a later stamp. Our own clock is
-never used. Where no usable `Date` came:
-
-- by update_time, the newest stamp seen: later edits are stamped later or equal, and equal is read;
-- by id, the newest stamp *of the first page*: these records existed at the first answer, so the
-  server's clock stood at or after their stamps. The newest of all pages would not do: a record on
-  page 1 edited while page 9 is read would lie below a still later stamp of page 10, and be lost.
+never used. Where no usable `Date` came it is the newest stamp seen: later edits are stamped later
+or equal, and equal is read.
 
 Rests on https://pipedrive.readme.io/docs/core-api-concepts-pagination (read 2026-09).
 """
@@ -36,6 +35,7 @@ from pipedrive_pipeline.connectors.refusals import CursorRefused, SourceRefused
 from pipedrive_pipeline.errors import SourceBroke
 
 WATERMARK = "watermark"  # the one key of a committed state
+POSITION = "position"  # the one key of a place to go on from
 RESTARTS_MAX = 2  # of a walk whose cursor was refused
 EMPTY_PAGES_MAX = 5  # with a cursor, in one walk
 EMPTY_PAGE_ASKED = 3  # times, before an empty page with a cursor is believed
@@ -46,7 +46,7 @@ DATE_DOUBTED = timedelta(days=366)
 STAMP = "%Y-%m-%dT%H:%M:%SZ"  # fractions are answered with 400
 
 Params = dict[str, str | int]
-Place = tuple[str, int]  # in a keyset walk: stamp (empty in a walk by id) and id
+Place = tuple[str, int]  # in a keyset walk: stamp and id
 
 
 @dataclass
@@ -95,6 +95,7 @@ class Walk:
     tenant: str  # for messages
     endpoint: Endpoint
     since: datetime | None  # the former watermark; None reads everything
+    resume: datetime | None  # the stamp that a broken-off walk over everything reached
     now: datetime  # this machine's time, only to doubt a server's clock that is a year off
 
     async def pages(self) -> AsyncIterator[Page]:
@@ -116,21 +117,35 @@ class Walk:
 
     async def _once(self) -> AsyncIterator[Page]:
         """One attempt at the walk, from its first page."""
-        spec, params = self.endpoint.spec, _parameters(self.endpoint, self.since)
+        spec, params = self.endpoint.spec, _parameters(self.endpoint, self.since, self.resume)
         is_timed = isinstance(spec.cursor, ChangedSince)
-        is_by_time = self.since is not None
         progress = _Progress(self.tenant, f"list {spec.name}")
         first = page = await self._fetch(params)
         newest = _newest(first.records)
         while page.next_cursor is not None:
-            progress.note(page, _place(page, is_by_time=is_by_time) if is_timed else None)
-            yield Page(page.records, mended_count=page.mended_count)
+            progress.note(page, _place(page) if is_timed else None)
+            resume = _resume(newest) if is_timed and self.since is None else None
+            yield Page(page.records, resume=resume, mended_count=page.mended_count)
             page = await self._fetch({**params, "cursor": page.next_cursor})
-            if is_by_time:
-                newest = max(filter(None, (newest, _newest(page.records))), default=None)
+            newest = max(filter(None, (newest, _newest(page.records))), default=None)
+        if self.resume is not None:
+            async for unstamped in self._unstamped():
+                yield unstamped
         reached = _believable(first.sent_at, self.now) or newest
         commit = _commit(self.since, reached) if is_timed else None
         yield Page(page.records, is_last=True, commit=commit, mended_count=page.mended_count)
+
+    async def _unstamped(self) -> AsyncIterator[Page]:
+        """The records without a stamp, where they come last; one call where there are none."""
+        params = _parameters(self.endpoint, None, None) | {"sort_direction": "desc"}
+        progress = _Progress(self.tenant, f"list {self.endpoint.spec.name}")
+        page = await self._fetch(params)
+        while page.records and not all(_is_stamped(record) for record in page.records):
+            yield Page(page.records, mended_count=page.mended_count)
+            if page.next_cursor is None or any(_is_stamped(record) for record in page.records):
+                return
+            progress.note(page, None)
+            page = await self._fetch({**params, "cursor": page.next_cursor})
 
     async def _fetch(self, params: Params) -> Listed:
         """One page; an empty one that promises more is asked for again.
@@ -159,38 +174,29 @@ class Walk:
             ) from error
 
 
-async def pick(client: Client, endpoint: Endpoint, ids: list[str]) -> list[Record]:
-    """The records of at most 100 ids; unknown, invisible and deleted ones are absent."""
-    spec = endpoint.spec
-    params: Params = {"ids": ",".join(ids), "limit": PAGE_LIMIT}
-    ask = Ask(f"pick {spec.name}", endpoint.path, spec.tokens_per_page, params)
-    page = await client.fetch(ask, listed)
-    if page.next_cursor is not None:  # what is not on this page would be taken for deleted
-        raise SourceBroke(
-            f"Pipedrive, {ask.kind}: an answer for {len(ids)} ids promises a page more."
-        )
-    return page.records
-
-
 def watermark(state: CursorState | None) -> datetime | None:
     """The instant in a committed state; None, which reads everything, if there is none in it."""
     return _stamp(str((state or {}).get(WATERMARK)))
 
 
-def _parameters(endpoint: Endpoint, since: datetime | None) -> Params:
+def position(resume: CursorState | None) -> datetime | None:
+    """The stamp that a broken-off walk reached; None begins it anew."""
+    return _stamp(str((resume or {}).get(POSITION)))
+
+
+def _resume(newest: datetime | None) -> CursorState | None:
+    return None if newest is None else {POSITION: newest.strftime(STAMP)}
+
+
+def _parameters(endpoint: Endpoint, since: datetime | None, resume: datetime | None) -> Params:
     if endpoint.paging == "whole":
         return {}
     cursor = endpoint.spec.cursor
     if not isinstance(cursor, ChangedSince):
         return {"limit": PAGE_LIMIT}
-    if since is None:
-        return {"sort_by": "id", "sort_direction": "asc", "limit": PAGE_LIMIT}
-    return {
-        "updated_since": (since - cursor.overlap).strftime(STAMP),
-        "sort_by": cursor.column,
-        "sort_direction": "asc",
-        "limit": PAGE_LIMIT,
-    }
+    everything: Params = {"sort_by": cursor.column, "sort_direction": "asc", "limit": PAGE_LIMIT}
+    start = since - cursor.overlap if since else resume
+    return everything | ({"updated_since": start.strftime(STAMP)} if start else {})
 
 
 def _commit(since: datetime | None, reached: datetime | None) -> CursorState | None:
@@ -210,16 +216,20 @@ def _newest(records: list[Record]) -> datetime | None:
     return _stamp(newest)
 
 
-def _place(page: Listed, *, is_by_time: bool) -> Place | None:
+def _place(page: Listed) -> Place | None:
     """Where the page ends in its order; None where its last record does not tell."""
-    if not page.records:
+    if not page.records or not _is_stamped(page.records[-1]):
         return None
     last = page.records[-1]
     try:
         record_id = int(bytes(last["id"]))
     except (KeyError, ValueError):
         return None
-    return (_text(last, "update_time") if is_by_time else "", record_id)
+    return (_text(last, "update_time"), record_id)
+
+
+def _is_stamped(record: Record) -> bool:
+    return _stamp(_text(record, "update_time")) is not None
 
 
 def _text(record: Record, key: str) -> str:

@@ -1,0 +1,140 @@
+"""The keys that a read of everything saw, kept until it ends, and their comparison with raw.
+
+Belongs here: noting, comparing, forgetting. Does not belong here: what follows from a difference
+(`settling.py`).
+
+They lie in the tenant's staging schema, not in memory: a read may take several runs, and a million
+keys. A key is noted before its row is loaded; after a crash it is noted again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.ingest.tables import Batch
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The source as it was seen, against raw; in rows."""
+
+    seen: int
+    known: int  # in raw, and not marked as gone
+    missing: int  # seen, and not in raw
+    stale: int  # in raw in an older version than the one seen
+    extra: list[str]  # keys in raw, not marked as gone, and not seen
+
+
+class SeenKeys:
+    """The seen keys of one tenant and system."""
+
+    def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
+        self._warehouse = warehouse
+        self._raw, self._staging = tenant.raw_schema(system), tenant.staging_schema(system)
+        self._table = sql.Identifier(self._staging, "seen_keys")
+
+    def prepare(self) -> None:
+        """Makes the table where it is missing."""
+        with self._warehouse.transaction() as connection:
+            row = connection.execute(
+                "select to_regclass(%s) is not null", [self._table.as_string(connection)]
+            ).fetchone()
+            if not (row and row[0]):
+                schema = sql.Identifier(self._staging)
+                connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
+
+    def forget(self, entity: EntitySpec) -> None:
+        """Forgets an entity's keys."""
+        with self._warehouse.transaction() as connection:
+            connection.execute(
+                sql.SQL("delete from {} where entity = %s").format(self._table), [entity.name]
+            )
+
+    def note(self, batch: Batch) -> None:
+        """Notes a batch's keys and versions."""
+        entity = batch.entity
+        keys = [str(key) for key in batch.table[entity.key.name].to_pylist()]
+        column = entity.version_column
+        versions = batch.table[column].to_pylist() if column else [None] * len(keys)
+        with self._warehouse.transaction() as connection:
+            connection.execute(
+                sql.SQL(_NOTE).format(table=self._table), [entity.name, keys, versions]
+            )
+
+    def compare(self, entity: EntitySpec) -> Comparison:
+        """What was seen of an entity against what raw holds of it."""
+        names = {
+            "seen": self._table,
+            "raw": sql.Identifier(self._raw, entity.name),
+            "deletions": sql.Identifier(self._raw, "deletions"),
+            "key": sql.Identifier(entity.key.name),
+            "version": (
+                sql.Identifier("raw", entity.version_column) if entity.version_column else sql.NULL
+            ),
+        }
+        with self._warehouse.transaction() as connection:
+            counts = connection.execute(
+                sql.SQL(_COUNTS).format(**names), {"entity": entity.name}
+            ).fetchone()
+            extra = connection.execute(
+                sql.SQL(_EXTRA).format(**names), {"entity": entity.name}
+            ).fetchall()
+        seen, known, missing, stale = counts or (0, 0, 0, 0)
+        return Comparison(seen, known, missing, stale, [row[0] for row in extra])
+
+
+_TABLE = """
+create schema if not exists {schema};
+create table if not exists {table} (
+    entity text not null,
+    id text not null,
+    version timestamptz,
+    primary key (entity, id)
+);
+comment on table {table} is 'Keys that an unfinished read of everything has seen so far.';
+"""
+
+_NOTE = """
+insert into {table} as known (entity, id, version)
+select %s, noted.id, noted.version
+from unnest(%s::text[], %s::timestamptz[]) as noted (id, version)
+on conflict (entity, id) do update set version = greatest(known.version, excluded.version)
+"""
+
+_COUNTS = """
+select
+    (select count(*) from {seen} as seen where seen.entity = %(entity)s),
+    (
+        select count(*) from {raw} as raw
+        where not exists (
+            select from {deletions} as deletions
+            where deletions.entity = %(entity)s and deletions.id = raw.{key}::text
+        )
+    ),
+    (
+        select count(*) from {seen} as seen
+        left join {raw} as raw on raw.{key}::text = seen.id
+        where seen.entity = %(entity)s and raw.{key} is null
+    ),
+    (
+        select count(*) from {seen} as seen
+        inner join {raw} as raw on raw.{key}::text = seen.id
+        where seen.entity = %(entity)s and {version} < seen.version
+    )
+"""
+
+_EXTRA = """
+select raw.{key}::text from {raw} as raw
+where not exists (
+    select from {seen} as seen where seen.entity = %(entity)s and seen.id = raw.{key}::text
+) and not exists (
+    select from {deletions} as deletions
+    where deletions.entity = %(entity)s and deletions.id = raw.{key}::text
+)
+order by raw.{key}
+"""

@@ -1,0 +1,96 @@
+"""What follows when everything of an entity was read: proof of completeness, and deletions.
+
+Belongs here: judging the comparison of what was seen with raw; the guard against believing too
+much. Does not belong here: reading (`reading.py`), the marks themselves (`deletions.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipedrive_pipeline.connectors.base import Call, EntitySpec, Snapshot, Standing, Tombstone
+from pipedrive_pipeline.errors import GuardTripped, Permanent, PipelineError, SourceBroke
+from pipedrive_pipeline.ingest.deletions import Deletions
+from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.ingest.seen import Comparison, SeenKeys
+from pipedrive_pipeline.ingest.walks import OpenSource
+
+GUARD_SHARE = 0.10  # of an entity's rows
+GUARD_ROWS = 50  # below it the share does not matter
+LOOKS_MAX = 1_000  # single records looked at in one sweep, at one token each
+
+
+class RowsMissing(Permanent):
+    """Rows that the source sent are not in raw. Nothing was marked; somebody must look."""
+
+    code = "rows_missing"
+
+
+@dataclass
+class Settler:
+    """Settles complete reads of one tenant."""
+
+    tenant: str  # for messages
+    seen: SeenKeys
+    deletions: Deletions
+    open_source: OpenSource
+    on_call: Callable[[Call], None]
+    is_confirmed: bool  # a person has confirmed that this many rows are gone
+
+    def settle(self, read: EntityRead) -> None:
+        """Marks what is gone, takes back marks of what is there, and notes the proof.
+
+        An error of ours becomes the read's own: its rows and cursor are committed and right, only
+        the deletions of this entity stay unsettled.
+        """
+        try:
+            self._settle(read)
+        except PipelineError as error:
+            read.error = error
+        else:
+            self.seen.forget(read.entity)
+            read.is_complete = True
+
+    def _settle(self, read: EntityRead) -> None:
+        entity = read.entity
+        found = self.seen.compare(entity)
+        read.missing, read.extra, read.stale = found.missing, len(found.extra), found.stale
+        self._refuse_the_unbelievable(entity, found)
+        gone = self._gone(entity, found.extra)
+        self.deletions.mark(entity.name, gone)
+        read.deleted += len(gone)
+        read.extra -= len(gone)
+
+    def _refuse_the_unbelievable(self, entity: EntitySpec, found: Comparison) -> None:
+        if found.missing:
+            raise RowsMissing(
+                f"{self.tenant}: {found.missing} {entity.name} that the source sent are not in "
+                "raw; read them again with `sync --full --restart`, and report it if it stays."
+            )
+        if found.known and not found.seen:
+            raise SourceBroke(
+                f"{self.tenant}: the source suddenly holds none of {found.known} known "
+                f"{entity.name}; nothing was marked as deleted. Check the connected user's rights."
+            )
+        gone = len(found.extra)
+        if self.is_confirmed or gone <= GUARD_ROWS or gone <= found.known * GUARD_SHARE:
+            return
+        raise GuardTripped(
+            f"{self.tenant}: {gone} of {found.known} {entity.name} are no longer listed; nothing "
+            "was marked as deleted. If the connected user's rights are as before and they are "
+            f"really gone, confirm with `sweep --tenant {self.tenant} --confirm`."
+        )
+
+    def _gone(self, entity: EntitySpec, keys: list[str]) -> list[Tombstone]:
+        """Tombstones of keys that are no longer listed, and of each why."""
+        if isinstance(entity.cursor, Snapshot) or not keys:
+            return [Tombstone(key, "deleted") for key in keys]
+        looked_at = asyncio.run(self._standings(entity, keys[:LOOKS_MAX]))
+        standings = ((key, looked_at.get(key, "deleted")) for key in keys)
+        return [Tombstone(key, why) for key, why in standings if why != "live"]
+
+    async def _standings(self, entity: EntitySpec, keys: list[str]) -> dict[str, Standing]:
+        async with self.open_source(self.on_call) as source:
+            return await source.standings(entity, keys)
