@@ -30,12 +30,15 @@ class UsageBook:
         self._lock = threading.Lock()
         self._calls: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
+        self.api_calls = self.tokens_spent = 0  # of the whole run
 
     def on_call(self, call: Call) -> None:
         """Counts one call. Called by the reading thread."""
         with self._lock:
             self._calls[call.kind] += 1
             self._tokens[call.kind] += call.tokens
+            self.api_calls += 1
+            self.tokens_spent += call.tokens
 
     def write(self) -> None:
         """Adds what was counted since the last write to `integration.api_usage`."""
