@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from pipedrive_pipeline.connect import signing
 from pipedrive_pipeline.connect.company_change import start_afresh
 from pipedrive_pipeline.connect.refusals import CodeRefused, ConsentDeclined, StateRefused
-from pipedrive_pipeline.connectors.base import Credential
+from pipedrive_pipeline.connectors.base import Account, Credential
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.connectors.oauth import TokenGrant
 from pipedrive_pipeline.connectors.refusals import GrantRefused
@@ -121,20 +121,9 @@ def finish(
     tenant, who = _used_up(vault, system, session, state)
     if error is not None or not code or len(code) > CODE_MAX_CHARACTERS:
         raise ConsentDeclined
-    try:
-        grant = oauth_app(vault.settings, system).exchange(SecretStr(code))
-    except GrantRefused:
-        raise CodeRefused from None
-    hosts = vault.settings.pipedrive_allowed_hosts
-    base_url = checked_base_url(grant.api_domain or "", hosts)
-    credential = Credential("oauth", grant.access_token, base_url)
-    try:
-        account = storing.account_of(vault, tenant, system, credential)
-    except TokenRefused:
-        raise CodeRefused from None
+    proved = _proved(vault, tenant, system, SecretStr(code))
     with vault.warehouse.transaction() as transaction:
-        tokens = _tokens(transaction, grant, base_url)
-        arrival = Arrival(tenant, system, tokens, account, who)
+        arrival = Arrival(tenant, system, proved.tokens(transaction), proved.account, who)
         pending.hold(transaction, vault.cipher, arrival, signing.hashed(session))
     held = pending.of_session(vault, signing.hashed(session))
     if held is None:
@@ -179,14 +168,34 @@ def _used_up(vault: Vault, system: str, session: str, state: str | None) -> tupl
     return Tenant(tenant_id), who
 
 
-def _tokens(transaction: psycopg.Connection, grant: TokenGrant, base_url: str) -> Tokens:
-    issued_at = clock.now(transaction)
-    return Tokens(
-        kind="oauth",
-        access=grant.access_token,
-        refresh=grant.refresh_token,
-        api_domain=base_url,
-        issued_at=issued_at,
-        expires_at=issued_at + timedelta(seconds=grant.expires_in_seconds),
-        scopes=grant.scopes,
-    )
+@dataclass(frozen=True)
+class _Proved:
+    """A grant that opened an account once."""
+
+    grant: TokenGrant
+    base_url: str  # checked
+    account: Account
+
+    def tokens(self, transaction: psycopg.Connection) -> Tokens:
+        issued_at = clock.now(transaction)
+        return Tokens(
+            kind="oauth",
+            access=self.grant.access_token,
+            refresh=self.grant.refresh_token,
+            api_domain=self.base_url,
+            issued_at=issued_at,
+            expires_at=issued_at + timedelta(seconds=self.grant.expires_in_seconds),
+            scopes=self.grant.scopes,
+        )
+
+
+def _proved(vault: Vault, tenant: Tenant, system: str, code: SecretStr) -> _Proved:
+    """What the code stands for: exchanged, its host checked, its account asked; nothing stored."""
+    try:
+        grant = oauth_app(vault.settings, system).exchange(code)
+        base_url = checked_base_url(grant.api_domain or "", vault.settings.pipedrive_allowed_hosts)
+        credential = Credential("oauth", grant.access_token, base_url)
+        account = storing.account_of(vault, tenant, system, credential)
+    except (GrantRefused, TokenRefused):
+        raise CodeRefused from None
+    return _Proved(grant, base_url, account)

@@ -16,7 +16,30 @@ from psycopg import sql
 from pipedrive_pipeline.errors import Busy
 from pipedrive_pipeline.tenants import Tenant
 
+MARK = """
+    update {}
+    set deleted_at = coalesce(deleted_at, now()),
+        deletion_reason = 'company_changed',
+        former_pipedrive_id = pipedrive_id,
+        pipedrive_id = null,
+        merged_into = null,
+        updated_at = now()
+    where tenant_id = %s and pipedrive_id is not null
+"""
 MARTS = (sql.Identifier("crm", "customers"), sql.Identifier("crm", "contacts"))
+FORGET = (
+    "delete from integration.rejected_values where tenant_id = %s and system = %s",
+    """
+    update integration.field_mappings
+    set is_active = false
+    where tenant_id = %s and system = %s
+    """,
+    """
+    update integration.mart_state
+    set pending_loads = '{}', is_rebuild_due = true
+    where tenant_id = %s and system = %s
+    """,
+)
 
 
 def start_afresh(transaction: psycopg.Connection, tenant: Tenant, system: str) -> None:
@@ -29,42 +52,9 @@ def start_afresh(transaction: psycopg.Connection, tenant: Tenant, system: str) -
     if row is None or not row[0]:
         raise Busy(tenant.slug)
     for mart in MARTS:
-        transaction.execute(
-            sql.SQL(
-                """
-                update {}
-                set deleted_at = coalesce(deleted_at, now()),
-                    deletion_reason = 'company_changed',
-                    former_pipedrive_id = pipedrive_id,
-                    pipedrive_id = null,
-                    merged_into = null,
-                    updated_at = now()
-                where tenant_id = %s and pipedrive_id is not null
-                """
-            ).format(mart),
-            (tenant.slug,),
-        )
+        transaction.execute(sql.SQL(MARK).format(mart), (tenant.slug,))
     for schema in (tenant.raw_schema(system), tenant.staging_schema(system)):
-        transaction.execute(
-            sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema))
-        )
-    transaction.execute(
-        "delete from integration.rejected_values where tenant_id = %s and system = %s",
-        (tenant.slug, system),
-    )
-    transaction.execute(
-        """
-        update integration.field_mappings
-        set is_active = false
-        where tenant_id = %s and system = %s
-        """,
-        (tenant.slug, system),
-    )
-    transaction.execute(
-        """
-        update integration.mart_state
-        set pending_loads = '{}', is_rebuild_due = true
-        where tenant_id = %s and system = %s
-        """,
-        (tenant.slug, system),
-    )
+        drop = sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema))
+        transaction.execute(drop)
+    for statement in FORGET:
+        transaction.execute(statement, (tenant.slug, system))

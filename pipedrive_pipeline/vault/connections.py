@@ -17,6 +17,33 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.states import State
 from pipedrive_pipeline.vault.vault import Vault
 
+SHOWN = """
+    select
+        connections.id,
+        connections.tenant_id,
+        connections.system,
+        connections.kind,
+        connections.state,
+        connections.state_reason,
+        connections.generation,
+        connections.token_expires_at,
+        connections.api_domain,
+        connections.company_id,
+        connections.company_name,
+        connections.company_domain,
+        connections.account_user_name,
+        connections.is_account_admin,
+        connections.scopes,
+        connections.connected_by,
+        connections.connected_at,
+        connections.last_sync_at,
+        connections.last_sync_status,
+        connections.last_sync_error
+    from integration.connections as connections
+    where %(tenant)s::text is null or connections.tenant_id = %(tenant)s
+    order by connections.tenant_id asc, connections.system asc
+"""
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -71,35 +98,7 @@ def connections(vault: Vault, tenant: Tenant | None = None) -> list[Connection]:
         warehouse.as_app(tenant) if tenant else warehouse.transaction() as transaction,
         transaction.cursor(row_factory=dict_row) as cursor,
     ):
-        rows = cursor.execute(
-            """
-            select
-                connections.id,
-                connections.tenant_id,
-                connections.system,
-                connections.kind,
-                connections.state,
-                connections.state_reason,
-                connections.generation,
-                connections.token_expires_at,
-                connections.api_domain,
-                connections.company_id,
-                connections.company_name,
-                connections.company_domain,
-                connections.account_user_name,
-                connections.is_account_admin,
-                connections.scopes,
-                connections.connected_by,
-                connections.connected_at,
-                connections.last_sync_at,
-                connections.last_sync_status,
-                connections.last_sync_error
-            from integration.connections as connections
-            where %(tenant)s::text is null or connections.tenant_id = %(tenant)s
-            order by connections.tenant_id asc, connections.system asc
-            """,
-            {"tenant": tenant.slug if tenant else None},
-        ).fetchall()
+        rows = cursor.execute(SHOWN, {"tenant": tenant.slug if tenant else None}).fetchall()
     return [
         Connection(
             tenant=Tenant(row.pop("tenant_id")),

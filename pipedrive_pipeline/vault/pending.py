@@ -30,6 +30,23 @@ from pipedrive_pipeline.vault.vault import Vault
 
 KEPT_MINUTES = 10
 
+INSERT = """
+    insert into integration.pending_grants (
+        id, session_hash, tenant_id, system, started_by,
+        access_token, refresh_token, token_expires_at, api_domain, scopes,
+        company_id, company_name, company_domain,
+        account_user_id, account_user_name, is_account_admin,
+        created_at, expires_at
+    )
+    values (
+        %(id)s, %(session)s, %(tenant)s, %(system)s, %(who)s,
+        %(access)s, %(refresh)s, %(token_expires_at)s, %(api_domain)s, %(scopes)s,
+        %(company_id)s, %(company_name)s, %(company_domain)s,
+        %(user_id)s, %(user_name)s, %(is_admin)s,
+        %(created_at)s, now() + make_interval(mins => %(kept_minutes)s)
+    )
+"""
+
 
 @dataclass(frozen=True)
 class Pending:
@@ -57,22 +74,7 @@ def hold(transaction: psycopg.Connection, cipher: Cipher, arrival: Arrival, sess
         (session,),
     )
     transaction.execute(
-        """
-        insert into integration.pending_grants (
-            id, session_hash, tenant_id, system, started_by,
-            access_token, refresh_token, token_expires_at, api_domain, scopes,
-            company_id, company_name, company_domain,
-            account_user_id, account_user_name, is_account_admin,
-            created_at, expires_at
-        )
-        values (
-            %(id)s, %(session)s, %(tenant)s, %(system)s, %(who)s,
-            %(access)s, %(refresh)s, %(token_expires_at)s, %(api_domain)s, %(scopes)s,
-            %(company_id)s, %(company_name)s, %(company_domain)s,
-            %(user_id)s, %(user_name)s, %(is_admin)s,
-            %(created_at)s, now() + make_interval(mins => %(kept_minutes)s)
-        )
-        """,
+        INSERT,
         {
             "id": grant_id,
             "session": session,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
@@ -110,7 +111,35 @@ def change(
     Raises:
         CannotChange: no such connection, or this state does not follow the held one.
     """
-    held = transaction.execute(
+    held = _locked_state(transaction, tenant, system)
+    if held is None or to not in MAY_BECOME[held.state]:
+        wanted, now = to.value, held.state.value if held else "unknown"
+        raise CannotChange(tenant.slug, system, held=now, wanted=wanted)
+    forgotten = NO_TOKENS if to is State.DISCONNECTED else {}
+    changed = {"state": to, "state_reason": reason, **(columns or {}), **forgotten}
+    write(transaction, held.connection_id, changed)
+    after: dict[str, str | None] = {"state": to, "reason": reason}
+    _record(transaction, tenant, system, who=who, before=held.shown, after=after)
+    level = logging.WARNING if to is State.NEEDS_REAUTH else logging.INFO
+    log.log(level, "%s: %s is %s (%s)", tenant, system, to.value, reason or "no reason")
+    return held.connection_id
+
+
+@dataclass(frozen=True)
+class _HeldState:
+    connection_id: UUID
+    state: State
+    reason: str | None
+
+    @property
+    def shown(self) -> dict[str, str | None]:
+        return {"state": self.state, "reason": self.reason}
+
+
+def _locked_state(
+    transaction: psycopg.Connection, tenant: Tenant, system: str
+) -> _HeldState | None:
+    row = transaction.execute(
         """
         select connections.id, connections.state, connections.state_reason
         from integration.connections as connections
@@ -120,31 +149,25 @@ def change(
         """,
         (tenant.slug, system),
     ).fetchone()
-    if held is None or to not in MAY_BECOME[State(held[1])]:
-        raise CannotChange(tenant.slug, system, held=held[1] if held else "unknown", wanted=to)
-    connection_id: UUID = held[0]
-    forgotten = NO_TOKENS if to is State.DISCONNECTED else {}
-    write(
-        transaction,
-        connection_id,
-        {"state": to, "state_reason": reason, **(columns or {}), **forgotten},
-    )
+    return _HeldState(row[0], State(row[1]), row[2]) if row else None
+
+
+def _record(
+    transaction: psycopg.Connection,
+    tenant: Tenant,
+    system: str,
+    *,
+    who: str,
+    before: dict[str, str | None],
+    after: dict[str, str | None],
+) -> None:
     transaction.execute(
         """
         insert into integration.audit_log (who, tenant_id, action, subject, before, after)
         values (%s, %s, 'connection.state', %s, %s, %s)
         """,
-        (
-            who,
-            tenant.slug,
-            system,
-            Jsonb({"state": held[1], "reason": held[2]}),
-            Jsonb({"state": to, "reason": reason}),
-        ),
+        (who, tenant.slug, system, Jsonb(before), Jsonb(after)),
     )
-    level = logging.WARNING if to is State.NEEDS_REAUTH else logging.INFO
-    log.log(level, "%s: %s is %s (%s)", tenant, system, to.value, reason or "no reason")
-    return connection_id
 
 
 def write(
