@@ -1,0 +1,80 @@
+"""Raw tables of one tenant, filled record by record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Raw
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from pipedrive_pipeline.connectors.base import CursorState, EntitySpec, Record
+from pipedrive_pipeline.ingest.outcome import Loaded
+from pipedrive_pipeline.ingest.raw import RawStore
+from pipedrive_pipeline.ingest.tables import Batch, batch_of
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync import registry
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.ingest.entities import SYSTEM, THINGS
+
+ACME = Tenant("acme")
+
+
+def record(**values: Any) -> Record:
+    """A record as a connector hands it on; a `Raw` value stands as it is."""
+    return {
+        key: value if isinstance(value, Raw) else Raw(msgspec.json.encode(value))
+        for key, value in values.items()
+    }
+
+
+@dataclass
+class Shelf:
+    """One tenant's raw tables and a way to put records into them."""
+
+    warehouse: Warehouse
+    home: Path
+
+    def store(self) -> RawStore:
+        """The raw tables as a new run finds them."""
+        return RawStore(self.warehouse, ACME, SYSTEM, self.home / "scratch")
+
+    def put(
+        self,
+        *records: Record,
+        entity: EntitySpec = THINGS,
+        cursor: CursorState | None = None,
+        store: RawStore | None = None,
+    ) -> tuple[Loaded, Batch]:
+        """One load of these records, as a run of their own unless a store is given."""
+        batch = batch_of(entity, list(records))
+        cursors: Mapping[str, CursorState] = {} if cursor is None else {entity.name: cursor}
+        loaded = (store or self.store()).load([batch], cursors, {})
+        return loaded[entity.name], batch
+
+    def rows(self, entity: EntitySpec = THINGS) -> list[dict[str, Any]]:
+        """What is stored, by key, with `xmin`."""
+        query = sql.SQL("select xmin::text as xmin, * from {} order by {}").format(
+            sql.Identifier(ACME.raw_schema(SYSTEM), entity.name), sql.Identifier(entity.key.name)
+        )
+        with self.warehouse.connect() as connection:
+            return connection.cursor(row_factory=dict_row).execute(query).fetchall()
+
+    def scalar(self, query: str) -> Any:
+        """The one value of a query."""
+        with self.warehouse.connect() as connection:
+            row = connection.execute(query).fetchone()
+        return row and row[0]
+
+
+@pytest.fixture
+def shelf(warehouse: Warehouse, tmp_path: Path) -> Shelf:
+    """Tenant acme, with no raw table yet."""
+    registry.add(warehouse, Settings(pipeline_home=tmp_path), ACME)
+    return Shelf(warehouse, tmp_path)

@@ -1,0 +1,41 @@
+"""An entity with a column of every type, so that no test depends on Pipedrive's."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pipedrive_pipeline.connectors.base import (
+    ChangedSince,
+    Column,
+    ColumnType,
+    EntitySpec,
+    Snapshot,
+)
+
+SYSTEM = "pipedrive"
+COLUMNS = (
+    Column("changed_at", ColumnType.TIMESTAMP, "When it changed."),
+    Column("whole", ColumnType.BIGINT, "A whole number."),
+    Column("exact", ColumnType.NUMERIC, "A decimal number."),
+    Column("words", ColumnType.TEXT, "A text."),
+    Column("yes", ColumnType.BOOLEAN, "A truth."),
+    Column("tree", ColumnType.JSON, "Anything."),
+)
+THINGS = EntitySpec(
+    name="things",
+    key=Column("id", ColumnType.BIGINT, "Number of the thing."),
+    columns=COLUMNS,
+    cursor=ChangedSince("changed_at", timedelta(minutes=5)),
+    tokens_per_page=1,
+    records_per_page=500,
+    description="Things that change.",
+)
+LABELS = EntitySpec(
+    name="labels",
+    key=Column("code", ColumnType.TEXT, "Code of the label."),
+    columns=(Column("words", ColumnType.TEXT, "A text."),),
+    cursor=Snapshot(),
+    tokens_per_page=1,
+    records_per_page=500,
+    description="Labels, always read whole.",
+)

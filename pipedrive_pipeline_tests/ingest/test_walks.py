@@ -1,0 +1,169 @@
+"""The reading thread: how far it runs ahead, and that it ends with whoever reads from it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from pipedrive_pipeline.connectors.base import Account, Call, CursorState, EntitySpec, Page, Record
+from pipedrive_pipeline.errors import PipelineError, ScopeMissing, SourceBroke, SourceUnavailable
+from pipedrive_pipeline.ingest.walks import (
+    PAGES_AHEAD,
+    Meter,
+    PageRead,
+    Walk,
+    WalkFailed,
+    read_ahead,
+)
+from pipedrive_pipeline_tests.ingest.entities import LABELS, THINGS
+
+WALKS = [Walk(LABELS, None), Walk(THINGS, None)]
+
+
+@dataclass
+class Pages:
+    """A source of numbered pages that notes what was asked of it."""
+
+    count: int
+    error: BaseException | None = None
+    is_hanging: bool = False
+    given: int = 0
+    is_closed: bool = False
+    has_begun: threading.Event = field(default_factory=threading.Event)
+
+    @asynccontextmanager
+    async def open(self, meter: Callable[[Call], None]) -> AsyncIterator[Pages]:
+        """Itself, until the block ends."""
+        self.meter = meter
+        try:
+            yield self
+        finally:
+            self.is_closed = True
+
+    async def pages(self, entity: EntitySpec, *_: CursorState | None) -> AsyncIterator[Page]:
+        """Empty pages; of labels perhaps an error, perhaps nothing at all."""
+        for number in range(self.count):
+            self.meter(Call(f"list {entity.name}", 10, 200))
+            self.given += 1
+            self.has_begun.set()
+            if self.is_hanging:
+                await asyncio.Event().wait()
+            if self.error and entity is LABELS:
+                raise self.error
+            yield Page([], is_last=number == self.count - 1)
+
+    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
+        """Not asked for here."""
+        raise NotImplementedError
+
+    async def account(self) -> Account:
+        """Not asked for here."""
+        raise NotImplementedError
+
+
+def no_meter() -> Meter:
+    return Meter(lambda _call: None)
+
+
+def readers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "reader"]
+
+
+def test_every_page_of_every_walk_comes_in_order() -> None:
+    source = Pages(3)
+
+    with read_ahead(source.open, WALKS, no_meter()) as events:
+        seen = [(event.walk.entity.name, type(event).__name__) for event in events]
+
+    assert seen == [("labels", "PageRead")] * 3 + [("things", "PageRead")] * 3
+    assert source.is_closed
+    assert readers() == []
+
+
+def test_no_more_pages_wait_than_the_queue_holds() -> None:
+    """What is read ahead is memory; a slow database must not fill it."""
+    source = Pages(100)
+
+    with read_ahead(source.open, WALKS, no_meter()) as events:
+        for _ in range(5):
+            next(events)
+        ahead = source.given - 5
+
+    assert ahead <= PAGES_AHEAD + 2  # one in hand on either side
+
+
+def test_a_reader_whose_caller_leaves_ends_at_once() -> None:
+    source = Pages(1_000)
+
+    with read_ahead(source.open, WALKS, no_meter()) as events:
+        next(events)
+
+    assert readers() == []
+    assert source.is_closed
+    assert source.given < 1_000
+
+
+@pytest.mark.timeout(10)
+def test_a_reader_that_waits_for_its_source_ends_when_its_caller_leaves() -> None:
+    """A source may ask for a minute's patience; an interrupted run must not sit it out."""
+    source = Pages(1, is_hanging=True)
+
+    with read_ahead(source.open, WALKS, no_meter()):
+        source.has_begun.wait(5)
+
+    assert readers() == []
+    assert source.is_closed
+
+
+def test_a_reader_ends_when_its_caller_fails() -> None:
+    def fail_amid_pages() -> None:
+        with read_ahead(Pages(1_000).open, WALKS, no_meter()) as events:
+            next(events)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_amid_pages()
+
+    assert readers() == []
+
+
+@pytest.mark.parametrize("error", [ScopeMissing("no"), SourceBroke("odd")])
+def test_an_error_of_one_entity_lets_the_next_be_read(error: PipelineError) -> None:
+    with read_ahead(Pages(2, error).open, WALKS, no_meter()) as events:
+        seen = [type(event).__name__ for event in events]
+
+    assert seen == ["WalkFailed", "PageRead", "PageRead"]
+
+
+def test_an_error_of_the_whole_source_ends_the_reading() -> None:
+    with read_ahead(Pages(2, SourceUnavailable("down")).open, WALKS, no_meter()) as events:
+        (event,) = events
+
+    assert isinstance(event, WalkFailed)
+    assert isinstance(event.error, SourceUnavailable)
+
+
+def test_an_error_that_nobody_named_reaches_the_caller() -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        read_ahead(Pages(2, ZeroDivisionError()).open, WALKS, no_meter()) as events,
+    ):
+        list(events)
+
+    assert readers() == []
+
+
+def test_calls_are_counted_for_the_entity_they_were_made_for() -> None:
+    calls: list[Call] = []
+    meter = Meter(calls.append)
+
+    with read_ahead(Pages(3).open, WALKS, meter) as events:
+        assert all(isinstance(event, PageRead) for event in events)
+
+    assert (meter.of("labels").api_calls, meter.of("things").tokens) == (3, 30)
+    assert len(calls) == 6
