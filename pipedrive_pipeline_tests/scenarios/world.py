@@ -22,9 +22,9 @@ from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import registry
-from pipedrive_pipeline.sync.history import RunFacts, SyncType
+from pipedrive_pipeline.sync.history import RunFacts, SyncType, settle_dead
 from pipedrive_pipeline.sync.lock import tenant_lock
-from pipedrive_pipeline.sync.run import open_run
+from pipedrive_pipeline.sync.run import TenantRun, open_run
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.storing import connect_with_api_token
 from pipedrive_pipeline.vault.vault import open_vault
@@ -63,15 +63,22 @@ class World:
         entities: Sequence[str] | None = None,
     ) -> Synced:
         """One run without Dagster around it: read, build, publish."""
-        facts = RunFacts(tenant, SYSTEM, sync_type, "manual", None)
-        with (
-            tenant_lock(self.warehouse, tenant) as lock,
-            open_run(self.warehouse, self.settings, facts, lock) as run,
-        ):
+        with self.run(tenant, sync_type) as run:
             reads = {read.entity.name: read for read in run.read(entities)}
             built = run.build_marts()
             run.publish_views()
         return Synced(reads, built)
+
+    @contextmanager
+    def run(
+        self, tenant: Tenant = ACME, sync_type: SyncType = "incremental"
+    ) -> Iterator[TenantRun]:
+        """A run that has begun, as whoever starts one begins it."""
+        facts = RunFacts(tenant, SYSTEM, sync_type, "manual", None)
+        with tenant_lock(self.warehouse, tenant) as lock:
+            settle_dead(self.warehouse, tenant)
+            with open_run(self.warehouse, self.settings, facts, lock) as run:
+                yield run
 
     def rows(self, schema: str, table: str, order_by: str = "id") -> list[dict[str, Any]]:
         """A table's rows as dicts, with their `xmin` (which changes when a row is rewritten)."""

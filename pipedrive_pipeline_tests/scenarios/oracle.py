@@ -1,0 +1,239 @@
+"""What the tables must hold, worked out from the source alone.
+
+Belongs here: the source's rows as raw and the marts must show them, and the comparison that names
+each difference. Does not belong here: anything of `ingest/` or `sql/`; the two readings must be
+able to disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import httpx
+
+from pipedrive_pipeline.connectors.base import ColumnType, EntitySpec
+from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
+
+Row = dict[str, Any]
+ENTITIES = connector(SYSTEM).entities
+LISTS = {
+    "users": "/v1/users",
+    "organization_fields": "/api/v2/organizationFields",
+    "person_fields": "/api/v2/personFields",
+}
+SHOWN_DIFFERENCES = 10
+SHOWN_CHARACTERS = 200
+
+
+def source_rows(sandbox: Sandbox, entity: str) -> list[Row]:
+    """Every row of one entity, as the source holds it now."""
+    if entity not in LISTS:
+        return list(sandbox.truth(entity))
+    rows: list[Row] = []
+    parameters: dict[str, str] = {}
+    while True:
+        answer = httpx.get(
+            sandbox.url + LISTS[entity],
+            params=parameters,
+            headers={"x-api-token": sandbox.api_token},
+        ).json()
+        rows += answer["data"]
+        cursor = (answer.get("additional_data") or {}).get("next_cursor")
+        if not cursor:
+            return rows
+        parameters = {"cursor": cursor}
+
+
+def raw_row(spec: EntitySpec, record: Row) -> Row:
+    """One source record as raw must hold it."""
+    columns = (spec.key, *spec.columns)
+    declared = {column.name for column in columns}
+    row = {column.name: _stored(column.type, record.get(column.name)) for column in columns}
+    row["extra"] = {key: value for key, value in record.items() if key not in declared} or None
+    return row
+
+
+def assert_raw_equals_source(world: World, sandbox: Sandbox, tenant: Tenant = ACME) -> None:
+    """Fails with the first differences, by entity, key and column."""
+    differences: list[tuple[object, ...]] = []
+    for name, spec in ENTITIES.items():
+        expected = {
+            row[spec.key.name]: row
+            for row in (raw_row(spec, record) for record in source_rows(sandbox, name))
+        }
+        held = {row[spec.key.name]: _ours(row) for row in world.raw(tenant, name)}
+        differences += [(name, *one) for one in _differences(expected, held)]
+
+    assert not differences, differences[:SHOWN_DIFFERENCES]
+
+
+def assert_marts_equal_source(world: World, sandbox: Sandbox, tenant: Tenant = ACME) -> None:
+    """Fails with the first differences between the marts and the source's live rows."""
+    users = {row["id"]: row["name"] for row in source_rows(sandbox, "users")}
+    customers = {row["pipedrive_id"]: row for row in mart(world, "customers", tenant)}
+    expected_customers = {
+        record["id"]: customer(record, users, options(sandbox, "organization_fields"))
+        for record in source_rows(sandbox, "organizations")
+    }
+    expected_contacts = {
+        record["id"]: contact(record, users, options(sandbox, "person_fields"), customers)
+        for record in source_rows(sandbox, "persons")
+    }
+    contacts = {row["pipedrive_id"]: row for row in mart(world, "contacts", tenant)}
+    differences = [
+        *_differences(expected_customers, customers),
+        *_differences(expected_contacts, contacts),
+    ]
+
+    assert not differences, differences[:SHOWN_DIFFERENCES]
+
+
+def assert_all_equals_source(world: World, sandbox: Sandbox, tenant: Tenant = ACME) -> None:
+    """Raw and marts, value by value."""
+    assert_raw_equals_source(world, sandbox, tenant)
+    assert_marts_equal_source(world, sandbox, tenant)
+
+
+def mart(world: World, name: str, tenant: Tenant = ACME) -> list[Row]:
+    """One tenant's rows of a mart."""
+    return [row for row in world.rows("crm", name) if row["tenant_id"] == tenant.slug]
+
+
+def options(sandbox: Sandbox, fields: str) -> dict[str, dict[str, str]]:
+    """Labels of options by field code and id, ids as text."""
+    return {
+        field["field_code"]: {str(one["id"]): one["label"] for one in field.get("options") or []}
+        for field in source_rows(sandbox, fields)
+    }
+
+
+def customer(record: Row, users: Mapping[int, str], labels: Mapping[str, Any]) -> Row:
+    """An organization as `crm.customers` must show it."""
+    address = record["address"] or {}
+    street = " ".join(part for part in (address.get("route"), address.get("street_number")) if part)
+    industry = record.get("industry")
+    revenue = record.get("annual_revenue")
+    return {
+        "name": record["name"],
+        "street": street or None,
+        "city": address.get("locality"),
+        "postal_code": address.get("postal_code"),
+        "region": address.get("admin_area_level_1"),
+        "country": address.get("country"),
+        "address": address.get("value"),
+        "website": record.get("website"),
+        "industry": None
+        if industry is None
+        else labels.get("industry", {}).get(str(industry), str(industry)),
+        "annual_revenue": None if revenue is None else Decimal(str(revenue)),
+        "employee_count": record.get("employee_count"),
+        **_common(record, users, labels),
+    }
+
+
+def contact(
+    record: Row,
+    users: Mapping[int, str],
+    labels: Mapping[str, Any],
+    customers: Mapping[int, Row],
+) -> Row:
+    """A person as `crm.contacts` must show it."""
+    known = customers.get(record["org_id"])
+    return {
+        "customer_id": known["id"] if known else None,
+        "name": record["name"],
+        "first_name": record["first_name"],
+        "last_name": record["last_name"],
+        "email": _primary(record["emails"]),
+        "phone": _primary(record["phones"]),
+        "emails": record["emails"],
+        "phones": record["phones"],
+        "job_title": record.get("job_title"),
+        **_common(record, users, labels),
+    }
+
+
+def _common(record: Row, users: Mapping[int, str], labels: Mapping[str, Any]) -> Row:
+    names = labels.get("label_ids", {})
+    return {
+        "owner_id": record["owner_id"],
+        "owner_name": users.get(record["owner_id"]),
+        "labels": [names.get(str(one), str(one)) for one in record["label_ids"]],
+        "changed_at": _instant(record["update_time"]),
+        "pipedrive_created_at": _instant(record["add_time"]),
+        "deleted_at": None,
+    }
+
+
+def _primary(entries: Iterable[Row]) -> str | None:
+    """The first one marked primary, else the first one, among those that hold anything."""
+    filled = [entry for entry in entries if entry["value"].strip()]
+    marked = [entry for entry in filled if entry["primary"]]
+    return next((str(entry["value"]) for entry in marked + filled), None)
+
+
+def _stored(kind: ColumnType, value: Any) -> Any:
+    if value is None:
+        return None
+    if kind is ColumnType.TIMESTAMP:
+        return _instant(value)
+    return Decimal(str(value)) if kind is ColumnType.NUMERIC else value
+
+
+def _instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _ours(row: Row) -> Row:
+    return {key: value for key, value in row.items() if key != "xmin" and not key.startswith("_")}
+
+
+def _differences(
+    expected: Mapping[Any, Row], held: Mapping[Any, Row]
+) -> list[tuple[Any, str, str, str]]:
+    """Key, column, expected and held value of everything that differs, types included."""
+    missing = [(key, "row", "expected", "missing") for key in expected.keys() - held.keys()]
+    surplus = [(key, "row", "unexpected", "held") for key in held.keys() - expected.keys()]
+    values = [
+        (key, column, *_shortened(value, held[key][column]))
+        for key, row in expected.items()
+        if key in held
+        for column, value in row.items()
+        if _told_apart(value) != _told_apart(held[key][column])
+    ]
+    return missing + surplus + values
+
+
+def _shortened(expected: Any, held: Any) -> tuple[str, str]:
+    """Both values as text; of two objects only the keys that differ."""
+    if isinstance(expected, dict) and isinstance(held, dict):
+        differing = {
+            key
+            for key in expected.keys() | held.keys()
+            if _told_apart(expected.get(key, ...)) != _told_apart(held.get(key, ...))
+        }
+        expected = {key: expected.get(key, ...) for key in differing}
+        held = {key: held.get(key, ...) for key in differing}
+    return repr(expected)[:SHOWN_CHARACTERS], repr(held)[:SHOWN_CHARACTERS]
+
+
+def _told_apart(value: Any) -> str:
+    """A text in which 1, true and "1" differ, and the order of an object's keys does not."""
+    if isinstance(value, dict):
+        return repr(sorted((key, _told_apart(item)) for key, item in value.items()))
+    if isinstance(value, list):
+        return repr([_told_apart(item) for item in value])
+    if isinstance(value, Decimal):
+        return f"decimal {value.normalize():f}"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    return repr(value)

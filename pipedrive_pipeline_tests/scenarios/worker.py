@@ -1,0 +1,118 @@
+"""Syncs in processes of their own, so that they may be killed.
+
+Belongs here: starting one, from a server process that has imported everything once. Does not
+belong here: when it is killed (`postgres_proxy.py`, and the tests).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.history import SyncType
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.scenarios.world import World
+
+PATIENCE_SECONDS = 100
+
+
+def start_sync(
+    world: World,
+    tenant: Tenant,
+    *,
+    sync_type: SyncType = "incremental",
+    url: str | None = None,
+    dies_at_rename: int | None = None,
+) -> ForkServerProcess:
+    """A sync of this world in a process of its own, begun.
+
+    Args:
+        world: whose settings it uses.
+        tenant: whose rows it syncs.
+        sync_type: everything, or what changed.
+        url: another way to the world's database.
+        dies_at_rename: which of its renamed files ends it; None lets it live.
+    """
+    settings = world.settings
+    keys = [key.get_secret_value() for key in settings.encryption_keys()]
+    process = _context().Process(
+        target=_sync,
+        kwargs={
+            "url": url or world.warehouse.url,
+            "home": str(settings.pipeline_home),
+            "keys": keys,
+            "slug": tenant.slug,
+            "sync_type": sync_type,
+            "dies_at_rename": dies_at_rename,
+        },
+    )
+    process.start()
+    return process
+
+
+def kill(process: ForkServerProcess) -> None:
+    """SIGKILL, if it still runs."""
+    assert process.pid is not None
+    try:
+        os.kill(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def ended(process: ForkServerProcess) -> int:
+    """The exit code; a negative one is the signal that ended it."""
+    process.join(PATIENCE_SECONDS)
+    assert process.exitcode is not None, "the sync hangs"
+    return process.exitcode
+
+
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "pipedrive_pipeline.ingest.raw"])
+    return context
+
+
+def _sync(
+    *,
+    url: str,
+    home: str,
+    keys: list[str],
+    slug: str,
+    sync_type: SyncType,
+    dies_at_rename: int | None,
+) -> None:
+    if dies_at_rename is not None:
+        _die_at_rename(dies_at_rename)
+    settings = Settings(
+        database_url=SecretStr(url),
+        pipeline_home=Path(home),
+        pipedrive_allowed_hosts=("127.0.0.1",),
+        token_encryption_keys=tuple(SecretStr(key) for key in keys),
+    )
+    try:
+        World(Warehouse(url), settings).sync(Tenant(slug), sync_type)
+    except PipelineError as error:
+        sys.exit(int(error.exit_code))
+
+
+def _die_at_rename(number: int) -> None:
+    """Every step of dlt ends with a renamed file; Python tells of each before it happens."""
+    left = number
+
+    def count(event: str, _arguments: object) -> None:
+        nonlocal left
+        if event == "os.rename":
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
