@@ -164,6 +164,8 @@ class Access:
     lend: Lender
     allowed_hosts: tuple[str, ...]
     on_call: Callable[[Call], None]  # the meter, on the loop's thread; may raise to stop the run
+    # Asked for leave with a call's kind and tokens before each attempt; raises to prevent it.
+    before_call: Callable[[str, int], None] = lambda _kind, _tokens: None
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,10 @@ class Source(Protocol):
 
     async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
         """What became of records that lists no longer hold, by id; costs up to a call each."""
+        ...
+
+    async def size_hint(self, entity: EntitySpec) -> int | None:
+        """At least as many records as there are, for one call; None where the source tells none."""
         ...
 
     async def account(self) -> Account:

@@ -119,7 +119,7 @@ class Client:
         Raises:
             ReauthNeeded, ScopeMissing, HostNotAllowed, SourceRefused, SourceBlocked,
                 SourceRedirected: a person must act.
-            BudgetSpent: today's budget is used up.
+            BudgetSpent: today's budget is used up, or what this run may spend of it.
             SourceUnavailable: no usable answer within the attempts and the time allowed.
             SourceBroke: answers came, but none could be read.
         """
@@ -141,6 +141,7 @@ class Client:
     async def _sent(self, ask: Ask, credential: Credential, began: float) -> Answer:
         """One attempt, reported to the meter whatever comes of it."""
         origin = checked_base_url(credential.base_url, self._access.allowed_hosts)
+        self._access.before_call(ask.kind, ask.tokens)
         request = self._http.build_request(
             "GET", origin + ask.path, params=dict(ask.params), headers=self._signature(credential)
         )

@@ -192,6 +192,10 @@ class LedgerSource:
             if msgspec.json.decode(record[entity.key.name]) in ids
         ]
 
+    async def size_hint(self, entity: EntitySpec) -> int | None:
+        """See `base.Source.size_hint`."""
+        return None if entity is ENTRIES else 1
+
     async def account(self) -> Account:
         """See `base.Source.account`."""
         await self.client.fetch(Ask("me", "/me", 1), _body)

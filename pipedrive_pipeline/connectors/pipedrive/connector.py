@@ -34,7 +34,7 @@ from pipedrive_pipeline.connectors.pipedrive.entities import (
     IDS_LIMIT,
     ME_TOKENS,
 )
-from pipedrive_pipeline.connectors.pipedrive.envelope import single
+from pipedrive_pipeline.connectors.pipedrive.envelope import listed, single
 from pipedrive_pipeline.connectors.pipedrive.picks import pick, standing
 from pipedrive_pipeline.connectors.pipedrive.walks import Walk, position, watermark
 from pipedrive_pipeline.connectors.transport import Limits
@@ -98,6 +98,15 @@ class PipedriveSource:
                 told[record_id] = await standing(self.client, endpoint, record_id)
         return told
 
+    async def size_hint(self, entity: EntitySpec) -> int | None:
+        """See `base.Source.size_hint`; ids count up from 1, so that the highest is a bound."""
+        endpoint = ENDPOINTS[entity.name]
+        if not endpoint.takes_ids:
+            return None
+        params: dict[str, str | int] = {"sort_by": "id", "sort_direction": "desc", "limit": 1}
+        ask = Ask(f"size {entity.name}", endpoint.path, entity.tokens_per_page, params)
+        return await self.client.fetch(ask, _highest_id)
+
     async def account(self) -> Account:
         """See `base.Source.account`."""
         return await self.client.fetch(Ask("users/me", "/v1/users/me", ME_TOKENS), _account)
@@ -140,6 +149,14 @@ class PipedriveConnector:
         dialect = PipedriveDialect(self.key, self.label)
         async with Client(dialect, access, limits=self.limits, clock=self.clock) as client:
             yield PipedriveSource(client, access.tenant, self.clock)
+
+
+def _highest_id(answer: Answer) -> int:
+    """The greatest id of a list's page; 0 of an empty one."""
+    try:
+        return max((int(bytes(record["id"])) for record in listed(answer).records), default=0)
+    except (KeyError, ValueError):
+        raise NotReadable("a record has no whole number as its id") from None
 
 
 def _account(answer: Answer) -> Account:
