@@ -72,10 +72,11 @@ class BudgetSpent(Transient):
     code = "budget_spent"
     exit_code = ExitCode.PAUSED
 
-    def __init__(self, tenant: str, system: str, resets_at: datetime) -> None:
+    def __init__(self, tenant: str, system: str, resets_at: datetime, message: str = "") -> None:
         self.tenant, self.system, self.resets_at = tenant, system, resets_at
         super().__init__(
-            f"{tenant}: today's {system} request budget is spent; it returns at "
+            message
+            or f"{tenant}: today's {system} request budget is spent; it returns at "
             f"{resets_at:%Y-%m-%d %H:%M} UTC. The next run goes on from what is committed."
         )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipedrive_pipeline.cli.app import app
 from pipedrive_pipeline.cli.output import errors
-from pipedrive_pipeline.errors import ExitCode, PipelineError
+from pipedrive_pipeline.errors import BudgetSpent, ExitCode, PipelineError
 from pipedrive_pipeline.settings import PROJECT_ROOT
 
 __all__ = ["app", "main"]
@@ -25,7 +25,8 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except PipelineError as error:
-        errors.print(f"error: {error}", soft_wrap=True, markup=False, highlight=False)
+        kind = "paused" if isinstance(error, BudgetSpent) else "error"
+        errors.print(f"{kind}: {error}", soft_wrap=True, markup=False, highlight=False)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 - the border: the trace goes to a file, not to people
         errors.print(f"error: {_filed(error)}", soft_wrap=True, markup=False, highlight=False)

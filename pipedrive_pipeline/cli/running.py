@@ -9,14 +9,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from pipedrive_pipeline.cli.session import Session, enter_dagster
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
-from pipedrive_pipeline.errors import ExitCode, PipelineError
+from pipedrive_pipeline.errors import BudgetSpent, ExitCode, PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt
+from pipedrive_pipeline.sync.budget import require_not_paused
 from pipedrive_pipeline.sync.history import RunFacts, SyncType
 from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.sync.registry import known
 from pipedrive_pipeline.tenants import Tenant
 
@@ -26,14 +29,27 @@ class Outcome:
     """How a run ended."""
 
     run_id: str
-    is_success: bool
+    is_green: bool  # what Dagster shows: a pause is no failure
     reads: dict[str, EntityRead] = field(default_factory=dict)
     built: MartsBuilt | None = None
     errors: tuple[BaseException, ...] = ()
 
     @property
+    def is_success(self) -> bool:
+        """Whether everything was done."""
+        return self.is_green and self.paused_until is None
+
+    @property
+    def paused_until(self) -> datetime | None:
+        """When a run that the day's budget ended goes on; None if it did not."""
+        pauses = (error for error in self.errors if isinstance(error, BudgetSpent))
+        return next((pause.resets_at for pause in pauses), None)
+
+    @property
     def exit_code(self) -> ExitCode:
         """What the command line answers with."""
+        if self.paused_until:
+            return ExitCode.PAUSED
         if self.is_success:
             return ExitCode.OK
         ours = [error for error in self.errors if isinstance(error, PipelineError)]
@@ -48,15 +64,18 @@ def run_job(
     sync_type: SyncType,
     entities: list[str] | None = None,
     on_page: Callable[[EntityRead], None] = lambda _read: None,
+    on_price: Callable[[Price], None] = lambda _price: None,
 ) -> Outcome:
     """Runs one job for one tenant to its end.
 
     Raises:
         UnknownTenant: before anything begins.
         Busy: another run of this tenant is alive; answered before Dagster is even loaded.
+        StillPaused: the day's budget has not returned; answered just as early.
     """
     known(session.warehouse, tenant)
     with tenant_lock(session.warehouse, tenant) as lock:
+        require_not_paused(session.warehouse, tenant, DEFAULT_SYSTEM, datetime.now(UTC))
         logging.getLogger("dagster").setLevel(logging.CRITICAL)  # its events are in the UI
         enter_dagster(session)
         import dagster as dg
@@ -72,7 +91,14 @@ def run_job(
         with dg.DagsterInstance.get() as instance:
             instance.add_dynamic_partitions(str(TENANTS.name), [tenant.slug])
             mark_dead_runs(instance, history.settle_dead(session.warehouse, tenant))
-            with open_run(session.warehouse, session.settings, facts, lock, on_page) as run:
+            with open_run(
+                session.warehouse,
+                session.settings,
+                facts,
+                lock,
+                on_page=on_page,
+                on_price=on_price,
+            ) as run:
                 result = LOCATION.resolve_job_def(job_name).execute_in_process(
                     instance=instance,
                     partition_key=tenant.slug,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import (
@@ -16,10 +18,13 @@ from pipedrive_pipeline.cli.output import (
     terminal,
 )
 from pipedrive_pipeline.cli.running import Outcome, run_job
-from pipedrive_pipeline.cli.session import open_session
+from pipedrive_pipeline.cli.session import Session, open_session
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM, connector
-from pipedrive_pipeline.errors import BadInput, PipelineError
+from pipedrive_pipeline.errors import BadInput, BudgetSpent, PipelineError
 from pipedrive_pipeline.marts import Counts
+from pipedrive_pipeline.sync.access import SourceAccess
+from pipedrive_pipeline.sync.pricing import Price
+from pipedrive_pipeline.sync.registry import known
 from pipedrive_pipeline.sync.status import TenantStatus, tenant_statuses
 from pipedrive_pipeline.tenants import Tenant
 
@@ -30,12 +35,25 @@ def sync(
     entity: Annotated[
         list[str] | None, typer.Option(help="Only this entity; may be given several times.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --full: only say what it would cost.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
-    """Bring one tenant up to date. Exits 3 if it is being synced, 4 if a person must act."""
+    """Bring one tenant up to date. Exits 3 if busy, 4 if a person must act, 5 if paused."""
     name = Tenant(tenant)
     _check_entities(entity)
+    if dry_run and not full:
+        raise BadInput("--dry-run goes with --full; a sync of what changed costs about 60 tokens.")
     session = open_session()
+    say_price = partial(_print_price, name, to=errors if json else terminal)
+    if dry_run:
+        priced = _priced(session, name, entity)
+        if json:
+            print_json({"tokens_estimated": priced.tokens, "daily_limit": priced.limit})
+        else:
+            say_price(priced)
+        return
     with ReadProgress() as progress:
         outcome = run_job(
             session,
@@ -44,12 +62,26 @@ def sync(
             sync_type="full" if full else "incremental",
             entities=entity,
             on_page=progress.on_page,
+            on_price=say_price,
         )
     if json:
         print_json(outcome_facts(outcome))
     else:
         print_outcome(name, outcome)
     sys.exit(outcome.exit_code)
+
+
+def _priced(session: Session, tenant: Tenant, names: list[str] | None) -> Price:
+    """What a full read would cost; asks the source only about what was never read whole."""
+    known(session.warehouse, tenant)
+    source = SourceAccess(session.warehouse, session.settings, tenant, DEFAULT_SYSTEM)
+    return source.price(
+        entity for name, entity in source.entities.items() if names is None or name in names
+    )
+
+
+def _print_price(tenant: Tenant, price: Price, *, to: Console) -> None:
+    to.print(f"{tenant}: full read: {price}", markup=False, soft_wrap=True)
 
 
 def status(
@@ -76,6 +108,7 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
     return {
         "run_id": outcome.run_id,
         "success": outcome.is_success,
+        "paused_until": outcome.paused_until,
         "entities": {
             name: {
                 "fetched": read.fetched,
@@ -130,7 +163,8 @@ def print_outcome(tenant: Tenant, outcome: Outcome) -> None:
     if outcome.is_success:
         terminal.print(f"{tenant}: up to date; {calls} calls, {tokens:,} tokens.")
     for error in outcome.errors:
-        errors.print(f"error: {_message(error)}", markup=False, soft_wrap=True)
+        kind = "paused" if isinstance(error, BudgetSpent) else "error"
+        errors.print(f"{kind}: {_message(error)}", markup=False, soft_wrap=True)
     if not outcome.is_success and not outcome.errors:
         errors.print(f"error: {tenant}: the run failed; the Dagster UI shows run {outcome.run_id}.")
 

@@ -1,7 +1,8 @@
 """Our errors in Dagster's words: what failed, who must act, and whether a retry can help.
 
 The one place that makes a `dg.Failure`. A permanent error is never retried; a transient one is,
-except in a run that a person watches on the command line.
+except in a run that a person watches on the command line. A spent day is no failure: the run ends
+green, its unfinished assets are observed as paused, and what is made from them is skipped.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from pipedrive_pipeline.defs.metadata import pause_metadata
 from pipedrive_pipeline.errors import BudgetSpent, PipelineError, Transient
 from pipedrive_pipeline.sync.run import TenantRun
 
 TRANSIENT_RETRIES = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL)
+STATUS_TAG, RESUMES_AT_TAG = "pipeline/status", "pipeline/resumes_at"  # of a paused run
 WATCHED_TAG = "pipeline/watched"  # a person waits for this run and reads its errors
 
 
@@ -24,14 +27,36 @@ def as_dagster_failures(context: dg.AssetExecutionContext, run: TenantRun) -> It
     try:
         with run.recorded():
             yield
+    except BudgetSpent as error:
+        report_pause(context, run, error)
     except PipelineError as error:
         is_watched = context.run.tags.get(WATCHED_TAG) == "true"
-        can_retry = isinstance(error, Transient) and not isinstance(error, BudgetSpent)
+        can_retry = isinstance(error, Transient)
         raise dg.Failure(
             description=str(error),
             metadata={"error_code": error.code, "who_acts": _who_acts(error)},
             allow_retries=can_retry and not is_watched,
         ) from error
+
+
+def report_pause(context: dg.AssetExecutionContext, run: TenantRun, pause: BudgetSpent) -> None:
+    """Says on the run, and on each asset that it leaves unfinished, when it goes on."""
+    resumes_at = pause.resets_at.isoformat(timespec="minutes")
+    context.log.warning(str(pause))
+    context.instance.add_run_tags(
+        context.run_id, {STATUS_TAG: "paused", RESUMES_AT_TAG: resumes_at}
+    )
+    for key in sorted(context.selected_asset_keys):
+        read = run.row.reads.get(key.path[-1])
+        if read is None or not read.is_complete:
+            context.log_event(
+                dg.AssetObservation(
+                    key,
+                    partition=run.facts.tenant.slug,
+                    description=str(pause),
+                    metadata=pause_metadata(pause, read),
+                )
+            )
 
 
 def _who_acts(error: PipelineError) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 import dagster as dg
 
 from pipedrive_pipeline.connectors.base import Column
+from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import Counts
 from pipedrive_pipeline.sync.history import RunFacts
+from pipedrive_pipeline.sync.pricing import Price
 
 
 def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
@@ -24,8 +26,10 @@ def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
     )
 
 
-def read_metadata(facts: RunFacts, read: EntityRead) -> dict[str, Any]:
-    """What reading one entity came to."""
+def read_metadata(
+    facts: RunFacts, read: EntityRead, estimated: Price | None = None
+) -> dict[str, Any]:
+    """What reading one entity came to, beside what it was expected to cost."""
     schema = facts.tenant.raw_schema(facts.system)
     metadata = {
         "dagster/uri": f"postgres://warehouse/{schema}/{read.entity.name}",
@@ -42,9 +46,22 @@ def read_metadata(facts: RunFacts, read: EntityRead) -> dict[str, Any]:
         "watermark_before": watermark(read.cursor_before) or "",
         "watermark_after": watermark(read.cursor_after) or "",
     }
+    if estimated:
+        metadata["tokens_estimated"] = estimated.entities[read.entity.name]
     if read.undeclared:
         metadata["undeclared_keys"] = dict(read.undeclared)
     return metadata
+
+
+def pause_metadata(pause: BudgetSpent, read: EntityRead | None) -> dict[str, Any]:
+    """Why an asset is unfinished, when it goes on, and what is committed so far."""
+    return {
+        "status": "paused",
+        "resume_at": dg.MetadataValue.timestamp(pause.resets_at),
+        "rows_fetched": read.fetched if read else 0,
+        "api_calls": read.api_calls if read else 0,
+        "tokens_spent": read.tokens if read else 0,
+    }
 
 
 def counts_metadata(counts: Counts) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failures
 from pipedrive_pipeline.defs.metadata import column_schema, read_metadata
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
+from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.sync.run import TenantRun
 
 
@@ -20,12 +21,24 @@ def _spec(system: str, entity: EntitySpec) -> dg.AssetSpec:
         key=[system, entity.name],
         description=entity.description,
         group_name=f"raw_{system}",
+        skippable=True,  # a read that is paused; every other that is not complete raises
         kinds={system, "dlt", "postgres"},
         metadata={
             "dagster/column_schema": column_schema((entity.key, *entity.columns)),
             "table": f"raw_{system}_<tenant>.{entity.name}",
         },
     )
+
+
+def price_of_full_read(
+    context: dg.AssetExecutionContext, run: TenantRun, entities: list[str]
+) -> Price | None:
+    """What a full read will cost, said before it begins; nothing of a read of changes."""
+    if run.facts.sync_type != "full":
+        return None
+    estimated = run.price(entities)
+    context.log.info(f"{run.facts.tenant}: full read: {estimated}")  # noqa: G004 - Dagster's log
+    return estimated
 
 
 def raw_assets(connector: Connector) -> dg.AssetsDefinition:
@@ -45,10 +58,11 @@ def raw_assets(connector: Connector) -> dg.AssetsDefinition:
         """One tenant's records, as the CRM sent them."""
         chosen = [key.path[-1] for key in context.selected_asset_keys]
         with as_dagster_failures(context, run):
+            estimated = price_of_full_read(context, run, chosen)
             for read in run.read(chosen):
                 yield dg.MaterializeResult(
                     asset_key=[connector.key, read.entity.name],
-                    metadata=read_metadata(run.facts, read),
+                    metadata=read_metadata(run.facts, read, estimated),
                 )
 
     return raw

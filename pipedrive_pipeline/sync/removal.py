@@ -64,6 +64,7 @@ _ROWS_OF_A_TENANT = (
     ("integration", "sync_settings"),
     ("integration", "field_mappings"),
     ("integration", "api_usage"),
+    ("integration", "budget_statements"),
     ("integration", "api_keys"),
     ("integration", "connections"),
 )

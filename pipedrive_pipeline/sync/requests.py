@@ -26,7 +26,7 @@ class SyncRequest:
 
 
 def queued(warehouse: Warehouse, *, limit: int) -> list[SyncRequest]:
-    """The oldest queued requests of connected tenants."""
+    """The oldest queued requests of connected tenants that are not paused."""
     with warehouse.transaction() as connection:
         rows = connection.execute(_QUEUED, [limit]).fetchall()
     return [SyncRequest(row[0], Tenant(row[1]), *row[2:]) for row in rows]
@@ -48,6 +48,13 @@ def settle(warehouse: Warehouse, facts: RunFacts, log_id: UUID, *, is_success: b
         connection.execute(_SETTLE, ["done" if is_success else "failed", log_id])
 
 
+def ask_again(warehouse: Warehouse, facts: RunFacts) -> None:
+    """Queues what a paused run has left to do; it waits there until the run may go on."""
+    values = [facts.tenant.slug, facts.system, facts.sync_type, facts.trigger]
+    with warehouse.transaction(tenant=facts.tenant) as connection:
+        connection.execute(_ASK_AGAIN, values)
+
+
 _QUEUED = """
 select sync_requests.id, sync_requests.tenant_id, sync_requests.system, sync_requests.sync_type,
     sync_requests.trigger
@@ -56,6 +63,14 @@ inner join integration.connections as connections
     on connections.tenant_id = sync_requests.tenant_id
     and connections.system = sync_requests.system
 where sync_requests.state = 'queued' and connections.state = 'connected'
+    and not exists (
+        select from integration.sync_logs as sync_logs
+        where sync_logs.tenant_id = sync_requests.tenant_id
+            and sync_logs.system = sync_requests.system
+            and sync_logs.status = 'paused'
+            and sync_logs.resume_at > now()
+            and sync_logs.started_at >= connections.connected_at
+    )
 order by sync_requests.requested_at, sync_requests.id
 limit %s
 """
@@ -64,6 +79,12 @@ _CLAIM = """
 update integration.sync_requests
 set state = 'running', sync_log_id = %s, dagster_run_id = %s
 where tenant_id = %s and system = %s and state = 'queued' and sync_type in ('incremental', %s)
+"""
+
+_ASK_AGAIN = """
+insert into integration.sync_requests (tenant_id, system, sync_type, trigger, requested_by)
+values (%s, %s, %s, %s, 'a paused sync')
+on conflict (tenant_id, system, sync_type) where state = 'queued' do nothing
 """
 
 _SETTLE = """

@@ -7,13 +7,11 @@ belong here: Dagster (`defs/` calls this), any SQL over raw or marts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipedrive_pipeline import marts
-from pipedrive_pipeline.connectors.base import Access, Call, Credential, EntitySpec, Source
-from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.connectors.base import EntitySpec
 from pipedrive_pipeline.errors import BadInput, NotConnected
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.outcome import EntityRead, Rejected
@@ -22,10 +20,11 @@ from pipedrive_pipeline.ingest.reading import Reader
 from pipedrive_pipeline.ingest.seen import SeenKeys
 from pipedrive_pipeline.ingest.settling import Settler
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync import history, requests
+from pipedrive_pipeline.sync import budget, history, requests
+from pipedrive_pipeline.sync.access import SourceAccess, utc_now
 from pipedrive_pipeline.sync.lock import TenantLock
-from pipedrive_pipeline.sync.records import ProgressNote, UsageBook, write_rejected
-from pipedrive_pipeline.vault import lend
+from pipedrive_pipeline.sync.pricing import Price
+from pipedrive_pipeline.sync.records import ProgressNote, write_rejected
 from pipedrive_pipeline.vault.connections import connection
 from pipedrive_pipeline.vault.states import State
 from pipedrive_pipeline.vault.vault import open_vault
@@ -41,14 +40,23 @@ class TenantRun:
         settings: Settings,
         row: history.HistoryRow,
         lock: TenantLock,
+        *,
         on_page: Callable[[EntityRead], None],
+        on_price: Callable[[Price], None],
+        now: budget.Now,
     ) -> None:
         self.facts, self.row = row.facts, row
         self._warehouse, self._settings, self._lock = warehouse, settings, lock
-        self._connector = connector(row.facts.system)
-        self._usage = UsageBook(warehouse, self.facts.tenant, self.facts.system)
+        self._source = SourceAccess(
+            warehouse,
+            settings,
+            self.facts.tenant,
+            self.facts.system,
+            is_increment=self.facts.sync_type == "incremental",
+            now=now,
+        )
         self._progress = ProgressNote(warehouse, self.facts.tenant, row.id)
-        self._on_page = on_page
+        self._on_page, self._on_price, self._now = on_page, on_price, now
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -59,6 +67,12 @@ class TenantRun:
             if error not in self.row.errors:
                 self.row.errors.append(error)
             raise
+
+    def price(self, entities: Sequence[str] | None = None) -> Price:
+        """What reading everything of these entities will cost; told to whoever watches the run."""
+        estimated = self._source.price(self._chosen(entities))
+        self._on_price(estimated)
+        return estimated
 
     def read(self, entities: Sequence[str] | None = None) -> Iterator[EntityRead]:
         """Yields each entity's read once it is committed whole.
@@ -80,10 +94,11 @@ class TenantRun:
                 else:
                     failed.append(read)
         finally:
-            self._usage.write()
-            self.row.api_calls = self._usage.api_calls
-            self.row.tokens_spent = self._usage.tokens_spent
+            self._source.usage.write()
+            self.row.api_calls = self._source.usage.api_calls
+            self.row.tokens_spent = self._source.usage.tokens_spent
         errors = [read.error for read in failed if read.error]
+        self._source.note_spent_days(errors)
         self.row.errors.extend(errors[1:])
         if errors:
             raise errors[0]
@@ -120,20 +135,20 @@ class TenantRun:
                 tenant=tenant.slug,
                 seen=seen,
                 deletions=deletions,
-                open_source=self._open_source,
-                on_call=self._usage.on_call,
+                open_source=self._source.open,
+                on_call=self._source.usage.on_call,
                 is_confirmed=self.facts.is_confirmed,
             ),
-            open_source=self._open_source,
-            on_call=self._usage.on_call,
+            open_source=self._source.open,
+            on_call=self._source.usage.on_call,
             on_page=self._note_page,
             on_rejected=self._note_rejected,
             before_load=self._assert_allowed,
-            now=lambda: datetime.now(UTC),
+            now=self._now,
         )
 
     def _chosen(self, names: Sequence[str] | None) -> list[EntitySpec]:
-        entities = self._connector.entities
+        entities = self._source.entities
         for name in names or ():
             if name not in entities:
                 raise BadInput(
@@ -141,28 +156,10 @@ class TenantRun:
                 )
         return [spec for name, spec in entities.items() if names is None or name in names]
 
-    def _open_source(self, on_call: Callable[[Call], None]) -> AbstractAsyncContextManager[Source]:
-        return self._connector.open(
-            Access(
-                tenant=self.facts.tenant.slug,
-                lend=self._lend,
-                allowed_hosts=self._settings.pipedrive_allowed_hosts,
-                on_call=on_call,
-            )
-        )
-
-    def _lend(self, refused: Credential | None = None) -> Credential:
-        return lend(
-            self.facts.tenant,
-            self.facts.system,
-            refused=refused,
-            warehouse=self._warehouse,
-            settings=self._settings,
-        )
-
     def _note_page(self, read: EntityRead) -> None:
         self.row.reads[read.entity.name] = read
-        self._progress.on_page(read)
+        if self._progress.on_page(read):
+            self._source.book()
         self._on_page(read)
 
     def _note_rejected(self, entity: EntitySpec, values: list[Rejected]) -> None:
@@ -186,15 +183,20 @@ def open_run(
     settings: Settings,
     facts: history.RunFacts,
     lock: TenantLock,
+    *,
     on_page: Callable[[EntityRead], None] = lambda _read: None,
+    on_price: Callable[[Price], None] = lambda _price: None,
+    now: budget.Now = utc_now,
 ) -> Iterator[TenantRun]:
     """A run with its history row, which is completed at the end of the block, however it ends."""
     row = history.begin(warehouse, facts)
-    run = TenantRun(warehouse, settings, row, lock, on_page)
+    run = TenantRun(warehouse, settings, row, lock, on_page=on_page, on_price=on_price, now=now)
     requests.claim(warehouse, facts, row.id)
     try:
         with run.recorded():
             yield run
     finally:
         status = row.complete()
-        requests.settle(warehouse, facts, row.id, is_success=status == "success")
+        requests.settle(warehouse, facts, row.id, is_success=status in {"success", "paused"})
+        if status == "paused":
+            requests.ask_again(warehouse, facts)

@@ -1,0 +1,125 @@
+"""What a full read will cost of the day's budget, before it begins.
+
+Belongs here: the estimate and its words. Does not belong here: what may be spent (`budget.py`).
+
+A call costs the same for 1 and for 500 records, so a read costs its pages. How many rows there are
+is counted in raw where everything was read before; else the source is asked for its highest id, one
+call an entity: a bound, for ids of deleted records count too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from math import ceil
+
+from psycopg import sql
+
+from pipedrive_pipeline.connectors.base import EntitySpec, Snapshot, Source
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a full read will cost, in tokens by entity, of a day's ``limit``."""
+
+    entities: Mapping[str, int]
+    limit: int
+
+    @property
+    def tokens(self) -> int:
+        """Of all entities together."""
+        return sum(self.entities.values())
+
+    def __str__(self) -> str:
+        return (
+            f"about {self.tokens:,} tokens, {_percent(self.tokens, self.limit)} of {self.limit:,}"
+        )
+
+
+def price(
+    warehouse: Warehouse,
+    tenant: Tenant,
+    system: str,
+    entities: Sequence[EntitySpec],
+    *,
+    open_source: Callable[[], AbstractAsyncContextManager[Source]],
+    daily_limit: Callable[[], int],
+) -> Price:
+    """The price of reading everything of these entities.
+
+    Args:
+        warehouse: where raw and the history are.
+        tenant: whose records.
+        system: where from.
+        entities: what would be read.
+        open_source: the tenant's source; asked only about entities that were never read whole.
+        daily_limit: tokens of a day; asked last, when the source may have told them.
+
+    Raises:
+        PipelineError: the source had to be asked, and refused or was not to be asked.
+    """
+    sizes: dict[str, int | None] = {entity.name: None for entity in entities}
+    sizes |= _counted(warehouse, tenant, system, entities)
+    unknown = [
+        entity
+        for entity in entities
+        if sizes[entity.name] is None and not isinstance(entity.cursor, Snapshot)
+    ]
+    if unknown:
+        sizes |= asyncio.run(_asked(open_source, unknown))
+    tokens = {entity.name: _tokens(entity, sizes[entity.name] or 0) for entity in entities}
+    return Price(tokens, daily_limit())
+
+
+def _tokens(entity: EntitySpec, rows: int) -> int:
+    return max(1, ceil(rows / entity.records_per_page)) * entity.tokens_per_page
+
+
+def _percent(part: int, whole: int) -> str:
+    percent = 100 * part / whole
+    return "less than 1 %" if percent < 1 else f"{percent:.0f} %"
+
+
+async def _asked(
+    open_source: Callable[[], AbstractAsyncContextManager[Source]], entities: list[EntitySpec]
+) -> dict[str, int | None]:
+    async with open_source() as source:
+        return {entity.name: await source.size_hint(entity) for entity in entities}
+
+
+def _counted(
+    warehouse: Warehouse, tenant: Tenant, system: str, entities: Sequence[EntitySpec]
+) -> dict[str, int]:
+    """Rows in raw, of entities of which everything was read at least once."""
+    with warehouse.transaction(tenant=tenant) as connection:
+        read_whole = {row[0] for row in connection.execute(_READ_WHOLE, [tenant.slug, system])}
+        counts = {}
+        for entity in entities:
+            if entity.name not in read_whole:
+                continue
+            table = sql.Identifier(tenant.raw_schema(system), entity.name)
+            row = connection.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
+            counts[entity.name] = row[0] if row else 0
+    return counts
+
+
+# Since the tenant last connected: with another company its tables were dropped.
+_READ_WHOLE = """
+select distinct mark.entity
+from integration.sync_logs as sync_logs
+inner join integration.connections as connections
+    on connections.tenant_id = sync_logs.tenant_id
+    and connections.system = sync_logs.system
+    and (connections.connected_at is null or connections.connected_at <= sync_logs.started_at)
+cross join lateral jsonb_each(sync_logs.watermarks) as mark (entity, reach)
+where sync_logs.tenant_id = %s
+    and sync_logs.system = %s
+    and mark.reach ->> 'after' is not null
+    and to_regclass(
+        format('%%I.%%I', 'raw_' || sync_logs.system || '_' || sync_logs.tenant_id, mark.entity)
+    ) is not null
+"""

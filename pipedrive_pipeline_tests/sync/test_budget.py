@@ -1,0 +1,264 @@
+"""What a run may spend of a company's day."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipedrive_pipeline.connectors.base import Call
+from pipedrive_pipeline.sync.budget import (
+    Allowance,
+    AllowanceSpent,
+    Standing,
+    paused_until,
+    standing,
+)
+from pipedrive_pipeline.sync.records import UsageBook
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+ACME, BRAVO, OTHER = Tenant("acme"), Tenant("bravo"), Tenant("other")
+SYSTEM = "pipedrive"
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+MIDNIGHT = datetime(2026, 11, 21, tzinfo=UTC)
+LISTED = "list persons"
+
+
+class Hand:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.at = NOON
+
+    def __call__(self) -> datetime:
+        """The time it was put to."""
+        return self.at
+
+
+@pytest.fixture
+def now() -> Hand:
+    return Hand()
+
+
+@pytest.fixture
+def companies(warehouse: Warehouse) -> Warehouse:
+    """Tenants acme and bravo share company 7; other is of company 8."""
+    with warehouse.transaction() as connection:
+        for tenant, company in ((ACME, "7"), (BRAVO, "7"), (OTHER, "8")):
+            connection.execute("insert into integration.tenants (slug) values (%s)", [tenant.slug])
+            connection.execute(
+                "insert into integration.connections"
+                " (tenant_id, system, kind, state, access_token, api_domain, company_id)"
+                " values (%s, %s, 'api_token', 'connected', 'sealed', 'https://x.test', %s)",
+                [tenant.slug, SYSTEM, company],
+            )
+    return warehouse
+
+
+def configure(warehouse: Warehouse, **settings: object) -> None:
+    """One setting of acme."""
+    (name, value), *_ = settings.items()
+    with warehouse.transaction() as connection:
+        connection.execute(
+            f"insert into integration.sync_settings (tenant_id, system, {name})"
+            " values ('acme', 'pipedrive', %s)",
+            [value],
+        )
+
+
+def spend(
+    warehouse: Warehouse, tenant: Tenant, tokens: int, now: Hand, left: int | None = None
+) -> UsageBook:
+    """Books one call of the tenant's."""
+    book = UsageBook(warehouse, tenant, SYSTEM, now)
+    limit = None if left is None else 60_000
+    book.on_call(Call(LISTED, tokens, 200, daily_limit=limit, daily_left=left))
+    book.write()
+    return book
+
+
+def test_a_company_nobody_told_of_has_thirty_thousand_a_day(companies: Warehouse) -> None:
+    found = standing(companies, ACME, SYSTEM, NOON)
+
+    assert (found.limit, found.left, found.sharers, found.resets_at) == (
+        30_000,
+        30_000,
+        2,
+        MIDNIGHT,
+    )
+    assert found.allowed() == 15_000
+
+
+def test_tenants_of_one_company_spend_from_one_budget(companies: Warehouse, now: Hand) -> None:
+    spend(companies, BRAVO, 4_000, now)
+    spend(companies, OTHER, 9_000, now)
+
+    assert standing(companies, ACME, SYSTEM, NOON).left == 26_000
+
+
+def test_the_next_day_begins_with_everything(companies: Warehouse, now: Hand) -> None:
+    spend(companies, ACME, 4_000, now)
+
+    assert standing(companies, ACME, SYSTEM, MIDNIGHT - timedelta(seconds=1)).left == 26_000
+    assert standing(companies, ACME, SYSTEM, MIDNIGHT).left == 30_000
+
+
+def test_what_the_source_tells_replaces_our_own_count(companies: Warehouse, now: Hand) -> None:
+    """Other apps and the company's own users spend too; our books never see them."""
+    spend(companies, BRAVO, 100, now, left=20_000)
+    spend(companies, ACME, 300, now)
+
+    found = standing(companies, ACME, SYSTEM, NOON)
+
+    assert (found.limit, found.left) == (60_000, 19_700)
+
+
+def test_what_was_told_yesterday_counts_no_more_today(companies: Warehouse, now: Hand) -> None:
+    spend(companies, ACME, 100, now, left=20)
+
+    found = standing(companies, ACME, SYSTEM, MIDNIGHT + timedelta(hours=1))
+
+    assert (found.limit, found.left) == (60_000, 60_000)
+
+
+def test_a_spent_day_lasts_as_long_as_the_refusal_said(companies: Warehouse, now: Hand) -> None:
+    """The source's day does not end at midnight in UTC; it says how long, and only then."""
+    seven = datetime(2026, 11, 21, 7, tzinfo=UTC)
+    spend(companies, ACME, 100, now, left=10).note_spent(seven)
+
+    found = standing(companies, BRAVO, SYSTEM, MIDNIGHT + timedelta(hours=1))
+
+    assert (found.left, found.resets_at) == (0, seven)
+    assert standing(companies, BRAVO, SYSTEM, seven).left == 60_000
+
+
+def test_a_limit_that_a_person_set_caps_what_the_source_tells(
+    companies: Warehouse, now: Hand
+) -> None:
+    configure(companies, daily_token_budget=1_000)
+    spend(companies, BRAVO, 400, now, left=50_000)
+
+    found = standing(companies, ACME, SYSTEM, NOON)
+
+    assert (found.limit, found.left) == (1_000, 600)
+
+
+def test_a_source_that_allows_less_than_a_person_set_is_believed(
+    companies: Warehouse, now: Hand
+) -> None:
+    configure(companies, daily_token_budget=90_000)
+    spend(companies, ACME, 400, now, left=150)
+
+    assert standing(companies, ACME, SYSTEM, NOON).left == 150
+
+
+def test_a_run_stops_before_its_share_is_passed(companies: Warehouse, now: Hand) -> None:
+    configure(companies, daily_token_budget=100)
+    allowance = Allowance(companies, ACME, SYSTEM, now)
+    for _ in range(5):
+        allowance.before_call(LISTED, 10)
+
+    with pytest.raises(AllowanceSpent) as refused:
+        allowance.before_call(LISTED, 10)
+
+    assert refused.value.resets_at == MIDNIGHT
+    assert "2026-11-21 00:00 UTC" in str(refused.value)
+
+
+def test_the_share_is_the_tenants_own_setting(companies: Warehouse) -> None:
+    configure(companies, budget_share=0.1)
+
+    assert standing(companies, ACME, SYSTEM, NOON).allowed() == 3_000
+    assert standing(companies, BRAVO, SYSTEM, NOON).allowed() == 15_000
+
+
+def test_a_sweep_leaves_what_every_tenant_needs_for_its_changes() -> None:
+    """With two tenants of 60 tokens each and 130 left, a sweep may spend 10 and a sync 65."""
+    short = Standing(limit=30_000, left=130, share=0.5, sharers=2, resets_at=MIDNIGHT)
+
+    assert short.allowed(reserve=120) == 10
+    assert short.allowed() == 65
+
+
+def test_the_first_answer_corrects_a_run_that_thought_itself_rich(
+    companies: Warehouse, now: Hand
+) -> None:
+    allowance = Allowance(companies, ACME, SYSTEM, now)
+    allowance.before_call(LISTED, 10)
+    allowance.on_call(Call(LISTED, 10, 200, daily_limit=30_000, daily_left=30))
+
+    allowance.before_call(LISTED, 10)
+    with pytest.raises(AllowanceSpent):
+        allowance.before_call(LISTED, 10)
+
+
+def test_the_first_answer_frees_a_company_with_more_seats(companies: Warehouse, now: Hand) -> None:
+    spend(companies, ACME, 29_990, now)
+    allowance = Allowance(companies, ACME, SYSTEM, now, reserve_per_tenant=0)
+    with pytest.raises(AllowanceSpent):
+        allowance.before_call(LISTED, 10)
+
+    allowance.on_call(Call(LISTED, 0, 200, daily_limit=210_000, daily_left=180_000))
+    allowance.before_call(LISTED, 10)
+
+    assert allowance.standing.limit == 210_000
+
+
+def test_what_another_run_books_meanwhile_is_not_spent_twice(
+    companies: Warehouse, now: Hand
+) -> None:
+    configure(companies, daily_token_budget=100)
+    allowance = Allowance(companies, ACME, SYSTEM, now)
+    spend(companies, BRAVO, 95, now)
+
+    allowance.refresh()
+
+    with pytest.raises(AllowanceSpent):
+        allowance.before_call(LISTED, 10)
+
+
+def test_a_run_across_midnight_begins_a_new_day(companies: Warehouse, now: Hand) -> None:
+    """Begun with little left at 23:59, it would else be paused for the whole of the next day."""
+    configure(companies, daily_token_budget=20)
+    allowance = Allowance(companies, ACME, SYSTEM, now)
+    allowance.before_call(LISTED, 10)
+    with pytest.raises(AllowanceSpent):
+        allowance.before_call(LISTED, 10)
+
+    now.at = MIDNIGHT
+
+    allowance.before_call(LISTED, 10)
+
+
+@pytest.mark.parametrize(("now_is", "expected"), [(NOON, MIDNIGHT), (MIDNIGHT, None)])
+def test_a_paused_tenant_is_paused_until_its_reset(
+    companies: Warehouse, now_is: datetime, expected: datetime | None
+) -> None:
+    with companies.transaction() as connection:
+        connection.execute(
+            "insert into integration.sync_logs (tenant_id, system, sync_type, trigger, status,"
+            " started_at, completed_at, resume_at)"
+            " values ('acme', 'pipedrive', 'full', 'manual', 'paused', %s, %s, %s)",
+            [NOON, NOON, MIDNIGHT],
+        )
+
+    assert paused_until(companies, ACME, SYSTEM, now_is) == expected
+    assert paused_until(companies, BRAVO, SYSTEM, now_is) is None
+
+
+def test_connecting_again_lifts_a_pause(companies: Warehouse) -> None:
+    """It may be another company; if it is the same one, its spent day still holds the run back."""
+    with companies.transaction() as connection:
+        connection.execute(
+            "insert into integration.sync_logs (tenant_id, system, sync_type, trigger, status,"
+            " started_at, completed_at, resume_at)"
+            " values ('acme', 'pipedrive', 'full', 'manual', 'paused', %s, %s, %s)",
+            [NOON, NOON, MIDNIGHT],
+        )
+        connection.execute(
+            "update integration.connections set connected_at = %s where tenant_id = 'acme'",
+            [NOON + timedelta(minutes=1)],
+        )
+
+    assert paused_until(companies, ACME, SYSTEM, NOON + timedelta(hours=1)) is None
