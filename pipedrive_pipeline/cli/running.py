@@ -63,6 +63,8 @@ def run_job(
     *,
     sync_type: SyncType,
     entities: list[str] | None = None,
+    is_restarted: bool = False,
+    is_confirmed: bool = False,
     on_page: Callable[[EntityRead], None] = lambda _read: None,
     on_price: Callable[[Price], None] = lambda _price: None,
 ) -> Outcome:
@@ -87,7 +89,15 @@ def run_job(
         from pipedrive_pipeline.sync import history
         from pipedrive_pipeline.sync.run import open_run
 
-        facts = RunFacts(tenant, DEFAULT_SYSTEM, sync_type, "manual", new_run_id())
+        facts = RunFacts(
+            tenant,
+            DEFAULT_SYSTEM,
+            sync_type,
+            "manual",
+            new_run_id(),
+            is_restarted=is_restarted,
+            is_confirmed=is_confirmed,
+        )
         with dg.DagsterInstance.get() as instance:
             instance.add_dynamic_partitions(str(TENANTS.name), [tenant.slug])
             mark_dead_runs(instance, history.settle_dead(session.warehouse, tenant))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from time import perf_counter
 
 import msgspec
@@ -115,7 +116,7 @@ def test_one_fault_in_a_walk_is_absorbed(kind: str) -> None:
 
         pages = one.walk()
 
-        assert ids(pages) == [row["id"] for row in one.sandbox.truth("persons")]
+        assert sorted(ids(pages)) == [row["id"] for row in one.sandbox.truth("persons")]
         assert pages[-1].commit
         assert one.sandbox.faults.waiting() in (0, [], (), {})
 
@@ -318,4 +319,5 @@ def test_records_of_a_large_page_are_equal_to_the_truth() -> None:
             for record in page.records
         ]
 
-        assert read == [json.loads(json.dumps(row)) for row in one.sandbox.truth("organizations")]
+        truth = [json.loads(json.dumps(row)) for row in one.sandbox.truth("organizations")]
+        assert sorted(read, key=itemgetter("id")) == truth

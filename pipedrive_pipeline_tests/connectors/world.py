@@ -42,6 +42,7 @@ class World:
     date: str | None = SERVER_DATE
     before_page: Callable[[int], None] = lambda _: None
     pages_served: int = 0
+    unstamped: str = ""  # how rows without update_time sort; "~" is behind every stamp
 
     def __call__(self, asked: Asked) -> Reply:
         """The answer to one request."""
@@ -65,12 +66,15 @@ class World:
         since = query.get("updated_since", "")
         by = query["sort_by"]
         place = (
-            (lambda row: (row[by], row["id"])) if by == "update_time" else (lambda r: (r["id"],))
+            (lambda row: (str(row.get(by) or self.unstamped), row["id"]))
+            if by == "update_time"
+            else (lambda r: (r["id"],))
         )
         start = tuple(json.loads(query["cursor"])) if "cursor" in query else ()
         ahead = sorted(
             (r for r in rows if place(r) >= start and str(r.get("update_time") or "") >= since),
             key=place,
+            reverse=query.get("sort_direction") == "desc",
         )
         page, rest = ahead[: self.page_rows], ahead[self.page_rows :]
         return listed(page, json.dumps(place(rest[0])) if rest else None, self.date)
