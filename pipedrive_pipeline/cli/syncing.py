@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -31,7 +31,13 @@ from pipedrive_pipeline.tenants import Tenant
 
 def sync(
     tenant: TenantOption,
-    full: Annotated[bool, typer.Option("--full", help="Read everything again.")] = False,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Read everything again; goes on where one was broken off."),
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="With --full: begin anew, do not go on.")
+    ] = False,
     entity: Annotated[
         list[str] | None, typer.Option(help="Only this entity; may be given several times.")
     ] = None,
@@ -43,6 +49,8 @@ def sync(
     """Bring one tenant up to date. Exits 3 if busy, 4 if a person must act, 5 if paused."""
     name = Tenant(tenant)
     _check_entities(entity)
+    if restart and not full:
+        raise BadInput("--restart goes with --full.")
     if dry_run and not full:
         raise BadInput("--dry-run goes with --full; a sync of what changed costs about 60 tokens.")
     session = open_session()
@@ -61,14 +69,34 @@ def sync(
             "full_resync" if full else "sync",
             sync_type="full" if full else "incremental",
             entities=entity,
+            is_restarted=restart,
             on_page=progress.on_page,
             on_price=say_price,
         )
-    if json:
-        print_json(outcome_facts(outcome))
-    else:
-        print_outcome(name, outcome)
-    sys.exit(outcome.exit_code)
+    _end_with(name, outcome, json=json)
+
+
+def sweep(
+    tenant: TenantOption,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Many rows are really gone; mark them all.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Find what was deleted at the source, and prove that nothing is missing."""
+    name = Tenant(tenant)
+    session = open_session()
+    with ReadProgress() as progress:
+        outcome = run_job(
+            session,
+            name,
+            "sweep",
+            sync_type="sweep",
+            is_confirmed=confirm,
+            on_page=progress.on_page,
+            on_price=partial(_print_price, name, to=errors if json else terminal),
+        )
+    _end_with(name, outcome, json=json)
 
 
 def _priced(session: Session, tenant: Tenant, names: list[str] | None) -> Price:
@@ -103,6 +131,14 @@ def status(
             errors.print(f"{one.tenant}: {one.last_error}", markup=False)
 
 
+def _end_with(tenant: Tenant, outcome: Outcome, *, json: bool) -> NoReturn:
+    if json:
+        print_json(outcome_facts(outcome))
+    else:
+        print_outcome(tenant, outcome)
+    sys.exit(outcome.exit_code)
+
+
 def outcome_facts(outcome: Outcome) -> dict[str, Any]:
     """An outcome as JSON: entities, marts, cost, errors."""
     return {
@@ -117,6 +153,10 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
                 "unchanged": read.unchanged,
                 "deleted": read.deleted,
                 "rejected": read.rejected,
+                "resumed_rows": read.resumed_rows,
+                "missing": read.missing,
+                "extra": read.extra,
+                "stale": read.stale,
                 "api_calls": read.api_calls,
                 "tokens_spent": read.tokens,
                 "watermark_before": read.cursor_before,
@@ -148,6 +188,9 @@ def print_outcome(tenant: Tenant, outcome: Outcome) -> None:
     ]
     columns = ("read", "rows", "new", "changed", "same", "gone", "calls", "tokens")
     print_table(f"{tenant}: from the source", columns, rows)
+    for name, read in outcome.reads.items():
+        if read.resumed_rows:
+            terminal.print(f"{name}: went on after {read.resumed_rows:,} rows of an earlier run.")
     if outcome.built:
         marts = {"crm.customers": outcome.built.customers, "crm.contacts": outcome.built.contacts}
         print_table(

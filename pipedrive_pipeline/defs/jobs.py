@@ -29,3 +29,16 @@ full_resync = dg.define_asset_job(
     tags={SYNC_TYPE_TAG: "full"},
     description="Everything read again. Readers see the old rows until the new ones are in place.",
 )
+
+sweep = dg.define_asset_job(
+    "sweep",
+    selection=dg.AssetSelection.all(),
+    partitions_def=TENANTS,
+    executor_def=dg.in_process_executor,
+    tags={SYNC_TYPE_TAG: "sweep"},
+    description=(
+        "Finds what was deleted at the source and proves that nothing is missing. Stops and asks "
+        "if more than 10 % and more than 50 rows of a kind are gone; to confirm, launch it with "
+        "the tag `pipeline/confirm: true`."
+    ),
+)

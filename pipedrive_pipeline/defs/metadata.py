@@ -48,6 +48,12 @@ def read_metadata(
     }
     if estimated:
         metadata["tokens_estimated"] = estimated.entities[read.entity.name]
+    if read.missing is not None:
+        metadata |= {
+            "rows_missing": read.missing,
+            "rows_extra": read.extra,
+            "rows_stale": read.stale,
+        }
     if read.undeclared:
         metadata["undeclared_keys"] = dict(read.undeclared)
     return metadata

@@ -26,6 +26,8 @@ from pipedrive_pipeline.warehouse.migrations import require_current
 PARTITION_TAG = "dagster/partition"
 SYNC_TYPE_TAG = "pipeline/sync_type"
 TRIGGER_TAG = "pipeline/trigger"
+RESTART_TAG = "pipeline/restart"  # "true": an unfinished read of everything begins anew
+CONFIRM_TAG = "pipeline/confirm"  # "true": a person says that many rows are really gone
 SYSTEM_TAG = "pipeline/system"  # absent: the default system
 
 
@@ -57,6 +59,8 @@ def facts_of(tags: Mapping[str, str], run_id: str | None) -> history.RunFacts:
         sync_type=cast("history.SyncType", tags.get(SYNC_TYPE_TAG, "incremental")),
         trigger=_trigger(tags),
         dagster_run_id=run_id,
+        is_restarted=tags.get(RESTART_TAG) == "true",
+        is_confirmed=tags.get(CONFIRM_TAG) == "true",
     )
 
 
