@@ -104,8 +104,9 @@ class Reader:
         for read in chunk.finished:
             if read.entity.name in chunk.of_everything:
                 self.settler.settle(read)
-            else:
-                read.is_complete = True
+        self._end_plans(chunk)
+        for read in chunk.finished:
+            read.is_complete = read.error is None
         yield from chunk.finished
         yield from chunk.failed
 
@@ -125,6 +126,23 @@ class Reader:
             if batch.rejected:
                 self.on_rejected(batch.entity, batch.rejected)
 
+    def _end_plans(self, chunk: _Chunk) -> None:
+        """Ends the plans of settled reads; the cursor moves only where nothing is in doubt.
+
+        An empty or broken-off list looks like a whole one until it is compared with raw. Its cursor
+        would hide for ever what was edited between the former one and now.
+        """
+        settled = [read for read in chunk.finished if read.entity.name in chunk.unproven]
+        if not settled:
+            return
+        self.before_load()
+        proven = [read.entity.name for read in settled if read.error is None]
+        self.raw.load(
+            [batch_of(read.entity, []) for read in settled],
+            {name: chunk.unproven[name] for name in proven},
+            {read.entity.name: None for read in settled},
+        )
+
     def _mark(self, read: EntityRead, batch: Batch, tombstones: list[Tombstone]) -> None:
         """Follows what the source itself says of presence; restored rows come back."""
         keys = [str(key) for key in batch.table[batch.entity.key.name].to_pylist()]
@@ -142,6 +160,7 @@ class _Chunk:
     began_at: datetime  # the read, for the plans of walks that begin with it
     records: dict[str, list[Record]] = field(default_factory=dict)
     cursors: dict[str, CursorState] = field(default_factory=dict)
+    unproven: dict[str, CursorState] = field(default_factory=dict)  # of reads of everything
     plans: dict[str, Plan | None] = field(default_factory=dict)
     tombstones: dict[str, list[Tombstone]] = field(default_factory=dict)
     of_everything: set[str] = field(default_factory=set)
@@ -165,13 +184,12 @@ class _Chunk:
         if page.is_last:
             self.finished.append(read)
             if page.commit is not None:
-                self.cursors[name] = page.commit
+                cursors = self.unproven if walk.is_of_everything else self.cursors
+                cursors[name] = page.commit
                 read.cursor_after = page.commit
 
     def _note_plan(self, walk: Walk, page: Page, read: EntityRead) -> None:
-        if page.is_last:
-            self.plans[walk.entity.name] = None
-        elif page.resume:
+        if page.resume and not page.is_last:
             began_at = walk.plan.began_at if walk.plan else self.began_at
             rows = read.resumed_rows + read.fetched
             self.plans[walk.entity.name] = Plan(began_at, page.resume, rows)

@@ -42,8 +42,8 @@ class Settler:
     def settle(self, read: EntityRead) -> None:
         """Marks what is gone, takes back marks of what is there, and notes the proof.
 
-        An error of ours becomes the read's own: its rows and cursor are committed and right, only
-        the deletions of this entity stay unsettled.
+        An error of ours becomes the read's own: its rows are committed and right, but whether they
+        are all is in doubt, and with it the deletions of this entity and its cursor.
         """
         try:
             self._settle(read)
@@ -51,7 +51,6 @@ class Settler:
             read.error = error
         else:
             self.seen.forget(read.entity)
-            read.is_complete = True
 
     def _settle(self, read: EntityRead) -> None:
         entity = read.entity
