@@ -58,15 +58,6 @@ class Settings(BaseSettings):
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     schedules: Literal["on", "off"] = "on"
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_empty(cls, value: Any) -> Any:
-        if isinstance(value, str) and not value.strip():
-            raise ValueError("is empty; give it a value or unset it")
-        if isinstance(value, str) and ("\n" in value or "\r" in value):
-            raise ValueError("holds a line break")
-        return value.strip() if isinstance(value, str) else value
-
     @field_validator(
         "pipedrive_allowed_hosts", "token_encryption_keys", "alert_urls", mode="before"
     )
@@ -78,6 +69,16 @@ class Settings(BaseSettings):
         if not all(parts):
             raise ValueError("has an empty entry between commas")
         return parts
+
+    # Declared after the split: of two validators the later one sees the value first.
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_empty(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("is empty; give it a value or unset it")
+        if isinstance(value, str) and ("\n" in value or "\r" in value):
+            raise ValueError("holds a line break")
+        return value.strip() if isinstance(value, str) else value
 
     @field_validator("pipedrive_allowed_hosts")
     @classmethod

@@ -1,0 +1,119 @@
+"""Settings: each wrong one is refused by name, and its value is never printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from pipedrive_pipeline.errors import ExitCode, SettingsError
+from pipedrive_pipeline.settings import Settings, load_settings
+
+KEY = Fernet.generate_key().decode()
+CANARY = "canary-5eb1"
+MALFORMED = {
+    "DATABASE_URL": f"mysql://{CANARY}",
+    "DAGSTER_DATABASE_URL": f"sqlite:///{CANARY}",
+    "PIPEDRIVE_REDIRECT_URI": CANARY,
+    "PIPEDRIVE_OAUTH_URL": CANARY,
+    "PIPEDRIVE_ALLOWED_HOSTS": f"https://{CANARY}",
+    "APP_URL": CANARY,
+    "CONNECT_PORT": CANARY,
+    "DAGSTER_PORT": "0",
+    "SANDBOX_PORT": "65536",
+    "POSTGRES_PORT": "5432.5",
+    "TOKEN_ENCRYPTION_KEYS": f"{KEY},{CANARY}",
+    "DEFAULT_TIME_ZONE": f"Europe/{CANARY}",
+    "SCHEDULES": CANARY,
+}
+NAMES = sorted(name.upper() for name in Settings.model_fields)
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", ["", "   "])
+def test_an_empty_setting_is_refused_by_name(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty line in a deployment's file is a mistake, not a default."""
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError, match=f"^{name}: is empty") as caught:
+        load_settings()
+
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_setting_with_a_line_break_is_refused_by_name(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, f"{CANARY}\n{CANARY}")
+
+    with pytest.raises(SettingsError, match=f"^{name}: ") as caught:
+        load_settings()
+
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_setting_is_refused_by_name_without_its_value(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, MALFORMED[name])
+
+    with pytest.raises(SettingsError, match=f"^{name}: ") as caught:
+        load_settings()
+
+    assert CANARY not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("name", ["PIPEDRIVE_ALLOWED_HOSTS", "TOKEN_ENCRYPTION_KEYS", "ALERT_URLS"])
+def test_an_empty_entry_between_commas_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, f"{KEY},,{KEY}")
+
+    with pytest.raises(SettingsError, match="has an empty entry"):
+        load_settings()
+
+
+def test_secrets_are_masked_in_every_text_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{CANARY}@h/d")
+    monkeypatch.setenv("PIPEDRIVE_CLIENT_SECRET", CANARY)
+    monkeypatch.setenv("OPERATOR_KEY", CANARY)
+    monkeypatch.setenv("TOKEN_ENCRYPTION_KEYS", KEY)
+    monkeypatch.setenv("ALERT_URLS", f"mailto://{CANARY}")
+
+    shown = f"{load_settings()!r} {load_settings()} {load_settings().model_dump_json()}"
+
+    assert CANARY not in shown
+    assert KEY not in shown
+
+
+def test_keys_are_required_with_a_database_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://h/d")
+
+    with pytest.raises(SettingsError, match="^TOKEN_ENCRYPTION_KEYS is required"):
+        load_settings().encryption_keys()
+
+
+def test_the_embedded_default_makes_its_keys_once_and_for_its_owner_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_HOME", str(tmp_path / "home"))
+
+    first, second = load_settings().encryption_keys(), load_settings().encryption_keys()
+
+    assert [key.get_secret_value() for key in first] == [key.get_secret_value() for key in second]
+    made = tmp_path / "home" / "token-encryption-keys"
+    assert made.stat().st_mode & 0o777 == 0o600
+    assert list(made.parent.iterdir()) == [made]
