@@ -58,7 +58,9 @@ def is_locked(warehouse: Warehouse, tenant: Tenant) -> bool:
     with warehouse.transaction() as connection:
         row = connection.execute(
             "select exists (select from pg_locks where locktype = 'advisory' and granted"
-            " and ((classid::bigint << 32) | objid::bigint) = %s and objsubid = 1)",
+            " and ((classid::bigint << 32) | objid::bigint) = %s and objsubid = 1"
+            # The view shows the whole server; the same tenant of another database is not ours.
+            " and database = (select oid from pg_database where datname = current_database()))",
             [tenant.lock_key],
         ).fetchone()
     return bool(row and row[0])
