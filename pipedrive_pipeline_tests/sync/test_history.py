@@ -1,0 +1,152 @@
+"""Every run has its row, however it ended."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.errors import BudgetSpent, NotConnected, SourceUnavailable
+from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.marts import Counts, MartsBuilt
+from pipedrive_pipeline.sync.history import HistoryRow, settle_dead
+from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, Books
+
+ENTITIES = connector(SYSTEM).entities
+BROKEN = SourceUnavailable("acme: Pipedrive does not answer.")
+
+
+def read(name: str, *, is_complete: bool, fetched: int = 0, rejected: int = 0) -> EntityRead:
+    return EntityRead(
+        ENTITIES[name],
+        {"watermark": "2026-01-01T00:00:00Z"},
+        {"watermark": "2026-01-02T00:00:00Z"},
+        is_complete=is_complete,
+        fetched=fetched,
+        rejected=rejected,
+    )
+
+
+def note(row: HistoryRow, *reads: EntityRead) -> None:
+    row.reads.update({one.entity.name: one for one in reads})
+
+
+def only_row(books: Books) -> dict[str, Any]:
+    (row,) = books.rows("select * from integration.sync_logs")
+    return row
+
+
+def test_a_run_without_errors_is_a_success_with_its_counts(books: Books) -> None:
+    row = books.begin(run_id="abc")
+    note(row, read("organizations", is_complete=True, fetched=7, rejected=1))
+    row.built = MartsBuilt(Counts(created=3, unchanged=4), Counts(), is_whole=True)
+    row.api_calls, row.tokens_spent = 5, 60
+
+    assert row.complete() == "success"
+
+    stored = only_row(books)
+    assert (stored["status"], stored["dagster_run_id"], stored["errors"]) == ("success", "abc", [])
+    assert (stored["organizations_fetched"], stored["organizations_rejected"]) == (7, 1)
+    assert (stored["organizations_created"], stored["organizations_unchanged"]) == (3, 4)
+    assert (stored["api_calls"], stored["tokens_spent"]) == (5, 60)
+    assert stored["watermarks"]["organizations"] == {
+        "before": "2026-01-01T00:00:00Z",
+        "after": "2026-01-02T00:00:00Z",
+    }
+    assert stored["completed_at"] >= stored["started_at"]
+
+
+@pytest.mark.parametrize(
+    ("organizations", "persons", "fields", "status"),
+    [
+        (True, False, True, "partial"),
+        (False, True, True, "partial"),
+        (True, True, False, "partial"),
+        (False, False, True, "failed"),
+        (True, True, True, "failed"),  # all read; what followed broke
+    ],
+)
+def test_a_run_with_an_error_is_partial_where_one_entity_is_whole_and_another_not(
+    *, organizations: bool, persons: bool, fields: bool, status: str, books: Books
+) -> None:
+    row = books.begin()
+    note(
+        row,
+        read("organizations", is_complete=organizations),
+        read("persons", is_complete=persons),
+        read("person_fields", is_complete=fields),
+    )
+    row.errors.append(BROKEN)
+
+    assert row.complete() == status
+
+
+def test_an_entity_that_is_not_whole_has_no_new_watermark(books: Books) -> None:
+    row = books.begin()
+    note(row, read("persons", is_complete=False))
+    row.errors.append(BROKEN)
+
+    row.complete()
+
+    assert only_row(books)["watermarks"]["persons"]["after"] is None
+
+
+def test_a_spent_budget_pauses_until_it_returns(books: Books) -> None:
+    at = datetime(2026, 2, 1, tzinfo=UTC)
+    row = books.begin()
+    row.errors += [BROKEN, BudgetSpent("acme", SYSTEM, at)]
+
+    assert row.complete() == "paused"
+
+    assert only_row(books)["resume_at"] == at
+
+
+def test_the_connection_says_how_its_last_run_ended(books: Books) -> None:
+    row = books.begin()
+    row.errors.append(NotConnected("acme", SYSTEM))
+
+    row.complete()
+
+    states = books.rows(
+        "select tenant_id, last_sync_status, last_sync_error from integration.connections"
+        " order by tenant_id"
+    )
+    assert [state["last_sync_status"] for state in states] == ["failed", None]
+    assert "not_connected" in states[0]["last_sync_error"]
+
+
+def test_an_error_that_is_not_ours_is_named_by_its_kind_only(books: Books) -> None:
+    """Its words may hold a person's data."""
+    row = books.begin()
+    row.errors.append(ValueError("Erika Mustermann"))
+
+    row.complete()
+
+    assert only_row(books)["errors"] == [
+        {"code": "unexpected", "message": "ValueError; the run's log has more."}
+    ]
+
+
+def test_a_dead_run_is_settled_as_failed_and_its_requests_with_it(books: Books) -> None:
+    row = books.begin(run_id="dead")
+    books.ask()
+    books.run("update integration.sync_requests set state = 'running', sync_log_id = %s", [row.id])
+
+    assert settle_dead(books.warehouse, ACME) == ["dead"]
+
+    stored = only_row(books)
+    assert (stored["status"], stored["errors"][0]["code"]) == ("failed", "killed")
+    assert books.rows("select state from integration.sync_requests") == [{"state": "failed"}]
+
+
+def test_runs_of_other_tenants_and_ended_ones_are_left_alone(books: Books) -> None:
+    books.begin(BETA)
+    done = books.begin(ACME)
+    done.complete()
+
+    assert settle_dead(books.warehouse, ACME) == []
+
+    statuses = books.rows("select tenant_id, status from integration.sync_logs order by 1")
+    assert [row["status"] for row in statuses] == ["success", "running"]

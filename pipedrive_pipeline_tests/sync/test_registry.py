@@ -1,0 +1,58 @@
+"""Which tenants there are."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipedrive_pipeline.errors import BadInput, UnknownTenant
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync import registry
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, Books
+
+BERLIN = Settings(default_time_zone="Europe/Berlin")
+NEW = Tenant("neu")
+
+
+def test_a_new_tenant_takes_the_default_time_zone(books: Books) -> None:
+    assert registry.add(books.warehouse, BERLIN, NEW, external_id="42", display_name="Neu GmbH")
+
+    found = registry.known(books.warehouse, NEW)
+    assert (found.external_id, found.display_name, found.time_zone, found.state) == (
+        "42",
+        "Neu GmbH",
+        "Europe/Berlin",
+        None,
+    )
+
+
+def test_adding_a_known_tenant_again_changes_nothing(books: Books) -> None:
+    assert not registry.add(books.warehouse, BERLIN, ACME)
+
+    assert registry.known(books.warehouse, ACME).time_zone == "UTC"
+    added = books.rows("select * from integration.audit_log where tenant_id = 'acme'")
+    assert len(added) == 1
+
+
+def test_an_external_id_belongs_to_one_tenant(books: Books) -> None:
+    registry.add(books.warehouse, BERLIN, NEW, external_id="42")
+
+    with pytest.raises(BadInput, match="neu"):
+        registry.add(books.warehouse, BERLIN, Tenant("anders"), external_id="42")
+
+
+def test_tenants_are_listed_by_slug_with_their_connection(books: Books) -> None:
+    registry.add(books.warehouse, BERLIN, Tenant("aaa"))
+
+    listed = registry.all_tenants(books.warehouse)
+
+    assert [(one.tenant.slug, one.state) for one in listed] == [
+        ("aaa", None),
+        (ACME.slug, "connected"),
+        (BETA.slug, "connected"),
+    ]
+
+
+def test_an_unknown_tenant_is_named(books: Books) -> None:
+    with pytest.raises(UnknownTenant, match="tenants add neu"):
+        registry.known(books.warehouse, NEW)

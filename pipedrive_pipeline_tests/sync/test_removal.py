@@ -1,0 +1,105 @@
+"""A tenant forgotten: everything of it, and nothing of another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from psycopg import sql
+
+from pipedrive_pipeline.errors import BadInput, UnknownTenant
+from pipedrive_pipeline.sync import registry, removal
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, Books
+
+NEIGHBOUR = Tenant("beta")
+
+
+def fill(books: Books, tenant: Tenant) -> None:
+    """Something of this tenant in every place that is made by hand here."""
+    with books.warehouse.transaction() as connection:
+        for schema in (
+            tenant.raw_schema(SYSTEM),
+            tenant.staging_schema(SYSTEM),
+            tenant.analytics_schema,
+        ):
+            name = sql.Identifier(schema)
+            connection.execute(sql.SQL("create schema {}").format(name))
+            connection.execute(sql.SQL("create table {}.t as select 1 as x").format(name))
+        for table in ("customers", "contacts"):
+            connection.execute(
+                sql.SQL(
+                    "insert into crm.{} (tenant_id, pipedrive_id, name) values (%s, 1, 'x')"
+                ).format(sql.Identifier(table)),
+                [tenant.slug],
+            )
+    books.begin(tenant).complete()
+    books.ask(tenant)
+
+
+def held(books: Books, tenant: Tenant) -> dict[str, int]:
+    """Rows of this tenant, by table, over the whole catalog; the audit log aside."""
+    tables = books.rows(
+        "select table_schema as schema, table_name as name from information_schema.columns"
+        " join information_schema.tables using (table_schema, table_name)"
+        " where column_name = 'tenant_id' and table_type = 'BASE TABLE'"
+        " and table_schema in ('crm', 'integration') and table_name <> 'audit_log'"
+    )
+    counts: dict[str, int] = {}
+    for table in tables:
+        (row,) = books.rows(
+            f"select count(*) as n from {table['schema']}.{table['name']} where tenant_id = %s",
+            [tenant.slug],
+        )
+        counts[table["name"]] = row["n"]
+    return counts
+
+
+def schemas(books: Books) -> list[Any]:
+    rows = books.rows("select nspname as name from pg_namespace order by 1")
+    return [row["name"] for row in rows if row["name"].rsplit("_", 1)[-1] in ("acme", "beta")]
+
+
+def test_erasing_drops_everything_of_a_tenant_and_nothing_of_another(books: Books) -> None:
+    fill(books, ACME)
+    fill(books, BETA)
+    before = held(books, BETA)
+
+    removal.remove(books.warehouse, ACME, is_erasing=True, who="a test")
+
+    assert not any(held(books, ACME).values())
+    assert held(books, BETA) == before
+    assert before["customers"] == before["sync_logs"] == before["connections"] == 1
+    assert all(name.endswith("beta") for name in schemas(books))
+    assert len(schemas(books)) == 3
+    with pytest.raises(UnknownTenant):
+        registry.known(books.warehouse, ACME)
+
+
+def test_a_tenant_with_data_is_not_removed_by_accident(books: Books) -> None:
+    fill(books, ACME)
+    before = held(books, ACME)
+
+    with pytest.raises(BadInput, match="--erase"):
+        removal.remove(books.warehouse, ACME, is_erasing=False, who="a test")
+
+    assert held(books, ACME) == before
+
+
+def test_a_tenant_without_data_is_removed_and_the_log_says_by_whom(books: Books) -> None:
+    removal.remove(books.warehouse, ACME, is_erasing=False, who="Erika")
+
+    (entry,) = books.rows(
+        "select who, action, subject from integration.audit_log where action = 'tenant.remove'"
+    )
+    assert entry == {"who": "Erika", "action": "tenant.remove", "subject": "acme"}
+    assert [one.tenant for one in registry.all_tenants(books.warehouse)] == [BETA]
+
+
+def test_a_removed_tenant_may_be_added_again(books: Books) -> None:
+    fill(books, ACME)
+    removal.remove(books.warehouse, ACME, is_erasing=True, who="a test")
+
+    books.run("insert into integration.tenants (slug) values ('acme')")
+
+    assert registry.known(books.warehouse, ACME).state is None

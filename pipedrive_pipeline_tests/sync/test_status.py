@@ -1,0 +1,52 @@
+"""Where each tenant stands, for people."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipedrive_pipeline.errors import SourceUnavailable, UnknownTenant
+from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.status import sparkline, tenant_statuses
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline_tests.sync.conftest import ACME, Books
+
+
+def test_a_tenant_that_never_ran_says_so(books: Books) -> None:
+    (status,) = tenant_statuses(books.warehouse, ACME)
+
+    assert status.cells()[3] == "never"
+    assert status.facts()["rows_of_recent_runs"] == []
+
+
+def test_the_last_run_and_its_error_are_told(books: Books) -> None:
+    books.begin().complete()
+    row = books.begin()
+    row.errors.append(SourceUnavailable("acme: Pipedrive does not answer."))
+    row.complete()
+
+    (status,) = tenant_statuses(books.warehouse, ACME)
+
+    assert status.facts()["last_status"] == "failed"
+    assert status.last_error == "acme: Pipedrive does not answer."
+
+
+def test_a_tenant_whose_lock_is_held_is_running(books: Books) -> None:
+    books.begin()
+
+    with tenant_lock(books.warehouse, ACME):
+        (status,) = tenant_statuses(books.warehouse, ACME)
+
+    assert status.is_running
+    assert [one.is_running for one in tenant_statuses(books.warehouse)] == [False, False]
+
+
+def test_an_unknown_tenant_is_named(books: Books) -> None:
+    with pytest.raises(UnknownTenant):
+        tenant_statuses(books.warehouse, Tenant("neu"))
+
+
+@pytest.mark.parametrize(
+    ("values", "line"), [([], ""), ([0], "▁"), ([0, 0], "▁▁"), ([5], "█"), ([0, 7, 14], "▁▅█")]
+)
+def test_a_sparkline_has_one_bar_for_each_value(values: list[int], line: str) -> None:
+    assert sparkline(values) == line

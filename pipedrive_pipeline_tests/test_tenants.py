@@ -1,0 +1,69 @@
+"""Slugs, and the names that are made from them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipedrive_pipeline.connectors.registry import SYSTEMS
+from pipedrive_pipeline.errors import BadSlug
+from pipedrive_pipeline.tenants import RESERVED_SLUGS, SLUG_MAX_CHARACTERS, SLUG_PATTERN, Tenant
+from pipedrive_pipeline.warehouse.migrations import MIGRATION_LOCK
+
+POSTGRES_NAME_MAX = 63
+WORDS = ("raw", "staging", "analytics", "analyst", "pipedrive", "acme", "a", "x1", "stg")
+SLUGS = st.one_of(
+    st.from_regex(SLUG_PATTERN, fullmatch=True),
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map("_".join),  # made to collide
+).filter(lambda slug: len(slug) <= SLUG_MAX_CHARACTERS and slug not in RESERVED_SLUGS)
+
+
+def names(tenant: Tenant) -> list[tuple[str, str | int]]:
+    """Every name of a tenant with the space in which it must be unique."""
+    found: list[tuple[str, str | int]] = [
+        ("schema", tenant.analytics_schema),
+        ("role", tenant.analyst_role),
+        ("lock", tenant.lock_key),
+    ]
+    for system in SYSTEMS:
+        found += [
+            ("schema", tenant.raw_schema(system)),
+            ("schema", tenant.staging_schema(system)),
+            ("pipeline", tenant.pipeline_name(system)),
+        ]
+    return found
+
+
+@given(one=SLUGS, other=SLUGS)
+def test_no_two_tenants_share_any_name(one: str, other: str) -> None:
+    """A loader's own staging schema of `acme` was the dataset of a tenant `acme_staging`."""
+    shared = set(names(Tenant(one))) & set(names(Tenant(other)))
+
+    assert (one == other) or not shared
+
+
+@given(slug=SLUGS)
+def test_no_name_is_too_long_or_needs_another_spelling(slug: str) -> None:
+    """Postgres cuts a long name in silence; dlt rewrites one that it does not like."""
+    tenant = Tenant(slug)
+
+    texts = [name for _, name in names(tenant) if isinstance(name, str)]
+
+    assert len(names(tenant)) == len(set(names(tenant)))
+    assert all(len(text) <= POSTGRES_NAME_MAX for text in texts)
+    assert all(re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", text) for text in texts)
+    assert -(2**63) <= tenant.lock_key < 2**63
+    assert tenant.lock_key != MIGRATION_LOCK
+
+
+@pytest.mark.parametrize(
+    "slug",
+    ["", "A", "Acme", "1a", "_a", "a_", "a__b", "a-b", "a b", "ä", "a\n", "a.b", "a;drop", "all",
+     "a" * 33, "../a", "a\x00"],
+)  # fmt: skip
+def test_a_slug_that_no_name_could_be_made_from_is_refused(slug: str) -> None:
+    with pytest.raises(BadSlug):
+        Tenant(slug)
