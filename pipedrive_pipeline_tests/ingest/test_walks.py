@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pipedrive_pipeline.connectors.base import Account, Call, CursorState, EntitySpec, Page, Record
+from pipedrive_pipeline.connectors.base import (
+    Account,
+    Call,
+    CursorState,
+    EntitySpec,
+    Page,
+    Record,
+    Standing,
+)
 from pipedrive_pipeline.errors import PipelineError, ScopeMissing, SourceBroke, SourceUnavailable
 from pipedrive_pipeline.ingest.walks import (
     PAGES_AHEAD,
@@ -45,8 +53,14 @@ class Pages:
         finally:
             self.is_closed = True
 
-    async def pages(self, entity: EntitySpec, *_: CursorState | None) -> AsyncIterator[Page]:
+    async def pages(
+        self,
+        entity: EntitySpec,
+        state: CursorState | None,
+        resume: CursorState | None = None,
+    ) -> AsyncIterator[Page]:
         """Empty pages; of labels perhaps an error, perhaps nothing at all."""
+        del state, resume
         for number in range(self.count):
             self.meter(Call(f"list {entity.name}", 10, 200))
             self.given += 1
@@ -58,6 +72,10 @@ class Pages:
             yield Page([], is_last=number == self.count - 1)
 
     async def records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
+        """Not asked for here."""
+        raise NotImplementedError
+
+    async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
         """Not asked for here."""
         raise NotImplementedError
 

@@ -77,12 +77,14 @@ def assert_marts_equal_source(world: World, sandbox: Sandbox, tenant: Tenant = A
     """Fails with the first differences between the marts and the source's live rows."""
     users = {row["id"]: row["name"] for row in source_rows(sandbox, "users")}
     customers = {row["pipedrive_id"]: row for row in mart(world, "customers", tenant)}
+    organization_labels = options(sandbox, "organization_fields")
+    person_labels = options(sandbox, "person_fields")
     expected_customers = {
-        record["id"]: customer(record, users, options(sandbox, "organization_fields"))
+        record["id"]: customer(record, users, organization_labels)
         for record in source_rows(sandbox, "organizations")
     }
     expected_contacts = {
-        record["id"]: contact(record, users, options(sandbox, "person_fields"), customers)
+        record["id"]: contact(record, users, person_labels, customers)
         for record in source_rows(sandbox, "persons")
     }
     contacts = {row["pipedrive_id"]: row for row in mart(world, "contacts", tenant)}
