@@ -32,6 +32,12 @@ def server() -> Iterator[str]:
     running = ensure_running(home)
     try:
         with psycopg.connect(running.url, autocommit=True) as connection:
+            # It ends with the session and need not survive a crash of the machine.
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                connection.execute(
+                    sql.SQL("alter system set {} = off").format(sql.Identifier(setting))
+                )
+            connection.execute("select pg_reload_conf()")
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
         template = at(running.url, TEMPLATE)
         migrate(Warehouse(template))

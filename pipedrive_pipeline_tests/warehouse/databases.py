@@ -29,11 +29,7 @@ def server(request: pytest.FixtureRequest) -> str:
     given = os.environ.get("PIPELINE_TEST_SERVER")
     if given:
         return given
-    url = str(request.getfixturevalue("database_template"))
-    # It ends with the session and need not survive a crash of the machine: 2.5 times as fast.
-    administer(url, sql.SQL("alter system set fsync = off"))
-    administer(url, sql.SQL("select pg_reload_conf()"))
-    return url
+    return str(request.getfixturevalue("database_template"))
 
 
 @contextmanager
