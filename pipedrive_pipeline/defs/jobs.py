@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dagster as dg
 
-from pipedrive_pipeline.defs.partitions import TENANTS
 from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG
 
 MARTS = dg.AssetSelection.groups("crm", "analytics")
@@ -15,7 +14,6 @@ MARTS = dg.AssetSelection.groups("crm", "analytics")
 sync = dg.define_asset_job(
     "sync",
     selection=dg.AssetSelection.all(),
-    partitions_def=TENANTS,
     executor_def=dg.in_process_executor,
     tags={SYNC_TYPE_TAG: "incremental"},
     description="What changed since the last sync, from the CRM to customers, contacts and views.",
@@ -24,7 +22,6 @@ sync = dg.define_asset_job(
 full_resync = dg.define_asset_job(
     "full_resync",
     selection=dg.AssetSelection.all(),
-    partitions_def=TENANTS,
     executor_def=dg.in_process_executor,
     tags={SYNC_TYPE_TAG: "full"},
     description="Everything read again. Readers see the old rows until the new ones are in place.",
@@ -33,7 +30,6 @@ full_resync = dg.define_asset_job(
 sweep = dg.define_asset_job(
     "sweep",
     selection=dg.AssetSelection.all(),
-    partitions_def=TENANTS,
     executor_def=dg.in_process_executor,
     tags={SYNC_TYPE_TAG: "sweep"},
     description=(

@@ -35,7 +35,10 @@ SYSTEM_TAG = "pipeline/system"  # absent: the default system
 def tenant_run(context: dg.InitResourceContext) -> Iterator[TenantRun]:
     """The run for as long as the Dagster run lasts; busy tenants are refused at once."""
     settings = load_settings()
-    facts = facts_of(context.run.tags if context.run else {}, context.run_id)
+    dagster_run = context.run
+    facts = facts_of(
+        dagster_run.tags if dagster_run else {}, dagster_run.run_id if dagster_run else None
+    )
     warehouse = warehouse_of(settings)
     require_current(warehouse)
     known(warehouse, facts.tenant)
