@@ -1,0 +1,103 @@
+"""What Dagster sees at load: no work, and every asset as it was agreed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from pipedrive_pipeline import definitions
+from pipedrive_pipeline.definitions import defs
+from pipedrive_pipeline.settings import PROJECT_ROOT
+
+SNAPSHOT = Path(__file__).with_name("asset_specs.json")
+HOW_TO_RENEW = "if it is meant so, write what `described()` returns into asset_specs.json"
+
+
+def described() -> dict[str, Any]:
+    """Every asset as a reader of the UI sees it, by key."""
+    return {
+        "/".join(spec.key.path): {
+            "group": spec.group_name,
+            "kinds": sorted(spec.kinds),
+            "deps": sorted("/".join(dep.asset_key.path) for dep in spec.deps),
+            "description": spec.description,
+            "table": spec.metadata.get("table") or spec.metadata.get("dagster/table_name"),
+            "columns": columns(spec),
+        }
+        for spec in sorted(defs.resolve_all_asset_specs(), key=lambda one: one.key.to_user_string())
+    }
+
+
+def columns(spec: dg.AssetSpec) -> dict[str, str]:
+    """Name and type of each declared column."""
+    schema = spec.metadata.get("dagster/column_schema")
+    return {column.name: column.type for column in schema.columns} if schema else {}
+
+
+def test_every_asset_is_as_it_was_agreed() -> None:
+    """A renamed asset loses its history, and checks from outside call it by name."""
+    agreed = json.loads(SNAPSHOT.read_text())
+
+    assert described() == agreed, HOW_TO_RENEW
+
+
+def test_every_asset_and_column_says_what_it_is() -> None:
+    for spec in defs.resolve_all_asset_specs():
+        assert spec.description, spec.key
+        schema = spec.metadata.get("dagster/column_schema")
+        assert all(column.description for column in (schema.columns if schema else ())), spec.key
+
+
+def test_every_asset_is_partitioned_by_tenant_and_by_one_tenant_a_run() -> None:
+    graph = defs.resolve_asset_graph()
+
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.partitions_def is not None
+        assert node.partitions_def.name == "tenants"  # type: ignore[attr-defined]
+        assert node.backfill_policy == dg.BackfillPolicy.multi_run(1)
+
+
+def test_the_agreed_jobs_are_there() -> None:
+    names = {job.name for job in defs.resolve_all_job_defs()}
+
+    assert {"sync", "full_resync"} <= names
+
+
+def test_definitions_load_without_environment_network_or_database(tmp_path: Path) -> None:
+    """A token read or a connection at import would fail every load of the code location."""
+    script = (
+        "import socket, sys\n"
+        "def refuse(event, arguments):\n"
+        "    if event in ('socket.connect', 'socket.getaddrinfo'):\n"
+        "        raise SystemExit(f'{event} at import')\n"
+        "sys.addaudithook(refuse)\n"
+        "from pipedrive_pipeline.definitions import defs\n"
+        "print(len(defs.resolve_all_asset_specs()))\n"
+    )
+    environment = {"PATH": os.environ["PATH"], "PIPELINE_HOME": str(tmp_path / "home")}
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=PROJECT_ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (loaded.returncode, loaded.stdout.strip()) == (0, "9"), loaded.stderr[-500:]
+    assert not (tmp_path / "home").exists()
+
+
+def test_the_workspace_names_the_module_that_holds_the_definitions() -> None:
+    lines = [line.strip(" -") for line in (PROJECT_ROOT / "workspace.yaml").read_text().split("\n")]
+
+    assert f"module_name: {definitions.__name__}" in lines
+    assert "working_directory: ." in lines  # without it a bare `dagster dev` cannot import us

@@ -1,0 +1,139 @@
+"""Jobs on a real Dagster instance, over the served look-alike and real Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from pipedrive_pipeline.cli.session import Session, dagster_environment
+from pipedrive_pipeline.defs.location import LOCATION
+from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline_tests.scenarios.world import World, environment_of, world_at
+
+METADATA_KEYS = {
+    "rows_fetched",
+    "rows_created",
+    "rows_updated",
+    "rows_unchanged",
+    "rows_deleted",
+    "rows_rejected",
+    "api_calls",
+    "tokens_spent",
+    "watermark_before",
+    "watermark_after",
+}
+MART_KEYS = {"rows_created", "rows_updated", "rows_unchanged", "rows_deleted"}
+
+
+@pytest.fixture
+def account() -> Account:
+    return seeded(20, 40)
+
+
+@pytest.fixture
+def sandbox(account: Account) -> Iterator[Sandbox]:
+    with serve(account) as running:
+        yield running
+
+
+@pytest.fixture
+def world(
+    database_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> World:
+    """Tenant acme, connected, in this process's environment too."""
+    from pipedrive_pipeline_tests.scenarios.world import ACME
+
+    made = world_at(database_url, tmp_path_factory.mktemp("home"))
+    made.connect(ACME, sandbox)
+    with environment_of(made) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+    return made
+
+
+@pytest.fixture
+def instance(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """Our own instance: storage in schema `dagster` of this test's database."""
+    for name, value in dagster_environment(Session(world.settings, world.warehouse)).items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.get() as made:
+        made.add_dynamic_partitions("tenants", ["acme"])
+        yield made
+
+
+def run(instance: dg.DagsterInstance, job: str) -> dg.ExecuteInProcessResult:
+    return LOCATION.resolve_job_def(job).execute_in_process(
+        instance=instance, partition_key="acme", raise_on_error=False
+    )
+
+
+@pytest.mark.slow
+def test_a_run_materializes_every_asset_with_its_figures(
+    world: World, instance: dg.DagsterInstance
+) -> None:
+    result = run(instance, "full_resync")
+
+    assert result.success
+    made = {
+        event.asset_key.to_user_string(): set(event.materialization.metadata)
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+    raw = {"organizations", "persons", "users", "organization_fields", "person_fields"}
+    assert all(made[f"pipedrive/{name}"] >= METADATA_KEYS for name in raw)
+    assert made["crm/customers"] >= MART_KEYS
+    assert made["crm/contacts"] >= MART_KEYS
+    assert {"analytics/customers", "analytics/contacts"} <= made.keys()
+    (row,) = world.history()
+    assert (row["status"], row["sync_type"]) == ("success", "full")
+    assert row["dagster_run_id"] == result.run_id
+
+
+@pytest.mark.slow
+def test_a_permanent_failure_says_who_acts_and_is_not_tried_again(
+    world: World, sandbox: Sandbox, instance: dg.DagsterInstance
+) -> None:
+    """A retry on a revoked token only annoys the source."""
+    sandbox.revoke()
+
+    result = run(instance, "sync")
+
+    assert not result.success
+    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None
+    metadata = {key: value.value for key, value in failure.user_failure_data.metadata.items()}
+    assert metadata == {"error_code": "needs_reauth", "who_acts": "a person"}
+    assert not [event for event in result.all_events if event.is_step_up_for_retry]
+    (row,) = world.history()
+    assert (row["status"], row["errors"][0]["code"]) == ("failed", "needs_reauth")
+
+
+@pytest.mark.slow
+def test_a_run_that_died_is_ended_in_dagster_and_in_the_history(
+    world: World, instance: dg.DagsterInstance
+) -> None:
+    """After a reboot Dagster believes it alive for ever, and the tenant's next run waits."""
+    dead = instance.create_run_for_job(
+        LOCATION.resolve_job_def("sync"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "acme"},
+    )
+    with world.warehouse.transaction() as connection:
+        connection.execute(
+            "insert into integration.sync_logs"
+            " (tenant_id, system, sync_type, trigger, dagster_run_id)"
+            " values ('acme', 'pipedrive', 'incremental', 'manual', %s)",
+            [dead.run_id],
+        )
+
+    assert run(instance, "sync").success
+
+    ended = instance.get_run_by_id(dead.run_id)
+    assert ended is not None
+    assert ended.status is dg.DagsterRunStatus.FAILURE
+    assert [row["status"] for row in world.history()] == ["failed", "success"]
