@@ -79,6 +79,10 @@ class Pages:
         """Not asked for here."""
         raise NotImplementedError
 
+    async def size_hint(self, entity: EntitySpec) -> int | None:
+        """Not asked for here."""
+        raise NotImplementedError
+
     async def account(self) -> Account:
         """Not asked for here."""
         raise NotImplementedError
