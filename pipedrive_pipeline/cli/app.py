@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from pipedrive_pipeline.cli import connecting, database, demo, serving, syncing, tenants, up
+from pipedrive_pipeline.cli import (
+    benching,
+    connecting,
+    database,
+    demo,
+    serving,
+    syncing,
+    tenants,
+    up,
+)
 from pipedrive_pipeline.sandbox.command import run_sandbox
 
 app = typer.Typer(
@@ -31,4 +40,5 @@ app.command()(syncing.sync)
 app.command()(syncing.sweep)
 app.command()(syncing.status)
 app.command("sandbox")(run_sandbox)
+app.command()(benching.bench)
 app.command("serve-connect", hidden=True)(serving.serve_connect)
