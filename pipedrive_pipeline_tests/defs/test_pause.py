@@ -1,0 +1,86 @@
+"""A spent day on the command line, and in Dagster's eyes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipedrive_pipeline.errors import ExitCode
+from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
+from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of, world_at
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with serve(seeded(1_200, 3_500), plan="lite", seats=1) as running:
+        yield running
+
+
+@pytest.fixture
+def world(database_url: str, tmp_path: Path, sandbox: Sandbox) -> World:
+    made = world_at(database_url, tmp_path)
+    made.connect(ACME, sandbox)
+    return made
+
+
+def command(world: World, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command line, as a person types it."""
+    with environment_of(world) as environment:
+        return subprocess.run(
+            [sys.executable, "-m", "pipedrive_pipeline", *words, "--tenant", "acme"],
+            env={**os.environ, **environment, "SCHEDULES": "off"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+def test_a_paused_run_is_green_answers_5_and_says_when_it_goes_on(
+    world: World, sandbox: Sandbox
+) -> None:
+    """Red would call a person who has nothing to do; a mart of half the rows would mislead one."""
+    sandbox.budget.spend(sandbox.budget.remaining - 240)
+
+    paused = command(world, "sync", "--full")
+    calls_when_paused = sandbox.requests.count
+    refused = command(world, "sync")
+
+    assert (paused.returncode, refused.returncode) == (ExitCode.PAUSED, ExitCode.PAUSED)
+    assert "full read: about 140 tokens, less than 1 % of 30,000" in paused.stdout
+    assert "it goes on at" in paused.stderr
+    assert sandbox.requests.count == calls_when_paused
+    [line] = refused.stderr.splitlines()
+    assert line.startswith("paused: acme: paused until ")
+    with world.warehouse.connect() as connection:
+        runs = connection.execute("select status from dagster.runs").fetchall()
+        tags = dict(connection.execute("select key, value from dagster.run_tags").fetchall())
+        observed = connection.execute(
+            "select asset_key from dagster.event_logs"
+            " where dagster_event_type = 'ASSET_OBSERVATION'"
+        ).fetchall()
+        skipped = connection.execute(
+            "select step_key from dagster.event_logs where dagster_event_type = 'STEP_SKIPPED'"
+        ).fetchall()
+    assert runs == [("SUCCESS",)]
+    assert tags["pipeline/status"] == "paused"
+    assert tags["pipeline/resumes_at"] in f"{world.history()[0]['resume_at']:%Y-%m-%dT%H:%M}+00:00"
+    assert observed == [('["pipedrive", "persons"]',)]
+    assert {step for (step,) in skipped} == {"crm", "analytics"}
+
+
+def test_a_dry_run_says_the_price_and_reads_nothing(world: World, sandbox: Sandbox) -> None:
+    calls_before = sandbox.requests.count
+
+    priced = command(world, "sync", "--full", "--dry-run")
+
+    assert priced.returncode == ExitCode.OK
+    assert priced.stdout == "acme: full read: about 140 tokens, less than 1 % of 30,000\n"
+    assert sandbox.requests.count - calls_before == 2
+    assert world.history() == []
