@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dagster as dg
 
-from pipedrive_pipeline.defs import jobs, marts, raw, runs, sensors
+from pipedrive_pipeline.defs import jobs, marts, raw, runs, schedules, sensors
 
 LOCATION = dg.Definitions(
     assets=[*raw.RAW_ASSETS, marts.crm, marts.analytics],
     jobs=[jobs.sync, jobs.full_resync, jobs.sweep],
+    schedules=[schedules.daily_sync],
     sensors=[sensors.tenant_partitions, sensors.sync_requests],
     resources={"run": runs.tenant_run},
 )

@@ -1,0 +1,55 @@
+"""The daily schedule: a tick that asks our tables who is due.
+
+Belongs here: the tick. Does not belong here: what due means (`sync/due.py`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+import dagster as dg
+
+from pipedrive_pipeline.defs import jobs
+from pipedrive_pipeline.defs.partitions import TENANTS
+from pipedrive_pipeline.defs.runs import TRIGGER_TAG
+from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.sync.due import due_syncs
+from pipedrive_pipeline.warehouse.database import warehouse_of
+
+
+def default_schedule_status() -> dg.DefaultScheduleStatus:
+    """Running, unless `SCHEDULES` is off, as on a laptop's demo."""
+    is_on = load_settings().schedules == "on"
+    return dg.DefaultScheduleStatus.RUNNING if is_on else dg.DefaultScheduleStatus.STOPPED
+
+
+@dg.schedule(
+    name="daily_sync",
+    cron_schedule="*/15 * * * *",
+    execution_timezone="UTC",
+    job=jobs.sync,
+    default_status=default_schedule_status(),
+    description=(
+        "Starts each connected tenant's sync when it is due: daily at 02:00 in its own time zone, "
+        "or as its settings say. A missed tick is made up for by the next; no due time is served "
+        "twice."
+    ),
+)
+def daily_sync(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+    """One run per tenant that is due and has a partition."""
+    now = context.scheduled_execution_time.astimezone(UTC)
+    partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
+    due = [
+        sync
+        for sync in due_syncs(warehouse_of(load_settings()), now)
+        if sync.tenant.slug in partitions
+    ]
+    requests = [
+        dg.RunRequest(
+            run_key=sync.run_key,
+            partition_key=sync.tenant.slug,
+            tags={TRIGGER_TAG: "schedule"},
+        )
+        for sync in due
+    ]
+    return requests or dg.SkipReason("no tenant is due.")

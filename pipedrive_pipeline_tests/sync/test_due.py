@@ -1,0 +1,124 @@
+"""When a tenant is due: a year of nights, changes of clocks and downtime."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from pipedrive_pipeline.sync.due import Standing, due_syncs, latest_daily
+from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, Books
+
+BERLIN = "Europe/Berlin"
+
+
+def standing(**facts: object) -> Standing:
+    """A tenant of Berlin that was connected at New Year and never synced."""
+    return Standing(
+        **{  # type: ignore[arg-type]
+            "tenant_id": "acme",
+            "system": "pipedrive",
+            "sync_time": time(2, 0),
+            "time_zone": BERLIN,
+            "every_hours": None,
+            "connected_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "last_started_at": None,
+            "paused_until": None,
+            **facts,
+        }
+    )
+
+
+def test_two_o_clock_is_two_o_clock_in_the_tenant_s_own_zone() -> None:
+    now = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+    assert latest_daily(now, time(2, 0), ZoneInfo(BERLIN)) == datetime(2026, 7, 1, 0, tzinfo=UTC)
+    assert latest_daily(now, time(2, 0), ZoneInfo("UTC")) == datetime(2026, 7, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("at", [time(2, 0), time(2, 30), time(3, 0), time(0, 0)])
+@pytest.mark.parametrize("seed", range(5))
+def test_each_due_time_of_a_year_is_served_once_or_by_one_catch_up(at: time, seed: int) -> None:
+    """Clocks change twice, ticks are missed at random; nothing is skipped and nothing doubled."""
+    chance = random.Random(seed)  # noqa: S311 - downtime, not secrets
+    zone = ZoneInfo(BERLIN)
+    now, last = datetime(2026, 1, 1, tzinfo=UTC), None
+    served: list[datetime] = []
+    while now < datetime(2027, 1, 1, tzinfo=UTC):
+        due_at = standing(sync_time=at, last_started_at=last).due_at(now)
+        if due_at is not None:
+            served.append(due_at)
+            last = now
+        now += timedelta(minutes=15) * chance.choice([1] * 200 + [8, 96, 300])
+
+    days = [due_at.astimezone(zone).date() for due_at in served]
+    assert days == sorted(set(days))
+    assert all(due_at == latest_daily(due_at, at, zone) for due_at in served)
+
+
+@pytest.mark.parametrize("at", [time(2, 30), time(3, 0)])
+def test_a_year_without_downtime_has_one_sync_a_day(at: time) -> None:
+    """Also on the day that has no half past two, and on the one that has two."""
+    now, last, count = datetime(2026, 1, 1, tzinfo=UTC), None, 0
+    while now < datetime(2027, 1, 1, tzinfo=UTC):
+        if standing(sync_time=at, last_started_at=last).due_at(now):
+            last, count = now, count + 1
+        now += timedelta(minutes=15)
+
+    assert count == 365
+
+
+def test_every_few_hours_counts_from_the_daily_time() -> None:
+    tenant = standing(every_hours=6, last_started_at=datetime(2026, 7, 1, 0, 1, tzinfo=UTC))
+
+    assert tenant.due_at(datetime(2026, 7, 1, 5, 59, tzinfo=UTC)) is None
+    assert tenant.due_at(datetime(2026, 7, 1, 6, 0, tzinfo=UTC)) == datetime(
+        2026, 7, 1, 6, tzinfo=UTC
+    )
+
+
+def test_a_paused_tenant_is_due_when_its_budget_returns_and_not_before() -> None:
+    midnight = datetime(2026, 7, 2, tzinfo=UTC)
+    tenant = standing(paused_until=midnight, last_started_at=datetime(2026, 7, 1, tzinfo=UTC))
+
+    assert tenant.due_at(midnight - timedelta(seconds=1)) is None
+    assert tenant.due_at(midnight) == midnight
+
+
+def test_a_tenant_that_was_connected_after_its_hour_waits_for_the_next() -> None:
+    """Its first sync was asked for by connecting."""
+    tenant = standing(connected_at=datetime(2026, 7, 1, 9, tzinfo=UTC))
+
+    assert tenant.due_at(datetime(2026, 7, 1, 12, tzinfo=UTC)) is None
+
+
+def test_any_run_answers_a_due_time(books: Books) -> None:
+    """A person who syncs by hand at noon has served the night that was missed."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+
+    before = due_syncs(books.warehouse, tomorrow)
+    books.begin(ACME)
+    books.run("update integration.sync_logs set started_at = %s", [tomorrow])
+
+    assert [sync.tenant for sync in before] == [ACME, BETA]
+    assert [sync.tenant for sync in due_syncs(books.warehouse, tomorrow)] == [BETA]
+
+
+def test_a_tenant_that_wants_no_automatic_sync_is_never_due(books: Books) -> None:
+    books.run(
+        "insert into integration.sync_settings (tenant_id, system, auto_sync)"
+        " values ('acme', 'pipedrive', false)"
+    )
+
+    due = due_syncs(books.warehouse, datetime.now(UTC) + timedelta(days=1))
+
+    assert [sync.tenant for sync in due] == [BETA]
+
+
+def test_a_tenant_that_is_not_connected_is_never_due(books: Books) -> None:
+    """A revoked tenant must not be tried every quarter of an hour."""
+    books.run("update integration.connections set state = 'needs_reauth'")
+
+    assert due_syncs(books.warehouse, datetime.now(UTC) + timedelta(days=1)) == []
