@@ -14,6 +14,7 @@ from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers import CustomLoaderDocProvider
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.destination.client import HasFollowupJobs, LoadJob, RunnableLoadJob
+from dlt.common.runtime.telemetry import stop_telemetry
 from dlt.common.storages.load_package import ParsedLoadJobFileName
 from dlt.destinations.impl.postgres.factory import postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient
@@ -82,6 +83,7 @@ def pipeline(
     ours = CustomLoaderDocProvider("pipedrive_pipeline", lambda: DLT_SETTINGS)
     plugged.providers.providers[:] = [ours]
     plugged.context.reset_config()  # what `import dlt` resolved from files and environment
+    stop_telemetry()  # which that import began, whatever is set later: it begins once a process
     plugged.context.initialize_runtime()
     return dlt.pipeline(
         name,
