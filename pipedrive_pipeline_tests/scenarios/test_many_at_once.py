@@ -106,15 +106,15 @@ def test_the_command_of_a_busy_tenant_ends_at_once_with_code_three_and_no_call(
 
     with environment_of(world) as variables, tenant_lock(world.warehouse, ACME):
         began = time.monotonic()
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "pipedrive_pipeline", "sync", "--tenant", "acme"],
             cwd=PROJECT_ROOT,
             env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **variables},
             stderr=subprocess.PIPE,
             text=True,
-        )
-        used = _cpu_seconds_until_end(process)
-        message = process.stderr.read() if process.stderr else ""
+        ) as process:
+            used = _cpu_seconds_until_end(process)
+            message = process.stderr.read() if process.stderr else ""
         took = time.monotonic() - began
 
     assert process.returncode == ExitCode.BUSY
