@@ -22,6 +22,7 @@ from psycopg import errors, sql
 
 from pipedrive_pipeline.errors import Permanent, UnknownTenant
 from pipedrive_pipeline.marts.audit import audit
+from pipedrive_pipeline.marts.catalogue import refresh_catalogue
 from pipedrive_pipeline.marts.raw import stand_in_for_missing
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.tenants import Tenant
@@ -102,6 +103,7 @@ def _build_once(
         with warehouse.transaction(tenant, (raw_schema, "pg_temp")) as connection:
             is_due, built_from = _locked_state(connection, tenant, system)
             stand_in_for_missing(connection, raw_schema)
+            refresh_catalogue(connection, tenant, system)
             fingerprint = _fingerprint(connection, targets)
             is_whole = is_due or fingerprint != built_from
             customers, contacts = (

@@ -17,12 +17,19 @@ RECORD_COLUMNS: Final = (
     ("owner_id", "bigint"),
     ("label_ids", "jsonb"),
     ("custom_fields", "jsonb"),
+    ("extra", "jsonb"),
     ("is_deleted", "boolean"),
     ("add_time", "timestamptz"),
     ("update_time", "timestamptz"),
     ("_dlt_load_id", "text"),
 )
-FIELD_COLUMNS: Final = (("field_code", "text"), ("field_type", "text"), ("options", "jsonb"))
+FIELD_COLUMNS: Final = (
+    ("field_code", "text"),
+    ("field_name", "text"),
+    ("field_type", "text"),
+    ("is_custom_field", "boolean"),
+    ("options", "jsonb"),
+)
 TABLES: Final = {
     "organizations": (
         *RECORD_COLUMNS,

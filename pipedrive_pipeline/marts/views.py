@@ -1,7 +1,8 @@
 """The views of `analytics_<tenant>`: made when they are new or defined otherwise, else left alone.
 
-Belongs here: running the files of `sql/views` for one tenant, and the columns' comments.
-Does not belong here: what a view shows (`sql/views`), who may read it.
+Belongs here: which views there are, and when they are remade. Does not belong here: what a view
+shows (`sql/views`, `columns.py`, `values.py`), how one is remade (`remaking.py`), who may read it
+(`access.py`).
 
 A view reads with the rights of its owner, the engine's role; its own condition on the tenant is
 what separates. Rests on https://www.postgresql.org/docs/current/rules-privileges.html.
@@ -15,14 +16,29 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.marts.access import let_analysts_read
+from pipedrive_pipeline.marts.catalogue import Field, fields_of
+from pipedrive_pipeline.marts.columns import held_columns, keep, laid_out
+from pipedrive_pipeline.marts.remaking import (
+    MartView,
+    comment_columns,
+    has_dependents,
+    remake,
+    tables_of,
+)
+from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.sql_files import SqlFile, view_files
 
+EDITION: Final = "1"  # of the columns that are made for custom fields; a new one remakes all views
 TENANT_SETTING: Final = "current_setting('pipeline.tenant_id')"
 SCHEMA_COMMENT: Final = (
     "Customers and contacts of one tenant for reading; sync_status says how fresh they are."
 )
+MART_VIEWS: Final = {
+    name: target for target in TARGETS for name in (target.name, f"{target.name}_all")
+}
 
 
 def publish_views(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
@@ -32,15 +48,72 @@ def publish_views(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
         Contended: somebody reads a view for longer than the lock timeout; run it again.
     """
     files = view_files()
-    fingerprint = hashlib.sha256("\0".join(file.text for file in files).encode()).hexdigest()
     with warehouse.transaction(tenant, (tenant.analytics_schema,)) as connection:
+        fields = [one for one in fields_of(connection, tenant, system) if one.is_custom]
+        tables = tables_of(connection, tenant.raw_schema(system))
+        fingerprint = _fingerprint(files, fields, tables)
         if _is_published(connection, tenant, system, fingerprint, files):
             return
         _make_schema(connection, tenant.analytics_schema)
+        for target in TARGETS:
+            views = _views_of(connection, tenant, system, target, tables)
+            _publish_mart(connection, views, [one for one in fields if one.entity == target.entity])
         for file in files:
-            connection.execute(_for_tenant(file, tenant, connection))
-            _comment_columns(connection, tenant.analytics_schema, file.name)
+            if file.name not in MART_VIEWS:
+                connection.execute(_for_tenant(file, tenant, connection))
+                comment_columns(connection, tenant.analytics_schema, file.name)
+        let_analysts_read(connection, tenant)
         _note(connection, tenant, system, fingerprint)
+
+
+def _views_of(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    system: str,
+    target: Target,
+    tables: frozenset[str],
+) -> list[MartView]:
+    files = {file.name: file for file in view_files()}
+    return [
+        MartView(
+            tenant=tenant,
+            system=system,
+            target=target,
+            name=name,
+            comment=files[name].title,
+            query=sql.SQL(_for_tenant(files[name], tenant, connection).decode()),
+            raw_tables=tables,
+        )
+        for name, of in MART_VIEWS.items()
+        if of is target
+    ]
+
+
+def _publish_mart(
+    connection: psycopg.Connection, views: list[MartView], fields: list[Field]
+) -> None:
+    """Lay out the columns of one mart's custom fields and remake its two views."""
+    tenant, system, mart = views[0].tenant, views[0].system, views[0].target.name
+    held = held_columns(connection, tenant, system, mart)
+    layout = laid_out(
+        held,
+        fields,
+        {name for view in views for name in view.fixed_columns(connection)},
+        has_dependents=any(has_dependents(connection, view) for view in views),
+    )
+    keep(connection, tenant, system, mart, layout)
+    for view in views:
+        remake(connection, view, held, layout, {one.field_key: one for one in fields})
+
+
+def _fingerprint(files: tuple[SqlFile, ...], fields: list[Field], tables: frozenset[str]) -> str:
+    """Changes with whatever a view's definition is made of; not with an option's label."""
+    parts = [EDITION, *(file.text for file in files), *sorted(tables)]
+    parts += [
+        repr((one.entity, one.field_key, one.field_name, one.field_type, one.removed_at is None))
+        for one in fields
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _is_published(
@@ -86,32 +159,6 @@ def _for_tenant(file: SqlFile, tenant: Tenant, connection: psycopg.Connection) -
     """The file with the tenant's name, quoted by psycopg, in place of the setting."""
     literal = sql.Literal(tenant.slug).as_string(connection)
     return file.text.replace(TENANT_SETTING, literal).encode()
-
-
-def _comment_columns(connection: psycopg.Connection, schema: str, view: str) -> None:
-    """Give a column without a comment that of the column of `crm` that it shows."""
-    uncommented = connection.execute(
-        """
-        select
-            shown.attname,
-            col_description(stored.attrelid, stored.attnum)
-        from pg_catalog.pg_attribute as shown
-        inner join pg_catalog.pg_attribute as stored
-            on stored.attname = shown.attname
-            and stored.attrelid = to_regclass('crm.' || regexp_replace(%(view)s, '_all$', ''))
-        where shown.attrelid = to_regclass(format('%%I.%%I', %(schema)s::text, %(view)s::text))
-            and shown.attnum > 0
-            and col_description(shown.attrelid, shown.attnum) is null
-        order by shown.attnum asc
-        """,
-        {"schema": schema, "view": view},
-    ).fetchall()
-    for column, comment in uncommented:
-        connection.execute(
-            sql.SQL("comment on column {} is {}").format(
-                sql.Identifier(schema, view, column), sql.Literal(comment)
-            )
-        )
 
 
 def _note(connection: psycopg.Connection, tenant: Tenant, system: str, fingerprint: str) -> None:

@@ -112,7 +112,7 @@ class RawTables:
         self.made.add(entity.name)
 
     def mark(
-        self, entity: str, key: int, reason: str = "deleted", merged_into: int | None = None
+        self, entity: str, key: int | str, reason: str = "deleted", merged_into: int | None = None
     ) -> None:
         """Mark a record as gone at the source."""
         with self.warehouse.transaction(search_path=(self.schema,)) as connection:
@@ -137,7 +137,7 @@ class RawTables:
                 (entity, str(key), reason, None if merged_into is None else str(merged_into)),
             )
 
-    def unmark(self, entity: str, key: int) -> None:
+    def unmark(self, entity: str, key: int | str) -> None:
         """Take a mark back: the record is there again."""
         with self.warehouse.transaction(search_path=(self.schema,)) as connection:
             connection.execute(

@@ -13,7 +13,7 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
 from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
 
-VIEWS = ["contacts", "contacts_all", "customers", "customers_all", "sync_status"]
+VIEWS = ["column_changes", "contacts", "contacts_all", "customers", "customers_all", "sync_status"]
 
 
 @pytest.fixture

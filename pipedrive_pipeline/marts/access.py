@@ -1,0 +1,48 @@
+"""Who may read a tenant's views: the roles `analyst_<tenant>` and `analyst_all`, and nothing more.
+
+Belongs here: making the roles and their grants. Does not belong here: logins; an administrator
+makes those and puts them into a role (`docs/analysts.md`).
+
+Roles belong to the whole server; where the engine's own may not make any, the views are published
+without, and an administrator may make them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from pipedrive_pipeline.tenants import Tenant
+
+EVERY_TENANT: Final = "analyst_all"
+
+
+def let_analysts_read(connection: psycopg.Connection, tenant: Tenant) -> None:
+    """Give the tenant's analysts, and those of all tenants, the views of one tenant to read."""
+    for role in (tenant.analyst_role, EVERY_TENANT):
+        if _is_there(connection, role) or _made(connection, role):
+            schema, name = sql.Identifier(tenant.analytics_schema), sql.Identifier(role)
+            connection.execute(sql.SQL("grant usage on schema {} to {}").format(schema, name))
+            connection.execute(
+                sql.SQL("grant select on all tables in schema {} to {}").format(schema, name)
+            )
+
+
+def _is_there(connection: psycopg.Connection, role: str) -> bool:
+    row = connection.execute(
+        "select exists (select from pg_catalog.pg_roles where pg_roles.rolname = %s)", (role,)
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _made(connection: psycopg.Connection, role: str) -> bool:
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("create role {} nologin").format(sql.Identifier(role)))
+    except psycopg.errors.InsufficientPrivilege:
+        return False
+    except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+        return True  # another database of this server made it a moment ago
+    return True

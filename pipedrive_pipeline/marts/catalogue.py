@@ -1,0 +1,209 @@
+"""The field catalogue: every field that a tenant's records ever had, and what happened to it.
+
+Belongs here: comparing raw's definitions with what is known, and noting the differences. Does not
+belong here: how a field is shown (`columns.py`) or mapped (`mapping.py`).
+
+A field's identity is its key. A field that is gone keeps its row, an option that is gone its label:
+records may still hold both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.sql_files import mart_file
+
+FIELDS_TABLES = {"organizations": "organization_fields", "persons": "person_fields"}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field; ``labels`` also has those of options that are gone."""
+
+    entity: str
+    field_key: str
+    field_name: str
+    field_type: str
+    is_custom: bool
+    options: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    removed_at: datetime | None = None
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Entity and key."""
+        return self.entity, self.field_key
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that happened to a field or one of its options."""
+
+    entity: str
+    field_key: str
+    change: str
+    before: str | None
+    after: str | None
+
+
+def fields_of(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[Field]:
+    """Every known field, those that are gone too, in the order in which they came."""
+    return (
+        connection.cursor(row_factory=class_row(Field))
+        .execute(_KNOWN, (tenant.slug, system))
+        .fetchall()
+    )
+
+
+def refresh_catalogue(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[Field]:
+    """Bring the catalogue up to raw's definitions, note what changed, and say what is known now.
+
+    Args:
+        connection: a transaction with the tenant's raw schema first on its search_path.
+        tenant: whose fields.
+        system: of which CRM.
+    """
+    known = {one.identity: one for one in fields_of(connection, tenant, system)}
+    seen = {one.identity: one for one in _defined(connection)}
+    changes = [
+        change
+        for identity in [*seen, *(one for one in known if one not in seen)]
+        for change in _changes(known.get(identity), seen.get(identity))
+    ]
+    if not changes:
+        return list(known.values())
+    touched = {(change.entity, change.field_key) for change in changes}
+    rows = [
+        _row(tenant, system, known.get(identity), seen.get(identity))
+        for identity in sorted(touched)
+    ]
+    cursor = connection.cursor()
+    cursor.executemany(_UPSERT, rows)
+    cursor.executemany(
+        _NOTE,
+        [
+            (tenant.slug, system, one.entity, one.field_key, one.change, one.before, one.after)
+            for one in changes
+        ],
+    )
+    return fields_of(connection, tenant, system)
+
+
+def _defined(connection: psycopg.Connection) -> Iterator[Field]:
+    for entity, key, name, kind, is_custom, options in connection.execute(
+        mart_file("fields").query
+    ):
+        yield Field(entity, key, name, kind, is_custom, dict(_labels(options)))
+
+
+def _labels(options: Any) -> Iterator[tuple[str, str]]:
+    """Ids and labels of a definition's options, whatever else stands there."""
+    for option in options if isinstance(options, list) else []:
+        if isinstance(option, dict) and option.get("id") is not None:
+            label = option.get("label")
+            yield str(option["id"]), "" if label is None else str(label)
+
+
+def _changes(known: Field | None, seen: Field | None) -> Iterable[Change]:
+    """What lies between the known definition and the one that the source has now."""
+    one = seen or known
+    if one is None:
+        return
+
+    def change(kind: str, before: str | None, after: str | None) -> Change:
+        return Change(one.entity, one.field_key, kind, before, after)
+
+    if known is None:
+        yield change("added", None, one.field_name)
+    elif seen is None:
+        if known.removed_at is None:
+            yield change("removed", known.field_name, None)
+    else:
+        if known.removed_at is not None:
+            yield change("restored", None, seen.field_name)
+        if known.field_name != seen.field_name:
+            yield change("renamed", known.field_name, seen.field_name)
+        if known.field_type != seen.field_type:
+            yield change("retyped", known.field_type, seen.field_type)
+        yield from (change(*parts) for parts in _option_changes(known.options, seen.options))
+
+
+def _option_changes(
+    known: Mapping[str, str], seen: Mapping[str, str]
+) -> Iterator[tuple[str, str | None, str | None]]:
+    for key, label in seen.items():
+        if key not in known:
+            yield "option_added", None, label
+        elif known[key] != label:
+            yield "option_renamed", known[key], label
+    yield from (("option_removed", label, None) for key, label in known.items() if key not in seen)
+
+
+def _row(
+    tenant: Tenant, system: str, known: Field | None, seen: Field | None
+) -> tuple[object, ...]:
+    one = seen or known
+    if one is None:
+        raise LookupError("a change belongs to a field that is known or seen")
+    labels = {**(known.labels if known else {}), **(seen.options if seen else {})}
+    return (
+        tenant.slug,
+        system,
+        one.entity,
+        one.field_key,
+        one.field_name,
+        one.field_type,
+        one.is_custom,
+        Jsonb(dict(seen.options if seen else one.options)),
+        Jsonb(labels),
+        seen is None,
+    )
+
+
+_KNOWN = """
+select
+    fields.entity,
+    fields.field_key,
+    fields.field_name,
+    fields.field_type,
+    fields.is_custom,
+    fields.options,
+    fields.labels,
+    fields.removed_at
+from integration.fields
+where fields.tenant_id = %s
+    and fields.system = %s
+order by
+    fields.entity asc,
+    fields.first_seen_at asc,
+    fields.field_key asc
+"""
+_UPSERT = """
+insert into integration.fields as known (
+    tenant_id, system, entity, field_key, field_name, field_type, is_custom, options, labels,
+    removed_at
+)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s then now() end)
+on conflict (tenant_id, system, entity, field_key) do update
+set
+    field_name = excluded.field_name,
+    field_type = excluded.field_type,
+    is_custom = excluded.is_custom,
+    options = excluded.options,
+    labels = excluded.labels,
+    last_seen_at = case when excluded.removed_at is null then now() else known.last_seen_at end,
+    removed_at = excluded.removed_at
+"""
+_NOTE = """
+insert into integration.field_changes
+    (tenant_id, system, entity, field_key, change, before, after)
+values (%s, %s, %s, %s, %s, %s, %s)
+"""

@@ -1,0 +1,300 @@
+"""One mart view remade in place: renamed, widened, and dropped only if nothing is built on it.
+
+Belongs here: the DDL of a view with custom fields, and its comments. Does not belong here: which
+columns there are (`columns.py`), what they hold (`values.py`).
+
+`create or replace view` can append columns and nothing else, `alter view … rename column` keeps
+what is built on it (https://www.postgresql.org/docs/current/sql-createview.html): so a view's own
+order of columns is kept, and it is dropped only for a column that must go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from pipedrive_pipeline.marts.catalogue import Field
+from pipedrive_pipeline.marts.columns import OVERFLOW_COLUMN, Layout, ViewColumn
+from pipedrive_pipeline.marts.targets import Target
+from pipedrive_pipeline.marts.values import REFERENCE_TABLES, Source, expression, has_rule
+from pipedrive_pipeline.tenants import Tenant
+
+RECORD = sql.SQL("record")
+NO_RECORD = sql.SQL(
+    "(select null::bigint as id, null::jsonb as custom_fields, null::jsonb as extra where false)"
+)
+
+
+@dataclass(frozen=True)
+class MartView:
+    """One view of a tenant: its fixed part, and where its custom fields come from."""
+
+    tenant: Tenant
+    system: str
+    target: Target
+    name: str
+    comment: str
+    query: sql.SQL  # the fixed columns
+    raw_tables: frozenset[str]
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The view, quoted."""
+        return sql.Identifier(self.tenant.analytics_schema, self.name)
+
+    def raw(self, table: str) -> sql.Identifier | None:
+        """A raw table, if it was ever loaded."""
+        schema = self.tenant.raw_schema(self.system)
+        return sql.Identifier(schema, table) if table in self.raw_tables else None
+
+    def fixed_columns(self, connection: psycopg.Connection) -> list[str]:
+        """Names of the columns that every tenant's view has."""
+        shape = sql.SQL("select * from ({}) as shape limit 0").format(self.query)
+        return [column.name for column in connection.execute(shape).description or ()]
+
+    def source(self, field_key: str) -> Source:
+        """Where the values of a field lie, for a view's row."""
+        tables = {kind: self.raw(table) for kind, table in REFERENCE_TABLES.items()}
+        return Source(
+            tenant=self.tenant.slug,
+            system=self.system,
+            entity=self.target.entity,
+            field_key=field_key,
+            custom_fields=sql.SQL("record.custom_fields"),
+            extra=sql.SQL("record.extra"),
+            referred={kind: table for kind, table in tables.items() if table},
+        )
+
+
+def tables_of(connection: psycopg.Connection, schema: str) -> frozenset[str]:
+    """Which of the raw tables that views read there are."""
+    found = connection.execute(
+        "select pg_tables.tablename from pg_catalog.pg_tables where pg_tables.schemaname = %s",
+        (schema,),
+    )
+    return frozenset(row[0] for row in found) & set(REFERENCE_TABLES.values())
+
+
+def has_dependents(connection: psycopg.Connection, view: MartView) -> bool:
+    """Whether somebody built a view, a function or a column's type on the view."""
+    row = connection.execute(
+        _DEPENDENTS, {"schema": view.tenant.analytics_schema, "view": view.name}
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def remake(
+    connection: psycopg.Connection,
+    view: MartView,
+    held: Sequence[ViewColumn],
+    layout: Layout,
+    fields: Mapping[str, Field],
+) -> None:
+    """Make one view show the layout.
+
+    Args:
+        connection: a transaction.
+        view: which one.
+        held: the columns of custom fields as they were.
+        layout: the columns as they shall be; already without those that must not go.
+        fields: by key, for the comments.
+    """
+    present = _present(connection, view)
+    now = {_identity(one): one.column_name for one in layout.shown}
+    moved = {
+        one.column_name: now[_identity(one)]
+        for one in held
+        if one.column_name in present and _identity(one) in now
+    }
+    wanted = {
+        **{name: sql.Identifier("mart", name) for name in view.fixed_columns(connection)},
+        **{one.column_name: _shown(view, one) for one in layout.shown},
+    }
+    if any(one.is_overflow for one in layout.columns):
+        wanted[OVERFLOW_COLUMN] = _overflow(view)
+    gone = {one.column_name for one in held if _identity(one) not in now}
+    grants: list[tuple[str, str]] = []
+    if any(name in gone or moved.get(name, name) not in wanted for name in present):
+        grants = _grants(connection, view)
+        connection.execute(sql.SQL("drop view {}").format(view.identifier))
+        present = []
+    _rename(connection, view, {old: new for old, new in moved.items() if present and old != new})
+    order = [moved.get(name, name) for name in present]
+    order += [name for name in wanted if name not in order]
+    connection.execute(_definition(view, [(name, wanted[name]) for name in order]))
+    for privilege, grantee in grants:
+        connection.execute(
+            sql.SQL("grant {} on {} to {}").format(
+                sql.SQL(privilege), view.identifier, sql.SQL(grantee)
+            )
+        )
+    _comment(connection, view, layout, fields)
+
+
+def comment_columns(connection: psycopg.Connection, schema: str, view: str) -> None:
+    """Give a column without a comment that of the column of `crm` that it shows."""
+    uncommented = connection.execute(_UNCOMMENTED, {"schema": schema, "view": view}).fetchall()
+    for column, comment in uncommented:
+        connection.execute(
+            sql.SQL("comment on column {} is {}").format(
+                sql.Identifier(schema, view, column), sql.Literal(comment)
+            )
+        )
+
+
+def _identity(column: ViewColumn) -> tuple[str, str, str]:
+    return column.field_key, column.field_type, column.part
+
+
+def _present(connection: psycopg.Connection, view: MartView) -> list[str]:
+    found = connection.execute(
+        """
+        select pg_attribute.attname
+        from pg_catalog.pg_attribute
+        where pg_attribute.attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text))
+            and pg_attribute.attnum > 0
+        order by pg_attribute.attnum asc
+        """,
+        (view.tenant.analytics_schema, view.name),
+    )
+    return [row[0] for row in found]
+
+
+def _shown(view: MartView, column: ViewColumn) -> sql.Composable:
+    return expression(column.definition, column.field_type, view.source(column.field_key))
+
+
+def _overflow(view: MartView) -> sql.Composed:
+    """Values of the fields for which there is no room, as sent, under their readable names."""
+    return sql.SQL(
+        "(select jsonb_object_agg(view_columns.column_name, pipeline.field_value("
+        "record.custom_fields, record.extra, view_columns.field_key))"
+        " from integration.view_columns where view_columns.tenant_id = {}"
+        " and view_columns.system = {} and view_columns.mart = {} and view_columns.is_overflow"
+        " and pipeline.field_value(record.custom_fields, record.extra, view_columns.field_key)"
+        " is not null)"
+    ).format(sql.Literal(view.tenant.slug), sql.Literal(view.system), sql.Literal(view.target.name))
+
+
+def _definition(view: MartView, columns: list[tuple[str, sql.Composable]]) -> sql.Composed:
+    return sql.SQL(
+        "create or replace view {view} with (security_barrier = true) as select {columns}"
+        " from ({query}) as mart left join {records} as record on record.id = mart.pipedrive_id"
+    ).format(
+        view=view.identifier,
+        columns=sql.SQL(", ").join(
+            sql.SQL("{} as {}").format(value, sql.Identifier(name)) for name, value in columns
+        ),
+        query=view.query,
+        records=view.raw(view.target.entity) or NO_RECORD,
+    )
+
+
+def _rename(connection: psycopg.Connection, view: MartView, names: Mapping[str, str]) -> None:
+    """Rename by way of names that nobody has: two fields may have exchanged theirs."""
+    steps = [
+        *((old, f"renaming {number}") for number, old in enumerate(names)),
+        *((f"renaming {number}", new) for number, new in enumerate(names.values())),
+    ]
+    for old, new in steps:
+        connection.execute(
+            sql.SQL("alter view {} rename column {} to {}").format(
+                view.identifier, sql.Identifier(old), sql.Identifier(new)
+            )
+        )
+
+
+def _grants(connection: psycopg.Connection, view: MartView) -> list[tuple[str, str]]:
+    """Who may do what with the view beside its owner: privilege and grantee, quoted."""
+    return connection.execute(
+        _GRANTS, {"schema": view.tenant.analytics_schema, "view": view.name}
+    ).fetchall()
+
+
+def _comment(
+    connection: psycopg.Connection, view: MartView, layout: Layout, fields: Mapping[str, Field]
+) -> None:
+    about = [
+        sql.SQL("comment on view {} is {}").format(
+            view.identifier,
+            sql.Literal(f"{view.comment} Columns that changed: see column_changes."),
+        )
+    ]
+    schema, name = view.tenant.analytics_schema, view.name
+    about += [
+        sql.SQL("comment on column {} is {}").format(
+            sql.Identifier(schema, name, column.column_name),
+            sql.Literal(_meaning(column, fields.get(column.field_key))),
+        )
+        for column in layout.shown
+    ]
+    if any(one.is_overflow for one in layout.columns):
+        about.append(
+            sql.SQL("comment on column {} is {}").format(
+                sql.Identifier(schema, name, OVERFLOW_COLUMN),
+                sql.Literal("Fields for which the view has no room, by readable name, as sent."),
+            )
+        )
+    connection.execute(sql.SQL("; ").join(about))
+    comment_columns(connection, schema, name)
+
+
+def _meaning(column: ViewColumn, field: Field | None) -> str:
+    name = field.field_name if field else column.named_after
+    facts = [f"{name} (field {column.field_key}, type {column.field_type})"]
+    if column.definition.meaning:
+        facts.append(column.definition.meaning)
+    if not has_rule(column.field_type):
+        facts.append("this type is not known here")
+    if field and field.removed_at:
+        facts.append(f"no longer in the source since {field.removed_at:%Y-%m-%d}")
+    if column.is_retired and field:
+        facts.append(f"the field's type is {field.field_type} now; see column_changes")
+    return ": ".join([facts[0], "; ".join(facts[1:])]) if facts[1:] else facts[0]
+
+
+_DEPENDENTS = """
+select exists (
+    select
+    from pg_catalog.pg_class as shown
+    inner join pg_catalog.pg_depend
+        on (pg_depend.refclassid = 'pg_class'::regclass and pg_depend.refobjid = shown.oid)
+        or (pg_depend.refclassid = 'pg_type'::regclass and pg_depend.refobjid = shown.reltype)
+    where shown.oid = to_regclass(format('%%I.%%I', %(schema)s::text, %(view)s::text))
+        and pg_depend.deptype = 'n'
+        and not (
+            pg_depend.classid = 'pg_rewrite'::regclass
+            and pg_depend.objid in (
+                select pg_rewrite.oid
+                from pg_catalog.pg_rewrite
+                where pg_rewrite.ev_class = shown.oid
+            )
+        )
+)
+"""
+_GRANTS = """
+select
+    granted.privilege_type,
+    case when granted.grantee = 0 then 'public' else granted.grantee::regrole::text end
+from pg_catalog.pg_class as shown
+cross join lateral aclexplode(shown.relacl) as granted
+where shown.oid = to_regclass(format('%%I.%%I', %(schema)s::text, %(view)s::text))
+    and granted.grantee <> shown.relowner
+order by granted.privilege_type asc
+"""
+_UNCOMMENTED = """
+select
+    shown.attname,
+    col_description(stored.attrelid, stored.attnum)
+from pg_catalog.pg_attribute as shown
+inner join pg_catalog.pg_attribute as stored
+    on stored.attname = shown.attname
+    and stored.attrelid = to_regclass('crm.' || regexp_replace(%(view)s, '_all$', ''))
+where shown.attrelid = to_regclass(format('%%I.%%I', %(schema)s::text, %(view)s::text))
+    and shown.attnum > 0
+    and col_description(shown.attrelid, shown.attnum) is null
+order by shown.attnum asc
+"""

@@ -1,0 +1,184 @@
+"""A field's value as Postgres types: which columns a field type has, and the SQL of each.
+
+Belongs here: one expression for each part of each type, over a raw row. Does not belong here: the
+conversions themselves (`sql/schema/0020_fields.sql`), which column has which name (`columns.py`).
+
+No expression ever fails: a value that does not fit is null there and stands in
+`integration.rejected_values` (`rejected.py`). The types are those of Pipedrive's field endpoints,
+https://developers.pipedrive.com/docs/api/v1/OrganizationFields (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from psycopg import sql
+
+ADDRESS_PARTS: Final = (
+    "route", "street_number", "subpremise", "sublocality", "locality", "postal_code",
+    "admin_area_level_1", "admin_area_level_2", "country", "formatted_address",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """One column of a field: ``name`` is its part, ``suffix`` what its column's name ends with."""
+
+    name: str
+    suffix: str
+    pg_type: str
+    template: str  # of SQL over {value}, {labels}, {referred} and {part_<name>}
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a field's value lies.
+
+    ``custom_fields`` and ``extra`` are expressions of type jsonb; ``referred`` holds what the
+    reference types look names up in, by type.
+    """
+
+    tenant: str
+    system: str
+    entity: str
+    field_key: str
+    custom_fields: sql.Composable
+    extra: sql.Composable
+    referred: Mapping[str, sql.Composable]
+
+
+def _simple(pg_type: str, function: str) -> tuple[Part, ...]:
+    return (Part("", "", pg_type, f"pipeline.{function}({{value}})"),)
+
+
+_TEXT = _simple("text", "as_text")
+_ZONE = Part(
+    "timezone",
+    "_timezone",
+    "text",
+    "pipeline.as_text(coalesce({part_timezone_name}, {part_timezone_id}))",
+    "time zone",
+)
+_REFERENCE = (
+    Part(
+        "",
+        "",
+        "text",
+        "coalesce((select named.name from {referred} as named"
+        " where named.id = pipeline.as_reference({value})), pipeline.as_text({value} -> 'name'))",
+        "name",
+    ),
+    Part("id", "_id", "bigint", "pipeline.as_reference({value})", "id"),
+)
+PARTS: Final[Mapping[str, tuple[Part, ...]]] = {
+    "varchar": _TEXT,
+    "varchar_auto": _TEXT,
+    "text": _TEXT,
+    "phone": _TEXT,
+    "int": _simple("bigint", "as_bigint"),
+    "double": _simple("numeric", "as_numeric"),
+    "boolean": _simple("boolean", "as_boolean"),
+    "date": _simple("date", "as_date"),
+    "monetary": (
+        Part("amount", "_amount", "numeric", "pipeline.as_numeric({part_value})", "amount"),
+        Part("currency", "_currency", "text", "pipeline.as_text({part_currency})", "currency"),
+    ),
+    "enum": (
+        Part(
+            "",
+            "",
+            "text",
+            "coalesce({labels} ->> pipeline.as_bigint({value})::text,"
+            " pipeline.as_bigint({value})::text)",
+            "label of the option; its id where no label was ever known",
+        ),
+        Part("id", "_id", "bigint", "pipeline.as_bigint({value})", "id of the option"),
+    ),
+    "set": (
+        Part(
+            "",
+            "",
+            "text[]",
+            "pipeline.labels_of(pipeline.as_ids({value}), {labels})",
+            "labels of the options, in the order of their ids",
+        ),
+        Part("ids", "_ids", "bigint[]", "pipeline.as_ids({value})", "ids of the options"),
+    ),
+    "daterange": (
+        Part("from", "_from", "date", "pipeline.as_date({part_value})", "first day"),
+        Part("until", "_until", "date", "pipeline.as_date({part_until})", "last day"),
+    ),
+    "time": (Part("", "", "time", "pipeline.as_time({part_value})"), _ZONE),
+    "timerange": (
+        Part("from", "_from", "time", "pipeline.as_time({part_value})", "begin"),
+        Part("until", "_until", "time", "pipeline.as_time({part_until})", "end"),
+        _ZONE,
+    ),
+    "address": (
+        Part("", "", "text", "pipeline.as_text({part_value})", "as typed"),
+        *(
+            Part(name, f"_{name}", "text", f"pipeline.as_text({{part_{name}}})", name)
+            for name in ADDRESS_PARTS
+        ),
+    ),
+    "user": _REFERENCE,
+    "org": _REFERENCE,
+    "people": _REFERENCE,
+}
+UNKNOWN: Final = (Part("", "", "jsonb", "{value}", "as sent, because its type has no rule"),)
+REFERENCE_TABLES: Final = {"user": "users", "org": "organizations", "people": "persons"}
+
+
+def parts_of(field_type: str) -> tuple[Part, ...]:
+    """The columns of a field of this type; one of jsonb where the type has no rule."""
+    return PARTS.get(field_type, UNKNOWN)
+
+
+def has_rule(field_type: str) -> bool:
+    """Whether values of this type are converted; others stay jsonb."""
+    return field_type in PARTS
+
+
+def expression(part: Part, field_type: str, source: Source) -> sql.Composed:
+    """The SQL of one part of a field over one raw row; it never fails."""
+    nothing = sql.SQL("(select null::bigint as id, null::text as name where false)")
+    return sql.SQL(part.template).format(
+        value=value_of(source),
+        labels=_labels(source),
+        referred=source.referred.get(field_type, nothing),
+        **{
+            f"part_{name}": part_of(source, name)
+            for name in ("value", "currency", "until", "timezone_id", "timezone_name")
+        },
+        **{f"part_{name}": part_of(source, name) for name in ADDRESS_PARTS},
+    )
+
+
+def value_of(source: Source) -> sql.Composed:
+    """The whole value of a field, as jsonb; null where there is none."""
+    return sql.SQL("pipeline.field_value({}, {}, {})").format(
+        source.custom_fields, source.extra, sql.Literal(source.field_key)
+    )
+
+
+def part_of(source: Source, name: str) -> sql.Composed:
+    """One part of a field's value, as jsonb; null where there is none."""
+    return sql.SQL("pipeline.field_part({}, {}, {}, {})").format(
+        source.custom_fields, source.extra, sql.Literal(source.field_key), sql.Literal(name)
+    )
+
+
+def _labels(source: Source) -> sql.Composed:
+    """Labels by id, asked for once a query; joined to {} so that they are unpacked once too."""
+    return sql.SQL(
+        "(select fields.labels || '{{}}' from integration.fields where fields.tenant_id = {}"
+        " and fields.system = {} and fields.entity = {} and fields.field_key = {})"
+    ).format(
+        sql.Literal(source.tenant),
+        sql.Literal(source.system),
+        sql.Literal(source.entity),
+        sql.Literal(source.field_key),
+    )
