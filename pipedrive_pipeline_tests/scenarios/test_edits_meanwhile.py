@@ -11,6 +11,7 @@ from pipedrive_pipeline_tests.scenarios.oracle import (
 )
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
+pytestmark = pytest.mark.slow
 PERSONS = "/api/v2/persons"
 
 
@@ -61,7 +62,6 @@ def test_a_row_read_twice_in_one_walk_is_stored_once_in_its_newest_version(
     assert_raw_equals_source(world, sandbox)
 
 
-@pytest.mark.slow
 def test_five_thousand_rows_of_one_second_arrive_and_are_not_read_for_ever(
     world: World, sandbox: Sandbox, account: Account
 ) -> None:

@@ -26,6 +26,7 @@ from pipedrive_pipeline_tests.scenarios.oracle import (
 )
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
+pytestmark = pytest.mark.slow
 PERSONS = "/api/v2/persons"
 EDITED = range(1, 561)  # more than a page, so that an incremental walk has a middle
 
@@ -90,7 +91,6 @@ def absorb(kind: str, world: World, sandbox: Sandbox, account: Account) -> None:
     assert_all_equals_source(world, sandbox)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ABSORBED)
 def test_a_passing_fault_between_two_pages_is_absorbed(
     kind: str, world: World, sandbox: Sandbox, account: Account
@@ -106,7 +106,6 @@ def test_a_passing_fault_of_a_rarer_kind_is_absorbed(
     absorb(kind, world, sandbox, account)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ENDS)
 def test_a_lasting_fault_ends_the_walk_by_name_and_moves_no_watermark(
     kind: str, world: World, sandbox: Sandbox, account: Account

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from pipedrive_pipeline.sandbox import Account, Sandbox, awkward_id
 from pipedrive_pipeline_tests.scenarios.oracle import (
@@ -21,6 +22,7 @@ def test_a_full_read_holds_every_value_of_every_entity(world: World, sandbox: Sa
     assert_all_equals_source(world, sandbox)
 
 
+@pytest.mark.slow
 def test_edits_of_every_kind_arrive_with_an_incremental_read(
     world: World, sandbox: Sandbox, account: Account
 ) -> None:
@@ -43,6 +45,7 @@ def test_edits_of_every_kind_arrive_with_an_incremental_read(
     assert_all_equals_source(world, sandbox)
 
 
+@pytest.mark.slow
 def test_a_second_full_read_finds_what_no_edit_time_told(
     world: World, sandbox: Sandbox, account: Account
 ) -> None:
@@ -56,6 +59,7 @@ def test_a_second_full_read_finds_what_no_edit_time_told(
     assert_all_equals_source(world, sandbox)
 
 
+@pytest.mark.slow
 def test_empty_text_null_and_absent_stay_what_they_are(
     world: World, sandbox: Sandbox, account: Account
 ) -> None:
@@ -81,6 +85,7 @@ def test_empty_text_null_and_absent_stay_what_they_are(
     assert_raw_equals_source(world, sandbox)
 
 
+@pytest.mark.slow
 def test_text_that_means_something_to_copy_arrives_as_text(
     world: World, sandbox: Sandbox, account: Account
 ) -> None:
@@ -117,6 +122,7 @@ def test_numbers_beyond_sixty_four_bits_and_nan_stay_readable(
     assert world.sync().reads["organizations"].is_complete
 
 
+@pytest.mark.slow
 def test_a_key_that_nobody_declared_lands_in_extra(world: World, account: Account) -> None:
     account.plant("persons", 5, brand_new={"a": [1, None, ""]}, also_new=None)
 
@@ -127,6 +133,7 @@ def test_a_key_that_nobody_declared_lands_in_extra(world: World, account: Accoun
     assert synced.reads["persons"].undeclared["brand_new"] == 1
 
 
+@pytest.mark.slow
 def test_a_person_arrives_before_the_organization_and_is_linked_when_it_comes(
     world: World, sandbox: Sandbox, account: Account
 ) -> None:
