@@ -9,6 +9,7 @@ from pipedrive_pipeline.cli import (
     connecting,
     database,
     demo,
+    encryption,
     serving,
     syncing,
     tenants,
@@ -39,6 +40,7 @@ app.command()(connecting.disconnect)
 app.command()(syncing.sync)
 app.command()(syncing.sweep)
 app.command()(syncing.status)
+app.command()(encryption.rotate_keys)
 app.command("sandbox")(run_sandbox)
 app.command()(benching.bench)
 app.command("serve-connect", hidden=True)(serving.serve_connect)

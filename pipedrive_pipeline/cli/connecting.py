@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import errors, print_json, print_table, terminal
 from pipedrive_pipeline.cli.session import open_session
+from pipedrive_pipeline.connect.company_change import start_afresh
 from pipedrive_pipeline.connect.links import make as make_link
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
@@ -29,17 +30,29 @@ def connect(
     api_url: Annotated[
         str | None, typer.Option(help="The company's address: https://acme.pipedrive.com.")
     ] = None,
+    other_company: Annotated[
+        bool,
+        typer.Option("--other-company", help="It is another company than before; mark its rows."),
+    ] = False,
 ) -> None:
     """Connect a tenant by API token, or print a one-time link that starts OAuth."""
     name = Tenant(tenant)
     if bool(api_token) != bool(api_url):
         raise BadInput("--api-token and --api-url go together.")
+    if other_company and not api_token:
+        raise BadInput("--other-company goes with --api-token; the link's page asks by itself.")
     session = open_session()
     known(session.warehouse, name)
     vault = open_vault(session.warehouse, session.settings)
     if api_token and api_url:
         made = connect_with_api_token(
-            vault, name, DEFAULT_SYSTEM, SecretStr(api_token), api_url, who="operator"
+            vault,
+            name,
+            DEFAULT_SYSTEM,
+            SecretStr(api_token),
+            api_url,
+            who="operator",
+            start_afresh=start_afresh if other_company else None,
         )
         terminal.print(
             f"{name}: connected to {made.company_name} as {made.account_user_name}; "
@@ -56,10 +69,12 @@ def disconnect(tenant: TenantOption) -> None:
     name = Tenant(tenant)
     session = open_session()
     known(session.warehouse, name)
-    end_connection(
+    end = end_connection(
         open_vault(session.warehouse, session.settings), name, DEFAULT_SYSTEM, who="operator"
     )
     terminal.print(f"{name}: disconnected; its synced data stays.")
+    if end.note:
+        terminal.print(f"{name}: {end.note}", soft_wrap=True, markup=False)
 
 
 def doctor(

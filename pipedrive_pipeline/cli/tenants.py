@@ -8,11 +8,12 @@ import typer
 
 from pipedrive_pipeline.cli.options import AsJson
 from pipedrive_pipeline.cli.output import print_json, print_table, terminal
-from pipedrive_pipeline.cli.session import open_session
+from pipedrive_pipeline.cli.session import Session, enter_dagster, open_session
 from pipedrive_pipeline.sync import registry
 from pipedrive_pipeline.sync.lock import tenant_lock
-from pipedrive_pipeline.sync.removal import remove as remove_tenant
+from pipedrive_pipeline.sync.removal import end as end_tenant
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.vault import open_vault
 
 commands = typer.Typer(help="Add, list and remove tenants.", no_args_is_help=True)
 TenantArgument = Annotated[str, typer.Argument(help="The tenant's name, such as acme.")]
@@ -82,5 +83,20 @@ def remove(
     session = open_session()
     registry.known(session.warehouse, name)
     with tenant_lock(session.warehouse, name):
-        remove_tenant(session.warehouse, name, is_erasing=erase, who="operator")
+        vault = open_vault(session.warehouse, session.settings)
+        ended = end_tenant(vault, name, is_erasing=erase, who="operator")
+        if erase:
+            _forget_in_dagster(session, name)
+    for note in [one.note for one in ended if one.note]:
+        terminal.print(f"{name}: {note}", soft_wrap=True, markup=False)
     terminal.print(f"{name}: removed.")
+
+
+def _forget_in_dagster(session: Session, tenant: Tenant) -> None:
+    enter_dagster(session)
+    import dagster as dg
+
+    from pipedrive_pipeline.defs.forgetting import forget
+
+    with dg.DagsterInstance.get() as instance:
+        forget(instance, tenant)

@@ -5,18 +5,15 @@ Belongs here: asking each room whether it is well. Does not belong here: mending
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipedrive_pipeline.connectors.base import Access, Account, Credential
-from pipedrive_pipeline.connectors.registry import connector
-from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.errors import PipelineError, ScopeMissing
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.registry import known
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import lend
+from pipedrive_pipeline.vault.proving import Proof, prove
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import head, require_current
@@ -82,7 +79,7 @@ def _schema(warehouse: Warehouse) -> str:
 
 def _keys(warehouse: Warehouse, settings: Settings) -> str:
     count = check_keys(open_vault(warehouse, settings))
-    return f"open all {count} stored connections"
+    return f"open all {count} stored secrets"
 
 
 def _app(settings: Settings) -> str:
@@ -93,19 +90,19 @@ def _app(settings: Settings) -> str:
 
 def _connection(warehouse: Warehouse, settings: Settings, tenant: Tenant, system: str) -> str:
     known(warehouse, tenant)
-    account = asyncio.run(_account(warehouse, settings, tenant, system))
-    rights = "" if account.is_admin is not False else "; not an admin: rows hidden from them miss"
-    return f"works: {account.company_name} as {account.user_name}{rights}"
+    proof = prove(open_vault(warehouse, settings), tenant, system)
+    if proof.missing_scopes:
+        raise ScopeMissing(
+            f"{tenant}: {_as_whom(proof)}, but the consent lacks {', '.join(proof.missing_scopes)}"
+            f"{_unread(proof)}; add the scope to the app, then run `connect --tenant {tenant}`."
+        )
+    return " ".join([f"{_as_whom(proof)}.", *proof.limits])
 
 
-async def _account(
-    warehouse: Warehouse, settings: Settings, tenant: Tenant, system: str
-) -> Account:
-    def lend_to_doctor(refused: Credential | None = None) -> Credential:
-        return lend(tenant, system, refused=refused, warehouse=warehouse, settings=settings)
+def _as_whom(proof: Proof) -> str:
+    return f"works: {proof.account.company_name} as {proof.account.user_name}"
 
-    access = Access(
-        tenant.slug, lend_to_doctor, settings.pipedrive_allowed_hosts, lambda _call: None
-    )
-    async with connector(system).open(access) as source:
-        return await source.account()
+
+def _unread(proof: Proof) -> str:
+    names = ", ".join(proof.unreadable_entities)
+    return f" and cannot read {names}" if names else ""

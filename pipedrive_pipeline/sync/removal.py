@@ -1,16 +1,21 @@
 """A tenant forgotten, with or without its data.
 
-Belongs here: what is dropped and deleted with a tenant. Does not belong here: revoking its tokens
-at the provider (`connect/` and `vault/` do that first).
+Belongs here: what is revoked, dropped and deleted with a tenant, and in which order. Does not
+belong here: how a grant is revoked (`vault/ending.py`), Dagster's records (`defs/forgetting.py`).
 """
 
 from __future__ import annotations
+
+import shutil
 
 from psycopg import sql
 
 from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.connections import connections
+from pipedrive_pipeline.vault.ending import Ended, disconnect
+from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
@@ -22,16 +27,41 @@ def has_data(warehouse: Warehouse, tenant: Tenant) -> bool:
     return bool(row and row[0])
 
 
-def remove(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool, who: str) -> None:
-    """Forgets a tenant. The caller holds its lock and has revoked its tokens.
+def end(vault: Vault, tenant: Tenant, *, is_erasing: bool, who: str) -> list[Ended]:
+    """Forgets a tenant, its grants revoked first; what became of each. The caller holds its lock.
 
     Raises:
         BadInput: data exists and ``is_erasing`` is false; nothing was changed.
+        WrongKey: a grant cannot be revoked without the key; nothing was changed.
+    """
+    require_removable(vault.warehouse, tenant, is_erasing=is_erasing)
+    ended = [disconnect(vault, tenant, held.system, who=who) for held in connections(vault, tenant)]
+    remove(vault.warehouse, tenant, is_erasing=is_erasing, who=who)
+    scratch = vault.settings.pipeline_home / "scratch"
+    for system in SYSTEMS:
+        shutil.rmtree(scratch / system / tenant.slug, ignore_errors=True)
+    return ended
+
+
+def require_removable(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool) -> None:
+    """Returns if the tenant may be forgotten.
+
+    Raises:
+        BadInput: data exists and ``is_erasing`` is false.
     """
     if not is_erasing and has_data(warehouse, tenant):
         raise BadInput(
             f"{tenant}: synced data exists; `tenants remove {tenant} --erase` drops it for good."
         )
+
+
+def remove(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool, who: str) -> None:
+    """Deletes what the database holds of a tenant; the audit log stays.
+
+    Raises:
+        BadInput: data exists and ``is_erasing`` is false; nothing was changed.
+    """
+    require_removable(warehouse, tenant, is_erasing=is_erasing)
     with warehouse.transaction(tenant=tenant) as connection:
         for system in SYSTEMS:
             for schema in (tenant.raw_schema(system), tenant.staging_schema(system)):

@@ -58,7 +58,8 @@ class OtherCompany(PersonMustAct):
         self.tenant, self.system, self.held, self.offered = tenant, system, held, offered
         super().__init__(
             f"{tenant}: holds rows of {held}, and this {system} consent is for {offered}. "
-            "Confirm the change of company, or connect with the former one. Nothing was changed."
+            "Confirm the change of company (`connect --other-company`, or the box on the page), or "
+            "connect with the former one. Nothing was changed."
         )
 
 

@@ -1,0 +1,37 @@
+"""A warehouse, a sandbox, and a terminal whose settings lead to both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
+from pipedrive_pipeline_tests.cli.terminal import Here, Terminal
+from pipedrive_pipeline_tests.scenarios.world import World, environment_of, world_at
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with serve(seeded(12, 35)) as running:
+        yield running
+
+
+@pytest.fixture
+def world(database_url: str, tmp_path: Path) -> World:
+    """A warehouse without tenants."""
+    return world_at(database_url, tmp_path)
+
+
+@pytest.fixture
+def terminal(world: World) -> Iterator[Terminal]:
+    with environment_of(world) as settings:
+        yield Terminal(settings)
+
+
+@pytest.fixture
+def here(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Here:
+    return Here(terminal, monkeypatch, capsys)

@@ -1,0 +1,103 @@
+"""A terminal before the command line: what a command says, and how it ends.
+
+Belongs here: commands in a process of their own, and cheap ones in this process. Does not belong
+here: any fact.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pipedrive_pipeline import cli
+from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
+
+PATIENCE_SECONDS = 100
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one command said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def facts(self) -> Any:
+        """What it printed as JSON."""
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> str:
+        """The one line of an error."""
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        assert not self.out, self.out
+        return lines[0]
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Commands with these settings and no others."""
+
+    settings: Mapping[str, str]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a command finds around it: this machine's, without any setting but ours."""
+        names = {name.upper() for name in Settings.model_fields}
+        kept = {name: value for name, value in os.environ.items() if name not in names}
+        return {**kept, "COLUMNS": "200", **self.settings}
+
+    def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
+        """A command in a process of its own, begun; ``more`` are further settings."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipedrive_pipeline", *words],
+            env={**self.environment, **more},
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *words: str, **more: str) -> Said:
+        """A command in a process of its own, to its end."""
+        return ended(self.start(*words, **more))
+
+
+def ended(process: subprocess.Popen[str]) -> Said:
+    """What a command that was begun came to."""
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    return Said(process.returncode, out, err)
+
+
+@dataclass(frozen=True)
+class Here:
+    """Commands in this process, which saves them a second: those that need no Dagster."""
+
+    terminal: Terminal
+    monkeypatch: pytest.MonkeyPatch
+    capture: pytest.CaptureFixture[str]
+
+    def run(self, *words: str, **more: str) -> Said:
+        """A command to its end, through the border that a person meets."""
+        with self.monkeypatch.context() as patched:
+            for name in set(os.environ) - set(self.terminal.environment):
+                patched.delenv(name)
+            for name, value in {**self.terminal.environment, **more}.items():
+                patched.setenv(name, value)
+            patched.setattr(sys, "argv", ["pipedrive-pipeline", *words])
+            self.capture.readouterr()
+            with pytest.raises(SystemExit) as end:
+                cli.main()
+        said = self.capture.readouterr()
+        return Said(int(end.value.code or 0), said.out, said.err)

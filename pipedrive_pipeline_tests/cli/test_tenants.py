@@ -1,0 +1,73 @@
+"""`tenants add`, `list` and `remove`."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline_tests.cli.terminal import Here, Terminal
+from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
+
+
+def test_a_tenant_is_added_listed_and_removed(here: Here) -> None:
+    empty = here.run("tenants", "list")
+    added = here.run("tenants", "add", "acme", "--external-id", "7", "--display-name", "ACME")
+    again = here.run("tenants", "add", "acme")
+    taken = here.run("tenants", "add", "bravo", "--external-id", "7")
+    listed = here.run("tenants", "list", "--json").facts
+    removed = here.run("tenants", "remove", "acme")
+
+    assert "tenants add" in empty.out
+    assert "connect --tenant acme" in added.out
+    assert (again.code, again.out) == (0, "acme: is there.\n")
+    assert taken.code == 2
+    assert "acme" in taken.error
+    assert [(one["slug"], one["external_id"], one["display_name"]) for one in listed] == [
+        ("acme", "7", "ACME")
+    ]
+    assert removed.code == 0
+    assert here.run("tenants", "list", "--json").facts == []
+
+
+def test_a_tenant_with_data_is_kept_connected_unless_it_shall_be_erased(
+    here: Here, world: World, sandbox: Sandbox
+) -> None:
+    """The refusal must come before the grant is revoked: it would leave half a removal."""
+    world.connect(ACME, sandbox)
+    world.sync(sync_type="full")
+    before = world.rows("integration", "connections")
+
+    refused = here.run("tenants", "remove", "acme")
+
+    assert refused.code == 2
+    assert "--erase" in refused.error
+    assert world.rows("integration", "connections") == before
+
+
+@pytest.mark.slow
+def test_erasing_takes_a_tenant_from_everywhere_but_the_audit_log(
+    terminal: Terminal, world: World, sandbox: Sandbox
+) -> None:
+    """Dagster's runs and the scratch folder hold facts of the tenant as well."""
+    world.connect(ACME, sandbox)
+    world.connect(Tenant("bravo"), sandbox)
+    synced = [terminal.run("sync", "--tenant", slug, "--full") for slug in ("acme", "bravo")]
+    assert [said.code for said in synced] == [0, 0]
+    scratch = world.settings.pipeline_home / "scratch" / SYSTEM
+    scratch.joinpath("acme").mkdir(parents=True, exist_ok=True)
+
+    removed = terminal.run("tenants", "remove", "acme", "--erase")
+
+    assert (removed.code, removed.err) == (0, "")
+    assert not scratch.joinpath("acme").exists()
+    assert world.history() == []
+    assert len(world.history(Tenant("bravo"))) == 1
+    assert {row["tenant_id"] for row in world.rows("crm", "customers")} == {"bravo"}
+    tags = world.rows("dagster", "run_tags")
+    assert {tag["value"] for tag in tags if tag["key"] == "dagster/partition"} == {"bravo"}
+    partitions = world.rows("dagster", "dynamic_partitions")
+    assert [row["partition"] for row in partitions] == ["bravo"]
+    actions = [(row["tenant_id"], row["action"]) for row in world.rows("integration", "audit_log")]
+    assert ("acme", "connection.state") in actions
+    assert ("acme", "tenant.erase") in actions
