@@ -1,0 +1,59 @@
+"""`env` and `psql` lead every other program to the same database."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipedrive_pipeline.warehouse.embedded import running_server
+from pipedrive_pipeline_tests.cli.terminal import Here, Terminal
+from pipedrive_pipeline_tests.scenarios.world import ACME, World
+
+
+def test_what_env_prints_is_evaluated_by_a_plain_shell(here: Here, world: World) -> None:
+    """A password with a quote or a blank would end the export; `shlex` sees to that."""
+    said = here.run("env")
+
+    script = f'{said.out}\nprintf "%s|%s|%s" "$PGDATABASE" "$DAGSTER_HOME" "$DAGSTER_DATABASE_URL"'
+    told = subprocess.run(
+        ["sh", "-euc", script], env={}, capture_output=True, text=True, check=True
+    ).stdout.split("|")
+    assert told[0] in world.warehouse.url
+    assert told[1] == str(world.settings.pipeline_home / "dagster")
+    assert told[2].startswith(world.warehouse.url)
+    assert "TOKEN_ENCRYPTION_KEYS" not in said.out
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A place for an embedded server, ended at the end."""
+    with tempfile.TemporaryDirectory(prefix="pp-") as folder:
+        Path(folder).chmod(0o755)  # root's server runs as an account that must reach it
+        try:
+            yield Path(folder)
+        finally:
+            server = running_server(Path(folder))
+            if server:
+                server.stop()
+
+
+@pytest.mark.slow
+def test_psql_and_env_find_the_embedded_database(home: Path) -> None:
+    terminal = Terminal({"PIPELINE_HOME": str(home)})
+    added = terminal.run("tenants", "add", "acme")
+    query = "select slug, current_setting('pipeline.tenant_id', true) from integration.tenants"
+
+    told = terminal.run("psql", "--tenant", "acme", "-Atc", query)
+    exports = terminal.run("env").out
+    wrong = terminal.run("psql", "--tenant", "nobody", "-c", "select 1")
+
+    assert added.code == 0
+    assert (told.code, told.out) == (0, f"{ACME}|{ACME}\n")
+    assert f"export PIPELINE_HOME={home}" in exports
+    assert "export PGHOST=" in exports
+    assert wrong.code == 2
+    assert "nobody" in wrong.error

@@ -1,0 +1,60 @@
+"""Help everywhere, with one sentence, and JSON where facts are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from pipedrive_pipeline.cli import app
+from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline_tests.cli.terminal import Here
+from pipedrive_pipeline_tests.scenarios.world import ACME, World
+
+
+def commands(
+    group: object = None, path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, TyperCommand]]:
+    """Every command with the words that lead to it, the hidden one too."""
+    command = group or typer.main.get_command(app)
+    if isinstance(command, TyperGroup):
+        for name, inner in command.commands.items():
+            yield from commands(inner, (*path, name))
+    else:
+        assert isinstance(command, TyperCommand)
+        yield " ".join(path), command
+
+
+@pytest.mark.parametrize(("words", "command"), list(commands()))
+def test_a_command_and_each_of_its_options_says_what_it_is(
+    words: str, command: TyperCommand
+) -> None:
+    sentence = (command.help or "").split("\n\n")[0]
+
+    assert sentence.endswith("."), words
+    for parameter in command.params:
+        if isinstance(parameter, TyperOption):
+            assert parameter.help, f"{words} {parameter.opts}"
+
+
+def test_help_is_answered_without_a_warehouse(here: Here) -> None:
+    for words, command in commands():
+        said = here.run(*words.split(), "--help", DATABASE_URL="postgresql://127.0.0.1:9/none")
+
+        assert said.code == 0, words
+        assert " ".join((command.help or "").split())[:40] in " ".join(said.out.split())
+
+
+def test_json_is_json(here: Here, world: World, sandbox: Sandbox) -> None:
+    """Also where a tenant never ran, or nothing is there."""
+    nothing = [here.run(*words, "--json") for words in (("tenants", "list"), ("status",))]
+    world.connect(ACME, sandbox)
+    world.sync(sync_type="full")
+    status = here.run("status", "--tenant", "acme", "--json").facts
+    doctor = here.run("doctor", "--json").facts
+
+    assert [said.facts for said in nothing] == [[], []]
+    assert (status[0]["state"], status[0]["customers"]) == ("connected", 12)
+    assert all(finding["ok"] for finding in doctor)
