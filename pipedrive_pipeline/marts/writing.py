@@ -1,0 +1,107 @@
+"""The one statement that brings a mart's table to what its select says.
+
+Belongs here: comparing and writing rows of a target. Does not belong here: which rows are looked
+at (`build.py`), what their values are (`sql/marts`, `mapping/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from pipedrive_pipeline.marts.targets import Target
+from pipedrive_pipeline.warehouse.sql_files import mart_file
+
+
+def one_of(ids: list[int]) -> sql.Composable:
+    """A condition on ``pipedrive_id``.
+
+    An array, not a temporary table: as a condition it reaches the index of raw, and its length is
+    known to the planner. Joined to a table of the ids, 100 new of 60,000 took 0.3 s instead of
+    0.04, because a merge join walked all of raw.
+    """
+    return sql.SQL("pipedrive_id = any ({}::bigint[])").format(sql.Literal(ids))
+
+
+def read_count(target: Target, among: sql.Composable) -> sql.Composed:
+    """How many records the build looks at."""
+    return sql.SQL(
+        "select count(*) from (select record.id as pipedrive_id from {} as record) as read where {}"
+    ).format(sql.Identifier(target.entity), among)
+
+
+def upsert(target: Target, among: sql.Composable) -> sql.Composed:
+    """Rows that differ, written once each, ordered so that two writers meet in one order."""
+    columns = list(target.values)
+    return sql.SQL(
+        """
+        with differing as materialized (
+            select
+                source.*,
+                case
+                    when target.{source_key} is null then 'created'
+                    when target.{deleted_at} is null and source.{deleted_at} is not null
+                        then 'deleted'
+                    else 'updated'
+                end as outcome
+            from ({source}) as source
+            left join {table} as target
+                on target.{tenant_key} = source.{tenant_key}
+                and target.{source_key} = source.{source_key}
+            where target.{source_key} is null
+                or ({source_columns}) is distinct from ({target_columns})
+        ),
+        written as (
+            insert into {table} as target ({tenant_key}, {source_key}, {columns}, {written_at})
+            select {tenant_key}, {source_key}, {columns}, {now}
+            from differing
+            order by {source_key} asc
+            on conflict ({tenant_key}, {source_key}) do update
+            set ({columns}, {written_at}) = row ({excluded_columns}, {now})
+        )
+        select
+            differing.outcome,
+            count(*)
+        from differing
+        group by differing.outcome
+        """
+    ).format(
+        source=_source(target, among),
+        table=target.identifier,
+        tenant_key=sql.Identifier(target.tenant_key),
+        source_key=sql.Identifier(target.source_key),
+        deleted_at=sql.Identifier(target.deleted_at),
+        columns=_listed(columns),
+        source_columns=_listed(columns, "source"),
+        target_columns=_listed(columns, "target"),
+        excluded_columns=_listed(columns, "excluded"),
+        written_at=_listed(target.written_at),
+        now=sql.SQL(", ").join([sql.SQL("now()")] * len(target.written_at)),
+    )
+
+
+def _source(target: Target, among: sql.Composable) -> sql.Composed:
+    """The mart's select in the target's columns, of the records that the build looks at."""
+    raw_row = sql.SQL(" inner join {entity} on {entity}.id = mart.pipedrive_id").format(
+        entity=sql.Identifier(target.entity)
+    )
+    return sql.SQL(
+        "select mart.tenant_id as {tenant_key}, mart.pipedrive_id as {source_key}, {values}"
+        " from ({select}) as mart{raw_row} where mart.{among}"
+    ).format(
+        tenant_key=sql.Identifier(target.tenant_key),
+        source_key=sql.Identifier(target.source_key),
+        values=sql.SQL(", ").join(
+            sql.SQL("{} as {}").format(value, sql.Identifier(column))
+            for column, value in target.values.items()
+        ),
+        select=mart_file(target.name).query,
+        raw_row=raw_row if target.mapped else sql.SQL(""),
+        among=among,
+    )
+
+
+def _listed(columns: Sequence[str], table: str | None = None) -> sql.Composed:
+    prefix = (table,) if table else ()
+    return sql.SQL(", ").join(sql.Identifier(*prefix, column) for column in columns)
