@@ -6,7 +6,9 @@ Does not belong here: the list itself (`settings.py`) and sending (`http.py`, `o
 
 The rule: https, to a listed host. Plain http only to a loopback host that is listed by its own
 name. A pattern ``*.pipedrive.com`` stands for one or more whole labels before ``.pipedrive.com``.
-No user info. An address literal, in any notation, only if it is listed letter by letter.
+No user info. An address literal, in any notation, only if it is listed letter by letter. What a
+name resolves to is public (RFC 6890), or listed letter by letter too: a name that is right by its
+letters may point into the operator's own network.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pipedrive_pipeline.errors import HostNotAllowed
 ALLOWED_HOSTS_SETTING = "PIPEDRIVE_ALLOWED_HOSTS"
 HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 HOST_MAX_CHARACTERS = 253  # RFC 1035
+NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: holds an IPv4 address
 NUMERIC_LABEL = re.compile(r"\d+|0x[0-9a-f]*")  # a last label that resolvers read as an address
 
 
@@ -43,6 +46,36 @@ def checked_base_url(
         raise HostNotAllowed(host, reason, setting)
     bracketed = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{bracketed}" + (f":{port}" if port is not None else "")
+
+
+def checked_address(
+    host: str,
+    address: str,
+    allowed_hosts: tuple[str, ...],
+    *,
+    setting: str = ALLOWED_HOSTS_SETTING,
+) -> str:
+    """The address that ``host`` was resolved to, if a token may go there.
+
+    A host that is an address itself, or localhost, was listed by its own letters already.
+
+    Raises:
+        HostNotAllowed: a name leads into a private network; the operator decides.
+    """
+    is_listed = any(_matches(address, pattern, literal=True) for pattern in allowed_hosts)
+    if host == "localhost" or _is_address_literal(host) or is_listed or _is_public(address):
+        return address
+    raise HostNotAllowed(address, f"{host} resolves to it, and it is not public", setting)
+
+
+def _is_public(address: str) -> bool:
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        if found in NAT64:
+            found = ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)
+        else:
+            found = found.ipv4_mapped or found.sixtofour or found
+    return found.is_global and not found.is_multicast
 
 
 def _split(url: str, setting: str) -> tuple[SplitResult, int | None]:

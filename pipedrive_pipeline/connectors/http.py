@@ -96,7 +96,7 @@ class Client:
         self._wallet = _Wallet(access, clock)
         self._pacer = Pacer(dialect.burst_window_seconds, clock)
         self._lines = asyncio.Semaphore(limits.connections)
-        self._http = open_client(limits)
+        self._http = open_client(limits, access.allowed_hosts)
 
     async def __aenter__(self) -> Self:
         return self

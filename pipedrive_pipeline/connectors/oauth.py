@@ -182,7 +182,9 @@ class _Post:
         limits = Limits(call_seconds=self.deadline_seconds, body_bytes=ANSWER_BYTES_MAX)
         # A thread of its own, since `asyncio.run` refuses where a loop runs already.
         with ThreadPoolExecutor(max_workers=1) as pool:
-            sending = _sent(origin, uri, headers, signed, limits)
+            sending = _sent(
+                origin, uri, headers, signed, limits=limits, allowed_hosts=self.allowed_hosts
+            )
             answer = pool.submit(asyncio.run, sending).result()
         if 300 <= answer.status < 400:
             target = urlsplit(answer.headers.get("location", "")).hostname or "another path"
@@ -209,10 +211,19 @@ def _signed(
 
 
 async def _sent(
-    origin: str, uri: str, headers: dict[str, str], body: str, limits: Limits
+    origin: str,
+    uri: str,
+    headers: dict[str, str],
+    body: str,
+    *,
+    limits: Limits,
+    allowed_hosts: tuple[str, ...],
 ) -> Answer:
     try:
-        async with asyncio.timeout(limits.call_seconds), open_client(limits) as client:
+        async with (
+            asyncio.timeout(limits.call_seconds),
+            open_client(limits, allowed_hosts) as client,
+        ):
             request = client.build_request("POST", uri, headers=headers, content=body.encode())
             return await exchange(client, request, limits)
     except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:

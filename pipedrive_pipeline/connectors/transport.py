@@ -3,21 +3,28 @@
 Belongs here: what every HTTP request of this project has in common, API and token endpoint alike.
 Does not belong here: what an answer means, whether to ask again (`http.py`, `oauth.py`).
 
-Rests on https://www.python-httpx.org/advanced/timeouts/ and /advanced/transports/.
+A name is resolved here, its addresses are held against the rule of `hosts.py`, and the connection
+is made to the address that was checked: a second answer of the DNS cannot lead elsewhere.
+
+Rests on https://www.python-httpx.org/advanced/timeouts/, /advanced/transports/ and
+/advanced/extensions/ (`sni_hostname`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from pipedrive_pipeline.connectors.answers import Answer
+from pipedrive_pipeline.connectors.hosts import checked_address
 
 # httpx logs each URL with its query at INFO, httpcore each header at DEBUG; ours names the kind.
 for _library in ("httpx", "httpcore"):
@@ -47,26 +54,101 @@ class UnknownCompression(Exception):
     """The body is compressed in a way that was not asked for."""
 
 
-def open_client(limits: Limits) -> httpx.AsyncClient:
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""The addresses of a host, in the order in which they shall be tried."""
+
+
+async def resolved(host: str, port: int) -> list[str]:
+    """The addresses of a host as this machine's resolver gives them, without doubles."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(one[4][0]) for one in found))
+
+
+class CheckedTransport(httpx.AsyncHTTPTransport):
+    """Sends a request to an address of its host that a token may go to."""
+
+    def __init__(
+        self,
+        allowed_hosts: tuple[str, ...],
+        resolve: Resolve,
+        trust: ssl.SSLContext,
+        ceiling: httpx.Limits,
+    ) -> None:
+        super().__init__(verify=trust, limits=ceiling)
+        self._allowed_hosts, self._resolve = allowed_hosts, resolve
+        self._taken: dict[str, str] = {}  # by host; else round-robin DNS would end keep-alive
+        # A proxy is used for https only, where it sees no token. It resolves names by itself:
+        # whoever sets one up decides where it may connect to.
+        proxy = getproxies().get("https") or getproxies().get("all")
+        url = proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+        self._by_proxy = url and httpx.AsyncHTTPTransport(verify=trust, limits=ceiling, proxy=url)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The answer of the first address that takes the connection.
+
+        Raises:
+            HostNotAllowed: an address is not public; nothing was sent.
+        """
+        host = request.url.host
+        if self._by_proxy and request.url.scheme == "https" and not proxy_bypass(host):
+            return await self._by_proxy.handle_async_request(request)
+        refused: httpx.ConnectError | httpx.ConnectTimeout | None = None
+        taken = self._taken.pop(host, None)
+        for address in [taken] if taken else await self._addresses(request):
+            to_address = httpx.Request(
+                request.method,
+                request.url.copy_with(host=address),
+                headers=request.headers,  # `Host` is the name, as the request was built
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": host},
+            )
+            try:
+                answer = await super().handle_async_request(to_address)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                refused = error
+            else:
+                self._taken[host] = address
+                return answer
+        raise refused or httpx.ConnectError(f"{host} has no address")
+
+    async def aclose(self) -> None:
+        """Closes every connection, the proxy's too."""
+        await super().aclose()
+        if self._by_proxy:
+            await self._by_proxy.aclose()
+
+    async def _addresses(self, request: httpx.Request) -> list[str]:
+        host, port = request.url.host, request.url.port or 443
+        try:
+            seconds = request.extensions.get("timeout", {}).get("connect")
+            async with asyncio.timeout(seconds):
+                found = await self._resolve(host, port)
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"{host} was not resolved in time") from error
+        except (OSError, UnicodeError) as error:
+            raise httpx.ConnectError(f"{host} cannot be resolved") from error
+        return [checked_address(host, address, self._allowed_hosts) for address in found]
+
+
+def open_client(
+    limits: Limits, allowed_hosts: tuple[str, ...], *, resolve: Resolve = resolved
+) -> httpx.AsyncClient:
     """A client that keeps connections alive, follows no redirect and trusts no proxy with http."""
     ceiling = httpx.Limits(
         max_connections=limits.connections, max_keepalive_connections=limits.connections
     )
-    trust = _trust()
     return httpx.AsyncClient(
-        verify=trust,
+        transport=CheckedTransport(allowed_hosts, resolve, _trust(), ceiling),
         timeout=httpx.Timeout(
             limits.read_seconds, connect=limits.connect_seconds, pool=limits.call_seconds
         ),
-        limits=ceiling,
         follow_redirects=False,
         headers={
             "accept": "application/json",
             "accept-encoding": "gzip",  # one step of at most 1:1032, so that the cap holds
             "user-agent": "pipedrive-pipeline",
         },
-        # A proxy from the environment is used for https only, where it sees no token.
-        mounts={"http://": httpx.AsyncHTTPTransport(verify=trust, limits=ceiling)},
     )
 
 
