@@ -1,0 +1,176 @@
+"""The documents are true: what the README types works, and nothing is left undocumented."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pipedrive_pipeline
+from pipedrive_pipeline.errors import ExitCode, PipelineError
+from pipedrive_pipeline.sandbox import seeded, serve
+from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
+from pipedrive_pipeline.warehouse.embedded import running_server
+from pipedrive_pipeline_tests.cli.terminal import Terminal
+from pipedrive_pipeline_tests.cli.test_help import commands
+
+README = (PROJECT_ROOT / "README.md").read_text()
+DOCUMENTS = [
+    *PROJECT_ROOT.glob("*.md"),
+    *PROJECT_ROOT.glob("docs/**/*.md"),
+    *PROJECT_ROOT.glob("sql/**/*.md"),
+]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+BASES = {"failed"}  # PipelineError, Transient, Permanent and PersonMustAct are never raised
+
+
+def section(title: str) -> str:
+    """One `##` section of the README; the part above the first one is called by no name."""
+    parts = re.split(r"^## (.*)$", README, flags=re.MULTILINE)
+    return parts[0] if not title else parts[parts.index(title) + 1]
+
+
+def typed(title: str) -> list[str]:
+    """The commands that a section shows, without their comments."""
+    block = SHELL.findall(section(title))[0]
+    return [line.partition("  #")[0].strip() for line in block.splitlines() if line.strip()]
+
+
+def errors(kind: type[PipelineError] = PipelineError) -> Iterator[type[PipelineError]]:
+    for module in pkgutil.walk_packages(pipedrive_pipeline.__path__, "pipedrive_pipeline."):
+        if not module.name.endswith(("__main__", "definitions")):
+            importlib.import_module(module.name)
+    for inner in kind.__subclasses__():
+        yield inner
+        yield from errors(inner)
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_a_setting_stands_in_the_readme(name: str) -> None:
+    rows = [line for line in section("Settings").splitlines() if line.startswith("|")]
+
+    assert any(f"`{name.upper()}`" in row.split("|")[1] for row in rows)
+
+
+def test_nothing_stands_there_that_is_no_setting() -> None:
+    lines = section("Settings").splitlines()
+    rows = [line.split("|")[1] for line in lines if line.startswith("|")]
+
+    names = {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)}
+
+    assert names == {name.upper() for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("words", [words for words, one in commands() if not one.hidden])
+def test_a_command_stands_in_the_readme(words: str) -> None:
+    rows = [line.split(" | ")[0] for line in section("Commands").splitlines() if "| `" in line]
+    first, *rest = words.split()
+
+    assert any(
+        re.match(rf"\| `{first}\b", row) and all(word in row for word in rest) for row in rows
+    )
+
+
+@pytest.mark.parametrize("code", ExitCode)
+def test_an_exit_code_stands_in_the_readme(code: ExitCode) -> None:
+    listed = section("Commands").partition("Exit codes:")[2]
+
+    assert re.search(rf"\b{code.value} [a-z]", listed)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_a_link_leads_somewhere(document: Path) -> None:
+    for target in LINK.findall(document.read_text()):
+        path, _, anchor = target.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        led = document.parent / path if path else document
+        assert led.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", led.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+            assert anchor in slugs, target
+
+
+def test_every_failure_has_its_line() -> None:
+    """Who meets a code looks it up; one that is not there sends them into the source."""
+    listed = set(re.findall(r"`([a-z_]+)`", (PROJECT_ROOT / "docs/failures.md").read_text()))
+
+    assert {error.code for error in errors()} - BASES - listed == set()
+
+
+def test_every_state_reason_and_room_has_its_line() -> None:
+    from pipedrive_pipeline.vault.states import Reason, State
+
+    connections = (PROJECT_ROOT / "docs/connections.md").read_text()
+    rooms = {path.stem for path in (PROJECT_ROOT / "docs/rooms").glob("*.md")}
+    index = (PROJECT_ROOT / "docs/README.md").read_text()
+
+    assert all(f"| `{one}` |" in connections for one in (*State, *Reason))
+    assert all(f"rooms/{room}.md" in index for room in rooms)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A place for whatever the README's commands make; its server is ended."""
+    with tempfile.TemporaryDirectory(prefix="pp-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # root's server runs as an account that must reach it
+        try:
+            yield Path(folder)
+        finally:
+            server = running_server(Path(folder))
+            if server:
+                server.stop()
+
+
+def run(line: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """A line as a person types it in the project's folder, with settings of its own."""
+    environment = Terminal({"PIPELINE_HOME": str(home), **more}).environment
+    return subprocess.run(
+        ["sh", "-c", line],
+        env=environment,
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_the_first_screen_works_twice(home: Path) -> None:
+    """`./run test` is what runs this; the demo starts on nothing, and on what it left behind."""
+    demo = typed("")[0]
+    assert demo == "./run demo"
+
+    first, second = run(demo, home), run(demo, home)
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    for said in (first.stdout, second.stdout):
+        assert "Nordlicht Windkraft GmbH" in said
+        assert "Done in" in said
+
+
+@pytest.mark.slow
+def test_a_company_of_ones_own_is_synced_as_the_readme_says(home: Path) -> None:
+    add, connect, full, psql, _up = typed("With your own Pipedrive")
+    account = seeded(12, 35)
+    with serve(account) as sandbox:
+        connect = connect.replace("TOKEN", sandbox.api_token)
+        connect = connect.replace("https://acme.pipedrive.com", sandbox.url)
+        later = full.replace(" --full", "")
+        lines = [add, connect, full, later, f"echo 'select count(*) from customers;' | {psql} -At"]
+
+        said = [run(line, home, PIPEDRIVE_ALLOWED_HOSTS="127.0.0.1") for line in lines]
+
+    assert [one.returncode for one in said] == [0] * 5, [one.stderr for one in said]
+    assert said[-1].stdout == "12\n"
+    assert "0 calls" not in said[3].stdout
