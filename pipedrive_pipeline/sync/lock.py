@@ -7,7 +7,7 @@ which is bookkeeping: a run that it lets through still needs this lock.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 
@@ -50,7 +50,13 @@ def tenant_lock(warehouse: Warehouse, tenant: Tenant) -> Iterator[TenantLock]:
         row = session.execute("select pg_try_advisory_lock(%s)", [tenant.lock_key]).fetchone()
         if not (row and row[0]):
             raise Busy(tenant.slug)
-        yield TenantLock(tenant, session)
+        try:
+            yield TenantLock(tenant, session)
+        finally:
+            # A closed session's locks last until its server process has noticed, milliseconds in
+            # which the next run of the tenant would be refused.
+            with suppress(psycopg.Error):
+                session.execute("select pg_advisory_unlock_all()")
 
 
 def is_locked(warehouse: Warehouse, tenant: Tenant) -> bool:
