@@ -10,6 +10,7 @@ read of everything it commits the plan, so that the next one goes on where this 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +32,7 @@ from pipedrive_pipeline.ingest.settling import Settler
 from pipedrive_pipeline.ingest.tables import Batch, batch_of
 from pipedrive_pipeline.ingest.walks import Meter, OpenSource, PageRead, Walk, read_ahead
 
+CHUNK_BYTES = 40_000_000  # of answers; a chunk is held about six times over while it is loaded
 CHUNK_ROWS = 20_000  # 40,000 is no faster and takes 100 MB more
 
 
@@ -48,6 +50,7 @@ class Reader:
     on_rejected: Callable[[EntitySpec, list[Rejected]], None]
     before_load: Callable[[], None]  # raises where the run may not go on
     now: Callable[[], datetime]
+    chunk_rows: int = CHUNK_ROWS
 
     def read(
         self, entities: Sequence[EntitySpec], *, is_full: bool, is_restarted: bool = False
@@ -79,9 +82,10 @@ class Reader:
                 usage = meter.of(read.entity.name)
                 read.api_calls, read.tokens = usage.api_calls, usage.tokens
                 self.on_page(read)
-                if chunk.rows >= CHUNK_ROWS:
+                if chunk.rows >= self.chunk_rows or chunk.size_bytes >= CHUNK_BYTES:
                     yield from self._commit(chunk, reads)
                     chunk = _Chunk(chunk.began_at)
+                    gc.collect()  # dlt's objects point in circles, and hold the tables of a load
         yield from self._commit(chunk, reads)
 
     def _walk(self, entity: EntitySpec, *, is_full: bool, is_restarted: bool) -> Walk:
@@ -157,7 +161,7 @@ class Reader:
 class _Chunk:
     """Pages since the last load."""
 
-    began_at: datetime  # the read, for the plans of walks that begin with it
+    began_at: datetime  # the run's read, for the plans that it leaves behind
     records: dict[str, list[Record]] = field(default_factory=dict)
     cursors: dict[str, CursorState] = field(default_factory=dict)
     unproven: dict[str, CursorState] = field(default_factory=dict)  # of reads of everything
@@ -167,6 +171,7 @@ class _Chunk:
     finished: list[EntityRead] = field(default_factory=list)
     failed: list[EntityRead] = field(default_factory=list)
     rows: int = 0
+    size_bytes: int = 0
 
     def add(self, event: PageRead, read: EntityRead) -> None:
         """Takes a page in; with the last one its walk is finished."""
@@ -175,6 +180,7 @@ class _Chunk:
         self.records.setdefault(name, []).extend(page.records)
         self.tombstones.setdefault(name, []).extend(page.tombstones)
         self.rows += len(page.records)
+        self.size_bytes += page.size_bytes
         read.pages += 1
         read.fetched += len(page.records)
         read.replaced += page.mended_count
@@ -190,6 +196,5 @@ class _Chunk:
 
     def _note_plan(self, walk: Walk, page: Page, read: EntityRead) -> None:
         if page.resume and not page.is_last:
-            began_at = walk.plan.began_at if walk.plan else self.began_at
             rows = read.resumed_rows + read.fetched
-            self.plans[walk.entity.name] = Plan(began_at, page.resume, rows)
+            self.plans[walk.entity.name] = Plan(self.began_at, page.resume, rows)

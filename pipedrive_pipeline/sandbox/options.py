@@ -44,6 +44,7 @@ class Options:
     burst_retry_after: bool = False  # add Retry-After to a burst 429
     budget_zone: str = "UTC"  # whose midnight resets the daily budget
     cursor_seconds: float | None = None  # a cursor's life; None: it never dies
+    page_rows: int = 500  # rows of a list's page at most, whatever was asked for
     clamps_limit: bool = False  # a limit over the maximum counts as the maximum
     shows_deleted_by_id: bool = True  # GET by id of a deleted record: 200, else 404
     forbids_invisible_by_id: bool = True  # GET by id of an invisible record: 403, else 404

@@ -16,7 +16,7 @@ from pipedrive_pipeline.errors import BadInput, NotConnected
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.outcome import EntityRead, Rejected
 from pipedrive_pipeline.ingest.raw import RawStore
-from pipedrive_pipeline.ingest.reading import Reader
+from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
 from pipedrive_pipeline.ingest.seen import SeenKeys
 from pipedrive_pipeline.ingest.settling import Settler
 from pipedrive_pipeline.settings import Settings
@@ -44,6 +44,7 @@ class TenantRun:
         on_page: Callable[[EntityRead], None],
         on_price: Callable[[Price], None],
         now: budget.Now,
+        chunk_rows: int,
     ) -> None:
         self.facts, self.row = row.facts, row
         self._warehouse, self._settings, self._lock = warehouse, settings, lock
@@ -57,6 +58,7 @@ class TenantRun:
         )
         self._progress = ProgressNote(warehouse, self.facts.tenant, row.id)
         self._on_page, self._on_price, self._now = on_page, on_price, now
+        self._chunk_rows = chunk_rows
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -145,6 +147,7 @@ class TenantRun:
             on_rejected=self._note_rejected,
             before_load=self._assert_allowed,
             now=self._now,
+            chunk_rows=self._chunk_rows,
         )
 
     def _chosen(self, names: Sequence[str] | None) -> list[EntitySpec]:
@@ -187,10 +190,20 @@ def open_run(
     on_page: Callable[[EntityRead], None] = lambda _read: None,
     on_price: Callable[[Price], None] = lambda _price: None,
     now: budget.Now = utc_now,
+    chunk_rows: int = CHUNK_ROWS,
 ) -> Iterator[TenantRun]:
     """A run with its history row, which is completed at the end of the block, however it ends."""
     row = history.begin(warehouse, facts)
-    run = TenantRun(warehouse, settings, row, lock, on_page=on_page, on_price=on_price, now=now)
+    run = TenantRun(
+        warehouse,
+        settings,
+        row,
+        lock,
+        on_page=on_page,
+        on_price=on_price,
+        now=now,
+        chunk_rows=chunk_rows,
+    )
     requests.claim(warehouse, facts, row.id)
     try:
         with run.recorded():

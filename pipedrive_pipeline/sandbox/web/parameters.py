@@ -51,14 +51,14 @@ def count(name: str, text: str) -> int:
     return 0 if text == "0" else whole(name, text)
 
 
-def limit(maximum: int, *, clamps: bool = False) -> Kind:
-    """A page size."""
+def limit(maximum: int, *, clamps: bool = False, rows: int = LIST_LIMIT) -> Kind:
+    """A page size; ``rows`` are sent at most, whatever was asked for."""
 
     def check(name: str, text: str) -> int:
         value = whole(name, text)
         if value > maximum and not clamps:
             raise invalid(f"Parameter '{name}' must be less than or equal to {maximum}")
-        return min(value, maximum)
+        return min(value, maximum, rows)
 
     return check
 

@@ -65,7 +65,9 @@ def _kinds(call: Call, entity: Entity) -> dict[str, p.Kind]:
         "sort_by": p.one_of(*entity.sort_fields),
         "sort_direction": p.one_of("asc", "desc"),
         **_shape_kinds(entity),
-        "limit": p.limit(p.LIST_LIMIT, clamps=call.options.clamps_limit),
+        "limit": p.limit(
+            p.LIST_LIMIT, clamps=call.options.clamps_limit, rows=call.options.page_rows
+        ),
         "cursor": p.text,
     }
 
