@@ -160,6 +160,17 @@ class Spend(_Grant, tag="spend"):
         return sandbox.budget.remaining
 
 
+class BecomeCompany(_Grant, tag="company"):
+    """Let consents from now on be for another company; its records have the same ids."""
+
+    company_id: int
+    name: str
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Do it."""
+        sandbox.account.company_id, sandbox.account.company_name = self.company_id, self.name
+
+
 GrantCommand = (
     Revoke
     | Uninstall
@@ -169,4 +180,5 @@ GrantCommand = (
     | SetRights
     | NewApiToken
     | Spend
+    | BecomeCompany
 )
