@@ -21,8 +21,9 @@ from psycopg import errors, sql
 
 from pipedrive_pipeline.errors import Permanent, UnknownTenant
 from pipedrive_pipeline.marts.audit import audit
-from pipedrive_pipeline.marts.catalogue import refresh_catalogue
+from pipedrive_pipeline.marts.catalogue import Field, refresh_catalogue
 from pipedrive_pipeline.marts.checking import ValueCounts, check_values, types_of
+from pipedrive_pipeline.marts.mapping.applying import mapped
 from pipedrive_pipeline.marts.raw import stand_in_for_missing
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.marts.writing import one_of, read_count, upsert
@@ -81,7 +82,7 @@ class State:
 
 
 def build(
-    warehouse: Warehouse, tenant: Tenant, system: str, *, targets: tuple[Target, Target] = TARGETS
+    warehouse: Warehouse, tenant: Tenant, system: str, *, targets: tuple[Target, ...] = TARGETS
 ) -> MartsBuilt:
     """Bring a tenant's marts up to date with raw.
 
@@ -89,7 +90,7 @@ def build(
         warehouse: where both lie.
         tenant: whose rows.
         system: whose raw schema.
-        targets: customers, then contacts; with what a field mapping adds to them.
+        targets: customers, then contacts; the tenant's mapping is added here.
 
     Raises:
         AuditBreach: a promise would be broken; somebody must look.
@@ -106,7 +107,7 @@ def build(
 
 
 def _build_once(
-    warehouse: Warehouse, tenant: Tenant, system: str, targets: tuple[Target, Target]
+    warehouse: Warehouse, tenant: Tenant, system: str, targets: tuple[Target, ...]
 ) -> MartsBuilt:
     raw_schema = tenant.raw_schema(system)
     try:
@@ -114,7 +115,8 @@ def _build_once(
             before = _locked_state(connection, tenant, system)
             stand_in_for_missing(connection, raw_schema)
             fields = refresh_catalogue(connection, tenant, system)
-            after = State(_fingerprint(connection, targets), types_of(fields))
+            targets = mapped(connection, tenant, system, fields, targets)
+            after = State(_fingerprint(connection, targets, fields), types_of(fields))
             is_whole = before.built_from != after.built_from
             is_checking_all = before.values_checked != after.values_checked
             values = ValueCounts()
@@ -135,7 +137,7 @@ def _build_once(
 
 
 def _locked_state(connection: psycopg.Connection, tenant: Tenant, system: str) -> State:
-    """What the last build left, '' where all is due; two builds of a tenant take turns."""
+    """What the last build left; two builds of a tenant take turns."""
     try:
         connection.execute(
             """
@@ -151,7 +153,7 @@ def _locked_state(connection: psycopg.Connection, tenant: Tenant, system: str) -
         """
         select
             case when not mart_state.is_rebuild_due then mart_state.built_from end,
-            case when not mart_state.is_rebuild_due then mart_state.values_checked end
+            mart_state.values_checked
         from integration.mart_state
         where mart_state.tenant_id = %s
             and mart_state.system = %s
@@ -162,7 +164,9 @@ def _locked_state(connection: psycopg.Connection, tenant: Tenant, system: str) -
     return State(*(state or ()))
 
 
-def _fingerprint(connection: psycopg.Connection, targets: tuple[Target, Target]) -> str:
+def _fingerprint(
+    connection: psycopg.Connection, targets: tuple[Target, ...], fields: list[Field]
+) -> str:
     """Changes with everything but raw rows that a mart is made of."""
     names = connection.execute(
         sql.SQL(
@@ -175,6 +179,12 @@ def _fingerprint(connection: psycopg.Connection, targets: tuple[Target, Target])
     parts = [str(names)]
     for target in targets:
         parts += [repr(target), mart_file(target.name).text]
+        # A mapped option's label is looked up by its field's key.
+        parts += [
+            repr(sorted(one.labels.items()))
+            for one in fields
+            if one.labels and one.field_key in repr(target.mapped)
+        ]
         parts += [file.text for file in audit_files(target.name)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -67,7 +67,7 @@ def upsert(target: Target, among: sql.Composable) -> sql.Composed:
         group by differing.outcome
         """
     ).format(
-        source=_source(target, among),
+        source=source(target, among),
         table=target.identifier,
         tenant_key=sql.Identifier(target.tenant_key),
         source_key=sql.Identifier(target.source_key),
@@ -81,7 +81,7 @@ def upsert(target: Target, among: sql.Composable) -> sql.Composed:
     )
 
 
-def _source(target: Target, among: sql.Composable) -> sql.Composed:
+def source(target: Target, among: sql.Composable) -> sql.Composed:
     """The mart's select in the target's columns, of the records that the build looks at."""
     raw_row = sql.SQL(" inner join {entity} on {entity}.id = mart.pipedrive_id").format(
         entity=sql.Identifier(target.entity)

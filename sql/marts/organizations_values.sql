@@ -14,50 +14,59 @@ cross join lateral (
             jsonb_build_object(
                 'field', typed.field_key,
                 'value', left(typed.value::text, 1000),
-                'reason', coalesce(
-                    pipeline.misfit(typed.field_type, typed.value),
-                    'is of no field that is known'
-                )
+                'reason', typed.reason
             )
-        ) filter (
-            where typed.field_type is null
-                or pipeline.misfit(typed.field_type, typed.value) is not null
-        ) as misfits
+        ) filter (where typed.reason is not null) as misfits
     from (
         select
-            entry.key as field_key,
+            entry.field_key as field_key,
             entry.value as value,
-            (
-                select jsonb_object_agg(fields.field_key, fields.field_type)
-                from integration.fields
-                where fields.tenant_id = current_setting('pipeline.tenant_id')
-                    and fields.system = 'pipedrive'
-                    and fields.entity = 'organizations'
-                    and fields.is_custom
-            ) ->> entry.key as field_type
-        from jsonb_each(
             case
-                when jsonb_typeof(organizations.custom_fields) = 'object'
-                    then organizations.custom_fields
-            end
-        ) as entry (key, value)
-        where entry.value not in ('null', '{}')
-        union all
-        -- Records that carry their custom fields at the top level, as v1 does.
-        select
-            fields.field_key as field_key,
-            pipeline.value_of_v1(fields.field_type, organizations.extra, fields.field_key) as value,
-            fields.field_type as field_type
-        from integration.fields
-        where fields.tenant_id = current_setting('pipeline.tenant_id')
-            and fields.system = 'pipedrive'
-            and fields.entity = 'organizations'
-            and fields.is_custom
-            and organizations.extra is not null
-            and organizations.extra ? fields.field_key
-            and nullif(organizations.extra -> fields.field_key, 'null') is not null
-            and nullif(organizations.custom_fields -> fields.field_key, 'null') is null
-        offset 0 -- else the type would be looked up once for each rule
+                when entry.field_type is null then 'is of no field that is known'
+                -- What the function would say too, without a call for most values there are.
+                when jsonb_typeof(entry.value) = 'string'
+                    and entry.field_type in ('varchar', 'varchar_auto', 'text', 'phone') then null
+                when jsonb_typeof(entry.value) = 'number' and entry.field_type = 'double' then null
+                else pipeline.misfit(entry.field_type, entry.value)
+            end as reason
+        from (
+            select
+                entry.key as field_key,
+                entry.value as value,
+                (
+                    select jsonb_object_agg(fields.field_key, fields.field_type)
+                    from integration.fields
+                    where fields.tenant_id = current_setting('pipeline.tenant_id')
+                        and fields.system = 'pipedrive'
+                        and fields.entity = 'organizations'
+                        and fields.is_custom
+                ) ->> entry.key as field_type
+            from jsonb_each(
+                case
+                    when jsonb_typeof(organizations.custom_fields) = 'object'
+                        then organizations.custom_fields
+                end
+            ) as entry (key, value)
+            where entry.value not in ('null', '{}')
+            union all
+            -- Records that carry their custom fields at the top level, as v1 does.
+            select
+                fields.field_key as field_key,
+                pipeline.value_of_v1(
+                    fields.field_type, organizations.extra, fields.field_key
+                ) as value,
+                fields.field_type as field_type
+            from integration.fields
+            where fields.tenant_id = current_setting('pipeline.tenant_id')
+                and fields.system = 'pipedrive'
+                and fields.entity = 'organizations'
+                and fields.is_custom
+                and organizations.extra is not null
+                and organizations.extra ? fields.field_key
+                and nullif(organizations.extra -> fields.field_key, 'null') is not null
+                and nullif(organizations.custom_fields -> fields.field_key, 'null') is null
+        ) as entry
+        offset 0 -- else the rule would be asked twice
     ) as typed
 ) as checked
 where checked.value_count > 0

@@ -1,0 +1,41 @@
+"""Which field of the source fills which column of a mart, as a tenant decided.
+
+Belongs here: a mapping's form, its checks, its versions, what it adds to a build, proposals, and a
+look at what it would do. Does not belong here: the build (`marts/build.py`), how a value becomes a
+type (`marts/values.py`).
+"""
+
+from __future__ import annotations
+
+from pipedrive_pipeline.marts.mapping.checking import checked
+from pipedrive_pipeline.marts.mapping.form import BadMapping, Entry, Issue, Mapping
+from pipedrive_pipeline.marts.mapping.preview import Preview, preview
+from pipedrive_pipeline.marts.mapping.proposals import Proposal, proposals
+from pipedrive_pipeline.marts.mapping.store import (
+    Catalogue,
+    MappingOutdated,
+    Version,
+    active,
+    catalogue,
+    save,
+    vanished,
+)
+
+__all__ = [
+    "BadMapping",
+    "Catalogue",
+    "Entry",
+    "Issue",
+    "Mapping",
+    "MappingOutdated",
+    "Preview",
+    "Proposal",
+    "Version",
+    "active",
+    "catalogue",
+    "checked",
+    "preview",
+    "proposals",
+    "save",
+    "vanished",
+]

@@ -1,0 +1,111 @@
+"""Whether a mapping can be used: fields exist, types fit, no two sources fight for one target.
+
+Belongs here: the rules, asked when a mapping is saved. Does not belong here: its form (`form.py`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from pipedrive_pipeline.marts.catalogue import Field
+from pipedrive_pipeline.marts.mapping.form import (
+    ATTRIBUTE,
+    ATTRIBUTE_PATTERN,
+    MAPPABLE,
+    BadMapping,
+    Entry,
+    Issue,
+    Mapping,
+    parsed,
+)
+from pipedrive_pipeline.marts.values import Part, parts_of
+from pipedrive_pipeline.tenants import Tenant
+
+TO_TEXT = frozenset({"numeric", "bigint", "boolean", "date", "time", "text[]", "bigint[]", "jsonb"})
+FREE = frozenset({("bigint", "numeric")})  # fits without being asked for
+
+
+def checked(tenant: Tenant, text: Any, fields: list[Field]) -> Mapping:
+    """A mapping that can be used, of decoded JSON.
+
+    Args:
+        tenant: for the error.
+        text: the mapping as it was written.
+        fields: the tenant's catalogue.
+
+    Raises:
+        BadMapping: names every entry that cannot be used, and why.
+    """
+    mapping, issues = parsed(text)
+    known = {one.identity: one for one in fields}
+    for entry in mapping.entries:
+        issue = _issue(entry, known.get((entry.entity, entry.field_key)))
+        issues += [Issue(entry.name, issue)] if issue else []
+    issues += _rivals(mapping)
+    if issues:
+        raise BadMapping(tenant, issues)
+    return mapping
+
+
+def part_of_entry(entry: Entry, field: Field) -> Part | None:
+    """The part of its field that an entry reads; the first one unless it names another."""
+    parts = parts_of(field.field_type)
+    if entry.part is None:
+        return parts[0]
+    return next((one for one in parts if one.name == entry.part), None)
+
+
+def target_type(entry: Entry) -> str | None:
+    """The type of an entry's target: of a column, or `any` of an attribute; None if protected."""
+    if entry.target.startswith(ATTRIBUTE):
+        return "any"
+    return MAPPABLE[entry.entity].get(entry.target)
+
+
+def _issue(entry: Entry, field: Field | None) -> str | None:
+    if field is None:
+        return "no field has this key"
+    part = part_of_entry(entry, field)
+    if part is None:
+        names = ", ".join(one.name for one in parts_of(field.field_type) if one.name)
+        return f"{field.field_name!r} has no part {entry.part!r}; it has {names or 'none'}"
+    wanted = target_type(entry)
+    if wanted is None:
+        columns = ", ".join(MAPPABLE[entry.entity])
+        return f"{entry.target} may not be mapped; use attributes.<name> or one of {columns}"
+    if entry.attribute is not None and not ATTRIBUTE_PATTERN.fullmatch(entry.attribute):
+        return "an attribute's name has letters, digits and _, at most 63, a letter first"
+    return _misfit(entry, field, part, wanted)
+
+
+def _misfit(entry: Entry, field: Field, part: Part, wanted: str) -> str | None:
+    has = part.pg_type
+    if entry.conversion == "text" and (has == "text" or has in TO_TEXT):
+        has = "text"
+    elif entry.conversion == "number":
+        if has not in ("text", "numeric", "bigint"):
+            return f"{has} cannot be read as a number"
+        has = wanted if wanted in ("numeric", "bigint") else "numeric"
+    if wanted in ("any", has) or (has, wanted) in FREE:
+        return None
+    conversion = "text" if wanted == "text" else "number"
+    return (
+        f"{field.field_name!r} is {part.pg_type}, {entry.target} is {wanted}; "
+        f'say {{"target": "{entry.target}", "as": "{conversion}"}} to convert it'
+    )
+
+
+def _rivals(mapping: Mapping) -> Iterator[Issue]:
+    """Sources of one target that do not say who comes first."""
+    by_target: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in mapping.entries:
+        by_target[entry.entity, entry.target].append(entry)
+    for (_, target), rivals in by_target.items():
+        ranks = [one.precedence for one in rivals]
+        if len(rivals) > 1 and (None in ranks or len(set(ranks)) < len(ranks)):
+            yield Issue(
+                rivals[-1].name,
+                f"{target} has {len(rivals)} sources; give each a precedence of its own",
+            )

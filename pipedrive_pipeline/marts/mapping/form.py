@@ -1,0 +1,145 @@
+"""A mapping as people write it, and as the rest of this room reads it.
+
+    {"organizations": {"<field key>": "customer_number",
+                       "<field key>.currency": "attributes.currency",
+                       "<field key>": {"target": "phone", "precedence": 1, "as": "text"}},
+     "persons": {"<field key>": "attributes.birthday"}}
+
+Belongs here: the form, the columns that may be filled, the errors. Does not belong here: whether a
+field exists (`checking.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipedrive_pipeline.errors import PersonMustAct
+from pipedrive_pipeline.tenants import Tenant
+
+ATTRIBUTE: Final = "attributes."
+ATTRIBUTE_PATTERN: Final = re.compile(r"[^\W\d]\w{0,62}")
+CONVERSIONS: Final = ("text", "number")
+ENTITIES: Final = ("organizations", "persons")
+_TEXTS: Final = ("street", "city", "postal_code", "region", "country", "address", "phone", "email")
+MAPPABLE: Final[dict[str, dict[str, str]]] = {  # entity -> column of its mart -> type
+    "organizations": {
+        **dict.fromkeys(_TEXTS, "text"),
+        "website": "text",
+        "customer_number": "text",
+        "vat_id": "text",
+        "industry": "text",
+        "annual_revenue": "numeric",
+        "employee_count": "bigint",
+    },
+    "persons": dict.fromkeys(("first_name", "last_name", "email", "phone", "job_title"), "text"),
+}
+
+
+@dataclass(frozen=True)
+class Issue:
+    """What is wrong with one entry: ``field`` says which, as `organizations.<key>`."""
+
+    field: str
+    issue: str
+
+
+class BadMapping(PersonMustAct):
+    """A mapping cannot be used as it stands; the version before it stays active."""
+
+    code = "bad_mapping"
+
+    def __init__(self, tenant: Tenant, issues: Iterable[Issue]) -> None:
+        self.tenant, self.issues = tenant, tuple(issues)
+        told = "; ".join(f"{one.field}: {one.issue}" for one in self.issues)
+        super().__init__(f"{tenant}: the mapping was not saved ({told}).")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One source and its target. ``precedence``: the smallest that holds a value wins."""
+
+    entity: str
+    field_key: str
+    part: str | None
+    target: str
+    conversion: str | None = None
+    precedence: int | None = None
+
+    @property
+    def name(self) -> str:
+        """How errors name it."""
+        return f"{self.entity}.{self.source}"
+
+    @property
+    def source(self) -> str:
+        """The source as it is written."""
+        return self.field_key if self.part is None else f"{self.field_key}.{self.part}"
+
+    @property
+    def attribute(self) -> str | None:
+        """The attribute that it fills, if it fills one."""
+        is_attribute = self.target.startswith(ATTRIBUTE)
+        return self.target.removeprefix(ATTRIBUTE) if is_attribute else None
+
+    def written(self) -> Any:
+        """The target as it is written."""
+        facts = {"target": self.target, "precedence": self.precedence, "as": self.conversion}
+        given = {name: value for name, value in facts.items() if value is not None}
+        return self.target if given == {"target": self.target} else given
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """All entries of one version."""
+
+    entries: tuple[Entry, ...] = ()
+
+    def of(self, entity: str) -> tuple[Entry, ...]:
+        """The entries of one entity, those of one target by precedence."""
+        own = [one for one in self.entries if one.entity == entity]
+        return tuple(sorted(own, key=lambda one: (one.target, one.precedence or 0, one.source)))
+
+    def written(self) -> dict[str, dict[str, Any]]:
+        """The mapping as JSON, both entities named."""
+        return {
+            entity: {one.source: one.written() for one in self.entries if one.entity == entity}
+            for entity in ENTITIES
+        }
+
+
+def parsed(text: Any) -> tuple[Mapping, list[Issue]]:
+    """A mapping read from decoded JSON, and whatever has no meaning there."""
+    if not isinstance(text, dict):
+        return Mapping(), [Issue("mapping", "must be an object of entities")]
+    entries: list[Entry] = []
+    issues: list[Issue] = []
+    for entity, sources in text.items():
+        if entity not in ENTITIES:
+            issues.append(Issue(str(entity), f"is no entity; use {' or '.join(ENTITIES)}"))
+        elif not isinstance(sources, dict):
+            issues.append(Issue(entity, "must be an object of field keys"))
+        else:
+            for source, written in sources.items():
+                read = _entry(entity, str(source), written)
+                entries += [read] if isinstance(read, Entry) else []
+                issues += [read] if isinstance(read, Issue) else []
+    return Mapping(tuple(entries)), issues
+
+
+def _entry(entity: str, source: str, written: Any) -> Entry | Issue:
+    name = f"{entity}.{source}"
+    facts = {"target": written} if isinstance(written, str) else written
+    if not isinstance(facts, dict) or not isinstance(facts.get("target"), str):
+        return Issue(name, "needs a target: a column or attributes.<name>")
+    if unknown := sorted(str(one) for one in facts.keys() - {"target", "precedence", "as"}):
+        return Issue(name, f"has no setting {', '.join(unknown)}; use target, precedence, as")
+    precedence, conversion = facts.get("precedence"), facts.get("as")
+    if precedence is not None and (isinstance(precedence, bool) or not isinstance(precedence, int)):
+        return Issue(name, "precedence must be a whole number")
+    if conversion is not None and conversion not in CONVERSIONS:
+        return Issue(name, f"as must be {' or '.join(CONVERSIONS)}")
+    key, dot, part = source.partition(".")
+    return Entry(entity, key, part if dot else None, facts["target"], conversion, precedence)

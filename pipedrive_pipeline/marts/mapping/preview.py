@@ -1,0 +1,135 @@
+"""What a mapping would do, before it is saved: rows before and after, coverage, refusals.
+
+Belongs here: reading raw and marts without writing either. Does not belong here: saving.
+The answer holds rows: it is for whoever may see them, never for a log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from pipedrive_pipeline.marts.catalogue import refresh_catalogue
+from pipedrive_pipeline.marts.mapping.checking import checked
+from pipedrive_pipeline.marts.mapping.expressions import (
+    Sources,
+    converted,
+    given,
+    mapped_target,
+    sources_of,
+)
+from pipedrive_pipeline.marts.mapping.form import Entry, Mapping
+from pipedrive_pipeline.marts.raw import stand_in_for_missing
+from pipedrive_pipeline.marts.targets import TARGETS, Target
+from pipedrive_pipeline.marts.writing import source
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+ROWS: Final = 10
+EVERY_ID: Final = sql.SQL("pipedrive_id is not null")
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How far one entry fills its target; ``refused`` are values that would not fit."""
+
+    entity: str
+    source: str
+    target: str
+    records: int
+    filled: int
+    refused: int
+    refused_examples: tuple[tuple[int, str], ...]  # id, value
+
+    @property
+    def percent(self) -> float:
+        """Records that get a value, of all."""
+        return round(100 * self.filled / self.records, 1) if self.records else 0.0
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Up to ten rows a mart, those first that change, and the coverage of each entry."""
+
+    rows: dict[str, list[dict[str, Any]]]  # mart -> {pipedrive_id, before, after}
+    coverage: tuple[Coverage, ...]
+
+
+def preview(warehouse: Warehouse, tenant: Tenant, system: str, text: Any) -> Preview:
+    """What the mapping would do to the tenant's rows. Nothing is written.
+
+    Raises:
+        BadMapping: an entry cannot be used.
+    """
+    schema = tenant.raw_schema(system)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    coverage: list[Coverage] = []
+    with warehouse.transaction(tenant, (schema, "pg_temp")) as connection:
+        stand_in_for_missing(connection, schema)
+        fields = refresh_catalogue(connection, tenant, system)
+        mapping = checked(tenant, text, fields)
+        sources = sources_of(connection, tenant, system, fields)
+        for target in TARGETS:
+            if mapping.of(target.entity):
+                rows[target.name] = _rows(connection, target, mapping, sources)
+                coverage += [
+                    _coverage(connection, entry, sources) for entry in mapping.of(target.entity)
+                ]
+        connection.rollback()
+    return Preview(rows, tuple(coverage))
+
+
+def _rows(
+    connection: psycopg.Connection, target: Target, mapping: Mapping, sources: Sources
+) -> list[dict[str, Any]]:
+    mapped = mapped_target(target, mapping, sources)
+    pairs = [
+        sql.SQL("{}::text, to_jsonb({})").format(sql.Literal(name), sql.Identifier(side, name))
+        for side in ("held", "source")
+        for name in mapped.mapped
+    ]
+    half = len(pairs) // 2
+    query = sql.SQL(
+        "select shown.* from (select source.{key} as pipedrive_id,"
+        " jsonb_build_object({before}) as before, jsonb_build_object({after}) as after"
+        " from ({source}) as source left join {table} as held"
+        " on held.{tenant_key} = source.{tenant_key} and held.{key} = source.{key}) as shown"
+        " order by (shown.before is distinct from shown.after) desc, shown.pipedrive_id asc"
+        " limit {limit}"
+    ).format(
+        key=sql.Identifier(target.source_key),
+        tenant_key=sql.Identifier(target.tenant_key),
+        before=sql.SQL(", ").join(pairs[:half]),
+        after=sql.SQL(", ").join(pairs[half:]),
+        source=source(mapped, EVERY_ID),
+        table=target.identifier,
+        limit=sql.Literal(ROWS),
+    )
+    return connection.cursor(row_factory=dict_row).execute(query).fetchall()
+
+
+def _coverage(connection: psycopg.Connection, entry: Entry, sources: Sources) -> Coverage:
+    query = sql.SQL(
+        "select count(*), count(looked.value),"
+        " count(*) filter (where looked.is_refused),"
+        " (array_agg(looked.id order by looked.id) filter (where looked.is_refused))[:{limit}],"
+        " (array_agg(left(looked.given::text, 100) order by looked.id)"
+        " filter (where looked.is_refused))[:{limit}]"
+        " from (select record.id, record.value, record.given,"
+        " record.given is not null and record.value is null as is_refused"
+        " from (select {table}.id, {value} as value, {given} as given from {table}) as record"
+        ") as looked"
+    ).format(
+        table=sql.Identifier(entry.entity),
+        value=converted(entry, sources),
+        given=given(entry, sources),
+        limit=sql.Literal(ROWS),
+    )
+    row = connection.execute(query).fetchone()
+    records, filled, refused, ids, values = row or (0, 0, 0, None, None)
+    examples = tuple(zip(ids or (), values or (), strict=True))
+    return Coverage(entry.entity, entry.source, entry.target, records, filled, refused, examples)

@@ -1,0 +1,101 @@
+"""Fields that look like a target, in German and English; offered, never applied unasked.
+
+Belongs here: the words, and successors of fields that are gone. Does not belong here: saving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pipedrive_pipeline.marts.catalogue import Field
+from pipedrive_pipeline.marts.mapping.checking import checked
+from pipedrive_pipeline.marts.mapping.form import BadMapping, Entry, Mapping
+from pipedrive_pipeline.marts.naming import words_of
+from pipedrive_pipeline.tenants import Tenant
+
+_COMPANY_WORDS: Final = {
+    "customer_number": "kundennummer kundennr kundenno kdnr kdnummer debitor debitorennummer "
+    "debitorennr customernumber customerno customernr customerid clientnumber accountnumber",
+    "vat_id": "ustidnr ustid ustidnummer umsatzsteuerid umsatzsteueridentifikationsnummer uid "
+    "vat vatid vatno vatnumber vatregistrationnumber taxid",
+    "industry": "branche industrie wirtschaftszweig industry sector",
+    "phone": "telefon telefonnummer telefonzentrale tel zentrale rufnummer phone phonenumber",
+    "email": "email mail emailadresse mailadresse emailaddress",
+    "website": "website webseite internetseite homepage internet url web webadresse",
+    "annual_revenue": "umsatz jahresumsatz annualrevenue revenue turnover",
+    "employee_count": "mitarbeiter mitarbeiterzahl mitarbeiteranzahl anzahlmitarbeiter "
+    "beschaeftigte employees employeecount numberofemployees headcount",
+}
+_PERSON_WORDS: Final = {
+    "job_title": "position funktion jobtitel berufsbezeichnung stelle jobtitle title role",
+    "phone": "telefon telefonnummer durchwahl mobil handy phone mobile cell",
+    "email": "email mail emailadresse emailaddress",
+}
+WORDS: Final = {
+    entity: {word: target for target, words in targets.items() for word in words.split()}
+    for entity, targets in (("organizations", _COMPANY_WORDS), ("persons", _PERSON_WORDS))
+}
+CONVERSIONS: Final = (None, "number", "text")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One entry that may be added; ``reason`` is for a person."""
+
+    entry: Entry
+    field_name: str
+    reason: str
+
+
+def proposals(tenant: Tenant, mapping: Mapping, fields: list[Field]) -> list[Proposal]:
+    """What may be added to a mapping; each target once, none that is mapped already."""
+    found = [*_successors(mapping, fields), *_by_name(mapping, fields)]
+    offered: dict[tuple[str, str], Proposal] = {}
+    for one in found:
+        fitting = _fitting(tenant, one, fields)
+        if fitting:
+            offered.setdefault((fitting.entry.entity, fitting.entry.target), fitting)
+    return list(offered.values())
+
+
+def _successors(mapping: Mapping, fields: list[Field]) -> Iterator[Proposal]:
+    """A field made again under the name of a mapped one that is gone."""
+    known = {one.identity: one for one in fields}
+    mapped = {(one.entity, one.field_key) for one in mapping.entries}
+    for entry in mapping.entries:
+        former = known.get((entry.entity, entry.field_key))
+        if former is None or former.removed_at is None:
+            continue
+        for field in fields:
+            is_alike = field.entity == former.entity and field.field_name == former.field_name
+            if is_alike and field.removed_at is None and field.identity not in mapped:
+                successor = Entry(entry.entity, field.field_key, entry.part, entry.target)
+                reason = f"made again: the field {former.field_key} of this name is gone"
+                yield Proposal(successor, field.field_name, reason)
+
+
+def _by_name(mapping: Mapping, fields: list[Field]) -> Iterator[Proposal]:
+    mapped = {(one.entity, one.field_key) for one in mapping.entries}
+    targets = {(one.entity, one.target) for one in mapping.entries}
+    for field in fields:
+        if not field.is_custom or field.removed_at or field.identity in mapped:
+            continue
+        target = WORDS[field.entity].get("".join(words_of(field.field_name)))
+        if target and (field.entity, target) not in targets:
+            entry = Entry(field.entity, field.field_key, None, target)
+            yield Proposal(entry, field.field_name, f"its name is a word for {target}")
+
+
+def _fitting(tenant: Tenant, proposal: Proposal, fields: list[Field]) -> Proposal | None:
+    """The proposal with the conversion that it needs; None if there is none."""
+    one = proposal.entry
+    for conversion in CONVERSIONS:
+        entry = Entry(one.entity, one.field_key, one.part, one.target, conversion)
+        try:
+            checked(tenant, Mapping((entry,)).written(), fields)
+        except BadMapping:
+            continue
+        return Proposal(entry, proposal.field_name, proposal.reason)
+    return None

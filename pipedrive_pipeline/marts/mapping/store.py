@@ -1,0 +1,163 @@
+"""Versions of a tenant's mapping: one is active, each says who saved it and when.
+
+Belongs here: reading and saving `integration.field_mappings`. Does not belong here: what a mapping
+may say (`checking.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from pipedrive_pipeline.errors import PersonMustAct
+from pipedrive_pipeline.marts.catalogue import Field, fields_of, refresh_catalogue
+from pipedrive_pipeline.marts.mapping.checking import checked
+from pipedrive_pipeline.marts.mapping.form import Entry, Mapping, parsed
+from pipedrive_pipeline.marts.raw import stand_in_for_missing
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+class MappingOutdated(PersonMustAct):
+    """Somebody saved another version meanwhile; look at it and try again."""
+
+    code = "mapping_outdated"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One saved version; number 0 stands for none at all."""
+
+    number: int = 0
+    mapping: Mapping = field(default_factory=Mapping)
+    saved_at: datetime | None = None
+    saved_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A tenant's fields, as last seen."""
+
+    fields: tuple[Field, ...]
+
+
+def catalogue(warehouse: Warehouse, tenant: Tenant, system: str) -> Catalogue:
+    """The fields that a mapping may name, brought up to raw; no call to the source."""
+    schema = tenant.raw_schema(system)
+    with warehouse.transaction(tenant, (schema, "pg_temp")) as connection:
+        stand_in_for_missing(connection, schema)
+        return Catalogue(tuple(refresh_catalogue(connection, tenant, system)))
+
+
+def active(connection: psycopg.Connection, tenant: Tenant, system: str) -> Version:
+    """The version that the marts are built with."""
+    row = connection.execute(_ACTIVE, (tenant.slug, system)).fetchone()
+    if row is None:
+        return Version()
+    number, written, saved_at, saved_by = row
+    return Version(number, parsed(written)[0], saved_at, saved_by)
+
+
+def vanished(mapping: Mapping, fields: list[Field]) -> list[Entry]:
+    """Entries whose field is gone from the source: their targets keep the last values."""
+    live = {one.identity for one in fields if one.removed_at is None}
+    return [one for one in mapping.entries if (one.entity, one.field_key) not in live]
+
+
+def save(
+    warehouse: Warehouse,
+    tenant: Tenant,
+    system: str,
+    text: Any,
+    *,
+    who: str,
+    based_on: int | None = None,
+) -> Version:
+    """Make a mapping the active one, if it can be used. The next build reads all of raw with it.
+
+    Args:
+        warehouse: where it is kept.
+        tenant: whose.
+        system: of which CRM.
+        text: the mapping as decoded JSON.
+        who: for the version and the audit log.
+        based_on: the version that the editor saw; None asks for no comparison.
+
+    Raises:
+        BadMapping: an entry cannot be used; nothing was saved.
+        MappingOutdated: the active version is another one than ``based_on``.
+    """
+    catalogue(warehouse, tenant, system)
+    with warehouse.transaction(tenant) as connection:
+        connection.execute(_LOCK, (tenant.slug,))
+        before = active(connection, tenant, system)
+        if based_on is not None and based_on != before.number:
+            raise MappingOutdated(
+                f"{tenant}: version {before.number} of the mapping is active, not {based_on}; "
+                "look at it and save again."
+            )
+        mapping = checked(tenant, text, fields_of(connection, tenant, system))
+        facts = (tenant.slug, system)
+        connection.execute(_RETIRE, facts)
+        cursor = connection.cursor(row_factory=class_row(_Saved))
+        saved = cursor.execute(_INSERT, (*facts, *facts, Jsonb(mapping.written()), who)).fetchone()
+        if saved is None:
+            raise LookupError("an insert with `returning` returns its row")
+        changed = Jsonb(before.mapping.written()), Jsonb(mapping.written())
+        connection.execute(_AUDIT, (who, tenant.slug, f"version {saved.version}", *changed))
+    return Version(saved.version, mapping, saved.created_at, who)
+
+
+@dataclass(frozen=True)
+class _Saved:
+    version: int
+    created_at: datetime
+
+
+_ACTIVE = """
+select
+    field_mappings.version,
+    field_mappings.mapping,
+    field_mappings.created_at,
+    field_mappings.created_by
+from integration.field_mappings
+where field_mappings.tenant_id = %s
+    and field_mappings.system = %s
+    and field_mappings.is_active
+"""
+_LOCK = "select from integration.tenants where tenants.slug = %s for no key update"
+_RETIRE = """
+update integration.field_mappings
+set is_active = false
+where field_mappings.tenant_id = %s
+    and field_mappings.system = %s
+    and field_mappings.is_active
+"""
+_INSERT = """
+insert into integration.field_mappings
+    (tenant_id, system, version, mapping, is_active, created_by)
+select
+    %s,
+    %s,
+    coalesce(max(field_mappings.version), 0) + 1,
+    given.mapping,
+    true,
+    given.who
+from (values (%s, %s, %s::jsonb, %s)) as given (tenant_id, system, mapping, who)
+left join integration.field_mappings
+    on field_mappings.tenant_id = given.tenant_id
+    and field_mappings.system = given.system
+group by
+    given.mapping,
+    given.who
+returning version, created_at
+"""
+_AUDIT = """
+insert into integration.audit_log (who, tenant_id, action, subject, before, after)
+values (%s, %s, 'mapping.save', %s, %s, %s)
+"""

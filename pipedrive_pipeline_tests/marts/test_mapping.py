@@ -1,0 +1,269 @@
+"""A tenant's fields where its app wants them: saved, built, looked at before, all without a call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from psycopg.rows import dict_row
+
+from pipedrive_pipeline.marts import build, mapping
+from pipedrive_pipeline.marts.mapping import BadMapping, MappingOutdated
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.marts.fields import custom, key_of
+from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
+from pipedrive_pipeline_tests.warehouse.databases import ACME
+
+NUMBER, BRANCH, STAFF, LIMIT = (
+    key_of(name) for name in ("Kundennummer", "Branche", "Mitarbeiter", "Limit")
+)
+BIRTHDAY = key_of("Geburtstag")
+
+
+@pytest.fixture
+def synced(raw: RawTables) -> RawTables:
+    """Two customers and a contact with custom fields, built without a mapping."""
+    raw.load(
+        organization_fields=[
+            custom("Kundennummer"),
+            custom("Branche", "enum", {1: "Handel", 2: "Bau"}),
+            custom("Mitarbeiter"),
+            custom("Limit", "monetary"),
+            {"field_code": "website", "field_name": "Website", "field_type": "varchar"},
+        ],
+        person_fields=[custom("Geburtstag", "date")],
+        organizations=[
+            organization(
+                1,
+                website="https://acme.example",
+                custom_fields={
+                    NUMBER: "K-1",
+                    BRANCH: 2,
+                    STAFF: "120",
+                    LIMIT: {"value": 5, "currency": "EUR"},
+                },
+            ),
+            organization(2, custom_fields={STAFF: "viele"}),
+        ],
+        persons=[person(1, org_id=1, custom_fields={BIRTHDAY: "1990-02-03"})],
+    )
+    build(raw.warehouse, ACME, SYSTEM)
+    return raw
+
+
+def save(raw: RawTables, organizations: dict[str, Any], **more: Any) -> mapping.Version:
+    """A mapping saved, by a test."""
+    text = {"organizations": organizations, **more}
+    return mapping.save(raw.warehouse, ACME, SYSTEM, text, who="a test")
+
+
+def issues_of(raw: RawTables, organizations: dict[str, Any]) -> dict[str, str]:
+    """What is said against a mapping, by field."""
+    with pytest.raises(BadMapping) as refused:
+        save(raw, organizations)
+    return {one.field.partition(".")[2]: one.issue for one in refused.value.issues}
+
+
+def rows(warehouse: Warehouse, mart: str = "customers") -> list[dict[str, Any]]:
+    with warehouse.transaction() as connection:
+        query = f"select * from crm.{mart} order by pipedrive_id".encode()
+        return connection.cursor(row_factory=dict_row).execute(query).fetchall()
+
+
+def test_mapped_fields_fill_their_columns(synced: RawTables) -> None:
+    """Label, not id; the amount of money; text read as a number where that was said."""
+    save(
+        synced,
+        {
+            NUMBER: "customer_number",
+            BRANCH: "industry",
+            STAFF: {"target": "employee_count", "as": "number"},
+            LIMIT: "attributes.limit",
+            f"{LIMIT}.currency": "attributes.limit_currency",
+            "website": "attributes.site",
+        },
+        persons={BIRTHDAY: "attributes.birthday"},
+    )
+
+    built = build(synced.warehouse, ACME, SYSTEM)
+
+    first, second = rows(synced.warehouse)
+    assert (first["customer_number"], first["industry"]) == ("K-1", "Bau")
+    assert (first["employee_count"], second["employee_count"]) == (120, None)
+    assert first["attributes"] == {
+        "limit": 5,
+        "limit_currency": "EUR",
+        "site": "https://acme.example",
+    }
+    assert rows(synced.warehouse, "contacts")[0]["attributes"] == {"birthday": "1990-02-03"}
+    assert (built.customers.updated, built.contacts.updated) == (1, 1)
+
+
+def test_what_is_not_mapped_is_not_touched(synced: RawTables) -> None:
+    """The app's own columns and attributes stay; a column without a value keeps the select's."""
+    with synced.warehouse.transaction() as connection:
+        connection.execute(
+            """update crm.customers set vat_id = 'DE1', attributes = '{"own": 1, "limit": 0}'"""
+        )
+    save(synced, {LIMIT: "attributes.limit", NUMBER: "website"})
+
+    build(synced.warehouse, ACME, SYSTEM)
+
+    first, second = rows(synced.warehouse)
+    assert (first["vat_id"], first["website"]) == ("DE1", "K-1")
+    assert first["attributes"] == {"own": 1, "limit": 5}
+    assert second["attributes"] == {"own": 1}
+
+
+def test_the_first_source_that_has_a_value_wins(synced: RawTables) -> None:
+    """Several sources of one target, in the order of their precedence."""
+    save(
+        synced,
+        {
+            NUMBER: {"target": "customer_number", "precedence": 1},
+            STAFF: {"target": "customer_number", "precedence": 2},
+        },
+    )
+
+    build(synced.warehouse, ACME, SYSTEM)
+
+    assert [row["customer_number"] for row in rows(synced.warehouse)] == ["K-1", "viele"]
+
+
+def test_a_mapping_that_cannot_be_used_is_refused_by_field(synced: RawTables) -> None:
+    """Each culprit with its reason; the version before stays active."""
+    save(synced, {NUMBER: "customer_number"})
+
+    issues = issues_of(
+        synced,
+        {
+            "nobody": "customer_number",
+            NUMBER: "tenant_id",
+            f"{BRANCH}.color": "industry",
+            STAFF: "employee_count",
+            LIMIT: {"target": "attributes.a b"},
+            "website": {"target": "phone", "as": "song"},
+        },
+    )
+
+    assert set(issues) == {"nobody", NUMBER, f"{BRANCH}.color", STAFF, LIMIT, "website"}
+    assert issues["nobody"] == "no field has this key"
+    assert "may not be mapped" in issues[NUMBER]
+    assert "has no part 'color'; it has id" in issues[f"{BRANCH}.color"]
+    assert '"as": "number"' in issues[STAFF]
+    assert "2 sources" in issues_of(synced, {NUMBER: "vat_id", STAFF: "vat_id"})[STAFF]
+    with synced.warehouse.transaction() as connection:
+        version = mapping.active(connection, ACME, SYSTEM)
+    assert (version.number, version.saved_by) == (1, "a test")
+
+
+@pytest.mark.parametrize(
+    "text", [None, [], "x", {"deals": {}}, {"persons": []}, {"persons": {"a": 1}}]
+)
+def test_what_is_no_mapping_is_refused(synced: RawTables, text: Any) -> None:
+    """Whatever a file or a request may hold."""
+    with pytest.raises(BadMapping):
+        mapping.save(synced.warehouse, ACME, SYSTEM, text, who="a test")
+
+
+def test_an_edit_of_an_older_version_is_refused(synced: RawTables) -> None:
+    """Two people edit: the second one looks again."""
+    save(synced, {NUMBER: "customer_number"})
+    save(synced, {NUMBER: "vat_id"})
+
+    with pytest.raises(MappingOutdated):
+        mapping.save(synced.warehouse, ACME, SYSTEM, {}, who="a test", based_on=1)
+
+
+def test_a_vanished_field_keeps_its_last_values_and_its_successor_is_proposed(
+    synced: RawTables,
+) -> None:
+    """A deleted field must not empty what an app relies on."""
+    version = save(synced, {NUMBER: "customer_number", LIMIT: "attributes.limit"})
+    build(synced.warehouse, ACME, SYSTEM)
+
+    synced.mark("organization_fields", NUMBER)
+    synced.mark("organization_fields", LIMIT)
+    synced.load(
+        organization_fields=[custom("Kundennummer", key="Kundennummer again")],
+        organizations=[organization(1, custom_fields={BRANCH: 1})],
+    )
+    build(synced.warehouse, ACME, SYSTEM)
+
+    first = rows(synced.warehouse)[0]
+    fields = list(mapping.catalogue(synced.warehouse, ACME, SYSTEM).fields)
+    gone = mapping.vanished(version.mapping, fields)
+    offered = mapping.proposals(ACME, version.mapping, fields)
+    assert (first["customer_number"], first["attributes"]) == ("K-1", {"limit": 5})
+    assert {one.field_key for one in gone} == {NUMBER, LIMIT}
+    assert offered[0].entry.field_key == key_of("Kundennummer again")
+    assert offered[0].entry.target == "customer_number"
+
+
+def test_proposals_know_german_and_english_words(raw: RawTables) -> None:
+    """By name and type; what needs a conversion says so; nothing is applied."""
+    raw.load(
+        organization_fields=[
+            custom("Kunden-Nr."),
+            custom("USt-IdNr."),
+            custom("Branche", "enum", {1: "Bau"}),
+            custom("Telefon", "phone"),
+            custom("Homepage"),
+            custom("Annual Revenue", "monetary"),
+            custom("Mitarbeiter", "double"),
+            custom("E-Mail", "set", {1: "x"}),
+            custom("Etwas"),
+        ]
+    )
+
+    fields = list(mapping.catalogue(raw.warehouse, ACME, SYSTEM).fields)
+    offered = mapping.proposals(ACME, mapping.Mapping(), fields)
+
+    assert {one.field_name: one.entry.written() for one in offered} == {
+        "Kunden-Nr.": "customer_number",
+        "USt-IdNr.": "vat_id",
+        "Branche": "industry",
+        "Telefon": "phone",
+        "Homepage": "website",
+        "Annual Revenue": "annual_revenue",
+        "Mitarbeiter": {"target": "employee_count", "as": "number"},
+        "E-Mail": {"target": "email", "as": "text"},
+    }
+
+
+def test_a_preview_shows_before_and_after_and_writes_nothing(synced: RawTables) -> None:
+    """Ten rows, coverage, and what would be refused."""
+    before = rows(synced.warehouse)
+
+    seen = mapping.preview(
+        synced.warehouse,
+        ACME,
+        SYSTEM,
+        {
+            "organizations": {
+                NUMBER: "customer_number",
+                STAFF: {"target": "employee_count", "as": "number"},
+            }
+        },
+    )
+
+    assert seen.rows["customers"][0] == {
+        "pipedrive_id": 1,
+        "before": {"customer_number": None, "employee_count": None},
+        "after": {"customer_number": "K-1", "employee_count": 120},
+    }
+    coverage = {one.target: one for one in seen.coverage}
+    assert coverage["customer_number"].percent == 50.0
+    assert coverage["employee_count"].refused_examples == ((2, '"viele"'),)
+    assert rows(synced.warehouse) == before
+
+
+def test_a_renamed_option_of_a_mapped_field_arrives(synced: RawTables) -> None:
+    """It bumps no record; the definitions alone say so."""
+    save(synced, {BRANCH: "industry"})
+    build(synced.warehouse, ACME, SYSTEM)
+
+    synced.load(organization_fields=[custom("Branche", "enum", {2: "Bauwesen"})])
+    build(synced.warehouse, ACME, SYSTEM)
+
+    assert rows(synced.warehouse)[0]["industry"] == "Bauwesen"
