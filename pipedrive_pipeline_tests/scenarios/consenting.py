@@ -1,0 +1,55 @@
+"""A tenant that connects by consent: the OAuth app in the settings, and a browser's way.
+
+Belongs here: what the scenarios of a connection start from. Does not belong here: facts.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+from pydantic import SecretStr
+
+from pipedrive_pipeline.connect import signing
+from pipedrive_pipeline.connect.authorization import begin, confirm, finish
+from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync import registry
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.vault import Vault, open_vault
+from pipedrive_pipeline_tests.scenarios.world import SYSTEM, World
+
+
+def with_app(world: World, sandbox: Sandbox) -> World:
+    """The same warehouse; its settings name the sandbox's OAuth app."""
+    facts = {
+        **world.settings.model_dump(),
+        "pipedrive_client_id": sandbox.client_id,
+        "pipedrive_client_secret": SecretStr(sandbox.client_secret),
+        "pipedrive_oauth_url": sandbox.url,
+        "operator_key": SecretStr("canary-operator-key-0123456789"),
+    }
+    return World(world.warehouse, Settings.model_validate(facts))
+
+
+def vault_of(world: World) -> Vault:
+    """The world's vault."""
+    return open_vault(world.warehouse, world.settings)
+
+
+def consent(world: World, tenant: Tenant) -> Connection:
+    """The tenant's connection, after link, consent and confirm; the sandbox consents at once."""
+    registry.add(world.warehouse, world.settings, tenant)
+    vault, browser = vault_of(world), signing.fresh()
+    begun = begin(vault, tenant, SYSTEM, session=browser, who="a test")
+    back = httpx.get(begun.url, follow_redirects=False).headers["location"]
+    query = parse_qs(urlsplit(back).query)
+    waiting = finish(vault, SYSTEM, session=browser, state=query["state"][0], code=query["code"][0])
+    return confirm(vault, waiting.id)
+
+
+def expire(world: World) -> None:
+    """Every stored access token has ended, as far as we know."""
+    with world.warehouse.transaction() as connection:
+        connection.execute("update integration.connections set token_expires_at = now()")
