@@ -70,15 +70,8 @@ def sync_killed_before_answer(number: int, world: World, sandbox: Sandbox) -> in
     return worker.ended(victim.result())
 
 
-def wait_for_the_dead(world: World) -> None:
-    """Returns when Postgres has noticed that the killed process is gone."""
-    with world.warehouse.connect(autocommit=True) as connection:
-        connection.execute("set lock_timeout = 0")
-        connection.execute("select pg_advisory_lock(%s)", [ACME.lock_key])
-
-
 def assert_one_clean_sync_mends_everything(world: World, sandbox: Sandbox) -> None:
-    wait_for_the_dead(world)
+    world.wait_for_the_dead()
 
     world.sync()
 
@@ -193,7 +186,7 @@ def test_a_sync_killed_while_it_waits_for_an_answer_is_mended_by_the_next(
 def test_a_killed_run_is_settled_as_failed_with_its_reason(world: World, sandbox: Sandbox) -> None:
     """A row that stays `running` for ever would hide that the tenant stands still."""
     sync_killed_before_answer(5, world, sandbox)
-    wait_for_the_dead(world)
+    world.wait_for_the_dead()
     assert [row["status"] for row in world.history()] == ["running"]
 
     world.sync()

@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.ingest.reading import CHUNK_ROWS
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.history import SyncType
 from pipedrive_pipeline.tenants import Tenant
@@ -32,6 +33,7 @@ def start_sync(
     sync_type: SyncType = "incremental",
     url: str | None = None,
     dies_at_rename: int | None = None,
+    chunk_rows: int = CHUNK_ROWS,
 ) -> ForkServerProcess:
     """A sync of this world in a process of its own, begun.
 
@@ -41,6 +43,7 @@ def start_sync(
         sync_type: everything, or what changed.
         url: another way to the world's database.
         dies_at_rename: which of its renamed files ends it; None lets it live.
+        chunk_rows: how many rows are one load.
     """
     settings = world.settings
     keys = [key.get_secret_value() for key in settings.encryption_keys()]
@@ -53,6 +56,7 @@ def start_sync(
             "slug": tenant.slug,
             "sync_type": sync_type,
             "dies_at_rename": dies_at_rename,
+            "chunk_rows": chunk_rows,
         },
     )
     process.start()
@@ -89,6 +93,7 @@ def _sync(
     slug: str,
     sync_type: SyncType,
     dies_at_rename: int | None,
+    chunk_rows: int,
 ) -> None:
     if dies_at_rename is not None:
         _die_at_rename(dies_at_rename)
@@ -99,7 +104,7 @@ def _sync(
         token_encryption_keys=tuple(SecretStr(key) for key in keys),
     )
     try:
-        World(Warehouse(url), settings).sync(Tenant(slug), sync_type)
+        World(Warehouse(url), settings).sync(Tenant(slug), sync_type, chunk_rows=chunk_rows)
     except PipelineError as error:
         sys.exit(int(error.exit_code))
 

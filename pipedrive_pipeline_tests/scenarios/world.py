@@ -61,9 +61,10 @@ class World:
         tenant: Tenant = ACME,
         sync_type: SyncType = "incremental",
         entities: Sequence[str] | None = None,
+        **more: Any,
     ) -> Synced:
-        """One run without Dagster around it: read, build, publish."""
-        with self.run(tenant, sync_type) as run:
+        """One run without Dagster around it: read, build, publish. `more` goes to `run`."""
+        with self.run(tenant, sync_type, **more) as run:
             reads = {read.entity.name: read for read in run.read(entities)}
             built = run.build_marts()
             run.publish_views()
@@ -71,14 +72,26 @@ class World:
 
     @contextmanager
     def run(
-        self, tenant: Tenant = ACME, sync_type: SyncType = "incremental"
+        self,
+        tenant: Tenant = ACME,
+        sync_type: SyncType = "incremental",
+        *,
+        is_confirmed: bool = False,
+        **hooks: Any,
     ) -> Iterator[TenantRun]:
-        """A run that has begun, as whoever starts one begins it."""
-        facts = RunFacts(tenant, SYSTEM, sync_type, "manual", None)
+        """A run that has begun, as whoever starts one begins it. `hooks` go to `open_run`."""
+        facts = RunFacts(tenant, SYSTEM, sync_type, "manual", None, is_confirmed=is_confirmed)
         with tenant_lock(self.warehouse, tenant) as lock:
             settle_dead(self.warehouse, tenant)
-            with open_run(self.warehouse, self.settings, facts, lock) as run:
+            with open_run(self.warehouse, self.settings, facts, lock, **hooks) as run:
                 yield run
+
+    def wait_for_the_dead(self, tenant: Tenant = ACME) -> None:
+        """Returns when Postgres has noticed that the tenant's killed process is gone."""
+        with self.warehouse.connect(autocommit=True) as connection:
+            connection.execute("set lock_timeout = 0")
+            connection.execute("select pg_advisory_lock(%s)", [tenant.lock_key])
+            connection.execute("select pg_advisory_unlock(%s)", [tenant.lock_key])
 
     def rows(self, schema: str, table: str, order_by: str = "id") -> list[dict[str, Any]]:
         """A table's rows as dicts, with their `xmin` (which changes when a row is rewritten)."""

@@ -1,0 +1,164 @@
+"""What people do to a CRM, each as one function of an account and a number.
+
+Belongs here: edits, by name, that may be made in any order and at any time. Does not belong here:
+when they are made, and what must hold afterwards (`test_convergence.py`).
+
+The number picks rows and values, so that a failing sequence shrinks to small ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pipedrive_pipeline.sandbox import Account
+
+BULK_ROWS = 30
+LATE_SECONDS = 200  # less than the overlap
+AWKWARD: dict[str, tuple[dict[str, Any], ...]] = {
+    "organizations": (
+        {"name": "", "website": ""},
+        {"name": 'Möwe 🥐 \u202e, "quoted" \\N', "linkedin": None},
+        {"employee_count": "viele", "annual_revenue": 0},
+        {"label_ids": [], "address": None, "never_seen": {"a": [1, None, ""]}},
+        {"update_time": None},
+    ),
+    "persons": (
+        {"first_name": "", "last_name": None, "job_title": "\\N", "notes": "null"},
+        {"emails": [], "phones": [], "org_id": None},
+        {"emails": [{"value": "", "primary": True, "label": "work"}]},
+        {"first_name": 17, "never_seen": "x"},
+        {"update_time": None},
+    ),
+}  # fmt: skip
+
+
+def entity_of(number: int) -> str:
+    """Organizations or persons."""
+    return ("organizations", "persons")[number % 2]
+
+
+def ids(account: Account, entity: str, *, is_deleted: bool = False) -> list[int]:
+    """Rows that are there, or rows that were deleted and may come back."""
+    records = account.records[entity]
+    found = (records.get(row_id) for row_id in range(1, records.last_id + 1))
+    return [
+        record["id"]
+        for record in found
+        if record is not None
+        and record["is_deleted"] == is_deleted
+        and not account.is_purged(entity, record["id"])
+    ]
+
+
+def pick(account: Account, entity: str, number: int, *, is_deleted: bool = False) -> int:
+    """One of these rows; 0 where there is none."""
+    found = ids(account, entity, is_deleted=is_deleted)
+    return found[number % len(found)] if found else 0
+
+
+def create(account: Account, number: int) -> None:
+    organization = account.create("organizations", name=f"Neu {number}", employee_count=number)
+    account.create("persons", name=f"Neu {number}", org_id=organization["id"])
+
+
+def create_late(account: Account, number: int) -> None:
+    entity = entity_of(number)
+    account.create(entity, name=f"Spät {number}", visible_after_seconds=LATE_SECONDS)
+
+
+def edit(account: Account, number: int) -> None:
+    account.edit("organizations", pick(account, "organizations", number), name=f"Firma {number}")
+    organization = pick(account, "organizations", number // 3)
+    person = pick(account, "persons", number)
+    account.edit("persons", person, name=f"Person {number}", org_id=organization)
+
+
+def edit_many(account: Account, number: int) -> None:
+    entity = entity_of(number)
+    found = ids(account, entity)
+    begin = number % len(found)
+    owner = account.users[number % len(account.users)]["id"]
+    account.edit_many(entity, found[begin : begin + BULK_ROWS], owner_id=owner)
+
+
+def delete(account: Account, number: int) -> None:
+    entity = entity_of(number)
+    account.delete(entity, pick(account, entity, number // 2))
+
+
+def delete_many(account: Account, number: int) -> None:
+    entity = entity_of(number)
+    for row_id in ids(account, entity)[:: 2 + number % 5]:
+        account.delete(entity, row_id)
+
+
+def restore(account: Account, number: int) -> None:
+    entity = entity_of(number)
+    row_id = pick(account, entity, number // 2, is_deleted=True)
+    if row_id:
+        account.restore(entity, row_id, is_touched=number % 3 == 0)
+
+
+def merge(account: Account, number: int) -> None:
+    entity = entity_of(number)
+    loser, survivor = (pick(account, entity, number // 2 + offset) for offset in (0, 1))
+    if loser != survivor:
+        account.merge(entity, loser, survivor, touches_children=number % 3 == 0)
+
+
+def plant(account: Account, number: int) -> None:
+    entity = entity_of(number)
+    values = AWKWARD[entity][number % len(AWKWARD[entity])]
+    account.plant(entity, pick(account, entity, number // 2), **values)
+
+
+def leave_out(account: Account, number: int) -> None:
+    account.plant("persons", pick(account, "persons", number), without=("job_title", "notes"))
+
+
+def add_field(account: Account, number: int) -> None:
+    entity = entity_of(number)
+    field = account.fields[entity].add(f"Feld {number}", "enum", [f"a{number}", f"b{number}"])
+    assert field.options is not None
+    row_id = pick(account, entity, number)
+    account.edit(entity, row_id, custom_fields={field.code: field.options[0].id})
+
+
+def drop_field(account: Account, number: int) -> None:
+    entity = entity_of(number)
+    custom = [field.code for field in account.fields[entity] if field.is_custom]
+    if custom:
+        account.fields[entity].drop(custom[number % len(custom)])
+
+
+def rename_field(account: Account, number: int) -> None:
+    entity = entity_of(number)
+    custom = [field for field in account.fields[entity] if field.is_custom]
+    if custom:
+        account.fields[entity].change(custom[number % len(custom)].code, name=f"Anders {number}")
+
+
+def rename_user(account: Account, number: int) -> None:
+    account.users[number % len(account.users)]["name"] = f"Besitzer {number}"
+
+
+EDITS: dict[str, Callable[[Account, int], None]] = {
+    one.__name__: one
+    for one in (
+        create,
+        create_late,
+        edit,
+        edit_many,
+        delete,
+        delete_many,
+        restore,
+        merge,
+        plant,
+        leave_out,
+        add_field,
+        drop_field,
+        rename_field,
+        rename_user,
+    )
+}

@@ -1,0 +1,258 @@
+"""Anything may happen; then faults stop, and one clean sync and one sweep make the tables right.
+
+A state machine edits a small CRM, spoils its answers, moves its clock, and runs syncs that fail,
+are interrupted or meet each other. What went wrong on the way is of no interest, only that it had
+a name of ours. At the end everything must equal the oracle. Killed processes are in
+`test_kills.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from pipedrive_pipeline.errors import Busy, PipelineError
+from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.sandbox import seeded, serve
+from pipedrive_pipeline.sync.history import SyncType
+from pipedrive_pipeline.sync.lock import is_locked
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline_tests.scenarios.edits import EDITS
+from pipedrive_pipeline_tests.scenarios.oracle import (
+    assert_all_equals_source,
+    assert_nothing_became_null,
+    marked,
+    mart,
+    source_rows,
+)
+from pipedrive_pipeline_tests.scenarios.world import World, world_at
+
+PAGE_ROWS = 25  # of 40 organizations and 80 persons, so that a walk has a middle
+CHUNK_ROWS = 70
+SEQUENCES = 60
+SEQUENCES_LONG = 500
+STEPS = 6
+OVERLAP_SECONDS = 300
+DAY_SECONDS = 86_400
+FAULTS = (
+    "burst_429", "burst_429_retry_after", "daily_429", "cloudflare_403", "scope_403",
+    "unauthorized_401", "payment_402", "gone_410", "moved_301", "http_500", "http_502", "http_503",
+    "html_503", "html_200", "empty_200", "bad_cursor", "expired_cursor", "success_false",
+    "missing_cursor", "null_cursor", "repeated_cursor", "empty_page", "empty_account",
+    "truncated_json", "reset_mid_body", "lost_answer",
+)  # fmt: skip
+PATHS = ("", "/organizations", "/persons", "Fields", "/users")
+NUMBERS = st.integers(0, 400)
+SYNC_TYPES = st.sampled_from(["incremental", "incremental", "full", "sweep"])
+
+
+class Interrupted(Exception):
+    """The run ends here, as if its process had been stopped."""
+
+
+@dataclass
+class Stage:
+    """The warehouse that all sequences share; each has a tenant and a company of its own."""
+
+    world: World
+    numbers: Iterator[int] = field(default_factory=count)
+    runs: int = 0
+    failed_runs: int = 0
+
+
+class Convergence(RuleBasedStateMachine):
+    """One sequence."""
+
+    stage: ClassVar[Stage]
+
+    def __init__(self) -> None:
+        super().__init__()
+        number = next(self.stage.numbers)
+        self.world, self.tenant = self.stage.world, Tenant(f"tenant_{number}")
+        self.account = seeded(40, 80, organization_fields=6, person_fields=6)
+        self.account.company_id += number
+        self.open = ExitStack()
+        self.sandbox = self.open.enter_context(serve(self.account, page_rows=PAGE_ROWS))
+        self.world.connect(self.tenant, self.sandbox)
+        self.skew = timedelta()
+
+    @initialize(minutes=st.sampled_from([0, 10, -10]))
+    def set_our_clock(self, minutes: int) -> None:
+        """Ours and the server's differ, as clocks do."""
+        self.skew = timedelta(minutes=minutes)
+
+    @rule(name=st.sampled_from(sorted(EDITS)), number=NUMBERS)
+    def people_edit(self, name: str, number: int) -> None:
+        """Somebody edits something between two runs."""
+        EDITS[name](self.account, number)
+
+    @rule(name=st.sampled_from(sorted(EDITS)), number=NUMBERS, call=st.integers(1, 8))
+    def people_will_edit_during_a_walk(self, name: str, number: int, call: int) -> None:
+        """Somebody edits something just before a call of a coming run is answered."""
+        self.sandbox.faults.before(call, lambda: EDITS[name](self.account, number))
+
+    @rule(
+        kinds=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=3),
+        path=st.sampled_from(PATHS),
+        after=st.integers(0, 4),
+        times=st.sampled_from([1, 1, 1, 4]),
+    )
+    def the_source_will_fail(self, kinds: list[str], path: str, after: int, times: int) -> None:
+        """Some of the coming answers are spoiled, in a row."""
+        for offset, kind in enumerate(kinds):
+            self.sandbox.faults.add(kind, after=after + offset, times=times, path=path)
+
+    @rule(sees=st.sampled_from(["all", "all", "shared", "own", "none"]), hidden=st.booleans())
+    def rights_change(self, sees: Any, *, hidden: bool) -> None:
+        """The connected user sees less, or more again."""
+        taken = [("organizations", row) for row in range(1, 8)] if hidden else []
+        self.account.set_rights(self.account.admin_id, sees=sees, hidden=taken)
+
+    @rule(seconds=st.sampled_from([1, 120, 299, 3_600, DAY_SECONDS + 1, 31 * DAY_SECONDS]))
+    def time_passes(self, seconds: int) -> None:
+        """Up to a month."""
+        self.sandbox.clock.advance(seconds)
+
+    @rule(sync_type=SYNC_TYPES, confirmed=st.booleans(), small=st.booleans())
+    def a_run(self, sync_type: SyncType, *, confirmed: bool, small: bool) -> None:
+        """A run that nobody disturbs."""
+        self.attempt(lambda: self.sync(sync_type, is_confirmed=confirmed, is_chunked=small))
+
+    @rule(sync_type=SYNC_TYPES, pages=st.integers(1, 9))
+    def a_run_that_is_interrupted(self, sync_type: SyncType, pages: int) -> None:
+        """It stops between two pages, before or after a load."""
+        left = count(pages, -1)
+
+        def stop(_read: EntityRead) -> None:
+            if next(left) <= 1:
+                raise Interrupted
+
+        self.attempt(lambda: self.sync(sync_type, is_chunked=True, on_page=stop))
+
+    @rule(sync_type=SYNC_TYPES)
+    def a_run_that_ends_before_its_marts(self, sync_type: SyncType) -> None:
+        """Raw is loaded, the marts know of it, and nobody has built them."""
+
+        def read_only() -> None:
+            with self.world.run(self.tenant, sync_type, now=self.now) as run:
+                list(run.read())
+                raise Interrupted
+
+        self.attempt(read_only)
+
+    @rule(sync_type=SYNC_TYPES)
+    def a_run_that_another_meets(self, sync_type: SyncType) -> None:
+        """The second is refused, and the first does not notice."""
+
+        def second(_read: EntityRead) -> None:
+            with pytest.raises(Busy):
+                self.sync("incremental")
+
+        self.attempt(lambda: self.sync(sync_type, on_page=second))
+
+    def teardown(self) -> None:
+        """Faults stop; one clean sync and one sweep make everything right."""
+        with self.open:
+            self.faults_stop()
+            self.sync("incremental")
+            swept = self.sync("sweep", is_confirmed=True)
+            if any(read.resumed_rows for read in swept.reads.values()):
+                # It ended a read that was begun before the last edits and deletions.
+                self.sync("sweep", is_confirmed=True)
+            self.assert_converged()
+
+    def faults_stop(self) -> None:
+        """Time goes on until nothing is late or spent, and a person connects again."""
+        self.sandbox.faults.clear()
+        if self.account.rights and self.account.rights[self.account.admin_id].sees == "none":
+            self.account.set_rights(self.account.admin_id, sees="all")
+        resume_at = [row["resume_at"] for row in self.world.history(self.tenant)]
+        latest = max((at for at in resume_at if at), default=self.now())
+        late = max(latest - self.now(), timedelta())
+        self.sandbox.clock.advance(late.total_seconds() + OVERLAP_SECONDS)
+        self.world.connect(self.tenant, self.sandbox)
+
+    def assert_converged(self) -> None:
+        """Everything that must hold after a clean run."""
+        world, sandbox, tenant = self.world, self.sandbox, self.tenant
+        assert_all_equals_source(world, sandbox, tenant)
+        assert_nothing_became_null(world, sandbox, tenant)
+        for entity, name in (("organizations", "customers"), ("persons", "contacts")):
+            there = {str(row["id"]) for row in source_rows(sandbox, entity)}
+            gone = marked(world, entity, tenant)
+            deleted = [row for row in mart(world, name, tenant) if row["deleted_at"] is not None]
+            assert {str(row["id"]) for row in world.raw(tenant, entity)} - there == gone.keys()
+            assert {str(row["pipedrive_id"]): row["deletion_reason"] for row in deleted} == gone
+        assert {row["status"] for row in world.history(tenant)} <= {
+            "success",
+            "partial",
+            "failed",
+            "paused",
+        }
+        assert not is_locked(world.warehouse, tenant)
+
+    def attempt(self, run: Callable[[], object]) -> None:
+        """A run that may fail, if its failure has a name."""
+        self.stage.runs += 1
+        try:
+            run()
+        except (PipelineError, Interrupted):
+            self.stage.failed_runs += 1
+
+    def sync(self, sync_type: SyncType, *, is_chunked: bool = False, **more: Any) -> Any:
+        """One run at our time."""
+        if is_chunked:
+            more["chunk_rows"] = CHUNK_ROWS
+        return self.world.sync(self.tenant, sync_type, now=self.now, **more)
+
+    def now(self) -> datetime:
+        """Our clock's time."""
+        return self.sandbox.clock.now() + self.skew
+
+
+def converge(database_url: str, home: Path, sequences: int, *, is_repeatable: bool) -> Stage:
+    """Runs so many sequences; a failing one is printed, and a blob that replays it."""
+    stage = Convergence.stage = Stage(world_at(database_url, home))
+    run_state_machine_as_test(
+        Convergence,
+        settings=settings(
+            max_examples=sequences,
+            stateful_step_count=STEPS,
+            derandomize=is_repeatable,
+            database=None,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+            phases=(Phase.explicit, Phase.generate),  # to shrink one takes longer than to read it
+        ),
+    )
+    return stage
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_200)
+def test_sixty_sequences_of_edits_faults_and_broken_syncs_end_equal_to_the_source(
+    database_url: str, tmp_path: Path
+) -> None:
+    stage = converge(database_url, tmp_path, SEQUENCES, is_repeatable=True)
+
+    assert stage.runs > SEQUENCES
+    assert stage.failed_runs > SEQUENCES / 4
+
+
+@pytest.mark.long
+@pytest.mark.timeout(14_400)
+def test_five_hundred_other_sequences_end_equal_to_the_source(
+    database_url: str, tmp_path: Path
+) -> None:
+    converge(database_url, tmp_path, SEQUENCES_LONG, is_repeatable=False)
