@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from pipedrive_pipeline.ingest.raw import LoadRefused
 from pipedrive_pipeline.sandbox import Account, Sandbox
+from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 
@@ -30,3 +34,22 @@ def test_an_edit_arrives_and_nothing_else_is_touched(world: World, account: Acco
     assert synced.built.contacts.updated == 1
     names = {row["pipedrive_id"]: row["name"] for row in world.rows("crm", "contacts")}
     assert names[7] == "Änne Müller"
+
+
+def test_what_the_warehouse_refused_is_read_again_however_late(
+    world: World, sandbox: Sandbox, account: Account
+) -> None:
+    """A watermark that is committed before its rows would have passed them by."""
+    world.sync(sync_type="full")
+    account.edit("persons", 7, name="Änne Müller")
+    sandbox.clock.advance(3_600)
+    with world.warehouse.connect(autocommit=True) as connection:
+        raw = "raw_pipedrive_acme.persons"
+        connection.execute(f"alter table {raw} add constraint no check (name <> 'Änne Müller')")
+        with pytest.raises(LoadRefused):
+            world.sync()
+        connection.execute(f"alter table {raw} drop constraint no")
+
+    world.sync()
+
+    assert_all_equals_source(world, sandbox)

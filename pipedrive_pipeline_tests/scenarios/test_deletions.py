@@ -1,0 +1,101 @@
+"""What is gone at the source carries a mark after a sweep, and nothing else does."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from pipedrive_pipeline.errors import ExitCode, GuardTripped, PipelineError
+from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source, marked, mart
+from pipedrive_pipeline_tests.scenarios.world import ACME, World
+
+MANY = 60  # more than the guard's 50 rows, and more than a tenth of 350
+
+
+def deleted_ids(world: World, name: str) -> set[int]:
+    """The records whose row of a mart says that they are gone."""
+    return {row["pipedrive_id"] for row in mart(world, name) if row["deleted_at"] is not None}
+
+
+def test_what_was_deleted_merged_or_hidden_is_marked_and_comes_back(
+    world: World, sandbox: Sandbox, account: Account
+) -> None:
+    world.sync(sync_type="full")
+    account.delete("persons", 30)
+    account.merge("organizations", 31, 32)
+    account.set_rights(account.admin_id, hidden=[("persons", 40)])
+    world.sync(sync_type="sweep")
+    assert_all_equals_source(world, sandbox)
+    assert marked(world, "persons") == {"30": "deleted", "40": "invisible"}
+    assert marked(world, "organizations").keys() == {"31"}
+
+    account.restore("persons", 30, is_touched=False)
+    account.set_rights(account.admin_id, hidden=[])
+    world.sync(sync_type="sweep")
+
+    assert deleted_ids(world, "contacts") == set()
+    assert deleted_ids(world, "customers") == {31}
+    assert_all_equals_source(world, sandbox)
+
+
+def test_too_many_gone_at_once_are_not_believed_until_somebody_confirms(
+    world: World, sandbox: Sandbox, account: Account
+) -> None:
+    """A right that shrank looks like this, and must not empty a table."""
+    world.sync(sync_type="full")
+    for row_id in range(1, MANY + 1):
+        account.delete("persons", row_id)
+    with pytest.raises(GuardTripped) as refused:
+        world.sync(sync_type="sweep")
+    assert refused.value.exit_code is ExitCode.PERSON_MUST_ACT
+    assert "confirm with `sweep --tenant acme --confirm`" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert marked(world, "persons") == {}
+
+    world.sync(sync_type="sweep", is_confirmed=True)
+
+    assert deleted_ids(world, "contacts") == set(range(1, MANY + 1))
+    assert_all_equals_source(world, sandbox)
+
+
+def test_a_list_that_breaks_off_marks_nobody_as_deleted(world: World, account: Account) -> None:
+    """Its end looks like any other; a look at the missing ones tells that they are there."""
+    with serve(account, page_rows=320) as small_pages:
+        world.connect(ACME, small_pages)
+        world.sync(sync_type="full")
+        small_pages.faults.add("missing_cursor", path="/api/v2/persons")
+        with suppress(PipelineError):  # whether it is called broken does not matter here
+            world.sync(sync_type="sweep")
+
+        assert marked(world, "persons") == {}
+        world.sync(sync_type="sweep")
+        assert_all_equals_source(world, small_pages)
+
+
+@pytest.mark.slow
+def test_three_organizations_and_two_persons_of_thousands_are_exactly_those_marked(
+    world: World,
+) -> None:
+    account = seeded(2_000, 6_000, organization_fields=5, person_fields=5)
+    with serve(account) as sandbox:
+        world.connect(ACME, sandbox)
+        world.sync(sync_type="full")
+        for row_id in (5, 500, 1_999):
+            account.delete("organizations", row_id)
+        for row_id in (7, 5_000):
+            account.delete("persons", row_id)
+
+        world.sync(sync_type="sweep")
+
+        assert deleted_ids(world, "customers") == {5, 500, 1_999}
+        assert deleted_ids(world, "contacts") == {7, 5_000}
+        for row_id in range(1_000, 3_000):
+            account.delete("persons", row_id)
+        with pytest.raises(GuardTripped, match="2000 of 5998 persons") as refused:
+            world.sync(sync_type="sweep")
+        assert refused.value.exit_code == 4
+        assert deleted_ids(world, "contacts") == {7, 5_000}
+        world.sync(sync_type="sweep", is_confirmed=True)
+        assert deleted_ids(world, "contacts") == {7, 5_000, *range(1_000, 3_000)}

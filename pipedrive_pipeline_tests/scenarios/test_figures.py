@@ -1,0 +1,127 @@
+"""What a sync may cost, and how little of it is done twice: the figures that we promise."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections import Counter
+from concurrent.futures import Future
+from contextlib import ExitStack
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+
+from pipedrive_pipeline.ingest.walks import PAGES_AHEAD
+from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
+from pipedrive_pipeline.sync.history import SyncType
+from pipedrive_pipeline.sync.lock import is_locked
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline_tests.scenarios import worker
+from pipedrive_pipeline_tests.scenarios.oracle import ENTITIES, assert_all_equals_source, mart
+from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
+
+TOKENS_WITHOUT_CHANGES = 60
+PAGE_LIMIT = 500
+KILL_PAGE_ROWS = 20
+KILL_CHUNK_PAGES = 2
+KILL_PERSONS = 400  # in 20 pages and 10 chunks
+TENANTS = 8
+ROUNDS = 25
+
+
+@pytest.mark.slow
+def test_a_sync_without_changes_costs_sixty_tokens_and_rewrites_no_row(
+    world: World, sandbox: Sandbox
+) -> None:
+    """A row that is rewritten for nothing has another xmin."""
+    world.sync(sync_type="full")
+    sandbox.clock.advance(3_600)
+    raw_before = {name: world.raw(ACME, name) for name in ENTITIES}
+    marts_before = [mart(world, name) for name in ("customers", "contacts")]
+    tokens_before = sandbox.requests.tokens_spent
+
+    world.sync()
+
+    assert sandbox.requests.tokens_spent - tokens_before <= TOKENS_WITHOUT_CHANGES
+    assert {name: world.raw(ACME, name) for name in ENTITIES} == raw_before
+    assert [mart(world, name) for name in ("customers", "contacts")] == marts_before
+
+
+@pytest.mark.slow
+def test_a_full_read_asks_for_each_page_once(world: World) -> None:
+    with serve(seeded(1_700, 5_200, organization_fields=5, person_fields=5)) as sandbox:
+        world.connect(ACME, sandbox)
+        before = sandbox.requests.count
+
+        world.sync(sync_type="full")
+
+        calls = Counter(one.path for one in sandbox.requests.since(before))
+        for path, entity in (
+            ("/api/v2/organizations", "organizations"),
+            ("/api/v2/persons", "persons"),
+        ):
+            pages = math.ceil(len(world.raw(ACME, entity)) / PAGE_LIMIT)
+            assert calls.pop(path) <= max(1.05 * pages, pages + 2)
+        assert calls == {
+            "/api/v2/organizationFields": 1,
+            "/api/v2/personFields": 1,
+            "/v1/users": 1,
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", [14, 19])
+def test_a_backfill_that_was_killed_reads_one_chunk_and_the_read_ahead_again(
+    call: int, world: World
+) -> None:
+    account = seeded(30, KILL_PERSONS, organization_fields=2, person_fields=2)
+    with serve(account, page_rows=KILL_PAGE_ROWS) as sandbox:
+        world.connect(ACME, sandbox)
+        victim: Future[ForkServerProcess] = Future()
+        path = "/api/v2/persons"
+        sandbox.faults.before(call, lambda: worker.kill(victim.result(30)), path=path)
+        chunk_rows = KILL_CHUNK_PAGES * KILL_PAGE_ROWS
+        begun = worker.start_sync(world, ACME, sync_type="full", chunk_rows=chunk_rows)
+        victim.set_result(begun)
+        assert worker.ended(begun) == -signal.SIGKILL
+        world.wait_for_the_dead()
+
+        resumed = world.sync(sync_type="full", chunk_rows=chunk_rows)
+
+        pages = math.ceil(len(world.raw(ACME, "persons")) / KILL_PAGE_ROWS)
+        asked = len(list(sandbox.requests.of(path)))
+        look_for_unstamped = 1
+        # The call that was answered into the void, the page in hand, and the one being offered.
+        under_way = 3
+        assert asked - pages <= KILL_CHUNK_PAGES + PAGES_AHEAD + under_way + look_for_unstamped
+        assert resumed.reads["persons"].resumed_rows > 0
+        assert_all_equals_source(world, sandbox)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7_200)
+def test_eight_tenants_synced_at_once_again_and_again_lose_nothing(
+    database_url: str, tmp_path: Path
+) -> None:
+    """First loads included; no tenant makes another one wait for its source."""
+    world = world_at(database_url, tmp_path)
+    tenants = [Tenant(f"tenant_{number}") for number in range(TENANTS)]
+    with ExitStack() as stack:
+        sandboxes = [
+            stack.enter_context(serve(seeded(40, 600, seed=number))) for number in range(TENANTS)
+        ]
+        for tenant, sandbox in zip(tenants, sandboxes, strict=True):
+            world.connect(tenant, sandbox)
+        for number in range(ROUNDS):
+            sync_type: SyncType = "sweep" if number % 10 == 5 else "incremental"
+            for sandbox in sandboxes:
+                sandbox.account.edit("persons", number + 1, name=f"Runde {number}")
+                sandbox.account.create("persons", name=f"Neu {number}")
+            running = [worker.start_sync(world, tenant, sync_type=sync_type) for tenant in tenants]
+            assert [worker.ended(process) for process in running] == [0] * TENANTS
+
+        for tenant, sandbox in zip(tenants, sandboxes, strict=True):
+            assert_all_equals_source(world, sandbox, tenant)
+            assert sandbox.requests.statuses[429] == 0
+            assert not is_locked(world.warehouse, tenant)
