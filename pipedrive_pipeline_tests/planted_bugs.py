@@ -1,0 +1,247 @@
+"""Bugs on purpose: each is planted into a copy of the tree, and the suite must catch it.
+
+    python -m pipedrive_pipeline_tests.planted_bugs [NAME ...]
+
+Belongs here: the bugs, as replacements of text, and the tests that must fail for each. Does not
+belong here: the tests themselves. A replacement whose text is gone is an error, so that a bug does
+not silently stop to be planted when the code moves on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipedrive_pipeline.settings import PROJECT_ROOT
+
+PATIENCE_SECONDS = 600
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".local", "__pycache__", ".*_cache", ".uv*")
+TESTS_FAILED = 1  # pytest's exit code; others say that it could not run them
+RAW = "pipedrive_pipeline/ingest/raw.py"
+WALKS = "pipedrive_pipeline/connectors/pipedrive/walks.py"
+SETTLING = "pipedrive_pipeline/ingest/settling.py"
+TESTS = "pipedrive_pipeline_tests"
+TESTS_OF_WALKS = f"{TESTS}/connectors/test_pipedrive.py"
+TESTS_OF_RAW = f"{TESTS}/ingest/test_raw.py"
+TESTS_OF_DELETIONS = f"{TESTS}/scenarios/test_deletions.py"
+
+CURSOR_FIRST = """\
+        early = [batch_of(batch.entity, []) for batch in batches]
+        self.raw.load(early, chunk.cursors, chunk.plans)
+        loaded = self.raw.load("""
+NEXT_PAGE = """\
+            page = await self._fetch({**params, "cursor": page.next_cursor})
+            newest = max("""
+TROUBLE_ENDS = """\
+            try:
+                page = await self._fetch({**params, "cursor": page.next_cursor})
+            except SourceUnavailable:
+                page = replace(page, records=[], next_cursor=None)
+            newest = max("""
+
+
+class TextIsGone(Exception):
+    """A bug can no longer be planted: its text is not there exactly once."""
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A mistake that somebody made once, and the tests that must notice it."""
+
+    name: str
+    path: str
+    replaced: tuple[tuple[str, str], ...]
+    tests: str
+    chosen: str = ""  # of these tests, by pytest's -k
+
+    def plant(self, tree: Path) -> str:
+        """Plants it; returns the file's former text.
+
+        Raises:
+            TextIsGone: the code has moved on, and this bug with it.
+        """
+        file = tree / self.path
+        former = text = file.read_text()
+        for old, new in self.replaced:
+            if text.count(old) != 1:
+                raise TextIsGone(f"{self.name}: {self.path} holds {text.count(old)} of {old!r}")
+            text = text.replace(old, new)
+        file.write_text(text)
+        return former
+
+
+BUGS = (
+    Bug(
+        "tenants share a staging schema",
+        "pipedrive_pipeline/tenants.py",
+        (('f"staging_{system}_{self.slug}"', 'f"staging_{system}"'),),
+        f"{TESTS}/scenarios/test_many_at_once.py",
+        "two_tenants_synced_at_once_each",
+    ),
+    Bug(
+        "of two versions in one chunk the one read last wins",
+        "pipedrive_pipeline/ingest/tables.py",
+        (("entity.key.name, entity.version_column)", "entity.key.name, None)"),),
+        f"{TESTS}/ingest/test_tables.py",
+    ),
+    Bug(
+        "the watermark is the newest stamp seen, in no order",
+        WALKS,
+        (
+            ("_believable(first.sent_at, self.now) or newest", "newest"),
+            ('"sort_by": cursor.column', '"sort_by": "id"'),
+        ),
+        TESTS_OF_WALKS,
+    ),
+    Bug(
+        "a walk begins at its watermark, without overlap",
+        WALKS,
+        (("since - cursor.overlap if since else resume", "since or resume"),),
+        f"{TESTS}/scenarios/test_edits_meanwhile.py",
+        "visible_late",
+    ),
+    Bug(
+        "a row with the stamp that is known is taken for known",
+        RAW,
+        (("seen >= stored[key]", "seen > stored[key]"),),
+        TESTS_OF_RAW,
+    ),
+    Bug(
+        "the cursor is committed before its rows",
+        "pipedrive_pipeline/ingest/reading.py",
+        (("        loaded = self.raw.load(", CURSOR_FIRST),),
+        f"{TESTS}/scenarios/test_full_then_incremental.py",
+    ),
+    Bug(
+        "an answer of 5xx is the end of a list",
+        WALKS,
+        (
+            (NEXT_PAGE, TROUBLE_ENDS),
+            ("import SourceBroke\n", "import SourceBroke, SourceUnavailable\n"),
+            ("import dataclass, field\n", "import dataclass, field, replace\n"),
+        ),
+        TESTS_OF_WALKS,
+    ),
+    Bug(
+        "two runs of a tenant at once",
+        "pipedrive_pipeline/sync/lock.py",
+        (("if not (row and row[0]):", "if row is None:"),),
+        f"{TESTS}/sync/test_lock.py",
+    ),
+    Bug(
+        "any number of rows may be gone at once",
+        SETTLING,
+        (("GUARD_SHARE = 0.10", "GUARD_SHARE = 1.10"),),
+        TESTS_OF_DELETIONS,
+        "too_many",
+    ),
+    Bug(
+        "an empty answer empties a table",
+        SETTLING,
+        (("if found.known and not found.seen:", "if found.known < 0:"),),
+        f"{TESTS}/scenarios/test_faults.py",
+        "suddenly_empty",
+    ),
+    Bug(
+        "what a list leaves out is gone, whatever a look at it says",
+        SETTLING,
+        ((' if why != "live"]', "]"),),
+        TESTS_OF_DELETIONS,
+        "breaks_off",
+    ),
+    Bug(
+        "the working directory is kept between runs",
+        RAW,
+        (
+            ("        shutil.rmtree(self._working_directory, ignore_errors=True)\n", ""),
+            ("mkdir(parents=True)", "mkdir(parents=True, exist_ok=True)"),
+        ),
+        TESTS_OF_RAW,
+    ),
+    Bug(
+        "rows are appended",
+        RAW,
+        (('"disposition": "merge",', '"disposition": "append",'),),
+        TESTS_OF_RAW,
+    ),
+    Bug(
+        "an older version replaces a newer one",
+        RAW,
+        (("if version is None or not stored:", "if version or not stored:"),),
+        TESTS_OF_RAW,
+    ),
+    Bug(
+        "the marts are not told of a load",
+        RAW,
+        (("                self._announce(load_id)\n", ""),),
+        TESTS_OF_RAW,
+    ),
+    Bug(
+        "an empty text becomes null on its way",
+        "pipedrive_pipeline/ingest/destination.py",
+        (("null '', encoding", "null '', force_null ({columns}), encoding"),),
+        f"{TESTS}/scenarios/test_raw_equals_source.py",
+        "empty_text",
+    ),
+)
+
+
+def is_caught(bug: Bug, tree: Path) -> bool:
+    """Whether the suite fails with this bug in the tree, which is as before afterwards."""
+    former = bug.plant(tree)
+    try:
+        code, output = outcome(tree, [bug])
+    finally:
+        (tree / bug.path).write_text(former)
+    if code not in {0, TESTS_FAILED}:
+        print(output)  # noqa: T201 - a command's answer
+    return code == TESTS_FAILED
+
+
+def outcome(tree: Path, bugs: Iterable[Bug]) -> tuple[int, str]:
+    """Pytest's exit code and words for the tests of these bugs."""
+    chosen = " or ".join(dict.fromkeys(bug.chosen for bug in bugs if bug.chosen))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
+            *dict.fromkeys(bug.tests for bug in bugs),
+            *(["-k", chosen] if chosen else []),
+        ],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def missed(bugs: Sequence[Bug]) -> list[Bug]:
+    """The bugs that the suite does not catch; says of each what became of it."""
+    found: list[Bug] = []
+    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(PROJECT_ROOT, tree, ignore=LEFT_OUT)
+        for bug in bugs:
+            caught = is_caught(bug, tree)
+            print(f"{'caught' if caught else 'MISSED'}: {bug.name}", flush=True)  # noqa: T201
+            if not caught:
+                found.append(bug)
+    return found
+
+
+def main(names: Sequence[str]) -> int:
+    """Plants the bugs whose names hold one of these words, or all; fails if one is missed."""
+    chosen = [bug for bug in BUGS if not names or any(name in bug.name for name in names)]
+    return bool(missed(chosen))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
