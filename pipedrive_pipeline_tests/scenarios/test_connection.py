@@ -1,7 +1,6 @@
 """The eight scenarios of a CRM connection, one test each, on a connection by consent.
 
-connect, refresh, full sync, incremental sync, error recovery, duplicates, disconnect here; mapping
-stands with the marts.
+connect, refresh, full sync, incremental sync, error recovery, duplicates, mapping, disconnect.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from threading import Thread
 import pytest
 
 from pipedrive_pipeline.errors import NotConnected, SourceUnavailable
+from pipedrive_pipeline.marts import mapping
 from pipedrive_pipeline.sandbox import Account, Sandbox
 from pipedrive_pipeline.sandbox import seeded as account_of
 from pipedrive_pipeline.vault.ending import disconnect
@@ -145,6 +145,24 @@ def test_duplicates(world: World, sandbox: Sandbox, account: Account) -> None:
     assert len(rows) == len(first)
     assert len([row for row in rows if row["name"] == "Max Mustermann"]) == 2
     assert_all_equals_source(world, sandbox)
+
+
+@pytest.mark.slow
+def test_mapping(world: World, sandbox: Sandbox, account: Account) -> None:
+    """A custom field fills a column in every row, and goes on doing so after a reconnect."""
+    world.sync(sync_type="full")
+    number = account.fields["organizations"].named("Kundennummer").code
+    text = {"organizations": {number: "customer_number"}}
+    mapping.save(world.warehouse, ACME, SYSTEM, text, who="a test")
+    disconnect(vault_of(world), ACME, SYSTEM, who="a test")
+    consent(world, ACME)
+
+    world.sync()
+
+    held = {row["pipedrive_id"]: row["customer_number"] for row in world.rows("crm", "customers")}
+    sent = {row["id"]: row["custom_fields"][number] for row in sandbox.truth("organizations")}
+    assert held == sent
+    assert any(sent.values())
 
 
 @pytest.mark.slow
