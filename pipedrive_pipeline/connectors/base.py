@@ -109,6 +109,7 @@ class Page:
     is_last: bool = False
     commit: CursorState | None = None
     resume: CursorState | None = None  # of a walk over everything: where one may go on after this
+    size_bytes: int = 0  # of the answer's body, so that memory can be bounded
     mended_count: int = 0  # values that were no JSON (NaN, lone surrogates) and came as strings
 
 

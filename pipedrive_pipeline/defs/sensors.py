@@ -6,6 +6,8 @@ may take. Does not belong here: HTTP, or deciding what a sync does.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import dagster as dg
 
 from pipedrive_pipeline.defs import jobs
@@ -17,6 +19,7 @@ from pipedrive_pipeline.sync.registry import all_tenants
 from pipedrive_pipeline.warehouse.database import warehouse_of
 
 REQUESTS_PER_TICK = 100
+ASKED_AGAIN_SECONDS = 600
 PARTITIONS_INTERVAL_SECONDS = 30
 REQUESTS_INTERVAL_SECONDS = 15
 
@@ -56,9 +59,11 @@ def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     """One run per queued request of a tenant that has a partition."""
     partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
     queued = requests.queued(warehouse_of(load_settings()), limit=REQUESTS_PER_TICK)
+    # A run that found its tenant busy has spent its key, and the request is queued still.
+    window = int(datetime.now(UTC).timestamp() // ASKED_AGAIN_SECONDS)
     runs = [
         dg.RunRequest(
-            run_key=str(request.id),
+            run_key=f"{request.id}/{window}",
             job_name="full_resync" if request.sync_type == "full" else "sync",
             partition_key=request.tenant.slug,
             tags={TRIGGER_TAG: request.trigger, SYNC_TYPE_TAG: request.sync_type},

@@ -12,25 +12,25 @@ from typing import Any
 
 from pipedrive_pipeline.connectors.base import CursorState
 
-GOES_ON_WITHIN = timedelta(days=1)  # later the deletions that it could prove are too old to matter
+GOES_ON_WITHIN = timedelta(days=1)  # of its last run; a backfill may take several days' budgets
 
 
 @dataclass(frozen=True)
 class Plan:
     """One unfinished read of everything, of one entity."""
 
-    began_at: datetime  # by our clock; only its age matters
+    last_run_at: datetime  # by our clock; only its age matters
     resume: CursorState  # the connector's own words
     rows: int  # read so far, in all its runs
 
     def may_go_on(self, now: datetime) -> bool:
         """Whether it is young enough to be continued."""
-        return timedelta(0) <= now - self.began_at < GOES_ON_WITHIN
+        return timedelta(0) <= now - self.last_run_at < GOES_ON_WITHIN
 
     def as_state(self) -> dict[str, Any]:
         """As JSON, for dlt's state."""
         return {
-            "began_at": self.began_at.isoformat(),
+            "last_run_at": self.last_run_at.isoformat(),
             "resume": dict(self.resume),
             "rows": self.rows,
         }
@@ -38,4 +38,4 @@ class Plan:
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> Plan:
         """From dlt's state."""
-        return cls(datetime.fromisoformat(state["began_at"]), state["resume"], state["rows"])
+        return cls(datetime.fromisoformat(state["last_run_at"]), state["resume"], state["rows"])

@@ -24,7 +24,6 @@ from pipedrive_pipeline.connectors.base import Column, ColumnType
 from pipedrive_pipeline.ingest.sanitise import SUSPECT_PATTERN, cleaned, json_text
 
 NULL = Raw(b"null")
-_SEPARATOR = b"\x00"  # JSON text cannot hold it, whatever the strings inside hold
 _NUMERIC = pa.decimal128(38, 9)  # dlt's decimal
 
 ARROW_TYPES: dict[ColumnType, pa.DataType] = {
@@ -79,6 +78,10 @@ def _typed_array(kind: ColumnType, joined: bytes) -> pa.Array:
     values = msgspec.json.decode(b"[" + joined + b"]", type=_PYTHON_TYPES[kind])
     if kind is ColumnType.TIMESTAMP:
         values = [_in_utc(value) for value in values]
+    if kind is ColumnType.NUMERIC and not all(
+        value is None or _is_exact(value) for value in values
+    ):
+        raise OverflowError
     return pa.array(values, ARROW_TYPES[kind])
 
 
@@ -95,30 +98,28 @@ def _in_utc(value: datetime | None) -> datetime | None:
 
 
 def _json_values(texts: list[Raw]) -> ColumnValues:
+    blobs: list[bytes | None] = [None if text == b"null" else text for text in map(bytes, texts)]
     try:
-        decoded = _SEPARATOR.join(texts).decode().split("\x00")
-    except UnicodeDecodeError:
-        decoded = []
-    if len(decoded) != len(texts):
-        return _careful_json([bytes(text) for text in texts], range(len(texts)), [])
-    values = [None if text == "null" else text for text in decoded]
-    array = pa.array(values, pa.string())
-    suspects = pc.indices_nonzero(pc.match_substring_regex(array, SUSPECT_PATTERN)).to_pylist()
-    if not suspects:
-        return ColumnValues(array)
-    return _careful_json([bytes(text) for text in texts], suspects, values)
-
-
-def _careful_json(
-    texts: list[bytes], suspects: range | list[int], values: list[str | None]
-) -> ColumnValues:
-    values = values or [None] * len(texts)
+        array = _text_array(blobs)
+    except pa.ArrowInvalid:  # bytes that are no UTF-8
+        suspects = list(range(len(blobs)))
+    else:
+        suspects = pc.indices_nonzero(pc.match_substring_regex(array, SUSPECT_PATTERN)).to_pylist()
+        if not suspects:
+            return ColumnValues(array)
     replaced = 0
     for row in suspects:
-        result = cleaned(texts[row])
-        replaced += result.replaced
-        values[row] = None if result.value is None else json_text(result.value)
-    return ColumnValues(pa.array(values, pa.string()), replaced=replaced)
+        blob = blobs[row]
+        if blob is not None:
+            result = cleaned(blob)
+            replaced += result.replaced
+            blobs[row] = json_text(result.value).encode()
+    return ColumnValues(_text_array(blobs), replaced=replaced)
+
+
+def _text_array(blobs: list[bytes | None]) -> pa.Array:
+    """JSON texts as Arrow text without a detour over `str`: one emoji would quadruple them all."""
+    return pa.array(blobs, pa.binary()).cast(pa.string())
 
 
 def _careful_values(kind: ColumnType, texts: list[Raw]) -> ColumnValues:
@@ -143,8 +144,16 @@ def _as_bigint(value: Any) -> int | None:
     return value if is_integer and -(2**63) <= value < 2**63 else None
 
 
+def _is_exact(value: Decimal) -> bool:
+    """Whether the column keeps every digit; Arrow rounds what is tiny enough to zero (26.0)."""
+    exponent = value.normalize().as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= -_NUMERIC.scale
+
+
 def _as_numeric(value: Any) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    if not _is_exact(Decimal(value)):
         return None
     try:
         return pa.scalar(Decimal(value), _NUMERIC).as_py()  # type: ignore[no-any-return]

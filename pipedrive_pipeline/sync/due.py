@@ -50,8 +50,8 @@ class Standing:
 
     def due_at(self, now: datetime) -> datetime | None:
         """The latest unanswered due time; None if there is none."""
-        if self.paused_until is not None:
-            return self.paused_until if self.paused_until <= now else None
+        if self.paused_until is not None and self.paused_until > now:
+            return None  # what was paused is in the queue of requests until then
         latest = self._latest(now)
         answered_at = max(self.last_started_at or self.connected_at, self.connected_at)
         return latest if latest > answered_at else None

@@ -79,12 +79,18 @@ def test_every_few_hours_counts_from_the_daily_time() -> None:
     )
 
 
-def test_a_paused_tenant_is_due_when_its_budget_returns_and_not_before() -> None:
+def test_a_paused_tenant_is_left_alone_until_its_budget_returns() -> None:
+    """What was paused goes on by itself then; the night's own sync comes at its hour."""
     midnight = datetime(2026, 7, 2, tzinfo=UTC)
-    tenant = standing(paused_until=midnight, last_started_at=datetime(2026, 7, 1, tzinfo=UTC))
+    tenant = standing(
+        sync_time=time(0, 0),
+        time_zone="UTC",
+        paused_until=midnight + timedelta(hours=1),
+        last_started_at=datetime(2026, 7, 1, 12, tzinfo=UTC),
+    )
 
-    assert tenant.due_at(midnight - timedelta(seconds=1)) is None
-    assert tenant.due_at(midnight) == midnight
+    assert tenant.due_at(midnight) is None
+    assert tenant.due_at(midnight + timedelta(hours=1)) == midnight
 
 
 def test_a_tenant_that_was_connected_after_its_hour_waits_for_the_next() -> None:

@@ -42,6 +42,7 @@ class Listed:
     records: list[Record]
     next_cursor: str | None
     sent_at: datetime | None  # by the server's clock
+    size_bytes: int  # of the body
     mended_count: int  # values that were no JSON and are now JSON strings
 
 
@@ -62,7 +63,7 @@ def listed(answer: Answer) -> Listed:
     cursor = further.next_cursor if further else None
     if cursor == "":
         raise NotReadable("the next cursor is empty text, neither a cursor nor null")
-    return Listed(records, cursor, answer.sent_at, mended_count)
+    return Listed(records, cursor, answer.sent_at, len(answer.body), mended_count)
 
 
 def single(answer: Answer) -> Record:

@@ -125,7 +125,7 @@ class Walk:
         while page.next_cursor is not None:
             progress.note(page, _place(page) if is_timed else None)
             resume = _resume(newest) if is_timed and self.since is None else None
-            yield Page(page.records, resume=resume, mended_count=page.mended_count)
+            yield _page(page, resume=resume)
             page = await self._fetch({**params, "cursor": page.next_cursor})
             newest = max(filter(None, (newest, _newest(page.records))), default=None)
         if self.resume is not None:
@@ -133,7 +133,7 @@ class Walk:
                 yield unstamped
         reached = _believable(first.sent_at, self.now) or newest
         commit = _commit(self.since, reached) if is_timed else None
-        yield Page(page.records, is_last=True, commit=commit, mended_count=page.mended_count)
+        yield _page(page, is_last=True, commit=commit)
 
     async def _unstamped(self) -> AsyncIterator[Page]:
         """The records without a stamp, where they come last; one call where there are none."""
@@ -141,7 +141,7 @@ class Walk:
         progress = _Progress(self.tenant, f"list {self.endpoint.spec.name}")
         page = await self._fetch(params)
         while page.records and not all(_is_stamped(record) for record in page.records):
-            yield Page(page.records, mended_count=page.mended_count)
+            yield _page(page)
             if page.next_cursor is None or any(_is_stamped(record) for record in page.records):
                 return
             progress.note(page, None)
@@ -182,6 +182,23 @@ def watermark(state: CursorState | None) -> datetime | None:
 def position(resume: CursorState | None) -> datetime | None:
     """The stamp that a broken-off walk reached; None begins it anew."""
     return _stamp(str((resume or {}).get(POSITION)))
+
+
+def _page(
+    page: Listed,
+    *,
+    is_last: bool = False,
+    commit: CursorState | None = None,
+    resume: CursorState | None = None,
+) -> Page:
+    return Page(
+        page.records,
+        is_last=is_last,
+        commit=commit,
+        resume=resume,
+        size_bytes=page.size_bytes,
+        mended_count=page.mended_count,
+    )
 
 
 def _resume(newest: datetime | None) -> CursorState | None:
