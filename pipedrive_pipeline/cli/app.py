@@ -10,6 +10,7 @@ from pipedrive_pipeline.cli import (
     database,
     demo,
     encryption,
+    mapping,
     serving,
     syncing,
     tenants,
@@ -39,6 +40,8 @@ app.command()(connecting.connect)
 app.command()(connecting.disconnect)
 app.command()(syncing.sync)
 app.command()(syncing.sweep)
+app.add_typer(mapping.commands, name="mapping")
+app.command()(mapping.remap)
 app.command()(syncing.status)
 app.command()(encryption.rotate_keys)
 app.command("sandbox")(run_sandbox)

@@ -38,3 +38,14 @@ sweep = dg.define_asset_job(
         "the tag `pipeline/confirm: true`."
     ),
 )
+
+remap = dg.define_asset_job(
+    "remap",
+    selection=MARTS,
+    executor_def=dg.in_process_executor,
+    tags={SYNC_TYPE_TAG: "remap"},
+    description=(
+        "Customers, contacts and views rebuilt from raw, with the active field mapping. No call "
+        "to the CRM, no tokens."
+    ),
+)

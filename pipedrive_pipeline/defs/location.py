@@ -8,7 +8,7 @@ from pipedrive_pipeline.defs import jobs, marts, raw, runs, schedules, sensors
 
 LOCATION = dg.Definitions(
     assets=[*raw.RAW_ASSETS, marts.crm, marts.analytics],
-    jobs=[jobs.sync, jobs.full_resync, jobs.sweep],
+    jobs=[jobs.sync, jobs.full_resync, jobs.sweep, jobs.remap],
     schedules=[schedules.daily_sync],
     sensors=[sensors.tenant_partitions, sensors.sync_requests],
     resources={"run": runs.tenant_run},

@@ -22,7 +22,7 @@ from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-SyncType = Literal["full", "incremental", "sweep"]
+SyncType = Literal["full", "incremental", "sweep", "remap"]
 Trigger = Literal["schedule", "manual", "backfill", "connect", "webhook"]
 Status = Literal["running", "success", "partial", "failed", "paused"]
 

@@ -35,9 +35,11 @@ def queued(warehouse: Warehouse, *, limit: int) -> list[SyncRequest]:
 def claim(warehouse: Warehouse, facts: RunFacts, log_id: UUID) -> None:
     """Marks the tenant's requests that this run answers as running.
 
-    A full run answers every request; an incremental one leaves a full one in the queue.
+    A full run answers every request; an incremental one leaves a full one in the queue, and one
+    that reads nothing leaves both.
     """
-    values = [log_id, facts.dagster_run_id, facts.tenant.slug, facts.system, facts.sync_type]
+    answered = {facts.sync_type} if facts.sync_type == "remap" else {facts.sync_type, "incremental"}
+    values = [log_id, facts.dagster_run_id, facts.tenant.slug, facts.system, sorted(answered)]
     with warehouse.transaction(tenant=facts.tenant) as connection:
         connection.execute(_CLAIM, values)
 
@@ -78,7 +80,7 @@ limit %s
 _CLAIM = """
 update integration.sync_requests
 set state = 'running', sync_log_id = %s, dagster_run_id = %s
-where tenant_id = %s and system = %s and state = 'queued' and sync_type in ('incremental', %s)
+where tenant_id = %s and system = %s and state = 'queued' and sync_type = any(%s)
 """
 
 _ASK_AGAIN = """

@@ -1,4 +1,4 @@
-"""A tenant's fields where its app wants them: saved, built, looked at before, all without a call."""
+"""A tenant's fields where its app wants them: saved, built, looked at before; no call is made."""
 
 from __future__ import annotations
 

@@ -7,9 +7,10 @@ type (`marts/values.py`).
 
 from __future__ import annotations
 
+from pipedrive_pipeline.marts.catalogue import Field
 from pipedrive_pipeline.marts.mapping.checking import checked
 from pipedrive_pipeline.marts.mapping.form import BadMapping, Entry, Issue, Mapping
-from pipedrive_pipeline.marts.mapping.preview import Preview, preview
+from pipedrive_pipeline.marts.mapping.preview import Coverage, Preview, preview
 from pipedrive_pipeline.marts.mapping.proposals import Proposal, proposals
 from pipedrive_pipeline.marts.mapping.store import (
     Catalogue,
@@ -24,7 +25,9 @@ from pipedrive_pipeline.marts.mapping.store import (
 __all__ = [
     "BadMapping",
     "Catalogue",
+    "Coverage",
     "Entry",
+    "Field",
     "Issue",
     "Mapping",
     "MappingOutdated",

@@ -1,0 +1,93 @@
+"""What the roles of analysts may read, and what they may not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.marts.fields import custom, key_of, published
+from pipedrive_pipeline_tests.marts.raw_tables import RawTables, organization, user
+from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
+
+
+def with_fields(warehouse: Warehouse, tenant: Tenant) -> None:
+    """One customer with fields whose columns look things up elsewhere."""
+    raw = RawTables(warehouse, tenant)
+    values = {key_of("Zone"): 7, key_of("Betreuer"): 5, key_of("Start"): "2026-01-31"}
+    raw.load(
+        organization_fields=[
+            custom("Zone", "enum", {7: "Nord"}),
+            custom("Betreuer", "user"),
+            custom("Start", "date"),
+        ],
+        users=[user(5, "Ada")],
+        organizations=[organization(1, custom_fields=values)],
+    )
+    published(raw, tenant)
+
+
+@pytest.fixture
+def session(warehouse: Warehouse) -> Iterator[psycopg.Connection]:
+    """A session that takes on a role; both tenants are published."""
+    with_fields(warehouse, ACME)
+    with_fields(warehouse, BRAVO)
+    with warehouse.transaction() as connection:
+        yield connection
+        connection.rollback()
+
+
+def test_an_analyst_reads_the_views_of_their_tenant(session: psycopg.Connection) -> None:
+    """Labels, names and conversions work without a right to what lies below."""
+    session.execute("set local role analyst_acme")
+
+    row = session.execute(
+        "select zone, betreuer, start::text from analytics_acme.customers"
+    ).fetchone()
+
+    assert row == ("Nord", "Ada", "2026-01-31")
+    assert session.execute("select from analytics_acme.column_changes").fetchall()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "analytics_bravo.customers",
+        "raw_pipedrive_acme.organizations",
+        "integration.fields",
+        "integration.field_mappings",
+        "integration.rejected_values",
+        "crm.customers",
+    ],
+)
+def test_an_analyst_of_one_tenant_reads_nothing_else(
+    session: psycopg.Connection, table: str
+) -> None:
+    """Another tenant's views, raw, and our own tables are closed."""
+    session.execute("set local role analyst_acme")
+
+    with pytest.raises(errors.InsufficientPrivilege):
+        session.execute(f"select from {table}".encode())
+
+
+def test_an_analyst_writes_nothing(session: psycopg.Connection) -> None:
+    """The views are simple enough that Postgres could write through them."""
+    session.execute("set local role analyst_acme")
+
+    with pytest.raises(errors.InsufficientPrivilege):
+        session.execute("update analytics_acme.customers set name = 'x'")
+
+
+def test_the_analyst_of_all_reads_every_tenant(session: psycopg.Connection) -> None:
+    """And still neither raw nor our own tables."""
+    session.execute("set local role analyst_all")
+
+    for tenant in ("acme", "bravo"):
+        query = f"select zone from analytics_{tenant}.customers_all".encode()
+        assert session.execute(query).fetchall() == [("Nord",)]
+    with pytest.raises(errors.InsufficientPrivilege):
+        session.execute("select from raw_pipedrive_acme.organizations")
