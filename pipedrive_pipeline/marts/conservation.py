@@ -100,9 +100,16 @@ with compared as (
             view.pipedrive_id,
             {shown} as shown
         from {view} as view
-        where view.pipedrive_id is not null
-        order by view.pipedrive_synced_at desc
-        limit %(newest)s
+        -- Chosen first: columns of custom fields are dear, and were worked out for every row.
+        where view.pipedrive_id = any (array(
+            select newest.pipedrive_id
+            from {view} as newest
+            where newest.pipedrive_id is not null
+            order by
+                newest.pipedrive_synced_at desc,
+                newest.pipedrive_id desc
+            limit %(newest)s
+        ))
     ) as view
     inner join {records} as record
         on record.id = view.pipedrive_id
