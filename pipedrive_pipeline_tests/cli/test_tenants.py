@@ -6,7 +6,7 @@ import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline_tests.cli.terminal import Here, Terminal
+from pipedrive_pipeline_tests.cli.terminal import Here, Terminal, ended
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 
@@ -52,8 +52,9 @@ def test_erasing_takes_a_tenant_from_everywhere_but_the_audit_log(
     """Dagster's runs and the scratch folder hold facts of the tenant as well."""
     world.connect(ACME, sandbox)
     world.connect(Tenant("bravo"), sandbox)
-    synced = [terminal.run("sync", "--tenant", slug, "--full") for slug in ("acme", "bravo")]
-    assert [said.code for said in synced] == [0, 0]
+    words = ("sync", "--full", "--json", "--tenant")
+    begun = [terminal.start(*words, slug) for slug in ("acme", "bravo")]
+    assert [ended(process).facts["success"] for process in begun] == [True, True]
     scratch = world.settings.pipeline_home / "scratch" / SYSTEM
     scratch.joinpath("acme").mkdir(parents=True, exist_ok=True)
 

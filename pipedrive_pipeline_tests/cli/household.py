@@ -1,0 +1,138 @@
+"""Everything that `up` starts, on free ports and a fresh home, and a browser before it.
+
+Belongs here: starting, looking and walking. Does not belong here: any fact.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+from psycopg.rows import dict_row
+
+from pipedrive_pipeline.settings import PROJECT_ROOT
+from pipedrive_pipeline.warehouse.embedded import running_server
+from pipedrive_pipeline_tests.cli.terminal import Terminal
+from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, HIDDEN, ROUTES
+
+READY_SECONDS, SYNC_SECONDS, STOP_SECONDS = 120, 120, 40
+
+
+@dataclass(frozen=True)
+class Household:
+    """A running `up`."""
+
+    home: Path
+    terminal: Terminal
+    process: subprocess.Popen[str]
+    urls: dict[str, Any]  # `up.json`
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """What a query finds in the embedded database."""
+        server = running_server(self.home)
+        assert server is not None
+        with psycopg.connect(server.url, row_factory=dict_row) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def operator(self) -> httpx.Client:
+        """A script with the operator's key, acting for tenant default."""
+        key = (self.home / "operator-key").read_text().strip()
+        headers = {"authorization": f"Bearer {key}", "x-tenant": "default"}
+        return httpx.Client(base_url=self.urls["connect"], headers=headers, timeout=30)
+
+    def consented(self, browser: httpx.Client) -> dict[str, str]:
+        """Link and consent, by HTTP alone; the hidden fields of the page that names the company."""
+        with self.operator() as operator:
+            link = operator.post(f"{ROUTES}/connect-link").json()["data"]["url"]
+        back = browser.get(browser.get(link).headers["location"])
+        assert browser.get(back.headers["location"]).headers["location"] == CONFIRM_PAGE
+        return dict(HIDDEN.findall(browser.get(CONFIRM_PAGE).text))
+
+    def browser(self) -> httpx.Client:
+        """A browser with a cookie jar."""
+        return httpx.Client(
+            base_url=self.urls["connect"], headers={"accept": "text/html"}, timeout=30
+        )
+
+    def synced(self, count: int) -> None:
+        """Returns once so many runs have succeeded."""
+        query = "select status, errors from integration.sync_logs where status <> 'running'"
+
+        def is_done() -> bool:
+            ended = self.rows(query)
+            assert all(row["status"] == "success" for row in ended), ended
+            return len(ended) >= count
+
+        log = self.home / "logs" / "dagster-daemon.log"
+        _wait(is_done, SYNC_SECONDS, lambda: log.read_text()[-4_000:])
+
+    def processes(self) -> list[psutil.Process]:
+        """Whatever runs with this home in its environment, Postgres's own aside."""
+        return [one for one in psutil.process_iter() if _home_of(one) == str(self.home)]
+
+    def stop(self) -> int:
+        """The exit code after a SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def kept(home: Path) -> Iterator[Household]:
+    """`./run up` on free ports, until the end of the block."""
+    ports = {name: str(_free_port()) for name in ("CONNECT_PORT", "DAGSTER_PORT", "SANDBOX_PORT")}
+    address = f"http://127.0.0.1:{ports['CONNECT_PORT']}"
+    terminal = Terminal({"PIPELINE_HOME": str(home), "APP_URL": address, **ports})
+    with (home / "up.log").open("w") as log:
+        process = subprocess.Popen(
+            [str(PROJECT_ROOT / "run"), "up"],
+            env=terminal.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    try:
+        up_file = home / "up.json"
+        _wait(lambda: up_file.exists() or process.poll() is not None, READY_SECONDS)
+        assert process.poll() is None, (home / "up.log").read_text()
+        yield Household(home, terminal, process, json.loads(up_file.read_text()))
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(STOP_SECONDS)
+        server = running_server(home)
+        if server:
+            server.stop()
+
+
+def _wait(is_true: Callable[[], bool], seconds: float, why: Callable[[], str] = lambda: "") -> None:
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s {why()}"
+        time.sleep(0.3)
+
+
+def _free_port() -> int:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _home_of(process: psutil.Process) -> str | None:
+    try:
+        home: str | None = process.environ().get("PIPELINE_HOME")
+    except (psutil.Error, OSError):
+        return None  # ended meanwhile, or another account's
+    return home
