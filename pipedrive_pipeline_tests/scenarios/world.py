@@ -93,10 +93,20 @@ class World:
             connection.execute("select pg_advisory_lock(%s)", [tenant.lock_key])
             connection.execute("select pg_advisory_unlock(%s)", [tenant.lock_key])
 
-    def rows(self, schema: str, table: str, order_by: str = "id") -> list[dict[str, Any]]:
-        """A table's rows as dicts, with their `xmin` (which changes when a row is rewritten)."""
-        query = sql.SQL("select xmin::text as xmin, * from {} order by {}").format(
-            sql.Identifier(schema, table), sql.Identifier(order_by)
+    def rows(
+        self, schema: str, table: str, order_by: str = "id", *, tenant: Tenant | None = None
+    ) -> list[dict[str, Any]]:
+        """A table's rows as dicts, with their `xmin` (which changes when a row is rewritten).
+
+        Args:
+            schema: where it lies.
+            table: its name.
+            order_by: a column.
+            tenant: whose rows of a table that holds all tenants'; None for all.
+        """
+        whose = sql.SQL("where tenant_id = {}").format(tenant.slug) if tenant else sql.SQL("")
+        query = sql.SQL("select xmin::text as xmin, * from {} {} order by {}").format(
+            sql.Identifier(schema, table), whose, sql.Identifier(order_by)
         )
         with self.warehouse.connect() as connection:
             return connection.cursor(row_factory=dict_row).execute(query).fetchall()
