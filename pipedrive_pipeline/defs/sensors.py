@@ -56,7 +56,7 @@ def tenant_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
     description="Starts the syncs that were asked for: after a connection, and by `sync now`.",
 )
 def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """One run per queued request of a tenant that has a partition."""
+    """One run per queued request; a tenant that is no partition yet becomes one first."""
     partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
     queued = requests.queued(warehouse_of(load_settings()), limit=REQUESTS_PER_TICK)
     # A run that found its tenant busy has spent its key, and the request is queued still.
@@ -69,6 +69,10 @@ def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
             tags={TRIGGER_TAG: request.trigger, SYNC_TYPE_TAG: request.sync_type},
         )
         for request in queued
-        if request.tenant.slug in partitions
     ]
-    return dg.SensorResult(run_requests=runs) if runs else dg.SkipReason("nothing was asked for.")
+    if not runs:
+        return dg.SkipReason("nothing was asked for.")
+    # Waiting for `tenant_partitions` would keep a newly connected tenant for up to half a minute.
+    new = sorted({request.tenant.slug for request in queued} - partitions)
+    added = [TENANTS.build_add_request(new)] if new else []
+    return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=added)
