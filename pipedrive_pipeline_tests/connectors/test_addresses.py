@@ -105,3 +105,28 @@ def test_a_name_that_cannot_be_resolved_is_said_to_be_one() -> None:
         asyncio.run(ask())
 
     assert "cannot be resolved" in in_plain_words(refused.value, f"https://{HOST}", Limits())
+
+
+@pytest.mark.parametrize(("bypassed", "is_resolved"), [("", False), (HOST, True)])
+def test_a_proxy_resolves_by_itself_except_for_hosts_that_pass_by_it(
+    monkeypatch: pytest.MonkeyPatch, bypassed: str, is_resolved: bool
+) -> None:
+    """Behind a proxy this machine may have no resolver at all."""
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens: nobody is asked
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, bypassed)
+    asked = []
+
+    async def resolve(host: str, _port: int) -> list[str]:
+        asked.append(host)
+        return []
+
+    async def ask() -> None:
+        async with open_client(Limits(), PIPEDRIVE, resolve=resolve) as client:
+            await exchange(client, client.build_request("GET", f"https://{HOST}/"), Limits())
+
+    with pytest.raises(httpx.ConnectError):
+        asyncio.run(ask())
+
+    assert bool(asked) is is_resolved
