@@ -146,8 +146,11 @@ def _as_bigint(value: Any) -> int | None:
 
 def _is_exact(value: Decimal) -> bool:
     """Whether the column keeps every digit; Arrow rounds what is tiny enough to zero (26.0)."""
-    exponent = value.normalize().as_tuple().exponent
-    return isinstance(exponent, int) and exponent >= -_NUMERIC.scale
+    _, digits, exponent = value.as_tuple()
+    if not isinstance(exponent, int):
+        return False
+    significant = "".join(map(str, digits)).rstrip("0")
+    return not significant or exponent + len(digits) - len(significant) >= -_NUMERIC.scale
 
 
 def _as_numeric(value: Any) -> Decimal | None:
