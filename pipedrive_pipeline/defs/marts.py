@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from pipedrive_pipeline.defs.checks import check_results, check_specs
 from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failures
-from pipedrive_pipeline.defs.metadata import counts_metadata
+from pipedrive_pipeline.defs.metadata import counts_metadata, view_metadata
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
 from pipedrive_pipeline.defs.raw import RAW_ASSETS
 from pipedrive_pipeline.sync.run import TenantRun
@@ -34,6 +35,10 @@ CRM_SPECS = [
         metadata={"dagster/table_name": "crm.contacts"},
     ),
 ]
+RAW_OF = {  # where the custom fields of a mart's view lie
+    "customers": dg.AssetKey(["pipedrive", "organizations"]),
+    "contacts": dg.AssetKey(["pipedrive", "persons"]),
+}
 ANALYTICS_SPECS = [
     dg.AssetSpec(
         ["analytics", mart.path[-1]],
@@ -68,6 +73,7 @@ def crm(
     partitions_def=TENANTS,
     backfill_policy=ONE_TENANT_PER_RUN,
     retry_policy=TRANSIENT_RETRIES,
+    check_specs=[check for spec in ANALYTICS_SPECS for check in check_specs(spec.key)],
 )
 def analytics(
     context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
@@ -75,5 +81,11 @@ def analytics(
     """The views of `analytics_<tenant>`, remade only where their columns changed."""
     with as_dagster_failures(context, run):
         run.publish_views()
+        facts = run.field_facts()
     for spec in ANALYTICS_SPECS:
-        yield dg.MaterializeResult(asset_key=spec.key)
+        mart = facts[spec.key.path[-1]]
+        yield dg.MaterializeResult(
+            asset_key=spec.key,
+            metadata=view_metadata(RAW_OF[spec.key.path[-1]], mart.columns),
+            check_results=list(check_results(spec.key, mart)),
+        )

@@ -13,6 +13,9 @@ from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import Counts
 from pipedrive_pipeline.sync.history import RunFacts
 from pipedrive_pipeline.sync.pricing import Price
+from pipedrive_pipeline.warehouse.catalog import TableColumn
+
+COLUMNS_SHOWN = 500  # of a view; an event holds no thousands
 
 
 def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
@@ -67,6 +70,22 @@ def pause_metadata(pause: BudgetSpent, read: EntityRead | None) -> dict[str, Any
         "rows_fetched": read.fetched if read else 0,
         "api_calls": read.api_calls if read else 0,
         "tokens_spent": read.tokens if read else 0,
+    }
+
+
+def view_metadata(raw: dg.AssetKey, columns: Iterable[TableColumn]) -> dict[str, Any]:
+    """A view's columns with what each shows, and for custom fields the way back to raw.
+
+    The description names the field: label, key and type.
+    """
+    shown = list(columns)[:COLUMNS_SHOWN]
+    custom = [one for one in shown if "(field " in one.comment]
+    source = [dg.TableColumnDep(asset_key=raw, column_name="custom_fields")]
+    return {
+        "dagster/column_schema": dg.TableSchema(
+            [dg.TableColumn(one.name, one.type, description=one.comment) for one in shown]
+        ),
+        "dagster/column_lineage": dg.TableColumnLineage({one.name: source for one in custom}),
     }
 
 

@@ -22,6 +22,7 @@ from pipedrive_pipeline.ingest.settling import Settler
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import budget, history, requests
 from pipedrive_pipeline.sync.access import SourceAccess, utc_now
+from pipedrive_pipeline.sync.fields import FieldFacts, field_facts
 from pipedrive_pipeline.sync.lock import TenantLock
 from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.sync.records import ProgressNote, write_rejected
@@ -118,6 +119,10 @@ class TenantRun:
         self._begin_act()
         self._lock.assert_held()
         marts.publish_views(self._warehouse, self.facts.tenant, self.facts.system)
+
+    def field_facts(self) -> dict[str, FieldFacts]:
+        """What there is to say of the tenant's custom fields, by mart."""
+        return field_facts(self._warehouse, self.facts.tenant, self.facts.system)
 
     def _begin_act(self) -> None:
         """Forgets the errors of a former attempt: where one stands, nothing that follows is run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -137,3 +138,34 @@ def test_a_run_that_died_is_ended_in_dagster_and_in_the_history(
     assert ended is not None
     assert ended.status is dg.DagsterRunStatus.FAILURE
     assert [row["status"] for row in world.history()] == ["failed", "success"]
+
+
+@pytest.mark.slow
+def test_the_views_say_what_they_show_and_what_a_person_should_look_at(
+    instance: dg.DagsterInstance, sandbox: Sandbox
+) -> None:
+    """Columns with their fields, the way back to raw, and checks that count without stopping."""
+    assert run(instance, "sync").success
+    requests = sandbox.requests.count
+
+    done = run(instance, "remap")
+
+    events = {
+        event.asset_key.path[-1]: event.step_materialization_data.materialization.metadata
+        for event in done.get_asset_materialization_events()
+        if event.asset_key and event.asset_key.path[0] == "analytics"
+    }
+    schema: Any = events["customers"]["dagster/column_schema"].value
+    lineage: Any = events["customers"]["dagster/column_lineage"].value
+    described = {column.name: column.description for column in schema.columns}
+    checks = {
+        (one.asset_key.path[-1], one.check_name): one.passed
+        for one in done.get_asset_check_evaluations()
+    }
+    assert "Kundennummer (field " in str(described["kundennummer"])
+    (source,) = lineage.deps_by_column["kundennummer"]
+    assert source.asset_key == dg.AssetKey(["pipedrive", "organizations"])
+    assert checks["customers", "null_conservation"]
+    assert not checks["customers", "unmapped_new_fields"]
+    assert len(checks) == 8
+    assert sandbox.requests.count == requests

@@ -1,0 +1,90 @@
+"""What a run has to say of a tenant's custom fields, for the checks that Dagster shows.
+
+Belongs here: counts and keys of one mart. Does not belong here: values; they may be personal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipedrive_pipeline.marts import mapping
+from pipedrive_pipeline.marts.conservation import conservation
+from pipedrive_pipeline.marts.targets import TARGETS
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.catalog import TableColumn, relations
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+NEWEST = 200  # rows a mart whose values are compared in each run: the columns of all are dear
+
+
+@dataclass(frozen=True)
+class FieldFacts:
+    """Of one mart: values compared, those that are nowhere, and what a person should look at."""
+
+    seen: int
+    lost: tuple[tuple[int, str], ...]  # id, field key
+    rejected: tuple[tuple[str, int], ...]  # field key, values that do not fit
+    proposed: tuple[str, ...]  # keys of fields that look like an empty target
+    retyped: tuple[str, ...]  # keys
+    columns: tuple[TableColumn, ...]  # of the view, as the database tells them
+
+
+def field_facts(warehouse: Warehouse, tenant: Tenant, system: str) -> dict[str, FieldFacts]:
+    """The facts of each mart, by its name."""
+    compared = conservation(warehouse, tenant, system, newest=NEWEST)
+    fields = list(mapping.catalogue(warehouse, tenant, system).fields)
+    with warehouse.transaction(tenant) as connection:
+        version = mapping.active(connection, tenant, system)
+        rejected = connection.execute(_REJECTED, (tenant.slug, system)).fetchall()
+        retyped = connection.execute(_RETYPED, (tenant.slug, system)).fetchall()
+        views = {one.name: one for one in relations(connection, tenant.analytics_schema)}
+    offered = mapping.proposals(tenant, version.mapping, fields)
+    return {
+        target.name: FieldFacts(
+            seen=compared.seen,
+            lost=tuple(one[1:] for one in compared.lost if one[0] == target.entity),
+            rejected=tuple(row[1:] for row in rejected if row[0] == target.entity),
+            proposed=tuple(
+                one.entry.field_key for one in offered if one.entry.entity == target.entity
+            ),
+            retyped=tuple(row[1] for row in retyped if row[0] == target.entity),
+            columns=views[target.name].columns,
+        )
+        for target in TARGETS
+    }
+
+
+_REJECTED = """
+select
+    rejected_values.entity,
+    rejected_values.field,
+    count(*)
+from integration.rejected_values
+inner join integration.fields
+    on fields.tenant_id = rejected_values.tenant_id
+    and fields.system = rejected_values.system
+    and fields.entity = rejected_values.entity
+    and fields.field_key = rejected_values.field
+    and fields.is_custom
+where rejected_values.tenant_id = %s
+    and rejected_values.system = %s
+group by
+    rejected_values.entity,
+    rejected_values.field
+order by
+    rejected_values.entity asc,
+    rejected_values.field asc
+"""
+_RETYPED = """
+select distinct
+    field_changes.entity,
+    field_changes.field_key
+from integration.field_changes
+where field_changes.tenant_id = %s
+    and field_changes.system = %s
+    and field_changes.change = 'retyped'
+    and field_changes.seen_at > now() - interval '7 days'
+order by
+    field_changes.entity asc,
+    field_changes.field_key asc
+"""
