@@ -89,7 +89,8 @@ class TenantRun:
             for read in self._reader().read(
                 self._chosen(entities),
                 is_full=self.facts.sync_type != "incremental",
-                is_restarted=self.facts.is_restarted,
+                # A sweep that went on would miss what was deleted in the part already read.
+                is_restarted=self.facts.is_restarted or self.facts.sync_type == "sweep",
             ):
                 self.row.reads[read.entity.name] = read
                 if read.is_complete:
