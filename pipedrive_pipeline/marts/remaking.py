@@ -93,15 +93,7 @@ def remake(
     layout: Layout,
     fields: Mapping[str, Field],
 ) -> None:
-    """Make one view show the layout.
-
-    Args:
-        connection: a transaction.
-        view: which one.
-        held: the columns of custom fields as they were.
-        layout: the columns as they shall be; already without those that must not go.
-        fields: by key, for the comments.
-    """
+    """Make one view, whose columns were ``held``, show the layout; ``fields`` by key."""
     present = _present(connection, view)
     now = {_identity(one): one.column_name for one in layout.shown}
     moved = {
@@ -117,10 +109,16 @@ def remake(
         wanted[OVERFLOW_COLUMN] = _overflow(view)
     gone = {one.column_name for one in held if _identity(one) not in now}
     grants: list[tuple[str, str]] = []
-    if any(name in gone or moved.get(name, name) not in wanted for name in present):
+    types = {one.column_name: one.definition.pg_type for one in layout.shown}
+    if any(
+        name in gone
+        or moved.get(name, name) not in wanted
+        or not kind.startswith(types.get(moved.get(name, name), kind))
+        for name, kind in present.items()
+    ):
         grants = _grants(connection, view)
         connection.execute(sql.SQL("drop view {}").format(view.identifier))
-        present = []
+        present = {}
     _rename(connection, view, {old: new for old, new in moved.items() if present and old != new})
     order = [moved.get(name, name) for name in present]
     order += [name for name in wanted if name not in order]
@@ -149,10 +147,10 @@ def _identity(column: ViewColumn) -> tuple[str, str, str]:
     return column.field_key, column.field_type, column.part
 
 
-def _present(connection: psycopg.Connection, view: MartView) -> list[str]:
+def _present(connection: psycopg.Connection, view: MartView) -> dict[str, str]:
     found = connection.execute(
         """
-        select pg_attribute.attname
+        select pg_attribute.attname, format_type(pg_attribute.atttypid, pg_attribute.atttypmod)
         from pg_catalog.pg_attribute
         where pg_attribute.attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text))
             and pg_attribute.attnum > 0
@@ -160,7 +158,7 @@ def _present(connection: psycopg.Connection, view: MartView) -> list[str]:
         """,
         (view.tenant.analytics_schema, view.name),
     )
-    return [row[0] for row in found]
+    return dict(found.fetchall())
 
 
 def _shown(view: MartView, column: ViewColumn) -> sql.Composable:

@@ -145,7 +145,8 @@ def has_rule(field_type: str) -> bool:
 def expression(part: Part, field_type: str, source: Source) -> sql.Composed:
     """The SQL of one part of a field over one raw row; it never fails."""
     nothing = sql.SQL("(select null::bigint as id, null::text as name where false)")
-    return sql.SQL(part.template).format(
+    # A name in raw is varchar or text; a view's column may never change its type.
+    return sql.SQL(f"({part.template})::{part.pg_type}").format(
         value=value_of(source),
         labels=_labels(source),
         referred=source.referred.get(field_type, nothing),
