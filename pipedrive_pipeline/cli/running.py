@@ -84,7 +84,7 @@ def run_job(
         import dagster as dg
 
         from pipedrive_pipeline.defs.failures import WATCHED_TAG
-        from pipedrive_pipeline.defs.location import LOCATION
+        from pipedrive_pipeline.defs.location import location
         from pipedrive_pipeline.defs.partitions import TENANTS
         from pipedrive_pipeline.defs.runs import TRIGGER_TAG, mark_dead_runs, new_run_id
         from pipedrive_pipeline.sync import history
@@ -110,15 +110,18 @@ def run_job(
                 on_page=on_page,
                 on_price=on_price,
             ) as run:
-                result = LOCATION.resolve_job_def(job_name).execute_in_process(
-                    instance=instance,
-                    partition_key=tenant.slug,
-                    run_id=facts.dagster_run_id,
-                    resources={"run": run},
-                    tags={TRIGGER_TAG: "manual", WATCHED_TAG: "true"},
-                    asset_selection=_closure(entities),
-                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                    raise_on_error=False,
+                result = (
+                    location(run)
+                    .resolve_job_def(job_name)
+                    .execute_in_process(
+                        instance=instance,
+                        partition_key=tenant.slug,
+                        run_id=facts.dagster_run_id,
+                        tags={TRIGGER_TAG: "manual", WATCHED_TAG: "true"},
+                        asset_selection=_closure(entities),
+                        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                        raise_on_error=False,
+                    )
                 )
     row = run.row
     return Outcome(result.run_id, result.success, row.reads, row.built, tuple(row.errors))

@@ -6,10 +6,16 @@ import dagster as dg
 
 from pipedrive_pipeline.defs import jobs, marts, raw, runs, schedules, sensors
 
-LOCATION = dg.Definitions(
-    assets=[*raw.RAW_ASSETS, marts.crm, marts.analytics],
-    jobs=[jobs.sync, jobs.full_resync, jobs.sweep, jobs.remap],
-    schedules=[schedules.daily_sync],
-    sensors=[sensors.tenant_partitions, sensors.sync_requests],
-    resources={"run": runs.tenant_run},
-)
+
+def location(run: object = runs.tenant_run) -> dg.Definitions:
+    """All of it, with what the assets find under `run`: a run of their own, or one already open."""
+    return dg.Definitions(
+        assets=[*raw.RAW_ASSETS, marts.crm, marts.analytics],
+        jobs=[jobs.sync, jobs.full_resync, jobs.sweep, jobs.remap],
+        schedules=[schedules.daily_sync],
+        sensors=[sensors.tenant_partitions, sensors.sync_requests],
+        resources={"run": run},
+    )
+
+
+LOCATION = location()
