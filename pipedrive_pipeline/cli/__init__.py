@@ -12,18 +12,18 @@ import sys
 import traceback
 from pathlib import Path
 
-from pipedrive_pipeline.cli.app import app
+from pipedrive_pipeline.cli.app import command_line
 from pipedrive_pipeline.cli.output import errors
 from pipedrive_pipeline.errors import BudgetSpent, ExitCode, PipelineError
 from pipedrive_pipeline.settings import PROJECT_ROOT
 
-__all__ = ["app", "main"]
+__all__ = ["command_line", "main"]
 
 
 def main() -> None:
     """Runs the command line; every error of ours is one line and an exit code."""
     try:
-        app(standalone_mode=True)
+        command_line(*sys.argv[1:2])(standalone_mode=True)
     except PipelineError as error:
         kind = "paused" if isinstance(error, BudgetSpent) else "error"
         errors.print(f"{kind}: {error}", soft_wrap=True, markup=False, highlight=False)

@@ -1,49 +1,71 @@
-"""The list of commands."""
+"""The list of commands.
+
+A command's module is imported when it is asked for: all of them take most of a second, and a sync
+that finds its tenant busy must answer within one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
 import typer
 
-from pipedrive_pipeline.cli import (
-    benching,
-    connecting,
-    database,
-    demo,
-    encryption,
-    mapping,
-    serving,
-    syncing,
-    tenants,
-    up,
-)
-from pipedrive_pipeline.sandbox.command import run_sandbox
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}  # words for another program
 
-app = typer.Typer(
-    name="pipedrive-pipeline",
-    help="A company's CRM, complete and readable in its own Postgres, kept up to date by Dagster.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,  # they would show locals, which may hold a token
-    rich_markup_mode=None,
-)
+COMMANDS: dict[str, str] = {
+    "demo": "cli.demo:demo",
+    "up": "cli.up:up",
+    "env": "cli.database:env",
+    "psql": "cli.database:psql",
+    "migrate": "cli.database:migrate",
+    "doctor": "cli.connecting:doctor",
+    "tenants": "cli.tenants:commands",
+    "connect": "cli.connecting:connect",
+    "disconnect": "cli.connecting:disconnect",
+    "sync": "cli.syncing:sync",
+    "sweep": "cli.syncing:sweep",
+    "mapping": "cli.mapping:commands",
+    "remap": "cli.mapping:remap",
+    "status": "cli.syncing:status",
+    "rotate-keys": "cli.encryption:rotate_keys",
+    "sandbox": "sandbox.command:run_sandbox",
+    "bench": "cli.benching:bench",
+    "serve-connect": "cli.serving:serve_connect",
+}
+HIDDEN = {"serve-connect"}
 
-app.command()(demo.demo)
-app.command()(up.up)
-app.command()(database.env)
-app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(database.psql)
-app.command()(database.migrate)
-app.command()(connecting.doctor)
-app.add_typer(tenants.commands, name="tenants")
-app.command()(connecting.connect)
-app.command()(connecting.disconnect)
-app.command()(syncing.sync)
-app.command()(syncing.sweep)
-app.add_typer(mapping.commands, name="mapping")
-app.command()(mapping.remap)
-app.command()(syncing.status)
-app.command()(encryption.rotate_keys)
-app.command("sandbox")(run_sandbox)
-app.command()(benching.bench)
-app.command("serve-connect", hidden=True)(serving.serve_connect)
+
+def command_line(*names: str) -> typer.Typer:
+    """The commands of these names; all of them for none, or for a name that is not one."""
+    app = typer.Typer(
+        name="pipedrive-pipeline",
+        help="A company's CRM, complete and readable in its own Postgres, kept up to date by "
+        "Dagster.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,  # they would show locals, which may hold a token
+        rich_markup_mode=None,
+        callback=_no_options,  # one command alone is a command still, not the whole program
+    )
+    known = [name for name in names if name in COMMANDS]
+    for name in known if known and len(known) == len(names) else COMMANDS:
+        found = _imported(COMMANDS[name])
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            settings = PASSED_ON if name == "psql" else None
+            app.command(name, hidden=name in HIDDEN, context_settings=settings)(found)
+    return app
+
+
+def _no_options() -> None:
+    pass
+
+
+def _imported(place: str) -> typer.Typer | Callable[..., Any]:
+    module, name = place.split(":")
+    found: typer.Typer | Callable[..., Any]
+    found = getattr(import_module(f"pipedrive_pipeline.{module}"), name)
+    return found

@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from pipedrive_pipeline.cli import app
+from pipedrive_pipeline.cli import command_line
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline_tests.cli.terminal import Here
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
@@ -18,7 +18,7 @@ def commands(
     group: object = None, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, TyperCommand]]:
     """Every command with the words that lead to it, the hidden one too."""
-    command = group or typer.main.get_command(app)
+    command = group or typer.main.get_command(command_line())
     if isinstance(command, TyperGroup):
         for name, inner in command.commands.items():
             yield from commands(inner, (*path, name))
