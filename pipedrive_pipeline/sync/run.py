@@ -20,7 +20,7 @@ from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
 from pipedrive_pipeline.ingest.seen import SeenKeys
 from pipedrive_pipeline.ingest.settling import Settler
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync import budget, history, requests
+from pipedrive_pipeline.sync import alerts, budget, history, requests
 from pipedrive_pipeline.sync.access import SourceAccess, utc_now
 from pipedrive_pipeline.sync.fields import FieldFacts, field_facts
 from pipedrive_pipeline.sync.lock import TenantLock
@@ -219,3 +219,4 @@ def open_run(
         requests.settle(warehouse, facts, row.id, is_success=status in {"success", "paused"})
         if status == "paused":
             requests.ask_again(warehouse, facts)
+        alerts.tell(warehouse, settings, row)
