@@ -37,6 +37,12 @@ def as_dagster_failures(context: dg.AssetExecutionContext, run: TenantRun) -> It
             metadata={"error_code": error.code, "who_acts": _who_acts(error)},
             allow_retries=can_retry and not is_watched,
         ) from error
+    except Exception as error:
+        raise dg.Failure(
+            description=f"unexpected {type(error).__name__}; the trace is below",
+            metadata={"error_code": "unexpected", "who_acts": "whoever maintains the pipeline"},
+            allow_retries=False,  # what nobody foresaw does not heal by itself
+        ) from error
 
 
 def report_pause(context: dg.AssetExecutionContext, run: TenantRun, pause: BudgetSpent) -> None:

@@ -107,7 +107,7 @@ class RawStore:
             self._tenant.pipeline_name(self._system),
             dataset=self._schema,
             staging=self._tenant.staging_schema(self._system),
-            url=self._warehouse.url,
+            url=self._warehouse.full_url(),
             working_directory=self._working_directory,
         )
         with self._named_failures("reading the state of"):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
 from psycopg import errors, sql
@@ -47,6 +48,25 @@ class Warehouse:
         host = facts.get("host") or "the local socket"
         port = f":{facts['port']}" if facts.get("port") else ""
         return f"{facts.get('dbname') or 'the default database'} on {host}{port}"
+
+    def full_url(self) -> str:
+        """The URL with user, password, host and port spelled out, for a library that wants them.
+
+        What the URL leaves out libpq finds in `~/.pgpass`, its environment and its defaults; where
+        the server asks for no password, a word stands in for it.
+        """
+        if urlsplit(self.url).password:
+            return self.url
+        with self.connect() as connection:
+            info = connection.info
+            names = (info.user, info.password or "none")
+            user, password = (quote(name, safe="") for name in names)
+            query = parse_qsl(urlsplit(self.url).query)
+            if info.host.startswith("/"):
+                query = [("host", info.host), *((k, v) for k, v in query if k != "host")]
+            host = "localhost" if info.host.startswith("/") else info.host
+            place = f"{user}:{password}@{host}:{info.port}/{quote(info.dbname, safe='')}"
+        return f"postgresql://{place}" + (f"?{urlencode(query)}" if query else "")
 
     @contextmanager
     def connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
