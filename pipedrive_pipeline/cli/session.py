@@ -18,6 +18,7 @@ from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.migrations import is_current, migrate, require_current
 
 DAGSTER_SCHEMA = "dagster"
+DAGSTER_TABLES_LOCK = 7_041_503_862_114_975_234  # beside the migrations' own
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,20 @@ def dagster_environment(session: Session) -> dict[str, str]:
 
 
 def enter_dagster(session: Session) -> None:
-    """Lets this process find our Dagster instance."""
+    """Lets this process find our Dagster instance, whose tables are made by the first to come.
+
+    Two first commands at once would both make them, and the later one would end in an error.
+    """
     os.environ.update(dagster_environment(session))
+    import dagster as dg
+
+    with session.warehouse.connect(autocommit=True) as connection:
+        connection.execute("set lock_timeout = '120s'")
+        connection.execute("select pg_advisory_lock(%s)", [DAGSTER_TABLES_LOCK])
+        with dg.DagsterInstance.get() as instance:
+            instance.get_runs_count()
+            instance.all_instigator_state()
+        connection.execute("select pg_advisory_unlock(%s)", [DAGSTER_TABLES_LOCK])
 
 
 def postgres_environment(session: Session) -> dict[str, str]:
