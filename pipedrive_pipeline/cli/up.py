@@ -14,7 +14,7 @@ from pathlib import Path
 from pipedrive_pipeline.cli.output import errors, print_facts, terminal
 from pipedrive_pipeline.cli.processes import Server, Servers, require_free
 from pipedrive_pipeline.cli.sandboxed import SANDBOX_COMMAND, connect_default, sandbox_environment
-from pipedrive_pipeline.cli.session import Session, dagster_environment, open_session
+from pipedrive_pipeline.cli.session import Session, enter_dagster, open_session
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings, load_settings
 from pipedrive_pipeline.warehouse.embedded import running_server
 
@@ -29,7 +29,8 @@ def up() -> None:
     if is_sandboxed:
         os.environ.update(sandbox_environment(f"http://{HOST}:{settings.sandbox_port}"))
     with _postgres(settings) as session:
-        servers = Servers({**os.environ, **dagster_environment(session)})
+        enter_dagster(session)
+        servers = Servers(dict(os.environ))
         stop = _stop_signal()
         try:
             for server in _servers(session.settings, is_sandboxed=is_sandboxed):
