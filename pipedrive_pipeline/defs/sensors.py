@@ -20,6 +20,12 @@ from pipedrive_pipeline.warehouse.database import warehouse_of
 
 REQUESTS_PER_TICK = 100
 ASKED_AGAIN_SECONDS = 600
+JOBS = {
+    "full": jobs.full_resync,
+    "incremental": jobs.sync,
+    "sweep": jobs.sweep,
+    "remap": jobs.remap,
+}
 PARTITIONS_INTERVAL_SECONDS = 30
 REQUESTS_INTERVAL_SECONDS = 15
 
@@ -52,7 +58,7 @@ def tenant_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
 @dg.sensor(
     minimum_interval_seconds=REQUESTS_INTERVAL_SECONDS,
     default_status=default_sensor_status(),
-    jobs=[jobs.sync, jobs.full_resync],
+    jobs=list(JOBS.values()),
     description="Starts the syncs that were asked for: after a connection, and by `sync now`.",
 )
 def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -64,7 +70,7 @@ def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     runs = [
         dg.RunRequest(
             run_key=f"{request.id}/{window}",
-            job_name="full_resync" if request.sync_type == "full" else "sync",
+            job_name=JOBS[request.sync_type].name,
             partition_key=request.tenant.slug,
             tags={TRIGGER_TAG: request.trigger, SYNC_TYPE_TAG: request.sync_type},
         )

@@ -26,7 +26,10 @@ class SyncRequest:
 
 
 def queued(warehouse: Warehouse, *, limit: int) -> list[SyncRequest]:
-    """The oldest queued requests of connected tenants that are not paused."""
+    """The oldest queued requests of connected tenants that are not paused.
+
+    A remap reads nothing at the source: it waits for neither.
+    """
     with warehouse.transaction() as connection:
         rows = connection.execute(_QUEUED, [limit]).fetchall()
     return [SyncRequest(row[0], Tenant(row[1]), *row[2:]) for row in rows]
@@ -61,17 +64,21 @@ _QUEUED = """
 select sync_requests.id, sync_requests.tenant_id, sync_requests.system, sync_requests.sync_type,
     sync_requests.trigger
 from integration.sync_requests as sync_requests
-inner join integration.connections as connections
+left join integration.connections as connections
     on connections.tenant_id = sync_requests.tenant_id
     and connections.system = sync_requests.system
-where sync_requests.state = 'queued' and connections.state = 'connected'
-    and not exists (
-        select from integration.sync_logs as sync_logs
-        where sync_logs.tenant_id = sync_requests.tenant_id
-            and sync_logs.system = sync_requests.system
-            and sync_logs.status = 'paused'
-            and sync_logs.resume_at > now()
-            and sync_logs.started_at >= connections.connected_at
+where sync_requests.state = 'queued'
+    and (
+        sync_requests.sync_type = 'remap'
+        or connections.state = 'connected'
+        and not exists (
+            select from integration.sync_logs as sync_logs
+            where sync_logs.tenant_id = sync_requests.tenant_id
+                and sync_logs.system = sync_requests.system
+                and sync_logs.status = 'paused'
+                and sync_logs.resume_at > now()
+                and sync_logs.started_at >= connections.connected_at
+        )
     )
 order by sync_requests.requested_at, sync_requests.id
 limit %s

@@ -42,6 +42,15 @@ def test_a_tenant_that_is_not_connected_is_not_synced(state: str, books: Books) 
     assert requests.queued(books.warehouse, limit=10) == []
 
 
+def test_a_remap_needs_no_connection(books: Books) -> None:
+    """It reads nothing at the source: a tenant that disconnected may still change its mapping."""
+    books.ask(ACME)
+    books.ask(ACME, "remap")
+    books.run("update integration.connections set state = 'needs_reauth'")
+
+    assert [one.sync_type for one in requests.queued(books.warehouse, limit=10)] == ["remap"]
+
+
 def test_no_more_are_given_than_asked_for(books: Books) -> None:
     books.ask(ACME)
     books.ask(BETA)
