@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipedrive_pipeline.errors import BadSlug
 
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 RESERVED_SLUGS = frozenset({"all"})  # the role `analyst_all` reads every tenant's views
 SLUG_MAX_CHARACTERS = 32  # "analytics_", "staging_pipedrive_" and a slug stay below Postgres's 63
+# One word: `raw_zoho_crm_x` would else be both crm_x's of `zoho` and x's of `zoho_crm`.
+SYSTEM_PATTERN = re.compile(r"[a-z][a-z0-9]{0,21}")  # "staging_", it and a slug: at most 63
 
 
 @dataclass(frozen=True, order=True)
@@ -44,15 +47,19 @@ class Tenant:
 
     def raw_schema(self, system: str) -> str:
         """The schema that holds this tenant's records as the system sent them."""
-        return f"raw_{system}_{self.slug}"
+        return f"raw_{self._of(system)}"
 
     def staging_schema(self, system: str) -> str:
         """The schema in which dlt stages this tenant's loads; never shared (dlt issue 4297)."""
-        return f"staging_{system}_{self.slug}"
+        return f"staging_{self._of(system)}"
 
     def pipeline_name(self, system: str) -> str:
         """The name that dlt knows tenant's pipeline by; its state is stored under it."""
-        return f"{system}_{self.slug}"
+        return self._of(system)
+
+    def scratch_directory(self, home: Path, system: str) -> Path:
+        """The folder under ``PIPELINE_HOME`` in which a run of this tenant works."""
+        return home / "scratch" / system / self.slug
 
     @property
     def analytics_schema(self) -> str:
@@ -69,3 +76,11 @@ class Tenant:
         """The signed 64-bit key of this tenant's advisory lock in Postgres."""
         digest = hashlib.sha256(f"pipedrive-pipeline/tenant/{self.slug}".encode()).digest()
         return int.from_bytes(digest[:8], "big", signed=True)
+
+    def _of(self, system: str) -> str:
+        if not SYSTEM_PATTERN.fullmatch(system):
+            raise BadSlug(
+                f"{system[:64]!r} is no name of a system: use one word of at most 22 lower-case "
+                "letters and digits, starting with a letter (for example `zohocrm`)."
+            )
+        return f"{system}_{self.slug}"

@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.errors import BadSlug
-from pipedrive_pipeline.tenants import RESERVED_SLUGS, SLUG_MAX_CHARACTERS, SLUG_PATTERN, Tenant
+from pipedrive_pipeline.tenants import (
+    RESERVED_SLUGS,
+    SLUG_MAX_CHARACTERS,
+    SLUG_PATTERN,
+    SYSTEM_PATTERN,
+    Tenant,
+)
 from pipedrive_pipeline.warehouse.migrations import MIGRATION_LOCK
 
 POSTGRES_NAME_MAX = 63
@@ -43,6 +49,49 @@ def test_no_two_tenants_share_any_name(one: str, other: str) -> None:
     shared = set(names(Tenant(one))) & set(names(Tenant(other)))
 
     assert (one == other) or not shared
+
+
+SYSTEMS_TO_COME = st.one_of(
+    st.from_regex(SYSTEM_PATTERN, fullmatch=True),
+    st.lists(st.sampled_from(["zoho", "crm", "staging", "x"]), min_size=1, max_size=2).map(
+        "_".join
+    ),
+)
+
+
+def names_of_system(tenant: Tenant, system: str) -> set[str]:
+    """What is named after the tenant and a system; nothing where the system's name is refused."""
+    try:
+        return {
+            tenant.raw_schema(system),
+            tenant.staging_schema(system),
+            tenant.pipeline_name(system),
+        }
+    except BadSlug:
+        return set()
+
+
+@given(one=st.tuples(SLUGS, SYSTEMS_TO_COME), other=st.tuples(SLUGS, SYSTEMS_TO_COME))
+@example(one=("crm_x", "zoho"), other=("x", "zoho_crm"))
+def test_no_two_systems_share_a_name_whoevers_they_are(
+    one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    """Crm_x's schema of `zoho` would else be x's of a system `zoho_crm`."""
+    (slug, system), (other_slug, other_system) = one, other
+
+    shared = names_of_system(Tenant(slug), system) & names_of_system(
+        Tenant(other_slug), other_system
+    )
+
+    assert (one == other) or not shared
+
+
+@given(slug=SLUGS, system=st.from_regex(SYSTEM_PATTERN, fullmatch=True))
+def test_a_name_of_any_system_to_come_is_short_enough(slug: str, system: str) -> None:
+    tenant = Tenant(slug)
+
+    assert all(len(name) <= POSTGRES_NAME_MAX for name in names_of_system(tenant, system))
+    assert len(names_of_system(tenant, system)) == 3
 
 
 @given(slug=SLUGS)

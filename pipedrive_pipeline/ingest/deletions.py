@@ -14,6 +14,7 @@ from psycopg import sql
 
 from pipedrive_pipeline.connectors.base import Tombstone
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
@@ -22,17 +23,15 @@ class Deletions:
 
     def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
         self._warehouse, self._tenant, self._system = warehouse, tenant, system
-        self._schema = sql.Identifier(tenant.raw_schema(system))
-        self._table = sql.Identifier(tenant.raw_schema(system), "deletions")
+        self._raw = tenant.raw_schema(system)
+        self._table = sql.Identifier(self._raw, "deletions")
 
     def prepare(self) -> None:
         """Makes the table where it is missing."""
         with self._warehouse.transaction() as connection:
-            row = connection.execute(
-                "select to_regclass(%s) is not null", [self._table.as_string(connection)]
-            ).fetchone()
-            if not (row and row[0]):
-                connection.execute(sql.SQL(_TABLE).format(schema=self._schema, table=self._table))
+            if not is_there(connection, self._raw, "deletions"):
+                schema = sql.Identifier(self._raw)
+                connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
 
     def mark(self, entity: str, tombstones: Iterable[Tombstone]) -> None:
         """Marks these keys as gone; a known mark keeps the time at which it was first seen."""

@@ -30,6 +30,7 @@ from pipedrive_pipeline.ingest.outcome import Loaded
 from pipedrive_pipeline.ingest.plans import Plan
 from pipedrive_pipeline.ingest.tables import EXTRA, Batch
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 LOAD_ID = "_dlt_load_id"
@@ -173,11 +174,7 @@ class RawStore:
 
     def _exists(self, entity: EntitySpec) -> bool:
         with self._warehouse.transaction() as connection:
-            row = connection.execute(
-                "select to_regclass(%s) is not null",
-                [self._table(entity.name).as_string(connection)],
-            ).fetchone()
-        return bool(row and row[0])
+            return is_there(connection, self._schema, entity.name)
 
     def _index(self, batches: list[Batch]) -> None:
         """Lets the marts find the rows of a load without reading the table."""

@@ -16,6 +16,7 @@ from psycopg import sql
 from pipedrive_pipeline.connectors.base import EntitySpec
 from pipedrive_pipeline.ingest.tables import Batch
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
@@ -41,10 +42,7 @@ class SeenKeys:
     def prepare(self) -> None:
         """Makes the table where it is missing."""
         with self._warehouse.transaction() as connection:
-            row = connection.execute(
-                "select to_regclass(%s) is not null", [self._table.as_string(connection)]
-            ).fetchone()
-            if not (row and row[0]):
+            if not is_there(connection, self._staging, "seen_keys"):
                 schema = sql.Identifier(self._staging)
                 connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
 

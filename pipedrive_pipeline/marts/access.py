@@ -1,7 +1,7 @@
 """Who may read a tenant's views: the roles `analyst_<tenant>` and `analyst_all`, and nothing more.
 
-Belongs here: making the roles and their grants. Does not belong here: logins; an administrator
-makes those and puts them into a role (`docs/analysts.md`).
+Belongs here: making the roles and their grants, and dropping a tenant's. Does not belong here:
+logins; an administrator makes those and puts them into a role (`docs/analysts.md`).
 
 Roles belong to the whole server; where the engine's own may not make any, the views are published
 without, and an administrator may make them.
@@ -9,12 +9,15 @@ without, and an administrator may make them.
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.tenants import Tenant
+
+log = logging.getLogger(__name__)
 
 EVERY_TENANT: Final = "analyst_all"
 
@@ -28,6 +31,26 @@ def let_analysts_read(connection: psycopg.Connection, tenant: Tenant) -> None:
             connection.execute(
                 sql.SQL("grant select on all tables in schema {} to {}").format(schema, name)
             )
+
+
+def forget_analysts(connection: psycopg.Connection, tenant: Tenant) -> bool:
+    """Whether the role of the tenant's analysts is gone; their logins stay, and see nothing.
+
+    It stays where it is needed still: another database of this server knows a tenant of this name,
+    somebody gave it rights on something else, or only an administrator may drop it.
+    """
+    try:
+        with connection.transaction():
+            role = sql.Identifier(tenant.analyst_role)
+            connection.execute(sql.SQL("drop role if exists {}").format(role))
+    except (
+        psycopg.errors.DependentObjectsStillExist,
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.ObjectInUse,
+    ):
+        log.warning("%s: the role %s is needed or not ours; it stays", tenant, tenant.analyst_role)
+        return False
+    return True
 
 
 def _is_there(connection: psycopg.Connection, role: str) -> bool:

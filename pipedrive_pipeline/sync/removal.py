@@ -12,6 +12,7 @@ from psycopg import sql
 
 from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.marts.access import forget_analysts
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connections import connections
 from pipedrive_pipeline.vault.ending import Ended, disconnect
@@ -37,9 +38,9 @@ def end(vault: Vault, tenant: Tenant, *, is_erasing: bool, who: str) -> list[End
     require_removable(vault.warehouse, tenant, is_erasing=is_erasing)
     ended = [disconnect(vault, tenant, held.system, who=who) for held in connections(vault, tenant)]
     remove(vault.warehouse, tenant, is_erasing=is_erasing, who=who)
-    scratch = vault.settings.pipeline_home / "scratch"
     for system in SYSTEMS:
-        shutil.rmtree(scratch / system / tenant.slug, ignore_errors=True)
+        scratch = tenant.scratch_directory(vault.settings.pipeline_home, system)
+        shutil.rmtree(scratch, ignore_errors=True)
     return ended
 
 
@@ -73,6 +74,7 @@ def remove(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool, who: str) 
                 [tenant.slug],
             )
         connection.execute("delete from integration.tenants where slug = %s", [tenant.slug])
+        forget_analysts(connection, tenant)
         connection.execute(
             "insert into integration.audit_log (who, tenant_id, action, subject)"
             " values (%s, %s, %s, %s)",

@@ -183,7 +183,8 @@ class TenantRun:
             raise NotConnected(tenant.slug, system)
 
     def _scratch(self) -> Path:
-        return self._settings.pipeline_home / "scratch" / self.facts.system / self.facts.tenant.slug
+        home, facts = self._settings.pipeline_home, self.facts
+        return facts.tenant.scratch_directory(home, facts.system)
 
 
 @contextmanager

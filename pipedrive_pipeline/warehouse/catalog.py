@@ -34,6 +34,14 @@ class Relation:
     columns: tuple[TableColumn, ...]
 
 
+def is_there(connection: psycopg.Connection, schema: str, name: str) -> bool:
+    """Whether a schema holds a table or view of this name."""
+    row = connection.execute(
+        "select to_regclass(format('%%I.%%I', %s::text, %s::text)) is not null", (schema, name)
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def relations(connection: psycopg.Connection, schema: str) -> list[Relation]:
     """Every table and view of a schema, by name; none if there is no such schema."""
     found = connection.execute(

@@ -8,6 +8,8 @@ import pytest
 from psycopg import sql
 
 from pipedrive_pipeline.errors import BadInput, UnknownTenant
+from pipedrive_pipeline.marts.access import let_analysts_read
+from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import registry, removal
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, Books
@@ -103,3 +105,31 @@ def test_a_removed_tenant_may_be_added_again(books: Books) -> None:
     books.run("insert into integration.tenants (slug) values ('acme')")
 
     assert registry.known(books.warehouse, ACME).state is None
+
+
+def roles(books: Books) -> set[str]:
+    rows = books.rows(
+        "select rolname as name from pg_roles where starts_with(rolname, 'analyst_role_test')"
+    )
+    return {row["name"] for row in rows}
+
+
+def test_the_role_of_a_tenants_analysts_goes_with_it_unless_it_is_needed_still(
+    books: Books,
+) -> None:
+    """A tenant of the same name, added later, would be read by the former one's analysts."""
+    gone, needed = Tenant("role_test_gone"), Tenant("role_test_needed")
+    for tenant in (gone, needed):
+        registry.add(books.warehouse, Settings(), tenant)
+        fill(books, tenant)
+        with books.warehouse.transaction() as connection:
+            let_analysts_read(connection, tenant)
+    books.run("grant usage on schema public to analyst_role_test_needed")
+    assert roles(books) == {"analyst_role_test_gone", "analyst_role_test_needed"}
+
+    for tenant in (gone, needed):
+        removal.remove(books.warehouse, tenant, is_erasing=True, who="a test")
+
+    assert roles(books) == {"analyst_role_test_needed"}
+    books.run("drop owned by analyst_role_test_needed")
+    books.run("drop role analyst_role_test_needed")
