@@ -42,10 +42,13 @@ class PipelineError(Exception):
 
     code: ClassVar[str] = "failed"
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+    who_acts: ClassVar[str] = "a person"
 
 
 class Transient(PipelineError):
     """A rerun may help; nobody need act."""
+
+    who_acts = "nobody: it is tried again"
 
 
 class Permanent(PipelineError):
@@ -141,6 +144,7 @@ class NotConnected(PersonMustAct):
     """The tenant has no usable connection to this system."""
 
     code = "not_connected"
+    who_acts = "the tenant"
 
     def __init__(self, tenant: str, system: str) -> None:
         self.tenant, self.system = tenant, system
@@ -153,6 +157,7 @@ class ReauthNeeded(PersonMustAct):
     """Consent is gone or the token is refused; the tenant must connect again."""
 
     code = "needs_reauth"
+    who_acts = "the tenant"
 
     def __init__(self, tenant: str, system: str, reason: str) -> None:
         self.tenant, self.system, self.reason = tenant, system, reason
@@ -172,6 +177,7 @@ class HostNotAllowed(PersonMustAct):
     """A token would go to a host that is not on the list; it was not sent."""
 
     code = "host_not_allowed"
+    who_acts = "the operator"
 
     def __init__(self, host: str, reason: str, setting: str) -> None:
         self.host, self.setting = host, setting
@@ -185,6 +191,7 @@ class ClientRejected(PersonMustAct):
     """The source refuses the app's own id or secret; no tenant's consent is in question."""
 
     code = "invalid_client"
+    who_acts = "the operator"
 
 
 class SourceBroke(Permanent):
@@ -197,9 +204,11 @@ class AuditBreach(Permanent):
     """A mart would break a promise. Nothing was committed; the message names rule, count, ids."""
 
     code = "audit_breach"
+    who_acts = "a data engineer"
 
 
 class GuardTripped(PersonMustAct):
     """More rows would be marked as deleted than is believable; nothing was marked."""
 
     code = "guard_tripped"
+    who_acts = "whoever knows the account"

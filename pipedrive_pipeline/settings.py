@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     app_url: AnyHttpUrl = AnyHttpUrl("http://127.0.0.1:8000")
     connect_port: Port = 8000
     dagster_port: Port = 3000
+    dagster_url: AnyHttpUrl | None = None
     sandbox_port: Port = 8100
     postgres_port: Port | None = None
     token_encryption_keys: Annotated[tuple[SecretStr, ...], NoDecode] | None = None
@@ -131,6 +132,11 @@ class Settings(BaseSettings):
         if self.pipedrive_redirect_uri:
             return str(self.pipedrive_redirect_uri)
         return str(self.app_url).rstrip("/") + CALLBACK_PATH
+
+    def run_url(self, dagster_run_id: str) -> str:
+        """Where a person sees this run in the Dagster UI."""
+        base = str(self.dagster_url or f"http://127.0.0.1:{self.dagster_port}")
+        return f"{base.rstrip('/')}/runs/{dagster_run_id}"
 
     def encryption_keys(self) -> tuple[SecretStr, ...]:
         """The Fernet keys, newest first; on the embedded default made once, mode 0600.

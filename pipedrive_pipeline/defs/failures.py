@@ -34,7 +34,7 @@ def as_dagster_failures(context: dg.AssetExecutionContext, run: TenantRun) -> It
         can_retry = isinstance(error, Transient)
         raise dg.Failure(
             description=str(error),
-            metadata={"error_code": error.code, "who_acts": _who_acts(error)},
+            metadata={"error_code": error.code, "who_acts": error.who_acts},
             allow_retries=can_retry and not is_watched,
         ) from error
     except Exception as error:
@@ -63,7 +63,3 @@ def report_pause(context: dg.AssetExecutionContext, run: TenantRun, pause: Budge
                     metadata=pause_metadata(pause, read),
                 )
             )
-
-
-def _who_acts(error: PipelineError) -> str:
-    return "nobody: it is tried again" if isinstance(error, Transient) else "a person"

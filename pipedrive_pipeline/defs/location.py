@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import dagster as dg
 
-from pipedrive_pipeline.defs import jobs, marts, raw, runs, schedules, sensors
+from pipedrive_pipeline.defs import (
+    alerting,
+    jobs,
+    marts,
+    raw,
+    reaping,
+    runs,
+    schedules,
+    sensors,
+)
 
 
 def location(run: object = runs.tenant_run) -> dg.Definitions:
@@ -13,7 +22,12 @@ def location(run: object = runs.tenant_run) -> dg.Definitions:
         assets=[*raw.RAW_ASSETS, marts.crm, marts.analytics],
         jobs=[jobs.sync, jobs.full_resync, jobs.sweep, jobs.remap],
         schedules=[schedules.daily_sync],
-        sensors=[sensors.tenant_partitions, sensors.sync_requests],
+        sensors=[
+            sensors.tenant_partitions,
+            sensors.sync_requests,
+            reaping.dead_runs,
+            alerting.failed_runs,
+        ],
         resources={"run": run},
     )
 

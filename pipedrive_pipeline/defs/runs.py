@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import cast
 
 import dagster as dg
 
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
-from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.errors import BadInput, Permanent
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync import history
 from pipedrive_pipeline.sync.lock import tenant_lock
@@ -28,24 +29,37 @@ SYNC_TYPE_TAG = "pipeline/sync_type"
 TRIGGER_TAG = "pipeline/trigger"
 RESTART_TAG = "pipeline/restart"  # "true": an unfinished read of everything begins anew
 CONFIRM_TAG = "pipeline/confirm"  # "true": a person says that many rows are really gone
+MAX_RETRIES_TAG = "dagster/max_retries"  # Dagster's own, of run retries
 SYSTEM_TAG = "pipeline/system"  # absent: the default system
 
 
 @dg.resource(description="One run of one tenant: its lock, its history row, its reads and builds.")
 def tenant_run(context: dg.InitResourceContext) -> Iterator[TenantRun]:
     """The run for as long as the Dagster run lasts; busy tenants are refused at once."""
-    settings = load_settings()
-    dagster_run = context.run
-    facts = facts_of(
-        dagster_run.tags if dagster_run else {}, dagster_run.run_id if dagster_run else None
-    )
-    warehouse = warehouse_of(settings)
-    require_current(warehouse)
-    known(warehouse, facts.tenant)
+    with _retried_only_if_it_can_help(context):
+        settings = load_settings()
+        dagster_run = context.run
+        facts = facts_of(
+            dagster_run.tags if dagster_run else {}, dagster_run.run_id if dagster_run else None
+        )
+        warehouse = warehouse_of(settings)
+        require_current(warehouse)
+        known(warehouse, facts.tenant)
     with tenant_lock(warehouse, facts.tenant) as lock:
         mark_dead_runs(context.instance, history.settle_dead(warehouse, facts.tenant))
         with open_run(warehouse, settings, facts, lock) as run:
             yield run
+
+
+@contextmanager
+def _retried_only_if_it_can_help(context: dg.InitResourceContext) -> Iterator[None]:
+    """Before its first step Dagster takes any error for a crash, and run retries would start it."""
+    try:
+        yield
+    except Permanent:
+        if context.instance and context.run:
+            context.instance.add_run_tags(context.run.run_id, {MAX_RETRIES_TAG: "0"})
+        raise
 
 
 def facts_of(tags: Mapping[str, str], run_id: str | None) -> history.RunFacts:

@@ -1,94 +1,150 @@
-"""A person is told when a run ends in something only a person can mend, and when it is mended.
+"""A person is told of what only a person can mend: once per cause, and again when it is over.
 
-Belongs here: whom, what, and once per cause. Does not belong here: showing history (`status.py`).
-Addresses are Apprise's (https://github.com/caronc/apprise/wiki): mail, chat, webhooks.
+Belongs here: what is a cause, and whether it was told before (`integration.alerts`). Does not
+belong here: whom to tell and how (`telling.py`), what a run does (`run.py`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
 
-from pydantic import SecretStr
-
-from pipedrive_pipeline.errors import Permanent, PipelineError
+from pipedrive_pipeline.errors import GuardTripped, Permanent, PipelineError
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync.history import HistoryRow, RunFacts
-from pipedrive_pipeline.vault.cipher import Place
-from pipedrive_pipeline.vault.vault import open_vault
+from pipedrive_pipeline.sync.history import HistoryRow, SyncType
+from pipedrive_pipeline.sync.telling import send
+from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
+
+KILLED, OVERDUE = "killed", "overdue"  # causes that no run could tell itself
+SEEN_BY_FULL_WALKS = (GuardTripped.code, "rows_missing")  # a read of changes proves them not over
+FULL_WALKS: Final = ("full", "sweep")
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Cause:
+    """What a person must know of."""
+
+    tenant: Tenant
+    system: str
+    code: str
+    message: str  # what failed and what to do
+    who_acts: str
+    sync_type: SyncType = "incremental"  # of the run that found it
+    dagster_run_id: str | None = None
+
+
 def tell(warehouse: Warehouse, settings: Settings, row: HistoryRow) -> None:
     """Sends at most one alert about a run that has ended; none where the last one said the same."""
+    facts = row.facts
     try:
-        _tell(warehouse, settings, row)
+        if cause := _cause(row):
+            raise_alert(warehouse, settings, cause)
+        elif not row.errors:
+            healed(warehouse, settings, facts.tenant, facts.system, facts.sync_type)
     except PipelineError as error:  # the run has ended, and its end stands in the history
         log.warning("no alert could be made: %s", error)
 
 
-def _tell(warehouse: Warehouse, settings: Settings, row: HistoryRow) -> None:
-    cause = next((error for error in row.errors if isinstance(error, Permanent)), None)
-    before = _cause_before(warehouse, row)
-    tenant, run_id = row.facts.tenant, row.facts.dagster_run_id or "none"
-    if cause and cause.code != before:
-        title = f"{tenant}: {cause.code}, a person must act"
-        _send(_addresses(warehouse, settings, row.facts), title, f"{cause}\nDagster run: {run_id}")
-    elif before and not row.errors:
+def raise_alert(warehouse: Warehouse, settings: Settings, cause: Cause) -> bool:
+    """Whether the cause was new, or no one could be told of it before; then it is told now."""
+    with warehouse.transaction(tenant=cause.tenant) as connection:
+        found = connection.execute(_OPEN, vars(cause) | {"tenant": cause.tenant.slug}).fetchone()
+    if found is None:
+        return False
+    title = f"{cause.tenant}: {cause.code}, a person must act"
+    body = f"{cause.message}\nWho must act: {cause.who_acts}."
+    if cause.dagster_run_id:
+        body += f"\nRun: {settings.run_url(cause.dagster_run_id)}"
+    if send(warehouse, settings, cause.tenant, cause.system, title=title, body=body):
+        with warehouse.transaction(tenant=cause.tenant) as connection:
+            connection.execute("update integration.alerts set sent_at = now() where id = %s", found)
+    return True
+
+
+def raise_overdue(warehouse: Warehouse, settings: Settings, causes: Iterable[Cause]) -> None:
+    """Tells of tenants that are overdue, except where another cause is known already."""
+    known = _with_open_causes(warehouse)
+    for cause in causes:
+        if known.get((cause.tenant.slug, cause.system), cause.code) == cause.code:
+            raise_alert(warehouse, settings, cause)
+
+
+def healed(
+    warehouse: Warehouse, settings: Settings, tenant: Tenant, system: str, by: SyncType
+) -> None:
+    """Closes the open cause, if a good run of this kind proves that it is over, and says so."""
+    with warehouse.transaction(tenant=tenant) as connection:
+        values = {
+            "tenant": tenant.slug,
+            "system": system,
+            "by": by,
+            "is_full_walk": by in FULL_WALKS,
+            "seen_by_full_walks": list(SEEN_BY_FULL_WALKS),
+        }
+        found = connection.execute(_HEAL, values).fetchone()
+    if found:
         title = f"{tenant}: works again"
-        _send(_addresses(warehouse, settings, row.facts), title, f"{before} is over.")
+        send(warehouse, settings, tenant, system, title=title, body=f"{found[0]} is over.")
 
 
-def _cause_before(warehouse: Warehouse, row: HistoryRow) -> str | None:
-    """The code of what the run before ended in, if a person had to act."""
-    facts = row.facts
-    with warehouse.transaction(tenant=facts.tenant) as connection:
-        found = connection.execute(
-            _LAST_CODES, [facts.tenant.slug, facts.system, row.id]
-        ).fetchone()
-    permanent = _codes_below(Permanent)
-    return next((code for code in (found[0] if found else None) or [] if code in permanent), None)
+def _cause(row: HistoryRow) -> Cause | None:
+    """The first error of a run that no rerun mends; a run that a person ended has none."""
+    for error in row.errors:
+        if isinstance(error, Permanent):
+            code, message, who_acts = error.code, str(error), error.who_acts
+        elif isinstance(error, Exception) and not isinstance(error, PipelineError):
+            code = "unexpected"
+            message = f"{row.facts.tenant}: {type(error).__name__}; the run's log has more."
+            who_acts = "whoever maintains the pipeline"
+        else:
+            continue
+        facts = row.facts
+        return Cause(
+            tenant=facts.tenant,
+            system=facts.system,
+            code=code,
+            message=message,
+            who_acts=who_acts,
+            sync_type=facts.sync_type,
+            dagster_run_id=facts.dagster_run_id,
+        )
+    return None
 
 
-def _codes_below(kind: type[Permanent]) -> set[str]:
-    return {kind.code}.union(*(_codes_below(inner) for inner in kind.__subclasses__()))
+def _with_open_causes(warehouse: Warehouse) -> dict[tuple[str, str], str]:
+    with warehouse.transaction() as connection:
+        rows = connection.execute(
+            "select tenant_id, system, code from integration.alerts where healed_at is null"
+        ).fetchall()
+    return {(tenant, system): code for tenant, system, code in rows}
 
 
-def _addresses(warehouse: Warehouse, settings: Settings, facts: RunFacts) -> list[SecretStr]:
-    """The operator's addresses and the tenant's own."""
-    with warehouse.transaction(tenant=facts.tenant) as connection:
-        found = connection.execute(
-            "select alert_urls from integration.sync_settings where tenant_id = %s and system = %s",
-            [facts.tenant.slug, facts.system],
-        ).fetchone()
-    own = list(settings.alert_urls)
-    if found and found[0]:
-        place = Place(facts.tenant, facts.system, "sync_settings.alert_urls")
-        opened = open_vault(warehouse, settings).cipher.open(found[0], place)
-        own += [SecretStr(url) for url in opened.get_secret_value().split(",")]
-    return own
+# One statement: a run and a sensor that find the same cause at once tell it once.
+_OPEN = """
+insert into integration.alerts as open
+    (tenant_id, system, code, sync_type, message, dagster_run_id)
+values (%(tenant)s, %(system)s, %(code)s, %(sync_type)s, %(message)s, %(dagster_run_id)s)
+on conflict (tenant_id, system) where healed_at is null do update
+set code = excluded.code,
+    sync_type = excluded.sync_type,
+    message = excluded.message,
+    dagster_run_id = excluded.dagster_run_id,
+    began_at = case when open.code = excluded.code then open.began_at else excluded.began_at end,
+    sent_at = null
+where open.code <> excluded.code or open.sent_at is null
+returning open.id
+"""
 
-
-def _send(addresses: Sequence[SecretStr], title: str, body: str) -> None:
-    """An alert that cannot be sent is logged, without its address: a run does not fail for it."""
-    if not addresses:
-        return
-    import apprise
-
-    sender = apprise.Apprise()
-    for address in addresses:
-        sender.add(address.get_secret_value())
-    if not sender.notify(title=title, body=body):
-        log.warning("an alert could not be sent to every address: %s", title)
-
-
-_LAST_CODES = """
-select array(select jsonb_path_query(sync_logs.errors, '$[*].code') #>> '{}')
-from integration.sync_logs as sync_logs
-where sync_logs.tenant_id = %s and sync_logs.system = %s and sync_logs.id <> %s
-    and sync_logs.status <> 'running'
-order by sync_logs.started_at desc, sync_logs.id desc
-limit 1
+_HEAL = """
+update integration.alerts
+set healed_at = now()
+where tenant_id = %(tenant)s and system = %(system)s and healed_at is null
+    and (%(by)s <> 'remap' or sync_type = 'remap')
+    and (%(is_full_walk)s or code <> all(%(seen_by_full_walks)s))
+returning code
 """

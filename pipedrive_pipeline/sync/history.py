@@ -106,6 +106,15 @@ def settle_dead(warehouse: Warehouse, tenant: Tenant) -> list[str]:
     return [row[0] for row in rows if row[0]]
 
 
+def has_told_its_end(warehouse: Warehouse, facts: RunFacts) -> bool:
+    """Whether this run wrote its own end; not if it died, or ended before it began its row."""
+    with warehouse.transaction() as connection:
+        row = connection.execute(
+            _TOLD_ITS_END, [facts.tenant.slug, facts.dagster_run_id]
+        ).fetchone()
+    return bool(row and row[0])
+
+
 def _status(reads: Mapping[str, EntityRead], errors: list[BaseException]) -> Status:
     if not errors:
         return "success"
@@ -207,6 +216,15 @@ unanswered as (
 )
 
 select dead.dagster_run_id from dead
+"""
+
+_TOLD_ITS_END = """
+select exists (
+    select from integration.sync_logs as sync_logs
+    where sync_logs.tenant_id = %s and sync_logs.dagster_run_id = %s
+        and sync_logs.status <> 'running'
+        and not sync_logs.errors @> '[{"code": "killed"}]'
+)
 """
 
 _CONNECTION_RESULT = """

@@ -97,6 +97,7 @@ _ROWS_OF_A_TENANT = (
     ("integration", "field_mappings"),
     ("integration", "api_usage"),
     ("integration", "budget_statements"),
+    ("integration", "alerts"),
     ("integration", "api_keys"),
     ("integration", "connections"),
 )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from pipedrive_pipeline.cli.session import Session, dagster_environment
 from pipedrive_pipeline.defs.location import LOCATION
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
-from pipedrive_pipeline_tests.scenarios.world import World, environment_of, world_at
+from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline_tests.scenarios.world import World
 
 METADATA_KEYS = {
     "rows_fetched",
@@ -26,45 +24,6 @@ METADATA_KEYS = {
     "watermark_after",
 }
 MART_KEYS = {"rows_created", "rows_updated", "rows_unchanged", "rows_deleted"}
-
-
-@pytest.fixture
-def account() -> Account:
-    return seeded(20, 40)
-
-
-@pytest.fixture
-def sandbox(account: Account) -> Iterator[Sandbox]:
-    with serve(account) as running:
-        yield running
-
-
-@pytest.fixture
-def world(
-    database_url: str,
-    tmp_path_factory: pytest.TempPathFactory,
-    sandbox: Sandbox,
-    monkeypatch: pytest.MonkeyPatch,
-) -> World:
-    """Tenant acme, connected, in this process's environment too."""
-    from pipedrive_pipeline_tests.scenarios.world import ACME
-
-    made = world_at(database_url, tmp_path_factory.mktemp("home"))
-    made.connect(ACME, sandbox)
-    with environment_of(made) as variables:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-    return made
-
-
-@pytest.fixture
-def instance(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """Our own instance: storage in schema `dagster` of this test's database."""
-    for name, value in dagster_environment(Session(world.settings, world.warehouse)).items():
-        monkeypatch.setenv(name, value)
-    with dg.DagsterInstance.get() as made:
-        made.add_dynamic_partitions("tenants", ["acme"])
-        yield made
 
 
 def run(instance: dg.DagsterInstance, job: str) -> dg.ExecuteInProcessResult:
@@ -108,7 +67,7 @@ def test_a_permanent_failure_says_who_acts_and_is_not_tried_again(
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     assert failure.user_failure_data is not None
     metadata = {key: value.value for key, value in failure.user_failure_data.metadata.items()}
-    assert metadata == {"error_code": "needs_reauth", "who_acts": "a person"}
+    assert metadata == {"error_code": "needs_reauth", "who_acts": "the tenant"}
     assert not [event for event in result.all_events if event.is_step_up_for_retry]
     (row,) = world.history()
     assert (row["status"], row["errors"][0]["code"]) == ("failed", "needs_reauth")

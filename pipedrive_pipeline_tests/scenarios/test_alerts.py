@@ -2,53 +2,50 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from pipedrive_pipeline.errors import ReauthNeeded
+from pipedrive_pipeline.errors import GuardTripped, ReauthNeeded
 from pipedrive_pipeline.sandbox import Sandbox
-from pipedrive_pipeline_tests.scenarios.world import ACME, World
+from pipedrive_pipeline.sync.alerts import OVERDUE, Cause, raise_alert, raise_overdue
+from pipedrive_pipeline_tests.scenarios.receiver import receiver
+from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
+
+REVOKED = "acme: needs_reauth, a person must act"
+HEALED = "acme: works again"
 
 
 @contextmanager
-def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """An address for alerts, and what arrives there."""
-    arrived: list[dict[str, Any]] = []
+def listening(world: World) -> Iterator[tuple[World, list[dict[str, Any]]]]:
+    """The world with an address for alerts, and what arrives there."""
+    with receiver() as (address, arrived):
+        yield at(world, address), arrived
 
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            arrived.append(json.loads(body))
-            self.send_response(200)
-            self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
+def at(world: World, *addresses: str) -> World:
+    """The world with these addresses for alerts."""
+    told = tuple(SecretStr(address) for address in addresses)
+    return replace(world, settings=world.settings.model_copy(update={"alert_urls": told}))
 
-    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"json://127.0.0.1:{server.server_port}/", arrived
-        server.shutdown()
-        thread.join()
+
+def titles(arrived: list[dict[str, Any]]) -> list[str]:
+    return [alert["title"] for alert in arrived]
+
+
+def overdue() -> Cause:
+    return Cause(ACME, SYSTEM, OVERDUE, "acme: no sync since Monday.", "the operator")
 
 
 def test_a_revoked_tenant_is_told_once_and_again_when_it_works(
     world: World, sandbox: Sandbox
 ) -> None:
     """An alert a night for the same cause is an alert that nobody reads."""
-    with receiver() as (address, arrived):
-        alerted = replace(
-            world, settings=world.settings.model_copy(update={"alert_urls": (SecretStr(address),)})
-        )
+    with listening(world) as (alerted, arrived):
         sandbox.revoke()
         for _ in range(2):
             with pytest.raises(ReauthNeeded):
@@ -57,8 +54,71 @@ def test_a_revoked_tenant_is_told_once_and_again_when_it_works(
         alerted.sync()
         alerted.sync()
 
-    assert [alert["title"] for alert in arrived] == [
-        "acme: needs_reauth, a person must act",
-        "acme: works again",
-    ]
+    assert titles(arrived) == [REVOKED, HEALED]
     assert "connect --tenant acme" in arrived[0]["message"]
+    assert "Who must act: the tenant." in arrived[0]["message"]
+
+
+def test_a_rebuild_without_a_call_does_not_say_that_a_revoked_tenant_works(
+    world: World, sandbox: Sandbox
+) -> None:
+    """It asks the source nothing, so it proves nothing about the connection."""
+    with listening(world) as (alerted, arrived):
+        alerted.sync()
+        sandbox.revoke()
+        with pytest.raises(ReauthNeeded):
+            alerted.sync()
+        with alerted.run(sync_type="remap") as run:
+            run.build_marts()
+
+    assert titles(arrived) == [REVOKED]
+
+
+def test_a_read_of_changes_does_not_say_that_a_guard_is_satisfied(
+    world: World, sandbox: Sandbox
+) -> None:
+    """It sees no deletions; only another sweep can tell."""
+    with listening(world) as (alerted, arrived):
+        alerted.sync(sync_type="full")
+        for record in range(1, 61):
+            sandbox.account.delete("persons", record)
+        with pytest.raises(GuardTripped):
+            alerted.sync(sync_type="sweep")
+        alerted.sync()
+        told_before_the_sweep = titles(arrived)
+        alerted.sync(sync_type="sweep", is_confirmed=True)
+
+    assert told_before_the_sweep == ["acme: guard_tripped, a person must act"]
+    assert titles(arrived)[1:] == [HEALED]
+
+
+def test_an_alert_that_did_not_arrive_is_sent_with_the_next_run(
+    world: World, sandbox: Sandbox
+) -> None:
+    """A mail server that is down for an hour must not swallow the only word about a tenant."""
+    sandbox.revoke()
+    with pytest.raises(ReauthNeeded):
+        at(world, "json://127.0.0.1:9/").sync()  # nothing listens on the discard port
+
+    with listening(world) as (alerted, arrived), pytest.raises(ReauthNeeded):
+        alerted.sync()
+
+    assert titles(arrived) == [REVOKED]
+
+
+def test_a_tenant_whose_cause_is_known_is_not_told_as_overdue_too(world: World) -> None:
+    with listening(world) as (alerted, arrived):
+        known = replace(overdue(), code="needs_reauth")
+        raise_alert(alerted.warehouse, alerted.settings, known)
+        raise_overdue(alerted.warehouse, alerted.settings, [overdue()])
+
+    assert titles(arrived) == [REVOKED]
+
+
+def test_an_overdue_tenant_is_told_once_and_again_when_it_works(world: World) -> None:
+    with listening(world) as (alerted, arrived):
+        for _ in range(2):
+            raise_overdue(alerted.warehouse, alerted.settings, [overdue()])
+        alerted.sync()
+
+    assert titles(arrived) == ["acme: overdue, a person must act", HEALED]

@@ -1,0 +1,62 @@
+"""Runs whose process is gone, ended in Dagster too, so that no reboot holds a tenant's queue.
+
+Belongs here: which of Dagster's runs are dead. Does not belong here: our history's
+(`sync/dead.py`).
+
+Dagster itself believes a run alive for ever once nothing is left that could report its end
+(measured: kill -9 of everything; run monitoring asks the default launcher, which cannot tell).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from pipedrive_pipeline.defs.runs import PARTITION_TAG, mark_dead_runs
+from pipedrive_pipeline.defs.sensors import default_sensor_status
+from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.sync.dead import settle_all_dead
+from pipedrive_pipeline.sync.lock import is_locked
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Contended, Warehouse, warehouse_of
+
+INTERVAL_SECONDS = 15
+GRACE_SECONDS = 30  # silent without the lock: longer than from a run's start to its lock, and back
+
+
+@dg.sensor(
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=default_sensor_status(),
+    description=(
+        "Ends runs whose process is gone, as after a reboot: a run that has started while its "
+        "tenant's lock is free. Run retries then start it again, once."
+    ),
+)
+def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Ends what is dead; says how many."""
+    warehouse = warehouse_of(load_settings())
+    try:
+        settled = settle_all_dead(warehouse)
+    except Contended as error:
+        return dg.SkipReason(str(error))
+    lost = without_a_row(context.instance, warehouse, datetime.now(UTC))
+    mark_dead_runs(context.instance, [*settled, *lost])
+    count = len({*settled, *lost})
+    return dg.SkipReason(f"{count} dead runs were ended." if count else "no run is dead.")
+
+
+def without_a_row(
+    instance: dg.DagsterInstance, warehouse: Warehouse, now: datetime
+) -> Iterable[str]:
+    """Started runs that our history does not hold open, and that have long been silent."""
+    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+    for run in instance.get_runs(filters=started):
+        slug = run.tags.get(PARTITION_TAG)
+        if slug and not is_locked(warehouse, Tenant(slug)):
+            (last,) = instance.get_records_for_run(
+                run.run_id, limit=1, ascending=False
+            ).records or (None,)
+            if last is None or now.timestamp() - last.timestamp > GRACE_SECONDS:
+                yield run.run_id

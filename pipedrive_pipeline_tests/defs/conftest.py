@@ -1,0 +1,49 @@
+"""A connected tenant and our own Dagster instance, in this process's environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from pipedrive_pipeline.cli.session import Session, dagster_environment
+from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of, world_at
+
+
+@pytest.fixture
+def account() -> Account:
+    return seeded(20, 40)
+
+
+@pytest.fixture
+def sandbox(account: Account) -> Iterator[Sandbox]:
+    with serve(account) as running:
+        yield running
+
+
+@pytest.fixture
+def world(
+    database_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> World:
+    """Tenant acme, connected, in this process's environment too."""
+    made = world_at(database_url, tmp_path_factory.mktemp("home"))
+    made.connect(ACME, sandbox)
+    with environment_of(made) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+    return made
+
+
+@pytest.fixture
+def instance(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """Our own instance: storage in schema `dagster` of this test's database."""
+    for name, value in dagster_environment(Session(world.settings, world.warehouse)).items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.get() as made:
+        made.add_dynamic_partitions("tenants", ["acme"])
+        yield made
