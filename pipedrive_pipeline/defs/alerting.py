@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from pipedrive_pipeline.defs.defaults import sensor_status
 from pipedrive_pipeline.defs.runs import PARTITION_TAG, facts_of
-from pipedrive_pipeline.defs.sensors import default_sensor_status
 from pipedrive_pipeline.errors import Busy, PipelineError, UnknownTenant
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync import alerts, history
@@ -21,7 +21,7 @@ WILL_RETRY_TAG = "dagster/will_retry"  # Dagster's own, on a failed run that run
 
 
 @dg.run_failure_sensor(
-    default_status=default_sensor_status(),
+    default_status=sensor_status(),
     description=(
         "Tells the operator and the tenant of runs that crashed and could not tell by themselves: "
         "once per cause, and again when it is over. A crash that is tried again is not told."

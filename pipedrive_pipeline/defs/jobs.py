@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import dagster as dg
 
+from pipedrive_pipeline.defs.freshness import FRESHNESS_CHECK
 from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG
 
-MARTS = dg.AssetSelection.groups("crm", "analytics")
+# The check over all tenants has its own time; in each tenant's run it would be made too often.
+OF_ONE_TENANT = dg.AssetSelection.all() - dg.AssetSelection.checks(FRESHNESS_CHECK)
+MARTS = dg.AssetSelection.groups("crm", "analytics") - dg.AssetSelection.checks(FRESHNESS_CHECK)
 
 sync = dg.define_asset_job(
     "sync",
-    selection=dg.AssetSelection.all(),
+    selection=OF_ONE_TENANT,
     executor_def=dg.in_process_executor,
     tags={SYNC_TYPE_TAG: "incremental"},
     description="What changed since the last sync, from the CRM to customers, contacts and views.",
@@ -21,7 +24,7 @@ sync = dg.define_asset_job(
 
 full_resync = dg.define_asset_job(
     "full_resync",
-    selection=dg.AssetSelection.all(),
+    selection=OF_ONE_TENANT,
     executor_def=dg.in_process_executor,
     tags={SYNC_TYPE_TAG: "full"},
     description="Everything read again. Readers see the old rows until the new ones are in place.",
@@ -29,7 +32,7 @@ full_resync = dg.define_asset_job(
 
 sweep = dg.define_asset_job(
     "sweep",
-    selection=dg.AssetSelection.all(),
+    selection=OF_ONE_TENANT,
     executor_def=dg.in_process_executor,
     tags={SYNC_TYPE_TAG: "sweep"},
     description=(

@@ -6,6 +6,7 @@ import dagster as dg
 
 from pipedrive_pipeline.defs import (
     alerting,
+    freshness,
     jobs,
     marts,
     raw,
@@ -20,6 +21,7 @@ def location(run: object = runs.tenant_run) -> dg.Definitions:
     """All of it, with what the assets find under `run`: a run of their own, or one already open."""
     return dg.Definitions(
         assets=[*raw.RAW_ASSETS, marts.crm, marts.analytics],
+        asset_checks=[freshness.freshness_check],
         jobs=[jobs.sync, jobs.full_resync, jobs.sweep, jobs.remap],
         schedules=[schedules.daily_sync],
         sensors=[
@@ -27,6 +29,7 @@ def location(run: object = runs.tenant_run) -> dg.Definitions:
             sensors.sync_requests,
             reaping.dead_runs,
             alerting.failed_runs,
+            freshness.freshness_sensor,
         ],
         resources={"run": run},
     )

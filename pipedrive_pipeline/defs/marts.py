@@ -12,10 +12,10 @@ from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failu
 from pipedrive_pipeline.defs.metadata import counts_metadata, view_metadata
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
 from pipedrive_pipeline.defs.raw import RAW_ASSETS
+from pipedrive_pipeline.defs.standing import CONTACTS, CUSTOMERS, MART_CHECKS, mart_results
 from pipedrive_pipeline.sync.run import TenantRun
 
 RAW_KEYS = [key for assets in RAW_ASSETS for key in assets.keys]
-CUSTOMERS, CONTACTS = dg.AssetKey(["crm", "customers"]), dg.AssetKey(["crm", "contacts"])
 
 CRM_SPECS = [
     dg.AssetSpec(
@@ -57,15 +57,18 @@ ANALYTICS_SPECS = [
     partitions_def=TENANTS,
     backfill_policy=ONE_TENANT_PER_RUN,
     retry_policy=TRANSIENT_RETRIES,
+    check_specs=MART_CHECKS,
 )
 def crm(
     context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
-) -> Iterator[dg.MaterializeResult[None]]:
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Raw turned into customers and contacts: one transaction, audited before it commits."""
     with as_dagster_failures(context, run):
         built = run.build_marts()
+        found = run.standing()
     yield dg.MaterializeResult(asset_key=CUSTOMERS, metadata=counts_metadata(built.customers))
     yield dg.MaterializeResult(asset_key=CONTACTS, metadata=counts_metadata(built.contacts))
+    yield from mart_results(found)
 
 
 @dg.multi_asset(

@@ -12,6 +12,7 @@ from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failures
 from pipedrive_pipeline.defs.metadata import column_schema, read_metadata
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
+from pipedrive_pipeline.defs.standing import completeness_result, completeness_spec
 from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.sync.run import TenantRun
 
@@ -51,6 +52,9 @@ def raw_assets(connector: Connector) -> dg.AssetsDefinition:
         partitions_def=TENANTS,
         backfill_policy=ONE_TENANT_PER_RUN,
         retry_policy=TRANSIENT_RETRIES,
+        check_specs=[
+            completeness_spec(dg.AssetKey([connector.key, name])) for name in connector.entities
+        ],
     )
     def raw(
         context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
@@ -60,9 +64,11 @@ def raw_assets(connector: Connector) -> dg.AssetsDefinition:
         with as_dagster_failures(context, run):
             estimated = price_of_full_read(context, run, chosen)
             for read in run.read(chosen):
+                asset = dg.AssetKey([connector.key, read.entity.name])
                 yield dg.MaterializeResult(
-                    asset_key=[connector.key, read.entity.name],
+                    asset_key=asset,
                     metadata=read_metadata(run.facts, read, estimated),
+                    check_results=completeness_result(asset, read),
                 )
 
     return raw

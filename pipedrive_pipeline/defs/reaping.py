@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from pipedrive_pipeline.defs.defaults import sensor_status
 from pipedrive_pipeline.defs.runs import PARTITION_TAG, mark_dead_runs
-from pipedrive_pipeline.defs.sensors import default_sensor_status
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.dead import settle_all_dead
 from pipedrive_pipeline.sync.lock import is_locked
@@ -28,7 +28,7 @@ GRACE_SECONDS = 30  # silent without the lock: longer than from a run's start to
 
 @dg.sensor(
     minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=default_sensor_status(),
+    default_status=sensor_status(),
     description=(
         "Ends runs whose process is gone, as after a reboot: a run that has started while its "
         "tenant's lock is free. Run retries then start it again, once."

@@ -10,6 +10,7 @@ from datetime import UTC
 import dagster as dg
 
 from pipedrive_pipeline.defs import jobs
+from pipedrive_pipeline.defs.defaults import schedule_status
 from pipedrive_pipeline.defs.partitions import TENANTS
 from pipedrive_pipeline.defs.runs import TRIGGER_TAG
 from pipedrive_pipeline.settings import load_settings
@@ -17,18 +18,12 @@ from pipedrive_pipeline.sync.due import due_syncs
 from pipedrive_pipeline.warehouse.database import warehouse_of
 
 
-def default_schedule_status() -> dg.DefaultScheduleStatus:
-    """Running, unless `SCHEDULES` is off, as on a laptop's demo."""
-    is_on = load_settings().schedules == "on"
-    return dg.DefaultScheduleStatus.RUNNING if is_on else dg.DefaultScheduleStatus.STOPPED
-
-
 @dg.schedule(
     name="daily_sync",
     cron_schedule="*/15 * * * *",
     execution_timezone="UTC",
     job=jobs.sync,
-    default_status=default_schedule_status(),
+    default_status=schedule_status(),
     description=(
         "Starts each connected tenant's sync when it is due: daily at 02:00 in its own time zone, "
         "or as its settings say. A missed tick is made up for by the next; no due time is served "

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from pipedrive_pipeline.defs import jobs
+from pipedrive_pipeline.defs.defaults import sensor_status
 from pipedrive_pipeline.defs.partitions import TENANTS
 from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG, TRIGGER_TAG
 from pipedrive_pipeline.settings import load_settings
@@ -30,15 +31,9 @@ PARTITIONS_INTERVAL_SECONDS = 30
 REQUESTS_INTERVAL_SECONDS = 15
 
 
-def default_sensor_status() -> dg.DefaultSensorStatus:
-    """Running, unless `SCHEDULES` is off, as on a laptop's demo."""
-    is_on = load_settings().schedules == "on"
-    return dg.DefaultSensorStatus.RUNNING if is_on else dg.DefaultSensorStatus.STOPPED
-
-
 @dg.sensor(
     minimum_interval_seconds=PARTITIONS_INTERVAL_SECONDS,
-    default_status=default_sensor_status(),
+    default_status=sensor_status(),
     description="Keeps the partitions equal to the registered tenants.",
 )
 def tenant_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -57,7 +52,7 @@ def tenant_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
 
 @dg.sensor(
     minimum_interval_seconds=REQUESTS_INTERVAL_SECONDS,
-    default_status=default_sensor_status(),
+    default_status=sensor_status(),
     jobs=list(JOBS.values()),
     description="Starts the syncs that were asked for: after a connection, and by `sync now`.",
 )

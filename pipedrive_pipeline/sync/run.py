@@ -19,6 +19,7 @@ from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
 from pipedrive_pipeline.ingest.seen import SeenKeys
 from pipedrive_pipeline.ingest.settling import Settler
+from pipedrive_pipeline.marts.standing import Standing, standing
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import alerts, budget, history, requests
 from pipedrive_pipeline.sync.access import SourceAccess, utc_now
@@ -120,6 +121,10 @@ class TenantRun:
         self._begin_act()
         self._lock.assert_held()
         marts.publish_views(self._warehouse, self.facts.tenant, self.facts.system)
+
+    def standing(self) -> Standing:
+        """How the tenant's marts stand: orphans, and rows that went away."""
+        return standing(self._warehouse, self.facts.tenant, self.facts.system)
 
     def field_facts(self) -> dict[str, FieldFacts]:
         """What there is to say of the tenant's custom fields, by mart."""

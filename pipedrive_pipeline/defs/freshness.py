@@ -1,0 +1,80 @@
+"""One look over all tenants: whose tables are older than their own schedule allows.
+
+Belongs here: the check, and the sensor that makes it without a run of its own. Does not belong
+here: who is overdue (`sync/freshness.py`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from pipedrive_pipeline.defs.defaults import sensor_status
+from pipedrive_pipeline.defs.standing import CUSTOMERS
+from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.sync.alerts import raise_overdue
+from pipedrive_pipeline.sync.freshness import Freshness, freshness
+from pipedrive_pipeline.warehouse.database import warehouse_of
+
+NAME = "freshness"
+INTERVAL_SECONDS = 300
+TOLD_ANEW_SECONDS = 3_600  # an unchanged answer is an event an hour, not one a look
+SHOWN = 50
+
+FRESHNESS_CHECK = dg.AssetCheckKey(CUSTOMERS, NAME)
+
+
+@dg.asset_check(
+    asset=CUSTOMERS,
+    name=NAME,
+    description=(
+        "Error where a tenant that is synced by itself has had no good sync since its due time, "
+        "three hours later: over all tenants at once. What to do: `status --tenant T` says how its "
+        "last run ended and who must act; if no run was started at all, look whether the daemon, "
+        "the schedule daily_sync and the sensors run. Whoever is overdue for no other reason that "
+        "was told is told to ALERT_URLS."
+    ),
+)
+def freshness_check() -> dg.AssetCheckResult:
+    """The same look, made by hand from the UI."""
+    found = freshness(warehouse_of(load_settings()), datetime.now(UTC))
+    return dg.AssetCheckResult(passed=not found.overdue, metadata=_metadata(found))
+
+
+@dg.sensor(
+    name=NAME,
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=sensor_status(),
+    description="Looks whether any tenant is overdue, and tells the operator of new ones.",
+)
+def freshness_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """One evaluation of the check where its answer is new, or an hour old."""
+    settings, now = load_settings(), datetime.now(UTC)
+    warehouse = warehouse_of(settings)
+    found = freshness(warehouse, now)
+    raise_overdue(warehouse, settings, (one.cause() for one in found.overdue))
+    answer = ",".join(sorted(one.tenant.slug for one in found.overdue))
+    cursor = f"{int(now.timestamp() // TOLD_ANEW_SECONDS)}:{answer}"
+    if context.cursor == cursor:
+        return dg.SkipReason(f"as before: {len(found.overdue)} of {found.looked_at} are overdue.")
+    return dg.SensorResult(
+        cursor=cursor,
+        asset_events=[
+            dg.AssetCheckEvaluation(
+                asset_key=CUSTOMERS,
+                check_name=NAME,
+                passed=not found.overdue,
+                metadata=_metadata(found),
+            )
+        ],
+    )
+
+
+def _metadata(found: Freshness) -> dict[str, Any]:
+    return {
+        "tenants": found.looked_at,
+        "overdue": len(found.overdue),
+        "offenders": [str(one) for one in found.overdue[:SHOWN]],
+    }

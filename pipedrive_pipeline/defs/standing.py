@@ -1,0 +1,100 @@
+"""Checks on one tenant's tables, made by the run that wrote them: whole, linked, not shrinking.
+
+Belongs here: our counts in Dagster's words. Does not belong here: the counting (`marts/standing.py`
+and the reads themselves), checks on custom fields (`checks.py`), checks over all tenants
+(`freshness.py`). What would break a promise is no check: an audit stops it before it commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.marts.standing import Standing, Volume
+
+COMPLETENESS, ORPHANS, VOLUME = "completeness", "orphans", "volume"
+CUSTOMERS, CONTACTS = dg.AssetKey(["crm", "customers"]), dg.AssetKey(["crm", "contacts"])
+
+
+def completeness_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+    """Of one raw asset; its result comes with each read of everything."""
+    return dg.AssetCheckSpec(
+        COMPLETENESS,
+        asset=asset,
+        description=(
+            "Error where a record that the source listed is missing from raw, or is there in an "
+            "older version; looked at by each full read and each sweep. What to do: launch "
+            "full_resync for this partition with the tag `pipeline/restart: true`; if it fails "
+            "again, report it."
+        ),
+    )
+
+
+MART_CHECKS = [
+    dg.AssetCheckSpec(
+        ORPHANS,
+        asset=CONTACTS,
+        description=(
+            "Warning where a live contact has no customer although its person names an "
+            "organization: that organization is hidden from whoever connected, or is gone. What to "
+            "do: look at one of the organizations in the CRM with that user; give the user the "
+            "right to see it, or leave it."
+        ),
+    ),
+    *(
+        dg.AssetCheckSpec(
+            VOLUME,
+            asset=asset,
+            description=(
+                "Warning where more than a tenth and more than 50 of the live rows of a week ago "
+                "are gone. What to do: ask whoever knows the account whether so much was deleted "
+                "on purpose; else look at the rights of the user who connected. Nothing is lost: "
+                "the rows are in customers_all and contacts_all, marked."
+            ),
+        )
+        for asset in (CUSTOMERS, CONTACTS)
+    ),
+]
+
+
+def completeness_result(asset: dg.AssetKey, read: EntityRead) -> list[dg.AssetCheckResult]:
+    """The comparison with the source, where there was one."""
+    if read.missing is None:
+        return []
+    counts = {"missing": read.missing, "extra": read.extra or 0, "stale": read.stale or 0}
+    return [
+        dg.AssetCheckResult(
+            asset_key=asset,
+            check_name=COMPLETENESS,
+            passed=not (read.missing or read.stale),
+            metadata={**counts, "rows_fetched": read.fetched},
+        )
+    ]
+
+
+def mart_results(found: Standing) -> Iterator[dg.AssetCheckResult]:
+    """What was found, with the offenders' ids, never their names."""
+    yield dg.AssetCheckResult(
+        asset_key=CONTACTS,
+        check_name=ORPHANS,
+        passed=not found.orphans.count,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "count": found.orphans.count,
+            "pipedrive_ids": list(found.orphans.pipedrive_ids),
+        },
+    )
+    for asset in (CUSTOMERS, CONTACTS):
+        yield _volume_result(asset, found.volumes[asset.path[-1]])
+
+
+def _volume_result(asset: dg.AssetKey, volume: Volume) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=VOLUME,
+        passed=not volume.is_dropped,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"live_rows": volume.now, "live_rows_a_week_ago": volume.before},
+    )

@@ -1,0 +1,102 @@
+"""How the marts of a tenant stand: rows that lost their company, and rows that went away.
+
+Belongs here: counting, over what is committed. Does not belong here: what a build refuses
+(`audit.py`), what is done about a finding (`defs/standing.py` says it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from pipedrive_pipeline.marts.remaking import tables_of
+from pipedrive_pipeline.marts.targets import TARGETS, Target
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+VOLUME_DAYS: Final = 7  # a working week and its weekend
+DROP_SHARE: Final = 0.10  # as the guard of a sweep: many small drops add up past it
+DROP_ROWS: Final = 50
+IDS_SHOWN: Final = 10
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """Live contacts without a customer whose person names an organization."""
+
+    count: int
+    pipedrive_ids: tuple[int, ...]  # the lowest ones
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Live rows of one mart that came from the source, now and a week ago."""
+
+    now: int
+    before: int
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether more went away than a week's work explains."""
+        gone = self.before - self.now
+        return gone > DROP_ROWS and gone > self.before * DROP_SHARE
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Of one tenant's marts."""
+
+    orphans: Orphans
+    volumes: dict[str, Volume]  # by mart
+
+
+def standing(warehouse: Warehouse, tenant: Tenant, system: str) -> Standing:
+    """Orphans, and the volume of each mart."""
+    with warehouse.transaction(tenant) as connection:
+        return Standing(
+            _orphans(connection, tenant, system),
+            {target.name: _volume(connection, tenant, target) for target in TARGETS},
+        )
+
+
+def _orphans(connection: psycopg.Connection, tenant: Tenant, system: str) -> Orphans:
+    schema = tenant.raw_schema(system)
+    if "persons" not in tables_of(connection, schema):
+        return Orphans(0, ())
+    query = sql.SQL(_ORPHANS).format(persons=sql.Identifier(schema, "persons"))
+    count, ids = connection.execute(query, [IDS_SHOWN, tenant.slug]).fetchone() or (0, None)
+    return Orphans(count, tuple(ids or ()))
+
+
+def _volume(connection: psycopg.Connection, tenant: Tenant, target: Target) -> Volume:
+    query = sql.SQL(_VOLUME).format(
+        table=target.identifier,
+        tenant_key=sql.Identifier(target.tenant_key),
+        source_key=sql.Identifier(target.source_key),
+        deleted_at=sql.Identifier(target.deleted_at),
+    )
+    row = connection.execute(query, {"tenant": tenant.slug, "days": VOLUME_DAYS}).fetchone()
+    return Volume(*row) if row else Volume(0, 0)
+
+
+_ORPHANS = """
+select count(*), (array_agg(contacts.pipedrive_id order by contacts.pipedrive_id))[:%s]
+from crm.contacts as contacts
+inner join {persons} as persons on persons.id = contacts.pipedrive_id
+where contacts.tenant_id = %s and contacts.customer_id is null and contacts.deleted_at is null
+    and persons.org_id is not null
+"""
+
+_VOLUME = """
+select
+    count(*) filter (where {deleted_at} is null),
+    count(*) filter (
+        where created_at <= now() - make_interval(days => %(days)s)
+            and ({deleted_at} is null or {deleted_at} > now() - make_interval(days => %(days)s))
+    )
+from {table}
+where {tenant_key} = %(tenant)s and {source_key} is not null
+"""

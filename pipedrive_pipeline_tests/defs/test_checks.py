@@ -1,0 +1,121 @@
+"""Checks that an operator sees: where they stand, when they are made, and what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from pipedrive_pipeline.defs.freshness import freshness_check, freshness_sensor
+from pipedrive_pipeline.defs.location import LOCATION
+from pipedrive_pipeline_tests.scenarios.receiver import receiver
+from pipedrive_pipeline_tests.scenarios.world import ACME, World
+
+WALKED = {"pipedrive/organizations", "pipedrive/persons"}
+ALWAYS_WHOLE = {f"pipedrive/{name}" for name in ("users", "organization_fields", "person_fields")}
+
+
+def evaluated(
+    instance: dg.DagsterInstance, job: str
+) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
+    """Every check that a run of this job made, by asset and name."""
+    done = LOCATION.resolve_job_def(job).execute_in_process(
+        instance=instance, partition_key="acme", raise_on_error=False
+    )
+    assert done.success
+    return {
+        (one.asset_key.to_user_string(), one.check_name): one
+        for one in done.get_asset_check_evaluations()
+    }
+
+
+def test_every_check_says_how_bad_it_is_and_what_to_do() -> None:
+    ours = {"completeness", "orphans", "volume", "freshness"}
+    graph = LOCATION.resolve_asset_graph()
+
+    told = {key.name: graph.get(key).description or "" for key in graph.asset_check_keys}
+
+    assert told.keys() >= ours
+    for name in ours:
+        assert told[name].startswith(("Error where", "Warning where")), name
+        assert "What to do: " in told[name], name
+
+
+@pytest.mark.slow
+def test_a_full_read_proves_completeness_and_a_read_of_changes_leaves_it_be(
+    instance: dg.DagsterInstance,
+) -> None:
+    """Where nothing was compared, the last proof stays in sight."""
+    full, changes = evaluated(instance, "full_resync"), evaluated(instance, "sync")
+
+    assert {asset for asset, name in full if name == "completeness"} == ALWAYS_WHOLE | WALKED
+    assert {asset for asset, name in changes if name == "completeness"} == ALWAYS_WHOLE
+    assert all(one.passed for (_, name), one in full.items() if name == "completeness")
+    assert not [name for _, name in (*full, *changes) if name == "freshness"]
+
+
+@pytest.mark.slow
+def test_a_great_drop_and_hidden_companies_warn_and_stop_nothing(
+    world: World, instance: dg.DagsterInstance
+) -> None:
+    """The seeded account has persons of an organization that its reader may not see."""
+    evaluated(instance, "full_resync")
+    with world.warehouse.transaction() as connection:
+        connection.execute("update crm.customers set created_at = now() - interval '30 days'")
+        connection.execute(
+            "insert into crm.customers (tenant_id, pipedrive_id, name, created_at, deleted_at)"
+            " select 'acme', 100000 + n, 'gone', now() - interval '30 days', now()"
+            " from generate_series(1, 60) as n"
+        )
+
+    found = evaluated(instance, "remap")
+
+    volume = found["crm/customers", "volume"]
+    assert not volume.passed
+    assert volume.severity is dg.AssetCheckSeverity.WARN
+    assert volume.metadata["live_rows_a_week_ago"].value == 80
+    assert found["crm/contacts", "volume"].passed
+    orphans = found["crm/contacts", "orphans"]
+    assert not orphans.passed
+    assert orphans.severity is dg.AssetCheckSeverity.WARN
+    assert orphans.metadata["count"].value == len(world.rows("crm", "contacts")) - len(
+        linked(world)
+    )
+
+
+def linked(world: World) -> list[dict[str, Any]]:
+    """Contacts that have a customer, or whose person names no organization."""
+    lone = {row["id"] for row in world.raw(ACME, "persons") if row["org_id"] is None}
+    contacts = world.rows("crm", "contacts")
+    return [row for row in contacts if row["customer_id"] or row["pipedrive_id"] in lone]
+
+
+@pytest.mark.slow
+def test_one_look_tells_of_a_tenant_that_is_overdue_and_again_only_when_that_changes(
+    world: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon stood still for a night: the check is red, and the operator knows."""
+    with world.warehouse.transaction() as connection:
+        connection.execute(
+            "update integration.connections set connected_at = now() - interval '3 days'"
+        )
+    with receiver() as (address, arrived):
+        monkeypatch.setenv("ALERT_URLS", address)
+        first = freshness_sensor(dg.build_sensor_context(instance=instance))
+        assert isinstance(first, dg.SensorResult)
+        again = freshness_sensor(dg.build_sensor_context(instance=instance, cursor=first.cursor))
+    assert LOCATION.resolve_job_def("sync").execute_in_process(
+        instance=instance, partition_key="acme"
+    )
+    by_hand = freshness_check()
+
+    (told,) = first.asset_events
+    assert isinstance(told, dg.AssetCheckEvaluation)
+    assert not told.passed
+    assert told.metadata["overdue"].value == 1
+    assert "acme: due " in str(told.metadata["offenders"].value)
+    assert isinstance(again, dg.SkipReason)
+    assert [one["title"] for one in arrived] == ["acme: overdue, a person must act"]
+    assert isinstance(by_hand, dg.AssetCheckResult)
+    assert by_hand.passed

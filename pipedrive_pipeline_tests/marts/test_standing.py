@@ -1,0 +1,63 @@
+"""Rows that lost their company, and rows that went away, are counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipedrive_pipeline.marts import build
+from pipedrive_pipeline.marts.standing import DROP_ROWS, Orphans, Volume, standing
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
+from pipedrive_pipeline_tests.warehouse.databases import ACME
+
+
+def test_a_contact_whose_organization_is_not_shown_is_an_orphan(
+    warehouse: Warehouse, raw: RawTables
+) -> None:
+    """Hidden from whoever connected: the person is listed, the organization is not."""
+    raw.load(
+        organizations=[organization(1)],
+        persons=[person(10, org_id=1), person(11, org_id=404), person(12, org_id=None)],
+    )
+    build(warehouse, ACME, SYSTEM)
+
+    assert standing(warehouse, ACME, SYSTEM).orphans == Orphans(1, (11,))
+
+
+def test_a_tenant_without_any_table_stands_well(warehouse: Warehouse) -> None:
+    found = standing(warehouse, ACME, SYSTEM)
+
+    assert found.orphans == Orphans(0, ())
+    assert found.volumes == {"customers": Volume(0, 0), "contacts": Volume(0, 0)}
+
+
+def test_the_volume_of_a_week_ago_counts_what_went_away_since(
+    warehouse: Warehouse, raw: RawTables
+) -> None:
+    raw.load(organizations=[organization(id_) for id_ in range(1, 6)])
+    build(warehouse, ACME, SYSTEM)
+    with warehouse.transaction() as connection:
+        for clause in (
+            "created_at = now() - interval '30 days' where pipedrive_id < 5",
+            "deleted_at = now() - interval '1 day' where pipedrive_id = 1",
+            "deleted_at = now() - interval '20 days' where pipedrive_id = 2",
+        ):
+            connection.execute(f"update crm.customers set {clause}".encode())
+
+    assert standing(warehouse, ACME, SYSTEM).volumes["customers"] == Volume(now=3, before=3)
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "is_dropped"),
+    [
+        (100, 100, False),
+        (100 - DROP_ROWS, 100, False),  # half of it, but few
+        (99 - DROP_ROWS, 100, True),
+        (901, 1_000, False),  # many, but less than a tenth
+        (899, 1_000, True),
+        (5_000, 100, False),
+        (0, 0, False),
+    ],
+)
+def test_a_drop_is_many_rows_and_a_great_share(now: int, before: int, *, is_dropped: bool) -> None:
+    assert Volume(now, before).is_dropped is is_dropped

@@ -1,0 +1,111 @@
+"""Who is overdue: one look, every tenant, each by its own schedule."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipedrive_pipeline.sync.freshness import GRACE, freshness
+from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, Books
+
+CONNECTED = datetime(2026, 6, 1, tzinfo=UTC)
+TWO = datetime(2026, 7, 1, 2, tzinfo=UTC)  # when both are due, in UTC
+JUST_IN_TIME = TWO + GRACE - timedelta(minutes=1)
+TOO_LATE = TWO + GRACE + timedelta(minutes=1)
+
+
+@pytest.fixture(autouse=True)
+def connected_in_june(books: Books) -> None:
+    books.run("update integration.connections set connected_at = %s", [CONNECTED])
+
+
+def ran(books: Books, tenant: str, at: datetime, status: str = "success", **more: object) -> None:
+    """A run of this tenant, as the history holds it."""
+    values = {"sync_type": "incremental", "errors": "[]", "resume_at": None, **more}
+    books.run(
+        "insert into integration.sync_logs (tenant_id, system, sync_type, trigger, started_at,"
+        " status, completed_at, errors, resume_at) values (%s, 'pipedrive', %s, 'schedule', %s, %s,"
+        " case when %s = 'running' then null else %s end, %s::jsonb, %s)",
+        [
+            tenant,
+            values["sync_type"],
+            at,
+            status,
+            status,
+            at,
+            values["errors"],
+            values["resume_at"],
+        ],
+    )
+
+
+def overdue(books: Books, now: datetime) -> list[str]:
+    return [one.tenant.slug for one in freshness(books.warehouse, now).overdue]
+
+
+def test_a_tenant_is_overdue_when_its_grace_is_over_and_no_sync_succeeded(books: Books) -> None:
+    """One fresh tenant must not hide another."""
+    ran(books, "acme", TWO + timedelta(minutes=3))
+    ran(books, "beta", TWO - timedelta(days=1))
+
+    assert overdue(books, JUST_IN_TIME) == []
+    assert overdue(books, TOO_LATE) == ["beta"]
+
+
+def test_a_failed_run_does_not_make_a_tenant_fresh_and_its_code_is_told(books: Books) -> None:
+    for tenant in (ACME, BETA):
+        ran(books, tenant.slug, TWO - timedelta(days=1))
+    ran(books, "acme", TWO, "failed", errors='[{"code": "source_unavailable", "message": "x"}]')
+    ran(books, "beta", TWO, sync_type="sweep")
+
+    (one,) = freshness(books.warehouse, TOO_LATE).overdue
+
+    assert str(one) == (
+        "acme: due 2026-07-01 02:00 UTC, last good sync 2026-06-30 02:00 UTC; "
+        "its last run: failed (source_unavailable)"
+    )
+
+
+def test_a_rebuild_from_raw_makes_nothing_fresher(books: Books) -> None:
+    for tenant in (ACME, BETA):
+        ran(books, tenant.slug, TWO, sync_type="remap")
+
+    assert overdue(books, TOO_LATE) == ["acme", "beta"]
+
+
+def test_who_waits_for_budget_or_is_being_synced_is_not_overdue(books: Books) -> None:
+    """Nobody need act: the budget returns by itself, and a long read ends by itself."""
+    ran(books, "acme", TWO, "paused", resume_at=TWO + timedelta(hours=22))
+    ran(books, "beta", TWO, "running")
+
+    assert overdue(books, TOO_LATE) == []
+
+
+def test_who_lost_its_connection_is_overdue_and_who_wants_no_sync_is_not(books: Books) -> None:
+    books.run("update integration.connections set state = 'needs_reauth' where tenant_id = 'acme'")
+    books.run(
+        "insert into integration.sync_settings (tenant_id, system, auto_sync)"
+        " values ('beta', 'pipedrive', false)"
+    )
+
+    found = freshness(books.warehouse, TOO_LATE)
+
+    assert found.looked_at == 1
+    assert [one.why for one in found.overdue] == ["its connection is needs_reauth"]
+
+
+def test_each_tenant_has_its_own_clock(books: Books) -> None:
+    """Every two hours, or daily in Auckland."""
+    books.run(
+        "insert into integration.sync_settings (tenant_id, system, every_hours, time_zone) values"
+        " ('acme', 'pipedrive', 2, 'UTC'), ('beta', 'pipedrive', null, 'Pacific/Auckland')"
+    )
+    for tenant in (ACME, BETA):
+        ran(books, tenant.slug, TWO)
+
+    assert overdue(books, TWO + timedelta(hours=4, minutes=59)) == []
+    assert overdue(books, TWO + timedelta(hours=5, minutes=1)) == ["acme"]
+    two_in_auckland = datetime(2026, 7, 1, 14, tzinfo=UTC)
+    assert "beta" not in overdue(books, two_in_auckland + GRACE - timedelta(minutes=1))
+    assert "beta" in overdue(books, two_in_auckland + GRACE + timedelta(minutes=1))
