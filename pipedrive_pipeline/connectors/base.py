@@ -219,7 +219,7 @@ class Source(Protocol):
         ...
 
     async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
-        """What became of records that lists no longer hold, by id; costs up to a call each."""
+        """What became of records that `records` did not give, by id; costs a call each."""
         ...
 
     async def size_hint(self, entity: EntitySpec) -> int | None:

@@ -3,3 +3,7 @@
 Belongs here: columns, loads, cursors, marks of deletion. Does not belong here: HTTP
 (`connectors/`), history and locks (`sync/`), marts.
 """
+
+from pipedrive_pipeline.ingest.asked import Refreshed, refresh
+
+__all__ = ["Refreshed", "refresh"]

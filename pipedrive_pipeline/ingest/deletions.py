@@ -47,15 +47,16 @@ class Deletions:
             connection.execute(_TELL_MARTS, [self._tenant.slug, self._system, [mark_id]])
 
     def unmark(self, entity: str, keys: Sequence[str]) -> int:
-        """Takes back the marks of keys that the source holds again; says how many."""
-        statement = sql.SQL("delete from {} where entity = %s and id = any(%s)").format(self._table)
-        with self._warehouse.transaction() as connection:
-            return connection.execute(statement, [entity, list(keys)]).rowcount
+        """Takes back the marks of keys that the source holds again; says how many.
 
-    def tell_marts(self) -> None:
-        """Lets the marts read everything again, since marks were taken back."""
+        Where there were any, the marts read everything again.
+        """
+        statement = sql.SQL("delete from {} where entity = %s and id = any(%s)").format(self._table)
         with self._warehouse.transaction(tenant=self._tenant) as connection:
-            connection.execute(_REBUILD_MARTS, [self._tenant.slug, self._system])
+            restored = connection.execute(statement, [entity, list(keys)]).rowcount
+            if restored:
+                connection.execute(_REBUILD_MARTS, [self._tenant.slug, self._system])
+        return restored
 
 
 _TABLE = """

@@ -149,10 +149,7 @@ class Reader:
 
     def _mark(self, read: EntityRead, batch: Batch, tombstones: list[Tombstone]) -> None:
         """Follows what the source itself says of presence; restored rows come back."""
-        keys = [str(key) for key in batch.table[batch.entity.key.name].to_pylist()]
-        if restored := self.deletions.unmark(batch.entity.name, keys):
-            read.restored += restored
-            self.deletions.tell_marts()
+        read.restored += self.deletions.unmark(batch.entity.name, batch.keys)
         self.deletions.mark(batch.entity.name, tombstones)
         read.deleted += len(tombstones)
 

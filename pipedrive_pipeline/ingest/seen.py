@@ -30,6 +30,11 @@ class Comparison:
     stale: int  # in raw in an older version than the one seen
     extra: list[str]  # keys in raw, not marked as gone, and not seen
 
+    @property
+    def behind(self) -> int:
+        """Rows in which raw is behind what was seen."""
+        return self.missing + self.stale
+
 
 class SeenKeys:
     """The seen keys of one tenant and system."""
@@ -46,11 +51,11 @@ class SeenKeys:
                 schema = sql.Identifier(self._staging)
                 connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
 
-    def forget(self, entity: EntitySpec) -> None:
-        """Forgets an entity's keys."""
+    def forget(self, entity: EntitySpec, keys: list[str] | None = None) -> None:
+        """Forgets an entity's keys, or these of them."""
         with self._warehouse.transaction() as connection:
             connection.execute(
-                sql.SQL("delete from {} where entity = %s").format(self._table), [entity.name]
+                sql.SQL(_FORGET).format(table=self._table), {"entity": entity.name, "keys": keys}
             )
 
     def note(self, batch: Batch) -> None:
@@ -66,15 +71,7 @@ class SeenKeys:
 
     def compare(self, entity: EntitySpec) -> Comparison:
         """What was seen of an entity against what raw holds of it."""
-        names = {
-            "seen": self._table,
-            "raw": sql.Identifier(self._raw, entity.name),
-            "deletions": sql.Identifier(self._raw, "deletions"),
-            "key": sql.Identifier(entity.key.name),
-            "version": (
-                sql.Identifier("raw", entity.version_column) if entity.version_column else sql.NULL
-            ),
-        }
+        names = self._names(entity)
         with self._warehouse.transaction() as connection:
             counts = connection.execute(
                 sql.SQL(_COUNTS).format(**names), {"entity": entity.name}
@@ -84,6 +81,23 @@ class SeenKeys:
             ).fetchall()
         seen, known, missing, stale = counts or (0, 0, 0, 0)
         return Comparison(seen, known, missing, stale, [row[0] for row in extra])
+
+    def behind(self, entity: EntitySpec) -> list[str]:
+        """Keys that were seen, and that raw lacks or holds in an older version."""
+        query = sql.SQL(_BEHIND).format(**self._names(entity))
+        with self._warehouse.transaction() as connection:
+            return [row[0] for row in connection.execute(query, {"entity": entity.name})]
+
+    def _names(self, entity: EntitySpec) -> dict[str, sql.Composable]:
+        return {
+            "seen": self._table,
+            "raw": sql.Identifier(self._raw, entity.name),
+            "deletions": sql.Identifier(self._raw, "deletions"),
+            "key": sql.Identifier(entity.key.name),
+            "version": (
+                sql.Identifier("raw", entity.version_column) if entity.version_column else sql.NULL
+            ),
+        }
 
 
 _TABLE = """
@@ -102,6 +116,17 @@ insert into {table} as known (entity, id, version)
 select %s, noted.id, noted.version
 from unnest(%s::text[], %s::timestamptz[]) as noted (id, version)
 on conflict (entity, id) do update set version = greatest(known.version, excluded.version)
+"""
+
+_FORGET = """
+delete from {table}
+where entity = %(entity)s and (%(keys)s::text[] is null or id = any(%(keys)s))
+"""
+
+_BEHIND = """
+select seen.id from {seen} as seen
+left join {raw} as raw on raw.{key}::text = seen.id
+where seen.entity = %(entity)s and (raw.{key} is null or {version} < seen.version)
 """
 
 _COUNTS = """

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pipedrive_pipeline.connectors.base import Call, EntitySpec, Snapshot, Standing, Tombstone
 from pipedrive_pipeline.errors import GuardTripped, Permanent, PipelineError, SourceBroke
 from pipedrive_pipeline.ingest.deletions import Deletions
-from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.ingest.outcome import EntityRead, Loaded
+from pipedrive_pipeline.ingest.refreshing import Refresher
 from pipedrive_pipeline.ingest.seen import Comparison, SeenKeys
 from pipedrive_pipeline.ingest.walks import OpenSource
 
@@ -37,6 +38,7 @@ class Settler:
     deletions: Deletions
     open_source: OpenSource
     on_call: Callable[[Call], None]
+    refresher: Refresher
     is_confirmed: bool  # a person has confirmed that this many rows are gone
 
     def settle(self, read: EntityRead) -> None:
@@ -54,10 +56,10 @@ class Settler:
 
     def _settle(self, read: EntityRead) -> None:
         entity = read.entity
-        found = self.seen.compare(entity)
+        found = self._compared(read)
         read.missing, read.extra, read.stale = found.missing, len(found.extra), found.stale
         self._refuse_the_unbelievable(entity, found)
-        gone = self._gone(entity, found.extra)
+        gone = self._gone(read, found.extra)
         self.deletions.mark(entity.name, gone)
         read.deleted += len(gone)
         read.extra -= len(gone)
@@ -82,13 +84,37 @@ class Settler:
             f"really gone, confirm with `sweep --tenant {self.tenant} --confirm`."
         )
 
-    def _gone(self, entity: EntitySpec, keys: list[str]) -> list[Tombstone]:
-        """Tombstones of keys that are no longer listed, and of each why."""
-        if isinstance(entity.cursor, Snapshot) or not keys:
+    def _compared(self, read: EntityRead) -> Comparison:
+        """What was seen against raw, once rows that raw lacks or holds in an older version are in.
+
+        A row is noted as seen before it is loaded; where a run died in between, and the row was
+        deleted before the next one came by, it was seen and is nowhere.
+        """
+        found = self.seen.compare(read.entity)
+        if isinstance(read.entity.cursor, Snapshot) or not 0 < found.behind <= LOOKS_MAX:
+            return found
+        absent = self._refreshed(read, self.seen.behind(read.entity))
+        self.seen.forget(read.entity, absent)
+        return self.seen.compare(read.entity)
+
+    def _gone(self, read: EntityRead, keys: list[str]) -> list[Tombstone]:
+        """Tombstones of keys that are no longer listed, and of each why.
+
+        Those that live in spite of it are read again: an edit may have moved them out of the list.
+        """
+        if isinstance(read.entity.cursor, Snapshot) or not keys:
             return [Tombstone(key, "deleted") for key in keys]
-        looked_at = asyncio.run(self._standings(entity, keys[:LOOKS_MAX]))
-        standings = ((key, looked_at.get(key, "deleted")) for key in keys)
+        absent = self._refreshed(read, keys)
+        looked_at = asyncio.run(self._standings(read.entity, absent[:LOOKS_MAX]))
+        standings = ((key, looked_at.get(key, "deleted")) for key in absent)
         return [Tombstone(key, why) for key, why in standings if why != "live"]
+
+    def _refreshed(self, read: EntityRead, keys: list[str]) -> list[str]:
+        """Which of these keys the source does not give; the others are in raw as they are now."""
+        refreshed = self.refresher.refresh(read.entity.name, keys)
+        read.add(Loaded(refreshed.created, refreshed.updated, refreshed.unchanged))
+        read.restored += refreshed.restored
+        return list(refreshed.absent)
 
     async def _standings(self, entity: EntitySpec, keys: list[str]) -> dict[str, Standing]:
         async with self.open_source(self.on_call) as source:

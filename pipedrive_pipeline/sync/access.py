@@ -13,13 +13,16 @@ from functools import cached_property
 
 from pipedrive_pipeline.connectors.base import Access, Call, Credential, EntitySpec, Source
 from pipedrive_pipeline.connectors.registry import connector
-from pipedrive_pipeline.errors import BudgetSpent
+from pipedrive_pipeline.errors import BudgetSpent, NotConnected
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import budget
 from pipedrive_pipeline.sync.pricing import Price, price
 from pipedrive_pipeline.sync.records import UsageBook
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import lend
+from pipedrive_pipeline.vault.connections import connection
+from pipedrive_pipeline.vault.states import State
+from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
@@ -104,6 +107,16 @@ class SourceAccess:
             )
         finally:
             self.usage.write()
+
+    def assert_connected(self) -> None:
+        """Returns unless the tenant was disconnected meanwhile.
+
+        Raises:
+            NotConnected: nothing of it may be written any more.
+        """
+        held = connection(open_vault(self._warehouse, self._settings), self._tenant, self._system)
+        if held is None or held.state is State.DISCONNECTED:
+            raise NotConnected(self._tenant.slug, self._system)
 
     def book(self) -> None:
         """Books what was spent since the last time, and sees what other runs have booked."""

@@ -15,9 +15,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from math import ceil
 
+import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.connectors.base import EntitySpec, Snapshot, Source
+from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -75,6 +77,16 @@ def price(
     return Price(tokens, daily_limit())
 
 
+def sweep_tokens(connection: psycopg.Connection, tenant: Tenant, system: str) -> int:
+    """What a sweep will cost, by Postgres's own estimate of the rows in raw: no table is read."""
+    schema = tenant.raw_schema(system)
+    rows: dict[str, float] = dict(connection.execute(_ESTIMATES, [schema]).fetchall())
+    return sum(
+        _tokens(entity, round(rows.get(entity.name, 0)))
+        for entity in connector(system).entities.values()
+    )
+
+
 def _tokens(entity: EntitySpec, rows: int) -> int:
     return max(1, ceil(rows / entity.records_per_page)) * entity.tokens_per_page
 
@@ -106,6 +118,17 @@ def _counted(
             counts[entity.name] = row[0] if row else 0
     return counts
 
+
+# A table that was never looked at has no estimate: its size then, at no less than 100 bytes a row.
+_ESTIMATES = """
+select tables.relname,
+    case
+        when tables.reltuples >= 0 then tables.reltuples::float8
+        else pg_relation_size(tables.oid) / 100.0
+    end
+from pg_class as tables
+where tables.relnamespace = to_regnamespace(%s) and tables.relkind = 'r'
+"""
 
 # Since the tenant last connected: with another company its tables were dropped.
 _READ_WHOLE = """

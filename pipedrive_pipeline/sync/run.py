@@ -8,17 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from pipedrive_pipeline import marts
 from pipedrive_pipeline.connectors.base import EntitySpec
-from pipedrive_pipeline.errors import BadInput, NotConnected
-from pipedrive_pipeline.ingest.deletions import Deletions
-from pipedrive_pipeline.ingest.outcome import EntityRead, Rejected
-from pipedrive_pipeline.ingest.raw import RawStore
+from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
-from pipedrive_pipeline.ingest.seen import SeenKeys
-from pipedrive_pipeline.ingest.settling import Settler
 from pipedrive_pipeline.marts.standing import Standing, standing
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import alerts, budget, history, requests
@@ -26,10 +21,8 @@ from pipedrive_pipeline.sync.access import SourceAccess, utc_now
 from pipedrive_pipeline.sync.fields import FieldFacts, field_facts
 from pipedrive_pipeline.sync.lock import TenantLock
 from pipedrive_pipeline.sync.pricing import Price
-from pipedrive_pipeline.sync.records import ProgressNote, write_rejected
-from pipedrive_pipeline.vault.connections import connection
-from pipedrive_pipeline.vault.states import State
-from pipedrive_pipeline.vault.vault import open_vault
+from pipedrive_pipeline.sync.records import ProgressNote
+from pipedrive_pipeline.sync.stores import open_stores
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
@@ -135,28 +128,24 @@ class TenantRun:
         self.row.errors.clear()
 
     def _reader(self) -> Reader:
-        tenant, system = self.facts.tenant, self.facts.system
-        deletions = Deletions(self._warehouse, tenant, system)
-        seen = SeenKeys(self._warehouse, tenant, system)
-        deletions.prepare()
-        seen.prepare()
+        stores = open_stores(
+            self._warehouse,
+            self._settings,
+            self._lock,
+            self._source,
+            self.facts.system,
+            is_confirmed=self.facts.is_confirmed,
+        )
         return Reader(
-            raw=RawStore(self._warehouse, tenant, system, self._scratch()),
-            seen=seen,
-            deletions=deletions,
-            settler=Settler(
-                tenant=tenant.slug,
-                seen=seen,
-                deletions=deletions,
-                open_source=self._source.open,
-                on_call=self._source.usage.on_call,
-                is_confirmed=self.facts.is_confirmed,
-            ),
+            raw=stores.raw,
+            seen=stores.seen,
+            deletions=stores.deletions,
+            settler=stores.settler,
             open_source=self._source.open,
             on_call=self._source.usage.on_call,
             on_page=self._note_page,
-            on_rejected=self._note_rejected,
-            before_load=self._assert_allowed,
+            on_rejected=stores.on_rejected,
+            before_load=stores.before_load,
             now=self._now,
             chunk_rows=self._chunk_rows,
         )
@@ -175,21 +164,6 @@ class TenantRun:
         if self._progress.on_page(read):
             self._source.book()
         self._on_page(read)
-
-    def _note_rejected(self, entity: EntitySpec, values: list[Rejected]) -> None:
-        write_rejected(self._warehouse, self.facts.tenant, self.facts.system, entity, values)
-
-    def _assert_allowed(self) -> None:
-        """Stops a run that lost its lock, or whose tenant was disconnected meanwhile."""
-        self._lock.assert_held()
-        tenant, system = self.facts.tenant, self.facts.system
-        held = connection(open_vault(self._warehouse, self._settings), tenant, system)
-        if held is None or held.state is State.DISCONNECTED:
-            raise NotConnected(tenant.slug, system)
-
-    def _scratch(self) -> Path:
-        home, facts = self._settings.pipeline_home, self.facts
-        return facts.tenant.scratch_directory(home, facts.system)
 
 
 @contextmanager

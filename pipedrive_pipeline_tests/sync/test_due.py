@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipedrive_pipeline.sync.due import Standing, due_syncs, latest_daily
+from pipedrive_pipeline.sync.due import (
+    Standing,
+    SweepStanding,
+    due_sweeps,
+    due_syncs,
+    latest_daily,
+)
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, Books
 
 BERLIN = "Europe/Berlin"
@@ -128,3 +135,85 @@ def test_a_tenant_that_is_not_connected_is_never_due(books: Books) -> None:
     books.run("update integration.connections set state = 'needs_reauth'")
 
     assert due_syncs(books.warehouse, datetime.now(UTC) + timedelta(days=1)) == []
+
+
+def sweep_standing(**facts: object) -> SweepStanding:
+    """A tenant of Berlin whose first sync proved everything at New Year."""
+    new_year = datetime(2026, 1, 1, tzinfo=UTC)
+    return SweepStanding(
+        **{  # type: ignore[arg-type]
+            "tenant_id": "acme",
+            "system": "pipedrive",
+            "sync_time": time(2, 0),
+            "time_zone": BERLIN,
+            "every_hours": None,
+            "attempted_at": new_year,
+            "proven_at": new_year,
+            "paused_until": None,
+            "allowance": 15_000,
+            **facts,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "every_hours", "sweeps"),
+    [(750, None, 365), (751, None, 52), (9_999, 24, 365), (1, 168, 52), (1, 12, 731)],
+)
+def test_a_year_has_a_sweep_a_day_where_it_is_cheap_and_one_a_week_where_it_is_dear(
+    tokens: int, every_hours: int | None, sweeps: int
+) -> None:
+    """Also over the two days on which clocks change; one of them has room for one more."""
+    now, count = datetime(2026, 1, 1, 4, tzinfo=UTC), 0
+    tenant = sweep_standing(every_hours=every_hours, attempted_at=now, proven_at=now)
+    while now < datetime(2027, 1, 1, 4, tzinfo=UTC):
+        if tenant.due_at(now, lambda: tokens):
+            count += 1
+            tenant = replace(tenant, attempted_at=now, proven_at=now)
+        now += timedelta(minutes=15)
+
+    assert count == sweeps
+
+
+def test_a_weekly_sweep_that_failed_is_tried_again_the_next_day() -> None:
+    failed_at = datetime(2026, 1, 8, 3, tzinfo=UTC)
+    tenant = sweep_standing(attempted_at=failed_at)
+
+    assert tenant.due_at(failed_at + timedelta(hours=20), lambda: 9_999) is None
+    assert tenant.due_at(failed_at + timedelta(hours=24), lambda: 9_999)
+
+
+def test_a_sweep_is_due_where_raw_is_small_and_a_full_read_answers_it(books: Books) -> None:
+    """The cost comes from Postgres's own figures: a sensor reads no table of a tenant."""
+    books.run("update integration.connections set connected_at = now() - interval '9 days'")
+    for tenant, days, sync_type in ((ACME, 3, "full"), (BETA, 3, "sweep"), (ACME, 0, "sweep")):
+        row = books.begin(tenant, sync_type)  # type: ignore[arg-type]
+        books.run(
+            "update integration.sync_logs set status = 'success', completed_at = now(),"
+            " started_at = now() - %s * interval '1 day' where id = %s",
+            [days, row.id],
+        )
+    soon = datetime.now(UTC)
+
+    assert [sweep.tenant for sweep in due_sweeps(books.warehouse, soon)] == [BETA]
+
+    books.run("create schema raw_pipedrive_beta")
+    books.run(
+        "create table raw_pipedrive_beta.persons as"
+        " select i as id, repeat('x', 100) as name from generate_series(1, 40000) i"
+    )
+    assert due_sweeps(books.warehouse, soon) == []
+    books.run("delete from raw_pipedrive_beta.persons where id > 30000")
+    books.run("analyze raw_pipedrive_beta.persons")
+    (due,) = due_sweeps(books.warehouse, soon)
+    assert due.run_key.startswith("sweep/pipedrive/beta/20")
+    books.run(
+        "insert into integration.budget_statements (tenant_id, system, company_id, daily_limit,"
+        " daily_left, told_at, tokens_booked, resets_at)"
+        " values ('beta', 'pipedrive', '77', 20000, 1, now(), 0, now())"
+    )
+    assert due_sweeps(books.warehouse, soon) == []
+
+
+def test_a_tenant_that_never_synced_is_not_swept(books: Books) -> None:
+    assert due_sweeps(books.warehouse, datetime.now(UTC) + timedelta(days=30)) == []

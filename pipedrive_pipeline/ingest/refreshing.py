@@ -1,0 +1,66 @@
+"""Given records read again and merged into raw: of a webhook, or of a sweep's doubts.
+
+Belongs here: ids to records, records to one load, marks of deletion taken back. Does not belong
+here: who may ask, and under which rules (`asked.py`, `sync/`), why an id is absent (`settling.py`).
+
+It moves no cursor and no plan, so that it may run between the runs of any walk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipedrive_pipeline.connectors.base import Call, EntitySpec, Record
+from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.ingest.asked import Refreshed
+from pipedrive_pipeline.ingest.deletions import Deletions
+from pipedrive_pipeline.ingest.outcome import Loaded, Rejected
+from pipedrive_pipeline.ingest.raw import RawStore
+from pipedrive_pipeline.ingest.tables import Batch, batch_of
+from pipedrive_pipeline.ingest.walks import OpenSource
+
+NOTHING_LOADED = Loaded(0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Refresher:
+    """Reads given records of one tenant again."""
+
+    entities: Mapping[str, EntitySpec]
+    raw: RawStore
+    deletions: Deletions
+    open_source: OpenSource
+    on_call: Callable[[Call], None]
+    on_rejected: Callable[[EntitySpec, list[Rejected]], None]
+    before_load: Callable[[], None]  # raises where nothing may be written
+
+    def refresh(self, entity: str, ids: Sequence[str]) -> Refreshed:
+        """See `asked.refresh`.
+
+        Raises:
+            BadInput: the system has no such kind of record.
+        """
+        if entity not in self.entities:
+            raise BadInput(f"there is no entity {entity!r}; there are {', '.join(self.entities)}.")
+        spec = self.entities[entity]
+        records = asyncio.run(self._records(spec, list(ids))) if ids else []
+        batch = batch_of(spec, records)
+        loaded, restored = self._merged(batch)
+        found = set(batch.keys)
+        absent = tuple(one for one in ids if one not in found)
+        return Refreshed(loaded.created, loaded.updated, loaded.unchanged, restored, absent)
+
+    async def _records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
+        async with self.open_source(self.on_call) as source:
+            return await source.records(entity, ids)
+
+    def _merged(self, batch: Batch) -> tuple[Loaded, int]:
+        self.before_load()
+        if batch.rejected:
+            self.on_rejected(batch.entity, batch.rejected)
+        if not batch.table.num_rows:
+            return NOTHING_LOADED, 0
+        loaded = self.raw.load([batch], {}, {})[batch.entity.name]
+        return loaded, self.deletions.unmark(batch.entity.name, batch.keys)

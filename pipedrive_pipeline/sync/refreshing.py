@@ -1,0 +1,55 @@
+"""A tenant opened for `ingest.refresh`: under its lock, with its credential, within its allowance.
+
+Belongs here: the rules that a short run without a history row keeps as any other does. Does not
+belong here: what is read and merged (`ingest/refreshing.py`).
+
+It counts as no increment: what is left of the day must suffice for those of all tenants of the
+company. Its calls are in `integration.api_usage`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
+from pipedrive_pipeline.errors import BudgetSpent
+from pipedrive_pipeline.ingest.refreshing import Refresher
+from pipedrive_pipeline.settings import Settings, load_settings
+from pipedrive_pipeline.sync.access import SourceAccess
+from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.registry import known
+from pipedrive_pipeline.sync.stores import open_stores
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
+from pipedrive_pipeline.warehouse.migrations import require_current
+
+
+@contextmanager
+def open_refresher(
+    tenant: Tenant,
+    system: str | None = None,
+    *,
+    warehouse: Warehouse | None = None,
+    settings: Settings | None = None,
+) -> Iterator[Refresher]:
+    """The tenant's refresher for the length of the block; what is left out is from the environment.
+
+    Raises:
+        Busy: another run of this tenant is alive.
+        UnknownTenant: no such tenant.
+    """
+    settings = settings or load_settings()
+    warehouse = warehouse or warehouse_of(settings)
+    system = system or DEFAULT_SYSTEM
+    require_current(warehouse)
+    known(warehouse, tenant)
+    source = SourceAccess(warehouse, settings, tenant, system)
+    with tenant_lock(warehouse, tenant) as lock:
+        try:
+            yield open_stores(warehouse, settings, lock, source, system).refresher
+        except BudgetSpent as spent:
+            source.note_spent_days([spent])
+            raise
+        finally:
+            source.usage.write()

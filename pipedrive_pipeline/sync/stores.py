@@ -1,0 +1,85 @@
+"""One tenant's raw side, open for writing: its tables, its marks, the way to read single records.
+
+Belongs here: putting the parts of `ingest/` together for one tenant whose lock is held. Does not
+belong here: what a run does with them (`run.py`, `refreshing.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.ingest.deletions import Deletions
+from pipedrive_pipeline.ingest.outcome import Rejected
+from pipedrive_pipeline.ingest.raw import RawStore
+from pipedrive_pipeline.ingest.refreshing import Refresher
+from pipedrive_pipeline.ingest.seen import SeenKeys
+from pipedrive_pipeline.ingest.settling import Settler
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.access import SourceAccess
+from pipedrive_pipeline.sync.lock import TenantLock
+from pipedrive_pipeline.sync.records import write_rejected
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What a tenant's rows go through on their way into raw."""
+
+    raw: RawStore
+    seen: SeenKeys
+    deletions: Deletions
+    refresher: Refresher
+    settler: Settler
+    on_rejected: Callable[[EntitySpec, list[Rejected]], None]
+    before_load: Callable[[], None]
+
+
+def open_stores(
+    warehouse: Warehouse,
+    settings: Settings,
+    lock: TenantLock,
+    source: SourceAccess,
+    system: str,
+    *,
+    is_confirmed: bool = False,
+) -> Stores:
+    """The stores of the tenant whose lock this is.
+
+    Raises:
+        DatabaseUnavailable: Postgres went away.
+    """
+    tenant = lock.tenant
+    deletions = Deletions(warehouse, tenant, system)
+    seen = SeenKeys(warehouse, tenant, system)
+    deletions.prepare()
+    seen.prepare()
+    scratch = tenant.scratch_directory(settings.pipeline_home, system)
+
+    def on_rejected(entity: EntitySpec, values: list[Rejected]) -> None:
+        write_rejected(warehouse, tenant, system, entity, values)
+
+    def before_load() -> None:
+        lock.assert_held()
+        source.assert_connected()
+
+    refresher = Refresher(
+        entities=source.entities,
+        raw=RawStore(warehouse, tenant, system, scratch),
+        deletions=deletions,
+        open_source=source.open,
+        on_call=source.usage.on_call,
+        on_rejected=on_rejected,
+        before_load=before_load,
+    )
+    settler = Settler(
+        tenant=tenant.slug,
+        seen=seen,
+        deletions=deletions,
+        open_source=source.open,
+        on_call=source.usage.on_call,
+        refresher=refresher,
+        is_confirmed=is_confirmed,
+    )
+    return Stores(refresher.raw, seen, deletions, refresher, settler, on_rejected, before_load)

@@ -1,0 +1,159 @@
+"""Given ids are read again and merged: cheaply, by the tenant's rules, never older over newer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipedrive_pipeline.connectors.base import Tombstone
+from pipedrive_pipeline.errors import BadInput, Busy, NotConnected, UnknownTenant
+from pipedrive_pipeline.ingest import refresh
+from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.sandbox import Account, Sandbox, serve
+from pipedrive_pipeline.sync.budget import AllowanceSpent
+from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.stores import open_stores
+from pipedrive_pipeline.vault.ending import disconnect
+from pipedrive_pipeline.vault.vault import open_vault
+from pipedrive_pipeline_tests.scenarios.oracle import (
+    assert_all_equals_source,
+    assert_raw_equals_source,
+    marked,
+)
+from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, environment_of
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def settings(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The world's settings are the environment's, as whoever calls from outside has them."""
+    with environment_of(world) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+
+
+def usage(world: World) -> dict[str, tuple[int, int]]:
+    """Calls and tokens that are booked, by kind."""
+    rows = world.rows("integration", "api_usage", "call_kind")
+    return {row["call_kind"]: (row["calls"], row["tokens"]) for row in rows}
+
+
+def cursors(world: World) -> Any:
+    """The state that the next walk begins with."""
+    with world.warehouse.connect() as connection:
+        return connection.execute(
+            f"select state from {ACME.raw_schema(SYSTEM)}._dlt_pipeline_state"
+            " order by _dlt_load_id desc limit 1"
+        ).fetchone()
+
+
+@pytest.mark.usefixtures("settings")
+def test_given_ids_are_read_again_by_hundreds_and_reach_the_marts_with_the_next_build(
+    world: World, sandbox: Sandbox, account: Account
+) -> None:
+    world.sync(sync_type="full")
+    before, watermarks = usage(world), cursors(world)
+    account.edit("persons", 7, name="eben geändert")
+    made = account.create("persons", name="eben gemacht")["id"]
+    account.delete("persons", 9)
+    requests = sandbox.requests.count
+
+    done = refresh("acme", "persons", [*range(1, 150), made, 7, 10**6])
+
+    assert (done.created, done.updated, done.unchanged) == (1, 1, 147)
+    assert done.absent == ("9", str(10**6))
+    assert sandbox.requests.count - requests == 2
+    assert usage(world).items() - before.items() == {("pick persons", (2, 20))}
+    assert cursors(world) == watermarks
+    assert marked(world, "persons") == {}, "whether it is gone is the sweep's word"
+    world.sync(sync_type="remap")
+    names = {row["pipedrive_id"]: row["name"] for row in world.rows("crm", "contacts")}
+    assert (names[7], names[made]) == ("eben geändert", "eben gemacht")
+    account.restore("persons", 9)
+    world.sync()
+    assert_all_equals_source(world, sandbox)
+
+
+@pytest.mark.usefixtures("settings")
+def test_an_older_answer_changes_nothing_and_a_row_that_came_back_loses_its_mark(
+    world: World, account: Account
+) -> None:
+    """Whoever told of the id may be late, and so may the source's own index."""
+    world.sync(sync_type="full")
+    with world.run() as run:
+        stores = open_stores(world.warehouse, world.settings, run._lock, run._source, SYSTEM)
+        stores.deletions.mark("persons", [Tombstone("7", "deleted")])
+    stored = next(row for row in world.raw(ACME, "persons") if row["id"] == 7)
+    account.plant("persons", 7, name="uralt", update_time="2001-01-01T00:00:00Z")
+
+    done = refresh(ACME, "persons", ["7"])
+
+    assert (done.updated, done.unchanged, done.restored, done.absent) == (0, 1, 1, ())
+    assert next(row for row in world.raw(ACME, "persons") if row["id"] == 7) == stored
+    assert marked(world, "persons") == {}
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_refresh_keeps_the_rules_of_its_tenant(world: World, sandbox: Sandbox) -> None:
+    """Lock, connection, share of the day; and a wrong word begins nothing."""
+    with world.warehouse.transaction(tenant=ACME) as connection:
+        connection.execute(
+            "insert into integration.sync_settings (tenant_id, system, daily_token_budget)"
+            " values ('acme', %s, 10)",
+            [SYSTEM],
+        )
+    before = sandbox.requests.count
+
+    with pytest.raises(UnknownTenant):
+        refresh("nobody", "persons", [1])
+    with pytest.raises(BadInput, match="there are organization_fields"):
+        refresh("acme", "deals", [1])
+    with tenant_lock(world.warehouse, ACME), pytest.raises(Busy):
+        refresh("acme", "persons", [1])
+    with pytest.raises(AllowanceSpent):
+        refresh("acme", "persons", [1])
+    assert refresh("acme", "persons", []).absent == ()
+    disconnect(open_vault(world.warehouse, world.settings), ACME, SYSTEM, who="a test")
+    with pytest.raises(NotConnected):
+        refresh("acme", "persons", [1])
+
+    assert sandbox.requests.count == before
+
+
+def test_a_sweep_reads_again_what_lives_and_was_not_listed(world: World, account: Account) -> None:
+    """A list that ends too early leaves rows out; they are looked up, and come as they are now."""
+    with serve(account, page_rows=320) as sandbox:
+        world.connect(ACME, sandbox)
+        world.sync(sync_type="full")
+        account.edit_many("persons", range(300, 311), job_title="neu")
+        sandbox.faults.add("missing_cursor", path="/api/v2/persons")
+
+        read = world.sync(sync_type="sweep").reads["persons"]
+
+        assert (read.missing, read.extra, read.stale, read.deleted) == (0, 30, 0, 0)
+        assert read.updated == 11
+        assert_raw_equals_source(world, sandbox)
+
+
+def test_a_row_that_was_seen_and_never_loaded_is_looked_up(
+    world: World, sandbox: Sandbox, account: Account
+) -> None:
+    """A run died between the two, and the row was deleted before the next one came by."""
+    world.sync(sync_type="full")
+    late = account.create("persons", name="kam nie an")["id"]
+    account.delete("persons", late)
+
+    def remember(_read: EntityRead) -> None:
+        with world.warehouse.transaction() as connection:
+            connection.execute(
+                "insert into staging_pipedrive_acme.seen_keys (entity, id, version)"
+                " values ('persons', %s, null) on conflict do nothing",
+                [str(late)],
+            )
+
+    read = world.sync(sync_type="sweep", on_page=remember).reads["persons"]
+
+    assert (read.missing, read.stale, read.is_complete) == (0, 0, True)
+    assert_raw_equals_source(world, sandbox)
