@@ -6,14 +6,19 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
+import yaml
 
 from pipedrive_pipeline import definitions
+from pipedrive_pipeline.cli.session import Session, dagster_environment
 from pipedrive_pipeline.definitions import defs
-from pipedrive_pipeline.settings import PROJECT_ROOT
+from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
+from pipedrive_pipeline.warehouse.database import Warehouse
 
 SNAPSHOT = Path(__file__).with_name("asset_specs.json")
 HOW_TO_RENEW = "if it is meant so, write what `described()` returns into asset_specs.json"
@@ -96,8 +101,42 @@ def test_definitions_load_without_environment_network_or_database(tmp_path: Path
     assert not (tmp_path / "home").exists()
 
 
-def test_the_workspace_names_the_module_that_holds_the_definitions() -> None:
-    lines = [line.strip(" -") for line in (PROJECT_ROOT / "workspace.yaml").read_text().split("\n")]
+def test_workspace_and_pyproject_name_the_same_location() -> None:
+    """Two entry points that disagree: what `up` shows is not what a bare `dagster dev` shows."""
+    workspace = yaml.safe_load((PROJECT_ROOT / "workspace.yaml").read_text())
+    tools = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["tool"]
+    project = tools["dg"]["project"]
 
-    assert f"module_name: {definitions.__name__}" in lines
-    assert "working_directory: ." in lines  # without it a bare `dagster dev` cannot import us
+    ((kind, module),) = workspace["load_from"][0].items()
+    named = {
+        (module["module_name"], module["location_name"]),
+        (tools["dagster"]["module_name"], tools["dagster"]["code_location_name"]),
+        (project["code_location_target_module"], project["code_location_name"]),
+    }
+
+    assert kind == "python_module"
+    assert named == {(definitions.__name__, project["root_module"])}
+    assert module["working_directory"] == "."  # else a bare `dagster dev` cannot import us
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", [["-w", "workspace.yaml"], []], ids=["workspace", "pyproject"])
+def test_dagster_finds_the_definitions_valid(
+    entry: list[str], warehouse: Warehouse, tmp_path: Path
+) -> None:
+    """From either entry point, with what `./run env` prints and nothing else."""
+    session = Session(Settings(pipeline_home=tmp_path), warehouse)
+
+    validated = subprocess.run(
+        [Path(sys.executable).with_name("dagster"), "definitions", "validate", *entry],
+        cwd=PROJECT_ROOT,
+        env={"PATH": os.environ["PATH"], **dagster_environment(session)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    said = validated.stdout + validated.stderr
+    assert validated.returncode == 0, said
+    assert "Validation successful for code location pipedrive_pipeline" in said
+    assert "All code locations passed validation" in said
