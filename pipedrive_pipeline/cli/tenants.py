@@ -1,4 +1,4 @@
-"""`tenants`: who is synced."""
+"""`tenants`: who is synced, and who must be forgotten."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pipedrive_pipeline.cli.erasing import erase_person
 from pipedrive_pipeline.cli.options import AsJson
 from pipedrive_pipeline.cli.output import print_json, print_table, terminal
 from pipedrive_pipeline.cli.session import Session, enter_dagster, open_session
@@ -16,6 +17,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.vault import open_vault
 
 commands = typer.Typer(help="Add, list and remove tenants.", no_args_is_help=True)
+commands.command("erase-person")(erase_person)
 TenantArgument = Annotated[str, typer.Argument(help="The tenant's name, such as acme.")]
 
 

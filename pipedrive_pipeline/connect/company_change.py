@@ -29,6 +29,8 @@ MARK = """
 MARTS = (sql.Identifier("crm", "customers"), sql.Identifier("crm", "contacts"))
 FORGET = (
     "delete from integration.rejected_values where tenant_id = %s and system = %s",
+    # An erased record's id is another record's in the other company.
+    "delete from integration.erased_records where tenant_id = %s and system = %s",
     """
     update integration.field_mappings
     set is_active = false

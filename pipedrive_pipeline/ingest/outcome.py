@@ -60,6 +60,7 @@ class EntityRead:
     stale: int | None = None  # in raw in an older version than the one seen
     resumed_rows: int = 0  # read by earlier runs of the same plan
     rejected: int = 0
+    withheld: int = 0  # erased here, and not edited at the source since
     replaced: int = 0  # characters and numbers made storable
     api_calls: int = 0
     tokens: int = 0

@@ -26,6 +26,7 @@ from psycopg import sql
 from pipedrive_pipeline.connectors.base import Column, CursorState, EntitySpec
 from pipedrive_pipeline.errors import DatabaseUnavailable, Permanent
 from pipedrive_pipeline.ingest.destination import pipeline
+from pipedrive_pipeline.ingest.erased import ErasedRecords
 from pipedrive_pipeline.ingest.outcome import Loaded
 from pipedrive_pipeline.ingest.plans import Plan
 from pipedrive_pipeline.ingest.tables import EXTRA, Batch
@@ -60,6 +61,7 @@ class RawStore:
         self._warehouse, self._tenant, self._system = warehouse, tenant, system
         self._schema = tenant.raw_schema(system)
         self._working_directory = working_directory
+        self._erased = ErasedRecords(warehouse, tenant, system)
         self._indexed: set[str] = set()
         self._pipeline = self._restored()
 
@@ -85,7 +87,8 @@ class RawStore:
         """Commits the batches' rows with cursors and plans; says what became of the rows.
 
         Args:
-            batches: one for each entity that has rows, a cursor or a plan; it may be empty.
+            batches: one for each entity that has rows, a cursor or a plan; it may be empty. What
+                was erased here is taken out of it.
             cursors: of walks that these rows end.
             plans: where reads of everything may go on; None for one that is finished.
 
@@ -93,9 +96,12 @@ class RawStore:
             DatabaseUnavailable: Postgres went away; the rows may be there, the cursors are not.
             LoadRefused: Postgres refuses a value or a right; an operator must look.
         """
+        back = {batch.entity.name: self._erased.withhold(batch) for batch in batches}
         stored = {batch.entity.name: self._stored_versions(batch) for batch in batches}
         current = [_without_older(batch, stored[batch.entity.name]) for batch in batches]
         load_id = self._run(current, cursors, plans)
+        for entity, keys in back.items():
+            self._erased.let_back(entity, keys)
         return {
             batch.entity.name: self._counted(batch, kept, stored[batch.entity.name], load_id)
             for batch, kept in zip(batches, current, strict=True)

@@ -124,6 +124,7 @@ class Reader:
             read = reads[batch.entity.name]
             read.add(loaded[batch.entity.name])
             read.rejected += batch.rejected_records
+            read.withheld += batch.withheld
             read.replaced += batch.replaced
             read.undeclared += batch.undeclared
             self._mark(read, batch, chunk.tombstones.get(batch.entity.name, []))

@@ -47,8 +47,8 @@ class Refresher:
         spec = self.entities[entity]
         records = asyncio.run(self._records(spec, list(ids))) if ids else []
         batch = batch_of(spec, records)
+        found = set(batch.keys)  # before erased ones are taken out of it
         loaded, restored = self._merged(batch)
-        found = set(batch.keys)
         absent = tuple(one for one in ids if one not in found)
         return Refreshed(loaded.created, loaded.updated, loaded.unchanged, restored, absent)
 
@@ -58,9 +58,9 @@ class Refresher:
 
     def _merged(self, batch: Batch) -> tuple[Loaded, int]:
         self.before_load()
+        loaded = NOTHING_LOADED
+        if batch.table.num_rows:
+            loaded = self.raw.load([batch], {}, {})[batch.entity.name]
         if batch.rejected:
             self.on_rejected(batch.entity, batch.rejected)
-        if not batch.table.num_rows:
-            return NOTHING_LOADED, 0
-        loaded = self.raw.load([batch], {}, {})[batch.entity.name]
         return loaded, self.deletions.unmark(batch.entity.name, batch.keys)

@@ -26,7 +26,7 @@ class Comparison:
 
     seen: int
     known: int  # in raw, and not marked as gone
-    missing: int  # seen, and not in raw
+    missing: int  # seen, and neither in raw nor erased
     stale: int  # in raw in an older version than the one seen
     extra: list[str]  # keys in raw, not marked as gone, and not seen
 
@@ -40,7 +40,7 @@ class SeenKeys:
     """The seen keys of one tenant and system."""
 
     def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
-        self._warehouse = warehouse
+        self._warehouse, self._tenant, self._system = warehouse, tenant, system
         self._raw, self._staging = tenant.raw_schema(system), tenant.staging_schema(system)
         self._table = sql.Identifier(self._staging, "seen_keys")
 
@@ -71,26 +71,26 @@ class SeenKeys:
 
     def compare(self, entity: EntitySpec) -> Comparison:
         """What was seen of an entity against what raw holds of it."""
-        names = self._names(entity)
+        names, whose = self._names(entity), self._whose(entity)
         with self._warehouse.transaction() as connection:
-            counts = connection.execute(
-                sql.SQL(_COUNTS).format(**names), {"entity": entity.name}
-            ).fetchone()
-            extra = connection.execute(
-                sql.SQL(_EXTRA).format(**names), {"entity": entity.name}
-            ).fetchall()
+            counts = connection.execute(sql.SQL(_COUNTS).format(**names), whose).fetchone()
+            extra = connection.execute(sql.SQL(_EXTRA).format(**names), whose).fetchall()
         seen, known, missing, stale = counts or (0, 0, 0, 0)
         return Comparison(seen, known, missing, stale, [row[0] for row in extra])
 
     def behind(self, entity: EntitySpec) -> list[str]:
-        """Keys that were seen, and that raw lacks or holds in an older version."""
+        """Keys that were seen, and that raw lacks by no erasure or holds in an older version."""
         query = sql.SQL(_BEHIND).format(**self._names(entity))
         with self._warehouse.transaction() as connection:
-            return [row[0] for row in connection.execute(query, {"entity": entity.name})]
+            return [row[0] for row in connection.execute(query, self._whose(entity))]
+
+    def _whose(self, entity: EntitySpec) -> dict[str, str]:
+        return {"tenant": self._tenant.slug, "system": self._system, "entity": entity.name}
 
     def _names(self, entity: EntitySpec) -> dict[str, sql.Composable]:
         return {
             "seen": self._table,
+            "is_erased": sql.SQL(_IS_ERASED),
             "raw": sql.Identifier(self._raw, entity.name),
             "deletions": sql.Identifier(self._raw, "deletions"),
             "key": sql.Identifier(entity.key.name),
@@ -126,8 +126,19 @@ where entity = %(entity)s and (%(keys)s::text[] is null or id = any(%(keys)s))
 _BEHIND = """
 select seen.id from {seen} as seen
 left join {raw} as raw on raw.{key}::text = seen.id
-where seen.entity = %(entity)s and (raw.{key} is null or {version} < seen.version)
+where seen.entity = %(entity)s
+    and ((raw.{key} is null and not {is_erased}) or {version} < seen.version)
 """
+
+# Kept out of raw on purpose, see `erased.py`.
+_IS_ERASED = """exists (
+    select from integration.erased_records as erased
+    where erased.tenant_id = %(tenant)s
+        and erased.system = %(system)s
+        and erased.entity = seen.entity
+        and erased.record_id = seen.id
+        and (seen.version is null or seen.version <= erased.version)
+)"""
 
 _COUNTS = """
 select
@@ -142,7 +153,7 @@ select
     (
         select count(*) from {seen} as seen
         left join {raw} as raw on raw.{key}::text = seen.id
-        where seen.entity = %(entity)s and raw.{key} is null
+        where seen.entity = %(entity)s and raw.{key} is null and not {is_erased}
     ),
     (
         select count(*) from {seen} as seen

@@ -30,6 +30,7 @@ class Batch:
     entity: EntitySpec
     table: pa.Table
     rejected_records: int = 0
+    withheld: int = 0  # erased here, and not edited since
     replaced: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     undeclared: Counter[str] = field(default_factory=Counter)

@@ -7,6 +7,7 @@ what a run does (`run.py`), showing history (`status.py`).
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,6 +53,7 @@ class HistoryRow:
     id: UUID
     reads: dict[str, EntityRead] = field(default_factory=dict)
     built: MartsBuilt | None = None
+    erased: Counter[str] = field(default_factory=Counter)  # by entity; see `ageing.py`
     errors: list[BaseException] = field(default_factory=list)
     api_calls: int = 0  # of all attempts
     tokens_spent: int = 0
@@ -61,6 +63,7 @@ class HistoryRow:
         status = _status(self.reads, self.errors)
         values: dict[str, Any] = {
             **_counts(self.reads, self.built),
+            **{f"{name}_erased": self.erased[name] for name in COUNTED_ENTITIES},
             "status": status,
             "tokens_spent": self.tokens_spent,
             "api_calls": self.api_calls,

@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.connectors.base import Call, EntitySpec
@@ -132,6 +134,18 @@ def write_rejected(
         connection.cursor().executemany(_REJECTED, rows)
 
 
+def forget_rejected(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    system: str,
+    entity: EntitySpec,
+    record_ids: Sequence[str],
+) -> int:
+    """How many values of erased records were forgotten, in the caller's transaction."""
+    values = [tenant.slug, system, entity.name, list(record_ids)]
+    return connection.execute(_FORGET_REJECTED, values).rowcount
+
+
 _USAGE = """
 insert into integration.api_usage as book
     (tenant_id, system, company_id, used_on, call_kind, calls, tokens)
@@ -197,4 +211,13 @@ insert into integration.rejected_values
 values (%s, %s, %s, %s, %s, %s, %s)
 on conflict (tenant_id, system, entity, record_id, field) do update
 set value = excluded.value, reason = excluded.reason, last_seen_at = now()
+"""
+
+# A record without a usable key may be anybody; there is one row of them at most.
+_FORGET_REJECTED = """
+delete from integration.rejected_values
+where rejected_values.tenant_id = %s
+    and rejected_values.system = %s
+    and rejected_values.entity = %s
+    and (rejected_values.record_id = any(%s) or rejected_values.record_id is null)
 """

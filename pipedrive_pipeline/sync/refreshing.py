@@ -19,7 +19,7 @@ from pipedrive_pipeline.settings import Settings, load_settings
 from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.sync.lock import tenant_lock
 from pipedrive_pipeline.sync.registry import known
-from pipedrive_pipeline.sync.stores import open_stores
+from pipedrive_pipeline.sync.stores import clear_scratch, open_stores
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.migrations import require_current
@@ -53,3 +53,4 @@ def open_refresher(
             raise
         finally:
             source.usage.write()
+            clear_scratch(settings, lock, system)

@@ -91,6 +91,7 @@ _ROWS_OF_A_TENANT = (
     ("crm", "customers"),
     ("integration", "mart_state"),
     ("integration", "rejected_values"),
+    ("integration", "erased_records"),
     ("integration", "sync_requests"),
     ("integration", "sync_logs"),
     ("integration", "sync_settings"),

@@ -18,11 +18,13 @@ from pipedrive_pipeline.marts.standing import Standing, standing
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import alerts, budget, history, requests
 from pipedrive_pipeline.sync.access import SourceAccess, utc_now
+from pipedrive_pipeline.sync.ageing import erase_aged
+from pipedrive_pipeline.sync.erasure import strike_stragglers
 from pipedrive_pipeline.sync.fields import FieldFacts, field_facts
 from pipedrive_pipeline.sync.lock import TenantLock
 from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.sync.records import ProgressNote
-from pipedrive_pipeline.sync.stores import open_stores
+from pipedrive_pipeline.sync.stores import clear_scratch, open_stores
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
@@ -105,8 +107,10 @@ class TenantRun:
         """Brings `crm.customers` and `crm.contacts` up to what raw holds, or changes nothing."""
         self._begin_act()
         self._lock.assert_held()
+        strike_stragglers(self._warehouse, self.facts.tenant, self.facts.system)
         built = marts.build(self._warehouse, self.facts.tenant, self.facts.system)
         self.row.built = built
+        self.row.erased += erase_aged(self._warehouse, self.facts.tenant, self.facts.system)
         return built
 
     def publish_views(self) -> None:
@@ -200,3 +204,4 @@ def open_run(
         if status == "paused":
             requests.ask_again(warehouse, facts)
         alerts.tell(warehouse, settings, row)
+        clear_scratch(settings, lock, facts.system)

@@ -6,10 +6,13 @@ belong here: what a run does with them (`run.py`, `refreshing.py`).
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.errors import DatabaseUnavailable
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.outcome import Rejected
 from pipedrive_pipeline.ingest.raw import RawStore
@@ -83,3 +86,14 @@ def open_stores(
         is_confirmed=is_confirmed,
     )
     return Stores(refresher.raw, seen, deletions, refresher, settler, on_rejected, before_load)
+
+
+def clear_scratch(settings: Settings, lock: TenantLock, system: str) -> None:
+    """Leaves no file behind that holds rows, unless another run may be at work there.
+
+    Dlt keeps the files of jobs that are done.
+    """
+    with suppress(DatabaseUnavailable):
+        lock.assert_held()
+        scratch = lock.tenant.scratch_directory(settings.pipeline_home, system)
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -107,6 +107,10 @@ def test_another_company_needs_a_second_yes_and_its_rows_are_marked(acme: World)
         "insert into crm.contacts (tenant_id, pipedrive_id, customer_id) "
         "select tenant_id, 7, id from crm.customers where name = 'Old'"
     )
+    acme.execute(
+        "insert into integration.erased_records (tenant_id, system, entity, record_id, receipt)"
+        " select slug, 'pipedrive', 'persons', '5', gen_random_uuid() from integration.tenants"
+    )
     before = acme.rows("select id, name from crm.customers order by name")
     waiting = arrived(acme, Company(id=99, name="Other Ltd"))
     assert waiting.held_company == "Müller & Söhne"
@@ -135,6 +139,9 @@ def test_another_company_needs_a_second_yes_and_its_rows_are_marked(acme: World)
         "from crm.contacts"
     ) == [{"former_pipedrive_id": 7, "deletion_reason": "company_changed", "is_loose": False}]
     assert acme.rows("select to_regnamespace('raw_pipedrive_acme') as schema") == [{"schema": None}]
+    erased = acme.rows("select distinct tenant_id from integration.erased_records")
+    assert {"tenant_id": "acme"} not in erased  # its person 5 is another one now
+    assert {"tenant_id": "bravo"} in erased
 
 
 def test_a_company_is_not_changed_while_a_sync_runs(acme: World) -> None:

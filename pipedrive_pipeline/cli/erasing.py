@@ -1,0 +1,142 @@
+"""`tenants erase-person`: a person who asked to be forgotten.
+
+Belongs here: who is meant, the yes to it, and what is said afterwards. Does not belong here: the
+erasure (`sync/erasure.py`). Nothing of a person but their id is printed.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pipedrive_pipeline.cli.options import AsJson, TenantOption
+from pipedrive_pipeline.cli.output import errors, print_json, terminal
+from pipedrive_pipeline.cli.session import Session, open_session
+from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
+from pipedrive_pipeline.errors import BadInput, ExitCode
+from pipedrive_pipeline.marts.erasing import Holders
+from pipedrive_pipeline.sync import registry
+from pipedrive_pipeline.sync.erasure import Erased, NobodyToErase, erase_persons, persons_with_email
+from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.tenants import Tenant
+
+
+def erase_person(
+    tenant: TenantOption,
+    person: Annotated[
+        list[int] | None,
+        typer.Option("--id", min=1, help="The person's id in the CRM; may be given several times."),
+    ] = None,
+    email: Annotated[
+        str | None,
+        typer.Option(help="Whoever has this e-mail address; `-` reads it from standard input."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="With --email: erase whom it found.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Erase a person everywhere here; only an edit at the source brings them back."""
+    if (person is None) == (email is None):
+        raise BadInput("say whom: --id N, or --email ADDRESS.")
+    name, session = Tenant(tenant), open_session()
+    registry.known(session.warehouse, name)
+    found = Holders([str(one) for one in person or ()], [], 0)
+    if email is not None:
+        found = _found(session, name, sys.stdin.readline() if email == "-" else email)
+        if not yes:
+            _ask(name, found, json=json)
+    with tenant_lock(session.warehouse, name) as lock:
+        erased = erase_persons(
+            session.warehouse,
+            session.settings,
+            lock,
+            DEFAULT_SYSTEM,
+            found.ids,
+            former=found.former,
+            who="operator",
+        )
+    if json:
+        print_json(_facts(name, erased))
+    else:
+        _tell(name, erased, found)
+
+
+def _found(session: Session, tenant: Tenant, email: str) -> Holders:
+    if "@" not in email:
+        raise BadInput("--email takes an e-mail address, or `-` for standard input.")
+    found = persons_with_email(session.warehouse, tenant, email.strip())
+    if not (found.ids or found.former):
+        own = f" {_count(found.of_the_app, 'contact')} that your app made: its to erase."
+        raise NobodyToErase(
+            f"{tenant}: no contact from the CRM has this address; nothing was erased."
+            + (own if found.of_the_app else "")
+        )
+    return found
+
+
+def _ask(tenant: Tenant, found: Holders, *, json: bool) -> None:
+    """Says who would be erased, and ends."""
+    if json:
+        print_json(
+            {
+                "tenant": tenant.slug,
+                "erased": False,
+                "ids": found.ids,
+                "of_a_former_company": len(found.former),
+                "of_the_app": found.of_the_app,
+            }
+        )
+    else:
+        _say(
+            f"{tenant}: {_whom(found)}. Nothing was erased; the same again with --yes erases them."
+        )
+    sys.exit(ExitCode.PERSON_MUST_ACT)
+
+
+def _whom(found: Holders) -> str:
+    words = [f"{_count(len(found.ids), 'person')} with this address"]
+    words[0] += f" ({', '.join(found.ids)})" if found.ids else ""
+    if found.former:
+        words.append(f"{_count(len(found.former), 'contact')} of a company connected before")
+    if found.of_the_app:
+        words.append(f"{_count(found.of_the_app, 'contact')} that your app made, not to be erased")
+    return "; ".join(words)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _tell(tenant: Tenant, erased: Erased, found: Holders) -> None:
+    kind = "person" if len(erased.ids) == 1 else "persons"
+    who = f"{kind} {', '.join(erased.ids)} " if erased.ids else ""
+    _say(
+        f"{tenant}: {who}erased: {_count(erased.raw_rows, 'raw row')}, "
+        f"{_count(erased.contacts, 'contact')}, "
+        f"{_count(erased.rejected_values, 'rejected value')}. Receipt {erased.receipt}."
+    )
+    if erased.at_source:
+        _say(
+            f"{tenant}: {', '.join(erased.at_source)} stood in the source at the last sync. Delete "
+            "the person there too: an edit would bring them back.",
+            is_warning=True,
+        )
+    if found.of_the_app:
+        _say(f"{tenant}: {_count(found.of_the_app, 'contact')} that your app made: its to erase.")
+    _say("Backups, exports and your app's own tables are not reached: docs/erasure.md.")
+
+
+def _say(text: str, *, is_warning: bool = False) -> None:
+    (errors if is_warning else terminal).print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def _facts(tenant: Tenant, erased: Erased) -> dict[str, object]:
+    return {
+        "tenant": tenant.slug,
+        "erased": True,
+        "receipt": str(erased.receipt),
+        "ids": erased.ids,
+        **erased.rows,
+        "at_source": erased.at_source,
+    }

@@ -1,0 +1,83 @@
+"""Records that were erased here: what keeps them out of raw until they are edited at the source.
+
+Belongs here: telling which of a batch's records those are. Does not belong here: the act of erasing
+(`erasing.py`), who asked for it (`sync/erasure.py`).
+
+A record is known by its key and the version that was erased, and by nothing else. A version is the
+source's own time: ours might be minutes off it, and hold back an edit that was made since.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import psycopg
+import pyarrow as pa
+
+from pipedrive_pipeline.ingest.tables import Batch
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+class ErasedRecords:
+    """The erased records of one tenant and system."""
+
+    def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
+        self._warehouse, self._tenant, self._system = warehouse, tenant, system
+
+    def withhold(self, batch: Batch) -> list[str]:
+        """Takes erased records and their misfits out of a batch; returns keys that come back.
+
+        Those were edited since, and are erased no more once their load is committed (`let_back`).
+        """
+        erased = self._erased(batch.entity.name) if batch.table.num_rows else {}
+        keys = batch.keys
+        if erased.keys().isdisjoint(keys):
+            return []
+        column = batch.entity.version_column
+        versions = batch.table[column].to_pylist() if column else [None] * len(keys)
+        seen = {key: version for key, version in zip(keys, versions, strict=True) if key in erased}
+        withheld = {key for key, version in seen.items() if not is_newer(version, erased[key])}
+        batch.table = batch.table.filter(pa.array([key not in withheld for key in keys]))
+        batch.rejected = [one for one in batch.rejected if one.record_id not in withheld]
+        batch.withheld += len(withheld)
+        return sorted(seen.keys() - withheld)
+
+    def let_back(self, entity: str, keys: list[str]) -> None:
+        """Forgets that these were erased: raw holds a newer version of them."""
+        if keys:
+            with self._warehouse.transaction(tenant=self._tenant) as connection:
+                connection.execute(_LET_BACK, [self._tenant.slug, self._system, entity, keys])
+
+    def _erased(self, entity: str) -> dict[str, datetime | None]:
+        with self._warehouse.transaction(tenant=self._tenant) as connection:
+            return erased_versions(connection, self._tenant, self._system, entity)
+
+
+def erased_versions(
+    connection: psycopg.Connection, tenant: Tenant, system: str, entity: str
+) -> dict[str, datetime | None]:
+    """Every erased record of an entity: its key, and the version that was erased if it is known."""
+    return dict(connection.execute(_ERASED, [tenant.slug, system, entity]).fetchall())
+
+
+def is_newer(seen: datetime | None, erased: datetime | None) -> bool:
+    """Whether a version was edited since the erasure of another one."""
+    return seen is not None and (erased is None or seen > erased)
+
+
+_ERASED = """
+select erased_records.record_id, erased_records.version
+from integration.erased_records
+where erased_records.tenant_id = %s
+    and erased_records.system = %s
+    and erased_records.entity = %s
+"""
+
+_LET_BACK = """
+delete from integration.erased_records
+where erased_records.tenant_id = %s
+    and erased_records.system = %s
+    and erased_records.entity = %s
+    and erased_records.record_id = any(%s)
+"""

@@ -1,0 +1,133 @@
+"""Records erased from raw: their rows, what a load staged of them, their marks, their seen keys.
+
+Belongs here: every place in raw and staging that may hold a record. Does not belong here: keeping
+it out from then on (`erased.py`), marts, who asked for it (`sync/erasure.py`).
+
+All of it happens in the caller's transaction, so that nothing is half erased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+
+from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.ingest.erased import erased_versions, is_newer
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.catalog import is_there
+
+
+class RawErasing:
+    """Erasing records of one tenant and system in the caller's transaction."""
+
+    def __init__(self, connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
+        self._connection, self._tenant, self._system = connection, tenant, system
+        self._raw, self._staging = tenant.raw_schema(system), tenant.staging_schema(system)
+        self._deletions = sql.Identifier(self._raw, "deletions")
+
+    def with_merged(self, entity: EntitySpec, keys: Sequence[str]) -> list[str]:
+        """These keys and those of records that were merged into them, and so are the same one."""
+        told = {"entity": entity.name, "keys": list(keys)}
+        return sorted(set(keys) | set(self._marks(_WITH_MERGED, told)))
+
+    def marked(self, entity: EntitySpec, keys: Sequence[str]) -> set[str]:
+        """Those of these records that are marked as gone at the source."""
+        return set(self._marks(_MARKED, {"entity": entity.name, "keys": list(keys)}))
+
+    def aged(self, entity: EntitySpec, days: int, limit: int) -> list[str]:
+        """Records marked as deleted or merged for longer than so many days, the oldest first."""
+        return self._marks(_AGED, {"entity": entity.name, "days": days, "limit": limit})
+
+    def versions(self, entity: EntitySpec, keys: Sequence[str]) -> dict[str, datetime | None]:
+        """The versions that raw holds of these records; nothing of those that it does not hold."""
+        if not is_there(self._connection, self._raw, entity.name):
+            return {}
+        column = entity.version_column
+        query = sql.SQL("select {key}::text, {version} from {table} where {key} = any({keys})")
+        rows = self._connection.execute(
+            query.format(
+                key=sql.Identifier(entity.key.name),
+                version=sql.Identifier(column) if column else sql.NULL,
+                table=sql.Identifier(self._raw, entity.name),
+                keys=_keys_of(entity),
+            ),
+            {"keys": list(keys)},
+        )
+        return dict(rows.fetchall())
+
+    def erase(self, entity: EntitySpec, keys: Sequence[str]) -> int:
+        """How many rows of raw were erased; what was staged and noted of these records as well."""
+        of_records = sql.SQL("{} = any({})").format(
+            sql.Identifier(entity.key.name), _keys_of(entity)
+        )
+        of_notes = sql.SQL("entity = %(entity)s and id = any(%(keys)s)")
+        told = {"entity": entity.name, "keys": list(keys)}
+        erased = self._delete(self._raw, entity.name, of_records, told)
+        self._delete(self._staging, entity.name, of_records, told)
+        self._delete(self._raw, "deletions", of_notes, told)
+        self._delete(self._staging, "seen_keys", of_notes, told)
+        return erased
+
+    def strike_stragglers(self, entity: EntitySpec) -> int:
+        """Erases what a process that had lost its lock wrote back after the erasure."""
+        erased = erased_versions(self._connection, self._tenant, self._system, entity.name)
+        held = self.versions(entity, list(erased)) if erased else {}
+        back = [key for key, version in held.items() if not is_newer(version, erased[key])]
+        return self.erase(entity, back) if back else 0
+
+    def _marks(self, query: str, told: Mapping[str, object]) -> list[str]:
+        if not is_there(self._connection, self._raw, "deletions"):
+            return []
+        found = self._connection.execute(sql.SQL(query).format(deletions=self._deletions), told)
+        return [row[0] for row in found]
+
+    def _delete(
+        self, schema: str, table: str, condition: sql.Composable, told: Mapping[str, object]
+    ) -> int:
+        if not is_there(self._connection, schema, table):
+            return 0
+        statement = sql.SQL("delete from {} where {}")
+        return self._connection.execute(
+            statement.format(sql.Identifier(schema, table), condition), told
+        ).rowcount
+
+
+def _keys_of(entity: EntitySpec) -> sql.Composable:
+    """The parameter of keys in the key's own type, which reaches its index."""
+    return sql.SQL("%(keys)s::{}[]").format(sql.SQL(entity.key.type.value))
+
+
+_WITH_MERGED = """
+with recursive same as (
+    select unnest(%(keys)s::text[]) as id
+    union
+    select deletions.id
+    from {deletions} as deletions
+    inner join same
+        on same.id = deletions.merged_into
+    where deletions.entity = %(entity)s
+)
+select same.id from same
+"""
+
+_MARKED = """
+select deletions.id
+from {deletions} as deletions
+where deletions.entity = %(entity)s
+    and deletions.id = any(%(keys)s)
+"""
+
+_AGED = """
+select deletions.id
+from {deletions} as deletions
+where deletions.entity = %(entity)s
+    and deletions.reason in ('deleted', 'merged')
+    and deletions.seen_at <= now() - make_interval(days => %(days)s)
+order by
+    deletions.seen_at asc,
+    deletions.id asc
+limit %(limit)s
+"""

@@ -1,0 +1,161 @@
+"""Rows of a mart erased: dropped, not marked.
+
+Belongs here: which rows of a target hold a record, and what an app's foreign key says to that. Does
+not belong here: raw (`ingest/erasing.py`), who asked for it (`sync/erasure.py`).
+
+An app's own columns go with the row. Rows that the app made itself are its own to erase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import psycopg
+from psycopg import errors, sql
+
+from pipedrive_pipeline.errors import PersonMustAct
+from pipedrive_pipeline.marts.targets import CONTACTS, CUSTOMERS, Target
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.catalog import is_there
+
+REFUSALS = (errors.IntegrityError, errors.InsufficientPrivilege, errors.RaiseException)
+
+
+class ErasureRefused(PersonMustAct):
+    """Something in the database holds on to a row that shall be erased; nothing was erased."""
+
+    code = "erasure_refused"
+
+    def __init__(self, tenant: Tenant, error: psycopg.Error) -> None:
+        self.tenant, self.sqlstate = tenant, error.sqlstate
+        facts = (error.diag.schema_name, error.diag.table_name)
+        # Postgres's own words may quote a value; the names of things do not.
+        table = ".".join(fact for fact in facts if fact) or "a trigger or right"
+        constraint = error.diag.constraint_name
+        super().__init__(
+            f"{tenant}: nothing was erased: {table} holds on to the row "
+            f"(SQLSTATE {error.sqlstate}{', ' + constraint if constraint else ''}). Let its rows "
+            "go first, or make that foreign key `on delete set null` or `cascade`; then again."
+        )
+
+
+@dataclass(frozen=True)
+class Holders:
+    """Rows of a target in which an e-mail address stands."""
+
+    ids: list[str]  # of records of the connected company
+    former: list[UUID]  # our ids of rows of a company that the tenant was connected to before
+    of_the_app: int  # rows that the app made
+
+
+def holders_of_email(
+    connection: psycopg.Connection, tenant: Tenant, target: Target, email: str
+) -> Holders:
+    """Rows of the target that hold an address, whatever its capitals."""
+    rows = connection.execute(
+        sql.SQL(_HOLDERS).format(table=target.identifier), {"tenant": tenant.slug, "email": email}
+    ).fetchall()
+    return Holders(
+        ids=[str(pipedrive_id) for _, pipedrive_id, _ in rows if pipedrive_id is not None],
+        former=[row_id for row_id, now, former in rows if now is None and former is not None],
+        of_the_app=sum(1 for _, now, former in rows if now is None and former is None),
+    )
+
+
+def changed_at(
+    connection: psycopg.Connection, tenant: Tenant, target: Target, ids: Sequence[str]
+) -> dict[str, object]:
+    """When the records in these rows were last edited at the source, by id."""
+    query = sql.SQL(
+        "select pipedrive_id::text, changed_at from {}"
+        " where tenant_id = %s and pipedrive_id = any(%s::bigint[])"
+    )
+    rows = connection.execute(query.format(target.identifier), [tenant.slug, list(ids)])
+    return dict(rows.fetchall())
+
+
+def erase_rows(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    target: Target,
+    ids: Sequence[str],
+    former: Sequence[UUID] = (),
+) -> int:
+    """How many rows of the target were dropped, in the caller's transaction.
+
+    Raises:
+        ErasureRefused: an app's table refers to one of them; whoever owns that table must act.
+    """
+    statement = sql.SQL(_ERASE).format(table=target.identifier)
+    told = {"tenant": tenant.slug, "ids": list(ids), "former": list(former)}
+    try:
+        with connection.transaction():
+            if target is CUSTOMERS:
+                connection.execute(_UNLINK, told)
+            dropped = connection.execute(statement, told).rowcount
+            connection.execute("set constraints all immediate")  # while a refusal has a name
+            return dropped
+    except REFUSALS as error:
+        raise ErasureRefused(tenant, error) from None
+
+
+def needed_for_links(
+    connection: psycopg.Connection, tenant: Tenant, system: str, ids: Sequence[str]
+) -> set[str]:
+    """Merged organizations through which people in raw still find the one that is left."""
+    if not is_there(connection, tenant.raw_schema(system), CONTACTS.entity):
+        return set()
+    query = sql.SQL(_NEEDED).format(
+        persons=sql.Identifier(tenant.raw_schema(system), CONTACTS.entity),
+    )
+    return {row[0] for row in connection.execute(query, [tenant.slug, list(ids)])}
+
+
+_HOLDERS = """
+select target.id, target.pipedrive_id, target.former_pipedrive_id
+from {table} as target
+where target.tenant_id = %(tenant)s
+    and (
+        lower(btrim(target.email)) = lower(btrim(%(email)s))
+        or exists (
+            select
+            from jsonb_path_query(target.emails, 'lax $[*].value') as entry (value)
+            where lower(btrim(entry.value #>> '{{}}')) = lower(btrim(%(email)s))
+        )
+    )
+order by target.pipedrive_id asc, target.id asc
+"""
+
+_ERASE = """
+delete from {table} as target
+where target.tenant_id = %(tenant)s
+    and (
+        target.pipedrive_id = any(%(ids)s::bigint[])
+        or (target.id = any(%(former)s::uuid[]) and target.former_pipedrive_id is not null)
+    )
+"""
+
+# The foreign key alone would not move `updated_at`, by which an app follows changes.
+_UNLINK = """
+update crm.contacts as contacts
+set customer_id = null, updated_at = now()
+from crm.customers as customers
+where customers.tenant_id = %(tenant)s
+    and customers.pipedrive_id = any(%(ids)s::bigint[])
+    and contacts.tenant_id = customers.tenant_id
+    and contacts.customer_id = customers.id
+    and contacts.pipedrive_id is not null
+"""
+
+_NEEDED = """
+select customers.pipedrive_id::text
+from crm.customers as customers
+where customers.tenant_id = %s
+    and customers.pipedrive_id = any(%s::bigint[])
+    and customers.merged_into is not null
+    and exists (
+        select from {persons} as persons where persons.org_id = customers.pipedrive_id
+    )
+"""

@@ -1,0 +1,51 @@
+"""What is left of rows after they were deleted: dead versions in files, samples in statistics.
+
+Belongs here: clearing both, as far as Postgres lets one. Does not belong here: what is deleted.
+Rests on https://www.postgresql.org/docs/current/sql-vacuum.html and, for statistics of a table
+that is empty afterwards, https://www.postgresql.org/docs/18/functions-admin.html: before release 18
+nothing but new rows replaces those.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import psycopg
+from psycopg import sql
+
+from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+STATISTICS_CAN_BE_CLEARED = 180_000  # server_version_num
+
+log = logging.getLogger(__name__)
+
+
+def clear_remains(warehouse: Warehouse, tables: Sequence[tuple[str, str]]) -> None:
+    """Clears them from these tables; what cannot be is left to autovacuum, some time later.
+
+    Rows that another session may still see stay until it ends. A table that another session locks,
+    or that is not there or not ours, is passed over.
+    """
+    for schema, name in tables:
+        try:
+            with warehouse.connect(autocommit=True) as connection:
+                if connection.info.server_version >= STATISTICS_CAN_BE_CLEARED:
+                    connection.execute(_CLEAR_STATISTICS, [schema, name])
+                connection.execute(
+                    sql.SQL("vacuum (analyze, skip_locked) {}").format(sql.Identifier(schema, name))
+                )
+        except (psycopg.ProgrammingError, PipelineError) as error:
+            log.info("%s.%s: left to autovacuum (%s)", schema, name, type(error).__name__)
+
+
+_CLEAR_STATISTICS = """
+select
+    pg_clear_attribute_stats(
+        pg_stats.schemaname::text, pg_stats.tablename::text, pg_stats.attname::text, false
+    )
+from pg_catalog.pg_stats
+where pg_stats.schemaname = %s
+    and pg_stats.tablename = %s
+"""

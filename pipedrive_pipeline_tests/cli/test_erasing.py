@@ -1,0 +1,104 @@
+"""`tenants erase-person`: who is meant, the yes to it, and what is said."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline.settings import PROJECT_ROOT
+from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline_tests.cli.terminal import Here
+from pipedrive_pipeline_tests.scenarios.world import ACME, World
+
+EMAIL = "ada@example.com"
+ERASE = ("tenants", "erase-person", "--tenant", "acme")
+
+
+@pytest.fixture
+def account() -> Account:
+    made = seeded(2, 20)
+    for person in (18, 19):
+        made.edit("persons", person, name="Ada Canary", emails=[{"value": EMAIL}])
+    return made
+
+
+@pytest.fixture
+def sandbox(account: Account) -> Iterator[Sandbox]:
+    with serve(account) as running:
+        yield running
+
+
+@pytest.fixture
+def synced(world: World, sandbox: Sandbox) -> World:
+    world.connect(ACME, sandbox)
+    world.sync(sync_type="full")
+    return world
+
+
+def contacts(world: World) -> set[int]:
+    return {row["pipedrive_id"] for row in world.rows("crm", "contacts")}
+
+
+@pytest.mark.slow
+def test_the_documented_commands_erase_whom_they_say(here: Here, synced: World) -> None:
+    """An address alone erases nobody; a person has to see first how many it finds."""
+    page = (PROJECT_ROOT / "docs" / "erasure.md").read_text()
+    lines = re.findall(r"^\./run (tenants erase-person .*)$", page, re.MULTILINE)
+    commands = [shlex.split(line, comments=True) for line in lines]
+
+    by_id, asked, by_email = [here.run(*words) for words in commands]
+
+    assert [by_id.code, asked.code, by_email.code] == [0, 4, 0], [by_id, asked, by_email]
+    assert re.match(
+        r"acme: person 17 erased: 1 raw row, 1 contact, 0 rejected values\. "
+        r"Receipt [-0-9a-f]{36}\.",
+        by_id.out,
+    )
+    assert "17 stood in the source at the last sync" in by_id.err
+    assert asked.out == (
+        "acme: 2 persons with this address (18, 19). Nothing was erased; the same again with --yes "
+        "erases them.\n"
+    )
+    assert "persons 18, 19 erased: 2 raw rows" in by_email.out
+    assert contacts(synced) == set(range(1, 21)) - {17, 18, 19}
+    said = "".join(one.out + one.err for one in (by_id, asked, by_email))
+    assert "ada" not in said.lower()
+
+
+@pytest.mark.slow
+def test_facts_are_json_and_an_address_may_come_from_standard_input(
+    here: Here, synced: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a command line it would stand in the shell's history."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(EMAIL + "\n"))
+    asked = here.run(*ERASE, "--email", "-", "--json")
+    erased = here.run(*ERASE, "--id", "18", "--json").facts
+
+    assert asked.code == 4
+    assert asked.facts["ids"] == ["18", "19"]
+    assert (erased["erased"], erased["ids"], erased["contacts"]) == (True, ["18"], 1)
+    assert 18 not in contacts(synced)
+
+
+def test_nobody_is_erased_by_a_wrong_word(here: Here, synced: World) -> None:
+    with tenant_lock(synced.warehouse, ACME):
+        busy = here.run(*ERASE, "--id", "17")
+    said = {
+        "nobody said": here.run(*ERASE),
+        "both said": here.run(*ERASE, "--id", "17", "--email", EMAIL),
+        "unknown id": here.run(*ERASE, "--id", "17", "--id", "4711"),
+        "unknown address": here.run(*ERASE, "--email", "nobody@example.com", "--yes"),
+        "no address": here.run(*ERASE, "--email", "ada", "--yes"),
+        "unknown tenant": here.run(*ERASE[:-1], "other", "--id", "17"),
+    }
+
+    assert busy.code == 3
+    assert {case: one.code for case, one in said.items()} == dict.fromkeys(said, 2)
+    assert "no persons with the id 4711" in said["unknown id"].error
+    assert "nobody@example.com" not in said["unknown address"].error
+    assert len(contacts(synced)) == 20
