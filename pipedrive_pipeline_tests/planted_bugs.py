@@ -80,7 +80,7 @@ BUGS = (
     Bug(
         "tenants share a staging schema",
         "pipedrive_pipeline/tenants.py",
-        (('f"staging_{system}_{self.slug}"', 'f"staging_{system}"'),),
+        (('f"staging_{self._of(system)}"', 'f"staging_{system}"'),),
         f"{TESTS}/scenarios/test_many_at_once.py",
         "two_tenants_synced_at_once_each",
     ),

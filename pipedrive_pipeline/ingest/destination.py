@@ -18,6 +18,7 @@ from dlt.common.runtime.telemetry import stop_telemetry
 from dlt.common.storages.load_package import ParsedLoadJobFileName
 from dlt.destinations.impl.postgres.factory import postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient
+from dlt.pipeline import trace
 
 COPY_BUFFER_BYTES = 1 << 20
 
@@ -85,6 +86,7 @@ def pipeline(
     plugged.context.reset_config()  # what `import dlt` resolved from files and environment
     stop_telemetry()  # which that import began, whatever is set later: it begins once a process
     plugged.context.initialize_runtime()
+    trace.TRACKING_MODULES = []  # they leave an id in the user's home even where nothing is told
     return dlt.pipeline(
         name,
         pipelines_dir=str(working_directory),
