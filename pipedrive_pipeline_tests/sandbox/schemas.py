@@ -95,21 +95,29 @@ PERSON_KEYS: Schema = {
     "phones": listed(CONTACT),
     "picture_id": maybe(ID),
 }
-PERSON_MORE: Schema = {
+PERSON_MORE: Schema = {  # what is unset of these is left out, and only an address may be null
     "postal_address": maybe(ADDRESS),
-    "notes": maybe(TEXT),
+    "notes": TEXT,
     "im": listed(CONTACT),
-    "birthday": maybe(DATE),
-    "job_title": maybe(TEXT),
+    "birthday": DATE,
+    "job_title": TEXT,
 }
+NEVER_NULL: Schema = {"first_name": TEXT, "last_name": TEXT, "org_id": ID}
 
 
-def record(entity: str, types: dict[str, str]) -> Schema:
-    """A record with the custom fields of an account, each null or a value of its type."""
+def record(entity: str, types: dict[str, str], *, shows_unset: bool = True) -> Schema:
+    """A record with the custom fields of an account, each null or a value of its type.
+
+    With ``shows_unset=False`` a person that has no organization or no parts of a name lacks those
+    keys, as the vendor's own document has it; otherwise they are null.
+    """
     custom = thing({code: maybe(CUSTOM_VALUES[kind]) for code, kind in types.items()})
     if entity == "organizations":
         return thing({**ORGANIZATION_KEYS, "custom_fields": custom}, ORGANIZATION_MORE)
-    return thing({**PERSON_KEYS, "custom_fields": custom}, PERSON_MORE)
+    if shows_unset:
+        return thing({**PERSON_KEYS, "custom_fields": custom}, PERSON_MORE)
+    always = {key: kind for key, kind in PERSON_KEYS.items() if key not in NEVER_NULL}
+    return thing({**always, "custom_fields": custom}, PERSON_MORE | NEVER_NULL)
 
 
 def single(schema: Schema, additional: Schema | None = None) -> Schema:
@@ -132,16 +140,30 @@ def v1_page(items: Schema) -> Schema:
     return thing({"success": {"const": True}, "data": listed(items), "additional_data": additional})
 
 
+V1_FIELD_TYPES = (
+    "address", "date", "daterange", "double", "enum", "monetary", "org", "people", "phone", "set",
+    "text", "time", "timerange", "user", "varchar", "varchar_auto", "visible_to",
+)  # fmt: skip
+V2_FIELD_TYPES = (
+    *V1_FIELD_TYPES, "activity", "billing_frequency", "boolean", "deal", "deals", "int", "json",
+    "lead", "picture", "price_list", "project", "projects_board", "projects_phase", "stage",
+    "status", "varchar_options",
+)  # fmt: skip
+DIALOG = thing({"show": FLAG, "order": maybe(WHOLE)})
 V2_FIELD = thing(
     {
         "field_name": TEXT,
         "field_code": TEXT,
-        "field_type": TEXT,
+        "field_type": {"enum": list(V2_FIELD_TYPES)},
         "options": maybe(
             listed(
                 thing(
                     {"id": {"type": ["integer", "string"]}, "label": TEXT},
-                    {"color": maybe(TEXT), "add_time": maybe(TEXT), "update_time": maybe(TEXT)},
+                    {
+                        "color": maybe(TEXT),
+                        "add_time": maybe(V2_TIME),
+                        "update_time": maybe(V2_TIME),
+                    },
                 )
             )
         ),
@@ -153,28 +175,51 @@ V2_FIELD = thing(
     },
     {
         "description": maybe(TEXT),
-        "ui_visibility": {"type": "object"},
-        "important_fields": {"type": "object"},
-        "required_fields": {"type": "object"},
+        "ui_visibility": thing(
+            {
+                "add_visible_flag": FLAG,
+                "details_visible_flag": FLAG,
+                "show_in_add_deal_dialog": DIALOG,
+            },
+            {"show_in_add_person_dialog": DIALOG},
+        ),
+        "important_fields": thing({"enabled": FLAG, "stage_ids": listed(WHOLE)}),
+        "required_fields": thing({"enabled": FLAG}),
     },
 )
+OPTIONS = listed(thing({"id": ID, "label": TEXT}))
 V1_FIELD = thing(
     {
         "id": maybe(ID),
         "key": TEXT,
         "name": TEXT,
         "order_nr": WHOLE,
-        "field_type": TEXT,
+        "field_type": {"enum": list(V1_FIELD_TYPES)},
         "add_time": V1_TIME,
         "update_time": maybe(V1_TIME),
+        "created_by_user_id": maybe(ID),
+        "last_updated_by_user_id": maybe(ID),
         "active_flag": FLAG,
         "edit_flag": FLAG,
+        "index_visible_flag": FLAG,
+        "details_visible_flag": FLAG,
+        "add_visible_flag": FLAG,
+        "important_flag": FLAG,
+        "bulk_edit_allowed": FLAG,
+        "searchable_flag": FLAG,
+        "filtering_allowed": FLAG,
+        "sortable_flag": FLAG,
         "mandatory_flag": FLAG,
-        "options": maybe(listed(thing({"id": ID, "label": TEXT}))),
-        "is_subfield": FLAG,
+        "options": maybe(OPTIONS),
     },
-    is_open=True,
+    {
+        "json_column_flag": FLAG,
+        "options_deleted": OPTIONS,
+        "is_subfield": {"const": True},
+        "subfields": listed({"type": "object"}),
+    },
 )
+APPS = ("global", "sales", "campaigns", "projects", "account_settings", "partnership")
 USER_KEYS: Schema = {
     "id": ID,
     "name": TEXT,
@@ -190,7 +235,9 @@ USER_KEYS: Schema = {
     "created": V1_TIME,
     "modified": maybe(V1_TIME),
     "has_created_company": FLAG,
-    "access": listed(thing({"app": TEXT, "admin": FLAG, "permission_set_id": TEXT})),
+    "access": listed(
+        thing({"app": {"enum": list(APPS)}, "admin": FLAG, "permission_set_id": TEXT})
+    ),
     "timezone_name": TEXT,
     "timezone_offset": TEXT,
     "role_id": ID,

@@ -81,8 +81,13 @@ def test_a_field_of_each_type_is_created_with_null_everywhere(reader: Reader, ki
         {"field_name": "A", "field_type": "enum", "options": []},
         {"field_name": "A", "field_type": "enum", "options": [{"label": ""}]},
         {"field_name": "A", "field_type": "text", "options": [{"label": "x"}]},
+        {"field_name": "A", "field_type": "text", "options": {}},
         {"field_name": "A", "field_type": "text", "colour": "red"},
         {"field_name": "A", "field_type": "text", "ui_visibility": True},
+        {"field_name": "A", "field_type": "text", "ui_visibility": {"add_visible_flag": "yes"}},
+        {"field_name": "A", "field_type": "text", "important_fields": {"stage_ids": ["1"]}},
+        {"field_name": "A", "field_type": "text", "required_fields": {"enabled": None}},
+        {"field_name": "A", "field_type": "enum", "options": [{"label": "x" * 256}]},
         {"field_name": "A", "field_type": {}},
         [],
     ],
@@ -100,6 +105,28 @@ def test_a_renamed_field_keeps_its_code_and_its_values(reader: Reader, account: 
 
     assert (renamed["field_name"], renamed["field_code"]) == ("Debitor", code)
     assert reader.data(ORGANIZATION) == before
+
+
+def test_settings_of_a_field_are_kept_and_shown_only_on_request(
+    reader: Reader, account: Account
+) -> None:
+    path = f"{FIELDS}/{account.fields['organizations'].named('Kundennummer').code}"
+    important = {"enabled": True, "stage_ids": [4]}
+
+    plain = reader.http.patch(path, json={"important_fields": important}).json()["data"]
+    reader.http.patch(path, json={"ui_visibility": {"add_visible_flag": True}})
+    asked = reader.data(path, include_fields="important_fields,ui_visibility")
+
+    assert "important_fields" not in plain
+    assert asked["important_fields"] == important
+    assert asked["ui_visibility"]["add_visible_flag"] is True
+    assert asked["ui_visibility"]["details_visible_flag"] is True
+
+
+def test_a_change_of_nothing_is_refused(reader: Reader, account: Account) -> None:
+    code = account.fields["organizations"].named("Kundennummer").code
+
+    assert reader.http.patch(f"{FIELDS}/{code}", json={}).status_code == 400
 
 
 def test_type_and_code_of_a_field_cannot_be_changed(reader: Reader, account: Account) -> None:
@@ -148,11 +175,13 @@ def test_options_are_added_renamed_and_deleted_and_records_keep_their_ids(
 
     added = reader.http.post(path, json=[{"label": "Mitte"}]).json()["data"]
     renamed = reader.http.patch(path, json=[{"id": first.id, "label": "Hoch oben"}]).json()["data"]
-    left = reader.http.request("DELETE", path, json=[{"id": first.id}]).json()["data"]
+    deleted = reader.http.request("DELETE", path, json=[{"id": first.id}]).json()["data"]
 
-    assert added[-1]["label"] == "Mitte"
-    assert renamed[0] == {"id": first.id, "label": "Hoch oben"}
-    assert first.id not in [one["id"] for one in left]
+    left = [(one["id"], one["label"]) for one in reader.data(f"{FIELDS}/{field.code}")["options"]]
+    assert [one["label"] for one in added] == ["Mitte"]
+    assert renamed == deleted == [{"id": first.id, "label": "Hoch oben"}]
+    assert left[-1] == (added[0]["id"], "Mitte")
+    assert first.id not in dict(left)
     assert reader.data(ORGANIZATION)["custom_fields"][field.code] == first.id
     v1 = {row["key"]: row for row in reader.data("/v1/organizationFields", limit=500)}
     assert v1[field.code]["options_deleted"] == [{"id": first.id, "label": "Hoch oben"}]
@@ -182,6 +211,9 @@ def test_v1_lists_subfields_as_rows_of_their_own_and_pages_by_offset(reader: Rea
         "next_start": 50,
     }
     assert rows[f"{credit['key']}_currency"]["is_subfield"] is True
+    assert [one["key"] for one in credit["subfields"]] == [f"{credit['key']}_currency"]
+    assert "is_subfield" not in credit
+    assert rows["annual_revenue"]["field_type"] == "double"
     assert credit["edit_flag"] is True
 
 

@@ -53,6 +53,23 @@ def test_a_revoked_consent_is_401_and_invalid_grant(sandbox: Sandbox) -> None:
     assert sandbox.api_token != old_api_token
 
 
+def test_who_may_edit_contacts_may_change_their_fields_but_not_add_or_delete_one(
+    sandbox: Sandbox,
+) -> None:
+    field = sandbox.account.fields["persons"].named("Anrede")
+    path = "/api/v2/personFields"
+    with as_app(sandbox) as app:
+        sandbox.grants.take_scopes("admin", "contact-fields:full")
+
+        renamed = app.http.patch(f"{path}/{field.code}", json={"field_name": "Titel"})
+        option = app.http.post(f"{path}/{field.code}/options", json=[{"label": "Dr."}])
+        added = app.http.post(path, json={"field_name": "X", "field_type": "text"})
+        deleted = app.http.delete(f"{path}/{field.code}")
+
+    answers = (renamed, option, added, deleted)
+    assert [answer.status_code for answer in answers] == [200, 200, 403, 403]
+
+
 def test_a_missing_scope_is_403_and_goes_with_the_next_installation(sandbox: Sandbox) -> None:
     with as_app(sandbox) as app:
         sandbox.grants.take_scopes("users:read")

@@ -83,7 +83,16 @@ def test_a_cursor_of_another_order_is_refused(reader: Reader) -> None:
 def test_ids_that_are_unknown_deleted_or_invisible_are_left_out(reader: Reader) -> None:
     reader.sandbox.account.delete("organizations", 5)
 
-    assert reader.ids(ORGANIZATIONS, ids="61,5,3,3,999999,2") == [2, 3]
+    assert reader.ids(ORGANIZATIONS, ids="61,5,3,999999,2") == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "query", [{"ids": "3,3"}, {"custom_fields": "a,a"}, {"include_fields": "people_count," * 2}]
+)
+def test_a_list_that_names_something_twice_is_refused(
+    reader: Reader, query: dict[str, str]
+) -> None:
+    assert reader.refusal(ORGANIZATIONS, **query)[0] == 400
 
 
 def test_ids_page_like_any_list(reader: Reader) -> None:
@@ -157,7 +166,9 @@ def test_an_unknown_id_is_not_found(reader: Reader) -> None:
 
 def test_wrong_paths_and_methods_are_told_apart(reader: Reader) -> None:
     assert reader.get("/api/v2/unknown").status_code == 404
-    assert reader.http.put(ORGANIZATIONS).status_code == 405
+    for path, allowed in (("", "GET, POST"), ("/search", "GET"), ("/1", "DELETE, GET, PATCH")):
+        answer = reader.http.put(f"{ORGANIZATIONS}{path}")
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
     assert reader.refusal("/api/v2/organizations/%0a1")[0] == 400
 
 

@@ -28,13 +28,17 @@ def _types(sandbox: Sandbox, entity: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("entity", ENTITIES)
+@pytest.mark.parametrize("shows_unset", [True, False])
 def test_records_are_as_documented_with_all_types_of_custom_fields(
-    reader: Reader, entity: str
+    entity: str, *, shows_unset: bool
 ) -> None:
-    schema = schemas.record(entity, _types(reader.sandbox, entity))
+    account = seeded(60, 150, shows_unset=shows_unset)
+    with serve(account, has_limits=False) as sandbox, Reader(sandbox) as reader:
+        schema = schemas.record(entity, _types(sandbox, entity), shows_unset=shows_unset)
 
-    _check(reader.get(f"/api/v2/{entity}", limit=500).json(), schemas.v2_page(schema))
-    _check(reader.get(f"/api/v2/{entity}/1").json(), schemas.single(schema))
+        _check(reader.get(f"/api/v2/{entity}", limit=500).json(), schemas.v2_page(schema))
+        for row_id in range(1, 20):  # the awkward ones
+            _check(reader.get(f"/api/v2/{entity}/{row_id}").json(), schemas.single(schema))
 
 
 @pytest.mark.parametrize("entity", ENTITIES)
@@ -66,6 +70,34 @@ def test_fields_are_as_documented_in_both_versions(reader: Reader, entity: str) 
     _check(
         reader.http.delete(f"/api/v2/{singular}Fields/{code}").json(),
         schemas.single(schemas.V2_FIELD),
+    )
+
+
+@pytest.mark.parametrize("entity", ENTITIES)
+def test_answers_about_options_hold_what_was_touched(reader: Reader, entity: str) -> None:
+    fields = f"/api/v2/{ENTITIES[entity]}Fields"
+    body = {"field_name": "N", "field_type": "set", "options": [{"label": "a"}, {"label": "b"}]}
+    made = reader.http.post(fields, json=body).json()["data"]
+    first, second = (one["id"] for one in made["options"])
+    path = f"{fields}/{made['field_code']}/options"
+    schema = schemas.thing(
+        {
+            "success": {"const": True},
+            "data": schemas.OPTIONS,
+            "additional_data": schemas.NOTHING,
+        }
+    )
+
+    added = reader.http.post(path, json=[{"label": "c"}]).json()
+    renamed = reader.http.patch(path, json=[{"id": first, "label": "A"}]).json()
+    deleted = reader.http.request("DELETE", path, json=[{"id": second}]).json()
+
+    for answer, label in ((added, "c"), (renamed, "A"), (deleted, "b")):
+        _check(answer, schema)
+        assert [one["label"] for one in answer["data"]] == [label]
+    _check(
+        reader.get(f"/v1/{ENTITIES[entity]}Fields", limit=500).json(),
+        schemas.v1_page(schemas.V1_FIELD),
     )
 
 
@@ -145,6 +177,7 @@ def test_no_request_whatever_ends_in_a_server_error(
     answer = fuzzed.http.request(endpoint.method, path, params=query, content=content)
 
     assert answer.status_code in (200, 400, 403, 404, 405, 410), answer.text
+    assert ("allow" in answer.headers) == (answer.status_code == 405)
     if answer.status_code == 200:
         assert answer.json()["success"] is True
     else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account
+from pipedrive_pipeline.sandbox import Account, awkward_id, seeded, serve
 from pipedrive_pipeline_tests.sandbox.reader import Reader
 
 ORGANIZATIONS, PERSONS = "/api/v2/organizations", "/api/v2/persons"
@@ -106,6 +106,9 @@ def test_a_custom_value_of_the_wrong_type_is_refused(
         {"name": "A", "custom_fields": {"title": "x"}},
         {"name": "A", "custom_fields": []},
         {"name": "A", "birthday": "heute"},
+        {"name": "A", "birthday": None},
+        {"name": "A", "notes": None},
+        {"name": "A", "job_title": None},
         [],
         "A",
     ],
@@ -158,6 +161,17 @@ def test_the_marketing_status_is_stored_and_shown_only_on_request(reader: Reader
     assert reader.http.patch(f"{PERSONS}/3", json={"marketing_status": "x"}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("path", "key"), [(f"{ORGANIZATIONS}/2", "address"), (f"{PERSONS}/2", "postal_address")]
+)
+def test_null_clears_an_address(reader: Reader, path: str, key: str) -> None:
+    reader.http.patch(path, json={key: {"value": "Kai 1"}})
+
+    cleared = reader.http.patch(path, json={key: None})
+
+    assert cleared.json()["data"][key] is None
+
+
 def test_an_update_cannot_move_the_time_of_creation(reader: Reader) -> None:
     answer = reader.http.patch(f"{PERSONS}/1", json={"add_time": "2020-01-01T00:00:00Z"})
 
@@ -198,6 +212,18 @@ def test_a_search_finds_names_addresses_and_custom_texts(reader: Reader, account
     assert by_email[0]["item"]["emails"] == ["alt@moewe.example", "neu@moewe.example"]
     assert reader.refusal(f"{PERSONS}/search", term="a")[0] == 400
     assert reader.refusal(f"{PERSONS}/search")[0] == 400
+
+
+@pytest.mark.parametrize("shows_unset", [True, False])
+def test_a_person_without_organization_is_found_without_one(*, shows_unset: bool) -> None:
+    account = seeded(20, 40, shows_unset=shows_unset)
+    with serve(account) as sandbox, Reader(sandbox) as reader:
+        alone = reader.data(f"{PERSONS}/{awkward_id('persons', 'no_organization')}")
+        items = reader.data(f"{PERSONS}/search", term=alone["name"])["items"]
+
+    found = next(one["item"] for one in items if one["item"]["id"] == alone["id"])
+    assert ("org_id" in alone, "organization" in found) == (shows_unset, shows_unset)
+    assert (alone.get("org_id"), found.get("organization")) == (None, None)
 
 
 def test_a_search_pages_by_cursor(reader: Reader) -> None:

@@ -59,11 +59,12 @@ async function fields(configuration) {
   const options = (await api.addOrganizationFieldOptions({
     field_code, AddDealFieldOptionsRequestInner: [{ label: "b" }],
   })).data;
+  assert.deepEqual(options.map((one) => one.label), ["b"]);
   await api.updateOrganizationFieldOptions({
-    field_code, UpdateDealFieldOptionsRequestInner: [{ id: options[1].id, label: "c" }],
+    field_code, UpdateDealFieldOptionsRequestInner: [{ id: options[0].id, label: "c" }],
   });
   await api.deleteOrganizationFieldOptions({
-    field_code, DeleteDealFieldOptionsRequestInner: [{ id: options[0].id }],
+    field_code, DeleteDealFieldOptionsRequestInner: [{ id: made.data.options[0].id }],
   });
   const field = (await api.getOrganizationField({ field_code })).data;
   assert.equal(field.field_name, "SDK 2");

@@ -12,8 +12,9 @@ from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
 
 
 @pytest.fixture
-def account() -> Account:
-    return seeded(120, 350)
+def account(request: pytest.FixtureRequest) -> Account:
+    """A company; a test's parameters for it are arguments of `seeded`."""
+    return seeded(120, 350, **getattr(request, "param", {}))
 
 
 @pytest.fixture

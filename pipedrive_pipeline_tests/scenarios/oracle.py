@@ -186,12 +186,13 @@ def contact(
     customers: Mapping[int, Row],
 ) -> Row:
     """A person as `crm.contacts` must show it."""
-    known = customers.get(record["org_id"])
+    parent = record.get("org_id")
+    known = None if parent is None else customers.get(parent)
     return {
         "customer_id": known["id"] if known else None,
         "name": record["name"],
-        "first_name": record["first_name"],
-        "last_name": record["last_name"],
+        "first_name": record.get("first_name"),
+        "last_name": record.get("last_name"),
         "email": _primary(record["emails"]),
         "phone": _primary(record["phones"]),
         "emails": record["emails"],

@@ -46,6 +46,24 @@ def test_edits_of_every_kind_arrive_with_an_incremental_read(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("account", [{"shows_unset": False}], indirect=True)
+def test_a_key_that_is_left_out_once_it_is_unset_becomes_null(
+    world: World, sandbox: Sandbox, account: Account
+) -> None:
+    """Pipedrive's own document has no null for these; a value that has gone must not stay."""
+    world.sync(sync_type="full")
+    account.edit("persons", 31, org_id=None, first_name=None, last_name=None, job_title=None)
+
+    world.sync()
+
+    person = next(row for row in world.raw(ACME, "persons") if row["id"] == 31)
+    keys = ("org_id", "first_name", "last_name", "job_title")
+    assert not set(keys) & next(row for row in sandbox.truth("persons") if row["id"] == 31).keys()
+    assert [person[key] for key in keys] == [None] * 4
+    assert_all_equals_source(world, sandbox)
+
+
+@pytest.mark.slow
 def test_a_second_full_read_finds_what_no_edit_time_told(
     world: World, sandbox: Sandbox, account: Account
 ) -> None:

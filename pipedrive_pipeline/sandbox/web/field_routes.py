@@ -1,7 +1,8 @@
-"""v2 field definitions: list, get, create, change, delete, and their options.
+"""v2 field definitions: list, get, create, change, delete.
 
-What belongs here: what clients read and write about fields. What does not: the v1 shape
-(``v1_routes``), what a change means (``world.fields``).
+What belongs here: what clients read and write about fields. What does not: their options
+(``option_routes``) and settings (``field_settings``), the v1 shape (``v1_routes``), what a change
+means (``world.fields``).
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from pipedrive_pipeline.sandbox.web import cursors
+from pipedrive_pipeline.sandbox.web import cursors, field_settings
 from pipedrive_pipeline.sandbox.web import parameters as p
 from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, invalid, one, page
 from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
 from pipedrive_pipeline.sandbox.web.record_routes import DEFAULT_LIMIT
 from pipedrive_pipeline.sandbox.web.record_routes import READ as READ_RECORDS
+from pipedrive_pipeline.sandbox.web.write_routes import WRITE as WRITE_RECORDS
 from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
 from pipedrive_pipeline.sandbox.world.fields import (
     CREATABLE_TYPES,
@@ -30,36 +32,29 @@ from pipedrive_pipeline.sandbox.world.fields import (
 
 Record = dict[str, Any]
 WRITE = ("contact-fields:full", "admin")
+CHANGE = (*WRITE, *WRITE_RECORDS)
 READ = (*READ_RECORDS, *WRITE)
 NAME_LIMIT = 255  # characters
-EXTRAS: dict[str, Record] = {
-    "ui_visibility": {"add_visible_flag": False, "details_visible_flag": True},
-    "important_fields": {"enabled": False, "stage_ids": []},
-    "required_fields": {"enabled": False},
-}
-_SHARED_KEYS = {"field_name", "description", *EXTRAS}
+_SHARED_KEYS = {"field_name", "description", *field_settings.DEFAULTS}
 
 
 def endpoints() -> list[Endpoint]:
-    """Field and option routes of each entity."""
+    """Field routes of each entity."""
     found = []
     for entity in ENTITIES.values():
         fields = f"/api/v2/{entity.singular}Fields"
-        field, options = f"{fields}/{{field_code}}", f"{fields}/{{field_code}}/options"
+        field = f"{fields}/{{field_code}}"
         found += [
             Endpoint("GET", fields, 10, READ, partial(_list, entity)),
             Endpoint("GET", field, 1, READ, partial(_get, entity)),
             Endpoint("POST", fields, 5, WRITE, partial(_create, entity)),
-            Endpoint("PATCH", field, 5, WRITE, partial(_change, entity)),
+            Endpoint("PATCH", field, 5, CHANGE, partial(_change, entity)),
             Endpoint("DELETE", field, 3, WRITE, partial(_delete, entity)),
-            Endpoint("POST", options, 5, WRITE, partial(_add_options, entity)),
-            Endpoint("PATCH", options, 5, WRITE, partial(_change_options, entity)),
-            Endpoint("DELETE", options, 3, WRITE, partial(_delete_options, entity)),
         ]
     return found
 
 
-def printed(call: Call, field: Field, extras: Iterable[str] = ()) -> Record:
+def printed(call: Call, field: Field, settings: tuple[str, ...] = ()) -> Record:
     """A field as v2 shows it."""
     subfields = SUBFIELDS.get(field.type)
     row: Record = {
@@ -72,7 +67,7 @@ def printed(call: Call, field: Field, extras: Iterable[str] = ()) -> Record:
         "is_custom_field": field.is_custom,
         "is_optional_response_field": field.is_optional,
     }
-    return row | {name: EXTRAS[name] for name in extras}
+    return row | field_settings.shown(field, settings)
 
 
 def _options(call: Call, field: Field) -> list[Record] | None:
@@ -103,7 +98,12 @@ def _known(entity: Entity, call: Call) -> Field:
     return field
 
 
-def _custom(entity: Entity, call: Call) -> Field:
+def custom_field(entity: Entity, call: Call) -> Field:
+    """The custom field that the path names.
+
+    Raises:
+        Refusal: 404, there is none with that code; 403, it is a built-in one.
+    """
     field = _known(entity, call)
     if not field.is_custom:
         raise by_service(403, "Built-in fields cannot be changed")
@@ -114,7 +114,7 @@ def _list(entity: Entity, call: Call) -> Answer:
     values = p.parsed(
         call.query,
         {
-            "include_fields": p.some_of(*EXTRAS),
+            "include_fields": p.some_of(*field_settings.DEFAULTS),
             "limit": p.limit(p.LIST_LIMIT, clamps=call.options.clamps_limit),
             "cursor": p.text,
         },
@@ -128,12 +128,12 @@ def _list(entity: Entity, call: Call) -> Answer:
     if len(found) > limit:
         last = found.pop()
         next_cursor = cursors.written("id", (last.id, last.id))
-    extras = values.get("include_fields", ())
-    return page((printed(call, field, extras) for field in found), next_cursor)
+    settings = values.get("include_fields", ())
+    return page((printed(call, field, settings) for field in found), next_cursor)
 
 
 def _get(entity: Entity, call: Call) -> Answer:
-    values = p.parsed(call.query, {"include_fields": p.some_of(*EXTRAS)})
+    values = p.parsed(call.query, {"include_fields": p.some_of(*field_settings.DEFAULTS)})
     return one(printed(call, _known(entity, call), values.get("include_fields", ())))
 
 
@@ -145,13 +145,14 @@ def _create(entity: Entity, call: Call) -> Answer:
     kind = body.get("field_type")
     if kind not in CREATABLE_TYPES:
         raise invalid(f"field_type must be one of: {', '.join(CREATABLE_TYPES)}")
-    if (kind in TYPES_WITH_OPTIONS) != bool(body.get("options")):
-        raise invalid("options are required for enum and set fields, and only for them")
+    if kind not in TYPES_WITH_OPTIONS and body.get("options", []) != []:
+        raise invalid("Only enum and set fields have options")
     field = _book(entity, call).add(
         body["field_name"],
         kind,
-        _labels(body["options"]) if kind in TYPES_WITH_OPTIONS else None,
+        labels(body.get("options")) if kind in TYPES_WITH_OPTIONS else None,
         description=body.get("description"),
+        settings=field_settings.named(body),
         by="api",
     )
     return one(printed(call, field))
@@ -159,86 +160,44 @@ def _create(entity: Entity, call: Call) -> Answer:
 
 def _change(entity: Entity, call: Call) -> Answer:
     p.parsed(call.query, {})
-    field, body = _custom(entity, call), call.json_object()
+    field, body = custom_field(entity, call), call.json_object()
     _refuse_others(body, _SHARED_KEYS)
+    if not body:
+        raise invalid("Request body must name at least one change")
     _check_texts(body, ("field_name",) if "field_name" in body else ())
     changes = {
         "name": body.get("field_name", field.name),
         "description": body.get("description", field.description),
+        "settings": field_settings.merged(field, field_settings.named(body)),
     }
     return one(printed(call, _book(entity, call).change(field.code, by="api", **changes)))
 
 
 def _delete(entity: Entity, call: Call) -> Answer:
     p.parsed(call.query, {})
-    field = _custom(entity, call)
+    field = custom_field(entity, call)
     _book(entity, call).drop(field.code, by="api")
     return one(printed(call, field))
 
 
-def _add_options(entity: Entity, call: Call) -> Answer:
-    field, labels = _with_options(entity, call), _labels(call.json())
-    if len(labels) + len(field.options or ()) > OPTION_LIMIT:
-        raise invalid(f"A field holds at most {OPTION_LIMIT} options")
-    _book(entity, call).add_options(field.code, labels, by="api")
-    return _option_answer(entity, call)
+def labels(rows: Any) -> list[str]:
+    """The labels of an array of options.
 
-
-def _change_options(entity: Entity, call: Call) -> Answer:
-    field, rows = _with_options(entity, call), call.json()
-    ids, labels = _option_ids(field, rows, {"id", "label"}), _labels(rows)
-    _book(entity, call).rename_options(field.code, dict(zip(ids, labels, strict=True)), by="api")
-    return _option_answer(entity, call)
-
-
-def _delete_options(entity: Entity, call: Call) -> Answer:
-    field, rows = _with_options(entity, call), call.json()
-    _book(entity, call).drop_options(field.code, _option_ids(field, rows, {"id"}), by="api")
-    return _option_answer(entity, call)
-
-
-def _option_answer(entity: Entity, call: Call) -> Answer:
-    options = _known(entity, call).options or ()
-    return one([{"id": option.id, "label": option.label} for option in options])
-
-
-def _with_options(entity: Entity, call: Call) -> Field:
-    p.parsed(call.query, {})
-    field = _custom(entity, call)
-    if field.type not in TYPES_WITH_OPTIONS:
-        raise invalid("Only enum and set fields have options")
-    return field
-
-
-def _labels(rows: Any) -> list[str]:
+    Raises:
+        Refusal: 400, it is none, it is empty or too long, or an item has no label.
+    """
     if not isinstance(rows, list) or not 0 < len(rows) <= OPTION_LIMIT:
         raise invalid(f"options must be an array of 1 to {OPTION_LIMIT} items")
-    labels = [row.get("label") if isinstance(row, dict) else None for row in rows]
-    if not all(isinstance(label, str) and label for label in labels):
-        raise invalid("Each option needs a label")
-    return [str(label) for label in labels]
-
-
-def _option_ids(field: Field, rows: Any, keys: set[str]) -> list[int]:
-    """The ids that an array of options names; all must exist, for the change is atomic."""
-    live = {option.id for option in field.options or ()}
-    if not isinstance(rows, list) or not rows:
-        raise invalid("Request body must be a non-empty array")
-    for row in rows:
-        if not isinstance(row, dict) or set(row) != keys:
-            raise invalid(f"Each item must have exactly: {', '.join(sorted(keys))}")
-        if type(row["id"]) is not int or row["id"] not in live:
-            raise invalid("Option does not exist")
-    return [row["id"] for row in rows]
+    texts = [row.get("label") if isinstance(row, dict) else None for row in rows]
+    if not all(isinstance(text, str) and 0 < len(text) <= NAME_LIMIT for text in texts):
+        raise invalid(f"Each option needs a label of 1 to {NAME_LIMIT} characters")
+    return [str(text) for text in texts]
 
 
 def _refuse_others(body: Record, allowed: set[str]) -> None:
     for key in body:
         if key not in allowed:
             raise invalid(f"Parameter '{key}' is not allowed")
-    for key in EXTRAS:
-        if key in body and not isinstance(body[key], dict):
-            raise invalid(f"{key} must be an object")
     if not isinstance(body.get("description", ""), str | None):
         raise invalid("description must be a string")
 

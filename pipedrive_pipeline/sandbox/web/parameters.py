@@ -85,7 +85,8 @@ def some_of(*choices: str) -> Kind:
     """A comma list of some words."""
 
     def check(name: str, text: str) -> tuple[str, ...]:
-        words = tuple(dict.fromkeys(text.split(",")))
+        words = tuple(text.split(","))
+        _refuse_repeats(name, words)
         for word in words:
             if word not in choices:
                 raise invalid(f"Parameter '{name}' contains an unknown value '{word}'")
@@ -94,9 +95,15 @@ def some_of(*choices: str) -> Kind:
     return check
 
 
+def _refuse_repeats(name: str, values: Sequence[object]) -> None:
+    if len(set(values)) < len(values):
+        raise invalid(f"Parameter '{name}' must not contain duplicates")
+
+
 def ids(name: str, text: str) -> tuple[int, ...]:
     """A comma list of at most 100 ids."""
     values = tuple(whole(name, part) for part in text.split(","))
+    _refuse_repeats(name, values)
     if len(values) > ID_LIMIT:
         raise invalid(f"Parameter '{name}' must contain at most {ID_LIMIT} items")
     return values
@@ -104,7 +111,8 @@ def ids(name: str, text: str) -> tuple[int, ...]:
 
 def keys(name: str, text: str) -> tuple[str, ...]:
     """A comma list of at most 15 custom field keys."""
-    values = tuple(dict.fromkeys(text.split(",")))
+    values = tuple(text.split(","))
+    _refuse_repeats(name, values)
     if len(values) > CUSTOM_FIELD_LIMIT:
         raise invalid(f"Parameter '{name}' must contain at most {CUSTOM_FIELD_LIMIT} items")
     return values

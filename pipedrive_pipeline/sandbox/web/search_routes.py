@@ -118,12 +118,15 @@ def _item(entity: Entity, call: Call, record: Record) -> Record:
     if entity.parent is None:
         address = record["address"]
         return item | {"address": address and address["value"]}
-    return item | {
+    item |= {
         "phones": [row["value"] for row in record["phones"]],
         "emails": [row["value"] for row in record["emails"]],
         "primary_email": next((row["value"] for row in record["emails"] if row["primary"]), None),
         "organization": _organization(call, record[entity.parent]),
     }
+    if item["organization"] is None and not call.account.shows_unset:
+        del item["organization"]
+    return item
 
 
 def _organization(call: Call, row_id: int | None) -> Record | None:

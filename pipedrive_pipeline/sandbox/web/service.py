@@ -18,6 +18,7 @@ from pipedrive_pipeline.sandbox.options import Options
 from pipedrive_pipeline.sandbox.web import (
     field_routes,
     merge_routes,
+    option_routes,
     record_routes,
     search_routes,
     v1_routes,
@@ -38,6 +39,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *record_routes.endpoints(),
     *write_routes.endpoints(),
     *field_routes.endpoints(),
+    *option_routes.endpoints(),
     *merge_routes.endpoints(),
     *v1_routes.endpoints(),
 )
@@ -173,9 +175,7 @@ class Service:
         incoming: Incoming,
     ) -> Answer:
         if endpoint is None:
-            is_known = any(_match(one, incoming.path) is not None for one in ENDPOINTS)
-            error = "Method not allowed" if is_known else "Unknown method ."
-            return by_service(405 if is_known else 404, error).answer
+            return _without_endpoint(incoming.path)
         refusal = self.budget.refusal(endpoint.cost)
         if refusal is not None:
             return refusal
@@ -217,11 +217,26 @@ def _match(endpoint: Endpoint, path: str) -> Mapping[str, str] | None:
     return None if found is None else found.groupdict()
 
 
+def _at(path: str) -> list[Endpoint]:
+    """What stands at a path; one without variables (``/search``) hides one with (``/{id}``)."""
+    fitting = [one for one in ENDPOINTS if _match(one, path) is not None]
+    return [one for one in fitting if one.path == fitting[0].path]
+
+
 def _endpoint(method: str, path: str) -> tuple[Endpoint | None, Mapping[str, str]]:
-    for endpoint in ENDPOINTS:
-        if endpoint.method == method and (variables := _match(endpoint, path)) is not None:
-            return endpoint, variables
+    for endpoint in _at(path):
+        if endpoint.method == method:
+            return endpoint, _match(endpoint, path) or {}
     return None, {}
+
+
+def _without_endpoint(path: str) -> Answer:
+    methods = sorted(one.method for one in _at(path))
+    if not methods:
+        return by_service(404, "Unknown method .").answer
+    answer = by_service(405, "Method not allowed").answer
+    answer.headers["allow"] = ", ".join(methods)
+    return answer
 
 
 def _without_secrets(query: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from pipedrive_pipeline.sandbox.web import parameters as p
 from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, offset_page, one
 from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
+from pipedrive_pipeline.sandbox.web.field_routes import READ as READ_FIELDS
 from pipedrive_pipeline.sandbox.web.record_routes import DEFAULT_LIMIT, READ, known
 from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
 from pipedrive_pipeline.sandbox.world.fields import SUBFIELDS, Field
@@ -20,6 +21,7 @@ from pipedrive_pipeline.sandbox.world.records import Walk
 
 Record = dict[str, Any]
 USERS = ("users:read",)
+V1_TYPES = {"int": "double", "picture": "varchar"}  # v1 has no such types; the nearest that it has
 
 
 def endpoints() -> list[Endpoint]:
@@ -32,7 +34,7 @@ def endpoints() -> list[Endpoint]:
     for entity in ENTITIES.values():
         fields, records = f"/v1/{entity.singular}Fields", f"/v1/{entity.name}"
         found += [
-            Endpoint("GET", fields, 20, READ, partial(_fields, entity)),
+            Endpoint("GET", fields, 20, READ_FIELDS, partial(_fields, entity)),
             Endpoint("GET", records, 20, READ, partial(_retired_list, entity)),
             Endpoint("GET", f"{records}/{{id}}", 2, READ, partial(_retired_get, entity)),
         ]
@@ -93,18 +95,21 @@ def _field_rows(field: Field) -> Iterator[Record]:
     row = _field_row(field)
     if field.deleted_options:
         row["options_deleted"] = [{"id": o.id, "label": o.label} for o in field.deleted_options]
-    yield row
-    if not field.is_custom:
-        return
-    for part in SUBFIELDS.get(field.type, ())[1:]:
-        if part != "timezone_name":
-            yield row | {
-                "id": None,
-                "key": f"{field.code}_{part}",
-                "name": f"{part} of {field.name}",
-                "field_type": "varchar",
-                "is_subfield": True,
-            }
+    parts = SUBFIELDS.get(field.type, ())[1:] if field.is_custom else ()
+    subfields = [
+        row
+        | {
+            "id": None,
+            "key": f"{field.code}_{part}",
+            "name": f"{part} of {field.name}",
+            "field_type": "varchar",
+            "is_subfield": True,
+        }
+        for part in parts
+        if part != "timezone_name"
+    ]
+    yield row | ({"subfields": subfields} if subfields else {})
+    yield from subfields
 
 
 def _field_row(field: Field) -> Record:
@@ -116,7 +121,7 @@ def _field_row(field: Field) -> Record:
         "key": field.code,
         "name": field.name,
         "order_nr": field.id,
-        "field_type": field.type,
+        "field_type": V1_TYPES.get(field.type, field.type),
         "json_column_flag": field.is_custom,
         "add_time": _v1_time(field.add_time),
         "update_time": None if field.update_time is None else _v1_time(field.update_time),
@@ -134,7 +139,6 @@ def _field_row(field: Field) -> Record:
         "sortable_flag": True,
         "mandatory_flag": field.code == "name",
         "options": options,
-        "is_subfield": False,
     }
 
 

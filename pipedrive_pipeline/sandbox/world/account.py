@@ -49,6 +49,7 @@ class Account:
         clock: Clock,
         history: History,
         has_features: bool = True,
+        shows_unset: bool = True,
         company_id: int = 7_700_123,
         company_name: str = "ACME Sandbox GmbH",
         company_domain: str = "acme-sandbox",
@@ -60,11 +61,17 @@ class Account:
         self.history = history
         self.company_id, self.company_name = company_id, company_name
         self.company_domain = company_domain
-        self.has_features = has_features
+        self.has_features, self.shows_unset = has_features, shows_unset
         self.deleted_at: dict[tuple[str, int], str] = {}
         self.late: dict[tuple[str, int], str] = {}  # rows that lists show only from a stamp on
         self.views = {
-            name: View(ENTITIES[name], book, self._people, has_features=has_features)
+            name: View(
+                ENTITIES[name],
+                book,
+                self._people,
+                has_features=has_features,
+                shows_unset=shows_unset,
+            )
             for name, book in fields.items()
         }
 

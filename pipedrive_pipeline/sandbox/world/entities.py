@@ -42,6 +42,8 @@ class Entity:
     writable: dict[str, str]  # key of a create or update body -> kind of value
     optional: tuple[str, ...]  # keys that come only when ``include_fields`` asks
     featured: tuple[str, ...]  # keys that come only when the account has the feature
+    never_null: tuple[str, ...] = ()  # keys that answers leave out while they are unset
+    nullable: tuple[str, ...] = ()  # keys that an account may leave out, too, instead of null
     parent: str | None = None  # the key that points at an organization
     only_on_create: tuple[str, ...] = ("add_time",)
     sort_fields: tuple[SortField, ...] = ("id", "update_time", "add_time")
@@ -78,7 +80,7 @@ ORGANIZATIONS = Entity(
         "add_time": "time",
         "visible_to": "visibility",
         "label_ids": "ids",
-        "address": "address",
+        "address": "address?",
         "website": "text?",
         "linkedin": "text?",
         "industry": "int?",
@@ -116,11 +118,11 @@ PERSONS = Entity(
         "visible_to": "visibility",
         "label_ids": "ids",
         "custom_fields": "custom",
-        "postal_address": "address",
-        "notes": "text?",
+        "postal_address": "address?",
+        "notes": "text",
         "im": "contacts",
-        "birthday": "date?",
-        "job_title": "text?",
+        "birthday": "date",
+        "job_title": "text",
         "marketing_status": "marketing",
     },
     optional=(
@@ -136,6 +138,8 @@ PERSONS = Entity(
         "smart_bcc_email",
     ),
     featured=("postal_address", "notes", "im", "birthday", "job_title"),
+    never_null=("notes", "birthday", "job_title"),
+    nullable=("first_name", "last_name", "org_id"),
     parent="org_id",
     search_fields=("custom_fields", "email", "notes", "phone", "name"),
     multi_values=("emails", "phones"),

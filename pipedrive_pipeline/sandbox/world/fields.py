@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as with_default
 from hashlib import sha1
 from typing import Any
 
@@ -60,6 +61,7 @@ class Field:
     update_time: str | None = None
     description: str | None = None
     is_optional: bool = False
+    settings: Mapping[str, Any] = with_default(default_factory=dict, hash=False)  # those once set
 
 
 Log = Callable[[Field | None, Field | None, str], None]  # before, after, who
@@ -120,6 +122,7 @@ class FieldBook:
         *,
         code: str | None = None,
         description: str | None = None,
+        settings: Mapping[str, Any] | None = None,
         at: str | None = None,
     ) -> Field:
         """A field with the next id that is not stored yet; without a code it is a custom one."""
@@ -134,6 +137,7 @@ class FieldBook:
             add_time=at,
             options=None if labels is None else tuple(self._options(labels, at)),
             description=description,
+            settings=settings or {},
         )
 
     def add(
@@ -143,11 +147,12 @@ class FieldBook:
         labels: Sequence[str] | None = None,
         *,
         description: str | None = None,
+        settings: Mapping[str, Any] | None = None,
         by: str = "test",
     ) -> Field:
         """Add a custom field; every record has it at once, with null."""
-        field = self.new(name, kind, labels, description=description)
-        return self._put(None, field, by)
+        new = self.new(name, kind, labels, description=description, settings=settings)
+        return self._put(None, new, by)
 
     def change(self, code: str, *, by: str = "test", **changes: Any) -> Field:
         """Change a field's name, or by force its type; its code stays."""

@@ -38,6 +38,7 @@ def seeded(
     users: int = 5,
     same_second: int = 0,
     has_features: bool = True,
+    shows_unset: bool = True,
     clock: Clock | None = None,
 ) -> Account:
     """A company as it stands before anybody edits it.
@@ -52,6 +53,8 @@ def seeded(
         same_second: how many rows of each entity share one ``update_time``.
         has_features: whether rows carry the keys that depend on features, such as ``website``
             and ``job_title``.
+        shows_unset: whether persons without an organization or without parts of a name carry
+            null there; otherwise they lack those keys.
         clock: the server's clock; without one it runs with the machine's.
     """
     clock, history, people = clock or Clock(), History(), seeded_users(users)
@@ -77,6 +80,7 @@ def seeded(
         clock=clock,
         history=history,
         has_features=has_features,
+        shows_unset=shows_unset,
     )
     _put_odd_organizations(account, companies, invisible, organizations + 2)
     return account

@@ -19,6 +19,7 @@ from pipedrive_pipeline.sandbox.world.words import (
     JOB_TITLES,
     LAST_NAMES,
     LEGAL_FORMS,
+    NOTES,
     STEMS,
     STREETS,
     TRADES,
@@ -148,11 +149,7 @@ class SeededPersons:
             "visible_to": 1 if draw >> 36 & 31 == 0 else 3,
             "label_ids": _labels(draw >> 40, self._labels),
             "picture_id": None,
-            "postal_address": None,
-            "notes": None,
-            "im": [],
-            "birthday": None,
-            "job_title": JOB_TITLES[(draw >> 48) % 6],
+            **_contact_sync(mailbox, draw >> 48),
             "custom_fields": self._custom.of(row_id, draw >> 64),
         }
         if row_id <= len(self._awkward):
@@ -209,6 +206,20 @@ def _emails(mailbox: str, row_id: int, draw: int) -> list[Record]:
         home = {"value": f"{mailbox}.{row_id}@privat.example", "primary": True, "label": "home"}
         return [work | {"primary": False}, home]
     return [work | {"primary": False}] if kind == 4 else [work]
+
+
+def _contact_sync(mailbox: str, draw: int) -> Record:
+    """What only a company with contact sync knows; most of it of few persons."""
+    kind, draw = draw & 7, draw >> 3
+    chat = {"value": mailbox, "primary": True, "label": "skype"}
+    birthday = f"{1948 + draw % 57}-{1 + draw % 12:02d}-{1 + draw % 28:02d}"
+    return {
+        "postal_address": _place(draw) if kind == 0 else None,
+        "notes": NOTES[draw % len(NOTES)] if kind == 1 else None,
+        "im": [chat] if kind == 2 else [],
+        "birthday": birthday if kind > 2 else None,
+        "job_title": JOB_TITLES[draw % 6] if draw & 7 else None,
+    }
 
 
 def _phones(draw: int) -> list[Record]:

@@ -34,11 +34,18 @@ class View:
     """Turns stored records of one entity into rows."""
 
     def __init__(
-        self, entity: Entity, book: FieldBook, people: Callable[[int], int], *, has_features: bool
+        self,
+        entity: Entity,
+        book: FieldBook,
+        people: Callable[[int], int],
+        *,
+        has_features: bool,
+        shows_unset: bool,
     ) -> None:
         self._book = book
         self._people = people  # how many persons an organization has
         self._absent = (*ONLY_ON_REQUEST, *(() if has_features else entity.featured))
+        self._absent_if_null = (*entity.never_null, *(() if shows_unset else entity.nullable))
 
     def row(self, record: Record, shape: Shape = PLAIN) -> Record:
         """One row of an answer."""
@@ -46,6 +53,9 @@ class View:
         row["custom_fields"] = self._custom(record["custom_fields"], shape.custom_fields)
         for key in self._absent:
             row.pop(key, None)
+        for key in self._absent_if_null:
+            if row.get(key) is None:
+                row.pop(key, None)
         if shape is not PLAIN:
             self._extend(row, record, shape)
         if "planted" in row:

@@ -1,0 +1,86 @@
+"""The options of custom fields: added, renamed and deleted in arrays, all of them or none.
+
+What belongs here: arrays of options. What does not: the fields themselves (``field_routes``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from pipedrive_pipeline.sandbox.web import parameters as p
+from pipedrive_pipeline.sandbox.web.answers import Answer, invalid, one
+from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
+from pipedrive_pipeline.sandbox.web.field_routes import CHANGE, custom_field, labels
+from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
+from pipedrive_pipeline.sandbox.world.fields import (
+    OPTION_LIMIT,
+    TYPES_WITH_OPTIONS,
+    Field,
+    Option,
+)
+
+
+def endpoints() -> list[Endpoint]:
+    """Option routes of each entity."""
+    found = []
+    for entity in ENTITIES.values():
+        path = f"/api/v2/{entity.singular}Fields/{{field_code}}/options"
+        found += [
+            Endpoint("POST", path, 5, CHANGE, partial(_add, entity)),
+            Endpoint("PATCH", path, 5, CHANGE, partial(_rename, entity)),
+            Endpoint("DELETE", path, 3, CHANGE, partial(_delete, entity)),
+        ]
+    return found
+
+
+def _add(entity: Entity, call: Call) -> Answer:
+    field, texts = _known(entity, call), labels(call.json())
+    before = field.options or ()
+    if len(texts) + len(before) > OPTION_LIMIT:
+        raise invalid(f"A field holds at most {OPTION_LIMIT} options")
+    after = call.account.fields[entity.name].add_options(field.code, texts, by="api")
+    return _answer((after.options or ())[len(before) :])
+
+
+def _rename(entity: Entity, call: Call) -> Answer:
+    field, rows = _known(entity, call), call.json()
+    ids, texts = _ids(field, rows, {"id", "label"}), labels(rows)
+    changes = dict(zip(ids, texts, strict=True))
+    after = call.account.fields[entity.name].rename_options(field.code, changes, by="api")
+    return _answer(option for option in after.options or () if option.id in changes)
+
+
+def _delete(entity: Entity, call: Call) -> Answer:
+    field, rows = _known(entity, call), call.json()
+    ids = _ids(field, rows, {"id"})
+    call.account.fields[entity.name].drop_options(field.code, ids, by="api")
+    return _answer(option for option in field.options or () if option.id in ids)
+
+
+def _answer(options: Iterable[Option]) -> Answer:
+    """Only what was touched; the whole list comes with the field."""
+    rows = [{"id": option.id, "label": option.label} for option in options]
+    return one(rows, additional_data=None)
+
+
+def _known(entity: Entity, call: Call) -> Field:
+    p.parsed(call.query, {})
+    field = custom_field(entity, call)
+    if field.type not in TYPES_WITH_OPTIONS:
+        raise invalid("Only enum and set fields have options")
+    return field
+
+
+def _ids(field: Field, rows: Any, keys: set[str]) -> list[int]:
+    """The ids that an array of options names; all must exist."""
+    live = {option.id for option in field.options or ()}
+    if not isinstance(rows, list) or not rows:
+        raise invalid("Request body must be a non-empty array")
+    for row in rows:
+        if not isinstance(row, dict) or set(row) != keys:
+            raise invalid(f"Each item must have exactly: {', '.join(sorted(keys))}")
+        if type(row["id"]) is not int or row["id"] not in live:
+            raise invalid("Option does not exist")
+    return [row["id"] for row in rows]
