@@ -32,6 +32,13 @@ class Plan(StrEnum):
     ultimate = "ultimate"
 
 
+class Unset(StrEnum):
+    """What answers hold for an organization or a part of a name that a person has not."""
+
+    null = "null"
+    absent = "absent"
+
+
 class Rotation(StrEnum):
     """Whether a refresh gives a new refresh token."""
 
@@ -64,6 +71,9 @@ def run_sandbox(  # noqa: PLR0917 (Typer reads one parameter per flag)
     same_second: Annotated[
         int, typer.Option(min=0, help="Rows of each kind that share one update_time.")
     ] = 0,
+    unset: Annotated[
+        Unset, typer.Option(help="What a person without org_id or last_name has there.")
+    ] = Unset.null,
     control: Annotated[
         bool, typer.Option("--control", help="Open /_sandbox: edits, faults, clock, history.")
     ] = False,
@@ -81,7 +91,13 @@ def run_sandbox(  # noqa: PLR0917 (Typer reads one parameter per flag)
         latency_seconds=latency_ms / 1_000,
         has_control=control,
     )
-    account = seeded(organizations, persons, seed=seed, same_second=same_second)
+    account = seeded(
+        organizations,
+        persons,
+        seed=seed,
+        same_second=same_second,
+        shows_unset=unset is Unset.null,
+    )
     try:
         run(Service(account, options), port, announce=lambda url: _announce(url, options))
     except OSError as error:

@@ -82,7 +82,7 @@ def test_every_flag_of_the_design_is_there_and_explains_itself() -> None:
 def test_flags_reach_the_sandbox() -> None:
     flags = (
         "--plan", "lite", "--seats", "2", "--control", "--consent", "page", "--rotation", "on",
-        "--latency-ms", "100", "--client-id", "app", "--seed", "8",
+        "--latency-ms", "100", "--client-id", "app", "--seed", "8", "--unset", "absent",
     )  # fmt: skip
     with _running(*flags) as (process, lines):
         url = lines[0].split()[-1]
@@ -92,6 +92,7 @@ def test_flags_reach_the_sandbox() -> None:
             params={"client_id": "app", "redirect_uri": "http://127.0.0.1:9/"},
         )
         control = httpx.get(f"{url}/_sandbox/requests")
+        truth = httpx.get(f"{url}/_sandbox/records/persons").text
         process.send_signal(signal.SIGINT)
         code = process.wait(5)
 
@@ -100,6 +101,8 @@ def test_flags_reach_the_sandbox() -> None:
     assert "Allow app?" in consent.text
     assert consent.elapsed.total_seconds() >= 0.1
     assert control.status_code == 200
+    assert '"org_id"' in truth
+    assert '"org_id":null' not in truth
     assert code == 0
 
 

@@ -200,6 +200,8 @@ def test_switches_answer_otherwise_where_nothing_is_confirmed(account: Account) 
         assert reader.get(f"{ORGANIZATIONS}/5", api_token=token).status_code == 404
         assert reader.get(f"{ORGANIZATIONS}/61", api_token=token).status_code == 404
         assert len(reader.data("/v1/persons", limit=500, api_token=token)) == 150
+        for path in ("/api/v2/personFields/name", "/v1/users/me", "/v1/personFields"):
+            assert reader.data(path, api_token=token, unknown="x")
 
 
 def test_retired_lists_are_gone_by_default(reader: Reader) -> None:

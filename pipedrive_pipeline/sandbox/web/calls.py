@@ -14,6 +14,7 @@ import msgspec
 
 from pipedrive_pipeline.sandbox.options import Options
 from pipedrive_pipeline.sandbox.web.answers import Answer, invalid
+from pipedrive_pipeline.sandbox.web.parameters import Kind, parsed
 from pipedrive_pipeline.sandbox.world.account import Account
 
 
@@ -48,6 +49,14 @@ class Call:
         if not (text.isascii() and text.isdigit() and 0 < int(text[:20]) < 2**31):
             raise invalid(f"Parameter '{name}' must be a positive integer")
         return int(text)
+
+    def parameters(self, kinds: dict[str, Kind]) -> dict[str, Any]:
+        """The values of the query by name; parameters that were not sent are missing.
+
+        Raises:
+            Refusal: 400 for an unknown, repeated or ill-typed parameter.
+        """
+        return parsed(self.query, kinds, ignores_unknown=self.options.ignores_unknown_parameters)
 
     def json(self) -> Any:
         """The body.

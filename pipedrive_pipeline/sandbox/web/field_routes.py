@@ -111,14 +111,12 @@ def custom_field(entity: Entity, call: Call) -> Field:
 
 
 def _list(entity: Entity, call: Call) -> Answer:
-    values = p.parsed(
-        call.query,
+    values = call.parameters(
         {
             "include_fields": p.some_of(*field_settings.DEFAULTS),
             "limit": p.limit(p.LIST_LIMIT, clamps=call.options.clamps_limit),
             "cursor": p.text,
         },
-        ignores_unknown=call.options.ignores_unknown_parameters,
     )
     first = cursors.read(values["cursor"], "id")[1] if "cursor" in values else 0
     limit = values.get("limit", DEFAULT_LIMIT)
@@ -133,12 +131,12 @@ def _list(entity: Entity, call: Call) -> Answer:
 
 
 def _get(entity: Entity, call: Call) -> Answer:
-    values = p.parsed(call.query, {"include_fields": p.some_of(*field_settings.DEFAULTS)})
+    values = call.parameters({"include_fields": p.some_of(*field_settings.DEFAULTS)})
     return one(printed(call, _known(entity, call), values.get("include_fields", ())))
 
 
 def _create(entity: Entity, call: Call) -> Answer:
-    p.parsed(call.query, {})
+    call.parameters({})
     body = call.json_object()
     _refuse_others(body, _SHARED_KEYS | {"field_type", "options"})
     _check_texts(body, ("field_name",))
@@ -159,7 +157,7 @@ def _create(entity: Entity, call: Call) -> Answer:
 
 
 def _change(entity: Entity, call: Call) -> Answer:
-    p.parsed(call.query, {})
+    call.parameters({})
     field, body = custom_field(entity, call), call.json_object()
     _refuse_others(body, _SHARED_KEYS)
     if not body:
@@ -174,7 +172,7 @@ def _change(entity: Entity, call: Call) -> Answer:
 
 
 def _delete(entity: Entity, call: Call) -> Answer:
-    p.parsed(call.query, {})
+    call.parameters({})
     field = custom_field(entity, call)
     _book(entity, call).drop(field.code, by="api")
     return one(printed(call, field))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from pipedrive_pipeline.sandbox.web import parameters as p
 from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, one
 from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
 from pipedrive_pipeline.sandbox.web.record_routes import known
@@ -26,7 +25,7 @@ def endpoints() -> list[Endpoint]:
 
 
 def _merge(entity: Entity, call: Call) -> Answer:
-    p.parsed(call.query, {})
+    call.parameters({})
     loser = known(call, entity)
     survivor_id = call.json_object().get("merge_with_id")
     if type(survivor_id) is not int or survivor_id == loser["id"]:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from pipedrive_pipeline.sandbox.web import parameters as p
 from pipedrive_pipeline.sandbox.web.answers import Answer, invalid, one
 from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
 from pipedrive_pipeline.sandbox.web.field_routes import CHANGE, custom_field, labels
@@ -66,7 +65,7 @@ def _answer(options: Iterable[Option]) -> Answer:
 
 
 def _known(entity: Entity, call: Call) -> Field:
-    p.parsed(call.query, {})
+    call.parameters({})
     field = custom_field(entity, call)
     if field.type not in TYPES_WITH_OPTIONS:
         raise invalid("Only enum and set fields have options")

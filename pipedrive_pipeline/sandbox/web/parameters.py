@@ -21,7 +21,7 @@ _WHOLE_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)")
 
 
 def parsed(
-    query: Sequence[tuple[str, str]], kinds: dict[str, Kind], *, ignores_unknown: bool = False
+    query: Sequence[tuple[str, str]], kinds: dict[str, Kind], *, ignores_unknown: bool
 ) -> dict[str, Any]:
     """The values of a query by name; parameters that were not sent are missing.
 

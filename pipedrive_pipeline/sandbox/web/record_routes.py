@@ -91,20 +91,16 @@ def _shape(values: Record) -> Shape:
 
 
 def _get(entity: Entity, call: Call) -> Answer:
-    values = p.parsed(
-        call.query,
+    values = call.parameters(
         _shape_kinds(entity),
-        ignores_unknown=call.options.ignores_unknown_parameters,
     )
     record = known(call, entity, sees_deleted=call.options.shows_deleted_by_id)
     return one(call.account.views[entity.name].row(record, _shape(values)))
 
 
 def _list(entity: Entity, call: Call) -> Answer:
-    values = p.parsed(
-        call.query,
+    values = call.parameters(
         _kinds(call, entity),
-        ignores_unknown=call.options.ignores_unknown_parameters,
     )
     walk = _walk(call, values)
     limit = values.get("limit", DEFAULT_LIMIT)

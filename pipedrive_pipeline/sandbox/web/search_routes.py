@@ -45,8 +45,7 @@ def _search(entity: Entity, call: Call) -> Answer:
         "organization_id": p.whole,
         "include_fields": p.some_of("person.picture"),
     }
-    values = p.parsed(
-        call.query,
+    values = call.parameters(
         {
             "term": p.text,
             "fields": p.some_of(*entity.search_fields),
@@ -55,7 +54,6 @@ def _search(entity: Entity, call: Call) -> Answer:
             "limit": p.limit(p.LIST_LIMIT, clamps=call.options.clamps_limit),
             "cursor": p.text,
         },
-        ignores_unknown=call.options.ignores_unknown_parameters,
     )
     term, is_exact = values.get("term", "").strip(), values.get("exact_match", False)
     if len(term) < (1 if is_exact else 2):

@@ -42,7 +42,7 @@ def endpoints() -> list[Endpoint]:
 
 
 def _me(call: Call) -> Answer:
-    p.parsed(call.query, {})
+    call.parameters({})
     account = call.account
     return one(
         _printed(call, _by_id(call, call.caller.user_id))
@@ -58,12 +58,12 @@ def _me(call: Call) -> Answer:
 
 
 def _users(call: Call) -> Answer:
-    p.parsed(call.query, {})
+    call.parameters({})
     return one([_printed(call, user) for user in call.account.users])
 
 
 def _user(call: Call) -> Answer:
-    p.parsed(call.query, {})
+    call.parameters({})
     return one(_printed(call, _by_id(call, call.id())))
 
 
@@ -80,7 +80,7 @@ def _printed(call: Call, user: Record) -> Record:
 
 def _paging(call: Call, **more: p.Kind) -> Record:
     kinds = {"start": p.count, "limit": p.limit(p.LIST_LIMIT, clamps=True), **more}
-    return p.parsed(call.query, kinds)
+    return call.parameters(kinds)
 
 
 def _fields(entity: Entity, call: Call) -> Answer:

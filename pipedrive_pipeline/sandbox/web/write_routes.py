@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from pipedrive_pipeline.sandbox.web import parameters as p
 from pipedrive_pipeline.sandbox.web.answers import Answer, invalid, one
 from pipedrive_pipeline.sandbox.web.bodies import checked
 from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
@@ -34,7 +33,7 @@ def endpoints() -> list[Endpoint]:
 
 
 def _create(entity: Entity, call: Call) -> Answer:
-    p.parsed(call.query, {})
+    call.parameters({})
     values = checked(call, entity, is_new=True)
     _settle_name(entity, values, before=None)
     if not values.get("name", "").strip():
@@ -45,7 +44,7 @@ def _create(entity: Entity, call: Call) -> Answer:
 
 
 def _update(entity: Entity, call: Call) -> Answer:
-    p.parsed(call.query, {})
+    call.parameters({})
     before = known(call, entity)
     values = checked(call, entity, is_new=False)
     _settle_name(entity, values, before=before)
@@ -54,7 +53,7 @@ def _update(entity: Entity, call: Call) -> Answer:
 
 
 def _delete(entity: Entity, call: Call) -> Answer:
-    p.parsed(call.query, {})
+    call.parameters({})
     record = known(call, entity)
     call.account.delete(entity.name, record["id"], by="api")
     return one({"id": record["id"]})
