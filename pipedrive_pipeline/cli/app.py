@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "migrate": "cli.database:migrate",
     "doctor": "cli.connecting:doctor",
     "tenants": "cli.tenants:commands",
+    "keys": "cli.keys:commands",
     "connect": "cli.connecting:connect",
     "disconnect": "cli.connecting:disconnect",
     "sync": "cli.syncing:sync",

@@ -10,6 +10,7 @@ import logging
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -18,14 +19,26 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from pipedrive_pipeline.connect import browser, envelope, pages, routes
+from pipedrive_pipeline.connect import (
+    browser,
+    envelope,
+    house_pages,
+    key_routes,
+    mapping_routes,
+    pages,
+    routes,
+    sync_routes,
+)
+from pipedrive_pipeline.connect.documented import DESCRIPTION
 from pipedrive_pipeline.connect.headers import Strict
 from pipedrive_pipeline.connect.limits import Windows
 from pipedrive_pipeline.connect.refusals import TooManyRequests
 from pipedrive_pipeline.connect.requests import FAILURES_A_MINUTE, REQUESTS_A_MINUTE, House
 from pipedrive_pipeline.errors import PipelineError, Transient
+from pipedrive_pipeline.marts.mapping import BadMapping
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.vault.vault import Vault, check_keys, open_vault
+from pipedrive_pipeline.warehouse.pool import pooled
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +51,11 @@ TITLES = {
     "other_company": "This is another company",
     "not_found": "Nothing is here",
     "too_many_requests": "Too many attempts",
+    "not_signed_in": "This key opens nothing here",
+    "role_too_low": "Your key may not do this",
+    "forbidden": "This was not sent from here",
 }
-CODES = {404: "not_found", 405: "method_not_allowed"}
+CODES = {400: "bad_input", 404: "not_found", 405: "method_not_allowed"}
 
 
 def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
@@ -50,24 +66,29 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
         vault: on another warehouse than the settings name.
     """
     opened = vault or open_vault(settings=settings)
+    warehouse = pooled(opened.warehouse)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         check_keys(opened)
-        yield
+        with warehouse.pool:
+            yield
 
-    # No page with its own scripts from elsewhere: /docs comes with the API's own issue.
     app = FastAPI(
         title="Connect",
-        docs_url=None,
+        version=version("pipedrive-pipeline"),
+        description=DESCRIPTION,
+        docs_url=None,  # its page loads scripts from elsewhere; ours (`/docs`) has none
         redoc_url=None,
-        openapi_url=None,
+        openapi_url="/openapi.json",
         redirect_slashes=False,  # it would answer with the address that `Host` claims
         lifespan=lifespan,
     )
-    app.state.house = House(opened, Windows(REQUESTS_A_MINUTE), Windows(FAILURES_A_MINUTE))
-    app.include_router(routes.router)
-    app.include_router(browser.router)
+    app.state.house = House(
+        opened, warehouse, Windows(REQUESTS_A_MINUTE), Windows(FAILURES_A_MINUTE)
+    )
+    for room in (routes, sync_routes, mapping_routes, key_routes, browser, house_pages):
+        app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=pages.FOLDER / "static"), name="static")
     app.exception_handler(PipelineError)(_told)
     app.exception_handler(RequestValidationError)(_invalid)
@@ -83,11 +104,22 @@ def _told(request: Request, error: PipelineError) -> Response:
     wait_seconds = error.wait_seconds if isinstance(error, TooManyRequests) else None
     if not envelope.wants_page(request):
         return envelope.refused(
-            request, error.code, str(error), status=status, retry_after_seconds=wait_seconds
+            request,
+            error.code,
+            str(error),
+            status=status,
+            details=_details(error),
+            retry_after_seconds=wait_seconds,
         )
     default = "Please try again" if isinstance(error, Transient) else "This did not work"
     title = TITLES.get(error.code, default)
     return pages.message(request, title, str(error), status=status, is_trouble=True)
+
+
+def _details(error: PipelineError) -> list[dict[str, str]]:
+    """What is wrong with each field, where an error tells."""
+    issues = error.issues if isinstance(error, BadMapping) else ()
+    return [{"field": one.field, "issue": one.issue} for one in issues]
 
 
 def _invalid(request: Request, error: RequestValidationError) -> Response:

@@ -17,19 +17,25 @@ from pipedrive_pipeline.connect import (
     callers,
     envelope,
     links,
+    logins,
+    models,
     pages,
     shapes,
     signing,
 )
+from pipedrive_pipeline.connect.documented import REFUSALS
+from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.connect.models import Answer
 from pipedrive_pipeline.connect.refusals import LinkRefused, StateRefused
 from pipedrive_pipeline.connect.requests import (
+    Admin,
     Body,
     Held,
     House,
     Sent,
-    SignedIn,
     SystemKey,
     fail,
+    require_role,
     signed_in,
 )
 from pipedrive_pipeline.tenants import Tenant
@@ -37,21 +43,15 @@ from pipedrive_pipeline.vault import connections, pending
 from pipedrive_pipeline.vault.pending import Pending
 from pipedrive_pipeline.vault.refusals import NothingToConfirm
 
-router = APIRouter()
+router = APIRouter(tags=["connection"])
+CONFIRM_BODY = {
+    "requestBody": {
+        "content": {"application/json": {"schema": models.ConfirmIn.model_json_schema()}}
+    }
+}
 
 
-@router.get("/")
-def home(request: Request) -> Response:
-    """What this is, for whoever finds it."""
-    return pages.message(
-        request,
-        "Connect your CRM",
-        "Open the one-time link that you were given. Whoever runs this makes one with "
-        "`pipedrive-pipeline connect --tenant NAME`.",
-    )
-
-
-@router.get("/connect/{secret}")
+@router.get("/connect/{secret}", include_in_schema=False)
 def open_link(request: Request, house: Held, secret: str) -> Response:
     """A one-time link: off to the source."""
     if "prefetch" in request.headers.get("sec-purpose", request.headers.get("purpose", "")):
@@ -64,13 +64,18 @@ def open_link(request: Request, house: Held, secret: str) -> Response:
     return _sent_off(house, opened.tenant, opened.system, who=opened.who)
 
 
-@router.get("/api/integrations/{system}/auth")
-def auth(house: Held, system: SystemKey, caller: SignedIn) -> Response:
-    """The operator begins a consent in this browser."""
+@router.get(
+    "/api/integrations/{system}/auth",
+    status_code=302,
+    response_class=RedirectResponse,
+    responses=REFUSALS,
+)
+def auth(house: Held, system: SystemKey, caller: Admin) -> Response:
+    """A consent begins in this browser: off to the source."""
     return _sent_off(house, caller.tenant, system, who=caller.name)
 
 
-@router.get("/api/integrations/{system}/callback")
+@router.get("/api/integrations/{system}/callback", include_in_schema=False)
 def callback(request: Request, house: Held, system: SystemKey) -> Response:
     """The source sent the browser back."""
     try:
@@ -88,20 +93,26 @@ def callback(request: Request, house: Held, system: SystemKey) -> Response:
     return RedirectResponse(f"/integrations/{system}/confirm", status_code=303)
 
 
-@router.get("/integrations/{system}/confirm")
+@router.get("/integrations/{system}/confirm", include_in_schema=False)
 def confirmation(request: Request, house: Held, system: SystemKey) -> Response:
     """The company by name, and a button; afterwards, that it is connected."""
     session = callers.session_of(request, house.vault.settings)
     waiting = _of_session(house, system, session)
-    return pages.confirmation(request, waiting, callers.form_token(house.vault.settings, session))
+    return pages.confirmation(request, waiting, logins.form_token(house.vault.settings, session))
 
 
-@router.post("/api/integrations/{system}/confirm")
+@router.post(
+    "/api/integrations/{system}/confirm",
+    response_model=Answer[models.Connection],
+    responses=REFUSALS,
+    openapi_extra=CONFIRM_BODY,
+)
 def confirm(request: Request, house: Held, system: SystemKey, sent: Sent) -> Response:
     """A person's yes, from our page or with a key: the connection becomes active."""
     if callers.carries_key(request):
-        tenant = signed_in(request).tenant
-        waiting = pending.newest_of_tenant(house.vault, tenant, system)
+        caller = signed_in(request)
+        require_role(caller, Role.ADMIN)
+        waiting = pending.newest_of_tenant(house.vault, caller.tenant, system)
     else:
         waiting = _own_grant(request, house, system, sent)
     if waiting is None:
@@ -131,7 +142,9 @@ def _own_grant(request: Request, house: House, system: str, sent: Body) -> Pendi
     """The grant of this browser's session, if the request comes from the page that shows it."""
     settings = house.vault.settings
     session = callers.session_of(request, settings)
-    callers.require_own_form(request, settings, session, sent.text("form_token"))
+    token = sent.text("form_token")
+    # What comes without any `Origin` is no browser of today: a test, a script with our own cookie.
+    logins.require_own_form(request, settings, session, token, is_strict=False)
     waiting = _of_session(house, system, session)
     if sent.text("grant") != str(waiting.id):
         raise NothingToConfirm  # the page shows another consent than the one that waits now

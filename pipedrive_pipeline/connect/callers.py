@@ -1,8 +1,7 @@
-"""Who is asking: the operator with a key, or a browser in the middle of a consent.
+"""Who is asking, for which tenant, and as what: a key, a signed-in browser, or one amid a consent.
 
-Belongs here: keys, cookies, and the proof that a form is ours. Does not belong here: what a caller
-may then do (`routes.py`). Rests on RFC 6750, RFC 7617 and
-https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html
+Belongs here: turning what a request carries into a caller. Does not belong here: what a route asks
+for (`requests.py`), or the keys themselves (`keys.py`). Rests on RFC 6750 and RFC 7617.
 """
 
 from __future__ import annotations
@@ -10,28 +9,37 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 
-from pipedrive_pipeline.connect import signing
-from pipedrive_pipeline.connect.refusals import Forbidden, NotSignedIn
-from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.connect import keys, logins, signing
+from pipedrive_pipeline.connect.keys import Key, Role
+from pipedrive_pipeline.connect.logins import SAFE_METHODS, Login, cookie_name, is_https
+from pipedrive_pipeline.connect.refusals import NotSignedIn, OtherTenant
+from pipedrive_pipeline.errors import BadInput, UnknownTenant
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
 
 SESSION_SECONDS = 1_800  # a consent takes two minutes; its state lives ten
 SESSION_PURPOSE = "browser-session"
-FORM_PURPOSE = "form"
 OPERATOR = "the operator"
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who may act, and for which tenant."""
+    """Who may act, for which tenant, and as what."""
 
-    name: str
+    name: str  # for the audit log
     tenant: Tenant
+    role: Role
+    id: str  # of the key; what its window is counted by
+    login: Login | None = None  # None: it came with a key
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether the key opens every tenant."""
+        return self.id == OPERATOR
 
 
 def carries_key(request: Request) -> bool:
@@ -39,20 +47,57 @@ def carries_key(request: Request) -> bool:
     return _key(request) is not None
 
 
-def operator(request: Request, settings: Settings) -> Caller:
-    """The operator, acting for the tenant that `X-Tenant` names.
+def caller_of(request: Request, settings: Settings, warehouse: Warehouse) -> Caller:
+    """Who sends this, by its key, or by the browser's session where it brings none.
 
     Raises:
-        NotSignedIn: no key, or not the operator's.
-        BadInput, BadSlug: `X-Tenant` is missing or no tenant's name.
+        NotSignedIn: no key and no session, or one that opens nothing.
+        Forbidden: a session's request that changes something and was not sent by a page of ours.
+        BadInput, BadSlug, UnknownTenant: the operator's `X-Tenant` is missing or no tenant's name.
+        OtherTenant: a tenant's key with another tenant's name.
     """
-    expected, key = settings.operator(), _key(request)
-    if expected is None or key is None or not signing.is_same(key, expected.get_secret_value()):
+    text = _key(request)
+    if text is not None:
+        return _of_key(request, settings, warehouse, text)
+    login = logins.of_browser(request, settings)
+    if login is None:
         raise NotSignedIn
-    slug = request.headers.get("x-tenant")
-    if not slug:
-        raise BadInput("X-Tenant is missing: the operator's key opens every tenant; name one.")
-    return Caller(OPERATOR, Tenant(slug))
+    if request.method not in SAFE_METHODS:
+        token = request.headers.get("x-csrf-token", "")
+        logins.require_own_form(request, settings, login.secret, token)
+    return caller_of_login(login, warehouse, request.headers.get("x-tenant"))
+
+
+def caller_of_login(login: Login, warehouse: Warehouse, named: str | None) -> Caller:
+    """Who a browser is signed in as, for the tenant that it names if it is the operator.
+
+    Raises:
+        NotSignedIn: the key was revoked.
+        BadInput, BadSlug, UnknownTenant, OtherTenant: as `caller_of`.
+    """
+    if login.tenant is None or login.key_id is None:
+        return _operator(warehouse, named, login)
+    with warehouse.as_app(login.tenant) as connection:
+        key = keys.working(connection, login.tenant, login.key_id)
+    return _holder(login.tenant, key, named, login)
+
+
+def key_of(text: str, settings: Settings, warehouse: Warehouse) -> tuple[Tenant | None, Key | None]:
+    """What a typed key opens: a tenant with its key, or (None, None) for the operator's.
+
+    Raises:
+        NotSignedIn: nothing.
+    """
+    if _is_operators(text, settings):
+        return None, None
+    tenant = keys.tenant_named_in(text)
+    if tenant is None:
+        raise NotSignedIn
+    with warehouse.as_app(tenant) as connection:
+        key = keys.opened(connection, tenant, text)
+    if key is None:
+        raise NotSignedIn
+    return tenant, key
 
 
 def is_the_system(request: Request, settings: Settings) -> bool:
@@ -69,48 +114,55 @@ def is_the_system(request: Request, settings: Settings) -> bool:
 
 
 def keep_session(response: Response, settings: Settings, session: str) -> None:
-    """The browser holds this session from now on; a former one is worth nothing."""
+    """The browser holds this consent's session from now on; a former one is worth nothing."""
     response.set_cookie(
-        _cookie_name(settings),
+        cookie_name(settings, "connect"),
         signing.signed(settings, SESSION_PURPOSE, session),
         max_age=SESSION_SECONDS,
         path="/",
         httponly=True,
-        secure=_is_https(settings),
+        secure=is_https(settings),
         samesite="lax",  # the callback is a navigation that comes from the source
     )
 
 
 def session_of(request: Request, settings: Settings) -> str:
-    """The browser's session; empty if it brings none that we signed."""
-    text = request.cookies.get(_cookie_name(settings), "")
+    """The browser's session amid a consent; empty if it brings none that we signed."""
+    text = request.cookies.get(cookie_name(settings, "connect"), "")
     if not signing.is_ours(settings, SESSION_PURPOSE, text):
         return ""
     return text.rpartition(".")[0]
 
 
-def form_token(settings: Settings, session: str) -> str:
-    """What a form of ours carries, so that nobody else's form does."""
-    return signing.signed(settings, FORM_PURPOSE, signing.hashed(session))
+def _of_key(request: Request, settings: Settings, warehouse: Warehouse, text: str) -> Caller:
+    named = request.headers.get("x-tenant")
+    tenant, key = key_of(text, settings, warehouse)
+    if tenant is None:
+        return _operator(warehouse, named, None)
+    return _holder(tenant, key, named, None)
 
 
-def require_own_form(request: Request, settings: Settings, session: str, token: str) -> None:
-    """Nothing, if the request was sent by a page of ours in this session.
+def _holder(tenant: Tenant, key: Key | None, named: str | None, login: Login | None) -> Caller:
+    if key is None:
+        raise NotSignedIn
+    if named is not None and named != tenant.slug:
+        raise OtherTenant
+    return Caller(f"key {key.name} ({key.prefix})", tenant, key.role, str(key.id), login)
 
-    Raises:
-        Forbidden: it was not.
-    """
-    own = urlsplit(str(settings.app_url))
-    origin, fetch_site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    allowed = {None, f"{own.scheme}://{own.netloc}"}
-    if fetch_site == "same-origin":
-        # Under our own `no-referrer` a browser names no origin, even to the page's own site; what
-        # it says here no page can forge.
-        allowed.add("null")
-    if origin not in allowed or fetch_site not in {None, "same-origin"}:
-        raise Forbidden
-    if not session or not signing.is_same(token, form_token(settings, session)):
-        raise Forbidden
+
+def _operator(warehouse: Warehouse, named: str | None, login: Login | None) -> Caller:
+    if not named:
+        raise BadInput("X-Tenant is missing: the operator's key opens every tenant; name one.")
+    tenant = Tenant(named)
+    with warehouse.as_app(tenant) as connection:
+        if connection.execute(_KNOWN, [tenant.slug]).fetchone() is None:
+            raise UnknownTenant(tenant.slug)
+    return Caller(OPERATOR, tenant, Role.ADMIN, OPERATOR, login)
+
+
+def _is_operators(text: str, settings: Settings) -> bool:
+    expected = settings.operator()
+    return expected is not None and signing.is_same(text, expected.get_secret_value())
 
 
 def _key(request: Request) -> str | None:
@@ -120,10 +172,4 @@ def _key(request: Request) -> str | None:
     return request.headers.get("x-api-key")
 
 
-def _cookie_name(settings: Settings) -> str:
-    # `__Host-` binds a cookie to this host and to https; browsers refuse it on plain http.
-    return "__Host-connect" if _is_https(settings) else "connect"
-
-
-def _is_https(settings: Settings) -> bool:
-    return settings.app_url.scheme == "https"
+_KNOWN = "select from integration.tenants where tenants.slug = %s"

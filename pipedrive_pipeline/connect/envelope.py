@@ -6,12 +6,15 @@ people (`pages.py`), or any route.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_json
 
 from pipedrive_pipeline.connect.limits import Turn
 from pipedrive_pipeline.errors import (
@@ -31,11 +34,15 @@ STATUSES: Mapping[str, int] = {
     "link_refused": 400,
     "not_signed_in": 401,
     "forbidden": 403,
+    "role_too_low": 403,
+    "other_tenant": 403,
     "not_found": 404,
     "not_connected": 404,
     "nothing_to_confirm": 404,
     "host_not_allowed": 422,
     "token_refused": 422,
+    "bad_mapping": 422,
+    "idempotency_key_reused": 422,
     "too_many_requests": 429,
 }
 RETRY_AFTER_SECONDS = 5
@@ -56,10 +63,44 @@ def status_of(error: PipelineError) -> int:
     return 409  # a person must act: here, at the source, or in the settings
 
 
-def answered(request: Request, data: object, *, status: int = 200) -> JSONResponse:
-    """A good answer."""
-    body = {"data": data, "meta": {"request_id": request.state.request_id}}
-    return JSONResponse(body, status_code=status, headers=_window(request))
+class Json(JSONResponse):
+    """JSON of models and whatever they hold; no value can keep it from leaving."""
+
+    def render(self, content: Any) -> bytes:
+        """The body: half a surrogate pair, for which UTF-8 has nothing, leaves as `?`."""
+        try:
+            return to_json(content, by_alias=True, inf_nan_mode="null")
+        except PydanticSerializationError:
+            text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+            return text.encode("utf-8", "replace")
+
+
+def answered(
+    request: Request, data: BaseModel | Sequence[BaseModel], *, status: int = 200
+) -> JSONResponse:
+    """A good answer, of one thing or of a list that is whole."""
+    return replied(request, data, status=status)
+
+
+def replied(
+    request: Request,
+    data: object,
+    *,
+    status: int = 200,
+    next_cursor: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """A good answer of what is JSON already; ``next_cursor`` leads to the rest of a list."""
+    meta: dict[str, object] = {"request_id": request.state.request_id}
+    if isinstance(data, list):
+        meta["pagination"] = {"next_cursor": next_cursor}
+    body = {"data": data, "meta": meta}
+    return Json(body, status_code=status, headers={**_window(request), **(headers or {})})
+
+
+def shown(data: BaseModel) -> object:
+    """A model as the API spells it, to be kept."""
+    return data.model_dump(mode="json", by_alias=True)
 
 
 def refused(
@@ -81,7 +122,7 @@ def refused(
         headers["www-authenticate"] = "Bearer"
     if retry_after_seconds is not None or status == 503:
         headers["retry-after"] = str(math.ceil(retry_after_seconds or RETRY_AFTER_SECONDS))
-    return JSONResponse(body, status_code=status, headers=headers)
+    return Json(body, status_code=status, headers=headers)
 
 
 def _window(request: Request) -> dict[str, str]:

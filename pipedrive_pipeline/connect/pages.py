@@ -6,13 +6,21 @@ something. Names come from a stranger's account: Jinja escapes them, and no scri
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pipedrive_pipeline.connect.callers import Caller
+from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.connect.models import Connection
+from pipedrive_pipeline.connect.sync_models import Run, Status
 from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.sync.registry import RegisteredTenant
 from pipedrive_pipeline.vault.pending import Pending
 
 FOLDER = Path(__file__).parent
@@ -22,6 +30,24 @@ _templates = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+)
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if at else "–"
+
+
+def _lasted(run: Run) -> str:
+    """How long a run took."""
+    if run.started_at is None or run.completed_at is None:
+        return "–"
+    seconds = (run.completed_at - run.started_at).total_seconds()
+    minutes = int(seconds // 60)
+    return f"{minutes} min {seconds - 60 * minutes:.0f} s" if minutes else f"{seconds:.1f} s"
+
+
+_templates.filters.update(
+    moment=_moment, lasted=_lasted, number=lambda number: f"{number:,}".replace(",", "\u202f")
 )
 
 
@@ -35,6 +61,64 @@ def confirmation(request: Request, waiting: Pending, form_token: str) -> HTMLRes
         waiting=waiting,
         form_token=form_token,
     )
+
+
+def login(request: Request, *, is_refused: bool) -> HTMLResponse:
+    """One field for a key."""
+    status = 401 if is_refused else 200
+    return _page(request, "login.html", status=status, is_refused=is_refused)
+
+
+def home(
+    request: Request, caller: Caller, shown: Sequence[Connection], form_token: str
+) -> HTMLResponse:
+    """A tenant's systems."""
+    return _page(
+        request,
+        "home.html",
+        caller=caller,
+        connections=[(one, address(one.system, caller)) for one in shown],
+        form_token=form_token,
+    )
+
+
+def tenants(
+    request: Request, registered: Sequence[RegisteredTenant], form_token: str
+) -> HTMLResponse:
+    """Every tenant, for the operator."""
+    return _page(request, "tenants.html", caller=None, tenants=registered, form_token=form_token)
+
+
+def integration(
+    request: Request, caller: Caller, status: Status, found: Sequence[Run], form_token: str
+) -> HTMLResponse:
+    """How one system stands, and what happened."""
+    return _page(
+        request,
+        "integration.html",
+        caller=caller,
+        standing=status,
+        runs=found,
+        form_token=form_token,
+        may_sync=caller.role.includes(Role.MANAGER) and status.state == "connected",
+        may_connect=caller.role.includes(Role.ADMIN) and not caller.is_operator,
+    )
+
+
+def api(request: Request, description: Mapping[str, Any]) -> HTMLResponse:
+    """Every route of the API with its words."""
+    routes = [
+        (method.upper(), path, route)
+        for path, methods in description["paths"].items()
+        for method, route in methods.items()
+    ]
+    return _page(request, "api.html", description=description["info"], routes=routes)
+
+
+def address(system: str, caller: Caller) -> str:
+    """The page of one system; the operator's names the tenant."""
+    path = f"/integrations/{system}"
+    return f"{path}?tenant={caller.tenant}" if caller.is_operator else path
 
 
 def message(

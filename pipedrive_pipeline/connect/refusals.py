@@ -63,8 +63,8 @@ class NotSignedIn(UsageError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This needs a key: send `Authorization: Bearer KEY` or `X-API-Key: KEY`. "
-            "The operator's key stands where `up` printed it, or in OPERATOR_KEY."
+            "This needs a key: send `Authorization: Bearer KEY` or `X-API-Key: KEY`. `keys add` "
+            "makes one; the operator's stands in OPERATOR_KEY, or where `up` printed it."
         )
 
 
@@ -94,3 +94,35 @@ class NotFound(UsageError):
 
     def __init__(self) -> None:
         super().__init__("Nothing is at this address.")
+
+
+class RoleTooLow(UsageError):
+    """The key is a right one, and may not do this."""
+
+    code = "role_too_low"
+
+    def __init__(self, role: str, needed: str) -> None:
+        super().__init__(
+            f"This key has the role {role}; this needs {needed}. "
+            "An admin of the tenant, or the operator, makes other keys."
+        )
+
+
+class OtherTenant(UsageError):
+    """The key opens one tenant, and the request names another."""
+
+    code = "other_tenant"
+
+    def __init__(self) -> None:
+        super().__init__("X-Tenant names another tenant than this key opens; leave it out.")
+
+
+class KeyReused(UsageError):
+    """The same Idempotency-Key came with another request before."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key came with another request before; use a new one for each."
+        )

@@ -6,31 +6,38 @@ Belongs here: FastAPI's dependencies. Does not belong here: what a route does wi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import parse_qsl
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
 
 from pipedrive_pipeline.connect import callers
 from pipedrive_pipeline.connect.callers import Caller
+from pipedrive_pipeline.connect.keys import Role
 from pipedrive_pipeline.connect.limits import Windows
-from pipedrive_pipeline.connect.refusals import NotFound, NotSignedIn
+from pipedrive_pipeline.connect.refusals import NotFound, NotSignedIn, RoleTooLow
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.vault.vault import Vault
+from pipedrive_pipeline.warehouse.pool import PooledWarehouse
 
-REQUESTS_A_MINUTE = 120  # of one key and tenant
+REQUESTS_A_MINUTE = 600  # of one key and tenant: a page that looks ten times a second
 FAILURES_A_MINUTE = 20  # of one address: wrong keys, forged states, unknown links
 FORM_FIELDS_MAX = 20
+BEARER = HTTPBearer(auto_error=False, description="A key of `keys add`, or the operator's.")
+API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key.")
+TENANT_HEADER = "The tenant, with the operator's key; a tenant's own key names its tenant."
 
 
 @dataclass(frozen=True)
 class House:
     """What the app holds between requests."""
 
-    vault: Vault
+    vault: Vault  # its sessions are its own: it may hold a row while it asks the source
+    warehouse: PooledWarehouse  # for what is answered from our tables
     requests: Windows
     failures: Windows
 
@@ -66,19 +73,47 @@ def known_system(system: str) -> str:
 
 
 def signed_in(request: Request) -> Caller:
-    """The operator, acting for one tenant, within its window.
+    """Who sends this, within its window.
 
     Raises:
-        NotSignedIn, BadInput, BadSlug, TooManyRequests: the caller must change something.
+        NotSignedIn, Forbidden, OtherTenant, BadInput, BadSlug, UnknownTenant, TooManyRequests: the
+            caller must change something.
     """
     held = house(request)
     try:
-        caller = callers.operator(request, held.vault.settings)
+        caller = callers.caller_of(request, held.vault.settings, held.warehouse)
     except NotSignedIn:
         fail(request)
         raise
-    request.state.turn = held.requests.take(f"{caller.name}/{caller.tenant}")
+    request.state.turn = held.requests.take(f"{caller.id}/{caller.tenant}")
     return caller
+
+
+def needs(role: Role) -> Callable[..., Caller]:
+    """A dependency: whoever sends this has this role, or a greater one."""
+
+    def caller(
+        request: Request,
+        _bearer: Annotated[object, Security(BEARER)],
+        _api_key: Annotated[object, Security(API_KEY)],
+        _tenant: Annotated[str | None, Header(alias="X-Tenant", description=TENANT_HEADER)] = None,
+    ) -> Caller:
+        """The caller; the parameters beside the request stand there to be documented."""
+        found = signed_in(request)
+        require_role(found, role)
+        return found
+
+    return caller
+
+
+def require_role(caller: Caller, role: Role) -> None:
+    """Nothing, if the caller may do what this role may.
+
+    Raises:
+        RoleTooLow: an admin, or the operator, must do it.
+    """
+    if not caller.role.includes(role):
+        raise RoleTooLow(caller.role, role)
 
 
 def fail(request: Request) -> None:
@@ -111,6 +146,8 @@ async def body(request: Request) -> Body:
 
 
 SystemKey = Annotated[str, Depends(known_system)]
-SignedIn = Annotated[Caller, Depends(signed_in)]
+Reader = Annotated[Caller, Depends(needs(Role.USER))]
+Manager = Annotated[Caller, Depends(needs(Role.MANAGER))]
+Admin = Annotated[Caller, Depends(needs(Role.ADMIN))]
 Sent = Annotated[Body, Depends(body)]
 Held = Annotated[House, Depends(house)]

@@ -1,7 +1,8 @@
-"""The JSON routes: each calls one function of this room or the vault and answers in the envelope.
+"""The JSON routes of a connection: each calls one function of this room or the vault.
 
-Belongs here: paths, and who may call them: the operator with a key, the source with its own.
-Does not belong here: what a call does, and a browser's way through a consent (`browser.py`).
+Belongs here: paths, and who may call them. Does not belong here: what a call does, a browser's way
+through a consent (`browser.py`), syncs, mappings and keys (`sync_routes.py`, `mapping_routes.py`,
+`key_routes.py`).
 """
 
 from __future__ import annotations
@@ -11,66 +12,74 @@ import re
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from pipedrive_pipeline.connect import callers, envelope, links, shapes
+from pipedrive_pipeline.connect import callers, envelope, links, models, shapes
+from pipedrive_pipeline.connect.documented import REFUSALS
+from pipedrive_pipeline.connect.models import Answer, Listed
 from pipedrive_pipeline.connect.refusals import NotSignedIn
-from pipedrive_pipeline.connect.requests import Body, Held, Sent, SignedIn, SystemKey, fail
+from pipedrive_pipeline.connect.requests import (
+    Admin,
+    Body,
+    Held,
+    Manager,
+    Reader,
+    Sent,
+    SystemKey,
+    fail,
+)
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.vault import connections, ending, proving
+from pipedrive_pipeline.vault.vault import Vault
 
-router = APIRouter()
+router = APIRouter(responses=REFUSALS, tags=["connection"])
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-@router.get("/healthz")
+@router.get("/healthz", response_model=Answer[models.Ok], tags=["health"])
 def healthz(request: Request, house: Held) -> JSONResponse:
     """Whether the app can do its work: it answers, and so does its database."""
-    with house.vault.warehouse.connect() as connection:
+    with house.warehouse.connect() as connection:
         connection.execute("select 1")
-    return envelope.answered(request, {"status": "ok"})
+    return envelope.answered(request, models.Ok())
 
 
-@router.get("/api/integrations")
-def integrations(request: Request, house: Held, caller: SignedIn) -> JSONResponse:
+@router.get("/api/integrations", response_model=Listed[models.Connection])
+def integrations(request: Request, house: Held, caller: Reader) -> JSONResponse:
     """Every system, with the tenant's connection to it."""
-    held = {one.system: one for one in connections.connections(house.vault, caller.tenant)}
+    of_app = Vault(house.warehouse, house.vault.settings)
+    held = {one.system: one for one in connections.connections(of_app, caller.tenant)}
     shown = [shapes.connection(system, held.get(system)) for system in registry.SYSTEMS]
     return envelope.answered(request, shown)
 
 
-@router.get("/api/integrations/{system}/status")
-def status(request: Request, house: Held, system: SystemKey, caller: SignedIn) -> JSONResponse:
-    """The tenant's connection, as it is stored."""
-    held = connections.connection(house.vault, caller.tenant, system)
-    return envelope.answered(request, shapes.connection(system, held))
-
-
-@router.post("/api/integrations/{system}/connect-link")
-def connect_link(
-    request: Request, house: Held, system: SystemKey, caller: SignedIn
-) -> JSONResponse:
+@router.post(
+    "/api/integrations/{system}/connect-link",
+    status_code=201,
+    response_model=Answer[models.LinkMade],
+)
+def connect_link(request: Request, house: Held, system: SystemKey, caller: Admin) -> JSONResponse:
     """A one-time link for whoever may consent; shown once."""
     link = links.make(house.vault, caller.tenant, system, who=caller.name)
-    shown = {"url": link.url, "expiresAt": link.expires_at.isoformat()}
-    return envelope.answered(request, shown, status=201)
+    made = models.LinkMade(url=link.url, expires_at=link.expires_at)
+    return envelope.answered(request, made, status=201)
 
 
-@router.post("/api/integrations/{system}/test")
-def test(request: Request, house: Held, system: SystemKey, caller: SignedIn) -> JSONResponse:
+@router.post("/api/integrations/{system}/test", response_model=Answer[models.Proof])
+def test(request: Request, house: Held, system: SystemKey, caller: Manager) -> JSONResponse:
     """Whether it works now, as whom, and what that user cannot see."""
     found = proving.prove(house.vault, caller.tenant, system)
     return envelope.answered(request, shapes.proof(found))
 
 
-@router.delete("/api/integrations/{system}/disconnect")
-def disconnect(request: Request, house: Held, system: SystemKey, caller: SignedIn) -> JSONResponse:
+@router.delete("/api/integrations/{system}/disconnect", response_model=Answer[models.Ended])
+def disconnect(request: Request, house: Held, system: SystemKey, caller: Admin) -> JSONResponse:
     """The connection is over; the synced rows stay."""
     end = ending.disconnect(house.vault, caller.tenant, system, who=caller.name)
     return envelope.answered(request, shapes.ended(end))
 
 
-@router.delete("/api/integrations/{system}/callback")
+@router.delete("/api/integrations/{system}/callback", include_in_schema=False)
 def uninstalled(request: Request, house: Held, system: SystemKey, sent: Sent) -> JSONResponse:
     """The source's notice that somebody removed our app: the same as a disconnect."""
     settings = house.vault.settings
@@ -86,7 +95,7 @@ def uninstalled(request: Request, house: Held, system: SystemKey, sent: Sent) ->
         company_id=_id(sent, "company_id"),
         user_id=None if user_id is None else _id(sent, "user_id"),
     )
-    return envelope.answered(request, {"ended": len(ended)})
+    return envelope.replied(request, {"ended": len(ended)})
 
 
 def _id(sent: Body, name: str) -> str:

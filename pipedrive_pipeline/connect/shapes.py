@@ -1,86 +1,179 @@
-"""A connection as the JSON API shows it: names in the API's spelling, and never a token.
+"""Records of other rooms as the API's models.
 
-Belongs here: the outward form of this room's records. Does not belong here: the envelope.
+Belongs here: one function a record. Does not belong here: names and limits (`models.py`,
+`sync_models.py`), or the envelope.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from typing import Any
 
+from pipedrive_pipeline.connect import models, sync_models
+from pipedrive_pipeline.connect.keys import Key
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.base import Account
+from pipedrive_pipeline.marts import mapping as mappings
+from pipedrive_pipeline.sync.asking import Asked
+from pipedrive_pipeline.sync.configuration import SyncConfig
+from pipedrive_pipeline.sync.runs import ShownRun
 from pipedrive_pipeline.vault.connections import Connection
 from pipedrive_pipeline.vault.ending import Ended
-from pipedrive_pipeline.vault.proving import Proof
+from pipedrive_pipeline.vault.proving import Proof, missing_scopes
 from pipedrive_pipeline.vault.states import Reason
 
-Shape = dict[str, object]
+COUNTS = ("fetched", "created", "updated", "unchanged", "deleted", "rejected")
 
 
-def connection(system: str, held: Connection | None) -> Shape:
+def connection(system: str, held: Connection | None) -> models.Connection:
     """One system's connection; a tenant that never began one has the state `disconnected`."""
     label = registry.connector(system).label
     if held is None:
-        return {"system": system, "label": label, "state": "disconnected", "stateReason": None}
-    return {
-        "system": system,
-        "label": label,
-        "state": held.state.value,
-        "stateReason": held.state_reason,
-        "stateSentence": Reason(held.state_reason).sentence if held.state_reason else None,
-        "kind": held.kind,
-        "company": {
-            "id": held.company_id,
-            "name": held.company_name,
-            "domain": held.company_domain,
-        },
-        "user": {"name": held.account_user_name, "isAdmin": held.is_account_admin},
-        "apiDomain": held.api_domain,
-        "scopes": list(held.scopes),
-        "connectedBy": held.connected_by,
-        "connectedAt": _instant(held.connected_at),
-        "tokenExpiresAt": _instant(held.token_expires_at),
-        "lastSync": {
-            "at": _instant(held.last_sync_at),
-            "status": held.last_sync_status,
-            "error": held.last_sync_error,
-        },
-    }
+        return models.Connection(system=system, label=label, state="disconnected")
+    return models.Connection(
+        system=system,
+        label=label,
+        state=held.state.value,
+        state_reason=held.state_reason,
+        state_sentence=Reason(held.state_reason).sentence if held.state_reason else None,
+        kind=held.kind,
+        company=models.Company(
+            id=held.company_id, name=held.company_name, domain=held.company_domain
+        ),
+        user=models.ConnectedUser(name=held.account_user_name, is_admin=held.is_account_admin),
+        api_domain=held.api_domain,
+        scopes=list(held.scopes),
+        missing_scopes=list(missing_scopes(system, held.scopes)),
+        connected_by=held.connected_by,
+        connected_at=held.connected_at,
+        token_expires_at=held.token_expires_at,
+        last_sync=models.LastSync(
+            at=held.last_sync_at, status=held.last_sync_status, error=held.last_sync_error
+        ),
+    )
 
 
-def proof(found: Proof) -> Shape:
+def proof(found: Proof) -> models.Proof:
     """A connection that works: as whom, and what that user cannot see."""
-    return {
-        "works": True,
-        "company": _company(found.account),
-        "user": {
-            "id": found.account.user_id,
-            "name": found.account.user_name,
-            "isAdmin": found.account.is_admin,
-        },
-        "missingScopes": list(found.missing_scopes),
-        "unreadableEntities": list(found.unreadable_entities),
-        "limits": list(found.limits),
-    }
+    return models.Proof(
+        company=_company(found.account),
+        user=models.ProvedUser(
+            id=found.account.user_id, name=found.account.user_name, is_admin=found.account.is_admin
+        ),
+        missing_scopes=list(found.missing_scopes),
+        unreadable_entities=list(found.unreadable_entities),
+        limits=list(found.limits),
+    )
 
 
-def ended(end: Ended) -> Shape:
+def ended(end: Ended) -> models.Ended:
     """A connection that is over."""
-    return {
-        "system": end.system,
-        "state": "disconnected",
-        "isRevoked": end.is_revoked,
-        "note": end.note or None,
-    }
+    return models.Ended(system=end.system, is_revoked=end.is_revoked, note=end.note or None)
 
 
-def _company(account: Account) -> Shape:
-    return {
-        "id": account.company_id,
-        "name": account.company_name,
-        "domain": account.company_domain,
-    }
+def key(held: Key) -> models.KeyShown:
+    """A key without its secret."""
+    return models.KeyShown.model_validate(held)
 
 
-def _instant(at: datetime | None) -> str | None:
-    return at.isoformat() if at else None
+def run(held: ShownRun) -> sync_models.Run:
+    """One run, or a request that waits for one."""
+    return sync_models.Run(
+        id=held.id,
+        status=held.status,
+        sync_type=held.sync_type,
+        trigger=held.trigger,
+        requested_at=held.requested_at,
+        requested_by=held.requested_by,
+        started_at=held.started_at,
+        completed_at=held.completed_at,
+        organizations=_counts(held.organizations),
+        persons=_counts(held.persons),
+        tokens_spent=held.tokens_spent,
+        api_calls=held.api_calls,
+        watermarks=held.watermarks,
+        progress=_progress(held.progress),
+        resume_at=held.resume_at,
+        errors=[sync_models.RunError(**one) for one in held.errors],
+        dagster_run_id=held.dagster_run_id,
+    )
+
+
+def asked(held: Asked) -> sync_models.SyncRequest:
+    """A request, and how far the run is that serves it."""
+    return sync_models.SyncRequest(
+        id=held.id,
+        state=held.state,
+        sync_type=held.sync_type,
+        trigger=held.trigger,
+        requested_at=held.requested_at,
+        requested_by=held.requested_by,
+        settled_at=held.settled_at,
+        run_id=held.run_id,
+        progress=_progress(held.progress),
+    )
+
+
+def config(held: SyncConfig) -> sync_models.Config:
+    """Settings, alert addresses masked."""
+    return sync_models.Config.model_validate(held.facts())
+
+
+def fields(known: Sequence[mappings.Field], active: mappings.Mapping) -> list[models.FieldShown]:
+    """Every field of the catalogue, with the targets that it fills."""
+    fills: dict[tuple[str, str], list[str]] = {}
+    for entry in active.entries:
+        fills.setdefault((entry.entity, entry.field_key), []).append(entry.target)
+    return [
+        models.FieldShown(
+            entity=one.entity,
+            key=one.field_key,
+            name=one.field_name,
+            type=one.field_type,
+            is_custom=one.is_custom,
+            options=[models.Option(id=i, label=label) for i, label in one.options.items()],
+            removed_at=one.removed_at,
+            fills=fills.get(one.identity, []),
+        )
+        for one in known
+    ]
+
+
+def mapping(
+    version: mappings.Version, known: Sequence[mappings.Field], *, is_active: bool
+) -> models.MappingShown:
+    """One version, and which of its fields are gone."""
+    return models.MappingShown(
+        version=version.number,
+        is_active=is_active,
+        mapping=version.mapping.written(),
+        saved_at=version.saved_at,
+        saved_by=version.saved_by,
+        vanished=[one.name for one in mappings.vanished(version.mapping, list(known))],
+    )
+
+
+def preview(seen: mappings.Preview) -> models.PreviewShown:
+    """What a mapping would do."""
+    return models.PreviewShown(
+        rows={mart: [models.PreviewRow(**row) for row in rows] for mart, rows in seen.rows.items()},
+        coverage=[models.CoverageShown.model_validate(one) for one in seen.coverage],
+    )
+
+
+def _company(account: Account) -> models.Company:
+    return models.Company(
+        id=account.company_id, name=account.company_name, domain=account.company_domain
+    )
+
+
+def _counts(values: Sequence[int]) -> sync_models.Counts:
+    return sync_models.Counts(**dict(zip(COUNTS, values, strict=True)))
+
+
+def _progress(noted: dict[str, Any] | None) -> sync_models.Progress | None:
+    if not noted:
+        return None
+    seconds = noted["seconds"]
+    rate = round(noted["rows"] / seconds, 1) if seconds else 0.0
+    return sync_models.Progress(**noted, rows_per_second=rate)

@@ -99,6 +99,7 @@ _ROWS_OF_A_TENANT = (
     ("integration", "api_usage"),
     ("integration", "budget_statements"),
     ("integration", "alerts"),
+    ("integration", "idempotency_keys"),
     ("integration", "api_keys"),
     ("integration", "connections"),
 )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import psycopg
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.errors import NotConnected
@@ -94,10 +95,13 @@ def connections(vault: Vault, tenant: Tenant | None = None) -> list[Connection]:
     For one tenant the database itself shows no other, nor any token.
     """
     warehouse = vault.warehouse
-    with (
-        warehouse.as_app(tenant) if tenant else warehouse.transaction() as transaction,
-        transaction.cursor(row_factory=dict_row) as cursor,
-    ):
+    with warehouse.as_app(tenant) if tenant else warehouse.transaction() as transaction:
+        return of_tenant(transaction, tenant)
+
+
+def of_tenant(transaction: psycopg.Connection, tenant: Tenant | None) -> list[Connection]:
+    """The connections of one tenant, or of all, in a transaction that may see them."""
+    with transaction.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(SHOWN, {"tenant": tenant.slug if tenant else None}).fetchall()
     return [
         Connection(

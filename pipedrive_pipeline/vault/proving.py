@@ -6,6 +6,7 @@ Does not belong here: counting rows, which a sync does.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pipedrive_pipeline.connectors import registry
@@ -74,6 +75,11 @@ def _unreadable(connector: Connector, granted: frozenset[str]) -> tuple[str, ...
         for entity in connector.entities.values()
         if entity.scopes and granted.isdisjoint(entity.scopes)
     )
+
+
+def missing_scopes(system: str, granted: Collection[str]) -> tuple[str, ...]:
+    """Rights that a sync needs and the grant lacks; none where no scopes are told."""
+    return _missing(registry.connector(system), frozenset(granted)) if granted else ()
 
 
 def _limits(account: Account, unreadable: tuple[str, ...]) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ class Warehouse:
                 "check DATABASE_URL, and that the server runs."
             ) from error
         with self.troubles_named(), connection:
-            _limit(connection)
+            limit(connection)
             yield connection
 
     @contextmanager
@@ -113,8 +113,12 @@ class Warehouse:
     @contextmanager
     def as_app(self, tenant: Tenant) -> Iterator[psycopg.Connection]:
         """A transaction in which the database itself shows this tenant's rows only."""
-        with self.transaction(tenant) as connection:
-            connection.execute(sql.SQL("set local role {}").format(sql.Identifier(APP_ROLE)))
+        with self.connect() as connection:
+            # In one statement: it begins every request of the Connect app.
+            connection.execute(
+                "select set_config('pipeline.tenant_id', %s, true), set_config('role', %s, true)",
+                (tenant.slug, APP_ROLE),
+            )
             yield connection
 
     @contextmanager
@@ -148,7 +152,8 @@ def set_local(connection: psycopg.Connection, name: str, value: str) -> None:
     connection.execute("select set_config(%s, %s, true)", (name, value))
 
 
-def _limit(connection: psycopg.Connection) -> None:
+def limit(connection: psycopg.Connection) -> None:
+    """Our time limits and UTC, for as long as the connection lives."""
     connection.execute(
         """
         select

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from socket import socket
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from pipedrive_pipeline.connect import serving
 from pipedrive_pipeline.connect.app import create_app
 from pipedrive_pipeline.connect.limits import Windows
-from pipedrive_pipeline.connect.requests import FAILURES_A_MINUTE, REQUESTS_A_MINUTE, House
+from pipedrive_pipeline.connect.requests import FAILURES_A_MINUTE, REQUESTS_A_MINUTE
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline_tests.vault.oauth_server import Company
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY, World
@@ -50,8 +50,8 @@ class Site:
     def forgive(self) -> None:
         """Every caller has its whole minute before it."""
         held = self.app.state.house
-        self.app.state.house = House(
-            held.vault, Windows(REQUESTS_A_MINUTE), Windows(FAILURES_A_MINUTE)
+        self.app.state.house = replace(
+            held, requests=Windows(REQUESTS_A_MINUTE), failures=Windows(FAILURES_A_MINUTE)
         )
 
     def close(self) -> None:

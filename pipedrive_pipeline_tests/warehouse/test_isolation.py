@@ -230,6 +230,65 @@ def test_the_app_reads_a_connection_without_its_tokens(warehouse: Warehouse) -> 
     assert seen == [("acme", "pending")]
 
 
+def test_the_apps_role_bypasses_nothing_and_owns_nothing(warehouse: Warehouse) -> None:
+    """A superuser, an owner without `force`, or a role with `bypassrls` is under no policy."""
+    with warehouse.transaction() as connection:
+        role = connection.execute(
+            """
+            select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolcanlogin
+            from pg_catalog.pg_roles where rolname = 'pipeline_app'
+            """
+        ).fetchone()
+        owned = connection.execute(
+            "select count(*) from pg_catalog.pg_class where relowner = 'pipeline_app'::regrole"
+        ).fetchone()
+        memberships = connection.execute(
+            "select count(*) from pg_catalog.pg_auth_members where member = 'pipeline_app'::regrole"
+        ).fetchone()
+
+    assert role == (False,) * 5
+    assert (owned, memberships) == ((0,), (0,))
+
+
+def test_the_app_may_look_through_no_view(warehouse: Warehouse) -> None:
+    """A view shows what its owner sees, and a materialized one every tenant's rows."""
+    with warehouse.transaction() as connection:
+        shown = connection.execute(
+            """
+            select pg_class.oid::regclass::text
+            from pg_catalog.pg_class
+            inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
+            where pg_class.relkind in ('v', 'm')
+                and pg_namespace.nspname not in ('pg_catalog', 'information_schema')
+                and has_schema_privilege('pipeline_app', pg_namespace.oid, 'usage')
+                and has_any_column_privilege('pipeline_app', pg_class.oid, 'select')
+            """
+        ).fetchall()
+
+    assert shown == []
+
+
+def test_a_tenant_that_is_changed_midway_is_the_transactions_own_matter(
+    two_customers: Warehouse,
+) -> None:
+    """What one request sets never reaches the next on the same connection of a pool."""
+    from pipedrive_pipeline.warehouse.pool import pooled
+
+    warehouse = pooled(two_customers)
+    with warehouse.pool:
+        seen = []
+        for tenant in (ACME, BRAVO, ACME):
+            with warehouse.as_app(tenant) as connection:
+                seen.append(names(connection))
+        with warehouse.connect() as connection:
+            left = connection.execute(
+                "select current_setting('pipeline.tenant_id', true), current_user = session_user"
+            ).fetchone()
+
+    assert seen == [["of acme"], ["of bravo"], ["of acme"]]
+    assert left == ("", True)
+
+
 def test_an_owner_is_under_its_own_policies(two_customers: Warehouse) -> None:
     """Forced: not even the table's owner sees a row, unless it is the engine."""
     with two_customers.transaction() as connection:

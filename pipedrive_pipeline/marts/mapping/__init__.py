@@ -8,6 +8,7 @@ type (`marts/values.py`).
 from __future__ import annotations
 
 from pipedrive_pipeline.marts.catalogue import Field
+from pipedrive_pipeline.marts.catalogue import fields_of as known_fields
 from pipedrive_pipeline.marts.mapping.checking import checked
 from pipedrive_pipeline.marts.mapping.form import BadMapping, Entry, Issue, Mapping
 from pipedrive_pipeline.marts.mapping.preview import Coverage, Preview, preview
@@ -20,6 +21,7 @@ from pipedrive_pipeline.marts.mapping.store import (
     catalogue,
     save,
     vanished,
+    versions,
 )
 
 __all__ = [
@@ -37,8 +39,10 @@ __all__ = [
     "active",
     "catalogue",
     "checked",
+    "known_fields",
     "preview",
     "proposals",
     "save",
     "vanished",
+    "versions",
 ]

@@ -63,6 +63,12 @@ def active(connection: psycopg.Connection, tenant: Tenant, system: str) -> Versi
     return Version(number, parsed(written)[0], saved_at, saved_by)
 
 
+def versions(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[Version]:
+    """Every version that was saved, newest first."""
+    rows = connection.execute(_VERSIONS, (tenant.slug, system)).fetchall()
+    return [Version(row[0], parsed(row[1])[0], *row[2:]) for row in rows]
+
+
 def vanished(mapping: Mapping, fields: list[Field]) -> list[Entry]:
     """Entries whose field is gone from the source: their targets keep the last values."""
     live = {one.identity for one in fields if one.removed_at is None}
@@ -93,8 +99,9 @@ def save(
         MappingOutdated: the active version is another one than ``based_on``.
     """
     catalogue(warehouse, tenant, system)
-    with warehouse.transaction(tenant) as connection:
-        connection.execute(_LOCK, (tenant.slug,))
+    # As the app: whoever asks, the database itself lets no other tenant's mapping be written.
+    with warehouse.as_app(tenant) as connection:
+        connection.execute(_LOCK, (f"field_mappings/{tenant}",))
         before = active(connection, tenant, system)
         if based_on is not None and based_on != before.number:
             raise MappingOutdated(
@@ -130,7 +137,18 @@ where field_mappings.tenant_id = %s
     and field_mappings.system = %s
     and field_mappings.is_active
 """
-_LOCK = "select from integration.tenants where tenants.slug = %s for no key update"
+_VERSIONS = """
+select
+    field_mappings.version,
+    field_mappings.mapping,
+    field_mappings.created_at,
+    field_mappings.created_by
+from integration.field_mappings
+where field_mappings.tenant_id = %s
+    and field_mappings.system = %s
+order by field_mappings.version desc
+"""
+_LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _RETIRE = """
 update integration.field_mappings
 set is_active = false

@@ -1,0 +1,107 @@
+"""`keys`: who may use the Connect API for a tenant, and as what."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated, Any
+
+import typer
+
+from pipedrive_pipeline.cli.options import AsJson, TenantOption
+from pipedrive_pipeline.cli.output import print_json, print_table, terminal
+from pipedrive_pipeline.cli.session import Session, open_session
+from pipedrive_pipeline.connect import keys
+from pipedrive_pipeline.connect.keys import Key, Role
+from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.sync.registry import known
+from pipedrive_pipeline.tenants import Tenant
+
+commands = typer.Typer(help="Add, list and revoke a tenant's API keys.", no_args_is_help=True)
+
+
+@commands.command()
+def add(
+    tenant: TenantOption,
+    role: Annotated[
+        Role, typer.Option(help="user: read; manager: also map and sync; admin: everything.")
+    ],
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "command line",
+    json: AsJson = False,
+) -> None:
+    """Make a key of the Connect API. It is shown once, and stored as a hash only."""
+    session, of = _opened(tenant)
+    with session.warehouse.as_app(of) as connection:
+        made = keys.add(connection, of, role, name, who=_who())
+    if json:
+        print_json(_facts(made.key) | {"key": made.text})
+        return
+    terminal.print(made.text, soft_wrap=True, markup=False)
+    terminal.print(
+        f"{of}: a key for the role {role}. It is not shown again; whoever has it sends "
+        "`Authorization: Bearer KEY`.",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+@commands.command("list")
+def list_(tenant: TenantOption, json: AsJson = False) -> None:
+    """List a tenant's keys, without their secrets."""
+    session, of = _opened(tenant)
+    with session.warehouse.as_app(of) as connection:
+        held = keys.of_tenant(connection, of)
+    if json:
+        print_json([_facts(one) for one in held])
+    elif held:
+        print_table(
+            f"{of}: keys",
+            ("key", "name", "role", "made", "last used", "revoked"),
+            [_row(one) for one in held],
+        )
+    else:
+        terminal.print(f"{of}: no keys yet; `keys add --tenant {of} --role user` makes one.")
+
+
+@commands.command()
+def revoke(
+    tenant: TenantOption,
+    key: Annotated[str, typer.Option(help="Its id, or its first characters as listed.")],
+) -> None:
+    """Revoke a key; from then on it opens nothing, nor does any session begun with it."""
+    session, of = _opened(tenant)
+    with session.warehouse.as_app(of) as connection:
+        found = [one for one in keys.of_tenant(connection, of) if key in (str(one.id), one.prefix)]
+        if len(found) != 1:
+            raise BadInput(
+                f"{of}: {len(found) or 'no'} keys are called {key!r}; "
+                f"`keys list --tenant {of} --json` shows their ids."
+            )
+        keys.revoke(connection, of, found[0].id, who=_who())
+    terminal.print(f"{of}: {found[0].prefix} ({found[0].name}) is revoked.", markup=False)
+
+
+def _opened(tenant: str) -> tuple[Session, Tenant]:
+    session = open_session()
+    return session, known(session.warehouse, Tenant(tenant)).tenant
+
+
+def _who() -> str:
+    return f"command line: {getpass.getuser()}"
+
+
+def _row(key: Key) -> list[Any]:
+    instants = (key.created_at, key.last_used_at, key.revoked_at)
+    return [key.prefix, key.name, key.role, *(at and f"{at:%Y-%m-%d %H:%M}" for at in instants)]
+
+
+def _facts(key: Key) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "role": key.role,
+        "prefix": key.prefix,
+        "created_at": key.created_at,
+        "created_by": key.created_by,
+        "last_used_at": key.last_used_at,
+        "revoked_at": key.revoked_at,
+    }

@@ -1,0 +1,111 @@
+"""A call with an `Idempotency-Key` does its work once; sent again, it gets the first answer again.
+
+Belongs here: `integration.idempotency_keys`. Does not belong here: which routes take a key.
+
+The key is written in the transaction that does the work: a server that dies in the middle leaves
+neither, and of two calls at once the second waits for the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import psycopg
+from fastapi import Header, Request
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel
+
+from pipedrive_pipeline.connect.callers import Caller
+from pipedrive_pipeline.connect.refusals import KeyReused
+
+KEPT_HOURS = 24
+REPLAYED = {"idempotency-replayed": "true"}
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[!-~]+$",
+        description="Of your choice, new for each call: the same again within a day does nothing "
+        "twice and gets the same answer.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What the same call was answered before."""
+
+    status: int
+    data: Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: its key, if it has one, and what it asks for."""
+
+    key: str | None
+    request_hash: str
+
+    @classmethod
+    def of(cls, request: Request, caller: Caller, key: str | None, body: BaseModel) -> Call:
+        """The call that this request is."""
+        asked = (caller.id, request.method, request.url.path, body.model_dump_json())
+        return cls(key, hashlib.sha256("\n".join(asked).encode()).hexdigest())
+
+
+def begin(connection: psycopg.Connection, caller: Caller, call: Call) -> Remembered | None:
+    """What this call was answered before; None if its work is to be done, in this transaction.
+
+    Raises:
+        KeyReused: the key came with another request.
+    """
+    if call.key is None:
+        return None
+    values = {"tenant": caller.tenant.slug, "key": call.key, "hash": call.request_hash}
+    connection.execute(_FORGET, {**values, "hours": KEPT_HOURS})
+    if connection.execute(_CLAIM, values).rowcount:
+        return None
+    row = connection.execute(_HELD, values).fetchone()
+    if row is None or row[0] != call.request_hash:
+        raise KeyReused
+    return Remembered(row[1], row[2])
+
+
+def remember(
+    connection: psycopg.Connection, caller: Caller, call: Call, status: int, data: object
+) -> None:
+    """Keeps the answer; ``data`` is stored, so that it must not hold a secret."""
+    if call.key is not None:
+        values = {"tenant": caller.tenant.slug, "key": call.key}
+        connection.execute(_KEEP, {**values, "status": status, "answer": Jsonb(data)})
+
+
+_FORGET = """
+delete from integration.idempotency_keys
+where idempotency_keys.tenant_id = %(tenant)s
+    and idempotency_keys.created_at < now() - make_interval(hours => %(hours)s)
+"""
+_CLAIM = """
+insert into integration.idempotency_keys (tenant_id, idempotency_key, request_hash)
+values (%(tenant)s, %(key)s, %(hash)s)
+on conflict (tenant_id, idempotency_key) do nothing
+"""
+_HELD = """
+select
+    idempotency_keys.request_hash,
+    idempotency_keys.status,
+    idempotency_keys.answer
+from integration.idempotency_keys
+where idempotency_keys.tenant_id = %(tenant)s
+    and idempotency_keys.idempotency_key = %(key)s
+"""
+_KEEP = """
+update integration.idempotency_keys
+set status = %(status)s, answer = %(answer)s
+where idempotency_keys.tenant_id = %(tenant)s
+    and idempotency_keys.idempotency_key = %(key)s
+"""

@@ -1,0 +1,69 @@
+"""Where a tenant stands with one system, put together from the rooms that know a part of it.
+
+Belongs here: what `status` and the page show, and a sync's price. Does not belong here: queries.
+
+Everything is read as the app, but for the budget: what a company has left is shared by all tenants
+that are connected to it, and the app sees one tenant's usage only.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pipedrive_pipeline.connect import shapes, sync_models
+from pipedrive_pipeline.connect.models import SyncType
+from pipedrive_pipeline.connect.requests import House
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.sync import budget, overview, runs
+from pipedrive_pipeline.sync.access import SourceAccess
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import connections
+
+IN_PROGRESS = frozenset({"queued", "running"})
+
+
+def status(house: House, tenant: Tenant, system: str) -> sync_models.Status:
+    """State, company, rights, rows, freshness, budget, the last run, and what runs now."""
+    now = datetime.now(UTC)
+    with house.warehouse.as_app(tenant) as connection:
+        held = connections.of_tenant(connection, tenant)
+        current = runs.current(connection, tenant, system)
+        ended = runs.page(connection, tenant, system, runs.ENDED, limit=1)
+        entities = overview.entities(connection, tenant, system)
+    last = ended[0] if ended else None
+    own = next((one for one in held if one.system == system), None)
+    is_paused = last and last.status == "paused" and last.resume_at and last.resume_at > now
+    left = budget.standing(house.warehouse, tenant, system, now)
+    return sync_models.Status(
+        **dict(shapes.connection(system, own)),
+        entities=[sync_models.EntityStanding.model_validate(one) for one in entities],
+        budget=sync_models.Budget(
+            limit=left.limit,
+            used=max(0, left.limit - left.left),
+            left=left.left,
+            share=left.share,
+            resets_at=left.resets_at,
+            resume_at=last.resume_at if last and is_paused else None,
+        ),
+        last_run=shapes.run(last) if last else None,
+        current=[shapes.run(one) for one in current],
+    )
+
+
+def price(house: House, tenant: Tenant, system: str, sync_type: SyncType) -> sync_models.Price:
+    """What a sync would cost; a full one asks the source about what was never read whole.
+
+    Raises:
+        NotConnected, ReauthNeeded, BudgetSpent, SourceUnavailable: the source had to be asked.
+    """
+    entities = registry.connector(system).entities
+    if sync_type == "full":
+        access = SourceAccess(house.vault.warehouse, house.vault.settings, tenant, system)
+        found = access.price(entities.values())
+        tokens, limit = dict(found.entities), found.limit
+    else:
+        tokens = {name: entity.tokens_per_page for name, entity in entities.items()}
+        limit = budget.standing(house.warehouse, tenant, system, datetime.now(UTC)).limit
+    return sync_models.Price(
+        sync_type=sync_type, tokens=sum(tokens.values()), daily_limit=limit, entities=tokens
+    )

@@ -1,0 +1,181 @@
+"""What the API takes and gives about syncs: requests, runs, settings, standing.
+
+Belongs here: names, types and limits of bodies. Does not belong here: everything that is not about
+syncing (`models.py`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, time
+from typing import Annotated, Any, Literal
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from pipedrive_pipeline.connect.models import Connection, Model, SyncType
+
+RunStatus = Literal["queued", "running", "success", "partial", "failed", "paused"]
+RunType = Literal["full", "incremental", "sweep", "remap"]
+Trigger = Literal["schedule", "manual", "backfill", "connect", "webhook"]
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("is no IANA time zone such as Europe/Berlin")
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+AlertUrl = Annotated[str, Field(min_length=5, max_length=500, pattern=r"^[!-+\--~]+$")]
+
+
+class SyncIn(Model):
+    """What to sync."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"syncType": "incremental"}]})
+    sync_type: SyncType = Field(
+        default="incremental", description="full reads everything again; incremental what changed."
+    )
+
+
+class Progress(Model):
+    """How far a running sync is; no older than a second while it reads."""
+
+    stage: str
+    pages: int
+    rows: int
+    seconds: float
+    rows_per_second: float
+
+
+class RunError(Model):
+    """What went wrong; codes are listed in docs/failures.md."""
+
+    code: str
+    message: str
+
+
+class Counts(Model):
+    """What the source sent of one entity, and what became of it."""
+
+    fetched: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    rejected: int = 0
+
+
+class Watermark(Model):
+    """Up to when an entity's changes were read."""
+
+    before: datetime | None = None
+    after: datetime | None = None
+
+
+class Run(Model):
+    """One run, or a request that waits for one (`queued`) or ended before it had one."""
+
+    id: UUID
+    status: RunStatus
+    sync_type: RunType
+    trigger: Trigger
+    requested_at: datetime | None
+    requested_by: str | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    organizations: Counts
+    persons: Counts
+    tokens_spent: int
+    api_calls: int
+    watermarks: dict[str, Watermark]
+    progress: Progress | None
+    resume_at: datetime | None
+    errors: list[RunError]
+    dagster_run_id: str | None
+
+
+class SyncRequest(Model):
+    """A sync that was asked for, from queued to done."""
+
+    id: UUID
+    state: Literal["queued", "running", "done", "failed"]
+    sync_type: RunType
+    trigger: Trigger
+    requested_at: datetime
+    requested_by: str | None
+    settled_at: datetime | None
+    run_id: UUID | None = Field(description="Of the run that serves it: see `sync/history/{id}`.")
+    progress: Progress | None
+
+
+class Price(Model):
+    """What a sync would cost of the day's request budget; nothing was asked for."""
+
+    sync_type: SyncType
+    tokens: int
+    daily_limit: int
+    entities: dict[str, int]
+
+
+class Config(Model):
+    """When and how a tenant is synced. What a PUT leaves out stays as it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"autoSync": True, "syncTime": "02:00", "timeZone": "Europe/Berlin"}]
+        }
+    )
+    auto_sync: bool = True
+    sync_time: TimeOfDay = Field(default="02:00", description="Of the daily sync, in `timeZone`.")
+    time_zone: TimeZone | None = Field(default=None, description="null: the tenant's own.")
+    every_hours: int | None = Field(default=None, ge=1, le=168, description="null: once a day.")
+    incremental_sync: bool = Field(default=True, description="Whether a daily one reads changes.")
+    sync_persons: bool = True
+    sync_custom_fields: bool = True
+    sweep_every_hours: int | None = Field(default=None, ge=1, le=8760)
+    budget_share: float = Field(default=0.5, gt=0, le=1, allow_inf_nan=False)
+    daily_token_budget: int | None = Field(default=None, ge=1, le=9_007_199_254_740_991)
+    alert_urls: list[AlertUrl] = Field(
+        default=[], max_length=10, description="Apprise URLs; shown masked, kept where sent masked."
+    )
+    erase_deleted_after_days: int | None = Field(default=None, ge=0, le=36_500)
+
+    def changed(self) -> dict[str, Any]:
+        """What was sent, by the names of `SyncConfig`."""
+        sent = self.model_dump(exclude_unset=True)
+        if "sync_time" in sent:
+            sent["sync_time"] = time.fromisoformat(self.sync_time)
+        return sent
+
+
+class EntityStanding(Model):
+    """How fresh and how complete one entity is."""
+
+    name: str
+    rows: int
+    watermark: datetime | None = Field(description="Every change up to then is in.")
+    missing: int | None = Field(description="Records that the last comparison found missing.")
+    checked_at: datetime | None = Field(description="When that was.")
+
+
+class Budget(Model):
+    """The day's request budget of the company, and what this tenant may use of it."""
+
+    limit: int
+    used: int
+    left: int
+    share: float
+    resets_at: datetime
+    resume_at: datetime | None = Field(description="When a paused sync goes on.")
+
+
+class Status(Connection):
+    """Where a tenant stands with one system."""
+
+    entities: list[EntityStanding]
+    budget: Budget
+    last_run: Run | None
+    current: list[Run] = Field(description="What runs or waits, newest first.")

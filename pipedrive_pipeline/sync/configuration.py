@@ -1,0 +1,200 @@
+"""When and how a tenant is synced, as a person set it.
+
+Belongs here: reading and saving `integration.sync_settings`. Does not belong here: acting on it
+(`due.py`, `budget.py`, `alerts.py`), or the limits of each value (the table's own, and `connect/`).
+
+Alert addresses hold tokens of chat services: they are sealed, and shown with what follows their
+scheme masked. An address that is sent back masked stays what it was.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import time
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+from pydantic import SecretStr
+
+from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.cipher import Cipher, Place
+from pipedrive_pipeline.warehouse import audit_log
+
+MASK = "://***"
+LOCAL_SCHEMES = frozenset(
+    {"dbus", "glib", "gnome", "kde", "macosx", "qt", "rsyslog", "syslog", "windows"}
+)
+
+
+@dataclass(frozen=True)
+class SyncConfig:
+    """The settings of one tenant and system; a tenant that set nothing has these."""
+
+    auto_sync: bool = True
+    sync_time: time = time(2, 0)
+    time_zone: str | None = None
+    every_hours: int | None = None
+    incremental_sync: bool = True
+    sync_persons: bool = True
+    sync_custom_fields: bool = True
+    sweep_every_hours: int | None = None
+    budget_share: float = 0.5
+    daily_token_budget: int | None = None
+    alert_urls: tuple[str, ...] = ()  # in clear
+    erase_deleted_after_days: int | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """For people and the audit log: addresses masked, the time as `02:00`."""
+        masked = [mask(url) for url in self.alert_urls]
+        return asdict(self) | {"sync_time": f"{self.sync_time:%H:%M}", "alert_urls": masked}
+
+
+def mask(url: str) -> str:
+    """An alert address without what only its owner may know."""
+    return url.partition("://")[0] + MASK
+
+
+def read(connection: psycopg.Connection, cipher: Cipher, tenant: Tenant, system: str) -> SyncConfig:
+    """The settings as they stand."""
+    cursor = connection.cursor(row_factory=dict_row)
+    row = cursor.execute(_READ, {"tenant": tenant.slug, "system": system}).fetchone()
+    if row is None:
+        return SyncConfig()
+    sealed = row.pop("alert_urls")
+    opened = cipher.open(sealed, _place(tenant, system)).get_secret_value() if sealed else ""
+    return SyncConfig(**row, alert_urls=tuple(opened.split(",")) if opened else ())
+
+
+def save(
+    connection: psycopg.Connection,
+    cipher: Cipher,
+    tenant: Tenant,
+    system: str,
+    changed: Mapping[str, Any],
+    *,
+    who: str,
+) -> SyncConfig:
+    """The settings with what changed; the rest stays as it is.
+
+    Args:
+        connection: a transaction.
+        cipher: for the alert addresses.
+        tenant: whose.
+        system: of which CRM.
+        changed: values by the names of `SyncConfig`.
+        who: for the audit log.
+
+    Raises:
+        BadInput: an alert address that cannot be used.
+    """
+    # Two editors at once: the second waits, and its answer shows what the first has saved.
+    lock = f"sync_settings/{tenant}"
+    connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
+    before = read(connection, cipher, tenant, system)
+    given = dict(changed)
+    if "alert_urls" in given:
+        given["alert_urls"] = _unmasked(given["alert_urls"], before.alert_urls)
+    after = replace(before, **given)
+    if after == before:
+        return after
+    values = {one.name: getattr(after, one.name) for one in fields(after)}
+    joined = SecretStr(",".join(after.alert_urls))
+    values["alert_urls"] = cipher.seal(joined, _place(tenant, system)) if after.alert_urls else None
+    connection.execute(
+        _save(values), {**values, "tenant": tenant.slug, "system": system, "who": who}
+    )
+    audit_log.note(
+        connection,
+        tenant,
+        who=who,
+        action="sync_config.save",
+        subject=system,
+        before=before.facts(),
+        after=after.facts(),
+    )
+    return after
+
+
+def _unmasked(given: Sequence[str], held: Sequence[str]) -> tuple[str, ...]:
+    """The addresses in clear: those sent back masked are taken from the held ones, in order."""
+    left = list(held)
+    found = []
+    for url in given:
+        kept = next((one for one in left if url == mask(one)), None)
+        if kept:
+            left.remove(kept)
+        else:
+            _require_usable(url)
+        found.append(kept or url)
+    return tuple(found)
+
+
+def _require_usable(url: str) -> None:
+    """Nothing, if an alert can go there.
+
+    Raises:
+        BadInput: it is no Apprise address, or one of this machine or network.
+    """
+    import apprise  # takes a second
+
+    scheme = url.partition("://")[0].lower()
+    service = None if scheme in LOCAL_SCHEMES else apprise.Apprise.instantiate(url)
+    if service is None or url.endswith(MASK):
+        raise BadInput(
+            f"alertUrls: {scheme[:20]}:// is no address that Apprise can send to, or lacks a part; "
+            "see https://github.com/caronc/apprise/wiki."
+        )
+    if _is_inside(str(getattr(service, "host", None) or "")):
+        raise BadInput("alertUrls: an address within this machine or its network is refused.")
+
+
+def _is_inside(host: str) -> bool:
+    if host.lower().rstrip(".").endswith(("localhost", ".local", ".internal")):
+        return True
+    try:
+        return not ipaddress.ip_address(host.strip("[]")).is_global
+    except ValueError:
+        return False
+
+
+def _place(tenant: Tenant, system: str) -> Place:
+    return Place(tenant, system, "sync_settings.alert_urls")
+
+
+def _save(values: Mapping[str, object]) -> sql.Composed:
+    names = [sql.Identifier(name) for name in values]
+    return sql.SQL(
+        "insert into integration.sync_settings (tenant_id, system, {names}, updated_at, updated_by)"
+        " values (%(tenant)s, %(system)s, {values}, clock_timestamp(), %(who)s)"
+        " on conflict (tenant_id, system) do update set {updates},"
+        " updated_at = excluded.updated_at, updated_by = excluded.updated_by"
+    ).format(
+        names=sql.SQL(", ").join(names),
+        values=sql.SQL(", ").join(sql.Placeholder(name) for name in values),
+        updates=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(name) for name in names),
+    )
+
+
+_READ = """
+select
+    sync_settings.auto_sync,
+    sync_settings.sync_time,
+    sync_settings.time_zone,
+    sync_settings.every_hours,
+    sync_settings.incremental_sync,
+    sync_settings.sync_persons,
+    sync_settings.sync_custom_fields,
+    sync_settings.sweep_every_hours,
+    sync_settings.budget_share::float8 as budget_share,
+    sync_settings.daily_token_budget,
+    sync_settings.alert_urls,
+    sync_settings.erase_deleted_after_days
+from integration.sync_settings
+where sync_settings.tenant_id = %(tenant)s
+    and sync_settings.system = %(system)s
+"""

@@ -1,0 +1,85 @@
+"""How fresh and how complete each entity of one tenant is, for whoever may see that tenant only.
+
+Belongs here: one query. Does not belong here: the same for analysts (`sql/views/sync_status.sql`),
+or all tenants at once (`status.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg.rows import class_row
+
+from pipedrive_pipeline.tenants import Tenant
+
+
+@dataclass(frozen=True)
+class EntityOverview:
+    """One entity: rows that are there, and what its newest walks say."""
+
+    name: str
+    rows: int
+    watermark: datetime | None
+    missing: int | None
+    checked_at: datetime | None
+
+
+def entities(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[EntityOverview]:
+    """Organizations and persons, in this order."""
+    values = {"tenant": tenant.slug, "system": system}
+    cursor = connection.cursor(row_factory=class_row(EntityOverview))
+    return cursor.execute(_ENTITIES, values).fetchall()
+
+
+_ENTITIES = """
+select
+    entity.name,
+    entity.rows,
+    newest_walk.watermark,
+    newest_comparison.missing,
+    newest_comparison.checked_at
+from (
+    select
+        'organizations' as name,
+        count(*) as rows
+    from crm.customers
+    where customers.tenant_id = %(tenant)s
+        and customers.pipedrive_id is not null
+        and customers.deleted_at is null
+    union all
+    select
+        'persons' as name,
+        count(*) as rows
+    from crm.contacts
+    where contacts.tenant_id = %(tenant)s
+        and contacts.pipedrive_id is not null
+        and contacts.deleted_at is null
+) as entity
+left join lateral (
+    select (sync_logs.watermarks -> entity.name ->> 'after')::timestamptz as watermark
+    from integration.sync_logs
+    where sync_logs.tenant_id = %(tenant)s
+        and sync_logs.system = %(system)s
+        and sync_logs.watermarks -> entity.name ->> 'after' is not null
+    order by
+        sync_logs.started_at desc,
+        sync_logs.id desc
+    limit 1
+) as newest_walk on true
+left join lateral (
+    select
+        (sync_logs.completeness -> entity.name ->> 'missing')::bigint as missing,
+        (sync_logs.completeness -> entity.name ->> 'checked_at')::timestamptz as checked_at
+    from integration.sync_logs
+    where sync_logs.tenant_id = %(tenant)s
+        and sync_logs.system = %(system)s
+        and sync_logs.completeness -> entity.name ->> 'missing' is not null
+    order by
+        sync_logs.started_at desc,
+        sync_logs.id desc
+    limit 1
+) as newest_comparison on true
+order by entity.name asc
+"""

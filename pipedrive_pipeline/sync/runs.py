@@ -1,0 +1,241 @@
+"""A tenant's history as it is shown: runs, and requests that wait for one, newest first.
+
+Belongs here: reading `integration.sync_logs` and `sync_requests` page by page. Does not belong
+here: writing them (`history.py`, `requests.py`), or how they look (`connect/`).
+
+A page goes on behind the last run that was shown, by its instant and id, so that a run that begins
+meanwhile neither repeats nor hides another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from pipedrive_pipeline.tenants import Tenant
+
+
+@dataclass(frozen=True)
+class Place:
+    """Between which two runs a page begins."""
+
+    at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs; what is None does not matter."""
+
+    statuses: Sequence[str] | None = None
+    sync_type: str | None = None
+    trigger: str | None = None
+    since: datetime | None = None  # inclusive
+    until: datetime | None = None  # exclusive
+
+
+@dataclass(frozen=True)
+class ShownRun:
+    """One run; a request without a run has only what was asked."""
+
+    id: UUID
+    at: datetime  # begun, or asked for
+    status: str
+    sync_type: str
+    trigger: str
+    requested_at: datetime | None
+    requested_by: str | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    organizations: list[int]  # fetched, created, updated, unchanged, deleted, rejected
+    persons: list[int]
+    tokens_spent: int
+    api_calls: int
+    watermarks: dict[str, Any]
+    progress: dict[str, Any] | None
+    resume_at: datetime | None
+    errors: list[dict[str, str]]
+    dagster_run_id: str | None
+
+    @property
+    def place(self) -> Place:
+        """Where the page after this run begins."""
+        return Place(self.at, self.id)
+
+
+EVERYTHING = Wanted()
+ENDED = Wanted(statuses=("success", "partial", "failed", "paused"))
+
+
+def page(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    system: str,
+    wanted: Wanted = EVERYTHING,
+    *,
+    after: Place | None = None,
+    limit: int,
+) -> list[ShownRun]:
+    """The newest runs that are wanted, behind a place if one is given; at most ``limit``."""
+    values: dict[str, Any] = {
+        "tenant": tenant.slug,
+        "system": system,
+        "limit": limit,
+        "statuses": list(wanted.statuses or ()),
+        "sync_type": wanted.sync_type,
+        "trigger": wanted.trigger,
+        "since": wanted.since,
+        "until": wanted.until,
+        "at": after and after.at,
+        "id": after and after.id,
+    }
+    query = sql.SQL(_PAGE).format(
+        of_logs=_conditions(wanted, after, "started_at", "status"),
+        of_requests=_conditions(wanted, after, "requested_at", "state"),
+    )
+    return connection.cursor(row_factory=class_row(ShownRun)).execute(query, values).fetchall()
+
+
+def current(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[ShownRun]:
+    """What runs or waits, newest first."""
+    return page(connection, tenant, system, Wanted(statuses=("queued", "running")), limit=20)
+
+
+def one(
+    connection: psycopg.Connection, tenant: Tenant, system: str, run_id: UUID
+) -> ShownRun | None:
+    """The run of this id, or the request that waits for one; None if the tenant has none."""
+    values = {"tenant": tenant.slug, "system": system, "limit": 1, "id": run_id}
+    query = sql.SQL(_PAGE).format(
+        of_logs=sql.SQL("and sync_logs.id = %(id)s"),
+        of_requests=sql.SQL("and sync_requests.id = %(id)s"),
+    )
+    return connection.cursor(row_factory=class_row(ShownRun)).execute(query, values).fetchone()
+
+
+def _conditions(wanted: Wanted, after: Place | None, instant: str, status: str) -> sql.Composed:
+    """Only what is asked for stands in the query: its index serves what is left."""
+    table = "sync_logs" if status == "status" else "sync_requests"
+    at, key = sql.Identifier(table, instant), sql.Identifier(table, "id")
+    given = [
+        ("and {} = any(%(statuses)s)", [sql.Identifier(table, status)], wanted.statuses),
+        ("and {} = %(sync_type)s", [sql.Identifier(table, "sync_type")], wanted.sync_type),
+        ("and {} = %(trigger)s", [sql.Identifier(table, "trigger")], wanted.trigger),
+        ("and {} >= %(since)s", [at], wanted.since),
+        ("and {} < %(until)s", [at], wanted.until),
+        ("and ({}, {}) < (%(at)s, %(id)s)", [at, key], after),
+    ]
+    return sql.SQL(" ").join(
+        sql.SQL(condition).format(*names) for condition, names, value in given if value
+    )
+
+
+_PAGE = """
+select runs.*
+from (
+    (
+        select
+            sync_logs.id,
+            sync_logs.started_at as at,
+            sync_logs.status,
+            sync_logs.sync_type,
+            sync_logs.trigger,
+            asked.requested_at,
+            asked.requested_by,
+            sync_logs.started_at,
+            sync_logs.completed_at,
+            array[
+                sync_logs.organizations_fetched,
+                sync_logs.organizations_created,
+                sync_logs.organizations_updated,
+                sync_logs.organizations_unchanged,
+                sync_logs.organizations_deleted,
+                sync_logs.organizations_rejected
+            ] as organizations,
+            array[
+                sync_logs.persons_fetched,
+                sync_logs.persons_created,
+                sync_logs.persons_updated,
+                sync_logs.persons_unchanged,
+                sync_logs.persons_deleted,
+                sync_logs.persons_rejected
+            ] as persons,
+            sync_logs.tokens_spent,
+            sync_logs.api_calls,
+            sync_logs.watermarks,
+            sync_logs.progress,
+            sync_logs.resume_at,
+            sync_logs.errors,
+            sync_logs.dagster_run_id
+        from integration.sync_logs
+        left join lateral (
+            select
+                sync_requests.requested_at,
+                sync_requests.requested_by
+            from integration.sync_requests
+            where sync_requests.tenant_id = %(tenant)s
+                and sync_requests.sync_log_id = sync_logs.id
+            order by
+                sync_requests.requested_at asc,
+                sync_requests.id asc
+            limit 1
+        ) as asked on true
+        where sync_logs.tenant_id = %(tenant)s
+            and sync_logs.system = %(system)s
+            {of_logs}
+        order by
+            sync_logs.started_at desc,
+            sync_logs.id desc
+        limit %(limit)s
+    )
+    union all
+    (
+        select
+            sync_requests.id,
+            sync_requests.requested_at as at,
+            sync_requests.state as status,
+            sync_requests.sync_type,
+            sync_requests.trigger,
+            sync_requests.requested_at,
+            sync_requests.requested_by,
+            null as started_at,
+            sync_requests.settled_at as completed_at,
+            '{{0,0,0,0,0,0}}' as organizations,
+            '{{0,0,0,0,0,0}}' as persons,
+            0 as tokens_spent,
+            0 as api_calls,
+            '{{}}' as watermarks,
+            null as progress,
+            null as resume_at,
+            case
+                when sync_requests.state = 'failed' then jsonb_build_array(jsonb_build_object(
+                    'code', 'not_begun',
+                    'message', 'It was ended before it began: the tenant was disconnected.'
+                ))
+                else '[]'
+            end as errors,
+            null as dagster_run_id
+        from integration.sync_requests
+        where sync_requests.tenant_id = %(tenant)s
+            and sync_requests.system = %(system)s
+            and sync_requests.sync_log_id is null
+            and sync_requests.state in ('queued', 'failed')
+            {of_requests}
+        order by
+            sync_requests.requested_at desc,
+            sync_requests.id desc
+        limit %(limit)s
+    )
+) as runs
+order by
+    runs.at desc,
+    runs.id desc
+limit %(limit)s
+"""

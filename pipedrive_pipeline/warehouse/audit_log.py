@@ -1,0 +1,43 @@
+"""Who changed what: one row of `integration.audit_log`, in the transaction of the change itself.
+
+Belongs here: the one insert. Does not belong here: deciding what is worth a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from pipedrive_pipeline.tenants import Tenant
+
+
+def note(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    *,
+    who: str,
+    action: str,
+    subject: str,
+    before: Mapping[str, object] | None = None,
+    after: Mapping[str, object] | None = None,
+) -> None:
+    """Writes that somebody did something; committed, or not, with what was done.
+
+    Args:
+        connection: the transaction of the change.
+        tenant: whom it concerns.
+        who: a key's name, the operator, the command line.
+        action: a stable word, such as `key.add`.
+        subject: what it was done to.
+        before: the values before, without secrets.
+        after: the values after, without secrets.
+    """
+    connection.execute(
+        """
+        insert into integration.audit_log (who, tenant_id, action, subject, before, after)
+        values (%s, %s, %s, %s, %s, %s)
+        """,
+        [who, tenant.slug, action, subject, before and Jsonb(before), after and Jsonb(after)],
+    )

@@ -1,0 +1,78 @@
+"""A warehouse whose connections are kept open between transactions.
+
+Belongs here: the pool of a server that answers many short questions. Does not belong here: what
+they ask. Rests on https://www.psycopg.org/psycopg3/docs/advanced/pool.html.
+
+Whatever a transaction sets it sets local to itself, so that a connection comes back as it was: the
+tenant and the role of one request never reach the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg_pool import ConnectionPool
+
+from pipedrive_pipeline.warehouse.database import (
+    APPLICATION_NAME,
+    CONNECT_TIMEOUT_SECONDS,
+    Warehouse,
+    limit,
+)
+
+CONNECTIONS_MAX = 10  # Postgres's default is 100 for all; two cores are busy with 4
+WAIT_SECONDS = 5  # for a free connection; then the answer is 503
+IDLE_SECONDS = 60  # a connection beyond the first that nobody used is closed
+STATEMENT_TIMEOUT_MILLISECONDS = 15_000  # whoever asked has gone by then
+
+
+@dataclass(frozen=True)
+class PooledWarehouse(Warehouse):
+    """One database through a pool, which `pool.open` and `pool.close` begin and end."""
+
+    pool: ConnectionPool[psycopg.Connection] = field(repr=False, compare=False)
+
+    @contextmanager
+    def connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
+        """A connection of the pool; committed at the end, rolled back on an error.
+
+        Raises:
+            Contended: a lock was not had in time, or a deadlock was resolved against us.
+            DatabaseUnavailable: Postgres cannot be reached, is too slow, or ended the session.
+        """
+        if autocommit:  # what needs it keeps session state: a lock, a setting
+            with super().connect(autocommit=True) as connection:
+                yield connection
+            return
+        with self.troubles_named(), self.pool.connection() as connection:
+            yield connection
+
+
+def pooled(warehouse: Warehouse) -> PooledWarehouse:
+    """The same warehouse through a pool that is not open yet."""
+    pool = ConnectionPool(
+        warehouse.url,
+        kwargs={
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "application_name": APPLICATION_NAME,
+        },
+        min_size=1,
+        max_size=CONNECTIONS_MAX,
+        timeout=WAIT_SECONDS,
+        max_idle=IDLE_SECONDS,
+        configure=_configure,
+        check=ConnectionPool.check_connection,  # Postgres may have been started anew meanwhile
+        open=False,
+    )
+    return PooledWarehouse(warehouse.url, pool)
+
+
+def _configure(connection: psycopg.Connection) -> None:
+    limit(connection)
+    connection.execute(
+        "select set_config('statement_timeout', %s, false)", (str(STATEMENT_TIMEOUT_MILLISECONDS),)
+    )
+    connection.commit()

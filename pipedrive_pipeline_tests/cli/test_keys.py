@@ -1,0 +1,42 @@
+"""`keys add`, `list` and `revoke`."""
+
+from __future__ import annotations
+
+from pipedrive_pipeline_tests.cli.terminal import Here
+from pipedrive_pipeline_tests.scenarios.world import World
+
+
+def test_a_key_is_made_shown_once_listed_and_revoked(here: Here, world: World) -> None:
+    here.run("tenants", "add", "acme")
+    empty = here.run("keys", "list", "--tenant", "acme")
+    words = ("keys", "add", "--tenant", "acme", "--role")
+    made = here.run(*words, "manager", "--name", "our app")
+    other = here.run(*words, "user", "--json").facts
+    listed = here.run("keys", "list", "--tenant", "acme", "--json").facts
+    shown = here.run("keys", "list", "--tenant", "acme").out
+    prefix = listed[0]["prefix"]
+    revoked = here.run("keys", "revoke", "--tenant", "acme", "--key", prefix)
+    again = here.run("keys", "revoke", "--tenant", "acme", "--key", "nothing")
+
+    key = made.out.splitlines()[0]
+    assert "keys add --tenant acme" in empty.out
+    assert key.startswith(prefix)
+    assert (key in shown, other["key"] in shown) == (False, False)
+    assert [(one["name"], one["role"]) for one in listed] == [
+        ("our app", "manager"),
+        ("command line", "user"),
+    ]
+    assert revoked.out == f"acme: {prefix} (our app) is revoked.\n"
+    assert again.code == 2
+    assert "keys list --tenant acme" in again.error
+    states = [bool(one["revoked_at"]) for one in world.rows("integration", "api_keys", "role")]
+    assert states == [True, False]
+    actions = [one["action"] for one in world.rows("integration", "audit_log")]
+    assert actions == ["tenant.add", "key.add", "key.add", "key.revoke"]
+
+
+def test_a_key_of_no_tenant_is_refused(here: Here) -> None:
+    said = here.run("keys", "add", "--tenant", "nobody", "--role", "user")
+
+    assert said.code == 2
+    assert "tenants add nobody" in said.error

@@ -1,0 +1,104 @@
+"""Two tenants with something in every table that the API reads, each marked with its own word.
+
+Belongs here: filling, and who may ask. Does not belong here: any fact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import httpx
+
+from pipedrive_pipeline.connect import keys
+from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline_tests.connect.browser import Site
+from pipedrive_pipeline_tests.vault.oauth_server import Company
+
+FILL = """
+update integration.connections
+set company_name = %(word)s, company_domain = %(word)s, scopes = array['base', %(word)s]
+where tenant_id = %(tenant)s;
+with log as (
+    insert into integration.sync_logs (
+        tenant_id, system, sync_type, trigger, status, completed_at, organizations_fetched,
+        watermarks, completeness, errors, dagster_run_id
+    )
+    values (
+        %(tenant)s, 'pipedrive', 'full', 'manual', 'partial', now(), 7,
+        '{{"organizations": {{"before": null, "after": "2026-11-01T00:00:00+00:00"}}}}',
+        '{{"organizations": {{"missing": 0, "checked_at": "2026-11-01T00:00:00+00:00"}}}}',
+        jsonb_build_array(jsonb_build_object('code', 'x', 'message', %(word)s::text)), %(word)s
+    )
+    returning id
+)
+insert into integration.sync_requests (
+    tenant_id, system, sync_type, trigger, state, requested_by, sync_log_id, settled_at
+)
+select %(tenant)s, 'pipedrive', 'full', 'manual', 'done', %(word)s, log.id, now()
+from log;
+insert into integration.sync_requests (tenant_id, system, sync_type, trigger, requested_by)
+values (%(tenant)s, 'pipedrive', 'sweep', 'manual', %(word)s);
+insert into integration.fields (
+    tenant_id, system, entity, field_key, field_name, field_type, is_custom
+)
+values (%(tenant)s, 'pipedrive', 'organizations', 'aaa', %(word)s, 'varchar', true);
+insert into integration.field_mappings (
+    tenant_id, system, version, mapping, is_active, created_by
+)
+values (
+    %(tenant)s, 'pipedrive', 1,
+    jsonb_build_object('organizations', jsonb_build_object('aaa', 'attributes.' || %(word)s)),
+    true, %(word)s
+);
+insert into integration.sync_settings (tenant_id, system, time_zone, every_hours, updated_by)
+values (%(tenant)s, 'pipedrive', 'Europe/Berlin', 5, %(word)s);
+insert into crm.customers (tenant_id, pipedrive_id, name) values (%(tenant)s, 1, %(word)s);
+"""
+
+
+@dataclass(frozen=True)
+class Inhabited:
+    """One tenant: its word, its keys by role, and an id of each kind."""
+
+    tenant: Tenant
+    word: str
+    keys: dict[Role, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+
+
+def inhabited(site: Site, slug: str, company: int) -> Inhabited:
+    """A tenant with keys of every role and something in every table."""
+    tenant, word = Tenant(slug), f"word_of_{slug}"
+    access, refresh = site.world.oauth.granted(Company(id=company))
+    site.world.store(tenant, access, refresh, Company(id=company))
+    site.world.execute(
+        "update integration.sync_requests set state = 'done', settled_at = now()"
+        " where tenant_id = %s",
+        slug,
+    )
+    with site.world.vault.warehouse.transaction() as connection:
+        for statement in FILL.replace("{{", "{").replace("}}", "}").split(";\n"):
+            if statement.strip():
+                connection.execute(statement.encode(), {"tenant": slug, "word": word})
+    made = Inhabited(tenant, word)
+    with site.world.vault.warehouse.as_app(tenant) as connection:
+        for role in Role:
+            made.keys[role] = keys.add(connection, tenant, role, word, who="a test").text
+        spare = keys.add(connection, tenant, Role.USER, word, who="a test")
+    made.ids["key_id"] = str(spare.key.id)
+    made.ids["run_id"] = one_id(site, "sync_logs", slug)
+    made.ids["request_id"] = one_id(site, "sync_requests", slug)
+    made.ids["number"] = "1"
+    return made
+
+
+def one_id(site: Site, table: str, slug: str) -> str:
+    """An id of one of the tenant's rows."""
+    rows = site.world.rows(f"select id from integration.{table} where tenant_id = %s limit 1", slug)
+    return str(rows[0]["id"])
+
+
+def holder(site: Site, key: str, **headers: str) -> httpx.Client:
+    """A script with a tenant's key."""
+    return site.client({"x-api-key": key, **headers})

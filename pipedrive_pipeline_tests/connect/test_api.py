@@ -1,0 +1,543 @@
+"""The dialect: envelopes, cursors, limits, repeated calls, two at once; by HTTP alone."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.connect.limits import Windows
+from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
+from pipedrive_pipeline_tests.connect.tenants import Inhabited, holder, inhabited
+
+HISTORY = f"{ROUTES}/sync/history"
+
+
+@pytest.fixture
+def tenant(site: Site) -> Inhabited:
+    """Acme, connected, with something in every table."""
+    return inhabited(site, "acme", 1)
+
+
+@pytest.fixture
+def admin(site: Site, tenant: Inhabited) -> httpx.Client:
+    return holder(site, tenant.keys[Role.ADMIN])
+
+
+def at_once(count: int, act: Callable[[], httpx.Response]) -> list[httpx.Response]:
+    """The answers to the same call from several clients at the same moment."""
+    answers: list[httpx.Response] = []
+    barrier = threading.Barrier(count)
+
+    def one() -> None:
+        barrier.wait()
+        answers.append(act())
+
+    threads = [threading.Thread(target=one) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def queued(site: Site, sync_type: str = "incremental") -> int:
+    rows = site.world.rows(
+        "select id from integration.sync_requests where sync_type = %s and state = 'queued'",
+        sync_type,
+    )
+    return len(rows)
+
+
+# --- keys
+
+
+def test_a_key_is_shown_once_stored_as_a_hash_and_opens_its_tenant(
+    site: Site, admin: httpx.Client
+) -> None:
+    made = admin.post("/api/keys", json={"name": "app", "role": "user"})
+
+    key = made.json()["data"]["key"]
+    assert made.status_code == 201
+    assert holder(site, key).get("/api/integrations").status_code == 200
+    assert key not in admin.get("/api/keys").text
+    stored = site.world.rows("select api_keys::text as line from integration.api_keys")
+    assert not any(key in row["line"] or key.partition(".")[2] in row["line"] for row in stored)
+
+
+def test_a_revoked_key_opens_nothing_and_both_changes_are_in_the_audit_log(
+    site: Site, admin: httpx.Client
+) -> None:
+    made = admin.post("/api/keys", json={"name": "app", "role": "user"}).json()["data"]
+    client = holder(site, made["key"])
+    before = client.get("/api/integrations").status_code
+
+    revoked = admin.delete(f"/api/keys/{made['id']}")
+    again = admin.delete(f"/api/keys/{made['id']}")
+
+    assert (before, client.get("/api/integrations").status_code) == (200, 401)
+    assert revoked.json()["data"]["revokedAt"] == again.json()["data"]["revokedAt"] is not None
+    log = site.world.rows(
+        "select action, who, subject from integration.audit_log where subject = %s order by id",
+        made["prefix"],
+    )
+    assert [row["action"] for row in log] == ["key.add", "key.revoke"]
+    assert all(row["who"].startswith("key word_of_acme (ppk_acme.") for row in log)
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\x00b", "a\nb", "x" * 101, 7, None])
+def test_a_key_without_a_usable_name_is_refused(admin: httpx.Client, name: object) -> None:
+    answer = admin.post("/api/keys", json={"name": name, "role": "user"})
+
+    assert answer.status_code == 422
+    assert [one["field"] for one in answer.json()["error"]["details"]] == ["body.name"]
+
+
+def test_attempts_at_a_key_are_limited_and_a_right_one_still_works(
+    site: Site, tenant: Inhabited
+) -> None:
+    """Whoever guesses must not lock out whoever knows."""
+    guesses = [holder(site, f"ppk_acme.{n}").get("/api/integrations") for n in range(25)]
+
+    assert {one.status_code for one in guesses[:20]} == {401}
+    assert {one.status_code for one in guesses[20:]} == {429}
+    assert int(guesses[-1].headers["retry-after"]) > 0
+    known = holder(site, tenant.keys[Role.USER]).get("/api/integrations")
+    assert known.status_code == 200
+
+
+def test_a_key_has_a_window_of_its_own(site: Site, tenant: Inhabited) -> None:
+    site.app.state.house = replace(site.app.state.house, requests=Windows(3))
+    busy, quiet = (holder(site, tenant.keys[role]) for role in (Role.USER, Role.ADMIN))
+
+    answers = [busy.get("/api/integrations") for _ in range(4)]
+
+    assert [one.status_code for one in answers] == [200, 200, 200, 429]
+    assert [one.headers["x-ratelimit-remaining"] for one in answers[:3]] == ["2", "1", "0"]
+    assert answers[3].json()["error"]["code"] == "too_many_requests"
+    assert quiet.get("/api/integrations").status_code == 200
+
+
+# --- syncs
+
+
+def test_two_clicks_on_sync_are_one_request(site: Site, admin: httpx.Client) -> None:
+    answers = at_once(6, lambda: admin.post(f"{ROUTES}/sync", json={}))
+
+    assert {one.status_code for one in answers} == {202}
+    assert len({one.json()["data"]["id"] for one in answers}) == 1
+    assert queued(site) == 1
+
+
+def test_a_request_that_runs_answers_the_next_one_too(site: Site, admin: httpx.Client) -> None:
+    """And a full sync answers whoever asks for what changed."""
+    first = admin.post(f"{ROUTES}/sync", json={"syncType": "full"}).json()["data"]
+    site.world.execute(
+        "update integration.sync_requests set state = 'running' where id = %s", first["id"]
+    )
+
+    again = admin.post(f"{ROUTES}/sync", json={"syncType": "full"}).json()["data"]
+    smaller = admin.post(f"{ROUTES}/sync").json()["data"]
+
+    assert [one["id"] for one in (again, smaller)] == [first["id"]] * 2
+    assert again["state"] == "running"
+
+
+def test_the_same_idempotency_key_does_nothing_twice_even_when_the_first_is_over(
+    site: Site, admin: httpx.Client
+) -> None:
+    """A client that lost the answer repeats the call minutes later: the sync has ended by then."""
+    headers = {"idempotency-key": "one-click"}
+    first = admin.post(f"{ROUTES}/sync", json={}, headers=headers)
+    site.world.execute("update integration.sync_requests set state = 'done', settled_at = now()")
+
+    again = admin.post(f"{ROUTES}/sync", json={}, headers=headers)
+    other = admin.post(f"{ROUTES}/sync", json={"syncType": "full"}, headers=headers)
+    new = admin.post(f"{ROUTES}/sync", json={}, headers={"idempotency-key": "two"})
+
+    assert (again.status_code, again.json()["data"]) == (202, first.json()["data"])
+    assert again.headers["idempotency-replayed"] == "true"
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    assert new.json()["data"]["id"] != first.json()["data"]["id"]
+
+
+def test_the_same_idempotency_key_at_once_makes_one_key(site: Site, admin: httpx.Client) -> None:
+    """One caller sees the secret; the others learn that it was made, not what it is."""
+    body = {"name": "app", "role": "user"}
+    headers = {"idempotency-key": "x"}
+
+    answers = at_once(5, lambda: admin.post("/api/keys", json=body, headers=headers))
+
+    assert {one.status_code for one in answers} == {201}
+    assert len({one.json()["data"]["id"] for one in answers}) == 1
+    secrets = [one.json()["data"]["key"] for one in answers]
+    assert len([one for one in secrets if one]) == 1
+    kept = site.world.rows("select answer::text as answer from integration.idempotency_keys")
+    assert not any(secret and secret in row["answer"] for secret in secrets for row in kept)
+
+
+def test_a_key_of_yesterday_is_forgotten(site: Site, admin: httpx.Client) -> None:
+    headers = {"idempotency-key": "daily"}
+    admin.post("/api/keys", json={"name": "a", "role": "user"}, headers=headers)
+    site.world.execute(
+        "update integration.idempotency_keys set created_at = now() - interval '25 hours'"
+    )
+
+    answer = admin.post("/api/keys", json={"name": "b", "role": "user"}, headers=headers)
+
+    assert answer.json()["data"]["name"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "code"),
+    [
+        ("disconnected", 404, "not_connected"),
+        ("pending", 404, "not_connected"),
+        ("needs_reauth", 409, "needs_reauth"),
+    ],
+)
+def test_a_sync_that_could_only_fail_is_not_asked_for(
+    site: Site, admin: httpx.Client, state: str, status: int, code: str
+) -> None:
+    site.world.execute(
+        "update integration.connections set state = %s, access_token = null, refresh_token = null",
+        state,
+    )
+
+    answer = admin.post(f"{ROUTES}/sync", json={})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert queued(site) == 0
+
+
+def test_a_sync_is_followed_from_queued_to_done(site: Site, admin: httpx.Client) -> None:
+    asked = admin.post(f"{ROUTES}/sync", json={}).json()["data"]
+    waiting = admin.get(f"{ROUTES}/status").json()["data"]["current"]
+    run_id = begun(site, asked["id"])
+    running = admin.get(f"{ROUTES}/sync/requests/{asked['id']}").json()["data"]
+    shown = admin.get(HISTORY, params={"status": "running"}).json()["data"]
+    site.world.execute(
+        "update integration.sync_logs set status = 'success', completed_at = now(), progress = null"
+        " where id = %s",
+        run_id,
+    )
+    last = admin.get(f"{ROUTES}/status").json()["data"]["lastRun"]
+
+    assert [one["id"] for one in waiting if one["syncType"] == "incremental"] == [asked["id"]]
+    assert (running["state"], running["runId"]) == ("running", run_id)
+    progress = {
+        "stage": "persons",
+        "pages": 4,
+        "rows": 2000,
+        "seconds": 2.5,
+        "rowsPerSecond": 800.0,
+    }
+    assert running["progress"] == shown[0]["progress"] == progress
+    assert (last["id"], last["status"]) == (run_id, "success")
+
+
+def begun(site: Site, request_id: str) -> str:
+    """A run that serves the request, and is in the middle of it."""
+    rows = site.world.rows(
+        """
+        with log as (
+            insert into integration.sync_logs (tenant_id, system, sync_type, trigger, progress)
+            values (
+                'acme', 'pipedrive', 'incremental', 'manual',
+                '{"stage": "persons", "pages": 4, "rows": 2000, "seconds": 2.5}'
+            )
+            returning id
+        )
+        update integration.sync_requests
+        set state = 'running', sync_log_id = log.id
+        from log
+        where sync_requests.id = %s
+        returning sync_log_id
+        """,
+        request_id,
+    )
+    return str(rows[0]["sync_log_id"])
+
+
+# --- history
+
+
+def filled(site: Site, runs: int) -> None:
+    site.world.execute(
+        """
+        insert into integration.sync_logs (
+            tenant_id, system, sync_type, trigger, status, started_at, completed_at
+        )
+        select
+            'acme', 'pipedrive', case when n %% 2 = 0 then 'full' else 'incremental' end,
+            'schedule', 'success', '2026-01-01'::timestamptz + n / 3 * interval '1 hour', now()
+        from generate_series(1, %s) as n
+        """,
+        runs,
+    )
+
+
+def walked(client: httpx.Client, **params: Any) -> list[list[dict[str, Any]]]:
+    """Every page."""
+    pages: list[list[dict[str, Any]]] = []
+    cursor: str | None = None
+    while cursor or not pages:
+        body = client.get(
+            HISTORY, params={**params, **({"cursor": cursor} if cursor else {})}
+        ).json()
+        pages.append(body["data"])
+        cursor = body["meta"]["pagination"]["next_cursor"]
+    return pages
+
+
+def test_history_is_walked_page_by_page_without_a_gap_or_a_repetition(
+    site: Site, admin: httpx.Client
+) -> None:
+    """Three runs share each instant; a page must not end between them and lose one."""
+    filled(site, 100)
+
+    pages = walked(admin, limit=7)
+
+    runs = [run for page in pages for run in page]
+    assert len(runs) == len({run["id"] for run in runs}) == 102  # one before, one that waits
+    assert {len(page) for page in pages[:-1]} == {7}
+    instants = [run["startedAt"] or run["requestedAt"] for run in runs]
+    assert instants == sorted(instants, reverse=True)
+
+
+def test_a_run_that_begins_meanwhile_moves_no_page(site: Site, admin: httpx.Client) -> None:
+    filled(site, 10)
+    first = admin.get(HISTORY, params={"limit": 5}).json()
+    whole = [run["id"] for page in walked(admin) for run in page]
+    filled(site, 1)
+    site.world.execute(
+        "insert into integration.sync_logs (tenant_id, system, sync_type, trigger)"
+        " values ('acme', 'pipedrive', 'full', 'manual')"
+    )
+
+    cursor = first["meta"]["pagination"]["next_cursor"]
+    second = admin.get(HISTORY, params={"limit": 5, "cursor": cursor}).json()
+
+    assert [run["id"] for run in second["data"]] == whole[5:10]
+
+
+def test_history_is_filtered(site: Site, admin: httpx.Client) -> None:
+    filled(site, 30)
+
+    full = walked(admin, syncType="full", trigger="schedule")[0]
+    either = walked(admin, status=["queued", "partial"])[0]
+    window = {"since": "2026-01-01T02:00:00Z", "until": "2026-01-01T04:00:00Z"}
+
+    assert (len(full), {run["syncType"] for run in full}) == (15, {"full"})
+    assert {run["status"] for run in either} == {"queued", "partial"}
+    assert len(walked(admin, **window)[0]) == 6
+
+
+@pytest.mark.parametrize(
+    ("params", "status"),
+    [
+        ({"limit": 0}, 422),
+        ({"limit": 201}, 422),
+        ({"limit": "x"}, 422),
+        ({"status": "gone"}, 422),
+        ({"since": "2026-01-01T00:00:00"}, 422),  # in which time zone?
+        ({"since": "yesterday"}, 422),
+        ({"cursor": "made up"}, 400),
+        ({"cursor": "MjAyNg"}, 400),
+        ({"cursor": "x" * 300}, 422),
+    ],
+)
+def test_a_question_that_cannot_be_meant_is_refused(
+    admin: httpx.Client, params: dict[str, Any], status: int
+) -> None:
+    answer = admin.get(HISTORY, params=params)
+
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error", "meta"}
+
+
+# --- settings
+
+
+def test_settings_are_saved_shown_and_audited_and_what_is_left_out_stays(
+    site: Site, admin: httpx.Client
+) -> None:
+    url = "slack://aaaaaaaaa/bbbbbbbbb/cccccccccccccccccccccccc"
+    first = admin.put(
+        f"{ROUTES}/sync-config",
+        json={"syncTime": "04:30", "budgetShare": 0.25, "alertUrls": [url]},
+    )
+    second = admin.put(f"{ROUTES}/sync-config", json={**first.json()["data"], "everyHours": None})
+
+    shown = second.json()["data"]
+    assert (shown["syncTime"], shown["timeZone"], shown["budgetShare"]) == (
+        "04:30",
+        "Europe/Berlin",
+        0.25,
+    )
+    assert (first.json()["data"]["everyHours"], shown["everyHours"]) == (5, None)
+    assert shown["alertUrls"] == ["slack://***"]
+    (row,) = site.world.rows(
+        "select alert_urls, sync_time::text as sync_time from integration.sync_settings"
+    )
+    assert "aaaaaaaaa" not in row["alert_urls"]
+    assert row["sync_time"] == "04:30:00"
+    from pipedrive_pipeline.sync import configuration
+    from pipedrive_pipeline_tests.vault.world import ACME
+
+    with site.world.vault.warehouse.as_app(ACME) as connection:
+        kept = configuration.read(connection, site.world.vault.cipher, ACME, "pipedrive")
+    assert kept.alert_urls == (url,)
+    log = site.world.rows(
+        "select before, after from integration.audit_log where action = 'sync_config.save'"
+        " order by id"
+    )
+    assert [row["after"]["every_hours"] for row in log] == [5, None]
+    assert "aaaaaaaaa" not in str(log)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("syncTime", "24:00"),
+        ("syncTime", "2:00"),
+        ("timeZone", "Europe/Nowhere"),
+        ("timeZone", "../../etc/passwd"),
+        ("everyHours", 0),
+        ("everyHours", 169),
+        ("sweepEveryHours", 9_000),
+        ("budgetShare", 0),
+        ("budgetShare", 1.01),
+        ("budgetShare", "NaN"),
+        ("dailyTokenBudget", 0),
+        ("dailyTokenBudget", 2**63),
+        ("alertUrls", ["a,b://c"]),
+        ("alertUrls", "slack://x"),
+        ("eraseDeletedAfterDays", -1),
+        ("autoSync", None),
+        ("nonsense", 1),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_refused_by_name(
+    site: Site, admin: httpx.Client, name: str, value: object
+) -> None:
+    before = site.world.rows("select * from integration.sync_settings")
+
+    answer = admin.put(f"{ROUTES}/sync-config", json={name: value})
+
+    assert answer.status_code == 422
+    assert name in answer.json()["error"]["details"][0]["field"]
+    assert site.world.rows("select * from integration.sync_settings") == before
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense://x",
+        "syslog://localhost",
+        "json://127.0.0.1/x",
+        "json://169.254.169.254/latest",
+        "json://[::1]/x",
+        "json://localhost:5432",
+        "xml://10.0.0.1",
+        "slack://***",
+    ],
+)
+def test_an_alert_cannot_be_sent_into_our_own_network(admin: httpx.Client, url: str) -> None:
+    """Server-side request forgery: whoever sets a tenant's alerts is not who runs this machine."""
+    answer = admin.put(f"{ROUTES}/sync-config", json={"alertUrls": [url]})
+
+    assert answer.status_code == 400
+    assert "alertUrls" in answer.json()["error"]["message"]
+
+
+# --- mapping
+
+
+def test_of_two_editors_of_a_mapping_the_second_is_told(site: Site, admin: httpx.Client) -> None:
+    body = {"mapping": {"organizations": {}, "persons": {}}, "version": 1}
+
+    answers = at_once(4, lambda: admin.put(f"{ROUTES}/field-mapping", json=body))
+
+    assert sorted(one.status_code for one in answers) == [200, 409, 409, 409]
+    refused = next(one for one in answers if one.status_code == 409).json()["error"]
+    assert refused["code"] == "mapping_outdated"
+    assert admin.get(f"{ROUTES}/field-mapping").json()["data"]["version"] == 2
+    versions = admin.get(f"{ROUTES}/field-mapping/versions").json()["data"]
+    assert [(one["version"], one["isActive"]) for one in versions] == [(2, True), (1, False)]
+    assert queued(site, "remap") == 1
+
+
+def test_a_mapping_that_cannot_be_used_names_each_entry(admin: httpx.Client) -> None:
+    mapping = {"organizations": {"nowhere": "phone"}, "persons": {"x": "no_column"}}
+
+    answer = admin.put(f"{ROUTES}/field-mapping", json={"mapping": mapping, "version": 1})
+
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert error["code"] == "bad_mapping"
+    assert {one["field"] for one in error["details"]} == {"organizations.nowhere", "persons.x"}
+    assert admin.get(f"{ROUTES}/field-mapping").json()["data"]["version"] == 1
+
+
+# --- borders
+
+
+def test_a_body_beyond_the_limit_is_refused(admin: httpx.Client) -> None:
+    answer = admin.post("/api/keys", content=b" " * 300_000)
+
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"[]", b"\xff", b'"x"', b"null", b'{"name": "\\ud800", "role": "user"}', b"[" * 90_000],
+)
+def test_a_body_that_is_no_object_is_refused(admin: httpx.Client, body: bytes) -> None:
+    headers = {"content-type": "application/json"}
+
+    answer = admin.post("/api/keys", content=body, headers=headers)
+
+    assert answer.status_code in {400, 422}
+    assert answer.json()["error"]["code"] == "bad_input"
+
+
+def test_no_other_site_is_allowed_to_read_an_answer(admin: httpx.Client) -> None:
+    """No CORS by default: neither a simple request nor a preflight says that it may."""
+    headers = {"origin": "https://evil.example", "access-control-request-method": "POST"}
+
+    answers = [
+        admin.get("/api/integrations", headers=headers),
+        admin.options("/api/integrations", headers=headers),
+    ]
+
+    assert [one.status_code for one in answers] == [200, 405]
+    for one in answers:
+        assert not [name for name in one.headers if name.startswith("access-control-")]
+
+
+def test_every_answer_of_a_list_has_a_cursor_and_an_id(admin: httpx.Client) -> None:
+    answer = admin.get("/api/keys")
+
+    assert answer.json()["meta"] == {
+        "request_id": answer.headers["x-request-id"],
+        "pagination": {"next_cursor": None},
+    }
+
+
+def test_what_no_tenant_has_is_not_found(admin: httpx.Client) -> None:
+    for path in (
+        f"{HISTORY}/{uuid.uuid4()}",
+        f"{ROUTES}/field-mapping/versions/77",
+        "/api/integrations/hubspot/status",
+        "/api/nothing",
+    ):
+        answer = admin.get(path)
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")

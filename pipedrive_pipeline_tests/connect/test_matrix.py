@@ -1,0 +1,205 @@
+"""Every route × every kind of object × every actor: nobody crosses, nobody rises.
+
+The routes come from the running app, so that a new one fails here until somebody has said who may
+call it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline_tests.connect.browser import Site
+from pipedrive_pipeline_tests.connect.tenants import Inhabited, holder, inhabited
+from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY
+
+SYSTEM = "/api/integrations/{system}"
+MAPPING = {"organizations": {"aaa": "customer_number"}}
+NEEDS: dict[tuple[str, str], Role | None] = {  # None: whoever asks
+    ("GET", "/healthz"): None,
+    ("GET", "/api/integrations"): Role.USER,
+    ("GET", f"{SYSTEM}/status"): Role.USER,
+    ("GET", f"{SYSTEM}/fields"): Role.USER,
+    ("GET", f"{SYSTEM}/field-mapping"): Role.USER,
+    ("PUT", f"{SYSTEM}/field-mapping"): Role.MANAGER,
+    ("POST", f"{SYSTEM}/field-mapping/preview"): Role.MANAGER,
+    ("GET", f"{SYSTEM}/field-mapping/versions"): Role.USER,
+    ("GET", SYSTEM + "/field-mapping/versions/{number}"): Role.USER,
+    ("POST", f"{SYSTEM}/sync"): Role.MANAGER,
+    ("GET", SYSTEM + "/sync/requests/{request_id}"): Role.USER,
+    ("GET", f"{SYSTEM}/sync/history"): Role.USER,
+    ("GET", SYSTEM + "/sync/history/{run_id}"): Role.USER,
+    ("GET", f"{SYSTEM}/sync-config"): Role.USER,
+    ("PUT", f"{SYSTEM}/sync-config"): Role.ADMIN,
+    ("POST", f"{SYSTEM}/test"): Role.MANAGER,
+    ("POST", f"{SYSTEM}/connect-link"): Role.ADMIN,
+    ("GET", f"{SYSTEM}/auth"): Role.ADMIN,
+    ("POST", f"{SYSTEM}/confirm"): Role.ADMIN,
+    ("DELETE", f"{SYSTEM}/disconnect"): Role.ADMIN,
+    ("GET", "/api/keys"): Role.ADMIN,
+    ("POST", "/api/keys"): Role.ADMIN,
+    ("DELETE", "/api/keys/{key_id}"): Role.ADMIN,
+}
+BODIES: dict[str, Any] = {
+    "/field-mapping": {"mapping": MAPPING, "version": 1},
+    "/preview": {"mapping": MAPPING},
+    "/sync": {"syncType": "full"},
+    "/sync-config": {"everyHours": 7},
+    "/keys": {"name": "new", "role": "user"},
+    "/confirm": {},
+}
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Somebody who asks: with what, for whom, and as what it is known (None: nobody)."""
+
+    name: str
+    headers: dict[str, str]
+    role: Role | None
+    of: str  # the tenant whose rows it may see; '' for none
+
+
+def actors(acme: Inhabited, bravo: Inhabited) -> Iterator[Actor]:
+    for one, other in ((acme, bravo), (bravo, acme)):
+        slug = one.tenant.slug
+        for role, key in one.keys.items():
+            yield Actor(f"{slug}'s {role}", {"x-api-key": key}, role, slug)
+            yield Actor(
+                f"{slug}'s {role} for {other.tenant}",
+                {"authorization": f"Bearer {key}", "x-tenant": other.tenant.slug},
+                None,
+                slug,
+            )
+        changed = one.keys[Role.ADMIN].replace(slug, other.tenant.slug, 1)
+        yield Actor(f"{slug}'s key as {other.tenant}'s", {"x-api-key": changed}, None, "")
+        operator = {"x-api-key": OPERATOR_KEY, "x-tenant": slug}
+        yield Actor(f"operator for {slug}", operator, Role.ADMIN, slug)
+    yield Actor("nobody", {}, None, "")
+    yield Actor("made up", {"x-api-key": "ppk_acme.made-up"}, None, "")
+    yield Actor("half a key", {"x-api-key": acme.keys[Role.ADMIN][:-1]}, None, "")
+    yield Actor("operator for nobody", {"x-api-key": OPERATOR_KEY}, None, "")
+    yield Actor("a forged session", {"cookie": "login=x~acme~99999999999~y.z"}, None, "")
+
+
+def routes(site: Site) -> list[tuple[str, str]]:
+    paths: dict[str, dict[str, Any]] = site.client().get("/openapi.json").json()["paths"]
+    return [(method.upper(), path) for path, methods in paths.items() for method in methods]
+
+
+def objects(path: str, acme: Inhabited, bravo: Inhabited) -> Iterator[dict[str, str]]:
+    """The path's parameters: each tenant's own, one that nobody has, and a system that is none."""
+    names = [name for name in re.findall(r"{(\w+)}", path) if name != "system"]
+    systems = ["pipedrive", "hubspot"] if "{system}" in path else [""]
+    ids = [{**acme.ids}, {**bravo.ids}, dict.fromkeys(names, UNKNOWN)] if names else [{}]
+    for system, found in itertools.product(systems, ids):
+        yield {"system": system, **found}
+
+
+def rows_of(site: Site, tenant: str) -> dict[str, list[str]]:
+    """Every row of the tenant, as text; when a key was last used aside."""
+    tables = site.world.rows(
+        "select table_schema || '.' || table_name as name from information_schema.columns"
+        " where table_schema in ('crm', 'integration') and column_name = 'tenant_id'"
+    )
+    columns = "to_jsonb(held) - 'last_used_at' - 'token_expires_at'"
+    return {
+        table["name"]: sorted(
+            str(row["line"])
+            for row in site.world.rows(
+                f"select ({columns})::text as line from {table['name']} as held"
+                " where tenant_id = %s",
+                tenant,
+            )
+        )
+        for table in tables
+    }
+
+
+def test_every_route_has_somebody_who_may_call_it(site: Site) -> None:
+    """A route that nobody thought about must not be reachable by accident."""
+    assert set(routes(site)) == set(NEEDS)
+
+
+@pytest.mark.slow
+def test_nobody_crosses_to_another_tenant_and_no_role_rises(site: Site) -> None:
+    """Each answer holds no word of another tenant; another's ids are 404; its rows stay."""
+    acme, bravo = inhabited(site, "acme", 1), inhabited(site, "bravo", 2)
+    words = {"acme": acme.word, "bravo": bravo.word}
+    client = site.client()
+    asked = 0
+    for actor in actors(acme, bravo):
+        others = [one for one in words if one != actor.of]
+        before = {one: rows_of(site, one) for one in others}
+        site.forgive()
+        for method, path in routes(site):
+            for ids in objects(path, acme, bravo):
+                if asked % 15 == 0:
+                    site.forgive()
+                answer = call(client, method, path, ids, actor)
+                asked += 1
+                check(answer, NEEDS[method, path], actor, (method, path, ids))
+                for one in others:
+                    assert words[one] not in answer.text, (actor.name, method, path, ids)
+                own = words.get(actor.of) and {"acme": acme, "bravo": bravo}[actor.of].ids
+                if is_foreign(path, ids, own) and answer.status_code < 400:
+                    raise AssertionError((actor.name, method, path, answer.text))
+        assert {one: rows_of(site, one) for one in others} == before, actor.name
+
+    assert asked >= 1_000
+
+
+def call(
+    client: httpx.Client, method: str, path: str, ids: dict[str, str], actor: Actor
+) -> httpx.Response:
+    ending = "/" + path.rpartition("/")[2]
+    body = BODIES.get(ending) if method in {"POST", "PUT"} else None
+    return client.request(method, path.format(**ids), json=body, headers=actor.headers)
+
+
+def is_foreign(path: str, ids: dict[str, str], own: dict[str, str] | str | None) -> bool:
+    """Whether the address names a row that is not the actor's (a version's number is no id)."""
+    names = [name for name in ("key_id", "run_id", "request_id") if f"{{{name}}}" in path]
+    return bool(names) and (not isinstance(own, dict) or any(ids[n] != own[n] for n in names))
+
+
+def check(answer: httpx.Response, needed: Role | None, actor: Actor, what: object) -> None:
+    said = (actor.name, what, answer.status_code, answer.text[:300])
+    assert answer.status_code < 500, said
+    if needed is None:
+        assert answer.status_code == 200, said
+    elif actor.role is None:
+        assert answer.status_code in {400, 401, 403, 404, 429}, said
+        assert '"data"' not in answer.text, said
+    elif not actor.role.includes(needed):
+        assert answer.status_code in {403, 404}, said
+        assert '"data"' not in answer.text, said
+    else:
+        assert answer.status_code not in {401, 403, 429}, said
+
+
+def test_an_id_of_another_tenant_is_answered_as_one_that_nobody_has(site: Site) -> None:
+    """404 for both, word for word: a difference would tell that it exists."""
+    acme, bravo = inhabited(site, "acme", 1), inhabited(site, "bravo", 2)
+    client = holder(site, acme.keys[Role.ADMIN])
+    addresses = {
+        "/api/keys/{}": ("DELETE", "key_id"),
+        "/api/integrations/pipedrive/sync/history/{}": ("GET", "run_id"),
+        "/api/integrations/pipedrive/sync/requests/{}": ("GET", "request_id"),
+    }
+
+    for address, (method, name) in addresses.items():
+        theirs = client.request(method, address.format(bravo.ids[name]))
+        nobodys = client.request(method, address.format(UNKNOWN))
+        own = client.request(method, address.format(acme.ids[name]))
+
+        assert (theirs.status_code, nobodys.status_code, own.status_code) == (404, 404, 200)
+        assert theirs.json()["error"] == nobodys.json()["error"]

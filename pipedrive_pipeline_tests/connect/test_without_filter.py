@@ -1,0 +1,79 @@
+"""The app's own filter is taken out of every query: the database alone must keep tenants apart."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.warehouse.pool import pooled
+from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
+from pipedrive_pipeline_tests.connect.tenants import holder, inhabited
+
+FILTER = re.compile(r"\w+\.(?:tenant_id|slug) = (%\(tenant\)s|%s)")
+READ = [
+    "/api/integrations",
+    "/api/keys",
+    *(
+        f"{ROUTES}/{name}"
+        for name in ("status", "fields", "field-mapping", "field-mapping/versions",
+                     "field-mapping/versions/1", "sync/history", "sync-config")
+    ),
+]  # fmt: skip
+
+
+class Unfiltered(psycopg.Cursor[Any]):
+    """A cursor whose queries ask for the rows of all tenants."""
+
+    taken_out: ClassVar[Counter[str]] = Counter()
+
+    def execute(self, query: Any, *more: Any, **options: Any) -> Any:
+        """The query without its tenant; the parameters stay as many as they were."""
+        text = query.as_string(self) if isinstance(query, sql.Composable) else query
+        changed, count = FILTER.subn(r"(\1)::text is not null", str(text))
+        self.taken_out["filters"] += count
+        return super().execute(changed.encode(), *more, **options)
+
+
+@pytest.fixture
+def unfiltered(site: Site) -> Iterator[Site]:
+    house = site.app.state.house
+    warehouse = pooled(house.warehouse)
+    assert isinstance(warehouse.pool.kwargs, dict)
+    warehouse.pool.kwargs["cursor_factory"] = Unfiltered
+    Unfiltered.taken_out.clear()
+    with warehouse.pool:
+        site.app.state.house = replace(house, warehouse=warehouse)
+        yield site
+    site.app.state.house = house
+
+
+def test_the_database_alone_keeps_tenants_apart(unfiltered: Site) -> None:
+    """One forgotten `where` must not show a tenant's rows to another."""
+    acme, bravo = inhabited(unfiltered, "acme", 1), inhabited(unfiltered, "bravo", 2)
+    client = holder(unfiltered, acme.keys[Role.ADMIN])
+
+    answers = {path: client.get(path) for path in READ}
+    revoked = client.delete(f"/api/keys/{bravo.ids['key_id']}")
+    run = client.get(f"{ROUTES}/sync/history/{bravo.ids['run_id']}")
+    asked = client.get(f"{ROUTES}/sync/requests/{bravo.ids['request_id']}")
+    saved = client.put(f"{ROUTES}/sync-config", json={"everyHours": 9})
+
+    assert Unfiltered.taken_out["filters"] > 40
+    assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(
+        READ, 200
+    )
+    for path, answer in answers.items():
+        assert bravo.word not in answer.text, path
+        assert path.endswith("sync-config") or acme.word in answer.text, path
+    assert [one.status_code for one in (revoked, run, asked, saved)] == [404, 404, 404, 200]
+    assert unfiltered.world.rows(
+        "select every_hours from integration.sync_settings where tenant_id = 'bravo'"
+    ) == [{"every_hours": 5}]
