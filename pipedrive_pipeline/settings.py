@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     default_time_zone: str = "UTC"
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     schedules: Literal["on", "off"] = "on"
+    history_kept_days: Annotated[int, Field(ge=1, le=36_500)] = 400  # a year, and last year's month
 
     @field_validator(
         "pipedrive_allowed_hosts", "token_encryption_keys", "alert_urls", mode="before"

@@ -26,6 +26,7 @@ MALFORMED = {
     "TOKEN_ENCRYPTION_KEYS": f"{KEY},{CANARY}",
     "DEFAULT_TIME_ZONE": f"Europe/{CANARY}",
     "SCHEDULES": CANARY,
+    "HISTORY_KEPT_DAYS": "0",
 }
 NAMES = sorted(name.upper() for name in Settings.model_fields)
 

@@ -24,6 +24,7 @@ from pipedrive_pipeline.sync.fields import FieldFacts, field_facts
 from pipedrive_pipeline.sync.lock import TenantLock
 from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.sync.records import ProgressNote
+from pipedrive_pipeline.sync.retention import forget_the_old
 from pipedrive_pipeline.sync.stores import clear_scratch, open_stores
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -205,3 +206,4 @@ def open_run(
             requests.ask_again(warehouse, facts)
         alerts.tell(warehouse, settings, row)
         clear_scratch(settings, lock, facts.system)
+        forget_the_old(warehouse, facts.tenant, facts.system, kept_days=settings.history_kept_days)

@@ -1,0 +1,136 @@
+"""History is kept for so many days; what is still needed stays, whatever its age."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipedrive_pipeline.sync.retention import forget_the_old
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, Books
+
+KEPT_DAYS = 30
+AGES = (1, 29, 31, 4_000)  # days
+
+
+def fill(books: Books) -> None:
+    """Rows of each age for two tenants, in every table that grows."""
+    for tenant in ("acme", "beta"):
+        for age in AGES:
+            told = {"tenant": tenant, "age": age, "key": f"{tenant}-{age}"}
+            for statement in _ROWS:
+                with books.warehouse.transaction() as connection:
+                    connection.execute(statement.encode(), told)
+
+
+_WHOSE = "%(tenant)s, 'pipedrive'"
+_AT = "now() - make_interval(days => %(age)s)"
+_ROWS = (
+    (
+        "insert into integration.sync_logs"
+        " (tenant_id, system, sync_type, trigger, status, started_at, completed_at, dagster_run_id)"
+        f" values ({_WHOSE}, 'full', 'manual', 'success', {_AT}, {_AT}, %(age)s),"
+        f" ({_WHOSE}, 'sweep', 'manual', case when %(age)s = 31 then 'failed' else 'success' end,"
+        f" {_AT}, {_AT}, %(age)s)"
+    ),
+    (
+        "insert into integration.sync_requests"
+        " (tenant_id, system, sync_type, trigger, state, requested_at, settled_at)"
+        f" values ({_WHOSE}, 'full', 'manual', 'done', {_AT}, {_AT})"
+    ),
+    (
+        "insert into integration.api_usage (tenant_id, system, company_id, used_on, call_kind)"
+        f" values ({_WHOSE}, '77', ({_AT})::date, 'list persons')"
+    ),
+    (
+        "insert into integration.alerts"
+        " (tenant_id, system, code, sync_type, message, began_at, healed_at)"
+        f" values ({_WHOSE}, 'x', 'full', 'x', {_AT}, {_AT})"
+    ),
+    (
+        "insert into integration.rejected_values"
+        " (tenant_id, system, entity, record_id, field, reason, last_seen_at)"
+        f" values ({_WHOSE}, 'persons', %(age)s, 'x', 'x', {_AT})"
+    ),
+    (
+        "insert into integration.connect_links"
+        " (link_hash, tenant_id, system, created_by, expires_at)"
+        f" values (%(key)s, {_WHOSE}, 'x', {_AT})"
+    ),
+    (
+        "insert into integration.oauth_states"
+        " (state_hash, session_hash, tenant_id, system, started_by, expires_at)"
+        f" values (%(key)s, 'x', {_WHOSE}, 'x', {_AT})"
+    ),
+    (
+        "insert into integration.pending_grants"
+        " (id, session_hash, tenant_id, system, started_by, api_domain, company_id, company_name,"
+        " company_domain, account_user_id, account_user_name, expires_at)"
+        f" values (gen_random_uuid(), %(key)s, {_WHOSE}, 'x', 'x', 'x', 'x', 'x', 'x', 'x', {_AT})"
+    ),
+)
+
+
+def ages(books: Books, table: str, time: str, more: str = "") -> list[Any]:
+    """Ages of acme's rows in a table, in days."""
+    rows = books.rows(
+        f"select round(extract(epoch from now() - {time}) / 86400)::int as age"
+        f" from integration.{table} where tenant_id = 'acme' {more} order by 1"
+    )
+    return [row["age"] for row in rows]
+
+
+def test_what_is_old_is_forgotten_and_what_is_needed_stays(books: Books) -> None:
+    fill(books)
+    with books.warehouse.transaction() as connection:  # raw holds the person of 4,000 days ago
+        connection.execute("create schema raw_pipedrive_acme")
+        connection.execute("create table raw_pipedrive_acme.persons as select 4000::bigint as id")
+    books.run("insert into integration.audit_log (at, who, action) values ('1999-01-01', 'x', 'x')")
+
+    forgotten = forget_the_old(books.warehouse, ACME, SYSTEM, kept_days=KEPT_DAYS)
+
+    assert ages(books, "sync_logs", "started_at", "and sync_type = 'full'") == [1, 29]
+    # The one failed sweep is the newest of its kind.
+    assert ages(books, "sync_logs", "started_at", "and sync_type = 'sweep'") == [1, 29, 31]
+    assert ages(books, "sync_requests", "requested_at") == [1, 29]
+    assert len(ages(books, "api_usage", "used_on")) == 2
+    assert ages(books, "alerts", "began_at") == [1, 29]
+    assert ages(books, "rejected_values", "last_seen_at") == [1, 29, 4_000]
+    for table in ("connect_links", "oauth_states", "pending_grants"):
+        assert ages(books, table, "expires_at") == [], table
+    assert forgotten["sync_logs"] == 3
+    assert books.rows(
+        "select count(*) as n from integration.audit_log where at < '2000-01-01'"
+    ) == [{"n": 1}]
+    assert books.rows(
+        "select count(*) as n from integration.sync_logs where tenant_id = 'beta'"
+    ) == [{"n": 2 * len(AGES)}]
+    assert not any(forget_the_old(books.warehouse, ACME, SYSTEM, kept_days=KEPT_DAYS).values())
+
+
+def test_the_last_run_stays_however_old_it_is(books: Books) -> None:
+    """When a sync is due, and how old the last sweep is, is read from it."""
+    fill(books)
+
+    forget_the_old(books.warehouse, ACME, SYSTEM, kept_days=1)
+
+    # Of 1 day ago, a moment older than a day by now: the newest of each kind and outcome.
+    assert ages(books, "sync_logs", "started_at", "and sync_type = 'full'") == [1]
+    assert ages(books, "sync_logs", "started_at", "and sync_type = 'sweep'") == [1, 31]
+
+
+def test_a_run_forgets_no_more_than_a_batch(books: Books) -> None:
+    """Years that are forgotten at once would hold the table, and the run."""
+    fill(books)
+
+    counts = [
+        forget_the_old(books.warehouse, ACME, SYSTEM, kept_days=KEPT_DAYS, batch_rows=1)
+        for _ in range(3)
+    ]
+
+    assert [one["sync_requests"] for one in counts] == [1, 1, 0]
+
+
+def test_a_database_that_is_away_does_not_fail_the_run() -> None:
+    nowhere = Warehouse("postgresql://127.0.0.1:9/none")
+
+    assert not forget_the_old(nowhere, ACME, SYSTEM, kept_days=KEPT_DAYS)
