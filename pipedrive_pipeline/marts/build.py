@@ -22,7 +22,7 @@ from psycopg import errors, sql
 from pipedrive_pipeline.errors import Permanent, UnknownTenant
 from pipedrive_pipeline.marts.audit import audit
 from pipedrive_pipeline.marts.catalogue import Field, refresh_catalogue
-from pipedrive_pipeline.marts.checking import ValueCounts, check_values, types_of
+from pipedrive_pipeline.marts.checking import ValueCheck, ValueCounts, types_of
 from pipedrive_pipeline.marts.mapping.applying import mapped
 from pipedrive_pipeline.marts.raw import stand_in_for_missing
 from pipedrive_pipeline.marts.targets import TARGETS, Target
@@ -121,6 +121,7 @@ def _build_once(
             is_checking_all = before.values_checked != after.values_checked
             values = ValueCounts()
             built: dict[str, Counts] = {}
+            check = ValueCheck(connection, tenant, system)
             for target in targets:
                 changed = _changed_ids(connection, target)
                 built[target.name] = Counts()
@@ -129,8 +130,12 @@ def _build_once(
                     built[target.name] = _fill(connection, tenant, target, among)
                 if is_checking_all or changed:
                     among = EVERY_ID if is_checking_all else one_of(changed)
-                    values += check_values(connection, tenant, system, target.entity, among)
-            _settle(connection, tenant, system, after, values)
+                    values += check.of_fields(target.entity, _custom(fields, target), among)
+                if is_whole or changed:
+                    among = EVERY_ID if is_whole else one_of(changed)
+                    values += check.of_conversions(target, among)
+            is_proof_due = is_whole or is_checking_all
+            _settle(connection, tenant, system, after, values, is_proof_due=is_proof_due)
     except (psycopg.ProgrammingError, psycopg.DataError, psycopg.IntegrityError) as error:
         raise BuildRefused(tenant, error) from None
     return MartsBuilt(**built, is_whole=is_whole, values=values)
@@ -189,6 +194,10 @@ def _fingerprint(
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def _custom(fields: list[Field], target: Target) -> list[Field]:
+    return [one for one in fields if one.entity == target.entity and one.is_custom]
+
+
 def _fill(
     connection: psycopg.Connection, tenant: Tenant, target: Target, among: sql.Composable
 ) -> Counts:
@@ -210,14 +219,22 @@ def _changed_ids(connection: psycopg.Connection, target: Target) -> list[int]:
 
 
 def _settle(
-    connection: psycopg.Connection, tenant: Tenant, system: str, state: State, values: ValueCounts
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    system: str,
+    state: State,
+    values: ValueCounts,
+    *,
+    is_proof_due: bool,
 ) -> None:
-    """Nothing is pending any more: the row has been locked since it was read."""
+    """Nothing is pending any more, but to be proven: the row has been locked since it was read."""
     connection.execute(
         """
         update integration.mart_state
         set
             pending_loads = '{}',
+            unproven_loads = mart_state.unproven_loads || mart_state.pending_loads,
+            is_proof_due = mart_state.is_proof_due or %s,
             is_rebuild_due = false,
             built_at = now(),
             built_from = %s,
@@ -229,6 +246,7 @@ def _settle(
             and mart_state.system = %s
         """,
         (
+            is_proof_due,
             state.built_from,
             state.values_checked,
             values.seen,

@@ -2,23 +2,27 @@
 
 Belongs here: looking at values once when they arrive or their field's type changes, and at what the
 views show of them. Does not belong here: the rules (`pipeline.misfit` in
-`sql/schema/0020_fields.sql`), values that raw itself could not hold (`ingest/`).
+`sql/schema`), values that raw itself could not hold (`ingest/`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.marts.catalogue import Field
+from pipedrive_pipeline.marts.targets import Target
+from pipedrive_pipeline.marts.unpacking import Unpacked
+from pipedrive_pipeline.marts.values import fits_plainly, is_simple
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.warehouse.sql_files import mart_file
 
-EDITION = "1"  # of the rules; a new one looks at all values again
+EDITION: Final = "2"  # of the rules; a new one looks at all values again
+ARGUMENTS_PER_CALL: Final = 90  # PostgreSQL's functions take at most 100
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class ValueCounts:
 
     seen: int = 0
     rejected: int = 0
+    refused: int = 0  # fit their type, and a mapping could not convert them
 
     @property
     def kept(self) -> int:
@@ -34,7 +39,11 @@ class ValueCounts:
         return self.seen - self.rejected
 
     def __add__(self, other: ValueCounts) -> ValueCounts:
-        return ValueCounts(self.seen + other.seen, self.rejected + other.rejected)
+        return ValueCounts(
+            self.seen + other.seen,
+            self.rejected + other.rejected,
+            self.refused + other.refused,
+        )
 
 
 def types_of(fields: Iterable[Field]) -> str:
@@ -43,59 +52,239 @@ def types_of(fields: Iterable[Field]) -> str:
     return hashlib.sha256(repr((EDITION, types)).encode()).hexdigest()
 
 
-def check_values(
-    connection: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
-    entity: str,
-    among: sql.Composable,
-) -> ValueCounts:
-    """List the values that do not fit, once each, and strike off those that do by now.
+class ValueCheck:
+    """One build's look at values; the connection has the tenant's raw schema on its search_path.
 
     Args:
-        connection: the build's own, with the tenant's raw schema first on its search_path.
+        connection: the build's own.
         tenant: whose values.
         system: of which CRM.
-        entity: of which records.
-        among: a condition on ``pipedrive_id`` that the records to look at meet.
     """
-    query = sql.SQL(_CHECK).format(values=mart_file(f"{entity}_values").query, among=among)
-    whose = {"tenant": tenant.slug, "system": system, "entity": entity}
-    row = connection.execute(query, whose).fetchone()
-    connection.execute(sql.SQL(_STRIKE).format(among=among), whose)
-    return ValueCounts(*row) if row else ValueCounts()
+
+    def __init__(self, connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
+        self._connection = connection
+        self._whose = {"tenant": tenant.slug, "system": system}
+
+    def of_fields(self, entity: str, fields: Sequence[Field], among: sql.Composable) -> ValueCounts:
+        """List the values that do not fit their field, once each; strike off those that do by now.
+
+        Args:
+            entity: of which records.
+            fields: its custom fields, those that are gone too.
+            among: a condition on ``pipedrive_id`` that the records to look at meet.
+        """
+        whose = self._whose | {"entity": entity}
+        row = self._connection.execute(_check(entity, fields, among), whose).fetchone()
+        self._connection.execute(sql.SQL(_STRIKE).format(among=among), whose)
+        return ValueCounts(*row) if row else ValueCounts()
+
+    def of_conversions(self, target: Target, among: sql.Composable) -> ValueCounts:
+        """List the values that a mapping could not convert; strike off those that it can by now.
+
+        A value that does not fit its own field is on the list already, and stays as it is.
+
+        Args:
+            target: with the tenant's mapping.
+            among: a condition on ``pipedrive_id`` that the records to look at meet.
+        """
+        whose, refused = self._whose | {"entity": target.entity}, 0
+        if any(one.refusal for one in target.fillings):
+            refused = self._connection.execute(_refuse(target, among), whose).rowcount
+        self._connection.execute(sql.SQL(_STRIKE_REFUSED).format(among=among), whose)
+        return ValueCounts(refused=refused)
+
+
+def _check(entity: str, fields: Sequence[Field], among: sql.Composable) -> sql.Composed:
+    kinds = {one.field_key: one.field_type for one in fields}
+    unpacked = Unpacked(sql.Identifier("record"), tuple(kinds))
+    present = [_present(kind, unpacked.value(key)) for key, kind in kinds.items()]
+    reasons = [_reason(kind, key, unpacked) for key, kind in kinds.items()]
+    return sql.SQL(_CHECK).format(
+        records=sql.Identifier(entity),
+        joins=unpacked.joins(),
+        among=among,
+        present=filled_count(present),
+        reasons=sql.SQL(", ").join(reasons),
+        known=sql.Literal(list(kinds)),
+    )
+
+
+def _refuse(target: Target, among: sql.Composable) -> sql.Composed:
+    entries = [
+        sql.SQL(
+            "({source}::text, {column}::text, {refusal}::text,"
+            " case when {converted} is null then to_jsonb({value}) end)"
+        ).format(
+            source=sql.Literal(one.source),
+            column=sql.Literal(one.target),
+            refusal=sql.Literal(one.refusal),
+            converted=one.converted,
+            value=one.value,
+        )
+        for one in target.fillings
+        if one.refusal
+    ]
+    return sql.SQL(_REFUSE).format(
+        records=sql.Identifier(target.entity),
+        joins=target.joins,
+        entries=sql.SQL(", ").join(entries),
+        among=among,
+    )
+
+
+def filled_count(values: Sequence[sql.Composable]) -> sql.Composed:
+    """How many of the values are not null."""
+    counts = [
+        sql.SQL("num_nonnulls({})").format(
+            sql.SQL(", ").join(values[start : start + ARGUMENTS_PER_CALL])
+        )
+        for start in range(0, len(values), ARGUMENTS_PER_CALL)
+    ]
+    return sql.SQL(" + ").join([sql.SQL("0"), *counts])
+
+
+def _present(kind: str, value: sql.Composable) -> sql.Composable:
+    """The value, or null where it says nothing: an object of nothing but nulls."""
+    if is_simple(kind):
+        return value
+    return sql.SQL(
+        "case jsonb_typeof({0}) when 'object' then nullif(jsonb_strip_nulls({0}), '{{}}')"
+        " else {0} end"
+    ).format(value)
+
+
+def _reason(kind: str, key: str, unpacked: Unpacked) -> sql.Composed:
+    """Why a field's value does not fit, null where it does."""
+    value = unpacked.value(key)
+    beside = sql.SQL(
+        "case when {extra} is not null then"
+        " pipeline.misfit({kind}, pipeline.value_of_v1({kind}, {extra}, {key})) end"
+    ).format(extra=unpacked.extra, kind=sql.Literal(kind), key=sql.Literal(key))
+    return sql.SQL(
+        "case when {value} is null or {fits} then null"
+        " else coalesce(pipeline.misfit({kind}, {value}){beside}) end"
+    ).format(
+        value=value,
+        fits=fits_plainly(kind, value),
+        kind=sql.Literal(kind),
+        beside=sql.SQL("") if is_simple(kind) else sql.SQL(", ") + beside,
+    )
 
 
 _CHECK = """
 with checked as materialized (
     select
-        record_values.pipedrive_id,
-        record_values.value_count,
-        record_values.misfits
-    from ({values}) as record_values
-    where record_values.{among}
+        record.id,
+        {present} as value_count,
+        array[{reasons}]::text[] as reasons,
+        (
+            coalesce(sent.custom_fields - {known}::text[], '{{}}') || coalesce(
+                (
+                    select jsonb_object_agg(top.key, top.value)
+                    from jsonb_each(
+                        case when jsonb_typeof(sent.extra) = 'object' then sent.extra end
+                    ) as top (key, value)
+                    where top.key ~ '^[0-9a-f]{{40}}$'
+                        and top.key <> all ({known}::text[])
+                ),
+                '{{}}'
+            )
+        ) as unknown
+    from (select record.*, record.id as pipedrive_id from {records} as record) as record{joins}
+    where record.{among}
 ),
 misfits as (
     select
-        checked.pipedrive_id::text as record_id,
-        misfit.item ->> 'field' as field,
-        misfit.item ->> 'value' as value,
-        misfit.item ->> 'reason' as reason
+        checked.id::text as record_id,
+        misfit.field,
+        pipeline.field_value(record.custom_fields, record.extra, misfit.field) as value,
+        misfit.reason
     from checked
-    cross join lateral jsonb_array_elements(checked.misfits) as misfit (item)
+    inner join {records} as record
+        on record.id = checked.id
+    cross join lateral (
+        select
+            judged.field,
+            judged.reason
+        from unnest({known}::text[], checked.reasons) as judged (field, reason)
+        where judged.reason is not null
+        union all
+        select
+            stray.key as field,
+            'is of no field that is known' as reason
+        from jsonb_each(
+            case when jsonb_typeof(checked.unknown) = 'object' then checked.unknown end
+        ) as stray (key, value)
+        where jsonb_strip_nulls(stray.value) not in ('null', '{{}}')
+    ) as misfit
+    where checked.unknown <> '{{}}'
+        or cardinality(array_remove(checked.reasons, null)) > 0
 ),
 listed as (
     insert into integration.rejected_values
         (tenant_id, system, entity, record_id, field, value, reason)
-    select %(tenant)s, %(system)s, %(entity)s, record_id, field, value, reason
+    select %(tenant)s, %(system)s, %(entity)s, record_id, field, left(value::text, 1000), reason
     from misfits
     on conflict (tenant_id, system, entity, record_id, field) do update
-    set value = excluded.value, reason = excluded.reason, last_seen_at = now()
+    set value = excluded.value, reason = excluded.reason, target = null, last_seen_at = now()
+),
+strays as (
+    select count(*) as number
+    from misfits
+    where misfits.field <> all ({known}::text[])
 )
 select
-    coalesce(sum(checked.value_count), 0)::bigint,
-    coalesce(sum(jsonb_array_length(checked.misfits)), 0)::bigint
+    (coalesce(sum(checked.value_count), 0) + (select strays.number from strays))::bigint,
+    (select count(*) from misfits)
 from checked
+"""
+_REFUSE = """
+insert into integration.rejected_values as listed
+    (tenant_id, system, entity, record_id, field, value, reason, target)
+select
+    %(tenant)s,
+    %(system)s,
+    %(entity)s,
+    looked.id::text,
+    looked.source,
+    left(looked.value::text, 1000),
+    looked.refusal,
+    looked.target
+from (
+    select
+        {records}.id,
+        {records}.id as pipedrive_id,
+        entry.*
+    from {records}{joins}
+    cross join lateral (values {entries}) as entry (source, target, refusal, value)
+    where entry.value is not null
+) as looked
+where looked.{among}
+on conflict (tenant_id, system, entity, record_id, field) do update
+set
+    value = excluded.value,
+    reason = excluded.reason,
+    target = excluded.target,
+    last_seen_at = now()
+where listed.target is not null
+"""
+_STRIKE_REFUSED = """
+delete from integration.rejected_values
+where rejected_values.tenant_id = %(tenant)s
+    and rejected_values.system = %(system)s
+    and rejected_values.entity = %(entity)s
+    and rejected_values.target is not null
+    and rejected_values.last_seen_at < now()
+    and exists (
+        select
+        from (
+            select case
+                when rejected_values.record_id ~ '^[0-9]{{1,18}}$'
+                    then rejected_values.record_id::bigint
+            end as pipedrive_id
+        ) as record
+        where record.{among}
+    )
 """
 # What was listed in this transaction has its time; the rest of these records' custom fields fits.
 _STRIKE = """
@@ -104,6 +293,7 @@ using integration.fields
 where rejected_values.tenant_id = %(tenant)s
     and rejected_values.system = %(system)s
     and rejected_values.entity = %(entity)s
+    and rejected_values.target is null
     and rejected_values.last_seen_at < now()
     and fields.tenant_id = rejected_values.tenant_id
     and fields.system = rejected_values.system
@@ -113,8 +303,10 @@ where rejected_values.tenant_id = %(tenant)s
     and exists (
         select
         from (
-            select rejected_values.record_id::bigint as pipedrive_id
-            where rejected_values.record_id ~ '^[0-9]{{1,18}}$'
+            select case
+                when rejected_values.record_id ~ '^[0-9]{{1,18}}$'
+                    then rejected_values.record_id::bigint
+            end as pipedrive_id
         ) as record
         where record.{among}
     )

@@ -1,138 +1,305 @@
-"""Whether the views show every value that raw has: non-null there = shown here + rejected.
+"""Whether views and marts show every value that raw has: non-null there = shown here + rejected.
 
-Belongs here: the comparison, from the views themselves and not from the rules that made them. Does
-not belong here: those rules (`checking.py`).
+Belongs here: the comparison, of what the views and the marts' tables themselves answer. Does not
+belong here: the rules by which values are converted (`values.py`) or rejected (`checking.py`).
+
+What is compared: the records of every load since the last comparison; all records when views,
+mapping or types changed, or when it is asked for. What was lost is looked at again by the next run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.marts.catalogue import fields_of
+from pipedrive_pipeline.marts.checking import filled_count
 from pipedrive_pipeline.marts.columns import OVERFLOW_COLUMN, ViewColumn, held_columns
-from pipedrive_pipeline.marts.remaking import tables_of
-from pipedrive_pipeline.marts.targets import TARGETS, Target
+from pipedrive_pipeline.marts.mapping.applying import mapped
+from pipedrive_pipeline.marts.mapping.form import ATTRIBUTE
+from pipedrive_pipeline.marts.raw import stand_in_for_missing
+from pipedrive_pipeline.marts.targets import TARGETS, Filling, Target
+from pipedrive_pipeline.marts.unpacking import Unpacked
+from pipedrive_pipeline.marts.writing import one_of
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-NEWEST: Final = 5_000  # records a mart, those that were written last
+SHOWN: Final = 100  # of what was lost
+EVERY_ID: Final = sql.SQL("pipedrive_id is not null")
 
 
 @dataclass(frozen=True)
 class Conservation:
-    """Values that are not null in raw: how many the views show, and which are nowhere."""
+    """Values that are not null in raw: how many were compared, and which are nowhere."""
 
     seen: int
-    lost: tuple[tuple[str, int, str], ...]  # entity, id, field key; the first hundred
+    lost: tuple[tuple[str, int, str], ...]  # entity, id, field key; the first hundred of each
+    is_whole: bool
 
 
 def conservation(
-    warehouse: Warehouse, tenant: Tenant, system: str, *, newest: int = NEWEST
+    warehouse: Warehouse, tenant: Tenant, system: str, *, is_whole: bool = True
 ) -> Conservation:
-    """Compare the newest rows of the tenant's views with raw.
+    """Compare raw with the tenant's views and mapped columns, and keep that it was done.
 
     Args:
-        warehouse: where both lie.
-        tenant: whose.
+        warehouse: where they lie.
+        tenant: whose; its views are published.
         system: of which CRM.
-        newest: how many rows of each mart, from the one that was written last.
+        is_whole: all records; else those that are due.
     """
+    schema = tenant.raw_schema(system)
     seen = 0
     lost: list[tuple[str, int, str]] = []
-    with warehouse.transaction(tenant) as connection:
-        tables = tables_of(connection, tenant.raw_schema(system))
-        for target in TARGETS:
-            if target.entity in tables:
-                facts = {"entity": target.entity, "newest": newest}
-                facts |= {"tenant": tenant.slug, "system": system}
-                query = _query(connection, tenant, system, target)
-                count, offenders = connection.execute(query, facts).fetchone() or (0, None)
+    with warehouse.transaction(tenant, (schema, "pg_temp")) as connection:
+        is_due, loads = _due(connection, tenant, system)
+        is_whole = is_whole or is_due
+        stand_in_for_missing(connection, schema)
+        fields = fields_of(connection, tenant, system)
+        for target in mapped(connection, tenant, system, fields, TARGETS):
+            ids = [] if is_whole else _loaded(connection, target, loads)
+            if is_whole or ids:
+                comparison = _Comparison(connection, tenant, system, target)
+                among = EVERY_ID if is_whole else one_of(ids)
+                count, hidden = comparison.of_views(among)
                 seen += count
-                lost += [(target.entity, one["id"], one["field"]) for one in offenders or []]
-    return Conservation(seen, tuple(lost))
+                unfilled = comparison.of_mapped_columns(among)
+                lost += [(target.entity, record, key) for record, key in hidden + unfilled]
+        if not lost:
+            _settle(connection, tenant, system)
+    return Conservation(seen, tuple(lost), is_whole)
 
 
-def _query(
-    connection: psycopg.Connection, tenant: Tenant, system: str, target: Target
-) -> sql.Composed:
-    columns = held_columns(connection, tenant, system, target.name)
-    shown = [
-        _shown_key(key, list(rows)) for key, rows in groupby(columns, lambda one: one.field_key)
-    ]
-    return sql.SQL(_LOST).format(
-        shown=sql.SQL("array[{}]::text[]").format(sql.SQL(", ").join(shown)),
-        view=sql.Identifier(tenant.analytics_schema, f"{target.name}_all"),
-        records=sql.Identifier(tenant.raw_schema(system), target.entity),
-    )
+class _Comparison:
+    """One mart's records against what its widest view and its table show of them."""
+
+    def __init__(
+        self, connection: psycopg.Connection, tenant: Tenant, system: str, target: Target
+    ) -> None:
+        self._connection, self._target = connection, target
+        columns = held_columns(connection, tenant, system, target.name)
+        columns.sort(key=lambda one: (one.field_key, one.is_retired, one.position))
+        self._columns = {
+            key: list(rows) for key, rows in groupby(columns, lambda one: one.field_key)
+        }
+        self._facts: dict[str, sql.Composable] = {
+            "records": sql.Identifier(target.entity),
+            "view": sql.Identifier(tenant.analytics_schema, f"{target.name}_all"),
+            "tenant": sql.Literal(tenant.slug),
+            "system": sql.Literal(system),
+            "entity": sql.Literal(target.entity),
+            "limit": sql.Literal(SHOWN),
+        }
+
+    def of_views(self, among: sql.Composable) -> tuple[int, list[tuple[int, str]]]:
+        """How many values were compared, and id and key of those that the view does not show.
+
+        A view works out every column that it is asked for. So the first column of each field is
+        asked of all records, and all columns of those where it is empty and the value is not.
+        """
+        seen, suspects, _ = self._look(among, is_thorough=False)
+        if not suspects:
+            return seen, []
+        _, _, hidden = self._look(one_of(suspects), is_thorough=True)
+        return seen, [(one["id"], one["field"]) for one in hidden or []]
+
+    def of_mapped_columns(self, among: sql.Composable) -> list[tuple[int, str]]:
+        """Id and source of values that neither arrived in their column nor were refused."""
+        target = self._target
+        if not target.fillings:
+            return []
+        unfilled = [
+            sql.SQL("case when {} is not null and {} then {} end").format(
+                one.value, _is_unfilled(one), sql.Literal(one.source)
+            )
+            for one in target.fillings
+        ]
+        query = sql.SQL(_UNFILLED + _LOST).format(
+            **self._facts,
+            joins=target.joins,
+            table=target.identifier,
+            tenant_key=sql.Identifier(target.tenant_key),
+            source_key=sql.Identifier(target.source_key),
+            hidden=_array(unfilled),
+            among=among,
+        )
+        _, _, lost = self._connection.execute(query).fetchone() or (0, None, None)
+        return [(one["id"], one["field"]) for one in lost or []]
+
+    def _look(
+        self, among: sql.Composable, *, is_thorough: bool
+    ) -> tuple[int, list[int] | None, list[dict[str, Any]] | None]:
+        keys = tuple(self._columns)
+        unpacked = Unpacked(sql.Identifier(self._target.entity), keys)
+        filled = "{} is not null"
+        if is_thorough:  # an object of nothing but nulls says nothing
+            filled = "jsonb_strip_nulls({}) not in ('null', '{{}}')"
+        hidden = [
+            sql.SQL("case when not ({shown}) and {filled} then {key} end").format(
+                shown=_is_shown(self._columns[key] if is_thorough else self._columns[key][:1]),
+                filled=sql.SQL(filled).format(unpacked.value(key)),
+                key=sql.Literal(key),
+            )
+            for key in keys
+        ]
+        query = sql.SQL(_HIDDEN + _LOST).format(
+            **self._facts,
+            joins=unpacked.joins(),
+            seen=filled_count([unpacked.value(key) for key in keys]),
+            hidden=_array(hidden),
+            known=sql.Literal(list(keys)),
+            among=among,
+        )
+        return self._connection.execute(query).fetchone() or (0, None, None)
 
 
-def _shown_key(key: str, columns: list[ViewColumn]) -> sql.Composed:
-    """The field's key where any of its columns holds something."""
+def _is_shown(columns: Sequence[ViewColumn]) -> sql.Composable:
+    """Whether any of a field's columns holds something."""
     if columns[0].is_overflow:
         name = sql.Literal(columns[0].column_name)
-        is_shown = sql.SQL("view.{} ? {}").format(sql.Identifier(OVERFLOW_COLUMN), name)
-    else:
-        names = sql.SQL(", ").join(sql.Identifier("view", one.column_name) for one in columns)
-        is_shown = sql.SQL("num_nonnulls({}) > 0").format(names)
-    return sql.SQL("case when {} then {} end").format(is_shown, sql.Literal(key))
+        overflow = sql.Identifier("view", OVERFLOW_COLUMN)
+        return sql.SQL("coalesce({} ? {}, false)").format(overflow, name)
+    return sql.SQL(" or ").join(
+        sql.SQL("{} is not null").format(sql.Identifier("view", one.column_name)) for one in columns
+    )
 
 
-_LOST = """
-with compared as (
-    select
-        view.pipedrive_id,
-        entry.key as field_key,
-        entry.key = any (view.shown) or exists (
-            select
-            from integration.rejected_values
-            where rejected_values.tenant_id = %(tenant)s
-                and rejected_values.system = %(system)s
-                and rejected_values.entity = %(entity)s
-                and rejected_values.record_id = view.pipedrive_id::text
-                and rejected_values.field = entry.key
-        ) as is_kept
-    from (
+def _is_unfilled(filling: Filling) -> sql.Composable:
+    """Whether the mart's row has nothing where a mapping puts a value."""
+    if filling.target.startswith(ATTRIBUTE):
+        name = sql.Literal(filling.target.removeprefix(ATTRIBUTE))
+        return sql.SQL("not coalesce(held.attributes ? {}, false)").format(name)
+    return sql.SQL("{} is null").format(sql.Identifier("held", filling.target))
+
+
+def _array(elements: Sequence[sql.Composable]) -> sql.Composed:
+    return sql.SQL("array_remove(array[{}]::text[], null)").format(sql.SQL(", ").join(elements))
+
+
+def _due(connection: psycopg.Connection, tenant: Tenant, system: str) -> tuple[bool, list[str]]:
+    """Whether all records are to be compared, and the loads that are."""
+    row = connection.execute(
+        """
         select
-            view.pipedrive_id,
-            {shown} as shown
-        from {view} as view
-        -- Chosen first: columns of custom fields are dear, and were worked out for every row.
-        where view.pipedrive_id = any (array(
-            select newest.pipedrive_id
-            from {view} as newest
-            where newest.pipedrive_id is not null
-            order by
-                newest.pipedrive_synced_at desc,
-                newest.pipedrive_id desc
-            limit %(newest)s
-        ))
-    ) as view
-    inner join {records} as record
-        on record.id = view.pipedrive_id
-    cross join lateral jsonb_each(
-        case when jsonb_typeof(record.custom_fields) = 'object' then record.custom_fields end
-    ) as entry (key, value)
-    where jsonb_strip_nulls(entry.value) not in ('null', '{{}}')
+            mart_state.is_proof_due,
+            mart_state.unproven_loads
+        from integration.mart_state
+        where mart_state.tenant_id = %s
+            and mart_state.system = %s
+        for update
+        """,
+        (tenant.slug, system),
+    ).fetchone()
+    return (row[0], row[1]) if row else (True, [])
+
+
+def _loaded(connection: psycopg.Connection, target: Target, loads: list[str]) -> list[int]:
+    query = sql.SQL("select id from {} where _dlt_load_id = any (%s) order by id asc").format(
+        sql.Identifier(target.entity)
+    )
+    return [row[0] for row in connection.execute(query, (loads,))] if loads else []
+
+
+def _settle(connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
+    """Nothing is left to be compared: the row has been locked since it was read."""
+    connection.execute(
+        """
+        update integration.mart_state
+        set
+            is_proof_due = false,
+            unproven_loads = '{}'
+        where mart_state.tenant_id = %s
+            and mart_state.system = %s
+            and (mart_state.is_proof_due or mart_state.unproven_loads <> '{}')
+        """,
+        (tenant.slug, system),
+    )
+
+
+_HIDDEN = """
+with compared as materialized (
+    select
+        {records}.id,
+        {seen} as seen_count,
+        {hidden} || case
+            when sent.custom_fields - {known}::text[] <> '{{}}' or sent.extra is not null
+                then array(
+                    select stray.key
+                    from jsonb_each(
+                        case
+                            when jsonb_typeof(sent.custom_fields) = 'object'
+                                then sent.custom_fields - {known}::text[]
+                        end
+                    ) as stray (key, value)
+                    where jsonb_strip_nulls(stray.value) not in ('null', '{{}}')
+                    union all
+                    select stray.key
+                    from jsonb_each(
+                        case when jsonb_typeof(sent.extra) = 'object' then sent.extra end
+                    ) as stray (key, value)
+                    where stray.key ~ '^[0-9a-f]{{40}}$'
+                        and stray.key <> all ({known}::text[])
+                        and jsonb_strip_nulls(stray.value) not in ('null', '{{}}')
+                )
+            else '{{}}'
+        end as hidden
+    from {view} as view
+    inner join {records}
+        on {records}.id = view.pipedrive_id
+    {joins}
+    where view.{among}
+)
+"""
+_UNFILLED = """
+with compared as materialized (
+    select
+        {records}.id,
+        0 as seen_count,
+        {hidden} as hidden
+    from (select record.*, record.id as pipedrive_id from {records} as record) as {records}
+    {joins}
+    inner join {table} as held
+        on held.{tenant_key} = {tenant}
+        and held.{source_key} = {records}.id
+    where {records}.{among}
+)
+"""
+_LOST = """,
+lost as materialized (
+    select
+        compared.id,
+        hidden.field
+    from compared
+    cross join lateral unnest(compared.hidden) as hidden (field)
+    where not exists (
+        select
+        from integration.rejected_values
+        where rejected_values.tenant_id = {tenant}
+            and rejected_values.system = {system}
+            and rejected_values.entity = {entity}
+            and rejected_values.record_id = compared.id::text
+            and rejected_values.field = hidden.field
+    )
 )
 select
-    count(*),
+    (select coalesce(sum(compared.seen_count), 0)::bigint from compared),
+    (select array_agg(distinct lost.id) from lost),
     (
-        select jsonb_agg(jsonb_build_object('id', lost.pipedrive_id, 'field', lost.field_key))
+        select jsonb_agg(jsonb_build_object('id', shown.id, 'field', shown.field))
         from (
             select
-                compared.pipedrive_id,
-                compared.field_key
-            from compared
-            where compared.is_kept is not true
+                lost.id,
+                lost.field
+            from lost
             order by
-                compared.pipedrive_id asc,
-                compared.field_key asc
-            limit 100
-        ) as lost
+                lost.id asc,
+                lost.field asc
+            limit {limit}
+        ) as shown
     )
-from compared
 """

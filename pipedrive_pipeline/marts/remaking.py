@@ -11,7 +11,7 @@ order of columns is kept, and it is dropped only for a column that must go.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
@@ -19,6 +19,7 @@ from psycopg import sql
 from pipedrive_pipeline.marts.catalogue import Field
 from pipedrive_pipeline.marts.columns import OVERFLOW_COLUMN, Layout, ViewColumn
 from pipedrive_pipeline.marts.targets import Target
+from pipedrive_pipeline.marts.unpacking import Unpacked
 from pipedrive_pipeline.marts.values import REFERENCE_TABLES, Source, expression, has_rule
 from pipedrive_pipeline.tenants import Tenant
 
@@ -39,6 +40,12 @@ class MartView:
     comment: str
     query: sql.SQL  # the fixed columns
     raw_tables: frozenset[str]
+    keys: tuple[str, ...] = ()  # of the custom fields that it shows
+
+    @property
+    def unpacked(self) -> Unpacked:
+        """Its custom fields, taken out of the raw row."""
+        return Unpacked(RECORD, self.keys)
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -63,8 +70,8 @@ class MartView:
             system=self.system,
             entity=self.target.entity,
             field_key=field_key,
-            custom_fields=sql.SQL("record.custom_fields"),
-            extra=sql.SQL("record.extra"),
+            value=self.unpacked.value(field_key),
+            extra=self.unpacked.extra,
             referred={kind: table for kind, table in tables.items() if table},
         )
 
@@ -94,6 +101,8 @@ def remake(
     fields: Mapping[str, Field],
 ) -> None:
     """Make one view, whose columns were ``held``, show the layout; ``fields`` by key."""
+    keys = dict.fromkeys(one.field_key for one in layout.shown)
+    view = replace(view, keys=tuple(keys))
     present = _present(connection, view)
     now = {_identity(one): one.column_name for one in layout.shown}
     moved = {
@@ -169,10 +178,10 @@ def _overflow(view: MartView) -> sql.Composed:
     """Values of the fields for which there is no room, as sent, under their readable names."""
     return sql.SQL(
         "(select jsonb_object_agg(view_columns.column_name, pipeline.field_value("
-        "record.custom_fields, record.extra, view_columns.field_key))"
+        "sent.custom_fields, sent.extra, view_columns.field_key))"
         " from integration.view_columns where view_columns.tenant_id = {}"
         " and view_columns.system = {} and view_columns.mart = {} and view_columns.is_overflow"
-        " and pipeline.field_value(record.custom_fields, record.extra, view_columns.field_key)"
+        " and pipeline.field_value(sent.custom_fields, sent.extra, view_columns.field_key)"
         " is not null)"
     ).format(sql.Literal(view.tenant.slug), sql.Literal(view.system), sql.Literal(view.target.name))
 
@@ -180,7 +189,8 @@ def _overflow(view: MartView) -> sql.Composed:
 def _definition(view: MartView, columns: list[tuple[str, sql.Composable]]) -> sql.Composed:
     return sql.SQL(
         "create or replace view {view} with (security_barrier = true) as select {columns}"
-        " from ({query}) as mart left join {records} as record on record.id = mart.pipedrive_id"
+        " from ({query}) as mart"
+        " left join {records} as record on record.id = mart.pipedrive_id{fields}"
     ).format(
         view=view.identifier,
         columns=sql.SQL(", ").join(
@@ -188,6 +198,7 @@ def _definition(view: MartView, columns: list[tuple[str, sql.Composable]]) -> sq
         ),
         query=view.query,
         records=view.raw(view.target.entity) or NO_RECORD,
+        fields=view.unpacked.joins(),
     )
 
 

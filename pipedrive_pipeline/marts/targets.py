@@ -15,6 +15,20 @@ from typing import Final
 
 from psycopg import sql
 
+from pipedrive_pipeline.marts.unpacking import Unpacked
+
+
+@dataclass(frozen=True)
+class Filling:
+    """One source of a mapped column: what it holds, and the same in the form of the column."""
+
+    field_key: str
+    source: str  # the key, and the part if one is named
+    target: str  # column, or attributes.<name>
+    value: sql.Composable
+    converted: sql.Composable
+    refusal: str | None  # why a value may have no converted one; None where each has
+
 
 @dataclass(frozen=True)
 class Target:
@@ -31,6 +45,8 @@ class Target:
     mapped: Mapping[str, sql.Composable] = field(
         default_factory=dict
     )  # column of the table -> value
+    fillings: tuple[Filling, ...] = ()  # what `mapped` is made of
+    unpacked: Unpacked | None = None  # what `mapped` reads of the raw row
     tenant_key: str = "tenant_id"
     source_key: str = "pipedrive_id"
     deleted_at: str = "deleted_at"
@@ -47,9 +63,20 @@ class Target:
         selected = {ours: sql.Identifier("mart", name) for name, ours in self.columns.items()}
         return {**selected, **self.mapped}
 
-    def with_mapped(self, expressions: Mapping[str, sql.Composable]) -> Target:
+    @property
+    def joins(self) -> sql.Composable:
+        """What `mapped` needs behind the raw table in a `from` clause."""
+        return self.unpacked.joins() if self.unpacked else sql.SQL("")
+
+    def with_mapped(
+        self,
+        expressions: Mapping[str, sql.Composable],
+        fillings: tuple[Filling, ...] = (),
+        unpacked: Unpacked | None = None,
+    ) -> Target:
         """The same target, with columns that a field mapping fills."""
-        return replace(self, mapped=MappingProxyType(dict(expressions)))
+        mapped = MappingProxyType(dict(expressions))
+        return replace(self, mapped=mapped, fillings=fillings, unpacked=unpacked)
 
 
 def _same(*names: str) -> Mapping[str, str]:

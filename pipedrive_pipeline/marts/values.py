@@ -4,7 +4,7 @@ Belongs here: one expression for each part of each type, over a raw row. Does no
 conversions themselves (`sql/schema/0020_fields.sql`), which column has which name (`columns.py`).
 
 No expression ever fails: a value that does not fit is null there and stands in
-`integration.rejected_values` (`rejected.py`). The types are those of Pipedrive's field endpoints,
+`integration.rejected_values` (`checking.py`). The types are those of Pipedrive's field endpoints,
 https://developers.pipedrive.com/docs/api/v1/OrganizationFields (read 2026-11).
 """
 
@@ -37,7 +37,8 @@ class Part:
 class Source:
     """Where a field's value lies.
 
-    ``custom_fields`` and ``extra`` are expressions of type jsonb; ``referred`` holds what the
+    ``value`` is the whole one, ``extra`` what stands beside it at the top level of a record of v1's
+    shape: expressions of type jsonb, cheap to repeat (`unpacking.py`). ``referred`` holds what the
     reference types look names up in, by type.
     """
 
@@ -45,7 +46,7 @@ class Source:
     system: str
     entity: str
     field_key: str
-    custom_fields: sql.Composable
+    value: sql.Composable
     extra: sql.Composable
     referred: Mapping[str, sql.Composable]
 
@@ -128,6 +129,21 @@ PARTS: Final[Mapping[str, tuple[Part, ...]]] = {
     "org": _REFERENCE,
     "people": _REFERENCE,
 }
+OF_SEVERAL_PARTS: Final = ("monetary", "daterange", "time", "timerange", "address")
+_PLAIN_STRING, _PLAIN_NUMBER = (
+    f"jsonb_typeof({{value}}) = '{kind}'" for kind in ("string", "number")
+)
+_PLAIN_ID: Final = "{value}::text ~ '^-?[0-9]{{1,18}}$'"
+_PLAIN_FORMS: Final = {
+    **dict.fromkeys(("varchar", "varchar_auto", "text", "phone"), _PLAIN_STRING),
+    **dict.fromkeys(("int", "enum", "user", "org", "people"), _PLAIN_ID),
+    "double": _PLAIN_NUMBER,
+    "boolean": "jsonb_typeof({value}) = 'boolean'",
+    # A regular expression over their parts is slower than the function.
+    **dict.fromkeys(OF_SEVERAL_PARTS, "false"),
+    "set": "{value}::text ~ '^\\[[0-9]{{1,18}}(, [0-9]{{1,18}})*\\]$'",
+    "date": "{value}::text ~ '^\"[1-9][0-9]{{3}}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])\"$'",
+}
 UNKNOWN: Final = (Part("", "", "jsonb", "{value}", "as sent, because its type has no rule"),)
 REFERENCE_TABLES: Final = {"user": "users", "org": "organizations", "people": "persons"}
 
@@ -142,12 +158,17 @@ def has_rule(field_type: str) -> bool:
     return field_type in PARTS
 
 
+def is_simple(field_type: str) -> bool:
+    """Whether a value of this type is sent without parts, in v1's shape as in v2's."""
+    return field_type not in OF_SEVERAL_PARTS
+
+
 def expression(part: Part, field_type: str, source: Source) -> sql.Composed:
     """The SQL of one part of a field over one raw row; it never fails."""
     nothing = sql.SQL("(select null::bigint as id, null::text as name where false)")
     # A name in raw is varchar or text; a view's column may never change its type.
     return sql.SQL(f"({part.template})::{part.pg_type}").format(
-        value=value_of(source),
+        value=source.value,
         labels=_labels(source),
         referred=source.referred.get(field_type, nothing),
         **{
@@ -158,18 +179,30 @@ def expression(part: Part, field_type: str, source: Source) -> sql.Composed:
     )
 
 
-def value_of(source: Source) -> sql.Composed:
-    """The whole value of a field, as jsonb; null where there is none."""
-    return sql.SQL("pipeline.field_value({}, {}, {})").format(
-        source.custom_fields, source.extra, sql.Literal(source.field_key)
-    )
-
-
 def part_of(source: Source, name: str) -> sql.Composed:
-    """One part of a field's value, as jsonb; null where there is none."""
-    return sql.SQL("pipeline.field_part({}, {}, {}, {})").format(
-        source.custom_fields, source.extra, sql.Literal(source.field_key), sql.Literal(name)
+    """One part of a field's value, as jsonb; null where there is none.
+
+    v2 sends {key: {"value": …, "currency": …}}, v1 {key: …, key_currency: …}.
+    """
+    beside = sql.SQL("nullif({} -> {}, 'null')").format(
+        source.extra, sql.Literal(f"{source.field_key}_{name}")
     )
+    return sql.SQL(
+        "case when jsonb_typeof({value}) = 'object' then nullif({value} -> {name}, 'null')"
+        " else {beside} end"
+    ).format(
+        value=source.value,
+        name=sql.Literal(name),
+        beside=source.value if name == "value" else beside,
+    )
+
+
+def fits_plainly(field_type: str, value: sql.Composable) -> sql.Composed:
+    """Whether a value is of the form that nearly all of its type have.
+
+    It says less than `pipeline.misfit`, never more, and spares most values a call of it.
+    """
+    return sql.SQL(_PLAIN_FORMS.get(field_type, "true")).format(value=value)
 
 
 def _labels(source: Source) -> sql.Composed:

@@ -31,7 +31,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.sql_files import SqlFile, view_files
 
-EDITION: Final = "2"  # of the columns that are made for custom fields; a new one remakes all views
+EDITION: Final = "3"  # of the columns that are made for custom fields; a new one remakes all views
 TENANT_SETTING: Final = "current_setting('pipeline.tenant_id')"
 SCHEMA_COMMENT: Final = (
     "Customers and contacts of one tenant for reading; sync_status says how fresh they are."
@@ -167,7 +167,7 @@ def _note(connection: psycopg.Connection, tenant: Tenant, system: str, fingerpri
         insert into integration.mart_state as state (tenant_id, system, views_published)
         values (%s, %s, %s)
         on conflict (tenant_id, system) do update
-        set views_published = excluded.views_published
+        set views_published = excluded.views_published, is_proof_due = true
         """,
         (tenant.slug, system, fingerprint),
     )

@@ -83,9 +83,12 @@ def upsert(target: Target, among: sql.Composable) -> sql.Composed:
 
 def source(target: Target, among: sql.Composable) -> sql.Composed:
     """The mart's select in the target's columns, of the records that the build looks at."""
-    raw_row = sql.SQL(" inner join {entity} on {entity}.id = mart.pipedrive_id").format(
-        entity=sql.Identifier(target.entity)
-    )
+    raw_row: sql.Composable = sql.SQL("")
+    if target.mapped:
+        raw_row = sql.SQL(" inner join {entity} on {entity}.id = mart.pipedrive_id{joins}").format(
+            entity=sql.Identifier(target.entity),
+            joins=target.joins,
+        )
     return sql.SQL(
         "select mart.tenant_id as {tenant_key}, mart.pipedrive_id as {source_key}, {values}"
         " from ({select}) as mart{raw_row} where mart.{among}"
@@ -97,7 +100,7 @@ def source(target: Target, among: sql.Composable) -> sql.Composed:
             for column, value in target.values.items()
         ),
         select=mart_file(target.name).query,
-        raw_row=raw_row if target.mapped else sql.SQL(""),
+        raw_row=raw_row,
         among=among,
     )
 

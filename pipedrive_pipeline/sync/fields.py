@@ -14,8 +14,6 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import TableColumn, relations
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-NEWEST = 200  # rows a mart whose values are compared in each run: the columns of all are dear
-
 
 @dataclass(frozen=True)
 class FieldFacts:
@@ -29,9 +27,11 @@ class FieldFacts:
     columns: tuple[TableColumn, ...]  # of the view, as the database tells them
 
 
-def field_facts(warehouse: Warehouse, tenant: Tenant, system: str) -> dict[str, FieldFacts]:
-    """The facts of each mart, by its name."""
-    compared = conservation(warehouse, tenant, system, newest=NEWEST)
+def field_facts(
+    warehouse: Warehouse, tenant: Tenant, system: str, *, is_whole: bool
+) -> dict[str, FieldFacts]:
+    """The facts of each mart, by its name; ``is_whole``: every value is compared, not those due."""
+    compared = conservation(warehouse, tenant, system, is_whole=is_whole)
     fields = list(mapping.catalogue(warehouse, tenant, system).fields)
     with warehouse.transaction(tenant) as connection:
         version = mapping.active(connection, tenant, system)

@@ -210,7 +210,7 @@ insert into integration.rejected_values
     (tenant_id, system, entity, record_id, field, value, reason)
 values (%s, %s, %s, %s, %s, %s, %s)
 on conflict (tenant_id, system, entity, record_id, field) do update
-set value = excluded.value, reason = excluded.reason, last_seen_at = now()
+set value = excluded.value, reason = excluded.reason, target = null, last_seen_at = now()
 """
 
 # A record without a usable key may be anybody; there is one row of them at most.

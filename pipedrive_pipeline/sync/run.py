@@ -126,7 +126,12 @@ class TenantRun:
 
     def field_facts(self) -> dict[str, FieldFacts]:
         """What there is to say of the tenant's custom fields, by mart."""
-        return field_facts(self._warehouse, self.facts.tenant, self.facts.system)
+        return field_facts(
+            self._warehouse,
+            self.facts.tenant,
+            self.facts.system,
+            is_whole=self.facts.sync_type in ("full", "remap"),
+        )
 
     def _begin_act(self) -> None:
         """Forgets the errors of a former attempt: where one stands, nothing that follows is run."""

@@ -27,8 +27,8 @@ def mapped(
     mapping = working(tenant, active(connection, tenant, system).mapping, fields)
     if not mapping.entries:
         return targets
-    sources = sources_of(connection, tenant, system, fields)
-    return tuple(mapped_target(target, mapping, sources) for target in targets)
+    sources = sources_of(connection, tenant, system, mapping, fields)
+    return tuple(mapped_target(target, sources) for target in targets)
 
 
 def working(tenant: Tenant, mapping: Mapping, fields: list[Field]) -> Mapping:

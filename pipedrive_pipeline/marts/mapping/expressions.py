@@ -19,9 +19,10 @@ from psycopg import sql
 
 from pipedrive_pipeline.marts.catalogue import Field
 from pipedrive_pipeline.marts.mapping.checking import part_of_entry, target_type
-from pipedrive_pipeline.marts.mapping.form import Entry, Mapping
-from pipedrive_pipeline.marts.targets import Target
-from pipedrive_pipeline.marts.values import REFERENCE_TABLES, Source, expression, value_of
+from pipedrive_pipeline.marts.mapping.form import ENTITIES, Entry, Mapping
+from pipedrive_pipeline.marts.targets import Filling, Target
+from pipedrive_pipeline.marts.unpacking import Unpacked
+from pipedrive_pipeline.marts.values import REFERENCE_TABLES, Source, expression
 from pipedrive_pipeline.tenants import Tenant
 
 ATTRIBUTES: Final = "attributes"
@@ -30,60 +31,73 @@ PAIRS_PER_OBJECT: Final = 40  # PostgreSQL's functions take at most 100 argument
 
 @dataclass(frozen=True)
 class Sources:
-    """Where a tenant's raw values lie: the catalogue, and the columns that raw declares."""
+    """Where a mapping's values lie: the catalogue, and the columns that raw declares."""
 
     tenant: Tenant
     system: str
+    mapping: Mapping
     fields: Lookup[tuple[str, str], Field]
-    columns: Lookup[str, Lookup[str, str]]  # entity -> column -> type
+    columns: Lookup[str, frozenset[str]]  # of each entity's raw table
 
     def field(self, entry: Entry) -> Field:
         """The field that an entry reads; it was checked to exist."""
         return self.fields[entry.entity, entry.field_key]
 
+    def unpacked(self, entity: str) -> Unpacked:
+        """Every field of one raw row that the mapping reads."""
+        table = sql.Identifier(entity)
+        entries = {one.field_key: one for one in self.mapping.of(entity)}
+        standard = {
+            key: sql.SQL("to_jsonb({}.{})").format(table, sql.Identifier(key))
+            if key in self.columns[entity]
+            else sql.SQL("null::jsonb")
+            for key, entry in entries.items()
+            if not self.field(entry).is_custom
+        }
+        return Unpacked(table, tuple(entries), standard)
+
     def source(self, entry: Entry) -> Source:
         """The entry's field over one raw row."""
-        key, table = entry.field_key, sql.Identifier(entry.entity)
-        custom_fields: sql.Composable = sql.SQL("{}.custom_fields").format(table)
-        if not self.field(entry).is_custom:
-            custom_fields = sql.SQL("null::jsonb")
-            if key in self.columns.get(entry.entity, {}):
-                custom_fields = sql.SQL("jsonb_build_object({}::text, to_jsonb({}.{}))").format(
-                    sql.Literal(key), table, sql.Identifier(key)
-                )
+        unpacked = self.unpacked(entry.entity)
         return Source(
             tenant=self.tenant.slug,
             system=self.system,
             entity=entry.entity,
-            field_key=key,
-            custom_fields=custom_fields,
-            extra=sql.SQL("{}.extra").format(table),
+            field_key=entry.field_key,
+            value=unpacked.value(entry.field_key),
+            extra=unpacked.extra,
             referred={kind: sql.Identifier(name) for kind, name in REFERENCE_TABLES.items()},
         )
 
 
 def sources_of(
-    connection: psycopg.Connection, tenant: Tenant, system: str, fields: list[Field]
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    system: str,
+    mapping: Mapping,
+    fields: list[Field],
 ) -> Sources:
-    """The tenant's sources as raw has them now; its schema stands first on the search_path."""
-    columns: dict[str, dict[str, str]] = {}
-    for entity in ("organizations", "persons"):
+    """A mapping's sources as raw has them now; its schema stands first on the search_path."""
+    columns: dict[str, frozenset[str]] = {}
+    for entity in ENTITIES:
         found = connection.execute(
-            "select attname, format_type(atttypid, atttypmod) from pg_catalog.pg_attribute"
+            "select attname from pg_catalog.pg_attribute"
             " where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
             (entity,),
         )
-        columns[entity] = dict(found.fetchall())
-    return Sources(tenant, system, {one.identity: one for one in fields}, columns)
+        columns[entity] = frozenset(row[0] for row in found)
+    return Sources(tenant, system, mapping, {one.identity: one for one in fields}, columns)
 
 
-def mapped_target(target: Target, mapping: Mapping, sources: Sources) -> Target:
+def mapped_target(target: Target, sources: Sources) -> Target:
     """The target with the columns that the mapping fills."""
-    entries = mapping.of(target.entity)
+    entries = sources.mapping.of(target.entity)
     columns: dict[str, sql.Composable] = {}
     attributes: dict[str, sql.Composable] = {}
+    fillings: list[Filling] = []
     for name, group in groupby(entries, lambda one: one.target):
         live = [one for one in group if sources.field(one).removed_at is None]
+        fillings += [filling_of(one, sources) for one in live]
         if name.startswith(f"{ATTRIBUTES}."):
             if live:  # one that is gone is left as it stands in the column
                 attributes[name.removeprefix(f"{ATTRIBUTES}.")] = _first(live, sources)
@@ -91,34 +105,46 @@ def mapped_target(target: Target, mapping: Mapping, sources: Sources) -> Target:
             columns[name] = _column(target, name, live, sources)
     if attributes:
         columns[ATTRIBUTES] = _attributes(target, attributes)
-    return target.with_mapped(columns)
+    if not columns:
+        return target
+    return target.with_mapped(columns, tuple(fillings), sources.unpacked(target.entity))
 
 
-def converted(entry: Entry, sources: Sources) -> sql.Composed:
-    """An entry's value in the type of its target; null where it does not fit."""
+def filling_of(entry: Entry, sources: Sources) -> Filling:
+    """An entry's value as its field's type has it, and as its target takes it: null if it can't."""
     field = sources.field(entry)
     part = part_of_entry(entry, field)
     if part is None:
         raise LookupError(f"{entry.name} was checked to have this part")
     value = expression(part, field.field_type, sources.source(entry))
+    is_whole = target_type(entry) == "bigint"
+    converted: sql.Composable = sql.SQL("({})").format(value)
     if entry.conversion == "text":
-        if part.pg_type.endswith("[]"):
-            return sql.SQL("array_to_string({}, ', ')").format(value)
-        return sql.SQL("({})::text").format(value)
-    if entry.conversion == "number":
-        kind = "as_bigint" if target_type(entry) == "bigint" else "as_numeric"
-        return sql.SQL("pipeline.{}(to_jsonb({}))").format(sql.SQL(kind), value)
-    return sql.SQL("({})").format(value)
+        form = "array_to_string({}, ', ')" if part.pg_type.endswith("[]") else "({})::text"
+        converted = sql.SQL(form).format(value)
+    elif entry.conversion == "number":
+        kind = "as_bigint" if is_whole else "as_numeric"
+        converted = sql.SQL("pipeline.{}(to_jsonb({}))").format(sql.SQL(kind), value)
+    return Filling(
+        field_key=entry.field_key,
+        source=entry.source,
+        target=entry.target,
+        value=value,
+        converted=converted,
+        refusal=_refusal(entry, is_whole=is_whole),
+    )
 
 
-def given(entry: Entry, sources: Sources) -> sql.Composed:
-    """An entry's whole value as raw has it, as jsonb."""
-    return value_of(sources.source(entry))
+def _refusal(entry: Entry, *, is_whole: bool) -> str | None:
+    """Why a value may have no converted one; None where every value has one."""
+    if entry.conversion != "number":
+        return None
+    return "is no whole number of 64 bits" if is_whole else "is no number"
 
 
 def _first(entries: list[Entry], sources: Sources) -> sql.Composed:
     """The value of the first entry that has one."""
-    values = [converted(one, sources) for one in entries]
+    values: list[sql.Composable] = [filling_of(one, sources).converted for one in entries]
     if len({target_type(one) for one in entries} | {"any"}) == 1:  # attributes may differ in type
         values = [sql.SQL("to_jsonb({})").format(one) for one in values]
     return sql.SQL("coalesce({})").format(sql.SQL(", ").join(values))

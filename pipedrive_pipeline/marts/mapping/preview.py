@@ -17,12 +17,11 @@ from pipedrive_pipeline.marts.catalogue import refresh_catalogue
 from pipedrive_pipeline.marts.mapping.checking import checked
 from pipedrive_pipeline.marts.mapping.expressions import (
     Sources,
-    converted,
-    given,
+    filling_of,
     mapped_target,
     sources_of,
 )
-from pipedrive_pipeline.marts.mapping.form import Entry, Mapping
+from pipedrive_pipeline.marts.mapping.form import Entry
 from pipedrive_pipeline.marts.raw import stand_in_for_missing
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.marts.writing import source
@@ -43,7 +42,7 @@ class Coverage:
     records: int
     filled: int
     refused: int
-    refused_examples: tuple[tuple[int, str], ...]  # id, value
+    refused_examples: tuple[tuple[int, str, str], ...]  # id, value, reason
 
     @property
     def percent(self) -> float:
@@ -72,10 +71,10 @@ def preview(warehouse: Warehouse, tenant: Tenant, system: str, text: Any) -> Pre
         stand_in_for_missing(connection, schema)
         fields = refresh_catalogue(connection, tenant, system)
         mapping = checked(tenant, text, fields)
-        sources = sources_of(connection, tenant, system, fields)
+        sources = sources_of(connection, tenant, system, mapping, fields)
         for target in TARGETS:
             if mapping.of(target.entity):
-                rows[target.name] = _rows(connection, target, mapping, sources)
+                rows[target.name] = _rows(connection, target, sources)
                 coverage += [
                     _coverage(connection, entry, sources) for entry in mapping.of(target.entity)
                 ]
@@ -83,10 +82,8 @@ def preview(warehouse: Warehouse, tenant: Tenant, system: str, text: Any) -> Pre
     return Preview(rows, tuple(coverage))
 
 
-def _rows(
-    connection: psycopg.Connection, target: Target, mapping: Mapping, sources: Sources
-) -> list[dict[str, Any]]:
-    mapped = mapped_target(target, mapping, sources)
+def _rows(connection: psycopg.Connection, target: Target, sources: Sources) -> list[dict[str, Any]]:
+    mapped = mapped_target(target, sources)
     pairs = [
         sql.SQL("{}::text, to_jsonb({})").format(sql.Literal(name), sql.Identifier(side, name))
         for side in ("held", "source")
@@ -113,23 +110,61 @@ def _rows(
 
 
 def _coverage(connection: psycopg.Connection, entry: Entry, sources: Sources) -> Coverage:
-    query = sql.SQL(
-        "select count(*), count(looked.value),"
-        " count(*) filter (where looked.is_refused),"
-        " (array_agg(looked.id order by looked.id) filter (where looked.is_refused))[:{limit}],"
-        " (array_agg(left(looked.given::text, 100) order by looked.id)"
-        " filter (where looked.is_refused))[:{limit}]"
-        " from (select record.id, record.value, record.given,"
-        " record.given is not null and record.value is null as is_refused"
-        " from (select {table}.id, {value} as value, {given} as given from {table}) as record"
-        ") as looked"
-    ).format(
-        table=sql.Identifier(entry.entity),
-        value=converted(entry, sources),
-        given=given(entry, sources),
+    filling, unpacked = filling_of(entry, sources), sources.unpacked(entry.entity)
+    query = sql.SQL(_COVERAGE).format(
+        records=sql.Identifier(entry.entity),
+        joins=unpacked.joins(),
+        sent=unpacked.value(entry.field_key),
+        kind=sql.Literal(sources.field(entry).field_type),
+        value=filling.value,
+        converted=filling.converted,
+        refusal=sql.Literal(filling.refusal),
         limit=sql.Literal(ROWS),
     )
     row = connection.execute(query).fetchone()
-    records, filled, refused, ids, values = row or (0, 0, 0, None, None)
-    examples = tuple(zip(ids or (), values or (), strict=True))
-    return Coverage(entry.entity, entry.source, entry.target, records, filled, refused, examples)
+    records, filled, refused, examples = row or (0, 0, 0, None)
+    return Coverage(
+        entity=entry.entity,
+        source=entry.source,
+        target=entry.target,
+        records=records,
+        filled=filled,
+        refused=refused,
+        refused_examples=tuple((one["id"], one["value"], one["reason"]) for one in examples or ()),
+    )
+
+
+_COVERAGE = """
+with looked as (
+    select
+        {records}.id,
+        {sent} as sent,
+        {converted} is not null as is_filled,
+        case
+            when {converted} is not null then null
+            when {value} is not null then {refusal}
+            else pipeline.misfit({kind}, {sent})
+        end as reason
+    from {records}{joins}
+)
+select
+    count(*),
+    count(*) filter (where looked.is_filled),
+    count(looked.reason),
+    (
+        select jsonb_agg(
+            jsonb_build_object(
+                'id', refused.id, 'value', left(refused.sent::text, 100), 'reason', refused.reason
+            )
+            order by refused.id asc
+        )
+        from (
+            select *
+            from looked
+            where looked.reason is not null
+            order by looked.id asc
+            limit {limit}
+        ) as refused
+    )
+from looked
+"""

@@ -1,0 +1,198 @@
+"""Not null in raw = shown + rejected: compared with the views themselves, and noticed if not so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipedrive_pipeline.marts import build, mapping, publish_views
+from pipedrive_pipeline.marts.conservation import Conservation, conservation
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.marts.fields import custom, key_of, published
+from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization
+from pipedrive_pipeline_tests.warehouse.databases import ACME
+
+STAFF, RATE, PLACE = key_of("Mitarbeiter"), key_of("Rabatt"), key_of("Ort")
+TEXTS = {1: "120", 2: "viele", 3: "12.5"}
+
+
+@pytest.fixture
+def synced(raw: RawTables) -> RawTables:
+    """Three customers with texts that are more or less numbers; nothing is due any more."""
+    raw.load(
+        organization_fields=[
+            custom("Mitarbeiter"),
+            custom("Rabatt", "double"),
+            custom("Ort", "address"),
+        ],
+        organizations=[
+            organization(number, custom_fields={STAFF: text}) for number, text in TEXTS.items()
+        ],
+    )
+    published(raw)
+    assert due(raw) == Conservation(seen=3, lost=(), is_whole=True)
+    return raw
+
+
+def due(raw: RawTables) -> Conservation:
+    """What a run compares: no more than is due."""
+    return conservation(raw.warehouse, ACME, SYSTEM, is_whole=False)
+
+
+def save(raw: RawTables, organizations: dict[str, Any]) -> None:
+    mapping.save(raw.warehouse, ACME, SYSTEM, {"organizations": organizations}, who="a test")
+
+
+def refused(warehouse: Warehouse) -> list[tuple[str | None, ...]]:
+    """Record, field, value, reason and target of what a mapping could not convert."""
+    with warehouse.transaction() as connection:
+        return connection.execute(
+            "select record_id, field, value, reason, target from integration.rejected_values"
+            " order by record_id, field"
+        ).fetchall()
+
+
+def plant(raw: RawTables, statement: str) -> None:
+    """What a bug of ours might do."""
+    with raw.warehouse.transaction() as connection:
+        connection.execute(statement.encode())
+
+
+def hide(raw: RawTables, column: str) -> None:
+    """A view that loses one column's values."""
+    with raw.warehouse.transaction() as connection:
+        (text,) = connection.execute(
+            "select pg_get_viewdef('analytics_acme.customers_all'::regclass)"
+        ).fetchone() or ("",)
+        start = text.index(f" AS {column},")
+        before = text.rindex("\n", 0, start)
+        text = f"{text[:before]} null::text{text[start:]}"
+        connection.execute(
+            f"create or replace view analytics_acme.customers_all as {text}".encode()
+        )
+
+
+def test_a_conversion_that_fails_is_listed_and_its_row_is_there(synced: RawTables) -> None:
+    """It was null without a word; the preview alone had counted it."""
+    save(
+        synced,
+        {
+            STAFF: {"target": "employee_count", "as": "number"},
+            f"{PLACE}.postal_code": {"target": "attributes.zip", "as": "number"},
+        },
+    )
+
+    built = build(synced.warehouse, ACME, SYSTEM)
+
+    reason = "is no whole number of 64 bits"
+    assert refused(synced.warehouse) == [
+        ("2", STAFF, '"viele"', reason, "employee_count"),
+        ("3", STAFF, '"12.5"', reason, "employee_count"),
+    ]
+    assert (built.values.refused, built.customers.updated) == (2, 1)
+    assert due(synced).lost == ()
+
+
+def test_a_conversion_that_works_by_now_is_struck_off(synced: RawTables) -> None:
+    """Corrected in the source, mapped otherwise, or a misfit of the field itself by now."""
+    save(synced, {STAFF: {"target": "employee_count", "as": "number"}})
+    build(synced.warehouse, ACME, SYSTEM)
+
+    synced.load(organizations=[organization(2, custom_fields={STAFF: "4"})])
+    build(synced.warehouse, ACME, SYSTEM)
+    assert [one[0] for one in refused(synced.warehouse)] == ["3"]
+    synced.load(organization_fields=[custom("Mitarbeiter", "int")])
+    build(synced.warehouse, ACME, SYSTEM)
+    assert [one[3:] for one in refused(synced.warehouse)] == [
+        ("is no whole number of 64 bits", None),
+    ]
+    synced.load(organization_fields=[custom("Mitarbeiter")])
+    save(synced, {STAFF: "attributes.staff"})
+    build(synced.warehouse, ACME, SYSTEM)
+
+    assert refused(synced.warehouse) == []
+
+
+def test_what_raw_itself_could_not_hold_stays_listed(synced: RawTables) -> None:
+    """Ingest lists values of built-in fields; a build strikes off its own entries alone."""
+    plant(
+        synced,
+        "insert into integration.rejected_values"
+        " (tenant_id, system, entity, record_id, field, value, reason)"
+        " values ('acme', 'pipedrive', 'organizations', '1', 'annual_revenue', 'x', 'no number'),"
+        " ('acme', 'pipedrive', 'organizations', 'x', null, 'x', 'has no id')",
+    )
+
+    synced.load(organizations=[organization(1, custom_fields={STAFF: "5"})])
+    build(synced.warehouse, ACME, SYSTEM)
+
+    assert [one[0] for one in refused(synced.warehouse)] == ["1", "x"]
+
+
+def test_only_what_was_loaded_is_compared(synced: RawTables) -> None:
+    """Who changed one record must not pay for all; what a run that died left is made up for."""
+    synced.load(organizations=[organization(2, custom_fields={STAFF: "4", RATE: 2})])
+    build(synced.warehouse, ACME, SYSTEM)
+    synced.load(organizations=[organization(3, custom_fields={STAFF: "5"})])
+    published(synced)
+
+    assert due(synced) == Conservation(seen=3, lost=(), is_whole=False)
+    assert due(synced).seen == 0
+    assert conservation(synced.warehouse, ACME, SYSTEM).seen == 4
+
+
+def test_a_value_that_a_view_loses_is_found_until_it_is_back(synced: RawTables) -> None:
+    """Whatever the rules say: the view is asked. v1's shape too, and a part that stands alone."""
+    hide(synced, "mitarbeiter")
+    synced.load(
+        organizations=[
+            organization(1, custom_fields={STAFF: "120", RATE: 5}),
+            organization(2, custom_fields={}, extra={STAFF: "4"}),
+            organization(4, custom_fields={PLACE: {"value": None, "locality": "Kiel"}}),
+        ]
+    )
+    build(synced.warehouse, ACME, SYSTEM)
+
+    lost = (("organizations", 1, STAFF), ("organizations", 2, STAFF))
+    assert due(synced).lost == lost
+    assert due(synced).lost == lost
+    plant(synced, "update integration.mart_state set views_published = null")
+    publish_views(synced.warehouse, ACME, SYSTEM)
+
+    assert due(synced) == Conservation(seen=5, lost=(), is_whole=True)
+
+
+def test_a_mapped_value_that_does_not_arrive_is_found(synced: RawTables) -> None:
+    """The mart's own row is asked, column and attribute."""
+    save(synced, {STAFF: "customer_number", RATE: "attributes.rate"})
+    synced.load(organizations=[organization(1, custom_fields={STAFF: "120", RATE: 5})])
+    build(synced.warehouse, ACME, SYSTEM)
+    assert due(synced).lost == ()
+
+    plant(synced, "update crm.customers set customer_number = null, attributes = '{}'")
+
+    assert set(conservation(synced.warehouse, ACME, SYSTEM).lost) == {
+        ("organizations", 1, RATE),
+        *(("organizations", number, STAFF) for number in TEXTS),
+    }
+
+
+def test_a_value_of_no_field_that_is_known_is_listed(synced: RawTables) -> None:
+    """Its definition was not read, or is gone for ever; in either shape."""
+    stray = key_of("nobody")
+    synced.load(
+        organizations=[
+            organization(1, custom_fields={stray: "x"}),
+            organization(2, extra={stray: "y", "cc_email": "z"}),
+        ]
+    )
+    published(synced)
+
+    assert [one[:2] for one in refused(synced.warehouse)] == [("1", stray), ("2", stray)]
+    assert due(synced).lost == ()
+    plant(synced, "delete from integration.rejected_values")
+    assert conservation(synced.warehouse, ACME, SYSTEM).lost == (
+        ("organizations", 1, stray),
+        ("organizations", 2, stray),
+    )
