@@ -99,8 +99,8 @@ class _Comparison:
     def of_views(self, among: sql.Composable) -> tuple[int, list[tuple[int, str]]]:
         """How many values were compared, and id and key of those that the view does not show.
 
-        A view works out every column that it is asked for. So the first column of each field is
-        asked of all records, and all columns of those where it is empty and the value is not.
+        A view works out every column that it is asked for. So one column of each field is asked of
+        all records, and all columns of those where it is empty and the value is not.
         """
         seen, suspects, _ = self._look(among, is_thorough=False)
         if not suspects:
@@ -141,7 +141,9 @@ class _Comparison:
             filled = "jsonb_strip_nulls({}) not in ('null', '{{}}')"
         hidden = [
             sql.SQL("case when not ({shown}) and {filled} then {key} end").format(
-                shown=_is_shown(self._columns[key] if is_thorough else self._columns[key][:1]),
+                shown=_is_shown(
+                    self._columns[key] if is_thorough else _cheapest(self._columns[key])
+                ),
                 filled=sql.SQL(filled).format(unpacked.value(key)),
                 key=sql.Literal(key),
             )
@@ -156,6 +158,11 @@ class _Comparison:
             among=among,
         )
         return self._connection.execute(query).fetchone() or (0, None, None)
+
+
+def _cheapest(columns: Sequence[ViewColumn]) -> Sequence[ViewColumn]:
+    """One column of a field: the id, where there is one, needs no name looked up."""
+    return sorted(columns, key=lambda one: not one.part.startswith("id"))[:1]
 
 
 def _is_shown(columns: Sequence[ViewColumn]) -> sql.Composable:
