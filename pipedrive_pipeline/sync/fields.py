@@ -21,7 +21,7 @@ class FieldFacts:
 
     seen: int
     lost: tuple[tuple[int, str], ...]  # id, field key
-    rejected: tuple[tuple[str, int], ...]  # field key, values that do not fit
+    rejected: tuple[tuple[str, int], ...]  # field, values that do not fit it or its target
     proposed: tuple[str, ...]  # keys of fields that look like an empty target
     retyped: tuple[str, ...]  # keys
     columns: tuple[TableColumn, ...]  # of the view, as the database tells them
@@ -60,14 +60,14 @@ select
     rejected_values.field,
     count(*)
 from integration.rejected_values
-inner join integration.fields
+left join integration.fields
     on fields.tenant_id = rejected_values.tenant_id
     and fields.system = rejected_values.system
     and fields.entity = rejected_values.entity
     and fields.field_key = rejected_values.field
-    and fields.is_custom
 where rejected_values.tenant_id = %s
     and rejected_values.system = %s
+    and (fields.is_custom or rejected_values.target is not null)
 group by
     rejected_values.entity,
     rejected_values.field
