@@ -6,6 +6,7 @@ Does not belong here: how an error looks at a border (`cli.py`, `defs/`, `connec
     PipelineError
     ├── Transient            a rerun may help; nobody need act
     │   ├── Busy             another run of this tenant holds its lock
+    │   ├── Superseded       this run lost that lock, and another one has begun since
     │   ├── BudgetSpent      today's calls are used up; ``resets_at`` says when they return
     │   └── SourceUnavailable, DatabaseUnavailable
     └── Permanent            a person must act
@@ -66,6 +67,19 @@ class Busy(Transient):
         super().__init__(
             f"{tenant}: another sync of this tenant is running; "
             f"wait for it, or follow it with `status --tenant {tenant}`."
+        )
+
+
+class Superseded(Transient):
+    """This run lost its tenant's lock, and another one has begun since. It writes nothing more."""
+
+    code = "superseded"
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        super().__init__(
+            f"{tenant}: this run lost the tenant's lock, and another one has begun since; "
+            "it stops and writes nothing more. Nobody need act: the newer run does the work."
         )
 
 

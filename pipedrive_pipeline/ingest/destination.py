@@ -1,11 +1,13 @@
 """How dlt is set up here: no telemetry, no foreign configuration, and a COPY that loses nothing.
 
-Belongs here: dlt's settings and its Postgres destination. Does not belong here: what is loaded
-(`raw.py`).
+Belongs here: dlt's settings and its Postgres destination, whose every statement is behind the run's
+fence. Does not belong here: what is loaded (`raw.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,11 @@ from dlt.common.runtime.telemetry import stop_telemetry
 from dlt.common.storages.load_package import ParsedLoadJobFileName
 from dlt.destinations.impl.postgres.factory import postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient
+from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
 from dlt.pipeline import trace
+
+from pipedrive_pipeline.errors import Superseded
+from pipedrive_pipeline.warehouse.database import HOLD_GENERATION, Fence
 
 COPY_BUFFER_BYTES = 1 << 20
 
@@ -55,8 +61,56 @@ class CopyJob(RunnableLoadJob, HasFollowupJobs):
                 cursor.copy_expert(statement, file, size=COPY_BUFFER_BYTES)
 
 
+class FencedSqlClient(Psycopg2SqlClient):
+    """A session whose every transaction holds the run's number, and every statement has one.
+
+    dlt truncates, merges and completes a load in transactions of their own. Any of them, made by a
+    run that was stopped amid a load and woke up after the next one began, would spoil that one's.
+    """
+
+    fence: Fence | None = None
+
+    @contextmanager
+    def begin_transaction(self) -> Iterator[Any]:
+        """A transaction that counts while this run is the newest.
+
+        Raises:
+            Superseded: another run has begun since.
+        """
+        with super().begin_transaction() as transaction:
+            if self.fence:
+                self._hold(self.fence)
+            yield transaction
+
+    @contextmanager
+    def execute_query(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """As dlt's, in a transaction of its own if there is none."""
+        if not self.native_connection.autocommit:
+            with super().execute_query(query, *args, **kwargs) as cursor:
+                yield cursor
+            return
+        with self.begin_transaction(), super().execute_query(query, *args, **kwargs) as cursor:
+            yield cursor
+
+    def _hold(self, fence: Fence) -> None:
+        with self.native_connection.cursor() as cursor:
+            cursor.execute(HOLD_GENERATION, (fence.tenant, fence.generation))
+            if cursor.fetchone() is None:
+                raise Superseded(fence.tenant)
+
+
 class LosslessPostgresClient(PostgresClient):
-    """The Postgres client with our COPY."""
+    """The Postgres client with our COPY, behind the run's fence."""
+
+    fence: Fence | None = None  # of the class, which is one run's own
+
+    def __init__(self, schema: Any, config: Any, capabilities: Any) -> None:
+        super().__init__(schema, config, capabilities)
+        of_dlt = self.sql_client
+        self.sql_client = FencedSqlClient(
+            of_dlt.dataset_name, of_dlt.staging_dataset_name, of_dlt.credentials, capabilities
+        )
+        self.sql_client.fence = self.fence
 
     def create_load_job(
         self, table: Any, file_path: str, load_id: str, restore: bool = False
@@ -70,14 +124,22 @@ class LosslessPostgresClient(PostgresClient):
 class lossless_postgres(postgres):  # noqa: N801 - dlt names a destination by its class, in lower case
     """Dlt's Postgres destination with our COPY."""
 
+    fence: Fence | None = None
+
     @property
     def client_class(self) -> type[PostgresClient]:
-        """The client that dlt makes its jobs with."""
-        return LosslessPostgresClient
+        """The client that dlt makes its jobs with; it makes them without asking us again."""
+        return type("FencedPostgresClient", (LosslessPostgresClient,), {"fence": self.fence})
 
 
 def pipeline(
-    name: str, *, dataset: str, staging: str, url: str, working_directory: Path
+    name: str,
+    *,
+    dataset: str,
+    staging: str,
+    url: str,
+    working_directory: Path,
+    fence: Fence | None = None,
 ) -> dlt.Pipeline:
     """A dlt pipeline that reads no configuration but ours and keeps nothing between runs."""
     plugged = Container()[PluggableRunContext]
@@ -87,9 +149,11 @@ def pipeline(
     stop_telemetry()  # which that import began, whatever is set later: it begins once a process
     plugged.context.initialize_runtime()
     trace.TRACKING_MODULES = []  # they leave an id in the user's home even where nothing is told
+    destination = lossless_postgres(credentials=url, staging_dataset_name_layout=staging)
+    destination.fence = fence
     return dlt.pipeline(
         name,
         pipelines_dir=str(working_directory),
         dataset_name=dataset,
-        destination=lossless_postgres(credentials=url, staging_dataset_name_layout=staging),
+        destination=destination,
     )

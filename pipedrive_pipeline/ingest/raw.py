@@ -19,12 +19,13 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.common.exceptions import DltException
 from dlt.extract import DltResource
 from dlt.pipeline.exceptions import PipelineStepFailed
 from psycopg import sql
 
 from pipedrive_pipeline.connectors.base import Column, CursorState, EntitySpec
-from pipedrive_pipeline.errors import DatabaseUnavailable, Permanent
+from pipedrive_pipeline.errors import DatabaseUnavailable, Permanent, Superseded
 from pipedrive_pipeline.ingest.destination import pipeline
 from pipedrive_pipeline.ingest.erased import ErasedRecords
 from pipedrive_pipeline.ingest.outcome import Loaded
@@ -95,6 +96,7 @@ class RawStore:
         Raises:
             DatabaseUnavailable: Postgres went away; the rows may be there, the cursors are not.
             LoadRefused: Postgres refuses a value or a right; an operator must look.
+            Superseded: another run of this tenant has begun; neither rows nor cursors moved.
         """
         back = {batch.entity.name: self._erased.withhold(batch) for batch in batches}
         stored = {batch.entity.name: self._stored_versions(batch) for batch in batches}
@@ -116,6 +118,7 @@ class RawStore:
             staging=self._tenant.staging_schema(self._system),
             url=self._warehouse.full_url(),
             working_directory=self._working_directory,
+            fence=self._warehouse.fence,
         )
         with self._named_failures("reading the state of"):
             made.sync_destination()
@@ -202,7 +205,11 @@ class RawStore:
     def _named_failures(self, act: str) -> Iterator[None]:
         try:
             yield
-        except PipelineStepFailed as failure:
+        except (DltException, OSError) as failure:
+            if self._is_superseded():  # the newer run has wiped this one's working directory too
+                raise Superseded(self._tenant.slug) from None
+            if not isinstance(failure, PipelineStepFailed):
+                raise
             state, is_outage = _cause(failure)
             kind = DatabaseUnavailable if is_outage else LoadRefused
             # The chain is cut here: Postgres quotes the row that it refuses.
@@ -210,6 +217,13 @@ class RawStore:
                 f"{self._tenant}: {act} {self._schema} failed ({state}); "
                 "what was committed before stays, the next run goes on from there."
             ) from None
+
+    def _is_superseded(self) -> bool:
+        try:
+            with self._warehouse.transaction():
+                return False
+        except Superseded:
+            return True
 
 
 def _source(system: str, resources: list[DltResource]) -> Any:

@@ -76,7 +76,13 @@ class HistoryRow:
             connection.execute(_update(values), [*values.values(), self.id])
             connection.execute(
                 _CONNECTION_RESULT,
-                [status, _last_error(self.errors), self.facts.tenant.slug, self.facts.system],
+                [
+                    status,
+                    _last_error(self.errors),
+                    self.facts.tenant.slug,
+                    self.facts.system,
+                    self.id,
+                ],
             )
         return status
 
@@ -230,8 +236,18 @@ select exists (
 )
 """
 
+# A run that lost its lock may end after a newer one; what the newest came to is shown.
 _CONNECTION_RESULT = """
 update integration.connections
 set last_sync_at = clock_timestamp(), last_sync_status = %s, last_sync_error = %s
-where tenant_id = %s and system = %s
+where connections.tenant_id = %s
+    and connections.system = %s
+    and not exists (
+        select from integration.sync_logs as own
+        inner join integration.sync_logs as newer
+            on newer.tenant_id = own.tenant_id
+            and newer.system = own.system
+            and newer.started_at > own.started_at
+        where own.id = %s
+    )
 """

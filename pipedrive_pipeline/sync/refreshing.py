@@ -47,7 +47,7 @@ def open_refresher(
     source = SourceAccess(warehouse, settings, tenant, system)
     with tenant_lock(warehouse, tenant) as lock:
         try:
-            yield open_stores(warehouse, settings, lock, source, system).refresher
+            yield open_stores(settings, lock, source, system).refresher
         except BudgetSpent as spent:
             source.note_spent_days([spent])
             raise

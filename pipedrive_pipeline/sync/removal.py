@@ -101,6 +101,7 @@ _ROWS_OF_A_TENANT = (
     ("integration", "alerts"),
     ("integration", "idempotency_keys"),
     ("integration", "api_keys"),
+    ("integration", "generations"),
     ("integration", "connections"),
 )
 

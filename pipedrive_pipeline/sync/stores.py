@@ -23,7 +23,6 @@ from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.sync.lock import TenantLock
 from pipedrive_pipeline.sync.records import write_rejected
-from pipedrive_pipeline.warehouse.database import Warehouse
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,6 @@ class Stores:
 
 
 def open_stores(
-    warehouse: Warehouse,
     settings: Settings,
     lock: TenantLock,
     source: SourceAccess,
@@ -48,17 +46,20 @@ def open_stores(
     *,
     is_confirmed: bool = False,
 ) -> Stores:
-    """The stores of the tenant whose lock this is.
+    """The stores of the tenant whose lock this is; they write while it is held.
 
     Raises:
         DatabaseUnavailable: Postgres went away.
+        Superseded: another run of the tenant has begun.
     """
-    tenant = lock.tenant
+    tenant, warehouse = lock.tenant, lock.warehouse
     deletions = Deletions(warehouse, tenant, system)
     seen = SeenKeys(warehouse, tenant, system)
     deletions.prepare()
     seen.prepare()
     scratch = tenant.scratch_directory(settings.pipeline_home, system)
+    # A run that wakes up late must find neither its own files nor the newer run's.
+    shutil.rmtree(scratch, ignore_errors=True)
 
     def on_rejected(entity: EntitySpec, values: list[Rejected]) -> None:
         write_rejected(warehouse, tenant, system, entity, values)
@@ -69,7 +70,7 @@ def open_stores(
 
     refresher = Refresher(
         entities=source.entities,
-        raw=RawStore(warehouse, tenant, system, scratch),
+        raw=RawStore(warehouse, tenant, system, scratch / str(lock.generation)),
         deletions=deletions,
         open_source=source.open,
         on_call=source.usage.on_call,

@@ -1,8 +1,8 @@
 """The warehouse: how a room gets a connection, and as whom.
 
-Belongs here: connections, transactions with their local settings, and the translation of Postgres's
-troubles into the family of `errors.py`. Does not belong here: which tables exist
-(`migrations/`), SQL of any room, tenants' own locks (`sync/`).
+Belongs here: connections, transactions with their local settings, the fence that a run writes
+behind, and the translation of Postgres's troubles into the family of `errors.py`. Does not belong
+here: which tables exist (`migrations/`), SQL of any room, tenants' own locks (`sync/`).
 Rests on https://www.psycopg.org/psycopg3/docs/ and
 https://www.postgresql.org/docs/current/ddl-rowsecurity.html.
 """
@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
-from pipedrive_pipeline.errors import DatabaseUnavailable
+from pipedrive_pipeline.errors import DatabaseUnavailable, Superseded
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 
@@ -35,11 +35,40 @@ class Contended(DatabaseUnavailable):
     """Another session holds the rows or tables that are needed; the same again may work."""
 
 
+# Held until the transaction ends: the next run, which raises the number, waits for it.
+HOLD_GENERATION = (
+    "select generation from integration.generations where tenant_id = %s and generation = %s"
+    " for share"
+)
+
+
+@dataclass(frozen=True)
+class Fence:
+    """The number of one run of a tenant; what is written behind it counts while it is the newest.
+
+    A lock alone cannot hold back a process that was stopped, lost the lock's session and woke up
+    after the next run had begun: between asking for the lock and writing lies time.
+    """
+
+    tenant: str
+    generation: int
+
+    def hold(self, connection: psycopg.Connection) -> None:
+        """Keeps the number as it is until the transaction ends.
+
+        Raises:
+            Superseded: another run has begun since.
+        """
+        if connection.execute(HOLD_GENERATION, (self.tenant, self.generation)).fetchone() is None:
+            raise Superseded(self.tenant)
+
+
 @dataclass(frozen=True)
 class Warehouse:
     """One database. Opening it does no I/O; its URL is masked in every text form."""
 
     url: str = field(repr=False)  # as libpq takes it
+    fence: Fence | None = None  # held by every transaction, where it is one run's warehouse
 
     @property
     def place(self) -> str:
@@ -48,6 +77,10 @@ class Warehouse:
         host = facts.get("host") or "the local socket"
         port = f":{facts['port']}" if facts.get("port") else ""
         return f"{facts.get('dbname') or 'the default database'} on {host}{port}"
+
+    def behind(self, fence: Fence) -> Warehouse:
+        """The same database, for one run: its transactions count while it is the newest."""
+        return replace(self, fence=fence)
 
     def full_url(self) -> str:
         """The URL with user, password, host and port spelled out, for a library that wants them.
@@ -101,8 +134,13 @@ class Warehouse:
         Args:
             tenant: what ``pipeline.tenant_id`` says within the transaction.
             search_path: schemas by name, first one first; none leaves the server's.
+
+        Raises:
+            Superseded: this is one run's warehouse, and another run has begun since.
         """
         with self.connect() as connection:
+            if self.fence:
+                self.fence.hold(connection)
             if tenant:
                 set_local(connection, "pipeline.tenant_id", tenant.slug)
             if search_path:

@@ -16,6 +16,7 @@ from pipedrive_pipeline.sync.lock import is_locked
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios import worker
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
+from pipedrive_pipeline_tests.scenarios.points import Point
 from pipedrive_pipeline_tests.scenarios.postgres_proxy import Moment, PostgresProxy, postgres_proxy
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
 
@@ -164,7 +165,7 @@ def test_a_sync_killed_between_two_files_of_dlt_is_mended_by_the_next(
     world.sync(sync_type="full")
     edit_something(account, number)
 
-    exit_code = worker.ended(worker.start_sync(world, ACME, dies_at_rename=number))
+    exit_code = worker.ended(worker.start_sync(world, ACME, at=Point("rename", number)))
 
     assert exit_code == -signal.SIGKILL
     assert_one_clean_sync_mends_everything(world, sandbox)

@@ -83,7 +83,7 @@ def test_an_older_answer_changes_nothing_and_a_row_that_came_back_loses_its_mark
     """Whoever told of the id may be late, and so may the source's own index."""
     world.sync(sync_type="full")
     with world.run() as run:
-        stores = open_stores(world.warehouse, world.settings, run._lock, run._source, SYSTEM)
+        stores = open_stores(world.settings, run._lock, run._source, SYSTEM)
         stores.deletions.mark("persons", [Tombstone("7", "deleted")])
     stored = next(row for row in world.raw(ACME, "persons") if row["id"] == 7)
     account.plant("persons", 7, name="uralt", update_time="2001-01-01T00:00:00Z")

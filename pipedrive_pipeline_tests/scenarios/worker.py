@@ -1,11 +1,13 @@
-"""Syncs in processes of their own, so that they may be killed.
+"""Syncs in processes of their own, so that they may be killed or stopped.
 
-Belongs here: starting one, from a server process that has imported everything once. Does not
-belong here: when it is killed (`postgres_proxy.py`, and the tests).
+Belongs here: starting one, from a server process that has imported everything once, and the signal
+that it gives itself (`points.py`). Does not belong here: what it sends to Postgres
+(`postgres_proxy.py`).
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -21,6 +23,8 @@ from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.history import SyncType
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.scenarios import points
+from pipedrive_pipeline_tests.scenarios.points import Point
 from pipedrive_pipeline_tests.scenarios.world import World
 
 PATIENCE_SECONDS = 100
@@ -32,7 +36,8 @@ def start_sync(
     *,
     sync_type: SyncType = "incremental",
     url: str | None = None,
-    dies_at_rename: int | None = None,
+    at: Point | None = None,
+    counts_file: Path | None = None,
     chunk_rows: int = CHUNK_ROWS,
 ) -> ForkServerProcess:
     """A sync of this world in a process of its own, begun.
@@ -42,7 +47,8 @@ def start_sync(
         tenant: whose rows it syncs.
         sync_type: everything, or what changed.
         url: another way to the world's database.
-        dies_at_rename: which of its renamed files ends it; None lets it live.
+        at: where it signals itself; None lets it live.
+        counts_file: where it leaves how many points it passed, by kind.
         chunk_rows: how many rows are one load.
     """
     settings = world.settings
@@ -55,7 +61,8 @@ def start_sync(
             "keys": keys,
             "slug": tenant.slug,
             "sync_type": sync_type,
-            "dies_at_rename": dies_at_rename,
+            "at": at,
+            "counts_file": counts_file,
             "chunk_rows": chunk_rows,
         },
     )
@@ -92,11 +99,11 @@ def _sync(
     keys: list[str],
     slug: str,
     sync_type: SyncType,
-    dies_at_rename: int | None,
+    at: Point | None,
+    counts_file: Path | None,
     chunk_rows: int,
 ) -> None:
-    if dies_at_rename is not None:
-        _die_at_rename(dies_at_rename)
+    passed = points.watch(at)
     settings = Settings(
         database_url=SecretStr(url),
         pipeline_home=Path(home),
@@ -107,17 +114,6 @@ def _sync(
         World(Warehouse(url), settings).sync(Tenant(slug), sync_type, chunk_rows=chunk_rows)
     except PipelineError as error:
         sys.exit(int(error.exit_code))
-
-
-def _die_at_rename(number: int) -> None:
-    """Every step of dlt ends with a renamed file; Python tells of each before it happens."""
-    left = number
-
-    def count(event: str, _arguments: object) -> None:
-        nonlocal left
-        if event == "os.rename":
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(count)
+    finally:
+        if counts_file is not None:
+            counts_file.write_text(json.dumps(passed))
