@@ -102,6 +102,8 @@ class Settler:
 
         Those that live in spite of it are read again: an edit may have moved them out of the list.
         """
+        if isinstance(read.entity.cursor, Snapshot) and read.rejected:
+            return []  # it may be any of these: an entry has no key that could be read
         if isinstance(read.entity.cursor, Snapshot) or not keys:
             return [Tombstone(key, "deleted") for key in keys]
         absent = self._refreshed(read, keys)

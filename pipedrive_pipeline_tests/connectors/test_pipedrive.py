@@ -284,8 +284,8 @@ def test_a_walk_that_leads_nowhere_is_an_error(
     assert len(walk.asked) <= pages_max
 
 
-def test_a_few_empty_pages_with_a_cursor_are_gone_through() -> None:
-    """Undocumented, but no sign of an end."""
+def test_empty_pages_with_a_cursor_are_gone_through_and_commit_nothing() -> None:
+    """Undocumented, and no sign of an end; whatever they stood in for was not seen."""
     world = company(6)
 
     def script(asked: Asked) -> Reply:
@@ -295,7 +295,11 @@ def test_a_few_empty_pages_with_a_cursor_are_gone_through() -> None:
         plain = {k: v.removeprefix("empty") for k, v in asked.query.items()}
         return world(replace(asked, query=plain))
 
-    assert walked(script).ids == [6, 5, 4, 3, 2, 1]
+    walk = walked(script)
+
+    assert walk.ids == [6, 5, 4, 3, 2, 1]
+    assert walk.commit is None
+    assert isinstance(walk.error, SourceBroke)
 
 
 def test_an_expired_cursor_begins_the_walk_anew() -> None:

@@ -10,6 +10,10 @@ stamp come first or last, the contract does not say; where they come last a list
 leaves them out, so a walk that goes on reads them from the other end before it ends. A later walk
 begins at the watermark less the overlap.
 
+A cursor names the first record of the next page, so a page that a cursor leads to, or that holds
+one, is never empty. One that stays empty is gone through, for the rows behind it, and the walk ends
+in an error: what it stood in for was not seen.
+
 The watermark of the next walk is the server's `Date` on this walk's first answer: whatever was
 edited before it is in the walk, whatever is edited later carries a later stamp. Our own clock is
 never used. Where no usable `Date` came it is the newest stamp seen: later edits are stamped later
@@ -38,7 +42,7 @@ WATERMARK = "watermark"  # the one key of a committed state
 POSITION = "position"  # the one key of a place to go on from
 RESTARTS_MAX = 2  # of a walk whose cursor was refused
 EMPTY_PAGES_MAX = 5  # with a cursor, in one walk
-EMPTY_PAGE_ASKED = 3  # times, before an empty page with a cursor is believed
+EMPTY_PAGE_ASKED = 3  # times, before an empty page with or behind a cursor is a hole
 STALLED_PAGES_MAX = 5  # in a row, whose last record lies no further than the furthest so far
 # A server clock further from ours than this is broken, and a watermark in the far future would
 # hide every edit for ever. Ours serves to doubt, never to set.
@@ -59,6 +63,15 @@ class _Progress:
     empty_count: int = 0
     stalled_count: int = 0
     furthest: Place | None = None
+
+    def is_whole(self, last: Listed) -> bool:
+        """Whether no page was empty that must hold rows; ``last`` ends the walk."""
+        must_hold_rows = self.cursors or last.next_cursor is not None
+        return not self.empty_count and bool(last.records or not must_hold_rows)
+
+    def hole(self) -> SourceBroke:
+        """The error of a walk that is not whole."""
+        return self._broke(f"a page that must hold rows was empty, {EMPTY_PAGE_ASKED} times asked")
 
     def note(self, page: Listed, place: Place | None) -> None:
         """Take in one page that promises more.
@@ -82,8 +95,9 @@ class _Progress:
 
     def _broke(self, what: str) -> SourceBroke:
         return SourceBroke(
-            f"{self.tenant}: Pipedrive, {self.kind}: {what}. The walk cannot be complete, so "
-            "nothing of it is committed; run again, and ask Pipedrive's support if it stays."
+            f"{self.tenant}: Pipedrive, {self.kind}: {what}. The walk cannot be complete, so its "
+            "rows are kept and its watermark stays; run again, and ask Pipedrive's support if it "
+            "stays so."
         )
 
 
@@ -124,13 +138,17 @@ class Walk:
         newest = _newest(first.records)
         while page.next_cursor is not None:
             progress.note(page, _place(page) if is_timed else None)
-            resume = _resume(newest) if is_timed and self.since is None else None
+            may_resume = is_timed and self.since is None and not progress.empty_count
+            resume = _resume(newest) if may_resume else None
             yield _page(page, resume=resume)
             page = await self._fetch({**params, "cursor": page.next_cursor})
             newest = max(filter(None, (newest, _newest(page.records))), default=None)
         if self.resume is not None:
             async for unstamped in self._unstamped():
                 yield unstamped
+        if not progress.is_whole(page):
+            yield _page(page)
+            raise progress.hole()
         reached = _believable(first.sent_at, self.now) or newest
         commit = _commit(self.since, reached) if is_timed else None
         yield _page(page, is_last=True, commit=commit)
@@ -146,16 +164,14 @@ class Walk:
                 return
             progress.note(page, None)
             page = await self._fetch({**params, "cursor": page.next_cursor})
+        if not progress.is_whole(page):
+            raise progress.hole()
 
     async def _fetch(self, params: Params) -> Listed:
-        """One page; an empty one that promises more is asked for again.
-
-        Such a page is nowhere documented. If it stands in for rows by mistake, believing it at
-        once would lose 500 of them; if it is real, refusing it would keep the tenant out for ever.
-        """
+        """One page; an empty one that a cursor leads to, or that promises more, is asked again."""
         for _ in range(EMPTY_PAGE_ASKED):
             page = await self._asked(params)
-            if page.records or page.next_cursor is None:
+            if page.records or (page.next_cursor is None and "cursor" not in params):
                 break
         return page
 
