@@ -11,6 +11,7 @@ from pipedrive_pipeline.connectors.base import Connector, EntitySpec
 from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failures
 from pipedrive_pipeline.defs.metadata import column_schema, read_metadata
+from pipedrive_pipeline.defs.parked import marts_of_the_rest
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
 from pipedrive_pipeline.defs.standing import completeness_result, completeness_spec
 from pipedrive_pipeline.sync.pricing import Price
@@ -63,13 +64,14 @@ def raw_assets(connector: Connector) -> dg.AssetsDefinition:
         chosen = [key.path[-1] for key in context.selected_asset_keys]
         with as_dagster_failures(context, run):
             estimated = price_of_full_read(context, run, chosen)
-            for read in run.read(chosen):
-                asset = dg.AssetKey([connector.key, read.entity.name])
-                yield dg.MaterializeResult(
-                    asset_key=asset,
-                    metadata=read_metadata(run.facts, read, estimated),
-                    check_results=completeness_result(asset, read),
-                )
+            with marts_of_the_rest(context, run):
+                for read in run.read(chosen):
+                    asset = dg.AssetKey([connector.key, read.entity.name])
+                    yield dg.MaterializeResult(
+                        asset_key=asset,
+                        metadata=read_metadata(run.facts, read, estimated),
+                        check_results=completeness_result(asset, read),
+                    )
 
     return raw
 

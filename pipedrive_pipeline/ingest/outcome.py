@@ -10,7 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pipedrive_pipeline.connectors.base import CursorState, EntitySpec
-from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.errors import GuardTripped, PipelineError, ScopeMissing, SourceBroke
+
+OF_ONE_ENTITY = (ScopeMissing, SourceBroke, GuardTripped)  # others may be read and built without it
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class EntityRead:
     tokens: int = 0
     undeclared: Counter[str] = field(default_factory=Counter)
     error: PipelineError | None = None
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it failed for a reason of its own: its rows are right, if old or not all."""
+        return isinstance(self.error, OF_ONE_ENTITY)
 
     def add(self, loaded: Loaded) -> None:
         """Counts what one load did."""

@@ -107,18 +107,41 @@ class TenantRun:
     def build_marts(self) -> marts.MartsBuilt:
         """Brings `crm.customers` and `crm.contacts` up to what raw holds, or changes nothing."""
         self._begin_act()
-        self._lock.assert_held()
-        strike_stragglers(self._warehouse, self.facts.tenant, self.facts.system)
-        built = marts.build(self._warehouse, self.facts.tenant, self.facts.system)
-        self.row.built = built
-        self.row.erased += erase_aged(self._warehouse, self.facts.tenant, self.facts.system)
-        return built
+        return self._built()
 
     def publish_views(self) -> None:
         """Brings the tenant's views up to the marts' columns."""
         self._begin_act()
+        self._published()
+
+    def build_around_failures(self) -> marts.MartsBuilt | None:
+        """Builds and publishes although some read failed, if each failed for itself alone.
+
+        A right that is missing for organizations must not keep contacts as they were. None where a
+        failure concerns all, or nothing that marts are made of was read whole.
+        """
+        reads = self.row.reads
+        failed = [read for read in reads.values() if not read.is_complete]
+        is_any_whole = any(
+            reads[name].is_complete for name in history.COUNTED_ENTITIES if name in reads
+        )
+        if not (failed and is_any_whole and all(read.is_parked for read in failed)):
+            return None
+        built = self._built()
+        self._published()
+        return built
+
+    def _built(self) -> marts.MartsBuilt:
+        tenant, system, warehouse = self.facts.tenant, self.facts.system, self._lock.warehouse
         self._lock.assert_held()
-        marts.publish_views(self._warehouse, self.facts.tenant, self.facts.system)
+        strike_stragglers(warehouse, tenant, system)
+        self.row.built = marts.build(warehouse, tenant, system)
+        self.row.erased += erase_aged(warehouse, tenant, system)
+        return self.row.built
+
+    def _published(self) -> None:
+        self._lock.assert_held()
+        marts.publish_views(self._lock.warehouse, self.facts.tenant, self.facts.system)
 
     def standing(self) -> Standing:
         """How the tenant's marts stand: orphans, and rows that went away."""
@@ -139,7 +162,6 @@ class TenantRun:
 
     def _reader(self) -> Reader:
         stores = open_stores(
-            self._warehouse,
             self._settings,
             self._lock,
             self._source,

@@ -74,6 +74,29 @@ def test_a_permanent_failure_says_who_acts_and_is_not_tried_again(
 
 
 @pytest.mark.slow
+def test_marts_of_what_could_be_read_are_built_in_a_run_that_fails_for_the_rest(
+    world: World, sandbox: Sandbox, instance: dg.DagsterInstance
+) -> None:
+    """Red, for somebody must give the right back; and not older than it need be."""
+    sandbox.faults.add("scope_403", times=99, path="/api/v2/organizations")
+
+    result = run(instance, "sync")
+
+    assert not result.success
+    made = {
+        event.asset_key.to_user_string(): event.partition
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+    assert made["crm/contacts"] == made["crm/customers"] == made["pipedrive/persons"] == "acme"
+    assert "pipedrive/organizations" not in made
+    assert len(world.rows("crm", "contacts")) == len(world.rows("analytics_acme", "contacts"))
+    (row,) = world.history()
+    assert (row["status"], row["errors"][0]["code"]) == ("partial", "scope_missing")
+    assert row["persons_created"] == len(world.rows("crm", "contacts"))
+
+
+@pytest.mark.slow
 def test_a_run_that_died_is_ended_in_dagster_and_in_the_history(
     world: World, instance: dg.DagsterInstance
 ) -> None:

@@ -23,6 +23,7 @@ from pipedrive_pipeline.sandbox import Account, Sandbox, seeded
 from pipedrive_pipeline_tests.scenarios.oracle import (
     assert_all_equals_source,
     assert_raw_equals_source,
+    marked,
 )
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
@@ -37,13 +38,7 @@ ABSORBED = (
     "http_500",
     "html_200",
     "success_false",
-    pytest.param(
-        "empty_page",
-        marks=pytest.mark.xfail(
-            strict=True,
-            reason="a page whose rows are missing and that promises more is taken as it is",
-        ),
-    ),
+    "empty_page",
     "truncated_json",
     "reset_mid_body",
     "lost_answer",
@@ -57,6 +52,7 @@ ENDS: dict[str, type[PipelineError]] = {
     "gone_410": PipelineError,
     "moved_301": PipelineError,
     "repeated_cursor": SourceBroke,
+    "empty_page": SourceBroke,
     "huge_page": PipelineError,
 }
 
@@ -150,23 +146,30 @@ def test_a_source_that_stays_down_is_unavailable_and_the_next_run_goes_on(
     assert_all_equals_source(world, sandbox)
 
 
-def test_a_lost_scope_leaves_the_other_entities_complete(
-    world: World, sandbox: Sandbox, account: Account
+@pytest.mark.parametrize(
+    ("lost", "kept"), [("organizations", "persons"), ("persons", "organizations")]
+)
+def test_a_lost_scope_leaves_the_other_entity_complete_up_to_its_mart(
+    lost: str, kept: str, world: World, sandbox: Sandbox, account: Account
 ) -> None:
-    """One right that is taken away must not stop what is still allowed."""
+    """One right that is taken away for good must not stop what is still allowed."""
     world.sync(sync_type="full")
-    account.edit("persons", 9, name="geht durch")
-    sandbox.faults.add("scope_403", times=9, path="/api/v2/organizations")
+    sandbox.faults.add("scope_403", times=99, path=f"/api/v2/{lost}")
+    for number in (1, 2):
+        account.edit(kept, 9, name=f"geht durch {number}")
 
-    with pytest.raises(ScopeMissing):
-        world.sync()
+        with pytest.raises(ScopeMissing):
+            world.sync()
 
-    row = world.history()[-1]
-    assert row["status"] == "partial"
-    assert row["errors"][0]["code"] == "scope_missing"
-    assert row["watermarks"]["organizations"]["after"] is None
-    assert row["watermarks"]["persons"]["after"] is not None
-    assert next(one for one in world.raw(ACME, "persons") if one["id"] == 9)["name"] == "geht durch"
+        row = world.history()[-1]
+        assert row["status"] == "partial"
+        assert [error["code"] for error in row["errors"]] == ["scope_missing"]
+        assert row["watermarks"][lost]["after"] is None
+        assert row["watermarks"][kept]["after"] is not None
+        assert row[f"{kept}_updated"] == 1
+        mart = {"organizations": "customers", "persons": "contacts"}[kept]
+        shown = next(one for one in world.rows("crm", mart) if one["pipedrive_id"] == 9)
+        assert shown["name"] == f"geht durch {number}"
 
 
 def test_definitions_that_may_not_be_read_leave_the_run_partial(
@@ -227,6 +230,26 @@ def test_a_list_of_users_that_is_suddenly_empty_marks_nobody_as_deleted(
     assert world.rows(ACME.raw_schema("pipedrive"), "deletions", "id") == []
     world.sync()
     assert_all_equals_source(world, sandbox)
+
+
+def test_a_user_whose_id_cannot_be_read_is_not_taken_for_gone(
+    world: World, sandbox: Sandbox, account: Account
+) -> None:
+    """An entry without a usable key may be any of those that are not in the list."""
+    world.sync(sync_type="full")
+    user = account.users[3]
+    user_id, user["id"] = user["id"], None
+
+    read = world.sync().reads["users"]
+
+    assert (read.rejected, read.deleted, read.extra) == (1, 0, 1)
+    assert marked(world, "users") == {}
+    user["id"] = user_id
+    world.sync()
+    account.users.remove(user)
+    world.sync()
+    assert marked(world, "users") == {str(user_id): "deleted"}
+    assert_raw_equals_source(world, sandbox)
 
 
 @pytest.mark.parametrize("path", [PERSONS, "/api/v2/organizations"])

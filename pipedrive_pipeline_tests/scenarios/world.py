@@ -17,6 +17,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
+from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.sandbox import Sandbox
@@ -65,7 +66,11 @@ class World:
     ) -> Synced:
         """One run without Dagster around it: read, build, publish. `more` goes to `run`."""
         with self.run(tenant, sync_type, **more) as run:
-            reads = {read.entity.name: read for read in run.read(entities)}
+            try:
+                reads = {read.entity.name: read for read in run.read(entities)}
+            except PipelineError:
+                run.build_around_failures()
+                raise
             built = run.build_marts()
             run.publish_views()
         return Synced(reads, built)
