@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pipedrive_pipeline.connectors.base import EntitySpec
-from pipedrive_pipeline.errors import DatabaseUnavailable
+from pipedrive_pipeline.errors import DatabaseUnavailable, Superseded
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.outcome import Rejected
 from pipedrive_pipeline.ingest.raw import RawStore
@@ -94,7 +94,7 @@ def clear_scratch(settings: Settings, lock: TenantLock, system: str) -> None:
 
     Dlt keeps the files of jobs that are done.
     """
-    with suppress(DatabaseUnavailable):
+    with suppress(DatabaseUnavailable, Superseded):
         lock.assert_held()
         scratch = lock.tenant.scratch_directory(settings.pipeline_home, system)
         shutil.rmtree(scratch, ignore_errors=True)

@@ -68,7 +68,8 @@ class Warehouse:
     """One database. Opening it does no I/O; its URL is masked in every text form."""
 
     url: str = field(repr=False)  # as libpq takes it
-    fence: Fence | None = None  # held by every transaction, where it is one run's warehouse
+    # Held by every transaction, where it is one run's warehouse.
+    fence: Fence | None = field(default=None, kw_only=True)
 
     @property
     def place(self) -> str:
