@@ -183,6 +183,13 @@ BUGS = (
         TESTS_OF_RAW,
     ),
     Bug(
+        "an erased person is loaded again",
+        RAW,
+        (("self._erased.withhold(batch) for batch", "list[str]() for batch"),),
+        f"{TESTS}/scenarios/test_erasure.py",
+        "an_erased_person",
+    ),
+    Bug(
         "an empty text becomes null on its way",
         "pipedrive_pipeline/ingest/destination.py",
         (("null '', encoding", "null '', force_null ({columns}), encoding"),),

@@ -153,6 +153,7 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
                 "unchanged": read.unchanged,
                 "deleted": read.deleted,
                 "rejected": read.rejected,
+                "withheld": read.withheld,
                 "resumed_rows": read.resumed_rows,
                 "missing": read.missing,
                 "extra": read.extra,

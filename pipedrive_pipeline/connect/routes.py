@@ -28,7 +28,8 @@ from pipedrive_pipeline.connect.requests import (
 )
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.vault import connections, ending, proving
+from pipedrive_pipeline.sync.proofs import proved
+from pipedrive_pipeline.vault import connections, ending
 from pipedrive_pipeline.vault.vault import Vault
 
 router = APIRouter(responses=REFUSALS, tags=["connection"])
@@ -68,7 +69,7 @@ def connect_link(request: Request, house: Held, system: SystemKey, caller: Admin
 @router.post("/api/integrations/{system}/test", response_model=Answer[models.Proof])
 def test(request: Request, house: Held, system: SystemKey, caller: Manager) -> JSONResponse:
     """Whether it works now, as whom, and what that user cannot see."""
-    found = proving.prove(house.vault, caller.tenant, system)
+    found = proved(house.vault, caller.tenant, system)
     return envelope.answered(request, shapes.proof(found))
 
 

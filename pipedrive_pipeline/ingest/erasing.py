@@ -71,12 +71,11 @@ class RawErasing:
         self._delete(self._staging, "seen_keys", of_notes, told)
         return erased
 
-    def strike_stragglers(self, entity: EntitySpec) -> int:
-        """Erases what a process that had lost its lock wrote back after the erasure."""
+    def back_again(self, entity: EntitySpec) -> list[str]:
+        """Erased records that raw holds all the same: a process without its lock wrote them."""
         erased = erased_versions(self._connection, self._tenant, self._system, entity.name)
         held = self.versions(entity, list(erased)) if erased else {}
-        back = [key for key, version in held.items() if not is_newer(version, erased[key])]
-        return self.erase(entity, back) if back else 0
+        return [key for key, version in held.items() if not is_newer(version, erased[key])]
 
     def _marks(self, query: str, told: Mapping[str, object]) -> list[str]:
         if not is_there(self._connection, self._raw, "deletions"):

@@ -11,9 +11,10 @@ from typing import Any
 
 from pipedrive_pipeline.errors import PipelineError, ScopeMissing
 from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.proofs import proved
 from pipedrive_pipeline.sync.registry import known
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.proving import Proof, prove
+from pipedrive_pipeline.vault.proving import Proof
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import head, require_current
@@ -90,7 +91,7 @@ def _app(settings: Settings) -> str:
 
 def _connection(warehouse: Warehouse, settings: Settings, tenant: Tenant, system: str) -> str:
     known(warehouse, tenant)
-    proof = prove(open_vault(warehouse, settings), tenant, system)
+    proof = proved(open_vault(warehouse, settings), tenant, system)
     if proof.missing_scopes:
         raise ScopeMissing(
             f"{tenant}: {_as_whom(proof)}, but the consent lacks {', '.join(proof.missing_scopes)}"

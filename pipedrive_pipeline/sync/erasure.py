@@ -116,9 +116,13 @@ def strike_stragglers(warehouse: Warehouse, tenant: Tenant, system: str) -> None
 
     The caller holds the tenant's lock.
     """
+    entity = connector(system).entities[CONTACTS.entity]
     with warehouse.transaction(tenant=tenant) as connection:
         raw = RawErasing(connection, tenant, system)
-        raw.strike_stragglers(connector(system).entities[CONTACTS.entity])
+        if keys := raw.back_again(entity):
+            raw.erase(entity, keys)
+            erase_rows(connection, tenant, CONTACTS, keys)
+            forget_rejected(connection, tenant, system, entity, keys)
 
 
 def _erase(

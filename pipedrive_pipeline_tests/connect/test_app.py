@@ -123,6 +123,8 @@ def test_a_test_of_a_withdrawn_consent_says_who_must_act(site: Site) -> None:
     assert answer.status_code == 409
     assert answer.json()["error"]["code"] == "needs_reauth"
     assert state(site)["stateReason"] == "invalid_grant"
+    told = site.world.rows("select tenant_id, code from integration.alerts where healed_at is null")
+    assert told == [{"tenant_id": "acme", "code": "needs_reauth"}]
 
 
 def test_disconnect_revokes_forgets_the_tokens_and_keeps_the_rows(site: Site) -> None:

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from pipedrive_pipeline.errors import GuardTripped, ReauthNeeded
+from pipedrive_pipeline.errors import GuardTripped, NotConnected, ReauthNeeded
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.sync.alerts import OVERDUE, Cause, raise_alert, raise_overdue
+from pipedrive_pipeline.sync.doctor import examine
+from pipedrive_pipeline.vault.ending import disconnect
+from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.scenarios.receiver import receiver
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
@@ -57,6 +60,31 @@ def test_a_revoked_tenant_is_told_once_and_again_when_it_works(
     assert titles(arrived) == [REVOKED, HEALED]
     assert "connect --tenant acme" in arrived[0]["message"]
     assert "Who must act: the tenant." in arrived[0]["message"]
+
+
+def test_a_test_that_finds_a_dead_token_tells_it_once_and_the_next_run_not_again(
+    world: World, sandbox: Sandbox
+) -> None:
+    """Whoever looks by day finds what the night would have found, and others wait for it too."""
+    with listening(world) as (alerted, arrived):
+        sandbox.revoke()
+        for _ in range(2):
+            findings = examine(alerted.warehouse, alerted.settings, ACME, SYSTEM)
+            assert isinstance(findings[-1].error, ReauthNeeded)
+        with pytest.raises(ReauthNeeded):
+            alerted.sync()
+
+    assert titles(arrived) == [REVOKED]
+    assert "Run:" not in arrived[0]["message"]
+
+
+def test_a_test_of_a_tenant_that_is_not_connected_tells_nobody_else(world: World) -> None:
+    disconnect(open_vault(world.warehouse, world.settings), ACME, SYSTEM, who="a test")
+    with listening(world) as (alerted, arrived):
+        findings = examine(alerted.warehouse, alerted.settings, ACME, SYSTEM)
+
+    assert isinstance(findings[-1].error, NotConnected)
+    assert arrived == []
 
 
 def test_a_rebuild_without_a_call_does_not_say_that_a_revoked_tenant_works(

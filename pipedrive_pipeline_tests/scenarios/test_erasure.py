@@ -94,6 +94,7 @@ def test_an_erased_person_is_nowhere_and_comes_back_by_an_edit_at_the_source_alo
         assert Terminal(settings).run("sync", "--tenant", "acme", "--full").code == 0
     account.edit("persons", PERSON, name=f"Ada {CANARY}", emails=[{"value": EMAIL}])
     world.sync()
+    assert world.rows("dagster", "event_logs"), "Dagster's events are not looked at"
     with world.warehouse.connect(autocommit=True) as connection:
         connection.execute("analyze")
     assert places(world) == {
@@ -160,7 +161,11 @@ def test_a_stale_process_does_not_bring_an_erased_person_back(world: World) -> N
     persons = "raw_pipedrive_acme.persons"
     run(world, f"create table public.had as select * from {persons} where id = {PERSON}")
     erase(world, PERSON)
-    run(world, f"insert into {persons} select * from public.had")
+    run(
+        world,
+        f"insert into {persons} select * from public.had;"
+        f" insert into crm.contacts (tenant_id, pipedrive_id) values ('acme', {PERSON})",
+    )
     run(world, "update integration.mart_state set is_rebuild_due = true")
 
     world.sync()
@@ -237,11 +242,22 @@ def test_what_was_deleted_long_enough_ago_is_erased_too_where_the_tenant_wants_i
         "insert into integration.sync_settings (tenant_id, system, erase_deleted_after_days)"
         " values ('acme', 'pipedrive', 30);"
         " create table public.orders (customer_id uuid references crm.customers (id));"
-        " insert into public.orders select id from crm.customers where pipedrive_id = 6",
+        " insert into public.orders select id from crm.customers where pipedrive_id = 6;"
+        " insert into raw_pipedrive_acme.deletions"
+        " (entity, id, reason, merged_into, _dlt_load_id)"
+        " values ('organizations', '7', 'merged', '8', 'x')",
     )
     world.sync()
     assert marked(world, "persons") == {"30": "deleted", "40": "invisible"}
 
+    before = {row["pipedrive_id"]: row for row in mart(world, "contacts")}
+    kept = {row["pipedrive_id"]: row["id"] for row in mart(world, "customers")}
+    of_erased = [person for person, row in before.items() if row["customer_id"] == kept[5]]
+    of_merged = [
+        row["id"] for row in world.raw(ACME, "persons") if row["org_id"] == 7 and row["id"] != 30
+    ]
+    assert of_erased
+    assert of_merged
     run(
         world,
         "update raw_pipedrive_acme.deletions set seen_at = seen_at - interval '31 days'",
@@ -252,7 +268,12 @@ def test_what_was_deleted_long_enough_ago_is_erased_too_where_the_tenant_wants_i
     assert {row["id"] for row in world.raw(ACME, "persons")} >= {40}
     assert {row["id"] for row in world.raw(ACME, "organizations")} >= {6}
     assert marked(world, "persons") == {"40": "invisible"}
-    assert marked(world, "organizations") == {"6": "deleted"}
+    assert marked(world, "organizations") == {"6": "deleted", "7": "merged"}
+    after = {row["pipedrive_id"]: row for row in mart(world, "contacts")}
+    assert all(after[person]["customer_id"] is None for person in of_erased)
+    # By this an app learns of it.
+    assert all(after[person]["updated_at"] > before[person]["updated_at"] for person in of_erased)
+    assert all(after[person]["customer_id"] == kept[8] for person in of_merged)
     row = world.history()[-1]
     assert (row["persons_erased"], row["organizations_erased"], row["status"]) == (1, 1, "success")
     assert [entry["after"] for entry in actions(world)] == [
