@@ -24,7 +24,7 @@ from dlt.extract import DltResource
 from dlt.pipeline.exceptions import PipelineStepFailed
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.base import Column, CursorState, EntitySpec
+from pipedrive_pipeline.connectors.base import Column, ColumnType, CursorState, EntitySpec
 from pipedrive_pipeline.errors import DatabaseUnavailable, Permanent, Superseded
 from pipedrive_pipeline.ingest.destination import pipeline
 from pipedrive_pipeline.ingest.erased import ErasedRecords
@@ -105,8 +105,8 @@ class RawStore:
         for entity, keys in back.items():
             self._erased.let_back(entity, keys)
         return {
-            batch.entity.name: self._counted(batch, kept, stored[batch.entity.name], load_id)
-            for batch, kept in zip(batches, current, strict=True)
+            batch.entity.name: self._counted(batch, stored[batch.entity.name], load_id)
+            for batch in batches
         }
 
     def _restored(self) -> dlt.Pipeline:
@@ -161,22 +161,27 @@ class RawStore:
         if not batch.table.num_rows or not self._exists(entity):
             return {}
         version = sql.Identifier(entity.version_column) if entity.version_column else sql.NULL
-        query = sql.SQL("select {key}, {version} from {table} where {key} = any(%s)").format(
-            key=sql.Identifier(entity.key.name), version=version, table=self._table(entity.name)
+        query = sql.SQL(
+            "select {key}, {version} from {table} where {key} = any(array("
+            "select jsonb_array_elements_text(%s)::{type}))"
+        ).format(
+            key=sql.Identifier(entity.key.name),
+            version=version,
+            table=self._table(entity.name),
+            type=sql.SQL("bigint" if entity.key.type is ColumnType.BIGINT else "text"),
         )
         with self._warehouse.transaction() as connection:
-            return dict(connection.execute(query, [_keys(batch)]).fetchall())
+            found = connection.execute(query, [batch.json_texts(entity.key.name)])
+            return dict(found.fetchall())
 
-    def _counted(self, read: Batch, kept: Batch, stored: Mapping[Any, Any], load_id: str) -> Loaded:
+    def _counted(self, read: Batch, stored: Mapping[Any, Any], load_id: str) -> Loaded:
         if not read.table.num_rows:
             return Loaded(0, 0, 0)
-        query = sql.SQL("select count(*) from {table} where {key} = any(%s) and {id} = %s").format(
-            table=self._table(read.entity.name),
-            key=sql.Identifier(read.entity.key.name),
-            id=sql.Identifier(LOAD_ID),
+        query = sql.SQL("select count(*) from {table} where {id} = %s").format(
+            table=self._table(read.entity.name), id=sql.Identifier(LOAD_ID)
         )
         with self._warehouse.transaction() as connection:
-            row = connection.execute(query, [_keys(kept), load_id]).fetchone()
+            row = connection.execute(query, [load_id]).fetchone()
         written = row[0] if row else 0
         created = sum(1 for key in _keys(read) if key not in stored)
         return Loaded(created, written - created, read.table.num_rows - written)

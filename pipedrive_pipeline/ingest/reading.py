@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -30,7 +31,14 @@ from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.seen import SeenKeys
 from pipedrive_pipeline.ingest.settling import Settler
 from pipedrive_pipeline.ingest.tables import Batch, batch_of
-from pipedrive_pipeline.ingest.walks import Meter, OpenSource, PageRead, Walk, read_ahead
+from pipedrive_pipeline.ingest.walks import (
+    Bound,
+    Meter,
+    OpenSource,
+    PageRead,
+    Walk,
+    read_ahead,
+)
 
 CHUNK_BYTES = 40_000_000  # of answers; a chunk is held about six times over while it is loaded
 CHUNK_ROWS = 20_000  # 40,000 is no faster and takes 100 MB more
@@ -70,8 +78,9 @@ class Reader:
         ]
         reads = {walk.entity.name: self._begun(walk) for walk in walks}
         meter = Meter(self.on_call)
+        bound = Bound(self.chunk_rows, CHUNK_BYTES)
         chunk = _Chunk(self.now())
-        with read_ahead(self.open_source, walks, meter) as events:
+        with _old_objects_left_alone(), read_ahead(self.open_source, walks, meter, bound) as events:
             for event in events:
                 read = reads[event.walk.entity.name]
                 if isinstance(event, PageRead):
@@ -82,7 +91,7 @@ class Reader:
                 usage = meter.of(read.entity.name)
                 read.api_calls, read.tokens = usage.api_calls, usage.tokens
                 self.on_page(read)
-                if chunk.rows >= self.chunk_rows or chunk.size_bytes >= CHUNK_BYTES:
+                if bound.is_reached(chunk.rows, chunk.size_bytes):
                     yield from self._commit(chunk, reads)
                     chunk = _Chunk(chunk.began_at)
                     gc.collect()  # dlt's objects point in circles, and hold the tables of a load
@@ -115,7 +124,9 @@ class Reader:
         yield from chunk.failed
 
     def _load(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> None:
-        batches = [batch_of(reads[name].entity, rows) for name, rows in chunk.records.items()]
+        batches = [
+            batch_of(reads[name].entity, chunk.records.pop(name)) for name in [*chunk.records]
+        ]  # popped, so that the answers are not held while the tables made of them are loaded
         for batch in batches:
             if batch.entity.name in chunk.of_everything:
                 self.seen.note(batch)
@@ -153,6 +164,19 @@ class Reader:
         read.restored += self.deletions.unmark(batch.entity.name, batch.keys)
         self.deletions.mark(batch.entity.name, tombstones)
         read.deleted += len(tombstones)
+
+
+@contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """Spares the collector what is there already: of Dagster alone that is 250,000 objects.
+
+    It looked at all of them after each chunk and now and then between, in a second of a full read.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @dataclass

@@ -61,12 +61,12 @@ class SeenKeys:
     def note(self, batch: Batch) -> None:
         """Notes a batch's keys and versions."""
         entity = batch.entity
-        keys = [str(key) for key in batch.table[entity.key.name].to_pylist()]
-        column = entity.version_column
-        versions = batch.table[column].to_pylist() if column else [None] * len(keys)
+        version = entity.version_column
+        versions = batch.json_texts(version) if version else "[]"
         with self._warehouse.transaction() as connection:
             connection.execute(
-                sql.SQL(_NOTE).format(table=self._table), [entity.name, keys, versions]
+                sql.SQL(_NOTE).format(table=self._table),
+                [entity.name, batch.json_texts(entity.key.name), versions],
             )
 
     def compare(self, entity: EntitySpec) -> Comparison:
@@ -114,7 +114,11 @@ comment on table {table} is 'Keys that an unfinished read of everything has seen
 _NOTE = """
 insert into {table} as known (entity, id, version)
 select %s, noted.id, noted.version
-from unnest(%s::text[], %s::timestamptz[]) as noted (id, version)
+from rows from (
+    jsonb_array_elements_text(%s),
+    jsonb_array_elements_text(%s)
+) as given (id, version)
+cross join lateral (select given.id, given.version::timestamptz) as noted (id, version)
 on conflict (entity, id) do update set version = greatest(known.version, excluded.version)
 """
 

@@ -1,7 +1,7 @@
 """Pages read ahead: a thread walks the source while the caller loads what came before.
 
-Belongs here: the thread, the bounded queue between reading and loading, and which calls were made
-for which entity. Does not belong here: what a page means (`reading.py`), HTTP (`connectors/`).
+Belongs here: the thread, what may wait between reading and loading, and which calls were made for
+which entity. Does not belong here: what a page means (`reading.py`), HTTP (`connectors/`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from pipedrive_pipeline.connectors.base import Call, CursorState, EntitySpec, Pa
 from pipedrive_pipeline.errors import PipelineError, ScopeMissing, SourceBroke
 from pipedrive_pipeline.ingest.plans import Plan
 
-PAGES_AHEAD = 8  # of 500 records; about 10 MB where a record is wide
-QUEUE_POLL_SECONDS = 0.01
+WAIT_SECONDS = 0.01  # until the reader looks again whether there is room
 
 OpenSource = Callable[[Callable[[Call], None]], AbstractAsyncContextManager[Source]]
 """Opens a tenant's source, given the meter that is told of every call."""
@@ -58,7 +57,49 @@ class WalkFailed:
     error: PipelineError
 
 
-_Events = queue.Queue[PageRead | WalkFailed | BaseException | None]
+_Event = PageRead | WalkFailed | BaseException | None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How much is held at once: a chunk that is loaded, and beside it what was read ahead."""
+
+    rows: int
+    size_bytes: int  # of answers
+
+    def is_reached(self, rows: int, size_bytes: int) -> bool:
+        """Whether there is no room for another page."""
+        return rows >= self.rows or size_bytes >= self.size_bytes
+
+
+class _Ahead:
+    """What was read and is not yet asked for: as much as a chunk, so that reading never idles."""
+
+    def __init__(self, bound: Bound) -> None:
+        self._bound = bound
+        self._events = queue.SimpleQueue[_Event]()
+        self._rows = self._size_bytes = 0
+        self._lock = threading.Lock()
+
+    async def offer(self, event: _Event) -> None:
+        """Puts an event in as soon as there is room."""
+        # Looked at now and then: whoever makes room is another thread.
+        while self._bound.is_reached(self._rows, self._size_bytes):  # noqa: ASYNC110
+            await asyncio.sleep(WAIT_SECONDS)
+        self._count(event, 1)
+        self._events.put(event)
+
+    def taken(self) -> _Event:
+        """The next event, waited for."""
+        event = self._events.get()
+        self._count(event, -1)
+        return event
+
+    def _count(self, event: _Event, sign: int) -> None:
+        if isinstance(event, PageRead):
+            with self._lock:
+                self._rows += sign * max(1, len(event.page.records))
+                self._size_bytes += sign * event.page.size_bytes
 
 
 @dataclass
@@ -93,28 +134,29 @@ class Meter:
 
 @contextmanager
 def read_ahead(
-    open_source: OpenSource, walks: Sequence[Walk], meter: Meter
+    open_source: OpenSource, walks: Sequence[Walk], meter: Meter, bound: Bound
 ) -> Iterator[Iterator[PageRead | WalkFailed]]:
     """An iterator over all pages of all walks, read by a thread that ends with the block.
 
+    The thread runs ahead until the bound is reached, and by the page that reaches it beyond.
     An error that concerns one entity alone (a missing right, a broken answer) is one
     ``WalkFailed``, and the next walk begins; any other ends the reading after its ``WalkFailed``.
     """
-    events: _Events = queue.Queue(maxsize=PAGES_AHEAD)
+    ahead = _Ahead(bound)
     begun: Future[Callable[[], None]] = Future()
     reader = threading.Thread(
-        target=_read, args=(open_source, walks, meter, events, begun), name="reader", daemon=True
+        target=_read, args=(open_source, walks, meter, ahead, begun), name="reader", daemon=True
     )
     reader.start()
     try:
-        yield _read_events(events)
+        yield _read_events(ahead)
     finally:
         begun.result()()
         reader.join()
 
 
-def _read_events(events: _Events) -> Iterator[PageRead | WalkFailed]:
-    while (event := events.get()) is not None:
+def _read_events(ahead: _Ahead) -> Iterator[PageRead | WalkFailed]:
+    while (event := ahead.taken()) is not None:
         if isinstance(event, BaseException):
             raise event
         yield event
@@ -124,30 +166,23 @@ def _read(
     open_source: OpenSource,
     walks: Sequence[Walk],
     meter: Meter,
-    events: _Events,
+    ahead: _Ahead,
     begun: Future[Callable[[], None]],
 ) -> None:
     """Reads all walks in this thread; ``begun`` is told how to end it, also amid a wait."""
-
-    async def offer(event: PageRead | WalkFailed | BaseException | None) -> None:
-        while True:
-            try:
-                return events.put_nowait(event)
-            except queue.Full:
-                await asyncio.sleep(QUEUE_POLL_SECONDS)
 
     async def read_all() -> None:
         begun.set_result(_ending(asyncio.get_running_loop()))
         try:
             async with open_source(meter) as source:
                 for walk in walks:
-                    if not await _walk(source, walk, offer):
+                    if not await _walk(source, walk, ahead):
                         break
-            await offer(None)
+            await ahead.offer(None)
         except asyncio.CancelledError:
             raise  # the caller left; nobody waits for more
         except BaseException as error:  # noqa: BLE001 - handed to the caller, which raises it
-            await offer(error)
+            await ahead.offer(error)
 
     with suppress(asyncio.CancelledError):
         asyncio.run(read_all())
@@ -164,15 +199,15 @@ def _ending(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     return end
 
 
-async def _walk(source: Source, walk: Walk, offer: Callable[..., object]) -> bool:
+async def _walk(source: Source, walk: Walk, ahead: _Ahead) -> bool:
     """Offers every page of one walk; says whether the next walk may begin."""
     _current_entity.set(walk.entity.name)
     try:
         async for page in source.pages(
             walk.entity, walk.state, walk.plan.resume if walk.plan else None
         ):
-            await offer(PageRead(walk, page))  # type: ignore[misc]
+            await ahead.offer(PageRead(walk, page))
     except PipelineError as error:
-        await offer(WalkFailed(walk, error))  # type: ignore[misc]
+        await ahead.offer(WalkFailed(walk, error))
         return isinstance(error, ScopeMissing | SourceBroke)
     return True

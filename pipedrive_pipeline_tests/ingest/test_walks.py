@@ -21,7 +21,7 @@ from pipedrive_pipeline.connectors.base import (
 )
 from pipedrive_pipeline.errors import PipelineError, ScopeMissing, SourceBroke, SourceUnavailable
 from pipedrive_pipeline.ingest.walks import (
-    PAGES_AHEAD,
+    Bound,
     Meter,
     PageRead,
     Walk,
@@ -30,6 +30,8 @@ from pipedrive_pipeline.ingest.walks import (
 )
 from pipedrive_pipeline_tests.ingest.entities import LABELS, THINGS
 
+PAGE_BYTES = 100
+WIDE = Bound(rows=100, size_bytes=1_000_000)
 WALKS = [Walk(LABELS, None), Walk(THINGS, None)]
 
 
@@ -69,7 +71,7 @@ class Pages:
                 await asyncio.Event().wait()
             if self.error and entity is LABELS:
                 raise self.error
-            yield Page([], is_last=number == self.count - 1)
+            yield Page([], is_last=number == self.count - 1, size_bytes=PAGE_BYTES)
 
     async def records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
         """Not asked for here."""
@@ -99,7 +101,7 @@ def readers() -> list[threading.Thread]:
 def test_every_page_of_every_walk_comes_in_order() -> None:
     source = Pages(3)
 
-    with read_ahead(source.open, WALKS, no_meter()) as events:
+    with read_ahead(source.open, WALKS, no_meter(), WIDE) as events:
         seen = [(event.walk.entity.name, type(event).__name__) for event in events]
 
     assert seen == [("labels", "PageRead")] * 3 + [("things", "PageRead")] * 3
@@ -107,22 +109,30 @@ def test_every_page_of_every_walk_comes_in_order() -> None:
     assert readers() == []
 
 
-def test_no_more_pages_wait_than_the_queue_holds() -> None:
+@pytest.mark.parametrize(
+    "bound",
+    [
+        Bound(rows=10, size_bytes=1_000_000),  # an empty page counts as a row
+        Bound(rows=1_000_000, size_bytes=10 * PAGE_BYTES),
+    ],
+    ids=["rows", "bytes"],
+)
+def test_no_more_pages_wait_than_a_chunk_may_hold(bound: Bound) -> None:
     """What is read ahead is memory; a slow database must not fill it."""
-    source = Pages(100)
+    source = Pages(1_000)
 
-    with read_ahead(source.open, WALKS, no_meter()) as events:
+    with read_ahead(source.open, WALKS, no_meter(), bound) as events:
         for _ in range(5):
             next(events)
         ahead = source.given - 5
 
-    assert ahead <= PAGES_AHEAD + 2  # one in hand on either side
+    assert ahead <= 10 + 1  # one in the reader's hand
 
 
 def test_a_reader_whose_caller_leaves_ends_at_once() -> None:
     source = Pages(1_000)
 
-    with read_ahead(source.open, WALKS, no_meter()) as events:
+    with read_ahead(source.open, WALKS, no_meter(), WIDE) as events:
         next(events)
 
     assert readers() == []
@@ -135,7 +145,7 @@ def test_a_reader_that_waits_for_its_source_ends_when_its_caller_leaves() -> Non
     """A source may ask for a minute's patience; an interrupted run must not sit it out."""
     source = Pages(1, is_hanging=True)
 
-    with read_ahead(source.open, WALKS, no_meter()):
+    with read_ahead(source.open, WALKS, no_meter(), WIDE):
         source.has_begun.wait(5)
 
     assert readers() == []
@@ -144,7 +154,7 @@ def test_a_reader_that_waits_for_its_source_ends_when_its_caller_leaves() -> Non
 
 def test_a_reader_ends_when_its_caller_fails() -> None:
     def fail_amid_pages() -> None:
-        with read_ahead(Pages(1_000).open, WALKS, no_meter()) as events:
+        with read_ahead(Pages(1_000).open, WALKS, no_meter(), WIDE) as events:
             next(events)
             raise ZeroDivisionError
 
@@ -156,14 +166,14 @@ def test_a_reader_ends_when_its_caller_fails() -> None:
 
 @pytest.mark.parametrize("error", [ScopeMissing("no"), SourceBroke("odd")])
 def test_an_error_of_one_entity_lets_the_next_be_read(error: PipelineError) -> None:
-    with read_ahead(Pages(2, error).open, WALKS, no_meter()) as events:
+    with read_ahead(Pages(2, error).open, WALKS, no_meter(), WIDE) as events:
         seen = [type(event).__name__ for event in events]
 
     assert seen == ["WalkFailed", "PageRead", "PageRead"]
 
 
 def test_an_error_of_the_whole_source_ends_the_reading() -> None:
-    with read_ahead(Pages(2, SourceUnavailable("down")).open, WALKS, no_meter()) as events:
+    with read_ahead(Pages(2, SourceUnavailable("down")).open, WALKS, no_meter(), WIDE) as events:
         (event,) = events
 
     assert isinstance(event, WalkFailed)
@@ -173,7 +183,7 @@ def test_an_error_of_the_whole_source_ends_the_reading() -> None:
 def test_an_error_that_nobody_named_reaches_the_caller() -> None:
     with (
         pytest.raises(ZeroDivisionError),
-        read_ahead(Pages(2, ZeroDivisionError()).open, WALKS, no_meter()) as events,
+        read_ahead(Pages(2, ZeroDivisionError()).open, WALKS, no_meter(), WIDE) as events,
     ):
         list(events)
 
@@ -184,7 +194,7 @@ def test_calls_are_counted_for_the_entity_they_were_made_for() -> None:
     calls: list[Call] = []
     meter = Meter(calls.append)
 
-    with read_ahead(Pages(3).open, WALKS, meter) as events:
+    with read_ahead(Pages(3).open, WALKS, meter, WIDE) as events:
         assert all(isinstance(event, PageRead) for event in events)
 
     assert (meter.of("labels").api_calls, meter.of("things").tokens) == (3, 30)

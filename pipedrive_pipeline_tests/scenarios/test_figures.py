@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from pipedrive_pipeline.ingest.walks import PAGES_AHEAD
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline.sync.history import SyncType
 from pipedrive_pipeline.sync.lock import is_locked
@@ -94,7 +93,8 @@ def test_a_backfill_that_was_killed_reads_one_chunk_and_the_read_ahead_again(
         look_for_unstamped = 1
         # The call that was answered into the void, the page in hand, and the one being offered.
         under_way = 3
-        assert asked - pages <= KILL_CHUNK_PAGES + PAGES_AHEAD + under_way + look_for_unstamped
+        read_ahead = KILL_CHUNK_PAGES
+        assert asked - pages <= KILL_CHUNK_PAGES + read_ahead + under_way + look_for_unstamped
         assert resumed.reads["persons"].resumed_rows > 0
         assert_all_equals_source(world, sandbox)
 

@@ -244,9 +244,9 @@ def _believable(sent_at: datetime | None, now: datetime) -> datetime | None:
 
 def _newest(records: list[Record]) -> datetime | None:
     """The newest update_time of a page; None if no record has a readable one."""
-    stamps = (_text(record, "update_time") for record in records)
-    newest = max((stamp for stamp in stamps if _stamp(stamp)), default="")
-    return _stamp(newest)
+    # As text they have the same order, and reading each took half a second of 80,000 records.
+    stamps = sorted((_text(record, "update_time") for record in records), reverse=True)
+    return next((stamp for text in stamps if (stamp := _stamp(text))), None)
 
 
 def _place(page: Listed) -> Place | None:
