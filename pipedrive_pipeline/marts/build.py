@@ -22,7 +22,7 @@ from psycopg import errors, sql
 from pipedrive_pipeline.errors import Permanent, UnknownTenant
 from pipedrive_pipeline.marts.audit import audit
 from pipedrive_pipeline.marts.catalogue import Field, refresh_catalogue
-from pipedrive_pipeline.marts.checking import ValueCheck, ValueCounts, types_of
+from pipedrive_pipeline.marts.checking import ValueCheck, ValueCounts
 from pipedrive_pipeline.marts.mapping.applying import mapped
 from pipedrive_pipeline.marts.raw import stand_in_for_missing
 from pipedrive_pipeline.marts.targets import TARGETS, Target
@@ -115,13 +115,13 @@ def _build_once(
             before = _locked_state(connection, tenant, system)
             stand_in_for_missing(connection, raw_schema)
             fields = refresh_catalogue(connection, tenant, system)
+            check = ValueCheck(connection, tenant, system, fields)
             targets = mapped(connection, tenant, system, fields, targets)
-            after = State(_fingerprint(connection, targets, fields), types_of(fields))
+            after = State(_fingerprint(connection, targets, fields), check.fingerprint)
             is_whole = before.built_from != after.built_from
             is_checking_all = before.values_checked != after.values_checked
             values = ValueCounts()
             built: dict[str, Counts] = {}
-            check = ValueCheck(connection, tenant, system)
             for target in targets:
                 changed = _changed_ids(connection, target)
                 built[target.name] = Counts()
@@ -130,7 +130,7 @@ def _build_once(
                     built[target.name] = _fill(connection, tenant, target, among)
                 if is_checking_all or changed:
                     among = EVERY_ID if is_checking_all else one_of(changed)
-                    values += check.of_fields(target.entity, _custom(fields, target), among)
+                    values += check.of_fields(target.entity, among)
                 if is_whole or changed:
                     among = EVERY_ID if is_whole else one_of(changed)
                     values += check.of_conversions(target, among)
@@ -192,10 +192,6 @@ def _fingerprint(
         ]
         parts += [file.text for file in audit_files(target.name)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _custom(fields: list[Field], target: Target) -> list[Field]:
-    return [one for one in fields if one.entity == target.entity and one.is_custom]
 
 
 def _fill(

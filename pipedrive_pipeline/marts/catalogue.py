@@ -63,6 +63,12 @@ def fields_of(connection: psycopg.Connection, tenant: Tenant, system: str) -> li
     )
 
 
+def are_custom_fields_wanted(connection: psycopg.Connection, tenant: Tenant, system: str) -> bool:
+    """Whether the tenant wants its custom fields shown and mapped; it does if it never said."""
+    row = connection.execute(_WANTED, (tenant.slug, system)).fetchone()
+    return row is None or bool(row[0])
+
+
 def refresh_catalogue(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[Field]:
     """Bring the catalogue up to raw's definitions, note what changed, and say what is known now.
 
@@ -168,6 +174,12 @@ def _row(
     )
 
 
+_WANTED = """
+select sync_settings.sync_custom_fields
+from integration.sync_settings
+where sync_settings.tenant_id = %s
+    and sync_settings.system = %s
+"""
 _KNOWN = """
 select
     fields.entity,

@@ -15,7 +15,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.marts.catalogue import Field
+from pipedrive_pipeline.marts.catalogue import Field, are_custom_fields_wanted
 from pipedrive_pipeline.marts.targets import Target
 from pipedrive_pipeline.marts.unpacking import Unpacked
 from pipedrive_pipeline.marts.values import fits_plainly, is_simple
@@ -46,12 +46,6 @@ class ValueCounts:
         )
 
 
-def types_of(fields: Iterable[Field]) -> str:
-    """A fingerprint that changes with the type of any custom field."""
-    types = sorted((*one.identity, one.field_type) for one in fields if one.is_custom)
-    return hashlib.sha256(repr((EDITION, types)).encode()).hexdigest()
-
-
 class ValueCheck:
     """One build's look at values; the connection has the tenant's raw schema on its search_path.
 
@@ -59,22 +53,41 @@ class ValueCheck:
         connection: the build's own.
         tenant: whose values.
         system: of which CRM.
+        fields: all that are known, those that are gone too.
     """
 
-    def __init__(self, connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
+    def __init__(
+        self,
+        connection: psycopg.Connection,
+        tenant: Tenant,
+        system: str,
+        fields: Iterable[Field],
+    ) -> None:
         self._connection = connection
         self._whose = {"tenant": tenant.slug, "system": system}
+        self._custom = [one for one in fields if one.is_custom]
+        self._is_wanted = are_custom_fields_wanted(connection, tenant, system)
 
-    def of_fields(self, entity: str, fields: Sequence[Field], among: sql.Composable) -> ValueCounts:
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the type of any custom field, and with whether they are wanted at all."""
+        types = sorted((*one.identity, one.field_type) for one in self._custom)
+        return hashlib.sha256(repr((EDITION, self._is_wanted, types)).encode()).hexdigest()
+
+    def of_fields(self, entity: str, among: sql.Composable) -> ValueCounts:
         """List the values that do not fit their field, once each; strike off those that do by now.
+
+        Where custom fields are not wanted, nothing is looked at and everything struck off.
 
         Args:
             entity: of which records.
-            fields: its custom fields, those that are gone too.
             among: a condition on ``pipedrive_id`` that the records to look at meet.
         """
         whose = self._whose | {"entity": entity}
-        row = self._connection.execute(_check(entity, fields, among), whose).fetchone()
+        fields = [one for one in self._custom if one.entity == entity]
+        row = None
+        if self._is_wanted:
+            row = self._connection.execute(_check(entity, fields, among), whose).fetchone()
         self._connection.execute(sql.SQL(_STRIKE).format(among=among), whose)
         return ValueCounts(*row) if row else ValueCounts()
 
@@ -289,17 +302,23 @@ where rejected_values.tenant_id = %(tenant)s
 # What was listed in this transaction has its time; the rest of these records' custom fields fits.
 _STRIKE = """
 delete from integration.rejected_values
-using integration.fields
 where rejected_values.tenant_id = %(tenant)s
     and rejected_values.system = %(system)s
     and rejected_values.entity = %(entity)s
     and rejected_values.target is null
     and rejected_values.last_seen_at < now()
-    and fields.tenant_id = rejected_values.tenant_id
-    and fields.system = rejected_values.system
-    and fields.entity = rejected_values.entity
-    and fields.field_key = rejected_values.field
-    and fields.is_custom
+    and (
+        rejected_values.field ~ '^[0-9a-f]{{40}}$'
+        or exists (
+            select
+            from integration.fields
+            where fields.tenant_id = rejected_values.tenant_id
+                and fields.system = rejected_values.system
+                and fields.entity = rejected_values.entity
+                and fields.field_key = rejected_values.field
+                and fields.is_custom
+        )
+    )
     and exists (
         select
         from (

@@ -17,7 +17,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.marts.catalogue import fields_of
+from pipedrive_pipeline.marts.catalogue import are_custom_fields_wanted, fields_of
 from pipedrive_pipeline.marts.checking import filled_count
 from pipedrive_pipeline.marts.columns import OVERFLOW_COLUMN, ViewColumn, held_columns
 from pipedrive_pipeline.marts.mapping.applying import mapped
@@ -60,13 +60,14 @@ def conservation(
         is_due, loads = _due(connection, tenant, system)
         is_whole = is_whole or is_due
         stand_in_for_missing(connection, schema)
+        is_shown = are_custom_fields_wanted(connection, tenant, system)
         fields = fields_of(connection, tenant, system)
         for target in mapped(connection, tenant, system, fields, TARGETS):
             ids = [] if is_whole else _loaded(connection, target, loads)
             if is_whole or ids:
                 comparison = _Comparison(connection, tenant, system, target)
                 among = EVERY_ID if is_whole else one_of(ids)
-                count, hidden = comparison.of_views(among)
+                count, hidden = comparison.of_views(among) if is_shown else (0, [])
                 seen += count
                 unfilled = comparison.of_mapped_columns(among)
                 lost += [(target.entity, record, key) for record, key in hidden + unfilled]

@@ -17,8 +17,8 @@ import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.marts.access import let_analysts_read
-from pipedrive_pipeline.marts.catalogue import Field, fields_of
-from pipedrive_pipeline.marts.columns import held_columns, keep, laid_out
+from pipedrive_pipeline.marts.catalogue import Field, are_custom_fields_wanted, fields_of
+from pipedrive_pipeline.marts.columns import Layout, held_columns, keep, laid_out
 from pipedrive_pipeline.marts.remaking import (
     MartView,
     comment_columns,
@@ -50,14 +50,16 @@ def publish_views(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
     files = view_files()
     with warehouse.transaction(tenant, (tenant.analytics_schema,)) as connection:
         fields = [one for one in fields_of(connection, tenant, system) if one.is_custom]
+        is_wanted = are_custom_fields_wanted(connection, tenant, system)
         tables = tables_of(connection, tenant.raw_schema(system))
-        fingerprint = _fingerprint(files, fields, tables)
+        fingerprint = _fingerprint(files, fields if is_wanted else None, tables)
         if _is_published(connection, tenant, system, fingerprint, files):
             return
         _make_schema(connection, tenant.analytics_schema)
         for target in TARGETS:
             views = _views_of(connection, tenant, system, target, tables)
-            _publish_mart(connection, views, [one for one in fields if one.entity == target.entity])
+            of_entity = [one for one in fields if one.entity == target.entity]
+            _publish_mart(connection, views, of_entity, is_wanted=is_wanted)
         for file in files:
             if file.name not in MART_VIEWS:
                 connection.execute(_for_tenant(file, tenant, connection))
@@ -90,28 +92,38 @@ def _views_of(
 
 
 def _publish_mart(
-    connection: psycopg.Connection, views: list[MartView], fields: list[Field]
+    connection: psycopg.Connection, views: list[MartView], fields: list[Field], *, is_wanted: bool
 ) -> None:
-    """Lay out the columns of one mart's custom fields and remake its two views."""
+    """Lay out the columns of one mart's custom fields and remake its two views.
+
+    Where they are not wanted the views do without, unless something is built on one: then they stay
+    as they are. Names are kept for when they are wanted again.
+    """
     tenant, system, mart = views[0].tenant, views[0].system, views[0].target.name
     held = held_columns(connection, tenant, system, mart)
+    is_built_on = any(has_dependents(connection, view) for view in views)
     layout = laid_out(
         held,
         fields,
         {name for view in views for name in view.fixed_columns(connection)},
-        has_dependents=any(has_dependents(connection, view) for view in views),
+        has_dependents=is_built_on,
     )
-    keep(connection, tenant, system, mart, layout)
+    if is_wanted:
+        keep(connection, tenant, system, mart, layout)
+    else:
+        layout = Layout(tuple(held) if is_built_on else ())
     for view in views:
         remake(connection, view, held, layout, {one.field_key: one for one in fields})
 
 
-def _fingerprint(files: tuple[SqlFile, ...], fields: list[Field], tables: frozenset[str]) -> str:
+def _fingerprint(
+    files: tuple[SqlFile, ...], fields: list[Field] | None, tables: frozenset[str]
+) -> str:
     """Changes with whatever a view's definition is made of; not with an option's label."""
-    parts = [EDITION, *(file.text for file in files), *sorted(tables)]
+    parts = [EDITION, *(file.text for file in files), *sorted(tables), str(fields is None)]
     parts += [
         repr((one.entity, one.field_key, one.field_name, one.field_type, one.removed_at is None))
-        for one in fields
+        for one in fields or ()
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

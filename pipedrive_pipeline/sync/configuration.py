@@ -24,8 +24,10 @@ from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.cipher import Cipher, Place
 from pipedrive_pipeline.warehouse import audit_log
+from pipedrive_pipeline.warehouse.database import Warehouse
 
 MASK = "://***"
+PERSONS = frozenset({"persons", "person_fields"})  # what `sync_persons` is about
 LOCAL_SCHEMES = frozenset(
     {"dbus", "glib", "gnome", "kde", "macosx", "qt", "rsyslog", "syslog", "windows"}
 )
@@ -120,6 +122,13 @@ def save(
     return after
 
 
+def entities_left_out(warehouse: Warehouse, tenant: Tenant, system: str) -> frozenset[str]:
+    """Kinds of record that the tenant does not want to be read; their rows stay as they are."""
+    with warehouse.transaction(tenant) as connection:
+        row = connection.execute(_SYNC_PERSONS, (tenant.slug, system)).fetchone()
+    return frozenset() if row is None or row[0] else PERSONS
+
+
 def _unmasked(given: Sequence[str], held: Sequence[str]) -> tuple[str, ...]:
     """The addresses in clear: those sent back masked are taken from the held ones, in order."""
     left = list(held)
@@ -180,6 +189,12 @@ def _save(values: Mapping[str, object]) -> sql.Composed:
     )
 
 
+_SYNC_PERSONS = """
+select sync_settings.sync_persons
+from integration.sync_settings
+where sync_settings.tenant_id = %s
+    and sync_settings.system = %s
+"""
 _READ = """
 select
     sync_settings.auto_sync,

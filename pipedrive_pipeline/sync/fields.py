@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipedrive_pipeline.marts import mapping
+from pipedrive_pipeline.marts.catalogue import are_custom_fields_wanted
 from pipedrive_pipeline.marts.conservation import conservation
 from pipedrive_pipeline.marts.targets import TARGETS
 from pipedrive_pipeline.tenants import Tenant
@@ -37,8 +38,9 @@ def field_facts(
         version = mapping.active(connection, tenant, system)
         rejected = connection.execute(_REJECTED, (tenant.slug, system)).fetchall()
         retyped = connection.execute(_RETYPED, (tenant.slug, system)).fetchall()
+        is_wanted = are_custom_fields_wanted(connection, tenant, system)
         views = {one.name: one for one in relations(connection, tenant.analytics_schema)}
-    offered = mapping.proposals(tenant, version.mapping, fields)
+    offered = mapping.proposals(tenant, version.mapping, fields) if is_wanted else []
     return {
         target.name: FieldFacts(
             seen=compared.seen,

@@ -19,6 +19,7 @@ from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import alerts, budget, history, requests
 from pipedrive_pipeline.sync.access import SourceAccess, utc_now
 from pipedrive_pipeline.sync.ageing import erase_aged
+from pipedrive_pipeline.sync.configuration import entities_left_out
 from pipedrive_pipeline.sync.erasure import strike_stragglers
 from pipedrive_pipeline.sync.fields import FieldFacts, field_facts
 from pipedrive_pipeline.sync.lock import TenantLock
@@ -189,7 +190,16 @@ class TenantRun:
                 raise BadInput(
                     f"{self.facts.system} has no entity {name!r}; it has {', '.join(entities)}."
                 )
-        return [spec for name, spec in entities.items() if names is None or name in names]
+        left_out = entities_left_out(self._warehouse, self.facts.tenant, self.facts.system)
+        if names and left_out.issuperset(names):
+            raise BadInput(
+                f"{self.facts.tenant} does not sync persons: sync_persons is off in its settings."
+            )
+        return [
+            spec
+            for name, spec in entities.items()
+            if name not in left_out and (names is None or name in names)
+        ]
 
     def _note_page(self, read: EntityRead) -> None:
         self.row.reads[read.entity.name] = read

@@ -269,3 +269,15 @@ def test_a_renamed_option_of_a_mapped_field_arrives(synced: RawTables) -> None:
     build(synced.warehouse, ACME, SYSTEM)
 
     assert rows(synced.warehouse)[0]["industry"] == "Bauwesen"
+
+
+def test_an_entry_that_rests_leaves_its_column_as_it_is(synced: RawTables) -> None:
+    """A retyped field no longer fits; the column must not fall back to something else."""
+    save(synced, {NUMBER: "website", LIMIT: "annual_revenue"})
+    build(synced.warehouse, ACME, SYSTEM)
+
+    synced.load(organization_fields=[custom("Kundennummer", "date"), custom("Limit", "text")])
+    build(synced.warehouse, ACME, SYSTEM)
+
+    first = rows(synced.warehouse)[0]
+    assert (first["website"], first["annual_revenue"]) == ("K-1", 5)

@@ -1,13 +1,19 @@
 """The active mapping in a build.
 
 Belongs here: which of its entries count now. Does not belong here: their SQL (`expressions.py`).
+
+An entry that cannot be used rests, and its target keeps its values, until somebody looks (`mapping
+show` names it): its field is gone, was retyped and no longer fits, belongs to another company; or
+the tenant does not want its custom fields for now.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psycopg
 
-from pipedrive_pipeline.marts.catalogue import Field
+from pipedrive_pipeline.marts.catalogue import Field, are_custom_fields_wanted
 from pipedrive_pipeline.marts.mapping.checking import checked
 from pipedrive_pipeline.marts.mapping.expressions import mapped_target, sources_of
 from pipedrive_pipeline.marts.mapping.form import BadMapping, Mapping
@@ -24,23 +30,27 @@ def mapped(
     targets: tuple[Target, ...],
 ) -> tuple[Target, ...]:
     """The targets with what the tenant's active mapping fills."""
-    mapping = working(tenant, active(connection, tenant, system).mapping, fields)
+    mapping = active(connection, tenant, system).mapping
     if not mapping.entries:
         return targets
     sources = sources_of(connection, tenant, system, mapping, fields)
+    still = resting(tenant, mapping, fields)
+    if not are_custom_fields_wanted(connection, tenant, system):
+        still |= {
+            one.name
+            for one in mapping.entries
+            if (field := sources.fields.get((one.entity, one.field_key))) and field.is_custom
+        }
+    sources = replace(sources, resting=still)
     return tuple(mapped_target(target, sources) for target in targets)
 
 
-def working(tenant: Tenant, mapping: Mapping, fields: list[Field]) -> Mapping:
-    """The entries that can be used with the fields as they are now.
-
-    A field that was retyped may no longer fit its target, another company has other fields: such an
-    entry rests, and its target keeps its values, until somebody looks (`mapping show` names it).
-    """
-    kept = mapping
+def resting(tenant: Tenant, mapping: Mapping, fields: list[Field]) -> frozenset[str]:
+    """Names of the entries that cannot be used with the fields as they are now."""
+    live = {one.identity for one in fields if one.removed_at is None}
+    gone = {one.name for one in mapping.entries if (one.entity, one.field_key) not in live}
     try:
-        return checked(tenant, kept.written(), fields)
+        checked(tenant, mapping.written(), fields)
     except BadMapping as refused:
-        resting = {one.field for one in refused.issues}
-        kept = Mapping(tuple(one for one in mapping.entries if one.name not in resting))
-    return kept
+        return frozenset(gone | {one.field for one in refused.issues})
+    return frozenset(gone)

@@ -3,8 +3,8 @@
 Belongs here: values over the raw row and the row that the mart holds. Does not belong here: the
 statement around them (`marts/writing.py`).
 
-A source without a value leaves a column to what the mart's own select says of it. A field that is
-gone keeps the values that were last written.
+A source without a value leaves a column to what the mart's own select says of it. A column whose
+sources all rest keeps the values that were last written.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Sources:
     mapping: Mapping
     fields: Lookup[tuple[str, str], Field]
     columns: Lookup[str, frozenset[str]]  # of each entity's raw table
+    resting: frozenset[str] = frozenset()  # names of entries that are not used for now
 
     def field(self, entry: Entry) -> Field:
         """The field that an entry reads; it was checked to exist."""
@@ -46,7 +47,9 @@ class Sources:
     def unpacked(self, entity: str) -> Unpacked:
         """Every field of one raw row that the mapping reads."""
         table = sql.Identifier(entity)
-        entries = {one.field_key: one for one in self.mapping.of(entity)}
+        entries = {
+            one.field_key: one for one in self.mapping.of(entity) if one.name not in self.resting
+        }
         standard = {
             key: sql.SQL("to_jsonb({}.{})").format(table, sql.Identifier(key))
             if key in self.columns[entity]
@@ -96,10 +99,10 @@ def mapped_target(target: Target, sources: Sources) -> Target:
     attributes: dict[str, sql.Composable] = {}
     fillings: list[Filling] = []
     for name, group in groupby(entries, lambda one: one.target):
-        live = [one for one in group if sources.field(one).removed_at is None]
+        live = [one for one in group if one.name not in sources.resting]
         fillings += [filling_of(one, sources) for one in live]
         if name.startswith(f"{ATTRIBUTES}."):
-            if live:  # one that is gone is left as it stands in the column
+            if live:  # one that rests is left as it stands in the column
                 attributes[name.removeprefix(f"{ATTRIBUTES}.")] = _first(live, sources)
         else:
             columns[name] = _column(target, name, live, sources)

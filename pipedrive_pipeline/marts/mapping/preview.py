@@ -6,7 +6,7 @@ The answer holds rows: it is for whoever may see them, never for a log.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import psycopg
@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.marts.catalogue import refresh_catalogue
+from pipedrive_pipeline.marts.mapping.applying import resting
 from pipedrive_pipeline.marts.mapping.checking import checked
 from pipedrive_pipeline.marts.mapping.expressions import (
     Sources,
@@ -72,9 +73,10 @@ def preview(warehouse: Warehouse, tenant: Tenant, system: str, text: Any) -> Pre
         fields = refresh_catalogue(connection, tenant, system)
         mapping = checked(tenant, text, fields)
         sources = sources_of(connection, tenant, system, mapping, fields)
+        in_use = replace(sources, resting=resting(tenant, mapping, fields))
         for target in TARGETS:
             if mapping.of(target.entity):
-                rows[target.name] = _rows(connection, target, sources)
+                rows[target.name] = _rows(connection, target, in_use)
                 coverage += [
                     _coverage(connection, entry, sources) for entry in mapping.of(target.entity)
                 ]

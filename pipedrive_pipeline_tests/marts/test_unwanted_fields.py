@@ -1,0 +1,104 @@
+"""A tenant that wants no custom fields for now: none shown, none mapped, all kept in raw."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipedrive_pipeline.marts import build, mapping
+from pipedrive_pipeline.marts.conservation import conservation
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.marts.fields import columns, custom, key_of, published, shown
+from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization
+from pipedrive_pipeline_tests.warehouse.databases import ACME
+
+NUMBER, SITE, RATE = key_of("Nummer"), key_of("Seite"), key_of("Rabatt")
+
+
+@pytest.fixture
+def synced(raw: RawTables) -> RawTables:
+    """A customer whose number and website are custom fields, and a value that does not fit."""
+    raw.load(
+        organization_fields=[custom("Nummer"), custom("Seite"), custom("Rabatt", "double")],
+        organizations=[
+            organization(
+                1,
+                website="https://own.example",
+                custom_fields={NUMBER: "K-1", SITE: "https://mapped.example", RATE: "viel"},
+            )
+        ],
+    )
+    text = {"organizations": {NUMBER: "customer_number", SITE: "website"}}
+    mapping.save(raw.warehouse, ACME, SYSTEM, text, who="a test")
+    published(raw)
+    return raw
+
+
+def want(warehouse: Warehouse, *, fields: bool) -> None:
+    """What the tenant set."""
+    with warehouse.transaction() as connection:
+        connection.execute(
+            """
+            insert into integration.sync_settings (tenant_id, system, sync_custom_fields)
+            values ('acme', 'pipedrive', %s)
+            on conflict (tenant_id, system) do update
+            set sync_custom_fields = excluded.sync_custom_fields
+            """,
+            (fields,),
+        )
+
+
+def rejected(warehouse: Warehouse) -> int:
+    with warehouse.transaction() as connection:
+        found = connection.execute("select count(*) from integration.rejected_values").fetchone()
+    return found[0] if found else -1
+
+
+def test_columns_go_and_come_back_under_their_names(synced: RawTables) -> None:
+    """Fields that came meanwhile are there too; what did not fit is looked at again."""
+    want(synced.warehouse, fields=False)
+    published(synced)
+    assert columns(synced.warehouse) == {}
+    assert rejected(synced.warehouse) == 0
+    assert conservation(synced.warehouse, ACME, SYSTEM).lost == ()
+
+    synced.load(organization_fields=[custom("Neu")])
+    published(synced)
+    want(synced.warehouse, fields=True)
+    published(synced)
+
+    assert list(columns(synced.warehouse)) == ["nummer", "seite", "rabatt", "neu"]
+    assert shown(synced.warehouse)[0]["nummer"] == "K-1"
+    assert rejected(synced.warehouse) == 1
+    assert conservation(synced.warehouse, ACME, SYSTEM).lost == ()
+
+
+def test_mapped_columns_keep_what_they_hold(synced: RawTables) -> None:
+    """The app relies on them; a change of the source arrives when fields are wanted again."""
+    want(synced.warehouse, fields=False)
+    synced.load(organizations=[organization(1, custom_fields={NUMBER: "K-2"}, name="Neu")])
+    published(synced)
+    held = shown(synced.warehouse)[0]
+    assert (held["name"], held["customer_number"], held["website"]) == (
+        "Neu",
+        "K-1",
+        "https://mapped.example",
+    )
+
+    want(synced.warehouse, fields=True)
+    build(synced.warehouse, ACME, SYSTEM)
+
+    assert shown(synced.warehouse)[0]["customer_number"] == "K-2"
+
+
+def test_what_is_built_on_a_view_stays(synced: RawTables) -> None:
+    """The columns stay as they are until nothing rests on them."""
+    with synced.warehouse.transaction() as connection:
+        connection.execute("create schema own")
+        connection.execute("create view own.report as select nummer from analytics_acme.customers")
+
+    want(synced.warehouse, fields=False)
+    published(synced)
+
+    assert list(columns(synced.warehouse)) == ["nummer", "seite", "rabatt"]
+    with synced.warehouse.transaction() as connection:
+        assert connection.execute("select nummer from own.report").fetchall() == [("K-1",)]

@@ -1,0 +1,39 @@
+"""A tenant that does not want persons: none is asked for, and those that are there stay."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.sandbox import Account, Sandbox
+from pipedrive_pipeline_tests.scenarios.world import ACME, World
+
+
+@pytest.mark.slow
+def test_persons_are_read_only_where_they_are_wanted(
+    world: World, sandbox: Sandbox, account: Account
+) -> None:
+    """Off, a full sync spends nothing on them; on again, what changed meanwhile arrives."""
+    world.sync()
+    contacts = world.rows("crm", "contacts")
+    with world.warehouse.transaction() as connection:
+        connection.execute(
+            "insert into integration.sync_settings (tenant_id, system, sync_persons)"
+            " values ('acme', 'pipedrive', false)"
+        )
+    account.edit("persons", 1, name="Neu")
+    account.edit("organizations", 1, name="Auch neu")
+    before = sandbox.requests.count
+
+    world.sync(sync_type="full")
+
+    asked = {one.path for one in sandbox.requests.since(before)}
+    assert not [path for path in asked if "person" in path]
+    assert world.rows("crm", "contacts") == contacts
+    assert "Auch neu" in {row["name"] for row in world.rows("crm", "customers")}
+    with pytest.raises(BadInput, match="sync_persons"):
+        world.sync(entities=["persons"])
+    with world.warehouse.transaction() as connection:
+        connection.execute("update integration.sync_settings set sync_persons = true")
+    world.sync()
+    assert "Neu" in {row["name"] for row in world.rows("crm", "contacts", tenant=ACME)}
