@@ -9,7 +9,7 @@ import dagster as dg
 
 from pipedrive_pipeline.defs.checks import check_results, check_specs
 from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failures
-from pipedrive_pipeline.defs.metadata import counts_metadata, view_metadata
+from pipedrive_pipeline.defs.metadata import counts_metadata, mart_metadata, view_metadata
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
 from pipedrive_pipeline.defs.raw import RAW_ASSETS
 from pipedrive_pipeline.defs.standing import CONTACTS, CUSTOMERS, MART_CHECKS, mart_results
@@ -35,6 +35,7 @@ CRM_SPECS = [
         metadata={"dagster/table_name": "crm.contacts"},
     ),
 ]
+ASSETS = {key.path[-1]: key for key in (*RAW_KEYS, CUSTOMERS, CONTACTS)}  # by table
 RAW_OF = {  # where the custom fields of a mart's view lie
     "customers": dg.AssetKey(["pipedrive", "organizations"]),
     "contacts": dg.AssetKey(["pipedrive", "persons"]),
@@ -65,9 +66,10 @@ def crm(
     """Raw turned into customers and contacts: one transaction, audited before it commits."""
     with as_dagster_failures(context, run):
         built = run.build_marts()
-        found = run.standing()
-    yield dg.MaterializeResult(asset_key=CUSTOMERS, metadata=counts_metadata(built.customers))
-    yield dg.MaterializeResult(asset_key=CONTACTS, metadata=counts_metadata(built.contacts))
+        found, columns = run.standing(), run.mart_columns()
+    for key, counts in ((CUSTOMERS, built.customers), (CONTACTS, built.contacts)):
+        shape = mart_metadata(ASSETS, columns[key.path[-1]])
+        yield dg.MaterializeResult(asset_key=key, metadata=counts_metadata(counts) | shape)
     yield from mart_results(found)
 
 
@@ -86,9 +88,9 @@ def analytics(
         run.publish_views()
         facts = run.field_facts()
     for spec in ANALYTICS_SPECS:
-        mart = facts[spec.key.path[-1]]
+        name = spec.key.path[-1]
         yield dg.MaterializeResult(
             asset_key=spec.key,
-            metadata=view_metadata(RAW_OF[spec.key.path[-1]], mart.columns),
-            check_results=list(check_results(spec.key, mart)),
+            metadata=view_metadata(RAW_OF[name], ASSETS[name], facts[name].columns),
+            check_results=list(check_results(spec.key, facts[name])),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -11,6 +11,9 @@ from pipedrive_pipeline.connectors.base import Column
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import Counts
+from pipedrive_pipeline.marts.columns import OVERFLOW_COLUMN
+from pipedrive_pipeline.marts.lineage import Origin
+from pipedrive_pipeline.sync.fields import MartColumn
 from pipedrive_pipeline.sync.history import RunFacts
 from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.warehouse.catalog import TableColumn
@@ -73,20 +76,64 @@ def pause_metadata(pause: BudgetSpent, read: EntityRead | None) -> dict[str, Any
     }
 
 
-def view_metadata(raw: dg.AssetKey, columns: Iterable[TableColumn]) -> dict[str, Any]:
-    """A view's columns with what each shows, and for custom fields the way back to raw.
+def view_metadata(
+    raw: dg.AssetKey, mart: dg.AssetKey, columns: Iterable[TableColumn]
+) -> dict[str, Any]:
+    """A view's columns with what each shows and where it comes from: the mart, or raw if custom.
 
-    The description names the field: label, key and type.
+    The description of a custom field names it: label, key and type.
     """
     shown = list(columns)[:COLUMNS_SHOWN]
-    custom = [one for one in shown if "(field " in one.comment]
-    source = [dg.TableColumnDep(asset_key=raw, column_name="custom_fields")]
+    lineage = {
+        one.name: [dg.TableColumnDep(raw, "custom_fields")]
+        if "(field " in one.comment or one.name == OVERFLOW_COLUMN
+        else [dg.TableColumnDep(mart, one.name)]
+        for one in shown
+    }
     return {
         "dagster/column_schema": dg.TableSchema(
             [dg.TableColumn(one.name, one.type, description=one.comment) for one in shown]
         ),
-        "dagster/column_lineage": dg.TableColumnLineage({one.name: source for one in custom}),
+        "dagster/column_lineage": dg.TableColumnLineage(lineage),
     }
+
+
+def mart_metadata(
+    assets: Mapping[str, dg.AssetKey], columns: Iterable[MartColumn]
+) -> dict[str, Any]:
+    """A mart's columns, which fields the tenant's mapping fills them with, and the way back.
+
+    Args:
+        assets: by the name of their table; what is no asset is left out.
+        columns: of the mart.
+    """
+    return {
+        "dagster/column_schema": dg.TableSchema(
+            [
+                dg.TableColumn(
+                    one.column.name, one.column.type, description=_described(one.column, one.origin)
+                )
+                for one in columns
+            ]
+        ),
+        "dagster/column_lineage": dg.TableColumnLineage(
+            {
+                one.column.name: [
+                    dg.TableColumnDep(assets[table], column)
+                    for table, column in one.origin.sources
+                    if table in assets
+                ]
+                for one in columns
+                if any(table in assets for table, _ in one.origin.sources)
+            }
+        ),
+    }
+
+
+def _described(column: TableColumn, origin: Origin) -> str:
+    if not origin.mapped:
+        return column.comment
+    return f"{column.comment} Mapped: {'; '.join(origin.mapped)}."
 
 
 def counts_metadata(counts: Counts) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""What a run has to say of a tenant's custom fields, for the checks that Dagster shows.
+"""What a run has to say of a tenant's fields: for the checks that Dagster shows, and for lineage.
 
-Belongs here: counts and keys of one mart. Does not belong here: values; they may be personal.
+Belongs here: counts, keys and columns of one mart. Does not belong here: values; they may be
+personal.
 """
 
 from __future__ import annotations
@@ -8,12 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipedrive_pipeline.marts import mapping
-from pipedrive_pipeline.marts.catalogue import are_custom_fields_wanted
+from pipedrive_pipeline.marts.catalogue import are_custom_fields_wanted, fields_of
 from pipedrive_pipeline.marts.conservation import conservation
+from pipedrive_pipeline.marts.lineage import Origin, origins
+from pipedrive_pipeline.marts.mapping.applying import mapped
 from pipedrive_pipeline.marts.targets import TARGETS
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import TableColumn, relations
 from pipedrive_pipeline.warehouse.database import Warehouse
+
+MART_SCHEMA = "crm"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,31 @@ def field_facts(
             columns=views[target.name].columns,
         )
         for target in TARGETS
+    }
+
+
+@dataclass(frozen=True)
+class MartColumn:
+    """A column of a mart, as the database tells it, and where its values come from."""
+
+    column: TableColumn
+    origin: Origin
+
+
+def mart_columns(
+    warehouse: Warehouse, tenant: Tenant, system: str
+) -> dict[str, tuple[MartColumn, ...]]:
+    """The columns of each mart, by its name, with the tenant's mapping."""
+    with warehouse.transaction(tenant, (tenant.raw_schema(system),)) as connection:
+        fields = fields_of(connection, tenant, system)
+        marts = {one.name: one for one in relations(connection, MART_SCHEMA)}
+        targets = mapped(connection, tenant, system, fields, TARGETS)
+    return {
+        target.name: tuple(
+            MartColumn(column, origins(target, fields).get(column.name, Origin()))
+            for column in marts[target.name].columns
+        )
+        for target in targets
     }
 
 

@@ -21,7 +21,7 @@ from pipedrive_pipeline.sync.access import SourceAccess, utc_now
 from pipedrive_pipeline.sync.ageing import erase_aged
 from pipedrive_pipeline.sync.configuration import entities_left_out
 from pipedrive_pipeline.sync.erasure import strike_stragglers
-from pipedrive_pipeline.sync.fields import FieldFacts, field_facts
+from pipedrive_pipeline.sync.fields import FieldFacts, MartColumn, field_facts, mart_columns
 from pipedrive_pipeline.sync.lock import TenantLock
 from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.sync.records import ProgressNote
@@ -156,6 +156,10 @@ class TenantRun:
             self.facts.system,
             is_whole=self.facts.sync_type in ("full", "remap"),
         )
+
+    def mart_columns(self) -> dict[str, tuple[MartColumn, ...]]:
+        """The marts' columns and where their values come from, by mart."""
+        return mart_columns(self._warehouse, self.facts.tenant, self.facts.system)
 
     def _begin_act(self) -> None:
         """Forgets the errors of a former attempt: where one stands, nothing that follows is run."""

@@ -8,7 +8,9 @@ import dagster as dg
 import pytest
 
 from pipedrive_pipeline.defs.location import LOCATION
-from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline.marts import mapping
+from pipedrive_pipeline.sandbox import Account, Sandbox
+from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.scenarios.world import World
 
 METADATA_KEYS = {
@@ -120,33 +122,56 @@ def test_a_run_that_died_is_ended_in_dagster_and_in_the_history(
     assert [row["status"] for row in world.history()] == ["failed", "success"]
 
 
+def described(
+    done: dg.ExecuteInProcessResult, asset: dg.AssetKey
+) -> dict[str, tuple[str, set[tuple[str, str]]]]:
+    """What a run says of an asset's columns: description and sources, by name."""
+    (metadata,) = [
+        event.step_materialization_data.materialization.metadata
+        for event in done.get_asset_materialization_events()
+        if event.asset_key == asset
+    ]
+    schema: Any = metadata["dagster/column_schema"].value
+    lineage: Any = metadata["dagster/column_lineage"].value
+    return {
+        column.name: (
+            column.description,
+            {
+                (one.asset_key.to_user_string(), one.column_name)
+                for one in lineage.deps_by_column.get(column.name, ())
+            },
+        )
+        for column in schema.columns
+    }
+
+
 @pytest.mark.slow
 def test_the_views_say_what_they_show_and_what_a_person_should_look_at(
-    instance: dg.DagsterInstance, sandbox: Sandbox
+    instance: dg.DagsterInstance, world: World, sandbox: Sandbox, account: Account
 ) -> None:
     """Columns with their fields, the way back to raw, and checks that count without stopping."""
     assert run(instance, "sync").success
+    number = account.fields["organizations"].named("Kundennummer").code
+    text = {"organizations": {number: "customer_number"}}
+    mapping.save(world.warehouse, Tenant("acme"), "pipedrive", text, who="a test")
     requests = sandbox.requests.count
 
     done = run(instance, "remap")
 
-    events = {
-        event.asset_key.path[-1]: event.step_materialization_data.materialization.metadata
-        for event in done.get_asset_materialization_events()
-        if event.asset_key and event.asset_key.path[0] == "analytics"
-    }
-    schema: Any = events["customers"]["dagster/column_schema"].value
-    lineage: Any = events["customers"]["dagster/column_lineage"].value
-    described = {column.name: column.description for column in schema.columns}
+    view = described(done, dg.AssetKey(["analytics", "customers"]))
+    mart = described(done, dg.AssetKey(["crm", "customers"]))
     checks = {
         (one.asset_key.path[-1], one.check_name): one.passed
         for one in done.get_asset_check_evaluations()
         if one.asset_key.path[0] == "analytics"
     }
-    assert "Kundennummer (field " in str(described["kundennummer"])
-    (source,) = lineage.deps_by_column["kundennummer"]
-    assert source.asset_key == dg.AssetKey(["pipedrive", "organizations"])
+    raw = "pipedrive/organizations"
+    assert "Kundennummer (field " in view["kundennummer"][0]
+    assert view["kundennummer"][1] == {(raw, "custom_fields")}
+    assert view["customer_number"][1] == {("crm/customers", "customer_number")}
+    assert f"Mapped: Kundennummer (field {number}, type varchar)" in mart["customer_number"][0]
+    assert mart["customer_number"][1] == {(raw, "custom_fields")}
+    assert mart["owner_name"][1] == {(raw, "owner_id"), ("pipedrive/users", "name")}
     assert checks["customers", "null_conservation"]
-    assert not checks["customers", "unmapped_new_fields"]
     assert len(checks) == 8
     assert sandbox.requests.count == requests

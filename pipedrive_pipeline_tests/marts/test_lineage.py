@@ -1,0 +1,54 @@
+"""Where a mart's column comes from is what its select says."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pipedrive_pipeline.marts.lineage import SELECTED, origins
+from pipedrive_pipeline.marts.targets import TARGETS, Target
+from pipedrive_pipeline.warehouse.sql_files import mart_file
+
+# Derived in the select's joins: what they are made of.
+JOINED = {
+    "labels.names": {("label_ids",), ("options",)},
+    "industry_names.by_id": {("options",)},
+    "primary_email.address": {("emails",)},
+    "primary_phone.number": {("phones",)},
+}
+
+
+def selected(target: Target) -> dict[str, str]:
+    """The expression of each column of the select, by name."""
+    text = re.sub(r" *--.*\n", "", mart_file(target.name).text)
+    listed = text[: re.search(r"\nfrom ", text).start()]  # type: ignore[union-attr]
+    found = {}
+    for item in re.split(r",\n(?=    \S)", listed.partition("select")[2]):
+        expression, _, name = item.strip().rpartition(" as ")
+        found[name] = expression
+    return found
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda one: one.name)
+def test_every_column_names_the_raw_columns_of_its_expression(target: Target) -> None:
+    """No column is left out, and none that its expression reads."""
+    expressions = selected(target)
+
+    assert expressions.keys() == SELECTED[target.name].keys()
+    for name, expression in expressions.items():
+        declared = set(SELECTED[target.name][name])
+        read = set(re.findall(rf"\b({target.entity}|users|deletions|customers)\.(\w+)", expression))
+        assert read <= declared, name
+        for joined, columns in JOINED.items():
+            if joined in expression:
+                assert {one[0] for one in columns} <= {column for _, column in declared}, name
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda one: one.name)
+def test_every_column_that_is_filled_has_an_origin(target: Target) -> None:
+    """Without a mapping: what the select fills."""
+    found = origins(target, [])
+
+    assert found.keys() == {"pipedrive_id", *target.columns}
+    assert all(one.sources for one in found.values())
