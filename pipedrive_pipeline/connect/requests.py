@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import parse_qsl
 
-from fastapi import Depends, Header, Request, Security
+from fastapi import Depends, Header, Path, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from pipedrive_pipeline.connect import callers
@@ -55,13 +55,15 @@ class Body:
         return value if isinstance(value, str) else ""
 
 
-def house(request: Request) -> House:
-    """The app's own."""
+async def house(request: Request) -> House:
+    """The app's own; asynchronous like all that does no I/O: a thread for it costs 0.2 ms."""
     held: House = request.app.state.house
     return held
 
 
-def known_system(system: str) -> str:
+async def known_system(
+    system: Annotated[str, Path(json_schema_extra={"enum": list(registry.SYSTEMS)})],
+) -> str:
     """The path's system.
 
     Raises:
@@ -79,7 +81,7 @@ def signed_in(request: Request) -> Caller:
         NotSignedIn, Forbidden, OtherTenant, BadInput, BadSlug, UnknownTenant, TooManyRequests: the
             caller must change something.
     """
-    held = house(request)
+    held: House = request.app.state.house
     try:
         caller = callers.caller_of(request, held.vault.settings, held.warehouse)
     except NotSignedIn:
@@ -123,7 +125,8 @@ def fail(request: Request) -> None:
         TooManyRequests: it had too many within a minute.
     """
     address = request.client.host if request.client else ""
-    house(request).failures.take(address)
+    held: House = request.app.state.house
+    held.failures.take(address)
 
 
 async def body(request: Request) -> Body:

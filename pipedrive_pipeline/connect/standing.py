@@ -19,8 +19,6 @@ from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
 
-IN_PROGRESS = frozenset({"queued", "running"})
-
 
 def status(house: House, tenant: Tenant, system: str) -> sync_models.Status:
     """State, company, rights, rows, freshness, budget, the last run, and what runs now."""
@@ -28,9 +26,8 @@ def status(house: House, tenant: Tenant, system: str) -> sync_models.Status:
     with house.warehouse.as_app(tenant) as connection:
         held = connections.of_tenant(connection, tenant)
         current = runs.current(connection, tenant, system)
-        ended = runs.page(connection, tenant, system, runs.ENDED, limit=1)
+        last = runs.last(connection, tenant, system)
         entities = overview.entities(connection, tenant, system)
-    last = ended[0] if ended else None
     own = next((one for one in held if one.system == system), None)
     is_paused = last and last.status == "paused" and last.resume_at and last.resume_at > now
     left = budget.standing(house.warehouse, tenant, system, now)

@@ -24,7 +24,7 @@ from pipedrive_pipeline.sync import asking, configuration, runs
 
 router = APIRouter(prefix="/api/integrations/{system}", responses=REFUSALS, tags=["sync"])
 
-PAGE_RUNS = 50
+PAGE_RUNS = 20
 PAGE_RUNS_MAX = 200
 Limit = Annotated[int, Query(ge=1, le=PAGE_RUNS_MAX)]
 Cursor = Annotated[str | None, Query(max_length=CURSOR_MAX_CHARACTERS)]

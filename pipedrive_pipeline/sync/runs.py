@@ -71,7 +71,6 @@ class ShownRun:
 
 
 EVERYTHING = Wanted()
-ENDED = Wanted(statuses=("success", "partial", "failed", "paused"))
 
 
 def page(
@@ -108,6 +107,19 @@ def current(connection: psycopg.Connection, tenant: Tenant, system: str) -> list
     return page(connection, tenant, system, Wanted(statuses=("queued", "running")), limit=20)
 
 
+def last(connection: psycopg.Connection, tenant: Tenant, system: str) -> ShownRun | None:
+    """The run that ended last; None if none ever did."""
+    wanted = Wanted(statuses=("success", "partial", "failed", "paused"))
+    values = {
+        "tenant": tenant.slug,
+        "system": system,
+        "limit": 1,
+        "statuses": list(wanted.statuses or ()),
+    }
+    query = sql.SQL(_LOGS).format(of_logs=_conditions(wanted, None, "started_at", "status"))
+    return connection.cursor(row_factory=class_row(ShownRun)).execute(query, values).fetchone()
+
+
 def one(
     connection: psycopg.Connection, tenant: Tenant, system: str, run_id: UUID
 ) -> ShownRun | None:
@@ -137,105 +149,102 @@ def _conditions(wanted: Wanted, after: Place | None, instant: str, status: str) 
     )
 
 
-_PAGE = """
-select runs.*
-from (
-    (
-        select
-            sync_logs.id,
-            sync_logs.started_at as at,
-            sync_logs.status,
-            sync_logs.sync_type,
-            sync_logs.trigger,
-            asked.requested_at,
-            asked.requested_by,
-            sync_logs.started_at,
-            sync_logs.completed_at,
-            array[
-                sync_logs.organizations_fetched,
-                sync_logs.organizations_created,
-                sync_logs.organizations_updated,
-                sync_logs.organizations_unchanged,
-                sync_logs.organizations_deleted,
-                sync_logs.organizations_rejected
-            ] as organizations,
-            array[
-                sync_logs.persons_fetched,
-                sync_logs.persons_created,
-                sync_logs.persons_updated,
-                sync_logs.persons_unchanged,
-                sync_logs.persons_deleted,
-                sync_logs.persons_rejected
-            ] as persons,
-            sync_logs.tokens_spent,
-            sync_logs.api_calls,
-            sync_logs.watermarks,
-            sync_logs.progress,
-            sync_logs.resume_at,
-            sync_logs.errors,
-            sync_logs.dagster_run_id
-        from integration.sync_logs
-        left join lateral (
-            select
-                sync_requests.requested_at,
-                sync_requests.requested_by
-            from integration.sync_requests
-            where sync_requests.tenant_id = %(tenant)s
-                and sync_requests.sync_log_id = sync_logs.id
-            order by
-                sync_requests.requested_at asc,
-                sync_requests.id asc
-            limit 1
-        ) as asked on true
-        where sync_logs.tenant_id = %(tenant)s
-            and sync_logs.system = %(system)s
-            {of_logs}
-        order by
-            sync_logs.started_at desc,
-            sync_logs.id desc
-        limit %(limit)s
-    )
-    union all
-    (
-        select
-            sync_requests.id,
-            sync_requests.requested_at as at,
-            sync_requests.state as status,
-            sync_requests.sync_type,
-            sync_requests.trigger,
-            sync_requests.requested_at,
-            sync_requests.requested_by,
-            null as started_at,
-            sync_requests.settled_at as completed_at,
-            '{{0,0,0,0,0,0}}' as organizations,
-            '{{0,0,0,0,0,0}}' as persons,
-            0 as tokens_spent,
-            0 as api_calls,
-            '{{}}' as watermarks,
-            null as progress,
-            null as resume_at,
-            case
-                when sync_requests.state = 'failed' then jsonb_build_array(jsonb_build_object(
-                    'code', 'not_begun',
-                    'message', 'It was ended before it began: the tenant was disconnected.'
-                ))
-                else '[]'
-            end as errors,
-            null as dagster_run_id
-        from integration.sync_requests
-        where sync_requests.tenant_id = %(tenant)s
-            and sync_requests.system = %(system)s
-            and sync_requests.sync_log_id is null
-            and sync_requests.state in ('queued', 'failed')
-            {of_requests}
-        order by
-            sync_requests.requested_at desc,
-            sync_requests.id desc
-        limit %(limit)s
-    )
-) as runs
+_LOGS = """
+select
+    sync_logs.id,
+    sync_logs.started_at as at,
+    sync_logs.status,
+    sync_logs.sync_type,
+    sync_logs.trigger,
+    asked.requested_at,
+    asked.requested_by,
+    sync_logs.started_at,
+    sync_logs.completed_at,
+    array[
+        sync_logs.organizations_fetched,
+        sync_logs.organizations_created,
+        sync_logs.organizations_updated,
+        sync_logs.organizations_unchanged,
+        sync_logs.organizations_deleted,
+        sync_logs.organizations_rejected
+    ] as organizations,
+    array[
+        sync_logs.persons_fetched,
+        sync_logs.persons_created,
+        sync_logs.persons_updated,
+        sync_logs.persons_unchanged,
+        sync_logs.persons_deleted,
+        sync_logs.persons_rejected
+    ] as persons,
+    sync_logs.tokens_spent,
+    sync_logs.api_calls,
+    sync_logs.watermarks,
+    sync_logs.progress,
+    sync_logs.resume_at,
+    sync_logs.errors,
+    sync_logs.dagster_run_id
+from integration.sync_logs
+left join lateral (
+    select
+        sync_requests.requested_at,
+        sync_requests.requested_by
+    from integration.sync_requests
+    where sync_requests.tenant_id = %(tenant)s
+        and sync_requests.sync_log_id = sync_logs.id
+    order by
+        sync_requests.requested_at asc,
+        sync_requests.id asc
+    limit 1
+) as asked on true
+where sync_logs.tenant_id = %(tenant)s
+    and sync_logs.system = %(system)s
+    {of_logs}
 order by
-    runs.at desc,
-    runs.id desc
+    sync_logs.started_at desc,
+    sync_logs.id desc
 limit %(limit)s
 """
+_REQUESTS = """
+select
+    sync_requests.id,
+    sync_requests.requested_at as at,
+    sync_requests.state as status,
+    sync_requests.sync_type,
+    sync_requests.trigger,
+    sync_requests.requested_at,
+    sync_requests.requested_by,
+    null as started_at,
+    sync_requests.settled_at as completed_at,
+    '{{0,0,0,0,0,0}}' as organizations,
+    '{{0,0,0,0,0,0}}' as persons,
+    0 as tokens_spent,
+    0 as api_calls,
+    '{{}}' as watermarks,
+    null as progress,
+    null as resume_at,
+    case
+        when sync_requests.state = 'failed' then jsonb_build_array(jsonb_build_object(
+            'code', 'not_begun',
+            'message', 'It was ended before it began: the tenant was disconnected.'
+        ))
+        else '[]'
+    end as errors,
+    null as dagster_run_id
+from integration.sync_requests
+where sync_requests.tenant_id = %(tenant)s
+    and sync_requests.system = %(system)s
+    and sync_requests.sync_log_id is null
+    and sync_requests.state in ('queued', 'failed')
+    {of_requests}
+order by
+    sync_requests.requested_at desc,
+    sync_requests.id desc
+limit %(limit)s
+"""
+_PAGE = (
+    "select runs.* from (("
+    + _LOGS
+    + ") union all ("
+    + _REQUESTS
+    + ")) as runs order by runs.at desc, runs.id desc limit %(limit)s"
+)

@@ -142,7 +142,7 @@ def test_a_session_acts_with_the_token_of_its_page(site: Site, tenant: Inhabited
     assert (clicked.status_code, clicked.headers["location"]) == (303, PAGE)
     assert script.status_code == 202
     assert (risen.status_code, risen.json()["error"]["code"]) == (403, "role_too_low")
-    assert "sync waits" in browser.get(PAGE).text
+    assert "A sync of what changed waits" in browser.get(PAGE).text
 
 
 def test_a_revoked_key_ends_its_sessions(site: Site, tenant: Inhabited) -> None:

@@ -1,0 +1,186 @@
+"""How quickly the API answers: `status` and `history` at a steady rate, many tenants at once.
+
+Makes a warehouse of its own with 100 tenants and 10,000 runs, starts the Connect app in a process
+of its own, and asks from another 300 times a second, each tenant with its own key. A question is
+due at its own instant, whether the one before was answered or not: a slow answer is not hidden by
+asking less.
+
+    uv run --frozen --group dev python bench/api.py [--rate 300] [--seconds 20] [--tenants 100]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from socket import socket
+
+import httpx
+import psutil
+import psycopg
+from cryptography.fernet import Fernet
+
+from pipedrive_pipeline.connect import keys
+from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.embedded import ensure_running
+from pipedrive_pipeline.warehouse.migrations import migrate
+
+RUNS = 10_000
+CUSTOMERS_OF_EACH = 200
+PATHS = ("status", "sync/history")
+FILL = """
+insert into integration.tenants (slug) select 't' || n from generate_series(1, %(tenants)s) as n;
+insert into integration.connections (
+    tenant_id, system, kind, state, access_token, api_domain, company_id, company_name, scopes
+)
+select slug, 'pipedrive', 'oauth', 'connected', 'x', 'https://x.pipedrive.com', slug, slug,
+    array['base', 'contacts:read', 'users:read']
+from integration.tenants;
+insert into integration.sync_logs (
+    tenant_id, system, sync_type, trigger, status, started_at, completed_at,
+    organizations_fetched, persons_fetched, tokens_spent, watermarks, completeness
+)
+select 't' || 1 + n %% %(tenants)s, 'pipedrive', 'incremental', 'schedule', 'success',
+    now() - n * interval '1 minute', now() - n * interval '1 minute' + interval '9 s', 12, 34, 60,
+    '{"persons": {"before": null, "after": "2026-11-01T00:00:00+00:00"},
+      "organizations": {"before": null, "after": "2026-11-01T00:00:00+00:00"}}',
+    '{"persons": {"missing": 0, "checked_at": "2026-11-01T00:00:00+00:00"}}'
+from generate_series(1, %(runs)s) as n;
+insert into crm.customers (tenant_id, pipedrive_id, name)
+select slug, n, 'customer ' || n
+from integration.tenants cross join generate_series(1, %(customers)s) as n;
+analyze
+"""
+
+
+def filled(warehouse: Warehouse, tenants: int) -> list[str]:
+    """The keys of as many tenants, each with runs and customers."""
+    migrate(warehouse)
+    values = {"tenants": tenants, "runs": RUNS, "customers": CUSTOMERS_OF_EACH}
+    made = []
+    with warehouse.transaction() as connection:
+        for statement in FILL.split(";\n"):
+            connection.execute(statement.encode(), values)
+        for n in range(1, tenants + 1):
+            tenant = Tenant(f"t{n}")
+            made.append(keys.add(connection, tenant, Role.USER, "bench", who="bench").text)
+    return made
+
+
+async def asked(url: str, given: list[str], *, rate: int, seconds: int) -> list[float]:
+    """Milliseconds from when each question was due to its answer."""
+    taken: list[float] = []
+    limits = httpx.Limits(max_connections=50, max_keepalive_connections=50, keepalive_expiry=2)
+
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client:
+
+        async def ask(n: int, due: float) -> None:
+            path = f"/api/integrations/pipedrive/{PATHS[n % len(PATHS)]}"
+            headers = {"x-api-key": given[n // len(PATHS) % len(given)]}
+            answer = await client.get(path, headers=headers)
+            taken.append((time.perf_counter() - due) * 1_000)
+            if answer.status_code != 200:
+                raise SystemExit(f"{path}: {answer.status_code} {answer.text[:200]}")
+
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for n in range(rate * seconds):
+                due = began + n / rate
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                group.create_task(ask(n, due))
+    return taken
+
+
+def until_it_answers(url: str) -> None:
+    """Returns when the app is up."""
+    for _ in range(600):
+        try:
+            if httpx.get(f"{url}/healthz").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise SystemExit("the app did not start")
+
+
+def measured(
+    url: str, app: psutil.Process, given: list[str], rate: int, seconds: int
+) -> dict[str, float]:
+    """Percentiles, and the app's own work."""
+    asyncio.run(
+        asked(url, given, rate=min(rate, 50), seconds=3)
+    )  # connections, prepared statements
+    before = app.cpu_times()
+    taken = asyncio.run(asked(url, given, rate=rate, seconds=seconds))
+    after = app.cpu_times()
+    cuts = statistics.quantiles(taken, n=100)
+    worked = after.user + after.system - before.user - before.system
+    return {
+        "questions": len(taken),
+        "rate": rate,
+        "p50_ms": round(cuts[49], 1),
+        "p95_ms": round(cuts[94], 1),
+        "p99_ms": round(cuts[98], 1),
+        "cpu_ms_per_question": round(1_000 * worked / len(taken), 2),
+        "machine_load": round(os.getloadavg()[0], 1),
+    }
+
+
+def main() -> None:
+    """Prints the figures as JSON."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rate", type=int, default=300)
+    options.add_argument("--seconds", type=int, default=20)
+    options.add_argument("--tenants", type=int, default=100)
+    given = options.parse_args()
+    home = Path(tempfile.mkdtemp(prefix="bench-api-"))
+    home.chmod(0o755)  # the server may run as another account
+    running = ensure_running(home)
+    with socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    of_tenants = filled(Warehouse(running.url), given.tenants)
+    app = subprocess.Popen(
+        [sys.executable, "-m", "pipedrive_pipeline", "serve-connect"],
+        env={
+            **os.environ,
+            "DATABASE_URL": running.url,
+            "TOKEN_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+            "PIPELINE_HOME": str(home),
+            "CONNECT_PORT": str(port),
+        },
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        until_it_answers(url)
+        process = psutil.Process(app.pid)
+        facts = measured(url, process, of_tenants, given.rate, given.seconds)
+        print(json.dumps(facts | {"database_connections": connections(running.url)}))
+    finally:
+        app.terminate()
+        app.wait()
+        running.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def connections(url: str) -> int:
+    """How many sessions the app holds."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "select count(*) from pg_stat_activity where datname = current_database()"
+            " and application_name = 'pipedrive-pipeline'"
+        ).fetchone()
+    return row[0] if row else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""A server that is killed in the middle of a call, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import socket
+
+import httpx
+import psycopg
+import pytest
+
+from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
+from pipedrive_pipeline_tests.connect.tenants import inhabited
+
+PATIENCE_SECONDS = 60
+CALL = {"idempotency-key": "once"}
+
+
+def free_port() -> int:
+    with socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def server(site: Site, home: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`serve-connect` on the site's database; killed at the end, if it lives."""
+    settings, port = site.world.vault.settings, free_port()
+    assert settings.database_url
+    assert settings.token_encryption_keys
+    names = {name.upper() for name in Settings.model_fields}
+    kept = {name: value for name, value in os.environ.items() if name not in names}
+    environment = {
+        **kept,
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "TOKEN_ENCRYPTION_KEYS": settings.token_encryption_keys[0].get_secret_value(),
+        "PIPELINE_HOME": str(home),
+        "CONNECT_PORT": str(port),
+    }
+    command = [sys.executable, "-m", "pipedrive_pipeline", "serve-connect"]
+    process = subprocess.Popen(command, env=environment)
+    try:
+        until(lambda: answers(f"http://127.0.0.1:{port}/healthz"))
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def until(holds: object) -> None:
+    """Returns once it holds."""
+    assert callable(holds)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_amid_a_call_leaves_nothing_half_done(
+    site: Site, tmp_path: Path
+) -> None:
+    """The client, which never saw an answer, repeats the call; it is done once."""
+    tenant = inhabited(site, "acme", 1)
+    headers = {"x-api-key": tenant.keys[Role.ADMIN], **CALL}
+    database = site.world.vault.warehouse.url
+
+    def repeat(url: str) -> httpx.Response:
+        return httpx.post(f"{url}{ROUTES}/sync", json={}, headers=headers, timeout=30)
+
+    with psycopg.connect(database) as holder, server(site, tmp_path) as (process, url):
+        # The call waits for this lock with its Idempotency-Key written and not committed.
+        holder.execute("lock table integration.sync_requests in exclusive mode")
+        lost: list[Exception] = []
+        caller = threading.Thread(target=lambda: lost.append(error_of(lambda: repeat(url))))
+        caller.start()
+        until(lambda: is_waiting(site))
+        process.send_signal(signal.SIGKILL)
+        caller.join()
+    with server(site, tmp_path) as (_, url):
+        first, second = repeat(url), repeat(url)
+
+    assert [type(error) for error in lost] == [httpx.RemoteProtocolError]
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert "idempotency-replayed" not in first.headers
+    assert second.headers["idempotency-replayed"] == "true"
+    assert first.json()["data"] == second.json()["data"]
+    requests = site.world.rows(
+        "select id from integration.sync_requests where sync_type = 'incremental'"
+    )
+    assert [str(row["id"]) for row in requests] == [first.json()["data"]["id"]]
+
+
+def error_of(act: object) -> Exception:
+    assert callable(act)
+    try:
+        act()
+    except httpx.TransportError as error:
+        return error
+    return AssertionError("the call was answered")
+
+
+def is_waiting(site: Site) -> bool:
+    return bool(
+        site.world.rows(
+            "select pid from pg_stat_activity where datname = current_database()"
+            " and wait_event_type = 'Lock' and query like '%%insert into integration.sync_req%%'"
+        )
+    )

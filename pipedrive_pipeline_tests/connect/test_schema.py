@@ -1,0 +1,95 @@
+"""Whatever fits the description, or nearly does: no 5xx, and only answers that are described.
+
+Each operation is asked with values that fit and with values that do not, with an admin's key: the
+same cases each time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, GenerationMode, openapi
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.connect.limits import Windows
+from pipedrive_pipeline_tests.connect.browser import Site
+from pipedrive_pipeline_tests.connect.tenants import inhabited
+
+CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
+EVERY_TIME, WITH_TIME = 300, 3_000  # cases
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as opened:
+        yield opened
+
+
+@pytest.mark.slow
+def test_no_question_breaks_the_api(site: Site, session: requests.Session) -> None:
+    answered = ask_everything(site, session, EVERY_TIME)
+
+    assert answered.total() >= EVERY_TIME
+    assert {200, 201, 202, 404, 422} <= set(answered)  # the questions reach what they ask about
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+def test_three_thousand_questions_do_not_break_the_api(
+    site: Site, session: requests.Session
+) -> None:
+    answered = ask_everything(site, session, WITH_TIME)
+
+    assert answered.total() >= WITH_TIME
+
+
+def ask_everything(site: Site, session: requests.Session, cases: int) -> Counter[int]:
+    """How often each status was answered, over all operations."""
+    site.app.state.house = replace(site.app.state.house, requests=Windows(10**9))
+    tenant = inhabited(site, "acme", 1)
+    headers = {"x-api-key": tenant.keys[Role.ADMIN]}
+    answered: Counter[int] = Counter()
+    found = [one.ok() for one in openapi.from_dict(site.app.openapi()).get_all_operations()]  # type: ignore[union-attr]
+    # Not whatever could revoke the key that asks.
+    operations = [one for one in found if "{key_id}" not in one.path]
+    operations.sort(key=lambda one: "disconnect" in one.path)  # nothing can be asked of it after
+    each = -(-cases // (2 * len(operations)))
+    for operation in operations:
+        for mode in GenerationMode:
+
+            def ask(case: Case[Any]) -> None:
+                answer = case.call(
+                    base_url=site.url, headers=headers, session=session, allow_redirects=False
+                )
+                answered[answer.status_code] += 1
+                case.validate_response(answer, checks=CHECKS)
+
+            run(ask, operation, mode, each)
+    # What does not fit runs out where an operation has next to no parameters.
+    run(ask, operations[-1], GenerationMode.POSITIVE, max(1, cases - answered.total()))
+    return answered
+
+
+def run(ask: Any, operation: Any, mode: GenerationMode, cases: int) -> None:
+    """Asks as many cases of one operation; fewer where there are no more."""
+    limited = settings(
+        max_examples=cases,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    # An operation without parameters has nothing that could not fit.
+    with suppress(Unsatisfiable):
+        limited(given(case=operation.as_strategy(generation_mode=mode))(ask))()
