@@ -116,6 +116,16 @@ class World:
         with self.warehouse.connect() as connection:
             return connection.cursor(row_factory=dict_row).execute(query).fetchall()
 
+    def rows_of_view(
+        self, schema: str, view: str, order_by: str = "pipedrive_id"
+    ) -> list[dict[str, Any]]:
+        """A view's rows as dicts."""
+        query = sql.SQL("select * from {} order by {}").format(
+            sql.Identifier(schema, view), sql.Identifier(order_by)
+        )
+        with self.warehouse.connect() as connection:
+            return connection.cursor(row_factory=dict_row).execute(query).fetchall()
+
     def raw(self, tenant: Tenant, entity: str) -> list[dict[str, Any]]:
         """Raw rows of one entity, by key."""
         order_by = "field_code" if entity.endswith("_fields") else "id"

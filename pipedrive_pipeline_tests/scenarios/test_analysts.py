@@ -1,0 +1,118 @@
+"""docs/analysts.md as it is typed: logins, psql, and an app's row level security."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from psycopg import errors
+
+from pipedrive_pipeline.sandbox import Account, seeded, serve
+from pipedrive_pipeline.settings import PROJECT_ROOT
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
+from pipedrive_pipeline_tests.scenarios.world import World, world_at
+
+PAGE = (PROJECT_ROOT / "docs" / "analysts.md").read_text()
+SQL = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+LOGIN, SHOP, READ, POLICY = SQL
+ROLES = ("ada", "shop", "shop_reader")
+DEFAULT, ACME = Tenant("default"), Tenant("acme")
+
+
+@pytest.fixture
+def account() -> Account:
+    """Forty custom fields of an organization, twenty of a person."""
+    return seeded(20, 30)
+
+
+@pytest.fixture
+def world(database_url: str, tmp_path: Path, account: Account) -> Iterator[World]:
+    """Two tenants of one company, both synced; the page's roles are gone at the end."""
+    made = world_at(database_url, tmp_path)
+    with serve(account) as sandbox:
+        for tenant in (DEFAULT, ACME):
+            made.connect(tenant, sandbox)
+            made.sync(tenant)
+    yield made
+    with made.warehouse.connect() as connection:
+        for role in ROLES:
+            if connection.execute("select from pg_roles where rolname = %s", (role,)).fetchone():
+                connection.execute(f"drop owned by {role}".encode())
+                connection.execute(f"drop role {role}".encode())
+
+
+def typed(world: World, command: str, user: str = "ada") -> subprocess.CompletedProcess[str]:
+    """One command in psql, as a person types it."""
+    url = urlsplit(world.warehouse.url)
+    address = url._replace(netloc=f"{user}@{url.hostname}:{url.port}").geturl()
+    return subprocess.run(
+        [program(), address, "-X", "-P", "pager=off", "-c", command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def program() -> str:
+    """The embedded server's psql, or that on PATH."""
+    found = of_the_wheel().psql
+    return str(found) if found else str(shutil.which("psql"))
+
+
+@pytest.mark.slow
+def test_an_analysts_login_reads_its_views_like_a_dictionary(world: World) -> None:
+    """By the page's own words; nothing else is open to it."""
+    with world.warehouse.connect() as connection:
+        connection.execute(LOGIN.encode())
+
+    described = typed(world, r"\d+ customers").stdout
+    closed = {
+        name: typed(world, f"select from {name}").stderr
+        for name in (
+            "analytics_acme.customers",
+            "raw_pipedrive_default.organizations",
+            "integration.fields",
+            "integration.rejected_values",
+            "crm.customers",
+        )
+    }
+
+    lines = [line for line in described.splitlines() if "|" in line]
+    of_columns = [[cell.strip() for cell in line.split("|")] for line in lines[1:]]
+    meanings = {cells[0]: (cells[1], cells[-1]) for cells in of_columns}
+    assert len(meanings) > 80
+    assert all(meaning for _, meaning in meanings.values())
+    kind, meaning = meanings["kreditlimit_amount"]
+    assert kind == "numeric"
+    assert re.fullmatch(r"Kreditlimit \(field [0-9a-f]{40}, type monetary\): amount", meaning)
+    assert all("permission denied" in error for error in closed.values()), closed
+    assert "20" in typed(world, "select count(*) from customers_all").stdout
+
+
+@pytest.mark.slow
+def test_an_app_sees_the_tenant_that_it_names(world: World) -> None:
+    """Without a setting nothing, with one that tenant; a policy of one's own does the same."""
+    with world.warehouse.connect() as connection:
+        for statement in (SHOP, POLICY):
+            connection.execute(statement.encode())
+        connection.execute("grant shop_reader to shop")
+
+    assert "(20 rows)" in typed(world, READ, "shop").stdout
+    with world.warehouse.connect() as connection:
+        connection.execute("set local role shop")
+        assert connection.execute("select from crm.customers").fetchall() == []
+        connection.execute("set local role shop_reader")
+        assert connection.execute("select from crm.customers").fetchall() == []
+        connection.execute("set local shop.tenant = 'acme'")
+        tenants = connection.execute("select distinct tenant_id from crm.customers").fetchall()
+        assert tenants == [("acme",)]
+        with pytest.raises(errors.InsufficientPrivilege):
+            connection.execute("delete from crm.customers")
+        connection.rollback()
