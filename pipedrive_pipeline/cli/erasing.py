@@ -27,7 +27,12 @@ def erase_person(
     tenant: TenantOption,
     person: Annotated[
         list[int] | None,
-        typer.Option("--id", min=1, help="The person's id in the CRM; may be given several times."),
+        typer.Option(
+            "--id",
+            min=1,
+            metavar="N",
+            help="The person's id in the CRM; may be given several times.",
+        ),
     ] = None,
     email: Annotated[
         str | None,

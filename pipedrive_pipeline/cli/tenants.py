@@ -17,7 +17,6 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.vault import open_vault
 
 commands = typer.Typer(help="Add, list and remove tenants.", no_args_is_help=True)
-commands.command("erase-person")(erase_person)
 TenantArgument = Annotated[str, typer.Argument(help="The tenant's name, such as acme.")]
 
 
@@ -92,6 +91,9 @@ def remove(
     for note in [one.note for one in ended if one.note]:
         terminal.print(f"{name}: {note}", soft_wrap=True, markup=False)
     terminal.print(f"{name}: removed.")
+
+
+commands.command()(erase_person)
 
 
 def _forget_in_dagster(session: Session, tenant: Tenant) -> None:

@@ -20,10 +20,14 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 
 
 class ErasedRecords:
-    """The erased records of one tenant and system."""
+    """The erased records of one tenant and system, read once.
+
+    Whoever loads or erases holds the tenant's lock, so that they stay the same meanwhile.
+    """
 
     def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
         self._warehouse, self._tenant, self._system = warehouse, tenant, system
+        self._known: dict[str, dict[str, datetime | None]] | None = None
 
     def withhold(self, batch: Batch) -> list[str]:
         """Takes erased records and their misfits out of a batch; returns keys that come back.
@@ -31,7 +35,7 @@ class ErasedRecords:
         Those were edited since, and are erased no more once their load is committed (`let_back`).
         """
         erased = self._erased(batch.entity.name) if batch.table.num_rows else {}
-        keys = batch.keys
+        keys = batch.keys if erased else []
         if erased.keys().isdisjoint(keys):
             return []
         column = batch.entity.version_column
@@ -46,19 +50,26 @@ class ErasedRecords:
     def let_back(self, entity: str, keys: list[str]) -> None:
         """Forgets that these were erased: raw holds a newer version of them."""
         if keys:
+            for key in keys:
+                self._erased(entity).pop(key, None)
             with self._warehouse.transaction(tenant=self._tenant) as connection:
                 connection.execute(_LET_BACK, [self._tenant.slug, self._system, entity, keys])
 
     def _erased(self, entity: str) -> dict[str, datetime | None]:
-        with self._warehouse.transaction(tenant=self._tenant) as connection:
-            return erased_versions(connection, self._tenant, self._system, entity)
+        if self._known is None:
+            with self._warehouse.transaction(tenant=self._tenant) as connection:
+                self._known = erased_versions(connection, self._tenant, self._system)
+        return self._known.get(entity, {})
 
 
 def erased_versions(
-    connection: psycopg.Connection, tenant: Tenant, system: str, entity: str
-) -> dict[str, datetime | None]:
-    """Every erased record of an entity: its key, and the version that was erased if it is known."""
-    return dict(connection.execute(_ERASED, [tenant.slug, system, entity]).fetchall())
+    connection: psycopg.Connection, tenant: Tenant, system: str
+) -> dict[str, dict[str, datetime | None]]:
+    """Erased records by entity and key: the version that was erased, if it is known."""
+    found: dict[str, dict[str, datetime | None]] = {}
+    for entity, key, version in connection.execute(_ERASED, [tenant.slug, system]):
+        found.setdefault(entity, {})[key] = version
+    return found
 
 
 def is_newer(seen: datetime | None, erased: datetime | None) -> bool:
@@ -67,11 +78,10 @@ def is_newer(seen: datetime | None, erased: datetime | None) -> bool:
 
 
 _ERASED = """
-select erased_records.record_id, erased_records.version
+select erased_records.entity, erased_records.record_id, erased_records.version
 from integration.erased_records
 where erased_records.tenant_id = %s
     and erased_records.system = %s
-    and erased_records.entity = %s
 """
 
 _LET_BACK = """

@@ -73,7 +73,8 @@ class RawErasing:
 
     def back_again(self, entity: EntitySpec) -> list[str]:
         """Erased records that raw holds all the same: a process without its lock wrote them."""
-        erased = erased_versions(self._connection, self._tenant, self._system, entity.name)
+        everything = erased_versions(self._connection, self._tenant, self._system)
+        erased = everything.get(entity.name, {})
         held = self.versions(entity, list(erased)) if erased else {}
         return [key for key, version in held.items() if not is_newer(version, erased[key])]
 
