@@ -7,6 +7,7 @@ import them late.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -19,9 +20,14 @@ from pipedrive_pipeline.settings import PROJECT_ROOT
 
 __all__ = ["command_line", "main"]
 
+# Nearly all that a command imports lives until it ends. At Python's own 700 the collector looked at
+# it 700 times, in 5 to 8 % of the time that importing Dagster and dlt takes.
+YOUNG_OBJECTS = 50_000
+
 
 def main() -> None:
     """Runs the command line; every error of ours is one line and an exit code."""
+    gc.set_threshold(YOUNG_OBJECTS)
     try:
         command_line(*sys.argv[1:2])(standalone_mode=True)
     except PipelineError as error:
