@@ -12,7 +12,7 @@ import dagster as dg
 from pipedrive_pipeline.defs import jobs
 from pipedrive_pipeline.defs.defaults import schedule_status
 from pipedrive_pipeline.defs.partitions import TENANTS
-from pipedrive_pipeline.defs.runs import TRIGGER_TAG
+from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG, TRIGGER_TAG
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.due import due_syncs
 from pipedrive_pipeline.warehouse.database import warehouse_of
@@ -43,7 +43,7 @@ def daily_sync(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | d
         dg.RunRequest(
             run_key=sync.run_key,
             partition_key=sync.tenant.slug,
-            tags={TRIGGER_TAG: "schedule"},
+            tags={TRIGGER_TAG: "schedule", SYNC_TYPE_TAG: sync.sync_type},
         )
         for sync in due
     ]

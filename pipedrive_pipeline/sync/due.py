@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 from psycopg.rows import class_row
 
 from pipedrive_pipeline.sync.budget import DEFAULT_DAILY_TOKENS, DEFAULT_SHARE
+from pipedrive_pipeline.sync.history import SyncType
 from pipedrive_pipeline.sync.pricing import sweep_tokens
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -38,6 +39,7 @@ class DueSync:
     tenant: Tenant
     system: str
     due_at: datetime  # the instant that no run has answered yet
+    sync_type: SyncType = "incremental"
 
     @property
     def run_key(self) -> str:
@@ -57,6 +59,7 @@ class Standing:
     connected_at: datetime
     last_started_at: datetime | None
     paused_until: datetime | None  # of the last run, if the day's budget ended it
+    is_incremental: bool = True
 
     def due_at(self, now: datetime) -> datetime | None:
         """The latest unanswered due time; None if there is none."""
@@ -148,7 +151,16 @@ def due_syncs(warehouse: Warehouse, now: datetime) -> list[DueSync]:
             .fetchall()
         )
     due = [(row.due_at(now), row) for row in rows]
-    syncs = [DueSync(Tenant(row.tenant_id), row.system, due_at) for due_at, row in due if due_at]
+    syncs = [
+        DueSync(
+            Tenant(row.tenant_id),
+            row.system,
+            due_at,
+            sync_type="incremental" if row.is_incremental else "full",
+        )
+        for due_at, row in due
+        if due_at
+    ]
     return sorted(syncs, key=lambda sync: (sync.due_at, sync.tenant))
 
 
@@ -199,7 +211,8 @@ select connections.tenant_id,
     sync_settings.every_hours,
     connections.connected_at,
     last_run.started_at as last_started_at,
-    case when last_run.status = 'paused' then last_run.resume_at end as paused_until
+    case when last_run.status = 'paused' then last_run.resume_at end as paused_until,
+    coalesce(sync_settings.incremental_sync, true) as is_incremental
 from integration.connections as connections
 inner join integration.tenants as tenants on tenants.slug = connections.tenant_id
 left join integration.sync_settings as sync_settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import uuid
 from collections.abc import Callable
@@ -10,7 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import Response
+from starlette.types import Message
 
+from pipedrive_pipeline.connect.headers import Strict
 from pipedrive_pipeline.connect.keys import Role
 from pipedrive_pipeline.connect.limits import Windows
 from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
@@ -493,6 +497,30 @@ def test_a_body_beyond_the_limit_is_refused(admin: httpx.Client) -> None:
     answer = admin.post("/api/keys", content=b" " * 300_000)
 
     assert answer.status_code == 413
+
+
+def test_a_body_that_never_ends_is_given_up() -> None:
+    """Whoever sends a byte a minute would hold a connection for as long as it likes."""
+
+    async def never() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    answered: list[Message] = []
+
+    async def send(message: Message) -> None:
+        answered.append(message)
+
+    async def app(*_: object) -> None:
+        raise AssertionError
+
+    def unforeseen(*_: object) -> Response:
+        raise AssertionError
+
+    strict = Strict(app, is_https=False, unforeseen=unforeseen, body_seconds=0.01)
+    asyncio.run(strict({"type": "http", "headers": []}, never, send))
+
+    assert answered[0]["status"] == 408
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,17 @@ def test_a_tenant_that_wants_no_automatic_sync_is_never_due(books: Books) -> Non
     assert [sync.tenant for sync in due] == [BETA]
 
 
+def test_a_tenant_that_wants_everything_read_is_due_for_a_full_sync(books: Books) -> None:
+    books.run(
+        "insert into integration.sync_settings (tenant_id, system, incremental_sync)"
+        " values ('acme', 'pipedrive', false)"
+    )
+
+    due = due_syncs(books.warehouse, datetime.now(UTC) + timedelta(days=1))
+
+    assert {sync.tenant: sync.sync_type for sync in due} == {ACME: "full", BETA: "incremental"}
+
+
 def test_a_tenant_that_is_not_connected_is_never_due(books: Books) -> None:
     """A revoked tenant must not be tried every quarter of an hour."""
     books.run("update integration.connections set state = 'needs_reauth'")
