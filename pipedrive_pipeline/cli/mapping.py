@@ -79,6 +79,13 @@ def preview(tenant: TenantOption, file: FileOption, json: AsJson = False) -> Non
         ("of", "key", "fills", "percent", "refused"),
         [[one.entity, one.source, one.target, one.percent, one.refused] for one in seen.coverage],
     )
+    refused = [
+        [one.entity, one.source, *example]
+        for one in seen.coverage
+        for example in one.refused_examples
+    ]
+    if refused:
+        print_table(f"{name}: refused", ("of", "key", "id", "value", "reason"), refused)
     for mart, rows in seen.rows.items():
         print_table(
             f"{name}: {mart}",

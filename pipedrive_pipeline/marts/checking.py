@@ -210,7 +210,12 @@ misfits as (
     select
         checked.id::text as record_id,
         misfit.field,
-        pipeline.field_value(record.custom_fields, record.extra, misfit.field) as value,
+        case
+            when jsonb_typeof(record.custom_fields) in ('object', 'null')
+                or record.custom_fields is null
+                then pipeline.field_value(record.custom_fields, record.extra, misfit.field)
+            else coalesce(record.extra -> misfit.field, record.custom_fields)
+        end as value,
         misfit.reason
     from checked
     inner join {records} as record
@@ -229,8 +234,13 @@ misfits as (
             case when jsonb_typeof(checked.unknown) = 'object' then checked.unknown end
         ) as stray (key, value)
         where jsonb_strip_nulls(stray.value) not in ('null', '{{}}')
+        union all
+        select
+            'custom_fields' as field,
+            'is no object of fields' as reason
+        where jsonb_typeof(record.custom_fields) not in ('object', 'null')
     ) as misfit
-    where checked.unknown <> '{{}}'
+    where checked.unknown <> '{{}}' -- also where custom_fields is no object
         or cardinality(array_remove(checked.reasons, null)) > 0
 ),
 listed as (
@@ -308,7 +318,7 @@ where rejected_values.tenant_id = %(tenant)s
     and rejected_values.target is null
     and rejected_values.last_seen_at < now()
     and (
-        rejected_values.field ~ '^[0-9a-f]{{40}}$'
+        rejected_values.field ~ '^([0-9a-f]{{40}}|custom_fields)$'
         or exists (
             select
             from integration.fields

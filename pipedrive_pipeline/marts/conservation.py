@@ -253,6 +253,9 @@ with compared as materialized (
                     where stray.key ~ '^[0-9a-f]{{40}}$'
                         and stray.key <> all ({known}::text[])
                         and jsonb_strip_nulls(stray.value) not in ('null', '{{}}')
+                    union all
+                    select 'custom_fields'
+                    where jsonb_typeof({records}.custom_fields) not in ('object', 'null')
                 )
             else '{{}}'
         end as hidden

@@ -178,6 +178,27 @@ def test_a_mapped_value_that_does_not_arrive_is_found(synced: RawTables) -> None
     }
 
 
+def test_custom_fields_that_are_no_object_are_listed_whole(synced: RawTables) -> None:
+    """Nobody can say which fields they are; the record is there."""
+    synced.load(
+        organizations=[
+            organization(1, custom_fields=["x"]),
+            organization(2, custom_fields=[]),
+            organization(3, custom_fields={}, extra={STAFF: "5"}),
+        ]
+    )
+    published(synced)
+
+    assert [one[:3] for one in refused(synced.warehouse)] == [
+        ("1", "custom_fields", '["x"]'),
+        ("2", "custom_fields", "[]"),
+    ]
+    assert due(synced).lost == ()
+    synced.load(organizations=[organization(1, custom_fields={STAFF: "1"}), organization(2)])
+    published(synced)
+    assert refused(synced.warehouse) == []
+
+
 def test_a_value_of_no_field_that_is_known_is_listed(synced: RawTables) -> None:
     """Its definition was not read, or is gone for ever; in either shape."""
     stray = key_of("nobody")

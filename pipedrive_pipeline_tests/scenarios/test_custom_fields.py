@@ -10,6 +10,7 @@ from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipedrive_pipeline.marts import mapping
@@ -200,4 +201,27 @@ def test_a_record_of_v1s_shape_reads_the_same(world: World, account: Account) ->
     assert [(one["record_id"], one["field"], one["reason"]) for one in rejected] == [
         ("1", start, "is no day of the calendar")
     ]
+    assert conservation(world.warehouse, ACME, SYSTEM).lost == ()
+
+
+@pytest.mark.slow
+def test_values_without_measure_are_shown_or_listed(world: World, account: Account) -> None:
+    """A megabyte, ten thousand options, brackets ten thousand deep, a key that comes twice."""
+    fields = account.fields["organizations"]
+    note, limit = (fields.named(name).code for name in ("Interne Notiz", "Kreditlimit"))
+    many = fields.add("Viele", "enum", [f"Option {number}" for number in range(10_000)])
+    assert many.options is not None
+    text, deep = "ä" * 1_000_000, msgspec.Raw(b"[" * 10_000 + b"]" * 10_000)
+    twice = msgspec.Raw(b'{"value": 1, "value": 2, "currency": null}')
+    account.plant("organizations", 1, custom_fields={note: text, many.code: many.options[-1].id})
+    account.plant("organizations", 2, custom_fields={note: deep, limit: twice})
+
+    world.sync()
+
+    rows = shown(world)
+    assert rows[1]["interne_notiz"] == text
+    assert rows[1]["viele"] == "Option 9999"
+    assert (rows[2]["interne_notiz"], rows[2]["kreditlimit_amount"]) == (None, Decimal(2))
+    rejected = world.rows("integration", "rejected_values")
+    assert [(one["record_id"], one["field"]) for one in rejected] == [("2", note)]
     assert conservation(world.warehouse, ACME, SYSTEM).lost == ()
