@@ -53,9 +53,8 @@ def erase_person(
             _ask(name, found, json=json)
     with tenant_lock(session.warehouse, name) as lock:
         erased = erase_persons(
-            session.warehouse,
-            session.settings,
             lock,
+            session.settings,
             DEFAULT_SYSTEM,
             found.ids,
             former=found.former,

@@ -65,9 +65,8 @@ def persons_with_email(warehouse: Warehouse, tenant: Tenant, email: str) -> Hold
 
 
 def erase_persons(
-    warehouse: Warehouse,
-    settings: Settings,
     lock: TenantLock,
+    settings: Settings,
     system: str,
     ids: Sequence[str],
     *,
@@ -77,9 +76,8 @@ def erase_persons(
     """Erases persons from everything that this project keeps, or changes nothing.
 
     Args:
-        warehouse: where all of it lies.
-        settings: where a run's files are.
         lock: the tenant's, held.
+        settings: where a run's files are.
         system: whose ids these are.
         ids: of persons in the system.
         former: ids of rows of `crm.contacts` from a company that the tenant left.
@@ -89,7 +87,7 @@ def erase_persons(
         NobodyToErase: nothing of them is here, and they were not erased before.
         ErasureRefused: a table of the app refers to one of them; its owner must act.
     """
-    tenant = lock.tenant
+    tenant, warehouse = lock.tenant, lock.warehouse
     lock.assert_held()
     with warehouse.transaction(tenant=tenant) as connection:
         erased = _erase(connection, tenant, system, ids, former)
