@@ -100,3 +100,8 @@ def as_app(sandbox: Sandbox, user_id: int | None = None) -> Reader:
     """A reader with a fresh access token of a user."""
     token = installed(sandbox, user_id)["access_token"]
     return Reader(sandbox, headers={"authorization": f"Bearer {token}"})
+
+
+def custom_types(sandbox: Sandbox, entity: str) -> dict[str, str]:
+    """The types of an entity's custom fields by code."""
+    return {one.code: one.type for one in sandbox.account.fields[entity] if one.is_custom}

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
+
 Schema = dict[str, Any]
+
+
+def check(body: Any, schema: Schema) -> None:
+    """Fails with the first place where a body is not as documented."""
+    jsonschema.Draft202012Validator(schema).validate(body)
 
 
 def thing(required: Schema, optional: Schema | None = None, *, is_open: bool = False) -> Schema:
@@ -188,6 +195,7 @@ V2_FIELD = thing(
     },
 )
 OPTIONS = listed(thing({"id": ID, "label": TEXT}))
+TOUCHED_OPTIONS = thing({"success": {"const": True}, "data": OPTIONS, "additional_data": NOTHING})
 V1_FIELD = thing(
     {
         "id": maybe(ID),

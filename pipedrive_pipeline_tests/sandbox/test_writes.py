@@ -102,6 +102,8 @@ def test_a_custom_value_of_the_wrong_type_is_refused(
         {"name": "A", "visible_to": 4},
         {"name": "A", "label_ids": [1.5]},
         {"name": "A", "org_id": 2**70},
+        {"name": "A", "org_id": -1},
+        {"name": "A", "label_ids": [0]},
         {"name": "A", "add_time": "2026-01-31T10:20:30.5Z"},
         {"name": "A", "custom_fields": {"title": "x"}},
         {"name": "A", "custom_fields": []},

@@ -29,12 +29,16 @@ def _is_int(value: Any) -> bool:
     return type(value) is int and abs(value) < 2**63
 
 
+def _is_id(value: Any) -> bool:
+    return _is_int(value) and value > 0
+
+
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
 def _is_ids(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_int, value))
+    return isinstance(value, list) and all(map(_is_id, value))
 
 
 def _is_address(value: Any) -> bool:
@@ -72,7 +76,8 @@ def _is_text(value: Any) -> bool:
 
 CHECKS: dict[str, tuple[str, Check]] = {  # kind of a built-in key -> what it expects
     "text": ("string", _is_text),
-    "user": ("number", _is_int),
+    "user": ("number", _is_id),
+    "id": ("number", _is_id),
     "int": ("number", _is_int),
     "ids": ("array", _is_ids),
     "address": ("object", _is_address),
@@ -104,9 +109,9 @@ _CUSTOM: dict[str, tuple[str, Check]] = {  # field type -> what it expects
     "phone": ("string", lambda value: _is_text(value) and len(value) <= TEXT_LIMIT),
     "double": ("number", _is_number),
     "int": ("number", _is_int),
-    "user": ("number", _is_int),
-    "org": ("number", _is_int),
-    "people": ("number", _is_int),
+    "user": ("number", _is_id),
+    "org": ("number", _is_id),
+    "people": ("number", _is_id),
     "date": ("string", _is_date),
     "monetary": ("object", _parts(value=_is_number, currency=_is_text)),
     "daterange": ("object", _parts(value=_is_date, until=_is_date)),

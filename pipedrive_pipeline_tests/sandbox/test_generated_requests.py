@@ -1,0 +1,254 @@
+"""Generated requests: documented statuses, documented answers, never a 5xx.
+
+Most of what is generated is nearly right, so that it gets past the first check; ids and codes are
+mostly of what is there: ``#3`` stands for the fourth custom field, ``@3`` for the fourth record,
+``~3`` for the fourth option of the field in the path.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipedrive_pipeline.sandbox import seeded, serve
+from pipedrive_pipeline.sandbox.web.service import ENDPOINTS
+from pipedrive_pipeline.sandbox.world.fields import CREATABLE_TYPES, TYPES_WITH_OPTIONS
+from pipedrive_pipeline_tests.sandbox import schemas
+from pipedrive_pipeline_tests.sandbox.reader import Reader, custom_types
+from pipedrive_pipeline_tests.sandbox.schemas import Schema, check
+
+Route = tuple[str, str]  # method, path
+ROUTES: list[Route] = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
+ids = st.integers(-1, 50)
+records = st.integers(0, 1_000).map(lambda place: f"@{place}")
+codes = st.integers(0, 20).map(lambda place: f"#{place}")
+words = st.text(max_size=8)
+anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), words),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(words, inner, max_size=3)),
+    max_leaves=6,
+)
+contacts = st.lists(
+    st.fixed_dictionaries({"value": words}, optional={"primary": st.booleans(), "label": words}),
+    max_size=3,
+)
+addresses = st.fixed_dictionaries(
+    {"value": words}, optional={"route": words, "country": st.none() | words}
+)
+clocks, days = st.just("09:30:00"), st.just("2026-01-31")
+labels = st.text(min_size=1, max_size=8)
+option_ids = st.integers(0, 9).map(lambda place: f"~{place}")
+new_options = st.lists(st.fixed_dictionaries({"label": labels}), min_size=1, max_size=3)
+options = st.one_of(
+    new_options,
+    st.lists(st.fixed_dictionaries({"id": option_ids}), min_size=1, max_size=2),
+    st.lists(st.fixed_dictionaries({"id": option_ids, "label": labels}), min_size=1, max_size=2),
+    st.lists(st.fixed_dictionaries({}, optional={"label": words, "id": ids}), max_size=3),
+)
+new_fields = st.sampled_from(CREATABLE_TYPES).flatmap(
+    lambda kind: st.fixed_dictionaries(
+        {"field_name": labels, "field_type": st.just(kind)}
+        | ({"options": new_options} if kind in TYPES_WITH_OPTIONS else {})
+    )
+)
+custom_values = st.one_of(
+    st.none(),
+    words,
+    ids,
+    st.floats(allow_nan=False, allow_infinity=False),
+    days,
+    addresses,
+    st.lists(ids, min_size=1, max_size=2, unique=True),
+    st.fixed_dictionaries({"value": st.integers(), "currency": st.just("EUR")}),
+    st.fixed_dictionaries({"value": days, "until": days}),
+    st.fixed_dictionaries({"value": clocks}, optional={"until": clocks}),
+)
+right: dict[str, st.SearchStrategy[Any]] = {
+    "name": words,
+    "first_name": words | st.none(),
+    "owner_id": st.integers(899, 905),
+    "org_id": ids | st.none(),
+    "emails": contacts,
+    "phones": contacts,
+    "im": contacts,
+    "label_ids": st.lists(ids, max_size=2),
+    "address": addresses | st.none(),
+    "postal_address": addresses | st.none(),
+    "visible_to": st.sampled_from([1, 3, 5, 7]),
+    "custom_fields": st.dictionaries(codes, custom_values, max_size=3),
+    "add_time": st.sampled_from(["2026-01-31T10:20:30Z", "0001-01-01T00:00:00+01:00", "gestern"]),
+    "birthday": days,
+    "notes": words,
+    "job_title": words,
+    "website": words | st.none(),
+    "annual_revenue": st.integers() | st.none(),
+    "industry": ids | st.none(),
+    "field_name": words,
+    "field_type": st.sampled_from(CREATABLE_TYPES),
+    "options": options,
+    "ui_visibility": st.dictionaries(
+        st.sampled_from(["add_visible_flag", "show_in_add_deal_dialog"]), st.booleans()
+    ),
+}
+ONLY_OF_FIELDS = {"field_name", "field_type", "options", "ui_visibility"}
+
+
+def _bodies(route: Route) -> st.SearchStrategy[Any]:
+    """Bodies that suit a route, and such as suit it but for one value, and anything."""
+    method, path = route
+    if path.endswith("/options"):
+        return st.one_of(options, options, options, anything)
+    if path.endswith("/merge"):
+        return st.one_of(st.fixed_dictionaries({"merge_with_id": records | ids}), anything)
+    if path.endswith("Fields"):
+        suited: st.SearchStrategy[Any] = new_fields
+    elif "Fields" in path:
+        suited = _some_of("field_name", "ui_visibility")
+    else:
+        suited = _some_of(*(right.keys() - ONLY_OF_FIELDS - {"add_time"}))
+    if method == "POST" and "Fields" not in path:
+        suited = st.builds(dict.__or__, suited, st.fixed_dictionaries({"name": labels}))
+    odd = st.dictionaries(st.sampled_from(sorted(right)) | words, anything, max_size=1)
+    return st.one_of(suited, suited, st.builds(dict.__or__, suited, odd), anything)
+
+
+def _some_of(*names: str) -> st.SearchStrategy[dict[str, Any]]:
+    return st.lists(st.sampled_from(sorted(names)), min_size=1, max_size=3, unique=True).flatmap(
+        lambda chosen: st.fixed_dictionaries({name: right[name] for name in chosen})
+    )
+
+
+queries = st.dictionaries(
+    st.sampled_from(
+        ["limit", "cursor", "ids", "sort_by", "updated_since", "custom_fields", "term", "start"]
+    )
+    | words,
+    st.one_of(st.text(max_size=12), ids.map(str), st.sampled_from(["id", "true", "", "er"])),
+    max_size=2,
+)
+
+
+def _query(path: str) -> dict[str, str]:
+    return {"term": "er"} if path.endswith("/search") else {}
+
+
+def _parts(path: str) -> st.SearchStrategy[str]:
+    """What stands for the variable of a path; mostly what is there."""
+    there = codes if "{field_code}" in path else records
+    return st.one_of(there, there, there, ids.map(str), st.text("ab%0", min_size=1, max_size=5))
+
+
+def _requests(route: Route) -> st.SearchStrategy[Any]:
+    """Route, part, query and body."""
+    query, path = st.just(_query(route[1])), route[1]
+    return st.tuples(st.just(route), _parts(path), st.one_of(query, query, queries), _bodies(route))
+
+
+@pytest.fixture(scope="module")
+def fuzzed() -> Iterator[Reader]:
+    account = seeded(20, 20, organization_fields=16, person_fields=16)
+    with serve(account, has_limits=False) as sandbox, Reader(sandbox) as reader:
+        yield reader
+
+
+GENEROUS = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@settings(GENEROUS, max_examples=120)
+@given(st.sampled_from(ROUTES).flatmap(_requests))
+def test_some_requests_of_every_kind(fuzzed: Reader, request: Any) -> None:
+    _send(fuzzed, *request)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
+def test_a_hundred_requests_of_each_route(fuzzed: Reader, route: Route) -> None:
+    @settings(GENEROUS, max_examples=100)
+    @given(_requests(route))
+    def send(request: Any) -> None:
+        _send(fuzzed, *request)
+
+    send()
+
+
+def _send(reader: Reader, route: Route, part: str, query: dict[str, str], body: Any) -> None:
+    method, template = route
+    entity = "persons" if "person" in template else "organizations"
+    path = template.replace("{id}", part).replace("{field_code}", part)
+    has_body = method in ("POST", "PATCH", "PUT") or path.endswith("/options")
+    text = json.dumps(body)  # NaN as Python writes it, which is not JSON
+    path = _real(reader, entity, path)
+    text = _real(reader, entity, text, of_field=path.split("/")[-2])
+
+    answer = reader.http.request(method, path, params=query, content=text if has_body else None)
+
+    assert answer.status_code in (200, 400, 403, 404, 405, 410), answer.text
+    assert ("allow" in answer.headers) == (answer.status_code == 405)
+    if answer.status_code != 200:
+        check(answer.json(), schemas.SERVICE_ERROR)
+    elif "custom_fields" not in query:  # it leaves out keys that are otherwise always there
+        check(answer.json(), _documented(reader, entity, route))
+
+
+def _real(reader: Reader, entity: str, text: str, *, of_field: str = "") -> str:
+    """A text with codes and ids of what is there now."""
+    account = reader.sandbox.account
+    types = custom_types(reader.sandbox, entity)
+    with_options = [code for code, kind in types.items() if kind in TYPES_WITH_OPTIONS]
+    field = account.fields[entity].get(of_field)
+    option_ids = [option.id for option in (field and field.options) or ()]
+    last = account.records[entity].last_id
+    for pattern, there in (
+        (r"users/@(\d+)", [f"users/{user['id']}" for user in account.users]),
+        (r'"@(\d+)"', range(1, last + 1)),
+        (r"@(\d+)", range(1, last + 1)),
+        (r"#(\d+)(?=/options)", with_options or ["gone"]),
+        (r"#(\d+)", list(types) or ["gone"]),
+        (r'"~(\d+)"', option_ids or [0]),
+    ):
+        text = re.sub(pattern, partial(_one_of, there), text)
+    return text
+
+
+def _one_of(there: Sequence[object], place: re.Match[str]) -> str:
+    return str(there[int(place[1]) % len(there)])
+
+
+def _documented(reader: Reader, entity: str, route: Route) -> Schema:
+    """What a success of a route must look like, with the custom fields of now."""
+    method, path = route
+    if path.endswith("/search"):
+        return schemas.search_page(entity)
+    if path.endswith("/options"):
+        return schemas.TOUCHED_OPTIONS
+    if "Fields" in path:
+        return _of_fields(route)
+    if path.startswith("/v1/users"):
+        return _of_users(path)
+    if method in ("DELETE", "PUT"):
+        return schemas.single(schemas.thing({"id": schemas.ID}))
+    record = schemas.record(entity, custom_types(reader.sandbox, entity))
+    is_list = method == "GET" and not path.endswith("{id}")
+    return schemas.v2_page(record) if is_list else schemas.single(record)
+
+
+def _of_fields(route: Route) -> Schema:
+    if route[1].startswith("/v1/"):
+        return schemas.v1_page(schemas.V1_FIELD)
+    if route[0] == "GET" and route[1].endswith("Fields"):
+        return schemas.v2_page(schemas.V2_FIELD)
+    return schemas.single(schemas.V2_FIELD)
+
+
+def _of_users(path: str) -> Schema:
+    user = schemas.thing(schemas.USER_KEYS)
+    if path.endswith("/me"):
+        return schemas.single(schemas.ME)
+    return schemas.single(user if "{id}" in path else schemas.listed(user))
