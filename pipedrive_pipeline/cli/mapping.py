@@ -74,24 +74,31 @@ def preview(tenant: TenantOption, file: FileOption, json: AsJson = False) -> Non
     if json:
         print_json({"rows": seen.rows, "coverage": [_coverage(one) for one in seen.coverage]})
         return
-    print_table(
-        f"{name}: what each entry fills",
-        ("of", "key", "fills", "percent", "refused"),
-        [[one.entity, one.source, one.target, one.percent, one.refused] for one in seen.coverage],
-    )
+    fields = mappings.catalogue(session.warehouse, name, DEFAULT_SYSTEM).fields
+    names = {one.identity: one.field_name for one in fields}
+    filled = [
+        [
+            one.entity,
+            names.get((one.entity, one.source.partition(".")[0])),
+            *(one.source, one.target, one.percent, one.refused),
+        ]
+        for one in seen.coverage
+    ]
+    heads = ("of", "field", "key", "fills", "percent", "refused")
+    print_table(f"{name}: what each entry fills", heads, filled)
     refused = [
-        [one.entity, one.source, *example]
+        [one.entity, one.target, *example]
         for one in seen.coverage
         for example in one.refused_examples
     ]
     if refused:
-        print_table(f"{name}: refused", ("of", "key", "id", "value", "reason"), refused)
+        print_table(f"{name}: refused", ("of", "fills", "id", "value", "reason"), refused)
     for mart, rows in seen.rows.items():
         print_table(
             f"{name}: {mart}",
             ("id", "column", "before", "after"),
             [
-                [row["pipedrive_id"], column, row["before"][column], after]
+                [row["pipedrive_id"], column, _cell(row["before"][column]), _cell(after)]
                 for row in rows
                 for column, after in row["after"].items()
             ],
@@ -144,6 +151,12 @@ def _read(file: Path) -> Any:
         raise BadInput(f"--file {file}: cannot be read ({error.strerror}).") from None
     except ValueError:
         raise BadInput(f"--file {file}: is no JSON.") from None
+
+
+def _cell(value: Any) -> Any:
+    """A value of a mart for people: attributes as JSON."""
+    is_nested = isinstance(value, dict | list)
+    return jsonlib.dumps(value, ensure_ascii=False) if is_nested else value
 
 
 def _facts(version: mappings.Version) -> dict[str, Any]:

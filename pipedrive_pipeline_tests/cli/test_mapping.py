@@ -1,0 +1,63 @@
+"""`mapping` and `remap` as docs/custom-fields.md types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline_tests.cli.terminal import Here, Terminal
+from pipedrive_pipeline_tests.scenarios.world import ACME, World
+
+
+@pytest.fixture
+def keys(world: World, sandbox: Sandbox) -> dict[str, str]:
+    """Tenant acme, synced; keys of fields by name."""
+    world.connect(ACME, sandbox)
+    world.sync()
+    return {one.name: one.code for one in sandbox.account.fields["organizations"] if one.is_custom}
+
+
+@pytest.mark.slow
+def test_a_mapping_is_proposed_looked_at_saved_and_built(
+    here: Here, terminal: Terminal, world: World, keys: dict[str, str], tmp_path: Path
+) -> None:
+    """Each step's output is the next one's input; what cannot be converted is told beforehand."""
+    file = tmp_path / "m.json"
+    tenant = ("--tenant", "acme")
+
+    proposed: dict[str, Any] = here.run("mapping", "propose", *tenant, "--json").facts
+    proposed["organizations"] |= {
+        keys["Interne Notiz"]: {"target": "attributes.note_number", "as": "number"}
+    }
+    file.write_text(json.dumps(proposed))
+    seen = here.run("mapping", "preview", *tenant, "--file", str(file))
+    saved = here.run("mapping", "set", *tenant, "--file", str(file))
+    built = terminal.run("remap", *tenant, "--json")
+
+    assert proposed["organizations"][keys["Kundennummer"]] == "customer_number"
+    assert "is no number" in seen.out
+    assert "version 1 is active" in saved.out
+    assert (built.code, built.facts["customers"]["updated"]) == (0, 12)
+    assert any(row["customer_number"] for row in world.rows("crm", "customers"))
+    refused = {row["target"] for row in world.rows("integration", "rejected_values")}
+    assert "attributes.note_number" in refused
+    assert "Kundennummer" in here.run("mapping", "show", *tenant).out
+
+
+@pytest.mark.slow
+def test_an_entry_that_cannot_be_used_is_named(
+    here: Here, keys: dict[str, str], tmp_path: Path
+) -> None:
+    """Somebody must act: the field, the reason, and what would help."""
+    file = tmp_path / "m.json"
+    file.write_text(json.dumps({"organizations": {keys["Mitarbeiter"]: "employee_count"}}))
+
+    said = here.run("mapping", "set", "--tenant", "acme", "--file", str(file))
+
+    assert said.code == 4
+    assert keys["Mitarbeiter"] in said.err
+    assert '"as": "number"' in said.err.replace("\n", " ")
