@@ -54,6 +54,7 @@ TITLES = {
     "not_signed_in": "This key opens nothing here",
     "role_too_low": "Your key may not do this",
     "forbidden": "This was not sent from here",
+    "bad_setting": "This is not set up yet",
 }
 CODES = {400: "bad_input", 404: "not_found", 405: "method_not_allowed"}
 

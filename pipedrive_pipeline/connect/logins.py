@@ -8,6 +8,7 @@ https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Preven
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from fastapi import Request, Response
 
 from pipedrive_pipeline.connect import signing
 from pipedrive_pipeline.connect.refusals import Forbidden
+from pipedrive_pipeline.errors import SettingsError
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 
@@ -40,7 +42,12 @@ class Login:
 def begin(
     response: Response, settings: Settings, *, tenant: Tenant | None, key_id: UUID | None
 ) -> None:
-    """This browser is signed in from now on; a former session is worth nothing."""
+    """This browser is signed in from now on; a former session is worth nothing.
+
+    Raises:
+        SettingsError: the cookie would travel in clear; the operator must put TLS in front.
+    """
+    _require_private(settings)
     first, second = _marks(settings) if tenant is None or key_id is None else (key_id.hex, tenant)
     ends_at = int(time.time()) + LOGIN_SECONDS
     content = SEPARATOR.join((first, str(second), str(ends_at), signing.fresh()))
@@ -126,6 +133,22 @@ def cookie_name(settings: Settings, name: str) -> str:
 def is_https(settings: Settings) -> bool:
     """Whether browsers reach this app by https."""
     return settings.app_url.scheme == "https"
+
+
+def _require_private(settings: Settings) -> None:
+    host = (settings.app_url.host or "").strip("[]")
+    if not (is_https(settings) or host == "localhost" or _is_loopback(host)):
+        raise SettingsError(
+            "APP_URL is plain http to another machine, where anybody on the way could read the "
+            "session: put a proxy with TLS in front, and set APP_URL to its https address."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _marks(settings: Settings) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.sync.registry import RegisteredTenant
 from pipedrive_pipeline.vault.pending import Pending
 
+READING = frozenset({"full", "incremental"})  # what a press of the button would only join
 FOLDER = Path(__file__).parent
 _templates = Environment(
     loader=FileSystemLoader(FOLDER / "templates"),
@@ -100,7 +101,9 @@ def integration(
         standing=status,
         runs=found,
         form_token=form_token,
-        may_sync=caller.role.includes(Role.MANAGER) and status.state == "connected",
+        may_sync=caller.role.includes(Role.MANAGER)
+        and status.state == "connected"
+        and not any(one.sync_type in READING for one in status.current),
         may_connect=caller.role.includes(Role.ADMIN) and not caller.is_operator,
     )
 

@@ -13,6 +13,7 @@ from pydantic import AnyHttpUrl, SecretStr
 
 from pipedrive_pipeline.connect import logins
 from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.errors import SettingsError
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.connect.browser import HIDDEN, ROUTES, Site
 from pipedrive_pipeline_tests.connect.tenants import Inhabited, inhabited
@@ -82,6 +83,28 @@ def test_off_loopback_the_cookie_is_bound_to_https_and_the_host(site: Site) -> N
 
 
 @pytest.mark.parametrize(
+    ("app_url", "is_private"),
+    [
+        ("http://127.0.0.1:8000", True),
+        ("http://[::1]:8000", True),
+        ("http://localhost:8000", True),
+        ("https://connect.example", True),
+        ("http://connect.example", False),
+        ("http://192.168.0.7:8000", False),
+    ],
+)
+def test_a_session_never_travels_in_clear(site: Site, app_url: str, *, is_private: bool) -> None:
+    """Off loopback the cookie is for https only; over plain http nobody is signed in at all."""
+    settings = site.world.vault.settings.model_copy(update={"app_url": AnyHttpUrl(app_url)})
+
+    if is_private:
+        logins.begin(Response(), settings, tenant=None, key_id=None)
+    else:
+        with pytest.raises(SettingsError, match="https"):
+            logins.begin(Response(), settings, tenant=None, key_id=None)
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {},
@@ -142,7 +165,9 @@ def test_a_session_acts_with_the_token_of_its_page(site: Site, tenant: Inhabited
     assert (clicked.status_code, clicked.headers["location"]) == (303, PAGE)
     assert script.status_code == 202
     assert (risen.status_code, risen.json()["error"]["code"]) == (403, "role_too_low")
-    assert "A sync of what changed waits" in browser.get(PAGE).text
+    page = browser.get(PAGE).text
+    assert "A sync of what changed waits" in page
+    assert "Sync now" not in page  # it would only join what waits
 
 
 def test_a_revoked_key_ends_its_sessions(site: Site, tenant: Inhabited) -> None:
