@@ -10,13 +10,13 @@ meanwhile neither repeats nor hides another.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import class_row
 
 from pipedrive_pipeline.tenants import Tenant
@@ -71,6 +71,7 @@ class ShownRun:
 
 
 EVERYTHING = Wanted()
+ENDED = ("success", "partial", "failed", "paused")
 
 
 def page(
@@ -95,10 +96,8 @@ def page(
         "at": after and after.at,
         "id": after and after.id,
     }
-    query = sql.SQL(_PAGE).format(
-        of_logs=_conditions(wanted, after, "started_at", "status"),
-        of_requests=_conditions(wanted, after, "requested_at", "state"),
-    )
+    given = {**asdict(wanted), "after": after}
+    query = _page_query(frozenset(name for name, value in given.items() if value))
     return connection.cursor(row_factory=class_row(ShownRun)).execute(query, values).fetchall()
 
 
@@ -109,15 +108,8 @@ def current(connection: psycopg.Connection, tenant: Tenant, system: str) -> list
 
 def last(connection: psycopg.Connection, tenant: Tenant, system: str) -> ShownRun | None:
     """The run that ended last; None if none ever did."""
-    wanted = Wanted(statuses=("success", "partial", "failed", "paused"))
-    values = {
-        "tenant": tenant.slug,
-        "system": system,
-        "limit": 1,
-        "statuses": list(wanted.statuses or ()),
-    }
-    query = sql.SQL(_LOGS).format(of_logs=_conditions(wanted, None, "started_at", "status"))
-    return connection.cursor(row_factory=class_row(ShownRun)).execute(query, values).fetchone()
+    values = {"tenant": tenant.slug, "system": system, "limit": 1, "statuses": list(ENDED)}
+    return connection.cursor(row_factory=class_row(ShownRun)).execute(_LAST, values).fetchone()
 
 
 def one(
@@ -125,27 +117,33 @@ def one(
 ) -> ShownRun | None:
     """The run of this id, or the request that waits for one; None if the tenant has none."""
     values = {"tenant": tenant.slug, "system": system, "limit": 1, "id": run_id}
-    query = sql.SQL(_PAGE).format(
-        of_logs=sql.SQL("and sync_logs.id = %(id)s"),
-        of_requests=sql.SQL("and sync_requests.id = %(id)s"),
-    )
+    query = _page_query(frozenset({"id"}))
     return connection.cursor(row_factory=class_row(ShownRun)).execute(query, values).fetchone()
 
 
-def _conditions(wanted: Wanted, after: Place | None, instant: str, status: str) -> sql.Composed:
-    """Only what is asked for stands in the query: its index serves what is left."""
-    table = "sync_logs" if status == "status" else "sync_requests"
-    at, key = sql.Identifier(table, instant), sql.Identifier(table, "id")
-    given = [
-        ("and {} = any(%(statuses)s)", [sql.Identifier(table, status)], wanted.statuses),
-        ("and {} = %(sync_type)s", [sql.Identifier(table, "sync_type")], wanted.sync_type),
-        ("and {} = %(trigger)s", [sql.Identifier(table, "trigger")], wanted.trigger),
-        ("and {} >= %(since)s", [at], wanted.since),
-        ("and {} < %(until)s", [at], wanted.until),
-        ("and ({}, {}) < (%(at)s, %(id)s)", [at, key], after),
-    ]
-    return sql.SQL(" ").join(
-        sql.SQL(condition).format(*names) for condition, names, value in given if value
+@cache
+def _page_query(conditions: frozenset[str]) -> LiteralString:
+    """The query with these conditions only: its index serves what is left, and it is built once."""
+    return _PAGE.format(
+        of_logs=_spelled(conditions, "sync_logs", "started_at", "status"),
+        of_requests=_spelled(conditions, "sync_requests", "requested_at", "state"),
+    )
+
+
+def _spelled(
+    conditions: frozenset[str], table: LiteralString, at: LiteralString, status: LiteralString
+) -> LiteralString:
+    spelled: dict[str, LiteralString] = {
+        "statuses": "and {table}.{status} = any(%(statuses)s)",
+        "sync_type": "and {table}.sync_type = %(sync_type)s",
+        "trigger": "and {table}.trigger = %(trigger)s",
+        "since": "and {table}.{at} >= %(since)s",
+        "until": "and {table}.{at} < %(until)s",
+        "after": "and ({table}.{at}, {table}.id) < (%(at)s, %(id)s)",
+        "id": "and {table}.id = %(id)s",
+    }
+    return " ".join(spelled[one] for one in sorted(conditions)).format(
+        table=table, at=at, status=status
     )
 
 
@@ -241,6 +239,7 @@ order by
     sync_requests.id desc
 limit %(limit)s
 """
+_LAST = _LOGS.format(of_logs="and sync_logs.status = any(%(statuses)s)")
 _PAGE = (
     "select runs.* from (("
     + _LOGS
