@@ -120,6 +120,8 @@ class Reader:
         self._end_plans(chunk)
         for read in chunk.finished:
             read.is_complete = read.error is None
+            if read.is_complete and read.entity.name in chunk.of_everything:
+                self.seen.forget(read.entity)  # after its plan, which goes on by what was seen
         yield from chunk.finished
         yield from chunk.failed
 

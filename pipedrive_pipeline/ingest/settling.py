@@ -51,8 +51,6 @@ class Settler:
             self._settle(read)
         except PipelineError as error:
             read.error = error
-        else:
-            self.seen.forget(read.entity)
 
     def _settle(self, read: EntityRead) -> None:
         entity = read.entity

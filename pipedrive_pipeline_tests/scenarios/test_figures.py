@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipedrive_pipeline.ingest.reading import Reader
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline.sync.history import SyncType
 from pipedrive_pipeline.sync.lock import is_locked
@@ -97,6 +98,29 @@ def test_a_backfill_that_was_killed_reads_one_chunk_and_the_read_ahead_again(
         assert asked - pages <= KILL_CHUNK_PAGES + read_ahead + under_way + look_for_unstamped
         assert resumed.reads["persons"].resumed_rows > 0
         assert_all_equals_source(world, sandbox)
+
+
+@pytest.mark.slow
+def test_a_full_read_that_died_before_its_plan_ended_knows_what_it_saw(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on with the last page alone; all others would seem to be gone."""
+    with serve(seeded(30, KILL_PERSONS), page_rows=KILL_PAGE_ROWS) as sandbox:
+        world.connect(ACME, sandbox)
+        with monkeypatch.context() as patched:
+            patched.setattr(Reader, "_end_plans", _interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                world.sync(sync_type="full")
+
+        resumed = world.sync(sync_type="full")
+
+        assert resumed.reads["persons"].resumed_rows > 0
+        assert resumed.reads["persons"].deleted == 0
+        assert_all_equals_source(world, sandbox)
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.long
