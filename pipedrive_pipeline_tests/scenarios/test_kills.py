@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 from concurrent.futures import Future
@@ -16,15 +17,17 @@ from pipedrive_pipeline.sync.lock import is_locked
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios import worker
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
-from pipedrive_pipeline_tests.scenarios.points import Point
+from pipedrive_pipeline_tests.scenarios.points import Kind, Point
 from pipedrive_pipeline_tests.scenarios.postgres_proxy import Moment, PostgresProxy, postgres_proxy
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
 
 PATIENCE_SECONDS = 30
 SEED = 20_261_120
-SAMPLED_POINTS = 10
-SAMPLED_FIRST_LOADS = 3
-RENAMES = (1, 6, 12)  # of about 20 in an incremental sync
+SAMPLED_PIECES = 5  # of about 150, before and after each
+SAMPLED_OTHERS = 4  # of 20 renames and 5 calls, before and after each
+SAMPLED_FIRST_LOADS = 2
+
+Spot = tuple[int, Moment] | Point  # what is sent to Postgres is counted on the wire
 
 
 @pytest.fixture
@@ -83,47 +86,73 @@ def assert_one_clean_sync_mends_everything(world: World, sandbox: Sandbox) -> No
     assert not is_locked(world.warehouse, ACME)
 
 
-def kill_at_each(
-    points: list[tuple[int, Moment]], world: World, sandbox: Sandbox, account: Account
-) -> None:
+def kill_at_each(spots: list[Spot], world: World, sandbox: Sandbox, account: Account) -> None:
     with postgres_proxy(world.warehouse.url) as proxy:
-        for number, moment in points:
+        for number, spot in enumerate(spots):
             edit_something(account, number)
-            sync_killed_at(world, proxy, number, moment)
+            if isinstance(spot, Point):
+                exit_code = worker.ended(worker.start_sync(world, ACME, at=spot))
+            else:
+                exit_code = sync_killed_at(world, proxy, *spot)
+            assert exit_code in {-signal.SIGKILL, 0}, (
+                spot
+            )  # 0: the last ones are not always reached
             assert_one_clean_sync_mends_everything(world, sandbox)
 
 
-def points_of(world: World) -> list[tuple[int, Moment]]:
-    """Before and after every piece of one incremental sync."""
+def spots_of(world: World, counts_file: Path) -> list[Spot]:
+    """Before and after whatever one incremental sync sends to Postgres, asks for and renames."""
     with postgres_proxy(world.warehouse.url) as proxy:
-        count = pieces_of_an_undisturbed_sync(world, proxy)
+        proxy.arm(10**9, "before", lambda: None)
+        process = worker.start_sync(world, ACME, url=proxy.url, counts_file=counts_file)
+        assert worker.ended(process) == 0
+        pieces = proxy.count
+    passed = json.loads(counts_file.read_text())
     moments: tuple[Moment, ...] = ("before", "after")
-    return [(number, moment) for number in range(1, count + 1) for moment in moments]
+    kinds: tuple[Kind, ...] = ("rename", "call")
+    return [
+        *((number, moment) for number in range(1, pieces + 1) for moment in moments),
+        *(
+            Point(kind, number, moment)
+            for kind in kinds
+            for number in range(1, passed[kind] + 1)
+            for moment in moments
+        ),
+    ]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_sync_killed_at_sampled_points_is_mended_by_the_next(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: Account, tmp_path: Path
 ) -> None:
     """A kept working directory wedged a tenant at 20 of 106 such points."""
     world.sync(sync_type="full")
     edit_something(account, 0)
-    points = points_of(world)
+    spots = spots_of(world, tmp_path / "counts.json")
+    chance = random.Random(SEED)  # noqa: S311 - repeatable
 
-    sample = random.Random(SEED).sample(points, SAMPLED_POINTS)  # noqa: S311 - repeatable
-
-    kill_at_each(sample, world, sandbox, account)
+    assert {kind.kind for kind in spots if isinstance(kind, Point)} == {"rename", "call"}
+    kill_at_each(
+        [
+            *chance.sample([spot for spot in spots if isinstance(spot, tuple)], SAMPLED_PIECES),
+            *chance.sample([spot for spot in spots if isinstance(spot, Point)], SAMPLED_OTHERS),
+        ],
+        world,
+        sandbox,
+        account,
+    )
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
 def test_a_sync_killed_at_every_point_is_mended_by_the_next(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: Account, tmp_path: Path
 ) -> None:
     world.sync(sync_type="full")
     edit_something(account, 0)
 
-    kill_at_each(points_of(world), world, sandbox, account)
+    kill_at_each(spots_of(world, tmp_path / "counts.json"), world, sandbox, account)
 
 
 def first_loads_killed(count: int | None, template: str, home: Path, sandbox: Sandbox) -> None:
@@ -155,32 +184,6 @@ def test_a_first_load_killed_at_every_point_is_mended_by_the_next_sync(
     database_template: str, tmp_path: Path, sandbox: Sandbox
 ) -> None:
     first_loads_killed(None, database_template, tmp_path, sandbox)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", RENAMES)
-def test_a_sync_killed_between_two_files_of_dlt_is_mended_by_the_next(
-    number: int, world: World, sandbox: Sandbox, account: Account
-) -> None:
-    world.sync(sync_type="full")
-    edit_something(account, number)
-
-    exit_code = worker.ended(worker.start_sync(world, ACME, at=Point("rename", number)))
-
-    assert exit_code == -signal.SIGKILL
-    assert_one_clean_sync_mends_everything(world, sandbox)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [1, 3, 5])
-def test_a_sync_killed_while_it_waits_for_an_answer_is_mended_by_the_next(
-    number: int, world: World, sandbox: Sandbox, account: Account
-) -> None:
-    world.sync(sync_type="full")
-    edit_something(account, number)
-
-    assert sync_killed_before_answer(number, world, sandbox) == -signal.SIGKILL
-    assert_one_clean_sync_mends_everything(world, sandbox)
 
 
 @pytest.mark.slow
