@@ -135,6 +135,19 @@ BUGS = (
         f"{TESTS}/sync/test_lock.py",
     ),
     Bug(
+        "a run that woke up late goes on with its load",
+        "pipedrive_pipeline/ingest/destination.py",
+        (("            if self.fence:\n                self._hold(self.fence)\n", ""),),
+        f"{TESTS}/scenarios/test_fencing.py",
+        "(amid_a_load and 45)",
+    ),
+    Bug(
+        "an empty page in the middle is believed",
+        WALKS,
+        (("return not self.empty_count and bool(", "return True or bool("),),
+        TESTS_OF_WALKS,
+    ),
+    Bug(
         "any number of rows may be gone at once",
         SETTLING,
         (("GUARD_SHARE = 0.10", "GUARD_SHARE = 1.10"),),

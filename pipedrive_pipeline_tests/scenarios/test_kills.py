@@ -24,7 +24,7 @@ from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
 PATIENCE_SECONDS = 30
 SEED = 20_261_120
 SAMPLED_PIECES = 5  # of about 150, before and after each
-SAMPLED_OTHERS = 4  # of 20 renames and 5 calls, before and after each
+SAMPLED_OTHERS = 4  # of 77 renames and 5 calls, before and after each
 SAMPLED_FIRST_LOADS = 2
 
 Spot = tuple[int, Moment] | Point  # what is sent to Postgres is counted on the wire

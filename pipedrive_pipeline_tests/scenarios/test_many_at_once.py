@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -15,7 +16,7 @@ from pipedrive_pipeline.errors import Busy, ExitCode
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.sync.history import SyncType
-from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.lock import is_locked, tenant_lock
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios import worker
@@ -24,6 +25,7 @@ from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of
 
 BETA = Tenant("acme_staging")  # the name that a loader's own staging schema of acme would have
 SYNC_TYPES: tuple[SyncType, ...] = ("full", "incremental")
+TENANTS, SYNCS = 8, 25
 BUSY_SECONDS = 5.0  # a second on an idle machine, of which imports take most
 
 
@@ -68,6 +70,35 @@ def test_two_tenants_synced_at_once_twenty_times_each_hold_their_own_rows(
     database_template: str, tmp_path: Path, sandbox: Sandbox, account: Account
 ) -> None:
     rounds_of_two_tenants(20, database_template, tmp_path, sandbox, account)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7_200)
+def test_eight_tenants_synced_at_once_twenty_five_times_each_lose_and_hinder_nothing(
+    database_url: str, tmp_path: Path
+) -> None:
+    """First loads included; one company's burst window is none of another's."""
+    world = world_at(database_url, tmp_path)
+    tenants = [Tenant(f"tenant_{number}") for number in range(TENANTS)]
+    with ExitStack() as running:
+        sandboxes = []
+        for number, tenant in enumerate(tenants):
+            account = seeded(30, 550, seed=number)
+            account.company_id += number
+            sandboxes.append(running.enter_context(serve(account)))
+            world.connect(tenant, sandboxes[-1])
+        for sync_number in range(SYNCS):
+            for sandbox in sandboxes:
+                sandbox.account.edit("persons", sync_number + 1, name=f"Runde {sync_number}")
+                sandbox.account.create("organizations", name=f"Runde {sync_number}")
+            processes = [worker.start_sync(world, tenant) for tenant in tenants]
+            assert [worker.ended(process) for process in processes] == [0] * TENANTS
+
+        for tenant, sandbox in zip(tenants, sandboxes, strict=True):
+            assert_all_equals_source(world, sandbox, tenant)
+            assert not is_locked(world.warehouse, tenant)
+            assert sandbox.requests.statuses[429] == 0
+            assert {row["status"] for row in world.history(tenant)} == {"success"}
 
 
 @pytest.mark.slow
