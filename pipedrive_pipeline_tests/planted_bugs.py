@@ -139,7 +139,7 @@ BUGS = (
         "pipedrive_pipeline/ingest/destination.py",
         (("            if self.fence:\n                self._hold(self.fence)\n", ""),),
         f"{TESTS}/scenarios/test_fencing.py",
-        "(amid_a_load and 45)",
+        "(amid_a_load and (45 or 52 or 60 or 66 or 70))",
     ),
     Bug(
         "an empty page in the middle is believed",
