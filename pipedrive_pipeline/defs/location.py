@@ -27,6 +27,7 @@ def location(run: object = runs.tenant_run) -> dg.Definitions:
         sensors=[
             sensors.tenant_partitions,
             sensors.sync_requests,
+            sensors.due_sweeps,
             reaping.dead_runs,
             alerting.failed_runs,
             freshness.freshness_sensor,

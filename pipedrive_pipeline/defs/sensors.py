@@ -15,7 +15,7 @@ from pipedrive_pipeline.defs.defaults import sensor_status
 from pipedrive_pipeline.defs.partitions import TENANTS
 from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG, TRIGGER_TAG
 from pipedrive_pipeline.settings import load_settings
-from pipedrive_pipeline.sync import requests
+from pipedrive_pipeline.sync import due, requests
 from pipedrive_pipeline.sync.registry import all_tenants
 from pipedrive_pipeline.warehouse.database import warehouse_of
 
@@ -29,6 +29,7 @@ JOBS = {
 }
 PARTITIONS_INTERVAL_SECONDS = 30
 REQUESTS_INTERVAL_SECONDS = 15
+SWEEPS_INTERVAL_SECONDS = 60
 
 
 @dg.sensor(
@@ -77,3 +78,31 @@ def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     new = sorted({request.tenant.slug for request in queued} - partitions)
     added = [TENANTS.build_add_request(new)] if new else []
     return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=added)
+
+
+@dg.sensor(
+    minimum_interval_seconds=SWEEPS_INTERVAL_SECONDS,
+    default_status=sensor_status(),
+    job=jobs.sweep,
+    description=(
+        "Starts each tenant's sweep for deletions when it is due: daily where it is cheap, else "
+        "weekly, or as the tenant's settings say. One that failed is started again the day after."
+    ),
+)
+def due_sweeps(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """One run per sweep that is due, the longest waiting first."""
+    partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
+    sweeps = [
+        sweep
+        for sweep in due.due_sweeps(warehouse_of(load_settings()), datetime.now(UTC))
+        if sweep.tenant.slug in partitions
+    ]
+    runs = [
+        dg.RunRequest(
+            run_key=sweep.run_key,
+            partition_key=sweep.tenant.slug,
+            tags={TRIGGER_TAG: "schedule"},
+        )
+        for sweep in sweeps[:REQUESTS_PER_TICK]
+    ]
+    return dg.SensorResult(run_requests=runs) if runs else dg.SkipReason("no sweep is due.")

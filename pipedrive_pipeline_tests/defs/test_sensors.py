@@ -2,66 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from pipedrive_pipeline.defs import sensors
+from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.sandbox import seeded, serve
-from pipedrive_pipeline.sync.history import SyncType
-from pipedrive_pipeline_tests.scenarios.world import ACME, environment_of, world_at
+from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of, world_at
+
+
+@pytest.fixture
+def world(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A warehouse that this process's environment leads to."""
+    made = world_at(database_url, tmp_path)
+    with environment_of(made) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+    return made
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def requested(tick: object) -> list[tuple[str | None, str | None]]:
+    """The runs that a tick asks for: job, where the sensor has several, and tenant."""
+    assert isinstance(tick, dg.SensorResult), tick
+    return [(run.job_name, run.partition_key) for run in tick.run_requests or ()]
 
 
 def test_a_connection_becomes_a_run_and_its_tenant_a_partition_at_the_first_look(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, instance: dg.DagsterInstance
 ) -> None:
     """A tenant that waits for another sensor's turn waits for up to half a minute more."""
-    world = world_at(database_url, tmp_path)
     with serve(seeded(3, 5)) as sandbox:
         world.connect(ACME, sandbox)
-    with environment_of(world) as variables:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
 
-    with dg.DagsterInstance.ephemeral() as instance:
-        tick = sensors.sync_requests(dg.build_sensor_context(instance=instance))
+    tick = sensors.sync_requests(dg.build_sensor_context(instance=instance))
 
+    assert requested(tick) == [("full_resync", "acme")]
     assert isinstance(tick, dg.SensorResult)
-    (run,) = tick.run_requests or ()
-    assert (run.job_name, run.partition_key) == ("full_resync", "acme")
     assert [one.partition_keys for one in tick.dynamic_partitions_requests or ()] == [["acme"]]
 
 
-@pytest.mark.parametrize(
-    ("sync_type", "job"),
-    [
-        ("incremental", "sync"),
-        ("full", "full_resync"),
-        ("sweep", "sweep"),
-        ("remap", "remap"),
-    ],
-)
-def test_each_kind_of_request_has_its_own_job(
-    sync_type: SyncType,
-    job: str,
-    database_url: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_paused_sync_goes_on_once_its_budget_has_returned(
+    world: World, instance: dg.DagsterInstance
 ) -> None:
-    """A remap that was asked for once ran as a sync, and called the source."""
-    world = world_at(database_url, tmp_path)
-    with serve(seeded(1, 1)) as sandbox:
+    """Until then it is not asked for, however often somebody looks."""
+    with serve(seeded(3, 5)) as sandbox:
         world.connect(ACME, sandbox)
+        sandbox.faults.add("daily_429", times=9)
+        with pytest.raises(BudgetSpent):
+            world.sync(sync_type="full")
+
+    while_paused = sensors.sync_requests(dg.build_sensor_context(instance=instance))
     with world.warehouse.transaction() as connection:
-        connection.execute("update integration.sync_requests set sync_type = %s", [sync_type])
-    with environment_of(world) as variables:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
+        connection.execute("update integration.sync_logs set resume_at = now()")
+    later = sensors.sync_requests(dg.build_sensor_context(instance=instance))
 
-    with dg.DagsterInstance.ephemeral() as instance:
-        tick = sensors.sync_requests(dg.build_sensor_context(instance=instance))
+    assert isinstance(while_paused, dg.SkipReason)
+    assert requested(later) == [("full_resync", "acme")]
 
-    assert isinstance(tick, dg.SensorResult)
-    (run,) = tick.run_requests or ()
-    assert (run.job_name, run.tags["pipeline/sync_type"]) == (job, sync_type)
+
+@pytest.mark.slow
+def test_a_sweep_that_is_due_becomes_one_run(world: World, instance: dg.DagsterInstance) -> None:
+    """The same due time is asked for under the same key: no second run, whatever the interval."""
+    with serve(seeded(3, 5)) as sandbox:
+        world.connect(ACME, sandbox)
+        world.sync(sync_type="full")
+    instance.add_dynamic_partitions("tenants", ["acme"])
+    context = dg.build_sensor_context(instance=instance)
+    fresh = sensors.due_sweeps(context)
+    with world.warehouse.transaction() as connection:
+        connection.execute(
+            "update integration.sync_logs set started_at = started_at - interval '9 days',"
+            " completed_at = completed_at - interval '9 days'"
+        )
+        connection.execute(
+            "update integration.connections set connected_at = connected_at - interval '9 days'"
+        )
+
+    ticks = [sensors.due_sweeps(context) for _ in range(2)]
+
+    assert isinstance(fresh, dg.SkipReason)
+    assert [requested(tick) for tick in ticks] == [[(None, "acme")]] * 2
+    keys = {run.run_key for tick in ticks for run in tick.run_requests}  # type: ignore[union-attr]
+    assert len(keys) == 1
