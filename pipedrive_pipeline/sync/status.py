@@ -32,6 +32,7 @@ class _Row:
     customers: int
     contacts: int
     recent_rows: list[int] | None
+    recent_seconds: list[int] | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class TenantStatus:
         "customers",
         "contacts",
         "rows read",
+        "seconds",
     )
 
     @property
@@ -69,7 +71,8 @@ class TenantStatus:
             f"{began:%m-%d %H:%M}" if began else None,
             self.row.customers,
             self.row.contacts,
-            sparkline(self.row.recent_rows or []),
+            trend(self.row.recent_rows or []),
+            trend(self.row.recent_seconds or []),
         ]
 
     def facts(self) -> dict[str, Any]:
@@ -85,6 +88,7 @@ class TenantStatus:
             "customers": self.row.customers,
             "contacts": self.row.contacts,
             "rows_of_recent_runs": self.row.recent_rows or [],
+            "seconds_of_recent_runs": self.row.recent_seconds or [],
         }
 
 
@@ -113,6 +117,11 @@ def sparkline(values: list[int]) -> str:
     return "".join(SPARKS[round(value / highest * (len(SPARKS) - 1))] for value in values)
 
 
+def trend(values: list[int]) -> str:
+    """The values as bars, and the newest as a number; empty for none."""
+    return f"{sparkline(values)} {values[-1]:,}" if values else ""
+
+
 _STATUS = """
 select tenants.slug,
     connections.state,
@@ -130,7 +139,8 @@ select tenants.slug,
         where contacts.tenant_id = tenants.slug and contacts.deleted_at is null
             and contacts.pipedrive_id is not null
     ) as contacts,
-    recent.fetched as recent_rows
+    recent.fetched as recent_rows,
+    recent.seconds as recent_seconds
 from integration.tenants as tenants
 left join integration.connections as connections on connections.tenant_id = tenants.slug
 left join lateral (
@@ -141,12 +151,14 @@ left join lateral (
     limit 1
 ) as last_run on true
 left join lateral (
-    select array_agg(newest.fetched order by newest.started_at) as fetched
+    select array_agg(newest.fetched order by newest.started_at) as fetched,
+        array_agg(newest.seconds order by newest.started_at) as seconds
     from (
         select sync_logs.organizations_fetched + sync_logs.persons_fetched as fetched,
+            extract(epoch from sync_logs.completed_at - sync_logs.started_at)::bigint as seconds,
             sync_logs.started_at
         from integration.sync_logs as sync_logs
-        where sync_logs.tenant_id = tenants.slug
+        where sync_logs.tenant_id = tenants.slug and sync_logs.status <> 'running'
         order by sync_logs.started_at desc, sync_logs.id desc
         limit %(recent)s
     ) as newest

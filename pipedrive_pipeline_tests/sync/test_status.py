@@ -45,6 +45,24 @@ def test_an_unknown_tenant_is_named(books: Books) -> None:
         tenant_statuses(books.warehouse, Tenant("neu"))
 
 
+def test_recent_runs_are_bars_with_the_newest_as_a_number(books: Books) -> None:
+    """What grows from night to night is seen at a glance; one that still runs has no end."""
+    for fetched, seconds in ((10, 2), (1_200, 65)):
+        books.run(
+            "insert into integration.sync_logs (tenant_id, system, sync_type, trigger, status,"
+            " persons_fetched, started_at, completed_at)"
+            " values ('acme', 'pipedrive', 'full', 'manual', 'success',"
+            " %s, clock_timestamp(), clock_timestamp() + %s * '1 s'::interval)",
+            [fetched, seconds],
+        )
+    books.begin()
+
+    (status,) = tenant_statuses(books.warehouse, ACME)
+
+    assert status.cells()[-2:] == ["▁█ 1,200", "▁█ 65"]
+    assert status.facts()["seconds_of_recent_runs"] == [2, 65]
+
+
 @pytest.mark.parametrize(
     ("values", "line"), [([], ""), ([0], "▁"), ([0, 0], "▁▁"), ([5], "█"), ([0, 7, 14], "▁▅█")]
 )
