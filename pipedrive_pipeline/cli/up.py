@@ -28,6 +28,7 @@ def up() -> None:
     _require_free_ports(settings, is_sandboxed=is_sandboxed)
     if is_sandboxed:
         os.environ.update(sandbox_environment(f"http://{HOST}:{settings.sandbox_port}"))
+    (settings.pipeline_home / "up.json").unlink(missing_ok=True)  # of one that was killed
     with _postgres(settings) as session:
         enter_dagster(session)
         servers = Servers(dict(os.environ))

@@ -6,14 +6,14 @@ Belongs here: starting, looking and walking. Does not belong here: any fact.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from socket import socket
 from typing import Any
 
 import httpx
@@ -25,6 +25,7 @@ from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.warehouse.embedded import running_server
 from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, HIDDEN, ROUTES
+from pipedrive_pipeline_tests.waiting import free_port, wait_until
 
 READY_SECONDS, SYNC_SECONDS, STOP_SECONDS = 120, 120, 40
 
@@ -65,7 +66,7 @@ class Household:
             base_url=self.urls["connect"], headers={"accept": "text/html"}, timeout=30
         )
 
-    def synced(self, count: int) -> None:
+    def synced(self, count: int, seconds: float = SYNC_SECONDS) -> None:
         """Returns once so many runs have succeeded."""
         query = "select status, errors from integration.sync_logs where status <> 'running'"
 
@@ -75,11 +76,28 @@ class Household:
             return len(ended) >= count
 
         log = self.home / "logs" / "dagster-daemon.log"
-        _wait(is_done, SYNC_SECONDS, lambda: log.read_text()[-4_000:])
+        wait_until(is_done, seconds, log.read_text)
 
     def processes(self) -> list[psutil.Process]:
         """Whatever runs with this home in its environment, Postgres's own aside."""
         return [one for one in psutil.process_iter() if _home_of(one) == str(self.home)]
+
+    def kill(self) -> None:
+        """As a power cut: everything at once, Postgres with it."""
+        server = running_server(self.home)
+        assert server is not None
+        postgres = psutil.Process(server.pid)
+        victims = [self.process.pid, *(one.pid for one in self.processes())]
+        victims += [postgres.pid, *(one.pid for one in postgres.children(recursive=True))]
+        for pid in victims:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(STOP_SECONDS)
+        psutil.wait_procs([postgres], timeout=STOP_SECONDS)
+
+    def wait(self, query: str, seconds: float = SYNC_SECONDS) -> None:
+        """Returns once the query finds a row."""
+        wait_until(lambda: bool(self.rows(query)), seconds)
 
     def stop(self) -> int:
         """The exit code after a SIGTERM."""
@@ -87,12 +105,18 @@ class Household:
         return self.process.wait(STOP_SECONDS)
 
 
+def free_ports() -> dict[str, str]:
+    """Settings for ports that nothing listens on."""
+    return {name: str(free_port()) for name in ("CONNECT_PORT", "DAGSTER_PORT", "SANDBOX_PORT")}
+
+
 @contextmanager
-def kept(home: Path) -> Iterator[Household]:
-    """`./run up` on free ports, until the end of the block."""
-    ports = {name: str(_free_port()) for name in ("CONNECT_PORT", "DAGSTER_PORT", "SANDBOX_PORT")}
+def kept(home: Path, ports: dict[str, str] | None = None, **more: str) -> Iterator[Household]:
+    """`./run up` on free ports, or on given ones, until the end of the block."""
+    ports = ports or free_ports()
     address = f"http://127.0.0.1:{ports['CONNECT_PORT']}"
-    terminal = Terminal({"PIPELINE_HOME": str(home), "APP_URL": address, **ports})
+    terminal = Terminal({"PIPELINE_HOME": str(home), "APP_URL": address, **ports, **more})
+    began_at = time.time()
     with (home / "up.log").open("w") as log:
         process = subprocess.Popen(
             [str(PROJECT_ROOT / "run"), "up"],
@@ -104,7 +128,11 @@ def kept(home: Path) -> Iterator[Household]:
         )
     try:
         up_file = home / "up.json"
-        _wait(lambda: up_file.exists() or process.poll() is not None, READY_SECONDS)
+
+        def is_up() -> bool:
+            return up_file.exists() and up_file.stat().st_mtime > began_at
+
+        wait_until(lambda: is_up() or process.poll() is not None, READY_SECONDS)
         assert process.poll() is None, (home / "up.log").read_text()
         yield Household(home, terminal, process, json.loads(up_file.read_text()))
     finally:
@@ -114,20 +142,6 @@ def kept(home: Path) -> Iterator[Household]:
         server = running_server(home)
         if server:
             server.stop()
-
-
-def _wait(is_true: Callable[[], bool], seconds: float, why: Callable[[], str] = lambda: "") -> None:
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s {why()}"
-        time.sleep(0.3)
-
-
-def _free_port() -> int:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _home_of(process: psutil.Process) -> str | None:

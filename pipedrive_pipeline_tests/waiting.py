@@ -1,0 +1,30 @@
+"""Waiting for other processes: until something is true, and on ports that nobody has.
+
+Belongs here: what tests of several processes share. Does not belong here: starting any.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from socket import socket
+
+SHOWN = 4_000  # characters of a log, its last ones
+
+
+def wait_until(
+    is_true: Callable[[], bool], seconds: float, why: Callable[[], str] = lambda: ""
+) -> None:
+    """Returns once it is true; says why not, if it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s {why()[-SHOWN:]}"
+        time.sleep(0.3)
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
