@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 import pipedrive_pipeline
-from pipedrive_pipeline.errors import ExitCode, PipelineError
+from pipedrive_pipeline.errors import ExitCode, Permanent, PipelineError, UsageError
 from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
+from pipedrive_pipeline.sync.alerts import KILLED, OVERDUE, UNEXPECTED
 from pipedrive_pipeline.warehouse.embedded import running_server
 from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.cli.test_help import commands
@@ -28,6 +29,7 @@ DOCUMENTS = [
 ]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+OF_A_PERSON = {"mapping_outdated", "erasure_refused"}  # who asked for it is told at once
 BASES = {"failed"}  # PipelineError, Transient, Permanent and PersonMustAct are never raised
 
 
@@ -104,6 +106,20 @@ def test_every_failure_has_its_line() -> None:
     listed = set(re.findall(r"`([a-z_]+)`", (PROJECT_ROOT / "docs/failures.md").read_text()))
 
     assert {error.code for error in errors()} - BASES - listed == set()
+
+
+def test_every_alert_has_its_page_in_the_runbook() -> None:
+    """Whoever is woken at night by a code finds what to do under that very word."""
+    failures = (PROJECT_ROOT / "docs/failures.md").read_text().partition("Of a connection")[0]
+    of_runs = set(re.findall(r"`([a-z_]+)`", failures))
+    permanent = {one.code for one in errors(Permanent) if not issubclass(one, UsageError)}
+    headings = re.findall(
+        r"^## (.*)$", (PROJECT_ROOT / "docs/runbook.md").read_text(), re.MULTILINE
+    )
+
+    alerts = permanent & of_runs - OF_A_PERSON | {KILLED, OVERDUE, UNEXPECTED}
+
+    assert alerts - set(headings) == set()
 
 
 def test_every_state_reason_and_room_has_its_line() -> None:

@@ -19,6 +19,8 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 KILLED, OVERDUE = "killed", "overdue"  # causes that no run could tell itself
+UNEXPECTED = "unexpected"  # an error that is none of our family's
+RUNBOOK = "docs/runbook.md"
 SEEN_BY_FULL_WALKS = (GuardTripped.code, "rows_missing")  # a read of changes proves them not over
 FULL_WALKS: Final = ("full", "sweep")
 
@@ -57,7 +59,7 @@ def raise_alert(warehouse: Warehouse, settings: Settings, cause: Cause) -> bool:
     if found is None:
         return False
     title = f"{cause.tenant}: {cause.code}, a person must act"
-    body = f"{cause.message}\nWho must act: {cause.who_acts}."
+    body = f"{cause.message}\nWho must act: {cause.who_acts}. More: {RUNBOOK}, {cause.code}."
     if cause.dagster_run_id:
         body += f"\nRun: {settings.run_url(cause.dagster_run_id)}"
     if send(warehouse, settings, cause.tenant, cause.system, title=title, body=body):
@@ -98,7 +100,7 @@ def _cause(row: HistoryRow) -> Cause | None:
         if isinstance(error, Permanent):
             code, message, who_acts = error.code, str(error), error.who_acts
         elif isinstance(error, Exception) and not isinstance(error, PipelineError):
-            code = "unexpected"
+            code = UNEXPECTED
             message = f"{row.facts.tenant}: {type(error).__name__}; the run's log has more."
             who_acts = "whoever maintains the pipeline"
         else:

@@ -28,6 +28,8 @@ def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     with HTTPServer(("127.0.0.1", 0), Receiver) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"json://127.0.0.1:{server.server_port}/", arrived
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"json://127.0.0.1:{server.server_port}/", arrived
+        finally:  # else a test that fails never ends
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,72 @@
+"""A database restored as the guide says is whole, and the next sync brings it up to date."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from pipedrive_pipeline.sandbox import seeded, serve
+from pipedrive_pipeline.settings import PROJECT_ROOT
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
+from pipedrive_pipeline_tests.databases import at
+from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
+from pipedrive_pipeline_tests.scenarios.world import ACME, world_at
+
+GUIDE = PROJECT_ROOT / "docs" / "operating.md"
+
+
+def commands() -> list[str]:
+    """What the guide types: the backup, then the restore."""
+    section = GUIDE.read_text().partition("## Backup and restore")[2]
+    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+
+
+@pytest.mark.slow
+def test_a_restored_warehouse_goes_on_from_the_dump(database_url: str, tmp_path: Path) -> None:
+    """Rows and cursors are of one moment: what happened since is read again, and nothing twice."""
+    backup, restore = commands()
+    new_url = at(database_url, "restored")
+    settings = {"DATABASE_URL": database_url, "NEW_DATABASE_URL": new_url}
+    programs = f"{of_the_wheel().folder}:{os.environ['PATH']}"
+
+    def typed(block: str) -> None:
+        subprocess.run(
+            ["sh", "-c", block],
+            cwd=tmp_path,
+            env={**os.environ, **settings, "PATH": programs},
+            capture_output=True,
+            check=True,
+        )
+
+    account = seeded(12, 35)
+    world = world_at(database_url, tmp_path)
+    with serve(account) as sandbox:
+        world.connect(ACME, sandbox)
+        world.sync(sync_type="full")
+        typed(backup)
+        account.edit("persons", 1, name="Changed Since")
+        world.sync()
+
+        with psycopg.connect(at(database_url, "postgres"), autocommit=True) as server:
+            server.execute("create database restored")
+            typed(restore)
+            restored = replace(
+                world,
+                warehouse=Warehouse(new_url),
+                settings=world.settings.model_copy(update={"database_url": SecretStr(new_url)}),
+            )
+            before = restored.rows("crm", "contacts")
+            synced = restored.sync()
+            assert_all_equals_source(restored, sandbox)
+            server.execute("drop database restored with (force)")
+
+    assert len(before) == 35
+    assert synced.built.contacts.created == 0
