@@ -29,12 +29,13 @@ FileOption = Annotated[Path, typer.Option("--file", help="A mapping as JSON.")]
 
 @commands.command()
 def show(tenant: TenantOption, json: AsJson = False) -> None:
-    """Print the active mapping, and name entries whose field is gone."""
+    """Print the active mapping, and name entries that rest: field gone, or of another type."""
     session, name = open_session(), Tenant(tenant)
     version, fields = _active(session, name)
-    gone = mappings.vanished(version.mapping, fields)
+    resting = mappings.resting(name, version.mapping, fields)
     if json:
-        print_json(_facts(version) | {"vanished": [one.name for one in gone]})
+        gone = [one.name for one in mappings.vanished(version.mapping, fields)]
+        print_json(_facts(version) | {"vanished": gone, "resting": resting})
         return
     names = {one.identity: one.field_name for one in fields}
     rows = [
@@ -42,10 +43,10 @@ def show(tenant: TenantOption, json: AsJson = False) -> None:
         for one in version.mapping.entries
     ]
     print_table(f"{name}: version {version.number}", ("of", "field", "key", "fills"), rows)
-    for one in gone:
-        errors.print(
-            f"{one.name}: this field is gone; {one.target} keeps its last values.", markup=False
-        )
+    for one in version.mapping.entries:
+        if one.name in resting:
+            told = f"{one.name}: {resting[one.name]}; {one.target} keeps its last values."
+            errors.print(told, markup=False)
 
 
 @commands.command()

@@ -359,3 +359,17 @@ def test_the_history_of_fields_is_kept(synced: RawTables) -> None:
         ("removed", "Nummer", None),
         ("restored", None, "Nummer"),
     ]
+
+
+def test_columns_that_are_not_asked_for_cost_nothing(synced: RawTables) -> None:
+    """Without a custom field raw is not read at all; with many its jsonb is fetched once a row."""
+
+    def plan(columns: str) -> str:
+        with synced.warehouse.transaction() as connection:
+            query = f"explain (verbose) select {columns} from analytics_acme.customers".encode()
+            return "\n".join(row[0] for row in connection.execute(query))
+
+    assert "raw_pipedrive_acme" not in plan("name, customer_number")
+    many = plan("rabatt, bezirk, bezirk_id, nummer")
+    assert many.count("Output: (record.custom_fields || '{}'::jsonb)") == 1
+    assert "Memoize" not in many

@@ -273,11 +273,15 @@ def test_a_renamed_option_of_a_mapped_field_arrives(synced: RawTables) -> None:
 
 def test_an_entry_that_rests_leaves_its_column_as_it_is(synced: RawTables) -> None:
     """A retyped field no longer fits; the column must not fall back to something else."""
-    save(synced, {NUMBER: "website", LIMIT: "annual_revenue"})
+    version = save(synced, {NUMBER: "website", LIMIT: "annual_revenue"})
     build(synced.warehouse, ACME, SYSTEM)
 
     synced.load(organization_fields=[custom("Kundennummer", "date"), custom("Limit", "text")])
     build(synced.warehouse, ACME, SYSTEM)
 
     first = rows(synced.warehouse)[0]
+    fields = list(mapping.catalogue(synced.warehouse, ACME, SYSTEM).fields)
+    told = mapping.resting(ACME, version.mapping, fields)
     assert (first["website"], first["annual_revenue"]) == ("K-1", 5)
+    assert told.keys() == {f"organizations.{NUMBER}", f"organizations.{LIMIT}"}
+    assert "is date, website is text" in told[f"organizations.{NUMBER}"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pipedrive_pipeline.marts.catalogue import Field
 from pipedrive_pipeline.marts.catalogue import fields_of as known_fields
+from pipedrive_pipeline.marts.mapping.applying import resting
 from pipedrive_pipeline.marts.mapping.checking import checked
 from pipedrive_pipeline.marts.mapping.form import BadMapping, Entry, Issue, Mapping
 from pipedrive_pipeline.marts.mapping.preview import Coverage, Preview, preview
@@ -42,6 +43,7 @@ __all__ = [
     "known_fields",
     "preview",
     "proposals",
+    "resting",
     "save",
     "vanished",
     "versions",

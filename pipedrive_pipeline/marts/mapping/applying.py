@@ -34,23 +34,24 @@ def mapped(
     if not mapping.entries:
         return targets
     sources = sources_of(connection, tenant, system, mapping, fields)
-    still = resting(tenant, mapping, fields)
+    still = set(resting(tenant, mapping, fields))
     if not are_custom_fields_wanted(connection, tenant, system):
         still |= {
             one.name
             for one in mapping.entries
             if (field := sources.fields.get((one.entity, one.field_key))) and field.is_custom
         }
-    sources = replace(sources, resting=still)
+    sources = replace(sources, resting=frozenset(still))
     return tuple(mapped_target(target, sources) for target in targets)
 
 
-def resting(tenant: Tenant, mapping: Mapping, fields: list[Field]) -> frozenset[str]:
-    """Names of the entries that cannot be used with the fields as they are now."""
+def resting(tenant: Tenant, mapping: Mapping, fields: list[Field]) -> dict[str, str]:
+    """Entries that cannot be used with the fields as they are now: the reason by name."""
     live = {one.identity for one in fields if one.removed_at is None}
-    gone = {one.name for one in mapping.entries if (one.entity, one.field_key) not in live}
+    reasons = {}
     try:
         checked(tenant, mapping.written(), fields)
     except BadMapping as refused:
-        return frozenset(gone | {one.field for one in refused.issues})
-    return frozenset(gone)
+        reasons = {one.field: one.issue for one in refused.issues}
+    gone = [one.name for one in mapping.entries if (one.entity, one.field_key) not in live]
+    return reasons | dict.fromkeys(gone, "this field is gone")

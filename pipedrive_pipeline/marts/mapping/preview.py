@@ -73,7 +73,7 @@ def preview(warehouse: Warehouse, tenant: Tenant, system: str, text: Any) -> Pre
         fields = refresh_catalogue(connection, tenant, system)
         mapping = checked(tenant, text, fields)
         sources = sources_of(connection, tenant, system, mapping, fields)
-        in_use = replace(sources, resting=resting(tenant, mapping, fields))
+        in_use = replace(sources, resting=frozenset(resting(tenant, mapping, fields)))
         for target in TARGETS:
             if mapping.of(target.entity):
                 rows[target.name] = _rows(connection, target, in_use)
