@@ -34,8 +34,12 @@ _templates = Environment(
 )
 
 
+def _minute(at: datetime | None) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}" if at else "–"
+
+
 def _moment(at: datetime | None) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if at else "–"
+    return f"{_minute(at)} UTC" if at else "–"
 
 
 def _lasted(run: Run) -> str:
@@ -48,7 +52,10 @@ def _lasted(run: Run) -> str:
 
 
 _templates.filters.update(
-    moment=_moment, lasted=_lasted, number=lambda number: f"{number:,}".replace(",", "\u202f")
+    minute=_minute,
+    moment=_moment,
+    lasted=_lasted,
+    number=lambda number: f"{number:,}".replace(",", "\u202f"),
 )
 
 
