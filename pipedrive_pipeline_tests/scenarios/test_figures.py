@@ -6,28 +6,21 @@ import math
 import signal
 from collections import Counter
 from concurrent.futures import Future
-from contextlib import ExitStack
 from multiprocessing.context import ForkServerProcess
-from pathlib import Path
 
 import pytest
 
 from pipedrive_pipeline.ingest.reading import Reader
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
-from pipedrive_pipeline.sync.history import SyncType
-from pipedrive_pipeline.sync.lock import is_locked
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.scenarios import worker
 from pipedrive_pipeline_tests.scenarios.oracle import ENTITIES, assert_all_equals_source, mart
-from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
+from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 TOKENS_WITHOUT_CHANGES = 60
 PAGE_LIMIT = 500
 KILL_PAGE_ROWS = 20
 KILL_CHUNK_PAGES = 2
 KILL_PERSONS = 400  # in 20 pages and 10 chunks
-TENANTS = 8
-ROUNDS = 25
 
 
 @pytest.mark.slow
@@ -121,31 +114,3 @@ def test_a_full_read_that_died_before_its_plan_ended_knows_what_it_saw(
 
 def _interrupted(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-@pytest.mark.long
-@pytest.mark.timeout(7_200)
-def test_eight_tenants_synced_at_once_again_and_again_lose_nothing(
-    database_url: str, tmp_path: Path
-) -> None:
-    """First loads included; no tenant makes another one wait for its source."""
-    world = world_at(database_url, tmp_path)
-    tenants = [Tenant(f"tenant_{number}") for number in range(TENANTS)]
-    with ExitStack() as stack:
-        sandboxes = [
-            stack.enter_context(serve(seeded(40, 600, seed=number))) for number in range(TENANTS)
-        ]
-        for tenant, sandbox in zip(tenants, sandboxes, strict=True):
-            world.connect(tenant, sandbox)
-        for number in range(ROUNDS):
-            sync_type: SyncType = "sweep" if number % 10 == 5 else "incremental"
-            for sandbox in sandboxes:
-                sandbox.account.edit("persons", number + 1, name=f"Runde {number}")
-                sandbox.account.create("persons", name=f"Neu {number}")
-            running = [worker.start_sync(world, tenant, sync_type=sync_type) for tenant in tenants]
-            assert [worker.ended(process) for process in running] == [0] * TENANTS
-
-        for tenant, sandbox in zip(tenants, sandboxes, strict=True):
-            assert_all_equals_source(world, sandbox, tenant)
-            assert sandbox.requests.statuses[429] == 0
-            assert not is_locked(world.warehouse, tenant)
