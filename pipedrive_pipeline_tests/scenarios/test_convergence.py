@@ -51,7 +51,7 @@ CHUNK_ROWS = 70
 SEEDS = range(6)  # apart, so that they run beside each other
 SEEDS_LONG = 50
 SEQUENCES = 10  # of each seed; 2 to 3 s of processor time each, most of it in dlt
-STEPS = 4
+STEPS, STEPS_LONG = 3, 6
 RENAMES_MAX = 80  # of files in one load
 OVERLAP_SECONDS = 300
 DAY_SECONDS = 86_400
@@ -241,7 +241,7 @@ class Convergence(RuleBasedStateMachine):
         return self.sandbox.clock.now() + self.skew
 
 
-def converge(database_url: str, home: Path, number: int) -> Stage:
+def converge(database_url: str, home: Path, number: int, *, steps: int = STEPS) -> Stage:
     """Runs the sequences of one seed; a failing one is printed, step by step."""
     stage = Convergence.stage = Stage(world_at(database_url, home))
     sys.stdout.write(f"convergence: CONVERGENCE_SEED={number} runs these again\n")
@@ -249,7 +249,7 @@ def converge(database_url: str, home: Path, number: int) -> Stage:
         seed(number)(Convergence),
         settings=settings(
             max_examples=SEQUENCES,
-            stateful_step_count=STEPS,
+            stateful_step_count=steps,
             database=None,
             deadline=None,
             print_blob=True,
@@ -280,4 +280,4 @@ def test_five_hundred_other_sequences_end_equal_to_the_source(
     first = random.SystemRandom().randrange(10**6) * SEEDS_LONG
     for number in [int(chosen)] if chosen else range(first, first + SEEDS_LONG):
         with databases.copy_of(database_template) as url:
-            converge(url, tmp_path / str(number), number)
+            converge(url, tmp_path / str(number), number, steps=STEPS_LONG)
