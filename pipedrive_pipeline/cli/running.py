@@ -33,6 +33,8 @@ class Outcome:
     reads: dict[str, EntityRead] = field(default_factory=dict)
     built: MartsBuilt | None = None
     errors: tuple[BaseException, ...] = ()
+    api_calls: int = 0  # of the whole run: its price is asked for before any entity is read
+    tokens_spent: int = 0
 
     @property
     def is_success(self) -> bool:
@@ -100,7 +102,7 @@ def run_job(
             is_confirmed=is_confirmed,
         )
         with dg.DagsterInstance.get() as instance:
-            instance.optimize_for_webserver(statement_timeout=0, pool_recycle=5, max_overflow=10)
+            _keep_connections(instance)
             instance.add_dynamic_partitions(str(TENANTS.name), [tenant.slug])
             mark_dead_runs(instance, history.settle_dead(session.warehouse, tenant))
             with open_run(
@@ -125,7 +127,15 @@ def run_job(
                     )
                 )
     row = run.row
-    return Outcome(result.run_id, result.success, row.reads, row.built, tuple(row.errors))
+    return Outcome(
+        result.run_id,
+        result.success,
+        row.reads,
+        row.built,
+        tuple(row.errors),
+        row.api_calls,
+        row.tokens_spent,
+    )
 
 
 def _keep_connections(instance: dg.DagsterInstance) -> None:  # type: ignore[name-defined] # noqa: F821

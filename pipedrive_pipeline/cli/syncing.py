@@ -167,7 +167,8 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
         },
         "customers": _counts(outcome.built.customers) if outcome.built else None,
         "contacts": _counts(outcome.built.contacts) if outcome.built else None,
-        "tokens_spent": sum(read.tokens for read in outcome.reads.values()),
+        "api_calls": outcome.api_calls,
+        "tokens_spent": outcome.tokens_spent,
         "errors": [_message(error) for error in outcome.errors],
     }
 
@@ -202,10 +203,9 @@ def print_outcome(tenant: Tenant, outcome: Outcome) -> None:
                 for name, counts in marts.items()
             ],
         )
-    tokens = sum(read.tokens for read in outcome.reads.values())
-    calls = sum(read.api_calls for read in outcome.reads.values())
     if outcome.is_success:
-        terminal.print(f"{tenant}: up to date; {calls} calls, {tokens:,} tokens.")
+        cost = f"{outcome.api_calls} calls, {outcome.tokens_spent:,} tokens"
+        terminal.print(f"{tenant}: up to date; {cost}.")
     for error in outcome.errors:
         kind = "paused" if isinstance(error, BudgetSpent) else "error"
         errors.print(f"{kind}: {_message(error)}", markup=False, soft_wrap=True)

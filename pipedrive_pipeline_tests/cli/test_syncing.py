@@ -30,10 +30,13 @@ def test_a_sweep_marks_what_is_gone_and_proves_the_rest(
     world.connect(ACME, sandbox)
     world.sync(sync_type="full")
     sandbox.account.delete("persons", 3)
+    spent_before, calls_before = sandbox.requests.tokens_spent, sandbox.requests.count
 
     said = terminal.run("sweep", "--tenant", "acme", "--json")
 
     assert said.code == 0, said.err
+    assert said.facts["tokens_spent"] == sandbox.requests.tokens_spent - spent_before
+    assert said.facts["api_calls"] == sandbox.requests.count - calls_before
     assert said.facts["contacts"]["deleted"] == 1
     persons = said.facts["entities"]["persons"]
     assert (persons["missing"], persons["extra"], persons["stale"]) == (0, 0, 0)
