@@ -26,14 +26,15 @@ needs_systemd = pytest.mark.skipif(
 
 @pytest.fixture
 def units(tmp_path: Path) -> list[Path]:
-    """The units as they are, but for where this project lies."""
+    """The units as they are, but for where this project lies: links, for a path may hold blanks."""
+    installed, programs = tmp_path / "installed", tmp_path / "programs"
+    installed.symlink_to(PROJECT_ROOT)
+    programs.symlink_to(Path(sys.executable).parent)
     made = []
     for unit in sorted(UNITS.glob("*.service")):
-        text = unit.read_text().replace(
-            f"{INSTALLED_AT}/.venv/bin", str(Path(sys.executable).parent)
-        )
+        text = unit.read_text().replace(f"{INSTALLED_AT}/.venv/bin", str(programs))
         made.append(tmp_path / unit.name)
-        made[-1].write_text(text.replace(INSTALLED_AT, str(PROJECT_ROOT)))
+        made[-1].write_text(text.replace(INSTALLED_AT, str(installed)))
     return made
 
 
