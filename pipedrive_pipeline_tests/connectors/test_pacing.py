@@ -76,16 +76,19 @@ def test_a_reset_beyond_the_window_is_not_believed() -> None:
     assert starts[0] < 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [20, 80])
 def test_a_run_of_many_calls_at_once_provokes_no_429(limit: int) -> None:
-    """Against a server that counts a rolling window as Pipedrive does, here a quarter as long."""
-    window_seconds = WINDOW_SECONDS / 4
+    """Against a server that counts a rolling window as Pipedrive does.
+
+    A shorter window would leave a busy machine less time to be late than the margin allows for.
+    """
     arrived: deque[float] = deque()
 
     def script(_: Asked) -> Reply:
         now = monotonic()
         arrived.append(now)
-        while arrived[0] <= now - window_seconds:
+        while arrived[0] <= now - WINDOW_SECONDS:
             arrived.popleft()
         if len(arrived) > limit:
             return as_json({"error": "Request over limit"}, 429)
@@ -98,11 +101,8 @@ def test_a_run_of_many_calls_at_once_provokes_no_429(limit: int) -> None:
 
     async def act() -> list[int | None]:
         async with scripted(script) as server:
-            vault, dialect = (
-                Vault(server.url),
-                PipedriveDialect(burst_window_seconds=window_seconds),
-            )
-            async with Client(dialect, vault.access) as client:
+            vault = Vault(server.url)
+            async with Client(PipedriveDialect(), vault.access) as client:
                 ask = Ask("list persons", "/api/v2/persons", 10)
                 await client.fetch(ask, listed)
                 await asyncio.gather(*(client.fetch(ask, listed) for _ in range(2 * limit)))
