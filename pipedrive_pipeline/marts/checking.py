@@ -291,12 +291,12 @@ set
     last_seen_at = now()
 where listed.target is not null
 """
-_STRIKE_REFUSED = """
+# What was listed in this transaction has its time; whatever else is listed of these records fits.
+_STRIKE_WHAT_FITS = """
 delete from integration.rejected_values
 where rejected_values.tenant_id = %(tenant)s
     and rejected_values.system = %(system)s
     and rejected_values.entity = %(entity)s
-    and rejected_values.target is not null
     and rejected_values.last_seen_at < now()
     and exists (
         select
@@ -309,16 +309,13 @@ where rejected_values.tenant_id = %(tenant)s
         where record.{among}
     )
 """
-# What was listed in this transaction has its time; the rest of these records' custom fields fits.
-_STRIKE = """
-delete from integration.rejected_values
-where rejected_values.tenant_id = %(tenant)s
-    and rejected_values.system = %(system)s
-    and rejected_values.entity = %(entity)s
+_STRIKE_REFUSED = f"""{_STRIKE_WHAT_FITS}
+    and rejected_values.target is not null
+"""
+_STRIKE = f"""{_STRIKE_WHAT_FITS}
     and rejected_values.target is null
-    and rejected_values.last_seen_at < now()
     and (
-        rejected_values.field ~ '^([0-9a-f]{{40}}|custom_fields)$'
+        rejected_values.field ~ '^([0-9a-f]{{{{40}}}}|custom_fields)$'
         or exists (
             select
             from integration.fields
@@ -328,15 +325,5 @@ where rejected_values.tenant_id = %(tenant)s
                 and fields.field_key = rejected_values.field
                 and fields.is_custom
         )
-    )
-    and exists (
-        select
-        from (
-            select case
-                when rejected_values.record_id ~ '^[0-9]{{1,18}}$'
-                    then rejected_values.record_id::bigint
-            end as pipedrive_id
-        ) as record
-        where record.{among}
     )
 """
