@@ -7,12 +7,16 @@ from (`reading.py`), how they got their columns (`tables.py`).
 A load rests on dlt's package: the new cursors are part of it, and count only when it is done
 (https://dlthub.com/docs/general-usage/state). The working directory is new for every run: a kept
 one wedges a pipeline at 20 of 106 crash points, a fresh one at none.
+
+Rows are merged, by way of staging. Only where a run found a table empty, rows that it does not hold
+are appended: the first load of a table is most of a full read, and the detour was 6 of 15 seconds
+of Postgres's work in it.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +40,7 @@ from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 LOAD_ID = "_dlt_load_id"
+UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
 
 _DLT_TYPES: dict[str, dict[str, Any]] = {
     "bigint": {"data_type": "bigint"},
@@ -64,6 +69,7 @@ class RawStore:
         self._working_directory = working_directory
         self._erased = ErasedRecords(warehouse, tenant, system)
         self._indexed: set[str] = set()
+        self._found_empty: dict[str, bool] = {}  # when this run first asked, by entity
         self._pipeline = self._restored()
 
     @property
@@ -101,7 +107,12 @@ class RawStore:
         back = {batch.entity.name: self._erased.withhold(batch) for batch in batches}
         stored = {batch.entity.name: self._stored_versions(batch) for batch in batches}
         current = [_without_older(batch, stored[batch.entity.name]) for batch in batches]
-        load_id = self._run(current, cursors, plans)
+        new = {
+            batch.entity.name
+            for batch in batches
+            if self._is_found_empty(batch.entity) and not stored[batch.entity.name]
+        }
+        load_id = self._run(current, new, cursors, plans)
         for entity, keys in back.items():
             self._erased.let_back(entity, keys)
         return {
@@ -127,10 +138,13 @@ class RawStore:
     def _run(
         self,
         batches: list[Batch],
+        new: Collection[str],
         cursors: Mapping[str, CursorState],
         plans: Mapping[str, Plan | None],
     ) -> str:
-        resources = [_resource(batch, cursors, plans) for batch in batches]
+        resources = [
+            _resource(batch, cursors, plans, is_new=batch.entity.name in new) for batch in batches
+        ]
         names = ", ".join(batch.entity.name for batch in batches)
         try:
             with self._named_failures(f"loading {names} into"):
@@ -186,6 +200,22 @@ class RawStore:
         created = sum(1 for key in _keys(read) if key not in stored)
         return Loaded(created, written - created, read.table.num_rows - written)
 
+    def _is_found_empty(self, entity: EntitySpec) -> bool:
+        """Whether the table held no row, or was not there, when this run first came to it.
+
+        Not at each load: the way of loading is part of dlt's schema, which it stores anew, and for
+        good, whenever it changes.
+        """
+        if entity.name not in self._found_empty:
+            self._found_empty[entity.name] = not (self._exists(entity) and self._holds_any(entity))
+        return self._found_empty[entity.name]
+
+    def _holds_any(self, entity: EntitySpec) -> bool:
+        query = sql.SQL("select exists (select from {})").format(self._table(entity.name))
+        with self._warehouse.transaction() as connection:
+            row = connection.execute(query).fetchone()
+        return bool(row and row[0])
+
     def _exists(self, entity: EntitySpec) -> bool:
         with self._warehouse.transaction() as connection:
             return is_there(connection, self._schema, entity.name)
@@ -240,9 +270,16 @@ def _source(system: str, resources: list[DltResource]) -> Any:
 
 
 def _resource(
-    batch: Batch, cursors: Mapping[str, CursorState], plans: Mapping[str, Plan | None]
+    batch: Batch,
+    cursors: Mapping[str, CursorState],
+    plans: Mapping[str, Plan | None],
+    *,
+    is_new: bool,
 ) -> DltResource:
-    """A batch as dlt reads it; cursor and plan become part of the same load package."""
+    """A batch as dlt reads it; cursor and plan become part of the same load package.
+
+    ``is_new``: none of its keys is in raw.
+    """
     entity = batch.entity
 
     def rows() -> Iterator[pa.Table]:
@@ -260,11 +297,7 @@ def _resource(
         primary_key=entity.key.name,
         columns=_columns(entity),
         file_format="csv",
-        write_disposition={
-            "disposition": "merge",
-            "strategy": "upsert",
-            "skip_unchanged_rows": True,
-        },
+        write_disposition="append" if is_new else UPSERT,
         schema_contract={"tables": "evolve", "columns": "evolve", "data_type": "freeze"},
     )
 

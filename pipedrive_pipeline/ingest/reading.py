@@ -21,7 +21,6 @@ from pipedrive_pipeline.connectors.base import (
     CursorState,
     EntitySpec,
     Page,
-    Record,
     Tombstone,
 )
 from pipedrive_pipeline.ingest.deletions import Deletions
@@ -30,7 +29,7 @@ from pipedrive_pipeline.ingest.plans import Plan
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.seen import SeenKeys
 from pipedrive_pipeline.ingest.settling import Settler
-from pipedrive_pipeline.ingest.tables import Batch, batch_of
+from pipedrive_pipeline.ingest.tables import Batch, batch_of, joined
 from pipedrive_pipeline.ingest.walks import (
     Bound,
     Meter,
@@ -112,7 +111,7 @@ class Reader:
     def _commit(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> Iterator[EntityRead]:
         """Loads a chunk and yields the reads that ended with it."""
         self.before_load()
-        if chunk.records:
+        if chunk.batches:
             self._load(chunk, reads)
         for read in chunk.finished:
             if read.entity.name in chunk.of_everything:
@@ -126,9 +125,7 @@ class Reader:
         yield from chunk.failed
 
     def _load(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> None:
-        batches = [
-            batch_of(reads[name].entity, chunk.records.pop(name)) for name in [*chunk.records]
-        ]  # popped, so that the answers are not held while the tables made of them are loaded
+        batches = [joined(chunk.batches.pop(name)) for name in [*chunk.batches]]
         for batch in batches:
             if batch.entity.name in chunk.of_everything:
                 self.seen.note(batch)
@@ -186,7 +183,7 @@ class _Chunk:
     """Pages since the last load."""
 
     began_at: datetime  # the run's read, for the plans that it leaves behind
-    records: dict[str, list[Record]] = field(default_factory=dict)
+    batches: dict[str, list[Batch]] = field(default_factory=dict)
     cursors: dict[str, CursorState] = field(default_factory=dict)
     unproven: dict[str, CursorState] = field(default_factory=dict)  # of reads of everything
     plans: dict[str, Plan | None] = field(default_factory=dict)
@@ -201,12 +198,12 @@ class _Chunk:
         """Takes a page in; with the last one its walk is finished."""
         walk, page = event.walk, event.page
         name = walk.entity.name
-        self.records.setdefault(name, []).extend(page.records)
+        self.batches.setdefault(name, []).append(event.batch)
         self.tombstones.setdefault(name, []).extend(page.tombstones)
-        self.rows += len(page.records)
+        self.rows += event.rows
         self.size_bytes += page.size_bytes
         read.pages += 1
-        read.fetched += len(page.records)
+        read.fetched += event.rows
         read.replaced += page.mended_count
         if walk.is_of_everything:
             self.of_everything.add(name)

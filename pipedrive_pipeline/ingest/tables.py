@@ -1,14 +1,15 @@
 """Records of one entity as one Arrow table in raw's shape, and what did not go in as it was.
 
 Belongs here: the record's road into columns, ``extra`` for undeclared keys, records without a
-usable key set aside, the newest of several versions. Does not belong here: the load itself
-(`raw.py`).
+usable key set aside, the newest of several versions, batches of pages joined to one of a chunk.
+Does not belong here: the load itself (`raw.py`).
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,20 @@ def batch_of(entity: EntitySpec, records: list[Record]) -> Batch:
     )
     batch.table = newest(pa.table(columns), entity.key.name, entity.version_column)
     return batch
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches of one entity, at least one, in the order of reading, as if they were one."""
+    entity = batches[0].entity
+    table = pa.concat_tables([batch.table for batch in batches])
+    whole = Batch(entity, newest(table, entity.key.name, entity.version_column))
+    for batch in batches:
+        whole.rejected_records += batch.rejected_records
+        whole.withheld += batch.withheld
+        whole.replaced += batch.replaced
+        whole.rejected += batch.rejected
+        whole.undeclared += batch.undeclared
+    return whole
 
 
 def newest(table: pa.Table, key: str, version: str | None) -> pa.Table:

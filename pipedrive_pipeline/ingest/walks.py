@@ -2,6 +2,9 @@
 
 Belongs here: the thread, what may wait between reading and loading, and which calls were made for
 which entity. Does not belong here: what a page means (`reading.py`), HTTP (`connectors/`).
+
+The thread makes tables of the pages, too: it has time for it while Postgres loads, and a table is
+smaller than the answer that it was made of.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipedrive_pipeline.connectors.base import Call, CursorState, EntitySpec, Page, Source
 from pipedrive_pipeline.errors import PipelineError, ScopeMissing, SourceBroke
 from pipedrive_pipeline.ingest.plans import Plan
+from pipedrive_pipeline.ingest.tables import Batch, batch_of
 
 WAIT_SECONDS = 0.01  # until the reader looks again whether there is room
 
@@ -43,10 +47,12 @@ class Walk:
 
 @dataclass(frozen=True)
 class PageRead:
-    """A page of a walk; the last one says so."""
+    """A page of a walk, whose records are a batch by now; the last one says so."""
 
     walk: Walk
-    page: Page
+    page: Page  # without its records
+    batch: Batch
+    rows: int  # as many as the source sent
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ class _Ahead:
     def _count(self, event: _Event, sign: int) -> None:
         if isinstance(event, PageRead):
             with self._lock:
-                self._rows += sign * max(1, len(event.page.records))
+                self._rows += sign * max(1, event.rows)
                 self._size_bytes += sign * event.page.size_bytes
 
 
@@ -206,8 +212,13 @@ async def _walk(source: Source, walk: Walk, ahead: _Ahead) -> bool:
         async for page in source.pages(
             walk.entity, walk.state, walk.plan.resume if walk.plan else None
         ):
-            await ahead.offer(PageRead(walk, page))
+            await ahead.offer(_page_read(walk, page))
     except PipelineError as error:
         await ahead.offer(WalkFailed(walk, error))
         return isinstance(error, ScopeMissing | SourceBroke)
     return True
+
+
+def _page_read(walk: Walk, page: Page) -> PageRead:
+    batch = batch_of(walk.entity, page.records)
+    return PageRead(walk, replace(page, records=[]), batch, len(page.records))
