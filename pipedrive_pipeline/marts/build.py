@@ -7,12 +7,18 @@ Work follows what changed: the raw rows of pending loads, marks of deletion that
 whose organization arrived. All of raw is read when a rebuild is due or the fingerprint differs:
 the SQL, the mapping, or the name of a user, label or industry. Rows are compared before they are
 written: `on conflict do update … where` alone locks, and so writes, every row it looks at.
+
+Where the values of many records are to be checked, another connection lists those that do not fit
+while this one fills the marts: what it lists is true of raw, whatever becomes of the build.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import psycopg
@@ -21,10 +27,11 @@ from psycopg import errors, sql
 
 from pipedrive_pipeline.errors import Permanent, UnknownTenant
 from pipedrive_pipeline.marts.audit import audit
+from pipedrive_pipeline.marts.beside import EVERY_ID, are_many, beside
 from pipedrive_pipeline.marts.catalogue import Field, refresh_catalogue
 from pipedrive_pipeline.marts.checking import ValueCheck, ValueCounts
 from pipedrive_pipeline.marts.mapping.applying import mapped
-from pipedrive_pipeline.marts.raw import stand_in_for_missing
+from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.marts.writing import one_of, read_count, upsert
 from pipedrive_pipeline.tenants import Tenant
@@ -33,7 +40,6 @@ from pipedrive_pipeline.warehouse.sql_files import audit_files, mart_file
 
 ATTEMPTS: Final = 5  # each waits up to five seconds for a row that the app holds
 RETRY_SECONDS: Final = 60
-EVERY_ID: Final = sql.SQL("pipedrive_id is not null")
 
 
 class BuildRefused(Permanent):
@@ -81,6 +87,15 @@ class State:
     values_checked: str | None = None
 
 
+@dataclass(frozen=True)
+class _LookedAt:
+    """Which of a target's records were filled in, and whose values are checked; None for none."""
+
+    target: Target
+    filled: sql.Composable | None
+    checked: sql.Composable | None
+
+
 def build(
     warehouse: Warehouse, tenant: Tenant, system: str, *, targets: tuple[Target, ...] = TARGETS
 ) -> MartsBuilt:
@@ -109,31 +124,33 @@ def build(
 def _build_once(
     warehouse: Warehouse, tenant: Tenant, system: str, targets: tuple[Target, ...]
 ) -> MartsBuilt:
-    raw_schema = tenant.raw_schema(system)
     try:
-        with warehouse.transaction(tenant, (raw_schema, "pg_temp")) as connection:
+        with (
+            raw_transaction(warehouse, tenant, system) as connection,
+            beside(warehouse, tenant, system) as begin,
+        ):
             before = _locked_state(connection, tenant, system)
-            stand_in_for_missing(connection, raw_schema)
             fields = refresh_catalogue(connection, tenant, system)
             check = ValueCheck(connection, tenant, system, fields)
             targets = mapped(connection, tenant, system, fields, targets)
             after = State(_fingerprint(connection, targets, fields), check.fingerprint)
             is_whole = before.built_from != after.built_from
             is_checking_all = before.values_checked != after.values_checked
-            values = ValueCounts()
+            listed = {
+                target.entity: begin(partial(check.list_misfits, target.entity, EVERY_ID))
+                for target in targets
+                if is_checking_all and are_many(connection, target.entity)
+            }
             built: dict[str, Counts] = {}
+            looked_at: list[_LookedAt] = []
             for target in targets:
-                changed = _changed_ids(connection, target)
-                built[target.name] = Counts()
-                if is_whole or changed:
-                    among = EVERY_ID if is_whole else one_of(changed)
-                    built[target.name] = _fill(connection, tenant, target, among)
-                if is_checking_all or changed:
-                    among = EVERY_ID if is_checking_all else one_of(changed)
-                    values += check.of_fields(target.entity, among)
-                if is_whole or changed:
-                    among = EVERY_ID if is_whole else one_of(changed)
-                    values += check.of_conversions(target, among)
+                ids = _changed_ids(connection, target)
+                changed = one_of(ids) if ids else None
+                filled = EVERY_ID if is_whole else changed
+                checked = EVERY_ID if is_checking_all else changed
+                built[target.name] = _filled(connection, tenant, target, filled)
+                looked_at.append(_LookedAt(target, filled, checked))
+            values = sum((_values(check, one, listed) for one in looked_at), ValueCounts())
             is_proof_due = is_whole or is_checking_all
             _settle(connection, tenant, system, after, values, is_proof_due=is_proof_due)
     except (psycopg.ProgrammingError, psycopg.DataError, psycopg.IntegrityError) as error:
@@ -194,9 +211,11 @@ def _fingerprint(
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _fill(
-    connection: psycopg.Connection, tenant: Tenant, target: Target, among: sql.Composable
+def _filled(
+    connection: psycopg.Connection, tenant: Tenant, target: Target, among: sql.Composable | None
 ) -> Counts:
+    if among is None:
+        return Counts()
     read = connection.execute(read_count(target, among)).fetchone()
     outcomes: dict[str, int] = dict(connection.execute(upsert(target, among)).fetchall())
     audit(connection, tenant, target, among)
@@ -206,6 +225,22 @@ def _fill(
         deleted=outcomes.get("deleted", 0),
         unchanged=(read[0] if read else 0) - sum(outcomes.values()),
     )
+
+
+def _values(
+    check: ValueCheck, looked_at: _LookedAt, listed: Mapping[str, Future[ValueCounts]]
+) -> ValueCounts:
+    """The values of the records that were looked at; of many, they were listed meanwhile."""
+    target, counts = looked_at.target, ValueCounts()
+    if looked_at.checked is not None:
+        listing = listed.get(target.entity)
+        counts += (
+            listing.result() if listing else check.listed_here(target.entity, looked_at.checked)
+        )
+        check.strike(target.entity, looked_at.checked)
+    if looked_at.filled is not None:
+        counts += check.of_conversions(target, looked_at.filled)
+    return counts
 
 
 def _changed_ids(connection: psycopg.Connection, target: Target) -> list[int]:

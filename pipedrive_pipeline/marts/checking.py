@@ -74,22 +74,31 @@ class ValueCheck:
         types = sorted((*one.identity, one.field_type) for one in self._custom)
         return hashlib.sha256(repr((EDITION, self._is_wanted, types)).encode()).hexdigest()
 
-    def of_fields(self, entity: str, among: sql.Composable) -> ValueCounts:
-        """List the values that do not fit their field, once each; strike off those that do by now.
+    def listed_here(self, entity: str, among: sql.Composable) -> ValueCounts:
+        """As `list_misfits`, in the build's own transaction."""
+        return self.list_misfits(entity, among, self._connection)
 
-        Where custom fields are not wanted, nothing is looked at and everything struck off.
+    def list_misfits(
+        self, entity: str, among: sql.Composable, connection: psycopg.Connection
+    ) -> ValueCounts:
+        """List the values that do not fit their field, once each; none where none are wanted.
 
         Args:
             entity: of which records.
             among: a condition on ``pipedrive_id`` that the records to look at meet.
+            connection: the build's, or one whose transaction began after it.
         """
+        if not self._is_wanted:
+            return ValueCounts()
         whose = self._whose | {"entity": entity}
         fields = [one for one in self._custom if one.entity == entity]
-        row = None
-        if self._is_wanted:
-            row = self._connection.execute(_check(entity, fields, among), whose).fetchone()
-        self._connection.execute(sql.SQL(_STRIKE).format(among=among), whose)
+        row = connection.execute(_check(entity, fields, among), whose).fetchone()
         return ValueCounts(*row) if row else ValueCounts()
+
+    def strike(self, entity: str, among: sql.Composable) -> None:
+        """Strike off the list what fits by now: whatever this build has not listed."""
+        whose = self._whose | {"entity": entity}
+        self._connection.execute(sql.SQL(_STRIKE).format(among=among), whose)
 
     def of_conversions(self, target: Target, among: sql.Composable) -> ValueCounts:
         """List the values that a mapping could not convert; strike off those that it can by now.
@@ -291,7 +300,7 @@ set
     last_seen_at = now()
 where listed.target is not null
 """
-# What was listed in this transaction has its time; whatever else is listed of these records fits.
+# What this build listed has its time or a later one; whatever else is listed of these records fits.
 _STRIKE_WHAT_FITS = """
 delete from integration.rejected_values
 where rejected_values.tenant_id = %(tenant)s

@@ -5,24 +5,28 @@ belong here: the rules by which values are converted (`values.py`) or rejected (
 
 What is compared: the records of every load since the last comparison; all records when views,
 mapping or types changed, or when it is asked for. What was lost is looked at again by the next run.
+Many records are compared by two connections: nearly all of the time goes into working out what the
+views show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.marts.beside import beside, halves
 from pipedrive_pipeline.marts.catalogue import are_custom_fields_wanted, fields_of
 from pipedrive_pipeline.marts.checking import filled_count
 from pipedrive_pipeline.marts.columns import OVERFLOW_COLUMN, ViewColumn, held_columns
 from pipedrive_pipeline.marts.mapping.applying import mapped
 from pipedrive_pipeline.marts.mapping.form import ATTRIBUTE
-from pipedrive_pipeline.marts.raw import stand_in_for_missing
+from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.targets import TARGETS, Filling, Target
 from pipedrive_pipeline.marts.unpacking import Unpacked
 from pipedrive_pipeline.marts.writing import one_of
@@ -30,7 +34,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 SHOWN: Final = 100  # of what was lost
-EVERY_ID: Final = sql.SQL("pipedrive_id is not null")
+Looked = tuple[int, list[tuple[str, int, str]]]
 
 
 @dataclass(frozen=True)
@@ -53,27 +57,47 @@ def conservation(
         system: of which CRM.
         is_whole: all records; else those that are due.
     """
-    schema = tenant.raw_schema(system)
-    seen = 0
-    lost: list[tuple[str, int, str]] = []
-    with warehouse.transaction(tenant, (schema, "pg_temp")) as connection:
+    with (
+        raw_transaction(warehouse, tenant, system) as connection,
+        beside(warehouse, tenant, system, workers=2) as begin,
+    ):
         is_due, loads = _due(connection, tenant, system)
         is_whole = is_whole or is_due
-        stand_in_for_missing(connection, schema)
         is_shown = are_custom_fields_wanted(connection, tenant, system)
         fields = fields_of(connection, tenant, system)
+        looks: list[Callable[[psycopg.Connection], Looked]] = []
         for target in mapped(connection, tenant, system, fields, TARGETS):
             ids = [] if is_whole else _loaded(connection, target, loads)
-            if is_whole or ids:
-                comparison = _Comparison(connection, tenant, system, target)
-                among = EVERY_ID if is_whole else one_of(ids)
-                count, hidden = comparison.of_views(among) if is_shown else (0, [])
-                seen += count
-                unfilled = comparison.of_mapped_columns(among)
-                lost += [(target.entity, record, key) for record, key in hidden + unfilled]
+            among = halves(connection, target.entity) if is_whole else [one_of(ids)] if ids else []
+            looks += [
+                partial(_look, tenant, system, target, one, is_shown=is_shown) for one in among
+            ]
+        is_shared = is_whole and len(looks) > len(TARGETS)
+        found = (
+            [each.result() for each in [begin(look) for look in looks]]
+            if is_shared
+            else [look(connection) for look in looks]
+        )
+        lost = tuple(one for _, hidden in found for one in hidden)
         if not lost:
             _settle(connection, tenant, system)
-    return Conservation(seen, tuple(lost), is_whole)
+    return Conservation(sum(seen for seen, _ in found), lost, is_whole)
+
+
+def _look(
+    tenant: Tenant,
+    system: str,
+    target: Target,
+    among: sql.Composable,
+    connection: psycopg.Connection,
+    *,
+    is_shown: bool,
+) -> Looked:
+    """How many values of some records were compared; entity, id and field of those lost."""
+    comparison = _Comparison(connection, tenant, system, target)
+    seen, hidden = comparison.of_views(among) if is_shown else (0, [])
+    unfilled = comparison.of_mapped_columns(among)
+    return seen, [(target.entity, record, key) for record, key in hidden + unfilled]
 
 
 class _Comparison:

@@ -1,15 +1,20 @@
 """The raw tables as a build finds them.
 
-Belongs here: standing in for tables that were never loaded. Does not belong here: loading them
-(`ingest/`).
+Belongs here: a transaction over them, and what stands in for tables that were never loaded. Does
+not belong here: loading them (`ingest/`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import psycopg
 from psycopg import sql
+
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
 
 RECORD_COLUMNS: Final = (
     ("id", "bigint"),
@@ -61,7 +66,22 @@ TABLES: Final = {
 }
 
 
-def stand_in_for_missing(connection: psycopg.Connection, schema: str) -> None:
+@contextmanager
+def raw_transaction(
+    warehouse: Warehouse, tenant: Tenant, system: str
+) -> Iterator[psycopg.Connection]:
+    """A transaction in which a tenant's raw tables go by their own names, and none is missing.
+
+    Raises:
+        Superseded: this is one run's warehouse, and another run has begun since.
+    """
+    schema = tenant.raw_schema(system)
+    with warehouse.transaction(tenant, (schema, "pg_temp")) as connection:
+        _stand_in_for_missing(connection, schema)
+        yield connection
+
+
+def _stand_in_for_missing(connection: psycopg.Connection, schema: str) -> None:
     """Empty temporary tables for those that ``schema`` lacks, gone with the transaction.
 
     A tenant without persons, or whose first load broke off after the organizations, has marts too.

@@ -23,7 +23,7 @@ from pipedrive_pipeline.marts.mapping.expressions import (
     sources_of,
 )
 from pipedrive_pipeline.marts.mapping.form import Entry
-from pipedrive_pipeline.marts.raw import stand_in_for_missing
+from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.marts.writing import source
 from pipedrive_pipeline.tenants import Tenant
@@ -65,11 +65,9 @@ def preview(warehouse: Warehouse, tenant: Tenant, system: str, text: Any) -> Pre
     Raises:
         BadMapping: an entry cannot be used.
     """
-    schema = tenant.raw_schema(system)
     rows: dict[str, list[dict[str, Any]]] = {}
     coverage: list[Coverage] = []
-    with warehouse.transaction(tenant, (schema, "pg_temp")) as connection:
-        stand_in_for_missing(connection, schema)
+    with raw_transaction(warehouse, tenant, system) as connection:
         fields = refresh_catalogue(connection, tenant, system)
         mapping = checked(tenant, text, fields)
         sources = sources_of(connection, tenant, system, mapping, fields)

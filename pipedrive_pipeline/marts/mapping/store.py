@@ -18,7 +18,7 @@ from pipedrive_pipeline.errors import PersonMustAct
 from pipedrive_pipeline.marts.catalogue import Field, fields_of, refresh_catalogue
 from pipedrive_pipeline.marts.mapping.checking import checked
 from pipedrive_pipeline.marts.mapping.form import Entry, Mapping, parsed
-from pipedrive_pipeline.marts.raw import stand_in_for_missing
+from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -48,9 +48,7 @@ class Catalogue:
 
 def catalogue(warehouse: Warehouse, tenant: Tenant, system: str) -> Catalogue:
     """The fields that a mapping may name, brought up to raw; no call to the source."""
-    schema = tenant.raw_schema(system)
-    with warehouse.transaction(tenant, (schema, "pg_temp")) as connection:
-        stand_in_for_missing(connection, schema)
+    with raw_transaction(warehouse, tenant, system) as connection:
         return Catalogue(tuple(refresh_catalogue(connection, tenant, system)))
 
 
