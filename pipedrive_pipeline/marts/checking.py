@@ -177,19 +177,21 @@ def _present(kind: str, value: sql.Composable) -> sql.Composable:
 
 def _reason(kind: str, key: str, unpacked: Unpacked) -> sql.Composed:
     """Why a field's value does not fit, null where it does."""
-    value = unpacked.value(key)
+    value, simple = unpacked.value(key), is_simple(kind)
     beside = sql.SQL(
-        "case when {extra} is not null then"
+        ", case when {extra} is not null then"
         " pipeline.misfit({kind}, pipeline.value_of_v1({kind}, {extra}, {key})) end"
     ).format(extra=unpacked.extra, kind=sql.Literal(kind), key=sql.Literal(key))
+    nothing_beside = sql.SQL("{} is null and ").format(unpacked.extra)
     return sql.SQL(
-        "case when {value} is null or {fits} then null"
+        "case when {value} is null or {nothing_beside}{fits} then null"
         " else coalesce(pipeline.misfit({kind}, {value}){beside}) end"
     ).format(
         value=value,
+        nothing_beside=sql.SQL("") if simple else nothing_beside,
         fits=fits_plainly(kind, value),
         kind=sql.Literal(kind),
-        beside=sql.SQL("") if is_simple(kind) else sql.SQL(", ") + beside,
+        beside=sql.SQL("") if simple else beside,
     )
 
 

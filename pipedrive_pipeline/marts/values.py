@@ -133,16 +133,37 @@ OF_SEVERAL_PARTS: Final = ("monetary", "daterange", "time", "timerange", "addres
 _PLAIN_STRING, _PLAIN_NUMBER = (
     f"jsonb_typeof({{value}}) = '{kind}'" for kind in ("string", "number")
 )
+# Days that every month has; more says the function.
+_PLAIN_DAY: Final = "^[1-9][0-9]{{3}}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$"
+_PLAIN_TIME: Final = "^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$"
+_PLAIN_ZONE: Final = (
+    "coalesce(jsonb_typeof({value} -> 'timezone_id') in ('number', 'null'), true)"
+    " and coalesce(jsonb_typeof({value} -> 'timezone_name') in ('string', 'null'), true)"
+)
 _PLAIN_ID: Final = "{value}::text ~ '^-?[0-9]{{1,18}}$'"
 _PLAIN_FORMS: Final = {
     **dict.fromkeys(("varchar", "varchar_auto", "text", "phone"), _PLAIN_STRING),
     **dict.fromkeys(("int", "enum", "user", "org", "people"), _PLAIN_ID),
     "double": _PLAIN_NUMBER,
     "boolean": "jsonb_typeof({value}) = 'boolean'",
-    # A regular expression over their parts is slower than the function.
-    **dict.fromkeys(OF_SEVERAL_PARTS, "false"),
     "set": "{value}::text ~ '^\\[[0-9]{{1,18}}(, [0-9]{{1,18}})*\\]$'",
-    "date": "{value}::text ~ '^\"[1-9][0-9]{{3}}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])\"$'",
+    "date": f"{{value}} #>> '{{{{}}}}' ~ '{_PLAIN_DAY}'",
+    # Part by part: a regular expression over all of them is slower than the function.
+    "monetary": (
+        "jsonb_typeof({value} -> 'value') = 'number'"
+        " and jsonb_typeof({value} -> 'currency') = 'string'"
+    ),
+    "daterange": " and ".join(
+        f"{{value}} ->> '{part}' ~ '{_PLAIN_DAY}'" for part in ("value", "until")
+    ),
+    "time": f"{{value}} ->> 'value' ~ '{_PLAIN_TIME}' and {_PLAIN_ZONE}",
+    "timerange": " and ".join(
+        (*(f"{{value}} ->> '{part}' ~ '{_PLAIN_TIME}'" for part in ("value", "until")), _PLAIN_ZONE)
+    ),
+    "address": (
+        "jsonb_typeof({value} -> 'value') = 'string'"
+        " and substr({value}::text, 2) !~ '[[{{]'"  # no part has parts
+    ),
 }
 UNKNOWN: Final = (Part("", "", "jsonb", "{value}", "as sent, because its type has no rule"),)
 REFERENCE_TABLES: Final = {"user": "users", "org": "organizations", "people": "persons"}
