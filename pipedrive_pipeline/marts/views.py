@@ -31,7 +31,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.sql_files import SqlFile, view_files
 
-EDITION: Final = "3"  # of the columns that are made for custom fields; a new one remakes all views
+EDITION: Final = "4"  # of the columns that are made for custom fields; a new one remakes all views
 TENANT_SETTING: Final = "current_setting('pipeline.tenant_id')"
 SCHEMA_COMMENT: Final = (
     "Customers and contacts of one tenant for reading; sync_status says how fresh they are."

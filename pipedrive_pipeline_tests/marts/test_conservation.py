@@ -66,7 +66,7 @@ def hide(raw: RawTables, column: str) -> None:
             "select pg_get_viewdef('analytics_acme.customers_all'::regclass)"
         ).fetchone() or ("",)
         start = text.index(f" AS {column},")
-        before = text.rindex("\n", 0, start)
+        before = text.rindex(",\n", 0, start) + 1  # behind the column before it
         text = f"{text[:before]} null::text{text[start:]}"
         connection.execute(
             f"create or replace view analytics_acme.customers_all as {text}".encode()
