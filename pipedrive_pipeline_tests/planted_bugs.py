@@ -87,7 +87,7 @@ BUGS = (
     Bug(
         "of two versions in one chunk the one read last wins",
         "pipedrive_pipeline/ingest/tables.py",
-        (("entity.key.name, entity.version_column)", "entity.key.name, None)"),),
+        (("    version = entity.version_column\n", "    version = None\n"),),
         f"{TESTS}/ingest/test_tables.py",
     ),
     Bug(
@@ -182,6 +182,18 @@ BUGS = (
         RAW,
         (('"disposition": "merge",', '"disposition": "append",'),),
         TESTS_OF_RAW,
+    ),
+    Bug(
+        "what comes twice in a first load is appended twice",
+        RAW,
+        (("and not stored[batch.entity.name]", "and stored is not None"),),
+        f"{TESTS}/ingest/test_first_loads.py",
+    ),
+    Bug(
+        "what a lost commit left is loaded beside itself",
+        "pipedrive_pipeline/ingest/destination.py",
+        (("where _dlt_load_id = %s", "where _dlt_load_id = %s and false"),),
+        f"{TESTS}/ingest/test_first_loads.py",
     ),
     Bug(
         "an older version replaces a newer one",

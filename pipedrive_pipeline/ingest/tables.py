@@ -66,7 +66,7 @@ def batch_of(entity: EntitySpec, records: list[Record]) -> Batch:
         [json_text(extras[row]) if row in extras else None for row in range(len(records))],
         pa.string(),
     )
-    batch.table = newest(pa.table(columns), entity.key.name, entity.version_column)
+    batch.table = _newest(entity, pa.table(columns))
     return batch
 
 
@@ -74,7 +74,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
     """Batches of one entity, at least one, in the order of reading, as if they were one."""
     entity = batches[0].entity
     table = pa.concat_tables([batch.table for batch in batches])
-    whole = Batch(entity, newest(table, entity.key.name, entity.version_column))
+    whole = Batch(entity, _newest(entity, table))
     for batch in batches:
         whole.rejected_records += batch.rejected_records
         whole.withheld += batch.withheld
@@ -84,9 +84,10 @@ def joined(batches: Sequence[Batch]) -> Batch:
     return whole
 
 
-def newest(table: pa.Table, key: str, version: str | None) -> pa.Table:
+def _newest(entity: EntitySpec, table: pa.Table) -> pa.Table:
     """Each key once: its greatest version, of equal or unknown ones the one that was read last."""
-    keys = table[key].to_pylist()
+    keys = table[entity.key.name].to_pylist()
+    version = entity.version_column
     versions = table[version].cast(pa.int64()).to_pylist() if version else [None] * len(keys)
     best: dict[Any, int] = {}
     greatest: dict[Any, int] = {}

@@ -40,7 +40,10 @@ class PostgresProxy:
         return self._count
 
     def arm(self, number: int, moment: Moment, act: Callable[[], None]) -> None:
-        """Calls ``act`` once, before or after the ``number``-th piece from now."""
+        """Calls ``act`` once, before or after the ``number``-th piece from now.
+
+        If it raises `OSError`, the connection is cut: after a piece, its answer is lost.
+        """
         with self._lock:
             self._count, self._point = 0, (number, moment, act)
 
@@ -70,6 +73,8 @@ class PostgresProxy:
             while piece := server.recv(PIECE_BYTES):
                 self._is_point("after")
                 client.sendall(piece)
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
 
     def _is_point(self, moment: Moment) -> bool:
         """Whether the armed point is reached; then its act is done."""
