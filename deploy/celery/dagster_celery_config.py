@@ -15,7 +15,10 @@ result_backend = os.environ["CELERY_RESULT_URL"]
 # Before the processes are forked: each run then starts with everything loaded.
 imports = ("pipedrive_pipeline.definitions",)
 
-# A task that waits behind a long one in one process could run in another.
+# A run that a worker holds and has not begun waits behind a long one while another worker is idle,
+# and is lost with its worker until start_timeout_seconds. A Redis broker needs hold none back;
+# others give out as few as they can.
+worker_disable_prefetch = True
 worker_prefetch_multiplier = 1
 worker_max_tasks_per_child = 200  # whatever a library leaks ends with the process
 broker_connection_retry_on_startup = True
