@@ -1,0 +1,55 @@
+"""`./run`: what it asks of uv, before a uv that only notes what it was told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipedrive_pipeline.settings import PROJECT_ROOT
+
+NOTING_UV = """#!/bin/sh
+[ "$1" = --version ] && echo "uv 0.13.8" && exit
+echo "$1${UV_COMPILE_BYTECODE:+ compiled}" >>"$PWD/told"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the script, with an environment and a uv of its own."""
+    shutil.copy(PROJECT_ROOT / "run", tmp_path / "run")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "uv").write_text(NOTING_UV)
+    (tmp_path / "bin" / "uv").chmod(0o755)
+    (tmp_path / "uv.lock").touch()
+    os.utime(tmp_path / "uv.lock", (0, 0))
+    (tmp_path / ".venv").mkdir()
+    return tmp_path
+
+
+def told(project: Path, **environment: str) -> list[str]:
+    """What `./run status` has uv do, by uv's command."""
+    variables = {"PATH": f"{project / 'bin'}:{os.environ['PATH']}", **environment}
+    subprocess.run([project / "run", "status"], cwd=project, env=variables, check=True)
+    lines = (project / "told").read_text().splitlines()
+    (project / "told").unlink()
+    return lines
+
+
+def test_bytecode_that_python_may_not_keep_is_made_once_for_each_lock(project: Path) -> None:
+    """Else each run's process and each server compiles again all that it imports, for seconds."""
+    first, second = (told(project, PYTHONDONTWRITEBYTECODE="1") for _ in range(2))
+    os.utime(project / "uv.lock")  # other releases
+    os.utime(project / ".venv" / ".compiled-run", (0, 0))
+
+    after_an_upgrade = told(project, PYTHONDONTWRITEBYTECODE="1")
+
+    assert (first, second) == (["run compiled", "run"], ["run"])
+    assert after_an_upgrade == first
+
+
+def test_bytecode_that_python_keeps_by_itself_is_left_to_it(project: Path) -> None:
+    assert told(project) == ["run"]
