@@ -39,8 +39,9 @@ SWEEPS_INTERVAL_SECONDS = 60
 )
 def tenant_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Adds and removes partitions; says so when there is nothing to do."""
-    registered = {one.tenant.slug for one in all_tenants(warehouse_of(load_settings()))}
+    # In this order: `sync_requests`, in a thread beside, adds who was registered meanwhile.
     known = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
+    registered = {one.tenant.slug for one in all_tenants(warehouse_of(load_settings()))}
     changes: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
     if new := sorted(registered - known):
         changes.append(TENANTS.build_add_request(new))
