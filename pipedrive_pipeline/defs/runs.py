@@ -27,6 +27,7 @@ from pipedrive_pipeline.warehouse.migrations import require_current
 PARTITION_TAG = "dagster/partition"
 SYNC_TYPE_TAG = "pipeline/sync_type"
 TRIGGER_TAG = "pipeline/trigger"
+REQUEST_TAG = "pipeline/request"  # the id of the request that the run was begun for
 RESTART_TAG = "pipeline/restart"  # "true": an unfinished read of everything begins anew
 CONFIRM_TAG = "pipeline/confirm"  # "true": a person says that many rows are really gone
 MAX_RETRIES_TAG = "dagster/max_retries"  # Dagster's own, of run retries

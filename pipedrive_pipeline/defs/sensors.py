@@ -6,6 +6,7 @@ may take. Does not belong here: HTTP, or deciding what a sync does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -13,13 +14,20 @@ import dagster as dg
 from pipedrive_pipeline.defs import jobs
 from pipedrive_pipeline.defs.defaults import sensor_status
 from pipedrive_pipeline.defs.partitions import TENANTS
-from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG, TRIGGER_TAG
+from pipedrive_pipeline.defs.runs import REQUEST_TAG, SYNC_TYPE_TAG, TRIGGER_TAG
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync import due, requests
 from pipedrive_pipeline.sync.registry import all_tenants
 from pipedrive_pipeline.warehouse.database import warehouse_of
 
 REQUESTS_PER_TICK = 100
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 ASKED_AGAIN_SECONDS = 600
 JOBS = {
     "full": jobs.full_resync,
@@ -62,6 +70,7 @@ def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     """One run per queued request; a tenant that is no partition yet becomes one first."""
     partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
     queued = requests.queued(warehouse_of(load_settings()), limit=REQUESTS_PER_TICK)
+    under_way = _under_way(context.instance, [str(request.id) for request in queued])
     # A run that found its tenant busy has spent its key, and the request is queued still.
     window = int(datetime.now(UTC).timestamp() // ASKED_AGAIN_SECONDS)
     runs = [
@@ -69,16 +78,34 @@ def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
             run_key=f"{request.id}/{window}",
             job_name=JOBS[request.sync_type].name,
             partition_key=request.tenant.slug,
-            tags={TRIGGER_TAG: request.trigger, SYNC_TYPE_TAG: request.sync_type},
+            tags={
+                TRIGGER_TAG: request.trigger,
+                SYNC_TYPE_TAG: request.sync_type,
+                REQUEST_TAG: str(request.id),
+            },
         )
         for request in queued
+        if str(request.id) not in under_way
     ]
     if not runs:
-        return dg.SkipReason("nothing was asked for.")
+        waiting = f"{len(under_way)} runs wait; " if under_way else ""
+        return dg.SkipReason(f"{waiting}nothing new was asked for.")
     # Waiting for `tenant_partitions` would keep a newly connected tenant for up to half a minute.
     new = sorted({request.tenant.slug for request in queued} - partitions)
     added = [TENANTS.build_add_request(new)] if new else []
     return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=added)
+
+
+def _under_way(instance: dg.DagsterInstance, request_ids: Iterable[str]) -> set[str]:
+    """Which of these requests have a run that has not ended.
+
+    In a long queue a run waits for longer than a key lasts: asked for again, it would run twice.
+    """
+    ids = list(request_ids)
+    if not ids:
+        return set()
+    runs = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED, tags={REQUEST_TAG: ids}))
+    return {run.tags[REQUEST_TAG] for run in runs}
 
 
 @dg.sensor(

@@ -30,6 +30,11 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
+@dg.job
+def waiting_job() -> None:
+    """Stands for any of ours: what counts is its run's tags and status."""
+
+
 def requested(tick: object) -> list[tuple[str | None, str | None]]:
     """The runs that a tick asks for: job, where the sensor has several, and tenant."""
     assert isinstance(tick, dg.SensorResult), tick
@@ -67,6 +72,28 @@ def test_a_paused_sync_goes_on_once_its_budget_has_returned(
 
     assert isinstance(while_paused, dg.SkipReason)
     assert requested(later) == [("full_resync", "acme")]
+
+
+def test_a_run_that_waits_in_a_long_queue_is_not_asked_for_again(
+    world: World, instance: dg.DagsterInstance
+) -> None:
+    """Of fifty tenants whose night took ten minutes, those that still waited ran twice."""
+    with serve(seeded(3, 5)) as sandbox:
+        world.connect(ACME, sandbox)
+    context = dg.build_sensor_context(instance=instance)
+    first = sensors.sync_requests(context)
+    assert isinstance(first, dg.SensorResult)
+    (asked,) = first.run_requests or ()
+    run = instance.create_run_for_job(
+        waiting_job, status=dg.DagsterRunStatus.STARTING, tags=dict(asked.tags)
+    )
+
+    while_it_waits = sensors.sync_requests(context)
+    instance.report_run_failed(run)
+    once_it_has_ended = sensors.sync_requests(context)
+
+    assert isinstance(while_it_waits, dg.SkipReason)
+    assert requested(once_it_has_ended) == [("full_resync", "acme")]
 
 
 @pytest.mark.slow
