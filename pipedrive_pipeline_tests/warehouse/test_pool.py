@@ -1,0 +1,51 @@
+"""Connections that are kept: used again, but not after the server has hung up."""
+
+from __future__ import annotations
+
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.pool import PooledWarehouse, pooled
+
+
+def session(held: PooledWarehouse) -> int:
+    """The server's process that answers."""
+    with held.connect() as connection:
+        return connection.info.backend_pid
+
+
+def test_a_connection_is_used_again(warehouse: Warehouse) -> None:
+    held = pooled(warehouse)
+
+    with held.pool:
+        sessions = {session(held) for _ in range(5)}
+
+    assert len(sessions) == 1
+
+
+def test_a_connection_that_the_server_ended_is_not_handed_out(warehouse: Warehouse) -> None:
+    """A Postgres that was started anew must not cost the next caller its answer."""
+    held = pooled(warehouse)
+    with held.pool:
+        former = session(held)
+        with warehouse.connect() as other:
+            other.execute("select pg_terminate_backend(%s, 5000)", [former])
+
+        answered_by = session(held)
+
+    assert answered_by != former
+
+
+def test_a_connection_that_the_server_spoke_to_meanwhile_is_used_again(
+    warehouse: Warehouse,
+) -> None:
+    """A changed setting is told to every session: something to read, and no goodbye."""
+    held = pooled(warehouse)
+    with held.pool:
+        with held.connect() as connection:
+            former = connection.info.backend_pid
+            connection.execute("listen anything")
+        with warehouse.connect() as other:
+            other.execute("notify anything")
+
+        answered_by = session(held)
+
+    assert answered_by == former
