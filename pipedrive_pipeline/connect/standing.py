@@ -3,7 +3,8 @@
 Belongs here: what `status` and the page show, and a sync's price. Does not belong here: queries.
 
 Everything is read as the app, but for the budget: what a company has left is shared by all tenants
-that are connected to it, and the app sees one tenant's usage only.
+that are connected to it, and the app sees one tenant's usage only. It is read first; then the
+transaction is narrowed.
 """
 
 from __future__ import annotations
@@ -18,19 +19,21 @@ from pipedrive_pipeline.sync import budget, overview, runs
 from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
+from pipedrive_pipeline.warehouse.database import narrow
 
 
 def status(house: House, tenant: Tenant, system: str) -> sync_models.Status:
     """State, company, rights, rows, freshness, budget, the last run, and what runs now."""
     now = datetime.now(UTC)
-    with house.warehouse.as_app(tenant) as connection:
+    with house.warehouse.transaction() as connection:
+        left = budget.standing_within(connection, tenant, system, now)
+        narrow(connection, tenant)
         held = connections.of_tenant(connection, tenant)
-        current = runs.current(connection, tenant, system)
-        last = runs.last(connection, tenant, system)
+        syncs = runs.standing(connection, tenant, system)
         entities = overview.entities(connection, tenant, system)
     own = next((one for one in held if one.system == system), None)
+    last = syncs.last
     is_paused = last and last.status == "paused" and last.resume_at and last.resume_at > now
-    left = budget.standing(house.warehouse, tenant, system, now)
     return sync_models.Status(
         **dict(shapes.connection(system, own)),
         entities=[sync_models.EntityStanding.model_validate(one) for one in entities],
@@ -43,7 +46,7 @@ def status(house: House, tenant: Tenant, system: str) -> sync_models.Status:
             resume_at=last.resume_at if last and is_paused else None,
         ),
         last_run=shapes.run(last) if last else None,
-        current=[shapes.run(one) for one in current],
+        current=[shapes.run(one) for one in syncs.current],
     )
 
 
