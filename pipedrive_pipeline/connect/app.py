@@ -88,6 +88,7 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
     app.state.house = House(
         opened, warehouse, Windows(REQUESTS_A_MINUTE), Windows(FAILURES_A_MINUTE)
     )
+    app.router.routes.extend(sync_routes.POLLED)  # first: routes are tried one after the other
     for room in (routes, sync_routes, mapping_routes, key_routes, browser, house_pages):
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=pages.FOLDER / "static"), name="static")

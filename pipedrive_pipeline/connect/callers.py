@@ -10,6 +10,7 @@ import base64
 import binascii
 from dataclasses import dataclass
 
+import psycopg
 from fastapi import Request, Response
 
 from pipedrive_pipeline.connect import keys, logins, signing
@@ -42,44 +43,91 @@ class Caller:
         return self.id == OPERATOR
 
 
+@dataclass(frozen=True)
+class Claim:
+    """Who a request says it comes from; the database is yet to be asked whether it is true."""
+
+    tenant: Tenant
+    named: str | None  # the tenant of `X-Tenant`
+    key: str | None = None  # its text
+    login: Login | None = None  # None: it came with a key
+    is_operators: bool = False
+
+
 def carries_key(request: Request) -> bool:
     """Whether the request brings a key, a right one or not."""
     return _key(request) is not None
 
 
-def caller_of(request: Request, settings: Settings, warehouse: Warehouse) -> Caller:
+def claim_of(request: Request, settings: Settings) -> Claim:
     """Who sends this, by its key, or by the browser's session where it brings none.
 
     Raises:
-        NotSignedIn: no key and no session, or one that opens nothing.
+        NotSignedIn: no key and no session, or one that is none of ours.
         Forbidden: a session's request that changes something and was not sent by a page of ours.
-        BadInput, BadSlug, UnknownTenant: the operator's `X-Tenant` is missing or no tenant's name.
-        OtherTenant: a tenant's key with another tenant's name.
+        BadInput, BadSlug: the operator's `X-Tenant` is missing or cannot be a tenant's name.
     """
-    text = _key(request)
+    text, named = _key(request), request.headers.get("x-tenant")
     if text is not None:
-        return _of_key(request, settings, warehouse, text)
+        if _is_operators(text, settings):
+            return Claim(_named(named), named, is_operators=True)
+        tenant = keys.tenant_named_in(text)
+        if tenant is None:
+            raise NotSignedIn
+        return Claim(tenant, named, key=text)
     login = logins.of_browser(request, settings)
     if login is None:
         raise NotSignedIn
     if request.method not in SAFE_METHODS:
         token = request.headers.get("x-csrf-token", "")
         logins.require_own_form(request, settings, login.secret, token)
-    return caller_of_login(login, warehouse, request.headers.get("x-tenant"))
+    return claim_of_login(login, named)
 
 
-def caller_of_login(login: Login, warehouse: Warehouse, named: str | None) -> Caller:
+def claim_of_login(login: Login, named: str | None) -> Claim:
     """Who a browser is signed in as, for the tenant that it names if it is the operator.
 
     Raises:
-        NotSignedIn: the key was revoked.
-        BadInput, BadSlug, UnknownTenant, OtherTenant: as `caller_of`.
+        BadInput, BadSlug: as `claim_of`.
     """
     if login.tenant is None or login.key_id is None:
-        return _operator(warehouse, named, login)
-    with warehouse.as_app(login.tenant) as connection:
-        key = keys.working(connection, login.tenant, login.key_id)
-    return _holder(login.tenant, key, named, login)
+        return Claim(_named(named), named, login=login, is_operators=True)
+    return Claim(login.tenant, named, login=login)
+
+
+def confirmed(connection: psycopg.Connection, claim: Claim) -> Caller:
+    """Who that is, in a transaction of the app for the tenant that is claimed.
+
+    Raises:
+        NotSignedIn: the key opens nothing, or was revoked.
+        UnknownTenant: the operator names a tenant that is not there.
+        OtherTenant: a tenant's key with another tenant's name.
+    """
+    tenant, login = claim.tenant, claim.login
+    if claim.is_operators:
+        if connection.execute(_KNOWN, [tenant.slug]).fetchone() is None:
+            raise UnknownTenant(tenant.slug)
+        return Caller(OPERATOR, tenant, Role.ADMIN, OPERATOR, login)
+    key = None
+    if claim.key is not None:
+        key = keys.opened(connection, tenant, claim.key)
+    elif login is not None and login.key_id is not None:
+        key = keys.working(connection, tenant, login.key_id)
+    if key is None:
+        raise NotSignedIn
+    if claim.named is not None and claim.named != tenant.slug:
+        raise OtherTenant
+    return Caller(f"key {key.name} ({key.prefix})", tenant, key.role, str(key.id), login)
+
+
+def caller_of(claim: Claim, warehouse: Warehouse) -> Caller:
+    """Who that is, in a transaction of its own.
+
+    Raises:
+        NotSignedIn, UnknownTenant, OtherTenant: as `confirmed`.
+    """
+    with warehouse.as_app(claim.tenant) as connection:
+        return confirmed(connection, claim)
 
 
 def key_of(text: str, settings: Settings, warehouse: Warehouse) -> tuple[Tenant | None, Key | None]:
@@ -134,30 +182,10 @@ def session_of(request: Request, settings: Settings) -> str:
     return text.rpartition(".")[0]
 
 
-def _of_key(request: Request, settings: Settings, warehouse: Warehouse, text: str) -> Caller:
-    named = request.headers.get("x-tenant")
-    tenant, key = key_of(text, settings, warehouse)
-    if tenant is None:
-        return _operator(warehouse, named, None)
-    return _holder(tenant, key, named, None)
-
-
-def _holder(tenant: Tenant, key: Key | None, named: str | None, login: Login | None) -> Caller:
-    if key is None:
-        raise NotSignedIn
-    if named is not None and named != tenant.slug:
-        raise OtherTenant
-    return Caller(f"key {key.name} ({key.prefix})", tenant, key.role, str(key.id), login)
-
-
-def _operator(warehouse: Warehouse, named: str | None, login: Login | None) -> Caller:
+def _named(named: str | None) -> Tenant:
     if not named:
         raise BadInput("X-Tenant is missing: the operator's key opens every tenant; name one.")
-    tenant = Tenant(named)
-    with warehouse.as_app(tenant) as connection:
-        if connection.execute(_KNOWN, [tenant.slug]).fetchone() is None:
-            raise UnknownTenant(tenant.slug)
-    return Caller(OPERATOR, tenant, Role.ADMIN, OPERATOR, login)
+    return Tenant(named)
 
 
 def _is_operators(text: str, settings: Settings) -> bool:

@@ -89,10 +89,11 @@ def integration(request: Request, house: Held, system: SystemKey, tenant: Named 
         return _to_login()
     with house.warehouse.as_app(caller.tenant) as connection:
         found = runs.page(connection, caller.tenant, system, limit=SHOWN_RUNS)
+        seen = standing.seen(connection, caller.tenant, system)
     return pages.integration(
         request,
         caller,
-        standing.status(house, caller.tenant, system),
+        standing.status(house, caller.tenant, system, seen),
         [shapes.run(one) for one in found],
         _token(house, login),
     )
@@ -124,7 +125,7 @@ def docs(request: Request) -> Response:
 def _caller(house: House, login: Login, named: str | None) -> Caller | None:
     """Who is signed in; None if the key was revoked meanwhile."""
     try:
-        return callers.caller_of_login(login, house.warehouse, named)
+        return callers.caller_of(callers.claim_of_login(login, named), house.warehouse)
     except NotSignedIn:
         return None
 

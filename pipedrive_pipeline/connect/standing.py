@@ -3,13 +3,15 @@
 Belongs here: what `status` and the page show, and a sync's price. Does not belong here: queries.
 
 Everything is read as the app, but for the budget: what a company has left is shared by all tenants
-that are connected to it, and the app sees one tenant's usage only. It is read first; then the
-transaction is narrowed.
+that are connected to it, and the app sees one tenant's usage only.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import psycopg
 
 from pipedrive_pipeline.connect import shapes, sync_models
 from pipedrive_pipeline.connect.models import SyncType
@@ -19,24 +21,36 @@ from pipedrive_pipeline.sync import budget, overview, runs
 from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
-from pipedrive_pipeline.warehouse.database import narrow
 
 
-def status(house: House, tenant: Tenant, system: str) -> sync_models.Status:
+@dataclass(frozen=True)
+class Seen:
+    """What the app itself may see of one tenant."""
+
+    connection: connections.Connection | None
+    syncs: runs.Standing
+    entities: list[overview.EntityOverview]
+
+
+def seen(connection: psycopg.Connection, tenant: Tenant, system: str) -> Seen:
+    """All of it, in a transaction that shows this tenant only."""
+    held = connections.of_tenant(connection, tenant)
+    return Seen(
+        connection=next((one for one in held if one.system == system), None),
+        syncs=runs.standing(connection, tenant, system),
+        entities=overview.entities(connection, tenant, system),
+    )
+
+
+def status(house: House, tenant: Tenant, system: str, seen: Seen) -> sync_models.Status:
     """State, company, rights, rows, freshness, budget, the last run, and what runs now."""
     now = datetime.now(UTC)
-    with house.warehouse.transaction() as connection:
-        left = budget.standing_within(connection, tenant, system, now)
-        narrow(connection, tenant)
-        held = connections.of_tenant(connection, tenant)
-        syncs = runs.standing(connection, tenant, system)
-        entities = overview.entities(connection, tenant, system)
-    own = next((one for one in held if one.system == system), None)
-    last = syncs.last
+    left = budget.standing(house.warehouse, tenant, system, now)
+    last = seen.syncs.last
     is_paused = last and last.status == "paused" and last.resume_at and last.resume_at > now
     return sync_models.Status(
-        **dict(shapes.connection(system, own)),
-        entities=[sync_models.EntityStanding.model_validate(one) for one in entities],
+        **dict(shapes.connection(system, seen.connection)),
+        entities=[sync_models.EntityStanding.model_validate(one) for one in seen.entities],
         budget=sync_models.Budget(
             limit=left.limit,
             used=max(0, left.limit - left.left),
@@ -46,7 +60,7 @@ def status(house: House, tenant: Tenant, system: str) -> sync_models.Status:
             resume_at=last.resume_at if last and is_paused else None,
         ),
         last_run=shapes.run(last) if last else None,
-        current=[shapes.run(one) for one in syncs.current],
+        current=[shapes.run(one) for one in seen.syncs.current],
     )
 
 

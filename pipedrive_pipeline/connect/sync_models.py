@@ -11,9 +11,13 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
 
 from pipedrive_pipeline.connect.models import Connection, Model, SyncType
+from pipedrive_pipeline.connect.paging import CURSOR_MAX_CHARACTERS
+
+PAGE_RUNS = 20
+PAGE_RUNS_MAX = 200
 
 RunStatus = Literal["queued", "running", "success", "partial", "failed", "paused"]
 RunType = Literal["full", "incremental", "sweep", "remap"]
@@ -95,6 +99,18 @@ class Run(Model):
     resume_at: datetime | None
     errors: list[RunError]
     dagster_run_id: str | None
+
+
+class RunsIn(Model):
+    """Which runs to show, and how many of them."""
+
+    status: list[RunStatus] | None = None
+    sync_type: RunType | None = None
+    trigger: Trigger | None = None
+    since: AwareDatetime | None = Field(default=None, description="Inclusive, with an offset.")
+    until: AwareDatetime | None = Field(default=None, description="Exclusive, with an offset.")
+    limit: int = Field(default=PAGE_RUNS, ge=1, le=PAGE_RUNS_MAX)
+    cursor: str | None = Field(default=None, max_length=CURSOR_MAX_CHARACTERS)
 
 
 class SyncRequest(Model):

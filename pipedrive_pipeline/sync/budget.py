@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 from psycopg.rows import class_row
 
 from pipedrive_pipeline.connectors.base import Call, EntitySpec
@@ -84,16 +83,9 @@ class Standing:
 
 def standing(warehouse: Warehouse, tenant: Tenant, system: str, now: datetime) -> Standing:
     """What is left of the day to the company that the tenant is connected to."""
-    with warehouse.transaction(tenant=tenant) as connection:
-        return standing_within(connection, tenant, system, now)
-
-
-def standing_within(
-    connection: psycopg.Connection, tenant: Tenant, system: str, now: datetime
-) -> Standing:
-    """The same, in a transaction that sees every tenant of the company."""
     asked = {"tenant": tenant.slug, "system": system, "today": now.date()}
-    row = connection.cursor(row_factory=class_row(_Row)).execute(_STANDING, asked).fetchone()
+    with warehouse.transaction() as connection:
+        row = connection.cursor(row_factory=class_row(_Row)).execute(_STANDING, asked).fetchone()
     assert row is not None  # noqa: S101 - its first table is one row of values
     limit = min(filter(None, (row.configured, row.told_limit)), default=DEFAULT_DAILY_TOKENS)
     return Standing(

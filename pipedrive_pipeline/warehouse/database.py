@@ -153,7 +153,11 @@ class Warehouse:
     def as_app(self, tenant: Tenant) -> Iterator[psycopg.Connection]:
         """A transaction in which the database itself shows this tenant's rows only."""
         with self.connect() as connection:
-            narrow(connection, tenant)
+            # In one statement: it begins every request of the Connect app.
+            connection.execute(
+                "select set_config('pipeline.tenant_id', %s, true), set_config('role', %s, true)",
+                (tenant.slug, APP_ROLE),
+            )
             yield connection
 
     @contextmanager
@@ -180,15 +184,6 @@ def warehouse_of(settings: Settings) -> Warehouse:
     from pipedrive_pipeline.warehouse.embedded import ensure_running
 
     return Warehouse(ensure_running(settings.pipeline_home, tcp_port=settings.postgres_port).url)
-
-
-def narrow(connection: psycopg.Connection, tenant: Tenant) -> None:
-    """The rest of the transaction sees this tenant's rows only; the database itself sees to it."""
-    # In one statement: it begins every request of the Connect app.
-    connection.execute(
-        "select set_config('pipeline.tenant_id', %s, true), set_config('role', %s, true)",
-        (tenant.slug, APP_ROLE),
-    )
 
 
 def set_local(connection: psycopg.Connection, name: str, value: str) -> None:

@@ -569,3 +569,57 @@ def test_what_no_tenant_has_is_not_found(admin: httpx.Client) -> None:
         answer = admin.get(path)
 
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+POLLED = (f"{ROUTES}/status", HISTORY)
+
+
+@pytest.mark.parametrize("path", POLLED)
+def test_a_key_that_is_revoked_polls_nothing_from_then_on(
+    site: Site, admin: httpx.Client, path: str
+) -> None:
+    """These routes look up the key by themselves; it must not live on in any of them."""
+    made = admin.post("/api/keys", json={"name": "a poller", "role": "user"}).json()["data"]
+    poller = holder(site, made["key"])
+    before = [poller.get(path).status_code for _ in range(3)]
+
+    admin.delete(f"/api/keys/{made['id']}")
+
+    after = poller.get(path)
+    assert before == [200, 200, 200]
+    assert (after.status_code, after.json()["error"]["code"]) == (401, "not_signed_in")
+
+
+@pytest.mark.parametrize("path", POLLED)
+def test_what_is_polled_is_answered_to_get_alone(admin: httpx.Client, path: str) -> None:
+    answers = [admin.request(method, path) for method in ("HEAD", "POST", "DELETE")]
+
+    assert [one.status_code for one in answers] == [405, 405, 405]
+    assert {one.headers["allow"] for one in answers} == {"GET"}
+
+
+def test_who_is_not_signed_in_is_told_so_whatever_was_asked(site: Site) -> None:
+    """A query that does not fit is no way around the count of wrong keys."""
+    answers = [
+        holder(site, "ppk_acme.made-up").get(HISTORY, params={"limit": limit}) for limit in (1, 0)
+    ]
+
+    assert [one.status_code for one in answers] == [401, 401]
+
+
+def test_a_query_that_does_not_fit_names_its_fields_and_counts_in_the_window(
+    admin: httpx.Client,
+) -> None:
+    given = {
+        "limit": "0",
+        "status": ["success", "odd"],
+        "since": "2026-11-01T00:00:00",
+        "other": "x",
+    }
+
+    answer = admin.get(HISTORY, params=given)
+
+    details = answer.json()["error"]["details"]
+    assert answer.status_code == 422
+    assert {one["field"] for one in details} == {"query.limit", "query.status.1", "query.since"}
+    assert answer.headers["x-ratelimit-limit"] == "600"
