@@ -1,22 +1,28 @@
-"""CPU of one unchanged tenant's sync: on a warm Celery worker, and by Dagster's default launcher.
+"""CPU of one unchanged tenant's sync, by who makes it, and what a night of thousands would need.
 
     uv run --group dev python bench/workers.py --tenants 20
 
-Small tenants share one sandbox; the first sync is not measured, the second changes nothing. CPU is
-that of the processes that make runs (goal: 2.5 s on a warm worker), and beside it Postgres's; wall
-time says nothing on a machine that has other work. Everything stands in a temporary directory.
+Small tenants share one sandbox. The first sync is not measured; no night after it changes anything.
+`celery` is a warm worker (goal: 2.5 s of CPU), `default` Dagster's default launcher with a process
+for each run, `command` is `./run sync`. All processes are counted, ended ones too; what the daemon
+and Postgres spend on doing nothing is measured first and taken off. Wall time says nothing on a
+machine that has other work. Everything stands in a temporary directory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from math import ceil
 from pathlib import Path
+from statistics import median
 
 import psutil
 
@@ -29,24 +35,80 @@ from pipedrive_pipeline_tests.scenarios.world import World, world_at
 from pipedrive_pipeline_tests.waiting import wait_until
 
 PATIENCE_SECONDS = 3_600
-ENDED = "select count(*) from integration.sync_logs where status = 'success' and sync_type = %s"
+IDLE_SECONDS = 120  # the daemon starts a code server anew every minute
+SETTLE_SECONDS = 10  # until the last processes have been waited for
+WINDOW_HOURS = 6
+TENANTS_A_NIGHT = (1_000, 10_000)
+USED = 0.7  # of a core that is said to be needed
+INSTANCES = {"celery": CELERY / "dagster.yaml", "default": PROJECT_ROOT / "dagster.yaml"}
+COMMAND = "command"
+SYNCED = "select count(*) from integration.sync_logs where status = 'success'"
+RUN_SECONDS = """
+select coalesce(percentile_cont(0.5) within group (order by end_time - start_time), 0)
+from (select * from dagster.runs order by id desc limit %s) as newest
+"""
 ASK = """
 insert into integration.sync_requests (tenant_id, system, sync_type, trigger)
 select slug, 'pipedrive', 'incremental', 'manual' from integration.tenants
 """
+Meter = Callable[[], float]  # CPU seconds, ever growing
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one unchanged tenant's sync."""
+    """CPU seconds of one unchanged tenant's sync, beyond what passes without it."""
 
-    cpu_seconds: float
-    postgres_cpu_seconds: float
-    wall_seconds: float  # of the whole night, divided by its tenants
+    runs: float  # the processes that make runs, where Dagster's daemon does not start them
+    daemon: float  # Dagster's daemon and all that it starts: code servers, and the default's runs
+    postgres: float
 
 
-def measured(launcher: Path, tenants: int, processes: int) -> Cost:
-    """What a second night costs, per tenant."""
+@dataclass(frozen=True)
+class Measured:
+    """What the nights came to."""
+
+    cost: Cost  # each figure the median of the nights
+    idle_cores: Cost  # the same processes, nothing to do
+    run_seconds: float  # a run's median wall time; a process is taken for so long
+
+
+def spent(process: psutil.Process) -> float:
+    """CPU of a process and of all that it started, alive or waited for."""
+    alive = 0.0
+    for one in process.children():
+        with suppress(psutil.NoSuchProcess):  # it has been waited for meanwhile
+            alive += spent(one)
+    return alive + _own(process) + _ended(process)
+
+
+def _own(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _ended(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.children_user + times.children_system)
+
+
+def _meters(made: Fleet, name: str, processes: int) -> dict[str, Meter]:
+    """Starts what makes runs; how each part of it is measured."""
+    with made.world.warehouse.connect() as connection:
+        postmaster = psutil.Process(connection.info.backend_pid).parents()[0]
+    meters: dict[str, Meter] = {"postgres": lambda: spent(postmaster)}
+    if name == COMMAND:
+        us = psutil.Process()
+        return meters | {"runs": lambda: _ended(us), "daemon": lambda: 0.0}
+    worker = made.start_worker("worker", processes).process if name == "celery" else None
+    made.start_daemon()
+    daemon = made.running[-1]
+    meters["daemon"] = lambda: spent(daemon)
+    meters["runs"] = lambda: spent(worker) if worker else 0.0
+    return meters
+
+
+def measured(name: str, tenants: int, nights: int, processes: int) -> Measured:
+    """What nights in which nothing has changed cost, per tenant."""
     with (
         databases.server() as template,
         databases.copy_of(template) as url,
@@ -54,82 +116,112 @@ def measured(launcher: Path, tenants: int, processes: int) -> Cost:
         serve(seeded(120, 350)) as sandbox,
     ):
         world = world_at(url, Path(folder))
-        with fleet(world, Path(folder), launcher) as made:
+        instance = INSTANCES.get(name, INSTANCES["default"])
+        with fleet(world, Path(folder), instance) as made:
             for number in range(tenants):
                 world.connect(Tenant(f"tenant{number}"), sandbox)
-            spent = _spent_by(made, processes) if launcher.parent == CELERY else None
-            made.start_daemon()
-            _wait(world, "full", tenants)
-            return _night(world, tenants, spent or (lambda: _reaped(made)))
+            meters = _meters(made, name, processes)
+            _sync_all(made, name, tenants)
+            time.sleep(SETTLE_SECONDS)
+            idle = _idle_cores(meters)
+            costs = [_night(made, name, tenants, meters, idle) for _ in range(nights)]
+            return Measured(_medians(costs), _rounded(idle), _run_seconds(world, tenants * nights))
 
 
-def _spent_by(made: Fleet, processes: int) -> Callable[[], float]:
-    return made.start_worker("worker", processes).cpu_seconds
-
-
-def _reaped(made: Fleet) -> float:
-    """CPU of every run's process that has ended, as its code server knows it."""
-    servers = made.running[-1].children(recursive=True)
-    times = [one.cpu_times() for one in servers if one.is_running()]
-    return float(sum(one.children_user + one.children_system for one in times))
-
-
-def _night(world: World, tenants: int, spent: Callable[[], float]) -> Cost:
-    with world.warehouse.connect() as connection:
-        postmaster = psutil.Process(connection.info.backend_pid).parents()[0]
-    with _spending(spent) as workers, _spending(lambda: _of_postgres(postmaster)) as postgres:
-        began = time.monotonic()
-        with world.warehouse.transaction() as connection:
+def _sync_all(made: Fleet, name: str, tenants: int) -> None:
+    """Returns when all tenants are synced once more."""
+    if name == COMMAND:
+        for number in range(tenants):
+            words = ["-m", "pipedrive_pipeline", "sync", "--tenant", f"tenant{number}"]
+            subprocess.run(  # noqa: S603 - our own command
+                [sys.executable, *words],
+                env=dict(made.environment),
+                check=True,
+                capture_output=True,
+            )
+        return
+    before = _synced(made.world)
+    if before:  # else the connections have asked
+        with made.world.warehouse.transaction() as connection:
             connection.execute(ASK)
-        _wait(world, "incremental", tenants)
-        wall = time.monotonic() - began
-        time.sleep(5)  # until the last processes have been waited for
-    return Cost(
-        cpu_seconds=round(workers[0] / tenants, 2),
-        postgres_cpu_seconds=round(postgres[0] / tenants, 2),
-        wall_seconds=round(wall / tenants, 2),
-    )
+    wait_until(lambda: _synced(made.world) >= before + tenants, PATIENCE_SECONDS)
+
+
+def _synced(world: World) -> int:
+    with world.warehouse.connect() as connection:
+        row = connection.execute(SYNCED).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _run_seconds(world: World, count: int) -> float:
+    with world.warehouse.connect() as connection:
+        row = connection.execute(RUN_SECONDS, [count]).fetchone()
+    return round(float(row[0]), 1) if row else 0.0
 
 
 @contextmanager
-def _spending(meter: Callable[[], float]) -> Iterator[list[float]]:
-    """What a meter moved by within the block; known at its end."""
-    moved: list[float] = []
-    before = meter()
+def _spending(meters: Mapping[str, Meter]) -> Iterator[dict[str, float]]:
+    """What each meter moved by within the block, and the seconds that passed; known at its end."""
+    moved: dict[str, float] = {}
+    began = time.monotonic()
+    before = {name: meter() for name, meter in meters.items()}
     yield moved
-    moved.append(meter() - before)
+    moved.update({name: meter() - before[name] for name, meter in meters.items()})
+    moved["seconds"] = time.monotonic() - began
 
 
-def _of_postgres(postmaster: psutil.Process) -> float:
-    times = postmaster.cpu_times()
-    ended = times.children_user + times.children_system
-    alive = 0.0
-    for one in postmaster.children():
-        child = one.cpu_times()
-        alive += child.user + child.system
-    return float(ended + alive)
+def _idle_cores(meters: Mapping[str, Meter]) -> Cost:
+    with _spending(meters) as moved:
+        time.sleep(IDLE_SECONDS)
+    return Cost(**{name: moved[name] / moved["seconds"] for name in meters})
 
 
-def _wait(world: World, sync_type: str, count: int) -> None:
-    def is_done() -> bool:
-        with world.warehouse.connect() as connection:
-            row = connection.execute(ENDED, [sync_type]).fetchone()
-        return bool(row and row[0] >= count)
+def _night(made: Fleet, name: str, tenants: int, meters: Mapping[str, Meter], idle: Cost) -> Cost:
+    with _spending(meters) as moved:
+        _sync_all(made, name, tenants)
+        time.sleep(SETTLE_SECONDS)
+    rest = asdict(idle)
+    return Cost(**{one: (moved[one] - rest[one] * moved["seconds"]) / tenants for one in meters})
 
-    wait_until(is_done, PATIENCE_SECONDS)
+
+def _medians(costs: list[Cost]) -> Cost:
+    names = [one.name for one in fields(Cost)]
+    return _rounded(Cost(**{name: median(getattr(one, name) for one in costs) for name in names}))
+
+
+def _rounded(cost: Cost) -> Cost:
+    return Cost(**{name: round(value, 2) for name, value in asdict(cost).items()})
+
+
+def needed(found: Measured, tenants: int) -> dict[str, float]:
+    """Cores for so many tenants within the window, and processes that make runs."""
+    window = WINDOW_HOURS * 3_600 * USED
+    cores = {
+        f"{part}_cores": round(found_cost * tenants / window + getattr(found.idle_cores, part), 2)
+        for part, found_cost in asdict(found.cost).items()
+    }
+    return {
+        "tenants": tenants,
+        "hours": WINDOW_HOURS,
+        **cores,
+        "processes": ceil(found.run_seconds * tenants / window),
+    }
 
 
 def main() -> None:
-    """Measures both launchers and prints what came of it."""
+    """Measures each way to make runs, and prints what came of it and what nights would need."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tenants", type=int, default=20)
+    parser.add_argument("--nights", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2, help="of the Celery worker")
-    parser.add_argument("--launchers", nargs="+", default=["celery", "default"])
+    parser.add_argument("--launchers", nargs="+", default=[*INSTANCES, COMMAND])
     asked = parser.parse_args()
-    launchers = {"celery": CELERY / "dagster.yaml", "default": PROJECT_ROOT / "dagster.yaml"}
     for name in asked.launchers:
-        cost = measured(launchers[name], asked.tenants, asked.processes)
-        print(json.dumps({"launcher": name, "tenants": asked.tenants, **asdict(cost)}), flush=True)
+        found = measured(name, asked.tenants, asked.nights, asked.processes)
+        told = {"launcher": name, "tenants": asked.tenants, "nights": asked.nights}
+        print(json.dumps({**told, **asdict(found)}), flush=True)
+        for tenants in TENANTS_A_NIGHT:
+            print(json.dumps({"launcher": name, "a_night": needed(found, tenants)}), flush=True)
 
 
 if __name__ == "__main__":
