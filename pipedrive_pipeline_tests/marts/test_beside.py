@@ -1,0 +1,102 @@
+"""Many records: other connections than the build's own check their values, and compare them."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipedrive_pipeline.errors import AuditBreach
+from pipedrive_pipeline.marts import MartsBuilt, beside, build
+from pipedrive_pipeline.marts.conservation import Conservation, conservation
+from pipedrive_pipeline_tests.marts.fields import custom, key_of, published
+from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization
+from pipedrive_pipeline_tests.marts.test_audits import execute, meddle
+from pipedrive_pipeline_tests.marts.test_conservation import hide
+from pipedrive_pipeline_tests.warehouse.databases import ACME
+
+RATE, STAFF = key_of("Rabatt"), key_of("Mitarbeiter")
+NUMBERS = range(1, 8)
+
+
+@pytest.fixture(autouse=True)
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two records are enough to be shared out."""
+    monkeypatch.setattr(beside, "MANY_ROWS", 1)
+
+
+@pytest.fixture
+def loaded(raw: RawTables) -> RawTables:
+    """Seven organizations with a number and a text; the third number is none."""
+    raw.load(
+        organization_fields=[custom("Rabatt", "double"), custom("Mitarbeiter")],
+        organizations=[
+            organization(
+                number, custom_fields={RATE: "viel" if number == 3 else number, STAFF: "x"}
+            )
+            for number in NUMBERS
+        ],
+    )
+    return raw
+
+
+def listed(raw: RawTables) -> list[tuple[object, ...]]:
+    with raw.warehouse.transaction() as connection:
+        return connection.execute(
+            "select record_id, field, value, reason from integration.rejected_values order by 1, 2"
+        ).fetchall()
+
+
+def built_anew(raw: RawTables) -> MartsBuilt:
+    """A build that checks all values."""
+    execute(raw.warehouse, "update integration.mart_state set values_checked = null")
+    return build(raw.warehouse, ACME, SYSTEM)
+
+
+def test_what_is_listed_beside_is_what_the_build_lists_itself(
+    loaded: RawTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside_it = build(loaded.warehouse, ACME, SYSTEM)
+    there = listed(loaded)
+    monkeypatch.setattr(beside, "MANY_ROWS", 1_000)
+    itself = built_anew(loaded)
+
+    assert there == [("3", RATE, '"viel"', "is no number")]
+    assert listed(loaded) == there
+    assert beside_it.values == itself.values
+    assert (itself.values.seen, itself.values.rejected) == (2 * len(NUMBERS), 1)
+
+
+def test_what_fits_by_now_is_struck_off(loaded: RawTables) -> None:
+    """The listing's own time is later than the build's: what it listed is not taken for old."""
+    build(loaded.warehouse, ACME, SYSTEM)
+    built_anew(loaded)
+    assert len(listed(loaded)) == 1
+
+    loaded.load(organization_fields=[custom("Rabatt"), custom("Mitarbeiter")])
+    build(loaded.warehouse, ACME, SYSTEM)
+
+    assert listed(loaded) == []
+
+
+def test_a_refused_build_ends_with_its_own_error_and_the_next_is_whole(loaded: RawTables) -> None:
+    meddle(loaded.warehouse, "customers", "new.name := null;")
+    with pytest.raises(AuditBreach):
+        build(loaded.warehouse, ACME, SYSTEM)
+    execute(loaded.warehouse, "drop trigger meddle on crm.customers")
+
+    built = build(loaded.warehouse, ACME, SYSTEM)
+
+    assert built.customers.created == len(NUMBERS)
+    assert (built.values.seen, built.values.rejected) == (2 * len(NUMBERS), 1)
+
+
+def test_a_value_that_is_lost_in_either_half_is_found(loaded: RawTables) -> None:
+    published(loaded)
+    assert conservation(loaded.warehouse, ACME, SYSTEM) == Conservation(
+        seen=2 * len(NUMBERS), lost=(), is_whole=True
+    )
+
+    hide(loaded, "mitarbeiter")
+
+    found = conservation(loaded.warehouse, ACME, SYSTEM)
+    assert sorted(found.lost) == [("organizations", number, STAFF) for number in NUMBERS]
+    assert found.seen == 2 * len(NUMBERS)
