@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from pipedrive_pipeline.defs import sensors
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.sandbox import seeded, serve
+from pipedrive_pipeline.sync import registry
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of, world_at
 
 
@@ -53,6 +55,34 @@ def test_a_connection_becomes_a_run_and_its_tenant_a_partition_at_the_first_look
     assert requested(tick) == [("full_resync", "acme")]
     assert isinstance(tick, dg.SensorResult)
     assert [one.partition_keys for one in tick.dynamic_partitions_requests or ()] == [["acme"]]
+
+
+def test_a_tenant_that_is_registered_between_two_looks_keeps_its_partition(
+    world: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sensors run in threads: the one for requests adds partitions while this one looks."""
+    looks = 0
+
+    def between(look: Callable[..., Any]) -> Callable[..., Any]:
+        def looked(*arguments: Any) -> Any:
+            nonlocal looks
+            found, looks = look(*arguments), looks + 1
+            if looks == 1:
+                registry.add(world.warehouse, world.settings, ACME)
+                instance.add_dynamic_partitions("tenants", [ACME.slug])
+            return found
+
+        return looked
+
+    for owner, name in ((dg.DagsterInstance, "get_dynamic_partitions"), (sensors, "all_tenants")):
+        monkeypatch.setattr(owner, name, between(getattr(owner, name)))
+
+    tick = sensors.tenant_partitions(dg.build_sensor_context(instance=instance))
+
+    assert looks == 2
+    assert isinstance(tick, dg.SensorResult)
+    (change,) = tick.dynamic_partitions_requests or ()
+    assert isinstance(change, dg.AddDynamicPartitionsRequest)
 
 
 def test_a_paused_sync_goes_on_once_its_budget_has_returned(
