@@ -7,6 +7,7 @@ import them late.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -28,6 +29,7 @@ YOUNG_OBJECTS = 50_000
 def main() -> None:
     """Runs the command line; every error of ours is one line and an exit code."""
     gc.set_threshold(YOUNG_OBJECTS)
+    atexit.register(gc.freeze)  # all of it dies with the process; to look at it took 0.9 s
     try:
         command_line(*sys.argv[1:2])(standalone_mode=True)
     except PipelineError as error:

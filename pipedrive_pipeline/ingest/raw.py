@@ -16,7 +16,7 @@ of Postgres's work in it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,8 @@ class RawStore:
         batches: list[Batch],
         cursors: Mapping[str, CursorState],
         plans: Mapping[str, Plan | None],
+        *,
+        before_rows: Callable[[], None] = lambda: None,
     ) -> dict[str, Loaded]:
         """Commits the batches' rows with cursors and plans; says what became of the rows.
 
@@ -98,6 +100,7 @@ class RawStore:
                 was erased here is taken out of it.
             cursors: of walks that these rows end.
             plans: where reads of everything may go on; None for one that is finished.
+            before_rows: returns once that is done which must be before a row can be in raw.
 
         Raises:
             DatabaseUnavailable: Postgres went away; the rows may be there, the cursors are not.
@@ -112,7 +115,7 @@ class RawStore:
             for batch in batches
             if self._is_found_empty(batch.entity) and not stored[batch.entity.name]
         }
-        load_id = self._run(current, new, cursors, plans)
+        load_id = self._run(current, new, cursors, plans, before_rows)
         for entity, keys in back.items():
             self._erased.let_back(entity, keys)
         return {
@@ -141,6 +144,7 @@ class RawStore:
         new: Collection[str],
         cursors: Mapping[str, CursorState],
         plans: Mapping[str, Plan | None],
+        before_rows: Callable[[], None],
     ) -> str:
         resources = [
             _resource(batch, cursors, plans, is_new=batch.entity.name in new) for batch in batches
@@ -152,6 +156,7 @@ class RawStore:
                 (load_id,) = self._pipeline.list_extracted_load_packages()
                 self._announce(load_id)
                 self._pipeline.normalize()
+                before_rows()
                 self._pipeline.load().raise_on_failed_jobs()
         except (DatabaseUnavailable, LoadRefused):
             self._pipeline = self._restored()  # its local state ran ahead of the database's

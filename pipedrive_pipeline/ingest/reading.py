@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pipedrive_pipeline.connectors.base import (
@@ -126,10 +127,9 @@ class Reader:
 
     def _load(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> None:
         batches = [joined(chunk.batches.pop(name)) for name in [*chunk.batches]]
-        for batch in batches:
-            if batch.entity.name in chunk.of_everything:
-                self.seen.note(batch)
-        loaded = self.raw.load(batches, chunk.cursors, chunk.plans)
+        whole = [replace(batch) for batch in batches if batch.entity.name in chunk.of_everything]
+        with self._noting(whole) as all_noted:
+            loaded = self.raw.load(batches, chunk.cursors, chunk.plans, before_rows=all_noted)
         for batch in batches:
             read = reads[batch.entity.name]
             read.add(loaded[batch.entity.name])
@@ -140,6 +140,18 @@ class Reader:
             self._mark(read, batch, chunk.tombstones.get(batch.entity.name, []))
             if batch.rejected:
                 self.on_rejected(batch.entity, batch.rejected)
+
+    @contextmanager
+    def _noting(self, batches: list[Batch]) -> Iterator[Callable[[], None]]:
+        """Notes what was seen, while dlt writes its files; what is yielded waits until it is."""
+        with ThreadPoolExecutor(1) as beside:
+            noting = [beside.submit(self.seen.note, batch) for batch in batches]
+
+            def all_noted() -> None:
+                for each in noting:
+                    each.result()
+
+            yield all_noted
 
     def _end_plans(self, chunk: _Chunk) -> None:
         """Ends the plans of settled reads; the cursor moves only where nothing is in doubt.

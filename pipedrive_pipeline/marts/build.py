@@ -144,7 +144,7 @@ def _build_once(
             built: dict[str, Counts] = {}
             looked_at: list[_LookedAt] = []
             for target in targets:
-                ids = _changed_ids(connection, target)
+                ids = [] if is_whole and is_checking_all else _changed_ids(connection, target)
                 changed = one_of(ids) if ids else None
                 filled = EVERY_ID if is_whole else changed
                 checked = EVERY_ID if is_checking_all else changed
