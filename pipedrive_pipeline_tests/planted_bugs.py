@@ -179,7 +179,7 @@ BUGS = (
     ),
     Bug(
         "rows are appended",
-        RAW,
+        "pipedrive_pipeline/ingest/resources.py",
         (('"disposition": "merge",', '"disposition": "append",'),),
         TESTS_OF_RAW,
     ),

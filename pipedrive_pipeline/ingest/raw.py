@@ -2,7 +2,8 @@
 
 Belongs here: a load (rows and cursors together, or nothing that counts), its load id told to the
 marts beforehand, never an older version over a newer one. Does not belong here: where rows come
-from (`reading.py`), how they got their columns (`tables.py`).
+from (`reading.py`), how they got their columns (`tables.py`), what dlt is told of them
+(`resources.py`).
 
 A load rests on dlt's package: the new cursors are part of it, and count only when it is done
 (https://dlthub.com/docs/general-usage/state). The working directory is new for every run: a kept
@@ -24,32 +25,22 @@ from typing import Any
 import dlt
 import pyarrow as pa
 from dlt.common.exceptions import DltException
-from dlt.extract import DltResource
 from dlt.pipeline.exceptions import PipelineStepFailed
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.base import Column, ColumnType, CursorState, EntitySpec
+from pipedrive_pipeline.connectors.base import ColumnType, CursorState, EntitySpec
 from pipedrive_pipeline.errors import DatabaseUnavailable, Permanent, Superseded
 from pipedrive_pipeline.ingest.destination import pipeline
 from pipedrive_pipeline.ingest.erased import ErasedRecords
 from pipedrive_pipeline.ingest.outcome import Loaded
 from pipedrive_pipeline.ingest.plans import Plan
-from pipedrive_pipeline.ingest.tables import EXTRA, Batch
+from pipedrive_pipeline.ingest.resources import resource_of, source_of
+from pipedrive_pipeline.ingest.tables import Batch
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 LOAD_ID = "_dlt_load_id"
-UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
-
-_DLT_TYPES: dict[str, dict[str, Any]] = {
-    "bigint": {"data_type": "bigint"},
-    "numeric": {"data_type": "decimal"},
-    "text": {"data_type": "text"},
-    "boolean": {"data_type": "bool"},
-    "timestamptz": {"data_type": "timestamp", "timezone": True, "precision": 6},
-    "jsonb": {"data_type": "json"},
-}
 
 
 class LoadRefused(Permanent):
@@ -147,12 +138,12 @@ class RawStore:
         before_rows: Callable[[], None],
     ) -> str:
         resources = [
-            _resource(batch, cursors, plans, is_new=batch.entity.name in new) for batch in batches
+            resource_of(batch, cursors, plans, is_new=batch.entity.name in new) for batch in batches
         ]
         names = ", ".join(batch.entity.name for batch in batches)
         try:
             with self._named_failures(f"loading {names} into"):
-                self._pipeline.extract(_source(self._system, resources))
+                self._pipeline.extract(source_of(self._system, resources))
                 (load_id,) = self._pipeline.list_extracted_load_packages()
                 self._announce(load_id)
                 self._pipeline.normalize()
@@ -264,61 +255,6 @@ class RawStore:
                 return False
         except Superseded:
             return True
-
-
-def _source(system: str, resources: list[DltResource]) -> Any:
-    @dlt.source(name=system)
-    def source() -> list[DltResource]:
-        return resources
-
-    return source()
-
-
-def _resource(
-    batch: Batch,
-    cursors: Mapping[str, CursorState],
-    plans: Mapping[str, Plan | None],
-    *,
-    is_new: bool,
-) -> DltResource:
-    """A batch as dlt reads it; cursor and plan become part of the same load package.
-
-    ``is_new``: none of its keys is in raw.
-    """
-    entity = batch.entity
-
-    def rows() -> Iterator[pa.Table]:
-        state = dlt.current.source_state()
-        if entity.name in cursors:
-            state.setdefault("cursors", {})[entity.name] = dict(cursors[entity.name])
-        if entity.name in plans:
-            plan = plans[entity.name]
-            state.setdefault("plans", {})[entity.name] = plan.as_state() if plan else None
-        yield batch.table
-
-    return dlt.resource(
-        rows,
-        name=entity.name,
-        primary_key=entity.key.name,
-        columns=_columns(entity),
-        file_format="csv",
-        write_disposition="append" if is_new else UPSERT,
-        schema_contract={"tables": "evolve", "columns": "evolve", "data_type": "freeze"},
-    )
-
-
-def _columns(entity: EntitySpec) -> Any:
-    key = _hints(entity.key) | {"nullable": False, "unique": True}
-    extra = {"data_type": "json", "description": "Keys that are not declared, and misfit values."}
-    return {
-        entity.key.name: key,
-        **{column.name: _hints(column) for column in entity.columns},
-        EXTRA: extra,
-    }
-
-
-def _hints(column: Column) -> dict[str, Any]:
-    return {"description": column.description, **_DLT_TYPES[column.type.value]}
 
 
 def _without_older(batch: Batch, stored: Mapping[Any, Any]) -> Batch:

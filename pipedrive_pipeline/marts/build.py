@@ -143,13 +143,11 @@ def _build_once(
             }
             built: dict[str, Counts] = {}
             looked_at: list[_LookedAt] = []
-            for target in targets:
-                ids = [] if is_whole and is_checking_all else _changed_ids(connection, target)
-                changed = one_of(ids) if ids else None
-                filled = EVERY_ID if is_whole else changed
-                checked = EVERY_ID if is_checking_all else changed
-                built[target.name] = _filled(connection, tenant, target, filled)
-                looked_at.append(_LookedAt(target, filled, checked))
+            for target in targets:  # one by one: which contacts changed follows from customers
+                looked_at.append(
+                    _looked_at(connection, target, is_whole=is_whole, is_all=is_checking_all)
+                )
+                built[target.name] = _filled(connection, tenant, looked_at[-1])
             values = sum((_values(check, one, listed) for one in looked_at), ValueCounts())
             is_proof_due = is_whole or is_checking_all
             _settle(connection, tenant, system, after, values, is_proof_due=is_proof_due)
@@ -211,9 +209,23 @@ def _fingerprint(
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _filled(
-    connection: psycopg.Connection, tenant: Tenant, target: Target, among: sql.Composable | None
-) -> Counts:
+def _looked_at(
+    connection: psycopg.Connection, target: Target, *, is_whole: bool, is_all: bool
+) -> _LookedAt:
+    """What a build looks at: all records to fill in, all to check, or those that changed."""
+    if is_whole and is_all:
+        return _LookedAt(target, EVERY_ID, EVERY_ID)
+    ids = _changed_ids(connection, target)
+    changed = one_of(ids) if ids else None
+    return _LookedAt(
+        target,
+        filled=EVERY_ID if is_whole else changed,
+        checked=EVERY_ID if is_all else changed,
+    )
+
+
+def _filled(connection: psycopg.Connection, tenant: Tenant, looked_at: _LookedAt) -> Counts:
+    target, among = looked_at.target, looked_at.filled
     if among is None:
         return Counts()
     read = connection.execute(read_count(target, among)).fetchone()

@@ -29,11 +29,10 @@ def _cpu_seconds(pid: int) -> float:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("order", ["id", "update_time"])
-def test_sixty_pages_of_500_rows_with_40_custom_fields_a_second(order: str) -> None:
-    """Counted in the server's own processor time, so that a busy machine does not decide.
+def test_a_page_takes_about_as_much_work_to_serve_as_python_takes_to_read_it(order: str) -> None:
+    """500 rows with 40 custom fields; processor time beside processor time, 0.8 to 1.0.
 
-    Neighbours that empty the processor's caches cost it up to a third all the same (67 instead of
-    100 pages under a load of ten), so the best of some stretches counts.
+    How many pages a second that is depends on the machine and its neighbours: 60 to 120.
     """
     process = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -41,22 +40,25 @@ def test_sixty_pages_of_500_rows_with_40_custom_fields_a_second(order: str) -> N
         line = http.client.HTTPConnection("127.0.0.1", int(process.stdout.readline().split(":")[2]))
         token = {"x-api-token": "5a4db0c0ffee5a4db0c0ffee5a4db0c0ffee5a4d"}
         path, cursor = f"/api/v2/organizations?limit=500&sort_by={order}", ""
-        spent, started = [], time.monotonic()
+        ratios = []
         for _ in range(STRETCHES):
-            before = _cpu_seconds(process.pid)
+            served, read = _cpu_seconds(process.pid), 0.0
             for _ in range(PAGES):
                 line.request("GET", path + cursor, headers=token)
                 body = line.getresponse().read()
-                tail = json.loads(b"{" + body[body.rindex(b'"additional_data"') :])
-                cursor = f"&cursor={tail['additional_data']['next_cursor']}"
-            spent.append(_cpu_seconds(process.pid) - before)
-        elapsed = time.monotonic() - started
+                before = time.process_time()
+                page = json.loads(body)
+                read += time.process_time() - before
+                cursor = f"&cursor={page['additional_data']['next_cursor']}"
+            served = _cpu_seconds(process.pid) - served
+            ratios.append(served / read)
+            sys.stdout.write(
+                f"{PAGES / served:.0f} pages a processor second, {served / read:.2f}\n"
+            )
         line.close()
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
 
-    best, wall = PAGES / min(spent), STRETCHES * PAGES / elapsed
-    sys.stdout.write(f"{best:.0f} pages a processor second, {wall:.0f} a second\n")
-    assert best >= 60
+    assert min(ratios) < 1.5

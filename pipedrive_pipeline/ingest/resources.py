@@ -1,0 +1,86 @@
+"""A batch as dlt reads it: its columns, the way it is loaded, and what is committed with it.
+
+Belongs here: what dlt is told of an entity. Does not belong here: the load (`raw.py`), dlt's own
+settings (`destination.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dlt
+import pyarrow as pa
+from dlt.extract import DltResource
+
+from pipedrive_pipeline.connectors.base import Column, CursorState, EntitySpec
+from pipedrive_pipeline.ingest.plans import Plan
+from pipedrive_pipeline.ingest.tables import EXTRA, Batch
+
+UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
+
+_DLT_TYPES: dict[str, dict[str, Any]] = {
+    "bigint": {"data_type": "bigint"},
+    "numeric": {"data_type": "decimal"},
+    "text": {"data_type": "text"},
+    "boolean": {"data_type": "bool"},
+    "timestamptz": {"data_type": "timestamp", "timezone": True, "precision": 6},
+    "jsonb": {"data_type": "json"},
+}
+
+
+def source_of(system: str, resources: list[DltResource]) -> Any:
+    """What is loaded together."""
+
+    @dlt.source(name=system)
+    def source() -> list[DltResource]:
+        return resources
+
+    return source()
+
+
+def resource_of(
+    batch: Batch,
+    cursors: Mapping[str, CursorState],
+    plans: Mapping[str, Plan | None],
+    *,
+    is_new: bool,
+) -> DltResource:
+    """A batch as dlt reads it; cursor and plan become part of the same load package.
+
+    ``is_new``: none of its keys is in raw.
+    """
+    entity = batch.entity
+
+    def rows() -> Iterator[pa.Table]:
+        state = dlt.current.source_state()
+        if entity.name in cursors:
+            state.setdefault("cursors", {})[entity.name] = dict(cursors[entity.name])
+        if entity.name in plans:
+            plan = plans[entity.name]
+            state.setdefault("plans", {})[entity.name] = plan.as_state() if plan else None
+        yield batch.table
+
+    return dlt.resource(
+        rows,
+        name=entity.name,
+        primary_key=entity.key.name,
+        columns=_columns(entity),
+        file_format="csv",
+        write_disposition="append" if is_new else UPSERT,
+        schema_contract={"tables": "evolve", "columns": "evolve", "data_type": "freeze"},
+    )
+
+
+def _columns(entity: EntitySpec) -> Any:
+    key = _hints(entity.key) | {"nullable": False, "unique": True}
+    extra = {"data_type": "json", "description": "Keys that are not declared, and misfit values."}
+    return {
+        entity.key.name: key,
+        **{column.name: _hints(column) for column in entity.columns},
+        EXTRA: extra,
+    }
+
+
+def _hints(column: Column) -> dict[str, Any]:
+    return {"description": column.description, **_DLT_TYPES[column.type.value]}
