@@ -29,6 +29,7 @@ import httpx
 import psutil
 import psycopg
 from cryptography.fernet import Fernet
+from processors import spent
 
 from pipedrive_pipeline.connect import keys
 from pipedrive_pipeline.connect.keys import Role
@@ -153,18 +154,8 @@ class Work:
 
     @classmethod
     def so_far(cls, app: psutil.Process, postgres: psutil.Process) -> Work:
-        """Of a session that Postgres has closed nothing is known; the app closes none meanwhile."""
-        of_postgres = sum(spent(one) for one in (postgres, *postgres.children()))
-        return cls(spent(app), of_postgres, time.process_time())
-
-
-def spent(process: psutil.Process) -> float:
-    """Its processor seconds, user's and system's; 0 if it has ended."""
-    try:
-        times = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return float(times.user + times.system)
+        """Of this moment; sessions that Postgres has closed are its own."""
+        return cls(spent(app), spent(postgres), time.process_time())
 
 
 def until_it_answers(url: str) -> None:

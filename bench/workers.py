@@ -18,13 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from math import ceil
 from pathlib import Path
 from statistics import median
 
 import psutil
+from processors import spent, spent_by_ended
 
 from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT
@@ -72,25 +73,6 @@ class Measured:
     run_seconds: float  # a run's median wall time; a process is taken for so long
 
 
-def spent(process: psutil.Process) -> float:
-    """CPU of a process and of all that it started, alive or waited for."""
-    alive = 0.0
-    for one in process.children():
-        with suppress(psutil.NoSuchProcess):  # it has been waited for meanwhile
-            alive += spent(one)
-    return alive + _own(process) + _ended(process)
-
-
-def _own(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-def _ended(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.children_user + times.children_system)
-
-
 def _meters(made: Fleet, name: str, processes: int) -> dict[str, Meter]:
     """Starts what makes runs; how each part of it is measured."""
     with made.world.warehouse.connect() as connection:
@@ -98,7 +80,7 @@ def _meters(made: Fleet, name: str, processes: int) -> dict[str, Meter]:
     meters: dict[str, Meter] = {"postgres": lambda: spent(postmaster)}
     if name == COMMAND:
         us = psutil.Process()
-        return meters | {"runs": lambda: _ended(us), "daemon": lambda: 0.0}
+        return meters | {"runs": lambda: spent_by_ended(us), "daemon": lambda: 0.0}
     worker = made.start_worker("worker", processes).process if name == "celery" else None
     made.start_daemon()
     daemon = made.running[-1]

@@ -50,7 +50,8 @@ class CopyJob(RunnableLoadJob, HasFollowupJobs):
     def run(self) -> None:
         """Copies the file, in one transaction, into the staging table or, of new rows, into raw.
 
-        dlt repeats it where the answer to its commit was lost: what it left is taken out first.
+        dlt repeats it where the answer to its commit was lost: what it left is taken out first. All
+        of a load's rows of a table are in this one file, since no limit of a file is set.
         """
         client = self._job_client.sql_client  # type: ignore[attr-defined]
         with Path(self._file_path).open("rb") as file:
@@ -61,7 +62,8 @@ class CopyJob(RunnableLoadJob, HasFollowupJobs):
                 f"copy {table} ({columns}) from stdin with (format csv, null '', encoding 'utf-8')"
             )
             with client.begin_transaction(), client.native_connection.cursor() as cursor:
-                cursor.execute(f"delete from {table} where _dlt_load_id = %s", (self._load_id,))
+                if self.job_file_info().retry_count:
+                    cursor.execute(f"delete from {table} where _dlt_load_id = %s", (self._load_id,))
                 cursor.copy_expert(statement, file, size=COPY_BUFFER_BYTES)
 
 

@@ -60,7 +60,7 @@ class RawStore:
         self._working_directory = working_directory
         self._erased = ErasedRecords(warehouse, tenant, system)
         self._indexed: set[str] = set()
-        self._found_empty: dict[str, bool] = {}  # when this run first asked, by entity
+        self._found_empty: dict[str, bool] = {}  # when its first rows came, by entity
         self._pipeline = self._restored()
 
     @property
@@ -102,9 +102,7 @@ class RawStore:
         stored = {batch.entity.name: self._stored_versions(batch) for batch in batches}
         current = [_without_older(batch, stored[batch.entity.name]) for batch in batches]
         new = {
-            batch.entity.name
-            for batch in batches
-            if self._is_found_empty(batch.entity) and not stored[batch.entity.name]
+            batch.entity.name for batch in batches if self._is_new(batch, stored[batch.entity.name])
         }
         load_id = self._run(current, new, cursors, plans, before_rows)
         for entity, keys in back.items():
@@ -196,21 +194,26 @@ class RawStore:
         created = sum(1 for key in _keys(read) if key not in stored)
         return Loaded(created, written - created, read.table.num_rows - written)
 
-    def _is_found_empty(self, entity: EntitySpec) -> bool:
-        """Whether the table held no row, or was not there, when this run first came to it.
+    def _is_new(self, batch: Batch, stored: Mapping[Any, Any]) -> bool:
+        """Whether none of the rows is in raw, and this run found the table without any.
 
-        Not at each load: the way of loading is part of dlt's schema, which it stores anew, and for
-        good, whenever it changes.
+        That is asked once: the way of loading is part of dlt's schema, which it stores anew, and
+        for good, whenever it changes.
         """
-        if entity.name not in self._found_empty:
-            self._found_empty[entity.name] = not (self._exists(entity) and self._holds_any(entity))
-        return self._found_empty[entity.name]
+        name = batch.entity.name
+        if not batch.table.num_rows:
+            return False
+        if name not in self._found_empty:
+            self._found_empty[name] = not stored and self._is_empty(batch.entity)
+        return self._found_empty[name] and not stored
 
-    def _holds_any(self, entity: EntitySpec) -> bool:
+    def _is_empty(self, entity: EntitySpec) -> bool:
+        if not self._exists(entity):
+            return True
         query = sql.SQL("select exists (select from {})").format(self._table(entity.name))
         with self._warehouse.transaction() as connection:
             row = connection.execute(query).fetchone()
-        return bool(row and row[0])
+        return not (row and row[0])
 
     def _exists(self, entity: EntitySpec) -> bool:
         with self._warehouse.transaction() as connection:

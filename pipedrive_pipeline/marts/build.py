@@ -247,7 +247,7 @@ def _values(
     if looked_at.checked is not None:
         listing = listed.get(target.entity)
         counts += (
-            listing.result() if listing else check.listed_here(target.entity, looked_at.checked)
+            listing.result() if listing else check.list_misfits(target.entity, looked_at.checked)
         )
         check.strike(target.entity, looked_at.checked)
     if looked_at.filled is not None:

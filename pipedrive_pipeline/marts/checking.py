@@ -74,25 +74,22 @@ class ValueCheck:
         types = sorted((*one.identity, one.field_type) for one in self._custom)
         return hashlib.sha256(repr((EDITION, self._is_wanted, types)).encode()).hexdigest()
 
-    def listed_here(self, entity: str, among: sql.Composable) -> ValueCounts:
-        """As `list_misfits`, in the build's own transaction."""
-        return self.list_misfits(entity, among, self._connection)
-
     def list_misfits(
-        self, entity: str, among: sql.Composable, connection: psycopg.Connection
+        self, entity: str, among: sql.Composable, connection: psycopg.Connection | None = None
     ) -> ValueCounts:
         """List the values that do not fit their field, once each; none where none are wanted.
 
         Args:
             entity: of which records.
             among: a condition on ``pipedrive_id`` that the records to look at meet.
-            connection: the build's, or one whose transaction began after it.
+            connection: one whose transaction began after the build's; none, the build's own.
         """
         if not self._is_wanted:
             return ValueCounts()
         whose = self._whose | {"entity": entity}
         fields = [one for one in self._custom if one.entity == entity]
-        row = connection.execute(_check(entity, fields, among), whose).fetchone()
+        listing = connection or self._connection
+        row = listing.execute(_check(entity, fields, among), whose).fetchone()
         return ValueCounts(*row) if row else ValueCounts()
 
     def strike(self, entity: str, among: sql.Composable) -> None:

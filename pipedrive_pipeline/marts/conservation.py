@@ -72,7 +72,7 @@ def conservation(
             looks += [
                 partial(_look, tenant, system, target, one, is_shown=is_shown) for one in among
             ]
-        is_shared = is_whole and len(looks) > len(TARGETS)
+        is_shared = len(looks) > len(TARGETS)
         found = (
             [each.result() for each in [begin(look) for look in looks]]
             if is_shared
