@@ -13,6 +13,8 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
+from msgspec import Raw, Struct
+from msgspec.json import decode, encode
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -46,6 +48,7 @@ STATUSES: Mapping[str, int] = {
     "too_many_requests": 429,
 }
 RETRY_AFTER_SECONDS = 5
+Shown = BaseModel | Struct
 
 
 def status_of(error: PipelineError) -> int:
@@ -69,15 +72,17 @@ class Json(JSONResponse):
     def render(self, content: Any) -> bytes:
         """The body: half a surrogate pair, for which UTF-8 has nothing, leaves as `?`."""
         try:
-            return to_json(content, by_alias=True, inf_nan_mode="null")
-        except PydanticSerializationError:
+            return encode(content, enc_hook=_of_pydantic)
+        except (PydanticSerializationError, UnicodeEncodeError):
             text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
             return text.encode("utf-8", "replace")
 
 
-def answered(
-    request: Request, data: BaseModel | Sequence[BaseModel], *, status: int = 200
-) -> JSONResponse:
+def _of_pydantic(model: object) -> Raw:
+    return Raw(to_json(model, by_alias=True, inf_nan_mode="null"))
+
+
+def answered(request: Request, data: Shown | Sequence[Shown], *, status: int = 200) -> JSONResponse:
     """A good answer, of one thing or of a list that is whole."""
     return replied(request, data, status=status)
 
@@ -98,9 +103,9 @@ def replied(
     return Json(body, status_code=status, headers={**_window(request), **(headers or {})})
 
 
-def shown(data: BaseModel) -> object:
+def shown(data: Shown) -> object:
     """A model as the API spells it, to be kept."""
-    return data.model_dump(mode="json", by_alias=True)
+    return decode(encode(data, enc_hook=_of_pydantic))
 
 
 def refused(

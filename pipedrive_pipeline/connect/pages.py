@@ -17,8 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipedrive_pipeline.connect.callers import Caller
 from pipedrive_pipeline.connect.keys import Role
-from pipedrive_pipeline.connect.models import Connection
-from pipedrive_pipeline.connect.sync_models import Run, Status
+from pipedrive_pipeline.connect.polled_models import Connection, Run, Status
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.sync.registry import RegisteredTenant
 from pipedrive_pipeline.vault.pending import Pending

@@ -1,7 +1,7 @@
 """Records of other rooms as the API's models.
 
 Belongs here: one function a record. Does not belong here: names and limits (`models.py`,
-`sync_models.py`), or the envelope.
+`sync_models.py`, `polled_models.py`), or the envelope.
 """
 
 from __future__ import annotations
@@ -9,48 +9,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic_core import from_json
+import msgspec
 
-from pipedrive_pipeline.connect import models, sync_models
+from pipedrive_pipeline.connect import models, polled_models, sync_models
 from pipedrive_pipeline.connect.keys import Key
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.base import Account
 from pipedrive_pipeline.marts import mapping as mappings
 from pipedrive_pipeline.sync.asking import Asked
 from pipedrive_pipeline.sync.configuration import SyncConfig
+from pipedrive_pipeline.sync.overview import EntityOverview
 from pipedrive_pipeline.sync.runs import ShownRun
 from pipedrive_pipeline.vault.connections import Connection
 from pipedrive_pipeline.vault.ending import Ended
 from pipedrive_pipeline.vault.proving import Proof, missing_scopes
 from pipedrive_pipeline.vault.states import Reason
 
-COUNTS = ("fetched", "created", "updated", "unchanged", "deleted", "rejected")
 
-
-def connection(system: str, held: Connection | None) -> models.Connection:
+def connection(system: str, held: Connection | None) -> polled_models.Connection:
     """One system's connection; a tenant that never began one has the state `disconnected`."""
     label = registry.connector(system).label
     if held is None:
-        return models.Connection(system=system, label=label, state="disconnected")
-    return models.Connection(
+        return polled_models.Connection(system=system, label=label, state="disconnected")
+    return polled_models.Connection(
         system=system,
         label=label,
         state=held.state.value,
         state_reason=held.state_reason,
         state_sentence=Reason(held.state_reason).sentence if held.state_reason else None,
         kind=held.kind,
-        company=models.Company(
-            id=held.company_id, name=held.company_name, domain=held.company_domain
-        ),
-        user=models.ConnectedUser(name=held.account_user_name, is_admin=held.is_account_admin),
+        company=polled_models.Company(held.company_id, held.company_name, held.company_domain),
+        user=polled_models.ConnectedUser(held.account_user_name, held.is_account_admin),
         api_domain=held.api_domain,
-        scopes=list(held.scopes),
-        missing_scopes=list(missing_scopes(system, held.scopes)),
+        scopes=held.scopes,
+        missing_scopes=missing_scopes(system, held.scopes),
         connected_by=held.connected_by,
         connected_at=held.connected_at,
         token_expires_at=held.token_expires_at,
-        last_sync=models.LastSync(
-            at=held.last_sync_at, status=held.last_sync_status, error=held.last_sync_error
+        last_sync=polled_models.LastSync(
+            held.last_sync_at, held.last_sync_status, held.last_sync_error
         ),
     )
 
@@ -78,35 +75,39 @@ def key(held: Key) -> models.KeyShown:
     return models.KeyShown.model_validate(held)
 
 
-def run(held: ShownRun) -> sync_models.Run:
+def run(held: ShownRun) -> polled_models.Run:
     """One run, or a request that waits for one."""
-    # One validation of the whole takes half the time of one for each part.
-    return sync_models.Run.model_validate(
-        {
-            "id": held.id,
-            "status": held.status,
-            "sync_type": held.sync_type,
-            "trigger": held.trigger,
-            "requested_at": held.requested_at,
-            "requested_by": held.requested_by,
-            "started_at": held.started_at,
-            "completed_at": held.completed_at,
-            "organizations": _counts(held.organizations),
-            "persons": _counts(held.persons),
-            "tokens_spent": held.tokens_spent,
-            "api_calls": held.api_calls,
-            "watermarks": from_json(held.watermarks_json),
-            "progress": _progress(from_json(held.progress_json or "null")),
-            "resume_at": held.resume_at,
-            "errors": from_json(held.errors_json),
-            "dagster_run_id": held.dagster_run_id,
-        }
+    return polled_models.Run(
+        id=held.id,
+        status=held.status,
+        sync_type=held.sync_type,
+        trigger=held.trigger,
+        requested_at=held.requested_at,
+        requested_by=held.requested_by,
+        started_at=held.started_at,
+        completed_at=held.completed_at,
+        organizations=polled_models.Counts(*held.organizations),
+        persons=polled_models.Counts(*held.persons),
+        tokens_spent=held.tokens_spent,
+        api_calls=held.api_calls,
+        watermarks=polled_models.WATERMARKS.decode(held.watermarks_json),
+        progress=_progress(msgspec.json.decode(held.progress_json or "null")),
+        resume_at=held.resume_at,
+        errors=polled_models.ERRORS.decode(held.errors_json),
+        dagster_run_id=held.dagster_run_id,
     )
 
 
-def asked(held: Asked) -> sync_models.SyncRequest:
+def entity(held: EntityOverview) -> polled_models.EntityStanding:
+    """How fresh and how complete one entity is."""
+    return polled_models.EntityStanding(
+        held.name, held.rows, held.watermark, held.missing, held.checked_at
+    )
+
+
+def asked(held: Asked) -> polled_models.SyncRequest:
     """A request, and how far the run is that serves it."""
-    return sync_models.SyncRequest(
+    return polled_models.SyncRequest(
         id=held.id,
         state=held.state,
         sync_type=held.sync_type,
@@ -172,13 +173,9 @@ def _company(account: Account) -> models.Company:
     )
 
 
-def _counts(values: Sequence[int]) -> dict[str, int]:
-    return dict(zip(COUNTS, values, strict=True))
-
-
-def _progress(noted: dict[str, Any] | None) -> sync_models.Progress | None:
+def _progress(noted: dict[str, Any] | None) -> polled_models.Progress | None:
     if not noted:
         return None
-    seconds = noted["seconds"]
+    seconds = float(noted["seconds"])
     rate = round(noted["rows"] / seconds, 1) if seconds else 0.0
-    return sync_models.Progress(**noted, rows_per_second=rate)
+    return polled_models.Progress(noted["stage"], noted["pages"], noted["rows"], seconds, rate)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psycopg
+from msgspec.structs import asdict
 
-from pipedrive_pipeline.connect import shapes, sync_models
+from pipedrive_pipeline.connect import polled_models, shapes, sync_models
 from pipedrive_pipeline.connect.models import SyncType
 from pipedrive_pipeline.connect.requests import House
 from pipedrive_pipeline.connectors import registry
@@ -42,16 +43,16 @@ def seen(connection: psycopg.Connection, tenant: Tenant, system: str) -> Seen:
     )
 
 
-def status(house: House, tenant: Tenant, system: str, seen: Seen) -> sync_models.Status:
+def status(house: House, tenant: Tenant, system: str, seen: Seen) -> polled_models.Status:
     """State, company, rights, rows, freshness, budget, the last run, and what runs now."""
     now = datetime.now(UTC)
     left = budget.standing(house.warehouse, tenant, system, now)
     last = seen.syncs.last
     is_paused = last and last.status == "paused" and last.resume_at and last.resume_at > now
-    return sync_models.Status(
-        **dict(shapes.connection(system, seen.connection)),
-        entities=[sync_models.EntityStanding.model_validate(one) for one in seen.entities],
-        budget=sync_models.Budget(
+    return polled_models.Status(
+        **asdict(shapes.connection(system, seen.connection)),
+        entities=[shapes.entity(one) for one in seen.entities],
+        budget=polled_models.Budget(
             limit=left.limit,
             used=max(0, left.limit - left.left),
             left=left.left,
