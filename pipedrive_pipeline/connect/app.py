@@ -32,6 +32,7 @@ from pipedrive_pipeline.connect import (
 from pipedrive_pipeline.connect.documented import DESCRIPTION
 from pipedrive_pipeline.connect.headers import Strict
 from pipedrive_pipeline.connect.limits import Windows
+from pipedrive_pipeline.connect.polled import Polled
 from pipedrive_pipeline.connect.refusals import TooManyRequests
 from pipedrive_pipeline.connect.requests import FAILURES_A_MINUTE, REQUESTS_A_MINUTE, House
 from pipedrive_pipeline.errors import PipelineError, Transient
@@ -88,13 +89,13 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
     app.state.house = House(
         opened, warehouse, Windows(REQUESTS_A_MINUTE), Windows(FAILURES_A_MINUTE)
     )
-    app.router.routes.extend(sync_routes.POLLED)  # first: routes are tried one after the other
     for room in (routes, sync_routes, mapping_routes, key_routes, browser, house_pages):
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=pages.FOLDER / "static"), name="static")
     app.exception_handler(PipelineError)(_told)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_not_served)
+    app.add_middleware(Polled, answers=sync_routes.POLLED, told=_told, invalid=_invalid)
     app.add_middleware(Strict, is_https=settings.app_url.scheme == "https", unforeseen=_unforeseen)
     return app
 

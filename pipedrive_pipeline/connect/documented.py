@@ -41,7 +41,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 def reads(query: type[BaseModel] | None = None) -> dict[str, Any]:
-    """What a route documents that reads its request by `requests.reading` and `requests.query`."""
+    """What a route documents that reads its request by `polled.reading` and `polled.query`."""
     systems = {"type": "string", "enum": list(registry.SYSTEMS), "title": "System"}
     tenant = {"anyOf": [{"type": "string"}, {"type": "null"}], "title": "X-Tenant"}
     properties = query.model_json_schema()["properties"] if query else {}

@@ -1,7 +1,7 @@
 """What a request says, read and checked: the vault it is for, its caller, its system, its body.
 
-Belongs here: FastAPI's dependencies, and `reading` and `query` for routes that do without them.
-Does not belong here: what a route does with what it is told.
+Belongs here: FastAPI's dependencies. Does not belong here: what a route does with what it is told,
+or the routes that do without them (`polled.py`).
 """
 
 from __future__ import annotations
@@ -9,17 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Annotated, TypeVar
+from dataclasses import dataclass
+from typing import Annotated
 from urllib.parse import parse_qsl
 
-import psycopg
-from anyio import CapacityLimiter
 from fastapi import Depends, Header, Path, Request, Security
-from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyHeader, HTTPBearer
-from pydantic import BaseModel, ValidationError
 
 from pipedrive_pipeline.connect import callers
 from pipedrive_pipeline.connect.callers import Caller
@@ -32,15 +27,9 @@ from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse.pool import PooledWarehouse
 
-Q = TypeVar("Q", bound=BaseModel)
-
 REQUESTS_A_MINUTE = 600  # of one key and tenant: a page that looks ten times a second
 FAILURES_A_MINUTE = 20  # of one address: wrong keys, forged states, unknown links
 FORM_FIELDS_MAX = 20
-# Two cores are busy with 4. With 40 threads, as many as there may be of others, a burst takes all
-# ten connections and keeps them warm: at 300 a second a twentieth more work in the app, a tenth
-# more in Postgres.
-POLLED_AT_ONCE = 4
 BEARER = HTTPBearer(auto_error=False, description="A key of `keys add`, or the operator's.")
 API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key.")
 
@@ -53,17 +42,6 @@ class House:
     warehouse: PooledWarehouse  # for what is answered from our tables
     requests: Windows
     failures: Windows
-    polling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(POLLED_AT_ONCE))
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Who asks, for which system, and the transaction that answers."""
-
-    house: House
-    system: str
-    caller: Caller
-    connection: psycopg.Connection  # as the app, with the caller's tenant set
 
 
 @dataclass(frozen=True)
@@ -115,10 +93,10 @@ def signed_in(request: Request) -> Caller:
             caller must change something.
     """
     held: House = request.app.state.house
-    with _failures_counted(request):
+    with failures_counted(request):
         claim = callers.claim_of(request, held.vault.settings)
         caller = callers.caller_of(claim, held.warehouse)
-    _take_turn(request, caller)
+    take_turn(request, caller)
     return caller
 
 
@@ -140,33 +118,8 @@ def needs(role: Role) -> Callable[..., Caller]:
 
 
 @contextmanager
-def reading(request: Request, role: Role) -> Iterator[Reading]:
-    """Who asks with at least this role, and a transaction that shows their tenant's rows only.
-
-    For routes that programs ask over and over: the key is looked up in the transaction that reads,
-    in the route's own thread. As dependencies, FastAPI resolved five and took a second thread.
-
-    Raises:
-        NotFound: there is no system of this name.
-        RoleTooLow: an admin, or the operator, must ask.
-        NotSignedIn, Forbidden, OtherTenant, BadInput, BadSlug, UnknownTenant, TooManyRequests: as
-            `signed_in`.
-    """
-    held: House = request.app.state.house
-    system: str = request.path_params["system"]
-    require_system(system)
-    with _failures_counted(request):
-        claim = callers.claim_of(request, held.vault.settings)
-    with held.warehouse.as_app(claim.tenant) as connection:
-        with _failures_counted(request):
-            caller = callers.confirmed(connection, claim)
-        _take_turn(request, caller)
-        require_role(caller, role)
-        yield Reading(held, system, caller, connection)
-
-
-@contextmanager
-def _failures_counted(request: Request) -> Iterator[None]:
+def failures_counted(request: Request) -> Iterator[None]:
+    """Who is not signed in within the block has failed once more, as `fail` counts."""
     try:
         yield
     except NotSignedIn:
@@ -174,35 +127,14 @@ def _failures_counted(request: Request) -> Iterator[None]:
         raise
 
 
-def _take_turn(request: Request, caller: Caller) -> None:
-    held: House = request.app.state.house
-    request.state.turn = held.requests.take(f"{caller.id}/{caller.tenant}")
-
-
-def query(request: Request, model: type[Q]) -> Q:
-    """What stands behind the question mark, as this model spells it; other names are left alone.
+def take_turn(request: Request, caller: Caller) -> None:
+    """One more request of this caller's window, which the answer's headers tell.
 
     Raises:
-        RequestValidationError: it does not fit.
+        TooManyRequests: the window is full.
     """
-    given = request.query_params
-    named = {
-        name: given.getlist(name) if may_repeat else given[name]
-        for name, may_repeat in _spelled(model).items()
-        if name in given
-    }
-    try:
-        return model.model_validate(named)
-    except ValidationError as error:
-        found = [{**one, "loc": ("query", *one["loc"])} for one in error.errors()]
-        raise RequestValidationError(found) from None
-
-
-@cache
-def _spelled(model: type[BaseModel]) -> dict[str, bool]:
-    """Names of the query's parameters, and whether each may repeat."""
-    properties = model.model_json_schema()["properties"]
-    return {name: '"array"' in json.dumps(facts) for name, facts in properties.items()}
+    held: House = request.app.state.house
+    request.state.turn = held.requests.take(f"{caller.id}/{caller.tenant}")
 
 
 def require_role(caller: Caller, role: Role) -> None:

@@ -6,14 +6,12 @@ from the row that a call writes), or the queries (`sync/`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
 
-from anyio import to_thread
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response
-from starlette.routing import Route
+from fastapi.responses import JSONResponse
 
 from pipedrive_pipeline.connect import envelope, idempotency, shapes, standing, sync_models
 from pipedrive_pipeline.connect.documented import REFUSALS, reads
@@ -21,16 +19,14 @@ from pipedrive_pipeline.connect.idempotency import Call, IdempotencyKey
 from pipedrive_pipeline.connect.keys import Role
 from pipedrive_pipeline.connect.models import Answer, Listed
 from pipedrive_pipeline.connect.paging import cursor_of, place_of
+from pipedrive_pipeline.connect.polled import Answering, query, reading
 from pipedrive_pipeline.connect.refusals import NotFound
 from pipedrive_pipeline.connect.requests import (
     Admin,
     Held,
-    House,
     Manager,
     Reader,
     SystemKey,
-    query,
-    reading,
 )
 from pipedrive_pipeline.sync import asking, configuration, runs
 
@@ -152,20 +148,4 @@ def save_sync_config(
     return envelope.answered(request, shapes.config(saved))
 
 
-def _polled(path: str, answer: Callable[[Request], Response]) -> Route:
-    """A route that few threads serve, and that stands before FastAPI's own of the same path.
-
-    FastAPI finds a route among all, resolves its parameters and prepares for a body: 0.3 ms of an
-    answer's 1.8. Its own routes say what these are.
-    """
-
-    async def answered(request: Request) -> Response:
-        house: House = request.app.state.house
-        return await to_thread.run_sync(answer, request, limiter=house.polling)
-
-    route = Route(f"{router.prefix}{path}", answered, include_in_schema=False)
-    route.methods = {"GET"}  # it would add HEAD, which no other route answers
-    return route
-
-
-POLLED = (_polled("/status", status), _polled("/sync/history", history))
+POLLED: Mapping[str, Answering] = {"status": status, "sync/history": history}
