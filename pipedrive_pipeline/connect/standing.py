@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
+from msgspec import Struct
 from msgspec.structs import asdict
 
 from pipedrive_pipeline.connect import polled_models, shapes, sync_models
@@ -22,6 +24,7 @@ from pipedrive_pipeline.sync import budget, overview, runs
 from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
+from pipedrive_pipeline.warehouse.questions import SideBySide
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,28 @@ class Seen:
     entities: list[overview.EntityOverview]
 
 
+class _Answers(Struct):
+    connections: list[dict[str, Any]]
+    runs: list[runs.ShownRun]
+    entities: list[overview.EntityOverview]
+
+
+_QUESTIONS = SideBySide(
+    _Answers,
+    connections=connections.SHOWN,
+    runs=runs.STANDING,
+    entities=overview.ENTITIES,
+)
+
+
 def seen(connection: psycopg.Connection, tenant: Tenant, system: str) -> Seen:
     """All of it, in a transaction that shows this tenant only."""
-    held = connections.of_tenant(connection, tenant)
+    found = _QUESTIONS.ask(connection, tenant=tenant.slug, system=system)
+    held = (one for one in found.connections if one["system"] == system)
     return Seen(
-        connection=next((one for one in held if one.system == system), None),
-        syncs=runs.standing(connection, tenant, system),
-        entities=overview.entities(connection, tenant, system),
+        connection=next(map(connections.of_json, held), None),
+        syncs=runs.standing(found.runs),
+        entities=found.entities,
     )
 
 

@@ -8,11 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-
-import psycopg
-from psycopg.rows import class_row
-
-from pipedrive_pipeline.tenants import Tenant
+from typing import Final
 
 
 @dataclass(frozen=True)
@@ -26,14 +22,8 @@ class EntityOverview:
     checked_at: datetime | None
 
 
-def entities(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[EntityOverview]:
-    """Organizations and persons, in this order."""
-    values = {"tenant": tenant.slug, "system": system}
-    cursor = connection.cursor(row_factory=class_row(EntityOverview))
-    return cursor.execute(_ENTITIES, values).fetchall()
-
-
-_ENTITIES = """
+# Organizations and persons of one tenant and system, in this order.
+ENTITIES: Final = """
 select
     entity.name,
     entity.rows,

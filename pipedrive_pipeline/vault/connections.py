@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
 import psycopg
+from msgspec import convert
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.errors import NotConnected
@@ -18,7 +20,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.states import State
 from pipedrive_pipeline.vault.vault import Vault
 
-SHOWN = """
+SHOWN: Final = """
     select
         connections.id,
         connections.tenant_id,
@@ -112,3 +114,9 @@ def of_tenant(transaction: psycopg.Connection, tenant: Tenant | None) -> list[Co
         )
         for row in rows
     ]
+
+
+def of_json(row: dict[str, Any]) -> Connection:
+    """One of the rows that `SHOWN` finds, as JSON tells it."""
+    named = {"tenant": {"slug": row["tenant_id"]}, "scopes": row["scopes"] or ()}
+    return convert({**row, **named}, Connection)
