@@ -40,6 +40,7 @@ def test_a_connection_that_the_server_spoke_to_meanwhile_is_used_again(
     """A changed setting is told to every session: something to read, and no goodbye."""
     held = pooled(warehouse)
     with held.pool:
+        held.pool.wait()  # who asks before its first connection is there makes it open a second
         with held.connect() as connection:
             former = connection.info.backend_pid
             connection.execute("listen anything")
