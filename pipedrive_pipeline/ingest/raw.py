@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dlt
@@ -32,6 +33,7 @@ from pipedrive_pipeline.connectors.base import ColumnType, CursorState, EntitySp
 from pipedrive_pipeline.errors import DatabaseUnavailable, Permanent, Superseded
 from pipedrive_pipeline.ingest.destination import pipeline
 from pipedrive_pipeline.ingest.erased import ErasedRecords
+from pipedrive_pipeline.ingest.files import LOAD_ID
 from pipedrive_pipeline.ingest.outcome import Loaded
 from pipedrive_pipeline.ingest.plans import Plan
 from pipedrive_pipeline.ingest.resources import resource_of, source_of
@@ -39,8 +41,6 @@ from pipedrive_pipeline.ingest.tables import Batch
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
-
-LOAD_ID = "_dlt_load_id"
 
 
 class LoadRefused(Permanent):
@@ -135,13 +135,10 @@ class RawStore:
         plans: Mapping[str, Plan | None],
         before_rows: Callable[[], None],
     ) -> str:
-        resources = [
-            resource_of(batch, cursors, plans, is_new=batch.entity.name in new) for batch in batches
-        ]
         names = ", ".join(batch.entity.name for batch in batches)
         try:
             with self._named_failures(f"loading {names} into"):
-                self._pipeline.extract(source_of(self._system, resources))
+                self._extract(batches, new, cursors, plans)
                 (load_id,) = self._pipeline.list_extracted_load_packages()
                 self._announce(load_id)
                 self._pipeline.normalize()
@@ -152,6 +149,21 @@ class RawStore:
             raise
         self._index(batches)
         return load_id
+
+    def _extract(
+        self,
+        batches: list[Batch],
+        new: Collection[str],
+        cursors: Mapping[str, CursorState],
+        plans: Mapping[str, Plan | None],
+    ) -> None:
+        """Makes a package of the batches, their cursors and plans."""
+        with TemporaryDirectory(dir=self._working_directory) as directory:
+            resources = [
+                resource_of(batch, cursors, plans, Path(directory), is_new=batch.entity.name in new)
+                for batch in batches
+            ]
+            self._pipeline.extract(source_of(self._system, resources))
 
     def _announce(self, load_id: str) -> None:
         """Tells the marts of a load before its first row is in raw, so that no crash hides it."""

@@ -7,13 +7,16 @@ settings (`destination.py`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import dlt
-import pyarrow as pa
+from dlt.common.schema.utils import dlt_load_id_column
+from dlt.common.storages.load_package import load_package_state
 from dlt.extract import DltResource
 
 from pipedrive_pipeline.connectors.base import Column, CursorState, EntitySpec
+from pipedrive_pipeline.ingest import files
 from pipedrive_pipeline.ingest.plans import Plan
 from pipedrive_pipeline.ingest.tables import EXTRA, Batch
 
@@ -43,23 +46,31 @@ def resource_of(
     batch: Batch,
     cursors: Mapping[str, CursorState],
     plans: Mapping[str, Plan | None],
+    directory: Path,
     *,
     is_new: bool,
 ) -> DltResource:
     """A batch as dlt reads it; cursor and plan become part of the same load package.
 
-    ``is_new``: none of its keys is in raw.
+    Args:
+        batch: the rows; where there are none, the table is made all the same.
+        cursors: by entity.
+        plans: by entity.
+        directory: for the rows' file, of which dlt takes a link.
+        is_new: none of the rows' keys is in raw.
     """
     entity = batch.entity
 
-    def rows() -> Iterator[pa.Table]:
+    def rows() -> Iterator[Any]:
         state = dlt.current.source_state()
         if entity.name in cursors:
             state.setdefault("cursors", {})[entity.name] = dict(cursors[entity.name])
         if entity.name in plans:
             plan = plans[entity.name]
             state.setdefault("plans", {})[entity.name] = plan.as_state() if plan else None
-        yield batch.table
+        path = directory / f"{entity.name}.csv"
+        files.write(batch.table, load_package_state()["load_id"], path)
+        yield dlt.mark.with_file_import(str(path), "csv", batch.table.num_rows)
 
     return dlt.resource(
         rows,
@@ -79,6 +90,7 @@ def _columns(entity: EntitySpec) -> Any:
         entity.key.name: key,
         **{column.name: _hints(column) for column in entity.columns},
         EXTRA: extra,
+        files.LOAD_ID: dlt_load_id_column(),
     }
 
 

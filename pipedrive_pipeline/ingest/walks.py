@@ -3,8 +3,8 @@
 Belongs here: the thread, what may wait between reading and loading, and which calls were made for
 which entity. Does not belong here: what a page means (`reading.py`), HTTP (`connectors/`).
 
-The thread makes tables of the pages, too: it has time for it while Postgres loads, and a table is
-smaller than the answer that it was made of.
+Pages become tables here, too, each while the source makes the next one: a table is smaller than the
+answer that it was made of.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
@@ -144,7 +144,8 @@ def read_ahead(
 ) -> Iterator[Iterator[PageRead | WalkFailed]]:
     """An iterator over all pages of all walks, read by a thread that ends with the block.
 
-    The thread runs ahead until the bound is reached, and by the page that reaches it beyond.
+    The thread runs ahead until the bound is reached, beyond it by the page that reaches it and the
+    one that was asked for meanwhile.
     An error that concerns one entity alone (a missing right, a broken answer) is one
     ``WalkFailed``, and the next walk begins; any other ends the reading after its ``WalkFailed``.
     """
@@ -208,15 +209,31 @@ def _ending(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
 async def _walk(source: Source, walk: Walk, ahead: _Ahead) -> bool:
     """Offers every page of one walk; says whether the next walk may begin."""
     _current_entity.set(walk.entity.name)
+    pages = source.pages(walk.entity, walk.state, walk.plan.resume if walk.plan else None)
     try:
-        async for page in source.pages(
-            walk.entity, walk.state, walk.plan.resume if walk.plan else None
-        ):
-            await ahead.offer(_page_read(walk, page))
+        async with aclosing(_asked_early(pages)) as asked:
+            async for page in asked:
+                await ahead.offer(await asyncio.to_thread(_page_read, walk, page))
     except PipelineError as error:
         await ahead.offer(WalkFailed(walk, error))
         return isinstance(error, ScopeMissing | SourceBroke)
     return True
+
+
+async def _asked_early(pages: AsyncIterator[Page]) -> AsyncGenerator[Page, None]:
+    """The pages, each of them asked for while the caller works on the one before."""
+
+    async def following() -> Page | None:
+        return await anext(pages, None)
+
+    coming = asyncio.create_task(following())
+    try:
+        while page := await coming:
+            coming = asyncio.create_task(following())
+            yield page
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
 
 
 def _page_read(walk: Walk, page: Page) -> PageRead:

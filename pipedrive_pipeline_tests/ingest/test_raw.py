@@ -70,6 +70,22 @@ def test_columns_have_the_types_of_their_declaration(shelf: Shelf) -> None:
     assert (types["id"], types["extra"]) == ("bigint", "jsonb")
 
 
+def test_a_wide_record_is_stored_without_an_attempt_to_compress_it(shelf: Shelf) -> None:
+    """In staging, too: each later row comes by way of it."""
+    shelf.put(record(id=1))
+    shelf.put(record(id=1, words="x"))
+
+    with shelf.warehouse.connect() as connection:
+        found = connection.execute(
+            "select relnamespace::regnamespace::text, reloptions from pg_class"
+            " where relname = 'things' order by 1"
+        ).fetchall()
+    assert found == [
+        ("raw_pipedrive_acme", ["toast_tuple_target=8160"]),
+        ("staging_pipedrive_acme", ["toast_tuple_target=8160"]),
+    ]
+
+
 def test_a_key_is_unique_and_never_null_in_raw(shelf: Shelf) -> None:
     """The loader's upsert stores a new key twice, green; the index makes that loud."""
     shelf.put(record(id=1))

@@ -20,6 +20,8 @@ from pipedrive_pipeline.connectors.base import (
     Standing,
 )
 from pipedrive_pipeline.errors import PipelineError, ScopeMissing, SourceBroke, SourceUnavailable
+from pipedrive_pipeline.ingest import walks
+from pipedrive_pipeline.ingest.tables import Batch, batch_of
 from pipedrive_pipeline.ingest.walks import (
     Bound,
     Meter,
@@ -45,6 +47,7 @@ class Pages:
     given: int = 0
     is_closed: bool = False
     has_begun: threading.Event = field(default_factory=threading.Event)
+    second_is_asked_for: threading.Event = field(default_factory=threading.Event)
 
     @asynccontextmanager
     async def open(self, meter: Callable[[Call], None]) -> AsyncIterator[Pages]:
@@ -67,6 +70,8 @@ class Pages:
             self.meter(Call(f"list {entity.name}", 10, 200))
             self.given += 1
             self.has_begun.set()
+            if self.given == 2:
+                self.second_is_asked_for.set()
             if self.is_hanging:
                 await asyncio.Event().wait()
             if self.error and entity is LABELS:
@@ -126,7 +131,26 @@ def test_no_more_pages_wait_than_a_chunk_may_hold(bound: Bound) -> None:
             next(events)
         ahead = source.given - 5
 
-    assert ahead <= 10 + 1  # one in the reader's hand
+    assert ahead <= 10 + 2  # one in the reader's hand, and the one asked for meanwhile
+
+
+def test_the_next_page_is_asked_for_while_this_one_becomes_a_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = Pages(2)
+    given_meanwhile: list[int] = []
+
+    def slowly(entity: EntitySpec, records: list[Record]) -> Batch:
+        source.second_is_asked_for.wait(5)
+        given_meanwhile.append(source.given)
+        return batch_of(entity, records)
+
+    monkeypatch.setattr(walks, "batch_of", slowly)
+
+    with read_ahead(source.open, WALKS[:1], no_meter(), WIDE) as events:
+        list(events)
+
+    assert given_meanwhile == [2, 2]
 
 
 def test_a_reader_whose_caller_leaves_ends_at_once() -> None:
