@@ -40,7 +40,7 @@ from pipedrive_pipeline.ingest.walks import (
     read_ahead,
 )
 
-CHUNK_BYTES = 40_000_000  # of answers; a chunk is held about six times over while it is loaded
+CHUNK_BYTES = 40_000_000  # of answers; with as much read ahead it takes five times this
 CHUNK_ROWS = 20_000  # 40,000 is no faster and takes 100 MB more
 
 

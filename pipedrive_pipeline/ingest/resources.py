@@ -77,7 +77,6 @@ def resource_of(
         name=entity.name,
         primary_key=entity.key.name,
         columns=_columns(entity),
-        file_format="csv",
         write_disposition="append" if is_new else UPSERT,
         schema_contract={"tables": "evolve", "columns": "evolve", "data_type": "freeze"},
     )

@@ -452,6 +452,22 @@ def test_single_records_are_read_a_hundred_a_call() -> None:
     assert [len(one.query["ids"].split(",")) for one in asked] == [100, 100, 51]
 
 
+def test_an_answer_to_ids_is_read_to_its_last_page() -> None:
+    """What is not on the first page would be taken for deleted."""
+    world = replace(company(60), picked_rows=25)
+
+    found, asked = picked("organizations", [str(number) for number in range(1, 61)], world)
+
+    assert found == list(range(1, 61))
+    assert [one.query.get("cursor") for one in asked] == [None, "25", "50"]
+    assert {one.query["ids"] for one in asked} == {asked[0].query["ids"]}
+
+
+def test_an_answer_to_ids_that_does_not_end_is_broken() -> None:
+    with pytest.raises(SourceBroke, match="for 3 ids does not end"):
+        picked("organizations", ["1", "2", "3"], replace(company(3), picked_rows=0))
+
+
 def test_ids_that_no_record_can_have_are_not_asked_for() -> None:
     """One of them would turn the whole call into a 400."""
     found, asked = picked("organizations", ["7a", "", "1,2", "²"], company(3))

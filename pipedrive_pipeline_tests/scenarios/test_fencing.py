@@ -44,12 +44,16 @@ def everything_written(world: World) -> list[Any]:
 
 
 def cut_off(world: World) -> None:
-    """The session that holds the tenant's lock is gone, as after a failover."""
+    """The session with the tenant's lock and every transaction are gone, as after a failover."""
     with world.warehouse.connect(autocommit=True) as connection:
         connection.execute(
             "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted"
             " and ((classid::bigint << 32) | objid::bigint) = %s",
             [ACME.lock_key],
+        )
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and xact_start < now()"
         )
     world.wait_for_the_dead()
 
@@ -108,7 +112,6 @@ def test_a_run_that_is_stopped_amid_a_load_cannot_go_on_with_it(
     """It would truncate the newer run's staging tables, merge from them, and complete its load.
 
     It runs on another machine: on the same one the newer run has wiped its working directory.
-    Where it happens to be stopped in a transaction, the next run is refused: run that point again.
     """
     home = world.settings.pipeline_home / "another machine"
     elsewhere = replace(world, settings=world.settings.model_copy(update={"pipeline_home": home}))

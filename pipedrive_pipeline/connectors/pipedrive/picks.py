@@ -21,16 +21,27 @@ Params = dict[str, str | int]
 
 
 async def pick(client: Client, endpoint: Endpoint, ids: list[str]) -> list[Record]:
-    """The records of at most 100 ids; unknown, invisible and deleted ones are absent."""
+    """The records of at most 100 ids; unknown, invisible and deleted ones are absent.
+
+    A source that gives fewer on a page than were asked for is asked for the next one: what is not
+    read would be taken for deleted.
+
+    Raises:
+        SourceBroke: there are more pages than ids.
+    """
     spec = endpoint.spec
     params: Params = {"ids": ",".join(ids), "limit": PAGE_LIMIT}
-    ask = Ask(f"pick {spec.name}", endpoint.path, spec.tokens_per_page, params)
-    page = await client.fetch(ask, listed)
-    if page.next_cursor is not None:  # what is not on this page would be taken for deleted
-        raise SourceBroke(
-            f"Pipedrive, {ask.kind}: an answer for {len(ids)} ids promises a page more."
-        )
-    return page.records
+    found: list[Record] = []
+    for _ in ids:
+        ask = Ask(f"pick {spec.name}", endpoint.path, spec.tokens_per_page, params)
+        page = await client.fetch(ask, listed)
+        found += page.records
+        if page.next_cursor is None:
+            return found
+        params = {**params, "cursor": page.next_cursor}
+    raise SourceBroke(
+        f"Pipedrive, pick {spec.name}: an answer for {len(ids)} ids does not end; run again."
+    )
 
 
 async def standing(client: Client, endpoint: Endpoint, record_id: str) -> Standing:
