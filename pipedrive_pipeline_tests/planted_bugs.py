@@ -166,7 +166,7 @@ BUGS = (
         SETTLING,
         ((' if why != "live"]', "]"),),
         TESTS_OF_DELETIONS,
-        "breaks_off",
+        "an_answer_to_ids_that_breaks_off",
     ),
     Bug(
         "the working directory is kept between runs",

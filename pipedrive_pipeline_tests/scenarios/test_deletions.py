@@ -74,6 +74,19 @@ def test_a_list_that_breaks_off_marks_nobody_as_deleted(world: World, account: A
         assert_all_equals_source(world, small_pages)
 
 
+def test_an_answer_to_ids_that_breaks_off_too_marks_nobody_as_deleted(world: World) -> None:
+    """Of 60 persons 25 are listed, and 25 of the others read again: ten are looked at by one."""
+    with serve(seeded(5, 60), page_rows=25) as small_pages:
+        world.connect(ACME, small_pages)
+        world.sync(sync_type="full")
+        small_pages.faults.add("missing_cursor", path="/api/v2/persons", times=2)
+
+        world.sync(sync_type="sweep")
+
+        assert marked(world, "persons") == {}
+        assert_all_equals_source(world, small_pages)
+
+
 @pytest.mark.slow
 def test_three_organizations_and_two_persons_of_thousands_are_exactly_those_marked(
     world: World,
