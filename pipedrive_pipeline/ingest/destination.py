@@ -37,7 +37,7 @@ STORAGE = "with (toast_tuple_target = 8160)"
 
 DLT_SETTINGS: dict[str, Any] = {
     "runtime": {"dlthub_telemetry": False, "log_level": "CRITICAL"},  # rows could be in its logs
-    # Files live for a second.
+    # Files live for a second, and COPY reads them as they are.
     "extract": {"data_writer": {"disable_compression": True}},
     "normalize": {"data_writer": {"disable_compression": True}},
     "load": {"workers": 2, "raise_on_max_retries": 3},
