@@ -103,6 +103,18 @@ def test_the_clock_is_set_moved_and_stopped(reader: Reader) -> None:
     assert reader.get("/v1/users/me").headers["date"] == "Fri, 01 Jan 2027 01:00:00 GMT"
 
 
+def test_edit_times_can_go_back_while_the_clock_goes_on(reader: Reader) -> None:
+    """A server that writes edit times may have another clock than the one that answers."""
+    _told(reader, "clock", frozen=True)
+    _told(reader, "clock", at="2027-01-01T00:00:00Z", stamps_shift_seconds=-3_600)
+
+    back = _told(reader, "edit", action="edit", entity="persons", ids=[5], values={"name": "X"})
+    _told(reader, "clock", stamps_shift_seconds=0)
+    ahead = _told(reader, "edit", action="edit", entity="persons", ids=[5], values={"name": "Y"})
+
+    assert (back, ahead) == ("2026-12-31T23:00:00Z", "2027-01-01T00:00:00Z")
+
+
 def test_grants_rights_and_budget_are_changed(reader: Reader) -> None:
     sandbox = reader.sandbox
     tokens = installed(sandbox)

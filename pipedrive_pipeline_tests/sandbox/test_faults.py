@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ PATH = "/api/v2/persons"
         ("burst_429", 429, "Request over limit"),
         ("burst_429_retry_after", 429, "Request over limit"),
         ("daily_429", 429, "daily request budget exceeded"),
+        ("daily_429_for_a_month", 429, "daily request budget exceeded"),
         ("cloudflare_403", 403, "<!DOCTYPE html>"),
         ("scope_403", 403, "Scope and URL mismatch"),
         ("unauthorized_401", 401, "unauthorized access"),
@@ -55,11 +57,11 @@ def test_a_fault_spoils_one_answer_and_the_next_is_whole(
 
 def test_the_retry_after_of_a_429_comes_only_where_its_name_says_so(reader: Reader) -> None:
     headers = []
-    for kind in ("burst_429", "burst_429_retry_after", "daily_429"):
+    for kind in ("burst_429", "burst_429_retry_after", "daily_429", "daily_429_for_a_month"):
         reader.sandbox.faults.add(kind)
         headers.append(reader.get(PATH).headers.get("retry-after"))
 
-    assert headers == [None, "2", "3939"]
+    assert headers == [None, "2", "3939", "2592000"]
 
 
 def test_a_fault_waits_for_its_call_and_lasts_as_often_as_it_was_told(reader: Reader) -> None:
@@ -90,11 +92,93 @@ def test_pages_with_wrong_cursors_are_served_as_told(reader: Reader) -> None:
         return len(body["data"]), body["additional_data"].get("next_cursor", "missing")
 
     second = reader.get(PATH, limit=20).json()["additional_data"]["next_cursor"]
-    assert cursor_of("missing_cursor") == (20, "missing")
-    assert cursor_of("null_cursor") == (20, None)
+    for kind in ("no_cursor_key", "missing_cursor"):
+        assert cursor_of(kind) == (20, "missing")
+    for kind in ("early_null_cursor", "null_cursor"):
+        assert cursor_of(kind) == (20, None)
     assert cursor_of("repeated_cursor", cursor=second) == (20, second)
     assert cursor_of("empty_page") == (0, second)
     assert cursor_of("empty_account") == (0, None)
+
+
+def test_a_page_without_additional_data_keeps_its_records(reader: Reader) -> None:
+    reader.sandbox.faults.add("no_additional_data")
+
+    body = reader.get(PATH, limit=20).json()
+
+    assert body.keys() == {"success", "data"}
+    assert len(body["data"]) == 20
+
+
+def test_half_a_page_loses_the_rest_and_its_cursor_skips_it(reader: Reader) -> None:
+    reader.sandbox.faults.add("half_page")
+
+    pages = [[row["id"] for row in page] for page in reader.pages(PATH, limit=50)]
+
+    assert pages[0] == list(range(1, 26))
+    assert pages[1] == list(range(51, 101))
+
+
+def test_a_null_comes_between_records_and_replaces_none(reader: Reader) -> None:
+    reader.sandbox.faults.add("null_record")
+
+    spoiled, whole = reader.data(PATH, limit=20), reader.data(PATH, limit=20)
+
+    assert spoiled == [whole[0], None, *whole[1:]]
+
+
+def test_a_record_out_of_place_is_newer_than_its_place(reader: Reader) -> None:
+    reader.sandbox.faults.add("out_of_place")
+
+    spoiled, whole = (reader.data(PATH, sort_by="update_time", limit=20) for _ in range(2))
+
+    assert spoiled[1:] == whole[1:]
+    assert spoiled[0]["update_time"] > spoiled[-1]["update_time"] > whole[0]["update_time"]
+    assert spoiled[0] | {"update_time": whole[0]["update_time"]} == whole[0]
+
+
+def test_faults_of_rows_leave_answers_without_rows_as_they_are(reader: Reader) -> None:
+    for kind in ("half_page", "null_record", "out_of_place"):
+        reader.sandbox.faults.add(kind)
+        assert reader.get(f"{PATH}/1").json() == reader.get(f"{PATH}/1").json()
+
+
+@pytest.mark.parametrize(
+    ("kind", "date"),
+    [
+        ("date_ahead", "Fri, 01 Jan 2027 00:10:00 GMT"),
+        ("date_far_ahead", "Thu, 28 Oct 2027 00:00:00 GMT"),
+        ("date_behind", "Thu, 31 Dec 2026 23:50:00 GMT"),
+        ("no_date", None),
+    ],
+)
+def test_the_date_header_of_one_answer_lies_or_is_missing(
+    reader: Reader, kind: str, date: str | None
+) -> None:
+    clock = reader.sandbox.clock
+    clock.freeze()
+    clock.set(datetime(2027, 1, 1, tzinfo=UTC))
+    reader.sandbox.faults.add(kind)
+
+    spoiled, whole = reader.get(PATH), reader.get(PATH)
+
+    assert spoiled.headers.get("date") == date
+    assert whole.headers["date"] == "Fri, 01 Jan 2027 00:00:00 GMT"
+    assert spoiled.json() == whole.json()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("budget_negative", "-20"), ("budget_huge", "1" + 300 * "0"), ("budget_text", "unlimited")],
+)
+def test_the_budget_headers_of_one_answer_lie(reader: Reader, kind: str, text: str) -> None:
+    names = ("x-daily-ratelimit-token-limit", "x-daily-ratelimit-token-remaining")
+    reader.sandbox.faults.add(kind)
+
+    spoiled, whole = reader.get(PATH), reader.get(PATH)
+
+    assert [spoiled.headers[name] for name in names] == [text, text]
+    assert [whole.headers[name].isdigit() for name in names] == [True, True]
 
 
 def test_truncated_json_has_a_whole_length_and_does_not_parse(reader: Reader) -> None:

@@ -6,7 +6,7 @@ What belongs here: the messages. What does not: HTTP (``control``), edits (``edi
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -57,11 +57,12 @@ class QueueFault(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SetClock(msgspec.Struct, forbid_unknown_fields=True):
-    """Move, set, stop or release the server's clock."""
+    """Move, set, stop or release the server's clock; shift the edit times against it."""
 
     at: datetime | None = None
     advance_seconds: float = 0.0
     frozen: bool | None = None
+    stamps_shift_seconds: float | None = None
 
     def run(self, sandbox: Sandbox) -> Any:
         """Do it; the answer is the server's time."""
@@ -71,6 +72,8 @@ class SetClock(msgspec.Struct, forbid_unknown_fields=True):
         if self.at is not None:
             clock.set(self.at)
         clock.advance(self.advance_seconds)
+        if self.stamps_shift_seconds is not None:
+            clock.stamps_shift = timedelta(seconds=self.stamps_shift_seconds)
         return clock.stamp()
 
 

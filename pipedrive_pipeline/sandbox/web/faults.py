@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from threading import Lock
 from typing import Any
 from urllib.parse import parse_qsl
@@ -23,16 +25,27 @@ from pipedrive_pipeline.sandbox.web.answers import (
     ERROR_INFO,
     MAINTENANCE,
     Answer,
+    Record,
     by_gateway,
     by_service,
     encode,
     html,
     invalid,
 )
-from pipedrive_pipeline.sandbox.web.limits import Standing, budget_refusal, burst_refusal
+from pipedrive_pipeline.sandbox.web.limits import (
+    DAILY_LIMIT,
+    DAILY_REMAINING,
+    Standing,
+    budget_refusal,
+    burst_refusal,
+)
+from pipedrive_pipeline.sandbox.world.clock import stamp
 
 HUGE_BYTES = 500_000_000
 FULL_WINDOW = Standing(limit=80, remaining=0, reset_seconds=2)
+MONTH_SECONDS = 2_592_000
+AHEAD = timedelta(minutes=10)
+FAR_AHEAD = timedelta(days=300)
 TOKEN_PATH = "/oauth/token"  # noqa: S105 (a path)
 
 
@@ -56,6 +69,7 @@ INSTEAD: dict[str, Callable[[], Answer]] = {
     "burst_429": lambda: burst_refusal(FULL_WINDOW, has_retry_after=False),
     "burst_429_retry_after": lambda: burst_refusal(FULL_WINDOW, has_retry_after=True),
     "daily_429": lambda: budget_refusal(3_939),
+    "daily_429_for_a_month": lambda: budget_refusal(MONTH_SECONDS),
     "cloudflare_403": lambda: html(403, CLOUDFLARE_BLOCK),
     "scope_403": lambda: by_gateway(403, "Scope and URL mismatch").answer,
     "unauthorized_401": unauthorized,
@@ -102,14 +116,77 @@ def _repeated_cursor(answer: Answer, query: str) -> Answer:
     return replace(answer, body=encode(body))
 
 
+def _without(key: str) -> Callable[[Answer, str], Answer]:
+    """Removes a key from the body."""
+
+    def spoil(answer: Answer, _: str) -> Answer:
+        body = msgspec.json.decode(answer.body)
+        body.pop(key, None)
+        return replace(answer, body=encode(body))
+
+    return spoil
+
+
+def _rows(change: Callable[[list[Record], Answer], list[Any]]) -> Callable[[Answer, str], Answer]:
+    """Changes the records of a list; an answer that holds none is left as it is."""
+
+    def spoil(answer: Answer, _: str) -> Answer:
+        body = msgspec.json.decode(answer.body)
+        if not isinstance(body.get("data"), list) or not body["data"]:
+            return answer
+        return replace(answer, body=encode(body | {"data": change(body["data"], answer)}))
+
+    return spoil
+
+
+def _out_of_place(rows: list[Record], answer: Answer) -> list[Record]:
+    """The first record gets the present time as its stamp, and stays where it was."""
+    now = stamp(parsedate_to_datetime(answer.headers["date"]))
+    return [rows[0] | {"update_time": now}, *rows[1:]]
+
+
+def _date(shift: timedelta) -> Callable[[Answer, str], Answer]:
+    """Moves the ``Date`` header."""
+
+    def spoil(answer: Answer, _: str) -> Answer:
+        sent_at = parsedate_to_datetime(answer.headers["date"]) + shift
+        return _with_headers(answer, date=format_datetime(sent_at, usegmt=True))
+
+    return spoil
+
+
+def _budget(text: str) -> Callable[[Answer, str], Answer]:
+    """Puts a text into the two headers of the day's budget."""
+    return lambda answer, _: _with_headers(answer, **{DAILY_LIMIT: text, DAILY_REMAINING: text})
+
+
+def _with_headers(answer: Answer, **headers: str | None) -> Answer:
+    """An answer with other headers; None removes one."""
+    merged = answer.headers | headers
+    return replace(answer, headers={k: v for k, v in merged.items() if v is not None})
+
+
 # These spoil the answer after the work is done.
 AFTERWARDS: dict[str, Callable[[Answer, str], Answer]] = {
     "success_false": _success_false,
+    "no_additional_data": _without("additional_data"),
+    "no_cursor_key": _with(additional_data={}),
     "missing_cursor": _with(additional_data={}),
+    "early_null_cursor": _with(additional_data={"next_cursor": None}),
     "null_cursor": _with(additional_data={"next_cursor": None}),
     "repeated_cursor": _repeated_cursor,
     "empty_page": _with(data=[]),
     "empty_account": _with(data=[], additional_data={"next_cursor": None}),
+    "half_page": _rows(lambda rows, _: rows[: len(rows) // 2]),
+    "null_record": _rows(lambda rows, _: [*rows[:1], None, *rows[1:]]),
+    "out_of_place": _rows(_out_of_place),
+    "date_ahead": _date(AHEAD),
+    "date_far_ahead": _date(FAR_AHEAD),
+    "date_behind": _date(-AHEAD),
+    "no_date": lambda answer, _: _with_headers(answer, date=None),
+    "budget_negative": _budget("-20"),
+    "budget_huge": _budget("1" + 300 * "0"),
+    "budget_text": _budget("unlimited"),
     "truncated_json": lambda answer, _: replace(answer, body=answer.body[: len(answer.body) // 2]),
     "reset_mid_body": lambda answer, _: replace(answer, delivery="cut"),
     "lost_answer": lambda answer, _: replace(answer, delivery="lost"),

@@ -32,6 +32,8 @@ BURST: dict[Plan, tuple[int, int]] = {  # requests in the window: API token, OAu
 }
 SEARCH_BURST = 10  # requests in the window, every plan
 WINDOW_SECONDS = 2.0
+DAILY_LIMIT = "x-daily-ratelimit-token-limit"
+DAILY_REMAINING = "x-daily-ratelimit-token-remaining"
 # Abuse is not defined by the vendor: here it is this many refused requests of an API token within
 # a minute, and the edge blocks it for as long.
 ABUSE_COUNT, ABUSE_SECONDS = 100, 60.0
@@ -139,8 +141,8 @@ class Budget:
     def headers(self) -> dict[str, str]:
         """The two headers that live answers carry."""
         return {
-            "x-daily-ratelimit-token-limit": str(self.limit),
-            "x-daily-ratelimit-token-remaining": str(self.remaining),
+            DAILY_LIMIT: str(self.limit),
+            DAILY_REMAINING: str(self.remaining),
         }
 
     def _today(self) -> str:
@@ -149,7 +151,7 @@ class Budget:
 
 def budget_refusal(retry_after_seconds: int) -> Answer:
     """429: the day's budget is spent."""
-    headers = {"retry-after": str(retry_after_seconds), "x-daily-ratelimit-token-remaining": "0"}
+    headers = {"retry-after": str(retry_after_seconds), DAILY_REMAINING: "0"}
     return by_gateway(429, "daily request budget exceeded", headers).answer
 
 

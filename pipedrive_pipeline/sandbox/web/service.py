@@ -87,9 +87,9 @@ class Service:
                 fault.action()
         with self.account.lock:
             outcome = self._outcome(incoming, faults)
-        outcome.answer = self._spoiled(outcome.answer, incoming, faults)
         now = self.account.clock.now()
         outcome.answer.headers["date"] = format_datetime(now.replace(microsecond=0), usegmt=True)
+        outcome.answer = self._spoiled(outcome.answer, incoming, faults)
         self.journal.add(
             Request(
                 number=number,

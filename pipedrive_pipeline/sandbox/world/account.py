@@ -100,7 +100,7 @@ class Account:
         With ``visible_after_seconds`` lists show it only that much later, with its early stamp.
         """
         with self.lock:
-            now = self.clock.stamp()
+            now = self.clock.edit_stamp()
             record: Record = {
                 "id": self.records[entity].last_id + 1,
                 "owner_id": self.admin_id,
@@ -122,12 +122,12 @@ class Account:
     def edit(self, entity: str, row_id: int, *, by: str = "test", **changes: Any) -> Record:
         """Change a record; custom fields that are not named keep their values."""
         with self.lock:
-            return self._change(entity, row_id, self.clock.stamp(), by, changes)
+            return self._change(entity, row_id, self.clock.edit_stamp(), by, changes)
 
     def edit_many(self, entity: str, ids: Iterable[int], **changes: Any) -> str:
         """Change many records in one second, as a bulk edit does; returns that second."""
         with self.lock:
-            now = self.clock.stamp()
+            now = self.clock.edit_stamp()
             for row_id in ids:
                 self._change(entity, row_id, now, "test", changes)
             return now
@@ -159,7 +159,7 @@ class Account:
             by: who did it, for the history.
         """
         with self.lock:
-            now = self.clock.stamp()
+            now = self.clock.edit_stamp()
             loser, survivor = self.get(entity, loser_id), self.get(entity, survivor_id)
             gone = loser | {"is_deleted": True, "update_time": now}
             self._put(entity, "merge", loser, gone, by=by, merged_into=survivor_id)
@@ -243,7 +243,7 @@ class Account:
                 raise LookupError(f"{entity} {row_id} was deleted more than 30 days ago")
             after = before | {"is_deleted": action == "delete"}
             if is_touched:
-                after["update_time"] = self.clock.stamp()
+                after["update_time"] = self.clock.edit_stamp()
             self._put(entity, action, before, after, by=by)
 
     def _adopt(self, entity: str, loser_id: int, survivor_id: int, now: str | None) -> None:

@@ -32,6 +32,7 @@ class Clock:
         self._real_now = real_now
         self._shift = timedelta()
         self._frozen_at: datetime | None = None
+        self.stamps_shift = timedelta()  # of edit times; negative: new edits look older
 
     def now(self) -> datetime:
         """The server's time, in UTC."""
@@ -40,6 +41,10 @@ class Clock:
     def stamp(self) -> str:
         """The server's time as v2 prints it."""
         return stamp(self.now())
+
+    def edit_stamp(self) -> str:
+        """The edit time of an edit that happens now."""
+        return stamp(self.now() + self.stamps_shift)
 
     def advance(self, seconds: float) -> None:
         """Move the clock; a negative number moves it back."""
