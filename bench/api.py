@@ -31,8 +31,8 @@ import psycopg
 from cryptography.fernet import Fernet
 from processors import spent
 
-from pipedrive_pipeline.connect import keys
-from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.connect.auth import keys
+from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.embedded import ensure_running

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import errors, print_json, print_table, terminal
 from pipedrive_pipeline.cli.session import open_session
-from pipedrive_pipeline.connect.company_change import start_afresh
-from pipedrive_pipeline.connect.links import make as make_link
+from pipedrive_pipeline.connect.consent.company_change import start_afresh
+from pipedrive_pipeline.connect.consent.links import make as make_link
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.sync.doctor import examine

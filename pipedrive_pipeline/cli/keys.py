@@ -10,8 +10,9 @@ import typer
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import print_json, print_table, terminal
 from pipedrive_pipeline.cli.session import Session, open_session
-from pipedrive_pipeline.connect import keys
-from pipedrive_pipeline.connect.keys import Key, Role
+from pipedrive_pipeline.connect.auth import keys
+from pipedrive_pipeline.connect.auth.keys import Key
+from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.sync.registry import known
 from pipedrive_pipeline.tenants import Tenant
@@ -31,11 +32,11 @@ def add(
     """Make a key of the Connect API. It is shown once, and stored as a hash only."""
     session, of = _opened(tenant)
     with session.warehouse.as_app(of) as connection:
-        made = keys.add(connection, of, role, name, who=_who())
+        new = keys.add(connection, of, role, name, who=_who())
     if json:
-        print_json(_facts(made.key) | {"key": made.text})
+        print_json(_facts(new.key) | {"key": new.text})
         return
-    terminal.print(made.text, soft_wrap=True, markup=False)
+    terminal.print(new.text, soft_wrap=True, markup=False)
     terminal.print(
         f"{of}: a key for the role {role}. It is not shown again; whoever has it sends "
         "`Authorization: Bearer KEY`.",

@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from pipedrive_pipeline.cli.session import Session
-from pipedrive_pipeline.connect import signing
-from pipedrive_pipeline.connect.authorization import begin, confirm, finish
+from pipedrive_pipeline.connect.auth import signing
+from pipedrive_pipeline.connect.consent.oauth_flow import begin, confirm, finish
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import SourceBroke
 from pipedrive_pipeline.sandbox import Options

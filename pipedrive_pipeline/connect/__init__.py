@@ -1,5 +1,15 @@
-"""From a browser to the vault: consent, its confirmation, and the web app around them.
+"""The Connect app: tenants connect their CRM, map fields, ask for syncs and follow them, over HTTP.
 
-Belongs here: OAuth as a person walks through it, the JSON routes and pages. Does not belong here:
-tokens once they are stored (`vault/`), running a sync (a row is written; `defs/` reads it).
+| package | content |
+|---|---|
+| `auth` | keys, permissions, browser sessions, rate limits: who may do what, how often |
+| `consent` | OAuth: one-time links, the way to the source and back, confirmation, company change |
+| `api` | the JSON API: routes, models, envelope, idempotency |
+| `pages` | HTML pages: routes, templates, static files |
+| `hooks` | requests that a source sends to us |
+
+`app.py` builds the app from them, `serving.py` runs it.
+
+Belongs here: everything between a browser or a program and our tables. Does not belong here:
+stored tokens (`vault/`), running a sync (a request is stored as a row; `defs/` reads it).
 """

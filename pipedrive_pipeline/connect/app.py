@@ -1,7 +1,6 @@
-"""The Connect app: routes, pages and borders put together.
+"""The app factory: routes, middleware, and the answer to every error.
 
-Belongs here: what holds for the whole app, and how an error leaves it. Does not belong here: any
-route. Rests on https://fastapi.tiangolo.com/ and https://www.starlette.io/.
+Source: https://fastapi.tiangolo.com/ and https://www.starlette.io/.
 """
 
 from __future__ import annotations
@@ -19,22 +18,26 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from pipedrive_pipeline.connect import (
-    browser,
+from pipedrive_pipeline.connect.api import (
+    connection_routes,
     envelope,
-    house_pages,
     key_routes,
     mapping_routes,
-    pages,
-    routes,
     sync_routes,
 )
-from pipedrive_pipeline.connect.documented import DESCRIPTION
-from pipedrive_pipeline.connect.headers import Strict
-from pipedrive_pipeline.connect.limits import Windows
-from pipedrive_pipeline.connect.polled import Polled
-from pipedrive_pipeline.connect.refusals import TooManyRequests
-from pipedrive_pipeline.connect.requests import FAILURES_A_MINUTE, REQUESTS_A_MINUTE, House
+from pipedrive_pipeline.connect.api.openapi import DESCRIPTION
+from pipedrive_pipeline.connect.auth.rate_limits import (
+    FAILURES_A_MINUTE,
+    REQUESTS_A_MINUTE,
+    RateLimit,
+)
+from pipedrive_pipeline.connect.consent import routes as consent_routes
+from pipedrive_pipeline.connect.errors import TooManyRequests
+from pipedrive_pipeline.connect.hooks import uninstall
+from pipedrive_pipeline.connect.middleware import StrictHttp
+from pipedrive_pipeline.connect.pages import rendering
+from pipedrive_pipeline.connect.pages import routes as page_routes
+from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.errors import PipelineError, Transient
 from pipedrive_pipeline.marts.mapping import BadMapping
 from pipedrive_pipeline.settings import Settings
@@ -43,6 +46,15 @@ from pipedrive_pipeline.warehouse.pool import pooled
 
 log = logging.getLogger(__name__)
 
+ROUTERS = (
+    connection_routes.router,
+    consent_routes.router,
+    sync_routes.router,
+    mapping_routes.router,
+    key_routes.router,
+    uninstall.router,
+    page_routes.router,
+)
 TITLES = {
     "state_refused": "This consent cannot be used",
     "consent_declined": "Nothing was connected",
@@ -61,18 +73,18 @@ CODES = {400: "bad_input", 404: "not_found", 405: "method_not_allowed"}
 
 
 def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
-    """The app, ready to serve; its keys are checked when it starts.
+    """The app, ready to serve; it checks the encryption keys when it starts.
 
     Args:
         settings: of this process.
         vault: on another warehouse than the settings name.
     """
-    opened = vault or open_vault(settings=settings)
-    warehouse = pooled(opened.warehouse)
+    vault = vault or open_vault(settings=settings)
+    warehouse = pooled(vault.warehouse)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        check_keys(opened)
+        check_keys(vault)
         with warehouse.pool:
             yield
 
@@ -83,30 +95,31 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
         docs_url=None,  # its page loads scripts from elsewhere; ours (`/docs`) has none
         redoc_url=None,
         openapi_url="/openapi.json",
-        redirect_slashes=False,  # it would answer with the address that `Host` claims
+        redirect_slashes=False,  # it would redirect to the address in `Host`
         lifespan=lifespan,
     )
-    app.state.house = House(
-        opened, warehouse, Windows(REQUESTS_A_MINUTE), Windows(FAILURES_A_MINUTE)
+    app.state.services = Services(
+        vault, warehouse, RateLimit(REQUESTS_A_MINUTE), RateLimit(FAILURES_A_MINUTE)
     )
-    for room in (routes, sync_routes, mapping_routes, key_routes, browser, house_pages):
-        app.include_router(room.router)
-    app.mount("/static", StaticFiles(directory=pages.FOLDER / "static"), name="static")
-    app.exception_handler(PipelineError)(_told)
-    app.exception_handler(RequestValidationError)(_invalid)
-    app.exception_handler(HTTPException)(_not_served)
-    app.add_middleware(Polled, answers=sync_routes.POLLED, told=_told, invalid=_invalid)
-    app.add_middleware(Strict, is_https=settings.app_url.scheme == "https", unforeseen=_unforeseen)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=rendering.FOLDER / "static"), name="static")
+    app.exception_handler(PipelineError)(_pipeline_error)
+    app.exception_handler(RequestValidationError)(_validation_error)
+    app.exception_handler(HTTPException)(_http_error)
+    app.add_middleware(
+        StrictHttp, is_https=settings.app_url.scheme == "https", on_unexpected=_unexpected_error
+    )
     return app
 
 
-def _told(request: Request, error: PipelineError) -> Response:
-    """An error of our family: its own words."""
+def _pipeline_error(request: Request, error: PipelineError) -> Response:
+    """The message of an error of our family, as JSON or as a page."""
     status = envelope.status_of(error)
     log.info("request %s: %s (%s)", request.state.request_id, error.code, status)
     wait_seconds = error.wait_seconds if isinstance(error, TooManyRequests) else None
     if not envelope.wants_page(request):
-        return envelope.refused(
+        return envelope.refusal(
             request,
             error.code,
             str(error),
@@ -116,47 +129,47 @@ def _told(request: Request, error: PipelineError) -> Response:
         )
     default = "Please try again" if isinstance(error, Transient) else "This did not work"
     title = TITLES.get(error.code, default)
-    return pages.message(request, title, str(error), status=status, is_trouble=True)
+    return rendering.message(request, title, str(error), status=status, is_trouble=True)
 
 
 def _details(error: PipelineError) -> list[dict[str, str]]:
-    """What is wrong with each field, where an error tells."""
+    """The issue of each field, if the error has them."""
     issues = error.issues if isinstance(error, BadMapping) else ()
-    return [{"field": one.field, "issue": one.issue} for one in issues]
+    return [{"field": issue.field, "issue": issue.issue} for issue in issues]
 
 
-def _invalid(request: Request, error: RequestValidationError) -> Response:
-    """A request that does not fit its route: which field, never its value."""
+def _validation_error(request: Request, error: RequestValidationError) -> Response:
+    """A request that does not fit its route: the fields, never their values."""
     details = [
-        {"field": ".".join(str(part) for part in one["loc"]), "issue": str(one["msg"])}
-        for one in error.errors()
+        {"field": ".".join(str(part) for part in issue["loc"]), "issue": str(issue["msg"])}
+        for issue in error.errors()
     ]
-    return envelope.refused(
+    return envelope.refusal(
         request, "bad_input", "The request does not fit.", status=422, details=details
     )
 
 
-def _not_served(request: Request, error: HTTPException) -> Response:
-    """No such path, or not with this method."""
+def _http_error(request: Request, error: HTTPException) -> Response:
+    """An unknown path, or a method that it does not support."""
     code = CODES.get(error.status_code, "refused")
     if envelope.wants_page(request):
         text = "The address may have been typed or copied wrongly."
-        return pages.message(
+        return rendering.message(
             request, TITLES["not_found"], text, status=error.status_code, is_trouble=True
         )
-    answer = envelope.refused(request, code, str(error.detail), status=error.status_code)
+    answer = envelope.refusal(request, code, str(error.detail), status=error.status_code)
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
     return answer
 
 
-def _unforeseen(request: Request, error: Exception) -> Response:
-    """A mistake of ours: the log has its kind and place, the caller only the request's id."""
+def _unexpected_error(request: Request, error: Exception) -> Response:
+    """A mistake of ours: the log has its type and place, the caller gets the request id."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     kind, place = type(error).__name__, f"{Path(frame.filename).name}:{frame.lineno}"
-    # Not its message, nor its locals: either may hold a token or a person's name.
-    log.error("request %s: unforeseen %s at %s", request.state.request_id, kind, place)
-    text = "Something went wrong here. Whoever runs this finds it in the log by the request's id."
+    # Without its message and locals: either may contain a token or a person's name.
+    log.error("request %s: unexpected %s at %s", request.state.request_id, kind, place)
+    text = "Something went wrong here. The operator finds it in the log by the request id."
     if envelope.wants_page(request):
-        return pages.message(request, "This did not work", text, status=500, is_trouble=True)
-    return envelope.refused(request, "failed", text, status=500)
+        return rendering.message(request, "This did not work", text, status=500, is_trouble=True)
+    return envelope.refusal(request, "failed", text, status=500)

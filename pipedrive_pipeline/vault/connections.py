@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import psycopg
-from msgspec import convert
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.errors import NotConnected
@@ -114,9 +113,3 @@ def of_tenant(transaction: psycopg.Connection, tenant: Tenant | None) -> list[Co
         )
         for row in rows
     ]
-
-
-def of_json(row: dict[str, Any]) -> Connection:
-    """One of the rows that `SHOWN` finds, as JSON tells it."""
-    named = {"tenant": {"slug": row["tenant_id"]}, "scopes": row["scopes"] or ()}
-    return convert({**row, **named}, Connection)

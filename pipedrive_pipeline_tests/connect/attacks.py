@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from pipedrive_pipeline.connect import signing
+from pipedrive_pipeline.connect.auth import signing
 from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
 from pipedrive_pipeline_tests.vault.oauth_server import CLIENT_ID, CLIENT_SECRET
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY, settings_for

@@ -21,8 +21,11 @@ from fastapi import FastAPI
 
 from pipedrive_pipeline.connect import serving
 from pipedrive_pipeline.connect.app import create_app
-from pipedrive_pipeline.connect.limits import Windows
-from pipedrive_pipeline.connect.requests import FAILURES_A_MINUTE, REQUESTS_A_MINUTE
+from pipedrive_pipeline.connect.auth.rate_limits import (
+    FAILURES_A_MINUTE,
+    REQUESTS_A_MINUTE,
+    RateLimit,
+)
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline_tests.vault.oauth_server import Company
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY, World
@@ -49,9 +52,9 @@ class Site:
 
     def forgive(self) -> None:
         """Every caller has its whole minute before it."""
-        held = self.app.state.house
-        self.app.state.house = replace(
-            held, requests=Windows(REQUESTS_A_MINUTE), failures=Windows(FAILURES_A_MINUTE)
+        held = self.app.state.services
+        self.app.state.services = replace(
+            held, requests=RateLimit(REQUESTS_A_MINUTE), failures=RateLimit(FAILURES_A_MINUTE)
         )
 
     def close(self) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from pipedrive_pipeline.connect import keys
-from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.connect.auth import keys
+from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.connect.browser import Site
 from pipedrive_pipeline_tests.vault.oauth_server import Company

@@ -14,9 +14,9 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Message
 
-from pipedrive_pipeline.connect.headers import Strict
-from pipedrive_pipeline.connect.keys import Role
-from pipedrive_pipeline.connect.limits import Windows
+from pipedrive_pipeline.connect.auth.permissions import Role
+from pipedrive_pipeline.connect.auth.rate_limits import RateLimit
+from pipedrive_pipeline.connect.middleware import StrictHttp
 from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
 from pipedrive_pipeline_tests.connect.tenants import Inhabited, holder, inhabited
 
@@ -117,7 +117,7 @@ def test_attempts_at_a_key_are_limited_and_a_right_one_still_works(
 
 
 def test_a_key_has_a_window_of_its_own(site: Site, tenant: Inhabited) -> None:
-    site.app.state.house = replace(site.app.state.house, requests=Windows(3))
+    site.app.state.services = replace(site.app.state.services, requests=RateLimit(3))
     busy, quiet = (holder(site, tenant.keys[role]) for role in (Role.USER, Role.ADMIN))
 
     answers = [busy.get("/api/integrations") for _ in range(4)]
@@ -517,7 +517,7 @@ def test_a_body_that_never_ends_is_given_up() -> None:
     def unforeseen(*_: object) -> Response:
         raise AssertionError
 
-    strict = Strict(app, is_https=False, unforeseen=unforeseen, body_seconds=0.01)
+    strict = StrictHttp(app, is_https=False, on_unexpected=unforeseen, body_seconds=0.01)
     asyncio.run(strict({"type": "http", "headers": []}, never, send))
 
     assert answered[0]["status"] == 408

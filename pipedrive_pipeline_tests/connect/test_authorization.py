@@ -7,8 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from pipedrive_pipeline.connect import authorization, signing
-from pipedrive_pipeline.connect.refusals import CodeRefused, ConsentDeclined, StateRefused
+from pipedrive_pipeline.connect.auth import signing
+from pipedrive_pipeline.connect.consent import oauth_flow
+from pipedrive_pipeline.connect.errors import CodeRefused, ConsentDeclined, StateRefused
 from pipedrive_pipeline.errors import (
     Busy,
     ClientRejected,
@@ -28,13 +29,11 @@ from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, World
 
 def begun(world: World, session: str = "browser") -> str:
     """The state of a consent that this session began."""
-    return authorization.begin(
-        world.vault, ACME, PIPEDRIVE, session=session, who="the operator"
-    ).state
+    return oauth_flow.begin(world.vault, ACME, PIPEDRIVE, session=session, who="the operator").state
 
 
 def arrived(world: World, company: Company | None = None, session: str = "browser") -> Pending:
-    return authorization.finish(
+    return oauth_flow.finish(
         world.vault,
         PIPEDRIVE,
         session=session,
@@ -46,15 +45,15 @@ def arrived(world: World, company: Company | None = None, session: str = "browse
 def test_a_browser_that_consents_leads_to_a_connection_named_and_confirmed(acme: World) -> None:
     """The whole way over HTTP, as the demo walks it."""
     session = signing.fresh()
-    begun = authorization.begin(acme.vault, ACME, PIPEDRIVE, session=session, who="the operator")
+    begun = oauth_flow.begin(acme.vault, ACME, PIPEDRIVE, session=session, who="the operator")
     back = parse_qs(urlsplit(httpx.get(begun.url).headers["location"]).query)
 
-    waiting = authorization.finish(
+    waiting = oauth_flow.finish(
         acme.vault, PIPEDRIVE, session=session, state=back["state"][0], code=back["code"][0]
     )
     assert waiting.account.company_name == "Müller & Söhne"
     assert acme.row()["state"] == "pending"
-    connection = authorization.confirm(acme.vault, waiting.id)
+    connection = oauth_flow.confirm(acme.vault, waiting.id)
 
     assert connection.state == "connected"
     assert connection.scopes == ("base", "contacts:read", "users:read")
@@ -81,10 +80,10 @@ def test_a_working_connection_stays_until_the_new_consent_is_confirmed(acme: Wor
 def test_a_consent_is_confirmed_once(acme: World) -> None:
     """The second click, or a replayed form, finds nothing."""
     waiting = arrived(acme)
-    authorization.confirm(acme.vault, waiting.id)
+    oauth_flow.confirm(acme.vault, waiting.id)
 
     with pytest.raises(NothingToConfirm):
-        authorization.confirm(acme.vault, waiting.id)
+        oauth_flow.confirm(acme.vault, waiting.id)
 
 
 def test_a_consent_left_alone_for_ten_minutes_cannot_be_confirmed(acme: World) -> None:
@@ -92,7 +91,7 @@ def test_a_consent_left_alone_for_ten_minutes_cannot_be_confirmed(acme: World) -
     acme.execute("update integration.pending_grants set expires_at = now()")
 
     with pytest.raises(NothingToConfirm):
-        authorization.confirm(acme.vault, waiting.id)
+        oauth_flow.confirm(acme.vault, waiting.id)
 
 
 def test_another_company_needs_a_second_yes_and_its_rows_are_marked(acme: World) -> None:
@@ -116,9 +115,9 @@ def test_another_company_needs_a_second_yes_and_its_rows_are_marked(acme: World)
     assert waiting.held_company == "Müller & Söhne"
 
     with pytest.raises(OtherCompany):
-        authorization.confirm(acme.vault, waiting.id)
+        oauth_flow.confirm(acme.vault, waiting.id)
     assert acme.row()["company_id"] == "7654321"
-    authorization.confirm(acme.vault, waiting.id, is_other_company_confirmed=True)
+    oauth_flow.confirm(acme.vault, waiting.id, is_other_company_confirmed=True)
 
     assert acme.row()["company_id"] == "99"
     assert acme.rows("select id, name from crm.customers order by name") == before
@@ -152,10 +151,10 @@ def test_a_company_is_not_changed_while_a_sync_runs(acme: World) -> None:
     with acme.vault.warehouse.connect() as running:
         running.execute("select pg_advisory_lock(%s)", (ACME.lock_key,))
         with pytest.raises(Busy):
-            authorization.confirm(acme.vault, waiting.id, is_other_company_confirmed=True)
+            oauth_flow.confirm(acme.vault, waiting.id, is_other_company_confirmed=True)
 
     assert acme.row()["company_id"] == "7654321"
-    authorization.confirm(acme.vault, waiting.id, is_other_company_confirmed=True)
+    oauth_flow.confirm(acme.vault, waiting.id, is_other_company_confirmed=True)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +166,7 @@ def test_a_state_that_we_never_made_is_refused_without_a_call(
     acme: World, forged: str | None
 ) -> None:
     with pytest.raises(StateRefused):
-        authorization.finish(
+        oauth_flow.finish(
             acme.vault, PIPEDRIVE, session="browser", state=forged, code=acme.oauth.consent()
         )
 
@@ -176,13 +175,13 @@ def test_a_state_that_we_never_made_is_refused_without_a_call(
 
 def test_a_state_works_once(acme: World) -> None:
     state = begun(acme)
-    authorization.finish(
+    oauth_flow.finish(
         acme.vault, PIPEDRIVE, session="browser", state=state, code=acme.oauth.consent()
     )
     acme.oauth.calls.clear()
 
     with pytest.raises(StateRefused):
-        authorization.finish(
+        oauth_flow.finish(
             acme.vault, PIPEDRIVE, session="browser", state=state, code=acme.oauth.consent()
         )
 
@@ -195,7 +194,7 @@ def test_a_state_of_another_browser_is_refused_and_used_up(acme: World) -> None:
 
     for session in ("attacker", "victim"):
         with pytest.raises(StateRefused):
-            authorization.finish(
+            oauth_flow.finish(
                 acme.vault, PIPEDRIVE, session=session, state=state, code=acme.oauth.consent()
             )
 
@@ -207,7 +206,7 @@ def test_a_state_older_than_ten_minutes_is_refused(acme: World) -> None:
     acme.execute("update integration.oauth_states set expires_at = now()")
 
     with pytest.raises(StateRefused):
-        authorization.finish(
+        oauth_flow.finish(
             acme.vault, PIPEDRIVE, session="browser", state=state, code=acme.oauth.consent()
         )
 
@@ -218,7 +217,7 @@ def test_a_state_older_than_ten_minutes_is_refused(acme: World) -> None:
 def test_a_declined_consent_makes_no_call_even_with_a_code(acme: World, error: str) -> None:
     """An answer with both an error and a code is a refusal."""
     with pytest.raises(ConsentDeclined):
-        authorization.finish(
+        oauth_flow.finish(
             acme.vault,
             PIPEDRIVE,
             session="browser",
@@ -233,14 +232,14 @@ def test_a_declined_consent_makes_no_call_even_with_a_code(acme: World, error: s
 @pytest.mark.parametrize("code", [None, "", "c" * 10_000])
 def test_a_callback_without_a_possible_code_makes_no_call(acme: World, code: str | None) -> None:
     with pytest.raises(ConsentDeclined):
-        authorization.finish(acme.vault, PIPEDRIVE, session="browser", state=begun(acme), code=code)
+        oauth_flow.finish(acme.vault, PIPEDRIVE, session="browser", state=begun(acme), code=code)
 
     assert acme.oauth.calls == []
 
 
 def test_a_code_that_the_source_does_not_know_stores_nothing(acme: World) -> None:
     with pytest.raises(CodeRefused):
-        authorization.finish(
+        oauth_flow.finish(
             acme.vault, PIPEDRIVE, session="browser", state=begun(acme), code="replayed"
         )
 
@@ -283,6 +282,6 @@ def test_without_an_app_registered_consent_says_which_setting_is_missing(acme: W
 
 def test_an_unknown_tenant_begins_nothing(acme: World) -> None:
     with pytest.raises(UnknownTenant):
-        authorization.begin(
+        oauth_flow.begin(
             acme.vault, Tenant("nobody"), PIPEDRIVE, session="browser", who="the operator"
         )

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline_tests.connect.browser import Site
 from pipedrive_pipeline_tests.connect.tenants import Inhabited, inhabited

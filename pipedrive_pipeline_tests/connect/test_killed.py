@@ -17,7 +17,7 @@ import httpx
 import psycopg
 import pytest
 
-from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
 from pipedrive_pipeline_tests.connect.tenants import inhabited

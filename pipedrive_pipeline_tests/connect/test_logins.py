@@ -11,8 +11,8 @@ import time_machine
 from fastapi import Response
 from pydantic import AnyHttpUrl, SecretStr
 
-from pipedrive_pipeline.connect import logins
-from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.connect.auth import sessions
+from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.errors import SettingsError
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.connect.browser import HIDDEN, ROUTES, Site
@@ -75,7 +75,7 @@ def test_off_loopback_the_cookie_is_bound_to_https_and_the_host(site: Site) -> N
     )
     answer = Response()
 
-    logins.begin(answer, settings, tenant=None, key_id=None)
+    sessions.begin(answer, settings, tenant=None, key_id=None)
 
     (name,) = cookies = SimpleCookie(answer.headers["set-cookie"])
     assert name == "__Host-login"
@@ -98,10 +98,10 @@ def test_a_session_never_travels_in_clear(site: Site, app_url: str, *, is_privat
     settings = site.world.vault.settings.model_copy(update={"app_url": AnyHttpUrl(app_url)})
 
     if is_private:
-        logins.begin(Response(), settings, tenant=None, key_id=None)
+        sessions.begin(Response(), settings, tenant=None, key_id=None)
     else:
         with pytest.raises(SettingsError, match="https"):
-            logins.begin(Response(), settings, tenant=None, key_id=None)
+            sessions.begin(Response(), settings, tenant=None, key_id=None)
 
 
 @pytest.mark.parametrize(
@@ -196,14 +196,14 @@ def test_a_session_ends_after_a_working_day_and_with_the_operators_key(site: Sit
     """Nothing of a former key, nor of yesterday, opens anything."""
     settings = site.world.vault.settings
     answer = Response()
-    logins.begin(answer, settings, tenant=None, key_id=None)
+    sessions.begin(answer, settings, tenant=None, key_id=None)
     cookie = SimpleCookie(answer.headers["set-cookie"])["login"].value
 
-    def of_browser(**changed: SecretStr) -> logins.Login | None:
+    def of_browser(**changed: SecretStr) -> sessions.Session | None:
         from starlette.requests import Request
 
         scope = {"type": "http", "headers": [(b"cookie", f"login={cookie}".encode())]}
-        return logins.of_browser(Request(scope), settings.model_copy(update=changed))
+        return sessions.of_browser(Request(scope), settings.model_copy(update=changed))
 
     assert of_browser() is not None
     assert of_browser(operator_key=SecretStr("another")) is None

@@ -1,7 +1,7 @@
-"""Every route × every kind of object × every actor: nobody crosses, nobody rises.
+"""Every route × every kind of object × every actor: no tenant crosses, no role exceeds its set.
 
-The routes come from the running app, so that a new one fails here until somebody has said who may
-call it.
+The routes come from the running app and the roles from `ROLES`; a new route fails here until its
+permission is listed in `NEEDS`.
 """
 
 from __future__ import annotations
@@ -14,38 +14,42 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 
-from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.connect.app import ROUTERS
+from pipedrive_pipeline.connect.auth.dependencies import Needs
+from pipedrive_pipeline.connect.auth.permissions import ROLES, Permission, Role
 from pipedrive_pipeline_tests.connect.browser import Site
 from pipedrive_pipeline_tests.connect.tenants import Inhabited, holder, inhabited
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY
 
 SYSTEM = "/api/integrations/{system}"
 MAPPING = {"organizations": {"aaa": "customer_number"}}
-NEEDS: dict[tuple[str, str], Role | None] = {  # None: whoever asks
+NEEDS: dict[tuple[str, str], Permission | None] = {  # None: no key is needed
     ("GET", "/healthz"): None,
-    ("GET", "/api/integrations"): Role.USER,
-    ("GET", f"{SYSTEM}/status"): Role.USER,
-    ("GET", f"{SYSTEM}/fields"): Role.USER,
-    ("GET", f"{SYSTEM}/field-mapping"): Role.USER,
-    ("PUT", f"{SYSTEM}/field-mapping"): Role.MANAGER,
-    ("POST", f"{SYSTEM}/field-mapping/preview"): Role.MANAGER,
-    ("GET", f"{SYSTEM}/field-mapping/versions"): Role.USER,
-    ("GET", SYSTEM + "/field-mapping/versions/{number}"): Role.USER,
-    ("POST", f"{SYSTEM}/sync"): Role.MANAGER,
-    ("GET", SYSTEM + "/sync/requests/{request_id}"): Role.USER,
-    ("GET", f"{SYSTEM}/sync/history"): Role.USER,
-    ("GET", SYSTEM + "/sync/history/{run_id}"): Role.USER,
-    ("GET", f"{SYSTEM}/sync-config"): Role.USER,
-    ("PUT", f"{SYSTEM}/sync-config"): Role.ADMIN,
-    ("POST", f"{SYSTEM}/test"): Role.MANAGER,
-    ("POST", f"{SYSTEM}/connect-link"): Role.ADMIN,
-    ("GET", f"{SYSTEM}/auth"): Role.ADMIN,
-    ("POST", f"{SYSTEM}/confirm"): Role.ADMIN,
-    ("DELETE", f"{SYSTEM}/disconnect"): Role.ADMIN,
-    ("GET", "/api/keys"): Role.ADMIN,
-    ("POST", "/api/keys"): Role.ADMIN,
-    ("DELETE", "/api/keys/{key_id}"): Role.ADMIN,
+    ("GET", "/api/integrations"): Permission.READ_RECORDS,
+    ("GET", f"{SYSTEM}/status"): Permission.READ_RECORDS,
+    ("GET", f"{SYSTEM}/fields"): Permission.READ_RECORDS,
+    ("GET", f"{SYSTEM}/field-mapping"): Permission.READ_RECORDS,
+    ("PUT", f"{SYSTEM}/field-mapping"): Permission.WRITE_MAPPING,
+    ("POST", f"{SYSTEM}/field-mapping/preview"): Permission.WRITE_MAPPING,
+    ("GET", f"{SYSTEM}/field-mapping/versions"): Permission.READ_RECORDS,
+    ("GET", SYSTEM + "/field-mapping/versions/{number}"): Permission.READ_RECORDS,
+    ("POST", f"{SYSTEM}/sync"): Permission.ASK_SYNC,
+    ("GET", SYSTEM + "/sync/requests/{request_id}"): Permission.READ_RECORDS,
+    ("GET", f"{SYSTEM}/sync/history"): Permission.READ_RECORDS,
+    ("GET", SYSTEM + "/sync/history/{run_id}"): Permission.READ_RECORDS,
+    ("GET", f"{SYSTEM}/sync-config"): Permission.READ_RECORDS,
+    ("PUT", f"{SYSTEM}/sync-config"): Permission.MANAGE_CONNECTION,
+    ("POST", f"{SYSTEM}/test"): Permission.ASK_SYNC,
+    ("POST", f"{SYSTEM}/connect-link"): Permission.MANAGE_CONNECTION,
+    ("GET", f"{SYSTEM}/auth"): Permission.MANAGE_CONNECTION,
+    ("POST", f"{SYSTEM}/confirm"): Permission.MANAGE_CONNECTION,
+    ("DELETE", f"{SYSTEM}/disconnect"): Permission.MANAGE_CONNECTION,
+    ("GET", "/api/keys"): Permission.MANAGE_KEYS,
+    ("POST", "/api/keys"): Permission.MANAGE_KEYS,
+    ("DELETE", "/api/keys/{key_id}"): Permission.MANAGE_KEYS,
 }
 BODIES: dict[str, Any] = {
     "/field-mapping": {"mapping": MAPPING, "version": 1},
@@ -124,9 +128,35 @@ def rows_of(site: Site, tenant: str) -> dict[str, list[str]]:
     }
 
 
-def test_every_route_has_somebody_who_may_call_it(site: Site) -> None:
-    """A route that nobody thought about must not be reachable by accident."""
+def test_every_route_declares_the_permission_that_is_listed_here(site: Site) -> None:
+    """A new route must not be reachable by accident, nor an old one with less than before."""
+    declared = {
+        (method, route.path): needed_by(route.dependant)
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in route.methods
+    }
+
+    # `confirm` takes a key or the page of a browser session, and so it checks in its body.
+    in_its_body = {("POST", f"{SYSTEM}/confirm"): None}
+    assert declared == {**NEEDS, **in_its_body}
     assert set(routes(site)) == set(NEEDS)
+
+
+def needed_by(dependant: Dependant) -> Permission | None:
+    """The permission of the route's `Needs` dependency."""
+    calls = [dependency.call for dependency in dependant.dependencies]
+    return next((call.permission for call in calls if isinstance(call, Needs)), None)
+
+
+def test_a_role_is_a_set_of_permissions_and_each_permission_has_a_role() -> None:
+    """Roles are names of sets: a later permission needs no new level."""
+    assert set(ROLES) == set(Role)
+    assert frozenset().union(*ROLES.values()) == frozenset(Permission)
+    assert ROLES[Role.USER] < ROLES[Role.MANAGER] < ROLES[Role.ADMIN]
+    assert {"credentials:lend", "keys:manage", "connection:manage"} <= ROLES[Role.ADMIN]
+    assert not {"credentials:lend", "keys:manage", "connection:manage"} & ROLES[Role.MANAGER]
 
 
 @pytest.mark.slow
@@ -171,7 +201,7 @@ def is_foreign(path: str, ids: dict[str, str], own: dict[str, str] | str | None)
     return bool(names) and (not isinstance(own, dict) or any(ids[n] != own[n] for n in names))
 
 
-def check(answer: httpx.Response, needed: Role | None, actor: Actor, what: object) -> None:
+def check(answer: httpx.Response, needed: Permission | None, actor: Actor, what: object) -> None:
     said = (actor.name, what, answer.status_code, answer.text[:300])
     assert answer.status_code < 500, said
     if needed is None:
@@ -179,7 +209,7 @@ def check(answer: httpx.Response, needed: Role | None, actor: Actor, what: objec
     elif actor.role is None:
         assert answer.status_code in {400, 401, 403, 404, 429}, said
         assert '"data"' not in answer.text, said
-    elif not actor.role.includes(needed):
+    elif needed not in ROLES[actor.role]:
         assert answer.status_code in {403, 404}, said
         assert '"data"' not in answer.text, said
     else:

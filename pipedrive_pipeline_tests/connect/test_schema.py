@@ -20,8 +20,8 @@ from schemathesis import Case, GenerationMode, openapi
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
-from pipedrive_pipeline.connect.keys import Role
-from pipedrive_pipeline.connect.limits import Windows
+from pipedrive_pipeline.connect.auth.permissions import Role
+from pipedrive_pipeline.connect.auth.rate_limits import RateLimit
 from pipedrive_pipeline_tests.connect.browser import Site
 from pipedrive_pipeline_tests.connect.tenants import inhabited
 
@@ -55,7 +55,7 @@ def test_three_thousand_questions_do_not_break_the_api(
 
 def ask_everything(site: Site, session: requests.Session, cases: int) -> Counter[int]:
     """How often each status was answered, over all operations."""
-    site.app.state.house = replace(site.app.state.house, requests=Windows(10**9))
+    site.app.state.services = replace(site.app.state.services, requests=RateLimit(10**9))
     tenant = inhabited(site, "acme", 1)
     headers = {"x-api-key": tenant.keys[Role.ADMIN]}
     answered: Counter[int] = Counter()

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipedrive_pipeline.connect import keys
-from pipedrive_pipeline.connect.keys import Role
+from pipedrive_pipeline.connect.auth import keys
+from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
 from pipedrive_pipeline_tests.connect.tenants import holder

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 from pydantic import SecretStr
 
-from pipedrive_pipeline.connect import signing
-from pipedrive_pipeline.connect.authorization import begin, confirm, finish
+from pipedrive_pipeline.connect.auth import signing
+from pipedrive_pipeline.connect.consent.oauth_flow import begin, confirm, finish
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import registry

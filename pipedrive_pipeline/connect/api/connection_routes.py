@@ -1,0 +1,44 @@
+"""The JSON routes of connections: list and test; and the health check."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from pipedrive_pipeline.connect.api import envelope, models, presenters
+from pipedrive_pipeline.connect.api.models import Answer, Listed
+from pipedrive_pipeline.connect.api.openapi import REFUSALS
+from pipedrive_pipeline.connect.auth.dependencies import RecordReader, SyncRequester
+from pipedrive_pipeline.connect.request import AppServices, SystemKey
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.sync.proofs import proved
+from pipedrive_pipeline.vault import connections
+
+router = APIRouter(responses=REFUSALS, tags=["connection"])
+
+
+@router.get("/healthz", response_model=Answer[models.Ok], tags=["health"])
+def healthz(request: Request, services: AppServices) -> JSONResponse:
+    """200 if the app and its database answer."""
+    with services.warehouse.connect() as connection:
+        connection.execute("select 1")
+    return envelope.answer(request, models.Ok())
+
+
+@router.get("/api/integrations", response_model=Listed[models.Connection])
+def integrations(request: Request, services: AppServices, caller: RecordReader) -> JSONResponse:
+    """Every system, with the tenant's connection to it."""
+    with services.warehouse.as_app(caller.tenant) as transaction:
+        rows = connections.of_tenant(transaction, caller.tenant)
+    by_system = {row.system: row for row in rows}
+    shown = [presenters.connection(key, by_system.get(key)) for key in registry.SYSTEMS]
+    return envelope.answer(request, shown)
+
+
+@router.post("/api/integrations/{system}/test", response_model=Answer[models.ConnectionTest])
+def test(
+    request: Request, services: AppServices, system: SystemKey, caller: SyncRequester
+) -> JSONResponse:
+    """Whether the connection works now, as which user, and what that user cannot see."""
+    proof = proved(services.vault, caller.tenant, system)
+    return envelope.answer(request, presenters.connection_test(proof))

@@ -1,0 +1,141 @@
+"""The JSON routes of fields and their mapping.
+
+They read with the role of the app, except the preview: the tenant's raw schema is open to the
+engine only.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import psycopg
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import JSONResponse
+
+from pipedrive_pipeline.connect.api import envelope, models, presenters
+from pipedrive_pipeline.connect.api.models import Answer, Listed
+from pipedrive_pipeline.connect.api.openapi import REFUSALS
+from pipedrive_pipeline.connect.auth.dependencies import MappingWriter, RecordReader
+from pipedrive_pipeline.connect.errors import NotFound
+from pipedrive_pipeline.connect.request import AppServices, SystemKey
+from pipedrive_pipeline.marts import mapping as mappings
+from pipedrive_pipeline.sync.asking import ask
+from pipedrive_pipeline.tenants import Tenant
+
+router = APIRouter(prefix="/api/integrations/{system}", responses=REFUSALS, tags=["mapping"])
+
+VersionNumber = Annotated[int, Path(ge=1, le=2_147_483_647)]
+
+
+@router.get("/fields", response_model=Listed[models.FieldShown])
+def fields(
+    request: Request, services: AppServices, system: SystemKey, caller: RecordReader
+) -> JSONResponse:
+    """Every field that the tenant's records have or had, as the last sync read it."""
+    with services.warehouse.as_app(caller.tenant) as connection:
+        known = mappings.known_fields(connection, caller.tenant, system)
+        active = mappings.active(connection, caller.tenant, system)
+    return envelope.answer(request, presenters.fields(known, active.mapping))
+
+
+@router.get("/field-mapping", response_model=Answer[models.MappingShown])
+def mapping(
+    request: Request, services: AppServices, system: SystemKey, caller: RecordReader
+) -> JSONResponse:
+    """The active mapping; version 0 if none was ever saved."""
+    with services.warehouse.as_app(caller.tenant) as connection:
+        version = mappings.active(connection, caller.tenant, system)
+        shown = _shown(connection, caller.tenant, system, version, is_active=True)
+    return envelope.answer(request, shown)
+
+
+@router.put("/field-mapping", response_model=Answer[models.MappingShown])
+def save_mapping(
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    caller: MappingWriter,
+    wanted: models.MappingIn,
+) -> JSONResponse:
+    """Saves the mapping as a new version and rebuilds customers and contacts without a call.
+
+    409 `mapping_outdated` if another version was saved since; 422 `bad_mapping` with an entry in
+    `details` for each source that cannot be used.
+    """
+    version = mappings.save(
+        services.warehouse,
+        caller.tenant,
+        system,
+        wanted.text(),
+        who=caller.name,
+        based_on=wanted.version,
+    )
+    with services.warehouse.as_app(caller.tenant) as connection:
+        ask(connection, caller.tenant, system, "remap", who=caller.name)
+        shown = _shown(connection, caller.tenant, system, version, is_active=True)
+    return envelope.answer(request, shown)
+
+
+@router.post("/field-mapping/preview", response_model=Answer[models.PreviewShown])
+def preview(
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    caller: MappingWriter,
+    wanted: models.PreviewIn,
+) -> JSONResponse:
+    """The effect of a mapping: ten rows before and after, coverage, values that do not fit."""
+    effect = mappings.preview(services.warehouse, caller.tenant, system, wanted.text())
+    return envelope.answer(request, presenters.preview(effect))
+
+
+@router.get("/field-mapping/versions", response_model=Listed[models.VersionShown])
+def versions(
+    request: Request, services: AppServices, system: SystemKey, caller: RecordReader
+) -> JSONResponse:
+    """Every saved version, newest first."""
+    with services.warehouse.as_app(caller.tenant) as connection:
+        saved = mappings.versions(connection, caller.tenant, system)
+        active = mappings.active(connection, caller.tenant, system).number
+    shown = [
+        models.VersionShown(
+            version=version.number,
+            is_active=version.number == active,
+            saved_at=version.saved_at,
+            saved_by=version.saved_by,
+        )
+        for version in saved
+        if version.saved_at
+    ]
+    return envelope.answer(request, shown)
+
+
+@router.get("/field-mapping/versions/{number}", response_model=Answer[models.MappingShown])
+def version(
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    caller: RecordReader,
+    number: VersionNumber,
+) -> JSONResponse:
+    """One version as it was saved."""
+    with services.warehouse.as_app(caller.tenant) as connection:
+        saved = mappings.versions(connection, caller.tenant, system)
+        wanted = next((version for version in saved if version.number == number), None)
+        if wanted is None:
+            raise NotFound
+        active = mappings.active(connection, caller.tenant, system).number
+        shown = _shown(connection, caller.tenant, system, wanted, is_active=number == active)
+    return envelope.answer(request, shown)
+
+
+def _shown(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    system: str,
+    version: mappings.Version,
+    *,
+    is_active: bool,
+) -> models.MappingShown:
+    known = mappings.known_fields(connection, tenant, system)
+    return presenters.mapping(version, known, is_active=is_active)

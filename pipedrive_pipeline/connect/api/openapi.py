@@ -1,0 +1,33 @@
+"""The parts of `/openapi.json` that all routes share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipedrive_pipeline.connect.api.models import Refusal
+
+DESCRIPTION = """\
+Connect a company's CRM, map its fields, ask for syncs and follow them.
+
+Every answer is `{"data": …, "meta": {"request_id": …}}`, a list also has
+`meta.pagination.next_cursor`; every error is `{"error": {"code", "message", "details"}, "meta"}`.
+Send `Authorization: Bearer KEY` or `X-API-Key: KEY`; with the operator's key also `X-Tenant`.
+"""
+STATUS_DESCRIPTIONS = {
+    400: "The request cannot be used.",
+    401: "No key, or an invalid one.",
+    403: "The key's role, or the page that sent the request, does not allow this.",
+    404: "This tenant has nothing with this name or id.",
+    405: "This address does not support the method.",
+    408: "The body took too long to arrive.",
+    409: "The current state does not allow this; the message says who must act.",
+    413: "The body is too large.",
+    422: "The request does not fit; `details` names each field.",
+    429: "Too many requests; `Retry-After` says when to try again.",
+    502: "The source's answer breaks its own contract.",
+    503: "The source or the database does not answer now; `Retry-After` says when to try again.",
+}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal, "description": words}
+    for status, words in STATUS_DESCRIPTIONS.items()
+}

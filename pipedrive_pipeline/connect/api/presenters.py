@@ -1,0 +1,184 @@
+"""Our records as models of the API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pipedrive_pipeline.connect.api import models, sync_models
+from pipedrive_pipeline.connect.auth.keys import Key
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.base import Account
+from pipedrive_pipeline.marts import mapping as mappings
+from pipedrive_pipeline.sync.asking import Asked
+from pipedrive_pipeline.sync.configuration import SyncConfig
+from pipedrive_pipeline.sync.overview import EntityOverview
+from pipedrive_pipeline.sync.runs import ShownRun
+from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.proving import Proof, missing_scopes
+from pipedrive_pipeline.vault.states import Reason
+
+
+def connection(system: str, row: Connection | None) -> models.Connection:
+    """One system's connection; `disconnected` if the tenant never began one."""
+    label = registry.connector(system).label
+    if row is None:
+        return models.Connection(system=system, label=label, state="disconnected")
+    return models.Connection(
+        system=system,
+        label=label,
+        state=row.state.value,
+        state_reason=row.state_reason,
+        state_sentence=Reason(row.state_reason).sentence if row.state_reason else None,
+        kind=row.kind,
+        company=models.Company(id=row.company_id, name=row.company_name, domain=row.company_domain),
+        user=models.ConnectedUser(name=row.account_user_name, is_admin=row.is_account_admin),
+        api_domain=row.api_domain,
+        scopes=list(row.scopes),
+        missing_scopes=list(missing_scopes(system, row.scopes)),
+        connected_by=row.connected_by,
+        connected_at=row.connected_at,
+        token_expires_at=row.token_expires_at,
+        last_sync=models.LastSync(
+            at=row.last_sync_at, status=row.last_sync_status, error=row.last_sync_error
+        ),
+    )
+
+
+def connection_test(proof: Proof) -> models.ConnectionTest:
+    """A connection that works: its user, and the records that this user cannot see."""
+    return models.ConnectionTest(
+        company=_company(proof.account),
+        user=models.TestedUser(
+            id=proof.account.user_id, name=proof.account.user_name, is_admin=proof.account.is_admin
+        ),
+        missing_scopes=list(proof.missing_scopes),
+        unreadable_entities=list(proof.unreadable_entities),
+        limits=list(proof.limits),
+    )
+
+
+def key(row: Key) -> models.KeyShown:
+    """A key without its secret."""
+    return models.KeyShown.model_validate(row)
+
+
+def run(row: ShownRun) -> sync_models.Run:
+    """A run, or a request that waits for one."""
+    return sync_models.Run.model_validate(
+        {
+            "id": row.id,
+            "status": row.status,
+            "sync_type": row.sync_type,
+            "trigger": row.trigger,
+            "requested_at": row.requested_at,
+            "requested_by": row.requested_by,
+            "started_at": row.started_at,
+            "completed_at": row.completed_at,
+            "organizations": _counts(row.organizations),
+            "persons": _counts(row.persons),
+            "tokens_spent": row.tokens_spent,
+            "api_calls": row.api_calls,
+            "watermarks": json.loads(row.watermarks_json),
+            "progress": _progress(json.loads(row.progress_json or "null")),
+            "resume_at": row.resume_at,
+            "errors": json.loads(row.errors_json),
+            "dagster_run_id": row.dagster_run_id,
+        }
+    )
+
+
+def entity(row: EntityOverview) -> sync_models.EntityStatus:
+    """The freshness and completeness of one entity."""
+    return sync_models.EntityStatus.model_validate(row)
+
+
+def sync_request(row: Asked) -> sync_models.SyncRequest:
+    """A request, with the progress of the run that serves it."""
+    return sync_models.SyncRequest.model_validate(
+        {
+            "id": row.id,
+            "state": row.state,
+            "sync_type": row.sync_type,
+            "trigger": row.trigger,
+            "requested_at": row.requested_at,
+            "requested_by": row.requested_by,
+            "settled_at": row.settled_at,
+            "run_id": row.run_id,
+            "progress": _progress(row.progress),
+        }
+    )
+
+
+def config(row: SyncConfig) -> sync_models.Config:
+    """Settings, with masked alert addresses."""
+    return sync_models.Config.model_validate(row.facts())
+
+
+def fields(known: Sequence[mappings.Field], active: mappings.Mapping) -> list[models.FieldShown]:
+    """Every field of the catalogue, with its targets in the active mapping."""
+    targets: dict[tuple[str, str], list[str]] = {}
+    for entry in active.entries:
+        targets.setdefault((entry.entity, entry.field_key), []).append(entry.target)
+    return [
+        models.FieldShown(
+            entity=field.entity,
+            key=field.field_key,
+            name=field.field_name,
+            type=field.field_type,
+            is_custom=field.is_custom,
+            options=[models.Option(id=i, label=label) for i, label in field.options.items()],
+            removed_at=field.removed_at,
+            fills=targets.get(field.identity, []),
+        )
+        for field in known
+    ]
+
+
+def mapping(
+    version: mappings.Version, known: Sequence[mappings.Field], *, is_active: bool
+) -> models.MappingShown:
+    """One version of the mapping, with the entries whose field the source no longer has."""
+    return models.MappingShown(
+        version=version.number,
+        is_active=is_active,
+        mapping=version.mapping.written(),
+        saved_at=version.saved_at,
+        saved_by=version.saved_by,
+        vanished=[entry.name for entry in mappings.vanished(version.mapping, list(known))],
+    )
+
+
+def preview(effect: mappings.Preview) -> models.PreviewShown:
+    """The effect that a mapping would have."""
+    return models.PreviewShown(
+        rows={
+            mart: [models.PreviewRow(**row) for row in rows] for mart, rows in effect.rows.items()
+        },
+        coverage=[models.CoverageShown.model_validate(entry) for entry in effect.coverage],
+    )
+
+
+def _company(account: Account) -> models.Company:
+    return models.Company(
+        id=account.company_id, name=account.company_name, domain=account.company_domain
+    )
+
+
+def _counts(numbers: Sequence[int]) -> dict[str, int]:
+    """Counts by name; the query gives them in the order of `Counts`."""
+    return dict(zip(sync_models.Counts.model_fields, numbers, strict=True))
+
+
+def _progress(stored: dict[str, Any] | None) -> sync_models.Progress | None:
+    if not stored:
+        return None
+    seconds = float(stored["seconds"])
+    return sync_models.Progress(
+        stage=stored["stage"],
+        pages=stored["pages"],
+        rows=stored["rows"],
+        seconds=seconds,
+        rows_per_second=round(stored["rows"] / seconds, 1) if seconds else 0.0,
+    )

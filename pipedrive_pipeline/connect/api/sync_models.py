@@ -1,0 +1,200 @@
+"""The bodies of the API about syncs: requests, runs, settings, status."""
+
+from __future__ import annotations
+
+from datetime import datetime, time
+from typing import Annotated, Any, Literal
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
+
+from pipedrive_pipeline.connect.api.models import Connection, Model, SyncType
+
+CURSOR_MAX_CHARACTERS = 200
+PAGE_RUNS = 20
+PAGE_RUNS_MAX = 200
+
+RunStatus = Literal["queued", "running", "success", "partial", "failed", "paused"]
+RunType = Literal["full", "incremental", "sweep", "remap"]
+Trigger = Literal["schedule", "manual", "backfill", "connect", "webhook"]
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("is no IANA time zone such as Europe/Berlin")
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+AlertUrl = Annotated[str, Field(min_length=5, max_length=500, pattern=r"^[!-+\--~]+$")]
+
+
+class SyncIn(Model):
+    """The kind of the sync."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"syncType": "incremental"}]})
+    sync_type: SyncType = Field(
+        default="incremental",
+        description="`full` reads everything again; `incremental` reads changes.",
+    )
+
+
+class Progress(Model):
+    """The progress of a running sync, at most a second old."""
+
+    stage: str
+    pages: int
+    rows: int
+    seconds: float
+    rows_per_second: float
+
+
+class RunError(Model):
+    """An error of a run; docs/failures.md lists the codes."""
+
+    code: str
+    message: str
+
+
+class Counts(Model):
+    """The records of one entity that the source sent, by their effect."""
+
+    fetched: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    rejected: int = 0
+
+
+class Watermark(Model):
+    """The instant up to which an entity's changes were read."""
+
+    before: datetime | None = None
+    after: datetime | None = None
+
+
+class Run(Model):
+    """A run, or a request that waits for one (`queued`) or ended without one."""
+
+    id: UUID
+    status: RunStatus
+    sync_type: RunType
+    trigger: Trigger
+    requested_at: datetime | None
+    requested_by: str | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    organizations: Counts
+    persons: Counts
+    tokens_spent: int
+    api_calls: int
+    watermarks: dict[str, Watermark]
+    progress: Progress | None
+    resume_at: datetime | None
+    errors: list[RunError]
+    dagster_run_id: str | None
+
+
+class RunsIn(Model):
+    """Filters and page of the history; unknown parameters are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    status: list[RunStatus] | None = None
+    sync_type: RunType | None = None
+    trigger: Trigger | None = None
+    since: AwareDatetime | None = Field(default=None, description="Inclusive, with an offset.")
+    until: AwareDatetime | None = Field(default=None, description="Exclusive, with an offset.")
+    limit: int = Field(default=PAGE_RUNS, ge=1, le=PAGE_RUNS_MAX)
+    cursor: str | None = Field(default=None, max_length=CURSOR_MAX_CHARACTERS)
+
+
+class SyncRequest(Model):
+    """The request for a sync, from queued to done."""
+
+    id: UUID
+    state: Literal["queued", "running", "done", "failed"]
+    sync_type: RunType
+    trigger: Trigger
+    requested_at: datetime
+    requested_by: str | None
+    settled_at: datetime | None
+    run_id: UUID | None = Field(description="The run that serves it: `sync/history/{id}`.")
+    progress: Progress | None
+
+
+class Price(Model):
+    """The price of a sync in tokens of the day's budget; nothing was requested."""
+
+    sync_type: SyncType
+    tokens: int
+    daily_limit: int
+    entities: dict[str, int]
+
+
+class Config(Model):
+    """When and how a tenant is synced. A PUT changes the fields that it contains."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"autoSync": True, "syncTime": "02:00", "timeZone": "Europe/Berlin"}]
+        }
+    )
+    auto_sync: bool = True
+    sync_time: TimeOfDay = Field(
+        default="02:00", description="The time of the daily sync, in `timeZone`."
+    )
+    time_zone: TimeZone | None = Field(default=None, description="null: the tenant's own.")
+    every_hours: int | None = Field(default=None, ge=1, le=168, description="null: once a day.")
+    incremental_sync: bool = Field(default=True, description="A scheduled sync reads changes only.")
+    sync_persons: bool = True
+    sync_custom_fields: bool = True
+    sweep_every_hours: int | None = Field(default=None, ge=1, le=8760)
+    budget_share: float = Field(default=0.5, gt=0, le=1, allow_inf_nan=False)
+    daily_token_budget: int | None = Field(default=None, ge=1, le=9_007_199_254_740_991)
+    alert_urls: list[AlertUrl] = Field(
+        default=[],
+        max_length=10,
+        description="Apprise URLs. They are shown masked; a masked one that is sent back stays.",
+    )
+    erase_deleted_after_days: int | None = Field(default=None, ge=0, le=36_500)
+
+    def changed(self) -> dict[str, Any]:
+        """The fields that the request contains, by the names of `SyncConfig`."""
+        sent = self.model_dump(exclude_unset=True)
+        if "sync_time" in sent:
+            sent["sync_time"] = time.fromisoformat(self.sync_time)
+        return sent
+
+
+class EntityStatus(Model):
+    """The freshness and completeness of one entity."""
+
+    name: str
+    rows: int
+    watermark: datetime | None = Field(description="Every change up to this instant is included.")
+    missing: int | None = Field(description="Records that the last comparison found missing here.")
+    checked_at: datetime | None = Field(description="The instant of that comparison.")
+
+
+class Budget(Model):
+    """The company's request budget of the day, and the tenant's share of it."""
+
+    limit: int
+    used: int
+    left: int
+    share: float
+    resets_at: datetime
+    resume_at: datetime | None = Field(description="When a paused sync continues.")
+
+
+class Status(Connection):
+    """A tenant's connection, data and syncs of one system."""
+
+    entities: list[EntityStatus]
+    budget: Budget
+    last_run: Run | None
+    current: list[Run] = Field(description="Runs and requests that run or wait, newest first.")

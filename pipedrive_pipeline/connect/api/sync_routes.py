@@ -1,0 +1,189 @@
+"""The JSON routes of syncs: status, requests, history, settings.
+
+A sensor of Dagster starts the run from the row that `POST sync` writes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from pipedrive_pipeline.connect.api import (
+    envelope,
+    idempotency,
+    presenters,
+    sync_models,
+    tenant_status,
+)
+from pipedrive_pipeline.connect.api.idempotency import Call, IdempotencyKey
+from pipedrive_pipeline.connect.api.models import Answer, Listed
+from pipedrive_pipeline.connect.api.openapi import REFUSALS
+from pipedrive_pipeline.connect.auth.dependencies import (
+    ConnectionManager,
+    RecordReader,
+    SyncRequester,
+)
+from pipedrive_pipeline.connect.errors import NotFound
+from pipedrive_pipeline.connect.request import AppServices, SystemKey
+from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.sync import asking, configuration, runs
+from pipedrive_pipeline.sync.runs import Place
+
+router = APIRouter(prefix="/api/integrations/{system}", responses=REFUSALS, tags=["sync"])
+
+
+@router.get("/status", response_model=Answer[sync_models.Status])
+def status(
+    request: Request, services: AppServices, system: SystemKey, caller: RecordReader
+) -> JSONResponse:
+    """State, company, rights, rows, freshness, budget, the last run, and current runs."""
+    return envelope.answer(request, tenant_status.status(services, caller.tenant, system))
+
+
+@router.post(
+    "/sync",
+    status_code=202,
+    response_model=Answer[sync_models.SyncRequest],
+    responses={200: {"model": Answer[sync_models.Price], "description": "`dryRun`: the price."}},
+)
+def sync(
+    *,
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    caller: SyncRequester,
+    wanted: sync_models.SyncIn = sync_models.SyncIn(),  # noqa: B008 - frozen
+    dry_run: Annotated[bool, Query(alias="dryRun")] = False,
+    idempotency_key: IdempotencyKey = None,
+) -> JSONResponse:
+    """The request for a sync, or the one that is queued or running for it already.
+
+    With `dryRun=true` no sync is requested: the answer is its price in tokens of the day's budget.
+    """
+    if dry_run:
+        price = tenant_status.price(services, caller.tenant, system, wanted.sync_type)
+        return envelope.answer(request, price)
+    call = Call.of(request, caller, idempotency_key, wanted)
+    with services.warehouse.as_app(caller.tenant) as connection:
+        former = idempotency.begin(connection, caller, call)
+        if former:
+            return idempotency.replay(request, former)
+        row = asking.ask(connection, caller.tenant, system, wanted.sync_type, who=caller.name)
+        shown = presenters.sync_request(row)
+        idempotency.remember(connection, caller, call, 202, shown)
+    return envelope.answer(request, shown, status=202)
+
+
+@router.get("/sync/requests/{request_id}", response_model=Answer[sync_models.SyncRequest])
+def sync_request(
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    caller: RecordReader,
+    request_id: UUID,
+) -> JSONResponse:
+    """A request, from queued to done, with the progress of its run."""
+    with services.warehouse.as_app(caller.tenant) as connection:
+        row = asking.request(connection, caller.tenant, system, request_id)
+    if row is None:
+        raise NotFound
+    return envelope.answer(request, presenters.sync_request(row))
+
+
+@router.get("/sync/history", response_model=Listed[sync_models.Run])
+def history(
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    caller: RecordReader,
+    query: Annotated[sync_models.RunsIn, Query()],
+) -> JSONResponse:
+    """Runs, and requests that wait for one, newest first, page by page."""
+    with services.warehouse.as_app(caller.tenant) as connection:
+        rows = runs.page(
+            connection,
+            caller.tenant,
+            system,
+            runs.Wanted(query.status, query.sync_type, query.trigger, query.since, query.until),
+            after=place_of(query.cursor) if query.cursor else None,
+            limit=query.limit + 1,
+        )
+    page, is_more = rows[: query.limit], len(rows) > query.limit
+    return envelope.answer(
+        request,
+        [presenters.run(row) for row in page],
+        next_cursor=cursor_of(page[-1].place) if is_more else None,
+    )
+
+
+@router.get("/sync/history/{run_id}", response_model=Answer[sync_models.Run])
+def run(
+    request: Request, services: AppServices, system: SystemKey, caller: RecordReader, run_id: UUID
+) -> JSONResponse:
+    """One run."""
+    with services.warehouse.as_app(caller.tenant) as connection:
+        row = runs.one(connection, caller.tenant, system, run_id)
+    if row is None:
+        raise NotFound
+    return envelope.answer(request, presenters.run(row))
+
+
+@router.get("/sync-config", response_model=Answer[sync_models.Config])
+def sync_config(
+    request: Request, services: AppServices, system: SystemKey, caller: RecordReader
+) -> JSONResponse:
+    """When and how the tenant is synced."""
+    with services.warehouse.as_app(caller.tenant) as connection:
+        config = configuration.read(connection, services.vault.cipher, caller.tenant, system)
+    return envelope.answer(request, presenters.config(config))
+
+
+@router.put("/sync-config", response_model=Answer[sync_models.Config])
+def save_sync_config(
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    caller: ConnectionManager,
+    wanted: sync_models.Config,
+) -> JSONResponse:
+    """Changes the settings that the body contains; the others stay."""
+    with services.warehouse.as_app(caller.tenant) as connection:
+        config = configuration.save(
+            connection,
+            services.vault.cipher,
+            caller.tenant,
+            system,
+            wanted.changed(),
+            who=caller.name,
+        )
+    return envelope.answer(request, presenters.config(config))
+
+
+def cursor_of(place: Place) -> str:
+    """The place where a page ended, as an opaque cursor."""
+    text = f"{place.at.isoformat()}|{place.id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def place_of(cursor: str) -> Place:
+    """The place that a cursor of ours names.
+
+    Raises:
+        BadInput: it is not a cursor of ours.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+        at, _, run_id = text.partition("|")
+        place = Place(datetime.fromisoformat(at), UUID(run_id))
+    except (ValueError, binascii.Error):
+        place = None
+    if place is None or place.at.tzinfo is None:
+        raise BadInput("cursor: take it from `meta.pagination.next_cursor`, as it is.")
+    return place

@@ -1,0 +1,88 @@
+"""The status of one tenant and system: connection, entities, budget, syncs; and a sync's price.
+
+Everything is read with the role of the app, except the budget: a company's budget is shared by all
+tenants that are connected to it, and the app sees the usage of one tenant only.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import psycopg
+from psycopg.rows import args_row, class_row
+
+from pipedrive_pipeline.connect.api import presenters, sync_models
+from pipedrive_pipeline.connect.api.models import SyncType
+from pipedrive_pipeline.connect.request import Services
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.sync import budget, overview, runs
+from pipedrive_pipeline.sync.access import SourceAccess
+from pipedrive_pipeline.sync.overview import EntityOverview
+from pipedrive_pipeline.sync.runs import ShownRun
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import connections
+
+
+def status(services: Services, tenant: Tenant, system: str) -> sync_models.Status:
+    """Connection, rights, rows, freshness, budget, the last run, and current runs."""
+    names = {"tenant": tenant.slug, "system": system}
+    with services.warehouse.as_app(tenant) as transaction:
+        rows = connections.of_tenant(transaction, tenant)
+        syncs = _syncs(transaction, names)
+        entities = (
+            transaction.cursor(row_factory=class_row(EntityOverview))
+            .execute(overview.ENTITIES, names)
+            .fetchall()
+        )
+    connection = presenters.connection(
+        system, next((row for row in rows if row.system == system), None)
+    )
+    return sync_models.Status(
+        **dict(connection),
+        entities=[presenters.entity(row) for row in entities],
+        budget=_budget(services, tenant, system, last=syncs.last),
+        last_run=presenters.run(syncs.last) if syncs.last else None,
+        current=[presenters.run(row) for row in syncs.current],
+    )
+
+
+def _syncs(transaction: psycopg.Connection, names: dict[str, str]) -> runs.Standing:
+    cursor = transaction.cursor(row_factory=args_row(ShownRun))
+    return runs.standing(cursor.execute(runs.STANDING, names).fetchall())
+
+
+def _budget(
+    services: Services, tenant: Tenant, system: str, *, last: ShownRun | None
+) -> sync_models.Budget:
+    now = datetime.now(UTC)
+    rest = budget.standing(services.warehouse, tenant, system, now)
+    is_paused = last and last.status == "paused" and last.resume_at and last.resume_at > now
+    return sync_models.Budget(
+        limit=rest.limit,
+        used=max(0, rest.limit - rest.left),
+        left=rest.left,
+        share=rest.share,
+        resets_at=rest.resets_at,
+        resume_at=last.resume_at if last and is_paused else None,
+    )
+
+
+def price(
+    services: Services, tenant: Tenant, system: str, sync_type: SyncType
+) -> sync_models.Price:
+    """The price of a sync. For a full one the source is asked about entities never read whole.
+
+    Raises:
+        NotConnected, ReauthNeeded, BudgetSpent, SourceUnavailable: the source had to be asked.
+    """
+    entities = registry.connector(system).entities
+    if sync_type == "full":
+        access = SourceAccess(services.vault.warehouse, services.vault.settings, tenant, system)
+        estimate = access.price(entities.values())
+        tokens, limit = dict(estimate.entities), estimate.limit
+    else:
+        tokens = {name: entity.tokens_per_page for name, entity in entities.items()}
+        limit = budget.standing(services.warehouse, tenant, system, datetime.now(UTC)).limit
+    return sync_models.Price(
+        sync_type=sync_type, tokens=sum(tokens.values()), daily_limit=limit, entities=tokens
+    )

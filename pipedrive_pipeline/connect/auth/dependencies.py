@@ -1,0 +1,83 @@
+"""FastAPI dependencies that authenticate a request and check its permission."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from pipedrive_pipeline.connect.auth import callers
+from pipedrive_pipeline.connect.auth.callers import Caller
+from pipedrive_pipeline.connect.auth.permissions import Permission
+from pipedrive_pipeline.connect.errors import NotSignedIn, PermissionMissing
+from pipedrive_pipeline.connect.request import Services
+
+BEARER = HTTPBearer(auto_error=False, description="A key of `keys add`, or the operator's.")
+API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key.")
+TENANT_HEADER = "The tenant, with the operator's key; a tenant's own key names its tenant."
+
+
+class Needs:
+    """A dependency that gives the caller, if it has one permission."""
+
+    def __init__(self, permission: Permission) -> None:
+        self.permission = permission
+
+    def __call__(
+        self,
+        request: Request,
+        _bearer: Annotated[object, Security(BEARER)],
+        _api_key: Annotated[object, Security(API_KEY)],
+        _tenant: Annotated[str | None, Header(alias="X-Tenant", description=TENANT_HEADER)] = None,
+    ) -> Caller:
+        """The caller; the other parameters only describe the request in `/openapi.json`."""
+        caller = authenticated(request)
+        require(caller, self.permission)
+        return caller
+
+
+def authenticated(request: Request) -> Caller:
+    """The caller of the request, within its rate limit.
+
+    Raises:
+        NotSignedIn, Forbidden, OtherTenant, BadInput, BadSlug, UnknownTenant, TooManyRequests: the
+            caller must change something.
+    """
+    services: Services = request.app.state.services
+    try:
+        claim = callers.claim_of(request, services.vault.settings)
+        caller = callers.caller_of(claim, services.warehouse)
+    except NotSignedIn:
+        count_failure(request)
+        raise
+    request.state.quota = services.requests.take(f"{caller.id}/{caller.tenant}")
+    return caller
+
+
+def require(caller: Caller, permission: Permission) -> None:
+    """Returns if the caller has this permission.
+
+    Raises:
+        PermissionMissing: an admin, or the operator, must do it.
+    """
+    if not caller.may(permission):
+        raise PermissionMissing(caller.role, permission)
+
+
+def count_failure(request: Request) -> None:
+    """Counts one more failed attempt of this address.
+
+    Raises:
+        TooManyRequests: it had too many within a minute.
+    """
+    address = request.client.host if request.client else ""
+    services: Services = request.app.state.services
+    services.failures.take(address)
+
+
+RecordReader = Annotated[Caller, Depends(Needs(Permission.READ_RECORDS))]
+MappingWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_MAPPING))]
+SyncRequester = Annotated[Caller, Depends(Needs(Permission.ASK_SYNC))]
+ConnectionManager = Annotated[Caller, Depends(Needs(Permission.MANAGE_CONNECTION))]
+KeyManager = Annotated[Caller, Depends(Needs(Permission.MANAGE_KEYS))]

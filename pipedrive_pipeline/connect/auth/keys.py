@@ -1,0 +1,182 @@
+"""API keys: add, list, revoke, look up. The table is `integration.api_keys`.
+
+A key names its tenant, `ppk_acme.SECRET`. It is looked up with the role of the app, among that
+tenant's keys only, so that signing in needs no session that sees every tenant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+
+from pipedrive_pipeline.connect.auth import signing
+from pipedrive_pipeline.connect.auth.permissions import Role
+from pipedrive_pipeline.connect.errors import NotFound
+from pipedrive_pipeline.errors import BadInput, BadSlug, UnknownTenant
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse import audit_log
+
+START = "ppk_"
+KEY_MAX_CHARACTERS = 128  # ours have at most 80
+SHOWN_CHARACTERS = 6  # of the secret's 43; the rest cannot be guessed from them
+NAME_MAX_CHARACTERS = 100
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key without its secret."""
+
+    id: UUID
+    name: str
+    role: Role
+    prefix: str  # its first characters, shown in lists
+    created_at: datetime
+    created_by: str | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "role", Role(self.role))
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A new key with its secret, which is shown once."""
+
+    key: Key
+    text: str
+
+
+def add(
+    connection: psycopg.Connection, tenant: Tenant, role: Role, name: str, *, who: str
+) -> NewKey:
+    """Adds a key of this tenant; only its hash is stored.
+
+    Raises:
+        BadInput: the name is empty, too long or unprintable.
+        UnknownTenant: no such tenant.
+    """
+    if not name.strip() or len(name) > NAME_MAX_CHARACTERS or not name.isprintable():
+        raise BadInput(f"a key's name has 1 to {NAME_MAX_CHARACTERS} printable characters.")
+    start, secret = f"{START}{tenant}.", signing.fresh()
+    prefix = start + secret[:SHOWN_CHARACTERS]
+    values = [tenant.slug, name, role, signing.hashed(start + secret), prefix, who]
+    try:
+        key = connection.cursor(row_factory=class_row(Key)).execute(_ADD, values).fetchone()
+    except psycopg.errors.ForeignKeyViolation:
+        raise UnknownTenant(tenant.slug) from None
+    assert key is not None  # noqa: S101 - `returning` of an insert
+    facts = {"name": name, "role": role}
+    audit_log.note(connection, tenant, who=who, action="key.add", subject=prefix, after=facts)
+    return NewKey(key, start + secret)
+
+
+def of_tenant(connection: psycopg.Connection, tenant: Tenant) -> list[Key]:
+    """All keys of the tenant, revoked ones too, oldest first."""
+    return connection.cursor(row_factory=class_row(Key)).execute(_ALL, [tenant.slug]).fetchall()
+
+
+def revoke(connection: psycopg.Connection, tenant: Tenant, key_id: UUID, *, who: str) -> Key:
+    """Revokes the key and returns it; revoking it twice changes nothing.
+
+    Raises:
+        NotFound: this tenant has no such key.
+    """
+    cursor = connection.cursor(row_factory=class_row(Key))
+    former = cursor.execute(_BY_ID, [tenant.slug, key_id]).fetchone()
+    if former is None:
+        raise NotFound
+    if former.revoked_at is None:
+        cursor.execute(_REVOKE, [tenant.slug, key_id])
+        facts = {"name": former.name, "role": former.role}
+        audit_log.note(
+            connection, tenant, who=who, action="key.revoke", subject=former.prefix, before=facts
+        )
+    key = cursor.execute(_BY_ID, [tenant.slug, key_id]).fetchone()
+    assert key is not None  # noqa: S101 - rows of this table are not deleted
+    return key
+
+
+def tenant_named_in(text: str) -> Tenant | None:
+    """The tenant that a key names; None if the text has not the form of a key."""
+    start, _, secret = text.partition(".")
+    if len(text) > KEY_MAX_CHARACTERS or not start.startswith(START) or not secret:
+        return None
+    try:
+        return Tenant(start.removeprefix(START))
+    except BadSlug:
+        return None
+
+
+def by_text(connection: psycopg.Connection, tenant: Tenant, text: str) -> Key | None:
+    """The key with this text, unless it is revoked. Its use is recorded once an hour."""
+    cursor = connection.cursor(row_factory=class_row(Key))
+    key = cursor.execute(_BY_HASH, [tenant.slug, signing.hashed(text)]).fetchone()
+    if key:
+        _record_use(connection, tenant, key)
+    return key
+
+
+def by_id(connection: psycopg.Connection, tenant: Tenant, key_id: UUID) -> Key | None:
+    """The key with this id, unless it is revoked."""
+    cursor = connection.cursor(row_factory=class_row(Key))
+    key = cursor.execute(_BY_ID, [tenant.slug, key_id]).fetchone()
+    return key if key and key.revoked_at is None else None
+
+
+def _record_use(connection: psycopg.Connection, tenant: Tenant, key: Key) -> None:
+    now = datetime.now(key.created_at.tzinfo)
+    if key.last_used_at is None or (now - key.last_used_at).total_seconds() >= 3_600:
+        connection.execute(_USED, [tenant.slug, key.id])
+
+
+_COLUMNS = """
+    api_keys.id,
+    api_keys.name,
+    api_keys.role,
+    api_keys.key_prefix as prefix,
+    api_keys.created_at,
+    api_keys.created_by,
+    api_keys.last_used_at,
+    api_keys.revoked_at
+"""
+_ADD = f"""
+insert into integration.api_keys (tenant_id, name, role, key_hash, key_prefix, created_by)
+values (%s, %s, %s, %s, %s, %s)
+returning {_COLUMNS}
+"""
+_ALL = f"""
+select {_COLUMNS}
+from integration.api_keys
+where api_keys.tenant_id = %s
+order by api_keys.created_at, api_keys.id
+"""
+_BY_ID = f"""
+select {_COLUMNS}
+from integration.api_keys
+where api_keys.tenant_id = %s
+    and api_keys.id = %s
+"""
+_BY_HASH = f"""
+select {_COLUMNS}
+from integration.api_keys
+where api_keys.tenant_id = %s
+    and api_keys.key_hash = %s
+    and api_keys.revoked_at is null
+"""
+_REVOKE = """
+update integration.api_keys
+set revoked_at = clock_timestamp()
+where api_keys.tenant_id = %s
+    and api_keys.id = %s
+"""
+_USED = """
+update integration.api_keys
+set last_used_at = clock_timestamp()
+where api_keys.tenant_id = %s
+    and api_keys.id = %s
+"""

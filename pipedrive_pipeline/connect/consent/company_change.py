@@ -1,0 +1,60 @@
+"""The rows of a tenant that changes to another company's account.
+
+The former company's customers and contacts stay under their own id, marked as deleted, with the
+former Pipedrive id in a column of its own: rows of an app that point to them stay valid. Raw
+tables, watermarks, catalogue and mapping are reset, because their ids and field keys belong to the
+former company.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+
+from pipedrive_pipeline.errors import Busy
+from pipedrive_pipeline.tenants import Tenant
+
+MARK = """
+    update {}
+    set deleted_at = coalesce(deleted_at, now()),
+        deletion_reason = 'company_changed',
+        former_pipedrive_id = pipedrive_id,
+        pipedrive_id = null,
+        merged_into = null,
+        updated_at = now()
+    where tenant_id = %s and pipedrive_id is not null
+"""
+MARTS = (sql.Identifier("crm", "customers"), sql.Identifier("crm", "contacts"))
+FORGET = (
+    "delete from integration.rejected_values where tenant_id = %s and system = %s",
+    # An erased record's id is another record's in the other company.
+    "delete from integration.erased_records where tenant_id = %s and system = %s",
+    """
+    update integration.field_mappings
+    set is_active = false
+    where tenant_id = %s and system = %s
+    """,
+    """
+    update integration.mart_state
+    set pending_loads = '{}', is_rebuild_due = true
+    where tenant_id = %s and system = %s
+    """,
+)
+
+
+def start_afresh(transaction: psycopg.Connection, tenant: Tenant, system: str) -> None:
+    """Marks the former company's rows and deletes its raw data, in this transaction.
+
+    Raises:
+        Busy: a sync of this tenant runs; it would write the former company's rows again.
+    """
+    row = transaction.execute("select pg_try_advisory_xact_lock(%s)", (tenant.lock_key,)).fetchone()
+    if row is None or not row[0]:
+        raise Busy(tenant.slug)
+    for mart in MARTS:
+        transaction.execute(sql.SQL(MARK).format(mart), (tenant.slug,))
+    for schema in (tenant.raw_schema(system), tenant.staging_schema(system)):
+        drop = sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema))
+        transaction.execute(drop)
+    for statement in FORGET:
+        transaction.execute(statement, (tenant.slug, system))

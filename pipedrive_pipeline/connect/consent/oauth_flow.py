@@ -1,0 +1,199 @@
+"""The steps of an OAuth consent, for the web callback and for the command line.
+
+Source: RFC 6749 §4.1, RFC 9700 §4.5 and §4.7, and
+https://pipedrive.readme.io/docs/marketplace-oauth-authorization (read 2026-11).
+
+    begin ──► (browser at the source) ──► finish ──► (a person reads the company) ──► confirm
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import psycopg
+from pydantic import SecretStr
+
+from pipedrive_pipeline.connect.auth import signing
+from pipedrive_pipeline.connect.consent.company_change import start_afresh
+from pipedrive_pipeline.connect.errors import CodeRefused, ConsentDeclined, StateRefused
+from pipedrive_pipeline.connectors.base import Account, Credential
+from pipedrive_pipeline.connectors.hosts import checked_base_url
+from pipedrive_pipeline.connectors.oauth import TokenGrant
+from pipedrive_pipeline.connectors.refusals import GrantRefused
+from pipedrive_pipeline.errors import UnknownTenant
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import clock, pending, states, storing
+from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.oauth_app import oauth_app
+from pipedrive_pipeline.vault.pending import Pending
+from pipedrive_pipeline.vault.refusals import NothingToConfirm, TokenRefused
+from pipedrive_pipeline.vault.storing import Arrival
+from pipedrive_pipeline.vault.tokens import Tokens
+from pipedrive_pipeline.vault.vault import Vault
+
+STATE_MINUTES = 10
+STATE_PURPOSE = "oauth-state"
+CODE_MAX_CHARACTERS = 2_048  # Pipedrive's have about 60
+
+
+@dataclass(frozen=True)
+class StartedConsent:
+    """The address that the browser goes to, and the state that must come back from there."""
+
+    url: str
+    state: str
+
+
+def begin(vault: Vault, tenant: Tenant, system: str, *, session: str, who: str) -> StartedConsent:
+    """Begins a consent in this browser session; its state works once, for ten minutes.
+
+    Args:
+        vault: the vault.
+        tenant: the tenant that will be connected.
+        system: the connector's key.
+        session: a secret that only this browser holds (`signing.fresh`).
+        who: the person or key, for the audit log.
+
+    Raises:
+        SettingsError: the operator has not set the app's id or secret.
+        UnknownTenant: no such tenant.
+    """
+    app = oauth_app(vault.settings, system)
+    state = signing.signed(vault.settings, STATE_PURPOSE, signing.fresh())
+    url = app.authorize_url(state)
+    with vault.warehouse.transaction() as transaction:
+        try:
+            states.begin(transaction, tenant, system, kind="oauth")
+        except psycopg.errors.ForeignKeyViolation:
+            raise UnknownTenant(tenant.slug) from None
+        transaction.execute("delete from integration.oauth_states where expires_at < now()")
+        transaction.execute(
+            """
+            insert into integration.oauth_states (
+                state_hash, session_hash, tenant_id, system, started_by, expires_at
+            )
+            values (%s, %s, %s, %s, %s, now() + make_interval(mins => %s))
+            """,
+            (
+                signing.hashed(state),
+                signing.hashed(session),
+                tenant.slug,
+                system,
+                who,
+                STATE_MINUTES,
+            ),
+        )
+    return StartedConsent(url, state)
+
+
+def finish(
+    vault: Vault,
+    system: str,
+    *,
+    session: str,
+    state: str | None,
+    code: str | None,
+    error: str | None = None,
+) -> Pending:
+    """Exchanges the code for a grant and names its company; the grant waits for `confirm`.
+
+    The state is used up first, in every case.
+
+    Args:
+        vault: the vault.
+        system: the connector's key, of the callback's path.
+        session: the secret of the browser that came back.
+        state: as the source sent it.
+        code: as the source sent it.
+        error: as the source sent it; any error is a refusal.
+
+    Raises:
+        StateRefused: forged, foreign, used, expired or missing. No call was made.
+        ConsentDeclined: the source sent an error instead of a code. No call was made.
+        CodeRefused: the source does not know the code.
+        ClientRejected, HostNotAllowed: the operator must act.
+        SourceUnavailable, SourceBroke: no usable answer; the person starts again.
+    """
+    tenant, who = _use_state(vault, system, session, state)
+    if error is not None or not code or len(code) > CODE_MAX_CHARACTERS:
+        raise ConsentDeclined
+    grant = _exchange(vault, tenant, system, SecretStr(code))
+    with vault.warehouse.transaction() as transaction:
+        arrival = Arrival(tenant, system, grant.tokens(transaction), grant.account, who)
+        pending.hold(transaction, vault.cipher, arrival, signing.hashed(session))
+    waiting = pending.of_session(vault, signing.hashed(session))
+    if waiting is None:
+        raise NothingToConfirm
+    return waiting
+
+
+def confirm(
+    vault: Vault, grant_id: UUID, *, is_other_company_confirmed: bool = False
+) -> Connection:
+    """Makes the grant the connection and asks for its sync.
+
+    Raises:
+        NothingToConfirm: it was confirmed before, or ten minutes are over.
+        OtherCompany: the tenant holds rows of another company and that was not confirmed.
+        Busy: a sync of the former company is running.
+    """
+    return pending.confirm(
+        vault, grant_id, start_afresh=start_afresh if is_other_company_confirmed else None
+    )
+
+
+def _use_state(vault: Vault, system: str, session: str, state: str | None) -> tuple[Tenant, str]:
+    """The tenant and the initiator of the state, which is deleted."""
+    if not state or not signing.is_ours(vault.settings, STATE_PURPOSE, state):
+        raise StateRefused
+    with vault.warehouse.transaction() as transaction:
+        row = transaction.execute(
+            """
+            delete from integration.oauth_states
+            where state_hash = %s
+            returning tenant_id, started_by, system, session_hash, expires_at > now()
+            """,
+            (signing.hashed(state),),
+        ).fetchone()
+    if row is None:
+        raise StateRefused
+    tenant_id, who, state_system, session_hash, is_in_time = row
+    is_same_browser = signing.is_same(session_hash, signing.hashed(session))
+    if not (is_same_browser and is_in_time and state_system == system):
+        raise StateRefused
+    return Tenant(tenant_id), who
+
+
+@dataclass(frozen=True)
+class _TestedGrant:
+    """A grant whose token has opened the account once."""
+
+    grant: TokenGrant
+    base_url: str  # checked
+    account: Account
+
+    def tokens(self, transaction: psycopg.Connection) -> Tokens:
+        issued_at = clock.now(transaction)
+        return Tokens(
+            kind="oauth",
+            access=self.grant.access_token,
+            refresh=self.grant.refresh_token,
+            api_domain=self.base_url,
+            issued_at=issued_at,
+            expires_at=issued_at + timedelta(seconds=self.grant.expires_in_seconds),
+            scopes=self.grant.scopes,
+        )
+
+
+def _exchange(vault: Vault, tenant: Tenant, system: str, code: SecretStr) -> _TestedGrant:
+    """Exchanges the code, checks the host and reads the account. Nothing is stored."""
+    try:
+        grant = oauth_app(vault.settings, system).exchange(code)
+        base_url = checked_base_url(grant.api_domain or "", vault.settings.pipedrive_allowed_hosts)
+        credential = Credential("oauth", grant.access_token, base_url)
+        account = storing.account_of(vault, tenant, system, credential)
+    except (GrantRefused, TokenRefused):
+        raise CodeRefused from None
+    return _TestedGrant(grant, base_url, account)

@@ -1,0 +1,186 @@
+"""The routes of a consent: link or `auth`, the source, `callback`, the page, `confirm`.
+
+No GET changes a connection. The callback redirects to an address without parameters, so that no
+code stays in the browser's history.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+
+from pipedrive_pipeline.connect.api import envelope, models, presenters
+from pipedrive_pipeline.connect.api.models import Answer
+from pipedrive_pipeline.connect.api.openapi import REFUSALS
+from pipedrive_pipeline.connect.auth import callers, csrf, signing
+from pipedrive_pipeline.connect.auth.dependencies import (
+    ConnectionManager,
+    authenticated,
+    count_failure,
+    require,
+)
+from pipedrive_pipeline.connect.auth.permissions import Permission
+from pipedrive_pipeline.connect.consent import browser_session, links, oauth_flow
+from pipedrive_pipeline.connect.errors import LinkRefused, StateRefused
+from pipedrive_pipeline.connect.pages import rendering
+from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import connections, ending, pending
+from pipedrive_pipeline.vault.pending import Pending
+from pipedrive_pipeline.vault.refusals import NothingToConfirm
+
+router = APIRouter(tags=["connection"])
+CONFIRM_BODY = {
+    "requestBody": {
+        "content": {"application/json": {"schema": models.ConfirmIn.model_json_schema()}}
+    }
+}
+
+
+@router.post(
+    "/api/integrations/{system}/connect-link",
+    status_code=201,
+    response_model=Answer[models.ConnectLink],
+    responses=REFUSALS,
+)
+def connect_link(
+    request: Request, services: AppServices, system: SystemKey, caller: ConnectionManager
+) -> JSONResponse:
+    """A one-time link for the person who may consent; it is shown once."""
+    link = links.make(services.vault, caller.tenant, system, who=caller.name)
+    shown = models.ConnectLink(url=link.url, expires_at=link.expires_at)
+    return envelope.answer(request, shown, status=201)
+
+
+@router.get("/connect/{secret}", include_in_schema=False)
+def open_link(request: Request, services: AppServices, secret: str) -> Response:
+    """Redirects the browser of a one-time link to the source."""
+    if "prefetch" in request.headers.get("sec-purpose", request.headers.get("purpose", "")):
+        return Response(status_code=204)  # a prefetch must not use the link up
+    try:
+        link = links.open_once(services.vault, secret)
+    except LinkRefused:
+        count_failure(request)
+        raise
+    return _to_source(services, link.tenant, link.system, who=link.who)
+
+
+@router.get(
+    "/api/integrations/{system}/auth",
+    status_code=302,
+    response_class=RedirectResponse,
+    responses=REFUSALS,
+)
+def auth(services: AppServices, system: SystemKey, caller: ConnectionManager) -> Response:
+    """Redirects this browser to the source, where a person consents."""
+    return _to_source(services, caller.tenant, system, who=caller.name)
+
+
+@router.get("/api/integrations/{system}/callback", include_in_schema=False)
+def callback(request: Request, services: AppServices, system: SystemKey) -> Response:
+    """Exchanges the code that the source sent and redirects to the confirmation page."""
+    try:
+        oauth_flow.finish(
+            services.vault,
+            system,
+            session=browser_session.secret_of(request, services.vault.settings),
+            state=_single(request, "state"),
+            code=_single(request, "code"),
+            error=_single(request, "error"),
+        )
+    except StateRefused:
+        count_failure(request)
+        raise
+    return RedirectResponse(f"/integrations/{system}/confirm", status_code=303)
+
+
+@router.get("/integrations/{system}/confirm", include_in_schema=False)
+def confirmation(request: Request, services: AppServices, system: SystemKey) -> Response:
+    """The page that names the company and asks for confirmation, or says that it is connected."""
+    session = browser_session.secret_of(request, services.vault.settings)
+    grant = _grant_of_session(services, system, session)
+    token = csrf.form_token(services.vault.settings, session)
+    return rendering.confirmation(request, grant, token)
+
+
+@router.post(
+    "/api/integrations/{system}/confirm",
+    response_model=Answer[models.Connection],
+    responses=REFUSALS,
+    openapi_extra=CONFIRM_BODY,
+)
+def confirm(request: Request, services: AppServices, system: SystemKey, sent: SentBody) -> Response:
+    """Makes the waiting grant the connection; sent by our page or with a key."""
+    if callers.carries_key(request):
+        caller = authenticated(request)
+        require(caller, Permission.MANAGE_CONNECTION)
+        grant = pending.newest_of_tenant(services.vault, caller.tenant, system)
+    else:
+        grant = _own_grant(request, services, system, sent)
+    if grant is None:
+        raise NothingToConfirm
+    is_other_company_confirmed = (
+        sent.fields.get("otherCompany") is True or sent.text("other_company") == "yes"
+    )
+    oauth_flow.confirm(
+        services.vault, grant.id, is_other_company_confirmed=is_other_company_confirmed
+    )
+    if sent.is_form:
+        return RedirectResponse(f"/integrations/{system}/confirm", status_code=303)
+    connection = connections.existing(services.vault, grant.tenant, system)
+    return envelope.answer(request, presenters.connection(system, connection))
+
+
+@router.delete(
+    "/api/integrations/{system}/disconnect",
+    response_model=Answer[models.Disconnection],
+    responses=REFUSALS,
+)
+def disconnect(
+    request: Request, services: AppServices, system: SystemKey, caller: ConnectionManager
+) -> JSONResponse:
+    """Ends the connection and deletes its tokens; the synced rows stay."""
+    end = ending.disconnect(services.vault, caller.tenant, system, who=caller.name)
+    shown = models.Disconnection(system=system, is_revoked=end.is_revoked, note=end.note or None)
+    return envelope.answer(request, shown)
+
+
+def _to_source(services: Services, tenant: Tenant, system: str, *, who: str) -> Response:
+    """Redirects to the source with a new session, so that a planted cookie is worth nothing."""
+    session = signing.fresh()
+    consent = oauth_flow.begin(services.vault, tenant, system, session=session, who=who)
+    answer = RedirectResponse(consent.url, status_code=302)
+    browser_session.set_cookie(answer, services.vault.settings, session)
+    return answer
+
+
+def _own_grant(request: Request, services: Services, system: str, sent: Body) -> Pending:
+    """The grant of this browser's session, if the page that shows it sent the request."""
+    settings = services.vault.settings
+    session = browser_session.secret_of(request, settings)
+    token = sent.text("form_token")
+    # Every browser of today sends `Origin`; a request without it is a script with our own cookie.
+    csrf.require_own_form(request, settings, session, token, is_strict=False)
+    grant = _grant_of_session(services, system, session)
+    if sent.text("grant") != str(grant.id):
+        raise NothingToConfirm  # the page shows an earlier consent than the one that waits now
+    return grant
+
+
+def _grant_of_session(services: Services, system: str, session: str) -> Pending:
+    grant = pending.of_session(services.vault, signing.hashed(session)) if session else None
+    if grant is None or grant.system != system:
+        raise NothingToConfirm
+    return grant
+
+
+def _single(request: Request, name: str) -> str | None:
+    """A query parameter that occurs at most once.
+
+    Raises:
+        StateRefused: it occurs more than once, as in no honest callback.
+    """
+    values = request.query_params.getlist(name)
+    if len(values) > 1:
+        raise StateRefused
+    return values[0] if values else None

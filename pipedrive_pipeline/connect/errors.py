@@ -1,0 +1,132 @@
+"""Errors that only the Connect app raises.
+
+PersonMustAct   StateRefused, ConsentDeclined, CodeRefused, LinkRefused
+UsageError      NotSignedIn, Forbidden, NotFound, PermissionMissing, OtherTenant, KeyReused
+Transient       TooManyRequests
+"""
+
+from __future__ import annotations
+
+from pipedrive_pipeline.connect.auth.permissions import Permission, Role, roles_with
+from pipedrive_pipeline.errors import PersonMustAct, Transient, UsageError
+
+
+class StateRefused(PersonMustAct):
+    """The OAuth state is forged, used, expired, or belongs to another browser session."""
+
+    code = "state_refused"
+
+    def __init__(self) -> None:
+        # One message for all causes: the exact cause would only help a forger.
+        super().__init__(
+            "This consent was not begun in this browser, was used before, or is older than ten "
+            "minutes. Nothing was stored; start the connection again."
+        )
+
+
+class ConsentDeclined(PersonMustAct):
+    """The source sent an error instead of a code."""
+
+    code = "consent_declined"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The account's owner declined, or the system did. Nothing was changed; start the "
+            "connection again when you want to."
+        )
+
+
+class CodeRefused(PersonMustAct):
+    """The source does not accept the code: it is unknown, used or expired."""
+
+    code = "code_refused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The system does not accept the code that the browser brought back. Nothing was "
+            "stored; start the connection again."
+        )
+
+
+class LinkRefused(PersonMustAct):
+    """The one-time link is forged, used or expired."""
+
+    code = "link_refused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This link was opened before, or is older than ten minutes. Ask for a new one."
+        )
+
+
+class NotSignedIn(UsageError):
+    """The request carries no key and no session, or an invalid one."""
+
+    code = "not_signed_in"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This needs a key: send `Authorization: Bearer KEY` or `X-API-Key: KEY`. `keys add` "
+            "makes one; the operator's is in OPERATOR_KEY, or where `up` printed it."
+        )
+
+
+class Forbidden(UsageError):
+    """A request of a browser session that no page of ours sent."""
+
+    code = "forbidden"
+
+    def __init__(self) -> None:
+        super().__init__("This was not sent from this app's own page. Nothing was changed.")
+
+
+class TooManyRequests(Transient):
+    """The caller's rate limit is reached; it may call again after ``wait_seconds``."""
+
+    code = "too_many_requests"
+
+    def __init__(self, wait_seconds: float) -> None:
+        self.wait_seconds = wait_seconds
+        super().__init__(f"Too many requests; ask again in {wait_seconds:.0f} s.")
+
+
+class NotFound(UsageError):
+    """The address, or the row that it names, does not exist for this caller."""
+
+    code = "not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Nothing is at this address.")
+
+
+class PermissionMissing(UsageError):
+    """The key is valid, but its role lacks the permission."""
+
+    code = "role_too_low"
+
+    def __init__(self, role: Role, permission: Permission) -> None:
+        super().__init__(
+            f"This key has the role {role}, which lacks {permission}; "
+            f"{' and '.join(roles_with(permission))} have it. "
+            "An admin of the tenant, or the operator, makes other keys."
+        )
+
+
+class OtherTenant(UsageError):
+    """The key belongs to one tenant, and `X-Tenant` names another."""
+
+    code = "other_tenant"
+
+    def __init__(self) -> None:
+        super().__init__("X-Tenant names another tenant than this key opens; leave it out.")
+
+
+class KeyReused(UsageError):
+    """The same Idempotency-Key came with another request before."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key came with another request before; use a new one for each."
+        )

@@ -1,0 +1,130 @@
+"""ASGI middleware around all routes: request ids, limits of the body, strict headers.
+
+Source: OWASP's ASVS 5.0, chapter 3.4, and https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY_MAX_BYTES = 256 * 1024  # a mapping of a thousand fields has 100 kB
+BODY_SECONDS = 10.0  # for the whole body, so that a slow client holds no connection
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+STRICT_HEADERS = {
+    "content-security-policy": POLICY,
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+HSTS = {"strict-transport-security": "max-age=31536000; includeSubDomains"}
+Headers = list[tuple[bytes, bytes]]
+# As the server sends them: setting eight by name takes a tenth of an answer's time.
+STRICT: Headers = [(name.encode(), value.encode()) for name, value in STRICT_HEADERS.items()]
+STRICT_OF_HTTPS: Headers = [
+    *STRICT,
+    *((name.encode(), value.encode()) for name, value in HSTS.items()),
+]
+OURS = {b"x-request-id", *(name for name, _ in STRICT_OF_HTTPS)}
+
+
+@dataclass
+class StrictHttp:
+    """Gives each request an id, reads its bounded body, and sets strict headers on its answer."""
+
+    app: ASGIApp
+    is_https: bool
+    on_unexpected: Callable[[Request, Exception], Response]
+    body_seconds: float = BODY_SECONDS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id, is_started = secrets.token_hex(8), False
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_strictly(message: Message) -> None:
+            nonlocal is_started
+            if message["type"] == "http.response.start":
+                is_started = True
+                message["headers"] = _strict(message["headers"], request_id, is_https=self.is_https)
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self.body_seconds):
+                body = await _bounded(receive)
+        except TimeoutError:
+            refusal = _refusal(request_id, 408, "too_slow", "The body took too long to arrive.")
+            await refusal(scope, receive, send_strictly)
+            return
+        if body is None:
+            refusal = _refusal(request_id, 413, "too_large", "The body is too large.")
+            await refusal(scope, receive, send_strictly)
+            return
+        try:
+            await self.app(scope, _replayed(body, receive), send_strictly)
+        except Exception as error:  # noqa: BLE001 - the last border: every error gets an answer
+            if not is_started:
+                answer = self.on_unexpected(Request(scope), error)
+                await answer(scope, receive, send_strictly)
+
+
+def _strict(headers: Headers, request_id: str, *, is_https: bool) -> Headers:
+    """An answer's headers, with ours instead of any with the same name."""
+    others = [header for header in headers if header[0].lower() not in OURS]
+    ours = STRICT_OF_HTTPS if is_https else STRICT
+    return [*others, (b"x-request-id", request_id.encode()), *ours]
+
+
+def _refusal(request_id: str, status: int, code: str, message: str) -> JSONResponse:
+    error = {"code": code, "message": message, "details": []}
+    return JSONResponse({"error": error, "meta": {"request_id": request_id}}, status_code=status)
+
+
+async def _bounded(receive: Receive) -> bytes | None:
+    """The whole body; None if it is larger than the limit."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return bytes(body)
+        body += message.get("body", b"")
+        if len(body) > BODY_MAX_BYTES:
+            return None
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Receives the body that was read already, then the connection's next messages."""
+    is_sent = False
+
+    async def receive_again() -> Message:
+        nonlocal is_sent
+        if is_sent:
+            return await receive()
+        is_sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again

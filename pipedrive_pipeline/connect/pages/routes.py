@@ -1,0 +1,143 @@
+"""The routes of the pages: `/login`, `/logout`, `/`, `/integrations/{system}`, `/docs`.
+
+A page shows what the API answers to the same key.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from pipedrive_pipeline.connect.api import presenters, tenant_status
+from pipedrive_pipeline.connect.auth import callers, csrf, sessions
+from pipedrive_pipeline.connect.auth.callers import Caller
+from pipedrive_pipeline.connect.auth.dependencies import count_failure, require
+from pipedrive_pipeline.connect.auth.permissions import Permission
+from pipedrive_pipeline.connect.auth.sessions import Session
+from pipedrive_pipeline.connect.errors import NotSignedIn
+from pipedrive_pipeline.connect.pages import rendering
+from pipedrive_pipeline.connect.request import AppServices, SentBody, Services, SystemKey
+from pipedrive_pipeline.connectors.registry import SYSTEMS
+from pipedrive_pipeline.sync import asking, registry, runs
+from pipedrive_pipeline.vault import connections
+
+router = APIRouter(include_in_schema=False)
+
+SHOWN_RUNS = 20
+TenantParameter = Annotated[str | None, Query(alias="tenant", max_length=64)]
+
+
+@router.get("/login")
+def login_form(request: Request) -> Response:
+    """The form to sign in with a key."""
+    return rendering.login(request, is_refused=False)
+
+
+@router.post("/login")
+def login(request: Request, services: AppServices, sent: SentBody) -> Response:
+    """Begins a session with a key; the browser's former session is overwritten."""
+    settings = services.vault.settings
+    csrf.require_own_origin(request, settings)
+    try:
+        tenant, key = callers.key_of(sent.text("key").strip(), settings, services.warehouse)
+    except NotSignedIn:
+        count_failure(request)
+        return rendering.login(request, is_refused=True)
+    answer = RedirectResponse("/", status_code=303)
+    sessions.begin(answer, settings, tenant=tenant, key_id=key.id if key else None)
+    return answer
+
+
+@router.post("/logout")
+def logout(request: Request, services: AppServices, sent: SentBody) -> Response:
+    """Ends the session."""
+    settings = services.vault.settings
+    session = sessions.of_browser(request, settings)
+    if session:
+        csrf.require_own_form(request, settings, session.secret, sent.text("form_token"))
+    answer = _to_login()
+    sessions.end(answer, settings)
+    return answer
+
+
+@router.get("/")
+def home(request: Request, services: AppServices) -> Response:
+    """The tenant's systems; for the operator, every tenant."""
+    session = sessions.of_browser(request, services.vault.settings)
+    if session is None:
+        return _to_login()
+    if session.tenant is None:
+        tenants = registry.all_tenants(services.vault.warehouse)
+        return rendering.tenants(request, tenants, _token(services, session))
+    caller = _caller(services, session, None)
+    if caller is None:
+        return _to_login()
+    with services.warehouse.as_app(caller.tenant) as transaction:
+        rows = connections.of_tenant(transaction, caller.tenant)
+    by_system = {row.system: row for row in rows}
+    shown = [presenters.connection(system, by_system.get(system)) for system in SYSTEMS]
+    return rendering.home(request, caller, shown, _token(services, session))
+
+
+@router.get("/integrations/{system}")
+def integration(
+    request: Request, services: AppServices, system: SystemKey, tenant: TenantParameter = None
+) -> Response:
+    """The status and history of one system."""
+    session = sessions.of_browser(request, services.vault.settings)
+    caller = _caller(services, session, tenant) if session else None
+    if session is None or caller is None:
+        return _to_login()
+    with services.warehouse.as_app(caller.tenant) as connection:
+        rows = runs.page(connection, caller.tenant, system, limit=SHOWN_RUNS)
+    return rendering.integration(
+        request,
+        caller,
+        tenant_status.status(services, caller.tenant, system),
+        [presenters.run(row) for row in rows],
+        _token(services, session),
+    )
+
+
+@router.post("/integrations/{system}/sync")
+def sync_now(
+    request: Request, services: AppServices, system: SystemKey, sent: SentBody
+) -> Response:
+    """The button of the page: the same as `POST …/sync`."""
+    settings = services.vault.settings
+    session = sessions.of_browser(request, settings)
+    if session is None:
+        return _to_login()
+    csrf.require_own_form(request, settings, session.secret, sent.text("form_token"))
+    caller = _caller(services, session, sent.text("tenant") or None)
+    if caller is None:
+        return _to_login()
+    require(caller, Permission.ASK_SYNC)
+    with services.warehouse.as_app(caller.tenant) as connection:
+        asking.ask(connection, caller.tenant, system, "incremental", who=caller.name)
+    return RedirectResponse(rendering.address(system, caller), status_code=303)
+
+
+@router.get("/docs")
+def docs(request: Request) -> Response:
+    """The API, from its OpenAPI description."""
+    return rendering.api(request, request.app.openapi())
+
+
+def _caller(services: Services, session: Session, named_tenant: str | None) -> Caller | None:
+    """The signed-in caller; None if its key was revoked."""
+    claim = callers.claim_of_session(session, named_tenant)
+    try:
+        return callers.caller_of(claim, services.warehouse)
+    except NotSignedIn:
+        return None
+
+
+def _token(services: Services, session: Session) -> str:
+    return csrf.form_token(services.vault.settings, session.secret)
+
+
+def _to_login() -> Response:
+    return RedirectResponse("/login", status_code=303)
