@@ -193,12 +193,14 @@ class HostNotAllowed(PersonMustAct):
     code = "host_not_allowed"
     who_acts = "the operator"
 
-    def __init__(self, host: str, reason: str, setting: str) -> None:
+    def __init__(self, host: str, reason: str, setting: str, allowed: tuple[str, ...]) -> None:
         self.host, self.setting = host, setting
-        super().__init__(
-            f"host {host!r} is refused ({reason}); no token was sent. "
-            f"If it is right, add it to {setting}."
+        right = (
+            f"If it is right, set {setting}={','.join((*allowed, host))}"
+            if host
+            else f"{setting} lists the hosts that are allowed"
         )
+        super().__init__(f"host {host!r} is refused ({reason}); no token was sent. {right}.")
 
 
 class ClientRejected(PersonMustAct):

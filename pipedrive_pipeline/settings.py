@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cryptography.fernet import Fernet
-from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
+from pydantic import AnyHttpUrl, BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipedrive_pipeline.errors import SettingsError
@@ -26,6 +26,9 @@ CALLBACK_PATH = "/api/integrations/pipedrive/callback"
 HOST_PATTERN = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]", re.IGNORECASE)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+SANDBOX_TENANT = "sandbox"
+SANDBOX_HOST = "127.0.0.1"
 
 
 class Settings(BaseSettings):
@@ -47,8 +50,12 @@ class Settings(BaseSettings):
     pipedrive_redirect_uri: AnyHttpUrl | None = None
     pipedrive_oauth_url: AnyHttpUrl = AnyHttpUrl("https://oauth.pipedrive.com")
     pipedrive_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ("*.pipedrive.com",)
-    app_url: AnyHttpUrl = AnyHttpUrl("http://127.0.0.1:8000")
     connect_port: Port = 8000
+    app_url: AnyHttpUrl = Field(
+        default_factory=lambda valid: AnyHttpUrl(
+            f"http://127.0.0.1:{valid.get('connect_port', 8000)}"
+        )
+    )
     dagster_port: Port = 3000
     dagster_url: AnyHttpUrl | None = None
     sandbox_port: Port = 8100
@@ -128,6 +135,33 @@ class Settings(BaseSettings):
         return self.database_url is None
 
     @property
+    def sandbox_file(self) -> Path:
+        """The file that says where this installation's sandbox is: address, OAuth app, token."""
+        return self.pipeline_home / "sandbox" / "sandbox.json"
+
+    def of(self, tenant: str) -> Settings:
+        """The settings as they hold for one tenant.
+
+        The tenant `sandbox` talks to this installation's sandbox and to no other host. Every other
+        tenant has the settings as they are: nothing of the sandbox is allowed for a real one.
+        """
+        if tenant != SANDBOX_TENANT:
+            return self
+        sandbox = SandboxAddress.read(self.sandbox_file)
+        return self.model_copy(
+            update={
+                "pipedrive_client_id": sandbox.client_id,
+                "pipedrive_client_secret": SecretStr(sandbox.client_secret),
+                "pipedrive_oauth_url": AnyHttpUrl(sandbox.url),
+                "pipedrive_allowed_hosts": (SANDBOX_HOST,),
+            }
+        )
+
+    def with_oauth_apps(self) -> list[Settings]:
+        """The settings of each OAuth app that this installation has: its own, the sandbox's."""
+        return [self, self.of(SANDBOX_TENANT)] if self.sandbox_file.exists() else [self]
+
+    @property
     def redirect_uri(self) -> str:
         """Where the source sends a browser back to after consent."""
         if self.pipedrive_redirect_uri:
@@ -165,6 +199,36 @@ class Settings(BaseSettings):
         return SecretStr(
             _made_once(self.pipeline_home / "operator-key", lambda: secrets.token_urlsafe(32))
         )
+
+
+class SandboxAddress(BaseModel, frozen=True):
+    """Where a sandbox is, and how to get in. Its secrets open nothing but the sandbox."""
+
+    url: str
+    client_id: str
+    client_secret: str
+    api_token: str
+
+    @classmethod
+    def read(cls, file: Path) -> SandboxAddress:
+        """The address in a file.
+
+        Raises:
+            SettingsError: this installation has no sandbox.
+        """
+        try:
+            return cls.model_validate_json(file.read_text())
+        except (FileNotFoundError, ValidationError):
+            raise SettingsError(
+                "this installation has no sandbox yet; `up --sandbox` or `demo` makes one."
+            ) from None
+
+    def write(self, file: Path) -> None:
+        """Writes the address for every other command of this installation."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_name(f"{file.name}.{os.getpid()}")
+        draft.write_text(self.model_dump_json(indent=2) + "\n")
+        draft.replace(file)
 
 
 def load_settings() -> Settings:

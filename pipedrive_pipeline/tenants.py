@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipedrive_pipeline.errors import BadSlug
+from pipedrive_pipeline.settings import SANDBOX_TENANT
 
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 RESERVED_SLUGS = frozenset({"all"})  # the role `analyst_all` reads every tenant's views
@@ -44,6 +45,11 @@ class Tenant:
 
     def __str__(self) -> str:
         return self.slug
+
+    @property
+    def is_make_believe(self) -> bool:
+        """True for the tenant that this installation's sandbox fills, which is no real company."""
+        return self.slug == SANDBOX_TENANT
 
     def raw_schema(self, system: str) -> str:
         """The schema that holds this tenant's records as the system sent them."""

@@ -17,6 +17,7 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}  # words 
 COMMANDS: dict[str, str] = {
     "demo": "cli.demo:demo",
     "up": "cli.up:up",
+    "down": "cli.up:down",
     "env": "cli.database:env",
     "psql": "cli.database:psql",
     "migrate": "cli.database:migrate",

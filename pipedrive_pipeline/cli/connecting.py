@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import errors, print_json, print_table, terminal
-from pipedrive_pipeline.cli.session import open_session
+from pipedrive_pipeline.cli.session import open_session, sandbox_within_reach
 from pipedrive_pipeline.connect.consent.company_change import start_afresh
 from pipedrive_pipeline.connect.consent.links import make as make_link
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
@@ -45,17 +45,18 @@ def connect(
     known(session.warehouse, name)
     vault = open_vault(session.warehouse, session.settings)
     if api_token and api_url:
-        made = connect_with_api_token(
-            vault,
-            name,
-            DEFAULT_SYSTEM,
-            SecretStr(api_token),
-            api_url,
-            who="operator",
-            start_afresh=start_afresh if other_company else None,
-        )
+        with sandbox_within_reach(session.settings, name):
+            connected = connect_with_api_token(
+                vault,
+                name,
+                DEFAULT_SYSTEM,
+                SecretStr(api_token),
+                api_url,
+                who="operator",
+                start_afresh=start_afresh if other_company else None,
+            )
         terminal.print(
-            f"{name}: connected to {made.company_name} as {made.account_user_name}; "
+            f"{name}: connected to {connected.company_name} as {connected.account_user_name}; "
             f"`sync --tenant {name} --full` is next."
         )
         return
@@ -83,9 +84,9 @@ def doctor(
 ) -> None:
     """Check settings, database, schema, keys and, with a tenant, its connection."""
     session = open_session()
-    findings = examine(
-        session.warehouse, session.settings, Tenant(tenant) if tenant else None, DEFAULT_SYSTEM
-    )
+    name = Tenant(tenant) if tenant else None
+    with sandbox_within_reach(session.settings, name):
+        findings = examine(session.warehouse, session.settings, name, DEFAULT_SYSTEM)
     if json:
         print_json([finding.facts() for finding in findings])
     else:

@@ -7,33 +7,39 @@ import sys
 import time
 from itertools import islice
 
+from pipedrive_pipeline.cli.installation import Installation
 from pipedrive_pipeline.cli.output import print_table, terminal
 from pipedrive_pipeline.cli.running import Outcome, run_job
 from pipedrive_pipeline.cli.sandboxed import (
-    DEFAULT_TENANT,
-    connect_default,
-    sandbox_environment,
+    SANDBOX,
+    connect_sandbox,
+    require_no_real_tenant,
+    served,
 )
 from pipedrive_pipeline.cli.session import Session, open_session
 from pipedrive_pipeline.cli.syncing import print_outcome
 from pipedrive_pipeline.errors import ExitCode, SettingsError
-from pipedrive_pipeline.sandbox import Account, seeded, serve, truth
-
-ORGANIZATIONS, PERSONS = 1_200, 3_500
+from pipedrive_pipeline.sandbox import Account, truth
+from pipedrive_pipeline.settings import load_settings
 
 
 def demo() -> None:
     """Run the main job on a sandbox: connect, full sync, edits, incremental sync, result."""
     if "DATABASE_URL" in os.environ:
         raise SettingsError("DATABASE_URL is set; `demo` runs on the embedded Postgres, unset it.")
+    os.environ["SCHEDULES"] = "off"
     began = time.monotonic()
-    _step(1, "Postgres and a sandbox Pipedrive with 1,200 organizations and 3,500 persons")
-    account = seeded(ORGANIZATIONS, PERSONS)
-    with serve(account) as sandbox:
-        os.environ.update(sandbox_environment(sandbox.url) | {"SCHEDULES": "off"})
+    settings = load_settings()
+    Installation(settings.pipeline_home).require_no_up("demo")
+    with served(settings) as account:
+        counts = (
+            f"{sum(1 for _ in truth(account, entity)):,} {entity}" for entity in account.records
+        )
+        _step(1, f"Postgres and a sandbox Pipedrive with {' and '.join(counts)}")
         session = open_session()
-        _step(2, "Tenant `default` connects by OAuth")
-        company = connect_default(session)
+        require_no_real_tenant(session, "demo")
+        _step(2, f"Tenant `{SANDBOX}` connects by OAuth")
+        company = connect_sandbox(session)
         terminal.print(f"connected to {company.company_name} as {company.account_user_name}")
         _step(3, "Everything is read: job `full_resync`, a real Dagster run")
         _run(session, "full")
@@ -45,8 +51,8 @@ def demo() -> None:
         _step(6, "Five customers and their contacts, as an app or an analyst reads them")
         _show_customers(session)
     terminal.print(
-        f"\nDone in {time.monotonic() - began:.0f} s. `./run psql` opens the database; `./run up`"
-        " starts the Dagster UI on the same instance, with both runs in it."
+        f"\nDone in {time.monotonic() - began:.0f} s. `./run psql --tenant {SANDBOX}` opens the "
+        "database; `./run up` starts the Dagster UI on the same instance, with both runs in it."
     )
 
 
@@ -54,11 +60,11 @@ def _run(session: Session, sync_type: str) -> None:
     is_full = sync_type == "full"
     outcome: Outcome = run_job(
         session,
-        DEFAULT_TENANT,
+        SANDBOX,
         "full_resync" if is_full else "sync",
         sync_type="full" if is_full else "incremental",
     )
-    print_outcome(DEFAULT_TENANT, outcome)
+    print_outcome(SANDBOX, outcome)
     if not outcome.is_success:
         sys.exit(outcome.exit_code or ExitCode.FAILED)
 
@@ -80,8 +86,8 @@ def _edits(account: Account) -> list[str]:
 
 
 def _show_customers(session: Session) -> None:
-    with session.warehouse.transaction(tenant=DEFAULT_TENANT) as connection:
-        rows = connection.execute(_CUSTOMERS, [DEFAULT_TENANT.slug]).fetchall()
+    with session.warehouse.transaction(tenant=SANDBOX) as connection:
+        rows = connection.execute(_CUSTOMERS, [SANDBOX.slug]).fetchall()
     print_table(
         "crm.customers with crm.contacts", ("id", "customer", "city", "owner", "contacts"), rows
     )

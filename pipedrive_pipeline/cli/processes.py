@@ -1,7 +1,7 @@
-"""Servers that one command starts together and ends together.
+"""Servers that one command starts together, keeps alive, and ends together.
 
-Belongs here: starting, watching and ending child processes. Does not belong here: which ones
-(`up.py`).
+Belongs here: starting, watching, restarting and ending child processes. Does not belong here: which
+ones (`up.py`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,15 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psutil
 
+from pipedrive_pipeline.cli import orphan_guard
 from pipedrive_pipeline.errors import SettingsError, Transient
 
 STOP_SECONDS = 15.0  # Dagster ends its code servers within a few
 START_SECONDS = 120.0
+RESTARTS_MAX = 5  # of one server within RESTARTS_WINDOW_SECONDS; more is a fault to look at
+RESTARTS_WINDOW_SECONDS = 600.0
 
 
 class ServerDied(Transient):
-    """A server that was started ended by itself; its log says why."""
+    """A server that was started ended by itself, again and again; its log says why."""
 
     code = "server_died"
 
@@ -37,42 +42,52 @@ class Server:
     name: str
     command: Sequence[str]
     url: str
-    health_path: str | None  # None: it serves nothing
+    health_path: str | None  # None: it serves no HTTP
     log: Path
 
 
 @dataclass
-class Servers:
-    """Running children. Each leads a process group of its own, so that nothing of it stays."""
+class _Child:
+    """A running server. It leads a process group of its own, so that nothing of it stays."""
 
-    environment: Mapping[str, str]
-    _running: list[tuple[Server, subprocess.Popen[bytes]]] = field(default_factory=list)
+    server: Server
+    process: subprocess.Popen[bytes]
+    restarted_at: list[float] = field(default_factory=list)  # monotonic seconds
+
+
+class Servers:
+    """The running children, and a guard that ends them if this process is killed."""
+
+    def __init__(
+        self, environment: Mapping[str, str], on_change: Callable[[list[int]], None]
+    ) -> None:
+        self._environment, self._on_change = environment, on_change
+        self._children: list[_Child] = []
+        self._guard = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-I", "-S", str(orphan_guard.__file__)],
+            stdin=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def start(self, server: Server) -> None:
         """Starts one server; its output goes to its log."""
-        server.log.parent.mkdir(parents=True, exist_ok=True)
-        with server.log.open("ab") as log:
-            child = subprocess.Popen(  # noqa: S603 - our own commands
-                server.command,
-                env=dict(self.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._running.append((server, child))
+        self._children.append(_Child(server, self._started(server)))
+        self._note_children()
 
     def wait_until_ready(self, on_ready: Callable[[Server], None]) -> None:
-        """Returns when every server that serves answers.
+        """Returns when every server that serves HTTP answers.
 
         Raises:
             ServerDied: one ended, or does not answer in time.
         """
         deadline = time.monotonic() + START_SECONDS
-        waiting = [server for server, _ in self._running if server.health_path]
+        waiting = [child.server for child in self._children if child.server.health_path]
         while waiting:
-            self.check()
-            for server in [one for one in waiting if _answers(one)]:
+            for child in self._children:
+                if child.process.poll() is not None:
+                    raise _died(child)
+            for server in [server for server in waiting if _answers(server)]:
                 waiting.remove(server)
                 on_ready(server)
             if waiting and time.monotonic() > deadline:
@@ -82,47 +97,117 @@ class Servers:
                 )
             time.sleep(0.2)
 
-    def check(self) -> None:
-        """Returns while all children live.
+    def revive(self, on_restart: Callable[[Server, int], None]) -> None:
+        """Starts each server again that has ended by itself.
+
+        Args:
+            on_restart: receives the server and the exit code that it ended with.
 
         Raises:
-            ServerDied: one has ended.
+            ServerDied: one ended more than five times within ten minutes.
         """
-        for server, child in self._running:
-            if child.poll() is not None:
-                raise ServerDied(
-                    f"{server.name} ended by itself (code {child.returncode}); "
-                    f"its log is {server.log}."
-                )
+        for child in self._children:
+            code = child.process.poll()
+            if code is None:
+                continue
+            now = time.monotonic()
+            child.restarted_at = [
+                at for at in child.restarted_at if now - at < RESTARTS_WINDOW_SECONDS
+            ]
+            if len(child.restarted_at) >= RESTARTS_MAX:
+                raise _died(child)
+            on_restart(child.server, code)
+            self._end_group(child)  # what it started itself
+            child.process = self._started(child.server)
+            child.restarted_at.append(now)
+            self._note_children()
 
     def stop(self) -> None:
-        """Ends every child and whatever it started, politely first."""
-        for _, child in reversed(self._running):
-            _signal_group(child, signal.SIGTERM)
+        """Ends every child and what it started: politely, then by force."""
+        for child in reversed(self._children):
+            _signal_group(child.process, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
-        for _, child in self._running:
+        for child in self._children:
             with suppress(subprocess.TimeoutExpired):
-                child.wait(max(0.1, deadline - time.monotonic()))
-            _signal_group(child, signal.SIGKILL)  # grandchildren too
-            child.wait()
-        self._running.clear()
+                child.process.wait(max(0.1, deadline - time.monotonic()))
+            self._end_group(child)
+        self._children.clear()
+        self._guard.communicate()  # the end of its input is its end
+
+    def _started(self, server: Server) -> subprocess.Popen[bytes]:
+        server.log.parent.mkdir(parents=True, exist_ok=True)
+        with server.log.open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603 - our own commands
+                server.command,
+                env=dict(self._environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._write_to_guard(f"+{process.pid}")
+        return process
+
+    def _end_group(self, child: _Child) -> None:
+        _signal_group(child.process, signal.SIGKILL)  # grandchildren too
+        child.process.wait()
+        self._write_to_guard(f"-{child.process.pid}")
+
+    def _write_to_guard(self, line: str) -> None:
+        if self._guard.stdin is not None and self._guard.poll() is None:
+            self._guard.stdin.write(f"{line}\n")
+            self._guard.stdin.flush()
+
+    def _note_children(self) -> None:
+        self._on_change([child.process.pid for child in self._children])
 
 
 def require_free(port: int, setting: str) -> None:
-    """Nothing, if the port on 127.0.0.1 is free.
+    """Returns if the port on 127.0.0.1 is free.
 
     Raises:
-        SettingsError: something else listens there.
+        SettingsError: another process listens there; one of ours is named with its home.
     """
+    if not is_free(port):
+        raise SettingsError(
+            f"{setting}: port {port} is taken by {_listener(port)}; "
+            f"end it, or set {setting} to a free port."
+        )
+
+
+def is_free(port: int) -> bool:
+    """True if nothing listens on a port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise SettingsError(
-                f"{setting}: port {port} is taken by another program; "
-                f"end it, or set {setting} to a free port."
-            ) from None
+            return False
+    return True
+
+
+def _listener(port: int) -> str:
+    """Which process listens on a port, in words; one of another installation with its home."""
+    try:
+        pids = [
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+        ]
+        process = psutil.Process(next(pid for pid in pids if pid))
+        home = process.environ().get("PIPELINE_HOME")
+    except (psutil.Error, StopIteration, OSError):
+        return "another program"
+    if home is None:
+        return f"another program (pid {process.pid}, {process.name()})"
+    return f"the installation in {home} (pid {process.pid}; PIPELINE_HOME={home} ./run down)"
+
+
+def _died(child: _Child) -> ServerDied:
+    return ServerDied(
+        f"{child.server.name} ended by itself (code {child.process.returncode}) "
+        f"{len(child.restarted_at) + 1} times; its log is {child.server.log}."
+    )
 
 
 def _answers(server: Server) -> bool:
@@ -132,6 +217,6 @@ def _answers(server: Server) -> bool:
         return False
 
 
-def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, number)
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pipedrive_pipeline.cli.session import Session, enter_dagster
+from pipedrive_pipeline.cli.session import Session, enter_dagster, sandbox_within_reach
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BudgetSpent, ExitCode, PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
@@ -78,7 +78,10 @@ def run_job(
         StillPaused: the day's budget has not returned; answered just as early.
     """
     known(session.warehouse, tenant)
-    with tenant_lock(session.warehouse, tenant) as lock:
+    with (
+        sandbox_within_reach(session.settings, tenant),
+        tenant_lock(session.warehouse, tenant) as lock,
+    ):
         if sync_type != "remap":  # which spends nothing
             require_not_paused(session.warehouse, tenant, DEFAULT_SYSTEM, datetime.now(UTC))
         logging.getLogger("dagster").setLevel(logging.CRITICAL)  # its events are in the UI

@@ -1,51 +1,97 @@
-"""A sandbox Pipedrive in place of an account: its settings, and the first consent.
+"""This installation's sandbox: a make-believe Pipedrive for the tenant `sandbox`, and for no other.
 
-Belongs here: what `demo` and `up` share when no credentials are set. Does not belong here: the
-sandbox itself.
+Belongs here: where it is, its tenant, its first consent, and serving it to a command while no `up`
+does. Does not belong here: the sandbox itself (`sandbox/`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from pipedrive_pipeline.cli.processes import is_free
 from pipedrive_pipeline.cli.session import Session
 from pipedrive_pipeline.connect.auth import signing
 from pipedrive_pipeline.connect.consent.oauth_flow import begin, confirm, finish
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
-from pipedrive_pipeline.errors import SourceBroke
-from pipedrive_pipeline.sandbox import Options
-from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.errors import SettingsError, SourceBroke
+from pipedrive_pipeline.sandbox import Account, Options, kept_in, seeded, serve
+from pipedrive_pipeline.settings import SANDBOX_TENANT, SandboxAddress, Settings
 from pipedrive_pipeline.sync import registry
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import connections
 from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.states import State
 from pipedrive_pipeline.vault.vault import open_vault
 
-DEFAULT_TENANT = Tenant("default")
-SANDBOX_COMMAND = ("sandbox", "--control")
+SANDBOX = Tenant(SANDBOX_TENANT)
+ORGANIZATIONS, PERSONS = 1_200, 3_500
 
 
-def sandbox_environment(url: str) -> dict[str, str]:
-    """The settings with which everything talks to the sandbox at ``url`` instead of Pipedrive."""
-    return {
-        "PIPEDRIVE_CLIENT_ID": Options.client_id,
-        "PIPEDRIVE_CLIENT_SECRET": Options.client_secret,
-        "PIPEDRIVE_OAUTH_URL": url,
-        "PIPEDRIVE_ALLOWED_HOSTS": "127.0.0.1",
-    }
+def sandbox_command(settings: Settings) -> list[str]:
+    """The words that start this installation's sandbox as a server."""
+    return [
+        "sandbox",
+        "--control",
+        *("--organizations", str(ORGANIZATIONS), "--persons", str(PERSONS)),
+        *("--port", str(settings.sandbox_port), "--state", str(_state_file(settings))),
+    ]
 
 
-def connect_default(session: Session) -> Connection:
-    """Tenant `default`, connected by the OAuth code flow as a browser would walk it.
+@contextmanager
+def served(settings: Settings) -> Iterator[Account]:
+    """The sandbox's company, served by this process until the end of the block."""
+    account = seeded(ORGANIZATIONS, PERSONS)
+    with (
+        serve(account, has_control=True, port=_port(settings)) as sandbox,
+        kept_in(sandbox.service, _state_file(settings)),
+    ):
+        publish(settings, sandbox.url)
+        yield account
+
+
+def is_answering(settings: Settings) -> bool:
+    """True if an `up` or a `sandbox` command serves this installation's sandbox now."""
+    try:
+        return httpx.get(SandboxAddress.read(settings.sandbox_file).url, timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def publish(settings: Settings, url: str) -> None:
+    """Lets every command of this installation find the sandbox at this address."""
+    SandboxAddress(
+        url=url,
+        client_id=Options.client_id,
+        client_secret=Options.client_secret,
+        api_token=Options.api_token,
+    ).write(settings.sandbox_file)
+
+
+def connect_sandbox(session: Session) -> Connection:
+    """The connection of the tenant `sandbox`, made by the OAuth code flow unless it is there.
 
     The sandbox consents at once; the code goes to the function that the web callback calls.
     """
-    settings = load_settings()  # with the sandbox's environment
-    registry.add(session.warehouse, settings, DEFAULT_TENANT, display_name="Sandbox company")
+    settings = session.settings
+    registry.add(
+        session.warehouse,
+        settings,
+        SANDBOX,
+        display_name="Make-believe company (sandbox)",
+        is_sandbox=True,
+    )
     vault = open_vault(session.warehouse, settings)
+    url = str(settings.of(SANDBOX.slug).pipedrive_oauth_url).rstrip("/")
+    former = connections.connection(vault, SANDBOX, DEFAULT_SYSTEM)
+    if former and former.state is State.CONNECTED and former.api_domain == url:
+        return former
     browser = signing.fresh()
-    begun = begin(vault, DEFAULT_TENANT, DEFAULT_SYSTEM, session=browser, who="operator")
+    begun = begin(vault, SANDBOX, DEFAULT_SYSTEM, session=browser, who="operator")
     answer = httpx.get(begun.url, follow_redirects=False, timeout=10)
     query = parse_qs(urlsplit(answer.headers.get("location", "")).query)
     if "code" not in query:
@@ -54,3 +100,29 @@ def connect_default(session: Session) -> Connection:
         vault, DEFAULT_SYSTEM, session=browser, state=query["state"][0], code=query["code"][0]
     )
     return confirm(vault, waiting.id)
+
+
+def require_no_real_tenant(session: Session, command: str) -> None:
+    """Returns if no tenant but the sandbox's was ever connected here.
+
+    Raises:
+        SettingsError: make-believe rows must not come between real ones unasked.
+    """
+    if registry.has_real_connection(session.warehouse):
+        raise SettingsError(
+            f"this installation has a connected tenant, and `{command}` fills a make-believe one. "
+            f"Run it in a folder of its own: PIPELINE_HOME=/tmp/{command} ./run {command}."
+        )
+
+
+def _state_file(settings: Settings) -> Path:
+    """The file that keeps the sandbox's edits and grants from one start to the next."""
+    return settings.sandbox_file.with_name("state.json")
+
+
+def _port(settings: Settings) -> int:
+    """The port that the sandbox had last, else `SANDBOX_PORT`, else any free one."""
+    ports = [settings.sandbox_port]
+    if settings.sandbox_file.exists():
+        ports.insert(0, urlsplit(SandboxAddress.read(settings.sandbox_file).url).port or 0)
+    return next((port for port in ports if port and is_free(port)), 0)

@@ -7,6 +7,8 @@ finds our instance. Does not belong here: any command.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -14,6 +16,7 @@ from urllib.parse import quote
 from psycopg.conninfo import conninfo_to_dict
 
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings, load_settings
+from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.migrations import is_current, migrate, require_current
 
@@ -43,6 +46,18 @@ def open_session() -> Session:
         migrate(warehouse)
     require_current(warehouse)
     return Session(settings, warehouse)
+
+
+@contextmanager
+def sandbox_within_reach(settings: Settings, tenant: Tenant | None) -> Iterator[None]:
+    """Serves the sandbox while a command works on its tenant, unless it is served already."""
+    if tenant is None or not tenant.is_make_believe or not settings.sandbox_file.exists():
+        yield
+        return
+    from pipedrive_pipeline.cli.sandboxed import is_answering, served
+
+    with nullcontext() if is_answering(settings) else served(settings):
+        yield
 
 
 def dagster_environment(session: Session) -> dict[str, str]:

@@ -18,7 +18,7 @@ from pipedrive_pipeline.cli.output import (
     terminal,
 )
 from pipedrive_pipeline.cli.running import Outcome, run_job
-from pipedrive_pipeline.cli.session import Session, open_session
+from pipedrive_pipeline.cli.session import Session, open_session, sandbox_within_reach
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM, connector
 from pipedrive_pipeline.errors import BadInput, BudgetSpent, PipelineError
 from pipedrive_pipeline.marts import Counts
@@ -103,9 +103,10 @@ def _priced(session: Session, tenant: Tenant, names: list[str] | None) -> Price:
     """What a full read would cost; asks the source only about what was never read whole."""
     known(session.warehouse, tenant)
     source = SourceAccess(session.warehouse, session.settings, tenant, DEFAULT_SYSTEM)
-    return source.price(
-        entity for name, entity in source.entities.items() if names is None or name in names
-    )
+    with sandbox_within_reach(session.settings, tenant):
+        return source.price(
+            entity for name, entity in source.entities.items() if names is None or name in names
+        )
 
 
 def _print_price(tenant: Tenant, price: Price, *, to: Console) -> None:

@@ -6,46 +6,81 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from pipedrive_pipeline.cli.installation import Installation
 from pipedrive_pipeline.cli.output import errors, print_facts, terminal
 from pipedrive_pipeline.cli.processes import Server, Servers, require_free
-from pipedrive_pipeline.cli.sandboxed import SANDBOX_COMMAND, connect_default, sandbox_environment
+from pipedrive_pipeline.cli.sandboxed import connect_sandbox, publish, sandbox_command
 from pipedrive_pipeline.cli.session import Session, enter_dagster, open_session
-from pipedrive_pipeline.settings import PROJECT_ROOT, Settings, load_settings
+from pipedrive_pipeline.settings import PROJECT_ROOT, SANDBOX_HOST, Settings, load_settings
+from pipedrive_pipeline.sync.registry import has_real_connection
 from pipedrive_pipeline.warehouse.embedded import running_server
 
 HOST = "127.0.0.1"
+LOCATION = "pipedrive_pipeline"
 
 
-def up() -> None:
-    """Start Postgres, the Connect app, Dagster and, without credentials, a sandbox Pipedrive."""
+def up(
+    sandbox: Annotated[
+        bool,
+        typer.Option("--sandbox", help="Also start the sandbox, where a real tenant is connected."),
+    ] = False,
+) -> None:
+    """Start Postgres, the Connect app, Dagster and, while no tenant is connected, a sandbox."""
     settings = load_settings()
-    is_sandboxed = settings.pipedrive_client_id is None
-    _require_free_ports(settings, is_sandboxed=is_sandboxed)
-    if is_sandboxed:
-        os.environ.update(sandbox_environment(f"http://{HOST}:{settings.sandbox_port}"))
-    (settings.pipeline_home / "up.json").unlink(missing_ok=True)  # of one that was killed
-    with _postgres(settings) as session:
+    installation = Installation(settings.pipeline_home)
+    with ExitStack() as stack:
+        stack.enter_context(installation.only_one())
+        require_free(settings.dagster_port, "DAGSTER_PORT")
+        require_free(settings.connect_port, "CONNECT_PORT")
+        session = stack.enter_context(_postgres(settings))
+        is_sandboxed = sandbox or _is_sandbox_wanted(session)
+        if is_sandboxed:
+            require_free(settings.sandbox_port, "SANDBOX_PORT")
+            publish(settings, f"http://{SANDBOX_HOST}:{settings.sandbox_port}")
         enter_dagster(session)
-        servers = Servers(dict(os.environ))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pp-up-")))
         stop = _stop_signal()
-        try:
-            for server in _servers(session.settings, is_sandboxed=is_sandboxed):
-                servers.start(server)
-            servers.wait_until_ready(lambda server: errors.print(f"{server.name} is ready"))
-            if is_sandboxed:
-                connect_default(session)
-            _announce(session, is_sandboxed=is_sandboxed)
-            while not stop.wait(1.0):
-                servers.check()
-        finally:
-            errors.print("stopping …")
-            servers.stop()
-            (settings.pipeline_home / "up.json").unlink(missing_ok=True)
+        servers = Servers(dict(os.environ), installation.record_children)
+        stack.callback(servers.stop)
+        stack.callback(errors.print, "stopping …")
+        for server in _servers(session.settings, folder, is_sandboxed=is_sandboxed):
+            servers.start(server)
+        servers.wait_until_ready(lambda server: errors.print(f"{server.name} is ready"))
+        if is_sandboxed:
+            connect_sandbox(session)
+        _announce(session, installation, is_sandboxed=is_sandboxed)
+        while not stop.wait(1.0):
+            servers.revive(_say_restarted)
+
+
+def down() -> None:
+    """Stop the `up` of this installation, whichever terminal it runs in."""
+    home = load_settings().pipeline_home
+    pid = Installation(home).stop()
+    terminal.print(f"stopped (pid {pid})." if pid else f"nothing is running in {home}.")
+
+
+def _is_sandbox_wanted(session: Session) -> bool:
+    """True while this installation has neither an OAuth app nor a tenant that was connected."""
+    has_app = session.settings.pipedrive_client_id is not None
+    return not has_app and not has_real_connection(session.warehouse)
+
+
+def _say_restarted(server: Server, code: int) -> None:
+    errors.print(
+        f"{server.name} ended by itself (code {code}) and is started again; its log is "
+        f"{server.log}.",
+        soft_wrap=True,
+    )
 
 
 @contextmanager
@@ -74,15 +109,29 @@ def _end_postgres(session: Session) -> None:
         server.stop()
 
 
-def _servers(settings: Settings, *, is_sandboxed: bool) -> list[Server]:
+def _servers(settings: Settings, folder: Path, *, is_sandboxed: bool) -> list[Server]:
     logs = settings.pipeline_home / "logs"
-    workspace = ["-w", str(PROJECT_ROOT / "workspace.yaml")]
     own = [sys.executable, "-m", "pipedrive_pipeline"]
-    found = [
+    # A socket that only this account can open: who reaches a code server runs code.
+    socket_file = folder / "code-server"
+    workspace = ["-w", str(_workspace(folder, socket_file))]
+    servers = [
+        Server(
+            "Dagster code server",
+            [
+                *(sys.executable, "-m", "dagster", "api", "grpc"),
+                *("--socket", str(socket_file), "-m", "pipedrive_pipeline.definitions"),
+                *("-d", str(PROJECT_ROOT), "--location-name", LOCATION),
+                "--use-python-environment-entry-point",
+            ],
+            "",
+            None,
+            logs / "dagster-code-server.log",
+        ),
         Server(
             "Dagster UI",
             [
-                _script("dagster-webserver"),
+                *_program("dagster-webserver"),
                 *("-h", HOST, "-p", str(settings.dagster_port)),
                 *workspace,
             ],
@@ -92,7 +141,7 @@ def _servers(settings: Settings, *, is_sandboxed: bool) -> list[Server]:
         ),
         Server(
             "Dagster daemon",
-            [_script("dagster-daemon"), "run", *workspace],
+            [*_program("dagster-daemon"), "run", *workspace],
             "",
             None,
             logs / "dagster-daemon.log",
@@ -108,46 +157,55 @@ def _servers(settings: Settings, *, is_sandboxed: bool) -> list[Server]:
     if is_sandboxed:
         sandbox = Server(
             "Sandbox Pipedrive",
-            [*own, *SANDBOX_COMMAND, "--port", str(settings.sandbox_port)],
-            f"http://{HOST}:{settings.sandbox_port}",
+            [*own, *sandbox_command(settings)],
+            f"http://{SANDBOX_HOST}:{settings.sandbox_port}",
             "/",
             logs / "sandbox.log",
         )
-        found.insert(0, sandbox)
-    return found
+        servers.insert(0, sandbox)
+    return servers
 
 
-def _announce(session: Session, *, is_sandboxed: bool) -> None:
+def _workspace(folder: Path, socket_file: Path) -> Path:
+    """A workspace file that leads the UI and the daemon to the one code server.
+
+    Without it each of them starts a code server of its own, and the daemon starts its one again
+    every minute.
+    """
+    file = folder / "workspace.yaml"
+    server = {"socket": str(socket_file), "host": "localhost", "location_name": LOCATION}
+    file.write_text(json.dumps({"load_from": [{"grpc_server": server}]}))  # JSON is YAML
+    return file
+
+
+def _announce(session: Session, installation: Installation, *, is_sandboxed: bool) -> None:
     settings = session.settings
     urls = {
         "Dagster UI": f"http://{HOST}:{settings.dagster_port}",
         "Connect app": f"http://{HOST}:{settings.connect_port}",
     }
     if is_sandboxed:
-        urls["Sandbox Pipedrive"] = f"http://{HOST}:{settings.sandbox_port}"
-    up_file = settings.pipeline_home / "up.json"
+        urls["Sandbox Pipedrive"] = f"http://{SANDBOX_HOST}:{settings.sandbox_port}"
     names = {name.split()[0].lower(): url for name, url in urls.items()}
-    up_file.write_text(json.dumps({**names, "pid": os.getpid()}, indent=2) + "\n")
-    print_facts({**urls, "psql": "./run psql", "stop": "Ctrl-C"})
+    facts = {**names, "pid": os.getpid()}
+    installation.up_file.write_text(json.dumps(facts, indent=2) + "\n")
+    print_facts({**urls, "psql": "./run psql", "stop": "Ctrl-C, or ./run down"})
     operator = settings.operator()
     if operator and settings.is_embedded and terminal.is_terminal:
         print_facts({"operator key": operator.get_secret_value()})
 
 
-def _require_free_ports(settings: Settings, *, is_sandboxed: bool) -> None:
-    require_free(settings.dagster_port, "DAGSTER_PORT")
-    require_free(settings.connect_port, "CONNECT_PORT")
-    if is_sandboxed:
-        require_free(settings.sandbox_port, "SANDBOX_PORT")
-
-
 def _stop_signal() -> threading.Event:
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     return stop
 
 
-def _script(name: str) -> str:
-    """A program of this environment."""
-    return str(Path(sys.executable).with_name(name))
+def _program(name: str) -> list[str]:
+    """The words that start a program of this environment.
+
+    The interpreter is named: the program's own first line names it by a path that a moved clone has
+    no longer.
+    """
+    return [sys.executable, str(Path(sys.executable).with_name(name))]

@@ -39,11 +39,11 @@ def checked_base_url(
     Raises:
         HostNotAllowed: it may not; the operator decides whether to list the host.
     """
-    parts, port = _split(url, setting)
+    parts, port = _split(url, setting, allowed_hosts)
     host = parts.hostname or ""
     reason = _refusal(parts, host, allowed_hosts)
     if reason:
-        raise HostNotAllowed(host, reason, setting)
+        raise HostNotAllowed(host, reason, setting, allowed_hosts)
     bracketed = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{bracketed}" + (f":{port}" if port is not None else "")
 
@@ -65,7 +65,8 @@ def checked_address(
     is_listed = any(_matches(address, pattern, literal=True) for pattern in allowed_hosts)
     if host == "localhost" or _is_address_literal(host) or is_listed or _is_public(address):
         return address
-    raise HostNotAllowed(address, f"{host} resolves to it, and it is not public", setting)
+    reason = f"{host} resolves to it, and it is not public"
+    raise HostNotAllowed(address, reason, setting, allowed_hosts)
 
 
 def _is_public(address: str) -> bool:
@@ -78,14 +79,17 @@ def _is_public(address: str) -> bool:
     return found.is_global and not found.is_multicast
 
 
-def _split(url: str, setting: str) -> tuple[SplitResult, int | None]:
+def _split(
+    url: str, setting: str, allowed_hosts: tuple[str, ...]
+) -> tuple[SplitResult, int | None]:
     if not url.isascii() or not url.isprintable() or set(url) & set(' \\"<>^`{|}'):
-        raise HostNotAllowed("", "the address holds a character that no address has", setting)
+        reason = "the address holds a character that no address has"
+        raise HostNotAllowed("", reason, setting, allowed_hosts)
     try:
         parts = urlsplit(url)
         return parts, parts.port
     except ValueError:
-        raise HostNotAllowed("", "the address cannot be read", setting) from None
+        raise HostNotAllowed("", "the address cannot be read", setting, allowed_hosts) from None
 
 
 def _refusal(parts: SplitResult, host: str, allowed_hosts: tuple[str, ...]) -> str | None:

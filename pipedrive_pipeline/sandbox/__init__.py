@@ -10,6 +10,7 @@ Pipedrive; nothing but ``cli`` and tests imports this room.
 from pipedrive_pipeline.sandbox.options import Options
 from pipedrive_pipeline.sandbox.running import Sandbox
 from pipedrive_pipeline.sandbox.server import serve
+from pipedrive_pipeline.sandbox.state import kept_in
 from pipedrive_pipeline.sandbox.web.app import create_app
 from pipedrive_pipeline.sandbox.web.service import Service
 from pipedrive_pipeline.sandbox.world.account import Account
@@ -26,6 +27,7 @@ __all__ = [
     "Service",
     "awkward_id",
     "create_app",
+    "kept_in",
     "seeded",
     "serve",
     "truth",

@@ -5,13 +5,16 @@ What belongs here: the command line. What does not: registering it (``cli``).
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipedrive_pipeline.sandbox.options import Options
 from pipedrive_pipeline.sandbox.server import run
+from pipedrive_pipeline.sandbox.state import kept_in
 from pipedrive_pipeline.sandbox.web.service import Service
 from pipedrive_pipeline.sandbox.world.seeding import seeded
 
@@ -74,6 +77,10 @@ def run_sandbox(  # noqa: PLR0917 (Typer reads one parameter per flag)
     unset: Annotated[
         Unset, typer.Option(help="What a person without org_id or last_name has there.")
     ] = Unset.null,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="A file that keeps edits and grants, so that a restart loses none."),
+    ] = None,
     control: Annotated[
         bool, typer.Option("--control", help="Open /_sandbox: edits, faults, clock, history.")
     ] = False,
@@ -98,8 +105,13 @@ def run_sandbox(  # noqa: PLR0917 (Typer reads one parameter per flag)
         same_second=same_second,
         shows_unset=unset is Unset.null,
     )
+    service = Service(account, options)
     try:
-        run(Service(account, options), port, announce=lambda url: _announce(url, options))
+        with kept_in(service, state) if state else nullcontext():
+            run(service, port, announce=lambda url: _announce(url, options))
+    except ValueError as error:
+        typer.echo(f"sandbox: {error}", err=True)
+        raise typer.Exit(1) from error
     except OSError as error:
         typer.echo(f"sandbox: port {port} is taken; choose another with --port", err=True)
         raise typer.Exit(1) from error

@@ -83,7 +83,7 @@ class SourceAccess:
             Access(
                 tenant=self._tenant.slug,
                 lend=self._lend,
-                allowed_hosts=self._settings.pipedrive_allowed_hosts,
+                allowed_hosts=self._settings.of(self._tenant.slug).pipedrive_allowed_hosts,
                 on_call=booked,
                 before_call=allowance.before_call,
             )

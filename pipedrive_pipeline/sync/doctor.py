@@ -46,6 +46,8 @@ def examine(
     warehouse: Warehouse, settings: Settings, tenant: Tenant | None, system: str
 ) -> list[Finding]:
     """Findings in the order in which a person would mend them."""
+    if tenant:
+        settings = settings.of(tenant.slug)
     checks: list[tuple[str, Callable[[], str]]] = [
         ("database", lambda: _database(warehouse)),
         ("schema", lambda: _schema(warehouse)),

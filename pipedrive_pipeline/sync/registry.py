@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipedrive_pipeline.errors import BadInput, UnknownTenant
-from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.settings import SANDBOX_TENANT, Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -35,12 +35,18 @@ def add(
     external_id: str | None = None,
     display_name: str | None = None,
     who: str = "operator",
+    is_sandbox: bool = False,
 ) -> bool:
-    """Registers a tenant; says whether it is new.
+    """Registers a tenant; True if it is new.
 
     Raises:
-        BadInput: ``external_id`` belongs to another tenant.
+        BadInput: ``external_id`` belongs to another tenant, or the name is the sandbox's.
     """
+    if tenant.is_make_believe and not is_sandbox:
+        raise BadInput(
+            f"{tenant.slug!r} is the name of the make-believe tenant; `up --sandbox` adds it. "
+            "Choose another name."
+        )
     with warehouse.transaction(tenant=tenant) as connection:
         other = connection.execute(
             "select slug from integration.tenants where external_id = %s and slug <> %s",
@@ -65,6 +71,17 @@ def all_tenants(warehouse: Warehouse) -> list[RegisteredTenant]:
     with warehouse.transaction() as connection:
         rows = connection.execute(_LIST).fetchall()
     return [RegisteredTenant(Tenant(row[0]), *row[1:]) for row in rows]
+
+
+def has_real_connection(warehouse: Warehouse) -> bool:
+    """True if a tenant other than the sandbox's is connected, or was."""
+    with warehouse.transaction() as connection:
+        row = connection.execute(
+            "select exists (select from integration.connections as connections"
+            " where connections.tenant_id <> %s and connections.state <> 'pending')",
+            [SANDBOX_TENANT],
+        ).fetchone()
+    return bool(row and row[0])
 
 
 def known(warehouse: Warehouse, tenant: Tenant) -> RegisteredTenant:

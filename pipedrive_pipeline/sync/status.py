@@ -64,7 +64,7 @@ class TenantStatus:
         """For a table, by `COLUMNS`."""
         began = self.row.last_started_at
         return [
-            self.tenant.slug,
+            f"{self.tenant} (make-believe)" if self.tenant.is_make_believe else self.tenant.slug,
             self.row.company_name,
             self.row.state or "none",
             "running" if self.is_running else self.row.last_status or "never",
@@ -79,6 +79,7 @@ class TenantStatus:
         """For JSON."""
         return {
             "tenant": self.tenant.slug,
+            "is_make_believe": self.tenant.is_make_believe,
             "company_name": self.row.company_name,
             "state": self.row.state,
             "is_running": self.is_running,

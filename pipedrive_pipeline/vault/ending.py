@@ -53,12 +53,15 @@ def disconnect(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Ended:
     return Ended(tenant, system, is_revoked=not refusal, note=refusal)
 
 
-def uninstalled(vault: Vault, system: str, *, company_id: str, user_id: str | None) -> list[Tenant]:
+def uninstalled(
+    vault: Vault, system: str, *, client_id: str, company_id: str, user_id: str | None
+) -> list[Tenant]:
     """The tenants whose connection this uninstall notice ended; may be empty.
 
     Args:
         vault: the vault.
         system: who sent the notice.
+        client_id: the OAuth app that was removed; tenants of another app are not touched.
         company_id: whose account the app was removed from.
         user_id: whose installation it was; others of the same company keep theirs. None ends all.
     """
@@ -80,7 +83,12 @@ def uninstalled(vault: Vault, system: str, *, company_id: str, user_id: str | No
             """,
             {"system": system, "company": company_id, "user": user_id},
         ).fetchall()
-        tenants = [Tenant(row[0]) for row in rows]
+        tenants = [Tenant(slug) for (slug,) in rows]
+        tenants = [
+            tenant
+            for tenant in tenants
+            if vault.settings_of(tenant).pipedrive_client_id == client_id
+        ]
         for tenant in tenants:
             held = records.locked(transaction, tenant, system)
             if held.state in {State.CONNECTED, State.NEEDS_REAUTH}:
@@ -98,7 +106,7 @@ def _revoked(vault: Vault, transaction: psycopg.Connection, held: Held) -> str:
         # Pipedrive grants are per user and app: revoking one would end the other's as well.
         return "Another tenant is connected by the same user; its consent was left standing."
     try:
-        oauth_app(vault.settings, held.system).revoke(
+        oauth_app(vault.settings_of(held.tenant), held.system).revoke(
             records.token(vault.cipher, held, "refresh_token")
         )
     except WrongKey:

@@ -47,7 +47,7 @@ def prove(vault: Vault, tenant: Tenant, system: str) -> Proof:
         Access(
             tenant=tenant.slug,
             lend=lend_again,
-            allowed_hosts=vault.settings.pipedrive_allowed_hosts,
+            allowed_hosts=vault.settings_of(tenant).pipedrive_allowed_hosts,
             on_call=lambda _: None,
         ),
     )

@@ -119,7 +119,7 @@ def _refresh(vault: Vault, session: psycopg.Connection, held: Held) -> Outcome:
 
 def _answer(vault: Vault, held: Held) -> TokenGrant:
     """The one call."""
-    app = oauth_app(vault.settings, held.system)
+    app = oauth_app(vault.settings_of(held.tenant), held.system)
     return app.refresh(records.token(vault.cipher, held, "refresh_token"))
 
 
@@ -129,7 +129,8 @@ def _accepted(vault: Vault, session: psycopg.Connection, held: Held, grant: Toke
     expires_at, api_domain, outcome = issued_at + lifetime, held.api_domain, None
     try:
         api_domain = checked_base_url(
-            grant.api_domain or held.api_domain or "", vault.settings.pipedrive_allowed_hosts
+            grant.api_domain or held.api_domain or "",
+            vault.settings_of(held.tenant).pipedrive_allowed_hosts,
         )
     except HostNotAllowed as error:
         outcome, expires_at = error, issued_at

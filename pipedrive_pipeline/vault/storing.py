@@ -61,7 +61,7 @@ def connect_with_api_token(
         UnknownTenant: no such tenant. Nothing was changed.
         SourceUnavailable: no answer; a rerun may help. Nothing was changed.
     """
-    base_url = checked_base_url(api_url, vault.settings.pipedrive_allowed_hosts)
+    base_url = checked_base_url(api_url, vault.settings_of(tenant).pipedrive_allowed_hosts)
     account = account_of(vault, tenant, system, Credential("api_token", token, base_url))
     with vault.warehouse.transaction() as transaction:
         tokens = Tokens(
@@ -94,7 +94,7 @@ def account_of(vault: Vault, tenant: Tenant, system: str, credential: Credential
     access = Access(
         tenant=tenant.slug,
         lend=lend_once,
-        allowed_hosts=vault.settings.pipedrive_allowed_hosts,
+        allowed_hosts=vault.settings_of(tenant).pipedrive_allowed_hosts,
         on_call=_not_metered,
     )
     return asked_account(connector, access)

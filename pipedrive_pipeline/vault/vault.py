@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pipedrive_pipeline.settings import Settings, load_settings
+from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.cipher import Cipher
 from pipedrive_pipeline.vault.refusals import WrongKey
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
@@ -21,6 +22,10 @@ class Vault:
 
     warehouse: Warehouse
     settings: Settings
+
+    def settings_of(self, tenant: Tenant) -> Settings:
+        """The settings as they hold for one tenant: which hosts its tokens may be sent to."""
+        return self.settings.of(tenant.slug)
 
     @cached_property
     def cipher(self) -> Cipher:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
-from pipedrive_pipeline_tests.cli.household import Household, kept
+from pipedrive_pipeline_tests.cli.running_up import RunningUp, running_up
 from pipedrive_pipeline_tests.scenarios.receiver import receiver
 from pipedrive_pipeline_tests.waiting import wait_until
 
@@ -29,7 +29,7 @@ AUTOMATIONS = {
     *("daily_sync", "dead_runs", "due_sweeps", "failed_runs", "freshness"),
     *("sync_requests", "tenant_partitions"),
 }
-TENANTS = ("default", "beta", "gamma")
+TENANTS = ("beta", "gamma", "sandbox")
 PATIENCE_MILLISECONDS = 120_000
 SYNC_SECONDS = 400  # of three tenants, on a machine that has other work
 FULL_BY_BACKFILL = """
@@ -73,11 +73,11 @@ def shot(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
-def connect(house: Household, tenant: str, sandbox: Sandbox) -> None:
+def connect(up: RunningUp, tenant: str, sandbox: Sandbox) -> None:
     """Another tenant, as an operator connects it."""
-    assert house.terminal.run("tenants", "add", tenant).code == 0
+    assert up.terminal.run("tenants", "add", tenant).code == 0
     words = ("--api-token", sandbox.api_token, "--api-url", sandbox.url)
-    said = house.terminal.run("connect", "--tenant", tenant, *words)
+    said = up.terminal.run("connect", "--tenant", tenant, *words)
     assert said.code == 0, said.err
 
 
@@ -93,12 +93,10 @@ def backfill_all(page: Page, dagster: str) -> None:
     dialog.wait_for(state="detached")
 
 
-def backfilled(house: Household, count: int) -> list[dict[str, Any]]:
+def backfilled(up: RunningUp, count: int) -> list[dict[str, Any]]:
     """The history of so many ended runs of backfills."""
-    house.wait(
-        f"select from ({FULL_BY_BACKFILL}) as ended having count(*) >= {count}", SYNC_SECONDS
-    )
-    return house.rows(FULL_BY_BACKFILL)
+    up.wait(f"select from ({FULL_BY_BACKFILL}) as ended having count(*) >= {count}", SYNC_SECONDS)
+    return up.rows(FULL_BY_BACKFILL)
 
 
 def test_a_night_as_a_data_engineer_sees_it(home: Path, page: Page) -> None:
@@ -106,21 +104,21 @@ def test_a_night_as_a_data_engineer_sees_it(home: Path, page: Page) -> None:
         address, arrived = stack.enter_context(receiver())
         beta, gamma = (stack.enter_context(serve(seeded(12, 35))) for _ in range(2))
         settings = {"ALERT_URLS": address, "PIPEDRIVE_ALLOWED_HOSTS": "127.0.0.1"}
-        house = stack.enter_context(kept(home, None, **settings))
-        connect(house, "beta", beta)
-        connect(house, "gamma", gamma)
-        house.synced(len(TENANTS), SYNC_SECONDS)
-        dagster = house.urls["dagster"]
+        up = stack.enter_context(running_up(home, None, "--sandbox", **settings))
+        connect(up, "beta", beta)
+        connect(up, "gamma", gamma)
+        up.synced(len(TENANTS), SYNC_SECONDS)
+        dagster = up.urls["dagster"]
 
         everything_is_there_and_running(page, dagster)
         backfill_all(page, dagster)
-        first = backfilled(house, 3)
+        first = backfilled(up, 3)
         gamma.revoke()
         backfill_all(page, dagster)
-        second = backfilled(house, 6)
+        second = backfilled(up, 6)
         (failed,) = [row for row in second if row["status"] == "failed"]
         the_run_says_why(page, dagster, failed["dagster_run_id"])
-        runs_of_gamma = house.rows(
+        runs_of_gamma = up.rows(
             "select runs.status from dagster.runs as runs"
             " inner join dagster.run_tags as tags using (run_id)"
             " where tags.key = 'dagster/partition' and tags.value = 'gamma'"

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from pipedrive_pipeline.warehouse.embedded import running_server
-from pipedrive_pipeline_tests.cli.household import SYNC_SECONDS, Household, free_ports, kept
+from pipedrive_pipeline_tests.cli.running_up import SYNC_SECONDS, RunningUp, free_ports, running_up
 from pipedrive_pipeline_tests.waiting import wait_until
 
 GREEN_AGAIN = """
@@ -44,23 +44,23 @@ def home() -> Iterator[Path]:
         yield Path(folder)
 
 
-def begin_a_slow_run(house: Household) -> None:
+def begin_a_slow_run(up: RunningUp) -> None:
     """A full sync that hangs in its first page of persons."""
     slow = {"kind": "slow", "seconds": 300, "times": 9, "path": "/api/v2/persons"}
-    httpx.post(f"{house.urls['sandbox']}/_sandbox/faults", json=slow).raise_for_status()
-    server = running_server(house.home)
+    httpx.post(f"{up.urls['sandbox']}/_sandbox/faults", json=slow).raise_for_status()
+    server = running_server(up.home)
     assert server is not None
     with psycopg.connect(server.url) as connection:
         connection.execute(
             "insert into integration.sync_requests (tenant_id, system, sync_type, trigger)"
-            " values ('default', 'pipedrive', 'full', 'manual')"
+            " values ('sandbox', 'pipedrive', 'full', 'manual')"
         )
-    wait_until(lambda: is_hanging(house), SYNC_SECONDS)
+    wait_until(lambda: is_hanging(up), SYNC_SECONDS)
 
 
-def is_hanging(house: Household) -> bool:
+def is_hanging(up: RunningUp) -> bool:
     """Whether the slow call has been made: the sandbox notes it before it answers."""
-    told = httpx.get(f"{house.urls['sandbox']}/_sandbox/requests").text
+    told = httpx.get(f"{up.urls['sandbox']}/_sandbox/requests").text
     return any(json.loads(line)["fault"] == "slow" for line in told.splitlines())
 
 
@@ -71,19 +71,19 @@ def test_a_power_cut_in_the_middle_of_a_run_blocks_no_tenant(
 ) -> None:
     """Dagster believes the run alive for ever; its tenant's queue would stand still."""
     ports = free_ports()
-    with kept(home, ports) as house:
-        house.synced(1)
-        begin_a_slow_run(house)
-        house.kill()
+    with running_up(home, ports) as up:
+        up.synced(1)
+        begin_a_slow_run(up)
+        up.kill()
 
     began = time.monotonic()
-    with kept(home, ports) as house:
+    with running_up(home, ports) as up:
         ready_seconds = time.monotonic() - began
-        house.wait(GREEN_AGAIN, PATIENCE_SECONDS)
+        up.wait(GREEN_AGAIN, PATIENCE_SECONDS)
         green_seconds = time.monotonic() - began
-        house.wait(ALL_ENDED)
-        history = house.rows(HISTORY)
-        runs = [row["status"] for row in house.rows(RUN_STATES)]
+        up.wait(ALL_ENDED)
+        history = up.rows(HISTORY)
+        runs = [row["status"] for row in up.rows(RUN_STATES)]
 
     with capsys.disabled():
         print(f"\nready after {ready_seconds:.0f} s, green after {green_seconds:.0f} s")  # noqa: T201

@@ -1,81 +1,162 @@
-"""`up`: a whole house from one command, walked through by HTTP alone."""
+"""`up`: a whole up from one command, walked through by HTTP alone."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
+from pipedrive_pipeline.errors import ExitCode
+from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline.warehouse.embedded import running_server
-from pipedrive_pipeline_tests.cli.household import Household, kept
+from pipedrive_pipeline_tests.cli.running_up import RunningUp, running_up
+from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.connect.browser import ROUTES
+from pipedrive_pipeline_tests.waiting import wait_until
 
 LIVE = "select pipedrive_id, id from crm.customers where deleted_at is null order by 1"
 ACCESS_TOKENS = 'select access_token as "sealed" from integration.connections'
 
 
 @pytest.fixture
-def house() -> Iterator[Household]:
+def home() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="pp-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # root's server runs as an account that must reach it
-        with kept(Path(folder)) as made:
-            yield made
+        yield Path(folder)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_tenants_whole_life_by_http_alone(house: Household) -> None:
+def test_a_tenants_whole_life_by_http_alone(home: Path) -> None:
     """One start for all of it: each takes half a minute."""
-    for name in ("dagster", "connect", "sandbox"):
-        assert httpx.get(house.urls[name], follow_redirects=True).status_code == 200
-    house.synced(1)  # nothing else was done: the connection asked, a sensor heard
-    first = house.rows(LIVE)
-    assert len(first) == _organizations(house)
+    with running_up(home) as up:
+        for name in ("dagster", "connect", "sandbox"):
+            assert httpx.get(up.urls[name], follow_redirects=True).status_code == 200
+        up.synced(1)  # nothing else was done: the connection asked, a sensor started the run
+        first = up.rows(LIVE)
+        assert len(first) == _organizations(up)
 
-    a_taken_port_is_named(house)
-    the_same_company_comes_back(house)
-    assert house.rows(LIVE) == first
-    another_company_comes(house)
-    assert _former(house) == first
-    assert {row["id"] for row in house.rows(LIVE)}.isdisjoint(row["id"] for row in first)
-    no_secret_lies_about(house)
+        a_second_up_is_refused(up)
+        another_installation_names_who_has_the_port(up)
+        a_second_terminal_needs_no_setting(up)
+        a_code_server_that_dies_is_started_again(up)
+        the_same_company_comes_back(up)
+        assert up.rows(LIVE) == first
+        another_company_comes(up)
+        assert _former(up) == first
+        assert {row["id"] for row in up.rows(LIVE)}.isdisjoint(row["id"] for row in first)
+        no_secret_lies_about(up)
 
-    assert house.stop() == 0
-    assert house.processes() == []
-    assert running_server(house.home) is None
-    assert not (house.home / "up.json").exists()
-
-
-def a_taken_port_is_named(house: Household) -> None:
-    said = house.terminal.run("up")
-
-    assert said.code == 2
-    assert f"port {house.terminal.settings['DAGSTER_PORT']} is taken" in said.error
-    assert "DAGSTER_PORT" in said.error
+        assert up.terminal.run("down").code == 0
+        assert up.process.wait(10) == 0
+        assert up.processes() == []
+        assert running_server(up.home) is None
+        assert not (up.home / "up.json").exists()
 
 
-def the_same_company_comes_back(house: Household) -> None:
-    with house.operator() as operator, house.browser() as browser:
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_sandbox_enters_no_installation_with_a_real_tenant(home: Path) -> None:
+    """`up` without an OAuth app once replaced the allowed hosts and added an invented company."""
+    with serve(seeded(12, 35)) as real_crm:
+        hosts = {"PIPEDRIVE_ALLOWED_HOSTS": "127.0.0.1,*.pipedrive.com"}
+        terminal = Terminal({"PIPELINE_HOME": str(home), **hosts})
+        words = ("--api-token", real_crm.api_token, "--api-url", real_crm.url)
+        assert terminal.run("tenants", "add", "acme").code == 0
+        assert terminal.run("connect", "--tenant", "acme", *words).code == 0
+
+        with running_up(home, None, **hosts) as up:
+            urls, tenants = up.urls, up.rows("select slug from integration.tenants")
+            real = up.terminal.run("doctor", "--tenant", "acme")
+            demo = up.terminal.run("demo")
+            os.kill(up.urls["pid"], signal.SIGKILL)
+            wait_until(lambda: not _servers(up), 30)  # they end with it, however it ends
+        with running_up(home, None, "--sandbox", **hosts) as up:
+            with_sandbox = up.rows("select slug from integration.tenants order by 1")
+            both = [up.terminal.run("doctor", "--tenant", name) for name in ("acme", "sandbox")]
+
+    assert "sandbox" not in urls
+    assert [row["slug"] for row in tenants] == ["acme"]
+    assert real.code == 0, real.out
+    assert demo.code == ExitCode.BUSY
+    assert [row["slug"] for row in with_sandbox] == ["acme", "sandbox"]
+    assert [said.code for said in both] == [0, 0], both
+
+
+def _servers(up: RunningUp) -> list[psutil.Process]:
+    return [process for process in up.processes() if process.pid != up.process.pid]
+
+
+def a_second_up_is_refused(up: RunningUp) -> None:
+    said = up.terminal.run("up")
+
+    assert said.code == ExitCode.BUSY
+    assert f"already running in {up.home}: pid {up.urls['pid']}" in said.error
+    assert up.urls["connect"] in said.error
+
+
+def another_installation_names_who_has_the_port(up: RunningUp) -> None:
+    with tempfile.TemporaryDirectory(prefix="pp-") as other:
+        said = up.terminal.run("up", PIPELINE_HOME=other)
+
+    assert said.code == ExitCode.USAGE
+    assert f"port {up.terminal.settings['DAGSTER_PORT']} is taken" in said.error
+    assert f"the installation in {up.home}" in said.error
+
+
+def a_second_terminal_needs_no_setting(up: RunningUp) -> None:
+    """No variable but the folder: a person opens another window and types."""
+    terminal = Terminal({"PIPELINE_HOME": str(up.home)})
+    words = ("--api-token", "wrong", "--api-url", "http://127.0.0.1:1")
+
+    doctor = terminal.run("doctor", "--tenant", "sandbox", "--json")
+    assert terminal.run("tenants", "add", "acme").code == 0
+    not_listed = terminal.run("connect", "--tenant", "acme", *words)
+    assert terminal.run("tenants", "remove", "acme").code == 0
+
+    assert doctor.code == 0, doctor.out
+    assert "set PIPEDRIVE_ALLOWED_HOSTS=*.pipedrive.com,127.0.0.1" in not_listed.error
+
+
+def a_code_server_that_dies_is_started_again(up: RunningUp) -> None:
+    (server,) = [process for process in up.processes() if "--socket" in process.cmdline()]
+    query = "{workspaceOrError {... on Workspace {locationEntries {loadStatus}}}}"
+
+    server.kill()
+
+    def is_loaded() -> bool:
+        answer = httpx.post(f"{up.urls['dagster']}/graphql", json={"query": query}, timeout=30)
+        is_noted = "Dagster code server ended by itself" in (up.home / "up.log").read_text()
+        return is_noted and "LOADED" in answer.text
+
+    wait_until(is_loaded, 60)
+
+
+def the_same_company_comes_back(up: RunningUp) -> None:
+    with up.operator() as operator, up.browser() as browser:
         ended = operator.delete(f"{ROUTES}/disconnect").json()["data"]
         assert (ended["state"], ended["isRevoked"]) == ("disconnected", True)
         assert operator.post(f"{ROUTES}/test").status_code == 404
 
-        confirmed = browser.post(f"{ROUTES}/confirm", data=house.consented(browser))
+        confirmed = browser.post(f"{ROUTES}/confirm", data=up.consented(browser))
 
         assert confirmed.status_code == 303
         assert operator.get(f"{ROUTES}/status").json()["data"]["state"] == "connected"
-    house.synced(2)
+    up.synced(2)
 
 
-def another_company_comes(house: Household) -> None:
+def another_company_comes(up: RunningUp) -> None:
     other = {"action": "company", "company_id": 8, "name": "Beta Sandbox GmbH"}
-    httpx.post(f"{house.urls['sandbox']}/_sandbox/grants", json=other).raise_for_status()
-    with house.operator() as operator, house.browser() as browser:
-        form = house.consented(browser)
+    httpx.post(f"{up.urls['sandbox']}/_sandbox/grants", json=other).raise_for_status()
+    with up.operator() as operator, up.browser() as browser:
+        form = up.consented(browser)
 
         refused = browser.post(f"{ROUTES}/confirm", data=form)
         held = operator.get(f"{ROUTES}/status").json()["data"]["company"]["name"]
@@ -86,32 +167,32 @@ def another_company_comes(house: Household) -> None:
     assert "Beta Sandbox GmbH" in refused.text
     assert held == "ACME Sandbox GmbH"
     assert (confirmed.status_code, now) == (303, "Beta Sandbox GmbH")
-    house.synced(3)
+    up.synced(3)
 
 
-def no_secret_lies_about(house: Household) -> None:
+def no_secret_lies_about(up: RunningUp) -> None:
     """Keys and sealed tokens, in every file under the home but those made to hold one."""
     keys = {"token-encryption-keys", "operator-key"}
-    secrets = [(house.home / name).read_text().strip() for name in keys]
-    secrets += [row["sealed"] for row in house.rows(ACCESS_TOKENS)]
+    secrets = [(up.home / name).read_text().strip() for name in keys]
+    secrets += [row["sealed"] for row in up.rows(ACCESS_TOKENS)]
     files = [
         path
-        for path in house.home.rglob("*")
+        for path in up.home.rglob("*")
         if path.is_file() and path.name not in keys and "postgres" not in path.parts
     ]
     told = [path.name for path in files for one in secrets if one in path.read_text("latin-1")]
     assert told == []
-    command_lines = " ".join(" ".join(one.cmdline()) for one in house.processes())
+    command_lines = " ".join(" ".join(one.cmdline()) for one in up.processes())
     assert not any(secret in command_lines for secret in secrets)
 
 
-def _organizations(house: Household) -> int:
-    told = httpx.get(f"{house.urls['sandbox']}/_sandbox/records/organizations").text
+def _organizations(up: RunningUp) -> int:
+    told = httpx.get(f"{up.urls['sandbox']}/_sandbox/records/organizations").text
     return len([json.loads(line) for line in told.splitlines()])
 
 
-def _former(house: Household) -> list[dict[str, object]]:
-    return house.rows(
+def _former(up: RunningUp) -> list[dict[str, object]]:
+    return up.rows(
         "select former_pipedrive_id as pipedrive_id, id from crm.customers"
         " where deletion_reason = 'company_changed' and pipedrive_id is null order by 1"
     )

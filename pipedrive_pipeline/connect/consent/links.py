@@ -44,7 +44,7 @@ def make(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Link:
         SettingsError: the operator has not set the app's id or secret; a link would be useless.
         UnknownTenant: no such tenant.
     """
-    oauth_app(vault.settings, system)
+    oauth_app(vault.settings_of(tenant), system)
     secret = signing.signed(vault.settings, LINK_PURPOSE, signing.fresh())
     with vault.warehouse.transaction() as transaction:
         transaction.execute("delete from integration.connect_links where expires_at < now()")

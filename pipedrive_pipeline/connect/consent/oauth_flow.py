@@ -60,7 +60,7 @@ def begin(vault: Vault, tenant: Tenant, system: str, *, session: str, who: str) 
         SettingsError: the operator has not set the app's id or secret.
         UnknownTenant: no such tenant.
     """
-    app = oauth_app(vault.settings, system)
+    app = oauth_app(vault.settings_of(tenant), system)
     state = signing.signed(vault.settings, STATE_PURPOSE, signing.fresh())
     url = app.authorize_url(state)
     with vault.warehouse.transaction() as transaction:
@@ -190,8 +190,9 @@ class _TestedGrant:
 def _exchange(vault: Vault, tenant: Tenant, system: str, code: SecretStr) -> _TestedGrant:
     """Exchanges the code, checks the host and reads the account. Nothing is stored."""
     try:
-        grant = oauth_app(vault.settings, system).exchange(code)
-        base_url = checked_base_url(grant.api_domain or "", vault.settings.pipedrive_allowed_hosts)
+        settings = vault.settings_of(tenant)
+        grant = oauth_app(settings, system).exchange(code)
+        base_url = checked_base_url(grant.api_domain or "", settings.pipedrive_allowed_hosts)
         credential = Credential("oauth", grant.access_token, base_url)
         account = storing.account_of(vault, tenant, system, credential)
     except (GrantRefused, TokenRefused):

@@ -31,16 +31,18 @@ def uninstalled(
     request: Request, services: AppServices, system: SystemKey, sent: SentBody
 ) -> JSONResponse:
     """Ends the connections of the company and user that the notice names, as a disconnect does."""
-    settings = services.vault.settings
-    if not carries_client_secret(request, settings):
+    apps = services.vault.settings.with_oauth_apps()
+    app = next((app for app in apps if carries_client_secret(request, app)), None)
+    if app is None or app.pipedrive_client_id is None:
         count_failure(request)
         raise NotSignedIn
-    if str(sent.fields.get("client_id")) != settings.pipedrive_client_id:
+    if str(sent.fields.get("client_id")) != app.pipedrive_client_id:
         raise BadInput("client_id is not this app's.")
     user_id = sent.fields.get("user_id")
     ended = ending.uninstalled(
         services.vault,
         system,
+        client_id=app.pipedrive_client_id,
         company_id=remote_id(sent, "company_id"),
         user_id=None if user_id is None else remote_id(sent, "user_id"),
     )

@@ -6,6 +6,7 @@ What belongs here: issue, exchange, refresh, revocation. What does not: the rout
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -35,7 +36,7 @@ class _Code:
 
 
 @dataclass
-class _Pair:
+class Pair:
     """What one installation holds."""
 
     grant: Grant
@@ -67,7 +68,7 @@ class Grants:
     def __init__(self, account: Account, options: Options) -> None:
         self._account, self._options = account, options
         self._codes: dict[str, _Code] = {}
-        self._pairs: dict[str, _Pair] = {}  # by refresh token
+        self._pairs: dict[str, Pair] = {}  # by refresh token
         self.api_tokens = {options.api_token: account.admin_id}
         self.scopes = frozenset(options.scopes) | {"base"}
 
@@ -92,7 +93,7 @@ class Grants:
         del self._codes[code]
         if self._now() >= stored.expires_at:
             raise GrantRefused("invalid_grant", "Invalid grant: authorization code has expired")
-        pair = _Pair(stored.grant, self._new_refresh_token(stored.grant), self._now())
+        pair = Pair(stored.grant, self._new_refresh_token(stored.grant), self._now())
         self._pairs[pair.refresh_token] = pair
         return self._issue(pair)
 
@@ -156,6 +157,16 @@ class Grants:
         """Add scopes to the app; tokens get them when the user installs it again."""
         self.scopes |= frozenset(scopes)
 
+    def pairs(self) -> list[Pair]:
+        """What every installation holds, as it is now."""
+        pairs = self._pairs.values()
+        return [replace(pair, access_until=dict(pair.access_until)) for pair in pairs]
+
+    def restore(self, pairs: Iterable[Pair], api_tokens: Mapping[str, int]) -> None:
+        """Puts back installations and API tokens that an earlier sandbox issued."""
+        self._pairs = {pair.refresh_token: pair for pair in pairs}
+        self.api_tokens = dict(api_tokens)
+
     def new_api_token(self, user_id: int) -> str:
         """Make a user's API token; the one before dies."""
         self.api_tokens = {t: u for t, u in self.api_tokens.items() if u != user_id}
@@ -163,7 +174,7 @@ class Grants:
         self.api_tokens[token] = user_id
         return token
 
-    def _issue(self, pair: _Pair) -> Tokens:
+    def _issue(self, pair: Pair) -> Tokens:
         now = self._now()
         pair.access_until = {t: until for t, until in pair.access_until.items() if now < until}
         access_token = f"v1u:{secrets.token_urlsafe(120)}"

@@ -46,6 +46,11 @@ class Clock:
         """The edit time of an edit that happens now."""
         return stamp(self.now() + self.stamps_shift)
 
+    @property
+    def shift_seconds(self) -> float:
+        """How far the clock is ahead of the machine's; negative if it is behind."""
+        return (self.now() - self._real_now()).total_seconds()
+
     def advance(self, seconds: float) -> None:
         """Move the clock; a negative number moves it back."""
         if self._frozen_at is not None:

@@ -114,6 +114,20 @@ class FieldBook:
         self._fields = self._fields | {field.code: field for field in fields}
         self._renew_codes()
 
+    @property
+    def next_ids(self) -> tuple[int, int]:
+        """The ids that the next field and the next option get."""
+        return self._next_id, self._next_option_id
+
+    def restore(
+        self, fields: Iterable[Field], dropped: Iterable[Field], next_ids: tuple[int, int]
+    ) -> None:
+        """Replaces all fields by those of an earlier sandbox; the history does not mention it."""
+        self._fields = {field.code: field for field in fields}
+        self.dropped = {field.code: field for field in dropped}
+        self._next_id, self._next_option_id = next_ids
+        self._renew_codes()
+
     def new(
         self,
         name: str,

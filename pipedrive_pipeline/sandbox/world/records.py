@@ -70,6 +70,10 @@ class Records:
             return self.seeded.row(row_id)
         return None
 
+    def changed(self) -> list[Record]:
+        """The records that differ from the seeded ones, in the order of their ids."""
+        return [self._changed[row_id] for row_id in sorted(self._changed)]
+
     def put(self, record: Record) -> None:
         """Store a record, new or changed. Stored records are never altered, only replaced."""
         row_id = record["id"]

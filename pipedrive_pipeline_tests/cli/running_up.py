@@ -31,7 +31,7 @@ READY_SECONDS, SYNC_SECONDS, STOP_SECONDS = 120, 120, 40
 
 
 @dataclass(frozen=True)
-class Household:
+class RunningUp:
     """A running `up`."""
 
     home: Path
@@ -47,9 +47,9 @@ class Household:
             return connection.execute(query.encode()).fetchall()
 
     def operator(self) -> httpx.Client:
-        """A script with the operator's key, acting for tenant default."""
+        """A script with the operator's key, acting for the tenant of the sandbox."""
         key = (self.home / "operator-key").read_text().strip()
-        headers = {"authorization": f"Bearer {key}", "x-tenant": "default"}
+        headers = {"authorization": f"Bearer {key}", "x-tenant": "sandbox"}
         return httpx.Client(base_url=self.urls["connect"], headers=headers, timeout=30)
 
     def consented(self, browser: httpx.Client) -> dict[str, str]:
@@ -80,15 +80,15 @@ class Household:
 
     def processes(self) -> list[psutil.Process]:
         """Whatever runs with this home in its environment, Postgres's own aside."""
-        return [one for one in psutil.process_iter() if _home_of(one) == str(self.home)]
+        return [process for process in psutil.process_iter() if _home_of(process) == str(self.home)]
 
     def kill(self) -> None:
         """As a power cut: everything at once, Postgres with it."""
         server = running_server(self.home)
         assert server is not None
         postgres = psutil.Process(server.pid)
-        victims = [self.process.pid, *(one.pid for one in self.processes())]
-        victims += [postgres.pid, *(one.pid for one in postgres.children(recursive=True))]
+        victims = [self.process.pid, *(process.pid for process in self.processes())]
+        victims += [postgres.pid, *(child.pid for child in postgres.children(recursive=True))]
         for pid in victims:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -111,15 +111,23 @@ def free_ports() -> dict[str, str]:
 
 
 @contextmanager
-def kept(home: Path, ports: dict[str, str] | None = None, **more: str) -> Iterator[Household]:
-    """`./run up` on free ports, or on given ones, until the end of the block."""
+def running_up(
+    home: Path, ports: dict[str, str] | None = None, *words: str, **more: str
+) -> Iterator[RunningUp]:
+    """`./run up` on free ports, or on given ones, until the end of the block.
+
+    Args:
+        home: its `PIPELINE_HOME`.
+        ports: settings of ports.
+        *words: further words of the command.
+        **more: further settings.
+    """
     ports = ports or free_ports()
-    address = f"http://127.0.0.1:{ports['CONNECT_PORT']}"
-    terminal = Terminal({"PIPELINE_HOME": str(home), "APP_URL": address, **ports, **more})
+    terminal = Terminal({"PIPELINE_HOME": str(home), **ports, **more})
     began_at = time.time()
     with (home / "up.log").open("w") as log:
         process = subprocess.Popen(
-            [str(PROJECT_ROOT / "run"), "up"],
+            [str(PROJECT_ROOT / "run"), "up", *words],
             env=terminal.environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -134,7 +142,7 @@ def kept(home: Path, ports: dict[str, str] | None = None, **more: str) -> Iterat
 
         wait_until(lambda: is_up() or process.poll() is not None, READY_SECONDS)
         assert process.poll() is None, (home / "up.log").read_text()
-        yield Household(home, terminal, process, json.loads(up_file.read_text()))
+        yield RunningUp(home, terminal, process, json.loads(up_file.read_text()))
     finally:
         if process.poll() is None:
             process.terminate()
