@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "migrate": "cli.database:migrate",
     "doctor": "cli.connecting:doctor",
     "tenants": "cli.tenants:commands",
+    "settings": "cli.tenant_settings:commands",
     "keys": "cli.keys:commands",
     "connect": "cli.connecting:connect",
     "disconnect": "cli.connecting:disconnect",
@@ -31,12 +32,16 @@ COMMANDS: dict[str, str] = {
     "mapping": "cli.mapping:commands",
     "remap": "cli.mapping:remap",
     "status": "cli.syncing:status",
+    "backup": "cli.backup:backup",
+    "restore": "cli.backup:restore",
+    "dagster": "cli.database:dagster",
     "rotate-keys": "cli.encryption:rotate_keys",
     "sandbox": "sandbox.command:run_sandbox",
     "bench": "cli.benching:bench",
     "serve-connect": "cli.serving:serve_connect",
 }
 HIDDEN = {"serve-connect"}
+TAKING_WORDS = {"psql", "dagster"}
 
 
 def command_line(*names: str) -> typer.Typer:
@@ -57,7 +62,7 @@ def command_line(*names: str) -> typer.Typer:
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=name)
         else:
-            settings = PASSED_ON if name == "psql" else None
+            settings = PASSED_ON if name in TAKING_WORDS else None
             app.command(name, hidden=name in HIDDEN, context_settings=settings)(found)
     return app
 

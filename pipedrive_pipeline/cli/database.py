@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ from pipedrive_pipeline.cli.output import terminal
 from pipedrive_pipeline.cli.session import dagster_environment, open_session, postgres_environment
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.settings import PROJECT_ROOT, load_settings
 from pipedrive_pipeline.sync.registry import known
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import warehouse_of
@@ -54,6 +55,15 @@ def psql(
         variables["PGOPTIONS"] = f"-csearch_path={path} -cpipeline.tenant_id={name}"
     sys.stdout.flush()
     os.execve(program, [program, *context.args], {**os.environ, **variables})  # noqa: S606
+
+
+def dagster(context: typer.Context) -> None:
+    """Run a command of Dagster on this installation, such as `dagster dev`."""
+    os.environ.update(dagster_environment(open_session()))
+    words = [sys.executable, str(Path(sys.executable).with_name("dagster")), *context.args]
+    os.chdir(PROJECT_ROOT)
+    sys.stdout.flush()
+    os.execv(sys.executable, words)  # noqa: S606
 
 
 def psql_program(is_embedded: bool) -> str:

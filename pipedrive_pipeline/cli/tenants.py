@@ -25,6 +25,9 @@ def add(
     tenant: TenantArgument,
     external_id: Annotated[str | None, typer.Option(help="Your app's id of this tenant.")] = None,
     display_name: Annotated[str | None, typer.Option(help="Its name for people.")] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="Where its night is: Europe/Berlin. [DEFAULT_TIME_ZONE]")
+    ] = None,
 ) -> None:
     """Register a tenant. Repeating it changes nothing."""
     name = Tenant(tenant)
@@ -35,6 +38,7 @@ def add(
         name,
         external_id=external_id,
         display_name=display_name,
+        time_zone=time_zone,
     )
     terminal.print(
         f"{name}: added; `connect --tenant {name}` is next." if is_new else f"{name}: is there."

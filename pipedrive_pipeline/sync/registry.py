@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import available_timezones
 
 from pipedrive_pipeline.errors import BadInput, UnknownTenant
 from pipedrive_pipeline.settings import SANDBOX_TENANT, Settings
@@ -34,14 +35,18 @@ def add(
     *,
     external_id: str | None = None,
     display_name: str | None = None,
+    time_zone: str | None = None,
     who: str = "operator",
     is_sandbox: bool = False,
 ) -> bool:
     """Registers a tenant; True if it is new.
 
     Raises:
-        BadInput: ``external_id`` belongs to another tenant, or the name is the sandbox's.
+        BadInput: ``external_id`` belongs to another tenant, the name is the sandbox's, or there is
+            no such time zone.
     """
+    if time_zone is not None and time_zone not in available_timezones():
+        raise BadInput(f"{time_zone!r} is no IANA time zone such as Europe/Berlin.")
     if tenant.is_make_believe and not is_sandbox:
         raise BadInput(
             f"{tenant.slug!r} is the name of the make-believe tenant; `up --sandbox` adds it. "
@@ -55,7 +60,8 @@ def add(
         if other:
             raise BadInput(f"external id {external_id!r} belongs to tenant {other[0]} already.")
         is_new = connection.execute(
-            _ADD, [tenant.slug, external_id, display_name, settings.default_time_zone]
+            _ADD,
+            [tenant.slug, external_id, display_name, time_zone or settings.default_time_zone],
         ).rowcount
         if is_new:
             connection.execute(

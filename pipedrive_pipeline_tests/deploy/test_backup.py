@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from pipedrive_pipeline.sandbox import seeded, serve
@@ -34,16 +35,22 @@ def test_a_restored_warehouse_goes_on_from_the_dump(database_url: str, tmp_path:
     """Rows and cursors are of one moment: what happened since is read again, and nothing twice."""
     backup, restore = commands()
     new_url = at(database_url, "restored")
-    settings = {"DATABASE_URL": database_url, "NEW_DATABASE_URL": new_url}
+    settings = {
+        "DATABASE_URL": database_url,
+        "NEW_DATABASE_URL": new_url,
+        "TOKEN_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+        "PIPELINE_HOME": str(tmp_path),
+    }
     programs = f"{of_the_wheel().folder}:{os.environ['PATH']}"
 
-    def typed(block: str) -> None:
-        subprocess.run(
-            ["sh", "-c", block],
-            cwd=tmp_path,
+    def typed(block: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", "-c", block.replace("/var/backups", str(tmp_path))],
+            cwd=PROJECT_ROOT,
             env={**os.environ, **settings, "PATH": programs},
             capture_output=True,
-            check=True,
+            text=True,
+            check=False,
         )
 
     account = seeded(12, 35)
@@ -51,13 +58,13 @@ def test_a_restored_warehouse_goes_on_from_the_dump(database_url: str, tmp_path:
     with serve(account) as sandbox:
         world.connect(ACME, sandbox)
         world.sync(sync_type="full")
-        typed(backup)
+        saved = typed(backup)
         account.edit("persons", 1, name="Changed Since")
         world.sync()
 
         with psycopg.connect(at(database_url, "postgres"), autocommit=True) as server:
             server.execute("create database restored")
-            typed(restore)
+            filled, again = typed(restore), typed(restore)
             restored = replace(
                 world,
                 warehouse=Warehouse(new_url),
@@ -68,5 +75,8 @@ def test_a_restored_warehouse_goes_on_from_the_dump(database_url: str, tmp_path:
             assert_all_equals_source(restored, sandbox)
             server.execute("drop database restored with (force)")
 
+    assert (saved.returncode, filled.returncode, again.returncode) == (0, 0, 2), saved.stderr
+    assert "keys are not in it" in saved.stdout
+    assert "is not empty" in again.stderr
     assert len(before) == 35
     assert synced.built.contacts.created == 0

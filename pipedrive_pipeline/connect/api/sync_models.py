@@ -143,24 +143,41 @@ class Config(Model):
             "examples": [{"autoSync": True, "syncTime": "02:00", "timeZone": "Europe/Berlin"}]
         }
     )
-    auto_sync: bool = True
+    auto_sync: bool = Field(default=True, description="false: only when it is asked for.")
     sync_time: TimeOfDay = Field(
-        default="02:00", description="The time of the daily sync, in `timeZone`."
+        default="02:00", description="The time of the daily sync, in the time zone below."
     )
     time_zone: TimeZone | None = Field(default=None, description="null: the tenant's own.")
     every_hours: int | None = Field(default=None, ge=1, le=168, description="null: once a day.")
     incremental_sync: bool = Field(default=True, description="A scheduled sync reads changes only.")
-    sync_persons: bool = True
-    sync_custom_fields: bool = True
-    sweep_every_hours: int | None = Field(default=None, ge=1, le=8760)
-    budget_share: float = Field(default=0.5, gt=0, le=1, allow_inf_nan=False)
-    daily_token_budget: int | None = Field(default=None, ge=1, le=9_007_199_254_740_991)
+    sync_persons: bool = Field(default=True, description="false: persons are not read.")
+    sync_custom_fields: bool = Field(
+        default=True, description="false: custom fields do not reach the views."
+    )
+    sweep_every_hours: int | None = Field(
+        default=None, ge=1, le=8760, description="null: as often as its price allows."
+    )
+    budget_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="The part of the company's daily tokens that syncs may spend.",
+    )
+    daily_token_budget: int | None = Field(
+        default=None,
+        ge=1,
+        le=9_007_199_254_740_991,
+        description="The company's tokens a day; null: as the source says.",
+    )
     alert_urls: list[AlertUrl] = Field(
         default=[],
         max_length=10,
         description="Apprise URLs. They are shown masked; a masked one that is sent back stays.",
     )
-    erase_deleted_after_days: int | None = Field(default=None, ge=0, le=36_500)
+    erase_deleted_after_days: int | None = Field(
+        default=None, ge=0, le=36_500, description="Days after a deletion; null: rows stay."
+    )
 
     def changed(self) -> dict[str, Any]:
         """The fields that the request contains, by the names of `SyncConfig`."""

@@ -1,0 +1,115 @@
+"""`backup` and `restore`: everything but the keys, in a folder of two files.
+
+Belongs here: calling Postgres's own programs. Does not belong here: what is in the dump.
+Source: https://www.postgresql.org/docs/current/app-pgdump.html (read 2026-11).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipedrive_pipeline.cli.output import terminal
+from pipedrive_pipeline.cli.session import Session, open_session
+from pipedrive_pipeline.errors import BadInput, DatabaseUnavailable
+from pipedrive_pipeline.settings import Settings, load_settings
+from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
+
+ROLES_FILE, DUMP_FILE = "roles.sql", "warehouse.dump"
+FolderArgument = Annotated[Path, typer.Argument(help="A folder; `backup` makes it.")]
+
+
+def backup(folder: FolderArgument) -> None:
+    """Write the whole database into a folder; syncs may go on meanwhile."""
+    session = open_session()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if any(folder.iterdir()):
+        raise BadInput(f"{folder} is not empty; name a new folder for each backup.")
+    url = session.warehouse.full_url()
+    roles, dump = folder / ROLES_FILE, folder / DUMP_FILE
+    without_passwords = ("--roles-only", "--no-role-passwords")
+    _run(session.settings, "pg_dumpall", "--dbname", url, *without_passwords, "--file", str(roles))
+    _run(session.settings, "pg_dump", "--dbname", url, "--format", "custom", "--file", str(dump))
+    for file in (roles, dump):
+        file.chmod(0o600)
+    size = sum(file.stat().st_size for file in (roles, dump))
+    terminal.print(f"{folder}: {size:,} bytes in {ROLES_FILE} and {DUMP_FILE}.", soft_wrap=True)
+    terminal.print(_keys_reminder(session), soft_wrap=True)
+
+
+def restore(folder: FolderArgument) -> None:
+    """Fill the empty database of these settings from a folder that `backup` wrote."""
+    settings = load_settings()
+    roles, dump = folder / ROLES_FILE, folder / DUMP_FILE
+    for file in (roles, dump):
+        if not file.is_file():
+            raise BadInput(f"{file} is missing; name a folder that `backup` wrote.")
+    warehouse = warehouse_of(settings)
+    _require_empty(warehouse)
+    url = warehouse.full_url()
+    # Roles belong to the whole server; psql says of each that exists already that it does.
+    _run(settings, "psql", "--dbname", url, "--quiet", "--file", str(roles), is_checked=False)
+    _run(settings, "pg_restore", "--dbname", url, "--exit-on-error", str(dump))
+    terminal.print(f"{warehouse.place}: restored; `doctor` tells whether the keys fit.")
+
+
+def _require_empty(warehouse: Warehouse) -> None:
+    """Returns if the database has no table of ours.
+
+    Raises:
+        BadInput: it has; a restore never overwrites.
+    """
+    with warehouse.transaction() as connection:
+        row = connection.execute("select to_regnamespace('integration') is not null").fetchone()
+    if row and row[0]:
+        raise BadInput(
+            f"{warehouse.place} is not empty; a restore needs a new database: set DATABASE_URL to "
+            "one, or PIPELINE_HOME to a new folder."
+        )
+
+
+def _run(settings: Settings, program: str, *words: str, is_checked: bool = True) -> None:
+    """Runs one of Postgres's programs to its end.
+
+    Raises:
+        BadInput: it is not on PATH.
+        DatabaseUnavailable: it ended with an error; its own words say which.
+    """
+    path = _path(settings)
+    found = shutil.which(program, path=path)
+    if found is None:
+        raise BadInput(f"{program} is not on PATH; install the PostgreSQL client.")
+    ended = subprocess.run(  # noqa: S603 - Postgres's own programs
+        [found, *words],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if is_checked and ended.returncode:
+        last = (ended.stderr.strip().splitlines() or ["no reason was given"])[-1]
+        raise DatabaseUnavailable(f"{program} ended with code {ended.returncode}: {last}")
+
+
+def _path(settings: Settings) -> str:
+    """Where Postgres's programs are looked for: beside the embedded server, then on PATH."""
+    path = os.environ.get("PATH", "")
+    if not settings.is_embedded:
+        return path
+    from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
+
+    return f"{of_the_wheel().folder}{os.pathsep}{path}"
+
+
+def _keys_reminder(session: Session) -> str:
+    where = (
+        str(session.settings.pipeline_home / "token-encryption-keys")
+        if session.settings.is_embedded and not session.settings.token_encryption_keys
+        else "TOKEN_ENCRYPTION_KEYS"
+    )
+    return f"The keys are not in it: keep {where} elsewhere, or every tenant must connect again."

@@ -1,0 +1,94 @@
+"""`settings`: when and how a tenant is synced, as the API's `sync-config` has it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from pipedrive_pipeline.cli.options import AsJson, TenantOption
+from pipedrive_pipeline.cli.output import print_json, print_table, terminal
+from pipedrive_pipeline.cli.session import Session, open_session
+from pipedrive_pipeline.connect.api.sync_models import Config
+from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
+from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.sync import configuration
+from pipedrive_pipeline.sync.registry import known
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.vault import open_vault
+
+commands = typer.Typer(
+    help="Show and change when and how a tenant is synced.", no_args_is_help=True
+)
+UNSET = "none"
+
+
+@commands.command()
+def show(tenant: TenantOption, json: AsJson = False) -> None:
+    """Show a tenant's settings. Alert addresses are masked."""
+    session = open_session()
+    name = known(session.warehouse, Tenant(tenant)).tenant
+    with session.warehouse.transaction(name) as connection:
+        cipher = open_vault(session.warehouse, session.settings).cipher
+        config = configuration.read(connection, cipher, name, DEFAULT_SYSTEM)
+    if json:
+        print_json(config.facts())
+        return
+    rows = [
+        [setting, _words(value), Config.model_fields[setting].description or ""]
+        for setting, value in config.facts().items()
+    ]
+    print_table(f"{name}: settings", ("setting", "value", ""), rows)
+
+
+@commands.command("set")
+def set_(
+    tenant: TenantOption,
+    changes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME=VALUE...",
+            help=f"Such as sync_time=03:00 or sync_persons=off; {UNSET} unsets a value. "
+            "`settings show` lists the names.",
+        ),
+    ],
+) -> None:
+    """Change the settings that are named; the others stay."""
+    session = open_session()
+    name = known(session.warehouse, Tenant(tenant)).tenant
+    changed = _checked(changes)
+    _save(session, name, changed)
+    terminal.print(f"{name}: {', '.join(changed)} saved.", markup=False)
+
+
+def _checked(changes: list[str]) -> dict[str, Any]:
+    """The changes as `SyncConfig` has them, by name.
+
+    Raises:
+        BadInput: a setting that does not exist, or a value that it cannot have.
+    """
+    values: dict[str, Any] = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or name not in Config.model_fields:
+            names = ", ".join(Config.model_fields)
+            raise BadInput(f"{name!r} is no setting; write NAME=VALUE with one of {names}.")
+        value = None if text == UNSET else text
+        values[name] = (text.split(",") if value else []) if name == "alert_urls" else value
+    try:
+        return Config.model_validate(values).changed()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        raise BadInput(f"{first['loc'][0]}: {reason}. Nothing was saved.") from None
+
+
+def _save(session: Session, tenant: Tenant, changed: dict[str, Any]) -> None:
+    cipher = open_vault(session.warehouse, session.settings).cipher
+    with session.warehouse.transaction(tenant) as connection:
+        configuration.save(connection, cipher, tenant, DEFAULT_SYSTEM, changed, who="operator")
+
+
+def _words(value: object) -> object:
+    return ", ".join(map(str, value)) or None if isinstance(value, list) else value
