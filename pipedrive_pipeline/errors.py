@@ -15,6 +15,7 @@ Does not belong here: how an error looks at a border (`cli.py`, `defs/`, `connec
         ├── ReauthNeeded, ScopeMissing, NotConnected, HostNotAllowed, ClientRejected
         ├── SourceBroke      the source answered against its own contract
         ├── AuditBreach      a mart would break a promise; nothing was committed
+        ├── NotProven        verify found rows or values that it could neither prove nor heal
         └── GuardTripped     too much would be marked as deleted; a person must confirm
 
 Facts are attributes; messages never hold a token or a row.
@@ -22,6 +23,7 @@ Facts are attributes; messages never hold a token or a row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import IntEnum
 from typing import ClassVar
@@ -221,6 +223,22 @@ class AuditBreach(Permanent):
 
     code = "audit_breach"
     who_acts = "a data engineer"
+
+
+class NotProven(Permanent):
+    """Some rows or values of the marts are not as raw has them, and stay so; the rest was healed.
+
+    Args:
+        tenant: whose marts.
+        reasons: what could not be proved, each with the next step.
+    """
+
+    code = "not_proven"
+    who_acts = "a data engineer"
+
+    def __init__(self, tenant: str, reasons: Sequence[str]) -> None:
+        self.tenant, self.reasons = tenant, tuple(reasons)
+        super().__init__(f"{tenant}: not everything is proved: {'; '.join(self.reasons)}.")
 
 
 class GuardTripped(PersonMustAct):

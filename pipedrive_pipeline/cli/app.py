@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "sweep": "cli.syncing:sweep",
     "mapping": "cli.mapping:commands",
     "remap": "cli.mapping:remap",
+    "verify": "cli.syncing:verify",
     "status": "cli.syncing:status",
     "backup": "cli.backup:backup",
     "restore": "cli.backup:restore",

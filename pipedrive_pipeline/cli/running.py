@@ -7,7 +7,7 @@ Does not belong here: how its outcome looks (`syncing.py`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ from pipedrive_pipeline.errors import BudgetSpent, ExitCode, PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.sync.budget import require_not_paused
-from pipedrive_pipeline.sync.history import RunFacts, SyncType
+from pipedrive_pipeline.sync.history import WITHOUT_SOURCE, RunFacts, SyncType
 from pipedrive_pipeline.sync.lock import tenant_lock
 from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.sync.registry import known
@@ -35,6 +35,8 @@ class Outcome:
     errors: tuple[BaseException, ...] = ()
     api_calls: int = 0  # of the whole run: its price is asked for before any entity is read
     tokens_spent: int = 0
+    warnings: Mapping[str, str] = field(default_factory=dict)  # message by code
+    comparison: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by mart
 
     @property
     def is_success(self) -> bool:
@@ -82,7 +84,7 @@ def run_job(
         sandbox_within_reach(session.settings, tenant),
         tenant_lock(session.warehouse, tenant) as lock,
     ):
-        if sync_type != "remap":  # which spends nothing
+        if sync_type not in WITHOUT_SOURCE:
             require_not_paused(session.warehouse, tenant, DEFAULT_SYSTEM, datetime.now(UTC))
         logging.getLogger("dagster").setLevel(logging.CRITICAL)  # its events are in the UI
         enter_dagster(session)
@@ -138,6 +140,8 @@ def run_job(
         tuple(row.errors),
         row.api_calls,
         row.tokens_spent,
+        row.warnings,
+        row.comparison(),
     )
 
 

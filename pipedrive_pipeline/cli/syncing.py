@@ -1,4 +1,4 @@
-"""`sync` and `status`: one tenant brought up to date, and what the history says."""
+"""`sync`, `sweep`, `verify` and `status`: one tenant's runs, and what the history says of them."""
 
 from __future__ import annotations
 
@@ -99,6 +99,12 @@ def sweep(
     _end_with(name, outcome, json=json)
 
 
+def verify(tenant: TenantOption, json: AsJson = False) -> None:
+    """Compare every row and value of the marts with raw, and heal what differs. No tokens."""
+    name = Tenant(tenant)
+    _end_with(name, run_job(open_session(), name, "verify", sync_type="verify"), json=json)
+
+
 def _priced(session: Session, tenant: Tenant, names: list[str] | None) -> Price:
     """What a full read would cost; asks the source only about what was never read whole."""
     known(session.warehouse, tenant)
@@ -168,6 +174,8 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
         },
         "customers": _counts(outcome.built.customers) if outcome.built else None,
         "contacts": _counts(outcome.built.contacts) if outcome.built else None,
+        "comparison": outcome.comparison,
+        "warnings": [{"code": code, "message": text} for code, text in outcome.warnings.items()],
         "api_calls": outcome.api_calls,
         "tokens_spent": outcome.tokens_spent,
         "errors": [_message(error) for error in outcome.errors],
@@ -204,6 +212,9 @@ def print_outcome(tenant: Tenant, outcome: Outcome) -> None:
                 for name, counts in marts.items()
             ],
         )
+    _print_comparison(tenant, outcome)
+    for message in outcome.warnings.values():
+        errors.print(f"warning: {tenant}: {message}.", markup=False, soft_wrap=True)
     if outcome.is_success:
         cost = f"{outcome.api_calls} calls, {outcome.tokens_spent:,} tokens"
         terminal.print(f"{tenant}: up to date; {cost}.")
@@ -212,6 +223,24 @@ def print_outcome(tenant: Tenant, outcome: Outcome) -> None:
         errors.print(f"{kind}: {_message(error)}", markup=False, soft_wrap=True)
     if not outcome.is_success and not outcome.errors:
         errors.print(f"error: {tenant}: the run failed; the Dagster UI shows run {outcome.run_id}.")
+
+
+def _print_comparison(tenant: Tenant, outcome: Outcome) -> None:
+    """Rows of the marts that were not as raw has them, where all were compared."""
+    marts = {name: counts for name, counts in outcome.comparison.items() if name != "values"}
+    if not marts:
+        return
+    columns = ("missing", "differing", "links", "extra", "unhealed")
+    print_table(
+        f"{tenant}: marts compared with raw",
+        ("compared", *columns),
+        [
+            [f"crm.{name}", *(counts[column] for column in columns)]
+            for name, counts in marts.items()
+        ],
+    )
+    if values := outcome.comparison.get("values"):
+        terminal.print(f"{values['seen']:,} values compared; {values['lost']:,} are nowhere.")
 
 
 def _check_entities(names: list[str] | None) -> None:

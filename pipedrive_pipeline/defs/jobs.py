@@ -42,6 +42,18 @@ sweep = dg.define_asset_job(
     ),
 )
 
+verify = dg.define_asset_job(
+    "verify",
+    selection=MARTS,
+    executor_def=dg.in_process_executor,
+    tags={SYNC_TYPE_TAG: "verify"},
+    description=(
+        "Every row, link and value of customers, contacts and views compared with raw; what "
+        "differs is healed. Fails where something can neither be proved nor healed. No call to the "
+        "CRM, no tokens."
+    ),
+)
+
 remap = dg.define_asset_job(
     "remap",
     selection=MARTS,

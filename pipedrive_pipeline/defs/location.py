@@ -22,12 +22,14 @@ def location(run: object = runs.tenant_run) -> dg.Definitions:
     return dg.Definitions(
         assets=[*raw.RAW_ASSETS, marts.crm, marts.analytics],
         asset_checks=[freshness.freshness_check],
-        jobs=[jobs.sync, jobs.full_resync, jobs.sweep, jobs.remap],
+        jobs=[jobs.sync, jobs.full_resync, jobs.sweep, jobs.remap, jobs.verify],
         schedules=[schedules.daily_sync],
         sensors=[
             sensors.tenant_partitions,
             sensors.sync_requests,
             sensors.due_sweeps,
+            sensors.due_verifications,
+            sensors.due_views,
             reaping.dead_runs,
             alerting.failed_runs,
             freshness.freshness_sensor,

@@ -87,6 +87,8 @@ def analytics(
     with as_dagster_failures(context, run):
         run.publish_views()
         facts = run.field_facts()
+    for warning in run.row.warnings.values():
+        context.log.warning(f"{run.facts.tenant}: {warning}")  # noqa: G004 - Dagster's log
     for spec in ANALYTICS_SPECS:
         name = spec.key.path[-1]
         yield dg.MaterializeResult(
@@ -94,3 +96,5 @@ def analytics(
             metadata=view_metadata(RAW_OF[name], ASSETS[name], facts[name].columns),
             check_results=list(check_results(spec.key, facts[name])),
         )
+    with as_dagster_failures(context, run):
+        run.assert_proven(facts)

@@ -15,6 +15,7 @@ from pipedrive_pipeline.defs import jobs
 from pipedrive_pipeline.defs.defaults import sensor_status
 from pipedrive_pipeline.defs.partitions import TENANTS
 from pipedrive_pipeline.defs.runs import REQUEST_TAG, SYNC_TYPE_TAG, TRIGGER_TAG
+from pipedrive_pipeline.marts import publish_due
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync import due, requests
 from pipedrive_pipeline.sync.registry import all_tenants
@@ -34,10 +35,12 @@ JOBS = {
     "incremental": jobs.sync,
     "sweep": jobs.sweep,
     "remap": jobs.remap,
+    "verify": jobs.verify,
 }
 PARTITIONS_INTERVAL_SECONDS = 30
 REQUESTS_INTERVAL_SECONDS = 15
 SWEEPS_INTERVAL_SECONDS = 60
+VIEWS_INTERVAL_SECONDS = 60
 
 
 @dg.sensor(
@@ -134,3 +137,47 @@ def due_sweeps(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
         for sweep in sweeps[:REQUESTS_PER_TICK]
     ]
     return dg.SensorResult(run_requests=runs) if runs else dg.SkipReason("no sweep is due.")
+
+
+@dg.sensor(
+    minimum_interval_seconds=SWEEPS_INTERVAL_SECONDS,
+    default_status=sensor_status(),
+    job=jobs.verify,
+    description=(
+        "Starts each tenant's weekly comparison of customers, contacts and views with raw: no "
+        "call, no tokens. One that failed is started again the day after."
+    ),
+)
+def due_verifications(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """One run per comparison that is due, the longest waiting first."""
+    partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
+    due_now = due.due_verifications(warehouse_of(load_settings()), datetime.now(UTC))
+    runs = [
+        dg.RunRequest(
+            run_key=verification.run_key,
+            partition_key=verification.tenant.slug,
+            tags={TRIGGER_TAG: "schedule"},
+        )
+        for verification in due_now
+        if verification.tenant.slug in partitions
+    ]
+    if not runs:
+        return dg.SkipReason("no comparison is due.")
+    return dg.SensorResult(run_requests=runs[:REQUESTS_PER_TICK])
+
+
+@dg.sensor(
+    minimum_interval_seconds=VIEWS_INTERVAL_SECONDS,
+    default_status=sensor_status(),
+    description=(
+        "Remakes views that a run could not, because a session had an open transaction on them; "
+        "tries again each minute and keeps other readers waiting for a fifth of a second at most."
+    ),
+)
+def due_views(_context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Starts no run: remaking a tenant's views takes less time than a run's process needs."""
+    published = publish_due(warehouse_of(load_settings()))
+    if not (published.remade or published.waiting):
+        return dg.SkipReason("no views are due.")
+    remade, waiting = ", ".join(published.remade), ", ".join(published.waiting)
+    return dg.SkipReason(f"views remade: {remade or 'none'}; still read: {waiting or 'none'}.")

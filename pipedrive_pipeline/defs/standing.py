@@ -12,9 +12,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.marts.comparison import Comparison, LastComparison
 from pipedrive_pipeline.marts.standing import Standing, Volume
 
 COMPLETENESS, ORPHANS, VOLUME = "completeness", "orphans", "volume"
+EQUALS_RAW = "equals_raw"
 CUSTOMERS, CONTACTS = dg.AssetKey(["crm", "customers"]), dg.AssetKey(["crm", "contacts"])
 
 
@@ -56,6 +58,19 @@ MART_CHECKS = [
         )
         for asset in (CUSTOMERS, CONTACTS)
     ),
+    *(
+        dg.AssetCheckSpec(
+            EQUALS_RAW,
+            asset=asset,
+            description=(
+                "What the last comparison of all rows with raw found: each sweep, full read, remap "
+                "and verify makes it. Warning where rows were missing, differed or were there too "
+                "many, and were healed; error where they could not be. What to do: look for what "
+                "writes to this table besides the pipeline; launch verify, which says what stays."
+            ),
+        )
+        for asset in (CUSTOMERS, CONTACTS)
+    ),
 ]
 
 
@@ -88,6 +103,7 @@ def mart_results(found: Standing) -> Iterator[dg.AssetCheckResult]:
     )
     for asset in (CUSTOMERS, CONTACTS):
         yield _volume_result(asset, found.volumes[asset.path[-1]])
+        yield _equality_result(asset, found.comparison)
 
 
 def _volume_result(asset: dg.AssetKey, volume: Volume) -> dg.AssetCheckResult:
@@ -97,4 +113,20 @@ def _volume_result(asset: dg.AssetKey, volume: Volume) -> dg.AssetCheckResult:
         passed=not volume.is_dropped,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"live_rows": volume.now, "live_rows_a_week_ago": volume.before},
+    )
+
+
+def _equality_result(asset: dg.AssetKey, last: LastComparison) -> dg.AssetCheckResult:
+    comparison = last.marts.get(asset.path[-1], Comparison())
+    metadata: dict[str, dg.MetadataValue | int] = dict(comparison.facts())
+    if last.compared_at:
+        metadata["compared_at"] = dg.MetadataValue.timestamp(last.compared_at)
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=EQUALS_RAW,
+        passed=comparison.is_equal,
+        severity=(
+            dg.AssetCheckSeverity.ERROR if comparison.unhealed else dg.AssetCheckSeverity.WARN
+        ),
+        metadata=metadata,
     )

@@ -71,6 +71,12 @@ class RawErasing:
         self._delete(self._staging, "seen_keys", of_notes, told)
         return erased
 
+    def erased(self, entity: EntitySpec) -> list[str]:
+        """Records that were erased on request and are kept out."""
+        return list(
+            erased_versions(self._connection, self._tenant, self._system).get(entity.name, ())
+        )
+
     def back_again(self, entity: EntitySpec) -> list[str]:
         """Erased records that raw holds all the same: a process without its lock wrote them."""
         everything = erased_versions(self._connection, self._tenant, self._system)

@@ -8,6 +8,15 @@ Does not belong here: how a mart row is made of raw rows (`sql/marts`), how raw 
 from __future__ import annotations
 
 from pipedrive_pipeline.marts.build import Counts, MartsBuilt, build
-from pipedrive_pipeline.marts.views import publish_views
+from pipedrive_pipeline.marts.comparison import Comparison
+from pipedrive_pipeline.marts.views import publish_due, publish_or_defer, publish_views
 
-__all__ = ["Counts", "MartsBuilt", "build", "publish_views"]
+__all__ = [
+    "Comparison",
+    "Counts",
+    "MartsBuilt",
+    "build",
+    "publish_due",
+    "publish_or_defer",
+    "publish_views",
+]

@@ -1,21 +1,21 @@
 """One build of one tenant's marts: everything that changed, in one transaction, or nothing.
 
-Belongs here: which rows are read, the one upsert, the counts, and the state that the next build
-starts from. Does not belong here: the values (`sql/marts`), the rules (`sql/audits`).
+Work follows what changed: the raw rows of pending loads, marks of deletion that differ, links that
+are not what they should be. All of raw is read when the caller asks for it (a sweep, a full read,
+`remap`, `verify`), when a rebuild is due, or when the fingerprint differs: the SQL, the mapping, or
+the name of a user, label or industry. Rows are compared before they are written: `on conflict do
+update … where` alone locks, and so writes, every row it looks at.
 
-Work follows what changed: the raw rows of pending loads, marks of deletion that differ, people
-whose organization arrived. All of raw is read when a rebuild is due or the fingerprint differs:
-the SQL, the mapping, or the name of a user, label or industry. Rows are compared before they are
-written: `on conflict do update … where` alone locks, and so writes, every row it looks at.
-
-Where the values of many records are to be checked, another connection lists those that do not fit
-while this one fills the marts: what it lists is true of raw, whatever becomes of the build.
+Values are checked of the records that changed and of the fields whose type changed; of all records
+where the rules changed, or the caller verifies. Where these are many, another connection lists the
+values that do not fit while this one fills the marts: its list is true of raw even if the build is
+rolled back.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +30,12 @@ from pipedrive_pipeline.marts.audit import audit
 from pipedrive_pipeline.marts.beside import EVERY_ID, are_many, beside
 from pipedrive_pipeline.marts.catalogue import Field, refresh_catalogue
 from pipedrive_pipeline.marts.checking import ValueCheck, ValueCounts
+from pipedrive_pipeline.marts.comparison import (
+    Comparison,
+    differing_count,
+    keep_comparison,
+    mark_extra,
+)
 from pipedrive_pipeline.marts.mapping.applying import mapped
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.targets import TARGETS, Target
@@ -71,33 +77,50 @@ class Counts:
 
 @dataclass(frozen=True)
 class MartsBuilt:
-    """What one build did. ``is_whole``: all of raw was read."""
+    """Outcome of one build.
+
+    Attributes:
+        customers, contacts: rows of each mart by outcome.
+        is_whole: all of raw was read.
+        values: of the custom fields that were checked.
+        compared: by mart, rows that had no reason to differ; empty where all of raw was not read,
+            or the marts had never been built whole before.
+    """
 
     customers: Counts
     contacts: Counts
     is_whole: bool
     values: ValueCounts = field(default_factory=ValueCounts)
+    compared: Mapping[str, Comparison] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class State:
-    """Fingerprints of what the marts were built from and the values checked against."""
+    """What the marts were built from and the values checked against."""
 
-    built_from: str | None = None
+    built_from: str | None = None  # None where a rebuild is due
     values_checked: str | None = None
 
 
 @dataclass(frozen=True)
-class _LookedAt:
-    """Which of a target's records were filled in, and whose values are checked; None for none."""
+class _Work:
+    """Which of a target's records are filled in, and whose values are checked; None for none."""
 
     target: Target
     filled: sql.Composable | None
     checked: sql.Composable | None
+    explained_ids: Sequence[int] | None = None  # changed at the source; None: all may have
 
 
 def build(
-    warehouse: Warehouse, tenant: Tenant, system: str, *, targets: tuple[Target, ...] = TARGETS
+    warehouse: Warehouse,
+    tenant: Tenant,
+    system: str,
+    *,
+    targets: tuple[Target, ...] = TARGETS,
+    is_whole: bool = False,
+    is_verifying: bool = False,
+    is_confirmed: bool = False,
 ) -> MartsBuilt:
     """Bring a tenant's marts up to date with raw.
 
@@ -106,6 +129,9 @@ def build(
         tenant: whose rows.
         system: whose raw schema.
         targets: customers, then contacts; the tenant's mapping is added here.
+        is_whole: compare every row with raw, not only those that changed.
+        is_verifying: check the values of all records too.
+        is_confirmed: a person said that many records are really gone.
 
     Raises:
         AuditBreach: a promise would be broken; somebody must look.
@@ -117,12 +143,27 @@ def build(
         on=Contended, attempts=ATTEMPTS, timeout=RETRY_SECONDS, wait_initial=0.2
     ):
         with attempt:
-            return _build_once(warehouse, tenant, system, targets)
+            return _build_once(
+                warehouse,
+                tenant,
+                system,
+                targets,
+                is_whole=is_whole or is_verifying,
+                is_verifying=is_verifying,
+                is_confirmed=is_confirmed,
+            )
     raise AssertionError  # the loop above returns or raises
 
 
 def _build_once(
-    warehouse: Warehouse, tenant: Tenant, system: str, targets: tuple[Target, ...]
+    warehouse: Warehouse,
+    tenant: Tenant,
+    system: str,
+    targets: tuple[Target, ...],
+    *,
+    is_whole: bool,
+    is_verifying: bool,
+    is_confirmed: bool,
 ) -> MartsBuilt:
     try:
         with (
@@ -133,27 +174,45 @@ def _build_once(
             fields = refresh_catalogue(connection, tenant, system)
             check = ValueCheck(connection, tenant, system, fields)
             targets = mapped(connection, tenant, system, fields, targets)
-            after = State(_fingerprint(connection, targets, fields), check.fingerprint)
-            is_whole = before.built_from != after.built_from
-            is_checking_all = before.values_checked != after.values_checked
+            after = State(_fingerprint(connection, targets, fields), check.rules)
+            is_changed = before.built_from != after.built_from
+            retyped = None if is_verifying else check.retyped_since(before.values_checked)
             listed = {
                 target.entity: begin(partial(check.list_misfits, target.entity, EVERY_ID))
                 for target in targets
-                if is_checking_all and are_many(connection, target.entity)
+                if retyped is None and are_many(connection, target.entity)
             }
             built: dict[str, Counts] = {}
-            looked_at: list[_LookedAt] = []
+            compared: dict[str, Comparison] = {}
+            works: list[_Work] = []
             for target in targets:  # one by one: which contacts changed follows from customers
-                looked_at.append(
-                    _looked_at(connection, target, is_whole=is_whole, is_all=is_checking_all)
+                work = _work(
+                    connection,
+                    target,
+                    before,
+                    is_whole=is_whole or is_changed,
+                    is_all=retyped is None,
                 )
-                built[target.name] = _filled(connection, tenant, looked_at[-1])
-            values = sum((_values(check, one, listed) for one in looked_at), ValueCounts())
-            is_proof_due = is_whole or is_checking_all
-            _settle(connection, tenant, system, after, values, is_proof_due=is_proof_due)
+                works.append(work)
+                built[target.name], compared[target.name] = _filled(
+                    connection, tenant, work, is_changed=is_changed
+                )
+                if is_whole:
+                    compared[target.name] += mark_extra(
+                        connection, tenant, system, target, is_confirmed=is_confirmed
+                    )
+            values = sum((_values(check, work, retyped, listed) for work in works), ValueCounts())
+            if is_whole:
+                keep_comparison(connection, tenant, system, compared)
+            _settle(connection, tenant, system, after, values)
     except (psycopg.ProgrammingError, psycopg.DataError, psycopg.IntegrityError) as error:
         raise BuildRefused(tenant, error) from None
-    return MartsBuilt(**built, is_whole=is_whole, values=values)
+    return MartsBuilt(
+        **built,
+        is_whole=is_whole or is_changed,
+        values=values,
+        compared=compared if is_whole else {},
+    )
 
 
 def _locked_state(connection: psycopg.Connection, tenant: Tenant, system: str) -> State:
@@ -209,56 +268,88 @@ def _fingerprint(
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _looked_at(
-    connection: psycopg.Connection, target: Target, *, is_whole: bool, is_all: bool
-) -> _LookedAt:
-    """What a build looks at: all records to fill in, all to check, or those that changed."""
-    if is_whole and is_all:
-        return _LookedAt(target, EVERY_ID, EVERY_ID)
-    ids = _changed_ids(connection, target)
-    changed = one_of(ids) if ids else None
-    return _LookedAt(
+def _work(
+    connection: psycopg.Connection, target: Target, before: State, *, is_whole: bool, is_all: bool
+) -> _Work:
+    """All records to fill in, all to check, or those that changed."""
+    if is_whole and is_all and before.built_from is None:
+        return _Work(target, EVERY_ID, EVERY_ID)
+    explained = _changed(connection, target)
+    changed = one_of(sorted(explained)) if explained else None
+    return _Work(
         target,
         filled=EVERY_ID if is_whole else changed,
         checked=EVERY_ID if is_all else changed,
+        explained_ids=[key for key, is_explained in explained.items() if is_explained],
     )
 
 
-def _filled(connection: psycopg.Connection, tenant: Tenant, looked_at: _LookedAt) -> Counts:
-    target, among = looked_at.target, looked_at.filled
+def _filled(
+    connection: psycopg.Connection, tenant: Tenant, work: _Work, *, is_changed: bool
+) -> tuple[Counts, Comparison]:
+    """Rows by outcome; and those that had no reason to differ, where all of raw was looked at.
+
+    Args:
+        connection: the build's own.
+        tenant: whose rows.
+        work: which records.
+        is_changed: the marts are made of something else now, so any row may differ.
+    """
+    target, among = work.target, work.filled
     if among is None:
-        return Counts()
+        return Counts(), Comparison()
     read = connection.execute(read_count(target, among)).fetchone()
-    outcomes: dict[str, int] = dict(connection.execute(upsert(target, among)).fetchall())
+    outcomes: dict[str, tuple[int, int, int]] = {
+        outcome: (rows, unexpected, links)
+        for outcome, rows, unexpected, links in connection.execute(
+            upsert(target, among, work.explained_ids)
+        )
+    }
     audit(connection, tenant, target, among)
-    return Counts(
-        created=outcomes.get("created", 0),
-        updated=outcomes.get("updated", 0),
-        deleted=outcomes.get("deleted", 0),
-        unchanged=(read[0] if read else 0) - sum(outcomes.values()),
+    rows = {outcome: counts[0] for outcome, counts in outcomes.items()}
+    counts = Counts(
+        created=rows.get("created", 0),
+        updated=rows.get("updated", 0),
+        deleted=rows.get("deleted", 0),
+        unchanged=(read[0] if read else 0) - sum(rows.values()),
+    )
+    if among is not EVERY_ID or work.explained_ids is None:
+        return counts, Comparison()
+    there = [counts for outcome, counts in outcomes.items() if outcome != "created"]
+    return counts, Comparison(
+        missing=outcomes.get("created", (0, 0, 0))[1],
+        differing=0 if is_changed else sum(unexpected for _, unexpected, _ in there),
+        links=0 if is_changed else sum(links for _, _, links in there),
+        unhealed=differing_count(connection, target, among) if outcomes else 0,
     )
 
 
 def _values(
-    check: ValueCheck, looked_at: _LookedAt, listed: Mapping[str, Future[ValueCounts]]
+    check: ValueCheck,
+    work: _Work,
+    retyped: frozenset[tuple[str, str]] | None,
+    listed: Mapping[str, Future[ValueCounts]],
 ) -> ValueCounts:
-    """The values of the records that were looked at; of many, they were listed meanwhile."""
-    target, counts = looked_at.target, ValueCounts()
-    if looked_at.checked is not None:
+    """Check the values of the work's records, and all values of the fields that were retyped."""
+    target, counts = work.target, ValueCounts()
+    if work.checked is not None:
         listing = listed.get(target.entity)
-        counts += (
-            listing.result() if listing else check.list_misfits(target.entity, looked_at.checked)
-        )
-        check.strike(target.entity, looked_at.checked)
-    if looked_at.filled is not None:
-        counts += check.of_conversions(target, looked_at.filled)
+        counts += listing.result() if listing else check.list_misfits(target.entity, work.checked)
+        check.strike(target.entity, work.checked)
+    if keys := {key for entity, key in retyped or () if entity == target.entity}:
+        counts += check.list_misfits(target.entity, EVERY_ID, only=keys)
+        check.strike(target.entity, EVERY_ID, only=keys)
+    if work.filled is not None:
+        counts += check.of_conversions(target, work.filled)
     return counts
 
 
-def _changed_ids(connection: psycopg.Connection, target: Target) -> list[int]:
-    """The ids that the build must look at, where it does not look at all."""
-    query = mart_file(f"{target.name}_changed").query
-    return sorted(row[0] for row in connection.execute(query))
+def _changed(connection: psycopg.Connection, target: Target) -> dict[int, bool]:
+    """The ids to look at where not all are: whether a change at the source is the reason."""
+    explained: dict[int, bool] = {}
+    for key, is_explained in connection.execute(mart_file(f"{target.name}_changed").query):
+        explained[key] = explained.get(key, False) or is_explained
+    return explained
 
 
 def _settle(
@@ -267,17 +358,14 @@ def _settle(
     system: str,
     state: State,
     values: ValueCounts,
-    *,
-    is_proof_due: bool,
 ) -> None:
-    """Nothing is pending any more, but to be proven: the row has been locked since it was read."""
+    """Nothing is pending any more; the row has been locked since it was read."""
     connection.execute(
         """
         update integration.mart_state
         set
             pending_loads = '{}',
             unproven_loads = mart_state.unproven_loads || mart_state.pending_loads,
-            is_proof_due = mart_state.is_proof_due or %s,
             is_rebuild_due = false,
             built_at = now(),
             built_from = %s,
@@ -289,7 +377,6 @@ def _settle(
             and mart_state.system = %s
         """,
         (
-            is_proof_due,
             state.built_from,
             state.values_checked,
             values.seen,

@@ -7,8 +7,8 @@ views show of them. Does not belong here: the rules (`pipeline.misfit` in
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +21,7 @@ from pipedrive_pipeline.marts.unpacking import Unpacked
 from pipedrive_pipeline.marts.values import fits_plainly, is_simple
 from pipedrive_pipeline.tenants import Tenant
 
-EDITION: Final = "2"  # of the rules; a new one looks at all values again
+EDITION: Final = "2"  # of the rules; a new one checks all values again
 ARGUMENTS_PER_CALL: Final = 90  # PostgreSQL's functions take at most 100
 
 
@@ -69,13 +69,42 @@ class ValueCheck:
         self._is_wanted = are_custom_fields_wanted(connection, tenant, system)
 
     @property
-    def fingerprint(self) -> str:
-        """Changes with the type of any custom field, and with whether they are wanted at all."""
-        types = sorted((*one.identity, one.field_type) for one in self._custom)
-        return hashlib.sha256(repr((EDITION, self._is_wanted, types)).encode()).hexdigest()
+    def rules(self) -> str:
+        """What values are checked against, as JSON: the types of all custom fields, if wanted."""
+        types = {"/".join(one.identity): one.field_type for one in self._custom}
+        rules = {"edition": EDITION, "is_wanted": self._is_wanted, "types": types}
+        return json.dumps(rules, sort_keys=True)
+
+    def retyped_since(self, checked: str | None) -> frozenset[tuple[str, str]] | None:
+        """Entity and key of the fields whose values were checked against another type or none.
+
+        Args:
+            checked: the `rules` of the last check.
+
+        Returns:
+            None where all values are due: nothing is known of a former check, or the rules changed.
+        """
+        try:
+            former = json.loads(checked or "null")
+        except ValueError:
+            former = None
+        now = json.loads(self.rules)
+        if not isinstance(former, dict) or former | {"types": 0} != now | {"types": 0}:
+            return None
+        types = former["types"]
+        return frozenset(
+            one.identity
+            for one in self._custom
+            if types.get("/".join(one.identity)) != one.field_type
+        )
 
     def list_misfits(
-        self, entity: str, among: sql.Composable, connection: psycopg.Connection | None = None
+        self,
+        entity: str,
+        among: sql.Composable,
+        connection: psycopg.Connection | None = None,
+        *,
+        only: Collection[str] | None = None,
     ) -> ValueCounts:
         """List the values that do not fit their field, once each; none where none are wanted.
 
@@ -83,18 +112,21 @@ class ValueCheck:
             entity: of which records.
             among: a condition on ``pipedrive_id`` that the records to look at meet.
             connection: one whose transaction began after the build's; none, the build's own.
+            only: keys of the fields to look at; None for all, and for values of no known field.
         """
         if not self._is_wanted:
             return ValueCounts()
         whose = self._whose | {"entity": entity}
         fields = [one for one in self._custom if one.entity == entity]
         listing = connection or self._connection
-        row = listing.execute(_check(entity, fields, among), whose).fetchone()
+        row = listing.execute(_check(entity, fields, among, only), whose).fetchone()
         return ValueCounts(*row) if row else ValueCounts()
 
-    def strike(self, entity: str, among: sql.Composable) -> None:
-        """Strike off the list what fits by now: whatever this build has not listed."""
-        whose = self._whose | {"entity": entity}
+    def strike(
+        self, entity: str, among: sql.Composable, *, only: Collection[str] | None = None
+    ) -> None:
+        """Strike off the list what fits by now: entries that this build has not listed again."""
+        whose = self._whose | {"entity": entity, "only": None if only is None else list(only)}
         self._connection.execute(sql.SQL(_STRIKE).format(among=among), whose)
 
     def of_conversions(self, target: Target, among: sql.Composable) -> ValueCounts:
@@ -113,8 +145,16 @@ class ValueCheck:
         return ValueCounts(refused=refused)
 
 
-def _check(entity: str, fields: Sequence[Field], among: sql.Composable) -> sql.Composed:
-    kinds = {one.field_key: one.field_type for one in fields}
+def _check(
+    entity: str,
+    fields: Sequence[Field],
+    among: sql.Composable,
+    only: Collection[str] | None,
+) -> sql.Composed:
+    known = [one.field_key for one in fields]
+    kinds = {
+        one.field_key: one.field_type for one in fields if only is None or one.field_key in only
+    }
     unpacked = Unpacked(sql.Identifier("record"), tuple(kinds))
     present = [_present(kind, unpacked.value(key)) for key, kind in kinds.items()]
     reasons = [_reason(kind, key, unpacked) for key, kind in kinds.items()]
@@ -124,7 +164,11 @@ def _check(entity: str, fields: Sequence[Field], among: sql.Composable) -> sql.C
         among=among,
         present=filled_count(present),
         reasons=sql.SQL(", ").join(reasons),
-        known=sql.Literal(list(kinds)),
+        judged=sql.Literal(list(kinds)),
+        unknown=sql.SQL(_UNKNOWN if only is None else "'{{}}'::jsonb").format(
+            known=sql.Literal(known)
+        ),
+        known=sql.Literal(known),
     )
 
 
@@ -192,13 +236,8 @@ def _reason(kind: str, key: str, unpacked: Unpacked) -> sql.Composed:
     )
 
 
-_CHECK = """
-with checked as materialized (
-    select
-        record.id,
-        {present} as value_count,
-        array[{reasons}]::text[] as reasons,
-        (
+# Values of fields that no definition explains, by key.
+_UNKNOWN = """(
             coalesce(sent.custom_fields - {known}::text[], '{{}}') || coalesce(
                 (
                     select jsonb_object_agg(top.key, top.value)
@@ -210,7 +249,14 @@ with checked as materialized (
                 ),
                 '{{}}'
             )
-        ) as unknown
+        )"""
+_CHECK = """
+with checked as materialized (
+    select
+        record.id,
+        {present} as value_count,
+        array[{reasons}]::text[] as reasons,
+        {unknown} as unknown
     from (select record.*, record.id as pipedrive_id from {records} as record) as record{joins}
     where record.{among}
 ),
@@ -232,7 +278,7 @@ misfits as (
         select
             judged.field,
             judged.reason
-        from unnest({known}::text[], checked.reasons) as judged (field, reason)
+        from unnest({judged}::text[], checked.reasons) as judged (field, reason)
         where judged.reason is not null
         union all
         select
@@ -322,6 +368,7 @@ _STRIKE_REFUSED = f"""{_STRIKE_WHAT_FITS}
 """
 _STRIKE = f"""{_STRIKE_WHAT_FITS}
     and rejected_values.target is null
+    and (%(only)s::text[] is null or rejected_values.field = any (%(only)s::text[]))
     and (
         rejected_values.field ~ '^([0-9a-f]{{{{40}}}}|custom_fields)$'
         or exists (

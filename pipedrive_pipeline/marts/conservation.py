@@ -1,12 +1,10 @@
 """Whether views and marts show every value that raw has: non-null there = shown here + rejected.
 
-Belongs here: the comparison, of what the views and the marts' tables themselves answer. Does not
-belong here: the rules by which values are converted (`values.py`) or rejected (`checking.py`).
-
-What is compared: the records of every load since the last comparison; all records when views,
-mapping or types changed, or when it is asked for. What was lost is looked at again by the next run.
-Many records are compared by two connections: nearly all of the time goes into working out what the
-views show.
+The views and the marts' tables themselves are queried, apart from the rules by which values are
+converted (`values.py`) or rejected (`checking.py`). A sync compares the records of the loads since
+the last comparison, `verify` all records. Records of which a value was lost are compared again by
+the next run. Many records are compared over two connections: nearly all of the time goes into
+working out what the views show.
 """
 
 from __future__ import annotations
@@ -49,20 +47,21 @@ class Conservation:
 def conservation(
     warehouse: Warehouse, tenant: Tenant, system: str, *, is_whole: bool = True
 ) -> Conservation:
-    """Compare raw with the tenant's views and mapped columns, and keep that it was done.
+    """Compare raw with the tenant's views and mapped columns, and note that it was done.
 
     Args:
         warehouse: where they lie.
         tenant: whose; its views are published.
         system: of which CRM.
-        is_whole: all records; else those that are due.
+        is_whole: all records; else those that were loaded since the last comparison.
     """
+    if not (is_whole or _is_due(warehouse, tenant, system)):
+        return Conservation(0, (), is_whole=False)
     with (
         raw_transaction(warehouse, tenant, system) as connection,
         beside(warehouse, tenant, system, workers=2) as begin,
     ):
-        is_due, loads = _due(connection, tenant, system)
-        is_whole = is_whole or is_due
+        loads = _unproven_loads(connection, tenant, system)
         is_shown = are_custom_fields_wanted(connection, tenant, system)
         fields = fields_of(connection, tenant, system)
         looks: list[Callable[[psycopg.Connection], Looked]] = []
@@ -213,13 +212,29 @@ def _array(elements: Sequence[sql.Composable]) -> sql.Composed:
     return sql.SQL("array_remove(array[{}]::text[], null)").format(sql.SQL(", ").join(elements))
 
 
-def _due(connection: psycopg.Connection, tenant: Tenant, system: str) -> tuple[bool, list[str]]:
-    """Whether all records are to be compared, and the loads that are."""
+def _is_due(warehouse: Warehouse, tenant: Tenant, system: str) -> bool:
+    """True if a load was not compared yet."""
+    with warehouse.transaction(tenant) as connection:
+        row = connection.execute(
+            """
+            select exists (
+                select
+                from integration.mart_state
+                where mart_state.tenant_id = %s
+                    and mart_state.system = %s
+                    and mart_state.unproven_loads <> '{}'
+            )
+            """,
+            (tenant.slug, system),
+        ).fetchone()
+    return bool(row and row[0])
+
+
+def _unproven_loads(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[str]:
+    """The loads since the last comparison; the row stays locked until it is settled."""
     row = connection.execute(
         """
-        select
-            mart_state.is_proof_due,
-            mart_state.unproven_loads
+        select mart_state.unproven_loads
         from integration.mart_state
         where mart_state.tenant_id = %s
             and mart_state.system = %s
@@ -227,7 +242,7 @@ def _due(connection: psycopg.Connection, tenant: Tenant, system: str) -> tuple[b
         """,
         (tenant.slug, system),
     ).fetchone()
-    return (row[0], row[1]) if row else (True, [])
+    return list(row[0]) if row else []
 
 
 def _loaded(connection: psycopg.Connection, target: Target, loads: list[str]) -> list[int]:
@@ -242,12 +257,10 @@ def _settle(connection: psycopg.Connection, tenant: Tenant, system: str) -> None
     connection.execute(
         """
         update integration.mart_state
-        set
-            is_proof_due = false,
-            unproven_loads = '{}'
+        set unproven_loads = '{}'
         where mart_state.tenant_id = %s
             and mart_state.system = %s
-            and (mart_state.is_proof_due or mart_state.unproven_loads <> '{}')
+            and mart_state.unproven_loads <> '{}'
         """,
         (tenant.slug, system),
     )

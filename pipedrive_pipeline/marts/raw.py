@@ -62,6 +62,7 @@ TABLES: Final = {
         ("reason", "text"),
         ("merged_into", "text"),
         ("seen_at", "timestamptz"),
+        ("_dlt_load_id", "text"),
     ),
 }
 

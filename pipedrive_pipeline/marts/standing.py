@@ -12,6 +12,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.marts.comparison import LastComparison, last_comparison
 from pipedrive_pipeline.marts.remaking import tables_of
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.tenants import Tenant
@@ -51,14 +52,16 @@ class Standing:
 
     orphans: Orphans
     volumes: dict[str, Volume]  # by mart
+    comparison: LastComparison
 
 
 def standing(warehouse: Warehouse, tenant: Tenant, system: str) -> Standing:
-    """Orphans, and the volume of each mart."""
+    """Orphans, the volume of each mart, and what the last comparison with raw found."""
     with warehouse.transaction(tenant) as connection:
         return Standing(
             _orphans(connection, tenant, system),
             {target.name: _volume(connection, tenant, target) for target in TARGETS},
+            last_comparison(connection, tenant, system),
         )
 
 

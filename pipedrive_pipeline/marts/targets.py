@@ -50,6 +50,7 @@ class Target:
     tenant_key: str = "tenant_id"
     source_key: str = "pipedrive_id"
     deleted_at: str = "deleted_at"
+    links: tuple[str, ...] = ()  # of our columns, those that name a row of another mart
     written_at: tuple[str, ...] = ("pipedrive_synced_at", "updated_at")
 
     @property
@@ -133,6 +134,7 @@ CONTACTS: Final = Target(
         "deletion_reason",
         "merged_into",
     ),
+    links=("customer_id",),
 )
 
 TARGETS: Final = (CUSTOMERS, CONTACTS)  # in the order of building: contacts link to customers

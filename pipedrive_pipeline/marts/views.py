@@ -5,15 +5,22 @@ shows (`sql/views`, `columns.py`, `values.py`), how one is remade (`remaking.py`
 (`access.py`).
 
 A view reads with the rights of its owner, the engine's role; its own condition on the tenant is
-what separates. Rests on https://www.postgresql.org/docs/current/rules-privileges.html.
+what separates (https://www.postgresql.org/docs/current/rules-privileges.html).
+
+Remaking a view needs a lock that waits for every open transaction that has read it, and everybody
+who comes later waits behind that lock. So it is given up after a fifth of a second; after a few
+attempts the views are noted as due, the run goes on, and `publish_due` tries again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+from dataclasses import dataclass
 from typing import Final
 
 import psycopg
+import stamina
 from psycopg import sql
 
 from pipedrive_pipeline.marts.access import let_analysts_read
@@ -28,33 +35,89 @@ from pipedrive_pipeline.marts.remaking import (
 )
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.database import Contended, Warehouse, set_local
 from pipedrive_pipeline.warehouse.sql_files import SqlFile, view_files
 
 EDITION: Final = "4"  # of the columns that are made for custom fields; a new one remakes all views
+LOCK_TIMEOUT: Final = "200ms"  # for so long do an analyst's other sessions wait behind us
+ATTEMPTS: Final = 3
+WAIT_SECONDS: Final = 0.5  # between two attempts
+DUE_PER_TICK: Final = 50  # tenants; each takes at most the lock timeout and its DDL, some 0.5 s
 TENANT_SETTING: Final = "current_setting('pipeline.tenant_id')"
 SCHEMA_COMMENT: Final = (
     "Customers and contacts of one tenant for reading; sync_status says how fresh they are."
 )
+log = logging.getLogger(__name__)
 MART_VIEWS: Final = {
     name: target for target in TARGETS for name in (target.name, f"{target.name}_all")
 }
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of the views that were due: tenants by slug."""
+
+    remade: list[str]
+    waiting: list[str]
+
+
+def publish_or_defer(warehouse: Warehouse, tenant: Tenant, system: str) -> bool:
+    """Bring the tenant's views up to date, or note that they are due; True if they are current."""
+    try:
+        for attempt in stamina.retry_context(
+            on=Contended,
+            attempts=ATTEMPTS,
+            timeout=None,
+            wait_initial=WAIT_SECONDS,
+            wait_max=WAIT_SECONDS,
+        ):
+            with attempt:
+                publish_views(warehouse, tenant, system)
+    except Contended:
+        with warehouse.transaction(tenant) as connection:
+            connection.execute(_DEFER, (tenant.slug, system))
+        return False
+    return True
+
+
+def publish_due(warehouse: Warehouse, *, limit: int = DUE_PER_TICK) -> Published:
+    """Try once more for each tenant whose views are due, the longest waiting first."""
+    with warehouse.transaction() as connection:
+        due = connection.execute(_DUE, (limit,)).fetchall()
+    remade, waiting = [], []
+    for slug, system in due:
+        try:
+            publish_views(warehouse, Tenant(slug), system)
+        except (Contended, psycopg.Error) as error:  # one tenant's trouble is not another's
+            log.warning("%s: the views stay due (%s)", slug, type(error).__name__)
+            waiting.append(slug)
+        else:
+            remade.append(slug)
+    return Published(remade, waiting)
+
+
+def are_views_due(connection: psycopg.Connection, tenant: Tenant, system: str) -> bool:
+    """True if the views wait for a session that reads them."""
+    return connection.execute(_IS_DUE, (tenant.slug, system)).fetchone() is not None
 
 
 def publish_views(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
     """Bring the tenant's views up to date; those that are so already are not even locked.
 
     Raises:
-        Contended: somebody reads a view for longer than the lock timeout; run it again.
+        Contended: a transaction that has read a view is open; nothing was changed.
     """
     files = view_files()
     with warehouse.transaction(tenant, (tenant.analytics_schema,)) as connection:
+        set_local(connection, "lock_timeout", LOCK_TIMEOUT)
         fields = [one for one in fields_of(connection, tenant, system) if one.is_custom]
         is_wanted = are_custom_fields_wanted(connection, tenant, system)
         tables = tables_of(connection, tenant.raw_schema(system))
         fingerprint = _fingerprint(files, fields if is_wanted else None, tables)
         if _is_published(connection, tenant, system, fingerprint, files):
             return
+        # A build or another session that publishes ends first.
+        connection.execute(_LOCK, (tenant.slug, system))
         _make_schema(connection, tenant.analytics_schema)
         for target in TARGETS:
             views = _views_of(connection, tenant, system, target, tables)
@@ -135,7 +198,7 @@ def _is_published(
     fingerprint: str,
     files: tuple[SqlFile, ...],
 ) -> bool:
-    """Whether these definitions were published and no view of them is missing since."""
+    """True if these definitions were published, and no view is missing or due since."""
     found = connection.execute(
         """
         select count(*)
@@ -144,6 +207,7 @@ def _is_published(
             on mart_state.tenant_id = %s
             and mart_state.system = %s
             and mart_state.views_published = %s
+            and mart_state.views_due_at is null
         where pg_views.schemaname = %s
             and pg_views.viewname = any (%s)
         """,
@@ -179,7 +243,41 @@ def _note(connection: psycopg.Connection, tenant: Tenant, system: str, fingerpri
         insert into integration.mart_state as state (tenant_id, system, views_published)
         values (%s, %s, %s)
         on conflict (tenant_id, system) do update
-        set views_published = excluded.views_published, is_proof_due = true
+        set views_published = excluded.views_published, views_due_at = null
         """,
         (tenant.slug, system, fingerprint),
     )
+
+
+_LOCK = """
+select
+from integration.mart_state
+where mart_state.tenant_id = %s
+    and mart_state.system = %s
+for update
+"""
+_DEFER = """
+insert into integration.mart_state as state (tenant_id, system, views_due_at)
+values (%s, %s, now())
+on conflict (tenant_id, system) do update
+set views_due_at = coalesce(state.views_due_at, excluded.views_due_at)
+"""
+_DUE = """
+select
+    mart_state.tenant_id,
+    mart_state.system
+from integration.mart_state
+where mart_state.views_due_at is not null
+order by
+    mart_state.views_due_at asc,
+    mart_state.tenant_id asc,
+    mart_state.system asc
+limit %s
+"""
+_IS_DUE = """
+select
+from integration.mart_state
+where mart_state.tenant_id = %s
+    and mart_state.system = %s
+    and mart_state.views_due_at is not null
+"""

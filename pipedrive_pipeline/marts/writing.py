@@ -31,30 +31,26 @@ def read_count(target: Target, among: sql.Composable) -> sql.Composed:
     ).format(sql.Identifier(target.entity), among)
 
 
-def upsert(target: Target, among: sql.Composable) -> sql.Composed:
+def upsert(
+    target: Target, among: sql.Composable, expected_ids: Sequence[int] | None = None
+) -> sql.Composed:
     """Rows that differ, written once each, ordered so that two writers meet in one order.
 
     Those that are there are updated: by way of `on conflict` each took half as long again.
+
+    Args:
+        target: whose rows.
+        among: a condition on ``pipedrive_id`` that the rows to look at meet.
+        expected_ids: records that are known to have changed; None for all.
+
+    Returns:
+        A statement that yields, by outcome: rows, those that were not expected to differ, and
+        among these the ones whose link differed.
     """
     columns = list(target.values)
     return sql.SQL(
         """
-        with differing as materialized (
-            select
-                source.*,
-                case
-                    when target.{source_key} is null then 'created'
-                    when target.{deleted_at} is null and source.{deleted_at} is not null
-                        then 'deleted'
-                    else 'updated'
-                end as outcome
-            from ({source}) as source
-            left join {table} as target
-                on target.{tenant_key} = source.{tenant_key}
-                and target.{source_key} = source.{source_key}
-            where target.{source_key} is null
-                or ({source_columns}) is distinct from ({target_columns})
-        ),
+        with differing as materialized ({differing}),
         created as (
             insert into {table} as target ({tenant_key}, {source_key}, {columns}, {written_at})
             select {tenant_key}, {source_key}, {columns}, {now}
@@ -79,23 +75,66 @@ def upsert(target: Target, among: sql.Composable) -> sql.Composed:
         )
         select
             differing.outcome,
-            count(*)
+            count(*),
+            count(*) filter (where not differing.is_expected),
+            count(*) filter (where not differing.is_expected and differing.is_linked_otherwise)
         from differing
         group by differing.outcome
         """
     ).format(
-        source=source(target, among),
+        differing=differing(target, among, expected_ids),
         table=target.identifier,
         tenant_key=sql.Identifier(target.tenant_key),
         source_key=sql.Identifier(target.source_key),
-        deleted_at=sql.Identifier(target.deleted_at),
         columns=_listed(columns),
-        source_columns=_listed(columns, "source"),
-        target_columns=_listed(columns, "target"),
         excluded_columns=_listed(columns, "excluded"),
         differing_columns=_listed(columns, "differing"),
         written_at=_listed(target.written_at),
         now=sql.SQL(", ").join([sql.SQL("now()")] * len(target.written_at)),
+    )
+
+
+def differing(
+    target: Target, among: sql.Composable, expected_ids: Sequence[int] | None = None
+) -> sql.Composed:
+    """The rows that the table lacks or has otherwise, as they should be; arguments as `upsert`."""
+    columns = list(target.values)
+    expected: sql.Composable = sql.SQL("true")
+    if expected_ids is not None:
+        expected = sql.SQL("source.{} = any ({}::bigint[])").format(
+            sql.Identifier(target.source_key), sql.Literal(list(expected_ids))
+        )
+    return sql.SQL(
+        """
+        select
+            source.*,
+            case
+                when target.{source_key} is null then 'created'
+                when target.{deleted_at} is null and source.{deleted_at} is not null
+                    then 'deleted'
+                else 'updated'
+            end as outcome,
+            target.{source_key} is not null
+            and ({source_links}) is distinct from ({target_links}) as is_linked_otherwise,
+            {expected} as is_expected
+        from ({source}) as source
+        left join {table} as target
+            on target.{tenant_key} = source.{tenant_key}
+            and target.{source_key} = source.{source_key}
+        where target.{source_key} is null
+            or ({source_columns}) is distinct from ({target_columns})
+        """
+    ).format(
+        source=source(target, among),
+        expected=expected,
+        table=target.identifier,
+        tenant_key=sql.Identifier(target.tenant_key),
+        source_key=sql.Identifier(target.source_key),
+        deleted_at=sql.Identifier(target.deleted_at),
+        source_columns=_listed(columns, "source"),
+        target_columns=_listed(columns, "target"),
+        source_links=_listed([target.source_key, *target.links], "source"),
+        target_links=_listed([target.source_key, *target.links], "target"),
     )
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from pipedrive_pipeline.errors import GuardTripped, Permanent, PipelineError
+from pipedrive_pipeline.errors import GuardTripped, NotProven, Permanent, PipelineError
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync.history import HistoryRow, SyncType
+from pipedrive_pipeline.sync.history import WITHOUT_SOURCE, HistoryRow, SyncType
 from pipedrive_pipeline.sync.telling import send
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -86,6 +86,8 @@ def healed(
             "system": system,
             "by": by,
             "is_full_walk": by in FULL_WALKS,
+            "is_without_source": by in WITHOUT_SOURCE,
+            "not_proven": NotProven.code,
             "seen_by_full_walks": list(SEEN_BY_FULL_WALKS),
         }
         found = connection.execute(_HEAL, values).fetchone()
@@ -146,7 +148,8 @@ _HEAL = """
 update integration.alerts
 set healed_at = now()
 where tenant_id = %(tenant)s and system = %(system)s and healed_at is null
-    and (%(by)s <> 'remap' or sync_type = 'remap')
+    and (not %(is_without_source)s or sync_type in ('remap', 'verify'))
+    and (%(by)s = 'verify' or code <> %(not_proven)s)
     and (%(is_full_walk)s or code <> all(%(seen_by_full_walks)s))
 returning code
 """

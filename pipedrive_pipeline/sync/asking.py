@@ -15,7 +15,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from pipedrive_pipeline.errors import NotConnected, ReauthNeeded
-from pipedrive_pipeline.sync.history import SyncType
+from pipedrive_pipeline.sync.history import WITHOUT_SOURCE, SyncType
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.states import Reason
 from pipedrive_pipeline.warehouse import audit_log
@@ -25,6 +25,7 @@ ANSWERED_BY: dict[SyncType, list[str]] = {
     "incremental": ["incremental", "full"],  # reading everything reads what changed
     "sweep": ["sweep"],
     "remap": ["remap"],
+    "verify": ["verify"],
 }
 
 
@@ -49,9 +50,9 @@ def ask(
     """The request that is queued or running for this already, or a new one.
 
     Raises:
-        NotConnected, ReauthNeeded: a person must connect first; a remap needs no connection.
+        NotConnected, ReauthNeeded: a person must connect first; a remap or verify needs none.
     """
-    if sync_type != "remap":
+    if sync_type not in WITHOUT_SOURCE:
         _require_connected(connection, tenant, system)
     values = {
         "tenant": tenant.slug,

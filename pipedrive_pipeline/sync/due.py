@@ -92,6 +92,20 @@ class DueSweep:
 
 
 @dataclass(frozen=True)
+class DueVerification:
+    """One tenant whose comparison of marts with raw is due."""
+
+    tenant: Tenant
+    system: str
+    due_at: datetime  # the instant that no verification has answered yet
+
+    @property
+    def run_key(self) -> str:
+        """The same for every question about the same due time."""
+        return f"verify/{self.system}/{self.tenant}/{self.due_at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(frozen=True)
 class SweepStanding:
     """What the due times of a tenant's sweeps depend on."""
 
@@ -188,6 +202,23 @@ def due_sweeps(warehouse: Warehouse, now: datetime) -> list[DueSweep]:
     return sorted(due, key=lambda sweep: (sweep.due_at, sweep.tenant))
 
 
+def due_verifications(warehouse: Warehouse, now: datetime) -> list[DueVerification]:
+    """Every connected tenant whose weekly comparison of marts with raw is due.
+
+    At the time of its sweeps, in the week's first night after the tenant was synced; one that
+    failed is due again the day after. It costs no tokens, so a pause does not put it off.
+    """
+    with warehouse.transaction() as connection:
+        cursor = connection.cursor(row_factory=class_row(SweepStanding))
+        rows = cursor.execute(_VERIFY_STANDINGS, {"sync_time": DEFAULT_SYNC_TIME}).fetchall()
+    due = [
+        DueVerification(Tenant(row.tenant_id), row.system, due_at)
+        for row in rows
+        if (due_at := row.due_at(now, lambda: 0))
+    ]
+    return sorted(due, key=lambda one: (one.due_at, one.tenant))
+
+
 def latest_daily(now: datetime, at: time, zone: ZoneInfo) -> datetime:
     """The latest instant, not after now, at which the zone's clocks showed this time.
 
@@ -223,7 +254,7 @@ left join lateral (
     from integration.sync_logs as sync_logs
     where sync_logs.tenant_id = connections.tenant_id
         and sync_logs.system = connections.system
-        and sync_logs.sync_type <> 'remap'
+        and sync_logs.sync_type not in ('remap', 'verify')
     order by sync_logs.started_at desc, sync_logs.id desc
     limit 1
 ) as last_run on true
@@ -258,7 +289,7 @@ inner join lateral (
     where sync_logs.tenant_id = connections.tenant_id
         and sync_logs.system = connections.system
         and sync_logs.started_at >= connections.connected_at
-        and sync_logs.sync_type <> 'remap'
+        and sync_logs.sync_type not in ('remap', 'verify')
 ) as runs on runs.first_at is not null
 left join lateral (
     select max(sync_logs.started_at) as attempted_at,
@@ -269,5 +300,40 @@ left join lateral (
         and sync_logs.started_at >= connections.connected_at
         and (sync_logs.sync_type in ('full', 'sweep') or sync_logs.completeness ? 'persons')
 ) as comparisons on true
+where connections.state = 'connected' and coalesce(sync_settings.auto_sync, true)
+"""
+
+_VERIFY_STANDINGS = """
+select connections.tenant_id,
+    connections.system,
+    coalesce(sync_settings.sync_time, %(sync_time)s) as sync_time,
+    coalesce(sync_settings.time_zone, tenants.time_zone) as time_zone,
+    168 as every_hours,
+    coalesce(verifications.attempted_at, syncs.first_at) as attempted_at,
+    coalesce(verifications.proven_at, syncs.first_at) as proven_at,
+    null::timestamptz as paused_until,
+    0::float8 as allowance
+from integration.connections as connections
+inner join integration.tenants as tenants on tenants.slug = connections.tenant_id
+left join integration.sync_settings as sync_settings
+    on sync_settings.tenant_id = connections.tenant_id
+    and sync_settings.system = connections.system
+inner join lateral (
+    select min(sync_logs.started_at) as first_at
+    from integration.sync_logs as sync_logs
+    where sync_logs.tenant_id = connections.tenant_id
+        and sync_logs.system = connections.system
+        and sync_logs.started_at >= connections.connected_at
+        and sync_logs.sync_type not in ('remap', 'verify')
+) as syncs on syncs.first_at is not null
+left join lateral (
+    select max(sync_logs.started_at) as attempted_at,
+        max(sync_logs.started_at) filter (where sync_logs.status = 'success') as proven_at
+    from integration.sync_logs as sync_logs
+    where sync_logs.tenant_id = connections.tenant_id
+        and sync_logs.system = connections.system
+        and sync_logs.started_at >= connections.connected_at
+        and sync_logs.sync_type = 'verify'
+) as verifications on true
 where connections.state = 'connected' and coalesce(sync_settings.auto_sync, true)
 """

@@ -110,14 +110,19 @@ def erase_persons(
 
 
 def strike_stragglers(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
-    """Erases again what a stale process, whose lock was lost, wrote back; else marts would show it.
+    """Erases again what came back: by a process that had lost its lock, or with an older dump.
 
-    The caller holds the tenant's lock.
+    Such a dump brings rows of `crm` whose record raw does not have. The caller holds the tenant's
+    lock.
     """
     entity = connector(system).entities[CONTACTS.entity]
     with warehouse.transaction(tenant=tenant) as connection:
         raw = RawErasing(connection, tenant, system)
-        if keys := raw.back_again(entity):
+        keys = raw.back_again(entity)
+        if erased := raw.erased(entity):
+            restored = changed_at(connection, tenant, CONTACTS, erased)
+            keys += sorted(restored.keys() - raw.versions(entity, erased).keys())
+        if keys:
             raw.erase(entity, keys)
             erase_rows(connection, tenant, CONTACTS, keys)
             forget_rejected(connection, tenant, system, entity, keys)

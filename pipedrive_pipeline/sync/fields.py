@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from pipedrive_pipeline.marts import mapping
 from pipedrive_pipeline.marts.catalogue import are_custom_fields_wanted, fields_of
-from pipedrive_pipeline.marts.conservation import conservation
+from pipedrive_pipeline.marts.conservation import Conservation, conservation
 from pipedrive_pipeline.marts.lineage import Origin, origins
 from pipedrive_pipeline.marts.mapping.applying import mapped
 from pipedrive_pipeline.marts.targets import TARGETS
+from pipedrive_pipeline.marts.views import are_views_due
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import TableColumn, relations
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -30,23 +31,35 @@ class FieldFacts:
     rejected: tuple[tuple[str, int], ...]  # field, values that do not fit it or its target
     proposed: tuple[str, ...]  # keys of fields that look like an empty target
     retyped: tuple[str, ...]  # keys
-    columns: tuple[TableColumn, ...]  # of the view, as the database tells them
+    columns: tuple[TableColumn, ...]  # of the view, as the database has them
+    is_current: bool = True  # False: the view waits for a session that reads it
 
 
 def field_facts(
     warehouse: Warehouse, tenant: Tenant, system: str, *, is_whole: bool
-) -> dict[str, FieldFacts]:
-    """The facts of each mart, by its name; ``is_whole``: every value is compared, not those due."""
-    compared = conservation(warehouse, tenant, system, is_whole=is_whole)
-    fields = list(mapping.catalogue(warehouse, tenant, system).fields)
+) -> tuple[Conservation, dict[str, FieldFacts]]:
+    """The comparison of values, and the facts of each mart by its name.
+
+    Args:
+        warehouse: where they are.
+        tenant: whose; its marts are built.
+        system: of which CRM.
+        is_whole: all values are compared, not only those of the last loads. Where views are due,
+            none are: they would be missed in a column that is not there yet.
+    """
     with warehouse.transaction(tenant) as connection:
+        is_due = are_views_due(connection, tenant, system)
+        fields = fields_of(connection, tenant, system)
         version = mapping.active(connection, tenant, system)
         rejected = connection.execute(_REJECTED, (tenant.slug, system)).fetchall()
         retyped = connection.execute(_RETYPED, (tenant.slug, system)).fetchall()
         is_wanted = are_custom_fields_wanted(connection, tenant, system)
         views = {one.name: one for one in relations(connection, tenant.analytics_schema)}
+    compared = Conservation(0, (), is_whole=False)
+    if not is_due:
+        compared = conservation(warehouse, tenant, system, is_whole=is_whole)
     offered = mapping.proposals(tenant, version.mapping, fields) if is_wanted else []
-    return {
+    return compared, {
         target.name: FieldFacts(
             seen=compared.seen,
             lost=tuple(one[1:] for one in compared.lost if one[0] == target.entity),
@@ -55,7 +68,8 @@ def field_facts(
                 one.entry.field_key for one in offered if one.entry.entity == target.entity
             ),
             retyped=tuple(row[1] for row in retyped if row[0] == target.entity),
-            columns=views[target.name].columns,
+            columns=views[target.name].columns if target.name in views else (),
+            is_current=not is_due,
         )
         for target in TARGETS
     }

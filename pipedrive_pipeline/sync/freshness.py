@@ -97,7 +97,7 @@ left join lateral (
     from integration.sync_logs as sync_logs
     where sync_logs.tenant_id = connections.tenant_id
         and sync_logs.system = connections.system
-        and sync_logs.sync_type <> 'remap'
+        and sync_logs.sync_type not in ('remap', 'verify')
     order by sync_logs.started_at desc, sync_logs.id desc
     limit 1
 ) as last_run on true
@@ -106,7 +106,7 @@ left join lateral (
     from integration.sync_logs as sync_logs
     where sync_logs.tenant_id = connections.tenant_id
         and sync_logs.system = connections.system
-        and sync_logs.sync_type <> 'remap'
+        and sync_logs.sync_type not in ('remap', 'verify')
         and sync_logs.status = 'success'
     order by sync_logs.started_at desc, sync_logs.id desc
     limit 1

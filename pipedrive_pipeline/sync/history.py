@@ -20,13 +20,15 @@ from psycopg.types.json import Jsonb
 from pipedrive_pipeline.errors import BudgetSpent, PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import MartsBuilt
+from pipedrive_pipeline.marts.conservation import Conservation
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-SyncType = Literal["full", "incremental", "sweep", "remap"]
+SyncType = Literal["full", "incremental", "sweep", "remap", "verify"]
 Trigger = Literal["schedule", "manual", "backfill", "connect", "webhook"]
 Status = Literal["running", "success", "partial", "failed", "paused"]
 
+WITHOUT_SOURCE: frozenset[SyncType] = frozenset({"remap", "verify"})  # read nothing, spend nothing
 COUNTED_ENTITIES = ("organizations", "persons")
 MART_COUNTS = ("created", "updated", "unchanged", "deleted")
 
@@ -55,11 +57,13 @@ class HistoryRow:
     built: MartsBuilt | None = None
     erased: Counter[str] = field(default_factory=Counter)  # by entity; see `ageing.py`
     errors: list[BaseException] = field(default_factory=list)
+    warnings: dict[str, str] = field(default_factory=dict)  # message by code
+    values: Conservation | None = None  # where the run compared all values
     api_calls: int = 0  # of all attempts
     tokens_spent: int = 0
 
     def complete(self) -> Status:
-        """Writes how the run ended, here and on its connection."""
+        """Writes how the run ended; on the connection too, if the run asked the source."""
         status = _status(self.reads, self.errors)
         values: dict[str, Any] = {
             **_counts(self.reads, self.built),
@@ -71,20 +75,33 @@ class HistoryRow:
             "completeness": Jsonb(_completeness(self.reads)),
             "resume_at": _resume_at(self.errors),
             "errors": Jsonb([_named(error) for error in self.errors]),
+            "warnings": Jsonb(
+                [{"code": code, "message": text} for code, text in self.warnings.items()]
+            ),
+            "comparison": Jsonb(self.comparison()),
         }
         with self.warehouse.transaction(tenant=self.facts.tenant) as connection:
             connection.execute(_update(values), [*values.values(), self.id])
-            connection.execute(
-                _CONNECTION_RESULT,
-                [
-                    status,
-                    _last_error(self.errors),
-                    self.facts.tenant.slug,
-                    self.facts.system,
-                    self.id,
-                ],
-            )
+            if self.facts.sync_type not in WITHOUT_SOURCE:
+                connection.execute(
+                    _CONNECTION_RESULT,
+                    [
+                        status,
+                        _last_error(self.errors),
+                        self.facts.tenant.slug,
+                        self.facts.system,
+                        self.id,
+                    ],
+                )
         return status
+
+    def comparison(self) -> dict[str, dict[str, int]]:
+        """Rows of each mart, and all values, compared with raw; empty where not all were."""
+        compared = self.built.compared if self.built else {}
+        facts = {name: comparison.facts() for name, comparison in compared.items()}
+        if self.values:
+            facts["values"] = {"seen": self.values.seen, "lost": len(self.values.lost)}
+        return facts
 
 
 def begin(warehouse: Warehouse, facts: RunFacts) -> HistoryRow:

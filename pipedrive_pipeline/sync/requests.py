@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from pipedrive_pipeline.sync.history import RunFacts, SyncType, Trigger
+from pipedrive_pipeline.sync.history import WITHOUT_SOURCE, RunFacts, SyncType, Trigger
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -28,7 +28,7 @@ class SyncRequest:
 def queued(warehouse: Warehouse, *, limit: int) -> list[SyncRequest]:
     """The oldest queued requests of connected tenants that are not paused.
 
-    A remap reads nothing at the source: it waits for neither.
+    A remap or verify reads nothing at the source: it waits for neither.
     """
     with warehouse.transaction() as connection:
         rows = connection.execute(_QUEUED, [limit]).fetchall()
@@ -41,7 +41,9 @@ def claim(warehouse: Warehouse, facts: RunFacts, log_id: UUID) -> None:
     A full run answers every request; an incremental one leaves a full one in the queue, and one
     that reads nothing leaves both.
     """
-    answered = {facts.sync_type} if facts.sync_type == "remap" else {facts.sync_type, "incremental"}
+    answered: set[str] = {facts.sync_type}
+    if facts.sync_type not in WITHOUT_SOURCE:
+        answered.add("incremental")
     values = [log_id, facts.dagster_run_id, facts.tenant.slug, facts.system, sorted(answered)]
     with warehouse.transaction(tenant=facts.tenant) as connection:
         connection.execute(_CLAIM, values)
@@ -69,7 +71,7 @@ left join integration.connections as connections
     and connections.system = sync_requests.system
 where sync_requests.state = 'queued'
     and (
-        sync_requests.sync_type = 'remap'
+        sync_requests.sync_type in ('remap', 'verify')
         or connections.state = 'connected'
         and not exists (
             select from integration.sync_logs as sync_logs

@@ -6,12 +6,12 @@ belong here: Dagster (`defs/` calls this), any SQL over raw or marts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pipedrive_pipeline import marts
 from pipedrive_pipeline.connectors.base import EntitySpec
-from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.errors import BadInput, NotProven
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
 from pipedrive_pipeline.marts.standing import Standing, standing
@@ -28,6 +28,20 @@ from pipedrive_pipeline.sync.records import ProgressNote
 from pipedrive_pipeline.sync.retention import forget_the_old
 from pipedrive_pipeline.sync.stores import clear_scratch, open_stores
 from pipedrive_pipeline.warehouse.database import Warehouse
+
+VIEWS_DUE = (
+    "the views wait for a session that has an open transaction on them; every row is in crm, and "
+    "the sensor due_views tries again each minute"
+)
+UNHEALED = (
+    "{count} rows of crm.{mart} are not as raw makes them even after they were written (a trigger "
+    "of the app may change them), or raw does not have them and they are too many to be marked as "
+    "deleted unasked (`sweep --confirm` does)"
+)
+LOST = (
+    "{count} values that raw has are in no view and no column of {mart}, and not listed as "
+    "rejected: {shown}"
+)
 
 
 class TenantRun:
@@ -111,9 +125,29 @@ class TenantRun:
         return self._built()
 
     def publish_views(self) -> None:
-        """Brings the tenant's views up to the marts' columns."""
+        """Brings the tenant's views up to the marts' columns, or warns that they are due."""
         self._begin_act()
         self._published()
+
+    def assert_proven(self, facts: Mapping[str, FieldFacts]) -> None:
+        """Ends a run of `verify` that found anything which it could not prove or heal.
+
+        Raises:
+            NotProven: names what, and the next step.
+        """
+        if self.facts.sync_type != "verify":
+            return
+        reasons = list(self.row.warnings.values())
+        built = self.row.built
+        for name, comparison in (built.compared if built else {}).items():
+            if comparison.unhealed:
+                reasons.append(UNHEALED.format(count=comparison.unhealed, mart=name))
+        for name, fact in facts.items():
+            if fact.lost:
+                shown = ", ".join(f"{key} of {record}" for record, key in fact.lost[:10])
+                reasons.append(LOST.format(count=len(fact.lost), mart=name, shown=shown))
+        if reasons:
+            raise NotProven(self.facts.tenant.slug, reasons)
 
     def build_around_failures(self) -> marts.MartsBuilt | None:
         """Builds and publishes although some read failed, if each failed for itself alone.
@@ -136,13 +170,22 @@ class TenantRun:
         tenant, system, warehouse = self.facts.tenant, self.facts.system, self._lock.warehouse
         self._lock.assert_held()
         strike_stragglers(warehouse, tenant, system)
-        self.row.built = marts.build(warehouse, tenant, system)
+        sync_type = self.facts.sync_type
+        self.row.built = marts.build(
+            warehouse,
+            tenant,
+            system,
+            is_whole=sync_type != "incremental",
+            is_verifying=sync_type == "verify",
+            is_confirmed=self.facts.is_confirmed,
+        )
         self.row.erased += erase_aged(warehouse, tenant, system)
         return self.row.built
 
     def _published(self) -> None:
         self._lock.assert_held()
-        marts.publish_views(self._lock.warehouse, self.facts.tenant, self.facts.system)
+        if not marts.publish_or_defer(self._lock.warehouse, self.facts.tenant, self.facts.system):
+            self.row.warnings["views_due"] = VIEWS_DUE
 
     def standing(self) -> Standing:
         """How the tenant's marts stand: orphans, and rows that went away."""
@@ -150,12 +193,12 @@ class TenantRun:
 
     def field_facts(self) -> dict[str, FieldFacts]:
         """What there is to say of the tenant's custom fields, by mart."""
-        return field_facts(
-            self._warehouse,
-            self.facts.tenant,
-            self.facts.system,
-            is_whole=self.facts.sync_type in ("full", "remap"),
+        is_verifying = self.facts.sync_type == "verify"
+        compared, facts = field_facts(
+            self._warehouse, self.facts.tenant, self.facts.system, is_whole=is_verifying
         )
+        self.row.values = compared if is_verifying else None
+        return facts
 
     def mart_columns(self) -> dict[str, tuple[MartColumn, ...]]:
         """The marts' columns and where their values come from, by mart."""

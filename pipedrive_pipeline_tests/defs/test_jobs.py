@@ -173,5 +173,5 @@ def test_the_views_say_what_they_show_and_what_a_person_should_look_at(
     assert mart["customer_number"][1] == {(raw, "custom_fields")}
     assert mart["owner_name"][1] == {(raw, "owner_id"), ("pipedrive/users", "name")}
     assert checks["customers", "null_conservation"]
-    assert len(checks) == 8
+    assert len(checks) == 10
     assert sandbox.requests.count == requests

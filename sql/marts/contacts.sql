@@ -1,7 +1,7 @@
 -- crm.contacts: people that a tenant knows.
 -- Grain: one row per tenant and Pipedrive person.
 -- Reads: persons, person_fields, users, deletions, in the tenant's raw schema (first on
---        search_path); crm.customers, built before.
+--        search_path); crm.customers, built before; pipeline.survivors.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py.
 --
 -- No with-clause at the top on purpose, as in customers.sql.
@@ -47,40 +47,7 @@ left join deletions
     and deletions.id = persons.id::text
 -- A merged organization's people belong to the one that is left, which may have been merged in its
 -- turn; Pipedrive need not send them again. A survivor that is not known yet does not count.
-left join (
-    with recursive merged as (
-        select
-            lost.pipedrive_id as lost_id,
-            kept.pipedrive_id as kept_id,
-            kept.merged_into as next_id,
-            1 as step
-        from crm.customers as lost
-        inner join crm.customers as kept
-            on kept.tenant_id = lost.tenant_id
-            and kept.pipedrive_id = lost.merged_into
-        where lost.tenant_id = current_setting('pipeline.tenant_id')
-            and lost.deleted_at is not null
-            and lost.merged_into is not null
-        union all
-        select
-            merged.lost_id as lost_id,
-            kept.pipedrive_id as kept_id,
-            kept.merged_into as next_id,
-            merged.step + 1 as step
-        from merged
-        inner join crm.customers as kept
-            on kept.tenant_id = current_setting('pipeline.tenant_id')
-            and kept.pipedrive_id = merged.next_id
-        where merged.step < 20 -- a ring of merges must end
-    )
-    select distinct on (merged.lost_id)
-        merged.lost_id as lost_id,
-        merged.kept_id as kept_id
-    from merged
-    order by
-        merged.lost_id asc,
-        merged.step desc
-) as survivors
+left join pipeline.survivors(current_setting('pipeline.tenant_id')) as survivors
     on survivors.lost_id = persons.org_id
 left join crm.customers as customers
     on customers.tenant_id = current_setting('pipeline.tenant_id')

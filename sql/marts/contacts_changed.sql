@@ -1,21 +1,26 @@
 -- Persons whose contact may differ from what crm.contacts holds.
--- Grain: one row per Pipedrive person.
--- Reads: persons, deletions, in the tenant's raw schema (first on search_path); crm.customers as
---        built in this transaction, crm.contacts, integration.mart_state.
+-- Grain: one row per Pipedrive person and value of is_explained: whether a load or a mark of
+--        deletion that no build has read yet is the reason.
+-- Reads: persons, organizations, deletions, in the tenant's raw schema (first on search_path);
+--        crm.customers as built in this transaction, crm.contacts, integration.mart_state,
+--        pipeline.survivors.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py.
-select persons.id as pipedrive_id
-from persons
-where persons._dlt_load_id = any (
-    (
-        select mart_state.pending_loads
-        from integration.mart_state
-        where mart_state.tenant_id = current_setting('pipeline.tenant_id')
-            and mart_state.system = 'pipedrive'
-    )::text[]
+with pending as materialized (
+    select mart_state.pending_loads as loads
+    from integration.mart_state
+    where mart_state.tenant_id = current_setting('pipeline.tenant_id')
+        and mart_state.system = 'pipedrive'
 )
+select
+    persons.id as pipedrive_id,
+    true as is_explained
+from persons
+where persons._dlt_load_id = any ((select pending.loads from pending)::text[])
 union
 -- Gone, and not marked yet, or marked otherwise.
-select contacts.pipedrive_id as pipedrive_id
+select
+    contacts.pipedrive_id as pipedrive_id,
+    deletions._dlt_load_id = any ((select pending.loads from pending)::text[]) as is_explained
 from deletions
 inner join crm.contacts as contacts
     on contacts.tenant_id = current_setting('pipeline.tenant_id')
@@ -27,44 +32,46 @@ where deletions.entity = 'persons'
     and (contacts.deleted_at, contacts.deletion_reason, contacts.merged_into)
     is distinct from (deletions.seen_at, deletions.reason, deletions.merged_into::bigint)
 union
--- Marked, and back again.
-select contacts.pipedrive_id as pipedrive_id
+-- Marked, and there: somebody marked it by hand, or raw's mark was taken back.
+select
+    contacts.pipedrive_id as pipedrive_id,
+    false as is_explained
 from crm.contacts as contacts
+inner join persons
+    on persons.id = contacts.pipedrive_id
+    and persons.is_deleted is not true
 left join deletions
     on deletions.entity = 'persons'
     and deletions.id = contacts.pipedrive_id::text
 where contacts.tenant_id = current_setting('pipeline.tenant_id')
     and contacts.deleted_at is not null
-    and contacts.pipedrive_id is not null
     and deletions.id is null
 union
--- The organization arrived after its people: made now, and not linked to.
-select persons.id as pipedrive_id
-from crm.customers as customers
-inner join persons
-    on persons.org_id = customers.pipedrive_id
-left join crm.contacts as contacts
-    on contacts.tenant_id = customers.tenant_id
-    and contacts.pipedrive_id = persons.id
-where customers.tenant_id = current_setting('pipeline.tenant_id')
-    and customers.updated_at = now()
-    and customers.created_at = now()
-    and contacts.customer_id is distinct from customers.id
-union
--- The customer that they are linked to was merged into another one, or that one arrived now.
-select contacts.pipedrive_id as pipedrive_id
-from crm.customers as written
-inner join crm.customers as customers
-    on customers.tenant_id = written.tenant_id
-    and customers.deleted_at is not null
-    and (
-        customers.pipedrive_id = written.pipedrive_id
-        or customers.merged_into = written.pipedrive_id
+-- Linked to another customer than that of its organization, or of the one that this was merged into:
+-- every link is compared with what it should be. Time stamps say nothing here, since a trigger of
+-- the app may write them.
+select
+    persons.id as pipedrive_id,
+    exists (
+        select
+        from organizations
+        where organizations.id in (persons.org_id, customers.pipedrive_id)
+            and organizations._dlt_load_id = any ((select pending.loads from pending)::text[])
     )
+    or exists (
+        select
+        from deletions
+        where deletions.entity = 'organizations'
+            and deletions.id in (persons.org_id::text, customers.pipedrive_id::text)
+            and deletions._dlt_load_id = any ((select pending.loads from pending)::text[])
+    ) as is_explained
+from persons
 inner join crm.contacts as contacts
-    on contacts.tenant_id = customers.tenant_id
-    and contacts.customer_id = customers.id
-where written.tenant_id = current_setting('pipeline.tenant_id')
-    and written.updated_at = now()
-    and customers.merged_into is not null
-    and contacts.pipedrive_id is not null
+    on contacts.tenant_id = current_setting('pipeline.tenant_id')
+    and contacts.pipedrive_id = persons.id
+left join pipeline.survivors(current_setting('pipeline.tenant_id')) as survivors
+    on survivors.lost_id = persons.org_id
+left join crm.customers as customers
+    on customers.tenant_id = contacts.tenant_id
+    and customers.pipedrive_id = coalesce(survivors.kept_id, persons.org_id)
+where contacts.customer_id is distinct from customers.id

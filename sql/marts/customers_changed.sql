@@ -1,21 +1,25 @@
 -- Organizations whose customer may differ from what crm.customers holds.
--- Grain: one row per Pipedrive organization.
+-- Grain: one row per Pipedrive organization and value of is_explained: whether a load or a mark of
+--        deletion that no build has read yet is the reason.
 -- Reads: organizations, deletions, in the tenant's raw schema (first on search_path);
 --        crm.customers, integration.mart_state.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py.
-select organizations.id as pipedrive_id
-from organizations
-where organizations._dlt_load_id = any (
-    (
-        select mart_state.pending_loads
-        from integration.mart_state
-        where mart_state.tenant_id = current_setting('pipeline.tenant_id')
-            and mart_state.system = 'pipedrive'
-    )::text[]
+with pending as materialized (
+    select mart_state.pending_loads as loads
+    from integration.mart_state
+    where mart_state.tenant_id = current_setting('pipeline.tenant_id')
+        and mart_state.system = 'pipedrive'
 )
+select
+    organizations.id as pipedrive_id,
+    true as is_explained
+from organizations
+where organizations._dlt_load_id = any ((select pending.loads from pending)::text[])
 union
 -- Gone, and not marked yet, or marked otherwise.
-select customers.pipedrive_id as pipedrive_id
+select
+    customers.pipedrive_id as pipedrive_id,
+    deletions._dlt_load_id = any ((select pending.loads from pending)::text[]) as is_explained
 from deletions
 inner join crm.customers as customers
     on customers.tenant_id = current_setting('pipeline.tenant_id')
@@ -27,13 +31,17 @@ where deletions.entity = 'organizations'
     and (customers.deleted_at, customers.deletion_reason, customers.merged_into)
     is distinct from (deletions.seen_at, deletions.reason, deletions.merged_into::bigint)
 union
--- Marked, and back again.
-select customers.pipedrive_id as pipedrive_id
+-- Marked, and there: somebody marked it by hand, or raw's mark was taken back.
+select
+    customers.pipedrive_id as pipedrive_id,
+    false as is_explained
 from crm.customers as customers
+inner join organizations
+    on organizations.id = customers.pipedrive_id
+    and organizations.is_deleted is not true
 left join deletions
     on deletions.entity = 'organizations'
     and deletions.id = customers.pipedrive_id::text
 where customers.tenant_id = current_setting('pipeline.tenant_id')
     and customers.deleted_at is not null
-    and customers.pipedrive_id is not null
     and deletions.id is null

@@ -16,7 +16,7 @@ PAGE_RUNS = 20
 PAGE_RUNS_MAX = 200
 
 RunStatus = Literal["queued", "running", "success", "partial", "failed", "paused"]
-RunType = Literal["full", "incremental", "sweep", "remap"]
+RunType = Literal["full", "incremental", "sweep", "remap", "verify"]
 Trigger = Literal["schedule", "manual", "backfill", "connect", "webhook"]
 
 
