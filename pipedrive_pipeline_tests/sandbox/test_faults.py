@@ -119,12 +119,17 @@ def test_half_a_page_loses_the_rest_and_its_cursor_skips_it(reader: Reader) -> N
     assert pages[1] == list(range(51, 101))
 
 
-def test_a_null_comes_between_records_and_replaces_none(reader: Reader) -> None:
+def test_a_null_or_a_record_without_id_comes_between_records_and_replaces_none(
+    reader: Reader,
+) -> None:
     reader.sandbox.faults.add("null_record")
+    reader.sandbox.faults.add("keyless_record", after=1)
 
-    spoiled, whole = reader.data(PATH, limit=20), reader.data(PATH, limit=20)
+    null, keyless, whole = (reader.data(PATH, limit=20) for _ in range(3))
 
-    assert spoiled == [whole[0], None, *whole[1:]]
+    assert null == [whole[0], None, *whole[1:]]
+    assert [row.get("id") for row in keyless[:3]] == [1, None, 2]
+    assert [keyless[0], *keyless[2:]] == whole
 
 
 def test_a_record_out_of_place_is_newer_than_its_place(reader: Reader) -> None:
@@ -138,7 +143,7 @@ def test_a_record_out_of_place_is_newer_than_its_place(reader: Reader) -> None:
 
 
 def test_faults_of_rows_leave_answers_without_rows_as_they_are(reader: Reader) -> None:
-    for kind in ("half_page", "null_record", "out_of_place"):
+    for kind in ("half_page", "null_record", "keyless_record", "out_of_place"):
         reader.sandbox.faults.add(kind)
         assert reader.get(f"{PATH}/1").json() == reader.get(f"{PATH}/1").json()
 

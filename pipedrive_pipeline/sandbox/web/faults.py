@@ -145,6 +145,11 @@ def _out_of_place(rows: list[Record], answer: Answer) -> list[Record]:
     return [rows[0] | {"update_time": now}, *rows[1:]]
 
 
+def _keyless(rows: list[Record], _: Answer) -> list[Record]:
+    """A copy of the first record, without its id, follows it."""
+    return [rows[0], {key: value for key, value in rows[0].items() if key != "id"}, *rows[1:]]
+
+
 def _date(shift: timedelta) -> Callable[[Answer, str], Answer]:
     """Moves the ``Date`` header."""
 
@@ -179,6 +184,7 @@ AFTERWARDS: dict[str, Callable[[Answer, str], Answer]] = {
     "empty_account": _with(data=[], additional_data={"next_cursor": None}),
     "half_page": _rows(lambda rows, _: rows[: len(rows) // 2]),
     "null_record": _rows(lambda rows, _: [*rows[:1], None, *rows[1:]]),
+    "keyless_record": _rows(_keyless),
     "out_of_place": _rows(_out_of_place),
     "date_ahead": _date(AHEAD),
     "date_far_ahead": _date(FAR_AHEAD),
