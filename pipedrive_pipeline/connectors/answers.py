@@ -1,7 +1,8 @@
 """One HTTP answer, and what it can mean to us.
 
-Belongs here: the answer as a value, reading of headers that all systems share (`Date`,
-`Retry-After`), the verdicts, and the face that a system shows to the one HTTP client.
+Belongs here: the answer as a value, the reading of numbers and dates in headers (a header that
+cannot be believed is ignored and logged: it never stops a sync), the verdicts, and the face that a
+system shows to the one HTTP client.
 Does not belong here: which status means what in a system (`pipedrive/answers.py`).
 
 Rests on RFC 9110 (https://www.rfc-editor.org/rfc/rfc9110), sections 6.6.1 and 10.2.3.
@@ -9,7 +10,8 @@ Rests on RFC 9110 (https://www.rfc-editor.org/rfc/rfc9110), sections 6.6.1 and 1
 
 from __future__ import annotations
 
-import math
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,7 +23,13 @@ import httpx
 
 from pipedrive_pipeline.connectors.base import Credential
 
-SECONDS_MAX = 32 * 86_400  # beyond this a "wait so long" is no such thing
+SECONDS_MAX = 32 * 86_400  # a longer `Retry-After` is not believed
+COUNT_MAX = 10**12  # tokens; the largest plan with 100,000 seats has 2.1 * 10^10 a day
+DATE_DOUBTED = timedelta(days=1)  # a `Date` further from our clock than this is not believed
+SHOWN_CHARACTERS = 40  # of a header in the log
+NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,35 +64,67 @@ class Answer:
         return http_date(self.headers.get("date"))
 
     def wait_seconds(self, now: datetime | None = None) -> float | None:
-        """How long `Retry-After` asks to wait, a date by the server's clock or else by ``now``."""
-        text = self.headers.get("retry-after", "").strip()
-        seconds, since, until = number(text), self.sent_at or now, http_date(text)
-        if seconds is None and until and since:
-            seconds = (until - since).total_seconds()
-        return None if seconds is None else min(max(seconds, 0.0), SECONDS_MAX)
+        """How long `Retry-After` asks to wait; None without one that can be believed.
 
-    def returns_at(self, now: datetime) -> datetime | None:
-        """The instant that `Retry-After` names, by the server's clock; None without the header."""
-        seconds = self.wait_seconds(now)
-        return None if seconds is None else (self.sent_at or now) + timedelta(seconds=seconds)
+        A date counts from `Date`, or from ``now`` where that is absent or cannot be believed.
+        """
+        text = self.headers.get("retry-after", "")
+        until = http_date(text) if plain_number(text.strip()) is None else None
+        if until is None:
+            return number(self.headers, "retry-after", at_most=SECONDS_MAX)
+        since = self.sent_at if now is None else self.server_time(now)
+        seconds = (until - since).total_seconds() if since else SECONDS_MAX + 1
+        if seconds > SECONDS_MAX:
+            _doubt("retry-after", text)
+            return None
+        return max(seconds, 0.0)
+
+    def server_time(self, now: datetime) -> datetime:
+        """The time by the server's clock, or ``now``, ours, where `Date` cannot be believed."""
+        sent_at = self.sent_at
+        return sent_at if sent_at and abs(sent_at - now) <= DATE_DOUBTED else now
 
 
 def http_date(text: str | None) -> datetime | None:
     """An HTTP date as an instant in UTC; None if it is none."""
     try:
         parsed = parsedate_to_datetime(text or "")
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
         return None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
-def number(text: str | None) -> float | None:
-    """A finite number; None if the text is none."""
-    try:
-        value = float(text or "")
-    except ValueError:
+def number(
+    headers: httpx.Headers, name: str, *, at_least: float = 0, at_most: float
+) -> float | None:
+    """The number in a header; None without the header, or if it is none or out of range.
+
+    A header that came twice counts if both say the same.
+    """
+    texts = {text.strip() for text in headers.get_list(name)}
+    if not texts:
         return None
-    return value if math.isfinite(value) else None
+    text = texts.pop()
+    value = None if texts else plain_number(text)
+    if value is not None and at_least <= value <= at_most:
+        return value
+    _doubt(name, headers[name])
+    return None
+
+
+def count(headers: httpx.Headers, name: str, *, at_least: int = 0) -> int | None:
+    """The whole number in a header, as `number` reads it."""
+    value = number(headers, name, at_least=at_least, at_most=COUNT_MAX)
+    return None if value is None else int(value)
+
+
+def plain_number(text: str) -> float | None:
+    """The number that digits and at most one point say; None of any other text."""
+    return float(text) if NUMBER.fullmatch(text) else None
+
+
+def _doubt(name: str, text: str) -> None:
+    log.warning("the header %s: %.*r is not believed and ignored", name, SHOWN_CHARACTERS, text)
 
 
 class Verdict(StrEnum):

@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_LIMITS = Limits()
 UNTOLD = Budget()
+DAY_SECONDS_MAX = 25 * 3600  # until a day's end, by a clock that is up to an hour off
 CREDENTIAL_KEPT_SECONDS = 60  # then lent again, so that a refresh comes before the token ends
 REFUSALS = {
     400: "the call does not fit its interface",
@@ -185,7 +186,7 @@ class Client:
                 raise _Again(
                     SourceUnavailable,
                     "too many calls just now (status 429)",
-                    self._told_wait(answer),
+                    self._burst_wait_seconds(answer),
                 )
             case Verdict.TROUBLE:
                 raise _Again(
@@ -232,18 +233,30 @@ class Client:
         log.info("%s: %s: %s; again in %.1f s", self._access.tenant, ask.kind, again.reason, wait)
         await clock.sleep(wait)
 
-    def _told_wait(self, answer: Answer) -> float:
-        told = answer.wait_seconds(self._now())
-        if told is not None:
-            return told
-        reset = self._dialect.budget(answer).burst_reset_seconds
-        return self._dialect.burst_window_seconds if reset is None else max(reset, 0.0)
+    def _burst_wait_seconds(self, answer: Answer) -> float:
+        seconds = answer.wait_seconds(self._now())
+        if seconds is None:
+            seconds = self._dialect.budget(answer).burst_reset_seconds
+        return self._dialect.burst_window_seconds if seconds is None else seconds
 
     def _resets_at(self, answer: Answer) -> datetime:
-        """When the day's budget returns: as told, else at the server's next midnight in UTC."""
-        now = answer.sent_at or self._now()
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-        return answer.returns_at(self._now()) or midnight
+        """When the day's budget returns, by our clock: as `Retry-After` says, else at midnight UTC.
+
+        A day ends within 24 hours, whatever the source's time zone is; a longer wait is not
+        believed, since it would pause the tenant for as long.
+        """
+        now = self._now()
+        seconds = answer.wait_seconds(now)
+        if seconds is not None and seconds > DAY_SECONDS_MAX:
+            log.warning(
+                "%s: a wait of %.0f s for a new day is not believed", self._access.tenant, seconds
+            )
+            seconds = None
+        if seconds is None:
+            server_time = answer.server_time(now)
+            today = server_time.replace(hour=0, minute=0, second=0, microsecond=0)
+            seconds = (today + timedelta(days=1) - server_time).total_seconds()
+        return now + timedelta(seconds=seconds)
 
     def _signature(self, credential: Credential) -> dict[str, str]:
         secret = credential.secret.get_secret_value()

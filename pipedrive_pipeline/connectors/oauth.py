@@ -30,7 +30,7 @@ from authlib.oauth2.rfc6749.parameters import prepare_token_request
 from authlib.oauth2.rfc7009 import prepare_revoke_token_request
 from pydantic import SecretStr
 
-from pipedrive_pipeline.connectors.answers import Answer, number
+from pipedrive_pipeline.connectors.answers import Answer, plain_number
 from pipedrive_pipeline.connectors.base import AuthScheme
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.connectors.refusals import GrantRefused
@@ -278,7 +278,7 @@ def _facts(answer: Answer) -> dict[str, object]:
 
 def _lifetime(told: object, default_seconds: int) -> int:
     """Seconds until the access token ends; told as a number, as text, or not at all."""
-    seconds = number(str(told)) if isinstance(told, (int, float, str)) else None
+    seconds = plain_number(str(told).strip()) if isinstance(told, (int, float, str)) else None
     if seconds is None or seconds < 1:
         return default_seconds
     return math.floor(min(seconds, LIFETIME_SECONDS_MAX))

@@ -87,7 +87,7 @@ def standing(warehouse: Warehouse, tenant: Tenant, system: str, now: datetime) -
     with warehouse.transaction() as connection:
         row = connection.cursor(row_factory=class_row(_Row)).execute(_STANDING, asked).fetchone()
     assert row is not None  # noqa: S101 - its first table is one row of values
-    limit = min(filter(None, (row.configured, row.told_limit)), default=DEFAULT_DAILY_TOKENS)
+    limit = min(filter(None, (row.configured, _told_limit(row, now))), default=DEFAULT_DAILY_TOKENS)
     return Standing(
         limit=limit,
         left=max(0, _left(row, limit, now)),
@@ -96,6 +96,16 @@ def standing(warehouse: Warehouse, tenant: Tenant, system: str, now: datetime) -
         resets_at=row.resets_at if row.resets_at and row.resets_at > now else midnight(now),
         configured=row.configured,
     )
+
+
+def _told_limit(row: _Row, now: datetime) -> int | None:
+    """The limit that the source named; of a day that is over, no less than the smallest plan's.
+
+    A lower one would forbid even the call whose answer corrects it, every day.
+    """
+    if row.told_limit is None or row.resets_at is None or now < row.resets_at:
+        return row.told_limit
+    return max(row.told_limit, DEFAULT_DAILY_TOKENS)
 
 
 def _left(row: _Row, limit: int, now: datetime) -> int:

@@ -55,17 +55,21 @@ def freshness(warehouse: Warehouse, now: datetime) -> Freshness:
     with warehouse.transaction() as connection:
         cursor = connection.cursor(row_factory=dict_row)
         rows = cursor.execute(_STANDINGS, {"sync_time": DEFAULT_SYNC_TIME}).fetchall()
-    found = [one for one in (_overdue(row, now) for row in rows) if one]
-    return Freshness(len(rows), tuple(sorted(found, key=lambda one: (one.due_at, one.tenant))))
+    overdue = [tenant for tenant in (_overdue(row, now) for row in rows) if tenant]
+    return Freshness(len(rows), tuple(sorted(overdue, key=lambda late: (late.due_at, late.tenant))))
 
 
 def _overdue(row: dict[str, Any], now: datetime) -> Overdue | None:
-    state, last_status, last_code = (row.pop(name) for name in ("state", "status", "code"))
-    standing = Standing(**row)
+    names = ("state", "status", "code", "resume_at")
+    state, last_status, last_code, resume_at = (row.pop(name) for name in names)
+    # A pause keeps a sync from starting; it does not make the tables any fresher.
+    standing = Standing(**row, paused_until=None)
     due_at = standing.due_at(now - GRACE)
     if due_at is None or last_status == "running":
         return None
     why = f"its connection is {state}" if state != "connected" else f"its last run: {last_status}"
+    if resume_at and last_status == "paused":
+        why += f" until {resume_at:%Y-%m-%d %H:%M} UTC"
     return Overdue(
         tenant=Tenant(standing.tenant_id),
         system=standing.system,
@@ -83,8 +87,8 @@ select connections.tenant_id,
     sync_settings.every_hours,
     connections.connected_at,
     good_run.started_at as last_started_at,
-    case when last_run.status = 'paused' then last_run.resume_at end as paused_until,
     connections.state,
+    last_run.resume_at,
     coalesce(last_run.status, 'none') as status,
     last_run.errors -> -1 ->> 'code' as code
 from integration.connections as connections

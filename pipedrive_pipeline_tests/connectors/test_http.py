@@ -205,7 +205,9 @@ def test_waits_grow_between_attempts() -> None:
     [
         ({"retry-after": "7"}, 7.25),
         ({"retry-after": "Tue, 03 Feb 2026 08:00:30 GMT"}, 30.25),
-        ({"retry-after": "-5"}, 0.25),
+        ({"retry-after": "-5"}, 2.25),
+        ({"retry-after": "soon", "x-ratelimit-reset": "86400"}, 2.25),
+        ({"retry-after": "9" * 400}, 2.25),
         ({"x-ratelimit-reset": "1", "x-ratelimit-remaining": "0"}, 1.25),
         ({}, 2.25),
     ],
@@ -249,8 +251,73 @@ def test_a_spent_day_stops_at_once(reply: Reply) -> None:
     assert world.error.exit_code is ExitCode.PAUSED
 
 
-def test_the_budget_returns_by_the_server_s_clock() -> None:
-    """Ours may be wrong by minutes; without a Retry-After the next midnight in UTC counts."""
+UNBELIEVABLE = ["-20", "1" + "0" * 300, "plenty", "nan", "inf", "", "1e3", "1_000", "7, 8", "٣"]
+
+
+@pytest.mark.parametrize("text", UNBELIEVABLE)
+@pytest.mark.parametrize(
+    "header",
+    [
+        "x-daily-ratelimit-token-limit",
+        "x-daily-ratelimit-token-remaining",
+        "x-ratelimit-limit",
+        "x-ratelimit-remaining",
+        "x-ratelimit-reset",
+        "retry-after",
+        "date",
+    ],
+)
+def test_a_header_out_of_range_is_ignored_and_logged(
+    header: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy's or a vendor's slip in one header once ended every run as `unexpected`."""
+    good = replace(GOOD, headers={header: text.encode().decode("latin-1")}, date=None)
+
+    with caplog.at_level("WARNING"):
+        world = fetched([good])
+
+    assert world.ids == [b"1"]
+    assert world.calls == [Call("list persons", 10, 200, None, None)]
+    if header not in ("retry-after", "date"):  # those are read where an answer refuses
+        assert f"the header {header}" in caplog.text
+
+
+def test_a_limit_of_nothing_or_less_than_what_is_left_is_not_believed() -> None:
+    """A limit of 0 cannot be stored, and more left than there is would spend another's share."""
+    names = ("x-daily-ratelimit-token-limit", "x-daily-ratelimit-token-remaining")
+    none = replace(GOOD, headers=dict(zip(names, ("0", "9"), strict=True)))
+    more = replace(GOOD, headers=dict(zip(names, ("100", "101"), strict=True)))
+
+    assert fetched([none]).calls == [Call("list persons", 10, 200, None, 9)]
+    assert fetched([more]).calls == [Call("list persons", 10, 200, None, None)]
+
+
+@pytest.mark.parametrize(
+    "wait",
+    ["2592000", "9" * 400, "-1", "Tue, 31 Dec 9999 23:59:59 GMT", "Tue, 03 Mar 2026 08:00:00 GMT"],
+)
+def test_a_spent_day_ends_within_a_day_whatever_the_refusal_says(wait: str) -> None:
+    """A wait of 30 days once paused a tenant for 30 days, and nobody was told."""
+    error = fetched([daily(x_daily_ratelimit_token_remaining="0", retry_after=wait)]).error
+
+    assert isinstance(error, BudgetSpent)
+    assert error.resets_at == datetime(2026, 2, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 +1400"]
+)
+def test_a_date_that_cannot_be_believed_moves_no_reset(date: str) -> None:
+    reply = replace(daily(x_daily_ratelimit_token_remaining="0", retry_after="3600"), date=date)
+
+    error = fetched([reply]).error
+
+    assert isinstance(error, BudgetSpent)
+    assert error.resets_at == datetime(2026, 2, 3, 9, tzinfo=UTC)
+
+
+def test_the_budget_returns_when_the_refusal_says_or_at_the_server_s_midnight() -> None:
+    """Without a Retry-After the next midnight in UTC counts, by the server's clock."""
     told = fetched([daily(retry_after="3939", x_daily_ratelimit_token_remaining="0")]).error
     untold = fetched([daily(x_daily_ratelimit_token_remaining="0")]).error
 

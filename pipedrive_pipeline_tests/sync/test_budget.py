@@ -122,6 +122,18 @@ def test_what_was_told_yesterday_counts_no_more_today(companies: Warehouse, now:
     assert (found.limit, found.left) == (60_000, 60_000)
 
 
+def test_a_limit_too_small_for_any_plan_holds_no_later_day_back(
+    companies: Warehouse, now: Hand
+) -> None:
+    """It would forbid the very call whose answer corrects it: the tenant would stay paused."""
+    book = UsageBook(companies, ACME, SYSTEM, now)
+    book.on_call(Call(LISTED, 10, 200, daily_limit=1, daily_left=1))
+    book.write()
+
+    assert standing(companies, ACME, SYSTEM, NOON).allowed() == 0
+    assert standing(companies, ACME, SYSTEM, MIDNIGHT).left == 30_000
+
+
 def test_a_spent_day_lasts_as_long_as_the_refusal_said(companies: Warehouse, now: Hand) -> None:
     """The source's day does not end at midnight in UTC; it says how long, and only then."""
     seven = datetime(2026, 11, 21, 7, tzinfo=UTC)

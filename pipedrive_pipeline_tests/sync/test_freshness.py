@@ -74,12 +74,25 @@ def test_a_rebuild_from_raw_makes_nothing_fresher(books: Books) -> None:
     assert overdue(books, TOO_LATE) == ["acme", "beta"]
 
 
-def test_who_waits_for_budget_or_is_being_synced_is_not_overdue(books: Books) -> None:
-    """Nobody need act: the budget returns by itself, and a long read ends by itself."""
-    ran(books, "acme", TWO, "paused", resume_at=TWO + timedelta(hours=22))
+def test_who_is_being_synced_is_not_overdue(books: Books) -> None:
+    """A long read ends by itself."""
+    ran(books, "acme", TWO, "running")
     ran(books, "beta", TWO, "running")
 
     assert overdue(books, TOO_LATE) == []
+
+
+def test_a_paused_tenant_is_overdue_and_says_until_when(books: Books) -> None:
+    """A refusal that named a wait of 30 days once kept a tenant's tables old in silence."""
+    paused = '[{"code": "budget_spent", "message": "x"}]'
+    ran(books, "acme", TWO - timedelta(days=1))
+    ran(books, "acme", TWO, "paused", resume_at=TWO + timedelta(hours=22), errors=paused)
+    ran(books, "beta", TWO)
+
+    assert overdue(books, JUST_IN_TIME) == []
+    (late,) = freshness(books.warehouse, TOO_LATE).overdue
+    assert late.tenant == ACME
+    assert late.why == "its last run: paused until 2026-07-02 00:00 UTC (budget_spent)"
 
 
 def test_who_lost_its_connection_is_overdue_and_who_wants_no_sync_is_not(books: Books) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipedrive_pipeline.connectors.answers import Answer, Budget, Verdict, number
+from pipedrive_pipeline.connectors.answers import Answer, Budget, Verdict, count, number
 from pipedrive_pipeline.connectors.base import Credential
 
 BURST_WINDOW_SECONDS = 2.0  # rolling, per token
@@ -47,13 +47,15 @@ class PipedriveDialect:
         return BY_STATUS.get(status) or BY_HUNDRED.get(status // 100) or Verdict.REFUSED
 
     def budget(self, answer: Answer) -> Budget:
-        """What the headers tell; the daily ones are undocumented and sometimes missing."""
+        """What the headers say; the daily ones are undocumented and sometimes missing."""
+        headers = answer.headers
+        daily_limit, daily_left = _daily(answer)
         return Budget(
-            daily_limit=_whole(answer, "x-daily-ratelimit-token-limit"),
-            daily_left=_whole(answer, "x-daily-ratelimit-token-remaining"),
-            burst_limit=_whole(answer, "x-ratelimit-limit"),
-            burst_left=_whole(answer, "x-ratelimit-remaining"),
-            burst_reset_seconds=number(answer.headers.get("x-ratelimit-reset")),
+            daily_limit=daily_limit,
+            daily_left=daily_left,
+            burst_limit=count(headers, "x-ratelimit-limit", at_least=1),
+            burst_left=count(headers, "x-ratelimit-remaining"),
+            burst_reset_seconds=number(headers, "x-ratelimit-reset", at_most=LONGEST_BURST_SECONDS),
         )
 
     def is_charged(self, status: int) -> bool:
@@ -69,21 +71,25 @@ def _forbidden(answer: Answer) -> Verdict:
 
 def _is_daily(answer: Answer) -> bool:
     """Whether a 429 means that the day is spent, by body, then headers, then the wait asked for."""
-    text, left = _text(answer), _whole(answer, "x-daily-ratelimit-token-remaining")
-    told = answer.wait_seconds()
+    text, (_, left) = _text(answer), _daily(answer)
+    wait_seconds = answer.wait_seconds()
     if b"daily" in text or left == 0:
         return True
-    if told is not None:
-        return told > LONGEST_BURST_SECONDS
+    if wait_seconds is not None:
+        return wait_seconds > LONGEST_BURST_SECONDS
     if b"over limit" in text or answer.is_html:
         return False
-    return (_whole(answer, "x-ratelimit-remaining") or 0) >= 1
+    return (count(answer.headers, "x-ratelimit-remaining") or 0) >= 1
 
 
 def _text(answer: Answer) -> bytes:
     return answer.body[:SEARCHED_BYTES].lower()
 
 
-def _whole(answer: Answer, header: str) -> int | None:
-    value = number(answer.headers.get(header))
-    return None if value is None else int(value)
+def _daily(answer: Answer) -> tuple[int | None, int | None]:
+    """The day's limit and what is left of it; more left than the limit is not believed."""
+    limit = count(answer.headers, "x-daily-ratelimit-token-limit", at_least=1)
+    left = count(answer.headers, "x-daily-ratelimit-token-remaining")
+    return (
+        (None, None) if limit is not None and left is not None and left > limit else (limit, left)
+    )
