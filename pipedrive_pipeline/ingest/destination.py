@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dlt
+import psycopg2
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers import CustomLoaderDocProvider
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
@@ -26,9 +27,11 @@ from dlt.pipeline import trace
 
 from pipedrive_pipeline.errors import Superseded
 from pipedrive_pipeline.ingest import files
+from pipedrive_pipeline.warehouse import sessions
 from pipedrive_pipeline.warehouse.database import HOLD_GENERATION, Fence
 
 COPY_BUFFER_BYTES = 1 << 20
+LOCK_TIMEOUT = "60s"  # a query may hold a raw table for a minute before a load gives up
 
 # A record of 2 to 8 kB stays in its row as it is. By default Postgres tries to compress it, and
 # finds little: 40 keys of random digits repeat nothing. The attempt was half the time of a COPY of
@@ -77,6 +80,24 @@ class FencedSqlClient(Psycopg2SqlClient):
     """
 
     fence: Fence | None = None
+
+    def open_connection(self) -> psycopg2.extensions.connection:
+        """A connection with our settings; dlt's own needs `options`, which PgBouncer refuses."""
+        self._conn = psycopg2.connect(
+            self.credentials.to_native_representation(), client_encoding=sessions.CLIENT_ENCODING
+        )
+        self._reset_connection()
+        return self._conn
+
+    def _reset_connection(self) -> None:
+        super()._reset_connection()  # which resets every setting
+        path = f"{self.fully_qualified_dataset_name()}, public"
+        with self._conn.cursor() as cursor:
+            cursor.execute(
+                sessions.statement(
+                    self._conn.server_version, lock_timeout=LOCK_TIMEOUT, search_path=path
+                )
+            )
 
     @contextmanager
     def begin_transaction(self) -> Iterator[Any]:

@@ -17,6 +17,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.proving import Proof
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.fitness import require_fit
 from pipedrive_pipeline.warehouse.migrations import head, require_current
 
 
@@ -70,6 +71,7 @@ def _finding(name: str, check: Callable[[], str]) -> Finding:
 
 
 def _database(warehouse: Warehouse) -> str:
+    require_fit(warehouse)
     with warehouse.transaction() as connection:
         row = connection.execute("show server_version").fetchone()
     return f"PostgreSQL {row[0] if row else 'unknown'}, {warehouse.place}"

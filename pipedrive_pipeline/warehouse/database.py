@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
@@ -21,12 +22,18 @@ from psycopg.conninfo import conninfo_to_dict
 from pipedrive_pipeline.errors import DatabaseUnavailable, Superseded
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse import sessions
+from pipedrive_pipeline.warehouse.cursors import Cursor
 
 APPLICATION_NAME = "pipedrive-pipeline"
 APP_ROLE = "pipeline_app"
 CONNECT_TIMEOUT_SECONDS = 10
-LOCK_TIMEOUT_MILLISECONDS = 5_000  # an app that holds a row longer makes a writer try again
-IDLE_TRANSACTION_TIMEOUT_MILLISECONDS = 600_000  # a forgotten transaction holds vacuum back
+CONNECTION_ARGUMENTS: Final[dict[str, Any]] = {
+    "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+    "application_name": APPLICATION_NAME,
+    "client_encoding": sessions.CLIENT_ENCODING,
+    "cursor_factory": Cursor,
+}
 
 CONTENTION = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 
@@ -114,8 +121,7 @@ class Warehouse:
             connection = psycopg.connect(
                 self.url,
                 autocommit=autocommit,
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                application_name=APPLICATION_NAME,
+                **CONNECTION_ARGUMENTS,
             )
         except psycopg.OperationalError as error:
             raise DatabaseUnavailable(
@@ -123,7 +129,7 @@ class Warehouse:
                 "check DATABASE_URL, and that the server runs."
             ) from error
         with self.troubles_named(), connection:
-            limit(connection)
+            sessions.set_up(connection)
             yield connection
 
     @contextmanager
@@ -189,21 +195,6 @@ def warehouse_of(settings: Settings) -> Warehouse:
 def set_local(connection: psycopg.Connection, name: str, value: str) -> None:
     """A setting, for the rest of the transaction only."""
     connection.execute("select set_config(%s, %s, true)", (name, value))
-
-
-def limit(connection: psycopg.Connection) -> None:
-    """Our time limits and UTC, for as long as the connection lives."""
-    connection.execute(
-        """
-        select
-            set_config('lock_timeout', %s, false),
-            set_config('idle_in_transaction_session_timeout', %s, false),
-            set_config('timezone', 'UTC', false)
-        """,
-        (str(LOCK_TIMEOUT_MILLISECONDS), str(IDLE_TRANSACTION_TIMEOUT_MILLISECONDS)),
-    )
-    if not connection.autocommit:
-        connection.commit()
 
 
 def _reason(error: psycopg.Error) -> str:

@@ -17,12 +17,8 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from pipedrive_pipeline.warehouse.database import (
-    APPLICATION_NAME,
-    CONNECT_TIMEOUT_SECONDS,
-    Warehouse,
-    limit,
-)
+from pipedrive_pipeline.warehouse import sessions
+from pipedrive_pipeline.warehouse.database import CONNECTION_ARGUMENTS, Warehouse
 
 CONNECTIONS_MAX = 10  # Postgres's default is 100 for all; two cores are busy with 4
 WAIT_SECONDS = 5  # for a free connection; then the answer is 503
@@ -56,10 +52,7 @@ def pooled(warehouse: Warehouse) -> PooledWarehouse:
     """The same warehouse through a pool that is not open yet."""
     pool = ConnectionPool(
         warehouse.url,
-        kwargs={
-            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            "application_name": APPLICATION_NAME,
-        },
+        kwargs=CONNECTION_ARGUMENTS,
         min_size=1,
         max_size=CONNECTIONS_MAX,
         timeout=WAIT_SECONDS,
@@ -87,8 +80,4 @@ def _check(connection: psycopg.Connection) -> None:
 
 
 def _configure(connection: psycopg.Connection) -> None:
-    limit(connection)
-    connection.execute(
-        "select set_config('statement_timeout', %s, false)", (str(STATEMENT_TIMEOUT_MILLISECONDS),)
-    )
-    connection.commit()
+    sessions.set_up(connection, statement_timeout=str(STATEMENT_TIMEOUT_MILLISECONDS))

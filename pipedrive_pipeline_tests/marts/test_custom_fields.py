@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from pipedrive_pipeline.marts import mapping
+from pipedrive_pipeline.marts.conservation import conservation
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import columns, custom, key_of, published, shown
-from pipedrive_pipeline_tests.marts.raw_tables import RawTables, organization, person, user
+from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person, user
+from pipedrive_pipeline_tests.warehouse.databases import ACME
 
 EVERY_TYPE: list[Mapping[str, Any]] = [
     custom("Kundennummer"),
@@ -373,3 +376,42 @@ def test_columns_that_are_not_asked_for_cost_nothing(synced: RawTables) -> None:
     many = plan("rabatt, bezirk, bezirk_id, nummer")
     assert many.count("Output: (record.custom_fields || '{}'::jsonb)") == 1
     assert "Memoize" not in many
+
+
+def test_a_percent_sign_in_a_field_code_or_label_is_data(raw: RawTables) -> None:
+    """The field was read as a placeholder of a query, and the whole build was refused."""
+    codes = ["5%_off", "%s", "%(tenant)s", "100%", "%%", "%I"]
+    labels = {1: "10 %", 2: "%s"}
+    text = [{**custom(f"Text {code}"), "field_code": code} for code in codes]
+    chosen = {**custom("Wahl", "enum", labels), "field_code": "wahl%d"}
+    values = {code: f"Wert {code}" for code in codes}
+    raw.load(
+        organization_fields=[*text, chosen],
+        organizations=[organization(1, custom_fields={**values, "wahl%d": 2})],
+    )
+    published(raw)
+    targets = {code: f"attributes.a{number}" for number, code in enumerate(codes)}
+    sources = {"organizations": {**targets, "wahl%d": "industry"}}
+    preview = mapping.preview(raw.warehouse, ACME, SYSTEM, sources)
+    mapping.save(raw.warehouse, ACME, SYSTEM, sources, who="a test")
+
+    published(raw)
+    raw.load(organizations=[organization(2, custom_fields={**values, "wahl%d": "7 %x"})])
+    published(raw)
+
+    first, second = shown(raw.warehouse)
+    assert set(values.values()) <= set(map(str, first.values()))
+    assert first["wahl"] == "%s"
+    assert second["wahl"] is None
+    with raw.warehouse.transaction() as connection:
+        attributes, industry = connection.execute(
+            "select attributes, industry from crm.customers where pipedrive_id = 1"
+        ).fetchone() or ({}, None)
+        (rejected,) = connection.execute(
+            "select field, value from integration.rejected_values where record_id = '2'"
+        ).fetchall()
+    assert set(attributes.values()) == set(values.values())
+    assert industry == "%s"
+    assert rejected == ("wahl%d", '"7 %x"')
+    assert [entry.percent for entry in preview.coverage] == [100.0] * len(sources["organizations"])
+    assert not conservation(raw.warehouse, ACME, SYSTEM).lost

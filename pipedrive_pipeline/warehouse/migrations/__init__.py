@@ -23,6 +23,7 @@ from psycopg import errors
 
 from pipedrive_pipeline.errors import PersonMustAct
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse
+from pipedrive_pipeline.warehouse.fitness import require_fit
 from pipedrive_pipeline.warehouse.sql_files import schema_files
 
 MIGRATION_LOCK: Final = 7_041_503_862_114_975_233  # any number, as long as nobody else uses it
@@ -58,11 +59,13 @@ def is_current(warehouse: Warehouse) -> bool:
 
 
 def require_current(warehouse: Warehouse) -> None:
-    """Nothing, if the schema is current.
+    """Returns if the database can hold a warehouse and its schema is current.
 
     Raises:
         SchemaBehind: an operator must run `migrate`.
+        WrongEncoding, TransactionPooler: DATABASE_URL must name another database, or another way.
     """
+    require_fit(warehouse)
     with warehouse.connect() as connection:
         _require_current(warehouse, connection)
 
@@ -100,7 +103,9 @@ def migrate(
     Raises:
         RoleTooWeak: an administrator of the server must make roles or grant rights.
         Contended: syncs, or sessions that lock our tables, did not end in time.
+        WrongEncoding, TransactionPooler: DATABASE_URL must name another database, or another way.
     """
+    require_fit(warehouse)
     if is_current(warehouse):
         return []
     with _alone(warehouse, notify, wait_seconds) as connection:

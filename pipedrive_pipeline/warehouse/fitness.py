@@ -1,0 +1,81 @@
+"""Whether a database can hold a warehouse, refused by name where it cannot.
+
+Belongs here: what no setting of a session changes: the encoding, a pooler that shares sessions.
+Does not belong here: whether the schema is current (`migrations/`), rights.
+Rests on https://www.pgbouncer.org/features.html and
+https://www.postgresql.org/docs/current/multibyte.html.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+
+from pipedrive_pipeline.errors import PersonMustAct
+from pipedrive_pipeline.warehouse import sessions
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+ENCODING: Final = "UTF8"
+ROUNDS = 10  # one is enough on an idle pooler; others may take its server connections meanwhile
+
+
+class WrongEncoding(PersonMustAct):
+    """The database cannot store every character that a CRM holds."""
+
+    code = "wrong_encoding"
+    who_acts = "the operator"
+
+
+class TransactionPooler(PersonMustAct):
+    """A pooler gives each transaction another session; locks and settings do not last there."""
+
+    code = "transaction_pooler"
+    who_acts = "the operator"
+
+
+def require_fit(warehouse: Warehouse) -> None:
+    """Returns if this database, reached in this way, can hold a warehouse.
+
+    Raises:
+        WrongEncoding: its encoding is not UTF-8.
+        TransactionPooler: the URL leads to a pooler in transaction or statement mode.
+    """
+    with warehouse.connect(autocommit=True) as connection:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != ENCODING:
+            raise WrongEncoding(
+                f"{warehouse.place} has the encoding {encoding}, which cannot store every name in "
+                f"a CRM; create another one (`create database NAME encoding '{ENCODING}' template "
+                "template0`), let DATABASE_URL name it, then run `migrate`."
+            )
+        if sessions.set_up(connection) and _is_shared(warehouse, connection):
+            raise TransactionPooler(
+                f"{warehouse.place} is a connection pooler in transaction or statement mode, where "
+                "locks and settings of a session are lost; let DATABASE_URL name Postgres itself "
+                "(usually port 5432) or a pooler in session mode (`pool_mode = session`)."
+            )
+
+
+def _is_shared(warehouse: Warehouse, connection: psycopg.Connection) -> bool:
+    """True if two open sessions reach the same server process, or one reaches two of them.
+
+    In session mode neither can be. In transaction mode an idle pooler gives its newest or its
+    oldest idle connection to whoever comes next: after each statement of the first session, a
+    transaction of the second takes the same one, or the first then gets another.
+    """
+    first = _process(connection)
+    with warehouse.connect(autocommit=True) as other:
+        for _ in range(ROUNDS):
+            if _process(other) == first:
+                return True
+            with other.transaction():
+                if _process(other) == first or _process(connection) != first:
+                    return True
+    return False
+
+
+def _process(connection: psycopg.Connection) -> int:
+    row = connection.execute("select pg_backend_pid()").fetchone()
+    assert row is not None  # noqa: S101 - it has no `from`
+    return int(row[0])

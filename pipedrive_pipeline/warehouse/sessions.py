@@ -1,0 +1,82 @@
+"""A session of ours: the settings that it needs, whatever a role or database has by default.
+
+Belongs here: the one list of settings, set in every session of psycopg and psycopg2, and whether a
+pooler lies between us and Postgres. Does not belong here: opening a connection (`database.py`).
+Rests on https://www.postgresql.org/docs/current/runtime-config-client.html.
+
+Settings are statements, not the startup parameter `options`: PgBouncer refuses that one. The
+client's encoding is a startup parameter, which PgBouncer knows.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+
+CLIENT_ENCODING: Final = "utf8"
+LOCK_TIMEOUT_MILLISECONDS = 5_000  # an app that holds a row longer makes a writer try again
+IDLE_TRANSACTION_TIMEOUT_MILLISECONDS = 600_000  # a forgotten transaction holds vacuum back
+HAS_TRANSACTION_TIMEOUT = 170_000  # server_version_num
+
+# `alter role … set` and `alter database … set` change these for every session that does not.
+SETTINGS: Final[dict[str, str]] = {
+    # How long a session may live and wait: one holds a tenant's lock for hours.
+    "statement_timeout": "0",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_TIMEOUT_MILLISECONDS),
+    # What a transaction may do and see.
+    "default_transaction_read_only": "off",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "row_security": "on",
+    "search_path": "public",
+    # How values are read and written as text.
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
+    # How queries are read and names are quoted.
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    "quote_all_identifiers": "off",
+}
+
+
+# psycopg2 reads it when it connects, works with either value, and quotes wrongly after a change.
+OF_PSYCOPG: Final = {
+    "lock_timeout": str(LOCK_TIMEOUT_MILLISECONDS),
+    "standard_conforming_strings": "on",
+}
+
+
+def statement(server_version: int, **more: str) -> str:
+    """The statement that sets a session up; its row ends with the pid of the server's process.
+
+    Args:
+        server_version: as `server_version_num`.
+        more: further settings, or other values.
+    """
+    settings = SETTINGS | more
+    if server_version >= HAS_TRANSACTION_TIMEOUT:
+        settings["transaction_timeout"] = "0"
+    quoted = {name: value.replace("'", "''") for name, value in settings.items()}
+    calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in quoted.items())
+    return f"select {calls}, pg_backend_pid()"
+
+
+def set_up(connection: psycopg.Connection, **more: str) -> bool:
+    """Gives the session our settings; True if a pooler lies between us and the server.
+
+    A pooler names a process id of its own at login, since it does not know yet which server
+    connection it will use.
+    """
+    query = statement(connection.info.server_version, **(OF_PSYCOPG | more))
+    row = connection.execute(query.encode()).fetchone()
+    if not connection.autocommit:
+        connection.commit()
+    return bool(row and row[-1] != connection.info.backend_pid)
