@@ -24,6 +24,7 @@ PATIENCE_SECONDS = 600
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".local", "__pycache__", ".*_cache", ".uv*")
 TESTS_FAILED = 1  # pytest's exit code; others say that it could not run them
 RAW = "pipedrive_pipeline/ingest/raw.py"
+VERSIONS = "pipedrive_pipeline/ingest/versions.py"
 WALKS = "pipedrive_pipeline/connectors/pipedrive/walks.py"
 SETTLING = "pipedrive_pipeline/ingest/settling.py"
 TESTS = "pipedrive_pipeline_tests"
@@ -32,7 +33,7 @@ TESTS_OF_RAW = f"{TESTS}/ingest/test_raw.py"
 TESTS_OF_DELETIONS = f"{TESTS}/scenarios/test_deletions.py"
 
 CURSOR_FIRST = """\
-        early = [batch_of(batch.entity, []) for batch in batches]
+        early = [joined(batch.entity, []) for batch in batches]
         self.raw.load(early, chunk.cursors, chunk.plans)
         loaded = self.raw.load("""
 NEXT_PAGE = """\
@@ -85,10 +86,10 @@ BUGS = (
         "two_tenants_synced_at_once_each",
     ),
     Bug(
-        "of two versions in one chunk the one read last wins",
-        "pipedrive_pipeline/ingest/tables.py",
-        (("    version = entity.version_column\n", "    version = None\n"),),
-        f"{TESTS}/ingest/test_tables.py",
+        "of two overlapping answers the one read last wins",
+        VERSIONS,
+        (("stamp >= greatest\n", "True\n"),),
+        f"{TESTS}/ingest/test_versions.py",
     ),
     Bug(
         "the watermark is the newest stamp seen, in no order",
@@ -107,10 +108,13 @@ BUGS = (
         "visible_late",
     ),
     Bug(
-        "a row with the stamp that is known is taken for known",
-        RAW,
-        (("seen >= stored[key]", "seen > stored[key]"),),
-        TESTS_OF_RAW,
+        "stamps decide which version is newer, whatever the order of requests",
+        VERSIONS,
+        (
+            ("if version.arrived >= last_sent and", "if"),
+            ("(arrived >= last_sent, is_greatest", "(True, is_greatest"),
+        ),
+        f"{TESTS}/ingest/test_versions.py",
     ),
     Bug(
         "the cursor is committed before its rows",
@@ -196,10 +200,25 @@ BUGS = (
         f"{TESTS}/ingest/test_first_loads.py",
     ),
     Bug(
-        "an older version replaces a newer one",
+        "a page that was read ahead replaces a record that was read again",
         RAW,
-        (("if version is None or not stored:", "if version or not stored:"),),
+        (("self._loaded.without_older(batch.entity, batch.table)", "batch.table"),),
         TESTS_OF_RAW,
+        "later_request or overlapping",
+    ),
+    Bug(
+        "a record without a key overwrites another one on the list",
+        "pipedrive_pipeline/ingest/rejections.py",
+        (('f"{digest}/{self._occurrences[entity.name, digest]}"', '"/1"'),),
+        f"{TESTS}/ingest/test_rejections.py",
+        "without_a_usable_key",
+    ),
+    Bug(
+        "a repaired value stays on the list",
+        "pipedrive_pipeline/ingest/rejections.py",
+        (("            connection.execute(_STRIKE_FITTING, scope | columns)\n", ""),),
+        f"{TESTS}/ingest/test_rejections.py",
+        "struck_off_when",
     ),
     Bug(
         "the marts are not told of a load",

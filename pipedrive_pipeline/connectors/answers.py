@@ -44,11 +44,16 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete answer; the body is decompressed and within the size cap."""
+    """A complete answer; the body is decompressed and within the size cap.
+
+    ``sent`` and ``arrived`` order it among all requests, see `base.Page`.
+    """
 
     status: int
     headers: httpx.Headers
     body: bytes
+    sent: int
+    arrived: int
 
     @property
     def is_html(self) -> bool:

@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from itertools import count
 from typing import Literal, Protocol
 
 from msgspec import Raw
@@ -26,6 +27,18 @@ Record = dict[str, Raw]
 
 CursorState = Mapping[str, str | int | None]
 """Where the next incremental walk begins, in the connector's own words. Small, JSON."""
+
+
+_numbers = count(1)
+
+
+def next_number() -> int:
+    """A number greater than all before it in this process.
+
+    Requests are ordered by it, because machine clocks differ and go back. Other processes need no
+    part in it: one tenant and system are read by one process at a time, under the tenant's lock.
+    """
+    return next(_numbers)  # one bytecode instruction of CPython, so two threads never get the same
 
 
 class ColumnType(StrEnum):
@@ -102,9 +115,15 @@ Standing = Literal["live", "deleted", "invisible"]
 
 @dataclass(frozen=True)
 class Page:
-    """One answer of a walk. ``commit`` stands on the last page only, and may be None there."""
+    """One answer with records. ``commit`` is on the last page of a walk, and may be None there.
+
+    ``sent`` and ``arrived`` come from `next_number`: taken before the request that was answered was
+    sent, and after its whole answer had arrived. They decide which of two versions is newer.
+    """
 
     records: list[Record]
+    sent: int
+    arrived: int
     tombstones: tuple[Tombstone, ...] = ()
     is_last: bool = False
     commit: CursorState | None = None
@@ -214,8 +233,8 @@ class Source(Protocol):
         """
         ...
 
-    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
-        """The records of these ids as they are now; ids unknown to the source are absent."""
+    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Page]:
+        """The answers with the records of these ids; ids unknown to the source are absent."""
         ...
 
     async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:

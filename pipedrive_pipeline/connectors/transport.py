@@ -24,6 +24,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from pipedrive_pipeline.connectors.answers import Answer
+from pipedrive_pipeline.connectors.base import next_number
 from pipedrive_pipeline.connectors.hosts import checked_address
 
 # httpx logs each URL with its query at INFO, httpcore each header at DEBUG; ours names the kind.
@@ -165,6 +166,7 @@ async def exchange(client: httpx.AsyncClient, request: httpx.Request, limits: Li
         BodyTooLarge, UnknownCompression: reading stopped there.
         httpx.TransportError, httpx.DecodingError: no complete answer came.
     """
+    sent = next_number()
     response = await client.send(request, stream=True)
     try:
         if response.headers.get("content-encoding", "identity").lower() not in {"gzip", "identity"}:
@@ -177,7 +179,8 @@ async def exchange(client: httpx.AsyncClient, request: httpx.Request, limits: Li
             parts.append(part)
     finally:
         await response.aclose()
-    return Answer(response.status_code, response.headers, b"".join(parts))
+    body = b"".join(parts)
+    return Answer(response.status_code, response.headers, body, sent, next_number())
 
 
 def in_plain_words(error: BaseException, origin: str, limits: Limits) -> str:

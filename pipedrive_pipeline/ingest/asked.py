@@ -24,7 +24,7 @@ class Refreshed:
 
     created: int
     updated: int
-    unchanged: int  # equal to what is stored, or older than it
+    unchanged: int  # equal to the stored version
     restored: int  # marks of deletion taken back
     absent: tuple[str, ...]  # the source gives no such record now
 

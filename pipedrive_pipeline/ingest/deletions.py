@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.base import Tombstone
+from pipedrive_pipeline.connectors.base import EntitySpec, Tombstone
+from pipedrive_pipeline.ingest.rejections import strike_values
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -33,11 +34,15 @@ class Deletions:
                 schema = sql.Identifier(self._raw)
                 connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
 
-    def mark(self, entity: str, tombstones: Iterable[Tombstone]) -> None:
-        """Marks these keys as gone; a known mark keeps the time at which it was first seen."""
+    def mark(self, entity: EntitySpec, tombstones: Iterable[Tombstone]) -> None:
+        """Marks these keys as gone; a known mark keeps the time at which it was first seen.
+
+        What raw rejected of them is no longer listed: nobody can repair it at the source.
+        """
         mark_id = f"mark-{uuid.uuid4()}"
         rows = [
-            (entity, stone.id, stone.reason, stone.merged_into, mark_id) for stone in tombstones
+            (entity.name, stone.id, stone.reason, stone.merged_into, mark_id)
+            for stone in tombstones
         ]
         if not rows:
             return
@@ -45,6 +50,8 @@ class Deletions:
         with self._warehouse.transaction(tenant=self._tenant) as connection:
             connection.cursor().executemany(statement, rows)
             connection.execute(_TELL_MARTS, [self._tenant.slug, self._system, [mark_id]])
+            keys = [stone_id for _, stone_id, *_ in rows]
+            strike_values(connection, self._tenant, self._system, entity, keys)
 
     def unmark(self, entity: str, keys: Sequence[str]) -> int:
         """Takes back the marks of keys that the source holds again; says how many.

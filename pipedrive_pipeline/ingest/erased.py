@@ -3,8 +3,9 @@
 Belongs here: telling which of a batch's records those are. Does not belong here: the act of erasing
 (`erasing.py`), who asked for it (`sync/erasure.py`).
 
-A record is known by its key and the version that was erased, and by nothing else. A version is the
-source's own time: ours might be minutes off it, and hold back an edit that was made since.
+A record is known by its key and the version that was erased, and by nothing else. Any other version
+is an edit: it is read by a request that was sent after the erasure, since both need the tenant's
+lock. Its time stamp may well be smaller, where the source's clock went back.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class ErasedRecords:
         self._known: dict[str, dict[str, datetime | None]] | None = None
 
     def withhold(self, batch: Batch) -> list[str]:
-        """Takes erased records and their misfits out of a batch; returns keys that come back.
+        """Takes erased records out of a batch; returns the keys of those that come back.
 
         Those were edited since, and are erased no more once their load is committed (`let_back`).
         """
@@ -40,15 +41,14 @@ class ErasedRecords:
             return []
         column = batch.entity.version_column
         versions = batch.table[column].to_pylist() if column else [None] * len(keys)
-        seen = {key: version for key, version in zip(keys, versions, strict=True) if key in erased}
-        withheld = {key for key, version in seen.items() if not is_newer(version, erased[key])}
+        read = {key: version for key, version in zip(keys, versions, strict=True) if key in erased}
+        withheld = {key for key, version in read.items() if not is_edited(version, erased[key])}
         batch.table = batch.table.filter(pa.array([key not in withheld for key in keys]))
-        batch.rejected = [one for one in batch.rejected if one.record_id not in withheld]
         batch.withheld += len(withheld)
-        return sorted(seen.keys() - withheld)
+        return sorted(read.keys() - withheld)
 
     def let_back(self, entity: str, keys: list[str]) -> None:
-        """Forgets that these were erased: raw holds a newer version of them."""
+        """Forgets that these were erased: raw holds another version of them."""
         if keys:
             for key in keys:
                 self._erased(entity).pop(key, None)
@@ -72,9 +72,9 @@ def erased_versions(
     return found
 
 
-def is_newer(seen: datetime | None, erased: datetime | None) -> bool:
-    """Whether a version was edited since the erasure of another one."""
-    return seen is not None and (erased is None or seen > erased)
+def is_edited(version: datetime | None, erased: datetime | None) -> bool:
+    """True for any known version but the erased one; an unknown version proves no edit."""
+    return version is not None and version != erased
 
 
 _ERASED = """

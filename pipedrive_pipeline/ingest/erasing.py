@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.connectors.base import EntitySpec
-from pipedrive_pipeline.ingest.erased import erased_versions, is_newer
+from pipedrive_pipeline.ingest.erased import erased_versions, is_edited
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 
@@ -81,8 +81,8 @@ class RawErasing:
         """Erased records that raw holds all the same: a process without its lock wrote them."""
         everything = erased_versions(self._connection, self._tenant, self._system)
         erased = everything.get(entity.name, {})
-        held = self.versions(entity, list(erased)) if erased else {}
-        return [key for key, version in held.items() if not is_newer(version, erased[key])]
+        stored = self.versions(entity, list(erased)) if erased else {}
+        return [key for key, version in stored.items() if not is_edited(version, erased[key])]
 
     def _marks(self, query: str, told: Mapping[str, object]) -> list[str]:
         if not is_there(self._connection, self._raw, "deletions"):

@@ -31,7 +31,7 @@ class Loaded:
 
     created: int
     updated: int
-    unchanged: int  # equal to what is stored, or older than it
+    unchanged: int  # equal to the stored version, or older than one that this run loaded
 
 
 def watermark(state: CursorState | None) -> str | None:
@@ -59,9 +59,10 @@ class EntityRead:
     restored: int = 0  # marks of deletion taken back
     missing: int | None = None  # proof after a read of everything: seen, and not in raw
     extra: int | None = None  # in raw, no longer listed, and yet not gone
-    stale: int | None = None  # in raw in an older version than the one seen
+    stale: int | None = None  # in raw in another version than the one seen
     resumed_rows: int = 0  # read by earlier runs of the same plan
-    rejected: int = 0
+    rejected: int = 0  # records without a usable key, which raw cannot hold
+    rejected_values: int = 0  # values that did not fit their columns
     withheld: int = 0  # erased here, and not edited at the source since
     replaced: int = 0  # characters and numbers made storable
     api_calls: int = 0

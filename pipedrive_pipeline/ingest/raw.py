@@ -1,9 +1,9 @@
 """One tenant's raw tables: what is stored, and the loads that add to it.
 
 Belongs here: a load (rows and cursors together, or nothing that counts), its load id told to the
-marts beforehand, never an older version over a newer one. Does not belong here: where rows come
-from (`reading.py`), how they got their columns (`tables.py`), what dlt is told of them
-(`resources.py`).
+marts beforehand, never an older version over a newer one (`versions.py`), rejected values listed
+before their row is there. Does not belong here: where rows come from (`reading.py`), how they got
+their columns (`tables.py`), how dlt loads them (`resources.py`).
 
 A load rests on dlt's package: the new cursors are part of it, and count only when it is done
 (https://dlthub.com/docs/general-usage/state). The working directory is new for every run: a kept
@@ -17,14 +17,14 @@ of Postgres's work in it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import dlt
-import pyarrow as pa
 from dlt.common.exceptions import DltException
 from dlt.pipeline.exceptions import PipelineStepFailed
 from psycopg import sql
@@ -36,8 +36,10 @@ from pipedrive_pipeline.ingest.erased import ErasedRecords
 from pipedrive_pipeline.ingest.files import LOAD_ID
 from pipedrive_pipeline.ingest.outcome import Loaded
 from pipedrive_pipeline.ingest.plans import Plan
+from pipedrive_pipeline.ingest.rejections import Rejections
 from pipedrive_pipeline.ingest.resources import resource_of, source_of
 from pipedrive_pipeline.ingest.tables import Batch
+from pipedrive_pipeline.ingest.versions import LoadedVersions
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -58,7 +60,9 @@ class RawStore:
         self._warehouse, self._tenant, self._system = warehouse, tenant, system
         self._schema = tenant.raw_schema(system)
         self._working_directory = working_directory
+        self.rejections = Rejections(warehouse, tenant, system)
         self._erased = ErasedRecords(warehouse, tenant, system)
+        self._loaded = LoadedVersions()
         self._indexed: set[str] = set()
         self._found_empty: dict[str, bool] = {}  # when its first rows came, by entity
         self._pipeline = self._restored()
@@ -78,7 +82,7 @@ class RawStore:
 
     def load(
         self,
-        batches: list[Batch],
+        batches: Sequence[Batch],
         cursors: Mapping[str, CursorState],
         plans: Mapping[str, Plan | None],
         *,
@@ -99,12 +103,23 @@ class RawStore:
             Superseded: another run of this tenant has begun; neither rows nor cursors moved.
         """
         back = {batch.entity.name: self._erased.withhold(batch) for batch in batches}
-        stored = {batch.entity.name: self._stored_versions(batch) for batch in batches}
-        current = [_without_older(batch, stored[batch.entity.name]) for batch in batches]
+        stored = {batch.entity.name: self._stored_keys(batch) for batch in batches}
+        newest = [
+            replace(batch, table=self._loaded.without_older(batch.entity, batch.table))
+            for batch in batches
+        ]
         new = {
             batch.entity.name for batch in batches if self._is_new(batch, stored[batch.entity.name])
         }
-        load_id = self._run(current, new, cursors, plans, before_rows)
+
+        def before_any_row() -> None:
+            before_rows()
+            for batch in newest:
+                self.rejections.note(batch)
+
+        load_id = self._run(newest, new, cursors, plans, before_any_row)
+        for batch in newest:
+            self._loaded.add(batch.entity, batch.table)
         for entity, keys in back.items():
             self._erased.let_back(entity, keys)
         return {
@@ -175,26 +190,24 @@ class RawStore:
                 [self._tenant.slug, self._system, load_id],
             )
 
-    def _stored_versions(self, batch: Batch) -> dict[Any, Any]:
-        """What is stored of the batch's keys: key to version (None where there is none)."""
+    def _stored_keys(self, batch: Batch) -> set[Any]:
+        """Those of the batch's keys that are in raw."""
         entity = batch.entity
         if not batch.table.num_rows or not self._exists(entity):
-            return {}
-        version = sql.Identifier(entity.version_column) if entity.version_column else sql.NULL
+            return set()
         query = sql.SQL(
-            "select {key}, {version} from {table} where {key} = any(array("
+            "select {key} from {table} where {key} = any(array("
             "select jsonb_array_elements_text(%s)::{type}))"
         ).format(
             key=sql.Identifier(entity.key.name),
-            version=version,
             table=self._table(entity.name),
             type=sql.SQL("bigint" if entity.key.type is ColumnType.BIGINT else "text"),
         )
         with self._warehouse.transaction() as connection:
-            found = connection.execute(query, [batch.json_texts(entity.key.name)])
-            return dict(found.fetchall())
+            rows = connection.execute(query, [batch.json_texts(entity.key.name)])
+            return {row[0] for row in rows}
 
-    def _counted(self, read: Batch, stored: Mapping[Any, Any], load_id: str) -> Loaded:
+    def _counted(self, read: Batch, stored: Collection[Any], load_id: str) -> Loaded:
         if not read.table.num_rows:
             return Loaded(0, 0, 0)
         query = sql.SQL("select count(*) from {table} where {id} = %s").format(
@@ -203,10 +216,11 @@ class RawStore:
         with self._warehouse.transaction() as connection:
             row = connection.execute(query, [load_id]).fetchone()
         written = row[0] if row else 0
-        created = sum(1 for key in _keys(read) if key not in stored)
+        keys = read.table[read.entity.key.name].to_pylist()
+        created = sum(1 for key in keys if key not in stored)
         return Loaded(created, written - created, read.table.num_rows - written)
 
-    def _is_new(self, batch: Batch, stored: Mapping[Any, Any]) -> bool:
+    def _is_new(self, batch: Batch, stored: Collection[Any]) -> bool:
         """Whether none of the rows is in raw, and this run found the table without any.
 
         That is asked once: the way of loading is part of dlt's schema, which it stores anew, and
@@ -270,27 +284,6 @@ class RawStore:
                 return False
         except Superseded:
             return True
-
-
-def _without_older(batch: Batch, stored: Mapping[Any, Any]) -> Batch:
-    """The batch without rows of which raw already holds a newer version.
-
-    A row whose version is unknown, here or there, is not older: what was read last holds.
-    """
-    version = batch.entity.version_column
-    if version is None or not stored:
-        return batch
-    pairs = zip(_keys(batch), batch.table[version].to_pylist(), strict=True)
-    is_current = [
-        stored.get(key) is None or seen is None or seen >= stored[key] for key, seen in pairs
-    ]
-    if all(is_current):
-        return batch
-    return Batch(batch.entity, batch.table.filter(pa.array(is_current)))
-
-
-def _keys(batch: Batch) -> list[Any]:
-    return list(batch.table[batch.entity.key.name].to_pylist())
 
 
 def _cause(failure: PipelineStepFailed) -> tuple[str, bool]:

@@ -25,12 +25,12 @@ from pipedrive_pipeline.connectors.base import (
     Tombstone,
 )
 from pipedrive_pipeline.ingest.deletions import Deletions
-from pipedrive_pipeline.ingest.outcome import EntityRead, Rejected
+from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.plans import Plan
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.seen import SeenKeys
 from pipedrive_pipeline.ingest.settling import Settler
-from pipedrive_pipeline.ingest.tables import Batch, batch_of, joined
+from pipedrive_pipeline.ingest.tables import Batch, joined
 from pipedrive_pipeline.ingest.walks import (
     Bound,
     Meter,
@@ -55,7 +55,6 @@ class Reader:
     open_source: OpenSource
     on_call: Callable[[Call], None]
     on_page: Callable[[EntityRead], None]
-    on_rejected: Callable[[EntitySpec, list[Rejected]], None]
     before_load: Callable[[], None]  # raises where the run may not go on
     now: Callable[[], datetime]
     chunk_rows: int = CHUNK_ROWS
@@ -105,6 +104,7 @@ class Reader:
     def _begun(self, walk: Walk) -> EntityRead:
         if walk.is_of_everything and not walk.plan:
             self.seen.forget(walk.entity)
+            self.raw.rejections.begin(walk.entity)
         rows_before = walk.plan.rows if walk.plan else 0
         before = self.raw.cursors.get(walk.entity.name)
         return EntityRead(walk.entity, before, resumed_rows=rows_before)
@@ -122,24 +122,27 @@ class Reader:
             read.is_complete = read.error is None
             if read.is_complete and read.entity.name in chunk.of_everything:
                 self.seen.forget(read.entity)  # after its plan, which goes on by what was seen
+                self.raw.rejections.end(read.entity)
         yield from chunk.finished
         yield from chunk.failed
 
     def _load(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> None:
-        batches = [joined(chunk.batches.pop(name)) for name in [*chunk.batches]]
+        batches = [joined(reads[name].entity, chunk.batches.pop(name)) for name in [*chunk.batches]]
         whole = [replace(batch) for batch in batches if batch.entity.name in chunk.of_everything]
+        for batch in batches:
+            if batch.entity.name not in chunk.of_everything:
+                self.seen.renew(batch)
         with self._noting(whole) as all_noted:
             loaded = self.raw.load(batches, chunk.cursors, chunk.plans, before_rows=all_noted)
         for batch in batches:
             read = reads[batch.entity.name]
             read.add(loaded[batch.entity.name])
-            read.rejected += batch.rejected_records
+            read.rejected += len(batch.rejected_records)
+            read.rejected_values += len(batch.rejected_values)
             read.withheld += batch.withheld
             read.replaced += batch.replaced
             read.undeclared += batch.undeclared
             self._mark(read, batch, chunk.tombstones.get(batch.entity.name, []))
-            if batch.rejected:
-                self.on_rejected(batch.entity, batch.rejected)
 
     @contextmanager
     def _noting(self, batches: list[Batch]) -> Iterator[Callable[[], None]]:
@@ -165,7 +168,7 @@ class Reader:
         self.before_load()
         proven = [read.entity.name for read in settled if read.error is None]
         self.raw.load(
-            [batch_of(read.entity, []) for read in settled],
+            [joined(read.entity, []) for read in settled],
             {name: chunk.unproven[name] for name in proven},
             {read.entity.name: None for read in settled},
         )
@@ -173,7 +176,7 @@ class Reader:
     def _mark(self, read: EntityRead, batch: Batch, tombstones: list[Tombstone]) -> None:
         """Follows what the source itself says of presence; restored rows come back."""
         read.restored += self.deletions.unmark(batch.entity.name, batch.keys)
-        self.deletions.mark(batch.entity.name, tombstones)
+        self.deletions.mark(batch.entity, tombstones)
         read.deleted += len(tombstones)
 
 

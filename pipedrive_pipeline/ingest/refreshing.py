@@ -12,13 +12,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipedrive_pipeline.connectors.base import Call, EntitySpec, Record
+from pipedrive_pipeline.connectors.base import Call, EntitySpec, Page
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.ingest.asked import Refreshed
 from pipedrive_pipeline.ingest.deletions import Deletions
-from pipedrive_pipeline.ingest.outcome import Loaded, Rejected
+from pipedrive_pipeline.ingest.outcome import Loaded
 from pipedrive_pipeline.ingest.raw import RawStore
-from pipedrive_pipeline.ingest.tables import Batch, batch_of
+from pipedrive_pipeline.ingest.seen import SeenKeys
+from pipedrive_pipeline.ingest.tables import Batch, batch_of, joined
 from pipedrive_pipeline.ingest.walks import OpenSource
 
 NOTHING_LOADED = Loaded(0, 0, 0)
@@ -30,10 +31,10 @@ class Refresher:
 
     entities: Mapping[str, EntitySpec]
     raw: RawStore
+    seen: SeenKeys
     deletions: Deletions
     open_source: OpenSource
     on_call: Callable[[Call], None]
-    on_rejected: Callable[[EntitySpec, list[Rejected]], None]
     before_load: Callable[[], None]  # raises where nothing may be written
 
     def refresh(self, entity: str, ids: Sequence[str]) -> Refreshed:
@@ -45,22 +46,21 @@ class Refresher:
         if entity not in self.entities:
             raise BadInput(f"there is no entity {entity!r}; there are {', '.join(self.entities)}.")
         spec = self.entities[entity]
-        records = asyncio.run(self._records(spec, list(ids))) if ids else []
-        batch = batch_of(spec, records)
-        found = set(batch.keys)  # before erased ones are taken out of it
+        pages = asyncio.run(self._pages(spec, list(ids))) if ids else []
+        batch = joined(spec, [batch_of(spec, page) for page in pages])
+        present = set(batch.keys)  # before erased ones are taken out of it
         loaded, restored = self._merged(batch)
-        absent = tuple(one for one in ids if one not in found)
+        absent = tuple(key for key in ids if key not in present)
         return Refreshed(loaded.created, loaded.updated, loaded.unchanged, restored, absent)
 
-    async def _records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
+    async def _pages(self, entity: EntitySpec, ids: list[str]) -> list[Page]:
         async with self.open_source(self.on_call) as source:
             return await source.records(entity, ids)
 
     def _merged(self, batch: Batch) -> tuple[Loaded, int]:
         self.before_load()
         loaded = NOTHING_LOADED
-        if batch.table.num_rows:
+        if batch.table.num_rows or batch.rejected_records:
+            self.seen.renew(batch)
             loaded = self.raw.load([batch], {}, {})[batch.entity.name]
-        if batch.rejected:
-            self.on_rejected(batch.entity, batch.rejected)
         return loaded, self.deletions.unmark(batch.entity.name, batch.keys)

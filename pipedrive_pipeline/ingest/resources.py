@@ -69,7 +69,7 @@ def resource_of(
             plan = plans[entity.name]
             state.setdefault("plans", {})[entity.name] = plan.as_state() if plan else None
         path = directory / f"{entity.name}.csv"
-        files.write(batch.table, load_package_state()["load_id"], path)
+        files.write(batch.rows, load_package_state()["load_id"], path)
         yield dlt.mark.with_file_import(str(path), "csv", batch.table.num_rows)
 
     return dlt.resource(

@@ -27,7 +27,7 @@ class Comparison:
     seen: int
     known: int  # in raw, and not marked as gone
     missing: int  # seen, and neither in raw nor erased
-    stale: int  # in raw in an older version than the one seen
+    stale: int  # in raw in another version than the one seen, older or newer by its stamp
     extra: list[str]  # keys in raw, not marked as gone, and not seen
 
     @property
@@ -60,14 +60,26 @@ class SeenKeys:
 
     def note(self, batch: Batch) -> None:
         """Notes a batch's keys and versions."""
+        self._write(_NOTE, batch)
+
+    def renew(self, batch: Batch) -> None:
+        """Notes the versions of keys that an unfinished read of everything saw, and no others.
+
+        Records that are read by another way meanwhile are in raw in their later version.
+        """
+        if batch.table.num_rows:
+            self._write(_RENEW, batch)
+
+    def _write(self, statement: str, batch: Batch) -> None:
         entity = batch.entity
         version = entity.version_column
-        versions = batch.json_texts(version) if version else "[]"
+        values = {
+            "entity": entity.name,
+            "keys": batch.json_texts(entity.key.name),
+            "versions": batch.json_texts(version) if version else "[]",
+        }
         with self._warehouse.transaction() as connection:
-            connection.execute(
-                sql.SQL(_NOTE).format(table=self._table),
-                [entity.name, batch.json_texts(entity.key.name), versions],
-            )
+            connection.execute(sql.SQL(statement).format(table=self._table), values)
 
     def compare(self, entity: EntitySpec) -> Comparison:
         """What was seen of an entity against what raw holds of it."""
@@ -79,7 +91,7 @@ class SeenKeys:
         return Comparison(seen, known, missing, stale, [row[0] for row in extra])
 
     def behind(self, entity: EntitySpec) -> list[str]:
-        """Keys that were seen, and that raw lacks by no erasure or holds in an older version."""
+        """Keys that were seen, and that raw lacks by no erasure or holds in another version."""
         query = sql.SQL(_BEHIND).format(**self._names(entity))
         with self._warehouse.transaction() as connection:
             return [row[0] for row in connection.execute(query, self._whose(entity))]
@@ -112,14 +124,23 @@ comment on table {table} is 'Keys that an unfinished read of everything has seen
 """
 
 _NOTE = """
-insert into {table} as known (entity, id, version)
-select %s, noted.id, noted.version
+insert into {table} (entity, id, version)
+select %(entity)s, given.id, given.version::timestamptz
 from rows from (
-    jsonb_array_elements_text(%s),
-    jsonb_array_elements_text(%s)
+    jsonb_array_elements_text(%(keys)s),
+    jsonb_array_elements_text(%(versions)s)
 ) as given (id, version)
-cross join lateral (select given.id, given.version::timestamptz) as noted (id, version)
-on conflict (entity, id) do update set version = greatest(known.version, excluded.version)
+on conflict (entity, id) do update set version = excluded.version
+"""
+
+_RENEW = """
+update {table} as known
+set version = given.version::timestamptz
+from rows from (
+    jsonb_array_elements_text(%(keys)s),
+    jsonb_array_elements_text(%(versions)s)
+) as given (id, version)
+where known.entity = %(entity)s and known.id = given.id
 """
 
 _FORGET = """
@@ -131,7 +152,10 @@ _BEHIND = """
 select seen.id from {seen} as seen
 left join {raw} as raw on raw.{key}::text = seen.id
 where seen.entity = %(entity)s
-    and ((raw.{key} is null and not {is_erased}) or {version} < seen.version)
+    and case
+        when raw.{key} is null then not {is_erased}
+        else {version} is distinct from seen.version
+    end
 """
 
 # Kept out of raw on purpose, see `erased.py`.
@@ -141,7 +165,7 @@ _IS_ERASED = """exists (
         and erased.system = %(system)s
         and erased.entity = seen.entity
         and erased.record_id = seen.id
-        and (seen.version is null or seen.version <= erased.version)
+        and (seen.version is null or seen.version = erased.version)
 )"""
 
 _COUNTS = """
@@ -162,7 +186,7 @@ select
     (
         select count(*) from {seen} as seen
         inner join {raw} as raw on raw.{key}::text = seen.id
-        where seen.entity = %(entity)s and {version} < seen.version
+        where seen.entity = %(entity)s and {version} is distinct from seen.version
     )
 """
 

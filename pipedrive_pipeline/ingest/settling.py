@@ -58,7 +58,7 @@ class Settler:
         read.missing, read.extra, read.stale = found.missing, len(found.extra), found.stale
         self._refuse_the_unbelievable(entity, found)
         gone = self._gone(read, found.extra)
-        self.deletions.mark(entity.name, gone)
+        self.deletions.mark(entity, gone)
         read.deleted += len(gone)
         read.extra -= len(gone)
 

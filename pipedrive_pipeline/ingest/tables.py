@@ -1,27 +1,31 @@
 """Records of one entity as one Arrow table in raw's shape, and what did not go in as it was.
 
-Belongs here: the record's road into columns, ``extra`` for undeclared keys, records without a
-usable key set aside, the newest of several versions, batches of pages joined to one of a chunk.
-Does not belong here: the load itself (`raw.py`).
+Belongs here: records into columns, ``extra`` for undeclared keys, records without a usable key set
+aside, batches of pages joined to one of a chunk. Does not belong here: which version of a record is
+the newest (`versions.py`), the load itself (`raw.py`).
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipedrive_pipeline.connectors.base import EntitySpec, Record
+from pipedrive_pipeline.connectors.base import EntitySpec, Page, Record
 from pipedrive_pipeline.ingest.outcome import Rejected
 from pipedrive_pipeline.ingest.sanitise import clean_text, cleaned, json_text
-from pipedrive_pipeline.ingest.values import NULL, ColumnValues, column_values
+from pipedrive_pipeline.ingest.values import NULL, ColumnValues, column_values, is_empty
+from pipedrive_pipeline.ingest.versions import ARRIVED, SENT, newest
 
 EXTRA = "extra"
+MISFITS = "_misfits"  # a row's rejected values, JSON: [[field, value, reason], …]
+NOT_LOADED = (SENT, ARRIVED, MISFITS)  # known of a row, so that each filter of the rows keeps them
 
 
 @dataclass
@@ -29,12 +33,27 @@ class Batch:
     """One entity's records, ready for raw: each key once, its newest version."""
 
     entity: EntitySpec
-    table: pa.Table
-    rejected_records: int = 0
+    table: pa.Table  # with the columns `NOT_LOADED`
     withheld: int = 0  # erased here, and not edited since
     replaced: int = 0
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected_records: list[Rejected] = field(default_factory=list)  # without a usable key
     undeclared: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> pa.Table:
+        """The table as it is loaded."""
+        return self.table.drop_columns(list(NOT_LOADED))
+
+    @property
+    def rejected_values(self) -> list[Rejected]:
+        """The values of these rows that did not fit their columns; each field of a row once."""
+        rows = self.table.filter(pc.is_valid(self.table[MISFITS]))
+        keys, texts = rows[self.entity.key.name].to_pylist(), rows[MISFITS].to_pylist()
+        return [
+            Rejected(str(key), *misfit)
+            for key, text in zip(keys, texts, strict=True)
+            for misfit in json.loads(text)
+        ]
 
     @property
     def keys(self) -> list[str]:
@@ -50,53 +69,39 @@ class Batch:
         return json_text(self.table[column].cast(pa.string()).to_pylist())
 
 
-def batch_of(entity: EntitySpec, records: list[Record]) -> Batch:
-    """The records as a table; a later one wins over an earlier one of the same version."""
+def batch_of(entity: EntitySpec, page: Page) -> Batch:
+    """The records of one answer as a table."""
     batch = Batch(entity, pa.table({}))
-    records, keys = _with_usable_key(batch, records)
+    records, keys = _with_usable_key(batch, page.records)
     extras: dict[int, dict[str, Any]] = _undeclared(batch, records)
+    misfits: dict[int, list[tuple[str, str, str]]] = {}
     columns = {entity.key.name: keys}
     for column in entity.columns:
         texts = [record.get(column.name, NULL) for record in records]
         values = column_values(column, texts)
         batch.replaced += values.replaced
         columns[column.name] = values.array
-        _keep_misfits(batch, column.name, values, keys, extras)
-    columns[EXTRA] = pa.array(
-        [json_text(extras[row]) if row in extras else None for row in range(len(records))],
-        pa.string(),
-    )
-    batch.table = _newest(entity, pa.table(columns))
+        _keep_misfits(column.name, values, extras, misfits)
+    columns[EXTRA] = _texts(extras, len(records))
+    columns[SENT] = pa.repeat(pa.scalar(page.sent, pa.int64()), len(records))
+    columns[ARRIVED] = pa.repeat(pa.scalar(page.arrived, pa.int64()), len(records))
+    columns[MISFITS] = _texts(misfits, len(records))
+    batch.table = newest(entity, pa.table(columns))
     return batch
 
 
-def joined(batches: Sequence[Batch]) -> Batch:
-    """Batches of one entity, at least one, in the order of reading, as if they were one."""
-    entity = batches[0].entity
+def joined(entity: EntitySpec, batches: Sequence[Batch]) -> Batch:
+    """Batches of one entity as if they were one, in which each key is there once."""
+    if not batches:
+        return batch_of(entity, Page([], sent=0, arrived=0))
     table = pa.concat_tables([batch.table for batch in batches])
-    whole = Batch(entity, _newest(entity, table))
+    whole = Batch(entity, newest(entity, table))
     for batch in batches:
         whole.rejected_records += batch.rejected_records
         whole.withheld += batch.withheld
         whole.replaced += batch.replaced
-        whole.rejected += batch.rejected
         whole.undeclared += batch.undeclared
     return whole
-
-
-def _newest(entity: EntitySpec, table: pa.Table) -> pa.Table:
-    """Each key once: its greatest version, of equal or unknown ones the one that was read last."""
-    keys = table[entity.key.name].to_pylist()
-    version = entity.version_column
-    versions = table[version].cast(pa.int64()).to_pylist() if version else [None] * len(keys)
-    best: dict[Any, int] = {}
-    greatest: dict[Any, int] = {}
-    for row, (value, seen) in enumerate(zip(keys, versions, strict=True)):
-        if seen is None:
-            best[value] = row
-        elif seen >= greatest.get(value, seen):
-            best[value], greatest[value] = row, seen
-    return table if len(best) == len(keys) else table.take(sorted(best.values()))
 
 
 def _with_usable_key(batch: Batch, records: list[Record]) -> tuple[list[Record], pa.Array]:
@@ -110,8 +115,7 @@ def _with_usable_key(batch: Batch, records: list[Record]) -> tuple[list[Record],
     for row in sorted(set(range(len(records))) - set(usable)):
         text = _record_text(records[row])
         reason = f"{key.name} {reasons.get(row, 'is missing')}"
-        batch.rejected.append(Rejected(None, key.name, text, reason))
-        batch.rejected_records += 1
+        batch.rejected_records.append(Rejected(None, key.name, text, reason))
     return [records[row] for row in usable], keys.array.take(pa.array(usable, pa.int64()))
 
 
@@ -130,16 +134,24 @@ def _undeclared(batch: Batch, records: list[Record]) -> dict[int, dict[str, Any]
 
 
 def _keep_misfits(
-    batch: Batch,
     name: str,
     values: ColumnValues,
-    keys: pa.Array,
     extras: dict[int, dict[str, Any]],
+    misfits: dict[int, list[tuple[str, str, str]]],
 ) -> None:
     for misfit in values.misfits:
         extras.setdefault(misfit.row, {})[name] = misfit.value
-        record_id = str(keys[misfit.row].as_py())
-        batch.rejected.append(Rejected(record_id, name, json_text(misfit.value), misfit.reason))
+        if not is_empty(misfit.value):
+            entry = (name, json_text(misfit.value), misfit.reason)
+            misfits.setdefault(misfit.row, []).append(entry)
+
+
+def _texts(entries: Mapping[int, Any], count: int) -> pa.Array:
+    """A column of JSON texts, given by row, and null in all other rows."""
+    if not entries:
+        return pa.nulls(count, pa.string())
+    texts = [json_text(entries[row]) if row in entries else None for row in range(count)]
+    return pa.array(texts, pa.string())
 
 
 def _record_text(record: Record) -> str:

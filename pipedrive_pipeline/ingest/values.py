@@ -3,8 +3,9 @@
 Belongs here: the fast way (one typed decode of the whole column) and the careful way (value by
 value, when the fast way refuses). Does not belong here: which records there are (`tables.py`).
 
-A value that does not fit its column's type is a misfit: the column holds null, the value stays
-readable in raw's ``extra`` under its own key, and it is counted. Nothing is silently null.
+A value that does not fit its column's type is a misfit: the column holds null, and the value stays
+readable in raw's ``extra`` under its own key. Unless it is empty it is also listed as rejected, so
+that nothing is silently null.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     ColumnType.TIMESTAMP: pa.timestamp("us", "UTC"),
     ColumnType.JSON: pa.string(),
 }
+_ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff"
 _PYTHON_TYPES: dict[ColumnType, Any] = {
     ColumnType.BIGINT: list[int | None],
     ColumnType.NUMERIC: list[Decimal | None],
@@ -59,6 +61,16 @@ class ColumnValues:
     array: pa.Array
     misfits: list[Misfit] = field(default_factory=list)
     replaced: int = 0
+
+
+def is_empty(value: Any) -> bool:
+    """True for values by which a source says that there is none: blank text, ``[]``, ``{}``.
+
+    PHP writes an empty object as ``[]``.
+    """
+    if isinstance(value, str):
+        return all(character.isspace() or character in _ZERO_WIDTH for character in value)
+    return value in ([], {})
 
 
 def column_values(column: Column, texts: list[Raw]) -> ColumnValues:

@@ -237,5 +237,5 @@ async def _asked_early(pages: AsyncIterator[Page]) -> AsyncGenerator[Page, None]
 
 
 def _page_read(walk: Walk, page: Page) -> PageRead:
-    batch = batch_of(walk.entity, page.records)
+    batch = batch_of(walk.entity, page)
     return PageRead(walk, replace(page, records=[]), batch, len(page.records))

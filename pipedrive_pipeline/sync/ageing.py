@@ -20,9 +20,9 @@ from psycopg.types.json import Jsonb
 from pipedrive_pipeline.connectors.base import EntitySpec
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.ingest.erasing import RawErasing
+from pipedrive_pipeline.ingest.rejections import forget_rejected
 from pipedrive_pipeline.marts.erasing import ErasureRefused, erase_rows, needed_for_links
 from pipedrive_pipeline.marts.targets import CUSTOMERS, TARGETS, Target
-from pipedrive_pipeline.sync.records import forget_rejected
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -73,7 +73,7 @@ def _erase_aged(
         if target.entity == entity.name:
             keys = _let_go(connection, tenant, target, keys)
     raw.erase(entity, keys)
-    forget_rejected(connection, tenant, system, entity, keys)
+    forget_rejected(connection, tenant, system, entity, keys, with_unidentified=False)
     return len(keys)
 
 

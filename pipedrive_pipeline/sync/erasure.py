@@ -20,11 +20,11 @@ from psycopg.types.json import Jsonb
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.ingest.erasing import RawErasing
+from pipedrive_pipeline.ingest.rejections import forget_rejected
 from pipedrive_pipeline.marts.erasing import Holders, changed_at, erase_rows, holders_of_email
 from pipedrive_pipeline.marts.targets import CONTACTS
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.lock import TenantLock
-from pipedrive_pipeline.sync.records import forget_rejected
 from pipedrive_pipeline.sync.stores import clear_scratch
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -125,7 +125,7 @@ def strike_stragglers(warehouse: Warehouse, tenant: Tenant, system: str) -> None
         if keys:
             raw.erase(entity, keys)
             erase_rows(connection, tenant, CONTACTS, keys)
-            forget_rejected(connection, tenant, system, entity, keys)
+            forget_rejected(connection, tenant, system, entity, keys, with_unidentified=True)
 
 
 def _erase(
@@ -155,7 +155,9 @@ def _erase(
         ids=keys,
         raw_rows=raw.erase(entity, keys),
         contacts=erase_rows(connection, tenant, CONTACTS, keys, former),
-        rejected_values=forget_rejected(connection, tenant, system, entity, keys),
+        rejected_values=forget_rejected(
+            connection, tenant, system, entity, keys, with_unidentified=True
+        ),
         at_source=sorted(held.keys() - marked),
     )
 
@@ -180,7 +182,7 @@ insert into integration.erased_records as known
     (tenant_id, system, entity, record_id, version, receipt)
 values (%s, %s, %s, %s, %s, %s)
 on conflict (tenant_id, system, entity, record_id) do update
-set version = greatest(known.version, excluded.version),
+set version = coalesce(excluded.version, known.version),
     receipt = excluded.receipt,
     erased_at = now()
 """

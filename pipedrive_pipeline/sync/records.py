@@ -1,7 +1,7 @@
-"""What a run notes beside its data: calls spent, values that raw could not hold, progress.
+"""Notes of a run about itself: calls spent, and progress.
 
-Belongs here: the writes to `integration.api_usage`, `budget_statements`, `rejected_values` and a
-running row's ``progress``. Does not belong here: the history row's end (`history.py`).
+Belongs here: the writes to `integration.api_usage`, `budget_statements` and a running row's
+``progress``. Does not belong here: the history row's end (`history.py`).
 """
 
 from __future__ import annotations
@@ -9,22 +9,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import psycopg
 from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline.connectors.base import Call, EntitySpec
-from pipedrive_pipeline.ingest.outcome import EntityRead, Rejected
+from pipedrive_pipeline.connectors.base import Call
+from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.sync.budget import Now, midnight
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 PROGRESS_INTERVAL_SECONDS = 1.0
-REJECTED_VALUES_PER_LOAD = 1_000  # a retyped field would else write a row per record
 
 
 class UsageBook:
@@ -114,38 +111,6 @@ class ProgressNote:
         return True
 
 
-def write_rejected(
-    warehouse: Warehouse, tenant: Tenant, system: str, entity: EntitySpec, values: list[Rejected]
-) -> None:
-    """Keeps values that raw could not hold in their place, once each, with the reason."""
-    rows = [
-        (
-            tenant.slug,
-            system,
-            entity.name,
-            value.record_id,
-            value.field,
-            value.value,
-            value.reason,
-        )
-        for value in values[:REJECTED_VALUES_PER_LOAD]
-    ]
-    with warehouse.transaction(tenant=tenant) as connection:
-        connection.cursor().executemany(_REJECTED, rows)
-
-
-def forget_rejected(
-    connection: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
-    entity: EntitySpec,
-    record_ids: Sequence[str],
-) -> int:
-    """How many values of erased records were forgotten, in the caller's transaction."""
-    values = [tenant.slug, system, entity.name, list(record_ids)]
-    return connection.execute(_FORGET_REJECTED, values).rowcount
-
-
 _USAGE = """
 insert into integration.api_usage as book
     (tenant_id, system, company_id, used_on, call_kind, calls, tokens)
@@ -203,21 +168,4 @@ set company_id = excluded.company_id,
         else excluded.resets_at
     end
 where told.told_at <= excluded.told_at
-"""
-
-_REJECTED = """
-insert into integration.rejected_values
-    (tenant_id, system, entity, record_id, field, value, reason)
-values (%s, %s, %s, %s, %s, %s, %s)
-on conflict (tenant_id, system, entity, record_id, field) do update
-set value = excluded.value, reason = excluded.reason, target = null, last_seen_at = now()
-"""
-
-# A record without a usable key may be anybody; there is one row of them at most.
-_FORGET_REJECTED = """
-delete from integration.rejected_values
-where rejected_values.tenant_id = %s
-    and rejected_values.system = %s
-    and rejected_values.entity = %s
-    and (rejected_values.record_id = any(%s) or rejected_values.record_id is null)
 """

@@ -224,7 +224,6 @@ class TenantRun:
             open_source=self._source.open,
             on_call=self._source.usage.on_call,
             on_page=self._note_page,
-            on_rejected=stores.on_rejected,
             before_load=stores.before_load,
             now=self._now,
             chunk_rows=self._chunk_rows,

@@ -11,10 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pipedrive_pipeline.connectors.base import EntitySpec
 from pipedrive_pipeline.errors import DatabaseUnavailable, Superseded
 from pipedrive_pipeline.ingest.deletions import Deletions
-from pipedrive_pipeline.ingest.outcome import Rejected
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.refreshing import Refresher
 from pipedrive_pipeline.ingest.seen import SeenKeys
@@ -22,7 +20,6 @@ from pipedrive_pipeline.ingest.settling import Settler
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.sync.lock import TenantLock
-from pipedrive_pipeline.sync.records import write_rejected
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,6 @@ class Stores:
     deletions: Deletions
     refresher: Refresher
     settler: Settler
-    on_rejected: Callable[[EntitySpec, list[Rejected]], None]
     before_load: Callable[[], None]
 
 
@@ -61,9 +57,6 @@ def open_stores(
     # A run that wakes up late must find neither its own files nor the newer run's.
     shutil.rmtree(scratch, ignore_errors=True)
 
-    def on_rejected(entity: EntitySpec, values: list[Rejected]) -> None:
-        write_rejected(warehouse, tenant, system, entity, values)
-
     def before_load() -> None:
         lock.assert_held()
         source.assert_connected()
@@ -71,10 +64,10 @@ def open_stores(
     refresher = Refresher(
         entities=source.entities,
         raw=RawStore(warehouse, tenant, system, scratch / str(lock.generation)),
+        seen=seen,
         deletions=deletions,
         open_source=source.open,
         on_call=source.usage.on_call,
-        on_rejected=on_rejected,
         before_load=before_load,
     )
     settler = Settler(
@@ -86,7 +79,7 @@ def open_stores(
         refresher=refresher,
         is_confirmed=is_confirmed,
     )
-    return Stores(refresher.raw, seen, deletions, refresher, settler, on_rejected, before_load)
+    return Stores(refresher.raw, seen, deletions, refresher, settler, before_load)
 
 
 def clear_scratch(settings: Settings, lock: TenantLock, system: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from msgspec import Raw
@@ -117,8 +117,8 @@ class _Body(msgspec.Struct):
 _read = Reader(_Body)
 
 
-def _body(answer: Answer) -> _Body:
-    return _read(answer.body)[0]
+def _body(answer: Answer) -> tuple[_Body, int, int]:
+    return _read(answer.body)[0], answer.sent, answer.arrived
 
 
 @dataclass(frozen=True)
@@ -164,32 +164,37 @@ class LedgerSource:
         assert resume is None
         params: dict[str, str | int] = {"since": str(state["token"])} if state else {}
         while True:
-            body = await self._body(entity, params)
+            body, sent, arrived = await self._body(entity, params)
             gone = tuple(Tombstone(ref, "deleted") for ref in body.gone)
+            page = Page(body.items, sent, arrived, gone)
             if body.more is None:
                 token = body.sync_token
                 if token is None and isinstance(entity.cursor, OpaqueToken):
                     raise SourceBroke("the last page holds no sync token.")
                 commit = {"token": token} if token else None
-                yield Page(body.items, gone, is_last=True, commit=commit)
+                yield replace(page, is_last=True, commit=commit)
                 return
-            yield Page(body.items, gone)
+            yield page
             params = {**params, "page": body.more.page, "end": body.more.end}
 
     async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
         """See `base.Source.standings`; a ledger says only whether it holds a record."""
         held = {
-            str(msgspec.json.decode(record["ref"])) for record in await self.records(entity, ids)
+            str(msgspec.json.decode(record["ref"]))
+            for page in await self.records(entity, ids)
+            for record in page.records
         }
         return {ref: "live" if ref in held else "deleted" for ref in ids}
 
-    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
+    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Page]:
         """See `base.Source.records`."""
+
+        def is_wanted(record: Record) -> bool:
+            return msgspec.json.decode(record[entity.key.name]) in ids
+
         return [
-            record
+            replace(page, records=list(filter(is_wanted, page.records)))
             async for page in self.pages(entity, None)
-            for record in page.records
-            if msgspec.json.decode(record[entity.key.name]) in ids
         ]
 
     async def size_hint(self, entity: EntitySpec) -> int | None:
@@ -201,7 +206,9 @@ class LedgerSource:
         await self.client.fetch(Ask("me", "/me", 1), _body)
         return Account("L1", "Ledger", "", "owner", "Owner")
 
-    async def _body(self, entity: EntitySpec, params: dict[str, str | int]) -> _Body:
+    async def _body(
+        self, entity: EntitySpec, params: dict[str, str | int]
+    ) -> tuple[_Body, int, int]:
         try:
             return await self.client.fetch(
                 Ask(f"list {entity.name}", f"/{entity.name}", 1, params), _body

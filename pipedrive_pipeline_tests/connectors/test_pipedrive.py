@@ -436,8 +436,9 @@ def picked(entity: str, ids: list[str], world: World) -> tuple[list[int], list[A
         async with scripted(world) as server:
             pipedrive = connector("pipedrive")
             async with pipedrive.open(Vault(server.url).access) as source:
-                found = await source.records(pipedrive.entities[entity], ids)
-            return [int(bytes(record["id"])) for record in found], server.asked
+                pages = await source.records(pipedrive.entities[entity], ids)
+            found = [int(bytes(record["id"])) for page in pages for record in page.records]
+            return found, server.asked
 
     return run(act())
 

@@ -13,7 +13,7 @@ from msgspec import Raw
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pipedrive_pipeline.connectors.base import CursorState, EntitySpec, Record
+from pipedrive_pipeline.connectors.base import CursorState, EntitySpec, Page, Record, next_number
 from pipedrive_pipeline.ingest.outcome import Loaded
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.tables import Batch, batch_of
@@ -32,6 +32,15 @@ def record(**values: Any) -> Record:
         key: value if isinstance(value, Raw) else Raw(msgspec.json.encode(value))
         for key, value in values.items()
     }
+
+
+def answer(*records: Record, sent: int | None = None, arrived: int | None = None) -> Page:
+    """The answer to a request that was sent and answered now, or at the given numbers."""
+    return Page(
+        list(records),
+        next_number() if sent is None else sent,
+        next_number() if arrived is None else arrived,
+    )
 
 
 @dataclass
@@ -53,7 +62,18 @@ class Shelf:
         store: RawStore | None = None,
     ) -> tuple[Loaded, Batch]:
         """One load of these records, as a run of their own unless a store is given."""
-        batch = batch_of(entity, list(records))
+        return self.put_answer(answer(*records), entity=entity, cursor=cursor, store=store)
+
+    def put_answer(
+        self,
+        page: Page,
+        *,
+        entity: EntitySpec = THINGS,
+        cursor: CursorState | None = None,
+        store: RawStore | None = None,
+    ) -> tuple[Loaded, Batch]:
+        """One load of this answer, as a run of its own unless a store is given."""
+        batch = batch_of(entity, page)
         cursors: Mapping[str, CursorState] = {} if cursor is None else {entity.name: cursor}
         loaded = (store or self.store()).load([batch], cursors, {})
         return loaded[entity.name], batch

@@ -10,9 +10,10 @@ import pytest
 from msgspec import Raw
 from psycopg import sql
 
+from pipedrive_pipeline.connectors.base import next_number
 from pipedrive_pipeline.errors import DatabaseUnavailable
 from pipedrive_pipeline.ingest.raw import LoadRefused
-from pipedrive_pipeline_tests.ingest.conftest import Shelf, record
+from pipedrive_pipeline_tests.ingest.conftest import Shelf, answer, record
 from pipedrive_pipeline_tests.ingest.entities import COLUMNS, LABELS
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
@@ -119,10 +120,49 @@ def test_a_row_equal_to_the_stored_one_is_not_rewritten(shelf: Shelf) -> None:
     assert after[1]["xmin"] != before[1]["xmin"]
 
 
-def test_an_older_version_never_replaces_a_newer_one(shelf: Shelf) -> None:
-    shelf.put(record(id=1, changed_at=NEW, words="new"))
+@pytest.mark.parametrize("stamp", ["2025-12-31T23:00:01Z", "2026-01-01T00:00:00.999999Z", NEW])
+def test_a_later_read_replaces_the_stored_version_whatever_its_stamp(
+    shelf: Shelf, stamp: str
+) -> None:
+    """A server's clock that went back hid every edit, for ever."""
+    shelf.put(record(id=1, changed_at=NEW, words="former"))
 
-    loaded, _ = shelf.put(record(id=1, changed_at=OLD, words="old"))
+    loaded, _ = shelf.put(record(id=1, changed_at=stamp, words="edited"))
+
+    assert loaded.updated == 1
+    assert shelf.rows()[0]["words"] == "edited"
+
+
+def test_a_stamp_that_was_edited_in_raw_does_not_hide_the_source(shelf: Shelf) -> None:
+    shelf.put(record(id=1, changed_at=NEW, words="of the source"))
+    with shelf.warehouse.transaction() as connection:
+        connection.execute("update raw_pipedrive_acme.things set changed_at = '2099-01-01'")
+
+    shelf.put(record(id=1, changed_at=NEW, words="of the source"))
+
+    assert shelf.rows()[0]["changed_at"] == datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
+
+
+def test_an_answer_that_is_loaded_late_does_not_replace_a_later_request(shelf: Shelf) -> None:
+    """Pages of a walk wait to be loaded while single records of them are read again."""
+    store = shelf.store()
+    ahead = answer(record(id=1, changed_at=NEW, words="read ahead"))
+    shelf.put(record(id=1, changed_at=OLD, words="refreshed"), store=store)
+
+    loaded, _ = shelf.put_answer(ahead, store=store)
+
+    assert loaded.unchanged == 1
+    assert shelf.rows()[0]["words"] == "refreshed"
+
+
+def test_of_overlapping_requests_the_greater_stamp_is_stored(shelf: Shelf) -> None:
+    store = shelf.store()
+    overlapping = answer(
+        record(id=1, changed_at=OLD, words="old"), sent=next_number(), arrived=2**62
+    )
+    shelf.put(record(id=1, changed_at=NEW, words="new"), store=store)
+
+    loaded, _ = shelf.put_answer(overlapping, store=store)
 
     assert loaded.unchanged == 1
     assert shelf.rows()[0]["words"] == "new"

@@ -16,8 +16,8 @@ from pipedrive_pipeline.connectors.base import (
     CursorState,
     EntitySpec,
     Page,
-    Record,
     Standing,
+    next_number,
 )
 from pipedrive_pipeline.errors import PipelineError, ScopeMissing, SourceBroke, SourceUnavailable
 from pipedrive_pipeline.ingest import walks
@@ -76,9 +76,10 @@ class Pages:
                 await asyncio.Event().wait()
             if self.error and entity is LABELS:
                 raise self.error
-            yield Page([], is_last=number == self.count - 1, size_bytes=PAGE_BYTES)
+            is_last = number == self.count - 1
+            yield Page([], next_number(), next_number(), is_last=is_last, size_bytes=PAGE_BYTES)
 
-    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
+    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Page]:
         """Not asked for here."""
         raise NotImplementedError
 
@@ -140,10 +141,10 @@ def test_the_next_page_is_asked_for_while_this_one_becomes_a_table(
     source = Pages(2)
     given_meanwhile: list[int] = []
 
-    def slowly(entity: EntitySpec, records: list[Record]) -> Batch:
+    def slowly(entity: EntitySpec, page: Page) -> Batch:
         source.second_is_asked_for.wait(5)
         given_meanwhile.append(source.given)
-        return batch_of(entity, records)
+        return batch_of(entity, page)
 
     monkeypatch.setattr(walks, "batch_of", slowly)
 

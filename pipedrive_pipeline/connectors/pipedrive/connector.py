@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -76,17 +76,17 @@ class PipedriveSource:
             now=self.clock.now(),
         ).pages()
 
-    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Record]:
+    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Page]:
         """See `base.Source.records`; fields and users have no `ids=` and are read as a whole."""
         endpoint = ENDPOINTS[entity.name]
         wanted = list(dict.fromkeys(ids))
         if not endpoint.takes_ids:
             return await self._records_of_whole(entity, frozenset(wanted)) if wanted else []
         numbers = [text for text in wanted if text.isascii() and text.isdigit()]
-        found: list[Record] = []
+        pages: list[Page] = []
         for start in range(0, len(numbers), IDS_LIMIT):
-            found += await pick(self.client, endpoint, numbers[start : start + IDS_LIMIT])
-        return found
+            pages += await pick(self.client, endpoint, numbers[start : start + IDS_LIMIT])
+        return pages
 
     async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
         """See `base.Source.standings`; asked one by one, at the price of a tenth of a page."""
@@ -109,13 +109,16 @@ class PipedriveSource:
         """See `base.Source.account`."""
         return await self.client.fetch(Ask("users/me", "/v1/users/me", ME_TOKENS), _account)
 
-    async def _records_of_whole(self, entity: EntitySpec, wanted: frozenset[str]) -> list[Record]:
+    async def _records_of_whole(self, entity: EntitySpec, wanted: frozenset[str]) -> list[Page]:
+        """The pages of a read of everything, each with the wanted records alone."""
+
+        def is_wanted(record: Record) -> bool:
+            key = record.get(entity.key.name)
+            return key is not None and str(msgspec.json.decode(key)) in wanted
+
         return [
-            record
+            replace(page, records=[record for record in page.records if is_wanted(record)])
             async for page in self.pages(entity, None)
-            for record in page.records
-            if entity.key.name in record
-            and str(msgspec.json.decode(record[entity.key.name])) in wanted
         ]
 
 

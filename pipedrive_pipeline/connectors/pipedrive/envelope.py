@@ -44,6 +44,8 @@ class Listed:
     sent_at: datetime | None  # by the server's clock
     size_bytes: int  # of the body
     mended_count: int  # values that were no JSON and are now JSON strings
+    sent: int  # of the request, see `base.Page`
+    arrived: int
 
 
 _read_list = Reader(_Listed)
@@ -63,7 +65,15 @@ def listed(answer: Answer) -> Listed:
     cursor = further.next_cursor if further else None
     if cursor == "":
         raise NotReadable("the next cursor is empty text, neither a cursor nor null")
-    return Listed(records, cursor, answer.sent_at, len(answer.body), mended_count)
+    return Listed(
+        records,
+        cursor,
+        answer.sent_at,
+        len(answer.body),
+        mended_count,
+        answer.sent,
+        answer.arrived,
+    )
 
 
 def single(answer: Answer) -> Record:

@@ -10,7 +10,7 @@ organization or person answers 200 with `is_deleted` or 404 is not documented, s
 from __future__ import annotations
 
 from pipedrive_pipeline.connectors.answers import Ask
-from pipedrive_pipeline.connectors.base import Record, Standing
+from pipedrive_pipeline.connectors.base import Page, Standing
 from pipedrive_pipeline.connectors.http import Client
 from pipedrive_pipeline.connectors.pipedrive.entities import GET_TOKENS, PAGE_LIMIT, Endpoint
 from pipedrive_pipeline.connectors.pipedrive.envelope import listed, single
@@ -20,8 +20,8 @@ from pipedrive_pipeline.errors import SourceBroke
 Params = dict[str, str | int]
 
 
-async def pick(client: Client, endpoint: Endpoint, ids: list[str]) -> list[Record]:
-    """The records of at most 100 ids; unknown, invisible and deleted ones are absent.
+async def pick(client: Client, endpoint: Endpoint, ids: list[str]) -> list[Page]:
+    """The answers with the records of at most 100 ids; unknown and invisible ones are absent.
 
     A source that gives fewer on a page than were asked for is asked for the next one: what is not
     read would be taken for deleted.
@@ -31,13 +31,13 @@ async def pick(client: Client, endpoint: Endpoint, ids: list[str]) -> list[Recor
     """
     spec = endpoint.spec
     params: Params = {"ids": ",".join(ids), "limit": PAGE_LIMIT}
-    found: list[Record] = []
+    pages: list[Page] = []
     for _ in ids:
         ask = Ask(f"pick {spec.name}", endpoint.path, spec.tokens_per_page, params)
         page = await client.fetch(ask, listed)
-        found += page.records
+        pages.append(Page(page.records, page.sent, page.arrived))
         if page.next_cursor is None:
-            return found
+            return pages
         params = {**params, "cursor": page.next_cursor}
     raise SourceBroke(
         f"Pipedrive, pick {spec.name}: an answer for {len(ids)} ids does not end; run again."

@@ -209,6 +209,8 @@ def _page(
 ) -> Page:
     return Page(
         page.records,
+        page.sent,
+        page.arrived,
         is_last=is_last,
         commit=commit,
         resume=resume,

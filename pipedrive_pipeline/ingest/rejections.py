@@ -1,0 +1,205 @@
+"""The list of records and values that raw could not store in their place.
+
+Belongs here: adding to `integration.rejected_values` and striking off, for all ways into raw. Does
+not belong here: why a value does not fit (`values.py`), values of custom fields, which raw stores
+as they are (`marts/checking.py`).
+
+A value is listed by its record and field, and struck off as soon as the record comes without it. A
+record without a usable key is listed by a fingerprint of its text. Nothing links it to the record
+that it becomes once it is repaired, so it is struck off at the end of a read of everything that did
+not send it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+import psycopg
+
+from pipedrive_pipeline.connectors.base import ColumnType, EntitySpec
+from pipedrive_pipeline.ingest.outcome import Rejected
+from pipedrive_pipeline.ingest.tables import Batch
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+VALUE_LENGTH = 1_000  # characters; a value in full is in raw's `extra`
+
+
+class Rejections:
+    """The rejected records and values of one tenant and system, during one run."""
+
+    def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
+        self._warehouse, self._tenant, self._system = warehouse, tenant, system
+        self._occurrences: Counter[tuple[str, str]] = Counter()
+
+    def begin(self, entity: EntitySpec) -> None:
+        """Notes that a read of everything begins, so that `end` knows which records it sent."""
+        with self._warehouse.transaction(tenant=self._tenant) as connection:
+            connection.execute(_BEGIN, self._scope(entity))
+
+    def note(self, batch: Batch) -> None:
+        """Lists what did not fit of a batch, and strikes off what fits by now.
+
+        It comes before the load: after a crash between the two the rows are read again.
+        """
+        if not batch.table.num_rows and not batch.rejected_records:
+            return
+        scope, values = self._scope(batch.entity), batch.rejected_values
+        columns = {
+            "keys": batch.json_texts(batch.entity.key.name),
+            "fields": raw_fields(batch.entity),
+            "listed_ids": [value.record_id for value in values],
+            "listed_fields": [value.field for value in values],
+            "values": [value.value[:VALUE_LENGTH] for value in values],
+            "reasons": [value.reason for value in values],
+        }
+        with self._warehouse.transaction(tenant=self._tenant) as connection:
+            connection.execute(_STRIKE_FITTING, scope | columns)
+            if values:
+                connection.execute(_LIST_VALUES, scope | columns)
+            if batch.rejected_records:
+                records = self._identified(batch.entity, batch.rejected_records)
+                connection.execute(_LIST_RECORDS, scope | records)
+
+    def end(self, entity: EntitySpec) -> None:
+        """Strikes off records without a key that a whole read of everything did not send."""
+        with self._warehouse.transaction(tenant=self._tenant) as connection:
+            connection.execute(_END, self._scope(entity))
+
+    def _identified(self, entity: EntitySpec, records: Sequence[Rejected]) -> dict[str, list[str]]:
+        """The records as columns, each with a fingerprint; the same text may come several times."""
+        fingerprints = []
+        for record in records:
+            digest = hashlib.sha256(record.value.encode()).hexdigest()
+            self._occurrences[entity.name, digest] += 1
+            fingerprints.append(f"{digest}/{self._occurrences[entity.name, digest]}")
+        return {
+            "fingerprints": fingerprints,
+            "listed_fields": [record.field or "" for record in records],
+            "values": [record.value[:VALUE_LENGTH] for record in records],
+            "reasons": [record.reason for record in records],
+        }
+
+    def _scope(self, entity: EntitySpec) -> dict[str, object]:
+        return _scope(self._tenant, self._system, entity.name)
+
+
+def raw_fields(entity: EntitySpec) -> list[str]:
+    """The fields whose values raw may reject; a JSON column takes any value."""
+    columns = (entity.key, *entity.columns)
+    return [column.name for column in columns if column.type is not ColumnType.JSON]
+
+
+def strike_values(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    system: str,
+    entity: EntitySpec,
+    keys: Sequence[str],
+) -> None:
+    """Strikes off what raw rejected of records that are gone at the source.
+
+    Values of their custom fields stay listed: the views with deleted records still show them.
+    """
+    columns = {"keys": list(keys), "fields": raw_fields(entity)}
+    connection.execute(_STRIKE_GONE, _scope(tenant, system, entity.name) | columns)
+
+
+def forget_rejected(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    system: str,
+    entity: EntitySpec,
+    keys: Sequence[str],
+    *,
+    with_unidentified: bool,
+) -> int:
+    """How many entries of erased records were deleted, in the caller's transaction.
+
+    Args:
+        connection: the caller's.
+        tenant: whose records.
+        system: of which CRM.
+        entity: their kind.
+        keys: the erased records.
+        with_unidentified: delete those of records without a usable key too: each of them may be
+            the person who is to be erased. The next read of everything lists the others again.
+    """
+    scope = _scope(tenant, system, entity.name)
+    return connection.execute(
+        _FORGET, scope | {"keys": list(keys), "with_unidentified": with_unidentified}
+    ).rowcount
+
+
+def _scope(tenant: Tenant, system: str, entity: str) -> dict[str, object]:
+    return {"tenant": tenant.slug, "system": system, "entity": entity}
+
+
+_OF_ENTITY = """
+where rejected_values.tenant_id = %(tenant)s
+    and rejected_values.system = %(system)s
+    and rejected_values.entity = %(entity)s
+"""
+_BEGIN = f"""
+update integration.rejected_values
+set is_confirmed = false
+{_OF_ENTITY}
+    and rejected_values.record_id is null
+"""
+_END = f"""
+delete from integration.rejected_values
+{_OF_ENTITY}
+    and rejected_values.record_id is null
+    and not rejected_values.is_confirmed
+"""
+# Rows with a target are of a mapping that could not use a value; the build judges them.
+_STRIKE_FITTING = f"""
+delete from integration.rejected_values
+{_OF_ENTITY}
+    and rejected_values.target is null
+    and rejected_values.field = any(%(fields)s)
+    and rejected_values.record_id in (select jsonb_array_elements_text(%(keys)s))
+    and not exists (
+        select
+        from unnest(%(listed_ids)s::text[], %(listed_fields)s::text[]) as listed (id, field)
+        where listed.id = rejected_values.record_id
+            and listed.field = rejected_values.field
+    )
+"""
+_LIST_VALUES = """
+insert into integration.rejected_values
+    (tenant_id, system, entity, record_id, field, value, reason)
+select %(tenant)s, %(system)s, %(entity)s, listed.*
+from unnest(
+    %(listed_ids)s::text[], %(listed_fields)s::text[], %(values)s::text[], %(reasons)s::text[]
+) as listed
+on conflict (tenant_id, system, entity, record_id, field) do update
+set value = excluded.value, reason = excluded.reason, target = null, last_seen_at = now()
+"""
+_LIST_RECORDS = """
+insert into integration.rejected_values
+    (tenant_id, system, entity, fingerprint, field, value, reason)
+select %(tenant)s, %(system)s, %(entity)s, listed.*
+from unnest(
+    %(fingerprints)s::text[], %(listed_fields)s::text[], %(values)s::text[], %(reasons)s::text[]
+) as listed
+on conflict (tenant_id, system, entity, fingerprint) where record_id is null do update
+set reason = excluded.reason, last_seen_at = now(), is_confirmed = true
+"""
+_STRIKE_GONE = f"""
+delete from integration.rejected_values
+{_OF_ENTITY}
+    and rejected_values.target is null
+    and rejected_values.field = any(%(fields)s)
+    and rejected_values.record_id = any(%(keys)s)
+"""
+_FORGET = f"""
+delete from integration.rejected_values
+{_OF_ENTITY}
+    and (
+        rejected_values.record_id = any(%(keys)s)
+        or (%(with_unidentified)s and rejected_values.record_id is null)
+    )
+"""
