@@ -127,7 +127,7 @@ def check(shelf: Shelf, texts: list[dict[str, str]]) -> None:
 
 
 def is_misfit(name: str, text: str, row: dict[str, Any]) -> bool:
-    """True for a value in extra whose key is declared; an empty one is none. Fails if it is lost."""
+    """True for a declared value in extra, unless it is empty; fails where a value is lost."""
     value = cleaned(text.encode()).value
     if row.get(name) is not None:
         assert same(as_stored(KINDS[name], value), row[name]), (name, text, row[name])
