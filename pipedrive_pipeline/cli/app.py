@@ -40,9 +40,10 @@ COMMANDS: dict[str, str] = {
     "sandbox": "sandbox.command:run_sandbox",
     "bench": "cli.benching:bench",
     "serve-connect": "cli.serving:serve_connect",
+    "serve-dagster": "cli.dagster_ui:serve_dagster",
 }
-HIDDEN = {"serve-connect"}
-TAKING_WORDS = {"psql", "dagster"}
+HIDDEN = {"serve-connect", "serve-dagster"}
+TAKING_WORDS = {"psql", "dagster", "serve-dagster"}
 
 
 def command_line(*names: str) -> typer.Typer:

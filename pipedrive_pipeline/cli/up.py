@@ -131,7 +131,8 @@ def _servers(settings: Settings, folder: Path, *, is_sandboxed: bool) -> list[Se
         Server(
             "Dagster UI",
             [
-                *_program("dagster-webserver"),
+                *own,
+                "serve-dagster",
                 *("-h", HOST, "-p", str(settings.dagster_port)),
                 *workspace,
             ],

@@ -47,6 +47,7 @@ def test_a_tenants_whole_life_by_http_alone(home: Path) -> None:
         another_installation_names_who_has_the_port(up)
         a_second_terminal_needs_no_setting(up)
         a_code_server_that_dies_is_started_again(up)
+        another_site_cannot_command_dagster(up)
         the_same_company_comes_back(up)
         assert up.rows(LIVE) == first
         another_company_comes(up)
@@ -137,6 +138,21 @@ def a_code_server_that_dies_is_started_again(up: RunningUp) -> None:
         return is_noted and "LOADED" in answer.text
 
     wait_until(is_loaded, 60)
+
+
+def another_site_cannot_command_dagster(up: RunningUp) -> None:
+    """What a page that is open in the operator's browser can send without being asked."""
+    graphql = f"{up.urls['dagster']}/graphql"
+    query = {"query": "{__typename}"}
+
+    by_get = httpx.get(graphql, params=query)
+    by_form = httpx.post(graphql, data=query)
+    by_rebinding = httpx.post(graphql, json=query, headers={"host": "evil.example"})
+    by_script = httpx.post(graphql, json=query)
+
+    assert [one.status_code for one in (by_get, by_form, by_rebinding)] == [403, 403, 403]
+    assert by_script.json() == {"data": {"__typename": "Query"}}
+    assert by_script.headers["x-frame-options"] == "DENY"
 
 
 def the_same_company_comes_back(up: RunningUp) -> None:
