@@ -196,7 +196,7 @@ class HostNotAllowed(PersonMustAct):
     who_acts = "the operator"
 
     def __init__(self, host: str, reason: str, setting: str, allowed: tuple[str, ...]) -> None:
-        self.host, self.setting = host, setting
+        self.host, self.reason, self.setting = host, reason, setting
         right = (
             f"If it is right, set {setting}={','.join((*allowed, host))}"
             if host

@@ -87,7 +87,15 @@ def _checked(changes: list[str]) -> dict[str, Any]:
 def _save(session: Session, tenant: Tenant, changed: dict[str, Any]) -> None:
     cipher = open_vault(session.warehouse, session.settings).cipher
     with session.warehouse.transaction(tenant) as connection:
-        configuration.save(connection, cipher, tenant, DEFAULT_SYSTEM, changed, who="operator")
+        configuration.save(
+            connection,
+            cipher,
+            tenant,
+            DEFAULT_SYSTEM,
+            changed,
+            settings=session.settings,
+            who="operator",
+        )
 
 
 def _words(value: object) -> object:

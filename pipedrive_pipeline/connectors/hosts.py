@@ -23,6 +23,12 @@ ALLOWED_HOSTS_SETTING = "PIPEDRIVE_ALLOWED_HOSTS"
 HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 HOST_MAX_CHARACTERS = 253  # RFC 1035
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: holds an IPv4 address
+NEVER_PUBLIC = (
+    ipaddress.ip_network("::/96"),  # IPv4-compatible, deprecated by RFC 4291: ::127.0.0.1
+    ipaddress.ip_network("64:ff9b:1::/48"),  # local NAT64, RFC 8215
+    ipaddress.ip_network("fec0::/10"),  # site-local, deprecated by RFC 3879
+    ipaddress.ip_network("2001::/32"),  # Teredo, RFC 4380: holds an IPv4 address
+)
 NUMERIC_LABEL = re.compile(r"\d+|0x[0-9a-f]*")  # a last label that resolvers read as an address
 
 
@@ -69,9 +75,31 @@ def checked_address(
     raise HostNotAllowed(address, reason, setting, allowed_hosts)
 
 
+def refusal_of_public_url(url: str) -> str | None:
+    """Why ``url`` is no https address with a public name; None if it is one.
+
+    By its letters only: what the name resolves to is checked when it is connected to.
+    """
+    try:
+        parts, _ = _split(url, "", ())
+    except HostNotAllowed as error:
+        return error.reason
+    host = parts.hostname or ""
+    if parts.scheme != "https" or not host:
+        return "an address starts with https:// and a host name"
+    if "@" in parts.netloc:
+        return "it carries user info"
+    if _is_address_literal(host) or "." not in host.rstrip("."):
+        return "it is an address or a local name"
+    return None if HOST_NAME.fullmatch(host) else "it is no host name"
+
+
 def _is_public(address: str) -> bool:
+    """True for an address of the public internet; IPv6 forms that hold an IPv4 one count as it."""
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
+        if any(found in network for network in NEVER_PUBLIC):
+            return False
         if found in NAT64:
             found = ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)
         else:

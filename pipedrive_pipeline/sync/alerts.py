@@ -1,7 +1,7 @@
 """A person is told of what only a person can mend: once per cause, and again when it is over.
 
 Belongs here: what is a cause, and whether it was told before (`integration.alerts`). Does not
-belong here: whom to tell and how (`telling.py`), what a run does (`run.py`).
+belong here: sending (`notify.py`), what a run does (`run.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from pipedrive_pipeline.errors import GuardTripped, NotProven, Permanent, PipelineError
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.history import WITHOUT_SOURCE, HistoryRow, SyncType
-from pipedrive_pipeline.sync.telling import send
+from pipedrive_pipeline.sync.notify import notify
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -62,7 +62,7 @@ def raise_alert(warehouse: Warehouse, settings: Settings, cause: Cause) -> bool:
     body = f"{cause.message}\nWho must act: {cause.who_acts}. More: {RUNBOOK}, {cause.code}."
     if cause.dagster_run_id:
         body += f"\nRun: {settings.run_url(cause.dagster_run_id)}"
-    if send(warehouse, settings, cause.tenant, cause.system, title=title, body=body):
+    if notify(warehouse, settings, cause.tenant, cause.system, title=title, body=body):
         with warehouse.transaction(tenant=cause.tenant) as connection:
             connection.execute("update integration.alerts set sent_at = now() where id = %s", found)
     return True
@@ -93,7 +93,7 @@ def healed(
         found = connection.execute(_HEAL, values).fetchone()
     if found:
         title = f"{tenant}: works again"
-        send(warehouse, settings, tenant, system, title=title, body=f"{found[0]} is over.")
+        notify(warehouse, settings, tenant, system, title=title, body=f"{found[0]} is over.")
 
 
 def _cause(row: HistoryRow) -> Cause | None:

@@ -9,7 +9,6 @@ scheme masked. An address that is sent back masked stays what it was.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import time
@@ -20,17 +19,14 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.alert_addresses import MASK, alert_address
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.cipher import Cipher, Place
 from pipedrive_pipeline.warehouse import audit_log
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-MASK = "://***"
 PERSONS = frozenset({"persons", "person_fields"})  # what `sync_persons` is about
-LOCAL_SCHEMES = frozenset(
-    {"dbus", "glib", "gnome", "kde", "macosx", "qt", "rsyslog", "syslog", "windows"}
-)
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ class SyncConfig:
 
 def mask(url: str) -> str:
     """An alert address without what only its owner may know."""
-    return url.partition("://")[0] + MASK
+    return url.partition(":")[0] + MASK
 
 
 def read(connection: psycopg.Connection, cipher: Cipher, tenant: Tenant, system: str) -> SyncConfig:
@@ -79,6 +75,7 @@ def save(
     system: str,
     changed: Mapping[str, Any],
     *,
+    settings: Settings,
     who: str,
 ) -> SyncConfig:
     """The settings with what changed; the rest stays as it is.
@@ -89,6 +86,7 @@ def save(
         tenant: whose.
         system: of which CRM.
         changed: values by the names of `SyncConfig`.
+        settings: for the operator's mail relay, which tenants' e-mail goes by.
         who: for the audit log.
 
     Raises:
@@ -100,7 +98,7 @@ def save(
     before = read(connection, cipher, tenant, system)
     given = dict(changed)
     if "alert_urls" in given:
-        given["alert_urls"] = _unmasked(given["alert_urls"], before.alert_urls)
+        given["alert_urls"] = _unmasked(given["alert_urls"], before.alert_urls, settings)
     after = replace(before, **given)
     if after == before:
         return after
@@ -129,46 +127,22 @@ def entities_left_out(warehouse: Warehouse, tenant: Tenant, system: str) -> froz
     return frozenset() if row is None or row[0] else PERSONS
 
 
-def _unmasked(given: Sequence[str], held: Sequence[str]) -> tuple[str, ...]:
-    """The addresses in clear: those sent back masked are taken from the held ones, in order."""
-    left = list(held)
-    found = []
-    for url in given:
-        kept = next((one for one in left if url == mask(one)), None)
-        if kept:
-            left.remove(kept)
-        else:
-            _require_usable(url)
-        found.append(kept or url)
-    return tuple(found)
-
-
-def _require_usable(url: str) -> None:
-    """Nothing, if an alert can go there.
+def _unmasked(urls: Sequence[str], saved: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """The addresses in clear: masked ones are taken from the saved ones, in order.
 
     Raises:
-        BadInput: it is no Apprise address, or one of this machine or network.
+        BadInput: a tenant may not use one of the others.
     """
-    import apprise  # takes a second
-
-    scheme = url.partition("://")[0].lower()
-    service = None if scheme in LOCAL_SCHEMES else apprise.Apprise.instantiate(url)
-    if service is None or url.endswith(MASK):
-        raise BadInput(
-            f"alertUrls: {scheme[:20]}:// is no address that Apprise can send to, or lacks a part; "
-            "see https://github.com/caronc/apprise/wiki."
-        )
-    if _is_inside(str(getattr(service, "host", None) or "")):
-        raise BadInput("alertUrls: an address within this machine or its network is refused.")
-
-
-def _is_inside(host: str) -> bool:
-    if host.lower().rstrip(".").endswith(("localhost", ".local", ".internal")):
-        return True
-    try:
-        return not ipaddress.ip_address(host.strip("[]")).is_global
-    except ValueError:
-        return False
+    left = list(saved)
+    clear = []
+    for url in urls:
+        same = next((former for former in left if url == mask(former)), None)
+        if same:
+            left.remove(same)
+        else:
+            alert_address(url, settings)
+        clear.append(same or url)
+    return tuple(clear)
 
 
 def _place(tenant: Tenant, system: str) -> Place:

@@ -12,7 +12,7 @@ TENANT = ("--tenant", "acme")
 def test_settings_are_shown_changed_and_unset(here: Here) -> None:
     here.run("tenants", "add", "acme", "--time-zone", "Europe/Berlin")
     words = ("sync_time=03:15", "sync_persons=off", "budget_share=0.25", "every_hours=6")
-    changed = here.run("settings", "set", *TENANT, *words, "alert_urls=json://example.com/x")
+    changed = here.run("settings", "set", *TENANT, *words, "alert_urls=https://example.com/x")
     unset = here.run("settings", "set", *TENANT, "every_hours=none")
     facts = here.run("settings", "show", *TENANT, "--json").facts
     table = here.run("settings", "show", *TENANT).out
@@ -22,7 +22,7 @@ def test_settings_are_shown_changed_and_unset(here: Here) -> None:
     assert facts["sync_persons"] is False
     assert facts["budget_share"] == 0.25
     assert facts["every_hours"] is None
-    assert facts["alert_urls"] == ["json://***"]
+    assert facts["alert_urls"] == ["https://***"]
     assert "03:15" in table
     assert here.run("tenants", "list", "--json").facts[0]["time_zone"] == "Europe/Berlin"
 

@@ -173,7 +173,8 @@ class Config(Model):
     alert_urls: list[AlertUrl] = Field(
         default=[],
         max_length=10,
-        description="Apprise URLs. They are shown masked; a masked one that is sent back stays.",
+        description="slack, discord, tgram, workflows (Teams), https (a webhook) or mailto. "
+        "They are shown masked; a masked one that is sent back stays.",
     )
     erase_deleted_after_days: int | None = Field(
         default=None, ge=0, le=36_500, description="Days after a deletion; null: rows stay."

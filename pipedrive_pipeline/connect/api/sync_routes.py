@@ -160,6 +160,7 @@ def save_sync_config(
             caller.tenant,
             system,
             wanted.changed(),
+            settings=services.vault.settings,
             who=caller.name,
         )
     return envelope.answer(request, presenters.config(config))
