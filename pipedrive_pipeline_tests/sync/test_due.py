@@ -14,6 +14,7 @@ from pipedrive_pipeline.sync.due import (
     SweepStanding,
     due_sweeps,
     due_syncs,
+    due_verifications,
     latest_daily,
 )
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, Books
@@ -228,3 +229,47 @@ def test_a_sweep_is_due_where_raw_is_small_and_a_full_read_answers_it(books: Boo
 
 def test_a_tenant_that_never_synced_is_not_swept(books: Books) -> None:
     assert due_sweeps(books.warehouse, datetime.now(UTC) + timedelta(days=30)) == []
+
+
+def test_marts_are_compared_with_raw_once_a_week_and_the_day_after_a_failure(books: Books) -> None:
+    """Nobody asks for it, and whoever never synced has nothing to compare."""
+    books.run("update integration.connections set connected_at = now() - interval '40 days'")
+    now = datetime.now(UTC)
+
+    def ran(sync_type: str, status: str, days: float) -> None:
+        books.run(
+            "insert into integration.sync_logs (tenant_id, system, sync_type, trigger, status,"
+            " started_at, completed_at) values ('acme', 'pipedrive', %s, 'schedule', %s, %s, %s)",
+            [sync_type, status, *[now - timedelta(days=days)] * 2],
+        )
+
+    def due() -> list[str]:
+        return [one.tenant.slug for one in due_verifications(books.warehouse, now)]
+
+    assert due() == []
+    ran("full", "success", 6.0)
+    assert due() == []
+    ran("full", "success", 9.0)
+    assert due() == ["acme"]
+    (verification,) = due_verifications(books.warehouse, now)
+    assert verification.run_key.startswith("verify/pipedrive/acme/20")
+    ran("verify", "failed", 2.0)
+    assert due() == ["acme"]
+    ran("verify", "failed", 0.0)
+    assert due() == []
+    ran("verify", "success", 1.1)
+    ran("remap", "success", 0.5)
+    assert due() == []
+
+
+def test_a_verification_answers_no_sync_and_no_sweep(books: Books) -> None:
+    """It reads nothing from the source, so it says nothing of how fresh raw is."""
+    books.run("update integration.connections set connected_at = now() - interval '9 days'")
+    before = [one.tenant for one in due_syncs(books.warehouse, datetime.now(UTC))]
+    for tenant in (ACME, BETA):
+        books.begin(tenant, "verify").complete()
+
+    assert [one.tenant for one in due_syncs(books.warehouse, datetime.now(UTC))] == before
+    assert set(before) == {ACME, BETA}
+    query = "select from integration.connections where last_sync_at is not null"
+    assert books.rows(query) == []
