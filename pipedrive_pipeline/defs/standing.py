@@ -63,10 +63,10 @@ MART_CHECKS = [
             EQUALS_RAW,
             asset=asset,
             description=(
-                "What the last comparison of all rows with raw found: each sweep, full read, remap "
-                "and verify makes it. Warning where rows were missing, differed or were there too "
-                "many, and were healed; error where they could not be. What to do: look for what "
-                "writes to this table besides the pipeline; launch verify, which says what stays."
+                "Warning where the last comparison of all rows with raw (each sweep, full read, "
+                "remap and verify makes one) healed rows that were missing, differed or were there "
+                "too many; error where it could not. What to do: look for what writes to this "
+                "table besides the pipeline; launch verify, which says what stays."
             ),
         )
         for asset in (CUSTOMERS, CONTACTS)

@@ -1,4 +1,4 @@
-"""`sync` and `sweep` as they are typed."""
+"""`sync`, `sweep` and `verify` as they are typed."""
 
 from __future__ import annotations
 
@@ -40,3 +40,39 @@ def test_a_sweep_marks_what_is_gone_and_proves_the_rest(
     assert said.facts["contacts"]["deleted"] == 1
     persons = said.facts["entities"]["persons"]
     assert (persons["missing"], persons["extra"], persons["stale"]) == (0, 0, 0)
+
+
+@pytest.mark.slow
+def test_verify_heals_and_says_so_and_fails_where_something_is_not_proved(
+    terminal: Terminal, world: World, sandbox: Sandbox
+) -> None:
+    """Exit code 0: all is equal by now; 1: a person must look, and is told at what."""
+    world.connect(ACME, sandbox)
+    world.sync()
+    requests = sandbox.requests.count
+    with world.warehouse.transaction() as connection:
+        connection.execute("delete from crm.contacts where pipedrive_id in (1, 2)")
+
+    healed = terminal.run("verify", "--tenant", "acme", "--json")
+    again = terminal.run("verify", "--tenant", "acme")
+    with world.warehouse.transaction() as connection:
+        connection.execute(
+            "create function public.loud() returns trigger language plpgsql as"
+            " $$ begin new.name := upper(new.name); return new; end $$"
+        )
+        connection.execute(
+            "create trigger loud before update on crm.contacts"
+            " for each row execute function public.loud()"
+        )
+        connection.execute("update crm.contacts set email = 'x' where pipedrive_id = 3")
+    unproved = terminal.run("verify", "--tenant", "acme", "--json")
+
+    assert healed.code == 0, healed.err
+    assert healed.facts["comparison"]["contacts"]["missing"] == 2
+    assert healed.facts["comparison"]["values"]["lost"] == 0
+    assert (healed.facts["api_calls"], sandbox.requests.count) == (0, requests)
+    assert again.code == 0
+    assert "marts compared with raw" in again.out
+    assert unproved.code == 1
+    assert unproved.facts["comparison"]["contacts"]["unhealed"] == 1
+    assert "rows of crm.contacts are not as raw makes them" in unproved.facts["errors"][0]

@@ -31,7 +31,7 @@ def evaluated(
 
 
 def test_every_check_says_how_bad_it_is_and_what_to_do() -> None:
-    ours = {"completeness", "orphans", "volume", "freshness"}
+    ours = {"completeness", "orphans", "volume", "equals_raw", "freshness"}
     graph = LOCATION.resolve_asset_graph()
 
     told = {key.name: graph.get(key).description or "" for key in graph.asset_check_keys}
@@ -119,3 +119,24 @@ def test_one_look_tells_of_a_tenant_that_is_overdue_and_again_only_when_that_cha
     assert [one["title"] for one in arrived] == ["acme: overdue, a person must act"]
     assert isinstance(by_hand, dg.AssetCheckResult)
     assert by_hand.passed
+
+
+@pytest.mark.slow
+def test_verify_is_a_job_whose_check_says_how_many_rows_were_healed(
+    world: World, instance: dg.DagsterInstance
+) -> None:
+    """A warning for who writes to our tables; the next comparison takes it back."""
+    world.sync()
+    with world.warehouse.transaction() as connection:
+        connection.execute("delete from crm.contacts where pipedrive_id in (1, 2)")
+        connection.execute("update crm.customers set name = 'edited' where pipedrive_id = 3")
+
+    healed, again = evaluated(instance, "verify"), evaluated(instance, "verify")
+
+    contacts = healed["crm/contacts", "equals_raw"]
+    assert (contacts.passed, contacts.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert contacts.metadata["missing"].value == 2
+    assert healed["crm/customers", "equals_raw"].metadata["differing"].value == 1
+    assert all(one.passed for (_, name), one in again.items() if name == "equals_raw")
+    assert again["analytics/customers", "null_conservation"].passed
+    assert [row["sync_type"] for row in world.history()[1:]] == ["verify", "verify"]

@@ -11,6 +11,7 @@ import pytest
 
 from pipedrive_pipeline.defs import sensors
 from pipedrive_pipeline.errors import BudgetSpent
+from pipedrive_pipeline.marts import publish_views
 from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline.sync import registry
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of, world_at
@@ -150,3 +151,53 @@ def test_a_sweep_that_is_due_becomes_one_run(world: World, instance: dg.DagsterI
     assert [requested(tick) for tick in ticks] == [[(None, "acme")]] * 2
     keys = {run.run_key for tick in ticks for run in tick.run_requests}  # type: ignore[union-attr]
     assert len(keys) == 1
+
+
+@pytest.mark.slow
+def test_marts_are_compared_with_raw_each_week(world: World, instance: dg.DagsterInstance) -> None:
+    """A tick asks for each due tenant once, under a key of its due time."""
+    instance.add_dynamic_partitions("tenants", ["acme"])
+    with serve(seeded(3, 5)) as sandbox:
+        world.connect(ACME, sandbox)
+        world.sync()
+    context = dg.build_sensor_context(instance=instance)
+    fresh = sensors.due_verifications(context)
+    with world.warehouse.transaction() as connection:
+        connection.execute(
+            "update integration.connections set connected_at = now() - interval '20 days'"
+        )
+        connection.execute(
+            "update integration.sync_logs set started_at = now() - interval '9 days',"
+            " completed_at = now() - interval '9 days'"
+        )
+
+    ticks = [sensors.due_verifications(context) for _ in range(2)]
+
+    assert isinstance(fresh, dg.SkipReason)
+    assert [requested(tick) for tick in ticks] == [[(None, "acme")]] * 2
+    results = [tick for tick in ticks if isinstance(tick, dg.SensorResult)]
+    assert len({run.run_key for tick in results for run in tick.run_requests or ()}) == 1
+
+
+def test_views_that_are_due_are_remade_by_a_tick(
+    world: World, instance: dg.DagsterInstance
+) -> None:
+    """No run, no process: whoever reads them waits for a fifth of a second at most."""
+    registry.add(world.warehouse, world.settings, ACME)
+    publish_views(world.warehouse, ACME, "pipedrive")
+    with world.warehouse.transaction() as connection:
+        connection.execute(
+            "update integration.mart_state set views_due_at = now(), views_published = 'older'"
+        )
+    context = dg.build_sensor_context(instance=instance)
+    with world.warehouse.transaction() as analyst:
+        analyst.execute("select from analytics_acme.customers")
+        waiting = sensors.due_views(context)
+
+    remade, nothing = sensors.due_views(context), sensors.due_views(context)
+
+    assert [one.skip_message for one in (waiting, remade, nothing)] == [
+        "views remade: none; still read: acme.",
+        "views remade: acme; still read: none.",
+        "no views are due.",
+    ]
