@@ -13,6 +13,7 @@ Does not belong here: how an error looks at a border (`cli.py`, `defs/`, `connec
         ├── UsageError       a wrong word on the command line or in a request
         │   └── SettingsError, UnknownTenant, BadSlug, BadInput
         ├── ReauthNeeded, ScopeMissing, NotConnected, HostNotAllowed, ClientRejected
+        ├── DiskFull         a disk is full: Postgres's, or that of PIPELINE_HOME
         ├── SourceBroke      the source answered against its own contract
         ├── AuditBreach      a mart would break a promise; nothing was committed
         ├── NotProven        verify found rows or values that it could neither prove nor heal
@@ -23,6 +24,7 @@ Facts are attributes; messages never hold a token or a row.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from datetime import datetime
 from enum import IntEnum
@@ -210,6 +212,33 @@ class ClientRejected(PersonMustAct):
 
     code = "invalid_client"
     who_acts = "the operator"
+
+
+class DiskFull(PersonMustAct):
+    """A disk is full. What was committed before stays."""
+
+    code = "disk_full"
+    who_acts = "the operator"
+
+    def __init__(self, whose: str) -> None:
+        super().__init__(
+            f"{whose}: the disk is full; nothing was half written. Make room there, then run it "
+            "again: it goes on from what is committed."
+        )
+
+
+def full_disk(error: BaseException) -> DiskFull | None:
+    """The error of our family if a full disk is among the causes of an error; else None."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DiskFull):
+            return cause
+        if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return DiskFull("PIPELINE_HOME")
+        if getattr(cause, "pgcode", None) == "53100":  # of psycopg2, which dlt works with
+            return DiskFull("DATABASE_URL")
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 class SourceBroke(Permanent):

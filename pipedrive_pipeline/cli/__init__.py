@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipedrive_pipeline.cli.app import command_line
 from pipedrive_pipeline.cli.output import errors
-from pipedrive_pipeline.errors import BudgetSpent, ExitCode, PipelineError
+from pipedrive_pipeline.errors import BudgetSpent, ExitCode, PipelineError, full_disk
 from pipedrive_pipeline.settings import PROJECT_ROOT
 
 __all__ = ["command_line", "main"]
@@ -32,13 +32,14 @@ def main() -> None:
     atexit.register(gc.freeze)  # all of it dies with the process; to look at it took 0.9 s
     try:
         command_line(*sys.argv[1:2])(standalone_mode=True)
-    except PipelineError as error:
+    except Exception as unnamed:  # noqa: BLE001 - the border: a trace goes to a file
+        error = full_disk(unnamed) or unnamed
+        if not isinstance(error, PipelineError):
+            errors.print(f"error: {_filed(error)}", soft_wrap=True, markup=False, highlight=False)
+            sys.exit(ExitCode.FAILED)
         kind = "paused" if isinstance(error, BudgetSpent) else "error"
         errors.print(f"{kind}: {error}", soft_wrap=True, markup=False, highlight=False)
         sys.exit(error.exit_code)
-    except Exception as error:  # noqa: BLE001 - the border: the trace goes to a file, not to people
-        errors.print(f"error: {_filed(error)}", soft_wrap=True, markup=False, highlight=False)
-        sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
         errors.print("stopped.")
         sys.exit(ExitCode.FAILED)

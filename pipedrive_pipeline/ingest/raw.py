@@ -30,7 +30,13 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from psycopg import sql
 
 from pipedrive_pipeline.connectors.base import ColumnType, CursorState, EntitySpec
-from pipedrive_pipeline.errors import DatabaseUnavailable, Permanent, Superseded
+from pipedrive_pipeline.errors import (
+    DatabaseUnavailable,
+    DiskFull,
+    Permanent,
+    Superseded,
+    full_disk,
+)
 from pipedrive_pipeline.ingest.destination import pipeline
 from pipedrive_pipeline.ingest.erased import ErasedRecords
 from pipedrive_pipeline.ingest.files import LOAD_ID
@@ -99,6 +105,7 @@ class RawStore:
 
         Raises:
             DatabaseUnavailable: Postgres went away; the rows may be there, the cursors are not.
+            DiskFull: Postgres's disk is full, or that of the working directory.
             LoadRefused: Postgres refuses a value or a right; an operator must look.
             Superseded: another run of this tenant has begun; neither rows nor cursors moved.
         """
@@ -159,7 +166,7 @@ class RawStore:
                 self._pipeline.normalize()
                 before_rows()
                 self._pipeline.load().raise_on_failed_jobs()
-        except (DatabaseUnavailable, LoadRefused):
+        except (DatabaseUnavailable, DiskFull, LoadRefused):
             self._pipeline = self._restored()  # its local state ran ahead of the database's
             raise
         self._index(batches)
@@ -268,6 +275,8 @@ class RawStore:
         except (DltException, OSError) as failure:
             if self._is_superseded():  # the newer run has wiped this one's working directory too
                 raise Superseded(self._tenant.slug) from None
+            if disk := full_disk(failure):
+                raise disk from None
             if not isinstance(failure, PipelineStepFailed):
                 raise
             state, is_outage = _cause(failure)

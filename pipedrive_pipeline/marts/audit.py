@@ -14,6 +14,7 @@ from psycopg import sql
 from pipedrive_pipeline.errors import AuditBreach
 from pipedrive_pipeline.marts.targets import Target
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.catalog import added_objects
 from pipedrive_pipeline.warehouse.sql_files import audit_files
 
 IDS_SHOWN: Final = 10
@@ -22,13 +23,18 @@ IDS_SHOWN: Final = 10
 class Breach(AuditBreach):
     """One rule broken. ``ids`` are the first ten offending ids of the source, in order."""
 
-    def __init__(self, tenant: Tenant, rule: str, promise: str, count: int, ids: list[int]) -> None:
-        self.tenant, self.rule, self.count, self.ids = tenant, rule, count, ids
-        shown = ", ".join(str(number) for number in ids)
-        more = " and more" if count > len(ids) else ""
+    def __init__(
+        self, tenant: Tenant, rule: str, promise: str, ids: list[int], *, added: str
+    ) -> None:
+        count = len(ids)
+        self.tenant, self.rule, self.count, self.ids = tenant, rule, count, ids[:IDS_SHOWN]
+        shown = ", ".join(str(number) for number in self.ids)
+        more = " and more" if count > IDS_SHOWN else ""
+        cause = f" The app added {added}; see whether it changes our rows." if added else ""
         super().__init__(
             f"{tenant}: audit {rule} found {count} offending rows ({promise.rstrip('.')}): "
             f"pipedrive_id {shown}{more}. Nothing was committed; the tables are as they were."
+            f"{cause}"
         )
 
 
@@ -52,4 +58,5 @@ def audit(
         ).format(rule.query, among)
         ids = [row[0] for row in connection.execute(query)]
         if ids:
-            raise Breach(tenant, rule.name, rule.title, len(ids), ids[:IDS_SHOWN])
+            added = ", ".join(added_objects(connection, [target.table]))
+            raise Breach(tenant, rule.name, rule.title, ids, added=added)

@@ -41,6 +41,7 @@ from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.marts.writing import one_of, read_count, upsert
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.catalog import added_objects
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse
 from pipedrive_pipeline.warehouse.sql_files import audit_files, mart_file
 
@@ -53,15 +54,16 @@ class BuildRefused(Permanent):
 
     code = "build_refused"
 
-    def __init__(self, tenant: Tenant, error: psycopg.Error) -> None:
+    def __init__(self, tenant: Tenant, error: psycopg.Error, added: Sequence[str] = ()) -> None:
         self.tenant, self.sqlstate = tenant, error.sqlstate
         facts = (error.diag.table_name, error.diag.column_name, error.diag.constraint_name)
         # Postgres's own words may quote a row or a value; the names of things do not.
         where = " ".join(fact for fact in facts if fact)
+        objects = f"The app added {', '.join(added)}. " if added else ""
         super().__init__(
             f"{tenant}: Postgres refused to build the marts (SQLSTATE {error.sqlstate}"
-            f"{', ' + where if where else ''}); nothing was committed. Compare the raw tables and "
-            "crm with docs/tables.md."
+            f"{', ' + where if where else ''}); nothing was committed. {objects}Compare the raw "
+            "tables and crm with docs/tables.md."
         )
 
 
@@ -205,14 +207,19 @@ def _build_once(
             if is_whole:
                 keep_comparison(connection, tenant, system, compared)
             _settle(connection, tenant, system, after, values)
-    except (psycopg.ProgrammingError, psycopg.DataError, psycopg.IntegrityError) as error:
-        raise BuildRefused(tenant, error) from None
+    except psycopg.Error as error:  # what may pass by itself has another name by now
+        raise BuildRefused(tenant, error, _added(warehouse, targets)) from None
     return MartsBuilt(
         **built,
         is_whole=is_whole or is_changed,
         values=values,
         compared=compared if is_whole else {},
     )
+
+
+def _added(warehouse: Warehouse, targets: Sequence[Target]) -> list[str]:
+    with warehouse.transaction() as connection:
+        return added_objects(connection, [target.table for target in targets])
 
 
 def _locked_state(connection: psycopg.Connection, tenant: Tenant, system: str) -> State:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from pipedrive_pipeline import marts
 from pipedrive_pipeline.connectors.base import EntitySpec
-from pipedrive_pipeline.errors import BadInput, NotProven
+from pipedrive_pipeline.errors import BadInput, NotProven, full_disk
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
 from pipedrive_pipeline.marts.standing import Standing, standing
@@ -79,9 +79,12 @@ class TenantRun:
         try:
             yield
         except BaseException as error:
-            if error not in self.row.errors:
-                self.row.errors.append(error)
-            raise
+            named = full_disk(error) or error
+            if named not in self.row.errors:
+                self.row.errors.append(named)
+            if named is error:
+                raise
+            raise named from error
 
     def price(self, entities: Sequence[str] | None = None) -> Price:
         """What reading everything of these entities will cost; told to whoever watches the run."""

@@ -7,10 +7,12 @@ Rests on https://www.postgresql.org/docs/current/catalogs.html.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import psycopg
+from psycopg import sql
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,27 @@ def relations(connection: psycopg.Connection, schema: str) -> list[Relation]:
         Relation(schema, name, is_view, comment, tuple(TableColumn(*row[3:]) for row in rows))
         for (name, is_view, comment), rows in groupby(found, key=lambda row: row[:3])
     ]
+
+
+def added_objects(connection: psycopg.Connection, tables: Sequence[tuple[str, str]]) -> list[str]:
+    """Rules and triggers on these tables, such as `the trigger x on crm.contacts`.
+
+    This project makes none on a mart: they are an app's, and may change or refuse what we write.
+    """
+    names = [sql.Identifier(*table).as_string(connection) for table in tables]
+    return [row[0] for row in connection.execute(_ADDED, (names,))]
+
+
+_ADDED = """
+select format('the %%s %%I on %%s', added.kind, added.name, added.relation::regclass)
+from (
+    select 'rule' as kind, pg_rewrite.rulename as name, pg_rewrite.ev_class as relation
+    from pg_catalog.pg_rewrite
+    union all
+    select 'trigger', pg_trigger.tgname, pg_trigger.tgrelid
+    from pg_catalog.pg_trigger
+    where not pg_trigger.tgisinternal
+) as added
+where added.relation = any (%s::text[]::regclass[])
+order by added.relation asc, added.kind asc, added.name asc
+"""

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
-from pipedrive_pipeline.errors import DatabaseUnavailable, Superseded
+from pipedrive_pipeline.errors import DatabaseUnavailable, DiskFull, Superseded
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import sessions
@@ -36,6 +36,16 @@ CONNECTION_ARGUMENTS: Final[dict[str, Any]] = {
 }
 
 CONTENTION = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+
+# Operational by their class, but the same again gives the same: a trigger or a limit is the cause.
+OF_A_STATEMENT = (
+    errors.TriggeredDataChangeViolation,
+    errors.TriggerProtocolViolated,
+    errors.ProgramLimitExceeded,
+    errors.StatementTooComplex,
+    errors.TooManyColumns,
+    errors.TooManyArguments,
+)
 
 
 class Contended(DatabaseUnavailable):
@@ -116,6 +126,7 @@ class Warehouse:
         Raises:
             Contended: a lock was not had in time, or a deadlock was resolved against us.
             DatabaseUnavailable: Postgres cannot be reached, or ended the session.
+            DiskFull: Postgres's disk is full.
         """
         try:
             connection = psycopg.connect(
@@ -176,6 +187,10 @@ class Warehouse:
                 f"{self.place}: another session holds what is needed ({_reason(error)}); "
                 "run it again."
             ) from error
+        except errors.DiskFull as error:
+            raise DiskFull(self.place) from error
+        except OF_A_STATEMENT:
+            raise
         except (psycopg.OperationalError, errors.ReadOnlySqlTransaction) as error:
             raise DatabaseUnavailable(
                 f"{self.place} ended the work ({_reason(error)}); nothing was half written, "

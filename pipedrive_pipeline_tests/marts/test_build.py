@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pipedrive_pipeline.errors import UnknownTenant
+from pipedrive_pipeline.errors import AuditBreach, UnknownTenant
 from pipedrive_pipeline.marts import Counts, MartsBuilt, build
 from pipedrive_pipeline.marts.build import BuildRefused
 from pipedrive_pipeline.marts.targets import CONTACTS, CUSTOMERS
@@ -259,6 +259,60 @@ def test_a_refused_row_is_not_quoted(warehouse: Warehouse, raw: RawTables) -> No
 
     assert "Secret" not in str(refusal.value)
     assert refusal.value.__cause__ is None
+
+
+TRIGGERS = {
+    "raises": "raise exception 'Secret'",
+    "raises with a state of its own": "raise exception 'Secret' using errcode = '39P01'",
+    "assigns a column that is not there": "new.nothing = 1; return new",
+    "calls itself": "update crm.customers set name = name || 'x'; return new",
+}
+
+
+@pytest.mark.parametrize("body", TRIGGERS.values(), ids=TRIGGERS)
+def test_a_trigger_of_the_app_that_refuses_a_row_is_named(
+    body: str, warehouse: Warehouse, raw: RawTables
+) -> None:
+    """It ended as `unexpected`, or as an outage to be tried again for ever."""
+    execute(
+        warehouse,
+        "create function public.own() returns trigger language plpgsql as"
+        f" $$ begin {body}; end $$;"
+        "create trigger own_trigger before insert or update on crm.customers"
+        " for each row execute function public.own()",
+    )
+    raw.load(organizations=[organization(1, name="Secret"), organization(2)])
+
+    with pytest.raises(BuildRefused, match=r"the trigger own_trigger on crm\.customers") as refusal:
+        built(warehouse)
+
+    assert "Secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("event", ["insert", "update"])
+def test_a_rule_of_the_app_is_named(event: str, warehouse: Warehouse, raw: RawTables) -> None:
+    """Postgres refuses our upsert where a table has a rule, and names neither."""
+    execute(warehouse, f"create rule own_rule as on {event} to crm.contacts do instead nothing")
+    raw.load(persons=[person(1)])
+
+    with pytest.raises(BuildRefused, match=r"the rule own_rule on crm\.contacts"):
+        built(warehouse)
+
+
+def test_a_trigger_that_swallows_rows_is_named_by_the_audit(
+    warehouse: Warehouse, raw: RawTables
+) -> None:
+    execute(
+        warehouse,
+        "create function public.own() returns trigger language plpgsql as"
+        " $$ begin return null; end $$;"
+        "create trigger own_trigger before insert on crm.contacts"
+        " for each row execute function public.own()",
+    )
+    raw.load(persons=[person(1)])
+
+    with pytest.raises(AuditBreach, match=r"the trigger own_trigger on crm\.contacts"):
+        built(warehouse)
 
 
 # --- loads, crashes and what is pending
