@@ -1,11 +1,11 @@
 """How quickly the API answers: `status` and `history` at a steady rate, many tenants at once.
 
-Makes a warehouse of its own with 100 tenants and 10,000 runs, starts the Connect app in a process
-of its own, and asks from another 300 times a second, each tenant with its own key. A question is
-due at its own instant, whether the one before was answered or not: a slow answer is not hidden by
-asking less.
+Makes a warehouse of its own with 100 tenants and 10,000 runs, starts the Connect app with
+`--workers` processes, and asks from another 100 times a second, each tenant with its own key. A
+question is due at its own instant, whether the one before was answered or not: a slow answer is not
+hidden by asking less.
 
-    uv run --frozen --group dev python bench/api.py [--rate 300] [--seconds 20] [--tenants 100]
+    uv run --frozen --group dev python bench/api.py [--rate 100] [--workers 1] [--seconds 20]
 """
 
 from __future__ import annotations
@@ -202,7 +202,8 @@ def measured(
 def main() -> None:
     """Prints the figures as JSON."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rate", type=int, default=300)
+    options.add_argument("--rate", type=int, default=100)
+    options.add_argument("--workers", type=int, default=1)
     options.add_argument("--seconds", type=int, default=20)
     options.add_argument("--tenants", type=int, default=100)
     given = options.parse_args()
@@ -221,6 +222,7 @@ def main() -> None:
             "TOKEN_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
             "PIPELINE_HOME": str(home),
             "CONNECT_PORT": str(port),
+            "CONNECT_WORKERS": str(given.workers),
         },
     )
     try:

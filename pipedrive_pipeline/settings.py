@@ -7,6 +7,7 @@ Settings rest on https://docs.pydantic.dev/latest/concepts/pydantic_settings/.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import secrets
@@ -24,6 +25,12 @@ from pipedrive_pipeline.errors import SettingsError
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 CALLBACK_PATH = "/api/integrations/pipedrive/callback"
 HOST_PATTERN = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]", re.IGNORECASE)
+OPERATOR_KEY_CHARACTERS_MIN = 32
+DIFFERENT_CHARACTERS_MIN = 8  # fewer are typed, not random
+PLACEHOLDER = re.compile(
+    r"change.?me|replace.?me|your.?key|example|placeholder|secret.?key", re.IGNORECASE
+)
+NEW_OPERATOR_KEY = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -56,6 +63,8 @@ class Settings(BaseSettings):
             f"http://127.0.0.1:{valid.get('connect_port', 8000)}"
         )
     )
+    connect_workers: Annotated[int, Field(ge=1, le=64)] = 1
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     dagster_port: Port = 3000
     dagster_url: AnyHttpUrl | None = None
     sandbox_port: Port = 8100
@@ -68,7 +77,11 @@ class Settings(BaseSettings):
     history_kept_days: Annotated[int, Field(ge=1, le=36_500)] = 400  # a year, and last year's month
 
     @field_validator(
-        "pipedrive_allowed_hosts", "token_encryption_keys", "alert_urls", mode="before"
+        "pipedrive_allowed_hosts",
+        "token_encryption_keys",
+        "alert_urls",
+        "trusted_proxies",
+        mode="before",
     )
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
@@ -107,6 +120,29 @@ class Settings(BaseSettings):
                     f"key {position} is no Fernet key (32 bytes, url-safe base64)"
                 ) from None
         return keys
+
+    @field_validator("operator_key")
+    @classmethod
+    def _long_key(cls, key: SecretStr | None) -> SecretStr | None:
+        text = key.get_secret_value() if key else None
+        if text is not None and (
+            len(text) < OPERATOR_KEY_CHARACTERS_MIN or len(set(text)) < DIFFERENT_CHARACTERS_MIN
+        ):
+            raise ValueError(
+                f"needs at least {OPERATOR_KEY_CHARACTERS_MIN} random characters; "
+                f"`{NEW_OPERATOR_KEY}` prints a key"
+            )
+        if text is not None and PLACEHOLDER.search(text):
+            raise ValueError(f"is a placeholder; `{NEW_OPERATOR_KEY}` prints a key")
+        return key
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses_only(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ipaddress.ip_network(proxy)) for proxy in proxies)
+        except ValueError:
+            raise ValueError("takes IP addresses or networks such as 10.0.0.0/8") from None
 
     @field_validator("default_time_zone")
     @classmethod

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
 
 from pipedrive_pipeline.errors import ExitCode, SettingsError
-from pipedrive_pipeline.settings import Settings, load_settings
+from pipedrive_pipeline.settings import (
+    NEW_OPERATOR_KEY,
+    PROJECT_ROOT,
+    Settings,
+    load_settings,
+)
 
 KEY = Fernet.generate_key().decode()
 CANARY = "canary-5eb1"
@@ -27,6 +35,9 @@ MALFORMED = {
     "DEFAULT_TIME_ZONE": f"Europe/{CANARY}",
     "SCHEDULES": CANARY,
     "HISTORY_KEPT_DAYS": "0",
+    "CONNECT_WORKERS": "0",
+    "TRUSTED_PROXIES": f"10.0.0.0/8,{CANARY}",
+    "OPERATOR_KEY": CANARY,
 }
 NAMES = sorted(name.upper() for name in Settings.model_fields)
 
@@ -77,6 +88,55 @@ def test_a_malformed_setting_is_refused_by_name_without_its_value(
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "CHANGE_ME",
+        "CHANGE_ME" * 4,
+        "please-change-me-before-you-start-this",
+        "0123456789abcdef0123456789abcde",
+        "a" * 64,
+        "12" * 32,
+    ],
+)
+def test_an_operator_key_that_can_be_guessed_is_refused(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opens every tenant: a placeholder of an environment file must not start the app."""
+    monkeypatch.setenv("OPERATOR_KEY", key)
+
+    with pytest.raises(SettingsError, match=r"^OPERATOR_KEY: .*secrets\.token_urlsafe") as caught:
+        load_settings()
+
+    assert key not in str(caught.value)
+
+
+def test_a_printed_operator_key_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command in the message prints a key that passes."""
+    command = shlex.split(NEW_OPERATOR_KEY.replace("python3", sys.executable))
+    key = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    monkeypatch.setenv("OPERATOR_KEY", key)
+
+    operator = load_settings().operator()
+
+    assert operator is not None
+    assert operator.get_secret_value() == key
+
+
+def test_the_shipped_environment_file_has_no_key_that_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ships empty, and the app does not start with it."""
+    lines = (PROJECT_ROOT / "deploy/systemd/pipedrive-pipeline.env").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("OPERATOR_KEY=")]
+    monkeypatch.setenv("OPERATOR_KEY", line.partition("=")[2])
+
+    with pytest.raises(SettingsError, match=r"^OPERATOR_KEY: is empty"):
+        load_settings()
+
+    assert any(NEW_OPERATOR_KEY in line for line in lines)
+
+
 @pytest.mark.parametrize("name", ["PIPEDRIVE_ALLOWED_HOSTS", "TOKEN_ENCRYPTION_KEYS", "ALERT_URLS"])
 def test_an_empty_entry_between_commas_is_refused(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -90,7 +150,7 @@ def test_an_empty_entry_between_commas_is_refused(
 def test_secrets_are_masked_in_every_text_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{CANARY}@h/d")
     monkeypatch.setenv("PIPEDRIVE_CLIENT_SECRET", CANARY)
-    monkeypatch.setenv("OPERATOR_KEY", CANARY)
+    monkeypatch.setenv("OPERATOR_KEY", f"{CANARY}-of-at-least-thirty-two-characters")
     monkeypatch.setenv("TOKEN_ENCRYPTION_KEYS", KEY)
     monkeypatch.setenv("ALERT_URLS", f"mailto://{CANARY}")
 

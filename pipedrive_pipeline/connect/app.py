@@ -26,11 +26,7 @@ from pipedrive_pipeline.connect.api import (
     sync_routes,
 )
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION
-from pipedrive_pipeline.connect.auth.rate_limits import (
-    FAILURES_A_MINUTE,
-    REQUESTS_A_MINUTE,
-    RateLimit,
-)
+from pipedrive_pipeline.connect.auth.rate_limits import REQUESTS_A_MINUTE
 from pipedrive_pipeline.connect.consent import routes as consent_routes
 from pipedrive_pipeline.connect.errors import TooManyRequests
 from pipedrive_pipeline.connect.hooks import uninstall
@@ -38,7 +34,7 @@ from pipedrive_pipeline.connect.middleware import StrictHttp
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.pages import routes as page_routes
 from pipedrive_pipeline.connect.request import Services
-from pipedrive_pipeline.errors import PipelineError, Transient
+from pipedrive_pipeline.errors import DatabaseUnavailable, PipelineError, Transient
 from pipedrive_pipeline.marts.mapping import BadMapping
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.vault.vault import Vault, check_keys, open_vault
@@ -69,6 +65,10 @@ TITLES = {
     "forbidden": "This was not sent from here",
     "bad_setting": "This is not set up yet",
 }
+DATABASE_UNAVAILABLE = (
+    "The database does not answer now; try again. The operator finds the reason in the log by the "
+    "request id."
+)
 CODES = {400: "bad_input", 404: "not_found", 405: "method_not_allowed"}
 
 
@@ -98,9 +98,7 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
         redirect_slashes=False,  # it would redirect to the address in `Host`
         lifespan=lifespan,
     )
-    app.state.services = Services(
-        vault, warehouse, RateLimit(REQUESTS_A_MINUTE), RateLimit(FAILURES_A_MINUTE)
-    )
+    app.state.services = Services(vault, warehouse, REQUESTS_A_MINUTE)
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=rendering.FOLDER / "static"), name="static")
@@ -117,19 +115,24 @@ def _pipeline_error(request: Request, error: PipelineError) -> Response:
     """The message of an error of our family, as JSON or as a page."""
     status = envelope.status_of(error)
     log.info("request %s: %s (%s)", request.state.request_id, error.code, status)
+    text = str(error)
+    if isinstance(error, DatabaseUnavailable):
+        # Its message names host and database, and anybody may cause it.
+        log.warning("request %s: %s", request.state.request_id, text)
+        text = DATABASE_UNAVAILABLE
     wait_seconds = error.wait_seconds if isinstance(error, TooManyRequests) else None
     if not envelope.wants_page(request):
         return envelope.refusal(
             request,
             error.code,
-            str(error),
+            text,
             status=status,
             details=_details(error),
             retry_after_seconds=wait_seconds,
         )
     default = "Please try again" if isinstance(error, Transient) else "This did not work"
     title = TITLES.get(error.code, default)
-    return rendering.message(request, title, str(error), status=status, is_trouble=True)
+    return rendering.message(request, title, text, status=status, is_trouble=True)
 
 
 def _details(error: PipelineError) -> list[dict[str, str]]:

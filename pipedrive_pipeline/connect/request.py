@@ -10,12 +10,11 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Path, Request
 
-from pipedrive_pipeline.connect.auth.rate_limits import RateLimit
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.vault.vault import Vault
-from pipedrive_pipeline.warehouse.pool import PooledWarehouse
+from pipedrive_pipeline.warehouse.database import Warehouse
 
 FORM_FIELDS_MAX = 20
 
@@ -25,9 +24,8 @@ class Services:
     """The objects that requests share."""
 
     vault: Vault  # opens connections of its own: it may lock a row while it calls the source
-    warehouse: PooledWarehouse
-    requests: RateLimit
-    failures: RateLimit
+    warehouse: Warehouse  # connections of a pool
+    requests_a_minute: int  # of one caller
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,33 @@
-"""The Connect app on its port.
+"""The Connect app on its port, in one process or in several.
 
-Belongs here: the server and its limits. Does not belong here: what it serves (`app.py`).
-Rests on https://www.uvicorn.org/settings/.
+Source: https://www.uvicorn.org/settings/.
 """
 
 from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from pipedrive_pipeline.connect.app import create_app
-from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.settings import Settings, load_settings
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
 from pipedrive_pipeline.warehouse.migrations import require_current
 
-HOST = "127.0.0.1"  # a proxy in front speaks to the world
-CONCURRENT_REQUESTS_MAX = 200
+HOST = "127.0.0.1"  # a proxy in front of it listens to the network
+CONCURRENT_REQUESTS_MAX = 200  # of one process
 KEEP_ALIVE_SECONDS = 5
-STOP_SECONDS = 12  # a refresh under way holds its row for 10 s at most
+STOP_SECONDS = 12  # a token refresh in progress locks its row for at most 10 s
+HEALTH_CHECK_SECONDS = 30  # of a worker; uvicorn's 5 would end one on a busy machine
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serves with `CONNECT_WORKERS` processes until SIGINT or SIGTERM.
 
     Raises:
         SchemaBehind, WrongKey: before the port is opened.
@@ -29,21 +35,48 @@ def serve(settings: Settings) -> None:
     vault = open_vault(settings=settings)
     require_current(vault.warehouse)
     check_keys(vault)
-    uvicorn.Server(config(create_app(settings, vault), port=settings.connect_port)).run()
-
-
-def config(app: FastAPI, *, port: int) -> uvicorn.Config:
-    """The server's own limits, and what it does not tell."""
-    return uvicorn.Config(
-        app,
-        host=HOST,
-        port=port,
-        # Its lines hold whole addresses, and a callback's address holds a code.
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=CONCURRENT_REQUESTS_MAX,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=STOP_SECONDS,
+    if settings.connect_workers == 1:
+        uvicorn.Server(config(create_app(settings, vault), settings)).run()
+        return
+    uvicorn.run(
+        f"{__name__}:worker_app",
+        factory=True,
+        workers=settings.connect_workers,
+        **options(settings),
     )
+
+
+def worker_app() -> FastAPI:
+    """The app of one of several processes, which stops when the first process has ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_stop_after, args=[parent], daemon=True).start()
+    return create_app(load_settings())
+
+
+def _stop_after(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Uvicorn's configuration of one process."""
+    return uvicorn.Config(app, **options(settings))
+
+
+def options(settings: Settings) -> dict[str, Any]:
+    """Uvicorn's options: limits, no access log, and the proxies whose headers count."""
+    return {
+        "host": HOST,
+        "port": settings.connect_port,
+        # Its lines contain whole addresses, and a callback's address contains a code.
+        "access_log": False,
+        "log_level": "warning",
+        "server_header": False,
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": list(settings.trusted_proxies),
+        "limit_concurrency": CONCURRENT_REQUESTS_MAX,
+        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+        "timeout_graceful_shutdown": STOP_SECONDS,
+        "timeout_worker_healthcheck": HEALTH_CHECK_SECONDS,
+    }

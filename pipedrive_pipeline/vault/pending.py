@@ -36,14 +36,14 @@ INSERT = """
         access_token, refresh_token, token_expires_at, api_domain, scopes,
         company_id, company_name, company_domain,
         account_user_id, account_user_name, is_account_admin,
-        created_at, expires_at
+        created_at, expires_at, came_by_link
     )
     values (
         %(id)s, %(session)s, %(tenant)s, %(system)s, %(who)s,
         %(access)s, %(refresh)s, %(token_expires_at)s, %(api_domain)s, %(scopes)s,
         %(company_id)s, %(company_name)s, %(company_domain)s,
         %(user_id)s, %(user_name)s, %(is_admin)s,
-        %(created_at)s, now() + make_interval(mins => %(kept_minutes)s)
+        %(created_at)s, now() + make_interval(mins => %(kept_minutes)s), %(came_by_link)s
     )
 """
 
@@ -62,8 +62,23 @@ class Pending:
     held_company: str | None  # the one whose rows the tenant holds, if it is another one
 
 
-def hold(transaction: psycopg.Connection, cipher: Cipher, arrival: Arrival, session: str) -> UUID:
-    """The id under which the grant now waits; an earlier one of this session is forgotten."""
+def hold(
+    transaction: psycopg.Connection,
+    cipher: Cipher,
+    arrival: Arrival,
+    session: str,
+    *,
+    came_by_link: bool = False,
+) -> UUID:
+    """Stores the grant until it is confirmed; an earlier one of this session is deleted.
+
+    Args:
+        transaction: the caller's.
+        cipher: seals the tokens.
+        arrival: the grant.
+        session: hash of the browser session that brought it.
+        came_by_link: only that session may confirm it, and no key.
+    """
     grant_id, tokens, account = uuid4(), arrival.tokens, arrival.account
     states.begin(transaction, arrival.tenant, arrival.system, kind=tokens.kind)
     transaction.execute(
@@ -95,6 +110,7 @@ def hold(transaction: psycopg.Connection, cipher: Cipher, arrival: Arrival, sess
             "is_admin": account.is_admin,
             "created_at": tokens.issued_at,
             "kept_minutes": KEPT_MINUTES,
+            "came_by_link": came_by_link,
         },
     )
     return grant_id
@@ -108,12 +124,16 @@ def of_session(vault: Vault, session: str) -> Pending | None:
 
 
 def newest_of_tenant(vault: Vault, tenant: Tenant, system: str) -> Pending | None:
-    """The tenant's newest grant that waits; None if there is none. For callers with a key."""
+    """The tenant's newest grant that a caller with a key may confirm; None if there is none.
+
+    A grant that came by a link is left out: whoever made the link might get the company of the
+    person who consented.
+    """
     with vault.warehouse.transaction() as transaction:
         row = _row(
             transaction,
             "pending_grants.tenant_id = %s and pending_grants.system = %s "
-            "and pending_grants.confirmed_at is null",
+            "and pending_grants.confirmed_at is null and not pending_grants.came_by_link",
             (tenant.slug, system),
         )
     return _pending(row) if row else None

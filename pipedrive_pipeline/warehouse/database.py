@@ -170,11 +170,7 @@ class Warehouse:
     def as_app(self, tenant: Tenant) -> Iterator[psycopg.Connection]:
         """A transaction in which the database itself shows this tenant's rows only."""
         with self.connect() as connection:
-            # In one statement: it begins every request of the Connect app.
-            connection.execute(
-                "select set_config('pipeline.tenant_id', %s, true), set_config('role', %s, true)",
-                (tenant.slug, APP_ROLE),
-            )
+            become_app(connection, tenant)
             yield connection
 
     @contextmanager
@@ -205,6 +201,15 @@ def warehouse_of(settings: Settings) -> Warehouse:
     from pipedrive_pipeline.warehouse.embedded import ensure_running
 
     return Warehouse(ensure_running(settings.pipeline_home, tcp_port=settings.postgres_port).url)
+
+
+def become_app(connection: psycopg.Connection, tenant: Tenant) -> None:
+    """Limits the rest of the transaction to this tenant's rows, with the role of the app."""
+    # In one statement: it is part of every request of the Connect app.
+    connection.execute(
+        "select set_config('pipeline.tenant_id', %s, true), set_config('role', %s, true)",
+        (tenant.slug, APP_ROLE),
+    )
 
 
 def set_local(connection: psycopg.Connection, name: str, value: str) -> None:

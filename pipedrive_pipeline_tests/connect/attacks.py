@@ -223,9 +223,20 @@ def session_cookie_of_six_thousand_characters(site: Site) -> httpx.Response:
 
 
 @attack
-def link_opened_twice(site: Site) -> httpx.Response:
+def link_used_twice(site: Site) -> httpx.Response:
+    """Two browsers open one link; the first consent uses it up."""
     link = site.link()
-    site.browser().get(link)
+    first, second = site.browser(), site.browser()
+    states = [site.state_of(browser.get(link)) for browser in (first, second)]
+    first.get(CALLBACK, params={"state": states[0], "error": "user_denied"})
+    return second.get(CALLBACK, params={"state": states[1], "code": site.world.oauth.consent()})
+
+
+@attack
+def link_opened_after_its_use(site: Site) -> httpx.Response:
+    link, browser = site.link(), site.browser()
+    state = site.state_of(browser.get(link))
+    browser.get(CALLBACK, params={"state": state, "error": "user_denied"})
     return site.browser().get(link)
 
 

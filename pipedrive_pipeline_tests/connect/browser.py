@@ -21,11 +21,7 @@ from fastapi import FastAPI
 
 from pipedrive_pipeline.connect import serving
 from pipedrive_pipeline.connect.app import create_app
-from pipedrive_pipeline.connect.auth.rate_limits import (
-    FAILURES_A_MINUTE,
-    REQUESTS_A_MINUTE,
-    RateLimit,
-)
+from pipedrive_pipeline.connect.auth.rate_limits import REQUESTS_A_MINUTE
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline_tests.vault.oauth_server import Company
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY, World
@@ -49,13 +45,19 @@ class Site:
         """As new, also for the callers that failed before."""
         self.world.forget()
         self.forgive()
+        self.world.execute("delete from integration.browser_sessions")
+        self.limit_requests(REQUESTS_A_MINUTE)
 
     def forgive(self) -> None:
-        """Every caller has its whole minute before it."""
-        held = self.app.state.services
-        self.app.state.services = replace(
-            held, requests=RateLimit(REQUESTS_A_MINUTE), failures=RateLimit(FAILURES_A_MINUTE)
+        """Resets every rate limit and failure count."""
+        self.world.execute(
+            "delete from integration.request_windows; delete from integration.failed_attempts"
         )
+
+    def limit_requests(self, a_minute: int) -> None:
+        """Sets the requests a minute of each caller."""
+        services = self.app.state.services
+        self.app.state.services = replace(services, requests_a_minute=a_minute)
 
     def close(self) -> None:
         """Every browser is closed."""
@@ -84,8 +86,12 @@ class Site:
 
     def sent_off(self, browser: httpx.Client) -> str:
         """The state that this browser carries to the source."""
-        to = browser.get(self.link()).headers["location"]
-        return parse_qs(urlsplit(to).query)["state"][0]
+        return self.state_of(browser.get(self.link()))
+
+    @staticmethod
+    def state_of(redirect: httpx.Response) -> str:
+        """The state in a redirect to the source."""
+        return parse_qs(urlsplit(redirect.headers["location"]).query)["state"][0]
 
     def consented(self, browser: httpx.Client, company: Company | None = None) -> httpx.Response:
         """What the callback answers to an honest consent."""
@@ -98,16 +104,16 @@ class Site:
 
 
 @contextmanager
-def served(world: World) -> Iterator[Site]:
+def served(world: World, **more: object) -> Iterator[Site]:
     """The app on a free port, until the end of the block."""
     listener = socket()
     listener.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     settings = type(world.vault.settings).model_validate(
-        {**world.vault.settings.model_dump(), "app_url": url}
+        {**world.vault.settings.model_dump(), "app_url": url, **more}
     )
     app = create_app(settings, Vault(world.vault.warehouse, settings))
-    server = uvicorn.Server(serving.config(app, port=0))
+    server = uvicorn.Server(serving.config(app, settings))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started and thread.is_alive():

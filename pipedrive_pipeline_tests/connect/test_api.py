@@ -6,7 +6,6 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -15,9 +14,8 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from pipedrive_pipeline.connect.auth.permissions import Role
-from pipedrive_pipeline.connect.auth.rate_limits import RateLimit
 from pipedrive_pipeline.connect.middleware import StrictHttp
-from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
+from pipedrive_pipeline_tests.connect.browser import ROUTES, Site, served
 from pipedrive_pipeline_tests.connect.tenants import Inhabited, holder, inhabited
 
 HISTORY = f"{ROUTES}/sync/history"
@@ -103,21 +101,103 @@ def test_a_key_without_a_usable_name_is_refused(admin: httpx.Client, name: objec
     assert [one["field"] for one in answer.json()["error"]["details"]] == ["body.name"]
 
 
-def test_attempts_at_a_key_are_limited_and_a_right_one_still_works(
-    site: Site, tenant: Inhabited
-) -> None:
-    """Whoever guesses must not lock out whoever knows."""
+def test_wrong_keys_are_refused_before_they_are_compared(site: Site, tenant: Inhabited) -> None:
+    """After twenty wrong keys even a right one is refused: it was not looked at."""
     guesses = [holder(site, f"ppk_acme.{n}").get("/api/integrations") for n in range(25)]
 
-    assert {one.status_code for one in guesses[:20]} == {401}
-    assert {one.status_code for one in guesses[20:]} == {429}
-    assert int(guesses[-1].headers["retry-after"]) > 0
-    known = holder(site, tenant.keys[Role.USER]).get("/api/integrations")
-    assert known.status_code == 200
+    lucky = holder(site, tenant.keys[Role.USER]).get("/api/integrations")
+    assert [answer.status_code for answer in guesses] == [401] * 20 + [429] * 5
+    assert 0 < int(guesses[-1].headers["retry-after"]) <= 15
+    assert lucky.status_code == 429
+
+
+def test_a_right_key_from_another_address_works_meanwhile(site: Site, tenant: Inhabited) -> None:
+    """An attacker must not lock a tenant out."""
+    for n in range(21):
+        holder(site, f"ppk_acme.{n}").get("/api/integrations")
+
+    elsewhere = httpx.HTTPTransport(local_address="127.0.0.9")
+    with httpx.Client(transport=elsewhere, base_url=site.url) as client:
+        answer = client.get("/api/integrations", headers={"x-api-key": tenant.keys[Role.USER]})
+
+    assert answer.status_code == 200
+
+
+def test_the_delay_doubles_with_each_further_wrong_key(site: Site) -> None:
+    waits = []
+    for _ in range(23):
+        holder(site, "ppk_acme.wrong").get("/api/integrations")
+        rows = site.world.rows(
+            "select round(extract(epoch from refused_until - last_failed_at))::integer as seconds"
+            " from integration.failed_attempts where subject like 'address %%'"
+        )
+        waits.append(rows[0]["seconds"])
+        site.world.execute("update integration.failed_attempts set refused_until = now()")
+
+    assert waits == [None] * 19 + [15, 30, 60, 120]
+
+
+def test_an_account_that_is_attacked_from_everywhere_stays_open_to_its_own_addresses(
+    site: Site, tenant: Inhabited
+) -> None:
+    """Two hundred failures from many addresses close it to strangers only."""
+    own = holder(site, tenant.keys[Role.USER])
+    own.get("/api/integrations")
+    site.world.execute(
+        "insert into integration.failed_attempts"
+        " (subject, tenant_id, failures, last_failed_at, refused_until)"
+        " values ('account acme', 'acme', 200, now(), now() + interval '1 minute')"
+    )
+
+    elsewhere = httpx.HTTPTransport(local_address="127.0.0.9")
+    with httpx.Client(transport=elsewhere, base_url=site.url) as stranger:
+        refused = stranger.get("/api/integrations", headers={"x-api-key": "ppk_acme.wrong"})
+
+    assert refused.status_code == 429
+    assert own.get("/api/integrations").status_code == 200
+
+
+def test_failures_are_counted_across_processes_and_in_a_bounded_table(site: Site) -> None:
+    """Two apps on one database share the counts; accounts that do not exist have no row."""
+    with served(site.world) as other:
+        for n in range(20):
+            holder(site if n % 2 else other, f"ppk_acme.{n}").get("/api/integrations")
+        answers = [holder(one, "ppk_nobody.x").get("/api/integrations") for one in (site, other)]
+
+    assert [answer.status_code for answer in answers] == [429, 429]
+    rows = site.world.rows("select subject from integration.failed_attempts order by subject")
+    assert [row["subject"].partition(" ")[0] for row in rows] == ["account", "address"]
+
+
+def test_a_forged_forwarded_address_is_ignored(site: Site) -> None:
+    """Without a configured proxy the header is any client's invention."""
+    answers = [
+        holder(site, f"ppk_acme.{n}", **{"x-forwarded-for": f"203.0.113.{n}"}).get(
+            "/api/integrations"
+        )
+        for n in range(22)
+    ]
+
+    assert [answer.status_code for answer in answers] == [401] * 20 + [429] * 2
+
+
+def test_the_address_that_a_trusted_proxy_forwards_is_counted(site: Site) -> None:
+    """Behind a proxy all clients would share its address, and one would lock the others out."""
+    with served(site.world, trusted_proxies=("127.0.0.1",)) as behind:
+        forwarded = [f"203.0.113.{n % 2}" for n in range(42)]
+        answers = [
+            holder(behind, "ppk_acme.x", **{"x-forwarded-for": address}).get("/api/integrations")
+            for address in forwarded
+        ]
+        spoofed = {"x-forwarded-for": "198.51.100.7, 203.0.113.0"}
+        again = holder(behind, "ppk_acme.x", **spoofed).get("/api/integrations")
+
+    assert [answer.status_code for answer in answers] == [401] * 40 + [429] * 2
+    assert again.status_code == 429  # the last address is the one that the proxy saw
 
 
 def test_a_key_has_a_window_of_its_own(site: Site, tenant: Inhabited) -> None:
-    site.app.state.services = replace(site.app.state.services, requests=RateLimit(3))
+    site.limit_requests(3)
     busy, quiet = (holder(site, tenant.keys[role]) for role in (Role.USER, Role.ADMIN))
 
     answers = [busy.get("/api/integrations") for _ in range(4)]
@@ -126,6 +206,33 @@ def test_a_key_has_a_window_of_its_own(site: Site, tenant: Inhabited) -> None:
     assert [one.headers["x-ratelimit-remaining"] for one in answers[:3]] == ["2", "1", "0"]
     assert answers[3].json()["error"]["code"] == "too_many_requests"
     assert quiet.get("/api/integrations").status_code == 200
+
+
+def test_a_window_is_counted_across_processes(site: Site, tenant: Inhabited) -> None:
+    site.limit_requests(3)
+    key = tenant.keys[Role.USER]
+
+    with served(site.world) as other:
+        other.limit_requests(3)
+        answers = [
+            holder(one, key).get("/api/integrations") for one in (site, other, site, other, site)
+        ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+
+
+def test_a_window_begins_again_after_a_minute(site: Site, tenant: Inhabited) -> None:
+    site.limit_requests(1)
+    client = holder(site, tenant.keys[Role.USER])
+    full = [client.get("/api/integrations").status_code for _ in range(2)]
+    site.world.execute(
+        "update integration.request_windows set began_at = began_at - interval '61 s'"
+    )
+
+    again = client.get("/api/integrations")
+
+    assert full == [200, 429]
+    assert (again.status_code, again.headers["x-ratelimit-remaining"]) == (200, "0")
 
 
 # --- syncs

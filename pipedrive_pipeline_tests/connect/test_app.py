@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httpx
 import pytest
 
+from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, ROUTES, Site
 from pipedrive_pipeline_tests.vault.oauth_server import CLIENT_ID, CLIENT_SECRET, Company
 
@@ -210,6 +213,26 @@ def test_an_uninstall_notice_has_the_effect_of_a_disconnect(
 
 def test_healthz_answers_while_the_database_does(site: Site) -> None:
     assert site.client().get("/healthz").json()["data"] == {"status": "ok"}
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/login", "/api/integrations"])
+def test_an_unreachable_database_is_not_named_to_strangers(site: Site, path: str) -> None:
+    """Its host and name help an attacker; the operator has them in the log."""
+    services = site.app.state.services
+    elsewhere = Warehouse("postgresql://canary_user@127.0.0.1:1/canary_database")
+    site.app.state.services = replace(services, warehouse=elsewhere)
+    method, headers = ("POST", {"origin": site.url}) if path == "/login" else ("GET", {})
+
+    answer = site.client({"x-api-key": "ppk_acme.x", **headers}).request(
+        method, path, data={"key": "ppk_acme.x"} if method == "POST" else None
+    )
+    site.app.state.services = services
+
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "database_unavailable"
+    assert answer.headers["retry-after"]
+    for secret in ("canary", "127.0.0.1", "DATABASE_URL"):
+        assert secret not in answer.text
 
 
 def test_each_answer_has_strict_headers(site: Site) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from pipedrive_pipeline_tests.connect.attacks import ATTACKS, CALLBACK, CONFIRM, come_back
@@ -198,7 +200,7 @@ def test_hostile_names_are_shown_and_do_nothing(site: Site) -> None:
 
 
 def test_guessing_is_slowed_down(site: Site) -> None:
-    """Twenty failures a minute from one address, then none is even looked at."""
+    """After twenty failures of one address nothing of it is looked at for a while."""
     client = site.client()
     answers = [
         client.get(CALLBACK, params={"state": f"guess.{n}", "code": "x"}).status_code
@@ -209,8 +211,62 @@ def test_guessing_is_slowed_down(site: Site) -> None:
     assert answers[20:] == [429] * 5
 
 
-def test_a_browser_that_looks_ahead_does_not_use_a_link_up(site: Site) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [{"sec-purpose": "prefetch;prerender"}, {"user-agent": "Slackbot-LinkExpanding 1.0"}, {}],
+    ids=["prefetch", "preview", "anybody"],
+)
+def test_a_preview_of_a_link_does_not_use_it_up(site: Site, headers: dict[str, str]) -> None:
+    """Chat programs and mail filters open every link that they carry."""
     link = site.link()
-    site.browser().get(link, headers={"sec-purpose": "prefetch;prerender"})
+    for _ in range(30):
+        site.client().get(link, headers=headers)
+    browser = site.browser()
 
-    assert site.browser().get(link).status_code == 302
+    state = site.state_of(browser.get(link))
+    landed = browser.get(CALLBACK, params={"state": state, "code": site.world.oauth.consent()})
+
+    assert (landed.status_code, landed.headers["location"]) == (303, CONFIRM_PAGE)
+    stored = site.world.rows("select count(*) as states from integration.oauth_states")
+    assert stored[0]["states"] < 20  # previews are bounded
+
+
+def test_a_link_gives_one_consent_even_to_two_browsers_at_once(site: Site) -> None:
+    link = site.link()
+    browsers = [site.browser() for _ in range(4)]
+    states = [site.state_of(browser.get(link)) for browser in browsers]
+
+    def come_back_with(pair: tuple[httpx.Client, str]) -> int:
+        browser, state = pair
+        params = {"state": state, "code": site.world.oauth.consent()}
+        return browser.get(CALLBACK, params=params).status_code
+
+    with ThreadPoolExecutor(len(browsers)) as threads:
+        answers = list(threads.map(come_back_with, zip(browsers, states, strict=True)))
+
+    assert sorted(answers) == [303, 400, 400, 400]
+
+
+def test_the_maker_of_a_link_cannot_confirm_the_company_that_it_brought(site: Site) -> None:
+    """Consent phishing: a victim consents, closes the page, and the attacker's key says yes."""
+    victim, attacker = site.browser(), site.operator()
+    site.consented(victim, Company(id=99, name="Victim Ltd"))
+
+    answer = attacker.post(CONFIRM, json={})
+    form = attacker.post(CONFIRM, data={"grant": site.form(victim)["grant"]})
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "nothing_to_confirm"
+    assert form.status_code == 404
+    assert site.world.row()["state"] == "pending"
+    assert victim.post(CONFIRM, data=site.form(victim)).status_code == 303
+    assert site.world.row()["company_id"] == "99"
+
+
+def test_opening_a_link_or_auth_changes_no_connection(site: Site) -> None:
+    """A GET that another site or a preview causes must leave the tenant as it is."""
+    site.browser().get(site.link())
+    site.operator().get(f"{ROUTES}/auth")
+
+    assert site.world.rows("select state from integration.connections") == []
+    assert site.operator().get(f"{ROUTES}/status").json()["data"]["state"] == "disconnected"

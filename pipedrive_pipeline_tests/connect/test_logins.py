@@ -7,15 +7,14 @@ from http.cookies import SimpleCookie
 
 import httpx
 import pytest
-import time_machine
 from fastapi import Response
 from pydantic import AnyHttpUrl, SecretStr
 
-from pipedrive_pipeline.connect.auth import sessions
+from pipedrive_pipeline.connect.auth import keys, sessions
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.errors import SettingsError
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline_tests.connect.browser import HIDDEN, ROUTES, Site
+from pipedrive_pipeline_tests.connect.browser import HIDDEN, ROUTES, Site, served
 from pipedrive_pipeline_tests.connect.tenants import Inhabited, inhabited
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY
 
@@ -74,8 +73,10 @@ def test_off_loopback_the_cookie_is_bound_to_https_and_the_host(site: Site) -> N
         update={"app_url": AnyHttpUrl("https://connect.example")}
     )
     answer = Response()
+    with site.world.vault.warehouse.transaction() as connection:
+        session = sessions.begin(connection, settings, None, None)
 
-    sessions.begin(answer, settings, tenant=None, key_id=None)
+    sessions.set_cookie(answer, settings, session)
 
     (name,) = cookies = SimpleCookie(answer.headers["set-cookie"])
     assert name == "__Host-login"
@@ -97,11 +98,12 @@ def test_a_session_never_travels_in_clear(site: Site, app_url: str, *, is_privat
     """Off loopback the cookie is for https only; over plain http nobody is signed in at all."""
     settings = site.world.vault.settings.model_copy(update={"app_url": AnyHttpUrl(app_url)})
 
-    if is_private:
-        sessions.begin(Response(), settings, tenant=None, key_id=None)
-    else:
-        with pytest.raises(SettingsError, match="https"):
-            sessions.begin(Response(), settings, tenant=None, key_id=None)
+    with site.world.vault.warehouse.transaction() as connection:
+        if is_private:
+            sessions.begin(connection, settings, None, None)
+        else:
+            with pytest.raises(SettingsError, match="https"):
+                sessions.begin(connection, settings, None, None)
 
 
 @pytest.mark.parametrize(
@@ -182,33 +184,122 @@ def test_a_revoked_key_ends_its_sessions(site: Site, tenant: Inhabited) -> None:
     assert browser.get(f"{ROUTES}/status").status_code == 401
 
 
-def test_signing_out_forgets_the_cookie(site: Site, tenant: Inhabited) -> None:
+def stolen_cookie(site: Site, browser: httpx.Client) -> httpx.Client:
+    """Another browser with the same cookie."""
+    thief = site.browser()
+    thief.cookies.set("login", browser.cookies["login"])
+    return thief
+
+
+def test_signing_out_ends_the_session_on_the_server(site: Site, tenant: Inhabited) -> None:
+    """A copied cookie must not outlive the person's decision to sign out."""
     browser = signed_in(site, tenant.keys[Role.USER])
+    thief = stolen_cookie(site, browser)
+    before = thief.get(f"{ROUTES}/status").status_code
     form = {"form_token": token(browser.get("/"))}
 
     browser.post("/logout", data=form, headers={"origin": site.url})
 
     assert "login" not in browser.cookies
     assert browser.get("/").headers["location"] == "/login"
+    assert (before, thief.get(f"{ROUTES}/status").status_code) == (200, 401)
+    assert thief.get("/").headers["location"] == "/login"
 
 
-def test_a_session_ends_after_a_working_day_and_with_the_operators_key(site: Site) -> None:
-    """Nothing of a former key, nor of yesterday, opens anything."""
-    settings = site.world.vault.settings
-    answer = Response()
-    sessions.begin(answer, settings, tenant=None, key_id=None)
-    cookie = SimpleCookie(answer.headers["set-cookie"])["login"].value
+def test_the_operators_session_ends_on_the_server_too(site: Site) -> None:
+    browser = signed_in(site, OPERATOR_KEY)
+    thief = stolen_cookie(site, browser)
+    pages = ("/", f"{PAGE}?tenant=acme")
+    before = [thief.get(path).status_code for path in pages]
+    form = {"form_token": token(browser.get("/"))}
 
-    def of_browser(**changed: SecretStr) -> sessions.Session | None:
-        from starlette.requests import Request
+    browser.post("/logout", data=form, headers={"origin": site.url})
 
-        scope = {"type": "http", "headers": [(b"cookie", f"login={cookie}".encode())]}
-        return sessions.of_browser(Request(scope), settings.model_copy(update=changed))
+    assert before == [200, 200]
+    assert [thief.get(path).headers["location"] for path in pages] == ["/login"] * 2
+    acting = thief.get(f"{ROUTES}/status", headers={"x-tenant": "acme"})
+    assert acting.status_code == 401
 
-    assert of_browser() is not None
-    assert of_browser(operator_key=SecretStr("another")) is None
-    with time_machine.travel("2099-01-01"):
-        assert of_browser() is None
+
+def test_signing_in_again_ends_the_browsers_former_session(site: Site, tenant: Inhabited) -> None:
+    browser = signed_in(site, tenant.keys[Role.ADMIN])
+    thief = stolen_cookie(site, browser)
+
+    browser.post("/login", data={"key": tenant.keys[Role.USER]}, headers={"origin": site.url})
+
+    assert thief.get(f"{ROUTES}/status").status_code == 401
+    assert browser.get(f"{ROUTES}/status").status_code == 200
+
+
+def test_a_changed_role_ends_the_keys_sessions(site: Site, tenant: Inhabited) -> None:
+    """Neither more nor fewer rights than the person signed in with."""
+    browser = signed_in(site, tenant.keys[Role.ADMIN])
+    before = browser.get("/api/keys").status_code
+    site.world.execute("update integration.api_keys set role = 'user' where role = 'admin'")
+
+    after = browser.get("/api/keys")
+
+    assert (before, after.status_code) == (200, 401)
+
+
+def test_revoking_a_key_deletes_its_sessions(site: Site, tenant: Inhabited) -> None:
+    browser = signed_in(site, tenant.keys[Role.USER])
+    admin = site.client({"x-api-key": tenant.keys[Role.ADMIN]})
+    (row,) = site.world.rows("select key_id from integration.browser_sessions")
+
+    admin.delete(f"/api/keys/{row['key_id']}")
+
+    assert site.world.rows("select id from integration.browser_sessions") == []
+    assert browser.get(f"{ROUTES}/status").status_code == 401
+
+
+def test_a_session_ends_after_a_working_day(site: Site, tenant: Inhabited) -> None:
+    browsers = [signed_in(site, key) for key in (tenant.keys[Role.USER], OPERATOR_KEY)]
+    before = [browser.get("/").status_code for browser in browsers]
+    site.world.execute(
+        "update integration.browser_sessions set expires_at = expires_at - interval '8 hours'"
+    )
+
+    after = [browser.get("/").headers.get("location") for browser in browsers]
+
+    assert before == [200, 200]
+    assert after == ["/login", "/login"]
+
+
+def test_another_operator_key_ends_the_operators_sessions(site: Site) -> None:
+    browser = signed_in(site, OPERATOR_KEY)
+    other = SecretStr("another-operator-key-of-enough-characters")
+
+    with served(site.world, operator_key=other) as restarted:
+        browser_there = stolen_cookie(restarted, browser)
+        answer = browser_there.get("/")
+
+    assert answer.headers["location"] == "/login"
+
+
+def test_the_sessions_of_one_key_are_bounded(site: Site, tenant: Inhabited) -> None:
+    with site.world.vault.warehouse.as_app(tenant.tenant) as connection:
+        key = keys.by_text(connection, tenant.tenant, tenant.keys[Role.USER])
+        for _ in range(sessions.SESSIONS_OF_KEY_MAX + 5):
+            sessions.begin(connection, site.world.vault.settings, tenant.tenant, key)
+
+    rows = site.world.rows("select count(*) as sessions from integration.browser_sessions")
+    assert rows == [{"sessions": sessions.SESSIONS_OF_KEY_MAX}]
+
+
+@pytest.mark.parametrize("site_of_request", ["cross-site", "same-site"])
+def test_another_site_cannot_lead_a_signed_in_browser_into_a_consent(
+    site: Site, tenant: Inhabited, site_of_request: str
+) -> None:
+    """A link or an image on another site, with the browser's cookie."""
+    site.operator().delete(f"{ROUTES}/disconnect")
+    browser = signed_in(site, tenant.keys[Role.ADMIN])
+
+    answer = browser.get(f"{ROUTES}/auth", headers={"sec-fetch-site": site_of_request})
+
+    assert answer.status_code == 403
+    assert "connect" not in browser.cookies
+    assert browser.get(f"{ROUTES}/auth", headers=SAME).status_code == 302
 
 
 def test_the_operator_sees_every_tenant_and_names_one(site: Site, tenant: Inhabited) -> None:
@@ -232,7 +323,7 @@ def test_a_tenants_session_cannot_name_another(site: Site, tenant: Inhabited) ->
     assert "word_of_bravo" not in answer.text
 
 
-def test_a_wrong_key_is_told_and_guessing_is_limited(site: Site) -> None:
+def test_a_wrong_key_is_refused_and_guessing_is_limited(site: Site) -> None:
     headers = {"origin": site.url}
 
     answers = [

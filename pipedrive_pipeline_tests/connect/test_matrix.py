@@ -135,7 +135,7 @@ def test_every_route_declares_the_permission_that_is_listed_here(site: Site) -> 
         for router in ROUTERS
         for route in router.routes
         if isinstance(route, APIRoute) and route.include_in_schema
-        for method in route.methods
+        for method in route.methods or ()
     }
 
     # `confirm` takes a key or the page of a browser session, and so it checks in its body.

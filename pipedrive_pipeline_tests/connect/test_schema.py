@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from pipedrive_pipeline.connect.auth.permissions import Role
-from pipedrive_pipeline.connect.auth.rate_limits import RateLimit
 from pipedrive_pipeline_tests.connect.browser import Site
 from pipedrive_pipeline_tests.connect.tenants import inhabited
 
@@ -55,7 +53,7 @@ def test_three_thousand_questions_do_not_break_the_api(
 
 def ask_everything(site: Site, session: requests.Session, cases: int) -> Counter[int]:
     """How often each status was answered, over all operations."""
-    site.app.state.services = replace(site.app.state.services, requests=RateLimit(10**9))
+    site.limit_requests(10**9)
     tenant = inhabited(site, "acme", 1)
     headers = {"x-api-key": tenant.keys[Role.ADMIN]}
     answered: Counter[int] = Counter()

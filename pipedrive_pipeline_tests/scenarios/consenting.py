@@ -28,7 +28,7 @@ def with_app(world: World, sandbox: Sandbox) -> World:
         "pipedrive_client_id": sandbox.client_id,
         "pipedrive_client_secret": SecretStr(sandbox.client_secret),
         "pipedrive_oauth_url": sandbox.url,
-        "operator_key": SecretStr("canary-operator-key-0123456789"),
+        "operator_key": SecretStr("canary-operator-key-0123456789-abcdef"),
     }
     return World(world.warehouse, Settings.model_validate(facts))
 

@@ -34,7 +34,7 @@ from pipedrive_pipeline_tests.vault.oauth_server import (
 
 ACME = Tenant("acme")
 PIPEDRIVE = "pipedrive"
-OPERATOR_KEY = "canary-operator-key-0123456789"
+OPERATOR_KEY = "canary-operator-key-0123456789-abcdef"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pipedrive_pipeline.connect.errors import Forbidden
 from pipedrive_pipeline.settings import Settings
 
 FORM_PURPOSE = "form"
+OWN_NAVIGATIONS = frozenset({None, "none", "same-origin"})  # None: a browser of before 2023
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -57,4 +58,14 @@ def require_own_origin(request: Request, settings: Settings, *, is_strict: bool 
         allowed.add("null")
     is_absent = origin is None and not is_strict
     if not (is_absent or origin in allowed) or fetch_site not in {None, "same-origin"}:
+        raise Forbidden
+
+
+def require_own_navigation(request: Request) -> None:
+    """Returns if a page of ours, or the person's own address bar, led here.
+
+    Raises:
+        Forbidden: another site led the browser here.
+    """
+    if request.headers.get("sec-fetch-site") not in OWN_NAVIGATIONS:
         raise Forbidden

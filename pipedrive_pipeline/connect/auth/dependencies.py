@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from pipedrive_pipeline.connect.auth import callers
+from pipedrive_pipeline.connect.auth import attempts, callers
 from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.auth.permissions import Permission
-from pipedrive_pipeline.connect.errors import NotSignedIn, PermissionMissing
+from pipedrive_pipeline.connect.errors import (
+    LinkRefused,
+    NotSignedIn,
+    PermissionMissing,
+    StateRefused,
+)
 from pipedrive_pipeline.connect.request import Services
 
 BEARER = HTTPBearer(auto_error=False, description="A key of `keys add`, or the operator's.")
@@ -45,13 +52,8 @@ def authenticated(request: Request) -> Caller:
             caller must change something.
     """
     services: Services = request.app.state.services
-    try:
-        claim = callers.claim_of(request, services.vault.settings)
-        caller = callers.caller_of(claim, services.warehouse)
-    except NotSignedIn:
-        count_failure(request)
-        raise
-    request.state.quota = services.requests.take(f"{caller.id}/{caller.tenant}")
+    caller = callers.of_request(request, services)
+    request.state.quota = caller.quota
     return caller
 
 
@@ -65,15 +67,22 @@ def require(caller: Caller, permission: Permission) -> None:
         raise PermissionMissing(caller.role, permission)
 
 
-def count_failure(request: Request) -> None:
-    """Counts one more failed attempt of this address.
+@contextmanager
+def guarded(request: Request) -> Iterator[None]:
+    """A block that looks at a secret other than a key: a state, a link, a client secret.
 
     Raises:
-        TooManyRequests: it had too many within a minute.
+        TooManyRequests: this address failed too often; the block is not entered.
     """
-    address = request.client.host if request.client else ""
     services: Services = request.app.state.services
-    services.failures.take(address)
+    address = attempts.address_of(request)
+    with services.warehouse.connect() as connection:
+        attempts.require_allowed(connection, address)
+    try:
+        yield
+    except (StateRefused, LinkRefused, NotSignedIn):
+        attempts.record_failure(services.warehouse, address)
+        raise
 
 
 RecordReader = Annotated[Caller, Depends(Needs(Permission.READ_RECORDS))]

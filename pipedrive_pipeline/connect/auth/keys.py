@@ -81,7 +81,7 @@ def of_tenant(connection: psycopg.Connection, tenant: Tenant) -> list[Key]:
 
 
 def revoke(connection: psycopg.Connection, tenant: Tenant, key_id: UUID, *, who: str) -> Key:
-    """Revokes the key and returns it; revoking it twice changes nothing.
+    """Revokes the key and ends its browser sessions; revoking it twice changes nothing.
 
     Raises:
         NotFound: this tenant has no such key.
@@ -92,6 +92,7 @@ def revoke(connection: psycopg.Connection, tenant: Tenant, key_id: UUID, *, who:
         raise NotFound
     if former.revoked_at is None:
         cursor.execute(_REVOKE, [tenant.slug, key_id])
+        connection.execute(_END_SESSIONS, [tenant.slug, key_id])
         facts = {"name": former.name, "role": former.role}
         audit_log.note(
             connection, tenant, who=who, action="key.revoke", subject=former.prefix, before=facts
@@ -119,13 +120,6 @@ def by_text(connection: psycopg.Connection, tenant: Tenant, text: str) -> Key | 
     if key:
         _record_use(connection, tenant, key)
     return key
-
-
-def by_id(connection: psycopg.Connection, tenant: Tenant, key_id: UUID) -> Key | None:
-    """The key with this id, unless it is revoked."""
-    cursor = connection.cursor(row_factory=class_row(Key))
-    key = cursor.execute(_BY_ID, [tenant.slug, key_id]).fetchone()
-    return key if key and key.revoked_at is None else None
 
 
 def _record_use(connection: psycopg.Connection, tenant: Tenant, key: Key) -> None:
@@ -179,4 +173,9 @@ update integration.api_keys
 set last_used_at = clock_timestamp()
 where api_keys.tenant_id = %s
     and api_keys.id = %s
+"""
+_END_SESSIONS = """
+delete from integration.browser_sessions
+where browser_sessions.tenant_id = %s
+    and browser_sessions.key_id = %s
 """

@@ -1,54 +1,63 @@
-"""Rate limits: the requests of one caller within a minute, in this process."""
+"""Rate limits of callers, counted in Postgres so that they hold across processes.
+
+`COUNT_REQUEST` is a part of the statement that looks the caller up, so that counting costs no
+statement of its own (`callers.py`).
+"""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Final
 
 from pipedrive_pipeline.connect.errors import TooManyRequests
 
-WINDOW_SECONDS = 60.0
 REQUESTS_A_MINUTE = 600  # of one key and tenant: a page that polls ten times a second
-FAILURES_A_MINUTE = 20  # of one address: wrong keys, forged states, unknown links
-CALLERS_MAX = 10_000  # the caller that was quiet for the longest time is forgotten
+
+# Needs a CTE `caller` with `caller_id` and at most one row, and the parameters tenant and address.
+COUNT_REQUEST: Final = """
+request_window as (
+    insert into integration.request_windows as stored (
+        tenant_id, caller, began_at, requests, addresses
+    )
+    select %(tenant)s, caller.caller_id, now(), 1, array[%(address)s::text]
+    from caller
+    on conflict (tenant_id, caller) do update
+    set began_at = case
+            when stored.began_at > now() - interval '1 minute' then stored.began_at
+            else now()
+        end,
+        requests = case
+            when stored.began_at > now() - interval '1 minute' then stored.requests + 1
+            else 1
+        end,
+        addresses = case
+            when %(address)s::text = any(stored.addresses) then stored.addresses
+            else (%(address)s::text || stored.addresses)[1:8]
+        end
+    returning
+        stored.requests,
+        extract(epoch from stored.began_at + interval '1 minute' - now())::float
+            as resets_in_seconds
+)
+"""
 
 
 @dataclass(frozen=True)
 class Quota:
-    """The rest of a caller's window, for the headers of the answer."""
+    """The rest of a caller's minute, for the headers of the answer."""
 
     limit: int
     remaining: int
     resets_in_seconds: float
 
-
-@dataclass
-class RateLimit:
-    """One window per caller."""
-
-    limit: int
-    monotonic_seconds: Callable[[], float] = time.monotonic
-    _counts: OrderedDict[str, tuple[float, int]] = field(default_factory=OrderedDict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def take(self, caller: str) -> Quota:
-        """Counts one more request of this caller.
+    @classmethod
+    def after(cls, requests: int, resets_in_seconds: float, *, limit: int) -> Quota:
+        """The quota after as many requests in the current minute.
 
         Raises:
-            TooManyRequests: the limit is reached.
+            TooManyRequests: they are more than the limit.
         """
-        now = self.monotonic_seconds()
-        with self._lock:
-            began, count = self._counts.pop(caller, (now, 0))
-            if now - began >= WINDOW_SECONDS:
-                began, count = now, 0
-            self._counts[caller] = (began, count + 1)
-            if len(self._counts) > CALLERS_MAX:
-                self._counts.popitem(last=False)
-        left_seconds = WINDOW_SECONDS - (now - began)
-        if count >= self.limit:
-            raise TooManyRequests(left_seconds)
-        return Quota(self.limit, self.limit - count - 1, left_seconds)
+        wait_seconds = max(0.0, resets_in_seconds)
+        if requests > limit:
+            raise TooManyRequests(wait_seconds)
+        return cls(limit, limit - requests, wait_seconds)

@@ -1,6 +1,7 @@
-"""The session of a browser that signed in with a key: a signed cookie.
+"""Sessions of browsers that signed in with a key.
 
-The key is looked up at each request, so that a revoked key ends its sessions (`callers.py`).
+The cookie names a row of `integration.browser_sessions`: signing out, revoking the key, changing
+its role and changing `OPERATOR_KEY` end the session on the server.
 
 Source: https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis
 """
@@ -8,18 +9,21 @@ Source: https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis
 from __future__ import annotations
 
 import ipaddress
-import time
 from dataclasses import dataclass
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import psycopg
 from fastapi import Request, Response
 
 from pipedrive_pipeline.connect.auth import signing
+from pipedrive_pipeline.connect.auth.keys import Key
+from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.errors import SettingsError
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 
 SESSION_SECONDS = 8 * 3_600  # a working day
+SESSIONS_OF_KEY_MAX = 50  # the oldest is ended
 LOGIN_PURPOSE = "login"
 OPERATOR_MARK = "operator"
 SEPARATOR = "~"  # in no slug, id or base64
@@ -27,25 +31,71 @@ SEPARATOR = "~"  # in no slug, id or base64
 
 @dataclass(frozen=True)
 class Session:
-    """A signed-in browser: of a tenant's key, or of the operator (``tenant``, ``key_id`` None)."""
+    """The session that a browser's cookie names; only the database knows whether it is open."""
 
-    tenant: Tenant | None
-    key_id: UUID | None
+    id: UUID
+    tenant: Tenant | None  # None: the operator's
     secret: str  # form tokens are derived from it
+
+    @property
+    def secret_hash(self) -> str:
+        """The hash that is stored."""
+        return signing.hashed(self.secret)
 
 
 def begin(
-    response: Response, settings: Settings, *, tenant: Tenant | None, key_id: UUID | None
-) -> None:
-    """Signs this browser in; its former session's cookie is overwritten.
+    connection: psycopg.Connection, settings: Settings, tenant: Tenant | None, key: Key | None
+) -> Session:
+    """Stores a session of this key, or of the operator if ``key`` is None.
+
+    The key's oldest sessions beyond the limit are deleted.
 
     Raises:
         SettingsError: the cookie would travel unencrypted; the operator must set up TLS.
     """
     _require_private(settings)
-    first, second = _marks(settings) if tenant is None or key_id is None else (key_id.hex, tenant)
-    ends_at = int(time.time()) + SESSION_SECONDS
-    content = SEPARATOR.join((first, str(second), str(ends_at), signing.fresh()))
+    session = Session(uuid4(), tenant, signing.fresh())
+    values = {
+        "id": session.id,
+        "tenant": tenant and tenant.slug,
+        "key_id": key and key.id,
+        "role": key.role if key else Role.ADMIN,
+        "secret_hash": session.secret_hash,
+        "operator_key_hash": None if key else _operator_key_hash(settings),
+        "seconds": SESSION_SECONDS,
+    }
+    connection.execute(_DELETE_SURPLUS, {**values, "kept": SESSIONS_OF_KEY_MAX - 1})
+    connection.execute(_ADD, values)
+    return session
+
+
+def delete_expired(connection: psycopg.Connection) -> None:
+    """Deletes the expired sessions of all tenants; as the engine."""
+    connection.execute("delete from integration.browser_sessions where expires_at < now()")
+
+
+def is_open_for_operator(
+    connection: psycopg.Connection, settings: Settings, session: Session
+) -> bool:
+    """True if this is an open session of the current operator's key; as the engine."""
+    values = {
+        "id": session.id,
+        "secret_hash": session.secret_hash,
+        "operator_key_hash": _operator_key_hash(settings),
+    }
+    return connection.execute(_OPEN_FOR_OPERATOR, values).fetchone() is not None
+
+
+def end(connection: psycopg.Connection, session: Session) -> None:
+    """Ends the session on the server."""
+    values = {"id": session.id, "secret_hash": session.secret_hash}
+    connection.execute(_END, values)
+
+
+def set_cookie(response: Response, settings: Settings, session: Session) -> None:
+    """Gives the browser the session's cookie; a former one is overwritten."""
+    tenant = session.tenant.slug if session.tenant else OPERATOR_MARK
+    content = SEPARATOR.join((session.id.hex, tenant, session.secret))
     response.set_cookie(
         cookie_name(settings, "login"),
         signing.signed(settings, LOGIN_PURPOSE, content),
@@ -57,7 +107,7 @@ def begin(
     )
 
 
-def end(response: Response, settings: Settings) -> None:
+def delete_cookie(response: Response, settings: Settings) -> None:
     """Deletes the browser's cookie."""
     response.delete_cookie(
         cookie_name(settings, "login"), path="/", httponly=True, secure=is_https(settings)
@@ -65,16 +115,15 @@ def end(response: Response, settings: Settings) -> None:
 
 
 def of_browser(request: Request, settings: Settings) -> Session | None:
-    """The browser's session; None if there is none or it has expired."""
+    """The session that the cookie names; None without a cookie that we signed."""
     text = request.cookies.get(cookie_name(settings, "login"), "")
     if not signing.is_ours(settings, LOGIN_PURPOSE, text):
         return None
-    first, second, ends_at, secret = text.rpartition(".")[0].split(SEPARATOR)
-    if time.time() >= int(ends_at):
+    parts = text.rpartition(".")[0].split(SEPARATOR)
+    if len(parts) != 3:  # a cookie of an earlier release
         return None
-    if first == OPERATOR_MARK:
-        return Session(None, None, secret) if (first, second) == _marks(settings) else None
-    return Session(Tenant(second), UUID(first), secret)
+    session_id, tenant, secret = parts
+    return Session(UUID(session_id), None if tenant == OPERATOR_MARK else Tenant(tenant), secret)
 
 
 def cookie_name(settings: Settings, name: str) -> str:
@@ -103,7 +152,40 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _marks(settings: Settings) -> tuple[str, str]:
-    """The content of an operator's session; another operator key makes it invalid."""
+def _operator_key_hash(settings: Settings) -> str:
     key = settings.operator()
-    return OPERATOR_MARK, signing.hashed(key.get_secret_value())[:16] if key else ""
+    return signing.hashed(key.get_secret_value()) if key else ""
+
+
+_DELETE_SURPLUS = """
+delete from integration.browser_sessions
+where browser_sessions.id in (
+    select surplus.id
+    from integration.browser_sessions as surplus
+    where surplus.key_id is not distinct from %(key_id)s
+    order by surplus.created_at desc
+    offset %(kept)s
+)
+"""
+_ADD = """
+insert into integration.browser_sessions (
+    id, tenant_id, key_id, role, secret_hash, operator_key_hash, expires_at
+)
+values (
+    %(id)s, %(tenant)s, %(key_id)s, %(role)s, %(secret_hash)s, %(operator_key_hash)s,
+    now() + make_interval(secs => %(seconds)s)
+)
+"""
+_OPEN_FOR_OPERATOR = """
+select
+from integration.browser_sessions
+where browser_sessions.id = %(id)s
+    and browser_sessions.secret_hash = %(secret_hash)s
+    and browser_sessions.operator_key_hash = %(operator_key_hash)s
+    and browser_sessions.expires_at > clock_timestamp()
+"""
+_END = """
+delete from integration.browser_sessions
+where browser_sessions.id = %(id)s
+    and browser_sessions.secret_hash = %(secret_hash)s
+"""

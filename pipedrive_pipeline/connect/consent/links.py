@@ -32,13 +32,14 @@ class Link:
 class LinkTarget:
     """The tenant and system that a link connects."""
 
+    link_hash: str
     tenant: Tenant
     system: str
     who: str
 
 
 def make(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Link:
-    """Makes a link that works once, for ten minutes.
+    """Makes a link that gives one consent, within ten minutes.
 
     Raises:
         SettingsError: the operator has not set the app's id or secret; a link would be useless.
@@ -47,7 +48,12 @@ def make(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Link:
     oauth_app(vault.settings_of(tenant), system)
     secret = signing.signed(vault.settings, LINK_PURPOSE, signing.fresh())
     with vault.warehouse.transaction() as transaction:
-        transaction.execute("delete from integration.connect_links where expires_at < now()")
+        # A consent that the link began just before its end may still come back.
+        transaction.execute(
+            "delete from integration.connect_links"
+            " where expires_at < now() - make_interval(mins => %s)",
+            (LINK_MINUTES,),
+        )
         try:
             row = transaction.execute(
                 """
@@ -67,23 +73,34 @@ def make(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Link:
     return Link(url=f"{base}{LINK_PATH}{quote(secret)}", expires_at=row[0])
 
 
-def open_once(vault: Vault, secret: str) -> LinkTarget:
-    """Uses the link up and returns its target.
+def target(vault: Vault, secret: str) -> LinkTarget:
+    """The target of a link, which stays usable until `use_up`.
 
     Raises:
-        LinkRefused: forged, opened before, or too old.
+        LinkRefused: forged, used, or expired.
     """
     if not signing.is_ours(vault.settings, LINK_PURPOSE, secret):
         raise LinkRefused
+    link_hash = signing.hashed(secret)
     with vault.warehouse.transaction() as transaction:
         row = transaction.execute(
             """
-            delete from integration.connect_links
-            where link_hash = %s
-            returning tenant_id, system, created_by, expires_at > now()
+            select connect_links.tenant_id, connect_links.system, connect_links.created_by
+            from integration.connect_links
+            where connect_links.link_hash = %s
+                and connect_links.expires_at > now()
             """,
-            (signing.hashed(secret),),
+            (link_hash,),
         ).fetchone()
-    if row is None or not row[3]:
+    if row is None:
         raise LinkRefused
-    return LinkTarget(Tenant(row[0]), row[1], row[2])
+    return LinkTarget(link_hash, Tenant(row[0]), row[1], row[2])
+
+
+def use_up(transaction: psycopg.Connection, link_hash: str) -> bool:
+    """Deletes the link; False if another consent has used it before."""
+    return bool(
+        transaction.execute(
+            "delete from integration.connect_links where link_hash = %s", (link_hash,)
+        ).rowcount
+    )

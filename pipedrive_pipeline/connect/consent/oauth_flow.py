@@ -16,7 +16,9 @@ import psycopg
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connect.auth import signing
+from pipedrive_pipeline.connect.consent import links
 from pipedrive_pipeline.connect.consent.company_change import start_afresh
+from pipedrive_pipeline.connect.consent.links import LinkTarget
 from pipedrive_pipeline.connect.errors import CodeRefused, ConsentDeclined, StateRefused
 from pipedrive_pipeline.connectors.base import Account, Credential
 from pipedrive_pipeline.connectors.hosts import checked_base_url
@@ -24,7 +26,7 @@ from pipedrive_pipeline.connectors.oauth import TokenGrant
 from pipedrive_pipeline.connectors.refusals import GrantRefused
 from pipedrive_pipeline.errors import UnknownTenant
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import clock, pending, states, storing
+from pipedrive_pipeline.vault import clock, pending, storing
 from pipedrive_pipeline.vault.connections import Connection
 from pipedrive_pipeline.vault.oauth_app import oauth_app
 from pipedrive_pipeline.vault.pending import Pending
@@ -35,6 +37,7 @@ from pipedrive_pipeline.vault.vault import Vault
 
 STATE_MINUTES = 10
 STATE_PURPOSE = "oauth-state"
+STATES_OF_LINK_MAX = 20  # browsers and previews that open one link
 CODE_MAX_CHARACTERS = 2_048  # Pipedrive's have about 60
 
 
@@ -46,8 +49,18 @@ class StartedConsent:
     state: str
 
 
-def begin(vault: Vault, tenant: Tenant, system: str, *, session: str, who: str) -> StartedConsent:
+def begin(
+    vault: Vault,
+    tenant: Tenant,
+    system: str,
+    *,
+    session: str,
+    who: str,
+    link: LinkTarget | None = None,
+) -> StartedConsent:
     """Begins a consent in this browser session; its state works once, for ten minutes.
+
+    The tenant's connection does not change.
 
     Args:
         vault: the vault.
@@ -55,6 +68,7 @@ def begin(vault: Vault, tenant: Tenant, system: str, *, session: str, who: str) 
         system: the connector's key.
         session: a secret that only this browser holds (`signing.fresh`).
         who: the person or key, for the audit log.
+        link: the one-time link that the browser opened; the source's answer uses it up.
 
     Raises:
         SettingsError: the operator has not set the app's id or secret.
@@ -63,28 +77,21 @@ def begin(vault: Vault, tenant: Tenant, system: str, *, session: str, who: str) 
     app = oauth_app(vault.settings_of(tenant), system)
     state = signing.signed(vault.settings, STATE_PURPOSE, signing.fresh())
     url = app.authorize_url(state)
+    values = {
+        "state_hash": signing.hashed(state),
+        "session_hash": signing.hashed(session),
+        "tenant": tenant.slug,
+        "system": system,
+        "who": who,
+        "minutes": STATE_MINUTES,
+        "link_hash": link and link.link_hash,
+    }
     with vault.warehouse.transaction() as transaction:
+        transaction.execute(_DELETE_OLD_STATES, {**values, "kept": STATES_OF_LINK_MAX - 1})
         try:
-            states.begin(transaction, tenant, system, kind="oauth")
+            transaction.execute(_ADD_STATE, values)
         except psycopg.errors.ForeignKeyViolation:
             raise UnknownTenant(tenant.slug) from None
-        transaction.execute("delete from integration.oauth_states where expires_at < now()")
-        transaction.execute(
-            """
-            insert into integration.oauth_states (
-                state_hash, session_hash, tenant_id, system, started_by, expires_at
-            )
-            values (%s, %s, %s, %s, %s, now() + make_interval(mins => %s))
-            """,
-            (
-                signing.hashed(state),
-                signing.hashed(session),
-                tenant.slug,
-                system,
-                who,
-                STATE_MINUTES,
-            ),
-        )
     return StartedConsent(url, state)
 
 
@@ -116,13 +123,20 @@ def finish(
         ClientRejected, HostNotAllowed: the operator must act.
         SourceUnavailable, SourceBroke: no usable answer; the person starts again.
     """
-    tenant, who = _use_state(vault, system, session, state)
+    started = _use_state(vault, system, session, state)
+    tenant = started.tenant
     if error is not None or not code or len(code) > CODE_MAX_CHARACTERS:
         raise ConsentDeclined
     grant = _exchange(vault, tenant, system, SecretStr(code))
     with vault.warehouse.transaction() as transaction:
-        arrival = Arrival(tenant, system, grant.tokens(transaction), grant.account, who)
-        pending.hold(transaction, vault.cipher, arrival, signing.hashed(session))
+        arrival = Arrival(tenant, system, grant.tokens(transaction), grant.account, started.who)
+        pending.hold(
+            transaction,
+            vault.cipher,
+            arrival,
+            signing.hashed(session),
+            came_by_link=started.came_by_link,
+        )
     waiting = pending.of_session(vault, signing.hashed(session))
     if waiting is None:
         raise NothingToConfirm
@@ -144,26 +158,35 @@ def confirm(
     )
 
 
-def _use_state(vault: Vault, system: str, session: str, state: str | None) -> tuple[Tenant, str]:
-    """The tenant and the initiator of the state, which is deleted."""
+@dataclass(frozen=True)
+class _UsedState:
+    """The consent that a state began."""
+
+    tenant: Tenant
+    who: str
+    came_by_link: bool
+
+
+def _use_state(vault: Vault, system: str, session: str, state: str | None) -> _UsedState:
+    """Deletes the state, and the one-time link that it came from.
+
+    Raises:
+        StateRefused: forged, foreign, used, expired or missing, or its link was used before.
+    """
     if not state or not signing.is_ours(vault.settings, STATE_PURPOSE, state):
         raise StateRefused
     with vault.warehouse.transaction() as transaction:
-        row = transaction.execute(
-            """
-            delete from integration.oauth_states
-            where state_hash = %s
-            returning tenant_id, started_by, system, session_hash, expires_at > now()
-            """,
-            (signing.hashed(state),),
-        ).fetchone()
-    if row is None:
+        row = transaction.execute(_DELETE_STATE, (signing.hashed(state),)).fetchone()
+        if row is None:
+            raise StateRefused
+        tenant_id, who, state_system, session_hash, link_hash, is_in_time = row
+        is_same_browser = signing.is_same(session_hash, signing.hashed(session))
+        is_usable = is_same_browser and is_in_time and state_system == system
+        if is_usable and link_hash is not None:
+            is_usable = links.use_up(transaction, link_hash)
+    if not is_usable:
         raise StateRefused
-    tenant_id, who, state_system, session_hash, is_in_time = row
-    is_same_browser = signing.is_same(session_hash, signing.hashed(session))
-    if not (is_same_browser and is_in_time and state_system == system):
-        raise StateRefused
-    return Tenant(tenant_id), who
+    return _UsedState(Tenant(tenant_id), who, came_by_link=link_hash is not None)
 
 
 @dataclass(frozen=True)
@@ -198,3 +221,36 @@ def _exchange(vault: Vault, tenant: Tenant, system: str, code: SecretStr) -> _Te
     except (GrantRefused, TokenRefused):
         raise CodeRefused from None
     return _TestedGrant(grant, base_url, account)
+
+
+_DELETE_OLD_STATES = """
+delete from integration.oauth_states
+where oauth_states.expires_at < now()
+    or oauth_states.state_hash in (
+        select surplus.state_hash
+        from integration.oauth_states as surplus
+        where surplus.link_hash = %(link_hash)s
+        order by surplus.created_at desc
+        offset %(kept)s
+    )
+"""
+_ADD_STATE = """
+insert into integration.oauth_states (
+    state_hash, session_hash, tenant_id, system, started_by, link_hash, expires_at
+)
+values (
+    %(state_hash)s, %(session_hash)s, %(tenant)s, %(system)s, %(who)s, %(link_hash)s,
+    now() + make_interval(mins => %(minutes)s)
+)
+"""
+_DELETE_STATE = """
+delete from integration.oauth_states
+where oauth_states.state_hash = %s
+returning
+    oauth_states.tenant_id,
+    oauth_states.started_by,
+    oauth_states.system,
+    oauth_states.session_hash,
+    oauth_states.link_hash,
+    oauth_states.expires_at > now()
+"""

@@ -16,12 +16,13 @@ from pipedrive_pipeline.connect.auth import callers, csrf, signing
 from pipedrive_pipeline.connect.auth.dependencies import (
     ConnectionManager,
     authenticated,
-    count_failure,
+    guarded,
     require,
 )
 from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connect.consent import browser_session, links, oauth_flow
-from pipedrive_pipeline.connect.errors import LinkRefused, StateRefused
+from pipedrive_pipeline.connect.consent.links import LinkTarget
+from pipedrive_pipeline.connect.errors import StateRefused
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
 from pipedrive_pipeline.tenants import Tenant
@@ -54,15 +55,13 @@ def connect_link(
 
 @router.get("/connect/{secret}", include_in_schema=False)
 def open_link(request: Request, services: AppServices, secret: str) -> Response:
-    """Redirects the browser of a one-time link to the source."""
-    if "prefetch" in request.headers.get("sec-purpose", request.headers.get("purpose", "")):
-        return Response(status_code=204)  # a prefetch must not use the link up
-    try:
-        link = links.open_once(services.vault, secret)
-    except LinkRefused:
-        count_failure(request)
-        raise
-    return _to_source(services, link.tenant, link.system, who=link.who)
+    """Redirects the browser of a one-time link to the source.
+
+    The link is used up by the source's answer, so that a preview of it changes nothing.
+    """
+    with guarded(request):
+        link = links.target(services.vault, secret)
+    return _to_source(services, link.tenant, link.system, who=link.who, link=link)
 
 
 @router.get(
@@ -71,15 +70,19 @@ def open_link(request: Request, services: AppServices, secret: str) -> Response:
     response_class=RedirectResponse,
     responses=REFUSALS,
 )
-def auth(services: AppServices, system: SystemKey, caller: ConnectionManager) -> Response:
+def auth(
+    request: Request, services: AppServices, system: SystemKey, caller: ConnectionManager
+) -> Response:
     """Redirects this browser to the source, where a person consents."""
+    if caller.session:
+        csrf.require_own_navigation(request)
     return _to_source(services, caller.tenant, system, who=caller.name)
 
 
 @router.get("/api/integrations/{system}/callback", include_in_schema=False)
 def callback(request: Request, services: AppServices, system: SystemKey) -> Response:
     """Exchanges the code that the source sent and redirects to the confirmation page."""
-    try:
+    with guarded(request):
         oauth_flow.finish(
             services.vault,
             system,
@@ -88,9 +91,6 @@ def callback(request: Request, services: AppServices, system: SystemKey) -> Resp
             code=_single(request, "code"),
             error=_single(request, "error"),
         )
-    except StateRefused:
-        count_failure(request)
-        raise
     return RedirectResponse(f"/integrations/{system}/confirm", status_code=303)
 
 
@@ -145,10 +145,12 @@ def disconnect(
     return envelope.answer(request, shown)
 
 
-def _to_source(services: Services, tenant: Tenant, system: str, *, who: str) -> Response:
+def _to_source(
+    services: Services, tenant: Tenant, system: str, *, who: str, link: LinkTarget | None = None
+) -> Response:
     """Redirects to the source with a new session, so that a planted cookie is worth nothing."""
     session = signing.fresh()
-    consent = oauth_flow.begin(services.vault, tenant, system, session=session, who=who)
+    consent = oauth_flow.begin(services.vault, tenant, system, session=session, who=who, link=link)
     answer = RedirectResponse(consent.url, status_code=302)
     browser_session.set_cookie(answer, services.vault.settings, session)
     return answer

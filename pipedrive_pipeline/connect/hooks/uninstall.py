@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from pipedrive_pipeline.connect.api import envelope
 from pipedrive_pipeline.connect.auth import signing
-from pipedrive_pipeline.connect.auth.dependencies import count_failure
+from pipedrive_pipeline.connect.auth.dependencies import guarded
 from pipedrive_pipeline.connect.errors import NotSignedIn
 from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, SystemKey
 from pipedrive_pipeline.errors import BadInput
@@ -32,10 +32,10 @@ def uninstalled(
 ) -> JSONResponse:
     """Ends the connections of the company and user that the notice names, as a disconnect does."""
     apps = services.vault.settings.with_oauth_apps()
-    app = next((app for app in apps if carries_client_secret(request, app)), None)
-    if app is None or app.pipedrive_client_id is None:
-        count_failure(request)
-        raise NotSignedIn
+    with guarded(request):
+        app = next((app for app in apps if carries_client_secret(request, app)), None)
+        if app is None or app.pipedrive_client_id is None:
+            raise NotSignedIn
     if str(sent.fields.get("client_id")) != app.pipedrive_client_id:
         raise BadInput("client_id is not this app's.")
     user_id = sent.fields.get("user_id")

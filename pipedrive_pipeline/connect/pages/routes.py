@@ -5,15 +5,17 @@ A page shows what the API answers to the same key.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Annotated
 
+import psycopg
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from pipedrive_pipeline.connect.api import presenters, tenant_status
 from pipedrive_pipeline.connect.auth import callers, csrf, sessions
 from pipedrive_pipeline.connect.auth.callers import Caller
-from pipedrive_pipeline.connect.auth.dependencies import count_failure, require
+from pipedrive_pipeline.connect.auth.dependencies import require
 from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connect.auth.sessions import Session
 from pipedrive_pipeline.connect.errors import NotSignedIn
@@ -21,6 +23,7 @@ from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.request import AppServices, SentBody, Services, SystemKey
 from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.sync import asking, registry, runs
+from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
 
 router = APIRouter(include_in_schema=False)
@@ -37,28 +40,36 @@ def login_form(request: Request) -> Response:
 
 @router.post("/login")
 def login(request: Request, services: AppServices, sent: SentBody) -> Response:
-    """Begins a session with a key; the browser's former session is overwritten."""
+    """Begins a session with a key and ends the browser's former one."""
     settings = services.vault.settings
     csrf.require_own_origin(request, settings)
     try:
-        tenant, key = callers.key_of(sent.text("key").strip(), settings, services.warehouse)
+        tenant, key = callers.key_of(request, services, sent.text("key").strip())
     except NotSignedIn:
-        count_failure(request)
         return rendering.login(request, is_refused=True)
+    with services.warehouse.transaction() as engine:
+        sessions.delete_expired(engine)
+    with _transaction(services, tenant) as transaction:
+        former = sessions.of_browser(request, settings)
+        if former:
+            sessions.end(transaction, former)
+        session = sessions.begin(transaction, settings, tenant, key)
     answer = RedirectResponse("/", status_code=303)
-    sessions.begin(answer, settings, tenant=tenant, key_id=key.id if key else None)
+    sessions.set_cookie(answer, settings, session)
     return answer
 
 
 @router.post("/logout")
 def logout(request: Request, services: AppServices, sent: SentBody) -> Response:
-    """Ends the session."""
+    """Ends the session on the server and deletes the cookie."""
     settings = services.vault.settings
     session = sessions.of_browser(request, settings)
     if session:
         csrf.require_own_form(request, settings, session.secret, sent.text("form_token"))
+        with _transaction(services, session.tenant) as transaction:
+            sessions.end(transaction, session)
     answer = _to_login()
-    sessions.end(answer, settings)
+    sessions.delete_cookie(answer, settings)
     return answer
 
 
@@ -69,9 +80,8 @@ def home(request: Request, services: AppServices) -> Response:
     if session is None:
         return _to_login()
     if session.tenant is None:
-        tenants = registry.all_tenants(services.vault.warehouse)
-        return rendering.tenants(request, tenants, _token(services, session))
-    caller = _caller(services, session, None)
+        return _tenants(request, services, session)
+    caller = _caller(request, services, session, None)
     if caller is None:
         return _to_login()
     with services.warehouse.as_app(caller.tenant) as transaction:
@@ -87,7 +97,7 @@ def integration(
 ) -> Response:
     """The status and history of one system."""
     session = sessions.of_browser(request, services.vault.settings)
-    caller = _caller(services, session, tenant) if session else None
+    caller = _caller(request, services, session, tenant) if session else None
     if session is None or caller is None:
         return _to_login()
     with services.warehouse.as_app(caller.tenant) as connection:
@@ -111,7 +121,7 @@ def sync_now(
     if session is None:
         return _to_login()
     csrf.require_own_form(request, settings, session.secret, sent.text("form_token"))
-    caller = _caller(services, session, sent.text("tenant") or None)
+    caller = _caller(request, services, session, sent.text("tenant") or None)
     if caller is None:
         return _to_login()
     require(caller, Permission.ASK_SYNC)
@@ -126,13 +136,31 @@ def docs(request: Request) -> Response:
     return rendering.api(request, request.app.openapi())
 
 
-def _caller(services: Services, session: Session, named_tenant: str | None) -> Caller | None:
-    """The signed-in caller; None if its key was revoked."""
-    claim = callers.claim_of_session(session, named_tenant)
+def _tenants(request: Request, services: Services, session: Session) -> Response:
+    """Every tenant, if this is an open session of the operator."""
+    with services.warehouse.connect() as connection:
+        if not sessions.is_open_for_operator(connection, services.vault.settings, session):
+            return _to_login()
+    tenants = registry.all_tenants(services.vault.warehouse)
+    return rendering.tenants(request, tenants, _token(services, session))
+
+
+def _caller(
+    request: Request, services: Services, session: Session, named_tenant: str | None
+) -> Caller | None:
+    """The signed-in caller; None if the session has ended."""
     try:
-        return callers.caller_of(claim, services.warehouse)
+        return callers.of_session(request, services, session, named_tenant)
     except NotSignedIn:
         return None
+
+
+def _transaction(
+    services: Services, tenant: Tenant | None
+) -> AbstractContextManager[psycopg.Connection]:
+    """With the role of the app; for the operator, who has no tenant, as the engine."""
+    warehouse = services.warehouse
+    return warehouse.as_app(tenant) if tenant else warehouse.transaction()
 
 
 def _token(services: Services, session: Session) -> str:
