@@ -160,6 +160,7 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
                 "unchanged": read.unchanged,
                 "deleted": read.deleted,
                 "rejected": read.rejected,
+                "rejected_values": read.rejected_values,
                 "withheld": read.withheld,
                 "resumed_rows": read.resumed_rows,
                 "missing": read.missing,
@@ -202,6 +203,13 @@ def print_outcome(tenant: Tenant, outcome: Outcome) -> None:
     for name, read in outcome.reads.items():
         if read.resumed_rows:
             terminal.print(f"{name}: went on after {read.resumed_rows:,} rows of an earlier run.")
+        if read.rejected or read.rejected_values:
+            terminal.print(
+                f"{name}: {read.rejected:,} records without a usable id and "
+                f"{read.rejected_values:,} values that do not fit their column were set aside; "
+                f"integration.rejected_values lists them.",
+                soft_wrap=True,
+            )
     if outcome.built:
         marts = {"crm.customers": outcome.built.customers, "crm.contacts": outcome.built.contacts}
         print_table(

@@ -46,6 +46,7 @@ def read_metadata(
         "rows_unchanged": read.unchanged,
         "rows_deleted": read.deleted,
         "rows_rejected": read.rejected,
+        "values_rejected": read.rejected_values,
         "values_replaced": read.replaced,
         "api_calls": read.api_calls,
         "tokens_spent": read.tokens,

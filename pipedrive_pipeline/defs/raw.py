@@ -13,7 +13,12 @@ from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failu
 from pipedrive_pipeline.defs.metadata import column_schema, read_metadata
 from pipedrive_pipeline.defs.parked import marts_of_the_rest
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
-from pipedrive_pipeline.defs.standing import completeness_result, completeness_spec
+from pipedrive_pipeline.defs.standing import (
+    completeness_result,
+    completeness_spec,
+    rejections_result,
+    rejections_spec,
+)
 from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.sync.run import TenantRun
 
@@ -54,7 +59,9 @@ def raw_assets(connector: Connector) -> dg.AssetsDefinition:
         backfill_policy=ONE_TENANT_PER_RUN,
         retry_policy=TRANSIENT_RETRIES,
         check_specs=[
-            completeness_spec(dg.AssetKey([connector.key, name])) for name in connector.entities
+            spec(dg.AssetKey([connector.key, name]))
+            for name in connector.entities
+            for spec in (completeness_spec, rejections_spec)
         ],
     )
     def raw(
@@ -70,7 +77,10 @@ def raw_assets(connector: Connector) -> dg.AssetsDefinition:
                     yield dg.MaterializeResult(
                         asset_key=asset,
                         metadata=read_metadata(run.facts, read, estimated),
-                        check_results=completeness_result(asset, read),
+                        check_results=[
+                            *completeness_result(asset, read),
+                            rejections_result(asset, run.rejections(read.entity)),
+                        ],
                     )
 
     return raw

@@ -7,7 +7,7 @@ and the reads themselves), checks on custom fields (`checks.py`), checks over al
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
@@ -16,6 +16,7 @@ from pipedrive_pipeline.marts.comparison import Comparison, LastComparison
 from pipedrive_pipeline.marts.standing import Standing, Volume
 
 COMPLETENESS, ORPHANS, VOLUME = "completeness", "orphans", "volume"
+REJECTIONS = "rejected_values"
 EQUALS_RAW = "equals_raw"
 CUSTOMERS, CONTACTS = dg.AssetKey(["crm", "customers"]), dg.AssetKey(["crm", "contacts"])
 
@@ -26,10 +27,24 @@ def completeness_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
         COMPLETENESS,
         asset=asset,
         description=(
-            "Error where a record that the source listed is missing from raw, or is there in an "
-            "older version; looked at by each full read and each sweep. What to do: launch "
+            "Error where a record that the source listed is missing from raw, or is there in "
+            "another version; looked at by each full read and each sweep. What to do: launch "
             "full_resync for this partition with the tag `pipeline/restart: true`; if it fails "
             "again, report it."
+        ),
+    )
+
+
+def rejections_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+    """Of one raw asset; its result comes with each read."""
+    return dg.AssetCheckSpec(
+        REJECTIONS,
+        asset=asset,
+        description=(
+            "Warning where raw could not hold records (no usable id) or values (another type than "
+            "their column) in their place; counted with each read. What to do: look at them in "
+            "integration.rejected_values and repair them in the CRM; the next sync strikes them "
+            "off, the next sweep those without an id."
         ),
     )
 
@@ -87,6 +102,20 @@ def completeness_result(asset: dg.AssetKey, read: EntityRead) -> list[dg.AssetCh
             metadata={**counts, "rows_fetched": read.fetched},
         )
     ]
+
+
+def rejections_result(asset: dg.AssetKey, by_field: Mapping[str, int]) -> dg.AssetCheckResult:
+    """The rejected records and values that are listed now, by field, never their content."""
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=REJECTIONS,
+        passed=not by_field,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "count": sum(by_field.values()),
+            "offenders": [f"{name}: {count}" for name, count in by_field.items()],
+        },
+    )
 
 
 def mart_results(found: Standing) -> Iterator[dg.AssetCheckResult]:

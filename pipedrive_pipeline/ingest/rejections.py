@@ -86,6 +86,15 @@ class Rejections:
         return _scope(self._tenant, self._system, entity.name)
 
 
+def listed_by_field(
+    warehouse: Warehouse, tenant: Tenant, system: str, entity: EntitySpec
+) -> dict[str, int]:
+    """How many records and values raw does not hold in their place now, by field."""
+    scope = _scope(tenant, system, entity.name) | {"fields": raw_fields(entity)}
+    with warehouse.transaction(tenant=tenant) as connection:
+        return dict(connection.execute(_LISTED, scope).fetchall())
+
+
 def raw_fields(entity: EntitySpec) -> list[str]:
     """The fields whose values raw may reject; a JSON column takes any value."""
     columns = (entity.key, *entity.columns)
@@ -167,6 +176,17 @@ delete from integration.rejected_values
         where listed.id = rejected_values.record_id
             and listed.field = rejected_values.field
     )
+"""
+_LISTED = f"""
+select
+    coalesce(rejected_values.field, ''),
+    count(*)
+from integration.rejected_values
+{_OF_ENTITY}
+    and rejected_values.target is null
+    and (rejected_values.record_id is null or rejected_values.field = any(%(fields)s))
+group by 1
+order by 1
 """
 _LIST_VALUES = """
 insert into integration.rejected_values

@@ -21,7 +21,7 @@ from pipedrive_pipeline.marts.unpacking import Unpacked
 from pipedrive_pipeline.marts.values import fits_plainly, is_simple
 from pipedrive_pipeline.tenants import Tenant
 
-EDITION: Final = "2"  # of the rules; a new one checks all values again
+EDITION: Final = "3"  # of the rules; a new one checks all values again
 ARGUMENTS_PER_CALL: Final = 90  # PostgreSQL's functions take at most 100
 
 
@@ -293,6 +293,7 @@ misfits as (
             'custom_fields' as field,
             'is no object of fields' as reason
         where jsonb_typeof(record.custom_fields) not in ('object', 'null')
+            and record.custom_fields not in ('[]', '""') -- no fields, as PHP writes it
     ) as misfit
     where checked.unknown <> '{{}}' -- also where custom_fields is no object
         or cardinality(array_remove(checked.reasons, null)) > 0

@@ -293,6 +293,7 @@ with compared as materialized (
                     union all
                     select 'custom_fields'
                     where jsonb_typeof({records}.custom_fields) not in ('object', 'null')
+                        and {records}.custom_fields not in ('[]', '""')
                 )
             else '{{}}'
         end as hidden

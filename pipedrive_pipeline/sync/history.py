@@ -157,7 +157,7 @@ def _counts(reads: Mapping[str, EntityRead], built: MartsBuilt | None) -> dict[s
     for name in COUNTED_ENTITIES:
         if name in reads:
             counts[f"{name}_fetched"] = reads[name].fetched
-            counts[f"{name}_rejected"] = reads[name].rejected
+            counts[f"{name}_rejected"] = reads[name].rejected + reads[name].rejected_values
     if built:
         for name, mart in zip(COUNTED_ENTITIES, (built.customers, built.contacts), strict=True):
             counts |= {f"{name}_{count}": getattr(mart, count) for count in MART_COUNTS}

@@ -14,6 +14,7 @@ from pipedrive_pipeline.connectors.base import EntitySpec
 from pipedrive_pipeline.errors import BadInput, NotProven, full_disk
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
+from pipedrive_pipeline.ingest.rejections import listed_by_field
 from pipedrive_pipeline.marts.standing import Standing, standing
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import alerts, budget, history, requests
@@ -193,6 +194,10 @@ class TenantRun:
     def standing(self) -> Standing:
         """How the tenant's marts stand: orphans, and rows that went away."""
         return standing(self._warehouse, self.facts.tenant, self.facts.system)
+
+    def rejections(self, entity: EntitySpec) -> dict[str, int]:
+        """How many records and values of an entity raw does not hold in their place, by field."""
+        return listed_by_field(self._warehouse, self.facts.tenant, self.facts.system, entity)
 
     def field_facts(self) -> dict[str, FieldFacts]:
         """What there is to say of the tenant's custom fields, by mart."""

@@ -24,6 +24,34 @@ def test_one_entity_alone_is_read_and_built(
 
 
 @pytest.mark.slow
+def test_rejected_records_are_counted_where_people_look_until_they_are_repaired(
+    terminal: Terminal, world: World, sandbox: Sandbox
+) -> None:
+    """Six were refused, one was listed, and the run said that all was up to date."""
+    world.connect(ACME, sandbox)
+    for number in range(1, 7):
+        sandbox.account.plant("persons", number, id=None)
+    sandbox.account.plant("persons", 8, owner_id="nobody", org_id="")
+
+    said = terminal.run("sync", "--tenant", "acme", "--full")
+
+    assert said.code == 0, said.err
+    assert (
+        "persons: 6 records without a usable id and 1 values that do not fit their column were "
+        "set aside; integration.rejected_values lists them." in said.out
+    )
+    (run,) = world.history()
+    assert run["persons_rejected"] == 7
+    listed = [row["record_id"] for row in world.rows("integration", "rejected_values", "id")]
+    assert sorted(listed, key=str) == ["8", *[None] * 6]
+    for number in range(1, 7):
+        sandbox.account.plant("persons", number, id=number)
+    sandbox.account.edit("persons", 8, owner_id=None, org_id=None)
+    assert terminal.run("sweep", "--tenant", "acme").code == 0
+    assert world.rows("integration", "rejected_values", "id") == []
+
+
+@pytest.mark.slow
 def test_a_sweep_marks_what_is_gone_and_proves_the_rest(
     terminal: Terminal, world: World, sandbox: Sandbox
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -134,6 +135,24 @@ def test_an_erased_person_comes_back_by_an_edit_at_the_source_alone(
     world.sync()
     assert "crm.contacts" in places(world)
     assert erased_ids(world) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("back", [timedelta(hours=1), timedelta(microseconds=1)])
+def test_an_edit_under_an_earlier_stamp_brings_an_erased_person_back(
+    world: World, account: Account, back: timedelta
+) -> None:
+    """The source's clock went back: the edit was made after the erasure all the same."""
+    world.sync(sync_type="full")
+    (row,) = (row for row in world.raw(ACME, "persons") if row["id"] == PERSON)
+    erase(world, PERSON)
+    account.edit("persons", PERSON, name="Ada again")
+    account.plant("persons", PERSON, update_time=(row["update_time"] - back).isoformat())
+
+    read = world.sync().reads["persons"]
+
+    assert (read.withheld, erased_ids(world)) == (0, [])
+    assert PERSON in contact_ids(world)
 
 
 @pytest.mark.slow
