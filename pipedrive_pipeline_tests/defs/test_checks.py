@@ -9,6 +9,7 @@ import pytest
 
 from pipedrive_pipeline.defs.freshness import freshness_check, freshness_sensor
 from pipedrive_pipeline.defs.location import LOCATION
+from pipedrive_pipeline.sandbox import Account
 from pipedrive_pipeline_tests.scenarios.receiver import receiver
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
@@ -53,6 +54,25 @@ def test_a_full_read_proves_completeness_and_a_read_of_changes_leaves_it_be(
     assert {asset for asset, name in changes if name == "completeness"} == ALWAYS_WHOLE
     assert all(one.passed for (_, name), one in full.items() if name == "completeness")
     assert not [name for _, name in (*full, *changes) if name == "freshness"]
+
+
+@pytest.mark.slow
+def test_a_record_without_a_usable_id_and_a_value_of_another_type_warn_with_their_count(
+    instance: dg.DagsterInstance, account: Account
+) -> None:
+    """They are in no table of records, so that nothing else would say that they are missing."""
+    for number in (1, 2):
+        account.plant("persons", number, id=None)
+    account.plant("persons", 3, owner_id="nobody")
+
+    checks = evaluated(instance, "full_resync")
+
+    rejected = checks["pipedrive/persons", "rejected_values"]
+    assert not rejected.passed
+    assert rejected.severity is dg.AssetCheckSeverity.WARN
+    assert rejected.metadata["count"].value == 3
+    assert rejected.metadata["offenders"].value == ["id: 2", "owner_id: 1"]
+    assert checks["pipedrive/organizations", "rejected_values"].passed
 
 
 @pytest.mark.slow
