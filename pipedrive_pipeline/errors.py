@@ -8,6 +8,7 @@ Does not belong here: how an error looks at a border (`cli.py`, `defs/`, `connec
     │   ├── Busy             another run of this tenant holds its lock
     │   ├── Superseded       this run lost that lock, and another one has begun since
     │   ├── BudgetSpent      today's calls are used up; ``resets_at`` says when they return
+    │   ├── IncompleteRead   a list ended before its newest record, or left out records that live
     │   └── SourceUnavailable, DatabaseUnavailable
     └── Permanent            a person must act
         ├── UsageError       a wrong word on the command line or in a request
@@ -106,6 +107,16 @@ class SourceUnavailable(Transient):
     """The source gave no usable answer within the attempts and the time allowed."""
 
     code = "source_unavailable"
+
+
+class IncompleteRead(Transient):
+    """A list of the source ended too early or left records out; its rows are kept, not trusted.
+
+    Transient: the next run reads from the watermark before, or goes on with an unfinished read of
+    everything at its last page, where the rest comes if the source gives it then.
+    """
+
+    code = "incomplete_read"
 
 
 class DatabaseUnavailable(Transient):

@@ -26,6 +26,7 @@ TESTS_FAILED = 1  # pytest's exit code; others say that it could not run them
 RAW = "pipedrive_pipeline/ingest/raw.py"
 VERSIONS = "pipedrive_pipeline/ingest/versions.py"
 WALKS = "pipedrive_pipeline/connectors/pipedrive/walks.py"
+WATERMARKS = "pipedrive_pipeline/connectors/pipedrive/watermarks.py"
 SETTLING = "pipedrive_pipeline/ingest/settling.py"
 TESTS = "pipedrive_pipeline_tests"
 TESTS_OF_WALKS = f"{TESTS}/connectors/test_pipedrive.py"
@@ -38,13 +39,20 @@ CURSOR_FIRST = """\
         loaded = self.raw.load("""
 NEXT_PAGE = """\
             page = await self._fetch({**params, "cursor": page.next_cursor})
-            newest = max("""
+"""
 TROUBLE_ENDS = """\
             try:
                 page = await self._fetch({**params, "cursor": page.next_cursor})
             except SourceUnavailable:
                 page = replace(page, records=[], next_cursor=None)
-            newest = max("""
+"""
+NO_CURSOR_KEY = """\
+        raise NotReadable("the list does not say whether it goes on: it has no next_cursor")
+"""
+GREATEST_STAMP = """\
+replace(
+                window, since=max(text_of(record, "update_time") for record in page.records)
+            )"""
 
 
 class TextIsGone(Exception):
@@ -92,18 +100,15 @@ BUGS = (
         f"{TESTS}/ingest/test_versions.py",
     ),
     Bug(
-        "the watermark is the newest stamp seen, in no order",
+        "a walk goes by id, and its watermark is the newest stamp that it read",
         WALKS,
-        (
-            ("_believable(first.sent_at, self.now) or newest", "newest"),
-            ('"sort_by": cursor.column', '"sort_by": "id"'),
-        ),
+        (('"sort_by": cursor.column', '"sort_by": "id"'),),
         TESTS_OF_WALKS,
     ),
     Bug(
         "a walk begins at its watermark, without overlap",
         WALKS,
-        (("since - cursor.overlap if since else resume", "since or resume"),),
+        (("before.start - self._overlap", "before.start"),),
         f"{TESTS}/scenarios/test_edits_meanwhile.py",
         "visible_late",
     ),
@@ -117,6 +122,72 @@ BUGS = (
         f"{TESTS}/ingest/test_versions.py",
     ),
     Bug(
+        "a stamp in the future is believed",
+        WATERMARKS,
+        (("if at and at <= self.limit), default", "if at), default"),),
+        TESTS_OF_WALKS,
+        "stamped_in_the_future",
+    ),
+    Bug(
+        "a Date that lies ahead is believed",
+        WATERMARKS,
+        (("limit = min(now, sent_at)", "limit = sent_at"),),
+        TESTS_OF_WALKS,
+        "no_clock",
+    ),
+    Bug(
+        "a stored watermark in the future is believed",
+        WATERMARKS,
+        (("CLOCK_DOUBT = timedelta(minutes=15)", "CLOCK_DOUBT = timedelta(days=36_500)"),),
+        TESTS_OF_WALKS,
+        "lies_in_the_future",
+    ),
+    Bug(
+        "a read that was broken off goes on from the greatest stamp",
+        WALKS,
+        (
+            ("replace(window, cursor=page.next_cursor)", GREATEST_STAMP),
+            ("    Watermark,\n)", "    Watermark,\n    text_of,\n)"),
+        ),
+        TESTS_OF_WALKS,
+        "trusts_no_stamp",
+    ),
+    Bug(
+        "a list without a cursor key is at its end",
+        "pipedrive_pipeline/connectors/pipedrive/envelope.py",
+        ((NO_CURSOR_KEY, "        return None\n"),),
+        TESTS_OF_WALKS,
+        "whether_it_goes_on",
+    ),
+    Bug(
+        "a list may end before its newest record",
+        WALKS,
+        (("before is None or page_count > 1", "False"),),
+        TESTS_OF_WALKS,
+        "ends_too_early",
+    ),
+    Bug(
+        "pages of one second lead no further",
+        "pipedrive_pipeline/connectors/pipedrive/progress.py",
+        (("return len(self.versions) > count_before", "return False"),),
+        TESTS_OF_WALKS,
+        "ties_in_any_order",
+    ),
+    Bug(
+        "a read that goes on has looked for all deletions since it went on",
+        "pipedrive_pipeline/ingest/reading.py",
+        (("before, began_at=began_at, resumed", "before, began_at=self.now(), resumed"),),
+        f"{TESTS}/scenarios/test_walks.py",
+        "was_broken_off",
+    ),
+    Bug(
+        "a page that leaves records out is complete",
+        SETTLING,
+        (("UNLISTED_MAX = 10 ", "UNLISTED_MAX = 10**9 "),),
+        TESTS_OF_DELETIONS,
+        "leaves_many_out",
+    ),
+    Bug(
         "the cursor is committed before its rows",
         "pipedrive_pipeline/ingest/reading.py",
         (("        loaded = self.raw.load(", CURSOR_FIRST),),
@@ -127,8 +198,7 @@ BUGS = (
         WALKS,
         (
             (NEXT_PAGE, TROUBLE_ENDS),
-            ("import SourceBroke\n", "import SourceBroke, SourceUnavailable\n"),
-            ("import dataclass, field\n", "import dataclass, field, replace\n"),
+            ("import IncompleteRead\n", "import IncompleteRead, SourceUnavailable\n"),
         ),
         TESTS_OF_WALKS,
     ),
@@ -147,8 +217,8 @@ BUGS = (
     ),
     Bug(
         "an empty page in the middle is believed",
-        WALKS,
-        (("return not self.empty_count and bool(", "return True or bool("),),
+        "pipedrive_pipeline/connectors/pipedrive/progress.py",
+        (("return not self.empty_count and not (", "return True or not ("),),
         TESTS_OF_WALKS,
     ),
     Bug(
@@ -161,7 +231,7 @@ BUGS = (
     Bug(
         "an empty answer empties a table",
         SETTLING,
-        (("if found.known and not found.seen:", "if found.known < 0:"),),
+        (("if compared.known and not compared.seen:", "if compared.known < 0:"),),
         f"{TESTS}/scenarios/test_faults.py",
         "suddenly_empty",
     ),

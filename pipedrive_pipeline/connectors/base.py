@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import count
 from typing import Literal, Protocol
@@ -26,7 +26,28 @@ Record = dict[str, Raw]
 """One record as sent: each top-level key with its JSON text, undecoded."""
 
 CursorState = Mapping[str, str | int | None]
-"""Where the next incremental walk begins, in the connector's own words. Small, JSON."""
+"""Where the next incremental walk begins, in the connector's own words. Small, JSON.
+
+People are shown its value ``watermark`` where it has one: up to when changes were read.
+"""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a read of everything: records changed in it, and how far it was read."""
+
+    since: str | None = None  # inclusive, in the connector's own words; None: no bound
+    until: str | None = None  # exclusive; None: no bound
+    cursor: str | None = None  # of its next page, as the source sent it; None begins the window
+    is_read: bool = False
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where a walk over everything goes on: its windows cover everything, in any order."""
+
+    windows: tuple[Window, ...]
+    state: CursorState  # for what the walk will commit; in the connector's own words
 
 
 _numbers = count(1)
@@ -114,6 +135,14 @@ Standing = Literal["live", "deleted", "invisible"]
 
 
 @dataclass(frozen=True)
+class Misfit:
+    """An entry of a list that is no record, such as a null."""
+
+    place: int  # in its list, from 1
+    json_text: bytes
+
+
+@dataclass(frozen=True)
 class Page:
     """One answer with records. ``commit`` is on the last page of a walk, and may be None there.
 
@@ -127,9 +156,10 @@ class Page:
     tombstones: tuple[Tombstone, ...] = ()
     is_last: bool = False
     commit: CursorState | None = None
-    resume: CursorState | None = None  # of a walk over everything: where one may go on after this
+    resume: Resume | None = None  # of a walk over everything: where it may go on after this page
     size_bytes: int = 0  # of the answer's body, so that memory can be bounded
     mended_count: int = 0  # values that were no JSON (NaN, lone surrogates) and came as strings
+    misfits: tuple[Misfit, ...] = ()  # set aside: they are in no record
 
 
 @dataclass(frozen=True)
@@ -186,6 +216,7 @@ class Access:
     on_call: Callable[[Call], None]  # the meter, on the loop's thread; may raise to stop the run
     # Asked for leave with a call's kind and tokens before each attempt; raises to prevent it.
     before_call: Callable[[str, int], None] = lambda _kind, _tokens: None
+    now: Callable[[], datetime] | None = None  # this machine's time; None: the connector's clock
 
 
 @dataclass(frozen=True)
@@ -212,7 +243,7 @@ class Source(Protocol):
         self,
         entity: EntitySpec,
         state: CursorState | None,
-        resume: CursorState | None = None,
+        resume: Resume | None = None,
     ) -> AsyncIterator[Page]:
         """Yield one walk, page by page; the last one carries the state of the next walk.
 
@@ -228,8 +259,9 @@ class Source(Protocol):
             ReauthNeeded, ScopeMissing: a person must act.
             BudgetSpent: today's budget is used up.
             SourceUnavailable: no usable answer within the attempts and the time allowed.
-            SourceBroke: the walk cannot be trusted to be complete.
-            StateExpired: with an `OpaqueToken` that expires; walk again with state None.
+            SourceBroke: the source broke its own contract; the walk cannot be complete.
+            IncompleteRead: the list ended although it must go on.
+            StateExpired: nothing can be read from this state; walk again with state None.
         """
         ...
 

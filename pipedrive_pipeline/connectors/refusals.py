@@ -54,10 +54,10 @@ class CursorRefused(SourceBroke):
 
 
 class StateExpired(Transient):
-    """The source no longer knows where the last walk ended; walk again from nothing.
+    """Where the last walk ended is unknown or cannot be true; everything is read again.
 
-    Only entities with `OpaqueToken(expires=True)` raise it, before their first page. Deletions
-    since the last walk are not in the new one: it counts as a full read.
+    Raised before the first page: by a source that no longer knows its token, and for a stored
+    watermark that cannot be read or is later than our clock.
     """
 
     code = "state_expired"

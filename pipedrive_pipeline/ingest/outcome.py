@@ -8,11 +8,19 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from pipedrive_pipeline.connectors.base import CursorState, EntitySpec
-from pipedrive_pipeline.errors import GuardTripped, PipelineError, ScopeMissing, SourceBroke
+from pipedrive_pipeline.errors import (
+    GuardTripped,
+    IncompleteRead,
+    PipelineError,
+    ScopeMissing,
+    SourceBroke,
+)
 
-OF_ONE_ENTITY = (ScopeMissing, SourceBroke, GuardTripped)  # others may be read and built without it
+# Others may be read and built without it.
+OF_ONE_ENTITY = (ScopeMissing, SourceBroke, IncompleteRead, GuardTripped)
 
 
 @dataclass(frozen=True)
@@ -35,10 +43,10 @@ class Loaded:
 
 
 def watermark(state: CursorState | None) -> str | None:
-    """A cursor as people read it: its one value, or all of them; None for no cursor."""
+    """A cursor as people read it: its watermark, else all of it; None for no cursor."""
     if not state:
         return None
-    values = list(state.values())
+    values = [state["watermark"]] if "watermark" in state else list(state.values())
     return str(values[0]) if len(values) == 1 else json.dumps(dict(state), sort_keys=True)
 
 
@@ -60,6 +68,8 @@ class EntityRead:
     missing: int | None = None  # proof after a read of everything: seen, and not in raw
     extra: int | None = None  # in raw, no longer listed, and yet not gone
     stale: int | None = None  # in raw in another version than the one seen
+    began_at: datetime | None = None  # by our clock; of a plan that goes on, its first run
+    swept_at: datetime | None = None  # records that were gone by then are marked as gone
     resumed_rows: int = 0  # read by earlier runs of the same plan
     rejected: int = 0  # records without a usable key, which raw cannot hold
     rejected_values: int = 0  # values that did not fit their columns

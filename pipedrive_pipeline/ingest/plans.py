@@ -6,36 +6,45 @@ the rows that it speaks of), following it (`reading.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipedrive_pipeline.connectors.base import CursorState
+import msgspec
+
+from pipedrive_pipeline.connectors.base import Resume
 
 GOES_ON_WITHIN = timedelta(days=1)  # of its last run; a backfill may take several days' budgets
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Plan:
     """One unfinished read of everything, of one entity."""
 
+    began_at: datetime  # when its first run began, by our clock: later deletions may be missed
     last_run_at: datetime  # by our clock; only its age matters
-    resume: CursorState  # the connector's own words
+    resume: Resume
     rows: int  # read so far, in all its runs
 
     def may_go_on(self, now: datetime) -> bool:
-        """Whether it is young enough to be continued."""
-        return timedelta(0) <= now - self.last_run_at < GOES_ON_WITHIN
+        """True if it is young enough to be continued, and says where."""
+        is_young = timedelta(0) <= now - self.last_run_at < GOES_ON_WITHIN
+        return is_young and bool(self.resume.windows)
 
     def as_state(self) -> dict[str, Any]:
         """As JSON, for dlt's state."""
         return {
+            "began_at": self.began_at.isoformat(),
             "last_run_at": self.last_run_at.isoformat(),
-            "resume": dict(self.resume),
+            "resume": asdict(self.resume),
             "rows": self.rows,
         }
 
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> Plan:
-        """From dlt's state."""
-        return cls(datetime.fromisoformat(state["last_run_at"]), state["resume"], state["rows"])
+        """From dlt's state; a plan of another release becomes one that may not go on."""
+        try:
+            return msgspec.convert(state, cls)
+        except msgspec.ValidationError:
+            return cls(LONG_AGO, LONG_AGO, Resume((), {}), 0)

@@ -37,6 +37,7 @@ from pipedrive_pipeline.ingest.walks import (
     OpenSource,
     PageRead,
     Walk,
+    WalkWidened,
     read_ahead,
 )
 
@@ -81,6 +82,9 @@ class Reader:
         chunk = _Chunk(self.now())
         with _old_objects_left_alone(), read_ahead(self.open_source, walks, meter, bound) as events:
             for event in events:
+                if isinstance(event, WalkWidened):
+                    reads[event.walk.entity.name] = self._begun(event.walk)
+                    continue
                 read = reads[event.walk.entity.name]
                 if isinstance(event, PageRead):
                     chunk.add(event, read)
@@ -105,9 +109,11 @@ class Reader:
         if walk.is_of_everything and not walk.plan:
             self.seen.forget(walk.entity)
             self.raw.rejections.begin(walk.entity)
-        rows_before = walk.plan.rows if walk.plan else 0
         before = self.raw.cursors.get(walk.entity.name)
-        return EntityRead(walk.entity, before, resumed_rows=rows_before)
+        if walk.plan:
+            began_at, rows = walk.plan.began_at, walk.plan.rows
+            return EntityRead(walk.entity, before, began_at=began_at, resumed_rows=rows)
+        return EntityRead(walk.entity, before, began_at=self.now())
 
     def _commit(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> Iterator[EntityRead]:
         """Loads a chunk and yields the reads that ended with it."""
@@ -233,4 +239,5 @@ class _Chunk:
     def _note_plan(self, walk: Walk, page: Page, read: EntityRead) -> None:
         if page.resume and not page.is_last:
             rows = read.resumed_rows + read.fetched
-            self.plans[walk.entity.name] = Plan(self.began_at, page.resume, rows)
+            began_at = read.began_at or self.began_at
+            self.plans[walk.entity.name] = Plan(began_at, self.began_at, page.resume, rows)

@@ -9,9 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 from pipedrive_pipeline.connectors.base import Call, EntitySpec, Snapshot, Standing, Tombstone
-from pipedrive_pipeline.errors import GuardTripped, Permanent, PipelineError, SourceBroke
+from pipedrive_pipeline.errors import (
+    GuardTripped,
+    IncompleteRead,
+    Permanent,
+    PipelineError,
+    SourceBroke,
+)
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.outcome import EntityRead, Loaded
 from pipedrive_pipeline.ingest.refreshing import Refresher
@@ -21,6 +28,8 @@ from pipedrive_pipeline.ingest.walks import OpenSource
 GUARD_SHARE = 0.10  # of an entity's rows
 GUARD_ROWS = 50  # below it the share does not matter
 LOOKS_MAX = 1_000  # single records looked at in one sweep, at one token each
+SAMPLE_ROWS = 100  # of records that seem to be gone, looked at in one call before a person is asked
+UNLISTED_MAX = 10  # records that live and were not listed: rights and restores during a walk
 
 
 class RowsMissing(Permanent):
@@ -42,7 +51,7 @@ class Settler:
     is_confirmed: bool  # a person has confirmed that this many rows are gone
 
     def settle(self, read: EntityRead) -> None:
-        """Marks what is gone, takes back marks of what is there, and notes the proof.
+        """Marks records that are gone, takes back marks of those that are not, notes the proof.
 
         An error of ours becomes the read's own: its rows are committed and right, but whether they
         are all is in doubt, and with it the deletions of this entity and its cursor.
@@ -54,33 +63,53 @@ class Settler:
 
     def _settle(self, read: EntityRead) -> None:
         entity = read.entity
-        found = self._compared(read)
-        read.missing, read.extra, read.stale = found.missing, len(found.extra), found.stale
-        self._refuse_the_unbelievable(entity, found)
-        gone = self._gone(read, found.extra)
+        compared = self._compared(read)
+        read.missing, read.extra, read.stale = compared.missing, len(compared.extra), compared.stale
+        self._refuse_missing(entity, compared)
+        self._check_mass_deletion(read, compared)
+        if isinstance(entity.cursor, Snapshot) and read.rejected:
+            return  # an entry without a usable key may be any record that seems to be gone
+        gone = self._gone(read, compared.extra)
         self.deletions.mark(entity, gone)
         read.deleted += len(gone)
         read.extra -= len(gone)
+        read.swept_at = read.began_at
 
-    def _refuse_the_unbelievable(self, entity: EntitySpec, found: Comparison) -> None:
-        if found.missing:
+    def _refuse_missing(self, entity: EntitySpec, compared: Comparison) -> None:
+        if compared.missing:
             raise RowsMissing(
-                f"{self.tenant}: {found.missing} {entity.name} that the source sent are not in "
+                f"{self.tenant}: {compared.missing} {entity.name} that the source sent are not in "
                 "raw; read them again with `sync --full --restart`, and report it if it stays."
             )
-        if found.known and not found.seen:
+        if compared.known and not compared.seen:
             raise SourceBroke(
-                f"{self.tenant}: the source suddenly holds none of {found.known} known "
+                f"{self.tenant}: the source suddenly holds none of {compared.known} known "
                 f"{entity.name}; nothing was marked as deleted. Check the connected user's rights."
             )
-        gone = len(found.extra)
-        if self.is_confirmed or gone <= GUARD_ROWS or gone <= found.known * GUARD_SHARE:
+
+    def _check_mass_deletion(self, read: EntityRead, compared: Comparison) -> None:
+        """Refuses more deletions than are believable, or finds that the records are there."""
+        gone, known, name = len(compared.extra), compared.known, read.entity.name
+        if self.is_confirmed or gone <= GUARD_ROWS or gone <= known * GUARD_SHARE:
             return
+        if not isinstance(read.entity.cursor, Snapshot):
+            sample = compared.extra[:: ceil(gone / SAMPLE_ROWS)]
+            self._refuse_unlisted(read, len(sample) - len(self._refreshed(read, sample)))
         raise GuardTripped(
-            f"{self.tenant}: {gone} of {found.known} {entity.name} are no longer listed; nothing "
+            f"{self.tenant}: {gone} of {known} {name} are no longer listed; nothing "
             "was marked as deleted. If the connected user's rights are as before and they are "
             f"really gone, confirm with `sweep --tenant {self.tenant} --confirm`."
         )
+
+    def _refuse_unlisted(self, read: EntityRead, live_count: int) -> None:
+        """Refuses a list that left out records which the source gives by their ids."""
+        if live_count > UNLISTED_MAX:
+            raise IncompleteRead(
+                f"{self.tenant}: the list of {read.entity.name} left out at least {live_count} "
+                "records that the source gives by their ids. Its rows are kept, its watermark "
+                "stays and nothing was marked as deleted; the next read of everything looks again."
+                " If it stays so, ask the source's support."
+            )
 
     def _compared(self, read: EntityRead) -> Comparison:
         """What was seen against raw, once rows that raw lacks or holds in an older version are in.
@@ -96,18 +125,21 @@ class Settler:
         return self.seen.compare(read.entity)
 
     def _gone(self, read: EntityRead, keys: list[str]) -> list[Tombstone]:
-        """Tombstones of keys that are no longer listed, and of each why.
+        """Tombstones of keys that are no longer listed, with the reason of each.
 
-        Those that live in spite of it are read again: an edit may have moved them out of the list.
+        Every one is looked at again: a list may leave records out, and an edit may move one. Those
+        that live are in raw as they are now.
         """
-        if isinstance(read.entity.cursor, Snapshot) and read.rejected:
-            return []  # it may be any of these: an entry has no key that could be read
-        if isinstance(read.entity.cursor, Snapshot) or not keys:
-            return [Tombstone(key, "deleted") for key in keys]
+        if not keys:
+            return []
         absent = self._refreshed(read, keys)
-        looked_at = asyncio.run(self._standings(read.entity, absent[:LOOKS_MAX]))
-        standings = ((key, looked_at.get(key, "deleted")) for key in absent)
-        return [Tombstone(key, why) for key, why in standings if why != "live"]
+        reasons: dict[str, Standing] = {}
+        if not isinstance(read.entity.cursor, Snapshot):
+            reasons = asyncio.run(self._standings(read.entity, absent[:LOOKS_MAX]))
+        reason_of = {key: reasons.get(key, "deleted") for key in absent}
+        gone = [Tombstone(key, why) for key, why in reason_of.items() if why != "live"]
+        self._refuse_unlisted(read, len(keys) - len(gone))
+        return gone
 
     def _refreshed(self, read: EntityRead, keys: list[str]) -> list[str]:
         """Which of these keys the source does not give; the others are in raw as they are now."""

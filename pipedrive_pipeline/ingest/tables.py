@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipedrive_pipeline.connectors.base import EntitySpec, Page, Record
+from pipedrive_pipeline.connectors.base import EntitySpec, Misfit, Page, Record
 from pipedrive_pipeline.ingest.outcome import Rejected
 from pipedrive_pipeline.ingest.sanitise import clean_text, cleaned, json_text
 from pipedrive_pipeline.ingest.values import NULL, ColumnValues, column_values, is_empty
@@ -71,7 +71,7 @@ class Batch:
 
 def batch_of(entity: EntitySpec, page: Page) -> Batch:
     """The records of one answer as a table."""
-    batch = Batch(entity, pa.table({}))
+    batch = Batch(entity, pa.table({}), rejected_records=[*map(_no_record, page.misfits)])
     records, keys = _with_usable_key(batch, page.records)
     extras: dict[int, dict[str, Any]] = _undeclared(batch, records)
     misfits: dict[int, list[tuple[str, str, str]]] = {}
@@ -117,6 +117,11 @@ def _with_usable_key(batch: Batch, records: list[Record]) -> tuple[list[Record],
         reason = f"{key.name} {reasons.get(row, 'is missing')}"
         batch.rejected_records.append(Rejected(None, key.name, text, reason))
     return [records[row] for row in usable], keys.array.take(pa.array(usable, pa.int64()))
+
+
+def _no_record(misfit: Misfit) -> Rejected:
+    value = json_text(cleaned(misfit.json_text).value)
+    return Rejected(None, None, value, f"entry {misfit.place} of its page is no record")
 
 
 def _undeclared(batch: Batch, records: list[Record]) -> dict[int, dict[str, Any]]:

@@ -10,6 +10,7 @@ answer that it was made of.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
@@ -19,9 +20,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from pipedrive_pipeline.connectors.base import Call, CursorState, EntitySpec, Page, Source
-from pipedrive_pipeline.errors import PipelineError, ScopeMissing, SourceBroke
+from pipedrive_pipeline.connectors.refusals import StateExpired
+from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.ingest.outcome import OF_ONE_ENTITY
 from pipedrive_pipeline.ingest.plans import Plan
 from pipedrive_pipeline.ingest.tables import Batch, batch_of
+
+log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.01  # until the reader looks again whether there is room
 
@@ -41,7 +46,7 @@ class Walk:
 
     @property
     def is_of_everything(self) -> bool:
-        """Whether what it does not see is gone."""
+        """True if records that it does not find are gone."""
         return self.state is None
 
 
@@ -63,7 +68,15 @@ class WalkFailed:
     error: PipelineError
 
 
-_Event = PageRead | WalkFailed | BaseException | None
+@dataclass(frozen=True)
+class WalkWidened:
+    """A walk of changes that becomes one of everything: its cursor was not believed."""
+
+    walk: Walk
+
+
+Event = PageRead | WalkFailed | WalkWidened
+_Event = Event | BaseException | None
 
 
 @dataclass(frozen=True)
@@ -141,7 +154,7 @@ class Meter:
 @contextmanager
 def read_ahead(
     open_source: OpenSource, walks: Sequence[Walk], meter: Meter, bound: Bound
-) -> Iterator[Iterator[PageRead | WalkFailed]]:
+) -> Iterator[Iterator[Event]]:
     """An iterator over all pages of all walks, read by a thread that ends with the block.
 
     The thread runs ahead until the bound is reached, beyond it by the page that reaches it and the
@@ -162,7 +175,7 @@ def read_ahead(
         reader.join()
 
 
-def _read_events(ahead: _Ahead) -> Iterator[PageRead | WalkFailed]:
+def _read_events(ahead: _Ahead) -> Iterator[Event]:
     while (event := ahead.taken()) is not None:
         if isinstance(event, BaseException):
             raise event
@@ -214,9 +227,17 @@ async def _walk(source: Source, walk: Walk, ahead: _Ahead) -> bool:
         async with aclosing(_asked_early(pages)) as asked:
             async for page in asked:
                 await ahead.offer(await asyncio.to_thread(_page_read, walk, page))
+    except StateExpired as expired:
+        if walk.is_of_everything:
+            await ahead.offer(WalkFailed(walk, expired))
+            return False
+        log.warning("%s", expired)
+        widened = Walk(walk.entity, None)
+        await ahead.offer(WalkWidened(widened))
+        return await _walk(source, widened, ahead)
     except PipelineError as error:
         await ahead.offer(WalkFailed(walk, error))
-        return isinstance(error, ScopeMissing | SourceBroke)
+        return isinstance(error, OF_ONE_ENTITY)
     return True
 
 
@@ -237,5 +258,5 @@ async def _asked_early(pages: AsyncIterator[Page]) -> AsyncGenerator[Page, None]
 
 
 def _page_read(walk: Walk, page: Page) -> PageRead:
-    batch = batch_of(walk.entity, page)
-    return PageRead(walk, replace(page, records=[]), batch, len(page.records))
+    rows = len(page.records) + len(page.misfits)
+    return PageRead(walk, replace(page, records=[], misfits=()), batch_of(walk.entity, page), rows)

@@ -86,6 +86,7 @@ class SourceAccess:
                 allowed_hosts=self._settings.of(self._tenant.slug).pipedrive_allowed_hosts,
                 on_call=booked,
                 before_call=allowance.before_call,
+                now=self._now,
             )
         )
 

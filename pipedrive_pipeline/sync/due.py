@@ -4,9 +4,9 @@ Belongs here: the latest instant at which each tenant's sync or sweep was due, a
 answered it. Does not belong here: starting runs (`defs/`), what a run does, what a sweep costs
 (`pricing.py`).
 
-A due time is answered by any run that began at or after it, whatever started it; a sweep's by a
-sweep or a full read. After downtime only the latest one counts: one run catches up, however many
-were missed.
+A due time is answered by any run that began at or after it, however it was started; a sweep's by a
+sweep or a full read, by the instant at which its look at all records began. After downtime only
+the latest one counts: one run catches up, however many were missed.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class SweepStanding:
     time_zone: str
     every_hours: int | None  # None: by what it costs
     attempted_at: datetime  # the newest sweep or full read, else the first run
-    proven_at: datetime | None  # the newest of them that ended well
+    proven_at: datetime | None  # deletions up to then are marked, of every entity
     paused_until: datetime | None
     allowance: float  # tokens that one run may spend of a whole day
 
@@ -268,7 +268,7 @@ select connections.tenant_id,
     coalesce(sync_settings.time_zone, tenants.time_zone) as time_zone,
     sync_settings.sweep_every_hours as every_hours,
     coalesce(comparisons.attempted_at, runs.first_at) as attempted_at,
-    comparisons.proven_at,
+    sweeps.proven_at,
     runs.paused_until,
     coalesce(sync_settings.budget_share, %(share)s)::float8
         * coalesce(
@@ -292,14 +292,28 @@ inner join lateral (
         and sync_logs.sync_type not in ('remap', 'verify')
 ) as runs on runs.first_at is not null
 left join lateral (
-    select max(sync_logs.started_at) as attempted_at,
-        max(sync_logs.started_at) filter (where sync_logs.status = 'success') as proven_at
+    select max(sync_logs.started_at) as attempted_at
     from integration.sync_logs as sync_logs
     where sync_logs.tenant_id = connections.tenant_id
         and sync_logs.system = connections.system
         and sync_logs.started_at >= connections.connected_at
         and (sync_logs.sync_type in ('full', 'sweep') or sync_logs.completeness ? 'persons')
 ) as comparisons on true
+left join lateral (
+    select case when bool_and(newest.swept_at is not null) then min(newest.swept_at) end
+        as proven_at
+    from (
+        select max((sync_logs.completeness -> entity.name ->> 'swept_at')::timestamptz) as swept_at
+        from (values ('organizations'), ('persons')) as entity (name)
+        left join integration.sync_logs as sync_logs
+            on sync_logs.tenant_id = connections.tenant_id
+            and sync_logs.system = connections.system
+            and sync_logs.started_at >= connections.connected_at
+            and sync_logs.status in ('success', 'partial')
+        where entity.name <> 'persons' or coalesce(sync_settings.sync_persons, true)
+        group by entity.name
+    ) as newest
+) as sweeps on true
 where connections.state = 'connected' and coalesce(sync_settings.auto_sync, true)
 """
 

@@ -176,17 +176,22 @@ def _watermarks(reads: Mapping[str, EntityRead]) -> dict[str, Any]:
 
 def _completeness(reads: Mapping[str, EntityRead]) -> dict[str, Any]:
     """Raw compared with the source, of entities of which everything was read."""
-    checked_at = datetime.now(UTC).isoformat(timespec="seconds")
+    checked_at = _instant(datetime.now(UTC))
     return {
         name: {
             "missing": read.missing,
             "extra": read.extra,
             "stale": read.stale,
             "checked_at": checked_at,
+            "swept_at": _instant(read.swept_at) if read.is_complete else None,
         }
         for name, read in reads.items()
         if read.missing is not None
     }
+
+
+def _instant(at: datetime | None) -> str | None:
+    return at.astimezone(UTC).isoformat(timespec="seconds") if at else None
 
 
 def _resume_at(errors: list[BaseException]) -> datetime | None:

@@ -2,9 +2,10 @@
 
 Belongs here: the estimate and its words. Does not belong here: what may be spent (`budget.py`).
 
-A call costs the same for 1 and for 500 records, so a read costs its pages. How many rows there are
-is counted in raw where everything was read before; else the source is asked for its highest id, one
-call an entity: a bound, for ids of deleted records count too.
+A call costs the same for 1 and for 500 records, so a read costs its pages, and one call more that
+proves that the list was read to its end. How many rows there are is counted in raw where everything
+was read before; else the source is asked for its highest id, one call an entity: a bound, for ids
+of deleted records count too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from math import ceil
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.base import EntitySpec, Snapshot, Source
+from pipedrive_pipeline.connectors.base import ChangedSince, EntitySpec, Snapshot, Source
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -88,7 +89,9 @@ def sweep_tokens(connection: psycopg.Connection, tenant: Tenant, system: str) ->
 
 
 def _tokens(entity: EntitySpec, rows: int) -> int:
-    return max(1, ceil(rows / entity.records_per_page)) * entity.tokens_per_page
+    pages = max(1, ceil(rows / entity.records_per_page))
+    look_for_the_newest = isinstance(entity.cursor, ChangedSince)
+    return (pages + look_for_the_newest) * entity.tokens_per_page
 
 
 def _percent(part: int, whole: int) -> str:

@@ -27,6 +27,7 @@ from pipedrive_pipeline.connectors.base import (
     OpaqueToken,
     Page,
     Record,
+    Resume,
     Snapshot,
     Source,
     Standing,
@@ -158,7 +159,7 @@ class LedgerSource:
         self,
         entity: EntitySpec,
         state: CursorState | None,
-        resume: CursorState | None = None,
+        resume: Resume | None = None,
     ) -> AsyncIterator[Page]:
         """See `base.Source.pages`; a ledger's walk begins anew, it has no place to go on from."""
         assert resume is None

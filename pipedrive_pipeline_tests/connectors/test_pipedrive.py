@@ -14,18 +14,34 @@ from pipedrive_pipeline.connectors.base import (
     ColumnType,
     CursorState,
     Page,
+    Resume,
+    Window,
     missing_scopes,
 )
 from pipedrive_pipeline.connectors.pipedrive.connector import PipedriveConnector
 from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
+from pipedrive_pipeline.connectors.refusals import StateExpired
 from pipedrive_pipeline.connectors.registry import SYSTEMS, connector
-from pipedrive_pipeline.errors import PipelineError, SourceBroke, SourceUnavailable, UsageError
+from pipedrive_pipeline.errors import (
+    IncompleteRead,
+    PipelineError,
+    SourceBroke,
+    SourceUnavailable,
+    UsageError,
+)
 from pipedrive_pipeline_tests.connectors.doubles import Time, Vault, run
-from pipedrive_pipeline_tests.connectors.scripted import Asked, Reply, Script, as_json, scripted
+from pipedrive_pipeline_tests.connectors.scripted import (
+    SERVER_DATE,
+    Asked,
+    Reply,
+    Script,
+    as_json,
+    scripted,
+)
 from pipedrive_pipeline_tests.connectors.world import ME, Row, World, listed, organization
 
 DATE_STAMP = "2026-02-03T08:00:00Z"
-STATE = {"watermark": "2026-01-01T00:05:00Z"}
+STATE = {"watermark": "2026-01-01T00:05:00Z", "start": "2026-01-01T00:05:00Z"}
 
 
 @dataclass
@@ -42,6 +58,16 @@ class Walked:
         return [int(bytes(record["id"])) for page in self.pages for record in page.records]
 
     @property
+    def lists(self) -> list[Asked]:
+        """The calls of the walk itself, without the look for the newest record."""
+        return [asked for asked in self.asked if "updated_until" not in asked.query]
+
+    @property
+    def watermark(self) -> object:
+        """The instant that is shown to people."""
+        return (self.commit or {}).get("watermark")
+
+    @property
     def commit(self) -> CursorState | None:
         """What the walk would commit; nothing unless it ended well."""
         assert all(page.commit is None and not page.is_last for page in self.pages[:-1])
@@ -52,7 +78,7 @@ def walked(
     script: Script,
     state: CursorState | None = None,
     entity: str = "organizations",
-    resume: CursorState | None = None,
+    resume: Resume | None = None,
 ) -> Walked:
     """One walk against a scripted account."""
     walk = Walked()
@@ -71,6 +97,11 @@ def walked(
 
     run(act())
     return walk
+
+
+def state_of(instant: str) -> CursorState:
+    """As a walk commits it that read up to this instant and saw a record of it."""
+    return {"watermark": instant, "start": instant}
 
 
 def company(count: int, **more: object) -> World:
@@ -123,8 +154,8 @@ def test_a_first_walk_reads_everything_oldest_change_first() -> None:
     walk = walked(company(7))
 
     assert sorted(walk.ids) == [1, 2, 3, 4, 5, 6, 7]
-    assert walk.commit == {"watermark": DATE_STAMP}
-    first, *others = walk.asked
+    assert walk.commit == {"watermark": DATE_STAMP, "start": "2026-01-01T00:00:06Z"}
+    first, *others = walk.lists
     assert first.query == {"sort_by": "update_time", "sort_direction": "asc", "limit": "500"}
     assert all(
         {k: v for k, v in asked.query.items() if k != "cursor"} == first.query for asked in others
@@ -134,14 +165,14 @@ def test_a_first_walk_reads_everything_oldest_change_first() -> None:
 def test_a_later_walk_reads_what_changed_since_the_watermark_less_the_overlap() -> None:
     """Whole seconds: Pipedrive answers fractions with 400."""
     rows = [organization(1, 0), organization(2, 1), organization(3, 400), organization(4, 400)]
-    walk = walked(World(rows={"organizations": rows}), {"watermark": "2026-01-01T00:05:01Z"})
+    walk = walked(World(rows={"organizations": rows}), state_of("2026-01-01T00:05:01Z"))
 
     assert walk.ids == [2, 3, 4]
     assert walk.asked[0].query["updated_since"] == "2026-01-01T00:00:01Z"
     assert walk.asked[1].query["updated_since"] == "2026-01-01T00:00:01Z"
     assert walk.asked[1].query["sort_by"] == "update_time"
     assert walk.asked[1].query["sort_direction"] == "asc"  # descending, an edit would be missed
-    assert walk.commit == {"watermark": DATE_STAMP}
+    assert walk.commit == {"watermark": DATE_STAMP, "start": "2026-01-01T00:06:40Z"}
 
 
 def test_an_empty_account_is_one_empty_page() -> None:
@@ -149,16 +180,40 @@ def test_an_empty_account_is_one_empty_page() -> None:
     walk = walked(World())
 
     assert [page.is_last for page in walk.pages] == [True]
-    assert walk.commit == {"watermark": DATE_STAMP}
+    assert walk.commit == state_of(DATE_STAMP)
 
 
-def test_a_state_that_cannot_be_read_reads_everything() -> None:
-    """Dear, but nothing is lost; a guess could lose rows."""
-    for state in ({}, {"watermark": "yesterday"}, {"watermark": None}, {"other": "x"}):
-        walk = walked(company(2), state)
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"watermark": "yesterday"},
+        {"watermark": None},
+        {"other": "x"},
+        {"watermark": "2031-01-01T00:00:00Z"},
+        {"watermark": DATE_STAMP, "start": "2026-02-03T09:00:00Z"},
+    ],
+)
+def test_a_state_that_cannot_be_read_or_lies_in_the_future_expires(state: CursorState) -> None:
+    """Everything is read again: dear, but nothing is lost; a guess could lose rows."""
+    walk = walked(company(2), state)
 
-        assert walk.ids == [2, 1]
-        assert "updated_since" not in walk.asked[0].query
+    assert isinstance(walk.error, StateExpired)
+    assert walk.asked == []
+
+
+@pytest.mark.parametrize(
+    ("watermark", "since"),
+    [
+        ("2026-02-01T12:00:00Z", "2026-01-31T11:55:00Z"),
+        ("2026-02-03T08:10:00Z", "2026-02-02T07:55:00Z"),  # later than our clock, by little
+    ],
+)
+def test_of_the_state_of_a_former_release_a_day_more_is_read(watermark: str, since: str) -> None:
+    """It believed a server whose clock was a day ahead, and edits of that day were missed."""
+    walk = walked(company(2), {"watermark": watermark})
+
+    assert walk.asked[0].query["updated_since"] == since
 
 
 def test_a_record_edited_while_a_first_walk_runs_is_in_the_next_walk() -> None:
@@ -177,16 +232,16 @@ def test_a_record_edited_while_a_first_walk_runs_is_in_the_next_walk() -> None:
     assert 1 in again.ids
 
 
-@pytest.mark.parametrize("state", [None, {"watermark": "2026-01-01T00:00:00Z"}])
+@pytest.mark.parametrize("state", [None, STATE])
 def test_a_long_walk_commits_the_time_at_which_it_began(state: CursorState | None) -> None:
     """Its end would do for a short one only: ten minutes a page, and an edit after the first."""
     world = company(6)
 
     def edit(page: int) -> None:
-        world.date = f"Tue, 03 Feb 2026 08:{page}0:00 GMT"
+        world.date = f"Tue, 03 Feb 2026 07:{page}0:00 GMT"
         if page == 2:
             world.rows["organizations"][0 if state is None else 5].update(
-                name="Edited", update_time="2026-02-03T08:15:00Z"
+                name="Edited", update_time="2026-02-03T07:15:00Z"
             )
 
     world.before_page = edit
@@ -194,8 +249,8 @@ def test_a_long_walk_commits_the_time_at_which_it_began(state: CursorState | Non
     world.before_page = lambda _: None
     again = walked(world, first.commit)
 
-    assert first.commit == {"watermark": "2026-02-03T08:10:00Z"}
-    assert again.ids == ([1] if state is None else [6])
+    assert first.watermark == "2026-02-03T07:10:00Z"
+    assert (1 if state is None else 6) in again.ids
 
 
 def test_without_a_server_date_a_first_walk_commits_the_newest_stamp_and_saw_all_edits() -> None:
@@ -210,41 +265,125 @@ def test_without_a_server_date_a_first_walk_commits_the_newest_stamp_and_saw_all
     world.before_page = edit
     first = walked(world)
 
-    assert first.commit == {"watermark": "2026-01-03T00:00:00Z"}
+    assert first.commit == state_of("2026-01-03T00:00:00Z")
     assert first.ids[-2:] == [1, 6]
 
 
 def test_without_a_server_date_a_later_walk_commits_the_newest_stamp_seen() -> None:
     """It goes by that very stamp, so that later edits are stamped later or equal."""
-    walk = walked(company(6, date=None), {"watermark": "2026-01-01T00:00:00Z"})
+    walk = walked(company(6, date=None), state_of("2026-01-01T00:00:00Z"))
 
-    assert walk.commit == {"watermark": "2026-01-01T00:00:05Z"}
+    assert walk.commit == state_of("2026-01-01T00:00:05Z")
 
 
 @pytest.mark.parametrize("date", [None, "Thu, 01 Jan 1970 00:00:00 GMT", "no date"])
 def test_a_watermark_never_moves_backwards(date: str | None) -> None:
     """An empty walk, or a server whose clock fell back, must not read the past again."""
-    state = {"watermark": "2026-01-20T00:00:00Z"}
+    state = state_of("2026-01-20T00:00:00Z")
 
     assert walked(World(date=date), state).commit == state
     assert walked(World(date="Mon, 19 Jan 2026 00:00:00 GMT"), state).commit == state
 
 
-def test_an_absurd_server_date_is_not_believed() -> None:
-    """A watermark in 2099 would hide every edit for ever."""
-    walk = walked(company(2, date="Thu, 01 Jan 2099 00:00:00 GMT"))
+@pytest.mark.parametrize(
+    ("date", "shown"),
+    [
+        ("Thu, 01 Jan 2099 00:00:00 GMT", DATE_STAMP),
+        ("Wed, 04 Feb 2026 08:00:00 GMT", DATE_STAMP),  # a day ahead
+        ("Tue, 03 Feb 2026 08:10:00 GMT", DATE_STAMP),  # ten minutes ahead
+        ("Tue, 03 Feb 2026 07:50:00 GMT", "2026-02-03T07:50:00Z"),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", "2026-02-03T07:00:00Z"),  # no clock: the newest stamp
+        (None, "2026-02-03T07:00:00Z"),
+    ],
+)
+@pytest.mark.parametrize("state", [None, STATE])
+def test_no_clock_that_is_ahead_hides_a_later_edit(
+    date: str | None, shown: str, state: CursorState | None
+) -> None:
+    """Ours is at eight o'clock; the watermark is never later, and the next walk goes by stamps."""
+    world = World(rows={"organizations": [organization(1), organization(2)]}, date=date)
+    world.rows["organizations"][1]["update_time"] = "2026-02-03T07:00:00Z"
+    first = walked(world, state)
+    world.rows["organizations"][0]["update_time"] = "2026-02-03T07:00:01Z"
 
-    assert walk.commit == {"watermark": "2026-01-01T00:00:01Z"}
+    again = walked(world, first.commit)
+
+    assert first.watermark == shown
+    assert 1 in again.ids
 
 
-@pytest.mark.parametrize("minutes", [-10, 10])
-def test_the_server_s_clock_counts_not_ours(minutes: int) -> None:
-    """Ours stands at eight o'clock; a server ten minutes off stamps its rows by its own."""
-    stamp = f"Tue, 03 Feb 2026 {'08:10' if minutes > 0 else '07:50'}:00 GMT"
+@pytest.mark.parametrize("date", [None, SERVER_DATE, "Thu, 01 Jan 2099 00:00:00 GMT"])
+@pytest.mark.parametrize("state", [None, STATE])
+@pytest.mark.parametrize("ahead", ["2031-01-01T00:00:00Z", "2099-12-31T23:59:59Z"])
+def test_a_record_stamped_in_the_future_hides_no_later_edit(
+    ahead: str, date: str | None, state: CursorState | None
+) -> None:
+    """An import or a broken client may write any stamp."""
+    world = World(
+        rows={"organizations": [organization(1, 600), organization(2, update_time=ahead)]},
+        date=date,
+    )
+    first = walked(world, state)
+    world.rows["organizations"][0]["update_time"] = "2026-02-03T08:00:01Z"
 
-    walk = walked(company(2, date=stamp))
+    again = walked(world, first.commit)
 
-    assert walk.commit == {"watermark": f"2026-02-03T{stamp[17:22]}:00Z"}
+    assert first.commit is not None
+    assert all(str(instant) <= DATE_STAMP for instant in first.commit.values())
+    assert 1 in again.ids
+
+
+@pytest.mark.parametrize("is_last", [False, True], ids=["more", "last page"])
+@pytest.mark.parametrize("keys", ["none", "empty", "null"])
+def test_a_list_that_does_not_say_whether_it_goes_on_is_asked_again(
+    keys: str, *, is_last: bool
+) -> None:
+    """Taken for the last page it hid everything behind it."""
+    world, spoiled = company(2 if is_last else 6), [1]
+
+    def script(asked: Asked) -> Reply:
+        reply = world(asked)
+        if not spoiled:
+            return reply
+        spoiled.pop()
+        body = json.loads(reply.body)
+        body["additional_data"] = {"none": None, "empty": {}, "null": None}[keys]
+        if keys == "none":
+            del body["additional_data"]
+        return as_json(body)
+
+    walk = walked(script)
+
+    assert sorted(walk.ids) == list(range(1, 3 if is_last else 7))
+    assert walk.error is None
+
+
+@pytest.mark.parametrize("entity", ["organizations", "persons", "person_fields"])
+def test_a_list_that_never_says_whether_it_goes_on_is_broken(entity: str) -> None:
+    walk = walked(lambda _: as_json({"success": True, "data": [{"id": 1}]}), entity=entity)
+
+    assert isinstance(walk.error, SourceBroke)
+    assert "next_cursor" in str(walk.error)
+    assert len(walk.asked) == 4
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"pagination": {"more_items_in_collection": True}},
+        {"pagination": {"next_start": 100}},
+        {"more_items_in_collection": True},
+        {"next_cursor": "more"},
+    ],
+)
+def test_a_whole_list_that_says_that_there_is_more_is_broken(more: object) -> None:
+    """Users behind its end would be taken for deleted."""
+    body = {"success": True, "data": [{"id": 1}], "additional_data": more}
+
+    walk = walked(lambda _: as_json(body), entity="users")
+
+    assert isinstance(walk.error, SourceBroke)
+    assert walk.pages == []
 
 
 def endless(cursors: Callable[[int], object], rows: Callable[[int], list[int]]) -> Script:
@@ -315,7 +454,7 @@ def test_an_expired_cursor_begins_the_walk_anew() -> None:
     walk = walked(script)
 
     assert walk.ids == [6, 5, 4, 3, 6, 5, 4, 3, 2, 1]
-    assert walk.commit == {"watermark": DATE_STAMP}
+    assert walk.watermark == DATE_STAMP
 
 
 def test_a_cursor_that_is_always_refused_is_an_error() -> None:
@@ -355,6 +494,21 @@ def test_ten_thousand_records_of_one_second_all_arrive() -> None:
     assert walk.ids == list(range(1, 10_001))
 
 
+@pytest.mark.parametrize("ties", [1, -1], ids=["in order", "in falling order"])
+@pytest.mark.parametrize("state", [None, STATE])
+def test_pages_of_one_second_may_hold_their_ties_in_any_order(
+    ties: int, state: CursorState | None
+) -> None:
+    """Cursors that do not repeat lead on; twenty such pages were once taken for a circle."""
+    rows = [organization(number, second=400) for number in range(1, 41)]
+    world = World(rows={"organizations": [*rows, organization(41, 401)]}, ties=ties)
+
+    walk = walked(world, state)
+
+    assert sorted(walk.ids) == list(range(1, 42))
+    assert walk.error is None
+
+
 def test_records_without_a_stamp_or_a_usable_id_pass_through() -> None:
     """Whether a row can be stored is decided where it is stored."""
     rows: list[Row] = [
@@ -364,17 +518,41 @@ def test_records_without_a_stamp_or_a_usable_id_pass_through() -> None:
         {"id": 4, "name": "x"},
     ]
 
+    def script(asked: Asked) -> Reply:
+        is_look = "updated_until" in asked.query
+        return listed([] if is_look else [{"id": None}, {"name": "x"}, {"id": "7a"}], None)
+
     walk = walked(World(rows={"organizations": rows}, date=None))
-    odd = walked(lambda _: listed([{"id": None}, {"name": "x"}, {"id": "7a"}], None))
+    odd = walked(script)
 
     assert sorted(walk.ids) == [1, 2, 3, 4]
     assert walk.commit is None
     assert len(odd.pages[0].records) == 3
 
 
+@pytest.mark.parametrize("entity", ["organizations", "persons", "person_fields", "users"])
+@pytest.mark.parametrize("misfit", [None, 7, "text", [], True])
+def test_an_entry_that_is_no_record_is_set_aside_with_its_place(
+    misfit: object, entity: str
+) -> None:
+    """One null in a list once kept the whole entity out."""
+    further = None if entity == "users" else {"next_cursor": None}
+    body = {"success": True, "data": [{"id": 1}, misfit, {"id": 2}], "additional_data": further}
+
+    def script(asked: Asked) -> Reply:
+        return listed([], None) if "updated_until" in asked.query else as_json(body)
+
+    walk = walked(script, entity=entity)
+
+    assert walk.ids == [1, 2]
+    (page,) = walk.pages
+    assert [(entry.place, json.loads(entry.json_text)) for entry in page.misfits] == [(2, misfit)]
+    assert page.is_last
+
+
 @pytest.mark.parametrize("unstamped", ["", "~"], ids=["first", "last"])
-def test_a_resumed_walk_reads_the_rest_and_whatever_has_no_stamp(unstamped: str) -> None:
-    """Where they sort last, a list from a stamp on leaves records without one out."""
+def test_a_resumed_walk_reads_the_rest_and_all_that_has_no_stamp(unstamped: str) -> None:
+    """Wherever records without a stamp sort, the source's own cursor passes none."""
     rows = [organization(number, number) for number in range(1, 7)]
     world = World(rows={"organizations": [*rows, {"id": 7, "update_time": None}]})
     world.unstamped = unstamped
@@ -382,15 +560,196 @@ def test_a_resumed_walk_reads_the_rest_and_whatever_has_no_stamp(unstamped: str)
     first = walked(world)
     resumed = walked(world, resume=first.pages[1].resume)
 
-    seen_before = {int(bytes(row["id"])) for page in first.pages[:2] for row in page.records}
-    assert seen_before | set(resumed.ids) == {1, 2, 3, 4, 5, 6, 7}
-    assert set(resumed.ids) <= {3, 4, 5, 6, 7}
-    assert resumed.commit == {"watermark": DATE_STAMP}
+    read_before = {int(bytes(row["id"])) for page in first.pages[:2] for row in page.records}
+    assert read_before | set(resumed.ids) == {1, 2, 3, 4, 5, 6, 7}
+    assert read_before.isdisjoint(resumed.ids)
+    assert resumed.commit == first.commit
+
+
+@pytest.mark.parametrize("stamp", ["2026-01-31T00:00:00Z", "2031-01-01T00:00:00Z", None, "odd"])
+def test_a_resumed_walk_trusts_no_stamp(stamp: str | None) -> None:
+    """A record with a stamp newer than its place once made it skip 60 of 100 records."""
+    world = company(10)
+    world.rows["organizations"][6]["update_time"] = stamp  # number 7, on page 2
+    world.places[7] = "2026-01-01T00:00:03Z"
+
+    first = walked(world)
+    resumed = walked(world, resume=first.pages[1].resume)
+
+    assert first.ids[:4] + resumed.ids == [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]
+    assert resumed.error is None
+
+
+def test_a_resumed_walk_whose_cursor_is_refused_begins_again() -> None:
+    """How long a cursor lives is nowhere said."""
+    world = company(6)
+    resume = Resume((Window(cursor="expired"),), walked(world).pages[0].resume.state)  # type: ignore[union-attr]
+
+    def script(asked: Asked) -> Reply:
+        if asked.query.get("cursor") == "expired":
+            return as_json({"success": False, "error": "bad cursor"}, 400)
+        return world(asked)
+
+    walk = walked(script, resume=resume)
+
+    assert walk.ids == [6, 5, 4, 3, 2, 1]
+    assert walk.watermark == DATE_STAMP
+
+
+def test_a_resumed_walk_behind_whose_cursor_nothing_is_left_begins_again() -> None:
+    """The records that it led to were deleted between two runs: that is no broken source."""
+    world = company(6)
+    first = walked(world)
+    world.rows["organizations"] = world.rows["organizations"][4:]
+
+    walk = walked(world, resume=first.pages[1].resume)
+
+    assert walk.ids == [6, 5]
+    assert walk.error is None
+
+
+def test_a_walk_of_several_windows_reads_those_that_are_not_read() -> None:
+    """They are read one after the other, and each may be gone on with."""
+    world = company(9)
+    second = "2026-01-01T00:00:0{}Z".format
+    windows = (
+        Window(until=second(3)),
+        Window(since=second(3), until=second(6), is_read=True),
+        Window(since=second(6)),
+    )
+    state = walked(world).pages[0].resume.state  # type: ignore[union-attr]
+
+    walk = walked(world, resume=Resume(windows, state))
+
+    assert sorted(walk.ids) == [1, 2, 3, 7, 8, 9]
+    assert [page.resume and [w.is_read for w in page.resume.windows] for page in walk.pages] == [
+        [False, True, False],
+        [True, True, False],
+        [True, True, False],
+        None,
+    ]
+    assert walk.watermark == DATE_STAMP
+
+
+def test_a_resumed_walk_commits_the_time_at_which_its_first_run_began() -> None:
+    world = company(6)
+    world.date = "Tue, 03 Feb 2026 07:00:00 GMT"
+    first = walked(world)
+    world.date = SERVER_DATE
+
+    resumed = walked(world, resume=first.pages[0].resume)
+
+    assert resumed.watermark == "2026-02-03T07:00:00Z"
+
+
+def cut_at(world: World, page_number: int, *, rows: int | None = None) -> Script:
+    """The account whose list ends at this page, with so many of its rows."""
+    number = 0
+
+    def script(asked: Asked) -> Reply:
+        nonlocal number
+        reply = world(asked)
+        if "updated_until" in asked.query:
+            return reply
+        number += 1
+        if number != page_number:
+            return reply
+        return listed(json.loads(reply.body)["data"][:rows], None)
+
+    return script
+
+
+@pytest.mark.parametrize(("page_number", "rows"), [(1, None), (2, None), (3, 1), (1, 0), (2, 1)])
+def test_a_read_of_everything_whose_list_ends_too_early_is_incomplete(
+    page_number: int, rows: int | None
+) -> None:
+    """Its end looks like any other; what lay behind it was missing for weeks."""
+    walk = walked(cut_at(company(6), page_number, rows=rows))
+
+    assert isinstance(walk.error, IncompleteRead)
+    assert walk.commit is None
+    assert len(walk.ids) == 2 * (page_number - 1) + (2 if rows is None else rows)
+
+
+def test_an_incomplete_read_goes_on_at_its_last_page() -> None:
+    world = company(8)
+    broken_off = walked(cut_at(world, 3, rows=1))
+
+    walk = walked(world, resume=broken_off.pages[1].resume)
+
+    assert walk.ids == [4, 3, 2, 1]
+    assert walk.watermark == DATE_STAMP
+
+
+def test_records_edited_during_a_walk_do_not_make_it_incomplete() -> None:
+    """Also behind its last page: they are the next walk's."""
+    world = company(6)
+
+    def edit(page: int) -> None:
+        if page == 4:  # the look for the newest
+            world.rows["organizations"][0]["update_time"] = "2026-02-03T08:00:01Z"
+
+    world.before_page = edit
+    walk = walked(world)
+
+    assert walk.error is None
+    assert walk.watermark == DATE_STAMP
+
+
+def test_a_later_walk_of_several_pages_whose_list_ends_too_early_is_incomplete() -> None:
+    world = World(rows={"organizations": [organization(n, 400 + n) for n in range(1, 9)]})
+
+    walk = walked(cut_at(world, 3), STATE)
+
+    assert isinstance(walk.error, IncompleteRead)
+    assert walk.commit is None
+
+
+def test_records_that_a_later_walk_s_only_page_withheld_come_with_the_next() -> None:
+    """It makes no call more than the one; the next walk begins at the newest stamp it read."""
+    world = World(rows={"organizations": [organization(n, 400 * n) for n in range(1, 9)]})
+    first = walked(cut_at(world, 1), STATE)
+
+    again = walked(world, first.commit)
+
+    assert first.ids == [1, 2]
+    assert len(first.asked) == 1
+    assert set(again.ids) >= {3, 4, 5, 6, 7, 8}
+
+
+def test_a_later_walk_without_changes_is_one_call_and_brings_nothing() -> None:
+    world = company(600, page_rows=500)
+    first = walked(world)
+
+    again = walked(World(rows=world.rows), first.commit)
+    third = walked(company(1), first.commit)
+
+    assert first.commit == {"watermark": DATE_STAMP, "start": "2026-01-01T00:09:59Z"}
+    assert len(again.ids) == 301  # of the five minutes before the newest
+    assert third.ids == []
+    assert len(third.asked) == 1
+
+
+def test_a_bulk_edit_that_lies_behind_is_not_read_for_ever() -> None:
+    """Of 40 records of one second nothing is newer; once they are read again they are passed."""
+    rows = [organization(number, second=400) for number in range(1, 41)]
+    world = World(rows={"organizations": rows}, page_rows=10)
+    first = walked(world, STATE)
+
+    again = walked(world, first.commit)
+    third = walked(world, again.commit)
+
+    assert sorted(again.ids) == list(range(1, 41))
+    assert third.ids == []
+    assert third.commit == again.commit
 
 
 def test_a_page_with_values_that_are_no_json_arrives_counted() -> None:
     """One NaN must not keep the page out for ever."""
-    body = b'{"success":true,"data":[{"id":1,"annual_revenue":NaN}],"additional_data":null}'
+    body = (
+        b'{"success":true,"data":[{"id":1,"annual_revenue":NaN}],'
+        b'"additional_data":{"next_cursor":null}}'
+    )
 
     walk = walked(lambda _: Reply(body=body))
 
@@ -542,7 +901,7 @@ def test_single_records_on_a_second_page_are_an_error() -> None:
 
 
 def test_every_call_reports_its_price() -> None:
-    """10 for a page of v2, 20 for v1's users, 2 for the account."""
+    """10 for a page of v2 and for the look for the newest, 20 for v1's users, 2 for the account."""
 
     async def act() -> list[tuple[str, int]]:
         async with scripted(company(3)) as server:
@@ -561,7 +920,9 @@ def test_every_call_reports_its_price() -> None:
         ("list users", 20),
         ("list organizations", 10),
         ("list organizations", 10),
+        ("newest of organizations", 10),
         ("list persons", 10),
+        ("newest of persons", 10),
     ]
 
 

@@ -44,6 +44,8 @@ class World:
     pages_served: int = 0
     unstamped: str = ""  # how rows without update_time sort; "~" is behind every stamp
     picked_rows: int = 500  # of an answer to ids
+    places: dict[int, str] = field(default_factory=dict)  # stamps to sort by, other than shown
+    ties: int = 1  # -1: rows of one second come in falling order of ids
 
     def __call__(self, asked: Asked) -> Reply:
         """The answer to one request."""
@@ -68,21 +70,32 @@ class World:
             return listed(picked[first : first + self.picked_rows], following, self.date)
         if asked.path in {"/v1/users", "/api/v2/organizationFields", "/api/v2/personFields"}:
             return listed(rows, None, self.date)
-        since = query.get("updated_since", "")
-        by = query["sort_by"]
-        place = (
-            (lambda row: (str(row.get(by) or self.unstamped), row["id"]))
-            if by == "update_time"
-            else (lambda r: (r["id"],))
-        )
+        place = self._place_by(query["sort_by"])
         start = tuple(json.loads(query["cursor"])) if "cursor" in query else ()
         ahead = sorted(
-            (r for r in rows if place(r) >= start and str(r.get("update_time") or "") >= since),
+            (row for row in rows if place(row) >= start and _is_within(row, query)),
             key=place,
             reverse=query.get("sort_direction") == "desc",
         )
-        page, rest = ahead[: self.page_rows], ahead[self.page_rows :]
+        page_rows = min(self.page_rows, int(query["limit"]))
+        page, rest = ahead[:page_rows], ahead[page_rows:]
         return listed(page, json.dumps(place(rest[0])) if rest else None, self.date)
+
+    def _place_by(self, key: str) -> Callable[[Row], tuple[Any, ...]]:
+        """How rows sort."""
+        if key == "id":
+            return lambda row: (row["id"],)
+        return lambda row: (
+            str(self.places.get(row["id"]) or row.get(key) or self.unstamped),
+            self.ties * row["id"],
+        )
+
+
+def _is_within(row: Row, query: dict[str, str]) -> bool:
+    stamp = str(row.get("update_time") or "")
+    if not stamp:
+        return "updated_since" not in query and "updated_until" not in query
+    return query.get("updated_since", "") <= stamp < query.get("updated_until", "~")
 
 
 ME = {
@@ -95,7 +108,7 @@ ME = {
 }
 
 
-def listed(rows: list[Row], cursor: object, date: str | None = SERVER_DATE) -> Reply:
+def listed(rows: list[Any], cursor: object, date: str | None = SERVER_DATE) -> Reply:
     """A v2 list answer."""
     return as_json(
         {"success": True, "data": rows, "additional_data": {"next_cursor": cursor}}, date=date

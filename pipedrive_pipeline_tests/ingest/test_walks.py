@@ -16,6 +16,7 @@ from pipedrive_pipeline.connectors.base import (
     CursorState,
     EntitySpec,
     Page,
+    Resume,
     Standing,
     next_number,
 )
@@ -62,7 +63,7 @@ class Pages:
         self,
         entity: EntitySpec,
         state: CursorState | None,
-        resume: CursorState | None = None,
+        resume: Resume | None = None,
     ) -> AsyncIterator[Page]:
         """Empty pages; of labels perhaps an error, perhaps nothing at all."""
         del state, resume

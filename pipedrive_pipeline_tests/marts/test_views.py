@@ -187,7 +187,10 @@ def test_status_is_empty_before_the_first_sync(published: Warehouse) -> None:
 
 
 def test_status_says_up_to_when_and_how_complete(published: Warehouse) -> None:
-    """From the newest run that committed each; a failed one moves nothing."""
+    """From the newest run that committed each; a failed one moves nothing.
+
+    Deletions are known up to the beginning of the look at all records, not up to its end.
+    """
     with published.transaction() as connection:
         connection.execute(
             """
@@ -201,18 +204,20 @@ def test_status_says_up_to_when_and_how_complete(published: Warehouse) -> None:
                     'success',
                     '{"organizations": {"after": "2026-02-01T00:00:00Z"},
                       "persons": {"after": "2026-02-01T00:00:00Z"}}',
-                    '{"organizations": {"missing": 0}, "persons": {"missing": 2}}'
+                    '{"organizations": {"missing": 0, "swept_at": "2026-01-31T22:00:00Z"},
+                      "persons": {"missing": 2, "swept_at": "2026-01-30T00:00:00Z"}}'
                 ),
                 (
                     'acme', 'pipedrive', 'incremental', 'manual', '2026-02-02', '2026-02-02',
                     'partial',
                     '{"organizations": {"after": "2026-02-02T00:00:00Z"},
                       "persons": {"before": "2026-02-01T00:00:00Z", "after": null}}',
-                    '{}'
+                    '{"persons": {"missing": 2, "swept_at": null}}'
                 ),
                 (
-                    'acme', 'pipedrive', 'incremental', 'manual', '2026-02-03', '2026-02-03',
-                    'failed', '{"persons": {"after": "2026-02-03T00:00:00Z"}}', '{}'
+                    'acme', 'pipedrive', 'full', 'manual', '2026-02-03', '2026-02-03',
+                    'failed', '{"persons": {"after": "2026-02-03T00:00:00Z"}}',
+                    '{"organizations": {"missing": 0, "swept_at": "2026-02-03T00:00:00Z"}}'
                 )
             """
         )
@@ -225,6 +230,6 @@ def test_status_says_up_to_when_and_how_complete(published: Warehouse) -> None:
         ).fetchall()
 
     assert status == [
-        ("organizations", "2026-02-02", 0, "2026-02-01 01:00:00+00", True),
-        ("persons", "2026-02-01", 2, "2026-02-01 01:00:00+00", True),
+        ("organizations", "2026-02-02", 0, "2026-01-31 22:00:00+00", True),
+        ("persons", "2026-02-01", 2, "2026-01-30 00:00:00+00", True),
     ]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import pytest
 
-from pipedrive_pipeline.errors import ExitCode, GuardTripped, PipelineError
+from pipedrive_pipeline.errors import ExitCode, GuardTripped, IncompleteRead
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source, marked, mart
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
@@ -61,12 +59,12 @@ def test_too_many_gone_at_once_are_not_believed_until_somebody_confirms(
 
 
 def test_a_list_that_breaks_off_marks_nobody_as_deleted(world: World, account: Account) -> None:
-    """Its end looks like any other; a look at the missing ones tells that they are there."""
+    """Its end looks like any other; the look for the newest record tells that it is none."""
     with serve(account, page_rows=320) as small_pages:
         world.connect(ACME, small_pages)
         world.sync(sync_type="full")
-        small_pages.faults.add("missing_cursor", path="/api/v2/persons")
-        with suppress(PipelineError):  # whether it is called broken does not matter here
+        small_pages.faults.add("null_cursor", path="/api/v2/persons")
+        with pytest.raises(IncompleteRead):
             world.sync(sync_type="sweep")
 
         assert marked(world, "persons") == {}
@@ -75,16 +73,58 @@ def test_a_list_that_breaks_off_marks_nobody_as_deleted(world: World, account: A
 
 
 def test_an_answer_to_ids_that_breaks_off_too_marks_nobody_as_deleted(world: World) -> None:
-    """Of 60 persons 25 are listed, and 25 of the others read again: ten are looked at by one."""
-    with serve(seeded(5, 60), page_rows=25) as small_pages:
+    """Of 60 persons ten are not listed, and five of these read again: the others by one."""
+    with serve(seeded(5, 60), page_rows=20) as small_pages:
         world.connect(ACME, small_pages)
         world.sync(sync_type="full")
-        small_pages.faults.add("missing_cursor", path="/api/v2/persons", times=2)
+        small_pages.faults.add("half_page", path="/api/v2/persons", after=1)
+        small_pages.faults.add("half_page", path="ids=")
 
         world.sync(sync_type="sweep")
 
+        assert small_pages.faults.waiting() == []
         assert marked(world, "persons") == {}
         assert_all_equals_source(world, small_pages)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page_rows", [40, 320], ids=["few", "more than the guard believes"])
+def test_a_page_that_leaves_many_out_is_incomplete_and_marks_nobody(
+    page_rows: int, world: World, account: Account
+) -> None:
+    """Nobody is asked to confirm that they are gone: the source gives them by their ids."""
+    with serve(account, page_rows=page_rows) as pages:
+        world.connect(ACME, pages)
+        world.sync(sync_type="full")
+        before = world.store().cursors["persons"]
+        pages.clock.advance(3_600)
+        pages.faults.add("half_page", path="/api/v2/persons")
+
+        with pytest.raises(IncompleteRead, match="left out"):
+            world.sync(sync_type="sweep")
+
+        assert marked(world, "persons") == {}
+        assert world.store().cursors["persons"] == before
+        assert_all_equals_source(world, pages)
+
+
+@pytest.mark.slow
+def test_fields_and_users_that_a_cut_list_lacks_are_looked_for_again(
+    world: World, account: Account
+) -> None:
+    """They have no ids to ask for; one list that ends early must not take columns away."""
+    with serve(account) as sandbox:
+        world.connect(ACME, sandbox)
+        world.sync(sync_type="full")
+        for path in ("personFields", "v1/users"):
+            sandbox.faults.add("half_page", path=path)
+
+        with pytest.raises(IncompleteRead):
+            world.sync(sync_type="sweep")
+
+        assert sandbox.faults.waiting() == []
+        assert [marked(world, name) for name in ("person_fields", "users")] == [{}, {}]
+        assert_all_equals_source(world, sandbox)
 
 
 @pytest.mark.slow

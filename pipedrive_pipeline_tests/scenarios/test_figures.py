@@ -84,11 +84,11 @@ def test_a_backfill_that_was_killed_reads_one_chunk_and_the_read_ahead_again(
 
         pages = math.ceil(len(world.raw(ACME, "persons")) / KILL_PAGE_ROWS)
         asked = len(list(sandbox.requests.of(path)))
-        look_for_unstamped = 1
+        look_for_the_newest = 1
         # The call that was answered into the void, the page in hand, and the one being offered.
         under_way = 3
         read_ahead = KILL_CHUNK_PAGES
-        assert asked - pages <= KILL_CHUNK_PAGES + read_ahead + under_way + look_for_unstamped
+        assert asked - pages <= KILL_CHUNK_PAGES + read_ahead + under_way + look_for_the_newest
         assert resumed.reads["persons"].resumed_rows > 0
         assert_all_equals_source(world, sandbox)
 

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.settings import Settings
@@ -74,6 +75,11 @@ class World:
             built = run.build_marts()
             run.publish_views()
         return Synced(reads, built)
+
+    def store(self, tenant: Tenant = ACME) -> RawStore:
+        """The tenant's raw tables, with what a new run finds in dlt's state."""
+        directory = self.settings.pipeline_home / "a test's store"
+        return RawStore(self.warehouse, tenant, SYSTEM, directory)
 
     @contextmanager
     def run(

@@ -205,6 +205,7 @@ def test_a_sweep_is_due_where_raw_is_small_and_a_full_read_answers_it(books: Boo
             " started_at = now() - %s * interval '1 day' where id = %s",
             [days, row.id],
         )
+        swept(books, row.id, organizations=days, persons=days)
     soon = datetime.now(UTC)
 
     assert [sweep.tenant for sweep in due_sweeps(books.warehouse, soon)] == [BETA]
@@ -225,6 +226,53 @@ def test_a_sweep_is_due_where_raw_is_small_and_a_full_read_answers_it(books: Boo
         " values ('beta', 'pipedrive', '77', 20000, 1, now(), 0, now())"
     )
     assert due_sweeps(books.warehouse, soon) == []
+
+
+def swept(books: Books, run_id: object, **days_ago: float | None) -> None:
+    """Notes of a run that its look at all records of these entities began so long ago."""
+    for entity, days in days_ago.items():
+        books.run(
+            "update integration.sync_logs set completeness = completeness || jsonb_build_object("
+            "%s::text, jsonb_build_object('swept_at', now() - %s::float8 * interval '1 day'))"
+            " where id = %s",
+            [entity, days, run_id],
+        )
+
+
+@pytest.mark.parametrize(
+    ("organizations", "persons", "sync_persons", "is_due"),
+    [
+        (1, 1, True, False),
+        (1, 8, True, True),  # the read of persons went on from one of last week
+        (8, 1, True, True),
+        (1, None, True, True),  # compared, and not believed
+        (1, None, False, False),
+        (1, 8, False, False),
+    ],
+)
+def test_a_tenant_is_swept_as_long_ago_as_its_entity_that_was_looked_at_longest_ago(
+    organizations: float, persons: float | None, *, sync_persons: bool, is_due: bool, books: Books
+) -> None:
+    """A resumed read of everything saw only a part since its last run began."""
+    books.run("update integration.connections set connected_at = now() - interval '20 days'")
+    books.run("delete from integration.connections where tenant_id <> 'acme'")
+    books.run(
+        "insert into integration.sync_settings"
+        " (tenant_id, system, sweep_every_hours, sync_persons)"
+        " values ('acme', 'pipedrive', 168, %s)"
+        " on conflict (tenant_id, system) do update set sweep_every_hours = 168,"
+        " sync_persons = excluded.sync_persons",
+        [sync_persons],
+    )
+    row = books.begin(ACME, "full")
+    books.run(
+        "update integration.sync_logs set status = 'success', completed_at = now(),"
+        " started_at = now() - interval '25 hours' where id = %s",
+        [row.id],
+    )
+    swept(books, row.id, organizations=organizations, persons=persons)
+
+    assert bool(due_sweeps(books.warehouse, datetime.now(UTC))) is is_due
 
 
 def test_a_tenant_that_never_synced_is_not_swept(books: Books) -> None:

@@ -11,8 +11,8 @@ select
     newest_walk.as_of as as_of,
     entity.rows as rows,
     newest_comparison.missing as missing,
-    newest_sweep.completed_at as last_sweep_at,
-    now() - newest_sweep.completed_at as last_sweep_age
+    newest_sweep.swept_at as last_sweep_at,
+    now() - newest_sweep.swept_at as last_sweep_age
 from (
     select
         'organizations' as name,
@@ -54,16 +54,14 @@ left join lateral (
     limit 1
 ) as newest_comparison on true
 left join lateral (
-    select sync_logs.completed_at as completed_at
+    select (sync_logs.completeness -> entity.name ->> 'swept_at')::timestamptz as swept_at
     from integration.sync_logs
     where sync_logs.tenant_id = current_setting('pipeline.tenant_id')
         and sync_logs.system = 'pipedrive'
-        and sync_logs.sync_type in ('full', 'sweep')
         and sync_logs.status in ('success', 'partial')
-        and sync_logs.completeness -> entity.name is not null
+        and sync_logs.completeness -> entity.name ->> 'swept_at' is not null
     order by
-        sync_logs.started_at desc,
-        sync_logs.id desc
+        swept_at desc
     limit 1
 ) as newest_sweep on true;
 
@@ -78,6 +76,7 @@ comment on column sync_status.rows is
 comment on column sync_status.missing is
     'Records that the last comparison with the source found missing; empty while there was none.';
 comment on column sync_status.last_sweep_at is
-    'When deletions were last looked for with success; empty while they never were.';
+    'Deletions and merges up to then are marked: when the last complete look at all records began; '
+    'empty while there was none.';
 comment on column sync_status.last_sweep_age is
-    'How long ago that was; deletions and merges since then are not seen yet.';
+    'How long ago that was; later deletions and merges may not be marked yet.';

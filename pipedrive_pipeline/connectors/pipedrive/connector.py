@@ -6,9 +6,10 @@ Does not belong here: anything that another room asks by Pipedrive's name.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import msgspec
 
@@ -21,6 +22,7 @@ from pipedrive_pipeline.connectors.base import (
     EntitySpec,
     Page,
     Record,
+    Resume,
     Source,
     Standing,
 )
@@ -36,7 +38,7 @@ from pipedrive_pipeline.connectors.pipedrive.entities import (
 )
 from pipedrive_pipeline.connectors.pipedrive.envelope import listed, single
 from pipedrive_pipeline.connectors.pipedrive.picks import pick, standing
-from pipedrive_pipeline.connectors.pipedrive.walks import Walk, position, watermark
+from pipedrive_pipeline.connectors.pipedrive.walks import Walk
 from pipedrive_pipeline.connectors.transport import Limits
 
 # Scopes are chosen on the app in Pipedrive's Developer Hub; the authorize address carries none.
@@ -58,22 +60,22 @@ class PipedriveSource:
 
     client: Client
     tenant: str
-    clock: Clock
+    now: Callable[[], datetime]
 
     def pages(
         self,
         entity: EntitySpec,
         state: CursorState | None,
-        resume: CursorState | None = None,
+        resume: Resume | None = None,
     ) -> AsyncIterator[Page]:
         """See `base.Source.pages`."""
         return Walk(
             self.client,
             self.tenant,
             ENDPOINTS[entity.name],
-            since=watermark(state),
-            resume=position(resume),
-            now=self.clock.now(),
+            state=state,
+            resume=resume,
+            now=self.now(),
         ).pages()
 
     async def records(self, entity: EntitySpec, ids: list[str]) -> list[Page]:
@@ -149,7 +151,7 @@ class PipedriveConnector:
     async def _opened(self, access: Access) -> AsyncIterator[Source]:
         dialect = PipedriveDialect(self.key, self.label)
         async with Client(dialect, access, limits=self.limits, clock=self.clock) as client:
-            yield PipedriveSource(client, access.tenant, self.clock)
+            yield PipedriveSource(client, access.tenant, access.now or self.clock.now)
 
 
 def _highest_id(answer: Answer) -> int:

@@ -1,38 +1,54 @@
-"""Pipedrive's envelope: ``success``, ``data`` and the next cursor.
+"""Pipedrive's envelope: ``success``, ``data``, and whether the list goes on.
 
 Belongs here: from a good answer to records as sent.
 Does not belong here: what a walk does with a page (`walks.py`).
+
+A v2 list says where it goes on in ``additional_data.next_cursor``: text, or null at its end. An
+answer without that key does not say whether it is the end, so it is refused and asked again. A v1
+list that is read as a whole has no cursor; where it says that there is more, it is refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 from msgspec import Raw
 
 from pipedrive_pipeline.connectors.answers import Answer
-from pipedrive_pipeline.connectors.base import Record
+from pipedrive_pipeline.connectors.base import Misfit, Record
 from pipedrive_pipeline.connectors.jsontext import NotReadable, Reader
 
-T = TypeVar("T")
+Data = TypeVar("Data")
+Additional = TypeVar("Additional")
+
+
+class _Envelope(msgspec.Struct, Generic[Data, Additional]):
+    data: Data | None = None
+    success: bool | None = None
+    additional_data: Additional | None = None
 
 
 class _Further(msgspec.Struct):
+    next_cursor: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _Pagination(msgspec.Struct):
+    """Of v1: nested as ``pagination``, or flat; some answers of v1 have a cursor instead."""
+
+    more_items_in_collection: bool | None = None
+    next_start: int | None = None
     next_cursor: str | None = None
+    pagination: _Pagination | None = None
 
-
-class _Listed(msgspec.Struct):
-    data: list[dict[str, Raw]] | None = None
-    success: bool | None = None
-    additional_data: _Further | None = None
-
-
-class _Single(msgspec.Struct):
-    data: dict[str, Raw] | None = None
-    success: bool | None = None
+    @property
+    def goes_on(self) -> bool:
+        """True if any of its forms says that there is another page."""
+        is_more = self.more_items_in_collection or self.next_start is not None
+        return bool(is_more or self.next_cursor or (self.pagination and self.pagination.goes_on))
 
 
 @dataclass(frozen=True)
@@ -46,45 +62,101 @@ class Listed:
     mended_count: int  # values that were no JSON and are now JSON strings
     sent: int  # of the request, see `base.Page`
     arrived: int
+    misfits: tuple[Misfit, ...] = ()  # entries that are no records
+
+    @property
+    def is_empty(self) -> bool:
+        """True if the list has no entry at all."""
+        return not self.records and not self.misfits
 
 
-_read_list = Reader(_Listed)
-_read_single = Reader(_Single)
+_read_list = Reader(_Envelope[list[Record], _Further])
+_read_entries = Reader(_Envelope[list[Raw], _Further])
+_read_whole = Reader(_Envelope[list[Record], _Pagination])
+_read_whole_entries = Reader(_Envelope[list[Raw], _Pagination])
+_read_single = Reader(_Envelope[Record, Raw])
+_as_record = msgspec.json.Decoder(Record)
 
 
 def listed(answer: Answer) -> Listed:
-    """The records of a list answer.
+    """The records of one page of a list that is paged by cursor.
 
     Raises:
-        NotReadable: a web page, cut, no JSON, no list, or ``success`` is not true.
+        NotReadable: a web page, cut, no JSON, no list, ``success`` is not true, or the answer does
+            not say whether it is the last page.
     """
-    _refuse_html(answer)
-    envelope, mended_count = _read_list(answer.body)
-    records = _told(envelope.success, envelope.data)
-    further = envelope.additional_data
-    cursor = further.next_cursor if further else None
-    if cursor == "":
-        raise NotReadable("the next cursor is empty text, neither a cursor nor null")
-    return Listed(
-        records,
-        cursor,
-        answer.sent_at,
-        len(answer.body),
-        mended_count,
-        answer.sent,
-        answer.arrived,
-    )
+    return _page(answer, _read_list, _read_entries, _next_cursor)
+
+
+def whole(answer: Answer) -> Listed:
+    """The records of a list that is not paged.
+
+    Raises:
+        NotReadable: as `listed`; or the answer says that there are more records than it holds.
+    """
+    return _page(answer, _read_whole, _read_whole_entries, _no_cursor)
 
 
 def single(answer: Answer) -> Record:
     """The record of an answer that holds one.
 
     Raises:
-        NotReadable: as `listed`.
+        NotReadable: a web page, cut, no JSON, no record, or ``success`` is not true.
     """
     _refuse_html(answer)
     envelope, _ = _read_single(answer.body)
-    return _told(envelope.success, envelope.data)
+    return _data(envelope)
+
+
+def _page(
+    answer: Answer,
+    read: Reader[_Envelope[list[Record], Additional]],
+    read_entries: Reader[_Envelope[list[Raw], Additional]],
+    next_cursor: Callable[[Additional | None], str | None],
+) -> Listed:
+    """A list's page; entries that are no records are set aside, at the price of a second look."""
+    _refuse_html(answer)
+    misfits: tuple[Misfit, ...] = ()
+    try:
+        envelope, mended_count = read(answer.body)
+        records, additional = _data(envelope), envelope.additional_data
+    except NotReadable:
+        entries, mended_count = read_entries(answer.body)
+        (records, misfits), additional = _sorted_out(_data(entries)), entries.additional_data
+    return Listed(
+        records,
+        next_cursor(additional),
+        answer.sent_at,
+        len(answer.body),
+        mended_count,
+        answer.sent,
+        answer.arrived,
+        misfits,
+    )
+
+
+def _sorted_out(entries: list[Raw]) -> tuple[list[Record], tuple[Misfit, ...]]:
+    records: list[Record] = []
+    misfits: list[Misfit] = []
+    for place, entry in enumerate(entries, start=1):
+        try:
+            records.append(_as_record.decode(entry))
+        except msgspec.ValidationError:
+            misfits.append(Misfit(place, bytes(entry)))
+    return records, tuple(misfits)
+
+
+def _next_cursor(further: _Further | None) -> str | None:
+    if further is None or further.next_cursor is msgspec.UNSET:
+        raise NotReadable("the list does not say whether it goes on: it has no next_cursor")
+    if further.next_cursor == "":
+        raise NotReadable("the next cursor is empty text, neither a cursor nor null")
+    return further.next_cursor
+
+
+def _no_cursor(pagination: _Pagination | None) -> None:
+    if pagination and pagination.goes_on:
+        raise NotReadable("a list that comes as a whole says that there are more records")
 
 
 def _refuse_html(answer: Answer) -> None:
@@ -92,10 +164,10 @@ def _refuse_html(answer: Answer) -> None:
         raise NotReadable(f"a web page came instead of data (status {answer.status})")
 
 
-def _told(success: bool | None, data: T | None) -> T:
+def _data(envelope: _Envelope[Data, Additional]) -> Data:
     """The data of an answer that says that it is one."""
-    if success is not True:
+    if envelope.success is not True:
         raise NotReadable("status 200, but the body does not say success: true")
-    if data is None:
+    if envelope.data is None:
         raise NotReadable("the body holds no data")
-    return data
+    return envelope.data

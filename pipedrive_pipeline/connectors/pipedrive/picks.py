@@ -35,7 +35,7 @@ async def pick(client: Client, endpoint: Endpoint, ids: list[str]) -> list[Page]
     for _ in ids:
         ask = Ask(f"pick {spec.name}", endpoint.path, spec.tokens_per_page, params)
         page = await client.fetch(ask, listed)
-        pages.append(Page(page.records, page.sent, page.arrived))
+        pages.append(Page(page.records, page.sent, page.arrived, misfits=page.misfits))
         if page.next_cursor is None:
             return pages
         params = {**params, "cursor": page.next_cursor}

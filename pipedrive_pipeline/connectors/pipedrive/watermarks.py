@@ -1,0 +1,160 @@
+"""Up to when changes were read, and where the next walk begins.
+
+Belongs here: reading a stored state, and what a complete walk commits. Does not belong here:
+calls and pages (`walks.py`).
+
+A state has two instants. ``watermark`` is shown to people: every change up to then is in. It is the
+server's `Date` on the walk's first answer; without a usable `Date` the newest stamp that was read.
+``start`` is where the next walk begins, less the overlap: the newest stamp that was read. A clock
+that is wrong, the server's or ours, moves it by nothing, and records that a page withheld at the
+end of a list lie behind it. Neither is ever later than our own clock was when the walk began: a
+`Date` or a stamp that lies ahead would hide every edit until then.
+
+A former release stored ``watermark`` alone and believed a `Date` or a stamp up to a year ahead. Of
+such a state a day more is read; where it lies in the future, everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+import msgspec
+
+from pipedrive_pipeline.connectors.base import CursorState, Record
+
+WATERMARK, START = "watermark", "start"
+LIMIT, IS_DATED, NEWEST = "limit", "is_dated", "newest"
+CLOCK_DOUBT = timedelta(minutes=15)  # by so much our clock may have been set back since
+FORMER_DOUBT = timedelta(days=1)  # of a state of a former release
+DATE_DOUBTED = timedelta(days=366)  # a server's clock that is behind by more is broken
+SECOND = timedelta(seconds=1)
+STAMP = "%Y-%m-%dT%H:%M:%SZ"  # fractions are answered with 400
+
+
+class NotBelieved(ValueError):
+    """A stored state that no walk can begin at. Says why."""
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """What a complete walk committed."""
+
+    at: datetime  # every change up to then is in
+    start: datetime  # the next walk begins there, less the overlap
+
+    @property
+    def state(self) -> CursorState:
+        """As the engine stores it."""
+        return {WATERMARK: self.at.strftime(STAMP), START: self.start.strftime(STAMP)}
+
+    @classmethod
+    def of_state(cls, state: CursorState, now: datetime) -> Self:
+        """The watermark in a stored state.
+
+        Raises:
+            NotBelieved: it cannot be read, or lies in the future.
+        """
+        at, start = (stamp(str(state.get(key))) for key in (WATERMARK, START))
+        begins_at = start or at
+        if at is None or begins_at is None:
+            raise NotBelieved("cannot be read")
+        if begins_at > now + CLOCK_DOUBT:
+            raise NotBelieved(f"is {begins_at:%Y-%m-%d %H:%M} UTC, later than this machine's clock")
+        at = min(at, now)
+        return cls(at, start or at - FORMER_DOUBT)
+
+
+@dataclass
+class Reach:
+    """How far one walk has read, by the stamps of the source."""
+
+    limit: datetime  # no later stamp is believed: our clock or, if earlier, the first answer's Date
+    is_dated: bool  # the first answer had a usable Date
+    newest: datetime | None = None  # stamp that was read, not later than the limit
+    newest_ids: set[bytes] | None = field(default_factory=set)  # None: some are not known
+
+    @classmethod
+    def of(cls, sent_at: datetime | None, now: datetime) -> Self:
+        """Of a walk that begins now, whose first answer was sent then."""
+        is_dated = sent_at is not None and now - sent_at < DATE_DOUBTED
+        limit = min(now, sent_at) if sent_at and is_dated else now
+        return cls(limit.replace(microsecond=0), is_dated)
+
+    @property
+    def state(self) -> CursorState:
+        """For a walk that goes on later."""
+        return {
+            LIMIT: self.limit.strftime(STAMP),
+            IS_DATED: int(self.is_dated),
+            NEWEST: self.newest.strftime(STAMP) if self.newest else None,
+        }
+
+    @classmethod
+    def of_state(cls, state: CursorState) -> Self | None:
+        """Of a walk that goes on; None if the state cannot be read."""
+        limit = stamp(str(state.get(LIMIT)))
+        if limit is None:
+            return None
+        return cls(limit, bool(state.get(IS_DATED)), stamp(str(state.get(NEWEST))), None)
+
+    def note(self, records: Sequence[Record]) -> None:
+        """Takes in the records of a page."""
+        stamps = [stamp(text_of(record, "update_time")) for record in records]
+        newest = max((at for at in stamps if at and at <= self.limit), default=None)
+        if newest is None or (self.newest and newest < self.newest):
+            return
+        if newest != self.newest:
+            self.newest, self.newest_ids = newest, set()
+        if self.newest_ids is not None:
+            pairs = zip(records, stamps, strict=True)
+            self.newest_ids |= {id_of(record) for record, at in pairs if at == newest}
+
+    def covers(self, record: Record) -> bool:
+        """True unless the record, changed before the limit, must have been read and was not."""
+        at = stamp(text_of(record, "update_time"))
+        if at is None or at >= self.limit or (self.newest and at < self.newest):
+            return True
+        is_known = self.newest_ids is None or id_of(record) in self.newest_ids
+        return at == self.newest and is_known
+
+    def watermark(
+        self, before: Watermark | None, *, proven_overlap: timedelta | None = None
+    ) -> Watermark | None:
+        """The watermark of this walk once it is complete; None where no instant is known.
+
+        Args:
+            before: the one that the walk began with; the new one is not earlier.
+            proven_overlap: of a walk that is proven to be complete, its overlap. If it read
+                nothing newer than the walk before, the next walk begins behind all that it read.
+        """
+        at = self.limit if self.is_dated else self.newest
+        if before is None:
+            return Watermark(at, self.newest or at) if at else None
+        at, start = max(before.at, at or before.at), max(before.start, self.newest or before.start)
+        if proven_overlap is not None and start == before.start:
+            start = max(start, min(self.limit, start + proven_overlap + SECOND))
+        return Watermark(at, start)
+
+
+def stamp(text: str) -> datetime | None:
+    """An instant in whole seconds UTC; None if the text is none."""
+    try:
+        at = datetime.fromisoformat(text)
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return at.replace(microsecond=0)
+
+
+def text_of(record: Record, key: str) -> str:
+    """The text value of a key; empty if it is absent or no text."""
+    raw = bytes(record.get(key, b"null"))
+    return msgspec.json.decode(raw, type=str) if raw.startswith(b'"') else ""
+
+
+def id_of(record: Record) -> bytes:
+    """A record's id as its JSON text; ``null`` if it is absent."""
+    return bytes(record.get("id", b"null"))
