@@ -142,6 +142,23 @@ def test_a_value_that_fits_by_now_is_struck_off(raw: RawTables) -> None:
     assert rejected(raw.warehouse) == {}
 
 
+def test_custom_fields_without_any_field_are_no_rejection(raw: RawTables) -> None:
+    """PHP writes an empty object as an empty array; any other shape is listed."""
+    shapes = [[], '""', {}, None, [5], '"5"', "5"]
+    raw.load(
+        organization_fields=[custom("Rabatt", "double")],
+        organizations=[
+            organization(number, custom_fields=shape) for number, shape in enumerate(shapes)
+        ],
+    )
+
+    build(raw.warehouse, ACME, SYSTEM)
+    publish_views(raw.warehouse, ACME, SYSTEM)
+
+    assert [number for number, _ in rejected(raw.warehouse)] == [4, 5, 6]
+    assert conservation(raw.warehouse, ACME, SYSTEM).lost == ()
+
+
 def test_a_value_at_the_top_level_is_looked_at_too(raw: RawTables) -> None:
     """v1's shape: the parts lie beside the value."""
     key = key_of("Limit")
