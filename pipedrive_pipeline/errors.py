@@ -6,7 +6,7 @@ Does not belong here: how an error looks at a border (`cli.py`, `defs/`, `connec
     PipelineError
     ├── Transient            a rerun may help; nobody need act
     │   ├── Busy             another run of this tenant holds its lock
-    │   ├── Superseded       this run lost that lock, and another one has begun since
+    │   ├── Superseded       another run took over, or the tenant is not what this run read
     │   ├── BudgetSpent      today's calls are used up; ``resets_at`` says when they return
     │   ├── IncompleteRead   a list ended before its newest record, or left out records that live
     │   └── SourceUnavailable, DatabaseUnavailable
@@ -76,15 +76,16 @@ class Busy(Transient):
 
 
 class Superseded(Transient):
-    """This run lost its tenant's lock, and another one has begun since. It writes nothing more."""
+    """This run may not write any more: its rows may be older, or another company's."""
 
     code = "superseded"
 
     def __init__(self, tenant: str) -> None:
         self.tenant = tenant
         super().__init__(
-            f"{tenant}: this run lost the tenant's lock, and another one has begun since; "
-            "it stops and writes nothing more. Nobody need act: the newer run does the work."
+            f"{tenant}: this run may not write any more: another run has begun since, or the "
+            "tenant was disconnected, moved to another company or removed. It stops and writes "
+            "nothing more; nobody need act."
         )
 
 

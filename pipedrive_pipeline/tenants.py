@@ -1,13 +1,12 @@
 """A tenant, and every name that is made from its slug.
 
-Belongs here: the slug's rule and all derived names (schemas, roles, dlt names, lock keys), so that
+Belongs here: the slug's rule and all derived names (schemas, roles, dlt names, locks), so that
 one property test can show that no two tenants share any of them.
 Does not belong here: whether a tenant is registered (`sync/registry.py` asks the database).
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,11 +76,28 @@ class Tenant:
         """The read-only role that sees this tenant's views and nothing else."""
         return f"analyst_{self.slug}"
 
+    def raw_lock(self, system: str) -> str:
+        """The lock on what is stored of one system, held by the run that reads it."""
+        return f"raw/{self.slug}/{system}"
+
     @property
-    def lock_key(self) -> int:
-        """The signed 64-bit key of this tenant's advisory lock in Postgres."""
-        digest = hashlib.sha256(f"pipedrive-pipeline/tenant/{self.slug}".encode()).digest()
-        return int.from_bytes(digest[:8], "big", signed=True)
+    def marts_lock(self) -> str:
+        """The lock on marts and views, held by the one that builds them."""
+        return f"marts/{self.slug}"
+
+    def token_lock(self, system: str) -> str:
+        """The lock of the one that refreshes this tenant's token."""
+        return f"token/{self.slug}/{system}"
+
+    @property
+    def mapping_lock(self) -> str:
+        """The lock of the one that saves a field mapping."""
+        return f"mapping/{self.slug}"
+
+    @property
+    def settings_lock(self) -> str:
+        """The lock of the one that saves sync settings."""
+        return f"settings/{self.slug}"
 
     def _of(self, system: str) -> str:
         if not SYSTEM_PATTERN.fullmatch(system):

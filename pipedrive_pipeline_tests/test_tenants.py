@@ -17,7 +17,7 @@ from pipedrive_pipeline.tenants import (
     SYSTEM_PATTERN,
     Tenant,
 )
-from pipedrive_pipeline.warehouse.migrations import MIGRATION_LOCK
+from pipedrive_pipeline.warehouse import locks
 
 POSTGRES_NAME_MAX = 63
 WORDS = ("raw", "staging", "analytics", "analyst", "pipedrive", "acme", "a", "x1", "stg")
@@ -27,18 +27,22 @@ SLUGS = st.one_of(
 ).filter(lambda slug: len(slug) <= SLUG_MAX_CHARACTERS and slug not in RESERVED_SLUGS)
 
 
-def names(tenant: Tenant) -> list[tuple[str, str | int]]:
+def names(tenant: Tenant) -> list[tuple[str, str]]:
     """Every name of a tenant with the space in which it must be unique."""
-    found: list[tuple[str, str | int]] = [
+    found: list[tuple[str, str]] = [
         ("schema", tenant.analytics_schema),
         ("role", tenant.analyst_role),
-        ("lock", tenant.lock_key),
+        ("lock", tenant.marts_lock),
+        ("lock", tenant.mapping_lock),
+        ("lock", tenant.settings_lock),
     ]
     for system in SYSTEMS:
         found += [
             ("schema", tenant.raw_schema(system)),
             ("schema", tenant.staging_schema(system)),
             ("pipeline", tenant.pipeline_name(system)),
+            ("lock", tenant.raw_lock(system)),
+            ("lock", tenant.token_lock(system)),
         ]
     return found
 
@@ -99,13 +103,13 @@ def test_no_name_is_too_long_or_needs_another_spelling(slug: str) -> None:
     """Postgres cuts a long name in silence; dlt rewrites one that it does not like."""
     tenant = Tenant(slug)
 
-    texts = [name for _, name in names(tenant) if isinstance(name, str)]
+    texts = [name for _, name in names(tenant)]
 
     assert len(names(tenant)) == len(set(names(tenant)))
     assert all(len(text) <= POSTGRES_NAME_MAX for text in texts)
-    assert all(re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", text) for text in texts)
-    assert -(2**63) <= tenant.lock_key < 2**63
-    assert tenant.lock_key != MIGRATION_LOCK
+    assert all(re.fullmatch(r"[a-z][a-z0-9]*([_/][a-z0-9]+)*", text) for text in texts)
+    assert locks.MIGRATION not in texts
+    assert len(tenant.token_lock("x" * 22)) <= POSTGRES_NAME_MAX
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from pipedrive_pipeline.errors import BudgetSpent, ExitCode, PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.sync.budget import require_not_paused
-from pipedrive_pipeline.sync.history import WITHOUT_SOURCE, RunFacts, SyncType
-from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.history import RunFacts, SyncType
+from pipedrive_pipeline.sync.lock import WITHOUT_SOURCE, run_lock
 from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.sync.registry import known
 from pipedrive_pipeline.tenants import Tenant
@@ -82,7 +82,7 @@ def run_job(
     known(session.warehouse, tenant)
     with (
         sandbox_within_reach(session.settings, tenant),
-        tenant_lock(session.warehouse, tenant) as lock,
+        run_lock(session.warehouse, tenant, DEFAULT_SYSTEM, sync_type) as lock,
     ):
         if sync_type not in WITHOUT_SOURCE:
             require_not_paused(session.warehouse, tenant, DEFAULT_SYSTEM, datetime.now(UTC))
@@ -109,7 +109,7 @@ def run_job(
         with dg.DagsterInstance.get() as instance:
             _keep_connections(instance)
             instance.add_dynamic_partitions(str(TENANTS.name), [tenant.slug])
-            mark_dead_runs(instance, history.settle_dead(session.warehouse, tenant))
+            mark_dead_runs(instance, history.settle_dead(lock))
             with open_run(
                 session.warehouse,
                 session.settings,

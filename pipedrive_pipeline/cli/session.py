@@ -17,11 +17,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings, load_settings
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.migrations import is_current, migrate, require_current
 
 DAGSTER_SCHEMA = "dagster"
-DAGSTER_TABLES_LOCK = 7_041_503_862_114_975_234  # beside the migrations' own
+DAGSTER_TABLES_LOCK = "dagster_tables"
+DAGSTER_TABLES_WAIT_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,11 @@ def enter_dagster(session: Session) -> None:
     os.environ.update(dagster_environment(session))
     import dagster as dg
 
-    with session.warehouse.connect(autocommit=True) as connection:
-        connection.execute("set lock_timeout = '120s'")
-        connection.execute("select pg_advisory_lock(%s)", [DAGSTER_TABLES_LOCK])
+    with session.warehouse.lock_session(DAGSTER_TABLES_LOCK) as connection:
+        locks.take(connection, DAGSTER_TABLES_LOCK, wait_seconds=DAGSTER_TABLES_WAIT_SECONDS)
         with dg.DagsterInstance.get() as instance:
             instance.get_runs_count()
             instance.all_instigator_state()
-        connection.execute("select pg_advisory_unlock(%s)", [DAGSTER_TABLES_LOCK])
 
 
 def postgres_environment(session: Session) -> dict[str, str]:

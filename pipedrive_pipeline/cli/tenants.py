@@ -87,9 +87,10 @@ def remove(
     name = Tenant(tenant)
     session = open_session()
     registry.known(session.warehouse, name)
-    with tenant_lock(session.warehouse, name):
+    with tenant_lock(session.warehouse, name) as lock:
         vault = open_vault(session.warehouse, session.settings)
         ended = end_tenant(vault, name, is_erasing=erase, who="operator")
+        lock.drop()
         if erase:
             _forget_in_dagster(session, name)
     for note in [one.note for one in ended if one.note]:

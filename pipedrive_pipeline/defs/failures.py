@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from pipedrive_pipeline.defs.metadata import pause_metadata
-from pipedrive_pipeline.errors import BudgetSpent, PipelineError, Transient
+from pipedrive_pipeline.errors import BudgetSpent, PipelineError, Superseded, Transient
 from pipedrive_pipeline.sync.run import TenantRun
 
 TRANSIENT_RETRIES = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL)
@@ -31,7 +31,8 @@ def as_dagster_failures(context: dg.AssetExecutionContext, run: TenantRun) -> It
         report_pause(context, run, error)
     except PipelineError as error:
         is_watched = context.run.tags.get(WATCHED_TAG) == "true"
-        can_retry = isinstance(error, Transient)
+        # A superseded run stays so; the newer one does the work.
+        can_retry = isinstance(error, Transient) and not isinstance(error, Superseded)
         raise dg.Failure(
             description=str(error),
             metadata={"error_code": error.code, "who_acts": error.who_acts},

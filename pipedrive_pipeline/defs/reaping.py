@@ -15,11 +15,10 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from pipedrive_pipeline.defs.defaults import sensor_status
-from pipedrive_pipeline.defs.runs import PARTITION_TAG, mark_dead_runs
+from pipedrive_pipeline.defs.runs import PARTITION_TAG, facts_of, mark_dead_runs
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.dead import settle_all_dead
-from pipedrive_pipeline.sync.lock import is_locked
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.sync.lock import lock_of_run, locks_taken
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse, warehouse_of
 
 INTERVAL_SECONDS = 15
@@ -31,7 +30,7 @@ GRACE_SECONDS = 30  # silent without the lock: longer than from a run's start to
     default_status=sensor_status(),
     description=(
         "Ends runs whose process is gone, as after a reboot: a run that has started while its "
-        "tenant's lock is free. Run retries then start it again, once."
+        "lock is free. Run retries then start it again, once."
     ),
 )
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
@@ -52,9 +51,11 @@ def without_a_row(
 ) -> Iterable[str]:
     """Started runs that our history does not hold open, and that have long been silent."""
     started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
-    for run in instance.get_runs(filters=started):
-        slug = run.tags.get(PARTITION_TAG)
-        if slug and not is_locked(warehouse, Tenant(slug)):
+    runs = [run for run in instance.get_runs(filters=started) if PARTITION_TAG in run.tags]
+    taken = locks_taken(warehouse)
+    for run in runs:
+        facts = facts_of(run.tags, run.run_id)
+        if lock_of_run(facts.tenant, facts.system, facts.sync_type) not in taken:
             (last,) = instance.get_records_for_run(
                 run.run_id, limit=1, ascending=False
             ).records or (None,)

@@ -17,7 +17,7 @@ from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput, Permanent
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync import history
-from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.lock import run_lock
 from pipedrive_pipeline.sync.registry import known
 from pipedrive_pipeline.sync.run import TenantRun, open_run
 from pipedrive_pipeline.tenants import Tenant
@@ -46,8 +46,8 @@ def tenant_run(context: dg.InitResourceContext) -> Iterator[TenantRun]:
         warehouse = warehouse_of(settings)
         require_current(warehouse)
         known(warehouse, facts.tenant)
-    with tenant_lock(warehouse, facts.tenant) as lock:
-        mark_dead_runs(context.instance, history.settle_dead(warehouse, facts.tenant))
+    with run_lock(warehouse, facts.tenant, facts.system, facts.sync_type) as lock:
+        mark_dead_runs(context.instance, history.settle_dead(lock))
         with open_run(warehouse, settings, facts, lock) as run:
             yield run
 

@@ -25,10 +25,9 @@ from dlt.destinations.impl.postgres.postgres import PostgresClient
 from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
 from dlt.pipeline import trace
 
-from pipedrive_pipeline.errors import Superseded
 from pipedrive_pipeline.ingest import files
 from pipedrive_pipeline.warehouse import sessions
-from pipedrive_pipeline.warehouse.database import HOLD_GENERATION, Fence
+from pipedrive_pipeline.warehouse.fences import Fence
 
 COPY_BUFFER_BYTES = 1 << 20
 LOCK_TIMEOUT = "60s"  # a query may hold a raw table for a minute before a load gives up
@@ -73,7 +72,7 @@ class CopyJob(RunnableLoadJob, HasFollowupJobs):
 
 
 class FencedSqlClient(Psycopg2SqlClient):
-    """A session whose every transaction holds the run's number, and every statement has one.
+    """A session whose every transaction holds the run's fence, and every statement has one.
 
     dlt truncates, merges and completes a load in transactions of their own. Any of them, made by a
     run that was stopped amid a load and woke up after the next one began, would spoil that one's.
@@ -101,14 +100,15 @@ class FencedSqlClient(Psycopg2SqlClient):
 
     @contextmanager
     def begin_transaction(self) -> Iterator[Any]:
-        """A transaction that counts while this run is the newest.
+        """A transaction that counts while this run is current.
 
         Raises:
-            Superseded: another run has begun since.
+            Superseded: this run may not write any more.
         """
         with super().begin_transaction() as transaction:
             if self.fence:
-                self._hold(self.fence)
+                with self.native_connection.cursor() as cursor:
+                    self.fence.hold(cursor)
             yield transaction
 
     @contextmanager
@@ -120,12 +120,6 @@ class FencedSqlClient(Psycopg2SqlClient):
             return
         with self.begin_transaction(), super().execute_query(query, *args, **kwargs) as cursor:
             yield cursor
-
-    def _hold(self, fence: Fence) -> None:
-        with self.native_connection.cursor() as cursor:
-            cursor.execute(HOLD_GENERATION, (fence.tenant, fence.generation))
-            if cursor.fetchone() is None:
-                raise Superseded(fence.tenant)
 
 
 class LosslessPostgresClient(PostgresClient):

@@ -41,12 +41,13 @@ from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.marts.writing import one_of, read_count, upsert
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.warehouse.catalog import added_objects
+from pipedrive_pipeline.warehouse.catalog import added_objects, is_there
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse
 from pipedrive_pipeline.warehouse.sql_files import audit_files, mart_file
 
 ATTEMPTS: Final = 5  # each waits up to five seconds for a row that the app holds
 RETRY_SECONDS: Final = 60
+MARK_PREFIX: Final = "mark-"  # of the ids that marks of deletion are announced with
 
 
 class BuildRefused(Permanent):
@@ -102,6 +103,8 @@ class State:
 
     built_from: str | None = None  # None where a rebuild is due
     values_checked: str | None = None
+    pending_loads: tuple[str, ...] = ()  # those that the build takes in whole
+    row_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,9 @@ def build(
     is_whole: bool = False,
     is_verifying: bool = False,
     is_confirmed: bool = False,
+    is_beside_a_read: bool = False,
 ) -> MartsBuilt:
-    """Bring a tenant's marts up to date with raw.
+    """Bring a tenant's marts up to date with raw. The caller holds the lock on the marts.
 
     Args:
         warehouse: where both lie.
@@ -134,6 +138,8 @@ def build(
         is_whole: compare every row with raw, not only those that changed.
         is_verifying: check the values of all records too.
         is_confirmed: a person said that many records are really gone.
+        is_beside_a_read: a run may be loading at the same time; loads that are not complete stay
+            pending, though what is there of them may be built.
 
     Raises:
         AuditBreach: a promise would be broken; somebody must look.
@@ -153,6 +159,7 @@ def build(
                 is_whole=is_whole or is_verifying,
                 is_verifying=is_verifying,
                 is_confirmed=is_confirmed,
+                is_beside_a_read=is_beside_a_read,
             )
     raise AssertionError  # the loop above returns or raises
 
@@ -166,13 +173,15 @@ def _build_once(
     is_whole: bool,
     is_verifying: bool,
     is_confirmed: bool,
+    is_beside_a_read: bool,
 ) -> MartsBuilt:
     try:
         with (
             raw_transaction(warehouse, tenant, system) as connection,
             beside(warehouse, tenant, system) as begin,
         ):
-            before = _locked_state(connection, tenant, system)
+            _begin_state(connection, tenant, system)
+            before = _state(connection, tenant, system, is_beside_a_read=is_beside_a_read)
             fields = refresh_catalogue(connection, tenant, system)
             check = ValueCheck(connection, tenant, system, fields)
             targets = mapped(connection, tenant, system, fields, targets)
@@ -206,7 +215,7 @@ def _build_once(
             values = sum((_values(check, work, retyped, listed) for work in works), ValueCounts())
             if is_whole:
                 keep_comparison(connection, tenant, system, compared)
-            _settle(connection, tenant, system, after, values)
+            _settle(connection, tenant, system, before, after, values=values)
     except psycopg.Error as error:  # what may pass by itself has another name by now
         raise BuildRefused(tenant, error, _added(warehouse, targets)) from None
     return MartsBuilt(
@@ -222,8 +231,12 @@ def _added(warehouse: Warehouse, targets: Sequence[Target]) -> list[str]:
         return added_objects(connection, [target.table for target in targets])
 
 
-def _locked_state(connection: psycopg.Connection, tenant: Tenant, system: str) -> State:
-    """What the last build left; two builds of a tenant take turns."""
+def _begin_state(connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
+    """Makes the state's row where it does not exist.
+
+    It is not locked until the build ends: a read that goes on at the same time announces its loads
+    there. Two builds take turns by the lock on the marts.
+    """
     try:
         connection.execute(
             """
@@ -235,19 +248,34 @@ def _locked_state(connection: psycopg.Connection, tenant: Tenant, system: str) -
         )
     except errors.ForeignKeyViolation:
         raise UnknownTenant(tenant.slug) from None
-    state = connection.execute(
+
+
+def _state(
+    connection: psycopg.Connection, tenant: Tenant, system: str, *, is_beside_a_read: bool
+) -> State:
+    """What the last build left.
+
+    dlt notes a load in its own table when all of its rows are committed; marks of deletion are
+    committed together with their entry among the pending loads.
+    """
+    row = connection.execute(
         """
         select
             case when not mart_state.is_rebuild_due then mart_state.built_from end,
-            mart_state.values_checked
+            mart_state.values_checked,
+            mart_state.pending_loads,
+            mart_state.xmin::text
         from integration.mart_state
         where mart_state.tenant_id = %s
             and mart_state.system = %s
-        for update
         """,
         (tenant.slug, system),
     ).fetchone()
-    return State(*(state or ()))
+    built_from, values_checked, loads, row_version = row or (None, None, [], "")
+    if is_beside_a_read and is_there(connection, tenant.raw_schema(system), "_dlt_loads"):
+        complete = {row[0] for row in connection.execute("select load_id from _dlt_loads")}
+        loads = [load for load in loads if load in complete or load.startswith(MARK_PREFIX)]
+    return State(built_from, values_checked, tuple(loads), row_version)
 
 
 def _fingerprint(
@@ -363,17 +391,27 @@ def _settle(
     connection: psycopg.Connection,
     tenant: Tenant,
     system: str,
-    state: State,
+    before: State,
+    after: State,
+    *,
     values: ValueCounts,
 ) -> None:
-    """Nothing is pending any more; the row has been locked since it was read."""
+    """What was taken in is pending no more.
+
+    A rebuild stays due if the row was written since it was read: the read that goes on at the same
+    time may have asked for it.
+    """
     connection.execute(
         """
         update integration.mart_state
         set
-            pending_loads = '{}',
-            unproven_loads = mart_state.unproven_loads || mart_state.pending_loads,
-            is_rebuild_due = false,
+            pending_loads = array(
+                select pending.load_id
+                from unnest(mart_state.pending_loads) as pending (load_id)
+                where pending.load_id <> all (%s::text[])
+            ),
+            unproven_loads = mart_state.unproven_loads || %s::text[],
+            is_rebuild_due = mart_state.is_rebuild_due and mart_state.xmin::text <> %s,
             built_at = now(),
             built_from = %s,
             values_checked = %s,
@@ -384,8 +422,11 @@ def _settle(
             and mart_state.system = %s
         """,
         (
-            state.built_from,
-            state.values_checked,
+            list(before.pending_loads),
+            list(before.pending_loads),
+            before.row_version,
+            after.built_from,
+            after.values_checked,
             values.seen,
             values.kept,
             values.rejected,

@@ -79,7 +79,7 @@ def conservation(
         )
         lost = tuple(one for _, hidden in found for one in hidden)
         if not lost:
-            _settle(connection, tenant, system)
+            _settle(connection, tenant, system, loads)
     return Conservation(sum(seen for seen, _ in found), lost, is_whole)
 
 
@@ -231,14 +231,16 @@ def _is_due(warehouse: Warehouse, tenant: Tenant, system: str) -> bool:
 
 
 def _unproven_loads(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[str]:
-    """The loads since the last comparison; the row stays locked until it is settled."""
+    """The loads since the last comparison.
+
+    The row is not locked: a read that goes on at the same time announces its loads there.
+    """
     row = connection.execute(
         """
         select mart_state.unproven_loads
         from integration.mart_state
         where mart_state.tenant_id = %s
             and mart_state.system = %s
-        for update
         """,
         (tenant.slug, system),
     ).fetchone()
@@ -252,17 +254,21 @@ def _loaded(connection: psycopg.Connection, target: Target, loads: list[str]) ->
     return [row[0] for row in connection.execute(query, (loads,))] if loads else []
 
 
-def _settle(connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
-    """Nothing is left to be compared: the row has been locked since it was read."""
+def _settle(connection: psycopg.Connection, tenant: Tenant, system: str, loads: list[str]) -> None:
+    """These loads are compared."""
     connection.execute(
         """
         update integration.mart_state
-        set unproven_loads = '{}'
+        set unproven_loads = array(
+            select unproven.load_id
+            from unnest(mart_state.unproven_loads) as unproven (load_id)
+            where unproven.load_id <> all (%s::text[])
+        )
         where mart_state.tenant_id = %s
             and mart_state.system = %s
             and mart_state.unproven_loads <> '{}'
         """,
-        (tenant.slug, system),
+        (loads, tenant.slug, system),
     )
 
 

@@ -13,7 +13,8 @@ from typing import Final
 
 from pipedrive_pipeline.errors import GuardTripped, NotProven, Permanent, PipelineError
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync.history import WITHOUT_SOURCE, HistoryRow, SyncType
+from pipedrive_pipeline.sync.history import HistoryRow, SyncType
+from pipedrive_pipeline.sync.lock import WITHOUT_SOURCE
 from pipedrive_pipeline.sync.notify import notify
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse

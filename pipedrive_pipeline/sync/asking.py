@@ -15,7 +15,8 @@ import psycopg
 from psycopg.rows import class_row
 
 from pipedrive_pipeline.errors import NotConnected, ReauthNeeded
-from pipedrive_pipeline.sync.history import WITHOUT_SOURCE, SyncType
+from pipedrive_pipeline.sync.history import SyncType
+from pipedrive_pipeline.sync.lock import WITHOUT_SOURCE
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.states import Reason
 from pipedrive_pipeline.warehouse import audit_log

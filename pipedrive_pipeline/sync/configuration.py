@@ -81,7 +81,8 @@ def save(
     """The settings with what changed; the rest stays as it is.
 
     Args:
-        connection: a transaction.
+        connection: a transaction that holds `Tenant.settings_lock`: of two editors at once the
+            second waits, and its answer shows what the first has saved.
         cipher: for the alert addresses.
         tenant: whose.
         system: of which CRM.
@@ -92,9 +93,6 @@ def save(
     Raises:
         BadInput: an alert address that cannot be used.
     """
-    # Two editors at once: the second waits, and its answer shows what the first has saved.
-    lock = f"sync_settings/{tenant}"
-    connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
     before = read(connection, cipher, tenant, system)
     given = dict(changed)
     if "alert_urls" in given:

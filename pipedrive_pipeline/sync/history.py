@@ -17,10 +17,11 @@ from uuid import UUID
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline.errors import BudgetSpent, PipelineError
+from pipedrive_pipeline.errors import BudgetSpent, PipelineError, Superseded
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.marts.conservation import Conservation
+from pipedrive_pipeline.sync.lock import WITHOUT_SOURCE, TenantLock, lock_of_run
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -28,7 +29,6 @@ SyncType = Literal["full", "incremental", "sweep", "remap", "verify"]
 Trigger = Literal["schedule", "manual", "backfill", "connect", "webhook"]
 Status = Literal["running", "success", "partial", "failed", "paused"]
 
-WITHOUT_SOURCE: frozenset[SyncType] = frozenset({"remap", "verify"})  # read nothing, spend nothing
 COUNTED_ENTITIES = ("organizations", "persons")
 MART_COUNTS = ("created", "updated", "unchanged", "deleted")
 
@@ -82,7 +82,9 @@ class HistoryRow:
         }
         with self.warehouse.transaction(tenant=self.facts.tenant) as connection:
             connection.execute(_update(values), [*values.values(), self.id])
-            if self.facts.sync_type not in WITHOUT_SOURCE:
+            # Of a superseded run the connection may be another company's by now, or a newer run's.
+            is_superseded = any(isinstance(error, Superseded) for error in self.errors)
+            if self.facts.sync_type not in WITHOUT_SOURCE and not is_superseded:
                 connection.execute(
                     _CONNECTION_RESULT,
                     [
@@ -105,7 +107,7 @@ class HistoryRow:
 
 
 def begin(warehouse: Warehouse, facts: RunFacts) -> HistoryRow:
-    """Opens the run's row. The caller holds the tenant's lock."""
+    """Opens the run's row. The caller holds the run's lock."""
     with warehouse.transaction(tenant=facts.tenant) as connection:
         row = connection.execute(
             _BEGIN,
@@ -121,14 +123,17 @@ def begin(warehouse: Warehouse, facts: RunFacts) -> HistoryRow:
     return HistoryRow(warehouse, facts, row[0])
 
 
-def settle_dead(warehouse: Warehouse, tenant: Tenant) -> list[str]:
+def settle_dead(lock: TenantLock) -> list[str]:
     """Ends the rows of runs that died; returns their Dagster run ids.
 
-    The caller holds the tenant's lock, so whoever wrote ``running`` there is gone.
+    A run holds its lock as long as it lives, so that of these locks every other one is gone.
     """
+    tenant = lock.tenant
     message = {"code": "killed", "message": f"{tenant}: the run ended without a word; it died."}
-    with warehouse.transaction(tenant=tenant) as connection:
-        rows = connection.execute(_SETTLE, [Jsonb([message]), tenant.slug]).fetchall()
+    with lock.warehouse.transaction(tenant=tenant) as connection:
+        begun = connection.execute(_BEGUN, [tenant.slug]).fetchall()
+        dead = [row[0] for row in begun if lock.covers(lock_of_run(tenant, *row[1:]))]
+        rows = connection.execute(_SETTLE, [Jsonb([message]), dead]).fetchall()
     return [row[0] for row in rows if row[0]]
 
 
@@ -231,11 +236,16 @@ left join integration.connections as connections
 returning id
 """
 
+_BEGUN = """
+select id, system, sync_type from integration.sync_logs
+where tenant_id = %s and status = 'running'
+"""
+
 _SETTLE = """
 with dead as (
     update integration.sync_logs
     set status = 'failed', completed_at = clock_timestamp(), progress = null, errors = errors || %s
-    where tenant_id = %s and status = 'running'
+    where id = any(%s)
     returning id, dagster_run_id
 ),
 

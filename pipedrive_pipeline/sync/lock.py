@@ -1,52 +1,82 @@
-"""One run per tenant at a time, held in Postgres, gone with the process that holds it.
+"""A tenant's two locks: one for the run that reads the CRM, one for whoever builds the marts.
 
-Belongs here: the advisory lock on a session of its own, and the number of the run that took it.
-Does not belong here: Dagster's queue, which is bookkeeping: a run that it lets through still needs
-this lock.
+Belongs here: which locks there are, the order in which they are taken, and the fences that come
+with them. Does not belong here: how Postgres holds them (`warehouse/locks.py`), Dagster's queue,
+which is bookkeeping: a run that it lets through still needs its lock.
 
-The lock keeps two runs from beginning. The number keeps a run that lost its lock without noticing
-(stopped, cut off) from writing: every transaction of a run, dlt's included, holds its own number
-(`warehouse.database.Fence`), and whoever takes the lock next raises it.
+| lock | for |
+|---|---|
+| `raw/TENANT/SYSTEM` | a whole run: loads, marks of deletion, keys seen, values raw rejected |
+| `marts/TENANT` | the seconds of a build: marts, views |
+
+Erasures need both. Locks of raw are taken before the one of the marts, which nobody holds while
+waiting for another; so there are no deadlocks. A lock keeps two runs from beginning; its fence
+(`warehouse/fences.py`) keeps a run that lost it without noticing from writing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Final
 
 import psycopg
+from psycopg import errors
 
-from pipedrive_pipeline.errors import Busy, DatabaseUnavailable
+from pipedrive_pipeline.connectors.registry import SYSTEMS
+from pipedrive_pipeline.errors import Busy, DatabaseUnavailable, Superseded, UnknownTenant
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.warehouse.database import Fence, Warehouse
-from pipedrive_pipeline.warehouse.migrations import MIGRATION_LOCK
+from pipedrive_pipeline.warehouse import fences, locks
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+# Kinds of runs that read nothing and spend nothing: they hold the lock on the marts only.
+WITHOUT_SOURCE: Final = frozenset({"remap", "verify"})
+BUILD_WAIT_SECONDS: Final = 120  # for another build of the same tenant; one of all rows takes this
+
+
+def lock_of_run(tenant: Tenant, system: str, sync_type: str) -> str:
+    """The name of the lock that a run of this kind holds as long as it lives."""
+    return tenant.marts_lock if sync_type in WITHOUT_SOURCE else tenant.raw_lock(system)
 
 
 class TenantLock:
-    """The right to change one tenant's raw and marts.
+    """The right to change one tenant's raw tables, marts, or both.
 
     Attributes:
         tenant: whose.
-        warehouse: the database as this run may write to it, until another one begins.
+        names: of the locks, in the order in which they were taken.
+        warehouse: the database as this run may write to it, until it is superseded.
     """
 
-    def __init__(self, tenant: Tenant, session: psycopg.Connection, warehouse: Warehouse) -> None:
-        self.tenant, self._session, self.warehouse = tenant, session, warehouse
+    def __init__(
+        self,
+        tenant: Tenant,
+        names: tuple[str, ...],
+        session: psycopg.Connection,
+        warehouse: Warehouse,
+    ) -> None:
+        self.tenant, self.names, self._session = tenant, names, session
+        self.warehouse = warehouse
 
     @property
-    def generation(self) -> int:
-        """The number of this run; 0 where the tenant is not registered."""
-        return self.warehouse.fence.generation if self.warehouse.fence else 0
+    def holder(self) -> str:
+        """The identity of this run; no other run has or had it."""
+        fence = self.warehouse.fence
+        return fence.holders[-1] if fence else ""
+
+    def covers(self, name: str) -> bool:
+        """True if this is the right to what the lock of this name protects."""
+        return name in self.names
 
     def assert_held(self) -> None:
-        """Returns while the session that holds the lock lives.
+        """Returns while the session that holds the lock lives and no fence was taken away.
 
         Raises:
             DatabaseUnavailable: it is gone, and with it the lock; another run may hold it now.
-            Superseded: another run has begun since.
+            Superseded: this run may not write any more.
         """
         with self.warehouse.transaction():
-            pass  # its fence is held
+            pass  # its fence is current
         try:
             self._session.execute("select 1")
         except psycopg.Error:
@@ -55,51 +85,187 @@ class TenantLock:
                 "the run stops before it writes. The next run goes on from what is committed."
             ) from None
 
+    @contextmanager
+    def superseding(self) -> Iterator[None]:
+        """Any error of the block is `Superseded` if this run may not write any more.
 
-@contextmanager
-def tenant_lock(warehouse: Warehouse, tenant: Tenant) -> Iterator[TenantLock]:
-    """Holds the tenant's lock, and keeps migrations out, for the length of the block.
+        What such a run stumbles over first is chance: a table that was dropped, a file that was
+        cleared away, a token that is gone.
+        """
+        try:
+            yield
+        except Superseded:
+            raise
+        except Exception:
+            if self._is_superseded():
+                # The chain is cut: Postgres quotes rows.
+                raise Superseded(self.tenant.slug) from None
+            raise
+
+    @contextmanager
+    def with_marts(self, *, wait_seconds: float = BUILD_WAIT_SECONDS) -> Iterator[TenantLock]:
+        """This lock and the one on the marts, for the length of the block.
+
+        Raises:
+            Busy: another build of this tenant takes longer than ``wait_seconds``.
+            DatabaseUnavailable, Superseded: as `assert_held`.
+        """
+        name = self.tenant.marts_lock
+        if self.covers(name):
+            yield self
+            return
+        self.assert_held()
+        self._session.execute("savepoint marts")
+        try:
+            _take(self._session, self.tenant, name, wait_seconds)
+            warehouse = _fenced(self.warehouse, self.tenant, [name])
+            yield TenantLock(self.tenant, (*self.names, name), self._session, warehouse)
+        finally:
+            with suppress(psycopg.Error):  # where the session is gone, the lock is free
+                self._session.execute("rollback to savepoint marts")
+
+    def drop(self) -> None:
+        """Drops all locks of the tenant, once it is removed; others that wait for one are refused.
+
+        A lock that stays behind harms nobody: the tenant, if it is added again, uses it.
+        """
+        with suppress(psycopg.Error):
+            locks.drop(self._session, self.tenant.slug)
+
+    def _is_superseded(self) -> bool:
+        try:
+            with self.warehouse.transaction():
+                return False
+        except Superseded:
+            return True
+        except DatabaseUnavailable:
+            return False
+
+
+def walk_lock(
+    warehouse: Warehouse, tenant: Tenant, system: str
+) -> AbstractContextManager[TenantLock]:
+    """Holds the lock on what is stored of one system, and keeps migrations out.
 
     Raises:
-        Busy: another run of this tenant holds it. Answered at once, without waiting.
-        Contended: a run that lost the lock is amid a transaction; its end is waited for 5 s.
+        Busy: another run holds it. Answered at once, without waiting.
+        Contended: a run that lost it has a transaction open that does not end within 5 s.
+        UnknownTenant: it is not registered.
     """
-    with warehouse.connect(autocommit=True) as session:
-        session.execute("select pg_advisory_lock_shared(%s)", [MIGRATION_LOCK])
-        row = session.execute("select pg_try_advisory_lock(%s)", [tenant.lock_key]).fetchone()
-        if not (row and row[0]):
-            raise Busy(tenant.slug)
-        try:
-            yield TenantLock(tenant, session, _numbered(warehouse, tenant, session))
-        finally:
-            # A closed session's locks last until its server process has noticed, milliseconds in
-            # which the next run of the tenant would be refused.
-            with suppress(psycopg.Error):
-                session.execute("select pg_advisory_unlock_all()")
+    return _held(warehouse, tenant, [tenant.raw_lock(system)])
 
 
-def _numbered(warehouse: Warehouse, tenant: Tenant, session: psycopg.Connection) -> Warehouse:
-    row = session.execute(_NEXT_GENERATION, [tenant.slug]).fetchone()
-    return warehouse.behind(Fence(tenant.slug, row[0])) if row else warehouse
+def build_lock(
+    warehouse: Warehouse, tenant: Tenant, *, wait_seconds: float = BUILD_WAIT_SECONDS
+) -> AbstractContextManager[TenantLock]:
+    """Holds the lock on a tenant's marts and views, and keeps migrations out; a read may go on.
+
+    Raises:
+        Busy: another build takes longer than ``wait_seconds``.
+        Contended, UnknownTenant: as `walk_lock`.
+    """
+    return _held(warehouse, tenant, [tenant.marts_lock], wait_seconds=wait_seconds)
+
+
+def run_lock(
+    warehouse: Warehouse,
+    tenant: Tenant,
+    system: str,
+    sync_type: str,
+    *,
+    wait_seconds: float = BUILD_WAIT_SECONDS,
+) -> AbstractContextManager[TenantLock]:
+    """Holds the lock of a run of this kind; ``wait_seconds`` is for another build only."""
+    if sync_type in WITHOUT_SOURCE:
+        return build_lock(warehouse, tenant, wait_seconds=wait_seconds)
+    return walk_lock(warehouse, tenant, system)
+
+
+def tenant_lock(warehouse: Warehouse, tenant: Tenant) -> AbstractContextManager[TenantLock]:
+    """Holds every lock of a tenant: nothing of it is read or built during the block.
+
+    Raises:
+        Busy: a run of this tenant is alive, or a build takes too long.
+        Contended, UnknownTenant: as `walk_lock`.
+    """
+    return _held(warehouse, tenant, _all_names(tenant, SYSTEMS))
+
+
+def lock_for_change(connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
+    """Holds both locks for the rest of a transaction, and ends every run that lost one of them.
+
+    Raises:
+        Busy: a run of this tenant holds one of them; nothing was changed.
+    """
+    for name in _all_names(tenant, [system]):
+        locks.prepare(connection, name)
+        _take(connection, tenant, name)
+    fences.end_all(connection, tenant.slug)
+
+
+def locks_taken(warehouse: Warehouse) -> frozenset[str]:
+    """The names of all locks that are taken, whoever holds them and wherever it runs."""
+    with warehouse.transaction() as connection:
+        return locks.taken(connection)
 
 
 def is_locked(warehouse: Warehouse, tenant: Tenant) -> bool:
-    """Whether a run of this tenant is alive, wherever it runs."""
+    """True while a run of this tenant is alive, wherever it runs."""
+    return not is_free(locks_taken(warehouse), tenant)
+
+
+def is_free(names: frozenset[str], tenant: Tenant) -> bool:
+    """True if none of the tenant's own locks is among these names."""
+    return names.isdisjoint(_all_names(tenant, SYSTEMS))
+
+
+def _all_names(tenant: Tenant, systems: Iterable[str]) -> list[str]:
+    return [*(tenant.raw_lock(system) for system in sorted(systems)), tenant.marts_lock]
+
+
+@contextmanager
+def _held(
+    warehouse: Warehouse,
+    tenant: Tenant,
+    names: list[str],
+    *,
+    wait_seconds: float = BUILD_WAIT_SECONDS,
+) -> Iterator[TenantLock]:
+    with warehouse.lock_session() as session:
+        _prepare(warehouse, tenant, {*names, tenant.marts_lock})
+        locks.take(session, locks.MIGRATION, is_shared=True)
+        for name in names:
+            _take(session, tenant, name, wait_seconds)
+        fenced = _fenced(warehouse, tenant, names)
+        lock = TenantLock(tenant, tuple(names), session, fenced)
+        with lock.superseding():
+            yield lock
+
+
+def _prepare(warehouse: Warehouse, tenant: Tenant, names: Iterable[str]) -> None:
+    """Makes the locks of a tenant, which is not removed meanwhile."""
     with warehouse.transaction() as connection:
-        row = connection.execute(
-            "select exists (select from pg_locks where locktype = 'advisory' and granted"
-            " and ((classid::bigint << 32) | objid::bigint) = %s and objsubid = 1"
-            # The view shows the whole server; the same tenant of another database is not ours.
-            " and database = (select oid from pg_database where datname = current_database()))",
-            [tenant.lock_key],
-        ).fetchone()
-    return bool(row and row[0])
+        query = "select from integration.tenants where slug = %s for key share"
+        if connection.execute(query, [tenant.slug]).fetchone() is None:
+            raise UnknownTenant(tenant.slug)
+        for name in sorted(names):
+            locks.prepare(connection, name)
 
 
-_NEXT_GENERATION = """
-insert into integration.generations as known (tenant_id)
-select tenants.slug from integration.tenants as tenants where tenants.slug = %s
-on conflict (tenant_id) do update
-set generation = known.generation + 1, begun_at = clock_timestamp()
-returning generation
-"""
+def _take(
+    session: psycopg.Connection, tenant: Tenant, name: str, build_wait_seconds: float | None = None
+) -> None:
+    """Takes a lock; only a build, which is short, is waited for."""
+    wait_seconds = build_wait_seconds if name == tenant.marts_lock else 0
+    try:
+        locks.take(session, name, wait_seconds=wait_seconds)
+    except errors.LockNotAvailable:
+        raise Busy(tenant.slug) from None
+    except errors.UndefinedTable:
+        raise UnknownTenant(tenant.slug) from None
+
+
+def _fenced(warehouse: Warehouse, tenant: Tenant, names: Sequence[str]) -> Warehouse:
+    """In a transaction of its own: the lock's session must keep no transaction id."""
+    with warehouse.transaction() as connection:
+        return warehouse.behind(fences.take(connection, tenant.slug, names))

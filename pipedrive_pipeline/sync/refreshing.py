@@ -17,7 +17,7 @@ from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.ingest.refreshing import Refresher
 from pipedrive_pipeline.settings import Settings, load_settings
 from pipedrive_pipeline.sync.access import SourceAccess
-from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.lock import walk_lock
 from pipedrive_pipeline.sync.registry import known
 from pipedrive_pipeline.sync.stores import clear_scratch, open_stores
 from pipedrive_pipeline.tenants import Tenant
@@ -45,7 +45,7 @@ def open_refresher(
     require_current(warehouse)
     known(warehouse, tenant)
     source = SourceAccess(warehouse, settings, tenant, system)
-    with tenant_lock(warehouse, tenant) as lock:
+    with walk_lock(warehouse, tenant, system) as lock:
         try:
             yield open_stores(settings, lock, source, system).refresher
         except BudgetSpent as spent:

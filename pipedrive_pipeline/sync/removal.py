@@ -17,6 +17,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connections import connections
 from pipedrive_pipeline.vault.ending import Ended, disconnect
 from pipedrive_pipeline.vault.vault import Vault
+from pipedrive_pipeline.warehouse import fences
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
@@ -29,7 +30,7 @@ def has_data(warehouse: Warehouse, tenant: Tenant) -> bool:
 
 
 def end(vault: Vault, tenant: Tenant, *, is_erasing: bool, who: str) -> list[Ended]:
-    """Forgets a tenant, its grants revoked first; what became of each. The caller holds its lock.
+    """Forgets a tenant, its grants revoked first; what became of each. The caller holds its locks.
 
     Raises:
         BadInput: data exists and ``is_erasing`` is false; nothing was changed.
@@ -64,6 +65,8 @@ def remove(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool, who: str) 
     """
     require_removable(warehouse, tenant, is_erasing=is_erasing)
     with warehouse.transaction(tenant=tenant) as connection:
+        # Before the tables: a late run's open transaction is waited for, and no new one begins.
+        fences.end_all(connection, tenant.slug)
         for system in SYSTEMS:
             for schema in (tenant.raw_schema(system), tenant.staging_schema(system)):
                 connection.execute(_drop(schema))
@@ -101,7 +104,6 @@ _ROWS_OF_A_TENANT = (
     ("integration", "alerts"),
     ("integration", "idempotency_keys"),
     ("integration", "api_keys"),
-    ("integration", "generations"),
     ("integration", "connections"),
 )
 

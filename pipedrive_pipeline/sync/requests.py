@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from pipedrive_pipeline.sync.history import WITHOUT_SOURCE, RunFacts, SyncType, Trigger
+from pipedrive_pipeline.sync.history import RunFacts, SyncType, Trigger
+from pipedrive_pipeline.sync.lock import WITHOUT_SOURCE
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 

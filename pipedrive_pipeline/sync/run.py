@@ -46,7 +46,7 @@ LOST = (
 
 
 class TenantRun:
-    """A run that holds its tenant's lock and has its row in the history."""
+    """A run that holds its lock and has its row in the history."""
 
     def __init__(
         self,
@@ -78,7 +78,8 @@ class TenantRun:
     def recorded(self) -> Iterator[None]:
         """Puts any error of the block into the history, whatever it is, and lets it pass."""
         try:
-            yield
+            with self._lock.superseding():
+                yield
         except BaseException as error:
             named = full_disk(error) or error
             if named not in self.row.errors:
@@ -171,24 +172,30 @@ class TenantRun:
         return built
 
     def _built(self) -> marts.MartsBuilt:
-        tenant, system, warehouse = self.facts.tenant, self.facts.system, self._lock.warehouse
-        self._lock.assert_held()
-        strike_stragglers(warehouse, tenant, system)
-        sync_type = self.facts.sync_type
-        self.row.built = marts.build(
-            warehouse,
-            tenant,
-            system,
-            is_whole=sync_type != "incremental",
-            is_verifying=sync_type == "verify",
-            is_confirmed=self.facts.is_confirmed,
-        )
-        self.row.erased += erase_aged(warehouse, tenant, system)
+        tenant, system, sync_type = self.facts.tenant, self.facts.system, self.facts.sync_type
+        with self._lock.with_marts() as lock:
+            is_raw_ours = lock.covers(tenant.raw_lock(system))  # else a read may be going on
+            if is_raw_ours:
+                strike_stragglers(lock.warehouse, tenant, system)
+            self.row.built = marts.build(
+                lock.warehouse,
+                tenant,
+                system,
+                is_whole=sync_type != "incremental",
+                is_verifying=sync_type == "verify",
+                is_confirmed=self.facts.is_confirmed,
+                is_beside_a_read=not is_raw_ours,
+            )
+            if is_raw_ours:
+                self.row.erased += erase_aged(lock.warehouse, tenant, system)
         return self.row.built
 
     def _published(self) -> None:
-        self._lock.assert_held()
-        if not marts.publish_or_defer(self._lock.warehouse, self.facts.tenant, self.facts.system):
+        with self._lock.with_marts() as lock:
+            is_published = marts.publish_or_defer(
+                lock.warehouse, self.facts.tenant, self.facts.system
+            )
+        if not is_published:
             self.row.warnings["views_due"] = VIEWS_DUE
 
     def standing(self) -> Standing:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from psycopg.rows import class_row
 
 from pipedrive_pipeline.errors import UnknownTenant
-from pipedrive_pipeline.sync.lock import is_locked
+from pipedrive_pipeline.sync.lock import is_free, locks_taken
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -107,8 +107,9 @@ def tenant_statuses(warehouse: Warehouse, tenant: Tenant | None = None) -> list[
         )
     if tenant and not rows:
         raise UnknownTenant(tenant.slug)
+    taken = locks_taken(warehouse)
     return [
-        TenantStatus(Tenant(row.slug), is_locked(warehouse, Tenant(row.slug)), row) for row in rows
+        TenantStatus(Tenant(row.slug), not is_free(taken, Tenant(row.slug)), row) for row in rows
     ]
 
 

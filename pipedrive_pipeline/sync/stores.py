@@ -46,7 +46,7 @@ def open_stores(
 
     Raises:
         DatabaseUnavailable: Postgres went away.
-        Superseded: another run of the tenant has begun.
+        Superseded: this run may not write any more.
     """
     tenant, warehouse = lock.tenant, lock.warehouse
     deletions = Deletions(warehouse, tenant, system)
@@ -63,7 +63,7 @@ def open_stores(
 
     refresher = Refresher(
         entities=source.entities,
-        raw=RawStore(warehouse, tenant, system, scratch / str(lock.generation)),
+        raw=RawStore(warehouse, tenant, system, scratch / lock.holder),
         seen=seen,
         deletions=deletions,
         open_source=source.open,
@@ -87,7 +87,9 @@ def clear_scratch(settings: Settings, lock: TenantLock, system: str) -> None:
 
     Dlt keeps the files of jobs that are done.
     """
-    with suppress(DatabaseUnavailable, Superseded):
-        lock.assert_held()
-        scratch = lock.tenant.scratch_directory(settings.pipeline_home, system)
-        shutil.rmtree(scratch, ignore_errors=True)
+    scratch = lock.tenant.scratch_directory(settings.pipeline_home, system)
+    shutil.rmtree(scratch / lock.holder, ignore_errors=True)
+    if lock.covers(lock.tenant.raw_lock(system)):
+        with suppress(DatabaseUnavailable, Superseded):
+            lock.assert_held()
+            shutil.rmtree(scratch, ignore_errors=True)

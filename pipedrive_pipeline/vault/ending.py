@@ -1,7 +1,7 @@
 """A connection ends: on purpose here, or by an uninstall at the source. The synced rows stay.
 
 Belongs here: revoking, forgetting the tokens, settling what was still asked for.
-Does not belong here: stopping a sync (it sees the state between its chunks), erasing rows.
+Does not belong here: erasing rows. A run of the tenant that is alive ends at its next transaction.
 Rests on RFC 7009 and https://pipedrive.readme.io/docs/app-uninstallation (read 2026-11).
 """
 
@@ -20,6 +20,7 @@ from pipedrive_pipeline.vault.records import Held
 from pipedrive_pipeline.vault.refusals import SecretUnreadable, WrongKey
 from pipedrive_pipeline.vault.states import Reason, State
 from pipedrive_pipeline.vault.vault import Vault
+from pipedrive_pipeline.warehouse import fences
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def disconnect(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Ended:
         held = records.locked(transaction, tenant, system)
         if held.state is State.DISCONNECTED:
             return Ended(tenant, system, is_revoked=False, note="It was disconnected before.")
+        fences.end_all(transaction, tenant.slug)  # first: what the source forgets stays forgotten
         refusal = _revoked(vault, transaction, held)
         _end(transaction, held, Reason.DISCONNECTED, who)
     return Ended(tenant, system, is_revoked=not refusal, note=refusal)
@@ -92,6 +94,7 @@ def uninstalled(
         for tenant in tenants:
             held = records.locked(transaction, tenant, system)
             if held.state in {State.CONNECTED, State.NEEDS_REAUTH}:
+                fences.end_all(transaction, tenant.slug)
                 _end(transaction, held, Reason.UNINSTALLED, who=system)
     return tenants
 

@@ -7,7 +7,7 @@ https://pipedrive.readme.io/docs/marketplace-oauth-authorization (read 2026-11).
 
 The order, and what a process that dies after each step leaves behind:
 
-1. an advisory lock of the session, so that one process refreshes and the others wait;
+1. a lock of a session of its own, so that one process refreshes and the others wait;
    the lock ends with its session;
 2. ``refresh_started_at`` is committed: from here on an answer may be lost;
 3. the row is locked and read again: a disconnect or a reconnect meanwhile wins;
@@ -20,7 +20,6 @@ honours the old one for a while, answers; one that does not ends it with ``inval
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -45,6 +44,7 @@ from pipedrive_pipeline.vault.records import Held
 from pipedrive_pipeline.vault.states import Reason, State
 from pipedrive_pipeline.vault.tokens import Tokens
 from pipedrive_pipeline.vault.vault import Vault
+from pipedrive_pipeline.warehouse import locks
 
 WAIT_SECONDS = 30  # for those who wait: one refresh, and the time to store it
 
@@ -63,7 +63,7 @@ def refreshed(vault: Vault, asked: Held, *, is_refused: bool) -> Credential:
         HostNotAllowed: the source named a host that is not on the list; the new pair is kept.
         SourceUnavailable, SourceBroke: no usable answer, and the held token cannot be lent.
     """
-    with vault.warehouse.connect(autocommit=True) as session, _turn(session, asked):
+    with _turn(vault, asked), vault.warehouse.connect(autocommit=True) as session:
         held = records.reread(session, asked.tenant, asked.system)
         records.require_connected(held)
         if not _is_due(held, asked, is_refused=is_refused):
@@ -173,10 +173,9 @@ def _no_answer(held: Held) -> str:
 
 
 @contextmanager
-def _turn(session: psycopg.Connection, held: Held) -> Iterator[None]:
+def _turn(vault: Vault, asked: Held) -> Iterator[None]:
     """This connection's refreshes, one after the other, over all processes."""
-    digest = hashlib.sha256(f"pipedrive-pipeline/refresh/{held.id}".encode()).digest()
-    key = int.from_bytes(digest[:8], "big", signed=True)
-    session.execute("select set_config('lock_timeout', %s, false)", (f"{WAIT_SECONDS}s",))
-    session.execute("select pg_advisory_lock(%s)", (key,))
-    yield  # the lock ends with the session, also when this process dies
+    name = asked.tenant.token_lock(asked.system)
+    with vault.warehouse.lock_session(name) as session:
+        locks.take(session, name, wait_seconds=WAIT_SECONDS)
+        yield

@@ -1,8 +1,8 @@
 """The warehouse: how a room gets a connection, and as whom.
 
-Belongs here: connections, transactions with their local settings, the fence that a run writes
-behind, and the translation of Postgres's troubles into the family of `errors.py`. Does not belong
-here: which tables exist (`migrations/`), SQL of any room, tenants' own locks (`sync/`).
+Belongs here: connections, transactions with their local settings and a run's fence, and the
+translation of Postgres's troubles into the family of `errors.py`. Does not belong here: which
+tables exist (`migrations/`), SQL of any room, fences and locks (`fences.py`, `locks.py`).
 Rests on https://www.psycopg.org/psycopg3/docs/ and
 https://www.postgresql.org/docs/current/ddl-rowsecurity.html.
 """
@@ -19,11 +19,12 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
-from pipedrive_pipeline.errors import DatabaseUnavailable, DiskFull, Superseded
+from pipedrive_pipeline.errors import DatabaseUnavailable, DiskFull
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.warehouse import sessions
+from pipedrive_pipeline.warehouse import locks, sessions
 from pipedrive_pipeline.warehouse.cursors import Cursor
+from pipedrive_pipeline.warehouse.fences import Fence
 
 APPLICATION_NAME = "pipedrive-pipeline"
 APP_ROLE = "pipeline_app"
@@ -52,40 +53,12 @@ class Contended(DatabaseUnavailable):
     """Another session holds the rows or tables that are needed; the same again may work."""
 
 
-# Held until the transaction ends: the next run, which raises the number, waits for it.
-HOLD_GENERATION = (
-    "select generation from integration.generations where tenant_id = %s and generation = %s"
-    " for share"
-)
-
-
-@dataclass(frozen=True)
-class Fence:
-    """The number of one run of a tenant; what is written behind it counts while it is the newest.
-
-    A lock alone cannot hold back a process that was stopped, lost the lock's session and woke up
-    after the next run had begun: between asking for the lock and writing lies time.
-    """
-
-    tenant: str
-    generation: int
-
-    def hold(self, connection: psycopg.Connection) -> None:
-        """Keeps the number as it is until the transaction ends.
-
-        Raises:
-            Superseded: another run has begun since.
-        """
-        if connection.execute(HOLD_GENERATION, (self.tenant, self.generation)).fetchone() is None:
-            raise Superseded(self.tenant)
-
-
 @dataclass(frozen=True)
 class Warehouse:
     """One database. Opening it does no I/O; its URL is masked in every text form."""
 
     url: str = field(repr=False)  # as libpq takes it
-    # Held by every transaction, where it is one run's warehouse.
+    # Where this is one run's warehouse, every transaction holds it.
     fence: Fence | None = field(default=None, kw_only=True)
 
     @property
@@ -97,8 +70,8 @@ class Warehouse:
         return f"{facts.get('dbname') or 'the default database'} on {host}{port}"
 
     def behind(self, fence: Fence) -> Warehouse:
-        """The same database, for one run: its transactions count while it is the newest."""
-        return replace(self, fence=fence)
+        """The same database for one run: its transactions count while the fence is current."""
+        return replace(self, fence=fence.and_also(self.fence))
 
     def full_url(self) -> str:
         """The URL with user, password, host and port spelled out, for a library that wants them.
@@ -154,11 +127,11 @@ class Warehouse:
             search_path: schemas by name, first one first; none leaves the server's.
 
         Raises:
-            Superseded: this is one run's warehouse, and another run has begun since.
+            Superseded: this is one run's warehouse, and the run may not write any more.
         """
         with self.connect() as connection:
             if self.fence:
-                self.fence.hold(connection)
+                self.fence.hold(connection.cursor())
             if tenant:
                 set_local(connection, "pipeline.tenant_id", tenant.slug)
             if search_path:
@@ -167,11 +140,33 @@ class Warehouse:
             yield connection
 
     @contextmanager
-    def as_app(self, tenant: Tenant) -> Iterator[psycopg.Connection]:
-        """A transaction in which the database itself shows this tenant's rows only."""
+    def as_app(self, tenant: Tenant, *, turn: str | None = None) -> Iterator[psycopg.Connection]:
+        """A transaction in which the database itself shows this tenant's rows only.
+
+        Args:
+            tenant: whose.
+            turn: a lock, taken as the owner; transactions with the same one take turns.
+        """
         with self.connect() as connection:
+            if turn:
+                locks.prepare(connection, turn)
+                locks.take(connection, turn)
             become_app(connection, tenant)
             yield connection
+
+    @contextmanager
+    def lock_session(self, *names: str) -> Iterator[psycopg.Connection]:
+        """A session in a transaction for locks that are held for long; these of them exist.
+
+        Raises:
+            Contended: a lock was not free in time.
+            DatabaseUnavailable: Postgres cannot be reached, or ended the session.
+        """
+        with self.connect(autocommit=True) as connection:
+            for name in names:
+                locks.prepare(connection, name)
+            with locks.lasting(connection):
+                yield connection
 
     @contextmanager
     def troubles_named(self) -> Iterator[None]:

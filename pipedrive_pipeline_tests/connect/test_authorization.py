@@ -18,6 +18,7 @@ from pipedrive_pipeline.errors import (
     SourceUnavailable,
     UnknownTenant,
 )
+from pipedrive_pipeline.sync.lock import walk_lock
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import lend
 from pipedrive_pipeline.vault.pending import Pending
@@ -148,10 +149,8 @@ def test_a_company_is_not_changed_while_a_sync_runs(acme: World) -> None:
     acme.connect_acme()
     waiting = arrived(acme, Company(id=99, name="Other Ltd"))
 
-    with acme.vault.warehouse.connect() as running:
-        running.execute("select pg_advisory_lock(%s)", (ACME.lock_key,))
-        with pytest.raises(Busy):
-            oauth_flow.confirm(acme.vault, waiting.id, is_other_company_confirmed=True)
+    with walk_lock(acme.vault.warehouse, ACME, PIPEDRIVE), pytest.raises(Busy):
+        oauth_flow.confirm(acme.vault, waiting.id, is_other_company_confirmed=True)
 
     assert acme.row()["company_id"] == "7654321"
     oauth_flow.confirm(acme.vault, waiting.id, is_other_company_confirmed=True)

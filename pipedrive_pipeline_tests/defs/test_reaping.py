@@ -10,7 +10,7 @@ import pytest
 from pipedrive_pipeline.defs.location import LOCATION
 from pipedrive_pipeline.defs.reaping import GRACE_SECONDS, dead_runs, without_a_row
 from pipedrive_pipeline.sync.lock import tenant_lock
-from pipedrive_pipeline.warehouse.migrations import MIGRATION_LOCK
+from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 pytestmark = pytest.mark.slow
@@ -98,8 +98,8 @@ def test_nothing_is_judged_while_a_migration_holds_every_lock_back(
     waiting = started(instance)
     begun(world, waiting)
 
-    with world.warehouse.connect(autocommit=True) as migration:
-        migration.execute("select pg_advisory_lock(%s)", [MIGRATION_LOCK])
+    with world.warehouse.lock_session() as migration:
+        locks.take(migration, locks.MIGRATION)
         said = look(instance)
 
     assert "another session holds what is needed" in said

@@ -15,6 +15,7 @@ from pipedrive_pipeline.errors import AuditBreach, UnknownTenant
 from pipedrive_pipeline.marts import Counts, MartsBuilt, build
 from pipedrive_pipeline.marts.build import BuildRefused
 from pipedrive_pipeline.marts.targets import CONTACTS, CUSTOMERS
+from pipedrive_pipeline.sync.lock import build_lock
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.raw_tables import (
@@ -682,10 +683,15 @@ def test_a_row_held_by_the_app_delays_the_build_only(warehouse: Warehouse, raw: 
 
 
 def test_two_builds_at_once_take_turns(warehouse: Warehouse, raw: RawTables) -> None:
-    """The tenant's lock is above; should it fail, the state row stands between them."""
+    """Each would count the other's rows as created by itself."""
     raw.load(organizations=[organization(key) for key in range(1, 50)])
+
+    def build_under_the_lock(_: int) -> MartsBuilt:
+        with build_lock(warehouse, ACME) as lock:
+            return built(lock.warehouse)
+
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda _: built(warehouse), range(2)))
+        results = list(pool.map(build_under_the_lock, range(2)))
 
     assert sorted(result.customers.created for result in results) == [0, 49]
     assert len(rows(warehouse, "customers")) == 49

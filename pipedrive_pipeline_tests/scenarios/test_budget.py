@@ -14,7 +14,7 @@ from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.sync.budget import AllowanceSpent, StillPaused, midnight
 from pipedrive_pipeline.sync.history import RunFacts, SyncType
-from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.lock import walk_lock
 from pipedrive_pipeline.sync.run import open_run
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, world_at
@@ -49,7 +49,7 @@ def run(
     """One run, at the time that the sandbox's clock shows."""
     facts = RunFacts(tenant, SYSTEM, sync_type, "manual", None)
     with (
-        tenant_lock(world.warehouse, tenant) as lock,
+        walk_lock(world.warehouse, tenant, SYSTEM) as lock,
         open_run(world.warehouse, world.settings, facts, lock, now=sandbox.clock.now) as begun,
     ):
         list(begun.read())

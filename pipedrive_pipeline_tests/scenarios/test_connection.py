@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from pipedrive_pipeline.errors import NotConnected, SourceUnavailable
+from pipedrive_pipeline.errors import NotConnected, SourceUnavailable, Superseded
 from pipedrive_pipeline.marts import mapping
 from pipedrive_pipeline.sandbox import Account, Sandbox
 from pipedrive_pipeline.sandbox import seeded as account_of
@@ -176,7 +176,7 @@ def test_disconnect(world: World, sandbox: Sandbox) -> None:
     sandbox.faults.add("slow", after=1, seconds=3, path=PERSONS)  # the second page comes after it
 
     began = time.monotonic()
-    with pytest.raises(NotConnected):
+    with pytest.raises(Superseded):
         world.sync(sync_type="full")
     took_seconds = time.monotonic() - began
     end.join()
@@ -194,4 +194,4 @@ def test_disconnect(world: World, sandbox: Sandbox) -> None:
     )
     assert sandbox.requests.count == calls
     assert world.rows("crm", "contacts") == before
-    assert world.history()[-2]["errors"][-1]["code"] == "not_connected"
+    assert world.history()[-2]["errors"][-1]["code"] == "superseded"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.errors import PipelineError, Superseded
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.history import SyncType
@@ -28,6 +28,7 @@ from pipedrive_pipeline_tests.scenarios.points import Point
 from pipedrive_pipeline_tests.scenarios.world import World
 
 PATIENCE_SECONDS = 100
+SUPERSEDED = 91  # an exit code of tests; commands answer with 1
 
 
 def start_sync(
@@ -112,6 +113,8 @@ def _sync(
     )
     try:
         World(Warehouse(url), settings).sync(Tenant(slug), sync_type, chunk_rows=chunk_rows)
+    except Superseded:
+        sys.exit(SUPERSEDED)
     except PipelineError as error:
         sys.exit(int(error.exit_code))
     finally:

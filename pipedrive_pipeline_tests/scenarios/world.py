@@ -25,11 +25,12 @@ from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import registry
 from pipedrive_pipeline.sync.history import RunFacts, SyncType, settle_dead
-from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.lock import run_lock
 from pipedrive_pipeline.sync.run import TenantRun, open_run
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.storing import connect_with_api_token
 from pipedrive_pipeline.vault.vault import open_vault
+from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 SYSTEM = "pipedrive"
@@ -92,17 +93,16 @@ class World:
     ) -> Iterator[TenantRun]:
         """A run that has begun, as whoever starts one begins it. `hooks` go to `open_run`."""
         facts = RunFacts(tenant, SYSTEM, sync_type, "manual", None, is_confirmed=is_confirmed)
-        with tenant_lock(self.warehouse, tenant) as lock:
-            settle_dead(self.warehouse, tenant)
+        with run_lock(self.warehouse, tenant, SYSTEM, sync_type) as lock:
+            settle_dead(lock)
             with open_run(self.warehouse, self.settings, facts, lock, **hooks) as run:
                 yield run
 
     def wait_for_the_dead(self, tenant: Tenant = ACME) -> None:
         """Returns when Postgres has noticed that the tenant's killed process is gone."""
-        with self.warehouse.connect(autocommit=True) as connection:
-            connection.execute("set lock_timeout = 0")
-            connection.execute("select pg_advisory_lock(%s)", [tenant.lock_key])
-            connection.execute("select pg_advisory_unlock(%s)", [tenant.lock_key])
+        name = tenant.raw_lock(SYSTEM)
+        with self.warehouse.lock_session(name) as session:
+            locks.take(session, name, wait_seconds=60)
 
     def rows(
         self, schema: str, table: str, order_by: str = "id", *, tenant: Tenant | None = None

@@ -12,6 +12,7 @@ from pipedrive_pipeline.errors import BudgetSpent, NotConnected, SourceUnavailab
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import Counts, MartsBuilt
 from pipedrive_pipeline.sync.history import HistoryRow, settle_dead
+from pipedrive_pipeline.sync.lock import walk_lock
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, Books
 
 ENTITIES = connector(SYSTEM).entities
@@ -134,7 +135,8 @@ def test_a_dead_run_is_settled_as_failed_and_its_requests_with_it(books: Books) 
     books.ask()
     books.run("update integration.sync_requests set state = 'running', sync_log_id = %s", [row.id])
 
-    assert settle_dead(books.warehouse, ACME) == ["dead"]
+    with walk_lock(books.warehouse, ACME, SYSTEM) as lock:
+        assert settle_dead(lock) == ["dead"]
 
     stored = only_row(books)
     assert (stored["status"], stored["errors"][0]["code"]) == ("failed", "killed")
@@ -146,7 +148,8 @@ def test_runs_of_other_tenants_and_ended_ones_are_left_alone(books: Books) -> No
     done = books.begin(ACME)
     done.complete()
 
-    assert settle_dead(books.warehouse, ACME) == []
+    with walk_lock(books.warehouse, ACME, SYSTEM) as lock:
+        assert settle_dead(lock) == []
 
     statuses = books.rows("select tenant_id, status from integration.sync_logs order by 1")
     assert [row["status"] for row in statuses] == ["success", "running"]

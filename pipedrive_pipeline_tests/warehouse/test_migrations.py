@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.errors import LockNotAvailable
 
 from pipedrive_pipeline.errors import DatabaseUnavailable
-from pipedrive_pipeline.warehouse import migrations
+from pipedrive_pipeline.warehouse import locks, migrations
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse
 from pipedrive_pipeline.warehouse.embedded import ensure_running
 from pipedrive_pipeline.warehouse.migrations import (
@@ -69,8 +70,8 @@ def test_an_empty_database_gets_everything_once(empty: Warehouse) -> None:
 
 def test_a_second_run_takes_no_lock(warehouse: Warehouse) -> None:
     """A start of any process asks; it must not wait for a sync."""
-    with warehouse.connect(autocommit=True) as sync:
-        sync.execute("select pg_advisory_lock_shared(%s)", (migrations.MIGRATION_LOCK,))
+    with warehouse.lock_session() as sync:
+        locks.take(sync, locks.MIGRATION, is_shared=True)
         applied = migrate(warehouse, wait_seconds=0)
 
     assert applied == []
@@ -169,8 +170,9 @@ def test_migrate_waits_for_a_running_sync_and_says_so(empty: Warehouse) -> None:
     """A sync must not see tables change under it."""
     told = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        with empty.connect(autocommit=True) as sync:
-            sync.execute("select pg_advisory_lock_shared(%s)", (migrations.MIGRATION_LOCK,))
+        migrations.make_lock(empty)
+        with empty.lock_session() as sync:
+            locks.take(sync, locks.MIGRATION, is_shared=True)
             running = pool.submit(migrate, empty, notify=lambda _: told.set())
             was_told = told.wait(30)
             was_waiting = not running.done()
@@ -184,8 +186,9 @@ def test_migrate_waits_for_a_running_sync_and_says_so(empty: Warehouse) -> None:
 @pytest.mark.slow
 def test_migrate_gives_up_when_a_sync_does_not_end(empty: Warehouse) -> None:
     """Bounded: an operator gets an answer."""
-    with empty.connect(autocommit=True) as sync:
-        sync.execute("select pg_advisory_lock_shared(%s)", (migrations.MIGRATION_LOCK,))
+    migrations.make_lock(empty)
+    with empty.lock_session() as sync:
+        locks.take(sync, locks.MIGRATION, is_shared=True)
 
         with pytest.raises(Contended):
             migrate(empty, notify=lambda _: None, wait_seconds=0)
@@ -201,12 +204,8 @@ def test_a_schema_behind_is_refused_with_the_next_step(empty: Warehouse) -> None
 
 def test_a_held_schema_keeps_migrations_out(warehouse: Warehouse) -> None:
     """What a sync holds for its duration."""
-    with schema_held(warehouse), warehouse.connect(autocommit=True) as other:
-        free = other.execute(
-            "select pg_try_advisory_lock(%s)", (migrations.MIGRATION_LOCK,)
-        ).fetchone()
-
-    assert free == (False,)
+    with schema_held(warehouse), warehouse.lock_session() as other, pytest.raises(LockNotAvailable):
+        locks.take(other, locks.MIGRATION, wait_seconds=0)
 
 
 def test_a_newer_schema_serves_an_older_release(warehouse: Warehouse) -> None:

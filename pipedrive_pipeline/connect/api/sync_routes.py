@@ -153,11 +153,12 @@ def save_sync_config(
     wanted: sync_models.Config,
 ) -> JSONResponse:
     """Changes the settings that the body contains; the others stay."""
-    with services.warehouse.as_app(caller.tenant) as connection:
+    tenant = caller.tenant
+    with services.warehouse.as_app(tenant, turn=tenant.settings_lock) as connection:
         config = configuration.save(
             connection,
             services.vault.cipher,
-            caller.tenant,
+            tenant,
             system,
             wanted.changed(),
             settings=services.vault.settings,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.errors import Busy
+from pipedrive_pipeline.sync.lock import lock_for_change
 from pipedrive_pipeline.tenants import Tenant
 
 MARK = """
@@ -45,12 +45,12 @@ FORGET = (
 def start_afresh(transaction: psycopg.Connection, tenant: Tenant, system: str) -> None:
     """Marks the former company's rows and deletes its raw data, in this transaction.
 
+    A run that lost its lock and still holds the former company's rows cannot write them any more.
+
     Raises:
         Busy: a sync of this tenant runs; it would write the former company's rows again.
     """
-    row = transaction.execute("select pg_try_advisory_xact_lock(%s)", (tenant.lock_key,)).fetchone()
-    if row is None or not row[0]:
-        raise Busy(tenant.slug)
+    lock_for_change(transaction, tenant, system)
     for mart in MARTS:
         transaction.execute(sql.SQL(MARK).format(mart), (tenant.slug,))
     for schema in (tenant.raw_schema(system), tenant.staging_schema(system)):

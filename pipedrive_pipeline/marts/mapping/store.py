@@ -98,8 +98,7 @@ def save(
     """
     catalogue(warehouse, tenant, system)
     # As the app: whoever asks, the database itself lets no other tenant's mapping be written.
-    with warehouse.as_app(tenant) as connection:
-        connection.execute(_LOCK, (f"field_mappings/{tenant}",))
+    with warehouse.as_app(tenant, turn=tenant.mapping_lock) as connection:
         before = active(connection, tenant, system)
         if based_on is not None and based_on != before.number:
             raise MappingOutdated(
@@ -146,7 +145,6 @@ where field_mappings.tenant_id = %s
     and field_mappings.system = %s
 order by field_mappings.version desc
 """
-_LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _RETIRE = """
 update integration.field_mappings
 set is_active = false

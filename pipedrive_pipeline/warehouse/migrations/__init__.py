@@ -5,8 +5,8 @@ done. Does not belong here: the tables themselves (`sql/schema`), Alembic (`revi
 raw schemas (`ingest/` makes them).
 Rests on https://alembic.sqlalchemy.org/en/latest/cookbook.html.
 
-A sync holds `MIGRATION_LOCK` shared as long as it runs; `migrate` wants it alone. It asks for it a
-few seconds at a time, so that syncs that begin meanwhile never wait longer than that.
+A run holds the lock `migration` shared as long as it lives; `migrate` wants it alone. It asks for
+it a few seconds at a time, so that runs that begin meanwhile never wait longer than that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import psycopg
@@ -22,11 +22,12 @@ import stamina
 from psycopg import errors
 
 from pipedrive_pipeline.errors import PersonMustAct
+from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse
 from pipedrive_pipeline.warehouse.fitness import require_fit
 from pipedrive_pipeline.warehouse.sql_files import schema_files
 
-MIGRATION_LOCK: Final = 7_041_503_862_114_975_233  # any number, as long as nobody else uses it
+LOCKS_FILE: Final = "0080"  # makes the migrations' own lock, so it runs before all others
 VERSION_TABLE = "alembic_version"
 VERSION_SCHEMA = "integration"
 PATIENCE_SECONDS = 2  # of one attempt at the lock; a sync that begins meanwhile waits no longer
@@ -78,9 +79,10 @@ def schema_held(warehouse: Warehouse) -> Iterator[None]:
         SchemaBehind: an operator must run `migrate`.
         Contended: a migration is running; the same again a little later works.
     """
-    with warehouse.connect(autocommit=True) as connection:
-        connection.execute("select pg_advisory_lock_shared(%s)", (MIGRATION_LOCK,))
-        _require_current(warehouse, connection)
+    require_current(warehouse)
+    with warehouse.lock_session() as session:
+        locks.take(session, locks.MIGRATION, is_shared=True)
+        require_current(warehouse)
         yield
 
 
@@ -108,7 +110,7 @@ def migrate(
     require_fit(warehouse)
     if is_current(warehouse):
         return []
-    with _alone(warehouse, notify, wait_seconds) as connection:
+    with _alone(warehouse, notify, wait_seconds), warehouse.connect(autocommit=True) as connection:
         if _is_current(connection):
             return []
         before = _applied(connection)
@@ -147,22 +149,32 @@ def _require_current(warehouse: Warehouse, connection: psycopg.Connection) -> No
 @contextmanager
 def _alone(
     warehouse: Warehouse, notify: Callable[[str], None], wait_seconds: float
-) -> Iterator[psycopg.Connection]:
-    """A session that holds the lock alone: no sync runs, no other migration either."""
+) -> Iterator[None]:
+    """A block during which no run and no other migration has begun."""
+    make_lock(warehouse)
     deadline = time.monotonic() + wait_seconds
-    with warehouse.connect(autocommit=True) as connection:
-        connection.execute(
-            "select set_config('lock_timeout', %s, false)", (f"{PATIENCE_SECONDS}s",)
-        )
+    with warehouse.lock_session() as session:
         while True:
             try:
-                connection.execute("select pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+                with session.transaction():
+                    locks.take(session, locks.MIGRATION, wait_seconds=PATIENCE_SECONDS)
                 break
             except errors.LockNotAvailable:
                 if time.monotonic() >= deadline:
                     raise
                 notify("migrate waits for running syncs or another migrate to end …")
-        yield connection
+        yield
+
+
+def make_lock(warehouse: Warehouse) -> None:
+    """Makes the lock in a database that has none yet; two migrations may do so at once."""
+    (file,) = (file for file in schema_files() if file.number == LOCKS_FILE)
+    with (
+        warehouse.connect(autocommit=True) as connection,
+        _rights_named(connection),
+        suppress(errors.DuplicateSchema, errors.DuplicateTable, errors.UniqueViolation),
+    ):
+        connection.execute(file.text.encode())
 
 
 @contextmanager

@@ -1,0 +1,108 @@
+"""Fences: the identity with which a run writes, and the end of that right.
+
+Belongs here: the rows of `integration.fences`. Does not belong here: the locks that a run holds
+while it lives (`locks.py`, `sync/lock.py`).
+
+A lock alone cannot hold back a process that was stopped, lost the lock's session and wakes up
+after another one took the lock: between looking at a lock and writing lies time. So every
+transaction of a run holds its rows here `for share`, and a change of the rows waits for those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+
+from pipedrive_pipeline.errors import Superseded, UnknownTenant
+
+END_WAIT_SECONDS: Final = 30  # for a transaction of a run, such as the load of one chunk
+
+# `raw/…` before `marts/…`, as everywhere: two transactions that lock rows of a tenant in different
+# orders would wait for each other.
+HOLD: Final = """
+select fences.lock
+from integration.fences as fences
+where fences.holder = any (%s::uuid[])
+order by fences.lock desc
+for share
+"""
+
+
+@dataclass(frozen=True)
+class Fence:
+    """One run's identity, one value for each lock that it took; current while all are stored."""
+
+    tenant: str
+    holders: tuple[str, ...]
+
+    def hold(self, cursor: psycopg.Cursor) -> None:
+        """Keeps the rows as they are until the transaction ends; also takes psycopg2's cursors.
+
+        Raises:
+            Superseded: one of them is another's by now, or gone.
+        """
+        cursor.execute(HOLD, (list(self.holders),))
+        if len(cursor.fetchall()) < len(self.holders):
+            raise Superseded(self.tenant)
+
+    def and_also(self, other: Fence | None) -> Fence:
+        """Both, of one run."""
+        return Fence(self.tenant, (*(other.holders if other else ()), *self.holders))
+
+
+def take(connection: psycopg.Connection, tenant: str, locks: Iterable[str]) -> Fence:
+    """A new identity in the rows of these locks; whoever had them writes nothing more.
+
+    Raises:
+        UnknownTenant: it is not registered any more.
+    """
+    holders = []
+    for lock in sorted(locks, reverse=True):
+        row = connection.execute(_TAKE, (lock, tenant)).fetchone()
+        if row is None:
+            raise UnknownTenant(tenant)
+        holders.append(str(row[0]))
+    return Fence(tenant, tuple(holders))
+
+
+def end_all(connection: psycopg.Connection, tenant: str) -> None:
+    """Ends every run of a tenant that has begun: once this is committed it writes nothing more.
+
+    Belongs into the transaction of whatever makes its answers wrong: another company, a disconnect,
+    a removal. Transactions that such a run has open are waited for.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: one took longer.
+    """
+    before = connection.execute("show lock_timeout").fetchone()
+    connection.execute("select set_config('lock_timeout', %s, true)", (f"{END_WAIT_SECONDS}s",))
+    connection.execute(_LOCK_ALL, (tenant,))
+    connection.execute(_END_ALL, (tenant,))
+    connection.execute("select set_config('lock_timeout', %s, true)", before)
+
+
+_TAKE = """
+insert into integration.fences as known (lock, tenant_id)
+select %s, tenants.slug
+from integration.tenants
+where tenants.slug = %s
+on conflict (lock) do update
+set holder = excluded.holder, taken_at = excluded.taken_at
+returning known.holder
+"""
+
+_LOCK_ALL = """
+select from integration.fences
+where fences.tenant_id = %s
+order by fences.lock desc
+for update
+"""
+
+_END_ALL = """
+update integration.fences
+set holder = gen_random_uuid(), taken_at = clock_timestamp()
+where fences.tenant_id = %s
+"""
