@@ -19,9 +19,8 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline import marts
 from pipedrive_pipeline.connect.consent.company_change import start_afresh
-from pipedrive_pipeline.connectors.base import Tombstone
+from pipedrive_pipeline.connectors.base import Page, Tombstone
 from pipedrive_pipeline.errors import PipelineError, Superseded
-from pipedrive_pipeline.ingest.outcome import Rejected
 from pipedrive_pipeline.ingest.tables import batch_of
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
 from pipedrive_pipeline.sync import ageing, erasure, removal
@@ -225,16 +224,17 @@ def writes_of(lock: TenantLock, stores: Stores) -> dict[str, Callable[[], object
     """Everything that a run writes to a tenant's tables, each in one call."""
     persons = stores.refresher.entities["persons"]
     record = {"id": msgspec.Raw(b"7"), "name": msgspec.Raw(b'"zu spaet"')}
-    batch = batch_of(persons, [record])
+    batch = batch_of(persons, Page([record], sent=1, arrived=2))
     late = lock.warehouse
     return {
         "rows": lambda: stores.raw.load([batch], {}, {}),
-        "cursors": lambda: stores.raw.load([batch_of(persons, [])], {}, {"persons": None}),
-        "marks": lambda: stores.deletions.mark("persons", [Tombstone("8", "deleted")]),
+        "cursors": lambda: stores.raw.load(
+            [batch_of(persons, Page([], sent=1, arrived=2))], {}, {"persons": None}
+        ),
+        "marks": lambda: stores.deletions.mark(persons, [Tombstone("8", "deleted")]),
         "marks taken back": lambda: stores.deletions.unmark("persons", ["9"]),
         "keys seen": lambda: stores.seen.note(batch),
         "keys forgotten": lambda: stores.seen.forget(persons),
-        "rejected values": lambda: stores.on_rejected(persons, [Rejected("7", "x", "y", "z")]),
         "single records": lambda: stores.refresher.refresh("persons", ["7"]),
         "marts": lambda: marts.build(late, ACME, SYSTEM),
         "views": lambda: marts.publish_views(late, ACME, SYSTEM),
