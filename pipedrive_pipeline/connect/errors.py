@@ -7,7 +7,8 @@ Transient       TooManyRequests
 
 from __future__ import annotations
 
-from pipedrive_pipeline.connect.auth.permissions import Permission, Role, roles_with
+from collections.abc import Sequence
+
 from pipedrive_pipeline.errors import PersonMustAct, Transient, UsageError
 
 
@@ -104,10 +105,10 @@ class PermissionMissing(UsageError):
 
     code = "role_too_low"
 
-    def __init__(self, role: Role, permission: Permission) -> None:
+    def __init__(self, role: str, permission: str, roles_with_it: Sequence[str]) -> None:
         super().__init__(
             f"This key has the role {role}, which lacks {permission}; "
-            f"{' and '.join(roles_with(permission))} have it. "
+            f"it takes {' or '.join(roles_with_it)}. "
             "An admin of the tenant, or the operator, makes other keys."
         )
 

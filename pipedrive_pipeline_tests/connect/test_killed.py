@@ -1,4 +1,4 @@
-"""A server that is killed in the middle of a call, as a process of its own."""
+"""The server as processes of its own: killed in the middle of a call, and several at once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from socket import socket
 
 import httpx
+import psutil
 import psycopg
 import pytest
 
@@ -34,7 +35,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(site: Site, home: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def server(
+    site: Site, home: Path, workers: int = 1
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """`serve-connect` on the site's database; killed at the end, if it lives."""
     settings, port = site.world.vault.settings, free_port()
     assert settings.database_url
@@ -47,6 +50,7 @@ def server(site: Site, home: Path) -> Iterator[tuple[subprocess.Popen[bytes], st
         "TOKEN_ENCRYPTION_KEYS": settings.token_encryption_keys[0].get_secret_value(),
         "PIPELINE_HOME": str(home),
         "CONNECT_PORT": str(port),
+        "CONNECT_WORKERS": str(workers),
     }
     command = [sys.executable, "-m", "pipedrive_pipeline", "serve-connect"]
     process = subprocess.Popen(command, env=environment)
@@ -125,3 +129,29 @@ def is_waiting(site: Site) -> bool:
             " and wait_event_type = 'Lock' and query like '%%insert into integration.sync_req%%'"
         )
     )
+
+
+@pytest.mark.slow
+def test_several_processes_share_the_count_of_wrong_keys_and_end_together(
+    site: Site, tmp_path: Path
+) -> None:
+    """And none of them goes on without the first process, holding its port."""
+    with server(site, tmp_path, workers=2) as (process, url):
+        until(lambda: len(app_processes(process)) == 2)
+        workers = app_processes(process)
+        refused = [
+            httpx.get(f"{url}/api/integrations", headers={"x-api-key": f"ppk_acme.{n}"}, timeout=30)
+            for n in range(24)  # each on a connection of its own, so that both processes answer
+        ]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        until(lambda: not any(worker.is_running() for worker in workers))
+        until(lambda: not answers(f"{url}/healthz"))
+
+    assert [answer.status_code for answer in refused] == [401] * 20 + [429] * 4
+
+
+def app_processes(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The processes that serve; not the one that keeps track of shared resources."""
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]

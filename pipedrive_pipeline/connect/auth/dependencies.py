@@ -11,7 +11,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from pipedrive_pipeline.connect.auth import attempts, callers
 from pipedrive_pipeline.connect.auth.callers import Caller
-from pipedrive_pipeline.connect.auth.permissions import Permission
+from pipedrive_pipeline.connect.auth.permissions import Permission, roles_with
 from pipedrive_pipeline.connect.errors import (
     LinkRefused,
     NotSignedIn,
@@ -64,7 +64,7 @@ def require(caller: Caller, permission: Permission) -> None:
         PermissionMissing: an admin, or the operator, must do it.
     """
     if not caller.may(permission):
-        raise PermissionMissing(caller.role, permission)
+        raise PermissionMissing(caller.role, permission, roles_with(permission))
 
 
 @contextmanager
