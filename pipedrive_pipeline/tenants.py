@@ -62,9 +62,9 @@ class Tenant:
         """The name that dlt knows tenant's pipeline by; its state is stored under it."""
         return self._of(system)
 
-    def scratch_directory(self, home: Path, system: str) -> Path:
-        """The folder under ``PIPELINE_HOME`` in which a run of this tenant works."""
-        return home / "scratch" / system / self.slug
+    def scratch_directory(self, home: Path, database: str, system: str) -> Path:
+        """The folder under ``PIPELINE_HOME`` in which runs of this tenant work on a database."""
+        return home / "scratch" / database / system / self.slug
 
     @property
     def analytics_schema(self) -> str:

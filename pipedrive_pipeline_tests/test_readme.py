@@ -29,7 +29,11 @@ DOCUMENTS = [
 ]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
-OF_A_PERSON = {"mapping_outdated", "erasure_refused"}  # who asked for it is told at once
+OF_A_PERSON = {
+    "mapping_outdated",
+    "erasure_refused",
+    "removal_refused",
+}  # who asked for it is told at once
 BASES = {"failed"}  # PipelineError, Transient, Permanent and PersonMustAct are never raised
 
 

@@ -273,7 +273,7 @@ class RawStore:
         try:
             yield
         except (DltException, OSError) as failure:
-            if self._is_superseded():  # the newer run has wiped this one's working directory too
+            if self._is_superseded():
                 raise Superseded(self._tenant.slug) from None
             if disk := full_disk(failure):
                 raise disk from None

@@ -25,7 +25,7 @@ from pipedrive_pipeline.marts.erasing import Holders, changed_at, erase_rows, ho
 from pipedrive_pipeline.marts.targets import CONTACTS
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.lock import TenantLock
-from pipedrive_pipeline.sync.stores import clear_scratch
+from pipedrive_pipeline.sync.scratch import clear_scratch
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.remains import clear_remains
@@ -96,7 +96,7 @@ def erase_persons(
             " values (%s, %s, 'person.erase', %s, %s)",
             [who, tenant.slug, str(erased.receipt), Jsonb(erased.rows)],
         )
-    clear_scratch(settings, lock, system)
+    clear_scratch(settings, warehouse, tenant, system)
     clear_remains(
         warehouse,
         [

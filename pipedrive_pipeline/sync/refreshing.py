@@ -19,7 +19,8 @@ from pipedrive_pipeline.settings import Settings, load_settings
 from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.sync.lock import walk_lock
 from pipedrive_pipeline.sync.registry import known
-from pipedrive_pipeline.sync.stores import clear_scratch, open_stores
+from pipedrive_pipeline.sync.scratch import scratch
+from pipedrive_pipeline.sync.stores import open_stores
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.migrations import require_current
@@ -45,12 +46,14 @@ def open_refresher(
     require_current(warehouse)
     known(warehouse, tenant)
     source = SourceAccess(warehouse, settings, tenant, system)
-    with walk_lock(warehouse, tenant, system) as lock:
+    with (
+        walk_lock(warehouse, tenant, system) as lock,
+        scratch(settings, warehouse, tenant, system) as folder,
+    ):
         try:
-            yield open_stores(settings, lock, source, system).refresher
+            yield open_stores(folder, lock, source, system).refresher
         except BudgetSpent as spent:
             source.note_spent_days([spent])
             raise
         finally:
             source.usage.write()
-            clear_scratch(settings, lock, system)

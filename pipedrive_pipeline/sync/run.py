@@ -7,7 +7,7 @@ belong here: Dagster (`defs/` calls this), any SQL over raw or marts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from pipedrive_pipeline import marts
 from pipedrive_pipeline.connectors.base import EntitySpec
@@ -27,7 +27,8 @@ from pipedrive_pipeline.sync.lock import TenantLock
 from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.sync.records import ProgressNote
 from pipedrive_pipeline.sync.retention import forget_the_old
-from pipedrive_pipeline.sync.stores import clear_scratch, open_stores
+from pipedrive_pipeline.sync.scratch import scratch
+from pipedrive_pipeline.sync.stores import open_stores
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 VIEWS_DUE = (
@@ -73,6 +74,7 @@ class TenantRun:
         self._progress = ProgressNote(warehouse, self.facts.tenant, row.id)
         self._on_page, self._on_price, self._now = on_page, on_price, now
         self._chunk_rows = chunk_rows
+        self._files = ExitStack()
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -223,9 +225,16 @@ class TenantRun:
         """Forgets the errors of a former attempt: where one stands, nothing that follows is run."""
         self.row.errors.clear()
 
+    def remove_files(self) -> None:
+        """Leaves no file behind that holds rows; dlt keeps those of jobs that are done."""
+        self._files.close()
+
     def _reader(self) -> Reader:
+        self.remove_files()  # of a former attempt
+        facts = self.facts
+        folder = scratch(self._settings, self._warehouse, facts.tenant, facts.system)
         stores = open_stores(
-            self._settings,
+            self._files.enter_context(folder),
             self._lock,
             self._source,
             self.facts.system,
@@ -303,5 +312,5 @@ def open_run(
         if status == "paused":
             requests.ask_again(warehouse, facts)
         alerts.tell(warehouse, settings, row)
-        clear_scratch(settings, lock, facts.system)
+        run.remove_files()
         forget_the_old(warehouse, facts.tenant, facts.system, kept_days=settings.history_kept_days)

@@ -6,18 +6,15 @@ belong here: what a run does with them (`run.py`, `refreshing.py`).
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from pipedrive_pipeline.errors import DatabaseUnavailable, Superseded
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.refreshing import Refresher
 from pipedrive_pipeline.ingest.seen import SeenKeys
 from pipedrive_pipeline.ingest.settling import Settler
-from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.sync.lock import TenantLock
 
@@ -35,7 +32,7 @@ class Stores:
 
 
 def open_stores(
-    settings: Settings,
+    folder: Path,
     lock: TenantLock,
     source: SourceAccess,
     system: str,
@@ -43,6 +40,13 @@ def open_stores(
     is_confirmed: bool = False,
 ) -> Stores:
     """The stores of the tenant whose lock this is; they write while it is held.
+
+    Args:
+        folder: for the run's files (`scratch.py`).
+        lock: the tenant's.
+        source: how its CRM is read.
+        system: which CRM.
+        is_confirmed: a person said that many records are really gone.
 
     Raises:
         DatabaseUnavailable: Postgres went away.
@@ -53,9 +57,6 @@ def open_stores(
     seen = SeenKeys(warehouse, tenant, system)
     deletions.prepare()
     seen.prepare()
-    scratch = tenant.scratch_directory(settings.pipeline_home, system)
-    # A run that wakes up late must find neither its own files nor the newer run's.
-    shutil.rmtree(scratch, ignore_errors=True)
 
     def before_load() -> None:
         lock.assert_held()
@@ -63,7 +64,7 @@ def open_stores(
 
     refresher = Refresher(
         entities=source.entities,
-        raw=RawStore(warehouse, tenant, system, scratch / lock.holder),
+        raw=RawStore(warehouse, tenant, system, folder / "dlt"),
         seen=seen,
         deletions=deletions,
         open_source=source.open,
@@ -80,16 +81,3 @@ def open_stores(
         is_confirmed=is_confirmed,
     )
     return Stores(refresher.raw, seen, deletions, refresher, settler, before_load)
-
-
-def clear_scratch(settings: Settings, lock: TenantLock, system: str) -> None:
-    """Leaves no file behind that holds rows, unless another run may be at work there.
-
-    Dlt keeps the files of jobs that are done.
-    """
-    scratch = lock.tenant.scratch_directory(settings.pipeline_home, system)
-    shutil.rmtree(scratch / lock.holder, ignore_errors=True)
-    if lock.covers(lock.tenant.raw_lock(system)):
-        with suppress(DatabaseUnavailable, Superseded):
-            lock.assert_held()
-            shutil.rmtree(scratch, ignore_errors=True)

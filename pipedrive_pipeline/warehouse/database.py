@@ -69,6 +69,17 @@ class Warehouse:
         port = f":{facts['port']}" if facts.get("port") else ""
         return f"{facts.get('dbname') or 'the default database'} on {host}{port}"
 
+    def identity(self) -> str:
+        """Which database this is, whatever URL leads to it: its server's number and its own."""
+        with self.connect() as connection:
+            row = connection.execute(
+                "select (pg_control_system()).system_identifier, pg_database.oid"
+                " from pg_catalog.pg_database"
+                " where pg_database.datname = current_database()"
+            ).fetchone()
+        assert row is not None  # noqa: S101 - the database that we are in
+        return f"{row[0]}-{row[1]}"
+
     def behind(self, fence: Fence) -> Warehouse:
         """The same database for one run: its transactions count while the fence is current."""
         return replace(self, fence=fence.and_also(self.fence))

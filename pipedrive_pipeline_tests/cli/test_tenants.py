@@ -55,13 +55,14 @@ def test_erasing_takes_a_tenant_from_everywhere_but_the_audit_log(
     words = ("sync", "--full", "--json", "--tenant")
     begun = [terminal.start(*words, slug) for slug in ("acme", "bravo")]
     assert [ended(process).facts["success"] for process in begun] == [True, True]
-    scratch = world.settings.pipeline_home / "scratch" / SYSTEM
-    scratch.joinpath("acme").mkdir(parents=True, exist_ok=True)
+    home = world.settings.pipeline_home
+    scratch = ACME.scratch_directory(home, world.warehouse.identity(), SYSTEM)
+    scratch.joinpath("of a dead run").mkdir(parents=True)
 
     removed = terminal.run("tenants", "remove", "acme", "--erase")
 
     assert (removed.code, removed.err) == (0, "")
-    assert not scratch.joinpath("acme").exists()
+    assert not scratch.exists()
     assert world.history() == []
     assert len(world.history(Tenant("bravo"))) == 1
     assert {row["tenant_id"] for row in world.rows("crm", "customers")} == {"bravo"}

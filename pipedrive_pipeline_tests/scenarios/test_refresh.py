@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,12 +79,12 @@ def test_given_ids_are_read_again_by_hundreds_and_reach_the_marts_with_the_next_
 
 @pytest.mark.usefixtures("settings")
 def test_a_row_that_came_back_loses_its_mark_and_is_as_the_source_has_it_now(
-    world: World, account: Account
+    world: World, account: Account, tmp_path: Path
 ) -> None:
     """Its time stamp may be older: the source's clock went back, or an import has set it."""
     world.sync(sync_type="full")
     with world.run() as run:
-        stores = open_stores(world.settings, run._lock, run._source, SYSTEM)
+        stores = open_stores(tmp_path / "files", run._lock, run._source, SYSTEM)
         stores.deletions.mark(run._source.entities["persons"], [Tombstone("7", "deleted")])
     account.plant("persons", 7, name="uralt", update_time="2001-01-01T00:00:00Z")
 

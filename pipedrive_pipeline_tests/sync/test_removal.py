@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from psycopg import sql
+from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import BadInput, UnknownTenant
 from pipedrive_pipeline.marts.access import let_analysts_read
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import registry, removal
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, Books
 
+KEYS = (SecretStr(Fernet.generate_key().decode()),)
 NEIGHBOUR = Tenant("beta")
 
 
@@ -133,3 +137,68 @@ def test_the_role_of_a_tenants_analysts_goes_with_it_unless_it_is_needed_still(
     assert roles(books) == {"analyst_role_test_needed"}
     books.run("drop owned by analyst_role_test_needed")
     books.run("drop role analyst_role_test_needed")
+
+
+TRIGGER = """
+create function public.own() returns trigger language plpgsql as $$ begin {body}; end $$;
+create trigger own_trigger before delete on crm.contacts
+for each row execute function public.own()
+"""
+ORDERS = """
+create table public.orders (customer_id uuid references crm.customers (id) {more});
+insert into public.orders select id from crm.customers where tenant_id = 'acme'
+"""
+OBSTACLES = {
+    "a foreign key": (
+        ORDERS.format(more=""),
+        r"public\.orders refers to its rows \(orders_customer_id_fkey\)",
+    ),
+    "a foreign key that is checked at the end": (
+        ORDERS.format(more="deferrable initially deferred"),
+        r"public\.orders refers to its rows",
+    ),
+    "a view over raw": (
+        "create view public.report as select * from raw_pipedrive_acme.t",
+        r"view public\.report depends on table raw_pipedrive_acme\.t",
+    ),
+    "a view over ours": (
+        "create view public.report as select * from analytics_acme.v",
+        r"view public\.report depends on view analytics_acme\.v",
+    ),
+    "a function in a schema of ours": (
+        "create function raw_pipedrive_acme.own() returns int language sql as 'select 1'",
+        r"function raw_pipedrive_acme\.own\(\) depends on schema raw_pipedrive_acme",
+    ),
+    "a trigger that refuses": (
+        TRIGGER.format(body="raise exception 'a name'"),
+        r"the trigger own_trigger on crm\.contacts refuses it \(SQLSTATE P0001\)",
+    ),
+    "a trigger that swallows": (
+        TRIGGER.format(body="return null"),
+        r"the trigger own_trigger on crm\.contacts keeps rows",
+    ),
+    "a rule": (
+        "create rule own_rule as on delete to crm.contacts do instead nothing",
+        r"the rule own_rule on crm\.contacts keeps rows",
+    ),
+}
+
+
+@pytest.mark.parametrize(("statements", "named"), OBSTACLES.values(), ids=OBSTACLES)
+def test_what_is_in_the_way_of_an_erasure_is_named_before_anything_is_changed(
+    statements: str, named: str, books: Books
+) -> None:
+    """The tenant was disconnected first; then it ended as `unexpected`, or the app's view went."""
+    fill(books, ACME)
+    books.run("create view analytics_acme.v as select x from raw_pipedrive_acme.t")
+    books.run(statements)
+    vault = open_vault(books.warehouse, Settings(token_encryption_keys=KEYS))
+    before = held(books, ACME)
+
+    with pytest.raises(removal.RemovalRefused, match=named):
+        removal.end(vault, ACME, is_erasing=True, who="a test")
+
+    assert held(books, ACME) == before
+    assert len(schemas(books)) == 3
+    (connection,) = books.rows("select state from integration.connections where tenant_id = 'acme'")
+    assert connection["state"] == "connected"

@@ -1,0 +1,82 @@
+"""Where a run's files are while it works: a folder of its own that nobody else removes.
+
+Belongs here: making and removing such folders. Does not belong here: what is in them (`ingest/`).
+
+The path names the database, so that two installations may share one `PIPELINE_HOME`. A run holds a
+lock on its folder, which the kernel drops when the process ends in whatever way: a folder without
+one was left by a dead run, and the next run of the tenant removes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+@contextmanager
+def scratch(
+    settings: Settings, warehouse: Warehouse, tenant: Tenant, system: str
+) -> Iterator[Path]:
+    """A new folder for the length of the block; what dead runs of the tenant left is removed."""
+    folders = _folders(settings, warehouse, tenant, system)
+    folders.mkdir(parents=True, exist_ok=True)
+    with _lock(folders):
+        _remove_dead(folders)
+        folder = Path(tempfile.mkdtemp(dir=folders))
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def clear_scratch(settings: Settings, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
+    """Removes the files that dead runs of the tenant left; those of a live process stay."""
+    folders = _folders(settings, warehouse, tenant, system)
+    if not folders.is_dir():
+        return
+    with _lock(folders):
+        _remove_dead(folders)
+        with suppress(OSError):  # a live run works in it
+            folders.rmdir()
+
+
+def _folders(settings: Settings, warehouse: Warehouse, tenant: Tenant, system: str) -> Path:
+    return tenant.scratch_directory(settings.pipeline_home, warehouse.identity(), system)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Keeps others from making or removing folders in this one, for a moment."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_dead(folders: Path) -> None:
+    for path in folders.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(descriptor)
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
