@@ -110,7 +110,7 @@ def _with_usable_key(batch: Batch, records: list[Record]) -> tuple[list[Record],
     keys = column_values(key, [record.get(key.name, NULL) for record in records])
     if not keys.array.null_count:
         return records, keys.array
-    reasons = {misfit.row: misfit.reason for misfit in keys.misfits}
+    reasons = {misfit.row: misfit.reason or "is blank" for misfit in keys.misfits}
     usable = [row for row, is_null in enumerate(keys.array.is_null().to_pylist()) if not is_null]
     for row in sorted(set(range(len(records))) - set(usable)):
         text = _record_text(records[row])
@@ -146,7 +146,7 @@ def _keep_misfits(
 ) -> None:
     for misfit in values.misfits:
         extras.setdefault(misfit.row, {})[name] = misfit.value
-        if not is_empty(misfit.value):
+        if misfit.reason is not None and not is_empty(misfit.value):
             entry = (name, json_text(misfit.value), misfit.reason)
             misfits.setdefault(misfit.row, []).append(entry)
 

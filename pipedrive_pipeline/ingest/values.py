@@ -5,11 +5,13 @@ value, when the fast way refuses). Does not belong here: which records there are
 
 A value that does not fit its column's type is a misfit: the column holds null, and the value stays
 readable in raw's ``extra`` under its own key. Unless it is empty it is also listed as rejected, so
-that nothing is silently null.
+that nothing is silently null. Numbers, ids and booleans written as text (``"12"``) fit, and so does
+the id in an object (``{"id": 12}``).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +28,9 @@ from pipedrive_pipeline.ingest.sanitise import SUSPECT_PATTERN, cleaned, json_te
 
 NULL = Raw(b"null")
 _NUMERIC = pa.decimal128(38, 9)  # dlt's decimal
+NUMBER_TEXT_MAX = 400  # characters
+_NUMBER_TEXT = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     ColumnType.BIGINT: pa.int64(),
@@ -47,11 +52,14 @@ _PYTHON_TYPES: dict[ColumnType, Any] = {
 
 @dataclass(frozen=True)
 class Misfit:
-    """A value that its column cannot hold; ``value`` is cleaned and may be stored as JSON."""
+    """A value that its column cannot hold, or not all of it; ``value`` may be stored as JSON.
+
+    ``reason`` is None where the column holds the id of an object that is kept whole.
+    """
 
     row: int
     value: Any
-    reason: str
+    reason: str | None
 
 
 @dataclass
@@ -144,16 +152,37 @@ def _careful_values(kind: ColumnType, texts: list[Raw]) -> ColumnValues:
         value = None if seen.value is None else fit(seen.value)
         if value is None and seen.value is not None:
             result.misfits.append(Misfit(row, seen.value, f"does not fit {kind.value}"))
+        elif isinstance(seen.value, dict):
+            result.misfits.append(Misfit(row, seen.value, None))
         values.append(value)
     result.array = pa.array(values, ARROW_TYPES[kind])
     return result
 
 
+def _number(value: Any) -> int | Decimal | None:
+    """A finite number, also one written as text; the rules are those of `pipeline.as_numeric`."""
+    if isinstance(value, str) and len(value) <= NUMBER_TEXT_MAX and _NUMBER_TEXT.fullmatch(value):
+        value = Decimal(value)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    return value if Decimal(value).is_finite() else None
+
+
 def _as_bigint(value: Any) -> int | None:
-    if isinstance(value, Decimal) and value.is_finite() and abs(value) < 2**63:
-        value = int(value) if value == value.to_integral_value() else None
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_integer and -(2**63) <= value < 2**63 else None
+    """A whole number of 64 bits; of an object its id, as v1 sends references."""
+    if isinstance(value, dict):
+        found = value.get("id")
+        value = value.get("value") if found is None else found
+    number = _number(value)
+    if number is None or not -(2**63) <= number < 2**63 or number != int(number):
+        return None
+    return int(number)
+
+
+def _as_boolean(value: Any) -> bool | None:
+    if isinstance(value, str | int | Decimal):
+        return _BOOLEANS.get(str(value).lower() if isinstance(value, bool) else str(value))
+    return None
 
 
 def _is_exact(value: Decimal) -> bool:
@@ -166,12 +195,11 @@ def _is_exact(value: Decimal) -> bool:
 
 
 def _as_numeric(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        return None
-    if not _is_exact(Decimal(value)):
+    number = _number(value)
+    if number is None or not _is_exact(Decimal(number)):
         return None
     try:
-        return pa.scalar(Decimal(value), _NUMERIC).as_py()  # type: ignore[no-any-return]
+        return pa.scalar(Decimal(number), _NUMERIC).as_py()  # type: ignore[no-any-return]
     except pa.ArrowException:
         return None
 
@@ -189,6 +217,6 @@ _FITS: dict[ColumnType, Callable[[Any], Any]] = {
     ColumnType.BIGINT: _as_bigint,
     ColumnType.NUMERIC: _as_numeric,
     ColumnType.TEXT: lambda value: value if isinstance(value, str) else None,
-    ColumnType.BOOLEAN: lambda value: value if isinstance(value, bool) else None,
+    ColumnType.BOOLEAN: _as_boolean,
     ColumnType.TIMESTAMP: _as_timestamp,
 }

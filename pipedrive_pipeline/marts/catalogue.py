@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import psycopg
 from psycopg.rows import class_row
@@ -107,15 +106,7 @@ def _defined(connection: psycopg.Connection) -> Iterator[Field]:
     for entity, key, name, kind, is_custom, options in connection.execute(
         mart_file("fields").query
     ):
-        yield Field(entity, key, name, kind, is_custom, dict(_labels(options)))
-
-
-def _labels(options: Any) -> Iterator[tuple[str, str]]:
-    """Ids and labels of a definition's options, whatever else stands there."""
-    for option in options if isinstance(options, list) else []:
-        if isinstance(option, dict) and option.get("id") is not None:
-            label = option.get("label")
-            yield str(option["id"]), "" if label is None else str(label)
+        yield Field(entity, key, name, kind, is_custom, options or {})
 
 
 def _changes(known: Field | None, seen: Field | None) -> Iterable[Change]:
@@ -159,7 +150,7 @@ def _row(
     one = seen or known
     if one is None:
         raise LookupError("a change belongs to a field that is known or seen")
-    labels = {**(known.labels if known else {}), **(seen.options if seen else {})}
+    labels = {**(known.labels if known else {}), **_filled(seen.options if seen else {})}
     return (
         tenant.slug,
         system,
@@ -172,6 +163,11 @@ def _row(
         Jsonb(labels),
         seen is None,
     )
+
+
+def _filled(options: Mapping[str, str]) -> dict[str, str]:
+    """Options that have a label; of others the last known one is shown, or the id."""
+    return {key: label for key, label in options.items() if label}
 
 
 _WANTED = """

@@ -1,4 +1,4 @@
-"""Every value of a custom field either fits its type or is listed as rejected.
+"""Every value of a custom field or a standard JSON column fits, or is listed as rejected.
 
 Belongs here: looking at values once when they arrive or their field's type changes, and at what the
 views show of them. Does not belong here: the rules (`pipeline.misfit` in
@@ -15,13 +15,14 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.marts import standard
 from pipedrive_pipeline.marts.catalogue import Field, are_custom_fields_wanted
 from pipedrive_pipeline.marts.targets import Target
 from pipedrive_pipeline.marts.unpacking import Unpacked
 from pipedrive_pipeline.marts.values import fits_plainly, is_simple
 from pipedrive_pipeline.tenants import Tenant
 
-EDITION: Final = "3"  # of the rules; a new one checks all values again
+EDITION: Final = "4"  # of the rules; a new one checks all values again
 ARGUMENTS_PER_CALL: Final = 90  # PostgreSQL's functions take at most 100
 
 
@@ -106,7 +107,9 @@ class ValueCheck:
         *,
         only: Collection[str] | None = None,
     ) -> ValueCounts:
-        """List the values that do not fit their field, once each; none where none are wanted.
+        """List the values that do not fit, once each: of standard columns, and of custom fields.
+
+        Custom fields that the tenant does not want are not looked at.
 
         Args:
             entity: of which records.
@@ -114,13 +117,17 @@ class ValueCheck:
             connection: one whose transaction began after the build's; none, the build's own.
             only: keys of the fields to look at; None for all, and for values of no known field.
         """
-        if not self._is_wanted:
-            return ValueCounts()
         whose = self._whose | {"entity": entity}
-        fields = [one for one in self._custom if one.entity == entity]
-        listing = connection or self._connection
-        row = listing.execute(_check(entity, fields, among, only), whose).fetchone()
-        return ValueCounts(*row) if row else ValueCounts()
+        connection = connection or self._connection
+        counts = ValueCounts()
+        if only is None:
+            misfit_count = connection.execute(standard.listing(entity, among), whose).rowcount
+            counts = ValueCounts(seen=misfit_count, rejected=misfit_count)
+        if self._is_wanted:
+            fields = [one for one in self._custom if one.entity == entity]
+            row = connection.execute(_check(entity, fields, among, only), whose).fetchone()
+            counts += ValueCounts(*row) if row else ValueCounts()
+        return counts
 
     def strike(
         self, entity: str, among: sql.Composable, *, only: Collection[str] | None = None
@@ -287,13 +294,13 @@ misfits as (
         from jsonb_each(
             case when jsonb_typeof(checked.unknown) = 'object' then checked.unknown end
         ) as stray (key, value)
-        where jsonb_strip_nulls(stray.value) not in ('null', '{{}}')
+        where not pipeline.is_empty(stray.value)
         union all
         select
             'custom_fields' as field,
             'is no object of fields' as reason
         where jsonb_typeof(record.custom_fields) not in ('object', 'null')
-            and record.custom_fields not in ('[]', '""') -- no fields, as PHP writes it
+            and not pipeline.is_empty(record.custom_fields)
     ) as misfit
     where checked.unknown <> '{{}}' -- also where custom_fields is no object
         or cardinality(array_remove(checked.reasons, null)) > 0
@@ -371,7 +378,7 @@ _STRIKE = f"""{_STRIKE_WHAT_FITS}
     and rejected_values.target is null
     and (%(only)s::text[] is null or rejected_values.field = any (%(only)s::text[]))
     and (
-        rejected_values.field ~ '^([0-9a-f]{{{{40}}}}|custom_fields)$'
+        rejected_values.field ~ '^([0-9a-f]{{{{40}}}}|custom_fields|{"|".join(standard.COLUMNS)})$'
         or exists (
             select
             from integration.fields

@@ -161,8 +161,8 @@ class _Comparison:
         keys = tuple(self._columns)
         unpacked = Unpacked(sql.Identifier(self._target.entity), keys)
         filled = "{} is not null"
-        if is_thorough:  # an object of nothing but nulls says nothing
-            filled = "jsonb_strip_nulls({}) not in ('null', '{{}}')"
+        if is_thorough:  # blank text, or an object of nothing but nulls
+            filled = "not pipeline.is_empty({})"
         hidden = [
             sql.SQL("case when not ({shown}) and {filled} then {key} end").format(
                 shown=_is_shown(
@@ -287,7 +287,7 @@ with compared as materialized (
                                 then sent.custom_fields - {known}::text[]
                         end
                     ) as stray (key, value)
-                    where jsonb_strip_nulls(stray.value) not in ('null', '{{}}')
+                    where not pipeline.is_empty(stray.value)
                     union all
                     select stray.key
                     from jsonb_each(
@@ -295,11 +295,11 @@ with compared as materialized (
                     ) as stray (key, value)
                     where stray.key ~ '^[0-9a-f]{{40}}$'
                         and stray.key <> all ({known}::text[])
-                        and jsonb_strip_nulls(stray.value) not in ('null', '{{}}')
+                        and not pipeline.is_empty(stray.value)
                     union all
                     select 'custom_fields'
                     where jsonb_typeof({records}.custom_fields) not in ('object', 'null')
-                        and {records}.custom_fields not in ('[]', '""')
+                        and not pipeline.is_empty({records}.custom_fields)
                 )
             else '{{}}'
         end as hidden

@@ -30,7 +30,7 @@ def _of_both(record: str, definitions: str) -> dict[str, tuple[RawColumn, ...]]:
         "changed_at": ((record, "update_time"),),
         "pipedrive_created_at": ((record, "add_time"),),
         "deleted_at": (
-            *((record, name) for name in ("is_deleted", "update_time", "add_time")),
+            *((record, name) for name in ("is_deleted", "update_time", "_dlt_load_id")),
             ("deletions", "seen_at"),
         ),
         "deletion_reason": ((record, "is_deleted"), ("deletions", "reason")),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 NAME_MAX_BYTES = 63
 NAMELESS = "field"  # for a name without any letter or digit, such as an emoji
@@ -22,6 +22,8 @@ _TRANSLITERATED = str.maketrans(
         "%": " percent ", "€": " eur ", "$": " usd ", "&": " and ", "№": " no ",
     }
 )  # fmt: skip
+# NFKD takes two letters apart that NFC does not unite again: am in Thai and Lao.
+_UNITED = (("\u0e4d\u0e32", "\u0e33"), ("\u0ecd\u0eb2", "\u0eb3"))
 # Reserved in PostgreSQL 15 to 18, or usable as a column only behind `as`.
 _RESERVED_WORDS = (
     "all analyse analyze and any array as asc asymmetric authorization between bigint binary "
@@ -45,15 +47,35 @@ RESERVED = frozenset(_RESERVED_WORDS.split())
 
 
 def readable(text: str) -> str:
-    """The text as a snake_case name: umlauts spelt out, accents dropped, other scripts kept."""
+    """The text as a snake_case name: umlauts spelt out, Latin accents dropped, scripts kept."""
     plain = unicodedata.normalize("NFC", text).casefold().translate(_TRANSLITERATED)
-    letters = unicodedata.normalize("NFKD", plain)
-    kept = (one if _is_kept(one) else "" if unicodedata.combining(one) else " " for one in letters)
-    words = "".join(kept).casefold().split()
+    words = "".join(_kept(unicodedata.normalize("NFKD", plain))).casefold().split()
     name = unicodedata.normalize("NFC", "_".join(words)) or NAMELESS
+    for decomposed, letter in _UNITED:
+        name = name.replace(decomposed, letter)
     if not name[0].isalpha():
         name = f"{NAMELESS}_{name}"
     return f"{name}_{NAMELESS}" if name in RESERVED else name
+
+
+def _kept(characters: str) -> Iterator[str]:
+    """Letters and digits, the marks of letters that are not Latin, and a blank for what separates.
+
+    In most scripts a mark makes another letter (й, が) or is a vowel (हिन्दी); in the Latin one a
+    name is more readable without.
+    """
+    is_marked = False  # true while the letter before keeps its marks
+    for character in characters:
+        category = unicodedata.category(character)
+        if character.isalnum():
+            is_marked = character.isalpha() and "LATIN" not in unicodedata.name(character, "")
+            yield character
+        elif category.startswith("M"):
+            if is_marked and "VARIATION SELECTOR" not in unicodedata.name(character, ""):
+                yield character
+        elif category != "Cf":  # joiners and directions show nothing
+            is_marked = False
+            yield " "
 
 
 def free_base(text: str, suffixes: Collection[str], taken: Iterable[str]) -> str:
@@ -76,17 +98,15 @@ def free_base(text: str, suffixes: Collection[str], taken: Iterable[str]) -> str
 
 
 def shortened(name: str, max_bytes: int) -> str:
-    """As much of a name as fits, without half a character or a trailing underscore."""
+    """As much of a name as fits: no letter without its marks, no underscore at the end."""
     if len(name.encode()) <= max_bytes:
         return name
-    return name.encode()[:max_bytes].decode(errors="ignore").rstrip("_")
+    cut = name.encode()[:max_bytes].decode(errors="ignore")
+    while cut and unicodedata.category(name[len(cut)]).startswith("M"):
+        cut = cut[:-1]
+    return cut.rstrip("_")
 
 
 def words_of(text: str) -> list[str]:
     """The name's words, for comparing names in several languages."""
     return [word for word in re.split(r"_+", readable(text)) if word]
-
-
-def _is_kept(character: str) -> bool:
-    # Marks and letters beyond the basic plane would need quotes in some tools.
-    return character.isalnum() and not unicodedata.combining(character)

@@ -144,7 +144,7 @@ def test_a_value_that_fits_by_now_is_struck_off(raw: RawTables) -> None:
 
 def test_custom_fields_without_any_field_are_no_rejection(raw: RawTables) -> None:
     """PHP writes an empty object as an empty array; any other shape is listed."""
-    shapes = [[], '""', {}, None, [5], '"5"', "5"]
+    shapes: list[Any] = [[], '""', {}, None, [5], '"5"', "5"]
     raw.load(
         organization_fields=[custom("Rabatt", "double")],
         organizations=[

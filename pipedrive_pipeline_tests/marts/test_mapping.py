@@ -285,3 +285,55 @@ def test_an_entry_that_rests_leaves_its_column_as_it_is(synced: RawTables) -> No
     assert (first["website"], first["annual_revenue"]) == ("K-1", 5)
     assert told.keys() == {f"organizations.{NUMBER}", f"organizations.{LIMIT}"}
     assert "is date, website is text" in told[f"organizations.{NUMBER}"]
+
+
+BLANKS = ["", " ", "\t\n", "\u00a0", "\u200b\u200d", "\u3000", "\ufeff"]
+
+
+@pytest.mark.parametrize("blank", BLANKS, ids=ascii)
+def test_blank_text_fills_no_column(synced: RawTables, blank: str) -> None:
+    """Forms send it for a field that nobody filled in; a good value must not give way to it."""
+    save(
+        synced,
+        {
+            NUMBER: {"target": "customer_number", "precedence": 1},
+            STAFF: {"target": "customer_number", "precedence": 2},
+            f"{LIMIT}.currency": "website",
+            "website": "attributes.site",
+        },
+    )
+    synced.load(
+        organizations=[
+            organization(
+                1,
+                website="https://acme.example",
+                custom_fields={NUMBER: blank, STAFF: "K-17", LIMIT: {"currency": blank}},
+            ),
+            organization(2, website=blank, custom_fields={NUMBER: blank}),
+        ]
+    )
+
+    build(synced.warehouse, ACME, SYSTEM)
+
+    first, second = rows(synced.warehouse)
+    assert (first["customer_number"], first["website"]) == ("K-17", "https://acme.example")
+    assert first["attributes"] == {"site": "https://acme.example"}
+    assert (second["customer_number"], second["attributes"]) == (None, {})
+
+
+def test_blank_text_that_is_to_be_a_number_is_no_value(synced: RawTables) -> None:
+    """It is neither converted nor listed as refused; an empty list of options is none either."""
+    tags = key_of("Tags")
+    save(synced, {STAFF: {"target": "employee_count", "as": "number"}})
+    synced.load(
+        organization_fields=[custom("Tags", "set", {1: "A"})],
+        organizations=[
+            organization(number, custom_fields={STAFF: "", tags: []}) for number in (1, 2)
+        ],
+    )
+    built = build(synced.warehouse, ACME, SYSTEM)
+    save(synced, {tags: {"target": "industry", "as": "text"}})
+    build(synced.warehouse, ACME, SYSTEM)
+
+    assert (built.values.refused, built.values.rejected) == (0, 0)
+    assert [row["industry"] for row in rows(synced.warehouse)] == [None, None]

@@ -10,13 +10,5 @@ inner join crm.contacts as contacts
 where contacts.changed_at is distinct from persons.update_time
     or (persons.name is not null and contacts.name is null)
     or (persons.owner_id is not null and contacts.owner_id is null)
-    or (
-        contacts.email is null
-        and jsonb_typeof(persons.emails) = 'array'
-        and jsonb_path_exists(persons.emails, '$[*].value ? (@ like_regex "[^ ]")')
-    )
-    or (
-        contacts.phone is null
-        and jsonb_typeof(persons.phones) = 'array'
-        and jsonb_path_exists(persons.phones, '$[*].value ? (@ like_regex "[^ ]")')
-    )
+    or (contacts.email is null and pipeline.contact_points(persons.emails) <> '[]')
+    or (contacts.phone is null and pipeline.contact_points(persons.phones) <> '[]')

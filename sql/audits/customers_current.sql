@@ -10,4 +10,7 @@ inner join crm.customers as customers
 where customers.changed_at is distinct from organizations.update_time
     or (organizations.name is not null and customers.name is null)
     or (organizations.owner_id is not null and customers.owner_id is null)
-    or (organizations.address ->> 'value' is not null and customers.address is null)
+    or (
+        customers.address is null
+        and pipeline.address_parts(organizations.address) ->> 'value' is not null
+    )

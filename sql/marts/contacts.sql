@@ -1,7 +1,8 @@
 -- crm.contacts: people that a tenant knows.
 -- Grain: one row per tenant and Pipedrive person.
--- Reads: persons, person_fields, users, deletions, in the tenant's raw schema (first on
---        search_path); crm.customers, built before; pipeline.survivors.
+-- Reads: persons, users, deletions, in the tenant's raw schema (first on search_path);
+--        integration.fields, brought up to raw before; crm.customers, built before;
+--        pipeline.survivors; crm.contacts, for when a row was first read as deleted.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py.
 --
 -- No with-clause at the top on purpose, as in customers.sql.
@@ -12,26 +13,48 @@ select
     persons.name as name,
     persons.first_name as first_name,
     persons.last_name as last_name,
-    primary_email.address as email,
-    primary_phone.number as phone,
-    case
-        when jsonb_typeof(persons.emails) = 'array' then persons.emails
-        else '[]'
-    end as emails,
-    case
-        when jsonb_typeof(persons.phones) = 'array' then persons.phones
-        else '[]'
-    end as phones,
+    coalesce(
+        jsonb_path_query_first(email_points.entries, '$[*] ? (@.primary == true).value'),
+        email_points.entries -> 0 -> 'value'
+    ) #>> '{}' as email,
+    coalesce(
+        jsonb_path_query_first(phone_points.entries, '$[*] ? (@.primary == true).value'),
+        phone_points.entries -> 0 -> 'value'
+    ) #>> '{}' as phone,
+    email_points.entries as emails,
+    phone_points.entries as phones,
     persons.job_title as job_title,
     persons.owner_id as owner_id,
     users.name as owner_name,
-    coalesce(labels.names, '{}') as labels,
+    case
+        when persons.label_ids = '[]' then '{}'
+        else array(
+            select coalesce(label_names.by_id ->> entry.id, entry.id)
+            from jsonb_array_elements_text(
+                case
+                    when pipeline.are_plain_options(persons.label_ids) then persons.label_ids
+                    else to_jsonb(pipeline.as_options(persons.label_ids))
+                end
+            ) with ordinality as entry (id, position)
+            order by entry.position asc
+        )
+    end as labels,
     persons.update_time as changed_at,
     persons.add_time as pipedrive_created_at,
     coalesce(
         deletions.seen_at,
         case when persons.is_deleted
-            then coalesce(persons.update_time, persons.add_time)
+            then coalesce(
+                persons.update_time,
+                -- Without a time of the source: when it was first read as deleted.
+                (
+                    select marked.deleted_at
+                    from crm.contacts as marked
+                    where marked.tenant_id = current_setting('pipeline.tenant_id')
+                        and marked.pipedrive_id = persons.id
+                ),
+                pipeline.loaded_at(persons._dlt_load_id)
+            )
         end
     ) as deleted_at,
     coalesce(
@@ -52,67 +75,46 @@ left join pipeline.survivors(current_setting('pipeline.tenant_id')) as survivors
 left join crm.customers as customers
     on customers.tenant_id = current_setting('pipeline.tenant_id')
     and customers.pipedrive_id = coalesce(survivors.kept_id, persons.org_id)
--- A person may hold no address, or several and none marked primary: then the first, or null.
--- Accounts from older times send one empty address instead of none.
+-- `offset 0`: the entries are looked at once, not for each column.
 left join lateral (
-    select entry.item ->> 'value' as address
-    from jsonb_array_elements(
+    select
         case
-            when jsonb_typeof(persons.emails) = 'array' then persons.emails
-            else '[]'
-        end
-    ) with ordinality as entry (item, position)
-    where btrim(entry.item ->> 'value') <> ''
-    order by
-        (entry.item -> 'primary' is not distinct from 'true'::jsonb) desc,
-        entry.position asc
-    limit 1
-) as primary_email on true
+            when pipeline.are_plain_points(persons.emails) then persons.emails
+            else pipeline.contact_points(persons.emails)
+        end as entries
+    offset 0
+) as email_points on true
 left join lateral (
-    select entry.item ->> 'value' as number
-    from jsonb_array_elements(
+    select
         case
-            when jsonb_typeof(persons.phones) = 'array' then persons.phones
-            else '[]'
-        end
-    ) with ordinality as entry (item, position)
-    where btrim(entry.item ->> 'value') <> ''
-    order by
-        (entry.item -> 'primary' is not distinct from 'true'::jsonb) desc,
-        entry.position asc
-    limit 1
-) as primary_phone on true
+            when pipeline.are_plain_points(persons.phones) then persons.phones
+            else pipeline.contact_points(persons.phones)
+        end as entries
+    offset 0
+) as phone_points on true
+-- Of labels that are gone from the source the last ones stay. `|| '{}'` unpacks them once a query.
 cross join (
     select
         coalesce(
-            jsonb_object_agg(
-                option.item ->> 'id',
-                option.item -> 'label'
-                order by (person_fields.field_code = 'label_ids') asc, option.position desc
+            (
+                select fields.labels
+                from integration.fields
+                where fields.tenant_id = current_setting('pipeline.tenant_id')
+                    and fields.system = 'pipedrive'
+                    and fields.entity = 'persons'
+                    and fields.field_key = 'label'
+            ),
+            '{}'
+        ) || coalesce(
+            (
+                select fields.labels
+                from integration.fields
+                where fields.tenant_id = current_setting('pipeline.tenant_id')
+                    and fields.system = 'pipedrive'
+                    and fields.entity = 'persons'
+                    and fields.field_key = 'label_ids'
             ),
             '{}'
         ) as by_id
-    from person_fields
-    cross join lateral jsonb_array_elements(
-        case
-            when jsonb_typeof(person_fields.options) = 'array' then person_fields.options
-            else '[]'
-        end
-    ) with ordinality as option (item, position)
-    where person_fields.field_code in ('label_ids', 'label')
-        and option.item ->> 'id' is not null
+    offset 0
 ) as label_names
-left join lateral (
-    select
-        array_agg(
-            coalesce(label_names.by_id ->> entry.id, entry.id)
-            order by entry.position asc
-        ) as names
-    from jsonb_array_elements_text(
-        case
-            when jsonb_typeof(persons.label_ids) = 'array' then persons.label_ids
-            else '[]'
-        end
-    ) with ordinality as entry (id, position)
-    where entry.id is not null
-) as labels on true

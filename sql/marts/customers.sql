@@ -1,7 +1,8 @@
 -- crm.customers: companies that a tenant does business with.
 -- Grain: one row per tenant and Pipedrive organization.
--- Reads: organizations, organization_fields, users, deletions, in the tenant's raw schema (first on
---        search_path).
+-- Reads: organizations, users, deletions, in the tenant's raw schema (first on search_path);
+--        integration.fields, brought up to raw before; crm.customers, for when a row was first read
+--        as deleted.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py.
 --
 -- No with-clause on purpose: Postgres does not flatten a sub-select that has one, and the ids of
@@ -13,16 +14,16 @@ select
     nullif(
         concat_ws(
             ' ',
-            nullif(organizations.address ->> 'route', ''),
-            nullif(organizations.address ->> 'street_number', '')
+            nullif(address.parts ->> 'route', ''),
+            nullif(address.parts ->> 'street_number', '')
         ),
         ''
     ) as street,
-    organizations.address ->> 'locality' as city,
-    organizations.address ->> 'postal_code' as postal_code,
-    organizations.address ->> 'admin_area_level_1' as region,
-    organizations.address ->> 'country' as country,
-    organizations.address ->> 'value' as address,
+    nullif(address.parts ->> 'locality', '') as city,
+    nullif(address.parts ->> 'postal_code', '') as postal_code,
+    nullif(address.parts ->> 'admin_area_level_1', '') as region,
+    nullif(address.parts ->> 'country', '') as country,
+    nullif(address.parts ->> 'value', '') as address,
     organizations.website as website,
     coalesce(
         industry_names.by_id ->> organizations.industry::text,
@@ -33,13 +34,35 @@ select
     organizations.employee_count::bigint as employee_count,
     organizations.owner_id as owner_id,
     users.name as owner_name,
-    coalesce(labels.names, '{}') as labels,
+    case
+        when organizations.label_ids = '[]' then '{}'
+        else array(
+            select coalesce(label_names.by_id ->> entry.id, entry.id)
+            from jsonb_array_elements_text(
+                case
+                    when pipeline.are_plain_options(organizations.label_ids) then organizations.label_ids
+                    else to_jsonb(pipeline.as_options(organizations.label_ids))
+                end
+            ) with ordinality as entry (id, position)
+            order by entry.position asc
+        )
+    end as labels,
     organizations.update_time as changed_at,
     organizations.add_time as pipedrive_created_at,
     coalesce(
         deletions.seen_at,
         case when organizations.is_deleted
-            then coalesce(organizations.update_time, organizations.add_time)
+            then coalesce(
+                organizations.update_time,
+                -- Without a time of the source: when it was first read as deleted.
+                (
+                    select marked.deleted_at
+                    from crm.customers as marked
+                    where marked.tenant_id = current_setting('pipeline.tenant_id')
+                        and marked.pipedrive_id = organizations.id
+                ),
+                pipeline.loaded_at(organizations._dlt_load_id)
+            )
         end
     ) as deleted_at,
     coalesce(
@@ -53,61 +76,53 @@ left join users
 left join deletions
     on deletions.entity = 'organizations'
     and deletions.id = organizations.id::text
--- Ids of options are numbers in custom fields and texts in built-in ones: compared as text.
+-- Of labels that are gone from the source the last ones stay. `|| '{}'` unpacks them once a query.
 cross join (
     select
         coalesce(
-            jsonb_object_agg(
-                option.item ->> 'id',
-                option.item -> 'label'
-                order by (organization_fields.field_code = 'label_ids') asc, option.position desc
+            (
+                select fields.labels
+                from integration.fields
+                where fields.tenant_id = current_setting('pipeline.tenant_id')
+                    and fields.system = 'pipedrive'
+                    and fields.entity = 'organizations'
+                    and fields.field_key = 'label'
+            ),
+            '{}'
+        ) || coalesce(
+            (
+                select fields.labels
+                from integration.fields
+                where fields.tenant_id = current_setting('pipeline.tenant_id')
+                    and fields.system = 'pipedrive'
+                    and fields.entity = 'organizations'
+                    and fields.field_key = 'label_ids'
             ),
             '{}'
         ) as by_id
-    from organization_fields
-    cross join lateral jsonb_array_elements(
-        case
-            when jsonb_typeof(organization_fields.options) = 'array'
-                then organization_fields.options
-            else '[]'
-        end
-    ) with ordinality as option (item, position)
-    where organization_fields.field_code in ('label_ids', 'label')
-        and option.item ->> 'id' is not null
+    offset 0
 ) as label_names
 cross join (
     select
         coalesce(
-            jsonb_object_agg(
-                option.item ->> 'id',
-                option.item -> 'label'
-                order by option.position desc
+            (
+                select fields.labels || '{}'
+                from integration.fields
+                where fields.tenant_id = current_setting('pipeline.tenant_id')
+                    and fields.system = 'pipedrive'
+                    and fields.entity = 'organizations'
+                    and fields.field_key = 'industry'
             ),
             '{}'
         ) as by_id
-    from organization_fields
-    cross join lateral jsonb_array_elements(
-        case
-            when jsonb_typeof(organization_fields.options) = 'array'
-                then organization_fields.options
-            else '[]'
-        end
-    ) with ordinality as option (item, position)
-    where organization_fields.field_code = 'industry'
-        and option.item ->> 'id' is not null
+    offset 0
 ) as industry_names
--- An option that no definition explains any more is shown by its id.
+-- `offset 0`: the parts are taken out once, not for each column.
 left join lateral (
     select
-        array_agg(
-            coalesce(label_names.by_id ->> entry.id, entry.id)
-            order by entry.position asc
-        ) as names
-    from jsonb_array_elements_text(
         case
-            when jsonb_typeof(organizations.label_ids) = 'array' then organizations.label_ids
-            else '[]'
-        end
-    ) with ordinality as entry (id, position)
-    where entry.id is not null
-) as labels on true
+            when pipeline.is_plain_address(organizations.address) then organizations.address
+            else pipeline.address_parts(organizations.address)
+        end as parts
+    offset 0
+) as address on true

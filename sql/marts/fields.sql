@@ -3,6 +3,9 @@
 -- Reads: organization_fields, person_fields, deletions, in the tenant's raw schema (first on
 --        search_path).
 -- Needs: nothing else.
+--
+-- `options` is an object of labels by id, flat whatever the source nests: an option without a label has
+-- an empty one.
 select
     'organizations' as entity,
     organization_fields.field_code as field_key,
@@ -12,7 +15,21 @@ select
         organization_fields.is_custom_field,
         organization_fields.field_code ~ '^[0-9a-f]{40}$'
     ) as is_custom,
-    organization_fields.options as options
+    (
+        -- Of an id that comes twice the first one counts.
+        select jsonb_object_agg(
+            pipeline.as_option(option.item -> 'id'),
+            coalesce(pipeline.filled(pipeline.as_text(option.item -> 'label')), '')
+            order by option.position desc
+        )
+        from jsonb_array_elements(
+            case
+                when jsonb_typeof(organization_fields.options) = 'array' then organization_fields.options
+                else '[]'
+            end
+        ) with ordinality as option (item, position)
+        where pipeline.as_option(option.item -> 'id') is not null
+    ) as options
 from organization_fields
 left join deletions
     on deletions.entity = 'organization_fields'
@@ -28,7 +45,21 @@ select
         person_fields.is_custom_field,
         person_fields.field_code ~ '^[0-9a-f]{40}$'
     ) as is_custom,
-    person_fields.options as options
+    (
+        -- Of an id that comes twice the first one counts.
+        select jsonb_object_agg(
+            pipeline.as_option(option.item -> 'id'),
+            coalesce(pipeline.filled(pipeline.as_text(option.item -> 'label')), '')
+            order by option.position desc
+        )
+        from jsonb_array_elements(
+            case
+                when jsonb_typeof(person_fields.options) = 'array' then person_fields.options
+                else '[]'
+            end
+        ) with ordinality as option (item, position)
+        where pipeline.as_option(option.item -> 'id') is not null
+    ) as options
 from person_fields
 left join deletions
     on deletions.entity = 'person_fields'

@@ -1,8 +1,8 @@
 -- Names that the marts show in place of an id: users, labels, industries.
 -- Grain: one row per kind and id.
--- Reads: users, organization_fields, person_fields, in the tenant's raw schema (first on
---        search_path).
--- Needs: nothing else.
+-- Reads: users, in the tenant's raw schema (first on search_path); integration.fields, brought up to
+--        raw before.
+-- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py.
 --
 -- A renamed user or label bumps no record; marts/build.py compares a fingerprint of these rows with
 -- the one of the last build and reads everything when they differ.
@@ -13,27 +13,14 @@ select
 from users
 union all
 select
-    'organization ' || organization_fields.field_code as kind,
-    option.item ->> 'id' as id,
-    option.item ->> 'label' as name
-from organization_fields
-cross join lateral jsonb_array_elements(
-    case
-        when jsonb_typeof(organization_fields.options) = 'array' then organization_fields.options
-        else '[]'
-    end
-) as option (item)
-where organization_fields.field_code in ('label_ids', 'label', 'industry')
-union all
-select
-    'person ' || person_fields.field_code as kind,
-    option.item ->> 'id' as id,
-    option.item ->> 'label' as name
-from person_fields
-cross join lateral jsonb_array_elements(
-    case
-        when jsonb_typeof(person_fields.options) = 'array' then person_fields.options
-        else '[]'
-    end
-) as option (item)
-where person_fields.field_code in ('label_ids', 'label')
+    concat_ws(' ', fields.entity, fields.field_key) as kind,
+    label.id as id,
+    label.name as name
+from integration.fields
+cross join lateral jsonb_each_text(fields.labels) as label (id, name)
+where fields.tenant_id = current_setting('pipeline.tenant_id')
+    and fields.system = 'pipedrive'
+    and (
+        fields.field_key in ('label_ids', 'label')
+        or (fields.entity = 'organizations' and fields.field_key = 'industry')
+    )

@@ -3,8 +3,8 @@
 Belongs here: values over the raw row and the row that the mart holds. Does not belong here: the
 statement around them (`marts/writing.py`).
 
-A source without a value leaves a column to what the mart's own select says of it. A column whose
-sources all rest keeps the values that were last written.
+A source without a value, or with blank text, leaves a column to what the mart's own select says of
+it. A column whose sources all rest keeps the values that were last written.
 """
 
 from __future__ import annotations
@@ -119,12 +119,12 @@ def filling_of(entry: Entry, sources: Sources) -> Filling:
     part = part_of_entry(entry, field)
     if part is None:
         raise LookupError(f"{entry.name} was checked to have this part")
-    value = expression(part, field.field_type, sources.source(entry))
+    value = _filled(part.pg_type, expression(part, field.field_type, sources.source(entry)))
     is_whole = target_type(entry) == "bigint"
     converted: sql.Composable = sql.SQL("({})").format(value)
     if entry.conversion == "text":
         form = "array_to_string({}, ', ')" if part.pg_type.endswith("[]") else "({})::text"
-        converted = sql.SQL(form).format(value)
+        converted = _filled("text", sql.SQL(form).format(value))
     elif entry.conversion == "number":
         kind = "as_bigint" if is_whole else "as_numeric"
         converted = sql.SQL("pipeline.{}(to_jsonb({}))").format(sql.SQL(kind), value)
@@ -136,6 +136,17 @@ def filling_of(entry: Entry, sources: Sources) -> Filling:
         converted=converted,
         refusal=_refusal(entry, is_whole=is_whole),
     )
+
+
+def _filled(pg_type: str, value: sql.Composable) -> sql.Composable:
+    """The value, or null where it says nothing: blank text and empty lists fill no column."""
+    if pg_type == "text":
+        return sql.SQL("pipeline.filled({})").format(value)
+    if pg_type.endswith("[]"):
+        return sql.SQL("nullif({}, '{{}}')").format(value)
+    if pg_type == "jsonb":
+        return sql.SQL("case when not pipeline.is_empty({0}) then {0} end").format(value)
+    return value
 
 
 def _refusal(entry: Entry, *, is_whole: bool) -> str | None:

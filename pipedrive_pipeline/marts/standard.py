@@ -1,0 +1,76 @@
+"""Values of standard JSON columns that the marts do not show, or not all of: listed as rejected.
+
+Belongs here: which standard columns have a shape of their own, the statement that lists misfits.
+Does not belong here: the rules (`pipeline.standard_misfit` in `sql/schema`), custom fields
+(`checking.py`), typed columns, whose misfits raw lists itself (`ingest/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from psycopg import sql
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A kind that `pipeline.standard_misfit` knows, and the function that most values pass."""
+
+    kind: str
+    is_plain: str
+
+
+_POINTS = Shape("points", "are_plain_points")
+_OPTIONS = Shape("options", "are_plain_options")
+SHAPES: Final[Mapping[str, Mapping[str, Shape]]] = {
+    "organizations": {"address": Shape("address", "is_plain_address"), "label_ids": _OPTIONS},
+    "persons": {"emails": _POINTS, "phones": _POINTS, "label_ids": _OPTIONS},
+}
+COLUMNS: Final = tuple(sorted({name for shapes in SHAPES.values() for name in shapes}))
+
+
+def listing(entity: str, among: sql.Composable) -> sql.Composed:
+    """The insert of one entity's misfits; it takes ``tenant``, ``system`` and ``entity``.
+
+    Args:
+        entity: of which records.
+        among: a condition on ``pipedrive_id`` that the records to look at meet.
+    """
+    columns = [
+        sql.SQL(
+            "({name}::text, {value}, case when {value} is not null and {value} <> '[]'"
+            " and {is_plain}({value}) is not true"
+            " then pipeline.standard_misfit({kind}, {value}) end)"
+        ).format(
+            name=sql.Literal(name),
+            value=sql.Identifier("record", name),
+            is_plain=sql.Identifier("pipeline", shape.is_plain),
+            kind=sql.Literal(shape.kind),
+        )
+        for name, shape in SHAPES[entity].items()
+    ]
+    return sql.SQL(_LIST).format(
+        records=sql.Identifier(entity), columns=sql.SQL(", ").join(columns), among=among
+    )
+
+
+_LIST = """
+insert into integration.rejected_values
+    (tenant_id, system, entity, record_id, field, value, reason)
+select
+    %(tenant)s,
+    %(system)s,
+    %(entity)s,
+    record.id::text,
+    judged.field,
+    left(judged.value::text, 1000),
+    judged.reason
+from (select looked.*, looked.id as pipedrive_id from {records} as looked) as record
+cross join lateral (values {columns}) as judged (field, value, reason)
+where record.{among}
+    and judged.reason is not null
+on conflict (tenant_id, system, entity, record_id, field) do update
+set value = excluded.value, reason = excluded.reason, target = null, last_seen_at = now()
+"""
