@@ -58,7 +58,7 @@ insert into crm.customers (tenant_id, pipedrive_id, name) values (%(tenant)s, 1,
 
 
 @dataclass(frozen=True)
-class Inhabited:
+class FilledTenant:
     """One tenant: its word, its keys by role, and an id of each kind."""
 
     tenant: Tenant
@@ -67,7 +67,7 @@ class Inhabited:
     ids: dict[str, str] = field(default_factory=dict)
 
 
-def inhabited(site: Site, slug: str, company: int) -> Inhabited:
+def filled_tenant(site: Site, slug: str, company: int) -> FilledTenant:
     """A tenant with keys of every role and something in every table."""
     tenant, word = Tenant(slug), f"word_of_{slug}"
     access, refresh = site.world.oauth.granted(Company(id=company))
@@ -81,7 +81,7 @@ def inhabited(site: Site, slug: str, company: int) -> Inhabited:
         for statement in FILL.replace("{{", "{").replace("}}", "}").split(";\n"):
             if statement.strip():
                 connection.execute(statement.encode(), {"tenant": slug, "word": word})
-    made = Inhabited(tenant, word)
+    made = FilledTenant(tenant, word)
     with site.world.vault.warehouse.as_app(tenant) as connection:
         for role in Role:
             made.keys[role] = keys.add(connection, tenant, role, word, who="a test").text
@@ -99,6 +99,6 @@ def one_id(site: Site, table: str, slug: str) -> str:
     return str(rows[0]["id"])
 
 
-def holder(site: Site, key: str, **headers: str) -> httpx.Client:
+def client_with(site: Site, key: str, **headers: str) -> httpx.Client:
     """A script with a tenant's key."""
     return site.client({"x-api-key": key, **headers})

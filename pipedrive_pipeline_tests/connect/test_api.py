@@ -16,20 +16,20 @@ from starlette.types import Message
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.connect.middleware import StrictHttp
 from pipedrive_pipeline_tests.connect.browser import ROUTES, Site, served
-from pipedrive_pipeline_tests.connect.tenants import Inhabited, holder, inhabited
+from pipedrive_pipeline_tests.connect.tenants import FilledTenant, client_with, filled_tenant
 
 HISTORY = f"{ROUTES}/sync/history"
 
 
 @pytest.fixture
-def tenant(site: Site) -> Inhabited:
+def tenant(site: Site) -> FilledTenant:
     """Acme, connected, with something in every table."""
-    return inhabited(site, "acme", 1)
+    return filled_tenant(site, "acme", 1)
 
 
 @pytest.fixture
-def admin(site: Site, tenant: Inhabited) -> httpx.Client:
-    return holder(site, tenant.keys[Role.ADMIN])
+def admin(site: Site, tenant: FilledTenant) -> httpx.Client:
+    return client_with(site, tenant.keys[Role.ADMIN])
 
 
 def at_once(count: int, act: Callable[[], httpx.Response]) -> list[httpx.Response]:
@@ -37,11 +37,11 @@ def at_once(count: int, act: Callable[[], httpx.Response]) -> list[httpx.Respons
     answers: list[httpx.Response] = []
     barrier = threading.Barrier(count)
 
-    def one() -> None:
+    def act_at_the_barrier() -> None:
         barrier.wait()
         answers.append(act())
 
-    threads = [threading.Thread(target=one) for _ in range(count)]
+    threads = [threading.Thread(target=act_at_the_barrier) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -67,7 +67,7 @@ def test_a_key_is_shown_once_stored_as_a_hash_and_opens_its_tenant(
 
     key = made.json()["data"]["key"]
     assert made.status_code == 201
-    assert holder(site, key).get("/api/integrations").status_code == 200
+    assert client_with(site, key).get("/api/integrations").status_code == 200
     assert key not in admin.get("/api/keys").text
     stored = site.world.rows("select api_keys::text as line from integration.api_keys")
     assert not any(key in row["line"] or key.partition(".")[2] in row["line"] for row in stored)
@@ -77,7 +77,7 @@ def test_a_revoked_key_opens_nothing_and_both_changes_are_in_the_audit_log(
     site: Site, admin: httpx.Client
 ) -> None:
     made = admin.post("/api/keys", json={"name": "app", "role": "user"}).json()["data"]
-    client = holder(site, made["key"])
+    client = client_with(site, made["key"])
     before = client.get("/api/integrations").status_code
 
     revoked = admin.delete(f"/api/keys/{made['id']}")
@@ -98,23 +98,23 @@ def test_a_key_without_a_usable_name_is_refused(admin: httpx.Client, name: objec
     answer = admin.post("/api/keys", json={"name": name, "role": "user"})
 
     assert answer.status_code == 422
-    assert [one["field"] for one in answer.json()["error"]["details"]] == ["body.name"]
+    assert [answer["field"] for answer in answer.json()["error"]["details"]] == ["body.name"]
 
 
-def test_wrong_keys_are_refused_before_they_are_compared(site: Site, tenant: Inhabited) -> None:
+def test_wrong_keys_are_refused_before_they_are_compared(site: Site, tenant: FilledTenant) -> None:
     """After twenty wrong keys even a right one is refused: it was not looked at."""
-    guesses = [holder(site, f"ppk_acme.{n}").get("/api/integrations") for n in range(25)]
+    guesses = [client_with(site, f"ppk_acme.{n}").get("/api/integrations") for n in range(25)]
 
-    lucky = holder(site, tenant.keys[Role.USER]).get("/api/integrations")
+    lucky = client_with(site, tenant.keys[Role.USER]).get("/api/integrations")
     assert [answer.status_code for answer in guesses] == [401] * 20 + [429] * 5
     assert 0 < int(guesses[-1].headers["retry-after"]) <= 15
     assert lucky.status_code == 429
 
 
-def test_a_right_key_from_another_address_works_meanwhile(site: Site, tenant: Inhabited) -> None:
+def test_a_right_key_from_another_address_works_meanwhile(site: Site, tenant: FilledTenant) -> None:
     """An attacker must not lock a tenant out."""
     for n in range(21):
-        holder(site, f"ppk_acme.{n}").get("/api/integrations")
+        client_with(site, f"ppk_acme.{n}").get("/api/integrations")
 
     elsewhere = httpx.HTTPTransport(local_address="127.0.0.9")
     with httpx.Client(transport=elsewhere, base_url=site.url) as client:
@@ -126,7 +126,7 @@ def test_a_right_key_from_another_address_works_meanwhile(site: Site, tenant: In
 def test_the_delay_doubles_with_each_further_wrong_key(site: Site) -> None:
     waits = []
     for _ in range(23):
-        holder(site, "ppk_acme.wrong").get("/api/integrations")
+        client_with(site, "ppk_acme.wrong").get("/api/integrations")
         rows = site.world.rows(
             "select round(extract(epoch from refused_until - last_failed_at))::integer as seconds"
             " from integration.failed_attempts where subject like 'address %%'"
@@ -138,10 +138,10 @@ def test_the_delay_doubles_with_each_further_wrong_key(site: Site) -> None:
 
 
 def test_an_account_that_is_attacked_from_everywhere_stays_open_to_its_own_addresses(
-    site: Site, tenant: Inhabited
+    site: Site, tenant: FilledTenant
 ) -> None:
     """Two hundred failures from many addresses close it to strangers only."""
-    own = holder(site, tenant.keys[Role.USER])
+    own = client_with(site, tenant.keys[Role.USER])
     own.get("/api/integrations")
     site.world.execute(
         "insert into integration.failed_attempts"
@@ -161,8 +161,10 @@ def test_failures_are_counted_across_processes_and_in_a_bounded_table(site: Site
     """Two apps on one database share the counts; accounts that do not exist have no row."""
     with served(site.world) as other:
         for n in range(20):
-            holder(site if n % 2 else other, f"ppk_acme.{n}").get("/api/integrations")
-        answers = [holder(one, "ppk_nobody.x").get("/api/integrations") for one in (site, other)]
+            client_with(site if n % 2 else other, f"ppk_acme.{n}").get("/api/integrations")
+        answers = [
+            client_with(row, "ppk_nobody.x").get("/api/integrations") for row in (site, other)
+        ]
 
     assert [answer.status_code for answer in answers] == [429, 429]
     rows = site.world.rows("select subject from integration.failed_attempts order by subject")
@@ -172,7 +174,7 @@ def test_failures_are_counted_across_processes_and_in_a_bounded_table(site: Site
 def test_a_forged_forwarded_address_is_ignored(site: Site) -> None:
     """Without a configured proxy the header is any client's invention."""
     answers = [
-        holder(site, f"ppk_acme.{n}", **{"x-forwarded-for": f"203.0.113.{n}"}).get(
+        client_with(site, f"ppk_acme.{n}", **{"x-forwarded-for": f"203.0.113.{n}"}).get(
             "/api/integrations"
         )
         for n in range(22)
@@ -186,44 +188,47 @@ def test_the_address_that_a_trusted_proxy_forwards_is_counted(site: Site) -> Non
     with served(site.world, trusted_proxies=("127.0.0.1",)) as behind:
         forwarded = [f"203.0.113.{n % 2}" for n in range(42)]
         answers = [
-            holder(behind, "ppk_acme.x", **{"x-forwarded-for": address}).get("/api/integrations")
+            client_with(behind, "ppk_acme.x", **{"x-forwarded-for": address}).get(
+                "/api/integrations"
+            )
             for address in forwarded
         ]
         spoofed = {"x-forwarded-for": "198.51.100.7, 203.0.113.0"}
-        again = holder(behind, "ppk_acme.x", **spoofed).get("/api/integrations")
+        again = client_with(behind, "ppk_acme.x", **spoofed).get("/api/integrations")
 
     assert [answer.status_code for answer in answers] == [401] * 40 + [429] * 2
     assert again.status_code == 429  # the last address is the one that the proxy saw
 
 
-def test_a_key_has_a_window_of_its_own(site: Site, tenant: Inhabited) -> None:
+def test_a_key_has_a_window_of_its_own(site: Site, tenant: FilledTenant) -> None:
     site.limit_requests(3)
-    busy, quiet = (holder(site, tenant.keys[role]) for role in (Role.USER, Role.ADMIN))
+    busy, quiet = (client_with(site, tenant.keys[role]) for role in (Role.USER, Role.ADMIN))
 
     answers = [busy.get("/api/integrations") for _ in range(4)]
 
-    assert [one.status_code for one in answers] == [200, 200, 200, 429]
-    assert [one.headers["x-ratelimit-remaining"] for one in answers[:3]] == ["2", "1", "0"]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert [answer.headers["x-ratelimit-remaining"] for answer in answers[:3]] == ["2", "1", "0"]
     assert answers[3].json()["error"]["code"] == "too_many_requests"
     assert quiet.get("/api/integrations").status_code == 200
 
 
-def test_a_window_is_counted_across_processes(site: Site, tenant: Inhabited) -> None:
+def test_a_window_is_counted_across_processes(site: Site, tenant: FilledTenant) -> None:
     site.limit_requests(3)
     key = tenant.keys[Role.USER]
 
     with served(site.world) as other:
         other.limit_requests(3)
         answers = [
-            holder(one, key).get("/api/integrations") for one in (site, other, site, other, site)
+            client_with(row, key).get("/api/integrations")
+            for row in (site, other, site, other, site)
         ]
 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
 
 
-def test_a_window_begins_again_after_a_minute(site: Site, tenant: Inhabited) -> None:
+def test_a_window_begins_again_after_a_minute(site: Site, tenant: FilledTenant) -> None:
     site.limit_requests(1)
-    client = holder(site, tenant.keys[Role.USER])
+    client = client_with(site, tenant.keys[Role.USER])
     full = [client.get("/api/integrations").status_code for _ in range(2)]
     site.world.execute(
         "update integration.request_windows set began_at = began_at - interval '61 s'"
@@ -241,8 +246,8 @@ def test_a_window_begins_again_after_a_minute(site: Site, tenant: Inhabited) -> 
 def test_two_clicks_on_sync_are_one_request(site: Site, admin: httpx.Client) -> None:
     answers = at_once(6, lambda: admin.post(f"{ROUTES}/sync", json={}))
 
-    assert {one.status_code for one in answers} == {202}
-    assert len({one.json()["data"]["id"] for one in answers}) == 1
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["data"]["id"] for answer in answers}) == 1
     assert queued(site) == 1
 
 
@@ -256,7 +261,7 @@ def test_a_request_that_runs_answers_the_next_one_too(site: Site, admin: httpx.C
     again = admin.post(f"{ROUTES}/sync", json={"syncType": "full"}).json()["data"]
     smaller = admin.post(f"{ROUTES}/sync").json()["data"]
 
-    assert [one["id"] for one in (again, smaller)] == [first["id"]] * 2
+    assert [row["id"] for row in (again, smaller)] == [first["id"]] * 2
     assert again["state"] == "running"
 
 
@@ -285,10 +290,10 @@ def test_the_same_idempotency_key_at_once_makes_one_key(site: Site, admin: httpx
 
     answers = at_once(5, lambda: admin.post("/api/keys", json=body, headers=headers))
 
-    assert {one.status_code for one in answers} == {201}
-    assert len({one.json()["data"]["id"] for one in answers}) == 1
-    secrets = [one.json()["data"]["key"] for one in answers]
-    assert len([one for one in secrets if one]) == 1
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["data"]["id"] for answer in answers}) == 1
+    secrets = [answer.json()["data"]["key"] for answer in answers]
+    assert len([row for row in secrets if row]) == 1
     kept = site.world.rows("select answer::text as answer from integration.idempotency_keys")
     assert not any(secret and secret in row["answer"] for secret in secrets for row in kept)
 
@@ -340,7 +345,7 @@ def test_a_sync_is_followed_from_queued_to_done(site: Site, admin: httpx.Client)
     )
     last = admin.get(f"{ROUTES}/status").json()["data"]["lastRun"]
 
-    assert [one["id"] for one in waiting if one["syncType"] == "incremental"] == [asked["id"]]
+    assert [row["id"] for row in waiting if row["syncType"] == "incremental"] == [asked["id"]]
     assert (running["state"], running["runId"]) == ("running", run_id)
     progress = {
         "stage": "persons",
@@ -591,12 +596,12 @@ def test_of_two_editors_of_a_mapping_the_second_is_told(site: Site, admin: httpx
 
     answers = at_once(4, lambda: admin.put(f"{ROUTES}/field-mapping", json=body))
 
-    assert sorted(one.status_code for one in answers) == [200, 409, 409, 409]
-    refused = next(one for one in answers if one.status_code == 409).json()["error"]
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+    refused = next(answer for answer in answers if answer.status_code == 409).json()["error"]
     assert refused["code"] == "mapping_outdated"
     assert admin.get(f"{ROUTES}/field-mapping").json()["data"]["version"] == 2
     versions = admin.get(f"{ROUTES}/field-mapping/versions").json()["data"]
-    assert [(one["version"], one["isActive"]) for one in versions] == [(2, True), (1, False)]
+    assert [(row["version"], row["isActive"]) for row in versions] == [(2, True), (1, False)]
     assert queued(site, "remap") == 1
 
 
@@ -608,7 +613,7 @@ def test_a_mapping_that_cannot_be_used_names_each_entry(admin: httpx.Client) -> 
     assert answer.status_code == 422
     error = answer.json()["error"]
     assert error["code"] == "bad_mapping"
-    assert {one["field"] for one in error["details"]} == {"organizations.nowhere", "persons.x"}
+    assert {row["field"] for row in error["details"]} == {"organizations.nowhere", "persons.x"}
     assert admin.get(f"{ROUTES}/field-mapping").json()["data"]["version"] == 1
 
 
@@ -667,9 +672,9 @@ def test_no_other_site_is_allowed_to_read_an_answer(admin: httpx.Client) -> None
         admin.options("/api/integrations", headers=headers),
     ]
 
-    assert [one.status_code for one in answers] == [200, 405]
-    for one in answers:
-        assert not [name for name in one.headers if name.startswith("access-control-")]
+    assert [answer.status_code for answer in answers] == [200, 405]
+    for answer in answers:
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
 def test_every_answer_of_a_list_has_a_cursor_and_an_id(admin: httpx.Client) -> None:
@@ -702,7 +707,7 @@ def test_a_key_that_is_revoked_polls_nothing_from_then_on(
 ) -> None:
     """These routes look up the key by themselves; it must not live on in any of them."""
     made = admin.post("/api/keys", json={"name": "a poller", "role": "user"}).json()["data"]
-    poller = holder(site, made["key"])
+    poller = client_with(site, made["key"])
     before = [poller.get(path).status_code for _ in range(3)]
 
     admin.delete(f"/api/keys/{made['id']}")
@@ -716,17 +721,18 @@ def test_a_key_that_is_revoked_polls_nothing_from_then_on(
 def test_what_is_polled_is_answered_to_get_alone(admin: httpx.Client, path: str) -> None:
     answers = [admin.request(method, path) for method in ("HEAD", "POST", "DELETE")]
 
-    assert [one.status_code for one in answers] == [405, 405, 405]
-    assert {one.headers["allow"] for one in answers} == {"GET"}
+    assert [answer.status_code for answer in answers] == [405, 405, 405]
+    assert {answer.headers["allow"] for answer in answers} == {"GET"}
 
 
 def test_who_is_not_signed_in_is_told_so_whatever_was_asked(site: Site) -> None:
     """A query that does not fit is no way around the count of wrong keys."""
     answers = [
-        holder(site, "ppk_acme.made-up").get(HISTORY, params={"limit": limit}) for limit in (1, 0)
+        client_with(site, "ppk_acme.made-up").get(HISTORY, params={"limit": limit})
+        for limit in (1, 0)
     ]
 
-    assert [one.status_code for one in answers] == [401, 401]
+    assert [answer.status_code for answer in answers] == [401, 401]
 
 
 def test_a_query_that_does_not_fit_names_its_fields_and_counts_in_the_window(
@@ -743,5 +749,5 @@ def test_a_query_that_does_not_fit_names_its_fields_and_counts_in_the_window(
 
     details = answer.json()["error"]["details"]
     assert answer.status_code == 422
-    assert {one["field"] for one in details} == {"query.limit", "query.status.1", "query.since"}
+    assert {row["field"] for row in details} == {"query.limit", "query.status.1", "query.since"}
     assert answer.headers["x-ratelimit-limit"] == "600"

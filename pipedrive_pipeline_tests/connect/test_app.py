@@ -101,7 +101,7 @@ def test_any_name_of_a_company_can_be_confirmed(site: Site, name: str) -> None:
 def test_a_tenant_that_never_connected_is_shown_as_disconnected(site: Site) -> None:
     assert state(site)["state"] == "disconnected"
     listed = site.operator().get("/api/integrations").json()["data"]
-    assert [one["system"] for one in listed] == ["pipedrive"]
+    assert [row["system"] for row in listed] == ["pipedrive"]
 
 
 def test_a_test_says_as_whom_and_what_that_user_cannot_see(site: Site) -> None:

@@ -89,7 +89,7 @@ def test_an_attack_leaves_no_secret_in_the_log(
     for name in ("notice_with_a_wrong_secret", "operator_with_a_wrong_key", "state_with_a_nul"):
         ATTACKS[name](site)
 
-    server_side = [one for one in logged.records if not one.name.startswith(("httpcore", "httpx"))]
+    server_side = [row for row in logged.records if not row.name.startswith(("httpcore", "httpx"))]
     text = "\n".join(record.getMessage() for record in server_side)
     assert found(site, text) == []
     assert "\x00" not in text

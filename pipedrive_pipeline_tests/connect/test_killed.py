@@ -21,7 +21,7 @@ import pytest
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
-from pipedrive_pipeline_tests.connect.tenants import inhabited
+from pipedrive_pipeline_tests.connect.tenants import filled_tenant
 
 PATIENCE_SECONDS = 60
 CALL = {"idempotency-key": "once"}
@@ -83,7 +83,7 @@ def test_a_server_that_is_killed_amid_a_call_leaves_nothing_half_done(
     site: Site, tmp_path: Path
 ) -> None:
     """The client, which never saw an answer, repeats the call; it is done once."""
-    tenant = inhabited(site, "acme", 1)
+    tenant = filled_tenant(site, "acme", 1)
     headers = {"x-api-key": tenant.keys[Role.ADMIN], **CALL}
     database = site.world.vault.warehouse.url
 

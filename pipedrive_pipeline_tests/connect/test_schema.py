@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline_tests.connect.browser import Site
-from pipedrive_pipeline_tests.connect.tenants import inhabited
+from pipedrive_pipeline_tests.connect.tenants import filled_tenant
 
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 EVERY_TIME, WITH_TIME = 300, 3_000  # cases
@@ -54,13 +54,15 @@ def test_three_thousand_questions_do_not_break_the_api(
 def ask_everything(site: Site, session: requests.Session, cases: int) -> Counter[int]:
     """How often each status was answered, over all operations."""
     site.limit_requests(10**9)
-    tenant = inhabited(site, "acme", 1)
+    tenant = filled_tenant(site, "acme", 1)
     headers = {"x-api-key": tenant.keys[Role.ADMIN]}
     answered: Counter[int] = Counter()
-    found = [one.ok() for one in openapi.from_dict(site.app.openapi()).get_all_operations()]  # type: ignore[union-attr]
+    found = [row.ok() for row in openapi.from_dict(site.app.openapi()).get_all_operations()]  # type: ignore[union-attr]
     # Not whatever could revoke the key that asks.
-    operations = [one for one in found if "{key_id}" not in one.path]
-    operations.sort(key=lambda one: "disconnect" in one.path)  # nothing can be asked of it after
+    operations = [row for row in found if "{key_id}" not in row.path]
+    operations.sort(
+        key=lambda operation: "disconnect" in operation.path
+    )  # nothing can be asked of it after
     each = -(-cases // (2 * len(operations)))
     for operation in operations:
         for mode in GenerationMode:

@@ -12,7 +12,7 @@ from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
-from pipedrive_pipeline_tests.connect.tenants import holder
+from pipedrive_pipeline_tests.connect.tenants import client_with
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 
@@ -39,7 +39,7 @@ def world(site: Site, sandbox: Sandbox, tmp_path: Path) -> Iterator[World]:
 def manager(site: Site, world: World) -> httpx.Client:
     with world.warehouse.as_app(ACME) as connection:
         made = keys.add(connection, ACME, Role.MANAGER, "our app", who="a test")
-    return holder(site, made.text)
+    return client_with(site, made.text)
 
 
 @pytest.mark.slow
@@ -49,9 +49,9 @@ def test_a_mapping_is_tried_saved_and_built_without_a_call(
     """From the list of fields to the rows, as an app's own page would do it."""
     fields = manager.get(f"{ROUTES}/fields").json()["data"]
     custom = next(
-        one
-        for one in fields
-        if one["isCustom"] and one["entity"] == "organizations" and one["type"] == "varchar"
+        row
+        for row in fields
+        if row["isCustom"] and row["entity"] == "organizations" and row["type"] == "varchar"
     )
     mapping = {"organizations": {custom["key"]: "attributes.from_the_api"}, "persons": {}}
     calls = len(sandbox.requests)
@@ -66,7 +66,7 @@ def test_a_mapping_is_tried_saved_and_built_without_a_call(
     assert (coverage["records"], coverage["source"]) == (20, custom["key"])
     assert untouched["version"] == 0
     assert (saved.status_code, saved.json()["data"]["version"]) == (200, 1)
-    assert [(one["syncType"], one["status"]) for one in asked] == [("remap", "queued")]
+    assert [(row["syncType"], row["status"]) for row in asked] == [("remap", "queued")]
     filled = site.world.rows(
         "select count(*) as rows from crm.customers where attributes ? 'from_the_api'"
         " and attributes ->> 'from_the_api' is not null"
@@ -74,7 +74,7 @@ def test_a_mapping_is_tried_saved_and_built_without_a_call(
     assert filled == [{"rows": coverage["filled"]}]
     assert len(sandbox.requests) == calls
     now = manager.get(f"{ROUTES}/fields").json()["data"]
-    assert [one["fills"] for one in now if one["key"] == custom["key"]] == [
+    assert [row["fills"] for row in now if row["key"] == custom["key"]] == [
         ["attributes.from_the_api"]
     ]
 
@@ -87,12 +87,12 @@ def test_status_tells_rows_freshness_and_budget_and_a_full_sync_its_price(
     price = manager.post(f"{ROUTES}/sync?dryRun=true", json={"syncType": "full"})
     small = manager.post(f"{ROUTES}/sync?dryRun=true", json={})
 
-    entities = {one["name"]: one for one in status["entities"]}
-    assert {name: one["rows"] for name, one in entities.items()} == {
+    entities = {row["name"]: row for row in status["entities"]}
+    assert {name: row["rows"] for name, row in entities.items()} == {
         "organizations": 20,
         "persons": 30,
     }
-    assert all(one["watermark"] and one["missing"] == 0 for one in entities.values())
+    assert all(row["watermark"] and row["missing"] == 0 for row in entities.values())
     (row,) = world.history()
     assert status["lastRun"]["id"] == str(row["id"])
     assert status["lastRun"]["organizations"]["created"] == 20

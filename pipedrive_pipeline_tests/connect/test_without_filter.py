@@ -15,7 +15,7 @@ from psycopg import sql
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.warehouse.pool import pooled
 from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
-from pipedrive_pipeline_tests.connect.tenants import holder, inhabited
+from pipedrive_pipeline_tests.connect.tenants import client_with, filled_tenant
 
 FILTER = re.compile(r"\w+\.(?:tenant_id|slug) = (%\(tenant\)s|%s)")
 READ = [
@@ -44,7 +44,8 @@ class Unfiltered(psycopg.Cursor[Any]):
 
 def without_filter(query: object) -> tuple[bytes, int]:
     """The query, and how many filters were in it."""
-    changed, count = FILTER.subn(r"(\1)::text is not null", str(query))
+    text = query.decode() if isinstance(query, bytes) else str(query)
+    changed, count = FILTER.subn(r"(\1)::text is not null", text)
     return changed.encode(), count
 
 
@@ -53,7 +54,7 @@ def unfiltered(site: Site) -> Iterator[Site]:
     services = site.app.state.services
     warehouse = pooled(services.warehouse)
     assert isinstance(warehouse.pool.kwargs, dict)
-    warehouse.pool.kwargs["cursor_factory"] = Unfiltered
+    warehouse.pool.kwargs = {**warehouse.pool.kwargs, "cursor_factory": Unfiltered}
     Unfiltered.taken_out.clear()
     with warehouse.pool:
         site.app.state.services = replace(services, warehouse=warehouse)
@@ -63,8 +64,8 @@ def unfiltered(site: Site) -> Iterator[Site]:
 
 def test_the_database_alone_keeps_tenants_apart(unfiltered: Site) -> None:
     """One forgotten `where` must not show a tenant's rows to another."""
-    acme, bravo = inhabited(unfiltered, "acme", 1), inhabited(unfiltered, "bravo", 2)
-    client = holder(unfiltered, acme.keys[Role.ADMIN])
+    acme, bravo = filled_tenant(unfiltered, "acme", 1), filled_tenant(unfiltered, "bravo", 2)
+    client = client_with(unfiltered, acme.keys[Role.ADMIN])
 
     answers = {path: client.get(path) for path in READ}
     revoked = client.delete(f"/api/keys/{bravo.ids['key_id']}")
@@ -79,7 +80,7 @@ def test_the_database_alone_keeps_tenants_apart(unfiltered: Site) -> None:
     for path, answer in answers.items():
         assert bravo.word not in answer.text, path
         assert path.endswith("sync-config") or acme.word in answer.text, path
-    assert [one.status_code for one in (revoked, run, asked, saved)] == [404, 404, 404, 200]
+    assert [answer.status_code for answer in (revoked, run, asked, saved)] == [404, 404, 404, 200]
     assert unfiltered.world.rows(
         "select every_hours from integration.sync_settings where tenant_id = 'bravo'"
     ) == [{"every_hours": 5}]
