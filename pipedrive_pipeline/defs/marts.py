@@ -66,7 +66,7 @@ def crm(
     """Raw turned into customers and contacts: one transaction, audited before it commits."""
     with as_dagster_failures(context, run):
         built = run.build_marts()
-        found, columns = run.standing(), run.mart_columns()
+        found, columns = run.mart_facts()
     for key, counts in ((CUSTOMERS, built.customers), (CONTACTS, built.contacts)):
         shape = mart_metadata(ASSETS, columns[key.path[-1]])
         yield dg.MaterializeResult(asset_key=key, metadata=counts_metadata(counts) | shape)

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.connectors.base import EntitySpec
-from pipedrive_pipeline.ingest.erased import erased_versions, is_edited
+from pipedrive_pipeline.ingest.erased import erased_versions
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 
@@ -71,18 +71,10 @@ class RawErasing:
         self._delete(self._staging, "seen_keys", of_notes, told)
         return erased
 
-    def erased(self, entity: EntitySpec) -> list[str]:
-        """Records that were erased on request and are kept out."""
-        return list(
-            erased_versions(self._connection, self._tenant, self._system).get(entity.name, ())
-        )
-
-    def back_again(self, entity: EntitySpec) -> list[str]:
-        """Erased records that raw holds all the same: a process without its lock wrote them."""
+    def erased(self, entity: EntitySpec) -> dict[str, datetime | None]:
+        """Records that were erased on request, with the version up to which they are kept out."""
         everything = erased_versions(self._connection, self._tenant, self._system)
-        erased = everything.get(entity.name, {})
-        stored = self.versions(entity, list(erased)) if erased else {}
-        return [key for key, version in stored.items() if not is_edited(version, erased[key])]
+        return dict(everything.get(entity.name, {}))
 
     def _marks(self, query: str, told: Mapping[str, object]) -> list[str]:
         if not is_there(self._connection, self._raw, "deletions"):

@@ -213,9 +213,10 @@ def _build_once(
                         connection, tenant, system, target, is_confirmed=is_confirmed
                     )
             values = sum((_values(check, work, retyped, listed) for work in works), ValueCounts())
-            if is_whole:
+            is_loaded = any(work.filled is not None for work in works)
+            _settle(connection, tenant, system, before, after, values=values, is_loaded=is_loaded)
+            if is_whole:  # afterwards: the former looks whether the row was written meanwhile
                 keep_comparison(connection, tenant, system, compared)
-            _settle(connection, tenant, system, before, after, values=values)
     except psycopg.Error as error:  # what may pass by itself has another name by now
         raise BuildRefused(tenant, error, _added(warehouse, targets)) from None
     return MartsBuilt(
@@ -395,11 +396,13 @@ def _settle(
     after: State,
     *,
     values: ValueCounts,
+    is_loaded: bool,
 ) -> None:
-    """What was taken in is pending no more.
+    """Take the loads that were built off the pending ones.
 
     A rebuild stays due if the row was written since it was read: the read that goes on at the same
-    time may have asked for it.
+    time may have asked for it. Where the loads changed no record (``is_loaded`` is False), their
+    values are not to be compared.
     """
     connection.execute(
         """
@@ -423,7 +426,7 @@ def _settle(
         """,
         (
             list(before.pending_loads),
-            list(before.pending_loads),
+            list(before.pending_loads) if is_loaded else [],
             before.row_version,
             after.built_from,
             after.values_checked,

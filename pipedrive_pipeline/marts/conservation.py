@@ -36,6 +36,14 @@ Looked = tuple[int, list[tuple[str, int, str]]]
 
 
 @dataclass(frozen=True)
+class Due:
+    """What keeps a comparison of values waiting, and whether one is wanted."""
+
+    are_views: bool  # they wait for a session that reads them
+    are_loads: bool  # some were not compared yet
+
+
+@dataclass(frozen=True)
 class Conservation:
     """Values that are not null in raw: how many were compared, and which are nowhere."""
 
@@ -55,8 +63,6 @@ def conservation(
         system: of which CRM.
         is_whole: all records; else those that were loaded since the last comparison.
     """
-    if not (is_whole or _is_due(warehouse, tenant, system)):
-        return Conservation(0, (), is_whole=False)
     with (
         raw_transaction(warehouse, tenant, system) as connection,
         beside(warehouse, tenant, system, workers=2) as begin,
@@ -81,6 +87,22 @@ def conservation(
         if not lost:
             _settle(connection, tenant, system, loads)
     return Conservation(sum(seen for seen, _ in found), lost, is_whole)
+
+
+def due(connection: psycopg.Connection, tenant: Tenant, system: str) -> Due:
+    """What the tenant's marts still wait for."""
+    row = connection.execute(
+        """
+        select
+            mart_state.views_due_at is not null,
+            mart_state.unproven_loads <> '{}'
+        from integration.mart_state
+        where mart_state.tenant_id = %s
+            and mart_state.system = %s
+        """,
+        (tenant.slug, system),
+    ).fetchone()
+    return Due(*row) if row else Due(are_views=False, are_loads=False)
 
 
 def _look(
@@ -210,24 +232,6 @@ def _is_unfilled(filling: Filling) -> sql.Composable:
 
 def _array(elements: Sequence[sql.Composable]) -> sql.Composed:
     return sql.SQL("array_remove(array[{}]::text[], null)").format(sql.SQL(", ").join(elements))
-
-
-def _is_due(warehouse: Warehouse, tenant: Tenant, system: str) -> bool:
-    """True if a load was not compared yet."""
-    with warehouse.transaction(tenant) as connection:
-        row = connection.execute(
-            """
-            select exists (
-                select
-                from integration.mart_state
-                where mart_state.tenant_id = %s
-                    and mart_state.system = %s
-                    and mart_state.unproven_loads <> '{}'
-            )
-            """,
-            (tenant.slug, system),
-        ).fetchone()
-    return bool(row and row[0])
 
 
 def _unproven_loads(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[str]:

@@ -16,7 +16,6 @@ from pipedrive_pipeline.marts.comparison import LastComparison, last_comparison
 from pipedrive_pipeline.marts.remaking import tables_of
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.warehouse.database import Warehouse
 
 VOLUME_DAYS: Final = 7  # a working week and its weekend
 DROP_SHARE: Final = 0.10  # as the guard of a sweep: many small drops add up past it
@@ -55,14 +54,13 @@ class Standing:
     comparison: LastComparison
 
 
-def standing(warehouse: Warehouse, tenant: Tenant, system: str) -> Standing:
+def standing(connection: psycopg.Connection, tenant: Tenant, system: str) -> Standing:
     """Orphans, the volume of each mart, and what the last comparison with raw found."""
-    with warehouse.transaction(tenant) as connection:
-        return Standing(
-            _orphans(connection, tenant, system),
-            {target.name: _volume(connection, tenant, target) for target in TARGETS},
-            last_comparison(connection, tenant, system),
-        )
+    return Standing(
+        _orphans(connection, tenant, system),
+        {target.name: _volume(connection, tenant, target) for target in TARGETS},
+        last_comparison(connection, tenant, system),
+    )
 
 
 def _orphans(connection: psycopg.Connection, tenant: Tenant, system: str) -> Orphans:

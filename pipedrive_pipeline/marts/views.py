@@ -96,11 +96,6 @@ def publish_due(warehouse: Warehouse, *, limit: int = DUE_PER_TICK) -> Published
     return Published(remade, waiting)
 
 
-def are_views_due(connection: psycopg.Connection, tenant: Tenant, system: str) -> bool:
-    """True if the views wait for a session that reads them."""
-    return connection.execute(_IS_DUE, (tenant.slug, system)).fetchone() is not None
-
-
 def publish_views(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
     """Bring the tenant's views up to date; those that are so already are not even locked.
 
@@ -109,13 +104,13 @@ def publish_views(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
     """
     files = view_files()
     with warehouse.transaction(tenant, (tenant.analytics_schema,)) as connection:
-        set_local(connection, "lock_timeout", LOCK_TIMEOUT)
         fields = [one for one in fields_of(connection, tenant, system) if one.is_custom]
         is_wanted = are_custom_fields_wanted(connection, tenant, system)
         tables = tables_of(connection, tenant.raw_schema(system))
         fingerprint = _fingerprint(files, fields if is_wanted else None, tables)
         if _is_published(connection, tenant, system, fingerprint, files):
             return
+        set_local(connection, "lock_timeout", LOCK_TIMEOUT)
         # A build or another session that publishes ends first.
         connection.execute(_LOCK, (tenant.slug, system))
         _make_schema(connection, tenant.analytics_schema)
@@ -273,11 +268,4 @@ order by
     mart_state.tenant_id asc,
     mart_state.system asc
 limit %s
-"""
-_IS_DUE = """
-select
-from integration.mart_state
-where mart_state.tenant_id = %s
-    and mart_state.system = %s
-    and mart_state.views_due_at is not null
 """

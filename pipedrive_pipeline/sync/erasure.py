@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.ingest.erased import is_edited
 from pipedrive_pipeline.ingest.erasing import RawErasing
 from pipedrive_pipeline.ingest.rejections import forget_rejected
 from pipedrive_pipeline.marts.erasing import Holders, changed_at, erase_rows, holders_of_email
@@ -118,10 +119,13 @@ def strike_stragglers(warehouse: Warehouse, tenant: Tenant, system: str) -> None
     entity = connector(system).entities[CONTACTS.entity]
     with warehouse.transaction(tenant=tenant) as connection:
         raw = RawErasing(connection, tenant, system)
-        keys = raw.back_again(entity)
-        if erased := raw.erased(entity):
-            restored = changed_at(connection, tenant, CONTACTS, erased)
-            keys += sorted(restored.keys() - raw.versions(entity, erased).keys())
+        erased = raw.erased(entity)
+        if not erased:
+            return
+        in_raw = raw.versions(entity, list(erased))
+        keys = [key for key, version in in_raw.items() if not is_edited(version, erased[key])]
+        restored = changed_at(connection, tenant, CONTACTS, list(erased))
+        keys += sorted(restored.keys() - in_raw.keys())
         if keys:
             raw.erase(entity, keys)
             erase_rows(connection, tenant, CONTACTS, keys)

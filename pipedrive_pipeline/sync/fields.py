@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import psycopg
+
 from pipedrive_pipeline.marts import mapping
 from pipedrive_pipeline.marts.catalogue import are_custom_fields_wanted, fields_of
-from pipedrive_pipeline.marts.conservation import Conservation, conservation
+from pipedrive_pipeline.marts.conservation import Conservation, conservation, due
 from pipedrive_pipeline.marts.lineage import Origin, origins
 from pipedrive_pipeline.marts.mapping.applying import mapped
 from pipedrive_pipeline.marts.targets import TARGETS
-from pipedrive_pipeline.marts.views import are_views_due
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import TableColumn, relations
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -48,7 +49,7 @@ def field_facts(
             none are: they would be missed in a column that is not there yet.
     """
     with warehouse.transaction(tenant) as connection:
-        is_due = are_views_due(connection, tenant, system)
+        waits_for = due(connection, tenant, system)
         fields = fields_of(connection, tenant, system)
         version = mapping.active(connection, tenant, system)
         rejected = connection.execute(_REJECTED, (tenant.slug, system)).fetchall()
@@ -56,7 +57,7 @@ def field_facts(
         is_wanted = are_custom_fields_wanted(connection, tenant, system)
         views = {one.name: one for one in relations(connection, tenant.analytics_schema)}
     compared = Conservation(0, (), is_whole=False)
-    if not is_due:
+    if not waits_for.are_views and (is_whole or waits_for.are_loads):
         compared = conservation(warehouse, tenant, system, is_whole=is_whole)
     offered = mapping.proposals(tenant, version.mapping, fields) if is_wanted else []
     return compared, {
@@ -69,7 +70,7 @@ def field_facts(
             ),
             retyped=tuple(row[1] for row in retyped if row[0] == target.entity),
             columns=views[target.name].columns if target.name in views else (),
-            is_current=not is_due,
+            is_current=not waits_for.are_views,
         )
         for target in TARGETS
     }
@@ -84,13 +85,18 @@ class MartColumn:
 
 
 def mart_columns(
-    warehouse: Warehouse, tenant: Tenant, system: str
+    connection: psycopg.Connection, tenant: Tenant, system: str
 ) -> dict[str, tuple[MartColumn, ...]]:
-    """The columns of each mart, by its name, with the tenant's mapping."""
-    with warehouse.transaction(tenant, (tenant.raw_schema(system),)) as connection:
-        fields = fields_of(connection, tenant, system)
-        marts = {one.name: one for one in relations(connection, MART_SCHEMA)}
-        targets = mapped(connection, tenant, system, fields, TARGETS)
+    """The columns of each mart, by its name, with the tenant's mapping.
+
+    Args:
+        connection: with the tenant's raw schema first on its search_path.
+        tenant: whose mapping.
+        system: of which CRM.
+    """
+    fields = fields_of(connection, tenant, system)
+    marts = {one.name: one for one in relations(connection, MART_SCHEMA)}
+    targets = mapped(connection, tenant, system, fields, TARGETS)
     return {
         target.name: tuple(
             MartColumn(column, origins(target, fields).get(column.name, Origin()))

@@ -200,9 +200,14 @@ class TenantRun:
         if not is_published:
             self.row.warnings["views_due"] = VIEWS_DUE
 
-    def standing(self) -> Standing:
-        """How the tenant's marts stand: orphans, and rows that went away."""
-        return standing(self._warehouse, self.facts.tenant, self.facts.system)
+    def mart_facts(self) -> tuple[Standing, dict[str, tuple[MartColumn, ...]]]:
+        """Orphans, volumes and the last comparison; and each mart's columns with their sources."""
+        tenant, system = self.facts.tenant, self.facts.system
+        with self._warehouse.transaction(tenant, (tenant.raw_schema(system),)) as connection:
+            return (
+                standing(connection, tenant, system),
+                mart_columns(connection, tenant, system),
+            )
 
     def rejections(self, entity: EntitySpec) -> dict[str, int]:
         """How many records and values of an entity raw does not hold in their place, by field."""
@@ -216,10 +221,6 @@ class TenantRun:
         )
         self.row.values = compared if is_verifying else None
         return facts
-
-    def mart_columns(self) -> dict[str, tuple[MartColumn, ...]]:
-        """The marts' columns and where their values come from, by mart."""
-        return mart_columns(self._warehouse, self.facts.tenant, self.facts.system)
 
     def _begin_act(self) -> None:
         """Forgets the errors of a former attempt: where one stands, nothing that follows is run."""
