@@ -110,11 +110,18 @@ def erase_persons(
     return erased
 
 
-def strike_stragglers(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
+def strike_stragglers(
+    warehouse: Warehouse, tenant: Tenant, system: str, *, is_raw_ours: bool = True
+) -> None:
     """Erases again what came back: by a process that had lost its lock, or with an older dump.
 
-    Such a dump brings rows of `crm` whose record raw does not have. The caller holds the tenant's
-    lock.
+    Such a dump brings rows of `crm` whose record raw does not have.
+
+    Args:
+        warehouse: where they are.
+        tenant: whose marts lock the caller holds.
+        system: of which CRM.
+        is_raw_ours: the caller holds the lock on raw too; else only `crm` is touched.
     """
     entity = connector(system).entities[CONTACTS.entity]
     with warehouse.transaction(tenant=tenant) as connection:
@@ -123,11 +130,12 @@ def strike_stragglers(warehouse: Warehouse, tenant: Tenant, system: str) -> None
         if not erased:
             return
         in_raw = raw.versions(entity, list(erased))
-        keys = [key for key, version in in_raw.items() if not is_edited(version, erased[key])]
+        stale = [key for key, version in in_raw.items() if not is_edited(version, erased[key])]
+        if stale and is_raw_ours:
+            raw.erase(entity, stale)
         restored = changed_at(connection, tenant, CONTACTS, list(erased))
-        keys += sorted(restored.keys() - in_raw.keys())
+        keys = [*(stale if is_raw_ours else ()), *sorted(restored.keys() - in_raw.keys())]
         if keys:
-            raw.erase(entity, keys)
             erase_rows(connection, tenant, CONTACTS, keys)
             forget_rejected(connection, tenant, system, entity, keys, with_unidentified=True)
 

@@ -177,8 +177,7 @@ class TenantRun:
         tenant, system, sync_type = self.facts.tenant, self.facts.system, self.facts.sync_type
         with self._lock.with_marts() as lock:
             is_raw_ours = lock.covers(tenant.raw_lock(system))  # else a read may be going on
-            if is_raw_ours:
-                strike_stragglers(lock.warehouse, tenant, system)
+            strike_stragglers(lock.warehouse, tenant, system, is_raw_ours=is_raw_ours)
             self.row.built = marts.build(
                 lock.warehouse,
                 tenant,
