@@ -44,6 +44,7 @@ from pipedrive_pipeline.ingest.outcome import Loaded
 from pipedrive_pipeline.ingest.plans import Plan
 from pipedrive_pipeline.ingest.rejections import Rejections
 from pipedrive_pipeline.ingest.resources import resource_of, source_of
+from pipedrive_pipeline.ingest.staging import heal_staging
 from pipedrive_pipeline.ingest.tables import Batch
 from pipedrive_pipeline.ingest.versions import LoadedVersions
 from pipedrive_pipeline.tenants import Tenant
@@ -146,6 +147,7 @@ class RawStore:
             fence=self._warehouse.fence,
         )
         with self._named_failures("reading the state of"):
+            heal_staging(self._warehouse, self._tenant, self._system)
             made.sync_destination()
         return made
 

@@ -58,12 +58,6 @@ class TenantLock:
         self.tenant, self.names, self._session = tenant, names, session
         self.warehouse = warehouse
 
-    @property
-    def holder(self) -> str:
-        """The identity of this run; no other run has or had it."""
-        fence = self.warehouse.fence
-        return fence.holders[-1] if fence else ""
-
     def covers(self, name: str) -> bool:
         """True if this is the right to what the lock of this name protects."""
         return name in self.names

@@ -209,7 +209,7 @@ def late_run(world: World) -> Iterator[tuple[TenantLock, Stores]]:
         walk_lock(world.warehouse, ACME, SYSTEM) as lock,
         lock.with_marts() as both,
     ):
-        yield both, open_stores(world.settings, both, source, SYSTEM)
+        yield both, open_stores(world.settings.pipeline_home / "late", both, source, SYSTEM)
 
 
 def writes_of(lock: TenantLock, stores: Stores) -> dict[str, Callable[[], object]]:
@@ -278,7 +278,7 @@ def test_a_process_that_is_stopped_amid_a_load_ends_as_superseded(
     assert wake(stopped) == worker.SUPERSEDED
 
     assert everything_written(world) == before
-    assert not list(ACME.scratch_directory(world.settings.pipeline_home, SYSTEM).glob("*/*"))
+    assert not list((world.settings.pipeline_home / "scratch").rglob("*.csv"))
 
 
 def test_a_disconnect_ends_a_run_that_is_alive_at_its_next_write(
