@@ -31,6 +31,8 @@ SETTLING = "pipedrive_pipeline/ingest/settling.py"
 TESTS = "pipedrive_pipeline_tests"
 TESTS_OF_WALKS = f"{TESTS}/connectors/test_pipedrive.py"
 TESTS_OF_RAW = f"{TESTS}/ingest/test_raw.py"
+TESTS_OF_HTTP = f"{TESTS}/connectors/test_http.py"
+TESTS_OF_COMPARISON = f"{TESTS}/marts/test_comparison.py"
 TESTS_OF_DELETIONS = f"{TESTS}/scenarios/test_deletions.py"
 
 CURSOR_FIRST = """\
@@ -336,6 +338,44 @@ BUGS = (
         (("({files.COPY_OPTIONS})", "({files.COPY_OPTIONS}, force_null ({columns}))"),),
         f"{TESTS}/scenarios/test_raw_equals_source.py",
         "empty_text",
+    ),
+    Bug(
+        "a contact finds its customer by time stamps",
+        "sql/marts/contacts_changed.sql",
+        (
+            (
+                "contacts.customer_id is distinct from customers.id",
+                "contacts.customer_id is null and customers.updated_at > contacts.updated_at",
+            ),
+        ),
+        TESTS_OF_COMPARISON,
+        "arrives_later",
+    ),
+    Bug(
+        "a sweep builds only what changed",
+        "pipedrive_pipeline/marts/build.py",
+        (("is_whole=is_whole or is_verifying,", "is_whole=False,"),),
+        TESTS_OF_COMPARISON,
+        "emptied",
+    ),
+    Bug(
+        "rows that raw does not have stay live",
+        "pipedrive_pipeline/marts/build.py",
+        (("                if is_whole:\n", "                if False:\n"),),
+        TESTS_OF_COMPARISON,
+        "marked_until_it_arrives",
+    ),
+    Bug(
+        "a pause of a month is believed",
+        "pipedrive_pipeline/connectors/http.py",
+        (("seconds is not None and seconds > DAY_SECONDS_MAX:", "False:"),),
+        TESTS_OF_HTTP,
+    ),
+    Bug(
+        "a number in a header may have any size",
+        "pipedrive_pipeline/connectors/answers.py",
+        (("value is not None and at_least <= value <= at_most:", "value is not None:"),),
+        TESTS_OF_HTTP,
     ),
 )
 

@@ -27,7 +27,8 @@ def test_a_bug_can_still_be_planted(bug: Bug, tree: Path) -> None:
 
     planted = (tree / bug.path).read_text()
     assert planted != former
-    compile(planted, bug.path, "exec")
+    if bug.path.endswith(".py"):
+        compile(planted, bug.path, "exec")
     assert (PROJECT_ROOT / bug.tests).exists()
 
 
