@@ -263,7 +263,7 @@ def test_a_full_read_that_finds_nothing_of_a_known_account_moves_no_watermark(
     account.edit("persons", 9, name="darf nicht fehlen")
     account.edit("organizations", 9, name="darf nicht fehlen")
     sandbox.clock.advance(3_600)
-    sandbox.faults.add("empty_account", path=path)
+    sandbox.faults.add("empty_account", path=path, times=2)  # also to the look for the newest
 
     with pytest.raises(SourceBroke, match="none of"):
         world.sync(sync_type="full")
@@ -278,7 +278,7 @@ def test_a_full_read_that_finds_nothing_of_a_known_account_moves_no_watermark(
 def test_a_first_read_of_an_empty_account_is_a_success(world: World, sandbox: Sandbox) -> None:
     """An account is empty on its first day; that is no fault."""
     for path in (PERSONS, "/api/v2/organizations"):
-        sandbox.faults.add("empty_account", path=path)
+        sandbox.faults.add("empty_account", path=path, times=2)  # also to the look for the newest
 
     synced = world.sync(sync_type="full")
 
