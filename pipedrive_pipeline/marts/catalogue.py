@@ -150,7 +150,7 @@ def _row(
     one = seen or known
     if one is None:
         raise LookupError("a change belongs to a field that is known or seen")
-    labels = {**(known.labels if known else {}), **_filled(seen.options if seen else {})}
+    labels = {**(known.labels if known else {}), **(seen.options if seen else {})}
     return (
         tenant.slug,
         system,
@@ -163,11 +163,6 @@ def _row(
         Jsonb(labels),
         seen is None,
     )
-
-
-def _filled(options: Mapping[str, str]) -> dict[str, str]:
-    """Options that have a label; of others the last known one is shown, or the id."""
-    return {key: label for key, label in options.items() if label}
 
 
 _WANTED = """

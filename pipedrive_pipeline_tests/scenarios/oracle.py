@@ -195,8 +195,8 @@ def contact(
         "last_name": record.get("last_name"),
         "email": _primary(record["emails"]),
         "phone": _primary(record["phones"]),
-        "emails": record["emails"],
-        "phones": record["phones"],
+        "emails": _filled(record["emails"]),
+        "phones": _filled(record["phones"]),
         "job_title": record.get("job_title"),
         **_common(record, users, labels),
     }
@@ -214,9 +214,14 @@ def _common(record: Row, users: Mapping[int, str], labels: Mapping[str, Any]) ->
     }
 
 
+def _filled(entries: Iterable[Row]) -> list[Row]:
+    """The entries that have a value."""
+    return [entry for entry in entries if entry["value"].strip()]
+
+
 def _primary(entries: Iterable[Row]) -> str | None:
-    """The first one marked primary, else the first one, among those that hold anything."""
-    filled = [entry for entry in entries if entry["value"].strip()]
+    """The first one marked primary, else the first one, among those that have a value."""
+    filled = _filled(entries)
     marked = [entry for entry in filled if entry["primary"]]
     return next((str(entry["value"]) for entry in marked + filled), None)
 

@@ -4,8 +4,8 @@
 --        search_path).
 -- Needs: nothing else.
 --
--- `options` is an object of labels by id, flat whatever the source nests: an option without a label has
--- an empty one.
+-- `options` is an object of labels by id, flat whatever the source nests. An option without a label is
+-- left out: the catalogue's last label of it is shown, or its id.
 select
     'organizations' as entity,
     organization_fields.field_code as field_key,
@@ -19,7 +19,7 @@ select
         -- Of an id that comes twice the first one counts.
         select jsonb_object_agg(
             pipeline.as_option(option.item -> 'id'),
-            coalesce(pipeline.filled(pipeline.as_text(option.item -> 'label')), '')
+            pipeline.as_text(option.item -> 'label')
             order by option.position desc
         )
         from jsonb_array_elements(
@@ -29,6 +29,7 @@ select
             end
         ) with ordinality as option (item, position)
         where pipeline.as_option(option.item -> 'id') is not null
+            and pipeline.as_text(option.item -> 'label') is not null
     ) as options
 from organization_fields
 left join deletions
@@ -49,7 +50,7 @@ select
         -- Of an id that comes twice the first one counts.
         select jsonb_object_agg(
             pipeline.as_option(option.item -> 'id'),
-            coalesce(pipeline.filled(pipeline.as_text(option.item -> 'label')), '')
+            pipeline.as_text(option.item -> 'label')
             order by option.position desc
         )
         from jsonb_array_elements(
@@ -59,6 +60,7 @@ select
             end
         ) with ordinality as option (item, position)
         where pipeline.as_option(option.item -> 'id') is not null
+            and pipeline.as_text(option.item -> 'label') is not null
     ) as options
 from person_fields
 left join deletions
