@@ -133,6 +133,15 @@ def test_marts_that_were_emptied_are_made_again(built: RawTables) -> None:
     assert (rows(built.warehouse, "customers"), rows(built.warehouse, "contacts")) == before
 
 
+def test_a_rebuild_that_was_due_is_done_once(built: RawTables) -> None:
+    """What a comparison notes must not look as if a read had asked for another rebuild."""
+    execute(built.warehouse, "update integration.mart_state set is_rebuild_due = true")
+
+    whole(built)
+
+    assert not build(built.warehouse, ACME, SYSTEM).is_whole
+
+
 def test_what_the_source_changed_is_no_damage(built: RawTables) -> None:
     """Loads, deletions, merges and new links that no build has read yet explain a difference."""
     load = built.load(
