@@ -158,7 +158,6 @@ def move_to_another_company(world: World, sandbox: Sandbox) -> None:
             who="a test",
             start_afresh=start_afresh,
         )
-        world.sync(sync_type="full")
 
 
 def erase_and_add_again(world: World, sandbox: Sandbox) -> None:
