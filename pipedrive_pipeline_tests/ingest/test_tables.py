@@ -15,7 +15,7 @@ from pipedrive_pipeline_tests.ingest.entities import LABELS, THINGS
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
 
 
-@pytest.mark.parametrize("key", [None, "12", True, 1.5, 2**63, [], {}, ""])
+@pytest.mark.parametrize("key", [None, "x12", True, 1.5, 2**63, [], {}, ""])
 def test_a_record_without_a_usable_key_is_set_aside_whole(key: Any) -> None:
     """Raw could neither store it nor find it again; a null key stops a load."""
     batch = batch_of(
@@ -25,6 +25,14 @@ def test_a_record_without_a_usable_key_is_set_aside_whole(key: Any) -> None:
     assert batch.table["id"].to_pylist() == [1]
     values = [json.loads(rejected.value) for rejected in batch.rejected_records]
     assert [value.get("words") for value in values] == ["kept", "no key"]
+
+
+def test_a_key_that_was_sent_as_text_is_the_number() -> None:
+    """The same record as the one whose id is a number: it must not come twice, nor be missing."""
+    batch = batch_of(THINGS, answer(record(id=12), record(id="12"), record(id="13")))
+
+    assert batch.table["id"].to_pylist() == [12, 13]
+    assert batch.rejected_records == []
 
 
 def test_records_of_bad_keys_only_leave_an_empty_table() -> None:
