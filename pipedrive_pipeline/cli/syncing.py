@@ -13,6 +13,7 @@ from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import (
     ReadProgress,
     errors,
+    print_facts,
     print_json,
     print_table,
     terminal,
@@ -27,6 +28,8 @@ from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.sync.registry import known
 from pipedrive_pipeline.sync.status import TenantStatus, tenant_statuses
 from pipedrive_pipeline.tenants import Tenant
+
+STATUS_TABLE_COLUMNS = 110  # of a terminal; a narrower one gets a block per tenant
 
 
 def sync(
@@ -132,10 +135,15 @@ def status(
     if not statuses:
         terminal.print("no tenants yet; `tenants add NAME` makes one.")
         return
-    print_table("Tenants", TenantStatus.COLUMNS, [status.cells() for status in statuses])
-    for one in statuses:
-        if one.last_error:
-            errors.print(f"{one.tenant}: {one.last_error}", markup=False)
+    if terminal.width >= STATUS_TABLE_COLUMNS:
+        print_table("Tenants", TenantStatus.COLUMNS, [status.cells() for status in statuses])
+    else:
+        for status in statuses:
+            print_facts(dict(zip(TenantStatus.COLUMNS, status.cells(), strict=True)))
+            terminal.print()
+    for status in statuses:
+        if status.last_error:
+            errors.print(f"{status.tenant}: {status.last_error}", markup=False, soft_wrap=True)
 
 
 def _end_with(tenant: Tenant, outcome: Outcome, *, json: bool) -> NoReturn:

@@ -45,6 +45,23 @@ def test_a_tenant_with_data_is_kept_connected_unless_it_shall_be_erased(
     assert world.rows("integration", "connections") == before
 
 
+def test_a_narrow_terminal_gets_a_block_per_tenant_and_a_wide_one_a_table(here: Here) -> None:
+    """At 80 columns the table cut every name, and broke the bars into lines."""
+    for slug in ("acme", "bravo"):
+        here.run("tenants", "add", slug, "--display-name", slug.upper())
+
+    narrow = here.run("status", COLUMNS="80").out.splitlines()
+    wide = here.run("status", COLUMNS="140").out.splitlines()
+
+    assert [line.split() for line in narrow if line.startswith("tenant")] == [
+        ["tenant", "acme"],
+        ["tenant", "bravo"],
+    ]
+    assert max(map(len, narrow)) <= 80
+    (heads,) = [line for line in wide if line.startswith("tenant")]
+    assert heads.split()[:4] == ["tenant", "company", "state", "last"]
+
+
 @pytest.mark.slow
 def test_erasing_takes_a_tenant_from_everywhere_but_the_audit_log(
     terminal: Terminal, world: World, sandbox: Sandbox
