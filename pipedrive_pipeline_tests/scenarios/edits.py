@@ -9,12 +9,16 @@ The number picks rows and values, so that a failing sequence shrinks to small on
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from pipedrive_pipeline.sandbox import Account
+from pipedrive_pipeline.sandbox.world.clock import stamp
 
 BULK_ROWS = 30
 LATE_SECONDS = 200  # less than the overlap
+BACK_SECONDS = (1, 30, 3_600, 86_400)  # the overlap sees the first two
+AHEAD_SECONDS = (1, 600, 86_400, 2_400_000_000)
 AWKWARD: dict[str, tuple[dict[str, Any], ...]] = {
     "organizations": (
         {"name": "", "website": ""},
@@ -57,6 +61,21 @@ def pick(account: Account, entity: str, number: int, *, is_deleted: bool = False
     return found[number % len(found)] if found else 0
 
 
+def latest(account: Account, number: int) -> tuple[str, int]:
+    """The record that was edited last, where it lives: a second edit of the same one."""
+    for entry in reversed(account.history.last(20)):
+        if entry.action in {"create", "change"} and entry.entity in AWKWARD:
+            record = account.get(entry.entity, int(entry.key))
+            if not record["is_deleted"]:
+                return entry.entity, record["id"]
+    return entity_of(number), pick(account, entity_of(number), number)
+
+
+def stamped(account: Account, seconds: int) -> str:
+    """The server's time, shifted."""
+    return stamp(account.clock.now() + timedelta(seconds=seconds))
+
+
 def create(account: Account, number: int) -> None:
     organization = account.create("organizations", name=f"Neu {number}", employee_count=number)
     account.create("persons", name=f"Neu {number}", org_id=organization["id"])
@@ -72,6 +91,33 @@ def edit(account: Account, number: int) -> None:
     organization = pick(account, "organizations", number // 3)
     person = pick(account, "persons", number)
     account.edit("persons", person, name=f"Person {number}", org_id=organization)
+
+
+def edit_with_a_stamp_behind(account: Account, number: int) -> None:
+    entity, row_id = latest(account, number)
+    at = stamped(account, -BACK_SECONDS[number % len(BACK_SECONDS)])
+    account.edit(entity, row_id, name=f"Zurück {number}", update_time=at)
+
+
+def edit_with_a_stamp_ahead(account: Account, number: int) -> None:
+    entity, row_id = latest(account, number)
+    at = stamped(account, AHEAD_SECONDS[number % len(AHEAD_SECONDS)])
+    account.edit(entity, row_id, name=f"Voraus {number}", update_time=at)
+
+
+def edit_within_its_second(account: Account, number: int) -> None:
+    """Of two such edits the later one may have the smaller fraction."""
+    entity, row_id = latest(account, number)
+    second = account.get(entity, row_id)["update_time"][:19]
+    at = f"{second}.{number % 1000:03}Z"
+    account.edit(entity, row_id, name=f"Bruchteil {number}", update_time=at)
+
+
+def stamp_newer_than_its_place(account: Account, number: int) -> None:
+    """Lists go on to show the record early in their order, with a stamp of a late one."""
+    entity = entity_of(number)
+    at = stamped(account, -BACK_SECONDS[number % len(BACK_SECONDS)])
+    account.plant(entity, pick(account, entity, number // 2), update_time=at)
 
 
 def edit_many(account: Account, number: int) -> None:
@@ -149,6 +195,10 @@ EDITS: dict[str, Callable[[Account, int], None]] = {
         create,
         create_late,
         edit,
+        edit_with_a_stamp_behind,
+        edit_with_a_stamp_ahead,
+        edit_within_its_second,
+        stamp_newer_than_its_place,
         edit_many,
         delete,
         delete_many,

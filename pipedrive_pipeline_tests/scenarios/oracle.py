@@ -7,7 +7,7 @@ able to disagree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -21,12 +21,15 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 Row = dict[str, Any]
+Difference = tuple[str, Any, str, str, str]  # entity, key, column, expected, stored
 ENTITIES = connector(SYSTEM).entities
 LISTS = {
     "users": "/v1/users",
     "organization_fields": "/api/v2/organizationFields",
     "person_fields": "/api/v2/personFields",
 }
+FIELDS_OF = {"organizations": "organization_fields", "persons": "person_fields"}
+NOT_AT_SOURCE = "unexpected"
 SHOWN_DIFFERENCES = 10
 SHOWN_CHARACTERS = 200
 
@@ -65,27 +68,76 @@ def raw_row(spec: EntitySpec, record: Row) -> Row:
 
 def assert_raw_equals_source(world: World, sandbox: Sandbox, tenant: Tenant = ACME) -> None:
     """Fails with the first differences, by entity, key and column."""
-    differences: list[tuple[object, ...]] = []
-    for name, spec in ENTITIES.items():
-        expected = {
-            row[spec.key.name]: row
-            for row in (raw_row(spec, record) for record in source_rows(sandbox, name))
-        }
-        gone = marked(world, name, tenant)
-        held = {
-            row[spec.key.name]: _ours(row)
-            for row in world.raw(tenant, name)
-            if str(row[spec.key.name]) not in gone
-        }
-        differences += [(name, *one) for one in _differences(expected, held)]
+    differences = raw_differences(world, sandbox, tenant)
 
     assert not differences, differences[:SHOWN_DIFFERENCES]
 
 
 def assert_marts_equal_source(world: World, sandbox: Sandbox, tenant: Tenant = ACME) -> None:
     """Fails with the first differences between the marts and the source's live rows."""
+    differences = mart_differences(world, sandbox, tenant)
+
+    assert not differences, differences[:SHOWN_DIFFERENCES]
+
+
+def assert_edits_arrived(
+    world: World,
+    sandbox: Sandbox,
+    tenant: Tenant,
+    *,
+    unseen: Collection[tuple[str, int]],
+    with_marts: bool,
+) -> None:
+    """As after an incremental run: equal but for deletions, and for edits that no window shows.
+
+    Custom fields that were added or dropped change records without an edit of them; of these only
+    the values of fields that exist are compared.
+    """
+    found = raw_differences(world, sandbox, tenant, has_fields_of_all_times=False)
+    if with_marts:
+        found += mart_differences(world, sandbox, tenant)
+    differences = [
+        difference
+        for difference in found
+        if difference[:2] not in unseen and difference[3] != NOT_AT_SOURCE
+    ]
+
+    assert not differences, differences[:SHOWN_DIFFERENCES]
+
+
+def raw_differences(
+    world: World,
+    sandbox: Sandbox,
+    tenant: Tenant,
+    *,
+    has_fields_of_all_times: bool = True,
+) -> list[Difference]:
+    """Of raw rows that are not marked as gone."""
+    differences: list[Difference] = []
+    for name, spec in ENTITIES.items():
+        expected = {
+            row[spec.key.name]: row
+            for row in (raw_row(spec, record) for record in source_rows(sandbox, name))
+        }
+        gone = marked(world, name, tenant)
+        stored = {
+            row[spec.key.name]: _ours(row)
+            for row in world.raw(tenant, name)
+            if str(row[spec.key.name]) not in gone
+        }
+        if not has_fields_of_all_times and name in FIELDS_OF:
+            codes = options(sandbox, FIELDS_OF[name]).keys()
+            for row in (*expected.values(), *stored.values()):
+                row["custom_fields"] = _values_of(row["custom_fields"], codes)
+        differences += _of_entity(name, _differences(expected, stored))
+    return differences
+
+
+def mart_differences(world: World, sandbox: Sandbox, tenant: Tenant) -> list[Difference]:
+    """Of live rows, named by the entity that they are made of."""
     users = {row["id"]: row["name"] for row in source_rows(sandbox, "users")}
     customers = {row["pipedrive_id"]: row for row in mart(world, "customers", tenant)}
+    contacts = {row["pipedrive_id"]: row for row in mart(world, "contacts", tenant)}
     organization_labels = options(sandbox, "organization_fields")
     person_labels = options(sandbox, "person_fields")
     expected_customers = {
@@ -96,13 +148,10 @@ def assert_marts_equal_source(world: World, sandbox: Sandbox, tenant: Tenant = A
         record["id"]: contact(record, users, person_labels, customers)
         for record in fitting_rows(sandbox, "persons")
     }
-    contacts = {row["pipedrive_id"]: row for row in mart(world, "contacts", tenant)}
-    differences = [
-        *_differences(expected_customers, _live(customers)),
-        *_differences(expected_contacts, _live(contacts)),
+    return [
+        *_of_entity("organizations", _differences(expected_customers, _live(customers))),
+        *_of_entity("persons", _differences(expected_contacts, _live(contacts))),
     ]
-
-    assert not differences, differences[:SHOWN_DIFFERENCES]
 
 
 def assert_all_equals_source(world: World, sandbox: Sandbox, tenant: Tenant = ACME) -> None:
@@ -265,12 +314,25 @@ def _ours(row: Row) -> Row:
     return {key: value for key, value in row.items() if key != "xmin" and not key.startswith("_")}
 
 
+def _of_entity(entity: str, differences: Iterable[tuple[Any, str, str, str]]) -> list[Difference]:
+    return [(entity, *difference) for difference in differences]
+
+
+def _values_of(custom_fields: Row | None, codes: Collection[str]) -> Row:
+    """Values of the fields that exist; a field without a value may be absent or null."""
+    return {
+        code: value
+        for code, value in (custom_fields or {}).items()
+        if code in codes and value is not None
+    }
+
+
 def _differences(
     expected: Mapping[Any, Row], held: Mapping[Any, Row]
 ) -> list[tuple[Any, str, str, str]]:
     """Key, column, expected and held value of everything that differs, types included."""
     missing = [(key, "row", "expected", "missing") for key in expected.keys() - held.keys()]
-    surplus = [(key, "row", "unexpected", "held") for key in held.keys() - expected.keys()]
+    surplus = [(key, "row", NOT_AT_SOURCE, "held") for key in held.keys() - expected.keys()]
     values = [
         (key, column, *_shortened(value, held[key][column]))
         for key, row in expected.items()

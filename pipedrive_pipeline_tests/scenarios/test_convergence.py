@@ -1,9 +1,11 @@
 """Anything may happen; then faults stop, and one clean sync and one sweep make the tables right.
 
-A state machine edits a small CRM, spoils its answers, moves its clock, and runs syncs that fail,
-are interrupted, killed or meet each other. What went wrong on the way is of no interest, only that
-it had a name of ours. At the end everything must equal the oracle. Every point at which a process
-may be killed is in `test_kills.py`.
+A state machine edits a small CRM, spoils its answers, moves its clock, writes to `crm` as an app
+does, and runs syncs that fail, are interrupted, killed, meet each other, or sleep while their
+tenant moves. A run may fail on the way, if its error has a name of ours. At the end one clean
+incremental run must bring every edit that a window can show (`visibility.py`), and one sweep must
+make everything equal to the oracle. Every point at which a process may be killed is in
+`test_kills.py`.
 
 Sequences come from seeds. The ones of every run are the same each time; those of the long run are
 new, and `CONVERGENCE_SEED=N` runs N's alone.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,19 +38,29 @@ from pipedrive_pipeline.sync.lock import is_locked
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios import worker
+from pipedrive_pipeline_tests.scenarios.app_acts import ACTS
 from pipedrive_pipeline_tests.scenarios.edits import EDITS
 from pipedrive_pipeline_tests.scenarios.oracle import (
     assert_all_equals_source,
+    assert_edits_arrived,
     assert_nothing_became_null,
     marked,
     mart,
     source_rows,
 )
 from pipedrive_pipeline_tests.scenarios.points import Point
+from pipedrive_pipeline_tests.scenarios.visibility import (
+    LYING_DATES,
+    UNNOTICED,
+    changed_rights,
+    fired,
+    unseen,
+)
 from pipedrive_pipeline_tests.scenarios.world import World, world_at
 
-PAGE_ROWS = 25  # of 40 organizations and 80 persons, so that a walk has a middle
-CHUNK_ROWS = 70
+ROWS, OTHER_ROWS = (24, 48), (10, 20)  # organizations and persons of a company, and of another
+PAGE_ROWS = 12  # so that a walk has a middle
+CHUNK_ROWS = 35
 SEEDS = range(6)  # apart, so that they run beside each other
 SEEDS_LONG, SHARES_LONG = 10, 5
 SEQUENCES = 10  # of each seed; 2 to 3 s of processor time each, most of it in dlt
@@ -59,12 +72,16 @@ FAULTS = (
     "burst_429", "burst_429_retry_after", "daily_429", "cloudflare_403", "scope_403",
     "unauthorized_401", "payment_402", "gone_410", "moved_301", "http_500", "http_502", "http_503",
     "html_503", "html_200", "empty_200", "bad_cursor", "expired_cursor", "success_false",
-    "missing_cursor", "null_cursor", "repeated_cursor", "empty_page", "empty_account",
-    "truncated_json", "reset_mid_body", "lost_answer",
+    "no_additional_data", "no_cursor_key", "early_null_cursor", "repeated_cursor", "empty_page",
+    "empty_account", "truncated_json", "reset_mid_body", "lost_answer",
+    "daily_429_for_a_month", "half_page", "null_record", "keyless_record", "out_of_place",
+    "budget_negative", "budget_huge", "budget_text",
 )  # fmt: skip
+DATES = ("date_ahead", "date_far_ahead", "date_behind", "no_date")
 PATHS = ("", "/organizations", "/persons", "Fields", "/users")
 NUMBERS = st.integers(0, 400)
 SYNC_TYPES = st.sampled_from(["incremental", "incremental", "full", "sweep"])
+MOVES = st.sampled_from(["another company", "erased and added again", "both"])
 
 
 class Interrupted(Exception):
@@ -79,6 +96,7 @@ class Stage:
     numbers: Iterator[int] = field(default_factory=count)
     runs: int = 0
     failed_runs: int = 0
+    compared_after_increments: int = 0
 
 
 class Convergence(RuleBasedStateMachine):
@@ -90,12 +108,13 @@ class Convergence(RuleBasedStateMachine):
         super().__init__()
         number = next(self.stage.numbers)
         self.world, self.tenant = self.stage.world, Tenant(f"tenant_{number}")
-        self.account = seeded(40, 80, organization_fields=6, person_fields=6)
-        self.account.company_id += number
+        self.account = seeded(*ROWS, organization_fields=6, person_fields=6)
+        self.account.company_id += 100 * number
         self.open = ExitStack()
         self.sandbox = self.open.enter_context(serve(self.account, page_rows=PAGE_ROWS))
         self.world.connect(self.tenant, self.sandbox)
         self.skew = timedelta()
+        self.is_crm_untouched = True
 
     @initialize(minutes=st.sampled_from([0, 10, -10]))
     def set_our_clock(self, minutes: int) -> None:
@@ -122,6 +141,19 @@ class Convergence(RuleBasedStateMachine):
         """Some of the coming answers are spoiled, in a row."""
         for offset, kind in enumerate(kinds):
             self.sandbox.faults.add(kind, after=after + offset, times=times, path=path)
+
+    @rule(kind=st.sampled_from(DATES), path=st.sampled_from(PATHS), times=st.sampled_from([1, 99]))
+    def dates_will_lie(self, kind: str, path: str, times: int) -> None:
+        """The `Date` header of some coming answers is wrong or missing."""
+        self.sandbox.faults.add(kind, times=times, path=path)
+
+    @rule(names=st.lists(st.sampled_from(sorted(ACTS)), min_size=1, max_size=2), number=NUMBERS)
+    def an_app_writes_to_crm(self, names: list[str], number: int) -> None:
+        """It deletes, changes or inserts rows, or restores a copy of an earlier day."""
+        self.is_crm_untouched = False
+        with self.world.warehouse.connect(autocommit=True) as connection:
+            for name in names:
+                ACTS[name](connection, self.tenant, self.account, number)
 
     @rule(sees=st.sampled_from(["all", "all", "shared", "own", "none"]), hidden=st.booleans())
     def rights_change(self, sees: Any, *, hidden: bool) -> None:
@@ -180,8 +212,46 @@ class Convergence(RuleBasedStateMachine):
         process = worker.start_sync(
             self.world, self.tenant, sync_type=sync_type, at=at, chunk_rows=CHUNK_ROWS
         )
-        worker.ended(process)
+        assert worker.ended(process) != worker.UNEXPECTED
         self.world.wait_for_the_dead(self.tenant)
+
+    @rule(
+        sync_type=SYNC_TYPES,
+        number=st.integers(1, RENAMES_MAX),
+        move=MOVES,
+        is_near=st.booleans(),
+        is_read=st.booleans(),
+    )
+    def a_run_that_sleeps_while_its_tenant_moves(
+        self, sync_type: SyncType, number: int, move: str, *, is_near: bool, is_read: bool
+    ) -> None:
+        """It loses its lock and wakes up amid its load, before or after the next run."""
+        home = self.world.settings.pipeline_home
+        world = self.world if is_near else self.world.at_home(home / "another machine")
+        at = Point("rename", number, "after", signal.SIGSTOP)
+        process = worker.start_sync(
+            world, self.tenant, sync_type=sync_type, at=at, chunk_rows=CHUNK_ROWS
+        )
+        if worker.is_stopped(process):
+            self.world.cut_off(self.tenant)
+            self.the_tenant_moves(move)
+            if is_read:
+                self.attempt(lambda: self.sync("full", is_confirmed=True))
+            worker.wake(process)
+        assert worker.ended(process) != worker.UNEXPECTED
+
+    def the_tenant_moves(self, move: str) -> None:
+        """To another company, or out and in again."""
+        if move != "another company":
+            self.world.erase(self.tenant)
+        if move != "erased and added again":
+            clock, company_id = self.account.clock, self.account.company_id
+            self.account = seeded(
+                *OTHER_ROWS, seed=8, organization_fields=6, person_fields=6, clock=clock
+            )
+            self.account.company_id = company_id + 1
+            self.sandbox = self.open.enter_context(serve(self.account, page_rows=PAGE_ROWS))
+        self.world.connect(self.tenant, self.sandbox, is_other_company=move == "another company")
 
     def teardown(self) -> None:
         """Faults stop; one clean sync and one sweep make everything right."""
@@ -189,6 +259,7 @@ class Convergence(RuleBasedStateMachine):
             self.faults_stop()
             # Confirmed too: where nothing was ever read whole it reads everything, as a sweep does.
             self.sync("incremental", is_confirmed=True)
+            self.assert_edits_arrived()
             self.sync("sweep", is_confirmed=True)
             self.assert_converged()
 
@@ -203,6 +274,22 @@ class Convergence(RuleBasedStateMachine):
         self.sandbox.clock.advance(late.total_seconds() + OVERLAP_SECONDS)
         self.world.connect(self.tenant, self.sandbox)
 
+    def assert_edits_arrived(self) -> None:
+        """What must hold after a clean incremental run, unless answers hid it until a sweep."""
+        faults = fired(self.sandbox.requests)
+        # Our own clock is the last guard against lying dates; here it is ahead as well.
+        is_unguarded = self.skew > timedelta() and faults & LYING_DATES
+        if faults & UNNOTICED or is_unguarded or changed_rights(self.account):
+            return
+        self.stage.compared_after_increments += 1
+        assert_edits_arrived(
+            self.world,
+            self.sandbox,
+            self.tenant,
+            unseen=unseen(self.account),
+            with_marts=self.is_crm_untouched,
+        )
+
     def assert_converged(self) -> None:
         """Everything that must hold after a clean run."""
         world, sandbox, tenant = self.world, self.sandbox, self.tenant
@@ -211,7 +298,12 @@ class Convergence(RuleBasedStateMachine):
         for entity, name in (("organizations", "customers"), ("persons", "contacts")):
             there = {str(row["id"]) for row in source_rows(sandbox, entity)}
             gone = marked(world, entity, tenant)
-            deleted = [row for row in mart(world, name, tenant) if row["deleted_at"] is not None]
+            # Rows of a former company have no id of this one.
+            deleted = [
+                row
+                for row in mart(world, name, tenant)
+                if row["deleted_at"] is not None and row["pipedrive_id"] is not None
+            ]
             assert {str(row["id"]) for row in world.raw(tenant, entity)} - there == gone.keys()
             assert {str(row["pipedrive_id"]): row["deletion_reason"] for row in deleted} == gone
         assert {row["status"] for row in world.history(tenant)} <= {
@@ -269,6 +361,7 @@ def test_ten_sequences_of_edits_faults_and_broken_syncs_end_equal_to_the_source(
     stage = converge(database_url, tmp_path, number)
 
     assert stage.runs >= SEQUENCES / 2
+    assert stage.compared_after_increments >= SEQUENCES / 2
 
 
 @pytest.mark.long

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,24 +9,20 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 import msgspec
-import psutil
 import psycopg
 import pytest
 from psycopg import sql
-from pydantic import SecretStr
 
 from pipedrive_pipeline import marts
-from pipedrive_pipeline.connect.consent.company_change import start_afresh
 from pipedrive_pipeline.connectors.base import Page, Tombstone
 from pipedrive_pipeline.errors import PipelineError, Superseded
 from pipedrive_pipeline.ingest.tables import batch_of
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
-from pipedrive_pipeline.sync import ageing, erasure, removal
+from pipedrive_pipeline.sync import ageing, erasure
 from pipedrive_pipeline.sync.access import SourceAccess
-from pipedrive_pipeline.sync.lock import TenantLock, tenant_lock, walk_lock
+from pipedrive_pipeline.sync.lock import TenantLock, walk_lock
 from pipedrive_pipeline.sync.stores import Stores, open_stores
 from pipedrive_pipeline.vault.ending import disconnect
-from pipedrive_pipeline.vault.storing import connect_with_api_token
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.scenarios import worker
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
@@ -72,42 +67,17 @@ def everything_written(world: World) -> dict[str, list[Any]]:
     return rows | {"views": views}
 
 
-def cut_off(world: World) -> None:
-    """The session with the tenant's lock and every transaction are gone, as after a failover."""
-    with world.warehouse.connect(autocommit=True) as connection:
-        connection.execute(
-            "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
-            " where datname = current_database() and pid <> pg_backend_pid()"
-            " and xact_start is not null"
-        )
-    world.wait_for_the_dead()
-
-
-def wake(process: ForkServerProcess) -> int:
-    """The exit code of a stopped process that goes on."""
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGCONT)
-    return worker.ended(process)
-
-
-def wait_until_stopped(process: ForkServerProcess) -> None:
-    assert process.pid is not None
-    while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
-        process.join(0.01)
-        assert process.exitcode is None, "it ended instead"
-
-
 def assert_the_late_one_writes_nothing(
     world: World, sandbox: Sandbox, account: Account, stopped: ForkServerProcess
 ) -> None:
-    wait_until_stopped(stopped)
-    cut_off(world)
+    assert worker.is_stopped(stopped)
+    world.cut_off()
     account.edit("persons", 7, name="der neuere Lauf sah das")
     account.delete("persons", 8)
     world.sync(sync_type="sweep")
     before = everything_written(world)
 
-    assert wake(stopped) == worker.SUPERSEDED
+    assert worker.wake(stopped) == worker.SUPERSEDED
 
     assert everything_written(world) == before
     assert_all_equals_source(world, sandbox)
@@ -149,32 +119,19 @@ def move_to_another_company(world: World, sandbox: Sandbox) -> None:
     other = seeded(5, 9, seed=4)
     other.company_id += 1
     with serve(other) as running:
-        connect_with_api_token(
-            open_vault(world.warehouse, world.settings),
-            ACME,
-            SYSTEM,
-            SecretStr(running.api_token),
-            running.url,
-            who="a test",
-            start_afresh=start_afresh,
-        )
+        world.connect(ACME, running, is_other_company=True)
 
 
 def erase_and_add_again(world: World, sandbox: Sandbox) -> None:
     """Under the same name, with a new consent of the same company."""
-    with tenant_lock(world.warehouse, ACME) as lock:
-        vault = open_vault(world.warehouse, world.settings)
-        removal.end(vault, ACME, is_erasing=True, who="a test")
-        lock.drop()
+    world.erase()
     world.connect(ACME, sandbox)
 
 
 def erase(world: World, sandbox: Sandbox) -> None:
     """For good: neither its row, nor its fences, schemas and files are there."""
     erase_and_add_again(world, sandbox)
-    with tenant_lock(world.warehouse, ACME) as lock:
-        removal.end(open_vault(world.warehouse, world.settings), ACME, is_erasing=True, who="test")
-        lock.drop()
+    world.erase()
 
 
 def end_the_connection(world: World, sandbox: Sandbox) -> None:
@@ -244,7 +201,7 @@ def test_nothing_is_written_by_a_run_that_looked_at_its_lock_before(
     """
     world.sync(sync_type="full")
     with late_run(world) as (lock, stores):
-        cut_off(world)
+        world.cut_off()
         event(world, sandbox)
         before = everything_written(world)
 
@@ -269,12 +226,12 @@ def test_a_process_that_is_stopped_amid_a_load_ends_as_superseded(
     stopped = worker.start_sync(
         world, ACME, at=Point("rename", AMID_A_LOAD, "after", signal.SIGSTOP)
     )
-    wait_until_stopped(stopped)
-    cut_off(world)
+    assert worker.is_stopped(stopped)
+    world.cut_off()
     event(world, sandbox)
     before = everything_written(world)
 
-    assert wake(stopped) == worker.SUPERSEDED
+    assert worker.wake(stopped) == worker.SUPERSEDED
 
     assert everything_written(world) == before
     assert not list((world.settings.pipeline_home / "scratch").rglob("*.csv"))
@@ -301,7 +258,7 @@ def test_a_run_that_another_one_followed_builds_no_marts_and_no_views(
     account.edit("persons", 7, name="neu")
     with suppress(PipelineError), world.run() as run:
         list(run.read())
-        cut_off(world)
+        world.cut_off()
         run_again(world, sandbox)
         before = everything_written(world)
 
@@ -322,12 +279,12 @@ def test_a_build_goes_on_while_a_read_is_stopped_amid_a_load(
     stopped = worker.start_sync(
         world, ACME, at=Point("rename", AMID_A_LOAD, "after", signal.SIGSTOP)
     )
-    wait_until_stopped(stopped)
+    assert worker.is_stopped(stopped)
 
     with world.run(sync_type="remap") as run:
         run.build_marts()
         run.publish_views()
     assert [row["status"] for row in world.history()] == ["success", "running", "success"]
 
-    assert wake(stopped) == 0
+    assert worker.wake(stopped) == 0
     assert_all_equals_source(world, sandbox)

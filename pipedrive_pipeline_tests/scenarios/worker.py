@@ -12,9 +12,12 @@ import multiprocessing
 import os
 import signal
 import sys
+import traceback
+from contextlib import suppress
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
+import psutil
 from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import PipelineError, Superseded
@@ -28,7 +31,9 @@ from pipedrive_pipeline_tests.scenarios.points import Point
 from pipedrive_pipeline_tests.scenarios.world import World
 
 PATIENCE_SECONDS = 100
-SUPERSEDED = 91  # an exit code of tests; commands answer with 1
+# Exit codes of tests; commands answer with 1.
+SUPERSEDED = 91
+UNEXPECTED = 92  # an error that has no name of ours
 
 
 def start_sync(
@@ -80,6 +85,24 @@ def kill(process: ForkServerProcess) -> None:
         return
 
 
+def is_stopped(process: ForkServerProcess) -> bool:
+    """True once the process has stopped itself; false if it ended instead."""
+    assert process.pid is not None
+    while process.exitcode is None:
+        with suppress(psutil.NoSuchProcess):
+            if psutil.Process(process.pid).status() == psutil.STATUS_STOPPED:
+                return True
+        process.join(0.01)
+    return False
+
+
+def wake(process: ForkServerProcess) -> int:
+    """The exit code of a stopped process that goes on."""
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGCONT)
+    return ended(process)
+
+
 def ended(process: ForkServerProcess) -> int:
     """The exit code; a negative one is the signal that ended it."""
     process.join(PATIENCE_SECONDS)
@@ -117,6 +140,9 @@ def _sync(
         sys.exit(SUPERSEDED)
     except PipelineError as error:
         sys.exit(int(error.exit_code))
+    except Exception:  # noqa: BLE001 - the exit code says it
+        traceback.print_exc()
+        sys.exit(UNEXPECTED)
     finally:
         if counts_file is not None:
             counts_file.write_text(json.dumps(passed))

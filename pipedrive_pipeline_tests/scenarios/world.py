@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,16 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
+from pipedrive_pipeline.connect.consent.company_change import start_afresh
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync import registry
+from pipedrive_pipeline.sync import registry, removal
 from pipedrive_pipeline.sync.history import RunFacts, SyncType, settle_dead
-from pipedrive_pipeline.sync.lock import run_lock
+from pipedrive_pipeline.sync.lock import run_lock, tenant_lock
 from pipedrive_pipeline.sync.run import TenantRun, open_run
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.storing import connect_with_api_token
@@ -52,12 +53,40 @@ class World:
     warehouse: Warehouse
     settings: Settings
 
-    def connect(self, tenant: Tenant, sandbox: Sandbox) -> None:
+    def connect(self, tenant: Tenant, sandbox: Sandbox, *, is_other_company: bool = False) -> None:
         """Registers the tenant and connects it with the sandbox's API token."""
         registry.add(self.warehouse, self.settings, tenant)
+        connect_with_api_token(
+            open_vault(self.warehouse, self.settings),
+            tenant,
+            SYSTEM,
+            SecretStr(sandbox.api_token),
+            sandbox.url,
+            who="a test",
+            start_afresh=start_afresh if is_other_company else None,
+        )
+
+    def erase(self, tenant: Tenant = ACME) -> None:
+        """Removes the tenant with all its data."""
         vault = open_vault(self.warehouse, self.settings)
-        token = SecretStr(sandbox.api_token)
-        connect_with_api_token(vault, tenant, SYSTEM, token, sandbox.url, who="a test")
+        with tenant_lock(self.warehouse, tenant) as lock:
+            removal.end(vault, tenant, is_erasing=True, who="a test")
+            lock.drop()
+
+    def at_home(self, home: Path) -> World:
+        """The same warehouse, used by a machine with other scratch files."""
+        settings = self.settings.model_copy(update={"pipeline_home": home})
+        return replace(self, settings=settings)
+
+    def cut_off(self, tenant: Tenant = ACME) -> None:
+        """Ends every transaction and with it every lock, as a failover does."""
+        with self.warehouse.connect(autocommit=True) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+                " where datname = current_database() and pid <> pg_backend_pid()"
+                " and xact_start is not null"
+            )
+        self.wait_for_the_dead(tenant)
 
     def sync(
         self,

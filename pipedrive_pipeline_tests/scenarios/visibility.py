@@ -1,0 +1,46 @@
+"""Which edits of a sequence an incremental run can know of, worked out from the CRM alone.
+
+Belongs here: the records that no window shows as changed, and the answers that lied so that only a
+sweep can notice. Does not belong here: the comparison (`oracle.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from pipedrive_pipeline.sandbox import Account
+from pipedrive_pipeline.sandbox.web.journal import Request
+
+Places = frozenset[tuple[str, int]]
+
+LYING_DATES = {"date_ahead", "date_far_ahead", "no_date"}
+# Nothing in such a page says that a record of it is missing or wrong.
+UNNOTICED = {"half_page", "out_of_place"}
+STAMP_BACK_MAX = timedelta(seconds=120)  # less than the overlap
+
+
+def fired(requests: Iterable[Request]) -> set[str]:
+    """The faults that spoiled an answer."""
+    return {kind for request in requests for kind in (request.fault or "").split(",") if kind}
+
+
+def changed_rights(account: Account) -> bool:
+    """True if records came or went without an edit of them."""
+    return any(entry.action == "rights" for entry in account.history)
+
+
+def unseen(account: Account) -> frozenset[tuple[str, int]]:
+    """Records whose last edit no window of an incremental run contains."""
+    last = {(entry.entity, entry.key): entry for entry in account.history}
+    return frozenset(
+        (entry.entity, int(entry.key))
+        for entry in last.values()
+        if entry.after is not None and "update_time" in entry.after
+        if entry.action == "plant"
+        or _instant(entry.after["update_time"]) + STAMP_BACK_MAX < _instant(entry.at)
+    )
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
