@@ -57,9 +57,9 @@ def raw_row(spec: EntitySpec, record: Row) -> Row:
     """One source record as raw must hold it; what no column can hold stands in `extra`."""
     columns = {column.name: column.type for column in (spec.key, *spec.columns)}
     fitting = {
-        name: record[name]
+        name: value
         for name, kind in columns.items()
-        if name in record and _fits(kind, record[name])
+        if name in record and _fits(kind, value := _read(kind, record[name]))
     }
     row = {name: _stored(kind, fitting.get(name)) for name, kind in columns.items()}
     row["extra"] = {key: value for key, value in record.items() if key not in fitting} or None
@@ -184,7 +184,11 @@ def fitting_rows(sandbox: Sandbox, entity: str) -> list[Row]:
     columns = {column.name: column.type for column in ENTITIES[entity].columns}
     return [
         {
-            name: value if name not in columns or _fits(columns[name], value) else None
+            name: value
+            if name not in columns
+            else _read(columns[name], value)
+            if _fits(columns[name], _read(columns[name], value))
+            else None
             for name, value in record.items()
         }
         for record in source_rows(sandbox, entity)
@@ -206,7 +210,7 @@ def options(sandbox: Sandbox, fields: str) -> dict[str, dict[str, str]]:
 
 def customer(record: Row, users: Mapping[int, str], labels: Mapping[str, Any]) -> Row:
     """An organization as `crm.customers` must show it."""
-    address = record["address"] or {}
+    address = _address(record["address"])
     street = " ".join(part for part in (address.get("route"), address.get("street_number")) if part)
     industry = record.get("industry")
     revenue = record.get("annual_revenue")
@@ -242,10 +246,10 @@ def contact(
         "name": record["name"],
         "first_name": record.get("first_name"),
         "last_name": record.get("last_name"),
-        "email": _primary(record["emails"]),
-        "phone": _primary(record["phones"]),
-        "emails": _filled(record["emails"]),
-        "phones": _filled(record["phones"]),
+        "email": _primary(_entries(record["emails"])),
+        "phone": _primary(_entries(record["phones"])),
+        "emails": _entries(record["emails"]),
+        "phones": _entries(record["phones"]),
         "job_title": record.get("job_title"),
         **_common(record, users, labels),
     }
@@ -256,27 +260,51 @@ def _common(record: Row, users: Mapping[int, str], labels: Mapping[str, Any]) ->
     return {
         "owner_id": record["owner_id"],
         "owner_name": users.get(record["owner_id"]),
-        "labels": [names.get(str(one), str(one)) for one in record["label_ids"]],
+        "labels": [names.get(label, label) for label in _labels(record["label_ids"])],
         "changed_at": _instant(record["update_time"]),
         "pipedrive_created_at": _instant(record["add_time"]),
         "deleted_at": None,
     }
 
 
-def _filled(entries: Iterable[Row]) -> list[Row]:
-    """The entries that have a value."""
-    return [entry for entry in entries if entry["value"].strip()]
+def _address(value: Any) -> Row:
+    """The parts of an address; a text alone is the address as it was typed."""
+    if isinstance(value, str):
+        return {"value": value}
+    return value if isinstance(value, dict) else {}
+
+
+def _entries(value: Any) -> list[Row]:
+    """E-mail addresses or phone numbers that hold something; a text alone is such an entry."""
+    entries = value if isinstance(value, list) else [value]
+    objects = [{"value": entry} if isinstance(entry, str) else entry for entry in entries]
+    return [
+        entry | {"value": str(entry["value"])}
+        for entry in objects
+        if isinstance(entry, dict) and str(entry["value"]).strip()
+    ]
+
+
+def _labels(value: Any) -> list[str]:
+    """Ids of labels, also of a text that lists them."""
+    entries = value.split(",") if isinstance(value, str) else value
+    return [str(entry) for entry in entries if entry not in (None, "")]
 
 
 def _primary(entries: Iterable[Row]) -> str | None:
-    """The first one marked primary, else the first one, among those that have a value."""
-    filled = _filled(entries)
-    marked = [entry for entry in filled if entry["primary"]]
-    return next((str(entry["value"]) for entry in marked + filled), None)
+    """The first one marked primary, else the first one."""
+    in_order = sorted(entries, key=lambda entry: not entry.get("primary"))
+    return next((entry["value"] for entry in in_order), None)
 
 
 def _live(rows: Mapping[int, Row]) -> dict[int, Row]:
     return {key: row for key, row in rows.items() if row["deleted_at"] is None}
+
+
+def _read(kind: ColumnType, value: Any) -> Any:
+    """A whole number that came as text."""
+    is_text_of_number = isinstance(value, str) and value.isascii() and value.isdigit()
+    return int(value) if kind is ColumnType.BIGINT and is_text_of_number else value
 
 
 def _fits(kind: ColumnType, value: Any) -> bool:
