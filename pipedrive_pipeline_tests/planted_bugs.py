@@ -377,6 +377,27 @@ BUGS = (
         (("value is not None and at_least <= value <= at_most:", "value is not None:"),),
         TESTS_OF_HTTP,
     ),
+    Bug(
+        "blank text is a value",
+        "sql/schema/0094_standard_values.sql",
+        (("'\\ufeff\\uffa0]' then", "'\\ufeff\\uffa0]' or value <> '' then"),),
+        f"{TESTS}/marts/test_mapping.py",
+        "blank_text_fills_no_column",
+    ),
+    Bug(
+        "a record that was deleted at no time stays live",
+        "sql/marts/contacts.sql",
+        (("pipeline.loaded_at(persons._dlt_load_id)", "null::timestamptz"),),
+        f"{TESTS}/marts/test_standard_values.py",
+        "deleted_at_no_time",
+    ),
+    Bug(
+        "two databases share a folder of working files",
+        "pipedrive_pipeline/tenants.py",
+        (('"scratch" / database / system', '"scratch" / system'),),
+        f"{TESTS}/sync/test_scratch.py",
+        "two_databases_under_one_home",
+    ),
 )
 
 
