@@ -126,15 +126,15 @@ def test_every_alert_has_its_page_in_the_runbook() -> None:
     assert alerts - set(headings) == set()
 
 
-def test_every_state_reason_and_room_has_its_line() -> None:
+def test_every_state_reason_and_package_has_its_line() -> None:
     from pipedrive_pipeline.vault.states import Reason, State
 
     connections = (PROJECT_ROOT / "docs/connections.md").read_text()
-    rooms = {path.stem for path in (PROJECT_ROOT / "docs/rooms").glob("*.md")}
+    packages = {path.stem for path in (PROJECT_ROOT / "docs/packages").glob("*.md")}
     index = (PROJECT_ROOT / "docs/README.md").read_text()
 
     assert all(f"| `{one}` |" in connections for one in (*State, *Reason))
-    assert all(f"rooms/{room}.md" in index for room in rooms)
+    assert all(f"packages/{package}.md" in index for package in packages)
 
 
 @pytest.fixture
