@@ -24,7 +24,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.marts import build, mapping, publish_views
-from pipedrive_pipeline.marts.conservation import conservation
+from pipedrive_pipeline.marts.fields.value_comparison import compare_values
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.embedded import ensure_running
@@ -102,7 +102,7 @@ def _measured(warehouse: Warehouse, organizations: int, persons: int) -> dict[st
     _fill(warehouse, {"organizations": organizations, "persons": persons})
     first = _seconds(lambda: build(warehouse, TENANT, SYSTEM))
     publish_views(warehouse, TENANT, SYSTEM)
-    compared = _seconds(lambda: conservation(warehouse, TENANT, SYSTEM))
+    compared = _seconds(lambda: compare_values(warehouse, TENANT, SYSTEM))
     by_hand: list[float] = []
     remapped: list[float] = []
     for number in range(ROUNDS):

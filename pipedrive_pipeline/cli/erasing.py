@@ -16,7 +16,7 @@ from pipedrive_pipeline.cli.output import errors, print_json, terminal
 from pipedrive_pipeline.cli.session import Session, open_session
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput, ExitCode
-from pipedrive_pipeline.marts.erasing import Holders
+from pipedrive_pipeline.marts.erasure import Holders
 from pipedrive_pipeline.sync import registry
 from pipedrive_pipeline.sync.erasure import Erased, NobodyToErase, erase_persons, persons_with_email
 from pipedrive_pipeline.sync.lock import tenant_lock

@@ -32,10 +32,10 @@ def show(tenant: TenantOption, json: AsJson = False) -> None:
     """Print the active mapping, and name entries that rest: field gone, or of another type."""
     session, name = open_session(), Tenant(tenant)
     version, fields = _active(session, name)
-    resting = mappings.resting(name, version.mapping, fields)
+    unusable = mappings.unusable_entries(name, version.mapping, fields)
     if json:
         gone = [one.name for one in mappings.vanished(version.mapping, fields)]
-        print_json(_facts(version) | {"vanished": gone, "resting": resting})
+        print_json(_facts(version) | {"vanished": gone, "resting": unusable})
         return
     names = {one.identity: one.field_name for one in fields}
     rows = [
@@ -44,8 +44,8 @@ def show(tenant: TenantOption, json: AsJson = False) -> None:
     ]
     print_table(f"{name}: version {version.number}", ("of", "field", "key", "fills"), rows)
     for one in version.mapping.entries:
-        if one.name in resting:
-            told = f"{one.name}: {resting[one.name]}; {one.target} keeps its last values."
+        if one.name in unusable:
+            told = f"{one.name}: {unusable[one.name]}; {one.target} keeps its last values."
             errors.print(told, markup=False)
 
 

@@ -11,7 +11,7 @@ from pipedrive_pipeline.connectors.base import Column
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import Counts
-from pipedrive_pipeline.marts.columns import OVERFLOW_COLUMN
+from pipedrive_pipeline.marts.fields.columns import OVERFLOW_COLUMN
 from pipedrive_pipeline.marts.lineage import Origin
 from pipedrive_pipeline.sync.fields import MartColumn
 from pipedrive_pipeline.sync.history import RunFacts

@@ -1,6 +1,6 @@
 """Checks on one tenant's tables, made by the run that wrote them: whole, linked, not shrinking.
 
-Belongs here: our counts in Dagster's words. Does not belong here: the counting (`marts/standing.py`
+Belongs here: our counts in Dagster's words. Does not belong here: the counting (`marts/health.py`
 and the reads themselves), checks on custom fields (`checks.py`), checks over all tenants
 (`freshness.py`). What would break a promise is no check: an audit stops it before it commits.
 """
@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 
 from pipedrive_pipeline.ingest.outcome import EntityRead
-from pipedrive_pipeline.marts.comparison import Comparison, LastComparison
-from pipedrive_pipeline.marts.standing import Standing, Volume
+from pipedrive_pipeline.marts.health import MartHealth, Volume
+from pipedrive_pipeline.marts.row_comparison import Comparison, LastComparison
 
 COMPLETENESS, ORPHANS, VOLUME = "completeness", "orphans", "volume"
 REJECTIONS = "rejected_values"
@@ -118,7 +118,7 @@ def rejections_result(asset: dg.AssetKey, by_field: Mapping[str, int]) -> dg.Ass
     )
 
 
-def mart_results(found: Standing) -> Iterator[dg.AssetCheckResult]:
+def mart_results(found: MartHealth) -> Iterator[dg.AssetCheckResult]:
     """What was found, with the offenders' ids, never their names."""
     yield dg.AssetCheckResult(
         asset_key=CONTACTS,

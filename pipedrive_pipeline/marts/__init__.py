@@ -8,8 +8,8 @@ Does not belong here: how a mart row is made of raw rows (`sql/marts`), how raw 
 from __future__ import annotations
 
 from pipedrive_pipeline.marts.build import Counts, MartsBuilt, build
-from pipedrive_pipeline.marts.comparison import Comparison
-from pipedrive_pipeline.marts.views import publish_due, publish_or_defer, publish_views
+from pipedrive_pipeline.marts.row_comparison import Comparison
+from pipedrive_pipeline.marts.views.publication import publish_due, publish_or_defer, publish_views
 
 __all__ = [
     "Comparison",

@@ -27,17 +27,17 @@ from psycopg import errors, sql
 
 from pipedrive_pipeline.errors import Permanent, UnknownTenant
 from pipedrive_pipeline.marts.audit import audit
-from pipedrive_pipeline.marts.beside import EVERY_ID, are_many, beside
-from pipedrive_pipeline.marts.catalogue import Field, refresh_catalogue
-from pipedrive_pipeline.marts.checking import ValueCheck, ValueCounts
-from pipedrive_pipeline.marts.comparison import (
+from pipedrive_pipeline.marts.fields.catalogue import Field, refresh_catalogue
+from pipedrive_pipeline.marts.fields.value_checks import ValueCheck, ValueCounts
+from pipedrive_pipeline.marts.mapping.mapped_targets import mapped_targets
+from pipedrive_pipeline.marts.parallel import EVERY_ID, are_many, parallel_transactions
+from pipedrive_pipeline.marts.raw import raw_transaction
+from pipedrive_pipeline.marts.row_comparison import (
     Comparison,
     differing_count,
     keep_comparison,
     mark_extra,
 )
-from pipedrive_pipeline.marts.mapping.applying import mapped
-from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.marts.writing import one_of, read_count, upsert
 from pipedrive_pipeline.tenants import Tenant
@@ -126,7 +126,7 @@ def build(
     is_whole: bool = False,
     is_verifying: bool = False,
     is_confirmed: bool = False,
-    is_beside_a_read: bool = False,
+    is_read_running: bool = False,
 ) -> MartsBuilt:
     """Bring a tenant's marts up to date with raw. The caller holds the lock on the marts.
 
@@ -138,7 +138,7 @@ def build(
         is_whole: compare every row with raw, not only those that changed.
         is_verifying: check the values of all records too.
         is_confirmed: a person said that many records are really gone.
-        is_beside_a_read: a run may be loading at the same time; loads that are not complete stay
+        is_read_running: a run may be loading at the same time; loads that are not complete stay
             pending, though what is there of them may be built.
 
     Raises:
@@ -159,7 +159,7 @@ def build(
                 is_whole=is_whole or is_verifying,
                 is_verifying=is_verifying,
                 is_confirmed=is_confirmed,
-                is_beside_a_read=is_beside_a_read,
+                is_read_running=is_read_running,
             )
     raise AssertionError  # the loop above returns or raises
 
@@ -173,23 +173,23 @@ def _build_once(
     is_whole: bool,
     is_verifying: bool,
     is_confirmed: bool,
-    is_beside_a_read: bool,
+    is_read_running: bool,
 ) -> MartsBuilt:
     try:
         with (
             raw_transaction(warehouse, tenant, system) as connection,
-            beside(warehouse, tenant, system) as begin,
+            parallel_transactions(warehouse, tenant, system) as submit,
         ):
             _begin_state(connection, tenant, system)
-            before = _state(connection, tenant, system, is_beside_a_read=is_beside_a_read)
+            before = _state(connection, tenant, system, is_read_running=is_read_running)
             fields = refresh_catalogue(connection, tenant, system)
             check = ValueCheck(connection, tenant, system, fields)
-            targets = mapped(connection, tenant, system, fields, targets)
+            targets = mapped_targets(connection, tenant, system, fields, targets)
             after = State(_fingerprint(connection, targets, fields), check.rules)
             is_changed = before.built_from != after.built_from
             retyped = None if is_verifying else check.retyped_since(before.values_checked)
             listed = {
-                target.entity: begin(partial(check.list_misfits, target.entity, EVERY_ID))
+                target.entity: submit(partial(check.list_misfits, target.entity, EVERY_ID))
                 for target in targets
                 if retyped is None and are_many(connection, target.entity)
             }
@@ -252,7 +252,7 @@ def _begin_state(connection: psycopg.Connection, tenant: Tenant, system: str) ->
 
 
 def _state(
-    connection: psycopg.Connection, tenant: Tenant, system: str, *, is_beside_a_read: bool
+    connection: psycopg.Connection, tenant: Tenant, system: str, *, is_read_running: bool
 ) -> State:
     """What the last build left.
 
@@ -273,7 +273,7 @@ def _state(
         (tenant.slug, system),
     ).fetchone()
     built_from, values_checked, loads, row_version = row or (None, None, [], "")
-    if is_beside_a_read and is_there(connection, tenant.raw_schema(system), "_dlt_loads"):
+    if is_read_running and is_there(connection, tenant.raw_schema(system), "_dlt_loads"):
         complete = {row[0] for row in connection.execute("select load_id from _dlt_loads")}
         loads = [load for load in loads if load in complete or load.startswith(MARK_PREFIX)]
     return State(built_from, values_checked, tuple(loads), row_version)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from pipedrive_pipeline.marts.catalogue import Field
+from pipedrive_pipeline.marts.fields.catalogue import Field
 from pipedrive_pipeline.marts.targets import Target
 
 RawColumn = tuple[str, str]  # table and column

@@ -15,7 +15,7 @@ from typing import Final
 
 from psycopg import sql
 
-from pipedrive_pipeline.marts.unpacking import Unpacked
+from pipedrive_pipeline.marts.fields.raw_fields import RawFields
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Target:
         default_factory=dict
     )  # column of the table -> value
     fillings: tuple[Filling, ...] = ()  # what `mapped` is made of
-    unpacked: Unpacked | None = None  # what `mapped` reads of the raw row
+    unpacked: RawFields | None = None  # what `mapped` reads of the raw row
     tenant_key: str = "tenant_id"
     source_key: str = "pipedrive_id"
     deleted_at: str = "deleted_at"
@@ -73,7 +73,7 @@ class Target:
         self,
         expressions: Mapping[str, sql.Composable],
         fillings: tuple[Filling, ...] = (),
-        unpacked: Unpacked | None = None,
+        unpacked: RawFields | None = None,
     ) -> Target:
         """The same target, with columns that a field mapping fills."""
         mapped = MappingProxyType(dict(expressions))

@@ -1,7 +1,7 @@
 """Records that are gone at the source for long enough are erased here too, if the tenant wants it.
 
 Belongs here: `sync_settings.erase_deleted_after_days`, in each run, and its entry in the audit log.
-Does not belong here: the places that hold a record (`ingest/erasing.py`, `marts/erasing.py`), a
+Does not belong here: the places that hold a record (`ingest/erasing.py`, `marts/erasure.py`), a
 person who asks to be erased (`erasure.py`).
 
 Nothing keeps such a record out: the source has none of it, and whoever restores it there wants it
@@ -21,7 +21,7 @@ from pipedrive_pipeline.connectors.base import EntitySpec
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.ingest.erasing import RawErasing
 from pipedrive_pipeline.ingest.rejections import forget_rejected
-from pipedrive_pipeline.marts.erasing import ErasureRefused, erase_rows, needed_for_links
+from pipedrive_pipeline.marts.erasure import ErasureRefused, erase_rows, needed_for_links
 from pipedrive_pipeline.marts.targets import CUSTOMERS, TARGETS, Target
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse

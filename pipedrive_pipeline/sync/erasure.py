@@ -1,7 +1,7 @@
 """A person erased because somebody asked for it, and kept out until they are edited at the source.
 
 Belongs here: the one transaction in which every place forgets them, and its entry in the audit log.
-Does not belong here: what raw and marts hold of a record (`ingest/erasing.py`, `marts/erasing.py`),
+Does not belong here: what raw and marts hold of a record (`ingest/erasing.py`, `marts/erasure.py`),
 what ages out by itself (`ageing.py`). What is not reached is told in `docs/erasure.md`.
 
 The audit log outlives everything, so it names a receipt and no id: who asks for proof is answered
@@ -22,7 +22,7 @@ from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.ingest.erased import is_edited
 from pipedrive_pipeline.ingest.erasing import RawErasing
 from pipedrive_pipeline.ingest.rejections import forget_rejected
-from pipedrive_pipeline.marts.erasing import Holders, changed_at, erase_rows, holders_of_email
+from pipedrive_pipeline.marts.erasure import Holders, changed_at, erase_rows, holders_of_email
 from pipedrive_pipeline.marts.targets import CONTACTS
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.lock import TenantLock

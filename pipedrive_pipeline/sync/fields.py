@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import psycopg
 
 from pipedrive_pipeline.marts import mapping
-from pipedrive_pipeline.marts.catalogue import are_custom_fields_wanted, fields_of
-from pipedrive_pipeline.marts.conservation import Conservation, conservation, due
+from pipedrive_pipeline.marts.fields.catalogue import are_custom_fields_wanted, fields_of
+from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison, compare_values, due
 from pipedrive_pipeline.marts.lineage import Origin, origins
-from pipedrive_pipeline.marts.mapping.applying import mapped
+from pipedrive_pipeline.marts.mapping.mapped_targets import mapped_targets
 from pipedrive_pipeline.marts.targets import TARGETS
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import TableColumn, relations
@@ -38,7 +38,7 @@ class FieldFacts:
 
 def field_facts(
     warehouse: Warehouse, tenant: Tenant, system: str, *, is_whole: bool
-) -> tuple[Conservation, dict[str, FieldFacts]]:
+) -> tuple[ValueComparison, dict[str, FieldFacts]]:
     """The comparison of values, and the facts of each mart by its name.
 
     Args:
@@ -56,9 +56,9 @@ def field_facts(
         retyped = connection.execute(_RETYPED, (tenant.slug, system)).fetchall()
         is_wanted = are_custom_fields_wanted(connection, tenant, system)
         views = {one.name: one for one in relations(connection, tenant.analytics_schema)}
-    compared = Conservation(0, (), is_whole=False)
+    compared = ValueComparison(0, (), is_whole=False)
     if not waits_for.are_views and (is_whole or waits_for.are_loads):
-        compared = conservation(warehouse, tenant, system, is_whole=is_whole)
+        compared = compare_values(warehouse, tenant, system, is_whole=is_whole)
     offered = mapping.proposals(tenant, version.mapping, fields) if is_wanted else []
     return compared, {
         target.name: FieldFacts(
@@ -96,7 +96,7 @@ def mart_columns(
     """
     fields = fields_of(connection, tenant, system)
     marts = {one.name: one for one in relations(connection, MART_SCHEMA)}
-    targets = mapped(connection, tenant, system, fields, TARGETS)
+    targets = mapped_targets(connection, tenant, system, fields, TARGETS)
     return {
         target.name: tuple(
             MartColumn(column, origins(target, fields).get(column.name, Origin()))

@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from pipedrive_pipeline.errors import BudgetSpent, PipelineError, Superseded
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import MartsBuilt
-from pipedrive_pipeline.marts.conservation import Conservation
+from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison
 from pipedrive_pipeline.sync.lock import WITHOUT_SOURCE, TenantLock, lock_of_run
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -58,7 +58,7 @@ class HistoryRow:
     erased: Counter[str] = field(default_factory=Counter)  # by entity; see `ageing.py`
     errors: list[BaseException] = field(default_factory=list)
     warnings: dict[str, str] = field(default_factory=dict)  # message by code
-    values: Conservation | None = None  # where the run compared all values
+    values: ValueComparison | None = None  # where the run compared all values
     api_calls: int = 0  # of all attempts
     tokens_spent: int = 0
 

@@ -14,7 +14,7 @@ from psycopg import errors, sql
 
 from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.errors import BadInput, PersonMustAct
-from pipedrive_pipeline.marts.access import forget_analysts
+from pipedrive_pipeline.marts.views.access import forget_analysts
 from pipedrive_pipeline.sync.scratch import clear_scratch
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connections import connections

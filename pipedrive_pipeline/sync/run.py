@@ -15,7 +15,7 @@ from pipedrive_pipeline.errors import BadInput, NotProven, full_disk
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
 from pipedrive_pipeline.ingest.rejections import listed_by_field
-from pipedrive_pipeline.marts.standing import Standing, standing
+from pipedrive_pipeline.marts.health import MartHealth, mart_health
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import alerts, budget, history, requests
 from pipedrive_pipeline.sync.access import SourceAccess, utc_now
@@ -185,7 +185,7 @@ class TenantRun:
                 is_whole=sync_type != "incremental",
                 is_verifying=sync_type == "verify",
                 is_confirmed=self.facts.is_confirmed,
-                is_beside_a_read=not is_raw_ours,
+                is_read_running=not is_raw_ours,
             )
             if is_raw_ours:
                 self.row.erased += erase_aged(lock.warehouse, tenant, system)
@@ -199,12 +199,12 @@ class TenantRun:
         if not is_published:
             self.row.warnings["views_due"] = VIEWS_DUE
 
-    def mart_facts(self) -> tuple[Standing, dict[str, tuple[MartColumn, ...]]]:
+    def mart_facts(self) -> tuple[MartHealth, dict[str, tuple[MartColumn, ...]]]:
         """Orphans, volumes and the last comparison; and each mart's columns with their sources."""
         tenant, system = self.facts.tenant, self.facts.system
         with self._warehouse.transaction(tenant, (tenant.raw_schema(system),)) as connection:
             return (
-                standing(connection, tenant, system),
+                mart_health(connection, tenant, system),
                 mart_columns(connection, tenant, system),
             )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipedrive_pipeline.marts import mapping
-from pipedrive_pipeline.marts.conservation import conservation
+from pipedrive_pipeline.marts.fields.value_comparison import compare_values
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import columns, custom, key_of, published, shown
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person, user
@@ -423,4 +423,4 @@ def test_a_percent_sign_in_a_field_code_or_label_is_data(raw: RawTables) -> None
     assert industry == "%s"
     assert rejected == ("wahl%d", '"7 %x"')
     assert [entry.percent for entry in preview.coverage] == [100.0] * len(sources["organizations"])
-    assert not conservation(raw.warehouse, ACME, SYSTEM).lost
+    assert not compare_values(raw.warehouse, ACME, SYSTEM).lost

@@ -10,8 +10,8 @@ import pytest
 from psycopg import sql
 
 from pipedrive_pipeline.marts import build, publish_views
-from pipedrive_pipeline.marts.conservation import conservation
-from pipedrive_pipeline.marts.values import OF_SEVERAL_PARTS, PARTS
+from pipedrive_pipeline.marts.fields.value_comparison import compare_values
+from pipedrive_pipeline.marts.fields.values import OF_SEVERAL_PARTS, PARTS
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of, shown
 from pipedrive_pipeline_tests.marts.hostile import VALUES
@@ -54,7 +54,7 @@ def test_nothing_is_silently_null(raw: RawTables) -> None:
     built = build(raw.warehouse, ACME, SYSTEM)
     publish_views(raw.warehouse, ACME, SYSTEM)
 
-    kept = conservation(raw.warehouse, ACME, SYSTEM)
+    kept = compare_values(raw.warehouse, ACME, SYSTEM)
     assert len(VALUES) >= 150
     assert kept.lost == ()
     assert kept.seen > len(KINDS) * (len(VALUES) - 2)
@@ -156,7 +156,7 @@ def test_custom_fields_without_any_field_are_no_rejection(raw: RawTables) -> Non
     publish_views(raw.warehouse, ACME, SYSTEM)
 
     assert [number for number, _ in rejected(raw.warehouse)] == [4, 5, 6]
-    assert conservation(raw.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(raw.warehouse, ACME, SYSTEM).lost == ()
 
 
 def test_a_value_at_the_top_level_is_looked_at_too(raw: RawTables) -> None:
@@ -208,7 +208,7 @@ def test_2000_names_leave_the_catalogue_as_expected(raw: RawTables) -> None:
     for key, column, is_overflow in held:
         assert (row["more_fields"] if is_overflow else row)[column] == numbers[key]
     assert relations == (6,)
-    assert conservation(raw.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(raw.warehouse, ACME, SYSTEM).lost == ()
 
 
 def _name(number: int) -> str:

@@ -281,7 +281,7 @@ def test_an_entry_that_rests_leaves_its_column_as_it_is(synced: RawTables) -> No
 
     first = rows(synced.warehouse)[0]
     fields = list(mapping.catalogue(synced.warehouse, ACME, SYSTEM).fields)
-    told = mapping.resting(ACME, version.mapping, fields)
+    told = mapping.unusable_entries(ACME, version.mapping, fields)
     assert (first["website"], first["annual_revenue"]) == ("K-1", 5)
     assert told.keys() == {f"organizations.{NUMBER}", f"organizations.{LIMIT}"}
     assert "is date, website is text" in told[f"organizations.{NUMBER}"]

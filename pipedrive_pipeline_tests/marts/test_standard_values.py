@@ -14,9 +14,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.marts import build, publish_views
-from pipedrive_pipeline.marts.conservation import conservation
-from pipedrive_pipeline.marts.standard import SHAPES
-from pipedrive_pipeline.marts.values import PARTS
+from pipedrive_pipeline.marts.fields.standard_columns import SHAPES
+from pipedrive_pipeline.marts.fields.value_comparison import compare_values
+from pipedrive_pipeline.marts.fields.values import PARTS
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of
 from pipedrive_pipeline_tests.marts.hostile import VALUES
@@ -121,7 +121,7 @@ def assert_nothing_is_silently_null(raw: RawTables, texts: list[str]) -> None:
             says_something = any(leaves(content(name, json.loads(text))))
             assert is_shown or is_listed or not says_something, (entity, name, text)
             assert says_something or not is_listed, (entity, name, text)
-    assert conservation(raw.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(raw.warehouse, ACME, SYSTEM).lost == ()
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipedrive_pipeline.marts import build, mapping
-from pipedrive_pipeline.marts.conservation import conservation
+from pipedrive_pipeline.marts.fields.value_comparison import compare_values
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import columns, custom, key_of, published, shown
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization
@@ -59,7 +59,7 @@ def test_columns_go_and_come_back_under_their_names(synced: RawTables) -> None:
     published(synced)
     assert columns(synced.warehouse) == {}
     assert rejected(synced.warehouse) == 0
-    assert conservation(synced.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(synced.warehouse, ACME, SYSTEM).lost == ()
 
     synced.load(organization_fields=[custom("Neu")])
     published(synced)
@@ -69,7 +69,7 @@ def test_columns_go_and_come_back_under_their_names(synced: RawTables) -> None:
     assert list(columns(synced.warehouse)) == ["nummer", "seite", "rabatt", "neu"]
     assert shown(synced.warehouse)[0]["nummer"] == "K-1"
     assert rejected(synced.warehouse) == 1
-    assert conservation(synced.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(synced.warehouse, ACME, SYSTEM).lost == ()
 
 
 def test_mapped_columns_keep_what_they_hold(synced: RawTables) -> None:

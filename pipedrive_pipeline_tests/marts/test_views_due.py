@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from pipedrive_pipeline.marts import build, publish_due, publish_or_defer
-from pipedrive_pipeline.marts.views import Published
+from pipedrive_pipeline.marts.views.publication import Published
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import columns, custom, key_of, published, shown
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization

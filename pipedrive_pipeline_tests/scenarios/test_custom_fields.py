@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from pipedrive_pipeline.marts import mapping
-from pipedrive_pipeline.marts.conservation import conservation
+from pipedrive_pipeline.marts.fields.value_comparison import compare_values
 from pipedrive_pipeline.sandbox import Account, Sandbox
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
@@ -100,7 +100,7 @@ def test_sixty_fields_are_shown_as_the_source_has_them(
     for alike, wanted_columns in HOSTILE.items():
         codes = [one.code for one in account.fields["organizations"] if one.name in alike]
         assert {names[code, ""] for code in codes} == wanted_columns
-    assert conservation(world.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(world.warehouse, ACME, SYSTEM).lost == ()
 
 
 @pytest.mark.slow
@@ -156,7 +156,7 @@ def test_fields_change_between_syncs_and_nothing_breaks(world: World, account: A
         ("kept", "rabatt_percent_varchar"),
         ("added", "kundennummer_2"),
     }
-    assert conservation(world.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(world.warehouse, ACME, SYSTEM).lost == ()
 
 
 def changes(world: World) -> list[dict[str, Any]]:
@@ -201,7 +201,7 @@ def test_a_record_of_v1s_shape_reads_the_same(world: World, account: Account) ->
     assert [(one["record_id"], one["field"], one["reason"]) for one in rejected] == [
         ("1", start, "is no day of the calendar")
     ]
-    assert conservation(world.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(world.warehouse, ACME, SYSTEM).lost == ()
 
 
 @pytest.mark.slow
@@ -224,4 +224,4 @@ def test_values_without_measure_are_shown_or_listed(world: World, account: Accou
     assert (rows[2]["interne_notiz"], rows[2]["kreditlimit_amount"]) == (None, Decimal(2))
     rejected = world.rows("integration", "rejected_values")
     assert [(one["record_id"], one["field"]) for one in rejected] == [("2", note)]
-    assert conservation(world.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(world.warehouse, ACME, SYSTEM).lost == ()

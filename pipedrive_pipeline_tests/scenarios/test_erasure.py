@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from pipedrive_pipeline.errors import PipelineError
-from pipedrive_pipeline.marts.erasing import ErasureRefused
+from pipedrive_pipeline.marts.erasure import ErasureRefused
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
 from pipedrive_pipeline.sync.erasure import Erased, NobodyToErase, erase_persons, persons_with_email
 from pipedrive_pipeline.sync.history import SyncType

@@ -10,7 +10,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import BadInput, UnknownTenant
-from pipedrive_pipeline.marts.access import let_analysts_read
+from pipedrive_pipeline.marts.views.access import let_analysts_read
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import registry, removal
 from pipedrive_pipeline.tenants import Tenant

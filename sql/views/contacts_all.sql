@@ -1,10 +1,10 @@
 -- All contacts: those deleted at the source too, marked.
 -- Grain: one row per contact of the tenant.
 -- Reads: crm.contacts.
--- Needs: pipeline.tenant_id; marts/views.py writes the tenant's name in its place, because whoever
+-- Needs: pipeline.tenant_id; marts/views/publication.py writes the tenant's name in its place, because whoever
 --        reads the view has set none.
 --
--- The columns that every tenant's view has; custom fields follow from marts/columns.py.
+-- The columns that every tenant's view has; custom fields follow from marts/fields/columns.py.
 select
     contacts.id as id,
     contacts.tenant_id as tenant_id,

@@ -1,10 +1,10 @@
 -- Customers that are there: one row each, those deleted at the source left out.
 -- Grain: one row per customer of the tenant.
 -- Reads: crm.customers.
--- Needs: pipeline.tenant_id; marts/views.py writes the tenant's name in its place, because whoever
+-- Needs: pipeline.tenant_id; marts/views/publication.py writes the tenant's name in its place, because whoever
 --        reads the view has set none.
 --
--- The columns that every tenant's view has; custom fields follow from marts/columns.py.
+-- The columns that every tenant's view has; custom fields follow from marts/fields/columns.py.
 select
     customers.id as id,
     customers.tenant_id as tenant_id,

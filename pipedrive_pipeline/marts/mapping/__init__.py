@@ -2,16 +2,15 @@
 
 Belongs here: a mapping's form, its checks, its versions, what it adds to a build, proposals, and a
 look at what it would do. Does not belong here: the build (`marts/build.py`), how a value becomes a
-type (`marts/values.py`).
+type (`marts/fields/values.py`).
 """
 
 from __future__ import annotations
 
-from pipedrive_pipeline.marts.catalogue import Field
-from pipedrive_pipeline.marts.catalogue import fields_of as known_fields
-from pipedrive_pipeline.marts.mapping.applying import resting
-from pipedrive_pipeline.marts.mapping.checking import checked
+from pipedrive_pipeline.marts.fields.catalogue import Field
+from pipedrive_pipeline.marts.fields.catalogue import fields_of as known_fields
 from pipedrive_pipeline.marts.mapping.form import BadMapping, Entry, Issue, Mapping
+from pipedrive_pipeline.marts.mapping.mapped_targets import unusable_entries
 from pipedrive_pipeline.marts.mapping.preview import Coverage, Preview, preview
 from pipedrive_pipeline.marts.mapping.proposals import Proposal, proposals
 from pipedrive_pipeline.marts.mapping.store import (
@@ -24,6 +23,7 @@ from pipedrive_pipeline.marts.mapping.store import (
     vanished,
     versions,
 )
+from pipedrive_pipeline.marts.mapping.validation import validated
 
 __all__ = [
     "BadMapping",
@@ -39,12 +39,12 @@ __all__ = [
     "Version",
     "active",
     "catalogue",
-    "checked",
     "known_fields",
     "preview",
     "proposals",
-    "resting",
     "save",
+    "unusable_entries",
+    "validated",
     "vanished",
     "versions",
 ]

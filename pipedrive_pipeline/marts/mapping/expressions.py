@@ -17,12 +17,12 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.marts.catalogue import Field
-from pipedrive_pipeline.marts.mapping.checking import part_of_entry, target_type
+from pipedrive_pipeline.marts.fields.catalogue import Field
+from pipedrive_pipeline.marts.fields.raw_fields import RawFields
+from pipedrive_pipeline.marts.fields.values import REFERENCE_TABLES, Source, expression
 from pipedrive_pipeline.marts.mapping.form import ENTITIES, Entry, Mapping
+from pipedrive_pipeline.marts.mapping.validation import part_of_entry, target_type
 from pipedrive_pipeline.marts.targets import Filling, Target
-from pipedrive_pipeline.marts.unpacking import Unpacked
-from pipedrive_pipeline.marts.values import REFERENCE_TABLES, Source, expression
 from pipedrive_pipeline.tenants import Tenant
 
 ATTRIBUTES: Final = "attributes"
@@ -38,17 +38,17 @@ class Sources:
     mapping: Mapping
     fields: Lookup[tuple[str, str], Field]
     columns: Lookup[str, frozenset[str]]  # of each entity's raw table
-    resting: frozenset[str] = frozenset()  # names of entries that are not used for now
+    unused: frozenset[str] = frozenset()  # names of entries that are not used for now
 
     def field(self, entry: Entry) -> Field:
         """The field that an entry reads; it was checked to exist."""
         return self.fields[entry.entity, entry.field_key]
 
-    def unpacked(self, entity: str) -> Unpacked:
+    def unpacked(self, entity: str) -> RawFields:
         """Every field of one raw row that the mapping reads."""
         table = sql.Identifier(entity)
         entries = {
-            one.field_key: one for one in self.mapping.of(entity) if one.name not in self.resting
+            one.field_key: one for one in self.mapping.of(entity) if one.name not in self.unused
         }
         standard = {
             key: sql.SQL("to_jsonb({}.{})").format(table, sql.Identifier(key))
@@ -57,7 +57,7 @@ class Sources:
             for key, entry in entries.items()
             if not self.field(entry).is_custom
         }
-        return Unpacked(table, tuple(entries), standard)
+        return RawFields(table, tuple(entries), standard)
 
     def source(self, entry: Entry) -> Source:
         """The entry's field over one raw row."""
@@ -99,7 +99,7 @@ def mapped_target(target: Target, sources: Sources) -> Target:
     attributes: dict[str, sql.Composable] = {}
     fillings: list[Filling] = []
     for name, group in groupby(entries, lambda one: one.target):
-        live = [one for one in group if one.name not in sources.resting]
+        live = [one for one in group if one.name not in sources.unused]
         fillings += [filling_of(one, sources) for one in live]
         if name.startswith(f"{ATTRIBUTES}."):
             if live:  # one that rests is left as it stands in the column

@@ -13,9 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pipedrive_pipeline.marts.catalogue import refresh_catalogue
-from pipedrive_pipeline.marts.mapping.applying import resting
-from pipedrive_pipeline.marts.mapping.checking import checked
+from pipedrive_pipeline.marts.fields.catalogue import refresh_catalogue
 from pipedrive_pipeline.marts.mapping.expressions import (
     Sources,
     filling_of,
@@ -23,6 +21,8 @@ from pipedrive_pipeline.marts.mapping.expressions import (
     sources_of,
 )
 from pipedrive_pipeline.marts.mapping.form import Entry
+from pipedrive_pipeline.marts.mapping.mapped_targets import unusable_entries
+from pipedrive_pipeline.marts.mapping.validation import validated
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.marts.writing import source
@@ -69,9 +69,9 @@ def preview(warehouse: Warehouse, tenant: Tenant, system: str, text: Any) -> Pre
     coverage: list[Coverage] = []
     with raw_transaction(warehouse, tenant, system) as connection:
         fields = refresh_catalogue(connection, tenant, system)
-        mapping = checked(tenant, text, fields)
+        mapping = validated(tenant, text, fields)
         sources = sources_of(connection, tenant, system, mapping, fields)
-        in_use = replace(sources, resting=frozenset(resting(tenant, mapping, fields)))
+        in_use = replace(sources, unused=frozenset(unusable_entries(tenant, mapping, fields)))
         for target in TARGETS:
             if mapping.of(target.entity):
                 rows[target.name] = _rows(connection, target, in_use)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pipedrive_pipeline.marts.catalogue import Field
-from pipedrive_pipeline.marts.mapping.checking import checked
+from pipedrive_pipeline.marts.fields.catalogue import Field
+from pipedrive_pipeline.marts.fields.naming import words_of
 from pipedrive_pipeline.marts.mapping.form import BadMapping, Entry, Mapping
-from pipedrive_pipeline.marts.naming import words_of
+from pipedrive_pipeline.marts.mapping.validation import validated
 from pipedrive_pipeline.tenants import Tenant
 
 _COMPANY_WORDS: Final = {
@@ -94,7 +94,7 @@ def _fitting(tenant: Tenant, proposal: Proposal, fields: list[Field]) -> Proposa
     for conversion in CONVERSIONS:
         entry = Entry(one.entity, one.field_key, one.part, one.target, conversion)
         try:
-            checked(tenant, Mapping((entry,)).written(), fields)
+            validated(tenant, Mapping((entry,)).written(), fields)
         except BadMapping:
             continue
         return Proposal(entry, proposal.field_name, proposal.reason)

@@ -15,9 +15,9 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.errors import PersonMustAct
-from pipedrive_pipeline.marts.catalogue import Field, fields_of, refresh_catalogue
-from pipedrive_pipeline.marts.mapping.checking import checked
+from pipedrive_pipeline.marts.fields.catalogue import Field, fields_of, refresh_catalogue
 from pipedrive_pipeline.marts.mapping.form import Entry, Mapping, parsed
+from pipedrive_pipeline.marts.mapping.validation import validated
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -105,7 +105,7 @@ def save(
                 f"{tenant}: version {before.number} of the mapping is active, not {based_on}; "
                 "look at it and save again."
             )
-        mapping = checked(tenant, text, fields_of(connection, tenant, system))
+        mapping = validated(tenant, text, fields_of(connection, tenant, system))
         facts = (tenant.slug, system)
         connection.execute(_RETIRE, facts)
         cursor = connection.cursor(row_factory=class_row(_Saved))

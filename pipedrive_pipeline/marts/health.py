@@ -12,9 +12,9 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.marts.comparison import LastComparison, last_comparison
-from pipedrive_pipeline.marts.remaking import tables_of
+from pipedrive_pipeline.marts.row_comparison import LastComparison, last_comparison
 from pipedrive_pipeline.marts.targets import TARGETS, Target
+from pipedrive_pipeline.marts.views.view_ddl import tables_of
 from pipedrive_pipeline.tenants import Tenant
 
 VOLUME_DAYS: Final = 7  # a working week and its weekend
@@ -46,7 +46,7 @@ class Volume:
 
 
 @dataclass(frozen=True)
-class Standing:
+class MartHealth:
     """Of one tenant's marts."""
 
     orphans: Orphans
@@ -54,9 +54,9 @@ class Standing:
     comparison: LastComparison
 
 
-def standing(connection: psycopg.Connection, tenant: Tenant, system: str) -> Standing:
+def mart_health(connection: psycopg.Connection, tenant: Tenant, system: str) -> MartHealth:
     """Orphans, the volume of each mart, and what the last comparison with raw found."""
-    return Standing(
+    return MartHealth(
         _orphans(connection, tenant, system),
         {target.name: _volume(connection, tenant, target) for target in TARGETS},
         last_comparison(connection, tenant, system),

@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from pipedrive_pipeline.marts.catalogue import Field
+from pipedrive_pipeline.marts.fields.catalogue import Field
+from pipedrive_pipeline.marts.fields.values import Part, parts_of
 from pipedrive_pipeline.marts.mapping.form import (
     ATTRIBUTE,
     ATTRIBUTE_PATTERN,
@@ -20,14 +21,13 @@ from pipedrive_pipeline.marts.mapping.form import (
     Mapping,
     parsed,
 )
-from pipedrive_pipeline.marts.values import Part, parts_of
 from pipedrive_pipeline.tenants import Tenant
 
 TO_TEXT = frozenset({"numeric", "bigint", "boolean", "date", "time", "text[]", "bigint[]", "jsonb"})
 FREE = frozenset({("bigint", "numeric")})  # fits without being asked for
 
 
-def checked(tenant: Tenant, text: Any, fields: list[Field]) -> Mapping:
+def validated(tenant: Tenant, text: Any, fields: list[Field]) -> Mapping:
     """A mapping that can be used, of decoded JSON.
 
     Args:

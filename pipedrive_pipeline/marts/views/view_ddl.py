@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.marts.catalogue import Field
-from pipedrive_pipeline.marts.columns import OVERFLOW_COLUMN, Layout, ViewColumn
+from pipedrive_pipeline.marts.fields.catalogue import Field
+from pipedrive_pipeline.marts.fields.columns import OVERFLOW_COLUMN, Layout, ViewColumn
+from pipedrive_pipeline.marts.fields.raw_fields import RawFields
+from pipedrive_pipeline.marts.fields.values import REFERENCE_TABLES, Source, expression, has_rule
 from pipedrive_pipeline.marts.targets import Target
-from pipedrive_pipeline.marts.unpacking import Unpacked
-from pipedrive_pipeline.marts.values import REFERENCE_TABLES, Source, expression, has_rule
 from pipedrive_pipeline.tenants import Tenant
 
 RECORD = sql.SQL("record")
@@ -43,9 +43,9 @@ class MartView:
     keys: tuple[str, ...] = ()  # of the custom fields that it shows
 
     @property
-    def unpacked(self) -> Unpacked:
+    def unpacked(self) -> RawFields:
         """Its custom fields, taken out of the raw row."""
-        return Unpacked(RECORD, self.keys)
+        return RawFields(RECORD, self.keys)
 
     @property
     def identifier(self) -> sql.Identifier:

@@ -28,10 +28,10 @@ SHAPES: Final[Mapping[str, Mapping[str, Shape]]] = {
     "organizations": {"address": Shape("address", "is_plain_address"), "label_ids": _OPTIONS},
     "persons": {"emails": _POINTS, "phones": _POINTS, "label_ids": _OPTIONS},
 }
-COLUMNS: Final = tuple(sorted({name for shapes in SHAPES.values() for name in shapes}))
+STANDARD_COLUMNS: Final = tuple(sorted({name for shapes in SHAPES.values() for name in shapes}))
 
 
-def listing(entity: str, among: sql.Composable) -> sql.Composed:
+def insert_of_misfits(entity: str, among: sql.Composable) -> sql.Composed:
     """The insert of one entity's misfits; it takes ``tenant``, ``system`` and ``entity``.
 
     Args:

@@ -13,16 +13,16 @@ from dataclasses import replace
 
 import psycopg
 
-from pipedrive_pipeline.marts.catalogue import Field, are_custom_fields_wanted
-from pipedrive_pipeline.marts.mapping.checking import checked
+from pipedrive_pipeline.marts.fields.catalogue import Field, are_custom_fields_wanted
 from pipedrive_pipeline.marts.mapping.expressions import mapped_target, sources_of
 from pipedrive_pipeline.marts.mapping.form import BadMapping, Mapping
 from pipedrive_pipeline.marts.mapping.store import active
+from pipedrive_pipeline.marts.mapping.validation import validated
 from pipedrive_pipeline.marts.targets import Target
 from pipedrive_pipeline.tenants import Tenant
 
 
-def mapped(
+def mapped_targets(
     connection: psycopg.Connection,
     tenant: Tenant,
     system: str,
@@ -34,23 +34,23 @@ def mapped(
     if not mapping.entries:
         return targets
     sources = sources_of(connection, tenant, system, mapping, fields)
-    still = set(resting(tenant, mapping, fields))
+    unused = set(unusable_entries(tenant, mapping, fields))
     if not are_custom_fields_wanted(connection, tenant, system):
-        still |= {
+        unused |= {
             one.name
             for one in mapping.entries
             if (field := sources.fields.get((one.entity, one.field_key))) and field.is_custom
         }
-    sources = replace(sources, resting=frozenset(still))
+    sources = replace(sources, unused=frozenset(unused))
     return tuple(mapped_target(target, sources) for target in targets)
 
 
-def resting(tenant: Tenant, mapping: Mapping, fields: list[Field]) -> dict[str, str]:
+def unusable_entries(tenant: Tenant, mapping: Mapping, fields: list[Field]) -> dict[str, str]:
     """Entries that cannot be used with the fields as they are now: the reason by name."""
     live = {one.identity for one in fields if one.removed_at is None}
     reasons = {}
     try:
-        checked(tenant, mapping.written(), fields)
+        validated(tenant, mapping.written(), fields)
     except BadMapping as refused:
         reasons = {one.field: one.issue for one in refused.issues}
     gone = [one.name for one in mapping.entries if (one.entity, one.field_key) not in live]

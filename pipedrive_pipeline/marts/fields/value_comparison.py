@@ -18,15 +18,15 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.marts.beside import beside, halves
-from pipedrive_pipeline.marts.catalogue import are_custom_fields_wanted, fields_of
-from pipedrive_pipeline.marts.checking import filled_count
-from pipedrive_pipeline.marts.columns import OVERFLOW_COLUMN, ViewColumn, held_columns
-from pipedrive_pipeline.marts.mapping.applying import mapped
+from pipedrive_pipeline.marts.fields.catalogue import are_custom_fields_wanted, fields_of
+from pipedrive_pipeline.marts.fields.columns import OVERFLOW_COLUMN, ViewColumn, stored_columns
+from pipedrive_pipeline.marts.fields.raw_fields import RawFields
+from pipedrive_pipeline.marts.fields.value_checks import filled_count
 from pipedrive_pipeline.marts.mapping.form import ATTRIBUTE
+from pipedrive_pipeline.marts.mapping.mapped_targets import mapped_targets
+from pipedrive_pipeline.marts.parallel import halves, parallel_transactions
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.targets import TARGETS, Filling, Target
-from pipedrive_pipeline.marts.unpacking import Unpacked
 from pipedrive_pipeline.marts.writing import one_of
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -44,7 +44,7 @@ class Due:
 
 
 @dataclass(frozen=True)
-class Conservation:
+class ValueComparison:
     """Values that are not null in raw: how many were compared, and which are nowhere."""
 
     seen: int
@@ -52,9 +52,9 @@ class Conservation:
     is_whole: bool
 
 
-def conservation(
+def compare_values(
     warehouse: Warehouse, tenant: Tenant, system: str, *, is_whole: bool = True
-) -> Conservation:
+) -> ValueComparison:
     """Compare raw with the tenant's views and mapped columns, and note that it was done.
 
     Args:
@@ -65,13 +65,13 @@ def conservation(
     """
     with (
         raw_transaction(warehouse, tenant, system) as connection,
-        beside(warehouse, tenant, system, workers=2) as begin,
+        parallel_transactions(warehouse, tenant, system, workers=2) as submit,
     ):
         loads = _unproven_loads(connection, tenant, system)
         is_shown = are_custom_fields_wanted(connection, tenant, system)
         fields = fields_of(connection, tenant, system)
         looks: list[Callable[[psycopg.Connection], Looked]] = []
-        for target in mapped(connection, tenant, system, fields, TARGETS):
+        for target in mapped_targets(connection, tenant, system, fields, TARGETS):
             ids = [] if is_whole else _loaded(connection, target, loads)
             among = halves(connection, target.entity) if is_whole else [one_of(ids)] if ids else []
             looks += [
@@ -79,14 +79,14 @@ def conservation(
             ]
         is_shared = len(looks) > len(TARGETS)
         found = (
-            [each.result() for each in [begin(look) for look in looks]]
+            [each.result() for each in [submit(look) for look in looks]]
             if is_shared
             else [look(connection) for look in looks]
         )
         lost = tuple(one for _, hidden in found for one in hidden)
         if not lost:
             _settle(connection, tenant, system, loads)
-    return Conservation(sum(seen for seen, _ in found), lost, is_whole)
+    return ValueComparison(sum(seen for seen, _ in found), lost, is_whole)
 
 
 def due(connection: psycopg.Connection, tenant: Tenant, system: str) -> Due:
@@ -128,7 +128,7 @@ class _Comparison:
         self, connection: psycopg.Connection, tenant: Tenant, system: str, target: Target
     ) -> None:
         self._connection, self._target = connection, target
-        columns = held_columns(connection, tenant, system, target.name)
+        columns = stored_columns(connection, tenant, system, target.name)
         columns.sort(key=lambda one: (one.field_key, one.is_retired, one.position))
         self._columns = {
             key: list(rows) for key, rows in groupby(columns, lambda one: one.field_key)
@@ -181,7 +181,7 @@ class _Comparison:
         self, among: sql.Composable, *, is_thorough: bool
     ) -> tuple[int, list[int] | None, list[dict[str, Any]] | None]:
         keys = tuple(self._columns)
-        unpacked = Unpacked(sql.Identifier(self._target.entity), keys)
+        unpacked = RawFields(sql.Identifier(self._target.entity), keys)
         filled = "{} is not null"
         if is_thorough:  # blank text, or an object of nothing but nulls
             filled = "not pipeline.is_empty({})"

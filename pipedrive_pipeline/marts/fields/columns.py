@@ -17,9 +17,9 @@ from typing import Final
 import psycopg
 from psycopg.rows import class_row
 
-from pipedrive_pipeline.marts.catalogue import Field
-from pipedrive_pipeline.marts.naming import free_base, readable
-from pipedrive_pipeline.marts.values import Part, parts_of
+from pipedrive_pipeline.marts.fields.catalogue import Field
+from pipedrive_pipeline.marts.fields.naming import free_base, readable
+from pipedrive_pipeline.marts.fields.values import Part, parts_of
 from pipedrive_pipeline.tenants import Tenant
 
 COLUMN_LIMIT: Final = 1_500  # of custom fields; a view of PostgreSQL holds 1,600 columns
@@ -68,7 +68,7 @@ class Layout:
         return tuple(one for one in self.columns if not one.is_overflow)
 
 
-def laid_out(
+def lay_out(
     held: Sequence[ViewColumn],
     fields: Iterable[Field],
     reserved: Collection[str],
@@ -219,7 +219,7 @@ def _noted(
     return [ColumnChange(field.field_key, kind, old, new)]
 
 
-def held_columns(
+def stored_columns(
     connection: psycopg.Connection, tenant: Tenant, system: str, mart: str
 ) -> list[ViewColumn]:
     """The columns as they were last laid out, in their order."""
@@ -230,7 +230,7 @@ def held_columns(
     )
 
 
-def keep(
+def store_layout(
     connection: psycopg.Connection, tenant: Tenant, system: str, mart: str, layout: Layout
 ) -> None:
     """Store a layout and note what changed."""

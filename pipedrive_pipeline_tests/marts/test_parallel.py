@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from pipedrive_pipeline.errors import AuditBreach
-from pipedrive_pipeline.marts import MartsBuilt, beside, build
-from pipedrive_pipeline.marts.conservation import Conservation, conservation
+from pipedrive_pipeline.marts import MartsBuilt, build, parallel
+from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison, compare_values
 from pipedrive_pipeline_tests.marts.fields import custom, key_of, published
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization
 from pipedrive_pipeline_tests.marts.test_audits import execute, meddle
-from pipedrive_pipeline_tests.marts.test_conservation import hide
+from pipedrive_pipeline_tests.marts.test_value_comparison import hide
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
 RATE, STAFF = key_of("Rabatt"), key_of("Mitarbeiter")
@@ -20,7 +20,7 @@ NUMBERS = range(1, 8)
 @pytest.fixture(autouse=True)
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two records are enough to be shared out."""
-    monkeypatch.setattr(beside, "MANY_ROWS", 1)
+    monkeypatch.setattr(parallel, "MANY_ROWS", 1)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_what_is_listed_beside_is_what_the_build_lists_itself(
 ) -> None:
     beside_it = build(loaded.warehouse, ACME, SYSTEM)
     there = listed(loaded)
-    monkeypatch.setattr(beside, "MANY_ROWS", 1_000)
+    monkeypatch.setattr(parallel, "MANY_ROWS", 1_000)
     itself = built_anew(loaded)
 
     assert there == [("3", RATE, '"viel"', "is no number")]
@@ -91,12 +91,12 @@ def test_a_refused_build_ends_with_its_own_error_and_the_next_is_whole(loaded: R
 
 def test_a_value_that_is_lost_in_either_half_is_found(loaded: RawTables) -> None:
     published(loaded)
-    assert conservation(loaded.warehouse, ACME, SYSTEM) == Conservation(
+    assert compare_values(loaded.warehouse, ACME, SYSTEM) == ValueComparison(
         seen=2 * len(NUMBERS), lost=(), is_whole=True
     )
 
     hide(loaded, "mitarbeiter")
 
-    found = conservation(loaded.warehouse, ACME, SYSTEM)
+    found = compare_values(loaded.warehouse, ACME, SYSTEM)
     assert sorted(found.lost) == [("organizations", number, STAFF) for number in NUMBERS]
     assert found.seen == 2 * len(NUMBERS)

@@ -15,11 +15,11 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.marts import standard
-from pipedrive_pipeline.marts.catalogue import Field, are_custom_fields_wanted
+from pipedrive_pipeline.marts.fields.catalogue import Field, are_custom_fields_wanted
+from pipedrive_pipeline.marts.fields.raw_fields import RawFields
+from pipedrive_pipeline.marts.fields.standard_columns import STANDARD_COLUMNS, insert_of_misfits
+from pipedrive_pipeline.marts.fields.values import fits_plainly, is_simple
 from pipedrive_pipeline.marts.targets import Target
-from pipedrive_pipeline.marts.unpacking import Unpacked
-from pipedrive_pipeline.marts.values import fits_plainly, is_simple
 from pipedrive_pipeline.tenants import Tenant
 
 EDITION: Final = "4"  # of the rules; a new one checks all values again
@@ -121,7 +121,7 @@ class ValueCheck:
         connection = connection or self._connection
         counts = ValueCounts()
         if only is None:
-            misfit_count = connection.execute(standard.listing(entity, among), whose).rowcount
+            misfit_count = connection.execute(insert_of_misfits(entity, among), whose).rowcount
             counts = ValueCounts(seen=misfit_count, rejected=misfit_count)
         if self._is_wanted:
             fields = [one for one in self._custom if one.entity == entity]
@@ -162,7 +162,7 @@ def _check(
     kinds = {
         one.field_key: one.field_type for one in fields if only is None or one.field_key in only
     }
-    unpacked = Unpacked(sql.Identifier("record"), tuple(kinds))
+    unpacked = RawFields(sql.Identifier("record"), tuple(kinds))
     present = [_present(kind, unpacked.value(key)) for key, kind in kinds.items()]
     reasons = [_reason(kind, key, unpacked) for key, kind in kinds.items()]
     return sql.SQL(_CHECK).format(
@@ -223,7 +223,7 @@ def _present(kind: str, value: sql.Composable) -> sql.Composable:
     ).format(value)
 
 
-def _reason(kind: str, key: str, unpacked: Unpacked) -> sql.Composed:
+def _reason(kind: str, key: str, unpacked: RawFields) -> sql.Composed:
     """Why a field's value does not fit, null where it does."""
     value, simple = unpacked.value(key), is_simple(kind)
     beside = sql.SQL(
@@ -378,7 +378,7 @@ _STRIKE = f"""{_STRIKE_WHAT_FITS}
     and rejected_values.target is null
     and (%(only)s::text[] is null or rejected_values.field = any (%(only)s::text[]))
     and (
-        rejected_values.field ~ '^([0-9a-f]{{{{40}}}}|custom_fields|{"|".join(standard.COLUMNS)})$'
+        rejected_values.field ~ '^([0-9a-f]{{{{40}}}}|custom_fields|{"|".join(STANDARD_COLUMNS)})$'
         or exists (
             select
             from integration.fields

@@ -23,17 +23,17 @@ import psycopg
 import stamina
 from psycopg import sql
 
-from pipedrive_pipeline.marts.access import let_analysts_read
-from pipedrive_pipeline.marts.catalogue import Field, are_custom_fields_wanted, fields_of
-from pipedrive_pipeline.marts.columns import Layout, held_columns, keep, laid_out
-from pipedrive_pipeline.marts.remaking import (
+from pipedrive_pipeline.marts.fields.catalogue import Field, are_custom_fields_wanted, fields_of
+from pipedrive_pipeline.marts.fields.columns import Layout, lay_out, store_layout, stored_columns
+from pipedrive_pipeline.marts.targets import TARGETS, Target
+from pipedrive_pipeline.marts.views.access import let_analysts_read
+from pipedrive_pipeline.marts.views.view_ddl import (
     MartView,
     comment_columns,
     has_dependents,
     remake,
     tables_of,
 )
-from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse, set_local
 from pipedrive_pipeline.warehouse.sql_files import SqlFile, view_files
@@ -158,16 +158,16 @@ def _publish_mart(
     as they are. Names are kept for when they are wanted again.
     """
     tenant, system, mart = views[0].tenant, views[0].system, views[0].target.name
-    held = held_columns(connection, tenant, system, mart)
+    held = stored_columns(connection, tenant, system, mart)
     is_built_on = any(has_dependents(connection, view) for view in views)
-    layout = laid_out(
+    layout = lay_out(
         held,
         fields,
         {name for view in views for name in view.fixed_columns(connection)},
         has_dependents=is_built_on,
     )
     if is_wanted:
-        keep(connection, tenant, system, mart, layout)
+        store_layout(connection, tenant, system, mart, layout)
     else:
         layout = Layout(tuple(held) if is_built_on else ())
     for view in views:

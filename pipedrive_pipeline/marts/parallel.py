@@ -26,7 +26,7 @@ MANY_ROWS: Final = 10_000  # fewer are done before a second connection pays
 Answer = TypeVar("Answer")
 
 
-class Begin(Protocol):
+class Submit(Protocol):
     """Begins a piece of work, which is given a transaction of its own."""
 
     def __call__(self, work: Callable[[psycopg.Connection], Answer]) -> Future[Answer]:
@@ -35,9 +35,9 @@ class Begin(Protocol):
 
 
 @contextmanager
-def beside(
+def parallel_transactions(
     warehouse: Warehouse, tenant: Tenant, system: str, *, workers: int = 1
-) -> Iterator[Begin]:
+) -> Iterator[Submit]:
     """What begins work in transactions like a build's; the block ends when all of it has."""
 
     def done(work: Callable[[psycopg.Connection], Answer]) -> Answer:
@@ -46,10 +46,10 @@ def beside(
 
     with ThreadPoolExecutor(workers) as pool:
 
-        def begin(work: Callable[[psycopg.Connection], Answer]) -> Future[Answer]:
+        def submit(work: Callable[[psycopg.Connection], Answer]) -> Future[Answer]:
             return pool.submit(done, work)
 
-        yield begin
+        yield submit
 
 
 def halves(connection: psycopg.Connection, entity: str) -> list[sql.Composable]:

@@ -22,7 +22,7 @@ FIELDS_PER_SELECT: Final = 1_000  # PostgreSQL's target lists take at most 1,664
 
 
 @dataclass(frozen=True)
-class Unpacked:
+class RawFields:
     """Some fields of one raw row. ``sent`` are those that do not lie in `custom_fields`."""
 
     record: sql.Composable

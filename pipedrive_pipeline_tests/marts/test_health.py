@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from pipedrive_pipeline.marts import build
-from pipedrive_pipeline.marts.standing import DROP_ROWS, Orphans, Standing, Volume, standing
+from pipedrive_pipeline.marts.health import DROP_ROWS, MartHealth, Orphans, Volume, mart_health
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
 
-def counted(warehouse: Warehouse) -> Standing:
+def counted(warehouse: Warehouse) -> MartHealth:
     with warehouse.transaction(ACME, (ACME.raw_schema(SYSTEM),)) as connection:
-        return standing(connection, ACME, SYSTEM)
+        return mart_health(connection, ACME, SYSTEM)
 
 
 def test_a_contact_whose_organization_is_not_shown_is_an_orphan(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipedrive_pipeline.marts import build, mapping, publish_views
-from pipedrive_pipeline.marts.conservation import Conservation, conservation
+from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison, compare_values
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of, published
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization
@@ -31,13 +31,13 @@ def synced(raw: RawTables) -> RawTables:
         ],
     )
     published(raw)
-    assert due(raw) == Conservation(seen=3, lost=(), is_whole=False)
+    assert due(raw) == ValueComparison(seen=3, lost=(), is_whole=False)
     return raw
 
 
-def due(raw: RawTables) -> Conservation:
+def due(raw: RawTables) -> ValueComparison:
     """What a run compares: no more than is due."""
-    return conservation(raw.warehouse, ACME, SYSTEM, is_whole=False)
+    return compare_values(raw.warehouse, ACME, SYSTEM, is_whole=False)
 
 
 def save(raw: RawTables, organizations: dict[str, Any]) -> None:
@@ -137,9 +137,9 @@ def test_only_what_was_loaded_is_compared(synced: RawTables) -> None:
     synced.load(organizations=[organization(3, custom_fields={STAFF: "5"})])
     published(synced)
 
-    assert due(synced) == Conservation(seen=3, lost=(), is_whole=False)
+    assert due(synced) == ValueComparison(seen=3, lost=(), is_whole=False)
     assert due(synced).seen == 0
-    assert conservation(synced.warehouse, ACME, SYSTEM).seen == 4
+    assert compare_values(synced.warehouse, ACME, SYSTEM).seen == 4
 
 
 def test_a_value_that_a_view_loses_is_found_until_it_is_back(synced: RawTables) -> None:
@@ -160,8 +160,8 @@ def test_a_value_that_a_view_loses_is_found_until_it_is_back(synced: RawTables) 
     plant(synced, "update integration.mart_state set views_published = null")
     publish_views(synced.warehouse, ACME, SYSTEM)
 
-    assert due(synced) == Conservation(seen=4, lost=(), is_whole=False)
-    assert conservation(synced.warehouse, ACME, SYSTEM).seen == 5
+    assert due(synced) == ValueComparison(seen=4, lost=(), is_whole=False)
+    assert compare_values(synced.warehouse, ACME, SYSTEM).seen == 5
 
 
 def test_a_mapped_value_that_does_not_arrive_is_found(synced: RawTables) -> None:
@@ -173,7 +173,7 @@ def test_a_mapped_value_that_does_not_arrive_is_found(synced: RawTables) -> None
 
     plant(synced, "update crm.customers set customer_number = null, attributes = '{}'")
 
-    assert set(conservation(synced.warehouse, ACME, SYSTEM).lost) == {
+    assert set(compare_values(synced.warehouse, ACME, SYSTEM).lost) == {
         ("organizations", 1, RATE),
         *(("organizations", number, STAFF) for number in TEXTS),
     }
@@ -213,7 +213,7 @@ def test_a_value_of_no_field_that_is_known_is_listed(synced: RawTables) -> None:
     assert [one[:2] for one in refused(synced.warehouse)] == [("1", stray), ("2", stray)]
     assert due(synced).lost == ()
     plant(synced, "delete from integration.rejected_values")
-    assert conservation(synced.warehouse, ACME, SYSTEM).lost == (
+    assert compare_values(synced.warehouse, ACME, SYSTEM).lost == (
         ("organizations", 1, stray),
         ("organizations", 2, stray),
     )

@@ -8,7 +8,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.marts import Comparison, MartsBuilt, build, mapping
-from pipedrive_pipeline.marts.comparison import GUARD_ROWS
+from pipedrive_pipeline.marts.row_comparison import GUARD_ROWS
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
