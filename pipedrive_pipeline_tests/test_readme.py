@@ -127,13 +127,13 @@ def test_every_alert_has_its_page_in_the_runbook() -> None:
 
 
 def test_every_state_reason_and_package_has_its_line() -> None:
-    from pipedrive_pipeline.vault.states import Reason, State
+    from pipedrive_pipeline.vault.states import ConnectionState, Reason
 
     connections = (PROJECT_ROOT / "docs/connections.md").read_text()
     packages = {path.stem for path in (PROJECT_ROOT / "docs/packages").glob("*.md")}
     index = (PROJECT_ROOT / "docs/README.md").read_text()
 
-    assert all(f"| `{one}` |" in connections for one in (*State, *Reason))
+    assert all(f"| `{one}` |" in connections for one in (*ConnectionState, *Reason))
     assert all(f"packages/{package}.md" in index for package in packages)
 
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from pipedrive_pipeline.cli.output import terminal
-from pipedrive_pipeline.cli.session import Session, open_session
+from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.errors import BadInput, DatabaseUnavailable
 from pipedrive_pipeline.settings import Settings, load_settings
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
@@ -106,7 +106,7 @@ def _path(settings: Settings) -> str:
     return f"{of_the_wheel().folder}{os.pathsep}{path}"
 
 
-def _keys_reminder(session: Session) -> str:
+def _keys_reminder(session: CommandSession) -> str:
     where = (
         str(session.settings.pipeline_home / "token-encryption-keys")
         if session.settings.is_embedded and not session.settings.token_encryption_keys

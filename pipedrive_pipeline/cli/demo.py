@@ -8,16 +8,16 @@ import time
 from itertools import islice
 
 from pipedrive_pipeline.cli.installation import Installation
+from pipedrive_pipeline.cli.job_run import Outcome, run_job
 from pipedrive_pipeline.cli.output import print_table, terminal
-from pipedrive_pipeline.cli.running import Outcome, run_job
-from pipedrive_pipeline.cli.sandboxed import (
+from pipedrive_pipeline.cli.sandbox import (
     SANDBOX,
     connect_sandbox,
     require_no_real_tenant,
     served,
 )
-from pipedrive_pipeline.cli.session import Session, open_session
-from pipedrive_pipeline.cli.syncing import print_outcome
+from pipedrive_pipeline.cli.session import CommandSession, open_session
+from pipedrive_pipeline.cli.sync import print_outcome
 from pipedrive_pipeline.errors import ExitCode, SettingsError
 from pipedrive_pipeline.sandbox import Account, truth
 from pipedrive_pipeline.settings import load_settings
@@ -56,7 +56,7 @@ def demo() -> None:
     )
 
 
-def _run(session: Session, sync_type: str) -> None:
+def _run(session: CommandSession, sync_type: str) -> None:
     is_full = sync_type == "full"
     outcome: Outcome = run_job(
         session,
@@ -85,7 +85,7 @@ def _edits(account: Account) -> list[str]:
     ]
 
 
-def _show_customers(session: Session) -> None:
+def _show_customers(session: CommandSession) -> None:
     with session.warehouse.transaction(tenant=SANDBOX) as connection:
         rows = connection.execute(_CUSTOMERS, [SANDBOX.slug]).fetchall()
     print_table(

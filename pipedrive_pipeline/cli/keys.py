@@ -9,7 +9,7 @@ import typer
 
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import print_json, print_table, terminal
-from pipedrive_pipeline.cli.session import Session, open_session
+from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.keys import Key
 from pipedrive_pipeline.connect.auth.permissions import Role
@@ -81,7 +81,7 @@ def revoke(
     terminal.print(f"{of}: {found[0].prefix} ({found[0].name}) is revoked.", markup=False)
 
 
-def _opened(tenant: str) -> tuple[Session, Tenant]:
+def _opened(tenant: str) -> tuple[CommandSession, Tenant]:
     session = open_session()
     return session, known(session.warehouse, Tenant(tenant)).tenant
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from pipedrive_pipeline.cli.job_run import run_job
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import errors, print_json, print_table, terminal
-from pipedrive_pipeline.cli.running import run_job
-from pipedrive_pipeline.cli.session import Session, open_session
-from pipedrive_pipeline.cli.syncing import outcome_facts, print_outcome
+from pipedrive_pipeline.cli.session import CommandSession, open_session
+from pipedrive_pipeline.cli.sync import outcome_facts, print_outcome
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts import mapping as mappings
@@ -138,7 +138,9 @@ def remap(tenant: TenantOption, json: AsJson = False) -> None:
     sys.exit(outcome.exit_code)
 
 
-def _active(session: Session, tenant: Tenant) -> tuple[mappings.Version, list[mappings.Field]]:
+def _active(
+    session: CommandSession, tenant: Tenant
+) -> tuple[mappings.Version, list[mappings.Field]]:
     known(session.warehouse, tenant)
     fields = mappings.catalogue(session.warehouse, tenant, DEFAULT_SYSTEM).fields
     with session.warehouse.transaction(tenant) as connection:

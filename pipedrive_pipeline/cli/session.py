@@ -27,14 +27,14 @@ DAGSTER_TABLES_WAIT_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Session:
+class CommandSession:
     """Settings and an open warehouse whose schema is current."""
 
     settings: Settings
     warehouse: Warehouse
 
 
-def open_session() -> Session:
+def open_session() -> CommandSession:
     """A session; the embedded warehouse is started and brought up to date by itself.
 
     Raises:
@@ -47,7 +47,7 @@ def open_session() -> Session:
     if settings.is_embedded and not is_current(warehouse):
         migrate(warehouse)
     require_current(warehouse)
-    return Session(settings, warehouse)
+    return CommandSession(settings, warehouse)
 
 
 @contextmanager
@@ -56,13 +56,13 @@ def sandbox_within_reach(settings: Settings, tenant: Tenant | None) -> Iterator[
     if tenant is None or not tenant.is_make_believe or not settings.sandbox_file.exists():
         yield
         return
-    from pipedrive_pipeline.cli.sandboxed import is_answering, served
+    from pipedrive_pipeline.cli.sandbox import is_answering, served
 
     with nullcontext() if is_answering(settings) else served(settings):
         yield
 
 
-def dagster_environment(session: Session) -> dict[str, str]:
+def dagster_environment(session: CommandSession) -> dict[str, str]:
     """The variables with which any Dagster process finds our instance."""
     settings = session.settings
     if settings.dagster_database_url:
@@ -79,7 +79,7 @@ def dagster_environment(session: Session) -> dict[str, str]:
     }
 
 
-def enter_dagster(session: Session) -> None:
+def enter_dagster(session: CommandSession) -> None:
     """Lets this process find our Dagster instance, whose tables are made by the first to come.
 
     Two first commands at once would both make them, and the later one would end in an error.
@@ -94,7 +94,7 @@ def enter_dagster(session: Session) -> None:
             instance.all_instigator_state()
 
 
-def postgres_environment(session: Session) -> dict[str, str]:
+def postgres_environment(session: CommandSession) -> dict[str, str]:
     """The variables with which libpq's programs find the warehouse."""
     names = {
         "host": "PGHOST",

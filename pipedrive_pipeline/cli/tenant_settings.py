@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import print_json, print_table, terminal
-from pipedrive_pipeline.cli.session import Session, open_session
+from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.connect.api.sync_models import Config
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
@@ -84,7 +84,7 @@ def _checked(changes: list[str]) -> dict[str, Any]:
         raise BadInput(f"{first['loc'][0]}: {reason}. Nothing was saved.") from None
 
 
-def _save(session: Session, tenant: Tenant, changed: dict[str, Any]) -> None:
+def _save(session: CommandSession, tenant: Tenant, changed: dict[str, Any]) -> None:
     cipher = open_vault(session.warehouse, session.settings).cipher
     with session.warehouse.transaction(tenant) as connection:
         configuration.save(

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from pipedrive_pipeline.cli.erasing import erase_person
+from pipedrive_pipeline.cli.erasure import erase_person
 from pipedrive_pipeline.cli.options import AsJson
 from pipedrive_pipeline.cli.output import print_json, print_table, terminal
-from pipedrive_pipeline.cli.session import Session, enter_dagster, open_session
+from pipedrive_pipeline.cli.session import CommandSession, enter_dagster, open_session
 from pipedrive_pipeline.sync import registry
 from pipedrive_pipeline.sync.lock import tenant_lock
 from pipedrive_pipeline.sync.removal import end as end_tenant
@@ -101,7 +101,7 @@ def remove(
 commands.command()(erase_person)
 
 
-def _forget_in_dagster(session: Session, tenant: Tenant) -> None:
+def _forget_in_dagster(session: CommandSession, tenant: Tenant) -> None:
     enter_dagster(session)
     import dagster as dg
 

@@ -18,8 +18,8 @@ import typer
 from pipedrive_pipeline.cli.installation import Installation
 from pipedrive_pipeline.cli.output import errors, print_facts, terminal
 from pipedrive_pipeline.cli.processes import Server, Servers, require_free
-from pipedrive_pipeline.cli.sandboxed import connect_sandbox, publish, sandbox_command
-from pipedrive_pipeline.cli.session import Session, enter_dagster, open_session
+from pipedrive_pipeline.cli.sandbox import connect_sandbox, publish, sandbox_command
+from pipedrive_pipeline.cli.session import CommandSession, enter_dagster, open_session
 from pipedrive_pipeline.settings import PROJECT_ROOT, SANDBOX_HOST, Settings, load_settings
 from pipedrive_pipeline.sync.registry import has_real_connection
 from pipedrive_pipeline.warehouse.embedded import running_server
@@ -69,7 +69,7 @@ def down() -> None:
     terminal.print(f"stopped (pid {pid})." if pid else f"nothing is running in {home}.")
 
 
-def _is_sandbox_wanted(session: Session) -> bool:
+def _is_sandbox_wanted(session: CommandSession) -> bool:
     """True while this installation has neither an OAuth app nor a tenant that was connected."""
     has_app = session.settings.pipedrive_client_id is not None
     return not has_app and not has_real_connection(session.warehouse)
@@ -84,7 +84,7 @@ def _say_restarted(server: Server, code: int) -> None:
 
 
 @contextmanager
-def _postgres(settings: Settings) -> Iterator[Session]:
+def _postgres(settings: Settings) -> Iterator[CommandSession]:
     """A session; an embedded Postgres that was started for it is ended with it, if unused."""
     was_running = settings.is_embedded and running_server(settings.pipeline_home) is not None
     session = open_session()
@@ -95,7 +95,7 @@ def _postgres(settings: Settings) -> Iterator[Session]:
             _end_postgres(session)
 
 
-def _end_postgres(session: Session) -> None:
+def _end_postgres(session: CommandSession) -> None:
     with session.warehouse.transaction() as connection:
         others = connection.execute(
             "select count(*) from pg_stat_activity"
@@ -179,7 +179,7 @@ def _workspace(folder: Path, socket_file: Path) -> Path:
     return file
 
 
-def _announce(session: Session, installation: Installation, *, is_sandboxed: bool) -> None:
+def _announce(session: CommandSession, installation: Installation, *, is_sandboxed: bool) -> None:
     settings = session.settings
     urls = {
         "Dagster UI": f"http://{HOST}:{settings.dagster_port}",

@@ -21,7 +21,7 @@ from pipedrive_pipeline.sync.records import UsageBook
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import lend
 from pipedrive_pipeline.vault.connections import connection
-from pipedrive_pipeline.vault.states import State
+from pipedrive_pipeline.vault.states import ConnectionState
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -116,7 +116,7 @@ class SourceAccess:
             NotConnected: nothing of it may be written any more.
         """
         held = connection(open_vault(self._warehouse, self._settings), self._tenant, self._system)
-        if held is None or held.state is State.DISCONNECTED:
+        if held is None or held.state is ConnectionState.DISCONNECTED:
             raise NotConnected(self._tenant.slug, self._system)
 
     def book(self) -> None:

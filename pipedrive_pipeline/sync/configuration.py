@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.alert_addresses import MASK, alert_address
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.cipher import Cipher, Place
+from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
 from pipedrive_pipeline.warehouse import audit_log
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -143,8 +143,8 @@ def _unmasked(urls: Sequence[str], saved: Sequence[str], settings: Settings) -> 
     return tuple(clear)
 
 
-def _place(tenant: Tenant, system: str) -> Place:
-    return Place(tenant, system, "sync_settings.alert_urls")
+def _place(tenant: Tenant, system: str) -> SecretLocation:
+    return SecretLocation(tenant, system, "sync_settings.alert_urls")
 
 
 def _save(values: Mapping[str, object]) -> sql.Composed:

@@ -14,11 +14,11 @@ from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.proofs import proved
 from pipedrive_pipeline.sync.registry import known
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.proving import Proof
+from pipedrive_pipeline.vault.connection_test import ConnectionCheck
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.fitness import require_fit
 from pipedrive_pipeline.warehouse.migrations import head, require_current
+from pipedrive_pipeline.warehouse.requirements import require_fit
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def _connection(warehouse: Warehouse, settings: Settings, tenant: Tenant, system
     return " ".join([f"{_as_whom(proof)}.", *proof.limits])
 
 
-def _as_whom(proof: Proof) -> str:
+def _as_whom(proof: ConnectionCheck) -> str:
     return f"works: {proof.account.company_name} as {proof.account.user_name}"
 
 
-def _unread(proof: Proof) -> str:
+def _unread(proof: ConnectionCheck) -> str:
     names = ", ".join(proof.unreadable_entities)
     return f" and cannot read {names}" if names else ""

@@ -29,7 +29,7 @@ from pipedrive_pipeline.sync.lock import TenantLock
 from pipedrive_pipeline.sync.scratch import clear_scratch
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.remains import clear_remains
+from pipedrive_pipeline.warehouse.vacuum import clear_remains
 
 
 class NobodyToErase(BadInput):

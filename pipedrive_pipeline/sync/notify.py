@@ -17,7 +17,7 @@ from pipedrive_pipeline.errors import BadInput, HostNotAllowed
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.alert_addresses import AlertAddress, alert_address
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.cipher import Place
+from pipedrive_pipeline.vault.cipher import SecretLocation
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -97,7 +97,7 @@ def _addresses(
         ).fetchone()
     if not (row and row[0]):
         return [], 0
-    place = Place(tenant, system, "sync_settings.alert_urls")
+    place = SecretLocation(tenant, system, "sync_settings.alert_urls")
     opened = open_vault(warehouse, settings).cipher.open(row[0], place)
     addresses, refused = [], 0
     for url in opened.get_secret_value().split(","):

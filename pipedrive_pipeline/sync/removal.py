@@ -1,7 +1,8 @@
 """A tenant forgotten, with or without its data.
 
 Belongs here: what is revoked, dropped and deleted with a tenant, and in which order. Does not
-belong here: how a grant is revoked (`vault/ending.py`), Dagster's records (`defs/forgetting.py`).
+belong here: how a grant is revoked (`vault/disconnect.py`), Dagster's records
+(`defs/forgetting.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pipedrive_pipeline.marts.views.access import forget_analysts
 from pipedrive_pipeline.sync.scratch import clear_scratch
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connections import connections
-from pipedrive_pipeline.vault.ending import Ended, disconnect
+from pipedrive_pipeline.vault.disconnect import Disconnected, disconnect
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse import fences
 from pipedrive_pipeline.warehouse.catalog import added_objects
@@ -48,7 +49,7 @@ def has_data(warehouse: Warehouse, tenant: Tenant) -> bool:
     return bool(row and row[0])
 
 
-def end(vault: Vault, tenant: Tenant, *, is_erasing: bool, who: str) -> list[Ended]:
+def end(vault: Vault, tenant: Tenant, *, is_erasing: bool, who: str) -> list[Disconnected]:
     """Forgets a tenant, its grants revoked first; what became of each. The caller holds its locks.
 
     Raises:

@@ -24,13 +24,13 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.refusals import SecretUnreadable, WrongKey
+from pipedrive_pipeline.vault.errors import SecretUnreadable, WrongKey
 
 SEALED = re.compile(r"(?P<key_id>[0-9a-f]{8})\.(?P<token>[A-Za-z0-9_-]+={0,2})")
 
 
 @dataclass(frozen=True)
-class Place:
+class SecretLocation:
     """Where a secret stands. ``generation`` is 0 where the row has none."""
 
     tenant: Tenant
@@ -64,13 +64,13 @@ class Cipher:
     def __repr__(self) -> str:
         return f"Cipher(keys={', '.join(self._key_ids)})"
 
-    def seal(self, secret: SecretStr, place: Place) -> str:
+    def seal(self, secret: SecretStr, place: SecretLocation) -> str:
         """The secret as text that only this place can open."""
         plaintext = _plaintext(secret.get_secret_value(), place)
         token = self._fernets.encrypt(msgspec.json.encode(plaintext)).decode()
         return f"{self._key_ids[0]}.{token}"
 
-    def open(self, sealed: str, place: Place) -> SecretStr:
+    def open(self, sealed: str, place: SecretLocation) -> SecretStr:
         """The secret that was sealed for this place.
 
         Raises:
@@ -90,7 +90,7 @@ class Cipher:
         """Those of the key ids that are not in the list, sorted."""
         return tuple(sorted(set(key_ids) - set(self._key_ids)))
 
-    def _decrypted(self, sealed: str, place: Place) -> _Plaintext:
+    def _decrypted(self, sealed: str, place: SecretLocation) -> _Plaintext:
         parts = SEALED.fullmatch(sealed)
         if not parts:
             raise _unreadable(place, "it is not in the form of a sealed secret")
@@ -111,7 +111,7 @@ def key_id(key: SecretStr) -> str:
     return digest.hexdigest()[:8]
 
 
-def _plaintext(secret: str, place: Place) -> _Plaintext:
+def _plaintext(secret: str, place: SecretLocation) -> _Plaintext:
     return _Plaintext(
         tenant=place.tenant.slug,
         system=place.system,
@@ -128,5 +128,5 @@ def _is_canonical(token: str) -> bool:
         return False
 
 
-def _unreadable(place: Place, reason: str) -> SecretUnreadable:
+def _unreadable(place: SecretLocation, reason: str) -> SecretUnreadable:
     return SecretUnreadable(place.tenant.slug, place.system, reason)

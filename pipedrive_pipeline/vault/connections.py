@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 
 from pipedrive_pipeline.errors import NotConnected
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.states import State
+from pipedrive_pipeline.vault.states import ConnectionState
 from pipedrive_pipeline.vault.vault import Vault
 
 SHOWN: Final = """
@@ -55,7 +55,7 @@ class Connection:
     tenant: Tenant
     system: str
     kind: str  # "oauth" or "api_token"
-    state: State
+    state: ConnectionState
     state_reason: str | None
     generation: int  # grows with each token that is stored
     token_expires_at: datetime | None  # None: does not expire, or there is none
@@ -107,7 +107,7 @@ def of_tenant(transaction: psycopg.Connection, tenant: Tenant | None) -> list[Co
     return [
         Connection(
             tenant=Tenant(row.pop("tenant_id")),
-            state=State(row.pop("state")),
+            state=ConnectionState(row.pop("state")),
             scopes=tuple(row.pop("scopes") or ()),
             **row,
         )

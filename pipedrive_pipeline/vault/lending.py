@@ -1,8 +1,4 @@
-"""A fresh credential for one tenant: read where it is fresh, else refreshed once for everyone.
-
-Belongs here: the decision whether the stored token may be lent as it is.
-Does not belong here: the refresh itself (`refreshing.py`), or how a token is sent (`connectors/`).
-"""
+"""A usable credential for one tenant: the stored token if it is fresh, else a refreshed one."""
 
 from __future__ import annotations
 
@@ -10,10 +6,10 @@ from pipedrive_pipeline.connectors.base import Credential
 from pipedrive_pipeline.errors import ReauthNeeded
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import records, refreshing, states
-from pipedrive_pipeline.vault.records import Held
-from pipedrive_pipeline.vault.refusals import SecretUnreadable
-from pipedrive_pipeline.vault.states import Reason, State
+from pipedrive_pipeline.vault import connection_rows, states, token_refresh
+from pipedrive_pipeline.vault.connection_rows import ConnectionRow
+from pipedrive_pipeline.vault.errors import SecretUnreadable
+from pipedrive_pipeline.vault.states import ConnectionState, Reason
 from pipedrive_pipeline.vault.vault import Vault, open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -46,7 +42,7 @@ def lend(
     """
     tenant = tenant if isinstance(tenant, Tenant) else Tenant(tenant)
     vault = open_vault(warehouse, settings)
-    held = records.read(vault, tenant, system)
+    held = connection_rows.read(vault, tenant, system)
     try:
         return _lent(vault, held, refused)
     except SecretUnreadable:
@@ -54,27 +50,27 @@ def lend(
         raise
 
 
-def _lent(vault: Vault, held: Held, refused: Credential | None) -> Credential:
-    records.require_connected(held)
+def _lent(vault: Vault, held: ConnectionRow, refused: Credential | None) -> Credential:
+    connection_rows.require_connected(held)
     is_refused = refused is not None and refused.generation >= held.generation
     if held.is_fresh and not is_refused:
-        return records.credential(vault.cipher, held)
+        return connection_rows.credential(vault.cipher, held)
     if held.kind == "oauth":
-        return refreshing.refreshed(vault, held, is_refused=is_refused)
+        return token_refresh.refreshed(vault, held, is_refused=is_refused)
     _stop(vault, held, Reason.API_TOKEN_REFUSED)
     raise ReauthNeeded(held.tenant.slug, held.system, Reason.API_TOKEN_REFUSED.sentence)
 
 
-def _stop(vault: Vault, held: Held, reason: Reason) -> None:
+def _stop(vault: Vault, held: ConnectionRow, reason: Reason) -> None:
     """Ask the tenant to connect again, unless somebody stored another token meanwhile."""
     with vault.warehouse.transaction() as transaction:
-        now = records.locked(transaction, held.tenant, held.system)
-        if now.state is State.CONNECTED and now.generation == held.generation:
+        now = connection_rows.locked(transaction, held.tenant, held.system)
+        if now.state is ConnectionState.CONNECTED and now.generation == held.generation:
             states.change(
                 transaction,
                 held.tenant,
                 held.system,
-                State.NEEDS_REAUTH,
+                ConnectionState.NEEDS_REAUTH,
                 reason=reason,
                 who="vault",
             )

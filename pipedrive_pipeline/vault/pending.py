@@ -20,12 +20,12 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors.base import Account
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import connections, states, storing
-from pipedrive_pipeline.vault.cipher import Cipher, Place
+from pipedrive_pipeline.vault import connect, connections, states
+from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
+from pipedrive_pipeline.vault.connect import NewConnection, StartAfresh
 from pipedrive_pipeline.vault.connections import Connection
-from pipedrive_pipeline.vault.refusals import NothingToConfirm
-from pipedrive_pipeline.vault.storing import Arrival, StartAfresh
-from pipedrive_pipeline.vault.tokens import Tokens, storable
+from pipedrive_pipeline.vault.errors import NothingToConfirm
+from pipedrive_pipeline.vault.tokens import ConnectionTokens, storable
 from pipedrive_pipeline.vault.vault import Vault
 
 KEPT_MINUTES = 10
@@ -49,7 +49,7 @@ INSERT = """
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingGrant:
     """A grant as a page may show it: whose account it is, without its tokens."""
 
     id: UUID
@@ -65,7 +65,7 @@ class Pending:
 def hold(
     transaction: psycopg.Connection,
     cipher: Cipher,
-    arrival: Arrival,
+    arrival: NewConnection,
     session: str,
     *,
     came_by_link: bool = False,
@@ -116,14 +116,14 @@ def hold(
     return grant_id
 
 
-def of_session(vault: Vault, session: str) -> Pending | None:
+def of_session(vault: Vault, session: str) -> PendingGrant | None:
     """The grant that this browser session brought, confirmed or not; None if it is gone."""
     with vault.warehouse.transaction() as transaction:
         row = _row(transaction, "pending_grants.session_hash = %s", (session,))
     return _pending(row) if row else None
 
 
-def newest_of_tenant(vault: Vault, tenant: Tenant, system: str) -> Pending | None:
+def newest_of_tenant(vault: Vault, tenant: Tenant, system: str) -> PendingGrant | None:
     """The tenant's newest grant that a caller with a key may confirm; None if there is none.
 
     A grant that came by a link is left out: whoever made the link might get the company of the
@@ -161,7 +161,7 @@ def confirm(vault: Vault, grant_id: UUID, *, start_afresh: StartAfresh | None = 
         if row is None:
             raise NothingToConfirm
         arrival = _arrival(vault.cipher, row)
-        storing.store(transaction, vault.cipher, arrival, start_afresh=start_afresh)
+        connect.store(transaction, vault.cipher, arrival, start_afresh=start_afresh)
         transaction.execute(
             """
             update integration.pending_grants
@@ -198,9 +198,9 @@ def _row(
         ).fetchone()
 
 
-def _pending(row: dict[str, Any]) -> Pending:
+def _pending(row: dict[str, Any]) -> PendingGrant:
     is_other = row["held_company_id"] not in {None, row["company_id"]}
-    return Pending(
+    return PendingGrant(
         id=row["id"],
         tenant=Tenant(row["tenant_id"]),
         system=row["system"],
@@ -212,14 +212,14 @@ def _pending(row: dict[str, Any]) -> Pending:
     )
 
 
-def _arrival(cipher: Cipher, row: dict[str, Any]) -> Arrival:
+def _arrival(cipher: Cipher, row: dict[str, Any]) -> NewConnection:
     tenant, system = Tenant(row["tenant_id"]), row["system"]
 
     def opened(column: str) -> SecretStr:
-        place = Place(tenant, system, f"pending_grants.{row['id']}.{column}")
+        place = SecretLocation(tenant, system, f"pending_grants.{row['id']}.{column}")
         return cipher.open(row[column], place)
 
-    tokens = Tokens(
+    tokens = ConnectionTokens(
         kind="oauth",
         access=opened("access_token"),
         refresh=opened("refresh_token") if row["refresh_token"] else None,
@@ -228,7 +228,7 @@ def _arrival(cipher: Cipher, row: dict[str, Any]) -> Arrival:
         expires_at=row["token_expires_at"],
         scopes=tuple(row["scopes"] or ()),
     )
-    return Arrival(tenant, system, tokens, _account(row), who=row["started_by"])
+    return NewConnection(tenant, system, tokens, _account(row), who=row["started_by"])
 
 
 def _account(row: dict[str, Any]) -> Account:
@@ -242,5 +242,5 @@ def _account(row: dict[str, Any]) -> Account:
     )
 
 
-def _place(arrival: Arrival, grant_id: UUID, column: str) -> Place:
-    return Place(arrival.tenant, arrival.system, f"pending_grants.{grant_id}.{column}")
+def _place(arrival: NewConnection, grant_id: UUID, column: str) -> SecretLocation:
+    return SecretLocation(arrival.tenant, arrival.system, f"pending_grants.{grant_id}.{column}")

@@ -19,9 +19,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import records
-from pipedrive_pipeline.vault.cipher import Cipher, Place
-from pipedrive_pipeline.vault.refusals import SecretUnreadable
+from pipedrive_pipeline.vault import connection_rows
+from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
+from pipedrive_pipeline.vault.errors import SecretUnreadable
 from pipedrive_pipeline.vault.vault import Vault, check_keys
 
 
@@ -32,11 +32,11 @@ class SealedTable:
     name: str
     key: tuple[str, ...]
     columns: tuple[str, ...]
-    place: Callable[[dict[str, Any], str], Place]
+    place: Callable[[dict[str, Any], str], SecretLocation]
 
 
 @dataclass(frozen=True)
-class Rotated:
+class RotationCounts:
     """What one rotation did, counted in secrets."""
 
     resealed_count: int
@@ -44,16 +44,18 @@ class Rotated:
     unreadable_count: int  # were altered; lending them stops their connection
 
 
-def _in_connections(row: dict[str, Any], column: str) -> Place:
-    return Place(Tenant(row["tenant_id"]), row["system"], column, row["generation"])
+def _in_connections(row: dict[str, Any], column: str) -> SecretLocation:
+    return SecretLocation(Tenant(row["tenant_id"]), row["system"], column, row["generation"])
 
 
-def _in_pending_grants(row: dict[str, Any], column: str) -> Place:
-    return Place(Tenant(row["tenant_id"]), row["system"], f"pending_grants.{row['id']}.{column}")
+def _in_pending_grants(row: dict[str, Any], column: str) -> SecretLocation:
+    return SecretLocation(
+        Tenant(row["tenant_id"]), row["system"], f"pending_grants.{row['id']}.{column}"
+    )
 
 
-def _in_sync_settings(row: dict[str, Any], column: str) -> Place:
-    return Place(Tenant(row["tenant_id"]), row["system"], f"sync_settings.{column}")
+def _in_sync_settings(row: dict[str, Any], column: str) -> SecretLocation:
+    return SecretLocation(Tenant(row["tenant_id"]), row["system"], f"sync_settings.{column}")
 
 
 SEALED_TABLES = (
@@ -63,7 +65,7 @@ SEALED_TABLES = (
 )
 
 
-def rotate_keys(vault: Vault) -> Rotated:
+def rotate_keys(vault: Vault) -> RotationCounts:
     """Every secret sealed with the first key; a transaction a row, so that nobody waits for long.
 
     Raises:
@@ -72,13 +74,15 @@ def rotate_keys(vault: Vault) -> Rotated:
     check_keys(vault)
     done = {"resealed": 0, "current": 0, "unreadable": 0}
     with vault.warehouse.connect(autocommit=True) as session:
-        session.execute("select set_config('lock_timeout', %s, false)", (records.LOCK_TIMEOUT,))
+        session.execute(
+            "select set_config('lock_timeout', %s, false)", (connection_rows.LOCK_TIMEOUT,)
+        )
         for table in SEALED_TABLES:
             for key in _keys(session, table):
                 with session.transaction():
                     for outcome in _reseal(session, vault.cipher, table, key):
                         done[outcome] += 1
-    return Rotated(
+    return RotationCounts(
         resealed_count=done["resealed"],
         current_count=done["current"],
         unreadable_count=done["unreadable"],
@@ -118,7 +122,7 @@ def _reseal(
     return outcomes
 
 
-def _anew(cipher: Cipher, sealed: str, place: Place) -> tuple[str | None, str]:
+def _anew(cipher: Cipher, sealed: str, place: SecretLocation) -> tuple[str | None, str]:
     try:
         secret = cipher.open(sealed, place)
     except SecretUnreadable:

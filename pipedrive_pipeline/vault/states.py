@@ -21,12 +21,12 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.refusals import CannotChange
+from pipedrive_pipeline.vault.errors import CannotChange
 
 log = logging.getLogger(__name__)
 
 
-class State(StrEnum):
+class ConnectionState(StrEnum):
     """What a tenant may expect of its connection."""
 
     PENDING = "pending"  # consent was begun and never confirmed
@@ -60,11 +60,15 @@ SENTENCES = {
     Reason.UNINSTALLED: "the app was uninstalled in the account",
 }
 
-MAY_BECOME: dict[State, frozenset[State]] = {
-    State.PENDING: frozenset({State.CONNECTED, State.DISCONNECTED}),
-    State.CONNECTED: frozenset({State.CONNECTED, State.NEEDS_REAUTH, State.DISCONNECTED}),
-    State.NEEDS_REAUTH: frozenset({State.CONNECTED, State.DISCONNECTED}),
-    State.DISCONNECTED: frozenset({State.CONNECTED}),
+MAY_BECOME: dict[ConnectionState, frozenset[ConnectionState]] = {
+    ConnectionState.PENDING: frozenset({ConnectionState.CONNECTED, ConnectionState.DISCONNECTED}),
+    ConnectionState.CONNECTED: frozenset(
+        {ConnectionState.CONNECTED, ConnectionState.NEEDS_REAUTH, ConnectionState.DISCONNECTED}
+    ),
+    ConnectionState.NEEDS_REAUTH: frozenset(
+        {ConnectionState.CONNECTED, ConnectionState.DISCONNECTED}
+    ),
+    ConnectionState.DISCONNECTED: frozenset({ConnectionState.CONNECTED}),
 }
 NO_TOKENS: dict[str, object] = {
     "access_token": None,
@@ -83,7 +87,7 @@ def begin(transaction: psycopg.Connection, tenant: Tenant, system: str, *, kind:
         values (%s, %s, %s, %s)
         on conflict (tenant_id, system) do nothing
         """,
-        (tenant.slug, system, kind, State.PENDING),
+        (tenant.slug, system, kind, ConnectionState.PENDING),
     )
 
 
@@ -91,7 +95,7 @@ def change(
     transaction: psycopg.Connection,
     tenant: Tenant,
     system: str,
-    to: State,
+    to: ConnectionState,
     *,
     reason: Reason | None,
     who: str,
@@ -115,12 +119,12 @@ def change(
     if held is None or to not in MAY_BECOME[held.state]:
         wanted, now = to.value, held.state.value if held else "unknown"
         raise CannotChange(tenant.slug, system, held=now, wanted=wanted)
-    forgotten = NO_TOKENS if to is State.DISCONNECTED else {}
+    forgotten = NO_TOKENS if to is ConnectionState.DISCONNECTED else {}
     changed = {"state": to, "state_reason": reason, **(columns or {}), **forgotten}
     write(transaction, held.connection_id, changed)
     after: dict[str, str | None] = {"state": to, "reason": reason}
     _record(transaction, tenant, system, who=who, before=held.shown, after=after)
-    level = logging.WARNING if to is State.NEEDS_REAUTH else logging.INFO
+    level = logging.WARNING if to is ConnectionState.NEEDS_REAUTH else logging.INFO
     log.log(level, "%s: %s is %s (%s)", tenant, system, to.value, reason or "no reason")
     return held.connection_id
 
@@ -128,7 +132,7 @@ def change(
 @dataclass(frozen=True)
 class _HeldState:
     connection_id: UUID
-    state: State
+    state: ConnectionState
     reason: str | None
 
     @property
@@ -149,7 +153,7 @@ def _locked_state(
         """,
         (tenant.slug, system),
     ).fetchone()
-    return _HeldState(row[0], State(row[1]), row[2]) if row else None
+    return _HeldState(row[0], ConnectionState(row[1]), row[2]) if row else None
 
 
 def _record(

@@ -1,4 +1,4 @@
-"""Tokens on their way into a row: opened, with the facts that came with them.
+"""ConnectionTokens on their way into a row: opened, with the facts that came with them.
 
 Belongs here: the value, and its form as sealed columns. Does not belong here: which row.
 """
@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from pipedrive_pipeline.vault.cipher import Cipher, Place
+from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
 
 NAME_MAX_CHARACTERS = 500
 
@@ -23,7 +23,7 @@ def storable(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class ConnectionTokens:
     """What a source issued, or a person pasted. Times are the database's."""
 
     kind: Literal["oauth", "api_token"]
@@ -34,7 +34,7 @@ class Tokens:
     expires_at: datetime | None = None  # None: does not expire
     scopes: tuple[str, ...] = ()
 
-    def columns(self, cipher: Cipher, place: Place) -> dict[str, object]:
+    def columns(self, cipher: Cipher, place: SecretLocation) -> dict[str, object]:
         """The columns of `integration.connections`, tokens sealed for this row and generation."""
         return {
             "kind": self.kind,

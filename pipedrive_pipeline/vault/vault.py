@@ -12,7 +12,7 @@ from functools import cached_property
 from pipedrive_pipeline.settings import Settings, load_settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.cipher import Cipher
-from pipedrive_pipeline.vault.refusals import WrongKey
+from pipedrive_pipeline.vault.errors import WrongKey
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 
 

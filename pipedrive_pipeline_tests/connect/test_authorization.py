@@ -21,8 +21,8 @@ from pipedrive_pipeline.errors import (
 from pipedrive_pipeline.sync.lock import walk_lock
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import lend
-from pipedrive_pipeline.vault.pending import Pending
-from pipedrive_pipeline.vault.refusals import NothingToConfirm, OtherCompany
+from pipedrive_pipeline.vault.errors import NothingToConfirm, OtherCompany
+from pipedrive_pipeline.vault.pending import PendingGrant
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline_tests.vault.oauth_server import Company
 from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, World
@@ -33,7 +33,7 @@ def begun(world: World, session: str = "browser") -> str:
     return oauth_flow.begin(world.vault, ACME, PIPEDRIVE, session=session, who="the operator").state
 
 
-def arrived(world: World, company: Company | None = None, session: str = "browser") -> Pending:
+def arrived(world: World, company: Company | None = None, session: str = "browser") -> PendingGrant:
     return oauth_flow.finish(
         world.vault,
         PIPEDRIVE,

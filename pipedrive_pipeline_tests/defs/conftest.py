@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from pipedrive_pipeline.cli.session import Session, dagster_environment
+from pipedrive_pipeline.cli.session import CommandSession, dagster_environment
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of, world_at
 
@@ -42,7 +42,7 @@ def world(
 @pytest.fixture
 def instance(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """Our own instance: storage in schema `dagster` of this test's database."""
-    for name, value in dagster_environment(Session(world.settings, world.warehouse)).items():
+    for name, value in dagster_environment(CommandSession(world.settings, world.warehouse)).items():
         monkeypatch.setenv(name, value)
     with dg.DagsterInstance.get() as made:
         made.add_dynamic_partitions("tenants", ["acme"])

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pipedrive_pipeline import definitions
-from pipedrive_pipeline.cli.session import Session, dagster_environment
+from pipedrive_pipeline.cli.session import CommandSession, dagster_environment
 from pipedrive_pipeline.definitions import defs
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -125,7 +125,7 @@ def test_dagster_finds_the_definitions_valid(
     entry: list[str], warehouse: Warehouse, tmp_path: Path
 ) -> None:
     """From either entry point, with what `./run env` prints and nothing else."""
-    session = Session(Settings(pipeline_home=tmp_path), warehouse)
+    session = CommandSession(Settings(pipeline_home=tmp_path), warehouse)
 
     validated = subprocess.run(
         [Path(sys.executable).with_name("dagster"), "definitions", "validate", *entry],

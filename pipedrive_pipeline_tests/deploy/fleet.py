@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from pipedrive_pipeline.cli.session import Session, dagster_environment
+from pipedrive_pipeline.cli.session import CommandSession, dagster_environment
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline_tests.scenarios.world import World, environment_of
 from pipedrive_pipeline_tests.waiting import free_port, wait_until
@@ -151,7 +151,7 @@ def fleet(world: World, home: Path, launcher: Path = CELERY / "dagster.yaml") ->
         environment = {
             **os.environ,
             **variables,
-            **dagster_environment(Session(world.settings, world.warehouse)),
+            **dagster_environment(CommandSession(world.settings, world.warehouse)),
             "DAGSTER_HOME": str(dagster_home),
             "CELERY_BROKER_URL": f"redis://127.0.0.1:{port}/0",
             "CELERY_RESULT_URL": f"redis://127.0.0.1:{port}/1",

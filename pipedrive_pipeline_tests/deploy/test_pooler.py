@@ -15,7 +15,7 @@ import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.fitness import TransactionPooler, require_fit
+from pipedrive_pipeline.warehouse.requirements import TransactionPooler, require_fit
 from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, environment_of, world_at
 from pipedrive_pipeline_tests.waiting import free_port, wait_until

@@ -14,7 +14,7 @@ from pipedrive_pipeline.errors import GuardTripped, NotConnected, ReauthNeeded
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.sync.alerts import OVERDUE, Cause, raise_alert, raise_overdue
 from pipedrive_pipeline.sync.doctor import examine
-from pipedrive_pipeline.vault.ending import disconnect
+from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.scenarios.receiver import receiver
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
-from pipedrive_pipeline.vault import records
+from pipedrive_pipeline.vault import connection_rows
 from pipedrive_pipeline_tests.cli.terminal import Said, Terminal, ended
 from pipedrive_pipeline_tests.scenarios.consenting import consent, expire, vault_of, with_app
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, environment_of, world_at
@@ -39,8 +39,11 @@ def world(database_url: str, tmp_path: Path, sandbox: Sandbox) -> World:
 def tokens(world: World) -> set[str]:
     """The pair that is stored now."""
     vault = vault_of(world)
-    held = records.read(vault, ACME, SYSTEM)
-    pair = [records.token(vault.cipher, held, name) for name in ("access_token", "refresh_token")]
+    held = connection_rows.read(vault, ACME, SYSTEM)
+    pair = [
+        connection_rows.token(vault.cipher, held, name)
+        for name in ("access_token", "refresh_token")
+    ]
     return {token.get_secret_value() for token in pair}
 
 

@@ -15,7 +15,7 @@ from pipedrive_pipeline.errors import NotConnected, SourceUnavailable, Supersede
 from pipedrive_pipeline.marts import mapping
 from pipedrive_pipeline.sandbox import Account, Sandbox
 from pipedrive_pipeline.sandbox import seeded as account_of
-from pipedrive_pipeline.vault.ending import disconnect
+from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline_tests.scenarios.consenting import consent, expire, vault_of, with_app
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, world_at

@@ -22,7 +22,7 @@ from pipedrive_pipeline.sync import ageing, erasure
 from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.sync.lock import TenantLock, walk_lock
 from pipedrive_pipeline.sync.stores import Stores, open_stores
-from pipedrive_pipeline.vault.ending import disconnect
+from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.scenarios import worker
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source

@@ -14,7 +14,7 @@ from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.alert_addresses import alert_address
 from pipedrive_pipeline.sync.notify import notify
-from pipedrive_pipeline.vault.cipher import Place
+from pipedrive_pipeline.vault.cipher import SecretLocation
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.scenarios.receiver import receiver
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
@@ -27,7 +27,7 @@ HOOK = "https://hooks.acme.example/alerts?key=1"
 
 def saved(world: World, *urls: str) -> None:
     """The tenant's addresses as a release before may have saved them, without a check."""
-    place = Place(ACME, SYSTEM, "sync_settings.alert_urls")
+    place = SecretLocation(ACME, SYSTEM, "sync_settings.alert_urls")
     sealed = open_vault(world.warehouse, world.settings).cipher.seal(
         SecretStr(",".join(urls)), place
     )

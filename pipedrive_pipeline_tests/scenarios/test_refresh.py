@@ -15,7 +15,7 @@ from pipedrive_pipeline.sandbox import Account, Sandbox, serve
 from pipedrive_pipeline.sync.budget import AllowanceSpent
 from pipedrive_pipeline.sync.lock import tenant_lock
 from pipedrive_pipeline.sync.stores import open_stores
-from pipedrive_pipeline.vault.ending import disconnect
+from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.scenarios.oracle import (
     assert_all_equals_source,

@@ -29,7 +29,7 @@ from pipedrive_pipeline.sync.history import RunFacts, SyncType, settle_dead
 from pipedrive_pipeline.sync.lock import run_lock, tenant_lock
 from pipedrive_pipeline.sync.run import TenantRun, open_run
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.storing import connect_with_api_token
+from pipedrive_pipeline.vault.connect import connect_with_api_token
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.database import Warehouse

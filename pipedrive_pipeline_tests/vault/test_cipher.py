@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.cipher import Cipher, Place
-from pipedrive_pipeline.vault.refusals import SecretUnreadable, WrongKey
+from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
+from pipedrive_pipeline.vault.errors import SecretUnreadable, WrongKey
 
-ACME = Place(Tenant("acme"), "pipedrive", "access_token", generation=3)
+ACME = SecretLocation(Tenant("acme"), "pipedrive", "access_token", generation=3)
 TOKEN = SecretStr("v1u:canary")
 OLD, NEW = (SecretStr(Fernet.generate_key().decode()) for _ in range(2))
 SEALED = Cipher([OLD]).seal(TOKEN, ACME)
@@ -49,7 +49,7 @@ def test_the_secret_does_not_show_in_the_sealed_text_or_the_cipher() -> None:
     ],
     ids=["tenant", "system", "column", "generation"],
 )
-def test_a_sealed_secret_moved_to_another_place_is_refused(other: Place) -> None:
+def test_a_sealed_secret_moved_to_another_place_is_refused(other: SecretLocation) -> None:
     """Fernet has no associated data: without the place inside, rows could be swapped."""
     with pytest.raises(SecretUnreadable, match="another row"):
         Cipher([OLD]).open(SEALED, other)

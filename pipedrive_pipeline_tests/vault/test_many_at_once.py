@@ -20,8 +20,8 @@ from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import lend
-from pipedrive_pipeline.vault.ending import disconnect
-from pipedrive_pipeline.vault.refusals import SecretUnreadable, WrongKey
+from pipedrive_pipeline.vault.disconnect import disconnect
+from pipedrive_pipeline.vault.errors import SecretUnreadable, WrongKey
 from pipedrive_pipeline.vault.rotation import rotate_keys
 from pipedrive_pipeline.vault.vault import Vault, check_keys
 from pipedrive_pipeline_tests.vault.oauth_server import Company, Rotation

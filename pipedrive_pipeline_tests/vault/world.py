@@ -19,8 +19,8 @@ from pydantic import SecretStr
 from pipedrive_pipeline.connectors.base import Account
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import clock, storing
-from pipedrive_pipeline.vault.tokens import Tokens
+from pipedrive_pipeline.vault import clock, connect
+from pipedrive_pipeline.vault.tokens import ConnectionTokens
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
@@ -77,7 +77,7 @@ class World:
         )
         with self.vault.warehouse.transaction() as transaction:
             issued_at = clock.now(transaction)
-            tokens = Tokens(
+            tokens = ConnectionTokens(
                 kind="oauth",
                 access=SecretStr(access),
                 refresh=SecretStr(refresh),
@@ -85,8 +85,8 @@ class World:
                 issued_at=issued_at,
                 expires_at=issued_at.replace(year=issued_at.year + 1),
             )
-            arrival = storing.Arrival(tenant, PIPEDRIVE, tokens, account, who="a test")
-            storing.store(transaction, self.vault.cipher, arrival)
+            arrival = connect.NewConnection(tenant, PIPEDRIVE, tokens, account, who="a test")
+            connect.store(transaction, self.vault.cipher, arrival)
 
     def expire(self) -> None:
         """Every access token ends now."""

@@ -15,8 +15,8 @@ from pipedrive_pipeline.sync.asking import Asked
 from pipedrive_pipeline.sync.configuration import SyncConfig
 from pipedrive_pipeline.sync.overview import EntityOverview
 from pipedrive_pipeline.sync.runs import ShownRun
+from pipedrive_pipeline.vault.connection_test import ConnectionCheck, missing_scopes
 from pipedrive_pipeline.vault.connections import Connection
-from pipedrive_pipeline.vault.proving import Proof, missing_scopes
 from pipedrive_pipeline.vault.states import Reason
 
 
@@ -46,7 +46,7 @@ def connection(system: str, row: Connection | None) -> models.Connection:
     )
 
 
-def connection_test(proof: Proof) -> models.ConnectionTest:
+def connection_test(proof: ConnectionCheck) -> models.ConnectionTest:
     """A connection that works: its user, and the records that this user cannot see."""
     return models.ConnectionTest(
         company=_company(proof.account),

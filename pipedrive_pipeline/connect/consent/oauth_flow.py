@@ -26,13 +26,13 @@ from pipedrive_pipeline.connectors.oauth import TokenGrant
 from pipedrive_pipeline.connectors.refusals import GrantRefused
 from pipedrive_pipeline.errors import UnknownTenant
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import clock, pending, storing
+from pipedrive_pipeline.vault import clock, connect, pending
+from pipedrive_pipeline.vault.connect import NewConnection
 from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.errors import NothingToConfirm, TokenRefused
 from pipedrive_pipeline.vault.oauth_app import oauth_app
-from pipedrive_pipeline.vault.pending import Pending
-from pipedrive_pipeline.vault.refusals import NothingToConfirm, TokenRefused
-from pipedrive_pipeline.vault.storing import Arrival
-from pipedrive_pipeline.vault.tokens import Tokens
+from pipedrive_pipeline.vault.pending import PendingGrant
+from pipedrive_pipeline.vault.tokens import ConnectionTokens
 from pipedrive_pipeline.vault.vault import Vault
 
 STATE_MINUTES = 10
@@ -103,7 +103,7 @@ def finish(
     state: str | None,
     code: str | None,
     error: str | None = None,
-) -> Pending:
+) -> PendingGrant:
     """Exchanges the code for a grant and names its company; the grant waits for `confirm`.
 
     The state is used up first, in every case.
@@ -129,7 +129,9 @@ def finish(
         raise ConsentDeclined
     grant = _exchange(vault, tenant, system, SecretStr(code))
     with vault.warehouse.transaction() as transaction:
-        arrival = Arrival(tenant, system, grant.tokens(transaction), grant.account, started.who)
+        arrival = NewConnection(
+            tenant, system, grant.tokens(transaction), grant.account, started.who
+        )
         pending.hold(
             transaction,
             vault.cipher,
@@ -197,9 +199,9 @@ class _TestedGrant:
     base_url: str  # checked
     account: Account
 
-    def tokens(self, transaction: psycopg.Connection) -> Tokens:
+    def tokens(self, transaction: psycopg.Connection) -> ConnectionTokens:
         issued_at = clock.now(transaction)
-        return Tokens(
+        return ConnectionTokens(
             kind="oauth",
             access=self.grant.access_token,
             refresh=self.grant.refresh_token,
@@ -217,7 +219,7 @@ def _exchange(vault: Vault, tenant: Tenant, system: str, code: SecretStr) -> _Te
         grant = oauth_app(settings, system).exchange(code)
         base_url = checked_base_url(grant.api_domain or "", settings.pipedrive_allowed_hosts)
         credential = Credential("oauth", grant.access_token, base_url)
-        account = storing.account_of(vault, tenant, system, credential)
+        account = connect.account_of_credential(vault, tenant, system, credential)
     except (GrantRefused, TokenRefused):
         raise CodeRefused from None
     return _TestedGrant(grant, base_url, account)

@@ -26,9 +26,10 @@ from pipedrive_pipeline.connect.errors import StateRefused
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import connections, ending, pending
-from pipedrive_pipeline.vault.pending import Pending
-from pipedrive_pipeline.vault.refusals import NothingToConfirm
+from pipedrive_pipeline.vault import connections, pending
+from pipedrive_pipeline.vault.disconnect import disconnect as end_connection
+from pipedrive_pipeline.vault.errors import NothingToConfirm
+from pipedrive_pipeline.vault.pending import PendingGrant
 
 router = APIRouter(tags=["connection"])
 CONFIRM_BODY = {
@@ -140,7 +141,7 @@ def disconnect(
     request: Request, services: AppServices, system: SystemKey, caller: ConnectionManager
 ) -> JSONResponse:
     """Ends the connection and deletes its tokens; the synced rows stay."""
-    end = ending.disconnect(services.vault, caller.tenant, system, who=caller.name)
+    end = end_connection(services.vault, caller.tenant, system, who=caller.name)
     shown = models.Disconnection(system=system, is_revoked=end.is_revoked, note=end.note or None)
     return envelope.answer(request, shown)
 
@@ -156,7 +157,7 @@ def _to_source(
     return answer
 
 
-def _own_grant(request: Request, services: Services, system: str, sent: Body) -> Pending:
+def _own_grant(request: Request, services: Services, system: str, sent: Body) -> PendingGrant:
     """The grant of this browser's session, if the page that shows it sent the request."""
     settings = services.vault.settings
     session = browser_session.secret_of(request, settings)
@@ -169,7 +170,7 @@ def _own_grant(request: Request, services: Services, system: str, sent: Body) ->
     return grant
 
 
-def _grant_of_session(services: Services, system: str, session: str) -> Pending:
+def _grant_of_session(services: Services, system: str, session: str) -> PendingGrant:
     grant = pending.of_session(services.vault, signing.hashed(session)) if session else None
     if grant is None or grant.system != system:
         raise NothingToConfirm

@@ -19,7 +19,7 @@ from pipedrive_pipeline.connect.errors import NotSignedIn
 from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, SystemKey
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.vault import ending
+from pipedrive_pipeline.vault.disconnect import disconnect_uninstalled
 
 router = APIRouter(include_in_schema=False)
 
@@ -39,7 +39,7 @@ def uninstalled(
     if str(sent.fields.get("client_id")) != app.pipedrive_client_id:
         raise BadInput("client_id is not this app's.")
     user_id = sent.fields.get("user_id")
-    ended = ending.uninstalled(
+    ended = disconnect_uninstalled(
         services.vault,
         system,
         client_id=app.pipedrive_client_id,

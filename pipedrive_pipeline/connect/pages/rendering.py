@@ -17,7 +17,7 @@ from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.sync.registry import RegisteredTenant
-from pipedrive_pipeline.vault.pending import Pending
+from pipedrive_pipeline.vault.pending import PendingGrant
 
 READING_TYPES = frozenset({"full", "incremental"})  # the button would only join such a run
 FOLDER = Path(__file__).parent
@@ -54,7 +54,7 @@ _templates.filters.update(
 )
 
 
-def confirmation(request: Request, grant: Pending, form_token: str) -> HTMLResponse:
+def confirmation(request: Request, grant: PendingGrant, form_token: str) -> HTMLResponse:
     """The company's name with a button, or that it is connected."""
     template = "connected.html" if grant.is_confirmed else "confirm.html"
     return _page(

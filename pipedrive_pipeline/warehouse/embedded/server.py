@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipedrive_pipeline.warehouse.embedded import binaries, cluster, place, postmaster, tcp
-from pipedrive_pipeline.warehouse.embedded.account import Account, account_for
-from pipedrive_pipeline.warehouse.embedded.locks import Unavailable, held
-from pipedrive_pipeline.warehouse.embedded.place import Place
-from pipedrive_pipeline.warehouse.embedded.refusals import (
+from pipedrive_pipeline.warehouse.embedded import binaries, cluster, paths, postmaster, tcp
+from pipedrive_pipeline.warehouse.embedded.errors import (
     PortNeedsRestart,
     ServerSilent,
     named_for,
 )
+from pipedrive_pipeline.warehouse.embedded.locks import Unavailable, hold
+from pipedrive_pipeline.warehouse.embedded.os_account import OsAccount, account_for
+from pipedrive_pipeline.warehouse.embedded.paths import ServerPaths
 
 SYSTEM_FOLDER = Path("/var/lib/pipedrive-pipeline")  # for root, whose home may be closed to others
 START_SECONDS = 180.0  # another command may be making the database on a slow disk
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 class EmbeddedServer:
     """A running Postgres. ``tcp_url`` is set when a port was asked for; it holds a password."""
 
-    place: Place = field(repr=False)
+    paths: ServerPaths = field(repr=False)
     url: str
     tcp_url: str | None = field(repr=False)
     data_dir: Path
@@ -42,12 +42,12 @@ class EmbeddedServer:
     @property
     def pid(self) -> int:
         """The server's process id, asked of the server itself."""
-        return postmaster.pid_of(self.place)
+        return postmaster.pid_of(self.paths)
 
     def stop(self) -> None:
         """End the server; open transactions are rolled back. Nothing happens if it has ended."""
-        with named_for(self.place.home), _alone(self.place.home):
-            postmaster.stop(self.place)
+        with named_for(self.paths.home), _alone(self.paths.home):
+            postmaster.stop(self.paths)
 
 
 def ensure_running(
@@ -61,12 +61,12 @@ def ensure_running(
         system_folder: where root keeps what an unprivileged account cannot reach below ``home``.
 
     Raises:
-        HomeUnusable, DiskFull, StartFailed, PortTaken: a person must act.
+        HomeUnusable, ServerDiskFull, StartFailed, PortTaken: a person must act.
         PortNeedsRestart, ServerSilent: nobody need act; run again later.
     """
     home = home.expanduser().resolve()
     with named_for(home):
-        found = place.known(home)
+        found = paths.known(home)
         if found is None or not _is_ready(found, tcp_port):
             _make_folders(home)
             with _alone(home):
@@ -78,20 +78,20 @@ def running_server(home: Path) -> EmbeddedServer | None:
     """The server of ``home`` if it runs already; nothing is started."""
     home = home.expanduser().resolve()
     with named_for(home):
-        found = place.known(home)
+        found = paths.known(home)
         return _seen(found, None) if found and _is_ready(found, None) else None
 
 
-def _is_ready(found: Place, tcp_port: int | None) -> bool:
-    if not (place.is_tied(found) and postmaster.answers(found)):
+def _is_ready(found: ServerPaths, tcp_port: int | None) -> bool:
+    if not (paths.is_tied(found) and postmaster.answers(found)):
         return False
     return tcp_port is None or (tcp.has_password(found) and tcp.listens(found, tcp_port))
 
 
-def _brought_up(home: Path, tcp_port: int | None, system_folder: Path) -> Place:
-    before = place.known(home)
+def _brought_up(home: Path, tcp_port: int | None, system_folder: Path) -> ServerPaths:
+    before = paths.known(home)
     account = account_for((before.base if before else home) / "data")
-    here = place.laid_out(home, account, system_folder)
+    here = paths.laid_out(home, account, system_folder)
     if not postmaster.answers(here):
         _end_former_servers(here)
         _start(here, account, system_folder, tcp_port)
@@ -107,7 +107,9 @@ def _brought_up(home: Path, tcp_port: int | None, system_folder: Path) -> Place:
     return here
 
 
-def _start(here: Place, account: Account, system_folder: Path, tcp_port: int | None) -> None:
+def _start(
+    here: ServerPaths, account: OsAccount, system_folder: Path, tcp_port: int | None
+) -> None:
     if tcp_port is not None:
         tcp.refuse_taken(tcp_port)
     programs = binaries.within_reach(account, system_folder)
@@ -115,7 +117,7 @@ def _start(here: Place, account: Account, system_folder: Path, tcp_port: int | N
     postmaster.end_if_cut_off(here)
     wait = postmaster.ANSWER_SECONDS
     try:
-        with held(here.server_lock, within_seconds=wait, unless=_answering(here)) as lock:
+        with hold(here.server_lock, within_seconds=wait, unless=_answering(here)) as lock:
             if not here.data.exists():
                 log.info("making the database in %s", here.data)
                 cluster.create(here, account, programs, lock)
@@ -127,22 +129,22 @@ def _start(here: Place, account: Account, system_folder: Path, tcp_port: int | N
     postmaster.await_answer(here, port=tcp_port, logged_bytes=logged_bytes)
 
 
-def _answering(here: Place) -> Callable[[], bool]:
+def _answering(here: ServerPaths) -> Callable[[], bool]:
     return lambda: postmaster.answers(here)
 
 
-def _end_former_servers(here: Place) -> None:
+def _end_former_servers(here: ServerPaths) -> None:
     """End servers in the system folder whose home was removed; their files are left alone."""
-    if here.data.exists() or here.base == place.note_folder(here.home):
+    if here.data.exists() or here.base == paths.note_folder(here.home):
         return
-    for former in place.former_places(here):
+    for former in paths.former_places(here):
         postmaster.stop(former)
         log.warning("%s holds the database of a removed %s; delete it", former.base, here.home)
 
 
-def _seen(here: Place, tcp_port: int | None) -> EmbeddedServer:
+def _seen(here: ServerPaths, tcp_port: int | None) -> EmbeddedServer:
     return EmbeddedServer(
-        place=here,
+        paths=here,
         url=here.url,
         tcp_url=None if tcp_port is None else tcp.url(here, tcp_port),
         data_dir=here.data,
@@ -152,7 +154,7 @@ def _seen(here: Place, tcp_port: int | None) -> EmbeddedServer:
 
 def _make_folders(home: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
-    notes = place.note_folder(home)
+    notes = paths.note_folder(home)
     try:
         # Root's may be passed through, by the account that owns the data below it.
         notes.mkdir(mode=0o700)
@@ -164,9 +166,9 @@ def _make_folders(home: Path) -> None:
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    lock = place.start_lock(home)
+    lock = paths.start_lock(home)
     try:
-        with held(lock, within_seconds=START_SECONDS):
+        with hold(lock, within_seconds=START_SECONDS):
             yield
     except Unavailable:
-        raise ServerSilent(START_SECONDS, lock, place.note_folder(home)) from None
+        raise ServerSilent(START_SECONDS, lock, paths.note_folder(home)) from None

@@ -13,25 +13,25 @@ import socket
 import psutil
 from psycopg import sql
 
-from pipedrive_pipeline.warehouse.embedded.place import DATABASE, SUPERUSER, Place
+from pipedrive_pipeline.warehouse.embedded.errors import PortTaken
+from pipedrive_pipeline.warehouse.embedded.paths import DATABASE, SUPERUSER, ServerPaths
 from pipedrive_pipeline.warehouse.embedded.postmaster import connected
-from pipedrive_pipeline.warehouse.embedded.refusals import PortTaken
 
 LOOPBACK = "127.0.0.1"
 
 
-def listens(place: Place, port: int) -> bool:
-    """Whether the running server of ``place`` has this port open."""
-    with connected(place) as connection:
+def listens(paths: ServerPaths, port: int) -> bool:
+    """Whether the running server of ``paths`` has this port open."""
+    with connected(paths) as connection:
         row = connection.execute(
             "select current_setting('listen_addresses'), current_setting('port')"
         ).fetchone()
     return row == (LOOPBACK, str(port))
 
 
-def other_connection_count(place: Place) -> int:
+def other_connection_count(paths: ServerPaths) -> int:
     """How many connections besides ours a restart would cut off."""
-    with connected(place) as connection:
+    with connected(paths) as connection:
         row = connection.execute(
             "select count(*) from pg_stat_activity"
             " where backend_type = 'client backend' and pid <> pg_backend_pid()"
@@ -57,21 +57,21 @@ def refuse_taken(port: int) -> None:
             raise PortTaken(port, _holder(port) if taken else str(error.strerror)) from error
 
 
-def url(place: Place, port: int) -> str:
+def url(paths: ServerPaths, port: int) -> str:
     """The database through the port, password included."""
-    password = place.password.read_text()
+    password = paths.password.read_text()
     return f"postgresql://{SUPERUSER}:{password}@{LOOPBACK}:{port}/{DATABASE}"
 
 
-def has_password(place: Place) -> bool:
+def has_password(paths: ServerPaths) -> bool:
     """Whether the superuser of this database has a password."""
-    return place.password.exists()
+    return paths.password.exists()
 
 
-def set_password(place: Place) -> None:
+def set_password(paths: ServerPaths) -> None:
     """Give the superuser a new password, kept in the home with mode 0600. Needs the start lock."""
     password = secrets.token_urlsafe(24)
-    with connected(place) as connection:
+    with connected(paths) as connection:
         # The verifier is sent, not the password: it appears in no statement.
         verifier = connection.pgconn.encrypt_password(
             password.encode(), SUPERUSER.encode(), b"scram-sha-256"
@@ -79,11 +79,11 @@ def set_password(place: Place) -> None:
         connection.execute(
             sql.SQL("alter role {} password {}").format(sql.Identifier(SUPERUSER), verifier)
         )
-    draft = place.password.with_name("password.new")
+    draft = paths.password.with_name("password.new")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)
     draft.write_text(password)
-    draft.rename(place.password)
+    draft.rename(paths.password)
 
 
 def _holder(port: int) -> str:

@@ -24,7 +24,7 @@ from psycopg import errors
 from pipedrive_pipeline.errors import PersonMustAct
 from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse
-from pipedrive_pipeline.warehouse.fitness import require_fit
+from pipedrive_pipeline.warehouse.requirements import require_fit
 from pipedrive_pipeline.warehouse.sql_files import schema_files
 
 LOCKS_FILE: Final = "0080"  # makes the migrations' own lock, so it runs before all others

@@ -40,10 +40,10 @@ def starting_in(folder: Path) -> Iterator[Start]:
 
     yield started
     for server in servers:
-        if server.place.home.exists():
+        if server.paths.home.exists():
             server.stop()
-        if server.place.socket.parent != server.place.base:
-            shutil.rmtree(server.place.socket, ignore_errors=True)
+        if server.paths.socket.parent != server.paths.base:
+            shutil.rmtree(server.paths.socket, ignore_errors=True)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_a_running_server_is_found_within_50_milliseconds(server: EmbeddedServer
     seconds = []
     for _ in range(5):
         began = time.perf_counter()
-        again = ensure_running(server.place.home)
+        again = ensure_running(server.paths.home)
         seconds.append(time.perf_counter() - began)
 
     assert again == server
@@ -97,7 +97,7 @@ def test_a_private_parent_stays_private(folder: Path, start: Start) -> None:
 
 def test_only_the_server_s_account_may_enter_data_and_socket(server: EmbeddedServer) -> None:
     """The socket asks for no password, so its folder is the door."""
-    for private in (server.data_dir, server.place.socket):
+    for private in (server.data_dir, server.paths.socket):
         assert private.stat().st_mode & 0o077 == 0
         assert private.stat().st_uid == server.data_dir.stat().st_uid != 0
 
@@ -125,8 +125,8 @@ def test_the_log_holds_no_row(server: EmbeddedServer) -> None:
     with pytest.raises(psycopg.errors.UniqueViolation):
         tell(server, "insert into people values ('ada@example.com')")
 
-    assert "ready to accept connections" in server.place.log.read_text()
-    assert "ada" not in server.place.log.read_text()
+    assert "ready to accept connections" in server.paths.log.read_text()
+    assert "ada" not in server.paths.log.read_text()
 
 
 def test_a_long_log_is_set_aside(folder: Path) -> None:

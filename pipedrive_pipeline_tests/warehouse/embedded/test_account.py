@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from pipedrive_pipeline.warehouse.embedded import HomeUnusable, ensure_running
-from pipedrive_pipeline.warehouse.embedded.account import Account
 from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
+from pipedrive_pipeline.warehouse.embedded.os_account import OsAccount
 from pipedrive_pipeline_tests.warehouse.embedded.conftest import Start, ask, tell
 
 # The fork's child starts one server and ends; no thread of the test run has a lock that it needs.
@@ -146,7 +146,7 @@ def test_a_folder_of_somebody_else_is_not_taken_for_a_private_one(folder: Path) 
     """Short socket folders lie where everyone may write."""
     (folder / "open").mkdir(mode=0o755)
     (folder / "link").symlink_to(folder / "open")
-    us = Account(os.geteuid(), os.getegid())
+    us = OsAccount(os.geteuid(), os.getegid())
 
     for path in ("open", "link"):
         with pytest.raises(HomeUnusable):
@@ -165,7 +165,7 @@ def as_nobody(home: Path, folder: Path) -> int:
     A fork and not a new Python: root's environment may lie where nobody else can run it, and then
     the wheel is copied, as an ordinary user would have it.
     """
-    nobody, wheel = Account(NOBODY, NOBODY), folder / "wheel"
+    nobody, wheel = OsAccount(NOBODY, NOBODY), folder / "wheel"
     if os.geteuid() == 0 and not nobody.can_enter(of_the_wheel().folder) and not wheel.exists():
         copy_wheel(wheel)
     if (child := os.fork()) == 0:

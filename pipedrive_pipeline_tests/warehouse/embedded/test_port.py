@@ -30,7 +30,7 @@ def test_a_port_is_open_on_loopback_behind_a_password(
     assert server.tcp_url is not None
     with psycopg.connect(server.tcp_url) as connection:
         assert connection.execute("select inet_server_addr()::text").fetchone() == ("127.0.0.1/32",)
-    password = server.place.password
+    password = server.paths.password
     assert password.stat().st_mode & 0o777 == 0o600
     assert password.read_text() not in repr(server)
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):

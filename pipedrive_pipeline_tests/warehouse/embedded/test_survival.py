@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from pipedrive_pipeline.warehouse.embedded import EmbeddedServer, StartFailed, running_server
-from pipedrive_pipeline.warehouse.embedded.account import account_for
-from pipedrive_pipeline.warehouse.embedded.locks import held
+from pipedrive_pipeline.warehouse.embedded.locks import hold
+from pipedrive_pipeline.warehouse.embedded.os_account import account_for
 from pipedrive_pipeline_tests.warehouse.embedded.conftest import Start, ask, tell
 
 STARTS = """
@@ -55,7 +55,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 def crash(server: EmbeddedServer) -> None:
     """End the server as a power cut would, and wait until nothing of it lives."""
     os.kill(server.pid, signal.SIGKILL)
-    with held(server.place.server_lock, within_seconds=10):
+    with hold(server.paths.server_lock, within_seconds=10):
         pass
 
 
@@ -116,7 +116,7 @@ def test_a_stale_process_id_is_neither_believed_nor_signalled(folder: Path, star
     bystander = subprocess.Popen(
         ["/bin/sleep", "60"], user=account.uid if os.geteuid() == 0 else None
     )
-    for file in (server.data_dir / "postmaster.pid", *server.place.socket.glob("*.lock")):
+    for file in (server.data_dir / "postmaster.pid", *server.paths.socket.glob("*.lock")):
         lines = file.read_text().splitlines()
         file.write_text("\n".join([str(bystander.pid), *lines[1:]]) + "\n")
 
@@ -132,13 +132,13 @@ def test_a_stale_process_id_is_neither_believed_nor_signalled(folder: Path, star
 def test_a_server_started_by_hand_is_not_doubled(folder: Path, start: Start) -> None:
     """Two servers on one data directory would destroy it."""
     server = start(folder / "home")
-    shown = server.place.server_lock.rename(server.place.server_lock.with_name("other.lock"))
-    shutil.rmtree(server.place.socket)
+    shown = server.paths.server_lock.rename(server.paths.server_lock.with_name("other.lock"))
+    shutil.rmtree(server.paths.socket)
 
     with pytest.raises(StartFailed, match="already serves"):
         start(folder / "home")
 
-    shown.rename(server.place.server_lock)
+    shown.rename(server.paths.server_lock)
     assert ask(start(folder / "home"), "select 1") == 1
 
 
@@ -148,7 +148,7 @@ def test_a_server_whose_socket_was_taken_away_is_replaced(folder: Path, start: S
     server = start(folder / "home")
     pid = server.pid
 
-    shutil.rmtree(server.place.socket)
+    shutil.rmtree(server.paths.socket)
 
     assert start(folder / "home").pid != pid
 

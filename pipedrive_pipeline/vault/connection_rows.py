@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from pipedrive_pipeline.connectors.base import Credential
 from pipedrive_pipeline.errors import NotConnected, ReauthNeeded
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.cipher import Cipher, Place
-from pipedrive_pipeline.vault.states import Reason, State
+from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
+from pipedrive_pipeline.vault.states import ConnectionState, Reason
 from pipedrive_pipeline.vault.vault import Vault
 
 REFRESH_BEFORE_EXPIRY = timedelta(minutes=5)  # a page of 500 records takes seconds, a retry 15 s
@@ -56,14 +56,14 @@ LOCK = READ + " for update"
 
 
 @dataclass(frozen=True)
-class Held:
+class ConnectionRow:
     """The row at ``read_at``, by the database's clock. Its tokens are sealed."""
 
     id: UUID
     tenant: Tenant
     system: str
     kind: Literal["oauth", "api_token"]
-    state: State
+    state: ConnectionState
     state_reason: str | None
     generation: int
     access_token: str | None
@@ -93,13 +93,13 @@ class Held:
         margin = max(timedelta(0), min(REFRESH_BEFORE_EXPIRY, lifetime / 2))
         return self.token_expires_at - margin > self.read_at
 
-    def place(self, column: str, *, generation: int | None = None) -> Place:
+    def place(self, column: str, *, generation: int | None = None) -> SecretLocation:
         """Where a token of this row stands, now or in another generation."""
         of_generation = self.generation if generation is None else generation
-        return Place(self.tenant, self.system, column, of_generation)
+        return SecretLocation(self.tenant, self.system, column, of_generation)
 
 
-def read(vault: Vault, tenant: Tenant, system: str) -> Held:
+def read(vault: Vault, tenant: Tenant, system: str) -> ConnectionRow:
     """The row as it is now.
 
     Raises:
@@ -109,7 +109,7 @@ def read(vault: Vault, tenant: Tenant, system: str) -> Held:
         return reread(transaction, tenant, system)
 
 
-def reread(transaction: psycopg.Connection, tenant: Tenant, system: str) -> Held:
+def reread(transaction: psycopg.Connection, tenant: Tenant, system: str) -> ConnectionRow:
     """The row as it is now, in a session that is open already.
 
     Raises:
@@ -118,7 +118,7 @@ def reread(transaction: psycopg.Connection, tenant: Tenant, system: str) -> Held
     return _row(transaction, READ, tenant, system)
 
 
-def locked(transaction: psycopg.Connection, tenant: Tenant, system: str) -> Held:
+def locked(transaction: psycopg.Connection, tenant: Tenant, system: str) -> ConnectionRow:
     """The row as it is now; nobody else changes it until this transaction ends.
 
     Raises:
@@ -129,33 +129,33 @@ def locked(transaction: psycopg.Connection, tenant: Tenant, system: str) -> Held
     return _row(transaction, LOCK, tenant, system)
 
 
-def _row(transaction: psycopg.Connection, query: str, tenant: Tenant, system: str) -> Held:
+def _row(transaction: psycopg.Connection, query: str, tenant: Tenant, system: str) -> ConnectionRow:
     with transaction.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(query, (tenant.slug, system)).fetchone()
     if row is None:
         raise NotConnected(tenant.slug, system)
-    return Held(
+    return ConnectionRow(
         tenant=Tenant(row.pop("tenant_id")),
-        state=State(row.pop("state")),
+        state=ConnectionState(row.pop("state")),
         scopes=tuple(row.pop("scopes") or ()),
         **row,
     )
 
 
-def require_connected(held: Held) -> None:
+def require_connected(held: ConnectionRow) -> None:
     """Nothing, where the connection may be used.
 
     Raises:
         NotConnected, ReauthNeeded: a person must connect (again).
     """
-    if held.state is State.NEEDS_REAUTH:
+    if held.state is ConnectionState.NEEDS_REAUTH:
         reason = Reason(held.state_reason).sentence if held.state_reason else "no reason kept"
         raise ReauthNeeded(held.tenant.slug, held.system, reason)
-    if held.state is not State.CONNECTED:
+    if held.state is not ConnectionState.CONNECTED:
         raise NotConnected(held.tenant.slug, held.system)
 
 
-def credential(cipher: Cipher, held: Held) -> Credential:
+def credential(cipher: Cipher, held: ConnectionRow) -> Credential:
     """What a call is signed with.
 
     Raises:
@@ -170,7 +170,7 @@ def credential(cipher: Cipher, held: Held) -> Credential:
 
 
 def token(
-    cipher: Cipher, held: Held, column: Literal["access_token", "refresh_token"]
+    cipher: Cipher, held: ConnectionRow, column: Literal["access_token", "refresh_token"]
 ) -> SecretStr:
     """One opened token of the row.
 

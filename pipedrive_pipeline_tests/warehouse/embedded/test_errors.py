@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 
 from pipedrive_pipeline.errors import Permanent, PipelineError
-from pipedrive_pipeline.warehouse.embedded import DiskFull, HomeUnusable, PortTaken, StartFailed
-from pipedrive_pipeline.warehouse.embedded.refusals import failed_start, named_for
+from pipedrive_pipeline.warehouse.embedded import (
+    HomeUnusable,
+    PortTaken,
+    ServerDiskFull,
+    StartFailed,
+)
+from pipedrive_pipeline.warehouse.embedded.errors import failed_start, named_for
 from pipedrive_pipeline_tests.warehouse.embedded.conftest import Start
 
 STAMP = "2026-11-20 15:58:17.318 UTC [8197] "
@@ -25,7 +30,7 @@ OTHER_MAJOR = f"{STAMP}FATAL:  database files are incompatible with server\n"
 @pytest.mark.parametrize(
     ("said", "error", "words"),
     [
-        (NO_ROOM, DiskFull, "Make room"),
+        (NO_ROOM, ServerDiskFull, "Make room"),
         (PRIVILEGED, PortTaken, "Permission denied. Free it"),
         (OTHER_MAJOR, StartFailed, "FATAL:  database files are incompatible with server. Its log"),
         ("", StartFailed, "no word"),
@@ -56,7 +61,7 @@ def test_an_earlier_failure_is_not_read_again(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "error"),
-    [(errno.ENOSPC, DiskFull), (errno.EROFS, HomeUnusable), (errno.EACCES, HomeUnusable)],
+    [(errno.ENOSPC, ServerDiskFull), (errno.EROFS, HomeUnusable), (errno.EACCES, HomeUnusable)],
 )
 def test_the_operating_system_s_refusal_names_the_path(
     folder: Path, number: int, error: type[Permanent]

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from pipedrive_pipeline.warehouse.embedded.account import Account
+from pipedrive_pipeline.warehouse.embedded.os_account import OsAccount
 
 DATABASE = "pipeline"
 SUPERUSER = "postgres"
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Place:
+class ServerPaths:
     """The paths of one home's server."""
 
     home: Path
@@ -104,50 +104,50 @@ def start_lock(home: Path) -> Path:
     return note_folder(home) / "start.lock"
 
 
-def known(home: Path) -> Place | None:
-    """The place of a home that has had a server; nothing is made or changed."""
+def known(home: Path) -> ServerPaths | None:
+    """The paths of a home that has had a server; nothing is made or changed."""
     notes = note_folder(home)
     try:
         identity = (notes / "id").read_text()
     except FileNotFoundError:
         return None
     elsewhere = notes / "elsewhere"
-    return Place(home, elsewhere.readlink() if elsewhere.is_symlink() else notes, identity)
+    return ServerPaths(home, elsewhere.readlink() if elsewhere.is_symlink() else notes, identity)
 
 
-def laid_out(home: Path, account: Account, system_folder: Path) -> Place:
-    """The place of this home's server, chosen and made if it is new. Needs the start lock.
+def laid_out(home: Path, account: OsAccount, system_folder: Path) -> ServerPaths:
+    """The paths of this home's server, chosen and made if it is new. Needs the start lock.
 
     The home itself, if ``account`` can enter it; else a folder of its own in ``system_folder``.
     """
     notes = note_folder(home)
-    place = known(home)
-    if place and place.base != notes and _is_a_copied_home(place):
+    paths = known(home)
+    if paths and paths.base != notes and _is_a_copied_home(paths):
         log.warning("%s was copied from another home; it begins with a database of its own", home)
         (notes / "elsewhere").unlink()
-        place = None
-    if place is None:
+        paths = None
+    if paths is None:
         identity = uuid4().hex
         _write(notes / "id", identity)
-        place = Place(home, notes, identity)
-    if place.base == notes and not place.data.exists() and not account.can_enter(notes):
-        place = Place(home, system_folder / place.id, place.id)
-        place.base.mkdir(exist_ok=True, parents=True)
-        (notes / "elsewhere").symlink_to(place.base)
-        log.info("Postgres cannot run below %s as an unprivileged account: %s", home, place.base)
-    if place.base != notes:
-        place.base.mkdir(exist_ok=True, parents=True)
-        _write(place.base / "home", str(home))
-    return place
+        paths = ServerPaths(home, notes, identity)
+    if paths.base == notes and not paths.data.exists() and not account.can_enter(notes):
+        paths = ServerPaths(home, system_folder / paths.id, paths.id)
+        paths.base.mkdir(exist_ok=True, parents=True)
+        (notes / "elsewhere").symlink_to(paths.base)
+        log.info("Postgres cannot run below %s as an unprivileged account: %s", home, paths.base)
+    if paths.base != notes:
+        paths.base.mkdir(exist_ok=True, parents=True)
+        _write(paths.base / "home", str(home))
+    return paths
 
 
-def former_places(place: Place) -> list[Place]:
-    """Places beside ``place`` whose home was this folder before it was removed and made anew."""
+def former_places(paths: ServerPaths) -> list[ServerPaths]:
+    """Places beside ``paths`` whose home was this folder before it was removed and made anew."""
     return [
         former
-        for base in place.base.parent.iterdir()
-        if base != place.base
-        and _recorded_home(former := Place(place.home, base, base.name)) == place.home
+        for base in paths.base.parent.iterdir()
+        if base != paths.base
+        and _recorded_home(former := ServerPaths(paths.home, base, base.name)) == paths.home
     ]
 
 
@@ -157,22 +157,22 @@ def discard(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def is_tied(place: Place) -> bool:
-    """Whether the place is this home's, and not that of a home which was moved or copied here."""
-    return place.base == note_folder(place.home) or _recorded_home(place) == place.home
+def is_tied(paths: ServerPaths) -> bool:
+    """Whether the paths is this home's, and not that of a home which was moved or copied here."""
+    return paths.base == note_folder(paths.home) or _recorded_home(paths) == paths.home
 
 
-def _is_a_copied_home(place: Place) -> bool:
-    recorded = _recorded_home(place)
-    if recorded is None or recorded == place.home:
+def _is_a_copied_home(paths: ServerPaths) -> bool:
+    recorded = _recorded_home(paths)
+    if recorded is None or recorded == paths.home:
         return False
     other = known(recorded)
-    return other is not None and other.id == place.id
+    return other is not None and other.id == paths.id
 
 
-def _recorded_home(place: Place) -> Path | None:
+def _recorded_home(paths: ServerPaths) -> Path | None:
     try:
-        return Path((place.base / "home").read_text())
+        return Path((paths.base / "home").read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -38,18 +38,18 @@ from pipedrive_pipeline.errors import (
     SourceBroke,
     SourceUnavailable,
 )
-from pipedrive_pipeline.vault import clock, records, states
+from pipedrive_pipeline.vault import clock, connection_rows, states
+from pipedrive_pipeline.vault.connection_rows import ConnectionRow
 from pipedrive_pipeline.vault.oauth_app import oauth_app
-from pipedrive_pipeline.vault.records import Held
-from pipedrive_pipeline.vault.states import Reason, State
-from pipedrive_pipeline.vault.tokens import Tokens
+from pipedrive_pipeline.vault.states import ConnectionState, Reason
+from pipedrive_pipeline.vault.tokens import ConnectionTokens
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse import locks
 
 WAIT_SECONDS = 30  # for those who wait: one refresh, and the time to store it
 
 
-def refreshed(vault: Vault, asked: Held, *, is_refused: bool) -> Credential:
+def refreshed(vault: Vault, asked: ConnectionRow, *, is_refused: bool) -> Credential:
     """A credential newer than the one that was read, made by us or by who was faster.
 
     Args:
@@ -64,20 +64,20 @@ def refreshed(vault: Vault, asked: Held, *, is_refused: bool) -> Credential:
         SourceUnavailable, SourceBroke: no usable answer, and the held token cannot be lent.
     """
     with _turn(vault, asked), vault.warehouse.connect(autocommit=True) as session:
-        held = records.reread(session, asked.tenant, asked.system)
-        records.require_connected(held)
+        held = connection_rows.reread(session, asked.tenant, asked.system)
+        connection_rows.require_connected(held)
         if not _is_due(held, asked, is_refused=is_refused):
-            return records.credential(vault.cipher, held)
+            return connection_rows.credential(vault.cipher, held)
         if _failed_meanwhile(held, asked):
             outcome: Outcome = SourceUnavailable(_no_answer(held))
         else:
             outcome = _refresh(vault, session, held)
-        after = records.reread(session, asked.tenant, asked.system)
+        after = connection_rows.reread(session, asked.tenant, asked.system)
     if outcome is None:
-        return records.credential(vault.cipher, after)
+        return connection_rows.credential(vault.cipher, after)
     may_wait = isinstance(outcome, SourceUnavailable | ClientRejected | SourceBroke)
-    if may_wait and not is_refused and after.is_valid and after.state is State.CONNECTED:
-        return records.credential(vault.cipher, after)
+    if may_wait and not is_refused and after.is_valid and after.state is ConnectionState.CONNECTED:
+        return connection_rows.credential(vault.cipher, after)
     raise outcome
 
 
@@ -85,16 +85,16 @@ Outcome = PipelineError | None
 """What came of one refresh: None is a new pair, stored."""
 
 
-def _is_due(held: Held, asked: Held, *, is_refused: bool) -> bool:
+def _is_due(held: ConnectionRow, asked: ConnectionRow, *, is_refused: bool) -> bool:
     return not held.is_fresh or (is_refused and held.generation <= asked.generation)
 
 
-def _failed_meanwhile(held: Held, asked: Held) -> bool:
+def _failed_meanwhile(held: ConnectionRow, asked: ConnectionRow) -> bool:
     """Whether the refresh that this caller waited for had no answer: asking again adds load."""
     return held.refresh_failed_at is not None and held.refresh_failed_at > asked.read_at
 
 
-def _refresh(vault: Vault, session: psycopg.Connection, held: Held) -> Outcome:
+def _refresh(vault: Vault, session: psycopg.Connection, held: ConnectionRow) -> Outcome:
     """Steps 2 to 5. Whatever the answer, what it means is committed."""
     was_lost = held.refresh_started_at is not None
     session.execute(
@@ -106,8 +106,8 @@ def _refresh(vault: Vault, session: psycopg.Connection, held: Held) -> Outcome:
         (held.id, held.generation),
     )
     with session.transaction():
-        locked = records.locked(session, held.tenant, held.system)
-        records.require_connected(locked)
+        locked = connection_rows.locked(session, held.tenant, held.system)
+        connection_rows.require_connected(locked)
         if locked.generation != held.generation:
             return None  # connected anew since; that token is the newest
         try:
@@ -117,13 +117,15 @@ def _refresh(vault: Vault, session: psycopg.Connection, held: Held) -> Outcome:
         return _accepted(vault, session, locked, grant)
 
 
-def _answer(vault: Vault, held: Held) -> TokenGrant:
+def _answer(vault: Vault, held: ConnectionRow) -> TokenGrant:
     """The one call."""
     app = oauth_app(vault.settings_of(held.tenant), held.system)
-    return app.refresh(records.token(vault.cipher, held, "refresh_token"))
+    return app.refresh(connection_rows.token(vault.cipher, held, "refresh_token"))
 
 
-def _accepted(vault: Vault, session: psycopg.Connection, held: Held, grant: TokenGrant) -> Outcome:
+def _accepted(
+    vault: Vault, session: psycopg.Connection, held: ConnectionRow, grant: TokenGrant
+) -> Outcome:
     """Store the new pair; where its host is refused, stored as expired, so that it is not lent."""
     issued_at, lifetime = clock.now(session), timedelta(seconds=grant.expires_in_seconds)
     expires_at, api_domain, outcome = issued_at + lifetime, held.api_domain, None
@@ -134,10 +136,10 @@ def _accepted(vault: Vault, session: psycopg.Connection, held: Held, grant: Toke
         )
     except HostNotAllowed as error:
         outcome, expires_at = error, issued_at
-    tokens = Tokens(
+    tokens = ConnectionTokens(
         kind="oauth",
         access=grant.access_token,
-        refresh=grant.refresh_token or records.token(vault.cipher, held, "refresh_token"),
+        refresh=grant.refresh_token or connection_rows.token(vault.cipher, held, "refresh_token"),
         api_domain=api_domain or "",
         issued_at=issued_at,
         expires_at=expires_at,
@@ -149,13 +151,18 @@ def _accepted(vault: Vault, session: psycopg.Connection, held: Held, grant: Toke
 
 
 def _refused(
-    session: psycopg.Connection, held: Held, error: PipelineError, *, was_lost: bool
+    session: psycopg.Connection, held: ConnectionRow, error: PipelineError, *, was_lost: bool
 ) -> Outcome:
     """What an answer without tokens does to the row, and the error for the caller."""
     if isinstance(error, GrantRefused) and error.error == "invalid_grant":
         reason = Reason.REFRESH_ANSWER_LOST if was_lost else Reason.INVALID_GRANT
         states.change(
-            session, held.tenant, held.system, State.NEEDS_REAUTH, reason=reason, who="vault"
+            session,
+            held.tenant,
+            held.system,
+            ConnectionState.NEEDS_REAUTH,
+            reason=reason,
+            who="vault",
         )
         return ReauthNeeded(held.tenant.slug, held.system, reason.sentence)
     if isinstance(error, SourceUnavailable | SourceBroke):
@@ -165,7 +172,7 @@ def _refused(
     return error
 
 
-def _no_answer(held: Held) -> str:
+def _no_answer(held: ConnectionRow) -> str:
     return (
         f"{held.tenant}: {held.system} gave no usable answer to a refresh at "
         f"{held.refresh_failed_at:%H:%M:%S} UTC; consent stands, the next run tries again."
@@ -173,7 +180,7 @@ def _no_answer(held: Held) -> str:
 
 
 @contextmanager
-def _turn(vault: Vault, asked: Held) -> Iterator[None]:
+def _turn(vault: Vault, asked: ConnectionRow) -> Iterator[None]:
     """This connection's refreshes, one after the other, over all processes."""
     name = asked.tenant.token_lock(asked.system)
     with vault.warehouse.lock_session(name) as session:

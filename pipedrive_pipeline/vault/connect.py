@@ -19,13 +19,13 @@ from pipedrive_pipeline.connectors.base import Access, Account, Call, Connector,
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.errors import SourceBroke, UnknownTenant
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import clock, connections, records, states
+from pipedrive_pipeline.vault import clock, connection_rows, connections, states
 from pipedrive_pipeline.vault.cipher import Cipher
+from pipedrive_pipeline.vault.connection_rows import ConnectionRow
 from pipedrive_pipeline.vault.connections import Connection
-from pipedrive_pipeline.vault.records import Held
-from pipedrive_pipeline.vault.refusals import OtherCompany, TokenRefused
-from pipedrive_pipeline.vault.states import State
-from pipedrive_pipeline.vault.tokens import Tokens, storable
+from pipedrive_pipeline.vault.errors import OtherCompany, TokenRefused
+from pipedrive_pipeline.vault.states import ConnectionState
+from pipedrive_pipeline.vault.tokens import ConnectionTokens, storable
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.vault.waiting import finished
 
@@ -62,21 +62,23 @@ def connect_with_api_token(
         SourceUnavailable: no answer; a rerun may help. Nothing was changed.
     """
     base_url = checked_base_url(api_url, vault.settings_of(tenant).pipedrive_allowed_hosts)
-    account = account_of(vault, tenant, system, Credential("api_token", token, base_url))
+    account = account_of_credential(vault, tenant, system, Credential("api_token", token, base_url))
     with vault.warehouse.transaction() as transaction:
-        tokens = Tokens(
+        tokens = ConnectionTokens(
             kind="api_token", access=token, api_domain=base_url, issued_at=clock.now(transaction)
         )
         store(
             transaction,
             vault.cipher,
-            Arrival(tenant, system, tokens, account, who),
+            NewConnection(tenant, system, tokens, account, who),
             start_afresh=start_afresh,
         )
     return connections.existing(vault, tenant, system)
 
 
-def account_of(vault: Vault, tenant: Tenant, system: str, credential: Credential) -> Account:
+def account_of_credential(
+    vault: Vault, tenant: Tenant, system: str, credential: Credential
+) -> Account:
     """Whose data a credential opens, by asking the source: the test of a connection.
 
     Raises:
@@ -97,10 +99,10 @@ def account_of(vault: Vault, tenant: Tenant, system: str, credential: Credential
         allowed_hosts=vault.settings_of(tenant).pipedrive_allowed_hosts,
         on_call=_not_metered,
     )
-    return asked_account(connector, access)
+    return fetch_account(connector, access)
 
 
-def asked_account(connector: Connector, access: Access) -> Account:
+def fetch_account(connector: Connector, access: Access) -> Account:
     """Whose data this access opens, by one call.
 
     Raises:
@@ -125,12 +127,12 @@ def asked_account(connector: Connector, access: Access) -> Account:
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """Tokens that were proved, whose account they open, and who brought them."""
+class NewConnection:
+    """ConnectionTokens that were proved, whose account they open, and who brought them."""
 
     tenant: Tenant
     system: str
-    tokens: Tokens
+    tokens: ConnectionTokens
     account: Account
     who: str
 
@@ -138,7 +140,7 @@ class Arrival:
 def store(
     transaction: psycopg.Connection,
     cipher: Cipher,
-    arrival: Arrival,
+    arrival: NewConnection,
     *,
     start_afresh: StartAfresh | None = None,
 ) -> None:
@@ -153,7 +155,7 @@ def store(
         states.begin(transaction, tenant, system, kind=arrival.tokens.kind)
     except psycopg.errors.ForeignKeyViolation:
         raise UnknownTenant(tenant.slug) from None
-    held = records.locked(transaction, tenant, system)
+    held = connection_rows.locked(transaction, tenant, system)
     is_other_company = held.company_id not in {None, arrival.account.company_id}
     if is_other_company:
         if start_afresh is None:
@@ -163,7 +165,7 @@ def store(
         transaction,
         tenant,
         system,
-        State.CONNECTED,
+        ConnectionState.CONNECTED,
         reason=None,
         who=arrival.who,
         columns=_columns(cipher, arrival, held),
@@ -172,7 +174,7 @@ def store(
     _request_sync(transaction, arrival, sync_type="full" if is_first else "incremental")
 
 
-def _columns(cipher: Cipher, arrival: Arrival, held: Held) -> dict[str, object]:
+def _columns(cipher: Cipher, arrival: NewConnection, held: ConnectionRow) -> dict[str, object]:
     account = arrival.account
     return {
         **arrival.tokens.columns(cipher, held.place("", generation=held.generation + 1)),
@@ -187,7 +189,7 @@ def _columns(cipher: Cipher, arrival: Arrival, held: Held) -> dict[str, object]:
     }
 
 
-def _other_company(held: Held, account: Account) -> OtherCompany:
+def _other_company(held: ConnectionRow, account: Account) -> OtherCompany:
     return OtherCompany(
         held.tenant.slug,
         held.system,
@@ -196,7 +198,9 @@ def _other_company(held: Held, account: Account) -> OtherCompany:
     )
 
 
-def _request_sync(transaction: psycopg.Connection, arrival: Arrival, *, sync_type: str) -> None:
+def _request_sync(
+    transaction: psycopg.Connection, arrival: NewConnection, *, sync_type: str
+) -> None:
     """Ask for a sync; one of the same kind that waits already is enough."""
     transaction.execute(
         """

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.base import Access, Account, Connector, Credential
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import records
+from pipedrive_pipeline.vault import connection_rows
+from pipedrive_pipeline.vault.connect import fetch_account
 from pipedrive_pipeline.vault.lending import lend
-from pipedrive_pipeline.vault.storing import asked_account
 from pipedrive_pipeline.vault.vault import Vault
 
 
 @dataclass(frozen=True)
-class Proof:
+class ConnectionCheck:
     """The account that answered, and what its rows will lack."""
 
     account: Account
@@ -28,7 +28,7 @@ class Proof:
     limits: tuple[str, ...]  # sentences for people; empty where everything can be seen
 
 
-def prove(vault: Vault, tenant: Tenant, system: str) -> Proof:
+def check_connection(vault: Vault, tenant: Tenant, system: str) -> ConnectionCheck:
     """The connection's account, by asking the source with a lent credential.
 
     Raises:
@@ -42,7 +42,7 @@ def prove(vault: Vault, tenant: Tenant, system: str) -> Proof:
             tenant, system, refused=refused, warehouse=vault.warehouse, settings=vault.settings
         )
 
-    account = asked_account(
+    account = fetch_account(
         connector,
         Access(
             tenant=tenant.slug,
@@ -51,12 +51,12 @@ def prove(vault: Vault, tenant: Tenant, system: str) -> Proof:
             on_call=lambda _: None,
         ),
     )
-    held = records.read(vault, tenant, system)
+    held = connection_rows.read(vault, tenant, system)
     # An API token has every right of its user; a source that lists no scopes limits none.
     granted = frozenset(held.scopes)
     missing = () if not granted else _missing(connector, granted)
     unreadable = () if not granted else _unreadable(connector, granted)
-    return Proof(account, missing, unreadable, _limits(account, unreadable))
+    return ConnectionCheck(account, missing, unreadable, _limits(account, unreadable))
 
 
 def _missing(connector: Connector, granted: frozenset[str]) -> tuple[str, ...]:

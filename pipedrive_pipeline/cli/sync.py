@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from pipedrive_pipeline.cli.job_run import Outcome, run_job
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import (
     ReadProgress,
@@ -18,8 +19,7 @@ from pipedrive_pipeline.cli.output import (
     print_table,
     terminal,
 )
-from pipedrive_pipeline.cli.running import Outcome, run_job
-from pipedrive_pipeline.cli.session import Session, open_session, sandbox_within_reach
+from pipedrive_pipeline.cli.session import CommandSession, open_session, sandbox_within_reach
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM, connector
 from pipedrive_pipeline.errors import BadInput, BudgetSpent, PipelineError
 from pipedrive_pipeline.marts import Counts
@@ -108,7 +108,7 @@ def verify(tenant: TenantOption, json: AsJson = False) -> None:
     _end_with(name, run_job(open_session(), name, "verify", sync_type="verify"), json=json)
 
 
-def _priced(session: Session, tenant: Tenant, names: list[str] | None) -> Price:
+def _priced(session: CommandSession, tenant: Tenant, names: list[str] | None) -> Price:
     """What a full read would cost; asks the source only about what was never read whole."""
     known(session.warehouse, tenant)
     source = SourceAccess(session.warehouse, session.settings, tenant, DEFAULT_SYSTEM)

@@ -70,7 +70,7 @@ class NoAccount(Permanent):
         )
 
 
-class DiskFull(Permanent):
+class ServerDiskFull(Permanent):
     """There is no room for the database's files."""
 
     code = "disk_full"
@@ -111,14 +111,14 @@ def named_for(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals below ``path`` into errors of this room.
 
     Raises:
-        DiskFull: somebody must make room.
+        ServerDiskFull: somebody must make room.
         HomeUnusable: the folder's owner must act, or another folder be chosen.
     """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(path) from error
+            raise ServerDiskFull(path) from error
         raise HomeUnusable(Path(error.filename or path), error.strerror or str(error)) from error
 
 
@@ -126,7 +126,7 @@ def failed_start(log: Path, folder: Path, port: int | None, logged_bytes: int) -
     """What a server that died at its start wrote after ``logged_bytes``, as an error."""
     lines = _since(log, logged_bytes).splitlines()
     if any("No space left on device" in line for line in lines):
-        return DiskFull(folder)
+        return ServerDiskFull(folder)
     unbound = [line for line in lines if "could not bind" in line]
     if port is not None and unbound:
         return PortTaken(port, unbound[0].rpartition(": ")[2])

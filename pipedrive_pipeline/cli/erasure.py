@@ -13,7 +13,7 @@ import typer
 
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import errors, print_json, terminal
-from pipedrive_pipeline.cli.session import Session, open_session
+from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput, ExitCode
 from pipedrive_pipeline.marts.erasure import Holders
@@ -66,7 +66,7 @@ def erase_person(
         _tell(name, erased, found)
 
 
-def _found(session: Session, tenant: Tenant, email: str) -> Holders:
+def _found(session: CommandSession, tenant: Tenant, email: str) -> Holders:
     if "@" not in email:
         raise BadInput("--email takes an e-mail address, or `-` for standard input.")
     found = persons_with_email(session.warehouse, tenant, email.strip())

@@ -1,7 +1,7 @@
 """A Dagster job run in this process, on the configured instance.
 
 Belongs here: the hand-over of a lock and a history row to a run that the Dagster UI then shows.
-Does not belong here: how its outcome looks (`syncing.py`).
+Does not belong here: how its outcome looks (`sync.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pipedrive_pipeline.cli.session import Session, enter_dagster, sandbox_within_reach
+from pipedrive_pipeline.cli.session import CommandSession, enter_dagster, sandbox_within_reach
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BudgetSpent, ExitCode, PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
@@ -61,7 +61,7 @@ class Outcome:
 
 
 def run_job(
-    session: Session,
+    session: CommandSession,
     tenant: Tenant,
     job_name: str,
     *,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pipedrive_pipeline.warehouse.embedded.refusals import HomeUnusable, NoAccount
+from pipedrive_pipeline.warehouse.embedded.errors import HomeUnusable, NoAccount
 
 UNPRIVILEGED = ("postgres", "nobody")  # the first that the machine has
 
@@ -26,7 +26,7 @@ ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
 @dataclass(frozen=True)
-class Account:
+class OsAccount:
     """An account of this machine."""
 
     uid: int
@@ -95,28 +95,28 @@ class Account:
             raise HomeUnusable(folder, "it is not a private folder of the account that needs it")
 
 
-def account_for(data: Path) -> Account:
+def account_for(data: Path) -> OsAccount:
     """The account that runs the server of ``data``: its owner; else us, unless we are root.
 
     Raises:
         HomeUnusable: the data belong to somebody else.
         NoAccount: we are root and cannot become anybody else.
     """
-    us = Account(os.geteuid(), os.getegid())
+    us = OsAccount(os.geteuid(), os.getegid())
     if data.is_dir() and (owner := data.stat()).st_uid != 0:
         if us.uid not in (0, owner.st_uid):
             raise HomeUnusable(data, f"it belongs to {_name(owner.st_uid)}")
-        return Account(owner.st_uid, owner.st_gid)
+        return OsAccount(owner.st_uid, owner.st_gid)
     return _unprivileged() if us.uid == 0 else us
 
 
-def _unprivileged() -> Account:
+def _unprivileged() -> OsAccount:
     for name in UNPRIVILEGED:
         try:
             found = pwd.getpwnam(name)
         except KeyError:
             continue
-        account = Account(found.pw_uid, found.pw_gid)
+        account = OsAccount(found.pw_uid, found.pw_gid)
         try:
             account.run(["/bin/sh", "-c", ":"], folder=Path("/"))
         except OSError as error:  # a container without the right to change its user

@@ -9,9 +9,10 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import HostNotAllowed, NotConnected, UnknownTenant
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import connections, lend, storing
-from pipedrive_pipeline.vault.refusals import CannotChange, OtherCompany, TokenRefused, WrongKey
-from pipedrive_pipeline.vault.states import MAY_BECOME, Reason, State, change
+from pipedrive_pipeline.vault import connections, lend
+from pipedrive_pipeline.vault.connect import connect_with_api_token
+from pipedrive_pipeline.vault.errors import CannotChange, OtherCompany, TokenRefused, WrongKey
+from pipedrive_pipeline.vault.states import MAY_BECOME, ConnectionState, Reason, change
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
 from pipedrive_pipeline_tests.vault.oauth_server import Company
 from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, World, settings_for
@@ -20,7 +21,7 @@ TOKEN = "canary-api-token"
 
 
 def connect(world: World, *, token: str = TOKEN, url: str | None = None, **more: Any) -> None:
-    storing.connect_with_api_token(
+    connect_with_api_token(
         world.vault,
         more.pop("tenant", ACME),
         PIPEDRIVE,
@@ -130,18 +131,20 @@ def test_each_change_of_state_stands_in_the_audit_log_without_a_secret(acme: Wor
     ]
 
 
-@pytest.mark.parametrize("held", State)
-@pytest.mark.parametrize("to", State)
-def test_a_state_follows_only_where_the_table_says_so(acme: World, held: State, to: State) -> None:
+@pytest.mark.parametrize("held", ConnectionState)
+@pytest.mark.parametrize("to", ConnectionState)
+def test_a_state_follows_only_where_the_table_says_so(
+    acme: World, held: ConnectionState, to: ConnectionState
+) -> None:
     """One table, one place: nothing brings a disconnected tenant to needs_reauth."""
     acme.connect_acme()
-    if held is not State.CONNECTED:
+    if held is not ConnectionState.CONNECTED:
         acme.execute(
             "update integration.connections set state = %s, access_token = null, "
             "refresh_token = null",
             held,
         )
-    columns = {"access_token": "x"} if to is State.CONNECTED else {}
+    columns = {"access_token": "x"} if to is ConnectionState.CONNECTED else {}
 
     def act() -> None:
         with acme.vault.warehouse.transaction() as transaction:
@@ -184,7 +187,7 @@ def test_a_connection_is_shown_without_its_tokens(acme: World) -> None:
 
     shown = connections.existing(acme.vault, ACME, PIPEDRIVE)
 
-    assert shown.state is State.CONNECTED
+    assert shown.state is ConnectionState.CONNECTED
     assert shown.company_name == "Müller & Söhne"
     assert "token" not in " ".join(vars(shown)).replace("token_expires_at", "")
     with pytest.raises(NotConnected):

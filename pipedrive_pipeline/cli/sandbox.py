@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from pipedrive_pipeline.cli.processes import is_free
-from pipedrive_pipeline.cli.session import Session
+from pipedrive_pipeline.cli.session import CommandSession
 from pipedrive_pipeline.connect.auth import signing
 from pipedrive_pipeline.connect.consent.oauth_flow import begin, confirm, finish
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
@@ -25,7 +25,7 @@ from pipedrive_pipeline.sync import registry
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
 from pipedrive_pipeline.vault.connections import Connection
-from pipedrive_pipeline.vault.states import State
+from pipedrive_pipeline.vault.states import ConnectionState
 from pipedrive_pipeline.vault.vault import open_vault
 
 SANDBOX = Tenant(SANDBOX_TENANT)
@@ -72,7 +72,7 @@ def publish(settings: Settings, url: str) -> None:
     ).write(settings.sandbox_file)
 
 
-def connect_sandbox(session: Session) -> Connection:
+def connect_sandbox(session: CommandSession) -> Connection:
     """The connection of the tenant `sandbox`, made by the OAuth code flow unless it is there.
 
     The sandbox consents at once; the code goes to the function that the web callback calls.
@@ -88,7 +88,7 @@ def connect_sandbox(session: Session) -> Connection:
     vault = open_vault(session.warehouse, settings)
     url = str(settings.of(SANDBOX.slug).pipedrive_oauth_url).rstrip("/")
     former = connections.connection(vault, SANDBOX, DEFAULT_SYSTEM)
-    if former and former.state is State.CONNECTED and former.api_domain == url:
+    if former and former.state is ConnectionState.CONNECTED and former.api_domain == url:
         return former
     browser = signing.fresh()
     begun = begin(vault, SANDBOX, DEFAULT_SYSTEM, session=browser, who="operator")
@@ -102,7 +102,7 @@ def connect_sandbox(session: Session) -> Connection:
     return confirm(vault, waiting.id)
 
 
-def require_no_real_tenant(session: Session, command: str) -> None:
+def require_no_real_tenant(session: CommandSession, command: str) -> None:
     """Returns if no tenant but the sandbox's was ever connected here.
 
     Raises:

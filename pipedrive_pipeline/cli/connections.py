@@ -17,8 +17,8 @@ from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.sync.doctor import examine
 from pipedrive_pipeline.sync.registry import known
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.ending import disconnect as end_connection
-from pipedrive_pipeline.vault.storing import connect_with_api_token
+from pipedrive_pipeline.vault.connect import connect_with_api_token
+from pipedrive_pipeline.vault.disconnect import disconnect as end_connection
 from pipedrive_pipeline.vault.vault import open_vault
 
 

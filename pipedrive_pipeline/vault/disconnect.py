@@ -14,11 +14,11 @@ import psycopg
 
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import records, states
+from pipedrive_pipeline.vault import connection_rows, states
+from pipedrive_pipeline.vault.connection_rows import ConnectionRow
+from pipedrive_pipeline.vault.errors import SecretUnreadable, WrongKey
 from pipedrive_pipeline.vault.oauth_app import oauth_app
-from pipedrive_pipeline.vault.records import Held
-from pipedrive_pipeline.vault.refusals import SecretUnreadable, WrongKey
-from pipedrive_pipeline.vault.states import Reason, State
+from pipedrive_pipeline.vault.states import ConnectionState, Reason
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse import fences
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Ended:
+class Disconnected:
     """What came of a disconnect."""
 
     tenant: Tenant
@@ -35,7 +35,7 @@ class Ended:
     note: str  # for people: why it was not told, or what is left to do
 
 
-def disconnect(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Ended:
+def disconnect(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Disconnected:
     """The connection is over: revoked at the source where that can be, its tokens forgotten here.
 
     A source that cannot be reached does not keep a tenant connected; the note says what to do
@@ -46,16 +46,18 @@ def disconnect(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Ended:
         WrongKey: the operator must put the key back first; nothing was changed.
     """
     with vault.warehouse.transaction() as transaction:
-        held = records.locked(transaction, tenant, system)
-        if held.state is State.DISCONNECTED:
-            return Ended(tenant, system, is_revoked=False, note="It was disconnected before.")
+        held = connection_rows.locked(transaction, tenant, system)
+        if held.state is ConnectionState.DISCONNECTED:
+            return Disconnected(
+                tenant, system, is_revoked=False, note="It was disconnected before."
+            )
         fences.end_all(transaction, tenant.slug)  # first: what the source forgets stays forgotten
         refusal = _revoked(vault, transaction, held)
         _end(transaction, held, Reason.DISCONNECTED, who)
-    return Ended(tenant, system, is_revoked=not refusal, note=refusal)
+    return Disconnected(tenant, system, is_revoked=not refusal, note=refusal)
 
 
-def uninstalled(
+def disconnect_uninstalled(
     vault: Vault, system: str, *, client_id: str, company_id: str, user_id: str | None
 ) -> list[Tenant]:
     """The tenants whose connection this uninstall notice ended; may be empty.
@@ -92,14 +94,14 @@ def uninstalled(
             if vault.settings_of(tenant).pipedrive_client_id == client_id
         ]
         for tenant in tenants:
-            held = records.locked(transaction, tenant, system)
-            if held.state in {State.CONNECTED, State.NEEDS_REAUTH}:
+            held = connection_rows.locked(transaction, tenant, system)
+            if held.state in {ConnectionState.CONNECTED, ConnectionState.NEEDS_REAUTH}:
                 fences.end_all(transaction, tenant.slug)
                 _end(transaction, held, Reason.UNINSTALLED, who=system)
     return tenants
 
 
-def _revoked(vault: Vault, transaction: psycopg.Connection, held: Held) -> str:
+def _revoked(vault: Vault, transaction: psycopg.Connection, held: ConnectionRow) -> str:
     """Why the grant was not revoked, in words; empty if it was."""
     if held.kind == "api_token":
         return "An API token cannot be revoked from here; renew it in the account's settings."
@@ -110,7 +112,7 @@ def _revoked(vault: Vault, transaction: psycopg.Connection, held: Held) -> str:
         return "Another tenant is connected by the same user; its consent was left standing."
     try:
         oauth_app(vault.settings_of(held.tenant), held.system).revoke(
-            records.token(vault.cipher, held, "refresh_token")
+            connection_rows.token(vault.cipher, held, "refresh_token")
         )
     except WrongKey:
         raise
@@ -120,7 +122,7 @@ def _revoked(vault: Vault, transaction: psycopg.Connection, held: Held) -> str:
     return ""
 
 
-def _is_shared(transaction: psycopg.Connection, held: Held) -> bool:
+def _is_shared(transaction: psycopg.Connection, held: ConnectionRow) -> bool:
     row = transaction.execute(
         """
         select true
@@ -138,8 +140,10 @@ def _is_shared(transaction: psycopg.Connection, held: Held) -> bool:
     return row is not None
 
 
-def _end(transaction: psycopg.Connection, held: Held, reason: Reason, who: str) -> None:
-    states.change(transaction, held.tenant, held.system, State.DISCONNECTED, reason=reason, who=who)
+def _end(transaction: psycopg.Connection, held: ConnectionRow, reason: Reason, who: str) -> None:
+    states.change(
+        transaction, held.tenant, held.system, ConnectionState.DISCONNECTED, reason=reason, who=who
+    )
     for statement in (
         "delete from integration.pending_grants where tenant_id = %s and system = %s",
         "delete from integration.oauth_states where tenant_id = %s and system = %s",
