@@ -74,7 +74,7 @@ def test_nothing_stands_there_that_is_no_setting() -> None:
     assert names == {name.upper() for name in Settings.model_fields}
 
 
-@pytest.mark.parametrize("words", [words for words, one in commands() if not one.hidden])
+@pytest.mark.parametrize("words", [words for words, command in commands() if not command.hidden])
 def test_a_command_stands_in_the_readme(words: str) -> None:
     rows = [line.split(" | ")[0] for line in section("Commands").splitlines() if "| `" in line]
     first, *rest = words.split()
@@ -101,7 +101,9 @@ def test_a_link_leads_somewhere(document: Path) -> None:
         assert led.exists(), target
         if anchor:
             headings = re.findall(r"^#+ (.*)$", led.read_text(), re.MULTILINE)
-            slugs = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+            slugs = {
+                re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings
+            }
             assert anchor in slugs, target
 
 
@@ -116,7 +118,7 @@ def test_every_alert_has_its_page_in_the_runbook() -> None:
     """Whoever is woken at night by a code finds what to do under that very word."""
     failures = (PROJECT_ROOT / "docs/failures.md").read_text().partition("Of a connection")[0]
     of_runs = set(re.findall(r"`([a-z_]+)`", failures))
-    permanent = {one.code for one in errors(Permanent) if not issubclass(one, UsageError)}
+    permanent = {error.code for error in errors(Permanent) if not issubclass(error, UsageError)}
     headings = re.findall(
         r"^## (.*)$", (PROJECT_ROOT / "docs/runbook.md").read_text(), re.MULTILINE
     )
@@ -133,7 +135,7 @@ def test_every_state_reason_and_package_has_its_line() -> None:
     packages = {path.stem for path in (PROJECT_ROOT / "docs/packages").glob("*.md")}
     index = (PROJECT_ROOT / "docs/README.md").read_text()
 
-    assert all(f"| `{one}` |" in connections for one in (*ConnectionState, *Reason))
+    assert all(f"| `{word}` |" in connections for word in (*ConnectionState, *Reason))
     assert all(f"packages/{package}.md" in index for package in packages)
 
 
@@ -191,6 +193,6 @@ def test_a_company_of_ones_own_is_synced_as_the_readme_says(home: Path) -> None:
 
         said = [run(line, home, PIPEDRIVE_ALLOWED_HOSTS="127.0.0.1") for line in lines]
 
-    assert [one.returncode for one in said] == [0] * 5, [one.stderr for one in said]
+    assert [process.returncode for process in said] == [0] * 5, [process.stderr for process in said]
     assert said[-1].stdout == "12\n"
     assert "0 calls" not in said[3].stdout

@@ -175,6 +175,6 @@ def test_the_embedded_default_makes_its_keys_once_and_for_its_owner_only(
     first, second = load_settings().encryption_keys(), load_settings().encryption_keys()
 
     assert [key.get_secret_value() for key in first] == [key.get_secret_value() for key in second]
-    made = tmp_path / "home" / "token-encryption-keys"
-    assert made.stat().st_mode & 0o777 == 0o600
-    assert list(made.parent.iterdir()) == [made]
+    key_file = tmp_path / "home" / "token-encryption-keys"
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    assert list(key_file.parent.iterdir()) == [key_file]

@@ -29,7 +29,7 @@ SLUGS = st.one_of(
 
 def names(tenant: Tenant) -> list[tuple[str, str]]:
     """Every name of a tenant with the space in which it must be unique."""
-    found: list[tuple[str, str]] = [
+    clashes: list[tuple[str, str]] = [
         ("schema", tenant.analytics_schema),
         ("role", tenant.analyst_role),
         ("lock", tenant.marts_lock),
@@ -37,22 +37,22 @@ def names(tenant: Tenant) -> list[tuple[str, str]]:
         ("lock", tenant.settings_lock),
     ]
     for system in SYSTEMS:
-        found += [
+        clashes += [
             ("schema", tenant.raw_schema(system)),
             ("schema", tenant.staging_schema(system)),
             ("pipeline", tenant.pipeline_name(system)),
             ("lock", tenant.raw_lock(system)),
             ("lock", tenant.token_lock(system)),
         ]
-    return found
+    return clashes
 
 
-@given(one=SLUGS, other=SLUGS)
-def test_no_two_tenants_share_any_name(one: str, other: str) -> None:
+@given(first=SLUGS, other=SLUGS)
+def test_no_two_tenants_share_any_name(first: str, other: str) -> None:
     """A loader's own staging schema of `acme` was the dataset of a tenant `acme_staging`."""
-    shared = set(names(Tenant(one))) & set(names(Tenant(other)))
+    shared = set(names(Tenant(first))) & set(names(Tenant(other)))
 
-    assert (one == other) or not shared
+    assert (first == other) or not shared
 
 
 SYSTEMS_TO_COME = st.one_of(
@@ -75,19 +75,19 @@ def names_of_system(tenant: Tenant, system: str) -> set[str]:
         return set()
 
 
-@given(one=st.tuples(SLUGS, SYSTEMS_TO_COME), other=st.tuples(SLUGS, SYSTEMS_TO_COME))
+@given(first=st.tuples(SLUGS, SYSTEMS_TO_COME), other=st.tuples(SLUGS, SYSTEMS_TO_COME))
 @example(one=("crm_x", "zoho"), other=("x", "zoho_crm"))
 def test_no_two_systems_share_a_name_whoevers_they_are(
-    one: tuple[str, str], other: tuple[str, str]
+    first: tuple[str, str], other: tuple[str, str]
 ) -> None:
     """Crm_x's schema of `zoho` would else be x's of a system `zoho_crm`."""
-    (slug, system), (other_slug, other_system) = one, other
+    (slug, system), (other_slug, other_system) = first, other
 
     shared = names_of_system(Tenant(slug), system) & names_of_system(
         Tenant(other_slug), other_system
     )
 
-    assert (one == other) or not shared
+    assert (first == other) or not shared
 
 
 @given(slug=SLUGS, system=st.from_regex(SYSTEM_PATTERN, fullmatch=True))

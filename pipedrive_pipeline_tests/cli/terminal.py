@@ -54,8 +54,8 @@ class Terminal:
     def environment(self) -> dict[str, str]:
         """What a command finds around it: this machine's, without any setting but ours."""
         names = {name.upper() for name in Settings.model_fields}
-        kept = {name: value for name, value in os.environ.items() if name not in names}
-        return {**kept, "COLUMNS": "200", **self.settings}
+        inherited = {name: value for name, value in os.environ.items() if name not in names}
+        return {**inherited, "COLUMNS": "200", **self.settings}
 
     def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
         """A command in a process of its own, begun; ``more`` are further settings."""

@@ -37,7 +37,7 @@ def test_another_company_is_refused_until_the_flag_says_that_it_is_meant(
 ) -> None:
     world.connect(ACME, sandbox)
     world.sync(sync_type="full")
-    held = len(world.rows("crm", "customers"))
+    customer_count = len(world.rows("crm", "customers"))
     account = seeded(3, 5)
     account.company_id, account.company_name = 8, "Beta Sandbox GmbH"
     with serve(account, api_token="b" * 40) as other:
@@ -50,7 +50,7 @@ def test_another_company_is_refused_until_the_flag_says_that_it_is_meant(
     assert accepted.code == 0
     marked = [row for row in world.rows("crm", "customers") if row["pipedrive_id"] is None]
     assert {row["deletion_reason"] for row in marked} == {"company_changed"}
-    assert len(marked) == held
+    assert len(marked) == customer_count
 
 
 def test_disconnect_says_what_is_left_to_do_at_the_source(

@@ -101,9 +101,9 @@ def test_no_default_of_role_or_database_disturbs_a_command(
             for words in [("sync",), ("sweep",), ("remap",), ("status",), ("doctor",)]
         }
 
-    assert {words[0]: one.code for words, one in said.items()} == dict.fromkeys(
+    assert {words[0]: result.code for words, result in said.items()} == dict.fromkeys(
         ("sync", "sweep", "remap", "status", "doctor"), 0
-    ), {words: one.err for words, one in said.items()}
+    ), {words: result.err for words, result in said.items()}
     assert full.facts["contacts"]["created"] == 35
     assert said[("sync",)].facts["customers"]["updated"] == 1
     names = {row["pipedrive_id"]: row["name"] for row in world.rows("crm", "contacts")}

@@ -19,12 +19,12 @@ def test_what_env_prints_is_evaluated_by_a_plain_shell(here: Here, world: World)
     said = here.run("env")
 
     script = f'{said.out}\nprintf "%s|%s|%s" "$PGDATABASE" "$DAGSTER_HOME" "$DAGSTER_DATABASE_URL"'
-    told = subprocess.run(
+    lines = subprocess.run(
         ["sh", "-euc", script], env={}, capture_output=True, text=True, check=True
     ).stdout.split("|")
-    assert told[0] in world.warehouse.url
-    assert told[1] == str(world.settings.pipeline_home / "dagster")
-    assert told[2].startswith(world.warehouse.url)
+    assert lines[0] in world.warehouse.url
+    assert lines[1] == str(world.settings.pipeline_home / "dagster")
+    assert lines[2].startswith(world.warehouse.url)
     assert "TOKEN_ENCRYPTION_KEYS" not in said.out
 
 
@@ -47,12 +47,12 @@ def test_psql_and_env_find_the_embedded_database(home: Path) -> None:
     added = terminal.run("tenants", "add", "acme")
     query = "select slug, current_setting('pipeline.tenant_id', true) from integration.tenants"
 
-    told = terminal.run("psql", "--tenant", "acme", "-Atc", query)
+    result = terminal.run("psql", "--tenant", "acme", "-Atc", query)
     exports = terminal.run("env").out
     wrong = terminal.run("psql", "--tenant", "nobody", "-c", "select 1")
 
     assert added.code == 0
-    assert (told.code, told.out) == (0, f"{ACME}|{ACME}\n")
+    assert (result.code, result.out) == (0, f"{ACME}|{ACME}\n")
     assert f"export PIPELINE_HOME={home}" in exports
     assert "export PGHOST=" in exports
     assert wrong.code == 2

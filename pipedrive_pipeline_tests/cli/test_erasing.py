@@ -21,10 +21,10 @@ ERASE = ("tenants", "erase-person", "--tenant", "acme")
 
 @pytest.fixture
 def account() -> Account:
-    made = seeded(2, 20)
+    account = seeded(2, 20)
     for person in (18, 19):
-        made.edit("persons", person, name="Ada Canary", emails=[{"value": EMAIL}])
-    return made
+        account.edit("persons", person, name="Ada Canary", emails=[{"value": EMAIL}])
+    return account
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_the_documented_commands_erase_whom_they_say(here: Here, synced: World) 
     )
     assert "persons 18, 19 erased: 2 raw rows" in by_email.out
     assert contacts(synced) == set(range(1, 21)) - {17, 18, 19}
-    said = "".join(one.out + one.err for one in (by_id, asked, by_email))
+    said = "".join(result.out + result.err for result in (by_id, asked, by_email))
     assert "ada" not in said.lower()
 
 
@@ -98,7 +98,7 @@ def test_nobody_is_erased_by_a_wrong_word(here: Here, synced: World) -> None:
     }
 
     assert busy.code == 3
-    assert {case: one.code for case, one in said.items()} == dict.fromkeys(said, 2)
+    assert {case: result.code for case, result in said.items()} == dict.fromkeys(said, 2)
     assert "no persons with the id 4711" in said["unknown id"].error
     assert "nobody@example.com" not in said["unknown address"].error
     assert len(contacts(synced)) == 20

@@ -85,7 +85,7 @@ def test_whatever_is_wrong_before_a_run_is_one_line_and_changes_nothing(
     terminal.run("tenants", "add", "acme")
     before = held(world)
     cases = wrongs(sandbox)
-    begun = {name: terminal.start(*one.words, **one.settings) for name, one in cases.items()}
+    begun = {name: terminal.start(*case.words, **case.settings) for name, case in cases.items()}
 
     said = {name: ended(process) for name, process in begun.items()}
 
@@ -113,7 +113,7 @@ def test_a_run_that_fails_leaves_a_failed_row_and_the_last_good_tables(
 ) -> None:
     """By a token that died, a host that is gone, and a list of hosts that shrank."""
     sandboxes = {slug: serve(seeded(12, 35)) for slug in ("refused", "gone", "unlisted")}
-    running = {slug: one.__enter__() for slug, one in sandboxes.items()}
+    running = {slug: server.__enter__() for slug, server in sandboxes.items()}
     for slug, sandbox in running.items():
         world.connect(Tenant(slug), sandbox)
         world.sync(Tenant(slug), "full")

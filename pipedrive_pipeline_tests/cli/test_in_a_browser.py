@@ -130,7 +130,7 @@ def test_a_night_as_a_data_engineer_sees_it(home: Path, page: Page) -> None:
     assert (failed["tenant_id"], failed["code"]) == ("gamma", "needs_reauth")
     assert [row["status"] for row in second].count("success") == 5
     assert len(runs_of_gamma) == 3  # the first sync, and one of each backfill
-    assert [one["title"] for one in arrived] == ["gamma: needs_reauth, a person must act"]
+    assert [alert["title"] for alert in arrived] == ["gamma: needs_reauth, a person must act"]
     assert f"/runs/{failed['dagster_run_id']}" in arrived[0]["message"]
 
 

@@ -10,7 +10,7 @@ def test_a_key_is_made_shown_once_listed_and_revoked(here: Here, world: World) -
     here.run("tenants", "add", "acme")
     empty = here.run("keys", "list", "--tenant", "acme")
     words = ("keys", "add", "--tenant", "acme", "--role")
-    made = here.run(*words, "manager", "--name", "our app")
+    result = here.run(*words, "manager", "--name", "our app")
     other = here.run(*words, "user", "--json").facts
     listed = here.run("keys", "list", "--tenant", "acme", "--json").facts
     shown = here.run("keys", "list", "--tenant", "acme").out
@@ -18,20 +18,20 @@ def test_a_key_is_made_shown_once_listed_and_revoked(here: Here, world: World) -
     revoked = here.run("keys", "revoke", "--tenant", "acme", "--key", prefix)
     again = here.run("keys", "revoke", "--tenant", "acme", "--key", "nothing")
 
-    key = made.out.splitlines()[0]
+    key = result.out.splitlines()[0]
     assert "keys add --tenant acme" in empty.out
     assert key.startswith(prefix)
     assert (key in shown, other["key"] in shown) == (False, False)
-    assert [(one["name"], one["role"]) for one in listed] == [
+    assert [(row["name"], row["role"]) for row in listed] == [
         ("our app", "manager"),
         ("command line", "user"),
     ]
     assert revoked.out == f"acme: {prefix} (our app) is revoked.\n"
     assert again.code == 2
     assert "keys list --tenant acme" in again.error
-    states = [bool(one["revoked_at"]) for one in world.rows("integration", "api_keys", "role")]
+    states = [bool(row["revoked_at"]) for row in world.rows("integration", "api_keys", "role")]
     assert states == [True, False]
-    actions = [one["action"] for one in world.rows("integration", "audit_log")]
+    actions = [row["action"] for row in world.rows("integration", "audit_log")]
     assert actions == ["tenant.add", "key.add", "key.add", "key.revoke"]
 
 

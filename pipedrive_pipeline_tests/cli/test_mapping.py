@@ -18,7 +18,11 @@ def keys(world: World, sandbox: Sandbox) -> dict[str, str]:
     """Tenant acme, synced; keys of fields by name."""
     world.connect(ACME, sandbox)
     world.sync()
-    return {one.name: one.code for one in sandbox.account.fields["organizations"] if one.is_custom}
+    return {
+        field.name: field.code
+        for field in sandbox.account.fields["organizations"]
+        if field.is_custom
+    }
 
 
 @pytest.mark.slow
@@ -34,12 +38,12 @@ def test_a_mapping_is_proposed_looked_at_saved_and_built(
         keys["Interne Notiz"]: {"target": "attributes.note_number", "as": "number"}
     }
     file.write_text(json.dumps(proposed))
-    seen = here.run("mapping", "preview", *tenant, "--file", str(file))
+    result = here.run("mapping", "preview", *tenant, "--file", str(file))
     saved = here.run("mapping", "set", *tenant, "--file", str(file))
     built = terminal.run("remap", *tenant, "--json")
 
     assert proposed["organizations"][keys["Kundennummer"]] == "customer_number"
-    assert "is no number" in seen.out
+    assert "is no number" in result.out
     assert "version 1 is active" in saved.out
     assert (built.code, built.facts["customers"]["updated"]) == (0, 12)
     assert any(row["customer_number"] for row in world.rows("crm", "customers"))

@@ -60,8 +60,8 @@ def begin_a_slow_run(up: RunningUp) -> None:
 
 def is_hanging(up: RunningUp) -> bool:
     """Whether the slow call has been made: the sandbox notes it before it answers."""
-    told = httpx.get(f"{up.urls['sandbox']}/_sandbox/requests").text
-    return any(json.loads(line)["fault"] == "slow" for line in told.splitlines())
+    journal = httpx.get(f"{up.urls['sandbox']}/_sandbox/requests").text
+    return any(json.loads(line)["fault"] == "slow" for line in journal.splitlines())
 
 
 @pytest.mark.long

@@ -23,7 +23,7 @@ def test_a_tenant_is_added_listed_and_removed(here: Here) -> None:
     assert (again.code, again.out) == (0, "acme: is there.\n")
     assert taken.code == 2
     assert "acme" in taken.error
-    assert [(one["slug"], one["external_id"], one["display_name"]) for one in listed] == [
+    assert [(row["slug"], row["external_id"], row["display_name"]) for row in listed] == [
         ("acme", "7", "ACME")
     ]
     assert removed.code == 0

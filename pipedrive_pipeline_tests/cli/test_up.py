@@ -150,7 +150,7 @@ def another_site_cannot_command_dagster(up: RunningUp) -> None:
     by_rebinding = httpx.post(graphql, json=query, headers={"host": "evil.example"})
     by_script = httpx.post(graphql, json=query)
 
-    assert [one.status_code for one in (by_get, by_form, by_rebinding)] == [403, 403, 403]
+    assert [answer.status_code for answer in (by_get, by_form, by_rebinding)] == [403, 403, 403]
     assert by_script.json() == {"data": {"__typename": "Query"}}
     assert by_script.headers["x-frame-options"] == "DENY"
 
@@ -175,13 +175,13 @@ def another_company_comes(up: RunningUp) -> None:
         form = up.consented(browser)
 
         refused = browser.post(f"{ROUTES}/confirm", data=form)
-        held = operator.get(f"{ROUTES}/status").json()["data"]["company"]["name"]
+        company_name = operator.get(f"{ROUTES}/status").json()["data"]["company"]["name"]
         confirmed = browser.post(f"{ROUTES}/confirm", data={**form, "other_company": "yes"})
         now = operator.get(f"{ROUTES}/status").json()["data"]["company"]["name"]
 
     assert refused.status_code == 409
     assert "Beta Sandbox GmbH" in refused.text
-    assert held == "ACME Sandbox GmbH"
+    assert company_name == "ACME Sandbox GmbH"
     assert (confirmed.status_code, now) == (303, "Beta Sandbox GmbH")
     up.synced(3)
 
@@ -196,15 +196,17 @@ def no_secret_lies_about(up: RunningUp) -> None:
         for path in up.home.rglob("*")
         if path.is_file() and path.name not in keys and "postgres" not in path.parts
     ]
-    told = [path.name for path in files for one in secrets if one in path.read_text("latin-1")]
-    assert told == []
-    command_lines = " ".join(" ".join(one.cmdline()) for one in up.processes())
+    leaks = [
+        path.name for path in files for secret in secrets if secret in path.read_text("latin-1")
+    ]
+    assert leaks == []
+    command_lines = " ".join(" ".join(process.cmdline()) for process in up.processes())
     assert not any(secret in command_lines for secret in secrets)
 
 
 def _organizations(up: RunningUp) -> int:
-    told = httpx.get(f"{up.urls['sandbox']}/_sandbox/records/organizations").text
-    return len([json.loads(line) for line in told.splitlines()])
+    records = httpx.get(f"{up.urls['sandbox']}/_sandbox/records/organizations").text
+    return len([json.loads(line) for line in records.splitlines()])
 
 
 def _former(up: RunningUp) -> list[dict[str, object]]:

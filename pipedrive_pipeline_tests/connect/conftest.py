@@ -14,7 +14,7 @@ from pipedrive_pipeline_tests.vault.world import World
 
 @pytest.fixture(scope="session")
 def running_site(database_template: str) -> Iterator[Site]:
-    with world.running(database_template) as made, browser.served(made) as site:
+    with world.running(database_template) as environment, browser.served(environment) as site:
         yield site
 
 

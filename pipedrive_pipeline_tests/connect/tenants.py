@@ -81,16 +81,16 @@ def filled_tenant(site: Site, slug: str, company: int) -> FilledTenant:
         for statement in FILL.replace("{{", "{").replace("}}", "}").split(";\n"):
             if statement.strip():
                 connection.execute(statement.encode(), {"tenant": slug, "word": word})
-    made = FilledTenant(tenant, word)
+    filled = FilledTenant(tenant, word)
     with site.world.vault.warehouse.as_app(tenant) as connection:
         for role in Role:
-            made.keys[role] = keys.add(connection, tenant, role, word, who="a test").text
+            filled.keys[role] = keys.add(connection, tenant, role, word, who="a test").text
         spare = keys.add(connection, tenant, Role.USER, word, who="a test")
-    made.ids["key_id"] = str(spare.key.id)
-    made.ids["run_id"] = one_id(site, "sync_logs", slug)
-    made.ids["request_id"] = one_id(site, "sync_requests", slug)
-    made.ids["number"] = "1"
-    return made
+    filled.ids["key_id"] = str(spare.key.id)
+    filled.ids["run_id"] = one_id(site, "sync_logs", slug)
+    filled.ids["request_id"] = one_id(site, "sync_requests", slug)
+    filled.ids["number"] = "1"
+    return filled
 
 
 def one_id(site: Site, table: str, slug: str) -> str:

@@ -63,10 +63,10 @@ def queued(site: Site, sync_type: str = "incremental") -> int:
 def test_a_key_is_shown_once_stored_as_a_hash_and_opens_its_tenant(
     site: Site, admin: httpx.Client
 ) -> None:
-    made = admin.post("/api/keys", json={"name": "app", "role": "user"})
+    answer = admin.post("/api/keys", json={"name": "app", "role": "user"})
 
-    key = made.json()["data"]["key"]
-    assert made.status_code == 201
+    key = answer.json()["data"]["key"]
+    assert answer.status_code == 201
     assert client_with(site, key).get("/api/integrations").status_code == 200
     assert key not in admin.get("/api/keys").text
     stored = site.world.rows("select api_keys::text as line from integration.api_keys")
@@ -76,18 +76,18 @@ def test_a_key_is_shown_once_stored_as_a_hash_and_opens_its_tenant(
 def test_a_revoked_key_opens_nothing_and_both_changes_are_in_the_audit_log(
     site: Site, admin: httpx.Client
 ) -> None:
-    made = admin.post("/api/keys", json={"name": "app", "role": "user"}).json()["data"]
-    client = client_with(site, made["key"])
+    key = admin.post("/api/keys", json={"name": "app", "role": "user"}).json()["data"]
+    client = client_with(site, key["key"])
     before = client.get("/api/integrations").status_code
 
-    revoked = admin.delete(f"/api/keys/{made['id']}")
-    again = admin.delete(f"/api/keys/{made['id']}")
+    revoked = admin.delete(f"/api/keys/{key['id']}")
+    again = admin.delete(f"/api/keys/{key['id']}")
 
     assert (before, client.get("/api/integrations").status_code) == (200, 401)
     assert revoked.json()["data"]["revokedAt"] == again.json()["data"]["revokedAt"] is not None
     log = site.world.rows(
         "select action, who, subject from integration.audit_log where subject = %s order by id",
-        made["prefix"],
+        key["prefix"],
     )
     assert [row["action"] for row in log] == ["key.add", "key.revoke"]
     assert all(row["who"].startswith("key word_of_acme (ppk_acme.") for row in log)
@@ -294,8 +294,8 @@ def test_the_same_idempotency_key_at_once_makes_one_key(site: Site, admin: httpx
     assert len({answer.json()["data"]["id"] for answer in answers}) == 1
     secrets = [answer.json()["data"]["key"] for answer in answers]
     assert len([row for row in secrets if row]) == 1
-    kept = site.world.rows("select answer::text as answer from integration.idempotency_keys")
-    assert not any(secret and secret in row["answer"] for secret in secrets for row in kept)
+    stored = site.world.rows("select answer::text as answer from integration.idempotency_keys")
+    assert not any(secret and secret in row["answer"] for secret in secrets for row in stored)
 
 
 def test_a_key_of_yesterday_is_forgotten(site: Site, admin: httpx.Client) -> None:
@@ -508,8 +508,8 @@ def test_settings_are_saved_shown_and_audited_and_what_is_left_out_stays(
     from pipedrive_pipeline_tests.vault.world import ACME
 
     with site.world.vault.warehouse.as_app(ACME) as connection:
-        kept = configuration.read(connection, site.world.vault.cipher, ACME, "pipedrive")
-    assert kept.alert_urls == (url,)
+        stored = configuration.read(connection, site.world.vault.cipher, ACME, "pipedrive")
+    assert stored.alert_urls == (url,)
     log = site.world.rows(
         "select before, after from integration.audit_log where action = 'sync_config.save'"
         " order by id"
@@ -706,11 +706,11 @@ def test_a_key_that_is_revoked_polls_nothing_from_then_on(
     site: Site, admin: httpx.Client, path: str
 ) -> None:
     """These routes look up the key by themselves; it must not live on in any of them."""
-    made = admin.post("/api/keys", json={"name": "a poller", "role": "user"}).json()["data"]
-    poller = client_with(site, made["key"])
+    key = admin.post("/api/keys", json={"name": "a poller", "role": "user"}).json()["data"]
+    poller = client_with(site, key["key"])
     before = [poller.get(path).status_code for _ in range(3)]
 
-    admin.delete(f"/api/keys/{made['id']}")
+    admin.delete(f"/api/keys/{key['id']}")
 
     after = poller.get(path)
     assert before == [200, 200, 200]

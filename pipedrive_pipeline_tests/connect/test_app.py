@@ -109,12 +109,12 @@ def test_a_test_says_as_whom_and_what_that_user_cannot_see(site: Site) -> None:
     site.world.oauth.scope = "base,contacts:read"
     connected(site, Company(user_name="Bo", is_admin=False))
 
-    found = site.operator().post(f"{ROUTES}/test").json()["data"]
+    result = site.operator().post(f"{ROUTES}/test").json()["data"]
 
-    assert found["works"] is True
-    assert found["user"] == {"id": "11", "name": "Bo", "isAdmin": False}
-    assert found["missingScopes"] == ["users:read"]
-    assert "Bo is no administrator" in found["limits"][0]
+    assert result["works"] is True
+    assert result["user"] == {"id": "11", "name": "Bo", "isAdmin": False}
+    assert result["missingScopes"] == ["users:read"]
+    assert "Bo is no administrator" in result["limits"][0]
 
 
 def test_a_test_of_a_withdrawn_consent_says_who_must_act(site: Site) -> None:
@@ -126,8 +126,10 @@ def test_a_test_of_a_withdrawn_consent_says_who_must_act(site: Site) -> None:
     assert answer.status_code == 409
     assert answer.json()["error"]["code"] == "needs_reauth"
     assert state(site)["stateReason"] == "invalid_grant"
-    told = site.world.rows("select tenant_id, code from integration.alerts where healed_at is null")
-    assert told == [{"tenant_id": "acme", "code": "needs_reauth"}]
+    alert_rows = site.world.rows(
+        "select tenant_id, code from integration.alerts where healed_at is null"
+    )
+    assert alert_rows == [{"tenant_id": "acme", "code": "needs_reauth"}]
 
 
 def test_disconnect_revokes_forgets_the_tokens_and_keeps_the_rows(site: Site) -> None:

@@ -71,9 +71,9 @@ def test_a_whole_life_of_a_connection_tells_no_secret(
     middle = dump(site)
     answers.append(operator.delete(f"{ROUTES}/disconnect"))
 
-    told = "\n".join(f"{answer.text}\n{answer.headers}" for answer in answers)
+    text = "\n".join(f"{answer.text}\n{answer.headers}" for answer in answers)
     assert len(secrets_of(site)) > 6
-    assert found(site, told) == []
+    assert found(site, text) == []
     assert found(site, middle + dump(site)) == []
     ours = "\n".join(
         record.getMessage() for record in logged.records if record.name.startswith("pipedrive")

@@ -24,8 +24,8 @@ NODE = shutil.which("node")
 
 def example(language: str) -> str:
     """The one example in this language."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    return str(found)
+    (block,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return str(block)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_n8n_node_asks_for_a_sync(site: Site, tenant: FilledTenant) -> None:
     def read(text: str) -> str:
         if not text.startswith("="):
             return text
-        return re.sub(r"{{ (.*?) }}", lambda found: values[found[1]], text[1:])
+        return re.sub(r"{{ (.*?) }}", lambda match: values[match[1]], text[1:])
 
     sent = {row["name"]: read(row["value"]) for row in given["headerParameters"]["parameters"]}
     answer = httpx.request(

@@ -43,9 +43,9 @@ def server(
     assert settings.database_url
     assert settings.token_encryption_keys
     names = {name.upper() for name in Settings.model_fields}
-    kept = {name: value for name, value in os.environ.items() if name not in names}
+    inherited = {name: value for name, value in os.environ.items() if name not in names}
     environment = {
-        **kept,
+        **inherited,
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "TOKEN_ENCRYPTION_KEYS": settings.token_encryption_keys[0].get_secret_value(),
         "PIPELINE_HOME": str(home),

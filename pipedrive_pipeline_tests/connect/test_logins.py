@@ -35,8 +35,8 @@ def signed_in(site: Site, key: str) -> httpx.Client:
 
 
 def token(page: httpx.Response) -> str:
-    found: dict[str, str] = dict(HIDDEN.findall(page.text))
-    return found["form_token"]
+    fields: dict[str, str] = dict(HIDDEN.findall(page.text))
+    return fields["form_token"]
 
 
 def test_a_key_opens_the_tenants_pages(site: Site, tenant: FilledTenant) -> None:

@@ -104,8 +104,8 @@ def objects(path: str, acme: FilledTenant, bravo: FilledTenant) -> Iterator[dict
     names = [name for name in re.findall(r"{(\w+)}", path) if name != "system"]
     systems = ["pipedrive", "hubspot"] if "{system}" in path else [""]
     ids = [{**acme.ids}, {**bravo.ids}, dict.fromkeys(names, UNKNOWN)] if names else [{}]
-    for system, found in itertools.product(systems, ids):
-        yield {"system": system, **found}
+    for system, path_ids in itertools.product(systems, ids):
+        yield {"system": system, **path_ids}
 
 
 def rows_of(site: Site, tenant: str) -> dict[str, list[str]]:

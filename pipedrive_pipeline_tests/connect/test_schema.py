@@ -57,9 +57,9 @@ def ask_everything(site: Site, session: requests.Session, cases: int) -> Counter
     tenant = filled_tenant(site, "acme", 1)
     headers = {"x-api-key": tenant.keys[Role.ADMIN]}
     answered: Counter[int] = Counter()
-    found = [row.ok() for row in openapi.from_dict(site.app.openapi()).get_all_operations()]  # type: ignore[union-attr]
+    described = [row.ok() for row in openapi.from_dict(site.app.openapi()).get_all_operations()]  # type: ignore[union-attr]
     # Not whatever could revoke the key that asks.
-    operations = [row for row in found if "{key_id}" not in row.path]
+    operations = [row for row in described if "{key_id}" not in row.path]
     operations.sort(
         key=lambda operation: "disconnect" in operation.path
     )  # nothing can be asked of it after

@@ -38,8 +38,8 @@ def world(site: Site, sandbox: Sandbox, tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def manager(site: Site, world: World) -> httpx.Client:
     with world.warehouse.as_app(ACME) as connection:
-        made = keys.add(connection, ACME, Role.MANAGER, "our app", who="a test")
-    return client_with(site, made.text)
+        key = keys.add(connection, ACME, Role.MANAGER, "our app", who="a test")
+    return client_with(site, key.text)
 
 
 @pytest.mark.slow

@@ -56,9 +56,9 @@ def _staged(acme: World, sandbox: Sandbox) -> Iterator[Stage]:
 def test_a_tenant_connects_refreshes_disconnects_and_connects_again(stage: Stage) -> None:
     operator = stage.site.operator()
     stage.connect()
-    found = operator.post(f"{ROUTES}/test").json()["data"]
-    assert found["works"] is True
-    assert found["missingScopes"] == []
+    result = operator.post(f"{ROUTES}/test").json()["data"]
+    assert result["works"] is True
+    assert result["missingScopes"] == []
     before = stage.site.world.row()
 
     stage.site.world.expire()

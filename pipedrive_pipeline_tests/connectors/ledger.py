@@ -180,12 +180,12 @@ class LedgerSource:
 
     async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
         """See `base.Source.standings`; a ledger says only whether it holds a record."""
-        held = {
+        items = {
             str(msgspec.json.decode(record["ref"]))
             for page in await self.records(entity, ids)
             for record in page.records
         }
-        return {ref: "live" if ref in held else "deleted" for ref in ids}
+        return {ref: "live" if ref in items else "deleted" for ref in ids}
 
     async def records(self, entity: EntitySpec, ids: list[str]) -> list[Page]:
         """See `base.Source.records`."""

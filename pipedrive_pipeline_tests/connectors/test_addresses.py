@@ -61,10 +61,10 @@ def test_an_operator_may_list_a_private_address_or_name_one() -> None:
 
 async def fetched(name: str, allowed: tuple[str, ...], *answers: list[str]) -> list[str]:
     """The `Host` of each request that arrived; the resolver gives one answer after the other."""
-    told = list(answers)
+    remaining = list(answers)
 
     async def resolve(_host: str, _port: int) -> list[str]:
-        return told.pop(0) if told else []
+        return remaining.pop(0) if remaining else []
 
     limits = Limits(connect_seconds=2)
     async with (

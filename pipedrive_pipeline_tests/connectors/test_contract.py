@@ -141,9 +141,9 @@ def bench(request: pytest.FixtureRequest) -> OpenBench:
     return request.param  # type: ignore[no-any-return]
 
 
-async def walked(source: Source, one: Bench, entity: str, state: CursorState | None) -> list[Page]:
+async def walked(source: Source, case: Bench, entity: str, state: CursorState | None) -> list[Page]:
     """One whole walk."""
-    return [page async for page in source.pages(one.connector.entities[entity], state)]
+    return [page async for page in source.pages(case.connector.entities[entity], state)]
 
 
 def rows_of(pages: list[Page], key: str) -> Rows:
@@ -160,10 +160,10 @@ def test_a_full_read_is_the_truth(bench: OpenBench) -> None:
     """Every record of every entity, value by value."""
 
     async def act() -> None:
-        async with bench() as one, one.opened() as source:
-            for name, spec in one.connector.entities.items():
-                pages = await walked(source, one, name, None)
-                rows, truth = rows_of(pages, spec.key.name), one.truth(name)
+        async with bench() as case, case.opened() as source:
+            for name, spec in case.connector.entities.items():
+                pages = await walked(source, case, name, None)
+                rows, truth = rows_of(pages, spec.key.name), case.truth(name)
 
                 assert rows.keys() == truth.keys()
                 for key, row in truth.items():
@@ -177,9 +177,9 @@ def test_a_walk_ends_with_one_last_page_that_alone_commits(bench: OpenBench) -> 
     """The engine stores the state with the rows of that page, and only then."""
 
     async def act() -> None:
-        async with bench() as one, one.opened() as source:
-            for name, spec in one.connector.entities.items():
-                pages = await walked(source, one, name, None)
+        async with bench() as case, case.opened() as source:
+            for name, spec in case.connector.entities.items():
+                pages = await walked(source, case, name, None)
 
                 assert [page.is_last for page in pages] == [False] * (len(pages) - 1) + [True]
                 assert all(page.commit is None for page in pages[:-1])
@@ -193,10 +193,10 @@ def test_two_full_reads_agree(bench: OpenBench) -> None:
     """A list in random order would be seen here."""
 
     async def act() -> None:
-        async with bench() as one, one.opened() as source:
-            for name in one.connector.entities:
-                first = await walked(source, one, name, None)
-                second = await walked(source, one, name, None)
+        async with bench() as case, case.opened() as source:
+            for name in case.connector.entities:
+                first = await walked(source, case, name, None)
+                second = await walked(source, case, name, None)
 
                 assert [page.records for page in first] == [page.records for page in second]
 
@@ -207,14 +207,14 @@ def test_declared_columns_are_sent_and_keys_sent_are_declared(bench: OpenBench) 
     """Otherwise a column stays empty for ever, or its values hide among the extras."""
 
     async def act() -> None:
-        async with bench() as one, one.opened() as source:
-            for name, spec in one.connector.entities.items():
-                pages = await walked(source, one, name, None)
+        async with bench() as case, case.opened() as source:
+            for name, spec in case.connector.entities.items():
+                pages = await walked(source, case, name, None)
                 sent = {key for page in pages for record in page.records for key in record}
                 declared = {spec.key.name, *(column.name for column in spec.columns)}
 
                 assert sent <= declared
-                assert declared - sent <= MAY_BE_ABSENT.get(f"{one.connector.key}.{name}", set())
+                assert declared - sent <= MAY_BE_ABSENT.get(f"{case.connector.key}.{name}", set())
 
     run(act())
 
@@ -230,10 +230,10 @@ def test_nothing_new_brings_nothing_new(bench: OpenBench) -> None:
     """Only the overlap is read again, and nothing by an exact token."""
 
     async def act() -> None:
-        async with bench() as one, one.opened() as source:
-            spec = one.connector.entities[one.entity]
-            committed = (await walked(source, one, one.entity, None))[-1].commit
-            again = await walked(source, one, one.entity, committed)
+        async with bench() as case, case.opened() as source:
+            spec = case.connector.entities[case.entity]
+            committed = (await walked(source, case, case.entity, None))[-1].commit
+            again = await walked(source, case, case.entity, committed)
             rows = rows_of(again, spec.key.name)
 
             assert again[-1].commit == committed
@@ -243,7 +243,7 @@ def test_nothing_new_brings_nothing_new(bench: OpenBench) -> None:
                 case ChangedSince(column=column, overlap=overlap):
                     assert overlap.total_seconds() > 0
                     assert all(row[column] >= "2026" for row in rows.values())
-                    assert len(rows) < len(one.truth(one.entity))
+                    assert len(rows) < len(case.truth(case.entity))
 
     run(act())
 
@@ -252,18 +252,18 @@ def test_reading_on_from_every_state_brings_all_that_came_after(bench: OpenBench
     """A state is valid whenever it is used: at once, or after a month of downtime."""
 
     async def act() -> None:
-        async with bench() as one, one.opened() as source:
-            key = one.connector.entities[one.entity].key.name
-            state = (await walked(source, one, one.entity, None))[-1].commit
+        async with bench() as case, case.opened() as source:
+            key = case.connector.entities[case.entity].key.name
+            state = (await walked(source, case, case.entity, None))[-1].commit
             states, edited = [state], []
             for number in range(4):
-                edited.append(one.edit(number))
-                state = (await walked(source, one, one.entity, state))[-1].commit
+                edited.append(case.edit(number))
+                state = (await walked(source, case, case.entity, state))[-1].commit
                 states.append(state)
-            edited.append(one.add())
-            truth = one.truth(one.entity)
+            edited.append(case.add())
+            truth = case.truth(case.entity)
             for position, former in enumerate(states):
-                rows = rows_of(await walked(source, one, one.entity, former), key)
+                rows = rows_of(await walked(source, case, case.entity, former), key)
 
                 for changed in edited[position:]:
                     assert {k: rows[changed][k] for k in truth[changed]} == truth[changed]
@@ -275,16 +275,16 @@ def test_a_walk_that_is_given_up_changes_nothing(bench: OpenBench) -> None:
     """A killed run reads again from the state it had."""
 
     async def act() -> None:
-        async with bench() as one:
-            async with one.opened() as source:
-                walk = source.pages(one.connector.entities[one.entity], None)
+        async with bench() as case:
+            async with case.opened() as source:
+                walk = source.pages(case.connector.entities[case.entity], None)
                 first = await anext(walk)
                 assert first.commit is None
-            async with one.opened() as source:
-                key = one.connector.entities[one.entity].key.name
-                rows = rows_of(await walked(source, one, one.entity, None), key)
+            async with case.opened() as source:
+                key = case.connector.entities[case.entity].key.name
+                rows = rows_of(await walked(source, case, case.entity, None), key)
 
-                assert rows.keys() == one.truth(one.entity).keys()
+                assert rows.keys() == case.truth(case.entity).keys()
 
     run(act())
 
@@ -293,15 +293,15 @@ def test_an_edit_between_two_pages_is_not_lost(bench: OpenBench) -> None:
     """It is in this walk or in the next one."""
 
     async def act() -> None:
-        async with bench() as one, one.opened() as source:
-            spec = one.connector.entities[one.entity]
+        async with bench() as case, case.opened() as source:
+            spec = case.connector.entities[case.entity]
             pages, changed = [], set()
             async for page in source.pages(spec, None):
                 pages.append(page)
-                changed.add(one.edit(len(pages)))
-            changed.add(one.add())
-            pages += await walked(source, one, one.entity, pages[-1].commit)
-            rows, truth = rows_of(pages, spec.key.name), one.truth(one.entity)
+                changed.add(case.edit(len(pages)))
+            changed.add(case.add())
+            pages += await walked(source, case, case.entity, pages[-1].commit)
+            rows, truth = rows_of(pages, spec.key.name), case.truth(case.entity)
 
             for key in changed:
                 assert {k: rows[key][k] for k in truth[key]} == truth[key]
@@ -314,13 +314,13 @@ def test_a_state_is_small_json_without_a_secret(bench: OpenBench) -> None:
     """It is stored in the clear and shown to operators."""
 
     async def act() -> None:
-        async with bench() as one, one.opened() as source:
-            committed = (await walked(source, one, one.entity, None))[-1].commit
+        async with bench() as case, case.opened() as source:
+            committed = (await walked(source, case, case.entity, None))[-1].commit
             text = json.dumps(dict(committed or {}))
 
             assert json.loads(text) == committed
             assert len(text) < 2000
-            assert one.secret not in text
+            assert case.secret not in text
 
     run(act())
 
@@ -329,12 +329,12 @@ def test_single_records_are_as_they_are_now(bench: OpenBench) -> None:
     """Ids unknown to the source are absent, not an error."""
 
     async def act() -> None:
-        async with bench() as one, one.opened() as source:
-            spec = one.connector.entities[one.entity]
-            changed = one.edit(3)
-            found = await source.records(spec, [changed, "999999999", "no such id"])
+        async with bench() as case, case.opened() as source:
+            spec = case.connector.entities[case.entity]
+            changed = case.edit(3)
+            pages = await source.records(spec, [changed, "999999999", "no such id"])
             nothing = await source.records(spec, [])
-            rows, truth = rows_of(found, spec.key.name), one.truth(one.entity)
+            rows, truth = rows_of(pages, spec.key.name), case.truth(case.entity)
 
             assert rows.keys() == {changed}
             assert {k: rows[changed][k] for k in truth[changed]} == truth[changed]
@@ -347,13 +347,13 @@ def test_a_wrong_token_asks_a_person(bench: OpenBench) -> None:
     """Cleanly, after one call."""
 
     async def act() -> None:
-        async with bench() as one:
-            one.secret = "0123456789abcdef0123456789abcdef01234567"
-            async with one.opened() as source:
+        async with bench() as case:
+            case.secret = "0123456789abcdef0123456789abcdef01234567"
+            async with case.opened() as source:
                 with pytest.raises(ReauthNeeded) as caught:
                     await source.account()
-            assert one.secret not in str(caught.value)
-            assert len(one.calls) == 1
+            assert case.secret not in str(caught.value)
+            assert len(case.calls) == 1
 
     run(act())
 
@@ -362,12 +362,12 @@ def test_a_host_that_is_not_allowed_is_not_called(bench: OpenBench) -> None:
     """Whatever the connector."""
 
     async def act() -> None:
-        async with bench() as one:
-            access = replace(one.access, allowed_hosts=("*.pipedrive.com",))
-            async with one.connector.open(access) as source:
+        async with bench() as case:
+            access = replace(case.access, allowed_hosts=("*.pipedrive.com",))
+            async with case.connector.open(access) as source:
                 with pytest.raises(HostNotAllowed):
                     await source.account()
-            assert one.calls == []
+            assert case.calls == []
 
     run(act())
 
@@ -376,14 +376,14 @@ def test_the_account_is_told_and_every_call_is_metered(bench: OpenBench) -> None
     """The meter plans the day; the account tells which company the rows belong to."""
 
     async def act() -> None:
-        async with bench() as one, one.opened() as source:
+        async with bench() as case, case.opened() as source:
             account = await source.account()
-            for name in one.connector.entities:
-                await walked(source, one, name, None)
+            for name in case.connector.entities:
+                await walked(source, case, name, None)
 
             assert account.company_id
             assert account.user_id
-            assert all(call.tokens > 0 and call.status == 200 for call in one.calls)
+            assert all(call.tokens > 0 and call.status == 200 for call in case.calls)
 
     run(act())
 
@@ -395,8 +395,8 @@ def test_opening_a_source_does_nothing_yet() -> None:
         raise AssertionError(refused)
 
     async def act() -> None:
-        for one in (PipedriveConnector(), ledger.LedgerConnector()):
-            async with one.open(Access("acme", lend, (), lambda _: None)):
+        for connector in (PipedriveConnector(), ledger.LedgerConnector()):
+            async with connector.open(Access("acme", lend, (), lambda _: None)):
                 pass
 
     run(act())
@@ -410,11 +410,11 @@ def test_reported_deletions_come_as_tombstones() -> None:
         world.put("a", 1)
         world.put("b", 2)
         async with scripted(world) as server:
-            one = ledger.LedgerConnector()
+            connector = ledger.LedgerConnector()
             credential = Credential("api_token", SecretStr(ledger.TOKEN), server.url)
             access = Access("acme", lambda _=None: credential, ("127.0.0.1",), lambda _: None)
-            async with one.open(access) as source:
-                entries = one.entities["entries"]
+            async with connector.open(access) as source:
+                entries = connector.entities["entries"]
                 first = [page async for page in source.pages(entries, None)]
                 world.put("a", None)
                 later = [page async for page in source.pages(entries, first[-1].commit)]

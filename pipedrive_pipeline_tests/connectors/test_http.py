@@ -318,11 +318,11 @@ def test_a_date_that_cannot_be_believed_moves_no_reset(date: str) -> None:
 
 def test_the_budget_returns_when_the_refusal_says_or_at_the_server_s_midnight() -> None:
     """Without a Retry-After the next midnight in UTC counts, by the server's clock."""
-    told = fetched([daily(retry_after="3939", x_daily_ratelimit_token_remaining="0")]).error
+    error = fetched([daily(retry_after="3939", x_daily_ratelimit_token_remaining="0")]).error
     untold = fetched([daily(x_daily_ratelimit_token_remaining="0")]).error
 
-    assert isinstance(told, BudgetSpent)
-    assert told.resets_at == datetime(2026, 2, 3, 9, 5, 39, tzinfo=UTC)
+    assert isinstance(error, BudgetSpent)
+    assert error.resets_at == datetime(2026, 2, 3, 9, 5, 39, tzinfo=UTC)
     assert isinstance(untold, BudgetSpent)
     assert untold.resets_at == datetime(2026, 2, 4, tzinfo=UTC)
 
@@ -525,13 +525,13 @@ def test_a_connection_that_nobody_takes_is_named() -> None:
         full.listen(0)
         port = full.getsockname()[1]
         crowd = [socket.socket() for _ in range(4)]
-        for one in crowd:
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.1", port))
+        for task in crowd:
+            task.setblocking(False)
+            task.connect_ex(("127.0.0.1", port))
         impatient = Limits(connect_seconds=0.2, call_seconds=5.0)
         message = failure_at(f"http://127.0.0.1:{port}", impatient)
-        for one in crowd:
-            one.close()
+        for task in crowd:
+            task.close()
 
     assert "took no connection within 0.2 s" in message
 

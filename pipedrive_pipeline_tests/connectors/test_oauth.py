@@ -131,7 +131,7 @@ def test_a_system_may_want_id_and_secret_in_the_body() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("expires_in", "seconds"),
     [
         (3600, 3600),
         ("3600", 3600),
@@ -144,9 +144,9 @@ def test_a_system_may_want_id_and_secret_in_the_body() -> None:
         (10**12, 31 * 86_400),
     ],
 )
-def test_a_lifetime_is_read_leniently(told: object, seconds: int) -> None:
+def test_a_lifetime_is_read_leniently(expires_in: object, seconds: int) -> None:
     """Number and text both occur; an absurd one must not keep a dead token in use."""
-    grant, _ = refreshed(as_json({**ANSWER, "expires_in": told}))
+    grant, _ = refreshed(as_json({**ANSWER, "expires_in": expires_in}))
 
     assert grant.expires_in_seconds == seconds
 

@@ -796,8 +796,8 @@ def picked(entity: str, ids: list[str], world: World) -> tuple[list[int], list[A
             pipedrive = connector("pipedrive")
             async with pipedrive.open(Vault(server.url).access) as source:
                 pages = await source.records(pipedrive.entities[entity], ids)
-            found = [int(bytes(record["id"])) for page in pages for record in page.records]
-            return found, server.asked
+            record_ids = [int(bytes(record["id"])) for page in pages for record in page.records]
+            return record_ids, server.asked
 
     return run(act())
 
@@ -806,21 +806,21 @@ def test_single_records_are_read_a_hundred_a_call() -> None:
     """Pipedrive's maximum; ids that are gone are simply absent."""
     ids = [str(number) for number in range(1, 251)]
 
-    found, asked = picked("organizations", [*ids, "9999", "7"], company(250))
+    record_ids, asked = picked("organizations", [*ids, "9999", "7"], company(250))
 
-    assert found == list(range(1, 251))
-    assert [len(one.query["ids"].split(",")) for one in asked] == [100, 100, 51]
+    assert record_ids == list(range(1, 251))
+    assert [len(request.query["ids"].split(",")) for request in asked] == [100, 100, 51]
 
 
 def test_an_answer_to_ids_is_read_to_its_last_page() -> None:
     """What is not on the first page would be taken for deleted."""
     world = replace(company(60), picked_rows=25)
 
-    found, asked = picked("organizations", [str(number) for number in range(1, 61)], world)
+    record_ids, asked = picked("organizations", [str(number) for number in range(1, 61)], world)
 
-    assert found == list(range(1, 61))
-    assert [one.query.get("cursor") for one in asked] == [None, "25", "50"]
-    assert {one.query["ids"] for one in asked} == {asked[0].query["ids"]}
+    assert record_ids == list(range(1, 61))
+    assert [request.query.get("cursor") for request in asked] == [None, "25", "50"]
+    assert {request.query["ids"] for request in asked} == {asked[0].query["ids"]}
 
 
 def test_an_answer_to_ids_that_does_not_end_is_broken() -> None:
@@ -830,9 +830,9 @@ def test_an_answer_to_ids_that_does_not_end_is_broken() -> None:
 
 def test_ids_that_no_record_can_have_are_not_asked_for() -> None:
     """One of them would turn the whole call into a 400."""
-    found, asked = picked("organizations", ["7a", "", "1,2", "²"], company(3))
+    record_ids, asked = picked("organizations", ["7a", "", "1,2", "²"], company(3))
 
-    assert found == []
+    assert record_ids == []
     assert asked == []
 
 

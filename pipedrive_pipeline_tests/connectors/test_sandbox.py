@@ -110,26 +110,26 @@ ABSORBED = (
 @pytest.mark.parametrize("kind", ABSORBED)
 def test_one_fault_in_a_walk_is_absorbed(kind: str) -> None:
     """Nothing is lost, nothing comes twice, and the walk commits."""
-    with reading() as one:
-        one.sandbox.faults.add(kind, after=1, path="/api/v2/persons")
-        one.limits = replace(SMALL, call_seconds=1.0 if kind == "byte_a_second" else 60.0)
+    with reading() as tenant:
+        tenant.sandbox.faults.add(kind, after=1, path="/api/v2/persons")
+        tenant.limits = replace(SMALL, call_seconds=1.0 if kind == "byte_a_second" else 60.0)
 
-        pages = one.walk()
+        pages = tenant.walk()
 
-        assert sorted(ids(pages)) == [row["id"] for row in one.sandbox.truth("persons")]
+        assert sorted(ids(pages)) == [row["id"] for row in tenant.sandbox.truth("persons")]
         assert pages[-1].commit
-        assert one.sandbox.faults.waiting() in (0, [], (), {})
+        assert tenant.sandbox.faults.waiting() in (0, [], (), {})
 
 
 @pytest.mark.parametrize("kind", ["expired_cursor", "bad_cursor"])
 def test_a_refused_cursor_begins_the_walk_anew(kind: str) -> None:
     """Rows of the first attempt come twice; none is missing."""
-    with reading() as one:
-        one.sandbox.faults.add(kind, after=1, path="/api/v2/persons")
+    with reading() as tenant:
+        tenant.sandbox.faults.add(kind, after=1, path="/api/v2/persons")
 
-        pages = one.walk()
+        pages = tenant.walk()
 
-        assert set(ids(pages)) == {row["id"] for row in one.sandbox.truth("persons")}
+        assert set(ids(pages)) == {row["id"] for row in tenant.sandbox.truth("persons")}
         assert len(ids(pages)) > 1300
         assert pages[-1].commit
 
@@ -152,14 +152,14 @@ def test_a_fault_that_stays_ends_the_walk_with_its_name(
     kind: str, error: type[PipelineError]
 ) -> None:
     """And not one call is made after it."""
-    with reading() as one:
-        one.sandbox.faults.add(kind, after=1, times=99, path="/api/v2/persons")
+    with reading() as tenant:
+        tenant.sandbox.faults.add(kind, after=1, times=99, path="/api/v2/persons")
 
         with pytest.raises(error):
-            one.walk()
+            tenant.walk()
 
-        assert len(one.calls) <= 4
-        assert one.time.waits == []
+        assert len(tenant.calls) <= 4
+        assert tenant.time.waits == []
 
 
 @pytest.mark.slow
@@ -167,41 +167,41 @@ def test_a_healthy_run_provokes_no_429() -> None:
     """Lite with an API token: 20 calls in 2 seconds, in real time."""
     account = seeded(organizations=20, persons=300, seed=5)
     with serve(account, None, plan="lite", seats=1) as sandbox:
-        one = Reading(sandbox)
+        tenant = Reading(sandbox)
 
         async def act() -> None:
             pipedrive = connector("pipedrive")
-            async with pipedrive.open(one.access) as source:
+            async with pipedrive.open(tenant.access) as source:
                 for _ in range(45):
                     await source.account()
 
         run(act())
 
-        assert {call.status for call in one.calls} == {200}
-        assert one.calls[-1].daily_limit == 30_000
-        assert one.calls[-1].daily_left == sandbox.budget.remaining
+        assert {call.status for call in tenant.calls} == {200}
+        assert tenant.calls[-1].daily_limit == 30_000
+        assert tenant.calls[-1].daily_left == sandbox.budget.remaining
 
 
 def test_tokens_reported_are_tokens_spent() -> None:
     """The meter and the company's own budget agree to the token."""
-    with reading(has_limits=True) as one:
+    with reading(has_limits=True) as tenant:
         for entity in connector("pipedrive").entities:
-            one.walk(entity)
+            tenant.walk(entity)
 
-        assert sum(call.tokens for call in one.calls) == one.sandbox.requests.tokens_spent
+        assert sum(call.tokens for call in tenant.calls) == tenant.sandbox.requests.tokens_spent
 
 
 def test_nothing_private_is_logged_in_a_whole_read(caplog: pytest.LogCaptureFixture) -> None:
     """Neither the token nor a name, an address or a cursor."""
-    with caplog.at_level(logging.DEBUG), reading() as one:
-        one.sandbox.faults.add("http_500", after=1, path="/api/v2/persons")
-        one.walk()
-        names = [row["name"] for row in one.sandbox.truth("persons")][:50]
+    with caplog.at_level(logging.DEBUG), reading() as tenant:
+        tenant.sandbox.faults.add("http_500", after=1, path="/api/v2/persons")
+        tenant.walk()
+        names = [row["name"] for row in tenant.sandbox.truth("persons")][:50]
 
         ours = [r.getMessage() for r in caplog.records if "sandbox" not in r.name]
         text = "\n".join(ours)
         assert "list persons" in text
-        assert one.sandbox.api_token not in text
+        assert tenant.sandbox.api_token not in text
         assert "cursor" not in text
         assert not [name for name in names if name in text]
 
@@ -209,24 +209,24 @@ def test_nothing_private_is_logged_in_a_whole_read(caplog: pytest.LogCaptureFixt
 def test_a_server_clock_that_stands_off_is_the_one_that_counts() -> None:
     """Ten minutes either way, edits in between: nothing is lost."""
     for minutes in (-10, 10):
-        with reading() as one:
-            one.sandbox.clock.set(datetime.now(UTC) + timedelta(minutes=minutes))
-            first = one.walk()
-            one.sandbox.account.edit("persons", 7, name="Neu")
+        with reading() as tenant:
+            tenant.sandbox.clock.set(datetime.now(UTC) + timedelta(minutes=minutes))
+            first = tenant.walk()
+            tenant.sandbox.account.edit("persons", 7, name="Neu")
 
-            later = one.walk(state=first[-1].commit)
+            later = tenant.walk(state=first[-1].commit)
 
             assert 7 in ids(later)
 
 
 def test_values_come_as_they_were_sent() -> None:
     """Digits and Unicode stay; what is no JSON comes as text."""
-    with reading() as one:
-        one.sandbox.account.plant("persons", 3, job_title=msgspec.Raw(b'"a\\ud800b"'))
-        one.sandbox.account.plant("persons", 4, picture_id=msgspec.Raw(b"NaN"))
-        one.sandbox.account.plant("persons", 5, notes=msgspec.Raw(b"123456789012345678901.50"))
+    with reading() as tenant:
+        tenant.sandbox.account.plant("persons", 3, job_title=msgspec.Raw(b'"a\\ud800b"'))
+        tenant.sandbox.account.plant("persons", 4, picture_id=msgspec.Raw(b"NaN"))
+        tenant.sandbox.account.plant("persons", 5, notes=msgspec.Raw(b"123456789012345678901.50"))
 
-        pages = one.walk()
+        pages = tenant.walk()
         records = {int(bytes(r["id"])): r for page in pages for r in page.records}
 
         assert bytes(records[3]["job_title"]) == b'"a\\ufffdb"'
@@ -299,25 +299,25 @@ def test_a_large_account_is_read_completely_and_quickly() -> None:
     """160 pages: 20,000 organizations with 40 custom fields, 60,000 persons with 20."""
     account = seeded(organizations=20_000, persons=60_000, seed=7)
     with serve(account, None, has_limits=False) as sandbox:
-        one = Reading(sandbox)
+        tenant = Reading(sandbox)
         began = perf_counter()
-        counts = {entity: len(ids(one.walk(entity))) for entity in ("organizations", "persons")}
+        counts = {entity: len(ids(tenant.walk(entity))) for entity in ("organizations", "persons")}
         seconds = perf_counter() - began
 
         assert counts == {"organizations": 20_000, "persons": 60_000}
-        assert len(one.calls) == 160
+        assert len(tenant.calls) == 160
         assert seconds < 30  # 3 s alone on a machine; others may share it
 
 
 def test_records_of_a_large_page_are_equal_to_the_truth() -> None:
     """Value by value through JSON, awkward records included."""
-    with reading(seeded(organizations=700, persons=10, seed=9, has_features=True)) as one:
-        pages = one.walk("organizations")
+    with reading(seeded(organizations=700, persons=10, seed=9, has_features=True)) as tenant:
+        pages = tenant.walk("organizations")
         read = [
             {key: json.loads(bytes(raw)) for key, raw in record.items()}
             for page in pages
             for record in page.records
         ]
 
-        truth = [json.loads(json.dumps(row)) for row in one.sandbox.truth("organizations")]
+        truth = [json.loads(json.dumps(row)) for row in tenant.sandbox.truth("organizations")]
         assert sorted(read, key=itemgetter("id")) == truth

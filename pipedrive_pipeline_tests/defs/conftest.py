@@ -31,12 +31,12 @@ def world(
     monkeypatch: pytest.MonkeyPatch,
 ) -> World:
     """Tenant acme, connected, in this process's environment too."""
-    made = world_at(database_url, tmp_path_factory.mktemp("home"))
-    made.connect(ACME, sandbox)
-    with environment_of(made) as variables:
+    world = world_at(database_url, tmp_path_factory.mktemp("home"))
+    world.connect(ACME, sandbox)
+    with environment_of(world) as variables:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-    return made
+    return world
 
 
 @pytest.fixture
@@ -44,6 +44,6 @@ def instance(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dagst
     """Our own instance: storage in schema `dagster` of this test's database."""
     for name, value in dagster_environment(CommandSession(world.settings, world.warehouse)).items():
         monkeypatch.setenv(name, value)
-    with dg.DagsterInstance.get() as made:
-        made.add_dynamic_partitions("tenants", ["acme"])
-        yield made
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions("tenants", ["acme"])
+        yield instance

@@ -78,7 +78,7 @@ def test_a_crash_that_its_retry_did_not_mend_is_told_once_and_healed_by_the_next
         instance=instance, partition_key="acme"
     )
 
-    assert [one["title"] for one in arrived] == [
+    assert [alert["title"] for alert in arrived] == [
         "acme: killed, a person must act",
         "acme: works again",
     ]
@@ -108,7 +108,7 @@ def test_an_error_before_the_first_step_is_told_by_name_and_not_tried_again(
     end = failed(instance)
     look(instance, end)
 
-    assert [one["title"] for one in arrived] == ["acme: schema_behind, a person must act"]
+    assert [alert["title"] for alert in arrived] == ["acme: schema_behind, a person must act"]
     assert "migrate" in arrived[0]["message"]
     assert end[0].tags["dagster/will_retry"] == "false"
 
@@ -120,7 +120,7 @@ def test_a_run_that_told_by_itself_is_not_told_again(
 
     look(instance, failed(instance))
 
-    assert [one["title"] for one in arrived] == ["acme: needs_reauth, a person must act"]
+    assert [alert["title"] for alert in arrived] == ["acme: needs_reauth, a person must act"]
 
 
 def test_a_run_that_found_its_tenant_busy_is_nobodys_business(

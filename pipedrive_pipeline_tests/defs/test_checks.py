@@ -26,8 +26,8 @@ def evaluated(
     )
     assert done.success
     return {
-        (one.asset_key.to_user_string(), one.check_name): one
-        for one in done.get_asset_check_evaluations()
+        (evaluation.asset_key.to_user_string(), evaluation.check_name): evaluation
+        for evaluation in done.get_asset_check_evaluations()
     }
 
 
@@ -35,12 +35,12 @@ def test_every_check_says_how_bad_it_is_and_what_to_do() -> None:
     ours = {"completeness", "orphans", "volume", "equals_raw", "freshness"}
     graph = LOCATION.resolve_asset_graph()
 
-    told = {key.name: graph.get(key).description or "" for key in graph.asset_check_keys}
+    descriptions = {key.name: graph.get(key).description or "" for key in graph.asset_check_keys}
 
-    assert told.keys() >= ours
+    assert descriptions.keys() >= ours
     for name in ours:
-        assert told[name].startswith(("Error where", "Warning where")), name
-        assert "What to do: " in told[name], name
+        assert descriptions[name].startswith(("Error where", "Warning where")), name
+        assert "What to do: " in descriptions[name], name
 
 
 @pytest.mark.slow
@@ -52,7 +52,9 @@ def test_a_full_read_proves_completeness_and_a_read_of_changes_leaves_it_be(
 
     assert {asset for asset, name in full if name == "completeness"} == ALWAYS_WHOLE | WALKED
     assert {asset for asset, name in changes if name == "completeness"} == ALWAYS_WHOLE
-    assert all(one.passed for (_, name), one in full.items() if name == "completeness")
+    assert all(
+        evaluation.passed for (_, name), evaluation in full.items() if name == "completeness"
+    )
     assert not [name for _, name in (*full, *changes) if name == "freshness"]
 
 
@@ -89,14 +91,14 @@ def test_a_great_drop_and_hidden_companies_warn_and_stop_nothing(
             " from generate_series(1, 60) as n"
         )
 
-    found = evaluated(instance, "remap")
+    results = evaluated(instance, "remap")
 
-    volume = found["crm/customers", "volume"]
+    volume = results["crm/customers", "volume"]
     assert not volume.passed
     assert volume.severity is dg.AssetCheckSeverity.WARN
     assert volume.metadata["live_rows_a_week_ago"].value == 80
-    assert found["crm/contacts", "volume"].passed
-    orphans = found["crm/contacts", "orphans"]
+    assert results["crm/contacts", "volume"].passed
+    orphans = results["crm/contacts", "orphans"]
     assert not orphans.passed
     assert orphans.severity is dg.AssetCheckSeverity.WARN
     assert orphans.metadata["count"].value == len(world.rows("crm", "contacts")) - len(
@@ -130,13 +132,13 @@ def test_one_look_tells_of_a_tenant_that_is_overdue_and_again_only_when_that_cha
     )
     by_hand = freshness_check()
 
-    (told,) = first.asset_events
-    assert isinstance(told, dg.AssetCheckEvaluation)
-    assert not told.passed
-    assert told.metadata["overdue"].value == 1
-    assert "acme: due " in str(told.metadata["offenders"].value)
+    (event,) = first.asset_events
+    assert isinstance(event, dg.AssetCheckEvaluation)
+    assert not event.passed
+    assert event.metadata["overdue"].value == 1
+    assert "acme: due " in str(event.metadata["offenders"].value)
     assert isinstance(again, dg.SkipReason)
-    assert [one["title"] for one in arrived] == ["acme: overdue, a person must act"]
+    assert [alert["title"] for alert in arrived] == ["acme: overdue, a person must act"]
     assert isinstance(by_hand, dg.AssetCheckResult)
     assert by_hand.passed
 
@@ -157,6 +159,6 @@ def test_verify_is_a_job_whose_check_says_how_many_rows_were_healed(
     assert (contacts.passed, contacts.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert contacts.metadata["missing"].value == 2
     assert healed["crm/customers", "equals_raw"].metadata["differing"].value == 1
-    assert all(one.passed for (_, name), one in again.items() if name == "equals_raw")
+    assert all(evaluation.passed for (_, name), evaluation in again.items() if name == "equals_raw")
     assert again["analytics/customers", "null_conservation"].passed
     assert [row["sync_type"] for row in world.history()[1:]] == ["verify", "verify"]

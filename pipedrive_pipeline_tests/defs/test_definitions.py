@@ -35,7 +35,9 @@ def described() -> dict[str, Any]:
             "table": spec.metadata.get("table") or spec.metadata.get("dagster/table_name"),
             "columns": columns(spec),
         }
-        for spec in sorted(defs.resolve_all_asset_specs(), key=lambda one: one.key.to_user_string())
+        for spec in sorted(
+            defs.resolve_all_asset_specs(), key=lambda spec: spec.key.to_user_string()
+        )
     }
 
 

@@ -41,16 +41,16 @@ def test_a_run_materializes_every_asset_with_its_figures(
     result = run(instance, "full_resync")
 
     assert result.success
-    made = {
+    metadata = {
         event.asset_key.to_user_string(): set(event.materialization.metadata)
         for event in result.get_asset_materialization_events()
         if event.asset_key
     }
     raw = {"organizations", "persons", "users", "organization_fields", "person_fields"}
-    assert all(made[f"pipedrive/{name}"] >= METADATA_KEYS for name in raw)
-    assert made["crm/customers"] >= MART_KEYS
-    assert made["crm/contacts"] >= MART_KEYS
-    assert {"analytics/customers", "analytics/contacts"} <= made.keys()
+    assert all(metadata[f"pipedrive/{name}"] >= METADATA_KEYS for name in raw)
+    assert metadata["crm/customers"] >= MART_KEYS
+    assert metadata["crm/contacts"] >= MART_KEYS
+    assert {"analytics/customers", "analytics/contacts"} <= metadata.keys()
     (row,) = world.history()
     assert (row["status"], row["sync_type"]) == ("success", "full")
     assert row["dagster_run_id"] == result.run_id
@@ -85,12 +85,12 @@ def test_marts_of_what_could_be_read_are_built_in_a_run_that_fails_for_the_rest(
     result = run(instance, "sync")
 
     assert not result.success
-    made = {
+    partitions = {
         key: instance.get_materialized_partitions(dg.AssetKey(key.split("/")))
         for key in ("crm/contacts", "crm/customers", "pipedrive/persons", "pipedrive/organizations")
     }
-    assert made.pop("pipedrive/organizations") == set()
-    assert all(partitions == {"acme"} for partitions in made.values())
+    assert partitions.pop("pipedrive/organizations") == set()
+    assert all(slugs == {"acme"} for slugs in partitions.values())
     (row,) = world.history()
     assert (row["status"], row["errors"][0]["code"]) == ("partial", "scope_missing")
     assert row["persons_created"] == len(world.rows("crm", "contacts"))
@@ -137,8 +137,8 @@ def described(
         column.name: (
             column.description,
             {
-                (one.asset_key.to_user_string(), one.column_name)
-                for one in lineage.deps_by_column.get(column.name, ())
+                (dependency.asset_key.to_user_string(), dependency.column_name)
+                for dependency in lineage.deps_by_column.get(column.name, ())
             },
         )
         for column in schema.columns
@@ -161,9 +161,9 @@ def test_the_views_say_what_they_show_and_what_a_person_should_look_at(
     view = described(done, dg.AssetKey(["analytics", "customers"]))
     mart = described(done, dg.AssetKey(["crm", "customers"]))
     checks = {
-        (one.asset_key.path[-1], one.check_name): one.passed
-        for one in done.get_asset_check_evaluations()
-        if one.asset_key.path[0] == "analytics"
+        (evaluation.asset_key.path[-1], evaluation.check_name): evaluation.passed
+        for evaluation in done.get_asset_check_evaluations()
+        if evaluation.asset_key.path[0] == "analytics"
     }
     raw = "pipedrive/organizations"
     assert "Kundennummer (field " in view["kundennummer"][0]

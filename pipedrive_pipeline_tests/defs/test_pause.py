@@ -25,9 +25,9 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def world(database_url: str, tmp_path: Path, sandbox: Sandbox) -> World:
-    made = world_at(database_url, tmp_path)
-    made.connect(ACME, sandbox)
-    return made
+    world = world_at(database_url, tmp_path)
+    world.connect(ACME, sandbox)
+    return world
 
 
 def command(world: World, *words: str) -> subprocess.CompletedProcess[str]:

@@ -44,9 +44,9 @@ def look(instance: dg.DagsterInstance) -> str:
 
 
 def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunStatus:
-    found = instance.get_run_by_id(run.run_id)
-    assert found is not None
-    return found.status
+    stored = instance.get_run_by_id(run.run_id)
+    assert stored is not None
+    return stored.status
 
 
 def test_a_dead_run_is_ended_at_the_first_look_in_dagster_and_in_the_history(

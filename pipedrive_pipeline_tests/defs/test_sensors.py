@@ -20,17 +20,17 @@ from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of
 @pytest.fixture
 def world(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A warehouse that this process's environment leads to."""
-    made = world_at(database_url, tmp_path)
-    with environment_of(made) as variables:
+    world = world_at(database_url, tmp_path)
+    with environment_of(world) as variables:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-    return made
+    return world
 
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 @dg.job
@@ -55,7 +55,9 @@ def test_a_connection_becomes_a_run_and_its_tenant_a_partition_at_the_first_look
 
     assert requested(tick) == [("full_resync", "acme")]
     assert isinstance(tick, dg.SensorResult)
-    assert [one.partition_keys for one in tick.dynamic_partitions_requests or ()] == [["acme"]]
+    assert [request.partition_keys for request in tick.dynamic_partitions_requests or ()] == [
+        ["acme"]
+    ]
 
 
 def test_a_tenant_that_is_registered_between_two_looks_keeps_its_partition(
@@ -67,11 +69,11 @@ def test_a_tenant_that_is_registered_between_two_looks_keeps_its_partition(
     def between(look: Callable[..., Any]) -> Callable[..., Any]:
         def looked(*arguments: Any) -> Any:
             nonlocal looks
-            found, looks = look(*arguments), looks + 1
+            result, looks = look(*arguments), looks + 1
             if looks == 1:
                 registry.add(world.warehouse, world.settings, ACME)
                 instance.add_dynamic_partitions("tenants", [ACME.slug])
-            return found
+            return result
 
         return looked
 

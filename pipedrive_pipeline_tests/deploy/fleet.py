@@ -48,13 +48,13 @@ class Worker:
     def look(self) -> None:
         """Notes the processes that it has now."""
         with suppress(psutil.NoSuchProcess):
-            self.pids |= {one.pid for one in self.process.children(recursive=True)}
+            self.pids |= {child.pid for child in self.process.children(recursive=True)}
 
     def cpu_seconds(self) -> float:
         """CPU of everything that it started and that still lives."""
         spent = 0.0
-        for one in [self.process, *self.process.children(recursive=True)]:
-            times = one.cpu_times()
+        for process in [self.process, *self.process.children(recursive=True)]:
+            times = process.cpu_times()
             spent += times.user + times.system
         return spent
 
@@ -116,10 +116,10 @@ class Fleet:
                 "select run_id, substring(event from 'Started process for run .pid: ([0-9]+)')"
                 " from dagster.event_logs where event like '%Started process for run (pid: %'"
             ).fetchall()
-        found: dict[int, list[str]] = {}
+        runs: dict[int, list[str]] = {}
         for run_id, pid in rows:
-            found.setdefault(int(pid), []).append(run_id)
-        return found
+            runs.setdefault(int(pid), []).append(run_id)
+        return runs
 
     def runs_of(self, worker: Worker) -> set[str]:
         """The runs that this worker has begun."""
@@ -157,13 +157,13 @@ def fleet(world: World, home: Path, launcher: Path = CELERY / "dagster.yaml") ->
             "CELERY_RESULT_URL": f"redis://127.0.0.1:{port}/1",
             "PYTHONPATH": str(CELERY),
         }
-        made = Fleet(world, home, environment)
+        machines = Fleet(world, home, environment)
         try:
-            made.start("redis", redis, "--port", str(port), "--bind", "127.0.0.1", "--save", "")
+            machines.start("redis", redis, "--port", str(port), "--bind", "127.0.0.1", "--save", "")
             wait_until(lambda: "eady to accept" in (home / "redis.log").read_text(), READY_SECONDS)
-            yield made
+            yield machines
         finally:
-            made.stop()
+            machines.stop()
 
 
 def _script(name: str) -> str:

@@ -105,16 +105,18 @@ def connected(world: World, count: int) -> Iterator[dict[Tenant, Sandbox]]:
         yield sources
 
 
-def assert_runs_were_taken_up_again(world: World, tenants: Iterable[Tenant], told: Night) -> None:
+def assert_runs_were_taken_up_again(
+    world: World, tenants: Iterable[Tenant], outcome: Night
+) -> None:
     history = {tenant: world.history(tenant) for tenant in tenants}
     broken = [row for rows in history.values() for row in rows if row["status"] != "success"]
-    assert told.hanging in {row["dagster_run_id"] for row in broken}
+    assert outcome.hanging in {row["dagster_run_id"] for row in broken}
     assert len(broken) <= PROCESSES
     for row in broken:
-        assert [one["code"] for one in row["errors"]] == ["killed"]
-        assert row["dagster_run_id"] in told.mortal
+        assert [error["code"] for error in row["errors"]] == ["killed"]
+        assert row["dagster_run_id"] in outcome.mortal
         again = history[Tenant(row["tenant_id"])][-1]
-        assert (again["status"], again["dagster_run_id"] in told.survivor) == ("success", True)
+        assert (again["status"], again["dagster_run_id"] in outcome.survivor) == ("success", True)
 
 
 @needs_redis
@@ -131,10 +133,10 @@ def test_tenants_are_synced_though_one_of_two_workers_dies(
 ) -> None:
     world = world_at(database_url, tmp_path)
     with connected(world, count) as sources, fleet(world, tmp_path) as machines:
-        told = night(machines, sources, sources[HANGING], seconds)
+        outcome = night(machines, sources, sources[HANGING], seconds)
 
-        assert min(len(told.mortal), len(told.survivor)) >= max(1, count // 15)
-        assert not told.mortal & told.survivor
-        assert_runs_were_taken_up_again(world, sources, told)
+        assert min(len(outcome.mortal), len(outcome.survivor)) >= max(1, count // 15)
+        assert not outcome.mortal & outcome.survivor
+        assert_runs_were_taken_up_again(world, sources, outcome)
         for tenant, sandbox in sources.items():
             assert_all_equals_source(world, sandbox, tenant)

@@ -146,5 +146,5 @@ def test_a_pooler_in_session_mode_serves_as_postgres_itself(
                 for words in [("sync", "--full"), ("sync",), ("sweep",), ("status",), ("doctor",)]
             }
 
-        assert not [f"{words}: {one.err}" for words, one in said.items() if one.code]
+        assert not [f"{words}: {result.err}" for words, result in said.items() if result.code]
         assert len(world.rows("crm", "contacts")) == 35

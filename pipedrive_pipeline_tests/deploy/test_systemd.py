@@ -30,12 +30,12 @@ def units(tmp_path: Path) -> list[Path]:
     installed, programs = tmp_path / "installed", tmp_path / "programs"
     installed.symlink_to(PROJECT_ROOT)
     programs.symlink_to(Path(sys.executable).parent)
-    made = []
+    commands = []
     for unit in sorted(UNITS.glob("*.service")):
         text = unit.read_text().replace(f"{INSTALLED_AT}/.venv/bin", str(programs))
-        made.append(tmp_path / unit.name)
-        made[-1].write_text(text.replace(INSTALLED_AT, str(installed)))
-    return made
+        commands.append(tmp_path / unit.name)
+        commands[-1].write_text(text.replace(INSTALLED_AT, str(installed)))
+    return commands
 
 
 def analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -65,6 +65,6 @@ def test_a_unit_that_is_broken_into_stays_in_its_room(units: list[Path]) -> None
 def test_the_environment_file_names_settings_and_nothing_else() -> None:
     """A misspelt one would be ignored without a word."""
     lines = (UNITS / "pipedrive-pipeline.env").read_text().splitlines()
-    named = {found[1] for line in lines if (found := re.match(r"#? ?([A-Z_]+)=", line))}
+    named = {match[1] for line in lines if (match := re.match(r"#? ?([A-Z_]+)=", line))}
 
     assert named - {name.upper() for name in Settings.model_fields} == DAGSTERS_OWN | CELERYS

@@ -15,11 +15,11 @@ OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
 
 
 def staging_tables(shelf: Shelf) -> set[str]:
-    found = shelf.scalar(
+    count = shelf.scalar(
         "select array_agg(tablename::text) from pg_tables"
         " where schemaname = 'staging_pipedrive_acme'"
     )
-    return set(found or ())
+    return set(count or ())
 
 
 def write_dispositions(shelf: Shelf) -> list[str]:

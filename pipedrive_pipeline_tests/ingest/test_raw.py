@@ -77,11 +77,11 @@ def test_a_wide_record_is_stored_without_an_attempt_to_compress_it(shelf: Shelf)
     shelf.put(record(id=1, words="x"))
 
     with shelf.warehouse.connect() as connection:
-        found = connection.execute(
+        columns = connection.execute(
             "select relnamespace::regnamespace::text, reloptions from pg_class"
             " where relname = 'things' order by 1"
         ).fetchall()
-    assert found == [
+    assert columns == [
         ("raw_pipedrive_acme", ["toast_tuple_target=8160"]),
         ("staging_pipedrive_acme", ["toast_tuple_target=8160"]),
     ]
@@ -276,9 +276,9 @@ def test_the_marts_are_told_of_a_load_before_its_first_row(shelf: Shelf) -> None
     with pytest.raises(LoadRefused):
         shelf.put(record(id=2, words="a word of its own"))
 
-    told = shelf.scalar("select pending_loads from integration.mart_state")
-    assert len(told) == 2
-    assert shelf.rows()[0]["_dlt_load_id"] == told[0]
+    pending = shelf.scalar("select pending_loads from integration.mart_state")
+    assert len(pending) == 2
+    assert shelf.rows()[0]["_dlt_load_id"] == pending[0]
 
 
 def test_a_working_directory_left_by_a_dead_run_is_ignored(shelf: Shelf) -> None:

@@ -111,8 +111,8 @@ def check(shelf: Shelf, texts: list[dict[str, str]]) -> None:
     _, batch = shelf.put(
         *(
             {"id": Raw(str(number).encode())}
-            | {name: Raw(text.encode()) for name, text in one.items()}
-            for number, one in enumerate(texts)
+            | {name: Raw(text.encode()) for name, text in content.items()}
+            for number, content in enumerate(texts)
         )
     )
 
@@ -146,14 +146,14 @@ def as_stored(kind: ColumnType, value: Any) -> Any:
     return value
 
 
-def same(one: Any, other: Any) -> bool:
+def same(left: Any, right: Any) -> bool:
     """Equal, numbers by value; jsonb comes back with floats where Postgres holds all digits."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, int | Decimal) and isinstance(other, int | float | Decimal):
-        return one == other or float(one) == float(other)
-    return bool(one == other)
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, int | Decimal) and isinstance(right, int | float | Decimal):
+        return left == right or float(left) == float(right)
+    return bool(left == right)

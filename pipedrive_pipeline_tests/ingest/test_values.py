@@ -114,10 +114,10 @@ def column(kind: ColumnType) -> Column:
 
 @pytest.mark.parametrize(("kind", "text", "value"), FITS, ids=lambda value: str(value)[:40])
 def test_a_value_of_its_type_arrives_as_it_is(kind: ColumnType, text: str, value: Any) -> None:
-    held = column_values(column(kind), [Raw(text.encode())])
+    values = column_values(column(kind), [Raw(text.encode())])
 
-    assert held.array.to_pylist() == [value]
-    assert (held.misfits, held.replaced) == ([], 0)
+    assert values.array.to_pylist() == [value]
+    assert (values.misfits, values.replaced) == ([], 0)
 
 
 @pytest.mark.parametrize(("kind", "text", "value"), FITS, ids=lambda value: str(value)[:40])
@@ -125,13 +125,13 @@ def test_a_value_arrives_as_it_is_beside_one_that_does_not_fit(
     kind: ColumnType, text: str, value: Any
 ) -> None:
     """The careful way, taken for one bad value, must say the same of all good ones."""
-    held = column_values(column(kind), [Raw(rb'["\u0000"]'), Raw(text.encode())])
+    values = column_values(column(kind), [Raw(rb'["\u0000"]'), Raw(text.encode())])
 
-    arrived = held.array.to_pylist()[1]
+    arrived = values.array.to_pylist()[1]
     assert (json_text(cleaned(arrived.encode()).value) if kind is JSON else arrived) == (
         json_text(cleaned(value.encode()).value) if kind is JSON else value
     )
-    assert [misfit.row for misfit in held.misfits] == ([] if kind is JSON else [0])
+    assert [misfit.row for misfit in values.misfits] == ([] if kind is JSON else [0])
 
 
 @pytest.mark.parametrize(("kind", "text", "value"), MISFITS, ids=lambda value: str(value)[:40])
@@ -139,11 +139,11 @@ def test_a_value_of_another_type_is_null_in_its_column_and_kept_beside_it(
     kind: ColumnType, text: str, value: Any
 ) -> None:
     """Left to the loader a green load would hold null, and nobody would know."""
-    held = column_values(column(kind), [Raw(b"null"), Raw(text.encode())])
+    values = column_values(column(kind), [Raw(b"null"), Raw(text.encode())])
 
-    assert held.array.to_pylist() == [None, None]
-    assert [(misfit.row, misfit.value) for misfit in held.misfits] == [(1, value)]
-    assert isinstance(held.misfits[0].value, bool) == isinstance(value, bool)
+    assert values.array.to_pylist() == [None, None]
+    assert [(misfit.row, misfit.value) for misfit in values.misfits] == [(1, value)]
+    assert isinstance(values.misfits[0].value, bool) == isinstance(value, bool)
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,10 @@ def test_a_value_of_another_type_is_null_in_its_column_and_kept_beside_it(
 )
 def test_an_object_with_an_id_gives_its_id_and_is_kept_whole(text: str) -> None:
     """As v1 sends references: a contact would lose its owner or customer."""
-    held = column_values(column(BIGINT), [Raw(text.encode()), Raw(b"7")])
+    values = column_values(column(BIGINT), [Raw(text.encode()), Raw(b"7")])
 
-    assert held.array.to_pylist() == [5, 7]
-    assert [(misfit.row, misfit.value, misfit.reason) for misfit in held.misfits] == [
+    assert values.array.to_pylist() == [5, 7]
+    assert [(misfit.row, misfit.value, misfit.reason) for misfit in values.misfits] == [
         (0, cleaned(text.encode()).value, None)
     ]
 
@@ -163,18 +163,18 @@ def test_an_object_with_an_id_gives_its_id_and_is_kept_whole(text: str) -> None:
 def test_what_postgres_refuses_is_replaced_and_counted(
     kind: ColumnType, text: bytes, value: Any
 ) -> None:
-    held = column_values(column(kind), [Raw(text)])
+    values = column_values(column(kind), [Raw(text)])
 
-    assert held.array.to_pylist() == [value]
-    assert held.replaced > 0
+    assert values.array.to_pylist() == [value]
+    assert values.replaced > 0
 
 
 @pytest.mark.parametrize("kind", list(ColumnType))
 def test_null_is_null_in_every_type(kind: ColumnType) -> None:
-    held = column_values(column(kind), [Raw(b"null")])
+    values = column_values(column(kind), [Raw(b"null")])
 
-    assert held.array.to_pylist() == [None]
-    assert held.misfits == []
+    assert values.array.to_pylist() == [None]
+    assert values.misfits == []
 
 
 def test_of_doubled_keys_the_last_one_holds() -> None:

@@ -22,9 +22,11 @@ def words_after(first: tuple[Asked, str | None], second: tuple[Asked, str | None
         )
         for words, ((sent, arrived), stamp) in (("first", first), ("second", second))
     ]
-    kept = [joined(THINGS, order).table["words"].to_pylist() for order in (batches, batches[::-1])]
-    assert kept[0] == kept[1]  # whichever was read into the load first
-    return str(kept[0][0])
+    outcomes = [
+        joined(THINGS, order).table["words"].to_pylist() for order in (batches, batches[::-1])
+    ]
+    assert outcomes[0] == outcomes[1]  # whichever was read into the load first
+    return str(outcomes[0][0])
 
 
 @pytest.mark.parametrize("stamp", [OLD, NEW, "2031-01-01T00:00:00Z", None])
@@ -37,7 +39,7 @@ def test_a_request_sent_after_the_other_answer_arrived_brings_the_newer_version(
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "kept"),
+    ("first", "second", "newest"),
     [
         (NEW, OLD, "first"),
         (OLD, NEW, "second"),
@@ -48,10 +50,10 @@ def test_a_request_sent_after_the_other_answer_arrived_brings_the_newer_version(
     ],
 )
 def test_of_overlapping_requests_the_greater_stamp_is_newer_then_the_later_request(
-    first: str | None, second: str | None, kept: str
+    first: str | None, second: str | None, newest: str
 ) -> None:
-    assert words_after(((1, 3), first), ((2, 4), second)) == kept
-    assert words_after(((1, 4), first), ((2, 3), second)) == kept
+    assert words_after(((1, 3), first), ((2, 4), second)) == newest
+    assert words_after(((1, 4), first), ((2, 3), second)) == newest
 
 
 def test_an_overtaken_version_does_not_decide_between_two_that_overlap() -> None:

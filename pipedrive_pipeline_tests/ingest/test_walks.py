@@ -109,9 +109,9 @@ def test_every_page_of_every_walk_comes_in_order() -> None:
     source = Pages(3)
 
     with read_ahead(source.open, WALKS, no_meter(), WIDE) as events:
-        seen = [(event.walk.entity.name, type(event).__name__) for event in events]
+        outline = [(event.walk.entity.name, type(event).__name__) for event in events]
 
-    assert seen == [("labels", "PageRead")] * 3 + [("things", "PageRead")] * 3
+    assert outline == [("labels", "PageRead")] * 3 + [("things", "PageRead")] * 3
     assert source.is_closed
     assert readers() == []
 
@@ -193,9 +193,9 @@ def test_a_reader_ends_when_its_caller_fails() -> None:
 @pytest.mark.parametrize("error", [ScopeMissing("no"), SourceBroke("odd")])
 def test_an_error_of_one_entity_lets_the_next_be_read(error: PipelineError) -> None:
     with read_ahead(Pages(2, error).open, WALKS, no_meter(), WIDE) as events:
-        seen = [type(event).__name__ for event in events]
+        event_types = [type(event).__name__ for event in events]
 
-    assert seen == ["WalkFailed", "PageRead", "PageRead"]
+    assert event_types == ["WalkFailed", "PageRead", "PageRead"]
 
 
 def test_an_error_of_the_whole_source_ends_the_reading() -> None:

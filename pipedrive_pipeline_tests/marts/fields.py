@@ -50,7 +50,7 @@ def shown(warehouse: Warehouse, view: str = "customers") -> list[dict[str, Any]]
 def columns(warehouse: Warehouse, view: str = "customers") -> dict[str, tuple[str, str]]:
     """Type and comment of a view's columns of custom fields, by name."""
     with warehouse.transaction() as connection:
-        found = connection.execute(
+        rows = connection.execute(
             """
             select
                 attname,
@@ -64,4 +64,4 @@ def columns(warehouse: Warehouse, view: str = "customers") -> dict[str, tuple[st
             """,
             (view,),
         ).fetchall()
-    return {name: (kind, comment) for name, kind, comment in found}
+    return {name: (kind, comment) for name, kind, comment in rows}

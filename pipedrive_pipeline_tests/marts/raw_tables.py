@@ -28,7 +28,7 @@ class RawTables:
     warehouse: Warehouse
     tenant: Tenant
     loads: int = 0
-    made: set[str] = field(default_factory=set)
+    created: set[str] = field(default_factory=set)
 
     @property
     def schema(self) -> str:
@@ -85,7 +85,7 @@ class RawTables:
 
     def make(self, entity: EntitySpec) -> None:
         """The table as ingest makes it: every declared column, ``extra``, two indexes."""
-        if entity.name in self.made:
+        if entity.name in self.created:
             return
         columns = [
             (entity.key.name, entity.key.type.value),
@@ -109,7 +109,7 @@ class RawTables:
                 )
             )
             connection.execute(sql.SQL("create index on {} (_dlt_load_id)").format(table))
-        self.made.add(entity.name)
+        self.created.add(entity.name)
 
     def mark(
         self, entity: str, key: int | str, reason: str = "deleted", merged_into: int | None = None

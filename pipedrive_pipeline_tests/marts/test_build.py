@@ -51,8 +51,8 @@ def rows(warehouse: Warehouse, table: str, tenant: Tenant = ACME) -> list[dict[s
         ).fetchall()
 
 
-def only(found: list[dict[str, Any]]) -> dict[str, Any]:
-    (row,) = found
+def only(matches: list[dict[str, Any]]) -> dict[str, Any]:
+    (row,) = matches
     return row
 
 
@@ -106,14 +106,14 @@ def test_only_rows_that_differ_are_written(warehouse: Warehouse, raw: RawTables)
     """The same record sent again is unchanged; its neighbour is updated and keeps its id."""
     raw.load(organizations=[organization(1), organization(2)])
     built(warehouse)
-    one, two = rows(warehouse, "customers")
+    first, two = rows(warehouse, "customers")
     raw.load(organizations=[organization(1), organization(2, name="Neu GmbH")])
 
     result = built(warehouse)
 
     assert result.customers == Counts(updated=1, unchanged=1)
     same, changed = rows(warehouse, "customers")
-    assert same == one
+    assert same == first
     assert (changed["id"], changed["name"]) == (two["id"], "Neu GmbH")
     assert changed["updated_at"] > two["updated_at"]
     assert changed["pipedrive_synced_at"] == changed["updated_at"]
@@ -484,9 +484,9 @@ def test_an_address_without_parts_fills_only_what_it_has(
 
     built(warehouse)
 
-    found = rows(warehouse, "customers")
-    assert [(row["street"], row["address"]) for row in found] == [case[1:] for case in cases]
-    assert {(row["city"], row["postal_code"], row["country"]) for row in found} == {
+    customers = rows(warehouse, "customers")
+    assert [(row["street"], row["address"]) for row in customers] == [case[1:] for case in cases]
+    assert {(row["city"], row["postal_code"], row["country"]) for row in customers} == {
         (None, None, None)
     }
 
@@ -522,9 +522,9 @@ def test_the_primary_address_and_number_are_chosen(warehouse: Warehouse, raw: Ra
 
     built(warehouse)
 
-    found = rows(warehouse, "contacts")
-    assert [(row["email"], row["emails"]) for row in found] == [case[1:] for case in cases]
-    assert [(row["phone"], row["phones"]) for row in found] == [case[1:] for case in cases]
+    contacts = rows(warehouse, "contacts")
+    assert [(row["email"], row["emails"]) for row in contacts] == [case[1:] for case in cases]
+    assert [(row["phone"], row["phones"]) for row in contacts] == [case[1:] for case in cases]
 
 
 # --- contacts and their customers

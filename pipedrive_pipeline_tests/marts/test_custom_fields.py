@@ -145,9 +145,9 @@ def test_fields_at_the_top_level_of_a_record_read_the_same(raw: RawTables) -> No
     """Gateways and older exports send v1's shape: ingest keeps those keys in `extra`."""
     row = every_type(raw, extra=keyed(V1))
 
-    seen = {name.partition("_")[0] for name in V1}
+    prefixes = {name.partition("_")[0] for name in V1}
     names = {"Rabatt %": "rabatt", "Rückruf": "rueckruf"}
-    bases = tuple(names.get(name, name.casefold()) for name in seen)
+    bases = tuple(names.get(name, name.casefold()) for name in prefixes)
     expected = {name: value for name, value in EXPECTED.items() if name.startswith(bases)}
     expected |= {"rueckruf_timezone": None, "lieferadresse_locality": None}
     assert {name: row[name] for name in expected} == expected
@@ -202,11 +202,11 @@ def test_names_are_readable_unique_and_need_no_quotes(raw: RawTables) -> None:
         raw.load(organization_fields=[custom(name)])
         published(raw)
 
-    found = {
+    shown_columns = {
         comment.rpartition(" (field ")[0]: name
         for name, (_, comment) in columns(raw.warehouse).items()
     }
-    assert [(name, found[name]) for name, _ in NAMES] == NAMES
+    assert [(name, shown_columns[name]) for name, _ in NAMES] == NAMES
 
 
 @pytest.fixture

@@ -30,10 +30,10 @@ def test_a_contact_whose_organization_is_not_shown_is_an_orphan(
 
 
 def test_a_tenant_without_any_table_stands_well(warehouse: Warehouse) -> None:
-    found = counted(warehouse)
+    result = counted(warehouse)
 
-    assert found.orphans == Orphans(0, ())
-    assert found.volumes == {"customers": Volume(0, 0), "contacts": Volume(0, 0)}
+    assert result.orphans == Orphans(0, ())
+    assert result.volumes == {"customers": Volume(0, 0), "contacts": Volume(0, 0)}
 
 
 def test_the_volume_of_a_week_ago_counts_what_went_away_since(

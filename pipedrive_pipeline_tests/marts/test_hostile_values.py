@@ -25,10 +25,10 @@ def rejected(warehouse: Warehouse) -> dict[tuple[int, str], str]:
     """Reasons by record and type of field."""
     kinds = {key_of(kind): kind for kind in KINDS}
     with warehouse.transaction() as connection:
-        found = connection.execute(
+        counts = connection.execute(
             "select record_id, field, reason from integration.rejected_values"
         ).fetchall()
-    return {(int(record), kinds.get(field, field)): reason for record, field, reason in found}
+    return {(int(record), kinds.get(field, field)): reason for record, field, reason in counts}
 
 
 def with_values(raw: RawTables, values: list[str]) -> None:
@@ -54,10 +54,10 @@ def test_nothing_is_silently_null(raw: RawTables) -> None:
     built = build(raw.warehouse, ACME, SYSTEM)
     publish_views(raw.warehouse, ACME, SYSTEM)
 
-    kept = compare_values(raw.warehouse, ACME, SYSTEM)
+    result = compare_values(raw.warehouse, ACME, SYSTEM)
     assert len(VALUES) >= 150
-    assert kept.lost == ()
-    assert kept.seen > len(KINDS) * (len(VALUES) - 2)
+    assert result.lost == ()
+    assert result.seen > len(KINDS) * (len(VALUES) - 2)
     of_nulls_alone = len(OF_SEVERAL_PARTS)  # one object of them in each type that has parts
     assert built.values.seen == len(KINDS) * len(VALUES) - of_nulls_alone
     assert built.values.rejected == len(rejected(raw.warehouse))
@@ -117,9 +117,9 @@ def test_values_are_what_they_were_sent_as_or_rejected(raw: RawTables) -> None:
     first["hologram"] = "f_hologram"
     reasons = rejected(raw.warehouse)
     for number, (value, kind, expected) in enumerate(EXPECTED):
-        seen = rows[number][first[kind]]
-        seen = str(seen) if hasattr(seen, "isoformat") else seen
-        assert (value, kind, seen) == (value, kind, expected)
+        value_shown = rows[number][first[kind]]
+        value_shown = str(value_shown) if hasattr(value_shown, "isoformat") else value_shown
+        assert (value, kind, value_shown) == (value, kind, expected)
         assert ((number, kind) in reasons) is (expected is None), (value, kind)
 
 
@@ -193,7 +193,7 @@ def test_2000_names_leave_the_catalogue_as_expected(raw: RawTables) -> None:
         known = dict(
             connection.execute("select field_key, field_name from integration.fields").fetchall()
         )
-        held = connection.execute(
+        values = connection.execute(
             "select field_key, column_name, is_overflow from integration.view_columns"
         ).fetchall()
         relations = connection.execute(
@@ -201,11 +201,11 @@ def test_2000_names_leave_the_catalogue_as_expected(raw: RawTables) -> None:
         ).fetchone()
     row = shown(raw.warehouse)[0]
     assert known == {key_of(str(n)): name for n, name in enumerate(names)}
-    assert len({name for _, name, _ in held}) == 2_000
-    assert max(len(name.encode()) for _, name, _ in held) <= 63
-    assert sum(is_overflow for _, _, is_overflow in held) == 500
+    assert len({name for _, name, _ in values}) == 2_000
+    assert max(len(name.encode()) for _, name, _ in values) <= 63
+    assert sum(is_overflow for _, _, is_overflow in values) == 500
     numbers = {key_of(str(n)): str(n) for n in range(2_000)}
-    for key, column, is_overflow in held:
+    for key, column, is_overflow in values:
         assert (row["more_fields"] if is_overflow else row)[column] == numbers[key]
     assert relations == (6,)
     assert compare_values(raw.warehouse, ACME, SYSTEM).lost == ()

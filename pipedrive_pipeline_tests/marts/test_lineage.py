@@ -24,14 +24,14 @@ def selected(target: Target) -> dict[str, str]:
     """The expression of each column of the select, by name."""
     text = re.sub(r" *--.*\n", "", mart_file(target.name).text)
     listed = text[: re.search(r"\nfrom ", text).start()]  # type: ignore[union-attr]
-    found = {}
+    by_column = {}
     for item in re.split(r",\n(?=    \S)", listed.partition("select")[2]):
         expression, _, name = item.strip().rpartition(" as ")
-        found[name] = expression
-    return found
+        by_column[name] = expression
+    return by_column
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda one: one.name)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_every_column_names_the_raw_columns_of_its_expression(target: Target) -> None:
     """No column is left out, and none that its expression reads."""
     expressions = selected(target)
@@ -43,13 +43,13 @@ def test_every_column_names_the_raw_columns_of_its_expression(target: Target) ->
         assert read <= declared, name
         for joined, columns in JOINED.items():
             if joined in expression:
-                assert {one[0] for one in columns} <= {column for _, column in declared}, name
+                assert {column[0] for column in columns} <= {column for _, column in declared}, name
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda one: one.name)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_every_column_that_is_filled_has_an_origin(target: Target) -> None:
     """Without a mapping: what the select fills."""
-    found = origins(target, [])
+    by_column = origins(target, [])
 
-    assert found.keys() == {"pipedrive_id", *target.columns}
-    assert all(one.sources for one in found.values())
+    assert by_column.keys() == {"pipedrive_id", *target.columns}
+    assert all(origin.sources for origin in by_column.values())

@@ -61,7 +61,7 @@ def issues_of(raw: RawTables, organizations: dict[str, Any]) -> dict[str, str]:
     """What is said against a mapping, by field."""
     with pytest.raises(BadMapping) as refused:
         save(raw, organizations)
-    return {one.field.partition(".")[2]: one.issue for one in refused.value.issues}
+    return {issue.field.partition(".")[2]: issue.issue for issue in refused.value.issues}
 
 
 def rows(warehouse: Warehouse, mart: str = "customers") -> list[dict[str, Any]]:
@@ -195,7 +195,7 @@ def test_a_vanished_field_keeps_its_last_values_and_its_successor_is_proposed(
     gone = mapping.vanished(version.mapping, fields)
     offered = mapping.proposals(ACME, version.mapping, fields)
     assert (first["customer_number"], first["attributes"]) == ("K-1", {"limit": 5})
-    assert {one.field_key for one in gone} == {NUMBER, LIMIT}
+    assert {entry.field_key for entry in gone} == {NUMBER, LIMIT}
     assert offered[0].entry.field_key == key_of("Kundennummer again")
     assert offered[0].entry.target == "customer_number"
 
@@ -219,7 +219,7 @@ def test_proposals_know_german_and_english_words(raw: RawTables) -> None:
     fields = list(mapping.catalogue(raw.warehouse, ACME, SYSTEM).fields)
     offered = mapping.proposals(ACME, mapping.Mapping(), fields)
 
-    assert {one.field_name: one.entry.written() for one in offered} == {
+    assert {offer.field_name: offer.entry.written() for offer in offered} == {
         "Kunden-Nr.": "customer_number",
         "USt-IdNr.": "vat_id",
         "Branche": "industry",
@@ -235,7 +235,7 @@ def test_a_preview_shows_before_and_after_and_writes_nothing(synced: RawTables) 
     """Ten rows, coverage, and what would be refused."""
     before = rows(synced.warehouse)
 
-    seen = mapping.preview(
+    preview = mapping.preview(
         synced.warehouse,
         ACME,
         SYSTEM,
@@ -247,12 +247,12 @@ def test_a_preview_shows_before_and_after_and_writes_nothing(synced: RawTables) 
         },
     )
 
-    assert seen.rows["customers"][0] == {
+    assert preview.rows["customers"][0] == {
         "pipedrive_id": 1,
         "before": {"customer_number": None, "employee_count": None},
         "after": {"customer_number": "K-1", "employee_count": 120},
     }
-    coverage = {one.target: one for one in seen.coverage}
+    coverage = {column.target: column for column in preview.coverage}
     assert coverage["customer_number"].percent == 50.0
     assert coverage["employee_count"].refused_examples == (
         (2, '"viele"', "is no whole number of 64 bits"),
@@ -281,10 +281,10 @@ def test_an_entry_that_rests_leaves_its_column_as_it_is(synced: RawTables) -> No
 
     first = rows(synced.warehouse)[0]
     fields = list(mapping.catalogue(synced.warehouse, ACME, SYSTEM).fields)
-    told = mapping.unusable_entries(ACME, version.mapping, fields)
+    resting = mapping.unusable_entries(ACME, version.mapping, fields)
     assert (first["website"], first["annual_revenue"]) == ("K-1", 5)
-    assert told.keys() == {f"organizations.{NUMBER}", f"organizations.{LIMIT}"}
-    assert "is date, website is text" in told[f"organizations.{NUMBER}"]
+    assert resting.keys() == {f"organizations.{NUMBER}", f"organizations.{LIMIT}"}
+    assert "is date, website is text" in resting[f"organizations.{NUMBER}"]
 
 
 BLANKS = ["", " ", "\t\n", "\u00a0", "\u200b\u200d", "\u3000", "\ufeff"]

@@ -97,6 +97,6 @@ def test_a_value_that_is_lost_in_either_half_is_found(loaded: RawTables) -> None
 
     hide(loaded, "mitarbeiter")
 
-    found = compare_values(loaded.warehouse, ACME, SYSTEM)
-    assert sorted(found.lost) == [("organizations", number, STAFF) for number in NUMBERS]
-    assert found.seen == 2 * len(NUMBERS)
+    result = compare_values(loaded.warehouse, ACME, SYSTEM)
+    assert sorted(result.lost) == [("organizations", number, STAFF) for number in NUMBERS]
+    assert result.seen == 2 * len(NUMBERS)

@@ -47,13 +47,13 @@ def rows(warehouse: Warehouse, table: str) -> list[dict[str, Any]]:
             f"select * from crm.{table} where {OURS} is not null and deleted_at is null"
             f" or {OURS} <= 15 order by pipedrive_id"
         )
-        found = connection.cursor(row_factory=dict_row).execute(query.encode()).fetchall()
+        records = connection.cursor(row_factory=dict_row).execute(query.encode()).fetchall()
         ids = dict(connection.execute("select id, pipedrive_id from crm.customers").fetchall())
     left_out = {"id", "created_at", "updated_at", "pipedrive_synced_at", "customer_id"}
     return [
         {name: value for name, value in row.items() if name not in left_out}
         | {"customer": ids.get(row.get("customer_id"))}
-        for row in found
+        for row in records
     ]
 
 
@@ -109,10 +109,10 @@ def test_damage_is_counted_and_healed(built: RawTables) -> None:
     for damage, customers, contacts in DAMAGE:
         execute(built.warehouse, damage)
 
-        found = whole(built).compared
+        compared = whole(built).compared
 
-        assert found["customers"] == Comparison(**customers), damage
-        assert found["contacts"] == Comparison(**contacts), damage
+        assert compared["customers"] == Comparison(**customers), damage
+        assert compared["contacts"] == Comparison(**contacts), damage
         after = rows(built.warehouse, "customers"), rows(built.warehouse, "contacts")
         assert after == before, damage
     assert whole(built).compared == EQUAL
@@ -168,13 +168,13 @@ def test_rows_and_columns_of_the_app_are_never_touched(built: RawTables) -> None
 
     assert whole(built).compared == EQUAL
     with built.warehouse.transaction() as connection:
-        kept = connection.execute(
+        stored = connection.execute(
             "select rating, phone, attributes from crm.customers where pipedrive_id = 1"
         ).fetchone()
         app_rows = connection.execute(
             "select name, deleted_at from crm.customers where pipedrive_id is null"
         ).fetchall()
-    assert kept == ("A", "1", {"note": "n1", "of_the_app": 1})
+    assert stored == ("A", "1", {"note": "n1", "of_the_app": 1})
     assert app_rows == [("from the app", None)]
 
 
@@ -211,8 +211,8 @@ def test_too_many_rows_that_raw_does_not_have_are_left_until_a_person_confirms(
         f" select 'acme', n from generate_series(100, {99 + number}) n",
     )
 
-    found = whole(built).compared["customers"]
-    assert (found.extra, found.unhealed, marks(built.warehouse)) == (number, number, [])
+    compared = whole(built).compared["customers"]
+    assert (compared.extra, compared.unhealed, marks(built.warehouse)) == (number, number, [])
     confirmed = whole(built, is_confirmed=True).compared["customers"]
     assert (confirmed.extra, confirmed.unhealed) == (number, 0)
     assert len(marks(built.warehouse)) == number
@@ -222,9 +222,9 @@ def test_a_raw_table_that_is_gone_takes_no_rows_with_it(built: RawTables) -> Non
     """A contact is no less a contact because somebody dropped a table."""
     execute(built.warehouse, "drop table raw_pipedrive_acme.persons")
 
-    found = whole(built, is_confirmed=True).compared["contacts"]
+    compared = whole(built, is_confirmed=True).compared["contacts"]
 
-    assert (found.extra, found.unhealed) == (5, 5)
+    assert (compared.extra, compared.unhealed) == (5, 5)
     assert [row["deleted_at"] for row in rows(built.warehouse, "contacts")] == [None] * 5
 
 
@@ -239,10 +239,10 @@ def test_rows_that_a_trigger_changes_again_are_counted_as_unhealed(built: RawTab
         f"update crm.customers set name = name where {OURS} = 1",
     )
 
-    found = whole(built).compared["customers"]
+    compared = whole(built).compared["customers"]
 
-    assert (found.differing, found.unhealed) == (1, 1)
-    assert found.healed == 0
+    assert (compared.differing, compared.unhealed) == (1, 1)
+    assert compared.healed == 0
 
 
 STAMP = """

@@ -112,7 +112,7 @@ def assert_nothing_is_silently_null(raw: RawTables, texts: list[str]) -> None:
     """Every standard value is shown or listed; custom fields too, by the comparison itself."""
     listed = rejected(raw.warehouse)
     marts = {entity: rows(raw.warehouse, mart) for entity, mart in MARTS.items()}
-    assert all(len(found) == len(texts) for found in marts.values())
+    assert all(len(rows) == len(texts) for rows in marts.values())
     for number, text in enumerate(texts):
         for entity, name in STANDARD:
             row = marts[entity][number]
@@ -171,7 +171,7 @@ def test_any_json_in_every_column_of_both_entities(raw: RawTables, values: list[
             "delete from integration.rejected_values",
         ):
             connection.execute(statement.encode())
-        for entity in raw.made:
+        for entity in raw.created:
             connection.execute(sql.SQL("delete from {}").format(sql.Identifier(raw.schema, entity)))
     with_values(raw, texts)
 
@@ -297,7 +297,9 @@ ADDRESSES: list[tuple[Any, str | None, str | None, bool]] = [  # sent, address, 
 def test_obvious_shapes_of_an_address_are_understood(raw: RawTables) -> None:
     """A text is an address; no part is shown as JSON; what is not shown is listed."""
     raw.load(
-        organizations=[organization(n, address=json_of(one[0])) for n, one in enumerate(ADDRESSES)]
+        organizations=[
+            organization(n, address=json_of(case[0])) for n, case in enumerate(ADDRESSES)
+        ]
     )
 
     build(raw.warehouse, ACME, SYSTEM)

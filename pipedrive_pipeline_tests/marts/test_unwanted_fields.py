@@ -49,8 +49,8 @@ def want(warehouse: Warehouse, *, fields: bool) -> None:
 
 def rejected(warehouse: Warehouse) -> int:
     with warehouse.transaction() as connection:
-        found = connection.execute("select count(*) from integration.rejected_values").fetchone()
-    return found[0] if found else -1
+        row = connection.execute("select count(*) from integration.rejected_values").fetchone()
+    return row[0] if row else -1
 
 
 def test_columns_go_and_come_back_under_their_names(synced: RawTables) -> None:
@@ -77,8 +77,8 @@ def test_mapped_columns_keep_what_they_hold(synced: RawTables) -> None:
     want(synced.warehouse, fields=False)
     synced.load(organizations=[organization(1, custom_fields={NUMBER: "K-2"}, name="Neu")])
     published(synced)
-    held = shown(synced.warehouse)[0]
-    assert (held["name"], held["customer_number"], held["website"]) == (
+    values = shown(synced.warehouse)[0]
+    assert (values["name"], values["customer_number"], values["website"]) == (
         "Neu",
         "K-1",
         "https://mapped.example",

@@ -101,10 +101,10 @@ def test_a_conversion_that_works_by_now_is_struck_off(synced: RawTables) -> None
 
     synced.load(organizations=[organization(2, custom_fields={STAFF: "4"})])
     build(synced.warehouse, ACME, SYSTEM)
-    assert [one[0] for one in refused(synced.warehouse)] == ["3"]
+    assert [row[0] for row in refused(synced.warehouse)] == ["3"]
     synced.load(organization_fields=[custom("Mitarbeiter", "int")])
     build(synced.warehouse, ACME, SYSTEM)
-    assert [one[3:] for one in refused(synced.warehouse)] == [
+    assert [row[3:] for row in refused(synced.warehouse)] == [
         ("is no whole number of 64 bits", None),
     ]
     synced.load(organization_fields=[custom("Mitarbeiter")])
@@ -127,7 +127,7 @@ def test_what_raw_itself_could_not_hold_stays_listed(synced: RawTables) -> None:
     synced.load(organizations=[organization(1, custom_fields={STAFF: "5"})])
     build(synced.warehouse, ACME, SYSTEM)
 
-    assert [one[0] for one in refused(synced.warehouse)] == ["1", "x"]
+    assert [row[0] for row in refused(synced.warehouse)] == ["1", "x"]
 
 
 def test_only_what_was_loaded_is_compared(synced: RawTables) -> None:
@@ -190,7 +190,7 @@ def test_custom_fields_that_are_no_object_are_listed_whole(synced: RawTables) ->
     )
     published(synced)
 
-    assert [one[:3] for one in refused(synced.warehouse)] == [
+    assert [row[:3] for row in refused(synced.warehouse)] == [
         ("1", "custom_fields", '["x"]'),
     ]
     assert due(synced).lost == ()
@@ -210,7 +210,7 @@ def test_a_value_of_no_field_that_is_known_is_listed(synced: RawTables) -> None:
     )
     published(synced)
 
-    assert [one[:2] for one in refused(synced.warehouse)] == [("1", stray), ("2", stray)]
+    assert [row[:2] for row in refused(synced.warehouse)] == [("1", stray), ("2", stray)]
     assert due(synced).lost == ()
     plant(synced, "delete from integration.rejected_values")
     assert compare_values(synced.warehouse, ACME, SYSTEM).lost == (

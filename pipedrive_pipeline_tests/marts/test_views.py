@@ -94,10 +94,10 @@ def test_a_function_of_the_analyst_sees_no_other_tenant(published: Warehouse) ->
         connection.execute("set local enable_indexscan to off")
         connection.execute("set local enable_bitmapscan to off")
         connection.execute("select from analytics_acme.customers where own.leak(name)")
-        seen = connection.execute("select distinct seen.name from own.seen").fetchall()
+        names = connection.execute("select distinct seen.name from own.seen").fetchall()
         connection.rollback()
 
-    assert seen == [("of acme",)]
+    assert names == [("of acme",)]
 
 
 def test_publishing_again_touches_nothing(published: Warehouse) -> None:

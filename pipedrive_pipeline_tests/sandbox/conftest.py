@@ -23,5 +23,5 @@ def sandbox(account: Account) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def reader(sandbox: Sandbox) -> Iterator[Reader]:
-    with Reader(sandbox) as one:
-        yield one
+    with Reader(sandbox) as reader:
+        yield reader

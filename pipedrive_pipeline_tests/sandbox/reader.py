@@ -104,4 +104,4 @@ def as_app(sandbox: Sandbox, user_id: int | None = None) -> Reader:
 
 def custom_types(sandbox: Sandbox, entity: str) -> dict[str, str]:
     """The types of an entity's custom fields by code."""
-    return {one.code: one.type for one in sandbox.account.fields[entity] if one.is_custom}
+    return {field.code: field.type for field in sandbox.account.fields[entity] if field.is_custom}

@@ -32,7 +32,7 @@ def test_airbytes_cdk_reads_everything_and_then_what_changed(tmp_path: Path) -> 
         everything = {entity: _truth(sandbox, entity) for entity in ENTITIES}
         second = sandbox.account.edit_many("persons", EDITED, name="Zugleich")
         changed = _read(source, tmp_path, sandbox, since=second)
-        walks = [one.query for one in sandbox.requests.of("/api/v2/persons")]
+        walks = [request.query for request in sandbox.requests.of("/api/v2/persons")]
 
     assert whole == everything
     assert [len(rows) for rows in whole.values()] == [1_200, 3_500]
@@ -65,9 +65,11 @@ def _read(source: str, place: Path, sandbox: Sandbox, *, since: str) -> dict[str
     )
 
     messages = [json.loads(line) for line in run.stdout.splitlines()]
-    assert run.returncode == 0, [one for one in messages if one["type"] in ("LOG", "TRACE")][-3:]
+    assert run.returncode == 0, [
+        message for message in messages if message["type"] in ("LOG", "TRACE")
+    ][-3:]
     rows: dict[str, dict[int, Row]] = {entity: {} for entity in ENTITIES}
-    for record in (one["record"] for one in messages if one["type"] == "RECORD"):
+    for record in (message["record"] for message in messages if message["type"] == "RECORD"):
         assert record["data"]["id"] not in rows[record["stream"]]
         rows[record["stream"]][record["data"]["id"]] = record["data"]
     return rows

@@ -14,8 +14,8 @@ from pipedrive_pipeline_tests.sandbox.reader import Reader, installed
 
 @pytest.fixture
 def reader(account: Account) -> Iterator[Reader]:
-    with serve(account, has_control=True, has_limits=False) as sandbox, Reader(sandbox) as one:
-        yield one
+    with serve(account, has_control=True, has_limits=False) as sandbox, Reader(sandbox) as reader:
+        yield reader
 
 
 def _told(reader: Reader, route: str, /, **body: Any) -> Any:

@@ -46,7 +46,7 @@ def test_the_table_of_faults_names_all_of_them_and_no_others() -> None:
 
 @pytest.mark.parametrize("messages", [edits.EditCommand, commands.GrantCommand])
 def test_every_action_of_the_control_routes_is_documented(messages: object) -> None:
-    actions = {one.__struct_config__.tag for one in get_args(messages)}
+    actions = {message.__struct_config__.tag for message in get_args(messages)}
 
     assert actions <= _words(_part("Control"))
 

@@ -52,7 +52,7 @@ def test_a_fault_spoils_one_answer_and_the_next_is_whole(
     assert text in spoiled.text
     assert "date" in spoiled.headers
     assert whole.status_code == 200
-    assert [one.fault for one in reader.sandbox.requests] == [kind, None]
+    assert [request.fault for request in reader.sandbox.requests] == [kind, None]
 
 
 def test_the_retry_after_of_a_429_comes_only_where_its_name_says_so(reader: Reader) -> None:

@@ -18,7 +18,7 @@ def test_all_fields_are_listed_over_pages(reader: Reader, account: Account) -> N
     rows = reader.rows(FIELDS, limit=7)
 
     assert [row["field_code"] for row in rows] == [
-        one.code for one in account.fields["organizations"]
+        field.code for field in account.fields["organizations"]
     ]
     assert sum(row["is_custom_field"] for row in rows) == 40
 
@@ -35,20 +35,22 @@ def test_option_ids_are_texts_for_built_in_and_numbers_for_custom_fields(reader:
     rows = {row["field_code"]: row for row in reader.rows(FIELDS, limit=500)}
     custom = next(row for row in rows.values() if row["field_name"] == "Region")
 
-    assert all(isinstance(one["id"], str) for one in rows["label_ids"]["options"])
-    assert all(isinstance(one["id"], int) for one in custom["options"])
+    assert all(isinstance(option["id"], str) for option in rows["label_ids"]["options"])
+    assert all(isinstance(option["id"], int) for option in custom["options"])
 
 
 def test_a_switch_makes_built_in_option_ids_numbers(account: Account) -> None:
     with serve(account, built_in_option_ids="number") as sandbox, Reader(sandbox) as reader:
         options = reader.data(f"{FIELDS}/label_ids")["options"]
 
-    assert all(isinstance(one["id"], int) for one in options)
+    assert all(isinstance(option["id"], int) for option in options)
 
 
 def test_labels_of_records_are_explained_by_the_options(reader: Reader) -> None:
-    known = {int(one["id"]) for one in reader.data(f"{FIELDS}/label_ids")["options"]}
-    used = {one for row in reader.rows("/api/v2/organizations") for one in row["label_ids"]}
+    known = {int(option["id"]) for option in reader.data(f"{FIELDS}/label_ids")["options"]}
+    used = {
+        label_id for row in reader.rows("/api/v2/organizations") for label_id in row["label_ids"]
+    }
 
     assert used
     assert used <= known
@@ -177,8 +179,11 @@ def test_options_are_added_renamed_and_deleted_and_records_keep_their_ids(
     renamed = reader.http.patch(path, json=[{"id": first.id, "label": "Hoch oben"}]).json()["data"]
     deleted = reader.http.request("DELETE", path, json=[{"id": first.id}]).json()["data"]
 
-    left = [(one["id"], one["label"]) for one in reader.data(f"{FIELDS}/{field.code}")["options"]]
-    assert [one["label"] for one in added] == ["Mitte"]
+    left = [
+        (option["id"], option["label"])
+        for option in reader.data(f"{FIELDS}/{field.code}")["options"]
+    ]
+    assert [option["label"] for option in added] == ["Mitte"]
     assert renamed == deleted == [{"id": first.id, "label": "Hoch oben"}]
     assert left[-1] == (added[0]["id"], "Mitte")
     assert first.id not in dict(left)
@@ -211,7 +216,7 @@ def test_v1_lists_subfields_as_rows_of_their_own_and_pages_by_offset(reader: Rea
         "next_start": 50,
     }
     assert rows[f"{credit['key']}_currency"]["is_subfield"] is True
-    assert [one["key"] for one in credit["subfields"]] == [f"{credit['key']}_currency"]
+    assert [subfield["key"] for subfield in credit["subfields"]] == [f"{credit['key']}_currency"]
     assert "is_subfield" not in credit
     assert rows["annual_revenue"]["field_type"] == "double"
     assert credit["edit_flag"] is True

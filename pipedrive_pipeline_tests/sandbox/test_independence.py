@@ -11,14 +11,14 @@ ROOM = Path(pipedrive_pipeline.sandbox.__file__).parent
 
 
 def _imported(source: Path) -> set[str]:
-    found = set()
+    imports = set()
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{source.name}: imports are absolute"
-            found.add(node.module or "")
+            imports.add(node.module or "")
         elif isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-    return found
+            imports.update(alias.name for alias in node.names)
+    return imports
 
 
 def test_the_sandbox_imports_nothing_of_the_package_but_itself() -> None:

@@ -34,7 +34,7 @@ def test_each_plan_has_its_limits(plan: Plan, person: int, app: int, budget: int
 
     for caller, limit in ((PERSON, person), (APP, app)):
         admitted = [window.admit(caller, is_search=False) for _ in range(limit + 1)]
-        assert not any(isinstance(one, Answer) for one in admitted[:limit])
+        assert not any(isinstance(answer, Answer) for answer in admitted[:limit])
         assert isinstance(admitted[limit], Answer)
     assert Budget(options, Clock()).limit == budget
 
@@ -52,7 +52,7 @@ def test_the_window_rolls_over_two_seconds_and_searches_have_their_own() -> None
 
     assert isinstance(refused, Answer)
     assert refused.status == 429
-    assert [isinstance(one, Answer) for one in searches] == [False] * 10 + [True]
+    assert [isinstance(answer, Answer) for answer in searches] == [False] * 10 + [True]
     assert not isinstance(later, Answer)
 
 
@@ -61,8 +61,8 @@ def test_hammering_on_with_an_api_token_is_blocked_by_the_edge_for_a_minute() ->
     window = BurstWindow(Options(plan="lite"), lambda: seconds[0])
     statuses = []
     for _ in range(20 + ABUSE_COUNT + 1):
-        one = window.admit(PERSON, is_search=False)
-        statuses.append(one.status if isinstance(one, Answer) else 200)
+        answer = window.admit(PERSON, is_search=False)
+        statuses.append(answer.status if isinstance(answer, Answer) else 200)
     seconds[0] = 59.0
     still = window.admit(PERSON, is_search=False)
     seconds[0] = 61.0
@@ -78,7 +78,7 @@ def test_a_burst_is_answered_429_with_its_headers_and_no_retry_after(account: Ac
         answers = [reader.get("/v1/users/me") for _ in range(21)]
 
     refused = answers[-1]
-    assert [one.status_code for one in answers] == [200] * 20 + [429]
+    assert [answer.status_code for answer in answers] == [200] * 20 + [429]
     assert refused.json() == {
         "success": False,
         "error": "Request over limit",
@@ -112,7 +112,7 @@ def test_every_kind_of_request_has_its_price(sandbox: Sandbox) -> None:
         reader.http.delete("/api/v2/persons/151")
         reader.http.put("/v1/persons/1/merge", json={"merge_with_id": 2})
 
-    assert [one.cost for one in sandbox.requests] == [*prices.values(), 5, 3, 40]
+    assert [request.cost for request in sandbox.requests] == [*prices.values(), 5, 3, 40]
     assert sandbox.requests.tokens_spent == sum(prices.values()) + 48
     assert sandbox.budget.limit - sandbox.budget.remaining == sandbox.requests.tokens_spent
 
@@ -167,9 +167,9 @@ def test_the_journal_keeps_the_newest_and_counts_all() -> None:
         for request in sandbox.requests:
             journal.add(request)
 
-    assert [one.number for one in journal] == [3, 4, 5]
+    assert [entry.number for entry in journal] == [3, 4, 5]
     assert journal.tokens_spent == 10
-    assert [one.number for one in journal.last(2)] == [5, 4]
+    assert [entry.number for entry in journal.last(2)] == [5, 4]
 
 
 def test_no_secret_stands_in_the_journal(account: Account) -> None:

@@ -135,9 +135,9 @@ def test_counters_are_absent_unless_asked_for(reader: Reader) -> None:
 def test_the_count_of_people_is_the_number_of_persons(reader: Reader) -> None:
     persons = [row for row in reader.sandbox.truth("persons") if row["org_id"] == 7]
 
-    found = reader.data(f"{ORGANIZATIONS}/7", include_fields="people_count")["people_count"]
+    people_count = reader.data(f"{ORGANIZATIONS}/7", include_fields="people_count")["people_count"]
 
-    assert found == len(persons) > 0
+    assert people_count == len(persons) > 0
 
 
 def test_option_labels_turn_ids_into_objects(reader: Reader, account: Account) -> None:
@@ -156,7 +156,7 @@ def test_labels_come_beside_their_ids(reader: Reader) -> None:
     rows = reader.rows(ORGANIZATIONS, include_labels=True)
 
     assert any(row["labels"] for row in rows)
-    assert all([one["id"] for one in row["labels"]] == row["label_ids"] for row in rows)
+    assert all([label["id"] for label in row["labels"]] == row["label_ids"] for row in rows)
 
 
 def test_an_unknown_id_is_not_found(reader: Reader) -> None:

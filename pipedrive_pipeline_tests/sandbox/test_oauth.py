@@ -69,10 +69,10 @@ words = st.one_of(st.text(max_size=20), st.sampled_from(["http://[", "http://a/\
 )
 @given(words, words, words, st.binary(max_size=20))
 def test_no_oauth_request_whatever_ends_in_a_server_error(
-    reader: Reader, one: str, two: str, three: str, header: bytes
+    reader: Reader, first: str, second: str, third: str, header: bytes
 ) -> None:
-    query = _asked(reader.sandbox, redirect_uri=one, state=two)
-    form = {"decision": two, "user_id": three, "grant_type": one, "code": two}
+    query = _asked(reader.sandbox, redirect_uri=first, state=second)
+    form = {"decision": second, "user_id": third, "grant_type": first, "code": second}
     basic = {b"authorization": b"Basic " + header.hex().encode()[:7] + b"\xe4"}
 
     answers = [

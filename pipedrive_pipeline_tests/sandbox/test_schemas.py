@@ -62,9 +62,9 @@ def test_fields_are_as_documented_in_both_versions(reader: Reader, entity: str) 
 def test_answers_about_options_hold_what_was_touched(reader: Reader, entity: str) -> None:
     fields = f"/api/v2/{ENTITIES[entity]}Fields"
     body = {"field_name": "N", "field_type": "set", "options": [{"label": "a"}, {"label": "b"}]}
-    made = reader.http.post(fields, json=body).json()["data"]
-    first, second = (one["id"] for one in made["options"])
-    path = f"{fields}/{made['field_code']}/options"
+    field = reader.http.post(fields, json=body).json()["data"]
+    first, second = (option["id"] for option in field["options"])
+    path = f"{fields}/{field['field_code']}/options"
 
     added = reader.http.post(path, json=[{"label": "c"}]).json()
     renamed = reader.http.patch(path, json=[{"id": first, "label": "A"}]).json()
@@ -72,7 +72,7 @@ def test_answers_about_options_hold_what_was_touched(reader: Reader, entity: str
 
     for answer, label in ((added, "c"), (renamed, "A"), (deleted, "b")):
         check(answer, schemas.TOUCHED_OPTIONS)
-        assert [one["label"] for one in answer["data"]] == [label]
+        assert [option["label"] for option in answer["data"]] == [label]
     check(
         reader.get(f"/v1/{ENTITIES[entity]}Fields", limit=500).json(),
         schemas.v1_page(schemas.V1_FIELD),

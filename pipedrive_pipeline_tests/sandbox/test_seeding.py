@@ -25,7 +25,7 @@ def test_the_same_seed_makes_the_same_company() -> None:
 def test_another_seed_makes_another_company_with_the_same_awkward_rows() -> None:
     first, second = seeded(40, 90, seed=3), seeded(40, 90, seed=4)
 
-    names = [[row["name"] for row in truth(one, "persons")] for one in (first, second)]
+    names = [[row["name"] for row in truth(account, "persons")] for account in (first, second)]
     assert names[0] != names[1]
     two_emails = awkward_id("persons", "two_emails_second_primary")
     assert first.get("persons", two_emails)["emails"] == second.get("persons", two_emails)["emails"]

@@ -81,7 +81,7 @@ def test_a_merge_may_touch_the_persons_it_moves(account: Account) -> None:
 
     now = account.get("organizations", 21)["update_time"]
     assert moved
-    assert {account.get("persons", one)["update_time"] for one in moved} == {now}
+    assert {account.get("persons", person_id)["update_time"] for person_id in moved} == {now}
 
 
 def test_rights_decide_what_a_token_sees(sandbox: Sandbox) -> None:
@@ -148,14 +148,14 @@ def test_a_planted_record_may_have_any_id_or_none_and_everything_still_works(
     account.plant("persons", 5, without=["id", "emails"])
 
     rows = reader.rows(PERSONS, limit=2, sort_by="update_time")
-    found = reader.data(f"{PERSONS}/search", term="er", limit=500)["items"]
+    items = reader.data(f"{PERSONS}/search", term="er", limit=500)["items"]
 
     assert len(rows) == 150
     assert sorted(rows, key=str) == sorted(reader.sandbox.truth("persons"), key=str)
     three = next(row for row in rows if row.get("id") == "3")
     assert (three["name"], three["custom_fields"][code]) == (5, "viel")
     assert sum("id" not in row and "emails" not in row for row in rows) == 1
-    assert found
+    assert items
     account.edit("persons", 3, name="Wieder richtig")
     assert reader.data(f"{PERSONS}/3")["name"] == "Wieder richtig"
 
@@ -163,10 +163,10 @@ def test_a_planted_record_may_have_any_id_or_none_and_everything_still_works(
 def test_a_record_without_an_edit_time_counts_as_edited_when_added(reader: Reader) -> None:
     record = reader.sandbox.account.edit("persons", 40, update_time=None)
 
-    found = reader.rows(PERSONS, updated_since=record["add_time"], limit=500)
+    changed = reader.rows(PERSONS, updated_since=record["add_time"], limit=500)
     ordered = reader.ids(PERSONS, sort_by="update_time", limit=500)
 
-    assert [row["update_time"] for row in found if row["id"] == 40] == [None]
+    assert [row["update_time"] for row in changed if row["id"] == 40] == [None]
     assert ordered[0] == 40
 
 
@@ -180,19 +180,19 @@ steps = st.lists(
 )
 
 
-def _do(account: Account, step: str, one: int, other: int) -> None:
+def _do(account: Account, step: str, number: int, other: int) -> None:
     if step == "create":
-        account.create("persons", name=f"Neu {one}")
+        account.create("persons", name=f"Neu {number}")
     elif step == "edit":
-        account.edit("persons", one, name=f"Name {other}")
+        account.edit("persons", number, name=f"Name {other}")
     elif step == "bulk":
-        account.edit_many("persons", {one, other}, name="Alle")
+        account.edit_many("persons", {number, other}, name="Alle")
     elif step == "plant":
-        account.plant("persons", one, notes=f"Notiz {other}")
-    elif step == "merge" and one != other:
-        account.merge("persons", one, other)
+        account.plant("persons", number, notes=f"Notiz {other}")
+    elif step == "merge" and number != other:
+        account.merge("persons", number, other)
     elif step in ("delete", "restore"):
-        getattr(account, step)("persons", one)
+        getattr(account, step)("persons", number)
 
 
 @settings(max_examples=30, deadline=None)

@@ -84,9 +84,9 @@ def test_a_walk_from_any_key_equals_sorting_by_hand(  # noqa: PLR0917 (drawn val
     start = key(by_hand[0]) if by_hand else None
     walk = Walk(field, descending, start, since, until)
 
-    found = list(listed(account, "organizations", account.admin_id, walk))
+    rows = list(listed(account, "organizations", account.admin_id, walk))
 
-    assert [row["id"] for row in found] == [row["id"] for row in by_hand]
+    assert [row["id"] for row in rows] == [row["id"] for row in by_hand]
 
 
 def test_a_row_edited_during_a_walk_by_time_comes_again_at_the_end(reader: Reader) -> None:
@@ -105,14 +105,14 @@ def test_a_row_edited_during_a_walk_by_time_comes_again_at_the_end(reader: Reade
 
 def test_a_row_edited_during_a_falling_walk_is_missed(reader: Reader) -> None:
     walk = reader.pages(PATH, limit=20, sort_by="update_time", sort_direction="desc")
-    seen = [row["id"] for row in next(walk)]
+    row_ids = [row["id"] for row in next(walk)]
     oldest = reader.ids(PATH, limit=1, sort_by="update_time")[0]
     reader.sandbox.account.edit("organizations", oldest, name="Nach oben gerutscht")
 
-    seen += [row["id"] for page in walk for row in page]
+    row_ids += [row["id"] for page in walk for row in page]
 
-    assert oldest not in seen
-    assert len(seen) == 59
+    assert oldest not in row_ids
+    assert len(row_ids) == 59
 
 
 def test_a_cursor_whose_row_is_gone_goes_on_with_the_next(reader: Reader) -> None:

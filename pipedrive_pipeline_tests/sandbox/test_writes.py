@@ -190,7 +190,9 @@ def test_a_merge_moves_what_hangs_on_the_loser(reader: Reader, account: Account)
     assert moved
     assert set(moved) <= set(reader.ids(PERSONS, org_id=21))
     assert 20 not in reader.ids(ORGANIZATIONS, limit=500)
-    assert {one: account.get("persons", one)["update_time"] for one in moved} == stamps
+    assert {
+        person_id: account.get("persons", person_id)["update_time"] for person_id in moved
+    } == stamps
     edits = [edit for edit in account.history if edit.action == "merge"]
     assert [(edit.key, edit.merged_into) for edit in edits] == [(20, 21)]
 
@@ -210,7 +212,7 @@ def test_a_search_finds_names_addresses_and_custom_texts(reader: Reader, account
     by_number = reader.data(f"{PERSONS}/search", term=number, fields="custom_fields")["items"]
     by_email = reader.data(f"{PERSONS}/search", term="NEU@moewe.example", exact_match=True)["items"]
 
-    assert [one["item"]["id"] for one in by_number] == [42]
+    assert [result["item"]["id"] for result in by_number] == [42]
     assert by_email[0]["item"]["emails"] == ["alt@moewe.example", "neu@moewe.example"]
     assert reader.refusal(f"{PERSONS}/search", term="a")[0] == 400
     assert reader.refusal(f"{PERSONS}/search")[0] == 400
@@ -223,21 +225,21 @@ def test_a_person_without_organization_is_found_without_one(*, shows_unset: bool
         alone = reader.data(f"{PERSONS}/{awkward_id('persons', 'no_organization')}")
         items = reader.data(f"{PERSONS}/search", term=alone["name"])["items"]
 
-    found = next(one["item"] for one in items if one["item"]["id"] == alone["id"])
-    assert ("org_id" in alone, "organization" in found) == (shows_unset, shows_unset)
-    assert (alone.get("org_id"), found.get("organization")) == (None, None)
+    item = next(result["item"] for result in items if result["item"]["id"] == alone["id"])
+    assert ("org_id" in alone, "organization" in item) == (shows_unset, shows_unset)
+    assert (alone.get("org_id"), item.get("organization")) == (None, None)
 
 
 def test_a_search_pages_by_cursor(reader: Reader) -> None:
-    found: list[int] = []
+    found_ids: list[int] = []
     query: dict[str, str | int] = {"term": "GmbH", "limit": 5}
     while True:
         body = reader.get(f"{ORGANIZATIONS}/search", **query).json()
-        found += [one["item"]["id"] for one in body["data"]["items"]]
+        found_ids += [result["item"]["id"] for result in body["data"]["items"]]
         if body["additional_data"]["next_cursor"] is None:
             break
         query["cursor"] = body["additional_data"]["next_cursor"]
 
     named = [row["id"] for row in reader.sandbox.truth("organizations") if "GmbH" in row["name"]]
-    assert set(named) <= set(found)
-    assert len(found) == len(set(found)) > 5
+    assert set(named) <= set(found_ids)
+    assert len(found_ids) == len(set(found_ids)) > 5

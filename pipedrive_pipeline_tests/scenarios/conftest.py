@@ -26,6 +26,6 @@ def sandbox(account: Account) -> Iterator[Sandbox]:
 @pytest.fixture
 def world(database_url: str, tmp_path: Path, sandbox: Sandbox) -> World:
     """A warehouse in which tenant acme is connected to the sandbox."""
-    made = world_at(database_url, tmp_path)
-    made.connect(ACME, sandbox)
-    return made
+    world = world_at(database_url, tmp_path)
+    world.connect(ACME, sandbox)
+    return world

@@ -32,8 +32,8 @@ def listening(world: World) -> Iterator[tuple[World, list[dict[str, Any]]]]:
 
 def at(world: World, *addresses: str) -> World:
     """The world with these addresses for alerts."""
-    told = tuple(SecretStr(address) for address in addresses)
-    return replace(world, settings=world.settings.model_copy(update={"alert_urls": told}))
+    secrets = tuple(SecretStr(address) for address in addresses)
+    return replace(world, settings=world.settings.model_copy(update={"alert_urls": secrets}))
 
 
 def titles(arrived: list[dict[str, Any]]) -> list[str]:

@@ -34,13 +34,13 @@ def account() -> Account:
 @pytest.fixture
 def world(database_url: str, tmp_path: Path, account: Account) -> Iterator[World]:
     """Two tenants of one company, both synced; the page's roles are gone at the end."""
-    made = world_at(database_url, tmp_path)
+    world = world_at(database_url, tmp_path)
     with serve(account) as sandbox:
         for tenant in (DEFAULT, ACME):
-            made.connect(tenant, sandbox)
-            made.sync(tenant)
-    yield made
-    with made.warehouse.connect() as connection:
+            world.connect(tenant, sandbox)
+            world.sync(tenant)
+    yield world
+    with world.warehouse.connect() as connection:
         for role in ROLES:
             if connection.execute("select from pg_roles where rolname = %s", (role,)).fetchone():
                 connection.execute(f"drop owned by {role}".encode())
@@ -62,8 +62,8 @@ def typed(world: World, command: str, user: str = "ada") -> subprocess.Completed
 
 def program() -> str:
     """The embedded server's psql, or that on PATH."""
-    found = of_the_wheel().psql
-    return str(found) if found else str(shutil.which("psql"))
+    programs = of_the_wheel().psql
+    return str(programs) if programs else str(shutil.which("psql"))
 
 
 @pytest.mark.slow

@@ -32,10 +32,10 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def world(database_url: str, tmp_path: Path, sandbox: Sandbox) -> World:
     """Acme and bravo are connected to the same company, which has 30,000 tokens a day."""
-    made = world_at(database_url, tmp_path)
-    made.connect(ACME, sandbox)
-    made.connect(BRAVO, sandbox)
-    return made
+    world = world_at(database_url, tmp_path)
+    world.connect(ACME, sandbox)
+    world.connect(BRAVO, sandbox)
+    return world
 
 
 def leave(sandbox: Sandbox, tokens: int) -> None:
@@ -74,7 +74,7 @@ def test_a_day_that_ends_in_a_backfill_pauses_it_and_the_next_day_finishes_it(
     run(world, sandbox)
 
     paused, refused, finished = world.history()
-    assert [one["status"] for one in (paused, refused, finished)] == [
+    assert [row["status"] for row in (paused, refused, finished)] == [
         "paused",
         "paused",
         "success",

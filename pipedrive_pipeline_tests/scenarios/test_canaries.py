@@ -31,17 +31,17 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def world(database_url: str, tmp_path: Path, sandbox: Sandbox) -> World:
-    made = with_app(world_at(database_url, tmp_path), sandbox)
-    consent(made, ACME)
-    return made
+    world = with_app(world_at(database_url, tmp_path), sandbox)
+    consent(world, ACME)
+    return world
 
 
 def tokens(world: World) -> set[str]:
     """The pair that is stored now."""
     vault = vault_of(world)
-    held = connection_rows.read(vault, ACME, SYSTEM)
+    connection_row = connection_rows.read(vault, ACME, SYSTEM)
     pair = [
-        connection_rows.token(vault.cipher, held, name)
+        connection_rows.token(vault.cipher, connection_row, name)
         for name in ("access_token", "refresh_token")
     ]
     return {token.get_secret_value() for token in pair}
@@ -52,8 +52,8 @@ def synced(terminal: Terminal, *words: str) -> tuple[Said, str]:
     process = terminal.start("sync", "--tenant", "acme", *words)
     lines: set[str] = set()
     while process.poll() is None:
-        for one in psutil.process_iter(["cmdline"]):
-            lines.add(" ".join(one.info["cmdline"] or ()))
+        for running in psutil.process_iter(["cmdline"]):
+            lines.add(" ".join(running.info["cmdline"] or ()))
         time.sleep(0.2)
     return ended(process), "\n".join(lines)
 
@@ -104,9 +104,9 @@ def test_a_connections_life_leaves_no_secret_anywhere(world: World, sandbox: San
 
     assert [good.code, refused.code, gone.code] == [0, 4, 4], [good.err, refused.err, gone.err]
     files = [path for path in world.settings.pipeline_home.rglob("*") if path.is_file()]
-    addresses = "\n".join(f"{one.path}?{one.query}" for one in sandbox.requests)
-    said = "\n".join(part for one in (good, refused, gone) for part in (one.out, one.err))
-    told = {
+    addresses = "\n".join(f"{request.path}?{request.query}" for request in sandbox.requests)
+    said = "\n".join(part for result in (good, refused, gone) for part in (result.out, result.err))
+    places = {
         "the terminal": said,
         "a file": "\n".join(path.read_text("latin-1") for path in files),
         "a table": dump(world),
@@ -114,4 +114,4 @@ def test_a_connections_life_leaves_no_secret_anywhere(world: World, sandbox: San
         "an address": addresses,
     }
     assert len(secrets) == 7
-    assert [place for place, text in told.items() for one in secrets if one in text] == []
+    assert [place for place, text in places.items() for secret in secrets if secret in text] == []

@@ -33,9 +33,9 @@ def account() -> Account:
 @pytest.fixture
 def world(database_url: str, tmp_path: Path, sandbox: Sandbox) -> World:
     """Tenant acme, connected by consent and never synced."""
-    made = with_app(world_at(database_url, tmp_path), sandbox)
-    consent(made, ACME)
-    return made
+    world = with_app(world_at(database_url, tmp_path), sandbox)
+    consent(world, ACME)
+    return world
 
 
 def state(world: World) -> dict[str, object]:
@@ -50,11 +50,14 @@ def refreshes(sandbox: Sandbox) -> int:
 
 def test_connect(world: World, sandbox: Sandbox) -> None:
     """The company is known by name, the tokens lie sealed, and the first sync is asked for."""
-    held = state(world)
+    connection_state = state(world)
     (asked,) = world.rows("integration", "sync_requests")
 
-    assert (held["state"], held["company_name"]) == ("connected", sandbox.account.company_name)
-    assert "." in str(held["refresh_token"])
+    assert (connection_state["state"], connection_state["company_name"]) == (
+        "connected",
+        sandbox.account.company_name,
+    )
+    assert "." in str(connection_state["refresh_token"])
     assert (asked["sync_type"], asked["trigger"], asked["state"]) == ("full", "connect", "queued")
     assert world.history() == []
 
@@ -91,9 +94,9 @@ def test_full_sync(world: World, sandbox: Sandbox) -> None:
 def test_incremental_sync(world: World, sandbox: Sandbox, account: Account) -> None:
     """A new record, an edit and a move arrive, and nothing else is asked for or written."""
     world.sync(sync_type="full")
-    made = account.create("organizations", name="Nordlicht Windkraft GmbH")
-    account.edit("persons", 17, org_id=made["id"])
-    account.create("persons", name="Änne Müller", org_id=made["id"])
+    organization = account.create("organizations", name="Nordlicht Windkraft GmbH")
+    account.edit("persons", 17, org_id=organization["id"])
+    account.create("persons", name="Änne Müller", org_id=organization["id"])
     calls_before = sandbox.requests.count
 
     synced = world.sync()
@@ -159,9 +162,11 @@ def test_mapping(world: World, sandbox: Sandbox, account: Account) -> None:
 
     world.sync()
 
-    held = {row["pipedrive_id"]: row["customer_number"] for row in world.rows("crm", "customers")}
+    numbers = {
+        row["pipedrive_id"]: row["customer_number"] for row in world.rows("crm", "customers")
+    }
     sent = {row["id"]: row["custom_fields"][number] for row in sandbox.truth("organizations")}
-    assert held == sent
+    assert numbers == sent
     assert any(sent.values())
 
 
@@ -170,8 +175,8 @@ def test_disconnect(world: World, sandbox: Sandbox) -> None:
     """A running sync ends within 30 s, the tokens are gone at both ends, the rows stay."""
     world.sync(sync_type="full")
     before = world.rows("crm", "contacts")
-    vault, told = vault_of(world), []
-    end = Thread(target=lambda: told.append(disconnect(vault, ACME, SYSTEM, who="a test")))
+    vault, events = vault_of(world), []
+    end = Thread(target=lambda: events.append(disconnect(vault, ACME, SYSTEM, who="a test")))
     sandbox.faults.before(1, end.start, path=PERSONS)
     sandbox.faults.add("slow", after=1, seconds=3, path=PERSONS)  # the second page comes after it
 
@@ -185,9 +190,13 @@ def test_disconnect(world: World, sandbox: Sandbox) -> None:
         world.sync()
 
     assert took_seconds < 30
-    assert told[0].is_revoked
-    held = state(world)
-    assert (held["state"], held["access_token"], held["refresh_token"]) == (
+    assert events[0].is_revoked
+    connection_state = state(world)
+    assert (
+        connection_state["state"],
+        connection_state["access_token"],
+        connection_state["refresh_token"],
+    ) == (
         "disconnected",
         None,
         None,

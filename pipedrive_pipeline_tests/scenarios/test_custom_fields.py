@@ -45,7 +45,10 @@ def expected(kind: str, value: Any, labels: Mapping[int, str]) -> dict[str, Any]
             "currency": value["currency"],
         },
         "enum": lambda: {"": labels[value], "id": value},
-        "set": lambda: {"": [labels[one] for one in sorted(value)], "ids": sorted(value)},
+        "set": lambda: {
+            "": [labels[option_id] for option_id in sorted(value)],
+            "ids": sorted(value),
+        },
         "date": lambda: {"": day(value)},
         "daterange": lambda: {"from": day(value["value"]), "until": day(value["until"])},
         "time": lambda: {"": hour(value["value"])},
@@ -61,12 +64,12 @@ def expected(kind: str, value: Any, labels: Mapping[int, str]) -> dict[str, Any]
 def columns(world: World, mart: str) -> dict[tuple[str, str], str]:
     """Names of a view's columns by key and part of the field."""
     with world.warehouse.transaction() as connection:
-        found = connection.execute(
+        names = connection.execute(
             "select field_key, part, column_name from integration.view_columns"
             " where mart = %s and not is_retired",
             (mart,),
         )
-        return {(key, part): name for key, part, name in found}
+        return {(key, part): name for key, part, name in names}
 
 
 def shown(world: World, mart: str = "customers") -> dict[int, dict[str, Any]]:
@@ -84,21 +87,21 @@ def test_sixty_fields_are_shown_as_the_source_has_them(
     differing, compared = [], 0
     for entity, mart in VIEWS.items():
         names, rows = columns(world, mart), shown(world, mart)
-        fields = [one for one in account.fields[entity] if one.is_custom]
+        fields = [field for field in account.fields[entity] if field.is_custom]
         for record in sandbox.truth(entity):
             for field in fields:
                 value = record["custom_fields"][field.code]
-                labels = {one.id: one.label for one in field.options or ()}
+                labels = {option.id: option.label for option in field.options or ()}
                 for part, wanted in expected(field.type, value, labels).items():
                     compared += 1
-                    held = rows[record["id"]][names[field.code, part]]
-                    if held != wanted:
-                        differing.append((entity, record["id"], field.name, wanted, held))
+                    value_shown = rows[record["id"]][names[field.code, part]]
+                    if value_shown != wanted:
+                        differing.append((entity, record["id"], field.name, wanted, value_shown))
     assert not differing, differing[:5]
     assert compared > 5_000
     names = columns(world, "customers")
     for alike, wanted_columns in HOSTILE.items():
-        codes = [one.code for one in account.fields["organizations"] if one.name in alike]
+        codes = [field.code for field in account.fields["organizations"] if field.name in alike]
         assert {names[code, ""] for code in codes} == wanted_columns
     assert compare_values(world.warehouse, ACME, SYSTEM).lost == ()
 
@@ -111,7 +114,7 @@ def test_fields_change_between_syncs_and_nothing_breaks(world: World, account: A
         fields.named(name) for name in ("Region", "Rabatt %", "Interne Notiz", "Kundennummer")
     )
     assert region.options is not None
-    north, south = (one.id for one in region.options[:2])
+    north, south = (option.id for option in region.options[:2])
     account.edit("organizations", 1, custom_fields={region.code: north, rate.code: 5})
     account.edit("organizations", 2, custom_fields={region.code: south, number.code: "K-2"})
     text = {"organizations": {number.code: "customer_number"}}
@@ -144,14 +147,16 @@ def test_fields_change_between_syncs_and_nothing_breaks(world: World, account: A
     report = {row["pipedrive_id"]: row for row in world.rows_of_view("own", "report")}
     assert (report[1]["region_2"], report[1]["rabatt_percent"]) == ("Norden", None)
     assert report[2]["customer_number"] == "K-2"
-    found = list(mapping.catalogue(world.warehouse, ACME, SYSTEM).fields)
-    assert [one.field_key for one in mapping.vanished(version.mapping, found)] == [number.code]
-    offered = mapping.proposals(ACME, version.mapping, found)
+    catalogue_fields = list(mapping.catalogue(world.warehouse, ACME, SYSTEM).fields)
+    assert [entry.field_key for entry in mapping.vanished(version.mapping, catalogue_fields)] == [
+        number.code
+    ]
+    offered = mapping.proposals(ACME, version.mapping, catalogue_fields)
     assert (again.code, "customer_number") in {
-        (one.entry.field_key, one.entry.target) for one in offered
+        (offer.entry.field_key, offer.entry.target) for offer in offered
     }
-    told = {(row["change"], row["column_after"]) for row in changes(world)}
-    assert told >= {
+    column_changes = {(row["change"], row["column_after"]) for row in changes(world)}
+    assert column_changes >= {
         ("renamed", "notiz_der_zentrale"),
         ("kept", "rabatt_percent_varchar"),
         ("added", "kundennummer_2"),
@@ -172,7 +177,7 @@ def test_a_record_of_v1s_shape_reads_the_same(world: World, account: Account) ->
         fields.named(name).code for name in ("Kreditlimit", "Region", "Produkte", "Erstkontakt")
     )
     options = {
-        name: [one.id for one in fields.named(name).options or ()]
+        name: [option.id for option in fields.named(name).options or ()]
         for name in ("Region", "Produkte")
     }
     account.plant(
@@ -191,14 +196,14 @@ def test_a_record_of_v1s_shape_reads_the_same(world: World, account: Account) ->
     world.sync()
 
     row = shown(world)[1]
-    extra = next(one["extra"] for one in world.raw(ACME, "organizations") if one["id"] == 1)
+    extra = next(row["extra"] for row in world.raw(ACME, "organizations") if row["id"] == 1)
     assert extra[limit] == 1200.5
     assert (row["kreditlimit_amount"], row["kreditlimit_currency"]) == (Decimal("1200.5"), "EUR")
     assert (row["region_2"], row["region_2_id"]) == ("Nord", options["Region"][0])
     assert row["produkte"] == ["Wärmepumpe", "Lüftung"]
     assert row["erstkontakt"] is None
     rejected = world.rows("integration", "rejected_values")
-    assert [(one["record_id"], one["field"], one["reason"]) for one in rejected] == [
+    assert [(row["record_id"], row["field"], row["reason"]) for row in rejected] == [
         ("1", start, "is no day of the calendar")
     ]
     assert compare_values(world.warehouse, ACME, SYSTEM).lost == ()
@@ -223,5 +228,5 @@ def test_values_without_measure_are_shown_or_listed(world: World, account: Accou
     assert rows[1]["viele"] == "Option 9999"
     assert (rows[2]["interne_notiz"], rows[2]["kreditlimit_amount"]) == (None, Decimal(2))
     rejected = world.rows("integration", "rejected_values")
-    assert [(one["record_id"], one["field"]) for one in rejected] == [("2", note)]
+    assert [(row["record_id"], row["field"]) for row in rejected] == [("2", note)]
     assert compare_values(world.warehouse, ACME, SYSTEM).lost == ()

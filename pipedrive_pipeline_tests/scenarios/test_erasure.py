@@ -36,7 +36,7 @@ def erase(world: World, *ids: int, former: tuple[UUID, ...] = ()) -> Erased:
             lock,
             world.settings,
             SYSTEM,
-            [str(one) for one in ids],
+            [str(record_id) for record_id in ids],
             former=former,
             who="a test",
         )
@@ -55,7 +55,7 @@ def places(world: World, words: str = CANARY) -> set[str]:
             " where table_schema not in ('pg_catalog', 'information_schema')"
             " union all select 'pg_catalog', 'pg_stats'"
         ).fetchall()
-        found = {
+        places = {
             ".".join(table)
             for table in tables
             if connection.execute(
@@ -66,7 +66,7 @@ def places(world: World, words: str = CANARY) -> set[str]:
             ).fetchone()
         }
     files = [path for path in world.settings.pipeline_home.rglob("*") if path.is_file()]
-    return found | {str(path) for path in files if words.encode() in path.read_bytes()}
+    return places | {str(path) for path in files if words.encode() in path.read_bytes()}
 
 
 def contact_ids(world: World) -> set[int]:
@@ -219,7 +219,9 @@ def test_an_erasure_amid_a_full_read_lets_it_end(world: World, account: Account)
 
         assert read.resumed_rows > 0
         assert (read.is_complete, read.missing, read.extra) == (True, 0, 0)
-        assert contact_ids(world) == {one["id"] for one in small_pages.truth("persons")} - {gone}
+        assert contact_ids(world) == {person["id"] for person in small_pages.truth("persons")} - {
+            gone
+        }
 
 
 @pytest.mark.slow
@@ -239,10 +241,10 @@ def test_an_address_finds_everybody_who_has_it_and_duplicates_go_with_whom_they_
         f" values ('acme', 32, '{EMAIL}')",
     )
 
-    found = persons_with_email(world.warehouse, ACME, f" {EMAIL}")
-    erased = erase(world, *map(int, found.ids), former=tuple(found.former))
+    persons = persons_with_email(world.warehouse, ACME, f" {EMAIL}")
+    erased = erase(world, *map(int, persons.ids), former=tuple(persons.former))
 
-    assert (found.ids, len(found.former), found.of_the_app) == (["30", "31"], 1, 1)
+    assert (persons.ids, len(persons.former), persons.of_the_app) == (["30", "31"], 1, 1)
     assert erased.ids == ["30", "31", "32"]
     assert erased.at_source == ["30", "31"]
     assert contact_ids(world).isdisjoint({30, 31, 32})
@@ -278,8 +280,8 @@ def test_what_was_deleted_long_enough_ago_is_erased_too_where_the_tenant_wants_i
     assert marked(world, "persons") == {"30": "deleted", "40": "invisible"}
 
     before = {row["pipedrive_id"]: row for row in mart(world, "contacts")}
-    kept = {row["pipedrive_id"]: row["id"] for row in mart(world, "customers")}
-    of_erased = [person for person, row in before.items() if row["customer_id"] == kept[5]]
+    customer_ids = {row["pipedrive_id"]: row["id"] for row in mart(world, "customers")}
+    of_erased = [person for person, row in before.items() if row["customer_id"] == customer_ids[5]]
     of_merged = [
         row["id"] for row in world.raw(ACME, "persons") if row["org_id"] == 7 and row["id"] != 30
     ]
@@ -300,7 +302,7 @@ def test_what_was_deleted_long_enough_ago_is_erased_too_where_the_tenant_wants_i
     assert all(after[person]["customer_id"] is None for person in of_erased)
     # By this an app learns of it.
     assert all(after[person]["updated_at"] > before[person]["updated_at"] for person in of_erased)
-    assert all(after[person]["customer_id"] == kept[8] for person in of_merged)
+    assert all(after[person]["customer_id"] == customer_ids[8] for person in of_merged)
     row = world.history()[-1]
     assert (row["persons_erased"], row["organizations_erased"], row["status"]) == (1, 1, "success")
     assert [entry["after"] for entry in actions(world)] == [

@@ -147,16 +147,16 @@ def test_a_source_that_stays_down_is_unavailable_and_the_next_run_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("lost", "kept"), [("organizations", "persons"), ("persons", "organizations")]
+    ("lost", "intact"), [("organizations", "persons"), ("persons", "organizations")]
 )
 def test_a_lost_scope_leaves_the_other_entity_complete_up_to_its_mart(
-    lost: str, kept: str, world: World, sandbox: Sandbox, account: Account
+    lost: str, intact: str, world: World, sandbox: Sandbox, account: Account
 ) -> None:
     """One right that is taken away for good must not stop what is still allowed."""
     world.sync(sync_type="full")
     sandbox.faults.add("scope_403", times=99, path=f"/api/v2/{lost}")
     for number in (1, 2):
-        account.edit(kept, 9, name=f"geht durch {number}")
+        account.edit(intact, 9, name=f"geht durch {number}")
 
         with pytest.raises(ScopeMissing):
             world.sync()
@@ -165,10 +165,10 @@ def test_a_lost_scope_leaves_the_other_entity_complete_up_to_its_mart(
         assert row["status"] == "partial"
         assert [error["code"] for error in row["errors"]] == ["scope_missing"]
         assert row["watermarks"][lost]["after"] is None
-        assert row["watermarks"][kept]["after"] is not None
-        assert row[f"{kept}_updated"] == 1
-        mart = {"organizations": "customers", "persons": "contacts"}[kept]
-        shown = next(one for one in world.rows("crm", mart) if one["pipedrive_id"] == 9)
+        assert row["watermarks"][intact]["after"] is not None
+        assert row[f"{intact}_updated"] == 1
+        mart = {"organizations": "customers", "persons": "contacts"}[intact]
+        shown = next(row for row in world.rows("crm", mart) if row["pipedrive_id"] == 9)
         assert shown["name"] == f"geht durch {number}"
 
 

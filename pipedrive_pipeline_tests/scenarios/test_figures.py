@@ -49,7 +49,7 @@ def test_a_full_read_asks_for_each_page_once(world: World) -> None:
 
         world.sync(sync_type="full")
 
-        calls = Counter(one.path for one in sandbox.requests.since(before))
+        calls = Counter(request.path for request in sandbox.requests.since(before))
         for path, entity in (
             ("/api/v2/organizations", "organizations"),
             ("/api/v2/persons", "persons"),

@@ -27,7 +27,7 @@ def test_persons_are_read_only_where_they_are_wanted(
 
     world.sync(sync_type="full")
 
-    asked = {one.path for one in sandbox.requests.since(before)}
+    asked = {request.path for request in sandbox.requests.since(before)}
     assert not [path for path in asked if "person" in path]
     assert world.rows("crm", "contacts") == contacts
     assert "Auch neu" in {row["name"] for row in world.rows("crm", "customers")}

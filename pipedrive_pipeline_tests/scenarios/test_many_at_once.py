@@ -92,7 +92,9 @@ def test_eight_tenants_synced_at_once_twenty_five_times_each_lose_and_hinder_not
                 sandbox.account.edit("persons", sync_number + 1, name=f"Runde {sync_number}")
                 sandbox.account.create("organizations", name=f"Runde {sync_number}")
             sync_type: SyncType = "sweep" if sync_number % 10 == 5 else "incremental"
-            processes = [worker.start_sync(world, one, sync_type=sync_type) for one in tenants]
+            processes = [
+                worker.start_sync(world, tenant, sync_type=sync_type) for tenant in tenants
+            ]
             assert [worker.ended(process) for process in processes] == [0] * TENANTS
 
         for tenant, sandbox in zip(tenants, sandboxes, strict=True):

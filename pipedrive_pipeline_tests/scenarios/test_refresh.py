@@ -57,11 +57,11 @@ def test_given_ids_are_read_again_by_hundreds_and_reach_the_marts_with_the_next_
     world.sync(sync_type="full")
     before, watermarks = usage(world), cursors(world)
     account.edit("persons", 7, name="eben geändert")
-    made = account.create("persons", name="eben gemacht")["id"]
+    person_id = account.create("persons", name="eben gemacht")["id"]
     account.delete("persons", 9)
     requests = sandbox.requests.count
 
-    done = refresh("acme", "persons", [*range(1, 150), made, 7, 10**6])
+    done = refresh("acme", "persons", [*range(1, 150), person_id, 7, 10**6])
 
     assert (done.created, done.updated, done.unchanged) == (1, 1, 147)
     assert done.absent == ("9", str(10**6))
@@ -71,7 +71,7 @@ def test_given_ids_are_read_again_by_hundreds_and_reach_the_marts_with_the_next_
     assert marked(world, "persons") == {}, "whether it is gone is the sweep's word"
     world.sync(sync_type="remap")
     names = {row["pipedrive_id"]: row["name"] for row in world.rows("crm", "contacts")}
-    assert (names[7], names[made]) == ("eben geändert", "eben gemacht")
+    assert (names[7], names[person_id]) == ("eben geändert", "eben gemacht")
     account.restore("persons", 9)
     world.sync()
     assert_all_equals_source(world, sandbox)

@@ -43,7 +43,7 @@ def test_an_edit_under_an_earlier_or_equal_stamp_is_taken_in_by_every_way(
     world.sync(sync_type="full")
 
     for way, back in WAYS:
-        stamps = {one: edit_back(world, account, one, way, back) for one in ENTITIES}
+        stamps = {entity: edit_back(world, account, entity, way, back) for entity in ENTITIES}
         reads = world.sync(sync_type=way).reads
         for entity in ENTITIES:
             row = stored(world, entity)

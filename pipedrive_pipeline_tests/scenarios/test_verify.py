@@ -67,9 +67,9 @@ def test_every_rebuild_heals_damaged_marts_and_says_how_many(
     for sync_type in kinds:
         execute(world, DAMAGE)
 
-        found = rebuild(world, sync_type)
+        result = rebuild(world, sync_type)
 
-        customers, contacts = found["customers"], found["contacts"]
+        customers, contacts = result["customers"], result["contacts"]
         assert customers["missing"] >= 10, sync_type
         assert customers["differing"] >= 20, sync_type
         assert contacts["missing"] >= 50, sync_type
@@ -87,10 +87,10 @@ def test_verify_compares_all_values_without_a_call(world: World, sandbox: Sandbo
     world.sync(sync_type="full")
     requests = sandbox.requests.count
 
-    found = verify(world)
+    result = verify(world)
 
-    assert found["values"]["seen"] > 1_000
-    assert found["values"]["lost"] == 0
+    assert result["values"]["seen"] > 1_000
+    assert result["values"]["lost"] == 0
     assert sandbox.requests.count == requests
     assert world.history()[-1]["status"] == "success"
 
@@ -142,6 +142,9 @@ def test_a_new_field_while_somebody_reads_the_views_leaves_the_run_green(
         world.sync()
 
     row = world.history()[-1]
-    assert (row["status"], [one["code"] for one in row["warnings"]]) == ("success", ["views_due"])
+    assert (row["status"], [warning["code"] for warning in row["warnings"]]) == (
+        "success",
+        ["views_due"],
+    )
     assert publish_due(world.warehouse).remade == ["acme"]
     assert "brandneu" in world.rows_of_view("analytics_acme", "customers")[0]

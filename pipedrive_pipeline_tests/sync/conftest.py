@@ -55,13 +55,13 @@ class Books:
 @pytest.fixture
 def books(warehouse: Warehouse, tmp_path: Path) -> Books:
     """Tenants acme and beta, both connected."""
-    made = Books(warehouse)
+    books = Books(warehouse)
     for tenant in (ACME, BETA):
         registry.add(warehouse, Settings(pipeline_home=tmp_path), tenant)
-        made.run(
+        books.run(
             "insert into integration.connections (tenant_id, system, kind, state, company_id,"
             " access_token, api_domain, connected_at)"
             " values (%s, 'pipedrive', 'api_token', 'connected', '77', 'x', 'x', now())",
             [tenant.slug],
         )
-    return made
+    return books

@@ -79,15 +79,15 @@ def spend(
 
 
 def test_a_company_nobody_told_of_has_thirty_thousand_a_day(companies: Warehouse) -> None:
-    found = standing(companies, ACME, SYSTEM, NOON)
+    budget = standing(companies, ACME, SYSTEM, NOON)
 
-    assert (found.limit, found.left, found.sharers, found.resets_at) == (
+    assert (budget.limit, budget.left, budget.sharers, budget.resets_at) == (
         30_000,
         30_000,
         2,
         MIDNIGHT,
     )
-    assert found.allowed() == 15_000
+    assert budget.allowed() == 15_000
 
 
 def test_tenants_of_one_company_spend_from_one_budget(companies: Warehouse, now: Hand) -> None:
@@ -109,17 +109,17 @@ def test_what_the_source_tells_replaces_our_own_count(companies: Warehouse, now:
     spend(companies, BRAVO, 100, now, left=20_000)
     spend(companies, ACME, 300, now)
 
-    found = standing(companies, ACME, SYSTEM, NOON)
+    budget = standing(companies, ACME, SYSTEM, NOON)
 
-    assert (found.limit, found.left) == (60_000, 19_700)
+    assert (budget.limit, budget.left) == (60_000, 19_700)
 
 
 def test_what_was_told_yesterday_counts_no_more_today(companies: Warehouse, now: Hand) -> None:
     spend(companies, ACME, 100, now, left=20)
 
-    found = standing(companies, ACME, SYSTEM, MIDNIGHT + timedelta(hours=1))
+    budget = standing(companies, ACME, SYSTEM, MIDNIGHT + timedelta(hours=1))
 
-    assert (found.limit, found.left) == (60_000, 60_000)
+    assert (budget.limit, budget.left) == (60_000, 60_000)
 
 
 def test_a_limit_too_small_for_any_plan_holds_no_later_day_back(
@@ -139,9 +139,9 @@ def test_a_spent_day_lasts_as_long_as_the_refusal_said(companies: Warehouse, now
     seven = datetime(2026, 11, 21, 7, tzinfo=UTC)
     spend(companies, ACME, 100, now, left=10).note_spent(seven)
 
-    found = standing(companies, BRAVO, SYSTEM, MIDNIGHT + timedelta(hours=1))
+    budget = standing(companies, BRAVO, SYSTEM, MIDNIGHT + timedelta(hours=1))
 
-    assert (found.left, found.resets_at) == (0, seven)
+    assert (budget.left, budget.resets_at) == (0, seven)
     assert standing(companies, BRAVO, SYSTEM, seven).left == 60_000
 
 
@@ -151,9 +151,9 @@ def test_a_limit_that_a_person_set_caps_what_the_source_tells(
     configure(companies, daily_token_budget=1_000)
     spend(companies, BRAVO, 400, now, left=50_000)
 
-    found = standing(companies, ACME, SYSTEM, NOON)
+    budget = standing(companies, ACME, SYSTEM, NOON)
 
-    assert (found.limit, found.left) == (1_000, 600)
+    assert (budget.limit, budget.left) == (1_000, 600)
 
 
 def test_a_source_that_allows_less_than_a_person_set_is_believed(

@@ -292,7 +292,7 @@ def test_marts_are_compared_with_raw_once_a_week_and_the_day_after_a_failure(boo
         )
 
     def due() -> list[str]:
-        return [one.tenant.slug for one in due_verifications(books.warehouse, now)]
+        return [sync.tenant.slug for sync in due_verifications(books.warehouse, now)]
 
     assert due() == []
     ran("full", "success", 6.0)
@@ -313,11 +313,11 @@ def test_marts_are_compared_with_raw_once_a_week_and_the_day_after_a_failure(boo
 def test_a_verification_answers_no_sync_and_no_sweep(books: Books) -> None:
     """It reads nothing from the source, so it says nothing of how fresh raw is."""
     books.run("update integration.connections set connected_at = now() - interval '9 days'")
-    before = [one.tenant for one in due_syncs(books.warehouse, datetime.now(UTC))]
+    before = [sync.tenant for sync in due_syncs(books.warehouse, datetime.now(UTC))]
     for tenant in (ACME, BETA):
         books.begin(tenant, "verify").complete()
 
-    assert [one.tenant for one in due_syncs(books.warehouse, datetime.now(UTC))] == before
+    assert [sync.tenant for sync in due_syncs(books.warehouse, datetime.now(UTC))] == before
     assert set(before) == {ACME, BETA}
     query = "select from integration.connections where last_sync_at is not null"
     assert books.rows(query) == []

@@ -41,7 +41,7 @@ def ran(books: Books, tenant: str, at: datetime, status: str = "success", **more
 
 
 def overdue(books: Books, now: datetime) -> list[str]:
-    return [one.tenant.slug for one in freshness(books.warehouse, now).overdue]
+    return [sync.tenant.slug for sync in freshness(books.warehouse, now).overdue]
 
 
 def test_a_tenant_is_overdue_when_its_grace_is_over_and_no_sync_succeeded(books: Books) -> None:
@@ -59,9 +59,9 @@ def test_a_failed_run_does_not_make_a_tenant_fresh_and_its_code_is_told(books: B
     ran(books, "acme", TWO, "failed", errors='[{"code": "source_unavailable", "message": "x"}]')
     ran(books, "beta", TWO, sync_type="sweep")
 
-    (one,) = freshness(books.warehouse, TOO_LATE).overdue
+    (overdue,) = freshness(books.warehouse, TOO_LATE).overdue
 
-    assert str(one) == (
+    assert str(overdue) == (
         "acme: due 2026-07-01 02:00 UTC, last good sync 2026-06-30 02:00 UTC; "
         "its last run: failed (source_unavailable)"
     )
@@ -102,10 +102,10 @@ def test_who_lost_its_connection_is_overdue_and_who_wants_no_sync_is_not(books: 
         " values ('beta', 'pipedrive', false)"
     )
 
-    found = freshness(books.warehouse, TOO_LATE)
+    report = freshness(books.warehouse, TOO_LATE)
 
-    assert found.looked_at == 1
-    assert [one.why for one in found.overdue] == ["its connection is needs_reauth"]
+    assert report.looked_at == 1
+    assert [sync.why for sync in report.overdue] == ["its connection is needs_reauth"]
 
 
 def test_each_tenant_has_its_own_clock(books: Books) -> None:

@@ -31,7 +31,7 @@ def read(name: str, *, is_complete: bool, fetched: int = 0, rejected: int = 0) -
 
 
 def note(row: HistoryRow, *reads: EntityRead) -> None:
-    row.reads.update({one.entity.name: one for one in reads})
+    row.reads.update({read.entity.name: read for read in reads})
 
 
 def only_row(books: Books) -> dict[str, Any]:

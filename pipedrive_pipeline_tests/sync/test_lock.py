@@ -160,9 +160,9 @@ def test_a_session_that_holds_a_lock_keeps_nothing_that_holds_vacuum_back(
     lock: Locking, warehouse: Warehouse
 ) -> None:
     """A first full read takes hours; in them every update of the database would leave bloat."""
-    with lock(warehouse, ACME) as held:
-        held.assert_held()
-        with held.with_marts() as building:
+    with lock(warehouse, ACME) as tenant_lock:
+        tenant_lock.assert_held()
+        with tenant_lock.with_marts() as building:
             building.assert_held()
             during = holders(warehouse)
         after = holders(warehouse)

@@ -17,8 +17,8 @@ NEW = Tenant("neu")
 def test_a_new_tenant_takes_the_default_time_zone(books: Books) -> None:
     assert registry.add(books.warehouse, BERLIN, NEW, external_id="42", display_name="Neu GmbH")
 
-    found = registry.known(books.warehouse, NEW)
-    assert (found.external_id, found.display_name, found.time_zone, found.state) == (
+    tenant = registry.known(books.warehouse, NEW)
+    assert (tenant.external_id, tenant.display_name, tenant.time_zone, tenant.state) == (
         "42",
         "Neu GmbH",
         "Europe/Berlin",
@@ -46,7 +46,7 @@ def test_tenants_are_listed_by_slug_with_their_connection(books: Books) -> None:
 
     listed = registry.all_tenants(books.warehouse)
 
-    assert [(one.tenant.slug, one.state) for one in listed] == [
+    assert [(row.tenant.slug, row.state) for row in listed] == [
         ("aaa", None),
         (ACME.slug, "connected"),
         (BETA.slug, "connected"),

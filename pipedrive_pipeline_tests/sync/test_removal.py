@@ -99,7 +99,7 @@ def test_a_tenant_without_data_is_removed_and_the_log_says_by_whom(books: Books)
         "select who, action, subject from integration.audit_log where action = 'tenant.remove'"
     )
     assert entry == {"who": "Erika", "action": "tenant.remove", "subject": "acme"}
-    assert [one.tenant for one in registry.all_tenants(books.warehouse)] == [BETA]
+    assert [row.tenant for row in registry.all_tenants(books.warehouse)] == [BETA]
 
 
 def test_a_removed_tenant_may_be_added_again(books: Books) -> None:

@@ -25,9 +25,9 @@ def test_queued_requests_of_connected_tenants_come_oldest_first(books: Books) ->
     books.ask(BETA)
     books.ask(ACME, "full")
 
-    found = requests.queued(books.warehouse, limit=10)
+    queued = requests.queued(books.warehouse, limit=10)
 
-    assert [(one.tenant, one.sync_type) for one in found] == [
+    assert [(request.tenant, request.sync_type) for request in queued] == [
         (BETA, "incremental"),
         (ACME, "full"),
     ]
@@ -48,7 +48,9 @@ def test_a_remap_needs_no_connection(books: Books) -> None:
     books.ask(ACME, "remap")
     books.run("update integration.connections set state = 'needs_reauth'")
 
-    assert [one.sync_type for one in requests.queued(books.warehouse, limit=10)] == ["remap"]
+    assert [request.sync_type for request in requests.queued(books.warehouse, limit=10)] == [
+        "remap"
+    ]
 
 
 def test_no_more_are_given_than_asked_for(books: Books) -> None:
@@ -102,6 +104,6 @@ def test_a_request_made_during_a_run_waits_for_the_next(books: Books) -> None:
 
     requests.settle(books.warehouse, row.facts, row.id, is_success=True)
 
-    found = books.rows("select state from integration.sync_requests order by requested_at")
-    assert [one["state"] for one in found] == ["done", "queued"]
+    rows = books.rows("select state from integration.sync_requests order by requested_at")
+    assert [row["state"] for row in rows] == ["done", "queued"]
     assert requests.queued(books.warehouse, limit=9)[0].system == SYSTEM

@@ -16,10 +16,10 @@ def fill(books: Books) -> None:
     """Rows of each age for two tenants, in every table that grows."""
     for tenant in ("acme", "beta"):
         for age in AGES:
-            told = {"tenant": tenant, "age": age, "key": f"{tenant}-{age}"}
+            values = {"tenant": tenant, "age": age, "key": f"{tenant}-{age}"}
             for statement in _ROWS:
                 with books.warehouse.transaction() as connection:
-                    connection.execute(statement.encode(), told)
+                    connection.execute(statement.encode(), values)
 
 
 _WHOSE = "%(tenant)s, 'pipedrive'"
@@ -127,7 +127,7 @@ def test_a_run_forgets_no_more_than_a_batch(books: Books) -> None:
         for _ in range(3)
     ]
 
-    assert [one["sync_requests"] for one in counts] == [1, 1, 0]
+    assert [row["sync_requests"] for row in counts] == [1, 1, 0]
 
 
 def test_a_database_that_is_away_does_not_fail_the_run() -> None:

@@ -37,7 +37,7 @@ def test_a_tenant_whose_lock_is_held_is_running(books: Books) -> None:
         (status,) = tenant_statuses(books.warehouse, ACME)
 
     assert status.is_running
-    assert [one.is_running for one in tenant_statuses(books.warehouse)] == [False, False]
+    assert [status.is_running for status in tenant_statuses(books.warehouse)] == [False, False]
 
 
 def test_an_unknown_tenant_is_named(books: Books) -> None:

@@ -12,8 +12,8 @@ from pipedrive_pipeline_tests.vault.world import World
 
 @pytest.fixture(scope="session")
 def running_world(database_template: str) -> Iterator[World]:
-    with world.running(database_template) as made:
-        yield made
+    with world.running(database_template) as environment:
+        yield environment
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ class OAuthServer:
         return token
 
     def _grant_of(self, refresh_token: str) -> Grant | None:
-        return next((one for one in self.grants if refresh_token in one.refresh_tokens), None)
+        return next((grant for grant in self.grants if refresh_token in grant.refresh_tokens), None)
 
 
 @contextmanager

@@ -131,18 +131,18 @@ def test_each_change_of_state_stands_in_the_audit_log_without_a_secret(acme: Wor
     ]
 
 
-@pytest.mark.parametrize("held", ConnectionState)
+@pytest.mark.parametrize("state", ConnectionState)
 @pytest.mark.parametrize("to", ConnectionState)
 def test_a_state_follows_only_where_the_table_says_so(
-    acme: World, held: ConnectionState, to: ConnectionState
+    acme: World, state: ConnectionState, to: ConnectionState
 ) -> None:
     """One table, one place: nothing brings a disconnected tenant to needs_reauth."""
     acme.connect_acme()
-    if held is not ConnectionState.CONNECTED:
+    if state is not ConnectionState.CONNECTED:
         acme.execute(
             "update integration.connections set state = %s, access_token = null, "
             "refresh_token = null",
-            held,
+            state,
         )
     columns = {"access_token": "x"} if to is ConnectionState.CONNECTED else {}
 
@@ -158,12 +158,12 @@ def test_a_state_follows_only_where_the_table_says_so(
                 columns=columns,
             )
 
-    if to in MAY_BECOME[held]:
+    if to in MAY_BECOME[state]:
         act()
     else:
         with pytest.raises(CannotChange):
             act()
-    assert acme.row()["state"] == (to if to in MAY_BECOME[held] else held)
+    assert acme.row()["state"] == (to if to in MAY_BECOME[state] else state)
 
 
 def test_a_wrong_key_is_found_at_start_and_overwrites_nothing(acme: World) -> None:

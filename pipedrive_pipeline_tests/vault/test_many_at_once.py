@@ -93,9 +93,9 @@ def one_refresh_each_round(world: World, rotation: Rotation, rounds: int) -> Non
         for number in range(1, rounds + 1):
             world.expire()
 
-            for one in workers:
-                one.tell("go")
-            lent = [digest for one in workers for digest in one.answer()]
+            for process in workers:
+                process.tell("go")
+            lent = [digest for process in workers for digest in process.answer()]
 
             assert len(lent) == 64
             assert len(set(lent)) == 1

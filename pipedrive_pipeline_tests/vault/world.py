@@ -116,10 +116,10 @@ class World:
 def running(database_template: str) -> Iterator[World]:
     """A world on a database of its own; `forget` gives it its two tenants."""
     with databases.copy_of(database_template) as url, oauth_server.running() as oauth:
-        made = World(Vault(Warehouse(url), settings_for(url, oauth)), oauth)
+        environment = World(Vault(Warehouse(url), settings_for(url, oauth)), oauth)
         name = urlsplit(url).path[1:]
-        made.execute(f'alter database "{name}" set synchronous_commit = off')
-        yield made
+        environment.execute(f'alter database "{name}" set synchronous_commit = off')
+        yield environment
 
 
 def settings_for(url: str, oauth: OAuthServer, **more: Any) -> Settings:

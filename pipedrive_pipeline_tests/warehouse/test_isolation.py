@@ -14,8 +14,8 @@ from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
 
 
 def names(connection: psycopg.Connection) -> list[str]:
-    found = connection.execute("select name from crm.customers order by name")
-    return [row[0] for row in found]
+    names = connection.execute("select name from crm.customers order by name")
+    return [row[0] for row in names]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_every_table_has_a_policy_for_each_role_that_may_use_it(warehouse: Wareh
     engine = "engine * to {pipeline_engine} using f check f"
     app = "app * to {pipeline_app} using t check t"
     expected = {table: [app, engine] if used else [engine] for table, used, _ in policies}
-    assert {table: found for table, _, found in policies} == expected
+    assert {table: policy for table, _, policy in policies} == expected
     assert len(policies) >= 13
 
 
@@ -152,18 +152,18 @@ def test_every_unique_key_holds_the_tenant_or_cannot_be_guessed(warehouse: Wareh
 def test_the_app_sees_its_tenant_only(two_customers: Warehouse) -> None:
     """The app's own filter may be missing; the database's is not."""
     with two_customers.as_app(ACME) as connection:
-        seen = names(connection)
+        visible = names(connection)
 
-    assert seen == ["of acme"]
+    assert visible == ["of acme"]
 
 
 def test_the_app_without_a_tenant_sees_nothing(two_customers: Warehouse) -> None:
     """It fails closed: neither an error nor everything."""
     with two_customers.transaction() as connection:
         connection.execute("set local role pipeline_app")
-        seen = names(connection)
+        visible = names(connection)
 
-    assert seen == []
+    assert visible == []
 
 
 def test_the_tenant_is_forgotten_with_its_transaction(two_customers: Warehouse) -> None:
@@ -225,9 +225,9 @@ def test_the_app_reads_a_connection_without_its_tokens(warehouse: Warehouse) -> 
             """
         )
     with warehouse.as_app(ACME) as connection:
-        seen = connection.execute("select tenant_id, state from integration.connections").fetchall()
+        rows = connection.execute("select tenant_id, state from integration.connections").fetchall()
 
-    assert seen == [("acme", "pending")]
+    assert rows == [("acme", "pending")]
 
 
 def test_the_apps_role_bypasses_nothing_and_owns_nothing(warehouse: Warehouse) -> None:
@@ -276,16 +276,16 @@ def test_a_tenant_that_is_changed_midway_is_the_transactions_own_matter(
 
     warehouse = pooled(two_customers)
     with warehouse.pool:
-        seen = []
+        outcomes = []
         for tenant in (ACME, BRAVO, ACME):
             with warehouse.as_app(tenant) as connection:
-                seen.append(names(connection))
+                outcomes.append(names(connection))
         with warehouse.connect() as connection:
             left = connection.execute(
                 "select current_setting('pipeline.tenant_id', true), current_user = session_user"
             ).fetchone()
 
-    assert seen == [["of acme"], ["of bravo"], ["of acme"]]
+    assert outcomes == [["of acme"], ["of bravo"], ["of acme"]]
     assert left == ("", True)
 
 
@@ -296,10 +296,10 @@ def test_an_owner_is_under_its_own_policies(two_customers: Warehouse) -> None:
         connection.execute("grant usage, create on schema crm to test_stranger")
         connection.execute("alter table crm.customers owner to test_stranger")
         connection.execute("set local role test_stranger")
-        seen = names(connection)
+        visible = names(connection)
         connection.rollback()
 
-    assert seen == []
+    assert visible == []
 
 
 def test_a_tenant_with_customers_is_not_removed_by_accident(two_customers: Warehouse) -> None:

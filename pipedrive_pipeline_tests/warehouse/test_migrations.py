@@ -60,11 +60,11 @@ def fingerprint(warehouse: Warehouse) -> list[tuple[object, ...]]:
 def test_an_empty_database_gets_everything_once(empty: Warehouse) -> None:
     """The second run changes nothing at all, down to the catalogue's rows."""
     first = migrate(empty)
-    made = fingerprint(empty)
+    created = fingerprint(empty)
     second = migrate(empty)
 
     assert (first, second) == (EVERYTHING, [])
-    assert fingerprint(empty) == made
+    assert fingerprint(empty) == created
     assert is_current(empty)
 
 
@@ -89,11 +89,11 @@ def test_migrates_at_once_apply_once(empty: Warehouse) -> None:
 def test_databases_of_one_server_may_be_migrated_at_once(postgres: str) -> None:
     """Roles belong to the server: two databases make them in the same moment."""
     with (
-        databases.database(postgres) as one,
+        databases.database(postgres) as first,
         databases.database(postgres) as other,
         ThreadPoolExecutor(2) as pool,
     ):
-        applied = list(pool.map(lambda url: migrate(Warehouse(url)), (one, other)))
+        applied = list(pool.map(lambda url: migrate(Warehouse(url)), (first, other)))
 
     assert applied == [EVERYTHING, EVERYTHING]
 
@@ -111,11 +111,11 @@ def test_an_ordinary_owner_who_may_create_roles_migrates_and_works(
         applied = migrate(warehouse)
         with warehouse.transaction() as connection:
             connection.execute("insert into integration.tenants (slug) values ('acme')")
-            seen = connection.execute("select slug from integration.tenants").fetchall()
+            slugs = connection.execute("select slug from integration.tenants").fetchall()
         with warehouse.as_app(databases.BRAVO) as connection:
             unseen = connection.execute("select slug from integration.tenants").fetchall()
 
-    assert (applied, seen, unseen) == (EVERYTHING, [("acme",)], [])
+    assert (applied, slugs, unseen) == (EVERYTHING, [("acme",)], [])
 
 
 def _may_grant_our_roles(postgres: str) -> bool:
@@ -138,12 +138,12 @@ def test_on_a_new_server_an_ordinary_owner_makes_the_roles_itself() -> None:
             with warehouse.transaction() as connection:
                 connection.execute("insert into integration.tenants (slug) values ('acme')")
             with warehouse.as_app(databases.ACME) as connection:
-                seen = connection.execute("select slug from integration.tenants").fetchall()
+                slugs = connection.execute("select slug from integration.tenants").fetchall()
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
-    assert (applied, seen) == (EVERYTHING, [("acme",)])
+    assert (applied, slugs) == (EVERYTHING, [("acme",)])
 
 
 @pytest.fixture
@@ -168,13 +168,13 @@ def test_a_role_that_may_not_create_roles_is_told_what_to_do(postgres: str, weak
 @pytest.mark.slow
 def test_migrate_waits_for_a_running_sync_and_says_so(empty: Warehouse) -> None:
     """A sync must not see tables change under it."""
-    told = threading.Event()
+    is_waiting = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         migrations.make_lock(empty)
         with empty.lock_session() as sync:
             locks.take(sync, locks.MIGRATION, is_shared=True)
-            running = pool.submit(migrate, empty, notify=lambda _: told.set())
-            was_told = told.wait(30)
+            running = pool.submit(migrate, empty, notify=lambda _: is_waiting.set())
+            was_told = is_waiting.wait(30)
             was_waiting = not running.done()
         applied = running.result(30)
 

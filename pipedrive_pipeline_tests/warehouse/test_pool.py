@@ -6,30 +6,30 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.pool import PooledWarehouse, pooled
 
 
-def session(held: PooledWarehouse) -> int:
+def session(pool: PooledWarehouse) -> int:
     """The server's process that answers."""
-    with held.connect() as connection:
+    with pool.connect() as connection:
         return connection.info.backend_pid
 
 
 def test_a_connection_is_used_again(warehouse: Warehouse) -> None:
-    held = pooled(warehouse)
+    pool = pooled(warehouse)
 
-    with held.pool:
-        sessions = {session(held) for _ in range(5)}
+    with pool.pool:
+        sessions = {session(pool) for _ in range(5)}
 
     assert len(sessions) == 1
 
 
 def test_a_connection_that_the_server_ended_is_not_handed_out(warehouse: Warehouse) -> None:
     """A Postgres that was started anew must not cost the next caller its answer."""
-    held = pooled(warehouse)
-    with held.pool:
-        former = session(held)
+    pool = pooled(warehouse)
+    with pool.pool:
+        former = session(pool)
         with warehouse.connect() as other:
             other.execute("select pg_terminate_backend(%s, 5000)", [former])
 
-        answered_by = session(held)
+        answered_by = session(pool)
 
     assert answered_by != former
 
@@ -38,15 +38,15 @@ def test_a_connection_that_the_server_spoke_to_meanwhile_is_used_again(
     warehouse: Warehouse,
 ) -> None:
     """A changed setting is told to every session: something to read, and no goodbye."""
-    held = pooled(warehouse)
-    with held.pool:
-        held.pool.wait()  # who asks before its first connection is there makes it open a second
-        with held.connect() as connection:
+    pool = pooled(warehouse)
+    with pool.pool:
+        pool.pool.wait()  # who asks before its first connection is there makes it open a second
+        with pool.connect() as connection:
             former = connection.info.backend_pid
             connection.execute("listen anything")
         with warehouse.connect() as other:
             other.execute("notify anything")
 
-        answered_by = session(held)
+        answered_by = session(pool)
 
     assert answered_by == former

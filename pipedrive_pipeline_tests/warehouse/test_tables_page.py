@@ -96,10 +96,10 @@ def test_the_page_of_tables_is_the_database(warehouse: Warehouse) -> None:
     assert _without_comment([*views, *crm, *integration]) == []
 
 
-def _without_comment(found: Iterable[Relation]) -> list[str]:
+def _without_comment(relations: Iterable[Relation]) -> list[str]:
     return [
         f"{relation.schema}.{relation.name}.{column.name}"
-        for relation in found
+        for relation in relations
         for column in relation.columns
         if not (relation.comment and column.comment)
     ]
