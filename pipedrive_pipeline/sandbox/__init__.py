@@ -1,10 +1,10 @@
-"""The world in a box: a Pipedrive look-alike, as hard on its readers as the real one.
+"""A local server that behaves like Pipedrive, including its errors and limits.
 
 It is written from the API contract alone and imports nothing of ``connectors``, so that a
-misreading of ours cannot agree with itself. ``docs/sandbox.md`` lists what it keeps.
+misreading of ours cannot agree with itself. ``docs/sandbox.md`` lists the facts that it reproduces.
 
-What belongs here: the face that tests and the command line use. What does not: any reading of
-Pipedrive; nothing but ``cli`` and tests imports this room.
+Belongs here: the interface for tests and the command line. Does not belong here: a client of
+Pipedrive. Only ``cli`` and tests import this package.
 """
 
 from pipedrive_pipeline.sandbox.options import Options

@@ -1,7 +1,4 @@
-"""The command ``pipedrive-pipeline sandbox``: its options, and the lines it prints at start.
-
-What belongs here: the command line. What does not: registering it (``cli``).
-"""
+"""The command ``pipedrive-pipeline sandbox``: its options, and the lines it prints at start."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class Plan(StrEnum):
 
 
 class Unset(StrEnum):
-    """What answers hold for an organization or a part of a name that a person has not."""
+    """How answers show an organization or a part of a name that a person lacks."""
 
     null = "null"
     absent = "absent"

@@ -1,9 +1,6 @@
-"""How one sandbox behaves: plan, credentials, and a switch for each point nobody has confirmed.
+"""Settings of one sandbox: plan, credentials, and a switch for each point that no source confirms.
 
 The defaults are the choices of ``docs/sandbox.md``; each switch is listed there.
-
-What belongs here: settings that hold for a sandbox's whole life. What does not: the data
-(``world.seeding``) and faults, which are queued while it runs (``web.faults``).
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ class Options:
     api_token: str = "5a4db0c0ffee5a4db0c0ffee5a4db0c0ffee5a4d"  # noqa: S105 (opens only this)
     client_id: str = "sandbox-client"
     client_secret: str = "sandbox-secret"  # noqa: S105 (the same)
-    redirect_uri: str | None = None  # None: any that the authorize request names
+    redirect_uri: str | None = None  # None: any address in the authorize request
     scopes: tuple[str, ...] = ALL_SCOPES  # of the app; the user grants all of them or none
     consent: Literal["auto", "page"] = "auto"
     plan: Plan = "ultimate"
@@ -37,14 +34,14 @@ class Options:
     latency_seconds: float = 0.0
     access_token_seconds: int = 3_599  # as in the vendor's own example
 
-    # Points that no source confirms, with the default chosen for each.
+    # Points that no source confirms, each with its default.
     rotates_refresh_token: bool = False
     refresh_kills_access_token: bool = False
     wrong_client_status: int = 400
     burst_retry_after: bool = False  # add Retry-After to a burst 429
     budget_zone: str = "UTC"  # whose midnight resets the daily budget
-    cursor_seconds: float | None = None  # a cursor's life; None: it never dies
-    page_rows: int = 500  # rows of a list's page at most, whatever was asked for
+    cursor_seconds: float | None = None  # lifetime of a cursor; None: unlimited
+    page_rows: int = 500  # maximum of rows in a page, also if `limit` is larger
     clamps_limit: bool = False  # a limit over the maximum counts as the maximum
     shows_deleted_by_id: bool = True  # GET by id of a deleted record: 200, else 404
     forbids_invisible_by_id: bool = True  # GET by id of an invisible record: 403, else 404

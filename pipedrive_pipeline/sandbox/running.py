@@ -1,7 +1,4 @@
-"""The handle of a running sandbox: where it is, how to get in, what happened, what to break next.
-
-What belongs here: the face that tests use. What does not: anything done over HTTP.
-"""
+"""The handle of a running sandbox: address, credentials, account, requests and faults."""
 
 from __future__ import annotations
 
@@ -31,12 +28,12 @@ class Sandbox:
 
     @property
     def account(self) -> Account:
-        """The company: read it, edit it."""
+        """The company's data."""
         return self.service.account
 
     @property
     def options(self) -> Options:
-        """How it behaves."""
+        """The settings of this sandbox."""
         return self.service.options
 
     @property
@@ -62,7 +59,7 @@ class Sandbox:
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong next."""
+        """The faults that are queued for coming requests."""
         return self.service.faults
 
     @property
@@ -72,12 +69,12 @@ class Sandbox:
 
     @property
     def budget(self) -> Budget:
-        """The company's tokens of today."""
+        """The company's remaining tokens of today."""
         return self.service.budget
 
     @property
     def grants(self) -> Grants:
-        """Who holds which token."""
+        """All tokens and who owns them."""
         return self.service.grants
 
     def truth(self, entity: str, **more: Any) -> Iterator[Record]:

@@ -1,9 +1,7 @@
-"""A sandbox's state as one JSON file: what was edited, which fields there are, who holds a token.
+"""A sandbox's state as one JSON file: edited records, fields, rights, clock and tokens.
 
 A sandbox that is started again from the file serves the same company: records, fields, rights,
 clock and grants. Its history and its journal of requests begin again.
-
-What belongs here: writing and reading that file. What does not: what an edit means (``world``).
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ class FieldState:
 
 @dataclass(frozen=True)
 class State:
-    """What a sandbox's file holds."""
+    """The content of a sandbox's file."""
 
     company: tuple[int, str, str]  # id, name, domain
     clock_shift_seconds: float
@@ -53,7 +51,7 @@ class State:
 
 
 def save(service: Service, file: Path) -> None:
-    """Writes the state to a file that only its owner may read; it replaces the former one whole."""
+    """Writes the state to a file that only its owner can read; replaces the old file atomically."""
     account = service.account
     with account.lock:
         state = State(

@@ -160,7 +160,7 @@ def test_a_top_up_is_added_and_refusals_cost_only_when_the_switch_says_so() -> N
 
 
 def test_the_journal_keeps_the_newest_and_counts_all() -> None:
-    journal = Journal(kept=3)
+    journal = Journal(capacity=3)
     with serve(seeded(1, 1)) as sandbox, Reader(sandbox) as reader:
         for _ in range(5):
             reader.get("/v1/users/me")

@@ -1,5 +1,5 @@
-"""The HTTP face of one make-believe company: OAuth, API v2 and v1, limits, faults, control.
+"""The HTTP interface of one sandbox company: OAuth, API v2 and v1, limits, faults, control.
 
-What belongs here: how requests are admitted, answered, priced and spoiled. What does not: what is
-true of the company (``sandbox.world``).
+Belongs here: how requests are admitted, answered, priced and made to fail. Does not belong here:
+the company's data (``sandbox.world``).
 """

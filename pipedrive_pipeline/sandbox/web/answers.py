@@ -1,8 +1,4 @@
-"""Envelopes of success and the families of refusal, as each origin words them.
-
-What belongs here: status and body. What does not: rate-limit headers (``limits``) and why an
-answer is refused.
-"""
+"""Bodies of successful answers and of errors, in the format of gateway, services and edge."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ Delivery = Literal["whole", "lost", "cut", "drip", "flood"]
 
 @dataclass
 class Answer:
-    """What goes back to the caller, and how the line treats it."""
+    """One HTTP answer, and how it is transmitted."""
 
     status: int
     body: bytes
@@ -45,14 +41,14 @@ class Refusal(Exception):
         super().__init__(status)
 
 
-def one(data: Any, status: int = 200, **additional: Any) -> Answer:
-    """A single result."""
+def success(data: Any, status: int = 200, **additional: Any) -> Answer:
+    """A successful answer with its data."""
     return Answer(status, encode({"success": True, "data": data, **additional}))
 
 
 def page(rows: Iterable[Record], next_cursor: str | None) -> Answer:
     """A v2 list."""
-    return one(list(rows), additional_data={"next_cursor": next_cursor})
+    return success(list(rows), additional_data={"next_cursor": next_cursor})
 
 
 def offset_page(rows: list[Any], start: int, limit: int, total: int) -> Answer:
@@ -65,11 +61,11 @@ def offset_page(rows: list[Any], start: int, limit: int, total: int) -> Answer:
     }
     if has_more:
         pagination["next_start"] = start + limit
-    return one(rows, additional_data={"pagination": pagination})
+    return success(rows, additional_data={"pagination": pagination})
 
 
 def by_gateway(status: int, error: str, headers: Mapping[str, str] | None = None) -> Refusal:
-    """401, 403 for scopes and 429: refused before any service is asked."""
+    """401, 403 for scopes and 429, sent by the gateway before a service is called."""
     body = {"success": False, "error": error, "errorCode": status, "error_info": ERROR_INFO}
     return Refusal(status, body, headers)
 

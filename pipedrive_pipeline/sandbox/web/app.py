@@ -1,7 +1,4 @@
-"""The ASGI application: the API line, and beside it the sandbox's own page and controls.
-
-What belongs here: which path goes where. What does not: anything that Pipedrive answers itself.
-"""
+"""The ASGI application: the API, the sandbox's own page and the control routes."""
 
 from __future__ import annotations
 

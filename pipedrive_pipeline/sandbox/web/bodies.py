@@ -1,8 +1,4 @@
-"""Bodies of creates and updates, checked as strictly as the service checks them.
-
-What belongs here: kinds of values and what each refuses. What does not: query parameters
-(``parameters``), storing (``write_routes``).
-"""
+"""Bodies of creates and updates, checked as strictly as the service checks them."""
 
 from __future__ import annotations
 
@@ -122,7 +118,7 @@ _CUSTOM: dict[str, tuple[str, Check]] = {  # field type -> what it expects
 
 
 def checked(call: Call, entity: Entity, *, is_new: bool) -> Record:
-    """The values that a create or update names, ready to be stored.
+    """The values of a create or update, validated and ready to be stored.
 
     Raises:
         Refusal: 400 for an unknown key or an ill-typed value, 403 for a feature that is off.

@@ -1,8 +1,4 @@
-"""One admitted request, and the endpoints as data.
-
-What belongs here: what a handler gets to see, and what an endpoint is. What does not: admission
-(``gate``), the handlers themselves.
-"""
+"""One admitted request, and the endpoints as data."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ from pipedrive_pipeline.sandbox.world.account import Account
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: a user, through a personal token or an app."""
+    """The authenticated caller: a user, through a personal token or an app."""
 
     token: str
     user_id: int
@@ -30,7 +26,7 @@ class Caller:
 
 @dataclass
 class Call:
-    """A request that was let in."""
+    """An admitted request."""
 
     account: Account
     options: Options
@@ -88,6 +84,6 @@ class Endpoint:
     method: str
     path: str
     cost: int  # tokens
-    scopes: tuple[str, ...]  # any one of them lets an app in; none: every app
+    scopes: tuple[str, ...]  # an app needs one of these; empty: every app may call
     answer: Callable[[Call], Answer] = field(repr=False)
     is_search: bool = False

@@ -1,7 +1,4 @@
-"""What the other control routes may be told: faults, clock, grants, as typed messages.
-
-What belongs here: the messages. What does not: HTTP (``control``), edits (``edits``).
-"""
+"""Messages of the control routes for faults, clock and grants."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from pipedrive_pipeline.sandbox.world.users import Sight
 
 
 class QueueFault(msgspec.Struct, forbid_unknown_fields=True):
-    """Queue a fault, or with ``clear`` drop all that wait."""
+    """Queue a fault, or with ``clear`` drop all queued faults."""
 
     kind: str | None = None
     after: int = 0
@@ -28,7 +25,7 @@ class QueueFault(msgspec.Struct, forbid_unknown_fields=True):
     clear: bool = False
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is what waits."""
+        """Queue it; returns the queued faults."""
         if self.clear:
             sandbox.faults.clear()
         if self.kind is not None:
@@ -41,8 +38,8 @@ class QueueFault(msgspec.Struct, forbid_unknown_fields=True):
                 action=self._action(sandbox),
             )
         return [
-            {"kind": one.kind, "after": one.after, "times": one.times, "path": one.path}
-            for one in sandbox.faults.waiting()
+            {"kind": fault.kind, "after": fault.after, "times": fault.times, "path": fault.path}
+            for fault in sandbox.faults.waiting()
         ]
 
     def _action(self, sandbox: Sandbox) -> Callable[[], None] | None:
@@ -65,7 +62,7 @@ class SetClock(msgspec.Struct, forbid_unknown_fields=True):
     stamps_shift_seconds: float | None = None
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is the server's time."""
+        """Apply it; returns the server's time."""
         clock = sandbox.clock
         if self.frozen is not None:
             (clock.freeze if self.frozen else clock.thaw)()
@@ -87,7 +84,7 @@ class Revoke(_Grant, tag="revoke"):
     user_id: int | None = None
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is the admin's new API token."""
+        """Revoke; returns the admin's new API token."""
         sandbox.revoke(self.user_id)
         return sandbox.api_token
 
@@ -98,15 +95,15 @@ class Uninstall(_Grant, tag="uninstall"):
     user_id: int | None = None
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is how many installations ended."""
+        """Uninstall; returns how many installations ended."""
         return sandbox.uninstall(self.user_id)
 
 
 class ExpireAccessTokens(_Grant, tag="expire_access_tokens"):
-    """Let all access tokens die; refresh tokens stand."""
+    """Expire all access tokens; refresh tokens stay valid."""
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it."""
+        """Apply it."""
         sandbox.grants.expire_access_tokens()
 
 
@@ -116,7 +113,7 @@ class TakeScopes(_Grant, tag="take_scopes"):
     scopes: list[str]
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it."""
+        """Apply it."""
         sandbox.grants.take_scopes(*self.scopes)
 
 
@@ -126,7 +123,7 @@ class GiveScopes(_Grant, tag="give_scopes"):
     scopes: list[str]
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it."""
+        """Apply it."""
         sandbox.grants.give_scopes(*self.scopes)
 
 
@@ -138,17 +135,17 @@ class SetRights(_Grant, tag="rights"):
     hidden: list[tuple[EntityName, int]] | None = None
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it."""
+        """Apply it."""
         sandbox.account.set_rights(self.user_id, self.sees, self.hidden)
 
 
 class NewApiToken(_Grant, tag="new_api_token"):
-    """Make a user's API token; the one before dies."""
+    """Create a new API token for a user; the former one becomes invalid."""
 
     user_id: int
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is the token."""
+        """Create it; returns the token."""
         return sandbox.grants.new_api_token(self.user_id)
 
 
@@ -158,19 +155,19 @@ class Spend(_Grant, tag="spend"):
     tokens: int
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is what is left."""
+        """Spend; returns the remaining tokens."""
         sandbox.budget.spend(self.tokens)
         return sandbox.budget.remaining
 
 
 class BecomeCompany(_Grant, tag="company"):
-    """Let consents from now on be for another company; its records have the same ids."""
+    """Make later consents belong to another company; its records have the same ids."""
 
     company_id: int
     name: str
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it."""
+        """Apply it."""
         sandbox.account.company_id, sandbox.account.company_name = self.company_id, self.name
 
 

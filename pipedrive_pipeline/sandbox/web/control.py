@@ -1,9 +1,6 @@
-"""The control routes under ``/_sandbox``: what tests of other languages and the page's buttons use.
+"""The control routes under ``/_sandbox``, for tests in other languages and the page's buttons.
 
 They exist only when a sandbox was started with control. Every listing is one JSON object a line.
-
-What belongs here: HTTP around the commands. What does not: what a message does (``edits``,
-``commands``).
 """
 
 from __future__ import annotations
@@ -36,12 +33,12 @@ _encode = msgspec.json.Encoder().encode
 
 def routes(sandbox: Sandbox) -> list[Route]:
     """The control routes of one sandbox."""
-    told = [
+    commands = [
         Route(f"/_sandbox/{name}", _command(sandbox, messages), methods=["POST"])
         for name, messages in COMMANDS.items()
     ]
     return [
-        *told,
+        *commands,
         Route("/_sandbox/requests", functools.partial(_requests, sandbox)),
         Route("/_sandbox/history", functools.partial(_history, sandbox)),
         Route("/_sandbox/records/{entity}", functools.partial(_records, sandbox)),
@@ -57,7 +54,7 @@ def _command(sandbox: Sandbox, messages: Any) -> Callable[[Request], Awaitable[R
             return _refused(415, "the body must be application/json")
         try:
             command = decoder.decode(await request.body())
-            # In a thread, for an uninstall notice may come back to this very server.
+            # In a thread, because an uninstall notice may call this same server.
             result = await run_in_threadpool(command.run, sandbox)
         except (msgspec.MsgspecError, ValueError, LookupError) as error:
             return _refused(400, str(error))

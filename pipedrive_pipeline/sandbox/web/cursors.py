@@ -2,8 +2,6 @@
 
 Source:
     The observed content is base64url JSON ``{"field","fieldValue","sortDirection","id"}``.
-
-What belongs here: writing and reading cursors. What does not: walking (``world.records``).
 """
 
 from __future__ import annotations

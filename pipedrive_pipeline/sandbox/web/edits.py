@@ -1,8 +1,4 @@
-"""What ``POST /_sandbox/edit`` may be told, as typed messages: each knows how to do itself.
-
-What belongs here: the messages. What does not: HTTP (``control``), what an edit means
-(``world.account``), the other control routes (``commands``).
-"""
+"""Messages of ``POST /_sandbox/edit``; each applies itself to a sandbox."""
 
 from __future__ import annotations
 
@@ -27,7 +23,7 @@ class Create(_Edit, tag="create"):
     visible_after_seconds: float = 0
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is the record."""
+        """Apply it; returns the record."""
         return sandbox.account.create(
             self.entity, visible_after_seconds=self.visible_after_seconds, **self.values
         )
@@ -40,22 +36,22 @@ class Edit(_Edit, tag="edit"):
     values: Record
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is the second."""
+        """Apply it; returns the edit time."""
         return sandbox.account.edit_many(self.entity, self.ids, **self.values)
 
 
 class Plant(_Edit, tag="plant"):
-    """Show any values in records, or keys not at all, unchecked, with no new edit time."""
+    """Show any values in records, or omit keys, unchecked and without a new edit time."""
 
     ids: list[int]
     values: Record = {}
     without: list[str] = []
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is the records."""
+        """Apply it; returns the records."""
         return [
-            sandbox.account.plant(self.entity, one, without=self.without, **self.values)
-            for one in self.ids
+            sandbox.account.plant(self.entity, row_id, without=self.without, **self.values)
+            for row_id in self.ids
         ]
 
 
@@ -65,9 +61,9 @@ class Delete(_Edit, tag="delete"):
     ids: list[int]
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it."""
-        for one in self.ids:
-            sandbox.account.delete(self.entity, one)
+        """Apply it."""
+        for row_id in self.ids:
+            sandbox.account.delete(self.entity, row_id)
 
 
 class Restore(_Edit, tag="restore"):
@@ -77,9 +73,9 @@ class Restore(_Edit, tag="restore"):
     is_touched: bool = True
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it."""
-        for one in self.ids:
-            sandbox.account.restore(self.entity, one, is_touched=self.is_touched)
+        """Apply it."""
+        for row_id in self.ids:
+            sandbox.account.restore(self.entity, row_id, is_touched=self.is_touched)
 
 
 class Merge(_Edit, tag="merge"):
@@ -90,20 +86,20 @@ class Merge(_Edit, tag="merge"):
     touches_children: bool = False
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is the survivor."""
+        """Apply it; returns the survivor."""
         return sandbox.account.merge(
             self.entity, self.id, self.into, touches_children=self.touches_children
         )
 
 
 class Delay(_Edit, tag="delay"):
-    """Keep a record out of lists for a while."""
+    """Hide a record from lists for some time."""
 
     id: int
     seconds: float
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it."""
+        """Apply it."""
         sandbox.account.delay(self.entity, self.id, self.seconds)
 
 
@@ -115,19 +111,19 @@ class AddField(_Edit, tag="add_field"):
     labels: list[str] | None = None
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is the field."""
+        """Apply it; returns the field."""
         return sandbox.account.fields[self.entity].add(self.name, self.type, self.labels)
 
 
 class ChangeField(_Edit, tag="change_field"):
-    """Rename a field, or by force give it another type."""
+    """Rename a field, or change its type, which the API does not allow."""
 
     code: str
     name: str | None = None
     type: str | None = None
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is the field."""
+        """Apply it; returns the field."""
         changes = {"name": self.name, "type": self.type}
         named = {key: value for key, value in changes.items() if value is not None}
         return sandbox.account.fields[self.entity].change(self.code, **named)
@@ -139,7 +135,7 @@ class DropField(_Edit, tag="drop_field"):
     code: str
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is the field as it was."""
+        """Apply it; returns the field as it was."""
         return sandbox.account.fields[self.entity].drop(self.code)
 
 
@@ -150,7 +146,7 @@ class AddOptions(_Edit, tag="add_options"):
     labels: list[str]
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is the field."""
+        """Apply it; returns the field."""
         return sandbox.account.fields[self.entity].add_options(self.code, self.labels)
 
 
@@ -161,7 +157,7 @@ class RenameOptions(_Edit, tag="rename_options"):
     labels: dict[int, str]
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is the field."""
+        """Apply it; returns the field."""
         return sandbox.account.fields[self.entity].rename_options(self.code, self.labels)
 
 
@@ -172,7 +168,7 @@ class DropOptions(_Edit, tag="drop_options"):
     ids: list[int]
 
     def run(self, sandbox: Sandbox) -> Any:
-        """Do it; the answer is the field."""
+        """Apply it; returns the field."""
         return sandbox.account.fields[self.entity].drop_options(self.code, self.ids)
 
 

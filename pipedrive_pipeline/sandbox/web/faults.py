@@ -1,11 +1,8 @@
-"""Faults on purpose: which request is spoiled, and what happens to it.
+"""Faults on purpose: which requests fail, and how.
 
-A fault waits in a queue until the requests that it is meant for have come. Some take the place of
-the answer, some spoil it after the work is done, some only change how it travels, and ``edit``
-changes the account just before the request is answered: between two pages of a walk, say.
-
-What belongs here: the faults. What does not: limits that a caller runs into by itself
-(``limits``), values that are odd in the data (``world.account``, ``plant``).
+A fault stays in a queue until its requests have come. Some faults replace the answer, some change
+it after the work is done, some only change its transmission, and ``edit`` changes the account just
+before the request is answered, for example between two pages of a walk.
 """
 
 from __future__ import annotations
@@ -35,14 +32,14 @@ from pipedrive_pipeline.sandbox.web.answers import (
 from pipedrive_pipeline.sandbox.web.limits import (
     DAILY_LIMIT,
     DAILY_REMAINING,
-    Standing,
+    WindowState,
     budget_refusal,
     burst_refusal,
 )
 from pipedrive_pipeline.sandbox.world.clock import stamp
 
 HUGE_BYTES = 500_000_000
-FULL_WINDOW = Standing(limit=80, remaining=0, reset_seconds=2)
+FULL_WINDOW = WindowState(limit=80, remaining=0, reset_seconds=2)
 MONTH_SECONDS = 2_592_000
 AHEAD = timedelta(minutes=10)
 FAR_AHEAD = timedelta(days=300)
@@ -64,7 +61,7 @@ def _moved() -> Answer:
     return Answer(301, b"", headers={"location": "https://renamed.example/api/v2/organizations"})
 
 
-# These answers come instead of the work.
+# These answers replace the work.
 INSTEAD: dict[str, Callable[[], Answer]] = {
     "burst_429": lambda: burst_refusal(FULL_WINDOW, has_retry_after=False),
     "burst_429_retry_after": lambda: burst_refusal(FULL_WINDOW, has_retry_after=True),
@@ -99,7 +96,7 @@ def _success_false(answer: Answer, _: str) -> Answer:
 
 
 def _with(**keys: Any) -> Callable[[Answer, str], Answer]:
-    """Puts other values over some keys of the body."""
+    """Overwrites some keys of the body."""
 
     def spoil(answer: Answer, _: str) -> Answer:
         return replace(answer, body=encode(msgspec.json.decode(answer.body) | keys))
@@ -108,7 +105,7 @@ def _with(**keys: Any) -> Callable[[Answer, str], Answer]:
 
 
 def _repeated_cursor(answer: Answer, query: str) -> Answer:
-    """The cursor that was sent comes back as the next one."""
+    """Returns the cursor that was sent as the next one."""
     body = msgspec.json.decode(answer.body)
     sent = dict(parse_qsl(query)).get("cursor")
     if sent is not None:
@@ -140,13 +137,13 @@ def _rows(change: Callable[[list[Record], Answer], list[Any]]) -> Callable[[Answ
 
 
 def _out_of_place(rows: list[Record], answer: Answer) -> list[Record]:
-    """The first record gets the present time as its stamp, and stays where it was."""
+    """Gives the first record the present time as its edit time, at the same place."""
     now = stamp(parsedate_to_datetime(answer.headers["date"]))
     return [rows[0] | {"update_time": now}, *rows[1:]]
 
 
 def _keyless(rows: list[Record], _: Answer) -> list[Record]:
-    """A copy of the first record, without its id, follows it."""
+    """Inserts a copy of the first record, without its id, behind it."""
     return [rows[0], {key: value for key, value in rows[0].items() if key != "id"}, *rows[1:]]
 
 
@@ -171,7 +168,7 @@ def _with_headers(answer: Answer, **headers: str | None) -> Answer:
     return replace(answer, headers={k: v for k, v in merged.items() if v is not None})
 
 
-# These spoil the answer after the work is done.
+# These change the answer after the work is done.
 AFTERWARDS: dict[str, Callable[[Answer, str], Answer]] = {
     "success_false": _success_false,
     "no_additional_data": _without("additional_data"),
@@ -209,9 +206,9 @@ class Fault:
     """One fault in the queue."""
 
     kind: str
-    after: int = 0  # how many requests that fit pass untouched first
-    times: int = 1  # how many requests are then spoiled
-    path: str = ""  # part of the path, and query, of the requests that are meant
+    after: int = 0  # how many matching requests pass unchanged first
+    times: int = 1  # how many matching requests then fail
+    path: str = ""  # part of path and query of the matching requests
     seconds: float = 0.0  # before the first byte
     action: Callable[[], None] | None = None  # of ``edit``
 
@@ -237,10 +234,10 @@ class Faults:
 
         Args:
             kind: one of ``KINDS``.
-            after: how many requests that fit pass untouched first.
-            times: how many requests are then spoiled, one after the other.
-            path: part of path and query of the requests that are meant; all but the sandbox's
-                own by default, and the token route for faults of tokens.
+            after: how many matching requests pass unchanged first.
+            times: how many matching requests then fail, one after the other.
+            path: part of path and query of matching requests; by default all but the sandbox's
+                own, and the token route for faults of tokens.
             seconds: the wait before the first byte.
             action: what an ``edit`` does.
 
@@ -259,27 +256,27 @@ class Faults:
         self.add(EDIT, after=number - 1, path=path, action=action)
 
     def clear(self) -> None:
-        """Drop all faults that still wait."""
+        """Drop all queued faults."""
         with self._lock:
             self._queue.clear()
 
     def waiting(self) -> list[Fault]:
-        """The faults that still wait."""
+        """The faults that are still queued."""
         with self._lock:
             return list(self._queue)
 
     def due(self, url: str) -> list[Fault]:
         """The faults of the request that is coming in now."""
         with self._lock:
-            found, kept = [], []
+            due, waiting = [], []
             for fault in self._queue:
                 if fault.path not in url:
-                    kept.append(fault)
+                    waiting.append(fault)
                 elif fault.after > 0:
-                    kept.append(replace(fault, after=fault.after - 1))
+                    waiting.append(replace(fault, after=fault.after - 1))
                 else:
-                    found.append(fault)
+                    due.append(fault)
                     if fault.times > 1:
-                        kept.append(replace(fault, times=fault.times - 1))
-            self._queue = kept
-            return found
+                        waiting.append(replace(fault, times=fault.times - 1))
+            self._queue = waiting
+            return due

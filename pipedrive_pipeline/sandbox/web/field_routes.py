@@ -1,9 +1,4 @@
-"""v2 field definitions: list, get, create, change, delete.
-
-What belongs here: what clients read and write about fields. What does not: their options
-(``option_routes``) and settings (``field_settings``), the v1 shape (``v1_routes``), what a change
-means (``world.fields``).
-"""
+"""v2 field definitions: list, get, create, change, delete."""
 
 from __future__ import annotations
 
@@ -15,7 +10,7 @@ from typing import Any
 
 from pipedrive_pipeline.sandbox.web import cursors, field_settings
 from pipedrive_pipeline.sandbox.web import parameters as p
-from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, invalid, one, page
+from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, invalid, page, success
 from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
 from pipedrive_pipeline.sandbox.web.record_routes import DEFAULT_LIMIT
 from pipedrive_pipeline.sandbox.web.record_routes import READ as READ_RECORDS
@@ -40,18 +35,18 @@ _SHARED_KEYS = {"field_name", "description", *field_settings.DEFAULTS}
 
 def endpoints() -> list[Endpoint]:
     """Field routes of each entity."""
-    found = []
+    routes = []
     for entity in ENTITIES.values():
         fields = f"/api/v2/{entity.singular}Fields"
         field = f"{fields}/{{field_code}}"
-        found += [
+        routes += [
             Endpoint("GET", fields, 10, READ, partial(_list, entity)),
             Endpoint("GET", field, 1, READ, partial(_get, entity)),
             Endpoint("POST", fields, 5, WRITE, partial(_create, entity)),
             Endpoint("PATCH", field, 5, CHANGE, partial(_change, entity)),
             Endpoint("DELETE", field, 3, WRITE, partial(_delete, entity)),
         ]
-    return found
+    return routes
 
 
 def printed(call: Call, field: Field, settings: tuple[str, ...] = ()) -> Record:
@@ -71,7 +66,7 @@ def printed(call: Call, field: Field, settings: tuple[str, ...] = ()) -> Record:
 
 
 def _options(call: Call, field: Field) -> list[Record] | None:
-    """Ids of built-in options are texts, as the contract has it; a switch makes them numbers."""
+    """Options with ids; ids of built-in options are texts as documented, or numbers by a switch."""
     if field.options is None:
         return None
     is_text = not field.is_custom and call.options.built_in_option_ids == "text"
@@ -99,7 +94,7 @@ def _known(entity: Entity, call: Call) -> Field:
 
 
 def custom_field(entity: Entity, call: Call) -> Field:
-    """The custom field that the path names.
+    """The custom field of the path.
 
     Raises:
         Refusal: 404, there is none with that code; 403, it is a built-in one.
@@ -121,18 +116,18 @@ def _list(entity: Entity, call: Call) -> Answer:
     first = cursors.read(values["cursor"], "id")[1] if "cursor" in values else 0
     limit = values.get("limit", DEFAULT_LIMIT)
     behind = (field for field in _book(entity, call) if field.id >= first)
-    found = list(islice(behind, limit + 1))
+    fields = list(islice(behind, limit + 1))
     next_cursor = None
-    if len(found) > limit:
-        last = found.pop()
+    if len(fields) > limit:
+        last = fields.pop()
         next_cursor = cursors.written("id", (last.id, last.id))
     settings = values.get("include_fields", ())
-    return page((printed(call, field, settings) for field in found), next_cursor)
+    return page((printed(call, field, settings) for field in fields), next_cursor)
 
 
 def _get(entity: Entity, call: Call) -> Answer:
     values = call.parameters({"include_fields": p.some_of(*field_settings.DEFAULTS)})
-    return one(printed(call, _known(entity, call), values.get("include_fields", ())))
+    return success(printed(call, _known(entity, call), values.get("include_fields", ())))
 
 
 def _create(entity: Entity, call: Call) -> Answer:
@@ -153,7 +148,7 @@ def _create(entity: Entity, call: Call) -> Answer:
         settings=field_settings.named(body),
         by="api",
     )
-    return one(printed(call, field))
+    return success(printed(call, field))
 
 
 def _change(entity: Entity, call: Call) -> Answer:
@@ -168,21 +163,21 @@ def _change(entity: Entity, call: Call) -> Answer:
         "description": body.get("description", field.description),
         "settings": field_settings.merged(field, field_settings.named(body)),
     }
-    return one(printed(call, _book(entity, call).change(field.code, by="api", **changes)))
+    return success(printed(call, _book(entity, call).change(field.code, by="api", **changes)))
 
 
 def _delete(entity: Entity, call: Call) -> Answer:
     call.parameters({})
     field = custom_field(entity, call)
     _book(entity, call).drop(field.code, by="api")
-    return one(printed(call, field))
+    return success(printed(call, field))
 
 
 def labels(rows: Any) -> list[str]:
-    """The labels of an array of options.
+    """The labels in an array of options.
 
     Raises:
-        Refusal: 400, it is none, it is empty or too long, or an item has no label.
+        Refusal: 400, it is no array, it is empty or too long, or an item has no label.
     """
     if not isinstance(rows, list) or not 0 < len(rows) <= OPTION_LIMIT:
         raise invalid(f"options must be an array of 1 to {OPTION_LIMIT} items")

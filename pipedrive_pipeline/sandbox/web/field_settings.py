@@ -1,7 +1,4 @@
-"""Where a field appears in the vendor's own pages: settings that v2 shows only on request.
-
-What belongs here: their kinds and defaults. What does not: the rest of a field (``field_routes``).
-"""
+"""Settings of where a field appears in Pipedrive's own pages; v2 shows them only on request."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ def _is_dialog(value: Any) -> bool:
 
 
 def _is_stages(value: Any) -> bool:
-    return isinstance(value, list) and all(type(one) is int for one in value)
+    return isinstance(value, list) and all(type(item) is int for item in value)
 
 
 CHECKS: dict[str, Callable[[Any], bool]] = {  # other keys may be there and hold anything
@@ -50,7 +47,7 @@ CHECKS: dict[str, Callable[[Any], bool]] = {  # other keys may be there and hold
 
 
 def named(body: Record) -> Record:
-    """The settings that a create or an update of a field names.
+    """The settings in a create or an update of a field, validated.
 
     Raises:
         Refusal: 400 for an ill-typed one.

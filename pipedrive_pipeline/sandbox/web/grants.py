@@ -1,7 +1,4 @@
-"""Who holds which token: authorization codes, access and refresh tokens, the API token.
-
-What belongs here: issue, exchange, refresh, revocation. What does not: the routes (``oauth``).
-"""
+"""All tokens: authorization codes, access and refresh tokens, API tokens."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ class _Code:
 
 @dataclass
 class Pair:
-    """What one installation holds."""
+    """The tokens of one installation."""
 
     grant: Grant
     refresh_token: str
@@ -47,7 +44,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a token answer says."""
+    """The content of a token answer."""
 
     access_token: str
     refresh_token: str
@@ -55,7 +52,7 @@ class Tokens:
 
 
 class GrantRefused(Exception):
-    """The app must not have a token; ``error`` and ``message`` are the vendor's words."""
+    """The app must not have a token; ``error`` and ``message`` are Pipedrive's words."""
 
     def __init__(self, error: str, message: str) -> None:
         self.error, self.message = error, message
@@ -115,7 +112,7 @@ class Grants:
         return self._issue(pair)
 
     def caller(self, token: str, *, is_app: bool) -> Caller | None:
-        """Who a token belongs to, if it still stands."""
+        """The owner of a token, None if it is not valid."""
         if not is_app:
             user_id = self.api_tokens.get(token)
             return None if user_id is None else Caller(token, user_id, False, frozenset())
@@ -126,7 +123,7 @@ class Grants:
         return None
 
     def revoke(self, token: str) -> None:
-        """Forget a refresh token with all that hangs on it, or only one access token."""
+        """Revoke a refresh token with its installation, or only one access token."""
         self._pairs.pop(token, None)
         for pair in self._pairs.values():
             pair.access_until.pop(token, None)
@@ -143,12 +140,12 @@ class Grants:
         return [pair.grant for pair in ended.values()]
 
     def expire_access_tokens(self) -> None:
-        """Let every access token die now; refresh tokens stand."""
+        """Expire every access token now; refresh tokens stay valid."""
         for pair in self._pairs.values():
             pair.access_until.clear()
 
     def take_scopes(self, *scopes: str) -> None:
-        """Remove scopes from the app and from every token that it holds."""
+        """Remove scopes from the app and from every token of it."""
         self.scopes -= frozenset(scopes)
         for pair in self._pairs.values():
             pair.grant = replace(pair.grant, scopes=pair.grant.scopes - frozenset(scopes))
@@ -158,7 +155,7 @@ class Grants:
         self.scopes |= frozenset(scopes)
 
     def pairs(self) -> list[Pair]:
-        """What every installation holds, as it is now."""
+        """The current tokens of every installation."""
         pairs = self._pairs.values()
         return [replace(pair, access_until=dict(pair.access_until)) for pair in pairs]
 
@@ -168,7 +165,7 @@ class Grants:
         self.api_tokens = dict(api_tokens)
 
     def new_api_token(self, user_id: int) -> str:
-        """Make a user's API token; the one before dies."""
+        """Create a new API token for a user; the former one becomes invalid."""
         self.api_tokens = {t: u for t, u in self.api_tokens.items() if u != user_id}
         token = secrets.token_hex(20)
         self.api_tokens[token] = user_id

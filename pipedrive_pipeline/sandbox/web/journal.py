@@ -1,7 +1,4 @@
-"""Every request that came in, with what it cost. The newest are kept, all are counted.
-
-What belongs here: recording. What does not: edits (``world.history``).
-"""
+"""The log of requests with their cost. Only the newest are stored; all are counted."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-KEPT = 100_000  # requests, about 60 MB at worst
+CAPACITY = 100_000  # requests, about 60 MB at worst
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class Request:
     cost: int  # tokens charged
     auth: str  # api_token, oauth, or none
     user_id: int | None
-    fault: str | None  # what was done to it on purpose
+    fault: str | None  # the kind of fault, if any
     bytes: int  # of the body
     seconds: float
 
@@ -34,8 +31,8 @@ class Request:
 class Journal:
     """The requests of one sandbox, oldest first."""
 
-    def __init__(self, kept: int = KEPT) -> None:
-        self._requests: deque[Request] = deque(maxlen=kept)
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._requests: deque[Request] = deque(maxlen=capacity)
         self.count = 0
         self.tokens_spent = 0
         self.statuses: Counter[int] = Counter()
@@ -62,9 +59,9 @@ class Journal:
         return list(islice(reversed(self._requests), count))
 
     def since(self, number: int) -> list[Request]:
-        """The kept requests behind a number."""
+        """The stored requests behind a number."""
         return [request for request in self if request.number > number]
 
     def of(self, path: str) -> list[Request]:
-        """The kept requests whose path ends so."""
+        """The stored requests whose path ends with a text."""
         return [request for request in self if request.path.endswith(path)]

@@ -1,7 +1,4 @@
-"""What the caller may spend: the burst window of a token and the day's budget of the company.
-
-What belongs here: plans, counting, the two 429 answers and their headers. What does not: the
-price of an endpoint (``calls.Endpoint``).
+"""Rate limits: the burst window of a token and the daily budget of the company.
 
 Source:
     https://pipedrive.readme.io/docs/core-api-concepts-rate-limiting (read 2026-09)
@@ -40,8 +37,8 @@ ABUSE_COUNT, ABUSE_SECONDS = 100, 60.0
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where a token stands in its window after one request."""
+class WindowState:
+    """The state of a token's window after one request."""
 
     limit: int
     remaining: int
@@ -66,38 +63,38 @@ class BurstWindow:
         self._refused: dict[str, deque[float]] = defaultdict(deque)
         self._blocked_until: dict[str, float] = {}
 
-    def admit(self, caller: Caller, *, is_search: bool) -> Standing | Answer:
-        """Count a request; an answer if it is one too many."""
+    def admit(self, caller: Caller, *, is_search: bool) -> WindowState | Answer:
+        """Count a request; returns a 429 if the window is full."""
         now = self._seconds()
         limit = SEARCH_BURST if is_search else BURST[self._options.plan][caller.is_app]
         if not self._options.has_limits:
-            return Standing(limit, limit, 0)
+            return WindowState(limit, limit, 0)
         if now < self._blocked_until.get(caller.token, 0.0):
             return html(403, CLOUDFLARE_BLOCK)
         calls = self._calls[caller.token, is_search]
         _forget(calls, now - WINDOW_SECONDS)
         if len(calls) >= limit:
             reset = calls[0] + WINDOW_SECONDS - now
-            return self._refuse(caller, Standing(limit, 0, max(1, round(reset))), now)
+            return self._refuse(caller, WindowState(limit, 0, max(1, round(reset))), now)
         calls.append(now)
         reset = calls[0] + WINDOW_SECONDS - now
-        return Standing(limit, limit - len(calls), max(1, round(reset)))
+        return WindowState(limit, limit - len(calls), max(1, round(reset)))
 
-    def _refuse(self, caller: Caller, standing: Standing, now: float) -> Answer:
+    def _refuse(self, caller: Caller, window: WindowState, now: float) -> Answer:
         refused = self._refused[caller.token]
         _forget(refused, now - ABUSE_SECONDS)
         refused.append(now)
         if len(refused) > ABUSE_COUNT and not caller.is_app:
             self._blocked_until[caller.token] = now + ABUSE_SECONDS
             return html(403, CLOUDFLARE_BLOCK)
-        return burst_refusal(standing, has_retry_after=self._options.burst_retry_after)
+        return burst_refusal(window, has_retry_after=self._options.burst_retry_after)
 
 
-def burst_refusal(standing: Standing, *, has_retry_after: bool) -> Answer:
+def burst_refusal(window: WindowState, *, has_retry_after: bool) -> Answer:
     """429: too many requests in the window."""
-    headers = standing.headers()
+    headers = window.headers()
     if has_retry_after:
-        headers["retry-after"] = str(standing.reset_seconds)
+        headers["retry-after"] = str(window.reset_seconds)
     return by_gateway(429, "Request over limit", headers).answer
 
 
@@ -115,31 +112,31 @@ class Budget:
 
     @property
     def remaining(self) -> int:
-        """What is left of today."""
+        """The remaining tokens of today."""
         today = self._today()
         if today != self._day:
             self._day, self._spent = today, 0
         return max(0, self.limit - self._spent)
 
     def spend(self, tokens: int) -> None:
-        """Charge a request, or what others of the company spent."""
+        """Charge tokens of a request or of another app."""
         self._spent = self.limit - self.remaining + tokens
 
     def refusal(self, cost: int) -> Answer | None:
-        """429 until midnight, if a request is more than what is left."""
+        """429 until midnight if a request costs more than the remaining tokens."""
         if not self._has_limits or cost <= self.remaining:
             return None
         return budget_refusal(self.seconds_to_reset())
 
     def seconds_to_reset(self) -> int:
-        """How long it is to midnight in the server's zone."""
+        """Seconds to midnight in the budget's time zone."""
         local = self._clock.now().astimezone(self._zone)
         day = (local + timedelta(days=1)).date()
         midnight = datetime(day.year, day.month, day.day, tzinfo=self._zone)
         return max(1, ceil(midnight.timestamp() - local.timestamp()))
 
     def headers(self) -> dict[str, str]:
-        """The two headers that live answers carry."""
+        """The two headers of the daily budget."""
         return {
             DAILY_LIMIT: str(self.limit),
             DAILY_REMAINING: str(self.remaining),

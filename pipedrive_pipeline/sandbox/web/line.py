@@ -1,7 +1,4 @@
-"""Bytes on the line: requests read whole, answers sent whole, cut off, dripped or without end.
-
-What belongs here: ASGI. What does not: what the answer is (``service``).
-"""
+"""Reads requests, and sends answers complete, cut off, slowly or without end."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ class Connections:
         return RegisteredProtocol
 
     def reset(self, client: tuple[str, int]) -> None:
-        """Reset a connection: the caller reads ECONNRESET, not an end."""
+        """Reset a connection: the caller gets ECONNRESET instead of an end of file."""
         transport = self._open.get(client)
         if transport is None:
             return
@@ -84,7 +81,7 @@ class Line:
         await send(_start(answer))
         if answer.delivery == "cut":
             await _send(send, answer.body[: len(answer.body) // 2], more=True)
-            # Let the half leave before the reset, which throws away what is still buffered.
+            # Send the half before the reset, which discards buffered bytes.
             await asyncio.sleep(0.05)
             self._connections.reset(scope["client"])
         elif answer.delivery == "drip":

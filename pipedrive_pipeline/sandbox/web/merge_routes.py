@@ -1,14 +1,10 @@
-"""v1 merge: one record disappears into another.
-
-What belongs here: the one v1 route that changes records. What does not: what a merge means
-(``world.account``).
-"""
+"""v1 merge: merges one record into another."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, one
+from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, success
 from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
 from pipedrive_pipeline.sandbox.web.record_routes import known
 from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
@@ -39,4 +35,4 @@ def _merge(entity: Entity, call: Call) -> Answer:
         touches_children=call.options.merge_touches_children,
         by="api",
     )
-    return one({"id": survivor_id})
+    return success({"id": survivor_id})

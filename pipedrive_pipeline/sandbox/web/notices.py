@@ -1,8 +1,6 @@
 """The notice that an app gets when a user uninstalls it.
 
-Pipedrive does not send it to localhost; the sandbox does, for that is where apps under test live.
-
-What belongs here: the one outgoing request. What does not: ending the grant (``grants``).
+Pipedrive does not send it to localhost; the sandbox does, because apps under test run there.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ TIMEOUT_SECONDS = 10.0
 
 
 def send_uninstall_notice(grant: Grant, options: Options, *, at: str) -> None:
-    """Tell the app's callback that a user is gone; what it answers is ignored."""
+    """Notify the app's callback that a user uninstalled it; the response is ignored."""
     notice = {
         "client_id": options.client_id,
         "company_id": grant.company_id,
@@ -32,4 +30,4 @@ def send_uninstall_notice(grant: Grant, options: Options, *, at: str) -> None:
             timeout=TIMEOUT_SECONDS,
         )
     except httpx.HTTPError:
-        return  # no answer is one of the answers that are ignored
+        return  # a missing response is ignored, too

@@ -1,7 +1,4 @@
-"""OAuth as Pipedrive speaks it: authorize, token, revoke.
-
-What belongs here: the three routes. What does not: what a token is (``grants``), the look of the
-consent page (``pages``).
+"""Pipedrive's OAuth endpoints: authorize, token, revoke.
 
 Source:
     https://pipedrive.readme.io/docs/marketplace-oauth-authorization (read 2026-09)
@@ -36,7 +33,7 @@ class OAuth:
 
         Args:
             query: of the authorize address.
-            decision: what the consent page sent, once the person has decided.
+            decision: the form of the consent page, after the person's decision.
         """
         redirect_uri = query.get("redirect_uri", "")
         if query.get("client_id") != self._options.client_id:
@@ -49,7 +46,7 @@ class OAuth:
         if decision is not None and decision.get("decision") != "allow":
             return _back(redirect_uri, {"error": "user_denied", **state})
         chosen = (decision or {}).get("user_id", str(self._account.admin_id))
-        user_id = next((one for one in self._account.rights if str(one) == chosen), None)
+        user_id = next((known for known in self._account.rights if str(known) == chosen), None)
         if user_id is None:
             return html(400, "<h1>No such user</h1>")
         return _back(redirect_uri, {"code": self._grants.code(user_id, redirect_uri), **state})

@@ -1,7 +1,4 @@
-"""The options of custom fields: added, renamed and deleted in arrays, all of them or none.
-
-What belongs here: arrays of options. What does not: the fields themselves (``field_routes``).
-"""
+"""The options of custom fields: added, renamed and deleted in arrays, all or nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from pipedrive_pipeline.sandbox.web.answers import Answer, invalid, one
+from pipedrive_pipeline.sandbox.web.answers import Answer, invalid, success
 from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
 from pipedrive_pipeline.sandbox.web.field_routes import CHANGE, custom_field, labels
 from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
@@ -23,15 +20,15 @@ from pipedrive_pipeline.sandbox.world.fields import (
 
 def endpoints() -> list[Endpoint]:
     """Option routes of each entity."""
-    found = []
+    routes = []
     for entity in ENTITIES.values():
         path = f"/api/v2/{entity.singular}Fields/{{field_code}}/options"
-        found += [
+        routes += [
             Endpoint("POST", path, 5, CHANGE, partial(_add, entity)),
             Endpoint("PATCH", path, 5, CHANGE, partial(_rename, entity)),
             Endpoint("DELETE", path, 3, CHANGE, partial(_delete, entity)),
         ]
-    return found
+    return routes
 
 
 def _add(entity: Entity, call: Call) -> Answer:
@@ -59,9 +56,9 @@ def _delete(entity: Entity, call: Call) -> Answer:
 
 
 def _answer(options: Iterable[Option]) -> Answer:
-    """Only what was touched; the whole list comes with the field."""
+    """Only the changed options; the field's own route returns all."""
     rows = [{"id": option.id, "label": option.label} for option in options]
-    return one(rows, additional_data=None)
+    return success(rows, additional_data=None)
 
 
 def _known(entity: Entity, call: Call) -> Field:

@@ -1,7 +1,4 @@
-"""The pages that people see: consent, and the account at a glance.
-
-What belongs here: what the templates are given. What does not: what a click does (``commands``).
-"""
+"""The HTML pages: consent, and an overview of the account."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ _TEMPLATES = Environment(
 
 
 def consent_page(account: Account, options: Options, query: dict[str, str]) -> str:
-    """The page on which a user lets the app in, or does not."""
+    """The page on which a user allows or denies the app."""
     return _TEMPLATES.get_template("consent.html").render(
         account=account, options=options, query=query
     )
@@ -65,6 +62,6 @@ def _rows(account: Account, entity: str, first: int) -> list[dict[str, Any]]:
 
 
 def _count(account: Account, entity: str) -> int:
-    """How many live records there are, without a walk, less those kept from the admin."""
+    """The number of live records that the admin sees, without a walk."""
     hidden = account.rights[account.admin_id].hidden
     return account.records[entity].live_count - sum(name == entity for name, _ in hidden)

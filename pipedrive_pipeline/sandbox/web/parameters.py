@@ -1,7 +1,4 @@
-"""Query parameters, checked as strictly as the service checks them.
-
-What belongs here: kinds of parameters and what each refuses. What does not: bodies (``bodies``).
-"""
+"""Query parameters, checked as strictly as the service checks them."""
 
 from __future__ import annotations
 
@@ -52,7 +49,7 @@ def count(name: str, text: str) -> int:
 
 
 def limit(maximum: int, *, clamps: bool = False, rows: int = LIST_LIMIT) -> Kind:
-    """A page size; ``rows`` are sent at most, whatever was asked for."""
+    """A page size, limited to ``rows``."""
 
     def check(name: str, text: str) -> int:
         value = whole(name, text)
@@ -71,7 +68,7 @@ def flag(name: str, text: str) -> bool:
 
 
 def one_of(*choices: str) -> Kind:
-    """One of some words."""
+    """One of the given words."""
 
     def check(name: str, text: str) -> str:
         if text not in choices:
@@ -82,7 +79,7 @@ def one_of(*choices: str) -> Kind:
 
 
 def some_of(*choices: str) -> Kind:
-    """A comma list of some words."""
+    """A comma list of the given words."""
 
     def check(name: str, text: str) -> tuple[str, ...]:
         words = tuple(text.split(","))

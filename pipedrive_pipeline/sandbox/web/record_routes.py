@@ -1,7 +1,4 @@
-"""v2 lists and single records of every entity.
-
-What belongs here: reading. What does not: writing (``write_routes``), field definitions.
-"""
+"""v2 lists and single records of every entity."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Any
 
 from pipedrive_pipeline.sandbox.web import cursors
 from pipedrive_pipeline.sandbox.web import parameters as p
-from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, one, page
+from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, page, success
 from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
 from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
 from pipedrive_pipeline.sandbox.world.order import Key
@@ -26,19 +23,19 @@ READ = ("contacts:read", "contacts:full")
 
 def endpoints() -> list[Endpoint]:
     """List and get of each entity."""
-    found = []
+    routes = []
     for entity in ENTITIES.values():
         path = f"/api/v2/{entity.name}"
-        found.append(Endpoint("GET", path, 10, READ, partial(_list, entity)))
-        found.append(Endpoint("GET", f"{path}/{{id}}", 1, READ, partial(_get, entity)))
-    return found
+        routes.append(Endpoint("GET", path, 10, READ, partial(_list, entity)))
+        routes.append(Endpoint("GET", f"{path}/{{id}}", 1, READ, partial(_get, entity)))
+    return routes
 
 
 def known(call: Call, entity: Entity, *, sees_deleted: bool = False) -> Record:
-    """The record that the path names.
+    """The record of the path.
 
     Raises:
-        Refusal: 404, it never was, is purged or deleted; 403, it is invisible to the caller.
+        Refusal: 404, it never existed, is purged or deleted; 403, it is invisible to the caller.
     """
     row_id, account = call.id(), call.account
     record = account.records[entity.name].get(row_id)
@@ -95,7 +92,7 @@ def _get(entity: Entity, call: Call) -> Answer:
         _shape_kinds(entity),
     )
     record = known(call, entity, sees_deleted=call.options.shows_deleted_by_id)
-    return one(call.account.views[entity.name].row(record, _shape(values)))
+    return success(call.account.views[entity.name].row(record, _shape(values)))
 
 
 def _list(entity: Entity, call: Call) -> Answer:
@@ -104,16 +101,16 @@ def _list(entity: Entity, call: Call) -> Answer:
     )
     walk = _walk(call, values)
     limit = values.get("limit", DEFAULT_LIMIT)
-    found = list(islice(_rows(entity, call, values, walk), limit + 1))
+    records = list(islice(_rows(entity, call, values, walk), limit + 1))
     next_cursor = None
-    if len(found) > limit:
-        first_of_next: Record = found.pop()
+    if len(records) > limit:
+        first_of_next: Record = records.pop()
         key = (sort_value(first_of_next, walk.field), first_of_next["id"])
         next_cursor = _cursor(call, walk, key)
     view, shape = call.account.views[entity.name], _shape(values)
     if shape == Shape():
-        return page(map(view.row, found), next_cursor)
-    return page((view.row(record, shape) for record in found), next_cursor)
+        return page(map(view.row, records), next_cursor)
+    return page((view.row(record, shape) for record in records), next_cursor)
 
 
 def _walk(call: Call, values: Record) -> Walk:
@@ -134,7 +131,7 @@ def _cursor(call: Call, walk: Walk, key: Key) -> str:
 
 
 def _rows(entity: Entity, call: Call, values: Record, walk: Walk) -> Any:
-    """The stored records that the request asks for. A saved filter overrides the id filters."""
+    """The stored records that match the request. A saved filter overrides the id filters."""
     account, user_id = call.account, call.caller.user_id
     if "filter_id" in values:
         return listed(account, entity.name, user_id, walk)
@@ -150,10 +147,10 @@ def _rows(entity: Entity, call: Call, values: Record, walk: Walk) -> Any:
 
     if ids is None:
         return listed(account, entity.name, user_id, walk, keep if tests else None)
-    found = (account.records[entity.name].get(row_id) for row_id in set(ids))
+    records = (account.records[entity.name].get(row_id) for row_id in set(ids))
     rows = [
         row
-        for row in found
+        for row in records
         if row is not None
         and is_listed(account, entity.name, row, user_id)
         and keep(row)

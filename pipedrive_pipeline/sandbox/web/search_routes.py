@@ -1,8 +1,4 @@
-"""v2 search of persons and organizations. Unlike the real index it is consistent at once.
-
-What belongs here: matching and result items. What does not: ``itemSearch``, which needs entities
-that the sandbox does not have.
-"""
+"""v2 search of persons and organizations. Unlike the real index it is always up to date."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from typing import Any
 
 from pipedrive_pipeline.sandbox.web import cursors
 from pipedrive_pipeline.sandbox.web import parameters as p
-from pipedrive_pipeline.sandbox.web.answers import Answer, invalid, one
+from pipedrive_pipeline.sandbox.web.answers import Answer, invalid, success
 from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
 from pipedrive_pipeline.sandbox.web.record_routes import DEFAULT_LIMIT, READ
 from pipedrive_pipeline.sandbox.world.entities import ENTITIES, Entity
@@ -61,12 +57,12 @@ def _search(entity: Entity, call: Call) -> Answer:
     start = cursors.read(values["cursor"], "id") if "cursor" in values else None
     limit = values.get("limit", DEFAULT_LIMIT)
     matches = _matches(entity, call, values, term.casefold(), Walk(start=start))
-    found = list(islice(matches, limit + 1))
+    items = list(islice(matches, limit + 1))
     next_cursor = None
-    if len(found) > limit:
-        next_id = found.pop()["item"]["id"]
+    if len(items) > limit:
+        next_id = items.pop()["item"]["id"]
         next_cursor = cursors.written("id", (next_id, next_id))
-    return one({"items": found}, additional_data={"next_cursor": next_cursor})
+    return success({"items": items}, additional_data={"next_cursor": next_cursor})
 
 
 def _matches(entity: Entity, call: Call, values: Record, term: str, walk: Walk) -> Iterator[Record]:

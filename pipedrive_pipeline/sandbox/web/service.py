@@ -1,8 +1,6 @@
-"""One sandbox at work: admits a request, answers it, prices it, spoils it if asked, records it.
+"""Handles each request: admission, answer, price, faults, journal.
 
 The order is the gateway's: credentials, block and burst, budget, scope, path, then the work.
-
-What belongs here: that order. What does not: bytes on the line (``line``), the endpoints.
 """
 
 from __future__ import annotations
@@ -66,7 +64,7 @@ class _Outcome:
 
 
 class Service:
-    """Everything that one running sandbox consists of."""
+    """The parts of one running sandbox."""
 
     def __init__(self, account: Account, options: Options) -> None:
         self.account, self.options = account, options
@@ -78,7 +76,7 @@ class Service:
         self.oauth = OAuth(account, options, self.grants)
 
     def answer(self, incoming: Incoming) -> Answer:
-        """The answer to a request, spoiled if a fault is due."""
+        """The answer to a request, changed by any fault that is due."""
         started = time.perf_counter()
         number = self.journal.next_number()
         faults = self.faults.due(f"{incoming.path}?{incoming.query}")
@@ -148,16 +146,16 @@ class Service:
         if caller is None:
             return _Outcome(unauthorized(), auth=auth)
         endpoint, path = _endpoint(incoming.method, incoming.path)
-        standing = self.burst.admit(caller, is_search=bool(endpoint and endpoint.is_search))
-        if isinstance(standing, Answer):
-            return _Outcome(standing, 0, auth, caller)
+        window = self.burst.admit(caller, is_search=bool(endpoint and endpoint.is_search))
+        if isinstance(window, Answer):
+            return _Outcome(window, 0, auth, caller)
         outcome = _Outcome(self._worked(endpoint, path, caller, query, incoming), 0, auth, caller)
         status = outcome.answer.status
         if endpoint is not None and (status < 300 or status == 404 or self._charges(status)):
             outcome.cost = endpoint.cost
             self.budget.spend(endpoint.cost)
         outcome.answer.headers = {
-            **standing.headers(),
+            **window.headers(),
             **self.budget.headers(),
             **outcome.answer.headers,
         }
@@ -190,7 +188,7 @@ class Service:
     def _caller(
         self, headers: Mapping[str, str], query: list[tuple[str, str]]
     ) -> tuple[Caller | None, str]:
-        """Who asks, and in which way; an accepted query token is taken out of the query."""
+        """The caller and the kind of credential; removes an accepted token from the query."""
         if "authorization" in headers:
             scheme, _, token = headers["authorization"].partition(" ")
             if scheme.lower() != "bearer" or not token.strip():
@@ -213,14 +211,14 @@ _PATTERNS = {
 
 def _match(endpoint: Endpoint, path: str) -> Mapping[str, str] | None:
     path = path.removeprefix("/api") if path.startswith("/api/v1/") else path
-    found = _PATTERNS[endpoint].fullmatch(path)
-    return None if found is None else found.groupdict()
+    match = _PATTERNS[endpoint].fullmatch(path)
+    return None if match is None else match.groupdict()
 
 
 def _at(path: str) -> list[Endpoint]:
-    """What stands at a path; one without variables (``/search``) hides one with (``/{id}``)."""
-    fitting = [one for one in ENDPOINTS if _match(one, path) is not None]
-    return [one for one in fitting if one.path == fitting[0].path]
+    """The endpoints of a path; a literal path (``/search``) wins over a pattern (``/{id}``)."""
+    matching = [endpoint for endpoint in ENDPOINTS if _match(endpoint, path) is not None]
+    return [endpoint for endpoint in matching if endpoint.path == matching[0].path]
 
 
 def _endpoint(method: str, path: str) -> tuple[Endpoint | None, Mapping[str, str]]:
@@ -231,7 +229,7 @@ def _endpoint(method: str, path: str) -> tuple[Endpoint | None, Mapping[str, str
 
 
 def _without_endpoint(path: str) -> Answer:
-    methods = sorted(one.method for one in _at(path))
+    methods = sorted(endpoint.method for endpoint in _at(path))
     if not methods:
         return by_service(404, "Unknown method .").answer
     answer = by_service(405, "Method not allowed").answer

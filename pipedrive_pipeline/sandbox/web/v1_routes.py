@@ -1,7 +1,4 @@
-"""What is still read through v1: users, field lists, and (switched on) the retired record lists.
-
-What belongs here: v1 shapes. What does not: merge, which changes records (``merge_routes``).
-"""
+"""v1 routes: users, field lists and, if switched on, the retired record lists."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from pipedrive_pipeline.sandbox.web import parameters as p
-from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, offset_page, one
+from pipedrive_pipeline.sandbox.web.answers import Answer, by_service, offset_page, success
 from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
 from pipedrive_pipeline.sandbox.web.field_routes import READ as READ_FIELDS
 from pipedrive_pipeline.sandbox.web.record_routes import DEFAULT_LIMIT, READ, known
@@ -21,30 +18,30 @@ from pipedrive_pipeline.sandbox.world.records import Walk
 
 Record = dict[str, Any]
 USERS = ("users:read",)
-V1_TYPES = {"int": "double", "picture": "varchar"}  # v1 has no such types; the nearest that it has
+V1_TYPES = {"int": "double", "picture": "varchar"}  # v1 lacks these types; the nearest ones
 
 
 def endpoints() -> list[Endpoint]:
     """Users, field lists, retired lists."""
-    found = [
+    routes = [
         Endpoint("GET", "/v1/users/me", 2, (), _me),
         Endpoint("GET", "/v1/users", 20, USERS, _users),
         Endpoint("GET", "/v1/users/{id}", 2, USERS, _user),
     ]
     for entity in ENTITIES.values():
         fields, records = f"/v1/{entity.singular}Fields", f"/v1/{entity.name}"
-        found += [
+        routes += [
             Endpoint("GET", fields, 20, READ_FIELDS, partial(_fields, entity)),
             Endpoint("GET", records, 20, READ, partial(_retired_list, entity)),
             Endpoint("GET", f"{records}/{{id}}", 2, READ, partial(_retired_get, entity)),
         ]
-    return found
+    return routes
 
 
 def _me(call: Call) -> Answer:
     call.parameters({})
     account = call.account
-    return one(
+    return success(
         _printed(call, _by_id(call, call.caller.user_id))
         | {
             "company_id": account.company_id,
@@ -59,12 +56,12 @@ def _me(call: Call) -> Answer:
 
 def _users(call: Call) -> Answer:
     call.parameters({})
-    return one([_printed(call, user) for user in call.account.users])
+    return success([_printed(call, user) for user in call.account.users])
 
 
 def _user(call: Call) -> Answer:
     call.parameters({})
-    return one(_printed(call, _by_id(call, call.id())))
+    return success(_printed(call, _by_id(call, call.id())))
 
 
 def _by_id(call: Call, user_id: int) -> Record:
@@ -146,14 +143,14 @@ def _retired_list(entity: Entity, call: Call) -> Answer:
     _refuse_unless_on(call)
     values = _paging(call, sort=p.text, user_id=p.whole)
     start, limit = values.get("start", 0), values.get("limit", DEFAULT_LIMIT)
-    found = list(listed(call.account, entity.name, call.caller.user_id, Walk()))
-    rows = [_v1_record(call, entity, record) for record in found[start : start + limit]]
-    return offset_page(rows, start, limit, len(found))
+    records = list(listed(call.account, entity.name, call.caller.user_id, Walk()))
+    rows = [_v1_record(call, entity, record) for record in records[start : start + limit]]
+    return offset_page(rows, start, limit, len(records))
 
 
 def _retired_get(entity: Entity, call: Call) -> Answer:
     _refuse_unless_on(call)
-    return one(_v1_record(call, entity, known(call, entity, sees_deleted=True)))
+    return success(_v1_record(call, entity, known(call, entity, sees_deleted=True)))
 
 
 def _refuse_unless_on(call: Call) -> None:
@@ -162,7 +159,7 @@ def _refuse_unless_on(call: Call) -> None:
 
 
 def _v1_record(call: Call, entity: Entity, record: Record) -> Record:
-    """A record in the shape of before: flags, texts instead of numbers, custom keys at the root."""
+    """A record in the v1 shape: flags, texts instead of numbers, custom keys at the root."""
     row = call.account.views[entity.name].row(record)
     custom = row.pop("custom_fields")
     row["active_flag"] = not row.pop("is_deleted")
@@ -181,7 +178,7 @@ def _v1_record(call: Call, entity: Entity, record: Record) -> Record:
 
 def _v1_value(code: str, value: Any) -> Record:
     if isinstance(value, dict):
-        parts = {f"{code}_{part}": one for part, one in value.items() if part != "value"}
+        parts = {f"{code}_{part}": item for part, item in value.items() if part != "value"}
         return {code: value.get("value"), **parts}
     if isinstance(value, list):
         return {code: ",".join(map(str, value))}

@@ -1,15 +1,11 @@
-"""v2 create, update and delete of every entity.
-
-What belongs here: rules between the keys of one body. What does not: kinds of single values
-(``bodies``), what an edit means (``world.account``).
-"""
+"""v2 create, update and delete of every entity."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
-from pipedrive_pipeline.sandbox.web.answers import Answer, invalid, one
+from pipedrive_pipeline.sandbox.web.answers import Answer, invalid, success
 from pipedrive_pipeline.sandbox.web.bodies import checked
 from pipedrive_pipeline.sandbox.web.calls import Call, Endpoint
 from pipedrive_pipeline.sandbox.web.record_routes import known
@@ -21,15 +17,15 @@ WRITE = ("contacts:full",)
 
 def endpoints() -> list[Endpoint]:
     """Create, update, delete of each entity."""
-    found = []
+    routes = []
     for entity in ENTITIES.values():
         path = f"/api/v2/{entity.name}"
-        found += [
+        routes += [
             Endpoint("POST", path, 5, WRITE, partial(_create, entity)),
             Endpoint("PATCH", f"{path}/{{id}}", 5, WRITE, partial(_update, entity)),
             Endpoint("DELETE", f"{path}/{{id}}", 3, WRITE, partial(_delete, entity)),
         ]
-    return found
+    return routes
 
 
 def _create(entity: Entity, call: Call) -> Answer:
@@ -40,7 +36,7 @@ def _create(entity: Entity, call: Call) -> Answer:
         raise invalid("name: The value is required")
     values.setdefault("owner_id", call.caller.user_id)
     record = call.account.create(entity.name, by="api", **values)
-    return one(call.account.views[entity.name].row(record))
+    return success(call.account.views[entity.name].row(record))
 
 
 def _update(entity: Entity, call: Call) -> Answer:
@@ -49,18 +45,18 @@ def _update(entity: Entity, call: Call) -> Answer:
     values = checked(call, entity, is_new=False)
     _settle_name(entity, values, before=before)
     record = call.account.edit(entity.name, before["id"], by="api", **values)
-    return one(call.account.views[entity.name].row(record))
+    return success(call.account.views[entity.name].row(record))
 
 
 def _delete(entity: Entity, call: Call) -> Answer:
     call.parameters({})
     record = known(call, entity)
     call.account.delete(entity.name, record["id"], by="api")
-    return one({"id": record["id"]})
+    return success({"id": record["id"]})
 
 
 def _settle_name(entity: Entity, values: Record, *, before: Record | None) -> None:
-    """A person has a name or its parts; each is worked out from the other."""
+    """Derives a person's name from its parts, or the parts from the name."""
     if "first_name" not in entity.writable:
         return
     parts = [key for key in ("first_name", "last_name") if key in values]

@@ -1,9 +1,7 @@
 """One make-believe company: its records, fields, users, clock and history, and every edit of them.
 
-Edits through the API and edits by a test take the same way through here, so the history is
+Edits through the API and edits by a test call the same methods, so the history is
 complete. All methods may be called from any thread.
-
-What belongs here: what an edit means. What does not: reading lists (``reading``), HTTP (``web``).
 """
 
 from __future__ import annotations
@@ -85,7 +83,7 @@ class Account:
         """One record as stored.
 
         Raises:
-            LookupError: no record ever had that id.
+            LookupError: no record has or had that id.
         """
         record = self.records[entity].get(row_id)
         if record is None:
@@ -137,7 +135,7 @@ class Account:
         self._flag(entity, row_id, "delete", by)
 
     def restore(self, entity: str, row_id: int, *, is_touched: bool = True) -> None:
-        """Bring a deleted or merged record back under its id, with or without a new edit time."""
+        """Restore a deleted or merged record under its id, with or without a new edit time."""
         self._flag(entity, row_id, "restore", "test", is_touched=is_touched)
 
     def merge(
@@ -176,7 +174,7 @@ class Account:
     def plant(
         self, entity: str, row_id: int, *, without: Iterable[str] = (), **values: Any
     ) -> Record:
-        """Show any values in a record, or keys not at all, with no new edit time.
+        """Show any values in a record, or omit keys, without a new edit time.
 
         Answers show them as they are, until an edit of the same key; the sandbox itself goes on
         sorting and filtering by what they hide, so even an ``id`` may be planted. A
@@ -192,7 +190,7 @@ class Account:
             return after
 
     def delay(self, entity: str, row_id: int, seconds: float) -> None:
-        """Keep a record out of lists for a while, as an index that lags does."""
+        """Hide a record from lists for some time, as a lagging index does."""
         at = self.clock.now() + timedelta(seconds=seconds)
         self.late[entity, row_id] = stamp(at)
 

@@ -1,8 +1,4 @@
-"""Records that have hurt readers, each with a name: the first rows of every seeded account.
-
-What belongs here: what each awkward row says instead of the usual. What does not: faults of
-transport (``web.faults``), which are queued when a test asks for them.
-"""
+"""Named records with values that often break clients: the first rows of every seeded account."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The server's clock, which tests may move.
-
-What belongs here: the one source of "now" for stamps, the ``Date`` header, purges, expiries and
-the daily budget. What does not: the burst window, which counts real seconds (``web.limits``).
-"""
+"""The server's clock; tests can move it."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ def instant(text: str) -> datetime:
 
 
 class Clock:
-    """A clock that runs with the machine's, shifted, or stands still."""
+    """A clock that follows the machine's with a shift, or is frozen."""
 
     def __init__(self, real_now: Callable[[], datetime] = system_now) -> None:
         self._real_now = real_now
@@ -59,7 +55,7 @@ class Clock:
             self._shift += timedelta(seconds=seconds)
 
     def set(self, at: datetime) -> None:
-        """Put the clock to an instant; it goes on from there unless it is frozen."""
+        """Set the clock to an instant; it continues from there unless it is frozen."""
         if self._frozen_at is not None:
             self._frozen_at = at.astimezone(UTC)
         else:
@@ -70,7 +66,7 @@ class Clock:
         self._frozen_at = self.now()
 
     def thaw(self) -> None:
-        """Let a stopped clock run on from where it stands."""
+        """Start a frozen clock again at its current time."""
         if self._frozen_at is not None:
             at, self._frozen_at = self._frozen_at, None
             self.set(at)

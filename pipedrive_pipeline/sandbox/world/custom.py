@@ -1,9 +1,7 @@
-"""The custom fields of a seeded account: which there are, and what rows say in them.
+"""The custom fields of a seeded account, and their values.
 
-All 16 creatable types occur, and names that have hurt readers: twice the same, alike after
+All 16 creatable types occur, and names that often break clients: twice the same, alike after
 lower-casing and stripping, umlauts, an emoji, a reserved word, longer than 63 bytes, empty label.
-
-What belongs here: names and values of seeded custom fields. What does not: built-in values.
 """
 
 from __future__ import annotations
@@ -121,7 +119,7 @@ class Reach:
 
 
 class CustomValues:
-    """What seeded rows hold in their custom fields.
+    """The values of custom fields in seeded rows.
 
     Values are drawn in blocks of five fields, each block from about a hundred prepared variants:
     a row with 40 values costs eight look-ups, and no two neighbours are alike. The first field is
@@ -159,13 +157,13 @@ def _variants(fields: Sequence[Field], start: int, reach: Reach) -> list[Record]
 
 
 def _value(field: Field, draw: int, reach: Reach) -> Any:
-    """One value of a field, or null for about every third draw, as in lived-in accounts."""
+    """One value of a field, or null for about every third draw, as in real accounts."""
     if draw % 3 == 0:
         return None
     if field.options:
         ids = [option.id for option in field.options]
-        one = ids[draw % len(ids)]
-        return one if field.type == "enum" else sorted({one, ids[draw // 3 % len(ids)]})
+        first = ids[draw % len(ids)]
+        return first if field.type == "enum" else sorted({first, ids[draw // 3 % len(ids)]})
     if field.type == "user":
         return reach.users[draw % len(reach.users)]
     if field.type in ("org", "people"):

@@ -1,8 +1,4 @@
-"""What each kind of record looks like, as data: a further entity is a further ``Entity`` here.
-
-What belongs here: names, sort fields, counters, writable keys and built-in fields per entity.
-What does not: values (``seeds``), HTTP (``web``).
-"""
+"""The kinds of records as data: a new entity is a new ``Entity`` here."""
 
 from __future__ import annotations
 

@@ -3,8 +3,6 @@
 A custom field's identity is its 40-digit code. A deleted field leaves every answer at once; made
 again under the same name it has another code. A deleted option leaves the option list, not the
 records.
-
-What belongs here: the definitions. What does not: values (``seeds``, ``records``).
 """
 
 from __future__ import annotations
@@ -176,7 +174,7 @@ class FieldBook:
     def drop(self, code: str, *, by: str = "test") -> Field:
         """Delete a field: it leaves the definitions and every record at once, for ever."""
         field = self._known(code)
-        self._fields = {key: one for key, one in self._fields.items() if key != code}
+        self._fields = {key: other for key, other in self._fields.items() if key != code}
         self.dropped[code] = field
         self._renew_codes()
         self._log(field, None, by)
@@ -192,18 +190,20 @@ class FieldBook:
         """Give options new labels by id; returns the field as it is now."""
         at = self._clock.stamp()
         options = tuple(
-            replace(one, label=labels[one.id], update_time=at) if one.id in labels else one
-            for one in self._known(code).options or ()
+            replace(option, label=labels[option.id], update_time=at)
+            if option.id in labels
+            else option
+            for option in self._known(code).options or ()
         )
         return self.change(code, by=by, options=options)
 
     def drop_options(self, code: str, ids: Sequence[int], *, by: str = "test") -> Field:
         """Delete options; records keep the ids. Returns the field as it is now."""
         field = self._known(code)
-        kept = tuple(one for one in field.options or () if one.id not in ids)
-        gone = tuple(one for one in field.options or () if one.id in ids)
+        remaining = tuple(option for option in field.options or () if option.id not in ids)
+        deleted = tuple(option for option in field.options or () if option.id in ids)
         return self.change(
-            code, by=by, options=kept, deleted_options=(*field.deleted_options, *gone)
+            code, by=by, options=remaining, deleted_options=(*field.deleted_options, *deleted)
         )
 
     def _known(self, code: str) -> Field:
@@ -217,7 +217,7 @@ class FieldBook:
         return after
 
     def _renew_codes(self) -> None:
-        self.custom_codes = tuple(one.code for one in self if one.is_custom)
+        self.custom_codes = tuple(field.code for field in self if field.is_custom)
         self._code_set = frozenset(self.custom_codes)
 
     def _options(self, labels: Sequence[str], at: str) -> Iterator[Option]:

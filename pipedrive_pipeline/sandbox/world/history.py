@@ -1,8 +1,4 @@
-"""The complete edit history: what happened to which record, when, and by whom.
-
-What belongs here: the log that tests read what any table must hold from. What does not: the
-current state (``records``), requests that changed nothing (``web.journal``).
-"""
+"""The complete edit history: what happened to which record, when, and by whom."""
 
 from __future__ import annotations
 

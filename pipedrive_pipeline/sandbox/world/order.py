@@ -1,11 +1,8 @@
-"""Where each seeded row stands in time, by arithmetic instead of by an index.
+"""The order of seeded rows in time, computed instead of indexed.
 
 A million rows sorted by ``update_time`` would need an index of a million entries before the
 first answer. Here the order of edits is an affine permutation of the ids, which can be read in
 both directions, so a start costs nothing and a page costs only its own rows.
-
-What belongs here: seeded ids, their two stamps and their ranks. What does not: what a row says
-(``seeds``) and rows that were edited since (``records``).
 """
 
 from __future__ import annotations
@@ -44,7 +41,7 @@ class Permutation:
         self._shift = seed % self.size
 
     def forward(self, place: int) -> int:
-        """What lies at a place."""
+        """The item at a place."""
         return (place * self._factor + self._shift) % self.size
 
     def back(self, item: int) -> int:
@@ -57,7 +54,7 @@ class SeededOrder:
 
     Neighbours in the order of edits share a second, two by two, as they do in busy accounts.
     The last ``same_second`` ids were edited together, in one second in the middle of the time
-    line, as a bulk edit leaves them. Ties stand in the order of ids.
+    line, as a bulk edit leaves them. Ties are ordered by id.
     """
 
     def __init__(self, size: int, seed: int, same_second: int = 0) -> None:
@@ -98,13 +95,13 @@ class SeededOrder:
         return self.value(field, row_id), row_id
 
     def value(self, field: SortField, row_id: int) -> str | int:
-        """What a row is sorted by."""
+        """The sort value of a row."""
         if field == "id":
             return row_id
         return self.add_time(row_id) if field == "add_time" else self.update_time(row_id)
 
     def rank_of(self, field: SortField, key: Key) -> int:
-        """How many rows stand before a key."""
+        """How many rows come before a key."""
         return bisect_left(range(self.size), key, key=lambda rank: self.key_at(field, rank))
 
     def _paired_id(self, place: int) -> int:

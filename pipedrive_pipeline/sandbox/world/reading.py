@@ -1,8 +1,4 @@
-"""What a user sees of an account: lists without a snapshot, and the truth that tests compare with.
-
-What belongs here: visibility, deletion and windows applied to a walk. What does not: parsing of
-requests and printing of answers (``web``).
-"""
+"""The records that a user can see: lists without a snapshot, and the expected rows for tests."""
 
 from __future__ import annotations
 
@@ -41,7 +37,7 @@ def truth(
     Args:
         account: the company.
         entity: organizations or persons.
-        user_id: whose sight; the admin's by default.
+        user_id: for which user; the admin by default.
         as_of: a number in the history; then rows are what they were right after that edit.
             Rights and field definitions are today's. Without it, edits that arrive while the
             rows are read may or may not be among them.

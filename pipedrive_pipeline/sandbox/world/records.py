@@ -1,8 +1,4 @@
-"""The records of one entity: seeded rows, and over them the rows that were edited since.
-
-What belongs here: reading by id and walking in order from a key on, both without a snapshot.
-What does not: who may see a row, what an answer looks like, what an edit means (``account``).
-"""
+"""The records of one entity: seeded rows, replaced by the rows that were edited since."""
 
 from __future__ import annotations
 
@@ -47,7 +43,7 @@ class Walk:
 
 
 def sort_value(record: Record, field: SortField) -> str | int:
-    """What a record is sorted by; without an edit time it counts as edited when added."""
+    """The sort value of a record; without an edit time it counts as edited when added."""
     value: str | int | None = record[field]
     return record["add_time"] if value is None else value
 
@@ -63,7 +59,7 @@ class Records:
         self._keys: dict[SortField, list[Key]] = {field: [] for field in SORT_FIELDS}
 
     def get(self, row_id: int) -> Record | None:
-        """A record, or None for an id that never was."""
+        """A record, or None for an id that never existed."""
         if row_id in self._changed:
             return self._changed[row_id]
         if 1 <= row_id <= self.seeded.order.size:
@@ -99,9 +95,11 @@ class Records:
             yield self._changed.get(row_id) or self.seeded.row(row_id)
 
     def children_of(self, parent_key: str, parent_id: int) -> list[int]:
-        """The ids of all records that stand under a parent, ascending."""
-        ids = {one for one in self.seeded.children_of(parent_id) if one not in self._changed}
-        ids |= {one for one, row in self._changed.items() if row.get(parent_key) == parent_id}
+        """The ids of all records that belong to a parent, ascending."""
+        ids = {
+            row_id for row_id in self.seeded.children_of(parent_id) if row_id not in self._changed
+        }
+        ids |= {row_id for row_id, row in self._changed.items() if row.get(parent_key) == parent_id}
         return sorted(ids)
 
     def _changed_keys(self, walk: Walk) -> Iterator[Key]:
@@ -121,7 +119,7 @@ class Records:
         first, last = self._window_ranks(walk)
         if walk.field != "update_time" and last - first < order.size * NARROW_SHARE:
             ids = (order.id_at("update_time", rank) for rank in range(first, last))
-            keys = sorted((order.value(walk.field, one), one) for one in ids)
+            keys = sorted((order.value(walk.field, row_id), row_id) for row_id in ids)
             for key in reversed(keys) if walk.descending else keys:
                 if walk.reached(key) and key[1] not in self._changed:
                     yield key

@@ -1,7 +1,4 @@
-"""A company made from a seed: the same arguments give the same company, byte for byte.
-
-What belongs here: putting the parts together. What does not: what rows say (``seeds``).
-"""
+"""A company made from a seed: the same arguments give the same company, byte for byte."""
 
 from __future__ import annotations
 
@@ -41,7 +38,7 @@ def seeded(
     shows_unset: bool = True,
     clock: Clock | None = None,
 ) -> Account:
-    """A company as it stands before anybody edits it.
+    """A company before any edit.
 
     Args:
         organizations: how many the admin sees; one more is invisible to the admin, one deleted.
@@ -140,8 +137,8 @@ def _book(entity: Entity, seed: int, count: int, clock: Clock, history: History)
 
     book = FieldBook(entity, seed, clock, log)
     book.seed(
-        book.new(one.name, one.type, one.options or None, code=one.code, at=SEEDED_AT)
-        for one in entity.built_ins
+        book.new(field.name, field.type, field.options or None, code=field.code, at=SEEDED_AT)
+        for field in entity.built_ins
     )
     book.seed(seeded_fields(book, count))
     return book

@@ -1,8 +1,4 @@
-"""What seeded rows say: each is made from the seed and its id when it is asked for, and not kept.
-
-What belongs here: built-in values of organizations and persons. What does not: custom fields
-(``custom``), stamps and ranks (``order``), rows that were edited since (``records``).
-"""
+"""Built-in values of seeded rows: computed from the seed and the id on each read, not stored."""
 
 from __future__ import annotations
 
@@ -100,7 +96,7 @@ class SeededOrganizations:
         return row
 
     def children_of(self, parent_id: int) -> Iterator[int]:  # noqa: ARG002 (others need it)
-        """Organizations stand under nothing."""
+        """Organizations have no parent."""
         return iter(())
 
 
@@ -209,7 +205,7 @@ def _emails(mailbox: str, row_id: int, draw: int) -> list[Record]:
 
 
 def _contact_sync(mailbox: str, draw: int) -> Record:
-    """What only a company with contact sync knows; most of it of few persons."""
+    """Values that only a company with contact sync has, most of them for few persons."""
     kind, draw = draw & 7, draw >> 3
     chat = {"value": mailbox, "primary": True, "label": "skype"}
     birthday = f"{1948 + draw % 57}-{1 + draw % 12:02d}-{1 + draw % 28:02d}"

@@ -1,7 +1,4 @@
-"""The users of the company and what each of them may see.
-
-What belongs here: user records as v1 prints them, rights. What does not: tokens (``web.grants``).
-"""
+"""The users of the company and their rights to see records."""
 
 from __future__ import annotations
 
@@ -23,11 +20,11 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class Rights:
-    """What one user may see of the records.
+    """Which records one user may see.
 
-    ``all`` is an admin's sight; ``shared`` shows what is visible to the company and what is one's
-    own; ``own`` only that; ``none`` nothing. ``hidden`` takes single records away from any of them,
-    as (entity, id): it stands for a visibility group that leaves this user out.
+    ``all`` shows everything, as to an admin; ``shared`` shows the user's own records and those
+    visible to the company; ``own`` only the user's own; ``none`` nothing. ``hidden`` excludes
+    single records, as (entity, id), like a visibility group without this user.
     """
 
     sees: Sight = "all"

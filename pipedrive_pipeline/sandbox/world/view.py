@@ -1,8 +1,4 @@
-"""A record as v2 prints it for one account: feature keys, live custom fields, asked-for extras.
-
-What belongs here: the way from a stored record to an answer's row. What does not: which rows an
-answer holds (``account``), the v1 shape (``web.v1``).
-"""
+"""A record as v2 prints it for one account: feature keys, live custom fields, requested extras."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Shape:
-    """What a request asks its rows to look like."""
+    """The keys that a request selects."""
 
     include_fields: tuple[str, ...] = ()
     custom_fields: tuple[str, ...] | None = None  # None: all
@@ -85,11 +81,11 @@ class View:
         labels = {option.id: option.label for option in (field and field.options) or ()}
         if isinstance(value, int):
             return {"id": value, "label": labels.get(value)}
-        return [{"id": one, "label": labels.get(one)} for one in value]
+        return [{"id": option_id, "label": labels.get(option_id)} for option_id in value]
 
 
 def _disguise(row: Record, shown: Record, missing: Iterable[str]) -> None:
-    """Put planted values over a row; see ``Account.plant``."""
+    """Overwrite a row with planted values; see ``Account.plant``."""
     custom = row["custom_fields"] | shown.get("custom_fields", {})
     row.update(shown | {"custom_fields": custom})
     for key in missing:

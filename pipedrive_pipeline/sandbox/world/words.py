@@ -1,7 +1,4 @@
-"""The words that seeded names, addresses and texts are made of. Nobody real is meant.
-
-What belongs here: plain tuples. What does not: how they are put together (``seeds``).
-"""
+"""The words that seeded names, addresses and texts are made of. Nobody real is meant."""
 
 from __future__ import annotations
 
