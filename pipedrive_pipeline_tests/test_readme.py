@@ -176,9 +176,9 @@ def test_the_first_screen_works_twice(home: Path) -> None:
     first, second = run(demo, home), run(demo, home)
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    for said in (first.stdout, second.stdout):
-        assert "Nordlicht Windkraft GmbH" in said
-        assert "Done in" in said
+    for result in (first.stdout, second.stdout):
+        assert "Nordlicht Windkraft GmbH" in result
+        assert "Done in" in result
 
 
 @pytest.mark.slow
@@ -191,8 +191,10 @@ def test_a_company_of_ones_own_is_synced_as_the_readme_says(home: Path) -> None:
         later = full.replace(" --full", "")
         lines = [add, connect, full, later, f"echo 'select count(*) from customers;' | {psql} -At"]
 
-        said = [run(line, home, PIPEDRIVE_ALLOWED_HOSTS="127.0.0.1") for line in lines]
+        results = [run(line, home, PIPEDRIVE_ALLOWED_HOSTS="127.0.0.1") for line in lines]
 
-    assert [process.returncode for process in said] == [0] * 5, [process.stderr for process in said]
-    assert said[-1].stdout == "12\n"
-    assert "0 calls" not in said[3].stdout
+    assert [process.returncode for process in results] == [0] * 5, [
+        process.stderr for process in results
+    ]
+    assert results[-1].stdout == "12\n"
+    assert "0 calls" not in results[3].stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
-from pipedrive_pipeline_tests.cli.terminal import Here, Terminal
+from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal, Terminal
 from pipedrive_pipeline_tests.scenarios.world import World, environment_of, world_at
 
 
@@ -31,7 +31,7 @@ def terminal(world: World) -> Iterator[Terminal]:
 
 
 @pytest.fixture
-def here(
+def in_process(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Here:
-    return Here(terminal, monkeypatch, capsys)
+) -> InProcessTerminal:
+    return InProcessTerminal(terminal, monkeypatch, capsys)

@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 100
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandResult:
     """What one command said, and its exit code."""
 
     code: int
@@ -69,26 +69,26 @@ class Terminal:
             text=True,
         )
 
-    def run(self, *words: str, **more: str) -> Said:
+    def run(self, *words: str, **more: str) -> CommandResult:
         """A command in a process of its own, to its end."""
         return ended(self.start(*words, **more))
 
 
-def ended(process: subprocess.Popen[str]) -> Said:
+def ended(process: subprocess.Popen[str]) -> CommandResult:
     """What a command that was begun came to."""
     out, err = process.communicate(timeout=PATIENCE_SECONDS)
-    return Said(process.returncode, out, err)
+    return CommandResult(process.returncode, out, err)
 
 
 @dataclass(frozen=True)
-class Here:
+class InProcessTerminal:
     """Commands in this process, which saves them a second: those that need no Dagster."""
 
     terminal: Terminal
     monkeypatch: pytest.MonkeyPatch
     capture: pytest.CaptureFixture[str]
 
-    def run(self, *words: str, **more: str) -> Said:
+    def run(self, *words: str, **more: str) -> CommandResult:
         """A command to its end, through the border that a person meets."""
         with self.monkeypatch.context() as patched:
             for name in set(os.environ) - set(self.terminal.environment):
@@ -99,5 +99,5 @@ class Here:
             self.capture.readouterr()
             with pytest.raises(SystemExit) as end:
                 cli.main()
-        said = self.capture.readouterr()
-        return Said(int(end.value.code or 0), said.out, said.err)
+        result = self.capture.readouterr()
+        return CommandResult(int(end.value.code or 0), result.out, result.err)

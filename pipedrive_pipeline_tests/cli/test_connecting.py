@@ -5,24 +5,24 @@ from __future__ import annotations
 from cryptography.fernet import Fernet
 
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
-from pipedrive_pipeline_tests.cli.terminal import Here, Said
+from pipedrive_pipeline_tests.cli.terminal import CommandResult, InProcessTerminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 
-def connect(here: Here, sandbox: Sandbox, *more: str) -> Said:
+def connect(in_process: InProcessTerminal, sandbox: Sandbox, *more: str) -> CommandResult:
     token = ("--api-token", sandbox.api_token, "--api-url", sandbox.url)
-    return here.run("connect", "--tenant", "acme", *token, *more)
+    return in_process.run("connect", "--tenant", "acme", *token, *more)
 
 
 def test_doctor_says_as_whom_a_tenant_works_and_what_that_user_cannot_see(
-    here: Here, world: World, sandbox: Sandbox
+    in_process: InProcessTerminal, world: World, sandbox: Sandbox
 ) -> None:
     """Pipedrive leaves hidden records out without a word; somebody has to say so."""
     world.connect(ACME, sandbox)
-    as_admin = here.run("doctor", "--tenant", "acme", "--json")
+    as_admin = in_process.run("doctor", "--tenant", "acme", "--json")
     sandbox.revoke()
 
-    after = here.run("doctor", "--tenant", "acme", "--json")
+    after = in_process.run("doctor", "--tenant", "acme", "--json")
 
     assert as_admin.code == 0
     finding = as_admin.facts[-1]
@@ -33,7 +33,7 @@ def test_doctor_says_as_whom_a_tenant_works_and_what_that_user_cannot_see(
 
 
 def test_another_company_is_refused_until_the_flag_says_that_it_is_meant(
-    here: Here, world: World, sandbox: Sandbox
+    in_process: InProcessTerminal, world: World, sandbox: Sandbox
 ) -> None:
     world.connect(ACME, sandbox)
     world.sync(sync_type="full")
@@ -41,8 +41,8 @@ def test_another_company_is_refused_until_the_flag_says_that_it_is_meant(
     account = seeded(3, 5)
     account.company_id, account.company_name = 8, "Beta Sandbox GmbH"
     with serve(account, api_token="b" * 40) as other:
-        refused = connect(here, other)
-        accepted = connect(here, other, "--other-company")
+        refused = connect(in_process, other)
+        accepted = connect(in_process, other, "--other-company")
 
     assert refused.code == 4
     assert "--other-company" in refused.error
@@ -54,28 +54,30 @@ def test_another_company_is_refused_until_the_flag_says_that_it_is_meant(
 
 
 def test_disconnect_says_what_is_left_to_do_at_the_source(
-    here: Here, world: World, sandbox: Sandbox
+    in_process: InProcessTerminal, world: World, sandbox: Sandbox
 ) -> None:
     world.connect(ACME, sandbox)
 
-    said = here.run("disconnect", "--tenant", "acme")
-    again = here.run("disconnect", "--tenant", "acme")
+    result = in_process.run("disconnect", "--tenant", "acme")
+    again = in_process.run("disconnect", "--tenant", "acme")
 
-    assert said.code == again.code == 0
-    assert "An API token cannot be revoked from here" in said.out
+    assert result.code == again.code == 0
+    assert "An API token cannot be revoked from in_process" in result.out
     assert "disconnected before" in again.out
 
 
-def test_keys_rotate_and_the_old_one_may_go(here: Here, world: World, sandbox: Sandbox) -> None:
+def test_keys_rotate_and_the_old_one_may_go(
+    in_process: InProcessTerminal, world: World, sandbox: Sandbox
+) -> None:
     """A key that is gone too early stops the program; no row is touched by that."""
     world.connect(ACME, sandbox)
-    old = here.terminal.settings["TOKEN_ENCRYPTION_KEYS"]
+    old = in_process.terminal.settings["TOKEN_ENCRYPTION_KEYS"]
     new = Fernet.generate_key().decode()
 
-    early = here.run("rotate-keys", TOKEN_ENCRYPTION_KEYS=new)
-    first = here.run("rotate-keys", "--json", TOKEN_ENCRYPTION_KEYS=f"{new},{old}")
-    second = here.run("rotate-keys", TOKEN_ENCRYPTION_KEYS=f"{new},{old}")
-    tested = here.run("doctor", "--tenant", "acme", TOKEN_ENCRYPTION_KEYS=new)
+    early = in_process.run("rotate-keys", TOKEN_ENCRYPTION_KEYS=new)
+    first = in_process.run("rotate-keys", "--json", TOKEN_ENCRYPTION_KEYS=f"{new},{old}")
+    second = in_process.run("rotate-keys", TOKEN_ENCRYPTION_KEYS=f"{new},{old}")
+    tested = in_process.run("doctor", "--tenant", "acme", TOKEN_ENCRYPTION_KEYS=new)
 
     assert early.code == 2
     assert "TOKEN_ENCRYPTION_KEYS" in early.error
@@ -84,9 +86,9 @@ def test_keys_rotate_and_the_old_one_may_go(here: Here, world: World, sandbox: S
     assert tested.code == 0
 
 
-def test_flags_that_go_together_are_asked_for_together(here: Here) -> None:
-    alone = here.run("connect", "--tenant", "acme", "--api-token", "canary-token")
-    without = here.run("connect", "--tenant", "acme", "--other-company")
+def test_flags_that_go_together_are_asked_for_together(in_process: InProcessTerminal) -> None:
+    alone = in_process.run("connect", "--tenant", "acme", "--api-token", "canary-token")
+    without = in_process.run("connect", "--tenant", "acme", "--other-company")
 
     assert (alone.code, without.code) == (2, 2)
     assert "--api-url" in alone.error

@@ -59,10 +59,10 @@ def test_what_another_site_can_send_is_refused(
     method: str, path: str, headers: dict[str, str], base: str
 ) -> None:
     """Each of these was executed by the bare server."""
-    said = answer(method, path, headers, base, MUTATION if method == "POST" else None)
+    result = answer(method, path, headers, base, MUTATION if method == "POST" else None)
 
-    assert said.status_code == 403
-    assert "done" not in said.text
+    assert result.status_code == 403
+    assert "done" not in result.text
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_what_another_site_can_send_is_refused(
 def test_what_the_ui_and_scripts_send_passes_and_cannot_be_framed(
     method: str, path: str, headers: dict[str, str], base: str
 ) -> None:
-    said = answer(method, path, headers, base, MUTATION if method == "POST" else None)
+    result = answer(method, path, headers, base, MUTATION if method == "POST" else None)
 
-    assert (said.status_code, said.text) == (200, "done")
-    assert said.headers["x-frame-options"] == "DENY"
-    assert said.headers["content-security-policy"] == "frame-ancestors 'none'"
+    assert (result.status_code, result.text) == (200, "done")
+    assert result.headers["x-frame-options"] == "DENY"
+    assert result.headers["content-security-policy"] == "frame-ancestors 'none'"
 
 
 def test_a_web_socket_of_another_site_is_closed() -> None:

@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 
 from pipedrive_pipeline.sandbox import Sandbox
-from pipedrive_pipeline_tests.cli.terminal import Here, Terminal
+from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal, Terminal
 from pipedrive_pipeline_tests.databases import at
 from pipedrive_pipeline_tests.scenarios.world import ACME, environment_of, world_at
 
@@ -96,16 +96,16 @@ def test_no_default_of_role_or_database_disturbs_a_command(
         full = terminal.run("sync", "--tenant", "acme", "--full", "--json")
         assert full.code == 0, full.out + full.err
         sandbox.account.edit("organizations", 2, name="Größer & Söhne €")
-        said = {
+        results = {
             words: terminal.run(*words, "--tenant", "acme", "--json")
             for words in [("sync",), ("sweep",), ("remap",), ("status",), ("doctor",)]
         }
 
-    assert {words[0]: result.code for words, result in said.items()} == dict.fromkeys(
+    assert {words[0]: result.code for words, result in results.items()} == dict.fromkeys(
         ("sync", "sweep", "remap", "status", "doctor"), 0
-    ), {words: result.err for words, result in said.items()}
+    ), {words: result.err for words, result in results.items()}
     assert full.facts["contacts"]["created"] == 35
-    assert said[("sync",)].facts["customers"]["updated"] == 1
+    assert results[("sync",)].facts["customers"]["updated"] == 1
     names = {row["pipedrive_id"]: row["name"] for row in world.rows("crm", "contacts")}
     assert names[3] == "Жанна Łukasik"
     (raw,) = [row for row in world.raw(ACME, "organizations") if row["id"] == 2]
@@ -115,14 +115,14 @@ def test_no_default_of_role_or_database_disturbs_a_command(
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
 @pytest.mark.parametrize("command", ["migrate", "doctor"])
 def test_another_encoding_is_refused_by_name_with_the_next_step(
-    command: str, encoding: str, database_template: str, here: Here
+    command: str, encoding: str, database_template: str, in_process: InProcessTerminal
 ) -> None:
     """`migrate` ended in a TypeError, or syncs failed at the first name that did not fit."""
     creation = f"encoding '{encoding}' locale_provider libc locale 'C'"
     with database(database_template, creation) as url:
-        said = here.run(command, DATABASE_URL=url)
+        result = in_process.run(command, DATABASE_URL=url)
 
-    assert said.code == 4
-    text = " ".join((said.out + said.err).split())
+    assert result.code == 4
+    text = " ".join((result.out + result.err).split())
     assert f"has the encoding {encoding}" in text
     assert "encoding 'UTF8'" in text

@@ -10,22 +10,26 @@ from pathlib import Path
 import pytest
 
 from pipedrive_pipeline.warehouse.embedded import running_server
-from pipedrive_pipeline_tests.cli.terminal import Here, Terminal
+from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal, Terminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 
-def test_what_env_prints_is_evaluated_by_a_plain_shell(here: Here, world: World) -> None:
+def test_what_env_prints_is_evaluated_by_a_plain_shell(
+    in_process: InProcessTerminal, world: World
+) -> None:
     """A password with a quote or a blank would end the export; `shlex` sees to that."""
-    said = here.run("env")
+    result = in_process.run("env")
 
-    script = f'{said.out}\nprintf "%s|%s|%s" "$PGDATABASE" "$DAGSTER_HOME" "$DAGSTER_DATABASE_URL"'
+    script = (
+        f'{result.out}\nprintf "%s|%s|%s" "$PGDATABASE" "$DAGSTER_HOME" "$DAGSTER_DATABASE_URL"'
+    )
     lines = subprocess.run(
         ["sh", "-euc", script], env={}, capture_output=True, text=True, check=True
     ).stdout.split("|")
     assert lines[0] in world.warehouse.url
     assert lines[1] == str(world.settings.pipeline_home / "dagster")
     assert lines[2].startswith(world.warehouse.url)
-    assert "TOKEN_ENCRYPTION_KEYS" not in said.out
+    assert "TOKEN_ENCRYPTION_KEYS" not in result.out
 
 
 @pytest.fixture

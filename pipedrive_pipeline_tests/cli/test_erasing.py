@@ -12,7 +12,7 @@ import pytest
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.sync.lock import tenant_lock
-from pipedrive_pipeline_tests.cli.terminal import Here
+from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 EMAIL = "ada@example.com"
@@ -45,13 +45,15 @@ def contacts(world: World) -> set[int]:
 
 
 @pytest.mark.slow
-def test_the_documented_commands_erase_whom_they_say(here: Here, synced: World) -> None:
+def test_the_documented_commands_erase_whom_they_say(
+    in_process: InProcessTerminal, synced: World
+) -> None:
     """An address alone erases nobody; a person has to see first how many it finds."""
     page = (PROJECT_ROOT / "docs" / "erasure.md").read_text()
     lines = re.findall(r"^\./run (tenants erase-person .*)$", page, re.MULTILINE)
     commands = [shlex.split(line, comments=True) for line in lines]
 
-    by_id, asked, by_email = [here.run(*words) for words in commands]
+    by_id, asked, by_email = [in_process.run(*words) for words in commands]
 
     assert [by_id.code, asked.code, by_email.code] == [0, 4, 0], [by_id, asked, by_email]
     assert re.match(
@@ -66,18 +68,18 @@ def test_the_documented_commands_erase_whom_they_say(here: Here, synced: World) 
     )
     assert "persons 18, 19 erased: 2 raw rows" in by_email.out
     assert contacts(synced) == set(range(1, 21)) - {17, 18, 19}
-    said = "".join(result.out + result.err for result in (by_id, asked, by_email))
-    assert "ada" not in said.lower()
+    output = "".join(result.out + result.err for result in (by_id, asked, by_email))
+    assert "ada" not in output.lower()
 
 
 @pytest.mark.slow
 def test_facts_are_json_and_an_address_may_come_from_standard_input(
-    here: Here, synced: World, monkeypatch: pytest.MonkeyPatch
+    in_process: InProcessTerminal, synced: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a command line it would stand in the shell's history."""
     monkeypatch.setattr("sys.stdin", io.StringIO(EMAIL + "\n"))
-    asked = here.run(*ERASE, "--email", "-", "--json")
-    erased = here.run(*ERASE, "--id", "18", "--json").facts
+    asked = in_process.run(*ERASE, "--email", "-", "--json")
+    erased = in_process.run(*ERASE, "--id", "18", "--json").facts
 
     assert asked.code == 4
     assert asked.facts["ids"] == ["18", "19"]
@@ -85,20 +87,20 @@ def test_facts_are_json_and_an_address_may_come_from_standard_input(
     assert 18 not in contacts(synced)
 
 
-def test_nobody_is_erased_by_a_wrong_word(here: Here, synced: World) -> None:
+def test_nobody_is_erased_by_a_wrong_word(in_process: InProcessTerminal, synced: World) -> None:
     with tenant_lock(synced.warehouse, ACME):
-        busy = here.run(*ERASE, "--id", "17")
-    said = {
-        "nobody said": here.run(*ERASE),
-        "both said": here.run(*ERASE, "--id", "17", "--email", EMAIL),
-        "unknown id": here.run(*ERASE, "--id", "17", "--id", "4711"),
-        "unknown address": here.run(*ERASE, "--email", "nobody@example.com", "--yes"),
-        "no address": here.run(*ERASE, "--email", "ada", "--yes"),
-        "unknown tenant": here.run(*ERASE[:-1], "other", "--id", "17"),
+        busy = in_process.run(*ERASE, "--id", "17")
+    results = {
+        "nobody said": in_process.run(*ERASE),
+        "both said": in_process.run(*ERASE, "--id", "17", "--email", EMAIL),
+        "unknown id": in_process.run(*ERASE, "--id", "17", "--id", "4711"),
+        "unknown address": in_process.run(*ERASE, "--email", "nobody@example.com", "--yes"),
+        "no address": in_process.run(*ERASE, "--email", "ada", "--yes"),
+        "unknown tenant": in_process.run(*ERASE[:-1], "other", "--id", "17"),
     }
 
     assert busy.code == 3
-    assert {case: result.code for case, result in said.items()} == dict.fromkeys(said, 2)
-    assert "no persons with the id 4711" in said["unknown id"].error
-    assert "nobody@example.com" not in said["unknown address"].error
+    assert {case: result.code for case, result in results.items()} == dict.fromkeys(results, 2)
+    assert "no persons with the id 4711" in results["unknown id"].error
+    assert "nobody@example.com" not in results["unknown address"].error
     assert len(contacts(synced)) == 20

@@ -11,7 +11,7 @@ import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline_tests.cli.terminal import Here, Said, Terminal, ended
+from pipedrive_pipeline_tests.cli.terminal import CommandResult, InProcessTerminal, Terminal, ended
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 CANARY = "canary0token0canary0token0canary0token00"
@@ -20,7 +20,7 @@ DATABASE_DOWN = f"postgresql://somebody:{CANARY}@127.0.0.1:9/warehouse"
 
 
 @dataclass(frozen=True)
-class Wrong:
+class ErrorCase:
     """A command that cannot work: its words and settings, its code, what its line names."""
 
     words: tuple[str, ...]
@@ -33,32 +33,34 @@ def connecting(url: str) -> tuple[str, ...]:
     return ("connect", "--tenant", "acme", "--api-token", CANARY, "--api-url", url)
 
 
-def wrongs(sandbox: Sandbox) -> dict[str, Wrong]:
+def error_cases(sandbox: Sandbox) -> dict[str, ErrorCase]:
     """Everything that may be wrong before a run begins."""
     return {
-        "wrong token": Wrong(connecting(sandbox.url), {}, 4, ("acme", "refuses this token")),
-        "unreachable host": Wrong(connecting(NOBODY), {}, 1, ("acme", NOBODY, "check that it")),
-        "host not allowed": Wrong(
+        "wrong token": ErrorCase(connecting(sandbox.url), {}, 4, ("acme", "refuses this token")),
+        "unreachable host": ErrorCase(connecting(NOBODY), {}, 1, ("acme", NOBODY, "check that it")),
+        "host not allowed": ErrorCase(
             connecting("https://elsewhere.example"),
             {},
             4,
             ("elsewhere.example", "PIPEDRIVE_ALLOWED_HOSTS"),
         ),
-        "database down": Wrong(
+        "database down": ErrorCase(
             ("status",), {"DATABASE_URL": DATABASE_DOWN}, 1, ("127.0.0.1", "DATABASE_URL")
         ),
-        "no tenant": Wrong(("sync", "--tenant", "nobody"), {}, 2, ("nobody", "tenants add")),
-        "bad slug": Wrong(("tenants", "add", "Bad Slug"), {}, 2, ("'Bad Slug'", "acme_gmbh")),
-        "empty": Wrong(("status",), {"PIPEDRIVE_CLIENT_ID": " "}, 2, ("PIPEDRIVE_CLIENT_ID",)),
-        "malformed": Wrong(("status",), {"TOKEN_ENCRYPTION_KEYS": CANARY}, 2, ("Fernet",)),
-        "no database": Wrong(("status",), {"DATABASE_URL": "mysql://x"}, 2, ("DATABASE_URL",)),
-        "no keys": Wrong(
+        "no tenant": ErrorCase(("sync", "--tenant", "nobody"), {}, 2, ("nobody", "tenants add")),
+        "bad slug": ErrorCase(("tenants", "add", "Bad Slug"), {}, 2, ("'Bad Slug'", "acme_gmbh")),
+        "empty": ErrorCase(("status",), {"PIPEDRIVE_CLIENT_ID": " "}, 2, ("PIPEDRIVE_CLIENT_ID",)),
+        "malformed": ErrorCase(("status",), {"TOKEN_ENCRYPTION_KEYS": CANARY}, 2, ("Fernet",)),
+        "no database": ErrorCase(("status",), {"DATABASE_URL": "mysql://x"}, 2, ("DATABASE_URL",)),
+        "no keys": ErrorCase(
             ("connect", "--tenant", "acme"),
             {"PIPEDRIVE_CLIENT_ID": "x"},
             2,
             ("PIPEDRIVE_CLIENT_SECRET",),
         ),
-        "never connected": Wrong(("disconnect", "--tenant", "acme"), {}, 4, ("acme", "connect")),
+        "never connected": ErrorCase(
+            ("disconnect", "--tenant", "acme"), {}, 4, ("acme", "connect")
+        ),
     }
 
 
@@ -70,12 +72,12 @@ def held(world: World) -> list[object]:
     ]
 
 
-def assert_plain(said: Said, wrong: Wrong) -> None:
-    assert said.code == wrong.code, said
-    assert said.error.startswith("error: ")
-    assert all(name in said.error for name in wrong.names), said.error
-    assert CANARY not in said.err
-    assert "Traceback" not in said.err
+def assert_plain(result: CommandResult, wrong: ErrorCase) -> None:
+    assert result.code == wrong.code, result
+    assert result.error.startswith("error: ")
+    assert all(name in result.error for name in wrong.names), result.error
+    assert CANARY not in result.err
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.slow
@@ -84,26 +86,28 @@ def test_whatever_is_wrong_before_a_run_is_one_line_and_changes_nothing(
 ) -> None:
     terminal.run("tenants", "add", "acme")
     before = held(world)
-    cases = wrongs(sandbox)
+    cases = error_cases(sandbox)
     begun = {name: terminal.start(*case.words, **case.settings) for name, case in cases.items()}
 
-    said = {name: ended(process) for name, process in begun.items()}
+    results = {name: ended(process) for name, process in begun.items()}
 
     for name, wrong in cases.items():
-        assert_plain(said[name], wrong)
+        assert_plain(results[name], wrong)
     assert held(world) == before
 
 
-def test_the_cheap_ones_are_told_at_once(here: Here, world: World, sandbox: Sandbox) -> None:
+def test_the_cheap_ones_are_told_at_once(
+    in_process: InProcessTerminal, world: World, sandbox: Sandbox
+) -> None:
     """The same in this process, for whoever has no minute."""
-    here.run("tenants", "add", "acme")
+    in_process.run("tenants", "add", "acme")
     before = held(world)
-    cases = wrongs(sandbox)
+    cases = error_cases(sandbox)
     for name in ("unreachable host", "no tenant"):  # seconds of patience; Dagster's import
         cases.pop(name)
 
     for wrong in cases.values():
-        assert_plain(here.run(*wrong.words, **wrong.settings), wrong)
+        assert_plain(in_process.run(*wrong.words, **wrong.settings), wrong)
     assert held(world) == before
 
 
@@ -129,18 +133,18 @@ def test_a_run_that_fails_leaves_a_failed_row_and_the_last_good_tables(
         )
     }
 
-    said = {slug: ended(process) for slug, process in begun.items()}
+    results = {slug: ended(process) for slug, process in begun.items()}
     sandboxes["refused"].__exit__(None, None, None)
     sandboxes["unlisted"].__exit__(None, None, None)
 
     codes = {"refused": (4, "needs_reauth"), "gone": (1, "source_unavailable")}
     codes["unlisted"] = (4, "host_not_allowed")
     for slug, (code, error) in codes.items():
-        assert said[slug].code == code, said[slug]
-        lines = [line for line in said[slug].err.splitlines() if line.startswith("error: ")]
+        assert results[slug].code == code, results[slug]
+        lines = [line for line in results[slug].err.splitlines() if line.startswith("error: ")]
         assert len(lines) == 1
-        assert "Traceback" not in said[slug].err
-        assert not any(sandbox.api_token in said[slug].err for sandbox in running.values())
+        assert "Traceback" not in results[slug].err
+        assert not any(sandbox.api_token in results[slug].err for sandbox in running.values())
         row = world.history(Tenant(slug))[-1]
         assert row["status"] == "failed"
         assert row["errors"][-1]["code"] == error
@@ -149,27 +153,29 @@ def test_a_run_that_fails_leaves_a_failed_row_and_the_last_good_tables(
 
 
 def test_an_error_that_nobody_foresaw_is_one_line_and_its_trace_is_for_its_owner(
-    here: Here, world: World
+    in_process: InProcessTerminal, world: World
 ) -> None:
     """A trace on the screen may hold a value; it is kept where only the operator reads it."""
-    here.run("tenants", "add", "acme")
+    in_process.run("tenants", "add", "acme")
     with world.warehouse.transaction() as connection:
         connection.execute("alter table integration.tenants rename column display_name to other")
 
-    said = here.run("tenants", "list")
+    result = in_process.run("tenants", "list")
 
     file = world.settings.pipeline_home / "logs" / "unexpected-errors.log"
-    assert said.code == 1
-    assert str(file) in said.error
+    assert result.code == 1
+    assert str(file) in result.error
     assert "Traceback" in file.read_text()
     assert file.stat().st_mode & 0o077 == 0
 
 
-def test_a_running_tenant_is_busy_at_once(here: Here, world: World, sandbox: Sandbox) -> None:
+def test_a_running_tenant_is_busy_at_once(
+    in_process: InProcessTerminal, world: World, sandbox: Sandbox
+) -> None:
     world.connect(ACME, sandbox)
     with world.run():
-        said = here.run("tenants", "remove", "acme", "--erase")
+        result = in_process.run("tenants", "remove", "acme", "--erase")
 
-    assert said.code == 3
-    assert "acme" in said.error
+    assert result.code == 3
+    assert "acme" in result.error
     assert world.rows("integration", "tenants", "slug")

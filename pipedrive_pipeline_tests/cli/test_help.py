@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from pipedrive_pipeline.cli import command_line
 from pipedrive_pipeline.sandbox import Sandbox
-from pipedrive_pipeline_tests.cli.terminal import Here
+from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 
@@ -39,22 +39,24 @@ def test_a_command_and_each_of_its_options_says_what_it_is(
             assert parameter.help, f"{words} {parameter.opts}"
 
 
-def test_help_is_answered_without_a_warehouse(here: Here) -> None:
+def test_help_is_answered_without_a_warehouse(in_process: InProcessTerminal) -> None:
     for words, command in commands():
-        said = here.run(*words.split(), "--help", DATABASE_URL="postgresql://127.0.0.1:9/none")
+        result = in_process.run(
+            *words.split(), "--help", DATABASE_URL="postgresql://127.0.0.1:9/none"
+        )
 
-        assert said.code == 0, words
-        assert " ".join((command.help or "").split())[:40] in " ".join(said.out.split())
+        assert result.code == 0, words
+        assert " ".join((command.help or "").split())[:40] in " ".join(result.out.split())
 
 
-def test_json_is_json(here: Here, world: World, sandbox: Sandbox) -> None:
+def test_json_is_json(in_process: InProcessTerminal, world: World, sandbox: Sandbox) -> None:
     """Also where a tenant never ran, or nothing is there."""
-    nothing = [here.run(*words, "--json") for words in (("tenants", "list"), ("status",))]
+    nothing = [in_process.run(*words, "--json") for words in (("tenants", "list"), ("status",))]
     world.connect(ACME, sandbox)
     world.sync(sync_type="full")
-    status = here.run("status", "--tenant", "acme", "--json").facts
-    doctor = here.run("doctor", "--json").facts
+    status = in_process.run("status", "--tenant", "acme", "--json").facts
+    doctor = in_process.run("doctor", "--json").facts
 
-    assert [said.facts for said in nothing] == [[], []]
+    assert [result.facts for result in nothing] == [[], []]
     assert (status[0]["state"], status[0]["customers"]) == ("connected", 12)
     assert all(finding["ok"] for finding in doctor)

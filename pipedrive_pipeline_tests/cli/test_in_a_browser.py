@@ -77,8 +77,8 @@ def connect(up: RunningUp, tenant: str, sandbox: Sandbox) -> None:
     """Another tenant, as an operator connects it."""
     assert up.terminal.run("tenants", "add", tenant).code == 0
     words = ("--api-token", sandbox.api_token, "--api-url", sandbox.url)
-    said = up.terminal.run("connect", "--tenant", tenant, *words)
-    assert said.code == 0, said.err
+    result = up.terminal.run("connect", "--tenant", tenant, *words)
+    assert result.code == 0, result.err
 
 
 def backfill_all(page: Page, dagster: str) -> None:

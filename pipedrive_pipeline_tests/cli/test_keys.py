@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from pipedrive_pipeline_tests.cli.terminal import Here
+from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal
 from pipedrive_pipeline_tests.scenarios.world import World
 
 
-def test_a_key_is_made_shown_once_listed_and_revoked(here: Here, world: World) -> None:
-    here.run("tenants", "add", "acme")
-    empty = here.run("keys", "list", "--tenant", "acme")
+def test_a_key_is_made_shown_once_listed_and_revoked(
+    in_process: InProcessTerminal, world: World
+) -> None:
+    in_process.run("tenants", "add", "acme")
+    empty = in_process.run("keys", "list", "--tenant", "acme")
     words = ("keys", "add", "--tenant", "acme", "--role")
-    result = here.run(*words, "manager", "--name", "our app")
-    other = here.run(*words, "user", "--json").facts
-    listed = here.run("keys", "list", "--tenant", "acme", "--json").facts
-    shown = here.run("keys", "list", "--tenant", "acme").out
+    result = in_process.run(*words, "manager", "--name", "our app")
+    other = in_process.run(*words, "user", "--json").facts
+    listed = in_process.run("keys", "list", "--tenant", "acme", "--json").facts
+    shown = in_process.run("keys", "list", "--tenant", "acme").out
     prefix = listed[0]["prefix"]
-    revoked = here.run("keys", "revoke", "--tenant", "acme", "--key", prefix)
-    again = here.run("keys", "revoke", "--tenant", "acme", "--key", "nothing")
+    revoked = in_process.run("keys", "revoke", "--tenant", "acme", "--key", prefix)
+    again = in_process.run("keys", "revoke", "--tenant", "acme", "--key", "nothing")
 
     key = result.out.splitlines()[0]
     assert "keys add --tenant acme" in empty.out
@@ -35,8 +37,8 @@ def test_a_key_is_made_shown_once_listed_and_revoked(here: Here, world: World) -
     assert actions == ["tenant.add", "key.add", "key.add", "key.revoke"]
 
 
-def test_a_key_of_no_tenant_is_refused(here: Here) -> None:
-    said = here.run("keys", "add", "--tenant", "nobody", "--role", "user")
+def test_a_key_of_no_tenant_is_refused(in_process: InProcessTerminal) -> None:
+    result = in_process.run("keys", "add", "--tenant", "nobody", "--role", "user")
 
-    assert said.code == 2
-    assert "tenants add nobody" in said.error
+    assert result.code == 2
+    assert "tenants add nobody" in result.error

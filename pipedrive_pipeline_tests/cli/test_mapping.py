@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox
-from pipedrive_pipeline_tests.cli.terminal import Here, Terminal
+from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal, Terminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 
@@ -27,19 +27,23 @@ def keys(world: World, sandbox: Sandbox) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_a_mapping_is_proposed_looked_at_saved_and_built(
-    here: Here, terminal: Terminal, world: World, keys: dict[str, str], tmp_path: Path
+    in_process: InProcessTerminal,
+    terminal: Terminal,
+    world: World,
+    keys: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     """Each step's output is the next one's input; what cannot be converted is told beforehand."""
     file = tmp_path / "m.json"
     tenant = ("--tenant", "acme")
 
-    proposed: dict[str, Any] = here.run("mapping", "propose", *tenant, "--json").facts
+    proposed: dict[str, Any] = in_process.run("mapping", "propose", *tenant, "--json").facts
     proposed["organizations"] |= {
         keys["Interne Notiz"]: {"target": "attributes.note_number", "as": "number"}
     }
     file.write_text(json.dumps(proposed))
-    result = here.run("mapping", "preview", *tenant, "--file", str(file))
-    saved = here.run("mapping", "set", *tenant, "--file", str(file))
+    result = in_process.run("mapping", "preview", *tenant, "--file", str(file))
+    saved = in_process.run("mapping", "set", *tenant, "--file", str(file))
     built = terminal.run("remap", *tenant, "--json")
 
     assert proposed["organizations"][keys["Kundennummer"]] == "customer_number"
@@ -49,19 +53,19 @@ def test_a_mapping_is_proposed_looked_at_saved_and_built(
     assert any(row["customer_number"] for row in world.rows("crm", "customers"))
     refused = {row["target"] for row in world.rows("integration", "rejected_values")}
     assert "attributes.note_number" in refused
-    assert "Kundennummer" in here.run("mapping", "show", *tenant).out
+    assert "Kundennummer" in in_process.run("mapping", "show", *tenant).out
 
 
 @pytest.mark.slow
 def test_an_entry_that_cannot_be_used_is_named(
-    here: Here, keys: dict[str, str], tmp_path: Path
+    in_process: InProcessTerminal, keys: dict[str, str], tmp_path: Path
 ) -> None:
     """Somebody must act: the field, the reason, and what would help."""
     file = tmp_path / "m.json"
     file.write_text(json.dumps({"organizations": {keys["Mitarbeiter"]: "employee_count"}}))
 
-    said = here.run("mapping", "set", "--tenant", "acme", "--file", str(file))
+    result = in_process.run("mapping", "set", "--tenant", "acme", "--file", str(file))
 
-    assert said.code == 4
-    assert keys["Mitarbeiter"] in said.err
-    assert '"as": "number"' in said.err.replace("\n", " ")
+    assert result.code == 4
+    assert keys["Mitarbeiter"] in result.err
+    assert '"as": "number"' in result.err.replace("\n", " ")

@@ -16,11 +16,11 @@ def test_one_entity_alone_is_read_and_built(
     """The run is part of a job, and ended before it began: its resource stood there twice."""
     world.connect(ACME, sandbox)
 
-    said = terminal.run("sync", "--tenant", "acme", "--entity", "persons", "--json")
+    result = terminal.run("sync", "--tenant", "acme", "--entity", "persons", "--json")
 
-    assert said.code == 0, said.err
-    assert list(said.facts["entities"]) == ["persons"]
-    assert said.facts["contacts"]["created"] == 35
+    assert result.code == 0, result.err
+    assert list(result.facts["entities"]) == ["persons"]
+    assert result.facts["contacts"]["created"] == 35
 
 
 @pytest.mark.slow
@@ -33,12 +33,12 @@ def test_rejected_records_are_counted_where_people_look_until_they_are_repaired(
         sandbox.account.plant("persons", number, id=None)
     sandbox.account.plant("persons", 8, owner_id="nobody", org_id="")
 
-    said = terminal.run("sync", "--tenant", "acme", "--full")
+    result = terminal.run("sync", "--tenant", "acme", "--full")
 
-    assert said.code == 0, said.err
+    assert result.code == 0, result.err
     assert (
         "persons: 6 records without a usable id and 1 values that do not fit their column were "
-        "set aside; integration.rejected_values lists them." in said.out
+        "set aside; integration.rejected_values lists them." in result.out
     )
     (run,) = world.history()
     assert run["persons_rejected"] == 7
@@ -60,13 +60,13 @@ def test_a_sweep_marks_what_is_gone_and_proves_the_rest(
     sandbox.account.delete("persons", 3)
     spent_before, calls_before = sandbox.requests.tokens_spent, sandbox.requests.count
 
-    said = terminal.run("sweep", "--tenant", "acme", "--json")
+    result = terminal.run("sweep", "--tenant", "acme", "--json")
 
-    assert said.code == 0, said.err
-    assert said.facts["tokens_spent"] == sandbox.requests.tokens_spent - spent_before
-    assert said.facts["api_calls"] == sandbox.requests.count - calls_before
-    assert said.facts["contacts"]["deleted"] == 1
-    persons = said.facts["entities"]["persons"]
+    assert result.code == 0, result.err
+    assert result.facts["tokens_spent"] == sandbox.requests.tokens_spent - spent_before
+    assert result.facts["api_calls"] == sandbox.requests.count - calls_before
+    assert result.facts["contacts"]["deleted"] == 1
+    persons = result.facts["entities"]["persons"]
     assert (persons["missing"], persons["extra"], persons["stale"]) == (0, 0, 0)
 
 

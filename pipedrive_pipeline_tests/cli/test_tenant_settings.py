@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from pipedrive_pipeline_tests.cli.terminal import Here
+from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal
 
 TENANT = ("--tenant", "acme")
 
 
-def test_settings_are_shown_changed_and_unset(here: Here) -> None:
-    here.run("tenants", "add", "acme", "--time-zone", "Europe/Berlin")
+def test_settings_are_shown_changed_and_unset(in_process: InProcessTerminal) -> None:
+    in_process.run("tenants", "add", "acme", "--time-zone", "Europe/Berlin")
     words = ("sync_time=03:15", "sync_persons=off", "budget_share=0.25", "every_hours=6")
-    changed = here.run("settings", "set", *TENANT, *words, "alert_urls=https://example.com/x")
-    unset = here.run("settings", "set", *TENANT, "every_hours=none")
-    facts = here.run("settings", "show", *TENANT, "--json").facts
-    table = here.run("settings", "show", *TENANT).out
+    changed = in_process.run("settings", "set", *TENANT, *words, "alert_urls=https://example.com/x")
+    unset = in_process.run("settings", "set", *TENANT, "every_hours=none")
+    facts = in_process.run("settings", "show", *TENANT, "--json").facts
+    table = in_process.run("settings", "show", *TENANT).out
 
     assert (changed.code, unset.code) == (0, 0), changed.err
     assert facts["sync_time"] == "03:15"
@@ -24,7 +24,7 @@ def test_settings_are_shown_changed_and_unset(here: Here) -> None:
     assert facts["every_hours"] is None
     assert facts["alert_urls"] == ["https://***"]
     assert "03:15" in table
-    assert here.run("tenants", "list", "--json").facts[0]["time_zone"] == "Europe/Berlin"
+    assert in_process.run("tenants", "list", "--json").facts[0]["time_zone"] == "Europe/Berlin"
 
 
 @pytest.mark.parametrize(
@@ -37,19 +37,21 @@ def test_settings_are_shown_changed_and_unset(here: Here) -> None:
         ("sync_time", "NAME=VALUE"),
     ],
 )
-def test_a_wrong_setting_is_named_and_nothing_is_saved(here: Here, change: str, named: str) -> None:
-    here.run("tenants", "add", "acme")
-    before = here.run("settings", "show", *TENANT, "--json").facts
+def test_a_wrong_setting_is_named_and_nothing_is_saved(
+    in_process: InProcessTerminal, change: str, named: str
+) -> None:
+    in_process.run("tenants", "add", "acme")
+    before = in_process.run("settings", "show", *TENANT, "--json").facts
 
-    refused = here.run("settings", "set", *TENANT, "sync_persons=off", change)
+    refused = in_process.run("settings", "set", *TENANT, "sync_persons=off", change)
 
     assert refused.code == 2
     assert named in refused.error
-    assert here.run("settings", "show", *TENANT, "--json").facts == before
+    assert in_process.run("settings", "show", *TENANT, "--json").facts == before
 
 
-def test_a_tenant_in_no_known_time_zone_is_refused(here: Here) -> None:
-    refused = here.run("tenants", "add", "acme", "--time-zone", "Mars/Olympus")
+def test_a_tenant_in_no_known_time_zone_is_refused(in_process: InProcessTerminal) -> None:
+    refused = in_process.run("tenants", "add", "acme", "--time-zone", "Mars/Olympus")
 
     assert refused.code == 2
     assert "Mars/Olympus" in refused.error

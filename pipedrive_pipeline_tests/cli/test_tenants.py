@@ -6,17 +6,17 @@ import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline_tests.cli.terminal import Here, Terminal, ended
+from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal, Terminal, ended
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 
-def test_a_tenant_is_added_listed_and_removed(here: Here) -> None:
-    empty = here.run("tenants", "list")
-    added = here.run("tenants", "add", "acme", "--external-id", "7", "--display-name", "ACME")
-    again = here.run("tenants", "add", "acme")
-    taken = here.run("tenants", "add", "bravo", "--external-id", "7")
-    listed = here.run("tenants", "list", "--json").facts
-    removed = here.run("tenants", "remove", "acme")
+def test_a_tenant_is_added_listed_and_removed(in_process: InProcessTerminal) -> None:
+    empty = in_process.run("tenants", "list")
+    added = in_process.run("tenants", "add", "acme", "--external-id", "7", "--display-name", "ACME")
+    again = in_process.run("tenants", "add", "acme")
+    taken = in_process.run("tenants", "add", "bravo", "--external-id", "7")
+    listed = in_process.run("tenants", "list", "--json").facts
+    removed = in_process.run("tenants", "remove", "acme")
 
     assert "tenants add" in empty.out
     assert "connect --tenant acme" in added.out
@@ -27,31 +27,33 @@ def test_a_tenant_is_added_listed_and_removed(here: Here) -> None:
         ("acme", "7", "ACME")
     ]
     assert removed.code == 0
-    assert here.run("tenants", "list", "--json").facts == []
+    assert in_process.run("tenants", "list", "--json").facts == []
 
 
 def test_a_tenant_with_data_is_kept_connected_unless_it_shall_be_erased(
-    here: Here, world: World, sandbox: Sandbox
+    in_process: InProcessTerminal, world: World, sandbox: Sandbox
 ) -> None:
     """The refusal must come before the grant is revoked: it would leave half a removal."""
     world.connect(ACME, sandbox)
     world.sync(sync_type="full")
     before = world.rows("integration", "connections")
 
-    refused = here.run("tenants", "remove", "acme")
+    refused = in_process.run("tenants", "remove", "acme")
 
     assert refused.code == 2
     assert "--erase" in refused.error
     assert world.rows("integration", "connections") == before
 
 
-def test_a_narrow_terminal_gets_a_block_per_tenant_and_a_wide_one_a_table(here: Here) -> None:
+def test_a_narrow_terminal_gets_a_block_per_tenant_and_a_wide_one_a_table(
+    in_process: InProcessTerminal,
+) -> None:
     """At 80 columns the table cut every name, and broke the bars into lines."""
     for slug in ("acme", "bravo"):
-        here.run("tenants", "add", slug, "--display-name", slug.upper())
+        in_process.run("tenants", "add", slug, "--display-name", slug.upper())
 
-    narrow = here.run("status", COLUMNS="80").out.splitlines()
-    wide = here.run("status", COLUMNS="140").out.splitlines()
+    narrow = in_process.run("status", COLUMNS="80").out.splitlines()
+    wide = in_process.run("status", COLUMNS="140").out.splitlines()
 
     assert [line.split() for line in narrow if line.startswith("tenant")] == [
         ["tenant", "acme"],

@@ -88,7 +88,7 @@ def test_the_sandbox_enters_no_installation_with_a_real_tenant(home: Path) -> No
     assert real.code == 0, real.out
     assert demo.code == ExitCode.BUSY
     assert [row["slug"] for row in with_sandbox] == ["acme", "sandbox"]
-    assert [said.code for said in both] == [0, 0], both
+    assert [result.code for result in both] == [0, 0], both
 
 
 def _servers(up: RunningUp) -> list[psutil.Process]:
@@ -96,20 +96,20 @@ def _servers(up: RunningUp) -> list[psutil.Process]:
 
 
 def a_second_up_is_refused(up: RunningUp) -> None:
-    said = up.terminal.run("up")
+    result = up.terminal.run("up")
 
-    assert said.code == ExitCode.BUSY
-    assert f"already running in {up.home}: pid {up.urls['pid']}" in said.error
-    assert up.urls["connect"] in said.error
+    assert result.code == ExitCode.BUSY
+    assert f"already running in {up.home}: pid {up.urls['pid']}" in result.error
+    assert up.urls["connect"] in result.error
 
 
 def another_installation_names_who_has_the_port(up: RunningUp) -> None:
     with tempfile.TemporaryDirectory(prefix="pp-") as other:
-        said = up.terminal.run("up", PIPELINE_HOME=other)
+        result = up.terminal.run("up", PIPELINE_HOME=other)
 
-    assert said.code == ExitCode.USAGE
-    assert f"port {up.terminal.settings['DAGSTER_PORT']} is taken" in said.error
-    assert f"the installation in {up.home}" in said.error
+    assert result.code == ExitCode.USAGE
+    assert f"port {up.terminal.settings['DAGSTER_PORT']} is taken" in result.error
+    assert f"the installation in {up.home}" in result.error
 
 
 def a_second_terminal_needs_no_setting(up: RunningUp) -> None:

@@ -23,8 +23,8 @@ from pipedrive_pipeline.connect import serving
 from pipedrive_pipeline.connect.app import create_app
 from pipedrive_pipeline.connect.auth.rate_limits import REQUESTS_A_MINUTE
 from pipedrive_pipeline.vault.vault import Vault
-from pipedrive_pipeline_tests.vault.oauth_server import Company
-from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY, World
+from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
+from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY, VaultSetup
 
 ROUTES = "/api/integrations/pipedrive"
 CONFIRM_PAGE = "/integrations/pipedrive/confirm"
@@ -33,11 +33,11 @@ HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
 
 
 @dataclass
-class Site:
+class ConnectSite:
     """The running app, and the world behind it."""
 
     url: str
-    world: World
+    world: VaultSetup
     app: FastAPI
     opened: list[httpx.Client] = field(default_factory=list)
 
@@ -91,7 +91,9 @@ class Site:
         """The state in a redirect to the source."""
         return parse_qs(urlsplit(redirect.headers["location"]).query)["state"][0]
 
-    def consented(self, browser: httpx.Client, company: Company | None = None) -> httpx.Response:
+    def consented(
+        self, browser: httpx.Client, company: OAuthCompany | None = None
+    ) -> httpx.Response:
         """What the callback answers to an honest consent."""
         params = {"state": self.sent_off(browser), "code": self.world.oauth.consent(company)}
         return browser.get(f"{ROUTES}/callback", params=params)
@@ -102,7 +104,7 @@ class Site:
 
 
 @contextmanager
-def served(world: World, **more: object) -> Iterator[Site]:
+def served(world: VaultSetup, **more: object) -> Iterator[ConnectSite]:
     """The app on a free port, until the end of the block."""
     listener = socket()
     listener.bind(("127.0.0.1", 0))
@@ -116,7 +118,7 @@ def served(world: World, **more: object) -> Iterator[Site]:
     thread.start()
     while not server.started and thread.is_alive():
         time.sleep(0.01)
-    site = Site(url, World(Vault(world.vault.warehouse, settings), world.oauth), app)
+    site = ConnectSite(url, VaultSetup(Vault(world.vault.warehouse, settings), world.oauth), app)
     try:
         yield site
     finally:

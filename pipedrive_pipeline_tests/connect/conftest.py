@@ -7,19 +7,19 @@ from collections.abc import Iterator
 import pytest
 
 from pipedrive_pipeline_tests.connect import browser
-from pipedrive_pipeline_tests.connect.browser import Site
+from pipedrive_pipeline_tests.connect.browser import ConnectSite
 from pipedrive_pipeline_tests.vault import world
-from pipedrive_pipeline_tests.vault.world import World
+from pipedrive_pipeline_tests.vault.world import VaultSetup
 
 
 @pytest.fixture(scope="session")
-def running_site(database_template: str) -> Iterator[Site]:
+def running_site(database_template: str) -> Iterator[ConnectSite]:
     with world.running(database_template) as environment, browser.served(environment) as site:
         yield site
 
 
 @pytest.fixture
-def site(running_site: Site) -> Iterator[Site]:
+def site(running_site: ConnectSite) -> Iterator[ConnectSite]:
     """The Connect app before a vault with the tenants acme and bravo, neither connected."""
     running_site.forget()
     yield running_site
@@ -27,6 +27,6 @@ def site(running_site: Site) -> Iterator[Site]:
 
 
 @pytest.fixture
-def acme(site: Site) -> World:
+def acme(site: ConnectSite) -> VaultSetup:
     """That vault."""
     return site.world

@@ -12,8 +12,8 @@ import httpx
 from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline_tests.connect.browser import Site
-from pipedrive_pipeline_tests.vault.oauth_server import Company
+from pipedrive_pipeline_tests.connect.browser import ConnectSite
+from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
 
 FILL = """
 update integration.connections
@@ -67,11 +67,11 @@ class FilledTenant:
     ids: dict[str, str] = field(default_factory=dict)
 
 
-def filled_tenant(site: Site, slug: str, company: int) -> FilledTenant:
+def filled_tenant(site: ConnectSite, slug: str, company: int) -> FilledTenant:
     """A tenant with keys of every role and something in every table."""
     tenant, word = Tenant(slug), f"word_of_{slug}"
-    access, refresh = site.world.oauth.granted(Company(id=company))
-    site.world.store(tenant, access, refresh, Company(id=company))
+    access, refresh = site.world.oauth.granted(OAuthCompany(id=company))
+    site.world.store(tenant, access, refresh, OAuthCompany(id=company))
     site.world.execute(
         "update integration.sync_requests set state = 'done', settled_at = now()"
         " where tenant_id = %s",
@@ -93,12 +93,12 @@ def filled_tenant(site: Site, slug: str, company: int) -> FilledTenant:
     return filled
 
 
-def one_id(site: Site, table: str, slug: str) -> str:
+def one_id(site: ConnectSite, table: str, slug: str) -> str:
     """An id of one of the tenant's rows."""
     rows = site.world.rows(f"select id from integration.{table} where tenant_id = %s limit 1", slug)
     return str(rows[0]["id"])
 
 
-def client_with(site: Site, key: str, **headers: str) -> httpx.Client:
+def client_with(site: ConnectSite, key: str, **headers: str) -> httpx.Client:
     """A script with a tenant's key."""
     return site.client({"x-api-key": key, **headers})

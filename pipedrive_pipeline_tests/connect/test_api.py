@@ -15,20 +15,20 @@ from starlette.types import Message
 
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.connect.middleware import StrictHttp
-from pipedrive_pipeline_tests.connect.browser import ROUTES, Site, served
+from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite, served
 from pipedrive_pipeline_tests.connect.tenants import FilledTenant, client_with, filled_tenant
 
 HISTORY = f"{ROUTES}/sync/history"
 
 
 @pytest.fixture
-def tenant(site: Site) -> FilledTenant:
+def tenant(site: ConnectSite) -> FilledTenant:
     """Acme, connected, with something in every table."""
     return filled_tenant(site, "acme", 1)
 
 
 @pytest.fixture
-def admin(site: Site, tenant: FilledTenant) -> httpx.Client:
+def admin(site: ConnectSite, tenant: FilledTenant) -> httpx.Client:
     return client_with(site, tenant.keys[Role.ADMIN])
 
 
@@ -49,7 +49,7 @@ def at_once(count: int, act: Callable[[], httpx.Response]) -> list[httpx.Respons
     return answers
 
 
-def queued(site: Site, sync_type: str = "incremental") -> int:
+def queued(site: ConnectSite, sync_type: str = "incremental") -> int:
     rows = site.world.rows(
         "select id from integration.sync_requests where sync_type = %s and state = 'queued'",
         sync_type,
@@ -61,7 +61,7 @@ def queued(site: Site, sync_type: str = "incremental") -> int:
 
 
 def test_a_key_is_shown_once_stored_as_a_hash_and_opens_its_tenant(
-    site: Site, admin: httpx.Client
+    site: ConnectSite, admin: httpx.Client
 ) -> None:
     answer = admin.post("/api/keys", json={"name": "app", "role": "user"})
 
@@ -74,7 +74,7 @@ def test_a_key_is_shown_once_stored_as_a_hash_and_opens_its_tenant(
 
 
 def test_a_revoked_key_opens_nothing_and_both_changes_are_in_the_audit_log(
-    site: Site, admin: httpx.Client
+    site: ConnectSite, admin: httpx.Client
 ) -> None:
     key = admin.post("/api/keys", json={"name": "app", "role": "user"}).json()["data"]
     client = client_with(site, key["key"])
@@ -101,7 +101,9 @@ def test_a_key_without_a_usable_name_is_refused(admin: httpx.Client, name: objec
     assert [answer["field"] for answer in answer.json()["error"]["details"]] == ["body.name"]
 
 
-def test_wrong_keys_are_refused_before_they_are_compared(site: Site, tenant: FilledTenant) -> None:
+def test_wrong_keys_are_refused_before_they_are_compared(
+    site: ConnectSite, tenant: FilledTenant
+) -> None:
     """After twenty wrong keys even a right one is refused: it was not looked at."""
     guesses = [client_with(site, f"ppk_acme.{n}").get("/api/integrations") for n in range(25)]
 
@@ -111,7 +113,9 @@ def test_wrong_keys_are_refused_before_they_are_compared(site: Site, tenant: Fil
     assert lucky.status_code == 429
 
 
-def test_a_right_key_from_another_address_works_meanwhile(site: Site, tenant: FilledTenant) -> None:
+def test_a_right_key_from_another_address_works_meanwhile(
+    site: ConnectSite, tenant: FilledTenant
+) -> None:
     """An attacker must not lock a tenant out."""
     for n in range(21):
         client_with(site, f"ppk_acme.{n}").get("/api/integrations")
@@ -123,7 +127,7 @@ def test_a_right_key_from_another_address_works_meanwhile(site: Site, tenant: Fi
     assert answer.status_code == 200
 
 
-def test_the_delay_doubles_with_each_further_wrong_key(site: Site) -> None:
+def test_the_delay_doubles_with_each_further_wrong_key(site: ConnectSite) -> None:
     waits = []
     for _ in range(23):
         client_with(site, "ppk_acme.wrong").get("/api/integrations")
@@ -138,7 +142,7 @@ def test_the_delay_doubles_with_each_further_wrong_key(site: Site) -> None:
 
 
 def test_an_account_that_is_attacked_from_everywhere_stays_open_to_its_own_addresses(
-    site: Site, tenant: FilledTenant
+    site: ConnectSite, tenant: FilledTenant
 ) -> None:
     """Two hundred failures from many addresses close it to strangers only."""
     own = client_with(site, tenant.keys[Role.USER])
@@ -157,7 +161,7 @@ def test_an_account_that_is_attacked_from_everywhere_stays_open_to_its_own_addre
     assert own.get("/api/integrations").status_code == 200
 
 
-def test_failures_are_counted_across_processes_and_in_a_bounded_table(site: Site) -> None:
+def test_failures_are_counted_across_processes_and_in_a_bounded_table(site: ConnectSite) -> None:
     """Two apps on one database share the counts; accounts that do not exist have no row."""
     with served(site.world) as other:
         for n in range(20):
@@ -171,7 +175,7 @@ def test_failures_are_counted_across_processes_and_in_a_bounded_table(site: Site
     assert [row["subject"].partition(" ")[0] for row in rows] == ["account", "address"]
 
 
-def test_a_forged_forwarded_address_is_ignored(site: Site) -> None:
+def test_a_forged_forwarded_address_is_ignored(site: ConnectSite) -> None:
     """Without a configured proxy the header is any client's invention."""
     answers = [
         client_with(site, f"ppk_acme.{n}", **{"x-forwarded-for": f"203.0.113.{n}"}).get(
@@ -183,7 +187,7 @@ def test_a_forged_forwarded_address_is_ignored(site: Site) -> None:
     assert [answer.status_code for answer in answers] == [401] * 20 + [429] * 2
 
 
-def test_the_address_that_a_trusted_proxy_forwards_is_counted(site: Site) -> None:
+def test_the_address_that_a_trusted_proxy_forwards_is_counted(site: ConnectSite) -> None:
     """Behind a proxy all clients would share its address, and one would lock the others out."""
     with served(site.world, trusted_proxies=("127.0.0.1",)) as behind:
         forwarded = [f"203.0.113.{n % 2}" for n in range(42)]
@@ -200,7 +204,7 @@ def test_the_address_that_a_trusted_proxy_forwards_is_counted(site: Site) -> Non
     assert again.status_code == 429  # the last address is the one that the proxy saw
 
 
-def test_a_key_has_a_window_of_its_own(site: Site, tenant: FilledTenant) -> None:
+def test_a_key_has_a_window_of_its_own(site: ConnectSite, tenant: FilledTenant) -> None:
     site.limit_requests(3)
     busy, quiet = (client_with(site, tenant.keys[role]) for role in (Role.USER, Role.ADMIN))
 
@@ -212,7 +216,7 @@ def test_a_key_has_a_window_of_its_own(site: Site, tenant: FilledTenant) -> None
     assert quiet.get("/api/integrations").status_code == 200
 
 
-def test_a_window_is_counted_across_processes(site: Site, tenant: FilledTenant) -> None:
+def test_a_window_is_counted_across_processes(site: ConnectSite, tenant: FilledTenant) -> None:
     site.limit_requests(3)
     key = tenant.keys[Role.USER]
 
@@ -226,7 +230,7 @@ def test_a_window_is_counted_across_processes(site: Site, tenant: FilledTenant) 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
 
 
-def test_a_window_begins_again_after_a_minute(site: Site, tenant: FilledTenant) -> None:
+def test_a_window_begins_again_after_a_minute(site: ConnectSite, tenant: FilledTenant) -> None:
     site.limit_requests(1)
     client = client_with(site, tenant.keys[Role.USER])
     full = [client.get("/api/integrations").status_code for _ in range(2)]
@@ -243,7 +247,7 @@ def test_a_window_begins_again_after_a_minute(site: Site, tenant: FilledTenant) 
 # --- syncs
 
 
-def test_two_clicks_on_sync_are_one_request(site: Site, admin: httpx.Client) -> None:
+def test_two_clicks_on_sync_are_one_request(site: ConnectSite, admin: httpx.Client) -> None:
     answers = at_once(6, lambda: admin.post(f"{ROUTES}/sync", json={}))
 
     assert {answer.status_code for answer in answers} == {202}
@@ -251,7 +255,9 @@ def test_two_clicks_on_sync_are_one_request(site: Site, admin: httpx.Client) -> 
     assert queued(site) == 1
 
 
-def test_a_request_that_runs_answers_the_next_one_too(site: Site, admin: httpx.Client) -> None:
+def test_a_request_that_runs_answers_the_next_one_too(
+    site: ConnectSite, admin: httpx.Client
+) -> None:
     """And a full sync answers whoever asks for what changed."""
     first = admin.post(f"{ROUTES}/sync", json={"syncType": "full"}).json()["data"]
     site.world.execute(
@@ -266,7 +272,7 @@ def test_a_request_that_runs_answers_the_next_one_too(site: Site, admin: httpx.C
 
 
 def test_the_same_idempotency_key_does_nothing_twice_even_when_the_first_is_over(
-    site: Site, admin: httpx.Client
+    site: ConnectSite, admin: httpx.Client
 ) -> None:
     """A client that lost the answer repeats the call minutes later: the sync has ended by then."""
     headers = {"idempotency-key": "one-click"}
@@ -283,7 +289,9 @@ def test_the_same_idempotency_key_does_nothing_twice_even_when_the_first_is_over
     assert new.json()["data"]["id"] != first.json()["data"]["id"]
 
 
-def test_the_same_idempotency_key_at_once_makes_one_key(site: Site, admin: httpx.Client) -> None:
+def test_the_same_idempotency_key_at_once_makes_one_key(
+    site: ConnectSite, admin: httpx.Client
+) -> None:
     """One caller sees the secret; the others learn that it was made, not what it is."""
     body = {"name": "app", "role": "user"}
     headers = {"idempotency-key": "x"}
@@ -298,7 +306,7 @@ def test_the_same_idempotency_key_at_once_makes_one_key(site: Site, admin: httpx
     assert not any(secret and secret in row["answer"] for secret in secrets for row in stored)
 
 
-def test_a_key_of_yesterday_is_forgotten(site: Site, admin: httpx.Client) -> None:
+def test_a_key_of_yesterday_is_forgotten(site: ConnectSite, admin: httpx.Client) -> None:
     headers = {"idempotency-key": "daily"}
     admin.post("/api/keys", json={"name": "a", "role": "user"}, headers=headers)
     site.world.execute(
@@ -319,7 +327,7 @@ def test_a_key_of_yesterday_is_forgotten(site: Site, admin: httpx.Client) -> Non
     ],
 )
 def test_a_sync_that_could_only_fail_is_not_asked_for(
-    site: Site, admin: httpx.Client, state: str, status: int, code: str
+    site: ConnectSite, admin: httpx.Client, state: str, status: int, code: str
 ) -> None:
     site.world.execute(
         "update integration.connections set state = %s, access_token = null, refresh_token = null",
@@ -332,7 +340,7 @@ def test_a_sync_that_could_only_fail_is_not_asked_for(
     assert queued(site) == 0
 
 
-def test_a_sync_is_followed_from_queued_to_done(site: Site, admin: httpx.Client) -> None:
+def test_a_sync_is_followed_from_queued_to_done(site: ConnectSite, admin: httpx.Client) -> None:
     asked = admin.post(f"{ROUTES}/sync", json={}).json()["data"]
     waiting = admin.get(f"{ROUTES}/status").json()["data"]["current"]
     run_id = begun(site, asked["id"])
@@ -358,7 +366,7 @@ def test_a_sync_is_followed_from_queued_to_done(site: Site, admin: httpx.Client)
     assert (last["id"], last["status"]) == (run_id, "success")
 
 
-def begun(site: Site, request_id: str) -> str:
+def begun(site: ConnectSite, request_id: str) -> str:
     """A run that serves the request, and is in the middle of it."""
     rows = site.world.rows(
         """
@@ -384,7 +392,7 @@ def begun(site: Site, request_id: str) -> str:
 # --- history
 
 
-def filled(site: Site, runs: int) -> None:
+def filled(site: ConnectSite, runs: int) -> None:
     site.world.execute(
         """
         insert into integration.sync_logs (
@@ -413,7 +421,7 @@ def walked(client: httpx.Client, **params: Any) -> list[list[dict[str, Any]]]:
 
 
 def test_history_is_walked_page_by_page_without_a_gap_or_a_repetition(
-    site: Site, admin: httpx.Client
+    site: ConnectSite, admin: httpx.Client
 ) -> None:
     """Three runs share each instant; a page must not end between them and lose one."""
     filled(site, 100)
@@ -427,7 +435,7 @@ def test_history_is_walked_page_by_page_without_a_gap_or_a_repetition(
     assert instants == sorted(instants, reverse=True)
 
 
-def test_a_run_that_begins_meanwhile_moves_no_page(site: Site, admin: httpx.Client) -> None:
+def test_a_run_that_begins_meanwhile_moves_no_page(site: ConnectSite, admin: httpx.Client) -> None:
     filled(site, 10)
     first = admin.get(HISTORY, params={"limit": 5}).json()
     whole = [run["id"] for page in walked(admin) for run in page]
@@ -443,7 +451,7 @@ def test_a_run_that_begins_meanwhile_moves_no_page(site: Site, admin: httpx.Clie
     assert [run["id"] for run in second["data"]] == whole[5:10]
 
 
-def test_history_is_filtered(site: Site, admin: httpx.Client) -> None:
+def test_history_is_filtered(site: ConnectSite, admin: httpx.Client) -> None:
     filled(site, 30)
 
     full = walked(admin, syncType="full", trigger="schedule")[0]
@@ -482,7 +490,7 @@ def test_a_question_that_cannot_be_meant_is_refused(
 
 
 def test_settings_are_saved_shown_and_audited_and_what_is_left_out_stays(
-    site: Site, admin: httpx.Client
+    site: ConnectSite, admin: httpx.Client
 ) -> None:
     url = "slack://aaaaaaaaa/bbbbbbbbb/cccccccccccccccccccccccc"
     first = admin.put(
@@ -541,7 +549,7 @@ def test_settings_are_saved_shown_and_audited_and_what_is_left_out_stays(
     ],
 )
 def test_a_setting_that_cannot_be_meant_is_refused_by_name(
-    site: Site, admin: httpx.Client, name: str, value: object
+    site: ConnectSite, admin: httpx.Client, name: str, value: object
 ) -> None:
     before = site.world.rows("select * from integration.sync_settings")
 
@@ -591,7 +599,9 @@ def test_an_alert_cannot_be_sent_into_our_own_network(admin: httpx.Client, url: 
 # --- mapping
 
 
-def test_of_two_editors_of_a_mapping_the_second_is_told(site: Site, admin: httpx.Client) -> None:
+def test_of_two_editors_of_a_mapping_the_second_is_told(
+    site: ConnectSite, admin: httpx.Client
+) -> None:
     body = {"mapping": {"organizations": {}, "persons": {}}, "version": 1}
 
     answers = at_once(4, lambda: admin.put(f"{ROUTES}/field-mapping", json=body))
@@ -703,7 +713,7 @@ POLLED = (f"{ROUTES}/status", HISTORY)
 
 @pytest.mark.parametrize("path", POLLED)
 def test_a_key_that_is_revoked_polls_nothing_from_then_on(
-    site: Site, admin: httpx.Client, path: str
+    site: ConnectSite, admin: httpx.Client, path: str
 ) -> None:
     """These routes look up the key by themselves; it must not live on in any of them."""
     key = admin.post("/api/keys", json={"name": "a poller", "role": "user"}).json()["data"]
@@ -725,7 +735,7 @@ def test_what_is_polled_is_answered_to_get_alone(admin: httpx.Client, path: str)
     assert {answer.headers["allow"] for answer in answers} == {"GET"}
 
 
-def test_who_is_not_signed_in_is_told_so_whatever_was_asked(site: Site) -> None:
+def test_who_is_not_signed_in_is_told_so_whatever_was_asked(site: ConnectSite) -> None:
     """A query that does not fit is no way around the count of wrong keys."""
     answers = [
         client_with(site, "ppk_acme.made-up").get(HISTORY, params={"limit": limit})

@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, ROUTES, Site
-from pipedrive_pipeline_tests.vault.oauth_server import CLIENT_ID, CLIENT_SECRET, Company
+from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, ROUTES, ConnectSite
+from pipedrive_pipeline_tests.vault.oauth_server import CLIENT_ID, CLIENT_SECRET, OAuthCompany
 
 
-def connected(site: Site, company: Company | None = None) -> httpx.Response:
+def connected(site: ConnectSite, company: OAuthCompany | None = None) -> httpx.Response:
     """A tenant walks the whole way; the last page."""
     browser = site.browser()
     site.consented(browser, company)
@@ -20,12 +20,12 @@ def connected(site: Site, company: Company | None = None) -> httpx.Response:
     return browser.get(CONFIRM_PAGE)
 
 
-def state(site: Site) -> dict[str, object]:
+def state(site: ConnectSite) -> dict[str, object]:
     shown: dict[str, object] = site.operator().get(f"{ROUTES}/status").json()["data"]
     return shown
 
 
-def test_a_link_a_consent_and_a_click_connect_a_tenant(site: Site) -> None:
+def test_a_link_a_consent_and_a_click_connect_a_tenant(site: ConnectSite) -> None:
     """Link, consent, confirm: nothing else is done, and a full sync is asked for."""
     browser = site.browser()
     away = browser.get(site.link())
@@ -47,7 +47,7 @@ def test_a_link_a_consent_and_a_click_connect_a_tenant(site: Site) -> None:
     ) == [{"tenant_id": "acme", "sync_type": "full", "trigger": "connect", "state": "queued"}]
 
 
-def test_a_browser_that_names_no_origin_to_its_own_site_may_confirm(site: Site) -> None:
+def test_a_browser_that_names_no_origin_to_its_own_site_may_confirm(site: ConnectSite) -> None:
     """Chromium under `Referrer-Policy: no-referrer` sends just these two; it was refused once."""
     browser = site.browser()
     site.consented(browser)
@@ -59,7 +59,7 @@ def test_a_browser_that_names_no_origin_to_its_own_site_may_confirm(site: Site) 
     assert state(site)["state"] == "connected"
 
 
-def test_the_operator_begins_and_confirms_with_a_key(site: Site) -> None:
+def test_the_operator_begins_and_confirms_with_a_key(site: ConnectSite) -> None:
     """The same way for a script, in JSON."""
     operator = site.operator()
     away = operator.get(f"{ROUTES}/auth")
@@ -73,7 +73,7 @@ def test_the_operator_begins_and_confirms_with_a_key(site: Site) -> None:
     assert answer.json()["data"]["company"]["name"] == "Müller & Söhne"
 
 
-def test_status_shows_the_connection_and_no_token(site: Site) -> None:
+def test_status_shows_the_connection_and_no_token(site: ConnectSite) -> None:
     connected(site)
     row = site.world.row()
 
@@ -90,24 +90,24 @@ def test_status_shows_the_connection_and_no_token(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a\x00b", "\ud800", "x" * 10_000, "\u202egnp.exe"])
-def test_any_name_of_a_company_can_be_confirmed(site: Site, name: str) -> None:
+def test_any_name_of_a_company_can_be_confirmed(site: ConnectSite, name: str) -> None:
     """Postgres refuses NUL, UTF-8 half a character; neither may wedge a consent."""
-    shown = connected(site, Company(name=name, user_name=name))
+    shown = connected(site, OAuthCompany(name=name, user_name=name))
 
     assert shown.status_code == 200
     assert state(site)["state"] == "connected"
 
 
-def test_a_tenant_that_never_connected_is_shown_as_disconnected(site: Site) -> None:
+def test_a_tenant_that_never_connected_is_shown_as_disconnected(site: ConnectSite) -> None:
     assert state(site)["state"] == "disconnected"
     listed = site.operator().get("/api/integrations").json()["data"]
     assert [row["system"] for row in listed] == ["pipedrive"]
 
 
-def test_a_test_says_as_whom_and_what_that_user_cannot_see(site: Site) -> None:
+def test_a_test_says_as_whom_and_what_that_user_cannot_see(site: ConnectSite) -> None:
     """A user who is no administrator reads less, without any error at the source."""
     site.world.oauth.scope = "base,contacts:read"
-    connected(site, Company(user_name="Bo", is_admin=False))
+    connected(site, OAuthCompany(user_name="Bo", is_admin=False))
 
     result = site.operator().post(f"{ROUTES}/test").json()["data"]
 
@@ -117,7 +117,7 @@ def test_a_test_says_as_whom_and_what_that_user_cannot_see(site: Site) -> None:
     assert "Bo is no administrator" in result["limits"][0]
 
 
-def test_a_test_of_a_withdrawn_consent_says_who_must_act(site: Site) -> None:
+def test_a_test_of_a_withdrawn_consent_says_who_must_act(site: ConnectSite) -> None:
     connected(site)
     site.world.oauth.grants[0].is_revoked = True
 
@@ -132,7 +132,7 @@ def test_a_test_of_a_withdrawn_consent_says_who_must_act(site: Site) -> None:
     assert alert_rows == [{"tenant_id": "acme", "code": "needs_reauth"}]
 
 
-def test_disconnect_revokes_forgets_the_tokens_and_keeps_the_rows(site: Site) -> None:
+def test_disconnect_revokes_forgets_the_tokens_and_keeps_the_rows(site: ConnectSite) -> None:
     connected(site)
     site.world.execute(
         "insert into crm.customers (tenant_id, pipedrive_id, name) values ('acme', 1, 'Kept')"
@@ -151,7 +151,7 @@ def test_disconnect_revokes_forgets_the_tokens_and_keeps_the_rows(site: Site) ->
     assert site.world.oauth.count("revoke") == 1
 
 
-def test_a_source_that_is_down_does_not_keep_a_tenant_connected(site: Site) -> None:
+def test_a_source_that_is_down_does_not_keep_a_tenant_connected(site: ConnectSite) -> None:
     connected(site)
     site.world.execute("update integration.connections set updated_at = now()")
     site.world.oauth.faults_of_revoke = ["503"]
@@ -163,7 +163,7 @@ def test_a_source_that_is_down_does_not_keep_a_tenant_connected(site: Site) -> N
     assert "uninstall the app" in ended["note"]
 
 
-def test_connecting_again_keeps_the_connection_and_asks_for_what_changed(site: Site) -> None:
+def test_connecting_again_keeps_the_connection_and_asks_for_what_changed(site: ConnectSite) -> None:
     """The same company: watermarks and mapping stay, so that an incremental sync is enough."""
     connected(site)
     before = site.world.row()["id"]
@@ -178,10 +178,10 @@ def test_connecting_again_keeps_the_connection_and_asks_for_what_changed(site: S
     ) == [{"sync_type": "incremental"}]
 
 
-def test_another_company_is_named_and_needs_a_second_yes(site: Site) -> None:
+def test_another_company_is_named_and_needs_a_second_yes(site: ConnectSite) -> None:
     connected(site)
     browser = site.browser()
-    site.consented(browser, Company(id=99, name="Other Ltd"))
+    site.consented(browser, OAuthCompany(id=99, name="Other Ltd"))
     page = browser.get(CONFIRM_PAGE).text
     assert "Another company" in page
     assert "Müller &amp; Söhne" in page
@@ -198,7 +198,7 @@ def test_another_company_is_named_and_needs_a_second_yes(site: Site) -> None:
     ("user_id", "ends"), [(11, True), (None, True), (12, False)], ids=["its", "none", "another's"]
 )
 def test_an_uninstall_notice_has_the_effect_of_a_disconnect(
-    site: Site, user_id: int | None, *, ends: bool
+    site: ConnectSite, user_id: int | None, *, ends: bool
 ) -> None:
     """Installations are per user: another user's removal leaves this consent standing."""
     connected(site)
@@ -213,12 +213,12 @@ def test_an_uninstall_notice_has_the_effect_of_a_disconnect(
     assert site.world.oauth.count("revoke") == 0
 
 
-def test_healthz_answers_while_the_database_does(site: Site) -> None:
+def test_healthz_answers_while_the_database_does(site: ConnectSite) -> None:
     assert site.client().get("/healthz").json()["data"] == {"status": "ok"}
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/login", "/api/integrations"])
-def test_an_unreachable_database_is_not_named_to_strangers(site: Site, path: str) -> None:
+def test_an_unreachable_database_is_not_named_to_strangers(site: ConnectSite, path: str) -> None:
     """Its host and name help an attacker; the operator has them in the log."""
     services = site.app.state.services
     elsewhere = Warehouse("postgresql://canary_user@127.0.0.1:1/canary_database")
@@ -237,7 +237,7 @@ def test_an_unreachable_database_is_not_named_to_strangers(site: Site, path: str
         assert secret not in answer.text
 
 
-def test_each_answer_has_strict_headers(site: Site) -> None:
+def test_each_answer_has_strict_headers(site: ConnectSite) -> None:
     """No frame, no referrer with a code in it, no cache, no foreign script."""
     browser = site.browser()
     answers = [

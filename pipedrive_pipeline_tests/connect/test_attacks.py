@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from pipedrive_pipeline_tests.connect.attacks import ATTACKS, CALLBACK, CONFIRM, come_back
-from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, ROUTES, Site
+from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, ROUTES, ConnectSite
 from pipedrive_pipeline_tests.vault import oauth_server
-from pipedrive_pipeline_tests.vault.oauth_server import Company
+from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
 
 CANARIES = ("canary-client-secret", "canary-operator-key")
 HOSTILE_DOMAINS = [
@@ -48,7 +48,7 @@ def test_there_are_more_than_forty_named_attacks() -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_is_refused_without_a_token_call(site: Site, name: str) -> None:
+def test_an_attack_is_refused_without_a_token_call(site: ConnectSite, name: str) -> None:
     """And with a connection that worked before, which must still work after."""
     site.world.connect_acme()
     before = site.world.row()
@@ -65,7 +65,7 @@ def test_an_attack_is_refused_without_a_token_call(site: Site, name: str) -> Non
 
 
 @pytest.mark.parametrize("api_domain", HOSTILE_DOMAINS)
-def test_a_token_answer_cannot_send_the_token_elsewhere(site: Site, api_domain: str) -> None:
+def test_a_token_answer_cannot_send_the_token_elsewhere(site: ConnectSite, api_domain: str) -> None:
     """Server-side request forgery by the one host name that comes from outside."""
     site.world.oauth.api_domain = api_domain or "https://"
 
@@ -77,7 +77,7 @@ def test_a_token_answer_cannot_send_the_token_elsewhere(site: Site, api_domain: 
 
 
 @pytest.mark.parametrize("where", ["redirects_me_to", "redirects_token_to"])
-def test_a_redirect_is_not_followed_with_a_secret(site: Site, where: str) -> None:
+def test_a_redirect_is_not_followed_with_a_secret(site: ConnectSite, where: str) -> None:
     """Neither the client's secret nor the token reaches the host that was pointed to."""
     with oauth_server.running() as foreign:
         setattr(site.world.oauth, where, f"{foreign.url}/v1/users/me")
@@ -90,7 +90,9 @@ def test_a_redirect_is_not_followed_with_a_secret(site: Site, where: str) -> Non
 
 
 @pytest.mark.parametrize("target", OPEN_REDIRECTS)
-def test_nothing_in_a_request_chooses_where_the_browser_goes(site: Site, target: str) -> None:
+def test_nothing_in_a_request_chooses_where_the_browser_goes(
+    site: ConnectSite, target: str
+) -> None:
     """There is no `next`: the source and our own page are the only two places."""
     browser = site.browser()
     away = browser.get(site.link(), params={"next": target, "redirect_uri": target})
@@ -101,7 +103,7 @@ def test_nothing_in_a_request_chooses_where_the_browser_goes(site: Site, target:
     assert back.headers["location"] == CONFIRM_PAGE
 
 
-def test_a_spoofed_host_does_not_appear_in_a_link(site: Site) -> None:
+def test_a_spoofed_host_does_not_appear_in_a_link(site: ConnectSite) -> None:
     headers = {"host": "evil.example", "x-forwarded-host": "evil.example"}
     link = site.operator().post(f"{ROUTES}/connect-link", headers=headers).json()["data"]["url"]
 
@@ -140,7 +142,7 @@ def test_a_spoofed_host_does_not_appear_in_a_link(site: Site) -> None:
     ],
 )
 def test_a_confirmation_that_our_page_did_not_send_is_refused(
-    site: Site, changed: dict[str, str], headers: dict[str, str]
+    site: ConnectSite, changed: dict[str, str], headers: dict[str, str]
 ) -> None:
     """Cross-site request forgery of the one click that makes a connection."""
     browser = site.browser()
@@ -152,10 +154,10 @@ def test_a_confirmation_that_our_page_did_not_send_is_refused(
     assert site.world.row()["state"] == "pending"
 
 
-def test_one_browser_cannot_confirm_what_another_one_brought(site: Site) -> None:
+def test_one_browser_cannot_confirm_what_another_one_brought(site: ConnectSite) -> None:
     victim, attacker = site.browser(), site.browser()
     site.consented(victim)
-    site.consented(attacker, Company(id=99, name="Evil Ltd"))
+    site.consented(attacker, OAuthCompany(id=99, name="Evil Ltd"))
     form = {**site.form(attacker), "grant": site.form(victim)["grant"]}
 
     answer = attacker.post(CONFIRM, data=form)
@@ -164,7 +166,7 @@ def test_one_browser_cannot_confirm_what_another_one_brought(site: Site) -> None
     assert site.world.row()["state"] == "pending"
 
 
-def test_a_confirmation_is_not_given_by_get(site: Site) -> None:
+def test_a_confirmation_is_not_given_by_get(site: ConnectSite) -> None:
     browser = site.browser()
     site.consented(browser)
 
@@ -174,7 +176,7 @@ def test_a_confirmation_is_not_given_by_get(site: Site) -> None:
     assert site.world.row()["state"] == "pending"
 
 
-def test_a_form_sent_twice_connects_once(site: Site) -> None:
+def test_a_form_sent_twice_connects_once(site: ConnectSite) -> None:
     browser = site.browser()
     site.consented(browser)
     form = site.form(browser)
@@ -184,12 +186,12 @@ def test_a_form_sent_twice_connects_once(site: Site) -> None:
     assert site.world.row()["generation"] == 1
 
 
-def test_hostile_names_are_shown_and_do_nothing(site: Site) -> None:
+def test_hostile_names_are_shown_and_do_nothing(site: ConnectSite) -> None:
     """A company's name is a stranger's text."""
     names = ["<svg onload=alert(1)>", "{{7*7}}", "</title><script>x</script>", '" onclick="x']
     for name in names:
         browser = site.browser()
-        site.consented(browser, Company(id=5, name=name, user_name=name))
+        site.consented(browser, OAuthCompany(id=5, name=name, user_name=name))
 
         page = browser.get(CONFIRM_PAGE).text
 
@@ -199,7 +201,7 @@ def test_hostile_names_are_shown_and_do_nothing(site: Site) -> None:
         assert ">49<" not in page
 
 
-def test_guessing_is_slowed_down(site: Site) -> None:
+def test_guessing_is_slowed_down(site: ConnectSite) -> None:
     """After twenty failures of one address nothing of it is looked at for a while."""
     client = site.client()
     answers = [
@@ -216,7 +218,7 @@ def test_guessing_is_slowed_down(site: Site) -> None:
     [{"sec-purpose": "prefetch;prerender"}, {"user-agent": "Slackbot-LinkExpanding 1.0"}, {}],
     ids=["prefetch", "preview", "anybody"],
 )
-def test_a_preview_of_a_link_does_not_use_it_up(site: Site, headers: dict[str, str]) -> None:
+def test_a_preview_of_a_link_does_not_use_it_up(site: ConnectSite, headers: dict[str, str]) -> None:
     """Chat programs and mail filters open every link that they carry."""
     link = site.link()
     for _ in range(30):
@@ -231,7 +233,7 @@ def test_a_preview_of_a_link_does_not_use_it_up(site: Site, headers: dict[str, s
     assert stored[0]["states"] < 20  # previews are bounded
 
 
-def test_a_link_gives_one_consent_even_to_two_browsers_at_once(site: Site) -> None:
+def test_a_link_gives_one_consent_even_to_two_browsers_at_once(site: ConnectSite) -> None:
     link = site.link()
     browsers = [site.browser() for _ in range(4)]
     states = [site.state_of(browser.get(link)) for browser in browsers]
@@ -247,10 +249,10 @@ def test_a_link_gives_one_consent_even_to_two_browsers_at_once(site: Site) -> No
     assert sorted(answers) == [303, 400, 400, 400]
 
 
-def test_the_maker_of_a_link_cannot_confirm_the_company_that_it_brought(site: Site) -> None:
+def test_the_maker_of_a_link_cannot_confirm_the_company_that_it_brought(site: ConnectSite) -> None:
     """Consent phishing: a victim consents, closes the page, and the attacker's key says yes."""
     victim, attacker = site.browser(), site.operator()
-    site.consented(victim, Company(id=99, name="Victim Ltd"))
+    site.consented(victim, OAuthCompany(id=99, name="Victim Ltd"))
 
     answer = attacker.post(CONFIRM, json={})
     form = attacker.post(CONFIRM, data={"grant": site.form(victim)["grant"]})
@@ -263,7 +265,7 @@ def test_the_maker_of_a_link_cannot_confirm_the_company_that_it_brought(site: Si
     assert site.world.row()["company_id"] == "99"
 
 
-def test_opening_a_link_or_auth_changes_no_connection(site: Site) -> None:
+def test_opening_a_link_or_auth_changes_no_connection(site: ConnectSite) -> None:
     """A GET that another site or a preview causes must leave the tenant as it is."""
     site.browser().get(site.link())
     site.operator().get(f"{ROUTES}/auth")

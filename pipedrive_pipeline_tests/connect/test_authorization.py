@@ -24,16 +24,18 @@ from pipedrive_pipeline.vault import lend
 from pipedrive_pipeline.vault.errors import NothingToConfirm, OtherCompany
 from pipedrive_pipeline.vault.pending import PendingGrant
 from pipedrive_pipeline.vault.vault import Vault
-from pipedrive_pipeline_tests.vault.oauth_server import Company
-from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, World
+from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
+from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, VaultSetup
 
 
-def begun(world: World, session: str = "browser") -> str:
+def begun(world: VaultSetup, session: str = "browser") -> str:
     """The state of a consent that this session began."""
     return oauth_flow.begin(world.vault, ACME, PIPEDRIVE, session=session, who="the operator").state
 
 
-def arrived(world: World, company: Company | None = None, session: str = "browser") -> PendingGrant:
+def arrived(
+    world: VaultSetup, company: OAuthCompany | None = None, session: str = "browser"
+) -> PendingGrant:
     return oauth_flow.finish(
         world.vault,
         PIPEDRIVE,
@@ -43,7 +45,9 @@ def arrived(world: World, company: Company | None = None, session: str = "browse
     )
 
 
-def test_a_browser_that_consents_leads_to_a_connection_named_and_confirmed(acme: World) -> None:
+def test_a_browser_that_consents_leads_to_a_connection_named_and_confirmed(
+    acme: VaultSetup,
+) -> None:
     """The whole way over HTTP, as the demo walks it."""
     session = signing.fresh()
     begun = oauth_flow.begin(acme.vault, ACME, PIPEDRIVE, session=session, who="the operator")
@@ -68,7 +72,7 @@ def test_a_browser_that_consents_leads_to_a_connection_named_and_confirmed(acme:
     ]
 
 
-def test_a_working_connection_stays_until_the_new_consent_is_confirmed(acme: World) -> None:
+def test_a_working_connection_stays_until_the_new_consent_is_confirmed(acme: VaultSetup) -> None:
     """Whoever closes the page has changed nothing."""
     acme.connect_acme()
     before = acme.row()
@@ -78,7 +82,7 @@ def test_a_working_connection_stays_until_the_new_consent_is_confirmed(acme: Wor
     assert acme.row() == before
 
 
-def test_a_consent_is_confirmed_once(acme: World) -> None:
+def test_a_consent_is_confirmed_once(acme: VaultSetup) -> None:
     """The second click, or a replayed form, finds nothing."""
     waiting = arrived(acme)
     oauth_flow.confirm(acme.vault, waiting.id)
@@ -87,7 +91,7 @@ def test_a_consent_is_confirmed_once(acme: World) -> None:
         oauth_flow.confirm(acme.vault, waiting.id)
 
 
-def test_a_consent_left_alone_for_ten_minutes_cannot_be_confirmed(acme: World) -> None:
+def test_a_consent_left_alone_for_ten_minutes_cannot_be_confirmed(acme: VaultSetup) -> None:
     waiting = arrived(acme)
     acme.execute("update integration.pending_grants set expires_at = now()")
 
@@ -95,7 +99,7 @@ def test_a_consent_left_alone_for_ten_minutes_cannot_be_confirmed(acme: World) -
         oauth_flow.confirm(acme.vault, waiting.id)
 
 
-def test_another_company_needs_a_second_yes_and_its_rows_are_marked(acme: World) -> None:
+def test_another_company_needs_a_second_yes_and_its_rows_are_marked(acme: VaultSetup) -> None:
     """The old rows keep their id for whoever points to them; raw and mapping start afresh."""
     acme.connect_acme()
     acme.execute("create schema raw_pipedrive_acme create table persons (id bigint)")
@@ -112,7 +116,7 @@ def test_another_company_needs_a_second_yes_and_its_rows_are_marked(acme: World)
         " select slug, 'pipedrive', 'persons', '5', gen_random_uuid() from integration.tenants"
     )
     before = acme.rows("select id, name from crm.customers order by name")
-    waiting = arrived(acme, Company(id=99, name="Other Ltd"))
+    waiting = arrived(acme, OAuthCompany(id=99, name="Other Ltd"))
     assert waiting.held_company == "Müller & Söhne"
 
     with pytest.raises(OtherCompany):
@@ -144,10 +148,10 @@ def test_another_company_needs_a_second_yes_and_its_rows_are_marked(acme: World)
     assert {"tenant_id": "bravo"} in erased
 
 
-def test_a_company_is_not_changed_while_a_sync_runs(acme: World) -> None:
+def test_a_company_is_not_changed_while_a_sync_runs(acme: VaultSetup) -> None:
     """It would write the former company's rows again."""
     acme.connect_acme()
-    waiting = arrived(acme, Company(id=99, name="Other Ltd"))
+    waiting = arrived(acme, OAuthCompany(id=99, name="Other Ltd"))
 
     with walk_lock(acme.vault.warehouse, ACME, PIPEDRIVE), pytest.raises(Busy):
         oauth_flow.confirm(acme.vault, waiting.id, is_other_company_confirmed=True)
@@ -162,7 +166,7 @@ def test_a_company_is_not_changed_while_a_sync_runs(acme: World) -> None:
     ids=["absent", "empty", "short", "dotted", "long", "umlaut", "sql", "nul", "template"],
 )
 def test_a_state_that_we_never_made_is_refused_without_a_call(
-    acme: World, forged: str | None
+    acme: VaultSetup, forged: str | None
 ) -> None:
     with pytest.raises(StateRefused):
         oauth_flow.finish(
@@ -172,7 +176,7 @@ def test_a_state_that_we_never_made_is_refused_without_a_call(
     assert acme.oauth.calls == []
 
 
-def test_a_state_works_once(acme: World) -> None:
+def test_a_state_works_once(acme: VaultSetup) -> None:
     state = begun(acme)
     oauth_flow.finish(
         acme.vault, PIPEDRIVE, session="browser", state=state, code=acme.oauth.consent()
@@ -187,7 +191,7 @@ def test_a_state_works_once(acme: World) -> None:
     assert acme.oauth.calls == []
 
 
-def test_a_state_of_another_browser_is_refused_and_used_up(acme: World) -> None:
+def test_a_state_of_another_browser_is_refused_and_used_up(acme: VaultSetup) -> None:
     """Login CSRF: an attacker's code in a victim's browser, or a stolen state."""
     state = begun(acme, session="victim")
 
@@ -200,7 +204,7 @@ def test_a_state_of_another_browser_is_refused_and_used_up(acme: World) -> None:
     assert acme.oauth.calls == []
 
 
-def test_a_state_older_than_ten_minutes_is_refused(acme: World) -> None:
+def test_a_state_older_than_ten_minutes_is_refused(acme: VaultSetup) -> None:
     state = begun(acme)
     acme.execute("update integration.oauth_states set expires_at = now()")
 
@@ -213,7 +217,7 @@ def test_a_state_older_than_ten_minutes_is_refused(acme: World) -> None:
 
 
 @pytest.mark.parametrize("error", ["user_denied", "access_denied", "", "<script>"])
-def test_a_declined_consent_makes_no_call_even_with_a_code(acme: World, error: str) -> None:
+def test_a_declined_consent_makes_no_call_even_with_a_code(acme: VaultSetup, error: str) -> None:
     """An answer with both an error and a code is a refusal."""
     with pytest.raises(ConsentDeclined):
         oauth_flow.finish(
@@ -229,14 +233,16 @@ def test_a_declined_consent_makes_no_call_even_with_a_code(acme: World, error: s
 
 
 @pytest.mark.parametrize("code", [None, "", "c" * 10_000])
-def test_a_callback_without_a_possible_code_makes_no_call(acme: World, code: str | None) -> None:
+def test_a_callback_without_a_possible_code_makes_no_call(
+    acme: VaultSetup, code: str | None
+) -> None:
     with pytest.raises(ConsentDeclined):
         oauth_flow.finish(acme.vault, PIPEDRIVE, session="browser", state=begun(acme), code=code)
 
     assert acme.oauth.calls == []
 
 
-def test_a_code_that_the_source_does_not_know_stores_nothing(acme: World) -> None:
+def test_a_code_that_the_source_does_not_know_stores_nothing(acme: VaultSetup) -> None:
     with pytest.raises(CodeRefused):
         oauth_flow.finish(
             acme.vault, PIPEDRIVE, session="browser", state=begun(acme), code="replayed"
@@ -245,7 +251,7 @@ def test_a_code_that_the_source_does_not_know_stores_nothing(acme: World) -> Non
     assert acme.rows("select pending_grants.id from integration.pending_grants") == []
 
 
-def test_a_token_answer_that_names_a_foreign_host_sends_it_nothing(acme: World) -> None:
+def test_a_token_answer_that_names_a_foreign_host_sends_it_nothing(acme: VaultSetup) -> None:
     acme.oauth.api_domain = "https://pipedrive.com.evil.example"
 
     with pytest.raises(HostNotAllowed):
@@ -255,7 +261,7 @@ def test_a_token_answer_that_names_a_foreign_host_sends_it_nothing(acme: World) 
     assert acme.rows("select pending_grants.id from integration.pending_grants") == []
 
 
-def test_a_token_endpoint_in_trouble_stores_nothing(acme: World) -> None:
+def test_a_token_endpoint_in_trouble_stores_nothing(acme: VaultSetup) -> None:
     acme.oauth.faults = ["503"]
 
     with pytest.raises(SourceUnavailable):
@@ -264,22 +270,22 @@ def test_a_token_endpoint_in_trouble_stores_nothing(acme: World) -> None:
     assert acme.rows("select pending_grants.id from integration.pending_grants") == []
 
 
-def test_a_wrong_client_secret_is_the_operators(acme: World) -> None:
+def test_a_wrong_client_secret_is_the_operators(acme: VaultSetup) -> None:
     wrong = acme.vault.settings.model_copy(update={"pipedrive_client_id": "another-app"})
-    world = World(Vault(acme.vault.warehouse, wrong), acme.oauth)
+    world = VaultSetup(Vault(acme.vault.warehouse, wrong), acme.oauth)
 
     with pytest.raises(ClientRejected):
         arrived(world)
 
 
-def test_without_an_app_registered_consent_says_which_setting_is_missing(acme: World) -> None:
+def test_without_an_app_registered_consent_says_which_setting_is_missing(acme: VaultSetup) -> None:
     without = acme.vault.settings.model_copy(update={"pipedrive_client_secret": None})
 
     with pytest.raises(SettingsError, match="PIPEDRIVE_CLIENT_SECRET"):
-        begun(World(Vault(acme.vault.warehouse, without), acme.oauth))
+        begun(VaultSetup(Vault(acme.vault.warehouse, without), acme.oauth))
 
 
-def test_an_unknown_tenant_begins_nothing(acme: World) -> None:
+def test_an_unknown_tenant_begins_nothing(acme: VaultSetup) -> None:
     with pytest.raises(UnknownTenant):
         oauth_flow.begin(
             acme.vault, Tenant("nobody"), PIPEDRIVE, session="browser", who="the operator"

@@ -10,12 +10,12 @@ import pytest
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.vault import lend
 from pipedrive_pipeline_tests.connect.attacks import ATTACKS
-from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, ROUTES, Site
+from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, ROUTES, ConnectSite
 from pipedrive_pipeline_tests.vault.oauth_server import CLIENT_SECRET
 from pipedrive_pipeline_tests.vault.world import ACME, OPERATOR_KEY, PIPEDRIVE
 
 
-def secrets_of(site: Site) -> set[str]:
+def secrets_of(site: ConnectSite) -> set[str]:
     """Every secret that this test has made so far."""
     keys = {key.get_secret_value() for key in site.world.vault.settings.encryption_keys()}
     tokens = {
@@ -26,11 +26,11 @@ def secrets_of(site: Site) -> set[str]:
     return {CLIENT_SECRET, OPERATOR_KEY, *keys, *tokens}
 
 
-def found(site: Site, text: str) -> list[str]:
+def found(site: ConnectSite, text: str) -> list[str]:
     return [secret[:12] for secret in secrets_of(site) if secret in text]
 
 
-def dump(site: Site) -> str:
+def dump(site: ConnectSite) -> str:
     """Every row of every table of ours, as text."""
     tables = site.world.rows(
         "select format('%I.%I', table_schema, table_name) as name "
@@ -53,7 +53,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 def test_a_whole_life_of_a_connection_tells_no_secret(
-    site: Site, logged: pytest.LogCaptureFixture
+    site: ConnectSite, logged: pytest.LogCaptureFixture
 ) -> None:
     """Link, consent, confirm, test, refresh, trouble, disconnect; every sink looked through."""
     browser, operator = site.browser(), site.operator()
@@ -83,7 +83,7 @@ def test_a_whole_life_of_a_connection_tells_no_secret(
 
 
 def test_an_attack_leaves_no_secret_in_the_log(
-    site: Site, logged: pytest.LogCaptureFixture
+    site: ConnectSite, logged: pytest.LogCaptureFixture
 ) -> None:
     """Nor what the attacker wrote: a log is read by people and by machines."""
     for name in ("notice_with_a_wrong_secret", "operator_with_a_wrong_key", "state_with_a_nul"):
@@ -96,7 +96,7 @@ def test_an_attack_leaves_no_secret_in_the_log(
 
 
 @pytest.mark.parametrize("fault", ["500", "html", "lost", "invalid_grant", "altered"])
-def test_an_errors_traceback_tells_no_secret(site: Site, fault: str) -> None:
+def test_an_errors_traceback_tells_no_secret(site: ConnectSite, fault: str) -> None:
     """With its whole chain, as a run's event log keeps it."""
     refresh_token = site.world.connect_acme()
     site.world.expire()
@@ -119,7 +119,7 @@ def test_an_errors_traceback_tells_no_secret(site: Site, fault: str) -> None:
     assert found(site, repr(vars(refused.value))) == []
 
 
-def test_what_holds_a_secret_does_not_show_it(site: Site) -> None:
+def test_what_holds_a_secret_does_not_show_it(site: ConnectSite) -> None:
     """A debugger, a failed assertion and a log line all call `repr`."""
     site.world.connect_acme()
     credential = lend(

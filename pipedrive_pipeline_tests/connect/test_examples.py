@@ -15,7 +15,7 @@ import pytest
 
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.settings import PROJECT_ROOT
-from pipedrive_pipeline_tests.connect.browser import Site
+from pipedrive_pipeline_tests.connect.browser import ConnectSite
 from pipedrive_pipeline_tests.connect.tenants import FilledTenant, filled_tenant
 
 PAGE = (PROJECT_ROOT / "docs/api.md").read_text()
@@ -29,11 +29,11 @@ def example(language: str) -> str:
 
 
 @pytest.fixture
-def tenant(site: Site) -> FilledTenant:
+def tenant(site: ConnectSite) -> FilledTenant:
     return filled_tenant(site, "acme", 1)
 
 
-def run(site: Site, tenant: FilledTenant, command: list[str], text: str) -> str:
+def run(site: ConnectSite, tenant: FilledTenant, command: list[str], text: str) -> str:
     environment = {
         **os.environ,
         "APP_URL": site.url,
@@ -54,33 +54,33 @@ def run(site: Site, tenant: FilledTenant, command: list[str], text: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_curl_example_shows_the_request(site: Site, tenant: FilledTenant) -> None:
-    said = run(site, tenant, ["bash", "-eu"], example("bash"))
+def test_the_curl_example_shows_the_request(site: ConnectSite, tenant: FilledTenant) -> None:
+    output = run(site, tenant, ["bash", "-eu"], example("bash"))
 
-    assert json.loads(said)["data"]["state"] == "queued"
+    assert json.loads(output)["data"]["state"] == "queued"
 
 
 @pytest.mark.slow
-def test_the_python_example_follows_the_request(site: Site, tenant: FilledTenant) -> None:
-    said = run(site, tenant, [sys.executable, "-"], example("python"))
+def test_the_python_example_follows_the_request(site: ConnectSite, tenant: FilledTenant) -> None:
+    output = run(site, tenant, [sys.executable, "-"], example("python"))
 
-    assert said == "queued\n"
+    assert output == "queued\n"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(NODE is None, reason="needs Node 18 or later on PATH")
-def test_the_javascript_example_walks_the_history(site: Site, tenant: FilledTenant) -> None:
+def test_the_javascript_example_walks_the_history(site: ConnectSite, tenant: FilledTenant) -> None:
     site.world.execute(
         "insert into integration.sync_logs (tenant_id, system, sync_type, trigger)"
         " select 'acme', 'pipedrive', 'full', 'schedule' from generate_series(1, 5)"
     )
 
-    said = run(site, tenant, [NODE or "", "--input-type=module", "-"], example("javascript"))
+    output = run(site, tenant, [NODE or "", "--input-type=module", "-"], example("javascript"))
 
-    assert said == "7 runs\n"
+    assert output == "7 runs\n"
 
 
-def test_the_n8n_node_asks_for_a_sync(site: Site, tenant: FilledTenant) -> None:
+def test_the_n8n_node_asks_for_a_sync(site: ConnectSite, tenant: FilledTenant) -> None:
     """What its parameters say is sent, as n8n's HTTP Request node reads them."""
     (node,) = json.loads(example("json"))["nodes"]
     given: dict[str, Any] = node["parameters"]

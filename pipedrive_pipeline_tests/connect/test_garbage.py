@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
+from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY
 
 METHODS = [*["GET"] * 8, *["POST"] * 5, *["DELETE"] * 2, "PUT", "OPTIONS", "HEAD", "TRACE", "X"]
@@ -31,7 +31,7 @@ def garbage(chance: random.Random, length: int = 6) -> str:
 
 
 @pytest.mark.slow
-def test_two_thousand_requests_of_garbage_get_an_answer_each(site: Site) -> None:
+def test_two_thousand_requests_of_garbage_get_an_answer_each(site: ConnectSite) -> None:
     """With and without a key; no 5xx, nothing changed."""
     chance = random.Random(16)  # noqa: S311 - which garbage, not a secret
     site.world.connect_acme()

@@ -20,7 +20,7 @@ import pytest
 
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
+from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite
 from pipedrive_pipeline_tests.connect.tenants import filled_tenant
 
 PATIENCE_SECONDS = 60
@@ -36,7 +36,7 @@ def free_port() -> int:
 
 @contextmanager
 def server(
-    site: Site, home: Path, workers: int = 1
+    site: ConnectSite, home: Path, workers: int = 1
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """`serve-connect` on the site's database; killed at the end, if it lives."""
     settings, port = site.world.vault.settings, free_port()
@@ -80,7 +80,7 @@ def until(holds: object) -> None:
 
 @pytest.mark.slow
 def test_a_server_that_is_killed_amid_a_call_leaves_nothing_half_done(
-    site: Site, tmp_path: Path
+    site: ConnectSite, tmp_path: Path
 ) -> None:
     """The client, which never saw an answer, repeats the call; it is done once."""
     tenant = filled_tenant(site, "acme", 1)
@@ -122,7 +122,7 @@ def error_of(act: object) -> Exception:
     return AssertionError("the call was answered")
 
 
-def is_waiting(site: Site) -> bool:
+def is_waiting(site: ConnectSite) -> bool:
     return bool(
         site.world.rows(
             "select pid from pg_stat_activity where datname = current_database()"
@@ -133,7 +133,7 @@ def is_waiting(site: Site) -> bool:
 
 @pytest.mark.slow
 def test_several_processes_share_the_count_of_wrong_keys_and_end_together(
-    site: Site, tmp_path: Path
+    site: ConnectSite, tmp_path: Path
 ) -> None:
     """And none of them goes on without the first process, holding its port."""
     with server(site, tmp_path, workers=2) as (process, url):

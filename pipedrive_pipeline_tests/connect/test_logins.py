@@ -14,7 +14,7 @@ from pipedrive_pipeline.connect.auth import keys, sessions
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.errors import SettingsError
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline_tests.connect.browser import HIDDEN, ROUTES, Site, served
+from pipedrive_pipeline_tests.connect.browser import HIDDEN, ROUTES, ConnectSite, served
 from pipedrive_pipeline_tests.connect.tenants import FilledTenant, filled_tenant
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY
 
@@ -23,12 +23,12 @@ SAME = {"sec-fetch-site": "same-origin"}
 
 
 @pytest.fixture
-def tenant(site: Site) -> FilledTenant:
+def tenant(site: ConnectSite) -> FilledTenant:
     """Acme, connected, with something in every table."""
     return filled_tenant(site, "acme", 1)
 
 
-def signed_in(site: Site, key: str) -> httpx.Client:
+def signed_in(site: ConnectSite, key: str) -> httpx.Client:
     browser = site.browser()
     browser.post("/login", data={"key": key}, headers={"origin": site.url})
     return browser
@@ -39,7 +39,7 @@ def token(page: httpx.Response) -> str:
     return fields["form_token"]
 
 
-def test_a_key_opens_the_tenants_pages(site: Site, tenant: FilledTenant) -> None:
+def test_a_key_opens_the_tenants_pages(site: ConnectSite, tenant: FilledTenant) -> None:
     browser = site.browser()
     away = browser.get("/")
 
@@ -54,7 +54,7 @@ def test_a_key_opens_the_tenants_pages(site: Site, tenant: FilledTenant) -> None
     assert browser.get(f"{ROUTES}/status").status_code == 200  # the same for the page's own calls
 
 
-def test_the_cookie_is_for_this_site_and_no_script(site: Site, tenant: FilledTenant) -> None:
+def test_the_cookie_is_for_this_site_and_no_script(site: ConnectSite, tenant: FilledTenant) -> None:
     browser = signed_in(site, tenant.keys[Role.USER])
     answer = browser.post(
         "/login", data={"key": tenant.keys[Role.USER]}, headers={"origin": site.url}
@@ -68,7 +68,7 @@ def test_the_cookie_is_for_this_site_and_no_script(site: Site, tenant: FilledTen
     assert tenant.keys[Role.USER] not in answer.headers["set-cookie"]
 
 
-def test_off_loopback_the_cookie_is_bound_to_https_and_the_host(site: Site) -> None:
+def test_off_loopback_the_cookie_is_bound_to_https_and_the_host(site: ConnectSite) -> None:
     settings = site.world.vault.settings.model_copy(
         update={"app_url": AnyHttpUrl("https://connect.example")}
     )
@@ -94,7 +94,9 @@ def test_off_loopback_the_cookie_is_bound_to_https_and_the_host(site: Site) -> N
         ("http://192.168.0.7:8000", False),
     ],
 )
-def test_a_session_never_travels_in_clear(site: Site, app_url: str, *, is_private: bool) -> None:
+def test_a_session_never_travels_in_clear(
+    site: ConnectSite, app_url: str, *, is_private: bool
+) -> None:
     """Off loopback the cookie is for https only; over plain http nobody is signed in at all."""
     settings = site.world.vault.settings.model_copy(update={"app_url": AnyHttpUrl(app_url)})
 
@@ -118,7 +120,7 @@ def test_a_session_never_travels_in_clear(site: Site, app_url: str, *, is_privat
     ],
 )
 def test_another_site_can_neither_sign_in_nor_act(
-    site: Site, tenant: FilledTenant, headers: dict[str, str]
+    site: ConnectSite, tenant: FilledTenant, headers: dict[str, str]
 ) -> None:
     """Login CSRF, and CSRF by a form that somehow has the token."""
     headers = {name: site.url if value == "OWN" else value for name, value in headers.items()}
@@ -141,7 +143,7 @@ def test_another_site_can_neither_sign_in_nor_act(
 
 
 def test_a_form_without_its_token_or_with_anothers_is_refused(
-    site: Site, tenant: FilledTenant
+    site: ConnectSite, tenant: FilledTenant
 ) -> None:
     browser, other = (signed_in(site, tenant.keys[Role.ADMIN]) for _ in range(2))
     stolen = token(other.get(PAGE))
@@ -155,7 +157,7 @@ def test_a_form_without_its_token_or_with_anothers_is_refused(
         assert (page.status_code, script.status_code) == (403, 403)
 
 
-def test_a_session_acts_with_the_token_of_its_page(site: Site, tenant: FilledTenant) -> None:
+def test_a_session_acts_with_the_token_of_its_page(site: ConnectSite, tenant: FilledTenant) -> None:
     browser = signed_in(site, tenant.keys[Role.MANAGER])
     form_token = token(browser.get(PAGE))
     headers = {"origin": site.url, "x-csrf-token": form_token, "accept": "*/*"}
@@ -172,7 +174,7 @@ def test_a_session_acts_with_the_token_of_its_page(site: Site, tenant: FilledTen
     assert "Sync now" not in page  # it would only join what waits
 
 
-def test_a_revoked_key_ends_its_sessions(site: Site, tenant: FilledTenant) -> None:
+def test_a_revoked_key_ends_its_sessions(site: ConnectSite, tenant: FilledTenant) -> None:
     browser = signed_in(site, tenant.keys[Role.USER])
     before = browser.get(PAGE).status_code
     site.world.execute("update integration.api_keys set revoked_at = now() where role = 'user'")
@@ -186,14 +188,16 @@ def test_a_revoked_key_ends_its_sessions(site: Site, tenant: FilledTenant) -> No
     assert browser.get(f"{ROUTES}/status").status_code == 401
 
 
-def stolen_cookie(site: Site, browser: httpx.Client) -> httpx.Client:
+def stolen_cookie(site: ConnectSite, browser: httpx.Client) -> httpx.Client:
     """Another browser with the same cookie."""
     thief = site.browser()
     thief.cookies.set("login", browser.cookies["login"])
     return thief
 
 
-def test_signing_out_ends_the_session_on_the_server(site: Site, tenant: FilledTenant) -> None:
+def test_signing_out_ends_the_session_on_the_server(
+    site: ConnectSite, tenant: FilledTenant
+) -> None:
     """A copied cookie must not outlive the person's decision to sign out."""
     browser = signed_in(site, tenant.keys[Role.USER])
     thief = stolen_cookie(site, browser)
@@ -208,7 +212,7 @@ def test_signing_out_ends_the_session_on_the_server(site: Site, tenant: FilledTe
     assert thief.get("/").headers["location"] == "/login"
 
 
-def test_the_operators_session_ends_on_the_server_too(site: Site) -> None:
+def test_the_operators_session_ends_on_the_server_too(site: ConnectSite) -> None:
     browser = signed_in(site, OPERATOR_KEY)
     thief = stolen_cookie(site, browser)
     pages = ("/", f"{PAGE}?tenant=acme")
@@ -224,7 +228,7 @@ def test_the_operators_session_ends_on_the_server_too(site: Site) -> None:
 
 
 def test_signing_in_again_ends_the_browsers_former_session(
-    site: Site, tenant: FilledTenant
+    site: ConnectSite, tenant: FilledTenant
 ) -> None:
     browser = signed_in(site, tenant.keys[Role.ADMIN])
     thief = stolen_cookie(site, browser)
@@ -235,7 +239,7 @@ def test_signing_in_again_ends_the_browsers_former_session(
     assert browser.get(f"{ROUTES}/status").status_code == 200
 
 
-def test_a_changed_role_ends_the_keys_sessions(site: Site, tenant: FilledTenant) -> None:
+def test_a_changed_role_ends_the_keys_sessions(site: ConnectSite, tenant: FilledTenant) -> None:
     """Neither more nor fewer rights than the person signed in with."""
     browser = signed_in(site, tenant.keys[Role.ADMIN])
     before = browser.get("/api/keys").status_code
@@ -246,7 +250,7 @@ def test_a_changed_role_ends_the_keys_sessions(site: Site, tenant: FilledTenant)
     assert (before, after.status_code) == (200, 401)
 
 
-def test_revoking_a_key_deletes_its_sessions(site: Site, tenant: FilledTenant) -> None:
+def test_revoking_a_key_deletes_its_sessions(site: ConnectSite, tenant: FilledTenant) -> None:
     browser = signed_in(site, tenant.keys[Role.USER])
     admin = site.client({"x-api-key": tenant.keys[Role.ADMIN]})
     (row,) = site.world.rows("select key_id from integration.browser_sessions")
@@ -257,7 +261,7 @@ def test_revoking_a_key_deletes_its_sessions(site: Site, tenant: FilledTenant) -
     assert browser.get(f"{ROUTES}/status").status_code == 401
 
 
-def test_a_session_ends_after_a_working_day(site: Site, tenant: FilledTenant) -> None:
+def test_a_session_ends_after_a_working_day(site: ConnectSite, tenant: FilledTenant) -> None:
     browsers = [signed_in(site, key) for key in (tenant.keys[Role.USER], OPERATOR_KEY)]
     before = [browser.get("/").status_code for browser in browsers]
     site.world.execute(
@@ -270,7 +274,7 @@ def test_a_session_ends_after_a_working_day(site: Site, tenant: FilledTenant) ->
     assert after == ["/login", "/login"]
 
 
-def test_another_operator_key_ends_the_operators_sessions(site: Site) -> None:
+def test_another_operator_key_ends_the_operators_sessions(site: ConnectSite) -> None:
     browser = signed_in(site, OPERATOR_KEY)
     other = SecretStr("another-operator-key-of-enough-characters")
 
@@ -281,7 +285,7 @@ def test_another_operator_key_ends_the_operators_sessions(site: Site) -> None:
     assert answer.headers["location"] == "/login"
 
 
-def test_the_sessions_of_one_key_are_bounded(site: Site, tenant: FilledTenant) -> None:
+def test_the_sessions_of_one_key_are_bounded(site: ConnectSite, tenant: FilledTenant) -> None:
     with site.world.vault.warehouse.as_app(tenant.tenant) as connection:
         key = keys.by_text(connection, tenant.tenant, tenant.keys[Role.USER])
         for _ in range(sessions.SESSIONS_OF_KEY_MAX + 5):
@@ -293,7 +297,7 @@ def test_the_sessions_of_one_key_are_bounded(site: Site, tenant: FilledTenant) -
 
 @pytest.mark.parametrize("site_of_request", ["cross-site", "same-site"])
 def test_another_site_cannot_lead_a_signed_in_browser_into_a_consent(
-    site: Site, tenant: FilledTenant, site_of_request: str
+    site: ConnectSite, tenant: FilledTenant, site_of_request: str
 ) -> None:
     """A link or an image on another site, with the browser's cookie."""
     site.operator().delete(f"{ROUTES}/disconnect")
@@ -306,7 +310,9 @@ def test_another_site_cannot_lead_a_signed_in_browser_into_a_consent(
     assert browser.get(f"{ROUTES}/auth", headers=SAME).status_code == 302
 
 
-def test_the_operator_sees_every_tenant_and_names_one(site: Site, tenant: FilledTenant) -> None:
+def test_the_operator_sees_every_tenant_and_names_one(
+    site: ConnectSite, tenant: FilledTenant
+) -> None:
     browser = signed_in(site, OPERATOR_KEY)
 
     listed = browser.get("/").text
@@ -317,7 +323,7 @@ def test_the_operator_sees_every_tenant_and_names_one(site: Site, tenant: Filled
     assert browser.get(f"{PAGE}?tenant=..%2F").status_code == 400
 
 
-def test_a_tenants_session_cannot_name_another(site: Site, tenant: FilledTenant) -> None:
+def test_a_tenants_session_cannot_name_another(site: ConnectSite, tenant: FilledTenant) -> None:
     filled_tenant(site, "bravo", 2)
     browser = signed_in(site, tenant.keys[Role.ADMIN])
 
@@ -327,7 +333,7 @@ def test_a_tenants_session_cannot_name_another(site: Site, tenant: FilledTenant)
     assert "word_of_bravo" not in answer.text
 
 
-def test_a_wrong_key_is_refused_and_guessing_is_limited(site: Site) -> None:
+def test_a_wrong_key_is_refused_and_guessing_is_limited(site: ConnectSite) -> None:
     headers = {"origin": site.url}
 
     answers = [
@@ -340,7 +346,7 @@ def test_a_wrong_key_is_refused_and_guessing_is_limited(site: Site) -> None:
     assert "set-cookie" not in answers[0].headers
 
 
-def test_a_hostile_name_is_only_text_on_a_page(site: Site, tenant: FilledTenant) -> None:
+def test_a_hostile_name_is_only_text_on_a_page(site: ConnectSite, tenant: FilledTenant) -> None:
     name = "<script>alert(1)</script>\"'>{{7*7}}"
     site.world.execute(
         "update integration.connections set company_name = %s, account_user_name = %s", name, name
@@ -358,7 +364,7 @@ def test_a_hostile_name_is_only_text_on_a_page(site: Site, tenant: FilledTenant)
         assert "{{7*7}}" in page
 
 
-def test_the_api_page_names_every_route(site: Site) -> None:
+def test_the_api_page_names_every_route(site: ConnectSite) -> None:
     page = site.browser().get("/docs").text
 
     paths = site.client().get("/openapi.json").json()["paths"]
@@ -366,7 +372,9 @@ def test_the_api_page_names_every_route(site: Site) -> None:
     assert all(path in page for path in paths)
 
 
-def test_a_key_of_a_tenant_that_is_gone_opens_nothing(site: Site, tenant: FilledTenant) -> None:
+def test_a_key_of_a_tenant_that_is_gone_opens_nothing(
+    site: ConnectSite, tenant: FilledTenant
+) -> None:
     browser = signed_in(site, tenant.keys[Role.USER])
     site.world.execute("delete from crm.customers where tenant_id = %s", tenant.tenant.slug)
     site.world.execute("delete from integration.tenants where slug = %s", Tenant("acme").slug)

@@ -20,7 +20,7 @@ from fastapi.routing import APIRoute
 from pipedrive_pipeline.connect.app import ROUTERS
 from pipedrive_pipeline.connect.auth.dependencies import Needs
 from pipedrive_pipeline.connect.auth.permissions import ROLES, Permission, Role
-from pipedrive_pipeline_tests.connect.browser import Site
+from pipedrive_pipeline_tests.connect.browser import ConnectSite
 from pipedrive_pipeline_tests.connect.tenants import FilledTenant, client_with, filled_tenant
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY
 
@@ -94,7 +94,7 @@ def actors(acme: FilledTenant, bravo: FilledTenant) -> Iterator[Actor]:
     yield Actor("a forged session", {"cookie": "login=x~acme~99999999999~y.z"}, None, "")
 
 
-def routes(site: Site) -> list[tuple[str, str]]:
+def routes(site: ConnectSite) -> list[tuple[str, str]]:
     paths: dict[str, dict[str, Any]] = site.client().get("/openapi.json").json()["paths"]
     return [(method.upper(), path) for path, methods in paths.items() for method in methods]
 
@@ -108,7 +108,7 @@ def objects(path: str, acme: FilledTenant, bravo: FilledTenant) -> Iterator[dict
         yield {"system": system, **path_ids}
 
 
-def rows_of(site: Site, tenant: str) -> dict[str, list[str]]:
+def rows_of(site: ConnectSite, tenant: str) -> dict[str, list[str]]:
     """Every row of the tenant, as text, without last uses and failed attempts of strangers."""
     tables = site.world.rows(
         "select table_schema || '.' || table_name as name from information_schema.columns"
@@ -129,7 +129,7 @@ def rows_of(site: Site, tenant: str) -> dict[str, list[str]]:
     }
 
 
-def test_every_route_declares_the_permission_that_is_listed_here(site: Site) -> None:
+def test_every_route_declares_the_permission_that_is_listed_here(site: ConnectSite) -> None:
     """A new route must not be reachable by accident, nor an old one with less than before."""
     declared = {
         (method, route.path): needed_by(route.dependant)
@@ -161,7 +161,7 @@ def test_a_role_is_a_set_of_permissions_and_each_permission_has_a_role() -> None
 
 
 @pytest.mark.slow
-def test_nobody_crosses_to_another_tenant_and_no_role_rises(site: Site) -> None:
+def test_nobody_crosses_to_another_tenant_and_no_role_rises(site: ConnectSite) -> None:
     """Each answer holds no word of another tenant; another's ids are 404; its rows stay."""
     acme, bravo = filled_tenant(site, "acme", 1), filled_tenant(site, "bravo", 2)
     words = {"acme": acme.word, "bravo": bravo.word}
@@ -204,21 +204,21 @@ def is_foreign(path: str, ids: dict[str, str], own: dict[str, str] | str | None)
 
 
 def check(answer: httpx.Response, needed: Permission | None, actor: Actor, what: object) -> None:
-    said = (actor.name, what, answer.status_code, answer.text[:300])
-    assert answer.status_code < 500, said
+    result = (actor.name, what, answer.status_code, answer.text[:300])
+    assert answer.status_code < 500, result
     if needed is None:
-        assert answer.status_code == 200, said
+        assert answer.status_code == 200, result
     elif actor.role is None:
-        assert answer.status_code in {400, 401, 403, 404, 429}, said
-        assert '"data"' not in answer.text, said
+        assert answer.status_code in {400, 401, 403, 404, 429}, result
+        assert '"data"' not in answer.text, result
     elif needed not in ROLES[actor.role]:
-        assert answer.status_code in {403, 404}, said
-        assert '"data"' not in answer.text, said
+        assert answer.status_code in {403, 404}, result
+        assert '"data"' not in answer.text, result
     else:
-        assert answer.status_code not in {401, 403, 429}, said
+        assert answer.status_code not in {401, 403, 429}, result
 
 
-def test_an_id_of_another_tenant_is_answered_as_one_that_nobody_has(site: Site) -> None:
+def test_an_id_of_another_tenant_is_answered_as_one_that_nobody_has(site: ConnectSite) -> None:
     """404 for both, word for word: a difference would tell that it exists."""
     acme, bravo = filled_tenant(site, "acme", 1), filled_tenant(site, "bravo", 2)
     client = client_with(site, acme.keys[Role.ADMIN])

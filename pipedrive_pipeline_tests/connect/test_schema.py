@@ -20,7 +20,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from pipedrive_pipeline.connect.auth.permissions import Role
-from pipedrive_pipeline_tests.connect.browser import Site
+from pipedrive_pipeline_tests.connect.browser import ConnectSite
 from pipedrive_pipeline_tests.connect.tenants import filled_tenant
 
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
@@ -34,7 +34,7 @@ def session() -> Iterator[requests.Session]:
 
 
 @pytest.mark.slow
-def test_no_question_breaks_the_api(site: Site, session: requests.Session) -> None:
+def test_no_question_breaks_the_api(site: ConnectSite, session: requests.Session) -> None:
     answered = ask_everything(site, session, EVERY_TIME)
 
     assert answered.total() >= EVERY_TIME
@@ -44,14 +44,14 @@ def test_no_question_breaks_the_api(site: Site, session: requests.Session) -> No
 @pytest.mark.long
 @pytest.mark.timeout(1_800)
 def test_three_thousand_questions_do_not_break_the_api(
-    site: Site, session: requests.Session
+    site: ConnectSite, session: requests.Session
 ) -> None:
     answered = ask_everything(site, session, WITH_TIME)
 
     assert answered.total() >= WITH_TIME
 
 
-def ask_everything(site: Site, session: requests.Session, cases: int) -> Counter[int]:
+def ask_everything(site: ConnectSite, session: requests.Session, cases: int) -> Counter[int]:
     """How often each status was answered, over all operations."""
     site.limit_requests(10**9)
     tenant = filled_tenant(site, "acme", 1)

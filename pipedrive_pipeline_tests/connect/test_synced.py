@@ -11,7 +11,7 @@ import pytest
 from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
-from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
+from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite
 from pipedrive_pipeline_tests.connect.tenants import client_with
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
@@ -23,7 +23,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def world(site: Site, sandbox: Sandbox, tmp_path: Path) -> Iterator[World]:
+def world(site: ConnectSite, sandbox: Sandbox, tmp_path: Path) -> Iterator[World]:
     """Acme, connected to the sandbox and synced."""
     vault = site.world.vault
     settings = vault.settings.model_copy(update={"pipeline_home": tmp_path})
@@ -36,7 +36,7 @@ def world(site: Site, sandbox: Sandbox, tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def manager(site: Site, world: World) -> httpx.Client:
+def manager(site: ConnectSite, world: World) -> httpx.Client:
     with world.warehouse.as_app(ACME) as connection:
         key = keys.add(connection, ACME, Role.MANAGER, "our app", who="a test")
     return client_with(site, key.text)
@@ -44,7 +44,7 @@ def manager(site: Site, world: World) -> httpx.Client:
 
 @pytest.mark.slow
 def test_a_mapping_is_tried_saved_and_built_without_a_call(
-    site: Site, world: World, manager: httpx.Client, sandbox: Sandbox
+    site: ConnectSite, world: World, manager: httpx.Client, sandbox: Sandbox
 ) -> None:
     """From the list of fields to the rows, as an app's own page would do it."""
     fields = manager.get(f"{ROUTES}/fields").json()["data"]

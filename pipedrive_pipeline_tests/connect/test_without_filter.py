@@ -14,7 +14,7 @@ from psycopg import sql
 
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.warehouse.pool import pooled
-from pipedrive_pipeline_tests.connect.browser import ROUTES, Site
+from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite
 from pipedrive_pipeline_tests.connect.tenants import client_with, filled_tenant
 
 FILTER = re.compile(r"\w+\.(?:tenant_id|slug) = (%\(tenant\)s|%s)")
@@ -50,7 +50,7 @@ def without_filter(query: object) -> tuple[bytes, int]:
 
 
 @pytest.fixture
-def unfiltered(site: Site) -> Iterator[Site]:
+def unfiltered(site: ConnectSite) -> Iterator[ConnectSite]:
     services = site.app.state.services
     warehouse = pooled(services.warehouse)
     assert isinstance(warehouse.pool.kwargs, dict)
@@ -62,7 +62,7 @@ def unfiltered(site: Site) -> Iterator[Site]:
     site.app.state.services = services
 
 
-def test_the_database_alone_keeps_tenants_apart(unfiltered: Site) -> None:
+def test_the_database_alone_keeps_tenants_apart(unfiltered: ConnectSite) -> None:
     """One forgotten `where` must not show a tenant's rows to another."""
     acme, bravo = filled_tenant(unfiltered, "acme", 1), filled_tenant(unfiltered, "bravo", 2)
     client = client_with(unfiltered, acme.keys[Role.ADMIN])

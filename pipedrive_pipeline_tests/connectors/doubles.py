@@ -33,7 +33,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 @dataclass
-class Time:
+class FakeClock:
     """A clock on which waiting takes no time; it remembers each wait."""
 
     waits: list[float] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Time:
 
 
 @dataclass
-class Vault:
+class FakeVault:
     """Lends tokens t0, t1 … for one host, a newer one for each that is refused."""
 
     url: str

@@ -37,7 +37,7 @@ from pipedrive_pipeline.connectors.http import Client
 from pipedrive_pipeline.connectors.jsontext import Reader
 from pipedrive_pipeline.connectors.refusals import SourceRefused, StateExpired
 from pipedrive_pipeline.errors import SourceBroke
-from pipedrive_pipeline_tests.connectors.scripted import Asked, Reply, as_json
+from pipedrive_pipeline_tests.connectors.scripted import ReceivedRequest, Reply, as_json
 
 PAGE_ENTRIES = 2
 TOKEN = "ledger-secret"
@@ -63,7 +63,7 @@ BOOKS = EntitySpec(
 
 
 @dataclass
-class LedgerWorld:
+class LedgerScript:
     """The script of its server: a numbered log of changes."""
 
     log: list[tuple[str, int | None]] = field(default_factory=list)  # a None amount is a deletion
@@ -77,20 +77,20 @@ class LedgerWorld:
         """The truth."""
         return {ref: amount for ref, amount in dict(self.log).items() if amount is not None}
 
-    def __call__(self, asked: Asked) -> Reply:
+    def __call__(self, request: ReceivedRequest) -> Reply:
         """The answer to one request."""
-        if asked.headers.get("x-ledger-key") != TOKEN:
+        if request.headers.get("x-ledger-key") != TOKEN:
             return as_json({"problem": "key"}, 401)
-        if asked.path == "/me":
+        if request.path == "/me":
             return as_json({"items": [{"ref": "owner"}]})
-        if asked.path == "/books":
+        if request.path == "/books":
             return as_json({"items": [{"code": "main", "title": "Main book"}]})
-        since = int(asked.query.get("since", "0"))
-        if since < self.oldest_kept and "since" in asked.query:
+        since = int(request.query.get("since", "0"))
+        if since < self.oldest_kept and "since" in request.query:
             return as_json({"problem": "token expired"}, 410)
-        end = int(asked.query.get("end", str(len(self.log))))
+        end = int(request.query.get("end", str(len(self.log))))
         changed = list(dict(self.log[since:end]).items())
-        start = int(asked.query.get("page", "0")) * PAGE_ENTRIES
+        start = int(request.query.get("page", "0")) * PAGE_ENTRIES
         page = changed[start : start + PAGE_ENTRIES]
         is_last = start + PAGE_ENTRIES >= len(changed)
         return as_json(

@@ -17,7 +17,7 @@ SERVER_DATE = "Tue, 03 Feb 2026 08:00:00 GMT"
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRequest:
     """One request as it arrived."""
 
     path: str
@@ -41,7 +41,7 @@ class Reply:
     is_silent: bool = False  # never a byte
 
 
-Script = Callable[[Asked], Reply | Awaitable[Reply]]
+Script = Callable[[ReceivedRequest], Reply | Awaitable[Reply]]
 
 
 def as_json(value: object, status: int = 200, **more: object) -> Reply:
@@ -54,7 +54,7 @@ class ScriptedServer:
     """Answers each request by its script and remembers what was asked."""
 
     script: Script
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
     url: str = ""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -73,9 +73,9 @@ class ScriptedServer:
             while head := await _head(reader):
                 length = int(head.headers.get("content-length", "0"))
                 body = await reader.readexactly(length)
-                asked = replace(head, body=body)
-                self.asked.append(asked)
-                answered = self.script(asked)
+                request = replace(head, body=body)
+                self.requests.append(request)
+                answered = self.script(request)
                 reply = answered if isinstance(answered, Reply) else await answered
                 if not await _send(writer, reply):
                     break
@@ -85,7 +85,7 @@ class ScriptedServer:
             writer.close()
 
 
-async def _head(reader: asyncio.StreamReader) -> Asked | None:
+async def _head(reader: asyncio.StreamReader) -> ReceivedRequest | None:
     try:
         if await reader.readexactly(1) == TLS_HELLO:
             raise ConnectionError
@@ -97,7 +97,7 @@ async def _head(reader: asyncio.StreamReader) -> Asked | None:
     pairs = (line.split(": ", 1) for line in lines)
     parts = urlsplit(target)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    return Asked(parts.path, query, {k.lower(): v for k, v in pairs}, b"")
+    return ReceivedRequest(parts.path, query, {k.lower(): v for k, v in pairs}, b"")
 
 
 async def _send(writer: asyncio.StreamWriter, reply: Reply) -> bool:

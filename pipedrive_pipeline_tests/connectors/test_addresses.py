@@ -75,7 +75,7 @@ async def fetched(name: str, allowed: tuple[str, ...], *answers: list[str]) -> l
         for _ in range(2):
             request = client.build_request("GET", f"http://{name}:{port}/")
             assert (await exchange(client, request, limits)).status == 200
-        return [asked.headers["host"].partition(":")[0] for asked in server.asked]
+        return [request.headers["host"].partition(":")[0] for request in server.requests]
 
 
 def test_the_connection_goes_to_the_checked_address_under_the_hosts_own_name() -> None:
@@ -121,10 +121,10 @@ def test_a_proxy_resolves_by_itself_except_for_hosts_that_pass_by_it(
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens: nobody is asked
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, bypassed)
-    asked = []
+    resolved_hosts = []
 
     async def resolve(host: str, _port: int) -> list[str]:
-        asked.append(host)
+        resolved_hosts.append(host)
         return []
 
     async def ask() -> None:
@@ -134,4 +134,4 @@ def test_a_proxy_resolves_by_itself_except_for_hosts_that_pass_by_it(
     with pytest.raises(httpx.ConnectError):
         asyncio.run(ask())
 
-    assert bool(asked) is is_resolved
+    assert bool(resolved_hosts) is is_resolved

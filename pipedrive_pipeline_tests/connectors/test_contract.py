@@ -1,6 +1,7 @@
-"""What every connector keeps, whatever its system is like.
+"""Rules that every connector keeps, for any system.
 
-A new connector joins by one `Bench`: a look-alike of its system that can be edited, and its truth.
+A new connector joins with one `ConnectorCase`: an editable simulation of its system, and the
+records that it truly has.
 After Airbyte's connector acceptance tests (https://docs.airbyte.com/connector-development).
 """
 
@@ -40,7 +41,7 @@ Rows = dict[str, dict[str, Any]]
 
 
 @dataclass
-class Bench:
+class ConnectorCase:
     """One system that can be edited, and the connector that reads it."""
 
     connector: Connector
@@ -68,11 +69,11 @@ class Bench:
         return self.connector.open(self.access)
 
 
-OpenBench = Callable[[], AbstractAsyncContextManager[Bench]]
+OpenCase = Callable[[], AbstractAsyncContextManager[ConnectorCase]]
 
 
 @asynccontextmanager
-async def pipedrive() -> AsyncIterator[Bench]:
+async def pipedrive() -> AsyncIterator[ConnectorCase]:
     """The sandbox, whose account has every optional feature."""
     account = seeded(organizations=1100, persons=1300, seed=11, has_features=True)
     with serve(account, has_limits=False) as sandbox:
@@ -87,7 +88,7 @@ async def pipedrive() -> AsyncIterator[Bench]:
             sandbox.clock.advance(1)
             return str(account.create("organizations", name="Neu", owner_id=900)["id"])
 
-        yield Bench(
+        yield ConnectorCase(
             PipedriveConnector(),
             "organizations",
             sandbox.url,
@@ -112,9 +113,9 @@ def _sandbox_truth(sandbox: Sandbox, entity: str) -> Rows:
 
 
 @asynccontextmanager
-async def a_ledger() -> AsyncIterator[Bench]:
+async def a_ledger() -> AsyncIterator[ConnectorCase]:
     """The test system."""
-    world = ledger.LedgerWorld()
+    world = ledger.LedgerScript()
     for number in range(9):
         world.put(f"ä-{number}/x", number + 1)
 
@@ -132,16 +133,20 @@ async def a_ledger() -> AsyncIterator[Bench]:
         return "new"
 
     async with scripted(world) as server:
-        yield Bench(ledger.LedgerConnector(), "entries", server.url, ledger.TOKEN, truth, edit, add)
+        yield ConnectorCase(
+            ledger.LedgerConnector(), "entries", server.url, ledger.TOKEN, truth, edit, add
+        )
 
 
 @pytest.fixture(params=[pipedrive, a_ledger], ids=["pipedrive", "ledger"])
-def bench(request: pytest.FixtureRequest) -> OpenBench:
+def open_case(request: pytest.FixtureRequest) -> OpenCase:
     """Each connector in turn."""
     return request.param  # type: ignore[no-any-return]
 
 
-async def walked(source: Source, case: Bench, entity: str, state: CursorState | None) -> list[Page]:
+async def walked(
+    source: Source, case: ConnectorCase, entity: str, state: CursorState | None
+) -> list[Page]:
     """One whole walk."""
     return [page async for page in source.pages(case.connector.entities[entity], state)]
 
@@ -156,11 +161,11 @@ def rows_of(pages: list[Page], key: str) -> Rows:
     return {str(row[key]): row for row in decoded}
 
 
-def test_a_full_read_is_the_truth(bench: OpenBench) -> None:
+def test_a_full_read_is_the_truth(open_case: OpenCase) -> None:
     """Every record of every entity, value by value."""
 
     async def act() -> None:
-        async with bench() as case, case.opened() as source:
+        async with open_case() as case, case.opened() as source:
             for name, spec in case.connector.entities.items():
                 pages = await walked(source, case, name, None)
                 rows, truth = rows_of(pages, spec.key.name), case.truth(name)
@@ -173,11 +178,11 @@ def test_a_full_read_is_the_truth(bench: OpenBench) -> None:
     run(act())
 
 
-def test_a_walk_ends_with_one_last_page_that_alone_commits(bench: OpenBench) -> None:
+def test_a_walk_ends_with_one_last_page_that_alone_commits(open_case: OpenCase) -> None:
     """The engine stores the state with the rows of that page, and only then."""
 
     async def act() -> None:
-        async with bench() as case, case.opened() as source:
+        async with open_case() as case, case.opened() as source:
             for name, spec in case.connector.entities.items():
                 pages = await walked(source, case, name, None)
 
@@ -189,11 +194,11 @@ def test_a_walk_ends_with_one_last_page_that_alone_commits(bench: OpenBench) -> 
     run(act())
 
 
-def test_two_full_reads_agree(bench: OpenBench) -> None:
+def test_two_full_reads_agree(open_case: OpenCase) -> None:
     """A list in random order would be seen here."""
 
     async def act() -> None:
-        async with bench() as case, case.opened() as source:
+        async with open_case() as case, case.opened() as source:
             for name in case.connector.entities:
                 first = await walked(source, case, name, None)
                 second = await walked(source, case, name, None)
@@ -203,11 +208,11 @@ def test_two_full_reads_agree(bench: OpenBench) -> None:
     run(act())
 
 
-def test_declared_columns_are_sent_and_keys_sent_are_declared(bench: OpenBench) -> None:
+def test_declared_columns_are_sent_and_keys_sent_are_declared(open_case: OpenCase) -> None:
     """Otherwise a column stays empty for ever, or its values hide among the extras."""
 
     async def act() -> None:
-        async with bench() as case, case.opened() as source:
+        async with open_case() as case, case.opened() as source:
             for name, spec in case.connector.entities.items():
                 pages = await walked(source, case, name, None)
                 sent = {key for page in pages for record in page.records for key in record}
@@ -226,11 +231,11 @@ MAY_BE_ABSENT = {
 }
 
 
-def test_nothing_new_brings_nothing_new(bench: OpenBench) -> None:
+def test_nothing_new_brings_nothing_new(open_case: OpenCase) -> None:
     """Only the overlap is read again, and nothing by an exact token."""
 
     async def act() -> None:
-        async with bench() as case, case.opened() as source:
+        async with open_case() as case, case.opened() as source:
             spec = case.connector.entities[case.entity]
             committed = (await walked(source, case, case.entity, None))[-1].commit
             again = await walked(source, case, case.entity, committed)
@@ -248,11 +253,11 @@ def test_nothing_new_brings_nothing_new(bench: OpenBench) -> None:
     run(act())
 
 
-def test_reading_on_from_every_state_brings_all_that_came_after(bench: OpenBench) -> None:
+def test_reading_on_from_every_state_brings_all_that_came_after(open_case: OpenCase) -> None:
     """A state is valid whenever it is used: at once, or after a month of downtime."""
 
     async def act() -> None:
-        async with bench() as case, case.opened() as source:
+        async with open_case() as case, case.opened() as source:
             key = case.connector.entities[case.entity].key.name
             state = (await walked(source, case, case.entity, None))[-1].commit
             states, edited = [state], []
@@ -271,11 +276,11 @@ def test_reading_on_from_every_state_brings_all_that_came_after(bench: OpenBench
     run(act())
 
 
-def test_a_walk_that_is_given_up_changes_nothing(bench: OpenBench) -> None:
+def test_a_walk_that_is_given_up_changes_nothing(open_case: OpenCase) -> None:
     """A killed run reads again from the state it had."""
 
     async def act() -> None:
-        async with bench() as case:
+        async with open_case() as case:
             async with case.opened() as source:
                 walk = source.pages(case.connector.entities[case.entity], None)
                 first = await anext(walk)
@@ -289,11 +294,11 @@ def test_a_walk_that_is_given_up_changes_nothing(bench: OpenBench) -> None:
     run(act())
 
 
-def test_an_edit_between_two_pages_is_not_lost(bench: OpenBench) -> None:
+def test_an_edit_between_two_pages_is_not_lost(open_case: OpenCase) -> None:
     """It is in this walk or in the next one."""
 
     async def act() -> None:
-        async with bench() as case, case.opened() as source:
+        async with open_case() as case, case.opened() as source:
             spec = case.connector.entities[case.entity]
             pages, changed = [], set()
             async for page in source.pages(spec, None):
@@ -310,11 +315,11 @@ def test_an_edit_between_two_pages_is_not_lost(bench: OpenBench) -> None:
     run(act())
 
 
-def test_a_state_is_small_json_without_a_secret(bench: OpenBench) -> None:
+def test_a_state_is_small_json_without_a_secret(open_case: OpenCase) -> None:
     """It is stored in the clear and shown to operators."""
 
     async def act() -> None:
-        async with bench() as case, case.opened() as source:
+        async with open_case() as case, case.opened() as source:
             committed = (await walked(source, case, case.entity, None))[-1].commit
             text = json.dumps(dict(committed or {}))
 
@@ -325,11 +330,11 @@ def test_a_state_is_small_json_without_a_secret(bench: OpenBench) -> None:
     run(act())
 
 
-def test_single_records_are_as_they_are_now(bench: OpenBench) -> None:
+def test_single_records_are_as_they_are_now(open_case: OpenCase) -> None:
     """Ids unknown to the source are absent, not an error."""
 
     async def act() -> None:
-        async with bench() as case, case.opened() as source:
+        async with open_case() as case, case.opened() as source:
             spec = case.connector.entities[case.entity]
             changed = case.edit(3)
             pages = await source.records(spec, [changed, "999999999", "no such id"])
@@ -343,11 +348,11 @@ def test_single_records_are_as_they_are_now(bench: OpenBench) -> None:
     run(act())
 
 
-def test_a_wrong_token_asks_a_person(bench: OpenBench) -> None:
+def test_a_wrong_token_asks_a_person(open_case: OpenCase) -> None:
     """Cleanly, after one call."""
 
     async def act() -> None:
-        async with bench() as case:
+        async with open_case() as case:
             case.secret = "0123456789abcdef0123456789abcdef01234567"
             async with case.opened() as source:
                 with pytest.raises(ReauthNeeded) as caught:
@@ -358,11 +363,11 @@ def test_a_wrong_token_asks_a_person(bench: OpenBench) -> None:
     run(act())
 
 
-def test_a_host_that_is_not_allowed_is_not_called(bench: OpenBench) -> None:
+def test_a_host_that_is_not_allowed_is_not_called(open_case: OpenCase) -> None:
     """Whatever the connector."""
 
     async def act() -> None:
-        async with bench() as case:
+        async with open_case() as case:
             access = replace(case.access, allowed_hosts=("*.pipedrive.com",))
             async with case.connector.open(access) as source:
                 with pytest.raises(HostNotAllowed):
@@ -372,11 +377,11 @@ def test_a_host_that_is_not_allowed_is_not_called(bench: OpenBench) -> None:
     run(act())
 
 
-def test_the_account_is_told_and_every_call_is_metered(bench: OpenBench) -> None:
+def test_the_account_is_told_and_every_call_is_metered(open_case: OpenCase) -> None:
     """The meter plans the day; the account tells which company the rows belong to."""
 
     async def act() -> None:
-        async with bench() as case, case.opened() as source:
+        async with open_case() as case, case.opened() as source:
             account = await source.account()
             for name in case.connector.entities:
                 await walked(source, case, name, None)
@@ -406,7 +411,7 @@ def test_reported_deletions_come_as_tombstones() -> None:
     """A system may say itself what is gone."""
 
     async def act() -> list[Page]:
-        world = ledger.LedgerWorld()
+        world = ledger.LedgerScript()
         world.put("a", 1)
         world.put("b", 2)
         async with scripted(world) as server:

@@ -37,9 +37,16 @@ from pipedrive_pipeline.errors import (
     SourceUnavailable,
     Transient,
 )
-from pipedrive_pipeline_tests.connectors.doubles import IMPATIENT, PATIENT, TOKEN, Time, Vault, run
+from pipedrive_pipeline_tests.connectors.doubles import (
+    IMPATIENT,
+    PATIENT,
+    TOKEN,
+    FakeClock,
+    FakeVault,
+    run,
+)
 from pipedrive_pipeline_tests.connectors.scripted import (
-    Asked,
+    ReceivedRequest,
     Reply,
     Script,
     ScriptedServer,
@@ -52,10 +59,10 @@ ASK = Ask("list persons", "/api/v2/persons", 10, {"limit": 500, "cursor": "priva
 HTML = Reply(403, b"<!DOCTYPE html><html>Attention Required!</html>", content_type="text/html")
 
 
-class World:
+class FetchResult:
     """What one fetch did: its value or error, the requests, the waits and the meter."""
 
-    def __init__(self, vault: Vault, time: Time, server: ScriptedServer) -> None:
+    def __init__(self, vault: FakeVault, time: FakeClock, server: ScriptedServer) -> None:
         self.vault, self.time, self.server = vault, time, server
         self.error: PipelineError | None = None
         self.ids: list[bytes] = []
@@ -63,7 +70,7 @@ class World:
     @property
     def requests(self) -> int:
         """How often the source was asked."""
-        return len(self.server.asked)
+        return len(self.server.requests)
 
     @property
     def calls(self) -> list[Call]:
@@ -78,17 +85,17 @@ class World:
 
 def fetched(
     script: Script | list[Reply], *, limits: Limits = PATIENT, kind: str = "oauth", url: str = ""
-) -> World:
+) -> FetchResult:
     """One fetch against a scripted server; a list answers in turn, its last for ever."""
     answers = list(script) if isinstance(script, list) else []
 
-    def in_turn(_: Asked) -> Reply:
+    def in_turn(_: ReceivedRequest) -> Reply:
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
-    async def act() -> World:
+    async def act() -> FetchResult:
         async with scripted(in_turn if isinstance(script, list) else script) as server:
-            vault, time = Vault(url or server.url, kind), Time()
-            world = World(vault, time, server)
+            vault, time = FakeVault(url or server.url, kind), FakeClock()
+            world = FetchResult(vault, time, server)
             async with Client(
                 PipedriveDialect(), vault.access, limits=limits, clock=time.clock
             ) as client:
@@ -123,7 +130,7 @@ def test_a_call_is_signed_and_reported() -> None:
     world = fetched([good])
 
     assert world.ids == [b"1"]
-    assert world.server.asked[0].headers["authorization"] == f"Bearer {TOKEN}-0"
+    assert world.server.requests[0].headers["authorization"] == f"Bearer {TOKEN}-0"
     assert world.calls == [Call("list persons", 10, 200, 30000, 29990)]
 
 
@@ -131,9 +138,9 @@ def test_an_api_token_goes_into_its_header_never_into_the_address() -> None:
     """Addresses end up in the logs of proxies."""
     world = fetched([GOOD], kind="api_token")
 
-    assert world.server.asked[0].headers["x-api-token"] == f"{TOKEN}-0"
-    assert "authorization" not in world.server.asked[0].headers
-    assert "api_token" not in world.server.asked[0].query
+    assert world.server.requests[0].headers["x-api-token"] == f"{TOKEN}-0"
+    assert "authorization" not in world.server.requests[0].headers
+    assert "api_token" not in world.server.requests[0].query
 
 
 @pytest.mark.parametrize(
@@ -343,7 +350,10 @@ def test_an_expired_token_is_renewed_once_and_the_call_replayed() -> None:
 
     assert world.ids == [b"1"]
     assert [credential.generation for credential in world.vault.refused] == [0]
-    assert [asked.headers["authorization"][-2:] for asked in world.server.asked] == ["-0", "-1"]
+    assert [request.headers["authorization"][-2:] for request in world.server.requests] == [
+        "-0",
+        "-1",
+    ]
     assert world.time.waits == []
     assert [call.tokens for call in world.calls] == [0, 10]
 
@@ -398,18 +408,18 @@ def test_a_refusal_is_not_asked_again(
 def test_a_redirect_is_named_and_not_followed(kind: str) -> None:
     """The token must not travel; with OAuth a renamed company's address comes with a new token."""
 
-    async def act() -> World:
+    async def act() -> FetchResult:
         async with scripted(lambda _: GOOD) as elsewhere:
             target = elsewhere.url.replace("127.0.0.1", "localhost") + "/x?code=private-cursor"
             reply = Reply(301, headers={"location": target})
             async with scripted(lambda _: reply) as server:
-                vault, time = Vault(server.url, kind), Time()
-                world = World(vault, time, server)
+                vault, time = FakeVault(server.url, kind), FakeClock()
+                world = FetchResult(vault, time, server)
                 async with Client(PipedriveDialect(), vault.access, clock=time.clock) as client:
                     with pytest.raises(SourceRedirected) as caught:
                         await client.fetch(ASK, listed)
                 world.error = caught.value
-            assert elsewhere.asked == []
+            assert elsewhere.requests == []
             return world
 
     world = run(act())
@@ -426,7 +436,7 @@ def test_a_renamed_company_is_found_by_a_renewed_token() -> None:
         async with scripted(lambda _: GOOD) as new:
             reply = Reply(301, headers={"location": new.url})
             async with scripted(lambda _: reply) as old:
-                vault = Vault(old.url)
+                vault = FakeVault(old.url)
 
                 def lend(refused: Credential | None = None) -> Credential:
                     credential = vault(refused)
@@ -435,7 +445,7 @@ def test_a_renamed_company_is_found_by_a_renewed_token() -> None:
                 access = replace(vault.access, lend=lend)
                 async with Client(PipedriveDialect(), access) as client:
                     page = await client.fetch(ASK, listed)
-                return [bytes(record["id"]) for record in page.records], len(new.asked)
+                return [bytes(record["id"]) for record in page.records], len(new.requests)
 
     assert run(act()) == ([b"1"], 1)
 
@@ -477,14 +487,14 @@ def test_a_gzipped_page_is_read() -> None:
     world = fetched([packed])
 
     assert world.ids == [b"1"]
-    assert world.server.asked[0].headers["accept-encoding"] == "gzip"
+    assert world.server.requests[0].headers["accept-encoding"] == "gzip"
 
 
 def failure_at(url: str, limits: Limits = PATIENT) -> str:
     """The message of a fetch from an address where nobody answers well."""
 
     async def act() -> str:
-        vault, time = Vault(url), Time()
+        vault, time = FakeVault(url), FakeClock()
         access = replace(vault.access, allowed_hosts=("127.0.0.1", "*.invalid", "localhost"))
         async with Client(PipedriveDialect(), access, limits=limits, clock=time.clock) as client:
             with pytest.raises(SourceUnavailable) as caught:
@@ -543,7 +553,10 @@ def test_an_untrusted_certificate_is_named_and_not_tried_again(certificate: Path
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
-        vault, time = Vault(f"https://localhost:{server.sockets[0].getsockname()[1]}"), Time()
+        vault, time = (
+            FakeVault(f"https://localhost:{server.sockets[0].getsockname()[1]}"),
+            FakeClock(),
+        )
         async with Client(PipedriveDialect(), vault.access, clock=time.clock) as client:
             with pytest.raises(SourceUnavailable) as caught:
                 await client.fetch(ASK, listed)
@@ -561,7 +574,7 @@ def test_a_server_without_tls_is_named() -> None:
 
     async def act() -> str:
         async with scripted(lambda _: GOOD) as server:
-            vault, time = Vault(server.url.replace("http://", "https://")), Time()
+            vault, time = FakeVault(server.url.replace("http://", "https://")), FakeClock()
             async with Client(PipedriveDialect(), vault.access, clock=time.clock) as client:
                 with pytest.raises(SourceUnavailable) as caught:
                     await client.fetch(ASK, listed)
@@ -573,13 +586,13 @@ def test_a_server_without_tls_is_named() -> None:
 def test_many_calls_at_once_renew_a_token_once() -> None:
     """Twenty refused calls must not ask the vault twenty times."""
 
-    def script(asked: Asked) -> Reply:
-        is_old = asked.headers["authorization"].endswith("-0")
+    def script(request: ReceivedRequest) -> Reply:
+        is_old = request.headers["authorization"].endswith("-0")
         return as_json({"error": "unauthorized access"}, 401) if is_old else GOOD
 
-    async def act() -> Vault:
+    async def act() -> FakeVault:
         async with scripted(script) as server:
-            vault = Vault(server.url)
+            vault = FakeVault(server.url)
             async with Client(PipedriveDialect(), vault.access) as client:
                 await asyncio.gather(*(client.fetch(ASK, listed) for _ in range(20)))
             return vault
@@ -614,7 +627,7 @@ def test_what_the_vault_raises_goes_through() -> None:
         raise ReauthNeeded("acme", "pipedrive", f"consent is gone {refused}")
 
     async def act() -> None:
-        async with Client(PipedriveDialect(), replace(Vault("").access, lend=lend)) as client:
+        async with Client(PipedriveDialect(), replace(FakeVault("").access, lend=lend)) as client:
             await client.fetch(ASK, listed)
 
     with pytest.raises(ReauthNeeded):
@@ -626,11 +639,11 @@ def test_a_token_that_no_header_can_carry_asks_a_person(secret: str) -> None:
     """Pasted with a line break, it would split the request."""
 
     def lend(refused: Credential | None = None) -> Credential:
-        credential = Vault("http://127.0.0.1:9")(refused)
+        credential = FakeVault("http://127.0.0.1:9")(refused)
         return replace(credential, secret=type(credential.secret)(secret))
 
     async def act() -> None:
-        async with Client(PipedriveDialect(), replace(Vault("").access, lend=lend)) as client:
+        async with Client(PipedriveDialect(), replace(FakeVault("").access, lend=lend)) as client:
             await client.fetch(ASK, listed)
 
     with pytest.raises(ReauthNeeded):
@@ -642,7 +655,7 @@ def test_the_meter_may_stop_the_run() -> None:
 
     async def act() -> int:
         async with scripted(lambda _: GOOD) as server:
-            vault = Vault(server.url)
+            vault = FakeVault(server.url)
 
             def stop(_: Call) -> None:
                 raise BudgetSpent("acme", "Pipedrive", datetime.now(UTC))
@@ -651,7 +664,7 @@ def test_the_meter_may_stop_the_run() -> None:
             async with Client(PipedriveDialect(), access) as client:
                 with pytest.raises(BudgetSpent):
                     await client.fetch(ASK, listed)
-            return len(server.asked)
+            return len(server.requests)
 
     assert run(act()) == 1
 

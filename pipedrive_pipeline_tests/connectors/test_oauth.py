@@ -26,7 +26,7 @@ from pipedrive_pipeline.errors import (
     SourceUnavailable,
 )
 from pipedrive_pipeline_tests.connectors.doubles import run
-from pipedrive_pipeline_tests.connectors.scripted import Asked, Reply, as_json, scripted
+from pipedrive_pipeline_tests.connectors.scripted import ReceivedRequest, Reply, as_json, scripted
 
 APP = OAuthClient("app-id", SecretStr("app-secret:x"))
 OLD_TOKEN = SecretStr("1234:old-refresh/+token=")
@@ -42,10 +42,12 @@ ANSWER = {
 }
 
 
-def refreshed(reply: Reply, scheme: AuthScheme = PIPEDRIVE_AUTH) -> tuple[TokenGrant, list[Asked]]:
+def refreshed(
+    reply: Reply, scheme: AuthScheme = PIPEDRIVE_AUTH
+) -> tuple[TokenGrant, list[ReceivedRequest]]:
     """The grant that a refresh brought, called as it is where a loop runs: from inside one."""
 
-    async def act() -> tuple[TokenGrant, list[Asked]]:
+    async def act() -> tuple[TokenGrant, list[ReceivedRequest]]:
         async with scripted(lambda _: reply) as server:
             grant = await asyncio.to_thread(
                 lambda: oauth.refresh(
@@ -57,7 +59,7 @@ def refreshed(reply: Reply, scheme: AuthScheme = PIPEDRIVE_AUTH) -> tuple[TokenG
                     deadline_seconds=0.3,
                 )
             )
-            return grant, server.asked
+            return grant, server.requests
 
     return run(act())
 
@@ -74,12 +76,12 @@ def refusal(reply: Reply) -> PipelineError:
 
 def test_a_refresh_is_a_form_with_basic_authentication() -> None:
     """As Pipedrive's guide asks for; a JSON body is refused."""
-    grant, (asked,) = refreshed(as_json(ANSWER))
+    grant, (request,) = refreshed(as_json(ANSWER))
 
-    assert asked.path == "/oauth/token"
-    assert asked.headers["content-type"] == "application/x-www-form-urlencoded"
-    assert base64.b64decode(asked.headers["authorization"].split()[1]) == b"app-id:app-secret:x"
-    assert dict(parse_qsl(asked.body.decode())) == {
+    assert request.path == "/oauth/token"
+    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert base64.b64decode(request.headers["authorization"].split()[1]) == b"app-id:app-secret:x"
+    assert dict(parse_qsl(request.body.decode())) == {
         "grant_type": "refresh_token",
         "refresh_token": OLD_TOKEN.get_secret_value(),
     }
@@ -95,7 +97,7 @@ def test_a_refresh_is_a_form_with_basic_authentication() -> None:
 def test_a_code_is_exchanged_with_its_redirect_address() -> None:
     """Which must be the one that consent was asked with."""
 
-    async def act() -> tuple[TokenGrant, Asked]:
+    async def act() -> tuple[TokenGrant, ReceivedRequest]:
         async with scripted(lambda _: as_json(ANSWER)) as server:
             grant = await asyncio.to_thread(
                 lambda: oauth.exchange_code(
@@ -107,11 +109,11 @@ def test_a_code_is_exchanged_with_its_redirect_address() -> None:
                     allowed_hosts=LOOPBACK,
                 )
             )
-            return grant, server.asked[0]
+            return grant, server.requests[0]
 
-    grant, asked = run(act())
+    grant, request = run(act())
 
-    assert dict(parse_qsl(asked.body.decode())) == {
+    assert dict(parse_qsl(request.body.decode())) == {
         "grant_type": "authorization_code",
         "code": "the code",
         "redirect_uri": REDIRECT,
@@ -123,11 +125,11 @@ def test_a_system_may_want_id_and_secret_in_the_body() -> None:
     """As HubSpot and Zoho do."""
     scheme = AuthScheme(kind="oauth2_code", token_path="/t", client_auth="body")
 
-    _, (asked,) = refreshed(as_json(ANSWER), scheme)
+    _, (request,) = refreshed(as_json(ANSWER), scheme)
 
-    body = dict(parse_qsl(asked.body.decode()))
+    body = dict(parse_qsl(request.body.decode()))
     assert (body["client_id"], body["client_secret"]) == ("app-id", "app-secret:x")
-    assert "authorization" not in asked.headers
+    assert "authorization" not in request.headers
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ def test_a_call_is_made_once() -> None:
                         PIPEDRIVE_AUTH, server.url, APP, OLD_TOKEN, allowed_hosts=LOOPBACK
                     )
                 )
-            return len(server.asked)
+            return len(server.requests)
 
     assert run(act()) == 1
 
@@ -262,19 +264,19 @@ def test_a_host_that_refuses_connections_is_named() -> None:
 def test_revoking_names_the_token_and_takes_any_200() -> None:
     """An unknown token answers 200 as well: it is forgotten."""
 
-    async def act() -> list[Asked]:
+    async def act() -> list[ReceivedRequest]:
         async with scripted(lambda _: Reply(200)) as server:
             await asyncio.to_thread(
                 lambda: oauth.revoke(
                     PIPEDRIVE_AUTH, server.url, APP, OLD_TOKEN, allowed_hosts=LOOPBACK
                 )
             )
-            return server.asked
+            return server.requests
 
-    (asked,) = run(act())
+    (request,) = run(act())
 
-    assert asked.path == "/oauth/revoke"
-    assert dict(parse_qsl(asked.body.decode())) == {
+    assert request.path == "/oauth/revoke"
+    assert dict(parse_qsl(request.body.decode())) == {
         "token": OLD_TOKEN.get_secret_value(),
         "token_type_hint": "refresh_token",
     }

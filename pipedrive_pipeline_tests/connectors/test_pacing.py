@@ -13,13 +13,13 @@ from pipedrive_pipeline.connectors.http import Client
 from pipedrive_pipeline.connectors.pacing import Pacer
 from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
 from pipedrive_pipeline.connectors.pipedrive.envelope import listed
-from pipedrive_pipeline_tests.connectors.doubles import Time, Vault, run
-from pipedrive_pipeline_tests.connectors.scripted import Asked, Reply, as_json, scripted
+from pipedrive_pipeline_tests.connectors.doubles import FakeClock, FakeVault, run
+from pipedrive_pipeline_tests.connectors.scripted import ReceivedRequest, Reply, as_json, scripted
 
 WINDOW_SECONDS = 2.0
 
 
-def begun(calls: int, budget: Budget, time: Time, *, learns_first: bool = True) -> list[float]:
+def begun(calls: int, budget: Budget, time: FakeClock, *, learns_first: bool = True) -> list[float]:
     """When so many calls begin, asked for at once."""
 
     async def act() -> list[float]:
@@ -39,7 +39,7 @@ def begun(calls: int, budget: Budget, time: Time, *, learns_first: bool = True) 
 @pytest.mark.parametrize("limit", [1, 2, 3, 10, 20, 80, 480])
 def test_no_window_ever_holds_more_than_the_limit(limit: int) -> None:
     """Whatever the limit, and wherever the window is laid."""
-    starts = begun(3 * limit + 5, Budget(burst_limit=limit), Time())
+    starts = begun(3 * limit + 5, Budget(burst_limit=limit), FakeClock())
 
     for index, start in enumerate(starts):
         inside = [other for other in starts[index:] if other <= start + WINDOW_SECONDS]
@@ -48,14 +48,14 @@ def test_no_window_ever_holds_more_than_the_limit(limit: int) -> None:
 
 def test_most_of_the_window_is_used() -> None:
     """A pace too careful doubles the time of a first sync."""
-    starts = begun(225, Budget(burst_limit=80), Time())
+    starts = begun(225, Budget(burst_limit=80), FakeClock())
 
     assert starts[-1] <= 2.2 * WINDOW_SECONDS
 
 
 def test_without_a_told_limit_nothing_waits() -> None:
     """Not every system names one; a refusal is then waited out by the client."""
-    time = Time()
+    time = FakeClock()
 
     begun(500, Budget(), time)
 
@@ -64,14 +64,14 @@ def test_without_a_told_limit_nothing_waits() -> None:
 
 def test_a_window_that_another_process_fills_is_sat_out() -> None:
     """The same token may be in use elsewhere; the headers tell."""
-    starts = begun(1, Budget(burst_limit=80, burst_left=0, burst_reset_seconds=1.5), Time())
+    starts = begun(1, Budget(burst_limit=80, burst_left=0, burst_reset_seconds=1.5), FakeClock())
 
     assert starts == [1.5]
 
 
 def test_a_reset_beyond_the_window_is_not_believed() -> None:
     """A header in another unit must not stop a run for hours."""
-    starts = begun(1, Budget(burst_limit=80, burst_left=0, burst_reset_seconds=1.7e9), Time())
+    starts = begun(1, Budget(burst_limit=80, burst_left=0, burst_reset_seconds=1.7e9), FakeClock())
 
     assert starts[0] < 3
 
@@ -85,7 +85,7 @@ def test_a_run_of_many_calls_at_once_provokes_no_429(limit: int) -> None:
     """
     arrived: deque[float] = deque()
 
-    def script(_: Asked) -> Reply:
+    def script(_: ReceivedRequest) -> Reply:
         now = monotonic()
         arrived.append(now)
         while arrived[0] <= now - WINDOW_SECONDS:
@@ -101,7 +101,7 @@ def test_a_run_of_many_calls_at_once_provokes_no_429(limit: int) -> None:
 
     async def act() -> list[int | None]:
         async with scripted(script) as server:
-            vault = Vault(server.url)
+            vault = FakeVault(server.url)
             async with Client(PipedriveDialect(), vault.access) as client:
                 ask = Ask("list persons", "/api/v2/persons", 10)
                 await client.fetch(ask, listed)

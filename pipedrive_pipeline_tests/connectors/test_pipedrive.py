@@ -29,27 +29,27 @@ from pipedrive_pipeline.errors import (
     SourceUnavailable,
     UsageError,
 )
-from pipedrive_pipeline_tests.connectors.doubles import Time, Vault, run
+from pipedrive_pipeline_tests.connectors.doubles import FakeClock, FakeVault, run
 from pipedrive_pipeline_tests.connectors.scripted import (
     SERVER_DATE,
-    Asked,
+    ReceivedRequest,
     Reply,
     Script,
     as_json,
     scripted,
 )
-from pipedrive_pipeline_tests.connectors.world import ME, Row, World, listed, organization
+from pipedrive_pipeline_tests.connectors.world import ME, PipedriveScript, Row, listed, organization
 
 DATE_STAMP = "2026-02-03T08:00:00Z"
 STATE = {"watermark": "2026-01-01T00:05:00Z", "start": "2026-01-01T00:05:00Z"}
 
 
 @dataclass
-class Walked:
+class WalkResult:
     """What one walk brought."""
 
     pages: list[Page] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
     error: PipelineError | None = None
 
     @property
@@ -58,9 +58,9 @@ class Walked:
         return [int(bytes(record["id"])) for page in self.pages for record in page.records]
 
     @property
-    def lists(self) -> list[Asked]:
+    def lists(self) -> list[ReceivedRequest]:
         """The calls of the walk itself, without the look for the newest record."""
-        return [asked for asked in self.asked if "updated_until" not in asked.query]
+        return [request for request in self.requests if "updated_until" not in request.query]
 
     @property
     def watermark(self) -> object:
@@ -79,21 +79,21 @@ def walked(
     state: CursorState | None = None,
     entity: str = "organizations",
     resume: Resume | None = None,
-) -> Walked:
+) -> WalkResult:
     """One walk against a scripted account."""
-    walk = Walked()
+    walk = WalkResult()
 
     async def act() -> None:
         async with scripted(script) as server:
-            time = Time()
+            time = FakeClock()
             pipedrive = PipedriveConnector(clock=time.clock)
-            async with pipedrive.open(Vault(server.url).access) as source:
+            async with pipedrive.open(FakeVault(server.url).access) as source:
                 try:
                     async for page in source.pages(pipedrive.entities[entity], state, resume):
                         walk.pages.append(page)
                 except PipelineError as error:
                     walk.error = error
-            walk.asked = server.asked
+            walk.requests = server.requests
 
     run(act())
     return walk
@@ -104,10 +104,10 @@ def state_of(instant: str) -> CursorState:
     return {"watermark": instant, "start": instant}
 
 
-def company(count: int, **more: object) -> World:
+def company(count: int, **more: object) -> PipedriveScript:
     """An account of so many organizations, edited a second apart, the oldest id last."""
     rows = [organization(number, second=count - number) for number in range(1, count + 1)]
-    return World(rows={"organizations": rows}, **more)  # type: ignore[arg-type]
+    return PipedriveScript(rows={"organizations": rows}, **more)  # type: ignore[arg-type]
 
 
 def test_entities_come_in_the_order_in_which_they_explain_each_other() -> None:
@@ -158,26 +158,27 @@ def test_a_first_walk_reads_everything_oldest_change_first() -> None:
     first, *others = walk.lists
     assert first.query == {"sort_by": "update_time", "sort_direction": "asc", "limit": "500"}
     assert all(
-        {k: v for k, v in asked.query.items() if k != "cursor"} == first.query for asked in others
+        {k: v for k, v in request.query.items() if k != "cursor"} == first.query
+        for request in others
     )
 
 
 def test_a_later_walk_reads_what_changed_since_the_watermark_less_the_overlap() -> None:
     """Whole seconds: Pipedrive answers fractions with 400."""
     rows = [organization(1, 0), organization(2, 1), organization(3, 400), organization(4, 400)]
-    walk = walked(World(rows={"organizations": rows}), state_of("2026-01-01T00:05:01Z"))
+    walk = walked(PipedriveScript(rows={"organizations": rows}), state_of("2026-01-01T00:05:01Z"))
 
     assert walk.ids == [2, 3, 4]
-    assert walk.asked[0].query["updated_since"] == "2026-01-01T00:00:01Z"
-    assert walk.asked[1].query["updated_since"] == "2026-01-01T00:00:01Z"
-    assert walk.asked[1].query["sort_by"] == "update_time"
-    assert walk.asked[1].query["sort_direction"] == "asc"  # descending, an edit would be missed
+    assert walk.requests[0].query["updated_since"] == "2026-01-01T00:00:01Z"
+    assert walk.requests[1].query["updated_since"] == "2026-01-01T00:00:01Z"
+    assert walk.requests[1].query["sort_by"] == "update_time"
+    assert walk.requests[1].query["sort_direction"] == "asc"  # descending, an edit would be missed
     assert walk.commit == {"watermark": DATE_STAMP, "start": "2026-01-01T00:06:40Z"}
 
 
 def test_an_empty_account_is_one_empty_page() -> None:
     """A walk always ends with a page that says so."""
-    walk = walked(World())
+    walk = walked(PipedriveScript())
 
     assert [page.is_last for page in walk.pages] == [True]
     assert walk.commit == state_of(DATE_STAMP)
@@ -199,7 +200,7 @@ def test_a_state_that_cannot_be_read_or_lies_in_the_future_expires(state: Cursor
     walk = walked(company(2), state)
 
     assert isinstance(walk.error, StateExpired)
-    assert walk.asked == []
+    assert walk.requests == []
 
 
 @pytest.mark.parametrize(
@@ -213,7 +214,7 @@ def test_of_the_state_of_a_former_release_a_day_more_is_read(watermark: str, sin
     """It believed a server whose clock was a day ahead, and edits of that day were missed."""
     walk = walked(company(2), {"watermark": watermark})
 
-    assert walk.asked[0].query["updated_since"] == since
+    assert walk.requests[0].query["updated_since"] == since
 
 
 def test_a_record_edited_while_a_first_walk_runs_is_in_the_next_walk() -> None:
@@ -281,8 +282,8 @@ def test_a_watermark_never_moves_backwards(date: str | None) -> None:
     """An empty walk, or a server whose clock fell back, must not read the past again."""
     state = state_of("2026-01-20T00:00:00Z")
 
-    assert walked(World(date=date), state).commit == state
-    assert walked(World(date="Mon, 19 Jan 2026 00:00:00 GMT"), state).commit == state
+    assert walked(PipedriveScript(date=date), state).commit == state
+    assert walked(PipedriveScript(date="Mon, 19 Jan 2026 00:00:00 GMT"), state).commit == state
 
 
 @pytest.mark.parametrize(
@@ -301,7 +302,7 @@ def test_no_clock_that_is_ahead_hides_a_later_edit(
     date: str | None, shown: str, state: CursorState | None
 ) -> None:
     """Ours is at eight o'clock; the watermark is never later, and the next walk goes by stamps."""
-    world = World(rows={"organizations": [organization(1), organization(2)]}, date=date)
+    world = PipedriveScript(rows={"organizations": [organization(1), organization(2)]}, date=date)
     world.rows["organizations"][1]["update_time"] = "2026-02-03T07:00:00Z"
     first = walked(world, state)
     world.rows["organizations"][0]["update_time"] = "2026-02-03T07:00:01Z"
@@ -319,7 +320,7 @@ def test_a_record_stamped_in_the_future_hides_no_later_edit(
     ahead: str, date: str | None, state: CursorState | None
 ) -> None:
     """An import or a broken client may write any stamp."""
-    world = World(
+    world = PipedriveScript(
         rows={"organizations": [organization(1, 600), organization(2, update_time=ahead)]},
         date=date,
     )
@@ -341,8 +342,8 @@ def test_a_list_that_does_not_say_whether_it_goes_on_is_asked_again(
     """Taken for the last page it hid everything behind it."""
     world, spoiled = company(2 if is_last else 6), [1]
 
-    def script(asked: Asked) -> Reply:
-        reply = world(asked)
+    def script(request: ReceivedRequest) -> Reply:
+        reply = world(request)
         if not spoiled:
             return reply
         spoiled.pop()
@@ -364,7 +365,7 @@ def test_a_list_that_never_says_whether_it_goes_on_is_broken(entity: str) -> Non
 
     assert isinstance(walk.error, SourceBroke)
     assert "next_cursor" in str(walk.error)
-    assert len(walk.asked) == 4
+    assert len(walk.requests) == 4
 
 
 @pytest.mark.parametrize(
@@ -390,7 +391,7 @@ def endless(cursors: Callable[[int], object], rows: Callable[[int], list[int]]) 
     """A list that always promises more."""
     count = 0
 
-    def script(_: Asked) -> Reply:
+    def script(_: ReceivedRequest) -> Reply:
         nonlocal count
         count += 1
         return listed([organization(number) for number in rows(count)], cursors(count))
@@ -420,19 +421,19 @@ def test_a_walk_that_leads_nowhere_is_an_error(
 
     assert isinstance(walk.error, SourceBroke)
     assert walk.commit is None
-    assert len(walk.asked) <= pages_max
+    assert len(walk.requests) <= pages_max
 
 
 def test_empty_pages_with_a_cursor_are_gone_through_and_commit_nothing() -> None:
     """Undocumented, and no sign of an end; whatever they stood in for was not seen."""
     world = company(6)
 
-    def script(asked: Asked) -> Reply:
-        cursor = asked.query.get("cursor", "")
+    def script(request: ReceivedRequest) -> Reply:
+        cursor = request.query.get("cursor", "")
         if cursor and not cursor.startswith("empty"):
             return listed([], "empty" + cursor)
-        plain = {k: v.removeprefix("empty") for k, v in asked.query.items()}
-        return world(replace(asked, query=plain))
+        plain = {k: v.removeprefix("empty") for k, v in request.query.items()}
+        return world(replace(request, query=plain))
 
     walk = walked(script)
 
@@ -445,11 +446,11 @@ def test_an_expired_cursor_begins_the_walk_anew() -> None:
     """From the walk's own beginning, not as its end."""
     world, refusals = company(6), [1]
 
-    def script(asked: Asked) -> Reply:
-        if "cursor" in asked.query and json.loads(asked.query["cursor"])[-1] == 2 and refusals:
+    def script(request: ReceivedRequest) -> Reply:
+        if "cursor" in request.query and json.loads(request.query["cursor"])[-1] == 2 and refusals:
             refusals.pop()
             return as_json({"success": False, "error": "bad cursor"}, 400)
-        return world(asked)
+        return world(request)
 
     walk = walked(script)
 
@@ -461,13 +462,13 @@ def test_a_cursor_that_is_always_refused_is_an_error() -> None:
     """Three beginnings are enough to know."""
     world = company(6)
 
-    def script(asked: Asked) -> Reply:
-        return as_json({"success": False}, 400) if "cursor" in asked.query else world(asked)
+    def script(request: ReceivedRequest) -> Reply:
+        return as_json({"success": False}, 400) if "cursor" in request.query else world(request)
 
     walk = walked(script)
 
     assert isinstance(walk.error, SourceBroke)
-    assert len(walk.asked) == 6
+    assert len(walk.requests) == 6
     assert walk.commit is None
 
 
@@ -476,8 +477,8 @@ def test_a_source_that_dies_in_the_middle_ends_nothing_well(status: int) -> None
     """A 5xx taken for the end once emptied somebody's table."""
     world = company(6)
 
-    def script(asked: Asked) -> Reply:
-        return Reply(status) if world.pages_served >= 2 else world(asked)
+    def script(request: ReceivedRequest) -> Reply:
+        return Reply(status) if world.pages_served >= 2 else world(request)
 
     walk = walked(script)
 
@@ -489,7 +490,7 @@ def test_a_source_that_dies_in_the_middle_ends_nothing_well(status: int) -> None
 def test_ten_thousand_records_of_one_second_all_arrive() -> None:
     """An import stamps them all alike; a cursor by time alone would loop or skip."""
     rows = [organization(number) for number in range(1, 10_001)]
-    walk = walked(World(rows={"organizations": rows}, page_rows=500), STATE)
+    walk = walked(PipedriveScript(rows={"organizations": rows}, page_rows=500), STATE)
 
     assert walk.ids == list(range(1, 10_001))
 
@@ -501,7 +502,7 @@ def test_pages_of_one_second_may_hold_their_ties_in_any_order(
 ) -> None:
     """Cursors that do not repeat lead on; twenty such pages were once taken for a circle."""
     rows = [organization(number, second=400) for number in range(1, 41)]
-    world = World(rows={"organizations": [*rows, organization(41, 401)]}, ties=ties)
+    world = PipedriveScript(rows={"organizations": [*rows, organization(41, 401)]}, ties=ties)
 
     walk = walked(world, state)
 
@@ -518,11 +519,11 @@ def test_records_without_a_stamp_or_a_usable_id_pass_through() -> None:
         {"id": 4, "name": "x"},
     ]
 
-    def script(asked: Asked) -> Reply:
-        is_look = "updated_until" in asked.query
+    def script(request: ReceivedRequest) -> Reply:
+        is_look = "updated_until" in request.query
         return listed([] if is_look else [{"id": None}, {"name": "x"}, {"id": "7a"}], None)
 
-    walk = walked(World(rows={"organizations": rows}, date=None))
+    walk = walked(PipedriveScript(rows={"organizations": rows}, date=None))
     odd = walked(script)
 
     assert sorted(walk.ids) == [1, 2, 3, 4]
@@ -539,8 +540,8 @@ def test_an_entry_that_is_no_record_is_set_aside_with_its_place(
     further = None if entity == "users" else {"next_cursor": None}
     body = {"success": True, "data": [{"id": 1}, misfit, {"id": 2}], "additional_data": further}
 
-    def script(asked: Asked) -> Reply:
-        return listed([], None) if "updated_until" in asked.query else as_json(body)
+    def script(request: ReceivedRequest) -> Reply:
+        return listed([], None) if "updated_until" in request.query else as_json(body)
 
     walk = walked(script, entity=entity)
 
@@ -554,7 +555,7 @@ def test_an_entry_that_is_no_record_is_set_aside_with_its_place(
 def test_a_resumed_walk_reads_the_rest_and_all_that_has_no_stamp(unstamped: str) -> None:
     """Wherever records without a stamp sort, the source's own cursor passes none."""
     rows = [organization(number, number) for number in range(1, 7)]
-    world = World(rows={"organizations": [*rows, {"id": 7, "update_time": None}]})
+    world = PipedriveScript(rows={"organizations": [*rows, {"id": 7, "update_time": None}]})
     world.unstamped = unstamped
 
     first = walked(world)
@@ -585,10 +586,10 @@ def test_a_resumed_walk_whose_cursor_is_refused_begins_again() -> None:
     world = company(6)
     resume = Resume((Window(cursor="expired"),), walked(world).pages[0].resume.state)  # type: ignore[union-attr]
 
-    def script(asked: Asked) -> Reply:
-        if asked.query.get("cursor") == "expired":
+    def script(request: ReceivedRequest) -> Reply:
+        if request.query.get("cursor") == "expired":
             return as_json({"success": False, "error": "bad cursor"}, 400)
-        return world(asked)
+        return world(request)
 
     walk = walked(script, resume=resume)
 
@@ -642,14 +643,14 @@ def test_a_resumed_walk_commits_the_time_at_which_its_first_run_began() -> None:
     assert resumed.watermark == "2026-02-03T07:00:00Z"
 
 
-def cut_at(world: World, page_number: int, *, rows: int | None = None) -> Script:
+def cut_at(world: PipedriveScript, page_number: int, *, rows: int | None = None) -> Script:
     """The account whose list ends at this page, with so many of its rows."""
     number = 0
 
-    def script(asked: Asked) -> Reply:
+    def script(request: ReceivedRequest) -> Reply:
         nonlocal number
-        reply = world(asked)
-        if "updated_until" in asked.query:
+        reply = world(request)
+        if "updated_until" in request.query:
             return reply
         number += 1
         if number != page_number:
@@ -697,7 +698,7 @@ def test_records_edited_during_a_walk_do_not_make_it_incomplete() -> None:
 
 
 def test_a_later_walk_of_several_pages_whose_list_ends_too_early_is_incomplete() -> None:
-    world = World(rows={"organizations": [organization(n, 400 + n) for n in range(1, 9)]})
+    world = PipedriveScript(rows={"organizations": [organization(n, 400 + n) for n in range(1, 9)]})
 
     walk = walked(cut_at(world, 3), STATE)
 
@@ -707,13 +708,13 @@ def test_a_later_walk_of_several_pages_whose_list_ends_too_early_is_incomplete()
 
 def test_records_that_a_later_walk_s_only_page_withheld_come_with_the_next() -> None:
     """It makes no call more than the one; the next walk begins at the newest stamp it read."""
-    world = World(rows={"organizations": [organization(n, 400 * n) for n in range(1, 9)]})
+    world = PipedriveScript(rows={"organizations": [organization(n, 400 * n) for n in range(1, 9)]})
     first = walked(cut_at(world, 1), STATE)
 
     again = walked(world, first.commit)
 
     assert first.ids == [1, 2]
-    assert len(first.asked) == 1
+    assert len(first.requests) == 1
     assert set(again.ids) >= {3, 4, 5, 6, 7, 8}
 
 
@@ -721,19 +722,19 @@ def test_a_later_walk_without_changes_is_one_call_and_brings_nothing() -> None:
     world = company(600, page_rows=500)
     first = walked(world)
 
-    again = walked(World(rows=world.rows), first.commit)
+    again = walked(PipedriveScript(rows=world.rows), first.commit)
     third = walked(company(1), first.commit)
 
     assert first.commit == {"watermark": DATE_STAMP, "start": "2026-01-01T00:09:59Z"}
     assert len(again.ids) == 301  # of the five minutes before the newest
     assert third.ids == []
-    assert len(third.asked) == 1
+    assert len(third.requests) == 1
 
 
 def test_a_bulk_edit_that_lies_behind_is_not_read_for_ever() -> None:
     """Of 40 records of one second nothing is newer; once they are read again they are passed."""
     rows = [organization(number, second=400) for number in range(1, 41)]
-    world = World(rows={"organizations": rows}, page_rows=10)
+    world = PipedriveScript(rows={"organizations": rows}, page_rows=10)
     first = walked(world, STATE)
 
     again = walked(world, first.commit)
@@ -761,8 +762,8 @@ def test_a_page_with_values_that_are_no_json_arrives_counted() -> None:
 def test_field_definitions_follow_their_cursor(entity: str) -> None:
     """An account may have more than 500 fields."""
 
-    def script(asked: Asked) -> Reply:
-        page = int(asked.query.get("cursor", "0"))
+    def script(request: ReceivedRequest) -> Reply:
+        page = int(request.query.get("cursor", "0"))
         return listed([{"field_code": f"f{page}"}], str(page + 1) if page < 2 else None)
 
     walk = walked(script, entity=entity)
@@ -774,30 +775,32 @@ def test_field_definitions_follow_their_cursor(entity: str) -> None:
     ]
     assert walk.commit is None
     assert walk.pages[-1].is_last
-    assert walk.asked[0].query == {"limit": "500"}
+    assert walk.requests[0].query == {"limit": "500"}
 
 
 def test_users_come_as_one_whole_list() -> None:
     """v1 knows no pages for them, and no parameters."""
     rows = [{"id": 1, "name": "Ada", "modified": "2026-01-31 10:20:30"}]
 
-    walk = walked(World(rows={"users": rows}), entity="users")
+    walk = walked(PipedriveScript(rows={"users": rows}), entity="users")
 
     assert walk.ids == [1]
-    assert walk.asked[0].path == "/v1/users"
-    assert walk.asked[0].query == {}
+    assert walk.requests[0].path == "/v1/users"
+    assert walk.requests[0].query == {}
 
 
-def picked(entity: str, ids: list[str], world: World) -> tuple[list[int], list[Asked]]:
+def picked(
+    entity: str, ids: list[str], world: PipedriveScript
+) -> tuple[list[int], list[ReceivedRequest]]:
     """The ids that `records` brought, and what was asked."""
 
-    async def act() -> tuple[list[int], list[Asked]]:
+    async def act() -> tuple[list[int], list[ReceivedRequest]]:
         async with scripted(world) as server:
             pipedrive = connector("pipedrive")
-            async with pipedrive.open(Vault(server.url).access) as source:
+            async with pipedrive.open(FakeVault(server.url).access) as source:
                 pages = await source.records(pipedrive.entities[entity], ids)
             record_ids = [int(bytes(record["id"])) for page in pages for record in page.records]
-            return record_ids, server.asked
+            return record_ids, server.requests
 
     return run(act())
 
@@ -806,21 +809,21 @@ def test_single_records_are_read_a_hundred_a_call() -> None:
     """Pipedrive's maximum; ids that are gone are simply absent."""
     ids = [str(number) for number in range(1, 251)]
 
-    record_ids, asked = picked("organizations", [*ids, "9999", "7"], company(250))
+    record_ids, requests = picked("organizations", [*ids, "9999", "7"], company(250))
 
     assert record_ids == list(range(1, 251))
-    assert [len(request.query["ids"].split(",")) for request in asked] == [100, 100, 51]
+    assert [len(request.query["ids"].split(",")) for request in requests] == [100, 100, 51]
 
 
 def test_an_answer_to_ids_is_read_to_its_last_page() -> None:
     """What is not on the first page would be taken for deleted."""
     world = replace(company(60), picked_rows=25)
 
-    record_ids, asked = picked("organizations", [str(number) for number in range(1, 61)], world)
+    record_ids, requests = picked("organizations", [str(number) for number in range(1, 61)], world)
 
     assert record_ids == list(range(1, 61))
-    assert [request.query.get("cursor") for request in asked] == [None, "25", "50"]
-    assert {request.query["ids"] for request in asked} == {asked[0].query["ids"]}
+    assert [request.query.get("cursor") for request in requests] == [None, "25", "50"]
+    assert {request.query["ids"] for request in requests} == {requests[0].query["ids"]}
 
 
 def test_an_answer_to_ids_that_does_not_end_is_broken() -> None:
@@ -830,15 +833,15 @@ def test_an_answer_to_ids_that_does_not_end_is_broken() -> None:
 
 def test_ids_that_no_record_can_have_are_not_asked_for() -> None:
     """One of them would turn the whole call into a 400."""
-    record_ids, asked = picked("organizations", ["7a", "", "1,2", "²"], company(3))
+    record_ids, requests = picked("organizations", ["7a", "", "1,2", "²"], company(3))
 
     assert record_ids == []
-    assert asked == []
+    assert requests == []
 
 
 def test_users_are_picked_from_their_whole_list() -> None:
     """They have no `ids=`."""
-    world = World(rows={"users": [{"id": 1}, {"id": 2}, {"name": "without id"}]})
+    world = PipedriveScript(rows={"users": [{"id": 1}, {"id": 2}, {"name": "without id"}]})
 
     assert picked("users", ["2", "3"], world)[0] == [2]
     assert picked("users", [], world) == ([], [])
@@ -861,9 +864,9 @@ def test_the_account_says_whose_data_it_is(access: object, is_admin: bool | None
         body = {"success": True, "data": {**ME, "access": access}}
         async with (
             scripted(lambda _: as_json(body)) as server,
-            connector("pipedrive").open(Vault(server.url).access) as source,
+            connector("pipedrive").open(FakeVault(server.url).access) as source,
         ):
-            return await source.account(), [asked.path for asked in server.asked]
+            return await source.account(), [request.path for request in server.requests]
 
     account, paths = run(act())
 
@@ -877,10 +880,10 @@ def test_an_account_without_a_number_is_no_account() -> None:
     """Two companies would pass for one; nothing is stored under an empty name."""
 
     async def act() -> None:
-        time = Time()
+        time = FakeClock()
         async with scripted(lambda _: as_json({"success": True, "data": {"id": 1}})) as server:
             pipedrive = PipedriveConnector(clock=time.clock)
-            async with pipedrive.open(Vault(server.url).access) as source:
+            async with pipedrive.open(FakeVault(server.url).access) as source:
                 await source.account()
 
     with pytest.raises(SourceBroke):
@@ -893,7 +896,7 @@ def test_single_records_on_a_second_page_are_an_error() -> None:
     async def act() -> None:
         async with scripted(lambda _: listed([organization(1)], "more")) as server:
             pipedrive = connector("pipedrive")
-            async with pipedrive.open(Vault(server.url).access) as source:
+            async with pipedrive.open(FakeVault(server.url).access) as source:
                 await source.records(pipedrive.entities["organizations"], ["1", "2"])
 
     with pytest.raises(SourceBroke):
@@ -905,7 +908,7 @@ def test_every_call_reports_its_price() -> None:
 
     async def act() -> list[tuple[str, int]]:
         async with scripted(company(3)) as server:
-            vault, pipedrive = Vault(server.url), connector("pipedrive")
+            vault, pipedrive = FakeVault(server.url), connector("pipedrive")
             async with pipedrive.open(vault.access) as source:
                 await source.account()
                 for spec in pipedrive.entities.values():
@@ -930,7 +933,7 @@ def test_opening_a_source_asks_nothing() -> None:
     """Definitions are loaded where there is no network."""
 
     async def act() -> None:
-        async with connector("pipedrive").open(Vault("https://nowhere.invalid").access):
+        async with connector("pipedrive").open(FakeVault("https://nowhere.invalid").access):
             pass
 
     run(act())

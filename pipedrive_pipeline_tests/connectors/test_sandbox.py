@@ -37,7 +37,7 @@ from pipedrive_pipeline.errors import (
     SourceBroke,
 )
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
-from pipedrive_pipeline_tests.connectors.doubles import Time, run
+from pipedrive_pipeline_tests.connectors.doubles import FakeClock, run
 
 LOOPBACK = ("127.0.0.1",)
 REDIRECT = "http://127.0.0.1:8000/api/integrations/pipedrive/callback"
@@ -45,12 +45,12 @@ SMALL = Limits(body_bytes=8 * 1024 * 1024)
 
 
 @dataclass
-class Reading:
+class SandboxTenant:
     """A tenant whose walks are remembered."""
 
     sandbox: Sandbox
     limits: Limits = SMALL
-    time: Time = field(default_factory=Time)
+    time: FakeClock = field(default_factory=FakeClock)
     calls: list[Call] = field(default_factory=list)
 
     @property
@@ -77,11 +77,11 @@ class Reading:
 
 
 @contextmanager
-def reading(account: Account | None = None, **switches: object) -> Iterator[Reading]:
+def reading(account: Account | None = None, **switches: object) -> Iterator[SandboxTenant]:
     """A tenant of an account with 1,300 persons."""
     account = account or seeded(organizations=20, persons=1300, seed=5)
     with serve(account, None, **switches) as sandbox:  # type: ignore[arg-type]
-        yield Reading(sandbox)
+        yield SandboxTenant(sandbox)
 
 
 def ids(pages: list[Page]) -> list[int]:
@@ -167,7 +167,7 @@ def test_a_healthy_run_provokes_no_429() -> None:
     """Lite with an API token: 20 calls in 2 seconds, in real time."""
     account = seeded(organizations=20, persons=300, seed=5)
     with serve(account, None, plan="lite", seats=1) as sandbox:
-        tenant = Reading(sandbox)
+        tenant = SandboxTenant(sandbox)
 
         async def act() -> None:
             pipedrive = connector("pipedrive")
@@ -299,7 +299,7 @@ def test_a_large_account_is_read_completely_and_quickly() -> None:
     """160 pages: 20,000 organizations with 40 custom fields, 60,000 persons with 20."""
     account = seeded(organizations=20_000, persons=60_000, seed=7)
     with serve(account, None, has_limits=False) as sandbox:
-        tenant = Reading(sandbox)
+        tenant = SandboxTenant(sandbox)
         began = perf_counter()
         counts = {entity: len(ids(tenant.walk(entity))) for entity in ("organizations", "persons")}
         seconds = perf_counter() - began

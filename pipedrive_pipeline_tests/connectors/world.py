@@ -11,7 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipedrive_pipeline_tests.connectors.scripted import SERVER_DATE, Asked, Reply, as_json
+from pipedrive_pipeline_tests.connectors.scripted import (
+    SERVER_DATE,
+    ReceivedRequest,
+    Reply,
+    as_json,
+)
 
 Row = dict[str, Any]
 PATHS = {
@@ -34,7 +39,7 @@ def organization(number: int, second: int = 0, **more: object) -> Row:
 
 
 @dataclass
-class World:
+class PipedriveScript:
     """The script of a server that keeps the contract."""
 
     rows: dict[str, list[Row]] = field(default_factory=dict)
@@ -47,20 +52,20 @@ class World:
     places: dict[int, str] = field(default_factory=dict)  # stamps to sort by, other than shown
     ties: int = 1  # -1: rows of one second come in falling order of ids
 
-    def __call__(self, asked: Asked) -> Reply:
+    def __call__(self, request: ReceivedRequest) -> Reply:
         """The answer to one request."""
-        if asked.path == "/v1/users/me":
+        if request.path == "/v1/users/me":
             return as_json({"success": True, "data": ME}, date=self.date)
-        entity = PATHS.get(asked.path)
+        entity = PATHS.get(request.path)
         if entity is None:
             return as_json({"success": False, "error": "not found"}, 404)
         self.pages_served += 1
         self.before_page(self.pages_served)
-        return self.page(self.rows.get(entity, []), asked)
+        return self.page(self.rows.get(entity, []), request)
 
-    def page(self, rows: list[Row], asked: Asked) -> Reply:
+    def page(self, rows: list[Row], request: ReceivedRequest) -> Reply:
         """One page in the order asked for, from where the cursor points."""
-        query = asked.query
+        query = request.query
         if "ids" in query:
             wanted = {int(text) for text in query["ids"].split(",")}
             picked = [row for row in rows if row["id"] in wanted]
@@ -68,7 +73,7 @@ class World:
             rest = picked[first + self.picked_rows :]
             following = str(first + self.picked_rows) if rest or not self.picked_rows else None
             return listed(picked[first : first + self.picked_rows], following, self.date)
-        if asked.path in {"/v1/users", "/api/v2/organizationFields", "/api/v2/personFields"}:
+        if request.path in {"/v1/users", "/api/v2/organizationFields", "/api/v2/personFields"}:
             return listed(rows, None, self.date)
         place = self._place_by(query["sort_by"])
         start = tuple(json.loads(query["cursor"])) if "cursor" in query else ()

@@ -138,7 +138,7 @@ def test_dagster_finds_the_definitions_valid(
         check=False,
     )
 
-    said = validated.stdout + validated.stderr
-    assert validated.returncode == 0, said
-    assert "Validation successful for code location pipedrive_pipeline" in said
-    assert "All code locations passed validation" in said
+    output = validated.stdout + validated.stderr
+    assert validated.returncode == 0, output
+    assert "Validation successful for code location pipedrive_pipeline" in output
+    assert "All code locations passed validation" in output

@@ -38,9 +38,9 @@ def begun(world: World, run: dg.DagsterRun) -> None:
 
 def look(instance: dg.DagsterInstance) -> str:
     """What the sensor says of one look."""
-    said = dead_runs(dg.build_sensor_context(instance=instance))
-    assert isinstance(said, dg.SkipReason)
-    return str(said.skip_message)
+    result = dead_runs(dg.build_sensor_context(instance=instance))
+    assert isinstance(result, dg.SkipReason)
+    return str(result.skip_message)
 
 
 def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunStatus:
@@ -100,7 +100,7 @@ def test_nothing_is_judged_while_a_migration_holds_every_lock_back(
 
     with world.warehouse.lock_session() as migration:
         locks.take(migration, locks.MIGRATION)
-        said = look(instance)
+        result = look(instance)
 
-    assert "another session holds what is needed" in said
+    assert "another session holds what is needed" in result
     assert status(instance, waiting) is dg.DagsterRunStatus.STARTED

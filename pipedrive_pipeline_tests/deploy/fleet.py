@@ -37,7 +37,7 @@ def redis_server() -> str | None:
 
 
 @dataclass
-class Worker:
+class CeleryWorker:
     """One Celery worker: a process that waits, and those that make runs."""
 
     name: str
@@ -73,7 +73,7 @@ class Fleet:
     home: Path
     environment: Mapping[str, str]
     running: list[psutil.Popen] = field(default_factory=list)
-    workers: list[Worker] = field(default_factory=list)
+    workers: list[CeleryWorker] = field(default_factory=list)
 
     def start(self, name: str, *command: str) -> psutil.Popen:
         """One process in a group of its own; its output goes to a log."""
@@ -90,14 +90,14 @@ class Fleet:
         self.running.append(process)
         return process
 
-    def start_worker(self, name: str, processes: int) -> Worker:
+    def start_worker(self, name: str, processes: int) -> CeleryWorker:
         """A worker that is ready for runs."""
         process = self.start(
             name,
             *(_script("celery"), "-A", "dagster_celery.app", "worker", "--queues", "dagster"),
             *("--concurrency", str(processes), "--hostname", f"{name}@%h", "--loglevel", "info"),
         )
-        worker = Worker(name, process, self.home / f"{name}.log")
+        worker = CeleryWorker(name, process, self.home / f"{name}.log")
         self.workers.append(worker)
         wait_until(lambda: " ready." in worker.log.read_text(), READY_SECONDS, worker.log.read_text)
         return worker
@@ -121,7 +121,7 @@ class Fleet:
             runs.setdefault(int(pid), []).append(run_id)
         return runs
 
-    def runs_of(self, worker: Worker) -> set[str]:
+    def runs_of(self, worker: CeleryWorker) -> set[str]:
         """The runs that this worker has begun."""
         return {
             run_id

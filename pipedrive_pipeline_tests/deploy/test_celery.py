@@ -62,7 +62,7 @@ def is_hanging(sandbox: Sandbox) -> bool:
 
 
 @dataclass(frozen=True)
-class Night:
+class NightResult:
     """What is left of a night in which a worker died."""
 
     mortal: set[str]  # the runs that each worker began
@@ -72,7 +72,7 @@ class Night:
 
 def night(
     machines: Fleet, sources: Mapping[Tenant, Sandbox], slow: Sandbox, seconds: float
-) -> Night:
+) -> NightResult:
     """A worker is killed after a third of the tenants, while a run of it hangs; all are synced."""
     world, log = machines.world, (machines.home / "daemon.log").read_text
     first, second = (machines.start_worker(name, PROCESSES) for name in ("first", "second"))
@@ -89,7 +89,7 @@ def night(
     mortal.kill()
     slow.faults.clear()
     wait_until(lambda: value(world, SYNCED) == len(sources), seconds, log)
-    return Night(machines.runs_of(mortal), machines.runs_of(survivor), hanging)
+    return NightResult(machines.runs_of(mortal), machines.runs_of(survivor), hanging)
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def connected(world: World, count: int) -> Iterator[dict[Tenant, Sandbox]]:
 
 
 def assert_runs_were_taken_up_again(
-    world: World, tenants: Iterable[Tenant], outcome: Night
+    world: World, tenants: Iterable[Tenant], outcome: NightResult
 ) -> None:
     history = {tenant: world.history(tenant) for tenant in tenants}
     broken = [row for rows in history.values() for row in rows if row["status"] != "success"]

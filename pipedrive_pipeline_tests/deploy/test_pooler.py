@@ -100,10 +100,10 @@ def test_a_pooler_that_shares_sessions_is_refused_and_the_right_url_is_named(
         pooled(database_url, mode) as url,
         environment_of(world_at(url, tmp_path)) as settings,
     ):
-        said = Terminal(settings).run(command)
+        result = Terminal(settings).run(command)
 
-    assert said.code == 4, said.err
-    text = " ".join((said.out + said.err).split())
+    assert result.code == 4, result.err
+    text = " ".join((result.out + result.err).split())
     assert "pooler in transaction or statement mode" in text
     assert "`pool_mode = session`" in text
 
@@ -141,10 +141,10 @@ def test_a_pooler_in_session_mode_serves_as_postgres_itself(
             terminal = Terminal(settings)
             assert terminal.run("migrate").code == 0
             world.connect(ACME, sandbox)
-            said = {
+            results = {
                 words: terminal.run(*words, "--tenant", "acme", "--json")
                 for words in [("sync", "--full"), ("sync",), ("sweep",), ("status",), ("doctor",)]
             }
 
-        assert not [f"{words}: {result.err}" for words, result in said.items() if result.code]
+        assert not [f"{words}: {result.err}" for words, result in results.items() if result.code]
         assert len(world.rows("crm", "contacts")) == 35

@@ -46,20 +46,20 @@ def analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 @needs_systemd
 def test_systemd_understands_every_unit_and_finds_its_program(units: list[Path]) -> None:
-    said = analyze("verify", *units)
+    output = analyze("verify", *units)
 
-    ours = [line for line in said.stderr.splitlines() if "pipedrive-pipeline" in line]
+    ours = [line for line in output.stderr.splitlines() if "pipedrive-pipeline" in line]
     assert len(units) == 5
     assert ours == []
-    assert said.returncode == 0, said.stderr
+    assert output.returncode == 0, output.stderr
 
 
 @needs_systemd
 def test_a_unit_that_is_broken_into_stays_in_its_room(units: list[Path]) -> None:
     for unit in units:
-        said = analyze("security", "--offline=true", f"--threshold={EXPOSURE_MAX}", unit)
+        output = analyze("security", "--offline=true", f"--threshold={EXPOSURE_MAX}", unit)
 
-        assert said.returncode == 0, said.stdout[-300:]
+        assert output.returncode == 0, output.stdout[-300:]
 
 
 def test_the_environment_file_names_settings_and_nothing_else() -> None:

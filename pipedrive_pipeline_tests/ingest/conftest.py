@@ -44,7 +44,7 @@ def answer(*records: Record, sent: int | None = None, arrived: int | None = None
 
 
 @dataclass
-class Shelf:
+class RawLoader:
     """One tenant's raw tables and a way to put records into them."""
 
     warehouse: Warehouse
@@ -94,7 +94,7 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(warehouse: Warehouse, tmp_path: Path) -> Shelf:
+def loader(warehouse: Warehouse, tmp_path: Path) -> RawLoader:
     """Tenant acme, with no raw table yet."""
     registry.add(warehouse, Settings(pipeline_home=tmp_path), ACME)
-    return Shelf(warehouse, tmp_path)
+    return RawLoader(warehouse, tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipedrive_pipeline.settings import PROJECT_ROOT
-from pipedrive_pipeline_tests.ingest.conftest import Shelf, record
+from pipedrive_pipeline_tests.ingest.conftest import RawLoader, record
 
 ELSEWHERE = "postgresql://canary:canary@127.0.0.1:1/canary"
 LOAD = """
@@ -26,11 +26,11 @@ def refuse(event, arguments):
 sys.addaudithook(refuse)
 sys.path.insert(0, sys.argv[3])
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline_tests.ingest.conftest import Shelf, record
+from pipedrive_pipeline_tests.ingest.conftest import RawLoader, record
 
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
-Shelf(Warehouse(sys.argv[1]), Path(sys.argv[2])).put(record(id=7, words="foreign"))
+RawLoader(Warehouse(sys.argv[1]), Path(sys.argv[2])).put(record(id=7, words="foreign"))
 config = Container()[PluggableRunContext].context.runtime_config
 print("telemetry", config.dlthub_telemetry, "level", config.log_level)
 """
@@ -38,10 +38,10 @@ print("telemetry", config.dlthub_telemetry, "level", config.log_level)
 
 @pytest.mark.slow
 def test_configuration_of_another_project_is_ignored_and_nothing_phones_home(
-    shelf: Shelf, tmp_path: Path
+    loader: RawLoader, tmp_path: Path
 ) -> None:
     """It looks for secrets in the folder and the environment of whoever starts it."""
-    shelf.put(record(id=1))
+    loader.put(record(id=1))
     project = tmp_path / "another project"
     (project / ".dlt").mkdir(parents=True)
     planted = f'[destination.postgres]\ncredentials = "{ELSEWHERE}"\n[runtime]\n'
@@ -53,7 +53,7 @@ def test_configuration_of_another_project_is_ignored_and_nothing_phones_home(
     home.mkdir()
 
     loaded = subprocess.run(
-        [sys.executable, "-c", LOAD, shelf.warehouse.url, str(shelf.home), str(PROJECT_ROOT)],
+        [sys.executable, "-c", LOAD, loader.warehouse.url, str(loader.home), str(PROJECT_ROOT)],
         cwd=project,
         env={
             "PATH": os.environ["PATH"],
@@ -74,6 +74,6 @@ def test_configuration_of_another_project_is_ignored_and_nothing_phones_home(
     assert loaded.returncode == 0, loaded.stderr[-500:]
     assert loaded.stdout.splitlines() == ["telemetry False level CRITICAL"]
     assert "foreign" not in loaded.stderr
-    assert [row["id"] for row in shelf.rows()] == [1, 7]
+    assert [row["id"] for row in loader.rows()] == [1, 7]
     left = [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
     assert left == []

@@ -13,23 +13,23 @@ from psycopg import sql
 from pipedrive_pipeline.connectors.base import next_number
 from pipedrive_pipeline.errors import DatabaseUnavailable
 from pipedrive_pipeline.ingest.raw import LoadRefused
-from pipedrive_pipeline_tests.ingest.conftest import Shelf, answer, record
+from pipedrive_pipeline_tests.ingest.conftest import RawLoader, answer, record
 from pipedrive_pipeline_tests.ingest.entities import COLUMNS, LABELS
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
 
 
-def refuse_one_word(shelf: Shelf) -> None:
+def refuse_one_word(loader: RawLoader) -> None:
     """A constraint of an operator's, so that Postgres refuses a load."""
-    with shelf.warehouse.transaction() as connection:
+    with loader.warehouse.transaction() as connection:
         connection.execute(
             "alter table raw_pipedrive_acme.things"
             " add check (words is distinct from 'a word of its own')"
         )
 
 
-def test_every_type_is_stored_as_its_column_says(shelf: Shelf) -> None:
-    shelf.put(
+def test_every_type_is_stored_as_its_column_says(loader: RawLoader) -> None:
+    loader.put(
         record(
             id=2**63 - 1,
             changed_at="2026-01-31T12:00:00Z",
@@ -42,7 +42,7 @@ def test_every_type_is_stored_as_its_column_says(shelf: Shelf) -> None:
         )
     )
 
-    (row,) = shelf.rows()
+    (row,) = loader.rows()
     assert row["id"] == 2**63 - 1
     assert row["changed_at"] == datetime(2026, 1, 31, 12, tzinfo=UTC)
     assert (row["whole"], row["exact"]) == (-1, Decimal("0.100000001"))
@@ -50,10 +50,10 @@ def test_every_type_is_stored_as_its_column_says(shelf: Shelf) -> None:
     assert (row["tree"], row["extra"]) == ({"ü": [None, "", 1.5]}, {"unknown": 0})
 
 
-def test_columns_have_the_types_of_their_declaration(shelf: Shelf) -> None:
-    shelf.put(record(id=1))
+def test_columns_have_the_types_of_their_declaration(loader: RawLoader) -> None:
+    loader.put(record(id=1))
 
-    with shelf.warehouse.connect() as connection:
+    with loader.warehouse.connect() as connection:
         types = dict(
             connection.execute(
                 "select column_name, data_type from information_schema.columns"
@@ -71,12 +71,12 @@ def test_columns_have_the_types_of_their_declaration(shelf: Shelf) -> None:
     assert (types["id"], types["extra"]) == ("bigint", "jsonb")
 
 
-def test_a_wide_record_is_stored_without_an_attempt_to_compress_it(shelf: Shelf) -> None:
+def test_a_wide_record_is_stored_without_an_attempt_to_compress_it(loader: RawLoader) -> None:
     """In staging, too: each later row comes by way of it."""
-    shelf.put(record(id=1))
-    shelf.put(record(id=1, words="x"))
+    loader.put(record(id=1))
+    loader.put(record(id=1, words="x"))
 
-    with shelf.warehouse.connect() as connection:
+    with loader.warehouse.connect() as connection:
         columns = connection.execute(
             "select relnamespace::regnamespace::text, reloptions from pg_class"
             " where relname = 'things' order by 1"
@@ -87,11 +87,11 @@ def test_a_wide_record_is_stored_without_an_attempt_to_compress_it(shelf: Shelf)
     ]
 
 
-def test_a_key_is_unique_and_never_null_in_raw(shelf: Shelf) -> None:
+def test_a_key_is_unique_and_never_null_in_raw(loader: RawLoader) -> None:
     """The loader's upsert stores a new key twice, green; the index makes that loud."""
-    shelf.put(record(id=1))
+    loader.put(record(id=1))
 
-    with shelf.warehouse.connect() as connection:
+    with loader.warehouse.connect() as connection:
         unique = connection.execute(
             "select count(*) from pg_index join pg_attribute on attrelid = indrelid"
             " and attnum = any(indkey) where indrelid = 'raw_pipedrive_acme.things'::regclass"
@@ -100,21 +100,21 @@ def test_a_key_is_unique_and_never_null_in_raw(shelf: Shelf) -> None:
     assert unique == (1,)
 
 
-def test_the_marts_find_the_rows_of_a_load_by_an_index(shelf: Shelf) -> None:
-    shelf.put(record(id=1))
+def test_the_marts_find_the_rows_of_a_load_by_an_index(loader: RawLoader) -> None:
+    loader.put(record(id=1))
 
-    assert shelf.scalar("select to_regclass('raw_pipedrive_acme.things_load_id') is not null")
+    assert loader.scalar("select to_regclass('raw_pipedrive_acme.things_load_id') is not null")
 
 
-def test_a_row_equal_to_the_stored_one_is_not_rewritten(shelf: Shelf) -> None:
+def test_a_row_equal_to_the_stored_one_is_not_rewritten(loader: RawLoader) -> None:
     """A rewritten row bloats the table and wakes every reader that follows changes."""
     stored = record(id=1, changed_at=NEW, words="a", tree={"b": 1.5, "a": []}, other=[1])
-    shelf.put(stored, record(id=2, words="b"))
-    before = shelf.rows()
+    loader.put(stored, record(id=2, words="b"))
+    before = loader.rows()
 
-    loaded, _ = shelf.put(stored, record(id=2, words="c"))
+    loaded, _ = loader.put(stored, record(id=2, words="c"))
 
-    after = shelf.rows()
+    after = loader.rows()
     assert (loaded.created, loaded.updated, loaded.unchanged) == (0, 1, 1)
     assert after[0] == before[0]
     assert after[1]["xmin"] != before[1]["xmin"]
@@ -122,142 +122,144 @@ def test_a_row_equal_to_the_stored_one_is_not_rewritten(shelf: Shelf) -> None:
 
 @pytest.mark.parametrize("stamp", ["2025-12-31T23:00:01Z", "2026-01-01T00:00:00.999999Z", NEW])
 def test_a_later_read_replaces_the_stored_version_whatever_its_stamp(
-    shelf: Shelf, stamp: str
+    loader: RawLoader, stamp: str
 ) -> None:
     """A server's clock that went back hid every edit, for ever."""
-    shelf.put(record(id=1, changed_at=NEW, words="former"))
+    loader.put(record(id=1, changed_at=NEW, words="former"))
 
-    loaded, _ = shelf.put(record(id=1, changed_at=stamp, words="edited"))
+    loaded, _ = loader.put(record(id=1, changed_at=stamp, words="edited"))
 
     assert loaded.updated == 1
-    assert shelf.rows()[0]["words"] == "edited"
+    assert loader.rows()[0]["words"] == "edited"
 
 
-def test_a_stamp_that_was_edited_in_raw_does_not_hide_the_source(shelf: Shelf) -> None:
-    shelf.put(record(id=1, changed_at=NEW, words="of the source"))
-    with shelf.warehouse.transaction() as connection:
+def test_a_stamp_that_was_edited_in_raw_does_not_hide_the_source(loader: RawLoader) -> None:
+    loader.put(record(id=1, changed_at=NEW, words="of the source"))
+    with loader.warehouse.transaction() as connection:
         connection.execute("update raw_pipedrive_acme.things set changed_at = '2099-01-01'")
 
-    shelf.put(record(id=1, changed_at=NEW, words="of the source"))
+    loader.put(record(id=1, changed_at=NEW, words="of the source"))
 
-    assert shelf.rows()[0]["changed_at"] == datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
+    assert loader.rows()[0]["changed_at"] == datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
 
 
-def test_an_answer_that_is_loaded_late_does_not_replace_a_later_request(shelf: Shelf) -> None:
+def test_an_answer_that_is_loaded_late_does_not_replace_a_later_request(loader: RawLoader) -> None:
     """Pages of a walk wait to be loaded while single records of them are read again."""
-    store = shelf.store()
+    store = loader.store()
     ahead = answer(record(id=1, changed_at=NEW, words="read ahead"))
-    shelf.put(record(id=1, changed_at=OLD, words="refreshed"), store=store)
+    loader.put(record(id=1, changed_at=OLD, words="refreshed"), store=store)
 
-    loaded, _ = shelf.put_answer(ahead, store=store)
+    loaded, _ = loader.put_answer(ahead, store=store)
 
     assert loaded.unchanged == 1
-    assert shelf.rows()[0]["words"] == "refreshed"
+    assert loader.rows()[0]["words"] == "refreshed"
 
 
-def test_of_overlapping_requests_the_greater_stamp_is_stored(shelf: Shelf) -> None:
-    store = shelf.store()
+def test_of_overlapping_requests_the_greater_stamp_is_stored(loader: RawLoader) -> None:
+    store = loader.store()
     overlapping = answer(
         record(id=1, changed_at=OLD, words="old"), sent=next_number(), arrived=2**62
     )
-    shelf.put(record(id=1, changed_at=NEW, words="new"), store=store)
+    loader.put(record(id=1, changed_at=NEW, words="new"), store=store)
 
-    loaded, _ = shelf.put_answer(overlapping, store=store)
+    loaded, _ = loader.put_answer(overlapping, store=store)
 
     assert loaded.unchanged == 1
-    assert shelf.rows()[0]["words"] == "new"
+    assert loader.rows()[0]["words"] == "new"
 
 
-def test_an_equal_version_with_other_values_replaces(shelf: Shelf) -> None:
+def test_an_equal_version_with_other_values_replaces(loader: RawLoader) -> None:
     """A row may change twice within a second; the one read last is the newer one."""
-    shelf.put(record(id=1, changed_at=NEW, words="first"))
+    loader.put(record(id=1, changed_at=NEW, words="first"))
 
-    shelf.put(record(id=1, changed_at=NEW, words="second"))
+    loader.put(record(id=1, changed_at=NEW, words="second"))
 
-    assert shelf.rows()[0]["words"] == "second"
-
-
-def test_a_row_that_lost_its_version_is_stored_as_the_source_has_it(shelf: Shelf) -> None:
-    shelf.put(record(id=1, changed_at=NEW, words="known"))
-
-    shelf.put(record(id=1, changed_at=None, words="unknown"))
-
-    assert shelf.rows()[0]["words"] == "unknown"
+    assert loader.rows()[0]["words"] == "second"
 
 
-def test_a_version_at_the_end_of_time_holds_nobody_up(shelf: Shelf) -> None:
+def test_a_row_that_lost_its_version_is_stored_as_the_source_has_it(loader: RawLoader) -> None:
+    loader.put(record(id=1, changed_at=NEW, words="known"))
+
+    loader.put(record(id=1, changed_at=None, words="unknown"))
+
+    assert loader.rows()[0]["words"] == "unknown"
+
+
+def test_a_version_at_the_end_of_time_holds_nobody_up(loader: RawLoader) -> None:
     """In UTC it lies in year 10000, which neither Python nor the driver can read back."""
     far = record(id=1, changed_at="9999-12-31T23:59:59-14:00", words="far")
-    shelf.put(far)
+    loader.put(far)
 
-    shelf.put(far, record(id=1, changed_at=NEW, words="back"))
+    loader.put(far, record(id=1, changed_at=NEW, words="back"))
 
-    (row,) = shelf.rows()
+    (row,) = loader.rows()
     assert (row["words"], row["changed_at"]) == ("back", datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC))
 
 
-def test_cursors_are_there_for_the_next_run(shelf: Shelf) -> None:
-    shelf.put(record(id=1), cursor={"watermark": NEW})
+def test_cursors_are_there_for_the_next_run(loader: RawLoader) -> None:
+    loader.put(record(id=1), cursor={"watermark": NEW})
 
-    assert shelf.store().cursors == {"things": {"watermark": NEW}}
+    assert loader.store().cursors == {"things": {"watermark": NEW}}
 
 
-def test_a_cursor_without_rows_is_committed_too(shelf: Shelf) -> None:
+def test_a_cursor_without_rows_is_committed_too(loader: RawLoader) -> None:
     """A walk that found nothing has come as far as any other."""
-    shelf.put(record(id=1), cursor={"watermark": OLD})
+    loader.put(record(id=1), cursor={"watermark": OLD})
 
-    shelf.put(cursor={"watermark": NEW})
+    loader.put(cursor={"watermark": NEW})
 
-    assert shelf.store().cursors == {"things": {"watermark": NEW}}
+    assert loader.store().cursors == {"things": {"watermark": NEW}}
 
 
-def test_a_load_of_nothing_new_at_all_is_no_failure(shelf: Shelf) -> None:
-    shelf.put(record(id=1), cursor={"watermark": NEW})
+def test_a_load_of_nothing_new_at_all_is_no_failure(loader: RawLoader) -> None:
+    loader.put(record(id=1), cursor={"watermark": NEW})
 
-    loaded, _ = shelf.put(cursor={"watermark": NEW})
+    loaded, _ = loader.put(cursor={"watermark": NEW})
 
     assert (loaded.created, loaded.updated, loaded.unchanged) == (0, 0, 0)
 
 
-def test_a_refused_load_leaves_rows_and_cursors_as_they_were(shelf: Shelf) -> None:
-    shelf.put(record(id=1, words="good"), cursor={"watermark": OLD})
-    refuse_one_word(shelf)
-    before = shelf.rows()
-    store = shelf.store()
+def test_a_refused_load_leaves_rows_and_cursors_as_they_were(loader: RawLoader) -> None:
+    loader.put(record(id=1, words="good"), cursor={"watermark": OLD})
+    refuse_one_word(loader)
+    before = loader.rows()
+    store = loader.store()
 
     with pytest.raises(LoadRefused, match=r"acme.*SQLSTATE 23514") as caught:
-        shelf.put(
+        loader.put(
             record(id=1, words="better"),
             record(id=2, words="a word of its own"),
             cursor={"watermark": NEW},
             store=store,
         )
 
-    assert shelf.rows() == before
-    assert store.cursors == shelf.store().cursors == {"things": {"watermark": OLD}}
+    assert loader.rows() == before
+    assert store.cursors == loader.store().cursors == {"things": {"watermark": OLD}}
     assert "a word of its own" not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
-def test_a_store_is_usable_after_a_refused_load(shelf: Shelf) -> None:
+def test_a_store_is_usable_after_a_refused_load(loader: RawLoader) -> None:
     """Left alone, the pipeline's next run fails on the same package for ever."""
-    shelf.put(record(id=1))
-    refuse_one_word(shelf)
-    store = shelf.store()
+    loader.put(record(id=1))
+    refuse_one_word(loader)
+    store = loader.store()
     with pytest.raises(LoadRefused):
-        shelf.put(record(id=2, words="a word of its own"), cursor={"watermark": OLD}, store=store)
+        loader.put(record(id=2, words="a word of its own"), cursor={"watermark": OLD}, store=store)
 
-    shelf.put(record(id=2, words="fine"), cursor={"watermark": NEW}, store=store)
+    loader.put(record(id=2, words="fine"), cursor={"watermark": NEW}, store=store)
 
-    assert [row["words"] for row in shelf.rows()] == [None, "fine"]
-    assert shelf.store().cursors == {"things": {"watermark": NEW}}
+    assert [row["words"] for row in loader.rows()] == [None, "fine"]
+    assert loader.store().cursors == {"things": {"watermark": NEW}}
 
 
-def test_a_database_that_is_read_only_for_a_while_is_named_as_unavailable(shelf: Shelf) -> None:
+def test_a_database_that_is_read_only_for_a_while_is_named_as_unavailable(
+    loader: RawLoader,
+) -> None:
     """A failover looks like this; nobody need act."""
-    shelf.put(record(id=1))
-    store = shelf.store()
-    with shelf.warehouse.transaction() as connection:
+    loader.put(record(id=1))
+    store = loader.store()
+    with loader.warehouse.transaction() as connection:
         connection.execute(
             sql.SQL("alter database {} set default_transaction_read_only = on").format(
                 sql.Identifier(connection.info.dbname)
@@ -265,63 +267,63 @@ def test_a_database_that_is_read_only_for_a_while_is_named_as_unavailable(shelf:
         )
 
     with pytest.raises(DatabaseUnavailable):
-        shelf.put(record(id=2), cursor={"watermark": NEW}, store=store)
+        loader.put(record(id=2), cursor={"watermark": NEW}, store=store)
 
 
-def test_the_marts_are_told_of_a_load_before_its_first_row(shelf: Shelf) -> None:
+def test_the_marts_are_told_of_a_load_before_its_first_row(loader: RawLoader) -> None:
     """A crash between rows and notice would hide the rows from the marts for ever."""
-    shelf.put(record(id=1))
-    refuse_one_word(shelf)
+    loader.put(record(id=1))
+    refuse_one_word(loader)
 
     with pytest.raises(LoadRefused):
-        shelf.put(record(id=2, words="a word of its own"))
+        loader.put(record(id=2, words="a word of its own"))
 
-    pending = shelf.scalar("select pending_loads from integration.mart_state")
+    pending = loader.scalar("select pending_loads from integration.mart_state")
     assert len(pending) == 2
-    assert shelf.rows()[0]["_dlt_load_id"] == pending[0]
+    assert loader.rows()[0]["_dlt_load_id"] == pending[0]
 
 
-def test_a_working_directory_left_by_a_dead_run_is_ignored(shelf: Shelf) -> None:
+def test_a_working_directory_left_by_a_dead_run_is_ignored(loader: RawLoader) -> None:
     """A kept one wedged a tenant at 20 of 106 crash points."""
-    shelf.put(record(id=1), cursor={"watermark": OLD})
-    left = shelf.home / "left"
-    shutil.copytree(shelf.home / "scratch", left)
-    shelf.put(record(id=2), cursor={"watermark": NEW})
-    shutil.rmtree(shelf.home / "scratch")
-    shutil.move(left, shelf.home / "scratch")
-    (shelf.home / "scratch" / "garbage").write_text("{")
+    loader.put(record(id=1), cursor={"watermark": OLD})
+    left = loader.home / "left"
+    shutil.copytree(loader.home / "scratch", left)
+    loader.put(record(id=2), cursor={"watermark": NEW})
+    shutil.rmtree(loader.home / "scratch")
+    shutil.move(left, loader.home / "scratch")
+    (loader.home / "scratch" / "garbage").write_text("{")
 
-    shelf.put(record(id=3))
+    loader.put(record(id=3))
 
-    assert [row["id"] for row in shelf.rows()] == [1, 2, 3]
-    assert shelf.store().cursors == {"things": {"watermark": NEW}}
+    assert [row["id"] for row in loader.rows()] == [1, 2, 3]
+    assert loader.store().cursors == {"things": {"watermark": NEW}}
 
 
-def test_staged_rows_left_by_a_dead_run_are_not_loaded(shelf: Shelf) -> None:
-    shelf.put(record(id=0))  # appended to an empty table, without staging
-    shelf.put(record(id=1))
-    with shelf.warehouse.transaction() as connection:
+def test_staged_rows_left_by_a_dead_run_are_not_loaded(loader: RawLoader) -> None:
+    loader.put(record(id=0))  # appended to an empty table, without staging
+    loader.put(record(id=1))
+    with loader.warehouse.transaction() as connection:
         left = connection.execute("update staging_pipedrive_acme.things set id = 99")
         assert left.rowcount == 1
 
-    shelf.put(record(id=2))
+    loader.put(record(id=2))
 
-    assert [row["id"] for row in shelf.rows()] == [0, 1, 2]
+    assert [row["id"] for row in loader.rows()] == [0, 1, 2]
 
 
-def test_a_column_that_somebody_added_to_raw_disturbs_no_load(shelf: Shelf) -> None:
-    shelf.put(record(id=1, words="kept"))
-    with shelf.warehouse.transaction() as connection:
+def test_a_column_that_somebody_added_to_raw_disturbs_no_load(loader: RawLoader) -> None:
+    loader.put(record(id=1, words="kept"))
+    with loader.warehouse.transaction() as connection:
         connection.execute("alter table raw_pipedrive_acme.things add column note text")
 
-    shelf.put(record(id=2, words="new"))
+    loader.put(record(id=2, words="new"))
 
-    assert [row["words"] for row in shelf.rows()] == ["kept", "new"]
+    assert [row["words"] for row in loader.rows()] == ["kept", "new"]
 
 
-def test_two_entities_do_not_mix(shelf: Shelf) -> None:
-    shelf.put(record(id=1, words="thing"))
-    shelf.put(record(code="1", words="label"), entity=LABELS)
+def test_two_entities_do_not_mix(loader: RawLoader) -> None:
+    loader.put(record(id=1, words="thing"))
+    loader.put(record(code="1", words="label"), entity=LABELS)
 
-    assert [row["words"] for row in shelf.rows()] == ["thing"]
-    assert [row["words"] for row in shelf.rows(LABELS)] == ["label"]
+    assert [row["words"] for row in loader.rows()] == ["thing"]
+    assert [row["words"] for row in loader.rows(LABELS)] == ["label"]

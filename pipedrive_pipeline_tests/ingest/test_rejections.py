@@ -8,13 +8,13 @@ from psycopg.rows import dict_row
 
 from pipedrive_pipeline.connectors.base import Tombstone
 from pipedrive_pipeline.ingest.deletions import Deletions
-from pipedrive_pipeline_tests.ingest.conftest import ACME, Shelf, answer, record
+from pipedrive_pipeline_tests.ingest.conftest import ACME, RawLoader, answer, record
 from pipedrive_pipeline_tests.ingest.entities import SYSTEM, THINGS
 
 
-def listed(shelf: Shelf) -> list[tuple[Any, ...]]:
+def listed(loader: RawLoader) -> list[tuple[Any, ...]]:
     """Record, field and value of every entry of the list."""
-    with shelf.warehouse.transaction(tenant=ACME) as connection:
+    with loader.warehouse.transaction(tenant=ACME) as connection:
         rows = connection.cursor(row_factory=dict_row).execute(
             "select * from integration.rejected_values order by record_id, field, value"
         )
@@ -22,22 +22,22 @@ def listed(shelf: Shelf) -> list[tuple[Any, ...]]:
 
 
 def test_a_misfit_is_listed_once_and_struck_off_when_the_record_comes_without_it(
-    shelf: Shelf,
+    loader: RawLoader,
 ) -> None:
     """The list is what somebody works through at the source; done entries must leave it."""
     for words in ("a", "b"):
-        shelf.put(record(id=7, whole="twelve", yes="perhaps", words=words))
-    assert listed(shelf) == [("7", "whole", '"twelve"'), ("7", "yes", '"perhaps"')]
+        loader.put(record(id=7, whole="twelve", yes="perhaps", words=words))
+    assert listed(loader) == [("7", "whole", '"twelve"'), ("7", "yes", '"perhaps"')]
 
-    shelf.put(record(id=7, whole=12, yes="perhaps", words="c"))
+    loader.put(record(id=7, whole=12, yes="perhaps", words="c"))
 
-    assert listed(shelf) == [("7", "yes", '"perhaps"')]
+    assert listed(loader) == [("7", "yes", '"perhaps"')]
 
 
-def test_a_repaired_record_that_is_equal_to_its_row_is_struck_off_too(shelf: Shelf) -> None:
+def test_a_repaired_record_that_is_equal_to_its_row_is_struck_off_too(loader: RawLoader) -> None:
     """After a crash the row may be in raw and the list behind it."""
-    shelf.put(record(id=7, whole=12))
-    with shelf.warehouse.transaction(tenant=ACME) as connection:
+    loader.put(record(id=7, whole=12))
+    with loader.warehouse.transaction(tenant=ACME) as connection:
         connection.execute(
             "insert into integration.rejected_values"
             " (tenant_id, system, entity, record_id, field, value, reason)"
@@ -45,131 +45,131 @@ def test_a_repaired_record_that_is_equal_to_its_row_is_struck_off_too(shelf: She
             [SYSTEM],
         )
 
-    shelf.put(record(id=7, whole=12))
+    loader.put(record(id=7, whole=12))
 
-    assert listed(shelf) == []
+    assert listed(loader) == []
 
 
-def test_only_the_version_that_is_stored_is_listed(shelf: Shelf) -> None:
+def test_only_the_version_that_is_stored_is_listed(loader: RawLoader) -> None:
     """A record that comes twice in one load, repaired in between, has nothing to repair."""
-    shelf.put(record(id=7, whole="twelve"), record(id=7, whole=12), record(id=8, whole="two"))
+    loader.put(record(id=7, whole="twelve"), record(id=7, whole=12), record(id=8, whole="two"))
 
-    assert listed(shelf) == [("8", "whole", '"two"')]
+    assert listed(loader) == [("8", "whole", '"two"')]
 
 
-def test_a_page_that_was_read_ahead_lists_nothing_of_a_record_read_again(shelf: Shelf) -> None:
-    store = shelf.store()
+def test_a_page_that_was_read_ahead_lists_nothing_of_a_record_read_again(loader: RawLoader) -> None:
+    store = loader.store()
     ahead = answer(record(id=7, whole="twelve"))
-    shelf.put(record(id=7, whole=12), store=store)
+    loader.put(record(id=7, whole=12), store=store)
 
-    shelf.put_answer(ahead, store=store)
+    loader.put_answer(ahead, store=store)
 
-    assert listed(shelf) == []
+    assert listed(loader) == []
 
 
-def test_an_empty_value_is_null_and_not_listed(shelf: Shelf) -> None:
+def test_an_empty_value_is_null_and_not_listed(loader: RawLoader) -> None:
     """Sources write an empty text, and PHP an empty array, for a value that is not there."""
     empties = ["", " ", "\u00a0", "\u200b", [], {}]
 
-    shelf.put(
+    loader.put(
         *(
             record(id=number, whole=empty, exact=empty, yes=empty, changed_at=empty, tree=empty)
             for number, empty in enumerate(empties)
         )
     )
 
-    for row, empty in zip(shelf.rows(), empties, strict=True):
+    for row, empty in zip(loader.rows(), empties, strict=True):
         assert [row[name] for name in ("whole", "exact", "yes", "changed_at")] == [None] * 4
         assert row["tree"] == row["extra"]["whole"] == empty  # as sent, nothing is lost
-    assert listed(shelf) == []
+    assert listed(loader) == []
 
 
-def test_a_value_that_is_not_empty_is_never_silently_null(shelf: Shelf) -> None:
+def test_a_value_that_is_not_empty_is_never_silently_null(loader: RawLoader) -> None:
     values = ["0x10", [None], {"a": None}, "-", [""], False]
 
-    shelf.put(*(record(id=number, whole=value) for number, value in enumerate(values)))
+    loader.put(*(record(id=number, whole=value) for number, value in enumerate(values)))
 
-    assert [row[:2] for row in listed(shelf)] == [(str(n), "whole") for n in range(len(values))]
+    assert [row[:2] for row in listed(loader)] == [(str(n), "whole") for n in range(len(values))]
 
 
-def test_more_misfits_than_a_page_holds_are_all_listed(shelf: Shelf) -> None:
+def test_more_misfits_than_a_page_holds_are_all_listed(loader: RawLoader) -> None:
     """A built-in field that the source retypes concerns every record."""
-    shelf.put(*(record(id=number, whole="x") for number in range(1, 1_501)))
+    loader.put(*(record(id=number, whole="x") for number in range(1, 1_501)))
 
-    assert len(listed(shelf)) == 1_500
+    assert len(listed(loader)) == 1_500
 
 
-def test_each_record_without_a_usable_key_is_listed(shelf: Shelf) -> None:
+def test_each_record_without_a_usable_key_is_listed(loader: RawLoader) -> None:
     """They overwrote each other: of six the last one was on the list."""
     keys: list[Any] = [None, "12", 1.5, True, [], ""]
 
-    _, batch = shelf.put(*(record(id=key, words="x") for key in keys), record(words="x"))
+    _, batch = loader.put(*(record(id=key, words="x") for key in keys), record(words="x"))
 
     assert len(batch.rejected_records) == 7
-    assert len(listed(shelf)) == 7
+    assert len(listed(loader)) == 7
 
 
-def test_equal_records_without_a_key_are_listed_each(shelf: Shelf) -> None:
+def test_equal_records_without_a_key_are_listed_each(loader: RawLoader) -> None:
     """In one page, and in the pages of one run."""
-    store = shelf.store()
-    shelf.put(record(words="x"), record(words="x"), store=store)
-    shelf.put(record(words="x"), store=store)
+    store = loader.store()
+    loader.put(record(words="x"), record(words="x"), store=store)
+    loader.put(record(words="x"), store=store)
 
-    assert len(listed(shelf)) == 3
+    assert len(listed(loader)) == 3
 
 
-def test_records_without_a_key_that_come_again_tomorrow_do_not_pile_up(shelf: Shelf) -> None:
+def test_records_without_a_key_that_come_again_tomorrow_do_not_pile_up(loader: RawLoader) -> None:
     for _ in range(3):
-        shelf.put(record(words="x"), record(words="x"), record(words="y"))
+        loader.put(record(words="x"), record(words="x"), record(words="y"))
 
-    assert len(listed(shelf)) == 3
+    assert len(listed(loader)) == 3
 
 
-def test_a_read_of_everything_strikes_off_records_that_no_longer_come(shelf: Shelf) -> None:
-    shelf.put(record(words="gone"), record(words="stays"))
-    store = shelf.store()
+def test_a_read_of_everything_strikes_off_records_that_no_longer_come(loader: RawLoader) -> None:
+    loader.put(record(words="gone"), record(words="stays"))
+    store = loader.store()
 
     store.rejections.begin(THINGS)
-    shelf.put(record(words="stays"), record(words="new"), store=store)
-    during = len(listed(shelf))
+    loader.put(record(words="stays"), record(words="new"), store=store)
+    during = len(listed(loader))
     store.rejections.end(THINGS)
 
     assert during == 3  # a read that breaks off strikes off nothing
-    values = [value for _, _, value in listed(shelf)]
+    values = [value for _, _, value in listed(loader)]
     assert values == ['{"words":"new"}', '{"words":"stays"}']
 
 
-def test_a_read_of_everything_goes_on_over_several_runs(shelf: Shelf) -> None:
+def test_a_read_of_everything_goes_on_over_several_runs(loader: RawLoader) -> None:
     """What the first run of a plan sent is not sent by the second."""
-    first, second = shelf.store(), None
-    shelf.put(record(words="first"), record(words="second"), record(words="gone"))
+    first, second = loader.store(), None
+    loader.put(record(words="first"), record(words="second"), record(words="gone"))
     first.rejections.begin(THINGS)
-    shelf.put(record(words="first"), store=first)
-    second = shelf.store()
-    shelf.put(record(words="second"), store=second)
+    loader.put(record(words="first"), store=first)
+    second = loader.store()
+    loader.put(record(words="second"), store=second)
 
     second.rejections.end(THINGS)
 
-    assert [value for _, _, value in listed(shelf)] == ['{"words":"first"}', '{"words":"second"}']
+    assert [value for _, _, value in listed(loader)] == ['{"words":"first"}', '{"words":"second"}']
 
 
-def test_a_record_that_is_gone_at_the_source_leaves_the_list(shelf: Shelf) -> None:
+def test_a_record_that_is_gone_at_the_source_leaves_the_list(loader: RawLoader) -> None:
     """Nobody can repair it there; its values of custom fields are still in the views."""
-    shelf.put(record(id=7, whole="twelve"), record(id=8, whole="two"))
-    deletions = Deletions(shelf.warehouse, ACME, SYSTEM)
+    loader.put(record(id=7, whole="twelve"), record(id=8, whole="two"))
+    deletions = Deletions(loader.warehouse, ACME, SYSTEM)
     deletions.prepare()
 
     deletions.mark(THINGS, [Tombstone("7", "deleted")])
 
-    assert listed(shelf) == [("8", "whole", '"two"')]
+    assert listed(loader) == [("8", "whole", '"two"')]
 
 
-def test_the_same_value_of_another_entity_is_another_entry(shelf: Shelf) -> None:
-    shelf.put(record(id=7, whole="twelve"))
-    with shelf.warehouse.transaction(tenant=ACME) as connection:
+def test_the_same_value_of_another_entity_is_another_entry(loader: RawLoader) -> None:
+    loader.put(record(id=7, whole="twelve"))
+    with loader.warehouse.transaction(tenant=ACME) as connection:
         connection.execute("update integration.rejected_values set entity = 'others'")
 
-    shelf.put(record(id=7, whole="twelve"))
-    shelf.put(record(id=7, whole=12))
+    loader.put(record(id=7, whole="twelve"))
+    loader.put(record(id=7, whole=12))
 
-    assert listed(shelf) == [("7", "whole", '"twelve"')]
+    assert listed(loader) == [("7", "whole", '"twelve"')]

@@ -21,7 +21,7 @@ from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import registry
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
-from pipedrive_pipeline_tests.ingest.conftest import ACME, Shelf
+from pipedrive_pipeline_tests.ingest.conftest import ACME, RawLoader
 from pipedrive_pipeline_tests.ingest.entities import COLUMNS
 
 KINDS = {column.name: column.type for column in COLUMNS}
@@ -65,12 +65,14 @@ RECORDS = st.lists(
 
 
 @pytest.fixture(scope="module")
-def long_shelf(database_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
-    """One shelf for all examples: a database for each would take longer than the loads."""
+def long_shelf(
+    database_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RawLoader]:
+    """One loader for all examples: a database for each would take longer than the loads."""
     home: Path = tmp_path_factory.mktemp("round-trip")
     with databases.copy_of(database_template) as url:
         registry.add(Warehouse(url), Settings(pipeline_home=home), ACME)
-        yield Shelf(Warehouse(url), home)
+        yield RawLoader(Warehouse(url), home)
 
 
 @pytest.mark.slow
@@ -82,7 +84,7 @@ def long_shelf(database_template: str, tmp_path_factory: pytest.TempPathFactory)
 )
 @given(texts=RECORDS)
 def test_every_value_is_in_its_column_or_in_extra(
-    long_shelf: Shelf, texts: list[dict[str, str]]
+    long_shelf: RawLoader, texts: list[dict[str, str]]
 ) -> None:
     """Nothing that the source said may be null in raw without a trace."""
     check(long_shelf, texts)
@@ -97,18 +99,18 @@ def test_every_value_is_in_its_column_or_in_extra(
 )
 @given(texts=RECORDS)
 def test_every_one_of_many_values_is_in_its_column_or_in_extra(
-    long_shelf: Shelf, texts: list[dict[str, str]]
+    long_shelf: RawLoader, texts: list[dict[str, str]]
 ) -> None:
     check(long_shelf, texts)
 
 
-def check(shelf: Shelf, texts: list[dict[str, str]]) -> None:
+def check(loader: RawLoader, texts: list[dict[str, str]]) -> None:
     """Loads the records into empty tables and looks for each value."""
-    with shelf.warehouse.transaction() as connection:
+    with loader.warehouse.transaction() as connection:
         connection.execute("drop schema if exists raw_pipedrive_acme cascade")
         connection.execute("drop schema if exists staging_pipedrive_acme cascade")
 
-    _, batch = shelf.put(
+    _, batch = loader.put(
         *(
             {"id": Raw(str(number).encode())}
             | {name: Raw(text.encode()) for name, text in content.items()}
@@ -116,7 +118,7 @@ def check(shelf: Shelf, texts: list[dict[str, str]]) -> None:
         )
     )
 
-    rows = shelf.rows()
+    rows = loader.rows()
     assert len(rows) == len(texts)
     misfit_count = sum(
         is_misfit(name, text, row)

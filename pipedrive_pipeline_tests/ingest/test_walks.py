@@ -39,7 +39,7 @@ WALKS = [Walk(LABELS, None), Walk(THINGS, None)]
 
 
 @dataclass
-class Pages:
+class PagedSource:
     """A source of numbered pages that notes what was asked of it."""
 
     count: int
@@ -51,7 +51,7 @@ class Pages:
     second_is_asked_for: threading.Event = field(default_factory=threading.Event)
 
     @asynccontextmanager
-    async def open(self, meter: Callable[[Call], None]) -> AsyncIterator[Pages]:
+    async def open(self, meter: Callable[[Call], None]) -> AsyncIterator[PagedSource]:
         """Itself, until the block ends."""
         self.meter = meter
         try:
@@ -106,7 +106,7 @@ def readers() -> list[threading.Thread]:
 
 
 def test_every_page_of_every_walk_comes_in_order() -> None:
-    source = Pages(3)
+    source = PagedSource(3)
 
     with read_ahead(source.open, WALKS, no_meter(), WIDE) as events:
         outline = [(event.walk.entity.name, type(event).__name__) for event in events]
@@ -126,7 +126,7 @@ def test_every_page_of_every_walk_comes_in_order() -> None:
 )
 def test_no_more_pages_wait_than_a_chunk_may_hold(bound: Bound) -> None:
     """What is read ahead is memory; a slow database must not fill it."""
-    source = Pages(1_000)
+    source = PagedSource(1_000)
 
     with read_ahead(source.open, WALKS, no_meter(), bound) as events:
         for _ in range(5):
@@ -139,7 +139,7 @@ def test_no_more_pages_wait_than_a_chunk_may_hold(bound: Bound) -> None:
 def test_the_next_page_is_asked_for_while_this_one_becomes_a_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    source = Pages(2)
+    source = PagedSource(2)
     given_meanwhile: list[int] = []
 
     def slowly(entity: EntitySpec, page: Page) -> Batch:
@@ -156,7 +156,7 @@ def test_the_next_page_is_asked_for_while_this_one_becomes_a_table(
 
 
 def test_a_reader_whose_caller_leaves_ends_at_once() -> None:
-    source = Pages(1_000)
+    source = PagedSource(1_000)
 
     with read_ahead(source.open, WALKS, no_meter(), WIDE) as events:
         next(events)
@@ -169,7 +169,7 @@ def test_a_reader_whose_caller_leaves_ends_at_once() -> None:
 @pytest.mark.timeout(10)
 def test_a_reader_that_waits_for_its_source_ends_when_its_caller_leaves() -> None:
     """A source may ask for a minute's patience; an interrupted run must not sit it out."""
-    source = Pages(1, is_hanging=True)
+    source = PagedSource(1, is_hanging=True)
 
     with read_ahead(source.open, WALKS, no_meter(), WIDE):
         source.has_begun.wait(5)
@@ -180,7 +180,7 @@ def test_a_reader_that_waits_for_its_source_ends_when_its_caller_leaves() -> Non
 
 def test_a_reader_ends_when_its_caller_fails() -> None:
     def fail_amid_pages() -> None:
-        with read_ahead(Pages(1_000).open, WALKS, no_meter(), WIDE) as events:
+        with read_ahead(PagedSource(1_000).open, WALKS, no_meter(), WIDE) as events:
             next(events)
             raise ZeroDivisionError
 
@@ -192,14 +192,16 @@ def test_a_reader_ends_when_its_caller_fails() -> None:
 
 @pytest.mark.parametrize("error", [ScopeMissing("no"), SourceBroke("odd")])
 def test_an_error_of_one_entity_lets_the_next_be_read(error: PipelineError) -> None:
-    with read_ahead(Pages(2, error).open, WALKS, no_meter(), WIDE) as events:
+    with read_ahead(PagedSource(2, error).open, WALKS, no_meter(), WIDE) as events:
         event_types = [type(event).__name__ for event in events]
 
     assert event_types == ["WalkFailed", "PageRead", "PageRead"]
 
 
 def test_an_error_of_the_whole_source_ends_the_reading() -> None:
-    with read_ahead(Pages(2, SourceUnavailable("down")).open, WALKS, no_meter(), WIDE) as events:
+    with read_ahead(
+        PagedSource(2, SourceUnavailable("down")).open, WALKS, no_meter(), WIDE
+    ) as events:
         (event,) = events
 
     assert isinstance(event, WalkFailed)
@@ -209,7 +211,7 @@ def test_an_error_of_the_whole_source_ends_the_reading() -> None:
 def test_an_error_that_nobody_named_reaches_the_caller() -> None:
     with (
         pytest.raises(ZeroDivisionError),
-        read_ahead(Pages(2, ZeroDivisionError()).open, WALKS, no_meter(), WIDE) as events,
+        read_ahead(PagedSource(2, ZeroDivisionError()).open, WALKS, no_meter(), WIDE) as events,
     ):
         list(events)
 
@@ -220,7 +222,7 @@ def test_calls_are_counted_for_the_entity_they_were_made_for() -> None:
     calls: list[Call] = []
     meter = Meter(calls.append)
 
-    with read_ahead(Pages(3).open, WALKS, meter, WIDE) as events:
+    with read_ahead(PagedSource(3).open, WALKS, meter, WIDE) as events:
         assert all(isinstance(event, PageRead) for event in events)
 
     assert (meter.of("labels").api_calls, meter.of("things").tokens) == (3, 30)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
-from pipedrive_pipeline_tests.sandbox.reader import Reader
+from pipedrive_pipeline_tests.sandbox.client import SandboxClient
 
 
 @pytest.fixture
@@ -22,6 +22,6 @@ def sandbox(account: Account) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def reader(sandbox: Sandbox) -> Iterator[Reader]:
-    with Reader(sandbox) as reader:
-        yield reader
+def client(sandbox: Sandbox) -> Iterator[SandboxClient]:
+    with SandboxClient(sandbox) as client:
+        yield client

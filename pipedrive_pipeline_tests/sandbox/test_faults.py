@@ -12,7 +12,7 @@ import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.sandbox.web.faults import KINDS
-from pipedrive_pipeline_tests.sandbox.reader import Reader, installed
+from pipedrive_pipeline_tests.sandbox.client import SandboxClient, installed
 
 PATH = "/api/v2/persons"
 
@@ -42,56 +42,58 @@ PATH = "/api/v2/persons"
     ],
 )
 def test_a_fault_spoils_one_answer_and_the_next_is_whole(
-    reader: Reader, kind: str, status: int, text: str
+    client: SandboxClient, kind: str, status: int, text: str
 ) -> None:
-    reader.sandbox.faults.add(kind)
+    client.sandbox.faults.add(kind)
 
-    spoiled, whole = reader.get(PATH), reader.get(PATH)
+    spoiled, whole = client.get(PATH), client.get(PATH)
 
     assert spoiled.status_code == status
     assert text in spoiled.text
     assert "date" in spoiled.headers
     assert whole.status_code == 200
-    assert [request.fault for request in reader.sandbox.requests] == [kind, None]
+    assert [request.fault for request in client.sandbox.requests] == [kind, None]
 
 
-def test_the_retry_after_of_a_429_comes_only_where_its_name_says_so(reader: Reader) -> None:
+def test_the_retry_after_of_a_429_comes_only_where_its_name_says_so(client: SandboxClient) -> None:
     headers = []
     for kind in ("burst_429", "burst_429_retry_after", "daily_429", "daily_429_for_a_month"):
-        reader.sandbox.faults.add(kind)
-        headers.append(reader.get(PATH).headers.get("retry-after"))
+        client.sandbox.faults.add(kind)
+        headers.append(client.get(PATH).headers.get("retry-after"))
 
     assert headers == [None, "2", "3939", "2592000"]
 
 
-def test_a_fault_waits_for_its_call_and_lasts_as_often_as_it_was_told(reader: Reader) -> None:
-    reader.sandbox.faults.add("http_500", after=2, times=3, path="/persons")
+def test_a_fault_waits_for_its_call_and_lasts_as_often_as_it_was_told(
+    client: SandboxClient,
+) -> None:
+    client.sandbox.faults.add("http_500", after=2, times=3, path="/persons")
 
-    statuses = [reader.get(PATH, limit=1).status_code for _ in range(7)]
-    other = reader.get("/v1/users/me").status_code
+    statuses = [client.get(PATH, limit=1).status_code for _ in range(7)]
+    other = client.get("/v1/users/me").status_code
 
     assert statuses == [200, 200, 500, 500, 500, 200, 200]
     assert other == 200
-    assert reader.sandbox.faults.waiting() == []
+    assert client.sandbox.faults.waiting() == []
 
 
-def test_a_fault_may_wait_for_one_query_only(reader: Reader) -> None:
-    reader.sandbox.faults.add("http_500", path="cursor=")
+def test_a_fault_may_wait_for_one_query_only(client: SandboxClient) -> None:
+    client.sandbox.faults.add("http_500", path="cursor=")
 
-    pages = reader.pages(PATH, limit=100)
+    pages = client.pages(PATH, limit=100)
 
     assert len(next(pages)) == 100
     with pytest.raises(AssertionError, match="Internal"):
         next(pages)
 
 
-def test_pages_with_wrong_cursors_are_served_as_told(reader: Reader) -> None:
+def test_pages_with_wrong_cursors_are_served_as_told(client: SandboxClient) -> None:
     def cursor_of(kind: str, **query: str) -> tuple[int, object]:
-        reader.sandbox.faults.add(kind)
-        body = reader.get(PATH, limit=20, **query).json()
+        client.sandbox.faults.add(kind)
+        body = client.get(PATH, limit=20, **query).json()
         return len(body["data"]), body["additional_data"].get("next_cursor", "missing")
 
-    second = reader.get(PATH, limit=20).json()["additional_data"]["next_cursor"]
+    second = client.get(PATH, limit=20).json()["additional_data"]["next_cursor"]
     for kind in ("no_cursor_key", "missing_cursor"):
         assert cursor_of(kind) == (20, "missing")
     for kind in ("early_null_cursor", "null_cursor"):
@@ -101,51 +103,51 @@ def test_pages_with_wrong_cursors_are_served_as_told(reader: Reader) -> None:
     assert cursor_of("empty_account") == (0, None)
 
 
-def test_a_page_without_additional_data_keeps_its_records(reader: Reader) -> None:
-    reader.sandbox.faults.add("no_additional_data")
+def test_a_page_without_additional_data_keeps_its_records(client: SandboxClient) -> None:
+    client.sandbox.faults.add("no_additional_data")
 
-    body = reader.get(PATH, limit=20).json()
+    body = client.get(PATH, limit=20).json()
 
     assert body.keys() == {"success", "data"}
     assert len(body["data"]) == 20
 
 
-def test_half_a_page_loses_the_rest_and_its_cursor_skips_it(reader: Reader) -> None:
-    reader.sandbox.faults.add("half_page")
+def test_half_a_page_loses_the_rest_and_its_cursor_skips_it(client: SandboxClient) -> None:
+    client.sandbox.faults.add("half_page")
 
-    pages = [[row["id"] for row in page] for page in reader.pages(PATH, limit=50)]
+    pages = [[row["id"] for row in page] for page in client.pages(PATH, limit=50)]
 
     assert pages[0] == list(range(1, 26))
     assert pages[1] == list(range(51, 101))
 
 
 def test_a_null_or_a_record_without_id_comes_between_records_and_replaces_none(
-    reader: Reader,
+    client: SandboxClient,
 ) -> None:
-    reader.sandbox.faults.add("null_record")
-    reader.sandbox.faults.add("keyless_record", after=1)
+    client.sandbox.faults.add("null_record")
+    client.sandbox.faults.add("keyless_record", after=1)
 
-    null, keyless, whole = (reader.data(PATH, limit=20) for _ in range(3))
+    null, keyless, whole = (client.data(PATH, limit=20) for _ in range(3))
 
     assert null == [whole[0], None, *whole[1:]]
     assert [row.get("id") for row in keyless[:3]] == [1, None, 2]
     assert [keyless[0], *keyless[2:]] == whole
 
 
-def test_a_record_out_of_place_is_newer_than_its_place(reader: Reader) -> None:
-    reader.sandbox.faults.add("out_of_place")
+def test_a_record_out_of_place_is_newer_than_its_place(client: SandboxClient) -> None:
+    client.sandbox.faults.add("out_of_place")
 
-    spoiled, whole = (reader.data(PATH, sort_by="update_time", limit=20) for _ in range(2))
+    spoiled, whole = (client.data(PATH, sort_by="update_time", limit=20) for _ in range(2))
 
     assert spoiled[1:] == whole[1:]
     assert spoiled[0]["update_time"] > spoiled[-1]["update_time"] > whole[0]["update_time"]
     assert spoiled[0] | {"update_time": whole[0]["update_time"]} == whole[0]
 
 
-def test_faults_of_rows_leave_answers_without_rows_as_they_are(reader: Reader) -> None:
+def test_faults_of_rows_leave_answers_without_rows_as_they_are(client: SandboxClient) -> None:
     for kind in ("half_page", "null_record", "keyless_record", "out_of_place"):
-        reader.sandbox.faults.add(kind)
-        assert reader.get(f"{PATH}/1").json() == reader.get(f"{PATH}/1").json()
+        client.sandbox.faults.add(kind)
+        assert client.get(f"{PATH}/1").json() == client.get(f"{PATH}/1").json()
 
 
 @pytest.mark.parametrize(
@@ -158,14 +160,14 @@ def test_faults_of_rows_leave_answers_without_rows_as_they_are(reader: Reader) -
     ],
 )
 def test_the_date_header_of_one_answer_lies_or_is_missing(
-    reader: Reader, kind: str, date: str | None
+    client: SandboxClient, kind: str, date: str | None
 ) -> None:
-    clock = reader.sandbox.clock
+    clock = client.sandbox.clock
     clock.freeze()
     clock.set(datetime(2027, 1, 1, tzinfo=UTC))
-    reader.sandbox.faults.add(kind)
+    client.sandbox.faults.add(kind)
 
-    spoiled, whole = reader.get(PATH), reader.get(PATH)
+    spoiled, whole = client.get(PATH), client.get(PATH)
 
     assert spoiled.headers.get("date") == date
     assert whole.headers["date"] == "Fri, 01 Jan 2027 00:00:00 GMT"
@@ -176,20 +178,20 @@ def test_the_date_header_of_one_answer_lies_or_is_missing(
     ("kind", "text"),
     [("budget_negative", "-20"), ("budget_huge", "1" + 300 * "0"), ("budget_text", "unlimited")],
 )
-def test_the_budget_headers_of_one_answer_lie(reader: Reader, kind: str, text: str) -> None:
+def test_the_budget_headers_of_one_answer_lie(client: SandboxClient, kind: str, text: str) -> None:
     names = ("x-daily-ratelimit-token-limit", "x-daily-ratelimit-token-remaining")
-    reader.sandbox.faults.add(kind)
+    client.sandbox.faults.add(kind)
 
-    spoiled, whole = reader.get(PATH), reader.get(PATH)
+    spoiled, whole = client.get(PATH), client.get(PATH)
 
     assert [spoiled.headers[name] for name in names] == [text, text]
     assert [whole.headers[name].isdigit() for name in names] == [True, True]
 
 
-def test_truncated_json_has_a_whole_length_and_does_not_parse(reader: Reader) -> None:
-    reader.sandbox.faults.add("truncated_json")
+def test_truncated_json_has_a_whole_length_and_does_not_parse(client: SandboxClient) -> None:
+    client.sandbox.faults.add("truncated_json")
 
-    answer = reader.get(PATH)
+    answer = client.get(PATH)
 
     assert int(answer.headers["content-length"]) == len(answer.content)
     with pytest.raises(json.JSONDecodeError):
@@ -197,22 +199,24 @@ def test_truncated_json_has_a_whole_length_and_does_not_parse(reader: Reader) ->
 
 
 @pytest.mark.parametrize("kind", ["reset_mid_body", "lost_answer"])
-def test_a_reset_reaches_the_caller_as_a_broken_connection(reader: Reader, kind: str) -> None:
-    reader.sandbox.faults.add(kind)
+def test_a_reset_reaches_the_caller_as_a_broken_connection(
+    client: SandboxClient, kind: str
+) -> None:
+    client.sandbox.faults.add(kind)
 
     with pytest.raises(httpx.ReadError):
-        reader.get(PATH)
+        client.get(PATH)
 
-    assert reader.get(PATH).status_code == 200
+    assert client.get(PATH).status_code == 200
 
 
-def test_half_a_body_arrives_before_the_reset(reader: Reader) -> None:
-    reader.sandbox.faults.add("reset_mid_body")
+def test_half_a_body_arrives_before_the_reset(client: SandboxClient) -> None:
+    client.sandbox.faults.add("reset_mid_body")
     received = b""
 
     with (
         contextlib.suppress(httpx.ReadError),
-        reader.http.stream("GET", PATH) as answer,
+        client.http.stream("GET", PATH) as answer,
     ):
         for part in answer.iter_bytes():
             received += part
@@ -221,14 +225,14 @@ def test_half_a_body_arrives_before_the_reset(reader: Reader) -> None:
     assert 0 < len(received) < int(answer.headers["content-length"])
 
 
-def test_a_lost_answer_was_worked_on_all_the_same(reader: Reader) -> None:
+def test_a_lost_answer_was_worked_on_all_the_same(client: SandboxClient) -> None:
     """The harder half of a network failure: the other side has done it."""
-    reader.sandbox.faults.add("lost_answer")
+    client.sandbox.faults.add("lost_answer")
 
     with pytest.raises(httpx.ReadError):
-        reader.http.post(PATH, json={"name": "Doch angelegt"})
+        client.http.post(PATH, json={"name": "Doch angelegt"})
 
-    assert reader.data(f"{PATH}/151")["name"] == "Doch angelegt"
+    assert client.data(f"{PATH}/151")["name"] == "Doch angelegt"
 
 
 def test_a_lost_refresh_answer_has_used_up_a_rotating_token(sandbox: Sandbox) -> None:
@@ -236,28 +240,28 @@ def test_a_lost_refresh_answer_has_used_up_a_rotating_token(sandbox: Sandbox) ->
     tokens = installed(sandbox)
     form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
     sandbox.faults.add("lost_answer", path="/oauth/token")
-    with Reader(sandbox) as reader:
+    with SandboxClient(sandbox) as client:
         with pytest.raises(httpx.ReadError):
-            reader.token_answer(**form)
+            client.token_answer(**form)
 
-        assert reader.token_answer(**form).json()["error"] == "invalid_grant"
+        assert client.token_answer(**form).json()["error"] == "invalid_grant"
 
 
 def test_an_invalid_grant_waits_for_the_token_route(sandbox: Sandbox) -> None:
     tokens = installed(sandbox)
     form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
     sandbox.faults.add("invalid_grant")
-    with Reader(sandbox) as reader:
-        assert reader.get(PATH).status_code == 200
-        assert reader.token_answer(**form).json()["error"] == "invalid_grant"
-        assert reader.token_answer(**form).status_code == 200
+    with SandboxClient(sandbox) as client:
+        assert client.get(PATH).status_code == 200
+        assert client.token_answer(**form).json()["error"] == "invalid_grant"
+        assert client.token_answer(**form).status_code == 200
 
 
-def test_bytes_drip_one_a_second(reader: Reader) -> None:
-    reader.sandbox.faults.add("byte_a_second")
+def test_bytes_drip_one_a_second(client: SandboxClient) -> None:
+    client.sandbox.faults.add("byte_a_second")
     started = time.monotonic()
 
-    with reader.http.stream("GET", PATH) as answer:
+    with client.http.stream("GET", PATH) as answer:
         parts = answer.iter_raw()
         first = [next(parts), next(parts)]
 
@@ -265,11 +269,11 @@ def test_bytes_drip_one_a_second(reader: Reader) -> None:
     assert 0.9 < time.monotonic() - started < 3
 
 
-def test_a_huge_page_goes_on_far_beyond_any_sane_answer(reader: Reader) -> None:
-    reader.sandbox.faults.add("huge_page")
+def test_a_huge_page_goes_on_far_beyond_any_sane_answer(client: SandboxClient) -> None:
+    client.sandbox.faults.add("huge_page")
     size = 0
 
-    with reader.http.stream("GET", PATH) as answer:
+    with client.http.stream("GET", PATH) as answer:
         for part in answer.iter_raw(1_000_000):
             size += len(part)
             if size > 20_000_000:
@@ -280,11 +284,11 @@ def test_a_huge_page_goes_on_far_beyond_any_sane_answer(reader: Reader) -> None:
 
 
 @pytest.mark.slow
-def test_a_huge_page_has_500_megabytes_and_ends_as_json_does(reader: Reader) -> None:
-    reader.sandbox.faults.add("huge_page")
+def test_a_huge_page_has_500_megabytes_and_ends_as_json_does(client: SandboxClient) -> None:
+    client.sandbox.faults.add("huge_page")
     size, tail = 0, b""
 
-    with reader.http.stream("GET", PATH) as answer:
+    with client.http.stream("GET", PATH) as answer:
         for part in answer.iter_raw(1_000_000):
             size += len(part)
             tail = (tail + part)[-20:]
@@ -293,19 +297,19 @@ def test_a_huge_page_has_500_megabytes_and_ends_as_json_does(reader: Reader) -> 
     assert tail.endswith(b"]}")
 
 
-def test_a_slow_first_byte_keeps_the_caller_waiting(reader: Reader) -> None:
-    reader.sandbox.faults.add("slow", seconds=0.2)
+def test_a_slow_first_byte_keeps_the_caller_waiting(client: SandboxClient) -> None:
+    client.sandbox.faults.add("slow", seconds=0.2)
     started = time.monotonic()
 
-    assert reader.get(PATH, limit=1).status_code == 200
+    assert client.get(PATH, limit=1).status_code == 200
     assert time.monotonic() - started >= 0.2
 
 
-def test_an_edit_happens_just_before_its_call(reader: Reader) -> None:
-    account = reader.sandbox.account
-    reader.sandbox.faults.before(2, lambda: account.delete("persons", 60), path=PATH)
+def test_an_edit_happens_just_before_its_call(client: SandboxClient) -> None:
+    account = client.sandbox.account
+    client.sandbox.faults.before(2, lambda: account.delete("persons", 60), path=PATH)
 
-    pages = [[row["id"] for row in page] for page in reader.pages(PATH, limit=50)]
+    pages = [[row["id"] for row in page] for page in client.pages(PATH, limit=50)]
 
     assert pages[0] == list(range(1, 51))
     assert pages[1][:10] == [51, 52, 53, 54, 55, 56, 57, 58, 59, 61]
@@ -316,10 +320,10 @@ def test_an_unknown_fault_is_refused_by_name(sandbox: Sandbox) -> None:
         sandbox.faults.add("earthquake")
 
 
-def test_waiting_faults_can_be_cleared(reader: Reader) -> None:
+def test_waiting_faults_can_be_cleared(client: SandboxClient) -> None:
     for kind in KINDS:
-        reader.sandbox.faults.add(kind)
+        client.sandbox.faults.add(kind)
 
-    reader.sandbox.faults.clear()
+    client.sandbox.faults.clear()
 
-    assert reader.get(PATH).status_code == 200
+    assert client.get(PATH).status_code == 200

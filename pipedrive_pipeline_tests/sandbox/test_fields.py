@@ -8,14 +8,14 @@ import pytest
 
 from pipedrive_pipeline.sandbox import Account, seeded, serve
 from pipedrive_pipeline.sandbox.world.fields import CREATABLE_TYPES
-from pipedrive_pipeline_tests.sandbox.reader import Reader
+from pipedrive_pipeline_tests.sandbox.client import SandboxClient
 
 FIELDS = "/api/v2/organizationFields"
 ORGANIZATION = "/api/v2/organizations/3"
 
 
-def test_all_fields_are_listed_over_pages(reader: Reader, account: Account) -> None:
-    rows = reader.rows(FIELDS, limit=7)
+def test_all_fields_are_listed_over_pages(client: SandboxClient, account: Account) -> None:
+    rows = client.rows(FIELDS, limit=7)
 
     assert [row["field_code"] for row in rows] == [
         field.code for field in account.fields["organizations"]
@@ -23,16 +23,18 @@ def test_all_fields_are_listed_over_pages(reader: Reader, account: Account) -> N
     assert sum(row["is_custom_field"] for row in rows) == 40
 
 
-def test_subfields_and_options_come_with_the_types_that_have_them(reader: Reader) -> None:
-    for row in reader.rows(FIELDS, limit=500):
+def test_subfields_and_options_come_with_the_types_that_have_them(client: SandboxClient) -> None:
+    for row in client.rows(FIELDS, limit=500):
         has_parts = row["field_type"] in ("address", "monetary", "daterange", "time", "timerange")
         assert bool(row["subfields"]) == has_parts, row
         if row["field_type"] in ("enum", "set"):
             assert row["options"]
 
 
-def test_option_ids_are_texts_for_built_in_and_numbers_for_custom_fields(reader: Reader) -> None:
-    rows = {row["field_code"]: row for row in reader.rows(FIELDS, limit=500)}
+def test_option_ids_are_texts_for_built_in_and_numbers_for_custom_fields(
+    client: SandboxClient,
+) -> None:
+    rows = {row["field_code"]: row for row in client.rows(FIELDS, limit=500)}
     custom = next(row for row in rows.values() if row["field_name"] == "Region")
 
     assert all(isinstance(option["id"], str) for option in rows["label_ids"]["options"])
@@ -40,16 +42,16 @@ def test_option_ids_are_texts_for_built_in_and_numbers_for_custom_fields(reader:
 
 
 def test_a_switch_makes_built_in_option_ids_numbers(account: Account) -> None:
-    with serve(account, built_in_option_ids="number") as sandbox, Reader(sandbox) as reader:
-        options = reader.data(f"{FIELDS}/label_ids")["options"]
+    with serve(account, built_in_option_ids="number") as sandbox, SandboxClient(sandbox) as client:
+        options = client.data(f"{FIELDS}/label_ids")["options"]
 
     assert all(isinstance(option["id"], int) for option in options)
 
 
-def test_labels_of_records_are_explained_by_the_options(reader: Reader) -> None:
-    known = {int(option["id"]) for option in reader.data(f"{FIELDS}/label_ids")["options"]}
+def test_labels_of_records_are_explained_by_the_options(client: SandboxClient) -> None:
+    known = {int(option["id"]) for option in client.data(f"{FIELDS}/label_ids")["options"]}
     used = {
-        label_id for row in reader.rows("/api/v2/organizations") for label_id in row["label_ids"]
+        label_id for row in client.rows("/api/v2/organizations") for label_id in row["label_ids"]
     }
 
     assert used
@@ -57,17 +59,19 @@ def test_labels_of_records_are_explained_by_the_options(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("kind", CREATABLE_TYPES)
-def test_a_field_of_each_type_is_created_with_null_everywhere(reader: Reader, kind: str) -> None:
+def test_a_field_of_each_type_is_created_with_null_everywhere(
+    client: SandboxClient, kind: str
+) -> None:
     body: dict[str, Any] = {"field_name": f"Neu {kind}", "field_type": kind}
     if kind in ("enum", "set"):
         body["options"] = [{"label": "A"}, {"label": "B"}]
 
-    answer = reader.http.post(FIELDS, json=body)
+    answer = client.http.post(FIELDS, json=body)
 
     assert answer.status_code == 200, answer.text
     code = answer.json()["data"]["field_code"]
     assert len(code) == 40
-    assert reader.data(ORGANIZATION)["custom_fields"][code] is None
+    assert client.data(ORGANIZATION)["custom_fields"][code] is None
 
 
 @pytest.mark.parametrize(
@@ -94,30 +98,32 @@ def test_a_field_of_each_type_is_created_with_null_everywhere(reader: Reader, ki
         [],
     ],
 )
-def test_an_ill_formed_field_is_refused(reader: Reader, account: Account, body: Any) -> None:
-    assert reader.http.post(FIELDS, json=body).status_code == 400
+def test_an_ill_formed_field_is_refused(client: SandboxClient, account: Account, body: Any) -> None:
+    assert client.http.post(FIELDS, json=body).status_code == 400
     assert len(account.history) == 0
 
 
-def test_a_renamed_field_keeps_its_code_and_its_values(reader: Reader, account: Account) -> None:
+def test_a_renamed_field_keeps_its_code_and_its_values(
+    client: SandboxClient, account: Account
+) -> None:
     code = account.fields["organizations"].named("Kundennummer").code
-    before = reader.data(ORGANIZATION)
+    before = client.data(ORGANIZATION)
 
-    renamed = reader.http.patch(f"{FIELDS}/{code}", json={"field_name": "Debitor"}).json()["data"]
+    renamed = client.http.patch(f"{FIELDS}/{code}", json={"field_name": "Debitor"}).json()["data"]
 
     assert (renamed["field_name"], renamed["field_code"]) == ("Debitor", code)
-    assert reader.data(ORGANIZATION) == before
+    assert client.data(ORGANIZATION) == before
 
 
 def test_settings_of_a_field_are_kept_and_shown_only_on_request(
-    reader: Reader, account: Account
+    client: SandboxClient, account: Account
 ) -> None:
     path = f"{FIELDS}/{account.fields['organizations'].named('Kundennummer').code}"
     important = {"enabled": True, "stage_ids": [4]}
 
-    plain = reader.http.patch(path, json={"important_fields": important}).json()["data"]
-    reader.http.patch(path, json={"ui_visibility": {"add_visible_flag": True}})
-    asked = reader.data(path, include_fields="important_fields,ui_visibility")
+    plain = client.http.patch(path, json={"important_fields": important}).json()["data"]
+    client.http.patch(path, json={"ui_visibility": {"add_visible_flag": True}})
+    asked = client.data(path, include_fields="important_fields,ui_visibility")
 
     assert "important_fields" not in plain
     assert asked["important_fields"] == important
@@ -125,33 +131,35 @@ def test_settings_of_a_field_are_kept_and_shown_only_on_request(
     assert asked["ui_visibility"]["details_visible_flag"] is True
 
 
-def test_a_change_of_nothing_is_refused(reader: Reader, account: Account) -> None:
+def test_a_change_of_nothing_is_refused(client: SandboxClient, account: Account) -> None:
     code = account.fields["organizations"].named("Kundennummer").code
 
-    assert reader.http.patch(f"{FIELDS}/{code}", json={}).status_code == 400
+    assert client.http.patch(f"{FIELDS}/{code}", json={}).status_code == 400
 
 
-def test_type_and_code_of_a_field_cannot_be_changed(reader: Reader, account: Account) -> None:
+def test_type_and_code_of_a_field_cannot_be_changed(
+    client: SandboxClient, account: Account
+) -> None:
     code = account.fields["organizations"].named("Kundennummer").code
 
-    answer = reader.http.patch(f"{FIELDS}/{code}", json={"field_type": "text"})
+    answer = client.http.patch(f"{FIELDS}/{code}", json={"field_type": "text"})
 
     assert answer.status_code == 400
 
 
 def test_a_deleted_field_leaves_definitions_and_records_at_once(
-    reader: Reader, account: Account
+    client: SandboxClient, account: Account
 ) -> None:
     code = account.fields["organizations"].named("Kundennummer").code
-    before = reader.data(ORGANIZATION)
+    before = client.data(ORGANIZATION)
 
-    answer = reader.http.delete(f"{FIELDS}/{code}")
+    answer = client.http.delete(f"{FIELDS}/{code}")
 
-    after = reader.data(ORGANIZATION)
+    after = client.data(ORGANIZATION)
     assert answer.json()["data"]["field_code"] == code
     assert code not in after["custom_fields"]
     assert after["update_time"] == before["update_time"]
-    assert reader.refusal(f"{FIELDS}/{code}")[0] == 404
+    assert client.refusal(f"{FIELDS}/{code}")[0] == 404
 
 
 def test_a_field_made_again_under_its_name_has_another_code(account: Account) -> None:
@@ -164,48 +172,48 @@ def test_a_field_made_again_under_its_name_has_another_code(account: Account) ->
     assert book.named("Kundennummer") == new
 
 
-def test_built_in_fields_cannot_be_changed(reader: Reader) -> None:
-    assert reader.http.delete(f"{FIELDS}/name").status_code == 403
+def test_built_in_fields_cannot_be_changed(client: SandboxClient) -> None:
+    assert client.http.delete(f"{FIELDS}/name").status_code == 403
 
 
 def test_options_are_added_renamed_and_deleted_and_records_keep_their_ids(
-    reader: Reader, account: Account
+    client: SandboxClient, account: Account
 ) -> None:
     field = account.fields["organizations"].named("Region")
     path, first = f"{FIELDS}/{field.code}/options", (field.options or ())[0]
     account.edit("organizations", 3, custom_fields={field.code: first.id})
 
-    added = reader.http.post(path, json=[{"label": "Mitte"}]).json()["data"]
-    renamed = reader.http.patch(path, json=[{"id": first.id, "label": "Hoch oben"}]).json()["data"]
-    deleted = reader.http.request("DELETE", path, json=[{"id": first.id}]).json()["data"]
+    added = client.http.post(path, json=[{"label": "Mitte"}]).json()["data"]
+    renamed = client.http.patch(path, json=[{"id": first.id, "label": "Hoch oben"}]).json()["data"]
+    deleted = client.http.request("DELETE", path, json=[{"id": first.id}]).json()["data"]
 
     left = [
         (option["id"], option["label"])
-        for option in reader.data(f"{FIELDS}/{field.code}")["options"]
+        for option in client.data(f"{FIELDS}/{field.code}")["options"]
     ]
     assert [option["label"] for option in added] == ["Mitte"]
     assert renamed == deleted == [{"id": first.id, "label": "Hoch oben"}]
     assert left[-1] == (added[0]["id"], "Mitte")
     assert first.id not in dict(left)
-    assert reader.data(ORGANIZATION)["custom_fields"][field.code] == first.id
-    v1 = {row["key"]: row for row in reader.data("/v1/organizationFields", limit=500)}
+    assert client.data(ORGANIZATION)["custom_fields"][field.code] == first.id
+    v1 = {row["key"]: row for row in client.data("/v1/organizationFields", limit=500)}
     assert v1[field.code]["options_deleted"] == [{"id": first.id, "label": "Hoch oben"}]
 
 
-def test_changes_of_options_are_all_or_nothing(reader: Reader, account: Account) -> None:
+def test_changes_of_options_are_all_or_nothing(client: SandboxClient, account: Account) -> None:
     field = account.fields["organizations"].named("Region")
     path, first = f"{FIELDS}/{field.code}/options", (field.options or ())[0]
 
     rows = [{"id": first.id, "label": "X"}, {"id": 99_999, "label": "Y"}]
-    answer = reader.http.patch(path, json=rows)
+    answer = client.http.patch(path, json=rows)
 
     assert answer.status_code == 400
     assert account.fields["organizations"].named("Region") == field
 
 
-def test_v1_lists_subfields_as_rows_of_their_own_and_pages_by_offset(reader: Reader) -> None:
-    first = reader.get("/v1/organizationFields", limit=50).json()
-    rest = reader.data("/v1/organizationFields", start=50, limit=500)
+def test_v1_lists_subfields_as_rows_of_their_own_and_pages_by_offset(client: SandboxClient) -> None:
+    first = client.get("/v1/organizationFields", limit=50).json()
+    rest = client.data("/v1/organizationFields", start=50, limit=500)
 
     rows = {row["key"]: row for row in [*first["data"], *rest]}
     credit = next(row for row in rows.values() if row["name"] == "Kreditlimit")
@@ -224,6 +232,6 @@ def test_v1_lists_subfields_as_rows_of_their_own_and_pages_by_offset(reader: Rea
 
 def test_an_account_may_have_two_thousand_fields() -> None:
     account = seeded(3, 0, organization_fields=2_000)
-    with serve(account) as sandbox, Reader(sandbox) as reader:
-        assert sum(row["is_custom_field"] for row in reader.rows(FIELDS, limit=500)) == 2_000
-        assert len(reader.data(ORGANIZATION)["custom_fields"]) == 2_000
+    with serve(account) as sandbox, SandboxClient(sandbox) as client:
+        assert sum(row["is_custom_field"] for row in client.rows(FIELDS, limit=500)) == 2_000
+        assert len(client.data(ORGANIZATION)["custom_fields"]) == 2_000

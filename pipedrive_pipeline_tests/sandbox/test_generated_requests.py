@@ -21,7 +21,7 @@ from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline.sandbox.web.service import ENDPOINTS
 from pipedrive_pipeline.sandbox.world.fields import CREATABLE_TYPES, TYPES_WITH_OPTIONS
 from pipedrive_pipeline_tests.sandbox import schemas
-from pipedrive_pipeline_tests.sandbox.reader import Reader, custom_types
+from pipedrive_pipeline_tests.sandbox.client import SandboxClient, custom_types
 from pipedrive_pipeline_tests.sandbox.schemas import Schema, check
 
 Route = tuple[str, str]  # method, path
@@ -152,10 +152,10 @@ def _requests(route: Route) -> st.SearchStrategy[Any]:
 
 
 @pytest.fixture(scope="module")
-def fuzzed() -> Iterator[Reader]:
+def fuzzed() -> Iterator[SandboxClient]:
     account = seeded(20, 20, organization_fields=16, person_fields=16)
-    with serve(account, has_limits=False) as sandbox, Reader(sandbox) as reader:
-        yield reader
+    with serve(account, has_limits=False) as sandbox, SandboxClient(sandbox) as client:
+        yield client
 
 
 GENEROUS = settings(deadline=None, suppress_health_check=list(HealthCheck))
@@ -163,13 +163,13 @@ GENEROUS = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 @settings(GENEROUS, max_examples=120)
 @given(st.sampled_from(ROUTES).flatmap(_requests))
-def test_some_requests_of_every_kind(fuzzed: Reader, request: Any) -> None:
+def test_some_requests_of_every_kind(fuzzed: SandboxClient, request: Any) -> None:
     _send(fuzzed, *request)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("route", ROUTES, ids=" ".join)
-def test_a_hundred_requests_of_each_route(fuzzed: Reader, route: Route) -> None:
+def test_a_hundred_requests_of_each_route(fuzzed: SandboxClient, route: Route) -> None:
     @settings(GENEROUS, max_examples=100)
     @given(_requests(route))
     def send(request: Any) -> None:
@@ -178,29 +178,29 @@ def test_a_hundred_requests_of_each_route(fuzzed: Reader, route: Route) -> None:
     send()
 
 
-def _send(reader: Reader, route: Route, part: str, query: dict[str, str], body: Any) -> None:
+def _send(client: SandboxClient, route: Route, part: str, query: dict[str, str], body: Any) -> None:
     method, template = route
     entity = "persons" if "person" in template else "organizations"
     path = template.replace("{id}", part).replace("{field_code}", part)
     has_body = method in ("POST", "PATCH", "PUT") or path.endswith("/options")
     text = json.dumps(body)  # NaN as Python writes it, which is not JSON
-    path = _real(reader, entity, path)
-    text = _real(reader, entity, text, of_field=path.split("/")[-2])
+    path = _real(client, entity, path)
+    text = _real(client, entity, text, of_field=path.split("/")[-2])
 
-    answer = reader.http.request(method, path, params=query, content=text if has_body else None)
+    answer = client.http.request(method, path, params=query, content=text if has_body else None)
 
     assert answer.status_code in (200, 400, 403, 404, 405, 410), answer.text
     assert ("allow" in answer.headers) == (answer.status_code == 405)
     if answer.status_code != 200:
         check(answer.json(), schemas.SERVICE_ERROR)
     elif "custom_fields" not in query:  # it leaves out keys that are otherwise always there
-        check(answer.json(), _documented(reader, entity, route))
+        check(answer.json(), _documented(client, entity, route))
 
 
-def _real(reader: Reader, entity: str, text: str, *, of_field: str = "") -> str:
+def _real(client: SandboxClient, entity: str, text: str, *, of_field: str = "") -> str:
     """A text with codes and ids of what is there now."""
-    account = reader.sandbox.account
-    types = custom_types(reader.sandbox, entity)
+    account = client.sandbox.account
+    types = custom_types(client.sandbox, entity)
     with_options = [code for code, kind in types.items() if kind in TYPES_WITH_OPTIONS]
     field = account.fields[entity].get(of_field)
     option_ids = [option.id for option in (field and field.options) or ()]
@@ -221,7 +221,7 @@ def _one_of(there: Sequence[object], place: re.Match[str]) -> str:
     return str(there[int(place[1]) % len(there)])
 
 
-def _documented(reader: Reader, entity: str, route: Route) -> Schema:
+def _documented(client: SandboxClient, entity: str, route: Route) -> Schema:
     """What a success of a route must look like, with the custom fields of now."""
     method, path = route
     if path.endswith("/search"):
@@ -234,7 +234,7 @@ def _documented(reader: Reader, entity: str, route: Route) -> Schema:
         return _of_users(path)
     if method in ("DELETE", "PUT"):
         return schemas.single(schemas.thing({"id": schemas.ID}))
-    record = schemas.record(entity, custom_types(reader.sandbox, entity))
+    record = schemas.record(entity, custom_types(client.sandbox, entity))
     is_list = method == "GET" and not path.endswith("{id}")
     return schemas.v2_page(record) if is_list else schemas.single(record)
 

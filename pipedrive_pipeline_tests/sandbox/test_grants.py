@@ -9,47 +9,47 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 from pipedrive_pipeline.sandbox import Sandbox
-from pipedrive_pipeline_tests.sandbox.reader import Reader, as_app, installed
+from pipedrive_pipeline_tests.sandbox.client import SandboxClient, as_app, installed
 
 ME = "/v1/users/me"
 
 
-def test_revoking_a_refresh_token_ends_the_installation(reader: Reader) -> None:
-    sandbox = reader.sandbox
+def test_revoking_a_refresh_token_ends_the_installation(client: SandboxClient) -> None:
+    sandbox = client.sandbox
     tokens = installed(sandbox)
     auth = (sandbox.client_id, sandbox.client_secret)
 
-    known = reader.http.post("/oauth/revoke", data={"token": tokens["refresh_token"]}, auth=auth)
-    unknown = reader.http.post("/oauth/revoke", data={"token": "x"}, auth=auth)
+    known = client.http.post("/oauth/revoke", data={"token": tokens["refresh_token"]}, auth=auth)
+    unknown = client.http.post("/oauth/revoke", data={"token": "x"}, auth=auth)
 
     assert {known.status_code, unknown.status_code} == {200}
     bearer = {"authorization": f"Bearer {tokens['access_token']}"}
-    assert reader.http.get(ME, headers=bearer).status_code == 401
+    assert client.http.get(ME, headers=bearer).status_code == 401
 
 
-def test_revoking_an_access_token_leaves_the_installation(reader: Reader) -> None:
-    sandbox = reader.sandbox
+def test_revoking_an_access_token_leaves_the_installation(client: SandboxClient) -> None:
+    sandbox = client.sandbox
     tokens = installed(sandbox)
     auth = (sandbox.client_id, sandbox.client_secret)
 
-    reader.http.post("/oauth/revoke", data={"token": tokens["access_token"]}, auth=auth)
+    client.http.post("/oauth/revoke", data={"token": tokens["access_token"]}, auth=auth)
 
     form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
-    assert reader.token_answer(**form).status_code == 200
+    assert client.token_answer(**form).status_code == 200
 
 
 def test_a_revoked_consent_is_401_and_invalid_grant(sandbox: Sandbox) -> None:
     tokens, old_api_token = installed(sandbox), sandbox.api_token
     form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
-    with as_app(sandbox) as app, Reader(sandbox) as reader:
+    with as_app(sandbox) as app, SandboxClient(sandbox) as client:
         sandbox.revoke()
 
         answer = app.get(ME)
         assert answer.status_code == 401
         assert answer.json()["error"] == "unauthorized access"
         assert answer.headers["x-401-by-gw"] == "true"
-        assert reader.token_answer(**form).json()["error"] == "invalid_grant"
-        assert reader.get(ME).status_code == 401
+        assert client.token_answer(**form).json()["error"] == "invalid_grant"
+        assert client.get(ME).status_code == 401
     assert sandbox.api_token != old_api_token
 
 
@@ -83,11 +83,11 @@ def test_a_missing_scope_is_403_and_goes_with_the_next_installation(sandbox: San
 
 
 def test_requests_without_good_credentials_are_401_also_on_unknown_paths(sandbox: Sandbox) -> None:
-    with Reader(sandbox, headers={}) as nobody:
+    with SandboxClient(sandbox, headers={}) as nobody:
         assert nobody.get("/api/v2/persons").status_code == 401
         assert nobody.get("/api/v2/unknown").status_code == 401
         assert nobody.get("/api/v2/persons", api_token=sandbox.api_token).status_code == 401
-    with Reader(sandbox, headers={"authorization": "Basic x"}) as odd:
+    with SandboxClient(sandbox, headers={"authorization": "Basic x"}) as odd:
         assert (
             odd.refusal("/api/v2/persons")[1] == "Invalid request: malformed authorization header"
         )
@@ -110,8 +110,8 @@ def test_an_uninstall_tells_the_callback_with_the_apps_own_credentials(sandbox: 
         threading.Thread(target=callback.handle_request, daemon=True).start()
         uri = f"http://127.0.0.1:{callback.server_port}/callback"
         code = sandbox.grants.code(901, uri)
-        with Reader(sandbox) as reader:
-            reader.token_answer(grant_type="authorization_code", code=code, redirect_uri=uri)
+        with SandboxClient(sandbox) as client:
+            client.token_answer(grant_type="authorization_code", code=code, redirect_uri=uri)
 
         ended = sandbox.uninstall()
 

@@ -12,7 +12,7 @@ from pipedrive_pipeline.sandbox.web.answers import Answer
 from pipedrive_pipeline.sandbox.web.calls import Caller
 from pipedrive_pipeline.sandbox.web.journal import Journal
 from pipedrive_pipeline.sandbox.web.limits import ABUSE_COUNT, Budget, BurstWindow
-from pipedrive_pipeline_tests.sandbox.reader import Reader, as_app
+from pipedrive_pipeline_tests.sandbox.client import SandboxClient, as_app
 
 PERSON = Caller("t", 900, False, frozenset())
 APP = Caller("a", 900, True, frozenset())
@@ -74,8 +74,8 @@ def test_hammering_on_with_an_api_token_is_blocked_by_the_edge_for_a_minute() ->
 
 
 def test_a_burst_is_answered_429_with_its_headers_and_no_retry_after(account: Account) -> None:
-    with serve(account, plan="lite") as sandbox, Reader(sandbox) as reader:
-        answers = [reader.get("/v1/users/me") for _ in range(21)]
+    with serve(account, plan="lite") as sandbox, SandboxClient(sandbox) as client:
+        answers = [client.get("/v1/users/me") for _ in range(21)]
 
     refused = answers[-1]
     assert [answer.status_code for answer in answers] == [200] * 20 + [429]
@@ -105,12 +105,12 @@ def test_every_kind_of_request_has_its_price(sandbox: Sandbox) -> None:
         "/api/v2/persons/99999": 1,
         "/api/v2/persons?unknown=1": 0,
     }
-    with Reader(sandbox) as reader:
+    with SandboxClient(sandbox) as client:
         for path in prices:
-            reader.http.get(path)
-        reader.http.post("/api/v2/persons", json={"name": "A B"})
-        reader.http.delete("/api/v2/persons/151")
-        reader.http.put("/v1/persons/1/merge", json={"merge_with_id": 2})
+            client.http.get(path)
+        client.http.post("/api/v2/persons", json={"name": "A B"})
+        client.http.delete("/api/v2/persons/151")
+        client.http.put("/v1/persons/1/merge", json={"merge_with_id": 2})
 
     assert [request.cost for request in sandbox.requests] == [*prices.values(), 5, 3, 40]
     assert sandbox.requests.tokens_spent == sum(prices.values()) + 48
@@ -120,12 +120,12 @@ def test_every_kind_of_request_has_its_price(sandbox: Sandbox) -> None:
 def test_a_spent_budget_is_429_until_the_servers_midnight(account: Account) -> None:
     account.clock.set(datetime(2026, 10, 3, 22, 54, 21, tzinfo=UTC))
     account.clock.freeze()
-    with serve(account, plan="lite", seats=1) as sandbox, Reader(sandbox) as reader:
+    with serve(account, plan="lite", seats=1) as sandbox, SandboxClient(sandbox) as client:
         sandbox.budget.spend(29_995)
-        refused = reader.get("/api/v2/organizations")
-        cheap = reader.get("/api/v2/organizations/1")
+        refused = client.get("/api/v2/organizations")
+        cheap = client.get("/api/v2/organizations/1")
         account.clock.advance(3_939)
-        after = reader.get("/api/v2/organizations")
+        after = client.get("/api/v2/organizations")
 
     assert refused.status_code == 429
     assert refused.json()["error"] == "daily request budget exceeded"
@@ -144,26 +144,26 @@ def test_the_budget_returns_at_the_midnight_of_its_zone() -> None:
 
 
 def test_the_budget_is_shared_by_all_tokens_of_the_company(sandbox: Sandbox) -> None:
-    with as_app(sandbox, 901) as app, Reader(sandbox) as reader:
+    with as_app(sandbox, 901) as app, SandboxClient(sandbox) as client:
         app.get("/api/v2/persons")
-        left = reader.get("/v1/users/me").headers["x-daily-ratelimit-token-remaining"]
+        left = client.get("/v1/users/me").headers["x-daily-ratelimit-token-remaining"]
 
     assert int(left) == sandbox.budget.limit - 12
 
 
 def test_a_top_up_is_added_and_refusals_cost_only_when_the_switch_says_so() -> None:
     options = Options(plan="lite", seats=1, top_up_tokens=5, charges_refused=True)
-    with serve(seeded(1, 1), options) as sandbox, Reader(sandbox) as reader:
-        reader.get("/api/v2/persons", unknown=1)
+    with serve(seeded(1, 1), options) as sandbox, SandboxClient(sandbox) as client:
+        client.get("/api/v2/persons", unknown=1)
 
     assert sandbox.budget.remaining == 30_005 - 10
 
 
 def test_the_journal_keeps_the_newest_and_counts_all() -> None:
     journal = Journal(capacity=3)
-    with serve(seeded(1, 1)) as sandbox, Reader(sandbox) as reader:
+    with serve(seeded(1, 1)) as sandbox, SandboxClient(sandbox) as client:
         for _ in range(5):
-            reader.get("/v1/users/me")
+            client.get("/v1/users/me")
         for request in sandbox.requests:
             journal.add(request)
 
@@ -173,8 +173,8 @@ def test_the_journal_keeps_the_newest_and_counts_all() -> None:
 
 
 def test_no_secret_stands_in_the_journal(account: Account) -> None:
-    with serve(account, takes_token_in_query=True) as sandbox, Reader(sandbox, {}) as reader:
-        reader.get("/v1/users/me", api_token=sandbox.api_token)
+    with serve(account, takes_token_in_query=True) as sandbox, SandboxClient(sandbox, {}) as client:
+        client.get("/v1/users/me", api_token=sandbox.api_token)
 
     (request,) = sandbox.requests
     assert request.status == 200

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipedrive_pipeline.sandbox import Account, Sandbox, serve
-from pipedrive_pipeline_tests.sandbox.reader import CALLBACK, Reader, as_app, installed
+from pipedrive_pipeline_tests.sandbox.client import CALLBACK, SandboxClient, as_app, installed
 
 AUTHORIZE, ME = "/oauth/authorize", "/v1/users/me"
 
@@ -25,8 +25,8 @@ def _sent_back(location: str) -> dict[str, str]:
     return {key: values[0] for key, values in parse_qs(urlsplit(location).query).items()}
 
 
-def test_consent_at_once_sends_a_code_and_the_state_back(reader: Reader) -> None:
-    answer = reader.get(AUTHORIZE, **_asked(reader.sandbox))
+def test_consent_at_once_sends_a_code_and_the_state_back(client: SandboxClient) -> None:
+    answer = client.get(AUTHORIZE, **_asked(client.sandbox))
 
     sent = _sent_back(answer.headers["location"])
     assert answer.status_code == 302
@@ -35,19 +35,19 @@ def test_consent_at_once_sends_a_code_and_the_state_back(reader: Reader) -> None
 
 
 def test_the_consent_page_leads_to_a_code_or_to_a_refusal(account: Account) -> None:
-    with serve(account, consent="page") as sandbox, Reader(sandbox, headers={}) as reader:
-        page = reader.get(AUTHORIZE, **_asked(sandbox))
-        allowed = reader.http.post(
+    with serve(account, consent="page") as sandbox, SandboxClient(sandbox, headers={}) as client:
+        page = client.get(AUTHORIZE, **_asked(sandbox))
+        allowed = client.http.post(
             AUTHORIZE, params=_asked(sandbox), data={"decision": "allow", "user_id": "901"}
         )
-        denied = reader.http.post(AUTHORIZE, params=_asked(sandbox), data={"decision": "deny"})
+        denied = client.http.post(AUTHORIZE, params=_asked(sandbox), data={"decision": "deny"})
 
         code = _sent_back(allowed.headers["location"])["code"]
-        tokens = reader.token_answer(
+        tokens = client.token_answer(
             grant_type="authorization_code", code=code, redirect_uri=CALLBACK
         ).json()
         bearer = {"authorization": f"Bearer {tokens['access_token']}"}
-        me = reader.http.get(ME, headers=bearer).json()["data"]
+        me = client.http.get(ME, headers=bearer).json()["data"]
 
     assert "Allow and install" in page.text
     assert me["id"] == 901
@@ -57,8 +57,10 @@ def test_the_consent_page_leads_to_a_code_or_to_a_refusal(account: Account) -> N
 @pytest.mark.parametrize(
     "wrong", [{"client_id": "other"}, {"redirect_uri": "nowhere"}, {"redirect_uri": ""}]
 )
-def test_a_wrong_app_or_address_is_not_sent_back(reader: Reader, wrong: dict[str, str]) -> None:
-    assert reader.get(AUTHORIZE, **_asked(reader.sandbox, **wrong)).status_code == 400
+def test_a_wrong_app_or_address_is_not_sent_back(
+    client: SandboxClient, wrong: dict[str, str]
+) -> None:
+    assert client.get(AUTHORIZE, **_asked(client.sandbox, **wrong)).status_code == 400
 
 
 words = st.one_of(st.text(max_size=20), st.sampled_from(["http://[", "http://a/\r\nx: y", "allow"]))
@@ -69,19 +71,19 @@ words = st.one_of(st.text(max_size=20), st.sampled_from(["http://[", "http://a/\
 )
 @given(words, words, words, st.binary(max_size=20))
 def test_no_oauth_request_whatever_ends_in_a_server_error(
-    reader: Reader, first: str, second: str, third: str, header: bytes
+    client: SandboxClient, first: str, second: str, third: str, header: bytes
 ) -> None:
-    query = _asked(reader.sandbox, redirect_uri=first, state=second)
+    query = _asked(client.sandbox, redirect_uri=first, state=second)
     form = {"decision": second, "user_id": third, "grant_type": first, "code": second}
     basic = {b"authorization": b"Basic " + header.hex().encode()[:7] + b"\xe4"}
 
     answers = [
-        reader.get(AUTHORIZE, **query),
-        reader.http.post(AUTHORIZE, params=query, data=form),
-        reader.http.post("/oauth/token", data=form, headers=basic),
-        reader.token_answer(**form),
-        reader.http.post("/oauth/token", content=header),
-        reader.http.post("/oauth/revoke", content=header),
+        client.get(AUTHORIZE, **query),
+        client.http.post(AUTHORIZE, params=query, data=form),
+        client.http.post("/oauth/token", data=form, headers=basic),
+        client.token_answer(**form),
+        client.http.post("/oauth/token", content=header),
+        client.http.post("/oauth/revoke", content=header),
     ]
 
     assert {answer.status_code for answer in answers} <= {302, 400}
@@ -89,9 +91,9 @@ def test_no_oauth_request_whatever_ends_in_a_server_error(
 
 def test_a_registered_callback_is_the_only_one(account: Account) -> None:
     registered = "https://app.example/cb"
-    with serve(account, redirect_uri=registered) as sandbox, Reader(sandbox) as reader:
-        other = reader.get(AUTHORIZE, **_asked(sandbox))
-        right = reader.get(AUTHORIZE, **_asked(sandbox, redirect_uri=registered))
+    with serve(account, redirect_uri=registered) as sandbox, SandboxClient(sandbox) as client:
+        other = client.get(AUTHORIZE, **_asked(sandbox))
+        right = client.get(AUTHORIZE, **_asked(sandbox, redirect_uri=registered))
 
     assert (other.status_code, right.status_code) == (400, 302)
 
@@ -106,15 +108,15 @@ def test_a_token_answer_has_the_documented_keys(sandbox: Sandbox) -> None:
     assert tokens["refresh_token"].startswith("7700123:900:")
 
 
-def test_a_code_works_once_and_for_five_minutes(reader: Reader) -> None:
-    grants = reader.sandbox.grants
+def test_a_code_works_once_and_for_five_minutes(client: SandboxClient) -> None:
+    grants = client.sandbox.grants
     used, old = grants.code(900, CALLBACK), grants.code(900, CALLBACK)
     form = {"grant_type": "authorization_code", "redirect_uri": CALLBACK}
-    assert reader.token_answer(code=used, **form).status_code == 200
+    assert client.token_answer(code=used, **form).status_code == 200
 
-    again = reader.token_answer(code=used, **form)
-    reader.sandbox.clock.advance(300)
-    late = reader.token_answer(code=old, **form)
+    again = client.token_answer(code=used, **form)
+    client.sandbox.clock.advance(300)
+    late = client.token_answer(code=old, **form)
 
     assert again.json()["message"] == "Invalid grant: authorization code is invalid"
     assert late.json()["message"] == "Invalid grant: authorization code has expired"
@@ -132,18 +134,18 @@ def test_a_code_works_once_and_for_five_minutes(reader: Reader) -> None:
     ],
 )
 def test_token_errors_are_400_with_their_names(
-    reader: Reader, form: dict[str, str], error: str
+    client: SandboxClient, form: dict[str, str], error: str
 ) -> None:
-    answer = reader.token_answer(**form)
+    answer = client.token_answer(**form)
 
     assert (answer.status_code, answer.json()["error"]) == (400, error)
     assert answer.json()["success"] is False
 
 
-def test_another_callback_does_not_get_the_tokens(reader: Reader) -> None:
-    code = reader.sandbox.grants.code(900, CALLBACK)
+def test_another_callback_does_not_get_the_tokens(client: SandboxClient) -> None:
+    code = client.sandbox.grants.code(900, CALLBACK)
 
-    answer = reader.token_answer(
+    answer = client.token_answer(
         grant_type="authorization_code", code=code, redirect_uri="http://other.example/"
     )
 
@@ -151,16 +153,18 @@ def test_another_callback_does_not_get_the_tokens(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("auth", [None, ("sandbox-client", "wrong"), ("wrong", "sandbox-secret")])
-def test_a_wrong_client_is_refused(reader: Reader, auth: tuple[str, str] | None) -> None:
+def test_a_wrong_client_is_refused(client: SandboxClient, auth: tuple[str, str] | None) -> None:
     form = {"grant_type": "refresh_token", "refresh_token": "x"}
 
-    answer = reader.http.post("/oauth/token", data=form, auth=auth or httpx.USE_CLIENT_DEFAULT)
+    answer = client.http.post("/oauth/token", data=form, auth=auth or httpx.USE_CLIENT_DEFAULT)
 
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client")
 
 
-def test_client_credentials_may_stand_in_the_body_but_json_is_refused(reader: Reader) -> None:
-    sandbox = reader.sandbox
+def test_client_credentials_may_stand_in_the_body_but_json_is_refused(
+    client: SandboxClient,
+) -> None:
+    sandbox = client.sandbox
     refresh_token = installed(sandbox)["refresh_token"]
     form = {
         "grant_type": "refresh_token",
@@ -169,14 +173,16 @@ def test_client_credentials_may_stand_in_the_body_but_json_is_refused(reader: Re
         "client_secret": sandbox.client_secret,
     }
 
-    assert reader.http.post("/oauth/token", data=form).status_code == 200
-    assert reader.http.post("/oauth/token", json=form).json()["error"] == "invalid_request"
+    assert client.http.post("/oauth/token", data=form).status_code == 200
+    assert client.http.post("/oauth/token", json=form).json()["error"] == "invalid_request"
 
 
-def test_a_refresh_gives_the_same_refresh_token_and_a_new_access_token(reader: Reader) -> None:
-    first = installed(reader.sandbox)
+def test_a_refresh_gives_the_same_refresh_token_and_a_new_access_token(
+    client: SandboxClient,
+) -> None:
+    first = installed(client.sandbox)
 
-    second = reader.token_answer(
+    second = client.token_answer(
         grant_type="refresh_token", refresh_token=first["refresh_token"]
     ).json()
 
@@ -184,18 +190,18 @@ def test_a_refresh_gives_the_same_refresh_token_and_a_new_access_token(reader: R
     assert second["access_token"] != first["access_token"]
     for tokens in (first, second):
         bearer = {"authorization": f"Bearer {tokens['access_token']}"}
-        assert reader.http.get(ME, headers=bearer).status_code == 200
+        assert client.http.get(ME, headers=bearer).status_code == 200
 
 
 def test_with_rotation_the_old_refresh_token_is_dead(account: Account) -> None:
     with serve(account, rotates_refresh_token=True, refresh_kills_access_token=True) as sandbox:
         first = installed(sandbox)
-        with Reader(sandbox) as reader:
+        with SandboxClient(sandbox) as client:
             form = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
-            second = reader.token_answer(**form)
-            again = reader.token_answer(**form)
+            second = client.token_answer(**form)
+            again = client.token_answer(**form)
             bearer = {"authorization": f"Bearer {first['access_token']}"}
-            old = reader.http.get(ME, headers=bearer)
+            old = client.http.get(ME, headers=bearer)
 
     assert second.json()["refresh_token"] != first["refresh_token"]
     assert again.json()["error"] == "invalid_grant"
@@ -211,8 +217,8 @@ def test_an_access_token_dies_after_an_hour_and_a_refresh_token_after_sixty_idle
         assert app.get(ME).status_code == 401
     tokens = installed(sandbox)
     form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
-    with Reader(sandbox) as reader:
+    with SandboxClient(sandbox) as client:
         sandbox.clock.advance(59 * 86_400)
-        assert reader.token_answer(**form).status_code == 200
+        assert client.token_answer(**form).status_code == 200
         sandbox.clock.advance(60 * 86_400)
-        assert reader.token_answer(**form).json()["error"] == "invalid_grant"
+        assert client.token_answer(**form).json()["error"] == "invalid_grant"

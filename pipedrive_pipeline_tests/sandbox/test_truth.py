@@ -12,51 +12,51 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, truth
-from pipedrive_pipeline_tests.sandbox.reader import Reader, as_app
+from pipedrive_pipeline_tests.sandbox.client import SandboxClient, as_app
 
 ORGANIZATIONS, PERSONS = "/api/v2/organizations", "/api/v2/persons"
 
 
-def test_a_deleted_record_leaves_the_lists_and_its_persons_stay(reader: Reader) -> None:
-    account = reader.sandbox.account
+def test_a_deleted_record_leaves_the_lists_and_its_persons_stay(client: SandboxClient) -> None:
+    account = client.sandbox.account
     before = account.get("organizations", 7)
-    persons = reader.ids(PERSONS, org_id=7)
+    persons = client.ids(PERSONS, org_id=7)
 
-    answer = reader.http.delete(f"{ORGANIZATIONS}/7")
+    answer = client.http.delete(f"{ORGANIZATIONS}/7")
 
     assert answer.json() == {"success": True, "data": {"id": 7}}
-    assert 7 not in reader.ids(ORGANIZATIONS)
-    assert 7 not in reader.ids(ORGANIZATIONS, updated_since="2026-01-01T00:00:00Z")
-    assert reader.ids(PERSONS, org_id=7) == persons
-    gone = reader.data(f"{ORGANIZATIONS}/7")
+    assert 7 not in client.ids(ORGANIZATIONS)
+    assert 7 not in client.ids(ORGANIZATIONS, updated_since="2026-01-01T00:00:00Z")
+    assert client.ids(PERSONS, org_id=7) == persons
+    gone = client.data(f"{ORGANIZATIONS}/7")
     assert gone["is_deleted"] is True
     assert gone["update_time"] > before["update_time"]
-    assert reader.http.delete(f"{ORGANIZATIONS}/7").status_code == 404
-    assert reader.http.patch(f"{ORGANIZATIONS}/7", json={"name": "x"}).status_code == 404
+    assert client.http.delete(f"{ORGANIZATIONS}/7").status_code == 404
+    assert client.http.patch(f"{ORGANIZATIONS}/7", json={"name": "x"}).status_code == 404
 
 
 def test_after_thirty_days_a_deleted_record_is_gone_for_good(sandbox: Sandbox) -> None:
     sandbox.account.delete("persons", 9)
-    with Reader(sandbox) as reader:
+    with SandboxClient(sandbox) as client:
         sandbox.clock.advance(30 * 86_400 - 60)
-        assert reader.get(f"{PERSONS}/9").status_code == 200
+        assert client.get(f"{PERSONS}/9").status_code == 200
         sandbox.clock.advance(60)
-        assert reader.get(f"{PERSONS}/9").status_code == 404
+        assert client.get(f"{PERSONS}/9").status_code == 404
     with pytest.raises(LookupError, match="30 days"):
         sandbox.account.restore("persons", 9)
 
 
 @pytest.mark.parametrize("is_touched", [True, False])
-def test_a_restored_record_is_back_under_its_id(reader: Reader, is_touched: bool) -> None:
-    account = reader.sandbox.account
+def test_a_restored_record_is_back_under_its_id(client: SandboxClient, is_touched: bool) -> None:
+    account = client.sandbox.account
     account.delete("persons", 9)
     deleted_at = account.get("persons", 9)["update_time"]
-    reader.sandbox.clock.advance(60)
+    client.sandbox.clock.advance(60)
 
     account.restore("persons", 9, is_touched=is_touched)
 
-    row = reader.data(f"{PERSONS}/9")
-    assert 9 in reader.ids(PERSONS)
+    row = client.data(f"{PERSONS}/9")
+    assert 9 in client.ids(PERSONS)
     assert row["is_deleted"] is False
     assert (row["update_time"] > deleted_at) is is_touched
 
@@ -99,9 +99,9 @@ def test_rights_decide_what_a_token_sees(sandbox: Sandbox) -> None:
     assert 0 < len(own) < len(shared) < 150
 
 
-def test_an_invisible_record_is_403_by_id_and_absent_from_lists(reader: Reader) -> None:
-    assert reader.get(f"{ORGANIZATIONS}/61").status_code == 403
-    assert reader.ids(ORGANIZATIONS, ids="60,61,62") == [60]
+def test_an_invisible_record_is_403_by_id_and_absent_from_lists(client: SandboxClient) -> None:
+    assert client.get(f"{ORGANIZATIONS}/61").status_code == 403
+    assert client.ids(ORGANIZATIONS, ids="60,61,62") == [60]
 
 
 def test_losing_rights_edits_nothing(sandbox: Sandbox) -> None:
@@ -116,23 +116,23 @@ def test_losing_rights_edits_nothing(sandbox: Sandbox) -> None:
     assert {edit.action for edit in sandbox.account.history} == {"rights"}
 
 
-def test_stamps_and_the_date_header_come_from_the_servers_clock(reader: Reader) -> None:
+def test_stamps_and_the_date_header_come_from_the_servers_clock(client: SandboxClient) -> None:
     at = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
-    reader.sandbox.clock.freeze()
-    reader.sandbox.clock.set(at)
+    client.sandbox.clock.freeze()
+    client.sandbox.clock.set(at)
 
-    answer = reader.http.post(PERSONS, json={"name": "Aus der Zukunft"})
+    answer = client.http.post(PERSONS, json={"name": "Aus der Zukunft"})
 
     assert answer.json()["data"]["update_time"] == "2031-05-06T07:08:09Z"
     assert parsedate_to_datetime(answer.headers["date"]) == at
 
 
-def test_planted_values_go_out_byte_for_byte_and_move_no_stamp(reader: Reader) -> None:
-    account = reader.sandbox.account
+def test_planted_values_go_out_byte_for_byte_and_move_no_stamp(client: SandboxClient) -> None:
+    account = client.sandbox.account
     before = account.get("persons", 40)["update_time"]
     account.plant("persons", 40, owner_id=msgspec.Raw(b"1e400"), brand_new_key={"a": [1]})
 
-    text = reader.get(f"{PERSONS}/40").text
+    text = client.get(f"{PERSONS}/40").text
 
     assert '"owner_id":1e400,' in text
     assert '"brand_new_key":{"a":[1]}' in text
@@ -140,31 +140,31 @@ def test_planted_values_go_out_byte_for_byte_and_move_no_stamp(reader: Reader) -
 
 
 def test_a_planted_record_may_have_any_id_or_none_and_everything_still_works(
-    reader: Reader, account: Account
+    client: SandboxClient, account: Account
 ) -> None:
     code = account.fields["persons"].named("Score").code
     account.plant("persons", 3, id="3", name=5, custom_fields={code: "viel"})
     account.plant("persons", 4, id=None, update_time=17)
     account.plant("persons", 5, without=["id", "emails"])
 
-    rows = reader.rows(PERSONS, limit=2, sort_by="update_time")
-    items = reader.data(f"{PERSONS}/search", term="er", limit=500)["items"]
+    rows = client.rows(PERSONS, limit=2, sort_by="update_time")
+    items = client.data(f"{PERSONS}/search", term="er", limit=500)["items"]
 
     assert len(rows) == 150
-    assert sorted(rows, key=str) == sorted(reader.sandbox.truth("persons"), key=str)
+    assert sorted(rows, key=str) == sorted(client.sandbox.truth("persons"), key=str)
     three = next(row for row in rows if row.get("id") == "3")
     assert (three["name"], three["custom_fields"][code]) == (5, "viel")
     assert sum("id" not in row and "emails" not in row for row in rows) == 1
     assert items
     account.edit("persons", 3, name="Wieder richtig")
-    assert reader.data(f"{PERSONS}/3")["name"] == "Wieder richtig"
+    assert client.data(f"{PERSONS}/3")["name"] == "Wieder richtig"
 
 
-def test_a_record_without_an_edit_time_counts_as_edited_when_added(reader: Reader) -> None:
-    record = reader.sandbox.account.edit("persons", 40, update_time=None)
+def test_a_record_without_an_edit_time_counts_as_edited_when_added(client: SandboxClient) -> None:
+    record = client.sandbox.account.edit("persons", 40, update_time=None)
 
-    changed = reader.rows(PERSONS, updated_since=record["add_time"], limit=500)
-    ordered = reader.ids(PERSONS, sort_by="update_time", limit=500)
+    changed = client.rows(PERSONS, updated_since=record["add_time"], limit=500)
+    ordered = client.ids(PERSONS, sort_by="update_time", limit=500)
 
     assert [row["update_time"] for row in changed if row["id"] == 40] == [None]
     assert ordered[0] == 40

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox
-from pipedrive_pipeline_tests.sandbox.reader import CALLBACK
+from pipedrive_pipeline_tests.sandbox.client import CALLBACK
 
 SDK = "pipedrive@32.2.1"  # on npm
 

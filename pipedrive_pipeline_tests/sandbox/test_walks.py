@@ -12,7 +12,7 @@ from pipedrive_pipeline.sandbox.world.clock import instant
 from pipedrive_pipeline.sandbox.world.order import EDITED_UNTIL, SortField
 from pipedrive_pipeline.sandbox.world.reading import listed
 from pipedrive_pipeline.sandbox.world.records import Walk, sort_value
-from pipedrive_pipeline_tests.sandbox.reader import Reader
+from pipedrive_pipeline_tests.sandbox.client import SandboxClient
 
 PATH = "/api/v2/organizations"
 SIZE = 40
@@ -89,12 +89,12 @@ def test_a_walk_from_any_key_equals_sorting_by_hand(  # noqa: PLR0917 (drawn val
     assert [row["id"] for row in rows] == [row["id"] for row in by_hand]
 
 
-def test_a_row_edited_during_a_walk_by_time_comes_again_at_the_end(reader: Reader) -> None:
+def test_a_row_edited_during_a_walk_by_time_comes_again_at_the_end(client: SandboxClient) -> None:
     """No snapshot: the walk sees the edit that was made between two of its pages."""
-    walk = reader.pages(PATH, limit=20, sort_by="update_time")
+    walk = client.pages(PATH, limit=20, sort_by="update_time")
     first_page = next(walk)
     moved = first_page[3]["id"]
-    reader.sandbox.account.edit("organizations", moved, name="Während des Lesens")
+    client.sandbox.account.edit("organizations", moved, name="Während des Lesens")
 
     rows = first_page + [row for page in walk for row in page]
 
@@ -103,11 +103,11 @@ def test_a_row_edited_during_a_walk_by_time_comes_again_at_the_end(reader: Reade
     assert rows[-1]["name"] == "Während des Lesens"
 
 
-def test_a_row_edited_during_a_falling_walk_is_missed(reader: Reader) -> None:
-    walk = reader.pages(PATH, limit=20, sort_by="update_time", sort_direction="desc")
+def test_a_row_edited_during_a_falling_walk_is_missed(client: SandboxClient) -> None:
+    walk = client.pages(PATH, limit=20, sort_by="update_time", sort_direction="desc")
     row_ids = [row["id"] for row in next(walk)]
-    oldest = reader.ids(PATH, limit=1, sort_by="update_time")[0]
-    reader.sandbox.account.edit("organizations", oldest, name="Nach oben gerutscht")
+    oldest = client.ids(PATH, limit=1, sort_by="update_time")[0]
+    client.sandbox.account.edit("organizations", oldest, name="Nach oben gerutscht")
 
     row_ids += [row["id"] for page in walk for row in page]
 
@@ -115,33 +115,33 @@ def test_a_row_edited_during_a_falling_walk_is_missed(reader: Reader) -> None:
     assert len(row_ids) == 59
 
 
-def test_a_cursor_whose_row_is_gone_goes_on_with_the_next(reader: Reader) -> None:
-    walk = reader.pages(PATH, limit=20)
+def test_a_cursor_whose_row_is_gone_goes_on_with_the_next(client: SandboxClient) -> None:
+    walk = client.pages(PATH, limit=20)
     next(walk)
-    reader.sandbox.account.delete("organizations", 21)
+    client.sandbox.account.delete("organizations", 21)
 
     assert next(walk)[0]["id"] == 22
 
 
-def test_rows_of_one_second_cross_page_borders_whole(reader: Reader) -> None:
+def test_rows_of_one_second_cross_page_borders_whole(client: SandboxClient) -> None:
     """A cursor that remembered only the time would loop or skip here."""
-    account = reader.sandbox.account
+    account = client.sandbox.account
     second = account.edit_many("organizations", range(1, 51), name="Alle zugleich")
 
-    ids = reader.ids(PATH, limit=7, sort_by="update_time", updated_since=second)
+    ids = client.ids(PATH, limit=7, sort_by="update_time", updated_since=second)
 
     assert ids == list(range(1, 51))
 
 
 def test_the_window_of_edit_times_includes_its_start_and_excludes_its_end(
-    reader: Reader, account: Account
+    client: SandboxClient, account: Account
 ) -> None:
     at = account.get("organizations", 30)["update_time"]
-    twin = {row["id"] for row in reader.rows(PATH) if row["update_time"] == at}
+    twin = {row["id"] for row in client.rows(PATH) if row["update_time"] == at}
     later = instant(at).replace(year=2027).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    since = set(reader.ids(PATH, updated_since=at, updated_until=later))
-    until = set(reader.ids(PATH, updated_until=at))
+    since = set(client.ids(PATH, updated_since=at, updated_until=later))
+    until = set(client.ids(PATH, updated_until=at))
 
     assert twin <= since
     assert not twin & until
@@ -152,10 +152,10 @@ def test_a_late_row_appears_after_its_delay_with_its_early_stamp(sandbox: Sandbo
     sandbox.clock.freeze()
     late = sandbox.account.create("organizations", name="Spät sichtbar", visible_after_seconds=120)
 
-    with Reader(sandbox) as reader:
-        before = reader.ids(PATH, limit=500)
+    with SandboxClient(sandbox) as client:
+        before = client.ids(PATH, limit=500)
         sandbox.clock.advance(121)
-        after = reader.rows(PATH, limit=500)
+        after = client.rows(PATH, limit=500)
 
     assert late["id"] not in before
     assert after[-1]["id"] == late["id"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipedrive_pipeline.sandbox import Account, awkward_id, seeded, serve
-from pipedrive_pipeline_tests.sandbox.reader import Reader
+from pipedrive_pipeline_tests.sandbox.client import SandboxClient
 
 ORGANIZATIONS, PERSONS = "/api/v2/organizations", "/api/v2/persons"
 VALUES: dict[str, Any] = {
@@ -28,26 +28,26 @@ VALUES: dict[str, Any] = {
 }
 
 
-def test_a_created_record_is_read_back_as_it_was_answered(reader: Reader) -> None:
+def test_a_created_record_is_read_back_as_it_was_answered(client: SandboxClient) -> None:
     body = {"name": "Kleine GmbH", "address": {"value": "Kai 1, Kiel"}, "visible_to": 1}
 
-    answer = reader.http.post(ORGANIZATIONS, json=body)
+    answer = client.http.post(ORGANIZATIONS, json=body)
 
     assert answer.status_code == 200
     created = answer.json()["data"]
     assert created["address"]["value"] == "Kai 1, Kiel"
     assert created["owner_id"] == 900
-    assert reader.data(f"{ORGANIZATIONS}/{created['id']}") == created
+    assert client.data(f"{ORGANIZATIONS}/{created['id']}") == created
 
 
 def test_every_type_of_custom_field_takes_its_value_and_null(
-    reader: Reader, account: Account
+    client: SandboxClient, account: Account
 ) -> None:
     fields = [field for field in account.fields["organizations"] if field.is_custom]
     values = {field.code: VALUES[field.type] for field in fields if field.options is None}
 
-    answer = reader.http.patch(f"{ORGANIZATIONS}/3", json={"custom_fields": values})
-    cleared = reader.http.patch(f"{ORGANIZATIONS}/3", json={"custom_fields": dict.fromkeys(values)})
+    answer = client.http.patch(f"{ORGANIZATIONS}/3", json={"custom_fields": values})
+    cleared = client.http.patch(f"{ORGANIZATIONS}/3", json={"custom_fields": dict.fromkeys(values)})
 
     assert answer.status_code == 200, answer.text
     assert values.items() <= answer.json()["data"]["custom_fields"].items()
@@ -75,11 +75,11 @@ def test_every_type_of_custom_field_takes_its_value_and_null(
     ],
 )
 def test_a_custom_value_of_the_wrong_type_is_refused(
-    reader: Reader, account: Account, name: str, value: Any
+    client: SandboxClient, account: Account, name: str, value: Any
 ) -> None:
     code = account.fields["organizations"].named(name).code
 
-    answer = reader.http.patch(f"{ORGANIZATIONS}/3", json={"custom_fields": {code: value}})
+    answer = client.http.patch(f"{ORGANIZATIONS}/3", json={"custom_fields": {code: value}})
 
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("Validation failed: custom_fields: Expected '")
@@ -115,22 +115,24 @@ def test_a_custom_value_of_the_wrong_type_is_refused(
         "A",
     ],
 )
-def test_an_ill_formed_person_is_refused(reader: Reader, account: Account, body: Any) -> None:
-    answer = reader.http.post(PERSONS, json=body)
+def test_an_ill_formed_person_is_refused(
+    client: SandboxClient, account: Account, body: Any
+) -> None:
+    answer = client.http.post(PERSONS, json=body)
 
     assert answer.status_code == 400
     assert answer.json()["success"] is False
     assert len(account.history) == 0
 
 
-def test_a_body_that_is_not_json_is_refused(reader: Reader) -> None:
-    assert reader.http.post(PERSONS, content=b"\xff{").status_code == 400
+def test_a_body_that_is_not_json_is_refused(client: SandboxClient) -> None:
+    assert client.http.post(PERSONS, content=b"\xff{").status_code == 400
 
 
-def test_a_name_and_its_parts_are_worked_out_from_each_other(reader: Reader) -> None:
-    created = reader.http.post(PERSONS, json={"first_name": "Zoë", "last_name": "Voß"}).json()
-    renamed = reader.http.patch(f"{PERSONS}/{created['data']['id']}", json={"last_name": "Weiß"})
-    whole = reader.http.post(PERSONS, json={"name": "Anna Maria Kühn"}).json()["data"]
+def test_a_name_and_its_parts_are_worked_out_from_each_other(client: SandboxClient) -> None:
+    created = client.http.post(PERSONS, json={"first_name": "Zoë", "last_name": "Voß"}).json()
+    renamed = client.http.patch(f"{PERSONS}/{created['data']['id']}", json={"last_name": "Weiß"})
+    whole = client.http.post(PERSONS, json={"name": "Anna Maria Kühn"}).json()["data"]
 
     assert created["data"]["name"] == "Zoë Voß"
     assert renamed.json()["data"]["name"] == "Zoë Weiß"
@@ -138,12 +140,12 @@ def test_a_name_and_its_parts_are_worked_out_from_each_other(reader: Reader) -> 
 
 
 def test_the_first_address_becomes_primary_and_updates_replace_the_whole_list(
-    reader: Reader,
+    client: SandboxClient,
 ) -> None:
     two = [{"value": "a@x.example"}, {"value": "b@x.example", "label": "home"}]
 
-    created = reader.http.post(PERSONS, json={"name": "A B", "emails": two}).json()["data"]
-    changed = reader.http.patch(
+    created = client.http.post(PERSONS, json={"name": "A B", "emails": two}).json()["data"]
+    changed = client.http.patch(
         f"{PERSONS}/{created['id']}", json={"emails": [{"value": "c@x.example"}]}
     ).json()["data"]
 
@@ -154,42 +156,42 @@ def test_the_first_address_becomes_primary_and_updates_replace_the_whole_list(
     assert [row["value"] for row in changed["emails"]] == ["c@x.example"]
 
 
-def test_the_marketing_status_is_stored_and_shown_only_on_request(reader: Reader) -> None:
-    changed = reader.http.patch(f"{PERSONS}/3", json={"marketing_status": "subscribed"})
-    asked = reader.data(f"{PERSONS}/3", include_fields="marketing_status")
+def test_the_marketing_status_is_stored_and_shown_only_on_request(client: SandboxClient) -> None:
+    changed = client.http.patch(f"{PERSONS}/3", json={"marketing_status": "subscribed"})
+    asked = client.data(f"{PERSONS}/3", include_fields="marketing_status")
 
     assert "marketing_status" not in changed.json()["data"]
     assert asked["marketing_status"] == "subscribed"
-    assert reader.http.patch(f"{PERSONS}/3", json={"marketing_status": "x"}).status_code == 400
+    assert client.http.patch(f"{PERSONS}/3", json={"marketing_status": "x"}).status_code == 400
 
 
 @pytest.mark.parametrize(
     ("path", "key"), [(f"{ORGANIZATIONS}/2", "address"), (f"{PERSONS}/2", "postal_address")]
 )
-def test_null_clears_an_address(reader: Reader, path: str, key: str) -> None:
-    reader.http.patch(path, json={key: {"value": "Kai 1"}})
+def test_null_clears_an_address(client: SandboxClient, path: str, key: str) -> None:
+    client.http.patch(path, json={key: {"value": "Kai 1"}})
 
-    cleared = reader.http.patch(path, json={key: None})
+    cleared = client.http.patch(path, json={key: None})
 
     assert cleared.json()["data"][key] is None
 
 
-def test_an_update_cannot_move_the_time_of_creation(reader: Reader) -> None:
-    answer = reader.http.patch(f"{PERSONS}/1", json={"add_time": "2020-01-01T00:00:00Z"})
+def test_an_update_cannot_move_the_time_of_creation(client: SandboxClient) -> None:
+    answer = client.http.patch(f"{PERSONS}/1", json={"add_time": "2020-01-01T00:00:00Z"})
 
     assert answer.status_code == 400
 
 
-def test_a_merge_moves_what_hangs_on_the_loser(reader: Reader, account: Account) -> None:
-    moved = reader.ids(PERSONS, org_id=20)
+def test_a_merge_moves_what_hangs_on_the_loser(client: SandboxClient, account: Account) -> None:
+    moved = client.ids(PERSONS, org_id=20)
     stamps = {row_id: account.get("persons", row_id)["update_time"] for row_id in moved}
 
-    answer = reader.http.put("/v1/organizations/20/merge", json={"merge_with_id": 21})
+    answer = client.http.put("/v1/organizations/20/merge", json={"merge_with_id": 21})
 
     assert answer.json() == {"success": True, "data": {"id": 21}}
     assert moved
-    assert set(moved) <= set(reader.ids(PERSONS, org_id=21))
-    assert 20 not in reader.ids(ORGANIZATIONS, limit=500)
+    assert set(moved) <= set(client.ids(PERSONS, org_id=21))
+    assert 20 not in client.ids(ORGANIZATIONS, limit=500)
     assert {
         person_id: account.get("persons", person_id)["update_time"] for person_id in moved
     } == stamps
@@ -198,48 +200,50 @@ def test_a_merge_moves_what_hangs_on_the_loser(reader: Reader, account: Account)
 
 
 @pytest.mark.parametrize("target", [20, 99_999, "21", None, True])
-def test_a_merge_with_itself_or_nobody_is_refused(reader: Reader, target: Any) -> None:
-    answer = reader.http.put("/v1/organizations/20/merge", json={"merge_with_id": target})
+def test_a_merge_with_itself_or_nobody_is_refused(client: SandboxClient, target: Any) -> None:
+    answer = client.http.put("/v1/organizations/20/merge", json={"merge_with_id": target})
 
     assert answer.status_code in (400, 404)
-    assert 20 in reader.ids(ORGANIZATIONS, limit=500)
+    assert 20 in client.ids(ORGANIZATIONS, limit=500)
 
 
-def test_a_search_finds_names_addresses_and_custom_texts(reader: Reader, account: Account) -> None:
+def test_a_search_finds_names_addresses_and_custom_texts(
+    client: SandboxClient, account: Account
+) -> None:
     code = account.fields["persons"].named("Personalnummer").code
     number = account.get("persons", 42)["custom_fields"][code]
 
-    by_number = reader.data(f"{PERSONS}/search", term=number, fields="custom_fields")["items"]
-    by_email = reader.data(f"{PERSONS}/search", term="NEU@moewe.example", exact_match=True)["items"]
+    by_number = client.data(f"{PERSONS}/search", term=number, fields="custom_fields")["items"]
+    by_email = client.data(f"{PERSONS}/search", term="NEU@moewe.example", exact_match=True)["items"]
 
     assert [result["item"]["id"] for result in by_number] == [42]
     assert by_email[0]["item"]["emails"] == ["alt@moewe.example", "neu@moewe.example"]
-    assert reader.refusal(f"{PERSONS}/search", term="a")[0] == 400
-    assert reader.refusal(f"{PERSONS}/search")[0] == 400
+    assert client.refusal(f"{PERSONS}/search", term="a")[0] == 400
+    assert client.refusal(f"{PERSONS}/search")[0] == 400
 
 
 @pytest.mark.parametrize("shows_unset", [True, False])
 def test_a_person_without_organization_is_found_without_one(*, shows_unset: bool) -> None:
     account = seeded(20, 40, shows_unset=shows_unset)
-    with serve(account) as sandbox, Reader(sandbox) as reader:
-        alone = reader.data(f"{PERSONS}/{awkward_id('persons', 'no_organization')}")
-        items = reader.data(f"{PERSONS}/search", term=alone["name"])["items"]
+    with serve(account) as sandbox, SandboxClient(sandbox) as client:
+        alone = client.data(f"{PERSONS}/{awkward_id('persons', 'no_organization')}")
+        items = client.data(f"{PERSONS}/search", term=alone["name"])["items"]
 
     item = next(result["item"] for result in items if result["item"]["id"] == alone["id"])
     assert ("org_id" in alone, "organization" in item) == (shows_unset, shows_unset)
     assert (alone.get("org_id"), item.get("organization")) == (None, None)
 
 
-def test_a_search_pages_by_cursor(reader: Reader) -> None:
+def test_a_search_pages_by_cursor(client: SandboxClient) -> None:
     found_ids: list[int] = []
     query: dict[str, str | int] = {"term": "GmbH", "limit": 5}
     while True:
-        body = reader.get(f"{ORGANIZATIONS}/search", **query).json()
+        body = client.get(f"{ORGANIZATIONS}/search", **query).json()
         found_ids += [result["item"]["id"] for result in body["data"]["items"]]
         if body["additional_data"]["next_cursor"] is None:
             break
         query["cursor"] = body["additional_data"]["next_cursor"]
 
-    named = [row["id"] for row in reader.sandbox.truth("organizations") if "GmbH" in row["name"]]
+    named = [row["id"] for row in client.sandbox.truth("organizations") if "GmbH" in row["name"]]
     assert set(named) <= set(found_ids)
     assert len(found_ids) == len(set(found_ids)) > 5

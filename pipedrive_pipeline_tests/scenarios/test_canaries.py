@@ -15,7 +15,7 @@ import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline.vault import connection_rows
-from pipedrive_pipeline_tests.cli.terminal import Said, Terminal, ended
+from pipedrive_pipeline_tests.cli.terminal import CommandResult, Terminal, ended
 from pipedrive_pipeline_tests.scenarios.consenting import consent, expire, vault_of, with_app
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, environment_of, world_at
 
@@ -47,7 +47,7 @@ def tokens(world: World) -> set[str]:
     return {token.get_secret_value() for token in pair}
 
 
-def synced(terminal: Terminal, *words: str) -> tuple[Said, str]:
+def synced(terminal: Terminal, *words: str) -> tuple[CommandResult, str]:
     """A sync in a process of its own, and every command line that was seen meanwhile."""
     process = terminal.start("sync", "--tenant", "acme", *words)
     lines: set[str] = set()
@@ -105,9 +105,11 @@ def test_a_connections_life_leaves_no_secret_anywhere(world: World, sandbox: San
     assert [good.code, refused.code, gone.code] == [0, 4, 4], [good.err, refused.err, gone.err]
     files = [path for path in world.settings.pipeline_home.rglob("*") if path.is_file()]
     addresses = "\n".join(f"{request.path}?{request.query}" for request in sandbox.requests)
-    said = "\n".join(part for result in (good, refused, gone) for part in (result.out, result.err))
+    output = "\n".join(
+        part for result in (good, refused, gone) for part in (result.out, result.err)
+    )
     places = {
-        "the terminal": said,
+        "the terminal": output,
         "a file": "\n".join(path.read_text("latin-1") for path in files),
         "a table": dump(world),
         "the process list": lines + more_lines + yet_more_lines,

@@ -19,7 +19,7 @@ PERSON_ROWS = 100
 PERSONS_PATH = "/api/v2/persons"
 
 
-class Interrupted(Exception):
+class WalkInterrupted(Exception):
     """The run ends here."""
 
 
@@ -28,7 +28,7 @@ def stop_at(pages: int) -> Any:
 
     def stop(read: EntityRead) -> None:
         if read.entity.name == "persons" and read.pages >= pages:
-            raise Interrupted
+            raise WalkInterrupted
 
     return stop
 
@@ -51,7 +51,7 @@ def test_a_read_that_was_broken_off_goes_on_by_the_source_s_cursor_and_says_sinc
     with serve(account, page_rows=PAGE_ROWS) as sandbox:
         world.connect(ACME, sandbox)
         sandbox.faults.add("out_of_place", path=PERSONS_PATH, after=1)
-        with pytest.raises(Interrupted):
+        with pytest.raises(WalkInterrupted):
             world.sync(sync_type="full", chunk_rows=PAGE_ROWS, on_page=stop_at(3))
         between = datetime.now(UTC)
         read_before = world.raw(ACME, "persons")[0]["id"]

@@ -21,7 +21,7 @@ SYSTEM = "pipedrive"
 
 
 @dataclass(frozen=True)
-class Books:
+class ControlTables:
     """The control tables of one warehouse."""
 
     warehouse: Warehouse
@@ -53,15 +53,15 @@ class Books:
 
 
 @pytest.fixture
-def books(warehouse: Warehouse, tmp_path: Path) -> Books:
+def control(warehouse: Warehouse, tmp_path: Path) -> ControlTables:
     """Tenants acme and beta, both connected."""
-    books = Books(warehouse)
+    control = ControlTables(warehouse)
     for tenant in (ACME, BETA):
         registry.add(warehouse, Settings(pipeline_home=tmp_path), tenant)
-        books.run(
+        control.run(
             "insert into integration.connections (tenant_id, system, kind, state, company_id,"
             " access_token, api_domain, connected_at)"
             " values (%s, 'pipedrive', 'api_token', 'connected', '77', 'x', 'x', now())",
             [tenant.slug],
         )
-    return books
+    return control

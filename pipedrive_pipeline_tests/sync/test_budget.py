@@ -25,7 +25,7 @@ MIDNIGHT = datetime(2026, 11, 21, tzinfo=UTC)
 LISTED = "list persons"
 
 
-class Hand:
+class ManualClock:
     """A clock that is moved by hand."""
 
     def __init__(self) -> None:
@@ -37,8 +37,8 @@ class Hand:
 
 
 @pytest.fixture
-def now() -> Hand:
-    return Hand()
+def now() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def configure(warehouse: Warehouse, **settings: object) -> None:
 
 
 def spend(
-    warehouse: Warehouse, tenant: Tenant, tokens: int, now: Hand, left: int | None = None
+    warehouse: Warehouse, tenant: Tenant, tokens: int, now: ManualClock, left: int | None = None
 ) -> UsageBook:
     """Books one call of the tenant's."""
     book = UsageBook(warehouse, tenant, SYSTEM, now)
@@ -90,22 +90,26 @@ def test_a_company_nobody_told_of_has_thirty_thousand_a_day(companies: Warehouse
     assert budget.allowed() == 15_000
 
 
-def test_tenants_of_one_company_spend_from_one_budget(companies: Warehouse, now: Hand) -> None:
+def test_tenants_of_one_company_spend_from_one_budget(
+    companies: Warehouse, now: ManualClock
+) -> None:
     spend(companies, BRAVO, 4_000, now)
     spend(companies, OTHER, 9_000, now)
 
     assert standing(companies, ACME, SYSTEM, NOON).left == 26_000
 
 
-def test_the_next_day_begins_with_everything(companies: Warehouse, now: Hand) -> None:
+def test_the_next_day_begins_with_everything(companies: Warehouse, now: ManualClock) -> None:
     spend(companies, ACME, 4_000, now)
 
     assert standing(companies, ACME, SYSTEM, MIDNIGHT - timedelta(seconds=1)).left == 26_000
     assert standing(companies, ACME, SYSTEM, MIDNIGHT).left == 30_000
 
 
-def test_what_the_source_tells_replaces_our_own_count(companies: Warehouse, now: Hand) -> None:
-    """Other apps and the company's own users spend too; our books never see them."""
+def test_what_the_source_tells_replaces_our_own_count(
+    companies: Warehouse, now: ManualClock
+) -> None:
+    """Other apps and the company's own users spend too; our records never show them."""
     spend(companies, BRAVO, 100, now, left=20_000)
     spend(companies, ACME, 300, now)
 
@@ -114,7 +118,9 @@ def test_what_the_source_tells_replaces_our_own_count(companies: Warehouse, now:
     assert (budget.limit, budget.left) == (60_000, 19_700)
 
 
-def test_what_was_told_yesterday_counts_no_more_today(companies: Warehouse, now: Hand) -> None:
+def test_what_was_told_yesterday_counts_no_more_today(
+    companies: Warehouse, now: ManualClock
+) -> None:
     spend(companies, ACME, 100, now, left=20)
 
     budget = standing(companies, ACME, SYSTEM, MIDNIGHT + timedelta(hours=1))
@@ -123,7 +129,7 @@ def test_what_was_told_yesterday_counts_no_more_today(companies: Warehouse, now:
 
 
 def test_a_limit_too_small_for_any_plan_holds_no_later_day_back(
-    companies: Warehouse, now: Hand
+    companies: Warehouse, now: ManualClock
 ) -> None:
     """It would forbid the very call whose answer corrects it: the tenant would stay paused."""
     book = UsageBook(companies, ACME, SYSTEM, now)
@@ -134,7 +140,9 @@ def test_a_limit_too_small_for_any_plan_holds_no_later_day_back(
     assert standing(companies, ACME, SYSTEM, MIDNIGHT).left == 30_000
 
 
-def test_a_spent_day_lasts_as_long_as_the_refusal_said(companies: Warehouse, now: Hand) -> None:
+def test_a_spent_day_lasts_as_long_as_the_refusal_said(
+    companies: Warehouse, now: ManualClock
+) -> None:
     """The source's day does not end at midnight in UTC; it says how long, and only then."""
     seven = datetime(2026, 11, 21, 7, tzinfo=UTC)
     spend(companies, ACME, 100, now, left=10).note_spent(seven)
@@ -146,7 +154,7 @@ def test_a_spent_day_lasts_as_long_as_the_refusal_said(companies: Warehouse, now
 
 
 def test_a_limit_that_a_person_set_caps_what_the_source_tells(
-    companies: Warehouse, now: Hand
+    companies: Warehouse, now: ManualClock
 ) -> None:
     configure(companies, daily_token_budget=1_000)
     spend(companies, BRAVO, 400, now, left=50_000)
@@ -157,7 +165,7 @@ def test_a_limit_that_a_person_set_caps_what_the_source_tells(
 
 
 def test_a_source_that_allows_less_than_a_person_set_is_believed(
-    companies: Warehouse, now: Hand
+    companies: Warehouse, now: ManualClock
 ) -> None:
     configure(companies, daily_token_budget=90_000)
     spend(companies, ACME, 400, now, left=150)
@@ -165,7 +173,7 @@ def test_a_source_that_allows_less_than_a_person_set_is_believed(
     assert standing(companies, ACME, SYSTEM, NOON).left == 150
 
 
-def test_a_run_stops_before_its_share_is_passed(companies: Warehouse, now: Hand) -> None:
+def test_a_run_stops_before_its_share_is_passed(companies: Warehouse, now: ManualClock) -> None:
     configure(companies, daily_token_budget=100)
     allowance = Allowance(companies, ACME, SYSTEM, now)
     for _ in range(5):
@@ -194,7 +202,7 @@ def test_a_sweep_leaves_what_every_tenant_needs_for_its_changes() -> None:
 
 
 def test_the_first_answer_corrects_a_run_that_thought_itself_rich(
-    companies: Warehouse, now: Hand
+    companies: Warehouse, now: ManualClock
 ) -> None:
     allowance = Allowance(companies, ACME, SYSTEM, now)
     allowance.before_call(LISTED, 10)
@@ -205,7 +213,9 @@ def test_the_first_answer_corrects_a_run_that_thought_itself_rich(
         allowance.before_call(LISTED, 10)
 
 
-def test_the_first_answer_frees_a_company_with_more_seats(companies: Warehouse, now: Hand) -> None:
+def test_the_first_answer_frees_a_company_with_more_seats(
+    companies: Warehouse, now: ManualClock
+) -> None:
     spend(companies, ACME, 29_990, now)
     allowance = Allowance(companies, ACME, SYSTEM, now, reserve_per_tenant=0)
     with pytest.raises(AllowanceSpent):
@@ -218,7 +228,7 @@ def test_the_first_answer_frees_a_company_with_more_seats(companies: Warehouse, 
 
 
 def test_what_another_run_books_meanwhile_is_not_spent_twice(
-    companies: Warehouse, now: Hand
+    companies: Warehouse, now: ManualClock
 ) -> None:
     configure(companies, daily_token_budget=100)
     allowance = Allowance(companies, ACME, SYSTEM, now)
@@ -230,7 +240,7 @@ def test_what_another_run_books_meanwhile_is_not_spent_twice(
         allowance.before_call(LISTED, 10)
 
 
-def test_a_run_across_midnight_begins_a_new_day(companies: Warehouse, now: Hand) -> None:
+def test_a_run_across_midnight_begins_a_new_day(companies: Warehouse, now: ManualClock) -> None:
     """Begun with little left at 23:59, it would else be paused for the whole of the next day."""
     configure(companies, daily_token_budget=20)
     allowance = Allowance(companies, ACME, SYSTEM, now)

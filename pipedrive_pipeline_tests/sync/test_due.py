@@ -17,7 +17,7 @@ from pipedrive_pipeline.sync.due import (
     due_verifications,
     latest_daily,
 )
-from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, Books
+from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, ControlTables
 
 BERLIN = "Europe/Berlin"
 
@@ -108,45 +108,45 @@ def test_a_tenant_that_was_connected_after_its_hour_waits_for_the_next() -> None
     assert tenant.due_at(datetime(2026, 7, 1, 12, tzinfo=UTC)) is None
 
 
-def test_any_run_answers_a_due_time(books: Books) -> None:
+def test_any_run_answers_a_due_time(control: ControlTables) -> None:
     """A person who syncs by hand at noon has served the night that was missed."""
     tomorrow = datetime.now(UTC) + timedelta(days=1)
 
-    before = due_syncs(books.warehouse, tomorrow)
-    books.begin(ACME)
-    books.run("update integration.sync_logs set started_at = %s", [tomorrow])
+    before = due_syncs(control.warehouse, tomorrow)
+    control.begin(ACME)
+    control.run("update integration.sync_logs set started_at = %s", [tomorrow])
 
     assert [sync.tenant for sync in before] == [ACME, BETA]
-    assert [sync.tenant for sync in due_syncs(books.warehouse, tomorrow)] == [BETA]
+    assert [sync.tenant for sync in due_syncs(control.warehouse, tomorrow)] == [BETA]
 
 
-def test_a_tenant_that_wants_no_automatic_sync_is_never_due(books: Books) -> None:
-    books.run(
+def test_a_tenant_that_wants_no_automatic_sync_is_never_due(control: ControlTables) -> None:
+    control.run(
         "insert into integration.sync_settings (tenant_id, system, auto_sync)"
         " values ('acme', 'pipedrive', false)"
     )
 
-    due = due_syncs(books.warehouse, datetime.now(UTC) + timedelta(days=1))
+    due = due_syncs(control.warehouse, datetime.now(UTC) + timedelta(days=1))
 
     assert [sync.tenant for sync in due] == [BETA]
 
 
-def test_a_tenant_that_wants_everything_read_is_due_for_a_full_sync(books: Books) -> None:
-    books.run(
+def test_a_tenant_that_wants_everything_read_is_due_for_a_full_sync(control: ControlTables) -> None:
+    control.run(
         "insert into integration.sync_settings (tenant_id, system, incremental_sync)"
         " values ('acme', 'pipedrive', false)"
     )
 
-    due = due_syncs(books.warehouse, datetime.now(UTC) + timedelta(days=1))
+    due = due_syncs(control.warehouse, datetime.now(UTC) + timedelta(days=1))
 
     assert {sync.tenant: sync.sync_type for sync in due} == {ACME: "full", BETA: "incremental"}
 
 
-def test_a_tenant_that_is_not_connected_is_never_due(books: Books) -> None:
+def test_a_tenant_that_is_not_connected_is_never_due(control: ControlTables) -> None:
     """A revoked tenant must not be tried every quarter of an hour."""
-    books.run("update integration.connections set state = 'needs_reauth'")
+    control.run("update integration.connections set state = 'needs_reauth'")
 
-    assert due_syncs(books.warehouse, datetime.now(UTC) + timedelta(days=1)) == []
+    assert due_syncs(control.warehouse, datetime.now(UTC) + timedelta(days=1)) == []
 
 
 def sweep_standing(**facts: object) -> SweepStanding:
@@ -195,43 +195,45 @@ def test_a_weekly_sweep_that_failed_is_tried_again_the_next_day() -> None:
     assert tenant.due_at(failed_at + timedelta(hours=24), lambda: 9_999)
 
 
-def test_a_sweep_is_due_where_raw_is_small_and_a_full_read_answers_it(books: Books) -> None:
+def test_a_sweep_is_due_where_raw_is_small_and_a_full_read_answers_it(
+    control: ControlTables,
+) -> None:
     """The cost comes from Postgres's own figures: a sensor reads no table of a tenant."""
-    books.run("update integration.connections set connected_at = now() - interval '9 days'")
+    control.run("update integration.connections set connected_at = now() - interval '9 days'")
     for tenant, days, sync_type in ((ACME, 3, "full"), (BETA, 3, "sweep"), (ACME, 0, "sweep")):
-        row = books.begin(tenant, sync_type)  # type: ignore[arg-type]
-        books.run(
+        row = control.begin(tenant, sync_type)  # type: ignore[arg-type]
+        control.run(
             "update integration.sync_logs set status = 'success', completed_at = now(),"
             " started_at = now() - %s * interval '1 day' where id = %s",
             [days, row.id],
         )
-        swept(books, row.id, organizations=days, persons=days)
+        swept(control, row.id, organizations=days, persons=days)
     soon = datetime.now(UTC)
 
-    assert [sweep.tenant for sweep in due_sweeps(books.warehouse, soon)] == [BETA]
+    assert [sweep.tenant for sweep in due_sweeps(control.warehouse, soon)] == [BETA]
 
-    books.run("create schema raw_pipedrive_beta")
-    books.run(
+    control.run("create schema raw_pipedrive_beta")
+    control.run(
         "create table raw_pipedrive_beta.persons as"
         " select i as id, repeat('x', 100) as name from generate_series(1, 40000) i"
     )
-    assert due_sweeps(books.warehouse, soon) == []
-    books.run("delete from raw_pipedrive_beta.persons where id > 30000")
-    books.run("analyze raw_pipedrive_beta.persons")
-    (due,) = due_sweeps(books.warehouse, soon)
+    assert due_sweeps(control.warehouse, soon) == []
+    control.run("delete from raw_pipedrive_beta.persons where id > 30000")
+    control.run("analyze raw_pipedrive_beta.persons")
+    (due,) = due_sweeps(control.warehouse, soon)
     assert due.run_key.startswith("sweep/pipedrive/beta/20")
-    books.run(
+    control.run(
         "insert into integration.budget_statements (tenant_id, system, company_id, daily_limit,"
         " daily_left, told_at, tokens_booked, resets_at)"
         " values ('beta', 'pipedrive', '77', 20000, 1, now(), 0, now())"
     )
-    assert due_sweeps(books.warehouse, soon) == []
+    assert due_sweeps(control.warehouse, soon) == []
 
 
-def swept(books: Books, run_id: object, **days_ago: float | None) -> None:
+def swept(control: ControlTables, run_id: object, **days_ago: float | None) -> None:
     """Notes of a run that its look at all records of these entities began so long ago."""
     for entity, days in days_ago.items():
-        books.run(
+        control.run(
             "update integration.sync_logs set completeness = completeness || jsonb_build_object("
             "%s::text, jsonb_build_object('swept_at', now() - %s::float8 * interval '1 day'))"
             " where id = %s",
@@ -251,12 +253,17 @@ def swept(books: Books, run_id: object, **days_ago: float | None) -> None:
     ],
 )
 def test_a_tenant_is_swept_as_long_ago_as_its_entity_that_was_looked_at_longest_ago(
-    organizations: float, persons: float | None, *, sync_persons: bool, is_due: bool, books: Books
+    organizations: float,
+    persons: float | None,
+    *,
+    sync_persons: bool,
+    is_due: bool,
+    control: ControlTables,
 ) -> None:
     """A resumed read of everything saw only a part since its last run began."""
-    books.run("update integration.connections set connected_at = now() - interval '20 days'")
-    books.run("delete from integration.connections where tenant_id <> 'acme'")
-    books.run(
+    control.run("update integration.connections set connected_at = now() - interval '20 days'")
+    control.run("delete from integration.connections where tenant_id <> 'acme'")
+    control.run(
         "insert into integration.sync_settings"
         " (tenant_id, system, sweep_every_hours, sync_persons)"
         " values ('acme', 'pipedrive', 168, %s)"
@@ -264,42 +271,44 @@ def test_a_tenant_is_swept_as_long_ago_as_its_entity_that_was_looked_at_longest_
         " sync_persons = excluded.sync_persons",
         [sync_persons],
     )
-    row = books.begin(ACME, "full")
-    books.run(
+    row = control.begin(ACME, "full")
+    control.run(
         "update integration.sync_logs set status = 'success', completed_at = now(),"
         " started_at = now() - interval '25 hours' where id = %s",
         [row.id],
     )
-    swept(books, row.id, organizations=organizations, persons=persons)
+    swept(control, row.id, organizations=organizations, persons=persons)
 
-    assert bool(due_sweeps(books.warehouse, datetime.now(UTC))) is is_due
-
-
-def test_a_tenant_that_never_synced_is_not_swept(books: Books) -> None:
-    assert due_sweeps(books.warehouse, datetime.now(UTC) + timedelta(days=30)) == []
+    assert bool(due_sweeps(control.warehouse, datetime.now(UTC))) is is_due
 
 
-def test_marts_are_compared_with_raw_once_a_week_and_the_day_after_a_failure(books: Books) -> None:
+def test_a_tenant_that_never_synced_is_not_swept(control: ControlTables) -> None:
+    assert due_sweeps(control.warehouse, datetime.now(UTC) + timedelta(days=30)) == []
+
+
+def test_marts_are_compared_with_raw_once_a_week_and_the_day_after_a_failure(
+    control: ControlTables,
+) -> None:
     """Nobody asks for it, and whoever never synced has nothing to compare."""
-    books.run("update integration.connections set connected_at = now() - interval '40 days'")
+    control.run("update integration.connections set connected_at = now() - interval '40 days'")
     now = datetime.now(UTC)
 
     def ran(sync_type: str, status: str, days: float) -> None:
-        books.run(
+        control.run(
             "insert into integration.sync_logs (tenant_id, system, sync_type, trigger, status,"
             " started_at, completed_at) values ('acme', 'pipedrive', %s, 'schedule', %s, %s, %s)",
             [sync_type, status, *[now - timedelta(days=days)] * 2],
         )
 
     def due() -> list[str]:
-        return [sync.tenant.slug for sync in due_verifications(books.warehouse, now)]
+        return [sync.tenant.slug for sync in due_verifications(control.warehouse, now)]
 
     assert due() == []
     ran("full", "success", 6.0)
     assert due() == []
     ran("full", "success", 9.0)
     assert due() == ["acme"]
-    (verification,) = due_verifications(books.warehouse, now)
+    (verification,) = due_verifications(control.warehouse, now)
     assert verification.run_key.startswith("verify/pipedrive/acme/20")
     ran("verify", "failed", 2.0)
     assert due() == ["acme"]
@@ -310,14 +319,14 @@ def test_marts_are_compared_with_raw_once_a_week_and_the_day_after_a_failure(boo
     assert due() == []
 
 
-def test_a_verification_answers_no_sync_and_no_sweep(books: Books) -> None:
+def test_a_verification_answers_no_sync_and_no_sweep(control: ControlTables) -> None:
     """It reads nothing from the source, so it says nothing of how fresh raw is."""
-    books.run("update integration.connections set connected_at = now() - interval '9 days'")
-    before = [sync.tenant for sync in due_syncs(books.warehouse, datetime.now(UTC))]
+    control.run("update integration.connections set connected_at = now() - interval '9 days'")
+    before = [sync.tenant for sync in due_syncs(control.warehouse, datetime.now(UTC))]
     for tenant in (ACME, BETA):
-        books.begin(tenant, "verify").complete()
+        control.begin(tenant, "verify").complete()
 
-    assert [sync.tenant for sync in due_syncs(books.warehouse, datetime.now(UTC))] == before
+    assert [sync.tenant for sync in due_syncs(control.warehouse, datetime.now(UTC))] == before
     assert set(before) == {ACME, BETA}
     query = "select from integration.connections where last_sync_at is not null"
-    assert books.rows(query) == []
+    assert control.rows(query) == []

@@ -13,7 +13,7 @@ from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import Counts, MartsBuilt
 from pipedrive_pipeline.sync.history import HistoryRow, settle_dead
 from pipedrive_pipeline.sync.lock import walk_lock
-from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, Books
+from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
 
 ENTITIES = connector(SYSTEM).entities
 BROKEN = SourceUnavailable("acme: Pipedrive does not answer.")
@@ -34,20 +34,20 @@ def note(row: HistoryRow, *reads: EntityRead) -> None:
     row.reads.update({read.entity.name: read for read in reads})
 
 
-def only_row(books: Books) -> dict[str, Any]:
-    (row,) = books.rows("select * from integration.sync_logs")
+def only_row(control: ControlTables) -> dict[str, Any]:
+    (row,) = control.rows("select * from integration.sync_logs")
     return row
 
 
-def test_a_run_without_errors_is_a_success_with_its_counts(books: Books) -> None:
-    row = books.begin(run_id="abc")
+def test_a_run_without_errors_is_a_success_with_its_counts(control: ControlTables) -> None:
+    row = control.begin(run_id="abc")
     note(row, read("organizations", is_complete=True, fetched=7, rejected=1))
     row.built = MartsBuilt(Counts(created=3, unchanged=4), Counts(), is_whole=True)
     row.api_calls, row.tokens_spent = 5, 60
 
     assert row.complete() == "success"
 
-    stored = only_row(books)
+    stored = only_row(control)
     assert (stored["status"], stored["dagster_run_id"], stored["errors"]) == ("success", "abc", [])
     assert (stored["organizations_fetched"], stored["organizations_rejected"]) == (7, 1)
     assert (stored["organizations_created"], stored["organizations_unchanged"]) == (3, 4)
@@ -70,9 +70,9 @@ def test_a_run_without_errors_is_a_success_with_its_counts(books: Books) -> None
     ],
 )
 def test_a_run_with_an_error_is_partial_where_one_entity_is_whole_and_another_not(
-    *, organizations: bool, persons: bool, fields: bool, status: str, books: Books
+    *, organizations: bool, persons: bool, fields: bool, status: str, control: ControlTables
 ) -> None:
-    row = books.begin()
+    row = control.begin()
     note(
         row,
         read("organizations", is_complete=organizations),
@@ -84,33 +84,33 @@ def test_a_run_with_an_error_is_partial_where_one_entity_is_whole_and_another_no
     assert row.complete() == status
 
 
-def test_an_entity_that_is_not_whole_has_no_new_watermark(books: Books) -> None:
-    row = books.begin()
+def test_an_entity_that_is_not_whole_has_no_new_watermark(control: ControlTables) -> None:
+    row = control.begin()
     note(row, read("persons", is_complete=False))
     row.errors.append(BROKEN)
 
     row.complete()
 
-    assert only_row(books)["watermarks"]["persons"]["after"] is None
+    assert only_row(control)["watermarks"]["persons"]["after"] is None
 
 
-def test_a_spent_budget_pauses_until_it_returns(books: Books) -> None:
+def test_a_spent_budget_pauses_until_it_returns(control: ControlTables) -> None:
     at = datetime(2026, 2, 1, tzinfo=UTC)
-    row = books.begin()
+    row = control.begin()
     row.errors += [BROKEN, BudgetSpent("acme", SYSTEM, at)]
 
     assert row.complete() == "paused"
 
-    assert only_row(books)["resume_at"] == at
+    assert only_row(control)["resume_at"] == at
 
 
-def test_the_connection_says_how_its_last_run_ended(books: Books) -> None:
-    row = books.begin()
+def test_the_connection_says_how_its_last_run_ended(control: ControlTables) -> None:
+    row = control.begin()
     row.errors.append(NotConnected("acme", SYSTEM))
 
     row.complete()
 
-    states = books.rows(
+    states = control.rows(
         "select tenant_id, last_sync_status, last_sync_error from integration.connections"
         " order by tenant_id"
     )
@@ -118,38 +118,40 @@ def test_the_connection_says_how_its_last_run_ended(books: Books) -> None:
     assert "not_connected" in states[0]["last_sync_error"]
 
 
-def test_an_error_that_is_not_ours_is_named_by_its_kind_only(books: Books) -> None:
+def test_an_error_that_is_not_ours_is_named_by_its_kind_only(control: ControlTables) -> None:
     """Its words may hold a person's data."""
-    row = books.begin()
+    row = control.begin()
     row.errors.append(ValueError("Erika Mustermann"))
 
     row.complete()
 
-    assert only_row(books)["errors"] == [
+    assert only_row(control)["errors"] == [
         {"code": "unexpected", "message": "ValueError; the run's log has more."}
     ]
 
 
-def test_a_dead_run_is_settled_as_failed_and_its_requests_with_it(books: Books) -> None:
-    row = books.begin(run_id="dead")
-    books.ask()
-    books.run("update integration.sync_requests set state = 'running', sync_log_id = %s", [row.id])
+def test_a_dead_run_is_settled_as_failed_and_its_requests_with_it(control: ControlTables) -> None:
+    row = control.begin(run_id="dead")
+    control.ask()
+    control.run(
+        "update integration.sync_requests set state = 'running', sync_log_id = %s", [row.id]
+    )
 
-    with walk_lock(books.warehouse, ACME, SYSTEM) as lock:
+    with walk_lock(control.warehouse, ACME, SYSTEM) as lock:
         assert settle_dead(lock) == ["dead"]
 
-    stored = only_row(books)
+    stored = only_row(control)
     assert (stored["status"], stored["errors"][0]["code"]) == ("failed", "killed")
-    assert books.rows("select state from integration.sync_requests") == [{"state": "failed"}]
+    assert control.rows("select state from integration.sync_requests") == [{"state": "failed"}]
 
 
-def test_runs_of_other_tenants_and_ended_ones_are_left_alone(books: Books) -> None:
-    books.begin(BETA)
-    done = books.begin(ACME)
+def test_runs_of_other_tenants_and_ended_ones_are_left_alone(control: ControlTables) -> None:
+    control.begin(BETA)
+    done = control.begin(ACME)
     done.complete()
 
-    with walk_lock(books.warehouse, ACME, SYSTEM) as lock:
+    with walk_lock(control.warehouse, ACME, SYSTEM) as lock:
         assert settle_dead(lock) == []
 
-    statuses = books.rows("select tenant_id, status from integration.sync_logs order by 1")
+    statuses = control.rows("select tenant_id, status from integration.sync_logs order by 1")
     assert [row["status"] for row in statuses] == ["success", "running"]

@@ -31,7 +31,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import fences, locks
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
-from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, Books
+from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
 
 Locking = Callable[[Warehouse, Tenant], AbstractContextManager[TenantLock]]
 
@@ -41,7 +41,7 @@ def walk(warehouse: Warehouse, tenant: Tenant) -> AbstractContextManager[TenantL
 
 
 @pytest.fixture(autouse=True)
-def _registered(books: Books) -> None:
+def _registered(control: ControlTables) -> None:
     """Acme and beta, of whom there are no locks yet."""
 
 
@@ -233,15 +233,15 @@ def test_a_tenant_that_is_not_registered_has_no_lock(lock: Locking, warehouse: W
 
 
 def test_the_locks_of_a_removed_tenant_are_dropped_and_come_back_with_it(
-    books: Books, warehouse: Warehouse
+    control: ControlTables, warehouse: Warehouse
 ) -> None:
     with tenant_lock(warehouse, ACME) as lock:
         removal.remove(warehouse, ACME, is_erasing=True, who="a test")
         lock.drop()
 
-    left = books.rows("select relname from pg_class where relname like 'raw/%%'")
+    left = control.rows("select relname from pg_class where relname like 'raw/%%'")
     assert [row["relname"] for row in left] == []
-    books.run("insert into integration.tenants (slug) values ('acme')")
+    control.run("insert into integration.tenants (slug) values ('acme')")
     with walk(warehouse, ACME) as lock:
         lock.assert_held()
 

@@ -7,20 +7,20 @@ from datetime import UTC, datetime
 from pipedrive_pipeline.connectors.base import Call
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.sync.records import UsageBook
-from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, Books
+from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, ControlTables
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 PERSONS = connector(SYSTEM).entities["persons"]
 
 
-def test_calls_are_booked_by_kind_and_company_and_add_up_over_runs(books: Books) -> None:
+def test_calls_are_booked_by_kind_and_company_and_add_up_over_runs(control: ControlTables) -> None:
     for _ in range(2):
-        book = UsageBook(books.warehouse, ACME, SYSTEM, lambda: NOON)
+        book = UsageBook(control.warehouse, ACME, SYSTEM, lambda: NOON)
         for kind in ("list persons", "list persons", "users/me"):
             book.on_call(Call(kind, 10, 200))
         book.write()
 
-    rows = books.rows(
+    rows = control.rows(
         "select company_id, call_kind, calls, tokens from integration.api_usage order by call_kind"
     )
     assert [tuple(row.values()) for row in rows] == [
@@ -29,14 +29,14 @@ def test_calls_are_booked_by_kind_and_company_and_add_up_over_runs(books: Books)
     ]
 
 
-def test_a_book_written_twice_books_nothing_twice_and_knows_its_run(books: Books) -> None:
-    book = UsageBook(books.warehouse, ACME, SYSTEM, lambda: NOON)
+def test_a_book_written_twice_books_nothing_twice_and_knows_its_run(control: ControlTables) -> None:
+    book = UsageBook(control.warehouse, ACME, SYSTEM, lambda: NOON)
     book.on_call(Call("list persons", 10, 200))
     book.write()
     book.write()
     book.on_call(Call("list persons", 10, None))
     book.write()
 
-    (row,) = books.rows("select calls, tokens from integration.api_usage")
+    (row,) = control.rows("select calls, tokens from integration.api_usage")
     assert (row["calls"], row["tokens"]) == (2, 20)
     assert (book.api_calls, book.tokens_spent) == (2, 20)

@@ -8,16 +8,16 @@ from pipedrive_pipeline.errors import BadInput, UnknownTenant
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import registry
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, Books
+from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, ControlTables
 
 BERLIN = Settings(default_time_zone="Europe/Berlin")
 NEW = Tenant("neu")
 
 
-def test_a_new_tenant_takes_the_default_time_zone(books: Books) -> None:
-    assert registry.add(books.warehouse, BERLIN, NEW, external_id="42", display_name="Neu GmbH")
+def test_a_new_tenant_takes_the_default_time_zone(control: ControlTables) -> None:
+    assert registry.add(control.warehouse, BERLIN, NEW, external_id="42", display_name="Neu GmbH")
 
-    tenant = registry.known(books.warehouse, NEW)
+    tenant = registry.known(control.warehouse, NEW)
     assert (tenant.external_id, tenant.display_name, tenant.time_zone, tenant.state) == (
         "42",
         "Neu GmbH",
@@ -26,25 +26,25 @@ def test_a_new_tenant_takes_the_default_time_zone(books: Books) -> None:
     )
 
 
-def test_adding_a_known_tenant_again_changes_nothing(books: Books) -> None:
-    assert not registry.add(books.warehouse, BERLIN, ACME)
+def test_adding_a_known_tenant_again_changes_nothing(control: ControlTables) -> None:
+    assert not registry.add(control.warehouse, BERLIN, ACME)
 
-    assert registry.known(books.warehouse, ACME).time_zone == "UTC"
-    added = books.rows("select * from integration.audit_log where tenant_id = 'acme'")
+    assert registry.known(control.warehouse, ACME).time_zone == "UTC"
+    added = control.rows("select * from integration.audit_log where tenant_id = 'acme'")
     assert len(added) == 1
 
 
-def test_an_external_id_belongs_to_one_tenant(books: Books) -> None:
-    registry.add(books.warehouse, BERLIN, NEW, external_id="42")
+def test_an_external_id_belongs_to_one_tenant(control: ControlTables) -> None:
+    registry.add(control.warehouse, BERLIN, NEW, external_id="42")
 
     with pytest.raises(BadInput, match="neu"):
-        registry.add(books.warehouse, BERLIN, Tenant("anders"), external_id="42")
+        registry.add(control.warehouse, BERLIN, Tenant("anders"), external_id="42")
 
 
-def test_tenants_are_listed_by_slug_with_their_connection(books: Books) -> None:
-    registry.add(books.warehouse, BERLIN, Tenant("aaa"))
+def test_tenants_are_listed_by_slug_with_their_connection(control: ControlTables) -> None:
+    registry.add(control.warehouse, BERLIN, Tenant("aaa"))
 
-    listed = registry.all_tenants(books.warehouse)
+    listed = registry.all_tenants(control.warehouse)
 
     assert [(row.tenant.slug, row.state) for row in listed] == [
         ("aaa", None),
@@ -53,6 +53,6 @@ def test_tenants_are_listed_by_slug_with_their_connection(books: Books) -> None:
     ]
 
 
-def test_an_unknown_tenant_is_named(books: Books) -> None:
+def test_an_unknown_tenant_is_named(control: ControlTables) -> None:
     with pytest.raises(UnknownTenant, match="tenants add neu"):
-        registry.known(books.warehouse, NEW)
+        registry.known(control.warehouse, NEW)

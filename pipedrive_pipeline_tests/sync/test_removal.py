@@ -15,15 +15,15 @@ from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import registry, removal
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.vault import open_vault
-from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, Books
+from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
 
 KEYS = (SecretStr(Fernet.generate_key().decode()),)
 NEIGHBOUR = Tenant("beta")
 
 
-def fill(books: Books, tenant: Tenant) -> None:
+def fill(control: ControlTables, tenant: Tenant) -> None:
     """Something of this tenant in every place that is made by hand here."""
-    with books.warehouse.transaction() as connection:
+    with control.warehouse.transaction() as connection:
         for schema in (
             tenant.raw_schema(SYSTEM),
             tenant.staging_schema(SYSTEM),
@@ -39,13 +39,13 @@ def fill(books: Books, tenant: Tenant) -> None:
                 ).format(sql.Identifier(table)),
                 [tenant.slug],
             )
-    books.begin(tenant).complete()
-    books.ask(tenant)
+    control.begin(tenant).complete()
+    control.ask(tenant)
 
 
-def held(books: Books, tenant: Tenant) -> dict[str, int]:
+def held(control: ControlTables, tenant: Tenant) -> dict[str, int]:
     """Rows of this tenant, by table, over the whole catalog; the audit log aside."""
-    tables = books.rows(
+    tables = control.rows(
         "select table_schema as schema, table_name as name from information_schema.columns"
         " join information_schema.tables using (table_schema, table_name)"
         " where column_name = 'tenant_id' and table_type = 'BASE TABLE'"
@@ -53,7 +53,7 @@ def held(books: Books, tenant: Tenant) -> dict[str, int]:
     )
     counts: dict[str, int] = {}
     for table in tables:
-        (row,) = books.rows(
+        (row,) = control.rows(
             f"select count(*) as n from {table['schema']}.{table['name']} where tenant_id = %s",
             [tenant.slug],
         )
@@ -61,82 +61,84 @@ def held(books: Books, tenant: Tenant) -> dict[str, int]:
     return counts
 
 
-def schemas(books: Books) -> list[Any]:
-    rows = books.rows("select nspname as name from pg_namespace order by 1")
+def schemas(control: ControlTables) -> list[Any]:
+    rows = control.rows("select nspname as name from pg_namespace order by 1")
     return [row["name"] for row in rows if row["name"].rsplit("_", 1)[-1] in ("acme", "beta")]
 
 
-def test_erasing_drops_everything_of_a_tenant_and_nothing_of_another(books: Books) -> None:
-    fill(books, ACME)
-    fill(books, BETA)
-    before = held(books, BETA)
+def test_erasing_drops_everything_of_a_tenant_and_nothing_of_another(
+    control: ControlTables,
+) -> None:
+    fill(control, ACME)
+    fill(control, BETA)
+    before = held(control, BETA)
 
-    removal.remove(books.warehouse, ACME, is_erasing=True, who="a test")
+    removal.remove(control.warehouse, ACME, is_erasing=True, who="a test")
 
-    assert not any(held(books, ACME).values())
-    assert held(books, BETA) == before
+    assert not any(held(control, ACME).values())
+    assert held(control, BETA) == before
     assert before["customers"] == before["sync_logs"] == before["connections"] == 1
-    assert all(name.endswith("beta") for name in schemas(books))
-    assert len(schemas(books)) == 3
+    assert all(name.endswith("beta") for name in schemas(control))
+    assert len(schemas(control)) == 3
     with pytest.raises(UnknownTenant):
-        registry.known(books.warehouse, ACME)
+        registry.known(control.warehouse, ACME)
 
 
-def test_a_tenant_with_data_is_not_removed_by_accident(books: Books) -> None:
-    fill(books, ACME)
-    before = held(books, ACME)
+def test_a_tenant_with_data_is_not_removed_by_accident(control: ControlTables) -> None:
+    fill(control, ACME)
+    before = held(control, ACME)
 
     with pytest.raises(BadInput, match="--erase"):
-        removal.remove(books.warehouse, ACME, is_erasing=False, who="a test")
+        removal.remove(control.warehouse, ACME, is_erasing=False, who="a test")
 
-    assert held(books, ACME) == before
+    assert held(control, ACME) == before
 
 
-def test_a_tenant_without_data_is_removed_and_the_log_says_by_whom(books: Books) -> None:
-    removal.remove(books.warehouse, ACME, is_erasing=False, who="Erika")
+def test_a_tenant_without_data_is_removed_and_the_log_says_by_whom(control: ControlTables) -> None:
+    removal.remove(control.warehouse, ACME, is_erasing=False, who="Erika")
 
-    (entry,) = books.rows(
+    (entry,) = control.rows(
         "select who, action, subject from integration.audit_log where action = 'tenant.remove'"
     )
     assert entry == {"who": "Erika", "action": "tenant.remove", "subject": "acme"}
-    assert [row.tenant for row in registry.all_tenants(books.warehouse)] == [BETA]
+    assert [row.tenant for row in registry.all_tenants(control.warehouse)] == [BETA]
 
 
-def test_a_removed_tenant_may_be_added_again(books: Books) -> None:
-    fill(books, ACME)
-    removal.remove(books.warehouse, ACME, is_erasing=True, who="a test")
+def test_a_removed_tenant_may_be_added_again(control: ControlTables) -> None:
+    fill(control, ACME)
+    removal.remove(control.warehouse, ACME, is_erasing=True, who="a test")
 
-    books.run("insert into integration.tenants (slug) values ('acme')")
+    control.run("insert into integration.tenants (slug) values ('acme')")
 
-    assert registry.known(books.warehouse, ACME).state is None
+    assert registry.known(control.warehouse, ACME).state is None
 
 
-def roles(books: Books) -> set[str]:
-    rows = books.rows(
+def roles(control: ControlTables) -> set[str]:
+    rows = control.rows(
         "select rolname as name from pg_roles where starts_with(rolname, 'analyst_role_test')"
     )
     return {row["name"] for row in rows}
 
 
 def test_the_role_of_a_tenants_analysts_goes_with_it_unless_it_is_needed_still(
-    books: Books,
+    control: ControlTables,
 ) -> None:
     """A tenant of the same name, added later, would be read by the former one's analysts."""
     gone, needed = Tenant("role_test_gone"), Tenant("role_test_needed")
     for tenant in (gone, needed):
-        registry.add(books.warehouse, Settings(), tenant)
-        fill(books, tenant)
-        with books.warehouse.transaction() as connection:
+        registry.add(control.warehouse, Settings(), tenant)
+        fill(control, tenant)
+        with control.warehouse.transaction() as connection:
             let_analysts_read(connection, tenant)
-    books.run("grant usage on schema public to analyst_role_test_needed")
-    assert roles(books) == {"analyst_role_test_gone", "analyst_role_test_needed"}
+    control.run("grant usage on schema public to analyst_role_test_needed")
+    assert roles(control) == {"analyst_role_test_gone", "analyst_role_test_needed"}
 
     for tenant in (gone, needed):
-        removal.remove(books.warehouse, tenant, is_erasing=True, who="a test")
+        removal.remove(control.warehouse, tenant, is_erasing=True, who="a test")
 
-    assert roles(books) == {"analyst_role_test_needed"}
-    books.run("drop owned by analyst_role_test_needed")
-    books.run("drop role analyst_role_test_needed")
+    assert roles(control) == {"analyst_role_test_needed"}
+    control.run("drop owned by analyst_role_test_needed")
+    control.run("drop role analyst_role_test_needed")
 
 
 TRIGGER = """
@@ -186,19 +188,21 @@ OBSTACLES = {
 
 @pytest.mark.parametrize(("statements", "named"), OBSTACLES.values(), ids=OBSTACLES)
 def test_what_is_in_the_way_of_an_erasure_is_named_before_anything_is_changed(
-    statements: str, named: str, books: Books
+    statements: str, named: str, control: ControlTables
 ) -> None:
     """The tenant was disconnected first; then it ended as `unexpected`, or the app's view went."""
-    fill(books, ACME)
-    books.run("create view analytics_acme.v as select x from raw_pipedrive_acme.t")
-    books.run(statements)
-    vault = open_vault(books.warehouse, Settings(token_encryption_keys=KEYS))
-    before = held(books, ACME)
+    fill(control, ACME)
+    control.run("create view analytics_acme.v as select x from raw_pipedrive_acme.t")
+    control.run(statements)
+    vault = open_vault(control.warehouse, Settings(token_encryption_keys=KEYS))
+    before = held(control, ACME)
 
     with pytest.raises(removal.RemovalRefused, match=named):
         removal.end(vault, ACME, is_erasing=True, who="a test")
 
-    assert held(books, ACME) == before
-    assert len(schemas(books)) == 3
-    (connection,) = books.rows("select state from integration.connections where tenant_id = 'acme'")
+    assert held(control, ACME) == before
+    assert len(schemas(control)) == 3
+    (connection,) = control.rows(
+        "select state from integration.connections where tenant_id = 'acme'"
+    )
     assert connection["state"] == "connected"

@@ -6,19 +6,19 @@ from typing import Any
 
 from pipedrive_pipeline.sync.retention import forget_the_old
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, Books
+from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, ControlTables
 
 KEPT_DAYS = 30
 AGES = (1, 29, 31, 4_000)  # days
 
 
-def fill(books: Books) -> None:
+def fill(control: ControlTables) -> None:
     """Rows of each age for two tenants, in every table that grows."""
     for tenant in ("acme", "beta"):
         for age in AGES:
             values = {"tenant": tenant, "age": age, "key": f"{tenant}-{age}"}
             for statement in _ROWS:
-                with books.warehouse.transaction() as connection:
+                with control.warehouse.transaction() as connection:
                     connection.execute(statement.encode(), values)
 
 
@@ -70,60 +70,62 @@ _ROWS = (
 )
 
 
-def ages(books: Books, table: str, time: str, more: str = "") -> list[Any]:
+def ages(control: ControlTables, table: str, time: str, more: str = "") -> list[Any]:
     """Ages of acme's rows in a table, in days."""
-    rows = books.rows(
+    rows = control.rows(
         f"select round(extract(epoch from now() - {time}) / 86400)::int as age"
         f" from integration.{table} where tenant_id = 'acme' {more} order by 1"
     )
     return [row["age"] for row in rows]
 
 
-def test_what_is_old_is_forgotten_and_what_is_needed_stays(books: Books) -> None:
-    fill(books)
-    with books.warehouse.transaction() as connection:  # raw holds the person of 4,000 days ago
+def test_what_is_old_is_forgotten_and_what_is_needed_stays(control: ControlTables) -> None:
+    fill(control)
+    with control.warehouse.transaction() as connection:  # raw holds the person of 4,000 days ago
         connection.execute("create schema raw_pipedrive_acme")
         connection.execute("create table raw_pipedrive_acme.persons as select 4000::bigint as id")
-    books.run("insert into integration.audit_log (at, who, action) values ('1999-01-01', 'x', 'x')")
+    control.run(
+        "insert into integration.audit_log (at, who, action) values ('1999-01-01', 'x', 'x')"
+    )
 
-    forgotten = forget_the_old(books.warehouse, ACME, SYSTEM, kept_days=KEPT_DAYS)
+    forgotten = forget_the_old(control.warehouse, ACME, SYSTEM, kept_days=KEPT_DAYS)
 
-    assert ages(books, "sync_logs", "started_at", "and sync_type = 'full'") == [1, 29]
+    assert ages(control, "sync_logs", "started_at", "and sync_type = 'full'") == [1, 29]
     # The one failed sweep is the newest of its kind.
-    assert ages(books, "sync_logs", "started_at", "and sync_type = 'sweep'") == [1, 29, 31]
-    assert ages(books, "sync_requests", "requested_at") == [1, 29]
-    assert len(ages(books, "api_usage", "used_on")) == 2
-    assert ages(books, "alerts", "began_at") == [1, 29]
-    assert ages(books, "rejected_values", "last_seen_at") == [1, 29, 4_000]
+    assert ages(control, "sync_logs", "started_at", "and sync_type = 'sweep'") == [1, 29, 31]
+    assert ages(control, "sync_requests", "requested_at") == [1, 29]
+    assert len(ages(control, "api_usage", "used_on")) == 2
+    assert ages(control, "alerts", "began_at") == [1, 29]
+    assert ages(control, "rejected_values", "last_seen_at") == [1, 29, 4_000]
     for table in ("connect_links", "oauth_states", "pending_grants"):
-        assert ages(books, table, "expires_at") == [], table
+        assert ages(control, table, "expires_at") == [], table
     assert forgotten["sync_logs"] == 3
-    assert books.rows(
+    assert control.rows(
         "select count(*) as n from integration.audit_log where at < '2000-01-01'"
     ) == [{"n": 1}]
-    assert books.rows(
+    assert control.rows(
         "select count(*) as n from integration.sync_logs where tenant_id = 'beta'"
     ) == [{"n": 2 * len(AGES)}]
-    assert not any(forget_the_old(books.warehouse, ACME, SYSTEM, kept_days=KEPT_DAYS).values())
+    assert not any(forget_the_old(control.warehouse, ACME, SYSTEM, kept_days=KEPT_DAYS).values())
 
 
-def test_the_last_run_stays_however_old_it_is(books: Books) -> None:
+def test_the_last_run_stays_however_old_it_is(control: ControlTables) -> None:
     """When a sync is due, and how old the last sweep is, is read from it."""
-    fill(books)
+    fill(control)
 
-    forget_the_old(books.warehouse, ACME, SYSTEM, kept_days=1)
+    forget_the_old(control.warehouse, ACME, SYSTEM, kept_days=1)
 
     # Of 1 day ago, a moment older than a day by now: the newest of each kind and outcome.
-    assert ages(books, "sync_logs", "started_at", "and sync_type = 'full'") == [1]
-    assert ages(books, "sync_logs", "started_at", "and sync_type = 'sweep'") == [1, 31]
+    assert ages(control, "sync_logs", "started_at", "and sync_type = 'full'") == [1]
+    assert ages(control, "sync_logs", "started_at", "and sync_type = 'sweep'") == [1, 31]
 
 
-def test_a_run_forgets_no_more_than_a_batch(books: Books) -> None:
+def test_a_run_forgets_no_more_than_a_batch(control: ControlTables) -> None:
     """Years that are forgotten at once would hold the table, and the run."""
-    fill(books)
+    fill(control)
 
     counts = [
-        forget_the_old(books.warehouse, ACME, SYSTEM, kept_days=KEPT_DAYS, batch_rows=1)
+        forget_the_old(control.warehouse, ACME, SYSTEM, kept_days=KEPT_DAYS, batch_rows=1)
         for _ in range(3)
     ]
 

@@ -8,56 +8,56 @@ from pipedrive_pipeline.errors import SourceUnavailable, UnknownTenant
 from pipedrive_pipeline.sync.lock import tenant_lock
 from pipedrive_pipeline.sync.status import sparkline, tenant_statuses
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline_tests.sync.conftest import ACME, Books
+from pipedrive_pipeline_tests.sync.conftest import ACME, ControlTables
 
 
-def test_a_tenant_that_never_ran_says_so(books: Books) -> None:
-    (status,) = tenant_statuses(books.warehouse, ACME)
+def test_a_tenant_that_never_ran_says_so(control: ControlTables) -> None:
+    (status,) = tenant_statuses(control.warehouse, ACME)
 
     assert status.cells()[3] == "never"
     assert status.facts()["rows_of_recent_runs"] == []
 
 
-def test_the_last_run_and_its_error_are_told(books: Books) -> None:
-    books.begin().complete()
-    row = books.begin()
+def test_the_last_run_and_its_error_are_told(control: ControlTables) -> None:
+    control.begin().complete()
+    row = control.begin()
     row.errors.append(SourceUnavailable("acme: Pipedrive does not answer."))
     row.complete()
 
-    (status,) = tenant_statuses(books.warehouse, ACME)
+    (status,) = tenant_statuses(control.warehouse, ACME)
 
     assert status.facts()["last_status"] == "failed"
     assert status.last_error == "acme: Pipedrive does not answer."
 
 
-def test_a_tenant_whose_lock_is_held_is_running(books: Books) -> None:
-    books.begin()
+def test_a_tenant_whose_lock_is_held_is_running(control: ControlTables) -> None:
+    control.begin()
 
-    with tenant_lock(books.warehouse, ACME):
-        (status,) = tenant_statuses(books.warehouse, ACME)
+    with tenant_lock(control.warehouse, ACME):
+        (status,) = tenant_statuses(control.warehouse, ACME)
 
     assert status.is_running
-    assert [status.is_running for status in tenant_statuses(books.warehouse)] == [False, False]
+    assert [status.is_running for status in tenant_statuses(control.warehouse)] == [False, False]
 
 
-def test_an_unknown_tenant_is_named(books: Books) -> None:
+def test_an_unknown_tenant_is_named(control: ControlTables) -> None:
     with pytest.raises(UnknownTenant):
-        tenant_statuses(books.warehouse, Tenant("neu"))
+        tenant_statuses(control.warehouse, Tenant("neu"))
 
 
-def test_recent_runs_are_bars_with_the_newest_as_a_number(books: Books) -> None:
+def test_recent_runs_are_bars_with_the_newest_as_a_number(control: ControlTables) -> None:
     """What grows from night to night is seen at a glance; one that still runs has no end."""
     for fetched, seconds in ((10, 2), (1_200, 65)):
-        books.run(
+        control.run(
             "insert into integration.sync_logs (tenant_id, system, sync_type, trigger, status,"
             " persons_fetched, started_at, completed_at)"
             " values ('acme', 'pipedrive', 'full', 'manual', 'success',"
             " %s, clock_timestamp(), clock_timestamp() + %s * '1 s'::interval)",
             [fetched, seconds],
         )
-    books.begin()
+    control.begin()
 
-    (status,) = tenant_statuses(books.warehouse, ACME)
+    (status,) = tenant_statuses(control.warehouse, ACME)
 
     assert status.cells()[-2:] == ["▁█ 1,200", "▁█ 65"]
     assert status.facts()["seconds_of_recent_runs"] == [2, 65]

@@ -25,7 +25,7 @@ CLIENT_ID, CLIENT_SECRET = "app-id", "canary-client-secret"
 
 
 @dataclass(frozen=True)
-class Company:
+class OAuthCompany:
     """Whose data a grant opens."""
 
     id: int = 7654321
@@ -37,10 +37,10 @@ class Company:
 
 
 @dataclass
-class Grant:
+class OAuthGrant:
     """One consent: its tokens, the newest last."""
 
-    company: Company
+    company: OAuthCompany
     refresh_tokens: list[str] = field(default_factory=list)
     access_tokens: set[str] = field(default_factory=set)
     is_revoked: bool = False
@@ -57,9 +57,9 @@ class OAuthServer:
     scope: str = "base,contacts:read,users:read"
     faults: list[str] = field(default_factory=list)  # one per call of the token endpoint
     faults_of_revoke: list[str] = field(default_factory=list)
-    grants: list[Grant] = field(default_factory=list)
-    codes: dict[str, Grant] = field(default_factory=dict)
-    api_tokens: dict[str, Company] = field(default_factory=dict)
+    grants: list[OAuthGrant] = field(default_factory=list)
+    codes: dict[str, OAuthGrant] = field(default_factory=dict)
+    api_tokens: dict[str, OAuthCompany] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)  # "refresh", "exchange", "revoke", "me"
     redirects_me_to: str | None = None
     redirects_token_to: str | None = None
@@ -71,13 +71,13 @@ class OAuthServer:
         fresh = OAuthServer(url=self.url, lock=self.lock)
         vars(self).update(vars(fresh))
 
-    def consent(self, company: Company | None = None) -> str:
+    def consent(self, company: OAuthCompany | None = None) -> str:
         """A code, as a browser would bring it back."""
         code = secrets.token_hex(8)
         self.codes[code] = self._new_grant(company)
         return code
 
-    def granted(self, company: Company | None = None) -> tuple[str, str]:
+    def granted(self, company: OAuthCompany | None = None) -> tuple[str, str]:
         """An access and a refresh token, as if a code had been exchanged."""
         grant = self._new_grant(company)
         return self._access(grant), grant.refresh_tokens[-1]
@@ -127,7 +127,7 @@ class OAuthServer:
         if grant:
             grant.is_revoked = True
 
-    def company_of(self, bearer: str, api_token: str) -> Company | None:
+    def company_of(self, bearer: str, api_token: str) -> OAuthCompany | None:
         """Whose account a call opens; None is a 401."""
         for grant in self.grants:
             if bearer in grant.access_tokens and not grant.is_revoked:
@@ -138,17 +138,17 @@ class OAuthServer:
         self.refusals.append(code)
         return 400, {"success": False, "message": message, "error": code}
 
-    def _new_grant(self, company: Company | None) -> Grant:
-        grant = Grant(company or Company(), refresh_tokens=[secrets.token_hex(16)])
+    def _new_grant(self, company: OAuthCompany | None) -> OAuthGrant:
+        grant = OAuthGrant(company or OAuthCompany(), refresh_tokens=[secrets.token_hex(16)])
         self.grants.append(grant)
         return grant
 
-    def _access(self, grant: Grant) -> str:
+    def _access(self, grant: OAuthGrant) -> str:
         token = "v1u:" + secrets.token_hex(24)
         grant.access_tokens.add(token)
         return token
 
-    def _grant_of(self, refresh_token: str) -> Grant | None:
+    def _grant_of(self, refresh_token: str) -> OAuthGrant | None:
         return next((grant for grant in self.grants if refresh_token in grant.refresh_tokens), None)
 
 

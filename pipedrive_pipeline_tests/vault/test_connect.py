@@ -14,13 +14,13 @@ from pipedrive_pipeline.vault.connect import connect_with_api_token
 from pipedrive_pipeline.vault.errors import CannotChange, OtherCompany, TokenRefused, WrongKey
 from pipedrive_pipeline.vault.states import MAY_BECOME, ConnectionState, Reason, change
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
-from pipedrive_pipeline_tests.vault.oauth_server import Company
-from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, World, settings_for
+from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
+from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, VaultSetup, settings_for
 
 TOKEN = "canary-api-token"
 
 
-def connect(world: World, *, token: str = TOKEN, url: str | None = None, **more: Any) -> None:
+def connect(world: VaultSetup, *, token: str = TOKEN, url: str | None = None, **more: Any) -> None:
     connect_with_api_token(
         world.vault,
         more.pop("tenant", ACME),
@@ -32,9 +32,9 @@ def connect(world: World, *, token: str = TOKEN, url: str | None = None, **more:
     )
 
 
-def test_an_api_token_that_works_is_stored_sealed_and_lent(acme: World) -> None:
+def test_an_api_token_that_works_is_stored_sealed_and_lent(acme: VaultSetup) -> None:
     """And its company is known, because `users/me` is the only place that tells it."""
-    acme.oauth.api_tokens[TOKEN] = Company()
+    acme.oauth.api_tokens[TOKEN] = OAuthCompany()
 
     connect(acme, url=acme.oauth.url + "/api/v1/")
 
@@ -63,10 +63,10 @@ def test_an_api_token_that_works_is_stored_sealed_and_lent(acme: World) -> None:
     ids=["token", "host", "look-alike", "tenant"],
 )
 def test_what_does_not_work_changes_nothing(
-    acme: World, change_of: dict[str, Any], error: type[Exception]
+    acme: VaultSetup, change_of: dict[str, Any], error: type[Exception]
 ) -> None:
     """A typing error must not end the connection that works."""
-    acme.oauth.api_tokens[TOKEN] = Company()
+    acme.oauth.api_tokens[TOKEN] = OAuthCompany()
     connect(acme)
     before = acme.rows("select connections::text as connection from integration.connections")
 
@@ -78,9 +78,9 @@ def test_what_does_not_work_changes_nothing(
     assert TOKEN not in str(refused.value)
 
 
-def test_connecting_asks_for_one_full_sync_and_again_for_what_changed(acme: World) -> None:
+def test_connecting_asks_for_one_full_sync_and_again_for_what_changed(acme: VaultSetup) -> None:
     """The row and the state are one transaction: no connection without its sync."""
-    acme.oauth.api_tokens[TOKEN] = Company()
+    acme.oauth.api_tokens[TOKEN] = OAuthCompany()
 
     connect(acme)
     connect(acme)
@@ -95,9 +95,9 @@ def test_connecting_asks_for_one_full_sync_and_again_for_what_changed(acme: Worl
     ]
 
 
-def test_another_companys_token_is_refused_until_a_person_confirms(acme: World) -> None:
+def test_another_companys_token_is_refused_until_a_person_confirms(acme: VaultSetup) -> None:
     """Two companies' rows under the same ids would be nobody's."""
-    acme.oauth.api_tokens = {TOKEN: Company(), "other": Company(id=99, name="Other Ltd")}
+    acme.oauth.api_tokens = {TOKEN: OAuthCompany(), "other": OAuthCompany(id=99, name="Other Ltd")}
     connect(acme)
     begun_afresh: list[Tenant] = []
 
@@ -110,9 +110,9 @@ def test_another_companys_token_is_refused_until_a_person_confirms(acme: World) 
     assert begun_afresh == [ACME]
 
 
-def test_each_change_of_state_stands_in_the_audit_log_without_a_secret(acme: World) -> None:
+def test_each_change_of_state_stands_in_the_audit_log_without_a_secret(acme: VaultSetup) -> None:
     """Who, when, from what to what; never a token, not even a sealed one."""
-    acme.oauth.api_tokens[TOKEN] = Company()
+    acme.oauth.api_tokens[TOKEN] = OAuthCompany()
     connect(acme)
 
     log = acme.rows(
@@ -134,7 +134,7 @@ def test_each_change_of_state_stands_in_the_audit_log_without_a_secret(acme: Wor
 @pytest.mark.parametrize("state", ConnectionState)
 @pytest.mark.parametrize("to", ConnectionState)
 def test_a_state_follows_only_where_the_table_says_so(
-    acme: World, state: ConnectionState, to: ConnectionState
+    acme: VaultSetup, state: ConnectionState, to: ConnectionState
 ) -> None:
     """One table, one place: nothing brings a disconnected tenant to needs_reauth."""
     acme.connect_acme()
@@ -166,7 +166,7 @@ def test_a_state_follows_only_where_the_table_says_so(
     assert acme.row()["state"] == (to if to in MAY_BECOME[state] else state)
 
 
-def test_a_wrong_key_is_found_at_start_and_overwrites_nothing(acme: World) -> None:
+def test_a_wrong_key_is_found_at_start_and_overwrites_nothing(acme: VaultSetup) -> None:
     """Else every tenant would have to consent again after one wrong deploy."""
     acme.connect_acme()
     before = acme.row()
@@ -182,7 +182,7 @@ def test_a_wrong_key_is_found_at_start_and_overwrites_nothing(acme: World) -> No
     assert acme.row() == before
 
 
-def test_a_connection_is_shown_without_its_tokens(acme: World) -> None:
+def test_a_connection_is_shown_without_its_tokens(acme: VaultSetup) -> None:
     acme.connect_acme()
 
     shown = connections.existing(acme.vault, ACME, PIPEDRIVE)

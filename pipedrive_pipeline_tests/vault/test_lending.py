@@ -19,10 +19,10 @@ from pipedrive_pipeline.errors import (
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import lend
 from pipedrive_pipeline_tests.vault.oauth_server import Rotation
-from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, World
+from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, VaultSetup
 
 
-def lent(world: World, refused: Credential | None = None, tenant: Tenant = ACME) -> Credential:
+def lent(world: VaultSetup, refused: Credential | None = None, tenant: Tenant = ACME) -> Credential:
     return lend(
         tenant,
         PIPEDRIVE,
@@ -32,11 +32,11 @@ def lent(world: World, refused: Credential | None = None, tenant: Tenant = ACME)
     )
 
 
-def works(world: World, credential: Credential) -> bool:
+def works(world: VaultSetup, credential: Credential) -> bool:
     return world.oauth.company_of(credential.secret.get_secret_value(), "") is not None
 
 
-def test_a_fresh_token_is_lent_without_a_call(acme: World) -> None:
+def test_a_fresh_token_is_lent_without_a_call(acme: VaultSetup) -> None:
     """The fast path is one read: a sync lends for each page of minutes."""
     acme.connect_acme()
 
@@ -48,7 +48,9 @@ def test_a_fresh_token_is_lent_without_a_call(acme: World) -> None:
     assert acme.oauth.calls == []
 
 
-def test_the_tenant_may_be_named_by_its_slug(acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tenant_may_be_named_by_its_slug(
+    acme: VaultSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`vault.lend(tenant, system)` takes everything else from the environment."""
     acme.connect_acme()
     settings = acme.vault.settings
@@ -61,7 +63,9 @@ def test_the_tenant_may_be_named_by_its_slug(acme: World, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("rotation", ["static", "silent", "grace", "strict"])
-def test_an_expired_token_is_refreshed_once_and_stored(acme: World, rotation: Rotation) -> None:
+def test_an_expired_token_is_refreshed_once_and_stored(
+    acme: VaultSetup, rotation: Rotation
+) -> None:
     """Whether the source sends the same refresh token, none, or another."""
     acme.connect_acme()
     acme.oauth.rotation = rotation
@@ -76,7 +80,7 @@ def test_an_expired_token_is_refreshed_once_and_stored(acme: World, rotation: Ro
     assert acme.row()["refresh_started_at"] is None
 
 
-def test_a_token_is_refreshed_minutes_before_it_ends(acme: World) -> None:
+def test_a_token_is_refreshed_minutes_before_it_ends(acme: VaultSetup) -> None:
     """Else it ends in the middle of a page."""
     acme.connect_acme()
     acme.execute(
@@ -89,7 +93,7 @@ def test_a_token_is_refreshed_minutes_before_it_ends(acme: World) -> None:
     assert acme.oauth.calls == ["refresh"]
 
 
-def test_a_source_with_short_lives_is_not_asked_at_each_call(acme: World) -> None:
+def test_a_source_with_short_lives_is_not_asked_at_each_call(acme: VaultSetup) -> None:
     """A token of one minute is fresh for half of it, not never."""
     acme.connect_acme()
     acme.oauth.expires_in = 60
@@ -101,7 +105,7 @@ def test_a_source_with_short_lives_is_not_asked_at_each_call(acme: World) -> Non
     assert acme.oauth.calls == ["refresh"]
 
 
-def test_a_refused_token_is_refreshed_although_it_has_not_ended(acme: World) -> None:
+def test_a_refused_token_is_refreshed_although_it_has_not_ended(acme: VaultSetup) -> None:
     """A source may end a token early; the refused one is never lent again."""
     acme.connect_acme()
     refused = lent(acme)
@@ -114,7 +118,7 @@ def test_a_refused_token_is_refreshed_although_it_has_not_ended(acme: World) -> 
     assert acme.oauth.calls == ["refresh"]
 
 
-def test_invalid_grant_asks_for_a_new_consent_and_is_not_repeated(acme: World) -> None:
+def test_invalid_grant_asks_for_a_new_consent_and_is_not_repeated(acme: VaultSetup) -> None:
     """The state is committed before the error leaves: the next caller makes no call."""
     refresh_token = acme.connect_acme()
     acme.oauth.revoke(refresh_token)
@@ -129,7 +133,7 @@ def test_invalid_grant_asks_for_a_new_consent_and_is_not_repeated(acme: World) -
     assert acme.row()["state_reason"] == "invalid_grant"
 
 
-def test_a_wrong_client_secret_ends_no_consent(acme: World) -> None:
+def test_a_wrong_client_secret_ends_no_consent(acme: VaultSetup) -> None:
     """The operator's mistake concerns all tenants: none of them may have to consent again."""
     acme.connect_acme()
     acme.expire()
@@ -144,7 +148,7 @@ def test_a_wrong_client_secret_ends_no_consent(acme: World) -> None:
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "429", "html", "lost"])
-def test_trouble_at_the_source_leaves_the_state_alone(acme: World, fault: str) -> None:
+def test_trouble_at_the_source_leaves_the_state_alone(acme: VaultSetup, fault: str) -> None:
     """The next call tries again and succeeds."""
     acme.connect_acme()
     acme.expire()
@@ -157,7 +161,7 @@ def test_trouble_at_the_source_leaves_the_state_alone(acme: World, fault: str) -
     assert works(acme, lent(acme))
 
 
-def test_a_token_that_still_works_is_lent_while_the_source_is_in_trouble(acme: World) -> None:
+def test_a_token_that_still_works_is_lent_while_the_source_is_in_trouble(acme: VaultSetup) -> None:
     """Refreshing early must not make a short outage of the token endpoint ours."""
     acme.connect_acme()
     acme.execute(
@@ -171,7 +175,7 @@ def test_a_token_that_still_works_is_lent_while_the_source_is_in_trouble(acme: W
 
 @pytest.mark.parametrize("rotation", ["static", "silent", "grace"])
 def test_a_lost_answer_costs_nothing_where_the_old_token_is_honoured(
-    acme: World, rotation: Rotation
+    acme: VaultSetup, rotation: Rotation
 ) -> None:
     """The old one is still stored, and tried again."""
     acme.connect_acme()
@@ -186,7 +190,7 @@ def test_a_lost_answer_costs_nothing_where_the_old_token_is_honoured(
     assert acme.row()["refresh_started_at"] is None
 
 
-def test_a_lost_answer_under_strict_rotation_ends_after_one_try(acme: World) -> None:
+def test_a_lost_answer_under_strict_rotation_ends_after_one_try(acme: VaultSetup) -> None:
     """Nobody can close that window; it must not become a loop, and it must say what happened."""
     acme.connect_acme()
     acme.oauth.rotation = "strict"
@@ -214,7 +218,9 @@ def test_a_lost_answer_under_strict_rotation_ends_after_one_try(acme: World) -> 
         "file:///etc/passwd",
     ],
 )
-def test_a_refresh_that_names_a_foreign_host_is_not_followed(acme: World, api_domain: str) -> None:
+def test_a_refresh_that_names_a_foreign_host_is_not_followed(
+    acme: VaultSetup, api_domain: str
+) -> None:
     """The token stays here, and so does the grant: nothing is lost when the host is listed."""
     acme.connect_acme()
     acme.expire()
@@ -230,7 +236,7 @@ def test_a_refresh_that_names_a_foreign_host_is_not_followed(acme: World, api_do
     assert works(acme, lent(acme))
 
 
-def test_a_renamed_company_is_followed_to_its_new_address(acme: World) -> None:
+def test_a_renamed_company_is_followed_to_its_new_address(acme: VaultSetup) -> None:
     """`api_domain` is told anew with each refresh, and the newest counts."""
     acme.connect_acme()
     acme.expire()
@@ -239,7 +245,7 @@ def test_a_renamed_company_is_followed_to_its_new_address(acme: World) -> None:
     assert lent(acme).base_url == acme.oauth.url
 
 
-def test_an_api_token_is_lent_as_it_is_and_not_after_it_was_refused(acme: World) -> None:
+def test_an_api_token_is_lent_as_it_is_and_not_after_it_was_refused(acme: VaultSetup) -> None:
     """It cannot be refreshed: refused, it needs a person."""
     acme.connect_acme()
     acme.execute("update integration.connections set kind = 'api_token', token_expires_at = null")
@@ -255,7 +261,7 @@ def test_an_api_token_is_lent_as_it_is_and_not_after_it_was_refused(acme: World)
     assert acme.oauth.calls == []
 
 
-def test_a_stale_refusal_of_an_api_token_does_not_end_its_successor(acme: World) -> None:
+def test_a_stale_refusal_of_an_api_token_does_not_end_its_successor(acme: VaultSetup) -> None:
     """A run that began before the tenant connected again must not undo that."""
     acme.connect_acme()
     acme.execute("update integration.connections set kind = 'api_token', token_expires_at = null")
@@ -264,6 +270,6 @@ def test_a_stale_refusal_of_an_api_token_does_not_end_its_successor(acme: World)
     assert lent(acme, replace(current, generation=current.generation - 1)) == current
 
 
-def test_who_never_connected_gets_no_credential(acme: World) -> None:
+def test_who_never_connected_gets_no_credential(acme: VaultSetup) -> None:
     with pytest.raises(NotConnected, match="connect --tenant bravo"):
         lent(acme, tenant=Tenant("bravo"))

@@ -24,14 +24,14 @@ from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline.vault.errors import SecretUnreadable, WrongKey
 from pipedrive_pipeline.vault.rotation import rotate_keys
 from pipedrive_pipeline.vault.vault import Vault, check_keys
-from pipedrive_pipeline_tests.vault.oauth_server import Company, Rotation
-from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, World
+from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany, Rotation
+from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, VaultSetup
 
 PROCESSES = 8
 POINTS_MAX = 200
 
 
-class Worker:
+class VaultProcess:
     """A process that answers a line with a line."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -55,7 +55,7 @@ class Worker:
 
 
 @contextmanager
-def worker(action: str, settings: Settings) -> Iterator[Worker]:
+def worker(action: str, settings: Settings) -> Iterator[VaultProcess]:
     assert settings.database_url
     assert settings.pipedrive_client_secret
     keys = ",".join(key.get_secret_value() for key in settings.encryption_keys())
@@ -77,13 +77,13 @@ def worker(action: str, settings: Settings) -> Iterator[Worker]:
         env=environment,
     )
     with process:
-        yield Worker(process)
+        yield VaultProcess(process)
         assert process.stdin
         process.stdin.close()
     assert process.returncode == 0
 
 
-def one_refresh_each_round(world: World, rotation: Rotation, rounds: int) -> None:
+def one_refresh_each_round(world: VaultSetup, rotation: Rotation, rounds: int) -> None:
     world.connect_acme()
     world.oauth.rotation = rotation
     with ExitStack() as stack:
@@ -107,7 +107,7 @@ def one_refresh_each_round(world: World, rotation: Rotation, rounds: int) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rotation", ["static", "strict"])
-def test_64_callers_in_8_processes_make_one_refresh(acme: World, rotation: Rotation) -> None:
+def test_64_callers_in_8_processes_make_one_refresh(acme: VaultSetup, rotation: Rotation) -> None:
     """Under strict rotation a second refresh would end the grant."""
     one_refresh_each_round(acme, rotation, rounds=20)
 
@@ -115,14 +115,14 @@ def test_64_callers_in_8_processes_make_one_refresh(acme: World, rotation: Rotat
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("rotation", ["static", "strict"])
-def test_64_callers_make_one_refresh_a_hundred_times(acme: World, rotation: Rotation) -> None:
+def test_64_callers_make_one_refresh_a_hundred_times(acme: VaultSetup, rotation: Rotation) -> None:
     one_refresh_each_round(acme, rotation, rounds=100)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rotation", ["static", "grace", "strict"])
 def test_a_refresh_that_dies_anywhere_loses_no_grant_still_honoured(
-    acme: World, rotation: Rotation
+    acme: VaultSetup, rotation: Rotation
 ) -> None:
     """SIGKILL before and after each statement, commit and call of a refresh.
 
@@ -151,7 +151,7 @@ def test_a_refresh_that_dies_anywhere_loses_no_grant_still_honoured(
 
 
 @pytest.mark.slow
-def test_a_rotation_of_keys_that_dies_anywhere_goes_on_where_it_ended(acme: World) -> None:
+def test_a_rotation_of_keys_that_dies_anywhere_goes_on_where_it_ended(acme: VaultSetup) -> None:
     """Half the rows under each key is a state like any other: everything can be read."""
     old = acme.vault.settings.encryption_keys()
     both = (SecretStr(Fernet.generate_key().decode()), *old)
@@ -161,7 +161,7 @@ def test_a_rotation_of_keys_that_dies_anywhere_goes_on_where_it_ended(acme: Worl
         for point in range(1, POINTS_MAX):
             acme.forget()
             acme.connect_acme()
-            acme.store(Tenant("bravo"), *acme.oauth.granted(Company(id=2)), Company(id=2))
+            acme.store(Tenant("bravo"), *acme.oauth.granted(OAuthCompany(id=2)), OAuthCompany(id=2))
             if not dying.ask(str(point)):
                 break
             died += 1
@@ -176,7 +176,7 @@ def test_a_rotation_of_keys_that_dies_anywhere_goes_on_where_it_ended(acme: Worl
     assert 20 <= died < POINTS_MAX - 1
 
 
-def test_rotated_keys_leave_nothing_that_needs_the_old_one(acme: World) -> None:
+def test_rotated_keys_leave_nothing_that_needs_the_old_one(acme: VaultSetup) -> None:
     """And a process that still has only the old key says so, and stops no connection."""
     acme.connect_acme()
     old = acme.vault.settings.encryption_keys()
@@ -198,12 +198,12 @@ def test_rotated_keys_leave_nothing_that_needs_the_old_one(acme: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_swapped_or_altered_ciphertexts_are_refused(acme: World) -> None:
+def test_a_thousand_swapped_or_altered_ciphertexts_are_refused(acme: VaultSetup) -> None:
     """Each stops its own connection, sends nothing, and leaves the neighbour's alone."""
     random_of_test = random.Random(6)  # noqa: S311 - which byte, not a secret
     bravo = Tenant("bravo")
     acme.connect_acme()
-    acme.store(bravo, *acme.oauth.granted(Company(id=2)), Company(id=2))
+    acme.store(bravo, *acme.oauth.granted(OAuthCompany(id=2)), OAuthCompany(id=2))
     mine, theirs = acme.row(), acme.row(bravo)
     foreign = [mine["refresh_token"], theirs["access_token"], theirs["refresh_token"]]
     refused = 0
@@ -233,7 +233,7 @@ def test_a_thousand_swapped_or_altered_ciphertexts_are_refused(acme: World) -> N
     assert acme.row()["state_reason"] == "token_unreadable"
 
 
-def test_a_disconnect_during_a_refresh_is_the_last_word(acme: World) -> None:
+def test_a_disconnect_during_a_refresh_is_the_last_word(acme: VaultSetup) -> None:
     """No token comes back to life by a run that finishes, and none is left at the source."""
     for _ in range(10):
         acme.forget()
@@ -256,13 +256,13 @@ def test_a_disconnect_during_a_refresh_is_the_last_word(acme: World) -> None:
         assert not works(acme)
 
 
-def lent(world: World, tenant: Tenant = ACME) -> bool:
+def lent(world: VaultSetup, tenant: Tenant = ACME) -> bool:
     return bool(
         lend(tenant, PIPEDRIVE, warehouse=world.vault.warehouse, settings=world.vault.settings)
     )
 
 
-def works(world: World) -> bool:
+def works(world: VaultSetup) -> bool:
     try:
         return lent(world)
     except PipelineError:

@@ -28,7 +28,7 @@ from pipedrive_pipeline_tests.vault import oauth_server
 from pipedrive_pipeline_tests.vault.oauth_server import (
     CLIENT_ID,
     CLIENT_SECRET,
-    Company,
+    OAuthCompany,
     OAuthServer,
 )
 
@@ -38,7 +38,7 @@ OPERATOR_KEY = "canary-operator-key-0123456789-abcdef"
 
 
 @dataclass(frozen=True)
-class World:
+class VaultSetup:
     """A vault, the server that it refreshes at, and its database."""
 
     vault: Vault
@@ -58,14 +58,14 @@ class World:
             """
         )
 
-    def connect_acme(self, company: Company | None = None) -> str:
+    def connect_acme(self, company: OAuthCompany | None = None) -> str:
         """Tenant acme connected by consent; its refresh token."""
-        company = company or Company()
+        company = company or OAuthCompany()
         access, refresh = self.oauth.granted(company)
         self.store(ACME, access, refresh, company)
         return refresh
 
-    def store(self, tenant: Tenant, access: str, refresh: str, company: Company) -> None:
+    def store(self, tenant: Tenant, access: str, refresh: str, company: OAuthCompany) -> None:
         """A pair, as after a code was exchanged and confirmed."""
         account = Account(
             company_id=str(company.id),
@@ -113,10 +113,10 @@ class World:
 
 
 @contextmanager
-def running(database_template: str) -> Iterator[World]:
+def running(database_template: str) -> Iterator[VaultSetup]:
     """A world on a database of its own; `forget` gives it its two tenants."""
     with databases.copy_of(database_template) as url, oauth_server.running() as oauth:
-        environment = World(Vault(Warehouse(url), settings_for(url, oauth)), oauth)
+        environment = VaultSetup(Vault(Warehouse(url), settings_for(url, oauth)), oauth)
         name = urlsplit(url).path[1:]
         environment.execute(f'alter database "{name}" set synchronous_commit = off')
         yield environment

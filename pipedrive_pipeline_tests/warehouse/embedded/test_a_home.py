@@ -106,7 +106,7 @@ def test_psql_comes_along(server: EmbeddedServer) -> None:
     """`./run psql` needs a terminal client where none is installed."""
     assert server.psql is not None
 
-    said = subprocess.run(
+    output = subprocess.run(
         [server.psql, server.url, "-Atc", "select 40 + 2"],
         capture_output=True,
         text=True,
@@ -114,7 +114,7 @@ def test_psql_comes_along(server: EmbeddedServer) -> None:
         env={"PATH": os.defpath},
     )
 
-    assert said.stdout == "42\n"
+    assert output.stdout == "42\n"
 
 
 def test_the_log_holds_no_row(server: EmbeddedServer) -> None:

@@ -28,7 +28,7 @@ OTHER_MAJOR = f"{STAMP}FATAL:  database files are incompatible with server\n"
 
 
 @pytest.mark.parametrize(
-    ("said", "error", "words"),
+    ("output", "error", "words"),
     [
         (NO_ROOM, ServerDiskFull, "Make room"),
         (PRIVILEGED, PortTaken, "Permission denied. Free it"),
@@ -37,11 +37,11 @@ OTHER_MAJOR = f"{STAMP}FATAL:  database files are incompatible with server\n"
     ],
 )
 def test_the_log_of_a_failed_start_is_read(
-    folder: Path, said: str, error: type[PipelineError], words: str
+    folder: Path, output: str, error: type[PipelineError], words: str
 ) -> None:
     """Nobody should have to open the log to learn that a disk is full."""
     log = folder / "postgres.log"
-    log.write_text(said)
+    log.write_text(output)
 
     refusal = failed_start(log, folder, 80, logged_bytes=0)
 

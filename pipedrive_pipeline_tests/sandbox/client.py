@@ -1,4 +1,4 @@
-"""A plain reader of a sandbox for tests: it knows HTTP and cursors, and nothing of the package.
+"""A plain client of a sandbox for tests: it knows HTTP and cursors, and nothing of the package.
 
 What belongs here: sending requests. What does not: expectations.
 """
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 Query = dict[str, str | int | bool]
 
 
-class Reader:
+class SandboxClient:
     """One caller of one sandbox."""
 
     def __init__(self, sandbox: Sandbox, headers: dict[str, str] | None = None) -> None:
@@ -87,8 +87,8 @@ def installed(sandbox: Sandbox, user_id: int | None = None) -> dict[str, Any]:
     """The token answer of a fresh installation."""
     with sandbox.account.lock:
         code = sandbox.grants.code(user_id or sandbox.account.admin_id, CALLBACK)
-    with Reader(sandbox, headers={}) as reader:
-        answer = reader.token_answer(
+    with SandboxClient(sandbox, headers={}) as client:
+        answer = client.token_answer(
             grant_type="authorization_code", code=code, redirect_uri=CALLBACK
         )
     assert answer.status_code == 200, answer.text
@@ -96,10 +96,10 @@ def installed(sandbox: Sandbox, user_id: int | None = None) -> dict[str, Any]:
     return tokens
 
 
-def as_app(sandbox: Sandbox, user_id: int | None = None) -> Reader:
-    """A reader with a fresh access token of a user."""
+def as_app(sandbox: Sandbox, user_id: int | None = None) -> SandboxClient:
+    """A client with a fresh access token of a user."""
     token = installed(sandbox, user_id)["access_token"]
-    return Reader(sandbox, headers={"authorization": f"Bearer {token}"})
+    return SandboxClient(sandbox, headers={"authorization": f"Bearer {token}"})
 
 
 def custom_types(sandbox: Sandbox, entity: str) -> dict[str, str]:
