@@ -1,7 +1,7 @@
 """A company's CRM, complete and readable in its own Postgres, kept up to date by Dagster.
 
-The package itself stands above all its rooms, and hands down what a lower one may not fetch from a
-higher one: how `ingest.refresh` opens a tenant. Nothing but that belongs here; imports stay light.
+The package root registers how `ingest.refresh` opens a tenant: `ingest/` must not import `sync/`.
+Nothing else belongs here; imports stay light.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Dagster code location. Loads `defs/`, nothing else."""
+"""The Dagster code location: loads `defs/`, nothing else."""
 
 from __future__ import annotations
 

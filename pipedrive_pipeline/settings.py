@@ -1,8 +1,7 @@
-"""Every setting: name, default, meaning, and the refusal of a wrong one by name.
+"""Every setting: name, default, meaning, and an error that names a wrong one.
 
-Belongs here: reading the environment and `.env`, and the secrets that the embedded default makes
-once under `PIPELINE_HOME`. Does not belong here: opening a database or a port.
-Settings rest on https://docs.pydantic.dev/latest/concepts/pydantic_settings/.
+Read from the environment and `.env`; secrets that the embedded default needs are made once under
+`PIPELINE_HOME`. Source: https://docs.pydantic.dev/latest/concepts/pydantic_settings/.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""A tenant, and every name that is made from its slug.
+"""A tenant, and every name that is made from its slug: schemas, roles, dlt names, locks.
 
-Belongs here: the slug's rule and all derived names (schemas, roles, dlt names, locks), so that
-one property test can show that no two tenants share any of them.
-Does not belong here: whether a tenant is registered (`sync/registry.py` asks the database).
+All derived names are made here, so that one property test can show that no two tenants share any.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The command line: one command, one sentence of help, one line of error.
 
-Belongs here: words on a terminal and exit codes. Does not belong here: what the words mean; every
-command calls a room below. Dagster and dlt take seconds to import, so commands that need them
+Belongs here: the output on a terminal and exit codes. Does not belong here: the work itself; every
+command calls another package. Dagster and dlt take seconds to import, so commands that need them
 import them late.
 """
 

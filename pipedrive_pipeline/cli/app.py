@@ -1,7 +1,7 @@
 """The list of commands.
 
-A command's module is imported when it is asked for: all of them take most of a second, and a sync
-that finds its tenant busy must answer within one.
+A command's module is imported when the command is used: importing all takes most of a second, and
+a sync that finds its tenant busy must answer within one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""`backup` and `restore`: everything but the keys, in a folder of two files.
+"""`backup` and `restore`: everything but the keys, in a folder with two files, by `pg_dump`.
 
-Belongs here: calling Postgres's own programs. Does not belong here: what is in the dump.
 Source: https://www.postgresql.org/docs/current/app-pgdump.html (read 2026-11).
 """
 

@@ -1,7 +1,4 @@
-"""`bench`: how long a full read takes, as a multiple of the least that a copy can take.
-
-Belongs here: the command. Does not belong here: what is measured, and how (`bench/`).
-"""
+"""`bench`: runs the measurement of `bench/`, a full read as a multiple of the cheapest copy."""
 
 from __future__ import annotations
 

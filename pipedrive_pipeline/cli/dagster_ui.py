@@ -1,11 +1,11 @@
-"""`serve-dagster`: Dagster's UI, which no other web page can command.
+"""`serve-dagster`: Dagster's UI with a guard against commands from other web pages.
 
 Dagster's own server executes a mutation for any page that is open in the operator's browser: by a
 GET, by a form without a preflight, or under a name of the attacker's that resolves to this machine.
-The guard here is an ASGI middleware in the same process, so that there is no way past it.
+The guard is an ASGI middleware in the same process, so that no request can bypass it.
 
-Belongs here: that guard, and starting the server with it. Does not belong here: who may use the UI:
-whoever reaches the port may; put a proxy with a sign-in before it where that is not you alone.
+Everyone who reaches the port may use the UI. Put a proxy with a sign-in in front of it where
+others can reach it.
 """
 
 from __future__ import annotations

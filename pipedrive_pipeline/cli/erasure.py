@@ -1,7 +1,6 @@
-"""`tenants erase-person`: a person who asked to be forgotten.
+"""`tenants erase-person`: finds the person, requires a confirmation, erases, prints the receipt.
 
-Belongs here: who is meant, the yes to it, and what is said afterwards. Does not belong here: the
-erasure (`sync/erasure.py`). Nothing of a person but their id is printed.
+Only a person's id is ever printed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Which `up` runs in this installation: one at a time, known by its pid, ended by `down`.
+"""The `up` of this installation: at most one, identified by a lock file with its pid.
 
-Belongs here: the lock file under `PIPELINE_HOME`, and finding processes that an earlier `up` left
-behind. Does not belong here: starting servers (`processes.py`).
+Processes that an earlier `up` left behind are found and ended here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""A Dagster job run in this process, on the configured instance.
-
-Belongs here: the hand-over of a lock and a history row to a run that the Dagster UI then shows.
-Does not belong here: how its outcome looks (`sync.py`).
-"""
+"""Runs a Dagster job in this process, on the configured instance, so that the UI shows the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`keys`: who may use the Connect API for a tenant, and as what."""
+"""`keys`: the API keys of the Connect API, each with a tenant and a role."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How facts look on a terminal: tables for people, JSON for programs, progress for the patient."""
+"""Output on a terminal: tables, JSON and progress."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Servers that one command starts together, keeps alive, and ends together.
-
-Belongs here: starting, watching, restarting and ending child processes. Does not belong here: which
-ones (`up.py`).
-"""
+"""Child processes that one command starts together, restarts when they die, and ends together."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """This installation's sandbox: a make-believe Pipedrive for the tenant `sandbox`, and for no other.
 
-Belongs here: where it is, its tenant, its first consent, and serving it to a command while no `up`
-does. Does not belong here: the sandbox itself (`sandbox/`).
+Gives its address, its tenant and its first consent, and serves it to a command while no `up` does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What every command begins with: settings, the warehouse, and Dagster's surroundings.
+"""The start of every command: settings, an open warehouse, and the environment of Dagster.
 
-Belongs here: starting the embedded default on first use, and the environment in which Dagster
-finds our instance. Does not belong here: any command.
+The embedded Postgres is started on first use.
 """
 
 from __future__ import annotations

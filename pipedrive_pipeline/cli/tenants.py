@@ -1,4 +1,4 @@
-"""`tenants`: who is synced, and who must be forgotten."""
+"""`tenants`: add, list and remove tenants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`up`: everything at once, until told to stop."""
+"""`up`: starts every server of the installation and ends them on Ctrl-C or `down`."""
 
 from __future__ import annotations
 

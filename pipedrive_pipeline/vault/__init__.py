@@ -1,4 +1,4 @@
-"""Who may ask: connection states, and tokens that are lent fresh and kept sealed.
+"""Connections and their tokens: states, encryption, and credentials for the rest of the package.
 
 Belongs here: everything that reads or writes a token. Does not belong here: how consent is obtained
 (`connect/`), HTTP (`connectors/`), or when a sync runs (`sync/`).

@@ -1,13 +1,9 @@
-"""Secrets at rest: sealed for one place, and refused anywhere else.
+"""Encrypts secrets for one location, and refuses to decrypt them at another.
 
-Belongs here: the form of a sealed secret, and the check that it is read where it was written.
-Does not belong here: which rows hold one (`connections.py`, `rotation.py`), or where keys come from
-(`settings.py`). Rests on https://cryptography.io/en/latest/fernet/ (read 2026-11).
-
-A sealed secret is ``<key id>.<Fernet token>``. Fernet knows no associated data, so the place
-(tenant, system, column, generation) stands inside the plaintext and is compared on reading. The
-key id, a digest of the key, tells a key that is missing from the list (the operator's mistake, no
-row's fault) from a row that was altered.
+A sealed secret is ``<key id>.<Fernet token>``. Fernet has no associated data, so the location
+(tenant, system, column, generation) is part of the plaintext and is compared on reading. The key
+id, a digest of the key, distinguishes a key that is missing from the list (the operator's mistake)
+from a row that was altered. Source: https://cryptography.io/en/latest/fernet/ (read 2026-11).
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ SEALED = re.compile(r"(?P<key_id>[0-9a-f]{8})\.(?P<token>[A-Za-z0-9_-]+={0,2})")
 
 @dataclass(frozen=True)
 class SecretLocation:
-    """Where a secret stands. ``generation`` is 0 where the row has none."""
+    """Row, column and generation of a secret; ``generation`` is 0 if the row has none."""
 
     tenant: Tenant
     system: str
@@ -40,7 +36,7 @@ class SecretLocation:
 
 
 class _Plaintext(msgspec.Struct, frozen=True):
-    """What Fernet encrypts."""
+    """The text that Fernet encrypts."""
 
     tenant: str
     system: str
@@ -50,7 +46,7 @@ class _Plaintext(msgspec.Struct, frozen=True):
 
 
 class Cipher:
-    """Seals with the first key, opens with any.
+    """Encrypts with the first key, decrypts with any.
 
     Args:
         keys: Fernet keys, newest first, at least one.
@@ -64,59 +60,59 @@ class Cipher:
     def __repr__(self) -> str:
         return f"Cipher(keys={', '.join(self._key_ids)})"
 
-    def seal(self, secret: SecretStr, place: SecretLocation) -> str:
-        """The secret as text that only this place can open."""
-        plaintext = _plaintext(secret.get_secret_value(), place)
+    def seal(self, secret: SecretStr, location: SecretLocation) -> str:
+        """The secret, encrypted so that `open` accepts it for this location only."""
+        plaintext = _plaintext(secret.get_secret_value(), location)
         token = self._fernets.encrypt(msgspec.json.encode(plaintext)).decode()
         return f"{self._key_ids[0]}.{token}"
 
-    def open(self, sealed: str, place: SecretLocation) -> SecretStr:
-        """The secret that was sealed for this place.
+    def open(self, sealed: str, location: SecretLocation) -> SecretStr:
+        """The secret that was sealed for this location.
 
         Raises:
             WrongKey: its key is not in the list; the operator must put it back.
-            SecretUnreadable: the text was altered, or was sealed for another place.
+            SecretUnreadable: the text was altered, or was sealed for another location.
         """
-        plaintext = self._decrypted(sealed, place)
-        if plaintext != _plaintext(plaintext.secret, place):
-            raise _unreadable(place, "it was sealed for another row, column or generation")
+        plaintext = self._decrypted(sealed, location)
+        if plaintext != _plaintext(plaintext.secret, location):
+            raise _unreadable(location, "it was sealed for another row, column or generation")
         return SecretStr(plaintext.secret)
 
     def is_current(self, sealed: str) -> bool:
-        """Whether the text is sealed with the first key."""
+        """True if the text is sealed with the first key."""
         return sealed.startswith(self._key_ids[0] + ".")
 
     def missing_keys(self, key_ids: Sequence[str]) -> tuple[str, ...]:
-        """Those of the key ids that are not in the list, sorted."""
+        """The key ids that are not in the list, sorted."""
         return tuple(sorted(set(key_ids) - set(self._key_ids)))
 
-    def _decrypted(self, sealed: str, place: SecretLocation) -> _Plaintext:
+    def _decrypted(self, sealed: str, location: SecretLocation) -> _Plaintext:
         parts = SEALED.fullmatch(sealed)
         if not parts:
-            raise _unreadable(place, "it is not in the form of a sealed secret")
+            raise _unreadable(location, "it is not in the form of a sealed secret")
         if parts["key_id"] not in self._key_ids:
             raise WrongKey((parts["key_id"],))
-        # Base64's last characters hold unused bits: without this, some altered texts still open.
+        # Base64's last characters have unused bits: without this check, some altered texts decrypt.
         if not _is_canonical(parts["token"]):
-            raise _unreadable(place, "it was altered")
+            raise _unreadable(location, "it was altered")
         try:
             return msgspec.json.decode(self._fernets.decrypt(parts["token"]), type=_Plaintext)
         except (InvalidToken, msgspec.DecodeError):
-            raise _unreadable(place, "it was altered") from None
+            raise _unreadable(location, "it was altered") from None
 
 
 def key_id(key: SecretStr) -> str:
-    """Eight hexadecimal digits that name a key without telling it."""
+    """Eight hexadecimal digits that identify a key without revealing it."""
     digest = hashlib.sha256(b"pipedrive-pipeline/key/" + key.get_secret_value().encode())
     return digest.hexdigest()[:8]
 
 
-def _plaintext(secret: str, place: SecretLocation) -> _Plaintext:
+def _plaintext(secret: str, location: SecretLocation) -> _Plaintext:
     return _Plaintext(
-        tenant=place.tenant.slug,
-        system=place.system,
-        column=place.column,
-        generation=place.generation,
+        tenant=location.tenant.slug,
+        system=location.system,
+        column=location.column,
+        generation=location.generation,
         secret=secret,
     )
 
@@ -128,5 +124,5 @@ def _is_canonical(token: str) -> bool:
         return False
 
 
-def _unreadable(place: SecretLocation, reason: str) -> SecretUnreadable:
-    return SecretUnreadable(place.tenant.slug, place.system, reason)
+def _unreadable(location: SecretLocation, reason: str) -> SecretUnreadable:
+    return SecretUnreadable(location.tenant.slug, location.system, reason)

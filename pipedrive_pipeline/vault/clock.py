@@ -1,6 +1,6 @@
-"""The one clock of the vault: the database's, because every process asks the same one.
+"""The vault's clock: the database's, because all processes share it.
 
-Does not belong here: a clock for tests; they move the stored times instead.
+Tests move the stored times instead of the clock.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import psycopg
 
 
 def now(transaction: psycopg.Connection) -> datetime:
-    """This instant, not the transaction's beginning."""
+    """The current time in UTC, not the transaction's start."""
     row = transaction.execute("select clock_timestamp()").fetchone()
     if row is None:  # a select without from has one row
         raise AssertionError

@@ -1,8 +1,7 @@
-"""A connection is made: proved by one call, then stored, and a sync asked for, in one transaction.
+"""Connects a tenant: one call tests the tokens, then they are stored and a sync is requested.
 
-Belongs here: the connection test, the comparison with the company whose rows the tenant holds, and
-the write. Does not belong here: how consent was obtained (`connect/`), or what starting afresh with
-another company means for its rows (the caller brings it).
+Storing and requesting are one transaction. A consent for another company than before needs a
+confirmation; the caller passes what is then done with the former company's rows.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.vault.waiting import finished
 
 StartAfresh = Callable[[psycopg.Connection, Tenant, str], None]
-"""Marks the former company's rows and forgets its watermarks, in the given transaction."""
+"""Marks the former company's rows and deletes its watermarks, in the given transaction."""
 
 
 def connect_with_api_token(
@@ -43,16 +42,16 @@ def connect_with_api_token(
     who: str,
     start_afresh: StartAfresh | None = None,
 ) -> Connection:
-    """The connection, state connected, after the token opened its account once.
+    """Connects the tenant by an API token, after one call with the token succeeded.
 
     Args:
         vault: the vault.
-        tenant: who is connected.
+        tenant: the tenant to connect.
         system: the connector's key.
-        token: as the person pasted it.
+        token: as the person entered it.
         api_url: any address of the company's host, such as ``https://acme.pipedrive.com``.
-        who: who connects, for the audit log.
-        start_afresh: given when a person confirmed that this is another company.
+        who: the person who connects, for the audit log.
+        start_afresh: passed if a person confirmed the change of company.
 
     Raises:
         HostNotAllowed: before anything is sent.
@@ -79,7 +78,7 @@ def connect_with_api_token(
 def account_of_credential(
     vault: Vault, tenant: Tenant, system: str, credential: Credential
 ) -> Account:
-    """Whose data a credential opens, by asking the source: the test of a connection.
+    """The account that a credential opens, by one call to the source.
 
     Raises:
         TokenRefused: the source does not accept it.
@@ -103,17 +102,17 @@ def account_of_credential(
 
 
 def fetch_account(connector: Connector, access: Access) -> Account:
-    """Whose data this access opens, by one call.
+    """The account that this access opens, by one call.
 
     Raises:
-        SourceBroke: the answer does not say whose.
+        SourceBroke: the answer does not name the account.
     """
 
-    async def asked() -> Account:
+    async def fetch() -> Account:
         async with connector.open(access) as source:
             return await source.account()
 
-    account = finished(asked())
+    account = finished(fetch())
     if not account.company_id:
         raise SourceBroke(f"{access.tenant}: {connector.label} does not say whose account it is.")
     return Account(
@@ -128,7 +127,7 @@ def fetch_account(connector: Connector, access: Access) -> Account:
 
 @dataclass(frozen=True)
 class NewConnection:
-    """ConnectionTokens that were proved, whose account they open, and who brought them."""
+    """Tested tokens, the account that they open, and the person who connects."""
 
     tenant: Tenant
     system: str
@@ -140,26 +139,26 @@ class NewConnection:
 def store(
     transaction: psycopg.Connection,
     cipher: Cipher,
-    arrival: NewConnection,
+    new_connection: NewConnection,
     *,
     start_afresh: StartAfresh | None = None,
 ) -> None:
-    """Write a proved connection, state connected, and ask for its sync, in this transaction.
+    """Stores a tested connection in state connected and requests its sync, in this transaction.
 
     Raises:
-        OtherCompany: the tenant holds rows of another company and nobody confirmed the change.
+        OtherCompany: the tenant has rows of another company and nobody confirmed the change.
         UnknownTenant: no such tenant.
     """
-    tenant, system = arrival.tenant, arrival.system
+    tenant, system = new_connection.tenant, new_connection.system
     try:
-        states.begin(transaction, tenant, system, kind=arrival.tokens.kind)
+        states.begin(transaction, tenant, system, kind=new_connection.tokens.kind)
     except psycopg.errors.ForeignKeyViolation:
         raise UnknownTenant(tenant.slug) from None
-    held = connection_rows.locked(transaction, tenant, system)
-    is_other_company = held.company_id not in {None, arrival.account.company_id}
+    row = connection_rows.locked(transaction, tenant, system)
+    is_other_company = row.company_id not in {None, new_connection.account.company_id}
     if is_other_company:
         if start_afresh is None:
-            raise _other_company(held, arrival.account)
+            raise _other_company(row, new_connection.account)
         start_afresh(transaction, tenant, system)
     states.change(
         transaction,
@@ -167,19 +166,21 @@ def store(
         system,
         ConnectionState.CONNECTED,
         reason=None,
-        who=arrival.who,
-        columns=_columns(cipher, arrival, held),
+        who=new_connection.who,
+        columns=_columns(cipher, new_connection, row),
     )
-    is_first = held.company_id is None or is_other_company
-    _request_sync(transaction, arrival, sync_type="full" if is_first else "incremental")
+    is_first = row.company_id is None or is_other_company
+    _request_sync(transaction, new_connection, sync_type="full" if is_first else "incremental")
 
 
-def _columns(cipher: Cipher, arrival: NewConnection, held: ConnectionRow) -> dict[str, object]:
-    account = arrival.account
+def _columns(
+    cipher: Cipher, new_connection: NewConnection, row: ConnectionRow
+) -> dict[str, object]:
+    account = new_connection.account
     return {
-        **arrival.tokens.columns(cipher, held.place("", generation=held.generation + 1)),
-        "connected_by": arrival.who,
-        "connected_at": arrival.tokens.issued_at,
+        **new_connection.tokens.columns(cipher, row.location("", generation=row.generation + 1)),
+        "connected_by": new_connection.who,
+        "connected_at": new_connection.tokens.issued_at,
         "company_id": account.company_id,
         "company_name": account.company_name,
         "company_domain": account.company_domain,
@@ -189,28 +190,28 @@ def _columns(cipher: Cipher, arrival: NewConnection, held: ConnectionRow) -> dic
     }
 
 
-def _other_company(held: ConnectionRow, account: Account) -> OtherCompany:
+def _other_company(row: ConnectionRow, account: Account) -> OtherCompany:
     return OtherCompany(
-        held.tenant.slug,
-        held.system,
-        held=f"{held.company_name or 'a company'} (id {held.company_id})",
+        row.tenant.slug,
+        row.system,
+        current=f"{row.company_name or 'a company'} (id {row.company_id})",
         offered=f"{account.company_name or 'a company'} (id {account.company_id})",
     )
 
 
 def _request_sync(
-    transaction: psycopg.Connection, arrival: NewConnection, *, sync_type: str
+    transaction: psycopg.Connection, new_connection: NewConnection, *, sync_type: str
 ) -> None:
-    """Ask for a sync; one of the same kind that waits already is enough."""
+    """Requests a sync, unless one of the same kind is queued already."""
     transaction.execute(
         """
         insert into integration.sync_requests (tenant_id, system, sync_type, trigger, requested_by)
         values (%s, %s, %s, 'connect', %s)
         on conflict do nothing
         """,
-        (arrival.tenant.slug, arrival.system, sync_type, arrival.who),
+        (new_connection.tenant.slug, new_connection.system, sync_type, new_connection.who),
     )
 
 
 def _not_metered(call: Call) -> None:
-    """A connection test belongs to no run; its two tokens stand in no run's account."""
+    """Does not count the call: a connection test belongs to no run."""

@@ -1,8 +1,4 @@
-"""One connection with its sealed tokens, as the vault alone reads it.
-
-Belongs here: reading the row, with or without its lock, and opening what it holds.
-Does not belong here: what everyone may see of a connection (`connections.py`).
-"""
+"""Reads one row of `integration.connections` with its sealed tokens. For the vault only."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ from pipedrive_pipeline.vault.vault import Vault
 
 REFRESH_BEFORE_EXPIRY = timedelta(minutes=5)  # a page of 500 records takes seconds, a retry 15 s
 
-LOCK_TIMEOUT = "30s"  # who holds a row may be in a call of 10 s
+LOCK_TIMEOUT = "30s"  # a session that locks a row may be in a call of 10 s
 TokenColumn = Literal["access_token", "refresh_token"]
 
 READ = """
@@ -70,7 +66,7 @@ class ConnectionRow:
     refresh_token: str | None
     token_issued_at: datetime | None
     token_expires_at: datetime | None
-    refresh_started_at: datetime | None  # a refresh was begun, and its answer never stored
+    refresh_started_at: datetime | None  # a refresh was started, and its answer never stored
     refresh_failed_at: datetime | None  # the last refresh had no usable answer
     api_domain: str | None
     company_id: str | None
@@ -81,20 +77,20 @@ class ConnectionRow:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the access token has not expired."""
+        """True if the access token has not expired."""
         return self.token_expires_at is None or self.token_expires_at > self.read_at
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the access token is good for some minutes; of a short life, for half of it."""
+        """True if the access token is valid for 5 more minutes, or for half of a short lifetime."""
         if self.token_expires_at is None:
             return True
         lifetime = self.token_expires_at - (self.token_issued_at or self.token_expires_at)
         margin = max(timedelta(0), min(REFRESH_BEFORE_EXPIRY, lifetime / 2))
         return self.token_expires_at - margin > self.read_at
 
-    def place(self, column: str, *, generation: int | None = None) -> SecretLocation:
-        """Where a token of this row stands, now or in another generation."""
+    def location(self, column: str, *, generation: int | None = None) -> SecretLocation:
+        """The location of a token of this row, in its own or another generation."""
         of_generation = self.generation if generation is None else generation
         return SecretLocation(self.tenant, self.system, column, of_generation)
 
@@ -110,7 +106,7 @@ def read(vault: Vault, tenant: Tenant, system: str) -> ConnectionRow:
 
 
 def reread(transaction: psycopg.Connection, tenant: Tenant, system: str) -> ConnectionRow:
-    """The row as it is now, in a session that is open already.
+    """The row as it is now, in a session that is open.
 
     Raises:
         NotConnected: there is none.
@@ -119,11 +115,11 @@ def reread(transaction: psycopg.Connection, tenant: Tenant, system: str) -> Conn
 
 
 def locked(transaction: psycopg.Connection, tenant: Tenant, system: str) -> ConnectionRow:
-    """The row as it is now; nobody else changes it until this transaction ends.
+    """The row as it is now, locked until this transaction ends.
 
     Raises:
         NotConnected: there is none.
-        Contended: somebody held it longer than one call to the source and its storing take.
+        Contended: another session locked it for longer than a refresh takes.
     """
     transaction.execute("select set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
     return _row(transaction, LOCK, tenant, system)
@@ -142,43 +138,43 @@ def _row(transaction: psycopg.Connection, query: str, tenant: Tenant, system: st
     )
 
 
-def require_connected(held: ConnectionRow) -> None:
-    """Nothing, where the connection may be used.
+def require_connected(row: ConnectionRow) -> None:
+    """Returns if the connection may be used.
 
     Raises:
         NotConnected, ReauthNeeded: a person must connect (again).
     """
-    if held.state is ConnectionState.NEEDS_REAUTH:
-        reason = Reason(held.state_reason).sentence if held.state_reason else "no reason kept"
-        raise ReauthNeeded(held.tenant.slug, held.system, reason)
-    if held.state is not ConnectionState.CONNECTED:
-        raise NotConnected(held.tenant.slug, held.system)
+    if row.state is ConnectionState.NEEDS_REAUTH:
+        reason = Reason(row.state_reason).sentence if row.state_reason else "no reason kept"
+        raise ReauthNeeded(row.tenant.slug, row.system, reason)
+    if row.state is not ConnectionState.CONNECTED:
+        raise NotConnected(row.tenant.slug, row.system)
 
 
-def credential(cipher: Cipher, held: ConnectionRow) -> Credential:
-    """What a call is signed with.
+def credential(cipher: Cipher, row: ConnectionRow) -> Credential:
+    """The decrypted credential for a call.
 
     Raises:
         WrongKey, SecretUnreadable: as `Cipher.open`.
     """
     return Credential(
-        kind=held.kind,
-        secret=token(cipher, held, "access_token"),
-        base_url=held.api_domain or "",
-        generation=held.generation,
+        kind=row.kind,
+        secret=token(cipher, row, "access_token"),
+        base_url=row.api_domain or "",
+        generation=row.generation,
     )
 
 
 def token(
-    cipher: Cipher, held: ConnectionRow, column: Literal["access_token", "refresh_token"]
+    cipher: Cipher, row: ConnectionRow, column: Literal["access_token", "refresh_token"]
 ) -> SecretStr:
-    """One opened token of the row.
+    """One decrypted token of the row.
 
     Raises:
-        NotConnected: the row holds none.
+        NotConnected: the row has none.
         WrongKey, SecretUnreadable: as `Cipher.open`.
     """
-    sealed = held.access_token if column == "access_token" else held.refresh_token
+    sealed = row.access_token if column == "access_token" else row.refresh_token
     if sealed is None:
-        raise NotConnected(held.tenant.slug, held.system)
-    return cipher.open(sealed, held.place(column))
+        raise NotConnected(row.tenant.slug, row.system)
+    return cipher.open(sealed, row.location(column))

@@ -1,8 +1,4 @@
-"""Whether a connection works now, as whom, and what that user cannot see.
-
-Belongs here: one call with a lent credential, and what scopes and rights it tells.
-Does not belong here: counting rows, which a sync does.
-"""
+"""Tests a connection by one call: the account that answers, and what its user cannot read."""
 
 from __future__ import annotations
 
@@ -20,16 +16,16 @@ from pipedrive_pipeline.vault.vault import Vault
 
 @dataclass(frozen=True)
 class ConnectionCheck:
-    """The account that answered, and what its rows will lack."""
+    """The account that answered, and the data that its user cannot read."""
 
     account: Account
     missing_scopes: tuple[str, ...]
     unreadable_entities: tuple[str, ...]
-    limits: tuple[str, ...]  # sentences for people; empty where everything can be seen
+    limits: tuple[str, ...]  # sentences for the user; empty if everything can be read
 
 
 def check_connection(vault: Vault, tenant: Tenant, system: str) -> ConnectionCheck:
-    """The connection's account, by asking the source with a lent credential.
+    """Calls the source with a lent credential and returns the account and its limits.
 
     Raises:
         NotConnected, ReauthNeeded, ClientRejected, HostNotAllowed, SecretUnreadable: as `lend`.
@@ -51,22 +47,24 @@ def check_connection(vault: Vault, tenant: Tenant, system: str) -> ConnectionChe
             on_call=lambda _: None,
         ),
     )
-    held = connection_rows.read(vault, tenant, system)
+    row = connection_rows.read(vault, tenant, system)
     # An API token has every right of its user; a source that lists no scopes limits none.
-    granted = frozenset(held.scopes)
+    granted = frozenset(row.scopes)
     missing = () if not granted else _missing(connector, granted)
     unreadable = () if not granted else _unreadable(connector, granted)
     return ConnectionCheck(account, missing, unreadable, _limits(account, unreadable))
 
 
 def _missing(connector: Connector, granted: frozenset[str]) -> tuple[str, ...]:
-    """Those needed that are neither granted nor covered by a greater one that an entity names."""
+    """Needed scopes that are neither granted nor covered by a wider scope that an entity names."""
 
     def covers(scope: str) -> set[str]:
         alternatives = (entity.scopes for entity in connector.entities.values())
-        return {scope}.union(*(one for one in alternatives if scope in one))
+        return {scope}.union(*(scopes for scopes in alternatives if scope in scopes))
 
-    return tuple(one for one in connector.auth.scopes_needed if granted.isdisjoint(covers(one)))
+    return tuple(
+        scope for scope in connector.auth.scopes_needed if granted.isdisjoint(covers(scope))
+    )
 
 
 def _unreadable(connector: Connector, granted: frozenset[str]) -> tuple[str, ...]:
@@ -78,7 +76,7 @@ def _unreadable(connector: Connector, granted: frozenset[str]) -> tuple[str, ...
 
 
 def missing_scopes(system: str, granted: Collection[str]) -> tuple[str, ...]:
-    """Rights that a sync needs and the grant lacks; none where no scopes are told."""
+    """Scopes that a sync needs and the grant lacks; empty if the source lists no scopes."""
     return _missing(registry.connector(system), frozenset(granted)) if granted else ()
 
 

@@ -1,8 +1,4 @@
-"""The connection of one tenant to one system, as everyone may see it: without its tokens.
-
-Belongs here: reading `integration.connections`. Does not belong here: changing a state
-(`states.py`), or opening a token (`lending.py`).
-"""
+"""Reads `integration.connections` without tokens, as every package may see a connection."""
 
 from __future__ import annotations
 
@@ -63,7 +59,7 @@ class Connection:
     company_id: str | None
     company_name: str | None
     company_domain: str | None
-    account_user_name: str | None  # whose rights the rows are read with
+    account_user_name: str | None  # the user with whose rights rows are read
     is_account_admin: bool | None
     scopes: tuple[str, ...]
     connected_by: str | None
@@ -74,20 +70,20 @@ class Connection:
 
 
 def connection(vault: Vault, tenant: Tenant, system: str) -> Connection | None:
-    """The tenant's connection to this system; None if it never began one."""
-    return next((held for held in connections(vault, tenant) if held.system == system), None)
+    """The tenant's connection to this system; None if it never started to connect."""
+    return next((row for row in connections(vault, tenant) if row.system == system), None)
 
 
 def existing(vault: Vault, tenant: Tenant, system: str) -> Connection:
     """The tenant's connection to this system.
 
     Raises:
-        NotConnected: it never began one.
+        NotConnected: the tenant never started to connect.
     """
-    held = connection(vault, tenant, system)
-    if held is None:
+    row = connection(vault, tenant, system)
+    if row is None:
         raise NotConnected(tenant.slug, system)
-    return held
+    return row
 
 
 def connections(vault: Vault, tenant: Tenant | None = None) -> list[Connection]:

@@ -1,8 +1,8 @@
-"""A connection ends: on purpose here, or by an uninstall at the source. The synced rows stay.
+"""Ends a connection: by a person here, or by an uninstall at the source. Synced rows stay.
 
-Belongs here: revoking, forgetting the tokens, settling what was still asked for.
-Does not belong here: erasing rows. A run of the tenant that is alive ends at its next transaction.
-Rests on RFC 7009 and https://pipedrive.readme.io/docs/app-uninstallation (read 2026-11).
+The grant is revoked, tokens and queued sync requests are deleted. A run of the tenant that is still
+alive ends at its next transaction.
+Sources: RFC 7009 and https://pipedrive.readme.io/docs/app-uninstallation (read 2026-11).
 """
 
 from __future__ import annotations
@@ -27,47 +27,47 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Disconnected:
-    """What came of a disconnect."""
+    """The result of a disconnect."""
 
     tenant: Tenant
     system: str
-    is_revoked: bool  # the source was told, and forgot the grant
-    note: str  # for people: why it was not told, or what is left to do
+    is_revoked: bool  # the source confirmed the revocation
+    note: str  # for the user: why it was not revoked, or the next step; may be empty
 
 
 def disconnect(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Disconnected:
-    """The connection is over: revoked at the source where that can be, its tokens forgotten here.
+    """Ends the connection: revokes the grant at the source if possible, deletes the tokens here.
 
-    A source that cannot be reached does not keep a tenant connected; the note says what to do
-    there. Done twice, the second time changes nothing.
+    If the source cannot be reached, the connection ends all the same and the note gives the next
+    step. A second call changes nothing.
 
     Raises:
-        NotConnected: there never was a connection.
+        NotConnected: the tenant never started to connect.
         WrongKey: the operator must put the key back first; nothing was changed.
     """
     with vault.warehouse.transaction() as transaction:
-        held = connection_rows.locked(transaction, tenant, system)
-        if held.state is ConnectionState.DISCONNECTED:
+        row = connection_rows.locked(transaction, tenant, system)
+        if row.state is ConnectionState.DISCONNECTED:
             return Disconnected(
                 tenant, system, is_revoked=False, note="It was disconnected before."
             )
-        fences.end_all(transaction, tenant.slug)  # first: what the source forgets stays forgotten
-        refusal = _revoked(vault, transaction, held)
-        _end(transaction, held, Reason.DISCONNECTED, who)
+        fences.end_all(transaction, tenant.slug)  # first: no run may write after the revocation
+        refusal = _revoked(vault, transaction, row)
+        _end(transaction, row, Reason.DISCONNECTED, who)
     return Disconnected(tenant, system, is_revoked=not refusal, note=refusal)
 
 
 def disconnect_uninstalled(
     vault: Vault, system: str, *, client_id: str, company_id: str, user_id: str | None
 ) -> list[Tenant]:
-    """The tenants whose connection this uninstall notice ended; may be empty.
+    """Ends the connections that an uninstall notice names, and returns their tenants; may be empty.
 
     Args:
         vault: the vault.
-        system: who sent the notice.
+        system: the sender of the notice.
         client_id: the OAuth app that was removed; tenants of another app are not touched.
-        company_id: whose account the app was removed from.
-        user_id: whose installation it was; others of the same company keep theirs. None ends all.
+        company_id: the company whose account the app was removed from.
+        user_id: the user who uninstalled it; others of the company stay connected. None ends all.
     """
     with vault.warehouse.transaction() as transaction:
         rows = transaction.execute(
@@ -94,36 +94,36 @@ def disconnect_uninstalled(
             if vault.settings_of(tenant).pipedrive_client_id == client_id
         ]
         for tenant in tenants:
-            held = connection_rows.locked(transaction, tenant, system)
-            if held.state in {ConnectionState.CONNECTED, ConnectionState.NEEDS_REAUTH}:
+            row = connection_rows.locked(transaction, tenant, system)
+            if row.state in {ConnectionState.CONNECTED, ConnectionState.NEEDS_REAUTH}:
                 fences.end_all(transaction, tenant.slug)
-                _end(transaction, held, Reason.UNINSTALLED, who=system)
+                _end(transaction, row, Reason.UNINSTALLED, who=system)
     return tenants
 
 
-def _revoked(vault: Vault, transaction: psycopg.Connection, held: ConnectionRow) -> str:
-    """Why the grant was not revoked, in words; empty if it was."""
-    if held.kind == "api_token":
+def _revoked(vault: Vault, transaction: psycopg.Connection, row: ConnectionRow) -> str:
+    """Revokes the grant; returns the reason if that was not possible, else an empty string."""
+    if row.kind == "api_token":
         return "An API token cannot be revoked from here; renew it in the account's settings."
-    if held.refresh_token is None:
+    if row.refresh_token is None:
         return "There was no grant to revoke."
-    if _is_shared(transaction, held):
+    if _is_shared(transaction, row):
         # Pipedrive grants are per user and app: revoking one would end the other's as well.
         return "Another tenant is connected by the same user; its consent was left standing."
     try:
-        oauth_app(vault.settings_of(held.tenant), held.system).revoke(
-            connection_rows.token(vault.cipher, held, "refresh_token")
+        oauth_app(vault.settings_of(row.tenant), row.system).revoke(
+            connection_rows.token(vault.cipher, row, "refresh_token")
         )
     except WrongKey:
         raise
     except (PipelineError, SecretUnreadable) as error:
-        log.warning("%s: not revoked at %s (%s)", held.tenant, held.system, error.code)
+        log.warning("%s: not revoked at %s (%s)", row.tenant, row.system, error.code)
         return "The source could not be told; uninstall the app in the account's settings."
     return ""
 
 
-def _is_shared(transaction: psycopg.Connection, held: ConnectionRow) -> bool:
-    row = transaction.execute(
+def _is_shared(transaction: psycopg.Connection, row: ConnectionRow) -> bool:
+    other = transaction.execute(
         """
         select true
         from integration.connections as connections
@@ -135,14 +135,14 @@ def _is_shared(transaction: psycopg.Connection, held: ConnectionRow) -> bool:
             and connections.id <> %s
         limit 1
         """,
-        (held.system, held.company_id, held.account_user_id, held.id),
+        (row.system, row.company_id, row.account_user_id, row.id),
     ).fetchone()
-    return row is not None
+    return other is not None
 
 
-def _end(transaction: psycopg.Connection, held: ConnectionRow, reason: Reason, who: str) -> None:
+def _end(transaction: psycopg.Connection, row: ConnectionRow, reason: Reason, who: str) -> None:
     states.change(
-        transaction, held.tenant, held.system, ConnectionState.DISCONNECTED, reason=reason, who=who
+        transaction, row.tenant, row.system, ConnectionState.DISCONNECTED, reason=reason, who=who
     )
     for statement in (
         "delete from integration.pending_grants where tenant_id = %s and system = %s",
@@ -154,4 +154,4 @@ def _end(transaction: psycopg.Connection, held: ConnectionRow, reason: Reason, w
         where tenant_id = %s and system = %s and state = 'queued'
         """,
     ):
-        transaction.execute(statement, (held.tenant.slug, held.system))
+        transaction.execute(statement, (row.tenant.slug, row.system))

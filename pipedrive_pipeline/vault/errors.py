@@ -1,9 +1,4 @@
-"""What the vault refuses, beside the errors that every room knows.
-
-Belongs here: errors that only the vault raises, each with the facts that tell a person what to do.
-Does not belong here: consent that is gone (`errors.ReauthNeeded`) or a host that is not on the list
-(`errors.HostNotAllowed`): connectors raise those too.
-"""
+"""Errors that only the vault raises. Errors that connectors raise too are in `errors.py` above."""
 
 from __future__ import annotations
 
@@ -11,7 +6,7 @@ from pipedrive_pipeline.errors import PersonMustAct, SettingsError
 
 
 class WrongKey(SettingsError):
-    """Something was sealed with a key that this process does not have. Nothing was changed."""
+    """A stored secret is sealed with a key that this process does not have. Nothing was changed."""
 
     code = "wrong_encryption_key"
 
@@ -37,7 +32,7 @@ class SecretUnreadable(PersonMustAct):
 
 
 class TokenRefused(PersonMustAct):
-    """A token that someone wants to connect with is refused by the source."""
+    """The source refuses the token that a person entered."""
 
     code = "token_refused"
 
@@ -50,34 +45,34 @@ class TokenRefused(PersonMustAct):
 
 
 class OtherCompany(PersonMustAct):
-    """The new consent is for another company than the one whose rows the tenant holds."""
+    """The new consent is for another company than the one whose rows the tenant has."""
 
     code = "other_company"
 
-    def __init__(self, tenant: str, system: str, *, held: str, offered: str) -> None:
-        self.tenant, self.system, self.held, self.offered = tenant, system, held, offered
+    def __init__(self, tenant: str, system: str, *, current: str, offered: str) -> None:
+        self.tenant, self.system, self.current, self.offered = tenant, system, current, offered
         super().__init__(
-            f"{tenant}: holds rows of {held}, and this {system} consent is for {offered}. "
+            f"{tenant}: holds rows of {current}, and this {system} consent is for {offered}. "
             "Confirm the change of company (`connect --other-company`, or the box on the page), or "
             "connect with the former one. Nothing was changed."
         )
 
 
 class CannotChange(PersonMustAct):
-    """A change of state that the table of states does not know."""
+    """A change of state that `states.MAY_BECOME` does not allow."""
 
     code = "cannot_change_state"
 
-    def __init__(self, tenant: str, system: str, *, held: str, wanted: str) -> None:
-        self.tenant, self.system, self.held, self.wanted = tenant, system, held, wanted
+    def __init__(self, tenant: str, system: str, *, current: str, wanted: str) -> None:
+        self.tenant, self.system, self.current, self.wanted = tenant, system, current, wanted
         super().__init__(
-            f"{tenant}: a {system} connection that is {held} cannot become {wanted}; "
+            f"{tenant}: a {system} connection that is {current} cannot become {wanted}; "
             f"see `status --tenant {tenant}`."
         )
 
 
 class NothingToConfirm(PersonMustAct):
-    """No consent waits: it was confirmed before, or it waited too long."""
+    """No consent waits for confirmation: it was confirmed before, or has expired."""
 
     code = "nothing_to_confirm"
 

@@ -22,10 +22,10 @@ def lend(
     warehouse: Warehouse | None = None,
     settings: Settings | None = None,
 ) -> Credential:
-    """A credential that is good for some minutes at least; safe to ask from any process at once.
+    """A credential that is valid for some minutes at least; safe to call from many processes.
 
     Args:
-        tenant: whose connection.
+        tenant: the owner of the connection.
         system: the connector's key.
         refused: the credential that the source just refused; it is not lent again.
         warehouse: where the connection is stored; from the settings if left out.
@@ -33,8 +33,8 @@ def lend(
 
     Raises:
         NotConnected: the tenant must connect first.
-        ReauthNeeded: consent is gone; the tenant must connect again. The state says so now.
-        ClientRejected: the operator must correct the app's id or secret; the consent stands.
+        ReauthNeeded: consent is gone; the tenant must connect again. The state is stored.
+        ClientRejected: the operator must correct the app's id or secret; the consent stays.
         SecretUnreadable: the stored token was altered; this connection is stopped.
         WrongKey: the operator must put the encryption key back.
         HostNotAllowed: the operator decides about the host that the source named.
@@ -42,34 +42,34 @@ def lend(
     """
     tenant = tenant if isinstance(tenant, Tenant) else Tenant(tenant)
     vault = open_vault(warehouse, settings)
-    held = connection_rows.read(vault, tenant, system)
+    row = connection_rows.read(vault, tenant, system)
     try:
-        return _lent(vault, held, refused)
+        return _lent(vault, row, refused)
     except SecretUnreadable:
-        _stop(vault, held, Reason.TOKEN_UNREADABLE)
+        _stop(vault, row, Reason.TOKEN_UNREADABLE)
         raise
 
 
-def _lent(vault: Vault, held: ConnectionRow, refused: Credential | None) -> Credential:
-    connection_rows.require_connected(held)
-    is_refused = refused is not None and refused.generation >= held.generation
-    if held.is_fresh and not is_refused:
-        return connection_rows.credential(vault.cipher, held)
-    if held.kind == "oauth":
-        return token_refresh.refreshed(vault, held, is_refused=is_refused)
-    _stop(vault, held, Reason.API_TOKEN_REFUSED)
-    raise ReauthNeeded(held.tenant.slug, held.system, Reason.API_TOKEN_REFUSED.sentence)
+def _lent(vault: Vault, row: ConnectionRow, refused: Credential | None) -> Credential:
+    connection_rows.require_connected(row)
+    is_refused = refused is not None and refused.generation >= row.generation
+    if row.is_fresh and not is_refused:
+        return connection_rows.credential(vault.cipher, row)
+    if row.kind == "oauth":
+        return token_refresh.refreshed(vault, row, is_refused=is_refused)
+    _stop(vault, row, Reason.API_TOKEN_REFUSED)
+    raise ReauthNeeded(row.tenant.slug, row.system, Reason.API_TOKEN_REFUSED.sentence)
 
 
-def _stop(vault: Vault, held: ConnectionRow, reason: Reason) -> None:
-    """Ask the tenant to connect again, unless somebody stored another token meanwhile."""
+def _stop(vault: Vault, row: ConnectionRow, reason: Reason) -> None:
+    """Sets the state needs_reauth, unless another token was stored meanwhile."""
     with vault.warehouse.transaction() as transaction:
-        now = connection_rows.locked(transaction, held.tenant, held.system)
-        if now.state is ConnectionState.CONNECTED and now.generation == held.generation:
+        current = connection_rows.locked(transaction, row.tenant, row.system)
+        if current.state is ConnectionState.CONNECTED and current.generation == row.generation:
             states.change(
                 transaction,
-                held.tenant,
-                held.system,
+                row.tenant,
+                row.system,
                 ConnectionState.NEEDS_REAUTH,
                 reason=reason,
                 who="vault",

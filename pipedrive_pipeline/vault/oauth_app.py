@@ -1,8 +1,4 @@
-"""Our own app as one system knows it: its id, its secret, its callback, and what it may ask.
-
-Belongs here: putting a system's `AuthScheme` and the settings together. Does not belong here: the
-calls (`connectors/oauth.py`), or what their answers do to a connection.
-"""
+"""Our OAuth app at one system: client id, secret, callback and scopes from the settings."""
 
 from __future__ import annotations
 
@@ -16,12 +12,12 @@ from pipedrive_pipeline.connectors.oauth import OAuthClient, TokenGrant
 from pipedrive_pipeline.errors import SettingsError
 from pipedrive_pipeline.settings import Settings
 
-CALL_DEADLINE_SECONDS = 10.0  # a row is locked meanwhile
+CALL_DEADLINE_SECONDS = 10.0  # a row is locked during the call
 
 
 @dataclass(frozen=True)
 class OAuthApp:
-    """One system's token endpoint, as our app uses it."""
+    """Our app at one system, with the calls of its token endpoint."""
 
     scheme: AuthScheme
     oauth_url: str
@@ -30,7 +26,7 @@ class OAuthApp:
     allowed_hosts: tuple[str, ...]
 
     def authorize_url(self, state: str) -> str:
-        """Where to send a browser for consent."""
+        """The URL at which a browser asks for consent."""
         return oauth.authorize_url(
             self.scheme,
             self.oauth_url,
@@ -41,7 +37,7 @@ class OAuthApp:
         )
 
     def exchange(self, code: SecretStr) -> TokenGrant:
-        """The first pair; raises as `oauth.exchange_code`."""
+        """The first tokens; raises as `oauth.exchange_code`."""
         return oauth.exchange_code(
             self.scheme,
             self.oauth_url,
@@ -53,7 +49,7 @@ class OAuthApp:
         )
 
     def refresh(self, refresh_token: SecretStr) -> TokenGrant:
-        """A newer pair; raises as `oauth.refresh`."""
+        """Newer tokens; raises as `oauth.refresh`."""
         return oauth.refresh(
             self.scheme,
             self.oauth_url,
@@ -64,7 +60,7 @@ class OAuthApp:
         )
 
     def revoke(self, refresh_token: SecretStr) -> None:
-        """The source forgets the grant; raises as `oauth.revoke`."""
+        """Revokes the grant at the source; raises as `oauth.revoke`."""
         oauth.revoke(
             self.scheme,
             self.oauth_url,

@@ -1,7 +1,4 @@
-"""Grants that wait for a person's yes: the company is named, and nothing is changed yet.
-
-Belongs here: holding such a grant sealed for ten minutes, and making it the connection.
-Does not belong here: the page that asks (`connect/`), or the exchange of the code.
+"""Grants that wait up to ten minutes, sealed, until a person confirms the company.
 
 A connection that works is not touched until the new one is confirmed. A grant that nobody confirms
 is deleted, not revoked: at the source it may be the same grant as the one in use.
@@ -50,7 +47,7 @@ INSERT = """
 
 @dataclass(frozen=True)
 class PendingGrant:
-    """A grant as a page may show it: whose account it is, without its tokens."""
+    """A grant without its tokens: the account that a page shows for confirmation."""
 
     id: UUID
     tenant: Tenant
@@ -59,28 +56,28 @@ class PendingGrant:
     scopes: tuple[str, ...]
     expires_at: datetime
     is_confirmed: bool
-    held_company: str | None  # the one whose rows the tenant holds, if it is another one
+    held_company: str | None  # the company whose rows the tenant has, if it is another
 
 
 def hold(
     transaction: psycopg.Connection,
     cipher: Cipher,
-    arrival: NewConnection,
+    new_connection: NewConnection,
     session: str,
     *,
     came_by_link: bool = False,
 ) -> UUID:
-    """Stores the grant until it is confirmed; an earlier one of this session is deleted.
+    """Stores the grant until it is confirmed; an earlier grant of this session is deleted.
 
     Args:
         transaction: the caller's.
         cipher: seals the tokens.
-        arrival: the grant.
-        session: hash of the browser session that brought it.
+        new_connection: the grant.
+        session: hash of the browser session that obtained it.
         came_by_link: only that session may confirm it, and no key.
     """
-    grant_id, tokens, account = uuid4(), arrival.tokens, arrival.account
-    states.begin(transaction, arrival.tenant, arrival.system, kind=tokens.kind)
+    grant_id, tokens, account = uuid4(), new_connection.tokens, new_connection.account
+    states.begin(transaction, new_connection.tenant, new_connection.system, kind=tokens.kind)
     transaction.execute(
         """
         delete from integration.pending_grants
@@ -93,12 +90,14 @@ def hold(
         {
             "id": grant_id,
             "session": session,
-            "tenant": arrival.tenant.slug,
-            "system": arrival.system,
-            "who": arrival.who,
-            "access": cipher.seal(tokens.access, _place(arrival, grant_id, "access_token")),
+            "tenant": new_connection.tenant.slug,
+            "system": new_connection.system,
+            "who": new_connection.who,
+            "access": cipher.seal(
+                tokens.access, _location(new_connection, grant_id, "access_token")
+            ),
             "refresh": tokens.refresh
-            and cipher.seal(tokens.refresh, _place(arrival, grant_id, "refresh_token")),
+            and cipher.seal(tokens.refresh, _location(new_connection, grant_id, "refresh_token")),
             "token_expires_at": tokens.expires_at,
             "api_domain": tokens.api_domain,
             "scopes": [storable(scope) for scope in tokens.scopes] or None,
@@ -117,7 +116,7 @@ def hold(
 
 
 def of_session(vault: Vault, session: str) -> PendingGrant | None:
-    """The grant that this browser session brought, confirmed or not; None if it is gone."""
+    """The grant that this browser session obtained, confirmed or not; None if it is gone."""
     with vault.warehouse.transaction() as transaction:
         row = _row(transaction, "pending_grants.session_hash = %s", (session,))
     return _pending(row) if row else None
@@ -126,7 +125,7 @@ def of_session(vault: Vault, session: str) -> PendingGrant | None:
 def newest_of_tenant(vault: Vault, tenant: Tenant, system: str) -> PendingGrant | None:
     """The tenant's newest grant that a caller with a key may confirm; None if there is none.
 
-    A grant that came by a link is left out: whoever made the link might get the company of the
+    A grant that came by a link is left out: its maker could otherwise connect the company of the
     person who consented.
     """
     with vault.warehouse.transaction() as transaction:
@@ -140,12 +139,12 @@ def newest_of_tenant(vault: Vault, tenant: Tenant, system: str) -> PendingGrant 
 
 
 def confirm(vault: Vault, grant_id: UUID, *, start_afresh: StartAfresh | None = None) -> Connection:
-    """The connection that the grant became; its tokens are now the connection's alone.
+    """Makes the grant the tenant's connection, moves its tokens there, and returns the connection.
 
     Args:
         vault: the vault.
         grant_id: of a grant that the caller may confirm.
-        start_afresh: given when the person also confirmed that this is another company.
+        start_afresh: passed if the person also confirmed the change of company.
 
     Raises:
         NothingToConfirm: it was confirmed before, or ten minutes are over; consent again.
@@ -160,8 +159,8 @@ def confirm(vault: Vault, grant_id: UUID, *, start_afresh: StartAfresh | None = 
         )
         if row is None:
             raise NothingToConfirm
-        arrival = _arrival(vault.cipher, row)
-        connect.store(transaction, vault.cipher, arrival, start_afresh=start_afresh)
+        new_connection = _new_connection(vault.cipher, row)
+        connect.store(transaction, vault.cipher, new_connection, start_afresh=start_afresh)
         transaction.execute(
             """
             update integration.pending_grants
@@ -170,13 +169,13 @@ def confirm(vault: Vault, grant_id: UUID, *, start_afresh: StartAfresh | None = 
             """,
             (grant_id,),
         )
-    return connections.existing(vault, arrival.tenant, arrival.system)
+    return connections.existing(vault, new_connection.tenant, new_connection.system)
 
 
 def _row(
     transaction: psycopg.Connection, condition: str, parameters: tuple[object, ...]
 ) -> dict[str, Any] | None:
-    """The newest row under a condition of this module's own, locked, unless it has expired."""
+    """The newest row that meets the condition and has not expired, locked; None if none does."""
     with transaction.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
             f"""
@@ -212,12 +211,12 @@ def _pending(row: dict[str, Any]) -> PendingGrant:
     )
 
 
-def _arrival(cipher: Cipher, row: dict[str, Any]) -> NewConnection:
+def _new_connection(cipher: Cipher, row: dict[str, Any]) -> NewConnection:
     tenant, system = Tenant(row["tenant_id"]), row["system"]
 
     def opened(column: str) -> SecretStr:
-        place = SecretLocation(tenant, system, f"pending_grants.{row['id']}.{column}")
-        return cipher.open(row[column], place)
+        location = SecretLocation(tenant, system, f"pending_grants.{row['id']}.{column}")
+        return cipher.open(row[column], location)
 
     tokens = ConnectionTokens(
         kind="oauth",
@@ -242,5 +241,7 @@ def _account(row: dict[str, Any]) -> Account:
     )
 
 
-def _place(arrival: NewConnection, grant_id: UUID, column: str) -> SecretLocation:
-    return SecretLocation(arrival.tenant, arrival.system, f"pending_grants.{grant_id}.{column}")
+def _location(new_connection: NewConnection, grant_id: UUID, column: str) -> SecretLocation:
+    return SecretLocation(
+        new_connection.tenant, new_connection.system, f"pending_grants.{grant_id}.{column}"
+    )

@@ -1,11 +1,8 @@
-"""A new key for everything that is sealed, row by row, while syncs run.
+"""Re-encrypts every stored secret with the first key, row by row, while syncs run.
 
-Belongs here: every column that holds a sealed secret, and sealing it anew.
-Does not belong here: making keys (`settings.py`), or the check at start (`vault.py`).
-
-The order for an operator: put the new key in front of `TOKEN_ENCRYPTION_KEYS` everywhere and start
-everything anew (both keys open from then on); rotate; take the old key out. Stopped anywhere, the
-next rotation goes on where this one ended: a row that is sealed with the first key is left alone.
+The order for an operator: put the new key in front of `TOKEN_ENCRYPTION_KEYS` everywhere and
+restart everything (both keys decrypt from then on); rotate; take the old key out. If a rotation is
+interrupted, the next one continues: a row that is sealed with the first key is skipped.
 """
 
 from __future__ import annotations
@@ -27,21 +24,21 @@ from pipedrive_pipeline.vault.vault import Vault, check_keys
 
 @dataclass(frozen=True)
 class SealedTable:
-    """A table with sealed columns: how its rows are found, and where each secret stands."""
+    """A table with sealed columns: its key, and the location of each secret."""
 
     name: str
     key: tuple[str, ...]
     columns: tuple[str, ...]
-    place: Callable[[dict[str, Any], str], SecretLocation]
+    location: Callable[[dict[str, Any], str], SecretLocation]
 
 
 @dataclass(frozen=True)
 class RotationCounts:
-    """What one rotation did, counted in secrets."""
+    """The number of secrets by what one rotation did with them."""
 
     resealed_count: int
     current_count: int  # were sealed with the first key already
-    unreadable_count: int  # were altered; lending them stops their connection
+    unreadable_count: int  # altered; lending them stops their connection
 
 
 def _in_connections(row: dict[str, Any], column: str) -> SecretLocation:
@@ -66,7 +63,7 @@ SEALED_TABLES = (
 
 
 def rotate_keys(vault: Vault) -> RotationCounts:
-    """Every secret sealed with the first key; a transaction a row, so that nobody waits for long.
+    """Re-encrypts every secret with the first key, one short transaction per row.
 
     Raises:
         WrongKey: a key is missing; nothing was changed.
@@ -99,7 +96,7 @@ def _keys(session: psycopg.Connection, table: SealedTable) -> list[tuple[Any, ..
 def _reseal(
     session: psycopg.Connection, cipher: Cipher, table: SealedTable, key: tuple[Any, ...]
 ) -> list[str]:
-    """What became of each secret of one row; the row is locked meanwhile."""
+    """The outcome for each secret of one row, which is locked for the transaction."""
     named = sql.Identifier("integration", table.name)
     condition = sql.SQL(" and ").join(
         sql.SQL("{} = %s").format(sql.Identifier(name)) for name in table.key
@@ -112,24 +109,24 @@ def _reseal(
         sealed = row.get(column)
         if sealed is None:
             continue
-        anew, outcome = _anew(cipher, sealed, table.place(row, column))
+        resealed, outcome = _resealed(cipher, sealed, table.location(row, column))
         outcomes.append(outcome)
-        if anew is not None:
+        if resealed is not None:
             update = sql.SQL("update {} set {} = %s where {}").format(
                 named, sql.Identifier(column), condition
             )
-            session.execute(update, (anew, *key))
+            session.execute(update, (resealed, *key))
     return outcomes
 
 
-def _anew(cipher: Cipher, sealed: str, place: SecretLocation) -> tuple[str | None, str]:
+def _resealed(cipher: Cipher, sealed: str, location: SecretLocation) -> tuple[str | None, str]:
     try:
-        secret = cipher.open(sealed, place)
+        secret = cipher.open(sealed, location)
     except SecretUnreadable:
         return None, "unreadable"
     if cipher.is_current(sealed):
         return None, "current"
-    return cipher.seal(secret, place), "resealed"
+    return cipher.seal(secret, location), "resealed"
 
 
 def _names(names: tuple[str, ...]) -> sql.Composed:

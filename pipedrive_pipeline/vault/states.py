@@ -1,11 +1,10 @@
-"""The states of a connection, and the one place that changes them.
-
-Belongs here: which state may follow which, why, and the audit entry of each change.
-Does not belong here: what a token is or when a state is due.
+"""The states of a connection, and the one function that changes them and writes the audit entry.
 
     (none) ──► pending ──► connected ◄──► needs_reauth
                   │            │               │
                   └────────────┴──► disconnected ──► connected
+
+`MAY_BECOME` is this table.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ log = logging.getLogger(__name__)
 
 
 class ConnectionState(StrEnum):
-    """What a tenant may expect of its connection."""
+    """The state of a connection, as stored."""
 
-    PENDING = "pending"  # consent was begun and never confirmed
+    PENDING = "pending"  # consent was started and never confirmed
     CONNECTED = "connected"
     NEEDS_REAUTH = "needs_reauth"  # a person must connect again; tables stay as they are
     DISCONNECTED = "disconnected"  # tokens are gone; tables stay as they are
 
 
 class Reason(StrEnum):
-    """Why a connection is not connected; the code is stored, `sentence` is for people."""
+    """Why a connection is not connected; the code is stored, `sentence` is shown."""
 
     INVALID_GRANT = "invalid_grant"
     REFRESH_ANSWER_LOST = "refresh_answer_lost"
@@ -47,7 +46,7 @@ class Reason(StrEnum):
 
     @property
     def sentence(self) -> str:
-        """The reason in words, to follow "because" or stand in brackets."""
+        """The reason in words, usable after "because" or in brackets."""
         return SENTENCES[self]
 
 
@@ -80,7 +79,7 @@ NO_TOKENS: dict[str, object] = {
 
 
 def begin(transaction: psycopg.Connection, tenant: Tenant, system: str, *, kind: str) -> None:
-    """A row in state pending, where the tenant has none for this system."""
+    """Inserts a row in state pending if the tenant has none for this system."""
     transaction.execute(
         """
         insert into integration.connections (tenant_id, system, kind, state)
@@ -101,48 +100,48 @@ def change(
     who: str,
     columns: Mapping[str, object] | None = None,
 ) -> UUID:
-    """The connection's id, once state, reason and audit entry are written in this transaction.
+    """Writes state, reason and audit entry in this transaction, and returns the connection's id.
 
     Args:
-        transaction: the caller's; it also holds what led to the change.
-        tenant: whose connection.
-        system: to which system.
-        to: the state that follows; disconnected also forgets the tokens.
-        reason: None where the state says all.
-        who: a person, a key's name, or the part of the machinery that found out.
-        columns: what else changes in the row, by column name; never shown in the audit entry.
+        transaction: the caller's; it also contains the cause of the change.
+        tenant: the owner of the connection.
+        system: the connector's key.
+        to: the new state; disconnected also deletes the tokens.
+        reason: None if the state needs no reason.
+        who: a person, a key's name, or the part of the program that makes the change.
+        columns: other changes of the row, by column name; never shown in the audit entry.
 
     Raises:
-        CannotChange: no such connection, or this state does not follow the held one.
+        CannotChange: no such connection, or the new state may not follow the current one.
     """
-    held = _locked_state(transaction, tenant, system)
-    if held is None or to not in MAY_BECOME[held.state]:
-        wanted, now = to.value, held.state.value if held else "unknown"
-        raise CannotChange(tenant.slug, system, held=now, wanted=wanted)
+    current = _locked_state(transaction, tenant, system)
+    if current is None or to not in MAY_BECOME[current.state]:
+        from_state = current.state.value if current else "unknown"
+        raise CannotChange(tenant.slug, system, current=from_state, wanted=to.value)
     forgotten = NO_TOKENS if to is ConnectionState.DISCONNECTED else {}
     changed = {"state": to, "state_reason": reason, **(columns or {}), **forgotten}
-    write(transaction, held.connection_id, changed)
+    write(transaction, current.connection_id, changed)
     after: dict[str, str | None] = {"state": to, "reason": reason}
-    _record(transaction, tenant, system, who=who, before=held.shown, after=after)
+    _record(transaction, tenant, system, who=who, before=current.audit_facts, after=after)
     level = logging.WARNING if to is ConnectionState.NEEDS_REAUTH else logging.INFO
     log.log(level, "%s: %s is %s (%s)", tenant, system, to.value, reason or "no reason")
-    return held.connection_id
+    return current.connection_id
 
 
 @dataclass(frozen=True)
-class _HeldState:
+class _CurrentState:
     connection_id: UUID
     state: ConnectionState
     reason: str | None
 
     @property
-    def shown(self) -> dict[str, str | None]:
+    def audit_facts(self) -> dict[str, str | None]:
         return {"state": self.state, "reason": self.reason}
 
 
 def _locked_state(
     transaction: psycopg.Connection, tenant: Tenant, system: str
-) -> _HeldState | None:
+) -> _CurrentState | None:
     row = transaction.execute(
         """
         select connections.id, connections.state, connections.state_reason
@@ -153,7 +152,7 @@ def _locked_state(
         """,
         (tenant.slug, system),
     ).fetchone()
-    return _HeldState(row[0], ConnectionState(row[1]), row[2]) if row else None
+    return _CurrentState(row[0], ConnectionState(row[1]), row[2]) if row else None
 
 
 def _record(
@@ -177,9 +176,9 @@ def _record(
 def write(
     transaction: psycopg.Connection, connection_id: UUID, columns: Mapping[str, object]
 ) -> None:
-    """Set columns of one connection, in one statement: the table's rules hold before and after.
+    """Sets columns of one connection in one statement, so that the table's checks see all of them.
 
-    Without `state`, which only `change` sets.
+    Never `state`, which only `change` sets.
     """
     assignments = sql.SQL(", ").join(
         sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in columns

@@ -1,7 +1,4 @@
-"""ConnectionTokens on their way into a row: opened, with the facts that came with them.
-
-Belongs here: the value, and its form as sealed columns. Does not belong here: which row.
-"""
+"""Tokens in the clear with the facts that came with them, and their form as sealed columns."""
 
 from __future__ import annotations
 
@@ -17,14 +14,14 @@ NAME_MAX_CHARACTERS = 500
 
 
 def storable(text: str) -> str:
-    """A name from a stranger's account as Postgres takes it: no NUL, no half of a character."""
+    """A name from the source as Postgres accepts it: no NUL, no lone surrogate, not too long."""
     shortened = text[:NAME_MAX_CHARACTERS].replace("\x00", "\ufffd")
     return shortened.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True)
 class ConnectionTokens:
-    """What a source issued, or a person pasted. Times are the database's."""
+    """Tokens that a source issued or a person entered. Times are by the database's clock."""
 
     kind: Literal["oauth", "api_token"]
     access: SecretStr
@@ -34,16 +31,16 @@ class ConnectionTokens:
     expires_at: datetime | None = None  # None: does not expire
     scopes: tuple[str, ...] = ()
 
-    def columns(self, cipher: Cipher, place: SecretLocation) -> dict[str, object]:
+    def columns(self, cipher: Cipher, location: SecretLocation) -> dict[str, object]:
         """The columns of `integration.connections`, tokens sealed for this row and generation."""
         return {
             "kind": self.kind,
-            "access_token": cipher.seal(self.access, replace(place, column="access_token")),
+            "access_token": cipher.seal(self.access, replace(location, column="access_token")),
             "refresh_token": self.refresh
-            and cipher.seal(self.refresh, replace(place, column="refresh_token")),
+            and cipher.seal(self.refresh, replace(location, column="refresh_token")),
             "token_issued_at": self.issued_at,
             "token_expires_at": self.expires_at,
-            "generation": place.generation,
+            "generation": location.generation,
             "refresh_started_at": None,
             "refresh_failed_at": None,
             "api_domain": self.api_domain,

@@ -1,8 +1,4 @@
-"""What every function of this room works with: the warehouse, the settings, the cipher.
-
-Belongs here: opening the vault, and the check that its keys are the right ones.
-Does not belong here: anything about one connection.
-"""
+"""The vault: warehouse, settings and cipher in one object, and the check of its keys at start."""
 
 from __future__ import annotations
 
@@ -18,32 +14,32 @@ from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 
 @dataclass(frozen=True)
 class Vault:
-    """Where tokens lie and what opens them. Opening it does no I/O."""
+    """The warehouse that stores tokens, and the cipher that decrypts them. Opening does no I/O."""
 
     warehouse: Warehouse
     settings: Settings
 
     def settings_of(self, tenant: Tenant) -> Settings:
-        """The settings as they hold for one tenant: which hosts its tokens may be sent to."""
+        """The settings that apply to one tenant: the hosts that its tokens may be sent to."""
         return self.settings.of(tenant.slug)
 
     @cached_property
     def cipher(self) -> Cipher:
-        """Seals with the first of `TOKEN_ENCRYPTION_KEYS`, opens with any."""
+        """The cipher with the keys of `TOKEN_ENCRYPTION_KEYS`; the first one encrypts."""
         return Cipher(self.settings.encryption_keys())
 
 
 def open_vault(warehouse: Warehouse | None = None, settings: Settings | None = None) -> Vault:
-    """The vault of these settings; what is left out comes from the environment."""
+    """The vault of these settings; defaults come from the environment."""
     settings = settings or load_settings()
     return Vault(warehouse=warehouse or warehouse_of(settings), settings=settings)
 
 
 def check_keys(vault: Vault) -> int:
-    """How many stored secrets there are, when every one was sealed with a key of the list.
+    """The number of stored secrets, if each is sealed with a key of the list.
 
     Only key ids are compared, so that this is cheap at each start; a secret that was altered is
-    found when it is lent, and stops that one connection.
+    detected when it is lent, and stops that connection only.
 
     Raises:
         WrongKey: a key is missing; the operator must put it back. Nothing is overwritten.

@@ -1,7 +1,7 @@
-"""The seam between a caller that waits and the connectors, which do not.
+"""Runs one coroutine to its end from synchronous code, also within a running event loop.
 
-Belongs here: running one coroutine to its end, also from within a running event loop (ingest lends
-from there). Does not belong here: anything that knows what it waits for.
+The connectors are asynchronous and the vault's callers are not; `ingest/` calls `lend` from within
+an event loop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def finished(coroutine: Coroutine[object, object, T]) -> T:
-    """What the coroutine returns, or raises."""
+    """The result of the coroutine; its exception is raised."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

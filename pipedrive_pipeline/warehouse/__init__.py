@@ -1,5 +1,5 @@
-"""Where rows live: connections and roles, migrations, the files of `sql/`, the embedded server.
+"""Access to Postgres: connections and roles, migrations, the files of `sql/`, the embedded server.
 
-Belongs here: everything that any room needs of Postgres. Does not belong here: what a row means
-(`ingest/`, `marts/`, `vault/` know), or HTTP.
+Belongs here: everything that any package needs of Postgres. Does not belong here: the meaning of
+a row (`ingest/`, `marts/` and `vault/` know it), or HTTP.
 """

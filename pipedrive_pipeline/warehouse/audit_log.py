@@ -1,7 +1,4 @@
-"""Who changed what: one row of `integration.audit_log`, in the transaction of the change itself.
-
-Belongs here: the one insert. Does not belong here: deciding what is worth a row.
-"""
+"""Writes one row of `integration.audit_log`, in the transaction of the change that it records."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""What stands in the database, told by the database: tables, columns, types, comments.
+"""Reads tables, columns, types and comments from Postgres's catalogue.
 
-Belongs here: reading the catalogue. Does not belong here: how it is shown (`docs/tables.md`, the
-command line).
-Rests on https://www.postgresql.org/docs/current/catalogs.html.
+Source: https://www.postgresql.org/docs/current/catalogs.html.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""The cursor of all our sessions: a `%` in a name or a literal is data, never a placeholder.
-
-Belongs here: that one rule. Does not belong here: any query.
+"""The cursor class of all our sessions: a `%` in a name or a literal is data, never a placeholder.
 
 psycopg writes names and literals of a composed query into its text, and then looks for placeholders
 in the whole of it if there are parameters; a field code such as `5%_off` would be read as one.
-Rests on https://www.psycopg.org/psycopg3/docs/api/sql.html.
+Source: https://www.psycopg.org/psycopg3/docs/api/sql.html.
 """
 
 from __future__ import annotations

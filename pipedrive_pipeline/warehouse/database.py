@@ -1,9 +1,6 @@
-"""The warehouse: how a room gets a connection, and as whom.
+"""Connections and transactions, each with a role and local settings; Postgres errors as ours.
 
-Belongs here: connections, transactions with their local settings and a run's fence, and the
-translation of Postgres's troubles into the family of `errors.py`. Does not belong here: which
-tables exist (`migrations/`), SQL of any room, fences and locks (`fences.py`, `locks.py`).
-Rests on https://www.psycopg.org/psycopg3/docs/ and
+Sources: https://www.psycopg.org/psycopg3/docs/ and
 https://www.postgresql.org/docs/current/ddl-rowsecurity.html.
 """
 

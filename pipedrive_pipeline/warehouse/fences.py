@@ -1,11 +1,9 @@
-"""Fences: the identity with which a run writes, and the end of that right.
+"""Fences: the identity with which a run writes, and the revocation of that right.
 
-Belongs here: the rows of `integration.fences`. Does not belong here: the locks that a run holds
-while it lives (`locks.py`, `sync/lock.py`).
-
-A lock alone cannot hold back a process that was stopped, lost the lock's session and wakes up
-after another one took the lock: between looking at a lock and writing lies time. So every
-transaction of a run holds its rows here `for share`, and a change of the rows waits for those.
+A lock alone cannot stop a process that was suspended, lost the lock's session and resumes after
+another process took the lock: time passes between checking a lock and writing. So every
+transaction of a run locks its rows of `integration.fences` with `for share`, and a change of these
+rows waits for such transactions.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
 """Locks that live as long as a session's transaction and that no other login can take.
 
-Belongs here: taking a lock by name, and which locks are taken. Does not belong here: which locks
-there are of a tenant (`sync/lock.py`), the rows that a late run is refused by (`fences.py`).
-
-A lock is a view in a schema that only its owner may use, locked by `lock table`. The session that
-holds one for hours keeps no snapshot and no transaction id, so it does not hold vacuum back.
+A lock is a view in a schema that only its owner may use, locked by `lock table`. A session that
+keeps a lock for hours has no snapshot and no transaction id, so it does not stop vacuum.
 Source: https://www.postgresql.org/docs/current/sql-lock.html (read 2026-11).
 """
 

@@ -1,10 +1,8 @@
-"""A warehouse whose connections are kept open between transactions.
+"""A warehouse whose connections are kept open between transactions, for servers.
 
-Belongs here: the pool of a server that answers many short questions. Does not belong here: what
-they ask. Rests on https://www.psycopg.org/psycopg3/docs/advanced/pool.html.
-
-Whatever a transaction sets it sets local to itself, so that a connection comes back as it was: the
+Every setting of a transaction is local to it, so that a connection is returned unchanged: the
 tenant and the role of one request never reach the next.
+Source: https://www.psycopg.org/psycopg3/docs/advanced/pool.html.
 """
 
 from __future__ import annotations

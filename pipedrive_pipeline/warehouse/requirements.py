@@ -1,8 +1,6 @@
-"""Whether a database can hold a warehouse, refused by name where it cannot.
+"""Checks what a database needs to be a warehouse and no setting can change: encoding, no pooler.
 
-Belongs here: what no setting of a session changes: the encoding, a pooler that shares sessions.
-Does not belong here: whether the schema is current (`migrations/`), rights.
-Rests on https://www.pgbouncer.org/features.html and
+Sources: https://www.pgbouncer.org/features.html and
 https://www.postgresql.org/docs/current/multibyte.html.
 """
 

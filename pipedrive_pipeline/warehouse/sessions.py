@@ -1,11 +1,8 @@
-"""A session of ours: the settings that it needs, whatever a role or database has by default.
-
-Belongs here: the one list of settings, set in every session of psycopg and psycopg2, and whether a
-pooler lies between us and Postgres. Does not belong here: opening a connection (`database.py`).
-Rests on https://www.postgresql.org/docs/current/runtime-config-client.html.
+"""The settings of every session of ours, independent of the defaults of role and database.
 
 Settings are statements, not the startup parameter `options`: PgBouncer refuses that one. The
 client's encoding is a startup parameter, which PgBouncer knows.
+Source: https://www.postgresql.org/docs/current/runtime-config-client.html.
 """
 
 from __future__ import annotations

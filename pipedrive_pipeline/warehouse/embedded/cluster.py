@@ -1,7 +1,4 @@
-"""The data directory and the settings that a server starts with.
-
-Belongs here: initdb, the database inside, `postgresql.conf` and `pg_hba.conf`.
-Does not belong here: tables and roles of the pipeline; those are migrations.
+"""Creates the data directory and writes the configuration that the server starts with.
 
 Source: https://www.postgresql.org/docs/18/runtime-config.html (read 2026-11)
 """

@@ -1,8 +1,4 @@
-"""Why the embedded server cannot be used, each with the culprit and the next step.
-
-Belongs here: the errors of this room, and the reading of a failed start's log.
-Does not belong here: what a database says once it answers.
-"""
+"""Errors of the embedded server, and the translation of a failed start's log into one of them."""
 
 from __future__ import annotations
 

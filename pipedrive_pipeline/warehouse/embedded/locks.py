@@ -1,8 +1,7 @@
-"""Two locks, both `flock` on a file beside the data: one for starting, one held by the server.
+"""Two `flock` file locks next to the data directory: one for starting, one of the running server.
 
-Belongs here: taking, waiting for and probing a lock.
-Does not belong here: process ids. A number in a file may belong to anybody by now; a lock is
-dropped by the kernel when its last holder ends, in whatever way, in whatever container.
+Process ids are not used: a number in a file may belong to another process by now. The kernel
+releases a lock when its last owner ends, however that ends and in any container.
 """
 
 from __future__ import annotations

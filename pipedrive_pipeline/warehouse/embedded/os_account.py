@@ -1,7 +1,4 @@
-"""Whose rights the server runs with: our own, or, for root, an account without any.
-
-Belongs here: choosing the account, running a program as it, asking what it can reach.
-Does not belong here: making accounts, and widening anybody's permissions.
+"""Chooses the operating system account that runs Postgres: ours or, for root, an unprivileged one.
 
 Source: Postgres refuses root, https://www.postgresql.org/docs/18/app-postgres.html (read 2026-11)
 """

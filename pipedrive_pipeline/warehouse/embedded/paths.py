@@ -1,13 +1,11 @@
-"""Where one home's server lives: every path, and the identity that ties it to its home.
-
-Belongs here: the layout below, the choice between the home and the system folder, and whether a
-server found elsewhere is really this home's.
-Does not belong here: starting anything.
+"""The paths of one home's server, and the id that ties a server's files to their home.
 
     PIPELINE_HOME/postgres/     id, start.lock, password; `elsewhere` when the rest is not here
     base/                       that same folder, or the system folder's <id>
     ├── data/  socket/          private folders of the account that runs the server
     └── server.lock  postgresql.conf  pg_hba.conf  postgres.log
+
+Nothing is started here.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""The server process: launched, asked, waited for, stopped.
+"""Launches, probes, awaits and stops the server process.
 
-Belongs here: everything between `postgres` and its first or last sign of life.
-Does not belong here: deciding whether it should run.
-
-A server is believed because it answers on its socket, and is known to be alive because it holds
-its lock; the number in postmaster.pid proves nothing and is never signalled.
+A server is ready if it answers on its socket, and alive if its lock is taken. The number in
+postmaster.pid proves nothing and is never signalled.
 """
 
 from __future__ import annotations

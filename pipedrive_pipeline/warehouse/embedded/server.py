@@ -1,8 +1,4 @@
-"""The embedded server as its callers see it: `ensure_running` and what it returns.
-
-Belongs here: the order of the steps, and what a port asks of a server that already runs.
-Does not belong here: how any step is done.
-"""
+"""The public functions of the embedded server: `ensure_running` and what it returns."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The server's door for other programs: one port on loopback, behind a password.
-
-Belongs here: whether the port is free or already ours, the password, the URL.
-Does not belong here: restarting the server; `server` decides that.
-"""
+"""The server's TCP port for other programs: loopback only, with a password."""
 
 from __future__ import annotations
 

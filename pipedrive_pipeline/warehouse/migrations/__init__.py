@@ -1,11 +1,10 @@
-"""The schema's state: what is applied, what is missing, and how both change safely.
+"""Applies the files of `sql/schema` in order, once, under a lock, and reports which are missing.
 
-Belongs here: applying `sql/schema` in order, once, under a lock, and the question whether that was
-done. Does not belong here: the tables themselves (`sql/schema`), Alembic (`revisions.py`), tenants'
-raw schemas (`ingest/` makes them).
-Rests on https://alembic.sqlalchemy.org/en/latest/cookbook.html.
+Belongs here: the order, the lock and the state of migrations. Does not belong here: the tables
+themselves (`sql/schema`), Alembic (`revisions.py`), tenants' raw schemas (`ingest/` makes them).
+Source: https://alembic.sqlalchemy.org/en/latest/cookbook.html.
 
-A run holds the lock `migration` shared as long as it lives; `migrate` wants it alone. It asks for
+A run shares the lock `migration` as long as it lives; `migrate` needs it exclusively. It waits for
 it a few seconds at a time, so that runs that begin meanwhile never wait longer than that.
 """
 

@@ -1,11 +1,8 @@
-"""Every file of `sql/schema` as one of Alembic's revisions, each resting on the file before it.
+"""Every file of `sql/schema` as an Alembic revision that follows the file before it.
 
-Belongs here: Alembic, and how a revision runs its file. Does not belong here: locks and waiting
-(`__init__.py`), any SQL. Kept apart because Alembic takes 0.3 s to import and is seldom needed.
-Rests on https://alembic.sqlalchemy.org/en/latest/api/runtime.html.
-
-Alembic usually reads a folder of Python modules; ours would hold a file's name each and nothing
-else, so they are made here.
+Alembic usually reads a folder of Python modules; ours would contain a file's name each and nothing
+else, so they are made here. This is a module of its own because Alembic takes 0.3 s to import and
+is seldom needed. Source: https://alembic.sqlalchemy.org/en/latest/api/runtime.html.
 """
 
 from __future__ import annotations
