@@ -1,8 +1,9 @@
-"""Raw row to mart row: one tenant, one transaction: select, compare, upsert, audit, commit or not.
+"""Builds a tenant's marts from raw in one transaction: select, compare, upsert, audit, commit.
 
-Belongs here: which rows a build reads, what it writes, what it refuses, and the views on top.
-Does not belong here: how a mart row is made of raw rows (`sql/marts`), how raw came about
-(`ingest/`), when a build runs (`sync/`).
+Belongs here: the rows that a build reads, writes and refuses (`build.py`), custom fields
+(`fields/`), a tenant's field mapping (`mapping/`), the analysts' views (`views/`). Does not belong
+here: the select that computes a mart row (`sql/marts`), loading raw (`ingest/`), when a build runs
+(`sync/`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What a mart promises, asked of the database before a build is committed.
-
-Belongs here: running the files of `sql/audits` and refusing a build that breaks one.
-Does not belong here: the rules (`sql/audits`).
-"""
+"""Runs the audits of `sql/audits` before a build is committed, and refuses it if one fails."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ IDS_SHOWN: Final = 10
 
 
 class Breach(AuditBreach):
-    """One rule broken. ``ids`` are the first ten offending ids of the source, in order."""
+    """An audit found offending rows; ``ids`` are the first ten source ids, in order."""
 
     def __init__(
         self, tenant: Tenant, rule: str, promise: str, ids: list[int], *, added: str
@@ -41,16 +37,16 @@ class Breach(AuditBreach):
 def audit(
     connection: psycopg.Connection, tenant: Tenant, target: Target, among: sql.Composable
 ) -> None:
-    """Nothing, if every audit of the target finds nothing among the rows that were built.
+    """Runs every audit of the target over the rows that were built.
 
     Args:
         connection: the build's own, before its commit.
         tenant: for the message.
         target: whose audits.
-        among: a condition on ``pipedrive_id`` that the built rows meet.
+        among: a condition on ``pipedrive_id`` that selects the built rows.
 
     Raises:
-        AuditBreach: somebody must look at what changes our rows, or at the rule.
+        AuditBreach: a person must find out what changes our rows, or correct the rule.
     """
     for rule in audit_files(target.name):
         query = sql.SQL(

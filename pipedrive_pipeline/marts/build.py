@@ -35,8 +35,8 @@ from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.row_comparison import (
     Comparison,
     differing_count,
-    keep_comparison,
     mark_extra,
+    store_comparison,
 )
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.marts.writing import one_of, read_count, upsert
@@ -216,7 +216,7 @@ def _build_once(
             is_loaded = any(work.filled is not None for work in works)
             _settle(connection, tenant, system, before, after, values=values, is_loaded=is_loaded)
             if is_whole:  # afterwards: the former looks whether the row was written meanwhile
-                keep_comparison(connection, tenant, system, compared)
+                store_comparison(connection, tenant, system, compared)
     except psycopg.Error as error:  # what may pass by itself has another name by now
         raise BuildRefused(tenant, error, _added(warehouse, targets)) from None
     return MartsBuilt(
@@ -296,9 +296,9 @@ def _fingerprint(
         parts += [repr(target), mart_file(target.name).text]
         # A mapped option's label is looked up by its field's key.
         parts += [
-            repr(sorted(one.labels.items()))
-            for one in fields
-            if one.labels and one.field_key in repr(target.mapped)
+            repr(sorted(field.labels.items()))
+            for field in fields
+            if field.labels and field.field_key in repr(target.mapped)
         ]
         parts += [file.text for file in audit_files(target.name)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -1,9 +1,6 @@
-"""Rows of a mart erased: dropped, not marked.
+"""Erases rows of a mart: deletes them instead of marking them.
 
-Belongs here: which rows of a target hold a record, and what an app's foreign key says to that. Does
-not belong here: raw (`ingest/erasing.py`), who asked for it (`sync/erasure.py`).
-
-An app's own columns go with the row. Rows that the app made itself are its own to erase.
+The app's own columns are deleted with the row. Rows that the app created are the app's to erase.
 """
 
 from __future__ import annotations
@@ -24,14 +21,14 @@ REFUSALS = (errors.IntegrityError, errors.InsufficientPrivilege, errors.RaiseExc
 
 
 class ErasureRefused(PersonMustAct):
-    """Something in the database holds on to a row that shall be erased; nothing was erased."""
+    """A foreign key, trigger or right prevents the erasure of a row; nothing was erased."""
 
     code = "erasure_refused"
 
     def __init__(self, tenant: Tenant, error: psycopg.Error) -> None:
         self.tenant, self.sqlstate = tenant, error.sqlstate
         facts = (error.diag.schema_name, error.diag.table_name)
-        # Postgres's own words may quote a value; the names of things do not.
+        # Postgres's message may quote a value; names of objects do not.
         table = ".".join(fact for fact in facts if fact) or "a trigger or right"
         constraint = error.diag.constraint_name
         super().__init__(
@@ -43,17 +40,17 @@ class ErasureRefused(PersonMustAct):
 
 @dataclass(frozen=True)
 class Holders:
-    """Rows of a target in which an e-mail address stands."""
+    """Rows of a target that contain an e-mail address."""
 
     ids: list[str]  # of records of the connected company
-    former: list[UUID]  # our ids of rows of a company that the tenant was connected to before
-    of_the_app: int  # rows that the app made
+    former: list[UUID]  # our ids of rows of an account that the tenant was connected to before
+    of_the_app: int  # rows that the app created
 
 
 def holders_of_email(
     connection: psycopg.Connection, tenant: Tenant, target: Target, email: str
 ) -> Holders:
-    """Rows of the target that hold an address, whatever its capitals."""
+    """Returns the rows of the target that contain an address, ignoring case."""
     rows = connection.execute(
         sql.SQL(_HOLDERS).format(table=target.identifier), {"tenant": tenant.slug, "email": email}
     ).fetchall()
@@ -67,7 +64,7 @@ def holders_of_email(
 def changed_at(
     connection: psycopg.Connection, tenant: Tenant, target: Target, ids: Sequence[str]
 ) -> dict[str, object]:
-    """When the records in these rows were last edited at the source, by id."""
+    """Returns when these records were last edited at the source, by id."""
     query = sql.SQL(
         "select pipedrive_id::text, changed_at from {}"
         " where tenant_id = %s and pipedrive_id = any(%s::bigint[])"
@@ -83,19 +80,21 @@ def erase_rows(
     ids: Sequence[str],
     former: Sequence[UUID] = (),
 ) -> int:
-    """How many rows of the target were dropped, in the caller's transaction.
+    """Deletes rows of the target in the caller's transaction; returns their number.
 
     Raises:
-        ErasureRefused: an app's table refers to one of them; whoever owns that table must act.
+        ErasureRefused: an app's table refers to one of them; the owner of that table must act.
     """
     statement = sql.SQL(_ERASE).format(table=target.identifier)
-    told = {"tenant": tenant.slug, "ids": list(ids), "former": list(former)}
+    parameters = {"tenant": tenant.slug, "ids": list(ids), "former": list(former)}
     try:
         with connection.transaction():
             if target is CUSTOMERS:
-                connection.execute(_UNLINK, told)
-            dropped = connection.execute(statement, told).rowcount
-            connection.execute("set constraints all immediate")  # while a refusal has a name
+                connection.execute(_UNLINK, parameters)
+            dropped = connection.execute(statement, parameters).rowcount
+            connection.execute(
+                "set constraints all immediate"
+            )  # here, so that a violation is raised as ErasureRefused
             return dropped
     except REFUSALS as error:
         raise ErasureRefused(tenant, error) from None
@@ -104,7 +103,7 @@ def erase_rows(
 def needed_for_links(
     connection: psycopg.Connection, tenant: Tenant, system: str, ids: Sequence[str]
 ) -> set[str]:
-    """Merged organizations through which people in raw still find the one that is left."""
+    """Returns merged organizations that people in raw need to find the surviving organization."""
     if not is_there(connection, tenant.raw_schema(system), CONTACTS.entity):
         return set()
     query = sql.SQL(_NEEDED).format(
@@ -137,7 +136,7 @@ where target.tenant_id = %(tenant)s
     )
 """
 
-# The foreign key alone would not move `updated_at`, by which an app follows changes.
+# The foreign key alone would not change `updated_at`, which an app uses to follow changes.
 _UNLINK = """
 update crm.contacts as contacts
 set customer_id = null, updated_at = now()

@@ -1,8 +1,4 @@
-"""How the marts of a tenant stand: rows that lost their company, and rows that went away.
-
-Belongs here: counting, over what is committed. Does not belong here: what a build refuses
-(`audit.py`), what is done about a finding (`defs/standing.py` says it).
-"""
+"""Health figures of a tenant's committed marts: contacts without a company, and lost volume."""
 
 from __future__ import annotations
 
@@ -17,37 +13,37 @@ from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.marts.views.view_ddl import tables_of
 from pipedrive_pipeline.tenants import Tenant
 
-VOLUME_DAYS: Final = 7  # a working week and its weekend
-DROP_SHARE: Final = 0.10  # as the guard of a sweep: many small drops add up past it
+VOLUME_DAYS: Final = 7  # a working week and a weekend
+DROP_SHARE: Final = 0.10  # as the guard of a sweep, which many small drops can pass
 DROP_ROWS: Final = 50
 IDS_SHOWN: Final = 10
 
 
 @dataclass(frozen=True)
 class Orphans:
-    """Live contacts without a customer whose person names an organization."""
+    """Live contacts without a customer although their person has an organization."""
 
     count: int
-    pipedrive_ids: tuple[int, ...]  # the lowest ones
+    pipedrive_ids: tuple[int, ...]  # the lowest ids
 
 
 @dataclass(frozen=True)
 class Volume:
-    """Live rows of one mart that came from the source, now and a week ago."""
+    """Number of live rows of one mart that came from the source, now and a week ago."""
 
     now: int
     before: int
 
     @property
     def is_dropped(self) -> bool:
-        """Whether more went away than a week's work explains."""
+        """True if more rows are gone than a week's work explains."""
         gone = self.before - self.now
         return gone > DROP_ROWS and gone > self.before * DROP_SHARE
 
 
 @dataclass(frozen=True)
 class MartHealth:
-    """Of one tenant's marts."""
+    """Health figures of one tenant's marts."""
 
     orphans: Orphans
     volumes: dict[str, Volume]  # by mart
@@ -55,7 +51,7 @@ class MartHealth:
 
 
 def mart_health(connection: psycopg.Connection, tenant: Tenant, system: str) -> MartHealth:
-    """Orphans, the volume of each mart, and what the last comparison with raw found."""
+    """Returns orphans, the volume of each mart, and the result of the last comparison with raw."""
     return MartHealth(
         _orphans(connection, tenant, system),
         {target.name: _volume(connection, tenant, target) for target in TARGETS},

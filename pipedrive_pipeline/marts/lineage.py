@@ -1,8 +1,4 @@
-"""What each column of a mart is made of: columns of raw tables, and fields that a mapping names.
-
-Belongs here: the way back, for people who ask where a value comes from. Does not belong here: how
-it is made (`sql/marts`, `mapping/`).
-"""
+"""Column lineage of the marts: the raw columns and mapped fields behind each column."""
 
 from __future__ import annotations
 
@@ -65,29 +61,29 @@ SELECTED: Final[Mapping[str, Mapping[str, tuple[RawColumn, ...]]]] = MappingProx
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a column's values come from; ``mapped`` names fields as people know them."""
+    """Sources of a column's values; ``mapped`` describes mapped fields for a person."""
 
     sources: tuple[RawColumn, ...] = ()
     mapped: tuple[str, ...] = ()
 
 
 def origins(target: Target, fields: Sequence[Field]) -> dict[str, Origin]:
-    """The origin of each column that the select or the tenant's mapping fills."""
+    """Returns the origin of each column that the select or the tenant's mapping fills."""
     selected = SELECTED[target.name]
-    found = {name: Origin(selected.get(name, ())) for name in ("pipedrive_id", *target.columns)}
-    known = {one.identity: one for one in fields}
+    origin_of = {name: Origin(selected.get(name, ())) for name in ("pipedrive_id", *target.columns)}
+    known = {field.identity: field for field in fields}
     mapped: dict[str, list[Origin]] = defaultdict(list)
-    for one in target.fillings:
-        field = known[target.entity, one.field_key]
-        source = (target.entity, "custom_fields" if field.is_custom else one.field_key)
-        name, _, attribute = one.target.partition(".")
-        told = f"{field.field_name} (field {one.source}, type {field.field_type})"
-        told = f"{attribute}: {told}" if attribute else told
-        mapped[name].append(Origin((source,), (told,)))
+    for filling in target.fillings:
+        field = known[target.entity, filling.field_key]
+        source = (target.entity, "custom_fields" if field.is_custom else filling.field_key)
+        name, _, attribute = filling.target.partition(".")
+        description = f"{field.field_name} (field {filling.source}, type {field.field_type})"
+        description = f"{attribute}: {description}" if attribute else description
+        mapped[name].append(Origin((source,), (description,)))
     for name, added in mapped.items():
-        parts = [found.get(name, Origin()), *added]
-        found[name] = Origin(
+        parts = [origin_of.get(name, Origin()), *added]
+        origin_of[name] = Origin(
             tuple(dict.fromkeys(source for part in parts for source in part.sources)),
-            tuple(told for part in parts for told in part.mapped),
+            tuple(description for part in parts for description in part.mapped),
         )
-    return found
+    return origin_of

@@ -1,10 +1,7 @@
-"""Work beside a transaction, on connections of its own: a session of Postgres keeps one core busy.
+"""Runs queries in parallel on further connections, because a Postgres session uses one core.
 
-Belongs here: who does such work, and all records shared out among them. Does not belong here: what
-is done with the records.
-
-Postgres itself would share nothing out: it plans no parallel query over selects without a table,
-and those take custom fields out of a record (`unpacking.py`).
+Postgres itself plans no parallel query here: a sub-select without a table prevents it, and such
+sub-selects extract the custom fields of a record (`fields/raw_fields.py`).
 """
 
 from __future__ import annotations
@@ -22,15 +19,15 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 EVERY_ID: Final = sql.SQL("pipedrive_id is not null")
-MANY_ROWS: Final = 10_000  # fewer are done before a second connection pays
-Answer = TypeVar("Answer")
+MANY_ROWS: Final = 10_000  # with fewer, a second connection saves no time
+Result = TypeVar("Result")
 
 
 class Submit(Protocol):
-    """Begins a piece of work, which is given a transaction of its own."""
+    """Runs a task in a transaction of its own."""
 
-    def __call__(self, work: Callable[[psycopg.Connection], Answer]) -> Future[Answer]:
-        """What it will have come to."""
+    def __call__(self, task: Callable[[psycopg.Connection], Result]) -> Future[Result]:
+        """Returns the future result of the task."""
         ...
 
 
@@ -38,25 +35,25 @@ class Submit(Protocol):
 def parallel_transactions(
     warehouse: Warehouse, tenant: Tenant, system: str, *, workers: int = 1
 ) -> Iterator[Submit]:
-    """What begins work in transactions like a build's; the block ends when all of it has."""
+    """Yields a function that runs a task in another transaction; waits for all tasks on exit."""
 
-    def done(work: Callable[[psycopg.Connection], Answer]) -> Answer:
+    def run(task: Callable[[psycopg.Connection], Result]) -> Result:
         with raw_transaction(warehouse, tenant, system) as connection:
-            return work(connection)
+            return task(connection)
 
     with ThreadPoolExecutor(workers) as pool:
 
-        def submit(work: Callable[[psycopg.Connection], Answer]) -> Future[Answer]:
-            return pool.submit(done, work)
+        def submit(task: Callable[[psycopg.Connection], Result]) -> Future[Result]:
+            return pool.submit(run, task)
 
         yield submit
 
 
 def halves(connection: psycopg.Connection, entity: str) -> list[sql.Composable]:
-    """Conditions on ``pipedrive_id`` of which each record meets one; a single one for few records.
+    """Returns conditions on ``pipedrive_id`` that split the records in half; one if few records.
 
-    They are comparisons, which a view with a security barrier lets through to its tables; what is
-    left of a division is looked at only behind all of the view's work.
+    They are comparisons, because Postgres pushes those through a view's security barrier to its
+    tables. It would apply a modulo only after it has evaluated the whole view.
     """
     if not are_many(connection, entity):
         return [EVERY_ID]
@@ -69,7 +66,7 @@ def halves(connection: psycopg.Connection, entity: str) -> list[sql.Composable]:
 
 
 def are_many(connection: psycopg.Connection, entity: str) -> bool:
-    """Whether there are so many records of an entity that sharing them out pays."""
+    """True if an entity has so many records that a second connection saves time."""
     row = connection.execute(
         sql.SQL("select exists (select from {} offset {})").format(
             sql.Identifier(entity), sql.Literal(MANY_ROWS)

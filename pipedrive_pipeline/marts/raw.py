@@ -1,8 +1,4 @@
-"""The raw tables as a build finds them.
-
-Belongs here: a transaction over them, and what stands in for tables that were never loaded. Does
-not belong here: loading them (`ingest/`).
-"""
+"""A transaction over a tenant's raw tables, with empty tables for those never loaded."""
 
 from __future__ import annotations
 
@@ -71,28 +67,28 @@ TABLES: Final = {
 def raw_transaction(
     warehouse: Warehouse, tenant: Tenant, system: str
 ) -> Iterator[psycopg.Connection]:
-    """A transaction in which a tenant's raw tables go by their own names, and none is missing.
+    """Yields a transaction with the tenant's raw tables on the search_path, none missing.
 
     Raises:
-        Superseded: this is one run's warehouse, and another run has begun since.
+        Superseded: the warehouse belongs to one run, and another run has begun since.
     """
     schema = tenant.raw_schema(system)
     with warehouse.transaction(tenant, (schema, "pg_temp")) as connection:
-        _stand_in_for_missing(connection, schema)
+        _create_missing(connection, schema)
         yield connection
 
 
-def _stand_in_for_missing(connection: psycopg.Connection, schema: str) -> None:
-    """Empty temporary tables for those that ``schema`` lacks, gone with the transaction.
+def _create_missing(connection: psycopg.Connection, schema: str) -> None:
+    """Creates empty temporary tables for those that ``schema`` lacks, dropped on commit.
 
-    A tenant without persons, or whose first load broke off after the organizations, has marts too.
-    They are found because `pg_temp` stands behind the raw schema on the search_path.
+    A tenant without persons, or whose first load failed after the organizations, has marts too.
+    The tables are found because `pg_temp` follows the raw schema on the search_path.
     """
-    found = connection.execute(
+    rows = connection.execute(
         "select pg_tables.tablename from pg_catalog.pg_tables where pg_tables.schemaname = %s",
         (schema,),
     )
-    present = {row[0] for row in found}
+    present = {row[0] for row in rows}
     for name, columns in TABLES.items():
         if name not in present:
             connection.execute(

@@ -1,7 +1,7 @@
-"""Marts compared with raw: rows that are missing, differ or are there too many, and their healing.
+"""Compares the rows of marts with raw: missing, differing and extra rows, and their repair.
 
-The build's one statement compares and writes the rows that raw has. This module says how many of
-them had no reason to differ, marks the rows that raw does not have, and keeps what was found.
+The build's upsert compares and writes the rows that raw has. This module counts those that differed
+without a change at the source, marks rows that raw does not have, and stores the result.
 
 Measured with 20,000 organizations of 40 custom fields and 60,000 persons of 20, all equal: 0.8 s
 for rows, links and audits together.
@@ -29,17 +29,17 @@ GUARD_ROWS: Final = 50
 
 @dataclass(frozen=True)
 class Comparison:
-    """One mart's rows against raw, apart from those whose record was known to have changed."""
+    """Rows of one mart that differed from raw although their record had not changed."""
 
     missing: int = 0  # raw has the record, the mart had no row
     differing: int = 0  # a column that we write had another value
-    links: int = 0  # of the differing, those that named another row of another mart
-    extra: int = 0  # live rows with a key of the source that raw does not have
-    unhealed: int = 0  # rows that still differ, or are still there too many
+    links: int = 0  # differing rows that linked to another row of another mart
+    extra: int = 0  # live rows whose source key raw does not have
+    unhealed: int = 0  # rows that still differ or are still extra
 
     @property
     def healed(self) -> int:
-        """Rows that were wrong and no longer are."""
+        """Number of rows that were wrong and are corrected."""
         return max(self.missing + self.differing + self.extra - self.unhealed, 0)
 
     @property
@@ -53,13 +53,13 @@ class Comparison:
         )
 
     def facts(self) -> dict[str, int]:
-        """For the history and for programs."""
+        """Returns the counts by name, for the history and for programs."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class LastComparison:
-    """What the last comparison of all rows found, by mart; None for a mart never compared."""
+    """Result of the last comparison of all rows, by mart; ``compared_at`` is None if never."""
 
     compared_at: datetime | None
     marts: Mapping[str, Comparison]
@@ -73,16 +73,16 @@ def mark_extra(
     *,
     is_confirmed: bool,
 ) -> Comparison:
-    """Mark live rows as deleted whose record raw does not have; says how many, marked or not.
+    """Marks live rows as deleted if raw lacks their record; returns all such rows and the unmarked.
 
-    None is marked where raw has no such table, or where so many are too many to be believed.
+    No row is marked if raw lacks the table, or if there are implausibly many such rows.
 
     Args:
         connection: the build's own.
         tenant: whose rows.
         system: whose raw schema.
-        target: of which mart.
-        is_confirmed: a person said that many records are really gone.
+        target: the mart.
+        is_confirmed: a person confirmed that many records are gone.
     """
     names = {
         "table": target.identifier,
@@ -105,25 +105,25 @@ def mark_extra(
 
 
 def differing_count(connection: psycopg.Connection, target: Target, among: sql.Composable) -> int:
-    """How many rows differ from what raw makes of them, right after they were written."""
+    """Returns the number of rows that differ from the mart's select right after the upsert."""
     query = sql.SQL("select count(*) from ({}) as differing").format(differing(target, among))
     row = connection.execute(query).fetchone()
     return row[0] if row else 0
 
 
-def keep_comparison(
+def store_comparison(
     connection: psycopg.Connection,
     tenant: Tenant,
     system: str,
     comparisons: Mapping[str, Comparison],
 ) -> None:
-    """Keep what a comparison of all rows found, by mart."""
+    """Stores the result of a comparison of all rows, by mart."""
     facts = {name: comparison.facts() for name, comparison in comparisons.items()}
-    connection.execute(_KEEP, (Jsonb(facts), tenant.slug, system))
+    connection.execute(_STORE, (Jsonb(facts), tenant.slug, system))
 
 
 def last_comparison(connection: psycopg.Connection, tenant: Tenant, system: str) -> LastComparison:
-    """What the last comparison of all rows found."""
+    """Returns the result of the last comparison of all rows."""
     row = connection.execute(_LAST, (tenant.slug, system)).fetchone()
     compared_at, facts = row or (None, {})
     return LastComparison(
@@ -157,7 +157,7 @@ update {{table}} as target
 set {{deleted_at}} = now(), deletion_reason = 'deleted', {{written}}
 where {_IS_EXTRA}
 """
-_KEEP = """
+_STORE = """
 update integration.mart_state
 set compared_at = now(), comparison = %s
 where mart_state.tenant_id = %s

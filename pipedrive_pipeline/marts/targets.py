@@ -1,9 +1,6 @@
-"""A target described as data: where a mart's rows go, and which columns are ours.
+"""The targets: for each mart its table, its keys, and the columns that a build writes.
 
-Belongs here: table, key and columns of each target. Does not belong here: how they are filled
-(`build.py`), what the values are (`sql/marts`).
-
-A column that is not named here, and that no mapping fills, is the app's: it is never written.
+A column that is not listed here and that no mapping fills belongs to the app and is never written.
 """
 
 from __future__ import annotations
@@ -20,14 +17,14 @@ from pipedrive_pipeline.marts.fields.raw_fields import RawFields
 
 @dataclass(frozen=True)
 class Filling:
-    """One source of a mapped column: what it holds, and the same in the form of the column."""
+    """One source of a mapped column: its value, and the value converted to the column's type."""
 
     field_key: str
     source: str  # the key, and the part if one is named
     target: str  # column, or attributes.<name>
     value: sql.Composable
     converted: sql.Composable
-    refusal: str | None  # why a value may have no converted one; None where each has
+    refusal: str | None  # why a value may not convert; None if each converts
 
 
 @dataclass(frozen=True)
@@ -45,12 +42,12 @@ class Target:
     mapped: Mapping[str, sql.Composable] = field(
         default_factory=dict
     )  # column of the table -> value
-    fillings: tuple[Filling, ...] = ()  # what `mapped` is made of
-    unpacked: RawFields | None = None  # what `mapped` reads of the raw row
+    fillings: tuple[Filling, ...] = ()  # the sources of `mapped`
+    unpacked: RawFields | None = None  # the raw fields that `mapped` reads
     tenant_key: str = "tenant_id"
     source_key: str = "pipedrive_id"
     deleted_at: str = "deleted_at"
-    links: tuple[str, ...] = ()  # of our columns, those that name a row of another mart
+    links: tuple[str, ...] = ()  # columns that refer to a row of another mart
     written_at: tuple[str, ...] = ("pipedrive_synced_at", "updated_at")
 
     @property
@@ -60,13 +57,13 @@ class Target:
 
     @property
     def values(self) -> dict[str, sql.Composable]:
-        """What each of our columns is filled with; ``mart`` is the select's row."""
+        """The value of each of our columns; ``mart`` is the select's row."""
         selected = {ours: sql.Identifier("mart", name) for name, ours in self.columns.items()}
         return {**selected, **self.mapped}
 
     @property
     def joins(self) -> sql.Composable:
-        """What `mapped` needs behind the raw table in a `from` clause."""
+        """The joins that `mapped` needs after the raw table in a `from` clause."""
         return self.unpacked.joins() if self.unpacked else sql.SQL("")
 
     def with_mapped(
@@ -75,7 +72,7 @@ class Target:
         fillings: tuple[Filling, ...] = (),
         unpacked: RawFields | None = None,
     ) -> Target:
-        """The same target, with columns that a field mapping fills."""
+        """Returns the same target with columns that a field mapping fills."""
         mapped = MappingProxyType(dict(expressions))
         return replace(self, mapped=mapped, fillings=fillings, unpacked=unpacked)
 
@@ -137,4 +134,4 @@ CONTACTS: Final = Target(
     links=("customer_id",),
 )
 
-TARGETS: Final = (CUSTOMERS, CONTACTS)  # in the order of building: contacts link to customers
+TARGETS: Final = (CUSTOMERS, CONTACTS)  # in build order, because contacts link to customers

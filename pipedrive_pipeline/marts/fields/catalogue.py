@@ -1,10 +1,7 @@
-"""The field catalogue: every field that a tenant's records ever had, and what happened to it.
+"""The field catalogue: every field that a tenant's records ever had, and its changes over time.
 
-Belongs here: comparing raw's definitions with what is known, and noting the differences. Does not
-belong here: how a field is shown (`columns.py`) or mapped (`mapping.py`).
-
-A field's identity is its key. A field that is gone keeps its row, an option that is gone its label:
-records may still hold both.
+A field is identified by its key. A removed field keeps its row and a removed option its label,
+because records may still contain both.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ FIELDS_TABLES = {"organizations": "organization_fields", "persons": "person_fiel
 
 @dataclass(frozen=True)
 class Field:
-    """One field; ``labels`` also has those of options that are gone."""
+    """One field; ``labels`` includes the labels of removed options."""
 
     entity: str
     field_key: str
@@ -44,7 +41,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that happened to a field or one of its options."""
+    """One change of a field or of one of its options."""
 
     entity: str
     field_key: str
@@ -54,7 +51,7 @@ class Change:
 
 
 def fields_of(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[Field]:
-    """Every known field, those that are gone too, in the order in which they came."""
+    """Returns every known field, removed ones included, oldest first."""
     return (
         connection.cursor(row_factory=class_row(Field))
         .execute(_KNOWN, (tenant.slug, system))
@@ -63,31 +60,31 @@ def fields_of(connection: psycopg.Connection, tenant: Tenant, system: str) -> li
 
 
 def are_custom_fields_wanted(connection: psycopg.Connection, tenant: Tenant, system: str) -> bool:
-    """Whether the tenant wants its custom fields shown and mapped; it does if it never said."""
+    """True if the tenant wants its custom fields shown and mapped, which is the default."""
     row = connection.execute(_WANTED, (tenant.slug, system)).fetchone()
     return row is None or bool(row[0])
 
 
 def refresh_catalogue(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[Field]:
-    """Bring the catalogue up to raw's definitions, note what changed, and say what is known now.
+    """Updates the catalogue from raw's definitions, logs the changes, returns all known fields.
 
     Args:
         connection: a transaction with the tenant's raw schema first on its search_path.
         tenant: whose fields.
         system: of which CRM.
     """
-    known = {one.identity: one for one in fields_of(connection, tenant, system)}
-    seen = {one.identity: one for one in _defined(connection)}
+    known = {field.identity: field for field in fields_of(connection, tenant, system)}
+    current = {field.identity: field for field in _defined(connection)}
     changes = [
         change
-        for identity in [*seen, *(one for one in known if one not in seen)]
-        for change in _changes(known.get(identity), seen.get(identity))
+        for identity in [*current, *(key for key in known if key not in current)]
+        for change in _changes(known.get(identity), current.get(identity))
     ]
     if not changes:
         return list(known.values())
     touched = {(change.entity, change.field_key) for change in changes}
     rows = [
-        _row(tenant, system, known.get(identity), seen.get(identity))
+        _row(tenant, system, known.get(identity), current.get(identity))
         for identity in sorted(touched)
     ]
     cursor = connection.cursor()
@@ -95,8 +92,16 @@ def refresh_catalogue(connection: psycopg.Connection, tenant: Tenant, system: st
     cursor.executemany(
         _NOTE,
         [
-            (tenant.slug, system, one.entity, one.field_key, one.change, one.before, one.after)
-            for one in changes
+            (
+                tenant.slug,
+                system,
+                change.entity,
+                change.field_key,
+                change.change,
+                change.before,
+                change.after,
+            )
+            for change in changes
         ],
     )
     return fields_of(connection, tenant, system)
@@ -109,59 +114,61 @@ def _defined(connection: psycopg.Connection) -> Iterator[Field]:
         yield Field(entity, key, name, kind, is_custom, options or {})
 
 
-def _changes(known: Field | None, seen: Field | None) -> Iterable[Change]:
-    """What lies between the known definition and the one that the source has now."""
-    one = seen or known
-    if one is None:
+def _changes(known: Field | None, current: Field | None) -> Iterable[Change]:
+    """Yields the changes between the known definition and the current one of the source."""
+    newest = current or known
+    if newest is None:
         return
 
     def change(kind: str, before: str | None, after: str | None) -> Change:
-        return Change(one.entity, one.field_key, kind, before, after)
+        return Change(newest.entity, newest.field_key, kind, before, after)
 
     if known is None:
-        yield change("added", None, one.field_name)
-    elif seen is None:
+        yield change("added", None, newest.field_name)
+    elif current is None:
         if known.removed_at is None:
             yield change("removed", known.field_name, None)
     else:
         if known.removed_at is not None:
-            yield change("restored", None, seen.field_name)
-        if known.field_name != seen.field_name:
-            yield change("renamed", known.field_name, seen.field_name)
-        if known.field_type != seen.field_type:
-            yield change("retyped", known.field_type, seen.field_type)
-        yield from (change(*parts) for parts in _option_changes(known.options, seen.options))
+            yield change("restored", None, current.field_name)
+        if known.field_name != current.field_name:
+            yield change("renamed", known.field_name, current.field_name)
+        if known.field_type != current.field_type:
+            yield change("retyped", known.field_type, current.field_type)
+        yield from (change(*parts) for parts in _option_changes(known.options, current.options))
 
 
 def _option_changes(
-    known: Mapping[str, str], seen: Mapping[str, str]
+    known: Mapping[str, str], current: Mapping[str, str]
 ) -> Iterator[tuple[str, str | None, str | None]]:
-    for key, label in seen.items():
+    for key, label in current.items():
         if key not in known:
             yield "option_added", None, label
         elif known[key] != label:
             yield "option_renamed", known[key], label
-    yield from (("option_removed", label, None) for key, label in known.items() if key not in seen)
+    yield from (
+        ("option_removed", label, None) for key, label in known.items() if key not in current
+    )
 
 
 def _row(
-    tenant: Tenant, system: str, known: Field | None, seen: Field | None
+    tenant: Tenant, system: str, known: Field | None, current: Field | None
 ) -> tuple[object, ...]:
-    one = seen or known
-    if one is None:
-        raise LookupError("a change belongs to a field that is known or seen")
-    labels = {**(known.labels if known else {}), **(seen.options if seen else {})}
+    newest = current or known
+    if newest is None:
+        raise LookupError("a change belongs to a field that is known or current")
+    labels = {**(known.labels if known else {}), **(current.options if current else {})}
     return (
         tenant.slug,
         system,
-        one.entity,
-        one.field_key,
-        one.field_name,
-        one.field_type,
-        one.is_custom,
-        Jsonb(dict(seen.options if seen else one.options)),
+        newest.entity,
+        newest.field_key,
+        newest.field_name,
+        newest.field_type,
+        newest.is_custom,
+        Jsonb(dict(current.options if current else newest.options)),
         Jsonb(labels),
-        seen is None,
+        current is None,
     )
 
 

@@ -1,10 +1,7 @@
-"""Which column of a tenant's views shows which custom field, kept over time.
+"""The view columns of a tenant's custom fields: names, order and changes, stored between runs.
 
-Belongs here: names that stay while other fields come and go, what a rename or another type does.
-Does not belong here: the SQL of a column (`values.py`), the views themselves (`views.py`).
-
-A column is made for one part of one field of one type. It goes only when its field gets another
-type and nothing is built on the views; a deleted field's column stays.
+A column belongs to one part of one field of one type. It is dropped only when its field gets
+another type and nothing depends on the views; the column of a deleted field stays.
 """
 
 from __future__ import annotations
@@ -28,7 +25,7 @@ OVERFLOW_COLUMN: Final = "more_fields"
 
 @dataclass(frozen=True)
 class ViewColumn:
-    """One column; ``is_overflow`` ones stand in `more_fields` under their name."""
+    """One column; if ``is_overflow``, its value is in `more_fields` under this name."""
 
     field_key: str
     field_type: str
@@ -47,7 +44,7 @@ class ViewColumn:
 
 @dataclass(frozen=True)
 class ColumnChange:
-    """What happened to the column of a field."""
+    """One change of a field's columns."""
 
     field_key: str
     change: str
@@ -57,104 +54,110 @@ class ColumnChange:
 
 @dataclass(frozen=True)
 class Layout:
-    """All columns of custom fields of one mart, in their order, and what differs from before."""
+    """All columns of one mart's custom fields in order, and the changes since the last layout."""
 
     columns: tuple[ViewColumn, ...]
     changes: tuple[ColumnChange, ...] = ()
 
     @property
     def shown(self) -> tuple[ViewColumn, ...]:
-        """Those that are columns of their own."""
-        return tuple(one for one in self.columns if not one.is_overflow)
+        """The columns that the views have; overflowing fields have none."""
+        return tuple(column for column in self.columns if not column.is_overflow)
 
 
 def lay_out(
-    held: Sequence[ViewColumn],
+    stored: Sequence[ViewColumn],
     fields: Iterable[Field],
     reserved: Collection[str],
     *,
     has_dependents: bool,
     limit: int = COLUMN_LIMIT,
 ) -> Layout:
-    """The columns that the fields have now.
+    """Returns the columns for the current fields.
 
     Args:
-        held: the columns as they were.
-        fields: custom fields of the entity, those that are gone too, oldest first.
-        reserved: names of columns that are not custom fields'.
-        has_dependents: whether something is built on the views, so that no column may go.
-        limit: how many columns there may be; further fields overflow.
+        stored: the columns of the last layout.
+        fields: custom fields of the entity, removed ones included, oldest first.
+        reserved: names of the columns that are not custom fields.
+        has_dependents: True if other objects depend on the views, so no column may be dropped.
+        limit: maximum number of columns; further fields overflow into `more_fields`.
     """
-    arrangement = _Arrangement(held, list(fields), reserved, has_dependents=has_dependents)
+    arrangement = _Arrangement(stored, list(fields), reserved, has_dependents=has_dependents)
     for field in arrangement.fields:
         arrangement.place(field, limit)
     return arrangement.layout()
 
 
 class _Arrangement:
-    """A layout in the making: what is kept, which names are taken, what changed."""
+    """Builds a layout field by field: current columns, names in use, changes."""
 
     def __init__(
         self,
-        held: Sequence[ViewColumn],
+        stored: Sequence[ViewColumn],
         fields: list[Field],
         reserved: Collection[str],
         *,
         has_dependents: bool,
     ) -> None:
         self.fields, self._has_dependents = fields, has_dependents
-        by_key = {one.field_key: one for one in fields}
-        self._groups = {key: list(rows) for key, rows in groupby(held, _group)}
+        by_key = {field.field_key: field for field in fields}
+        self._groups = {key: list(rows) for key, rows in groupby(stored, _group)}
         self._moving = {key for key, rows in self._groups.items() if _is_renamed(rows[0], by_key)}
         self._retyped = {key for key, rows in self._groups.items() if _is_retyped(rows[0], by_key)}
-        self._kept = self._groups | {
-            key: [replace(one, is_retired=True) for one in self._groups[key]]
+        self._current = self._groups | {
+            key: [replace(column, is_retired=True) for column in self._groups[key]]
             for key in self._retyped
         }
         if not has_dependents:
-            self._kept = {key: rows for key, rows in self._kept.items() if not rows[0].is_retired}
+            self._current = {
+                key: rows for key, rows in self._current.items() if not rows[0].is_retired
+            }
         self._taken = {*reserved, OVERFLOW_COLUMN}
-        for key, rows in self._kept.items():
-            # Whoever is renamed gives the old name away first: two fields may exchange theirs.
-            self._taken |= set() if key in self._moving else {one.column_name for one in rows}
-        self._position = max((one.position for one in held), default=0)
+        for key, rows in self._current.items():
+            # A renamed field frees its old name first, because two fields may swap names.
+            self._taken |= set() if key in self._moving else {column.column_name for column in rows}
+        self._position = max((column.position for column in stored), default=0)
         self._changes: list[ColumnChange] = []
 
     def place(self, field: Field, limit: int) -> None:
-        """Give one field its columns, or the names that follow from its new name."""
+        """Adds, renames or restores the columns of one field."""
         key = (field.field_key, field.field_type)
-        if key not in self._kept:
+        if key not in self._current:
             self._add(field, limit)
         elif key in self._moving:
             self._rename(field)
-        elif self._kept[key][0].is_retired:
-            self._kept[key] = [replace(one, is_retired=False) for one in self._kept[key]]
-        self._taken |= {one.column_name for one in self._kept[key]}
+        elif self._current[key][0].is_retired:
+            self._current[key] = [
+                replace(column, is_retired=False) for column in self._current[key]
+            ]
+        self._taken |= {column.column_name for column in self._current[key]}
 
     def layout(self) -> Layout:
-        """What came of it."""
-        rows = [one for group in self._kept.values() for one in group]
-        ordered = sorted(rows, key=lambda one: one.position)
+        """Returns all columns by position, and the changes."""
+        rows = [column for columns in self._current.values() for column in columns]
+        ordered = sorted(rows, key=lambda column: column.position)
         return Layout(tuple(ordered), tuple(self._changes))
 
     def _add(self, field: Field, limit: int) -> None:
-        before = [self._groups[one] for one in sorted(self._retyped) if one[0] == field.field_key]
-        is_beside = bool(before) and self._has_dependents
-        room = limit - sum(not one.is_overflow for rows in self._kept.values() for one in rows)
-        made = _made(field, self._taken, self._position, is_beside=is_beside, room=room)
-        self._position += len(made)
-        self._kept[field.field_key, field.field_type] = made
-        self._changes += _noted(field, made, before, is_beside=is_beside)
+        before = [self._groups[key] for key in sorted(self._retyped) if key[0] == field.field_key]
+        has_former = bool(before) and self._has_dependents
+        room = limit - sum(
+            not column.is_overflow for rows in self._current.values() for column in rows
+        )
+        added = _columns_for(field, self._taken, self._position, has_former=has_former, room=room)
+        self._position += len(added)
+        self._current[field.field_key, field.field_type] = added
+        self._changes += _changes_of(field, added, before, has_former=has_former)
 
     def _rename(self, field: Field) -> None:
         key = (field.field_key, field.field_type)
-        renamed = _renamed(field, self._kept[key], self._taken)
+        renamed = _renamed(field, self._current[key], self._taken)
         self._changes += [
             ColumnChange(field.field_key, "renamed", old.column_name, new.column_name)
-            for old, new in zip(self._kept[key], renamed, strict=True)
+            for old, new in zip(self._current[key], renamed, strict=True)
             if old.column_name != new.column_name
         ]
-        self._kept[key] = renamed
+        self._current[key] = renamed
 
 
 def _group(column: ViewColumn) -> tuple[str, str]:
@@ -176,12 +179,12 @@ def _is_retyped(column: ViewColumn, by_key: dict[str, Field]) -> bool:
     return field is not None and field.field_type != column.field_type and not column.is_retired
 
 
-def _made(
-    field: Field, taken: Collection[str], position: int, *, is_beside: bool, room: int
+def _columns_for(
+    field: Field, taken: Collection[str], position: int, *, has_former: bool, room: int
 ) -> list[ViewColumn]:
     parts = parts_of(field.field_type)
-    # Beside its former column a field's new one says of which type it is.
-    text = f"{field.field_name} {field.field_type}" if is_beside else field.field_name
+    # The old column keeps the name, so the new one carries its type.
+    text = f"{field.field_name} {field.field_type}" if has_former else field.field_name
     is_overflow = len(parts) > room
     if is_overflow:
         parts = (replace(parts[0], suffix=""),)  # one name for the whole value as sent
@@ -201,31 +204,31 @@ def _made(
 
 
 def _renamed(field: Field, rows: list[ViewColumn], taken: Collection[str]) -> list[ViewColumn]:
-    suffixes = ["" if one.is_overflow else one.definition.suffix for one in rows]
+    suffixes = ["" if column.is_overflow else column.definition.suffix for column in rows]
     base = free_base(field.field_name, suffixes, taken)
     return [
-        replace(one, column_name=base + suffix, named_after=field.field_name)
-        for one, suffix in zip(rows, suffixes, strict=True)
+        replace(column, column_name=base + suffix, named_after=field.field_name)
+        for column, suffix in zip(rows, suffixes, strict=True)
     ]
 
 
-def _noted(
-    field: Field, made: list[ViewColumn], before: list[list[ViewColumn]], *, is_beside: bool
+def _changes_of(
+    field: Field, added: list[ViewColumn], before: list[list[ViewColumn]], *, has_former: bool
 ) -> list[ColumnChange]:
-    kind = "kept" if is_beside else "retyped" if before else "added"
-    kind = "overflowed" if made[0].is_overflow else kind
-    old = ", ".join(one.column_name for rows in before for one in rows) or None
-    new = ", ".join(one.column_name for one in made)
+    kind = "kept" if has_former else "retyped" if before else "added"
+    kind = "overflowed" if added[0].is_overflow else kind
+    old = ", ".join(column.column_name for rows in before for column in rows) or None
+    new = ", ".join(column.column_name for column in added)
     return [ColumnChange(field.field_key, kind, old, new)]
 
 
 def stored_columns(
     connection: psycopg.Connection, tenant: Tenant, system: str, mart: str
 ) -> list[ViewColumn]:
-    """The columns as they were last laid out, in their order."""
+    """Returns the columns of the last layout, by position."""
     return (
         connection.cursor(row_factory=class_row(ViewColumn))
-        .execute(_HELD, (tenant.slug, system, mart))
+        .execute(_STORED, (tenant.slug, system, mart))
         .fetchall()
     )
 
@@ -233,27 +236,30 @@ def stored_columns(
 def store_layout(
     connection: psycopg.Connection, tenant: Tenant, system: str, mart: str, layout: Layout
 ) -> None:
-    """Store a layout and note what changed."""
+    """Stores a layout and logs its changes."""
     cursor = connection.cursor()
     whose = (tenant.slug, system, mart)
-    cursor.execute(_FORGET, whose)
+    cursor.execute(_DELETE, whose)
     cursor.executemany(
-        _KEEP,
+        _INSERT,
         [
             (
-                *whose, one.field_key, one.field_type, one.part, one.position, one.column_name,
-                one.named_after, one.is_overflow, one.is_retired,
+                *whose, column.field_key, column.field_type, column.part, column.position,
+                column.column_name, column.named_after, column.is_overflow, column.is_retired,
             )
-            for one in layout.columns
+            for column in layout.columns
         ],
     )  # fmt: skip
     cursor.executemany(
-        _NOTE,
-        [(*whose, one.field_key, one.change, one.before, one.after) for one in layout.changes],
+        _LOG_CHANGE,
+        [
+            (*whose, change.field_key, change.change, change.before, change.after)
+            for change in layout.changes
+        ],
     )
 
 
-_HELD = """
+_STORED = """
 select
     view_columns.field_key,
     view_columns.field_type,
@@ -269,20 +275,20 @@ where view_columns.tenant_id = %s
     and view_columns.mart = %s
 order by view_columns.position asc
 """
-_FORGET = """
+_DELETE = """
 delete from integration.view_columns
 where view_columns.tenant_id = %s
     and view_columns.system = %s
     and view_columns.mart = %s
 """
-_KEEP = """
+_INSERT = """
 insert into integration.view_columns (
     tenant_id, system, mart, field_key, field_type, part, position, column_name, named_after,
     is_overflow, is_retired
 )
 values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
-_NOTE = """
+_LOG_CHANGE = """
 insert into integration.column_changes
     (tenant_id, system, mart, field_key, change, before, after)
 values (%s, %s, %s, %s, %s, %s, %s)

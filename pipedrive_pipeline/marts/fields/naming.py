@@ -1,9 +1,7 @@
-"""Readable column names made of field names that people typed.
+"""Readable column names, derived from the field names that people typed.
 
-Belongs here: one name from one text, and the next free one. Does not belong here: which field has
-which column (`columns.py`).
-Rests on https://www.postgresql.org/docs/current/sql-syntax-lexical.html: a name has 63 bytes, and
-needs no quotes if it is lower-case, begins with a letter and is no reserved word.
+A name has at most 63 bytes and needs no quotes if it is lower-case, begins with a letter and is no
+reserved word: https://www.postgresql.org/docs/current/sql-syntax-lexical.html (read 2026-11).
 """
 
 from __future__ import annotations
@@ -47,9 +45,9 @@ RESERVED = frozenset(_RESERVED_WORDS.split())
 
 
 def readable(text: str) -> str:
-    """The text as a snake_case name: umlauts spelt out, Latin accents dropped, scripts kept."""
+    """Returns a snake_case name: umlauts spelt out, Latin accents dropped, other scripts kept."""
     plain = unicodedata.normalize("NFC", text).casefold().translate(_TRANSLITERATED)
-    words = "".join(_kept(unicodedata.normalize("NFKD", plain))).casefold().split()
+    words = "".join(_name_characters(unicodedata.normalize("NFKD", plain))).casefold().split()
     name = unicodedata.normalize("NFC", "_".join(words)) or NAMELESS
     for decomposed, letter in _UNITED:
         name = name.replace(decomposed, letter)
@@ -58,11 +56,11 @@ def readable(text: str) -> str:
     return f"{name}_{NAMELESS}" if name in RESERVED else name
 
 
-def _kept(characters: str) -> Iterator[str]:
-    """Letters and digits, the marks of letters that are not Latin, and a blank for what separates.
+def _name_characters(characters: str) -> Iterator[str]:
+    """Yields letters, digits, marks of non-Latin letters, and a blank for every separator.
 
-    In most scripts a mark makes another letter (й, が) or is a vowel (हिन्दी); in the Latin one a
-    name is more readable without.
+    In most scripts a mark makes another letter (й, が) or is a vowel (हिन्दी); a Latin name is more
+    readable without marks.
     """
     is_marked = False  # true while the letter before keeps its marks
     for character in characters:
@@ -79,7 +77,7 @@ def _kept(characters: str) -> Iterator[str]:
 
 
 def free_base(text: str, suffixes: Collection[str], taken: Iterable[str]) -> str:
-    """The readable name to which all suffixes can be put without meeting a taken one.
+    """Returns a readable name that stays free with each of the suffixes appended.
 
     Args:
         text: the field's name.
@@ -87,7 +85,7 @@ def free_base(text: str, suffixes: Collection[str], taken: Iterable[str]) -> str
         taken: names that are in use.
     """
     used = set(taken)
-    base, room = readable(text), NAME_MAX_BYTES - max(len(one) for one in suffixes)
+    base, room = readable(text), NAME_MAX_BYTES - max(len(suffix) for suffix in suffixes)
     number = 1
     while True:
         counter = "" if number == 1 else f"_{number}"
@@ -98,7 +96,7 @@ def free_base(text: str, suffixes: Collection[str], taken: Iterable[str]) -> str
 
 
 def shortened(name: str, max_bytes: int) -> str:
-    """As much of a name as fits: no letter without its marks, no underscore at the end."""
+    """Cuts a name to at most ``max_bytes``; never between a letter and its marks, nor after `_`."""
     if len(name.encode()) <= max_bytes:
         return name
     cut = name.encode()[:max_bytes].decode(errors="ignore")
@@ -108,5 +106,5 @@ def shortened(name: str, max_bytes: int) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    """The name's words, for comparing names in several languages."""
+    """Returns the words of a name, to compare names in several languages."""
     return [word for word in re.split(r"_+", readable(text)) if word]

@@ -1,13 +1,11 @@
-"""Custom fields taken out of a raw row's jsonb, each once, for whoever reads many of them.
+"""Joins that extract the custom fields of a raw row, so that its jsonb is fetched once.
 
-Belongs here: the joins that do so. Does not belong here: what a value means (`values.py`).
-
-A record's `custom_fields` lies outside its row (TOAST), and each `->` fetched it anew: 5 of the 9
-microseconds that a column of a view took. The selects have a `having`, which is always true: so
-Postgres neither merges them with what is around them, which would bring back one fetch a field, nor
-keeps them where nobody reads a field, because they yield one row at most. It asks for a column of
-type json because that type cannot be hashed: else Postgres looked up each record in a cache of
-those before it (Memoize), where it never is.
+Postgres stores a record's `custom_fields` outside its row (TOAST), and each `->` fetches it again:
+5 of the 9 microseconds that a view column took. Each sub-select has a `having` that is always true.
+It stops Postgres from merging the sub-select into the outer query, which would fetch once per
+field, and lets Postgres drop the join if no field is read, because at most one row comes out. The
+`having` refers to a json column because json cannot be hashed; otherwise Postgres adds a cache of
+earlier records (Memoize) that never has a hit.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ FIELDS_PER_SELECT: Final = 1_000  # PostgreSQL's target lists take at most 1,664
 
 @dataclass(frozen=True)
 class RawFields:
-    """Some fields of one raw row. ``sent`` are those that do not lie in `custom_fields`."""
+    """Fields of one raw row; ``sent`` has the SQL of those that are not in `custom_fields`."""
 
     record: sql.Composable
     keys: Sequence[str]
@@ -31,15 +29,15 @@ class RawFields:
 
     @property
     def extra(self) -> sql.Composable:
-        """What stands at the top level of the record and no column declares, as jsonb."""
+        """Top-level values of the record that have no column, as jsonb."""
         return sql.SQL("sent.extra")
 
     def value(self, key: str) -> sql.Composable:
-        """A field's whole value as jsonb, null where there is none; cheap to repeat."""
+        """Returns a field's whole value as jsonb, null if there is none; cheap to repeat."""
         return _place(self.keys.index(key))
 
     def joins(self) -> sql.Composable:
-        """What stands behind the record in a `from` clause."""
+        """Returns the joins to append to the record in a `from` clause."""
         joined = sql.SQL(
             " left join lateral (select {record}.custom_fields || '{{}}' as custom_fields,"
             " {record}.extra || '{{}}' as extra, null::json as unhashed having true)"
@@ -52,12 +50,12 @@ class RawFields:
                 " left join lateral (select {fields} having sent.unhashed is null)"
                 " as {name} on true"
             ).format(
-                fields=sql.SQL(", ").join(self._taken_out(*one) for one in chunk),
+                fields=sql.SQL(", ").join(self._extracted(*pair) for pair in chunk),
                 name=_select_of(start),
             )
         return joined
 
-    def _taken_out(self, number: int, key: str) -> sql.Composed:
+    def _extracted(self, number: int, key: str) -> sql.Composed:
         sent = sql.SQL("sent.custom_fields -> {}").format(sql.Literal(key))
         return sql.SQL(
             "coalesce(nullif({}, 'null'), nullif(sent.extra -> {}, 'null')) as {}"

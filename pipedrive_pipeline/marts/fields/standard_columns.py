@@ -1,8 +1,6 @@
-"""Values of standard JSON columns that the marts do not show, or not all of: listed as rejected.
+"""Standard JSON columns: lists values that the marts cannot show, or not in full, as rejected.
 
-Belongs here: which standard columns have a shape of their own, the statement that lists misfits.
-Does not belong here: the rules (`pipeline.standard_misfit` in `sql/schema`), custom fields
-(`checking.py`), typed columns, whose misfits raw lists itself (`ingest/`).
+The rules are in `pipeline.standard_misfit`; misfits of typed columns are listed during ingest.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from psycopg import sql
 
 @dataclass(frozen=True)
 class Shape:
-    """A kind that `pipeline.standard_misfit` knows, and the function that most values pass."""
+    """A kind of `pipeline.standard_misfit`, and the quick check that most values pass."""
 
     kind: str
     is_plain: str
@@ -32,11 +30,11 @@ STANDARD_COLUMNS: Final = tuple(sorted({name for shapes in SHAPES.values() for n
 
 
 def insert_of_misfits(entity: str, among: sql.Composable) -> sql.Composed:
-    """The insert of one entity's misfits; it takes ``tenant``, ``system`` and ``entity``.
+    """Returns the insert of one entity's misfits, with parameters tenant, system and entity.
 
     Args:
         entity: of which records.
-        among: a condition on ``pipedrive_id`` that the records to look at meet.
+        among: a condition on ``pipedrive_id`` that selects the records.
     """
     columns = [
         sql.SQL(

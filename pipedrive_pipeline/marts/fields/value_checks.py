@@ -1,8 +1,7 @@
-"""Every value of a custom field or a standard JSON column fits, or is listed as rejected.
+"""Checks that values of custom fields and standard JSON columns fit their types.
 
-Belongs here: looking at values once when they arrive or their field's type changes, and at what the
-views show of them. Does not belong here: the rules (`pipeline.misfit` in
-`sql/schema`), values that raw itself could not hold (`ingest/`).
+A value is checked when it arrives and when its field's type changes; misfits are listed in
+`integration.rejected_values`. The rules are in `pipeline.misfit`.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ ARGUMENTS_PER_CALL: Final = 90  # PostgreSQL's functions take at most 100
 
 @dataclass(frozen=True)
 class ValueCounts:
-    """Values that are not null in the source: looked at, of which some do not fit their type."""
+    """Counts of values that are not null in the source."""
 
     seen: int = 0
-    rejected: int = 0
-    refused: int = 0  # fit their type, and a mapping could not convert them
+    rejected: int = 0  # do not fit their type
+    refused: int = 0  # fit their type, but a mapping could not convert them
 
     @property
     def kept(self) -> int:
-        """How many fit."""
+        """Number of values that fit their type."""
         return self.seen - self.rejected
 
     def __add__(self, other: ValueCounts) -> ValueCounts:
@@ -48,13 +47,13 @@ class ValueCounts:
 
 
 class ValueCheck:
-    """One build's look at values; the connection has the tenant's raw schema on its search_path.
+    """Checks the values of one build.
 
     Args:
-        connection: the build's own.
+        connection: the build's own, with the tenant's raw schema on its search_path.
         tenant: whose values.
         system: of which CRM.
-        fields: all that are known, those that are gone too.
+        fields: all known fields, removed ones included.
     """
 
     def __init__(
@@ -66,24 +65,24 @@ class ValueCheck:
     ) -> None:
         self._connection = connection
         self._whose = {"tenant": tenant.slug, "system": system}
-        self._custom = [one for one in fields if one.is_custom]
+        self._custom = [field for field in fields if field.is_custom]
         self._is_wanted = are_custom_fields_wanted(connection, tenant, system)
 
     @property
     def rules(self) -> str:
-        """What values are checked against, as JSON: the types of all custom fields, if wanted."""
-        types = {"/".join(one.identity): one.field_type for one in self._custom}
+        """The rules of the check as JSON: edition, whether fields are wanted, types of fields."""
+        types = {"/".join(field.identity): field.field_type for field in self._custom}
         rules = {"edition": EDITION, "is_wanted": self._is_wanted, "types": types}
         return json.dumps(rules, sort_keys=True)
 
     def retyped_since(self, checked: str | None) -> frozenset[tuple[str, str]] | None:
-        """Entity and key of the fields whose values were checked against another type or none.
+        """Returns entity and key of the fields that had another type or none at the last check.
 
         Args:
             checked: the `rules` of the last check.
 
         Returns:
-            None where all values are due: nothing is known of a former check, or the rules changed.
+            None if all values must be checked: there was no check before, or the rules changed.
         """
         try:
             former = json.loads(checked or "null")
@@ -94,9 +93,9 @@ class ValueCheck:
             return None
         types = former["types"]
         return frozenset(
-            one.identity
-            for one in self._custom
-            if types.get("/".join(one.identity)) != one.field_type
+            field.identity
+            for field in self._custom
+            if types.get("/".join(field.identity)) != field.field_type
         )
 
     def list_misfits(
@@ -107,15 +106,15 @@ class ValueCheck:
         *,
         only: Collection[str] | None = None,
     ) -> ValueCounts:
-        """List the values that do not fit, once each: of standard columns, and of custom fields.
+        """Lists the misfits of standard columns and custom fields, one row for each value.
 
-        Custom fields that the tenant does not want are not looked at.
+        Custom fields are skipped if the tenant does not want them.
 
         Args:
             entity: of which records.
-            among: a condition on ``pipedrive_id`` that the records to look at meet.
-            connection: one whose transaction began after the build's; none, the build's own.
-            only: keys of the fields to look at; None for all, and for values of no known field.
+            among: a condition on ``pipedrive_id`` that selects the records.
+            connection: has a transaction that began after the build's; None uses the build's own.
+            only: keys of the fields to check; None checks all, and values of unknown fields.
         """
         whose = self._whose | {"entity": entity}
         connection = connection or self._connection
@@ -124,7 +123,7 @@ class ValueCheck:
             misfit_count = connection.execute(insert_of_misfits(entity, among), whose).rowcount
             counts = ValueCounts(seen=misfit_count, rejected=misfit_count)
         if self._is_wanted:
-            fields = [one for one in self._custom if one.entity == entity]
+            fields = [field for field in self._custom if field.entity == entity]
             row = connection.execute(_check(entity, fields, among, only), whose).fetchone()
             counts += ValueCounts(*row) if row else ValueCounts()
         return counts
@@ -132,21 +131,21 @@ class ValueCheck:
     def strike(
         self, entity: str, among: sql.Composable, *, only: Collection[str] | None = None
     ) -> None:
-        """Strike off the list what fits by now: entries that this build has not listed again."""
+        """Deletes entries that this build has not listed again, because their values fit now."""
         whose = self._whose | {"entity": entity, "only": None if only is None else list(only)}
         self._connection.execute(sql.SQL(_STRIKE).format(among=among), whose)
 
     def of_conversions(self, target: Target, among: sql.Composable) -> ValueCounts:
-        """List the values that a mapping could not convert; strike off those that it can by now.
+        """Lists values that a mapping could not convert; deletes entries that it can convert now.
 
-        A value that does not fit its own field is on the list already, and stays as it is.
+        The entry of a value that does not fit its own field stays as it is.
 
         Args:
             target: with the tenant's mapping.
-            among: a condition on ``pipedrive_id`` that the records to look at meet.
+            among: a condition on ``pipedrive_id`` that selects the records.
         """
         whose, refused = self._whose | {"entity": target.entity}, 0
-        if any(one.refusal for one in target.fillings):
+        if any(filling.refusal for filling in target.fillings):
             refused = self._connection.execute(_refuse(target, among), whose).rowcount
         self._connection.execute(sql.SQL(_STRIKE_REFUSED).format(among=among), whose)
         return ValueCounts(refused=refused)
@@ -158,9 +157,11 @@ def _check(
     among: sql.Composable,
     only: Collection[str] | None,
 ) -> sql.Composed:
-    known = [one.field_key for one in fields]
+    known = [field.field_key for field in fields]
     kinds = {
-        one.field_key: one.field_type for one in fields if only is None or one.field_key in only
+        field.field_key: field.field_type
+        for field in fields
+        if only is None or field.field_key in only
     }
     unpacked = RawFields(sql.Identifier("record"), tuple(kinds))
     present = [_present(kind, unpacked.value(key)) for key, kind in kinds.items()]
@@ -185,14 +186,14 @@ def _refuse(target: Target, among: sql.Composable) -> sql.Composed:
             "({source}::text, {column}::text, {refusal}::text,"
             " case when {converted} is null then to_jsonb({value}) end)"
         ).format(
-            source=sql.Literal(one.source),
-            column=sql.Literal(one.target),
-            refusal=sql.Literal(one.refusal),
-            converted=one.converted,
-            value=one.value,
+            source=sql.Literal(filling.source),
+            column=sql.Literal(filling.target),
+            refusal=sql.Literal(filling.refusal),
+            converted=filling.converted,
+            value=filling.value,
         )
-        for one in target.fillings
-        if one.refusal
+        for filling in target.fillings
+        if filling.refusal
     ]
     return sql.SQL(_REFUSE).format(
         records=sql.Identifier(target.entity),
@@ -203,7 +204,7 @@ def _refuse(target: Target, among: sql.Composable) -> sql.Composed:
 
 
 def filled_count(values: Sequence[sql.Composable]) -> sql.Composed:
-    """How many of the values are not null."""
+    """Returns the SQL that counts how many of the values are not null."""
     counts = [
         sql.SQL("num_nonnulls({})").format(
             sql.SQL(", ").join(values[start : start + ARGUMENTS_PER_CALL])
@@ -214,7 +215,7 @@ def filled_count(values: Sequence[sql.Composable]) -> sql.Composed:
 
 
 def _present(kind: str, value: sql.Composable) -> sql.Composable:
-    """The value, or null where it says nothing: an object of nothing but nulls."""
+    """Returns the value, or null for an object that contains only nulls."""
     if is_simple(kind):
         return value
     return sql.SQL(
@@ -224,26 +225,26 @@ def _present(kind: str, value: sql.Composable) -> sql.Composable:
 
 
 def _reason(kind: str, key: str, unpacked: RawFields) -> sql.Composed:
-    """Why a field's value does not fit, null where it does."""
+    """Returns the SQL of the reason why a field's value does not fit; null if it fits."""
     value, simple = unpacked.value(key), is_simple(kind)
-    beside = sql.SQL(
+    misfit_of_top_level = sql.SQL(
         ", case when {extra} is not null then"
         " pipeline.misfit({kind}, pipeline.value_of_v1({kind}, {extra}, {key})) end"
     ).format(extra=unpacked.extra, kind=sql.Literal(kind), key=sql.Literal(key))
-    nothing_beside = sql.SQL("{} is null and ").format(unpacked.extra)
+    no_top_level = sql.SQL("{} is null and ").format(unpacked.extra)
     return sql.SQL(
-        "case when {value} is null or {nothing_beside}{fits} then null"
-        " else coalesce(pipeline.misfit({kind}, {value}){beside}) end"
+        "case when {value} is null or {no_top_level}{fits} then null"
+        " else coalesce(pipeline.misfit({kind}, {value}){misfit_of_top_level}) end"
     ).format(
         value=value,
-        nothing_beside=sql.SQL("") if simple else nothing_beside,
+        no_top_level=sql.SQL("") if simple else no_top_level,
         fits=fits_plainly(kind, value),
         kind=sql.Literal(kind),
-        beside=sql.SQL("") if simple else beside,
+        misfit_of_top_level=sql.SQL("") if simple else misfit_of_top_level,
     )
 
 
-# Values of fields that no definition explains, by key.
+# Values without a known field, by key.
 _UNKNOWN = """(
             coalesce(sent.custom_fields - {known}::text[], '{{}}') || coalesce(
                 (
@@ -353,7 +354,7 @@ set
     last_seen_at = now()
 where listed.target is not null
 """
-# What this build listed has its time or a later one; whatever else is listed of these records fits.
+# Entries of this build have its time or a later one; older entries of these records fit now.
 _STRIKE_WHAT_FITS = """
 delete from integration.rejected_values
 where rejected_values.tenant_id = %(tenant)s

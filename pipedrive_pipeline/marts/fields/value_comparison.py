@@ -1,10 +1,9 @@
-"""Whether views and marts show every value that raw has: non-null there = shown here + rejected.
+"""Compares raw values with views and marts: each non-null raw value is shown or rejected.
 
-The views and the marts' tables themselves are queried, apart from the rules by which values are
-converted (`values.py`) or rejected (`checking.py`). A sync compares the records of the loads since
-the last comparison, `verify` all records. Records of which a value was lost are compared again by
-the next run. Many records are compared over two connections: nearly all of the time goes into
-working out what the views show.
+The comparison queries the views and the tables themselves and uses none of the rules that convert
+(`values.py`) or reject (`value_checks.py`) values. A sync compares the records loaded since the
+last comparison, `verify` all records. Records with a lost value are compared again by the next run.
+Many records are compared over two connections, because evaluating views takes nearly all the time.
 """
 
 from __future__ import annotations
@@ -31,37 +30,37 @@ from pipedrive_pipeline.marts.writing import one_of
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-SHOWN: Final = 100  # of what was lost
-Looked = tuple[int, list[tuple[str, int, str]]]
+SHOWN: Final = 100  # lost values of each mart that are listed
+MartResult = tuple[int, list[tuple[str, int, str]]]  # values compared; entity, id, field key
 
 
 @dataclass(frozen=True)
 class Due:
-    """What keeps a comparison of values waiting, and whether one is wanted."""
+    """Work that is due: views to publish before values can be compared, loads to compare."""
 
-    are_views: bool  # they wait for a session that reads them
-    are_loads: bool  # some were not compared yet
+    are_views: bool  # publishing waits for a session that reads the views
+    are_loads: bool  # some loads are not compared yet
 
 
 @dataclass(frozen=True)
 class ValueComparison:
-    """Values that are not null in raw: how many were compared, and which are nowhere."""
+    """Result of a comparison: number of raw values, and those neither shown nor rejected."""
 
     seen: int
-    lost: tuple[tuple[str, int, str], ...]  # entity, id, field key; the first hundred of each
+    lost: tuple[tuple[str, int, str], ...]  # entity, id, field key; the first hundred a mart
     is_whole: bool
 
 
 def compare_values(
     warehouse: Warehouse, tenant: Tenant, system: str, *, is_whole: bool = True
 ) -> ValueComparison:
-    """Compare raw with the tenant's views and mapped columns, and note that it was done.
+    """Compares raw with the tenant's views and mapped columns, and marks the loads as compared.
 
     Args:
-        warehouse: where they lie.
-        tenant: whose; its views are published.
+        warehouse: has raw, views and marts.
+        tenant: whose values; its views are published.
         system: of which CRM.
-        is_whole: all records; else those that were loaded since the last comparison.
+        is_whole: compare all records, not only those loaded since the last comparison.
     """
     with (
         raw_transaction(warehouse, tenant, system) as connection,
@@ -70,27 +69,30 @@ def compare_values(
         loads = _unproven_loads(connection, tenant, system)
         is_shown = are_custom_fields_wanted(connection, tenant, system)
         fields = fields_of(connection, tenant, system)
-        looks: list[Callable[[psycopg.Connection], Looked]] = []
+        tasks: list[Callable[[psycopg.Connection], MartResult]] = []
         for target in mapped_targets(connection, tenant, system, fields, TARGETS):
             ids = [] if is_whole else _loaded(connection, target, loads)
-            among = halves(connection, target.entity) if is_whole else [one_of(ids)] if ids else []
-            looks += [
-                partial(_look, tenant, system, target, one, is_shown=is_shown) for one in among
+            conditions = (
+                halves(connection, target.entity) if is_whole else [one_of(ids)] if ids else []
+            )
+            tasks += [
+                partial(_compare_mart, tenant, system, target, among, is_shown=is_shown)
+                for among in conditions
             ]
-        is_shared = len(looks) > len(TARGETS)
-        found = (
-            [each.result() for each in [submit(look) for look in looks]]
+        is_shared = len(tasks) > len(TARGETS)
+        results = (
+            [future.result() for future in [submit(task) for task in tasks]]
             if is_shared
-            else [look(connection) for look in looks]
+            else [task(connection) for task in tasks]
         )
-        lost = tuple(one for _, hidden in found for one in hidden)
+        lost = tuple(value for _, values in results for value in values)
         if not lost:
             _settle(connection, tenant, system, loads)
-    return ValueComparison(sum(seen for seen, _ in found), lost, is_whole)
+    return ValueComparison(sum(value_count for value_count, _ in results), lost, is_whole)
 
 
 def due(connection: psycopg.Connection, tenant: Tenant, system: str) -> Due:
-    """What the tenant's marts still wait for."""
+    """Returns which work is due for the tenant's marts."""
     row = connection.execute(
         """
         select
@@ -105,7 +107,7 @@ def due(connection: psycopg.Connection, tenant: Tenant, system: str) -> Due:
     return Due(*row) if row else Due(are_views=False, are_loads=False)
 
 
-def _look(
+def _compare_mart(
     tenant: Tenant,
     system: str,
     target: Target,
@@ -113,25 +115,25 @@ def _look(
     connection: psycopg.Connection,
     *,
     is_shown: bool,
-) -> Looked:
-    """How many values of some records were compared; entity, id and field of those lost."""
-    comparison = _Comparison(connection, tenant, system, target)
-    seen, hidden = comparison.of_views(among) if is_shown else (0, [])
+) -> MartResult:
+    """Returns the number of values compared, and entity, id and field of those lost."""
+    comparison = _MartComparison(connection, tenant, system, target)
+    value_count, hidden = comparison.of_views(among) if is_shown else (0, [])
     unfilled = comparison.of_mapped_columns(among)
-    return seen, [(target.entity, record, key) for record, key in hidden + unfilled]
+    return value_count, [(target.entity, record, key) for record, key in hidden + unfilled]
 
 
-class _Comparison:
-    """One mart's records against what its widest view and its table show of them."""
+class _MartComparison:
+    """Compares one mart's raw records with its widest view and its table."""
 
     def __init__(
         self, connection: psycopg.Connection, tenant: Tenant, system: str, target: Target
     ) -> None:
         self._connection, self._target = connection, target
         columns = stored_columns(connection, tenant, system, target.name)
-        columns.sort(key=lambda one: (one.field_key, one.is_retired, one.position))
+        columns.sort(key=lambda column: (column.field_key, column.is_retired, column.position))
         self._columns = {
-            key: list(rows) for key, rows in groupby(columns, lambda one: one.field_key)
+            key: list(rows) for key, rows in groupby(columns, lambda column: column.field_key)
         }
         self._facts: dict[str, sql.Composable] = {
             "records": sql.Identifier(target.entity),
@@ -143,27 +145,28 @@ class _Comparison:
         }
 
     def of_views(self, among: sql.Composable) -> tuple[int, list[tuple[int, str]]]:
-        """How many values were compared, and id and key of those that the view does not show.
+        """Returns the number of values, and id and key of those the view does not show.
 
-        A view works out every column that it is asked for. So one column of each field is asked of
-        all records, and all columns of those where it is empty and the value is not.
+        A view evaluates every column that is selected. So the first query selects one column of
+        each field, and the second one all columns of the records where that column is empty
+        although the field has a value.
         """
-        seen, suspects, _ = self._look(among, is_thorough=False)
+        value_count, suspects, _ = self._query_view(among, is_thorough=False)
         if not suspects:
-            return seen, []
-        _, _, hidden = self._look(one_of(suspects), is_thorough=True)
-        return seen, [(one["id"], one["field"]) for one in hidden or []]
+            return value_count, []
+        _, _, hidden = self._query_view(one_of(suspects), is_thorough=True)
+        return value_count, [(value["id"], value["field"]) for value in hidden or []]
 
     def of_mapped_columns(self, among: sql.Composable) -> list[tuple[int, str]]:
-        """Id and source of values that neither arrived in their column nor were refused."""
+        """Returns id and source of values that are neither in their column nor refused."""
         target = self._target
         if not target.fillings:
             return []
         unfilled = [
             sql.SQL("case when {} is not null and {} then {} end").format(
-                one.value, _is_unfilled(one), sql.Literal(one.source)
+                filling.value, _is_unfilled(filling), sql.Literal(filling.source)
             )
-            for one in target.fillings
+            for filling in target.fillings
         ]
         query = sql.SQL(_UNFILLED + _LOST).format(
             **self._facts,
@@ -175,15 +178,15 @@ class _Comparison:
             among=among,
         )
         _, _, lost = self._connection.execute(query).fetchone() or (0, None, None)
-        return [(one["id"], one["field"]) for one in lost or []]
+        return [(value["id"], value["field"]) for value in lost or []]
 
-    def _look(
+    def _query_view(
         self, among: sql.Composable, *, is_thorough: bool
     ) -> tuple[int, list[int] | None, list[dict[str, Any]] | None]:
         keys = tuple(self._columns)
         unpacked = RawFields(sql.Identifier(self._target.entity), keys)
         filled = "{} is not null"
-        if is_thorough:  # blank text, or an object of nothing but nulls
+        if is_thorough:  # blank text, or an object that contains only nulls
             filled = "not pipeline.is_empty({})"
         hidden = [
             sql.SQL("case when not ({shown}) and {filled} then {key} end").format(
@@ -207,27 +210,28 @@ class _Comparison:
 
 
 def _cheapest(columns: Sequence[ViewColumn]) -> Sequence[ViewColumn]:
-    """One column of a field: the id, where there is one, needs no name looked up."""
-    return sorted(columns, key=lambda one: not one.part.startswith("id"))[:1]
+    """Returns one column of a field; the id if there is one, because it needs no name lookup."""
+    return sorted(columns, key=lambda column: not column.part.startswith("id"))[:1]
 
 
 def _is_shown(columns: Sequence[ViewColumn]) -> sql.Composable:
-    """Whether any of a field's columns holds something."""
+    """Returns a condition that is true if any of a field's columns has a value."""
     if columns[0].is_overflow:
         name = sql.Literal(columns[0].column_name)
         overflow = sql.Identifier("view", OVERFLOW_COLUMN)
         return sql.SQL("coalesce({} ? {}, false)").format(overflow, name)
     return sql.SQL(" or ").join(
-        sql.SQL("{} is not null").format(sql.Identifier("view", one.column_name)) for one in columns
+        sql.SQL("{} is not null").format(sql.Identifier("view", column.column_name))
+        for column in columns
     )
 
 
 def _is_unfilled(filling: Filling) -> sql.Composable:
-    """Whether the mart's row has nothing where a mapping puts a value."""
+    """Returns a condition that is true if the mapped column or attribute is empty."""
     if filling.target.startswith(ATTRIBUTE):
         name = sql.Literal(filling.target.removeprefix(ATTRIBUTE))
-        return sql.SQL("not coalesce(held.attributes ? {}, false)").format(name)
-    return sql.SQL("{} is null").format(sql.Identifier("held", filling.target))
+        return sql.SQL("not coalesce(stored.attributes ? {}, false)").format(name)
+    return sql.SQL("{} is null").format(sql.Identifier("stored", filling.target))
 
 
 def _array(elements: Sequence[sql.Composable]) -> sql.Composed:
@@ -235,9 +239,9 @@ def _array(elements: Sequence[sql.Composable]) -> sql.Composed:
 
 
 def _unproven_loads(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[str]:
-    """The loads since the last comparison.
+    """Returns the loads since the last comparison.
 
-    The row is not locked: a read that goes on at the same time announces its loads there.
+    The row is not locked, because a read that runs at the same time registers its loads there.
     """
     row = connection.execute(
         """
@@ -259,7 +263,7 @@ def _loaded(connection: psycopg.Connection, target: Target, loads: list[str]) ->
 
 
 def _settle(connection: psycopg.Connection, tenant: Tenant, system: str, loads: list[str]) -> None:
-    """These loads are compared."""
+    """Marks the loads as compared."""
     connection.execute(
         """
         update integration.mart_state
@@ -322,9 +326,9 @@ with compared as materialized (
         {hidden} as hidden
     from (select record.*, record.id as pipedrive_id from {records} as record) as {records}
     {joins}
-    inner join {table} as held
-        on held.{tenant_key} = {tenant}
-        and held.{source_key} = {records}.id
+    inner join {table} as stored
+        on stored.{tenant_key} = {tenant}
+        and stored.{source_key} = {records}.id
     where {records}.{among}
 )
 """

@@ -1,10 +1,7 @@
-"""A field's value as Postgres types: which columns a field type has, and the SQL of each.
+"""Field types: the columns of each type, and the SQL of each column over a raw row.
 
-Belongs here: one expression for each part of each type, over a raw row. Does not belong here: the
-conversions themselves (`sql/schema/0020_fields.sql`), which column has which name (`columns.py`).
-
-No expression ever fails: a value that does not fit is null there and stands in
-`integration.rejected_values` (`checking.py`). The types are those of Pipedrive's field endpoints,
+No expression ever fails: it returns null for a value that does not fit, and `value_checks.py` lists
+that value in `integration.rejected_values`. The types are those of Pipedrive's field endpoints,
 https://developers.pipedrive.com/docs/api/v1/OrganizationFields (read 2026-11).
 """
 
@@ -24,7 +21,7 @@ ADDRESS_PARTS: Final = (
 
 @dataclass(frozen=True)
 class Part:
-    """One column of a field: ``name`` is its part, ``suffix`` what its column's name ends with."""
+    """One column of a field: ``name`` is the part, ``suffix`` ends the column's name."""
 
     name: str
     suffix: str
@@ -35,11 +32,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a field's value lies.
+    """SQL expressions from which a field's columns are computed.
 
-    ``value`` is the whole one, ``extra`` what stands beside it at the top level of a record of v1's
-    shape: expressions of type jsonb, cheap to repeat (`unpacking.py`). ``referred`` holds what the
-    reference types look names up in, by type.
+    ``value`` is the field's whole value; ``extra`` has the other top-level values of the record,
+    among them the parts of a value in the shape of API v1. Both are jsonb and cheap to repeat
+    (`raw_fields.py`). ``referred`` has the table with the names for each reference type.
     """
 
     tenant: str
@@ -55,7 +52,7 @@ def _simple(pg_type: str, function: str) -> tuple[Part, ...]:
     return (Part("", "", pg_type, f"pipeline.{function}({{value}})"),)
 
 
-# pipeline.as_text spelled out: texts are the most of all values, and PL/pgSQL takes twice as long.
+# pipeline.as_text written inline: most values are text, and PL/pgSQL takes twice as long.
 _TEXT = (
     Part(
         "",
@@ -142,7 +139,7 @@ OF_SEVERAL_PARTS: Final = ("monetary", "daterange", "time", "timerange", "addres
 _PLAIN_STRING, _PLAIN_NUMBER = (
     f"jsonb_typeof({{value}}) = '{kind}'" for kind in ("string", "number")
 )
-# Days that every month has; more says the function.
+# Days that every month has; the function decides on the others.
 _PLAIN_DAY: Final = "^[1-9][0-9]{{3}}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$"
 _PLAIN_TIME: Final = "^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$"
 _PLAIN_ZONE: Final = (
@@ -157,7 +154,7 @@ _PLAIN_FORMS: Final = {
     "boolean": "jsonb_typeof({value}) = 'boolean'",
     "set": "{value}::text ~ '^\\[[0-9]{{1,18}}(, [0-9]{{1,18}})*\\]$'",
     "date": f"{{value}} #>> '{{{{}}}}' ~ '{_PLAIN_DAY}'",
-    # Part by part: a regular expression over all of them is slower than the function.
+    # Part by part, because one regular expression over all parts is slower than the function.
     "monetary": (
         "jsonb_typeof({value} -> 'value') = 'number'"
         " and jsonb_typeof({value} -> 'currency') = 'string'"
@@ -171,7 +168,7 @@ _PLAIN_FORMS: Final = {
     ),
     "address": (
         "jsonb_typeof({value} -> 'value') = 'string'"
-        " and substr({value}::text, 2) !~ '[[{{]'"  # no part has parts
+        " and substr({value}::text, 2) !~ '[[{{]'"  # no part is nested
     ),
 }
 UNKNOWN: Final = (Part("", "", "jsonb", "{value}", "as sent, because its type has no rule"),)
@@ -179,24 +176,24 @@ REFERENCE_TABLES: Final = {"user": "users", "org": "organizations", "people": "p
 
 
 def parts_of(field_type: str) -> tuple[Part, ...]:
-    """The columns of a field of this type; one of jsonb where the type has no rule."""
+    """Returns the columns of this field type; one jsonb column if the type has no rule."""
     return PARTS.get(field_type, UNKNOWN)
 
 
 def has_rule(field_type: str) -> bool:
-    """Whether values of this type are converted; others stay jsonb."""
+    """True if values of this type are converted; others stay jsonb."""
     return field_type in PARTS
 
 
 def is_simple(field_type: str) -> bool:
-    """Whether a value of this type is sent without parts, in v1's shape as in v2's."""
+    """True if a value of this type has no parts, in API v1 and in v2."""
     return field_type not in OF_SEVERAL_PARTS
 
 
 def expression(part: Part, field_type: str, source: Source) -> sql.Composed:
-    """The SQL of one part of a field over one raw row; it never fails."""
+    """Returns the SQL of one part of a field over one raw row; it never fails."""
     nothing = sql.SQL("(select null::bigint as id, null::text as name where false)")
-    # A name in raw is varchar or text; a view's column may never change its type.
+    # A name in raw is varchar or text, but a view column cannot change its type.
     return sql.SQL(f"({part.template})::{part.pg_type}").format(
         value=source.value,
         labels=_labels(source),
@@ -210,33 +207,33 @@ def expression(part: Part, field_type: str, source: Source) -> sql.Composed:
 
 
 def part_of(source: Source, name: str) -> sql.Composed:
-    """One part of a field's value, as jsonb; null where there is none.
+    """Returns one part of a field's value as jsonb, null if there is none.
 
     v2 sends {key: {"value": …, "currency": …}}, v1 {key: …, key_currency: …}.
     """
-    beside = sql.SQL("nullif({} -> {}, 'null')").format(
+    top_level = sql.SQL("nullif({} -> {}, 'null')").format(
         source.extra, sql.Literal(f"{source.field_key}_{name}")
     )
     return sql.SQL(
         "case when jsonb_typeof({value}) = 'object' then nullif({value} -> {name}, 'null')"
-        " else {beside} end"
+        " else {top_level} end"
     ).format(
         value=source.value,
         name=sql.Literal(name),
-        beside=source.value if name == "value" else beside,
+        top_level=source.value if name == "value" else top_level,
     )
 
 
 def fits_plainly(field_type: str, value: sql.Composable) -> sql.Composed:
-    """Whether a value is of the form that nearly all of its type have.
+    """Returns a condition that is true for the usual form of this type's values.
 
-    It says less than `pipeline.misfit`, never more, and spares most values a call of it.
+    It accepts no value that `pipeline.misfit` rejects, and saves that call for most values.
     """
     return sql.SQL(_PLAIN_FORMS.get(field_type, "true")).format(value=value)
 
 
 def _labels(source: Source) -> sql.Composed:
-    """Labels by id, asked for once a query; joined to {} so that they are unpacked once too."""
+    """Returns labels by id, evaluated once per query; `|| {}` makes Postgres detoast them once."""
     return sql.SQL(
         "(select fields.labels || '{{}}' from integration.fields where fields.tenant_id = {}"
         " and fields.system = {} and fields.entity = {} and fields.field_key = {})"

@@ -1,7 +1,7 @@
-"""Which field of the source fills which column of a mart, as a tenant decided.
+"""A tenant's field mapping: which field of the source fills which column of a mart.
 
-Belongs here: a mapping's form, its checks, its versions, what it adds to a build, proposals, and a
-look at what it would do. Does not belong here: the build (`marts/build.py`), how a value becomes a
+Belongs here: a mapping's form, validation, versions, proposals and preview, and the SQL that it
+adds to a build. Does not belong here: the build (`marts/build.py`), conversion of a value to its
 type (`marts/fields/values.py`).
 """
 

@@ -1,10 +1,7 @@
-"""What a mapping adds to a build: one SQL expression for each target column.
+"""The SQL that a mapping adds to a build: one expression for each target column.
 
-Belongs here: values over the raw row and the row that the mart holds. Does not belong here: the
-statement around them (`marts/writing.py`).
-
-A source without a value, or with blank text, leaves a column to what the mart's own select says of
-it. A column whose sources all rest keeps the values that were last written.
+If no source of a column has a value (blank text counts as none), the column gets the value of the
+mart's own select. A column whose sources are all unused keeps the values that were last written.
 """
 
 from __future__ import annotations
@@ -31,7 +28,7 @@ PAIRS_PER_OBJECT: Final = 40  # PostgreSQL's functions take at most 100 argument
 
 @dataclass(frozen=True)
 class Sources:
-    """Where a mapping's values lie: the catalogue, and the columns that raw declares."""
+    """Sources of a mapping's values: the field catalogue, and the columns of the raw tables."""
 
     tenant: Tenant
     system: str
@@ -41,14 +38,16 @@ class Sources:
     unused: frozenset[str] = frozenset()  # names of entries that are not used for now
 
     def field(self, entry: Entry) -> Field:
-        """The field that an entry reads; it was checked to exist."""
+        """Returns the field that an entry reads; validation ensured that it exists."""
         return self.fields[entry.entity, entry.field_key]
 
     def unpacked(self, entity: str) -> RawFields:
-        """Every field of one raw row that the mapping reads."""
+        """Returns every field of one raw row that the mapping reads."""
         table = sql.Identifier(entity)
         entries = {
-            one.field_key: one for one in self.mapping.of(entity) if one.name not in self.unused
+            entry.field_key: entry
+            for entry in self.mapping.of(entity)
+            if entry.name not in self.unused
         }
         standard = {
             key: sql.SQL("to_jsonb({}.{})").format(table, sql.Identifier(key))
@@ -60,7 +59,7 @@ class Sources:
         return RawFields(table, tuple(entries), standard)
 
     def source(self, entry: Entry) -> Source:
-        """The entry's field over one raw row."""
+        """Returns the SQL expressions of the entry's field over one raw row."""
         unpacked = self.unpacked(entry.entity)
         return Source(
             tenant=self.tenant.slug,
@@ -80,29 +79,29 @@ def sources_of(
     mapping: Mapping,
     fields: list[Field],
 ) -> Sources:
-    """A mapping's sources as raw has them now; its schema stands first on the search_path."""
+    """Returns a mapping's sources; the raw schema must be first on the search_path."""
     columns: dict[str, frozenset[str]] = {}
     for entity in ENTITIES:
-        found = connection.execute(
+        rows = connection.execute(
             "select attname from pg_catalog.pg_attribute"
             " where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
             (entity,),
         )
-        columns[entity] = frozenset(row[0] for row in found)
-    return Sources(tenant, system, mapping, {one.identity: one for one in fields}, columns)
+        columns[entity] = frozenset(row[0] for row in rows)
+    return Sources(tenant, system, mapping, {field.identity: field for field in fields}, columns)
 
 
 def mapped_target(target: Target, sources: Sources) -> Target:
-    """The target with the columns that the mapping fills."""
+    """Returns the target with the columns that the mapping fills."""
     entries = sources.mapping.of(target.entity)
     columns: dict[str, sql.Composable] = {}
     attributes: dict[str, sql.Composable] = {}
     fillings: list[Filling] = []
-    for name, group in groupby(entries, lambda one: one.target):
-        live = [one for one in group if one.name not in sources.unused]
-        fillings += [filling_of(one, sources) for one in live]
+    for name, group in groupby(entries, lambda entry: entry.target):
+        live = [entry for entry in group if entry.name not in sources.unused]
+        fillings += [filling_of(entry, sources) for entry in live]
         if name.startswith(f"{ATTRIBUTES}."):
-            if live:  # one that rests is left as it stands in the column
+            if live:  # an unused one keeps its value in the column
                 attributes[name.removeprefix(f"{ATTRIBUTES}.")] = _first(live, sources)
         else:
             columns[name] = _column(target, name, live, sources)
@@ -114,11 +113,11 @@ def mapped_target(target: Target, sources: Sources) -> Target:
 
 
 def filling_of(entry: Entry, sources: Sources) -> Filling:
-    """An entry's value as its field's type has it, and as its target takes it: null if it can't."""
+    """Returns an entry's value in its field's type, and converted for its target (or null)."""
     field = sources.field(entry)
     part = part_of_entry(entry, field)
     if part is None:
-        raise LookupError(f"{entry.name} was checked to have this part")
+        raise LookupError(f"{entry.name} was validated to have this part")
     value = _filled(part.pg_type, expression(part, field.field_type, sources.source(entry)))
     is_whole = target_type(entry) == "bigint"
     converted: sql.Composable = sql.SQL("({})").format(value)
@@ -139,7 +138,7 @@ def filling_of(entry: Entry, sources: Sources) -> Filling:
 
 
 def _filled(pg_type: str, value: sql.Composable) -> sql.Composable:
-    """The value, or null where it says nothing: blank text and empty lists fill no column."""
+    """Returns the value, or null for blank text and empty lists, which fill no column."""
     if pg_type == "text":
         return sql.SQL("pipeline.filled({})").format(value)
     if pg_type.endswith("[]"):
@@ -150,33 +149,35 @@ def _filled(pg_type: str, value: sql.Composable) -> sql.Composable:
 
 
 def _refusal(entry: Entry, *, is_whole: bool) -> str | None:
-    """Why a value may have no converted one; None where every value has one."""
+    """Returns the reason if a value cannot be converted; None if every value can."""
     if entry.conversion != "number":
         return None
     return "is no whole number of 64 bits" if is_whole else "is no number"
 
 
 def _first(entries: list[Entry], sources: Sources) -> sql.Composed:
-    """The value of the first entry that has one."""
-    values: list[sql.Composable] = [filling_of(one, sources).converted for one in entries]
-    if len({target_type(one) for one in entries} | {"any"}) == 1:  # attributes may differ in type
-        values = [sql.SQL("to_jsonb({})").format(one) for one in values]
+    """Returns the value of the first entry that has one."""
+    values: list[sql.Composable] = [filling_of(entry, sources).converted for entry in entries]
+    if (
+        len({target_type(entry) for entry in entries} | {"any"}) == 1
+    ):  # attributes may differ in type
+        values = [sql.SQL("to_jsonb({})").format(value) for value in values]
     return sql.SQL("coalesce({})").format(sql.SQL(", ").join(values))
 
 
 def _column(target: Target, name: str, live: list[Entry], sources: Sources) -> sql.Composed:
-    values: list[sql.Composable] = [_first(live, sources)] if live else [_held(target, name)]
+    values: list[sql.Composable] = [_first(live, sources)] if live else [_stored(target, name)]
     selected = {ours: theirs for theirs, ours in target.columns.items()}
     if name in selected:
         values.append(sql.Identifier("mart", selected[name]))
     return sql.SQL("coalesce({})").format(sql.SQL(", ").join(values))
 
 
-def _held(target: Target, column: str) -> sql.Composed:
-    """What the mart's row holds already."""
+def _stored(target: Target, column: str) -> sql.Composed:
+    """Returns the value that the mart's row has now."""
     return sql.SQL(
-        "(select held.{} from {} as held where held.{} = mart.tenant_id"
-        " and held.{} = mart.pipedrive_id)"
+        "(select stored.{} from {} as stored where stored.{} = mart.tenant_id"
+        " and stored.{} = mart.pipedrive_id)"
     ).format(
         sql.Identifier(column),
         target.identifier,
@@ -186,7 +187,7 @@ def _held(target: Target, column: str) -> sql.Composed:
 
 
 def _attributes(target: Target, values: dict[str, sql.Composable]) -> sql.Composed:
-    """The attributes that the row holds, with those that are mapped in their place."""
+    """Returns the row's attributes with the mapped ones replaced."""
     pairs = [
         sql.SQL("{}::text, {}").format(sql.Literal(name), value) for name, value in values.items()
     ]
@@ -197,9 +198,9 @@ def _attributes(target: Target, values: dict[str, sql.Composable]) -> sql.Compos
         for start in range(0, len(pairs), PAIRS_PER_OBJECT)
     ]
     return sql.SQL(
-        "(coalesce({held}, '{{}}') - {names}::text[]) || jsonb_strip_nulls({ours})"
+        "(coalesce({stored}, '{{}}') - {names}::text[]) || jsonb_strip_nulls({ours})"
     ).format(
-        held=_held(target, ATTRIBUTES),
+        stored=_stored(target, ATTRIBUTES),
         names=sql.Literal(list(values)),
         ours=sql.SQL(" || ").join(objects),
     )

@@ -1,12 +1,9 @@
-"""A mapping as people write it, and as the rest of this room reads it.
+"""The form of a mapping: the JSON that people write, and its parsed entries.
 
-    {"organizations": {"<field key>": "customer_number",
-                       "<field key>.currency": "attributes.currency",
-                       "<field key>": {"target": "phone", "precedence": 1, "as": "text"}},
-     "persons": {"<field key>": "attributes.birthday"}}
-
-Belongs here: the form, the columns that may be filled, the errors. Does not belong here: whether a
-field exists (`checking.py`).
+{"organizations": {"<field key>": "customer_number",
+"<field key>.currency": "attributes.currency",
+"<field key>": {"target": "phone", "precedence": 1, "as": "text"}},
+"persons": {"<field key>": "attributes.birthday"}}
 """
 
 from __future__ import annotations
@@ -40,26 +37,26 @@ MAPPABLE: Final[dict[str, dict[str, str]]] = {  # entity -> column of its mart -
 
 @dataclass(frozen=True)
 class Issue:
-    """What is wrong with one entry: ``field`` says which, as `organizations.<key>`."""
+    """A problem of one entry; ``field`` names the entry, as `organizations.<key>`."""
 
     field: str
     issue: str
 
 
 class BadMapping(PersonMustAct):
-    """A mapping cannot be used as it stands; the version before it stays active."""
+    """A mapping cannot be used; the version before it stays active."""
 
     code = "bad_mapping"
 
     def __init__(self, tenant: Tenant, issues: Iterable[Issue]) -> None:
         self.tenant, self.issues = tenant, tuple(issues)
-        told = "; ".join(f"{one.field}: {one.issue}" for one in self.issues)
-        super().__init__(f"{tenant}: the mapping was not saved ({told}).")
+        summary = "; ".join(f"{issue.field}: {issue.issue}" for issue in self.issues)
+        super().__init__(f"{tenant}: the mapping was not saved ({summary}).")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One source and its target. ``precedence``: the smallest that holds a value wins."""
+    """One source and its target; the smallest ``precedence`` that has a value wins."""
 
     entity: str
     field_key: str
@@ -70,22 +67,22 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """How errors name it."""
+        """The name of the entry in errors."""
         return f"{self.entity}.{self.source}"
 
     @property
     def source(self) -> str:
-        """The source as it is written."""
+        """The source as written in the JSON."""
         return self.field_key if self.part is None else f"{self.field_key}.{self.part}"
 
     @property
     def attribute(self) -> str | None:
-        """The attribute that it fills, if it fills one."""
+        """The attribute that the entry fills; None if it fills a column."""
         is_attribute = self.target.startswith(ATTRIBUTE)
         return self.target.removeprefix(ATTRIBUTE) if is_attribute else None
 
     def written(self) -> Any:
-        """The target as it is written."""
+        """Returns the target as JSON: a string if it has no settings."""
         facts = {"target": self.target, "precedence": self.precedence, "as": self.conversion}
         given = {name: value for name, value in facts.items() if value is not None}
         return self.target if given == {"target": self.target} else given
@@ -93,25 +90,29 @@ class Entry:
 
 @dataclass(frozen=True)
 class Mapping:
-    """All entries of one version."""
+    """All entries of one version of the mapping."""
 
     entries: tuple[Entry, ...] = ()
 
     def of(self, entity: str) -> tuple[Entry, ...]:
-        """The entries of one entity, those of one target by precedence."""
-        own = [one for one in self.entries if one.entity == entity]
-        return tuple(sorted(own, key=lambda one: (one.target, one.precedence or 0, one.source)))
+        """Returns the entries of one entity, by target and precedence."""
+        own = [entry for entry in self.entries if entry.entity == entity]
+        return tuple(
+            sorted(own, key=lambda entry: (entry.target, entry.precedence or 0, entry.source))
+        )
 
     def written(self) -> dict[str, dict[str, Any]]:
-        """The mapping as JSON, both entities named."""
+        """Returns the mapping as JSON, with both entities."""
         return {
-            entity: {one.source: one.written() for one in self.entries if one.entity == entity}
+            entity: {
+                entry.source: entry.written() for entry in self.entries if entry.entity == entity
+            }
             for entity in ENTITIES
         }
 
 
 def parsed(text: Any) -> tuple[Mapping, list[Issue]]:
-    """A mapping read from decoded JSON, and whatever has no meaning there."""
+    """Returns the mapping parsed from decoded JSON, and an issue for each invalid part."""
     if not isinstance(text, dict):
         return Mapping(), [Issue("mapping", "must be an object of entities")]
     entries: list[Entry] = []
@@ -134,7 +135,7 @@ def _entry(entity: str, source: str, written: Any) -> Entry | Issue:
     facts = {"target": written} if isinstance(written, str) else written
     if not isinstance(facts, dict) or not isinstance(facts.get("target"), str):
         return Issue(name, "needs a target: a column or attributes.<name>")
-    if unknown := sorted(str(one) for one in facts.keys() - {"target", "precedence", "as"}):
+    if unknown := sorted(str(key) for key in facts.keys() - {"target", "precedence", "as"}):
         return Issue(name, f"has no setting {', '.join(unknown)}; use target, precedence, as")
     precedence, conversion = facts.get("precedence"), facts.get("as")
     if precedence is not None and (isinstance(precedence, bool) or not isinstance(precedence, int)):

@@ -1,10 +1,8 @@
-"""The active mapping in a build.
+"""The targets of a build, with the columns that the tenant's active mapping fills.
 
-Belongs here: which of its entries count now. Does not belong here: their SQL (`expressions.py`).
-
-An entry that cannot be used rests, and its target keeps its values, until somebody looks (`mapping
-show` names it): its field is gone, was retyped and no longer fits, belongs to another company; or
-the tenant does not want its custom fields for now.
+An entry is not used while its field is removed, has a type that no longer fits, belongs to another
+account, or is a custom field that the tenant does not want. Its target then keeps its values, and
+`mapping show` names the entry.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ def mapped_targets(
     fields: list[Field],
     targets: tuple[Target, ...],
 ) -> tuple[Target, ...]:
-    """The targets with what the tenant's active mapping fills."""
+    """Returns the targets with the columns that the tenant's active mapping fills."""
     mapping = active(connection, tenant, system).mapping
     if not mapping.entries:
         return targets
@@ -37,21 +35,21 @@ def mapped_targets(
     unused = set(unusable_entries(tenant, mapping, fields))
     if not are_custom_fields_wanted(connection, tenant, system):
         unused |= {
-            one.name
-            for one in mapping.entries
-            if (field := sources.fields.get((one.entity, one.field_key))) and field.is_custom
+            entry.name
+            for entry in mapping.entries
+            if (field := sources.fields.get((entry.entity, entry.field_key))) and field.is_custom
         }
     sources = replace(sources, unused=frozenset(unused))
     return tuple(mapped_target(target, sources) for target in targets)
 
 
 def unusable_entries(tenant: Tenant, mapping: Mapping, fields: list[Field]) -> dict[str, str]:
-    """Entries that cannot be used with the fields as they are now: the reason by name."""
-    live = {one.identity for one in fields if one.removed_at is None}
+    """Returns the entries that cannot be used with the current fields: reason by name."""
+    live = {field.identity for field in fields if field.removed_at is None}
     reasons = {}
     try:
         validated(tenant, mapping.written(), fields)
     except BadMapping as refused:
-        reasons = {one.field: one.issue for one in refused.issues}
-    gone = [one.name for one in mapping.entries if (one.entity, one.field_key) not in live]
+        reasons = {issue.field: issue.issue for issue in refused.issues}
+    gone = [entry.name for entry in mapping.entries if (entry.entity, entry.field_key) not in live]
     return reasons | dict.fromkeys(gone, "this field is gone")

@@ -1,7 +1,7 @@
-"""What a mapping would do, before it is saved: rows before and after, coverage, refusals.
+"""Previews a mapping before it is saved: rows before and after, coverage, refused values.
 
-Belongs here: reading raw and marts without writing either. Does not belong here: saving.
-The answer holds rows: it is for whoever may see them, never for a log.
+Nothing is written. The result contains rows: show it only to people who may read them, never log
+it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EVERY_ID: Final = sql.SQL("pipedrive_id is not null")
 
 @dataclass(frozen=True)
 class Coverage:
-    """How far one entry fills its target; ``refused`` are values that would not fit."""
+    """How many records one entry fills; ``refused`` counts values that would not fit."""
 
     entity: str
     source: str
@@ -47,20 +47,20 @@ class Coverage:
 
     @property
     def percent(self) -> float:
-        """Records that get a value, of all."""
+        """Percentage of records that get a value."""
         return round(100 * self.filled / self.records, 1) if self.records else 0.0
 
 
 @dataclass(frozen=True)
 class Preview:
-    """Up to ten rows a mart, those first that change, and the coverage of each entry."""
+    """Up to ten rows of each mart, changing rows first, and the coverage of each entry."""
 
     rows: dict[str, list[dict[str, Any]]]  # mart -> {pipedrive_id, before, after}
     coverage: tuple[Coverage, ...]
 
 
 def preview(warehouse: Warehouse, tenant: Tenant, system: str, text: Any) -> Preview:
-    """What the mapping would do to the tenant's rows. Nothing is written.
+    """Returns what the mapping would change in the tenant's rows; writes nothing.
 
     Raises:
         BadMapping: an entry cannot be used.
@@ -86,15 +86,15 @@ def _rows(connection: psycopg.Connection, target: Target, sources: Sources) -> l
     mapped = mapped_target(target, sources)
     pairs = [
         sql.SQL("{}::text, to_jsonb({})").format(sql.Literal(name), sql.Identifier(side, name))
-        for side in ("held", "source")
+        for side in ("stored", "source")
         for name in mapped.mapped
     ]
     half = len(pairs) // 2
     query = sql.SQL(
         "select shown.* from (select source.{key} as pipedrive_id,"
         " jsonb_build_object({before}) as before, jsonb_build_object({after}) as after"
-        " from ({source}) as source left join {table} as held"
-        " on held.{tenant_key} = source.{tenant_key} and held.{key} = source.{key}) as shown"
+        " from ({source}) as source left join {table} as stored"
+        " on stored.{tenant_key} = source.{tenant_key} and stored.{key} = source.{key}) as shown"
         " order by (shown.before is distinct from shown.after) desc, shown.pipedrive_id asc"
         " limit {limit}"
     ).format(
@@ -130,7 +130,9 @@ def _coverage(connection: psycopg.Connection, entry: Entry, sources: Sources) ->
         records=records,
         filled=filled,
         refused=refused,
-        refused_examples=tuple((one["id"], one["value"], one["reason"]) for one in examples or ()),
+        refused_examples=tuple(
+            (example["id"], example["value"], example["reason"]) for example in examples or ()
+        ),
     )
 
 

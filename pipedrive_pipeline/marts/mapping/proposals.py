@@ -1,6 +1,6 @@
-"""Fields that look like a target, in German and English; offered, never applied unasked.
+"""Proposes mapping entries by field name, in German and English, and for re-created fields.
 
-Belongs here: the words, and successors of fields that are gone. Does not belong here: saving.
+A proposal is only applied when a person accepts it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CONVERSIONS: Final = (None, "number", "text")
 
 @dataclass(frozen=True)
 class Proposal:
-    """One entry that may be added; ``reason`` is for a person."""
+    """One entry that may be added; ``reason`` explains it to a person."""
 
     entry: Entry
     field_name: str
@@ -50,20 +50,20 @@ class Proposal:
 
 
 def proposals(tenant: Tenant, mapping: Mapping, fields: list[Field]) -> list[Proposal]:
-    """What may be added to a mapping; each target once, none that is mapped already."""
-    found = [*_successors(mapping, fields), *_by_name(mapping, fields)]
+    """Returns entries that may be added to a mapping: each target once, none mapped already."""
+    candidates = [*_successors(mapping, fields), *_by_name(mapping, fields)]
     offered: dict[tuple[str, str], Proposal] = {}
-    for one in found:
-        fitting = _fitting(tenant, one, fields)
+    for candidate in candidates:
+        fitting = _fitting(tenant, candidate, fields)
         if fitting:
             offered.setdefault((fitting.entry.entity, fitting.entry.target), fitting)
     return list(offered.values())
 
 
 def _successors(mapping: Mapping, fields: list[Field]) -> Iterator[Proposal]:
-    """A field made again under the name of a mapped one that is gone."""
-    known = {one.identity: one for one in fields}
-    mapped = {(one.entity, one.field_key) for one in mapping.entries}
+    """Yields fields that were created again under the name of a removed, mapped field."""
+    known = {field.identity: field for field in fields}
+    mapped = {(entry.entity, entry.field_key) for entry in mapping.entries}
     for entry in mapping.entries:
         former = known.get((entry.entity, entry.field_key))
         if former is None or former.removed_at is None:
@@ -77,8 +77,8 @@ def _successors(mapping: Mapping, fields: list[Field]) -> Iterator[Proposal]:
 
 
 def _by_name(mapping: Mapping, fields: list[Field]) -> Iterator[Proposal]:
-    mapped = {(one.entity, one.field_key) for one in mapping.entries}
-    targets = {(one.entity, one.target) for one in mapping.entries}
+    mapped = {(entry.entity, entry.field_key) for entry in mapping.entries}
+    targets = {(entry.entity, entry.target) for entry in mapping.entries}
     for field in fields:
         if not field.is_custom or field.removed_at or field.identity in mapped:
             continue
@@ -89,10 +89,12 @@ def _by_name(mapping: Mapping, fields: list[Field]) -> Iterator[Proposal]:
 
 
 def _fitting(tenant: Tenant, proposal: Proposal, fields: list[Field]) -> Proposal | None:
-    """The proposal with the conversion that it needs; None if there is none."""
-    one = proposal.entry
+    """Returns the proposal with the conversion that it needs; None if no conversion fits."""
+    candidate = proposal.entry
     for conversion in CONVERSIONS:
-        entry = Entry(one.entity, one.field_key, one.part, one.target, conversion)
+        entry = Entry(
+            candidate.entity, candidate.field_key, candidate.part, candidate.target, conversion
+        )
         try:
             validated(tenant, Mapping((entry,)).written(), fields)
         except BadMapping:

@@ -1,8 +1,4 @@
-"""Versions of a tenant's mapping: one is active, each says who saved it and when.
-
-Belongs here: reading and saving `integration.field_mappings`. Does not belong here: what a mapping
-may say (`checking.py`).
-"""
+"""Reads and saves the versions of a tenant's mapping; exactly one version is active."""
 
 from __future__ import annotations
 
@@ -24,14 +20,14 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 
 
 class MappingOutdated(PersonMustAct):
-    """Somebody saved another version meanwhile; look at it and try again."""
+    """Another version was saved meanwhile; look at it and try again."""
 
     code = "mapping_outdated"
 
 
 @dataclass(frozen=True)
 class Version:
-    """One saved version; number 0 stands for none at all."""
+    """One saved version; number 0 means that none was saved."""
 
     number: int = 0
     mapping: Mapping = field(default_factory=Mapping)
@@ -41,19 +37,19 @@ class Version:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A tenant's fields, as last seen."""
+    """A tenant's fields as of the last load."""
 
     fields: tuple[Field, ...]
 
 
 def catalogue(warehouse: Warehouse, tenant: Tenant, system: str) -> Catalogue:
-    """The fields that a mapping may name, brought up to raw; no call to the source."""
+    """Returns the fields that a mapping may name, updated from raw without calling the source."""
     with raw_transaction(warehouse, tenant, system) as connection:
         return Catalogue(tuple(refresh_catalogue(connection, tenant, system)))
 
 
 def active(connection: psycopg.Connection, tenant: Tenant, system: str) -> Version:
-    """The version that the marts are built with."""
+    """Returns the version that the marts are built with."""
     row = connection.execute(_ACTIVE, (tenant.slug, system)).fetchone()
     if row is None:
         return Version()
@@ -62,15 +58,15 @@ def active(connection: psycopg.Connection, tenant: Tenant, system: str) -> Versi
 
 
 def versions(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[Version]:
-    """Every version that was saved, newest first."""
+    """Returns every saved version, newest first."""
     rows = connection.execute(_VERSIONS, (tenant.slug, system)).fetchall()
     return [Version(row[0], parsed(row[1])[0], *row[2:]) for row in rows]
 
 
 def vanished(mapping: Mapping, fields: list[Field]) -> list[Entry]:
-    """Entries whose field is gone from the source: their targets keep the last values."""
-    live = {one.identity for one in fields if one.removed_at is None}
-    return [one for one in mapping.entries if (one.entity, one.field_key) not in live]
+    """Returns entries whose field is removed; their targets keep the last values."""
+    live = {field.identity for field in fields if field.removed_at is None}
+    return [entry for entry in mapping.entries if (entry.entity, entry.field_key) not in live]
 
 
 def save(
@@ -82,22 +78,22 @@ def save(
     who: str,
     based_on: int | None = None,
 ) -> Version:
-    """Make a mapping the active one, if it can be used. The next build reads all of raw with it.
+    """Saves a mapping as the active version; the next build reads all of raw with it.
 
     Args:
-        warehouse: where it is kept.
-        tenant: whose.
+        warehouse: where it is stored.
+        tenant: whose mapping.
         system: of which CRM.
         text: the mapping as decoded JSON.
-        who: for the version and the audit log.
-        based_on: the version that the editor saw; None asks for no comparison.
+        who: the author, for the version and the audit log.
+        based_on: the version that the author edited; None skips the check for later versions.
 
     Raises:
         BadMapping: an entry cannot be used; nothing was saved.
-        MappingOutdated: the active version is another one than ``based_on``.
+        MappingOutdated: the active version is not ``based_on``.
     """
     catalogue(warehouse, tenant, system)
-    # As the app: whoever asks, the database itself lets no other tenant's mapping be written.
+    # As the app's role, because the database then lets no other tenant's mapping be written.
     with warehouse.as_app(tenant, turn=tenant.mapping_lock) as connection:
         before = active(connection, tenant, system)
         if based_on is not None and based_on != before.number:

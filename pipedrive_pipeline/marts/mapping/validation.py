@@ -1,7 +1,4 @@
-"""Whether a mapping can be used: fields exist, types fit, no two sources fight for one target.
-
-Belongs here: the rules, asked when a mapping is saved. Does not belong here: its form (`form.py`).
-"""
+"""Validates a mapping: its fields exist, their types fit, sources of one target have an order."""
 
 from __future__ import annotations
 
@@ -24,11 +21,11 @@ from pipedrive_pipeline.marts.mapping.form import (
 from pipedrive_pipeline.tenants import Tenant
 
 TO_TEXT = frozenset({"numeric", "bigint", "boolean", "date", "time", "text[]", "bigint[]", "jsonb"})
-FREE = frozenset({("bigint", "numeric")})  # fits without being asked for
+FREE = frozenset({("bigint", "numeric")})  # fits without a conversion
 
 
 def validated(tenant: Tenant, text: Any, fields: list[Field]) -> Mapping:
-    """A mapping that can be used, of decoded JSON.
+    """Returns the mapping of decoded JSON, if it can be used.
 
     Args:
         tenant: for the error.
@@ -36,10 +33,10 @@ def validated(tenant: Tenant, text: Any, fields: list[Field]) -> Mapping:
         fields: the tenant's catalogue.
 
     Raises:
-        BadMapping: names every entry that cannot be used, and why.
+        BadMapping: names every entry that cannot be used, with the reason.
     """
     mapping, issues = parsed(text)
-    known = {one.identity: one for one in fields}
+    known = {field.identity: field for field in fields}
     for entry in mapping.entries:
         issue = _issue(entry, known.get((entry.entity, entry.field_key)))
         issues += [Issue(entry.name, issue)] if issue else []
@@ -50,15 +47,15 @@ def validated(tenant: Tenant, text: Any, fields: list[Field]) -> Mapping:
 
 
 def part_of_entry(entry: Entry, field: Field) -> Part | None:
-    """The part of its field that an entry reads; the first one unless it names another."""
+    """Returns the part of its field that an entry reads; by default the first one."""
     parts = parts_of(field.field_type)
     if entry.part is None:
         return parts[0]
-    return next((one for one in parts if one.name == entry.part), None)
+    return next((part for part in parts if part.name == entry.part), None)
 
 
 def target_type(entry: Entry) -> str | None:
-    """The type of an entry's target: of a column, or `any` of an attribute; None if protected."""
+    """Returns the type of an entry's target: `any` for an attribute, None if protected."""
     if entry.target.startswith(ATTRIBUTE):
         return "any"
     return MAPPABLE[entry.entity].get(entry.target)
@@ -69,7 +66,7 @@ def _issue(entry: Entry, field: Field | None) -> str | None:
         return "no field has this key"
     part = part_of_entry(entry, field)
     if part is None:
-        names = ", ".join(one.name for one in parts_of(field.field_type) if one.name)
+        names = ", ".join(part.name for part in parts_of(field.field_type) if part.name)
         return f"{field.field_name!r} has no part {entry.part!r}; it has {names or 'none'}"
     wanted = target_type(entry)
     if wanted is None:
@@ -98,12 +95,12 @@ def _misfit(entry: Entry, field: Field, part: Part, wanted: str) -> str | None:
 
 
 def _rivals(mapping: Mapping) -> Iterator[Issue]:
-    """Sources of one target that do not say who comes first."""
+    """Yields an issue for each target with several sources that lack distinct precedences."""
     by_target: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in mapping.entries:
         by_target[entry.entity, entry.target].append(entry)
     for (_, target), rivals in by_target.items():
-        ranks = [one.precedence for one in rivals]
+        ranks = [rival.precedence for rival in rivals]
         if len(rivals) > 1 and (None in ranks or len(set(ranks)) < len(ranks)):
             yield Issue(
                 rivals[-1].name,

@@ -1,10 +1,8 @@
-"""Who may read a tenant's views: the roles `analyst_<tenant>` and `analyst_all`, and nothing more.
+"""The roles `analyst_<tenant>` and `analyst_all`, which may read a tenant's views and nothing more.
 
-Belongs here: making the roles and their grants, and dropping a tenant's. Does not belong here:
-logins; an administrator makes those and puts them into a role (`docs/analysts.md`).
-
-Roles belong to the whole server; where the engine's own may not make any, the views are published
-without, and an administrator may make them.
+An administrator creates logins and grants them a role (`docs/analysts.md`). Roles belong to the
+whole server: if the engine may not create any, the views are published without grants, and an
+administrator may create the roles.
 """
 
 from __future__ import annotations
@@ -23,9 +21,9 @@ EVERY_TENANT: Final = "analyst_all"
 
 
 def let_analysts_read(connection: psycopg.Connection, tenant: Tenant) -> None:
-    """Give the tenant's analysts, and those of all tenants, the views of one tenant to read."""
+    """Lets the tenant's analysts, and those of all tenants, read the tenant's views."""
     for role in (tenant.analyst_role, EVERY_TENANT):
-        if _is_there(connection, role) or _made(connection, role):
+        if _is_there(connection, role) or _created(connection, role):
             schema, name = sql.Identifier(tenant.analytics_schema), sql.Identifier(role)
             connection.execute(sql.SQL("grant usage on schema {} to {}").format(schema, name))
             connection.execute(
@@ -34,10 +32,10 @@ def let_analysts_read(connection: psycopg.Connection, tenant: Tenant) -> None:
 
 
 def forget_analysts(connection: psycopg.Connection, tenant: Tenant) -> bool:
-    """Whether the role of the tenant's analysts is gone; their logins stay, and see nothing.
+    """Drops the role of the tenant's analysts; True if it is gone. Logins stay without rights.
 
-    It stays where it is needed still: another database of this server knows a tenant of this name,
-    somebody gave it rights on something else, or only an administrator may drop it.
+    The role stays if it is still needed: another database of this server has a tenant of this name,
+    the role has rights on other objects, or only an administrator may drop it.
     """
     try:
         with connection.transaction():
@@ -60,7 +58,7 @@ def _is_there(connection: psycopg.Connection, role: str) -> bool:
     return bool(row and row[0])
 
 
-def _made(connection: psycopg.Connection, role: str) -> bool:
+def _created(connection: psycopg.Connection, role: str) -> bool:
     try:
         with connection.transaction():
             connection.execute(sql.SQL("create role {} nologin").format(sql.Identifier(role)))

@@ -1,15 +1,11 @@
-"""The views of `analytics_<tenant>`: made when they are new or defined otherwise, else left alone.
+"""Publishes the views of `analytics_<tenant>` when they are new or their definition changed.
 
-Belongs here: which views there are, and when they are remade. Does not belong here: what a view
-shows (`sql/views`, `columns.py`, `values.py`), how one is remade (`remaking.py`), who may read it
-(`access.py`).
+A view reads with the rights of its owner, the engine's role; its condition on the tenant separates
+tenants (https://www.postgresql.org/docs/current/rules-privileges.html).
 
-A view reads with the rights of its owner, the engine's role; its own condition on the tenant is
-what separates (https://www.postgresql.org/docs/current/rules-privileges.html).
-
-Remaking a view needs a lock that waits for every open transaction that has read it, and everybody
-who comes later waits behind that lock. So it is given up after a fifth of a second; after a few
-attempts the views are noted as due, the run goes on, and `publish_due` tries again.
+Replacing a view needs a lock that waits for every open transaction that has read it, and later
+readers queue behind that lock. So the lock times out after 200 ms. After a few attempts the views
+are marked as due, the run goes on, and `publish_due` tries again.
 """
 
 from __future__ import annotations
@@ -31,15 +27,15 @@ from pipedrive_pipeline.marts.views.view_ddl import (
     MartView,
     comment_columns,
     has_dependents,
-    remake,
+    replace_view,
     tables_of,
 )
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse, set_local
 from pipedrive_pipeline.warehouse.sql_files import SqlFile, view_files
 
-EDITION: Final = "4"  # of the columns that are made for custom fields; a new one remakes all views
-LOCK_TIMEOUT: Final = "200ms"  # for so long do an analyst's other sessions wait behind us
+EDITION: Final = "4"  # of the columns of custom fields; a new edition replaces all views
+LOCK_TIMEOUT: Final = "200ms"  # an analyst's other sessions wait behind us at most that long
 ATTEMPTS: Final = 3
 WAIT_SECONDS: Final = 0.5  # between two attempts
 DUE_PER_TICK: Final = 50  # tenants; each takes at most the lock timeout and its DDL, some 0.5 s
@@ -55,14 +51,14 @@ MART_VIEWS: Final = {
 
 @dataclass(frozen=True)
 class Published:
-    """What became of the views that were due: tenants by slug."""
+    """Result of publishing the due views: slugs of tenants."""
 
     remade: list[str]
     waiting: list[str]
 
 
 def publish_or_defer(warehouse: Warehouse, tenant: Tenant, system: str) -> bool:
-    """Bring the tenant's views up to date, or note that they are due; True if they are current."""
+    """Updates the tenant's views, or marks them as due; True if they are current."""
     try:
         for attempt in stamina.retry_context(
             on=Contended,
@@ -81,14 +77,14 @@ def publish_or_defer(warehouse: Warehouse, tenant: Tenant, system: str) -> bool:
 
 
 def publish_due(warehouse: Warehouse, *, limit: int = DUE_PER_TICK) -> Published:
-    """Try once more for each tenant whose views are due, the longest waiting first."""
+    """Tries once more for each tenant whose views are due, longest wait first."""
     with warehouse.transaction() as connection:
         due = connection.execute(_DUE, (limit,)).fetchall()
     remade, waiting = [], []
     for slug, system in due:
         try:
             publish_views(warehouse, Tenant(slug), system)
-        except (Contended, psycopg.Error) as error:  # one tenant's trouble is not another's
+        except (Contended, psycopg.Error) as error:  # the other tenants go on
             log.warning("%s: the views stay due (%s)", slug, type(error).__name__)
             waiting.append(slug)
         else:
@@ -97,14 +93,14 @@ def publish_due(warehouse: Warehouse, *, limit: int = DUE_PER_TICK) -> Published
 
 
 def publish_views(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
-    """Bring the tenant's views up to date; those that are so already are not even locked.
+    """Updates the tenant's views; views that are current are not locked.
 
     Raises:
         Contended: a transaction that has read a view is open; nothing was changed.
     """
     files = view_files()
     with warehouse.transaction(tenant, (tenant.analytics_schema,)) as connection:
-        fields = [one for one in fields_of(connection, tenant, system) if one.is_custom]
+        fields = [field for field in fields_of(connection, tenant, system) if field.is_custom]
         is_wanted = are_custom_fields_wanted(connection, tenant, system)
         tables = tables_of(connection, tenant.raw_schema(system))
         fingerprint = _fingerprint(files, fields if is_wanted else None, tables)
@@ -116,7 +112,7 @@ def publish_views(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
         _make_schema(connection, tenant.analytics_schema)
         for target in TARGETS:
             views = _views_of(connection, tenant, system, target, tables)
-            of_entity = [one for one in fields if one.entity == target.entity]
+            of_entity = [field for field in fields if field.entity == target.entity]
             _publish_mart(connection, views, of_entity, is_wanted=is_wanted)
         for file in files:
             if file.name not in MART_VIEWS:
@@ -152,16 +148,16 @@ def _views_of(
 def _publish_mart(
     connection: psycopg.Connection, views: list[MartView], fields: list[Field], *, is_wanted: bool
 ) -> None:
-    """Lay out the columns of one mart's custom fields and remake its two views.
+    """Lays out the columns of one mart's custom fields and replaces its two views.
 
-    Where they are not wanted the views do without, unless something is built on one: then they stay
-    as they are. Names are kept for when they are wanted again.
+    If custom fields are not wanted, the views have none, unless other objects depend on a view:
+    then its columns stay. The stored names stay for the day the fields are wanted again.
     """
     tenant, system, mart = views[0].tenant, views[0].system, views[0].target.name
-    held = stored_columns(connection, tenant, system, mart)
+    stored = stored_columns(connection, tenant, system, mart)
     is_built_on = any(has_dependents(connection, view) for view in views)
     layout = lay_out(
-        held,
+        stored,
         fields,
         {name for view in views for name in view.fixed_columns(connection)},
         has_dependents=is_built_on,
@@ -169,19 +165,27 @@ def _publish_mart(
     if is_wanted:
         store_layout(connection, tenant, system, mart, layout)
     else:
-        layout = Layout(tuple(held) if is_built_on else ())
+        layout = Layout(tuple(stored) if is_built_on else ())
     for view in views:
-        remake(connection, view, held, layout, {one.field_key: one for one in fields})
+        replace_view(connection, view, stored, layout, {field.field_key: field for field in fields})
 
 
 def _fingerprint(
     files: tuple[SqlFile, ...], fields: list[Field] | None, tables: frozenset[str]
 ) -> str:
-    """Changes with whatever a view's definition is made of; not with an option's label."""
+    """Returns a hash of everything that defines the views; option labels are not part of it."""
     parts = [EDITION, *(file.text for file in files), *sorted(tables), str(fields is None)]
     parts += [
-        repr((one.entity, one.field_key, one.field_name, one.field_type, one.removed_at is None))
-        for one in fields or ()
+        repr(
+            (
+                field.entity,
+                field.field_key,
+                field.field_name,
+                field.field_type,
+                field.removed_at is None,
+            )
+        )
+        for field in fields or ()
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -193,8 +197,8 @@ def _is_published(
     fingerprint: str,
     files: tuple[SqlFile, ...],
 ) -> bool:
-    """True if these definitions were published, and no view is missing or due since."""
-    found = connection.execute(
+    """True if these definitions are published and no view is missing or due."""
+    row = connection.execute(
         """
         select count(*)
         from pg_catalog.pg_views
@@ -208,16 +212,16 @@ def _is_published(
         """,
         (tenant.slug, system, fingerprint, tenant.analytics_schema, [file.name for file in files]),
     ).fetchone()
-    return found is not None and found[0] == len(files)
+    return row is not None and row[0] == len(files)
 
 
 def _make_schema(connection: psycopg.Connection, schema: str) -> None:
-    # Not `if not exists`: that wants the right to create even where there is nothing to.
-    found = connection.execute(
+    # `if not exists` would require the right to create even if the schema exists.
+    row = connection.execute(
         "select exists (select from pg_catalog.pg_namespace where pg_namespace.nspname = %s)",
         (schema,),
     ).fetchone()
-    if not (found and found[0]):
+    if not (row and row[0]):
         connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
         connection.execute(
             sql.SQL("comment on schema {} is {}").format(
@@ -227,7 +231,7 @@ def _make_schema(connection: psycopg.Connection, schema: str) -> None:
 
 
 def _for_tenant(file: SqlFile, tenant: Tenant, connection: psycopg.Connection) -> bytes:
-    """The file with the tenant's name, quoted by psycopg, in place of the setting."""
+    """Returns the file with the tenant's slug as a literal in place of the setting."""
     literal = sql.Literal(tenant.slug).as_string(connection)
     return file.text.replace(TENANT_SETTING, literal).encode()
 

@@ -1,11 +1,8 @@
-"""One mart view remade in place: renamed, widened, and dropped only if nothing is built on it.
+"""The DDL of one mart view: replaces it in place, dropping it only if nothing depends on it.
 
-Belongs here: the DDL of a view with custom fields, and its comments. Does not belong here: which
-columns there are (`columns.py`), what they hold (`values.py`).
-
-`create or replace view` can append columns and nothing else, `alter view … rename column` keeps
-what is built on it (https://www.postgresql.org/docs/current/sql-createview.html): so a view's own
-order of columns is kept, and it is dropped only for a column that must go.
+`create or replace view` can only append columns, and `alter view … rename column` keeps dependent
+objects (https://www.postgresql.org/docs/current/sql-createview.html). So a view's columns stay in
+their order, and the view is dropped only to remove a column or change its type.
 """
 
 from __future__ import annotations
@@ -31,7 +28,7 @@ NO_RECORD = sql.SQL(
 
 @dataclass(frozen=True)
 class MartView:
-    """One view of a tenant: its fixed part, and where its custom fields come from."""
+    """One view of a tenant: the query of its fixed columns, and the source of its custom fields."""
 
     tenant: Tenant
     system: str
@@ -40,11 +37,11 @@ class MartView:
     comment: str
     query: sql.SQL  # the fixed columns
     raw_tables: frozenset[str]
-    keys: tuple[str, ...] = ()  # of the custom fields that it shows
+    keys: tuple[str, ...] = ()  # of the custom fields in the view
 
     @property
     def unpacked(self) -> RawFields:
-        """Its custom fields, taken out of the raw row."""
+        """The joins and values of its custom fields."""
         return RawFields(RECORD, self.keys)
 
     @property
@@ -53,17 +50,17 @@ class MartView:
         return sql.Identifier(self.tenant.analytics_schema, self.name)
 
     def raw(self, table: str) -> sql.Identifier | None:
-        """A raw table, if it was ever loaded."""
+        """Returns a raw table; None if it was never loaded."""
         schema = self.tenant.raw_schema(self.system)
         return sql.Identifier(schema, table) if table in self.raw_tables else None
 
     def fixed_columns(self, connection: psycopg.Connection) -> list[str]:
-        """Names of the columns that every tenant's view has."""
+        """Returns the names of the columns that every tenant's view has."""
         shape = sql.SQL("select * from ({}) as shape limit 0").format(self.query)
         return [column.name for column in connection.execute(shape).description or ()]
 
     def source(self, field_key: str) -> Source:
-        """Where the values of a field lie, for a view's row."""
+        """Returns the SQL expressions of a field's values for a row of the view."""
         tables = {kind: self.raw(table) for kind, table in REFERENCE_TABLES.items()}
         return Source(
             tenant=self.tenant.slug,
@@ -77,48 +74,48 @@ class MartView:
 
 
 def tables_of(connection: psycopg.Connection, schema: str) -> frozenset[str]:
-    """Which of the raw tables that views read there are."""
-    found = connection.execute(
+    """Returns the existing raw tables among those that views read."""
+    rows = connection.execute(
         "select pg_tables.tablename from pg_catalog.pg_tables where pg_tables.schemaname = %s",
         (schema,),
     )
-    return frozenset(row[0] for row in found) & set(REFERENCE_TABLES.values())
+    return frozenset(row[0] for row in rows) & set(REFERENCE_TABLES.values())
 
 
 def has_dependents(connection: psycopg.Connection, view: MartView) -> bool:
-    """Whether somebody built a view, a function or a column's type on the view."""
+    """True if another view, a function or a column's type depends on the view."""
     row = connection.execute(
         _DEPENDENTS, {"schema": view.tenant.analytics_schema, "view": view.name}
     ).fetchone()
     return bool(row and row[0])
 
 
-def remake(
+def replace_view(
     connection: psycopg.Connection,
     view: MartView,
-    held: Sequence[ViewColumn],
+    stored: Sequence[ViewColumn],
     layout: Layout,
     fields: Mapping[str, Field],
 ) -> None:
-    """Make one view, whose columns were ``held``, show the layout; ``fields`` by key."""
-    keys = dict.fromkeys(one.field_key for one in layout.shown)
+    """Replaces one view, whose columns were ``stored``, by the layout; ``fields`` by key."""
+    keys = dict.fromkeys(column.field_key for column in layout.shown)
     view = replace(view, keys=tuple(keys))
     present = _present(connection, view)
-    now = {_identity(one): one.column_name for one in layout.shown}
+    now = {_identity(column): column.column_name for column in layout.shown}
     moved = {
-        one.column_name: now[_identity(one)]
-        for one in held
-        if one.column_name in present and _identity(one) in now
+        column.column_name: now[_identity(column)]
+        for column in stored
+        if column.column_name in present and _identity(column) in now
     }
     wanted = {
         **{name: sql.Identifier("mart", name) for name in view.fixed_columns(connection)},
-        **{one.column_name: _shown(view, one) for one in layout.shown},
+        **{column.column_name: _shown(view, column) for column in layout.shown},
     }
-    if any(one.is_overflow for one in layout.columns):
+    if any(column.is_overflow for column in layout.columns):
         wanted[OVERFLOW_COLUMN] = _overflow(view)
-    gone = {one.column_name for one in held if _identity(one) not in now}
+    gone = {column.column_name for column in stored if _identity(column) not in now}
     grants: list[tuple[str, str]] = []
-    types = {one.column_name: one.definition.pg_type for one in layout.shown}
+    types = {column.column_name: column.definition.pg_type for column in layout.shown}
     if any(
         name in gone
         or moved.get(name, name) not in wanted
@@ -142,7 +139,7 @@ def remake(
 
 
 def comment_columns(connection: psycopg.Connection, schema: str, view: str) -> None:
-    """Give a column without a comment that of the column of `crm` that it shows."""
+    """Copies the comment of the `crm` column to each view column that has none."""
     uncommented = connection.execute(_UNCOMMENTED, {"schema": schema, "view": view}).fetchall()
     for column, comment in uncommented:
         connection.execute(
@@ -157,7 +154,7 @@ def _identity(column: ViewColumn) -> tuple[str, str, str]:
 
 
 def _present(connection: psycopg.Connection, view: MartView) -> dict[str, str]:
-    found = connection.execute(
+    rows = connection.execute(
         """
         select pg_attribute.attname, format_type(pg_attribute.atttypid, pg_attribute.atttypmod)
         from pg_catalog.pg_attribute
@@ -167,7 +164,7 @@ def _present(connection: psycopg.Connection, view: MartView) -> dict[str, str]:
         """,
         (view.tenant.analytics_schema, view.name),
     )
-    return dict(found.fetchall())
+    return dict(rows.fetchall())
 
 
 def _shown(view: MartView, column: ViewColumn) -> sql.Composable:
@@ -175,7 +172,7 @@ def _shown(view: MartView, column: ViewColumn) -> sql.Composable:
 
 
 def _overflow(view: MartView) -> sql.Composed:
-    """Values of the fields for which there is no room, as sent, under their readable names."""
+    """Returns the SQL of overflowing fields: their values as sent, by readable name."""
     return sql.SQL(
         "(select jsonb_object_agg(view_columns.column_name, pipeline.field_value("
         "sent.custom_fields, sent.extra, view_columns.field_key))"
@@ -203,7 +200,7 @@ def _definition(view: MartView, columns: list[tuple[str, sql.Composable]]) -> sq
 
 
 def _rename(connection: psycopg.Connection, view: MartView, names: Mapping[str, str]) -> None:
-    """Rename by way of names that nobody has: two fields may have exchanged theirs."""
+    """Renames columns by way of temporary names, because two fields may have swapped names."""
     steps = [
         *((old, f"renaming {number}") for number, old in enumerate(names)),
         *((f"renaming {number}", new) for number, new in enumerate(names.values())),
@@ -217,7 +214,7 @@ def _rename(connection: psycopg.Connection, view: MartView, names: Mapping[str, 
 
 
 def _grants(connection: psycopg.Connection, view: MartView) -> list[tuple[str, str]]:
-    """Who may do what with the view beside its owner: privilege and grantee, quoted."""
+    """Returns privilege and quoted grantee of each grant, except the owner's."""
     return connection.execute(
         _GRANTS, {"schema": view.tenant.analytics_schema, "view": view.name}
     ).fetchall()
@@ -240,7 +237,7 @@ def _comment(
         )
         for column in layout.shown
     ]
-    if any(one.is_overflow for one in layout.columns):
+    if any(column.is_overflow for column in layout.columns):
         about.append(
             sql.SQL("comment on column {} is {}").format(
                 sql.Identifier(schema, name, OVERFLOW_COLUMN),
