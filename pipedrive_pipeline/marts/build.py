@@ -1,15 +1,14 @@
-"""One build of one tenant's marts: everything that changed, in one transaction, or nothing.
+"""Builds one tenant's marts: everything that changed, in one transaction, or nothing.
 
-Work follows what changed: the raw rows of pending loads, marks of deletion that differ, links that
-are not what they should be. All of raw is read when the caller asks for it (a sweep, a full read,
-`remap`, `verify`), when a rebuild is due, or when the fingerprint differs: the SQL, the mapping, or
-the name of a user, label or industry. Rows are compared before they are written: `on conflict do
-update … where` alone locks, and so writes, every row it looks at.
+A build reads the raw rows of pending loads, records whose deletion mark differs, and contacts with
+a wrong link. It reads all of raw if the caller requests it (a sweep, a full read, `remap`,
+`verify`), if a rebuild is due, or if the fingerprint differs: the SQL, the mapping, or the name of
+a user, label or industry. Rows are compared before they are written, because `on conflict do update
+… where` alone locks, and so writes, every row it reads.
 
-Values are checked of the records that changed and of the fields whose type changed; of all records
-where the rules changed, or the caller verifies. Where these are many, another connection lists the
-values that do not fit while this one fills the marts: its list is true of raw even if the build is
-rolled back.
+Values are checked for changed records and for fields whose type changed; for all records if the
+rules changed or the caller verifies. If these are many, another connection lists the misfits while
+this one fills the marts; its list is true of raw even if the build is rolled back.
 """
 
 from __future__ import annotations
@@ -45,20 +44,20 @@ from pipedrive_pipeline.warehouse.catalog import added_objects, is_there
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse
 from pipedrive_pipeline.warehouse.sql_files import audit_files, mart_file
 
-ATTEMPTS: Final = 5  # each waits up to five seconds for a row that the app holds
+ATTEMPTS: Final = 5  # each waits up to five seconds for a row that the app has locked
 RETRY_SECONDS: Final = 60
-MARK_PREFIX: Final = "mark-"  # of the ids that marks of deletion are announced with
+MARK_PREFIX: Final = "mark-"  # prefix of the load ids under which deletion marks are registered
 
 
 class BuildRefused(Permanent):
-    """Postgres refuses a build for a column, constraint, value or right; somebody must look."""
+    """Postgres refused a build for a column, constraint, value or right; a person must act."""
 
     code = "build_refused"
 
     def __init__(self, tenant: Tenant, error: psycopg.Error, added: Sequence[str] = ()) -> None:
         self.tenant, self.sqlstate = tenant, error.sqlstate
         facts = (error.diag.table_name, error.diag.column_name, error.diag.constraint_name)
-        # Postgres's own words may quote a row or a value; the names of things do not.
+        # Postgres's message may quote a row or a value; names of objects do not.
         where = " ".join(fact for fact in facts if fact)
         objects = f"The app added {', '.join(added)}. " if added else ""
         super().__init__(
@@ -70,7 +69,7 @@ class BuildRefused(Permanent):
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the rows that a build read; each row counts once."""
+    """Outcome of the rows that a build read; each row counts once."""
 
     created: int = 0
     updated: int = 0
@@ -85,9 +84,9 @@ class MartsBuilt:
     Attributes:
         customers, contacts: rows of each mart by outcome.
         is_whole: all of raw was read.
-        values: of the custom fields that were checked.
-        compared: by mart, rows that had no reason to differ; empty where all of raw was not read,
-            or the marts had never been built whole before.
+        values: counts of the values that were checked.
+        compared: by mart, rows that differed although their record had not changed; empty if not
+            all of raw was read, or if the marts had never been built whole before.
     """
 
     customers: Counts
@@ -99,22 +98,22 @@ class MartsBuilt:
 
 @dataclass(frozen=True)
 class State:
-    """What the marts were built from and the values checked against."""
+    """The state of a tenant's marts: fingerprint, rules of the value check, pending loads."""
 
-    built_from: str | None = None  # None where a rebuild is due
+    built_from: str | None = None  # fingerprint; None if a rebuild is due
     values_checked: str | None = None
-    pending_loads: tuple[str, ...] = ()  # those that the build takes in whole
+    pending_loads: tuple[str, ...] = ()  # complete ones, which the build consumes
     row_version: str = ""
 
 
 @dataclass(frozen=True)
 class _Work:
-    """Which of a target's records are filled in, and whose values are checked; None for none."""
+    """The records of a target to build, and those whose values to check; None means no record."""
 
     target: Target
     filled: sql.Composable | None
     checked: sql.Composable | None
-    explained_ids: Sequence[int] | None = None  # changed at the source; None: all may have
+    explained_ids: Sequence[int] | None = None  # changed at the source; None: any may have
 
 
 def build(
@@ -128,24 +127,24 @@ def build(
     is_confirmed: bool = False,
     is_read_running: bool = False,
 ) -> MartsBuilt:
-    """Bring a tenant's marts up to date with raw. The caller holds the lock on the marts.
+    """Updates a tenant's marts from raw; the caller has the lock on the marts.
 
     Args:
-        warehouse: where both lie.
+        warehouse: has raw and marts.
         tenant: whose rows.
         system: whose raw schema.
-        targets: customers, then contacts; the tenant's mapping is added here.
+        targets: customers, then contacts, without the tenant's mapping.
         is_whole: compare every row with raw, not only those that changed.
         is_verifying: check the values of all records too.
-        is_confirmed: a person said that many records are really gone.
-        is_read_running: a run may be loading at the same time; loads that are not complete stay
-            pending, though what is there of them may be built.
+        is_confirmed: a person confirmed that many records are gone.
+        is_read_running: a run may be loading at the same time; incomplete loads stay pending,
+            although their rows so far may be built.
 
     Raises:
-        AuditBreach: a promise would be broken; somebody must look.
-        BuildRefused: raw or crm is not as the marts expect it; somebody must look.
-        Contended: the app held rows longer than all attempts; the next run does the work.
-        DatabaseUnavailable: Postgres went away; the next run does the work.
+        AuditBreach: an audit found offending rows; a person must act.
+        BuildRefused: raw or crm is not as the marts expect it; a person must act.
+        Contended: the app had rows locked during all attempts; the next run does the work.
+        DatabaseUnavailable: the connection was lost; the next run does the work.
     """
     for attempt in stamina.retry_context(
         on=Contended, attempts=ATTEMPTS, timeout=RETRY_SECONDS, wait_initial=0.2
@@ -196,7 +195,7 @@ def _build_once(
             built: dict[str, Counts] = {}
             compared: dict[str, Comparison] = {}
             works: list[_Work] = []
-            for target in targets:  # one by one: which contacts changed follows from customers
+            for target in targets:  # in order: changed contacts depend on the built customers
                 work = _work(
                     connection,
                     target,
@@ -215,9 +214,9 @@ def _build_once(
             values = sum((_values(check, work, retyped, listed) for work in works), ValueCounts())
             is_loaded = any(work.filled is not None for work in works)
             _settle(connection, tenant, system, before, after, values=values, is_loaded=is_loaded)
-            if is_whole:  # afterwards: the former looks whether the row was written meanwhile
+            if is_whole:  # after _settle, which checks whether the row was written meanwhile
                 store_comparison(connection, tenant, system, compared)
-    except psycopg.Error as error:  # what may pass by itself has another name by now
+    except psycopg.Error as error:  # transient errors have another class by now
         raise BuildRefused(tenant, error, _added(warehouse, targets)) from None
     return MartsBuilt(
         **built,
@@ -233,10 +232,10 @@ def _added(warehouse: Warehouse, targets: Sequence[Target]) -> list[str]:
 
 
 def _begin_state(connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
-    """Makes the state's row where it does not exist.
+    """Inserts the state's row if it does not exist.
 
-    It is not locked until the build ends: a read that goes on at the same time announces its loads
-    there. Two builds take turns by the lock on the marts.
+    The row is not locked during the build, because a read that runs at the same time registers its
+    loads there. Two builds are kept apart by the lock on the marts.
     """
     try:
         connection.execute(
@@ -254,10 +253,10 @@ def _begin_state(connection: psycopg.Connection, tenant: Tenant, system: str) ->
 def _state(
     connection: psycopg.Connection, tenant: Tenant, system: str, *, is_read_running: bool
 ) -> State:
-    """What the last build left.
+    """Returns the state after the last build.
 
-    dlt notes a load in its own table when all of its rows are committed; marks of deletion are
-    committed together with their entry among the pending loads.
+    dlt records a load in its own table when all rows are committed; deletion marks are committed
+    together with their entry in the pending loads.
     """
     row = connection.execute(
         """
@@ -282,7 +281,7 @@ def _state(
 def _fingerprint(
     connection: psycopg.Connection, targets: tuple[Target, ...], fields: list[Field]
 ) -> str:
-    """Changes with everything but raw rows that a mart is made of."""
+    """Returns a hash of everything that defines a mart's rows except the raw rows."""
     names = connection.execute(
         sql.SQL(
             """
@@ -307,7 +306,7 @@ def _fingerprint(
 def _work(
     connection: psycopg.Connection, target: Target, before: State, *, is_whole: bool, is_all: bool
 ) -> _Work:
-    """All records to fill in, all to check, or those that changed."""
+    """Returns which records to build and to check: all of them, or those that changed."""
     if is_whole and is_all and before.built_from is None:
         return _Work(target, EVERY_ID, EVERY_ID)
     explained = _changed(connection, target)
@@ -323,13 +322,13 @@ def _work(
 def _filled(
     connection: psycopg.Connection, tenant: Tenant, work: _Work, *, is_changed: bool
 ) -> tuple[Counts, Comparison]:
-    """Rows by outcome; and those that had no reason to differ, where all of raw was looked at.
+    """Writes a target's rows; returns counts by outcome, and the comparison if all were read.
 
     Args:
         connection: the build's own.
         tenant: whose rows.
         work: which records.
-        is_changed: the marts are made of something else now, so any row may differ.
+        is_changed: the fingerprint changed, so any row may differ.
     """
     target, among = work.target, work.filled
     if among is None:
@@ -351,11 +350,11 @@ def _filled(
     )
     if among is not EVERY_ID or work.explained_ids is None:
         return counts, Comparison()
-    there = [counts for outcome, counts in outcomes.items() if outcome != "created"]
+    existing = [counts for outcome, counts in outcomes.items() if outcome != "created"]
     return counts, Comparison(
         missing=outcomes.get("created", (0, 0, 0))[1],
-        differing=0 if is_changed else sum(unexpected for _, unexpected, _ in there),
-        links=0 if is_changed else sum(links for _, _, links in there),
+        differing=0 if is_changed else sum(unexpected for _, unexpected, _ in existing),
+        links=0 if is_changed else sum(links for _, _, links in existing),
         unhealed=differing_count(connection, target, among) if outcomes else 0,
     )
 
@@ -366,7 +365,7 @@ def _values(
     retyped: frozenset[tuple[str, str]] | None,
     listed: Mapping[str, Future[ValueCounts]],
 ) -> ValueCounts:
-    """Check the values of the work's records, and all values of the fields that were retyped."""
+    """Checks the values of the work's records, and all values of fields whose type changed."""
     target, counts = work.target, ValueCounts()
     if work.checked is not None:
         listing = listed.get(target.entity)
@@ -381,7 +380,7 @@ def _values(
 
 
 def _changed(connection: psycopg.Connection, target: Target) -> dict[int, bool]:
-    """The ids to look at where not all are: whether a change at the source is the reason."""
+    """Returns ids of records whose row may differ: True if a change at the source explains it."""
     explained: dict[int, bool] = {}
     for key, is_explained in connection.execute(mart_file(f"{target.name}_changed").query):
         explained[key] = explained.get(key, False) or is_explained
@@ -398,11 +397,11 @@ def _settle(
     values: ValueCounts,
     is_loaded: bool,
 ) -> None:
-    """Take the loads that were built off the pending ones.
+    """Removes the built loads from the pending ones and stores the state.
 
-    A rebuild stays due if the row was written since it was read: the read that goes on at the same
-    time may have asked for it. Where the loads changed no record (``is_loaded`` is False), their
-    values are not to be compared.
+    A rebuild stays due if the row was written since it was read, because a read that runs at the
+    same time may have requested it. If the loads changed no record (``is_loaded`` is False), their
+    values need no comparison.
     """
     connection.execute(
         """
