@@ -62,7 +62,7 @@ def test_disconnect_says_what_is_left_to_do_at_the_source(
     again = in_process.run("disconnect", "--tenant", "acme")
 
     assert result.code == again.code == 0
-    assert "An API token cannot be revoked from in_process" in result.out
+    assert "An API token cannot be revoked from here" in result.out
     assert "disconnected before" in again.out
 
 
