@@ -33,7 +33,7 @@ OF_A_PERSON = {
     "mapping_outdated",
     "erasure_refused",
     "removal_refused",
-}  # who asked for it is told at once
+}  # the caller gets it as an answer
 BASES = {"failed"}  # PipelineError, Transient, Permanent and PersonMustAct are never raised
 
 
@@ -59,13 +59,13 @@ def errors(kind: type[PipelineError] = PipelineError) -> Iterator[type[PipelineE
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
-def test_a_setting_stands_in_the_readme(name: str) -> None:
+def test_a_setting_is_in_the_readme(name: str) -> None:
     rows = [line for line in section("Settings").splitlines() if line.startswith("|")]
 
     assert any(f"`{name.upper()}`" in row.split("|")[1] for row in rows)
 
 
-def test_nothing_stands_there_that_is_no_setting() -> None:
+def test_the_readme_names_only_settings_that_exist() -> None:
     lines = section("Settings").splitlines()
     rows = [line.split("|")[1] for line in lines if line.startswith("|")]
 
@@ -75,7 +75,7 @@ def test_nothing_stands_there_that_is_no_setting() -> None:
 
 
 @pytest.mark.parametrize("words", [words for words, command in commands() if not command.hidden])
-def test_a_command_stands_in_the_readme(words: str) -> None:
+def test_a_command_is_in_the_readme(words: str) -> None:
     rows = [line.split(" | ")[0] for line in section("Commands").splitlines() if "| `" in line]
     first, *rest = words.split()
 
@@ -85,7 +85,7 @@ def test_a_command_stands_in_the_readme(words: str) -> None:
 
 
 @pytest.mark.parametrize("code", ExitCode)
-def test_an_exit_code_stands_in_the_readme(code: ExitCode) -> None:
+def test_an_exit_code_is_in_the_readme(code: ExitCode) -> None:
     listed = section("Commands").partition("Exit codes:")[2]
 
     assert re.search(rf"\b{code.value} [a-z]", listed)
@@ -115,7 +115,7 @@ def test_every_failure_has_its_line() -> None:
 
 
 def test_every_alert_has_its_page_in_the_runbook() -> None:
-    """Whoever is woken at night by a code finds what to do under that very word."""
+    """A person who is woken by a code finds the next step under that code."""
     failures = (PROJECT_ROOT / "docs/failures.md").read_text().partition("Of a connection")[0]
     of_runs = set(re.findall(r"`([a-z_]+)`", failures))
     permanent = {error.code for error in errors(Permanent) if not issubclass(error, UsageError)}
@@ -141,7 +141,7 @@ def test_every_state_reason_and_package_has_its_line() -> None:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A place for whatever the README's commands make; its server is ended."""
+    """A home for the README's commands; its server is stopped afterwards."""
     with tempfile.TemporaryDirectory(prefix="pp-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # root's server runs as an account that must reach it
         try:

@@ -79,7 +79,7 @@ class RunningUp:
         wait_until(is_done, seconds, log.read_text)
 
     def processes(self) -> list[psutil.Process]:
-        """Whatever runs with this home in its environment, Postgres's own aside."""
+        """Returns every process with this home in its environment, except Postgres's own."""
         return [process for process in psutil.process_iter() if _home_of(process) == str(self.home)]
 
     def kill(self) -> None:

@@ -86,7 +86,7 @@ def test_keys_rotate_and_the_old_one_may_go(
     assert tested.code == 0
 
 
-def test_flags_that_go_together_are_asked_for_together(in_process: InProcessTerminal) -> None:
+def test_flags_that_go_together_are_required_together(in_process: InProcessTerminal) -> None:
     alone = in_process.run("connect", "--tenant", "acme", "--api-token", "canary-token")
     without = in_process.run("connect", "--tenant", "acme", "--other-company")
 

@@ -19,7 +19,7 @@ VISIT = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetc
 
 
 async def executed(scope: Any, receive: Any, send: Any) -> None:
-    """Dagster in small: whatever reaches it is done."""
+    """A minimal Dagster: it carries out every request that reaches it."""
     del scope, receive
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"done"})

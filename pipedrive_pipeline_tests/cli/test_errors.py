@@ -64,7 +64,7 @@ def error_cases(sandbox: Sandbox) -> dict[str, ErrorCase]:
     }
 
 
-def held(world: World) -> list[object]:
+def affected_rows(world: World) -> list[object]:
     """All that a refused command could have changed."""
     tables = ("tenants", "connections", "sync_logs", "sync_requests", "audit_log", "pending_grants")
     return [world.rows("integration", table, "created_at") for table in tables[:2]] + [
@@ -81,11 +81,11 @@ def assert_plain(result: CommandResult, wrong: ErrorCase) -> None:
 
 
 @pytest.mark.slow
-def test_whatever_is_wrong_before_a_run_is_one_line_and_changes_nothing(
+def test_an_error_before_a_run_is_one_line_and_changes_nothing(
     terminal: Terminal, world: World, sandbox: Sandbox
 ) -> None:
     terminal.run("tenants", "add", "acme")
-    before = held(world)
+    before = affected_rows(world)
     cases = error_cases(sandbox)
     begun = {name: terminal.start(*case.words, **case.settings) for name, case in cases.items()}
 
@@ -93,22 +93,22 @@ def test_whatever_is_wrong_before_a_run_is_one_line_and_changes_nothing(
 
     for name, wrong in cases.items():
         assert_plain(results[name], wrong)
-    assert held(world) == before
+    assert affected_rows(world) == before
 
 
-def test_the_cheap_ones_are_told_at_once(
+def test_the_cheap_errors_are_reported_at_once(
     in_process: InProcessTerminal, world: World, sandbox: Sandbox
 ) -> None:
-    """The same in this process, for whoever has no minute."""
+    """The same in this process, which takes seconds instead of a minute."""
     in_process.run("tenants", "add", "acme")
-    before = held(world)
+    before = affected_rows(world)
     cases = error_cases(sandbox)
     for name in ("unreachable host", "no tenant"):  # seconds of patience; Dagster's import
         cases.pop(name)
 
     for wrong in cases.values():
         assert_plain(in_process.run(*wrong.words, **wrong.settings), wrong)
-    assert held(world) == before
+    assert affected_rows(world) == before
 
 
 @pytest.mark.slow

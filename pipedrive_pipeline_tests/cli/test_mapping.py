@@ -33,7 +33,7 @@ def test_a_mapping_is_proposed_looked_at_saved_and_built(
     keys: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """Each step's output is the next one's input; what cannot be converted is told beforehand."""
+    """A step's output is the next step's input; a preview lists values that do not convert."""
     file = tmp_path / "m.json"
     tenant = ("--tenant", "acme")
 

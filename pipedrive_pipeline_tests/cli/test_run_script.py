@@ -1,4 +1,4 @@
-"""`./run`: what it asks of uv, before a uv that only notes what it was told."""
+"""`./run`: what it asks of uv, with a uv that only records its arguments."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def told(project: Path, **environment: str) -> list[str]:
-    """What `./run status` has uv do, by uv's command."""
+def uv_commands(project: Path, **environment: str) -> list[str]:
+    """Returns the uv commands that `./run status` runs."""
     variables = {"PATH": f"{project / 'bin'}:{os.environ['PATH']}", **environment}
     subprocess.run([project / "run", "status"], cwd=project, env=variables, check=True)
     lines = (project / "told").read_text().splitlines()
@@ -41,15 +41,15 @@ def told(project: Path, **environment: str) -> list[str]:
 
 def test_bytecode_that_python_may_not_keep_is_made_once_for_each_lock(project: Path) -> None:
     """Else each run's process and each server compiles again all that it imports, for seconds."""
-    first, second = (told(project, PYTHONDONTWRITEBYTECODE="1") for _ in range(2))
+    first, second = (uv_commands(project, PYTHONDONTWRITEBYTECODE="1") for _ in range(2))
     os.utime(project / "uv.lock")  # other releases
     os.utime(project / ".venv" / ".compiled-run", (0, 0))
 
-    after_an_upgrade = told(project, PYTHONDONTWRITEBYTECODE="1")
+    after_an_upgrade = uv_commands(project, PYTHONDONTWRITEBYTECODE="1")
 
     assert (first, second) == (["run compiled", "run"], ["run"])
     assert after_an_upgrade == first
 
 
 def test_bytecode_that_python_keeps_by_itself_is_left_to_it(project: Path) -> None:
-    assert told(project) == ["run"]
+    assert uv_commands(project) == ["run"]

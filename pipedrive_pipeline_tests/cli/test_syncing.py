@@ -74,7 +74,7 @@ def test_a_sweep_marks_what_is_gone_and_proves_the_rest(
 def test_verify_heals_and_says_so_and_fails_where_something_is_not_proved(
     terminal: Terminal, world: World, sandbox: Sandbox
 ) -> None:
-    """Exit code 0: all is equal by now; 1: a person must look, and is told at what."""
+    """Exit code 0: all values are equal; 1: a person must look, and the output says at which."""
     world.connect(ACME, sandbox)
     world.sync()
     requests = sandbox.requests.count

@@ -39,7 +39,7 @@ def test_a_tenants_whole_life_by_http_alone(home: Path) -> None:
     with running_up(home) as up:
         for name in ("dagster", "connect", "sandbox"):
             assert httpx.get(up.urls[name], follow_redirects=True).status_code == 200
-        up.synced(1)  # nothing else was done: the connection asked, a sensor started the run
+        up.synced(1)  # the connection requested the run and a sensor started it
         first = up.rows(LIVE)
         assert len(first) == _organizations(up)
 
@@ -141,7 +141,7 @@ def a_code_server_that_dies_is_started_again(up: RunningUp) -> None:
 
 
 def another_site_cannot_command_dagster(up: RunningUp) -> None:
-    """What a page that is open in the operator's browser can send without being asked."""
+    """A page that is open in the operator's browser can send these requests by itself."""
     graphql = f"{up.urls['dagster']}/graphql"
     query = {"query": "{__typename}"}
 

@@ -258,7 +258,7 @@ def test_two_clicks_on_sync_are_one_request(site: ConnectSite, admin: httpx.Clie
 def test_a_request_that_runs_answers_the_next_one_too(
     site: ConnectSite, admin: httpx.Client
 ) -> None:
-    """And a full sync answers whoever asks for what changed."""
+    """A full sync also answers a request for an incremental one."""
     first = admin.post(f"{ROUTES}/sync", json={"syncType": "full"}).json()["data"]
     site.world.execute(
         "update integration.sync_requests set state = 'running' where id = %s", first["id"]
@@ -326,7 +326,7 @@ def test_a_key_of_yesterday_is_forgotten(site: ConnectSite, admin: httpx.Client)
         ("needs_reauth", 409, "needs_reauth"),
     ],
 )
-def test_a_sync_that_could_only_fail_is_not_asked_for(
+def test_a_sync_that_could_only_fail_is_not_queued(
     site: ConnectSite, admin: httpx.Client, state: str, status: int, code: str
 ) -> None:
     site.world.execute(
@@ -589,7 +589,7 @@ def test_a_setting_that_cannot_be_meant_is_refused_by_name(
     ],
 )
 def test_an_alert_cannot_be_sent_into_our_own_network(admin: httpx.Client, url: str) -> None:
-    """Server-side request forgery: whoever sets a tenant's alerts is not who runs this machine."""
+    """Server-side request forgery: a tenant's manager does not run this machine."""
     answer = admin.put(f"{ROUTES}/sync-config", json={"alertUrls": [url]})
 
     assert answer.status_code == 400
@@ -599,7 +599,7 @@ def test_an_alert_cannot_be_sent_into_our_own_network(admin: httpx.Client, url: 
 # --- mapping
 
 
-def test_of_two_editors_of_a_mapping_the_second_is_told(
+def test_of_two_editors_of_a_mapping_the_second_gets_a_conflict(
     site: ConnectSite, admin: httpx.Client
 ) -> None:
     body = {"mapping": {"organizations": {}, "persons": {}}, "version": 1}
@@ -637,7 +637,7 @@ def test_a_body_beyond_the_limit_is_refused(admin: httpx.Client) -> None:
 
 
 def test_a_body_that_never_ends_is_given_up() -> None:
-    """Whoever sends a byte a minute would hold a connection for as long as it likes."""
+    """A client that sends a byte a minute would occupy a connection without end."""
 
     async def never() -> Message:
         await asyncio.Event().wait()
@@ -735,7 +735,7 @@ def test_what_is_polled_is_answered_to_get_alone(admin: httpx.Client, path: str)
     assert {answer.headers["allow"] for answer in answers} == {"GET"}
 
 
-def test_who_is_not_signed_in_is_told_so_whatever_was_asked(site: ConnectSite) -> None:
+def test_a_caller_who_is_not_signed_in_gets_401_for_every_request(site: ConnectSite) -> None:
     """A query that does not fit is no way around the count of wrong keys."""
     answers = [
         client_with(site, "ppk_acme.made-up").get(HISTORY, params={"limit": limit})

@@ -26,7 +26,7 @@ def state(site: ConnectSite) -> dict[str, object]:
 
 
 def test_a_link_a_consent_and_a_click_connect_a_tenant(site: ConnectSite) -> None:
-    """Link, consent, confirm: nothing else is done, and a full sync is asked for."""
+    """Link, consent, confirm: nothing more is needed, and a full sync is queued."""
     browser = site.browser()
     away = browser.get(site.link())
     assert away.status_code == 302

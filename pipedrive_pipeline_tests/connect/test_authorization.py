@@ -73,7 +73,7 @@ def test_a_browser_that_consents_leads_to_a_connection_named_and_confirmed(
 
 
 def test_a_working_connection_stays_until_the_new_consent_is_confirmed(acme: VaultSetup) -> None:
-    """Whoever closes the page has changed nothing."""
+    """Closing the page changes nothing."""
     acme.connect_acme()
     before = acme.row()
 
@@ -100,7 +100,7 @@ def test_a_consent_left_alone_for_ten_minutes_cannot_be_confirmed(acme: VaultSet
 
 
 def test_another_company_needs_a_second_yes_and_its_rows_are_marked(acme: VaultSetup) -> None:
-    """The old rows keep their id for whoever points to them; raw and mapping start afresh."""
+    """The old rows keep their ids, which other tables may refer to; raw and mapping start empty."""
     acme.connect_acme()
     acme.execute("create schema raw_pipedrive_acme create table persons (id bigint)")
     acme.execute(

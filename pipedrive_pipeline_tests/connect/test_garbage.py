@@ -1,4 +1,4 @@
-"""Whatever arrives, the app answers, and never with a failure of its own."""
+"""The app answers every request, and never with a 5xx."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Whatever fits the description, or nearly does: no 5xx, and only answers that are described.
+"""Requests that fit the API description, or nearly do: no 5xx, and only described answers.
 
-Each operation is asked with values that fit and with values that do not, with an admin's key: the
+Each operation gets values that fit and values that do not, with an admin's key: the
 same cases each time.
 """
 
@@ -58,11 +58,11 @@ def ask_everything(site: ConnectSite, session: requests.Session, cases: int) -> 
     headers = {"x-api-key": tenant.keys[Role.ADMIN]}
     answered: Counter[int] = Counter()
     described = [row.ok() for row in openapi.from_dict(site.app.openapi()).get_all_operations()]  # type: ignore[union-attr]
-    # Not whatever could revoke the key that asks.
+    # Not the operations that could revoke the caller's key.
     operations = [row for row in described if "{key_id}" not in row.path]
     operations.sort(
         key=lambda operation: "disconnect" in operation.path
-    )  # nothing can be asked of it after
+    )  # no request works after it
     each = -(-cases // (2 * len(operations)))
     for operation in operations:
         for mode in GenerationMode:

@@ -47,7 +47,7 @@ class FakeClock:
 
     @property
     def clock(self) -> Clock:
-        """As the code under test takes it; jitter stands in the middle."""
+        """Returns the clock for the code under test; jitter is always the middle value."""
         return Clock(
             now=lambda: NOW,
             monotonic_seconds=lambda: self.seconds,

@@ -1,7 +1,7 @@
-"""A system that is everything Pipedrive is not; it proves that the interface shuts none out.
+"""A system that differs from Pipedrive in every respect; it shows that the interface is general.
 
 Ids are text, versions have no time, the cursor of changes is an opaque token that is valid after
-the last page only and expires, deletions are reported, and pages are numbered. It stands for
+the last page only and expires, deletions are reported, and pages are numbered. It represents
 Google Calendar, HubSpot and Salesforce in the contract suite.
 """
 
@@ -161,7 +161,7 @@ class LedgerSource:
         state: CursorState | None,
         resume: Resume | None = None,
     ) -> AsyncIterator[Page]:
-        """See `base.Source.pages`; a ledger's walk begins anew, it has no place to go on from."""
+        """See `base.Source.pages`; a ledger's walk always starts from the beginning."""
         assert resume is None
         params: dict[str, str | int] = {"since": str(state["token"])} if state else {}
         while True:

@@ -51,7 +51,7 @@ def as_json(value: object, status: int = 200, **more: object) -> Reply:
 
 @dataclass
 class ScriptedServer:
-    """Answers each request by its script and remembers what was asked."""
+    """Answers each request by its script and records the requests."""
 
     script: Script
     requests: list[ReceivedRequest] = field(default_factory=list)

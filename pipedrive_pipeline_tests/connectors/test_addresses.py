@@ -79,14 +79,14 @@ async def fetched(name: str, allowed: tuple[str, ...], *answers: list[str]) -> l
 
 
 def test_the_connection_goes_to_the_checked_address_under_the_hosts_own_name() -> None:
-    """The resolver is asked once: it cannot answer the check and the connection differently."""
+    """The resolver is called once: it cannot answer the check and the connection differently."""
     allowed = (HOST, "127.0.0.1")
 
     assert asyncio.run(fetched(HOST, allowed, ["127.0.0.1"], ["10.0.0.7"])) == [HOST] * 2
 
 
 def test_a_dead_address_is_passed_by() -> None:
-    """A machine without IPv6 is told of IPv6 addresses all the same."""
+    """Resolvers list IPv6 addresses to a machine without IPv6 too."""
     answers = ["127.0.0.2", "127.0.0.1"]  # nothing listens at the first
 
     assert asyncio.run(fetched(HOST, ("127.0.0.1", "127.0.0.2"), answers)) == [HOST] * 2
@@ -118,7 +118,7 @@ def test_a_proxy_resolves_by_itself_except_for_hosts_that_pass_by_it(
 ) -> None:
     """Behind a proxy this machine may have no resolver at all."""
     for name in ("HTTPS_PROXY", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens: nobody is asked
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens: no proxy is used
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, bypassed)
     resolved_hosts = []

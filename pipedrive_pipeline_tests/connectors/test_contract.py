@@ -364,7 +364,7 @@ def test_a_wrong_token_asks_a_person(open_case: OpenCase) -> None:
 
 
 def test_a_host_that_is_not_allowed_is_not_called(open_case: OpenCase) -> None:
-    """Whatever the connector."""
+    """For every connector."""
 
     async def act() -> None:
         async with open_case() as case:
@@ -377,7 +377,7 @@ def test_a_host_that_is_not_allowed_is_not_called(open_case: OpenCase) -> None:
     run(act())
 
 
-def test_the_account_is_told_and_every_call_is_metered(open_case: OpenCase) -> None:
+def test_the_account_is_returned_and_every_call_is_metered(open_case: OpenCase) -> None:
     """The meter plans the day; the account tells which company the rows belong to."""
 
     async def act() -> None:

@@ -69,12 +69,12 @@ class FetchResult:
 
     @property
     def requests(self) -> int:
-        """How often the source was asked."""
+        """The number of requests that the source received."""
         return len(self.server.requests)
 
     @property
     def calls(self) -> list[Call]:
-        """What the meter was told."""
+        """The calls that the meter recorded."""
         return self.vault.calls
 
     @property
@@ -172,7 +172,7 @@ def test_an_api_token_goes_into_its_header_never_into_the_address() -> None:
     ],
     ids=str,
 )
-def test_a_bad_answer_is_asked_for_again(bad: Reply) -> None:
+def test_a_bad_answer_is_requested_again(bad: Reply) -> None:
     """Once is absorbed; for ever ends after four attempts, and never as "no more rows"."""
     absorbed, given_up = fetched([bad, GOOD]), fetched([bad])
 
@@ -220,7 +220,7 @@ def test_waits_grow_between_attempts() -> None:
     ],
     ids=str,
 )
-def test_a_burst_waits_as_long_as_it_is_told(headers: dict[str, str], wait: float) -> None:
+def test_a_burst_waits_as_long_as_the_answer_says(headers: dict[str, str], wait: float) -> None:
     """By Retry-After, else by x-ratelimit-reset, else by the length of the window."""
     burst = as_json({"error": "Request over limit", "errorCode": 429}, 429, headers=headers)
     world = fetched([burst, GOOD])
@@ -303,8 +303,8 @@ def test_a_limit_of_nothing_or_less_than_what_is_left_is_not_believed() -> None:
     "wait",
     ["2592000", "9" * 400, "-1", "Tue, 31 Dec 9999 23:59:59 GMT", "Tue, 03 Mar 2026 08:00:00 GMT"],
 )
-def test_a_spent_day_ends_within_a_day_whatever_the_refusal_says(wait: str) -> None:
-    """A wait of 30 days once paused a tenant for 30 days, and nobody was told."""
+def test_a_spent_day_ends_within_a_day_for_any_refusal(wait: str) -> None:
+    """A wait of 30 days once paused a tenant for 30 days without an alert."""
     error = fetched([daily(x_daily_ratelimit_token_remaining="0", retry_after=wait)]).error
 
     assert isinstance(error, BudgetSpent)
@@ -390,7 +390,7 @@ def test_a_401_after_a_renewal_and_a_503_is_the_second_one() -> None:
     ],
     ids=str,
 )
-def test_a_refusal_is_not_asked_again(
+def test_a_refused_request_is_not_repeated(
     reply: Reply, error: type[PipelineError], needle: str
 ) -> None:
     """The same answer would come; each names what a person can do, and nothing of the body."""
@@ -450,7 +450,7 @@ def test_a_renamed_company_is_found_by_a_renewed_token() -> None:
     assert run(act()) == ([b"1"], 1)
 
 
-def test_a_host_that_is_not_listed_is_never_asked() -> None:
+def test_a_host_that_is_not_listed_gets_no_request() -> None:
     """Checked at each call, since a renewed credential may name another host."""
     world = fetched([GOOD], url="http://127.0.0.2:9")
 
@@ -473,7 +473,7 @@ def test_a_body_over_the_cap_ends_cleanly(is_packed: bool) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "deflate"])
-def test_a_compression_that_was_not_asked_for_is_not_opened(encoding: str) -> None:
+def test_a_compression_that_was_not_requested_is_not_opened(encoding: str) -> None:
     """Some reach a million to one, so that a cap on what comes out comes too late."""
     world = fetched([replace(GOOD, headers={"content-encoding": encoding})])
 
@@ -482,7 +482,7 @@ def test_a_compression_that_was_not_asked_for_is_not_opened(encoding: str) -> No
 
 
 def test_a_gzipped_page_is_read() -> None:
-    """It is what is asked for."""
+    """Gzip is the compression that is requested."""
     packed = replace(GOOD, body=gzip.compress(GOOD.body), headers={"content-encoding": "gzip"})
     world = fetched([packed])
 
@@ -601,7 +601,7 @@ def test_many_calls_at_once_renew_a_token_once() -> None:
 
 
 def test_nothing_private_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Httpx logs every address with its query, httpcore every header, unless they are told off."""
+    """Httpx logs each address with its query, httpcore each header, unless they are silenced."""
     with caplog.at_level(logging.DEBUG):
         fetched([Reply(500), GOOD])
 

@@ -107,7 +107,7 @@ def test_a_byte_order_mark_is_ignored() -> None:
     ),
     st.booleans(),
 )
-def test_whatever_python_writes_can_be_read(value: object, is_ascii: bool) -> None:
+def test_all_json_that_python_writes_can_be_read(value: object, is_ascii: bool) -> None:
     """Python's json writes NaN and lone surrogates without asking; so do servers in Python."""
     text = json.dumps(value, ensure_ascii=is_ascii)
     body = text.encode("utf-8", errors="replace")
@@ -119,7 +119,7 @@ def test_whatever_python_writes_can_be_read(value: object, is_ascii: bool) -> No
 
 @given(st.integers(min_value=1, max_value=200))
 def test_every_cut_is_seen(cut_bytes: int) -> None:
-    """Whatever byte the connection broke at."""
+    """At every byte where the connection may break."""
     body = json.dumps([{"a": float("nan"), "b": "\ud800x", "c": [1, {"d": None}]}] * 4).encode()
 
     with pytest.raises(NotReadable):

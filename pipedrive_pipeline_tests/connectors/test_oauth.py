@@ -95,7 +95,7 @@ def test_a_refresh_is_a_form_with_basic_authentication() -> None:
 
 
 def test_a_code_is_exchanged_with_its_redirect_address() -> None:
-    """Which must be the one that consent was asked with."""
+    """It must equal the address of the consent request."""
 
     async def act() -> tuple[TokenGrant, ReceivedRequest]:
         async with scripted(lambda _: as_json(ANSWER)) as server:

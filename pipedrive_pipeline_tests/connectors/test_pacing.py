@@ -1,4 +1,4 @@
-"""A healthy run is never told to slow down."""
+"""A healthy run is never refused for its speed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WINDOW_SECONDS = 2.0
 
 
 def begun(calls: int, budget: Budget, time: FakeClock, *, learns_first: bool = True) -> list[float]:
-    """When so many calls begin, asked for at once."""
+    """Returns the times at which so many calls begin that are requested together."""
 
     async def act() -> list[float]:
         pacer = Pacer(WINDOW_SECONDS, time.clock)
@@ -38,7 +38,7 @@ def begun(calls: int, budget: Budget, time: FakeClock, *, learns_first: bool = T
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 10, 20, 80, 480])
 def test_no_window_ever_holds_more_than_the_limit(limit: int) -> None:
-    """Whatever the limit, and wherever the window is laid."""
+    """For every limit and every position of the window."""
     starts = begun(3 * limit + 5, Budget(burst_limit=limit), FakeClock())
 
     for index, start in enumerate(starts):
@@ -53,7 +53,7 @@ def test_most_of_the_window_is_used() -> None:
     assert starts[-1] <= 2.2 * WINDOW_SECONDS
 
 
-def test_without_a_told_limit_nothing_waits() -> None:
+def test_without_a_known_limit_nothing_waits() -> None:
     """Not every system names one; a refusal is then waited out by the client."""
     time = FakeClock()
 

@@ -336,9 +336,7 @@ def test_a_record_stamped_in_the_future_hides_no_later_edit(
 
 @pytest.mark.parametrize("is_last", [False, True], ids=["more", "last page"])
 @pytest.mark.parametrize("keys", ["none", "empty", "null"])
-def test_a_list_that_does_not_say_whether_it_goes_on_is_asked_again(
-    keys: str, *, is_last: bool
-) -> None:
+def test_a_list_without_a_continuation_flag_is_requested_again(keys: str, *, is_last: bool) -> None:
     """Taken for the last page it hid everything behind it."""
     world, spoiled = company(2 if is_last else 6), [1]
 
@@ -425,7 +423,7 @@ def test_a_walk_that_leads_nowhere_is_an_error(
 
 
 def test_empty_pages_with_a_cursor_are_gone_through_and_commit_nothing() -> None:
-    """Undocumented, and no sign of an end; whatever they stood in for was not seen."""
+    """Undocumented, and no sign of an end: the rows that they replaced were not read."""
     world = company(6)
 
     def script(request: ReceivedRequest) -> Reply:
@@ -442,7 +440,7 @@ def test_empty_pages_with_a_cursor_are_gone_through_and_commit_nothing() -> None
     assert isinstance(walk.error, SourceBroke)
 
 
-def test_an_expired_cursor_begins_the_walk_anew() -> None:
+def test_an_expired_cursor_restarts_the_walk() -> None:
     """From the walk's own beginning, not as its end."""
     world, refusals = company(6), [1]
 
@@ -792,7 +790,7 @@ def test_users_come_as_one_whole_list() -> None:
 def picked(
     entity: str, ids: list[str], world: PipedriveScript
 ) -> tuple[list[int], list[ReceivedRequest]]:
-    """The ids that `records` brought, and what was asked."""
+    """Returns the ids that `records` brought, and the requests."""
 
     async def act() -> tuple[list[int], list[ReceivedRequest]]:
         async with scripted(world) as server:
@@ -831,7 +829,7 @@ def test_an_answer_to_ids_that_does_not_end_is_broken() -> None:
         picked("organizations", ["1", "2", "3"], replace(company(3), picked_rows=0))
 
 
-def test_ids_that_no_record_can_have_are_not_asked_for() -> None:
+def test_ids_that_no_record_can_have_are_not_requested() -> None:
     """One of them would turn the whole call into a 400."""
     record_ids, requests = picked("organizations", ["7a", "", "1,2", "²"], company(3))
 
@@ -858,7 +856,7 @@ def test_users_are_picked_from_their_whole_list() -> None:
     ],
 )
 def test_the_account_says_whose_data_it_is(access: object, is_admin: bool | None) -> None:
-    """A user who is no administrator sees a part; the operator should be told."""
+    """A user who is no administrator sees a part of the data; the operator should know."""
 
     async def act() -> tuple[Account, list[str]]:
         body = {"success": True, "data": {**ME, "access": access}}

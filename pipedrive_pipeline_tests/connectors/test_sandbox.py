@@ -122,7 +122,7 @@ def test_one_fault_in_a_walk_is_absorbed(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["expired_cursor", "bad_cursor"])
-def test_a_refused_cursor_begins_the_walk_anew(kind: str) -> None:
+def test_a_refused_cursor_restarts_the_walk(kind: str) -> None:
     """Rows of the first attempt come twice; none is missing."""
     with reading() as tenant:
         tenant.sandbox.faults.add(kind, after=1, path="/api/v2/persons")
@@ -206,7 +206,7 @@ def test_nothing_private_is_logged_in_a_whole_read(caplog: pytest.LogCaptureFixt
         assert not [name for name in names if name in text]
 
 
-def test_a_server_clock_that_stands_off_is_the_one_that_counts() -> None:
+def test_a_server_clock_that_is_wrong_is_the_one_that_counts() -> None:
     """Ten minutes either way, edits in between: nothing is lost."""
     for minutes in (-10, 10):
         with reading() as tenant:

@@ -43,7 +43,7 @@ class PipedriveScript:
     """The script of a server that keeps the contract."""
 
     rows: dict[str, list[Row]] = field(default_factory=dict)
-    page_rows: int = 2  # whatever limit is asked for
+    page_rows: int = 2  # for any requested limit
     date: str | None = SERVER_DATE
     before_page: Callable[[int], None] = lambda _: None
     pages_served: int = 0
@@ -64,7 +64,7 @@ class PipedriveScript:
         return self.page(self.rows.get(entity, []), request)
 
     def page(self, rows: list[Row], request: ReceivedRequest) -> Reply:
-        """One page in the order asked for, from where the cursor points."""
+        """Returns one page in the requested order, from the cursor on."""
         query = request.query
         if "ids" in query:
             wanted = {int(text) for text in query["ids"].split(",")}

@@ -1,4 +1,4 @@
-"""A run that could not tell of its own end is told of by whoever saw it end."""
+"""The daemon sends the alert of a run that ended without sending it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def look(instance: dg.DagsterInstance, end: tuple[dg.DagsterRun, dg.DagsterEvent
     )
 
 
-def test_a_crash_that_its_retry_did_not_mend_is_told_once_and_healed_by_the_next_run(
+def test_a_crash_that_its_retry_did_not_mend_alerts_once_and_the_next_run_heals_it(
     instance: dg.DagsterInstance, arrived: list[dict[str, Any]]
 ) -> None:
     first, again = (killed(instance, **{"dagster/max_retries": "0"}) for _ in range(2))
@@ -86,7 +86,7 @@ def test_a_crash_that_its_retry_did_not_mend_is_told_once_and_healed_by_the_next
     assert f"Run: http://127.0.0.1:3000/runs/{first[0].run_id}" in arrived[0]["message"]
 
 
-def test_a_crash_that_is_tried_again_is_not_told(
+def test_a_crash_that_is_tried_again_sends_no_alert(
     instance: dg.DagsterInstance, arrived: list[dict[str, Any]]
 ) -> None:
     """A night's reboot that healed itself wakes nobody."""
@@ -98,7 +98,7 @@ def test_a_crash_that_is_tried_again_is_not_told(
     assert arrived == []
 
 
-def test_an_error_before_the_first_step_is_told_by_name_and_not_tried_again(
+def test_an_error_before_the_first_step_is_named_in_the_alert_and_not_tried_again(
     world: World, instance: dg.DagsterInstance, arrived: list[dict[str, Any]]
 ) -> None:
     """A release without its migration: the run has no row to tell from."""
@@ -113,7 +113,7 @@ def test_an_error_before_the_first_step_is_told_by_name_and_not_tried_again(
     assert end[0].tags["dagster/will_retry"] == "false"
 
 
-def test_a_run_that_told_by_itself_is_not_told_again(
+def test_a_run_that_sent_its_own_alert_gets_no_second_alert(
     sandbox: Sandbox, instance: dg.DagsterInstance, arrived: list[dict[str, Any]]
 ) -> None:
     sandbox.revoke()

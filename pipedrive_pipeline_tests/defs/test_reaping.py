@@ -26,7 +26,7 @@ def started(instance: dg.DagsterInstance, tenant: str = "acme") -> dg.DagsterRun
 
 
 def begun(world: World, run: dg.DagsterRun) -> None:
-    """Its history row, as it stands while it runs."""
+    """Its history row while it runs."""
     with world.warehouse.transaction() as connection:
         connection.execute(
             "insert into integration.sync_logs"

@@ -62,7 +62,7 @@ def test_every_step_has_these_retries_and_run_retries_are_for_crashes() -> None:
 
 
 @pytest.mark.long
-def test_a_source_that_stays_down_is_asked_twelve_times_in_three_attempts(
+def test_a_source_that_stays_down_gets_twelve_requests_in_three_attempts(
     world: World,
     instance: dg.DagsterInstance,
     sandbox: Sandbox,

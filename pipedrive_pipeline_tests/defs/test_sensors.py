@@ -1,4 +1,4 @@
-"""Sensors: what was asked for becomes a run, at the first look."""
+"""Sensors start a run for each request at their first tick."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @dg.job
 def waiting_job() -> None:
-    """Stands for any of ours: what counts is its run's tags and status."""
+    """A job in place of ours: only its run's tags and status count."""
 
 
 def requested(tick: object) -> list[tuple[str | None, str | None]]:
@@ -91,7 +91,7 @@ def test_a_tenant_that_is_registered_between_two_looks_keeps_its_partition(
 def test_a_paused_sync_goes_on_once_its_budget_has_returned(
     world: World, instance: dg.DagsterInstance
 ) -> None:
-    """Until then it is not asked for, however often somebody looks."""
+    """Until then no tick requests it."""
     with serve(seeded(3, 5)) as sandbox:
         world.connect(ACME, sandbox)
         sandbox.faults.add("daily_429", times=9)
@@ -107,7 +107,7 @@ def test_a_paused_sync_goes_on_once_its_budget_has_returned(
     assert requested(later) == [("full_resync", "acme")]
 
 
-def test_a_run_that_waits_in_a_long_queue_is_not_asked_for_again(
+def test_a_run_that_waits_in_a_long_queue_is_not_requested_again(
     world: World, instance: dg.DagsterInstance
 ) -> None:
     """Of fifty tenants whose night took ten minutes, those that still waited ran twice."""
@@ -131,7 +131,7 @@ def test_a_run_that_waits_in_a_long_queue_is_not_asked_for_again(
 
 @pytest.mark.slow
 def test_a_sweep_that_is_due_becomes_one_run(world: World, instance: dg.DagsterInstance) -> None:
-    """The same due time is asked for under the same key: no second run, whatever the interval."""
+    """The same due time has the same run key: no second run, for any interval."""
     with serve(seeded(3, 5)) as sandbox:
         world.connect(ACME, sandbox)
         world.sync(sync_type="full")
@@ -184,7 +184,7 @@ def test_marts_are_compared_with_raw_each_week(world: World, instance: dg.Dagste
 def test_views_that_are_due_are_remade_by_a_tick(
     world: World, instance: dg.DagsterInstance
 ) -> None:
-    """No run, no process: whoever reads them waits for a fifth of a second at most."""
+    """No run, no process: their reader waits for a fifth of a second at most."""
     registry.add(world.warehouse, world.settings, ACME)
     publish_views(world.warehouse, ACME, "pipedrive")
     with world.warehouse.transaction() as connection:

@@ -131,7 +131,7 @@ class Fleet:
         }
 
     def stop(self) -> None:
-        """Ends everything, whatever it is doing."""
+        """Kills every process at once."""
         for process in reversed(self.running):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -140,7 +140,7 @@ class Fleet:
 
 @contextmanager
 def fleet(world: World, home: Path, launcher: Path = CELERY / "dagster.yaml") -> Iterator[Fleet]:
-    """A Redis and an environment; workers and daemon are started by whoever wants them."""
+    """Starts a Redis and yields its environment; tests start workers and daemon themselves."""
     dagster_home = home / "instance"
     dagster_home.mkdir()
     shutil.copy(launcher, dagster_home / "dagster.yaml")

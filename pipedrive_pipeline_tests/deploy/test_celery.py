@@ -53,7 +53,7 @@ def value(world: World, query: str) -> Any:
 
 
 def hang(sandbox: Sandbox) -> None:
-    """Whoever asks for persons waits, until its worker is killed meanwhile."""
+    """Requests for persons do not return, so that the worker can be killed meanwhile."""
     sandbox.faults.add("slow", seconds=3_600, times=99, path="/api/v2/persons")
 
 

@@ -110,7 +110,7 @@ def test_a_pooler_that_shares_sessions_is_refused_and_the_right_url_is_named(
 
 @pytest.mark.parametrize("is_round_robin", [0, 1])
 @pytest.mark.parametrize("others", [0, 5])
-def test_it_is_recognized_whatever_connection_it_gives_and_how_many_are_open(
+def test_it_is_recognized_by_any_of_its_connections_and_with_any_number_open(
     is_round_robin: int, others: int, database_url: str
 ) -> None:
     """An idle pooler gives one session the same connection each time, as if it were its own."""

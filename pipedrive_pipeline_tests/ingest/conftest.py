@@ -27,7 +27,7 @@ ACME = Tenant("acme")
 
 
 def record(**values: Any) -> Record:
-    """A record as a connector hands it on; a `Raw` value stands as it is."""
+    """Returns a record as a connector hands it on; a `Raw` value stays as it is."""
     return {
         key: value if isinstance(value, Raw) else Raw(msgspec.json.encode(value))
         for key, value in values.items()

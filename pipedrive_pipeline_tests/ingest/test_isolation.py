@@ -40,7 +40,7 @@ print("telemetry", config.dlthub_telemetry, "level", config.log_level)
 def test_configuration_of_another_project_is_ignored_and_nothing_phones_home(
     loader: RawLoader, tmp_path: Path
 ) -> None:
-    """It looks for secrets in the folder and the environment of whoever starts it."""
+    """It looks for secrets in the folder and the environment of the process that starts it."""
     loader.put(record(id=1))
     project = tmp_path / "another project"
     (project / ".dlt").mkdir(parents=True)

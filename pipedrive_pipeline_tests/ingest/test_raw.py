@@ -121,7 +121,7 @@ def test_a_row_equal_to_the_stored_one_is_not_rewritten(loader: RawLoader) -> No
 
 
 @pytest.mark.parametrize("stamp", ["2025-12-31T23:00:01Z", "2026-01-01T00:00:00.999999Z", NEW])
-def test_a_later_read_replaces_the_stored_version_whatever_its_stamp(
+def test_a_later_read_replaces_the_stored_version_with_any_stamp(
     loader: RawLoader, stamp: str
 ) -> None:
     """A server's clock that went back hid every edit, for ever."""
@@ -270,7 +270,7 @@ def test_a_database_that_is_read_only_for_a_while_is_named_as_unavailable(
         loader.put(record(id=2), cursor={"watermark": NEW}, store=store)
 
 
-def test_the_marts_are_told_of_a_load_before_its_first_row(loader: RawLoader) -> None:
+def test_a_load_is_announced_to_the_marts_before_its_first_row(loader: RawLoader) -> None:
     """A crash between rows and notice would hide the rows from the marts for ever."""
     loader.put(record(id=1))
     refuse_one_word(loader)

@@ -96,7 +96,7 @@ def test_undeclared_keys_are_kept_and_counted() -> None:
     assert batch.undeclared == {"new": 2, "none": 1}
 
 
-def test_a_misfit_is_kept_under_its_own_key_and_told_with_its_reason() -> None:
+def test_a_misfit_is_kept_under_its_own_key_and_listed_with_its_reason() -> None:
     batch = batch_of(THINGS, answer(record(id=7, whole="zwölf")))
 
     assert json.loads(batch.table["extra"][0].as_py()) == {"whole": "zwölf"}

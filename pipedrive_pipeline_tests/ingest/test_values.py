@@ -121,7 +121,7 @@ def test_a_value_of_its_type_arrives_as_it_is(kind: ColumnType, text: str, value
 
 
 @pytest.mark.parametrize(("kind", "text", "value"), FITS, ids=lambda value: str(value)[:40])
-def test_a_value_arrives_as_it_is_beside_one_that_does_not_fit(
+def test_a_value_arrives_as_it_is_next_to_a_value_that_does_not_fit(
     kind: ColumnType, text: str, value: Any
 ) -> None:
     """The careful way, taken for one bad value, must say the same of all good ones."""
@@ -135,7 +135,7 @@ def test_a_value_arrives_as_it_is_beside_one_that_does_not_fit(
 
 
 @pytest.mark.parametrize(("kind", "text", "value"), MISFITS, ids=lambda value: str(value)[:40])
-def test_a_value_of_another_type_is_null_in_its_column_and_kept_beside_it(
+def test_a_value_of_another_type_is_null_in_its_column_and_kept_as_a_misfit(
     kind: ColumnType, text: str, value: Any
 ) -> None:
     """Left to the loader a green load would hold null, and nobody would know."""

@@ -1,4 +1,4 @@
-"""The reading thread: how far it runs ahead, and that it ends with whoever reads from it."""
+"""The reading thread: how far it reads ahead, and that it ends with its consumer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WALKS = [Walk(LABELS, None), Walk(THINGS, None)]
 
 @dataclass
 class PagedSource:
-    """A source of numbered pages that notes what was asked of it."""
+    """A source of numbered pages that records its calls."""
 
     count: int
     error: BaseException | None = None
@@ -48,7 +48,7 @@ class PagedSource:
     given: int = 0
     is_closed: bool = False
     has_begun: threading.Event = field(default_factory=threading.Event)
-    second_is_asked_for: threading.Event = field(default_factory=threading.Event)
+    second_is_requested: threading.Event = field(default_factory=threading.Event)
 
     @asynccontextmanager
     async def open(self, meter: Callable[[Call], None]) -> AsyncIterator[PagedSource]:
@@ -72,7 +72,7 @@ class PagedSource:
             self.given += 1
             self.has_begun.set()
             if self.given == 2:
-                self.second_is_asked_for.set()
+                self.second_is_requested.set()
             if self.is_hanging:
                 await asyncio.Event().wait()
             if self.error and entity is LABELS:
@@ -81,19 +81,19 @@ class PagedSource:
             yield Page([], next_number(), next_number(), is_last=is_last, size_bytes=PAGE_BYTES)
 
     async def records(self, entity: EntitySpec, ids: list[str]) -> list[Page]:
-        """Not asked for here."""
+        """Not used by these tests."""
         raise NotImplementedError
 
     async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
-        """Not asked for here."""
+        """Not used by these tests."""
         raise NotImplementedError
 
     async def size_hint(self, entity: EntitySpec) -> int | None:
-        """Not asked for here."""
+        """Not used by these tests."""
         raise NotImplementedError
 
     async def account(self) -> Account:
-        """Not asked for here."""
+        """Not used by these tests."""
         raise NotImplementedError
 
 
@@ -133,17 +133,17 @@ def test_no_more_pages_wait_than_a_chunk_may_hold(bound: Bound) -> None:
             next(events)
         ahead = source.given - 5
 
-    assert ahead <= 10 + 2  # one in the reader's hand, and the one asked for meanwhile
+    assert ahead <= 10 + 2  # the page in the consumer's hand, and the page requested meanwhile
 
 
-def test_the_next_page_is_asked_for_while_this_one_becomes_a_table(
+def test_the_next_page_is_requested_while_this_page_becomes_a_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = PagedSource(2)
     given_meanwhile: list[int] = []
 
     def slowly(entity: EntitySpec, page: Page) -> Batch:
-        source.second_is_asked_for.wait(5)
+        source.second_is_requested.wait(5)
         given_meanwhile.append(source.given)
         return batch_of(entity, page)
 

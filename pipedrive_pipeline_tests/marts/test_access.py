@@ -75,7 +75,7 @@ def test_an_analyst_of_one_tenant_reads_nothing_else(
 
 
 def test_an_analyst_writes_nothing(session: psycopg.Connection) -> None:
-    """Read-only, whatever Postgres might write through a view."""
+    """Read-only, though Postgres can write through simple views."""
     rights = session.execute(
         """
         select bool_or(has_table_privilege(role, pg_class.oid, 'insert, update, delete, truncate'))

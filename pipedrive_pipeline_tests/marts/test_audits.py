@@ -108,7 +108,7 @@ def test_a_breach_names_rule_count_and_ten_ids(warehouse: Warehouse, raw: RawTab
 
 
 @pytest.mark.parametrize("mart", ["customers", "contacts"])
-def test_every_sql_file_runs_in_psql_as_it_stands(
+def test_every_sql_file_runs_in_psql_unchanged(
     warehouse: Warehouse, raw: RawTables, mart: str
 ) -> None:
     """Nobody must fill in a template to look at what a rule finds."""

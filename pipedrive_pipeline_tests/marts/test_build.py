@@ -444,7 +444,7 @@ def test_users_read_again_unchanged_make_no_whole_build(
 
 
 def test_an_address_is_taken_apart(warehouse: Warehouse, raw: RawTables) -> None:
-    """Parts fill columns; what was typed stays beside them."""
+    """Parts fill columns; the typed text stays in its own column."""
     address = {
         "value": "Hafenstr. 4, Kiel",
         "country": "Germany",
@@ -669,7 +669,9 @@ def test_contacts_wait_at_the_merged_customer_for_an_unknown_survivor(
 
 
 @pytest.mark.slow
-def test_a_row_held_by_the_app_delays_the_build_only(warehouse: Warehouse, raw: RawTables) -> None:
+def test_a_row_locked_by_the_app_delays_the_build_only(
+    warehouse: Warehouse, raw: RawTables
+) -> None:
     """The build waits at most the lock timeout, lets go, and tries again."""
     raw.load(organizations=[organization(1)])
     built(warehouse)

@@ -241,7 +241,7 @@ def report(warehouse: Warehouse) -> list[tuple[object, ...]]:
 
 
 def changes(warehouse: Warehouse) -> list[tuple[object, ...]]:
-    """What analysts are told, without what was there at first."""
+    """The changes that analysts read of, without the first columns."""
     with warehouse.transaction() as connection:
         return connection.execute(
             """
@@ -294,7 +294,7 @@ def test_two_fields_may_exchange_their_names(synced: RawTables) -> None:
 
 
 def test_a_retyped_field_has_its_new_type_under_its_name(synced: RawTables) -> None:
-    """Nothing is built on the view: the column changes, and is told."""
+    """Nothing is built on the view: the column changes, and the change is listed."""
     synced.load(organization_fields=[custom("Rabatt", "varchar")])
     published(synced)
 
@@ -304,7 +304,7 @@ def test_a_retyped_field_has_its_new_type_under_its_name(synced: RawTables) -> N
 
 
 def test_a_retyped_field_leaves_what_is_built_on_it(synced: RawTables) -> None:
-    """The old column stays, the new one stands beside it, and analysts are told."""
+    """The old column stays, the new column is added, and the change is listed for analysts."""
     with_own_view(synced.warehouse)
 
     synced.load(
@@ -373,7 +373,7 @@ def test_the_history_of_fields_is_kept(synced: RawTables) -> None:
     ]
 
 
-def test_columns_that_are_not_asked_for_cost_nothing(synced: RawTables) -> None:
+def test_columns_that_are_not_selected_cost_nothing(synced: RawTables) -> None:
     """Without a custom field raw is not read at all; with many its jsonb is fetched once a row."""
 
     def plan(columns: str) -> str:

@@ -19,7 +19,7 @@ def counted(warehouse: Warehouse) -> MartHealth:
 def test_a_contact_whose_organization_is_not_shown_is_an_orphan(
     warehouse: Warehouse, raw: RawTables
 ) -> None:
-    """Hidden from whoever connected: the person is listed, the organization is not."""
+    """Hidden from the user who connected: the person is listed, the organization is not."""
     raw.load(
         organizations=[organization(1)],
         persons=[person(10, org_id=1), person(11, org_id=404), person(12, org_id=None)],
@@ -29,7 +29,7 @@ def test_a_contact_whose_organization_is_not_shown_is_an_orphan(
     assert counted(warehouse).orphans == Orphans(1, (11,))
 
 
-def test_a_tenant_without_any_table_stands_well(warehouse: Warehouse) -> None:
+def test_a_tenant_without_any_table_is_healthy(warehouse: Warehouse) -> None:
     result = counted(warehouse)
 
     assert result.orphans == Orphans(0, ())

@@ -48,7 +48,7 @@ def with_values(raw: RawTables, values: list[str]) -> None:
 
 
 def test_nothing_is_silently_null(raw: RawTables) -> None:
-    """150 hostile values in each of 18 types: whatever is not null in raw is shown or rejected."""
+    """150 hostile values in each of 18 types: values that are in raw are shown or rejected."""
     with_values(raw, VALUES)
 
     built = build(raw.warehouse, ACME, SYSTEM)
@@ -160,7 +160,7 @@ def test_custom_fields_without_any_field_are_no_rejection(raw: RawTables) -> Non
 
 
 def test_a_value_at_the_top_level_is_looked_at_too(raw: RawTables) -> None:
-    """v1's shape: the parts lie beside the value."""
+    """v1's shape: the parts are separate keys next to the value."""
     key = key_of("Limit")
     raw.load(
         organization_fields=[custom("Limit", "monetary")],

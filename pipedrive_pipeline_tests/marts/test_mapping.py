@@ -161,7 +161,7 @@ def test_a_mapping_that_cannot_be_used_is_refused_by_field(synced: RawTables) ->
     "text", [None, [], "x", {"deals": {}}, {"persons": []}, {"persons": {"a": 1}}]
 )
 def test_what_is_no_mapping_is_refused(synced: RawTables, text: Any) -> None:
-    """Whatever a file or a request may hold."""
+    """Faults that a file or a request may contain."""
     with pytest.raises(BadMapping):
         mapping.save(synced.warehouse, ACME, SYSTEM, text, who="a test")
 
@@ -271,7 +271,7 @@ def test_a_renamed_option_of_a_mapped_field_arrives(synced: RawTables) -> None:
     assert rows(synced.warehouse)[0]["industry"] == "Bauwesen"
 
 
-def test_an_entry_that_rests_leaves_its_column_as_it_is(synced: RawTables) -> None:
+def test_an_unusable_entry_leaves_its_column_as_it_is(synced: RawTables) -> None:
     """A retyped field no longer fits; the column must not fall back to something else."""
     version = save(synced, {NUMBER: "website", LIMIT: "annual_revenue"})
     build(synced.warehouse, ACME, SYSTEM)

@@ -45,19 +45,19 @@ def listed(raw: RawTables) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
-def built_anew(raw: RawTables) -> MartsBuilt:
+def rebuilt(raw: RawTables) -> MartsBuilt:
     """A build that checks all values."""
     execute(raw.warehouse, "update integration.mart_state set values_checked = null")
     return build(raw.warehouse, ACME, SYSTEM)
 
 
-def test_what_is_listed_beside_is_what_the_build_lists_itself(
+def test_the_parallel_check_lists_what_the_build_lists_itself(
     loaded: RawTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside_it = build(loaded.warehouse, ACME, SYSTEM)
     there = listed(loaded)
     monkeypatch.setattr(parallel, "MANY_ROWS", 1_000)
-    itself = built_anew(loaded)
+    itself = rebuilt(loaded)
 
     assert there == [("3", RATE, '"viel"', "is no number")]
     assert listed(loaded) == there
@@ -68,7 +68,7 @@ def test_what_is_listed_beside_is_what_the_build_lists_itself(
 def test_what_fits_by_now_is_struck_off(loaded: RawTables) -> None:
     """The listing's own time is later than the build's: what it listed is not taken for old."""
     build(loaded.warehouse, ACME, SYSTEM)
-    built_anew(loaded)
+    rebuilt(loaded)
     assert len(listed(loaded)) == 1
 
     loaded.load(organization_fields=[custom("Rabatt"), custom("Mitarbeiter")])

@@ -134,7 +134,7 @@ def test_marts_that_were_emptied_are_made_again(built: RawTables) -> None:
 
 
 def test_a_rebuild_that_was_due_is_done_once(built: RawTables) -> None:
-    """What a comparison notes must not look as if a read had asked for another rebuild."""
+    """A comparison's notes must not look like a read's request for another rebuild."""
     execute(built.warehouse, "update integration.mart_state set is_rebuild_due = true")
 
     whole(built)

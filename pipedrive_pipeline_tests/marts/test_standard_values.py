@@ -162,7 +162,7 @@ ANY_JSON = st.recursive(
 )
 @given(values=st.lists(ANY_JSON, min_size=60, max_size=90))
 def test_any_json_in_every_column_of_both_entities(raw: RawTables, values: list[Any]) -> None:
-    """Whatever a source may send: every row is built, and every value is shown or listed."""
+    """Values that a source may send: every row is built, and every value is shown or listed."""
     texts = [json.dumps(value) for value in values]
     with raw.warehouse.transaction() as connection:
         for statement in (

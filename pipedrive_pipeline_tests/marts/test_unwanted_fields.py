@@ -91,7 +91,7 @@ def test_mapped_columns_keep_what_they_hold(synced: RawTables) -> None:
 
 
 def test_what_is_built_on_a_view_stays(synced: RawTables) -> None:
-    """The columns stay as they are until nothing rests on them."""
+    """The columns stay as they are until nothing depends on them."""
     with synced.warehouse.transaction() as connection:
         connection.execute("create schema own")
         connection.execute("create view own.report as select nummer from analytics_acme.customers")

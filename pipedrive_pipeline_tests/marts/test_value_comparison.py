@@ -143,7 +143,7 @@ def test_only_what_was_loaded_is_compared(synced: RawTables) -> None:
 
 
 def test_a_value_that_a_view_loses_is_found_until_it_is_back(synced: RawTables) -> None:
-    """Whatever the rules say: the view is asked. v1's shape too, and a part that stands alone."""
+    """The view decides, not the rules. v1's shape too, and a part without its whole."""
     hide(synced, "mitarbeiter")
     synced.load(
         organizations=[
@@ -165,7 +165,7 @@ def test_a_value_that_a_view_loses_is_found_until_it_is_back(synced: RawTables) 
 
 
 def test_a_mapped_value_that_does_not_arrive_is_found(synced: RawTables) -> None:
-    """The mart's own row is asked, column and attribute."""
+    """The mart's own row is compared, column and attribute."""
     save(synced, {STAFF: "customer_number", RATE: "attributes.rate"})
     synced.load(organizations=[organization(1, custom_fields={STAFF: "120", RATE: 5})])
     build(synced.warehouse, ACME, SYSTEM)

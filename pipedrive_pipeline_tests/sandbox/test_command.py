@@ -1,4 +1,4 @@
-"""The command starts quickly, prints how to get in, and ends when it is asked to."""
+"""The command starts quickly, prints how to log in, and ends on a signal."""
 
 from __future__ import annotations
 

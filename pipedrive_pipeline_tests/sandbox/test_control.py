@@ -21,7 +21,7 @@ def client(account: Account) -> Iterator[SandboxClient]:
         yield client
 
 
-def _told(client: SandboxClient, route: str, /, **body: Any) -> Any:
+def _posted(client: SandboxClient, route: str, /, **body: Any) -> Any:
     answer = client.http.post(f"/_sandbox/{route}", json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()["result"]
@@ -46,20 +46,20 @@ def test_every_edit_has_its_message(client: SandboxClient) -> None:
     option = (region.options or ())[0].id
     on = {"entity": "organizations"}
 
-    created = _told(client, "edit", action="create", **on, values={"name": "Neu"})
-    _told(client, "edit", action="edit", **on, ids=[1, 2], values={"name": "Zwei"})
-    _told(client, "edit", action="plant", **on, ids=[3], values={"name": 5})
-    _told(client, "edit", action="delete", **on, ids=[4, 5])
-    _told(client, "edit", action="restore", **on, ids=[5], is_touched=False)
-    _told(client, "edit", action="merge", **on, id=6, into=7)
-    _told(client, "edit", action="delay", **on, id=8, seconds=60)
-    field = _told(client, "edit", action="add_field", **on, name="F", type="hologram")
-    _told(client, "edit", action="change_field", **on, code=field["code"], name="G")
-    _told(client, "edit", action="drop_field", **on, code=field["code"])
-    _told(client, "edit", action="add_options", **on, code=region.code, labels=["Mitte"])
+    created = _posted(client, "edit", action="create", **on, values={"name": "Neu"})
+    _posted(client, "edit", action="edit", **on, ids=[1, 2], values={"name": "Zwei"})
+    _posted(client, "edit", action="plant", **on, ids=[3], values={"name": 5})
+    _posted(client, "edit", action="delete", **on, ids=[4, 5])
+    _posted(client, "edit", action="restore", **on, ids=[5], is_touched=False)
+    _posted(client, "edit", action="merge", **on, id=6, into=7)
+    _posted(client, "edit", action="delay", **on, id=8, seconds=60)
+    field = _posted(client, "edit", action="add_field", **on, name="F", type="hologram")
+    _posted(client, "edit", action="change_field", **on, code=field["code"], name="G")
+    _posted(client, "edit", action="drop_field", **on, code=field["code"])
+    _posted(client, "edit", action="add_options", **on, code=region.code, labels=["Mitte"])
     labels = {str(option): "Oben"}
-    _told(client, "edit", action="rename_options", **on, code=region.code, labels=labels)
-    _told(client, "edit", action="drop_options", **on, code=region.code, ids=[option])
+    _posted(client, "edit", action="rename_options", **on, code=region.code, labels=labels)
+    _posted(client, "edit", action="drop_options", **on, code=region.code, ids=[option])
 
     rows = {row["id"]: row for row in _lines(client, "records/organizations")}
     assert rows == {row["id"]: row for row in client.sandbox.truth("organizations")}
@@ -76,7 +76,7 @@ def test_every_edit_has_its_message(client: SandboxClient) -> None:
 
 def test_the_truth_can_be_read_as_it_was_and_as_another_user_sees_it(client: SandboxClient) -> None:
     before = _lines(client, "records/persons")
-    _told(client, "edit", action="delete", entity="persons", ids=[2])
+    _posted(client, "edit", action="delete", entity="persons", ids=[2])
 
     assert _lines(client, "records/persons", as_of=0) == before
     assert len(_lines(client, "records/persons")) == 149
@@ -86,21 +86,21 @@ def test_the_truth_can_be_read_as_it_was_and_as_another_user_sees_it(client: San
 
 
 def test_faults_are_queued_listed_and_cleared(client: SandboxClient) -> None:
-    waiting = _told(client, "faults", kind="http_500", after=1, times=2, path="/users")
+    waiting = _posted(client, "faults", kind="http_500", after=1, times=2, path="/users")
     edit = {"action": "delete", "entity": "persons", "ids": [3]}
-    _told(client, "faults", kind="edit", path="/persons", edit=edit)
+    _posted(client, "faults", kind="edit", path="/persons", edit=edit)
 
     assert waiting == [{"kind": "http_500", "after": 1, "times": 2, "path": "/users"}]
     assert 3 not in client.ids("/api/v2/persons")
     assert [client.get("/v1/users/me").status_code for _ in range(2)] == [200, 500]
-    assert _told(client, "faults", clear=True) == []
+    assert _posted(client, "faults", clear=True) == []
     assert client.get("/v1/users/me").status_code == 200
 
 
 def test_the_clock_is_set_moved_and_stopped(client: SandboxClient) -> None:
-    _told(client, "clock", frozen=True)
-    at = _told(client, "clock", at="2027-01-01T00:00:00Z")
-    later = _told(client, "clock", advance_seconds=3_600)
+    _posted(client, "clock", frozen=True)
+    at = _posted(client, "clock", at="2027-01-01T00:00:00Z")
+    later = _posted(client, "clock", advance_seconds=3_600)
 
     assert (at, later) == ("2027-01-01T00:00:00Z", "2027-01-01T01:00:00Z")
     assert client.get("/v1/users/me").headers["date"] == "Fri, 01 Jan 2027 01:00:00 GMT"
@@ -108,12 +108,12 @@ def test_the_clock_is_set_moved_and_stopped(client: SandboxClient) -> None:
 
 def test_edit_times_can_go_back_while_the_clock_goes_on(client: SandboxClient) -> None:
     """A server that writes edit times may have another clock than the one that answers."""
-    _told(client, "clock", frozen=True)
-    _told(client, "clock", at="2027-01-01T00:00:00Z", stamps_shift_seconds=-3_600)
+    _posted(client, "clock", frozen=True)
+    _posted(client, "clock", at="2027-01-01T00:00:00Z", stamps_shift_seconds=-3_600)
 
-    back = _told(client, "edit", action="edit", entity="persons", ids=[5], values={"name": "X"})
-    _told(client, "clock", stamps_shift_seconds=0)
-    ahead = _told(client, "edit", action="edit", entity="persons", ids=[5], values={"name": "Y"})
+    back = _posted(client, "edit", action="edit", entity="persons", ids=[5], values={"name": "X"})
+    _posted(client, "clock", stamps_shift_seconds=0)
+    ahead = _posted(client, "edit", action="edit", entity="persons", ids=[5], values={"name": "Y"})
 
     assert (back, ahead) == ("2026-12-31T23:00:00Z", "2027-01-01T00:00:00Z")
 
@@ -123,17 +123,17 @@ def test_grants_rights_and_budget_are_changed(client: SandboxClient) -> None:
     tokens = installed(sandbox)
     bearer = {"authorization": f"Bearer {tokens['access_token']}"}
 
-    _told(client, "grants", action="take_scopes", scopes=["users:read"])
+    _posted(client, "grants", action="take_scopes", scopes=["users:read"])
     assert client.http.get("/v1/users", headers=bearer).status_code == 403
-    _told(client, "grants", action="expire_access_tokens")
+    _posted(client, "grants", action="expire_access_tokens")
     assert client.http.get("/v1/users/me", headers=bearer).status_code == 401
-    _told(client, "grants", action="give_scopes", scopes=["users:read"])
-    _told(client, "grants", action="rights", user_id=900, sees="own")
+    _posted(client, "grants", action="give_scopes", scopes=["users:read"])
+    _posted(client, "grants", action="rights", user_id=900, sees="own")
     assert 0 < len(client.ids("/api/v2/persons", limit=500)) < 150
-    assert _told(client, "grants", action="spend", tokens=10**9) == 0
-    assert _told(client, "grants", action="uninstall") == 1
-    assert _told(client, "grants", action="new_api_token", user_id=901) != sandbox.api_token
-    assert _told(client, "grants", action="revoke") == sandbox.api_token
+    assert _posted(client, "grants", action="spend", tokens=10**9) == 0
+    assert _posted(client, "grants", action="uninstall") == 1
+    assert _posted(client, "grants", action="new_api_token", user_id=901) != sandbox.api_token
+    assert _posted(client, "grants", action="revoke") == sandbox.api_token
     assert client.get("/v1/users/me").status_code == 401
 
 
@@ -142,7 +142,7 @@ def test_requests_are_listed_with_their_cost_and_control_is_not_among_them(
 ) -> None:
     client.get("/v1/users/me")
     client.get("/api/v2/persons", limit=3)
-    _told(client, "clock")
+    _posted(client, "clock")
 
     rows = _lines(client, "requests")
 
@@ -200,5 +200,5 @@ def test_the_page_shows_the_account_and_escapes_its_names(client: SandboxClient)
 
 
 @pytest.mark.parametrize("query", ["entity=persons", "entity=deals", "from=59", "from=x&entity="])
-def test_the_page_stands_any_query(client: SandboxClient, query: str) -> None:
+def test_the_page_answers_any_query(client: SandboxClient, query: str) -> None:
     assert client.http.get(f"/?{query}").status_code == 200

@@ -64,7 +64,7 @@ def test_the_retry_after_of_a_429_comes_only_where_its_name_says_so(client: Sand
     assert headers == [None, "2", "3939", "2592000"]
 
 
-def test_a_fault_waits_for_its_call_and_lasts_as_often_as_it_was_told(
+def test_a_fault_waits_for_its_call_and_is_served_as_often_as_planned(
     client: SandboxClient,
 ) -> None:
     client.sandbox.faults.add("http_500", after=2, times=3, path="/persons")
@@ -87,7 +87,7 @@ def test_a_fault_may_wait_for_one_query_only(client: SandboxClient) -> None:
         next(pages)
 
 
-def test_pages_with_wrong_cursors_are_served_as_told(client: SandboxClient) -> None:
+def test_pages_with_wrong_cursors_are_served_as_planned(client: SandboxClient) -> None:
     def cursor_of(kind: str, **query: str) -> tuple[int, object]:
         client.sandbox.faults.add(kind)
         body = client.get(PATH, limit=20, **query).json()

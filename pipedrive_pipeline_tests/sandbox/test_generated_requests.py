@@ -1,8 +1,8 @@
 """Generated requests: documented statuses, documented answers, never a 5xx.
 
 Most of what is generated is nearly right, so that it gets past the first check; ids and codes are
-mostly of what is there: ``#3`` stands for the fourth custom field, ``@3`` for the fourth record,
-``~3`` for the fourth option of the field in the path.
+mostly of what is there: ``#3`` means the fourth custom field, ``@3`` the fourth record,
+``~3`` the fourth option of the field in the path.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _query(path: str) -> dict[str, str]:
 
 
 def _parts(path: str) -> st.SearchStrategy[str]:
-    """What stands for the variable of a path; mostly what is there."""
+    """A value for the variable of a path, mostly of an existing record."""
     there = codes if "{field_code}" in path else records
     return st.one_of(there, there, there, ids.map(str), st.text("ab%0", min_size=1, max_size=5))
 

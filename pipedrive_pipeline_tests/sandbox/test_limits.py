@@ -172,7 +172,7 @@ def test_the_journal_keeps_the_newest_and_counts_all() -> None:
     assert [entry.number for entry in journal.last(2)] == [5, 4]
 
 
-def test_no_secret_stands_in_the_journal(account: Account) -> None:
+def test_no_secret_is_in_the_journal(account: Account) -> None:
     with serve(account, takes_token_in_query=True) as sandbox, SandboxClient(sandbox, {}) as client:
         client.get("/v1/users/me", api_token=sandbox.api_token)
 

@@ -16,7 +16,7 @@ def test_a_complete_walk_equals_the_truth(client: SandboxClient, entity: str, li
     assert client.rows(f"/api/v2/{entity}", limit=limit) == list(client.sandbox.truth(entity))
 
 
-def test_a_page_holds_100_rows_unless_asked_otherwise(client: SandboxClient) -> None:
+def test_a_page_has_100_rows_unless_the_request_says_otherwise(client: SandboxClient) -> None:
     assert [len(page) for page in client.pages(PERSONS)] == [100, 50]
 
 
@@ -115,7 +115,7 @@ def test_a_filter_id_overrides_the_other_filters(client: SandboxClient) -> None:
     assert len(client.ids(PERSONS, filter_id=1, org_id=7, limit=500)) == 150
 
 
-def test_custom_fields_are_limited_to_those_asked_for(
+def test_custom_fields_are_limited_to_those_requested(
     client: SandboxClient, account: Account
 ) -> None:
     code = account.fields["organizations"].named("Region").code
@@ -126,7 +126,7 @@ def test_custom_fields_are_limited_to_those_asked_for(
     assert any(row["custom_fields"][code] for row in rows)
 
 
-def test_counters_are_absent_unless_asked_for(client: SandboxClient) -> None:
+def test_counters_are_absent_unless_requested(client: SandboxClient) -> None:
     plain = client.data(f"{ORGANIZATIONS}/1")
     asked = client.data(f"{ORGANIZATIONS}/1", include_fields="people_count,smart_bcc_email")
 
@@ -154,7 +154,7 @@ def test_option_labels_turn_ids_into_objects(client: SandboxClient, account: Acc
     assert row["custom_fields"][products.code] == [{"id": 99, "label": None}]
 
 
-def test_labels_come_beside_their_ids(client: SandboxClient) -> None:
+def test_labels_come_with_their_ids(client: SandboxClient) -> None:
     rows = client.rows(ORGANIZATIONS, include_labels=True)
 
     assert any(row["labels"] for row in rows)
@@ -166,7 +166,7 @@ def test_an_unknown_id_is_not_found(client: SandboxClient) -> None:
     assert client.refusal(f"{PERSONS}/abc")[0] == 400
 
 
-def test_wrong_paths_and_methods_are_told_apart(client: SandboxClient) -> None:
+def test_wrong_paths_and_wrong_methods_have_different_errors(client: SandboxClient) -> None:
     assert client.get("/api/v2/unknown").status_code == 404
     for path, allowed in (("", "GET, POST"), ("/search", "GET"), ("/1", "DELETE, GET, PATCH")):
         answer = client.http.put(f"{ORGANIZATIONS}{path}")

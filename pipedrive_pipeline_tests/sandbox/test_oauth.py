@@ -16,7 +16,7 @@ from pipedrive_pipeline_tests.sandbox.client import CALLBACK, SandboxClient, as_
 AUTHORIZE, ME = "/oauth/authorize", "/v1/users/me"
 
 
-def _asked(sandbox: Sandbox, **more: str) -> dict[str, Any]:
+def _authorize_query(sandbox: Sandbox, **more: str) -> dict[str, Any]:
     return {"client_id": sandbox.client_id, "redirect_uri": CALLBACK, "state": "a b&c", **more}
 
 
@@ -26,7 +26,7 @@ def _sent_back(location: str) -> dict[str, str]:
 
 
 def test_consent_at_once_sends_a_code_and_the_state_back(client: SandboxClient) -> None:
-    answer = client.get(AUTHORIZE, **_asked(client.sandbox))
+    answer = client.get(AUTHORIZE, **_authorize_query(client.sandbox))
 
     sent = _sent_back(answer.headers["location"])
     assert answer.status_code == 302
@@ -36,11 +36,15 @@ def test_consent_at_once_sends_a_code_and_the_state_back(client: SandboxClient) 
 
 def test_the_consent_page_leads_to_a_code_or_to_a_refusal(account: Account) -> None:
     with serve(account, consent="page") as sandbox, SandboxClient(sandbox, headers={}) as client:
-        page = client.get(AUTHORIZE, **_asked(sandbox))
+        page = client.get(AUTHORIZE, **_authorize_query(sandbox))
         allowed = client.http.post(
-            AUTHORIZE, params=_asked(sandbox), data={"decision": "allow", "user_id": "901"}
+            AUTHORIZE,
+            params=_authorize_query(sandbox),
+            data={"decision": "allow", "user_id": "901"},
         )
-        denied = client.http.post(AUTHORIZE, params=_asked(sandbox), data={"decision": "deny"})
+        denied = client.http.post(
+            AUTHORIZE, params=_authorize_query(sandbox), data={"decision": "deny"}
+        )
 
         code = _sent_back(allowed.headers["location"])["code"]
         tokens = client.token_answer(
@@ -60,7 +64,7 @@ def test_the_consent_page_leads_to_a_code_or_to_a_refusal(account: Account) -> N
 def test_a_wrong_app_or_address_is_not_sent_back(
     client: SandboxClient, wrong: dict[str, str]
 ) -> None:
-    assert client.get(AUTHORIZE, **_asked(client.sandbox, **wrong)).status_code == 400
+    assert client.get(AUTHORIZE, **_authorize_query(client.sandbox, **wrong)).status_code == 400
 
 
 words = st.one_of(st.text(max_size=20), st.sampled_from(["http://[", "http://a/\r\nx: y", "allow"]))
@@ -70,10 +74,10 @@ words = st.one_of(st.text(max_size=20), st.sampled_from(["http://[", "http://a/\
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(words, words, words, st.binary(max_size=20))
-def test_no_oauth_request_whatever_ends_in_a_server_error(
+def test_no_oauth_request_ends_in_a_server_error(
     client: SandboxClient, first: str, second: str, third: str, header: bytes
 ) -> None:
-    query = _asked(client.sandbox, redirect_uri=first, state=second)
+    query = _authorize_query(client.sandbox, redirect_uri=first, state=second)
     form = {"decision": second, "user_id": third, "grant_type": first, "code": second}
     basic = {b"authorization": b"Basic " + header.hex().encode()[:7] + b"\xe4"}
 
@@ -92,8 +96,8 @@ def test_no_oauth_request_whatever_ends_in_a_server_error(
 def test_a_registered_callback_is_the_only_one(account: Account) -> None:
     registered = "https://app.example/cb"
     with serve(account, redirect_uri=registered) as sandbox, SandboxClient(sandbox) as client:
-        other = client.get(AUTHORIZE, **_asked(sandbox))
-        right = client.get(AUTHORIZE, **_asked(sandbox, redirect_uri=registered))
+        other = client.get(AUTHORIZE, **_authorize_query(sandbox))
+        right = client.get(AUTHORIZE, **_authorize_query(sandbox, redirect_uri=registered))
 
     assert (other.status_code, right.status_code) == (400, 302)
 

@@ -42,7 +42,7 @@ def test_no_row_was_edited_before_it_was_added(order: SeededOrder) -> None:
     )
 
 
-def test_a_bulk_edit_shares_one_second_and_stands_in_the_middle_of_the_time_line() -> None:
+def test_a_bulk_edit_shares_one_second_in_the_middle_of_the_time_line() -> None:
     order = SeededOrder(1_000, 7, same_second=300)
 
     bulk = {order.update_time(row_id) for row_id in range(701, 1_001)}

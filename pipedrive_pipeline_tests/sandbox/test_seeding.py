@@ -32,7 +32,7 @@ def test_another_seed_makes_another_company_with_the_same_awkward_rows() -> None
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 17, 60])
-def test_the_admin_sees_exactly_as_many_rows_as_were_asked_for(size: int) -> None:
+def test_the_admin_sees_exactly_as_many_rows_as_were_requested(size: int) -> None:
     account = seeded(size, size)
 
     assert [row["id"] for row in truth(account, "organizations")] == list(range(1, size + 1))

@@ -30,7 +30,7 @@ def _cpu_seconds(pid: int) -> float:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("order", ["id", "update_time"])
 def test_a_page_takes_about_as_much_work_to_serve_as_python_takes_to_read_it(order: str) -> None:
-    """500 rows with 40 custom fields; processor time beside processor time, 0.8 to 1.0.
+    """500 rows with 40 custom fields; ratio of the processor times, 0.8 to 1.0.
 
     How many pages a second that is depends on the machine and its neighbours: 60 to 120.
     """

@@ -1,4 +1,4 @@
-"""Walks over seeded and edited rows agree with sorting everything by hand, whatever happened."""
+"""Walks over seeded and edited rows agree with a sort of all rows after any edits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person is told once, and again when it is over."""
+"""An alert is sent once, and once more when its cause is over."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def overdue() -> Cause:
     return Cause(ACME, SYSTEM, OVERDUE, "acme: no sync since Monday.", "the operator")
 
 
-def test_a_revoked_tenant_is_told_once_and_again_when_it_works(
+def test_a_revoked_tenant_alerts_once_and_again_when_it_works(
     world: World, sandbox: Sandbox
 ) -> None:
     """An alert a night for the same cause is an alert that nobody reads."""
@@ -65,7 +65,7 @@ def test_a_revoked_tenant_is_told_once_and_again_when_it_works(
 def test_a_test_that_finds_a_dead_token_tells_it_once_and_the_next_run_not_again(
     world: World, sandbox: Sandbox
 ) -> None:
-    """Whoever looks by day finds what the night would have found, and others wait for it too."""
+    """A run by day reports what the nightly run would have reported."""
     with listening(world) as (alerted, arrived):
         sandbox.revoke()
         for _ in range(2):
@@ -134,7 +134,7 @@ def test_an_alert_that_did_not_arrive_is_sent_with_the_next_run(
     assert titles(arrived) == [REVOKED]
 
 
-def test_a_tenant_whose_cause_is_known_is_not_told_as_overdue_too(world: World) -> None:
+def test_a_tenant_whose_cause_is_known_sends_no_overdue_alert(world: World) -> None:
     with listening(world) as (alerted, arrived):
         known = replace(overdue(), code="needs_reauth")
         raise_alert(alerted.warehouse, alerted.settings, known)
@@ -143,7 +143,7 @@ def test_a_tenant_whose_cause_is_known_is_not_told_as_overdue_too(world: World) 
     assert titles(arrived) == [REVOKED]
 
 
-def test_an_overdue_tenant_is_told_once_and_again_when_it_works(world: World) -> None:
+def test_an_overdue_tenant_alerts_once_and_again_when_it_works(world: World) -> None:
     with listening(world) as (alerted, arrived):
         for _ in range(2):
             raise_overdue(alerted.warehouse, alerted.settings, [overdue()])

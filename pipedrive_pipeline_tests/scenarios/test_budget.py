@@ -1,4 +1,4 @@
-"""A day's budget that ends while everything is being read, and what is asked until it returns."""
+"""A day's budget that ends during a full read, and the requests until it returns."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run(
 def test_a_day_that_ends_in_a_backfill_pauses_it_and_the_next_day_finishes_it(
     world: World, sandbox: Sandbox
 ) -> None:
-    """Nothing is asked in between, and what was read before the pause is there to go on from."""
+    """No request is sent in between, and the read resumes where it paused."""
     leave(sandbox, 240)
     resets_at = midnight(sandbox.clock.now())
     with pytest.raises(AllowanceSpent):

@@ -44,12 +44,12 @@ def state(world: World) -> dict[str, object]:
 
 
 def refreshes(sandbox: Sandbox) -> int:
-    """Calls of the token endpoint beside the one that brought the first pair."""
+    """Calls of the token endpoint after the call that brought the first pair."""
     return len(list(sandbox.requests.of(TOKENS))) - 1
 
 
 def test_connect(world: World, sandbox: Sandbox) -> None:
-    """The company is known by name, the tokens lie sealed, and the first sync is asked for."""
+    """The company's name is stored, the tokens are encrypted, and the first sync is queued."""
     connection_state = state(world)
     (asked,) = world.rows("integration", "sync_requests")
 
@@ -92,7 +92,7 @@ def test_full_sync(world: World, sandbox: Sandbox) -> None:
 
 @pytest.mark.slow
 def test_incremental_sync(world: World, sandbox: Sandbox, account: Account) -> None:
-    """A new record, an edit and a move arrive, and nothing else is asked for or written."""
+    """A new record, an edit and a move arrive, and nothing else is requested or written."""
     world.sync(sync_type="full")
     organization = account.create("organizations", name="Nordlicht Windkraft GmbH")
     account.edit("persons", 17, org_id=organization["id"])
@@ -134,7 +134,7 @@ def test_duplicates(world: World, sandbox: Sandbox, account: Account) -> None:
     for _ in range(2):
         address = {"value": "max@example.com", "primary": True, "label": "work"}
         account.create("persons", name="Max Mustermann", emails=[address])
-    account.edit_many("persons", range(1, 1_001), job_title="Einkauf")  # stands on two pages
+    account.edit_many("persons", range(1, 1_001), job_title="Einkauf")  # fills two pages
     world.sync(sync_type="full")
     first = {row["pipedrive_id"]: row["id"] for row in world.rows("crm", "contacts")}
     disconnect(vault_of(world), ACME, SYSTEM, who="a test")

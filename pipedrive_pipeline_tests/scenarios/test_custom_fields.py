@@ -165,7 +165,7 @@ def test_fields_change_between_syncs_and_nothing_breaks(world: World, account: A
 
 
 def changes(world: World) -> list[dict[str, Any]]:
-    """What analysts are told of columns."""
+    """The column changes that analysts can read."""
     return world.rows_of_view("analytics_acme", "column_changes", order_by="changed_at")
 
 

@@ -92,7 +92,7 @@ def test_an_answer_to_ids_that_breaks_off_too_marks_nobody_as_deleted(world: Wor
 def test_a_page_that_leaves_many_out_is_incomplete_and_marks_nobody(
     page_rows: int, world: World, account: Account
 ) -> None:
-    """Nobody is asked to confirm that they are gone: the source gives them by their ids."""
+    """No confirmation is required: the source still returns them by their ids."""
     with serve(account, page_rows=page_rows) as pages:
         world.connect(ACME, pages)
         world.sync(sync_type="full")

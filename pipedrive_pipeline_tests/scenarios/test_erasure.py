@@ -253,7 +253,7 @@ def test_an_address_finds_everybody_who_has_it_and_duplicates_go_with_whom_they_
     with pytest.raises(NobodyToErase, match="no persons with the id 9999"):
         erase(world, 40, 9999)
     assert 40 in contact_ids(world)
-    assert erase(world, 30).raw_rows == 0  # asked again
+    assert erase(world, 30).raw_rows == 0  # a second erasure
 
 
 @pytest.mark.slow

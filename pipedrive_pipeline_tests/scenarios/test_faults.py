@@ -1,6 +1,6 @@
 """Every fault of the source, in the middle of a full and of an incremental read.
 
-After each the watermark stands where it stood, no row is lost, and one clean run mends the rest.
+After each the watermark is unchanged, no row is lost, and one clean run mends the rest.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def kill_at_each(spots: list[Spot], world: World, sandbox: Sandbox, account: Acc
 
 
 def spots_of(world: World, counts_file: Path) -> list[Spot]:
-    """Before and after whatever one incremental sync sends to Postgres, asks for and renames.
+    """Before and after each statement, request and rename of one incremental sync.
 
     Before a piece is after the one before it: the database is the same, and the client is dead.
     """
@@ -203,7 +203,7 @@ def test_a_first_load_killed_at_every_point_is_mended_by_the_next_sync(
 
 @pytest.mark.slow
 def test_a_killed_run_is_settled_as_failed_with_its_reason(world: World, sandbox: Sandbox) -> None:
-    """A row that stays `running` for ever would hide that the tenant stands still."""
+    """A row that stays `running` for ever would hide that the tenant is no longer synced."""
     sync_killed_before_answer(5, world, sandbox)
     world.wait_for_the_dead()
     assert [row["status"] for row in world.history()] == ["running"]

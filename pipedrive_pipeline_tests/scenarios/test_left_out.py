@@ -1,4 +1,4 @@
-"""A tenant that does not want persons: none is asked for, and those that are there stay."""
+"""A tenant that does not want persons: none is requested, and existing rows stay."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_a_key_that_is_left_out_once_it_is_unset_becomes_null(
 
 
 @pytest.mark.slow
-def test_a_second_full_read_finds_what_no_edit_time_told(
+def test_a_second_full_read_finds_edits_without_an_edit_time(
     world: World, sandbox: Sandbox, account: Account
 ) -> None:
     """Counters and restored rows change without a new update_time."""

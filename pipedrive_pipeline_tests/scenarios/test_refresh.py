@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def settings(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The world's settings are the environment's, as whoever calls from outside has them."""
+    """Puts the world's settings into the environment, as an external caller has them."""
     with environment_of(world) as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)

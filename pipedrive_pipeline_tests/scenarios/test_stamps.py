@@ -62,7 +62,7 @@ def test_an_edit_under_an_earlier_or_equal_stamp_is_taken_in_by_every_way(
 def test_a_stamp_edited_in_raw_is_repaired_by_the_next_sweep(
     world: World, sandbox: Sandbox
 ) -> None:
-    """An analyst's edit of the stamp kept the record as it was, and no count told of it."""
+    """An analyst's edit of the stamp kept the record as it was, and no count showed it."""
     world.sync(sync_type="full")
     with world.warehouse.transaction(tenant=ACME) as connection:
         for entity in ENTITIES:

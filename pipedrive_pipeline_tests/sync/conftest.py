@@ -1,4 +1,4 @@
-"""A registered, connected tenant; no source is asked."""
+"""A registered, connected tenant without a source."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def spend(
     return book
 
 
-def test_a_company_nobody_told_of_has_thirty_thousand_a_day(companies: Warehouse) -> None:
+def test_a_company_with_an_unknown_limit_has_thirty_thousand_a_day(companies: Warehouse) -> None:
     budget = standing(companies, ACME, SYSTEM, NOON)
 
     assert (budget.limit, budget.left, budget.sharers, budget.resets_at) == (
@@ -118,9 +118,7 @@ def test_what_the_source_tells_replaces_our_own_count(
     assert (budget.limit, budget.left) == (60_000, 19_700)
 
 
-def test_what_was_told_yesterday_counts_no_more_today(
-    companies: Warehouse, now: ManualClock
-) -> None:
+def test_yesterdays_answer_does_not_count_today(companies: Warehouse, now: ManualClock) -> None:
     spend(companies, ACME, 100, now, left=20)
 
     budget = standing(companies, ACME, SYSTEM, MIDNIGHT + timedelta(hours=1))

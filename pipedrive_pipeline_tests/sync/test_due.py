@@ -102,7 +102,7 @@ def test_a_paused_tenant_is_left_alone_until_its_budget_returns() -> None:
 
 
 def test_a_tenant_that_was_connected_after_its_hour_waits_for_the_next() -> None:
-    """Its first sync was asked for by connecting."""
+    """Connecting queued its first sync."""
     tenant = standing(connected_at=datetime(2026, 7, 1, 9, tzinfo=UTC))
 
     assert tenant.due_at(datetime(2026, 7, 1, 12, tzinfo=UTC)) is None
@@ -289,7 +289,7 @@ def test_a_tenant_that_never_synced_is_not_swept(control: ControlTables) -> None
 def test_marts_are_compared_with_raw_once_a_week_and_the_day_after_a_failure(
     control: ControlTables,
 ) -> None:
-    """Nobody asks for it, and whoever never synced has nothing to compare."""
+    """It is not requested, and a tenant that never synced has nothing to compare."""
     control.run("update integration.connections set connected_at = now() - interval '40 days'")
     now = datetime.now(UTC)
 

@@ -57,7 +57,7 @@ def test_a_tenant_is_overdue_when_its_grace_is_over_and_no_sync_succeeded(
     assert overdue(control, TOO_LATE) == ["beta"]
 
 
-def test_a_failed_run_does_not_make_a_tenant_fresh_and_its_code_is_told(
+def test_a_failed_run_does_not_make_a_tenant_fresh_and_its_code_is_shown(
     control: ControlTables,
 ) -> None:
     for tenant in (ACME, BETA):

@@ -73,7 +73,7 @@ def test_a_tenant_whose_run_is_alive_is_refused_at_once(warehouse: Warehouse) ->
     assert caught.value.tenant == "acme"
 
 
-def test_another_tenant_is_not_held_up(warehouse: Warehouse) -> None:
+def test_another_tenant_does_not_wait(warehouse: Warehouse) -> None:
     with tenant_lock(warehouse, ACME), tenant_lock(warehouse, BETA):
         assert is_locked(warehouse, ACME)
         assert is_locked(warehouse, BETA)
@@ -89,7 +89,7 @@ def test_a_read_and_a_build_do_not_hold_each_other_up(warehouse: Warehouse) -> N
         building.assert_held()
 
 
-def test_an_erasure_waits_for_neither_a_read_nor_does_it_run_beside_one(
+def test_an_erasure_neither_waits_for_a_read_nor_runs_during_one(
     warehouse: Warehouse,
 ) -> None:
     with walk(warehouse, ACME), pytest.raises(Busy), tenant_lock(warehouse, ACME):
@@ -220,7 +220,7 @@ def test_the_same_tenant_of_another_database_is_not_ours(
 
 @ALL_LOCKS
 def test_a_tenant_that_is_not_registered_has_no_lock(lock: Locking, warehouse: Warehouse) -> None:
-    """A run without a fence could write into whatever is registered under its name next."""
+    """A run without a fence could write into the next tenant of the same name."""
     stranger = Tenant("stranger")
 
     with pytest.raises(UnknownTenant), lock(warehouse, stranger):
@@ -246,7 +246,7 @@ def test_the_locks_of_a_removed_tenant_are_dropped_and_come_back_with_it(
         lock.assert_held()
 
 
-def test_who_waits_for_a_tenant_that_is_removed_meanwhile_is_told_so(
+def test_a_run_that_waits_for_a_tenant_that_is_removed_gets_an_error(
     warehouse: Warehouse,
 ) -> None:
     refused: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""What a run notes beside its data."""
+"""The notes of a run about its data."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def fill(control: ControlTables, tenant: Tenant) -> None:
     control.ask(tenant)
 
 
-def held(control: ControlTables, tenant: Tenant) -> dict[str, int]:
+def row_counts(control: ControlTables, tenant: Tenant) -> dict[str, int]:
     """Rows of this tenant, by table, over the whole catalog; the audit log aside."""
     tables = control.rows(
         "select table_schema as schema, table_name as name from information_schema.columns"
@@ -71,12 +71,12 @@ def test_erasing_drops_everything_of_a_tenant_and_nothing_of_another(
 ) -> None:
     fill(control, ACME)
     fill(control, BETA)
-    before = held(control, BETA)
+    before = row_counts(control, BETA)
 
     removal.remove(control.warehouse, ACME, is_erasing=True, who="a test")
 
-    assert not any(held(control, ACME).values())
-    assert held(control, BETA) == before
+    assert not any(row_counts(control, ACME).values())
+    assert row_counts(control, BETA) == before
     assert before["customers"] == before["sync_logs"] == before["connections"] == 1
     assert all(name.endswith("beta") for name in schemas(control))
     assert len(schemas(control)) == 3
@@ -86,12 +86,12 @@ def test_erasing_drops_everything_of_a_tenant_and_nothing_of_another(
 
 def test_a_tenant_with_data_is_not_removed_by_accident(control: ControlTables) -> None:
     fill(control, ACME)
-    before = held(control, ACME)
+    before = row_counts(control, ACME)
 
     with pytest.raises(BadInput, match="--erase"):
         removal.remove(control.warehouse, ACME, is_erasing=False, who="a test")
 
-    assert held(control, ACME) == before
+    assert row_counts(control, ACME) == before
 
 
 def test_a_tenant_without_data_is_removed_and_the_log_says_by_whom(control: ControlTables) -> None:
@@ -195,12 +195,12 @@ def test_what_is_in_the_way_of_an_erasure_is_named_before_anything_is_changed(
     control.run("create view analytics_acme.v as select x from raw_pipedrive_acme.t")
     control.run(statements)
     vault = open_vault(control.warehouse, Settings(token_encryption_keys=KEYS))
-    before = held(control, ACME)
+    before = row_counts(control, ACME)
 
     with pytest.raises(removal.RemovalRefused, match=named):
         removal.end(vault, ACME, is_erasing=True, who="a test")
 
-    assert held(control, ACME) == before
+    assert row_counts(control, ACME) == before
     assert len(schemas(control)) == 3
     (connection,) = control.rows(
         "select state from integration.connections where tenant_id = 'acme'"

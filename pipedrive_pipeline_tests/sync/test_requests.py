@@ -35,7 +35,7 @@ def test_queued_requests_of_connected_tenants_come_oldest_first(control: Control
 
 @pytest.mark.parametrize("state", ["needs_reauth", "disconnected", "pending"])
 def test_a_tenant_that_is_not_connected_is_not_synced(state: str, control: ControlTables) -> None:
-    """Its run could only fail, every time that it is asked."""
+    """Its run could only fail each time."""
     control.ask(ACME)
     control.run("update integration.connections set state = %s, access_token = null", [state])
 
@@ -53,7 +53,7 @@ def test_a_remap_needs_no_connection(control: ControlTables) -> None:
     ]
 
 
-def test_no_more_are_given_than_asked_for(control: ControlTables) -> None:
+def test_no_more_requests_are_returned_than_the_limit(control: ControlTables) -> None:
     control.ask(ACME)
     control.ask(BETA)
 

@@ -1,4 +1,4 @@
-"""History is kept for so many days; what is still needed stays, whatever its age."""
+"""History is kept for so many days; rows that are still needed stay at any age."""
 
 from __future__ import annotations
 

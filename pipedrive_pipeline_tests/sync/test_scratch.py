@@ -85,7 +85,7 @@ def test_two_databases_under_one_home_have_folders_of_their_own(
             assert ours.parent != theirs.parent
 
 
-def test_a_database_is_the_same_whatever_url_leads_to_it(warehouse: Warehouse) -> None:
+def test_a_database_is_the_same_under_every_url(warehouse: Warehouse) -> None:
     again = Warehouse(warehouse.url + "&application_name=x")
 
     assert again.identity() == warehouse.identity()

@@ -1,4 +1,4 @@
-"""Where each tenant stands, for people."""
+"""The status of each tenant."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_tenant_that_never_ran_says_so(control: ControlTables) -> None:
     assert status.facts()["rows_of_recent_runs"] == []
 
 
-def test_the_last_run_and_its_error_are_told(control: ControlTables) -> None:
+def test_the_last_run_and_its_error_are_shown(control: ControlTables) -> None:
     control.begin().complete()
     row = control.begin()
     row.errors.append(SourceUnavailable("acme: Pipedrive does not answer."))
@@ -30,7 +30,7 @@ def test_the_last_run_and_its_error_are_told(control: ControlTables) -> None:
     assert status.last_error == "acme: Pipedrive does not answer."
 
 
-def test_a_tenant_whose_lock_is_held_is_running(control: ControlTables) -> None:
+def test_a_tenant_whose_lock_is_taken_is_running(control: ControlTables) -> None:
     control.begin()
 
     with tenant_lock(control.warehouse, ACME):

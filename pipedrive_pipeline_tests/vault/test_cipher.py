@@ -33,7 +33,7 @@ def test_what_is_sealed_opens_in_its_place(secret: str) -> None:
 
 
 def test_the_secret_does_not_show_in_the_sealed_text_or_the_cipher() -> None:
-    """Whoever reads a dump or a traceback learns nothing."""
+    """A dump or a traceback shows no secret."""
     assert "canary" not in SEALED
     assert "acme" not in SEALED
     assert OLD.get_secret_value() not in repr(Cipher([OLD]))

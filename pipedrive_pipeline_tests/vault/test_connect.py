@@ -110,7 +110,7 @@ def test_another_companys_token_is_refused_until_a_person_confirms(acme: VaultSe
     assert begun_afresh == [ACME]
 
 
-def test_each_change_of_state_stands_in_the_audit_log_without_a_secret(acme: VaultSetup) -> None:
+def test_each_change_of_state_is_in_the_audit_log_without_a_secret(acme: VaultSetup) -> None:
     """Who, when, from what to what; never a token, not even a sealed one."""
     acme.oauth.api_tokens[TOKEN] = OAuthCompany()
     connect(acme)

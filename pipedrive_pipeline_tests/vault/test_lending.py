@@ -1,4 +1,4 @@
-"""A lent credential is fresh, whatever the source, the network or another process does."""
+"""A lent credential is fresh despite faults of the source, the network or another process."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_token_is_refreshed_minutes_before_it_ends(acme: VaultSetup) -> None:
     assert acme.oauth.calls == ["refresh"]
 
 
-def test_a_source_with_short_lives_is_not_asked_at_each_call(acme: VaultSetup) -> None:
+def test_a_source_with_short_lives_is_not_refreshed_at_each_call(acme: VaultSetup) -> None:
     """A token of one minute is fresh for half of it, not never."""
     acme.connect_acme()
     acme.oauth.expires_in = 60
@@ -237,7 +237,7 @@ def test_a_refresh_that_names_a_foreign_host_is_not_followed(
 
 
 def test_a_renamed_company_is_followed_to_its_new_address(acme: VaultSetup) -> None:
-    """`api_domain` is told anew with each refresh, and the newest counts."""
+    """Each refresh returns `api_domain`, and the newest counts."""
     acme.connect_acme()
     acme.expire()
     acme.oauth.api_domain = acme.oauth.url + "/"

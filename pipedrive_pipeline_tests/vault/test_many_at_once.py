@@ -1,4 +1,4 @@
-"""One refresh whoever asks, and no grant lost wherever a process dies."""
+"""One refresh for all callers, and no grant is lost at any point where a process dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What separates tenants in the database itself, whatever the app asks for."""
+"""The database itself separates tenants, for any query of the app."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_the_tenant_is_forgotten_with_its_transaction(two_customers: Warehouse) 
     ],
 )
 def test_the_app_cannot_write_for_another_tenant(warehouse: Warehouse, statement: str) -> None:
-    """`with check` stands beside `using`."""
+    """Each policy has `with check` as well as `using`."""
     with pytest.raises(errors.InsufficientPrivilege), warehouse.as_app(ACME) as connection:
         connection.execute(statement.encode())
 

@@ -1,4 +1,4 @@
-"""Migrations: once, in order, whoever else is at work."""
+"""Migrations run once and in order, also with several processes at work."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def weak(postgres: str) -> Iterator[str]:
     databases.administer(postgres, sql.SQL("drop role test_weak"))
 
 
-def test_a_role_that_may_not_create_roles_is_told_what_to_do(postgres: str, weak: str) -> None:
+def test_a_role_that_may_not_create_roles_gets_the_next_step(postgres: str, weak: str) -> None:
     """The message holds the statements that an administrator must run."""
     with databases.database(postgres, owner=weak) as url:
         with pytest.raises(RoleTooWeak) as refusal:
@@ -202,7 +202,7 @@ def test_a_schema_behind_is_refused_with_the_next_step(empty: Warehouse) -> None
         pass
 
 
-def test_a_held_schema_keeps_migrations_out(warehouse: Warehouse) -> None:
+def test_a_locked_schema_keeps_migrations_out(warehouse: Warehouse) -> None:
     """What a sync holds for its duration."""
     with schema_held(warehouse), warehouse.lock_session() as other, pytest.raises(LockNotAvailable):
         locks.take(other, locks.MIGRATION, wait_seconds=0)

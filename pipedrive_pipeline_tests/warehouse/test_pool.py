@@ -22,7 +22,7 @@ def test_a_connection_is_used_again(warehouse: Warehouse) -> None:
 
 
 def test_a_connection_that_the_server_ended_is_not_handed_out(warehouse: Warehouse) -> None:
-    """A Postgres that was started anew must not cost the next caller its answer."""
+    """A restart of Postgres must not cost the next caller its answer."""
     pool = pooled(warehouse)
     with pool.pool:
         former = session(pool)
@@ -37,7 +37,7 @@ def test_a_connection_that_the_server_ended_is_not_handed_out(warehouse: Warehou
 def test_a_connection_that_the_server_spoke_to_meanwhile_is_used_again(
     warehouse: Warehouse,
 ) -> None:
-    """A changed setting is told to every session: something to read, and no goodbye."""
+    """Postgres reports a changed setting to every session: input to read, and no end of it."""
     pool = pooled(warehouse)
     with pool.pool:
         pool.pool.wait()  # who asks before its first connection is there makes it open a second

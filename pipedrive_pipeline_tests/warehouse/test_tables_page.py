@@ -1,6 +1,6 @@
 """`docs/tables.md` says what the database says; a column without a word on it fails here.
 
-`UPDATE_DOCS=1` writes the page anew instead of comparing it.
+`UPDATE_DOCS=1` writes the page instead of comparing it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The embedded server, started for real, as whoever runs the suite."""
+"""The embedded server, started for real by the account that runs the suite."""

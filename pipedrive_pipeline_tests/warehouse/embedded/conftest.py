@@ -30,7 +30,7 @@ def open_folder() -> Iterator[Path]:
 
 @contextmanager
 def starting_in(folder: Path) -> Iterator[Start]:
-    """`ensure_running` with the system folder beside the homes; ends what it started."""
+    """`ensure_running` with the system folder next to the homes; stops its servers."""
     servers: list[EmbeddedServer] = []
 
     def started(home: Path, *, tcp_port: int | None = None) -> EmbeddedServer:

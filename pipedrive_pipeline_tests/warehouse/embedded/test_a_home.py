@@ -1,4 +1,4 @@
-"""What a person finds in a new home, whatever its path and whoever they are."""
+"""The contents of a new home, for any path and any account."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AWKWARD = {
 
 
 def test_a_new_home_gets_an_empty_database(server: EmbeddedServer) -> None:
-    """UTF-8, UTC and checksums hold whatever the machine's own defaults are."""
+    """UTF-8, UTC and checksums are set despite the machine's own defaults."""
     assert ask(server, "select current_database()") == "pipeline"
     assert ask(server, "select count(*) from pg_tables where schemaname = 'public'") == 0
     assert str(ask(server, "show server_version")).startswith("18.")

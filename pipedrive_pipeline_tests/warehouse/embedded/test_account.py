@@ -52,7 +52,7 @@ def test_a_home_closed_to_the_account_is_served_from_the_system_folder(
 
 @needs_root
 @pytest.mark.slow
-def test_a_closed_home_made_anew_has_a_new_database(closed: Path, start: Start) -> None:
+def test_a_closed_home_that_is_recreated_has_a_new_database(closed: Path, start: Start) -> None:
     """The old data lie outside of the home and must not come back."""
     first = start(closed / "home")
     tell(first, "create table kept as select 7 as number")

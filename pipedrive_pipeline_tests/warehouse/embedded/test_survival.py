@@ -87,7 +87,7 @@ def test_eight_commands_at_once_share_one_server(folder: Path, start: Start) -> 
 def test_a_command_killed_while_starting_holds_nobody_up(
     folder: Path, start: Start, seconds: float
 ) -> None:
-    """Half a data directory is made anew; a half-started server is waited for."""
+    """Half a data directory is created again; a half-started server is waited for."""
     process = command(folder / "home", folder)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(seconds)
@@ -154,7 +154,7 @@ def test_a_server_whose_socket_was_taken_away_is_replaced(folder: Path, start: S
 
 
 @pytest.mark.slow
-def test_a_home_made_anew_has_a_new_database(folder: Path, start: Start) -> None:
+def test_a_home_that_is_recreated_has_a_new_database(folder: Path, start: Start) -> None:
     """Who removes PIPELINE_HOME expects to begin again, even while the old server ends."""
     first = start(folder / "home")
     tell(first, "create table kept as select 7 as number")
