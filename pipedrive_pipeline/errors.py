@@ -1,14 +1,14 @@
-"""The one family of errors: each says what was tried, for whom, and who must act.
+"""All errors that more than one package raises or catches.
 
-Belongs here: the two branches and every error that more than one room raises or catches.
-Does not belong here: how an error looks at a border (`cli.py`, `defs/`, `connect/` decide that).
+Each says what was tried, for which tenant, and who must act. `cli/`, `defs/` and `connect/` decide
+how an error is shown.
 
     PipelineError
     ├── Transient            a rerun may help; nobody need act
     │   ├── Busy             another run of this tenant holds its lock
     │   ├── Superseded       another run took over, or the tenant is not what this run read
     │   ├── BudgetSpent      today's calls are used up; ``resets_at`` says when they return
-    │   ├── IncompleteRead   a list ended before its newest record, or left out records that live
+    │   ├── IncompleteRead   a list ended before its newest record, or left out existing records
     │   └── SourceUnavailable, DatabaseUnavailable
     └── Permanent            a person must act
         ├── UsageError       a wrong word on the command line or in a request
@@ -17,7 +17,7 @@ Does not belong here: how an error looks at a border (`cli.py`, `defs/`, `connec
         ├── DiskFull         a disk is full: Postgres's, or that of PIPELINE_HOME
         ├── SourceBroke      the source answered against its own contract
         ├── AuditBreach      a mart would break a promise; nothing was committed
-        ├── NotProven        verify found rows or values that it could neither prove nor heal
+        ├── NotProven        verify found rows or values that it could neither confirm nor repair
         └── GuardTripped     too much would be marked as deleted; a person must confirm
 
 Facts are attributes; messages never hold a token or a row.
@@ -33,7 +33,7 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """What the command line answers with."""
+    """Exit codes of the command line."""
 
     OK = 0
     FAILED = 1
@@ -146,7 +146,7 @@ class BadSlug(UsageError):
 
 
 class BadInput(UsageError):
-    """An option, file or body that cannot be used as it stands."""
+    """An option, file or body that cannot be used in this form."""
 
     code = "bad_input"
 
@@ -267,11 +267,11 @@ class AuditBreach(Permanent):
 
 
 class NotProven(Permanent):
-    """Some rows or values of the marts are not as raw has them, and stay so; the rest was healed.
+    """Some rows or values of the marts differ from raw and could not be repaired; others were.
 
     Args:
-        tenant: whose marts.
-        reasons: what could not be proved, each with the next step.
+        tenant: the owner of the marts.
+        reasons: the differences, each with the next step.
     """
 
     code = "not_proven"

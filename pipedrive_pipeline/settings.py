@@ -38,7 +38,7 @@ SANDBOX_HOST = "127.0.0.1"
 
 
 class Settings(BaseSettings):
-    """What the environment says. Field names in capitals are the settings' names."""
+    """All settings. Field names in capitals are the settings' names."""
 
     model_config = SettingsConfigDict(
         env_file=PROJECT_ROOT / ".env",
@@ -166,7 +166,7 @@ class Settings(BaseSettings):
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the warehouse is the embedded Postgres under `PIPELINE_HOME`."""
+        """True if the warehouse is the embedded Postgres under `PIPELINE_HOME`."""
         return self.database_url is None
 
     @property
@@ -198,13 +198,13 @@ class Settings(BaseSettings):
 
     @property
     def redirect_uri(self) -> str:
-        """Where the source sends a browser back to after consent."""
+        """The URL that the source sends a browser back to after consent."""
         if self.pipedrive_redirect_uri:
             return str(self.pipedrive_redirect_uri)
         return str(self.app_url).rstrip("/") + CALLBACK_PATH
 
     def run_url(self, dagster_run_id: str) -> str:
-        """Where a person sees this run in the Dagster UI."""
+        """The URL of this run in the Dagster UI."""
         base = str(self.dagster_url or f"http://127.0.0.1:{self.dagster_port}")
         return f"{base.rstrip('/')}/runs/{dagster_run_id}"
 
@@ -222,10 +222,10 @@ class Settings(BaseSettings):
                 '`python -c "from cryptography.fernet import Fernet; '
                 'print(Fernet.generate_key().decode())"`.'
             )
-        made = _made_once(
+        keys_text = _made_once(
             self.pipeline_home / "token-encryption-keys", lambda: Fernet.generate_key().decode()
         )
-        return tuple(SecretStr(key) for key in made.split(","))
+        return tuple(SecretStr(key) for key in keys_text.split(","))
 
     def operator(self) -> SecretStr | None:
         """The operator's key; on the embedded default made once, mode 0600."""
@@ -237,7 +237,7 @@ class Settings(BaseSettings):
 
 
 class SandboxAddress(BaseModel, frozen=True):
-    """Where a sandbox is, and how to get in. Its secrets open nothing but the sandbox."""
+    """A sandbox's URL and credentials. These open nothing but the sandbox."""
 
     url: str
     client_id: str

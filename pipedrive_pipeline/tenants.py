@@ -75,26 +75,26 @@ class Tenant:
         return f"analyst_{self.slug}"
 
     def raw_lock(self, system: str) -> str:
-        """The lock on what is stored of one system, held by the run that reads it."""
+        """The lock on what is stored of one system, owned by the run that reads it."""
         return f"raw/{self.slug}/{system}"
 
     @property
     def marts_lock(self) -> str:
-        """The lock on marts and views, held by the one that builds them."""
+        """The lock on marts and views, owned by the run that builds them."""
         return f"marts/{self.slug}"
 
     def token_lock(self, system: str) -> str:
-        """The lock of the one that refreshes this tenant's token."""
+        """The lock of the process that refreshes this tenant's token."""
         return f"token/{self.slug}/{system}"
 
     @property
     def mapping_lock(self) -> str:
-        """The lock of the one that saves a field mapping."""
+        """The lock of the process that saves a field mapping."""
         return f"mapping/{self.slug}"
 
     @property
     def settings_lock(self) -> str:
-        """The lock of the one that saves sync settings."""
+        """The lock of the process that saves sync settings."""
         return f"settings/{self.slug}"
 
     def _of(self, system: str) -> str:

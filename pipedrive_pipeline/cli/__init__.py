@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _filed(error: Exception) -> str:
-    """What to say of an error that nobody foresaw; its trace is kept where only we can read it."""
+    """The line for an unexpected error; its trace goes to a file that only its owner can read."""
     folder = Path(os.environ.get("PIPELINE_HOME", PROJECT_ROOT / ".local")) / "logs"
     file = folder / "unexpected-errors.log"
     try:

@@ -60,12 +60,12 @@ def command_line(*names: str) -> typer.Typer:
     )
     known = [name for name in names if name in COMMANDS]
     for name in known if known and len(known) == len(names) else COMMANDS:
-        found = _imported(COMMANDS[name])
-        if isinstance(found, typer.Typer):
-            app.add_typer(found, name=name)
+        command = _imported(COMMANDS[name])
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
         else:
             settings = PASSED_ON if name in TAKING_WORDS else None
-            app.command(name, hidden=name in HIDDEN, context_settings=settings)(found)
+            app.command(name, hidden=name in HIDDEN, context_settings=settings)(command)
     return app
 
 
@@ -73,8 +73,8 @@ def _no_options() -> None:
     pass
 
 
-def _imported(place: str) -> typer.Typer | Callable[..., Any]:
-    module, name = place.split(":")
-    found: typer.Typer | Callable[..., Any]
-    found = getattr(import_module(f"pipedrive_pipeline.{module}"), name)
-    return found
+def _imported(path: str) -> typer.Typer | Callable[..., Any]:
+    module, name = path.split(":")
+    command: typer.Typer | Callable[..., Any]
+    command = getattr(import_module(f"pipedrive_pipeline.{module}"), name)
+    return command

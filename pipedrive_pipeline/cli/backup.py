@@ -80,11 +80,11 @@ def _run(settings: Settings, program: str, *words: str, is_checked: bool = True)
         DatabaseUnavailable: it ended with an error; its own words say which.
     """
     path = _path(settings)
-    found = shutil.which(program, path=path)
-    if found is None:
+    executable = shutil.which(program, path=path)
+    if executable is None:
         raise BadInput(f"{program} is not on PATH; install the PostgreSQL client.")
     ended = subprocess.run(  # noqa: S603 - Postgres's own programs
-        [found, *words],
+        [executable, *words],
         env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
@@ -96,7 +96,7 @@ def _run(settings: Settings, program: str, *words: str, is_checked: bool = True)
 
 
 def _path(settings: Settings) -> str:
-    """Where Postgres's programs are looked for: beside the embedded server, then on PATH."""
+    """The search path for Postgres's programs: the embedded server's folder, then PATH."""
     path = os.environ.get("PATH", "")
     if not settings.is_embedded:
         return path

@@ -79,7 +79,7 @@ def psql_program(is_embedded: bool) -> str:
         embedded = ensure_running(settings.pipeline_home, tcp_port=settings.postgres_port).psql
         if embedded:
             return str(embedded)
-    found = shutil.which("psql")
-    if not found:
+    psql_path = shutil.which("psql")
+    if not psql_path:
         raise BadInput("psql is not on PATH; install the PostgreSQL client.")
-    return found
+    return psql_path

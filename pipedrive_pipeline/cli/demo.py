@@ -74,14 +74,14 @@ def _edits(account: Account) -> list[str]:
     persons = (person for person in truth(account, "persons") if person["org_id"])
     mover, colleague = islice(persons, 2)
     renamed = account.get("organizations", colleague["org_id"])
-    made = account.create("organizations", name="Nordlicht Windkraft GmbH")
-    account.create("persons", name="Änne Müller", org_id=made["id"])
+    company = account.create("organizations", name="Nordlicht Windkraft GmbH")
+    account.create("persons", name="Änne Müller", org_id=company["id"])
     account.edit("organizations", renamed["id"], name=f"{renamed['name']} (umfirmiert)")
-    account.edit("persons", mover["id"], org_id=made["id"])
+    account.edit("persons", mover["id"], org_id=company["id"])
     return [
-        f"new: organization {made['id']} “{made['name']}” with person “Änne Müller”",
+        f"new: organization {company['id']} “{company['name']}” with person “Änne Müller”",
         f"renamed: organization {renamed['id']} “{renamed['name']}” is now “… (umfirmiert)”",
-        f"moved: person {mover['id']} “{mover['name']}” to organization {made['id']}",
+        f"moved: person {mover['id']} “{mover['name']}” to organization {company['id']}",
     ]
 
 

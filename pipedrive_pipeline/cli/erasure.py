@@ -45,65 +45,66 @@ def erase_person(
         raise BadInput("say whom: --id N, or --email ADDRESS.")
     name, session = Tenant(tenant), open_session()
     registry.known(session.warehouse, name)
-    found = Holders([str(one) for one in person or ()], [], 0)
+    holders = Holders([str(person_id) for person_id in person or ()], [], 0)
     if email is not None:
-        found = _found(session, name, sys.stdin.readline() if email == "-" else email)
+        holders = _holders(session, name, sys.stdin.readline() if email == "-" else email)
         if not yes:
-            _ask(name, found, json=json)
+            _require_yes(name, holders, json=json)
     with tenant_lock(session.warehouse, name) as lock:
         erased = erase_persons(
             lock,
             session.settings,
             DEFAULT_SYSTEM,
-            found.ids,
-            former=found.former,
+            holders.ids,
+            former=holders.former,
             who="operator",
         )
     if json:
         print_json(_facts(name, erased))
     else:
-        _tell(name, erased, found)
+        _print_receipt(name, erased, holders)
 
 
-def _found(session: CommandSession, tenant: Tenant, email: str) -> Holders:
+def _holders(session: CommandSession, tenant: Tenant, email: str) -> Holders:
     if "@" not in email:
         raise BadInput("--email takes an e-mail address, or `-` for standard input.")
-    found = persons_with_email(session.warehouse, tenant, email.strip())
-    if not (found.ids or found.former):
-        own = f" {_count(found.of_the_app, 'contact')} that your app made: its to erase."
+    holders = persons_with_email(session.warehouse, tenant, email.strip())
+    if not (holders.ids or holders.former):
+        own = f" {_count(holders.of_the_app, 'contact')} that your app made: its to erase."
         raise NobodyToErase(
             f"{tenant}: no contact from the CRM has this address; nothing was erased."
-            + (own if found.of_the_app else "")
+            + (own if holders.of_the_app else "")
         )
-    return found
+    return holders
 
 
-def _ask(tenant: Tenant, found: Holders, *, json: bool) -> None:
-    """Says who would be erased, and ends."""
+def _require_yes(tenant: Tenant, holders: Holders, *, json: bool) -> None:
+    """Prints who would be erased, and exits."""
     if json:
         print_json(
             {
                 "tenant": tenant.slug,
                 "erased": False,
-                "ids": found.ids,
-                "of_a_former_company": len(found.former),
-                "of_the_app": found.of_the_app,
+                "ids": holders.ids,
+                "of_a_former_company": len(holders.former),
+                "of_the_app": holders.of_the_app,
             }
         )
     else:
-        _say(
-            f"{tenant}: {_whom(found)}. Nothing was erased; the same again with --yes erases them."
-        )
+        whom = _whom(holders)
+        _print(f"{tenant}: {whom}. Nothing was erased; the same again with --yes erases them.")
     sys.exit(ExitCode.PERSON_MUST_ACT)
 
 
-def _whom(found: Holders) -> str:
-    words = [f"{_count(len(found.ids), 'person')} with this address"]
-    words[0] += f" ({', '.join(found.ids)})" if found.ids else ""
-    if found.former:
-        words.append(f"{_count(len(found.former), 'contact')} of a company connected before")
-    if found.of_the_app:
-        words.append(f"{_count(found.of_the_app, 'contact')} that your app made, not to be erased")
+def _whom(holders: Holders) -> str:
+    words = [f"{_count(len(holders.ids), 'person')} with this address"]
+    words[0] += f" ({', '.join(holders.ids)})" if holders.ids else ""
+    if holders.former:
+        words.append(f"{_count(len(holders.former), 'contact')} of a company connected before")
+    if holders.of_the_app:
+        words.append(
+            f"{_count(holders.of_the_app, 'contact')} that your app made, not to be erased"
+        )
     return "; ".join(words)
 
 
@@ -111,26 +112,28 @@ def _count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def _tell(tenant: Tenant, erased: Erased, found: Holders) -> None:
+def _print_receipt(tenant: Tenant, erased: Erased, holders: Holders) -> None:
     kind = "person" if len(erased.ids) == 1 else "persons"
     who = f"{kind} {', '.join(erased.ids)} " if erased.ids else ""
-    _say(
+    _print(
         f"{tenant}: {who}erased: {_count(erased.raw_rows, 'raw row')}, "
         f"{_count(erased.contacts, 'contact')}, "
         f"{_count(erased.rejected_values, 'rejected value')}. Receipt {erased.receipt}."
     )
     if erased.at_source:
-        _say(
+        _print(
             f"{tenant}: {', '.join(erased.at_source)} stood in the source at the last sync. Delete "
             "the person there too: an edit would bring them back.",
             is_warning=True,
         )
-    if found.of_the_app:
-        _say(f"{tenant}: {_count(found.of_the_app, 'contact')} that your app made: its to erase.")
-    _say("Backups, exports and your app's own tables are not reached: docs/erasure.md.")
+    if holders.of_the_app:
+        _print(
+            f"{tenant}: {_count(holders.of_the_app, 'contact')} that your app made: its to erase."
+        )
+    _print("Backups, exports and your app's own tables are not reached: docs/erasure.md.")
 
 
-def _say(text: str, *, is_warning: bool = False) -> None:
+def _print(text: str, *, is_warning: bool = False) -> None:
     (errors if is_warning else terminal).print(text, soft_wrap=True, markup=False, highlight=False)
 
 

@@ -31,7 +31,7 @@ class UpIsRunning(Transient):
 
 
 class UpDoesNotEnd(Transient):
-    """`up` was asked to end and has not."""
+    """`up` received the signal to end and still runs."""
 
     code = "up_does_not_end"
 
@@ -59,7 +59,7 @@ class Installation:
     def only_one(self) -> Iterator[None]:
         """Keeps a second `up` out until the end of the block, or of this process.
 
-        Ends whatever an earlier `up` left behind when it was killed.
+        Ends the processes that an earlier `up` left behind when it was killed.
 
         Raises:
             UpIsRunning: another `up` holds the lock.

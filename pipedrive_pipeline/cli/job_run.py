@@ -22,21 +22,21 @@ from pipedrive_pipeline.tenants import Tenant
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The result of a run."""
 
     run_id: str
-    is_green: bool  # what Dagster shows: a pause is no failure
+    is_green: bool  # as Dagster shows it: a pause is no failure
     reads: dict[str, EntityRead] = field(default_factory=dict)
     built: MartsBuilt | None = None
     errors: tuple[BaseException, ...] = ()
-    api_calls: int = 0  # of the whole run: its price is asked for before any entity is read
+    api_calls: int = 0  # of the whole run: its price is computed before any entity is read
     tokens_spent: int = 0
     warnings: Mapping[str, str] = field(default_factory=dict)  # message by code
     comparison: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by mart
 
     @property
     def is_success(self) -> bool:
-        """Whether everything was done."""
+        """True if everything was done."""
         return self.is_green and self.paused_until is None
 
     @property
@@ -47,7 +47,7 @@ class Outcome:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the command line answers with."""
+        """The exit code of the command."""
         if self.paused_until:
             return ExitCode.PAUSED
         if self.is_success:

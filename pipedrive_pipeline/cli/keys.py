@@ -50,14 +50,14 @@ def list_(tenant: TenantOption, json: AsJson = False) -> None:
     """List a tenant's keys, without their secrets."""
     session, of = _opened(tenant)
     with session.warehouse.as_app(of) as connection:
-        held = keys.of_tenant(connection, of)
+        tenant_keys = keys.of_tenant(connection, of)
     if json:
-        print_json([_facts(one) for one in held])
-    elif held:
+        print_json([_facts(row) for row in tenant_keys])
+    elif tenant_keys:
         print_table(
             f"{of}: keys",
             ("key", "name", "role", "made", "last used", "revoked"),
-            [_row(one) for one in held],
+            [_row(row) for row in tenant_keys],
         )
     else:
         terminal.print(f"{of}: no keys yet; `keys add --tenant {of} --role user` makes one.")
@@ -71,14 +71,18 @@ def revoke(
     """Revoke a key; from then on it opens nothing, nor does any session begun with it."""
     session, of = _opened(tenant)
     with session.warehouse.as_app(of) as connection:
-        found = [one for one in keys.of_tenant(connection, of) if key in (str(one.id), one.prefix)]
-        if len(found) != 1:
+        matches = [
+            candidate
+            for candidate in keys.of_tenant(connection, of)
+            if key in (str(candidate.id), candidate.prefix)
+        ]
+        if len(matches) != 1:
             raise BadInput(
-                f"{of}: {len(found) or 'no'} keys are called {key!r}; "
+                f"{of}: {len(matches) or 'no'} keys are called {key!r}; "
                 f"`keys list --tenant {of} --json` shows their ids."
             )
-        keys.revoke(connection, of, found[0].id, who=_who())
-    terminal.print(f"{of}: {found[0].prefix} ({found[0].name}) is revoked.", markup=False)
+        keys.revoke(connection, of, matches[0].id, who=_who())
+    terminal.print(f"{of}: {matches[0].prefix} ({matches[0].name}) is revoked.", markup=False)
 
 
 def _opened(tenant: str) -> tuple[CommandSession, Tenant]:

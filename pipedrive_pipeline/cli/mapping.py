@@ -34,19 +34,19 @@ def show(tenant: TenantOption, json: AsJson = False) -> None:
     version, fields = _active(session, name)
     unusable = mappings.unusable_entries(name, version.mapping, fields)
     if json:
-        gone = [one.name for one in mappings.vanished(version.mapping, fields)]
+        gone = [entry.name for entry in mappings.vanished(version.mapping, fields)]
         print_json(_facts(version) | {"vanished": gone, "resting": unusable})
         return
-    names = {one.identity: one.field_name for one in fields}
+    names = {field.identity: field.field_name for field in fields}
     rows = [
-        [one.entity, names.get((one.entity, one.field_key)), one.source, one.target]
-        for one in version.mapping.entries
+        [entry.entity, names.get((entry.entity, entry.field_key)), entry.source, entry.target]
+        for entry in version.mapping.entries
     ]
     print_table(f"{name}: version {version.number}", ("of", "field", "key", "fills"), rows)
-    for one in version.mapping.entries:
-        if one.name in unusable:
-            told = f"{one.name}: {unusable[one.name]}; {one.target} keeps its last values."
-            errors.print(told, markup=False)
+    for entry in version.mapping.entries:
+        if entry.name in unusable:
+            line = f"{entry.name}: {unusable[entry.name]}; {entry.target} keeps its last values."
+            errors.print(line, markup=False)
 
 
 @commands.command()
@@ -55,11 +55,14 @@ def propose(tenant: TenantOption, json: AsJson = False) -> None:
     session, name = open_session(), Tenant(tenant)
     version, fields = _active(session, name)
     offered = mappings.proposals(name, version.mapping, fields)
-    entries = (*version.mapping.entries, *(one.entry for one in offered))
+    entries = (*version.mapping.entries, *(proposal.entry for proposal in offered))
     if json:
         print_json(mappings.Mapping(entries).written())
         return
-    rows = [[one.field_name, one.entry.source, one.entry.target, one.reason] for one in offered]
+    rows = [
+        [proposal.field_name, proposal.entry.source, proposal.entry.target, proposal.reason]
+        for proposal in offered
+    ]
     print_table(f"{name}: proposed", ("field", "key", "fills", "because"), rows)
     terminal.print(
         "`mapping propose --json > m.json` writes a file for `mapping preview` and `set`."
@@ -71,30 +74,35 @@ def preview(tenant: TenantOption, file: FileOption, json: AsJson = False) -> Non
     """Show rows before and after, coverage and refused values of a mapping; nothing is saved."""
     session = open_session()
     name = known(session.warehouse, Tenant(tenant)).tenant
-    seen = mappings.preview(session.warehouse, name, DEFAULT_SYSTEM, _read(file))
+    comparison = mappings.preview(session.warehouse, name, DEFAULT_SYSTEM, _read(file))
     if json:
-        print_json({"rows": seen.rows, "coverage": [_coverage(one) for one in seen.coverage]})
+        print_json(
+            {
+                "rows": comparison.rows,
+                "coverage": [_coverage(entry) for entry in comparison.coverage],
+            }
+        )
         return
     fields = mappings.catalogue(session.warehouse, name, DEFAULT_SYSTEM).fields
-    names = {one.identity: one.field_name for one in fields}
+    names = {field.identity: field.field_name for field in fields}
     filled = [
         [
-            one.entity,
-            names.get((one.entity, one.source.partition(".")[0])),
-            *(one.source, one.target, one.percent, one.refused),
+            entry.entity,
+            names.get((entry.entity, entry.source.partition(".")[0])),
+            *(entry.source, entry.target, entry.percent, entry.refused),
         ]
-        for one in seen.coverage
+        for entry in comparison.coverage
     ]
     heads = ("of", "field", "key", "fills", "percent", "refused")
     print_table(f"{name}: what each entry fills", heads, filled)
     refused = [
-        [one.entity, one.target, *example]
-        for one in seen.coverage
-        for example in one.refused_examples
+        [entry.entity, entry.target, *example]
+        for entry in comparison.coverage
+        for example in entry.refused_examples
     ]
     if refused:
         print_table(f"{name}: refused", ("of", "fills", "id", "value", "reason"), refused)
-    for mart, rows in seen.rows.items():
+    for mart, rows in comparison.rows.items():
         print_table(
             f"{name}: {mart}",
             ("id", "column", "before", "after"),
@@ -157,7 +165,7 @@ def _read(file: Path) -> Any:
 
 
 def _cell(value: Any) -> Any:
-    """A value of a mart for people: attributes as JSON."""
+    """A value of a mart as a table cell: attributes as JSON."""
     is_nested = isinstance(value, dict | list)
     return jsonlib.dumps(value, ensure_ascii=False) if is_nested else value
 
@@ -171,14 +179,14 @@ def _facts(version: mappings.Version) -> dict[str, Any]:
     }
 
 
-def _coverage(one: mappings.Coverage) -> dict[str, Any]:
+def _coverage(coverage: mappings.Coverage) -> dict[str, Any]:
     return {
-        "entity": one.entity,
-        "source": one.source,
-        "target": one.target,
-        "records": one.records,
-        "filled": one.filled,
-        "percent": one.percent,
-        "refused": one.refused,
-        "refused_examples": one.refused_examples,
+        "entity": coverage.entity,
+        "source": coverage.source,
+        "target": coverage.target,
+        "records": coverage.records,
+        "filled": coverage.filled,
+        "percent": coverage.percent,
+        "refused": coverage.refused,
+        "refused_examples": coverage.refused_examples,
     }

@@ -52,7 +52,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 class ReadProgress:
-    """How far the read is: one live line on a terminal, else a plain line now and then."""
+    """The progress of a read: one live line on a terminal, else a plain line now and then."""
 
     def __init__(self) -> None:
         self._is_live = errors.is_terminal

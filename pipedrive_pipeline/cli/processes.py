@@ -113,7 +113,7 @@ class Servers:
             if len(child.restarted_at) >= RESTARTS_MAX:
                 raise _died(child)
             on_restart(child.server, code)
-            self._end_group(child)  # what it started itself
+            self._end_group(child)  # processes that it started itself
             child.process = self._started(child.server)
             child.restarted_at.append(now)
             self._note_children()

@@ -107,7 +107,7 @@ def postgres_environment(session: CommandSession) -> dict[str, str]:
 
 
 def _dagster_home(home: Path) -> Path:
-    """A folder for whatever Dagster writes, with the project's `dagster.yaml` in it."""
+    """Dagster's home folder, with the project's `dagster.yaml` in it."""
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     link, target = dagster_home / "dagster.yaml", PROJECT_ROOT / "dagster.yaml"

@@ -109,7 +109,7 @@ def verify(tenant: TenantOption, json: AsJson = False) -> None:
 
 
 def _priced(session: CommandSession, tenant: Tenant, names: list[str] | None) -> Price:
-    """What a full read would cost; asks the source only about what was never read whole."""
+    """The price of a full read; calls the source only for entities that were never read whole."""
     known(session.warehouse, tenant)
     source = SourceAccess(session.warehouse, session.settings, tenant, DEFAULT_SYSTEM)
     with sandbox_within_reach(session.settings, tenant):

@@ -53,14 +53,14 @@ def list_(json: AsJson = False) -> None:
         print_json(
             [
                 {
-                    "slug": one.tenant.slug,
-                    "external_id": one.external_id,
-                    "display_name": one.display_name,
-                    "time_zone": one.time_zone,
-                    "state": one.state,
-                    "created_at": one.created_at,
+                    "slug": row.tenant.slug,
+                    "external_id": row.external_id,
+                    "display_name": row.display_name,
+                    "time_zone": row.time_zone,
+                    "state": row.state,
+                    "created_at": row.created_at,
                 }
-                for one in tenants
+                for row in tenants
             ]
         )
     elif tenants:
@@ -68,8 +68,8 @@ def list_(json: AsJson = False) -> None:
             "Tenants",
             ("tenant", "name", "external id", "time zone", "connection"),
             [
-                [one.tenant, one.display_name, one.external_id, one.time_zone, one.state]
-                for one in tenants
+                [row.tenant, row.display_name, row.external_id, row.time_zone, row.state]
+                for row in tenants
             ],
         )
     else:
@@ -93,7 +93,7 @@ def remove(
         lock.drop()
         if erase:
             _forget_in_dagster(session, name)
-    for note in [one.note for one in ended if one.note]:
+    for note in [connection.note for connection in ended if connection.note]:
         terminal.print(f"{name}: {note}", soft_wrap=True, markup=False)
     terminal.print(f"{name}: removed.")
 

@@ -35,7 +35,7 @@ class Relation:
 
 
 def is_there(connection: psycopg.Connection, schema: str, name: str) -> bool:
-    """Whether a schema holds a table or view of this name."""
+    """True if the schema has a table or view of this name."""
     row = connection.execute(
         "select to_regclass(format('%%I.%%I', %s::text, %s::text)) is not null", (schema, name)
     ).fetchone()
@@ -44,7 +44,7 @@ def is_there(connection: psycopg.Connection, schema: str, name: str) -> bool:
 
 def relations(connection: psycopg.Connection, schema: str) -> list[Relation]:
     """Every table and view of a schema, by name; none if there is no such schema."""
-    found = connection.execute(
+    columns_of_tables = connection.execute(
         """
         select
             pg_class.relname,
@@ -71,7 +71,7 @@ def relations(connection: psycopg.Connection, schema: str) -> list[Relation]:
     ).fetchall()
     return [
         Relation(schema, name, is_view, comment, tuple(TableColumn(*row[3:]) for row in rows))
-        for (name, is_view, comment), rows in groupby(found, key=lambda row: row[:3])
+        for (name, is_view, comment), rows in groupby(columns_of_tables, key=lambda row: row[:3])
     ]
 
 

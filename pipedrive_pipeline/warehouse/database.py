@@ -55,7 +55,7 @@ class Warehouse:
     """One database. Opening it does no I/O; its URL is masked in every text form."""
 
     url: str = field(repr=False)  # as libpq takes it
-    # Where this is one run's warehouse, every transaction holds it.
+    # Of the run that this warehouse belongs to: every transaction locks its rows.
     fence: Fence | None = field(default=None, kw_only=True)
 
     @property
@@ -67,7 +67,7 @@ class Warehouse:
         return f"{facts.get('dbname') or 'the default database'} on {host}{port}"
 
     def identity(self) -> str:
-        """Which database this is, whatever URL leads to it: its server's number and its own."""
+        """The same for every URL of this database: the server's identifier and the oid."""
         with self.connect() as connection:
             row = connection.execute(
                 "select (pg_control_system()).system_identifier, pg_database.oid"
@@ -85,7 +85,7 @@ class Warehouse:
         """The URL with user, password, host and port spelled out, for a library that wants them.
 
         What the URL leaves out libpq finds in `~/.pgpass`, its environment and its defaults; where
-        the server asks for no password, a word stands in for it.
+        the server needs no password, a placeholder takes its place.
         """
         if urlsplit(self.url).password:
             return self.url
@@ -164,7 +164,7 @@ class Warehouse:
 
     @contextmanager
     def lock_session(self, *names: str) -> Iterator[psycopg.Connection]:
-        """A session in a transaction for locks that are held for long; these of them exist.
+        """A session in a transaction that may hold locks for hours; makes these locks if absent.
 
         Raises:
             Contended: a lock was not free in time.

@@ -52,7 +52,7 @@ class Fence:
 
 
 def take(connection: psycopg.Connection, tenant: str, locks: Iterable[str]) -> Fence:
-    """A new identity in the rows of these locks; whoever had them writes nothing more.
+    """Puts a new identity into the rows of these locks; their former owner can no longer write.
 
     Raises:
         UnknownTenant: it is not registered any more.
@@ -69,8 +69,8 @@ def take(connection: psycopg.Connection, tenant: str, locks: Iterable[str]) -> F
 def end_all(connection: psycopg.Connection, tenant: str) -> None:
     """Ends every run of a tenant that has begun: once this is committed it writes nothing more.
 
-    Belongs into the transaction of whatever makes its answers wrong: another company, a disconnect,
-    a removal. Transactions that such a run has open are waited for.
+    Call it in the transaction of the change that makes its answers wrong: another company, a
+    disconnect, a removal. Transactions that such a run has open are waited for.
 
     Raises:
         psycopg.errors.LockNotAvailable: one took longer.

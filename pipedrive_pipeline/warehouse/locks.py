@@ -67,7 +67,7 @@ def take(
 
 @contextmanager
 def lasting(connection: psycopg.Connection) -> Iterator[None]:
-    """A transaction for locks that are held for long, on an autocommit connection.
+    """A transaction that may hold locks for hours, on an autocommit connection.
 
     No time limit of the server or the role ends it while it is idle.
     """

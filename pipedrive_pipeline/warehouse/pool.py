@@ -21,7 +21,7 @@ from pipedrive_pipeline.warehouse.database import CONNECTION_ARGUMENTS, Warehous
 CONNECTIONS_MAX = 10  # Postgres's default is 100 for all; two cores are busy with 4
 WAIT_SECONDS = 5  # for a free connection; then the answer is 503
 IDLE_SECONDS = 60  # a connection beyond the first that nobody used is closed
-STATEMENT_TIMEOUT_MILLISECONDS = 15_000  # whoever asked has gone by then
+STATEMENT_TIMEOUT_MILLISECONDS = 15_000  # the client has given up by then
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ def pooled(warehouse: Warehouse) -> PooledWarehouse:
 
 
 def _check(connection: psycopg.Connection) -> None:
-    """Nothing, if the server still holds the other end: it may have been started anew meanwhile.
+    """Returns if the server has not closed the connection; it may have been restarted meanwhile.
 
-    A server that hangs up says so, and then there is something to read where nothing was asked.
-    To look costs 2 µs, to ask each time 60.
+    A server that closes a connection sends a message, so there is something to read although no
+    query was sent. This check takes 2 µs, a query 60 µs.
 
     Raises:
         psycopg.OperationalError: it is gone; the pool makes another connection.

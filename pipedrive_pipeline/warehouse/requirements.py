@@ -59,7 +59,7 @@ def _is_shared(warehouse: Warehouse, connection: psycopg.Connection) -> bool:
     """True if two open sessions reach the same server process, or one reaches two of them.
 
     In session mode neither can be. In transaction mode an idle pooler gives its newest or its
-    oldest idle connection to whoever comes next: after each statement of the first session, a
+    oldest idle connection to the next client: after each statement of the first session, a
     transaction of the second takes the same one, or the first then gets another.
     """
     first = _process(connection)

@@ -39,7 +39,7 @@ class SqlFile:
 
 
 def schema_files() -> tuple[SqlFile, ...]:
-    """What makes the control tables and marts, in the order of application; never empty."""
+    """The files that create control tables and marts, in the order of application; never empty."""
     return _folder("schema")
 
 

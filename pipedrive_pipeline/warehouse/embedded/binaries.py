@@ -31,7 +31,7 @@ class Binaries:
 
     @property
     def folder(self) -> Path:
-        """Where the programs lie."""
+        """The folder of the programs."""
         return self.root / INSTALLATION / "bin"
 
     @property
@@ -41,12 +41,12 @@ class Binaries:
 
     @property
     def initdb(self) -> Path:
-        """What makes a data directory."""
+        """The program that creates a data directory."""
         return self.folder / "initdb"
 
     @property
     def psql(self) -> Path | None:
-        """The terminal for people, if this installation has one."""
+        """The interactive terminal, if this installation has one."""
         return path if (path := self.folder / "psql").exists() else None
 
 
@@ -80,10 +80,10 @@ def within_reach(account: OsAccount, system_folder: Path) -> Binaries:
 
 def _runs(binaries: Binaries, account: OsAccount) -> bool:
     try:
-        asked = account.run([binaries.postgres, "--version"], folder=Path("/"))
+        answer = account.run([binaries.postgres, "--version"], folder=Path("/"))
     except OSError:  # the program lies behind a folder that is closed to the account
         return False
-    return asked.returncode == 0
+    return answer.returncode == 0
 
 
 def _copy(binaries: Binaries, target: Path) -> None:
@@ -95,7 +95,7 @@ def _copy(binaries: Binaries, target: Path) -> None:
         ignore=shutil.ignore_patterns("include", "*.a", "pkgconfig", "pgxs"),
     )
     shutil.copytree(binaries.root / LIBRARIES, draft / LIBRARIES)
-    for path in (draft, *draft.rglob("*")):  # our own new files, under whatever umask
+    for path in (draft, *draft.rglob("*")):  # our own new files, independent of the umask
         path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
     try:
         draft.rename(target)

@@ -20,9 +20,9 @@ from pipedrive_pipeline.warehouse.embedded.paths import (
     discard,
 )
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - asked for its size only
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only its size is read
 
-# Who may enter the socket's folder is its account or root, so the socket asks for nothing.
+# Only its account and root may enter the socket's folder, so the socket needs no password.
 ACCESS_RULES = """\
 local all all trust
 host all all 127.0.0.1/32 scram-sha-256
@@ -39,7 +39,7 @@ SETTINGS = {
     "timezone": "'UTC'",
     "log_timezone": "'UTC'",
     "lc_messages": "'C'",
-    # Errors go to whoever caused them. In the log they would leave names and addresses.
+    # Errors go to the client that caused them. In the log they would leave names and addresses.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
@@ -50,7 +50,7 @@ SETTINGS = {
 def create(paths: ServerPaths, account: OsAccount, binaries: Binaries, lock: int) -> None:
     """Make the data directory with its database in it, whole or not at all.
 
-    ``lock`` is the server's lock, inherited: a killed command's initdb holds up the next command.
+    ``lock`` is the server's lock, inherited: a killed command's initdb delays the next command.
 
     Raises:
         StartFailed: initdb gave up; its last words are in the message.
@@ -128,6 +128,8 @@ def _done(
         return
     if "No space left on device" in done.stdout:
         raise ServerDiskFull(paths.base)
-    told = [line for line in done.stdout.splitlines() if re.search("error:|ERROR:|FATAL:", line)]
-    last = (told or done.stdout.splitlines() or [f"exit code {done.returncode}"])[0]
+    complaints = [
+        line for line in done.stdout.splitlines() if re.search("error:|ERROR:|FATAL:", line)
+    ]
+    last = (complaints or done.stdout.splitlines() or [f"exit code {done.returncode}"])[0]
     raise StartFailed(f"{Path(command[0]).name}: {last.strip().rstrip('.')}.", paths.log)

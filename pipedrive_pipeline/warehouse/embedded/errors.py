@@ -14,7 +14,7 @@ LOG_READ_BYTES = 65_536  # the lines of one start are a few hundred
 
 
 class PortTaken(Permanent):
-    """Another program listens on the port that was asked for, or the port is not ours to take."""
+    """Another program listens on the wanted port, or this account may not open it."""
 
     code = "port_taken"
 
@@ -41,7 +41,7 @@ class PortNeedsRestart(Transient):
 
 
 class HomeUnusable(Permanent):
-    """The folder of the server cannot be used by whoever runs this command."""
+    """The server's folder cannot be used by the account that runs this command."""
 
     code = "home_unusable"
 
@@ -104,7 +104,7 @@ class ServerSilent(DatabaseUnavailable):
 
 @contextmanager
 def named_for(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals below ``path`` into errors of this room.
+    """Turn the operating system's refusals below ``path`` into errors of this module.
 
     Raises:
         ServerDiskFull: somebody must make room.
@@ -119,15 +119,15 @@ def named_for(path: Path) -> Iterator[None]:
 
 
 def failed_start(log: Path, folder: Path, port: int | None, logged_bytes: int) -> Permanent:
-    """What a server that died at its start wrote after ``logged_bytes``, as an error."""
+    """The error for a server that died at its start, from its log after ``logged_bytes``."""
     lines = _since(log, logged_bytes).splitlines()
     if any("No space left on device" in line for line in lines):
         return ServerDiskFull(folder)
     unbound = [line for line in lines if "could not bind" in line]
     if port is not None and unbound:
         return PortTaken(port, unbound[0].rpartition(": ")[2])
-    told = [line for line in lines if re.search("FATAL:|PANIC:|rror", line)]
-    last_words = (told or lines or ["it left no word"])[-1].split("] ", 1)[-1]
+    complaints = [line for line in lines if re.search("FATAL:|PANIC:|rror", line)]
+    last_words = (complaints or lines or ["it left no word"])[-1].split("] ", 1)[-1]
     return StartFailed(last_words.strip().rstrip(".") + ".", log)
 
 

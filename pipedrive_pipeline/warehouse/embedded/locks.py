@@ -24,15 +24,15 @@ class Unavailable(Exception):
 def hold(
     path: Path, *, within_seconds: float, unless: Callable[[], bool] = lambda: False
 ) -> Iterator[int]:
-    """Hold the lock at ``path`` and yield its file descriptor, which a child may inherit.
+    """Takes the lock at ``path`` for the block; yields its file descriptor, for a child to inherit.
 
     Args:
-        path: a file; made when absent, never followed when it is a link.
+        path: a file; created if absent, refused if it is a link.
         within_seconds: how long to wait.
-        unless: asked while waiting; true gives up.
+        unless: called while waiting; True ends the wait.
 
     Raises:
-        Unavailable: somebody else held it all that time, or ``unless`` came true.
+        Unavailable: the lock was not free in time, or ``unless`` returned True.
     """
     descriptor = _taken(path, time.monotonic() + within_seconds, unless)
     try:
@@ -42,7 +42,7 @@ def hold(
 
 
 def is_free(path: Path) -> bool:
-    """Whether nobody holds the lock at ``path`` now."""
+    """True if the lock at ``path`` is free now."""
     try:
         with hold(path, within_seconds=0):
             return True
@@ -74,7 +74,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def _still_there(path: Path, descriptor: int) -> bool:
-    # The folder may be removed and made anew while we wait: a lock on the old file guards nothing.
+    # The folder may be removed and recreated while we wait: a lock on the old file is useless.
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:

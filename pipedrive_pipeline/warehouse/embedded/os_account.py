@@ -31,7 +31,7 @@ class OsAccount:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process already runs as the account."""
+        """True if this process runs as the account."""
         return self.uid == os.geteuid()
 
     def run(
@@ -71,7 +71,7 @@ class OsAccount:
         )
 
     def can_enter(self, folder: Path) -> bool:
-        """Whether the account can reach and enter ``folder``: tried, not computed from modes."""
+        """True if the account can enter ``folder``: tried, not computed from modes."""
         if self.is_ours:
             return os.access(folder, os.X_OK)
         return self.run(["/bin/sh", "-c", 'cd -- "$0"', folder], folder=Path("/")).returncode == 0
@@ -84,11 +84,11 @@ class OsAccount:
         """
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        found = folder.lstat()
-        if found.st_uid == os.geteuid() != self.uid:
+        status = folder.lstat()
+        if status.st_uid == os.geteuid() != self.uid:
             os.chown(folder, self.uid, self.gid, follow_symlinks=False)
-            found = folder.lstat()
-        if folder.is_symlink() or found.st_uid != self.uid or found.st_mode & 0o077:
+            status = folder.lstat()
+        if folder.is_symlink() or status.st_uid != self.uid or status.st_mode & 0o077:
             raise HomeUnusable(folder, "it is not a private folder of the account that needs it")
 
 
@@ -110,10 +110,10 @@ def account_for(data: Path) -> OsAccount:
 def _unprivileged() -> OsAccount:
     for name in UNPRIVILEGED:
         try:
-            found = pwd.getpwnam(name)
+            entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        account = OsAccount(found.pw_uid, found.pw_gid)
+        account = OsAccount(entry.pw_uid, entry.pw_gid)
         try:
             account.run(["/bin/sh", "-c", ":"], folder=Path("/"))
         except OSError as error:  # a container without the right to change its user

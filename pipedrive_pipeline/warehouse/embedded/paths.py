@@ -23,7 +23,7 @@ from pipedrive_pipeline.warehouse.embedded.os_account import OsAccount
 
 DATABASE = "pipeline"
 SUPERUSER = "postgres"
-SOCKET_PORT = 5432  # of the socket's name; the same whatever TCP port is open
+SOCKET_PORT = 5432  # part of the socket's name; independent of the TCP port
 SOCKET_PATH_BYTES = 103  # macOS's maximum for a socket's whole path; Linux has 107
 # A comma is a list of hosts to libpq, and dlt writes a blank as "+", which libpq takes literally.
 PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
@@ -53,37 +53,37 @@ class ServerPaths:
     @property
     def socket(self) -> Path:
         """The folder of the socket; a short and plain one elsewhere when the base is neither."""
-        beside = self.base / "socket"
-        longest = os.fsencode(beside / ".s.PGSQL.65535")
-        if len(longest) <= SOCKET_PATH_BYTES and PLAIN.fullmatch(str(beside)):
-            return beside
-        # Of id and path: neither a home made anew nor a copied one meets the other's server.
+        near = self.base / "socket"
+        longest = os.fsencode(near / ".s.PGSQL.65535")
+        if len(longest) <= SOCKET_PATH_BYTES and PLAIN.fullmatch(str(near)):
+            return near
+        # From id and path: neither a recreated home nor a copied one meets the other's server.
         digest = hashlib.sha256(f"{self.id} {self.base}".encode()).hexdigest()
         return SHORT_FOLDER / f"pipedrive-pipeline-{digest[:16]}"
 
     @property
     def log(self) -> Path:
-        """What the server says; no statement and no row is in it."""
+        """The server's log; it contains no statement and no row."""
         return self.base / "postgres.log"
 
     @property
     def configuration(self) -> Path:
-        """The server's settings, written anew at every start."""
+        """The server's settings, written at every start."""
         return self.base / "postgresql.conf"
 
     @property
     def access_rules(self) -> Path:
-        """Who may connect how, written anew at every start."""
+        """The rules of access (`pg_hba.conf`), written at every start."""
         return self.base / "pg_hba.conf"
 
     @property
     def server_lock(self) -> Path:
-        """Held by the server's own processes for as long as any of them lives."""
+        """The lock that the server's processes hold as long as any of them lives."""
         return self.base / "server.lock"
 
     @property
     def password(self) -> Path:
-        """The superuser's password for TCP, made when a port is first asked for."""
+        """The superuser's password for TCP, made when a port is first wanted."""
         return note_folder(self.home) / "password"
 
     @property
@@ -93,12 +93,12 @@ class ServerPaths:
 
 
 def note_folder(home: Path) -> Path:
-    """What the home itself always holds of its server."""
+    """The folder in the home that identifies its server; always there."""
     return home / "postgres"
 
 
 def start_lock(home: Path) -> Path:
-    """Held by the one command that may start, stop or lay out this home's server."""
+    """The lock of the one command that may start, stop or lay out this home's server."""
     return note_folder(home) / "start.lock"
 
 
@@ -120,7 +120,7 @@ def laid_out(home: Path, account: OsAccount, system_folder: Path) -> ServerPaths
     """
     notes = note_folder(home)
     paths = known(home)
-    if paths and paths.base != notes and _is_a_copied_home(paths):
+    if paths and paths.base != notes and _is_copied_home(paths):
         log.warning("%s was copied from another home; it begins with a database of its own", home)
         (notes / "elsewhere").unlink()
         paths = None
@@ -139,8 +139,8 @@ def laid_out(home: Path, account: OsAccount, system_folder: Path) -> ServerPaths
     return paths
 
 
-def former_places(paths: ServerPaths) -> list[ServerPaths]:
-    """Places beside ``paths`` whose home was this folder before it was removed and made anew."""
+def former_servers(paths: ServerPaths) -> list[ServerPaths]:
+    """Other servers' paths whose home was this folder before it was removed and recreated."""
     return [
         former
         for base in paths.base.parent.iterdir()
@@ -156,11 +156,11 @@ def discard(folder: Path) -> None:
 
 
 def is_tied(paths: ServerPaths) -> bool:
-    """Whether the paths is this home's, and not that of a home which was moved or copied here."""
+    """True if the paths are this home's, not those of a home which was moved or copied here."""
     return paths.base == note_folder(paths.home) or _recorded_home(paths) == paths.home
 
 
-def _is_a_copied_home(paths: ServerPaths) -> bool:
+def _is_copied_home(paths: ServerPaths) -> bool:
     recorded = _recorded_home(paths)
     if recorded is None or recorded == paths.home:
         return False

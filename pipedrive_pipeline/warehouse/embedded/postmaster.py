@@ -29,14 +29,14 @@ ANSWER_SECONDS = 120.0  # recovery after a power cut replays up to 1 GB
 STOP_SECONDS = 60.0
 PING_SECONDS = 3
 PID_FILE_LINES = 8  # the last one is the server's state
-LOG_BYTES = 10 * 1024**2  # then the log begins anew and one older is kept
+LOG_BYTES = 10 * 1024**2  # then a new log is begun and the last one is kept
 
 # The shell ends at once, so that the server has no parent of ours to die with or to wait for it.
 DETACHED = '"$@" >&2 &'
 
 
 def answers(paths: ServerPaths) -> bool:
-    """Whether the server of ``paths`` takes connections now."""
+    """True if the server of ``paths`` accepts connections now."""
     return _ping(paths) == pq.Ping.OK
 
 
@@ -150,7 +150,7 @@ def end_if_cut_off(paths: ServerPaths) -> None:
 
 
 def _name_socket(paths: ServerPaths, port: int | None) -> None:
-    """Keep the socket's name, and so the URL, the same whatever port is open."""
+    """Keeps the socket's name, and so the URL, independent of the TCP port."""
     if port in (None, SOCKET_PORT):
         return
     name = paths.socket / f".s.PGSQL.{SOCKET_PORT}"

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EmbeddedServer:
-    """A running Postgres. ``tcp_url`` is set when a port was asked for; it holds a password."""
+    """A running Postgres. ``tcp_url`` is set if a port was requested; it contains a password."""
 
     paths: ServerPaths = field(repr=False)
     url: str
@@ -37,7 +37,7 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int:
-        """The server's process id, asked of the server itself."""
+        """The server's process id, as the server reports it."""
         return postmaster.pid_of(self.paths)
 
     def stop(self) -> None:
@@ -52,8 +52,8 @@ def ensure_running(
     """The running server of ``home``, started or made first if need be.
 
     Args:
-        home: PIPELINE_HOME; made when absent.
-        tcp_port: a port on 127.0.0.1 to open; ``None`` asks for none and closes none.
+        home: PIPELINE_HOME; created if absent.
+        tcp_port: a port on 127.0.0.1 to open; ``None`` opens none and closes none.
         system_folder: where root keeps what an unprivileged account cannot reach below ``home``.
 
     Raises:
@@ -62,88 +62,98 @@ def ensure_running(
     """
     home = home.expanduser().resolve()
     with named_for(home):
-        found = paths.known(home)
-        if found is None or not _is_ready(found, tcp_port):
+        server_paths = paths.known(home)
+        if server_paths is None or not _is_ready(server_paths, tcp_port):
             _make_folders(home)
             with _alone(home):
-                found = _brought_up(home, tcp_port, system_folder)
-        return _seen(found, tcp_port)
+                server_paths = _brought_up(home, tcp_port, system_folder)
+        return _server_at(server_paths, tcp_port)
 
 
 def running_server(home: Path) -> EmbeddedServer | None:
     """The server of ``home`` if it runs already; nothing is started."""
     home = home.expanduser().resolve()
     with named_for(home):
-        found = paths.known(home)
-        return _seen(found, None) if found and _is_ready(found, None) else None
+        server_paths = paths.known(home)
+        return (
+            _server_at(server_paths, None)
+            if server_paths and _is_ready(server_paths, None)
+            else None
+        )
 
 
-def _is_ready(found: ServerPaths, tcp_port: int | None) -> bool:
-    if not (paths.is_tied(found) and postmaster.answers(found)):
+def _is_ready(server_paths: ServerPaths, tcp_port: int | None) -> bool:
+    if not (paths.is_tied(server_paths) and postmaster.answers(server_paths)):
         return False
-    return tcp_port is None or (tcp.has_password(found) and tcp.listens(found, tcp_port))
+    return tcp_port is None or (
+        tcp.has_password(server_paths) and tcp.listens(server_paths, tcp_port)
+    )
 
 
 def _brought_up(home: Path, tcp_port: int | None, system_folder: Path) -> ServerPaths:
     before = paths.known(home)
     account = account_for((before.base if before else home) / "data")
-    here = paths.laid_out(home, account, system_folder)
-    if not postmaster.answers(here):
-        _end_former_servers(here)
-        _start(here, account, system_folder, tcp_port)
-    if tcp_port is not None and not tcp.listens(here, tcp_port):
+    server_paths = paths.laid_out(home, account, system_folder)
+    if not postmaster.answers(server_paths):
+        _end_former_servers(server_paths)
+        _start(server_paths, account, system_folder, tcp_port)
+    if tcp_port is not None and not tcp.listens(server_paths, tcp_port):
         tcp.refuse_taken(tcp_port)
-        if connection_count := tcp.other_connection_count(here):
+        if connection_count := tcp.other_connection_count(server_paths):
             raise PortNeedsRestart(tcp_port, connection_count)
         log.info("Postgres is restarted to open port %s", tcp_port)
-        postmaster.stop(here)
-        _start(here, account, system_folder, tcp_port)
-    if tcp_port is not None and not tcp.has_password(here):
-        tcp.set_password(here)
-    return here
+        postmaster.stop(server_paths)
+        _start(server_paths, account, system_folder, tcp_port)
+    if tcp_port is not None and not tcp.has_password(server_paths):
+        tcp.set_password(server_paths)
+    return server_paths
 
 
 def _start(
-    here: ServerPaths, account: OsAccount, system_folder: Path, tcp_port: int | None
+    server_paths: ServerPaths, account: OsAccount, system_folder: Path, tcp_port: int | None
 ) -> None:
     if tcp_port is not None:
         tcp.refuse_taken(tcp_port)
     programs = binaries.within_reach(account, system_folder)
-    logged_bytes = postmaster.log_kept_in_check(here.log)
-    postmaster.end_if_cut_off(here)
+    logged_bytes = postmaster.log_kept_in_check(server_paths.log)
+    postmaster.end_if_cut_off(server_paths)
     wait = postmaster.ANSWER_SECONDS
     try:
-        with hold(here.server_lock, within_seconds=wait, unless=_answering(here)) as lock:
-            if not here.data.exists():
-                log.info("making the database in %s", here.data)
-                cluster.create(here, account, programs, lock)
-            account.own(here.socket)
-            cluster.configure(here, tcp_port)
-            postmaster.launch(here, account, programs, port=tcp_port, lock=lock)
+        with hold(
+            server_paths.server_lock, within_seconds=wait, unless=_answering(server_paths)
+        ) as lock:
+            if not server_paths.data.exists():
+                log.info("making the database in %s", server_paths.data)
+                cluster.create(server_paths, account, programs, lock)
+            account.own(server_paths.socket)
+            cluster.configure(server_paths, tcp_port)
+            postmaster.launch(server_paths, account, programs, port=tcp_port, lock=lock)
     except Unavailable:  # a server whose starter was killed: it answers by now, or never will
         log.info("Postgres was already starting")
-    postmaster.await_answer(here, port=tcp_port, logged_bytes=logged_bytes)
+    postmaster.await_answer(server_paths, port=tcp_port, logged_bytes=logged_bytes)
 
 
-def _answering(here: ServerPaths) -> Callable[[], bool]:
-    return lambda: postmaster.answers(here)
+def _answering(server_paths: ServerPaths) -> Callable[[], bool]:
+    return lambda: postmaster.answers(server_paths)
 
 
-def _end_former_servers(here: ServerPaths) -> None:
+def _end_former_servers(server_paths: ServerPaths) -> None:
     """End servers in the system folder whose home was removed; their files are left alone."""
-    if here.data.exists() or here.base == paths.note_folder(here.home):
+    if server_paths.data.exists() or server_paths.base == paths.note_folder(server_paths.home):
         return
-    for former in paths.former_places(here):
+    for former in paths.former_servers(server_paths):
         postmaster.stop(former)
-        log.warning("%s holds the database of a removed %s; delete it", former.base, here.home)
+        log.warning(
+            "%s holds the database of a removed %s; delete it", former.base, server_paths.home
+        )
 
 
-def _seen(here: ServerPaths, tcp_port: int | None) -> EmbeddedServer:
+def _server_at(server_paths: ServerPaths, tcp_port: int | None) -> EmbeddedServer:
     return EmbeddedServer(
-        paths=here,
-        url=here.url,
-        tcp_url=None if tcp_port is None else tcp.url(here, tcp_port),
-        data_dir=here.data,
+        paths=server_paths,
+        url=server_paths.url,
+        tcp_url=None if tcp_port is None else tcp.url(server_paths, tcp_port),
+        data_dir=server_paths.data,
         psql=binaries.of_the_wheel().psql,
     )
 

@@ -17,7 +17,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def listens(paths: ServerPaths, port: int) -> bool:
-    """Whether the running server of ``paths`` has this port open."""
+    """True if the running server of ``paths`` has this port open."""
     with connected(paths) as connection:
         row = connection.execute(
             "select current_setting('listen_addresses'), current_setting('port')"
@@ -26,7 +26,7 @@ def listens(paths: ServerPaths, port: int) -> bool:
 
 
 def other_connection_count(paths: ServerPaths) -> int:
-    """How many connections besides ours a restart would cut off."""
+    """The number of connections, except ours, that a restart would cut off."""
     with connected(paths) as connection:
         row = connection.execute(
             "select count(*) from pg_stat_activity"
@@ -60,7 +60,7 @@ def url(paths: ServerPaths, port: int) -> str:
 
 
 def has_password(paths: ServerPaths) -> bool:
-    """Whether the superuser of this database has a password."""
+    """True if the superuser of this database has a password."""
     return paths.password.exists()
 
 

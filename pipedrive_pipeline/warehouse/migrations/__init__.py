@@ -53,7 +53,7 @@ def head() -> str:
 
 
 def is_current(warehouse: Warehouse) -> bool:
-    """Whether everything that this release needs is applied; a newer database is current too."""
+    """True if everything that this release needs is applied, also if the database is newer."""
     with warehouse.connect() as connection:
         return _is_current(connection)
 
@@ -95,7 +95,7 @@ def migrate(
 
     Args:
         warehouse: the database to bring up to date.
-        notify: told, in one line, what is being waited for.
+        notify: called with one line that says what is being waited for.
         wait_seconds: how long running syncs and other migrations are waited for.
 
     Returns:
