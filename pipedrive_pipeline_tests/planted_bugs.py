@@ -27,7 +27,7 @@ RAW = "pipedrive_pipeline/ingest/raw.py"
 VERSIONS = "pipedrive_pipeline/ingest/versions.py"
 WALKS = "pipedrive_pipeline/connectors/pipedrive/walks.py"
 WATERMARKS = "pipedrive_pipeline/connectors/pipedrive/watermarks.py"
-SETTLING = "pipedrive_pipeline/ingest/settling.py"
+RECONCILIATION = "pipedrive_pipeline/ingest/reconciliation.py"
 TESTS = "pipedrive_pipeline_tests"
 TESTS_OF_WALKS = f"{TESTS}/connectors/test_pipedrive.py"
 TESTS_OF_RAW = f"{TESTS}/ingest/test_raw.py"
@@ -149,7 +149,7 @@ BUGS = (
         WALKS,
         (
             ("replace(window, cursor=page.next_cursor)", GREATEST_STAMP),
-            ("    Watermark,\n)", "    Watermark,\n    text_of,\n)"),
+            ("    WalkWatermark,\n)", "    WalkWatermark,\n    text_of,\n)"),
         ),
         TESTS_OF_WALKS,
         "trusts_no_stamp",
@@ -184,7 +184,7 @@ BUGS = (
     ),
     Bug(
         "a page that leaves records out is complete",
-        SETTLING,
+        RECONCILIATION,
         (("UNLISTED_MAX = 10 ", "UNLISTED_MAX = 10**9 "),),
         TESTS_OF_DELETIONS,
         "leaves_many_out",
@@ -200,7 +200,10 @@ BUGS = (
         WALKS,
         (
             (NEXT_PAGE, TROUBLE_ENDS),
-            ("import IncompleteRead\n", "import IncompleteRead, SourceUnavailable\n"),
+            (
+                "import IncompleteRead, SourceBroke\n",
+                "import IncompleteRead, SourceBroke, SourceUnavailable\n",
+            ),
         ),
         TESTS_OF_WALKS,
     ),
@@ -234,7 +237,7 @@ BUGS = (
     ),
     Bug(
         "a run that woke up late goes on with its load",
-        "pipedrive_pipeline/ingest/destination.py",
+        "pipedrive_pipeline/ingest/dlt_internals/destination.py",
         (
             (
                 "            if self.fence:\n                with self.native_connection.cursor()",
@@ -252,21 +255,21 @@ BUGS = (
     ),
     Bug(
         "any number of rows may be gone at once",
-        SETTLING,
+        RECONCILIATION,
         (("GUARD_SHARE = 0.10", "GUARD_SHARE = 1.10"),),
         TESTS_OF_DELETIONS,
         "too_many",
     ),
     Bug(
         "an empty answer empties a table",
-        SETTLING,
+        RECONCILIATION,
         (("if compared.known and not compared.seen:", "if compared.known < 0:"),),
         f"{TESTS}/scenarios/test_faults.py",
         "suddenly_empty",
     ),
     Bug(
         "what a list leaves out is gone, whatever a look at it says",
-        SETTLING,
+        RECONCILIATION,
         ((' if why != "live"]', "]"),),
         TESTS_OF_DELETIONS,
         "an_answer_to_ids_that_breaks_off",
@@ -282,7 +285,7 @@ BUGS = (
     ),
     Bug(
         "rows are appended",
-        "pipedrive_pipeline/ingest/resources.py",
+        "pipedrive_pipeline/ingest/dlt_internals/resources.py",
         (('"disposition": "merge",', '"disposition": "append",'),),
         TESTS_OF_RAW,
     ),
@@ -294,8 +297,8 @@ BUGS = (
     ),
     Bug(
         "what a lost commit left is loaded beside itself",
-        "pipedrive_pipeline/ingest/destination.py",
-        (("{files.LOAD_ID} = %s", "{files.LOAD_ID} = %s and false"),),
+        "pipedrive_pipeline/ingest/dlt_internals/destination.py",
+        (("{copy_file.LOAD_ID} = %s", "{copy_file.LOAD_ID} = %s and false"),),
         f"{TESTS}/ingest/test_first_loads.py",
     ),
     Bug(
@@ -334,8 +337,8 @@ BUGS = (
     ),
     Bug(
         "an empty text becomes null on its way",
-        "pipedrive_pipeline/ingest/destination.py",
-        (("({files.COPY_OPTIONS})", "({files.COPY_OPTIONS}, force_null ({columns}))"),),
+        "pipedrive_pipeline/ingest/dlt_internals/destination.py",
+        (("({copy_file.COPY_OPTIONS})", "({copy_file.COPY_OPTIONS}, force_null ({columns}))"),),
         f"{TESTS}/scenarios/test_raw_equals_source.py",
         "empty_text",
     ),

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Ask:
+class ReadCall:
     """One read call, without host and token."""
 
     kind: str  # "list persons"; the only part that messages and logs name
@@ -43,7 +43,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """A complete answer; the body is decompressed and within the size cap.
 
     ``sent`` and ``arrived`` order it among all requests, see `base.Page`.
@@ -147,7 +147,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Budget:
+class RateLimits:
     """What an answer tells about limits; None where it does not say."""
 
     daily_limit: int | None = None
@@ -179,11 +179,11 @@ class Dialect(Protocol):
         """The headers that carry the token."""
         ...
 
-    def verdict(self, answer: Answer) -> Verdict:
+    def verdict(self, answer: HttpAnswer) -> Verdict:
         """What this answer means."""
         ...
 
-    def budget(self, answer: Answer) -> Budget:
+    def rate_limits(self, answer: HttpAnswer) -> RateLimits:
         """What its headers tell about limits."""
         ...
 

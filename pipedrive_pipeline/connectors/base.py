@@ -130,12 +130,12 @@ class Tombstone:
     merged_into: str | None = None
 
 
-Standing = Literal["live", "deleted", "invisible"]
+RecordStatus = Literal["live", "deleted", "invisible"]
 """What the source says of one record; ``invisible``: the connected user may not see it."""
 
 
 @dataclass(frozen=True)
-class Misfit:
+class MisfitEntry:
     """An entry of a list that is no record, such as a null."""
 
     place: int  # in its list, from 1
@@ -159,7 +159,7 @@ class Page:
     resume: Resume | None = None  # of a walk over everything: where it may go on after this page
     size_bytes: int = 0  # of the answer's body, so that memory can be bounded
     mended_count: int = 0  # values that were no JSON (NaN, lone surrogates) and came as strings
-    misfits: tuple[Misfit, ...] = ()  # set aside: they are in no record
+    misfits: tuple[MisfitEntry, ...] = ()  # set aside: they are in no record
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Call:
+class ApiCall:
     """One finished HTTP call, for the meter. Holds no query value and no secret."""
 
     kind: str  # "list persons"
@@ -213,7 +213,7 @@ class Access:
     tenant: str  # for messages
     lend: Lender
     allowed_hosts: tuple[str, ...]
-    on_call: Callable[[Call], None]  # the meter, on the loop's thread; may raise to stop the run
+    on_call: Callable[[ApiCall], None]  # the meter, on the loop's thread; may raise to stop the run
     # Asked for leave with a call's kind and tokens before each attempt; raises to prevent it.
     before_call: Callable[[str, int], None] = lambda _kind, _tokens: None
     now: Callable[[], datetime] | None = None  # this machine's time; None: the connector's clock
@@ -269,7 +269,7 @@ class Source(Protocol):
         """The answers with the records of these ids; ids unknown to the source are absent."""
         ...
 
-    async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
+    async def record_statuses(self, entity: EntitySpec, ids: list[str]) -> dict[str, RecordStatus]:
         """What became of records that `records` did not give, by id; costs a call each."""
         ...
 

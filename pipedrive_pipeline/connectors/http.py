@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pipedrive_pipeline.connectors.answers import Answer, Ask, Budget, Dialect, Verdict
-from pipedrive_pipeline.connectors.base import Access, Call, Credential
+from pipedrive_pipeline.connectors.answers import Dialect, HttpAnswer, RateLimits, ReadCall, Verdict
+from pipedrive_pipeline.connectors.base import Access, ApiCall, Credential
 from pipedrive_pipeline.connectors.clock import SYSTEM_CLOCK, Clock
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.connectors.jsontext import NotReadable
@@ -52,7 +52,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 DEFAULT_LIMITS = Limits()
-UNTOLD = Budget()
+UNKNOWN_LIMITS = RateLimits()
 DAY_SECONDS_MAX = 25 * 3600  # until a day's end, by a clock that is up to an hour off
 CREDENTIAL_KEPT_SECONDS = 60  # then lent again, so that a refresh comes before the token ends
 REFUSALS = {
@@ -77,13 +77,13 @@ class _Again(Exception):
 class _TokenRefused(Exception):
     """401, or an address that moved: a newer credential may help, once."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: HttpAnswer) -> None:
         self.answer = answer
         super().__init__()
 
 
 class Client:
-    """Asks one system on behalf of one tenant."""
+    """Calls one system on behalf of one tenant."""
 
     def __init__(
         self,
@@ -110,11 +110,11 @@ class Client:
     ) -> None:
         await self._http.aclose()
 
-    async def fetch(self, ask: Ask, read: Callable[[Answer], T]) -> T:
-        """What the source answers to ``ask``, read by ``read``.
+    async def fetch(self, call: ReadCall, read: Callable[[HttpAnswer], T]) -> T:
+        """What the source answers to ``call``, read by ``read``.
 
         Args:
-            ask: the call; repeated as it stands when it fails.
+            call: the call; repeated unchanged when it fails.
             read: turns a good answer into a value, or raises `NotReadable`.
 
         Raises:
@@ -129,22 +129,24 @@ class Client:
         while True:
             credential = await self._wallet.lent()
             try:
-                return self._judged(ask, credential, await self._sent(ask, credential, began), read)
+                return self._judged(
+                    call, credential, await self._sent(call, credential, began), read
+                )
             except _TokenRefused as refused:
                 if is_renewed:
-                    raise self._dead_end(ask, credential, refused.answer) from None
+                    raise self._dead_end(call, credential, refused.answer) from None
                 is_renewed = True
                 await self._wallet.renew(credential)
             except _Again as again:
-                await self._wait_before(attempt + 1, ask, again, began)
+                await self._wait_before(attempt + 1, call, again, began)
                 attempt += 1
 
-    async def _sent(self, ask: Ask, credential: Credential, began: float) -> Answer:
+    async def _sent(self, call: ReadCall, credential: Credential, began: float) -> HttpAnswer:
         """One attempt, reported to the meter whatever comes of it."""
         origin = checked_base_url(credential.base_url, self._access.allowed_hosts)
-        self._access.before_call(ask.kind, ask.tokens)
+        self._access.before_call(call.kind, call.tokens)
         request = self._http.build_request(
-            "GET", origin + ask.path, params=dict(ask.params), headers=self._signature(credential)
+            "GET", origin + call.path, params=dict(call.params), headers=self._signature(credential)
         )
         left = self._limits.patience_seconds - (self._clock.monotonic_seconds() - began)
         limits = replace(self._limits, call_seconds=max(0.1, min(self._limits.call_seconds, left)))
@@ -154,22 +156,26 @@ class Client:
                 async with asyncio.timeout(limits.call_seconds):
                     answer = await exchange(self._http, request, limits)
         except (BodyTooLarge, UnknownCompression) as error:
-            self._report(ask, None, tokens=ask.tokens)
-            raise self._unusable(ask, origin, error) from error
+            self._report(call, None, tokens=call.tokens)
+            raise self._unusable(call, origin, error) from error
         except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
-            self._report(ask, None, tokens=0 if never_left(error) else ask.tokens)
+            self._report(call, None, tokens=0 if never_left(error) else call.tokens)
             reason = in_plain_words(error, origin, limits)
             if is_untrusted(error):
-                raise SourceUnavailable(self._message(ask, reason)) from error
+                raise SourceUnavailable(self._message(call, reason)) from error
             raise _Again(SourceUnavailable, reason) from error
-        budget = self._dialect.budget(answer)
-        self._pacer.learn(budget)
-        charged = ask.tokens if self._dialect.is_charged(answer.status) else 0
-        self._report(ask, answer.status, tokens=charged, budget=budget)
+        rate_limits = self._dialect.rate_limits(answer)
+        self._pacer.learn(rate_limits)
+        charged = call.tokens if self._dialect.is_charged(answer.status) else 0
+        self._report(call, answer.status, tokens=charged, rate_limits=rate_limits)
         return answer
 
     def _judged(
-        self, ask: Ask, credential: Credential, answer: Answer, read: Callable[[Answer], T]
+        self,
+        call: ReadCall,
+        credential: Credential,
+        answer: HttpAnswer,
+        read: Callable[[HttpAnswer], T],
     ) -> T:
         """The value of a good answer; of any other the exception that fits it."""
         match self._dialect.verdict(answer):
@@ -192,9 +198,11 @@ class Client:
                 raise _Again(
                     SourceUnavailable, f"status {answer.status}", answer.wait_seconds(self._now())
                 )
-        raise self._dead_end(ask, credential, answer)
+        raise self._dead_end(call, credential, answer)
 
-    def _dead_end(self, ask: Ask, credential: Credential, answer: Answer) -> PipelineError:
+    def _dead_end(
+        self, call: ReadCall, credential: Credential, answer: HttpAnswer
+    ) -> PipelineError:
         """The error for an answer that no second asking changes."""
         tenant, label, status = self._access.tenant, self._dialect.label, answer.status
         match self._dialect.verdict(answer):
@@ -205,20 +213,20 @@ class Client:
                 return BudgetSpent(tenant, label, self._resets_at(answer))
             case Verdict.SCOPE_MISSING:
                 return ScopeMissing(
-                    f"{tenant}: the connection to {label} lacks a right for {ask.kind!r}; add the "
+                    f"{tenant}: the connection to {label} lacks a right for {call.kind!r}; add the "
                     f"scope to the app, then run `connect --tenant {tenant}` again."
                 )
             case Verdict.BLOCKED:
-                return SourceBlocked(tenant, label, ask.kind, status)
+                return SourceBlocked(tenant, label, call.kind, status)
             case Verdict.REDIRECT:
                 host = urlsplit(credential.base_url).hostname or ""
                 target = urlsplit(answer.headers.get("location", ""))
                 name = target.hostname or "another path of the same host"
-                return SourceRedirected(tenant, label, ask.kind, host, name)
+                return SourceRedirected(tenant, label, call.kind, host, name)
         reason = REFUSALS.get(status, "asking again would give the same")
-        return SourceRefused(tenant, label, ask.kind, status, reason)
+        return SourceRefused(tenant, label, call.kind, status, reason)
 
-    async def _wait_before(self, attempt: int, ask: Ask, again: _Again, began: float) -> None:
+    async def _wait_before(self, attempt: int, call: ReadCall, again: _Again, began: float) -> None:
         """Wait until the next attempt is due; raise if there is to be none."""
         limits, clock = self._limits, self._clock
         backoff = limits.backoff_seconds * 2 ** (attempt - 2)
@@ -229,17 +237,17 @@ class Client:
         if is_over or (told or 0) > limits.wait_seconds_max:
             tries = f"{attempt - 1} attempt" + ("s" if attempt > 2 else "")
             reason = f"{again.reason}; gave up after {tries} in {spent:.0f} s"
-            raise again.error(self._message(ask, reason)) from again.__cause__
-        log.info("%s: %s: %s; again in %.1f s", self._access.tenant, ask.kind, again.reason, wait)
+            raise again.error(self._message(call, reason)) from again.__cause__
+        log.info("%s: %s: %s; again in %.1f s", self._access.tenant, call.kind, again.reason, wait)
         await clock.sleep(wait)
 
-    def _burst_wait_seconds(self, answer: Answer) -> float:
+    def _burst_wait_seconds(self, answer: HttpAnswer) -> float:
         seconds = answer.wait_seconds(self._now())
         if seconds is None:
-            seconds = self._dialect.budget(answer).burst_reset_seconds
+            seconds = self._dialect.rate_limits(answer).burst_reset_seconds
         return self._dialect.burst_window_seconds if seconds is None else seconds
 
-    def _resets_at(self, answer: Answer) -> datetime:
+    def _resets_at(self, answer: HttpAnswer) -> datetime:
         """When the day's budget returns, by our clock: as `Retry-After` says, else at midnight UTC.
 
         A day ends within 24 hours, whatever the source's time zone is; a longer wait is not
@@ -265,19 +273,26 @@ class Client:
             raise ReauthNeeded(self._access.tenant, self._dialect.system, reason)
         return dict(self._dialect.signature(credential))
 
-    def _unusable(self, ask: Ask, origin: str, error: Exception) -> SourceBroke:
+    def _unusable(self, call: ReadCall, origin: str, error: Exception) -> SourceBroke:
         size = self._limits.body_bytes // (1024 * 1024)
         what = f"is larger than {size} MB" if isinstance(error, BodyTooLarge) else "is compressed"
         host = urlsplit(origin).hostname
-        return SourceBroke(self._message(ask, f"an answer of {host} {what} and was not read"))
+        return SourceBroke(self._message(call, f"an answer of {host} {what} and was not read"))
 
-    def _message(self, ask: Ask, reason: str) -> str:
-        return f"{self._access.tenant}: {self._dialect.label}, {ask.kind}: {reason}."
+    def _message(self, call: ReadCall, reason: str) -> str:
+        return f"{self._access.tenant}: {self._dialect.label}, {call.kind}: {reason}."
 
     def _report(
-        self, ask: Ask, status: int | None, *, tokens: int, budget: Budget = UNTOLD
+        self,
+        call: ReadCall,
+        status: int | None,
+        *,
+        tokens: int,
+        rate_limits: RateLimits = UNKNOWN_LIMITS,
     ) -> None:
-        self._access.on_call(Call(ask.kind, tokens, status, budget.daily_limit, budget.daily_left))
+        self._access.on_call(
+            ApiCall(call.kind, tokens, status, rate_limits.daily_limit, rate_limits.daily_left)
+        )
 
     def _now(self) -> datetime:
         return self._clock.now()

@@ -38,7 +38,7 @@ class NotReadable(ValueError):
     """The body is no JSON of the expected shape. Says why, never what it held."""
 
 
-class Reader(Generic[T]):
+class JsonReader(Generic[T]):
     """Decodes bodies into one shape."""
 
     def __init__(self, shape: type[T]) -> None:

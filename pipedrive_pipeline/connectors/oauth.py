@@ -30,7 +30,7 @@ from authlib.oauth2.rfc6749.parameters import prepare_token_request
 from authlib.oauth2.rfc7009 import prepare_revoke_token_request
 from pydantic import SecretStr
 
-from pipedrive_pipeline.connectors.answers import Answer, plain_number
+from pipedrive_pipeline.connectors.answers import HttpAnswer, plain_number
 from pipedrive_pipeline.connectors.base import AuthScheme
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.connectors.refusals import GrantRefused
@@ -175,7 +175,7 @@ class _Post:
     allowed_hosts: tuple[str, ...]
     deadline_seconds: float
 
-    def answered(self, client: OAuthClient, body: str) -> Answer:
+    def answered(self, client: OAuthClient, body: str) -> HttpAnswer:
         """The answer, if it is one of a token endpoint."""
         origin = checked_base_url(self.oauth_url, self.allowed_hosts)
         uri, headers, signed = _signed(self.scheme, client, origin + self.path, body)
@@ -218,7 +218,7 @@ async def _sent(
     *,
     limits: Limits,
     allowed_hosts: tuple[str, ...],
-) -> Answer:
+) -> HttpAnswer:
     try:
         async with (
             asyncio.timeout(limits.call_seconds),
@@ -232,7 +232,7 @@ async def _sent(
         raise SourceBroke(f"{origin} sent an answer that no token endpoint sends.") from error
 
 
-def _grant(scheme: AuthScheme, answer: Answer) -> TokenGrant:
+def _grant(scheme: AuthScheme, answer: HttpAnswer) -> TokenGrant:
     facts = _facts(answer)
     if answer.status >= 300 or "error" in facts:
         raise _refusal(answer)
@@ -249,7 +249,7 @@ def _grant(scheme: AuthScheme, answer: Answer) -> TokenGrant:
     )
 
 
-def _refusal(answer: Answer) -> ClientRejected | GrantRefused | SourceBroke:
+def _refusal(answer: HttpAnswer) -> ClientRejected | GrantRefused | SourceBroke:
     """The error of a 4xx: by the OAuth error code, whose wording alone is dependable."""
     told = _facts(answer).get("error")
     error = told if isinstance(told, str) and ERROR_CODE.fullmatch(told) else None
@@ -266,7 +266,7 @@ def _refusal(answer: Answer) -> ClientRejected | GrantRefused | SourceBroke:
     )
 
 
-def _facts(answer: Answer) -> dict[str, object]:
+def _facts(answer: HttpAnswer) -> dict[str, object]:
     """The body's JSON object; one that was cut or is a web page counts as no answer."""
     try:
         return msgspec.json.decode(answer.body, type=dict[str, object])

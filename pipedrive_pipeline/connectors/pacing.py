@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from pipedrive_pipeline.connectors.answers import Budget
+from pipedrive_pipeline.connectors.answers import RateLimits
 from pipedrive_pipeline.connectors.clock import Clock
 
 RESERVE_SHARE = 0.05  # of the limit: calls that arrive closer together than they were sent
@@ -38,12 +38,12 @@ class Pacer:
                 await self._clock.sleep(wait)
             self._begun.append(self._clock.monotonic_seconds())
 
-    def learn(self, budget: Budget) -> None:
+    def learn(self, limits: RateLimits) -> None:
         """Take in what an answer told about the window."""
-        if budget.burst_limit is not None and budget.burst_limit > 0:
-            self._limit = budget.burst_limit
-        if budget.burst_left is not None and budget.burst_left < max(1, self._reserve()):
-            reset = budget.burst_reset_seconds
+        if limits.burst_limit is not None and limits.burst_limit > 0:
+            self._limit = limits.burst_limit
+        if limits.burst_left is not None and limits.burst_left < max(1, self._reserve()):
+            reset = limits.burst_reset_seconds
             seconds = self._window_seconds if reset is None else min(reset, self._window_seconds)
             until = self._clock.monotonic_seconds() + max(seconds, 0.0)
             self._blocked_until = max(self._blocked_until, until)

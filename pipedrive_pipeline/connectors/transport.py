@@ -23,7 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from pipedrive_pipeline.connectors.answers import Answer
+from pipedrive_pipeline.connectors.answers import HttpAnswer
 from pipedrive_pipeline.connectors.base import next_number
 from pipedrive_pipeline.connectors.hosts import checked_address
 
@@ -159,7 +159,7 @@ def _trust() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-async def exchange(client: httpx.AsyncClient, request: httpx.Request, limits: Limits) -> Answer:
+async def exchange(client: httpx.AsyncClient, request: httpx.Request, limits: Limits) -> HttpAnswer:
     """Send one request and read the whole answer, within the size cap.
 
     Raises:
@@ -180,7 +180,7 @@ async def exchange(client: httpx.AsyncClient, request: httpx.Request, limits: Li
     finally:
         await response.aclose()
     body = b"".join(parts)
-    return Answer(response.status_code, response.headers, body, sent, next_number())
+    return HttpAnswer(response.status_code, response.headers, body, sent, next_number())
 
 
 def in_plain_words(error: BaseException, origin: str, limits: Limits) -> str:

@@ -4,6 +4,7 @@ Belongs here: columns, loads, cursors, marks of deletion. Does not belong here: 
 (`connectors/`), history and locks (`sync/`), marts.
 """
 
-from pipedrive_pipeline.ingest.asked import Refreshed, refresh
+from pipedrive_pipeline.ingest.entry import refresh
+from pipedrive_pipeline.ingest.outcome import Refreshed
 
 __all__ = ["Refreshed", "refresh"]

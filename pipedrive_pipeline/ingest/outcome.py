@@ -42,6 +42,17 @@ class Loaded:
     unchanged: int  # equal to the stored version, or older than one that this run loaded
 
 
+@dataclass(frozen=True)
+class Refreshed:
+    """The result of reading given ids again."""
+
+    created: int
+    updated: int
+    unchanged: int  # equal to the stored version
+    restored: int  # no longer marked as deleted
+    absent: tuple[str, ...]  # the source gives no such record; none of them is marked as deleted
+
+
 def watermark(state: CursorState | None) -> str | None:
     """A cursor as people read it: its watermark, else all of it; None for no cursor."""
     if not state:

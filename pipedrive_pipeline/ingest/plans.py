@@ -19,7 +19,7 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReadPlan:
     """One unfinished read of everything, of one entity."""
 
     began_at: datetime  # when its first run began, by our clock: later deletions may be missed
@@ -42,7 +42,7 @@ class Plan:
         }
 
     @classmethod
-    def of_state(cls, state: dict[str, Any]) -> Plan:
+    def of_state(cls, state: dict[str, Any]) -> ReadPlan:
         """From dlt's state; a plan of another release becomes one that may not go on."""
         try:
             return msgspec.convert(state, cls)

@@ -3,7 +3,7 @@
 Belongs here: a load (rows and cursors together, or nothing that counts), its load id told to the
 marts beforehand, never an older version over a newer one (`versions.py`), rejected values listed
 before their row is there. Does not belong here: where rows come from (`reading.py`), how they got
-their columns (`tables.py`), how dlt loads them (`resources.py`).
+their columns (`batches.py`), how dlt loads them (`resources.py`).
 
 A load rests on dlt's package: the new cursors are part of it, and count only when it is done
 (https://dlthub.com/docs/general-usage/state). The working directory is new for every run: a kept
@@ -37,15 +37,15 @@ from pipedrive_pipeline.errors import (
     Superseded,
     full_disk,
 )
-from pipedrive_pipeline.ingest.destination import pipeline
-from pipedrive_pipeline.ingest.erased import ErasedRecords
-from pipedrive_pipeline.ingest.files import LOAD_ID
+from pipedrive_pipeline.ingest.batches import Batch
+from pipedrive_pipeline.ingest.dlt_internals.copy_file import LOAD_ID
+from pipedrive_pipeline.ingest.dlt_internals.destination import pipeline
+from pipedrive_pipeline.ingest.dlt_internals.resources import resource_of, source_of
+from pipedrive_pipeline.ingest.dlt_internals.staging import heal_staging
+from pipedrive_pipeline.ingest.erased_records import ErasedRecords
 from pipedrive_pipeline.ingest.outcome import Loaded
-from pipedrive_pipeline.ingest.plans import Plan
+from pipedrive_pipeline.ingest.plans import ReadPlan
 from pipedrive_pipeline.ingest.rejections import Rejections
-from pipedrive_pipeline.ingest.resources import resource_of, source_of
-from pipedrive_pipeline.ingest.staging import heal_staging
-from pipedrive_pipeline.ingest.tables import Batch
 from pipedrive_pipeline.ingest.versions import LoadedVersions
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
@@ -81,17 +81,17 @@ class RawStore:
         return dict(sources.get(self._system, {}).get("cursors", {}))
 
     @property
-    def plans(self) -> dict[str, Plan]:
+    def plans(self) -> dict[str, ReadPlan]:
         """Each unfinished read of everything as last committed, by entity name."""
         sources = self._pipeline.state.get("sources", {})
         states = sources.get(self._system, {}).get("plans", {})
-        return {name: Plan.of_state(state) for name, state in states.items() if state}
+        return {name: ReadPlan.of_state(state) for name, state in states.items() if state}
 
     def load(
         self,
         batches: Sequence[Batch],
         cursors: Mapping[str, CursorState],
-        plans: Mapping[str, Plan | None],
+        plans: Mapping[str, ReadPlan | None],
         *,
         before_rows: Callable[[], None] = lambda: None,
     ) -> dict[str, Loaded]:
@@ -156,7 +156,7 @@ class RawStore:
         batches: list[Batch],
         new: Collection[str],
         cursors: Mapping[str, CursorState],
-        plans: Mapping[str, Plan | None],
+        plans: Mapping[str, ReadPlan | None],
         before_rows: Callable[[], None],
     ) -> str:
         names = ", ".join(batch.entity.name for batch in batches)
@@ -179,7 +179,7 @@ class RawStore:
         batches: list[Batch],
         new: Collection[str],
         cursors: Mapping[str, CursorState],
-        plans: Mapping[str, Plan | None],
+        plans: Mapping[str, ReadPlan | None],
     ) -> None:
         """Makes a package of the batches, their cursors and plans."""
         with TemporaryDirectory(dir=self._working_directory) as directory:

@@ -18,28 +18,28 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pipedrive_pipeline.connectors.base import (
-    Call,
+    ApiCall,
     CursorState,
     EntitySpec,
     Page,
     Tombstone,
 )
+from pipedrive_pipeline.ingest.batches import Batch, joined
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.outcome import EntityRead
-from pipedrive_pipeline.ingest.plans import Plan
+from pipedrive_pipeline.ingest.plans import ReadPlan
 from pipedrive_pipeline.ingest.raw import RawStore
-from pipedrive_pipeline.ingest.seen import SeenKeys
-from pipedrive_pipeline.ingest.settling import Settler
-from pipedrive_pipeline.ingest.tables import Batch, joined
-from pipedrive_pipeline.ingest.walks import (
+from pipedrive_pipeline.ingest.read_ahead import (
     Bound,
+    EntityWalk,
     Meter,
     OpenSource,
     PageRead,
-    Walk,
     WalkWidened,
     read_ahead,
 )
+from pipedrive_pipeline.ingest.reconciliation import Reconciler
+from pipedrive_pipeline.ingest.seen_keys import SeenKeys
 
 CHUNK_BYTES = 40_000_000  # of answers; with as much read ahead it takes five times this
 CHUNK_ROWS = 20_000  # 40,000 is no faster and takes 100 MB more
@@ -52,9 +52,9 @@ class Reader:
     raw: RawStore
     seen: SeenKeys
     deletions: Deletions
-    settler: Settler
+    reconciler: Reconciler
     open_source: OpenSource
-    on_call: Callable[[Call], None]
+    on_call: Callable[[ApiCall], None]
     on_page: Callable[[EntityRead], None]
     before_load: Callable[[], None]  # raises where the run may not go on
     now: Callable[[], datetime]
@@ -100,12 +100,12 @@ class Reader:
                     gc.collect()  # dlt's objects point in circles, and hold the tables of a load
         yield from self._commit(chunk, reads)
 
-    def _walk(self, entity: EntitySpec, *, is_full: bool, is_restarted: bool) -> Walk:
+    def _walk(self, entity: EntitySpec, *, is_full: bool, is_restarted: bool) -> EntityWalk:
         state = None if is_full else self.raw.cursors.get(entity.name)
         plan = None if state or is_restarted else self.raw.plans.get(entity.name)
-        return Walk(entity, state, plan if plan and plan.may_go_on(self.now()) else None)
+        return EntityWalk(entity, state, plan if plan and plan.may_go_on(self.now()) else None)
 
-    def _begun(self, walk: Walk) -> EntityRead:
+    def _begun(self, walk: EntityWalk) -> EntityRead:
         if walk.is_of_everything and not walk.plan:
             self.seen.forget(walk.entity)
             self.raw.rejections.begin(walk.entity)
@@ -122,7 +122,7 @@ class Reader:
             self._load(chunk, reads)
         for read in chunk.finished:
             if read.entity.name in chunk.of_everything:
-                self.settler.settle(read)
+                self.reconciler.reconcile(read)
         self._end_plans(chunk)
         for read in chunk.finished:
             read.is_complete = read.error is None
@@ -207,7 +207,7 @@ class _Chunk:
     batches: dict[str, list[Batch]] = field(default_factory=dict)
     cursors: dict[str, CursorState] = field(default_factory=dict)
     unproven: dict[str, CursorState] = field(default_factory=dict)  # of reads of everything
-    plans: dict[str, Plan | None] = field(default_factory=dict)
+    plans: dict[str, ReadPlan | None] = field(default_factory=dict)
     tombstones: dict[str, list[Tombstone]] = field(default_factory=dict)
     of_everything: set[str] = field(default_factory=set)
     finished: list[EntityRead] = field(default_factory=list)
@@ -236,8 +236,8 @@ class _Chunk:
                 cursors[name] = page.commit
                 read.cursor_after = page.commit
 
-    def _note_plan(self, walk: Walk, page: Page, read: EntityRead) -> None:
+    def _note_plan(self, walk: EntityWalk, page: Page, read: EntityRead) -> None:
         if page.resume and not page.is_last:
             rows = read.resumed_rows + read.fetched
             began_at = read.began_at or self.began_at
-            self.plans[walk.entity.name] = Plan(began_at, self.began_at, page.resume, rows)
+            self.plans[walk.entity.name] = ReadPlan(began_at, self.began_at, page.resume, rows)

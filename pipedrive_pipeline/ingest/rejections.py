@@ -19,8 +19,8 @@ from collections.abc import Sequence
 import psycopg
 
 from pipedrive_pipeline.connectors.base import ColumnType, EntitySpec
+from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.ingest.outcome import Rejected
-from pipedrive_pipeline.ingest.tables import Batch
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 

@@ -1,7 +1,7 @@
 """One declared key of many records: JSON texts in, one typed Arrow column out.
 
 Belongs here: the fast way (one typed decode of the whole column) and the careful way (value by
-value, when the fast way refuses). Does not belong here: which records there are (`tables.py`).
+value, when the fast way refuses). Does not belong here: which records there are (`batches.py`).
 
 A value that does not fit its column's type is a misfit: the column holds null, and the value stays
 readable in raw's ``extra`` under its own key. Unless it is empty it is also listed as rejected, so
@@ -51,7 +51,7 @@ _PYTHON_TYPES: dict[ColumnType, Any] = {
 
 
 @dataclass(frozen=True)
-class Misfit:
+class MisfitValue:
     """A value that its column cannot hold, or not all of it; ``value`` may be stored as JSON.
 
     ``reason`` is None where the column holds the id of an object that is kept whole.
@@ -67,7 +67,7 @@ class ColumnValues:
     """One column of a batch; ``replaced`` counts characters and numbers that were made storable."""
 
     array: pa.Array
-    misfits: list[Misfit] = field(default_factory=list)
+    misfits: list[MisfitValue] = field(default_factory=list)
     replaced: int = 0
 
 
@@ -151,9 +151,9 @@ def _careful_values(kind: ColumnType, texts: list[Raw]) -> ColumnValues:
         result.replaced += seen.replaced
         value = None if seen.value is None else fit(seen.value)
         if value is None and seen.value is not None:
-            result.misfits.append(Misfit(row, seen.value, f"does not fit {kind.value}"))
+            result.misfits.append(MisfitValue(row, seen.value, f"does not fit {kind.value}"))
         elif isinstance(seen.value, dict):
-            result.misfits.append(Misfit(row, seen.value, None))
+            result.misfits.append(MisfitValue(row, seen.value, None))
         values.append(value)
     result.array = pa.array(values, ARROW_TYPES[kind])
     return result

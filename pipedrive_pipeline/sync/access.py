@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import cached_property
 
-from pipedrive_pipeline.connectors.base import Access, Call, Credential, EntitySpec, Source
+from pipedrive_pipeline.connectors.base import Access, ApiCall, Credential, EntitySpec, Source
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.errors import BudgetSpent, NotConnected
 from pipedrive_pipeline.settings import Settings
@@ -71,11 +71,11 @@ class SourceAccess:
             reserve_per_tenant=0 if self._is_increment else increment,
         )
 
-    def open(self, on_call: Callable[[Call], None]) -> AbstractAsyncContextManager[Source]:
+    def open(self, on_call: Callable[[ApiCall], None]) -> AbstractAsyncContextManager[Source]:
         """The source; ``on_call`` is told of every call that was made."""
         allowance = self.allowance
 
-        def booked(call: Call) -> None:
+        def booked(call: ApiCall) -> None:
             allowance.on_call(call)
             on_call(call)
 

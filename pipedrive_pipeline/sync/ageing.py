@@ -1,7 +1,7 @@
 """Records that are gone at the source for long enough are erased here too, if the tenant wants it.
 
 Belongs here: `sync_settings.erase_deleted_after_days`, in each run, and its entry in the audit log.
-Does not belong here: the places that hold a record (`ingest/erasing.py`, `marts/erasure.py`), a
+Does not belong here: the places that hold a record (`ingest/erasure.py`, `marts/erasure.py`), a
 person who asks to be erased (`erasure.py`).
 
 Nothing keeps such a record out: the source has none of it, and whoever restores it there wants it
@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.connectors.base import EntitySpec
 from pipedrive_pipeline.connectors.registry import connector
-from pipedrive_pipeline.ingest.erasing import RawErasing
+from pipedrive_pipeline.ingest.erasure import RawErasure
 from pipedrive_pipeline.ingest.rejections import forget_rejected
 from pipedrive_pipeline.marts.erasure import ErasureRefused, erase_rows, needed_for_links
 from pipedrive_pipeline.marts.targets import CUSTOMERS, TARGETS, Target
@@ -62,7 +62,7 @@ def _days(connection: psycopg.Connection, tenant: Tenant, system: str) -> int | 
 def _erase_aged(
     connection: psycopg.Connection, tenant: Tenant, system: str, entity: EntitySpec, days: int
 ) -> int:
-    raw = RawErasing(connection, tenant, system)
+    raw = RawErasure(connection, tenant, system)
     keys = raw.aged(entity, days, RECORDS_PER_RUN)
     if not keys:
         return 0

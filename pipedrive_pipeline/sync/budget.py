@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 from psycopg.rows import class_row
 
-from pipedrive_pipeline.connectors.base import Call, EntitySpec
+from pipedrive_pipeline.connectors.base import ApiCall, EntitySpec
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -181,7 +181,7 @@ class Allowance:
                 raise AllowanceSpent(self._tenant.slug, self._system, resets_at, left)
             self._asked += tokens
 
-    def on_call(self, call: Call) -> None:
+    def on_call(self, call: ApiCall) -> None:
         """Takes in what an answer tells of the day: others of the company spend too."""
         with self._lock:
             self._answered += call.tokens

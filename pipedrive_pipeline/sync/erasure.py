@@ -1,7 +1,7 @@
 """A person erased because somebody asked for it, and kept out until they are edited at the source.
 
 Belongs here: the one transaction in which every place forgets them, and its entry in the audit log.
-Does not belong here: what raw and marts hold of a record (`ingest/erasing.py`, `marts/erasure.py`),
+Does not belong here: what raw and marts hold of a record (`ingest/erasure.py`, `marts/erasure.py`),
 what ages out by itself (`ageing.py`). What is not reached is told in `docs/erasure.md`.
 
 The audit log outlives everything, so it names a receipt and no id: who asks for proof is answered
@@ -19,8 +19,8 @@ from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.ingest.erased import is_edited
-from pipedrive_pipeline.ingest.erasing import RawErasing
+from pipedrive_pipeline.ingest.erased_records import is_edited
+from pipedrive_pipeline.ingest.erasure import RawErasure
 from pipedrive_pipeline.ingest.rejections import forget_rejected
 from pipedrive_pipeline.marts.erasure import Holders, changed_at, erase_rows, holders_of_email
 from pipedrive_pipeline.marts.targets import CONTACTS
@@ -125,7 +125,7 @@ def strike_stragglers(
     """
     entity = connector(system).entities[CONTACTS.entity]
     with warehouse.transaction(tenant=tenant) as connection:
-        raw = RawErasing(connection, tenant, system)
+        raw = RawErasure(connection, tenant, system)
         erased = raw.erased(entity)
         if not erased:
             return
@@ -148,7 +148,7 @@ def _erase(
     former: Sequence[UUID],
 ) -> Erased:
     entity = connector(system).entities[CONTACTS.entity]
-    raw, whose = RawErasing(connection, tenant, system), [tenant.slug, system, entity.name]
+    raw, whose = RawErasure(connection, tenant, system), [tenant.slug, system, entity.name]
     keys = raw.with_merged(entity, ids)
     marked, held = raw.marked(entity, keys), raw.versions(entity, keys)
     # A contact may be left of a person whom raw holds no more.

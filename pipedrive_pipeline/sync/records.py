@@ -15,7 +15,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline.connectors.base import Call
+from pipedrive_pipeline.connectors.base import ApiCall
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.sync.budget import Now, midnight
 from pipedrive_pipeline.tenants import Tenant
@@ -30,13 +30,13 @@ class UsageBook:
     def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str, now: Now) -> None:
         self._warehouse, self._tenant, self._system = warehouse, tenant, system
         self._now = now
-        self._told: Call | None = None  # the newest that tells what is left of the day
+        self._told: ApiCall | None = None  # the newest that tells what is left of the day
         self._lock = threading.Lock()
         self._calls: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
         self.api_calls = self.tokens_spent = 0  # of the whole run
 
-    def on_call(self, call: Call) -> None:
+    def on_call(self, call: ApiCall) -> None:
         """Counts one call. Called by the reading thread."""
         with self._lock:
             self._calls[call.kind] += 1
@@ -71,7 +71,7 @@ class UsageBook:
         with self._warehouse.transaction(tenant=self._tenant) as connection:
             connection.execute(_TOLD, statement)
 
-    def _statement(self, told: Call | None, now: datetime) -> dict[str, Any]:
+    def _statement(self, told: ApiCall | None, now: datetime) -> dict[str, Any]:
         return {
             "tenant": self._tenant.slug,
             "system": self._system,

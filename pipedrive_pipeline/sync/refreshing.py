@@ -1,7 +1,7 @@
 """A tenant opened for `ingest.refresh`: under its lock, with its credential, within its allowance.
 
 Belongs here: the rules that a short run without a history row keeps as any other does. Does not
-belong here: what is read and merged (`ingest/refreshing.py`).
+belong here: what is read and merged (`ingest/refresher.py`).
 
 It counts as no increment: what is left of the day must suffice for those of all tenants of the
 company. Its calls are in `integration.api_usage`.
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BudgetSpent
-from pipedrive_pipeline.ingest.refreshing import Refresher
+from pipedrive_pipeline.ingest.refresher import Refresher
 from pipedrive_pipeline.settings import Settings, load_settings
 from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.sync.lock import walk_lock

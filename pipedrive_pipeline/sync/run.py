@@ -244,7 +244,7 @@ class TenantRun:
             raw=stores.raw,
             seen=stores.seen,
             deletions=stores.deletions,
-            settler=stores.settler,
+            reconciler=stores.reconciler,
             open_source=self._source.open,
             on_call=self._source.usage.on_call,
             on_page=self._note_page,

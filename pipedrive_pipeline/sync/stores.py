@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.raw import RawStore
-from pipedrive_pipeline.ingest.refreshing import Refresher
-from pipedrive_pipeline.ingest.seen import SeenKeys
-from pipedrive_pipeline.ingest.settling import Settler
+from pipedrive_pipeline.ingest.reconciliation import Reconciler
+from pipedrive_pipeline.ingest.refresher import Refresher
+from pipedrive_pipeline.ingest.seen_keys import SeenKeys
 from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.sync.lock import TenantLock
 
@@ -27,7 +27,7 @@ class Stores:
     seen: SeenKeys
     deletions: Deletions
     refresher: Refresher
-    settler: Settler
+    reconciler: Reconciler
     before_load: Callable[[], None]
 
 
@@ -71,7 +71,7 @@ def open_stores(
         on_call=source.usage.on_call,
         before_load=before_load,
     )
-    settler = Settler(
+    reconciler = Reconciler(
         tenant=tenant.slug,
         seen=seen,
         deletions=deletions,
@@ -80,4 +80,4 @@ def open_stores(
         refresher=refresher,
         is_confirmed=is_confirmed,
     )
-    return Stores(refresher.raw, seen, deletions, refresher, settler, before_load)
+    return Stores(refresher.raw, seen, deletions, refresher, reconciler, before_load)

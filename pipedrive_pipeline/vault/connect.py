@@ -14,7 +14,7 @@ import psycopg
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.base import Access, Account, Call, Connector, Credential
+from pipedrive_pipeline.connectors.base import Access, Account, ApiCall, Connector, Credential
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.errors import SourceBroke, UnknownTenant
 from pipedrive_pipeline.tenants import Tenant
@@ -213,5 +213,5 @@ def _request_sync(
     )
 
 
-def _not_metered(call: Call) -> None:
+def _not_metered(call: ApiCall) -> None:
     """Does not count the call: a connection test belongs to no run."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
-from pipedrive_pipeline.connectors.base import Access, Call, Credential
+from pipedrive_pipeline.connectors.base import Access, ApiCall, Credential
 from pipedrive_pipeline.connectors.clock import Clock
 from pipedrive_pipeline.connectors.transport import Limits
 
@@ -64,7 +64,7 @@ class FakeVault:
     kind: str = "oauth"
     lent: int = 0
     refused: list[Credential] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ApiCall] = field(default_factory=list)
 
     def __call__(self, refused: Credential | None = None) -> Credential:
         """See `base.Lender`."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 from msgspec import Raw
 
-from pipedrive_pipeline.connectors.answers import Answer, Ask, Budget, Verdict
+from pipedrive_pipeline.connectors.answers import HttpAnswer, RateLimits, ReadCall, Verdict
 from pipedrive_pipeline.connectors.base import (
     Access,
     Account,
@@ -27,14 +27,14 @@ from pipedrive_pipeline.connectors.base import (
     OpaqueToken,
     Page,
     Record,
+    RecordStatus,
     Resume,
     Snapshot,
     Source,
-    Standing,
     Tombstone,
 )
 from pipedrive_pipeline.connectors.http import Client
-from pipedrive_pipeline.connectors.jsontext import Reader
+from pipedrive_pipeline.connectors.jsontext import JsonReader
 from pipedrive_pipeline.connectors.refusals import SourceRefused, StateExpired
 from pipedrive_pipeline.errors import SourceBroke
 from pipedrive_pipeline_tests.connectors.scripted import ReceivedRequest, Reply, as_json
@@ -115,10 +115,10 @@ class _Body(msgspec.Struct):
     sync_token: str | None = None
 
 
-_read = Reader(_Body)
+_read = JsonReader(_Body)
 
 
-def _body(answer: Answer) -> tuple[_Body, int, int]:
+def _body(answer: HttpAnswer) -> tuple[_Body, int, int]:
     return _read(answer.body)[0], answer.sent, answer.arrived
 
 
@@ -134,15 +134,15 @@ class LedgerDialect:
         """See `Dialect`."""
         return {"x-ledger-key": credential.secret.get_secret_value()}
 
-    def verdict(self, answer: Answer) -> Verdict:
+    def verdict(self, answer: HttpAnswer) -> Verdict:
         """See `Dialect`."""
         if answer.status == 401:
             return Verdict.RENEW
         return Verdict.READ if answer.status == 200 else Verdict.REFUSED
 
-    def budget(self, _: Answer) -> Budget:
+    def rate_limits(self, _: HttpAnswer) -> RateLimits:
         """See `Dialect`."""
-        return Budget()
+        return RateLimits()
 
     def is_charged(self, status: int) -> bool:
         """See `Dialect`."""
@@ -178,8 +178,8 @@ class LedgerSource:
             yield page
             params = {**params, "page": body.more.page, "end": body.more.end}
 
-    async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
-        """See `base.Source.standings`; a ledger says only whether it holds a record."""
+    async def record_statuses(self, entity: EntitySpec, ids: list[str]) -> dict[str, RecordStatus]:
+        """See `base.Source.record_statuses`; a ledger says only whether it holds a record."""
         items = {
             str(msgspec.json.decode(record["ref"]))
             for page in await self.records(entity, ids)
@@ -204,7 +204,7 @@ class LedgerSource:
 
     async def account(self) -> Account:
         """See `base.Source.account`."""
-        await self.client.fetch(Ask("me", "/me", 1), _body)
+        await self.client.fetch(ReadCall("me", "/me", 1), _body)
         return Account("L1", "Ledger", "", "owner", "Owner")
 
     async def _body(
@@ -212,7 +212,7 @@ class LedgerSource:
     ) -> tuple[_Body, int, int]:
         try:
             return await self.client.fetch(
-                Ask(f"list {entity.name}", f"/{entity.name}", 1, params), _body
+                ReadCall(f"list {entity.name}", f"/{entity.name}", 1, params), _body
             )
         except SourceRefused as error:
             if error.status != 410:

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors.base import (
     Access,
-    Call,
+    ApiCall,
     ChangedSince,
     Connector,
     Credential,
@@ -51,7 +51,7 @@ class ConnectorCase:
     truth: Callable[[str], Rows]  # of an entity, by key
     edit: Callable[[int], str]  # change something; the key that it changed
     add: Callable[[], str]  # make a record; its key
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ApiCall] = field(default_factory=list)
 
     @property
     def access(self) -> Access:

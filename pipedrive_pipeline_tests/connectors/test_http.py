@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from pipedrive_pipeline.connectors.answers import Ask
-from pipedrive_pipeline.connectors.base import Call, Credential
+from pipedrive_pipeline.connectors.answers import ReadCall
+from pipedrive_pipeline.connectors.base import ApiCall, Credential
 from pipedrive_pipeline.connectors.http import Client
 from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
 from pipedrive_pipeline.connectors.pipedrive.envelope import listed
@@ -55,7 +55,7 @@ from pipedrive_pipeline_tests.connectors.scripted import (
 )
 
 GOOD = as_json({"success": True, "data": [{"id": 1}], "additional_data": {"next_cursor": None}})
-ASK = Ask("list persons", "/api/v2/persons", 10, {"limit": 500, "cursor": "private-cursor"})
+ASK = ReadCall("list persons", "/api/v2/persons", 10, {"limit": 500, "cursor": "private-cursor"})
 HTML = Reply(403, b"<!DOCTYPE html><html>Attention Required!</html>", content_type="text/html")
 
 
@@ -73,7 +73,7 @@ class FetchResult:
         return len(self.server.requests)
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[ApiCall]:
         """The calls that the meter recorded."""
         return self.vault.calls
 
@@ -131,7 +131,7 @@ def test_a_call_is_signed_and_reported() -> None:
 
     assert world.ids == [b"1"]
     assert world.server.requests[0].headers["authorization"] == f"Bearer {TOKEN}-0"
-    assert world.calls == [Call("list persons", 10, 200, 30000, 29990)]
+    assert world.calls == [ApiCall("list persons", 10, 200, 30000, 29990)]
 
 
 def test_an_api_token_goes_into_its_header_never_into_the_address() -> None:
@@ -284,7 +284,7 @@ def test_a_header_out_of_range_is_ignored_and_logged(
         world = fetched([good])
 
     assert world.ids == [b"1"]
-    assert world.calls == [Call("list persons", 10, 200, None, None)]
+    assert world.calls == [ApiCall("list persons", 10, 200, None, None)]
     if header not in ("retry-after", "date"):  # those are read where an answer refuses
         assert f"the header {header}" in caplog.text
 
@@ -295,8 +295,8 @@ def test_a_limit_of_nothing_or_less_than_what_is_left_is_not_believed() -> None:
     none = replace(GOOD, headers=dict(zip(names, ("0", "9"), strict=True)))
     more = replace(GOOD, headers=dict(zip(names, ("100", "101"), strict=True)))
 
-    assert fetched([none]).calls == [Call("list persons", 10, 200, None, 9)]
-    assert fetched([more]).calls == [Call("list persons", 10, 200, None, None)]
+    assert fetched([none]).calls == [ApiCall("list persons", 10, 200, None, 9)]
+    assert fetched([more]).calls == [ApiCall("list persons", 10, 200, None, None)]
 
 
 @pytest.mark.parametrize(
@@ -657,7 +657,7 @@ def test_the_meter_may_stop_the_run() -> None:
         async with scripted(lambda _: GOOD) as server:
             vault = FakeVault(server.url)
 
-            def stop(_: Call) -> None:
+            def stop(_: ApiCall) -> None:
                 raise BudgetSpent("acme", "Pipedrive", datetime.now(UTC))
 
             access = replace(vault.access, on_call=stop)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from pipedrive_pipeline.connectors.jsontext import NotReadable, Reader
+from pipedrive_pipeline.connectors.jsontext import JsonReader, NotReadable
 
-read = Reader(list[dict[str, Raw]])
+read = JsonReader(list[dict[str, Raw]])
 
 
 def value_of(text: bytes) -> tuple[bytes, int]:

@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-from pipedrive_pipeline.connectors.answers import Ask, Budget
+from pipedrive_pipeline.connectors.answers import RateLimits, ReadCall
 from pipedrive_pipeline.connectors.http import Client
 from pipedrive_pipeline.connectors.pacing import Pacer
 from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
@@ -19,13 +19,15 @@ from pipedrive_pipeline_tests.connectors.scripted import ReceivedRequest, Reply,
 WINDOW_SECONDS = 2.0
 
 
-def begun(calls: int, budget: Budget, time: FakeClock, *, learns_first: bool = True) -> list[float]:
+def begun(
+    calls: int, limits: RateLimits, time: FakeClock, *, learns_first: bool = True
+) -> list[float]:
     """Returns the times at which so many calls begin that are requested together."""
 
     async def act() -> list[float]:
         pacer = Pacer(WINDOW_SECONDS, time.clock)
         if learns_first:
-            pacer.learn(budget)
+            pacer.learn(limits)
 
         async def one() -> float:
             await pacer.turn()
@@ -39,7 +41,7 @@ def begun(calls: int, budget: Budget, time: FakeClock, *, learns_first: bool = T
 @pytest.mark.parametrize("limit", [1, 2, 3, 10, 20, 80, 480])
 def test_no_window_ever_holds_more_than_the_limit(limit: int) -> None:
     """For every limit and every position of the window."""
-    starts = begun(3 * limit + 5, Budget(burst_limit=limit), FakeClock())
+    starts = begun(3 * limit + 5, RateLimits(burst_limit=limit), FakeClock())
 
     for index, start in enumerate(starts):
         inside = [other for other in starts[index:] if other <= start + WINDOW_SECONDS]
@@ -48,7 +50,7 @@ def test_no_window_ever_holds_more_than_the_limit(limit: int) -> None:
 
 def test_most_of_the_window_is_used() -> None:
     """A pace too careful doubles the time of a first sync."""
-    starts = begun(225, Budget(burst_limit=80), FakeClock())
+    starts = begun(225, RateLimits(burst_limit=80), FakeClock())
 
     assert starts[-1] <= 2.2 * WINDOW_SECONDS
 
@@ -57,21 +59,25 @@ def test_without_a_known_limit_nothing_waits() -> None:
     """Not every system names one; a refusal is then waited out by the client."""
     time = FakeClock()
 
-    begun(500, Budget(), time)
+    begun(500, RateLimits(), time)
 
     assert time.waits == []
 
 
 def test_a_window_that_another_process_fills_is_sat_out() -> None:
     """The same token may be in use elsewhere; the headers tell."""
-    starts = begun(1, Budget(burst_limit=80, burst_left=0, burst_reset_seconds=1.5), FakeClock())
+    starts = begun(
+        1, RateLimits(burst_limit=80, burst_left=0, burst_reset_seconds=1.5), FakeClock()
+    )
 
     assert starts == [1.5]
 
 
 def test_a_reset_beyond_the_window_is_not_believed() -> None:
     """A header in another unit must not stop a run for hours."""
-    starts = begun(1, Budget(burst_limit=80, burst_left=0, burst_reset_seconds=1.7e9), FakeClock())
+    starts = begun(
+        1, RateLimits(burst_limit=80, burst_left=0, burst_reset_seconds=1.7e9), FakeClock()
+    )
 
     assert starts[0] < 3
 
@@ -103,7 +109,7 @@ def test_a_run_of_many_calls_at_once_provokes_no_429(limit: int) -> None:
         async with scripted(script) as server:
             vault = FakeVault(server.url)
             async with Client(PipedriveDialect(), vault.access) as client:
-                ask = Ask("list persons", "/api/v2/persons", 10)
+                ask = ReadCall("list persons", "/api/v2/persons", 10)
                 await client.fetch(ask, listed)
                 await asyncio.gather(*(client.fetch(ask, listed) for _ in range(2 * limit)))
         return [call.status for call in vault.calls]

@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors import oauth
-from pipedrive_pipeline.connectors.base import Access, Call, Credential, Page, missing_scopes
+from pipedrive_pipeline.connectors.base import Access, ApiCall, Credential, Page, missing_scopes
 from pipedrive_pipeline.connectors.oauth import OAuthClient, TokenGrant
 from pipedrive_pipeline.connectors.pipedrive.connector import PipedriveConnector
 from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
@@ -51,7 +51,7 @@ class SandboxTenant:
     sandbox: Sandbox
     limits: Limits = SMALL
     time: FakeClock = field(default_factory=FakeClock)
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ApiCall] = field(default_factory=list)
 
     @property
     def access(self) -> Access:

@@ -14,9 +14,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.connectors.base import CursorState, EntitySpec, Page, Record, next_number
+from pipedrive_pipeline.ingest.batches import Batch, batch_of
 from pipedrive_pipeline.ingest.outcome import Loaded
 from pipedrive_pipeline.ingest.raw import RawStore
-from pipedrive_pipeline.ingest.tables import Batch, batch_of
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import registry
 from pipedrive_pipeline.tenants import Tenant

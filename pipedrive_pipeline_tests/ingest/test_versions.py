@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipedrive_pipeline.ingest.tables import batch_of, joined
+from pipedrive_pipeline.ingest.batches import batch_of, joined
 from pipedrive_pipeline.ingest.versions import LoadedVersions
 from pipedrive_pipeline_tests.ingest.conftest import answer, record
 from pipedrive_pipeline_tests.ingest.entities import LABELS, THINGS

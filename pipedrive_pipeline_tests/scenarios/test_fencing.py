@@ -16,7 +16,7 @@ from psycopg import sql
 from pipedrive_pipeline import marts
 from pipedrive_pipeline.connectors.base import Page, Tombstone
 from pipedrive_pipeline.errors import PipelineError, Superseded
-from pipedrive_pipeline.ingest.tables import batch_of
+from pipedrive_pipeline.ingest.batches import batch_of
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
 from pipedrive_pipeline.sync import ageing, erasure
 from pipedrive_pipeline.sync.access import SourceAccess

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipedrive_pipeline.connectors.pipedrive.entities import PERSONS
+from pipedrive_pipeline.ingest.batches import joined
 from pipedrive_pipeline.ingest.outcome import EntityRead
-from pipedrive_pipeline.ingest.tables import joined
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source, marked
 from pipedrive_pipeline_tests.scenarios.world import ACME, World

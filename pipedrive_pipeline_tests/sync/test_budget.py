@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipedrive_pipeline.connectors.base import Call
+from pipedrive_pipeline.connectors.base import ApiCall
 from pipedrive_pipeline.sync.budget import (
     Allowance,
     AllowanceSpent,
@@ -73,7 +73,7 @@ def spend(
     """Books one call of the tenant's."""
     book = UsageBook(warehouse, tenant, SYSTEM, now)
     limit = None if left is None else 60_000
-    book.on_call(Call(LISTED, tokens, 200, daily_limit=limit, daily_left=left))
+    book.on_call(ApiCall(LISTED, tokens, 200, daily_limit=limit, daily_left=left))
     book.write()
     return book
 
@@ -131,7 +131,7 @@ def test_a_limit_too_small_for_any_plan_holds_no_later_day_back(
 ) -> None:
     """It would forbid the very call whose answer corrects it: the tenant would stay paused."""
     book = UsageBook(companies, ACME, SYSTEM, now)
-    book.on_call(Call(LISTED, 10, 200, daily_limit=1, daily_left=1))
+    book.on_call(ApiCall(LISTED, 10, 200, daily_limit=1, daily_left=1))
     book.write()
 
     assert standing(companies, ACME, SYSTEM, NOON).allowed() == 0
@@ -204,7 +204,7 @@ def test_the_first_answer_corrects_a_run_that_thought_itself_rich(
 ) -> None:
     allowance = Allowance(companies, ACME, SYSTEM, now)
     allowance.before_call(LISTED, 10)
-    allowance.on_call(Call(LISTED, 10, 200, daily_limit=30_000, daily_left=30))
+    allowance.on_call(ApiCall(LISTED, 10, 200, daily_limit=30_000, daily_left=30))
 
     allowance.before_call(LISTED, 10)
     with pytest.raises(AllowanceSpent):
@@ -219,7 +219,7 @@ def test_the_first_answer_frees_a_company_with_more_seats(
     with pytest.raises(AllowanceSpent):
         allowance.before_call(LISTED, 10)
 
-    allowance.on_call(Call(LISTED, 0, 200, daily_limit=210_000, daily_left=180_000))
+    allowance.on_call(ApiCall(LISTED, 0, 200, daily_limit=210_000, daily_left=180_000))
     allowance.before_call(LISTED, 10)
 
     assert allowance.standing.limit == 210_000

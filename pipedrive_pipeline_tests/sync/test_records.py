@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pipedrive_pipeline.connectors.base import Call
+from pipedrive_pipeline.connectors.base import ApiCall
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.sync.records import UsageBook
 from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, ControlTables
@@ -17,7 +17,7 @@ def test_calls_are_booked_by_kind_and_company_and_add_up_over_runs(control: Cont
     for _ in range(2):
         book = UsageBook(control.warehouse, ACME, SYSTEM, lambda: NOON)
         for kind in ("list persons", "list persons", "users/me"):
-            book.on_call(Call(kind, 10, 200))
+            book.on_call(ApiCall(kind, 10, 200))
         book.write()
 
     rows = control.rows(
@@ -31,10 +31,10 @@ def test_calls_are_booked_by_kind_and_company_and_add_up_over_runs(control: Cont
 
 def test_a_book_written_twice_books_nothing_twice_and_knows_its_run(control: ControlTables) -> None:
     book = UsageBook(control.warehouse, ACME, SYSTEM, lambda: NOON)
-    book.on_call(Call("list persons", 10, 200))
+    book.on_call(ApiCall("list persons", 10, 200))
     book.write()
     book.write()
-    book.on_call(Call("list persons", 10, None))
+    book.on_call(ApiCall("list persons", 10, None))
     book.write()
 
     (row,) = control.rows("select calls, tokens from integration.api_usage")

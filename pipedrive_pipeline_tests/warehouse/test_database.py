@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from pipedrive_pipeline.ingest.destination import pipeline
+from pipedrive_pipeline.ingest.dlt_internals.destination import pipeline
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipedrive_pipeline.connectors.answers import Answer, Budget, Verdict, count, number
+from pipedrive_pipeline.connectors.answers import HttpAnswer, RateLimits, Verdict, count, number
 from pipedrive_pipeline.connectors.base import Credential
 
 BURST_WINDOW_SECONDS = 2.0  # rolling, per token
@@ -37,7 +37,7 @@ class PipedriveDialect:
             return {"authorization": f"Bearer {secret}"}
         return {"x-api-token": secret}
 
-    def verdict(self, answer: Answer) -> Verdict:
+    def verdict(self, answer: HttpAnswer) -> Verdict:
         """What this answer means."""
         status = answer.status
         if status == 403:
@@ -46,11 +46,11 @@ class PipedriveDialect:
             return Verdict.BUDGET_SPENT if _is_daily(answer) else Verdict.SLOW_DOWN
         return BY_STATUS.get(status) or BY_HUNDRED.get(status // 100) or Verdict.REFUSED
 
-    def budget(self, answer: Answer) -> Budget:
+    def rate_limits(self, answer: HttpAnswer) -> RateLimits:
         """What the headers say; the daily ones are undocumented and sometimes missing."""
         headers = answer.headers
         daily_limit, daily_left = _daily(answer)
-        return Budget(
+        return RateLimits(
             daily_limit=daily_limit,
             daily_left=daily_left,
             burst_limit=count(headers, "x-ratelimit-limit", at_least=1),
@@ -63,13 +63,13 @@ class PipedriveDialect:
         return 200 <= status < 300 or status == 404
 
 
-def _forbidden(answer: Answer) -> Verdict:
+def _forbidden(answer: HttpAnswer) -> Verdict:
     if answer.is_html:
         return Verdict.BLOCKED  # Cloudflare, after too many 429: asking on prolongs it
     return Verdict.SCOPE_MISSING if b"scope" in _text(answer) else Verdict.REFUSED
 
 
-def _is_daily(answer: Answer) -> bool:
+def _is_daily(answer: HttpAnswer) -> bool:
     """Whether a 429 means that the day is spent, by body, then headers, then the wait asked for."""
     text, (_, left) = _text(answer), _daily(answer)
     wait_seconds = answer.wait_seconds()
@@ -82,11 +82,11 @@ def _is_daily(answer: Answer) -> bool:
     return (count(answer.headers, "x-ratelimit-remaining") or 0) >= 1
 
 
-def _text(answer: Answer) -> bytes:
+def _text(answer: HttpAnswer) -> bytes:
     return answer.body[:SEARCHED_BYTES].lower()
 
 
-def _daily(answer: Answer) -> tuple[int | None, int | None]:
+def _daily(answer: HttpAnswer) -> tuple[int | None, int | None]:
     """The day's limit and what is left of it; more left than the limit is not believed."""
     limit = count(answer.headers, "x-daily-ratelimit-token-limit", at_least=1)
     left = count(answer.headers, "x-daily-ratelimit-token-remaining")

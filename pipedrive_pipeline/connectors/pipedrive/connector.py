@@ -13,7 +13,7 @@ from datetime import datetime
 
 import msgspec
 
-from pipedrive_pipeline.connectors.answers import Answer, Ask
+from pipedrive_pipeline.connectors.answers import HttpAnswer, ReadCall
 from pipedrive_pipeline.connectors.base import (
     Access,
     Account,
@@ -22,9 +22,9 @@ from pipedrive_pipeline.connectors.base import (
     EntitySpec,
     Page,
     Record,
+    RecordStatus,
     Resume,
     Source,
-    Standing,
 )
 from pipedrive_pipeline.connectors.clock import SYSTEM_CLOCK, Clock
 from pipedrive_pipeline.connectors.http import DEFAULT_LIMITS, Client
@@ -37,8 +37,7 @@ from pipedrive_pipeline.connectors.pipedrive.entities import (
     ME_TOKENS,
 )
 from pipedrive_pipeline.connectors.pipedrive.envelope import listed, single
-from pipedrive_pipeline.connectors.pipedrive.picks import pick, standing
-from pipedrive_pipeline.connectors.pipedrive.walks import Walk
+from pipedrive_pipeline.connectors.pipedrive.walks import ListWalk, pick, record_status
 from pipedrive_pipeline.connectors.transport import Limits
 
 # Scopes are chosen on the app in Pipedrive's Developer Hub; the authorize address carries none.
@@ -69,7 +68,7 @@ class PipedriveSource:
         resume: Resume | None = None,
     ) -> AsyncIterator[Page]:
         """See `base.Source.pages`."""
-        return Walk(
+        return ListWalk(
             self.client,
             self.tenant,
             ENDPOINTS[entity.name],
@@ -90,11 +89,11 @@ class PipedriveSource:
             pages += await pick(self.client, endpoint, numbers[start : start + IDS_LIMIT])
         return pages
 
-    async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
-        """See `base.Source.standings`; asked one by one, at the price of a tenth of a page."""
+    async def record_statuses(self, entity: EntitySpec, ids: list[str]) -> dict[str, RecordStatus]:
+        """See `base.Source.record_statuses`; each record costs a tenth of a page."""
         endpoint = ENDPOINTS[entity.name]
         return {
-            record_id: await standing(self.client, endpoint, record_id)
+            record_id: await record_status(self.client, endpoint, record_id)
             for record_id in dict.fromkeys(ids)
         }
 
@@ -104,12 +103,12 @@ class PipedriveSource:
         if not endpoint.takes_ids:
             return None
         params: dict[str, str | int] = {"sort_by": "id", "sort_direction": "desc", "limit": 1}
-        ask = Ask(f"size {entity.name}", endpoint.path, entity.tokens_per_page, params)
-        return await self.client.fetch(ask, _highest_id)
+        call = ReadCall(f"size {entity.name}", endpoint.path, entity.tokens_per_page, params)
+        return await self.client.fetch(call, _highest_id)
 
     async def account(self) -> Account:
         """See `base.Source.account`."""
-        return await self.client.fetch(Ask("users/me", "/v1/users/me", ME_TOKENS), _account)
+        return await self.client.fetch(ReadCall("users/me", "/v1/users/me", ME_TOKENS), _account)
 
     async def _records_of_whole(self, entity: EntitySpec, wanted: frozenset[str]) -> list[Page]:
         """The pages of a read of everything, each with the wanted records alone."""
@@ -154,7 +153,7 @@ class PipedriveConnector:
             yield PipedriveSource(client, access.tenant, access.now or self.clock.now)
 
 
-def _highest_id(answer: Answer) -> int:
+def _highest_id(answer: HttpAnswer) -> int:
     """The greatest id of a list's page; 0 of an empty one."""
     try:
         return max((int(bytes(record["id"])) for record in listed(answer).records), default=0)
@@ -162,7 +161,7 @@ def _highest_id(answer: Answer) -> int:
         raise NotReadable("a record has no whole number as its id") from None
 
 
-def _account(answer: Answer) -> Account:
+def _account(answer: HttpAnswer) -> Account:
     """Whose data the token opens; the numbers tell one company and user from the next."""
     facts = {key: msgspec.json.decode(raw) for key, raw in single(answer).items()}
     if not facts.get("company_id") or not facts.get("id"):

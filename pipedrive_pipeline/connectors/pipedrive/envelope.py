@@ -18,9 +18,9 @@ from typing import Generic, TypeVar
 import msgspec
 from msgspec import Raw
 
-from pipedrive_pipeline.connectors.answers import Answer
-from pipedrive_pipeline.connectors.base import Misfit, Record
-from pipedrive_pipeline.connectors.jsontext import NotReadable, Reader
+from pipedrive_pipeline.connectors.answers import HttpAnswer
+from pipedrive_pipeline.connectors.base import MisfitEntry, Record
+from pipedrive_pipeline.connectors.jsontext import JsonReader, NotReadable
 
 Data = TypeVar("Data")
 Additional = TypeVar("Additional")
@@ -52,7 +52,7 @@ class _Pagination(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListPage:
     """One answer of a list."""
 
     records: list[Record]
@@ -62,7 +62,7 @@ class Listed:
     mended_count: int  # values that were no JSON and are now JSON strings
     sent: int  # of the request, see `base.Page`
     arrived: int
-    misfits: tuple[Misfit, ...] = ()  # entries that are no records
+    misfits: tuple[MisfitEntry, ...] = ()  # entries that are no records
 
     @property
     def is_empty(self) -> bool:
@@ -70,15 +70,15 @@ class Listed:
         return not self.records and not self.misfits
 
 
-_read_list = Reader(_Envelope[list[Record], _Further])
-_read_entries = Reader(_Envelope[list[Raw], _Further])
-_read_whole = Reader(_Envelope[list[Record], _Pagination])
-_read_whole_entries = Reader(_Envelope[list[Raw], _Pagination])
-_read_single = Reader(_Envelope[Record, Raw])
+_read_list = JsonReader(_Envelope[list[Record], _Further])
+_read_entries = JsonReader(_Envelope[list[Raw], _Further])
+_read_whole = JsonReader(_Envelope[list[Record], _Pagination])
+_read_whole_entries = JsonReader(_Envelope[list[Raw], _Pagination])
+_read_single = JsonReader(_Envelope[Record, Raw])
 _as_record = msgspec.json.Decoder(Record)
 
 
-def listed(answer: Answer) -> Listed:
+def listed(answer: HttpAnswer) -> ListPage:
     """The records of one page of a list that is paged by cursor.
 
     Raises:
@@ -88,7 +88,7 @@ def listed(answer: Answer) -> Listed:
     return _page(answer, _read_list, _read_entries, _next_cursor)
 
 
-def whole(answer: Answer) -> Listed:
+def whole(answer: HttpAnswer) -> ListPage:
     """The records of a list that is not paged.
 
     Raises:
@@ -97,7 +97,7 @@ def whole(answer: Answer) -> Listed:
     return _page(answer, _read_whole, _read_whole_entries, _no_cursor)
 
 
-def single(answer: Answer) -> Record:
+def single(answer: HttpAnswer) -> Record:
     """The record of an answer that holds one.
 
     Raises:
@@ -109,21 +109,21 @@ def single(answer: Answer) -> Record:
 
 
 def _page(
-    answer: Answer,
-    read: Reader[_Envelope[list[Record], Additional]],
-    read_entries: Reader[_Envelope[list[Raw], Additional]],
+    answer: HttpAnswer,
+    read: JsonReader[_Envelope[list[Record], Additional]],
+    read_entries: JsonReader[_Envelope[list[Raw], Additional]],
     next_cursor: Callable[[Additional | None], str | None],
-) -> Listed:
+) -> ListPage:
     """A list's page; entries that are no records are set aside, at the price of a second look."""
     _refuse_html(answer)
-    misfits: tuple[Misfit, ...] = ()
+    misfits: tuple[MisfitEntry, ...] = ()
     try:
         envelope, mended_count = read(answer.body)
         records, additional = _data(envelope), envelope.additional_data
     except NotReadable:
         entries, mended_count = read_entries(answer.body)
         (records, misfits), additional = _sorted_out(_data(entries)), entries.additional_data
-    return Listed(
+    return ListPage(
         records,
         next_cursor(additional),
         answer.sent_at,
@@ -135,14 +135,14 @@ def _page(
     )
 
 
-def _sorted_out(entries: list[Raw]) -> tuple[list[Record], tuple[Misfit, ...]]:
+def _sorted_out(entries: list[Raw]) -> tuple[list[Record], tuple[MisfitEntry, ...]]:
     records: list[Record] = []
-    misfits: list[Misfit] = []
+    misfits: list[MisfitEntry] = []
     for place, entry in enumerate(entries, start=1):
         try:
             records.append(_as_record.decode(entry))
         except msgspec.ValidationError:
-            misfits.append(Misfit(place, bytes(entry)))
+            misfits.append(MisfitEntry(place, bytes(entry)))
     return records, tuple(misfits)
 
 
@@ -159,7 +159,7 @@ def _no_cursor(pagination: _Pagination | None) -> None:
         raise NotReadable("a list that comes as a whole says that there are more records")
 
 
-def _refuse_html(answer: Answer) -> None:
+def _refuse_html(answer: HttpAnswer) -> None:
     if answer.is_html:
         raise NotReadable(f"a web page came instead of data (status {answer.status})")
 

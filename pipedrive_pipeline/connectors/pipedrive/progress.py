@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pipedrive_pipeline.connectors.base import EntitySpec, Record
-from pipedrive_pipeline.connectors.pipedrive.envelope import Listed
+from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage
 from pipedrive_pipeline.connectors.pipedrive.watermarks import stamp, text_of
 from pipedrive_pipeline.errors import SourceBroke
 
@@ -23,7 +23,7 @@ STALLED_PAGES_MAX = 5  # in a row, of records that came before
 
 
 @dataclass
-class Progress:
+class WalkProgress:
     """The pages of one walk so far."""
 
     tenant: str  # for messages
@@ -34,7 +34,7 @@ class Progress:
     furthest: datetime | None = None
     versions: set[bytes] = field(default_factory=set)  # of records, since the furthest stamp
 
-    def note(self, page: Listed) -> None:
+    def note(self, page: ListPage) -> None:
         """Takes in one page that promises more.
 
         Raises:
@@ -52,7 +52,7 @@ class Progress:
         if self.stalled_count >= STALLED_PAGES_MAX:
             raise self._broke(f"{STALLED_PAGES_MAX} pages in a row held only what came before")
 
-    def is_whole(self, last: Listed) -> bool:
+    def is_whole(self, last: ListPage) -> bool:
         """True unless a page was empty that must hold rows; ``last`` ends the walk."""
         must_hold_rows = self.cursors or last.next_cursor is not None
         return not self.empty_count and not (last.is_empty and must_hold_rows)

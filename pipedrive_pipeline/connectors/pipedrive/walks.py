@@ -28,27 +28,28 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from pipedrive_pipeline.connectors.answers import Ask
+from pipedrive_pipeline.connectors.answers import ReadCall
 from pipedrive_pipeline.connectors.base import (
     ChangedSince,
     CursorState,
     Page,
     Record,
+    RecordStatus,
     Resume,
     Window,
 )
 from pipedrive_pipeline.connectors.http import Client
-from pipedrive_pipeline.connectors.pipedrive.entities import PAGE_LIMIT, Endpoint
-from pipedrive_pipeline.connectors.pipedrive.envelope import Listed, listed, whole
-from pipedrive_pipeline.connectors.pipedrive.progress import EMPTY_PAGE_ASKED, Progress
+from pipedrive_pipeline.connectors.pipedrive.entities import GET_TOKENS, PAGE_LIMIT, Endpoint
+from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage, listed, single, whole
+from pipedrive_pipeline.connectors.pipedrive.progress import EMPTY_PAGE_ASKED, WalkProgress
 from pipedrive_pipeline.connectors.pipedrive.watermarks import (
     STAMP,
     NotBelieved,
     Reach,
-    Watermark,
+    WalkWatermark,
 )
 from pipedrive_pipeline.connectors.refusals import CursorRefused, SourceRefused, StateExpired
-from pipedrive_pipeline.errors import IncompleteRead
+from pipedrive_pipeline.errors import IncompleteRead, SourceBroke
 
 RESTARTS_MAX = 2  # of a window whose cursor was refused
 EVERYTHING = (Window(),)
@@ -57,7 +58,7 @@ Params = dict[str, str | int]
 
 
 @dataclass(frozen=True)
-class Walk:
+class ListWalk:
     """One walk over one entity's list."""
 
     client: Client
@@ -105,18 +106,18 @@ class Walk:
         reached = reach.watermark(before, proven_overlap=overlap)
         yield _page(last, is_last=True, commit=reached.state if reached else None)
 
-    def _before(self) -> Watermark | None:
+    def _before(self) -> WalkWatermark | None:
         if self.state is None or not self._is_timed:
             return None
         try:
-            return Watermark.of_state(self.state, self.now)
+            return WalkWatermark.of_state(self.state, self.now)
         except NotBelieved as error:
             raise StateExpired(
                 f"{self.tenant}: the stored watermark of {self.endpoint.spec.name} {error}; "
                 "everything is read again."
             ) from error
 
-    def _beginning(self, before: Watermark | None) -> tuple[list[Window], Reach | None]:
+    def _beginning(self, before: WalkWatermark | None) -> tuple[list[Window], Reach | None]:
         """The windows to read, and how far those that were read reached."""
         if before is not None:
             return [Window(since=(before.start - self._overlap).strftime(STAMP))], None
@@ -125,7 +126,7 @@ class Walk:
             return [*self.resume.windows], reach
         return [*EVERYTHING], None
 
-    async def _window(self, window: Window) -> AsyncIterator[tuple[Listed, Window | None]]:
+    async def _window(self, window: Window) -> AsyncIterator[tuple[ListPage, Window | None]]:
         """The pages of a window, with how far it is read after each; none of one that is read."""
         if window.is_read:
             return
@@ -139,10 +140,10 @@ class Walk:
                     raise
                 window = replace(window, cursor=None)
 
-    async def _once(self, window: Window) -> AsyncIterator[tuple[Listed, Window | None]]:
+    async def _once(self, window: Window) -> AsyncIterator[tuple[ListPage, Window | None]]:
         """One attempt at a window; a page after which it cannot be gone on with has None."""
         params = self._parameters(window)
-        progress = Progress(self.tenant, self.endpoint.spec)
+        progress = WalkProgress(self.tenant, self.endpoint.spec)
         if window.cursor is not None:
             progress.cursors.add(window.cursor)
         page = await self._fetch(params | ({"cursor": window.cursor} if window.cursor else {}))
@@ -164,7 +165,7 @@ class Walk:
         page = await self._asked(f"newest of {self.endpoint.spec.name}", params)
         return page.records[0] if page.records else None
 
-    async def _fetch(self, params: Params) -> Listed:
+    async def _fetch(self, params: Params) -> ListPage:
         """One page; an empty one that a cursor leads to, or that promises more, is asked again."""
         for _ in range(EMPTY_PAGE_ASKED):
             page = await self._asked(f"list {self.endpoint.spec.name}", params)
@@ -172,12 +173,12 @@ class Walk:
                 break
         return page
 
-    async def _asked(self, kind: str, params: Params) -> Listed:
+    async def _asked(self, kind: str, params: Params) -> ListPage:
         """One answer; all parameters go with each cursor, which without them is another list's."""
-        ask = Ask(kind, self.endpoint.path, self.endpoint.spec.tokens_per_page, params)
+        call = ReadCall(kind, self.endpoint.path, self.endpoint.spec.tokens_per_page, params)
         try:
             return await self.client.fetch(
-                ask, whole if self.endpoint.paging == "whole" else listed
+                call, whole if self.endpoint.paging == "whole" else listed
             )
         except SourceRefused as error:
             if error.status != 400 or "cursor" not in params:
@@ -218,7 +219,7 @@ class Walk:
 
 
 def _page(
-    page: Listed,
+    page: ListPage,
     *,
     is_last: bool = False,
     commit: CursorState | None = None,
@@ -235,3 +236,39 @@ def _page(
         mended_count=page.mended_count,
         misfits=page.misfits,
     )
+
+
+async def pick(client: Client, endpoint: Endpoint, ids: list[str]) -> list[Page]:
+    """The answers with the records of at most 100 ids; unknown and invisible ones are absent.
+
+    A source that gives fewer on a page than were asked for is asked for the next one: what is not
+    read would be taken for deleted.
+
+    Raises:
+        SourceBroke: there are more pages than ids.
+    """
+    spec = endpoint.spec
+    params: Params = {"ids": ",".join(ids), "limit": PAGE_LIMIT}
+    pages: list[Page] = []
+    for _ in ids:
+        call = ReadCall(f"pick {spec.name}", endpoint.path, spec.tokens_per_page, params)
+        page = await client.fetch(call, listed)
+        pages.append(Page(page.records, page.sent, page.arrived, misfits=page.misfits))
+        if page.next_cursor is None:
+            return pages
+        params = {**params, "cursor": page.next_cursor}
+    raise SourceBroke(
+        f"Pipedrive, pick {spec.name}: an answer for {len(ids)} ids does not end; run again."
+    )
+
+
+async def record_status(client: Client, endpoint: Endpoint, record_id: str) -> RecordStatus:
+    """What became of a record that lists no longer hold."""
+    call = ReadCall(f"get {endpoint.spec.name}", f"{endpoint.path}/{record_id}", GET_TOKENS, {})
+    try:
+        record = await client.fetch(call, single)
+    except SourceRefused as error:
+        if error.status not in {403, 404}:
+            raise
+        return "invisible" if error.status == 403 else "deleted"
+    return "deleted" if bytes(record.get("is_deleted", b"false")) == b"true" else "live"

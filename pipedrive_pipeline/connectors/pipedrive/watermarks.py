@@ -39,7 +39,7 @@ class NotBelieved(ValueError):
 
 
 @dataclass(frozen=True)
-class Watermark:
+class WalkWatermark:
     """What a complete walk committed."""
 
     at: datetime  # every change up to then is in
@@ -121,8 +121,8 @@ class Reach:
         return at == self.newest and is_known
 
     def watermark(
-        self, before: Watermark | None, *, proven_overlap: timedelta | None = None
-    ) -> Watermark | None:
+        self, before: WalkWatermark | None, *, proven_overlap: timedelta | None = None
+    ) -> WalkWatermark | None:
         """The watermark of this walk once it is complete; None where no instant is known.
 
         Args:
@@ -132,11 +132,11 @@ class Reach:
         """
         at = self.limit if self.is_dated else self.newest
         if before is None:
-            return Watermark(at, self.newest or at) if at else None
+            return WalkWatermark(at, self.newest or at) if at else None
         at, start = max(before.at, at or before.at), max(before.start, self.newest or before.start)
         if proven_overlap is not None and start == before.start:
             start = max(start, min(self.limit, start + proven_overlap + SECOND))
-        return Watermark(at, start)
+        return WalkWatermark(at, start)
 
 
 def stamp(text: str) -> datetime | None:

@@ -1,7 +1,7 @@
 """Records erased from raw: their rows, what a load staged of them, their marks, their seen keys.
 
 Belongs here: every place in raw and staging that may hold a record. Does not belong here: keeping
-it out from then on (`erased.py`), marts, who asked for it (`sync/erasure.py`).
+it out from then on (`erased_records.py`), marts, who asked for it (`sync/erasure.py`).
 
 All of it happens in the caller's transaction, so that nothing is half erased.
 """
@@ -15,12 +15,12 @@ import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.connectors.base import EntitySpec
-from pipedrive_pipeline.ingest.erased import erased_versions
+from pipedrive_pipeline.ingest.erased_records import erased_versions
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 
 
-class RawErasing:
+class RawErasure:
     """Erasing records of one tenant and system in the caller's transaction."""
 
     def __init__(self, connection: psycopg.Connection, tenant: Tenant, system: str) -> None:

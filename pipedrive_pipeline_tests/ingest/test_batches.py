@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from pipedrive_pipeline.ingest.tables import batch_of
+from pipedrive_pipeline.ingest.batches import batch_of
 from pipedrive_pipeline_tests.ingest.conftest import answer, record
 from pipedrive_pipeline_tests.ingest.entities import LABELS, THINGS
 

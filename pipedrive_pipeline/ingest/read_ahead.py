@@ -19,30 +19,30 @@ from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, su
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
-from pipedrive_pipeline.connectors.base import Call, CursorState, EntitySpec, Page, Source
+from pipedrive_pipeline.connectors.base import ApiCall, CursorState, EntitySpec, Page, Source
 from pipedrive_pipeline.connectors.refusals import StateExpired
 from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.ingest.batches import Batch, batch_of
 from pipedrive_pipeline.ingest.outcome import OF_ONE_ENTITY
-from pipedrive_pipeline.ingest.plans import Plan
-from pipedrive_pipeline.ingest.tables import Batch, batch_of
+from pipedrive_pipeline.ingest.plans import ReadPlan
 
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.01  # until the reader looks again whether there is room
 
-OpenSource = Callable[[Callable[[Call], None]], AbstractAsyncContextManager[Source]]
+OpenSource = Callable[[Callable[[ApiCall], None]], AbstractAsyncContextManager[Source]]
 """Opens a tenant's source, given the meter that is told of every call."""
 
 _current_entity: ContextVar[str] = ContextVar("current_entity", default="")
 
 
 @dataclass(frozen=True)
-class Walk:
+class EntityWalk:
     """One entity to be read, from where its last committed walk ended; None reads everything."""
 
     entity: EntitySpec
     state: CursorState | None
-    plan: Plan | None = None  # an unfinished read of everything that goes on
+    plan: ReadPlan | None = None  # an unfinished read of everything that goes on
 
     @property
     def is_of_everything(self) -> bool:
@@ -54,7 +54,7 @@ class Walk:
 class PageRead:
     """A page of a walk, whose records are a batch by now; the last one says so."""
 
-    walk: Walk
+    walk: EntityWalk
     page: Page  # without its records
     batch: Batch
     rows: int  # as many as the source sent
@@ -64,7 +64,7 @@ class PageRead:
 class WalkFailed:
     """A walk that ended in an error. Others may go on where only this entity is concerned."""
 
-    walk: Walk
+    walk: EntityWalk
     error: PipelineError
 
 
@@ -72,7 +72,7 @@ class WalkFailed:
 class WalkWidened:
     """A walk of changes that becomes one of everything: its cursor was not believed."""
 
-    walk: Walk
+    walk: EntityWalk
 
 
 Event = PageRead | WalkFailed | WalkWidened
@@ -132,12 +132,12 @@ class Usage:
 class Meter:
     """Counts calls per entity; told by the connector, read by the engine."""
 
-    def __init__(self, on_call: Callable[[Call], None]) -> None:
+    def __init__(self, on_call: Callable[[ApiCall], None]) -> None:
         self._on_call = on_call
         self._usage: dict[str, Usage] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, call: Call) -> None:
+    def __call__(self, call: ApiCall) -> None:
         """Counts one call for the entity that the caller is reading."""
         with self._lock:
             usage = self._usage.setdefault(_current_entity.get(), Usage())
@@ -153,7 +153,7 @@ class Meter:
 
 @contextmanager
 def read_ahead(
-    open_source: OpenSource, walks: Sequence[Walk], meter: Meter, bound: Bound
+    open_source: OpenSource, walks: Sequence[EntityWalk], meter: Meter, bound: Bound
 ) -> Iterator[Iterator[Event]]:
     """An iterator over all pages of all walks, read by a thread that ends with the block.
 
@@ -184,7 +184,7 @@ def _read_events(ahead: _Ahead) -> Iterator[Event]:
 
 def _read(
     open_source: OpenSource,
-    walks: Sequence[Walk],
+    walks: Sequence[EntityWalk],
     meter: Meter,
     ahead: _Ahead,
     begun: Future[Callable[[], None]],
@@ -219,7 +219,7 @@ def _ending(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     return end
 
 
-async def _walk(source: Source, walk: Walk, ahead: _Ahead) -> bool:
+async def _walk(source: Source, walk: EntityWalk, ahead: _Ahead) -> bool:
     """Offers every page of one walk; says whether the next walk may begin."""
     _current_entity.set(walk.entity.name)
     pages = source.pages(walk.entity, walk.state, walk.plan.resume if walk.plan else None)
@@ -232,7 +232,7 @@ async def _walk(source: Source, walk: Walk, ahead: _Ahead) -> bool:
             await ahead.offer(WalkFailed(walk, expired))
             return False
         log.warning("%s", expired)
-        widened = Walk(walk.entity, None)
+        widened = EntityWalk(walk.entity, None)
         await ahead.offer(WalkWidened(widened))
         return await _walk(source, widened, ahead)
     except PipelineError as error:
@@ -257,6 +257,6 @@ async def _asked_early(pages: AsyncIterator[Page]) -> AsyncGenerator[Page, None]
         await asyncio.gather(coming, return_exceptions=True)
 
 
-def _page_read(walk: Walk, page: Page) -> PageRead:
+def _page_read(walk: EntityWalk, page: Page) -> PageRead:
     rows = len(page.records) + len(page.misfits)
     return PageRead(walk, replace(page, records=[], misfits=()), batch_of(walk.entity, page), rows)

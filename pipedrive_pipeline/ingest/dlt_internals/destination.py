@@ -25,7 +25,7 @@ from dlt.destinations.impl.postgres.postgres import PostgresClient
 from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
 from dlt.pipeline import trace
 
-from pipedrive_pipeline.ingest import files
+from pipedrive_pipeline.ingest.dlt_internals import copy_file
 from pipedrive_pipeline.warehouse import sessions
 from pipedrive_pipeline.warehouse.fences import Fence
 
@@ -61,12 +61,12 @@ class CopyJob(RunnableLoadJob, HasFollowupJobs):
         """
         client = self._job_client.sql_client  # type: ignore[attr-defined]
         with Path(self._file_path).open("rb") as file:
-            columns = ", ".join(map(client.escape_column_name, files.header(file)))
+            columns = ", ".join(map(client.escape_column_name, copy_file.header(file)))
             table = client.make_qualified_table_name(self.load_table_name)
-            statement = f"copy {table} ({columns}) from stdin with ({files.COPY_OPTIONS})"
+            statement = f"copy {table} ({columns}) from stdin with ({copy_file.COPY_OPTIONS})"
             with client.begin_transaction(), client.native_connection.cursor() as cursor:
                 if self.job_file_info().retry_count:
-                    undo = f"delete from {table} where {files.LOAD_ID} = %s"
+                    undo = f"delete from {table} where {copy_file.LOAD_ID} = %s"
                     cursor.execute(undo, (self._load_id,))
                 cursor.copy_expert(statement, file, size=COPY_BUFFER_BYTES)
 

@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipedrive_pipeline.connectors.base import EntitySpec, Misfit, Page, Record
+from pipedrive_pipeline.connectors.base import EntitySpec, MisfitEntry, Page, Record
 from pipedrive_pipeline.ingest.outcome import Rejected
 from pipedrive_pipeline.ingest.sanitise import clean_text, cleaned, json_text
 from pipedrive_pipeline.ingest.values import NULL, ColumnValues, column_values, is_empty
@@ -119,7 +119,7 @@ def _with_usable_key(batch: Batch, records: list[Record]) -> tuple[list[Record],
     return [records[row] for row in usable], keys.array.take(pa.array(usable, pa.int64()))
 
 
-def _no_record(misfit: Misfit) -> Rejected:
+def _no_record(misfit: MisfitEntry) -> Rejected:
     value = json_text(cleaned(misfit.json_text).value)
     return Rejected(None, None, value, f"entry {misfit.place} of its page is no record")
 

@@ -1,8 +1,5 @@
 """Given records read again and merged into raw: of a webhook, or of a sweep's doubts.
 
-Belongs here: ids to records, records to one load, marks of deletion taken back. Does not belong
-here: who may ask, and under which rules (`asked.py`, `sync/`), why an id is absent (`settling.py`).
-
 It moves no cursor and no plan, so that it may run between the runs of any walk.
 """
 
@@ -12,15 +9,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipedrive_pipeline.connectors.base import Call, EntitySpec, Page
+from pipedrive_pipeline.connectors.base import ApiCall, EntitySpec, Page
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.ingest.asked import Refreshed
+from pipedrive_pipeline.ingest.batches import Batch, batch_of, joined
 from pipedrive_pipeline.ingest.deletions import Deletions
-from pipedrive_pipeline.ingest.outcome import Loaded
+from pipedrive_pipeline.ingest.outcome import Loaded, Refreshed
 from pipedrive_pipeline.ingest.raw import RawStore
-from pipedrive_pipeline.ingest.seen import SeenKeys
-from pipedrive_pipeline.ingest.tables import Batch, batch_of, joined
-from pipedrive_pipeline.ingest.walks import OpenSource
+from pipedrive_pipeline.ingest.read_ahead import OpenSource
+from pipedrive_pipeline.ingest.seen_keys import SeenKeys
 
 NOTHING_LOADED = Loaded(0, 0, 0)
 
@@ -34,11 +30,11 @@ class Refresher:
     seen: SeenKeys
     deletions: Deletions
     open_source: OpenSource
-    on_call: Callable[[Call], None]
+    on_call: Callable[[ApiCall], None]
     before_load: Callable[[], None]  # raises where nothing may be written
 
     def refresh(self, entity: str, ids: Sequence[str]) -> Refreshed:
-        """See `asked.refresh`.
+        """See `entry.refresh`.
 
         Raises:
             BadInput: the system has no such kind of record.

@@ -1,7 +1,7 @@
 """The keys that a read of everything saw, kept until it ends, and their comparison with raw.
 
 Belongs here: noting, comparing, forgetting. Does not belong here: what follows from a difference
-(`settling.py`).
+(`reconciliation.py`).
 
 They lie in the tenant's staging schema, not in memory: a read may take several runs, and a million
 keys. A key is noted before its row is loaded; after a crash it is noted again.
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from pipedrive_pipeline.connectors.base import EntitySpec
-from pipedrive_pipeline.ingest.tables import Batch
+from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
 @dataclass(frozen=True)
-class Comparison:
+class KeyComparison:
     """The source as it was seen, against raw; in rows."""
 
     seen: int
@@ -81,14 +81,14 @@ class SeenKeys:
         with self._warehouse.transaction() as connection:
             connection.execute(sql.SQL(statement).format(table=self._table), values)
 
-    def compare(self, entity: EntitySpec) -> Comparison:
+    def compare(self, entity: EntitySpec) -> KeyComparison:
         """What was seen of an entity against what raw holds of it."""
         names, whose = self._names(entity), self._whose(entity)
         with self._warehouse.transaction() as connection:
             counts = connection.execute(sql.SQL(_COUNTS).format(**names), whose).fetchone()
             extra = connection.execute(sql.SQL(_EXTRA).format(**names), whose).fetchall()
         seen, known, missing, stale = counts or (0, 0, 0, 0)
-        return Comparison(seen, known, missing, stale, [row[0] for row in extra])
+        return KeyComparison(seen, known, missing, stale, [row[0] for row in extra])
 
     def behind(self, entity: EntitySpec) -> list[str]:
         """Keys that were seen, and that raw lacks by no erasure or holds in another version."""
@@ -158,7 +158,7 @@ where seen.entity = %(entity)s
     end
 """
 
-# Kept out of raw on purpose, see `erased.py`.
+# Kept out of raw on purpose, see `erased_records.py`.
 _IS_ERASED = """exists (
     select from integration.erased_records as erased
     where erased.tenant_id = %(tenant)s

@@ -16,9 +16,9 @@ from dlt.common.storages.load_package import load_package_state
 from dlt.extract import DltResource
 
 from pipedrive_pipeline.connectors.base import Column, CursorState, EntitySpec
-from pipedrive_pipeline.ingest import files
-from pipedrive_pipeline.ingest.plans import Plan
-from pipedrive_pipeline.ingest.tables import EXTRA, Batch
+from pipedrive_pipeline.ingest.batches import EXTRA, Batch
+from pipedrive_pipeline.ingest.dlt_internals import copy_file
+from pipedrive_pipeline.ingest.plans import ReadPlan
 
 UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
 
@@ -45,7 +45,7 @@ def source_of(system: str, resources: list[DltResource]) -> Any:
 def resource_of(
     batch: Batch,
     cursors: Mapping[str, CursorState],
-    plans: Mapping[str, Plan | None],
+    plans: Mapping[str, ReadPlan | None],
     directory: Path,
     *,
     is_new: bool,
@@ -69,7 +69,7 @@ def resource_of(
             plan = plans[entity.name]
             state.setdefault("plans", {})[entity.name] = plan.as_state() if plan else None
         path = directory / f"{entity.name}.csv"
-        files.write(batch.rows, load_package_state()["load_id"], path)
+        copy_file.write(batch.rows, load_package_state()["load_id"], path)
         yield dlt.mark.with_file_import(str(path), "csv", batch.table.num_rows)
 
     return dlt.resource(
@@ -89,7 +89,7 @@ def _columns(entity: EntitySpec) -> Any:
         entity.key.name: key,
         **{column.name: _hints(column) for column in entity.columns},
         EXTRA: extra,
-        files.LOAD_ID: dlt_load_id_column(),
+        copy_file.LOAD_ID: dlt_load_id_column(),
     }
 
 

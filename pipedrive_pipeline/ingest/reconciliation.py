@@ -11,7 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 
-from pipedrive_pipeline.connectors.base import Call, EntitySpec, Snapshot, Standing, Tombstone
+from pipedrive_pipeline.connectors.base import (
+    ApiCall,
+    EntitySpec,
+    RecordStatus,
+    Snapshot,
+    Tombstone,
+)
 from pipedrive_pipeline.errors import (
     GuardTripped,
     IncompleteRead,
@@ -21,9 +27,9 @@ from pipedrive_pipeline.errors import (
 )
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.outcome import EntityRead, Loaded
-from pipedrive_pipeline.ingest.refreshing import Refresher
-from pipedrive_pipeline.ingest.seen import Comparison, SeenKeys
-from pipedrive_pipeline.ingest.walks import OpenSource
+from pipedrive_pipeline.ingest.read_ahead import OpenSource
+from pipedrive_pipeline.ingest.refresher import Refresher
+from pipedrive_pipeline.ingest.seen_keys import KeyComparison, SeenKeys
 
 GUARD_SHARE = 0.10  # of an entity's rows
 GUARD_ROWS = 50  # below it the share does not matter
@@ -39,29 +45,29 @@ class RowsMissing(Permanent):
 
 
 @dataclass
-class Settler:
+class Reconciler:
     """Settles complete reads of one tenant."""
 
     tenant: str  # for messages
     seen: SeenKeys
     deletions: Deletions
     open_source: OpenSource
-    on_call: Callable[[Call], None]
+    on_call: Callable[[ApiCall], None]
     refresher: Refresher
     is_confirmed: bool  # a person has confirmed that this many rows are gone
 
-    def settle(self, read: EntityRead) -> None:
+    def reconcile(self, read: EntityRead) -> None:
         """Marks records that are gone, takes back marks of those that are not, notes the proof.
 
         An error of ours becomes the read's own: its rows are committed and right, but whether they
         are all is in doubt, and with it the deletions of this entity and its cursor.
         """
         try:
-            self._settle(read)
+            self._reconcile(read)
         except PipelineError as error:
             read.error = error
 
-    def _settle(self, read: EntityRead) -> None:
+    def _reconcile(self, read: EntityRead) -> None:
         entity = read.entity
         compared = self._compared(read)
         read.missing, read.extra, read.stale = compared.missing, len(compared.extra), compared.stale
@@ -75,7 +81,7 @@ class Settler:
         read.extra -= len(gone)
         read.swept_at = read.began_at
 
-    def _refuse_missing(self, entity: EntitySpec, compared: Comparison) -> None:
+    def _refuse_missing(self, entity: EntitySpec, compared: KeyComparison) -> None:
         if compared.missing:
             raise RowsMissing(
                 f"{self.tenant}: {compared.missing} {entity.name} that the source sent are not in "
@@ -87,7 +93,7 @@ class Settler:
                 f"{entity.name}; nothing was marked as deleted. Check the connected user's rights."
             )
 
-    def _check_mass_deletion(self, read: EntityRead, compared: Comparison) -> None:
+    def _check_mass_deletion(self, read: EntityRead, compared: KeyComparison) -> None:
         """Refuses more deletions than are believable, or finds that the records are there."""
         gone, known, name = len(compared.extra), compared.known, read.entity.name
         if self.is_confirmed or gone <= GUARD_ROWS or gone <= known * GUARD_SHARE:
@@ -111,7 +117,7 @@ class Settler:
                 " If it stays so, ask the source's support."
             )
 
-    def _compared(self, read: EntityRead) -> Comparison:
+    def _compared(self, read: EntityRead) -> KeyComparison:
         """What was seen against raw, once rows that raw lacks or holds in an older version are in.
 
         A row is noted as seen before it is loaded; where a run died in between, and the row was
@@ -133,9 +139,9 @@ class Settler:
         if not keys:
             return []
         absent = self._refreshed(read, keys)
-        reasons: dict[str, Standing] = {}
+        reasons: dict[str, RecordStatus] = {}
         if not isinstance(read.entity.cursor, Snapshot):
-            reasons = asyncio.run(self._standings(read.entity, absent[:LOOKS_MAX]))
+            reasons = asyncio.run(self._record_statuses(read.entity, absent[:LOOKS_MAX]))
         reason_of = {key: reasons.get(key, "deleted") for key in absent}
         gone = [Tombstone(key, why) for key, why in reason_of.items() if why != "live"]
         self._refuse_unlisted(read, len(keys) - len(gone))
@@ -148,6 +154,8 @@ class Settler:
         read.restored += refreshed.restored
         return list(refreshed.absent)
 
-    async def _standings(self, entity: EntitySpec, keys: list[str]) -> dict[str, Standing]:
+    async def _record_statuses(
+        self, entity: EntitySpec, keys: list[str]
+    ) -> dict[str, RecordStatus]:
         async with self.open_source(self.on_call) as source:
-            return await source.standings(entity, keys)
+            return await source.record_statuses(entity, keys)

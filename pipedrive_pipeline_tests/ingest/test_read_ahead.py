@@ -12,22 +12,22 @@ import pytest
 
 from pipedrive_pipeline.connectors.base import (
     Account,
-    Call,
+    ApiCall,
     CursorState,
     EntitySpec,
     Page,
+    RecordStatus,
     Resume,
-    Standing,
     next_number,
 )
 from pipedrive_pipeline.errors import PipelineError, ScopeMissing, SourceBroke, SourceUnavailable
-from pipedrive_pipeline.ingest import walks
-from pipedrive_pipeline.ingest.tables import Batch, batch_of
-from pipedrive_pipeline.ingest.walks import (
+from pipedrive_pipeline.ingest import read_ahead as reading_ahead
+from pipedrive_pipeline.ingest.batches import Batch, batch_of
+from pipedrive_pipeline.ingest.read_ahead import (
     Bound,
+    EntityWalk,
     Meter,
     PageRead,
-    Walk,
     WalkFailed,
     read_ahead,
 )
@@ -35,7 +35,7 @@ from pipedrive_pipeline_tests.ingest.entities import LABELS, THINGS
 
 PAGE_BYTES = 100
 WIDE = Bound(rows=100, size_bytes=1_000_000)
-WALKS = [Walk(LABELS, None), Walk(THINGS, None)]
+WALKS = [EntityWalk(LABELS, None), EntityWalk(THINGS, None)]
 
 
 @dataclass
@@ -51,7 +51,7 @@ class PagedSource:
     second_is_requested: threading.Event = field(default_factory=threading.Event)
 
     @asynccontextmanager
-    async def open(self, meter: Callable[[Call], None]) -> AsyncIterator[PagedSource]:
+    async def open(self, meter: Callable[[ApiCall], None]) -> AsyncIterator[PagedSource]:
         """Itself, until the block ends."""
         self.meter = meter
         try:
@@ -68,7 +68,7 @@ class PagedSource:
         """Empty pages; of labels perhaps an error, perhaps nothing at all."""
         del state, resume
         for number in range(self.count):
-            self.meter(Call(f"list {entity.name}", 10, 200))
+            self.meter(ApiCall(f"list {entity.name}", 10, 200))
             self.given += 1
             self.has_begun.set()
             if self.given == 2:
@@ -84,7 +84,7 @@ class PagedSource:
         """Not used by these tests."""
         raise NotImplementedError
 
-    async def standings(self, entity: EntitySpec, ids: list[str]) -> dict[str, Standing]:
+    async def record_statuses(self, entity: EntitySpec, ids: list[str]) -> dict[str, RecordStatus]:
         """Not used by these tests."""
         raise NotImplementedError
 
@@ -147,7 +147,7 @@ def test_the_next_page_is_requested_while_this_page_becomes_a_table(
         given_meanwhile.append(source.given)
         return batch_of(entity, page)
 
-    monkeypatch.setattr(walks, "batch_of", slowly)
+    monkeypatch.setattr(reading_ahead, "batch_of", slowly)
 
     with read_ahead(source.open, WALKS[:1], no_meter(), WIDE) as events:
         list(events)
@@ -219,7 +219,7 @@ def test_an_error_that_nobody_named_reaches_the_caller() -> None:
 
 
 def test_calls_are_counted_for_the_entity_they_were_made_for() -> None:
-    calls: list[Call] = []
+    calls: list[ApiCall] = []
     meter = Meter(calls.append)
 
     with read_ahead(PagedSource(3).open, WALKS, meter, WIDE) as events:
