@@ -1,7 +1,6 @@
-"""Real Postgres for tests: one server a session, one database a test.
+"""Real Postgres for tests: one server for each session, one database for each test.
 
-Belongs here: the server, the migrated template, and copies of it. Does not belong here: what is in
-a database beyond the schema.
+Each database is a copy of a migrated template.
 """
 
 from __future__ import annotations

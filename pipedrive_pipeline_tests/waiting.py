@@ -1,7 +1,4 @@
-"""Waiting for other processes: until something is true, and on ports that nobody has.
-
-Belongs here: what tests of several processes share. Does not belong here: starting any.
-"""
+"""Waits until other processes reach a condition, and finds free ports."""
 
 from __future__ import annotations
 

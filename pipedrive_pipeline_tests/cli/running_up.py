@@ -1,7 +1,4 @@
-"""Everything that `up` starts, on free ports and a fresh home, and a browser before it.
-
-Belongs here: starting, looking and walking. Does not belong here: any fact.
-"""
+"""Starts `up` on free ports and a new home, with clients for its pages."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""A terminal before the command line: what a command says, and how it ends.
+"""Runs commands of the command line and returns their output and exit code.
 
-Belongs here: commands in a process of their own, and cheap ones in this process. Does not belong
-here: any fact.
+Commands run in a process of their own, or in this process if they are cheap.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ PATIENCE_SECONDS = 100
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What one command said, and its exit code."""
+    """The output of one command, and its exit code."""
 
     code: int
     out: str
@@ -32,7 +31,7 @@ class CommandResult:
 
     @property
     def facts(self) -> Any:
-        """What it printed as JSON."""
+        """The JSON that it printed."""
         return json.loads(self.out)
 
     @property
@@ -52,7 +51,7 @@ class Terminal:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a command finds around it: this machine's, without any setting but ours."""
+        """The command's environment: this machine's, with these settings only."""
         names = {name.upper() for name in Settings.model_fields}
         inherited = {name: value for name, value in os.environ.items() if name not in names}
         return {**inherited, "COLUMNS": "200", **self.settings}
@@ -75,7 +74,7 @@ class Terminal:
 
 
 def ended(process: subprocess.Popen[str]) -> CommandResult:
-    """What a command that was begun came to."""
+    """Returns the result of a command that was started."""
     out, err = process.communicate(timeout=PATIENCE_SECONDS)
     return CommandResult(process.returncode, out, err)
 
@@ -89,7 +88,7 @@ class InProcessTerminal:
     capture: pytest.CaptureFixture[str]
 
     def run(self, *words: str, **more: str) -> CommandResult:
-        """A command to its end, through the border that a person meets."""
+        """Runs a command to its end through `cli.main`, as a person's shell does."""
         with self.monkeypatch.context() as patched:
             for name in set(os.environ) - set(self.terminal.environment):
                 patched.delenv(name)

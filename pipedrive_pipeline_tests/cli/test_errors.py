@@ -21,7 +21,7 @@ DATABASE_DOWN = f"postgresql://somebody:{CANARY}@127.0.0.1:9/warehouse"
 
 @dataclass(frozen=True)
 class ErrorCase:
-    """A command that cannot work: its words and settings, its code, what its line names."""
+    """A command that must fail: its words and settings, its exit code, the words in its message."""
 
     words: tuple[str, ...]
     settings: dict[str, str]
@@ -34,7 +34,7 @@ def connecting(url: str) -> tuple[str, ...]:
 
 
 def error_cases(sandbox: Sandbox) -> dict[str, ErrorCase]:
-    """Everything that may be wrong before a run begins."""
+    """Every error that is possible before a run begins."""
     return {
         "wrong token": ErrorCase(connecting(sandbox.url), {}, 4, ("acme", "refuses this token")),
         "unreachable host": ErrorCase(connecting(NOBODY), {}, 1, ("acme", NOBODY, "check that it")),

@@ -1,7 +1,4 @@
-"""A browser and an operator before the app: real HTTP on a loopback port, cookies kept.
-
-Belongs here: walking. Does not belong here: any fact.
-"""
+"""The Connect app on a loopback port, with clients for it: a browser with cookies, an operator."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
 
 @dataclass
 class ConnectSite:
-    """The running app, and the world behind it."""
+    """The running Connect app, with its vault, database and OAuth server."""
 
     url: str
     world: VaultSetup
@@ -71,7 +68,7 @@ class ConnectSite:
         return self.client({"authorization": f"Bearer {OPERATOR_KEY}", "x-tenant": tenant})
 
     def client(self, headers: dict[str, str] | None = None) -> httpx.Client:
-        """Anybody."""
+        """A client with these headers; without any, an anonymous one."""
         client = httpx.Client(base_url=self.url, headers=headers, timeout=30, verify=TLS)
         self.opened.append(client)
         return client

@@ -1,7 +1,4 @@
-"""Two tenants with something in every table that the API reads, each marked with its own word.
-
-Belongs here: filling, and who may ask. Does not belong here: any fact.
-"""
+"""Two tenants with rows in every table that the API reads, each marked with its own word."""
 
 from __future__ import annotations
 

@@ -696,7 +696,7 @@ def test_every_answer_of_a_list_has_a_cursor_and_an_id(admin: httpx.Client) -> N
     }
 
 
-def test_what_no_tenant_has_is_not_found(admin: httpx.Client) -> None:
+def test_an_id_that_no_tenant_has_is_not_found(admin: httpx.Client) -> None:
     for path in (
         f"{HISTORY}/{uuid.uuid4()}",
         f"{ROUTES}/field-mapping/versions/77",
@@ -728,14 +728,14 @@ def test_a_key_that_is_revoked_polls_nothing_from_then_on(
 
 
 @pytest.mark.parametrize("path", POLLED)
-def test_what_is_polled_is_answered_to_get_alone(admin: httpx.Client, path: str) -> None:
+def test_polled_routes_answer_get_alone(admin: httpx.Client, path: str) -> None:
     answers = [admin.request(method, path) for method in ("HEAD", "POST", "DELETE")]
 
     assert [answer.status_code for answer in answers] == [405, 405, 405]
     assert {answer.headers["allow"] for answer in answers} == {"GET"}
 
 
-def test_a_caller_who_is_not_signed_in_gets_401_for_every_request(site: ConnectSite) -> None:
+def test_a_caller_who_is_not_signed_in_gets_401_for_every_query(site: ConnectSite) -> None:
     """A query that does not fit is no way around the count of wrong keys."""
     answers = [
         client_with(site, "ppk_acme.made-up").get(HISTORY, params={"limit": limit})

@@ -104,7 +104,7 @@ def test_a_tenant_that_never_connected_is_shown_as_disconnected(site: ConnectSit
     assert [row["system"] for row in listed] == ["pipedrive"]
 
 
-def test_a_test_says_as_whom_and_what_that_user_cannot_see(site: ConnectSite) -> None:
+def test_a_connection_test_names_its_user_and_the_limits_of_that_user(site: ConnectSite) -> None:
     """A user who is no administrator reads less, without any error at the source."""
     site.world.oauth.scope = "base,contacts:read"
     connected(site, OAuthCompany(user_name="Bo", is_admin=False))

@@ -154,7 +154,7 @@ def test_a_confirmation_that_our_page_did_not_send_is_refused(
     assert site.world.row()["state"] == "pending"
 
 
-def test_one_browser_cannot_confirm_what_another_one_brought(site: ConnectSite) -> None:
+def test_one_browser_cannot_confirm_the_consent_of_another(site: ConnectSite) -> None:
     victim, attacker = site.browser(), site.browser()
     site.consented(victim)
     site.consented(attacker, OAuthCompany(id=99, name="Evil Ltd"))

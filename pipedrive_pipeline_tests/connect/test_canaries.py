@@ -52,7 +52,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def test_a_whole_life_of_a_connection_tells_no_secret(
+def test_a_whole_life_of_a_connection_shows_no_secret(
     site: ConnectSite, logged: pytest.LogCaptureFixture
 ) -> None:
     """Link, consent, confirm, test, refresh, trouble, disconnect; every sink looked through."""
@@ -96,7 +96,7 @@ def test_an_attack_leaves_no_secret_in_the_log(
 
 
 @pytest.mark.parametrize("fault", ["500", "html", "lost", "invalid_grant", "altered"])
-def test_an_errors_traceback_tells_no_secret(site: ConnectSite, fault: str) -> None:
+def test_an_errors_traceback_shows_no_secret(site: ConnectSite, fault: str) -> None:
     """With its whole chain, as a run's event log keeps it."""
     refresh_token = site.world.connect_acme()
     site.world.expire()
@@ -119,7 +119,7 @@ def test_an_errors_traceback_tells_no_secret(site: ConnectSite, fault: str) -> N
     assert found(site, repr(vars(refused.value))) == []
 
 
-def test_what_holds_a_secret_does_not_show_it(site: ConnectSite) -> None:
+def test_objects_with_a_secret_do_not_show_it(site: ConnectSite) -> None:
     """A debugger, a failed assertion and a log line all call `repr`."""
     site.world.connect_acme()
     credential = lend(

@@ -161,7 +161,7 @@ def test_a_role_is_a_set_of_permissions_and_each_permission_has_a_role() -> None
 
 
 @pytest.mark.slow
-def test_nobody_crosses_to_another_tenant_and_no_role_rises(site: ConnectSite) -> None:
+def test_no_key_reaches_another_tenant_and_no_role_rises(site: ConnectSite) -> None:
     """Each answer holds no word of another tenant; another's ids are 404; its rows stay."""
     acme, bravo = filled_tenant(site, "acme", 1), filled_tenant(site, "bravo", 2)
     words = {"acme": acme.word, "bravo": bravo.word}
@@ -218,7 +218,7 @@ def check(answer: httpx.Response, needed: Permission | None, actor: Actor, what:
         assert answer.status_code not in {401, 403, 429}, result
 
 
-def test_an_id_of_another_tenant_is_answered_as_one_that_nobody_has(site: ConnectSite) -> None:
+def test_an_id_of_another_tenant_is_answered_as_an_unknown_id(site: ConnectSite) -> None:
     """404 for both, word for word: a difference would tell that it exists."""
     acme, bravo = filled_tenant(site, "acme", 1), filled_tenant(site, "bravo", 2)
     client = client_with(site, acme.keys[Role.ADMIN])

@@ -80,7 +80,7 @@ def test_a_mapping_is_tried_saved_and_built_without_a_call(
 
 
 @pytest.mark.slow
-def test_status_tells_rows_freshness_and_budget_and_a_full_sync_its_price(
+def test_status_shows_rows_freshness_and_budget_and_a_full_sync_its_price(
     world: World, manager: httpx.Client
 ) -> None:
     status = manager.get(f"{ROUTES}/status").json()["data"]

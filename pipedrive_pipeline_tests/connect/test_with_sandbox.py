@@ -18,7 +18,7 @@ from pipedrive_pipeline_tests.vault.world import VaultSetup
 
 @dataclass(frozen=True)
 class SiteWithSandbox:
-    """The Connect app before a sandbox."""
+    """The Connect app whose source is a sandbox."""
 
     site: ConnectSite
     sandbox: Sandbox

@@ -1,6 +1,6 @@
 """A real HTTP server on a loopback port that answers as a test scripts it, faults included.
 
-Belongs here: bytes on a socket. It knows nothing of Pipedrive and imports nothing of ours.
+It knows nothing of Pipedrive and imports nothing of the package.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ HTML = Reply(403, b"<!DOCTYPE html><html>Attention Required!</html>", content_ty
 
 
 class FetchResult:
-    """What one fetch did: its value or error, the requests, the waits and the meter."""
+    """The result of one fetch: its value or error, the requests, the waits and the meter."""
 
     def __init__(self, vault: FakeVault, time: FakeClock, server: ScriptedServer) -> None:
         self.vault, self.time, self.server = vault, time, server

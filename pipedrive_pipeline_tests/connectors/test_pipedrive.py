@@ -46,7 +46,7 @@ STATE = {"watermark": "2026-01-01T00:05:00Z", "start": "2026-01-01T00:05:00Z"}
 
 @dataclass
 class WalkResult:
-    """What one walk brought."""
+    """The pages of one walk, its requests and its error."""
 
     pages: list[Page] = field(default_factory=list)
     requests: list[ReceivedRequest] = field(default_factory=list)

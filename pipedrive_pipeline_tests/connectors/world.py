@@ -1,7 +1,6 @@
-"""A company's Pipedrive account small enough to script: keyset lists over records in memory.
+"""A scripted Pipedrive account: keyset lists over records in memory.
 
-Belongs here: what the tests of walks need to change between two pages. The whole API is the
-sandbox's, which another test reads.
+Tests of walks change it between two pages. The sandbox, read by another test, has the whole API.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def test_a_run_that_sent_its_own_alert_gets_no_second_alert(
     assert [alert["title"] for alert in arrived] == ["acme: needs_reauth, a person must act"]
 
 
-def test_a_run_that_found_its_tenant_busy_is_nobodys_business(
+def test_a_run_that_found_its_tenant_busy_sends_no_alert(
     world: World, instance: dg.DagsterInstance, arrived: list[dict[str, Any]]
 ) -> None:
     with tenant_lock(world.warehouse, ACME):

@@ -114,7 +114,7 @@ def linked(world: World) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_one_look_tells_of_a_tenant_that_is_overdue_and_again_only_when_that_changes(
+def test_an_overdue_tenant_is_reported_once_and_again_only_when_that_changes(
     world: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The daemon stood still for a night: the check is red, and the operator knows."""

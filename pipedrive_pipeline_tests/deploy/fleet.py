@@ -1,7 +1,6 @@
 """A Redis, a Dagster daemon and Celery workers over one warehouse: many machines, on this one.
 
-Belongs here: starting them as `deploy/celery` says, and seeing which worker made which run. Does
-not belong here: any fact.
+They are started as `deploy/celery` says, and record which worker executed which run.
 """
 
 from __future__ import annotations

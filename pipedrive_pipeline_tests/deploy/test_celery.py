@@ -63,7 +63,7 @@ def is_hanging(sandbox: Sandbox) -> bool:
 
 @dataclass(frozen=True)
 class NightResult:
-    """What is left of a night in which a worker died."""
+    """The runs of each worker in a night in which one of them died."""
 
     mortal: set[str]  # the runs that each worker began
     survivor: set[str]

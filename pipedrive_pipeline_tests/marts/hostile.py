@@ -1,7 +1,4 @@
-"""150 values that have hurt readers of CRM data, for any type of field.
-
-Belongs here: the values as JSON, as raw can hold them. Does not belong here: what is expected.
-"""
+"""150 values that have broken readers of CRM data, as JSON, for any type of field."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One tenant's raw tables, made by hand: what ingest leaves behind, without ingest.
-
-Belongs here: a small builder with one awkwardness at a time. Does not belong here: dlt.
-"""
+"""Builds one tenant's raw tables by hand, as ingest leaves them, without dlt."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_a_tenant_without_any_table_is_healthy(warehouse: Warehouse) -> None:
     assert result.volumes == {"customers": Volume(0, 0), "contacts": Volume(0, 0)}
 
 
-def test_the_volume_of_a_week_ago_counts_what_went_away_since(
+def test_the_volume_of_a_week_ago_counts_rows_that_were_deleted_since(
     warehouse: Warehouse, raw: RawTables
 ) -> None:
     raw.load(organizations=[organization(id_) for id_ in range(1, 6)])

@@ -99,7 +99,7 @@ def test_mapped_fields_fill_their_columns(synced: RawTables) -> None:
     assert (built.customers.updated, built.contacts.updated) == (1, 1)
 
 
-def test_what_is_not_mapped_is_not_touched(synced: RawTables) -> None:
+def test_unmapped_columns_are_not_touched(synced: RawTables) -> None:
     """The app's own columns and attributes stay; a column without a value keeps the select's."""
     with synced.warehouse.transaction() as connection:
         connection.execute(
@@ -160,7 +160,7 @@ def test_a_mapping_that_cannot_be_used_is_refused_by_field(synced: RawTables) ->
 @pytest.mark.parametrize(
     "text", [None, [], "x", {"deals": {}}, {"persons": []}, {"persons": {"a": 1}}]
 )
-def test_what_is_no_mapping_is_refused(synced: RawTables, text: Any) -> None:
+def test_an_invalid_mapping_is_refused(synced: RawTables, text: Any) -> None:
     """Faults that a file or a request may contain."""
     with pytest.raises(BadMapping):
         mapping.save(synced.warehouse, ACME, SYSTEM, text, who="a test")

@@ -65,7 +65,7 @@ def test_the_parallel_check_lists_what_the_build_lists_itself(
     assert (itself.values.seen, itself.values.rejected) == (2 * len(NUMBERS), 1)
 
 
-def test_what_fits_by_now_is_struck_off(loaded: RawTables) -> None:
+def test_a_value_that_fits_by_now_leaves_the_list(loaded: RawTables) -> None:
     """The listing's own time is later than the build's: what it listed is not taken for old."""
     build(loaded.warehouse, ACME, SYSTEM)
     rebuilt(loaded)

@@ -142,7 +142,7 @@ def test_a_rebuild_that_was_due_is_done_once(built: RawTables) -> None:
     assert not build(built.warehouse, ACME, SYSTEM).is_whole
 
 
-def test_what_the_source_changed_is_no_damage(built: RawTables) -> None:
+def test_a_change_of_the_source_is_no_damage(built: RawTables) -> None:
     """Loads, deletions, merges and new links that no build has read yet explain a difference."""
     load = built.load(
         organizations=[organization(1, name="renamed"), organization(5)],

@@ -181,7 +181,7 @@ def test_any_json_in_every_column_of_both_entities(raw: RawTables, values: list[
     assert_nothing_is_silently_null(raw, texts)
 
 
-def test_a_record_in_an_unexpected_shape_stops_nobody(raw: RawTables) -> None:
+def test_a_record_in_an_unexpected_shape_stops_no_other(raw: RawTables) -> None:
     """It loads and is listed; gone at the source, or repaired there, it is no matter any more."""
     nested = [[{"value": "a@x.de", "primary": True}]]
     raw.load(persons=[person(1, emails=nested), person(2, emails=nested), person(3)])

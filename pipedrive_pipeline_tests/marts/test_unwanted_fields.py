@@ -72,7 +72,7 @@ def test_columns_go_and_come_back_under_their_names(synced: RawTables) -> None:
     assert compare_values(synced.warehouse, ACME, SYSTEM).lost == ()
 
 
-def test_mapped_columns_keep_what_they_hold(synced: RawTables) -> None:
+def test_mapped_columns_keep_their_values(synced: RawTables) -> None:
     """The app relies on them; a change of the source arrives when fields are wanted again."""
     want(synced.warehouse, fields=False)
     synced.load(organizations=[organization(1, custom_fields={NUMBER: "K-2"}, name="Neu")])
@@ -90,7 +90,7 @@ def test_mapped_columns_keep_what_they_hold(synced: RawTables) -> None:
     assert shown(synced.warehouse)[0]["customer_number"] == "K-2"
 
 
-def test_what_is_built_on_a_view_stays(synced: RawTables) -> None:
+def test_columns_that_another_view_uses_stay(synced: RawTables) -> None:
     """The columns stay as they are until nothing depends on them."""
     with synced.warehouse.transaction() as connection:
         connection.execute("create schema own")

@@ -114,7 +114,7 @@ def test_a_conversion_that_works_by_now_is_struck_off(synced: RawTables) -> None
     assert refused(synced.warehouse) == []
 
 
-def test_what_raw_itself_could_not_hold_stays_listed(synced: RawTables) -> None:
+def test_values_that_raw_could_not_store_stay_listed(synced: RawTables) -> None:
     """Ingest lists values of built-in fields; a build strikes off its own entries alone."""
     plant(
         synced,
@@ -130,7 +130,7 @@ def test_what_raw_itself_could_not_hold_stays_listed(synced: RawTables) -> None:
     assert [row[0] for row in refused(synced.warehouse)] == ["1", "x"]
 
 
-def test_only_what_was_loaded_is_compared(synced: RawTables) -> None:
+def test_only_loaded_rows_are_compared(synced: RawTables) -> None:
     """Who changed one record must not pay for all; what a run that died left is made up for."""
     synced.load(organizations=[organization(2, custom_fields={STAFF: "4", RATE: 2})])
     build(synced.warehouse, ACME, SYSTEM)

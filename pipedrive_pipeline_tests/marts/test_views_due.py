@@ -66,7 +66,7 @@ def test_views_wait_for_an_open_transaction_and_are_remade_after_it(read: RawTab
 
 
 @pytest.mark.slow
-def test_nobody_else_waits_behind_views_that_wait(read: RawTables) -> None:
+def test_no_other_session_waits_behind_views_that_wait(read: RawTables) -> None:
     """Readers queue up behind a lock that waits, though they would not wait for each other."""
     ended = Event()
 

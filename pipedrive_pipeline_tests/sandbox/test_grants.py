@@ -93,7 +93,7 @@ def test_requests_without_good_credentials_are_401_also_on_unknown_paths(sandbox
         )
 
 
-def test_an_uninstall_tells_the_callback_with_the_apps_own_credentials(sandbox: Sandbox) -> None:
+def test_an_uninstall_calls_the_callback_with_the_apps_own_credentials(sandbox: Sandbox) -> None:
     notices: list[tuple[str, dict[str, Any]]] = []
 
     class Callback(BaseHTTPRequestHandler):

@@ -165,7 +165,7 @@ def test_a_wrong_client_is_refused(client: SandboxClient, auth: tuple[str, str] 
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client")
 
 
-def test_client_credentials_may_stand_in_the_body_but_json_is_refused(
+def test_client_credentials_may_be_in_the_body_but_json_is_refused(
     client: SandboxClient,
 ) -> None:
     sandbox = client.sandbox

@@ -200,7 +200,9 @@ def test_a_merge_moves_what_hangs_on_the_loser(client: SandboxClient, account: A
 
 
 @pytest.mark.parametrize("target", [20, 99_999, "21", None, True])
-def test_a_merge_with_itself_or_nobody_is_refused(client: SandboxClient, target: Any) -> None:
+def test_a_merge_with_itself_or_an_unknown_record_is_refused(
+    client: SandboxClient, target: Any
+) -> None:
     answer = client.http.put("/v1/organizations/20/merge", json={"merge_with_id": target})
 
     assert answer.status_code in (400, 404)

@@ -1,7 +1,7 @@
-"""What an app does to `crm`, each as one function of a connection, a tenant, its CRM and a number.
+"""Writes of an app to `crm` that a pipeline does not expect.
 
-Belongs here: writes to the marts that a pipeline does not expect. Does not belong here: when they
-are made, and what must hold afterwards (`test_convergence.py`).
+Each is a function of a connection, a tenant, its CRM and a number; `test_convergence.py` decides
+when they are made.
 """
 
 from __future__ import annotations

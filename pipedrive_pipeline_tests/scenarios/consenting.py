@@ -1,7 +1,4 @@
-"""A tenant that connects by consent: the OAuth app in the settings, and a browser's way.
-
-Belongs here: what the scenarios of a connection start from. Does not belong here: facts.
-"""
+"""A tenant that connects by consent: the OAuth app in the settings, and the browser's requests."""
 
 from __future__ import annotations
 

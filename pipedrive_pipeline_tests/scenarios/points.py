@@ -1,7 +1,6 @@
-"""Points at which a process may end: before and after each renamed file and each HTTP call.
+"""Points at which a process may be killed: before and after each renamed file and each HTTP call.
 
-Belongs here: counting them in a process of its own, and the signal at one of them. Does not belong
-here: what is sent to Postgres, which is counted on the wire (`postgres_proxy.py`).
+Statements to Postgres are counted on the wire instead (`postgres_proxy.py`).
 """
 
 from __future__ import annotations

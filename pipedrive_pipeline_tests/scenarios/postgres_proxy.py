@@ -1,9 +1,7 @@
-"""A way to Postgres that counts what is sent and calls back at one point of it.
+"""A TCP proxy for Postgres that counts the client's messages and calls back at one of them.
 
-Belongs here: passing bytes on in both directions. Does not belong here: what happens at the point.
-
-A point is a piece of bytes as a client sent it: a statement, a commit, a part of a COPY. Between
-two of them nothing can have changed in the database.
+A point is a piece of bytes as a client sent it: a statement, a commit, a part of a COPY. The
+database cannot change between two points.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which edits of a sequence an incremental run can know of, worked out from the CRM alone.
+"""Computes from the CRM alone which edits of a sequence an incremental run can detect.
 
-Belongs here: the records that no window shows as changed, and the answers that lied so that only a
-sweep can notice. Does not belong here: the comparison (`oracle.py`).
+The rest are records that no window shows as changed, and wrong answers that only a sweep can
+notice. `oracle.py` makes the comparison.
 """
 
 from __future__ import annotations

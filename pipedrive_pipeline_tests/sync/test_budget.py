@@ -32,7 +32,7 @@ class ManualClock:
         self.at = NOON
 
     def __call__(self) -> datetime:
-        """The time it was put to."""
+        """The time to which it was set."""
         return self.at
 
 

@@ -1,7 +1,7 @@
 """A token endpoint and its `users/me` on a loopback port, with the faults a vault must survive.
 
-Belongs here: grants, how refresh tokens rotate, answers that are lost. Written from
-https://pipedrive.readme.io/docs/marketplace-oauth-authorization; imports nothing of ours.
+Written from https://pipedrive.readme.io/docs/marketplace-oauth-authorization; it imports nothing of
+the package.
 """
 
 from __future__ import annotations

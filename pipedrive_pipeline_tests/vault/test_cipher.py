@@ -22,7 +22,7 @@ BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_="
 
 
 @given(st.text())
-def test_what_is_sealed_opens_in_its_place(secret: str) -> None:
+def test_an_encrypted_value_decrypts_in_its_own_place(secret: str) -> None:
     """Tokens are opaque and long: any text must come back as it was."""
     assume(not any("\ud800" <= letter <= "\udfff" for letter in secret))
     cipher = Cipher([OLD])

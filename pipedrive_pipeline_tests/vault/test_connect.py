@@ -62,7 +62,7 @@ def test_an_api_token_that_works_is_stored_sealed_and_lent(acme: VaultSetup) -> 
     ],
     ids=["token", "host", "look-alike", "tenant"],
 )
-def test_what_does_not_work_changes_nothing(
+def test_a_connection_that_does_not_work_changes_nothing(
     acme: VaultSetup, change_of: dict[str, Any], error: type[Exception]
 ) -> None:
     """A typing error must not end the connection that works."""

@@ -270,6 +270,6 @@ def test_a_stale_refusal_of_an_api_token_does_not_end_its_successor(acme: VaultS
     assert lent(acme, replace(current, generation=current.generation - 1)) == current
 
 
-def test_who_never_connected_gets_no_credential(acme: VaultSetup) -> None:
+def test_a_tenant_that_never_connected_gets_no_credential(acme: VaultSetup) -> None:
     with pytest.raises(NotConnected, match="connect --tenant bravo"):
         lent(acme, tenant=Tenant("bravo"))

@@ -44,7 +44,7 @@ class VaultProcess:
         self.process.stdin.flush()
 
     def answer(self) -> Any:
-        """What it says to the oldest question."""
+        """The answer to the oldest unanswered line."""
         assert self.process.stdout
         return json.loads(self.process.stdout.readline())
 

@@ -1,7 +1,4 @@
-"""A vault on a database of its own: what the tests of vault and connect start from.
-
-Belongs here: building it, and looking into it past the vault. Does not belong here: any fact.
-"""
+"""A vault with its own database and OAuth server: the setup of the tests of vault and connect."""
 
 from __future__ import annotations
 

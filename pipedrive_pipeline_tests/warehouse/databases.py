@@ -1,6 +1,5 @@
-"""Databases for tests of warehouse and marts: one a test, copied from a migrated one.
+"""Databases for tests of warehouse and marts: one for each test, copied from a migrated template.
 
-Belongs here: making and dropping them. Does not belong here: any fact.
 `PIPELINE_TEST_SERVER` names another server to run the same tests on, such as a PostgreSQL 15; its
 role must be a superuser.
 """

@@ -142,7 +142,7 @@ def test_an_ordinary_user_has_a_server_of_their_own(folder: Path) -> None:
     assert not (folder / "system").exists()
 
 
-def test_a_folder_of_somebody_else_is_not_taken_for_a_private_one(folder: Path) -> None:
+def test_a_folder_of_another_account_is_not_taken_for_a_private_folder(folder: Path) -> None:
     """Short socket folders lie where everyone may write."""
     (folder / "open").mkdir(mode=0o755)
     (folder / "link").symlink_to(folder / "open")

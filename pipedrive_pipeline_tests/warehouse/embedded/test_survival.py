@@ -84,7 +84,7 @@ def test_eight_commands_at_once_share_one_server(folder: Path, start: Start) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.15, 0.25, 0.35, 0.45, 0.6])
-def test_a_command_killed_while_starting_holds_nobody_up(
+def test_a_command_killed_while_starting_blocks_no_other(
     folder: Path, start: Start, seconds: float
 ) -> None:
     """Half a data directory is created again; a half-started server is waited for."""
@@ -168,9 +168,7 @@ def test_a_home_that_is_recreated_has_a_new_database(folder: Path, start: Start)
     os.kill(pid, signal.SIGQUIT)
 
 
-def test_stop_rolls_back_open_work_and_is_said_twice_without_harm(
-    folder: Path, start: Start
-) -> None:
+def test_stop_rolls_back_open_work_and_may_be_repeated(folder: Path, start: Start) -> None:
     """A sync that still runs must not hold up the end of everything."""
     server = start(folder / "home")
     worker = psycopg.connect(server.url)
