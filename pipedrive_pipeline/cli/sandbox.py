@@ -23,7 +23,7 @@ from pipedrive_pipeline.settings import SANDBOX_TENANT, SandboxAddress, Settings
 from pipedrive_pipeline.sync import registry
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
-from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.states import ConnectionState
 from pipedrive_pipeline.vault.vault import open_vault
 
@@ -71,7 +71,7 @@ def publish(settings: Settings, url: str) -> None:
     ).write(settings.sandbox_file)
 
 
-def connect_sandbox(session: CommandSession) -> Connection:
+def connect_sandbox(session: CommandSession) -> TenantConnection:
     """The connection of the tenant `sandbox`, made by the OAuth code flow unless it is there.
 
     The sandbox consents at once; the code goes to the function that the web callback calls.

@@ -21,7 +21,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import clock, connection_rows, connections, states
 from pipedrive_pipeline.vault.cipher import Cipher
 from pipedrive_pipeline.vault.connection_rows import ConnectionRow
-from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.errors import OtherCompany, TokenRefused
 from pipedrive_pipeline.vault.states import ConnectionState
 from pipedrive_pipeline.vault.tokens import ConnectionTokens, storable
@@ -41,7 +41,7 @@ def connect_with_api_token(
     *,
     who: str,
     start_afresh: StartAfresh | None = None,
-) -> Connection:
+) -> TenantConnection:
     """Connects the tenant by an API token, after one call with the token succeeded.
 
     Args:

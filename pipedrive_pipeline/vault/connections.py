@@ -44,7 +44,7 @@ SHOWN: Final = """
 
 
 @dataclass(frozen=True)
-class Connection:
+class TenantConnection:
     """One row of `integration.connections`. Company and account are unknown while pending."""
 
     id: UUID
@@ -69,12 +69,12 @@ class Connection:
     last_sync_error: str | None
 
 
-def connection(vault: Vault, tenant: Tenant, system: str) -> Connection | None:
+def connection(vault: Vault, tenant: Tenant, system: str) -> TenantConnection | None:
     """The tenant's connection to this system; None if it never started to connect."""
     return next((row for row in connections(vault, tenant) if row.system == system), None)
 
 
-def existing(vault: Vault, tenant: Tenant, system: str) -> Connection:
+def existing(vault: Vault, tenant: Tenant, system: str) -> TenantConnection:
     """The tenant's connection to this system.
 
     Raises:
@@ -86,7 +86,7 @@ def existing(vault: Vault, tenant: Tenant, system: str) -> Connection:
     return row
 
 
-def connections(vault: Vault, tenant: Tenant | None = None) -> list[Connection]:
+def connections(vault: Vault, tenant: Tenant | None = None) -> list[TenantConnection]:
     """Every connection of one tenant, or of all, by tenant and system. May be empty.
 
     For one tenant the database itself shows no other, nor any token.
@@ -96,12 +96,12 @@ def connections(vault: Vault, tenant: Tenant | None = None) -> list[Connection]:
         return of_tenant(transaction, tenant)
 
 
-def of_tenant(transaction: psycopg.Connection, tenant: Tenant | None) -> list[Connection]:
+def of_tenant(transaction: psycopg.Connection, tenant: Tenant | None) -> list[TenantConnection]:
     """The connections of one tenant, or of all, in a transaction that may see them."""
     with transaction.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(SHOWN, {"tenant": tenant.slug if tenant else None}).fetchall()
     return [
-        Connection(
+        TenantConnection(
             tenant=Tenant(row.pop("tenant_id")),
             state=ConnectionState(row.pop("state")),
             scopes=tuple(row.pop("scopes") or ()),

@@ -20,7 +20,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connect, connections, states
 from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
 from pipedrive_pipeline.vault.connect import NewConnection, StartAfresh
-from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.errors import NothingToConfirm
 from pipedrive_pipeline.vault.tokens import ConnectionTokens, storable
 from pipedrive_pipeline.vault.vault import Vault
@@ -138,7 +138,9 @@ def newest_of_tenant(vault: Vault, tenant: Tenant, system: str) -> PendingGrant 
     return _pending(row) if row else None
 
 
-def confirm(vault: Vault, grant_id: UUID, *, start_afresh: StartAfresh | None = None) -> Connection:
+def confirm(
+    vault: Vault, grant_id: UUID, *, start_afresh: StartAfresh | None = None
+) -> TenantConnection:
     """Makes the grant the tenant's connection, moves its tokens there, and returns the connection.
 
     Args:

@@ -13,7 +13,7 @@ from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import registry
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.vault import Vault, open_vault
 from pipedrive_pipeline_tests.scenarios.world import SYSTEM, World
 
@@ -35,7 +35,7 @@ def vault_of(world: World) -> Vault:
     return open_vault(world.warehouse, world.settings)
 
 
-def consent(world: World, tenant: Tenant) -> Connection:
+def consent(world: World, tenant: Tenant) -> TenantConnection:
     """The tenant's connection, after link, consent and confirm; the sandbox consents at once."""
     registry.add(world.warehouse, world.settings, tenant)
     vault, browser = vault_of(world), signing.fresh()

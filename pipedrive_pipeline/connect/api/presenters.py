@@ -16,11 +16,11 @@ from pipedrive_pipeline.sync.configuration import SyncConfig
 from pipedrive_pipeline.sync.overview import EntityOverview
 from pipedrive_pipeline.sync.runs import ShownRun
 from pipedrive_pipeline.vault.connection_test import ConnectionCheck, missing_scopes
-from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.states import Reason
 
 
-def connection(system: str, row: Connection | None) -> models.Connection:
+def connection(system: str, row: TenantConnection | None) -> models.Connection:
     """One system's connection; `disconnected` if the tenant never began one."""
     label = registry.connector(system).label
     if row is None:

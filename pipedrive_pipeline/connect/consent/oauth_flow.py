@@ -28,7 +28,7 @@ from pipedrive_pipeline.errors import UnknownTenant
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import clock, connect, pending
 from pipedrive_pipeline.vault.connect import NewConnection
-from pipedrive_pipeline.vault.connections import Connection
+from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.errors import NothingToConfirm, TokenRefused
 from pipedrive_pipeline.vault.oauth_app import oauth_app
 from pipedrive_pipeline.vault.pending import PendingGrant
@@ -147,7 +147,7 @@ def finish(
 
 def confirm(
     vault: Vault, grant_id: UUID, *, is_other_company_confirmed: bool = False
-) -> Connection:
+) -> TenantConnection:
     """Makes the grant the connection and asks for its sync.
 
     Raises:
