@@ -35,7 +35,7 @@ class Breach(AuditBreach):
 
 
 def audit(
-    connection: psycopg.Connection, tenant: Tenant, target: Target, among: sql.Composable
+    connection: psycopg.Connection, tenant: Tenant, target: Target, condition: sql.Composable
 ) -> None:
     """Runs every audit of the target over the rows that were built.
 
@@ -43,7 +43,7 @@ def audit(
         connection: the build's own, before its commit.
         tenant: for the message.
         target: whose audits.
-        among: a condition on ``pipedrive_id`` that selects the built rows.
+        condition: on ``pipedrive_id``; selects the built rows.
 
     Raises:
         AuditBreach: a person must find out what changes our rows, or correct the rule.
@@ -51,7 +51,7 @@ def audit(
     for rule in audit_files(target.name):
         query = sql.SQL(
             "select pipedrive_id from ({}) as offending where {} order by pipedrive_id asc"
-        ).format(rule.query, among)
+        ).format(rule.query, condition)
         ids = [row[0] for row in connection.execute(query)]
         if ids:
             added = ", ".join(added_objects(connection, [target.table]))

@@ -38,7 +38,7 @@ from pipedrive_pipeline.marts.row_comparison import (
     store_comparison,
 )
 from pipedrive_pipeline.marts.targets import TARGETS, Target
-from pipedrive_pipeline.marts.writing import one_of, read_count, upsert
+from pipedrive_pipeline.marts.writing import id_condition, read_count, upsert
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import added_objects, is_there
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse
@@ -107,7 +107,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _TargetWork:
     """The records of a target to build, and those whose values to check; None means no record."""
 
     target: Target
@@ -179,7 +179,7 @@ def _build_once(
             raw_transaction(warehouse, tenant, system) as connection,
             parallel_transactions(warehouse, tenant, system) as submit,
         ):
-            _begin_state(connection, tenant, system)
+            _ensure_state(connection, tenant, system)
             before = _state(connection, tenant, system, is_read_running=is_read_running)
             fields = refresh_catalogue(connection, tenant, system)
             check = ValueCheck(connection, tenant, system, fields)
@@ -187,16 +187,16 @@ def _build_once(
             after = State(_fingerprint(connection, targets, fields), check.rules)
             is_changed = before.built_from != after.built_from
             retyped = None if is_verifying else check.retyped_since(before.values_checked)
-            listed = {
+            listings = {
                 target.entity: submit(partial(check.list_misfits, target.entity, EVERY_ID))
                 for target in targets
                 if retyped is None and are_many(connection, target.entity)
             }
             built: dict[str, Counts] = {}
             compared: dict[str, Comparison] = {}
-            works: list[_Work] = []
+            works: list[_TargetWork] = []
             for target in targets:  # in order: changed contacts depend on the built customers
-                work = _work(
+                work = _work_of(
                     connection,
                     target,
                     before,
@@ -204,17 +204,22 @@ def _build_once(
                     is_all=retyped is None,
                 )
                 works.append(work)
-                built[target.name], compared[target.name] = _filled(
+                built[target.name], compared[target.name] = _write_rows(
                     connection, tenant, work, is_changed=is_changed
                 )
                 if is_whole:
                     compared[target.name] += mark_extra(
                         connection, tenant, system, target, is_confirmed=is_confirmed
                     )
-            values = sum((_values(check, work, retyped, listed) for work in works), ValueCounts())
+            values = sum(
+                (_check_values(check, work, retyped, listings) for work in works),
+                ValueCounts(),
+            )
             is_loaded = any(work.filled is not None for work in works)
-            _settle(connection, tenant, system, before, after, values=values, is_loaded=is_loaded)
-            if is_whole:  # after _settle, which checks whether the row was written meanwhile
+            _store_state(
+                connection, tenant, system, before, after, values=values, is_loaded=is_loaded
+            )
+            if is_whole:  # after _store_state, which checks whether the row was written meanwhile
                 store_comparison(connection, tenant, system, compared)
     except psycopg.Error as error:  # transient errors have another class by now
         raise BuildRefused(tenant, error, _added(warehouse, targets)) from None
@@ -231,7 +236,7 @@ def _added(warehouse: Warehouse, targets: Sequence[Target]) -> list[str]:
         return added_objects(connection, [target.table for target in targets])
 
 
-def _begin_state(connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
+def _ensure_state(connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
     """Inserts the state's row if it does not exist.
 
     The row is not locked during the build, because a read that runs at the same time registers its
@@ -303,15 +308,15 @@ def _fingerprint(
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _work(
+def _work_of(
     connection: psycopg.Connection, target: Target, before: State, *, is_whole: bool, is_all: bool
-) -> _Work:
+) -> _TargetWork:
     """Returns which records to build and to check: all of them, or those that changed."""
     if is_whole and is_all and before.built_from is None:
-        return _Work(target, EVERY_ID, EVERY_ID)
+        return _TargetWork(target, EVERY_ID, EVERY_ID)
     explained = _changed(connection, target)
-    changed = one_of(sorted(explained)) if explained else None
-    return _Work(
+    changed = id_condition(sorted(explained)) if explained else None
+    return _TargetWork(
         target,
         filled=EVERY_ID if is_whole else changed,
         checked=EVERY_ID if is_all else changed,
@@ -319,8 +324,8 @@ def _work(
     )
 
 
-def _filled(
-    connection: psycopg.Connection, tenant: Tenant, work: _Work, *, is_changed: bool
+def _write_rows(
+    connection: psycopg.Connection, tenant: Tenant, work: _TargetWork, *, is_changed: bool
 ) -> tuple[Counts, Comparison]:
     """Writes a target's rows; returns counts by outcome, and the comparison if all were read.
 
@@ -330,17 +335,17 @@ def _filled(
         work: which records.
         is_changed: the fingerprint changed, so any row may differ.
     """
-    target, among = work.target, work.filled
-    if among is None:
+    target, condition = work.target, work.filled
+    if condition is None:
         return Counts(), Comparison()
-    read = connection.execute(read_count(target, among)).fetchone()
+    read = connection.execute(read_count(target, condition)).fetchone()
     outcomes: dict[str, tuple[int, int, int]] = {
         outcome: (rows, unexpected, links)
         for outcome, rows, unexpected, links in connection.execute(
-            upsert(target, among, work.explained_ids)
+            upsert(target, condition, work.explained_ids)
         )
     }
-    audit(connection, tenant, target, among)
+    audit(connection, tenant, target, condition)
     rows = {outcome: counts[0] for outcome, counts in outcomes.items()}
     counts = Counts(
         created=rows.get("created", 0),
@@ -348,34 +353,34 @@ def _filled(
         deleted=rows.get("deleted", 0),
         unchanged=(read[0] if read else 0) - sum(rows.values()),
     )
-    if among is not EVERY_ID or work.explained_ids is None:
+    if condition is not EVERY_ID or work.explained_ids is None:
         return counts, Comparison()
     existing = [counts for outcome, counts in outcomes.items() if outcome != "created"]
     return counts, Comparison(
         missing=outcomes.get("created", (0, 0, 0))[1],
         differing=0 if is_changed else sum(unexpected for _, unexpected, _ in existing),
         links=0 if is_changed else sum(links for _, _, links in existing),
-        unhealed=differing_count(connection, target, among) if outcomes else 0,
+        unhealed=differing_count(connection, target, condition) if outcomes else 0,
     )
 
 
-def _values(
+def _check_values(
     check: ValueCheck,
-    work: _Work,
+    work: _TargetWork,
     retyped: frozenset[tuple[str, str]] | None,
-    listed: Mapping[str, Future[ValueCounts]],
+    listings: Mapping[str, Future[ValueCounts]],
 ) -> ValueCounts:
     """Checks the values of the work's records, and all values of fields whose type changed."""
     target, counts = work.target, ValueCounts()
     if work.checked is not None:
-        listing = listed.get(target.entity)
+        listing = listings.get(target.entity)
         counts += listing.result() if listing else check.list_misfits(target.entity, work.checked)
-        check.strike(target.entity, work.checked)
+        check.delete_fitting(target.entity, work.checked)
     if keys := {key for entity, key in retyped or () if entity == target.entity}:
         counts += check.list_misfits(target.entity, EVERY_ID, only=keys)
-        check.strike(target.entity, EVERY_ID, only=keys)
+        check.delete_fitting(target.entity, EVERY_ID, only=keys)
     if work.filled is not None:
-        counts += check.of_conversions(target, work.filled)
+        counts += check.list_refusals(target, work.filled)
     return counts
 
 
@@ -387,7 +392,7 @@ def _changed(connection: psycopg.Connection, target: Target) -> dict[int, bool]:
     return explained
 
 
-def _settle(
+def _store_state(
     connection: psycopg.Connection,
     tenant: Tenant,
     system: str,

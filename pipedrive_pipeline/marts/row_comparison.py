@@ -104,9 +104,11 @@ def mark_extra(
     return Comparison(extra=extra, unhealed=extra - marked)
 
 
-def differing_count(connection: psycopg.Connection, target: Target, among: sql.Composable) -> int:
+def differing_count(
+    connection: psycopg.Connection, target: Target, condition: sql.Composable
+) -> int:
     """Returns the number of rows that differ from the mart's select right after the upsert."""
-    query = sql.SQL("select count(*) from ({}) as differing").format(differing(target, among))
+    query = sql.SQL("select count(*) from ({}) as differing").format(differing(target, condition))
     row = connection.execute(query).fetchone()
     return row[0] if row else 0
 

@@ -10,7 +10,7 @@ from pipedrive_pipeline.marts.targets import Target
 from pipedrive_pipeline.warehouse.sql_files import mart_file
 
 
-def one_of(ids: list[int]) -> sql.Composable:
+def id_condition(ids: list[int]) -> sql.Composable:
     """Returns a condition on ``pipedrive_id`` that selects these ids.
 
     An array instead of a temporary table, because the condition can use raw's index and the planner
@@ -20,15 +20,15 @@ def one_of(ids: list[int]) -> sql.Composable:
     return sql.SQL("pipedrive_id = any ({}::bigint[])").format(sql.Literal(ids))
 
 
-def read_count(target: Target, among: sql.Composable) -> sql.Composed:
+def read_count(target: Target, condition: sql.Composable) -> sql.Composed:
     """Returns the query that counts the records a build reads."""
     return sql.SQL(
         "select count(*) from (select record.id as pipedrive_id from {} as record) as read where {}"
-    ).format(sql.Identifier(target.entity), among)
+    ).format(sql.Identifier(target.entity), condition)
 
 
 def upsert(
-    target: Target, among: sql.Composable, expected_ids: Sequence[int] | None = None
+    target: Target, condition: sql.Composable, expected_ids: Sequence[int] | None = None
 ) -> sql.Composed:
     """Returns the statement that writes the differing rows, in key order to avoid deadlocks.
 
@@ -36,7 +36,7 @@ def upsert(
 
     Args:
         target: whose rows.
-        among: a condition on ``pipedrive_id`` that selects the records.
+        condition: on ``pipedrive_id``; selects the records.
         expected_ids: records that are known to have changed; None for all.
 
     Returns:
@@ -78,7 +78,7 @@ def upsert(
         group by differing.outcome
         """
     ).format(
-        differing=differing(target, among, expected_ids),
+        differing=differing(target, condition, expected_ids),
         table=target.identifier,
         tenant_key=sql.Identifier(target.tenant_key),
         source_key=sql.Identifier(target.source_key),
@@ -91,7 +91,7 @@ def upsert(
 
 
 def differing(
-    target: Target, among: sql.Composable, expected_ids: Sequence[int] | None = None
+    target: Target, condition: sql.Composable, expected_ids: Sequence[int] | None = None
 ) -> sql.Composed:
     """Returns the select of rows that are missing or differ; arguments as for `upsert`."""
     columns = list(target.values)
@@ -121,7 +121,7 @@ def differing(
             or ({source_columns}) is distinct from ({target_columns})
         """
     ).format(
-        source=source(target, among),
+        source=source(target, condition),
         expected=expected,
         table=target.identifier,
         tenant_key=sql.Identifier(target.tenant_key),
@@ -134,7 +134,7 @@ def differing(
     )
 
 
-def source(target: Target, among: sql.Composable) -> sql.Composed:
+def source(target: Target, condition: sql.Composable) -> sql.Composed:
     """Returns the mart's select with the target's columns, for the selected records."""
     raw_row: sql.Composable = sql.SQL("")
     if target.mapped:
@@ -144,7 +144,7 @@ def source(target: Target, among: sql.Composable) -> sql.Composed:
         )
     return sql.SQL(
         "select mart.tenant_id as {tenant_key}, mart.pipedrive_id as {source_key}, {values}"
-        " from ({select}) as mart{raw_row} where mart.{among}"
+        " from ({select}) as mart{raw_row} where mart.{condition}"
     ).format(
         tenant_key=sql.Identifier(target.tenant_key),
         source_key=sql.Identifier(target.source_key),
@@ -154,7 +154,7 @@ def source(target: Target, among: sql.Composable) -> sql.Composed:
         ),
         select=mart_file(target.name).query,
         raw_row=raw_row,
-        among=among,
+        condition=condition,
     )
 
 

@@ -15,7 +15,7 @@ from psycopg import errors, sql
 
 from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.errors import BadInput, PersonMustAct
-from pipedrive_pipeline.marts.views.access import forget_analysts
+from pipedrive_pipeline.marts.views.access import drop_analyst_role
 from pipedrive_pipeline.sync.scratch import clear_scratch
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connections import connections
@@ -144,7 +144,7 @@ def _delete(connection: psycopg.Connection, tenant: Tenant) -> None:
             raise RemovalRefused(tenant, f"{added} keeps rows from being deleted")
     connection.execute("delete from integration.tenants where slug = %s", [tenant.slug])
     connection.execute("set constraints all immediate")  # while a refusal can be named
-    forget_analysts(connection, tenant)
+    drop_analyst_role(connection, tenant)
 
 
 def _drop(connection: psycopg.Connection, schema: str) -> None:

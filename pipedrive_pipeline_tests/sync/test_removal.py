@@ -10,7 +10,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import BadInput, UnknownTenant
-from pipedrive_pipeline.marts.views.access import let_analysts_read
+from pipedrive_pipeline.marts.views.access import grant_to_analysts
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync import registry, removal
 from pipedrive_pipeline.tenants import Tenant
@@ -129,7 +129,7 @@ def test_the_role_of_a_tenants_analysts_goes_with_it_unless_it_is_needed_still(
         registry.add(control.warehouse, Settings(), tenant)
         fill(control, tenant)
         with control.warehouse.transaction() as connection:
-            let_analysts_read(connection, tenant)
+            grant_to_analysts(connection, tenant)
     control.run("grant usage on schema public to analyst_role_test_needed")
     assert roles(control) == {"analyst_role_test_gone", "analyst_role_test_needed"}
 

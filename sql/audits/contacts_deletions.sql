@@ -1,5 +1,5 @@
 -- Exactly the persons who are gone carry deleted_at.
--- Grain: one row per person whose contact says otherwise.
+-- Grain: one row per person whose contact has a wrong mark.
 -- Reads: persons, deletions, in the tenant's raw schema (first on search_path); crm.contacts.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py.
 select persons.id as pipedrive_id

@@ -1,5 +1,5 @@
 -- Exactly the organizations that are gone carry deleted_at.
--- Grain: one row per organization whose customer says otherwise.
+-- Grain: one row per organization whose customer has a wrong mark.
 -- Reads: organizations, deletions, in the tenant's raw schema (first on search_path);
 --        crm.customers.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py.

@@ -1,8 +1,8 @@
 -- crm.contacts: people that a tenant knows.
 -- Grain: one row per tenant and Pipedrive person.
 -- Reads: persons, users, deletions, in the tenant's raw schema (first on search_path);
---        integration.fields, brought up to raw before; crm.customers, built before;
---        pipeline.survivors; crm.contacts, for when a row was first read as deleted.
+--        integration.fields, updated from raw before; crm.customers, built before;
+--        pipeline.survivors; crm.contacts, for the time of the first read as deleted.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py.
 --
 -- No with-clause at the top on purpose, as in customers.sql.
@@ -46,7 +46,7 @@ select
         case when persons.is_deleted
             then coalesce(
                 persons.update_time,
-                -- Without a time of the source: when it was first read as deleted.
+                -- The source sent no time: the time at which the row was first read as deleted.
                 (
                     select marked.deleted_at
                     from crm.contacts as marked
@@ -68,14 +68,14 @@ left join users
 left join deletions
     on deletions.entity = 'persons'
     and deletions.id = persons.id::text
--- A merged organization's people belong to the one that is left, which may have been merged in its
--- turn; Pipedrive need not send them again. A survivor that is not known yet does not count.
+-- People of a merged organization belong to the survivor, which may itself have been merged;
+-- Pipedrive need not send them again. A survivor that is not known yet is ignored.
 left join pipeline.survivors(current_setting('pipeline.tenant_id')) as survivors
     on survivors.lost_id = persons.org_id
 left join crm.customers as customers
     on customers.tenant_id = current_setting('pipeline.tenant_id')
     and customers.pipedrive_id = coalesce(survivors.kept_id, persons.org_id)
--- `offset 0`: the entries are looked at once, not for each column.
+-- `offset 0`: the entries are evaluated once, not once for each column.
 left join lateral (
     select
         case
@@ -92,7 +92,7 @@ left join lateral (
         end as entries
     offset 0
 ) as phone_points on true
--- Of labels that are gone from the source the last ones stay. `|| '{}'` unpacks them once a query.
+-- Labels removed at the source keep their last text. `|| '{}'` detoasts them once per query.
 cross join (
     select
         coalesce(

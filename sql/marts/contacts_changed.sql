@@ -1,6 +1,6 @@
 -- Persons whose contact may differ from what crm.contacts holds.
--- Grain: one row per Pipedrive person and value of is_explained: whether a load or a mark of
---        deletion that no build has read yet is the reason.
+-- Grain: one row per Pipedrive person and value of is_explained, which is true if a pending load or
+--        a pending deletion mark is the reason.
 -- Reads: persons, organizations, deletions, in the tenant's raw schema (first on search_path);
 --        crm.customers as built in this transaction, crm.contacts, integration.mart_state,
 --        pipeline.survivors.
@@ -17,14 +17,14 @@ select
 from persons
 where persons._dlt_load_id = any ((select pending.loads from pending)::text[])
 union
--- Gone, and not marked yet, or marked otherwise.
+-- Deleted records whose row has no mark or another one.
 select
     contacts.pipedrive_id as pipedrive_id,
     deletions._dlt_load_id = any ((select pending.loads from pending)::text[]) as is_explained
 from deletions
 inner join crm.contacts as contacts
     on contacts.tenant_id = current_setting('pipeline.tenant_id')
-    -- Keys of other kinds of record are no numbers.
+    -- Keys of other entities need not be numbers.
     and contacts.pipedrive_id = case
         when deletions.entity = 'persons' then deletions.id::bigint
     end
@@ -32,7 +32,7 @@ where deletions.entity = 'persons'
     and (contacts.deleted_at, contacts.deletion_reason, contacts.merged_into)
     is distinct from (deletions.seen_at, deletions.reason, deletions.merged_into::bigint)
 union
--- Marked, and there: somebody marked it by hand, or raw's mark was taken back.
+-- Live records whose row is marked: by hand, or because raw's mark was removed.
 select
     contacts.pipedrive_id as pipedrive_id,
     false as is_explained
@@ -47,9 +47,9 @@ where contacts.tenant_id = current_setting('pipeline.tenant_id')
     and contacts.deleted_at is not null
     and deletions.id is null
 union
--- Linked to another customer than that of its organization, or of the one that this was merged into:
--- every link is compared with what it should be. Time stamps say nothing here, since a trigger of
--- the app may write them.
+-- Links to a customer other than that of the person's organization or its survivor: every link is
+-- compared with the correct one. Time stamps prove nothing here, because a trigger of the app may
+-- write them.
 select
     persons.id as pipedrive_id,
     exists (

@@ -1,7 +1,7 @@
 -- crm.customers: companies that a tenant does business with.
 -- Grain: one row per tenant and Pipedrive organization.
 -- Reads: organizations, users, deletions, in the tenant's raw schema (first on search_path);
---        integration.fields, brought up to raw before; crm.customers, for when a row was first read
+--        integration.fields, updated from raw before; crm.customers, for the time of the first read
 --        as deleted.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py.
 --
@@ -54,7 +54,7 @@ select
         case when organizations.is_deleted
             then coalesce(
                 organizations.update_time,
-                -- Without a time of the source: when it was first read as deleted.
+                -- The source sent no time: the time at which the row was first read as deleted.
                 (
                     select marked.deleted_at
                     from crm.customers as marked
@@ -76,7 +76,7 @@ left join users
 left join deletions
     on deletions.entity = 'organizations'
     and deletions.id = organizations.id::text
--- Of labels that are gone from the source the last ones stay. `|| '{}'` unpacks them once a query.
+-- Labels removed at the source keep their last text. `|| '{}'` detoasts them once per query.
 cross join (
     select
         coalesce(
@@ -117,7 +117,7 @@ cross join (
         ) as by_id
     offset 0
 ) as industry_names
--- `offset 0`: the parts are taken out once, not for each column.
+-- `offset 0`: the parts are evaluated once, not once for each column.
 left join lateral (
     select
         case

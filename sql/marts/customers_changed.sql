@@ -1,6 +1,6 @@
 -- Organizations whose customer may differ from what crm.customers holds.
--- Grain: one row per Pipedrive organization and value of is_explained: whether a load or a mark of
---        deletion that no build has read yet is the reason.
+-- Grain: one row per Pipedrive organization and value of is_explained, which is true if a pending
+--        load or a pending deletion mark is the reason.
 -- Reads: organizations, deletions, in the tenant's raw schema (first on search_path);
 --        crm.customers, integration.mart_state.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py.
@@ -16,14 +16,14 @@ select
 from organizations
 where organizations._dlt_load_id = any ((select pending.loads from pending)::text[])
 union
--- Gone, and not marked yet, or marked otherwise.
+-- Deleted records whose row has no mark or another one.
 select
     customers.pipedrive_id as pipedrive_id,
     deletions._dlt_load_id = any ((select pending.loads from pending)::text[]) as is_explained
 from deletions
 inner join crm.customers as customers
     on customers.tenant_id = current_setting('pipeline.tenant_id')
-    -- Keys of other kinds of record are no numbers.
+    -- Keys of other entities need not be numbers.
     and customers.pipedrive_id = case
         when deletions.entity = 'organizations' then deletions.id::bigint
     end
@@ -31,7 +31,7 @@ where deletions.entity = 'organizations'
     and (customers.deleted_at, customers.deletion_reason, customers.merged_into)
     is distinct from (deletions.seen_at, deletions.reason, deletions.merged_into::bigint)
 union
--- Marked, and there: somebody marked it by hand, or raw's mark was taken back.
+-- Live records whose row is marked: by hand, or because raw's mark was removed.
 select
     customers.pipedrive_id as pipedrive_id,
     false as is_explained

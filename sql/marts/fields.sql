@@ -4,8 +4,8 @@
 --        search_path).
 -- Needs: nothing else.
 --
--- `options` is an object of labels by id, flat whatever the source nests. An option without a label is
--- left out: the catalogue's last label of it is shown, or its id.
+-- `options` is a flat object of labels by id, even if the source nests options. An option without a
+-- label is left out: its last label in the catalogue is shown, or its id.
 select
     'organizations' as entity,
     organization_fields.field_code as field_key,
@@ -16,7 +16,7 @@ select
         organization_fields.field_code ~ '^[0-9a-f]{40}$'
     ) as is_custom,
     (
-        -- Of an id that comes twice the first one counts.
+        -- If an id comes twice, the first entry counts.
         select jsonb_object_agg(
             pipeline.as_option(option.item -> 'id'),
             pipeline.as_text(option.item -> 'label')
@@ -47,7 +47,7 @@ select
         person_fields.field_code ~ '^[0-9a-f]{40}$'
     ) as is_custom,
     (
-        -- Of an id that comes twice the first one counts.
+        -- If an id comes twice, the first entry counts.
         select jsonb_object_agg(
             pipeline.as_option(option.item -> 'id'),
             pipeline.as_text(option.item -> 'label')

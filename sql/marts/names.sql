@@ -1,10 +1,10 @@
 -- Names that the marts show in place of an id: users, labels, industries.
 -- Grain: one row per kind and id.
--- Reads: users, in the tenant's raw schema (first on search_path); integration.fields, brought up to
---        raw before.
+-- Reads: users, in the tenant's raw schema (first on search_path); integration.fields, updated
+--        from raw before.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py.
 --
--- A renamed user or label bumps no record; marts/build.py compares a fingerprint of these rows with
+-- A renamed user or label changes no record; marts/build.py compares a fingerprint of these rows with
 -- the one of the last build and reads everything when they differ.
 select
     'user' as kind,

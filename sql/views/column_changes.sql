@@ -3,7 +3,7 @@
 -- Reads: integration.column_changes.
 -- Needs: the tenant's analytics schema first on search_path, pipeline.tenant_id set.
 --
--- As sync_status.sql: the tenant's name takes the setting's place; a barrier.
+-- As in sync_status.sql, the tenant's slug replaces the setting; the view is a security barrier.
 create or replace view column_changes
 with (security_barrier = true) as
 select

@@ -1,8 +1,8 @@
 -- Contacts that are there: one row each, those deleted at the source left out.
 -- Grain: one row per contact of the tenant.
 -- Reads: crm.contacts.
--- Needs: pipeline.tenant_id; marts/views/publication.py writes the tenant's name in its place, because whoever
---        reads the view has set none.
+-- Needs: pipeline.tenant_id; marts/views/publication.py writes the tenant's slug in its place,
+--        because a reader of the view has not set it.
 --
 -- The columns that every tenant's view has; custom fields follow from marts/fields/columns.py.
 select

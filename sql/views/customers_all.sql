@@ -1,8 +1,8 @@
 -- All customers: those deleted at the source too, marked.
 -- Grain: one row per customer of the tenant.
 -- Reads: crm.customers.
--- Needs: pipeline.tenant_id; marts/views/publication.py writes the tenant's name in its place, because whoever
---        reads the view has set none.
+-- Needs: pipeline.tenant_id; marts/views/publication.py writes the tenant's slug in its place,
+--        because a reader of the view has not set it.
 --
 -- The columns that every tenant's view has; custom fields follow from marts/fields/columns.py.
 select

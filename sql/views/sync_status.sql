@@ -3,7 +3,7 @@
 -- Reads: crm.customers, crm.contacts, integration.sync_logs.
 -- Needs: the tenant's analytics schema first on search_path, pipeline.tenant_id set.
 --
--- As customers.sql: the tenant's name takes the setting's place; a barrier.
+-- As in customers.sql, the tenant's slug replaces the setting; the view is a security barrier.
 create or replace view sync_status
 with (security_barrier = true) as
 select

@@ -29,12 +29,12 @@ SHAPES: Final[Mapping[str, Mapping[str, Shape]]] = {
 STANDARD_COLUMNS: Final = tuple(sorted({name for shapes in SHAPES.values() for name in shapes}))
 
 
-def insert_of_misfits(entity: str, among: sql.Composable) -> sql.Composed:
+def insert_of_misfits(entity: str, condition: sql.Composable) -> sql.Composed:
     """Returns the insert of one entity's misfits, with parameters tenant, system and entity.
 
     Args:
         entity: of which records.
-        among: a condition on ``pipedrive_id`` that selects the records.
+        condition: on ``pipedrive_id``; selects the records.
     """
     columns = [
         sql.SQL(
@@ -50,7 +50,7 @@ def insert_of_misfits(entity: str, among: sql.Composable) -> sql.Composed:
         for name, shape in SHAPES[entity].items()
     ]
     return sql.SQL(_LIST).format(
-        records=sql.Identifier(entity), columns=sql.SQL(", ").join(columns), among=among
+        records=sql.Identifier(entity), columns=sql.SQL(", ").join(columns), condition=condition
     )
 
 
@@ -67,7 +67,7 @@ select
     judged.reason
 from (select looked.*, looked.id as pipedrive_id from {records} as looked) as record
 cross join lateral (values {columns}) as judged (field, value, reason)
-where record.{among}
+where record.{condition}
     and judged.reason is not null
 on conflict (tenant_id, system, entity, record_id, field) do update
 set value = excluded.value, reason = excluded.reason, target = null, last_seen_at = now()

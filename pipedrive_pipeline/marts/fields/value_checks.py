@@ -17,7 +17,7 @@ from psycopg import sql
 from pipedrive_pipeline.marts.fields.catalogue import Field, are_custom_fields_wanted
 from pipedrive_pipeline.marts.fields.raw_fields import RawFields
 from pipedrive_pipeline.marts.fields.standard_columns import STANDARD_COLUMNS, insert_of_misfits
-from pipedrive_pipeline.marts.fields.values import fits_plainly, is_simple
+from pipedrive_pipeline.marts.fields.values import has_usual_form, is_simple
 from pipedrive_pipeline.marts.targets import Target
 from pipedrive_pipeline.tenants import Tenant
 
@@ -101,7 +101,7 @@ class ValueCheck:
     def list_misfits(
         self,
         entity: str,
-        among: sql.Composable,
+        condition: sql.Composable,
         connection: psycopg.Connection | None = None,
         *,
         only: Collection[str] | None = None,
@@ -112,7 +112,7 @@ class ValueCheck:
 
         Args:
             entity: of which records.
-            among: a condition on ``pipedrive_id`` that selects the records.
+            condition: on ``pipedrive_id``; selects the records.
             connection: has a transaction that began after the build's; None uses the build's own.
             only: keys of the fields to check; None checks all, and values of unknown fields.
         """
@@ -120,41 +120,41 @@ class ValueCheck:
         connection = connection or self._connection
         counts = ValueCounts()
         if only is None:
-            misfit_count = connection.execute(insert_of_misfits(entity, among), whose).rowcount
+            misfit_count = connection.execute(insert_of_misfits(entity, condition), whose).rowcount
             counts = ValueCounts(seen=misfit_count, rejected=misfit_count)
         if self._is_wanted:
             fields = [field for field in self._custom if field.entity == entity]
-            row = connection.execute(_check(entity, fields, among, only), whose).fetchone()
+            row = connection.execute(_check(entity, fields, condition, only), whose).fetchone()
             counts += ValueCounts(*row) if row else ValueCounts()
         return counts
 
-    def strike(
-        self, entity: str, among: sql.Composable, *, only: Collection[str] | None = None
+    def delete_fitting(
+        self, entity: str, condition: sql.Composable, *, only: Collection[str] | None = None
     ) -> None:
         """Deletes entries that this build has not listed again, because their values fit now."""
         whose = self._whose | {"entity": entity, "only": None if only is None else list(only)}
-        self._connection.execute(sql.SQL(_STRIKE).format(among=among), whose)
+        self._connection.execute(sql.SQL(_DELETE_MISFITS).format(condition=condition), whose)
 
-    def of_conversions(self, target: Target, among: sql.Composable) -> ValueCounts:
+    def list_refusals(self, target: Target, condition: sql.Composable) -> ValueCounts:
         """Lists values that a mapping could not convert; deletes entries that it can convert now.
 
         The entry of a value that does not fit its own field stays as it is.
 
         Args:
             target: with the tenant's mapping.
-            among: a condition on ``pipedrive_id`` that selects the records.
+            condition: on ``pipedrive_id``; selects the records.
         """
         whose, refused = self._whose | {"entity": target.entity}, 0
         if any(filling.refusal for filling in target.fillings):
-            refused = self._connection.execute(_refuse(target, among), whose).rowcount
-        self._connection.execute(sql.SQL(_STRIKE_REFUSED).format(among=among), whose)
+            refused = self._connection.execute(_refuse(target, condition), whose).rowcount
+        self._connection.execute(sql.SQL(_DELETE_CONVERTED).format(condition=condition), whose)
         return ValueCounts(refused=refused)
 
 
 def _check(
     entity: str,
     fields: Sequence[Field],
-    among: sql.Composable,
+    condition: sql.Composable,
     only: Collection[str] | None,
 ) -> sql.Composed:
     known = [field.field_key for field in fields]
@@ -169,7 +169,7 @@ def _check(
     return sql.SQL(_CHECK).format(
         records=sql.Identifier(entity),
         joins=unpacked.joins(),
-        among=among,
+        condition=condition,
         present=filled_count(present),
         reasons=sql.SQL(", ").join(reasons),
         judged=sql.Literal(list(kinds)),
@@ -180,7 +180,7 @@ def _check(
     )
 
 
-def _refuse(target: Target, among: sql.Composable) -> sql.Composed:
+def _refuse(target: Target, condition: sql.Composable) -> sql.Composed:
     entries = [
         sql.SQL(
             "({source}::text, {column}::text, {refusal}::text,"
@@ -199,7 +199,7 @@ def _refuse(target: Target, among: sql.Composable) -> sql.Composed:
         records=sql.Identifier(target.entity),
         joins=target.joins,
         entries=sql.SQL(", ").join(entries),
-        among=among,
+        condition=condition,
     )
 
 
@@ -238,7 +238,7 @@ def _reason(kind: str, key: str, unpacked: RawFields) -> sql.Composed:
     ).format(
         value=value,
         no_top_level=sql.SQL("") if simple else no_top_level,
-        fits=fits_plainly(kind, value),
+        fits=has_usual_form(kind, value),
         kind=sql.Literal(kind),
         misfit_of_top_level=sql.SQL("") if simple else misfit_of_top_level,
     )
@@ -266,7 +266,7 @@ with checked as materialized (
         array[{reasons}]::text[] as reasons,
         {unknown} as unknown
     from (select record.*, record.id as pipedrive_id from {records} as record) as record{joins}
-    where record.{among}
+    where record.{condition}
 ),
 misfits as (
     select
@@ -345,7 +345,7 @@ from (
     cross join lateral (values {entries}) as entry (source, target, refusal, value)
     where entry.value is not null
 ) as looked
-where looked.{among}
+where looked.{condition}
 on conflict (tenant_id, system, entity, record_id, field) do update
 set
     value = excluded.value,
@@ -355,7 +355,7 @@ set
 where listed.target is not null
 """
 # Entries of this build have its time or a later one; older entries of these records fit now.
-_STRIKE_WHAT_FITS = """
+_DELETE_FITTING = """
 delete from integration.rejected_values
 where rejected_values.tenant_id = %(tenant)s
     and rejected_values.system = %(system)s
@@ -369,13 +369,13 @@ where rejected_values.tenant_id = %(tenant)s
                     then rejected_values.record_id::bigint
             end as pipedrive_id
         ) as record
-        where record.{among}
+        where record.{condition}
     )
 """
-_STRIKE_REFUSED = f"""{_STRIKE_WHAT_FITS}
+_DELETE_CONVERTED = f"""{_DELETE_FITTING}
     and rejected_values.target is not null
 """
-_STRIKE = f"""{_STRIKE_WHAT_FITS}
+_DELETE_MISFITS = f"""{_DELETE_FITTING}
     and rejected_values.target is null
     and (%(only)s::text[] is null or rejected_values.field = any (%(only)s::text[]))
     and (

@@ -26,7 +26,7 @@ from pipedrive_pipeline.marts.mapping.mapped_targets import mapped_targets
 from pipedrive_pipeline.marts.parallel import halves, parallel_transactions
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.targets import TARGETS, Filling, Target
-from pipedrive_pipeline.marts.writing import one_of
+from pipedrive_pipeline.marts.writing import id_condition
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -71,13 +71,14 @@ def compare_values(
         fields = fields_of(connection, tenant, system)
         tasks: list[Callable[[psycopg.Connection], MartResult]] = []
         for target in mapped_targets(connection, tenant, system, fields, TARGETS):
-            ids = [] if is_whole else _loaded(connection, target, loads)
-            conditions = (
-                halves(connection, target.entity) if is_whole else [one_of(ids)] if ids else []
-            )
+            if is_whole:
+                conditions = halves(connection, target.entity)
+            else:
+                ids = _loaded_ids(connection, target, loads)
+                conditions = [id_condition(ids)] if ids else []
             tasks += [
-                partial(_compare_mart, tenant, system, target, among, is_shown=is_shown)
-                for among in conditions
+                partial(_compare_mart, tenant, system, target, condition, is_shown=is_shown)
+                for condition in conditions
             ]
         is_shared = len(tasks) > len(TARGETS)
         results = (
@@ -87,7 +88,7 @@ def compare_values(
         )
         lost = tuple(value for _, values in results for value in values)
         if not lost:
-            _settle(connection, tenant, system, loads)
+            _mark_compared(connection, tenant, system, loads)
     return ValueComparison(sum(value_count for value_count, _ in results), lost, is_whole)
 
 
@@ -111,15 +112,15 @@ def _compare_mart(
     tenant: Tenant,
     system: str,
     target: Target,
-    among: sql.Composable,
+    condition: sql.Composable,
     connection: psycopg.Connection,
     *,
     is_shown: bool,
 ) -> MartResult:
     """Returns the number of values compared, and entity, id and field of those lost."""
     comparison = _MartComparison(connection, tenant, system, target)
-    value_count, hidden = comparison.of_views(among) if is_shown else (0, [])
-    unfilled = comparison.of_mapped_columns(among)
+    value_count, hidden = comparison.compare_view(condition) if is_shown else (0, [])
+    unfilled = comparison.compare_mapped_columns(condition)
     return value_count, [(target.entity, record, key) for record, key in hidden + unfilled]
 
 
@@ -144,20 +145,20 @@ class _MartComparison:
             "limit": sql.Literal(SHOWN),
         }
 
-    def of_views(self, among: sql.Composable) -> tuple[int, list[tuple[int, str]]]:
+    def compare_view(self, condition: sql.Composable) -> tuple[int, list[tuple[int, str]]]:
         """Returns the number of values, and id and key of those the view does not show.
 
         A view evaluates every column that is selected. So the first query selects one column of
         each field, and the second one all columns of the records where that column is empty
         although the field has a value.
         """
-        value_count, suspects, _ = self._query_view(among, is_thorough=False)
+        value_count, suspects, _ = self._query_view(condition, is_thorough=False)
         if not suspects:
             return value_count, []
-        _, _, hidden = self._query_view(one_of(suspects), is_thorough=True)
+        _, _, hidden = self._query_view(id_condition(suspects), is_thorough=True)
         return value_count, [(value["id"], value["field"]) for value in hidden or []]
 
-    def of_mapped_columns(self, among: sql.Composable) -> list[tuple[int, str]]:
+    def compare_mapped_columns(self, condition: sql.Composable) -> list[tuple[int, str]]:
         """Returns id and source of values that are neither in their column nor refused."""
         target = self._target
         if not target.fillings:
@@ -175,13 +176,13 @@ class _MartComparison:
             tenant_key=sql.Identifier(target.tenant_key),
             source_key=sql.Identifier(target.source_key),
             hidden=_array(unfilled),
-            among=among,
+            condition=condition,
         )
         _, _, lost = self._connection.execute(query).fetchone() or (0, None, None)
         return [(value["id"], value["field"]) for value in lost or []]
 
     def _query_view(
-        self, among: sql.Composable, *, is_thorough: bool
+        self, condition: sql.Composable, *, is_thorough: bool
     ) -> tuple[int, list[int] | None, list[dict[str, Any]] | None]:
         keys = tuple(self._columns)
         unpacked = RawFields(sql.Identifier(self._target.entity), keys)
@@ -204,7 +205,7 @@ class _MartComparison:
             seen=filled_count([unpacked.value(key) for key in keys]),
             hidden=_array(hidden),
             known=sql.Literal(list(keys)),
-            among=among,
+            condition=condition,
         )
         return self._connection.execute(query).fetchone() or (0, None, None)
 
@@ -255,14 +256,16 @@ def _unproven_loads(connection: psycopg.Connection, tenant: Tenant, system: str)
     return list(row[0]) if row else []
 
 
-def _loaded(connection: psycopg.Connection, target: Target, loads: list[str]) -> list[int]:
+def _loaded_ids(connection: psycopg.Connection, target: Target, loads: list[str]) -> list[int]:
     query = sql.SQL("select id from {} where _dlt_load_id = any (%s) order by id asc").format(
         sql.Identifier(target.entity)
     )
     return [row[0] for row in connection.execute(query, (loads,))] if loads else []
 
 
-def _settle(connection: psycopg.Connection, tenant: Tenant, system: str, loads: list[str]) -> None:
+def _mark_compared(
+    connection: psycopg.Connection, tenant: Tenant, system: str, loads: list[str]
+) -> None:
     """Marks the loads as compared."""
     connection.execute(
         """
@@ -315,7 +318,7 @@ with compared as materialized (
     inner join {records}
         on {records}.id = view.pipedrive_id
     {joins}
-    where view.{among}
+    where view.{condition}
 )
 """
 _UNFILLED = """
@@ -329,7 +332,7 @@ with compared as materialized (
     inner join {table} as stored
         on stored.{tenant_key} = {tenant}
         and stored.{source_key} = {records}.id
-    where {records}.{among}
+    where {records}.{condition}
 )
 """
 _LOST = """,

@@ -35,7 +35,7 @@ class Source:
     """SQL expressions from which a field's columns are computed.
 
     ``value`` is the field's whole value; ``extra`` has the other top-level values of the record,
-    among them the parts of a value in the shape of API v1. Both are jsonb and cheap to repeat
+    including the parts of a value in the shape of API v1. Both are jsonb and cheap to repeat
     (`raw_fields.py`). ``referred`` has the table with the names for each reference type.
     """
 
@@ -224,7 +224,7 @@ def part_of(source: Source, name: str) -> sql.Composed:
     )
 
 
-def fits_plainly(field_type: str, value: sql.Composable) -> sql.Composed:
+def has_usual_form(field_type: str, value: sql.Composable) -> sql.Composed:
     """Returns a condition that is true for the usual form of this type's values.
 
     It accepts no value that `pipeline.misfit` rejects, and saves that call for most values.

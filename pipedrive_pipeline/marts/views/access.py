@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 EVERY_TENANT: Final = "analyst_all"
 
 
-def let_analysts_read(connection: psycopg.Connection, tenant: Tenant) -> None:
+def grant_to_analysts(connection: psycopg.Connection, tenant: Tenant) -> None:
     """Lets the tenant's analysts, and those of all tenants, read the tenant's views."""
     for role in (tenant.analyst_role, EVERY_TENANT):
         if _is_there(connection, role) or _created(connection, role):
@@ -31,7 +31,7 @@ def let_analysts_read(connection: psycopg.Connection, tenant: Tenant) -> None:
             )
 
 
-def forget_analysts(connection: psycopg.Connection, tenant: Tenant) -> bool:
+def drop_analyst_role(connection: psycopg.Connection, tenant: Tenant) -> bool:
     """Drops the role of the tenant's analysts; True if it is gone. Logins stay without rights.
 
     The role stays if it is still needed: another database of this server has a tenant of this name,

@@ -22,7 +22,7 @@ from psycopg import sql
 from pipedrive_pipeline.marts.fields.catalogue import Field, are_custom_fields_wanted, fields_of
 from pipedrive_pipeline.marts.fields.columns import Layout, lay_out, store_layout, stored_columns
 from pipedrive_pipeline.marts.targets import TARGETS, Target
-from pipedrive_pipeline.marts.views.access import let_analysts_read
+from pipedrive_pipeline.marts.views.access import grant_to_analysts
 from pipedrive_pipeline.marts.views.view_ddl import (
     MartView,
     comment_columns,
@@ -118,7 +118,7 @@ def publish_views(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
             if file.name not in MART_VIEWS:
                 connection.execute(_for_tenant(file, tenant, connection))
                 comment_columns(connection, tenant.analytics_schema, file.name)
-        let_analysts_read(connection, tenant)
+        grant_to_analysts(connection, tenant)
         _note(connection, tenant, system, fingerprint)
 
 

@@ -74,7 +74,7 @@ class MartView:
 
 
 def tables_of(connection: psycopg.Connection, schema: str) -> frozenset[str]:
-    """Returns the existing raw tables among those that views read."""
+    """Returns the existing raw tables of those that views read."""
     rows = connection.execute(
         "select pg_tables.tablename from pg_catalog.pg_tables where pg_tables.schemaname = %s",
         (schema,),
