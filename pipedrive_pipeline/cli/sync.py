@@ -22,7 +22,7 @@ from pipedrive_pipeline.cli.output import (
 from pipedrive_pipeline.cli.session import CommandSession, open_session, sandbox_within_reach
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM, connector
 from pipedrive_pipeline.errors import BadInput, BudgetSpent, PipelineError
-from pipedrive_pipeline.marts import Counts
+from pipedrive_pipeline.marts import RowCounts
 from pipedrive_pipeline.sync.access import SourceAccess
 from pipedrive_pipeline.sync.pricing import Price
 from pipedrive_pipeline.sync.registry import known
@@ -266,7 +266,7 @@ def _check_entities(names: list[str] | None) -> None:
             raise BadInput(f"--entity {name}: there is no such entity; use {', '.join(entities)}.")
 
 
-def _counts(counts: Counts) -> dict[str, int]:
+def _counts(counts: RowCounts) -> dict[str, int]:
     return {
         "created": counts.created,
         "updated": counts.updated,

@@ -10,7 +10,7 @@ import dagster as dg
 from pipedrive_pipeline.connectors.base import Column
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
-from pipedrive_pipeline.marts import Counts
+from pipedrive_pipeline.marts import RowCounts
 from pipedrive_pipeline.marts.fields.columns import OVERFLOW_COLUMN
 from pipedrive_pipeline.marts.lineage import Origin
 from pipedrive_pipeline.sync.fields import MartColumn
@@ -137,7 +137,7 @@ def _described(column: TableColumn, origin: Origin) -> str:
     return f"{column.comment} Mapped: {'; '.join(origin.mapped)}."
 
 
-def counts_metadata(counts: Counts) -> dict[str, Any]:
+def counts_metadata(counts: RowCounts) -> dict[str, Any]:
     """What building one mart came to."""
     return {
         "rows_created": counts.created,

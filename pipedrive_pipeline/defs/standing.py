@@ -13,7 +13,7 @@ import dagster as dg
 
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts.health import MartHealth, Volume
-from pipedrive_pipeline.marts.row_comparison import Comparison, LastComparison
+from pipedrive_pipeline.marts.row_comparison import LastComparison, RowComparison
 
 COMPLETENESS, ORPHANS, VOLUME = "completeness", "orphans", "volume"
 REJECTIONS = "rejected_values"
@@ -146,7 +146,7 @@ def _volume_result(asset: dg.AssetKey, volume: Volume) -> dg.AssetCheckResult:
 
 
 def _equality_result(asset: dg.AssetKey, last: LastComparison) -> dg.AssetCheckResult:
-    comparison = last.marts.get(asset.path[-1], Comparison())
+    comparison = last.marts.get(asset.path[-1], RowComparison())
     metadata: dict[str, dg.MetadataValue | int] = dict(comparison.facts())
     if last.compared_at:
         metadata["compared_at"] = dg.MetadataValue.timestamp(last.compared_at)

@@ -8,14 +8,14 @@ here: the select that computes a mart row (`sql/marts`), loading raw (`ingest/`)
 
 from __future__ import annotations
 
-from pipedrive_pipeline.marts.build import Counts, MartsBuilt, build
-from pipedrive_pipeline.marts.row_comparison import Comparison
+from pipedrive_pipeline.marts.build import MartsBuilt, RowCounts, build
+from pipedrive_pipeline.marts.row_comparison import RowComparison
 from pipedrive_pipeline.marts.views.publication import publish_due, publish_or_defer, publish_views
 
 __all__ = [
-    "Comparison",
-    "Counts",
     "MartsBuilt",
+    "RowComparison",
+    "RowCounts",
     "build",
     "publish_due",
     "publish_or_defer",

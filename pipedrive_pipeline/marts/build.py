@@ -32,7 +32,7 @@ from pipedrive_pipeline.marts.mapping.mapped_targets import mapped_targets
 from pipedrive_pipeline.marts.parallel import EVERY_ID, are_many, parallel_transactions
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.row_comparison import (
-    Comparison,
+    RowComparison,
     differing_count,
     mark_extra,
     store_comparison,
@@ -68,7 +68,7 @@ class BuildRefused(Permanent):
 
 
 @dataclass(frozen=True)
-class Counts:
+class RowCounts:
     """Outcome of the rows that a build read; each row counts once."""
 
     created: int = 0
@@ -89,15 +89,15 @@ class MartsBuilt:
             all of raw was read, or if the marts had never been built whole before.
     """
 
-    customers: Counts
-    contacts: Counts
+    customers: RowCounts
+    contacts: RowCounts
     is_whole: bool
     values: ValueCounts = field(default_factory=ValueCounts)
-    compared: Mapping[str, Comparison] = field(default_factory=dict)
+    compared: Mapping[str, RowComparison] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class State:
+class MartState:
     """The state of a tenant's marts: fingerprint, rules of the value check, pending loads."""
 
     built_from: str | None = None  # fingerprint; None if a rebuild is due
@@ -184,7 +184,7 @@ def _build_once(
             fields = refresh_catalogue(connection, tenant, system)
             check = ValueCheck(connection, tenant, system, fields)
             targets = mapped_targets(connection, tenant, system, fields, targets)
-            after = State(_fingerprint(connection, targets, fields), check.rules)
+            after = MartState(_fingerprint(connection, targets, fields), check.rules)
             is_changed = before.built_from != after.built_from
             retyped = None if is_verifying else check.retyped_since(before.values_checked)
             listings = {
@@ -192,8 +192,8 @@ def _build_once(
                 for target in targets
                 if retyped is None and are_many(connection, target.entity)
             }
-            built: dict[str, Counts] = {}
-            compared: dict[str, Comparison] = {}
+            built: dict[str, RowCounts] = {}
+            compared: dict[str, RowComparison] = {}
             works: list[_TargetWork] = []
             for target in targets:  # in order: changed contacts depend on the built customers
                 work = _work_of(
@@ -257,7 +257,7 @@ def _ensure_state(connection: psycopg.Connection, tenant: Tenant, system: str) -
 
 def _state(
     connection: psycopg.Connection, tenant: Tenant, system: str, *, is_read_running: bool
-) -> State:
+) -> MartState:
     """Returns the state after the last build.
 
     dlt records a load in its own table when all rows are committed; deletion marks are committed
@@ -280,7 +280,7 @@ def _state(
     if is_read_running and is_there(connection, tenant.raw_schema(system), "_dlt_loads"):
         complete = {row[0] for row in connection.execute("select load_id from _dlt_loads")}
         loads = [load for load in loads if load in complete or load.startswith(MARK_PREFIX)]
-    return State(built_from, values_checked, tuple(loads), row_version)
+    return MartState(built_from, values_checked, tuple(loads), row_version)
 
 
 def _fingerprint(
@@ -309,7 +309,12 @@ def _fingerprint(
 
 
 def _work_of(
-    connection: psycopg.Connection, target: Target, before: State, *, is_whole: bool, is_all: bool
+    connection: psycopg.Connection,
+    target: Target,
+    before: MartState,
+    *,
+    is_whole: bool,
+    is_all: bool,
 ) -> _TargetWork:
     """Returns which records to build and to check: all of them, or those that changed."""
     if is_whole and is_all and before.built_from is None:
@@ -326,7 +331,7 @@ def _work_of(
 
 def _write_rows(
     connection: psycopg.Connection, tenant: Tenant, work: _TargetWork, *, is_changed: bool
-) -> tuple[Counts, Comparison]:
+) -> tuple[RowCounts, RowComparison]:
     """Writes a target's rows; returns counts by outcome, and the comparison if all were read.
 
     Args:
@@ -337,7 +342,7 @@ def _write_rows(
     """
     target, condition = work.target, work.filled
     if condition is None:
-        return Counts(), Comparison()
+        return RowCounts(), RowComparison()
     read = connection.execute(read_count(target, condition)).fetchone()
     outcomes: dict[str, tuple[int, int, int]] = {
         outcome: (rows, unexpected, links)
@@ -347,16 +352,16 @@ def _write_rows(
     }
     audit(connection, tenant, target, condition)
     rows = {outcome: counts[0] for outcome, counts in outcomes.items()}
-    counts = Counts(
+    counts = RowCounts(
         created=rows.get("created", 0),
         updated=rows.get("updated", 0),
         deleted=rows.get("deleted", 0),
         unchanged=(read[0] if read else 0) - sum(rows.values()),
     )
     if condition is not EVERY_ID or work.explained_ids is None:
-        return counts, Comparison()
+        return counts, RowComparison()
     existing = [counts for outcome, counts in outcomes.items() if outcome != "created"]
-    return counts, Comparison(
+    return counts, RowComparison(
         missing=outcomes.get("created", (0, 0, 0))[1],
         differing=0 if is_changed else sum(unexpected for _, unexpected, _ in existing),
         links=0 if is_changed else sum(links for _, _, links in existing),
@@ -396,8 +401,8 @@ def _store_state(
     connection: psycopg.Connection,
     tenant: Tenant,
     system: str,
-    before: State,
-    after: State,
+    before: MartState,
+    after: MartState,
     *,
     values: ValueCounts,
     is_loaded: bool,

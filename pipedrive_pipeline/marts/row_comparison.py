@@ -28,7 +28,7 @@ GUARD_ROWS: Final = 50
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RowComparison:
     """Rows of one mart that differed from raw although their record had not changed."""
 
     missing: int = 0  # raw has the record, the mart had no row
@@ -47,8 +47,8 @@ class Comparison:
         """True if no row differed."""
         return not (self.missing or self.differing or self.extra or self.unhealed)
 
-    def __add__(self, other: Comparison) -> Comparison:
-        return Comparison(
+    def __add__(self, other: RowComparison) -> RowComparison:
+        return RowComparison(
             *(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
         )
 
@@ -62,7 +62,7 @@ class LastComparison:
     """Result of the last comparison of all rows, by mart; ``compared_at`` is None if never."""
 
     compared_at: datetime | None
-    marts: Mapping[str, Comparison]
+    marts: Mapping[str, RowComparison]
 
 
 def mark_extra(
@@ -72,7 +72,7 @@ def mark_extra(
     target: Target,
     *,
     is_confirmed: bool,
-) -> Comparison:
+) -> RowComparison:
     """Marks live rows as deleted if raw lacks their record; returns all such rows and the unmarked.
 
     No row is marked if raw lacks the table, or if there are implausibly many such rows.
@@ -99,9 +99,9 @@ def mark_extra(
     is_known = is_there(connection, tenant.raw_schema(system), target.entity) if extra else True
     is_many = extra > GUARD_ROWS and extra > live * GUARD_SHARE
     if not extra or not is_known or (is_many and not is_confirmed):
-        return Comparison(extra=extra, unhealed=extra)
+        return RowComparison(extra=extra, unhealed=extra)
     marked = connection.execute(sql.SQL(_MARK_EXTRA).format(**names), values).rowcount
-    return Comparison(extra=extra, unhealed=extra - marked)
+    return RowComparison(extra=extra, unhealed=extra - marked)
 
 
 def differing_count(
@@ -117,7 +117,7 @@ def store_comparison(
     connection: psycopg.Connection,
     tenant: Tenant,
     system: str,
-    comparisons: Mapping[str, Comparison],
+    comparisons: Mapping[str, RowComparison],
 ) -> None:
     """Stores the result of a comparison of all rows, by mart."""
     facts = {name: comparison.facts() for name, comparison in comparisons.items()}
@@ -129,7 +129,7 @@ def last_comparison(connection: psycopg.Connection, tenant: Tenant, system: str)
     row = connection.execute(_LAST, (tenant.slug, system)).fetchone()
     compared_at, facts = row or (None, {})
     return LastComparison(
-        compared_at, {name: Comparison(**counts) for name, counts in facts.items()}
+        compared_at, {name: RowComparison(**counts) for name, counts in facts.items()}
     )
 
 

@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.errors import AuditBreach, UnknownTenant
-from pipedrive_pipeline.marts import Counts, MartsBuilt, build
+from pipedrive_pipeline.marts import MartsBuilt, RowCounts, build
 from pipedrive_pipeline.marts.build import BuildRefused
 from pipedrive_pipeline.marts.targets import CONTACTS, CUSTOMERS
 from pipedrive_pipeline.sync.lock import build_lock
@@ -28,7 +28,7 @@ from pipedrive_pipeline_tests.marts.raw_tables import (
 )
 from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
 
-NOTHING = Counts()
+NOTHING = RowCounts()
 
 
 def built(warehouse: Warehouse, tenant: Tenant = ACME) -> MartsBuilt:
@@ -70,7 +70,7 @@ def test_new_records_become_rows(warehouse: Warehouse, raw: RawTables) -> None:
 
     result = built(warehouse)
 
-    assert (result.customers, result.contacts) == (Counts(created=2), Counts(created=1))
+    assert (result.customers, result.contacts) == (RowCounts(created=2), RowCounts(created=1))
     customers = rows(warehouse, "customers")
     assert [row["name"] for row in customers] == ["Firma 1", "Firma 2"]
     assert only(rows(warehouse, "contacts"))["customer_id"] == customers[1]["id"]
@@ -98,7 +98,7 @@ def test_a_whole_build_of_equal_rows_writes_none(warehouse: Warehouse, raw: RawT
     result = built(warehouse)
 
     assert result.is_whole
-    assert (result.customers, result.contacts) == (Counts(unchanged=1), Counts(unchanged=1))
+    assert (result.customers, result.contacts) == (RowCounts(unchanged=1), RowCounts(unchanged=1))
     assert rows(warehouse, "customers") + rows(warehouse, "contacts") == before
 
 
@@ -111,7 +111,7 @@ def test_only_rows_that_differ_are_written(warehouse: Warehouse, raw: RawTables)
 
     result = built(warehouse)
 
-    assert result.customers == Counts(updated=1, unchanged=1)
+    assert result.customers == RowCounts(updated=1, unchanged=1)
     same, changed = rows(warehouse, "customers")
     assert same == first
     assert (changed["id"], changed["name"]) == (two["id"], "Neu GmbH")
@@ -131,7 +131,7 @@ def test_rows_of_the_app_are_never_touched(warehouse: Warehouse, raw: RawTables)
 
     result = built(warehouse)
 
-    assert result.customers == Counts(created=1)
+    assert result.customers == RowCounts(created=1)
     assert [row for row in rows(warehouse, "customers") if row["pipedrive_id"] is None] == before
 
 
@@ -157,7 +157,7 @@ def test_columns_of_the_app_are_never_touched(warehouse: Warehouse, raw: RawTabl
 
     result = built(warehouse)
 
-    assert result.customers == Counts(updated=1)
+    assert result.customers == RowCounts(updated=1)
     row = only(rows(warehouse, "customers"))
     assert (row["name"], row["app_score"], row["phone"]) == ("Neu GmbH", 5, "+49 431 1")
     assert (row["email"], row["customer_number"]) == ("own@example.org", "K-1")
@@ -187,7 +187,7 @@ def test_a_mapping_adds_columns_without_touching_the_files(
     second = build(warehouse, ACME, SYSTEM, targets=(mapped, CONTACTS))
     without = build(warehouse, ACME, SYSTEM)
 
-    assert first.customers == Counts(created=1)
+    assert first.customers == RowCounts(created=1)
     assert (second.is_whole, second.customers) == (False, NOTHING)
     assert without.is_whole
     row = only(rows(warehouse, "customers"))
@@ -219,7 +219,7 @@ def test_a_tenant_without_persons_has_customers(warehouse: Warehouse, raw: RawTa
 
     result = built(warehouse)
 
-    assert (result.customers, result.contacts) == (Counts(created=1), NOTHING)
+    assert (result.customers, result.contacts) == (RowCounts(created=1), NOTHING)
     row = only(rows(warehouse, "customers"))
     assert (row["owner_id"], row["owner_name"], row["labels"]) == (3, None, ["4"])
 
@@ -328,7 +328,7 @@ def test_a_crash_between_load_and_build_loses_nothing(warehouse: Warehouse, raw:
 
     result = built(warehouse)
 
-    assert (result.is_whole, result.customers) == (False, Counts(created=2))
+    assert (result.is_whole, result.customers) == (False, RowCounts(created=2))
 
 
 def test_a_load_that_never_came_harms_nothing(warehouse: Warehouse, raw: RawTables) -> None:
@@ -357,7 +357,7 @@ def test_a_failed_build_leaves_its_work_pending(warehouse: Warehouse, raw: RawTa
 
     result = built(warehouse)
 
-    assert (result.is_whole, result.customers) == (False, Counts(created=1))
+    assert (result.is_whole, result.customers) == (False, RowCounts(created=1))
 
 
 def test_a_changed_file_makes_the_next_build_read_everything(
@@ -370,7 +370,7 @@ def test_a_changed_file_makes_the_next_build_read_everything(
 
     result = built(warehouse)
 
-    assert (result.is_whole, result.customers) == (True, Counts(unchanged=1))
+    assert (result.is_whole, result.customers) == (True, RowCounts(unchanged=1))
 
 
 # --- names in place of ids
@@ -424,7 +424,7 @@ def test_a_renamed_user_and_label_reach_records_that_did_not_change(
 
     result = built(warehouse)
 
-    assert result.customers == Counts(updated=1, unchanged=1)
+    assert result.customers == RowCounts(updated=1, unchanged=1)
     renamed = rows(warehouse, "customers")[0]
     assert (renamed["owner_name"], renamed["labels"]) == ("Anna Neu", ["Bestandskunde"])
 
@@ -549,7 +549,7 @@ def test_a_customer_that_comes_later_gets_its_contacts(
 
     result = built(warehouse)
 
-    assert (result.is_whole, result.contacts) == (False, Counts(updated=1))
+    assert (result.is_whole, result.contacts) == (False, RowCounts(updated=1))
     assert rows(warehouse, "contacts")[0]["customer_id"] == rows(warehouse, "customers")[1]["id"]
 
 
@@ -586,10 +586,10 @@ def test_a_deleted_record_is_marked_and_comes_back(warehouse: Warehouse, raw: Ra
     back = built(warehouse)
     restored = rows(warehouse, "customers")[0]
 
-    assert (gone.is_whole, gone.customers, gone.contacts) == (False, Counts(deleted=1), NOTHING)
+    assert (gone.is_whole, gone.customers, gone.contacts) == (False, RowCounts(deleted=1), NOTHING)
     assert (marked["deletion_reason"], marked["deleted_at"] is None) == ("deleted", False)
     assert linked["customer_id"] == identity
-    assert (back.is_whole, back.customers) == (False, Counts(updated=1))
+    assert (back.is_whole, back.customers) == (False, RowCounts(updated=1))
     assert (restored["id"], restored["deleted_at"], restored["deletion_reason"]) == (
         identity,
         None,
@@ -606,7 +606,7 @@ def test_a_marked_record_is_marked_once(warehouse: Warehouse, raw: RawTables) ->
 
     second = built(warehouse)
 
-    assert (first.contacts, second.contacts) == (Counts(created=1), NOTHING)
+    assert (first.contacts, second.contacts) == (RowCounts(created=1), NOTHING)
     assert rows(warehouse, "contacts") == before
 
 
@@ -637,8 +637,8 @@ def test_contacts_follow_a_merged_customer(warehouse: Warehouse, raw: RawTables)
     second = built(warehouse)
     after_second = only(rows(warehouse, "contacts"))["customer_id"]
 
-    assert (first.customers, first.contacts) == (Counts(deleted=1), Counts(updated=1))
-    assert (second.customers, second.contacts) == (Counts(deleted=1), Counts(updated=1))
+    assert (first.customers, first.contacts) == (RowCounts(deleted=1), RowCounts(updated=1))
+    assert (second.customers, second.contacts) == (RowCounts(deleted=1), RowCounts(updated=1))
     assert [after_first, after_second] == [customers[1]["id"], customers[2]["id"]]
     assert rows(warehouse, "customers")[0]["merged_into"] == 2
 
@@ -683,7 +683,7 @@ def test_a_row_locked_by_the_app_delays_the_build_only(
         result = built(warehouse)
         release.join()
 
-    assert result.customers == Counts(updated=1)
+    assert result.customers == RowCounts(updated=1)
 
 
 def test_two_builds_at_once_take_turns(warehouse: Warehouse, raw: RawTables) -> None:

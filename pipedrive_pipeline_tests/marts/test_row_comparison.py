@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from psycopg.rows import dict_row
 
-from pipedrive_pipeline.marts import Comparison, MartsBuilt, build, mapping
+from pipedrive_pipeline.marts import MartsBuilt, RowComparison, build, mapping
 from pipedrive_pipeline.marts.row_comparison import GUARD_ROWS
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of
@@ -16,7 +16,7 @@ from pipedrive_pipeline_tests.marts.test_audits import execute
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
 STAFF, NOTE = key_of("Mitarbeiter"), key_of("Notiz")
-EQUAL = {"customers": Comparison(), "contacts": Comparison()}
+EQUAL = {"customers": RowComparison(), "contacts": RowComparison()}
 OURS = "tenant_id = 'acme' and pipedrive_id"
 APP_ROW = "insert into crm.customers (tenant_id, name) values ('acme', 'from the app')"
 
@@ -111,8 +111,8 @@ def test_damage_is_counted_and_healed(built: RawTables) -> None:
 
         compared = whole(built).compared
 
-        assert compared["customers"] == Comparison(**customers), damage
-        assert compared["contacts"] == Comparison(**contacts), damage
+        assert compared["customers"] == RowComparison(**customers), damage
+        assert compared["contacts"] == RowComparison(**contacts), damage
         after = rows(built.warehouse, "customers"), rows(built.warehouse, "contacts")
         assert after == before, damage
     assert whole(built).compared == EQUAL
@@ -127,8 +127,8 @@ def test_marts_that_were_emptied_are_made_again(built: RawTables) -> None:
 
     assert (again.customers.created, again.contacts.created) == (4, 5)
     assert again.compared == {
-        "customers": Comparison(missing=4),
-        "contacts": Comparison(missing=5),
+        "customers": RowComparison(missing=4),
+        "contacts": RowComparison(missing=5),
     }
     assert (rows(built.warehouse, "customers"), rows(built.warehouse, "contacts")) == before
 
@@ -185,7 +185,7 @@ def test_a_row_that_raw_does_not_have_is_marked_until_it_arrives(built: RawTable
         "insert into crm.customers (tenant_id, pipedrive_id, phone) values ('acme', 50, '1')",
     )
 
-    assert whole(built).compared["customers"] == Comparison(extra=1)
+    assert whole(built).compared["customers"] == RowComparison(extra=1)
     assert marks(built.warehouse) == [(50, "deleted")]
     built.load(organizations=[organization(50)])
     build(built.warehouse, ACME, SYSTEM)

@@ -10,7 +10,7 @@ import pytest
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.errors import BudgetSpent, NotConnected, SourceUnavailable
 from pipedrive_pipeline.ingest.outcome import EntityRead
-from pipedrive_pipeline.marts import Counts, MartsBuilt
+from pipedrive_pipeline.marts import MartsBuilt, RowCounts
 from pipedrive_pipeline.sync.history import HistoryRow, settle_dead
 from pipedrive_pipeline.sync.lock import walk_lock
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
@@ -42,7 +42,7 @@ def only_row(control: ControlTables) -> dict[str, Any]:
 def test_a_run_without_errors_is_a_success_with_its_counts(control: ControlTables) -> None:
     row = control.begin(run_id="abc")
     note(row, read("organizations", is_complete=True, fetched=7, rejected=1))
-    row.built = MartsBuilt(Counts(created=3, unchanged=4), Counts(), is_whole=True)
+    row.built = MartsBuilt(RowCounts(created=3, unchanged=4), RowCounts(), is_whole=True)
     row.api_calls, row.tokens_spent = 5, 60
 
     assert row.complete() == "success"

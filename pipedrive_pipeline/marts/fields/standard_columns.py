@@ -13,17 +13,17 @@ from psycopg import sql
 
 
 @dataclass(frozen=True)
-class Shape:
+class ColumnShape:
     """A kind of `pipeline.standard_misfit`, and the quick check that most values pass."""
 
     kind: str
     is_plain: str
 
 
-_POINTS = Shape("points", "are_plain_points")
-_OPTIONS = Shape("options", "are_plain_options")
-SHAPES: Final[Mapping[str, Mapping[str, Shape]]] = {
-    "organizations": {"address": Shape("address", "is_plain_address"), "label_ids": _OPTIONS},
+_POINTS = ColumnShape("points", "are_plain_points")
+_OPTIONS = ColumnShape("options", "are_plain_options")
+SHAPES: Final[Mapping[str, Mapping[str, ColumnShape]]] = {
+    "organizations": {"address": ColumnShape("address", "is_plain_address"), "label_ids": _OPTIONS},
     "persons": {"emails": _POINTS, "phones": _POINTS, "label_ids": _OPTIONS},
 }
 STANDARD_COLUMNS: Final = tuple(sorted({name for shapes in SHAPES.values() for name in shapes}))

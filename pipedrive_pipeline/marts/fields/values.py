@@ -31,7 +31,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Source:
+class FieldSource:
     """SQL expressions from which a field's columns are computed.
 
     ``value`` is the field's whole value; ``extra`` has the other top-level values of the record,
@@ -190,7 +190,7 @@ def is_simple(field_type: str) -> bool:
     return field_type not in OF_SEVERAL_PARTS
 
 
-def expression(part: Part, field_type: str, source: Source) -> sql.Composed:
+def expression(part: Part, field_type: str, source: FieldSource) -> sql.Composed:
     """Returns the SQL of one part of a field over one raw row; it never fails."""
     nothing = sql.SQL("(select null::bigint as id, null::text as name where false)")
     # A name in raw is varchar or text, but a view column cannot change its type.
@@ -206,7 +206,7 @@ def expression(part: Part, field_type: str, source: Source) -> sql.Composed:
     )
 
 
-def part_of(source: Source, name: str) -> sql.Composed:
+def part_of(source: FieldSource, name: str) -> sql.Composed:
     """Returns one part of a field's value as jsonb, null if there is none.
 
     v2 sends {key: {"value": …, "currency": …}}, v1 {key: …, key_currency: …}.
@@ -232,7 +232,7 @@ def has_usual_form(field_type: str, value: sql.Composable) -> sql.Composed:
     return sql.SQL(_PLAIN_FORMS.get(field_type, "true")).format(value=value)
 
 
-def _labels(source: Source) -> sql.Composed:
+def _labels(source: FieldSource) -> sql.Composed:
     """Returns labels by id, evaluated once per query; `|| {}` makes Postgres detoast them once."""
     return sql.SQL(
         "(select fields.labels || '{{}}' from integration.fields where fields.tenant_id = {}"

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from pipedrive_pipeline.marts.fields.catalogue import Field
 from pipedrive_pipeline.marts.fields.raw_fields import RawFields
-from pipedrive_pipeline.marts.fields.values import REFERENCE_TABLES, Source, expression
+from pipedrive_pipeline.marts.fields.values import REFERENCE_TABLES, FieldSource, expression
 from pipedrive_pipeline.marts.mapping.form import ENTITIES, Entry, Mapping
 from pipedrive_pipeline.marts.mapping.validation import part_of_entry, target_type
 from pipedrive_pipeline.marts.targets import Filling, Target
@@ -58,10 +58,10 @@ class Sources:
         }
         return RawFields(table, tuple(entries), standard)
 
-    def source(self, entry: Entry) -> Source:
+    def source(self, entry: Entry) -> FieldSource:
         """Returns the SQL expressions of the entry's field over one raw row."""
         unpacked = self.unpacked(entry.entity)
-        return Source(
+        return FieldSource(
             tenant=self.tenant.slug,
             system=self.system,
             entity=entry.entity,

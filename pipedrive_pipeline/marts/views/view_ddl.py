@@ -16,7 +16,12 @@ from psycopg import sql
 from pipedrive_pipeline.marts.fields.catalogue import Field
 from pipedrive_pipeline.marts.fields.columns import OVERFLOW_COLUMN, Layout, ViewColumn
 from pipedrive_pipeline.marts.fields.raw_fields import RawFields
-from pipedrive_pipeline.marts.fields.values import REFERENCE_TABLES, Source, expression, has_rule
+from pipedrive_pipeline.marts.fields.values import (
+    REFERENCE_TABLES,
+    FieldSource,
+    expression,
+    has_rule,
+)
 from pipedrive_pipeline.marts.targets import Target
 from pipedrive_pipeline.tenants import Tenant
 
@@ -59,10 +64,10 @@ class MartView:
         shape = sql.SQL("select * from ({}) as shape limit 0").format(self.query)
         return [column.name for column in connection.execute(shape).description or ()]
 
-    def source(self, field_key: str) -> Source:
+    def source(self, field_key: str) -> FieldSource:
         """Returns the SQL expressions of a field's values for a row of the view."""
         tables = {kind: self.raw(table) for kind, table in REFERENCE_TABLES.items()}
-        return Source(
+        return FieldSource(
             tenant=self.tenant.slug,
             system=self.system,
             entity=self.target.entity,
