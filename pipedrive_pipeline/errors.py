@@ -44,7 +44,7 @@ class ExitCode(IntEnum):
 
 
 class PipelineError(Exception):
-    """Something this project can name. ``code`` is stable and goes into history and answers."""
+    """The base of all errors. ``code`` is stable and is stored in history and sent in answers."""
 
     code: ClassVar[str] = "failed"
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
@@ -127,7 +127,7 @@ class DatabaseUnavailable(Transient):
 
 
 class UsageError(Permanent):
-    """A wrong word: a setting, a slug, an option. Nothing was begun."""
+    """A wrong setting, slug or option. Nothing was started."""
 
     code = "usage"
     exit_code = ExitCode.USAGE
@@ -240,7 +240,7 @@ class DiskFull(PersonMustAct):
 
 
 def full_disk(error: BaseException) -> DiskFull | None:
-    """The error of our family if a full disk is among the causes of an error; else None."""
+    """The `DiskFull` error if a full disk is among the causes of an error; else None."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, DiskFull):
@@ -283,7 +283,7 @@ class NotProven(Permanent):
 
 
 class GuardTripped(PersonMustAct):
-    """More rows would be marked as deleted than is believable; nothing was marked."""
+    """Implausibly many rows would be marked as deleted; nothing was marked."""
 
     code = "guard_tripped"
     who_acts = "whoever knows the account"

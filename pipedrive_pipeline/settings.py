@@ -171,11 +171,11 @@ class Settings(BaseSettings):
 
     @property
     def sandbox_file(self) -> Path:
-        """The file that says where this installation's sandbox is: address, OAuth app, token."""
+        """The file with the address, OAuth app and token of this installation's sandbox."""
         return self.pipeline_home / "sandbox" / "sandbox.json"
 
     def of(self, tenant: str) -> Settings:
-        """The settings as they hold for one tenant.
+        """The settings that apply to one tenant.
 
         The tenant `sandbox` talks to this installation's sandbox and to no other host. Every other
         tenant has the settings as they are: nothing of the sandbox is allowed for a real one.

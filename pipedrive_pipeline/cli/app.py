@@ -47,7 +47,7 @@ TAKING_WORDS = {"psql", "dagster", "serve-dagster"}
 
 
 def command_line(*names: str) -> typer.Typer:
-    """The commands of these names; all of them for none, or for a name that is not one."""
+    """The command line with these commands; with all of them if none or an unknown one is named."""
     app = typer.Typer(
         name="pipedrive-pipeline",
         help="A company's CRM, complete and readable in its own Postgres, kept up to date by "

@@ -61,7 +61,7 @@ def trusted_hosts(settings: Settings) -> frozenset[str]:
 
 
 class BrowserGuard:
-    """Refuses what a browser sends for another site; programs without a browser pass."""
+    """Refuses requests that a browser sends for another site; other programs pass."""
 
     def __init__(self, app: App, hosts: frozenset[str]) -> None:
         self._app, self._hosts = app, hosts
@@ -83,7 +83,7 @@ class BrowserGuard:
             await send({"type": "http.response.body", "body": f"refused: {refusal}\n".encode()})
 
     def _refusal(self, scope: Message) -> str | None:
-        """Why a request is refused; None if it is not."""
+        """The reason to refuse a request; None if it is allowed."""
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
@@ -109,7 +109,7 @@ def _is_visit(scope: Message, headers: dict[str, str]) -> bool:
 
 
 def _refusal_of_query(scope: Message, headers: dict[str, str]) -> str | None:
-    """Why a request to GraphQL is refused: it must have a form that other sites cannot send."""
+    """The reason to refuse a GraphQL request: another site could send its form; None if allowed."""
     if scope["method"] in {"GET", "HEAD"}:
         has_query = "query" in parse_qs(scope["query_string"].decode("latin-1"))
         return "send queries by POST" if has_query else None

@@ -70,7 +70,7 @@ def _run(session: CommandSession, sync_type: str) -> None:
 
 
 def _edits(account: Account) -> list[str]:
-    """A few things that people do, and a line on each."""
+    """Makes some edits in the sandbox; returns a line that describes each."""
     persons = (person for person in truth(account, "persons") if person["org_id"])
     mover, colleague = islice(persons, 2)
     renamed = account.get("organizations", colleague["org_id"])

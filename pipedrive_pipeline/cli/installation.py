@@ -24,7 +24,7 @@ DOWN_SECONDS = 60.0  # Dagster's servers end within 15; Postgres writes a checkp
 
 
 class UpIsRunning(Transient):
-    """`up` runs in this installation already, and does everything that a second one would do."""
+    """An `up` already runs in this installation."""
 
     code = "up_is_running"
     exit_code = ExitCode.BUSY
@@ -38,7 +38,7 @@ class UpDoesNotEnd(Transient):
 
 @dataclass(frozen=True)
 class Installation:
-    """The folder of one installation, as far as `up` and `down` are concerned."""
+    """The files of one installation that `up` and `down` use."""
 
     home: Path
 
@@ -102,11 +102,11 @@ class Installation:
             return int(file.read() or 0) or None
 
     def record_children(self, pids: Sequence[int]) -> None:
-        """Notes which processes this `up` started, for the next one if this one is killed."""
+        """Records the processes of this `up`, so that the next one can end them if it is killed."""
         self._children_file.write_text(json.dumps([[pid, _began(pid)] for pid in pids]))
 
     def stop(self) -> int | None:
-        """Ends the `up` that runs here and waits for it; the pid it had, None if none ran.
+        """Ends the `up` that runs here and waits for it; returns its pid, None if none ran.
 
         Raises:
             UpDoesNotEnd: it is still there after a minute.
@@ -157,7 +157,7 @@ def _locked(file: IO[str]) -> bool:
 
 
 def _began(pid: int) -> float | None:
-    """When a process began, None if there is none: a pid may be another process's by now."""
+    """The start time of a process, None if there is none: a pid may belong to another by now."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:
@@ -165,7 +165,7 @@ def _began(pid: int) -> float | None:
 
 
 def _end_groups(leaders: Sequence[psutil.Process]) -> None:
-    """Ends each process with its group: politely, then by force."""
+    """Ends each process with its group: SIGTERM first, then SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for leader in leaders:
             with suppress(ProcessLookupError, PermissionError):

@@ -41,7 +41,7 @@ class Outcome:
 
     @property
     def paused_until(self) -> datetime | None:
-        """When a run that the day's budget ended goes on; None if it did not."""
+        """The time at which a run paused by the day's budget continues; None if not paused."""
         pauses = (error for error in self.errors if isinstance(error, BudgetSpent))
         return next((pause.resets_at for pause in pauses), None)
 
@@ -142,7 +142,7 @@ def run_job(
 
 
 def _keep_connections(instance: dg.DagsterInstance) -> None:  # type: ignore[name-defined] # noqa: F821
-    """Lets Dagster use a connection again; else it opened 290 in a run in which nothing changed.
+    """Lets Dagster reuse connections; without this it opened 290 in a run without changes.
 
     For five seconds each, so that none that something has cut meanwhile is used.
     """

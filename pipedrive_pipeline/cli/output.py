@@ -20,12 +20,12 @@ PLAIN_INTERVAL_SECONDS = 2.0  # between lines where no terminal is
 
 
 def print_json(facts: Any) -> None:
-    """One JSON document on standard output."""
+    """Prints one JSON document on standard output."""
     sys.stdout.write(json.dumps(facts, default=str, ensure_ascii=False, indent=2) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table; numbers to the right."""
+    """Prints a table; numbers are right-aligned."""
     table = Table(
         title=title or None,
         title_justify="left",
@@ -45,7 +45,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """One fact a line."""
+    """Prints one fact per line."""
     width = max(len(name) for name in facts)
     for name, value in facts.items():
         terminal.print(f"[bold]{name:<{width}}[/bold]  {_cell(value)}")

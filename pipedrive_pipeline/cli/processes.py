@@ -33,7 +33,7 @@ class ServerDied(Transient):
 
 @dataclass(frozen=True)
 class Server:
-    """One server to start: how, and where it answers."""
+    """One server to start: its command and the URL at which it answers."""
 
     name: str
     command: Sequence[str]
@@ -44,7 +44,7 @@ class Server:
 
 @dataclass
 class _Child:
-    """A running server. It leads a process group of its own, so that nothing of it stays."""
+    """A running server in its own process group, so that all of its processes can be ended."""
 
     server: Server
     process: subprocess.Popen[bytes]
@@ -119,7 +119,7 @@ class Servers:
             self._note_children()
 
     def stop(self) -> None:
-        """Ends every child and what it started: politely, then by force."""
+        """Ends every child with its process group: SIGTERM first, then SIGKILL."""
         for child in reversed(self._children):
             _signal_group(child.process, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
@@ -183,7 +183,7 @@ def is_free(port: int) -> bool:
 
 
 def _listener(port: int) -> str:
-    """Which process listens on a port, in words; one of another installation with its home."""
+    """A description of the process that listens on a port, with its home if it is an `up`."""
     try:
         pids = [
             connection.pid

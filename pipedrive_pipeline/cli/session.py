@@ -34,7 +34,7 @@ class CommandSession:
 
 
 def open_session() -> CommandSession:
-    """A session; the embedded warehouse is started and brought up to date by itself.
+    """A session; starts and migrates the embedded warehouse if it is the default.
 
     Raises:
         SettingsError: a setting is wrong.
@@ -79,7 +79,7 @@ def dagster_environment(session: CommandSession) -> dict[str, str]:
 
 
 def enter_dagster(session: CommandSession) -> None:
-    """Lets this process find our Dagster instance, whose tables are made by the first to come.
+    """Sets the environment for our Dagster instance; creates its tables on first use.
 
     Two first commands at once would both make them, and the later one would end in an error.
     """

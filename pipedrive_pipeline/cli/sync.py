@@ -192,7 +192,7 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
 
 
 def print_outcome(tenant: Tenant, outcome: Outcome) -> None:
-    """An outcome for a person: what was read, what it became, what it cost."""
+    """Prints an outcome: records read, mart rows changed, price."""
     rows: list[list[object]] = [
         [
             name,
@@ -242,7 +242,7 @@ def print_outcome(tenant: Tenant, outcome: Outcome) -> None:
 
 
 def _print_comparison(tenant: Tenant, outcome: Outcome) -> None:
-    """Rows of the marts that were not as raw has them, where all were compared."""
+    """Prints the mart rows that differed from raw, if all were compared."""
     marts = {name: counts for name, counts in outcome.comparison.items() if name != "values"}
     if not marts:
         return

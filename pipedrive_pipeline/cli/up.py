@@ -85,7 +85,7 @@ def _say_restarted(server: Server, code: int) -> None:
 
 @contextmanager
 def _postgres(settings: Settings) -> Iterator[CommandSession]:
-    """A session; an embedded Postgres that was started for it is ended with it, if unused."""
+    """A session; at the end stops the embedded Postgres if this started it and nobody uses it."""
     was_running = settings.is_embedded and running_server(settings.pipeline_home) is not None
     session = open_session()
     try:
@@ -168,7 +168,7 @@ def _servers(settings: Settings, folder: Path, *, is_sandboxed: bool) -> list[Se
 
 
 def _workspace(folder: Path, socket_file: Path) -> Path:
-    """A workspace file that leads the UI and the daemon to the one code server.
+    """A workspace file that points the UI and the daemon to the one code server.
 
     Without it each of them starts a code server of its own, and the daemon starts its one again
     every minute.

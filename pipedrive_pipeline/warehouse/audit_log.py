@@ -20,7 +20,7 @@ def note(
     before: Mapping[str, object] | None = None,
     after: Mapping[str, object] | None = None,
 ) -> None:
-    """Writes that somebody did something; committed, or not, with what was done.
+    """Writes an audit entry, committed with the change of the caller's transaction or not.
 
     Args:
         connection: the transaction of the change.

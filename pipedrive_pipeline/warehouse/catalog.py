@@ -15,7 +15,7 @@ from psycopg import sql
 
 @dataclass(frozen=True)
 class TableColumn:
-    """One column; ``comment`` is '' where none was made."""
+    """One column; ``comment`` is empty if it has none."""
 
     name: str
     type: str
@@ -25,7 +25,7 @@ class TableColumn:
 
 @dataclass(frozen=True)
 class Relation:
-    """One table or view with its columns in their order."""
+    """One table or view with its columns in order."""
 
     schema: str
     name: str

@@ -17,7 +17,7 @@ from psycopg.rows import Row
 
 
 class Cursor(psycopg.Cursor[Row]):
-    """psycopg's, for queries whose names and literals come from a CRM."""
+    """psycopg's cursor, safe for queries whose names and literals come from a CRM."""
 
     def execute(self, query: Any, params: Params | None = None, **more: Any) -> Self:
         """As psycopg's."""

@@ -47,7 +47,7 @@ OF_A_STATEMENT = (
 
 
 class Contended(DatabaseUnavailable):
-    """Another session holds the rows or tables that are needed; the same again may work."""
+    """Another session locks the rows or tables that are needed; a rerun may work."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class Warehouse:
 
     @property
     def place(self) -> str:
-        """Which database this is, without user and password, for messages."""
+        """The database's name and host for messages, without user and password."""
         facts = conninfo_to_dict(self.url)
         host = facts.get("host") or "the local socket"
         port = f":{facts['port']}" if facts.get("port") else ""
         return f"{facts.get('dbname') or 'the default database'} on {host}{port}"
 
     def identity(self) -> str:
-        """The same for every URL of this database: the server's identifier and the oid."""
+        """An id of this database, the same for every URL: the server's identifier and the oid."""
         with self.connect() as connection:
             row = connection.execute(
                 "select (pg_control_system()).system_identifier, pg_database.oid"
@@ -78,7 +78,7 @@ class Warehouse:
         return f"{row[0]}-{row[1]}"
 
     def behind(self, fence: Fence) -> Warehouse:
-        """The same database for one run: its transactions count while the fence is current."""
+        """The same database for one run: its transactions fail once the fence is not current."""
         return replace(self, fence=fence.and_also(self.fence))
 
     def full_url(self) -> str:
@@ -149,7 +149,7 @@ class Warehouse:
 
     @contextmanager
     def as_app(self, tenant: Tenant, *, turn: str | None = None) -> Iterator[psycopg.Connection]:
-        """A transaction in which the database itself shows this tenant's rows only.
+        """A transaction that sees this tenant's rows only, by the database's own policies.
 
         Args:
             tenant: whose.
@@ -178,7 +178,7 @@ class Warehouse:
 
     @contextmanager
     def troubles_named(self) -> Iterator[None]:
-        """Postgres's transient troubles within the block, as members of our family."""
+        """Raises transient errors of Postgres within the block as errors of ours."""
         try:
             yield
         except CONTENTION as error:
@@ -216,11 +216,11 @@ def become_app(connection: psycopg.Connection, tenant: Tenant) -> None:
 
 
 def set_local(connection: psycopg.Connection, name: str, value: str) -> None:
-    """A setting, for the rest of the transaction only."""
+    """Sets a setting for the rest of the transaction only."""
     connection.execute("select set_config(%s, %s, true)", (name, value))
 
 
 def _reason(error: psycopg.Error) -> str:
-    """Postgres's first line: it may name tables and locks, never a row (those are in `detail`)."""
+    """The first line of Postgres's message; it never contains a row (those are in `detail`)."""
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__

@@ -37,7 +37,7 @@ class Fence:
     holders: tuple[str, ...]
 
     def hold(self, cursor: psycopg.Cursor) -> None:
-        """Keeps the rows as they are until the transaction ends; also takes psycopg2's cursors.
+        """Locks the fence's rows until the transaction ends; also accepts psycopg2's cursors.
 
         Raises:
             Superseded: one of them is another's by now, or gone.
@@ -47,7 +47,7 @@ class Fence:
             raise Superseded(self.tenant)
 
     def and_also(self, other: Fence | None) -> Fence:
-        """Both, of one run."""
+        """The fence of a run that took the locks of both."""
         return Fence(self.tenant, (*(other.holders if other else ()), *self.holders))
 
 

@@ -20,7 +20,7 @@ FIRST_WITH_TRANSACTION_TIMEOUT: Final = 170_000  # a server version
 
 
 def prepare(connection: psycopg.Connection, name: str) -> None:
-    """Makes the lock where it does not exist yet; two sessions may do so at once."""
+    """Creates the lock if it does not exist; safe for concurrent sessions."""
     row = connection.execute("select to_regclass(%s)", [f'{SCHEMA}."{name}"']).fetchone()
     if row and row[0] is None:
         with (
@@ -108,7 +108,7 @@ def taken(connection: psycopg.Connection) -> frozenset[str]:
 
 
 def drop(connection: psycopg.Connection, tenant: str) -> None:
-    """Drops all locks of a tenant; by the session that holds them."""
+    """Drops all locks of a tenant; call it in the session that holds them."""
     rows = connection.execute(
         """
         select pg_class.relname

@@ -26,7 +26,7 @@ STATEMENT_TIMEOUT_MILLISECONDS = 15_000  # the client has given up by then
 
 @dataclass(frozen=True)
 class PooledWarehouse(Warehouse):
-    """One database through a pool, which `pool.open` and `pool.close` begin and end."""
+    """One database through a connection pool; the caller opens and closes the pool."""
 
     pool: ConnectionPool[psycopg.Connection] = field(repr=False, compare=False)
 

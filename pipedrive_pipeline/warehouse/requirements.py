@@ -26,7 +26,7 @@ class WrongEncoding(PersonMustAct):
 
 
 class TransactionPooler(PersonMustAct):
-    """A pooler gives each transaction another session; locks and settings do not last there."""
+    """A pooler assigns a session per transaction, so locks and settings of a session are lost."""
 
     code = "transaction_pooler"
     who_acts = "the operator"

@@ -16,7 +16,7 @@ SQL_ROOT = PROJECT_ROOT / "sql"
 
 @dataclass(frozen=True)
 class SqlFile:
-    """One file: ``name`` is the stem of its name, ``text`` all that it holds."""
+    """One file: ``name`` is its name without suffix, ``text`` its whole content."""
 
     name: str
     text: str
@@ -33,7 +33,7 @@ class SqlFile:
 
     @property
     def query(self) -> sql.SQL:
-        """The text as a sub-select takes it: without a closing semicolon."""
+        """The text for use as a sub-select: without the final semicolon."""
         # A file of this project is as good as a literal.
         return sql.SQL(self.text.rstrip().removesuffix(";"))
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def clear_remains(warehouse: Warehouse, tables: Sequence[tuple[str, str]]) -> None:
-    """Clears them from these tables; what cannot be is left to autovacuum, some time later.
+    """Vacuums these tables and clears their statistics; autovacuum does later what fails now.
 
     Rows that another session may still see stay until it ends. A table that another session locks,
     or that is not there or not ours, is passed over.

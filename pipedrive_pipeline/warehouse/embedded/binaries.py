@@ -36,7 +36,7 @@ class Binaries:
 
     @property
     def postgres(self) -> Path:
-        """The server."""
+        """The server program."""
         return self.folder / "postgres"
 
     @property

@@ -93,7 +93,7 @@ def configure(paths: ServerPaths, port: int | None) -> None:
 
 
 def quoted(text: str) -> str:
-    """A string as a settings file wants it."""
+    """A string in the quoting of a Postgres settings file."""
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 

@@ -150,7 +150,7 @@ def former_servers(paths: ServerPaths) -> list[ServerPaths]:
 
 
 def discard(folder: Path) -> None:
-    """Remove a half-made folder, if there is one."""
+    """Removes an unfinished folder, if there is one."""
     if folder.exists():
         shutil.rmtree(folder)
 

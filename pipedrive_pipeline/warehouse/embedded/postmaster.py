@@ -108,7 +108,7 @@ def connected(paths: ServerPaths) -> psycopg.Connection[tuple[object, ...]]:
 
 
 def log_kept_in_check(log: Path) -> int:
-    """The log's length in bytes, after setting aside one that has grown too long.
+    """Rotates a log that is too long; returns the length of the current log in bytes.
 
     Needs the start lock and no server running.
     """
@@ -135,7 +135,7 @@ def _ping(paths: ServerPaths) -> pq.Ping:
 
 
 def end_if_cut_off(paths: ServerPaths) -> None:
-    """End a server whose socket was taken away: nobody can reach it, so nobody works in it."""
+    """Ends a server whose socket was removed: no client can reach it."""
     if (paths.socket / f".s.PGSQL.{SOCKET_PORT}").exists() or is_free(paths.server_lock):
         return
     try:
@@ -159,7 +159,7 @@ def _name_socket(paths: ServerPaths, port: int | None) -> None:
 
 
 def _forget_dead_server(paths: ServerPaths) -> None:
-    """Remove what a server left that nobody runs any more: pid file, sockets and their locks.
+    """Removes the pid file, the sockets and their locks of a server that no longer runs.
 
     Needs the server's lock: none of our servers lives. Postgres itself would believe a number that
     another process of the same account has by now, or a dead one that no parent has buried.

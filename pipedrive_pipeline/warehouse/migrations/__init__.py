@@ -91,7 +91,7 @@ def migrate(
     notify: Callable[[str], None] = log.warning,
     wait_seconds: float = WAIT_SECONDS,
 ) -> list[str]:
-    """Apply what is missing of `sql/schema`, in one transaction, and say what that was.
+    """Applies the missing files of `sql/schema` in one transaction and returns their numbers.
 
     Args:
         warehouse: the database to bring up to date.
@@ -149,7 +149,7 @@ def _require_current(warehouse: Warehouse, connection: psycopg.Connection) -> No
 def _alone(
     warehouse: Warehouse, notify: Callable[[str], None], wait_seconds: float
 ) -> Iterator[None]:
-    """A block during which no run and no other migration has begun."""
+    """Waits until no run and no other migration is alive; none begins within the block."""
     make_lock(warehouse)
     deadline = time.monotonic() + wait_seconds
     with warehouse.lock_session() as session:
@@ -166,7 +166,7 @@ def _alone(
 
 
 def make_lock(warehouse: Warehouse) -> None:
-    """Makes the lock in a database that has none yet; two migrations may do so at once."""
+    """Creates the lock in a database that has none; safe for concurrent migrations."""
     (file,) = (file for file in schema_files() if file.number == LOCKS_FILE)
     with (
         warehouse.connect(autocommit=True) as connection,

@@ -56,7 +56,7 @@ def upgrade(connection: psycopg.Connection, *, version_table: str, version_schem
 
 @contextmanager
 def _sqlalchemy(connection: psycopg.Connection) -> Iterator[Connection]:
-    """A transaction in SQLAlchemy's dress, on a connection that is closed with it."""
+    """The psycopg connection as a SQLAlchemy connection in a transaction, closed at the end."""
     engine = create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=NullPool)
     try:
         with engine.connect() as bind, bind.begin():
