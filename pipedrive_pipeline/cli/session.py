@@ -81,7 +81,7 @@ def dagster_environment(session: CommandSession) -> dict[str, str]:
 def enter_dagster(session: CommandSession) -> None:
     """Sets the environment for our Dagster instance; creates its tables on first use.
 
-    Two first commands at once would both make them, and the later one would end in an error.
+    Under a lock: without it, two first commands at once both create them and one fails.
     """
     os.environ.update(dagster_environment(session))
     import dagster as dg
