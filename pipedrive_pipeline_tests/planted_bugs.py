@@ -216,7 +216,7 @@ BUGS = (
     ),
     Bug(
         "another company's rows are written by a run that woke up late",
-        "pipedrive_pipeline/sync/lock.py",
+        "pipedrive_pipeline/sync/runs/lock.py",
         (("    fences.end_all(connection, tenant.slug)\n", ""),),
         f"{TESTS}/scenarios/test_fencing.py",
         "looked_at_its_lock_before and another_company",

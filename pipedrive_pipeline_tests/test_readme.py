@@ -16,7 +16,7 @@ import pipedrive_pipeline
 from pipedrive_pipeline.errors import ExitCode, Permanent, PipelineError, UsageError
 from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
-from pipedrive_pipeline.sync.alerts import KILLED, OVERDUE, UNEXPECTED
+from pipedrive_pipeline.sync.status.alerts import KILLED, OVERDUE, UNEXPECTED
 from pipedrive_pipeline.warehouse.embedded import running_server
 from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.cli.test_help import commands

@@ -14,8 +14,8 @@ from pipedrive_pipeline.connect.consent.company_change import start_afresh
 from pipedrive_pipeline.connect.consent.links import make as make_link
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.sync.doctor import examine
-from pipedrive_pipeline.sync.registry import known
+from pipedrive_pipeline.sync.status.doctor import examine
+from pipedrive_pipeline.sync.tenancy.registry import known
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connect import connect_with_api_token
 from pipedrive_pipeline.vault.disconnect import disconnect as end_connection

@@ -16,7 +16,7 @@ from pipedrive_pipeline.cli.session import dagster_environment, open_session, po
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.settings import PROJECT_ROOT, load_settings
-from pipedrive_pipeline.sync.registry import known
+from pipedrive_pipeline.sync.tenancy.registry import known
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import warehouse_of
 from pipedrive_pipeline.warehouse.migrations import head

@@ -16,9 +16,14 @@ from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput, ExitCode
 from pipedrive_pipeline.marts.erasure import Holders
-from pipedrive_pipeline.sync import registry
-from pipedrive_pipeline.sync.erasure import Erased, NobodyToErase, erase_persons, persons_with_email
-from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.runs.lock import tenant_lock
+from pipedrive_pipeline.sync.tenancy import registry
+from pipedrive_pipeline.sync.tenancy.erasure import (
+    Erased,
+    NobodyToErase,
+    erase_persons,
+    persons_with_email,
+)
 from pipedrive_pipeline.tenants import Tenant
 
 

@@ -12,11 +12,11 @@ from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BudgetSpent, ExitCode, PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt
-from pipedrive_pipeline.sync.budget import require_not_paused
-from pipedrive_pipeline.sync.history import RunFacts, SyncType
-from pipedrive_pipeline.sync.lock import WITHOUT_SOURCE, run_lock
-from pipedrive_pipeline.sync.pricing import Price
-from pipedrive_pipeline.sync.registry import known
+from pipedrive_pipeline.sync.budget.daily_budget import require_not_paused
+from pipedrive_pipeline.sync.budget.pricing import Price
+from pipedrive_pipeline.sync.runs.history import RunFacts, SyncType
+from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE, run_lock
+from pipedrive_pipeline.sync.tenancy.registry import known
 from pipedrive_pipeline.tenants import Tenant
 
 
@@ -90,8 +90,8 @@ def run_job(
         from pipedrive_pipeline.defs.location import location
         from pipedrive_pipeline.defs.partitions import TENANTS
         from pipedrive_pipeline.defs.runs import TRIGGER_TAG, mark_dead_runs, new_run_id
-        from pipedrive_pipeline.sync import history
-        from pipedrive_pipeline.sync.run import open_run
+        from pipedrive_pipeline.sync.runs import history
+        from pipedrive_pipeline.sync.runs.run import open_run
 
         facts = RunFacts(
             tenant,

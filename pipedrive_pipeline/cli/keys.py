@@ -14,7 +14,7 @@ from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.keys import Key
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.sync.registry import known
+from pipedrive_pipeline.sync.tenancy.registry import known
 from pipedrive_pipeline.tenants import Tenant
 
 commands = typer.Typer(help="Add, list and revoke a tenant's API keys.", no_args_is_help=True)

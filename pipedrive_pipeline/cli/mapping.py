@@ -18,7 +18,7 @@ from pipedrive_pipeline.cli.sync import outcome_facts, print_outcome
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts import mapping as mappings
-from pipedrive_pipeline.sync.registry import known
+from pipedrive_pipeline.sync.tenancy.registry import known
 from pipedrive_pipeline.tenants import Tenant
 
 commands = typer.Typer(

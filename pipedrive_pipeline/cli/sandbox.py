@@ -20,7 +20,7 @@ from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import SettingsError, SourceBroke
 from pipedrive_pipeline.sandbox import Account, Options, kept_in, seeded, serve
 from pipedrive_pipeline.settings import SANDBOX_TENANT, SandboxAddress, Settings
-from pipedrive_pipeline.sync import registry
+from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
 from pipedrive_pipeline.vault.connections import TenantConnection

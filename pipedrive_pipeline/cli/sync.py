@@ -23,10 +23,10 @@ from pipedrive_pipeline.cli.session import CommandSession, open_session, sandbox
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM, connector
 from pipedrive_pipeline.errors import BadInput, BudgetSpent, PipelineError
 from pipedrive_pipeline.marts import RowCounts
-from pipedrive_pipeline.sync.access import SourceAccess
-from pipedrive_pipeline.sync.pricing import Price
-from pipedrive_pipeline.sync.registry import known
-from pipedrive_pipeline.sync.status import TenantStatus, tenant_statuses
+from pipedrive_pipeline.sync.budget.pricing import Price
+from pipedrive_pipeline.sync.runs.source_access import SourceAccess
+from pipedrive_pipeline.sync.status.tenant_status import TenantStatus, tenant_statuses
+from pipedrive_pipeline.sync.tenancy.registry import known
 from pipedrive_pipeline.tenants import Tenant
 
 STATUS_TABLE_COLUMNS = 110  # of a terminal; a narrower one gets a block per tenant

@@ -13,8 +13,8 @@ from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.connect.api.sync_models import Config
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.sync import configuration
-from pipedrive_pipeline.sync.registry import known
+from pipedrive_pipeline.sync.tenancy import configuration
+from pipedrive_pipeline.sync.tenancy.registry import known
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.vault import open_vault
 

@@ -10,9 +10,9 @@ from pipedrive_pipeline.cli.erasure import erase_person
 from pipedrive_pipeline.cli.options import AsJson
 from pipedrive_pipeline.cli.output import print_json, print_table, terminal
 from pipedrive_pipeline.cli.session import CommandSession, enter_dagster, open_session
-from pipedrive_pipeline.sync import registry
-from pipedrive_pipeline.sync.lock import tenant_lock
-from pipedrive_pipeline.sync.removal import end as end_tenant
+from pipedrive_pipeline.sync.runs.lock import tenant_lock
+from pipedrive_pipeline.sync.tenancy import registry
+from pipedrive_pipeline.sync.tenancy.removal import end as end_tenant
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.vault import open_vault
 
@@ -105,7 +105,7 @@ def _forget_in_dagster(session: CommandSession, tenant: Tenant) -> None:
     enter_dagster(session)
     import dagster as dg
 
-    from pipedrive_pipeline.defs.forgetting import forget
+    from pipedrive_pipeline.defs.run_deletion import forget
 
     with dg.DagsterInstance.get() as instance:
         forget(instance, tenant)

@@ -21,7 +21,7 @@ from pipedrive_pipeline.cli.processes import Server, Servers, require_free
 from pipedrive_pipeline.cli.sandbox import connect_sandbox, publish, sandbox_command
 from pipedrive_pipeline.cli.session import CommandSession, enter_dagster, open_session
 from pipedrive_pipeline.settings import PROJECT_ROOT, SANDBOX_HOST, Settings, load_settings
-from pipedrive_pipeline.sync.registry import has_real_connection
+from pipedrive_pipeline.sync.tenancy.registry import has_real_connection
 from pipedrive_pipeline.warehouse.embedded import running_server
 
 HOST = "127.0.0.1"

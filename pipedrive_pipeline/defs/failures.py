@@ -14,7 +14,7 @@ import dagster as dg
 
 from pipedrive_pipeline.defs.metadata import pause_metadata
 from pipedrive_pipeline.errors import BudgetSpent, PipelineError, Superseded, Transient
-from pipedrive_pipeline.sync.run import TenantRun
+from pipedrive_pipeline.sync.runs.run import TenantRun
 
 TRANSIENT_RETRIES = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL)
 STATUS_TAG, RESUMES_AT_TAG = "pipeline/status", "pipeline/resumes_at"  # of a paused run

@@ -1,7 +1,7 @@
 """One look over all tenants: whose tables are older than their own schedule allows.
 
 Belongs here: the check, and the sensor that makes it without a run of its own. Does not belong
-here: who is overdue (`sync/freshness.py`).
+here: who is overdue (`sync/schedule/freshness.py`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 import dagster as dg
 
 from pipedrive_pipeline.defs.defaults import sensor_status
-from pipedrive_pipeline.defs.standing import CUSTOMERS
+from pipedrive_pipeline.defs.table_checks import CUSTOMERS
 from pipedrive_pipeline.settings import load_settings
-from pipedrive_pipeline.sync.alerts import raise_overdue
-from pipedrive_pipeline.sync.freshness import Freshness, freshness
+from pipedrive_pipeline.sync.schedule.freshness import Freshness, freshness
+from pipedrive_pipeline.sync.status.alerts import raise_overdue
 from pipedrive_pipeline.warehouse.database import warehouse_of
 
 NAME = "freshness"

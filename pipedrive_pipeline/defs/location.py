@@ -5,12 +5,12 @@ from __future__ import annotations
 import dagster as dg
 
 from pipedrive_pipeline.defs import (
-    alerting,
+    dead_runs,
+    failure_alerts,
     freshness,
     jobs,
     marts,
     raw,
-    reaping,
     runs,
     schedules,
     sensors,
@@ -30,8 +30,8 @@ def location(run: object = runs.tenant_run) -> dg.Definitions:
             sensors.due_sweeps,
             sensors.due_verifications,
             sensors.due_views,
-            reaping.dead_runs,
-            alerting.failed_runs,
+            dead_runs.dead_runs,
+            failure_alerts.failed_runs,
             freshness.freshness_sensor,
         ],
         resources={"run": run},

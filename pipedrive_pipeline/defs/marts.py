@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from pipedrive_pipeline.defs.checks import check_results, check_specs
 from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failures
+from pipedrive_pipeline.defs.field_checks import check_results, check_specs
 from pipedrive_pipeline.defs.metadata import counts_metadata, mart_metadata, view_metadata
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
 from pipedrive_pipeline.defs.raw import RAW_ASSETS
-from pipedrive_pipeline.defs.standing import CONTACTS, CUSTOMERS, MART_CHECKS, mart_results
-from pipedrive_pipeline.sync.run import TenantRun
+from pipedrive_pipeline.defs.table_checks import CONTACTS, CUSTOMERS, MART_CHECKS, mart_results
+from pipedrive_pipeline.sync.runs.run import TenantRun
 
 RAW_KEYS = [key for assets in RAW_ASSETS for key in assets.keys]
 

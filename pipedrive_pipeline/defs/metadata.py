@@ -13,9 +13,9 @@ from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import RowCounts
 from pipedrive_pipeline.marts.fields.columns import OVERFLOW_COLUMN
 from pipedrive_pipeline.marts.lineage import Origin
-from pipedrive_pipeline.sync.fields import MartColumn
-from pipedrive_pipeline.sync.history import RunFacts
-from pipedrive_pipeline.sync.pricing import Price
+from pipedrive_pipeline.sync.budget.pricing import Price
+from pipedrive_pipeline.sync.runs.field_facts import MartColumn
+from pipedrive_pipeline.sync.runs.history import RunFacts
 from pipedrive_pipeline.warehouse.catalog import TableColumn
 
 COLUMNS_SHOWN = 500  # of a view; an event holds no thousands

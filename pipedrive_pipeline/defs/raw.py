@@ -11,16 +11,16 @@ from pipedrive_pipeline.connectors.base import Connector, EntitySpec
 from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failures
 from pipedrive_pipeline.defs.metadata import column_schema, read_metadata
-from pipedrive_pipeline.defs.parked import marts_of_the_rest
+from pipedrive_pipeline.defs.partial_runs import marts_of_the_rest
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
-from pipedrive_pipeline.defs.standing import (
+from pipedrive_pipeline.defs.table_checks import (
     completeness_result,
     completeness_spec,
     rejections_result,
     rejections_spec,
 )
-from pipedrive_pipeline.sync.pricing import Price
-from pipedrive_pipeline.sync.run import TenantRun
+from pipedrive_pipeline.sync.budget.pricing import Price
+from pipedrive_pipeline.sync.runs.run import TenantRun
 
 
 def _spec(system: str, entity: EntitySpec) -> dg.AssetSpec:

@@ -1,7 +1,7 @@
 """One tenant's run as a Dagster resource: it holds the lock and the history row while ops work.
 
 Belongs here: which tenant and kind of run a Dagster run is, read from its tags. Does not belong
-here: what a run does (`sync/run.py`).
+here: what a run does (`sync/runs/run.py`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import dagster as dg
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput, Permanent
 from pipedrive_pipeline.settings import load_settings
-from pipedrive_pipeline.sync import history
-from pipedrive_pipeline.sync.lock import run_lock
-from pipedrive_pipeline.sync.registry import known
-from pipedrive_pipeline.sync.run import TenantRun, open_run
+from pipedrive_pipeline.sync.runs import history
+from pipedrive_pipeline.sync.runs.lock import run_lock
+from pipedrive_pipeline.sync.runs.run import TenantRun, open_run
+from pipedrive_pipeline.sync.tenancy.registry import known
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import warehouse_of
 from pipedrive_pipeline.warehouse.migrations import require_current

@@ -1,6 +1,6 @@
 """The daily schedule: a tick that asks our tables who is due.
 
-Belongs here: the tick. Does not belong here: what due means (`sync/due.py`).
+Belongs here: the tick. Does not belong here: what due means (`sync/schedule/due.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipedrive_pipeline.defs.defaults import schedule_status
 from pipedrive_pipeline.defs.partitions import TENANTS
 from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG, TRIGGER_TAG
 from pipedrive_pipeline.settings import load_settings
-from pipedrive_pipeline.sync.due import due_syncs
+from pipedrive_pipeline.sync.schedule.due import due_syncs
 from pipedrive_pipeline.warehouse.database import warehouse_of
 
 

@@ -17,8 +17,9 @@ from pipedrive_pipeline.defs.partitions import TENANTS
 from pipedrive_pipeline.defs.runs import REQUEST_TAG, SYNC_TYPE_TAG, TRIGGER_TAG
 from pipedrive_pipeline.marts import publish_due
 from pipedrive_pipeline.settings import load_settings
-from pipedrive_pipeline.sync import due, requests
-from pipedrive_pipeline.sync.registry import all_tenants
+from pipedrive_pipeline.sync.runs import requests
+from pipedrive_pipeline.sync.schedule import due
+from pipedrive_pipeline.sync.tenancy.registry import all_tenants
 from pipedrive_pipeline.warehouse.database import warehouse_of
 
 REQUESTS_PER_TICK = 100

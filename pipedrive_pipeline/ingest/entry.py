@@ -41,7 +41,7 @@ def refresh(
     """
     # The tenant's lock and budget belong to `sync`, a higher layer; pyproject.toml lists this
     # import as the one exception.
-    from pipedrive_pipeline.sync.refreshing import open_refresher
+    from pipedrive_pipeline.sync.runs.refresh import open_refresher
 
     keys = list(dict.fromkeys(str(record_id) for record_id in ids))
     checked_tenant = tenant if isinstance(tenant, Tenant) else Tenant(tenant)

@@ -1,7 +1,7 @@
 """Records that were erased here: what keeps them out of raw until they are edited at the source.
 
 Belongs here: telling which of a batch's records those are. Does not belong here: the act of erasing
-(`erasure.py`), who asked for it (`sync/erasure.py`).
+(`erasure.py`), who asked for it (`sync/tenancy/erasure.py`).
 
 A record is known by its key and the version that was erased, and by nothing else. Any other version
 is an edit: it is read by a request that was sent after the erasure, since both need the tenant's

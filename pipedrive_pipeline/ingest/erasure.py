@@ -1,7 +1,7 @@
 """Records erased from raw: their rows, what a load staged of them, their marks, their seen keys.
 
 Belongs here: every place in raw and staging that may hold a record. Does not belong here: keeping
-it out from then on (`erased_records.py`), marts, who asked for it (`sync/erasure.py`).
+it out from then on (`erased_records.py`), marts, who asked for it (`sync/tenancy/erasure.py`).
 
 All of it happens in the caller's transaction, so that nothing is half erased.
 """

@@ -92,7 +92,7 @@ class EntityRead:
     error: PipelineError | None = None
 
     @property
-    def is_parked(self) -> bool:
+    def is_isolated_failure(self) -> bool:
         """Whether it failed for a reason of its own: its rows are right, if old or not all."""
         return isinstance(self.error, OF_ONE_ENTITY)
 

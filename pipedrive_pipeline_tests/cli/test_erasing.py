@@ -11,7 +11,7 @@ import pytest
 
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT
-from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 

@@ -512,7 +512,7 @@ def test_settings_are_saved_shown_and_audited_and_what_is_left_out_stays(
     )
     assert "aaaaaaaaa" not in row["alert_urls"]
     assert row["sync_time"] == "04:30:00"
-    from pipedrive_pipeline.sync import configuration
+    from pipedrive_pipeline.sync.tenancy import configuration
     from pipedrive_pipeline_tests.vault.world import ACME
 
     with site.world.vault.warehouse.as_app(ACME) as connection:

@@ -18,7 +18,7 @@ from pipedrive_pipeline.errors import (
     SourceUnavailable,
     UnknownTenant,
 )
-from pipedrive_pipeline.sync.lock import walk_lock
+from pipedrive_pipeline.sync.runs.lock import walk_lock
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import lend
 from pipedrive_pipeline.vault.errors import NothingToConfirm, OtherCompany

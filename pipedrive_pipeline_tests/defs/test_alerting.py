@@ -8,10 +8,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipedrive_pipeline.defs.alerting import failed_runs
+from pipedrive_pipeline.defs.failure_alerts import failed_runs
 from pipedrive_pipeline.defs.location import LOCATION
 from pipedrive_pipeline.sandbox import Sandbox
-from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline_tests.scenarios.receiver import receiver
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 

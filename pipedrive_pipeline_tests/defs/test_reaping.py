@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from pipedrive_pipeline.defs.dead_runs import GRACE_SECONDS, dead_runs, without_a_row
 from pipedrive_pipeline.defs.location import LOCATION
-from pipedrive_pipeline.defs.reaping import GRACE_SECONDS, dead_runs, without_a_row
-from pipedrive_pipeline.sync.lock import tenant_lock
+from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 

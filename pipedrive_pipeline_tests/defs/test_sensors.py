@@ -13,7 +13,7 @@ from pipedrive_pipeline.defs import sensors
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.marts import publish_views
 from pipedrive_pipeline.sandbox import seeded, serve
-from pipedrive_pipeline.sync import registry
+from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of, world_at
 
 

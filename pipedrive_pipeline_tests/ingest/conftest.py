@@ -18,7 +18,7 @@ from pipedrive_pipeline.ingest.batches import Batch, batch_of
 from pipedrive_pipeline.ingest.outcome import Loaded
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync import registry
+from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.ingest.entities import SYSTEM, THINGS

@@ -18,7 +18,7 @@ from pipedrive_pipeline.connectors.base import ColumnType
 from pipedrive_pipeline.ingest.sanitise import cleaned
 from pipedrive_pipeline.ingest.values import is_empty
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync import registry
+from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.ingest.conftest import ACME, RawLoader

@@ -15,7 +15,7 @@ from pipedrive_pipeline.errors import AuditBreach, UnknownTenant
 from pipedrive_pipeline.marts import MartsBuilt, RowCounts, build
 from pipedrive_pipeline.marts.build import BuildRefused
 from pipedrive_pipeline.marts.targets import CONTACTS, CUSTOMERS
-from pipedrive_pipeline.sync.lock import build_lock
+from pipedrive_pipeline.sync.runs.lock import build_lock
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.raw_tables import (

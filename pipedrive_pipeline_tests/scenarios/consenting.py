@@ -11,7 +11,7 @@ from pipedrive_pipeline.connect.auth import signing
 from pipedrive_pipeline.connect.consent.oauth_flow import begin, confirm, finish
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync import registry
+from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.vault import Vault, open_vault

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import GuardTripped, NotConnected, ReauthNeeded
 from pipedrive_pipeline.sandbox import Sandbox
-from pipedrive_pipeline.sync.alerts import OVERDUE, Cause, raise_alert, raise_overdue
-from pipedrive_pipeline.sync.doctor import examine
+from pipedrive_pipeline.sync.status.alerts import OVERDUE, Cause, raise_alert, raise_overdue
+from pipedrive_pipeline.sync.status.doctor import examine
 from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.scenarios.receiver import receiver

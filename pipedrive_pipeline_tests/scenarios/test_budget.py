@@ -11,11 +11,11 @@ import pytest
 
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
-from pipedrive_pipeline.sync.access import SourceAccess
-from pipedrive_pipeline.sync.budget import AllowanceSpent, StillPaused, midnight
-from pipedrive_pipeline.sync.history import RunFacts, SyncType
-from pipedrive_pipeline.sync.lock import walk_lock
-from pipedrive_pipeline.sync.run import open_run
+from pipedrive_pipeline.sync.budget.daily_budget import AllowanceSpent, StillPaused, midnight
+from pipedrive_pipeline.sync.runs.history import RunFacts, SyncType
+from pipedrive_pipeline.sync.runs.lock import walk_lock
+from pipedrive_pipeline.sync.runs.run import open_run
+from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, world_at
 

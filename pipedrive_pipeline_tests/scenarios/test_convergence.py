@@ -33,8 +33,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from pipedrive_pipeline.errors import Busy, PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.sandbox import seeded, serve
-from pipedrive_pipeline.sync.history import SyncType
-from pipedrive_pipeline.sync.lock import is_locked
+from pipedrive_pipeline.sync.runs.history import SyncType
+from pipedrive_pipeline.sync.runs.lock import is_locked
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios import worker

@@ -12,10 +12,15 @@ from psycopg import sql
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.marts.erasure import ErasureRefused
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
-from pipedrive_pipeline.sync.erasure import Erased, NobodyToErase, erase_persons, persons_with_email
-from pipedrive_pipeline.sync.history import SyncType
-from pipedrive_pipeline.sync.lock import tenant_lock
-from pipedrive_pipeline.sync.refreshing import open_refresher
+from pipedrive_pipeline.sync.runs.history import SyncType
+from pipedrive_pipeline.sync.runs.lock import tenant_lock
+from pipedrive_pipeline.sync.runs.refresh import open_refresher
+from pipedrive_pipeline.sync.tenancy.erasure import (
+    Erased,
+    NobodyToErase,
+    erase_persons,
+    persons_with_email,
+)
 from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source, marked, mart
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, environment_of

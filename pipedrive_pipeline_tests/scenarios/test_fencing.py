@@ -18,10 +18,10 @@ from pipedrive_pipeline.connectors.base import Page, Tombstone
 from pipedrive_pipeline.errors import PipelineError, Superseded
 from pipedrive_pipeline.ingest.batches import batch_of
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
-from pipedrive_pipeline.sync import ageing, erasure
-from pipedrive_pipeline.sync.access import SourceAccess
-from pipedrive_pipeline.sync.lock import TenantLock, walk_lock
-from pipedrive_pipeline.sync.stores import Stores, open_stores
+from pipedrive_pipeline.sync.runs.lock import TenantLock, walk_lock
+from pipedrive_pipeline.sync.runs.source_access import SourceAccess
+from pipedrive_pipeline.sync.runs.tenant_stores import TenantStores, open_tenant_stores
+from pipedrive_pipeline.sync.tenancy import erasure, expiry
 from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.scenarios import worker
@@ -157,7 +157,7 @@ EVENTS: tuple[Event, ...] = (
 
 
 @contextmanager
-def late_run(world: World) -> Iterator[tuple[TenantLock, Stores]]:
+def late_run(world: World) -> Iterator[tuple[TenantLock, TenantStores]]:
     """A run that holds both locks, and has looked at them for the last time."""
     source = SourceAccess(world.warehouse, world.settings, ACME, SYSTEM)
     with (
@@ -165,10 +165,10 @@ def late_run(world: World) -> Iterator[tuple[TenantLock, Stores]]:
         walk_lock(world.warehouse, ACME, SYSTEM) as lock,
         lock.with_marts() as both,
     ):
-        yield both, open_stores(world.settings.pipeline_home / "late", both, source, SYSTEM)
+        yield both, open_tenant_stores(world.settings.pipeline_home / "late", both, source, SYSTEM)
 
 
-def writes_of(lock: TenantLock, stores: Stores) -> dict[str, Callable[[], object]]:
+def writes_of(lock: TenantLock, stores: TenantStores) -> dict[str, Callable[[], object]]:
     """Everything that a run writes to a tenant's tables, each in one call."""
     persons = stores.refresher.entities["persons"]
     record = {"id": msgspec.Raw(b"7"), "name": msgspec.Raw(b'"zu spaet"')}
@@ -186,8 +186,8 @@ def writes_of(lock: TenantLock, stores: Stores) -> dict[str, Callable[[], object
         "single records": lambda: stores.refresher.refresh("persons", ["7"]),
         "marts": lambda: marts.build(late, ACME, SYSTEM),
         "views": lambda: marts.publish_views(late, ACME, SYSTEM),
-        "erased ones": lambda: erasure.strike_stragglers(late, ACME, SYSTEM),
-        "aged ones": lambda: ageing.erase_aged(late, ACME, SYSTEM),
+        "erased ones": lambda: erasure.erase_returned_records(late, ACME, SYSTEM),
+        "aged ones": lambda: expiry.erase_expired(late, ACME, SYSTEM),
     }
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded
-from pipedrive_pipeline.sync.history import SyncType
-from pipedrive_pipeline.sync.lock import is_locked
+from pipedrive_pipeline.sync.runs.history import SyncType
+from pipedrive_pipeline.sync.runs.lock import is_locked
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios import worker
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source

@@ -15,8 +15,8 @@ import pytest
 from pipedrive_pipeline.errors import Busy, ExitCode
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT
-from pipedrive_pipeline.sync.history import SyncType
-from pipedrive_pipeline.sync.lock import is_locked, tenant_lock
+from pipedrive_pipeline.sync.runs.history import SyncType
+from pipedrive_pipeline.sync.runs.lock import is_locked, tenant_lock
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios import worker

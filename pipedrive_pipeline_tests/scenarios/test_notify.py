@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync.alert_addresses import alert_address
-from pipedrive_pipeline.sync.notify import notify
+from pipedrive_pipeline.sync.status.alert_addresses import alert_address
+from pipedrive_pipeline.sync.status.notify import notify
 from pipedrive_pipeline.vault.cipher import SecretLocation
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.scenarios.receiver import receiver

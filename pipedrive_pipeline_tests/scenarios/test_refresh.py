@@ -12,9 +12,9 @@ from pipedrive_pipeline.errors import BadInput, Busy, NotConnected, UnknownTenan
 from pipedrive_pipeline.ingest import refresh
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.sandbox import Account, Sandbox, serve
-from pipedrive_pipeline.sync.budget import AllowanceSpent
-from pipedrive_pipeline.sync.lock import tenant_lock
-from pipedrive_pipeline.sync.stores import open_stores
+from pipedrive_pipeline.sync.budget.daily_budget import AllowanceSpent
+from pipedrive_pipeline.sync.runs.lock import tenant_lock
+from pipedrive_pipeline.sync.runs.tenant_stores import open_tenant_stores
 from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.scenarios.oracle import (
@@ -84,7 +84,7 @@ def test_a_row_that_came_back_loses_its_mark_and_is_as_the_source_has_it_now(
     """Its time stamp may be older: the source's clock went back, or an import has set it."""
     world.sync(sync_type="full")
     with world.run() as run:
-        stores = open_stores(tmp_path / "files", run._lock, run._source, SYSTEM)
+        stores = open_tenant_stores(tmp_path / "files", run._lock, run._source, SYSTEM)
         stores.deletions.mark(run._source.entities["persons"], [Tombstone("7", "deleted")])
     account.plant("persons", 7, name="uralt", update_time="2001-01-01T00:00:00Z")
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 
 from pipedrive_pipeline.sandbox import Account, Sandbox
-from pipedrive_pipeline.sync.history import SyncType
-from pipedrive_pipeline.sync.refreshing import open_refresher
+from pipedrive_pipeline.sync.runs.history import SyncType
+from pipedrive_pipeline.sync.runs.refresh import open_refresher
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 

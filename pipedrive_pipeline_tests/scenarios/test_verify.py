@@ -10,7 +10,7 @@ import pytest
 from pipedrive_pipeline.errors import NotProven
 from pipedrive_pipeline.marts import publish_due
 from pipedrive_pipeline.sandbox import Account, Sandbox
-from pipedrive_pipeline.sync.history import SyncType
+from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.test_erasure import contact_ids, erase
 from pipedrive_pipeline_tests.scenarios.test_erasure import run as execute

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from pipedrive_pipeline.errors import PipelineError, Superseded
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync.history import SyncType
+from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.scenarios import points

@@ -24,10 +24,10 @@ from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync import registry, removal
-from pipedrive_pipeline.sync.history import RunFacts, SyncType, settle_dead
-from pipedrive_pipeline.sync.lock import run_lock, tenant_lock
-from pipedrive_pipeline.sync.run import TenantRun, open_run
+from pipedrive_pipeline.sync.runs.history import RunFacts, SyncType, settle_dead
+from pipedrive_pipeline.sync.runs.lock import run_lock, tenant_lock
+from pipedrive_pipeline.sync.runs.run import TenantRun, open_run
+from pipedrive_pipeline.sync.tenancy import registry, removal
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connect import connect_with_api_token
 from pipedrive_pipeline.vault.vault import open_vault

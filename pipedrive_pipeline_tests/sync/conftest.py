@@ -11,8 +11,8 @@ import pytest
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync import registry
-from pipedrive_pipeline.sync.history import HistoryRow, RunFacts, SyncType, begin
+from pipedrive_pipeline.sync.runs.history import HistoryRow, RunFacts, SyncType, begin
+from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 

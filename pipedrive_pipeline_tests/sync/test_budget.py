@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipedrive_pipeline.connectors.base import ApiCall
-from pipedrive_pipeline.sync.budget import (
+from pipedrive_pipeline.sync.budget.daily_budget import (
     Allowance,
     AllowanceSpent,
-    Standing,
+    BudgetStatus,
     paused_until,
     standing,
 )
-from pipedrive_pipeline.sync.records import UsageBook
+from pipedrive_pipeline.sync.budget.usage import UsageRecorder
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -69,9 +69,9 @@ def configure(warehouse: Warehouse, **settings: object) -> None:
 
 def spend(
     warehouse: Warehouse, tenant: Tenant, tokens: int, now: ManualClock, left: int | None = None
-) -> UsageBook:
+) -> UsageRecorder:
     """Books one call of the tenant's."""
-    book = UsageBook(warehouse, tenant, SYSTEM, now)
+    book = UsageRecorder(warehouse, tenant, SYSTEM, now)
     limit = None if left is None else 60_000
     book.on_call(ApiCall(LISTED, tokens, 200, daily_limit=limit, daily_left=left))
     book.write()
@@ -130,7 +130,7 @@ def test_a_limit_too_small_for_any_plan_holds_no_later_day_back(
     companies: Warehouse, now: ManualClock
 ) -> None:
     """It would forbid the very call whose answer corrects it: the tenant would stay paused."""
-    book = UsageBook(companies, ACME, SYSTEM, now)
+    book = UsageRecorder(companies, ACME, SYSTEM, now)
     book.on_call(ApiCall(LISTED, 10, 200, daily_limit=1, daily_left=1))
     book.write()
 
@@ -193,7 +193,7 @@ def test_the_share_is_the_tenants_own_setting(companies: Warehouse) -> None:
 
 def test_a_sweep_leaves_what_every_tenant_needs_for_its_changes() -> None:
     """With two tenants of 60 tokens each and 130 left, a sweep may spend 10 and a sync 65."""
-    short = Standing(limit=30_000, left=130, share=0.5, sharers=2, resets_at=MIDNIGHT)
+    short = BudgetStatus(limit=30_000, left=130, share=0.5, sharers=2, resets_at=MIDNIGHT)
 
     assert short.allowed(reserve=120) == 10
     assert short.allowed() == 65

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipedrive_pipeline.sync.due import (
-    Standing,
-    SweepStanding,
+from pipedrive_pipeline.sync.schedule.due import (
+    ScheduleStatus,
+    SweepStatus,
     due_sweeps,
     due_syncs,
     due_verifications,
@@ -22,9 +22,9 @@ from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, ControlTables
 BERLIN = "Europe/Berlin"
 
 
-def standing(**facts: object) -> Standing:
+def standing(**facts: object) -> ScheduleStatus:
     """A tenant of Berlin that was connected at New Year and never synced."""
-    return Standing(
+    return ScheduleStatus(
         **{  # type: ignore[arg-type]
             "tenant_id": "acme",
             "system": "pipedrive",
@@ -149,10 +149,10 @@ def test_a_tenant_that_is_not_connected_is_never_due(control: ControlTables) -> 
     assert due_syncs(control.warehouse, datetime.now(UTC) + timedelta(days=1)) == []
 
 
-def sweep_standing(**facts: object) -> SweepStanding:
+def sweep_standing(**facts: object) -> SweepStatus:
     """A tenant of Berlin whose first sync proved everything at New Year."""
     new_year = datetime(2026, 1, 1, tzinfo=UTC)
-    return SweepStanding(
+    return SweepStatus(
         **{  # type: ignore[arg-type]
             "tenant_id": "acme",
             "system": "pipedrive",

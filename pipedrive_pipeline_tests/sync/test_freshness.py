@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipedrive_pipeline.sync.freshness import GRACE, freshness
+from pipedrive_pipeline.sync.schedule.freshness import GRACE, freshness
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, ControlTables
 
 CONNECTED = datetime(2026, 6, 1, tzinfo=UTC)

@@ -11,8 +11,8 @@ from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.errors import BudgetSpent, NotConnected, SourceUnavailable
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt, RowCounts
-from pipedrive_pipeline.sync.history import HistoryRow, settle_dead
-from pipedrive_pipeline.sync.lock import walk_lock
+from pipedrive_pipeline.sync.runs.history import HistoryRow, settle_dead
+from pipedrive_pipeline.sync.runs.lock import walk_lock
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
 
 ENTITIES = connector(SYSTEM).entities

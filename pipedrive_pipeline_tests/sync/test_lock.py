@@ -18,8 +18,7 @@ from pipedrive_pipeline.errors import (
     Superseded,
     UnknownTenant,
 )
-from pipedrive_pipeline.sync import removal
-from pipedrive_pipeline.sync.lock import (
+from pipedrive_pipeline.sync.runs.lock import (
     TenantLock,
     build_lock,
     is_locked,
@@ -27,6 +26,7 @@ from pipedrive_pipeline.sync.lock import (
     tenant_lock,
     walk_lock,
 )
+from pipedrive_pipeline.sync.tenancy import removal
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import fences, locks
 from pipedrive_pipeline.warehouse.database import Warehouse

@@ -6,7 +6,7 @@ import pytest
 
 from pipedrive_pipeline.errors import BadInput, UnknownTenant
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync import registry
+from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, ControlTables
 

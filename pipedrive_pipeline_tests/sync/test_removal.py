@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from pipedrive_pipeline.errors import BadInput, UnknownTenant
 from pipedrive_pipeline.marts.views.access import grant_to_analysts
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync import registry, removal
+from pipedrive_pipeline.sync.tenancy import registry, removal
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables

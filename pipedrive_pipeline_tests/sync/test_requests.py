@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipedrive_pipeline.sync import requests
-from pipedrive_pipeline.sync.history import SyncType
+from pipedrive_pipeline.sync.runs import requests
+from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
 
 

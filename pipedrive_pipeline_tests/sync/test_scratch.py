@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync.scratch import clear_scratch, scratch
+from pipedrive_pipeline.sync.runs.scratch import clear_scratch, scratch
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipedrive_pipeline.errors import SourceUnavailable, UnknownTenant
-from pipedrive_pipeline.sync.lock import tenant_lock
-from pipedrive_pipeline.sync.status import sparkline, tenant_statuses
+from pipedrive_pipeline.sync.runs.lock import tenant_lock
+from pipedrive_pipeline.sync.status.tenant_status import sparkline, tenant_statuses
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.sync.conftest import ACME, ControlTables
 

@@ -11,7 +11,7 @@ from pipedrive_pipeline.connect.api.openapi import REFUSALS
 from pipedrive_pipeline.connect.auth.dependencies import RecordReader, SyncRequester
 from pipedrive_pipeline.connect.request import AppServices, SystemKey
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.sync.proofs import proved
+from pipedrive_pipeline.sync.status.connection_alerts import check_connection_and_alert
 from pipedrive_pipeline.vault import connections
 
 router = APIRouter(responses=REFUSALS, tags=["connection"])
@@ -40,5 +40,5 @@ def test(
     request: Request, services: AppServices, system: SystemKey, caller: SyncRequester
 ) -> JSONResponse:
     """Whether the connection works now, as which user, and what that user cannot see."""
-    proof = proved(services.vault, caller.tenant, system)
+    proof = check_connection_and_alert(services.vault, caller.tenant, system)
     return envelope.answer(request, presenters.connection_test(proof))

@@ -11,10 +11,10 @@ from pipedrive_pipeline.connect.auth.keys import Key
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.base import Account
 from pipedrive_pipeline.marts import mapping as mappings
-from pipedrive_pipeline.sync.asking import Asked
-from pipedrive_pipeline.sync.configuration import SyncConfig
-from pipedrive_pipeline.sync.overview import EntityOverview
-from pipedrive_pipeline.sync.runs import ShownRun
+from pipedrive_pipeline.sync.runs.listing import RunSummary
+from pipedrive_pipeline.sync.runs.requests import RequestProgress
+from pipedrive_pipeline.sync.status.overview import EntityOverview
+from pipedrive_pipeline.sync.tenancy.configuration import SyncConfig
 from pipedrive_pipeline.vault.connection_test import ConnectionCheck, missing_scopes
 from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.states import Reason
@@ -64,7 +64,7 @@ def key(row: Key) -> models.KeyShown:
     return models.KeyShown.model_validate(row)
 
 
-def run(row: ShownRun) -> sync_models.Run:
+def run(row: RunSummary) -> sync_models.Run:
     """A run, or a request that waits for one."""
     return sync_models.Run.model_validate(
         {
@@ -94,7 +94,7 @@ def entity(row: EntityOverview) -> sync_models.EntityStatus:
     return sync_models.EntityStatus.model_validate(row)
 
 
-def sync_request(row: Asked) -> sync_models.SyncRequest:
+def sync_request(row: RequestProgress) -> sync_models.SyncRequest:
     """A request, with the progress of the run that serves it."""
     return sync_models.SyncRequest.model_validate(
         {

@@ -32,8 +32,9 @@ from pipedrive_pipeline.connect.auth.dependencies import (
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.request import AppServices, SystemKey
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.sync import asking, configuration, runs
-from pipedrive_pipeline.sync.runs import Place
+from pipedrive_pipeline.sync.runs import listing, requests
+from pipedrive_pipeline.sync.runs.listing import RunCursor
+from pipedrive_pipeline.sync.tenancy import configuration
 
 router = APIRouter(prefix="/api/integrations/{system}", responses=REFUSALS, tags=["sync"])
 
@@ -74,7 +75,9 @@ def sync(
         former = idempotency.begin(connection, caller, call)
         if former:
             return idempotency.replay(request, former)
-        row = asking.ask(connection, caller.tenant, system, wanted.sync_type, who=caller.name)
+        row = requests.request_sync(
+            connection, caller.tenant, system, wanted.sync_type, who=caller.name
+        )
         shown = presenters.sync_request(row)
         idempotency.remember(connection, caller, call, 202, shown)
     return envelope.answer(request, shown, status=202)
@@ -90,7 +93,7 @@ def sync_request(
 ) -> JSONResponse:
     """A request, from queued to done, with the progress of its run."""
     with services.warehouse.as_app(caller.tenant) as connection:
-        row = asking.request(connection, caller.tenant, system, request_id)
+        row = requests.find_request(connection, caller.tenant, system, request_id)
     if row is None:
         raise NotFound
     return envelope.answer(request, presenters.sync_request(row))
@@ -106,11 +109,13 @@ def history(
 ) -> JSONResponse:
     """Runs, and requests that wait for one, newest first, page by page."""
     with services.warehouse.as_app(caller.tenant) as connection:
-        rows = runs.page(
+        rows = listing.list_runs(
             connection,
             caller.tenant,
             system,
-            runs.Wanted(query.status, query.sync_type, query.trigger, query.since, query.until),
+            listing.RunFilter(
+                query.status, query.sync_type, query.trigger, query.since, query.until
+            ),
             after=place_of(query.cursor) if query.cursor else None,
             limit=query.limit + 1,
         )
@@ -128,7 +133,7 @@ def run(
 ) -> JSONResponse:
     """One run."""
     with services.warehouse.as_app(caller.tenant) as connection:
-        row = runs.one(connection, caller.tenant, system, run_id)
+        row = listing.find_run(connection, caller.tenant, system, run_id)
     if row is None:
         raise NotFound
     return envelope.answer(request, presenters.run(row))
@@ -167,13 +172,13 @@ def save_sync_config(
     return envelope.answer(request, presenters.config(config))
 
 
-def cursor_of(place: Place) -> str:
+def cursor_of(place: RunCursor) -> str:
     """The place where a page ended, as an opaque cursor."""
     text = f"{place.at.isoformat()}|{place.id}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def place_of(cursor: str) -> Place:
+def place_of(cursor: str) -> RunCursor:
     """The place that a cursor of ours names.
 
     Raises:
@@ -183,7 +188,7 @@ def place_of(cursor: str) -> Place:
         padded = cursor + "=" * (-len(cursor) % 4)
         text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
         at, _, run_id = text.partition("|")
-        place = Place(datetime.fromisoformat(at), UUID(run_id))
+        place = RunCursor(datetime.fromisoformat(at), UUID(run_id))
     except (ValueError, binascii.Error):
         place = None
     if place is None or place.at.tzinfo is None:

@@ -15,10 +15,12 @@ from pipedrive_pipeline.connect.api import presenters, sync_models
 from pipedrive_pipeline.connect.api.models import SyncType
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.sync import budget, overview, runs
-from pipedrive_pipeline.sync.access import SourceAccess
-from pipedrive_pipeline.sync.overview import EntityOverview
-from pipedrive_pipeline.sync.runs import ShownRun
+from pipedrive_pipeline.sync.budget import daily_budget
+from pipedrive_pipeline.sync.runs import listing
+from pipedrive_pipeline.sync.runs.listing import RunSummary
+from pipedrive_pipeline.sync.runs.source_access import SourceAccess
+from pipedrive_pipeline.sync.status import overview
+from pipedrive_pipeline.sync.status.overview import EntityOverview
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
 
@@ -46,16 +48,16 @@ def status(services: Services, tenant: Tenant, system: str) -> sync_models.Statu
     )
 
 
-def _syncs(transaction: psycopg.Connection, names: dict[str, str]) -> runs.Standing:
-    cursor = transaction.cursor(row_factory=args_row(ShownRun))
-    return runs.standing(cursor.execute(runs.STANDING, names).fetchall())
+def _syncs(transaction: psycopg.Connection, names: dict[str, str]) -> listing.CurrentRuns:
+    cursor = transaction.cursor(row_factory=args_row(RunSummary))
+    return listing.current_runs(cursor.execute(listing.CURRENT_RUNS, names).fetchall())
 
 
 def _budget(
-    services: Services, tenant: Tenant, system: str, *, last: ShownRun | None
+    services: Services, tenant: Tenant, system: str, *, last: RunSummary | None
 ) -> sync_models.Budget:
     now = datetime.now(UTC)
-    rest = budget.standing(services.warehouse, tenant, system, now)
+    rest = daily_budget.standing(services.warehouse, tenant, system, now)
     is_paused = last and last.status == "paused" and last.resume_at and last.resume_at > now
     return sync_models.Budget(
         limit=rest.limit,
@@ -82,7 +84,7 @@ def price(
         tokens, limit = dict(estimate.entities), estimate.limit
     else:
         tokens = {name: entity.tokens_per_page for name, entity in entities.items()}
-        limit = budget.standing(services.warehouse, tenant, system, datetime.now(UTC)).limit
+        limit = daily_budget.standing(services.warehouse, tenant, system, datetime.now(UTC)).limit
     return sync_models.Price(
         sync_type=sync_type, tokens=sum(tokens.values()), daily_limit=limit, entities=tokens
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.sync.lock import lock_for_change
+from pipedrive_pipeline.sync.runs.lock import lock_for_change
 from pipedrive_pipeline.tenants import Tenant
 
 MARK = """

@@ -16,7 +16,7 @@ from pipedrive_pipeline.connect.api.sync_models import Run, Status
 from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.sync.registry import RegisteredTenant
+from pipedrive_pipeline.sync.tenancy.registry import RegisteredTenant
 from pipedrive_pipeline.vault.pending import PendingGrant
 
 READING_TYPES = frozenset({"full", "incremental"})  # the button would only join such a run

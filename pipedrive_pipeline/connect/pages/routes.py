@@ -22,7 +22,8 @@ from pipedrive_pipeline.connect.errors import NotSignedIn
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.request import AppServices, SentBody, Services, SystemKey
 from pipedrive_pipeline.connectors.registry import SYSTEMS
-from pipedrive_pipeline.sync import asking, registry, runs
+from pipedrive_pipeline.sync.runs import listing, requests
+from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
 
@@ -101,7 +102,7 @@ def integration(
     if session is None or caller is None:
         return _to_login()
     with services.warehouse.as_app(caller.tenant) as connection:
-        rows = runs.page(connection, caller.tenant, system, limit=SHOWN_RUNS)
+        rows = listing.list_runs(connection, caller.tenant, system, limit=SHOWN_RUNS)
     return rendering.integration(
         request,
         caller,
@@ -126,7 +127,7 @@ def sync_now(
         return _to_login()
     require(caller, Permission.ASK_SYNC)
     with services.warehouse.as_app(caller.tenant) as connection:
-        asking.ask(connection, caller.tenant, system, "incremental", who=caller.name)
+        requests.request_sync(connection, caller.tenant, system, "incremental", who=caller.name)
     return RedirectResponse(rendering.address(system, caller), status_code=303)
 
 

@@ -1,0 +1,63 @@
+"""Runs whose process is gone, ended in Dagster too, so that no reboot holds a tenant's queue.
+
+Belongs here: which of Dagster's runs are dead. Does not belong here: our history's
+(`sync/runs/dead_runs.py`).
+
+Dagster itself believes a run alive for ever once nothing is left that could report its end
+(measured: kill -9 of everything; run monitoring asks the default launcher, which cannot tell).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from pipedrive_pipeline.defs.defaults import sensor_status
+from pipedrive_pipeline.defs.runs import PARTITION_TAG, facts_of, mark_dead_runs
+from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.sync.runs.dead_runs import settle_all_dead
+from pipedrive_pipeline.sync.runs.lock import lock_of_run, locks_taken
+from pipedrive_pipeline.warehouse.database import Contended, Warehouse, warehouse_of
+
+INTERVAL_SECONDS = 15
+GRACE_SECONDS = 30  # silent without the lock: longer than from a run's start to its lock, and back
+
+
+@dg.sensor(
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=sensor_status(),
+    description=(
+        "Ends runs whose process is gone, as after a reboot: a run that has started while its "
+        "lock is free. Run retries then start it again, once."
+    ),
+)
+def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Ends what is dead; says how many."""
+    warehouse = warehouse_of(load_settings())
+    try:
+        settled = settle_all_dead(warehouse)
+    except Contended as error:
+        return dg.SkipReason(str(error))
+    lost = without_a_row(context.instance, warehouse, datetime.now(UTC))
+    mark_dead_runs(context.instance, [*settled, *lost])
+    count = len({*settled, *lost})
+    return dg.SkipReason(f"{count} dead runs were ended." if count else "no run is dead.")
+
+
+def without_a_row(
+    instance: dg.DagsterInstance, warehouse: Warehouse, now: datetime
+) -> Iterable[str]:
+    """Started runs that our history does not hold open, and that have long been silent."""
+    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+    runs = [run for run in instance.get_runs(filters=started) if PARTITION_TAG in run.tags]
+    taken = locks_taken(warehouse)
+    for run in runs:
+        facts = facts_of(run.tags, run.run_id)
+        if lock_of_run(facts.tenant, facts.system, facts.sync_type) not in taken:
+            (last,) = instance.get_records_for_run(
+                run.run_id, limit=1, ascending=False
+            ).records or (None,)
+            if last is None or now.timestamp() - last.timestamp > GRACE_SECONDS:
+                yield run.run_id

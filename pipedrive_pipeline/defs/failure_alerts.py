@@ -1,0 +1,93 @@
+"""Runs that could not tell of their own end: a crash that its retry did not mend, too.
+
+Belongs here: which failed runs nobody was told of, and what Dagster knows of their end. Does not
+belong here: runs that end by themselves, which tell by themselves (`sync/status/alerts.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pipedrive_pipeline.defs.defaults import sensor_status
+from pipedrive_pipeline.defs.runs import PARTITION_TAG, facts_of
+from pipedrive_pipeline.errors import Busy, PipelineError, UnknownTenant
+from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.sync.runs import history
+from pipedrive_pipeline.sync.status import alerts
+from pipedrive_pipeline.warehouse.database import warehouse_of
+
+WILL_RETRY_TAG = "dagster/will_retry"  # Dagster's own, on a failed run that run retries start again
+
+
+@dg.run_failure_sensor(
+    default_status=sensor_status(),
+    description=(
+        "Tells the operator and the tenant of runs that crashed and could not tell by themselves: "
+        "once per cause, and again when it is over. A crash that is tried again is not told."
+    ),
+)
+def failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+    """One alert at most about one failed run."""
+    run = context.dagster_run
+    if PARTITION_TAG not in run.tags:
+        return dg.SkipReason("the run names no tenant; whoever started it sees its error.")
+    if run.tags.get(WILL_RETRY_TAG) == "true":
+        return dg.SkipReason("it is tried again.")
+    settings = load_settings()
+    warehouse = warehouse_of(settings)
+    if history.has_told_its_end(warehouse, facts_of(run.tags, run.run_id)):
+        return dg.SkipReason("the run has told by itself.")
+    cause = crash(run, context.failure_event)
+    if cause is None:
+        return dg.SkipReason("nobody need know: the tenant was busy, or is no longer registered.")
+    alerts.raise_alert(warehouse, settings, cause)
+    return None
+
+
+def crash(run: dg.DagsterRun, failure: dg.DagsterEvent) -> alerts.Cause | None:
+    """What is known of a run that ended without a word; None if nobody need know."""
+    facts = facts_of(run.tags, run.run_id)
+    known = next(_named_errors(failure), None)
+    if known and issubclass(known[0], (Busy, UnknownTenant)):
+        return None
+    code, message, who_acts = alerts.KILLED, _SILENT, "the operator"
+    if known:
+        code, message, who_acts = known[0].code, known[1], known[0].who_acts
+    return alerts.Cause(
+        tenant=facts.tenant,
+        system=facts.system,
+        code=code,
+        message=message if message.startswith(f"{facts.tenant}:") else f"{facts.tenant}: {message}",
+        who_acts=who_acts,
+        sync_type=facts.sync_type,
+        dagster_run_id=run.run_id,
+    )
+
+
+def _named_errors(failure: dg.DagsterEvent) -> Iterator[tuple[type[PipelineError], str]]:
+    """The errors of our family in a failure's chain of causes, with their messages.
+
+    Others are left out: their text may hold a record.
+    """
+    family = {kind.__name__: kind for kind in _below(PipelineError)}
+    told = failure.event_specific_data  # nothing, where somebody else reported the end
+    error = failure.job_failure_data.error if told else None
+    while error:
+        if error.cls_name in family:
+            yield family[error.cls_name], error.message.partition(": ")[2].strip()
+        error = error.cause
+
+
+def _below(kind: type[PipelineError]) -> Iterator[type[PipelineError]]:
+    yield kind
+    for inner in kind.__subclasses__():
+        yield from _below(inner)
+
+
+_SILENT = (
+    "its run's process ended without a word, and so did the one that tried again: "
+    "killed, out of memory, or the machine went down. What was committed stays; "
+    "the next run goes on from there."
+)

@@ -1,0 +1,51 @@
+"""What is still built where one kind of record could not be read: streams park alone.
+
+Belongs here: the marts' materializations of such a run. Does not belong here: which failures leave
+the others alone (`ingest/outcome.py`), the building (`sync/runs/run.py`).
+
+Dagster skips whatever comes after a failed step, so the marts are built within it, before it fails.
+The run stays red: somebody must give the right back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from pipedrive_pipeline.defs.metadata import counts_metadata
+from pipedrive_pipeline.defs.table_checks import CONTACTS, CUSTOMERS
+from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.sync.runs.run import TenantRun
+
+
+@contextmanager
+def marts_of_the_rest(context: dg.AssetExecutionContext, run: TenantRun) -> Iterator[None]:
+    """Builds the marts from what the block has read, if it fails for one kind of record alone."""
+    try:
+        yield
+    except PipelineError:
+        if _are_wanted(context):
+            _build(context, run)
+        raise
+
+
+def _are_wanted(context: dg.AssetExecutionContext) -> bool:
+    selected = context.run.asset_selection  # empty: the whole job
+    return not selected or CUSTOMERS in selected
+
+
+def _build(context: dg.AssetExecutionContext, run: TenantRun) -> None:
+    built = run.build_around_failures()
+    if built is None:
+        return
+    for key, counts in ((CUSTOMERS, built.customers), (CONTACTS, built.contacts)):
+        context.log_event(
+            dg.AssetMaterialization(
+                key,
+                description="Built from what could be read; what failed is as old as it was.",
+                partition=run.facts.tenant.slug,
+                metadata=counts_metadata(counts),
+            )
+        )

@@ -1,0 +1,171 @@
+"""Notes of a run about itself: calls spent, and progress.
+
+Belongs here: the writes to `integration.api_usage`, `budget_statements` and a running row's
+``progress``. Does not belong here: the history row's end (`history.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from pipedrive_pipeline.connectors.base import ApiCall
+from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.sync.budget.daily_budget import Now, midnight
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+PROGRESS_INTERVAL_SECONDS = 1.0
+
+
+class UsageRecorder:
+    """Calls of one run by kind; written to the company's account when asked."""
+
+    def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str, now: Now) -> None:
+        self._warehouse, self._tenant, self._system = warehouse, tenant, system
+        self._now = now
+        self._told: ApiCall | None = None  # the newest that tells what is left of the day
+        self._lock = threading.Lock()
+        self._calls: Counter[str] = Counter()
+        self._tokens: Counter[str] = Counter()
+        self.api_calls = self.tokens_spent = 0  # of the whole run
+
+    def on_call(self, call: ApiCall) -> None:
+        """Counts one call. Called by the reading thread."""
+        with self._lock:
+            self._calls[call.kind] += 1
+            self._tokens[call.kind] += call.tokens
+            self.api_calls += 1
+            self.tokens_spent += call.tokens
+            if call.daily_left is not None:
+                self._told = call
+
+    def write(self) -> None:
+        """Adds what was counted since the last write to `integration.api_usage`."""
+        with self._lock:
+            calls, tokens = self._calls, self._tokens
+            self._calls, self._tokens = Counter(), Counter()
+            told, self._told = self._told, None
+        if not calls:
+            return
+        now = self._now()
+        rows = [
+            (self._tenant.slug, self._system, kind, calls[kind], tokens[kind], now.date())
+            for kind in sorted(calls)
+        ]
+        with self._warehouse.transaction(tenant=self._tenant) as connection:
+            connection.cursor().executemany(_USAGE, rows)
+            if told:
+                connection.execute(_TOLD, self._statement(told, now))
+
+    def note_spent(self, resets_at: datetime) -> None:
+        """Keeps for the whole company that nothing is left, and when the source says it returns."""
+        now = self._now()
+        statement = self._statement(None, now) | {"left": 0, "resets_at": resets_at}
+        with self._warehouse.transaction(tenant=self._tenant) as connection:
+            connection.execute(_TOLD, statement)
+
+    def _statement(self, told: ApiCall | None, now: datetime) -> dict[str, Any]:
+        return {
+            "tenant": self._tenant.slug,
+            "system": self._system,
+            "limit": told.daily_limit if told else None,
+            "left": told.daily_left if told else None,
+            "now": now,
+            "today": now.date(),
+            "resets_at": None,
+            "midnight": midnight(now),
+        }
+
+
+class ProgressWriter:
+    """Keeps a running row's progress no older than a second, whoever reads it."""
+
+    def __init__(self, warehouse: Warehouse, tenant: Tenant, log_id: UUID) -> None:
+        self._warehouse, self._tenant, self._log_id = warehouse, tenant, log_id
+        self._started = self._written = time.monotonic()
+
+    def on_page(self, read: EntityRead) -> bool:
+        """Notes how far one entity's walk is; says whether it was time to."""
+        now = time.monotonic()
+        if now - self._written < PROGRESS_INTERVAL_SECONDS:
+            return False
+        self._written = now
+        progress = {
+            "stage": read.entity.name,
+            "pages": read.pages,
+            "rows": read.fetched,
+            "seconds": round(now - self._started, 1),
+        }
+        with self._warehouse.transaction(tenant=self._tenant) as connection:
+            connection.execute(
+                "update integration.sync_logs set progress = %s where id = %s",
+                [Jsonb(progress), self._log_id],
+            )
+        return True
+
+
+_USAGE = """
+insert into integration.api_usage as book
+    (tenant_id, system, company_id, used_on, call_kind, calls, tokens)
+select given.tenant_id, given.system, coalesce(connections.company_id, ''),
+    given.used_on, given.call_kind, given.calls, given.tokens
+from (values (%s, %s, %s, %s::bigint, %s::bigint, %s::date))
+    as given (tenant_id, system, call_kind, calls, tokens, used_on)
+left join integration.connections as connections
+    on connections.tenant_id = given.tenant_id and connections.system = given.system
+on conflict (tenant_id, system, company_id, used_on, call_kind) do update
+set calls = book.calls + excluded.calls, tokens = book.tokens + excluded.tokens
+"""
+
+# A reset that was told with a refusal stands until it has passed; else it is the next midnight.
+_TOLD = """
+insert into integration.budget_statements as told
+    (tenant_id, system, company_id, daily_limit, daily_left, told_at, tokens_booked, resets_at)
+select connections.tenant_id, connections.system, connections.company_id,
+    coalesce(
+        %(limit)s::bigint,
+        (
+            select former.daily_limit
+            from integration.budget_statements as former
+            where former.system = connections.system
+                and former.company_id = connections.company_id
+                and former.daily_limit is not null
+            order by former.told_at desc
+            limit 1
+        )
+    ),
+    %(left)s, %(now)s,
+    (
+        select coalesce(sum(api_usage.tokens), 0)
+        from integration.api_usage as api_usage
+        where api_usage.system = connections.system
+            and api_usage.company_id = connections.company_id
+            and api_usage.used_on = %(today)s
+    ),
+    coalesce(%(resets_at)s::timestamptz, %(midnight)s)
+from integration.connections as connections
+where connections.tenant_id = %(tenant)s
+    and connections.system = %(system)s
+    and connections.company_id is not null
+on conflict (tenant_id, system) do update
+set company_id = excluded.company_id,
+    daily_limit = excluded.daily_limit,
+    daily_left = excluded.daily_left,
+    told_at = excluded.told_at,
+    tokens_booked = excluded.tokens_booked,
+    resets_at = case
+        when %(resets_at)s::timestamptz is null
+            and told.resets_at > excluded.told_at
+            and told.company_id = excluded.company_id
+            then told.resets_at
+        else excluded.resets_at
+    end
+where told.told_at <= excluded.told_at
+"""

@@ -1,0 +1,44 @@
+"""Runs whose process is gone: their lock is free.
+
+Belongs here: finding and ending them in our history. Does not belong here: Dagster's rows of the
+same runs (`defs/dead_runs.py`).
+
+A run's row is begun and ended under the run's lock, so a row that says ``running`` beside a free
+lock can only be a dead run's: no patience is needed to be sure.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from pipedrive_pipeline.errors import Busy, UnknownTenant
+from pipedrive_pipeline.sync.runs.history import settle_dead
+from pipedrive_pipeline.sync.runs.lock import run_lock
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+def settle_all_dead(warehouse: Warehouse) -> list[str]:
+    """Ends the history rows of all dead runs, and what asked for them; their Dagster run ids.
+
+    Raises:
+        Contended: a migration holds every tenant's lock back; the next look finds the same.
+    """
+    ended: list[str] = []
+    for tenant, system, sync_type in _begun(warehouse):
+        with (
+            suppress(Busy, UnknownTenant),
+            run_lock(warehouse, tenant, system, sync_type, wait_seconds=0) as lock,
+        ):
+            ended += settle_dead(lock)
+    return ended
+
+
+def _begun(warehouse: Warehouse) -> list[tuple[Tenant, str, str]]:
+    """Tenant, system and kind of the runs that have not ended, alive or dead."""
+    with warehouse.transaction() as connection:
+        rows = connection.execute(
+            "select distinct tenant_id, system, sync_type from integration.sync_logs"
+            " where status = 'running' order by tenant_id, system, sync_type"
+        ).fetchall()
+    return [(Tenant(slug), *kind) for slug, *kind in rows]

@@ -1,0 +1,285 @@
+"""A tenant's history as it is shown: runs, and requests that wait for one, newest first.
+
+Belongs here: reading `integration.sync_logs` and `sync_requests` page by page. Does not belong
+here: writing them (`history.py`, `requests.py`), or how they look (`connect/`).
+
+A page goes on behind the last run that was shown, by its instant and id, so that a run that begins
+meanwhile neither repeats nor hides another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+import psycopg
+from msgspec import Struct
+from psycopg.rows import args_row
+
+from pipedrive_pipeline.tenants import Tenant
+
+
+@dataclass(frozen=True)
+class RunCursor:
+    """Between which two runs a page begins."""
+
+    at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Which runs; what is None does not matter."""
+
+    statuses: Sequence[str] | None = None
+    sync_type: str | None = None
+    trigger: str | None = None
+    since: datetime | None = None  # inclusive
+    until: datetime | None = None  # exclusive
+
+
+class RunSummary(Struct, frozen=True):
+    """One run; a request without a run has only what was asked.
+
+    In the order of the query's columns, its JSON left as text: a page of 21 is read in 0.2 ms so,
+    and in 0.8 ms as dataclasses with JSON of Python's own.
+    """
+
+    id: UUID
+    at: datetime  # begun, or asked for
+    status: str
+    sync_type: str
+    trigger: str
+    requested_at: datetime | None
+    requested_by: str | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    organizations: list[int]  # fetched, created, updated, unchanged, deleted, rejected
+    persons: list[int]
+    tokens_spent: int
+    api_calls: int
+    watermarks_json: str
+    progress_json: str | None
+    resume_at: datetime | None
+    errors_json: str
+    dagster_run_id: str | None
+
+    @property
+    def place(self) -> RunCursor:
+        """Where the page after this run begins."""
+        return RunCursor(self.at, self.id)
+
+
+@dataclass(frozen=True)
+class CurrentRuns:
+    """What a tenant's syncs are at."""
+
+    current: list[RunSummary]  # what runs or waits, newest first
+    last: RunSummary | None  # the run that ended last; None if none ever did
+
+
+ALL_RUNS = RunFilter()
+OPEN = frozenset({"queued", "running"})
+
+
+def list_runs(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    system: str,
+    wanted: RunFilter = ALL_RUNS,
+    *,
+    after: RunCursor | None = None,
+    limit: int,
+) -> list[RunSummary]:
+    """The newest runs that are wanted, behind a place if one is given; at most ``limit``."""
+    values: dict[str, Any] = {
+        "tenant": tenant.slug,
+        "system": system,
+        "limit": limit,
+        "statuses": list(wanted.statuses or ()),
+        "sync_type": wanted.sync_type,
+        "trigger": wanted.trigger,
+        "since": wanted.since,
+        "until": wanted.until,
+        "at": after and after.at,
+        "id": after and after.id,
+    }
+    given = {**asdict(wanted), "after": after}
+    query = _page_query(frozenset(name for name, value in given.items() if value))
+    # Binary: a page of 21 takes psycopg 0.086 ms, with its ids, instants and lists in text 0.106.
+    cursor = connection.cursor(row_factory=args_row(RunSummary), binary=True)
+    return cursor.execute(query, values).fetchall()
+
+
+def current_runs(found: Sequence[RunSummary]) -> CurrentRuns:
+    """What runs or waits, and what ended last, of what `CURRENT_RUNS` found."""
+    return CurrentRuns(
+        current=[one for one in found if one.status in OPEN],
+        last=next((one for one in found if one.status not in OPEN), None),
+    )
+
+
+def find_run(
+    connection: psycopg.Connection, tenant: Tenant, system: str, run_id: UUID
+) -> RunSummary | None:
+    """The run of this id, or the request that waits for one; None if the tenant has none."""
+    values = {"tenant": tenant.slug, "system": system, "limit": 1, "id": run_id}
+    query = _page_query(frozenset({"id"}))
+    return connection.cursor(row_factory=args_row(RunSummary)).execute(query, values).fetchone()
+
+
+@cache
+def _page_query(conditions: frozenset[str]) -> LiteralString:
+    """The query with these conditions only: its index serves what is left, and it is built once."""
+    return _PAGE.format(
+        of_logs=_spelled(conditions, "sync_logs", "started_at", "status"),
+        of_requests=_spelled(conditions, "sync_requests", "requested_at", "state"),
+    )
+
+
+def _spelled(
+    conditions: frozenset[str], table: LiteralString, at: LiteralString, status: LiteralString
+) -> LiteralString:
+    spelled: dict[str, LiteralString] = {
+        "statuses": "and {table}.{status} = any(%(statuses)s)",
+        "sync_type": "and {table}.sync_type = %(sync_type)s",
+        "trigger": "and {table}.trigger = %(trigger)s",
+        "since": "and {table}.{at} >= %(since)s",
+        "until": "and {table}.{at} < %(until)s",
+        "after": "and ({table}.{at}, {table}.id) < (%(at)s, %(id)s)",
+        "id": "and {table}.id = %(id)s",
+    }
+    return " ".join(spelled[one] for one in sorted(conditions)).format(
+        table=table, at=at, status=status
+    )
+
+
+_LOGS = """
+select
+    sync_logs.id,
+    sync_logs.started_at as at,
+    sync_logs.status,
+    sync_logs.sync_type,
+    sync_logs.trigger,
+    asked.requested_at,
+    asked.requested_by,
+    sync_logs.started_at,
+    sync_logs.completed_at,
+    array[
+        sync_logs.organizations_fetched,
+        sync_logs.organizations_created,
+        sync_logs.organizations_updated,
+        sync_logs.organizations_unchanged,
+        sync_logs.organizations_deleted,
+        sync_logs.organizations_rejected
+    ] as organizations,
+    array[
+        sync_logs.persons_fetched,
+        sync_logs.persons_created,
+        sync_logs.persons_updated,
+        sync_logs.persons_unchanged,
+        sync_logs.persons_deleted,
+        sync_logs.persons_rejected
+    ] as persons,
+    sync_logs.tokens_spent,
+    sync_logs.api_calls,
+    sync_logs.watermarks::text as watermarks_json,
+    sync_logs.progress::text as progress_json,
+    sync_logs.resume_at,
+    sync_logs.errors::text as errors_json,
+    sync_logs.dagster_run_id
+from integration.sync_logs
+left join lateral (
+    select
+        sync_requests.requested_at,
+        sync_requests.requested_by
+    from integration.sync_requests
+    where sync_requests.tenant_id = %(tenant)s
+        and sync_requests.sync_log_id = sync_logs.id
+    order by
+        sync_requests.requested_at asc,
+        sync_requests.id asc
+    limit 1
+) as asked on true
+where sync_logs.tenant_id = %(tenant)s
+    and sync_logs.system = %(system)s
+    {of_logs}
+order by
+    sync_logs.started_at desc,
+    sync_logs.id desc
+"""
+_REQUESTS = """
+select
+    sync_requests.id,
+    sync_requests.requested_at as at,
+    sync_requests.state as status,
+    sync_requests.sync_type,
+    sync_requests.trigger,
+    sync_requests.requested_at,
+    sync_requests.requested_by,
+    null as started_at,
+    sync_requests.settled_at as completed_at,
+    '{{0,0,0,0,0,0}}' as organizations,
+    '{{0,0,0,0,0,0}}' as persons,
+    0 as tokens_spent,
+    0 as api_calls,
+    '{{}}' as watermarks_json,
+    null as progress_json,
+    null as resume_at,
+    case
+        when sync_requests.state = 'failed' then jsonb_build_array(jsonb_build_object(
+            'code', 'not_begun',
+            'message', 'It was ended before it began: the tenant was disconnected.'
+        ))::text
+        else '[]'
+    end as errors_json,
+    null as dagster_run_id
+from integration.sync_requests
+where sync_requests.tenant_id = %(tenant)s
+    and sync_requests.system = %(system)s
+    and sync_requests.sync_log_id is null
+    and sync_requests.state in ('queued', 'failed')
+    {of_requests}
+order by
+    sync_requests.requested_at desc,
+    sync_requests.id desc
+"""
+_PAGE = (
+    "select runs.* from (("
+    + _LOGS
+    + "limit %(limit)s) union all ("
+    + _REQUESTS
+    + "limit %(limit)s)) as runs order by runs.at desc, runs.id desc limit %(limit)s"
+)
+_RUNNING_AND_LAST_ENDED = """
+    and sync_logs.id in (
+        select running.id
+        from integration.sync_logs as running
+        where running.tenant_id = %(tenant)s
+            and running.status = 'running'
+        union all
+        (
+            select ended.id
+            from integration.sync_logs as ended
+            where ended.tenant_id = %(tenant)s
+                and ended.system = %(system)s
+                and ended.status <> 'running'
+            order by
+                ended.started_at desc,
+                ended.id desc
+            limit 1
+        )
+    )
+"""
+# Of one tenant and system, in one question.
+CURRENT_RUNS: Final = (
+    "select runs.* from (("
+    + _LOGS.format(of_logs=_RUNNING_AND_LAST_ENDED)
+    + ") union all ("
+    + _REQUESTS.format(of_requests="and sync_requests.state = 'queued'")
+    + ")) as runs order by runs.at desc, runs.id desc"
+)

@@ -1,0 +1,226 @@
+"""Requests for a sync in `integration.sync_requests`: created, claimed by a run, settled.
+
+At most one request of a kind is queued per tenant and system. A sensor starts the runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+
+from pipedrive_pipeline.errors import NotConnected, ReauthNeeded
+from pipedrive_pipeline.sync.runs.history import RunFacts, SyncType, Trigger
+from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.states import Reason
+from pipedrive_pipeline.warehouse import audit_log
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+ANSWERED_BY: dict[SyncType, list[str]] = {
+    "full": ["full"],
+    "incremental": ["incremental", "full"],  # reading everything reads what changed
+    "sweep": ["sweep"],
+    "remap": ["remap"],
+    "verify": ["verify"],
+}
+
+
+@dataclass(frozen=True)
+class RequestProgress:
+    """One request, and how far the run is that serves it."""
+
+    id: UUID
+    state: str
+    sync_type: str
+    trigger: str
+    requested_at: datetime
+    requested_by: str | None
+    settled_at: datetime | None
+    run_id: UUID | None
+    progress: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class QueuedSync:
+    """One queued request."""
+
+    id: UUID
+    tenant: Tenant
+    system: str
+    sync_type: SyncType
+    trigger: Trigger
+
+
+def request_sync(
+    connection: psycopg.Connection, tenant: Tenant, system: str, sync_type: SyncType, *, who: str
+) -> RequestProgress:
+    """The request that is queued or running for this already, or a new one.
+
+    Raises:
+        NotConnected, ReauthNeeded: a person must connect first; a remap or verify needs none.
+    """
+    if sync_type not in WITHOUT_SOURCE:
+        _require_connected(connection, tenant, system)
+    values = {
+        "tenant": tenant.slug,
+        "system": system,
+        "sync_type": sync_type,
+        "answered_by": ANSWERED_BY[sync_type],
+        "who": who,
+    }
+    cursor = connection.cursor(row_factory=class_row(RequestProgress))
+    found = cursor.execute(_OPEN, values).fetchone()
+    if found is None and connection.execute(_INSERT, values).rowcount:
+        audit_log.note(connection, tenant, who=who, action="sync.ask", subject=sync_type)
+    found = found or cursor.execute(_OPEN, values).fetchone()
+    assert found is not None  # noqa: S101 - it was inserted, or somebody else's stands in its way
+    return found
+
+
+def find_request(
+    connection: psycopg.Connection, tenant: Tenant, system: str, request_id: UUID
+) -> RequestProgress | None:
+    """The request of this id; None if the tenant has none."""
+    values = {"tenant": tenant.slug, "system": system, "id": request_id}
+    return (
+        connection.cursor(row_factory=class_row(RequestProgress)).execute(_BY_ID, values).fetchone()
+    )
+
+
+def _require_connected(connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
+    row = connection.execute(_STATE, {"tenant": tenant.slug, "system": system}).fetchone()
+    state, reason = row or (None, None)
+    if state == "needs_reauth":
+        raise ReauthNeeded(tenant.slug, system, Reason(reason).sentence if reason else "unknown")
+    if state != "connected":
+        raise NotConnected(tenant.slug, system)
+
+
+def queued(warehouse: Warehouse, *, limit: int) -> list[QueuedSync]:
+    """The oldest queued requests of connected tenants that are not paused.
+
+    A remap or verify reads nothing at the source: it waits for neither.
+    """
+    with warehouse.transaction() as connection:
+        rows = connection.execute(_QUEUED, [limit]).fetchall()
+    return [QueuedSync(row[0], Tenant(row[1]), *row[2:]) for row in rows]
+
+
+def claim(warehouse: Warehouse, facts: RunFacts, log_id: UUID) -> None:
+    """Marks the tenant's requests that this run answers as running.
+
+    A full run answers every request; an incremental one leaves a full one in the queue, and one
+    that reads nothing leaves both.
+    """
+    answered: set[str] = {facts.sync_type}
+    if facts.sync_type not in WITHOUT_SOURCE:
+        answered.add("incremental")
+    values = [log_id, facts.dagster_run_id, facts.tenant.slug, facts.system, sorted(answered)]
+    with warehouse.transaction(tenant=facts.tenant) as connection:
+        connection.execute(_CLAIM, values)
+
+
+def settle(warehouse: Warehouse, facts: RunFacts, log_id: UUID, *, is_success: bool) -> None:
+    """Ends the requests that this run claimed."""
+    with warehouse.transaction(tenant=facts.tenant) as connection:
+        connection.execute(_SETTLE, ["done" if is_success else "failed", log_id])
+
+
+def requeue(warehouse: Warehouse, facts: RunFacts) -> None:
+    """Queues what a paused run has left to do; it waits there until the run may go on."""
+    values = [facts.tenant.slug, facts.system, facts.sync_type, facts.trigger]
+    with warehouse.transaction(tenant=facts.tenant) as connection:
+        connection.execute(_REQUEUE, values)
+
+
+_STATE = """
+select
+    connections.state,
+    connections.state_reason
+from integration.connections
+where connections.tenant_id = %(tenant)s
+    and connections.system = %(system)s
+"""
+_SELECT = """
+select
+    sync_requests.id,
+    sync_requests.state,
+    sync_requests.sync_type,
+    sync_requests.trigger,
+    sync_requests.requested_at,
+    sync_requests.requested_by,
+    sync_requests.settled_at,
+    sync_requests.sync_log_id as run_id,
+    sync_logs.progress
+from integration.sync_requests
+left join integration.sync_logs
+    on sync_logs.tenant_id = %(tenant)s
+    and sync_logs.id = sync_requests.sync_log_id
+where sync_requests.tenant_id = %(tenant)s
+    and sync_requests.system = %(system)s
+"""
+_BY_ID = _SELECT + "    and sync_requests.id = %(id)s"
+_OPEN = (
+    _SELECT
+    + """
+    and sync_requests.sync_type = any(%(answered_by)s)
+    and sync_requests.state in ('queued', 'running')
+order by
+    sync_requests.state desc,
+    sync_requests.requested_at asc,
+    sync_requests.id asc
+limit 1
+"""
+)
+_INSERT = """
+insert into integration.sync_requests (tenant_id, system, sync_type, trigger, requested_by)
+values (%(tenant)s, %(system)s, %(sync_type)s, 'manual', %(who)s)
+on conflict (tenant_id, system, sync_type) where state = 'queued' do nothing
+"""
+
+_QUEUED = """
+select sync_requests.id, sync_requests.tenant_id, sync_requests.system, sync_requests.sync_type,
+    sync_requests.trigger
+from integration.sync_requests as sync_requests
+left join integration.connections as connections
+    on connections.tenant_id = sync_requests.tenant_id
+    and connections.system = sync_requests.system
+where sync_requests.state = 'queued'
+    and (
+        sync_requests.sync_type in ('remap', 'verify')
+        or connections.state = 'connected'
+        and not exists (
+            select from integration.sync_logs as sync_logs
+            where sync_logs.tenant_id = sync_requests.tenant_id
+                and sync_logs.system = sync_requests.system
+                and sync_logs.status = 'paused'
+                and sync_logs.resume_at > now()
+                and sync_logs.started_at >= connections.connected_at
+        )
+    )
+order by sync_requests.requested_at, sync_requests.id
+limit %s
+"""
+
+_CLAIM = """
+update integration.sync_requests
+set state = 'running', sync_log_id = %s, dagster_run_id = %s
+where tenant_id = %s and system = %s and state = 'queued' and sync_type = any(%s)
+"""
+
+_REQUEUE = """
+insert into integration.sync_requests (tenant_id, system, sync_type, trigger, requested_by)
+values (%s, %s, %s, %s, 'a paused sync')
+on conflict (tenant_id, system, sync_type) where state = 'queued' do nothing
+"""
+
+_SETTLE = """
+update integration.sync_requests
+set state = %s, settled_at = clock_timestamp()
+where sync_log_id = %s and state = 'running'
+"""

@@ -1,0 +1,325 @@
+"""One run of one tenant, from lock to history row: read, build, publish.
+
+Belongs here: putting the rooms below together for one run, and recording how it ended. Does not
+belong here: Dagster (`defs/` calls this), any SQL over raw or marts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+from pipedrive_pipeline import marts
+from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.errors import BadInput, NotProven, full_disk
+from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
+from pipedrive_pipeline.ingest.rejections import listed_by_field
+from pipedrive_pipeline.marts.health import MartHealth, mart_health
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.budget import daily_budget
+from pipedrive_pipeline.sync.budget.pricing import Price
+from pipedrive_pipeline.sync.budget.usage import ProgressWriter
+from pipedrive_pipeline.sync.runs import history, requests
+from pipedrive_pipeline.sync.runs.field_facts import (
+    FieldFacts,
+    MartColumn,
+    field_facts,
+    mart_columns,
+)
+from pipedrive_pipeline.sync.runs.lock import TenantLock
+from pipedrive_pipeline.sync.runs.scratch import scratch
+from pipedrive_pipeline.sync.runs.source_access import SourceAccess, utc_now
+from pipedrive_pipeline.sync.runs.tenant_stores import open_tenant_stores
+from pipedrive_pipeline.sync.status import alerts
+from pipedrive_pipeline.sync.tenancy.configuration import entities_left_out
+from pipedrive_pipeline.sync.tenancy.erasure import erase_returned_records
+from pipedrive_pipeline.sync.tenancy.expiry import erase_expired
+from pipedrive_pipeline.sync.tenancy.retention import delete_old_history
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+VIEWS_DUE = (
+    "the views wait for a session that has an open transaction on them; every row is in crm, and "
+    "the sensor due_views tries again each minute"
+)
+UNHEALED = (
+    "{count} rows of crm.{mart} are not as raw makes them even after they were written (a trigger "
+    "of the app may change them), or raw does not have them and they are too many to be marked as "
+    "deleted unasked (`sweep --confirm` does)"
+)
+LOST = (
+    "{count} values that raw has are in no view and no column of {mart}, and not listed as "
+    "rejected: {shown}"
+)
+
+
+class TenantRun:
+    """A run that holds its lock and has its row in the history."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        settings: Settings,
+        row: history.HistoryRow,
+        lock: TenantLock,
+        *,
+        on_page: Callable[[EntityRead], None],
+        on_price: Callable[[Price], None],
+        now: daily_budget.Now,
+        chunk_rows: int,
+    ) -> None:
+        self.facts, self.row = row.facts, row
+        self._warehouse, self._settings, self._lock = warehouse, settings, lock
+        self._source = SourceAccess(
+            warehouse,
+            settings,
+            self.facts.tenant,
+            self.facts.system,
+            is_increment=self.facts.sync_type == "incremental",
+            now=now,
+        )
+        self._progress = ProgressWriter(warehouse, self.facts.tenant, row.id)
+        self._on_page, self._on_price, self._now = on_page, on_price, now
+        self._chunk_rows = chunk_rows
+        self._files = ExitStack()
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Puts any error of the block into the history, whatever it is, and lets it pass."""
+        try:
+            with self._lock.superseding():
+                yield
+        except BaseException as error:
+            named = full_disk(error) or error
+            if named not in self.row.errors:
+                self.row.errors.append(named)
+            if named is error:
+                raise
+            raise named from error
+
+    def price(self, entities: Sequence[str] | None = None) -> Price:
+        """What reading everything of these entities will cost; told to whoever watches the run."""
+        estimated = self._source.price(self._chosen(entities))
+        self._on_price(estimated)
+        return estimated
+
+    def read(self, entities: Sequence[str] | None = None) -> Iterator[EntityRead]:
+        """Yields each entity's read once it is committed whole.
+
+        Raises:
+            PipelineError: of the first entity whose walk failed, after all that could be read.
+        """
+        failed: list[EntityRead] = []
+        self._begin_act()
+        try:
+            for read in self._reader().read(
+                self._chosen(entities),
+                is_full=self.facts.sync_type != "incremental",
+                # A sweep that went on would miss what was deleted in the part already read.
+                is_restarted=self.facts.is_restarted or self.facts.sync_type == "sweep",
+            ):
+                self.row.reads[read.entity.name] = read
+                if read.is_complete:
+                    yield read
+                else:
+                    failed.append(read)
+        finally:
+            self._source.usage.write()
+            self.row.api_calls = self._source.usage.api_calls
+            self.row.tokens_spent = self._source.usage.tokens_spent
+        errors = [read.error for read in failed if read.error]
+        self._source.note_spent_days(errors)
+        self.row.errors.extend(errors[1:])
+        if errors:
+            raise errors[0]
+
+    def build_marts(self) -> marts.MartsBuilt:
+        """Brings `crm.customers` and `crm.contacts` up to what raw holds, or changes nothing."""
+        self._begin_act()
+        return self._built()
+
+    def publish_views(self) -> None:
+        """Brings the tenant's views up to the marts' columns, or warns that they are due."""
+        self._begin_act()
+        self._published()
+
+    def assert_proven(self, facts: Mapping[str, FieldFacts]) -> None:
+        """Ends a run of `verify` that found anything which it could not prove or heal.
+
+        Raises:
+            NotProven: names what, and the next step.
+        """
+        if self.facts.sync_type != "verify":
+            return
+        reasons = list(self.row.warnings.values())
+        built = self.row.built
+        for name, comparison in (built.compared if built else {}).items():
+            if comparison.unhealed:
+                reasons.append(UNHEALED.format(count=comparison.unhealed, mart=name))
+        for name, fact in facts.items():
+            if fact.lost:
+                shown = ", ".join(f"{key} of {record}" for record, key in fact.lost[:10])
+                reasons.append(LOST.format(count=len(fact.lost), mart=name, shown=shown))
+        if reasons:
+            raise NotProven(self.facts.tenant.slug, reasons)
+
+    def build_around_failures(self) -> marts.MartsBuilt | None:
+        """Builds and publishes although some read failed, if each failed for itself alone.
+
+        A right that is missing for organizations must not keep contacts as they were. None where a
+        failure concerns all, or nothing that marts are made of was read whole.
+        """
+        reads = self.row.reads
+        failed = [read for read in reads.values() if not read.is_complete]
+        is_any_whole = any(
+            reads[name].is_complete for name in history.COUNTED_ENTITIES if name in reads
+        )
+        if not (failed and is_any_whole and all(read.is_isolated_failure for read in failed)):
+            return None
+        built = self._built()
+        self._published()
+        return built
+
+    def _built(self) -> marts.MartsBuilt:
+        tenant, system, sync_type = self.facts.tenant, self.facts.system, self.facts.sync_type
+        with self._lock.with_marts() as lock:
+            is_raw_ours = lock.covers(tenant.raw_lock(system))  # else a read may be going on
+            erase_returned_records(lock.warehouse, tenant, system, is_raw_ours=is_raw_ours)
+            self.row.built = marts.build(
+                lock.warehouse,
+                tenant,
+                system,
+                is_whole=sync_type != "incremental",
+                is_verifying=sync_type == "verify",
+                is_confirmed=self.facts.is_confirmed,
+                is_read_running=not is_raw_ours,
+            )
+            if is_raw_ours:
+                self.row.erased += erase_expired(lock.warehouse, tenant, system)
+        return self.row.built
+
+    def _published(self) -> None:
+        with self._lock.with_marts() as lock:
+            is_published = marts.publish_or_defer(
+                lock.warehouse, self.facts.tenant, self.facts.system
+            )
+        if not is_published:
+            self.row.warnings["views_due"] = VIEWS_DUE
+
+    def mart_facts(self) -> tuple[MartHealth, dict[str, tuple[MartColumn, ...]]]:
+        """Orphans, volumes and the last comparison; and each mart's columns with their sources."""
+        tenant, system = self.facts.tenant, self.facts.system
+        with self._warehouse.transaction(tenant, (tenant.raw_schema(system),)) as connection:
+            return (
+                mart_health(connection, tenant, system),
+                mart_columns(connection, tenant, system),
+            )
+
+    def rejections(self, entity: EntitySpec) -> dict[str, int]:
+        """How many records and values of an entity raw does not hold in their place, by field."""
+        return listed_by_field(self._warehouse, self.facts.tenant, self.facts.system, entity)
+
+    def field_facts(self) -> dict[str, FieldFacts]:
+        """What there is to say of the tenant's custom fields, by mart."""
+        is_verifying = self.facts.sync_type == "verify"
+        compared, facts = field_facts(
+            self._warehouse, self.facts.tenant, self.facts.system, is_whole=is_verifying
+        )
+        self.row.values = compared if is_verifying else None
+        return facts
+
+    def _begin_act(self) -> None:
+        """Forgets the errors of a former attempt: where one stands, nothing that follows is run."""
+        self.row.errors.clear()
+
+    def remove_files(self) -> None:
+        """Leaves no file behind that holds rows; dlt keeps those of jobs that are done."""
+        self._files.close()
+
+    def _reader(self) -> Reader:
+        self.remove_files()  # of a former attempt
+        facts = self.facts
+        folder = scratch(self._settings, self._warehouse, facts.tenant, facts.system)
+        stores = open_tenant_stores(
+            self._files.enter_context(folder),
+            self._lock,
+            self._source,
+            self.facts.system,
+            is_confirmed=self.facts.is_confirmed,
+        )
+        return Reader(
+            raw=stores.raw,
+            seen=stores.seen,
+            deletions=stores.deletions,
+            reconciler=stores.reconciler,
+            open_source=self._source.open,
+            on_call=self._source.usage.on_call,
+            on_page=self._note_page,
+            before_load=stores.before_load,
+            now=self._now,
+            chunk_rows=self._chunk_rows,
+        )
+
+    def _chosen(self, names: Sequence[str] | None) -> list[EntitySpec]:
+        entities = self._source.entities
+        for name in names or ():
+            if name not in entities:
+                raise BadInput(
+                    f"{self.facts.system} has no entity {name!r}; it has {', '.join(entities)}."
+                )
+        left_out = entities_left_out(self._warehouse, self.facts.tenant, self.facts.system)
+        if names and left_out.issuperset(names):
+            raise BadInput(
+                f"{self.facts.tenant} does not sync persons: sync_persons is off in its settings."
+            )
+        return [
+            spec
+            for name, spec in entities.items()
+            if name not in left_out and (names is None or name in names)
+        ]
+
+    def _note_page(self, read: EntityRead) -> None:
+        self.row.reads[read.entity.name] = read
+        if self._progress.on_page(read):
+            self._source.book()
+        self._on_page(read)
+
+
+@contextmanager
+def open_run(
+    warehouse: Warehouse,
+    settings: Settings,
+    facts: history.RunFacts,
+    lock: TenantLock,
+    *,
+    on_page: Callable[[EntityRead], None] = lambda _read: None,
+    on_price: Callable[[Price], None] = lambda _price: None,
+    now: daily_budget.Now = utc_now,
+    chunk_rows: int = CHUNK_ROWS,
+) -> Iterator[TenantRun]:
+    """A run with its history row, which is completed at the end of the block, however it ends."""
+    row = history.begin(warehouse, facts)
+    run = TenantRun(
+        warehouse,
+        settings,
+        row,
+        lock,
+        on_page=on_page,
+        on_price=on_price,
+        now=now,
+        chunk_rows=chunk_rows,
+    )
+    requests.claim(warehouse, facts, row.id)
+    try:
+        with run.recorded():
+            yield run
+    finally:
+        status = row.complete()
+        requests.settle(warehouse, facts, row.id, is_success=status in {"success", "paused"})
+        if status == "paused":
+            requests.requeue(warehouse, facts)
+        alerts.notify_of_run(warehouse, settings, row)
+        run.remove_files()
+        delete_old_history(
+            warehouse, facts.tenant, facts.system, kept_days=settings.history_kept_days
+        )

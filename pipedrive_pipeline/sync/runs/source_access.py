@@ -1,0 +1,141 @@
+"""A tenant's source as a run may use it: with a credential, within an allowance, and booked.
+
+Belongs here: putting vault, budget and connector together for one tenant. Does not belong here:
+what is read (`ingest/`), how much may be spent (`daily_budget.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from functools import cached_property
+
+from pipedrive_pipeline.connectors.base import Access, ApiCall, Credential, EntitySpec, Source
+from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.errors import BudgetSpent, NotConnected
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.budget import daily_budget
+from pipedrive_pipeline.sync.budget.pricing import Price, price
+from pipedrive_pipeline.sync.budget.usage import UsageRecorder
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import lend
+from pipedrive_pipeline.vault.connections import connection
+from pipedrive_pipeline.vault.states import ConnectionState
+from pipedrive_pipeline.vault.vault import open_vault
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+
+def utc_now() -> datetime:
+    """This machine's time."""
+    return datetime.now(UTC)
+
+
+class SourceAccess:
+    """One run's way to its tenant's source. Opening it does no I/O; the first call does."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        settings: Settings,
+        tenant: Tenant,
+        system: str,
+        *,
+        is_increment: bool = False,
+        now: daily_budget.Now = utc_now,
+    ) -> None:
+        self._warehouse, self._settings, self._now = warehouse, settings, now
+        self._tenant, self._system, self._is_increment = tenant, system, is_increment
+        self._connector = connector(system)
+        self.usage = UsageRecorder(warehouse, tenant, system, now)
+
+    @property
+    def entities(self) -> Mapping[str, EntitySpec]:
+        """What the source has, by name."""
+        return self._connector.entities
+
+    @cached_property
+    def allowance(self) -> daily_budget.Allowance:
+        """What this run may spend; whatever is no increment leaves the others' increments theirs.
+
+        Raises:
+            StillPaused: nothing before the budget returns.
+        """
+        daily_budget.require_not_paused(self._warehouse, self._tenant, self._system, self._now())
+        increment = daily_budget.cost_of_increment(self.entities.values())
+        return daily_budget.Allowance(
+            self._warehouse,
+            self._tenant,
+            self._system,
+            self._now,
+            reserve_per_tenant=0 if self._is_increment else increment,
+        )
+
+    def open(self, on_call: Callable[[ApiCall], None]) -> AbstractAsyncContextManager[Source]:
+        """The source; ``on_call`` is told of every call that was made."""
+        allowance = self.allowance
+
+        def booked(call: ApiCall) -> None:
+            allowance.on_call(call)
+            on_call(call)
+
+        return self._connector.open(
+            Access(
+                tenant=self._tenant.slug,
+                lend=self._lend,
+                allowed_hosts=self._settings.of(self._tenant.slug).pipedrive_allowed_hosts,
+                on_call=booked,
+                before_call=allowance.before_call,
+                now=self._now,
+            )
+        )
+
+    def price(self, entities: Iterable[EntitySpec]) -> Price:
+        """What reading all of these entities will cost, before it begins.
+
+        Raises:
+            PipelineError: an entity was never read whole, and the source cannot be asked.
+        """
+        allowance = self.allowance
+        try:
+            return price(
+                self._warehouse,
+                self._tenant,
+                self._system,
+                list(entities),
+                open_source=lambda: self.open(self.usage.on_call),
+                daily_limit=lambda: allowance.standing.limit,
+            )
+        finally:
+            self.usage.write()
+
+    def assert_connected(self) -> None:
+        """Returns unless the tenant was disconnected meanwhile.
+
+        Raises:
+            NotConnected: nothing of it may be written any more.
+        """
+        held = connection(open_vault(self._warehouse, self._settings), self._tenant, self._system)
+        if held is None or held.state is ConnectionState.DISCONNECTED:
+            raise NotConnected(self._tenant.slug, self._system)
+
+    def book(self) -> None:
+        """Books what was spent since the last time, and sees what other runs have booked."""
+        self.usage.write()
+        self.allowance.refresh()
+
+    def note_spent_days(self, errors: Iterable[BaseException]) -> None:
+        """A day that the source itself calls spent is spent for every tenant of the company."""
+        for error in errors:
+            is_ours = isinstance(error, daily_budget.AllowanceSpent | daily_budget.StillPaused)
+            if isinstance(error, BudgetSpent) and not is_ours:
+                self.usage.note_spent(error.resets_at)
+
+    def _lend(self, refused: Credential | None = None) -> Credential:
+        return lend(
+            self._tenant,
+            self._system,
+            refused=refused,
+            warehouse=self._warehouse,
+            settings=self._settings,
+        )

@@ -1,0 +1,353 @@
+"""Which tenants are due, read from our tables: no tick is needed to know, so none can be missed.
+
+Belongs here: the latest instant at which each tenant's sync or sweep was due, and whether a run has
+answered it. Does not belong here: starting runs (`defs/`), what a run does, what a sweep costs
+(`pricing.py`).
+
+A due time is answered by any run that began at or after it, however it was started; a sweep's by a
+sweep or a full read, by the instant at which its look at all records began. After downtime only
+the latest one counts: one run catches up, however many were missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from zoneinfo import ZoneInfo
+
+from psycopg.rows import class_row
+
+from pipedrive_pipeline.sync.budget.daily_budget import DEFAULT_DAILY_TOKENS, DEFAULT_SHARE
+from pipedrive_pipeline.sync.budget.pricing import sweep_tokens
+from pipedrive_pipeline.sync.runs.history import SyncType
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+DEFAULT_SYNC_TIME = time(2, 0)
+SWEEP_AFTER_SYNC = timedelta(hours=1)  # so that the day's increments are in before it spends
+SWEEP_DAILY_COST = 0.05  # of what one run may spend of a day; a dearer one is weekly
+SWEEP_EVERY_DAYS = 7
+DAY_HOURS = 24
+
+
+@dataclass(frozen=True)
+class DueSync:
+    """One tenant whose sync is due."""
+
+    tenant: Tenant
+    system: str
+    due_at: datetime  # the instant that no run has answered yet
+    sync_type: SyncType = "incremental"
+
+    @property
+    def run_key(self) -> str:
+        """The same for every question about the same due time."""
+        return f"{self.system}/{self.tenant}/{self.due_at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(frozen=True)
+class ScheduleStatus:
+    """What a tenant's due times depend on."""
+
+    tenant_id: str
+    system: str
+    sync_time: time
+    time_zone: str
+    every_hours: int | None
+    connected_at: datetime
+    last_started_at: datetime | None
+    paused_until: datetime | None  # of the last run, if the day's budget ended it
+    is_incremental: bool = True
+
+    def due_at(self, now: datetime) -> datetime | None:
+        """The latest unanswered due time; None if there is none."""
+        if self.paused_until is not None and self.paused_until > now:
+            return None  # what was paused is in the queue of requests until then
+        latest = self._latest(now)
+        answered_at = max(self.last_started_at or self.connected_at, self.connected_at)
+        return latest if latest > answered_at else None
+
+    def _latest(self, now: datetime) -> datetime:
+        daily = latest_daily(now, self.sync_time, ZoneInfo(self.time_zone))
+        if self.every_hours is None:
+            return daily
+        interval = timedelta(hours=self.every_hours)
+        return daily + interval * ((now - daily) // interval)
+
+
+@dataclass(frozen=True)
+class DueSweep:
+    """One tenant whose sweep is due."""
+
+    tenant: Tenant
+    system: str
+    due_at: datetime  # the instant that no sweep and no full read has answered yet
+
+    @property
+    def run_key(self) -> str:
+        """The same for every question about the same due time."""
+        return f"sweep/{self.system}/{self.tenant}/{self.due_at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(frozen=True)
+class DueVerification:
+    """One tenant whose comparison of marts with raw is due."""
+
+    tenant: Tenant
+    system: str
+    due_at: datetime  # the instant that no verification has answered yet
+
+    @property
+    def run_key(self) -> str:
+        """The same for every question about the same due time."""
+        return f"verify/{self.system}/{self.tenant}/{self.due_at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """What the due times of a tenant's sweeps depend on."""
+
+    tenant_id: str
+    system: str
+    sync_time: time
+    time_zone: str
+    every_hours: int | None  # None: by what it costs
+    attempted_at: datetime  # the newest sweep or full read, else the first run
+    proven_at: datetime | None  # deletions up to then are marked, of every entity
+    paused_until: datetime | None
+    allowance: float  # tokens that one run may spend of a whole day
+
+    def due_at(self, now: datetime, cost: Callable[[], int]) -> datetime | None:
+        """The latest unanswered due time; None if there is none.
+
+        Args:
+            now: an instant in UTC.
+            cost: tokens of a sweep; asked only where it decides.
+        """
+        if self.paused_until is not None and self.paused_until > now:
+            return None
+        latest = self._latest(now)
+        if latest <= self.attempted_at:
+            return None
+        if self.proven_at is None or (self.every_hours or DAY_HOURS) < DAY_HOURS:
+            return latest
+        # By dates: days on which clocks change have not 24 hours.
+        days = (self._day(latest) - self._day(self._latest(self.proven_at))).days
+        return latest if days >= self._every_days(days, cost) else None
+
+    def _every_days(self, days: int, cost: Callable[[], int]) -> float:
+        if self.every_hours is not None:
+            return self.every_hours / DAY_HOURS
+        if days >= SWEEP_EVERY_DAYS:
+            return SWEEP_EVERY_DAYS
+        return 1 if cost() <= SWEEP_DAILY_COST * self.allowance else SWEEP_EVERY_DAYS
+
+    def _latest(self, now: datetime) -> datetime:
+        zone = ZoneInfo(self.time_zone)
+        daily = latest_daily(now - SWEEP_AFTER_SYNC, self.sync_time, zone) + SWEEP_AFTER_SYNC
+        if self.every_hours is None or self.every_hours >= DAY_HOURS:
+            return daily
+        interval = timedelta(hours=self.every_hours)
+        return daily + interval * ((now - daily) // interval)
+
+    def _day(self, slot: datetime) -> date:
+        return (slot - SWEEP_AFTER_SYNC).astimezone(ZoneInfo(self.time_zone)).date()
+
+
+def due_syncs(warehouse: Warehouse, now: datetime) -> list[DueSync]:
+    """Every connected tenant whose sync is due, the longest waiting first."""
+    with warehouse.transaction() as connection:
+        rows = (
+            connection.cursor(row_factory=class_row(ScheduleStatus))
+            .execute(_STANDINGS, {"sync_time": DEFAULT_SYNC_TIME})
+            .fetchall()
+        )
+    due = [(row.due_at(now), row) for row in rows]
+    syncs = [
+        DueSync(
+            Tenant(row.tenant_id),
+            row.system,
+            due_at,
+            sync_type="incremental" if row.is_incremental else "full",
+        )
+        for due_at, row in due
+        if due_at
+    ]
+    return sorted(syncs, key=lambda sync: (sync.due_at, sync.tenant))
+
+
+def due_sweeps(warehouse: Warehouse, now: datetime) -> list[DueSweep]:
+    """Every connected tenant whose sweep is due, the longest waiting first.
+
+    Daily while a sweep costs at most a twentieth of what one run may spend of the day, else weekly;
+    `sync_settings.sweep_every_hours` decides instead where it is set. A sweep that failed is due
+    again the day after. A tenant that never synced has nothing to sweep.
+    """
+    asked = {
+        "sync_time": DEFAULT_SYNC_TIME,
+        "daily_tokens": DEFAULT_DAILY_TOKENS,
+        "share": DEFAULT_SHARE,
+    }
+    with warehouse.transaction() as connection:
+        cursor = connection.cursor(row_factory=class_row(SweepStatus))
+        standings = cursor.execute(_SWEEP_STANDINGS, asked).fetchall()
+        due = []
+        for row in standings:
+            tenant = Tenant(row.tenant_id)
+            due_at = row.due_at(now, partial(sweep_tokens, connection, tenant, row.system))
+            if due_at:
+                due.append(DueSweep(tenant, row.system, due_at))
+    return sorted(due, key=lambda sweep: (sweep.due_at, sweep.tenant))
+
+
+def due_verifications(warehouse: Warehouse, now: datetime) -> list[DueVerification]:
+    """Every connected tenant whose weekly comparison of marts with raw is due.
+
+    At the time of its sweeps, in the week's first night after the tenant was synced; one that
+    failed is due again the day after. It costs no tokens, so a pause does not put it off.
+    """
+    with warehouse.transaction() as connection:
+        cursor = connection.cursor(row_factory=class_row(SweepStatus))
+        rows = cursor.execute(_VERIFY_STANDINGS, {"sync_time": DEFAULT_SYNC_TIME}).fetchall()
+    due = [
+        DueVerification(Tenant(row.tenant_id), row.system, due_at)
+        for row in rows
+        if (due_at := row.due_at(now, lambda: 0))
+    ]
+    return sorted(due, key=lambda one: (one.due_at, one.tenant))
+
+
+def latest_daily(now: datetime, at: time, zone: ZoneInfo) -> datetime:
+    """The latest instant, not after now, at which the zone's clocks showed this time.
+
+    Where a change of clocks leaves the time out, it is the same distance from midnight; where it
+    comes twice, the first.
+    """
+    day = now.astimezone(zone).date()
+    for back in (0, 1):
+        local = datetime.combine(day - timedelta(days=back), at, tzinfo=zone)
+        instant = local.astimezone(UTC)
+        if instant <= now:
+            return instant
+    return datetime.combine(day - timedelta(days=2), at, tzinfo=zone).astimezone(UTC)
+
+
+_STANDINGS = """
+select connections.tenant_id,
+    connections.system,
+    coalesce(sync_settings.sync_time, %(sync_time)s) as sync_time,
+    coalesce(sync_settings.time_zone, tenants.time_zone) as time_zone,
+    sync_settings.every_hours,
+    connections.connected_at,
+    last_run.started_at as last_started_at,
+    case when last_run.status = 'paused' then last_run.resume_at end as paused_until,
+    coalesce(sync_settings.incremental_sync, true) as is_incremental
+from integration.connections as connections
+inner join integration.tenants as tenants on tenants.slug = connections.tenant_id
+left join integration.sync_settings as sync_settings
+    on sync_settings.tenant_id = connections.tenant_id
+    and sync_settings.system = connections.system
+left join lateral (
+    select sync_logs.started_at, sync_logs.status, sync_logs.resume_at
+    from integration.sync_logs as sync_logs
+    where sync_logs.tenant_id = connections.tenant_id
+        and sync_logs.system = connections.system
+        and sync_logs.sync_type not in ('remap', 'verify')
+    order by sync_logs.started_at desc, sync_logs.id desc
+    limit 1
+) as last_run on true
+where connections.state = 'connected' and coalesce(sync_settings.auto_sync, true)
+"""
+
+_SWEEP_STANDINGS = """
+select connections.tenant_id,
+    connections.system,
+    coalesce(sync_settings.sync_time, %(sync_time)s) as sync_time,
+    coalesce(sync_settings.time_zone, tenants.time_zone) as time_zone,
+    sync_settings.sweep_every_hours as every_hours,
+    coalesce(comparisons.attempted_at, runs.first_at) as attempted_at,
+    sweeps.proven_at,
+    runs.paused_until,
+    coalesce(sync_settings.budget_share, %(share)s)::float8
+        * coalesce(
+            least(sync_settings.daily_token_budget, told.daily_limit), %(daily_tokens)s
+        ) as allowance
+from integration.connections as connections
+inner join integration.tenants as tenants on tenants.slug = connections.tenant_id
+left join integration.sync_settings as sync_settings
+    on sync_settings.tenant_id = connections.tenant_id
+    and sync_settings.system = connections.system
+left join integration.budget_statements as told
+    on told.tenant_id = connections.tenant_id
+    and told.system = connections.system
+    and told.company_id = connections.company_id
+inner join lateral (
+    select min(sync_logs.started_at) as first_at, max(sync_logs.resume_at) as paused_until
+    from integration.sync_logs as sync_logs
+    where sync_logs.tenant_id = connections.tenant_id
+        and sync_logs.system = connections.system
+        and sync_logs.started_at >= connections.connected_at
+        and sync_logs.sync_type not in ('remap', 'verify')
+) as runs on runs.first_at is not null
+left join lateral (
+    select max(sync_logs.started_at) as attempted_at
+    from integration.sync_logs as sync_logs
+    where sync_logs.tenant_id = connections.tenant_id
+        and sync_logs.system = connections.system
+        and sync_logs.started_at >= connections.connected_at
+        and (sync_logs.sync_type in ('full', 'sweep') or sync_logs.completeness ? 'persons')
+) as comparisons on true
+left join lateral (
+    select case when bool_and(newest.swept_at is not null) then min(newest.swept_at) end
+        as proven_at
+    from (
+        select max((sync_logs.completeness -> entity.name ->> 'swept_at')::timestamptz) as swept_at
+        from (values ('organizations'), ('persons')) as entity (name)
+        left join integration.sync_logs as sync_logs
+            on sync_logs.tenant_id = connections.tenant_id
+            and sync_logs.system = connections.system
+            and sync_logs.started_at >= connections.connected_at
+            and sync_logs.status in ('success', 'partial')
+        where entity.name <> 'persons' or coalesce(sync_settings.sync_persons, true)
+        group by entity.name
+    ) as newest
+) as sweeps on true
+where connections.state = 'connected' and coalesce(sync_settings.auto_sync, true)
+"""
+
+_VERIFY_STANDINGS = """
+select connections.tenant_id,
+    connections.system,
+    coalesce(sync_settings.sync_time, %(sync_time)s) as sync_time,
+    coalesce(sync_settings.time_zone, tenants.time_zone) as time_zone,
+    168 as every_hours,
+    coalesce(verifications.attempted_at, syncs.first_at) as attempted_at,
+    coalesce(verifications.proven_at, syncs.first_at) as proven_at,
+    null::timestamptz as paused_until,
+    0::float8 as allowance
+from integration.connections as connections
+inner join integration.tenants as tenants on tenants.slug = connections.tenant_id
+left join integration.sync_settings as sync_settings
+    on sync_settings.tenant_id = connections.tenant_id
+    and sync_settings.system = connections.system
+inner join lateral (
+    select min(sync_logs.started_at) as first_at
+    from integration.sync_logs as sync_logs
+    where sync_logs.tenant_id = connections.tenant_id
+        and sync_logs.system = connections.system
+        and sync_logs.started_at >= connections.connected_at
+        and sync_logs.sync_type not in ('remap', 'verify')
+) as syncs on syncs.first_at is not null
+left join lateral (
+    select max(sync_logs.started_at) as attempted_at,
+        max(sync_logs.started_at) filter (where sync_logs.status = 'success') as proven_at
+    from integration.sync_logs as sync_logs
+    where sync_logs.tenant_id = connections.tenant_id
+        and sync_logs.system = connections.system
+        and sync_logs.started_at >= connections.connected_at
+        and sync_logs.sync_type = 'verify'
+) as verifications on true
+where connections.state = 'connected' and coalesce(sync_settings.auto_sync, true)
+"""

@@ -1,0 +1,121 @@
+"""Which tenants are overdue: a sync was due, a grace went by, and none has succeeded.
+
+Belongs here: the one look over all tenants. Does not belong here: what due means (`due.py`), what
+an analyst sees (`analytics_<tenant>.sync_status`).
+
+Dagster's own freshness looks at an asset's newest materialization, so that one fresh tenant hides
+all others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from pipedrive_pipeline.sync.schedule.due import DEFAULT_SYNC_TIME, ScheduleStatus
+from pipedrive_pipeline.sync.status.alerts import OVERDUE, Cause
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+GRACE = timedelta(hours=3)  # retries, a queue, and a night's read of everything take their time
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """One tenant whose tables are older than its own schedule allows."""
+
+    tenant: Tenant
+    system: str
+    due_at: datetime
+    good_at: datetime | None  # when the last sync that succeeded began
+    why: str  # how its last run ended, or that its connection is gone
+
+    def __str__(self) -> str:
+        since = f"last good sync {self.good_at:%Y-%m-%d %H:%M} UTC" if self.good_at else "never"
+        return f"{self.tenant}: due {self.due_at:%Y-%m-%d %H:%M} UTC, {since}; {self.why}"
+
+    def cause(self) -> Cause:
+        """What is told of it, unless something else is known already."""
+        return Cause(self.tenant, self.system, OVERDUE, str(self), "the operator")
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """What one look found."""
+
+    looked_at: int  # tenants that are synced by themselves
+    overdue: tuple[Overdue, ...]  # the longest waiting first
+
+
+def freshness(warehouse: Warehouse, now: datetime) -> Freshness:
+    """Every tenant that is synced by itself, and which of them are overdue."""
+    with warehouse.transaction() as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        rows = cursor.execute(_STANDINGS, {"sync_time": DEFAULT_SYNC_TIME}).fetchall()
+    overdue = [tenant for tenant in (_overdue(row, now) for row in rows) if tenant]
+    return Freshness(len(rows), tuple(sorted(overdue, key=lambda late: (late.due_at, late.tenant))))
+
+
+def _overdue(row: dict[str, Any], now: datetime) -> Overdue | None:
+    names = ("state", "status", "code", "resume_at")
+    state, last_status, last_code, resume_at = (row.pop(name) for name in names)
+    # A pause keeps a sync from starting; it does not make the tables any fresher.
+    standing = ScheduleStatus(**row, paused_until=None)
+    due_at = standing.due_at(now - GRACE)
+    if due_at is None or last_status == "running":
+        return None
+    why = f"its connection is {state}" if state != "connected" else f"its last run: {last_status}"
+    if resume_at and last_status == "paused":
+        why += f" until {resume_at:%Y-%m-%d %H:%M} UTC"
+    return Overdue(
+        tenant=Tenant(standing.tenant_id),
+        system=standing.system,
+        due_at=due_at,
+        good_at=standing.last_started_at,
+        why=f"{why} ({last_code})" if last_code else why,
+    )
+
+
+_STANDINGS = """
+select connections.tenant_id,
+    connections.system,
+    coalesce(sync_settings.sync_time, %(sync_time)s) as sync_time,
+    coalesce(sync_settings.time_zone, tenants.time_zone) as time_zone,
+    sync_settings.every_hours,
+    connections.connected_at,
+    good_run.started_at as last_started_at,
+    connections.state,
+    last_run.resume_at,
+    coalesce(last_run.status, 'none') as status,
+    last_run.errors -> -1 ->> 'code' as code
+from integration.connections as connections
+inner join integration.tenants as tenants on tenants.slug = connections.tenant_id
+left join integration.sync_settings as sync_settings
+    on sync_settings.tenant_id = connections.tenant_id
+    and sync_settings.system = connections.system
+left join lateral (
+    select sync_logs.status, sync_logs.resume_at, sync_logs.errors
+    from integration.sync_logs as sync_logs
+    where sync_logs.tenant_id = connections.tenant_id
+        and sync_logs.system = connections.system
+        and sync_logs.sync_type not in ('remap', 'verify')
+    order by sync_logs.started_at desc, sync_logs.id desc
+    limit 1
+) as last_run on true
+left join lateral (
+    select sync_logs.started_at
+    from integration.sync_logs as sync_logs
+    where sync_logs.tenant_id = connections.tenant_id
+        and sync_logs.system = connections.system
+        and sync_logs.sync_type not in ('remap', 'verify')
+        and sync_logs.status = 'success'
+    order by sync_logs.started_at desc, sync_logs.id desc
+    limit 1
+) as good_run on true
+where connections.state in ('connected', 'needs_reauth')
+    and connections.connected_at is not null
+    and coalesce(sync_settings.auto_sync, true)
+"""

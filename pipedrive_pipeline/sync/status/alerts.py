@@ -1,0 +1,156 @@
+"""A person is told of what only a person can mend: once per cause, and again when it is over.
+
+Belongs here: what is a cause, and whether it was told before (`integration.alerts`). Does not
+belong here: sending (`notify.py`), what a run does (`run.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from pipedrive_pipeline.errors import GuardTripped, NotProven, Permanent, PipelineError
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.runs.history import HistoryRow, SyncType
+from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
+from pipedrive_pipeline.sync.status.notify import notify
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+KILLED, OVERDUE = "killed", "overdue"  # causes that no run could tell itself
+UNEXPECTED = "unexpected"  # an error that is none of our family's
+RUNBOOK = "docs/runbook.md"
+SEEN_BY_FULL_WALKS = (GuardTripped.code, "rows_missing")  # a read of changes proves them not over
+FULL_WALKS: Final = ("full", "sweep")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What a person must know of."""
+
+    tenant: Tenant
+    system: str
+    code: str
+    message: str  # what failed and what to do
+    who_acts: str
+    sync_type: SyncType = "incremental"  # of the run that found it
+    dagster_run_id: str | None = None
+
+
+def notify_of_run(warehouse: Warehouse, settings: Settings, row: HistoryRow) -> None:
+    """Sends at most one alert about a run that has ended; none where the last one said the same."""
+    facts = row.facts
+    try:
+        if cause := _cause(row):
+            raise_alert(warehouse, settings, cause)
+        elif not row.errors:
+            close_alert(warehouse, settings, facts.tenant, facts.system, facts.sync_type)
+    except PipelineError as error:  # the run has ended, and its end stands in the history
+        log.warning("no alert could be made: %s", error)
+
+
+def raise_alert(warehouse: Warehouse, settings: Settings, cause: Cause) -> bool:
+    """Whether the cause was new, or no one could be told of it before; then it is told now."""
+    with warehouse.transaction(tenant=cause.tenant) as connection:
+        found = connection.execute(_OPEN, vars(cause) | {"tenant": cause.tenant.slug}).fetchone()
+    if found is None:
+        return False
+    title = f"{cause.tenant}: {cause.code}, a person must act"
+    body = f"{cause.message}\nWho must act: {cause.who_acts}. More: {RUNBOOK}, {cause.code}."
+    if cause.dagster_run_id:
+        body += f"\nRun: {settings.run_url(cause.dagster_run_id)}"
+    if notify(warehouse, settings, cause.tenant, cause.system, title=title, body=body):
+        with warehouse.transaction(tenant=cause.tenant) as connection:
+            connection.execute("update integration.alerts set sent_at = now() where id = %s", found)
+    return True
+
+
+def raise_overdue(warehouse: Warehouse, settings: Settings, causes: Iterable[Cause]) -> None:
+    """Tells of tenants that are overdue, except where another cause is known already."""
+    known = _with_open_causes(warehouse)
+    for cause in causes:
+        if known.get((cause.tenant.slug, cause.system), cause.code) == cause.code:
+            raise_alert(warehouse, settings, cause)
+
+
+def close_alert(
+    warehouse: Warehouse, settings: Settings, tenant: Tenant, system: str, by: SyncType
+) -> None:
+    """Closes the open cause, if a good run of this kind proves that it is over, and says so."""
+    with warehouse.transaction(tenant=tenant) as connection:
+        values = {
+            "tenant": tenant.slug,
+            "system": system,
+            "by": by,
+            "is_full_walk": by in FULL_WALKS,
+            "is_without_source": by in WITHOUT_SOURCE,
+            "not_proven": NotProven.code,
+            "seen_by_full_walks": list(SEEN_BY_FULL_WALKS),
+        }
+        found = connection.execute(_HEAL, values).fetchone()
+    if found:
+        title = f"{tenant}: works again"
+        notify(warehouse, settings, tenant, system, title=title, body=f"{found[0]} is over.")
+
+
+def _cause(row: HistoryRow) -> Cause | None:
+    """The first error of a run that no rerun mends; a run that a person ended has none."""
+    for error in row.errors:
+        if isinstance(error, Permanent):
+            code, message, who_acts = error.code, str(error), error.who_acts
+        elif isinstance(error, Exception) and not isinstance(error, PipelineError):
+            code = UNEXPECTED
+            message = f"{row.facts.tenant}: {type(error).__name__}; the run's log has more."
+            who_acts = "whoever maintains the pipeline"
+        else:
+            continue
+        facts = row.facts
+        return Cause(
+            tenant=facts.tenant,
+            system=facts.system,
+            code=code,
+            message=message,
+            who_acts=who_acts,
+            sync_type=facts.sync_type,
+            dagster_run_id=facts.dagster_run_id,
+        )
+    return None
+
+
+def _with_open_causes(warehouse: Warehouse) -> dict[tuple[str, str], str]:
+    with warehouse.transaction() as connection:
+        rows = connection.execute(
+            "select tenant_id, system, code from integration.alerts where healed_at is null"
+        ).fetchall()
+    return {(tenant, system): code for tenant, system, code in rows}
+
+
+# One statement: a run and a sensor that find the same cause at once tell it once.
+_OPEN = """
+insert into integration.alerts as open
+    (tenant_id, system, code, sync_type, message, dagster_run_id)
+values (%(tenant)s, %(system)s, %(code)s, %(sync_type)s, %(message)s, %(dagster_run_id)s)
+on conflict (tenant_id, system) where healed_at is null do update
+set code = excluded.code,
+    sync_type = excluded.sync_type,
+    message = excluded.message,
+    dagster_run_id = excluded.dagster_run_id,
+    began_at = case when open.code = excluded.code then open.began_at else excluded.began_at end,
+    sent_at = null
+where open.code <> excluded.code or open.sent_at is null
+returning open.id
+"""
+
+_HEAL = """
+update integration.alerts
+set healed_at = now()
+where tenant_id = %(tenant)s and system = %(system)s and healed_at is null
+    and (not %(is_without_source)s or sync_type in ('remap', 'verify'))
+    and (%(by)s = 'verify' or code <> %(not_proven)s)
+    and (%(is_full_walk)s or code <> all(%(seen_by_full_walks)s))
+returning code
+"""

@@ -1,0 +1,113 @@
+"""`doctor`: one finding per thing that must hold before a sync can.
+
+Belongs here: asking each room whether it is well. Does not belong here: mending anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipedrive_pipeline.errors import PipelineError, ScopeMissing
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.status.connection_alerts import check_connection_and_alert
+from pipedrive_pipeline.sync.tenancy.registry import known
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.connection_test import ConnectionCheck
+from pipedrive_pipeline.vault.vault import check_keys, open_vault
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.migrations import head, require_current
+from pipedrive_pipeline.warehouse.requirements import require_fit
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what it is about, what was found, and the error if it is not well."""
+
+    check: str
+    found: str
+    error: PipelineError | None = None
+
+    def cells(self) -> list[str]:
+        """For a table."""
+        return [self.check, "no" if self.error else "yes", self.found]
+
+    def facts(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "check": self.check,
+            "ok": self.error is None,
+            "finding": self.found,
+            "code": self.error.code if self.error else None,
+        }
+
+
+def examine(
+    warehouse: Warehouse, settings: Settings, tenant: Tenant | None, system: str
+) -> list[Finding]:
+    """Findings in the order in which a person would mend them."""
+    if tenant:
+        settings = settings.of(tenant.slug)
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("database", lambda: _database(warehouse)),
+        ("schema", lambda: _schema(warehouse)),
+        ("encryption keys", lambda: _keys(warehouse, settings)),
+        ("hosts", lambda: ", ".join(settings.pipedrive_allowed_hosts)),
+        ("OAuth app", lambda: _app(settings)),
+    ]
+    if tenant:
+        checks.append(
+            (f"tenant {tenant}", lambda: _connection(warehouse, settings, tenant, system))
+        )
+    return [_finding(name, check) for name, check in checks]
+
+
+def _finding(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, check())
+    except PipelineError as error:
+        return Finding(name, str(error), error)
+
+
+def _database(warehouse: Warehouse) -> str:
+    require_fit(warehouse)
+    with warehouse.transaction() as connection:
+        row = connection.execute("show server_version").fetchone()
+    return f"PostgreSQL {row[0] if row else 'unknown'}, {warehouse.place}"
+
+
+def _schema(warehouse: Warehouse) -> str:
+    require_current(warehouse)
+    return f"up to date ({head()})"
+
+
+def _keys(warehouse: Warehouse, settings: Settings) -> str:
+    count = check_keys(open_vault(warehouse, settings))
+    return f"open all {count} stored secrets"
+
+
+def _app(settings: Settings) -> str:
+    if settings.pipedrive_client_id is None:
+        return "none; API tokens and the sandbox work without one"
+    return f"{settings.pipedrive_client_id}, callback {settings.redirect_uri}"
+
+
+def _connection(warehouse: Warehouse, settings: Settings, tenant: Tenant, system: str) -> str:
+    known(warehouse, tenant)
+    proof = check_connection_and_alert(open_vault(warehouse, settings), tenant, system)
+    if proof.missing_scopes:
+        raise ScopeMissing(
+            f"{tenant}: {_as_whom(proof)}, but the consent lacks {', '.join(proof.missing_scopes)}"
+            f"{_unread(proof)}; add the scope to the app, then run `connect --tenant {tenant}`."
+        )
+    return " ".join([f"{_as_whom(proof)}.", *proof.limits])
+
+
+def _as_whom(proof: ConnectionCheck) -> str:
+    return f"works: {proof.account.company_name} as {proof.account.user_name}"
+
+
+def _unread(proof: ConnectionCheck) -> str:
+    names = ", ".join(proof.unreadable_entities)
+    return f" and cannot read {names}" if names else ""

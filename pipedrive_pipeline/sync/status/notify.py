@@ -1,0 +1,109 @@
+"""Sends an alert to the operator's addresses and the tenant's own.
+
+Belongs here: sending. Does not belong here: what is worth an alert (`alerts.py`), which addresses a
+tenant may use (`alert_addresses.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import httpx
+
+from pipedrive_pipeline.connectors.transport import Limits, open_client
+from pipedrive_pipeline.errors import BadInput, HostNotAllowed
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.status.alert_addresses import AlertAddress, alert_address
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.cipher import SecretLocation
+from pipedrive_pipeline.vault.vault import open_vault
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+WEBHOOK_LIMITS = Limits(connect_seconds=5, read_seconds=10, call_seconds=15, body_bytes=65_536)
+OpenClient = Callable[[], httpx.AsyncClient]
+
+log = logging.getLogger(__name__)
+
+
+def public_client() -> httpx.AsyncClient:
+    """A client that connects to public addresses only and follows no redirect."""
+    return open_client(WEBHOOK_LIMITS, allowed_hosts=())
+
+
+def notify(
+    warehouse: Warehouse,
+    settings: Settings,
+    tenant: Tenant,
+    system: str,
+    *,
+    title: str,
+    body: str,
+    client: OpenClient = public_client,
+) -> bool:
+    """Sends an alert; True if at least one address is configured and all of them were notified.
+
+    An address that cannot be reached, or that a tenant may not use, is logged without itself: a run
+    does not fail for it.
+    """
+    own, refused = _addresses(warehouse, settings, tenant, system)
+    webhooks = [address.target for address in own if address.kind == "webhook"]
+    others = [address.target for address in own if address.kind != "webhook"]
+    others += [url.get_secret_value() for url in settings.alert_urls]
+    if not webhooks and not others:
+        return False
+    outcomes = [_by_apprise(others, title, body)] if others else []
+    outcomes += [_by_webhook(url, title, body, client) for url in webhooks]
+    is_complete = all(outcomes) and not refused
+    if not is_complete:
+        log.warning("an alert could not be sent to every address: %s", title)
+    return is_complete
+
+
+def _by_apprise(urls: list[str], title: str, body: str) -> bool:
+    import apprise  # takes a second
+
+    sender = apprise.Apprise()
+    for url in urls:
+        sender.add(url)
+    return bool(sender.notify(title=title, body=body))
+
+
+def _by_webhook(url: str, title: str, body: str, open_client: OpenClient) -> bool:
+    """Posts an alert as JSON; True for an answer of the 200s."""
+
+    async def status() -> int:
+        async with open_client() as client, asyncio.timeout(WEBHOOK_LIMITS.call_seconds):
+            alert = {"version": "1.0", "type": "warning", "title": title, "message": body}
+            async with client.stream("POST", url, json=alert) as answer:
+                return answer.status_code
+
+    try:
+        return 200 <= asyncio.run(status()) < 300
+    except (httpx.HTTPError, HostNotAllowed, TimeoutError) as error:
+        log.warning("a webhook for alerts was not reached: %s", type(error).__name__)
+        return False
+
+
+def _addresses(
+    warehouse: Warehouse, settings: Settings, tenant: Tenant, system: str
+) -> tuple[list[AlertAddress], int]:
+    """The tenant's own addresses, checked again, and how many of them may not be used."""
+    with warehouse.transaction(tenant=tenant) as connection:
+        row = connection.execute(
+            "select alert_urls from integration.sync_settings where tenant_id = %s and system = %s",
+            [tenant.slug, system],
+        ).fetchone()
+    if not (row and row[0]):
+        return [], 0
+    place = SecretLocation(tenant, system, "sync_settings.alert_urls")
+    opened = open_vault(warehouse, settings).cipher.open(row[0], place)
+    addresses, refused = [], 0
+    for url in opened.get_secret_value().split(","):
+        try:
+            addresses.append(alert_address(url, settings))
+        except BadInput as error:
+            refused += 1
+            log.warning("%s: an alert address is refused: %s", tenant, error)
+    return addresses, refused

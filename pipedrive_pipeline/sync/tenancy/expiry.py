@@ -1,0 +1,102 @@
+"""Records that are gone at the source for long enough are erased here too, if the tenant wants it.
+
+Belongs here: `sync_settings.erase_deleted_after_days`, in each run, and its entry in the audit log.
+Does not belong here: the places that hold a record (`ingest/erasure.py`, `marts/erasure.py`), a
+person who asks to be erased (`erasure.py`).
+
+Nothing keeps such a record out: the source has none of it, and whoever restores it there wants it
+back. Records that are merely invisible stay; a right that was taken by mistake would erase them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.ingest.erasure import RawErasure
+from pipedrive_pipeline.ingest.rejections import forget_rejected
+from pipedrive_pipeline.marts.erasure import ErasureRefused, erase_rows, needed_for_links
+from pipedrive_pipeline.marts.targets import CUSTOMERS, TARGETS, Target
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+RECORDS_PER_RUN = 1_000  # of a kind; what is left waits for the next run
+
+log = logging.getLogger(__name__)
+
+
+def erase_expired(warehouse: Warehouse, tenant: Tenant, system: str) -> Counter[str]:
+    """How many records of each kind were erased; nothing where the tenant keeps them."""
+    erased: Counter[str] = Counter()
+    with warehouse.transaction(tenant=tenant) as connection:
+        days = _days(connection, tenant, system)
+        if days is None:
+            return erased
+        for entity in connector(system).entities.values():
+            erased[entity.name] += _erase_aged(connection, tenant, system, entity, days)
+        counts = {name: count for name, count in erased.items() if count}
+        if counts:
+            connection.execute(
+                "insert into integration.audit_log (who, tenant_id, action, subject, after)"
+                " values ('the engine', %s, 'records.erase_deleted', %s, %s)",
+                [tenant.slug, system, Jsonb({**counts, "after_days": days})],
+            )
+    return erased
+
+
+def _days(connection: psycopg.Connection, tenant: Tenant, system: str) -> int | None:
+    row = connection.execute(
+        "select erase_deleted_after_days from integration.sync_settings"
+        " where tenant_id = %s and system = %s",
+        [tenant.slug, system],
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _erase_aged(
+    connection: psycopg.Connection, tenant: Tenant, system: str, entity: EntitySpec, days: int
+) -> int:
+    raw = RawErasure(connection, tenant, system)
+    keys = raw.aged(entity, days, RECORDS_PER_RUN)
+    if not keys:
+        return 0
+    if entity.name == CUSTOMERS.entity:
+        needed = needed_for_links(connection, tenant, system, keys)
+        keys = [key for key in keys if key not in needed]
+    for target in TARGETS:
+        if target.entity == entity.name:
+            keys = _let_go(connection, tenant, target, keys)
+    raw.erase(entity, keys)
+    forget_rejected(connection, tenant, system, entity, keys, with_unidentified=False)
+    return len(keys)
+
+
+def _let_go(
+    connection: psycopg.Connection, tenant: Tenant, target: Target, keys: Sequence[str]
+) -> list[str]:
+    """The records whose rows could be dropped: all at once, else one by one."""
+    try:
+        erase_rows(connection, tenant, target, keys)
+    except ErasureRefused:
+        return _one_by_one(connection, tenant, target, keys)
+    return list(keys)
+
+
+def _one_by_one(
+    connection: psycopg.Connection, tenant: Tenant, target: Target, keys: Sequence[str]
+) -> list[str]:
+    gone: list[str] = []
+    for key in keys:
+        try:
+            erase_rows(connection, tenant, target, [key])
+        except ErasureRefused as refused:
+            log.warning("%s", refused)
+        else:
+            gone.append(key)
+    return gone

@@ -1,0 +1,200 @@
+"""A tenant forgotten, with or without its data.
+
+Belongs here: what is revoked, dropped and deleted with a tenant, and in which order. Does not
+belong here: how a grant is revoked (`vault/disconnect.py`), Dagster's records
+(`defs/run_deletion.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors, sql
+
+from pipedrive_pipeline.connectors.registry import SYSTEMS
+from pipedrive_pipeline.errors import BadInput, PersonMustAct
+from pipedrive_pipeline.marts.views.access import drop_analyst_role
+from pipedrive_pipeline.sync.runs.scratch import clear_scratch
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault.connections import connections
+from pipedrive_pipeline.vault.disconnect import Disconnected, disconnect
+from pipedrive_pipeline.vault.vault import Vault
+from pipedrive_pipeline.warehouse import fences
+from pipedrive_pipeline.warehouse.catalog import added_objects
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+DEPENDENTS_SHOWN = 5
+
+
+class RemovalRefused(PersonMustAct):
+    """Something of the app depends on what shall be erased; nothing was changed."""
+
+    code = "removal_refused"
+
+    def __init__(self, tenant: Tenant, cause: str) -> None:
+        self.tenant = tenant
+        super().__init__(
+            f"{tenant}: nothing was changed, and the connection works as before: {cause}. Remove "
+            "or change that first, then run it again."
+        )
+
+
+def has_data(warehouse: Warehouse, tenant: Tenant) -> bool:
+    """Whether anything of this tenant is stored beside its registration."""
+    schemas = [tenant.raw_schema(system) for system in SYSTEMS] + [tenant.analytics_schema]
+    with warehouse.transaction(tenant=tenant) as connection:
+        row = connection.execute(_HAS_DATA, [schemas, tenant.slug, tenant.slug]).fetchone()
+    return bool(row and row[0])
+
+
+def end(vault: Vault, tenant: Tenant, *, is_erasing: bool, who: str) -> list[Disconnected]:
+    """Forgets a tenant, its grants revoked first; what became of each. The caller holds its locks.
+
+    Raises:
+        BadInput: data exists and ``is_erasing`` is false; nothing was changed.
+        RemovalRefused: something of the app is in the way; nothing was changed.
+        WrongKey: a grant cannot be revoked without the key; nothing was changed.
+    """
+    require_removable(vault.warehouse, tenant, is_erasing=is_erasing)
+    # A revoked grant cannot be restored, so what the database may refuse is tried before.
+    with (
+        _transaction(vault.warehouse, tenant) as connection,
+        connection.transaction(force_rollback=True),
+    ):
+        _delete(connection, tenant)
+    ended = [disconnect(vault, tenant, held.system, who=who) for held in connections(vault, tenant)]
+    remove(vault.warehouse, tenant, is_erasing=is_erasing, who=who)
+    for system in SYSTEMS:
+        clear_scratch(vault.settings, vault.warehouse, tenant, system)
+    return ended
+
+
+def require_removable(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool) -> None:
+    """Returns if the tenant may be forgotten.
+
+    Raises:
+        BadInput: data exists and ``is_erasing`` is false.
+    """
+    if not is_erasing and has_data(warehouse, tenant):
+        raise BadInput(
+            f"{tenant}: synced data exists; `tenants remove {tenant} --erase` drops it for good."
+        )
+
+
+def remove(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool, who: str) -> None:
+    """Deletes what the database holds of a tenant; the audit log stays.
+
+    Raises:
+        BadInput: data exists and ``is_erasing`` is false; nothing was changed.
+        RemovalRefused: something of the app is in the way; nothing was changed.
+    """
+    require_removable(warehouse, tenant, is_erasing=is_erasing)
+    with _transaction(warehouse, tenant) as connection:
+        _delete(connection, tenant)
+        connection.execute(
+            "insert into integration.audit_log (who, tenant_id, action, subject)"
+            " values (%s, %s, %s, %s)",
+            [who, tenant.slug, "tenant.erase" if is_erasing else "tenant.remove", tenant.slug],
+        )
+
+
+@contextmanager
+def _transaction(warehouse: Warehouse, tenant: Tenant) -> Iterator[psycopg.Connection]:
+    """A transaction whose refusals name what is in the way."""
+    try:
+        # On this path Postgres names every object with its schema.
+        with warehouse.transaction(tenant, ("pg_catalog",)) as connection:
+            yield connection
+    except psycopg.Error as error:
+        raise RemovalRefused(tenant, _cause(warehouse, error)) from None
+
+
+def _cause(warehouse: Warehouse, error: psycopg.Error) -> str:
+    """Names of what refuses; Postgres's own words are shown only where they quote no row."""
+    if isinstance(error, errors.DependentObjectsStillExist):
+        return "; ".join((error.diag.message_detail or "").splitlines()[:DEPENDENTS_SHOWN])
+    if isinstance(error, errors.InsufficientPrivilege):
+        return str(error.diag.message_primary)
+    table = ".".join(filter(None, (error.diag.schema_name, error.diag.table_name)))
+    if isinstance(error, errors.IntegrityError) and table:
+        return f"{table} refers to its rows ({error.diag.constraint_name})"
+    return f"{_added(warehouse)} refuses it (SQLSTATE {error.sqlstate})"
+
+
+def _added(warehouse: Warehouse) -> str:
+    with warehouse.transaction() as connection:
+        return ", ".join(added_objects(connection, _ROWS_OF_A_TENANT)) or "Postgres"
+
+
+def _delete(connection: psycopg.Connection, tenant: Tenant) -> None:
+    """Drops and deletes all of a tenant, and nothing that depends on it."""
+    # Before the tables: a late run's open transaction is waited for, and no new one begins.
+    fences.end_all(connection, tenant.slug)
+    _drop(connection, tenant.analytics_schema)
+    for system in SYSTEMS:
+        _drop(connection, tenant.raw_schema(system))
+        _drop(connection, tenant.staging_schema(system))
+    for table in _ROWS_OF_A_TENANT:
+        whose = sql.SQL("from {} where tenant_id = %s").format(sql.Identifier(*table))
+        connection.execute(sql.SQL("delete ") + whose, [tenant.slug])
+        if connection.execute(sql.SQL("select ") + whose, [tenant.slug]).rowcount:
+            added = ", ".join(added_objects(connection, [table])) or ".".join(table)
+            raise RemovalRefused(tenant, f"{added} keeps rows from being deleted")
+    connection.execute("delete from integration.tenants where slug = %s", [tenant.slug])
+    connection.execute("set constraints all immediate")  # while a refusal can be named
+    drop_analyst_role(connection, tenant)
+
+
+def _drop(connection: psycopg.Connection, schema: str) -> None:
+    """Drops a schema with its tables and views; `cascade` would drop an app's views with them."""
+    relations = connection.execute(_RELATIONS, [schema]).fetchall()
+    for kind, names in relations:
+        tables = sql.SQL(", ").join(sql.Identifier(schema, name) for name in names)
+        connection.execute(sql.SQL("drop {} {}").format(sql.SQL(kind), tables))
+    connection.execute(sql.SQL("drop schema if exists {}").format(sql.Identifier(schema)))
+
+
+_ROWS_OF_A_TENANT = (
+    ("crm", "contacts"),
+    ("crm", "customers"),
+    ("integration", "mart_state"),
+    ("integration", "rejected_values"),
+    ("integration", "erased_records"),
+    ("integration", "sync_requests"),
+    ("integration", "sync_logs"),
+    ("integration", "sync_settings"),
+    ("integration", "field_mappings"),
+    ("integration", "api_usage"),
+    ("integration", "budget_statements"),
+    ("integration", "alerts"),
+    ("integration", "idempotency_keys"),
+    ("integration", "api_keys"),
+    ("integration", "connections"),
+)
+
+_HAS_DATA = """
+select exists (select from pg_namespace where nspname = any(%s))
+    or exists (select from crm.customers where tenant_id = %s)
+    or exists (select from crm.contacts where tenant_id = %s)
+"""
+
+# Views before the tables that they read.
+_RELATIONS = """
+select kinds.kind, array_agg(pg_class.relname::text)
+from pg_catalog.pg_class
+inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
+inner join (
+    values
+        ('v', 1, 'view'),
+        ('m', 2, 'materialized view'),
+        ('f', 3, 'foreign table'),
+        ('r', 4, 'table'),
+        ('p', 4, 'table')
+) as kinds (code, place, kind) on kinds.code = pg_class.relkind::text
+where pg_namespace.nspname = %s
+    and not pg_class.relispartition
+group by kinds.kind, kinds.place
+order by kinds.place
+"""
