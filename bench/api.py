@@ -1,9 +1,9 @@
 """How quickly the API answers: `status` and `history` at a steady rate, many tenants at once.
 
 Makes a warehouse of its own with 100 tenants and 10,000 runs, starts the Connect app with
-`--workers` processes, and asks from another 100 times a second, each tenant with its own key. A
-question is due at its own instant, whether the one before was answered or not: a slow answer is not
-hidden by asking less.
+`--workers` processes, and sends 100 requests a second from another process, each tenant with its
+own key. Each request has its own due time, independent of earlier answers: a slow answer does not
+reduce the rate.
 
     uv run --frozen --group dev python bench/api.py [--rate 100] [--workers 1] [--seconds 20]
 """
@@ -41,7 +41,7 @@ from pipedrive_pipeline.warehouse.migrations import migrate
 RUNS = 10_000
 CUSTOMERS_OF_EACH = 200
 LINES_MAX = 50  # connections to the app
-LINE_REST_SECONDS = 3.0  # the app closes one that rested for 5; what was sent then would be lost
+LINE_IDLE_SECONDS = 3.0  # the app closes idle connections after 5; a request then would be lost
 PATHS = ("status", "sync/history")
 FILL = """
 insert into integration.tenants (slug) select 't' || n from generate_series(1, %(tenants)s) as n;
@@ -72,26 +72,26 @@ def filled(warehouse: Warehouse, tenants: int) -> list[str]:
     """The keys of as many tenants, each with runs and customers."""
     migrate(warehouse)
     values = {"tenants": tenants, "runs": RUNS, "customers": CUSTOMERS_OF_EACH}
-    made = []
+    texts = []
     with warehouse.transaction() as connection:
         for statement in FILL.split(";\n"):
             connection.execute(statement.encode(), values)
         for n in range(1, tenants + 1):
             tenant = Tenant(f"t{n}")
-            made.append(keys.add(connection, tenant, Role.USER, "bench", who="bench").text)
-    return made
+            texts.append(keys.add(connection, tenant, Role.USER, "bench", who="bench").text)
+    return texts
 
 
-async def asked(url: str, given: list[str], *, rate: int, seconds: int) -> list[float]:
-    """Milliseconds from when each question was due to its answer."""
+async def latencies(url: str, given: list[str], *, rate: int, seconds: int) -> list[float]:
+    """Milliseconds from the due time of each request to its answer."""
     taken: list[float] = []
     idle: list[Line] = []
     lines = asyncio.Semaphore(LINES_MAX)
 
     async def ask(n: int, due: float) -> None:
         path = f"/api/integrations/pipedrive/{PATHS[n % len(PATHS)]}"
-        async with lines:  # a question that waits for a line waits since it was due
-            line = rested(idle) or await Line.to(url)
+        async with lines:  # the wait for a connection counts from the due time
+            line = reusable(idle) or await Line.to(url)
             status = await line.ask(path, given[n // len(PATHS) % len(given)])
             line.used_at = time.perf_counter()
             idle.append(line)
@@ -133,20 +133,20 @@ class Line:
         return int(head.split(b" ", 2)[1])
 
 
-def rested(idle: list[Line]) -> Line | None:
-    """The line that rested shortest, if the app holds it still; the others are closed."""
+def reusable(idle: list[Line]) -> Line | None:
+    """The most recently used connection if the app still has it open; otherwise closes all."""
     line = idle.pop() if idle else None
-    if line is None or time.perf_counter() - line.used_at < LINE_REST_SECONDS:
+    if line is None or time.perf_counter() - line.used_at < LINE_IDLE_SECONDS:
         return line
-    for one in (line, *idle):
-        one.writer.close()
+    for stale in (line, *idle):
+        stale.writer.close()
     idle.clear()
     return None
 
 
 @dataclass(frozen=True)
 class Work:
-    """Processor seconds so far: of the app, of Postgres, and of whoever asks."""
+    """Processor seconds so far: of the app, of Postgres and of the client."""
 
     app: float
     postgres: float
@@ -180,9 +180,9 @@ def measured(
 ) -> dict[str, float]:
     """Percentiles, and how much each one worked."""
     # Connections and prepared statements first.
-    asyncio.run(asked(url, given, rate=min(rate, 50), seconds=3))
+    asyncio.run(latencies(url, given, rate=min(rate, 50), seconds=3))
     before = Work.so_far(app, postgres)
-    taken = asyncio.run(asked(url, given, rate=rate, seconds=seconds))
+    taken = asyncio.run(latencies(url, given, rate=rate, seconds=seconds))
     after = Work.so_far(app, postgres)
     cuts = statistics.quantiles(taken, n=100)
     each_ms = 1_000 / len(taken)

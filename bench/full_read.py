@@ -1,10 +1,10 @@
 """`./run bench`: a full read end to end, as a multiple of the floor, in one run on one machine.
 
-A sandbox account of the asked size is served by a process of its own, so that it is measured with
-neither side. The floor (`floor.py`) is measured before and after the pipeline, since machines are
-not steady; the pipeline is the command `sync --full`, from its start to filled marts, measured from
-outside. A sync in which nothing changed follows. Everything stands in a temporary directory, with
-an embedded Postgres of its own.
+A sandbox account of the given size is served by a separate process, which is not part of the
+measurement. The floor (`floor.py`) is measured before and after the pipeline, because a machine's
+speed varies; the pipeline is the command `sync --full`, measured from outside, from its start to
+filled marts. A sync in which nothing changed follows. Everything is in a temporary directory, with
+its own embedded Postgres.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Measured:
     @property
     def calls(self) -> int:
         """Calls that the command says it made."""
-        return sum(one["api_calls"] for one in self.output["entities"].values())
+        return sum(entity["api_calls"] for entity in self.output["entities"].values())
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _measured(asked: argparse.Namespace, url: str, home: Path, database_url: str
             [*COMMAND, *command], env=environment, check=True, stdout=sys.stderr
         )
     floor = [sys.executable, str(ROOT / "bench" / "floor.py"), url, API_TOKEN, database_url]
-    _run(floor, environment)  # the sandbox makes its records when they are first asked for
+    _run(floor, environment)  # the sandbox creates its records on the first read
     before = _run(floor, environment)
     full = _run([*COMMAND, "sync", "--tenant", TENANT, "--full", "--json"], environment)
     after = _run(floor, environment)
@@ -143,7 +143,7 @@ def _sandbox(organizations: int, persons: int, home: Path) -> Iterator[str]:
         command, env=_environment(home), stdout=subprocess.PIPE, text=True
     )
     try:
-        assert child.stdout is not None  # noqa: S101 - a pipe was asked for
+        assert child.stdout is not None  # noqa: S101 - stdout is a pipe
         yield child.stdout.readline().split()[-1]
     finally:
         child.terminate()
@@ -151,10 +151,10 @@ def _sandbox(organizations: int, persons: int, home: Path) -> Iterator[str]:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """The caller's, but with nothing that leads to their own data."""
+    """The caller's environment without settings that lead to their own data."""
     ours = {"DATABASE_URL", "DAGSTER_DATABASE_URL", "DAGSTER_HOME", "TOKEN_ENCRYPTION_KEYS"}
-    kept = {name: value for name, value in os.environ.items() if name not in ours}
-    return kept | {
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
+    return inherited | {
         "PIPELINE_HOME": str(home),
         "PIPEDRIVE_ALLOWED_HOSTS": "127.0.0.1",
         "SCHEDULES": "off",

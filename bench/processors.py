@@ -1,4 +1,4 @@
-"""Processor seconds of processes, user's and system's, for what is measured beside other work."""
+"""Processor seconds of processes, user and system: independent of other work on the machine."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import psutil
 
 
 def spent(process: psutil.Process) -> float:
-    """Of a process and of all that it started, alive or waited for."""
+    """Of a process and of its descendants, alive or waited for."""
     alive = 0.0
-    for one in process.children():
-        with suppress(psutil.NoSuchProcess):  # it has been waited for meanwhile
-            alive += spent(one)
+    for child in process.children():
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            alive += spent(child)
     times = process.cpu_times()
     return alive + float(times.user + times.system) + spent_by_ended(process)
 
 
 def spent_by_ended(process: psutil.Process) -> float:
-    """Of all that it started and waited for."""
+    """Of its children that have ended."""
     times = process.cpu_times()
     return float(times.children_user + times.children_system)

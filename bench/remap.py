@@ -4,7 +4,7 @@
 60,000 persons with 20 in an embedded Postgres of its own, builds marts and views, and then changes
 the mapping: three fields of each entity, two into columns and one into an attribute. Every row
 changes. By hand it is one `update` a table, over the same fields, with the same stamps. Both are
-measured in turn, several times each, since machines are not steady; the smallest of each counts.
+measured in turn, several times each, because a machine's speed varies; the minimum counts.
 
 Also measured: the build and the comparison of every value with views and marts.
 """
@@ -85,12 +85,12 @@ TARGETS = {
 
 def main() -> None:
     """Measures and prints."""
-    asked = _arguments()
+    arguments = _arguments()
     home = Path(tempfile.mkdtemp(prefix="pipeline-bench-"))
     home.chmod(0o755)  # root's server runs as an account that must reach it
     server = ensure_running(home)
     try:
-        facts = _measured(Warehouse(server.url), asked.organizations, asked.persons)
+        facts = _measured(Warehouse(server.url), arguments.organizations, arguments.persons)
     finally:
         server.stop()
         shutil.rmtree(home, ignore_errors=True)
@@ -106,7 +106,7 @@ def _measured(warehouse: Warehouse, organizations: int, persons: int) -> dict[st
     by_hand: list[float] = []
     remapped: list[float] = []
     for number in range(ROUNDS):
-        # Fields of one type stand ten apart; each round takes other ones, so that all rows change.
+        # Fields of one type are ten apart; each round uses other ones, so that all rows change.
         offset = 10 * (number % 2)
         _vacuum(warehouse)
         by_hand.append(_seconds(lambda shift=offset: _by_hand(warehouse, shift)))

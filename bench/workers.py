@@ -1,12 +1,12 @@
-"""CPU of one unchanged tenant's sync, by who makes it, and what a night of thousands would need.
+"""CPU of one unchanged tenant's sync by launcher, and the needs of a night with many tenants.
 
     uv run --group dev python bench/workers.py --tenants 20
 
 Small tenants share one sandbox. The first sync is not measured; no night after it changes anything.
 `celery` is a warm worker (goal: 2.5 s of CPU), `default` Dagster's default launcher with a process
 for each run, `command` is `./run sync`. All processes are counted, ended ones too; what the daemon
-and Postgres spend on doing nothing is measured first and taken off. Wall time says nothing on a
-machine that has other work. Everything stands in a temporary directory.
+and Postgres spend on doing nothing is measured first and taken off. Wall time is meaningless on a
+machine with other work. Everything is in a temporary directory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pipedrive_pipeline_tests.scenarios.world import World, world_at
 from pipedrive_pipeline_tests.waiting import wait_until
 
 PATIENCE_SECONDS = 3_600
-IDLE_SECONDS = 120  # the daemon starts a code server anew every minute
+IDLE_SECONDS = 120  # the daemon starts a new code server every minute
 SETTLE_SECONDS = 10  # until the last processes have been waited for
 WINDOW_HOURS = 6
 TENANTS_A_NIGHT = (1_000, 10_000)
@@ -66,31 +66,31 @@ class Cost:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the nights came to."""
+    """The result of several nights."""
 
     cost: Cost  # each figure the median of the nights
     idle_cores: Cost  # the same processes, nothing to do
     run_seconds: float  # a run's median wall time; a process is taken for so long
 
 
-def _meters(made: Fleet, name: str, processes: int) -> dict[str, Meter]:
-    """Starts what makes runs; how each part of it is measured."""
-    with made.world.warehouse.connect() as connection:
+def _meters(workers: Fleet, name: str, processes: int) -> dict[str, Meter]:
+    """Starts the processes that make runs; returns a meter for each part."""
+    with workers.world.warehouse.connect() as connection:
         postmaster = psutil.Process(connection.info.backend_pid).parents()[0]
     meters: dict[str, Meter] = {"postgres": lambda: spent(postmaster)}
     if name == COMMAND:
         us = psutil.Process()
         return meters | {"runs": lambda: spent_by_ended(us), "daemon": lambda: 0.0}
-    worker = made.start_worker("worker", processes).process if name == "celery" else None
-    made.start_daemon()
-    daemon = made.running[-1]
+    worker = workers.start_worker("worker", processes).process if name == "celery" else None
+    workers.start_daemon()
+    daemon = workers.running[-1]
     meters["daemon"] = lambda: spent(daemon)
     meters["runs"] = lambda: spent(worker) if worker else 0.0
     return meters
 
 
 def measured(name: str, tenants: int, nights: int, processes: int) -> Measured:
-    """What nights in which nothing has changed cost, per tenant."""
+    """The cost per tenant of nights in which nothing changed."""
     with (
         databases.server() as template,
         databases.copy_of(template) as url,
@@ -99,34 +99,34 @@ def measured(name: str, tenants: int, nights: int, processes: int) -> Measured:
     ):
         world = world_at(url, Path(folder))
         instance = INSTANCES.get(name, INSTANCES["default"])
-        with fleet(world, Path(folder), instance) as made:
+        with fleet(world, Path(folder), instance) as workers:
             for number in range(tenants):
                 world.connect(Tenant(f"tenant{number}"), sandbox)
-            meters = _meters(made, name, processes)
-            _sync_all(made, name, tenants)
+            meters = _meters(workers, name, processes)
+            _sync_all(workers, name, tenants)
             time.sleep(SETTLE_SECONDS)
             idle = _idle_cores(meters)
-            costs = [_night(made, name, tenants, meters, idle) for _ in range(nights)]
+            costs = [_night(workers, name, tenants, meters, idle) for _ in range(nights)]
             return Measured(_medians(costs), _rounded(idle), _run_seconds(world, tenants * nights))
 
 
-def _sync_all(made: Fleet, name: str, tenants: int) -> None:
+def _sync_all(workers: Fleet, name: str, tenants: int) -> None:
     """Returns when all tenants are synced once more."""
     if name == COMMAND:
         for number in range(tenants):
             words = ["-m", "pipedrive_pipeline", "sync", "--tenant", f"tenant{number}"]
             subprocess.run(  # noqa: S603 - our own command
                 [sys.executable, *words],
-                env=dict(made.environment),
+                env=dict(workers.environment),
                 check=True,
                 capture_output=True,
             )
         return
-    before = _synced(made.world)
-    if before:  # else the connections have asked
-        with made.world.warehouse.transaction() as connection:
+    before = _synced(workers.world)
+    if before:  # otherwise connecting has requested the syncs
+        with workers.world.warehouse.transaction() as connection:
             connection.execute(ASK)
-    wait_until(lambda: _synced(made.world) >= before + tenants, PATIENCE_SECONDS)
+    wait_until(lambda: _synced(workers.world) >= before + tenants, PATIENCE_SECONDS)
 
 
 def _synced(world: World) -> int:
@@ -143,7 +143,7 @@ def _run_seconds(world: World, count: int) -> float:
 
 @contextmanager
 def _spending(meters: Mapping[str, Meter]) -> Iterator[dict[str, float]]:
-    """What each meter moved by within the block, and the seconds that passed; known at its end."""
+    """Yields a dict, filled at the end of the block: each meter's increase, and the seconds."""
     moved: dict[str, float] = {}
     began = time.monotonic()
     before = {name: meter() for name, meter in meters.items()}
@@ -158,52 +158,56 @@ def _idle_cores(meters: Mapping[str, Meter]) -> Cost:
     return Cost(**{name: moved[name] / moved["seconds"] for name in meters})
 
 
-def _night(made: Fleet, name: str, tenants: int, meters: Mapping[str, Meter], idle: Cost) -> Cost:
+def _night(
+    workers: Fleet, name: str, tenants: int, meters: Mapping[str, Meter], idle: Cost
+) -> Cost:
     with _spending(meters) as moved:
-        _sync_all(made, name, tenants)
+        _sync_all(workers, name, tenants)
         time.sleep(SETTLE_SECONDS)
-    rest = asdict(idle)
-    return Cost(**{one: (moved[one] - rest[one] * moved["seconds"]) / tenants for one in meters})
+    at_rest = asdict(idle)
+    return Cost(
+        **{name: (moved[name] - at_rest[name] * moved["seconds"]) / tenants for name in meters}
+    )
 
 
 def _medians(costs: list[Cost]) -> Cost:
-    names = [one.name for one in fields(Cost)]
-    return _rounded(Cost(**{name: median(getattr(one, name) for one in costs) for name in names}))
+    names = [field.name for field in fields(Cost)]
+    return _rounded(Cost(**{name: median(getattr(cost, name) for cost in costs) for name in names}))
 
 
 def _rounded(cost: Cost) -> Cost:
     return Cost(**{name: round(value, 2) for name, value in asdict(cost).items()})
 
 
-def needed(found: Measured, tenants: int) -> dict[str, float]:
+def needed(result: Measured, tenants: int) -> dict[str, float]:
     """Cores for so many tenants within the window, and processes that make runs."""
     window = WINDOW_HOURS * 3_600 * USED
     cores = {
-        f"{part}_cores": round(found_cost * tenants / window + getattr(found.idle_cores, part), 2)
-        for part, found_cost in asdict(found.cost).items()
+        f"{part}_cores": round(part_cost * tenants / window + getattr(result.idle_cores, part), 2)
+        for part, part_cost in asdict(result.cost).items()
     }
     return {
         "tenants": tenants,
         "hours": WINDOW_HOURS,
         **cores,
-        "processes": ceil(found.run_seconds * tenants / window),
+        "processes": ceil(result.run_seconds * tenants / window),
     }
 
 
 def main() -> None:
-    """Measures each way to make runs, and prints what came of it and what nights would need."""
+    """Measures each way to make runs, and prints the costs and the needs of larger nights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tenants", type=int, default=20)
     parser.add_argument("--nights", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2, help="of the Celery worker")
     parser.add_argument("--launchers", nargs="+", default=[*INSTANCES, COMMAND])
-    asked = parser.parse_args()
-    for name in asked.launchers:
-        found = measured(name, asked.tenants, asked.nights, asked.processes)
-        told = {"launcher": name, "tenants": asked.tenants, "nights": asked.nights}
-        print(json.dumps({**told, **asdict(found)}), flush=True)
+    arguments = parser.parse_args()
+    for name in arguments.launchers:
+        result = measured(name, arguments.tenants, arguments.nights, arguments.processes)
+        conditions = {"launcher": name, "tenants": arguments.tenants, "nights": arguments.nights}
+        print(json.dumps({**conditions, **asdict(result)}), flush=True)
         for tenants in TENANTS_A_NIGHT:
-            print(json.dumps({"launcher": name, "a_night": needed(found, tenants)}), flush=True)
+            print(json.dumps({"launcher": name, "a_night": needed(result, tenants)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ result_backend = os.environ["CELERY_RESULT_URL"]
 # Before the processes are forked: each run then starts with everything loaded.
 imports = ("pipedrive_pipeline.definitions",)
 
-# A run that a worker holds and has not begun waits behind a long one while another worker is idle,
-# and is lost with its worker until start_timeout_seconds. A Redis broker needs hold none back;
-# others give out as few as they can.
+# A run that a worker has taken and not started waits for a long one while another worker is idle,
+# and is lost with its worker until start_timeout_seconds. With Redis nothing is prefetched; other
+# brokers prefetch as few as possible.
 worker_disable_prefetch = True
 worker_prefetch_multiplier = 1
-worker_max_tasks_per_child = 200  # whatever a library leaks ends with the process
+worker_max_tasks_per_child = 200  # limits memory leaks of libraries
 broker_connection_retry_on_startup = True
 result_expires = 86_400  # seconds; longer than any run may last
