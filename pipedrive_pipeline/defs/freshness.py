@@ -20,7 +20,7 @@ from pipedrive_pipeline.warehouse.database import warehouse_of
 
 NAME = "freshness"
 INTERVAL_SECONDS = 300
-TOLD_ANEW_SECONDS = 3_600  # an unchanged answer is an event an hour, not one a look
+REPEAT_SECONDS = 3_600  # an unchanged answer is an event an hour, not one a look
 SHOWN = 50
 
 FRESHNESS_CHECK = dg.AssetCheckKey(CUSTOMERS, NAME)
@@ -39,8 +39,8 @@ FRESHNESS_CHECK = dg.AssetCheckKey(CUSTOMERS, NAME)
 )
 def freshness_check() -> dg.AssetCheckResult:
     """The same look, made by hand from the UI."""
-    found = freshness(warehouse_of(load_settings()), datetime.now(UTC))
-    return dg.AssetCheckResult(passed=not found.overdue, metadata=_metadata(found))
+    result = freshness(warehouse_of(load_settings()), datetime.now(UTC))
+    return dg.AssetCheckResult(passed=not result.overdue, metadata=_metadata(result))
 
 
 @dg.sensor(
@@ -53,28 +53,28 @@ def freshness_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     """One evaluation of the check where its answer is new, or an hour old."""
     settings, now = load_settings(), datetime.now(UTC)
     warehouse = warehouse_of(settings)
-    found = freshness(warehouse, now)
-    raise_overdue(warehouse, settings, (one.cause() for one in found.overdue))
-    answer = ",".join(sorted(one.tenant.slug for one in found.overdue))
-    cursor = f"{int(now.timestamp() // TOLD_ANEW_SECONDS)}:{answer}"
+    result = freshness(warehouse, now)
+    raise_overdue(warehouse, settings, (tenant.cause() for tenant in result.overdue))
+    answer = ",".join(sorted(overdue.tenant.slug for overdue in result.overdue))
+    cursor = f"{int(now.timestamp() // REPEAT_SECONDS)}:{answer}"
     if context.cursor == cursor:
-        return dg.SkipReason(f"as before: {len(found.overdue)} of {found.looked_at} are overdue.")
+        return dg.SkipReason(f"as before: {len(result.overdue)} of {result.looked_at} are overdue.")
     return dg.SensorResult(
         cursor=cursor,
         asset_events=[
             dg.AssetCheckEvaluation(
                 asset_key=CUSTOMERS,
                 check_name=NAME,
-                passed=not found.overdue,
-                metadata=_metadata(found),
+                passed=not result.overdue,
+                metadata=_metadata(result),
             )
         ],
     )
 
 
-def _metadata(found: Freshness) -> dict[str, Any]:
+def _metadata(result: Freshness) -> dict[str, Any]:
     return {
-        "tenants": found.looked_at,
-        "overdue": len(found.overdue),
-        "offenders": [str(one) for one in found.overdue[:SHOWN]],
+        "tenants": result.looked_at,
+        "overdue": len(result.overdue),
+        "offenders": [str(overdue) for overdue in result.overdue[:SHOWN]],
     }

@@ -86,14 +86,17 @@ def view_metadata(
     """
     shown = list(columns)[:COLUMNS_SHOWN]
     lineage = {
-        one.name: [dg.TableColumnDep(raw, "custom_fields")]
-        if "(field " in one.comment or one.name == OVERFLOW_COLUMN
-        else [dg.TableColumnDep(mart, one.name)]
-        for one in shown
+        column.name: [dg.TableColumnDep(raw, "custom_fields")]
+        if "(field " in column.comment or column.name == OVERFLOW_COLUMN
+        else [dg.TableColumnDep(mart, column.name)]
+        for column in shown
     }
     return {
         "dagster/column_schema": dg.TableSchema(
-            [dg.TableColumn(one.name, one.type, description=one.comment) for one in shown]
+            [
+                dg.TableColumn(column.name, column.type, description=column.comment)
+                for column in shown
+            ]
         ),
         "dagster/column_lineage": dg.TableColumnLineage(lineage),
     }
@@ -112,20 +115,22 @@ def mart_metadata(
         "dagster/column_schema": dg.TableSchema(
             [
                 dg.TableColumn(
-                    one.column.name, one.column.type, description=_described(one.column, one.origin)
+                    entry.column.name,
+                    entry.column.type,
+                    description=_described(entry.column, entry.origin),
                 )
-                for one in columns
+                for entry in columns
             ]
         ),
         "dagster/column_lineage": dg.TableColumnLineage(
             {
-                one.column.name: [
-                    dg.TableColumnDep(assets[table], column)
-                    for table, column in one.origin.sources
+                entry.column.name: [
+                    dg.TableColumnDep(assets[table], source)
+                    for table, source in entry.origin.sources
                     if table in assets
                 ]
-                for one in columns
-                if any(table in assets for table, _ in one.origin.sources)
+                for entry in columns
+                if any(table in assets for table, _ in entry.origin.sources)
             }
         ),
     }

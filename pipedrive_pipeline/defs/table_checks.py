@@ -118,21 +118,21 @@ def rejections_result(asset: dg.AssetKey, by_field: Mapping[str, int]) -> dg.Ass
     )
 
 
-def mart_results(found: MartHealth) -> Iterator[dg.AssetCheckResult]:
-    """What was found, with the offenders' ids, never their names."""
+def mart_results(health: MartHealth) -> Iterator[dg.AssetCheckResult]:
+    """The results of the counts, with the offenders' ids, never their names."""
     yield dg.AssetCheckResult(
         asset_key=CONTACTS,
         check_name=ORPHANS,
-        passed=not found.orphans.count,
+        passed=not health.orphans.count,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
-            "count": found.orphans.count,
-            "pipedrive_ids": list(found.orphans.pipedrive_ids),
+            "count": health.orphans.count,
+            "pipedrive_ids": list(health.orphans.pipedrive_ids),
         },
     )
     for asset in (CUSTOMERS, CONTACTS):
-        yield _volume_result(asset, found.volumes[asset.path[-1]])
-        yield _equality_result(asset, found.comparison)
+        yield _volume_result(asset, health.volumes[asset.path[-1]])
+        yield _equality_result(asset, health.comparison)
 
 
 def _volume_result(asset: dg.AssetKey, volume: Volume) -> dg.AssetCheckResult:

@@ -1,11 +1,9 @@
-"""What a full read will cost of the day's budget, before it begins.
-
-Belongs here: the estimate and its words. Does not belong here: what may be spent (`budget.py`).
+"""The estimated cost of a full read in tokens of the day's budget.
 
 A call costs the same for 1 and for 500 records, so a read costs its pages, and one call more that
 proves that the list was read to its end. How many rows there are is counted in raw where everything
-was read before; else the source is asked for its highest id, one call an entity: a bound, for ids
-of deleted records count too.
+was read before; else one call per entity reads the highest id at the source: an upper bound, since
+ids of deleted records count too.
 """
 
 from __future__ import annotations
@@ -59,11 +57,11 @@ def price(
         tenant: whose records.
         system: where from.
         entities: what would be read.
-        open_source: the tenant's source; asked only about entities that were never read whole.
-        daily_limit: tokens of a day; asked last, when the source may have told them.
+        open_source: opens the tenant's source; called only for entities that were never read whole.
+        daily_limit: returns the tokens of a day; called last, when the source may have stated them.
 
     Raises:
-        PipelineError: the source had to be asked, and refused or was not to be asked.
+        PipelineError: the source had to be called, and refused or could not be called.
     """
     sizes: dict[str, int | None] = {entity.name: None for entity in entities}
     sizes |= _counted(warehouse, tenant, system, entities)

@@ -1,10 +1,7 @@
 """Runs whose process is gone: their lock is free.
 
-Belongs here: finding and ending them in our history. Does not belong here: Dagster's rows of the
-same runs (`defs/dead_runs.py`).
-
-A run's row is begun and ended under the run's lock, so a row that says ``running`` beside a free
-lock can only be a dead run's: no patience is needed to be sure.
+A run writes and completes its row under its lock, so a row with status ``running`` and a free lock
+belongs to a dead run; no waiting time is needed.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 
 
 def settle_all_dead(warehouse: Warehouse) -> list[str]:
-    """Ends the history rows of all dead runs, and what asked for them; their Dagster run ids.
+    """Ends the history rows and requests of all dead runs; returns their Dagster run ids.
 
     Raises:
         Contended: a migration holds every tenant's lock back; the next look finds the same.

@@ -55,7 +55,9 @@ def field_facts(
         rejected = connection.execute(_REJECTED, (tenant.slug, system)).fetchall()
         retyped = connection.execute(_RETYPED, (tenant.slug, system)).fetchall()
         is_wanted = are_custom_fields_wanted(connection, tenant, system)
-        views = {one.name: one for one in relations(connection, tenant.analytics_schema)}
+        views = {
+            relation.name: relation for relation in relations(connection, tenant.analytics_schema)
+        }
     compared = ValueComparison(0, (), is_whole=False)
     if not waits_for.are_views and (is_whole or waits_for.are_loads):
         compared = compare_values(warehouse, tenant, system, is_whole=is_whole)
@@ -63,10 +65,10 @@ def field_facts(
     return compared, {
         target.name: FieldFacts(
             seen=compared.seen,
-            lost=tuple(one[1:] for one in compared.lost if one[0] == target.entity),
+            lost=tuple(row[1:] for row in compared.lost if row[0] == target.entity),
             rejected=tuple(row[1:] for row in rejected if row[0] == target.entity),
             proposed=tuple(
-                one.entry.field_key for one in offered if one.entry.entity == target.entity
+                offer.entry.field_key for offer in offered if offer.entry.entity == target.entity
             ),
             retyped=tuple(row[1] for row in retyped if row[0] == target.entity),
             columns=views[target.name].columns if target.name in views else (),
@@ -95,7 +97,7 @@ def mart_columns(
         system: of which CRM.
     """
     fields = fields_of(connection, tenant, system)
-    marts = {one.name: one for one in relations(connection, MART_SCHEMA)}
+    marts = {relation.name: relation for relation in relations(connection, MART_SCHEMA)}
     targets = mapped_targets(connection, tenant, system, fields, TARGETS)
     return {
         target.name: tuple(

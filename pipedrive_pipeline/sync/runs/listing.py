@@ -25,7 +25,7 @@ from pipedrive_pipeline.tenants import Tenant
 
 @dataclass(frozen=True)
 class RunCursor:
-    """Between which two runs a page begins."""
+    """The run after which a page begins."""
 
     at: datetime
     id: UUID
@@ -33,7 +33,7 @@ class RunCursor:
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs; what is None does not matter."""
+    """Conditions on runs; None is no condition."""
 
     statuses: Sequence[str] | None = None
     sync_type: str | None = None
@@ -43,14 +43,14 @@ class RunFilter:
 
 
 class RunSummary(Struct, frozen=True):
-    """One run; a request without a run has only what was asked.
+    """One run; a request without a run has only the request's values.
 
     In the order of the query's columns, its JSON left as text: a page of 21 is read in 0.2 ms so,
     and in 0.8 ms as dataclasses with JSON of Python's own.
     """
 
     id: UUID
-    at: datetime  # begun, or asked for
+    at: datetime  # of the start, or of the request
     status: str
     sync_type: str
     trigger: str
@@ -76,7 +76,7 @@ class RunSummary(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class CurrentRuns:
-    """What a tenant's syncs are at."""
+    """A tenant's open runs and the last that ended."""
 
     current: list[RunSummary]  # what runs or waits, newest first
     last: RunSummary | None  # the run that ended last; None if none ever did
@@ -115,11 +115,11 @@ def list_runs(
     return cursor.execute(query, values).fetchall()
 
 
-def current_runs(found: Sequence[RunSummary]) -> CurrentRuns:
-    """What runs or waits, and what ended last, of what `CURRENT_RUNS` found."""
+def current_runs(runs: Sequence[RunSummary]) -> CurrentRuns:
+    """The rows of the query `CURRENT_RUNS`, split into open runs and the last that ended."""
     return CurrentRuns(
-        current=[one for one in found if one.status in OPEN],
-        last=next((one for one in found if one.status not in OPEN), None),
+        current=[run for run in runs if run.status in OPEN],
+        last=next((run for run in runs if run.status not in OPEN), None),
     )
 
 
@@ -153,7 +153,7 @@ def _spelled(
         "after": "and ({table}.{at}, {table}.id) < (%(at)s, %(id)s)",
         "id": "and {table}.id = %(id)s",
     }
-    return " ".join(spelled[one] for one in sorted(conditions)).format(
+    return " ".join(spelled[name] for name in sorted(conditions)).format(
         table=table, at=at, status=status
     )
 

@@ -72,7 +72,7 @@ class SourceAccess:
         )
 
     def open(self, on_call: Callable[[ApiCall], None]) -> AbstractAsyncContextManager[Source]:
-        """The source; ``on_call`` is told of every call that was made."""
+        """The source; ``on_call`` is called after each HTTP call."""
         allowance = self.allowance
 
         def booked(call: ApiCall) -> None:
@@ -115,8 +115,8 @@ class SourceAccess:
         Raises:
             NotConnected: nothing of it may be written any more.
         """
-        held = connection(open_vault(self._warehouse, self._settings), self._tenant, self._system)
-        if held is None or held.state is ConnectionState.DISCONNECTED:
+        row = connection(open_vault(self._warehouse, self._settings), self._tenant, self._system)
+        if row is None or row.state is ConnectionState.DISCONNECTED:
             raise NotConnected(self._tenant.slug, self._system)
 
     def book(self) -> None:

@@ -1,7 +1,6 @@
-"""A person is told of what only a person can mend: once per cause, and again when it is over.
+"""Alerts on errors that need a person: one per cause, and a notice when it is over.
 
-Belongs here: what is a cause, and whether it was told before (`integration.alerts`). Does not
-belong here: sending (`notify.py`), what a run does (`run.py`).
+Open and closed alerts are rows of `integration.alerts`.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from pipedrive_pipeline.sync.status.notify import notify
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-KILLED, OVERDUE = "killed", "overdue"  # causes that no run could tell itself
-UNEXPECTED = "unexpected"  # an error that is none of our family's
+KILLED, OVERDUE = "killed", "overdue"  # causes that no run can report itself
+UNEXPECTED = "unexpected"  # an error that is no `PipelineError`
 RUNBOOK = "docs/runbook.md"
 SEEN_BY_FULL_WALKS = (GuardTripped.code, "rows_missing")  # a read of changes proves them not over
 FULL_WALKS: Final = ("full", "sweep")
@@ -30,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Cause:
-    """What a person must know of."""
+    """The reason for an alert."""
 
     tenant: Tenant
     system: str
@@ -42,19 +41,19 @@ class Cause:
 
 
 def notify_of_run(warehouse: Warehouse, settings: Settings, row: HistoryRow) -> None:
-    """Sends at most one alert about a run that has ended; none where the last one said the same."""
+    """Sends at most one alert about an ended run; none if its cause is open already."""
     facts = row.facts
     try:
         if cause := _cause(row):
             raise_alert(warehouse, settings, cause)
         elif not row.errors:
             close_alert(warehouse, settings, facts.tenant, facts.system, facts.sync_type)
-    except PipelineError as error:  # the run has ended, and its end stands in the history
+    except PipelineError as error:  # the run has ended, and its history row is written
         log.warning("no alert could be made: %s", error)
 
 
 def raise_alert(warehouse: Warehouse, settings: Settings, cause: Cause) -> bool:
-    """Whether the cause was new, or no one could be told of it before; then it is told now."""
+    """True if the cause is new, or nobody could be notified before; sends the alert then."""
     with warehouse.transaction(tenant=cause.tenant) as connection:
         found = connection.execute(_OPEN, vars(cause) | {"tenant": cause.tenant.slug}).fetchone()
     if found is None:
@@ -70,7 +69,7 @@ def raise_alert(warehouse: Warehouse, settings: Settings, cause: Cause) -> bool:
 
 
 def raise_overdue(warehouse: Warehouse, settings: Settings, causes: Iterable[Cause]) -> None:
-    """Tells of tenants that are overdue, except where another cause is known already."""
+    """Alerts on overdue tenants, except those with another open cause."""
     known = _with_open_causes(warehouse)
     for cause in causes:
         if known.get((cause.tenant.slug, cause.system), cause.code) == cause.code:
@@ -129,7 +128,7 @@ def _with_open_causes(warehouse: Warehouse) -> dict[tuple[str, str], str]:
     return {(tenant, system): code for tenant, system, code in rows}
 
 
-# One statement: a run and a sensor that find the same cause at once tell it once.
+# One statement: a run and a sensor that find the same cause at once alert once.
 _OPEN = """
 insert into integration.alerts as open
     (tenant_id, system, code, sync_type, message, dagster_run_id)

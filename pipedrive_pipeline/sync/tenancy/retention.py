@@ -4,7 +4,7 @@ Belongs here: which rows of the control tables grow for ever, and which of them 
 belong here: rows of the CRM (`ageing.py`), the audit log, which is never shortened, and Dagster's
 own records (`dagster.yaml`).
 
-The newest row of each kind stays, whatever its age: it tells when a sync is due, what a full read
+The newest row of each kind stays, whatever its age: it says when a sync is due, what a full read
 costs, how old the last sweep is.
 """
 
@@ -40,7 +40,7 @@ def delete_old_history(
 ) -> Counter[str]:
     """How many rows of each table were forgotten; none where it could not be done this time."""
     forgotten: Counter[str] = Counter()
-    told = {
+    parameters = {
         "tenant": tenant.slug,
         "system": system,
         "kept_days": kept_days,
@@ -52,7 +52,7 @@ def delete_old_history(
                 query = sql.SQL(_FORGET).format(
                     table=sql.Identifier("integration", table), condition=condition
                 )
-                forgotten[table] = connection.execute(query, told).rowcount
+                forgotten[table] = connection.execute(query, parameters).rowcount
     except (PipelineError, psycopg.Error) as error:  # the run has ended; this waits for the next
         log.warning("%s: old history stays for now (%s)", tenant, type(error).__name__)
         return Counter()
