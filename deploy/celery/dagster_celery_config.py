@@ -1,10 +1,10 @@
-"""What a Celery worker of ours is told; `dagster_celery.app` reads the module of this name.
+"""Settings of our Celery workers; `dagster_celery.app` reads the module of this name.
 
 Start a worker with this folder on PYTHONPATH:
 
     celery -A dagster_celery.app worker --queues dagster --concurrency 2
 
-Rests on https://docs.celeryq.dev/en/stable/userguide/configuration.html (read 2026-11).
+Source: https://docs.celeryq.dev/en/stable/userguide/configuration.html (read 2026-11).
 """
 
 import os
