@@ -1,1 +1,5 @@
-"""What a CRM says: HTTP in, pages of records out. No database, no dlt, no Dagster."""
+"""Reads from CRMs over HTTP and yields pages of records.
+
+Belongs here: the connector interface, the HTTP and OAuth clients, one package per system. Does not
+belong here: databases, dlt, Dagster.
+"""

@@ -1,11 +1,8 @@
 """One HTTP answer, and what it can mean to us.
 
-Belongs here: the answer as a value, the reading of numbers and dates in headers (a header that
-cannot be believed is ignored and logged: it never stops a sync), the verdicts, and the face that a
-system shows to the one HTTP client.
-Does not belong here: which status means what in a system (`pipedrive/answers.py`).
+An implausible header is ignored and logged; it never stops a sync.
 
-Rests on RFC 9110 (https://www.rfc-editor.org/rfc/rfc9110), sections 6.6.1 and 10.2.3.
+Source: RFC 9110 (https://www.rfc-editor.org/rfc/rfc9110), sections 6.6.1 and 10.2.3.
 """
 
 from __future__ import annotations
@@ -57,7 +54,7 @@ class HttpAnswer:
 
     @property
     def is_html(self) -> bool:
-        """Whether this is a page for people, as an edge server sends it."""
+        """True if this is a page for people, as an edge server sends it."""
         start = self.body[:64].lstrip()
         if start.startswith((b"{", b"[")):
             return False
@@ -137,7 +134,7 @@ class Verdict(StrEnum):
 
     READ = auto()  # read the body
     RENEW = auto()  # the token is refused: take a newer one, once
-    SLOW_DOWN = auto()  # too many calls just now: wait as told, ask again
+    SLOW_DOWN = auto()  # too many calls just now: wait as long as the answer says, then repeat
     BUDGET_SPENT = auto()  # too many calls today: stop until the reset
     TROUBLE = auto()  # the source is unwell: ask again, a few times
     SCOPE_MISSING = auto()
@@ -148,7 +145,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class RateLimits:
-    """What an answer tells about limits; None where it does not say."""
+    """The limits that an answer reports; None where it does not say."""
 
     daily_limit: int | None = None
     daily_left: int | None = None
@@ -184,9 +181,9 @@ class Dialect(Protocol):
         ...
 
     def rate_limits(self, answer: HttpAnswer) -> RateLimits:
-        """What its headers tell about limits."""
+        """The limits that its headers report."""
         ...
 
     def is_charged(self, status: int) -> bool:
-        """Whether a call with this status counts against the day's budget."""
+        """True if a call with this status counts against the day's budget."""
         ...

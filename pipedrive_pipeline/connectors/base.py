@@ -1,8 +1,4 @@
-"""What every CRM says in the same words: the one interface that nothing above needs to look behind.
-
-Belongs here: the vocabulary between a connector and the engine (entities as data, pages, cursors,
-credentials, costs). Does not belong here: HTTP (`http.py`), a system's own facts
-(`pipedrive/`), or where rows end up (`ingest/`).
+"""The interface between a connector and the engine: entities as data, pages, cursors, credentials.
 
 A connector is data plus few functions. Its cursor state is JSON that only the connector reads: a
 time for one system, an opaque token for the next, nothing for a third. The engine stores it when,
@@ -131,7 +127,7 @@ class Tombstone:
 
 
 RecordStatus = Literal["live", "deleted", "invisible"]
-"""What the source says of one record; ``invisible``: the connected user may not see it."""
+"""The state of one record at the source; ``invisible``: the connected user may not see it."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +165,7 @@ class Credential:
     kind: Literal["oauth", "api_token"]
     secret: SecretStr
     base_url: str  # https://acme.pipedrive.com, without path
-    generation: int = 0  # grows with each refresh, so that a refused one is told from a newer one
+    generation: int = 0  # grows with each refresh, to distinguish a refused one from a newer one
 
 
 @dataclass(frozen=True)
@@ -196,7 +192,7 @@ class ApiCall:
 
 
 class Lender(Protocol):
-    """Gives a usable credential; told of one that was refused, gives a newer one or raises.
+    """Gives a usable credential; given a refused one, it gives a newer one or raises.
 
     It may block, on a database lock or a refresh: it is called in a worker thread.
     """
@@ -214,7 +210,7 @@ class Access:
     lend: Lender
     allowed_hosts: tuple[str, ...]
     on_call: Callable[[ApiCall], None]  # the meter, on the loop's thread; may raise to stop the run
-    # Asked for leave with a call's kind and tokens before each attempt; raises to prevent it.
+    # Called with a call's kind and tokens before each attempt; raises to prevent it.
     before_call: Callable[[str, int], None] = lambda _kind, _tokens: None
     now: Callable[[], datetime] | None = None  # this machine's time; None: the connector's clock
 
@@ -316,6 +312,6 @@ def missing_scopes(entities: Iterable[EntitySpec], granted: Iterable[str]) -> tu
     ``contacts:full`` allows what ``contacts:read`` does, so that comparing with
     `AuthScheme.scopes_needed` by name would turn a wider consent away.
     """
-    held = frozenset(granted)
+    granted_scopes = frozenset(granted)
     wanted = (entity.scopes for entity in entities if entity.scopes)
-    return tuple(dict.fromkeys(any_of[0] for any_of in wanted if held.isdisjoint(any_of)))
+    return tuple(dict.fromkeys(any_of[0] for any_of in wanted if granted_scopes.isdisjoint(any_of)))

@@ -1,7 +1,6 @@
-"""Time and chance, passed in: what waits, measures or jitters takes them from here.
+"""Time and randomness, passed in to all code that waits, measures time or adds jitter.
 
-Belongs here: one clock with its four faces. Does not belong here: any watermark; those come from
-the source's own clock only.
+A watermark comes from the source's clock; this clock is only its upper bound.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Where a token may go: the one rule, asked before each secret leaves this machine.
-
-Belongs here: reading a base URL and holding it against the list of allowed hosts; `vault` and
-`connect` ask the same function before they store or show an address.
-Does not belong here: the list itself (`settings.py`) and sending (`http.py`, `oauth.py`).
+"""The rule that decides where a token may go; checked before each secret leaves this machine.
 
 The rule: https, to a listed host. Plain http only to a loopback host that is listed by its own
 name. A pattern ``*.pipedrive.com`` stands for one or more whole labels before ``.pipedrive.com``.
@@ -96,15 +92,15 @@ def refusal_of_public_url(url: str) -> str | None:
 
 def _is_public(address: str) -> bool:
     """True for an address of the public internet; IPv6 forms that hold an IPv4 one count as it."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        if any(found in network for network in NEVER_PUBLIC):
+    ip_address = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip_address, ipaddress.IPv6Address):
+        if any(ip_address in network for network in NEVER_PUBLIC):
             return False
-        if found in NAT64:
-            found = ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)
+        if ip_address in NAT64:
+            ip_address = ipaddress.IPv4Address(int(ip_address) & 0xFFFF_FFFF)
         else:
-            found = found.ipv4_mapped or found.sixtofour or found
-    return found.is_global and not found.is_multicast
+            ip_address = ip_address.ipv4_mapped or ip_address.sixtofour or ip_address
+    return ip_address.is_global and not ip_address.is_multicast
 
 
 def _split(

@@ -1,12 +1,8 @@
 """The one HTTP client of all connectors: signed, paced, bounded, and plain about failure.
 
-Belongs here: one read call from "ask" to "what it says", with everything between: a credential,
-the host check before it is sent, pacing, the total deadline, retries, and the typed error.
-Does not belong here: the wire (`transport.py`), a system's own words (`Dialect`), paging.
-
-What is asked again, at most 4 times in 180 s: broken connections, 5xx, bodies that cannot be read,
-a burst 429. What is not: a second 401, 403, 402, 404, 410, redirects, an untrusted certificate, a
-body over the cap, a spent day. A wait that the source asks for is kept, up to 60 s.
+Repeated, at most 4 times in 180 s: broken connections, 5xx, bodies that cannot be read, a burst
+429. Not repeated: a second 401, 403, 402, 404, 410, redirects, an untrusted certificate, a body
+over the cap, a spent day. A wait that the source asks for is kept, up to 60 s.
 """
 
 from __future__ import annotations
@@ -142,7 +138,7 @@ class Client:
                 attempt += 1
 
     async def _sent(self, call: ReadCall, credential: Credential, began: float) -> HttpAnswer:
-        """One attempt, reported to the meter whatever comes of it."""
+        """One attempt, reported to the meter in every case."""
         origin = checked_base_url(credential.base_url, self._access.allowed_hosts)
         self._access.before_call(call.kind, call.tokens)
         request = self._http.build_request(
@@ -230,11 +226,11 @@ class Client:
         """Wait until the next attempt is due; raise if there is to be none."""
         limits, clock = self._limits, self._clock
         backoff = limits.backoff_seconds * 2 ** (attempt - 2)
-        told = again.wait_seconds
-        wait = backoff * (0.5 + clock.jitter()) if told is None else told + 0.5 * clock.jitter()
+        wanted = again.wait_seconds
+        wait = backoff * (0.5 + clock.jitter()) if wanted is None else wanted + 0.5 * clock.jitter()
         spent = clock.monotonic_seconds() - began
         is_over = attempt > limits.attempts or spent + wait > limits.patience_seconds
-        if is_over or (told or 0) > limits.wait_seconds_max:
+        if is_over or (wanted or 0) > limits.wait_seconds_max:
             tries = f"{attempt - 1} attempt" + ("s" if attempt > 2 else "")
             reason = f"{again.reason}; gave up after {tries} in {spent:.0f} s"
             raise again.error(self._message(call, reason)) from again.__cause__
@@ -250,8 +246,8 @@ class Client:
     def _resets_at(self, answer: HttpAnswer) -> datetime:
         """When the day's budget returns, by our clock: as `Retry-After` says, else at midnight UTC.
 
-        A day ends within 24 hours, whatever the source's time zone is; a longer wait is not
-        believed, since it would pause the tenant for as long.
+        A day ends within 24 hours, in every time zone; a longer wait is ignored,
+        since it would pause the tenant for as long.
         """
         now = self._now()
         seconds = answer.wait_seconds(now)

@@ -1,12 +1,10 @@
-"""JSON text to records, quickly; and the few texts that are almost JSON, readably.
+"""Decodes a body into top-level keys with undecoded values (msgspec's `Raw`).
 
-Belongs here: decoding of a body into top-level keys with undecoded values (msgspec's `Raw`), and
-the slow path for what msgspec refuses although its sense is plain: NaN and Infinity, lone
-surrogates, raw control characters, nesting too deep to decode. Such values become JSON strings
-and are counted. A body that was cut stays an error.
-Does not belong here: what a value may be in Postgres (`ingest/`).
+A slow path reads the values that msgspec refuses although their meaning is clear: NaN and Infinity,
+lone surrogates, raw control characters, nesting too deep to decode. Such values become JSON strings
+and are counted. A truncated body is an error.
 
-Rests on https://jcristharif.com/msgspec/api.html#raw.
+Source: https://jcristharif.com/msgspec/api.html#raw.
 """
 
 from __future__ import annotations
@@ -45,7 +43,7 @@ class JsonReader(Generic[T]):
         self._decoder = msgspec.json.Decoder(shape)
 
     def __call__(self, body: bytes) -> tuple[T, int]:
-        """What the body holds, and how many values had to be made readable.
+        """The decoded body, and the number of values that had to be made readable.
 
         Raises:
             NotReadable: it was cut, is no JSON, or has another shape.
@@ -80,8 +78,8 @@ def _mended(text: bytes) -> tuple[bytes, int]:
         if not word.startswith(b'"'):
             count += 1
             return b'"' + word + b'"'
-        mended = CONTROL_CHARACTER.sub(lambda found: b"\\u%04x" % found[0][0], word)
-        mended = SURROGATE.sub(lambda found: rb"\ufffd" if found["lone"] else found[0], mended)
+        mended = CONTROL_CHARACTER.sub(lambda match: b"\\u%04x" % match[0][0], word)
+        mended = SURROGATE.sub(lambda match: rb"\ufffd" if match["lone"] else match[0], mended)
         count += mended != word
         return mended
 
@@ -96,7 +94,7 @@ def _mended(text: bytes) -> tuple[bytes, int]:
 
 
 def _deep_spans(text: bytes) -> Iterator[tuple[int, int]]:
-    """Where the containers stand that begin below the deepest level we decode."""
+    """The positions of the containers that begin below the deepest level we decode."""
     depth, start = 0, 0
     for token in STRING_OR_BRACKET.finditer(text):
         bracket = token[0]

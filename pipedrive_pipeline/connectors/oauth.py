@@ -1,15 +1,12 @@
 """OAuth 2.0 as the app's side of it: consent address, code, refresh, revocation.
 
-Belongs here: the calls to a token endpoint, driven by a system's `AuthScheme`, and what their
-answers mean. Does not belong here: states, locks and storage (`vault/`), routes (`connect/`).
-
 Each function makes one call and never repeats it: a source that rotates has replaced the refresh
 token even if its answer was lost, and only the vault, which holds the row lock, knows what to try
 next. They block; called where an event loop runs, they work in a thread of their own.
 
 Bodies and client authentication are Authlib's. Its httpx client is not used: since 1.8 it warns
 unless another package (httpx2) is there, and it reads answers without a cap or a deadline.
-Rests on RFC 6749 §4.1.3, §5.2, §6, RFC 7009 and
+Source: RFC 6749 §4.1.3, §5.2, §6, RFC 7009 and
 https://pipedrive.readme.io/docs/marketplace-oauth-authorization (read 2026-11).
 """
 
@@ -44,12 +41,12 @@ from pipedrive_pipeline.connectors.transport import (
 )
 from pipedrive_pipeline.errors import ClientRejected, SourceBroke, SourceUnavailable
 
-DEADLINE_SECONDS = 15.0  # one call as a whole; a row lock may be held meanwhile
+DEADLINE_SECONDS = 15.0  # one call as a whole; the caller may hold a row lock meanwhile
 ANSWER_BYTES_MAX = 1024 * 1024  # a token pair is about 2 KB
-LIFETIME_SECONDS_MAX = 31 * 86_400  # a longer promise is not believed
+LIFETIME_SECONDS_MAX = 31 * 86_400  # a longer lifetime is ignored
 ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
-UNWELL_STATUSES = frozenset({403, 408, 425, 429})  # beside every 5xx; 403 is the edge's own page
+UNWELL_STATUSES = frozenset({403, 408, 425, 429})  # and 5xx; 403 is the edge's own page
 
 
 @dataclass(frozen=True)
@@ -250,9 +247,9 @@ def _grant(scheme: AuthScheme, answer: HttpAnswer) -> TokenGrant:
 
 
 def _refusal(answer: HttpAnswer) -> ClientRejected | GrantRefused | SourceBroke:
-    """The error of a 4xx: by the OAuth error code, whose wording alone is dependable."""
-    told = _facts(answer).get("error")
-    error = told if isinstance(told, str) and ERROR_CODE.fullmatch(told) else None
+    """The error of a 4xx, chosen by the OAuth error code, the only dependable part."""
+    code = _facts(answer).get("error")
+    error = code if isinstance(code, str) and ERROR_CODE.fullmatch(code) else None
     if error in CLIENT_ERRORS or (error is None and answer.status == 401):
         return ClientRejected(
             "the token endpoint refuses the app itself (invalid_client); check "
@@ -276,9 +273,11 @@ def _facts(answer: HttpAnswer) -> dict[str, object]:
         return {}
 
 
-def _lifetime(told: object, default_seconds: int) -> int:
-    """Seconds until the access token ends; told as a number, as text, or not at all."""
-    seconds = plain_number(str(told).strip()) if isinstance(told, (int, float, str)) else None
+def _lifetime(expires_in: object, default_seconds: int) -> int:
+    """Seconds until the access token ends; the answer has a number, text or nothing."""
+    seconds = (
+        plain_number(str(expires_in).strip()) if isinstance(expires_in, (int, float, str)) else None
+    )
     if seconds is None or seconds < 1:
         return default_seconds
     return math.floor(min(seconds, LIFETIME_SECONDS_MAX))

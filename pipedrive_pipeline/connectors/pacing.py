@@ -1,9 +1,6 @@
-"""Calls spaced so that a healthy run is never told to slow down.
+"""Spaces calls so that a healthy run never gets a 429.
 
-Belongs here: one process's view of a rolling window, learnt from the answers' own headers.
-Does not belong here: the day's budget (`sync/`), and waiting after a refusal (`http.py`).
-
-Until an answer has named a limit nothing is held back, since not every system names one. From then
+Until an answer has named a limit no call waits, since not every system names one. From then
 on at most the limit, less a small reserve, is begun in any one window; and when the source says
 that nearly nothing is left, because another process uses the same token, the window is sat out.
 """
@@ -39,7 +36,7 @@ class Pacer:
             self._begun.append(self._clock.monotonic_seconds())
 
     def learn(self, limits: RateLimits) -> None:
-        """Take in what an answer told about the window."""
+        """Takes in the limits that an answer reported."""
         if limits.burst_limit is not None and limits.burst_limit > 0:
             self._limit = limits.burst_limit
         if limits.burst_left is not None and limits.burst_left < max(1, self._reserve()):

@@ -1,8 +1,4 @@
-"""The errors that only a connector raises; the family itself stands in `errors.py`.
-
-Belongs here: one class per answer that a person must look at, with its facts as attributes.
-Does not belong here: which answer means which (`http.py` and each system's own `answers.py`).
-"""
+"""The errors that only a connector raises; the family itself is in `errors.py`."""
 
 from __future__ import annotations
 

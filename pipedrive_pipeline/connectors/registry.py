@@ -1,7 +1,4 @@
-"""Which systems there are.
-
-Belongs here: the list. A new system is one line here and one package beside `pipedrive/`.
-"""
+"""The list of systems. A new system is one line here and one package next to `pipedrive/`."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from pipedrive_pipeline.errors import UsageError
 _CONNECTORS: tuple[Connector, ...] = (PipedriveConnector(),)
 
 DEFAULT_SYSTEM = _CONNECTORS[0].key  # where nobody says which
-SYSTEMS: Mapping[str, Connector] = MappingProxyType({one.key: one for one in _CONNECTORS})
+SYSTEMS: Mapping[str, Connector] = MappingProxyType({system.key: system for system in _CONNECTORS})
 
 
 def connector(system: str) -> Connector:

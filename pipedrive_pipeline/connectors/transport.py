@@ -1,12 +1,9 @@
 """The wire: one httpx client with its limits, bodies read under a cap, failures in plain words.
 
-Belongs here: what every HTTP request of this project has in common, API and token endpoint alike.
-Does not belong here: what an answer means, whether to ask again (`http.py`, `oauth.py`).
-
-A name is resolved here, its addresses are held against the rule of `hosts.py`, and the connection
+A name is resolved here, its addresses are checked by the rule of `hosts.py`, and the connection
 is made to the address that was checked: a second answer of the DNS cannot lead elsewhere.
 
-Rests on https://www.python-httpx.org/advanced/timeouts/, /advanced/transports/ and
+Source: https://www.python-httpx.org/advanced/timeouts/, /advanced/transports/ and
 /advanced/extensions/ (`sni_hostname`).
 """
 
@@ -38,11 +35,11 @@ class Limits:
 
     connect_seconds: float = 5.0
     read_seconds: float = 30.0  # between two bytes
-    call_seconds: float = 60.0  # one call as a whole, whatever trickles in
+    call_seconds: float = 60.0  # one call as a whole, even if bytes keep coming
     body_bytes: int = 64 * 1024 * 1024  # decompressed; 500 rows of 40 fields are about 1 MB
     attempts: int = 4
     patience_seconds: float = 180.0  # all attempts and waits of one call together
-    wait_seconds_max: float = 60.0  # a source that asks for more is asked in a later run
+    wait_seconds_max: float = 60.0  # a source that wants more is called in a later run
     backoff_seconds: float = 1.0  # before the second attempt; doubles
     connections: int = 8
 
@@ -52,7 +49,7 @@ class BodyTooLarge(Exception):
 
 
 class UnknownCompression(Exception):
-    """The body is compressed in a way that was not asked for."""
+    """The body is compressed in a way that was not requested."""
 
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -62,8 +59,8 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 async def resolved(host: str, port: int) -> list[str]:
     """The addresses of a host as this machine's resolver gives them, without doubles."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(one[4][0]) for one in found))
+    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
 class CheckedTransport(httpx.AsyncHTTPTransport):
@@ -80,7 +77,7 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
         self._allowed_hosts, self._resolve = allowed_hosts, resolve
         self._taken: dict[str, str] = {}  # by host; else round-robin DNS would end keep-alive
         # A proxy is used for https only, where it sees no token. It resolves names by itself:
-        # whoever sets one up decides where it may connect to.
+        # its operator decides where it may connect to.
         proxy = getproxies().get("https") or getproxies().get("all")
         url = proxy if proxy is None or "://" in proxy else f"http://{proxy}"
         self._by_proxy = url and httpx.AsyncHTTPTransport(verify=trust, limits=ceiling, proxy=url)
@@ -124,12 +121,12 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
         try:
             seconds = request.extensions.get("timeout", {}).get("connect")
             async with asyncio.timeout(seconds):
-                found = await self._resolve(host, port)
+                addresses = await self._resolve(host, port)
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"{host} was not resolved in time") from error
         except (OSError, UnicodeError) as error:
             raise httpx.ConnectError(f"{host} cannot be resolved") from error
-        return [checked_address(host, address, self._allowed_hosts) for address in found]
+        return [checked_address(host, address, self._allowed_hosts) for address in addresses]
 
 
 def open_client(
@@ -214,24 +211,24 @@ def _without_cause(error: BaseException, host: str, limits: Limits) -> str:
 
 
 def is_untrusted(error: BaseException) -> bool:
-    """Whether the other side's certificate was refused; asking again gives the same."""
+    """True if the server's certificate was refused; another attempt gives the same result."""
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
 
 
 def never_left(error: BaseException) -> bool:
-    """Whether the request cannot have reached the source."""
+    """True if the request cannot have reached the source."""
     return isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error and what lies behind it, depth first."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     waiting = [error]
     while waiting:
         cause = waiting.pop()
-        if cause is None or id(cause) in seen:
+        if cause is None or id(cause) in visited:
             continue
-        seen.add(id(cause))
+        visited.add(id(cause))
         yield cause
         inner = getattr(cause, "exceptions", ())
         waiting += [cause.__context__, cause.__cause__, *inner]

@@ -1,9 +1,4 @@
-"""Records of one entity as one Arrow table in raw's shape, and what did not go in as it was.
-
-Belongs here: records into columns, ``extra`` for undeclared keys, records without a usable key set
-aside, batches of pages joined to one of a chunk. Does not belong here: which version of a record is
-the newest (`versions.py`), the load itself (`raw.py`).
-"""
+"""Records of one entity as one Arrow table in raw's shape, and what did not go in as it was."""
 
 from __future__ import annotations
 
@@ -105,7 +100,7 @@ def joined(entity: EntitySpec, batches: Sequence[Batch]) -> Batch:
 
 
 def _with_usable_key(batch: Batch, records: list[Record]) -> tuple[list[Record], pa.Array]:
-    """The records that can be told apart, and their keys; the others are set aside."""
+    """The records that have a usable key, and their keys; the others are set aside."""
     key = batch.entity.key
     keys = column_values(key, [record.get(key.name, NULL) for record in records])
     if not keys.array.null_count:
@@ -131,10 +126,10 @@ def _undeclared(batch: Batch, records: list[Record]) -> dict[int, dict[str, Any]
         if record.keys() <= declared:
             continue
         for name in record.keys() - declared:
-            seen = cleaned(bytes(record[name]))
-            batch.replaced += seen.replaced
+            result = cleaned(bytes(record[name]))
+            batch.replaced += result.replaced
             batch.undeclared[clean_text(name)] += 1
-            extras.setdefault(row, {})[clean_text(name)] = seen.value
+            extras.setdefault(row, {})[clean_text(name)] = result.value
     return extras
 
 

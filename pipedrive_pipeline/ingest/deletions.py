@@ -1,8 +1,6 @@
 """Raw's own record of what is gone at the source: the table ``deletions``.
 
-Belongs here: marking keys. Does not belong here: deciding that a key is gone (`reconciliation.py`).
-
-Marks are rows beside raw, never dropped rows: what was synced stays readable.
+A mark is a row of its own; raw's row stays, so that what was synced stays readable.
 """
 
 from __future__ import annotations

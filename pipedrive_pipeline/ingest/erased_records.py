@@ -1,8 +1,5 @@
 """Records that were erased here: what keeps them out of raw until they are edited at the source.
 
-Belongs here: telling which of a batch's records those are. Does not belong here: the act of erasing
-(`erasure.py`), who asked for it (`sync/tenancy/erasure.py`).
-
 A record is known by its key and the version that was erased, and by nothing else. Any other version
 is an edit: it is read by a request that was sent after the erasure, since both need the tenant's
 lock. Its time stamp may well be smaller, where the source's clock went back.
@@ -23,7 +20,7 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 class ErasedRecords:
     """The erased records of one tenant and system, read once.
 
-    Whoever loads or erases holds the tenant's lock, so that they stay the same meanwhile.
+    Every load and every erasure holds the tenant's lock, so the set cannot change in between.
     """
 
     def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
@@ -66,10 +63,10 @@ def erased_versions(
     connection: psycopg.Connection, tenant: Tenant, system: str
 ) -> dict[str, dict[str, datetime | None]]:
     """Erased records by entity and key: the version that was erased, if it is known."""
-    found: dict[str, dict[str, datetime | None]] = {}
+    versions: dict[str, dict[str, datetime | None]] = {}
     for entity, key, version in connection.execute(_ERASED, [tenant.slug, system]):
-        found.setdefault(entity, {})[key] = version
-    return found
+        versions.setdefault(entity, {})[key] = version
+    return versions
 
 
 def is_edited(version: datetime | None, erased: datetime | None) -> bool:

@@ -1,8 +1,5 @@
 """Records erased from raw: their rows, what a load staged of them, their marks, their seen keys.
 
-Belongs here: every place in raw and staging that may hold a record. Does not belong here: keeping
-it out from then on (`erased_records.py`), marts, who asked for it (`sync/tenancy/erasure.py`).
-
 All of it happens in the caller's transaction, so that nothing is half erased.
 """
 
@@ -29,9 +26,9 @@ class RawErasure:
         self._deletions = sql.Identifier(self._raw, "deletions")
 
     def with_merged(self, entity: EntitySpec, keys: Sequence[str]) -> list[str]:
-        """These keys and those of records that were merged into them, and so are the same one."""
-        told = {"entity": entity.name, "keys": list(keys)}
-        return sorted(set(keys) | set(self._marks(_WITH_MERGED, told)))
+        """These keys and the keys of all records that were merged into them."""
+        parameters = {"entity": entity.name, "keys": list(keys)}
+        return sorted(set(keys) | set(self._marks(_WITH_MERGED, parameters)))
 
     def marked(self, entity: EntitySpec, keys: Sequence[str]) -> set[str]:
         """Those of these records that are marked as gone at the source."""
@@ -64,11 +61,11 @@ class RawErasure:
             sql.Identifier(entity.key.name), _keys_of(entity)
         )
         of_notes = sql.SQL("entity = %(entity)s and id = any(%(keys)s)")
-        told = {"entity": entity.name, "keys": list(keys)}
-        erased = self._delete(self._raw, entity.name, of_records, told)
-        self._delete(self._staging, entity.name, of_records, told)
-        self._delete(self._raw, "deletions", of_notes, told)
-        self._delete(self._staging, "seen_keys", of_notes, told)
+        parameters = {"entity": entity.name, "keys": list(keys)}
+        erased = self._delete(self._raw, entity.name, of_records, parameters)
+        self._delete(self._staging, entity.name, of_records, parameters)
+        self._delete(self._raw, "deletions", of_notes, parameters)
+        self._delete(self._staging, "seen_keys", of_notes, parameters)
         return erased
 
     def erased(self, entity: EntitySpec) -> dict[str, datetime | None]:
@@ -76,20 +73,22 @@ class RawErasure:
         everything = erased_versions(self._connection, self._tenant, self._system)
         return dict(everything.get(entity.name, {}))
 
-    def _marks(self, query: str, told: Mapping[str, object]) -> list[str]:
+    def _marks(self, query: str, parameters: Mapping[str, object]) -> list[str]:
         if not is_there(self._connection, self._raw, "deletions"):
             return []
-        found = self._connection.execute(sql.SQL(query).format(deletions=self._deletions), told)
-        return [row[0] for row in found]
+        rows = self._connection.execute(
+            sql.SQL(query).format(deletions=self._deletions), parameters
+        )
+        return [row[0] for row in rows]
 
     def _delete(
-        self, schema: str, table: str, condition: sql.Composable, told: Mapping[str, object]
+        self, schema: str, table: str, condition: sql.Composable, parameters: Mapping[str, object]
     ) -> int:
         if not is_there(self._connection, schema, table):
             return 0
         statement = sql.SQL("delete from {} where {}")
         return self._connection.execute(
-            statement.format(sql.Identifier(schema, table), condition), told
+            statement.format(sql.Identifier(schema, table), condition), parameters
         ).rowcount
 
 

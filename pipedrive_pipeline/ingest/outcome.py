@@ -1,7 +1,4 @@
-"""What reading came to, in numbers. Light: no dlt, no Arrow, so that a command line can show it.
-
-Belongs here: the records that `ingest` hands upwards. Does not belong here: any work.
-"""
+"""The results of a read, in numbers. Imports neither dlt nor Arrow, so that a command line may."""
 
 from __future__ import annotations
 
@@ -63,7 +60,7 @@ def watermark(state: CursorState | None) -> str | None:
 
 @dataclass
 class EntityRead:
-    """What reading one entity came to. ``is_complete`` when its walk is committed whole."""
+    """The result of reading one entity. ``is_complete`` when its walk is committed whole."""
 
     entity: EntitySpec
     cursor_before: CursorState | None

@@ -1,8 +1,4 @@
-"""A read of everything that may take several runs: how far it is, and whether it may go on.
-
-Belongs here: the plan's few facts and their JSON. Does not belong here: storing it (`raw.py`, with
-the rows that it speaks of), following it (`reading.py`).
-"""
+"""A read of everything that may take several runs: how far it is, and whether it may go on."""
 
 from __future__ import annotations
 

@@ -1,11 +1,6 @@
 """One tenant's raw tables: what is stored, and the loads that add to it.
 
-Belongs here: a load (rows and cursors together, or nothing that counts), its load id told to the
-marts beforehand, never an older version over a newer one (`versions.py`), rejected values listed
-before their row is there. Does not belong here: where rows come from (`reading.py`), how they got
-their columns (`batches.py`), how dlt loads them (`resources.py`).
-
-A load rests on dlt's package: the new cursors are part of it, and count only when it is done
+A load is one dlt package: the new cursors are part of it, and count only when it is done
 (https://dlthub.com/docs/general-usage/state). The working directory is new for every run: a kept
 one wedges a pipeline at 20 of 106 crash points, a fresh one at none.
 
@@ -95,14 +90,14 @@ class RawStore:
         *,
         before_rows: Callable[[], None] = lambda: None,
     ) -> dict[str, Loaded]:
-        """Commits the batches' rows with cursors and plans; says what became of the rows.
+        """Commits the batches' rows with cursors and plans; returns each entity's row counts.
 
         Args:
             batches: one for each entity that has rows, a cursor or a plan; it may be empty. What
                 was erased here is taken out of it.
             cursors: of walks that these rows end.
             plans: where reads of everything may go on; None for one that is finished.
-            before_rows: returns once that is done which must be before a row can be in raw.
+            before_rows: called before any row is in raw; the load waits until it returns.
 
         Raises:
             DatabaseUnavailable: Postgres went away; the rows may be there, the cursors are not.
@@ -138,7 +133,7 @@ class RawStore:
     def _restored(self) -> dlt.Pipeline:
         shutil.rmtree(self._working_directory, ignore_errors=True)
         self._working_directory.mkdir(parents=True)
-        made = pipeline(
+        restored = pipeline(
             self._tenant.pipeline_name(self._system),
             dataset=self._schema,
             staging=self._tenant.staging_schema(self._system),
@@ -148,8 +143,8 @@ class RawStore:
         )
         with self._named_failures("reading the state of"):
             heal_staging(self._warehouse, self._tenant, self._system)
-            made.sync_destination()
-        return made
+            restored.sync_destination()
+        return restored
 
     def _run(
         self,
@@ -190,7 +185,7 @@ class RawStore:
             self._pipeline.extract(source_of(self._system, resources))
 
     def _announce(self, load_id: str) -> None:
-        """Tells the marts of a load before its first row is in raw, so that no crash hides it."""
+        """Announces a load to the marts before its first row is in raw; no crash hides it."""
         with self._warehouse.transaction(tenant=self._tenant) as connection:
             connection.execute(
                 "insert into integration.mart_state as state (tenant_id, system, pending_loads)"
@@ -230,10 +225,10 @@ class RawStore:
         return Loaded(created, written - created, read.table.num_rows - written)
 
     def _is_new(self, batch: Batch, stored: Collection[Any]) -> bool:
-        """Whether none of the rows is in raw, and this run found the table without any.
+        """True if none of the rows is in raw and the table was empty when this run first looked.
 
-        That is asked once: the way of loading is part of dlt's schema, which it stores anew, and
-        for good, whenever it changes.
+        The answer is fixed for the run: the way of loading is part of dlt's schema, and dlt stores
+        a new schema version permanently whenever it changes.
         """
         name = batch.entity.name
         if not batch.table.num_rows:

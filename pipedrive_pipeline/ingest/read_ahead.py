@@ -1,8 +1,5 @@
 """Pages read ahead: a thread walks the source while the caller loads what came before.
 
-Belongs here: the thread, what may wait between reading and loading, and which calls were made for
-which entity. Does not belong here: what a page means (`reading.py`), HTTP (`connectors/`).
-
 Pages become tables here, too, each while the source makes the next one: a table is smaller than the
 answer that it was made of.
 """
@@ -31,7 +28,7 @@ log = logging.getLogger(__name__)
 WAIT_SECONDS = 0.01  # until the reader looks again whether there is room
 
 OpenSource = Callable[[Callable[[ApiCall], None]], AbstractAsyncContextManager[Source]]
-"""Opens a tenant's source, given the meter that is told of every call."""
+"""Opens a tenant's source; the meter it takes is called after every HTTP call."""
 
 _current_entity: ContextVar[str] = ContextVar("current_entity", default="")
 
@@ -70,7 +67,7 @@ class WalkFailed:
 
 @dataclass(frozen=True)
 class WalkWidened:
-    """A walk of changes that becomes one of everything: its cursor was not believed."""
+    """A walk of changes that becomes one of everything: its cursor was rejected."""
 
     walk: EntityWalk
 
@@ -81,18 +78,18 @@ _Event = Event | BaseException | None
 
 @dataclass(frozen=True)
 class Bound:
-    """How much is held at once: a chunk that is loaded, and beside it what was read ahead."""
+    """The limit of a chunk, and of the pages that wait while a chunk is loaded."""
 
     rows: int
     size_bytes: int  # of answers
 
     def is_reached(self, rows: int, size_bytes: int) -> bool:
-        """Whether there is no room for another page."""
+        """True if there is no room for another page."""
         return rows >= self.rows or size_bytes >= self.size_bytes
 
 
 class _Ahead:
-    """What was read and is not yet asked for: as much as a chunk, so that reading never idles."""
+    """The queue of pages read ahead: up to one chunk, so that reading never idles."""
 
     def __init__(self, bound: Bound) -> None:
         self._bound = bound
@@ -102,7 +99,7 @@ class _Ahead:
 
     async def offer(self, event: _Event) -> None:
         """Puts an event in as soon as there is room."""
-        # Looked at now and then: whoever makes room is another thread.
+        # Polled, because another thread makes room.
         while self._bound.is_reached(self._rows, self._size_bytes):  # noqa: ASYNC110
             await asyncio.sleep(WAIT_SECONDS)
         self._count(event, 1)
@@ -130,7 +127,7 @@ class Usage:
 
 
 class Meter:
-    """Counts calls per entity; told by the connector, read by the engine."""
+    """Counts calls per entity; the connector calls it, the engine reads it."""
 
     def __init__(self, on_call: Callable[[ApiCall], None]) -> None:
         self._on_call = on_call
@@ -146,7 +143,7 @@ class Meter:
         self._on_call(call)
 
     def of(self, entity: str) -> Usage:
-        """What was spent on this entity so far."""
+        """Calls and tokens spent on this entity so far."""
         with self._lock:
             return self._usage.get(entity, Usage())
 
@@ -158,7 +155,7 @@ def read_ahead(
     """An iterator over all pages of all walks, read by a thread that ends with the block.
 
     The thread runs ahead until the bound is reached, beyond it by the page that reaches it and the
-    one that was asked for meanwhile.
+    one that was requested meanwhile.
     An error that concerns one entity alone (a missing right, a broken answer) is one
     ``WalkFailed``, and the next walk begins; any other ends the reading after its ``WalkFailed``.
     """
@@ -189,7 +186,7 @@ def _read(
     ahead: _Ahead,
     begun: Future[Callable[[], None]],
 ) -> None:
-    """Reads all walks in this thread; ``begun`` is told how to end it, also amid a wait."""
+    """Reads all walks in this thread; ``begun`` gets a function that ends it at once."""
 
     async def read_all() -> None:
         begun.set_result(_ending(asyncio.get_running_loop()))
@@ -209,7 +206,7 @@ def _read(
 
 
 def _ending(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
-    """What cancels the current task from another thread; a task that has ended stays as it is."""
+    """Returns a function that cancels the current task from another thread, if it still runs."""
     task = asyncio.current_task(loop)
 
     def end() -> None:
@@ -242,7 +239,7 @@ async def _walk(source: Source, walk: EntityWalk, ahead: _Ahead) -> bool:
 
 
 async def _asked_early(pages: AsyncIterator[Page]) -> AsyncGenerator[Page, None]:
-    """The pages, each of them asked for while the caller works on the one before."""
+    """The pages, each requested while the caller works on the previous page."""
 
     async def following() -> Page | None:
         return await anext(pages, None)

@@ -1,8 +1,5 @@
 """The chunk loop: pages in, loads out, a cursor only behind a whole walk.
 
-Belongs here: collecting pages into chunks, committing them, and what each entity's read came to.
-Does not belong here: history, locks, price (`sync/`), HTTP (`connectors/`).
-
 A chunk may hold the end of one walk and the beginning of the next, so that a tenant in which
 nothing changed costs one load. A failed walk commits its rows, which are right, and no cursor; of a
 read of everything it commits the plan, so that the next one goes on where this one ended.
@@ -50,7 +47,7 @@ class Reader:
     """Reads entities of one tenant into raw."""
 
     raw: RawStore
-    seen: SeenKeys
+    seen_keys: SeenKeys
     deletions: Deletions
     reconciler: Reconciler
     open_source: OpenSource
@@ -68,7 +65,7 @@ class Reader:
         Args:
             entities: what to read.
             is_full: everything, not only what changed.
-            is_restarted: an unfinished read of everything begins anew instead of going on.
+            is_restarted: an unfinished read of everything starts over instead of going on.
 
         Raises:
             DatabaseUnavailable, LoadRefused: a load failed; what was yielded is committed.
@@ -107,7 +104,7 @@ class Reader:
 
     def _begun(self, walk: EntityWalk) -> EntityRead:
         if walk.is_of_everything and not walk.plan:
-            self.seen.forget(walk.entity)
+            self.seen_keys.forget(walk.entity)
             self.raw.rejections.begin(walk.entity)
         before = self.raw.cursors.get(walk.entity.name)
         if walk.plan:
@@ -127,7 +124,7 @@ class Reader:
         for read in chunk.finished:
             read.is_complete = read.error is None
             if read.is_complete and read.entity.name in chunk.of_everything:
-                self.seen.forget(read.entity)  # after its plan, which goes on by what was seen
+                self.seen_keys.forget(read.entity)  # after its plan, which goes on by what was seen
                 self.raw.rejections.end(read.entity)
         yield from chunk.finished
         yield from chunk.failed
@@ -137,7 +134,7 @@ class Reader:
         whole = [replace(batch) for batch in batches if batch.entity.name in chunk.of_everything]
         for batch in batches:
             if batch.entity.name not in chunk.of_everything:
-                self.seen.renew(batch)
+                self.seen_keys.renew(batch)
         with self._noting(whole) as all_noted:
             loaded = self.raw.load(batches, chunk.cursors, chunk.plans, before_rows=all_noted)
         for batch in batches:
@@ -152,9 +149,9 @@ class Reader:
 
     @contextmanager
     def _noting(self, batches: list[Batch]) -> Iterator[Callable[[], None]]:
-        """Notes what was seen, while dlt writes its files; what is yielded waits until it is."""
-        with ThreadPoolExecutor(1) as beside:
-            noting = [beside.submit(self.seen.note, batch) for batch in batches]
+        """Notes the batches' keys while dlt writes its files; yields a function that waits."""
+        with ThreadPoolExecutor(1) as pool:
+            noting = [pool.submit(self.seen_keys.note, batch) for batch in batches]
 
             def all_noted() -> None:
                 for each in noting:
@@ -188,7 +185,7 @@ class Reader:
 
 @contextmanager
 def _old_objects_left_alone() -> Iterator[None]:
-    """Spares the collector what is there already: of Dagster alone that is 250,000 objects.
+    """Exempts existing objects from garbage collection: Dagster alone has 250,000 of them.
 
     It looked at all of them after each chunk and now and then between, in a second of a full read.
     """

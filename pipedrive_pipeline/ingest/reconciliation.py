@@ -1,8 +1,4 @@
-"""What follows when everything of an entity was read: proof of completeness, and deletions.
-
-Belongs here: judging the comparison of what was seen with raw; the guard against believing too
-much. Does not belong here: reading (`reading.py`), the marks themselves (`deletions.py`).
-"""
+"""Compares a full read of an entity with raw: proves that it is complete, marks deleted records."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ from pipedrive_pipeline.ingest.seen_keys import KeyComparison, SeenKeys
 GUARD_SHARE = 0.10  # of an entity's rows
 GUARD_ROWS = 50  # below it the share does not matter
 LOOKS_MAX = 1_000  # single records looked at in one sweep, at one token each
-SAMPLE_ROWS = 100  # of records that seem to be gone, looked at in one call before a person is asked
+SAMPLE_ROWS = 100  # of records that seem to be gone, read in one call before a person must confirm
 UNLISTED_MAX = 10  # records that live and were not listed: rights and restores during a walk
 
 
@@ -46,10 +42,10 @@ class RowsMissing(Permanent):
 
 @dataclass
 class Reconciler:
-    """Settles complete reads of one tenant."""
+    """Reconciles complete reads of one tenant with raw."""
 
     tenant: str  # for messages
-    seen: SeenKeys
+    seen_keys: SeenKeys
     deletions: Deletions
     open_source: OpenSource
     on_call: Callable[[ApiCall], None]
@@ -94,7 +90,7 @@ class Reconciler:
             )
 
     def _check_mass_deletion(self, read: EntityRead, compared: KeyComparison) -> None:
-        """Refuses more deletions than are believable, or finds that the records are there."""
+        """Refuses an implausible number of deletions, after reading a sample again."""
         gone, known, name = len(compared.extra), compared.known, read.entity.name
         if self.is_confirmed or gone <= GUARD_ROWS or gone <= known * GUARD_SHARE:
             return
@@ -123,12 +119,12 @@ class Reconciler:
         A row is noted as seen before it is loaded; where a run died in between, and the row was
         deleted before the next one came by, it was seen and is nowhere.
         """
-        found = self.seen.compare(read.entity)
-        if isinstance(read.entity.cursor, Snapshot) or not 0 < found.behind <= LOOKS_MAX:
-            return found
-        absent = self._refreshed(read, self.seen.behind(read.entity))
-        self.seen.forget(read.entity, absent)
-        return self.seen.compare(read.entity)
+        comparison = self.seen_keys.compare(read.entity)
+        if isinstance(read.entity.cursor, Snapshot) or not 0 < comparison.behind <= LOOKS_MAX:
+            return comparison
+        absent = self._refreshed(read, self.seen_keys.behind(read.entity))
+        self.seen_keys.forget(read.entity, absent)
+        return self.seen_keys.compare(read.entity)
 
     def _gone(self, read: EntityRead, keys: list[str]) -> list[Tombstone]:
         """Tombstones of keys that are no longer listed, with the reason of each.
@@ -148,7 +144,7 @@ class Reconciler:
         return gone
 
     def _refreshed(self, read: EntityRead, keys: list[str]) -> list[str]:
-        """Which of these keys the source does not give; the others are in raw as they are now."""
+        """Keys that the source does not give; the other records are in raw as they are now."""
         refreshed = self.refresher.refresh(read.entity.name, keys)
         read.add(Loaded(refreshed.created, refreshed.updated, refreshed.unchanged))
         read.restored += refreshed.restored

@@ -1,4 +1,4 @@
-"""Given records read again and merged into raw: of a webhook, or of a sweep's doubts.
+"""Reads given records again and merges them into raw, for a webhook or for a sweep.
 
 It moves no cursor and no plan, so that it may run between the runs of any walk.
 """
@@ -27,7 +27,7 @@ class Refresher:
 
     entities: Mapping[str, EntitySpec]
     raw: RawStore
-    seen: SeenKeys
+    seen_keys: SeenKeys
     deletions: Deletions
     open_source: OpenSource
     on_call: Callable[[ApiCall], None]
@@ -57,6 +57,6 @@ class Refresher:
         self.before_load()
         loaded = NOTHING_LOADED
         if batch.table.num_rows or batch.rejected_records:
-            self.seen.renew(batch)
+            self.seen_keys.renew(batch)
             loaded = self.raw.load([batch], {}, {})[batch.entity.name]
         return loaded, self.deletions.unmark(batch.entity.name, batch.keys)

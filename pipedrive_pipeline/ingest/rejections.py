@@ -1,9 +1,5 @@
 """The list of records and values that raw could not store in their place.
 
-Belongs here: adding to `integration.rejected_values` and striking off, for all ways into raw. Does
-not belong here: why a value does not fit (`values.py`), values of custom fields, which raw stores
-as they are (`marts/fields/value_checks.py`).
-
 A value is listed by its record and field, and struck off as soon as the record comes without it. A
 record without a usable key is listed by a fingerprint of its text. Nothing links it to the record
 that it becomes once it is repaired, so it is struck off at the end of a read of everything that did

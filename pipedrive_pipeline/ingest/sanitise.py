@@ -1,8 +1,5 @@
 """JSON text that Postgres would refuse, made storable and kept readable.
 
-Belongs here: what `jsonb` and `text` cannot hold and what stands in its place. Does not belong
-here: which column a value goes to (`values.py`).
-
 Left to itself dlt treats such a refusal as network trouble and retries it for ever.
 
     NUL and lone surrogates in strings and keys     U+FFFD, the replacement character
@@ -42,7 +39,7 @@ class Cleaned:
 
 
 def cleaned(text: bytes) -> Cleaned:
-    """The value of one JSON text, with whatever Postgres refuses replaced and counted."""
+    """The value of one JSON text, with everything that Postgres refuses replaced and counted."""
     replaced = 0
     decoded = text.decode("utf-8", errors="replace")
     if REPLACEMENT in decoded and REPLACEMENT.encode() not in text:

@@ -1,8 +1,5 @@
 """The keys that a read of everything saw, kept until it ends, and their comparison with raw.
 
-Belongs here: noting, comparing, forgetting. Does not belong here: what follows from a difference
-(`reconciliation.py`).
-
 They lie in the tenant's staging schema, not in memory: a read may take several runs, and a million
 keys. A key is noted before its row is loaded; after a crash it is noted again.
 """
@@ -82,13 +79,13 @@ class SeenKeys:
             connection.execute(sql.SQL(statement).format(table=self._table), values)
 
     def compare(self, entity: EntitySpec) -> KeyComparison:
-        """What was seen of an entity against what raw holds of it."""
+        """Compares the keys that the read saw with the rows of raw."""
         names, whose = self._names(entity), self._whose(entity)
         with self._warehouse.transaction() as connection:
             counts = connection.execute(sql.SQL(_COUNTS).format(**names), whose).fetchone()
             extra = connection.execute(sql.SQL(_EXTRA).format(**names), whose).fetchall()
-        seen, known, missing, stale = counts or (0, 0, 0, 0)
-        return KeyComparison(seen, known, missing, stale, [row[0] for row in extra])
+        seen_count, known, missing, stale = counts or (0, 0, 0, 0)
+        return KeyComparison(seen_count, known, missing, stale, [row[0] for row in extra])
 
     def behind(self, entity: EntitySpec) -> list[str]:
         """Keys that were seen, and that raw lacks by no erasure or holds in another version."""

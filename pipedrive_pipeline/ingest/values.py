@@ -1,8 +1,5 @@
 """One declared key of many records: JSON texts in, one typed Arrow column out.
 
-Belongs here: the fast way (one typed decode of the whole column) and the careful way (value by
-value, when the fast way refuses). Does not belong here: which records there are (`batches.py`).
-
 A value that does not fit its column's type is a misfit: the column holds null, and the value stays
 readable in raw's ``extra`` under its own key. Unless it is empty it is also listed as rejected, so
 that nothing is silently null. Numbers, ids and booleans written as text (``"12"``) fit, and so does
@@ -147,13 +144,13 @@ def _careful_values(kind: ColumnType, texts: list[Raw]) -> ColumnValues:
     values: list[Any] = []
     result = ColumnValues(pa.nulls(0))
     for row, text in enumerate(texts):
-        seen = cleaned(bytes(text))
-        result.replaced += seen.replaced
-        value = None if seen.value is None else fit(seen.value)
-        if value is None and seen.value is not None:
-            result.misfits.append(MisfitValue(row, seen.value, f"does not fit {kind.value}"))
-        elif isinstance(seen.value, dict):
-            result.misfits.append(MisfitValue(row, seen.value, None))
+        decoded = cleaned(bytes(text))
+        result.replaced += decoded.replaced
+        value = None if decoded.value is None else fit(decoded.value)
+        if value is None and decoded.value is not None:
+            result.misfits.append(MisfitValue(row, decoded.value, f"does not fit {kind.value}"))
+        elif isinstance(decoded.value, dict):
+            result.misfits.append(MisfitValue(row, decoded.value, None))
         values.append(value)
     result.array = pa.array(values, ARROW_TYPES[kind])
     return result
@@ -171,8 +168,8 @@ def _number(value: Any) -> int | Decimal | None:
 def _as_bigint(value: Any) -> int | None:
     """A whole number of 64 bits; of an object its id, as v1 sends references."""
     if isinstance(value, dict):
-        found = value.get("id")
-        value = value.get("value") if found is None else found
+        record_id = value.get("id")
+        value = value.get("value") if record_id is None else record_id
     number = _number(value)
     if number is None or not -(2**63) <= number < 2**63 or number != int(number):
         return None
@@ -186,7 +183,7 @@ def _as_boolean(value: Any) -> bool | None:
 
 
 def _is_exact(value: Decimal) -> bool:
-    """Whether the column keeps every digit; Arrow rounds what is tiny enough to zero (26.0)."""
+    """True if the column keeps every digit; Arrow rounds what is tiny enough to zero (26.0)."""
     _, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):
         return False

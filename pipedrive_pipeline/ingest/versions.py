@@ -1,8 +1,5 @@
 """Which of several versions of a record is the newest: by the order of requests, not by clocks.
 
-Belongs here: the rule, for the records of one load and for those of a run's earlier loads. Does not
-belong here: where the numbers come from (`connectors.base.next_number`).
-
 A version replaces another if its request was sent after the other's answer had arrived, whatever
 their time stamps say: a source's clock may go back, an import may set any stamp, and stamps may be
 edited in raw. If the two requests overlapped, the greater stamp is newer, then the later request.
@@ -44,8 +41,8 @@ def newest(entity: EntitySpec, table: pa.Table) -> pa.Table:
     for row, key in enumerate(keys):
         rows.setdefault(key, []).append(row)
     versions = _versions(entity, table)
-    kept = [same[_newest([versions[row] for row in same])] for same in rows.values()]
-    return table.take(pa.array(sorted(kept), pa.int64()))
+    rows_kept = [same[_newest([versions[row] for row in same])] for same in rows.values()]
+    return table.take(pa.array(sorted(rows_kept), pa.int64()))
 
 
 @dataclass(frozen=True)

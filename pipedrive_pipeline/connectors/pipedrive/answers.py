@@ -1,9 +1,6 @@
 """What Pipedrive's statuses, headers and error bodies mean.
 
-Belongs here: telling a burst from a spent day, a missing scope from an edge that blocks us, and
-signing. Does not belong here: what the client then does (`connectors/http.py`).
-
-Rests on https://pipedrive.readme.io/docs/core-api-concepts-rate-limiting and
+Source: https://pipedrive.readme.io/docs/core-api-concepts-rate-limiting and
 https://pipedrive.readme.io/docs/core-api-concepts-http-status-codes (both read 2026-09).
 """
 
@@ -17,7 +14,7 @@ from pipedrive_pipeline.connectors.base import Credential
 
 BURST_WINDOW_SECONDS = 2.0  # rolling, per token
 LONGEST_BURST_SECONDS = 60.0  # a 429 that asks for more than this is no burst
-SEARCHED_BYTES = 4096  # of an error body; the texts looked for stand at its beginning
+SEARCHED_BYTES = 4096  # of an error body; the texts looked for are at its beginning
 BY_STATUS = {401: Verdict.RENEW, 408: Verdict.TROUBLE, 425: Verdict.TROUBLE}
 BY_HUNDRED = {2: Verdict.READ, 3: Verdict.REDIRECT, 5: Verdict.TROUBLE}
 
@@ -70,7 +67,7 @@ def _forbidden(answer: HttpAnswer) -> Verdict:
 
 
 def _is_daily(answer: HttpAnswer) -> bool:
-    """Whether a 429 means that the day is spent, by body, then headers, then the wait asked for."""
+    """True if a 429 means that the day is spent, by body, then headers, then the requested wait."""
     text, (_, left) = _text(answer), _daily(answer)
     wait_seconds = answer.wait_seconds()
     if b"daily" in text or left == 0:

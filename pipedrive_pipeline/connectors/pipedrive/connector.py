@@ -1,8 +1,4 @@
-"""Pipedrive behind the one interface.
-
-Belongs here: putting entities, dialect and walks together.
-Does not belong here: anything that another room asks by Pipedrive's name.
-"""
+"""Pipedrive behind the one interface."""
 
 from __future__ import annotations
 
@@ -177,7 +173,7 @@ def _account(answer: HttpAnswer) -> Account:
 
 
 def _is_admin(access: object) -> bool | None:
-    """Whether the user administers the sales app, whose records are read; None if not told."""
+    """Whether the user administers the sales app, whose records are read; None if unknown."""
     if not isinstance(access, list):
         return None
     grants = [grant for grant in access if isinstance(grant, dict)]

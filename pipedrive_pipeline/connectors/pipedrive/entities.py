@@ -1,12 +1,9 @@
 """Every kind of record that is read from Pipedrive, as data, in the order of reading.
 
-Belongs here: paths, keys, columns with what they mean, costs, scopes.
-Does not belong here: how a list is walked (`walks.py`).
-
 Definitions and users come first, so that a record never arrives before its field is known.
 A key that is not declared here is kept by the engine in ``extra``; the counters of
-``include_fields`` are not asked for, since they change without ``update_time`` moving.
-Rests on Pipedrive's OpenAPI files for v1 and v2 (https://developers.pipedrive.com/docs/api/v1,
+``include_fields`` are not requested, since they change without ``update_time`` moving.
+Source: Pipedrive's OpenAPI files for v1 and v2 (https://developers.pipedrive.com/docs/api/v1,
 read 2026-08).
 """
 

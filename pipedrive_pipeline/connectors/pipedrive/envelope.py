@@ -1,8 +1,5 @@
 """Pipedrive's envelope: ``success``, ``data``, and whether the list goes on.
 
-Belongs here: from a good answer to records as sent.
-Does not belong here: what a walk does with a page (`walks.py`).
-
 A v2 list says where it goes on in ``additional_data.next_cursor``: text, or null at its end. An
 answer without that key does not say whether it is the end, so it is refused and asked again. A v1
 list that is read as a whole has no cursor; where it says that there is more, it is refused.

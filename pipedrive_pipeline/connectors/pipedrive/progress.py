@@ -1,8 +1,5 @@
 """How a walk shows that it leads somewhere, so that an endless one ends.
 
-Belongs here: judging pages of one walk by their cursors and records. Does not belong here: calls
-(`walks.py`).
-
 A page leads further if its last record is stamped later than any page's last one before it, or if
 it holds a record that has not come since. Ties may come in any order and fill any number of pages.
 """

@@ -1,14 +1,10 @@
 """Walks over Pipedrive's lists: complete or an error, never quietly short.
 
-Belongs here: order, parameters, cursors, and the proof that a walk came to the end of its list.
-Does not belong here: HTTP (`connectors/http.py`), storing (`ingest/`), what a complete walk commits
-(`watermarks.py`).
-
 Every walk goes by update_time, ascending, without an end: a record edited meanwhile moves ahead of
-the walk and comes twice, never not at all. They are keyset walks without a snapshot. A walk over
-everything that was broken off goes on with the source's own cursor of the next page: an exact place
-in the source's own order, whatever stamps the records show. Where the source refuses that cursor,
-or has nothing behind it any more, the walk begins again.
+the walk and comes twice, never not at all. They are keyset walks without a snapshot. An
+interrupted walk over everything continues with the source's own cursor of the next page: an exact
+place in the source's own order, independent of the records' stamps. If the source refuses that
+cursor, or has nothing behind it any more, the walk begins again.
 
 A cursor names the first record of the next page, so a page that a cursor leads to, or that holds
 one, is never empty. One that stays empty is gone through, for the rows behind it, and the walk ends
@@ -19,7 +15,7 @@ one more call for the newest record that changed before the walk began: it must 
 later walk of a single page has no such call. It begins the next one at the newest stamp that it
 read, where the records are that its page withheld.
 
-Rests on https://pipedrive.readme.io/docs/core-api-concepts-pagination (read 2026-09).
+Source: https://pipedrive.readme.io/docs/core-api-concepts-pagination (read 2026-09).
 """
 
 from __future__ import annotations
@@ -166,7 +162,7 @@ class ListWalk:
         return page.records[0] if page.records else None
 
     async def _fetch(self, params: Params) -> ListPage:
-        """One page; an empty one that a cursor leads to, or that promises more, is asked again."""
+        """One page; an empty one is requested again if a cursor leads to it or follows."""
         for _ in range(EMPTY_PAGE_ASKED):
             page = await self._asked(f"list {self.endpoint.spec.name}", params)
             if not page.is_empty or (page.next_cursor is None and "cursor" not in params):
@@ -241,8 +237,8 @@ def _page(
 async def pick(client: Client, endpoint: Endpoint, ids: list[str]) -> list[Page]:
     """The answers with the records of at most 100 ids; unknown and invisible ones are absent.
 
-    A source that gives fewer on a page than were asked for is asked for the next one: what is not
-    read would be taken for deleted.
+    If a page holds fewer records than requested, the next page is read: a record that is not read
+    would be taken for deleted.
 
     Raises:
         SourceBroke: there are more pages than ids.

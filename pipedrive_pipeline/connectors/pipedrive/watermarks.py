@@ -1,8 +1,5 @@
 """Up to when changes were read, and where the next walk begins.
 
-Belongs here: reading a stored state, and what a complete walk commits. Does not belong here:
-calls and pages (`walks.py`).
-
 A state has two instants. ``watermark`` is shown to people: every change up to then is in. It is the
 server's `Date` on the walk's first answer; without a usable `Date` the newest stamp that was read.
 ``start`` is where the next walk begins, less the overlap: the newest stamp that was read. A clock

@@ -1,9 +1,6 @@
 """A load's rows as the file that COPY reads, with "" and null apart.
 
-Belongs here: how the file is spelled, written and read. Does not belong here: when it is
-(`resources.py` has it written, `destination.py` copied).
-
-dlt is given the file as it is. Given a table it wrote Parquet, read that, and wrote CSV: a third of
+dlt receives the file unchanged. From a table it wrote Parquet, read that, and wrote CSV: a third of
 the time that a load took.
 """
 

@@ -1,8 +1,4 @@
-"""How dlt is set up here: no telemetry, no foreign configuration, and a COPY that loses nothing.
-
-Belongs here: dlt's settings and its Postgres destination, whose every statement is behind the run's
-fence. Does not belong here: what is loaded (`raw.py`).
-"""
+"""How dlt is set up here: no telemetry, no foreign configuration, and a COPY that loses nothing."""
 
 from __future__ import annotations
 
@@ -72,7 +68,7 @@ class CopyJob(RunnableLoadJob, HasFollowupJobs):
 
 
 class FencedSqlClient(Psycopg2SqlClient):
-    """A session whose every transaction holds the run's fence, and every statement has one.
+    """A session in which every statement runs in a transaction that holds the run's fence.
 
     dlt truncates, merges and completes a load in transactions of their own. Any of them, made by a
     run that was stopped amid a load and woke up after the next one began, would spoil that one's.
@@ -169,7 +165,7 @@ class lossless_postgres(postgres):  # noqa: N801 - dlt names a destination by it
 
     @property
     def client_class(self) -> type[PostgresClient]:
-        """The client that dlt makes its jobs with; it makes them without asking us again."""
+        """The client that dlt makes its jobs with; dlt instantiates it by itself."""
         return type("FencedPostgresClient", (LosslessPostgresClient,), {"fence": self.fence})
 
 
@@ -187,9 +183,9 @@ def pipeline(
     ours = CustomLoaderDocProvider("pipedrive_pipeline", lambda: DLT_SETTINGS)
     plugged.providers.providers[:] = [ours]
     plugged.context.reset_config()  # what `import dlt` resolved from files and environment
-    stop_telemetry()  # which that import began, whatever is set later: it begins once a process
+    stop_telemetry()  # started by `import dlt` regardless of later settings, once per process
     plugged.context.initialize_runtime()
-    trace.TRACKING_MODULES = []  # they leave an id in the user's home even where nothing is told
+    trace.TRACKING_MODULES = []  # they write an id into the user's home even with telemetry off
     destination = lossless_postgres(credentials=url, staging_dataset_name_layout=staging)
     destination.fence = fence
     return dlt.pipeline(

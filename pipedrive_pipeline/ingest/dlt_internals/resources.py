@@ -1,8 +1,4 @@
-"""A batch as dlt reads it: its columns, the way it is loaded, and what is committed with it.
-
-Belongs here: what dlt is told of an entity. Does not belong here: the load (`raw.py`), dlt's own
-settings (`destination.py`).
-"""
+"""A batch as dlt reads it: its columns, the way it is loaded, and what is committed with it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The tables that dlt stages a load in: nothing in them is of value, so lost ones are made again.
-
-Belongs here: noticing that some are missing. Does not belong here: making them, which dlt does.
-"""
+"""The tables that dlt stages a load in. They hold nothing of value, so lost ones are recreated."""
 
 from __future__ import annotations
 

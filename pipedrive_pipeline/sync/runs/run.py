@@ -249,7 +249,7 @@ class TenantRun:
         )
         return Reader(
             raw=stores.raw,
-            seen=stores.seen,
+            seen_keys=stores.seen_keys,
             deletions=stores.deletions,
             reconciler=stores.reconciler,
             open_source=self._source.open,

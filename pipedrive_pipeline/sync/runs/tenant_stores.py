@@ -24,7 +24,7 @@ class TenantStores:
     """What a tenant's rows go through on their way into raw."""
 
     raw: RawStore
-    seen: SeenKeys
+    seen_keys: SeenKeys
     deletions: Deletions
     refresher: Refresher
     reconciler: Reconciler
@@ -54,9 +54,9 @@ def open_tenant_stores(
     """
     tenant, warehouse = lock.tenant, lock.warehouse
     deletions = Deletions(warehouse, tenant, system)
-    seen = SeenKeys(warehouse, tenant, system)
+    seen_keys = SeenKeys(warehouse, tenant, system)
     deletions.prepare()
-    seen.prepare()
+    seen_keys.prepare()
 
     def before_load() -> None:
         lock.assert_held()
@@ -65,7 +65,7 @@ def open_tenant_stores(
     refresher = Refresher(
         entities=source.entities,
         raw=RawStore(warehouse, tenant, system, folder / "dlt"),
-        seen=seen,
+        seen_keys=seen_keys,
         deletions=deletions,
         open_source=source.open,
         on_call=source.usage.on_call,
@@ -73,11 +73,11 @@ def open_tenant_stores(
     )
     reconciler = Reconciler(
         tenant=tenant.slug,
-        seen=seen,
+        seen_keys=seen_keys,
         deletions=deletions,
         open_source=source.open,
         on_call=source.usage.on_call,
         refresher=refresher,
         is_confirmed=is_confirmed,
     )
-    return TenantStores(refresher.raw, seen, deletions, refresher, reconciler, before_load)
+    return TenantStores(refresher.raw, seen_keys, deletions, refresher, reconciler, before_load)
