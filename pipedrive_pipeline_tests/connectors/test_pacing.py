@@ -103,7 +103,8 @@ def test_a_run_of_many_calls_at_once_provokes_no_429(limit: int) -> None:
             "x-ratelimit-remaining": str(limit - len(arrived)),
             "x-ratelimit-reset": "2",
         }
-        return as_json({"success": True, "data": []}, headers=headers)
+        body = {"success": True, "data": [], "additional_data": {"next_cursor": None}}
+        return as_json(body, headers=headers)
 
     async def act() -> list[int | None]:
         async with scripted(script) as server:
