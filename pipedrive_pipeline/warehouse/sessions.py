@@ -22,8 +22,8 @@ SETTINGS: Final[dict[str, str]] = {
     "statement_timeout": "0",
     "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_TIMEOUT_MILLISECONDS),
-    # What a transaction may do and see.
-    "default_transaction_read_only": "off",
+    # How transactions behave. `default_transaction_read_only` is left as it is: an operator who
+    # sets it wants nothing to be written, and a write then ends as `database_unavailable`.
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
     "row_security": "on",

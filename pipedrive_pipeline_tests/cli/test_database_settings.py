@@ -30,7 +30,6 @@ OF_THE_ROLE = {
     "transaction_timeout": "1s",  # of PostgreSQL 17
 }
 OF_THE_DATABASE = {
-    "default_transaction_read_only": "on",
     "standard_conforming_strings": "off",
     "intervalstyle": "sql_standard",
     "extra_float_digits": "-15",

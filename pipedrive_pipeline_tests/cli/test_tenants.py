@@ -45,6 +45,7 @@ def test_a_tenant_with_data_is_kept_connected_unless_it_shall_be_erased(
     assert world.rows("integration", "connections") == before
 
 
+@pytest.mark.slow
 def test_a_narrow_terminal_gets_a_block_per_tenant_and_a_wide_one_a_table(
     in_process: InProcessTerminal,
 ) -> None:

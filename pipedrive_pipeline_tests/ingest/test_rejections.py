@@ -101,7 +101,7 @@ def test_more_misfits_than_a_page_holds_are_all_listed(loader: RawLoader) -> Non
 
 def test_each_record_without_a_usable_key_is_listed(loader: RawLoader) -> None:
     """They overwrote each other: of six the last one was on the list."""
-    keys: list[Any] = [None, "12", 1.5, True, [], ""]
+    keys: list[Any] = [None, "twelve", 1.5, True, [], ""]
 
     _, batch = loader.put(*(record(id=key, words="x") for key in keys), record(words="x"))
 
