@@ -141,7 +141,10 @@ def test_a_sweep_that_is_due_becomes_one_run(world: World, instance: dg.DagsterI
     with world.warehouse.transaction() as connection:
         connection.execute(
             "update integration.sync_logs set started_at = started_at - interval '9 days',"
-            " completed_at = completed_at - interval '9 days'"
+            " completed_at = completed_at - interval '9 days',"
+            " completeness = (select jsonb_object_agg(key, value || jsonb_build_object("
+            "'swept_at', (value ->> 'swept_at')::timestamptz - interval '9 days'))"
+            " from jsonb_each(completeness))"
         )
         connection.execute(
             "update integration.connections set connected_at = connected_at - interval '9 days'"

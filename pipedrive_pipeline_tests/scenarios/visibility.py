@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from pipedrive_pipeline.sandbox import Account
 from pipedrive_pipeline.sandbox.web.journal import Request
@@ -38,9 +39,10 @@ def unseen(account: Account) -> frozenset[tuple[str, int]]:
         for entry in last.values()
         if entry.after is not None and "update_time" in entry.after
         if entry.action == "plant"
-        or _instant(entry.after["update_time"]) + STAMP_BACK_MAX < _instant(entry.at)
+        or _edited_at(entry.after) + STAMP_BACK_MAX < datetime.fromisoformat(entry.at)
     )
 
 
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _edited_at(record: dict[str, Any]) -> datetime:
+    """When a record was last edited; one without an edit time counts as edited when it was added."""
+    return datetime.fromisoformat(record["update_time"] or record["add_time"])
