@@ -44,5 +44,5 @@ def unseen(account: Account) -> frozenset[tuple[str, int]]:
 
 
 def _edited_at(record: dict[str, Any]) -> datetime:
-    """When a record was last edited; one without an edit time counts as edited when it was added."""
+    """When a record was last edited; without an edit time that is when it was added."""
     return datetime.fromisoformat(record["update_time"] or record["add_time"])
