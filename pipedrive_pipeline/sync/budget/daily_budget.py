@@ -1,12 +1,8 @@
-"""The day's request budget: what a company has left, and what one run may spend of it.
+"""The daily token budget: the tokens a company has left, and how many of them one run may spend.
 
-Belongs here: a company's standing, one run's allowance (asked before every call), a tenant's pause.
-Does not belong here: writing what was spent (`records.py`), what a read will cost (`pricing.py`),
-the seconds-long burst window (`connectors/pacing.py`).
-
-The source's own figure is the truth where it tells one; between two of its words, and where it is
-silent, `integration.api_usage` is counted. Time is passed in: a day is a day of the budget.
-Rests on https://pipedrive.readme.io/docs/core-api-concepts-rate-limiting (read 2026-09).
+The source's own figure wins where a response carries one. Otherwise the calls booked in
+`integration.api_usage` are added up. Time is passed in; a day is a day of the budget.
+Source: https://pipedrive.readme.io/docs/core-api-concepts-rate-limiting (read 2026-09).
 """
 
 from __future__ import annotations
@@ -30,7 +26,7 @@ Now = Callable[[], datetime]
 
 
 class AllowanceSpent(BudgetSpent):
-    """What this run may spend of the day is used up; the call was not made."""
+    """This run has used its share of the day's tokens; the call was not made."""
 
     def __init__(self, tenant: str, system: str, resets_at: datetime, left: int) -> None:
         self.left = left
@@ -45,7 +41,7 @@ class AllowanceSpent(BudgetSpent):
 
 
 class StillPaused(BudgetSpent):
-    """A former run paused this tenant, and the budget has not returned; nothing was asked."""
+    """An earlier run paused this tenant and the budget has not been reset; no call was made."""
 
     def __init__(self, tenant: str, system: str, resets_at: datetime) -> None:
         super().__init__(
@@ -59,7 +55,7 @@ class StillPaused(BudgetSpent):
 
 @dataclass(frozen=True)
 class BudgetStatus:
-    """Where a company stands in its day, and what the tenant may use of it."""
+    """A company's remaining tokens of the day, and the share that the tenant may use."""
 
     limit: int  # tokens a day
     left: int  # tokens, to all tenants of the company together
@@ -69,7 +65,7 @@ class BudgetStatus:
     configured: int | None = None  # a limit that a person set; the source's own still holds
 
     def told(self, left: int, limit: int | None) -> BudgetStatus:
-        """The same standing in the figures that the source itself now tells."""
+        """Returns a copy with the figures that the source has just reported."""
         if self.configured is None:
             return replace(self, left=left, limit=limit or self.limit)
         return replace(
@@ -77,15 +73,15 @@ class BudgetStatus:
         )
 
     def allowed(self, reserve: int = 0) -> int:
-        """Tokens that one run may spend, if ``reserve`` tokens are to stay for others."""
+        """Returns the tokens that one run may spend if ``reserve`` tokens stay for other runs."""
         return max(0, min(int(self.share * self.left), self.left - reserve))
 
 
 def standing(warehouse: Warehouse, tenant: Tenant, system: str, now: datetime) -> BudgetStatus:
-    """What is left of the day to the company that the tenant is connected to."""
-    asked = {"tenant": tenant.slug, "system": system, "today": now.date()}
+    """Returns the budget status of the company that the tenant is connected to."""
+    values = {"tenant": tenant.slug, "system": system, "today": now.date()}
     with warehouse.transaction() as connection:
-        row = connection.cursor(row_factory=class_row(_Row)).execute(_STANDING, asked).fetchone()
+        row = connection.cursor(row_factory=class_row(_Row)).execute(_STANDING, values).fetchone()
     assert row is not None  # noqa: S101 - its first table is one row of values
     limit = min(filter(None, (row.configured, _told_limit(row, now))), default=DEFAULT_DAILY_TOKENS)
     return BudgetStatus(
@@ -99,9 +95,10 @@ def standing(warehouse: Warehouse, tenant: Tenant, system: str, now: datetime) -
 
 
 def _told_limit(row: _Row, now: datetime) -> int | None:
-    """The limit that the source named; of a day that is over, no less than the smallest plan's.
+    """Returns the limit that the source reported, or None.
 
-    A lower one would forbid even the call whose answer corrects it, every day.
+    A limit reported on an earlier day is raised to at least the smallest plan's limit: a lower one
+    would forbid even the call whose response corrects it, every day.
     """
     if row.told_limit is None or row.resets_at is None or now < row.resets_at:
         return row.told_limit
@@ -111,27 +108,28 @@ def _told_limit(row: _Row, now: datetime) -> int | None:
 def _left(row: _Row, limit: int, now: datetime) -> int:
     if row.told_left is None or row.resets_at is None:
         return limit - row.used_today
-    if now >= row.resets_at:  # told of a day that is over
+    if now >= row.resets_at:  # the figure is from a day that is over
         return limit - min(row.used_today, row.used_since_told)
     left = row.told_left - row.used_since_told
-    # A limit below the source's own counts our calls only; others are not in our books.
+    # A configured limit below the source's own is compared with our own calls only, because the
+    # calls of other API users are not in `api_usage`.
     return left if row.configured is None else min(left, limit - row.used_today)
 
 
 def paused_until(
     warehouse: Warehouse, tenant: Tenant, system: str, now: datetime
 ) -> datetime | None:
-    """When the tenant's paused read may go on; None where nothing holds it back."""
+    """Returns when the tenant's paused read may go on; None if it is not paused."""
     with warehouse.transaction(tenant=tenant) as connection:
         row = connection.execute(_PAUSED, [now, tenant.slug, system]).fetchone()
     return row[0] if row else None
 
 
 def require_not_paused(warehouse: Warehouse, tenant: Tenant, system: str, now: datetime) -> None:
-    """Nothing, if the tenant may ask its source.
+    """Returns if the tenant may call its source.
 
     Raises:
-        StillPaused: not before the budget returns.
+        StillPaused: the budget has not been reset yet.
     """
     until = paused_until(warehouse, tenant, system, now)
     if until:
@@ -139,14 +137,14 @@ def require_not_paused(warehouse: Warehouse, tenant: Tenant, system: str, now: d
 
 
 def midnight(now: datetime) -> datetime:
-    """The next beginning of a day in UTC."""
+    """Returns the next midnight in UTC."""
     return datetime.combine(now.astimezone(UTC).date(), datetime.min.time(), UTC) + timedelta(1)
 
 
 class Allowance:
-    """What one run may still spend; it says no before a call, not after.
+    """The tokens that one run may still spend; refuses a call before it is made, not after.
 
-    Asked by the reading thread and tightened by the loading one.
+    The reading thread checks it before each call; the loading thread lowers it.
     """
 
     def __init__(
@@ -167,10 +165,10 @@ class Allowance:
         self._begin_day()
 
     def before_call(self, _kind: str, tokens: int) -> None:
-        """Returns if a call of this price may be made, and counts it, also where it fails.
+        """Returns if a call of this price may be made, and counts it even if the call fails.
 
         Raises:
-            AllowanceSpent: it would be too much; ``resets_at`` says when the budget returns.
+            AllowanceSpent: too few tokens are left; ``resets_at`` is when the budget is reset.
         """
         with self._lock:
             if self._now() >= self.standing.resets_at:
@@ -182,20 +180,20 @@ class Allowance:
             self._asked += tokens
 
     def on_call(self, call: ApiCall) -> None:
-        """Takes in what an answer tells of the day: others of the company spend too."""
+        """Updates the allowance from a response: other users of the company spend tokens too."""
         with self._lock:
             self._answered += call.tokens
             if call.daily_left is None:
                 return
             left_at_start = self._answered + call.daily_left
-            if not self._is_told:  # the first word replaces what the books made of the day
+            if not self._is_told:  # the source's first figure replaces our own sum
                 self._is_told = True
                 self.standing = self.standing.told(left_at_start, call.daily_limit)
                 self._cap = self._allowed()
             self._cap = min(self._cap, left_at_start)
 
     def refresh(self) -> None:
-        """Takes in what other runs of the company have booked; call it after booking one's own."""
+        """Subtracts the tokens that other runs booked; call it after booking this run's own."""
         now = standing(self._warehouse, self._tenant, self._system, self._now())
         with self._lock:
             self._cap = min(self._cap, self._answered + now.left)
@@ -211,7 +209,7 @@ class Allowance:
 
 
 def cost_of_increment(entities: Iterable[EntitySpec]) -> int:
-    """Tokens of a sync in which nothing changed: one page of everything."""
+    """Returns the tokens of a sync without changes: one page of each entity."""
     return sum(entity.tokens_per_page for entity in entities)
 
 
@@ -281,7 +279,7 @@ left join lateral (
 ) as sharers on true
 """
 
-# Whoever connects again may be another company, whose day is its own.
+# A tenant that connects again may be another company, with a budget of its own.
 _PAUSED = """
 select max(sync_logs.resume_at)
 from (values (%s::timestamptz, %s, %s)) as asked (now, tenant_id, system)

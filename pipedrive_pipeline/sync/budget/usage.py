@@ -1,8 +1,4 @@
-"""Notes of a run about itself: calls spent, and progress.
-
-Belongs here: the writes to `integration.api_usage`, `budget_statements` and a running row's
-``progress``. Does not belong here: the history row's end (`history.py`).
-"""
+"""Writes a run's calls to `integration.api_usage` and `budget_statements`, and its progress."""
 
 from __future__ import annotations
 
@@ -25,19 +21,19 @@ PROGRESS_INTERVAL_SECONDS = 1.0
 
 
 class UsageRecorder:
-    """Calls of one run by kind; written to the company's account when asked."""
+    """Counts one run's calls by kind; `write` adds them to the company's usage."""
 
     def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str, now: Now) -> None:
         self._warehouse, self._tenant, self._system = warehouse, tenant, system
         self._now = now
-        self._told: ApiCall | None = None  # the newest that tells what is left of the day
+        self._told: ApiCall | None = None  # the newest that carries the tokens left today
         self._lock = threading.Lock()
         self._calls: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
         self.api_calls = self.tokens_spent = 0  # of the whole run
 
     def on_call(self, call: ApiCall) -> None:
-        """Counts one call. Called by the reading thread."""
+        """Counts one call; runs in the reading thread."""
         with self._lock:
             self._calls[call.kind] += 1
             self._tokens[call.kind] += call.tokens
@@ -47,11 +43,11 @@ class UsageRecorder:
                 self._told = call
 
     def write(self) -> None:
-        """Adds what was counted since the last write to `integration.api_usage`."""
+        """Adds the calls since the last write to `integration.api_usage`."""
         with self._lock:
             calls, tokens = self._calls, self._tokens
             self._calls, self._tokens = Counter(), Counter()
-            told, self._told = self._told, None
+            newest_call, self._told = self._told, None
         if not calls:
             return
         now = self._now()
@@ -61,22 +57,22 @@ class UsageRecorder:
         ]
         with self._warehouse.transaction(tenant=self._tenant) as connection:
             connection.cursor().executemany(_USAGE, rows)
-            if told:
-                connection.execute(_TOLD, self._statement(told, now))
+            if newest_call:
+                connection.execute(_TOLD, self._statement(newest_call, now))
 
     def note_spent(self, resets_at: datetime) -> None:
-        """Keeps for the whole company that nothing is left, and when the source says it returns."""
+        """Saves for the whole company that no tokens are left, and when the source resets them."""
         now = self._now()
         statement = self._statement(None, now) | {"left": 0, "resets_at": resets_at}
         with self._warehouse.transaction(tenant=self._tenant) as connection:
             connection.execute(_TOLD, statement)
 
-    def _statement(self, told: ApiCall | None, now: datetime) -> dict[str, Any]:
+    def _statement(self, call: ApiCall | None, now: datetime) -> dict[str, Any]:
         return {
             "tenant": self._tenant.slug,
             "system": self._system,
-            "limit": told.daily_limit if told else None,
-            "left": told.daily_left if told else None,
+            "limit": call.daily_limit if call else None,
+            "left": call.daily_left if call else None,
             "now": now,
             "today": now.date(),
             "resets_at": None,
@@ -85,14 +81,14 @@ class UsageRecorder:
 
 
 class ProgressWriter:
-    """Keeps a running row's progress no older than a second, whoever reads it."""
+    """Writes a running row's progress, at most once per second."""
 
     def __init__(self, warehouse: Warehouse, tenant: Tenant, log_id: UUID) -> None:
         self._warehouse, self._tenant, self._log_id = warehouse, tenant, log_id
         self._started = self._written = time.monotonic()
 
     def on_page(self, read: EntityRead) -> bool:
-        """Notes how far one entity's walk is; says whether it was time to."""
+        """Saves how far one entity's read is; True if the progress was due to be written."""
         now = time.monotonic()
         if now - self._written < PROGRESS_INTERVAL_SECONDS:
             return False
@@ -124,7 +120,8 @@ on conflict (tenant_id, system, company_id, used_on, call_kind) do update
 set calls = book.calls + excluded.calls, tokens = book.tokens + excluded.tokens
 """
 
-# A reset that was told with a refusal stands until it has passed; else it is the next midnight.
+# A reset time that came with a refusal is valid until it has passed; otherwise the budget is reset
+# at the next midnight.
 _TOLD = """
 insert into integration.budget_statements as told
     (tenant_id, system, company_id, daily_limit, daily_left, told_at, tokens_booked, resets_at)

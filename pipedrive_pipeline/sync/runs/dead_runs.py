@@ -19,7 +19,7 @@ def settle_all_dead(warehouse: Warehouse) -> list[str]:
     """Ends the history rows and requests of all dead runs; returns their Dagster run ids.
 
     Raises:
-        Contended: a migration holds every tenant's lock back; the next look finds the same.
+        Contended: a migration blocks every tenant's lock; the next call finds the same runs.
     """
     ended: list[str] = []
     for tenant, system, sync_type in _begun(warehouse):
@@ -32,7 +32,7 @@ def settle_all_dead(warehouse: Warehouse) -> list[str]:
 
 
 def _begun(warehouse: Warehouse) -> list[tuple[Tenant, str, str]]:
-    """Tenant, system and kind of the runs that have not ended, alive or dead."""
+    """Returns tenant, system and kind of the runs that have not ended, alive or dead."""
     with warehouse.transaction() as connection:
         rows = connection.execute(
             "select distinct tenant_id, system, sync_type from integration.sync_logs"

@@ -1,7 +1,6 @@
-"""What a run has to say of a tenant's fields: for the checks that Dagster shows, and for lineage.
+"""A tenant's fields for Dagster's checks and lineage: counts, keys and columns of each mart.
 
-Belongs here: counts, keys and columns of one mart. Does not belong here: values; they may be
-personal.
+No values: they may be personal data.
 """
 
 from __future__ import annotations
@@ -25,28 +24,28 @@ MART_SCHEMA = "crm"
 
 @dataclass(frozen=True)
 class FieldFacts:
-    """Of one mart: values compared, those that are nowhere, and what a person should look at."""
+    """One mart: values compared, values that are missing, and fields that a person should check."""
 
     seen: int
     lost: tuple[tuple[int, str], ...]  # id, field key
     rejected: tuple[tuple[str, int], ...]  # field, values that do not fit it or its target
     proposed: tuple[str, ...]  # keys of fields that look like an empty target
     retyped: tuple[str, ...]  # keys
-    columns: tuple[TableColumn, ...]  # of the view, as the database has them
+    columns: tuple[TableColumn, ...]  # of the view, read from the database
     is_current: bool = True  # False: the view waits for a session that reads it
 
 
 def field_facts(
     warehouse: Warehouse, tenant: Tenant, system: str, *, is_whole: bool
 ) -> tuple[ValueComparison, dict[str, FieldFacts]]:
-    """The comparison of values, and the facts of each mart by its name.
+    """Returns the comparison of values, and the facts of each mart by its name.
 
     Args:
-        warehouse: where they are.
-        tenant: whose; its marts are built.
-        system: of which CRM.
-        is_whole: all values are compared, not only those of the last loads. Where views are due,
-            none are: they would be missed in a column that is not there yet.
+        warehouse: the tenant's database.
+        tenant: its marts are built.
+        system: the CRM of the records.
+        is_whole: True compares all values, not only those of the last loads. If views are due,
+            no values are compared: they would seem lost in a column that does not exist yet.
     """
     with warehouse.transaction(tenant) as connection:
         waits_for = due(connection, tenant, system)
@@ -80,7 +79,7 @@ def field_facts(
 
 @dataclass(frozen=True)
 class MartColumn:
-    """A column of a mart, as the database tells it, and where its values come from."""
+    """A column of a mart, as the database defines it, and the source of its values."""
 
     column: TableColumn
     origin: Origin
@@ -89,12 +88,12 @@ class MartColumn:
 def mart_columns(
     connection: psycopg.Connection, tenant: Tenant, system: str
 ) -> dict[str, tuple[MartColumn, ...]]:
-    """The columns of each mart, by its name, with the tenant's mapping.
+    """Returns the columns of each mart, by its name, with the tenant's mapping.
 
     Args:
-        connection: with the tenant's raw schema first on its search_path.
-        tenant: whose mapping.
-        system: of which CRM.
+        connection: has the tenant's raw schema first on its search_path.
+        tenant: the owner of the mapping.
+        system: the CRM of the records.
     """
     fields = fields_of(connection, tenant, system)
     marts = {relation.name: relation for relation in relations(connection, MART_SCHEMA)}

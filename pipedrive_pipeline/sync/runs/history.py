@@ -1,7 +1,6 @@
 """The history of runs: one row of `integration.sync_logs` for every run, however it ends.
 
-Belongs here: writing that row, and settling the row of a run that died. Does not belong here:
-what a run does (`run.py`), showing history (`status.py`).
+A row that a dead run left open is ended by the next run of the tenant.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ MART_COUNTS = ("created", "updated", "unchanged", "deleted")
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Which run of which tenant this is."""
+    """The tenant, kind and trigger of one run."""
 
     tenant: Tenant
     system: str
     sync_type: SyncType
     trigger: Trigger
     dagster_run_id: str | None
-    is_restarted: bool = False  # an unfinished read of everything begins anew
+    is_restarted: bool = False  # an unfinished full read starts over
     is_confirmed: bool = False  # a person has confirmed that many rows are gone
 
 
@@ -55,15 +54,15 @@ class HistoryRow:
     id: UUID
     reads: dict[str, EntityRead] = field(default_factory=dict)
     built: MartsBuilt | None = None
-    erased: Counter[str] = field(default_factory=Counter)  # by entity; see `ageing.py`
+    erased: Counter[str] = field(default_factory=Counter)  # by entity; see `tenancy/expiry.py`
     errors: list[BaseException] = field(default_factory=list)
     warnings: dict[str, str] = field(default_factory=dict)  # message by code
-    values: ValueComparison | None = None  # where the run compared all values
+    values: ValueComparison | None = None  # None if the run did not compare all values
     api_calls: int = 0  # of all attempts
     tokens_spent: int = 0
 
     def complete(self) -> Status:
-        """Writes how the run ended; on the connection too, if the run asked the source."""
+        """Writes how the run ended, also to the connection if the run called the source."""
         status = _status(self.reads, self.errors)
         values: dict[str, Any] = {
             **_counts(self.reads, self.built),
@@ -82,7 +81,7 @@ class HistoryRow:
         }
         with self.warehouse.transaction(tenant=self.facts.tenant) as connection:
             connection.execute(_update(values), [*values.values(), self.id])
-            # Of a superseded run the connection may be another company's by now, or a newer run's.
+            # After a superseded run, the connection may belong to another company or a newer run.
             is_superseded = any(isinstance(error, Superseded) for error in self.errors)
             if self.facts.sync_type not in WITHOUT_SOURCE and not is_superseded:
                 connection.execute(
@@ -98,7 +97,7 @@ class HistoryRow:
         return status
 
     def comparison(self) -> dict[str, dict[str, int]]:
-        """Rows of each mart, and all values, compared with raw; empty where not all were."""
+        """Returns counts of rows and values compared with raw; empty if not all were compared."""
         compared = self.built.compared if self.built else {}
         facts = {name: comparison.facts() for name, comparison in compared.items()}
         if self.values:
@@ -126,7 +125,7 @@ def begin(warehouse: Warehouse, facts: RunFacts) -> HistoryRow:
 def settle_dead(lock: TenantLock) -> list[str]:
     """Ends the rows of runs that died; returns their Dagster run ids.
 
-    A run holds its lock as long as it lives, so that of these locks every other one is gone.
+    A run holds its lock as long as it lives; the caller has the lock, so every other run is dead.
     """
     tenant = lock.tenant
     message = {"code": "killed", "message": f"{tenant}: the run ended without a word; it died."}
@@ -138,7 +137,7 @@ def settle_dead(lock: TenantLock) -> list[str]:
 
 
 def has_told_its_end(warehouse: Warehouse, facts: RunFacts) -> bool:
-    """Whether this run wrote its own end; not if it died, or ended before it began its row."""
+    """True if this run completed its row; False if it died or never opened one."""
     with warehouse.transaction() as connection:
         row = connection.execute(
             _TOLD_ITS_END, [facts.tenant.slug, facts.dagster_run_id]
@@ -157,7 +156,7 @@ def _status(reads: Mapping[str, EntityRead], errors: list[BaseException]) -> Sta
 
 
 def _counts(reads: Mapping[str, EntityRead], built: MartsBuilt | None) -> dict[str, int]:
-    """What the source sent, and what became of it in the marts, by column of the history."""
+    """Returns the counts of records read and of mart rows changed, by column of the history."""
     counts: dict[str, int] = {}
     for name in COUNTED_ENTITIES:
         if name in reads:
@@ -180,7 +179,7 @@ def _watermarks(reads: Mapping[str, EntityRead]) -> dict[str, Any]:
 
 
 def _completeness(reads: Mapping[str, EntityRead]) -> dict[str, Any]:
-    """Raw compared with the source, of entities of which everything was read."""
+    """Returns raw compared with the source, for entities that were read completely."""
     checked_at = _instant(datetime.now(UTC))
     return {
         name: {
@@ -204,7 +203,7 @@ def _resume_at(errors: list[BaseException]) -> datetime | None:
 
 
 def _named(error: BaseException) -> dict[str, str]:
-    """Code and message; of an error that is not ours only its kind, for it may hold data."""
+    """Returns code and message; only the type of a foreign error, whose text may quote data."""
     if isinstance(error, PipelineError):
         return {"code": error.code, "message": str(error)}
     return {"code": "unexpected", "message": f"{type(error).__name__}; the run's log has more."}
@@ -268,7 +267,7 @@ select exists (
 )
 """
 
-# A run that lost its lock may end after a newer one; what the newest came to is shown.
+# A run that lost its lock may end after a newer one; the newest run's result is shown.
 _CONNECTION_RESULT = """
 update integration.connections
 set last_sync_at = clock_timestamp(), last_sync_status = %s, last_sync_error = %s

@@ -1,17 +1,15 @@
-"""A tenant's two locks: one for the run that reads the CRM, one for whoever builds the marts.
+"""A tenant's two locks: one for the run that reads the CRM, one for the build of the marts.
 
-Belongs here: which locks there are, the order in which they are taken, and the fences that come
-with them. Does not belong here: how Postgres holds them (`warehouse/locks.py`), Dagster's queue,
-which is bookkeeping: a run that it lets through still needs its lock.
+Dagster's queue does not replace them: a run that it starts still needs its lock.
 
 | lock | for |
 |---|---|
 | `raw/TENANT/SYSTEM` | a whole run: loads, marks of deletion, keys seen, values raw rejected |
 | `marts/TENANT` | the seconds of a build: marts, views |
 
-Erasures need both. Locks of raw are taken before the one of the marts, which nobody holds while
-waiting for another; so there are no deadlocks. A lock keeps two runs from beginning; its fence
-(`warehouse/fences.py`) keeps a run that lost it without noticing from writing.
+Erasures need both. Locks on raw are taken before the lock on the marts, and no process waits for
+another lock while it has that one, so there are no deadlocks. A lock keeps a second run from
+beginning; its fence (`warehouse/fences.py`) keeps a run that lost the lock unnoticed from writing.
 """
 
 from __future__ import annotations
@@ -29,13 +27,13 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import fences, locks
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-# Kinds of runs that read nothing and spend nothing: they hold the lock on the marts only.
+# Runs that make no calls to the source: they take the lock on the marts only.
 WITHOUT_SOURCE: Final = frozenset({"remap", "verify"})
-BUILD_WAIT_SECONDS: Final = 120  # for another build of the same tenant; one of all rows takes this
+BUILD_WAIT_SECONDS: Final = 120  # for another build of the tenant; a full build takes this long
 
 
 def lock_of_run(tenant: Tenant, system: str, sync_type: str) -> str:
-    """The name of the lock that a run of this kind holds as long as it lives."""
+    """Returns the name of the lock that a run of this kind holds as long as it lives."""
     return tenant.marts_lock if sync_type in WITHOUT_SOURCE else tenant.raw_lock(system)
 
 
@@ -43,9 +41,9 @@ class TenantLock:
     """The right to change one tenant's raw tables, marts, or both.
 
     Attributes:
-        tenant: whose.
-        names: of the locks, in the order in which they were taken.
-        warehouse: the database as this run may write to it, until it is superseded.
+        tenant: the tenant that the locks belong to.
+        names: the names of the locks, in the order in which they were taken.
+        warehouse: the database; it refuses this run's writes once the run is superseded.
     """
 
     def __init__(
@@ -59,14 +57,14 @@ class TenantLock:
         self.warehouse = warehouse
 
     def covers(self, name: str) -> bool:
-        """True if this is the right to what the lock of this name protects."""
+        """True if the lock of this name is among these locks."""
         return name in self.names
 
     def assert_held(self) -> None:
-        """Returns while the session that holds the lock lives and no fence was taken away.
+        """Returns while the lock's session lives and no newer run has taken a fence.
 
         Raises:
-            DatabaseUnavailable: it is gone, and with it the lock; another run may hold it now.
+            DatabaseUnavailable: the session and its lock are gone; another run may have the lock.
             Superseded: this run may not write any more.
         """
         with self.warehouse.transaction():
@@ -81,10 +79,9 @@ class TenantLock:
 
     @contextmanager
     def superseding(self) -> Iterator[None]:
-        """Any error of the block is `Superseded` if this run may not write any more.
+        """Turns any error of the block into `Superseded` if this run may not write any more.
 
-        What such a run stumbles over first is chance: a table that was dropped, a file that was
-        cleared away, a token that is gone.
+        The first error of such a run is random: a dropped table, a removed file, a missing token.
         """
         try:
             yield
@@ -92,13 +89,13 @@ class TenantLock:
             raise
         except Exception:
             if self._is_superseded():
-                # The chain is cut: Postgres quotes rows.
+                # Without the cause, because Postgres's messages quote rows.
                 raise Superseded(self.tenant.slug) from None
             raise
 
     @contextmanager
     def with_marts(self, *, wait_seconds: float = BUILD_WAIT_SECONDS) -> Iterator[TenantLock]:
-        """This lock and the one on the marts, for the length of the block.
+        """Yields these locks and the one on the marts, for the length of the block.
 
         Raises:
             Busy: another build of this tenant takes longer than ``wait_seconds``.
@@ -115,13 +112,13 @@ class TenantLock:
             warehouse = _fenced(self.warehouse, self.tenant, [name])
             yield TenantLock(self.tenant, (*self.names, name), self._session, warehouse)
         finally:
-            with suppress(psycopg.Error):  # where the session is gone, the lock is free
+            with suppress(psycopg.Error):  # if the session is gone, the lock is free
                 self._session.execute("rollback to savepoint marts")
 
     def drop(self) -> None:
-        """Drops all locks of the tenant, once it is removed; others that wait for one are refused.
+        """Drops all locks of a removed tenant; processes that wait for such a lock are refused.
 
-        A lock that stays behind harms nobody: the tenant, if it is added again, uses it.
+        A lock that is left over does no harm: the tenant uses it if it is added again.
         """
         with suppress(psycopg.Error):
             locks.drop(self._session, self.tenant.slug)
@@ -142,8 +139,8 @@ def walk_lock(
     """Holds the lock on what is stored of one system, and keeps migrations out.
 
     Raises:
-        Busy: another run holds it. Answered at once, without waiting.
-        Contended: a run that lost it has a transaction open that does not end within 5 s.
+        Busy: another run has the lock; raised at once, without waiting.
+        Contended: a run that lost the lock has a transaction open that does not end within 5 s.
         UnknownTenant: it is not registered.
     """
     return _held(warehouse, tenant, [tenant.raw_lock(system)])
@@ -169,7 +166,7 @@ def run_lock(
     *,
     wait_seconds: float = BUILD_WAIT_SECONDS,
 ) -> AbstractContextManager[TenantLock]:
-    """Holds the lock of a run of this kind; ``wait_seconds`` is for another build only."""
+    """Holds the lock of a run of this kind; ``wait_seconds`` limits the wait for another build."""
     if sync_type in WITHOUT_SOURCE:
         return build_lock(warehouse, tenant, wait_seconds=wait_seconds)
     return walk_lock(warehouse, tenant, system)
@@ -189,7 +186,7 @@ def lock_for_change(connection: psycopg.Connection, tenant: Tenant, system: str)
     """Holds both locks for the rest of a transaction, and ends every run that lost one of them.
 
     Raises:
-        Busy: a run of this tenant holds one of them; nothing was changed.
+        Busy: a run of this tenant has one of these locks; nothing was changed.
     """
     for name in _all_names(tenant, [system]):
         locks.prepare(connection, name)
@@ -198,13 +195,13 @@ def lock_for_change(connection: psycopg.Connection, tenant: Tenant, system: str)
 
 
 def locks_taken(warehouse: Warehouse) -> frozenset[str]:
-    """The names of all locks that are taken, whoever holds them and wherever it runs."""
+    """Returns the names of all locks that are taken by any process on any machine."""
     with warehouse.transaction() as connection:
         return locks.taken(connection)
 
 
 def is_locked(warehouse: Warehouse, tenant: Tenant) -> bool:
-    """True while a run of this tenant is alive, wherever it runs."""
+    """True while a run of this tenant is alive on any machine."""
     return not is_free(locks_taken(warehouse), tenant)
 
 
@@ -237,7 +234,7 @@ def _held(
 
 
 def _prepare(warehouse: Warehouse, tenant: Tenant, names: Iterable[str]) -> None:
-    """Makes the locks of a tenant, which is not removed meanwhile."""
+    """Creates the locks of a tenant; keeps the tenant from being removed meanwhile."""
     with warehouse.transaction() as connection:
         query = "select from integration.tenants where slug = %s for key share"
         if connection.execute(query, [tenant.slug]).fetchone() is None:
@@ -249,7 +246,7 @@ def _prepare(warehouse: Warehouse, tenant: Tenant, names: Iterable[str]) -> None
 def _take(
     session: psycopg.Connection, tenant: Tenant, name: str, build_wait_seconds: float | None = None
 ) -> None:
-    """Takes a lock; only a build, which is short, is waited for."""
+    """Takes a lock; waits only for a build, which is short."""
     wait_seconds = build_wait_seconds if name == tenant.marts_lock else 0
     try:
         locks.take(session, name, wait_seconds=wait_seconds)
@@ -260,6 +257,6 @@ def _take(
 
 
 def _fenced(warehouse: Warehouse, tenant: Tenant, names: Sequence[str]) -> Warehouse:
-    """In a transaction of its own: the lock's session must keep no transaction id."""
+    """Takes the fences in their own transaction: the lock's session must keep no transaction id."""
     with warehouse.transaction() as connection:
         return warehouse.behind(fences.take(connection, tenant.slug, names))

@@ -1,10 +1,7 @@
-"""A tenant opened for `ingest.refresh`: under its lock, with its credential, within its allowance.
+"""Opens a tenant for `ingest.refresh`: with its lock, its credential and its allowance.
 
-Belongs here: the rules that a short run without a history row keeps as any other does. Does not
-belong here: what is read and merged (`ingest/refresher.py`).
-
-It counts as no increment: what is left of the day must suffice for those of all tenants of the
-company. Its calls are in `integration.api_usage`.
+A refresh must leave enough of the day's tokens for the incremental syncs of all tenants of the
+company. It has no history row; its calls are in `integration.api_usage`.
 """
 
 from __future__ import annotations
@@ -34,11 +31,11 @@ def open_refresher(
     warehouse: Warehouse | None = None,
     settings: Settings | None = None,
 ) -> Iterator[Refresher]:
-    """The tenant's refresher for the length of the block; what is left out is from the environment.
+    """Yields the tenant's refresher; omitted arguments are read from the environment.
 
     Raises:
         Busy: another run of this tenant is alive.
-        UnknownTenant: no such tenant.
+        UnknownTenant: it is not registered.
     """
     settings = settings or load_settings()
     warehouse = warehouse or warehouse_of(settings)

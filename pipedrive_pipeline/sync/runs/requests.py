@@ -23,7 +23,7 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 
 ANSWERED_BY: dict[SyncType, list[str]] = {
     "full": ["full"],
-    "incremental": ["incremental", "full"],  # reading everything reads what changed
+    "incremental": ["incremental", "full"],  # a full read includes all changes
     "sweep": ["sweep"],
     "remap": ["remap"],
     "verify": ["verify"],
@@ -32,7 +32,7 @@ ANSWERED_BY: dict[SyncType, list[str]] = {
 
 @dataclass(frozen=True)
 class RequestProgress:
-    """One request, and how far the run is that serves it."""
+    """One request, and the progress of its run."""
 
     id: UUID
     state: str
@@ -59,7 +59,7 @@ class QueuedSync:
 def request_sync(
     connection: psycopg.Connection, tenant: Tenant, system: str, sync_type: SyncType, *, who: str
 ) -> RequestProgress:
-    """The request that is queued or running for this already, or a new one.
+    """Returns the request that is queued or running already, or a new one.
 
     Raises:
         NotConnected, ReauthNeeded: a person must connect first; a remap or verify needs none.
@@ -74,18 +74,18 @@ def request_sync(
         "who": who,
     }
     cursor = connection.cursor(row_factory=class_row(RequestProgress))
-    found = cursor.execute(_OPEN, values).fetchone()
-    if found is None and connection.execute(_INSERT, values).rowcount:
+    open_request = cursor.execute(_OPEN, values).fetchone()
+    if open_request is None and connection.execute(_INSERT, values).rowcount:
         audit_log.note(connection, tenant, who=who, action="sync.ask", subject=sync_type)
-    found = found or cursor.execute(_OPEN, values).fetchone()
-    assert found is not None  # noqa: S101 - it was inserted, or somebody else's stands in its way
-    return found
+    open_request = open_request or cursor.execute(_OPEN, values).fetchone()
+    assert open_request is not None  # noqa: S101 - inserted here or by another process
+    return open_request
 
 
 def find_request(
     connection: psycopg.Connection, tenant: Tenant, system: str, request_id: UUID
 ) -> RequestProgress | None:
-    """The request of this id; None if the tenant has none."""
+    """Returns the request with this id; None if the tenant has no such request."""
     values = {"tenant": tenant.slug, "system": system, "id": request_id}
     return (
         connection.cursor(row_factory=class_row(RequestProgress)).execute(_BY_ID, values).fetchone()
@@ -102,9 +102,9 @@ def _require_connected(connection: psycopg.Connection, tenant: Tenant, system: s
 
 
 def queued(warehouse: Warehouse, *, limit: int) -> list[QueuedSync]:
-    """The oldest queued requests of connected tenants that are not paused.
+    """Returns the oldest queued requests of connected tenants that are not paused.
 
-    A remap or verify reads nothing at the source: it waits for neither.
+    A remap or verify makes no calls to the source, so it needs no connection and ignores a pause.
     """
     with warehouse.transaction() as connection:
         rows = connection.execute(_QUEUED, [limit]).fetchall()
@@ -114,8 +114,8 @@ def queued(warehouse: Warehouse, *, limit: int) -> list[QueuedSync]:
 def claim(warehouse: Warehouse, facts: RunFacts, log_id: UUID) -> None:
     """Marks the tenant's requests that this run answers as running.
 
-    A full run answers every request; an incremental one leaves a full one in the queue, and one
-    that reads nothing leaves both.
+    A full run answers every request. An incremental run leaves full requests in the queue; a remap
+    or verify leaves full and incremental ones.
     """
     answered: set[str] = {facts.sync_type}
     if facts.sync_type not in WITHOUT_SOURCE:
@@ -132,7 +132,7 @@ def settle(warehouse: Warehouse, facts: RunFacts, log_id: UUID, *, is_success: b
 
 
 def requeue(warehouse: Warehouse, facts: RunFacts) -> None:
-    """Queues what a paused run has left to do; it waits there until the run may go on."""
+    """Queues the remaining work of a paused run until it may go on."""
     values = [facts.tenant.slug, facts.system, facts.sync_type, facts.trigger]
     with warehouse.transaction(tenant=facts.tenant) as connection:
         connection.execute(_REQUEUE, values)

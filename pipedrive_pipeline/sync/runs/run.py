@@ -1,8 +1,4 @@
-"""One run of one tenant, from lock to history row: read, build, publish.
-
-Belongs here: putting the rooms below together for one run, and recording how it ended. Does not
-belong here: Dagster (`defs/` calls this), any SQL over raw or marts.
-"""
+"""One run of one tenant, from lock to history row: read, build, publish."""
 
 from __future__ import annotations
 
@@ -85,7 +81,7 @@ class TenantRun:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Puts any error of the block into the history, whatever it is, and lets it pass."""
+        """Writes any error of the block to the history and raises it again."""
         try:
             with self._lock.superseding():
                 yield
@@ -98,7 +94,7 @@ class TenantRun:
             raise named from error
 
     def price(self, entities: Sequence[str] | None = None) -> Price:
-        """What reading everything of these entities will cost; told to whoever watches the run."""
+        """Returns the cost of a full read of these entities, shown before the read begins."""
         estimated = self._source.price(self._chosen(entities))
         self._on_price(estimated)
         return estimated
@@ -107,7 +103,7 @@ class TenantRun:
         """Yields each entity's read once it is committed whole.
 
         Raises:
-            PipelineError: of the first entity whose walk failed, after all that could be read.
+            PipelineError: the first entity's error, raised after all other entities were read.
         """
         failed: list[EntityRead] = []
         self._begin_act()
@@ -115,7 +111,7 @@ class TenantRun:
             for read in self._reader().read(
                 self._chosen(entities),
                 is_full=self.facts.sync_type != "incremental",
-                # A sweep that went on would miss what was deleted in the part already read.
+                # A resumed sweep would miss deletions in the part that was already read.
                 is_restarted=self.facts.is_restarted or self.facts.sync_type == "sweep",
             ):
                 self.row.reads[read.entity.name] = read
@@ -134,20 +130,20 @@ class TenantRun:
             raise errors[0]
 
     def build_marts(self) -> marts.MartsBuilt:
-        """Brings `crm.customers` and `crm.contacts` up to what raw holds, or changes nothing."""
+        """Updates `crm.customers` and `crm.contacts` from raw, or changes nothing."""
         self._begin_act()
         return self._built()
 
     def publish_views(self) -> None:
-        """Brings the tenant's views up to the marts' columns, or warns that they are due."""
+        """Updates the tenant's views to the marts' columns, or warns that they are due."""
         self._begin_act()
         self._published()
 
     def assert_proven(self, facts: Mapping[str, FieldFacts]) -> None:
-        """Ends a run of `verify` that found anything which it could not prove or heal.
+        """Fails a run of `verify` if a comparison is not proven and could not be healed.
 
         Raises:
-            NotProven: names what, and the next step.
+            NotProven: names the tables or fields, and the next step.
         """
         if self.facts.sync_type != "verify":
             return
@@ -164,10 +160,10 @@ class TenantRun:
             raise NotProven(self.facts.tenant.slug, reasons)
 
     def build_around_failures(self) -> marts.MartsBuilt | None:
-        """Builds and publishes although some read failed, if each failed for itself alone.
+        """Builds and publishes after failed reads, if no failure affects the other entities.
 
-        A right that is missing for organizations must not keep contacts as they were. None where a
-        failure concerns all, or nothing that marts are made of was read whole.
+        A missing right to organizations must not stop updates of contacts. Returns None if a
+        failure affects all entities, or no entity that the marts need was read completely.
         """
         reads = self.row.reads
         failed = [read for read in reads.values() if not read.is_complete]
@@ -183,7 +179,7 @@ class TenantRun:
     def _built(self) -> marts.MartsBuilt:
         tenant, system, sync_type = self.facts.tenant, self.facts.system, self.facts.sync_type
         with self._lock.with_marts() as lock:
-            is_raw_ours = lock.covers(tenant.raw_lock(system))  # else a read may be going on
+            is_raw_ours = lock.covers(tenant.raw_lock(system))  # otherwise a read may be active
             erase_returned_records(lock.warehouse, tenant, system, is_raw_ours=is_raw_ours)
             self.row.built = marts.build(
                 lock.warehouse,
@@ -207,7 +203,7 @@ class TenantRun:
             self.row.warnings["views_due"] = VIEWS_DUE
 
     def mart_facts(self) -> tuple[MartHealth, dict[str, tuple[MartColumn, ...]]]:
-        """Orphans, volumes and the last comparison; and each mart's columns with their sources."""
+        """Returns the marts' health, and each mart's columns with their sources."""
         tenant, system = self.facts.tenant, self.facts.system
         with self._warehouse.transaction(tenant, (tenant.raw_schema(system),)) as connection:
             return (
@@ -216,11 +212,11 @@ class TenantRun:
             )
 
     def rejections(self, entity: EntitySpec) -> dict[str, int]:
-        """How many records and values of an entity raw does not hold in their place, by field."""
+        """Returns the number of an entity's rejected records and values, by field."""
         return listed_by_field(self._warehouse, self.facts.tenant, self.facts.system, entity)
 
     def field_facts(self) -> dict[str, FieldFacts]:
-        """What there is to say of the tenant's custom fields, by mart."""
+        """Returns the facts of the tenant's custom fields, by mart."""
         is_verifying = self.facts.sync_type == "verify"
         compared, facts = field_facts(
             self._warehouse, self.facts.tenant, self.facts.system, is_whole=is_verifying
@@ -229,15 +225,15 @@ class TenantRun:
         return facts
 
     def _begin_act(self) -> None:
-        """Forgets the errors of a former attempt: where one stands, nothing that follows is run."""
+        """Clears the errors of an earlier attempt: any error stops the steps that follow."""
         self.row.errors.clear()
 
     def remove_files(self) -> None:
-        """Leaves no file behind that holds rows; dlt keeps those of jobs that are done."""
+        """Removes all files that contain rows; dlt keeps the files of completed jobs."""
         self._files.close()
 
     def _reader(self) -> Reader:
-        self.remove_files()  # of a former attempt
+        self.remove_files()  # of an earlier attempt
         facts = self.facts
         folder = scratch(self._settings, self._warehouse, facts.tenant, facts.system)
         stores = open_tenant_stores(
@@ -297,7 +293,7 @@ def open_run(
     now: daily_budget.Now = utc_now,
     chunk_rows: int = CHUNK_ROWS,
 ) -> Iterator[TenantRun]:
-    """A run with its history row, which is completed at the end of the block, however it ends."""
+    """Yields a run with its history row, which is always completed at the end of the block."""
     row = history.begin(warehouse, facts)
     run = TenantRun(
         warehouse,

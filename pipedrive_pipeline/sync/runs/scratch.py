@@ -1,10 +1,8 @@
-"""Where a run's files are while it works: a folder of its own that nobody else removes.
+"""Creates and removes a run's temporary folder, which no other process removes.
 
-Belongs here: making and removing such folders. Does not belong here: what is in them (`ingest/`).
-
-The path names the database, so that two installations may share one `PIPELINE_HOME`. A run holds a
-lock on its folder, which the kernel drops when the process ends in whatever way: a folder without
-one was left by a dead run, and the next run of the tenant removes it.
+The path names the database, so that two installations may share a `PIPELINE_HOME`. A run locks its
+folder, and the kernel releases the lock when the process ends. A folder without a lock was left by
+a dead run; the tenant's next run removes it.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 def scratch(
     settings: Settings, warehouse: Warehouse, tenant: Tenant, system: str
 ) -> Iterator[Path]:
-    """A new folder for the length of the block; what dead runs of the tenant left is removed."""
+    """Yields a new folder for the length of the block; removes the folders of dead runs."""
     folders = _folders(settings, warehouse, tenant, system)
     folders.mkdir(parents=True, exist_ok=True)
     with _lock(folders):
@@ -48,7 +46,7 @@ def clear_scratch(settings: Settings, warehouse: Warehouse, tenant: Tenant, syst
         return
     with _lock(folders):
         _remove_dead(folders)
-        with suppress(OSError):  # a live run works in it
+        with suppress(OSError):  # a live run has it locked
             folders.rmdir()
 
 
@@ -58,7 +56,7 @@ def _folders(settings: Settings, warehouse: Warehouse, tenant: Tenant, system: s
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Keeps others from making or removing folders in this one, for a moment."""
+    """Keeps other processes from creating or removing subfolders during the block."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,8 +1,4 @@
-"""A tenant's source as a run may use it: with a credential, within an allowance, and booked.
-
-Belongs here: putting vault, budget and connector together for one tenant. Does not belong here:
-what is read (`ingest/`), how much may be spent (`daily_budget.py`).
-"""
+"""Opens a tenant's source for a run: with its credential, its allowance and its usage record."""
 
 from __future__ import annotations
 
@@ -27,12 +23,12 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 
 
 def utc_now() -> datetime:
-    """This machine's time."""
+    """Returns the current time in UTC."""
     return datetime.now(UTC)
 
 
 class SourceAccess:
-    """One run's way to its tenant's source. Opening it does no I/O; the first call does."""
+    """One run's access to its tenant's source. Opening it does no I/O; the first call does."""
 
     def __init__(
         self,
@@ -51,15 +47,15 @@ class SourceAccess:
 
     @property
     def entities(self) -> Mapping[str, EntitySpec]:
-        """What the source has, by name."""
+        """Returns the source's entities by name."""
         return self._connector.entities
 
     @cached_property
     def allowance(self) -> daily_budget.Allowance:
-        """What this run may spend; whatever is no increment leaves the others' increments theirs.
+        """Returns this run's allowance; other kinds of run reserve tokens for incremental syncs.
 
         Raises:
-            StillPaused: nothing before the budget returns.
+            StillPaused: the budget has not been reset yet.
         """
         daily_budget.require_not_paused(self._warehouse, self._tenant, self._system, self._now())
         increment = daily_budget.cost_of_increment(self.entities.values())
@@ -72,7 +68,7 @@ class SourceAccess:
         )
 
     def open(self, on_call: Callable[[ApiCall], None]) -> AbstractAsyncContextManager[Source]:
-        """The source; ``on_call`` is called after each HTTP call."""
+        """Opens the source; ``on_call`` is called after each HTTP call."""
         allowance = self.allowance
 
         def booked(call: ApiCall) -> None:
@@ -91,10 +87,10 @@ class SourceAccess:
         )
 
     def price(self, entities: Iterable[EntitySpec]) -> Price:
-        """What reading all of these entities will cost, before it begins.
+        """Returns the cost of a full read of these entities.
 
         Raises:
-            PipelineError: an entity was never read whole, and the source cannot be asked.
+            PipelineError: an entity was never read completely, and the source cannot be called.
         """
         allowance = self.allowance
         try:
@@ -113,19 +109,19 @@ class SourceAccess:
         """Returns unless the tenant was disconnected meanwhile.
 
         Raises:
-            NotConnected: nothing of it may be written any more.
+            NotConnected: no more rows of the tenant may be written.
         """
         row = connection(open_vault(self._warehouse, self._settings), self._tenant, self._system)
         if row is None or row.state is ConnectionState.DISCONNECTED:
             raise NotConnected(self._tenant.slug, self._system)
 
     def book(self) -> None:
-        """Books what was spent since the last time, and sees what other runs have booked."""
+        """Books the tokens spent since the last time, and subtracts those of other runs."""
         self.usage.write()
         self.allowance.refresh()
 
     def note_spent_days(self, errors: Iterable[BaseException]) -> None:
-        """A day that the source itself calls spent is spent for every tenant of the company."""
+        """Saves for the whole company that the source reported its daily budget as spent."""
         for error in errors:
             is_ours = isinstance(error, daily_budget.AllowanceSpent | daily_budget.StillPaused)
             if isinstance(error, BudgetSpent) and not is_ours:

@@ -1,8 +1,4 @@
-"""One tenant's raw side, open for writing: its tables, its marks, the way to read single records.
-
-Belongs here: putting the parts of `ingest/` together for one tenant whose lock is held. Does not
-belong here: what a run does with them (`run.py`, `refreshing.py`).
-"""
+"""Opens one tenant's raw data for writing: its tables, its marks, the reader of single records."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 
 @dataclass(frozen=True)
 class TenantStores:
-    """What a tenant's rows go through on their way into raw."""
+    """The objects that write a tenant's rows to raw."""
 
     raw: RawStore
     seen_keys: SeenKeys
@@ -39,17 +35,17 @@ def open_tenant_stores(
     *,
     is_confirmed: bool = False,
 ) -> TenantStores:
-    """The stores of the tenant whose lock this is; they write while it is held.
+    """Yields the stores of the lock's tenant; they can write as long as the lock is valid.
 
     Args:
-        folder: for the run's files (`scratch.py`).
-        lock: the tenant's.
-        source: how its CRM is read.
-        system: which CRM.
-        is_confirmed: a person said that many records are really gone.
+        folder: the folder of the run's files (`scratch.py`).
+        lock: the tenant's lock.
+        source: the tenant's CRM.
+        system: the name of the CRM.
+        is_confirmed: True if a person has confirmed that many records are really gone.
 
     Raises:
-        DatabaseUnavailable: Postgres went away.
+        DatabaseUnavailable: the connection to Postgres was lost.
         Superseded: this run may not write any more.
     """
     tenant, warehouse = lock.tenant, lock.warehouse

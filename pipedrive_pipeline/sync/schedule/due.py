@@ -1,12 +1,8 @@
-"""Which tenants are due, read from our tables: no tick is needed to know, so none can be missed.
+"""Computes which tenants are due from our tables alone, so that a missed tick loses no sync.
 
-Belongs here: the latest instant at which each tenant's sync or sweep was due, and whether a run has
-answered it. Does not belong here: starting runs (`defs/`), what a run does, what a sweep costs
-(`pricing.py`).
-
-A due time is answered by any run that began at or after it, however it was started; a sweep's by a
-sweep or a full read, by the instant at which its look at all records began. After downtime only
-the latest one counts: one run catches up, however many were missed.
+Any run that began at or after a due time answers it, however it was started. A sweep's due time is
+answered by a sweep or full read that began to read all records at or after it. After downtime only
+the latest due time counts: a single run catches up.
 """
 
 from __future__ import annotations
@@ -26,8 +22,8 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 DEFAULT_SYNC_TIME = time(2, 0)
-SWEEP_AFTER_SYNC = timedelta(hours=1)  # so that the day's increments are in before it spends
-SWEEP_DAILY_COST = 0.05  # of what one run may spend of a day; a dearer one is weekly
+SWEEP_AFTER_SYNC = timedelta(hours=1)  # the day's incremental syncs spend their tokens first
+SWEEP_DAILY_COST = 0.05  # of a run's daily allowance; a sweep that costs more is weekly
 SWEEP_EVERY_DAYS = 7
 DAY_HOURS = 24
 
@@ -49,7 +45,7 @@ class DueSync:
 
 @dataclass(frozen=True)
 class ScheduleStatus:
-    """What a tenant's due times depend on."""
+    """The settings and last runs that a tenant's due times depend on."""
 
     tenant_id: str
     system: str
@@ -62,9 +58,9 @@ class ScheduleStatus:
     is_incremental: bool = True
 
     def due_at(self, now: datetime) -> datetime | None:
-        """The latest unanswered due time; None if there is none."""
+        """Returns the latest unanswered due time; None if there is none."""
         if self.paused_until is not None and self.paused_until > now:
-            return None  # what was paused is in the queue of requests until then
+            return None  # the paused sync is in the queue of requests until then
         latest = self._latest(now)
         answered_at = max(self.last_started_at or self.connected_at, self.connected_at)
         return latest if latest > answered_at else None
@@ -107,24 +103,24 @@ class DueVerification:
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """What the due times of a tenant's sweeps depend on."""
+    """The settings and last runs that the due times of a tenant's sweeps depend on."""
 
     tenant_id: str
     system: str
     sync_time: time
     time_zone: str
-    every_hours: int | None  # None: by what it costs
+    every_hours: int | None  # None: depends on the cost
     attempted_at: datetime  # the newest sweep or full read, else the first run
     proven_at: datetime | None  # deletions up to then are marked, of every entity
     paused_until: datetime | None
     allowance: float  # tokens that one run may spend of a whole day
 
     def due_at(self, now: datetime, cost: Callable[[], int]) -> datetime | None:
-        """The latest unanswered due time; None if there is none.
+        """Returns the latest unanswered due time; None if there is none.
 
         Args:
             now: an instant in UTC.
-            cost: tokens of a sweep; asked only where it decides.
+            cost: returns the tokens of a sweep; called only if the result depends on it.
         """
         if self.paused_until is not None and self.paused_until > now:
             return None
@@ -133,7 +129,7 @@ class SweepStatus:
             return None
         if self.proven_at is None or (self.every_hours or DAY_HOURS) < DAY_HOURS:
             return latest
-        # By dates: days on which clocks change have not 24 hours.
+        # By dates, because days on which clocks change do not have 24 hours.
         days = (self._day(latest) - self._day(self._latest(self.proven_at))).days
         return latest if days >= self._every_days(days, cost) else None
 
@@ -157,7 +153,7 @@ class SweepStatus:
 
 
 def due_syncs(warehouse: Warehouse, now: datetime) -> list[DueSync]:
-    """Every connected tenant whose sync is due, the longest waiting first."""
+    """Returns every connected tenant whose sync is due, the longest waiting first."""
     with warehouse.transaction() as connection:
         rows = (
             connection.cursor(row_factory=class_row(ScheduleStatus))
@@ -179,20 +175,20 @@ def due_syncs(warehouse: Warehouse, now: datetime) -> list[DueSync]:
 
 
 def due_sweeps(warehouse: Warehouse, now: datetime) -> list[DueSweep]:
-    """Every connected tenant whose sweep is due, the longest waiting first.
+    """Returns every connected tenant whose sweep is due, the longest waiting first.
 
-    Daily while a sweep costs at most a twentieth of what one run may spend of the day, else weekly;
-    `sync_settings.sweep_every_hours` decides instead where it is set. A sweep that failed is due
-    again the day after. A tenant that never synced has nothing to sweep.
+    Sweeps are daily if one costs at most a twentieth of a run's daily allowance, else weekly;
+    `sync_settings.sweep_every_hours` overrides this. A failed sweep is due again the next day. A
+    tenant that never synced has nothing to sweep.
     """
-    asked = {
+    parameters = {
         "sync_time": DEFAULT_SYNC_TIME,
         "daily_tokens": DEFAULT_DAILY_TOKENS,
         "share": DEFAULT_SHARE,
     }
     with warehouse.transaction() as connection:
         cursor = connection.cursor(row_factory=class_row(SweepStatus))
-        standings = cursor.execute(_SWEEP_STANDINGS, asked).fetchall()
+        standings = cursor.execute(_SWEEP_STANDINGS, parameters).fetchall()
         due = []
         for row in standings:
             tenant = Tenant(row.tenant_id)
@@ -203,10 +199,10 @@ def due_sweeps(warehouse: Warehouse, now: datetime) -> list[DueSweep]:
 
 
 def due_verifications(warehouse: Warehouse, now: datetime) -> list[DueVerification]:
-    """Every connected tenant whose weekly comparison of marts with raw is due.
+    """Returns every connected tenant whose weekly comparison of marts with raw is due.
 
-    At the time of its sweeps, in the week's first night after the tenant was synced; one that
-    failed is due again the day after. It costs no tokens, so a pause does not put it off.
+    It is due at the time of the tenant's sweeps, in the first night of the week after a sync; a
+    failed one is due again the next day. It costs no tokens, so a pause does not delay it.
     """
     with warehouse.transaction() as connection:
         cursor = connection.cursor(row_factory=class_row(SweepStatus))
@@ -216,14 +212,14 @@ def due_verifications(warehouse: Warehouse, now: datetime) -> list[DueVerificati
         for row in rows
         if (due_at := row.due_at(now, lambda: 0))
     ]
-    return sorted(due, key=lambda one: (one.due_at, one.tenant))
+    return sorted(due, key=lambda verification: (verification.due_at, verification.tenant))
 
 
 def latest_daily(now: datetime, at: time, zone: ZoneInfo) -> datetime:
-    """The latest instant, not after now, at which the zone's clocks showed this time.
+    """Returns the latest instant, not after now, at which the zone's clocks showed this time.
 
-    Where a change of clocks leaves the time out, it is the same distance from midnight; where it
-    comes twice, the first.
+    If a change of clocks skips the time, the result has the same distance from midnight; if the
+    time occurs twice, the result is the first.
     """
     day = now.astimezone(zone).date()
     for back in (0, 1):

@@ -1,10 +1,7 @@
-"""Which tenants are overdue: a sync was due, a grace went by, and none has succeeded.
+"""Finds overdue tenants: a sync was due, the grace period has passed, and none has succeeded.
 
-Belongs here: the one look over all tenants. Does not belong here: what due means (`due.py`), what
-an analyst sees (`analytics_<tenant>.sync_status`).
-
-Dagster's own freshness looks at an asset's newest materialization, so that one fresh tenant hides
-all others.
+Dagster's own freshness checks look at an asset's newest materialization only, so one fresh tenant
+would hide all overdue ones.
 """
 
 from __future__ import annotations
@@ -20,12 +17,12 @@ from pipedrive_pipeline.sync.status.alerts import OVERDUE, Cause
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-GRACE = timedelta(hours=3)  # retries, a queue, and a night's read of everything take their time
+GRACE = timedelta(hours=3)  # time for retries, the queue and a full read at night
 
 
 @dataclass(frozen=True)
 class Overdue:
-    """One tenant whose tables are older than its own schedule allows."""
+    """A tenant whose tables are older than its schedule allows."""
 
     tenant: Tenant
     system: str
@@ -38,20 +35,20 @@ class Overdue:
         return f"{self.tenant}: due {self.due_at:%Y-%m-%d %H:%M} UTC, {since}; {self.why}"
 
     def cause(self) -> Cause:
-        """What is told of it, unless something else is known already."""
+        """Returns the cause for an alert, sent unless the tenant has another open alert."""
         return Cause(self.tenant, self.system, OVERDUE, str(self), "the operator")
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """What one look found."""
+    """The result of one check of all tenants."""
 
-    looked_at: int  # tenants that are synced by themselves
+    looked_at: int  # number of tenants with scheduled syncs
     overdue: tuple[Overdue, ...]  # the longest waiting first
 
 
 def freshness(warehouse: Warehouse, now: datetime) -> Freshness:
-    """Every tenant that is synced by itself, and which of them are overdue."""
+    """Checks every tenant with scheduled syncs, and returns those that are overdue."""
     with warehouse.transaction() as connection:
         cursor = connection.cursor(row_factory=dict_row)
         rows = cursor.execute(_STANDINGS, {"sync_time": DEFAULT_SYNC_TIME}).fetchall()

@@ -3,8 +3,6 @@
 A tenant's admin does not run this machine, so an address must not lead into its network, switch off
 the check of a certificate, or read a file. The operator's own `ALERT_URLS` may be any Apprise
 address (https://github.com/caronc/apprise/wiki, read 2026-11).
-
-Belongs here: reading an address and refusing it. Does not belong here: sending (`notify.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.settings import Settings
 
 MASK = "://***"
-# Chat services whose Apprise plugin sends to a host of its own choosing, whatever the address says.
+# Chat services whose Apprise plugin sends to a fixed host; the address cannot change it.
 FIXED_HOST_SCHEMES = frozenset({"slack", "discord", "tgram"})
 TEAMS_SCHEME = "workflows"  # its address names the host of a Power Automate flow
 TEAMS_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*\.logic\.azure\.com(:443)?")
@@ -34,10 +32,10 @@ ALLOWED = (
 
 @dataclass(frozen=True)
 class AlertAddress:
-    """An address that may be sent to.
+    """An address that alerts may be sent to.
 
     Attributes:
-        kind: how it is sent to.
+        kind: the way to send to it.
         target: an Apprise address for ``chat`` and ``mail``, an https URL for ``webhook``.
     """
 
@@ -46,11 +44,11 @@ class AlertAddress:
 
 
 def alert_address(url: str, settings: Settings) -> AlertAddress:
-    """A tenant's address, checked by name; webhooks are checked by address when they are sent.
+    """Returns a tenant's address, checked by host name; a webhook's IP is checked when it is sent.
 
     Args:
-        url: as the tenant's admin wrote it.
-        settings: for the operator's mail relay.
+        url: the address as the tenant's admin entered it.
+        settings: names the operator's mail relay.
 
     Raises:
         BadInput: a tenant may not use it.

@@ -55,8 +55,8 @@ def notify_of_run(warehouse: Warehouse, settings: Settings, row: HistoryRow) -> 
 def raise_alert(warehouse: Warehouse, settings: Settings, cause: Cause) -> bool:
     """True if the cause is new, or nobody could be notified before; sends the alert then."""
     with warehouse.transaction(tenant=cause.tenant) as connection:
-        found = connection.execute(_OPEN, vars(cause) | {"tenant": cause.tenant.slug}).fetchone()
-    if found is None:
+        opened = connection.execute(_OPEN, vars(cause) | {"tenant": cause.tenant.slug}).fetchone()
+    if opened is None:
         return False
     title = f"{cause.tenant}: {cause.code}, a person must act"
     body = f"{cause.message}\nWho must act: {cause.who_acts}. More: {RUNBOOK}, {cause.code}."
@@ -64,7 +64,9 @@ def raise_alert(warehouse: Warehouse, settings: Settings, cause: Cause) -> bool:
         body += f"\nRun: {settings.run_url(cause.dagster_run_id)}"
     if notify(warehouse, settings, cause.tenant, cause.system, title=title, body=body):
         with warehouse.transaction(tenant=cause.tenant) as connection:
-            connection.execute("update integration.alerts set sent_at = now() where id = %s", found)
+            connection.execute(
+                "update integration.alerts set sent_at = now() where id = %s", opened
+            )
     return True
 
 
@@ -90,10 +92,10 @@ def close_alert(
             "not_proven": NotProven.code,
             "seen_by_full_walks": list(SEEN_BY_FULL_WALKS),
         }
-        found = connection.execute(_HEAL, values).fetchone()
-    if found:
+        closed = connection.execute(_HEAL, values).fetchone()
+    if closed:
         title = f"{tenant}: works again"
-        notify(warehouse, settings, tenant, system, title=title, body=f"{found[0]} is over.")
+        notify(warehouse, settings, tenant, system, title=title, body=f"{closed[0]} is over.")
 
 
 def _cause(row: HistoryRow) -> Cause | None:

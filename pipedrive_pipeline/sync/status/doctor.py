@@ -1,7 +1,4 @@
-"""`doctor`: one finding per thing that must hold before a sync can.
-
-Belongs here: asking each room whether it is well. Does not belong here: mending anything.
-"""
+"""`doctor`: checks each condition that a sync needs and reports a finding; repairs nothing."""
 
 from __future__ import annotations
 
@@ -23,18 +20,18 @@ from pipedrive_pipeline.warehouse.requirements import require_fit
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: what it is about, what was found, and the error if it is not well."""
+    """One check: its subject, its result, and the error if it failed."""
 
     check: str
     found: str
     error: PipelineError | None = None
 
     def cells(self) -> list[str]:
-        """For a table."""
+        """Returns the cells of a table row."""
         return [self.check, "no" if self.error else "yes", self.found]
 
     def facts(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the values for JSON."""
         return {
             "check": self.check,
             "ok": self.error is None,
@@ -46,7 +43,7 @@ class Finding:
 def examine(
     warehouse: Warehouse, settings: Settings, tenant: Tenant | None, system: str
 ) -> list[Finding]:
-    """Findings in the order in which a person would mend them."""
+    """Returns the findings in the order in which a person would repair them."""
     if tenant:
         settings = settings.of(tenant.slug)
     checks: list[tuple[str, Callable[[], str]]] = [

@@ -1,8 +1,4 @@
-"""Sends an alert to the operator's addresses and the tenant's own.
-
-Belongs here: sending. Does not belong here: what is worth an alert (`alerts.py`), which addresses a
-tenant may use (`alert_addresses.py`).
-"""
+"""Sends an alert to the operator's addresses and the tenant's own."""
 
 from __future__ import annotations
 
@@ -44,8 +40,8 @@ def notify(
 ) -> bool:
     """Sends an alert; True if at least one address is configured and all of them were notified.
 
-    An address that cannot be reached, or that a tenant may not use, is logged without itself: a run
-    does not fail for it.
+    If an address cannot be reached, or a tenant may not use it, that is logged without the address:
+    it does not fail the run.
     """
     own, refused = _addresses(warehouse, settings, tenant, system)
     webhooks = [address.target for address in own if address.kind == "webhook"]
@@ -89,7 +85,7 @@ def _by_webhook(url: str, title: str, body: str, open_client: OpenClient) -> boo
 def _addresses(
     warehouse: Warehouse, settings: Settings, tenant: Tenant, system: str
 ) -> tuple[list[AlertAddress], int]:
-    """The tenant's own addresses, checked again, and how many of them may not be used."""
+    """Returns the tenant's own addresses, checked again, and the number of refused ones."""
     with warehouse.transaction(tenant=tenant) as connection:
         row = connection.execute(
             "select alert_urls from integration.sync_settings where tenant_id = %s and system = %s",

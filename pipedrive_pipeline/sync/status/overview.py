@@ -1,8 +1,4 @@
-"""How fresh and how complete each entity of one tenant is, for whoever may see that tenant only.
-
-Belongs here: one query. Does not belong here: the same for analysts (`sql/views/sync_status.sql`),
-or all tenants at once (`status.py`).
-"""
+"""Reads how fresh and how complete each entity of one tenant is, for users of that tenant."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class EntityOverview:
-    """One entity: rows that are there, and what its newest walks say."""
+    """One entity: its current rows, and the results of its newest reads."""
 
     name: str
     rows: int

@@ -1,8 +1,4 @@
-"""Where each tenant stands: its connection, its last run, its rows.
-
-Belongs here: reading the control tables for people. Does not belong here: what analysts read
-(`analytics_<tenant>.sync_status`).
-"""
+"""Reads each tenant's status from the control tables: its connection, its last run, its rows."""
 
 from __future__ import annotations
 
@@ -37,7 +33,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class TenantStatus:
-    """One tenant's standing."""
+    """The connection, last run and rows of one tenant."""
 
     tenant: Tenant
     is_running: bool
@@ -57,11 +53,11 @@ class TenantStatus:
 
     @property
     def last_error(self) -> str | None:
-        """What went wrong in the last run, if it went wrong."""
+        """Returns the error of the last run; None if it had none."""
         return self.row.last_message if self.row.last_status != "success" else None
 
     def cells(self) -> list[Any]:
-        """For a table, by `COLUMNS`."""
+        """Returns the cells of a table row, in the order of `COLUMNS`."""
         began = self.row.last_started_at
         return [
             f"{self.tenant} (make-believe)" if self.tenant.is_make_believe else self.tenant.slug,
@@ -76,7 +72,7 @@ class TenantStatus:
         ]
 
     def facts(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the values for JSON."""
         return {
             "tenant": self.tenant.slug,
             "is_make_believe": self.tenant.is_make_believe,
@@ -94,10 +90,10 @@ class TenantStatus:
 
 
 def tenant_statuses(warehouse: Warehouse, tenant: Tenant | None = None) -> list[TenantStatus]:
-    """The standing of one tenant, or of all, by slug.
+    """Returns the status of one tenant, or of all, by slug.
 
     Raises:
-        UnknownTenant: the one asked for is not registered.
+        UnknownTenant: this tenant is not registered.
     """
     with warehouse.transaction() as connection:
         rows = (
@@ -114,13 +110,13 @@ def tenant_statuses(warehouse: Warehouse, tenant: Tenant | None = None) -> list[
 
 
 def sparkline(values: list[int]) -> str:
-    """The values as a line of bars, oldest first; empty for none."""
+    """Returns the values as a line of bars, oldest first; empty for none."""
     highest = max(values, default=0) or 1
     return "".join(SPARKS[round(value / highest * (len(SPARKS) - 1))] for value in values)
 
 
 def trend(values: list[int]) -> str:
-    """The values as bars, and the newest as a number; empty for none."""
+    """Returns the values as bars, and the newest as a number; empty for none."""
     return f"{sparkline(values)} {values[-1]:,}" if values else ""
 
 

@@ -1,10 +1,7 @@
-"""When and how a tenant is synced, as a person set it.
+"""Reads and saves a tenant's settings in `integration.sync_settings`.
 
-Belongs here: reading and saving `integration.sync_settings`. Does not belong here: acting on it
-(`due.py`, `budget.py`, `alerts.py`), or the limits of each value (the table's own, and `connect/`).
-
-Alert addresses hold tokens of chat services: they are sealed, and shown with what follows their
-scheme masked. An address that is sent back masked stays what it was.
+Alert addresses contain tokens of chat services: they are stored encrypted, and shown with all that
+follows their scheme masked. A masked address that is saved again keeps its stored value.
 """
 
 from __future__ import annotations
@@ -26,12 +23,12 @@ from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
 from pipedrive_pipeline.warehouse import audit_log
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-PERSONS = frozenset({"persons", "person_fields"})  # what `sync_persons` is about
+PERSONS = frozenset({"persons", "person_fields"})  # the entities that `sync_persons` controls
 
 
 @dataclass(frozen=True)
 class SyncConfig:
-    """The settings of one tenant and system; a tenant that set nothing has these."""
+    """The settings of one tenant and system; the values here are the defaults."""
 
     auto_sync: bool = True
     sync_time: time = time(2, 0)
@@ -43,22 +40,22 @@ class SyncConfig:
     sweep_every_hours: int | None = None
     budget_share: float = 0.5
     daily_token_budget: int | None = None
-    alert_urls: tuple[str, ...] = ()  # in clear
+    alert_urls: tuple[str, ...] = ()  # not encrypted, not masked
     erase_deleted_after_days: int | None = None
 
     def facts(self) -> dict[str, Any]:
-        """For people and the audit log: addresses masked, the time as `02:00`."""
+        """Returns the settings for display and the audit log: masked, the time as `02:00`."""
         masked = [mask(url) for url in self.alert_urls]
         return asdict(self) | {"sync_time": f"{self.sync_time:%H:%M}", "alert_urls": masked}
 
 
 def mask(url: str) -> str:
-    """An alert address without what only its owner may know."""
+    """Returns an alert address without its secret part."""
     return url.partition(":")[0] + MASK
 
 
 def read(connection: psycopg.Connection, cipher: Cipher, tenant: Tenant, system: str) -> SyncConfig:
-    """The settings as they stand."""
+    """Returns the current settings."""
     cursor = connection.cursor(row_factory=dict_row)
     row = cursor.execute(_READ, {"tenant": tenant.slug, "system": system}).fetchone()
     if row is None:
@@ -78,17 +75,17 @@ def save(
     settings: Settings,
     who: str,
 ) -> SyncConfig:
-    """The settings with what changed; the rest stays as it is.
+    """Saves the changed values and returns all settings.
 
     Args:
-        connection: a transaction that holds `Tenant.settings_lock`: of two editors at once the
-            second waits, and its answer shows what the first has saved.
-        cipher: for the alert addresses.
-        tenant: whose.
-        system: of which CRM.
+        connection: a transaction that holds `Tenant.settings_lock`: the second of two simultaneous
+            editors waits, and its result includes the first one's changes.
+        cipher: encrypts the alert addresses.
+        tenant: the owner of the settings.
+        system: the CRM that they apply to.
         changed: values by the names of `SyncConfig`.
-        settings: for the operator's mail relay, which tenants' e-mail goes by.
-        who: for the audit log.
+        settings: names the operator's mail relay, which sends the tenants' e-mail.
+        who: the editor, for the audit log.
 
     Raises:
         BadInput: an alert address that cannot be used.
@@ -100,7 +97,7 @@ def save(
     after = replace(before, **given)
     if after == before:
         return after
-    values = {one.name: getattr(after, one.name) for one in fields(after)}
+    values = {field.name: getattr(after, field.name) for field in fields(after)}
     joined = SecretStr(",".join(after.alert_urls))
     values["alert_urls"] = cipher.seal(joined, _place(tenant, system)) if after.alert_urls else None
     connection.execute(
@@ -119,17 +116,17 @@ def save(
 
 
 def entities_left_out(warehouse: Warehouse, tenant: Tenant, system: str) -> frozenset[str]:
-    """Kinds of record that the tenant does not want to be read; their rows stay as they are."""
+    """Returns the entities that the tenant has switched off; their rows are not changed."""
     with warehouse.transaction(tenant) as connection:
         row = connection.execute(_SYNC_PERSONS, (tenant.slug, system)).fetchone()
     return frozenset() if row is None or row[0] else PERSONS
 
 
 def _unmasked(urls: Sequence[str], saved: Sequence[str], settings: Settings) -> tuple[str, ...]:
-    """The addresses in clear: masked ones are taken from the saved ones, in order.
+    """Returns the addresses unmasked: masked ones are replaced by the saved ones, in order.
 
     Raises:
-        BadInput: a tenant may not use one of the others.
+        BadInput: a tenant may not use one of the new addresses.
     """
     left = list(saved)
     clear = []

@@ -1,11 +1,10 @@
-"""A person erased because somebody asked for it, and kept out until they are edited at the source.
+"""Erases a person on request, and keeps them out until they are edited at the source.
 
-Belongs here: the one transaction in which every place forgets them, and its entry in the audit log.
-Does not belong here: what raw and marts hold of a record (`ingest/erasure.py`, `marts/erasure.py`),
-what ages out by itself (`ageing.py`). What is not reached is told in `docs/erasure.md`.
+One transaction deletes the person from every table and writes the audit log.
+`docs/erasure.md` lists the places that an erasure does not reach.
 
-The audit log outlives everything, so it names a receipt and no id: who asks for proof is answered
-by the receipt, and once the record's own entry is gone nothing leads from it to anybody.
+The audit log is never shortened, so it names a receipt and no id. The receipt serves as proof of
+the erasure; once the record's own entry is gone, it leads to no person.
 """
 
 from __future__ import annotations
@@ -33,25 +32,25 @@ from pipedrive_pipeline.warehouse.vacuum import clear_remains
 
 
 class NobodyToErase(BadInput):
-    """Nothing here holds what was named."""
+    """No stored row matches the ids or the address."""
 
     code = "nobody_to_erase"
 
 
 @dataclass(frozen=True)
 class Erased:
-    """What one erasure came to: rows by place, and who may come back by an edit."""
+    """The result of one erasure: deleted rows by place, and persons who return if edited."""
 
     receipt: UUID
-    ids: list[str]  # of the system; duplicates that were merged into the person are among them
+    ids: list[str]  # in the system; includes duplicates that were merged into the person
     raw_rows: int
     contacts: int
     rejected_values: int
-    at_source: list[str]  # were there when last looked; the source itself was not touched
+    at_source: list[str]  # existed at the last read; the source itself was not changed
 
     @property
     def rows(self) -> dict[str, int]:
-        """For people, programs and the audit log."""
+        """Returns the counts by place, for the CLI, JSON and the audit log."""
         return {
             "raw_rows": self.raw_rows,
             "contacts": self.contacts,
@@ -60,7 +59,7 @@ class Erased:
 
 
 def persons_with_email(warehouse: Warehouse, tenant: Tenant, email: str) -> Holders:
-    """Who holds an e-mail address in the tenant's contacts."""
+    """Returns the persons in the tenant's contacts who have this e-mail address."""
     with warehouse.transaction(tenant=tenant) as connection:
         return holders_of_email(connection, tenant, CONTACTS, email)
 
@@ -74,19 +73,19 @@ def erase_persons(
     former: Sequence[UUID] = (),
     who: str,
 ) -> Erased:
-    """Erases persons from everything that this project keeps, or changes nothing.
+    """Erases persons from every table and file of this project, or changes nothing.
 
     Args:
-        lock: the tenant's, held.
-        settings: where a run's files are.
-        system: whose ids these are.
-        ids: of persons in the system.
+        lock: the tenant's locks; the caller has taken them.
+        settings: locates the files of runs.
+        system: the CRM that the ids belong to.
+        ids: persons' ids in that CRM.
         former: ids of rows of `crm.contacts` from a company that the tenant left.
-        who: asked for it, for the audit log.
+        who: the person who requested the erasure, for the audit log.
 
     Raises:
-        NobodyToErase: nothing of them is here, and they were not erased before.
-        ErasureRefused: a table of the app refers to one of them; its owner must act.
+        NobodyToErase: no row of these persons is stored, and they were not erased before.
+        ErasureRefused: a table of the app refers to such a row; its owner must act.
     """
     tenant, warehouse = lock.tenant, lock.warehouse
     lock.assert_held()
@@ -113,15 +112,15 @@ def erase_persons(
 def erase_returned_records(
     warehouse: Warehouse, tenant: Tenant, system: str, *, is_raw_ours: bool = True
 ) -> None:
-    """Erases again what came back: by a process that had lost its lock, or with an older dump.
+    """Erases again records that a process without its lock or an older dump brought back.
 
-    Such a dump brings rows of `crm` whose record raw does not have.
+    Such a dump restores rows of `crm` whose record is not in raw.
 
     Args:
-        warehouse: where they are.
-        tenant: whose marts lock the caller holds.
-        system: of which CRM.
-        is_raw_ours: the caller holds the lock on raw too; else only `crm` is touched.
+        warehouse: the tenant's database.
+        tenant: the caller holds its lock on the marts.
+        system: the CRM of the records.
+        is_raw_ours: True if the caller holds the lock on raw too; otherwise only `crm` is changed.
     """
     entity = connector(system).entities[CONTACTS.entity]
     with warehouse.transaction(tenant=tenant) as connection:
@@ -150,9 +149,9 @@ def _erase(
     entity = connector(system).entities[CONTACTS.entity]
     raw, whose = RawErasure(connection, tenant, system), [tenant.slug, system, entity.name]
     keys = raw.with_merged(entity, ids)
-    marked, held = raw.marked(entity, keys), raw.versions(entity, keys)
-    # A contact may be left of a person whom raw holds no more.
-    versions = changed_at(connection, tenant, CONTACTS, keys) | held
+    marked, raw_versions = raw.marked(entity, keys), raw.versions(entity, keys)
+    # A contact may remain although its person is no longer in raw.
+    versions = changed_at(connection, tenant, CONTACTS, keys) | raw_versions
     known = {row[0] for row in connection.execute(_KNOWN, [*whose, *whose])}
     if strangers := sorted(set(keys) - marked - versions.keys() - known):
         raise NobodyToErase(
@@ -170,7 +169,7 @@ def _erase(
         rejected_values=forget_rejected(
             connection, tenant, system, entity, keys, with_unidentified=True
         ),
-        at_source=sorted(held.keys() - marked),
+        at_source=sorted(raw_versions.keys() - marked),
     )
 
 

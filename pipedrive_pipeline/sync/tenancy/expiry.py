@@ -1,11 +1,7 @@
-"""Records that are gone at the source for long enough are erased here too, if the tenant wants it.
+"""Erases records that were deleted at the source `erase_deleted_after_days` ago, in each run.
 
-Belongs here: `sync_settings.erase_deleted_after_days`, in each run, and its entry in the audit log.
-Does not belong here: the places that hold a record (`ingest/erasure.py`, `marts/erasure.py`), a
-person who asks to be erased (`erasure.py`).
-
-Nothing keeps such a record out: the source has none of it, and whoever restores it there wants it
-back. Records that are merely invisible stay; a right that was taken by mistake would erase them.
+An erased record that somebody restores at the source is read again. Records that are merely
+invisible stay: otherwise a right that was withdrawn by mistake would erase them.
 """
 
 from __future__ import annotations
@@ -26,13 +22,13 @@ from pipedrive_pipeline.marts.targets import CUSTOMERS, TARGETS, Target
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-RECORDS_PER_RUN = 1_000  # of a kind; what is left waits for the next run
+RECORDS_PER_RUN = 1_000  # of each entity; the next run erases further ones
 
 log = logging.getLogger(__name__)
 
 
 def erase_expired(warehouse: Warehouse, tenant: Tenant, system: str) -> Counter[str]:
-    """How many records of each kind were erased; nothing where the tenant keeps them."""
+    """Returns the number of erased records by entity; empty if the tenant keeps them."""
     erased: Counter[str] = Counter()
     with warehouse.transaction(tenant=tenant) as connection:
         days = _days(connection, tenant, system)
@@ -80,7 +76,7 @@ def _erase_aged(
 def _let_go(
     connection: psycopg.Connection, tenant: Tenant, target: Target, keys: Sequence[str]
 ) -> list[str]:
-    """The records whose rows could be dropped: all at once, else one by one."""
+    """Returns the records whose rows could be deleted: all at once, otherwise one by one."""
     try:
         erase_rows(connection, tenant, target, keys)
     except ErasureRefused:

@@ -1,8 +1,4 @@
-"""Which tenants there are.
-
-Belongs here: adding, listing and removing tenants in `integration.tenants`. Does not belong here:
-their connections (`vault/`) and their data (`ingest/`, `marts/`).
-"""
+"""Registers, lists and looks up tenants in `integration.tenants`."""
 
 from __future__ import annotations
 
@@ -25,7 +21,7 @@ class RegisteredTenant:
     display_name: str | None
     time_zone: str
     created_at: datetime
-    state: str | None  # of its connection; None where it never had one
+    state: str | None  # of its connection; None if it never had one
 
 
 def add(
@@ -73,7 +69,7 @@ def add(
 
 
 def all_tenants(warehouse: Warehouse) -> list[RegisteredTenant]:
-    """Every tenant, by slug."""
+    """Returns every tenant, by slug."""
     with warehouse.transaction() as connection:
         rows = connection.execute(_LIST).fetchall()
     return [RegisteredTenant(Tenant(row[0]), *row[1:]) for row in rows]
@@ -91,7 +87,7 @@ def has_real_connection(warehouse: Warehouse) -> bool:
 
 
 def known(warehouse: Warehouse, tenant: Tenant) -> RegisteredTenant:
-    """This tenant's registration.
+    """Returns this tenant's registration.
 
     Raises:
         UnknownTenant: it is not registered.

@@ -1,9 +1,4 @@
-"""A tenant forgotten, with or without its data.
-
-Belongs here: what is revoked, dropped and deleted with a tenant, and in which order. Does not
-belong here: how a grant is revoked (`vault/disconnect.py`), Dagster's records
-(`defs/run_deletion.py`).
-"""
+"""Removes a tenant, with or without its data: revokes its grants, then drops and deletes."""
 
 from __future__ import annotations
 
@@ -29,7 +24,7 @@ DEPENDENTS_SHOWN = 5
 
 
 class RemovalRefused(PersonMustAct):
-    """Something of the app depends on what shall be erased; nothing was changed."""
+    """An object of the app depends on data to be erased; nothing was changed."""
 
     code = "removal_refused"
 
@@ -42,7 +37,7 @@ class RemovalRefused(PersonMustAct):
 
 
 def has_data(warehouse: Warehouse, tenant: Tenant) -> bool:
-    """Whether anything of this tenant is stored beside its registration."""
+    """True if the tenant has stored data in addition to its registration."""
     schemas = [tenant.raw_schema(system) for system in SYSTEMS] + [tenant.analytics_schema]
     with warehouse.transaction(tenant=tenant) as connection:
         row = connection.execute(_HAS_DATA, [schemas, tenant.slug, tenant.slug]).fetchone()
@@ -50,21 +45,23 @@ def has_data(warehouse: Warehouse, tenant: Tenant) -> bool:
 
 
 def end(vault: Vault, tenant: Tenant, *, is_erasing: bool, who: str) -> list[Disconnected]:
-    """Forgets a tenant, its grants revoked first; what became of each. The caller holds its locks.
+    """Revokes a tenant's grants, removes it, and returns the result for each grant.
+
+    The caller holds the tenant's locks.
 
     Raises:
         BadInput: data exists and ``is_erasing`` is false; nothing was changed.
-        RemovalRefused: something of the app is in the way; nothing was changed.
+        RemovalRefused: an object of the app depends on the data; nothing was changed.
         WrongKey: a grant cannot be revoked without the key; nothing was changed.
     """
     require_removable(vault.warehouse, tenant, is_erasing=is_erasing)
-    # A revoked grant cannot be restored, so what the database may refuse is tried before.
+    # A revoked grant cannot be restored, so the deletion is tried and rolled back first.
     with (
         _transaction(vault.warehouse, tenant) as connection,
         connection.transaction(force_rollback=True),
     ):
         _delete(connection, tenant)
-    ended = [disconnect(vault, tenant, held.system, who=who) for held in connections(vault, tenant)]
+    ended = [disconnect(vault, tenant, row.system, who=who) for row in connections(vault, tenant)]
     remove(vault.warehouse, tenant, is_erasing=is_erasing, who=who)
     for system in SYSTEMS:
         clear_scratch(vault.settings, vault.warehouse, tenant, system)
@@ -72,7 +69,7 @@ def end(vault: Vault, tenant: Tenant, *, is_erasing: bool, who: str) -> list[Dis
 
 
 def require_removable(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool) -> None:
-    """Returns if the tenant may be forgotten.
+    """Returns if the tenant may be removed.
 
     Raises:
         BadInput: data exists and ``is_erasing`` is false.
@@ -84,11 +81,11 @@ def require_removable(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool)
 
 
 def remove(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool, who: str) -> None:
-    """Deletes what the database holds of a tenant; the audit log stays.
+    """Deletes a tenant's rows and schemas; the audit log stays.
 
     Raises:
         BadInput: data exists and ``is_erasing`` is false; nothing was changed.
-        RemovalRefused: something of the app is in the way; nothing was changed.
+        RemovalRefused: an object of the app depends on the data; nothing was changed.
     """
     require_removable(warehouse, tenant, is_erasing=is_erasing)
     with _transaction(warehouse, tenant) as connection:
@@ -102,9 +99,9 @@ def remove(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool, who: str) 
 
 @contextmanager
 def _transaction(warehouse: Warehouse, tenant: Tenant) -> Iterator[psycopg.Connection]:
-    """A transaction whose refusals name what is in the way."""
+    """Yields a transaction whose errors name the dependent objects."""
     try:
-        # On this path Postgres names every object with its schema.
+        # With this search_path, Postgres names every object with its schema.
         with warehouse.transaction(tenant, ("pg_catalog",)) as connection:
             yield connection
     except psycopg.Error as error:
@@ -112,7 +109,7 @@ def _transaction(warehouse: Warehouse, tenant: Tenant) -> Iterator[psycopg.Conne
 
 
 def _cause(warehouse: Warehouse, error: psycopg.Error) -> str:
-    """Names of what refuses; Postgres's own words are shown only where they quote no row."""
+    """Returns the dependent objects' names; Postgres's own message only if it quotes no row."""
     if isinstance(error, errors.DependentObjectsStillExist):
         return "; ".join((error.diag.message_detail or "").splitlines()[:DEPENDENTS_SHOWN])
     if isinstance(error, errors.InsufficientPrivilege):
@@ -129,8 +126,8 @@ def _added(warehouse: Warehouse) -> str:
 
 
 def _delete(connection: psycopg.Connection, tenant: Tenant) -> None:
-    """Drops and deletes all of a tenant, and nothing that depends on it."""
-    # Before the tables: a late run's open transaction is waited for, and no new one begins.
+    """Drops and deletes a tenant's data, but no objects that depend on it."""
+    # Before the tables: this waits for a late run's open transaction and prevents new ones.
     fences.end_all(connection, tenant.slug)
     _drop(connection, tenant.analytics_schema)
     for system in SYSTEMS:
@@ -143,7 +140,7 @@ def _delete(connection: psycopg.Connection, tenant: Tenant) -> None:
             added = ", ".join(added_objects(connection, [table])) or ".".join(table)
             raise RemovalRefused(tenant, f"{added} keeps rows from being deleted")
     connection.execute("delete from integration.tenants where slug = %s", [tenant.slug])
-    connection.execute("set constraints all immediate")  # while a refusal can be named
+    connection.execute("set constraints all immediate")  # while an error can still name its object
     drop_analyst_role(connection, tenant)
 
 

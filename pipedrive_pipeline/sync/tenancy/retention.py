@@ -1,11 +1,7 @@
-"""What is older than `HISTORY_KEPT_DAYS` is forgotten, a bounded batch with each run of a tenant.
+"""Deletes rows of the control tables older than `HISTORY_KEPT_DAYS`, one batch per tenant run.
 
-Belongs here: which rows of the control tables grow for ever, and which of them may go. Does not
-belong here: rows of the CRM (`ageing.py`), the audit log, which is never shortened, and Dagster's
-own records (`dagster.yaml`).
-
-The newest row of each kind stays, whatever its age: it says when a sync is due, what a full read
-costs, how old the last sweep is.
+The newest row of each kind stays at any age: it says when a sync is due, what a full read costs and
+how old the last sweep is. The audit log is never shortened.
 """
 
 from __future__ import annotations
@@ -24,8 +20,8 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-ROWS_PER_RUN: Final = 1_000  # of a table; the next run takes the next ones
-STALE_CONSENT: Final = "interval '1 day'"  # after the ten minutes in which it could be used
+ROWS_PER_RUN: Final = 1_000  # per table; the next run deletes further ones
+STALE_CONSENT: Final = "interval '1 day'"  # a consent can be used for ten minutes only
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +34,7 @@ def delete_old_history(
     kept_days: int,
     batch_rows: int = ROWS_PER_RUN,
 ) -> Counter[str]:
-    """How many rows of each table were forgotten; none where it could not be done this time."""
+    """Returns the number of deleted rows by table; empty if the deletion failed this time."""
     forgotten: Counter[str] = Counter()
     parameters = {
         "tenant": tenant.slug,
@@ -53,7 +49,7 @@ def delete_old_history(
                     table=sql.Identifier("integration", table), condition=condition
                 )
                 forgotten[table] = connection.execute(query, parameters).rowcount
-    except (PipelineError, psycopg.Error) as error:  # the run has ended; this waits for the next
+    except (PipelineError, psycopg.Error) as error:  # the run has ended; the next one tries again
         log.warning("%s: old history stays for now (%s)", tenant, type(error).__name__)
         return Counter()
     return forgotten
@@ -71,7 +67,7 @@ def _rules(
 def _not_in(
     connection: psycopg.Connection, tenant: Tenant, system: str
 ) -> Iterator[sql.Composable]:
-    """A condition for each entity: the value's record is none that raw still holds."""
+    """Returns a condition for each entity: the value's record is no longer in raw."""
     for entity in connector(system).entities.values():
         if is_there(connection, tenant.raw_schema(system), entity.name):
             yield sql.SQL(_NOT_IN_RAW).format(
@@ -82,7 +78,7 @@ def _not_in(
     yield sql.SQL("true")
 
 
-# Rows that another session has in hand wait for the next run.
+# Rows that another session has locked are left to the next run.
 _FORGET = """
 delete from {table}
 where ctid = any(
@@ -119,8 +115,8 @@ _CONDITIONS: Final = {
     "pending_grants": f"old.expires_at < now() - {STALE_CONSENT}",
 }
 
-# A value whose record is there is listed for as long as it does not fit: the analysts' views show
-# nothing in its place.
+# A rejected value stays listed while its record exists, because the analysts' views show null
+# for it.
 _REJECTED = """
     old.last_seen_at < now() - make_interval(days => %(kept_days)s)
     and {is_gone}
