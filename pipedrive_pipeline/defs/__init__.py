@@ -1,5 +1,5 @@
-"""What Dagster sees: assets, jobs, sensors, one run's resource. The only room that imports Dagster.
+"""Dagster's assets, jobs, sensors and the run resource. The only package that imports Dagster.
 
 Belongs here: translation between Dagster's words and ours. Does not belong here: logic; an asset's
-body calls `sync/` and yields what came of it.
+body calls `sync/` and yields its results.
 """

@@ -1,10 +1,7 @@
-"""Runs whose process is gone, ended in Dagster too, so that no reboot holds a tenant's queue.
+"""Ends Dagster's runs whose process is gone, so that a reboot does not block a tenant's queue.
 
-Belongs here: which of Dagster's runs are dead. Does not belong here: our history's
-(`sync/runs/dead_runs.py`).
-
-Dagster itself believes a run alive for ever once nothing is left that could report its end
-(measured: kill -9 of everything; run monitoring asks the default launcher, which cannot tell).
+Dagster itself shows a run as started for ever if no process is left to report its end (measured:
+kill -9 of all processes; run monitoring queries the default launcher, which cannot know).
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from pipedrive_pipeline.sync.runs.lock import lock_of_run, locks_taken
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse, warehouse_of
 
 INTERVAL_SECONDS = 15
-GRACE_SECONDS = 30  # silent without the lock: longer than from a run's start to its lock, and back
+GRACE_SECONDS = 30  # a live run has no lock for a shorter time, at its start and its end
 
 
 @dg.sensor(
@@ -34,7 +31,7 @@ GRACE_SECONDS = 30  # silent without the lock: longer than from a run's start to
     ),
 )
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Ends what is dead; says how many."""
+    """Ends the dead runs and reports their number."""
     warehouse = warehouse_of(load_settings())
     try:
         settled = settle_all_dead(warehouse)
@@ -49,7 +46,7 @@ def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 def without_a_row(
     instance: dg.DagsterInstance, warehouse: Warehouse, now: datetime
 ) -> Iterable[str]:
-    """Started runs that our history does not hold open, and that have long been silent."""
+    """Returns started runs without an open history row and without recent events."""
     started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
     runs = [run for run in instance.get_runs(filters=started) if PARTITION_TAG in run.tags]
     taken = locks_taken(warehouse)

@@ -1,7 +1,4 @@
-"""Whether the schedule and the sensors run before anybody has decided.
-
-Belongs here: the setting `SCHEDULES` in Dagster's words. Does not belong here: what they do.
-"""
+"""The default status of the schedule and the sensors, from the setting `SCHEDULES`."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ from pipedrive_pipeline.settings import load_settings
 
 
 def schedule_status() -> dg.DefaultScheduleStatus:
-    """Running, unless `SCHEDULES` is off, as on a laptop's demo."""
+    """Returns running, unless `SCHEDULES` is off, as in a demo on a laptop."""
     return dg.DefaultScheduleStatus.RUNNING if _is_on() else dg.DefaultScheduleStatus.STOPPED
 
 
 def sensor_status() -> dg.DefaultSensorStatus:
-    """Running, unless `SCHEDULES` is off, as on a laptop's demo."""
+    """Returns running, unless `SCHEDULES` is off, as in a demo on a laptop."""
     return dg.DefaultSensorStatus.RUNNING if _is_on() else dg.DefaultSensorStatus.STOPPED
 
 

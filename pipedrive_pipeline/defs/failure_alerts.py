@@ -1,7 +1,6 @@
-"""Runs that could not tell of their own end: a crash that its retry did not mend, too.
+"""Alerts on failed runs that could not send an alert, such as a crash that a retry repeated.
 
-Belongs here: which failed runs nobody was told of, and what Dagster knows of their end. Does not
-belong here: runs that end by themselves, which tell by themselves (`sync/status/alerts.py`).
+A run that ends normally sends its own alert (`sync/status/alerts.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ WILL_RETRY_TAG = "dagster/will_retry"  # Dagster's own, on a failed run that run
     ),
 )
 def failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
-    """One alert at most about one failed run."""
+    """Sends at most one alert about a failed run."""
     run = context.dagster_run
     if PARTITION_TAG not in run.tags:
         return dg.SkipReason("the run names no tenant; whoever started it sees its error.")
@@ -47,7 +46,7 @@ def failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
 
 
 def crash(run: dg.DagsterRun, failure: dg.DagsterEvent) -> alerts.Cause | None:
-    """What is known of a run that ended without a word; None if nobody need know."""
+    """Returns the cause of a run that ended without its own report; None if no alert is needed."""
     facts = facts_of(run.tags, run.run_id)
     known = next(_named_errors(failure), None)
     if known and issubclass(known[0], (Busy, UnknownTenant)):
@@ -67,13 +66,13 @@ def crash(run: dg.DagsterRun, failure: dg.DagsterEvent) -> alerts.Cause | None:
 
 
 def _named_errors(failure: dg.DagsterEvent) -> Iterator[tuple[type[PipelineError], str]]:
-    """The errors of our family in a failure's chain of causes, with their messages.
+    """Yields the pipeline's own errors in a failure's chain of causes, with their messages.
 
-    Others are left out: their text may hold a record.
+    Other errors are left out: their text may quote a record.
     """
     family = {kind.__name__: kind for kind in _below(PipelineError)}
-    told = failure.event_specific_data  # nothing, where somebody else reported the end
-    error = failure.job_failure_data.error if told else None
+    data = failure.event_specific_data  # None if another process reported the end
+    error = failure.job_failure_data.error if data else None
     while error:
         if error.cls_name in family:
             yield family[error.cls_name], error.message.partition(": ")[2].strip()

@@ -1,8 +1,8 @@
-"""Our errors in Dagster's words: what failed, who must act, and whether a retry can help.
+"""Turns our errors into Dagster failures: the cause, who must act, and if a retry can help.
 
-The one place that makes a `dg.Failure`. A permanent error is never retried; a transient one is,
-except in a run that a person watches on the command line. A spent day is no failure: the run ends
-green, its unfinished assets are observed as paused, and what is made from them is skipped.
+The only place that creates a `dg.Failure`. A permanent error is never retried; a transient one is,
+except in a run that a person watches on the command line. A spent daily budget is no failure: the
+run succeeds, its unfinished assets are observed as paused, and assets downstream are skipped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WATCHED_TAG = "pipeline/watched"  # a person waits for this run and reads its er
 
 @contextmanager
 def as_dagster_failures(context: dg.AssetExecutionContext, run: TenantRun) -> Iterator[None]:
-    """Errors of the block go into the history, then on to Dagster in its own words."""
+    """Writes errors of the block to the history, then raises them as Dagster failures."""
     try:
         with run.recorded():
             yield
@@ -42,12 +42,12 @@ def as_dagster_failures(context: dg.AssetExecutionContext, run: TenantRun) -> It
         raise dg.Failure(
             description=f"unexpected {type(error).__name__}; the trace is below",
             metadata={"error_code": "unexpected", "who_acts": "whoever maintains the pipeline"},
-            allow_retries=False,  # what nobody foresaw does not heal by itself
+            allow_retries=False,  # an unexpected error does not go away by itself
         ) from error
 
 
 def report_pause(context: dg.AssetExecutionContext, run: TenantRun, pause: BudgetSpent) -> None:
-    """Says on the run, and on each asset that it leaves unfinished, when it goes on."""
+    """Reports on the run, and on each unfinished asset, when the run goes on."""
     resumes_at = pause.resets_at.isoformat(timespec="minutes")
     context.log.warning(str(pause))
     context.instance.add_run_tags(

@@ -1,6 +1,5 @@
-"""Checks on what analysts read: nothing silently null, what was refused, what nobody mapped.
+"""Asset checks on custom fields: missing values, rejected values, unmapped and retyped fields.
 
-Belongs here: our counts in Dagster's words. Does not belong here: the counting (`field_facts.py`).
 None of them stops a run: the values are in raw, and a person decides.
 """
 
@@ -28,7 +27,7 @@ DESCRIPTIONS = {
 
 
 def check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """The checks of one asset."""
+    """Returns the checks of one asset."""
     return [
         dg.AssetCheckSpec(name, asset=asset, description=description)
         for name, description in DESCRIPTIONS.items()
@@ -36,7 +35,7 @@ def check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
 
 
 def check_results(asset: dg.AssetKey, facts: FieldFacts) -> Iterator[dg.AssetCheckResult]:
-    """What was found, with the offenders' keys and ids, never their values."""
+    """Yields the results with the failing keys and ids, never their values."""
     offenders = {
         NULL_CONSERVATION: [f"{key} of {record}" for record, key in facts.lost],
         REJECTED_VALUES: [f"{key}: {count}" for key, count in facts.rejected],
@@ -44,15 +43,15 @@ def check_results(asset: dg.AssetKey, facts: FieldFacts) -> Iterator[dg.AssetChe
         UNMAPPED_FIELDS: list(facts.proposed),
         RETYPED_FIELDS: list(facts.retyped),
     }
-    for name, found in offenders.items():
+    for name, failing in offenders.items():
         yield dg.AssetCheckResult(
             asset_key=asset,
             check_name=name,
-            passed=not found,
+            passed=not failing,
             severity=(
                 dg.AssetCheckSeverity.ERROR
                 if name == NULL_CONSERVATION
                 else dg.AssetCheckSeverity.WARN
             ),
-            metadata={"offenders": found[:10], "count": len(found), "values_seen": facts.seen},
+            metadata={"offenders": failing[:10], "count": len(failing), "values_seen": facts.seen},
         )

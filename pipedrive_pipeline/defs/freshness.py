@@ -1,8 +1,4 @@
-"""One look over all tenants: whose tables are older than their own schedule allows.
-
-Belongs here: the check, and the sensor that makes it without a run of its own. Does not belong
-here: who is overdue (`sync/schedule/freshness.py`).
-"""
+"""The check for overdue tenants, and the sensor that evaluates it without a Dagster run."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ from pipedrive_pipeline.warehouse.database import warehouse_of
 
 NAME = "freshness"
 INTERVAL_SECONDS = 300
-REPEAT_SECONDS = 3_600  # an unchanged answer is an event an hour, not one a look
+REPEAT_SECONDS = 3_600  # an unchanged result is recorded once an hour, not at every tick
 SHOWN = 50
 
 FRESHNESS_CHECK = dg.AssetCheckKey(CUSTOMERS, NAME)
@@ -38,7 +34,7 @@ FRESHNESS_CHECK = dg.AssetCheckKey(CUSTOMERS, NAME)
     ),
 )
 def freshness_check() -> dg.AssetCheckResult:
-    """The same look, made by hand from the UI."""
+    """The same check, started from the UI."""
     result = freshness(warehouse_of(load_settings()), datetime.now(UTC))
     return dg.AssetCheckResult(passed=not result.overdue, metadata=_metadata(result))
 
@@ -50,7 +46,7 @@ def freshness_check() -> dg.AssetCheckResult:
     description="Looks whether any tenant is overdue, and tells the operator of new ones.",
 )
 def freshness_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """One evaluation of the check where its answer is new, or an hour old."""
+    """Reports the check's result if it has changed or the last report is an hour old."""
     settings, now = load_settings(), datetime.now(UTC)
     warehouse = warehouse_of(settings)
     result = freshness(warehouse, now)

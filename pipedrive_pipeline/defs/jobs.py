@@ -1,4 +1,4 @@
-"""The jobs: which assets one run of a tenant makes, and as what kind of run.
+"""The jobs: the assets that a tenant's run materializes, and the kind of run.
 
 One process per run: a sync is one short process, not five (7 s of start each).
 """
@@ -10,7 +10,7 @@ import dagster as dg
 from pipedrive_pipeline.defs.freshness import FRESHNESS_CHECK
 from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG
 
-# The check over all tenants has its own time; in each tenant's run it would be made too often.
+# The check of all tenants is scheduled separately; in every tenant's run it would run too often.
 OF_ONE_TENANT = dg.AssetSelection.all() - dg.AssetSelection.checks(FRESHNESS_CHECK)
 MARTS = dg.AssetSelection.groups("crm", "analytics") - dg.AssetSelection.checks(FRESHNESS_CHECK)
 

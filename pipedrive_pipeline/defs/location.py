@@ -1,4 +1,4 @@
-"""Everything that Dagster sees of us, in one list."""
+"""All definitions that Dagster loads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipedrive_pipeline.defs import (
 
 
 def location(run: object = runs.tenant_run) -> dg.Definitions:
-    """All of it, with what the assets find under `run`: a run of their own, or one already open."""
+    """Returns all definitions; the assets' resource `run` opens a run or is one already open."""
     return dg.Definitions(
         assets=[*raw.RAW_ASSETS, marts.crm, marts.analytics],
         asset_checks=[freshness.freshness_check],

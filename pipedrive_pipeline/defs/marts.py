@@ -36,7 +36,7 @@ CRM_SPECS = [
     ),
 ]
 ASSETS = {key.path[-1]: key for key in (*RAW_KEYS, CUSTOMERS, CONTACTS)}  # by table
-RAW_OF = {  # where the custom fields of a mart's view lie
+RAW_OF = {  # the raw asset with the custom fields of a mart's view
     "customers": dg.AssetKey(["pipedrive", "organizations"]),
     "contacts": dg.AssetKey(["pipedrive", "persons"]),
 }
@@ -63,14 +63,14 @@ ANALYTICS_SPECS = [
 def crm(
     context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Raw turned into customers and contacts: one transaction, audited before it commits."""
+    """Builds customers and contacts from raw in one transaction, audited before it commits."""
     with as_dagster_failures(context, run):
         built = run.build_marts()
-        found, columns = run.mart_facts()
+        health, columns = run.mart_facts()
     for key, counts in ((CUSTOMERS, built.customers), (CONTACTS, built.contacts)):
         shape = mart_metadata(ASSETS, columns[key.path[-1]])
         yield dg.MaterializeResult(asset_key=key, metadata=counts_metadata(counts) | shape)
-    yield from mart_results(found)
+    yield from mart_results(health)
 
 
 @dg.multi_asset(
@@ -83,7 +83,7 @@ def crm(
 def analytics(
     context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """The views of `analytics_<tenant>`, remade only where their columns changed."""
+    """The views of `analytics_<tenant>`, replaced only if their columns changed."""
     with as_dagster_failures(context, run):
         run.publish_views()
         facts = run.field_facts()

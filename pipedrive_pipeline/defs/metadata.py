@@ -1,4 +1,4 @@
-"""What a materialization says of itself, under the names that plots and alerts rely on."""
+"""The metadata of materializations, under the names that plots and alerts rely on."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pipedrive_pipeline.sync.runs.field_facts import MartColumn
 from pipedrive_pipeline.sync.runs.history import RunFacts
 from pipedrive_pipeline.warehouse.catalog import TableColumn
 
-COLUMNS_SHOWN = 500  # of a view; an event holds no thousands
+COLUMNS_SHOWN = 500  # of a view; thousands would make an event too large
 
 
 def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
-    """The declared columns, and the one for everything that is not declared."""
+    """Returns the declared columns, and the column for all undeclared fields."""
     declared = [
         dg.TableColumn(column.name, column.type.value, description=column.description)
         for column in columns
@@ -35,7 +35,7 @@ def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
 def read_metadata(
     facts: RunFacts, read: EntityRead, estimated: Price | None = None
 ) -> dict[str, Any]:
-    """What reading one entity came to, beside what it was expected to cost."""
+    """Returns the counts of one entity's read, with its expected cost."""
     schema = facts.tenant.raw_schema(facts.system)
     metadata = {
         "dagster/uri": f"postgres://warehouse/{schema}/{read.entity.name}",
@@ -67,7 +67,7 @@ def read_metadata(
 
 
 def pause_metadata(pause: BudgetSpent, read: EntityRead | None) -> dict[str, Any]:
-    """Why an asset is unfinished, when it goes on, and what is committed so far."""
+    """Returns why an asset is unfinished, when the run goes on, and what is committed so far."""
     return {
         "status": "paused",
         "resume_at": dg.MetadataValue.timestamp(pause.resets_at),
@@ -80,7 +80,7 @@ def pause_metadata(pause: BudgetSpent, read: EntityRead | None) -> dict[str, Any
 def view_metadata(
     raw: dg.AssetKey, mart: dg.AssetKey, columns: Iterable[TableColumn]
 ) -> dict[str, Any]:
-    """A view's columns with what each shows and where it comes from: the mart, or raw if custom.
+    """Returns a view's columns with descriptions and sources: the mart, or raw for custom fields.
 
     The description of a custom field names it: label, key and type.
     """
@@ -105,11 +105,11 @@ def view_metadata(
 def mart_metadata(
     assets: Mapping[str, dg.AssetKey], columns: Iterable[MartColumn]
 ) -> dict[str, Any]:
-    """A mart's columns, which fields the tenant's mapping fills them with, and the way back.
+    """Returns a mart's columns, the fields that the tenant's mapping reads, and the lineage.
 
     Args:
-        assets: by the name of their table; what is no asset is left out.
-        columns: of the mart.
+        assets: assets by the name of their table; tables without an asset are left out.
+        columns: the mart's columns.
     """
     return {
         "dagster/column_schema": dg.TableSchema(
@@ -143,7 +143,7 @@ def _described(column: TableColumn, origin: Origin) -> str:
 
 
 def counts_metadata(counts: RowCounts) -> dict[str, Any]:
-    """What building one mart came to."""
+    """Returns the row counts of one mart's build."""
     return {
         "rows_created": counts.created,
         "rows_updated": counts.updated,

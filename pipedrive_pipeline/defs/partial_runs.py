@@ -1,10 +1,7 @@
-"""What is still built where one kind of record could not be read: streams park alone.
+"""Builds the marts although one entity could not be read.
 
-Belongs here: the marts' materializations of such a run. Does not belong here: which failures leave
-the others alone (`ingest/outcome.py`), the building (`sync/runs/run.py`).
-
-Dagster skips whatever comes after a failed step, so the marts are built within it, before it fails.
-The run stays red: somebody must give the right back.
+Dagster skips all steps after a failed one, so the marts are built in that step, before it fails.
+The run still fails, because a person must restore the missing right.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from pipedrive_pipeline.sync.runs.run import TenantRun
 
 @contextmanager
 def marts_of_the_rest(context: dg.AssetExecutionContext, run: TenantRun) -> Iterator[None]:
-    """Builds the marts from what the block has read, if it fails for one kind of record alone."""
+    """Builds the marts from the entities that were read, if the failure affects no others."""
     try:
         yield
     except PipelineError:

@@ -1,4 +1,4 @@
-"""One tenant is one partition, and one run is one partition."""
+"""The tenants as Dagster partitions: a run processes exactly one tenant."""
 
 from __future__ import annotations
 
@@ -6,5 +6,6 @@ import dagster as dg
 
 TENANTS = dg.DynamicPartitionsDefinition(name="tenants")
 
-# One policy on every asset: mixed ones in a job warn, and one tenant's failure must stay its own.
+# The same policy on every asset: Dagster warns about mixed policies in a job, and a tenant's
+# failure must not affect other tenants.
 ONE_TENANT_PER_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)

@@ -28,7 +28,7 @@ def _spec(system: str, entity: EntitySpec) -> dg.AssetSpec:
         key=[system, entity.name],
         description=entity.description,
         group_name=f"raw_{system}",
-        skippable=True,  # a read that is paused; every other that is not complete raises
+        skippable=True,  # for paused reads; any other incomplete read raises
         kinds={system, "dlt", "postgres"},
         metadata={
             "dagster/column_schema": column_schema((entity.key, *entity.columns)),
@@ -40,7 +40,7 @@ def _spec(system: str, entity: EntitySpec) -> dg.AssetSpec:
 def price_of_full_read(
     context: dg.AssetExecutionContext, run: TenantRun, entities: list[str]
 ) -> Price | None:
-    """What a full read will cost, said before it begins; nothing of a read of changes."""
+    """Reports the cost of a full read before it begins; does nothing for an incremental read."""
     if run.facts.sync_type != "full":
         return None
     estimated = run.price(entities)
@@ -49,7 +49,7 @@ def price_of_full_read(
 
 
 def raw_assets(connector: Connector) -> dg.AssetsDefinition:
-    """One system's raw assets, read together or in any part."""
+    """Returns one system's raw assets; any subset of them can be read."""
 
     @dg.multi_asset(
         name=f"{connector.key}_raw",
@@ -67,7 +67,7 @@ def raw_assets(connector: Connector) -> dg.AssetsDefinition:
     def raw(
         context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
     ) -> Iterator[dg.MaterializeResult[None]]:
-        """One tenant's records, as the CRM sent them."""
+        """Reads one tenant's records as the CRM sent them."""
         chosen = [key.path[-1] for key in context.selected_asset_keys]
         with as_dagster_failures(context, run):
             estimated = price_of_full_read(context, run, chosen)

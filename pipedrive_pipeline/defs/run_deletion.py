@@ -1,7 +1,6 @@
-"""A tenant's runs and partition, gone from Dagster's own storage.
+"""Deletes a tenant's runs and partition from Dagster's storage, for `tenants remove --erase`.
 
-Belongs here: what `tenants remove --erase` takes from Dagster. Does not belong here: our own tables
-(`sync/tenancy/removal.py`). Rests on https://docs.dagster.io/api/dagster/internals (read 2026-11).
+Source: https://docs.dagster.io/api/dagster/internals (read 2026-11).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ PARTITION_TAG = "dagster/partition"  # Dagster's own, on every run of a partitio
 
 
 def forget(instance: dg.DagsterInstance, tenant: Tenant) -> int:
-    """How many runs of this tenant were deleted, with their events, and its partition key."""
+    """Deletes the tenant's runs, events and partition key; returns the number of runs."""
     of_tenant = dg.RunsFilter(tags={PARTITION_TAG: tenant.slug})
     records = instance.get_run_records(filters=of_tenant)
     for record in records:

@@ -1,7 +1,6 @@
 """One tenant's run as a Dagster resource: it holds the lock and the history row while ops work.
 
-Belongs here: which tenant and kind of run a Dagster run is, read from its tags. Does not belong
-here: what a run does (`sync/runs/run.py`).
+The tags of the Dagster run name the tenant and the kind of run.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ from pipedrive_pipeline.warehouse.migrations import require_current
 PARTITION_TAG = "dagster/partition"
 SYNC_TYPE_TAG = "pipeline/sync_type"
 TRIGGER_TAG = "pipeline/trigger"
-REQUEST_TAG = "pipeline/request"  # the id of the request that the run was begun for
-RESTART_TAG = "pipeline/restart"  # "true": an unfinished read of everything begins anew
-CONFIRM_TAG = "pipeline/confirm"  # "true": a person says that many rows are really gone
+REQUEST_TAG = "pipeline/request"  # the id of the request that started the run
+RESTART_TAG = "pipeline/restart"  # "true": an unfinished full read starts over
+CONFIRM_TAG = "pipeline/confirm"  # "true": a person has confirmed that many rows are really gone
 MAX_RETRIES_TAG = "dagster/max_retries"  # Dagster's own, of run retries
 SYSTEM_TAG = "pipeline/system"  # absent: the default system
 
 
 @dg.resource(description="One run of one tenant: its lock, its history row, its reads and builds.")
 def tenant_run(context: dg.InitResourceContext) -> Iterator[TenantRun]:
-    """The run for as long as the Dagster run lasts; busy tenants are refused at once."""
+    """Yields the run for as long as the Dagster run lasts; refuses busy tenants at once."""
     with _retried_only_if_it_can_help(context):
         settings = load_settings()
         dagster_run = context.run
@@ -54,7 +53,7 @@ def tenant_run(context: dg.InitResourceContext) -> Iterator[TenantRun]:
 
 @contextmanager
 def _retried_only_if_it_can_help(context: dg.InitResourceContext) -> Iterator[None]:
-    """Before its first step Dagster takes any error for a crash, and run retries would start it."""
+    """Stops retries that cannot help: Dagster treats an error before the first step as a crash."""
     try:
         yield
     except Permanent:
@@ -64,7 +63,7 @@ def _retried_only_if_it_can_help(context: dg.InitResourceContext) -> Iterator[No
 
 
 def facts_of(tags: Mapping[str, str], run_id: str | None) -> history.RunFacts:
-    """Which tenant, kind of sync and trigger a Dagster run's tags name.
+    """Returns the tenant, kind of sync and trigger that a Dagster run's tags name.
 
     Raises:
         BadInput: the run has no partition.
@@ -83,12 +82,12 @@ def facts_of(tags: Mapping[str, str], run_id: str | None) -> history.RunFacts:
 
 
 def new_run_id() -> str:
-    """An id for a run that is started in this process."""
+    """Returns an id for a run that is started in this process."""
     return str(uuid.uuid4())
 
 
 def mark_dead_runs(instance: dg.DagsterInstance | None, run_ids: list[str]) -> None:
-    """Ends Dagster's rows of runs whose lock is free: after a reboot it believes them alive."""
+    """Ends dead runs in Dagster, which shows them as started after a reboot."""
     for run_id in run_ids:
         dead = instance.get_run_by_id(run_id) if instance else None
         if instance and dead and not dead.is_finished:

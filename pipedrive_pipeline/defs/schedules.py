@@ -1,7 +1,4 @@
-"""The daily schedule: a tick that asks our tables who is due.
-
-Belongs here: the tick. Does not belong here: what due means (`sync/schedule/due.py`).
-"""
+"""The daily schedule: each tick reads from our tables which tenants are due."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ from pipedrive_pipeline.warehouse.database import warehouse_of
     ),
 )
 def daily_sync(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-    """One run per tenant that is due and has a partition."""
+    """Requests one run for each tenant that is due and has a partition."""
     now = context.scheduled_execution_time.astimezone(UTC)
     partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
     due = [

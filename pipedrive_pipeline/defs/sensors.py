@@ -1,7 +1,6 @@
-"""Sensors: tenants become partitions, and asked-for syncs become runs.
+"""Sensors that add tenants as partitions, and start runs for requests and due work.
 
-Belongs here: reading our tables and answering in Dagster's words, well within the 60 s that a tick
-may take. Does not belong here: HTTP, or deciding what a sync does.
+They only read our tables, so that a tick stays well within its limit of 60 s.
 """
 
 from __future__ import annotations
@@ -50,10 +49,10 @@ VIEWS_INTERVAL_SECONDS = 60
     description="Keeps the partitions equal to the registered tenants.",
 )
 def tenant_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Adds and removes partitions; says so when there is nothing to do."""
-    # In this order: `sync_requests`, in a thread beside, adds who was registered meanwhile.
+    """Adds and removes partitions; skips if there is nothing to do."""
+    # In this order, because `sync_requests` adds new tenants in another thread at the same time.
     known = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
-    registered = {one.tenant.slug for one in all_tenants(warehouse_of(load_settings()))}
+    registered = {entry.tenant.slug for entry in all_tenants(warehouse_of(load_settings()))}
     changes: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
     if new := sorted(registered - known):
         changes.append(TENANTS.build_add_request(new))
@@ -71,11 +70,12 @@ def tenant_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
     description="Starts the syncs that were asked for: after a connection, and by `sync now`.",
 )
 def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """One run per queued request; a tenant that is no partition yet becomes one first."""
+    """Requests one run for each queued request; adds the tenant's partition if it is missing."""
     partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
     queued = requests.queued(warehouse_of(load_settings()), limit=REQUESTS_PER_TICK)
     under_way = _under_way(context.instance, [str(request.id) for request in queued])
-    # A run that found its tenant busy has spent its key, and the request is queued still.
+    # A run that was refused because its tenant was busy has used its key; its request is still
+    # queued.
     window = int(datetime.now(UTC).timestamp() // ASKED_AGAIN_SECONDS)
     runs = [
         dg.RunRequest(
@@ -101,9 +101,9 @@ def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
 
 
 def _under_way(instance: dg.DagsterInstance, request_ids: Iterable[str]) -> set[str]:
-    """Which of these requests have a run that has not ended.
+    """Returns the requests whose run has not ended.
 
-    In a long queue a run waits for longer than a key lasts: asked for again, it would run twice.
+    In a long queue a run waits longer than its key is valid; a second one would repeat the work.
     """
     ids = list(request_ids)
     if not ids:
@@ -122,7 +122,7 @@ def _under_way(instance: dg.DagsterInstance, request_ids: Iterable[str]) -> set[
     ),
 )
 def due_sweeps(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """One run per sweep that is due, the longest waiting first."""
+    """Requests one run for each due sweep, the longest waiting first."""
     partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
     sweeps = [
         sweep
@@ -150,7 +150,7 @@ def due_sweeps(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
     ),
 )
 def due_verifications(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """One run per comparison that is due, the longest waiting first."""
+    """Requests one run for each due comparison, the longest waiting first."""
     partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
     due_now = due.due_verifications(warehouse_of(load_settings()), datetime.now(UTC))
     runs = [
@@ -176,7 +176,7 @@ def due_verifications(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
     ),
 )
 def due_views(_context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Starts no run: remaking a tenant's views takes less time than a run's process needs."""
+    """Replaces due views without a run: it takes less time than the start of a run's process."""
     published = publish_due(warehouse_of(load_settings()))
     if not (published.remade or published.waiting):
         return dg.SkipReason("no views are due.")

@@ -1,11 +1,8 @@
 """Dagster's storage in Postgres, in sessions that have our settings.
 
-Belongs here: how Dagster's processes open a connection. Does not belong here: what they store.
-`dagster.yaml` names this class. Rests on
+Dagster passes settings as the startup parameter `options`, which PgBouncer refuses; this class sets
+them by statements, after those of `warehouse/sessions.py`. `dagster.yaml` names it. Source:
 https://docs.sqlalchemy.org/en/20/core/events.html#sqlalchemy.events.DialectEvents.do_connect.
-
-Dagster passes settings as the startup parameter `options`, which PgBouncer refuses; here they are
-set by statements, after those of `warehouse/sessions.py`.
 """
 
 from __future__ import annotations
@@ -21,11 +18,11 @@ from pipedrive_pipeline.warehouse import sessions
 
 
 class Storage(DagsterPostgresStorage):
-    """Runs, events and schedules, wherever the URL of the configuration leads."""
+    """Stores runs, events and schedules in the configured database."""
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
-        """The storage, as Dagster makes it of its configuration."""
+        """Creates the storage from Dagster's configuration."""
         if not event.contains(Engine, "do_connect", connect):
             event.listen(Engine, "do_connect", connect)
         return super().from_config_value(inst_data, config_value)  # type: ignore[return-value]
@@ -34,7 +31,7 @@ class Storage(DagsterPostgresStorage):
 def connect(
     dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]
 ) -> psycopg2.extensions.connection | None:
-    """A connection of psycopg2 with our settings, then those of ``options``; None for others."""
+    """Returns a psycopg2 connection with our settings, then ``options``; None for other drivers."""
     if dialect.driver != "psycopg2":
         return None
     given = settings_of(options.pop("options", ""))
@@ -48,7 +45,7 @@ def connect(
 
 
 def settings_of(options: str) -> dict[str, str]:
-    """The settings in libpq's ``options``: ``-c name=value`` or ``-cname=value``, any number."""
+    """Returns the settings in libpq's ``options``: ``-c name=value`` or ``-cname=value``."""
     words = iter(shlex.split(options))
     pairs = (next(words, "") if word == "-c" else word.removeprefix("-c") for word in words)
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs) if name}

@@ -1,8 +1,7 @@
-"""Checks on one tenant's tables, made by the run that wrote them: whole, linked, not shrinking.
+"""Asset checks on a tenant's tables: complete, linked, not shrinking.
 
-Belongs here: our counts in Dagster's words. Does not belong here: the counting (`marts/health.py`
-and the reads themselves), checks on custom fields (`checks.py`), checks over all tenants
-(`freshness.py`). What would break a promise is no check: an audit stops it before it commits.
+The run that wrote the tables evaluates them. An audit, not a check, stops a build with wrong rows
+before it commits.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ CUSTOMERS, CONTACTS = dg.AssetKey(["crm", "customers"]), dg.AssetKey(["crm", "co
 
 
 def completeness_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
-    """Of one raw asset; its result comes with each read of everything."""
+    """Returns the completeness check of a raw asset; each full read reports its result."""
     return dg.AssetCheckSpec(
         COMPLETENESS,
         asset=asset,
@@ -36,7 +35,7 @@ def completeness_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
 
 
 def rejections_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
-    """Of one raw asset; its result comes with each read."""
+    """Returns the rejections check of a raw asset; each read reports its result."""
     return dg.AssetCheckSpec(
         REJECTIONS,
         asset=asset,
@@ -90,7 +89,7 @@ MART_CHECKS = [
 
 
 def completeness_result(asset: dg.AssetKey, read: EntityRead) -> list[dg.AssetCheckResult]:
-    """The comparison with the source, where there was one."""
+    """Returns the result of the comparison with the source; empty if there was none."""
     if read.missing is None:
         return []
     counts = {"missing": read.missing, "extra": read.extra or 0, "stale": read.stale or 0}
@@ -105,7 +104,7 @@ def completeness_result(asset: dg.AssetKey, read: EntityRead) -> list[dg.AssetCh
 
 
 def rejections_result(asset: dg.AssetKey, by_field: Mapping[str, int]) -> dg.AssetCheckResult:
-    """The rejected records and values that are listed now, by field, never their content."""
+    """Returns the counts of rejected records and values by field, never their content."""
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=REJECTIONS,
@@ -119,7 +118,7 @@ def rejections_result(asset: dg.AssetKey, by_field: Mapping[str, int]) -> dg.Ass
 
 
 def mart_results(health: MartHealth) -> Iterator[dg.AssetCheckResult]:
-    """The results of the counts, with the offenders' ids, never their names."""
+    """Yields the results of the marts' checks, with the failing ids, never names."""
     yield dg.AssetCheckResult(
         asset_key=CONTACTS,
         check_name=ORPHANS,
