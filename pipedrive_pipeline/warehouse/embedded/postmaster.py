@@ -103,8 +103,13 @@ def stop(paths: ServerPaths) -> None:
 
 
 def connected(paths: ServerPaths) -> psycopg.Connection[tuple[object, ...]]:
-    """A connection of the superuser, each statement on its own."""
-    return psycopg.connect(paths.url, autocommit=True, connect_timeout=PING_SECONDS)
+    """A connection of the superuser, each statement on its own, named after this process."""
+    return psycopg.connect(
+        paths.url,
+        autocommit=True,
+        connect_timeout=PING_SECONDS,
+        application_name=f"embedded-postgres/{os.getpid()}",
+    )
 
 
 def log_kept_in_check(log: Path) -> int:

@@ -30,7 +30,9 @@ def other_connection_count(paths: ServerPaths) -> int:
     with connected(paths) as connection:
         row = connection.execute(
             "select count(*) from pg_stat_activity"
-            " where backend_type = 'client backend' and pid <> pg_backend_pid()"
+            # By name: an earlier connection of this process may just be closing.
+            " where backend_type = 'client backend'"
+            " and application_name <> current_setting('application_name')"
         ).fetchone()
     return int(str(row[0])) if row else 0
 
