@@ -25,6 +25,7 @@ from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.marts import build, mapping, publish_views
 from pipedrive_pipeline.marts.fields.value_comparison import compare_values
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.embedded import ensure_running
@@ -167,7 +168,7 @@ def _key(entity: str, number: int) -> str:
 
 def _fill(warehouse: Warehouse, sizes: dict[str, int]) -> None:
     """Raw as a first sync leaves it; three of ten values are null."""
-    with warehouse.transaction(search_path=(TENANT.raw_schema(SYSTEM),)) as connection:
+    with warehouse.transaction(search_path=(Scope(TENANT, SYSTEM).raw_schema,)) as connection:
         connection.execute("insert into integration.tenants (slug) values ('bench')")
         connection.execute("create schema raw_pipedrive_bench")
         connection.execute("create table users (id bigint unique, name text)")

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.errors import BadSlug
+from pipedrive_pipeline.scope import SYSTEM_PATTERN, Scope
 from pipedrive_pipeline.tenants import (
     RESERVED_SLUGS,
     SLUG_MAX_CHARACTERS,
     SLUG_PATTERN,
-    SYSTEM_PATTERN,
     Tenant,
 )
 from pipedrive_pipeline.warehouse import locks
@@ -38,11 +38,11 @@ def names(tenant: Tenant) -> list[tuple[str, str]]:
     ]
     for system in SYSTEMS:
         clashes += [
-            ("schema", tenant.raw_schema(system)),
-            ("schema", tenant.staging_schema(system)),
-            ("pipeline", tenant.pipeline_name(system)),
-            ("lock", tenant.raw_lock(system)),
-            ("lock", tenant.token_lock(system)),
+            ("schema", Scope(tenant, system).raw_schema),
+            ("schema", Scope(tenant, system).staging_schema),
+            ("pipeline", Scope(tenant, system).pipeline_name),
+            ("lock", Scope(tenant, system).raw_lock),
+            ("lock", Scope(tenant, system).token_lock),
         ]
     return clashes
 
@@ -67,9 +67,9 @@ def names_of_system(tenant: Tenant, system: str) -> set[str]:
     """What is named after the tenant and a system; nothing where the system's name is refused."""
     try:
         return {
-            tenant.raw_schema(system),
-            tenant.staging_schema(system),
-            tenant.pipeline_name(system),
+            Scope(tenant, system).raw_schema,
+            Scope(tenant, system).staging_schema,
+            Scope(tenant, system).pipeline_name,
         }
     except BadSlug:
         return set()
@@ -109,7 +109,7 @@ def test_no_name_is_too_long_or_needs_another_spelling(slug: str) -> None:
     assert all(len(text) <= POSTGRES_NAME_MAX for text in texts)
     assert all(re.fullmatch(r"[a-z][a-z0-9]*([_/][a-z0-9]+)*", text) for text in texts)
     assert locks.MIGRATION not in texts
-    assert len(tenant.token_lock("x" * 22)) <= POSTGRES_NAME_MAX
+    assert len(Scope(tenant, "x" * 22).token_lock) <= POSTGRES_NAME_MAX
 
 
 @pytest.mark.parametrize(

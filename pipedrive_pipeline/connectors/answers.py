@@ -18,7 +18,7 @@ from typing import Protocol
 
 import httpx
 
-from pipedrive_pipeline.connectors.base import Credential
+from pipedrive_pipeline.connectors.contract import Credential
 
 SECONDS_MAX = 32 * 86_400  # a longer `Retry-After` is not believed
 COUNT_MAX = 10**12  # tokens; the largest plan with 100,000 seats has 2.1 * 10^10 a day

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from pipedrive_pipeline.connectors.answers import Dialect, HttpAnswer, RateLimits, ReadCall, Verdict
-from pipedrive_pipeline.connectors.base import Access, ApiCall, Credential
 from pipedrive_pipeline.connectors.clock import SYSTEM_CLOCK, Clock
+from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.connectors.jsontext import NotReadable
 from pipedrive_pipeline.connectors.pacing import Pacer

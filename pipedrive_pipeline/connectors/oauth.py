@@ -28,7 +28,7 @@ from authlib.oauth2.rfc7009 import prepare_revoke_token_request
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors.answers import HttpAnswer, plain_number
-from pipedrive_pipeline.connectors.base import AuthScheme
+from pipedrive_pipeline.connectors.contract import AuthScheme
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.connectors.refusals import GrantRefused
 from pipedrive_pipeline.connectors.transport import (

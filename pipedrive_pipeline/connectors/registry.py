@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pipedrive_pipeline.connectors.base import Connector
+from pipedrive_pipeline.connectors.contract import Connector
 from pipedrive_pipeline.connectors.pipedrive.connector import PipedriveConnector
 from pipedrive_pipeline.errors import UsageError
 

@@ -21,7 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from pipedrive_pipeline.connectors.answers import HttpAnswer
-from pipedrive_pipeline.connectors.base import next_number
+from pipedrive_pipeline.connectors.contract import next_number
 from pipedrive_pipeline.connectors.hosts import checked_address
 
 # httpx logs each URL with its query at INFO, httpcore each header at DEBUG; ours names the kind.

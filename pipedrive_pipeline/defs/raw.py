@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from pipedrive_pipeline.connectors.base import Connector, EntitySpec
+from pipedrive_pipeline.connectors.contract import Connector, Entity
 from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failures
 from pipedrive_pipeline.defs.metadata import column_schema, read_metadata
@@ -23,7 +23,7 @@ from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.runs.run import TenantRun
 
 
-def _spec(system: str, entity: EntitySpec) -> dg.AssetSpec:
+def _spec(system: str, entity: Entity) -> dg.AssetSpec:
     return dg.AssetSpec(
         key=[system, entity.name],
         description=entity.description,

@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipedrive_pipeline.connectors.base import EntitySpec, MisfitEntry, Page, Record
+from pipedrive_pipeline.connectors.contract import Entity, MisfitEntry, Page, Record
 from pipedrive_pipeline.ingest.outcome import Rejected
 from pipedrive_pipeline.ingest.sanitise import clean_text, cleaned, json_text
 from pipedrive_pipeline.ingest.values import NULL, ColumnValues, column_values, is_empty
@@ -27,7 +27,7 @@ NOT_LOADED = (SENT, ARRIVED, MISFITS)  # known of a row, so that each filter of 
 class Batch:
     """One entity's records, ready for raw: each key once, its newest version."""
 
-    entity: EntitySpec
+    entity: Entity
     table: pa.Table  # with the columns `NOT_LOADED`
     withheld: int = 0  # erased here, and not edited since
     replaced: int = 0
@@ -64,7 +64,7 @@ class Batch:
         return json_text(self.table[column].cast(pa.string()).to_pylist())
 
 
-def batch_of(entity: EntitySpec, page: Page) -> Batch:
+def batch_of(entity: Entity, page: Page) -> Batch:
     """The records of one answer as a table."""
     batch = Batch(entity, pa.table({}), rejected_records=[*map(_no_record, page.misfits)])
     records, keys = _with_usable_key(batch, page.records)
@@ -85,7 +85,7 @@ def batch_of(entity: EntitySpec, page: Page) -> Batch:
     return batch
 
 
-def joined(entity: EntitySpec, batches: Sequence[Batch]) -> Batch:
+def joined(entity: Entity, batches: Sequence[Batch]) -> Batch:
     """Batches of one entity as if they were one, in which each key is there once."""
     if not batches:
         return batch_of(entity, Page([], sent=0, arrived=0))

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.base import EntitySpec, Tombstone
+from pipedrive_pipeline.connectors.contract import Entity, Tombstone
 from pipedrive_pipeline.ingest.rejections import strike_values
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -22,7 +23,7 @@ class Deletions:
 
     def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
         self._warehouse, self._tenant, self._system = warehouse, tenant, system
-        self._raw = tenant.raw_schema(system)
+        self._raw = Scope(tenant, system).raw_schema
         self._table = sql.Identifier(self._raw, "deletions")
 
     def prepare(self) -> None:
@@ -32,7 +33,7 @@ class Deletions:
                 schema = sql.Identifier(self._raw)
                 connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
 
-    def mark(self, entity: EntitySpec, tombstones: Iterable[Tombstone]) -> None:
+    def mark(self, entity: Entity, tombstones: Iterable[Tombstone]) -> None:
         """Marks these keys as gone; a known mark keeps the time at which it was first seen.
 
         What raw rejected of them is no longer listed: nobody can repair it at the source.

@@ -11,8 +11,9 @@ from datetime import datetime
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.ingest.erased_records import erased_versions
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 
@@ -22,23 +23,26 @@ class RawErasure:
 
     def __init__(self, connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
         self._connection, self._tenant, self._system = connection, tenant, system
-        self._raw, self._staging = tenant.raw_schema(system), tenant.staging_schema(system)
+        self._raw, self._staging = (
+            Scope(tenant, system).raw_schema,
+            Scope(tenant, system).staging_schema,
+        )
         self._deletions = sql.Identifier(self._raw, "deletions")
 
-    def with_merged(self, entity: EntitySpec, keys: Sequence[str]) -> list[str]:
+    def with_merged(self, entity: Entity, keys: Sequence[str]) -> list[str]:
         """These keys and the keys of all records that were merged into them."""
         parameters = {"entity": entity.name, "keys": list(keys)}
         return sorted(set(keys) | set(self._marks(_WITH_MERGED, parameters)))
 
-    def marked(self, entity: EntitySpec, keys: Sequence[str]) -> set[str]:
+    def marked(self, entity: Entity, keys: Sequence[str]) -> set[str]:
         """Those of these records that are marked as gone at the source."""
         return set(self._marks(_MARKED, {"entity": entity.name, "keys": list(keys)}))
 
-    def aged(self, entity: EntitySpec, days: int, limit: int) -> list[str]:
+    def aged(self, entity: Entity, days: int, limit: int) -> list[str]:
         """Records marked as deleted or merged for longer than so many days, the oldest first."""
         return self._marks(_AGED, {"entity": entity.name, "days": days, "limit": limit})
 
-    def versions(self, entity: EntitySpec, keys: Sequence[str]) -> dict[str, datetime | None]:
+    def versions(self, entity: Entity, keys: Sequence[str]) -> dict[str, datetime | None]:
         """The versions that raw holds of these records; nothing of those that it does not hold."""
         if not is_there(self._connection, self._raw, entity.name):
             return {}
@@ -55,7 +59,7 @@ class RawErasure:
         )
         return dict(rows.fetchall())
 
-    def erase(self, entity: EntitySpec, keys: Sequence[str]) -> int:
+    def erase(self, entity: Entity, keys: Sequence[str]) -> int:
         """How many rows of raw were erased; what was staged and noted of these records as well."""
         of_records = sql.SQL("{} = any({})").format(
             sql.Identifier(entity.key.name), _keys_of(entity)
@@ -68,7 +72,7 @@ class RawErasure:
         self._delete(self._staging, "seen_keys", of_notes, parameters)
         return erased
 
-    def erased(self, entity: EntitySpec) -> dict[str, datetime | None]:
+    def erased(self, entity: Entity) -> dict[str, datetime | None]:
         """Records that were erased on request, with the version up to which they are kept out."""
         everything = erased_versions(self._connection, self._tenant, self._system)
         return dict(everything.get(entity.name, {}))
@@ -92,7 +96,7 @@ class RawErasure:
         ).rowcount
 
 
-def _keys_of(entity: EntitySpec) -> sql.Composable:
+def _keys_of(entity: Entity) -> sql.Composable:
     """The parameter of keys in the key's own type, which reaches its index."""
     return sql.SQL("%(keys)s::{}[]").format(sql.SQL(entity.key.type.value))
 

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from pipedrive_pipeline.connectors.base import CursorState, EntitySpec
+from pipedrive_pipeline.connectors.contract import CursorState, Entity
 from pipedrive_pipeline.errors import (
     GuardTripped,
     IncompleteRead,
@@ -62,7 +62,7 @@ def watermark(state: CursorState | None) -> str | None:
 class EntityRead:
     """The result of reading one entity. ``is_complete`` when its walk is committed whole."""
 
-    entity: EntitySpec
+    entity: Entity
     cursor_before: CursorState | None
     cursor_after: CursorState | None = None
     is_complete: bool = False

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pipedrive_pipeline.connectors.base import Resume
+from pipedrive_pipeline.connectors.contract import Resume
 
 GOES_ON_WITHIN = timedelta(days=1)  # of its last run; a backfill may take several days' budgets
 LONG_AGO = datetime.min.replace(tzinfo=UTC)

@@ -24,7 +24,7 @@ from dlt.common.exceptions import DltException
 from dlt.pipeline.exceptions import PipelineStepFailed
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.base import ColumnType, CursorState, EntitySpec
+from pipedrive_pipeline.connectors.contract import ColumnType, CursorState, Entity
 from pipedrive_pipeline.errors import (
     DatabaseUnavailable,
     DiskFull,
@@ -42,6 +42,7 @@ from pipedrive_pipeline.ingest.outcome import Loaded
 from pipedrive_pipeline.ingest.plans import ReadPlan
 from pipedrive_pipeline.ingest.rejections import Rejections
 from pipedrive_pipeline.ingest.versions import LoadedVersions
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -60,7 +61,7 @@ class RawStore:
         self, warehouse: Warehouse, tenant: Tenant, system: str, working_directory: Path
     ) -> None:
         self._warehouse, self._tenant, self._system = warehouse, tenant, system
-        self._schema = tenant.raw_schema(system)
+        self._schema = Scope(tenant, system).raw_schema
         self._working_directory = working_directory
         self.rejections = Rejections(warehouse, tenant, system)
         self._erased = ErasedRecords(warehouse, tenant, system)
@@ -134,9 +135,9 @@ class RawStore:
         shutil.rmtree(self._working_directory, ignore_errors=True)
         self._working_directory.mkdir(parents=True)
         restored = pipeline(
-            self._tenant.pipeline_name(self._system),
+            Scope(self._tenant, self._system).pipeline_name,
             dataset=self._schema,
-            staging=self._tenant.staging_schema(self._system),
+            staging=Scope(self._tenant, self._system).staging_schema,
             url=self._warehouse.full_url(),
             working_directory=self._working_directory,
             fence=self._warehouse.fence,
@@ -237,7 +238,7 @@ class RawStore:
             self._found_empty[name] = not stored and self._is_empty(batch.entity)
         return self._found_empty[name] and not stored
 
-    def _is_empty(self, entity: EntitySpec) -> bool:
+    def _is_empty(self, entity: Entity) -> bool:
         if not self._exists(entity):
             return True
         query = sql.SQL("select exists (select from {})").format(self._table(entity.name))
@@ -245,7 +246,7 @@ class RawStore:
             row = connection.execute(query).fetchone()
         return not (row and row[0])
 
-    def _exists(self, entity: EntitySpec) -> bool:
+    def _exists(self, entity: Entity) -> bool:
         with self._warehouse.transaction() as connection:
             return is_there(connection, self._schema, entity.name)
 

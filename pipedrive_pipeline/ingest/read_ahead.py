@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, su
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
-from pipedrive_pipeline.connectors.base import ApiCall, CursorState, EntitySpec, Page, Source
+from pipedrive_pipeline.connectors.contract import ApiCall, CursorState, Entity, Page, Source
 from pipedrive_pipeline.connectors.refusals import StateExpired
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.ingest.batches import Batch, batch_of
@@ -37,7 +37,7 @@ _current_entity: ContextVar[str] = ContextVar("current_entity", default="")
 class EntityWalk:
     """One entity to be read, from where its last committed walk ended; None reads everything."""
 
-    entity: EntitySpec
+    entity: Entity
     state: CursorState | None
     plan: ReadPlan | None = None  # an unfinished read of everything that goes on
 

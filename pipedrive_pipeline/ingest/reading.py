@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from pipedrive_pipeline.connectors.base import (
+from pipedrive_pipeline.connectors.contract import (
     ApiCall,
     CursorState,
-    EntitySpec,
+    Entity,
     Page,
     Tombstone,
 )
@@ -58,7 +58,7 @@ class Reader:
     chunk_rows: int = CHUNK_ROWS
 
     def read(
-        self, entities: Sequence[EntitySpec], *, is_full: bool, is_restarted: bool = False
+        self, entities: Sequence[Entity], *, is_full: bool, is_restarted: bool = False
     ) -> Iterator[EntityRead]:
         """Yields each entity's read once it is committed whole, or has failed, in order.
 
@@ -97,7 +97,7 @@ class Reader:
                     gc.collect()  # dlt's objects point in circles, and hold the tables of a load
         yield from self._commit(chunk, reads)
 
-    def _walk(self, entity: EntitySpec, *, is_full: bool, is_restarted: bool) -> EntityWalk:
+    def _walk(self, entity: Entity, *, is_full: bool, is_restarted: bool) -> EntityWalk:
         state = None if is_full else self.raw.cursors.get(entity.name)
         plan = None if state or is_restarted else self.raw.plans.get(entity.name)
         return EntityWalk(entity, state, plan if plan and plan.may_go_on(self.now()) else None)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 
-from pipedrive_pipeline.connectors.base import (
+from pipedrive_pipeline.connectors.contract import (
     ApiCall,
-    EntitySpec,
+    Entity,
     RecordStatus,
     Snapshot,
     Tombstone,
@@ -77,7 +77,7 @@ class Reconciler:
         read.extra -= len(gone)
         read.swept_at = read.began_at
 
-    def _refuse_missing(self, entity: EntitySpec, compared: KeyComparison) -> None:
+    def _refuse_missing(self, entity: Entity, compared: KeyComparison) -> None:
         if compared.missing:
             raise RowsMissing(
                 f"{self.tenant}: {compared.missing} {entity.name} that the source sent are not in "
@@ -150,8 +150,6 @@ class Reconciler:
         read.restored += refreshed.restored
         return list(refreshed.absent)
 
-    async def _record_statuses(
-        self, entity: EntitySpec, keys: list[str]
-    ) -> dict[str, RecordStatus]:
+    async def _record_statuses(self, entity: Entity, keys: list[str]) -> dict[str, RecordStatus]:
         async with self.open_source(self.on_call) as source:
             return await source.record_statuses(entity, keys)

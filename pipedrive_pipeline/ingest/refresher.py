@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipedrive_pipeline.connectors.base import ApiCall, EntitySpec, Page
+from pipedrive_pipeline.connectors.contract import ApiCall, Entity, Page
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.ingest.batches import Batch, batch_of, joined
 from pipedrive_pipeline.ingest.deletions import Deletions
@@ -25,7 +25,7 @@ NOTHING_LOADED = Loaded(0, 0, 0)
 class Refresher:
     """Reads given records of one tenant again."""
 
-    entities: Mapping[str, EntitySpec]
+    entities: Mapping[str, Entity]
     raw: RawStore
     seen_keys: SeenKeys
     deletions: Deletions
@@ -49,7 +49,7 @@ class Refresher:
         absent = tuple(key for key in ids if key not in present)
         return Refreshed(loaded.created, loaded.updated, loaded.unchanged, restored, absent)
 
-    async def _pages(self, entity: EntitySpec, ids: list[str]) -> list[Page]:
+    async def _pages(self, entity: Entity, ids: list[str]) -> list[Page]:
         async with self.open_source(self.on_call) as source:
             return await source.records(entity, ids)
 

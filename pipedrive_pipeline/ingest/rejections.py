@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import psycopg
 
-from pipedrive_pipeline.connectors.base import ColumnType, EntitySpec
+from pipedrive_pipeline.connectors.contract import ColumnType, Entity
 from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.ingest.outcome import Rejected
 from pipedrive_pipeline.tenants import Tenant
@@ -30,7 +30,7 @@ class Rejections:
         self._warehouse, self._tenant, self._system = warehouse, tenant, system
         self._occurrences: Counter[tuple[str, str]] = Counter()
 
-    def begin(self, entity: EntitySpec) -> None:
+    def begin(self, entity: Entity) -> None:
         """Notes that a read of everything begins, so that `end` knows which records it sent."""
         with self._warehouse.transaction(tenant=self._tenant) as connection:
             connection.execute(_BEGIN, self._scope(entity))
@@ -59,12 +59,12 @@ class Rejections:
                 records = self._identified(batch.entity, batch.rejected_records)
                 connection.execute(_LIST_RECORDS, scope | records)
 
-    def end(self, entity: EntitySpec) -> None:
+    def end(self, entity: Entity) -> None:
         """Strikes off records without a key that a whole read of everything did not send."""
         with self._warehouse.transaction(tenant=self._tenant) as connection:
             connection.execute(_END, self._scope(entity))
 
-    def _identified(self, entity: EntitySpec, records: Sequence[Rejected]) -> dict[str, list[str]]:
+    def _identified(self, entity: Entity, records: Sequence[Rejected]) -> dict[str, list[str]]:
         """The records as columns, each with a fingerprint; the same text may come several times."""
         fingerprints = []
         for record in records:
@@ -78,12 +78,12 @@ class Rejections:
             "reasons": [record.reason for record in records],
         }
 
-    def _scope(self, entity: EntitySpec) -> dict[str, object]:
+    def _scope(self, entity: Entity) -> dict[str, object]:
         return _scope(self._tenant, self._system, entity.name)
 
 
 def listed_by_field(
-    warehouse: Warehouse, tenant: Tenant, system: str, entity: EntitySpec
+    warehouse: Warehouse, tenant: Tenant, system: str, entity: Entity
 ) -> dict[str, int]:
     """How many records and values raw does not hold in their place now, by field."""
     scope = _scope(tenant, system, entity.name) | {"fields": raw_fields(entity)}
@@ -91,7 +91,7 @@ def listed_by_field(
         return dict(connection.execute(_LISTED, scope).fetchall())
 
 
-def raw_fields(entity: EntitySpec) -> list[str]:
+def raw_fields(entity: Entity) -> list[str]:
     """The fields whose values raw may reject; a JSON column takes any value."""
     columns = (entity.key, *entity.columns)
     return [column.name for column in columns if column.type is not ColumnType.JSON]
@@ -101,7 +101,7 @@ def strike_values(
     connection: psycopg.Connection,
     tenant: Tenant,
     system: str,
-    entity: EntitySpec,
+    entity: Entity,
     keys: Sequence[str],
 ) -> None:
     """Strikes off what raw rejected of records that are gone at the source.
@@ -116,7 +116,7 @@ def forget_rejected(
     connection: psycopg.Connection,
     tenant: Tenant,
     system: str,
-    entity: EntitySpec,
+    entity: Entity,
     keys: Sequence[str],
     *,
     with_unidentified: bool,

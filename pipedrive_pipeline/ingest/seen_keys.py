@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.ingest.batches import Batch
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -38,7 +39,10 @@ class SeenKeys:
 
     def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
         self._warehouse, self._tenant, self._system = warehouse, tenant, system
-        self._raw, self._staging = tenant.raw_schema(system), tenant.staging_schema(system)
+        self._raw, self._staging = (
+            Scope(tenant, system).raw_schema,
+            Scope(tenant, system).staging_schema,
+        )
         self._table = sql.Identifier(self._staging, "seen_keys")
 
     def prepare(self) -> None:
@@ -48,7 +52,7 @@ class SeenKeys:
                 schema = sql.Identifier(self._staging)
                 connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
 
-    def forget(self, entity: EntitySpec, keys: list[str] | None = None) -> None:
+    def forget(self, entity: Entity, keys: list[str] | None = None) -> None:
         """Forgets an entity's keys, or these of them."""
         with self._warehouse.transaction() as connection:
             connection.execute(
@@ -78,7 +82,7 @@ class SeenKeys:
         with self._warehouse.transaction() as connection:
             connection.execute(sql.SQL(statement).format(table=self._table), values)
 
-    def compare(self, entity: EntitySpec) -> KeyComparison:
+    def compare(self, entity: Entity) -> KeyComparison:
         """Compares the keys that the read saw with the rows of raw."""
         names, whose = self._names(entity), self._whose(entity)
         with self._warehouse.transaction() as connection:
@@ -87,16 +91,16 @@ class SeenKeys:
         seen_count, known, missing, stale = counts or (0, 0, 0, 0)
         return KeyComparison(seen_count, known, missing, stale, [row[0] for row in extra])
 
-    def behind(self, entity: EntitySpec) -> list[str]:
+    def behind(self, entity: Entity) -> list[str]:
         """Keys that were seen, and that raw lacks by no erasure or holds in another version."""
         query = sql.SQL(_BEHIND).format(**self._names(entity))
         with self._warehouse.transaction() as connection:
             return [row[0] for row in connection.execute(query, self._whose(entity))]
 
-    def _whose(self, entity: EntitySpec) -> dict[str, str]:
+    def _whose(self, entity: Entity) -> dict[str, str]:
         return {"tenant": self._tenant.slug, "system": self._system, "entity": entity.name}
 
-    def _names(self, entity: EntitySpec) -> dict[str, sql.Composable]:
+    def _names(self, entity: Entity) -> dict[str, sql.Composable]:
         return {
             "seen": self._table,
             "is_erased": sql.SQL(_IS_ERASED),

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Raw
 
-from pipedrive_pipeline.connectors.base import Column, ColumnType
+from pipedrive_pipeline.connectors.contract import Column, ColumnType
 from pipedrive_pipeline.ingest.sanitise import SUSPECT_PATTERN, cleaned, json_text
 
 NULL = Raw(b"null")

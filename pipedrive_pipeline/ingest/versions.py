@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.connectors.contract import Entity
 
 SENT, ARRIVED = "_sent", "_arrived"  # columns of a batch's table that are not loaded
 # Enough for exactness: at most a chunk of 20,000 rows is read ahead, and a request that 80,000
@@ -32,7 +32,7 @@ class _Version(NamedTuple):
     stamp: int | None  # the source's own time of change, in microseconds
 
 
-def newest(entity: EntitySpec, table: pa.Table) -> pa.Table:
+def newest(entity: Entity, table: pa.Table) -> pa.Table:
     """The table with each key once, in its newest version."""
     keys = table[entity.key.name].to_pylist()
     if len(set(keys)) == len(keys):
@@ -57,7 +57,7 @@ class LoadedVersions:
     def __init__(self) -> None:
         self._loads: dict[str, deque[_Load]] = {}
 
-    def add(self, entity: EntitySpec, table: pa.Table) -> None:
+    def add(self, entity: Entity, table: pa.Table) -> None:
         """Remembers the rows of a load that is committed."""
         if not table.num_rows:
             return
@@ -69,11 +69,11 @@ class LoadedVersions:
         while self.remembered_rows(entity) > REMEMBERED_ROWS and len(loads) > 1:
             loads.popleft()
 
-    def remembered_rows(self, entity: EntitySpec) -> int:
+    def remembered_rows(self, entity: Entity) -> int:
         """How many rows of an entity are remembered now."""
         return sum(load.versions.num_rows for load in self._loads.get(entity.name, ()))
 
-    def without_older(self, entity: EntitySpec, table: pa.Table) -> pa.Table:
+    def without_older(self, entity: Entity, table: pa.Table) -> pa.Table:
         """The table without rows of which this run loaded a newer version."""
         loads = self._loads.get(entity.name, ())
         first_sent = pc.min(table[SENT]).as_py() if table.num_rows and loads else None
@@ -89,7 +89,7 @@ class LoadedVersions:
         return table.filter(pa.array(is_newest, pa.bool_()))
 
 
-def _versions(entity: EntitySpec, table: pa.Table) -> list[_Version]:
+def _versions(entity: Entity, table: pa.Table) -> list[_Version]:
     column = entity.version_column
     stamps = table[column].cast(pa.int64()).to_pylist() if column else [None] * table.num_rows
     numbers = (table[SENT].to_pylist(), table[ARRIVED].to_pylist())

@@ -39,6 +39,7 @@ from pipedrive_pipeline.marts.row_comparison import (
 )
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.marts.writing import id_condition, read_count, upsert
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import added_objects, is_there
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse
@@ -277,7 +278,7 @@ def _state(
         (tenant.slug, system),
     ).fetchone()
     built_from, values_checked, loads, row_version = row or (None, None, [], "")
-    if is_read_running and is_there(connection, tenant.raw_schema(system), "_dlt_loads"):
+    if is_read_running and is_there(connection, Scope(tenant, system).raw_schema, "_dlt_loads"):
         complete = {row[0] for row in connection.execute("select load_id from _dlt_loads")}
         loads = [load for load in loads if load in complete or load.startswith(MARK_PREFIX)]
     return MartState(built_from, values_checked, tuple(loads), row_version)

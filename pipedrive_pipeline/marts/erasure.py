@@ -14,6 +14,7 @@ from psycopg import errors, sql
 
 from pipedrive_pipeline.errors import PersonMustAct
 from pipedrive_pipeline.marts.targets import CONTACTS, CUSTOMERS, Target
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 
@@ -104,10 +105,10 @@ def needed_for_links(
     connection: psycopg.Connection, tenant: Tenant, system: str, ids: Sequence[str]
 ) -> set[str]:
     """Returns merged organizations that people in raw need to find the surviving organization."""
-    if not is_there(connection, tenant.raw_schema(system), CONTACTS.entity):
+    if not is_there(connection, Scope(tenant, system).raw_schema, CONTACTS.entity):
         return set()
     query = sql.SQL(_NEEDED).format(
-        persons=sql.Identifier(tenant.raw_schema(system), CONTACTS.entity),
+        persons=sql.Identifier(Scope(tenant, system).raw_schema, CONTACTS.entity),
     )
     return {row[0] for row in connection.execute(query, [tenant.slug, list(ids)])}
 

@@ -11,6 +11,7 @@ from psycopg import sql
 from pipedrive_pipeline.marts.row_comparison import LastComparison, last_comparison
 from pipedrive_pipeline.marts.targets import TARGETS, Target
 from pipedrive_pipeline.marts.views.view_ddl import tables_of
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 
 VOLUME_DAYS: Final = 7  # a working week and a weekend
@@ -60,7 +61,7 @@ def mart_health(connection: psycopg.Connection, tenant: Tenant, system: str) -> 
 
 
 def _orphans(connection: psycopg.Connection, tenant: Tenant, system: str) -> Orphans:
-    schema = tenant.raw_schema(system)
+    schema = Scope(tenant, system).raw_schema
     if "persons" not in tables_of(connection, schema):
         return Orphans(0, ())
     query = sql.SQL(_ORPHANS).format(persons=sql.Identifier(schema, "persons"))

@@ -9,6 +9,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -72,7 +73,7 @@ def raw_transaction(
     Raises:
         Superseded: the warehouse belongs to one run, and another run has begun since.
     """
-    schema = tenant.raw_schema(system)
+    schema = Scope(tenant, system).raw_schema
     with warehouse.transaction(tenant, (schema, "pg_temp")) as connection:
         _create_missing(connection, schema)
         yield connection

@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.marts.targets import Target
 from pipedrive_pipeline.marts.writing import differing
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 
@@ -96,7 +97,9 @@ def mark_extra(
     }
     values = {"tenant": tenant.slug}
     live, extra = connection.execute(sql.SQL(_EXTRA).format(**names), values).fetchone() or (0, 0)
-    is_known = is_there(connection, tenant.raw_schema(system), target.entity) if extra else True
+    is_known = (
+        is_there(connection, Scope(tenant, system).raw_schema, target.entity) if extra else True
+    )
     is_many = extra > GUARD_ROWS and extra > live * GUARD_SHARE
     if not extra or not is_known or (is_many and not is_confirmed):
         return RowComparison(extra=extra, unhealed=extra)

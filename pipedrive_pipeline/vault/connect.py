@@ -14,7 +14,7 @@ import psycopg
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.base import Access, Account, ApiCall, Connector, Credential
+from pipedrive_pipeline.connectors.contract import Access, Account, ApiCall, Connector, Credential
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.errors import SourceBroke, UnknownTenant
 from pipedrive_pipeline.tenants import Tenant

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from pipedrive_pipeline.connectors.base import Credential
+from pipedrive_pipeline.connectors.contract import Credential
 from pipedrive_pipeline.errors import NotConnected, ReauthNeeded
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.base import Access, Account, Connector, Credential
+from pipedrive_pipeline.connectors.contract import Access, Account, Connector, Credential
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connection_rows
 from pipedrive_pipeline.vault.connect import fetch_account

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipedrive_pipeline.connectors.base import Credential
+from pipedrive_pipeline.connectors.contract import Credential
 from pipedrive_pipeline.errors import ReauthNeeded
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant

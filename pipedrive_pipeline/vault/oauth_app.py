@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors import oauth, registry
-from pipedrive_pipeline.connectors.base import AuthScheme
+from pipedrive_pipeline.connectors.contract import AuthScheme
 from pipedrive_pipeline.connectors.oauth import OAuthClient, TokenGrant
 from pipedrive_pipeline.errors import SettingsError
 from pipedrive_pipeline.settings import Settings

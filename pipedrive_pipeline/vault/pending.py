@@ -15,7 +15,7 @@ import psycopg
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from pipedrive_pipeline.connectors.base import Account
+from pipedrive_pipeline.connectors.contract import Account
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connect, connections, states
 from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation

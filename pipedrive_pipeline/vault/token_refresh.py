@@ -24,7 +24,7 @@ from datetime import timedelta
 
 import psycopg
 
-from pipedrive_pipeline.connectors.base import Credential
+from pipedrive_pipeline.connectors.contract import Credential
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.connectors.oauth import TokenGrant
 from pipedrive_pipeline.connectors.refusals import GrantRefused
@@ -36,6 +36,7 @@ from pipedrive_pipeline.errors import (
     SourceBroke,
     SourceUnavailable,
 )
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.vault import clock, connection_rows, states
 from pipedrive_pipeline.vault.connection_rows import ConnectionRow
 from pipedrive_pipeline.vault.oauth_app import oauth_app
@@ -180,7 +181,7 @@ def _no_answer(row: ConnectionRow) -> str:
 @contextmanager
 def _exclusive(vault: Vault, earlier: ConnectionRow) -> Iterator[None]:
     """Waits until no other process refreshes this connection; holds the lock for the block."""
-    name = earlier.tenant.token_lock(earlier.system)
+    name = Scope(earlier.tenant, earlier.system).token_lock
     with vault.warehouse.lock_session(name) as session:
         locks.take(session, name, wait_seconds=WAIT_SECONDS)
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal, Terminal, ended
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
@@ -76,7 +77,7 @@ def test_erasing_takes_a_tenant_from_everywhere_but_the_audit_log(
     begun = [terminal.start(*words, slug) for slug in ("acme", "bravo")]
     assert [ended(process).facts["success"] for process in begun] == [True, True]
     home = world.settings.pipeline_home
-    scratch = ACME.scratch_directory(home, world.warehouse.identity(), SYSTEM)
+    scratch = Scope(ACME, SYSTEM).scratch_directory(home, world.warehouse.identity())
     scratch.joinpath("of a dead run").mkdir(parents=True)
 
     removed = terminal.run("tenants", "remove", "acme", "--erase")

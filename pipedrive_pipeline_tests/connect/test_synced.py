@@ -11,6 +11,7 @@ import pytest
 from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite
 from pipedrive_pipeline_tests.connect.tenants import client_with
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
@@ -31,7 +32,7 @@ def world(site: ConnectSite, sandbox: Sandbox, tmp_path: Path) -> Iterator[World
     world.connect(ACME, sandbox)
     world.sync(sync_type="full")
     yield world
-    for schema in (ACME.staging_schema("pipedrive"), ACME.analytics_schema):
+    for schema in (Scope(ACME, "pipedrive").staging_schema, ACME.analytics_schema):
         site.world.execute(f"drop schema if exists {schema} cascade")
 
 

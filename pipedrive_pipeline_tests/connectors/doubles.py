@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
-from pipedrive_pipeline.connectors.base import Access, ApiCall, Credential
 from pipedrive_pipeline.connectors.clock import Clock
+from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential
 from pipedrive_pipeline.connectors.transport import Limits
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from pipedrive_pipeline.connectors.answers import HttpAnswer, RateLimits, ReadCall, Verdict
-from pipedrive_pipeline.connectors.base import (
+from pipedrive_pipeline.connectors.contract import (
     Access,
     Account,
     AuthScheme,
@@ -23,7 +23,7 @@ from pipedrive_pipeline.connectors.base import (
     ColumnType,
     Credential,
     CursorState,
-    EntitySpec,
+    Entity,
     OpaqueToken,
     Page,
     Record,
@@ -42,7 +42,7 @@ from pipedrive_pipeline_tests.connectors.scripted import ReceivedRequest, Reply,
 PAGE_ENTRIES = 2
 TOKEN = "ledger-secret"
 
-ENTRIES = EntitySpec(
+ENTRIES = Entity(
     name="entries",
     key=Column("ref", ColumnType.TEXT, "Text id."),
     columns=(Column("amount", ColumnType.NUMERIC, "Amount."),),
@@ -51,7 +51,7 @@ ENTRIES = EntitySpec(
     records_per_page=PAGE_ENTRIES,
     description="Entries.",
 )
-BOOKS = EntitySpec(
+BOOKS = Entity(
     name="books",
     key=Column("code", ColumnType.TEXT, "Text id."),
     columns=(Column("title", ColumnType.TEXT, "Title."),),
@@ -157,11 +157,11 @@ class LedgerSource:
 
     async def pages(
         self,
-        entity: EntitySpec,
+        entity: Entity,
         state: CursorState | None,
         resume: Resume | None = None,
     ) -> AsyncIterator[Page]:
-        """See `base.Source.pages`; a ledger's walk always starts from the beginning."""
+        """See `contract.Source.pages`; a ledger's walk always starts from the beginning."""
         assert resume is None
         params: dict[str, str | int] = {"since": str(state["token"])} if state else {}
         while True:
@@ -178,8 +178,8 @@ class LedgerSource:
             yield page
             params = {**params, "page": body.more.page, "end": body.more.end}
 
-    async def record_statuses(self, entity: EntitySpec, ids: list[str]) -> dict[str, RecordStatus]:
-        """See `base.Source.record_statuses`; a ledger says only whether it holds a record."""
+    async def record_statuses(self, entity: Entity, ids: list[str]) -> dict[str, RecordStatus]:
+        """See `contract.Source.record_statuses`; a ledger says only whether it holds a record."""
         items = {
             str(msgspec.json.decode(record["ref"]))
             for page in await self.records(entity, ids)
@@ -187,8 +187,8 @@ class LedgerSource:
         }
         return {ref: "live" if ref in items else "deleted" for ref in ids}
 
-    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Page]:
-        """See `base.Source.records`."""
+    async def records(self, entity: Entity, ids: list[str]) -> list[Page]:
+        """See `contract.Source.records`."""
 
         def is_wanted(record: Record) -> bool:
             return msgspec.json.decode(record[entity.key.name]) in ids
@@ -198,18 +198,16 @@ class LedgerSource:
             async for page in self.pages(entity, None)
         ]
 
-    async def size_hint(self, entity: EntitySpec) -> int | None:
-        """See `base.Source.size_hint`."""
+    async def size_hint(self, entity: Entity) -> int | None:
+        """See `contract.Source.size_hint`."""
         return None if entity is ENTRIES else 1
 
     async def account(self) -> Account:
-        """See `base.Source.account`."""
+        """See `contract.Source.account`."""
         await self.client.fetch(ReadCall("me", "/me", 1), _body)
         return Account("L1", "Ledger", "", "owner", "Owner")
 
-    async def _body(
-        self, entity: EntitySpec, params: dict[str, str | int]
-    ) -> tuple[_Body, int, int]:
+    async def _body(self, entity: Entity, params: dict[str, str | int]) -> tuple[_Body, int, int]:
         try:
             return await self.client.fetch(
                 ReadCall(f"list {entity.name}", f"/{entity.name}", 1, params), _body
@@ -228,7 +226,7 @@ class LedgerConnector:
     label: str = "Ledger"
 
     @property
-    def entities(self) -> Mapping[str, EntitySpec]:
+    def entities(self) -> Mapping[str, Entity]:
         """Books, then entries."""
         return {"books": BOOKS, "entries": ENTRIES}
 

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from pydantic import SecretStr
 
-from pipedrive_pipeline.connectors.base import (
+from pipedrive_pipeline.connectors.contract import (
     Access,
     ApiCall,
     ChangedSince,

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pipedrive_pipeline.connectors.answers import ReadCall
-from pipedrive_pipeline.connectors.base import ApiCall, Credential
+from pipedrive_pipeline.connectors.contract import ApiCall, Credential
 from pipedrive_pipeline.connectors.http import Client
 from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
 from pipedrive_pipeline.connectors.pipedrive.envelope import listed

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors import oauth
-from pipedrive_pipeline.connectors.base import AuthScheme
+from pipedrive_pipeline.connectors.contract import AuthScheme
 from pipedrive_pipeline.connectors.oauth import OAuthClient, TokenGrant
 from pipedrive_pipeline.connectors.pipedrive.connector import PIPEDRIVE_AUTH
 from pipedrive_pipeline.connectors.refusals import GrantRefused

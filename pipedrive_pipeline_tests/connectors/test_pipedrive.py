@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from pipedrive_pipeline.connectors.base import (
+from pipedrive_pipeline.connectors.contract import (
     Account,
     ColumnType,
     CursorState,

@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors import oauth
-from pipedrive_pipeline.connectors.base import Access, ApiCall, Credential, Page, missing_scopes
+from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential, Page, missing_scopes
 from pipedrive_pipeline.connectors.oauth import OAuthClient, TokenGrant
 from pipedrive_pipeline.connectors.pipedrive.connector import PipedriveConnector
 from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES

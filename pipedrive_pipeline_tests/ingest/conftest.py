@@ -13,10 +13,11 @@ from msgspec import Raw
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pipedrive_pipeline.connectors.base import CursorState, EntitySpec, Page, Record, next_number
+from pipedrive_pipeline.connectors.contract import CursorState, Entity, Page, Record, next_number
 from pipedrive_pipeline.ingest.batches import Batch, batch_of
 from pipedrive_pipeline.ingest.outcome import Loaded
 from pipedrive_pipeline.ingest.raw import RawStore
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
@@ -57,7 +58,7 @@ class RawLoader:
     def put(
         self,
         *records: Record,
-        entity: EntitySpec = THINGS,
+        entity: Entity = THINGS,
         cursor: CursorState | None = None,
         store: RawStore | None = None,
     ) -> tuple[Loaded, Batch]:
@@ -68,7 +69,7 @@ class RawLoader:
         self,
         page: Page,
         *,
-        entity: EntitySpec = THINGS,
+        entity: Entity = THINGS,
         cursor: CursorState | None = None,
         store: RawStore | None = None,
     ) -> tuple[Loaded, Batch]:
@@ -78,10 +79,11 @@ class RawLoader:
         loaded = (store or self.store()).load([batch], cursors, {})
         return loaded[entity.name], batch
 
-    def rows(self, entity: EntitySpec = THINGS) -> list[dict[str, Any]]:
+    def rows(self, entity: Entity = THINGS) -> list[dict[str, Any]]:
         """What is stored, by key, with `xmin`."""
         query = sql.SQL("select xmin::text as xmin, * from {} order by {}").format(
-            sql.Identifier(ACME.raw_schema(SYSTEM), entity.name), sql.Identifier(entity.key.name)
+            sql.Identifier(Scope(ACME, SYSTEM).raw_schema, entity.name),
+            sql.Identifier(entity.key.name),
         )
         with self.warehouse.connect() as connection:
             return connection.cursor(row_factory=dict_row).execute(query).fetchall()

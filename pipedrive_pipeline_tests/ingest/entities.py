@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pipedrive_pipeline.connectors.base import (
+from pipedrive_pipeline.connectors.contract import (
     ChangedSince,
     Column,
     ColumnType,
-    EntitySpec,
+    Entity,
     Snapshot,
 )
 
@@ -21,7 +21,7 @@ COLUMNS = (
     Column("yes", ColumnType.BOOLEAN, "A truth."),
     Column("tree", ColumnType.JSON, "Anything."),
 )
-THINGS = EntitySpec(
+THINGS = Entity(
     name="things",
     key=Column("id", ColumnType.BIGINT, "Number of the thing."),
     columns=COLUMNS,
@@ -30,7 +30,7 @@ THINGS = EntitySpec(
     records_per_page=500,
     description="Things that change.",
 )
-LABELS = EntitySpec(
+LABELS = Entity(
     name="labels",
     key=Column("code", ColumnType.TEXT, "Code of the label."),
     columns=(Column("words", ColumnType.TEXT, "A text."),),

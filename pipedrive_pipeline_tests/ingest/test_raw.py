@@ -10,7 +10,7 @@ import pytest
 from msgspec import Raw
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.base import next_number
+from pipedrive_pipeline.connectors.contract import next_number
 from pipedrive_pipeline.errors import DatabaseUnavailable
 from pipedrive_pipeline.ingest.raw import LoadRefused
 from pipedrive_pipeline_tests.ingest.conftest import RawLoader, answer, record

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pipedrive_pipeline.connectors.base import (
+from pipedrive_pipeline.connectors.contract import (
     Account,
     ApiCall,
     CursorState,
-    EntitySpec,
+    Entity,
     Page,
     RecordStatus,
     Resume,
@@ -61,7 +61,7 @@ class PagedSource:
 
     async def pages(
         self,
-        entity: EntitySpec,
+        entity: Entity,
         state: CursorState | None,
         resume: Resume | None = None,
     ) -> AsyncIterator[Page]:
@@ -80,15 +80,15 @@ class PagedSource:
             is_last = number == self.count - 1
             yield Page([], next_number(), next_number(), is_last=is_last, size_bytes=PAGE_BYTES)
 
-    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Page]:
+    async def records(self, entity: Entity, ids: list[str]) -> list[Page]:
         """Not used by these tests."""
         raise NotImplementedError
 
-    async def record_statuses(self, entity: EntitySpec, ids: list[str]) -> dict[str, RecordStatus]:
+    async def record_statuses(self, entity: Entity, ids: list[str]) -> dict[str, RecordStatus]:
         """Not used by these tests."""
         raise NotImplementedError
 
-    async def size_hint(self, entity: EntitySpec) -> int | None:
+    async def size_hint(self, entity: Entity) -> int | None:
         """Not used by these tests."""
         raise NotImplementedError
 
@@ -142,7 +142,7 @@ def test_the_next_page_is_requested_while_this_page_becomes_a_table(
     source = PagedSource(2)
     given_meanwhile: list[int] = []
 
-    def slowly(entity: EntitySpec, page: Page) -> Batch:
+    def slowly(entity: Entity, page: Page) -> Batch:
         source.second_is_requested.wait(5)
         given_meanwhile.append(source.given)
         return batch_of(entity, page)

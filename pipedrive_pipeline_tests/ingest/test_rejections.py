@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from pipedrive_pipeline.connectors.base import Tombstone
+from pipedrive_pipeline.connectors.contract import Tombstone
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline_tests.ingest.conftest import ACME, RawLoader, answer, record
 from pipedrive_pipeline_tests.ingest.entities import SYSTEM, THINGS

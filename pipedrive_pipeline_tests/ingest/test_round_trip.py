@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from pipedrive_pipeline.connectors.base import ColumnType
+from pipedrive_pipeline.connectors.contract import ColumnType
 from pipedrive_pipeline.ingest.sanitise import cleaned
 from pipedrive_pipeline.ingest.values import is_empty
 from pipedrive_pipeline.settings import Settings

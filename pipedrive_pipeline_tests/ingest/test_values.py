@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from pipedrive_pipeline.connectors.base import Column, ColumnType
+from pipedrive_pipeline.connectors.contract import Column, ColumnType
 from pipedrive_pipeline.ingest.sanitise import cleaned, json_text
 from pipedrive_pipeline.ingest.values import column_values
 

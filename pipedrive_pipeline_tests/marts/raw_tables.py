@@ -9,8 +9,9 @@ from typing import Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -30,7 +31,7 @@ class RawTables:
     @property
     def schema(self) -> str:
         """Where the tables lie."""
-        return self.tenant.raw_schema(SYSTEM)
+        return Scope(self.tenant, SYSTEM).raw_schema
 
     def load(self, **rows: list[Mapping[str, Any]]) -> str:
         """Merge rows by entity, as one announced load; its id."""
@@ -54,7 +55,7 @@ class RawTables:
                 (self.tenant.slug, SYSTEM, load_id),
             )
 
-    def merge(self, entity: EntitySpec, records: list[Mapping[str, Any]], load_id: str) -> None:
+    def merge(self, entity: Entity, records: list[Mapping[str, Any]], load_id: str) -> None:
         """Store records of one entity, making its table where it is missing."""
         self.make(entity)
         with self.warehouse.transaction() as connection:
@@ -80,7 +81,7 @@ class RawTables:
                     ],
                 )
 
-    def make(self, entity: EntitySpec) -> None:
+    def make(self, entity: Entity) -> None:
         """The table as ingest makes it: every declared column, ``extra``, two indexes."""
         if entity.name in self.created:
             return

@@ -6,13 +6,14 @@ import pytest
 
 from pipedrive_pipeline.marts import build
 from pipedrive_pipeline.marts.health import DROP_ROWS, MartHealth, Orphans, Volume, mart_health
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
 
 def counted(warehouse: Warehouse) -> MartHealth:
-    with warehouse.transaction(ACME, (ACME.raw_schema(SYSTEM),)) as connection:
+    with warehouse.transaction(ACME, (Scope(ACME, SYSTEM).raw_schema,)) as connection:
         return mart_health(connection, ACME, SYSTEM)
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import httpx
 
-from pipedrive_pipeline.connectors.base import ColumnType, EntitySpec
+from pipedrive_pipeline.connectors.contract import ColumnType, Entity
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
@@ -53,7 +54,7 @@ def source_rows(sandbox: Sandbox, entity: str) -> list[Row]:
         parameters = {"cursor": cursor}
 
 
-def raw_row(spec: EntitySpec, record: Row) -> Row:
+def raw_row(spec: Entity, record: Row) -> Row:
     """One source record as raw must hold it; what no column can hold stands in `extra`."""
     columns = {column.name: column.type for column in (spec.key, *spec.columns)}
     fitting = {
@@ -175,7 +176,7 @@ def assert_nothing_became_null(world: World, sandbox: Sandbox, tenant: Tenant = 
 
 def marked(world: World, entity: str, tenant: Tenant = ACME) -> dict[str, str]:
     """Keys that raw marks as gone, each with the reason."""
-    rows = world.rows(tenant.raw_schema(SYSTEM), "deletions")
+    rows = world.rows(Scope(tenant, SYSTEM).raw_schema, "deletions")
     return {row["id"]: row["reason"] for row in rows if row["entity"] == entity}
 
 

@@ -20,6 +20,7 @@ from pipedrive_pipeline.errors import (
     SourceUnavailable,
 )
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline_tests.scenarios.oracle import (
     assert_all_equals_source,
     assert_raw_equals_source,
@@ -227,7 +228,7 @@ def test_a_list_of_users_that_is_suddenly_empty_marks_nobody_as_deleted(
     with pytest.raises(SourceBroke, match="none of 5"):
         world.sync()
 
-    assert world.rows(ACME.raw_schema("pipedrive"), "deletions", "id") == []
+    assert world.rows(Scope(ACME, "pipedrive").raw_schema, "deletions", "id") == []
     world.sync()
     assert_all_equals_source(world, sandbox)
 

@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from pipedrive_pipeline import marts
-from pipedrive_pipeline.connectors.base import Page, Tombstone
+from pipedrive_pipeline.connectors.contract import Page, Tombstone
 from pipedrive_pipeline.errors import PipelineError, Superseded
 from pipedrive_pipeline.ingest.batches import batch_of
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from pipedrive_pipeline.connectors.base import Tombstone
+from pipedrive_pipeline.connectors.contract import Tombstone
 from pipedrive_pipeline.errors import BadInput, Busy, NotConnected, UnknownTenant
 from pipedrive_pipeline.ingest import refresh
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.sandbox import Account, Sandbox, serve
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.daily_budget import AllowanceSpent
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline.sync.runs.tenant_stores import open_tenant_stores
@@ -45,7 +46,7 @@ def cursors(world: World) -> Any:
     """The state that the next walk begins with."""
     with world.warehouse.connect() as connection:
         return connection.execute(
-            f"select state from {ACME.raw_schema(SYSTEM)}._dlt_pipeline_state"
+            f"select state from {Scope(ACME, SYSTEM).raw_schema}._dlt_pipeline_state"
             " order by _dlt_load_id desc limit 1"
         ).fetchone()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from pipedrive_pipeline.sandbox import Account, Sandbox, seeded
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.refresh import open_refresher
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 pytestmark = pytest.mark.slow
-STAGING = ACME.staging_schema(SYSTEM)
+STAGING = Scope(ACME, SYSTEM).staging_schema
 LOSSES = {
     "one table": f"drop table {STAGING}.persons",
     "all keys seen": f"drop table {STAGING}.seen_keys",

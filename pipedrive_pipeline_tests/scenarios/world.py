@@ -23,6 +23,7 @@ from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.runs.history import RunFacts, SyncType, settle_dead
 from pipedrive_pipeline.sync.runs.lock import run_lock, tenant_lock
@@ -129,7 +130,7 @@ class World:
 
     def wait_for_the_dead(self, tenant: Tenant = ACME) -> None:
         """Returns when Postgres has noticed that the tenant's killed process is gone."""
-        name = tenant.raw_lock(SYSTEM)
+        name = Scope(tenant, SYSTEM).raw_lock
         with self.warehouse.lock_session(name) as session:
             locks.take(session, name, wait_seconds=60)
 
@@ -164,7 +165,7 @@ class World:
     def raw(self, tenant: Tenant, entity: str) -> list[dict[str, Any]]:
         """Raw rows of one entity, by key."""
         order_by = "field_code" if entity.endswith("_fields") else "id"
-        return self.rows(tenant.raw_schema(SYSTEM), entity, order_by)
+        return self.rows(Scope(tenant, SYSTEM).raw_schema, entity, order_by)
 
     def history(self, tenant: Tenant = ACME) -> list[dict[str, Any]]:
         """The tenant's history rows, oldest first."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipedrive_pipeline.connectors.base import ApiCall
+from pipedrive_pipeline.connectors.contract import ApiCall
 from pipedrive_pipeline.sync.budget.daily_budget import (
     Allowance,
     AllowanceSpent,

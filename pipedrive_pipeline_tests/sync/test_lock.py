@@ -18,6 +18,7 @@ from pipedrive_pipeline.errors import (
     Superseded,
     UnknownTenant,
 )
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import (
     TenantLock,
     build_lock,
@@ -132,7 +133,7 @@ def test_the_marts_are_free_again_when_a_run_has_built_them(warehouse: Warehouse
     with walk(warehouse, ACME) as lock:
         with lock.with_marts():
             assert ACME.marts_lock in locks_taken(warehouse)
-        assert locks_taken(warehouse) == {ACME.raw_lock(SYSTEM)}
+        assert locks_taken(warehouse) == {Scope(ACME, SYSTEM).raw_lock}
 
 
 @ALL_LOCKS
@@ -321,7 +322,7 @@ def test_no_other_login_can_hold_up_a_run_or_a_migration(
     """Advisory locks were free for all: one statement stopped a tenant, another the migrations."""
     with tenant_lock(warehouse, ACME):
         pass  # the locks exist
-    names = [ACME.raw_lock(SYSTEM), ACME.marts_lock, locks.MIGRATION]
+    names = [Scope(ACME, SYSTEM).raw_lock, ACME.marts_lock, locks.MIGRATION]
 
     with psycopg.connect(outsiders[who], autocommit=True) as attacker:
         attacker.execute("begin")

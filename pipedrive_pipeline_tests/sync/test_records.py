@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pipedrive_pipeline.connectors.base import ApiCall
+from pipedrive_pipeline.connectors.contract import ApiCall
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.sync.budget.usage import UsageRecorder
 from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, ControlTables

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import BadInput, UnknownTenant
 from pipedrive_pipeline.marts.views.access import grant_to_analysts
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.tenancy import registry, removal
 from pipedrive_pipeline.tenants import Tenant
@@ -25,8 +26,8 @@ def fill(control: ControlTables, tenant: Tenant) -> None:
     """Something of this tenant in every place that is made by hand here."""
     with control.warehouse.transaction() as connection:
         for schema in (
-            tenant.raw_schema(SYSTEM),
-            tenant.staging_schema(SYSTEM),
+            Scope(tenant, SYSTEM).raw_schema,
+            Scope(tenant, SYSTEM).staging_schema,
             tenant.analytics_schema,
         ):
             name = sql.Identifier(schema)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from pipedrive_pipeline.connectors.base import Credential
+from pipedrive_pipeline.connectors.contract import Credential
 from pipedrive_pipeline.errors import (
     ClientRejected,
     HostNotAllowed,

@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from pipedrive_pipeline.connectors.base import Account
+from pipedrive_pipeline.connectors.contract import Account
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import clock, connect

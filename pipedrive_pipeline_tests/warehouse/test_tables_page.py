@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
 from pipedrive_pipeline.marts import publish_views
 from pipedrive_pipeline.settings import PROJECT_ROOT
@@ -111,7 +111,7 @@ def _relation(relation: Relation) -> str:
     return _section(f"{schema}.{relation.name}", relation.comment, rows)
 
 
-def _entity(entity: EntitySpec) -> str:
+def _entity(entity: Entity) -> str:
     columns = (entity.key, *entity.columns)
     rows = [(column.name, column.type.value, column.description) for column in columns]
     return _section(f"raw_pipedrive_&lt;tenant&gt;.{entity.name}", entity.description, rows)

@@ -9,7 +9,7 @@ from typing import Any
 from pipedrive_pipeline.connect.api import models, sync_models
 from pipedrive_pipeline.connect.auth.keys import Key
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.base import Account
+from pipedrive_pipeline.connectors.contract import Account
 from pipedrive_pipeline.marts import mapping as mappings
 from pipedrive_pipeline.sync.runs.listing import RunSummary
 from pipedrive_pipeline.sync.runs.requests import RequestProgress

@@ -11,6 +11,7 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import lock_for_change
 from pipedrive_pipeline.tenants import Tenant
 
@@ -53,7 +54,7 @@ def start_afresh(transaction: psycopg.Connection, tenant: Tenant, system: str) -
     lock_for_change(transaction, tenant, system)
     for mart in MARTS:
         transaction.execute(sql.SQL(MARK).format(mart), (tenant.slug,))
-    for schema in (tenant.raw_schema(system), tenant.staging_schema(system)):
+    for schema in (Scope(tenant, system).raw_schema, Scope(tenant, system).staging_schema):
         drop = sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema))
         transaction.execute(drop)
     for statement in FORGET:

@@ -20,7 +20,7 @@ from pipedrive_pipeline.connect.consent import links
 from pipedrive_pipeline.connect.consent.company_change import start_afresh
 from pipedrive_pipeline.connect.consent.links import LinkTarget
 from pipedrive_pipeline.connect.errors import CodeRefused, ConsentDeclined, StateRefused
-from pipedrive_pipeline.connectors.base import Account, Credential
+from pipedrive_pipeline.connectors.contract import Account, Credential
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.connectors.oauth import TokenGrant
 from pipedrive_pipeline.connectors.refusals import GrantRefused

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipedrive_pipeline.connectors.answers import HttpAnswer, RateLimits, Verdict, count, number
-from pipedrive_pipeline.connectors.base import Credential
+from pipedrive_pipeline.connectors.contract import Credential
 
 BURST_WINDOW_SECONDS = 2.0  # rolling, per token
 LONGEST_BURST_SECONDS = 60.0  # a 429 that asks for more than this is no burst

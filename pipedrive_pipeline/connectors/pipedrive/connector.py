@@ -10,19 +10,19 @@ from datetime import datetime
 import msgspec
 
 from pipedrive_pipeline.connectors.answers import HttpAnswer, ReadCall
-from pipedrive_pipeline.connectors.base import (
+from pipedrive_pipeline.connectors.clock import SYSTEM_CLOCK, Clock
+from pipedrive_pipeline.connectors.contract import (
     Access,
     Account,
     AuthScheme,
     CursorState,
-    EntitySpec,
+    Entity,
     Page,
     Record,
     RecordStatus,
     Resume,
     Source,
 )
-from pipedrive_pipeline.connectors.clock import SYSTEM_CLOCK, Clock
 from pipedrive_pipeline.connectors.http import DEFAULT_LIMITS, Client
 from pipedrive_pipeline.connectors.jsontext import NotReadable
 from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
@@ -59,11 +59,11 @@ class PipedriveSource:
 
     def pages(
         self,
-        entity: EntitySpec,
+        entity: Entity,
         state: CursorState | None,
         resume: Resume | None = None,
     ) -> AsyncIterator[Page]:
-        """See `base.Source.pages`."""
+        """See `contract.Source.pages`."""
         return ListWalk(
             self.client,
             self.tenant,
@@ -73,8 +73,8 @@ class PipedriveSource:
             now=self.now(),
         ).pages()
 
-    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Page]:
-        """See `base.Source.records`; fields and users have no `ids=` and are read as a whole."""
+    async def records(self, entity: Entity, ids: list[str]) -> list[Page]:
+        """See `contract.Source.records`; fields and users have no `ids=`, so all are read."""
         endpoint = ENDPOINTS[entity.name]
         wanted = list(dict.fromkeys(ids))
         if not endpoint.takes_ids:
@@ -85,16 +85,16 @@ class PipedriveSource:
             pages += await pick(self.client, endpoint, numbers[start : start + IDS_LIMIT])
         return pages
 
-    async def record_statuses(self, entity: EntitySpec, ids: list[str]) -> dict[str, RecordStatus]:
-        """See `base.Source.record_statuses`; each record costs a tenth of a page."""
+    async def record_statuses(self, entity: Entity, ids: list[str]) -> dict[str, RecordStatus]:
+        """See `contract.Source.record_statuses`; each record costs a tenth of a page."""
         endpoint = ENDPOINTS[entity.name]
         return {
             record_id: await record_status(self.client, endpoint, record_id)
             for record_id in dict.fromkeys(ids)
         }
 
-    async def size_hint(self, entity: EntitySpec) -> int | None:
-        """See `base.Source.size_hint`; ids count up from 1, so that the highest is a bound."""
+    async def size_hint(self, entity: Entity) -> int | None:
+        """See `contract.Source.size_hint`; ids count up from 1, so that the highest is a bound."""
         endpoint = ENDPOINTS[entity.name]
         if not endpoint.takes_ids:
             return None
@@ -103,10 +103,10 @@ class PipedriveSource:
         return await self.client.fetch(call, _highest_id)
 
     async def account(self) -> Account:
-        """See `base.Source.account`."""
+        """See `contract.Source.account`."""
         return await self.client.fetch(ReadCall("users/me", "/v1/users/me", ME_TOKENS), _account)
 
-    async def _records_of_whole(self, entity: EntitySpec, wanted: frozenset[str]) -> list[Page]:
+    async def _records_of_whole(self, entity: Entity, wanted: frozenset[str]) -> list[Page]:
         """The pages of a read of everything, each with the wanted records alone."""
 
         def is_wanted(record: Record) -> bool:
@@ -129,7 +129,7 @@ class PipedriveConnector:
     label: str = "Pipedrive"
 
     @property
-    def entities(self) -> Mapping[str, EntitySpec]:
+    def entities(self) -> Mapping[str, Entity]:
         """Definitions and users first, then organizations, then persons."""
         return ENTITIES
 

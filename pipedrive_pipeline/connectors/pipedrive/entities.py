@@ -15,11 +15,11 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Literal
 
-from pipedrive_pipeline.connectors.base import (
+from pipedrive_pipeline.connectors.contract import (
     ChangedSince,
     Column,
     ColumnType,
-    EntitySpec,
+    Entity,
     Snapshot,
 )
 
@@ -42,7 +42,7 @@ BY_UPDATE_TIME = ChangedSince("update_time", OVERLAP)
 class Endpoint:
     """Where an entity is listed, and how."""
 
-    spec: EntitySpec
+    spec: Entity
     path: str
     paging: Literal["cursor", "whole"]
     takes_ids: bool = False  # whether `ids=` picks single records
@@ -59,7 +59,7 @@ RECORD_COLUMNS = (
     Column("custom_fields", JSON, "Values of custom fields by field code; options as ids."),
 )
 
-ORGANIZATIONS = EntitySpec(
+ORGANIZATIONS = Entity(
     name="organizations",
     key=Column("id", BIGINT, "Pipedrive's number of the organization, unique in its company."),
     columns=(
@@ -82,7 +82,7 @@ ORGANIZATIONS = EntitySpec(
     scopes=CONTACTS_SCOPES,
 )
 
-PERSONS = EntitySpec(
+PERSONS = Entity(
     name="persons",
     key=Column("id", BIGINT, "Pipedrive's number of the person, unique in its company."),
     columns=(
@@ -119,8 +119,8 @@ FIELD_COLUMNS = (
 )
 
 
-def _fields(name: str, of: str) -> EntitySpec:
-    return EntitySpec(
+def _fields(name: str, of: str) -> Entity:
+    return Entity(
         name=name,
         key=FIELD_KEY,
         columns=FIELD_COLUMNS,
@@ -132,7 +132,7 @@ def _fields(name: str, of: str) -> EntitySpec:
     )
 
 
-USERS = EntitySpec(
+USERS = Entity(
     name="users",
     key=Column("id", BIGINT, "Pipedrive's number of the user; owner_id points here."),
     columns=(
@@ -175,6 +175,6 @@ _ENDPOINTS = (
 ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
     {endpoint.spec.name: endpoint for endpoint in _ENDPOINTS}
 )
-ENTITIES: Mapping[str, EntitySpec] = MappingProxyType(
+ENTITIES: Mapping[str, Entity] = MappingProxyType(
     {name: endpoint.spec for name, endpoint in ENDPOINTS.items()}
 )

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from pipedrive_pipeline.connectors.answers import HttpAnswer
-from pipedrive_pipeline.connectors.base import MisfitEntry, Record
+from pipedrive_pipeline.connectors.contract import MisfitEntry, Record
 from pipedrive_pipeline.connectors.jsontext import JsonReader, NotReadable
 
 Data = TypeVar("Data")

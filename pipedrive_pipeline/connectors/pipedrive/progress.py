@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from pipedrive_pipeline.connectors.base import EntitySpec, Record
+from pipedrive_pipeline.connectors.contract import Entity, Record
 from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage
 from pipedrive_pipeline.connectors.pipedrive.watermarks import stamp, text_of
 from pipedrive_pipeline.errors import SourceBroke
@@ -24,7 +24,7 @@ class WalkProgress:
     """The pages of one walk so far."""
 
     tenant: str  # for messages
-    entity: EntitySpec
+    entity: Entity
     cursors: set[str] = field(default_factory=set)
     empty_count: int = 0
     stalled_count: int = 0

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pipedrive_pipeline.connectors.answers import ReadCall
-from pipedrive_pipeline.connectors.base import (
+from pipedrive_pipeline.connectors.contract import (
     ChangedSince,
     CursorState,
     Page,

@@ -20,7 +20,7 @@ from typing import Self
 
 import msgspec
 
-from pipedrive_pipeline.connectors.base import CursorState, Record
+from pipedrive_pipeline.connectors.contract import CursorState, Record
 
 WATERMARK, START = "watermark", "start"
 LIMIT, IS_DATED, NEWEST = "limit", "is_dated", "newest"

@@ -11,7 +11,7 @@ from dlt.common.schema.utils import dlt_load_id_column
 from dlt.common.storages.load_package import load_package_state
 from dlt.extract import DltResource
 
-from pipedrive_pipeline.connectors.base import Column, CursorState, EntitySpec
+from pipedrive_pipeline.connectors.contract import Column, CursorState, Entity
 from pipedrive_pipeline.ingest.batches import EXTRA, Batch
 from pipedrive_pipeline.ingest.dlt_internals import copy_file
 from pipedrive_pipeline.ingest.plans import ReadPlan
@@ -78,7 +78,7 @@ def resource_of(
     )
 
 
-def _columns(entity: EntitySpec) -> Any:
+def _columns(entity: Entity) -> Any:
     key = _hints(entity.key) | {"nullable": False, "unique": True}
     extra = {"data_type": "json", "description": "Keys that are not declared, and misfit values."}
     return {

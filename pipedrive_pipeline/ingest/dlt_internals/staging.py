@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -17,7 +18,7 @@ def heal_staging(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
     dlt looks at the tables only where its own note of them is not the newest. Without one it makes
     what is missing; with one every load of the tenant would be refused from then on.
     """
-    raw, staging = tenant.raw_schema(system), tenant.staging_schema(system)
+    raw, staging = Scope(tenant, system).raw_schema, Scope(tenant, system).staging_schema
     with warehouse.transaction() as connection:
         if not is_there(connection, staging, DLT_SCHEMAS):
             return

@@ -30,6 +30,7 @@ from pipedrive_pipeline.marts.views.view_ddl import (
     replace_view,
     tables_of,
 )
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse, set_local
 from pipedrive_pipeline.warehouse.sql_files import SqlFile, view_files
@@ -102,7 +103,7 @@ def publish_views(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
     with warehouse.transaction(tenant, (tenant.analytics_schema,)) as connection:
         fields = [field for field in fields_of(connection, tenant, system) if field.is_custom]
         is_wanted = are_custom_fields_wanted(connection, tenant, system)
-        tables = tables_of(connection, tenant.raw_schema(system))
+        tables = tables_of(connection, Scope(tenant, system).raw_schema)
         fingerprint = _fingerprint(files, fields if is_wanted else None, tables)
         if _is_published(connection, tenant, system, fingerprint, files):
             return

@@ -23,6 +23,7 @@ from pipedrive_pipeline.marts.fields.values import (
     has_rule,
 )
 from pipedrive_pipeline.marts.targets import Target
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 
 RECORD = sql.SQL("record")
@@ -56,7 +57,7 @@ class MartView:
 
     def raw(self, table: str) -> sql.Identifier | None:
         """Returns a raw table; None if it was never loaded."""
-        schema = self.tenant.raw_schema(self.system)
+        schema = Scope(self.tenant, self.system).raw_schema
         return sql.Identifier(schema, table) if table in self.raw_tables else None
 
     def fixed_columns(self, connection: psycopg.Connection) -> list[str]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from psycopg.rows import class_row
 
-from pipedrive_pipeline.connectors.base import ApiCall, EntitySpec
+from pipedrive_pipeline.connectors.contract import ApiCall, Entity
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -208,7 +208,7 @@ class Allowance:
         return self.standing.allowed(self._reserve_per_tenant * self.standing.sharers)
 
 
-def cost_of_increment(entities: Iterable[EntitySpec]) -> int:
+def cost_of_increment(entities: Iterable[Entity]) -> int:
     """Returns the tokens of a sync without changes: one page of each entity."""
     return sum(entity.tokens_per_page for entity in entities)
 

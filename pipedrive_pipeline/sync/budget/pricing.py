@@ -17,8 +17,9 @@ from math import ceil
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.base import ChangedSince, EntitySpec, Snapshot, Source
+from pipedrive_pipeline.connectors.contract import ChangedSince, Entity, Snapshot, Source
 from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -45,7 +46,7 @@ def price(
     warehouse: Warehouse,
     tenant: Tenant,
     system: str,
-    entities: Sequence[EntitySpec],
+    entities: Sequence[Entity],
     *,
     open_source: Callable[[], AbstractAsyncContextManager[Source]],
     daily_limit: Callable[[], int],
@@ -78,7 +79,7 @@ def price(
 
 def sweep_tokens(connection: psycopg.Connection, tenant: Tenant, system: str) -> int:
     """What a sweep will cost, by Postgres's own estimate of the rows in raw: no table is read."""
-    schema = tenant.raw_schema(system)
+    schema = Scope(tenant, system).raw_schema
     rows: dict[str, float] = dict(connection.execute(_ESTIMATES, [schema]).fetchall())
     return sum(
         _tokens(entity, round(rows.get(entity.name, 0)))
@@ -86,7 +87,7 @@ def sweep_tokens(connection: psycopg.Connection, tenant: Tenant, system: str) ->
     )
 
 
-def _tokens(entity: EntitySpec, rows: int) -> int:
+def _tokens(entity: Entity, rows: int) -> int:
     pages = max(1, ceil(rows / entity.records_per_page))
     look_for_the_newest = isinstance(entity.cursor, ChangedSince)
     return (pages + look_for_the_newest) * entity.tokens_per_page
@@ -98,14 +99,14 @@ def _percent(part: int, whole: int) -> str:
 
 
 async def _asked(
-    open_source: Callable[[], AbstractAsyncContextManager[Source]], entities: list[EntitySpec]
+    open_source: Callable[[], AbstractAsyncContextManager[Source]], entities: list[Entity]
 ) -> dict[str, int | None]:
     async with open_source() as source:
         return {entity.name: await source.size_hint(entity) for entity in entities}
 
 
 def _counted(
-    warehouse: Warehouse, tenant: Tenant, system: str, entities: Sequence[EntitySpec]
+    warehouse: Warehouse, tenant: Tenant, system: str, entities: Sequence[Entity]
 ) -> dict[str, int]:
     """Rows in raw, of entities of which everything was read at least once."""
     with warehouse.transaction(tenant=tenant) as connection:
@@ -114,7 +115,7 @@ def _counted(
         for entity in entities:
             if entity.name not in read_whole:
                 continue
-            table = sql.Identifier(tenant.raw_schema(system), entity.name)
+            table = sql.Identifier(Scope(tenant, system).raw_schema, entity.name)
             row = connection.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
             counts[entity.name] = row[0] if row else 0
     return counts

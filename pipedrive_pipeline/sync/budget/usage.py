@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline.connectors.base import ApiCall
+from pipedrive_pipeline.connectors.contract import ApiCall
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.sync.budget.daily_budget import Now, midnight
 from pipedrive_pipeline.tenants import Tenant

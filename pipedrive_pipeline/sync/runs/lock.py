@@ -23,6 +23,7 @@ from psycopg import errors
 
 from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.errors import Busy, DatabaseUnavailable, Superseded, UnknownTenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import fences, locks
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -34,7 +35,7 @@ BUILD_WAIT_SECONDS: Final = 120  # for another build of the tenant; a full build
 
 def lock_of_run(tenant: Tenant, system: str, sync_type: str) -> str:
     """Returns the name of the lock that a run of this kind holds as long as it lives."""
-    return tenant.marts_lock if sync_type in WITHOUT_SOURCE else tenant.raw_lock(system)
+    return tenant.marts_lock if sync_type in WITHOUT_SOURCE else Scope(tenant, system).raw_lock
 
 
 class TenantLock:
@@ -143,7 +144,7 @@ def walk_lock(
         Contended: a run that lost the lock has a transaction open that does not end within 5 s.
         UnknownTenant: it is not registered.
     """
-    return _held(warehouse, tenant, [tenant.raw_lock(system)])
+    return _held(warehouse, tenant, [Scope(tenant, system).raw_lock])
 
 
 def build_lock(
@@ -211,7 +212,7 @@ def is_free(names: frozenset[str], tenant: Tenant) -> bool:
 
 
 def _all_names(tenant: Tenant, systems: Iterable[str]) -> list[str]:
-    return [*(tenant.raw_lock(system) for system in sorted(systems)), tenant.marts_lock]
+    return [*(Scope(tenant, system).raw_lock for system in sorted(systems)), tenant.marts_lock]
 
 
 @contextmanager

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from pipedrive_pipeline import marts
-from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.errors import BadInput, NotProven, full_disk
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
 from pipedrive_pipeline.ingest.rejections import listed_by_field
 from pipedrive_pipeline.marts.health import MartHealth, mart_health
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.budget import daily_budget
 from pipedrive_pipeline.sync.budget.pricing import Price
@@ -179,7 +180,9 @@ class TenantRun:
     def _built(self) -> marts.MartsBuilt:
         tenant, system, sync_type = self.facts.tenant, self.facts.system, self.facts.sync_type
         with self._lock.with_marts() as lock:
-            is_raw_ours = lock.covers(tenant.raw_lock(system))  # otherwise a read may be active
+            is_raw_ours = lock.covers(
+                Scope(tenant, system).raw_lock
+            )  # otherwise a read may be active
             erase_returned_records(lock.warehouse, tenant, system, is_raw_ours=is_raw_ours)
             self.row.built = marts.build(
                 lock.warehouse,
@@ -205,13 +208,13 @@ class TenantRun:
     def mart_facts(self) -> tuple[MartHealth, dict[str, tuple[MartColumn, ...]]]:
         """Returns the marts' health, and each mart's columns with their sources."""
         tenant, system = self.facts.tenant, self.facts.system
-        with self._warehouse.transaction(tenant, (tenant.raw_schema(system),)) as connection:
+        with self._warehouse.transaction(tenant, (Scope(tenant, system).raw_schema,)) as connection:
             return (
                 mart_health(connection, tenant, system),
                 mart_columns(connection, tenant, system),
             )
 
-    def rejections(self, entity: EntitySpec) -> dict[str, int]:
+    def rejections(self, entity: Entity) -> dict[str, int]:
         """Returns the number of an entity's rejected records and values, by field."""
         return listed_by_field(self._warehouse, self.facts.tenant, self.facts.system, entity)
 
@@ -256,7 +259,7 @@ class TenantRun:
             chunk_rows=self._chunk_rows,
         )
 
-    def _chosen(self, names: Sequence[str] | None) -> list[EntitySpec]:
+    def _chosen(self, names: Sequence[str] | None) -> list[Entity]:
         entities = self._source.entities
         for name in names or ():
             if name not in entities:

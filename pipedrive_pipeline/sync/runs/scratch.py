@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -51,7 +52,7 @@ def clear_scratch(settings: Settings, warehouse: Warehouse, tenant: Tenant, syst
 
 
 def _folders(settings: Settings, warehouse: Warehouse, tenant: Tenant, system: str) -> Path:
-    return tenant.scratch_directory(settings.pipeline_home, warehouse.identity(), system)
+    return Scope(tenant, system).scratch_directory(settings.pipeline_home, warehouse.identity())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import cached_property
 
-from pipedrive_pipeline.connectors.base import Access, ApiCall, Credential, EntitySpec, Source
+from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential, Entity, Source
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.errors import BudgetSpent, NotConnected
 from pipedrive_pipeline.settings import Settings
@@ -46,7 +46,7 @@ class SourceAccess:
         self.usage = UsageRecorder(warehouse, tenant, system, now)
 
     @property
-    def entities(self) -> Mapping[str, EntitySpec]:
+    def entities(self) -> Mapping[str, Entity]:
         """Returns the source's entities by name."""
         return self._connector.entities
 
@@ -86,7 +86,7 @@ class SourceAccess:
             )
         )
 
-    def price(self, entities: Iterable[EntitySpec]) -> Price:
+    def price(self, entities: Iterable[Entity]) -> Price:
         """Returns the cost of a full read of these entities.
 
         Raises:

@@ -23,6 +23,7 @@ from pipedrive_pipeline.ingest.erasure import RawErasure
 from pipedrive_pipeline.ingest.rejections import forget_rejected
 from pipedrive_pipeline.marts.erasure import Holders, changed_at, erase_rows, holders_of_email
 from pipedrive_pipeline.marts.targets import CONTACTS
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.runs.lock import TenantLock
 from pipedrive_pipeline.sync.runs.scratch import clear_scratch
@@ -100,8 +101,8 @@ def erase_persons(
     clear_remains(
         warehouse,
         [
-            (tenant.raw_schema(system), CONTACTS.entity),
-            (tenant.staging_schema(system), CONTACTS.entity),
+            (Scope(tenant, system).raw_schema, CONTACTS.entity),
+            (Scope(tenant, system).staging_schema, CONTACTS.entity),
             CONTACTS.table,
             ("integration", "rejected_values"),
         ],

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import psycopg
 from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline.connectors.base import EntitySpec
+from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.ingest.erasure import RawErasure
 from pipedrive_pipeline.ingest.rejections import forget_rejected
@@ -56,7 +56,7 @@ def _days(connection: psycopg.Connection, tenant: Tenant, system: str) -> int | 
 
 
 def _erase_aged(
-    connection: psycopg.Connection, tenant: Tenant, system: str, entity: EntitySpec, days: int
+    connection: psycopg.Connection, tenant: Tenant, system: str, entity: Entity, days: int
 ) -> int:
     raw = RawErasure(connection, tenant, system)
     keys = raw.aged(entity, days, RECORDS_PER_RUN)

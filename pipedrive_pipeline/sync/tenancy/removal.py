@@ -11,6 +11,7 @@ from psycopg import errors, sql
 from pipedrive_pipeline.connectors.registry import SYSTEMS
 from pipedrive_pipeline.errors import BadInput, PersonMustAct
 from pipedrive_pipeline.marts.views.access import drop_analyst_role
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.scratch import clear_scratch
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connections import connections
@@ -38,7 +39,7 @@ class RemovalRefused(PersonMustAct):
 
 def has_data(warehouse: Warehouse, tenant: Tenant) -> bool:
     """True if the tenant has stored data in addition to its registration."""
-    schemas = [tenant.raw_schema(system) for system in SYSTEMS] + [tenant.analytics_schema]
+    schemas = [Scope(tenant, system).raw_schema for system in SYSTEMS] + [tenant.analytics_schema]
     with warehouse.transaction(tenant=tenant) as connection:
         row = connection.execute(_HAS_DATA, [schemas, tenant.slug, tenant.slug]).fetchone()
     return bool(row and row[0])
@@ -131,8 +132,8 @@ def _delete(connection: psycopg.Connection, tenant: Tenant) -> None:
     fences.end_all(connection, tenant.slug)
     _drop(connection, tenant.analytics_schema)
     for system in SYSTEMS:
-        _drop(connection, tenant.raw_schema(system))
-        _drop(connection, tenant.staging_schema(system))
+        _drop(connection, Scope(tenant, system).raw_schema)
+        _drop(connection, Scope(tenant, system).staging_schema)
     for table in _ROWS_OF_A_TENANT:
         whose = sql.SQL("from {} where tenant_id = %s").format(sql.Identifier(*table))
         connection.execute(sql.SQL("delete ") + whose, [tenant.slug])

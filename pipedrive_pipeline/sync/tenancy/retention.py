@@ -16,6 +16,7 @@ from psycopg import sql
 
 from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -69,10 +70,10 @@ def _not_in(
 ) -> Iterator[sql.Composable]:
     """Returns a condition for each entity: the value's record is no longer in raw."""
     for entity in connector(system).entities.values():
-        if is_there(connection, tenant.raw_schema(system), entity.name):
+        if is_there(connection, Scope(tenant, system).raw_schema, entity.name):
             yield sql.SQL(_NOT_IN_RAW).format(
                 entity=sql.Literal(entity.name),
-                raw=sql.Identifier(tenant.raw_schema(system), entity.name),
+                raw=sql.Identifier(Scope(tenant, system).raw_schema, entity.name),
                 key=sql.Identifier(entity.key.name),
             )
     yield sql.SQL("true")

@@ -99,7 +99,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class EntitySpec:
+class Entity:
     """One kind of record: everything the engine needs to read and store it."""
 
     name: str  # also the raw table's name
@@ -237,7 +237,7 @@ class Source(Protocol):
 
     def pages(
         self,
-        entity: EntitySpec,
+        entity: Entity,
         state: CursorState | None,
         resume: Resume | None = None,
     ) -> AsyncIterator[Page]:
@@ -261,15 +261,15 @@ class Source(Protocol):
         """
         ...
 
-    async def records(self, entity: EntitySpec, ids: list[str]) -> list[Page]:
+    async def records(self, entity: Entity, ids: list[str]) -> list[Page]:
         """The answers with the records of these ids; ids unknown to the source are absent."""
         ...
 
-    async def record_statuses(self, entity: EntitySpec, ids: list[str]) -> dict[str, RecordStatus]:
+    async def record_statuses(self, entity: Entity, ids: list[str]) -> dict[str, RecordStatus]:
         """What became of records that `records` did not give, by id; costs a call each."""
         ...
 
-    async def size_hint(self, entity: EntitySpec) -> int | None:
+    async def size_hint(self, entity: Entity) -> int | None:
         """At least as many records as there are, for one call; None where the source tells none."""
         ...
 
@@ -292,7 +292,7 @@ class Connector(Protocol):
         ...
 
     @property
-    def entities(self) -> Mapping[str, EntitySpec]:
+    def entities(self) -> Mapping[str, Entity]:
         """Every kind of record it reads, by name, in the order in which they are read."""
         ...
 
@@ -306,7 +306,7 @@ class Connector(Protocol):
         ...
 
 
-def missing_scopes(entities: Iterable[EntitySpec], granted: Iterable[str]) -> tuple[str, ...]:
+def missing_scopes(entities: Iterable[Entity], granted: Iterable[str]) -> tuple[str, ...]:
     """The scopes without which an entity cannot be read; any one of an entity's own is enough.
 
     ``contacts:full`` allows what ``contacts:read`` does, so that comparing with
