@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+HEAD_MAX_BYTES = 16 * 1024  # request line and headers; browsers send 1 to 4 kB
 BODY_MAX_BYTES = 256 * 1024  # a mapping of a thousand fields has 100 kB
 BODY_SECONDS = 10.0  # for the whole body, so that a slow client holds no connection
 POLICY = "; ".join(
@@ -71,6 +72,12 @@ class StrictHttp:
                 message["headers"] = _strict(message["headers"], request_id, is_https=self.is_https)
             await send(message)
 
+        if _head_bytes(scope) > HEAD_MAX_BYTES:
+            refusal = _refusal(
+                request_id, 431, "head_too_large", "The request line and headers are too large."
+            )
+            await refusal(scope, receive, send_strictly)
+            return
         try:
             async with asyncio.timeout(self.body_seconds):
                 body = await _bounded(receive)
@@ -88,6 +95,16 @@ class StrictHttp:
             if not is_started:
                 answer = self.on_unexpected(Request(scope), error)
                 await answer(scope, receive, send_strictly)
+
+
+def _head_bytes(scope: Scope) -> int:
+    """The size of a head that arrived at once; the protocol bounds one that arrives in parts."""
+    headers: Headers = scope["headers"]
+    return (
+        len(scope["raw_path"])
+        + len(scope["query_string"])
+        + sum(len(name) + len(value) + 4 for name, value in headers)
+    )
 
 
 def _strict(headers: Headers, request_id: str, *, is_https: bool) -> Headers:

@@ -15,12 +15,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from pipedrive_pipeline.connect.app import create_app
+from pipedrive_pipeline.connect.http_protocol import LimitedHttp
+from pipedrive_pipeline.connect.middleware import HEAD_MAX_BYTES
 from pipedrive_pipeline.settings import Settings, load_settings
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
 from pipedrive_pipeline.warehouse.migrations import require_current
 
 HOST = "127.0.0.1"  # a proxy in front of it listens to the network
-CONCURRENT_REQUESTS_MAX = 200  # of one process
 KEEP_ALIVE_SECONDS = 5
 STOP_SECONDS = 12  # a token refresh in progress locks its row for at most 10 s
 HEALTH_CHECK_SECONDS = 30  # of a worker; uvicorn's 5 would end one on a busy machine
@@ -59,9 +60,11 @@ def _stop_after(parent: multiprocessing.process.BaseProcess) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """Uvicorn's configuration of one process."""
-    return uvicorn.Config(app, **options(settings))
+def config(
+    app: FastAPI, settings: Settings, *, http: type[LimitedHttp] = LimitedHttp
+) -> uvicorn.Config:
+    """Uvicorn's configuration of one process; ``http`` may have other limits of time."""
+    return uvicorn.Config(app, **{**options(settings), "http": http})
 
 
 def options(settings: Settings) -> dict[str, Any]:
@@ -75,7 +78,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "server_header": False,
         "proxy_headers": bool(settings.trusted_proxies),
         "forwarded_allow_ips": list(settings.trusted_proxies),
-        "limit_concurrency": CONCURRENT_REQUESTS_MAX,
+        "http": LimitedHttp,
+        "h11_max_incomplete_event_size": HEAD_MAX_BYTES,
         "timeout_keep_alive": KEEP_ALIVE_SECONDS,
         "timeout_graceful_shutdown": STOP_SECONDS,
         "timeout_worker_healthcheck": HEALTH_CHECK_SECONDS,

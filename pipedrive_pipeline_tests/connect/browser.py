@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from pipedrive_pipeline.connect import serving
 from pipedrive_pipeline.connect.app import create_app
 from pipedrive_pipeline.connect.auth.rate_limits import REQUESTS_A_MINUTE
+from pipedrive_pipeline.connect.http_protocol import LimitedHttp
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY, VaultSetup
@@ -101,7 +102,9 @@ class ConnectSite:
 
 
 @contextmanager
-def served(world: VaultSetup, **more: object) -> Iterator[ConnectSite]:
+def served(
+    world: VaultSetup, *, http: type[LimitedHttp] = LimitedHttp, **more: object
+) -> Iterator[ConnectSite]:
     """The app on a free port, until the end of the block."""
     listener = socket()
     listener.bind(("127.0.0.1", 0))
@@ -110,7 +113,7 @@ def served(world: VaultSetup, **more: object) -> Iterator[ConnectSite]:
         {**world.vault.settings.model_dump(), "app_url": url, **more}
     )
     app = create_app(settings, Vault(world.vault.warehouse, settings))
-    server = uvicorn.Server(serving.config(app, settings))
+    server = uvicorn.Server(serving.config(app, settings, http=http))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started and thread.is_alive():
