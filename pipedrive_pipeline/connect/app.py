@@ -28,12 +28,13 @@ from pipedrive_pipeline.connect.api import (
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION
 from pipedrive_pipeline.connect.auth.rate_limits import REQUESTS_A_MINUTE
 from pipedrive_pipeline.connect.consent import routes as consent_routes
-from pipedrive_pipeline.connect.errors import TooManyRequests
+from pipedrive_pipeline.connect.errors import TooManyRequests, TooMuchAtOnce
 from pipedrive_pipeline.connect.hooks import uninstall
 from pipedrive_pipeline.connect.middleware import StrictHttp
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.pages import routes as page_routes
 from pipedrive_pipeline.connect.request import Services
+from pipedrive_pipeline.connect.slow_work import SlowWork
 from pipedrive_pipeline.errors import DatabaseUnavailable, PipelineError, Transient
 from pipedrive_pipeline.marts.mapping import BadMapping
 from pipedrive_pipeline.settings import Settings
@@ -60,6 +61,7 @@ TITLES = {
     "other_company": "This is another company",
     "not_found": "Nothing is here",
     "too_many_requests": "Too many attempts",
+    "too_much_at_once": "Please wait a moment",
     "not_signed_in": "This key opens nothing here",
     "role_too_low": "Your key may not do this",
     "forbidden": "This was not sent from here",
@@ -98,7 +100,7 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
         redirect_slashes=False,  # it would redirect to the address in `Host`
         lifespan=lifespan,
     )
-    app.state.services = Services(vault, warehouse, REQUESTS_A_MINUTE)
+    app.state.services = Services(vault, warehouse, REQUESTS_A_MINUTE, SlowWork())
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=rendering.FOLDER / "static"), name="static")
@@ -120,7 +122,9 @@ def _pipeline_error(request: Request, error: PipelineError) -> Response:
         # Its message names host and database, and anybody may cause it.
         log.warning("request %s: %s", request.state.request_id, text)
         text = DATABASE_UNAVAILABLE
-    wait_seconds = error.wait_seconds if isinstance(error, TooManyRequests) else None
+    wait_seconds = (
+        error.wait_seconds if isinstance(error, TooManyRequests | TooMuchAtOnce) else None
+    )
     if not envelope.wants_page(request):
         return envelope.refusal(
             request,

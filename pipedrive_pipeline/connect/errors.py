@@ -2,7 +2,7 @@
 
 PersonMustAct   StateRefused, ConsentDeclined, CodeRefused, LinkRefused
 UsageError      NotSignedIn, Forbidden, NotFound, PermissionMissing, OtherTenant, KeyReused
-Transient       TooManyRequests
+Transient       TooManyRequests, TooMuchAtOnce
 """
 
 from __future__ import annotations
@@ -89,6 +89,20 @@ class TooManyRequests(Transient):
     def __init__(self, wait_seconds: float) -> None:
         self.wait_seconds = wait_seconds
         super().__init__(f"Too many requests; ask again in {wait_seconds:.0f} s.")
+
+
+class TooMuchAtOnce(Transient):
+    """Slow requests are being answered, as many as may be at once; nothing was done."""
+
+    code = "too_much_at_once"
+    wait_seconds = 2.0
+
+    def __init__(self, *, is_own: bool) -> None:
+        whose = "of this tenant " if is_own else ""
+        super().__init__(
+            f"Tests, previews and saved mappings {whose}are in progress, as many as may be at "
+            "once; try again when one has ended."
+        )
 
 
 class NotFound(UsageError):

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, Path, Request
 
 from pipedrive_pipeline.connect.errors import NotFound
+from pipedrive_pipeline.connect.slow_work import SlowWork
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.vault.vault import Vault
@@ -26,6 +27,7 @@ class Services:
     vault: Vault  # opens connections of its own: it may lock a row while it calls the source
     warehouse: Warehouse  # connections of a pool
     requests_a_minute: int  # of one caller
+    slow_work: SlowWork
 
 
 @dataclass(frozen=True)

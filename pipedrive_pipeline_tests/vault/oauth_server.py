@@ -65,6 +65,10 @@ class OAuthServer:
     redirects_token_to: str | None = None
     refusals: list[str] = field(default_factory=list)  # OAuth error codes that were answered
     lock: threading.Lock = field(default_factory=threading.Lock)
+    answers_me: threading.Event = field(default_factory=threading.Event)  # cleared: `me` waits
+
+    def __post_init__(self) -> None:
+        self.answers_me.set()
 
     def forget(self) -> None:
         """As new, at the same address."""
@@ -197,6 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
         bearer = self.headers.get("authorization", "").removeprefix("Bearer ")
         with memory.lock:
             memory.calls.append("me")
+        memory.answers_me.wait()
+        with memory.lock:
             company = memory.company_of(bearer, self.headers.get("x-api-token", ""))
         if memory.redirects_me_to:
             self._answer(302, {}, location=memory.redirects_me_to)

@@ -40,5 +40,6 @@ def test(
     request: Request, services: AppServices, system: SystemKey, caller: SyncRequester
 ) -> JSONResponse:
     """Whether the connection works now, as which user, and what that user cannot see."""
-    proof = check_connection_and_alert(services.vault, caller.tenant, system)
+    with services.slow_work.slot(caller.tenant):
+        proof = check_connection_and_alert(services.vault, caller.tenant, system)
     return envelope.answer(request, presenters.connection_test(proof))

@@ -40,6 +40,7 @@ STATUSES: Mapping[str, int] = {
     "bad_mapping": 422,
     "idempotency_key_reused": 422,
     "too_many_requests": 429,
+    "too_much_at_once": 429,
 }
 RETRY_AFTER_SECONDS = 5
 

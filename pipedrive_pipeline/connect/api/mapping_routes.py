@@ -62,14 +62,15 @@ def save_mapping(
     409 `mapping_outdated` if another version was saved since; 422 `bad_mapping` with an entry in
     `details` for each source that cannot be used.
     """
-    version = mappings.save(
-        services.warehouse,
-        caller.tenant,
-        system,
-        wanted.text(),
-        who=caller.name,
-        based_on=wanted.version,
-    )
+    with services.slow_work.slot(caller.tenant):
+        version = mappings.save(
+            services.warehouse,
+            caller.tenant,
+            system,
+            wanted.text(),
+            who=caller.name,
+            based_on=wanted.version,
+        )
     with services.warehouse.as_app(caller.tenant) as connection:
         request_sync(connection, caller.tenant, system, "remap", who=caller.name)
         shown = _shown(connection, caller.tenant, system, version, is_active=True)
@@ -85,7 +86,8 @@ def preview(
     wanted: models.PreviewIn,
 ) -> JSONResponse:
     """The effect of a mapping: ten rows before and after, coverage, values that do not fit."""
-    effect = mappings.preview(services.warehouse, caller.tenant, system, wanted.text())
+    with services.slow_work.slot(caller.tenant):
+        effect = mappings.preview(services.warehouse, caller.tenant, system, wanted.text())
     return envelope.answer(request, presenters.preview(effect))
 
 

@@ -23,7 +23,8 @@ STATUS_DESCRIPTIONS = {
     409: "The current state does not allow this; the message says who must act.",
     413: "The body is too large.",
     422: "The request does not fit; `details` names each field.",
-    429: "Too many requests; `Retry-After` says when to try again.",
+    429: "Too many requests, or too many slow ones at once; `Retry-After` says when to try again.",
+    431: "The request line and headers are too large.",
     502: "The source's answer breaks its own contract.",
     503: "The source or the database does not answer now; `Retry-After` says when to try again.",
 }

@@ -123,9 +123,10 @@ def confirm(request: Request, services: AppServices, system: SystemKey, sent: Se
     is_other_company_confirmed = (
         sent.fields.get("otherCompany") is True or sent.text("other_company") == "yes"
     )
-    oauth_flow.confirm(
-        services.vault, grant.id, is_other_company_confirmed=is_other_company_confirmed
-    )
+    with services.slow_work.slot(grant.tenant):
+        oauth_flow.confirm(
+            services.vault, grant.id, is_other_company_confirmed=is_other_company_confirmed
+        )
     if sent.is_form:
         return RedirectResponse(f"/integrations/{system}/confirm", status_code=303)
     connection = connections.existing(services.vault, grant.tenant, system)
@@ -141,7 +142,8 @@ def disconnect(
     request: Request, services: AppServices, system: SystemKey, caller: ConnectionManager
 ) -> JSONResponse:
     """Ends the connection and deletes its tokens; the synced rows stay."""
-    end = end_connection(services.vault, caller.tenant, system, who=caller.name)
+    with services.slow_work.slot(caller.tenant):
+        end = end_connection(services.vault, caller.tenant, system, who=caller.name)
     shown = models.Disconnection(system=system, is_revoked=end.is_revoked, note=end.note or None)
     return envelope.answer(request, shown)
 
