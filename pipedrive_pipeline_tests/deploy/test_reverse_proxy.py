@@ -1,0 +1,109 @@
+"""The shipped reverse proxy before the Connect app: TLS, limits, and whose address counts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import create_connection
+
+import httpx
+import pytest
+
+from pipedrive_pipeline.settings import PROJECT_ROOT
+from pipedrive_pipeline_tests.connect.browser import ConnectSite, served
+from pipedrive_pipeline_tests.vault import world
+from pipedrive_pipeline_tests.waiting import free_port, wait_until
+
+CADDY = shutil.which("caddy")
+CADDYFILE = PROJECT_ROOT / "deploy" / "proxy" / "Caddyfile"
+
+pytestmark = pytest.mark.skipif(
+    CADDY is None, reason="caddy is not installed (Debian: apt-get install caddy)"
+)
+
+
+@contextmanager
+def proxied(site: ConnectSite, folder: Path, port: int) -> Iterator[httpx.Client]:
+    """A client of the site through Caddy, which makes a certificate for localhost."""
+    environment = {
+        **os.environ,
+        "CONNECT_SITE": f"https://localhost:{port}",
+        "CONNECT_PORT": site.url.rpartition(":")[2],
+        "XDG_DATA_HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+        "HOME": str(folder),
+    }
+    command = [str(CADDY), "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"]
+    authority = folder / "caddy" / "pki" / "authorities" / "local" / "root.crt"
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: authority.exists() and _answers(port), seconds=60)
+        trusted = ssl.create_default_context(cafile=authority)
+        with httpx.Client(
+            base_url=f"https://localhost:{port}", verify=trusted, timeout=30
+        ) as client:
+            yield client
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        create_connection(("localhost", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def client(
+    database_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    port = free_port()
+    with (
+        world.running(database_template) as environment,
+        served(
+            environment,
+            app_url=f"https://localhost:{port}",
+            trusted_proxies="127.0.0.1",
+        ) as site,
+        proxied(site, tmp_path_factory.mktemp("caddy"), port) as through_proxy,
+    ):
+        yield through_proxy
+
+
+def test_pages_come_over_tls_with_strict_headers(client: httpx.Client) -> None:
+    page = client.get("/login")
+
+    assert page.status_code == 200
+    assert page.headers["strict-transport-security"].startswith("max-age=31536000")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_large_bodies_and_heads_end_at_the_proxy_or_the_app(client: httpx.Client) -> None:
+    body = client.post("/login", content=b"x" * 300_000)
+    head = client.get("/login", headers={"x-large": "y" * 40_000})
+
+    assert body.status_code == 413
+    assert head.status_code == 431
+
+
+def test_a_forged_address_does_not_escape_the_limit_of_wrong_keys(client: httpx.Client) -> None:
+    """The proxy replaces what a client claims, and the app believes the proxy alone."""
+    statuses = [
+        client.get(
+            "/api/integrations",
+            headers={"x-api-key": f"wrong-{number}", "x-forwarded-for": f"203.0.113.{number}"},
+        ).status_code
+        for number in range(30)
+    ]
+
+    assert statuses[0] == 401
+    assert statuses[-1] == 429
