@@ -181,8 +181,10 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
             }
             for name, read in outcome.reads.items()
         },
-        "customers": _counts(outcome.built.customers) if outcome.built else None,
-        "contacts": _counts(outcome.built.contacts) if outcome.built else None,
+        "marts": {
+            name: _counts(counts)
+            for name, counts in (outcome.built.counts if outcome.built else {}).items()
+        },
         "comparison": outcome.comparison,
         "warnings": [{"code": code, "message": text} for code, text in outcome.warnings.items()],
         "api_calls": outcome.api_calls,
@@ -219,13 +221,12 @@ def print_outcome(tenant: Tenant, outcome: Outcome) -> None:
                 soft_wrap=True,
             )
     if outcome.built:
-        marts = {"crm.customers": outcome.built.customers, "crm.contacts": outcome.built.contacts}
         print_table(
             f"{tenant}: into the marts",
             ("written", "new", "changed", "same", "gone"),
             [
-                [name, counts.created, counts.updated, counts.unchanged, counts.deleted]
-                for name, counts in marts.items()
+                [f"crm.{name}", counts.created, counts.updated, counts.unchanged, counts.deleted]
+                for name, counts in outcome.built.counts.items()
             ],
         )
     _print_comparison(tenant, outcome)

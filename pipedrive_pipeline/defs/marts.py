@@ -67,9 +67,11 @@ def crm(
     with as_dagster_failures(context, run):
         built = run.build_marts()
         health, columns = run.mart_facts()
-    for key, counts in ((CUSTOMERS, built.customers), (CONTACTS, built.contacts)):
-        shape = mart_metadata(ASSETS, columns[key.path[-1]])
-        yield dg.MaterializeResult(asset_key=key, metadata=counts_metadata(counts) | shape)
+    for name, counts in built.counts.items():
+        yield dg.MaterializeResult(
+            asset_key=dg.AssetKey(["crm", name]),
+            metadata=counts_metadata(counts) | mart_metadata(ASSETS, columns[name]),
+        )
     yield from mart_results(health)
 
 

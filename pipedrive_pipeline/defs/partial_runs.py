@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from pipedrive_pipeline.defs.metadata import counts_metadata
-from pipedrive_pipeline.defs.table_checks import CONTACTS, CUSTOMERS
+from pipedrive_pipeline.defs.table_checks import CUSTOMERS
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.sync.runs.run import TenantRun
 
@@ -37,10 +37,10 @@ def _build(context: dg.AssetExecutionContext, run: TenantRun) -> None:
     built = run.build_around_failures()
     if built is None:
         return
-    for key, counts in ((CUSTOMERS, built.customers), (CONTACTS, built.contacts)):
+    for name, counts in built.counts.items():
         context.log_event(
             dg.AssetMaterialization(
-                key,
+                ["crm", name],
                 description="Built from what could be read; what failed is as old as it was.",
                 partition=run.facts.tenant.slug,
                 metadata=counts_metadata(counts),

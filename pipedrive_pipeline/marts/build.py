@@ -83,15 +83,14 @@ class MartsBuilt:
     """Outcome of one build.
 
     Attributes:
-        customers, contacts: rows of each mart by outcome.
+        counts: rows by outcome, by mart in the order of building.
         is_whole: all of raw was read.
         values: counts of the values that were checked.
         compared: by mart, rows that differed although their record had not changed; empty if not
             all of raw was read, or if the marts had never been built whole before.
     """
 
-    customers: RowCounts
-    contacts: RowCounts
+    counts: Mapping[str, RowCounts]
     is_whole: bool
     values: ValueCounts = field(default_factory=ValueCounts)
     compared: Mapping[str, RowComparison] = field(default_factory=dict)
@@ -225,7 +224,7 @@ def _build_once(
     except psycopg.Error as error:  # transient errors have another class by now
         raise BuildRefused(tenant, error, _added(warehouse, targets)) from None
     return MartsBuilt(
-        **built,
+        counts=built,
         is_whole=is_whole or is_changed,
         values=values,
         compared=compared if is_whole else {},

@@ -103,8 +103,8 @@ def test_no_default_of_role_or_database_disturbs_a_command(
     assert {words[0]: result.code for words, result in results.items()} == dict.fromkeys(
         ("sync", "sweep", "remap", "status", "doctor"), 0
     ), {words: result.err for words, result in results.items()}
-    assert full.facts["contacts"]["created"] == 35
-    assert results[("sync",)].facts["customers"]["updated"] == 1
+    assert full.facts["marts"]["contacts"]["created"] == 35
+    assert results[("sync",)].facts["marts"]["customers"]["updated"] == 1
     names = {row["pipedrive_id"]: row["name"] for row in world.rows("crm", "contacts")}
     assert names[3] == "Жанна Łukasik"
     (raw,) = [row for row in world.raw(ACME, "organizations") if row["id"] == 2]

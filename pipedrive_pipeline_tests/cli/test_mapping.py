@@ -49,7 +49,7 @@ def test_a_mapping_is_proposed_looked_at_saved_and_built(
     assert proposed["organizations"][keys["Kundennummer"]] == "customer_number"
     assert "is no number" in result.out
     assert "version 1 is active" in saved.out
-    assert (built.code, built.facts["customers"]["updated"]) == (0, 12)
+    assert (built.code, built.facts["marts"]["customers"]["updated"]) == (0, 12)
     assert any(row["customer_number"] for row in world.rows("crm", "customers"))
     refused = {row["target"] for row in world.rows("integration", "rejected_values")}
     assert "attributes.note_number" in refused

@@ -20,7 +20,7 @@ def test_one_entity_alone_is_read_and_built(
 
     assert result.code == 0, result.err
     assert list(result.facts["entities"]) == ["persons"]
-    assert result.facts["contacts"]["created"] == 35
+    assert result.facts["marts"]["contacts"]["created"] == 35
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_a_sweep_marks_what_is_gone_and_proves_the_rest(
     assert result.code == 0, result.err
     assert result.facts["tokens_spent"] == sandbox.requests.tokens_spent - spent_before
     assert result.facts["api_calls"] == sandbox.requests.count - calls_before
-    assert result.facts["contacts"]["deleted"] == 1
+    assert result.facts["marts"]["contacts"]["deleted"] == 1
     persons = result.facts["entities"]["persons"]
     assert (persons["missing"], persons["extra"], persons["stale"]) == (0, 0, 0)
 

@@ -70,7 +70,10 @@ def test_new_records_become_rows(warehouse: Warehouse, raw: RawTables) -> None:
 
     result = built(warehouse)
 
-    assert (result.customers, result.contacts) == (RowCounts(created=2), RowCounts(created=1))
+    assert (result.counts["customers"], result.counts["contacts"]) == (
+        RowCounts(created=2),
+        RowCounts(created=1),
+    )
     customers = rows(warehouse, "customers")
     assert [row["name"] for row in customers] == ["Firma 1", "Firma 2"]
     assert only(rows(warehouse, "contacts"))["customer_id"] == customers[1]["id"]
@@ -84,7 +87,7 @@ def test_a_second_build_writes_no_row(warehouse: Warehouse, raw: RawTables) -> N
 
     result = built(warehouse)
 
-    assert (result.customers, result.contacts) == (NOTHING, NOTHING)
+    assert (result.counts["customers"], result.counts["contacts"]) == (NOTHING, NOTHING)
     assert rows(warehouse, "customers") + rows(warehouse, "contacts") == before
 
 
@@ -98,7 +101,10 @@ def test_a_whole_build_of_equal_rows_writes_none(warehouse: Warehouse, raw: RawT
     result = built(warehouse)
 
     assert result.is_whole
-    assert (result.customers, result.contacts) == (RowCounts(unchanged=1), RowCounts(unchanged=1))
+    assert (result.counts["customers"], result.counts["contacts"]) == (
+        RowCounts(unchanged=1),
+        RowCounts(unchanged=1),
+    )
     assert rows(warehouse, "customers") + rows(warehouse, "contacts") == before
 
 
@@ -111,7 +117,7 @@ def test_only_rows_that_differ_are_written(warehouse: Warehouse, raw: RawTables)
 
     result = built(warehouse)
 
-    assert result.customers == RowCounts(updated=1, unchanged=1)
+    assert result.counts["customers"] == RowCounts(updated=1, unchanged=1)
     same, changed = rows(warehouse, "customers")
     assert same == first
     assert (changed["id"], changed["name"]) == (two["id"], "Neu GmbH")
@@ -131,7 +137,7 @@ def test_rows_of_the_app_are_never_touched(warehouse: Warehouse, raw: RawTables)
 
     result = built(warehouse)
 
-    assert result.customers == RowCounts(created=1)
+    assert result.counts["customers"] == RowCounts(created=1)
     assert [row for row in rows(warehouse, "customers") if row["pipedrive_id"] is None] == before
 
 
@@ -157,7 +163,7 @@ def test_columns_of_the_app_are_never_touched(warehouse: Warehouse, raw: RawTabl
 
     result = built(warehouse)
 
-    assert result.customers == RowCounts(updated=1)
+    assert result.counts["customers"] == RowCounts(updated=1)
     row = only(rows(warehouse, "customers"))
     assert (row["name"], row["app_score"], row["phone"]) == ("Neu GmbH", 5, "+49 431 1")
     assert (row["email"], row["customer_number"]) == ("own@example.org", "K-1")
@@ -187,8 +193,8 @@ def test_a_mapping_adds_columns_without_touching_the_files(
     second = build(warehouse, ACME, SYSTEM, targets=(mapped, CONTACTS))
     without = build(warehouse, ACME, SYSTEM)
 
-    assert first.customers == RowCounts(created=1)
-    assert (second.is_whole, second.customers) == (False, NOTHING)
+    assert first.counts["customers"] == RowCounts(created=1)
+    assert (second.is_whole, second.counts["customers"]) == (False, NOTHING)
     assert without.is_whole
     row = only(rows(warehouse, "customers"))
     assert (row["customer_number"], row["attributes"]) == ("K-17", {"note": "100 % {own}"})
@@ -219,7 +225,10 @@ def test_a_tenant_without_persons_has_customers(warehouse: Warehouse, raw: RawTa
 
     result = built(warehouse)
 
-    assert (result.customers, result.contacts) == (RowCounts(created=1), NOTHING)
+    assert (result.counts["customers"], result.counts["contacts"]) == (
+        RowCounts(created=1),
+        NOTHING,
+    )
     row = only(rows(warehouse, "customers"))
     assert (row["owner_id"], row["owner_name"], row["labels"]) == (3, None, ["4"])
 
@@ -228,7 +237,7 @@ def test_a_tenant_without_raw_has_empty_marts(warehouse: Warehouse) -> None:
     """Nothing was ever loaded."""
     result = built(warehouse)
 
-    assert (result.customers, result.contacts) == (NOTHING, NOTHING)
+    assert (result.counts["customers"], result.counts["contacts"]) == (NOTHING, NOTHING)
 
 
 def test_an_unknown_tenant_is_named(warehouse: Warehouse) -> None:
@@ -328,7 +337,7 @@ def test_a_crash_between_load_and_build_loses_nothing(warehouse: Warehouse, raw:
 
     result = built(warehouse)
 
-    assert (result.is_whole, result.customers) == (False, RowCounts(created=2))
+    assert (result.is_whole, result.counts["customers"]) == (False, RowCounts(created=2))
 
 
 def test_a_load_that_never_came_harms_nothing(warehouse: Warehouse, raw: RawTables) -> None:
@@ -339,7 +348,7 @@ def test_a_load_that_never_came_harms_nothing(warehouse: Warehouse, raw: RawTabl
 
     result = built(warehouse)
 
-    assert result.customers == NOTHING
+    assert result.counts["customers"] == NOTHING
     with warehouse.transaction() as connection:
         pending = connection.execute("select pending_loads from integration.mart_state").fetchall()
     assert pending == [([],)]
@@ -357,7 +366,7 @@ def test_a_failed_build_leaves_its_work_pending(warehouse: Warehouse, raw: RawTa
 
     result = built(warehouse)
 
-    assert (result.is_whole, result.customers) == (False, RowCounts(created=1))
+    assert (result.is_whole, result.counts["customers"]) == (False, RowCounts(created=1))
 
 
 def test_a_changed_file_makes_the_next_build_read_everything(
@@ -370,7 +379,7 @@ def test_a_changed_file_makes_the_next_build_read_everything(
 
     result = built(warehouse)
 
-    assert (result.is_whole, result.customers) == (True, RowCounts(unchanged=1))
+    assert (result.is_whole, result.counts["customers"]) == (True, RowCounts(unchanged=1))
 
 
 # --- names in place of ids
@@ -424,7 +433,7 @@ def test_a_renamed_user_and_label_reach_records_that_did_not_change(
 
     result = built(warehouse)
 
-    assert result.customers == RowCounts(updated=1, unchanged=1)
+    assert result.counts["customers"] == RowCounts(updated=1, unchanged=1)
     renamed = rows(warehouse, "customers")[0]
     assert (renamed["owner_name"], renamed["labels"]) == ("Anna Neu", ["Bestandskunde"])
 
@@ -549,7 +558,7 @@ def test_a_customer_that_comes_later_gets_its_contacts(
 
     result = built(warehouse)
 
-    assert (result.is_whole, result.contacts) == (False, RowCounts(updated=1))
+    assert (result.is_whole, result.counts["contacts"]) == (False, RowCounts(updated=1))
     assert rows(warehouse, "contacts")[0]["customer_id"] == rows(warehouse, "customers")[1]["id"]
 
 
@@ -586,10 +595,14 @@ def test_a_deleted_record_is_marked_and_comes_back(warehouse: Warehouse, raw: Ra
     back = built(warehouse)
     restored = rows(warehouse, "customers")[0]
 
-    assert (gone.is_whole, gone.customers, gone.contacts) == (False, RowCounts(deleted=1), NOTHING)
+    assert (gone.is_whole, gone.counts["customers"], gone.counts["contacts"]) == (
+        False,
+        RowCounts(deleted=1),
+        NOTHING,
+    )
     assert (marked["deletion_reason"], marked["deleted_at"] is None) == ("deleted", False)
     assert linked["customer_id"] == identity
-    assert (back.is_whole, back.customers) == (False, RowCounts(updated=1))
+    assert (back.is_whole, back.counts["customers"]) == (False, RowCounts(updated=1))
     assert (restored["id"], restored["deleted_at"], restored["deletion_reason"]) == (
         identity,
         None,
@@ -606,7 +619,7 @@ def test_a_marked_record_is_marked_once(warehouse: Warehouse, raw: RawTables) ->
 
     second = built(warehouse)
 
-    assert (first.contacts, second.contacts) == (RowCounts(created=1), NOTHING)
+    assert (first.counts["contacts"], second.counts["contacts"]) == (RowCounts(created=1), NOTHING)
     assert rows(warehouse, "contacts") == before
 
 
@@ -637,8 +650,14 @@ def test_contacts_follow_a_merged_customer(warehouse: Warehouse, raw: RawTables)
     second = built(warehouse)
     after_second = only(rows(warehouse, "contacts"))["customer_id"]
 
-    assert (first.customers, first.contacts) == (RowCounts(deleted=1), RowCounts(updated=1))
-    assert (second.customers, second.contacts) == (RowCounts(deleted=1), RowCounts(updated=1))
+    assert (first.counts["customers"], first.counts["contacts"]) == (
+        RowCounts(deleted=1),
+        RowCounts(updated=1),
+    )
+    assert (second.counts["customers"], second.counts["contacts"]) == (
+        RowCounts(deleted=1),
+        RowCounts(updated=1),
+    )
     assert [after_first, after_second] == [customers[1]["id"], customers[2]["id"]]
     assert rows(warehouse, "customers")[0]["merged_into"] == 2
 
@@ -683,7 +702,7 @@ def test_a_row_locked_by_the_app_delays_the_build_only(
         result = built(warehouse)
         release.join()
 
-    assert result.customers == RowCounts(updated=1)
+    assert result.counts["customers"] == RowCounts(updated=1)
 
 
 def test_two_builds_at_once_take_turns(warehouse: Warehouse, raw: RawTables) -> None:
@@ -697,5 +716,5 @@ def test_two_builds_at_once_take_turns(warehouse: Warehouse, raw: RawTables) -> 
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(build_under_the_lock, range(2)))
 
-    assert sorted(result.customers.created for result in results) == [0, 49]
+    assert sorted(result.counts["customers"].created for result in results) == [0, 49]
     assert len(rows(warehouse, "customers")) == 49

@@ -96,7 +96,7 @@ def test_mapped_fields_fill_their_columns(synced: RawTables) -> None:
         "site": "https://acme.example",
     }
     assert rows(synced.warehouse, "contacts")[0]["attributes"] == {"birthday": "1990-02-03"}
-    assert (built.customers.updated, built.contacts.updated) == (1, 1)
+    assert (built.counts["customers"].updated, built.counts["contacts"].updated) == (1, 1)
 
 
 def test_unmapped_columns_are_not_touched(synced: RawTables) -> None:

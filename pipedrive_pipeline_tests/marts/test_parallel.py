@@ -85,7 +85,7 @@ def test_a_refused_build_ends_with_its_own_error_and_the_next_is_whole(loaded: R
 
     built = build(loaded.warehouse, ACME, SYSTEM)
 
-    assert built.customers.created == len(NUMBERS)
+    assert built.counts["customers"].created == len(NUMBERS)
     assert (built.values.seen, built.values.rejected) == (2 * len(NUMBERS), 1)
 
 

@@ -125,7 +125,7 @@ def test_marts_that_were_emptied_are_made_again(built: RawTables) -> None:
 
     again = whole(built)
 
-    assert (again.customers.created, again.contacts.created) == (4, 5)
+    assert (again.counts["customers"].created, again.counts["contacts"].created) == (4, 5)
     assert again.compared == {
         "customers": RowComparison(missing=4),
         "contacts": RowComparison(missing=5),
@@ -154,7 +154,7 @@ def test_a_change_of_the_source_is_no_damage(built: RawTables) -> None:
     again = whole(built)
 
     assert again.compared == EQUAL
-    assert (again.customers.created, again.contacts.updated) == (1, 2)
+    assert (again.counts["customers"].created, again.counts["contacts"].updated) == (1, 2)
 
 
 def test_rows_and_columns_of_the_app_are_never_touched(built: RawTables) -> None:

@@ -90,7 +90,7 @@ def test_a_conversion_that_fails_is_listed_and_its_row_is_there(synced: RawTable
         ("2", STAFF, '"viele"', reason, "employee_count"),
         ("3", STAFF, '"12.5"', reason, "employee_count"),
     ]
-    assert (built.values.refused, built.customers.updated) == (2, 1)
+    assert (built.values.refused, built.counts["customers"].updated) == (2, 1)
     assert due(synced).lost == ()
 
 

@@ -102,8 +102,11 @@ def test_incremental_sync(world: World, sandbox: Sandbox, account: Account) -> N
     synced = world.sync()
 
     assert sandbox.requests.count - calls_before == 5
-    assert (synced.built.customers.created, synced.built.contacts.created) == (1, 1)
-    assert synced.built.contacts.updated == 1
+    assert (synced.built.counts["customers"].created, synced.built.counts["contacts"].created) == (
+        1,
+        1,
+    )
+    assert synced.built.counts["contacts"].updated == 1
     assert_all_equals_source(world, sandbox)
 
 

@@ -31,7 +31,7 @@ def test_an_edit_arrives_and_nothing_else_is_touched(world: World, account: Acco
     synced = world.sync()
 
     assert synced.reads["persons"].updated == 1
-    assert synced.built.contacts.updated == 1
+    assert synced.built.counts["contacts"].updated == 1
     names = {row["pipedrive_id"]: row["name"] for row in world.rows("crm", "contacts")}
     assert names[7] == "Änne Müller"
 

@@ -42,7 +42,9 @@ def only_row(control: ControlTables) -> dict[str, Any]:
 def test_a_run_without_errors_is_a_success_with_its_counts(control: ControlTables) -> None:
     row = control.begin(run_id="abc")
     note(row, read("organizations", is_complete=True, fetched=7, rejected=1))
-    row.built = MartsBuilt(RowCounts(created=3, unchanged=4), RowCounts(), is_whole=True)
+    row.built = MartsBuilt(
+        {"customers": RowCounts(created=3, unchanged=4), "contacts": RowCounts()}, is_whole=True
+    )
     row.api_calls, row.tokens_spent = 5, 60
 
     assert row.complete() == "success"

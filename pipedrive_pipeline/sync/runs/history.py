@@ -29,6 +29,7 @@ Trigger = Literal["schedule", "manual", "backfill", "connect", "webhook"]
 Status = Literal["running", "success", "partial", "failed", "paused"]
 
 COUNTED_ENTITIES = ("organizations", "persons")
+COUNTED_MARTS = ("customers", "contacts")  # in the same order
 MART_COUNTS = ("created", "updated", "unchanged", "deleted")
 
 
@@ -163,8 +164,10 @@ def _counts(reads: Mapping[str, EntityRead], built: MartsBuilt | None) -> dict[s
             counts[f"{name}_fetched"] = reads[name].fetched
             counts[f"{name}_rejected"] = reads[name].rejected + reads[name].rejected_values
     if built:
-        for name, mart in zip(COUNTED_ENTITIES, (built.customers, built.contacts), strict=True):
-            counts |= {f"{name}_{count}": getattr(mart, count) for count in MART_COUNTS}
+        for name, mart in zip(COUNTED_ENTITIES, COUNTED_MARTS, strict=True):
+            counts |= {
+                f"{name}_{count}": getattr(built.counts[mart], count) for count in MART_COUNTS
+            }
     return counts
 
 
