@@ -198,3 +198,18 @@ def test_a_company_of_ones_own_is_synced_as_the_readme_says(home: Path) -> None:
     ]
     assert results[-1].stdout == "12\n"
     assert "0 calls" not in results[3].stdout
+
+
+def test_every_test_that_security_md_names_exists() -> None:
+    """A control without its test is a claim."""
+    text = (PROJECT_ROOT / "SECURITY.md").read_text()
+    named = re.findall(r"`((?:[a-z_]+/)?[a-z_]+\.py)(?:::([a-z_]+))?`", text)
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (file := PROJECT_ROOT / "pipedrive_pipeline_tests" / path).is_file()
+        or (name and f"def {name}(" not in file.read_text())
+    ]
+
+    assert len(named) > 30
+    assert missing == []
