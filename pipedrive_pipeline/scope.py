@@ -9,8 +9,10 @@ from pathlib import Path
 from pipedrive_pipeline.errors import BadSlug
 from pipedrive_pipeline.tenants import Tenant
 
-# One word: `raw_zoho_crm_x` would else be both crm_x's of `zoho` and x's of `zoho_crm`.
-SYSTEM_PATTERN = re.compile(r"[a-z][a-z0-9]{0,21}")  # "staging_", it and a slug: at most 63
+SYSTEM_CHARACTERS_MAX = 22  # "staging_", it, "_" and a slug: at most 63
+# Words joined by "_". `connectors/registry.py` refuses `zoho` next to `zoho_crm`: `raw_zoho_crm_x`
+# would be both the schema of crm_x in `zoho` and that of x in `zoho_crm`.
+SYSTEM_PATTERN = re.compile(rf"(?=.{{1,{SYSTEM_CHARACTERS_MAX}}}$)[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, order=True)
@@ -18,7 +20,7 @@ class Scope:
     """What a run, a connection and a raw schema belong to.
 
     Raises:
-        BadSlug: the system's key is no word of 1 to 22 lower-case letters and digits.
+        BadSlug: the system's key is malformed or longer than 22 characters.
     """
 
     tenant: Tenant
@@ -27,8 +29,8 @@ class Scope:
     def __post_init__(self) -> None:
         if not SYSTEM_PATTERN.fullmatch(self.system):
             raise BadSlug(
-                f"{self.system[:64]!r} is no name of a system: use one word of at most 22 "
-                "lower-case letters and digits, starting with a letter (for example `zohocrm`)."
+                f"{self.system[:64]!r} is no key of a system: use at most {SYSTEM_CHARACTERS_MAX} "
+                "lower-case letters and digits in words joined by _ (for example `zoho_crm`)."
             )
 
     def __str__(self) -> str:

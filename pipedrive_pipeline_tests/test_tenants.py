@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipedrive_pipeline.connectors.registry import SYSTEMS
+from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.errors import BadSlug
 from pipedrive_pipeline.scope import SYSTEM_PATTERN, Scope
 from pipedrive_pipeline.tenants import (
@@ -36,7 +36,7 @@ def names(tenant: Tenant) -> list[tuple[str, str]]:
         ("lock", tenant.mapping_lock),
         ("lock", tenant.settings_lock),
     ]
-    for system in SYSTEMS:
+    for system in system_keys():
         clashes += [
             ("schema", Scope(tenant, system).raw_schema),
             ("schema", Scope(tenant, system).staging_schema),

@@ -20,7 +20,7 @@ from pipedrive_pipeline.cli.output import (
     terminal,
 )
 from pipedrive_pipeline.cli.session import CommandSession, open_session, sandbox_within_reach
-from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM, connector
+from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM, system
 from pipedrive_pipeline.errors import BadInput, BudgetSpent, PipelineError
 from pipedrive_pipeline.marts import RowCounts
 from pipedrive_pipeline.sync.budget.pricing import Price
@@ -261,7 +261,7 @@ def _print_comparison(tenant: Tenant, outcome: Outcome) -> None:
 
 
 def _check_entities(names: list[str] | None) -> None:
-    entities = connector(DEFAULT_SYSTEM).entities
+    entities = system(DEFAULT_SYSTEM).by_name
     for name in names or ():
         if name not in entities:
             raise BadInput(f"--entity {name}: there is no such entity; use {', '.join(entities)}.")

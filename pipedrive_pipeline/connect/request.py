@@ -50,14 +50,14 @@ async def app_services(request: Request) -> Services:
 
 
 async def known_system(
-    system: Annotated[str, Path(json_schema_extra={"enum": list(registry.SYSTEMS)})],
+    system: Annotated[str, Path(json_schema_extra={"enum": [*registry.system_keys()]})],
 ) -> str:
     """The system in the path.
 
     Raises:
         NotFound: no connector has this key.
     """
-    if system not in registry.SYSTEMS:
+    if system not in registry.system_keys():
         raise NotFound
     return system
 

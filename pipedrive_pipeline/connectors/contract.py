@@ -1,22 +1,27 @@
-"""The interface between a connector and the engine: entities as data, pages, cursors, credentials.
+"""The interface between a connector and the engine: systems and entities as data, pages, cursors.
 
-A connector is data plus few functions. Its cursor state is JSON that only the connector reads: a
-time for one system, an opaque token for the next, nothing for a third. The engine stores it when,
-and only when, the whole walk is committed.
+A system is one `System` declaration and the class that its ``open`` yields, a `Source`. The cursor
+state is JSON that only the source reads: a time for one system, an opaque token for the next,
+nothing for a third. The engine stores it when, and only when, the whole walk is committed.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from itertools import count
+from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 from msgspec import Raw
 from pydantic import SecretStr
+
+from pipedrive_pipeline.errors import BadInput
 
 Record = dict[str, Raw]
 """One record as sent: each top-level key with its JSON text, undecoded."""
@@ -80,7 +85,7 @@ class Column:
 
 @dataclass(frozen=True)
 class ChangedSince:
-    """An incremental cursor by time of change; ``column`` also tells which version is newer."""
+    """Reads what changed since a time; ``column`` also decides which version is newer."""
 
     column: str
     overlap: timedelta
@@ -88,33 +93,60 @@ class ChangedSince:
 
 @dataclass(frozen=True)
 class OpaqueToken:
-    """An incremental cursor that is a token of the source, valid only after the last page."""
+    """Reads what changed since a token that the source gave after the last page.
 
-    expires: bool
+    A token may expire: `Source.pages` then raises `StateExpired` and the engine reads everything
+    again. Pages report deleted records as tombstones.
+    """
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """No cursor: each read is complete, and a key that is absent is gone."""
+    """Reads everything each time; a key that is absent is gone."""
+
+
+@dataclass(frozen=True)
+class Children:
+    """Reads lists that belong to records of another entity, by `Source.records` with parents' ids.
+
+    A parent's list is always read whole: an id that is absent from it is gone. An incremental run
+    reads the lists of the parents that it read in a new version; a read of everything reads those
+    of all parents that are not marked as gone.
+    """
+
+    of: str  # the parent entity; it stands before this one in `System.entities`
+    column: str  # the key or a declared column of this entity that holds the parent's id
+    batch: int  # parents in one call of `Source.records`
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a page of an entity costs, and how much it holds."""
+
+    tokens_per_page: int  # in the unit of `System.budget`
+    records_per_page: int  # at most
 
 
 @dataclass(frozen=True)
 class Entity:
-    """One kind of record: everything the engine needs to read and store it."""
+    """One kind of record: everything that the engine needs to read and store it."""
 
     name: str  # also the raw table's name
-    key: Column  # unique, never null
-    columns: tuple[Column, ...]  # without the key
-    cursor: ChangedSince | OpaqueToken | Snapshot
-    tokens_per_page: int  # of the day's budget
-    records_per_page: int
+    label: str  # for people, in the plural: "Organizations"
     description: str
+    key: Column  # unique, never null, of any type but jsonb; above raw it is text
+    columns: tuple[Column, ...]  # without the key
+    read: ChangedSince | OpaqueToken | Snapshot | Children
+    cost: Cost
+    defined_by: str | None = None  # the entity that holds the definitions of its fields
+    is_required: bool = False  # if False, any refusal (right, plan, 404) sets this entity aside
+    personal: tuple[str, ...] = ()  # columns that hold personal data; an erasure searches them
     scopes: tuple[str, ...] = ()  # any one of them allows the read
 
     @property
     def version_column(self) -> str | None:
         """The column whose greater value is the newer version of a record; None if none is."""
-        return self.cursor.column if isinstance(self.cursor, ChangedSince) else None
+        return self.read.column if isinstance(self.read, ChangedSince) else None
 
 
 @dataclass(frozen=True)
@@ -217,19 +249,29 @@ class Access:
 
 @dataclass(frozen=True)
 class AuthScheme:
-    """How a system hands out tokens, as data; `vault` and `connect` act on it."""
+    """One way to get a credential of a system, as data; `vault` and `connect` act on it.
 
-    kind: Literal["oauth2_code", "static_token"]
+    ``api_token`` needs no other field: a person enters the token and the address of the account.
+    """
+
+    kind: Literal["oauth", "api_token"]  # oauth: the authorization code grant of RFC 6749
+    oauth_url: str = ""  # default of `<KEY>_OAUTH_URL`: the origin of the three paths
     authorize_path: str = ""
     token_path: str = ""
-    revoke_path: str = ""
-    authorize_params: tuple[tuple[str, str], ...] = ()  # fixed ones, such as response_type, scope
-    client_auth: Literal["basic", "body"] = "basic"
-    pkce: Literal["required", "optional", "off"] = "off"
-    scope_separator: str = ","
-    scopes_needed: tuple[str, ...] = ()
-    base_url_fact: str = "api_domain"  # the key of the token answer that holds the API's host
-    default_lifetime_seconds: int = 300  # where the answer does not say
+    revoke_path: str = ""  # empty: the system has no revocation
+    authorize_params: tuple[tuple[str, str], ...] = ()  # fixed ones, such as response_type
+    client_auth: Literal["basic", "body"] = "basic"  # where the client's id and secret are sent
+    has_pkce: bool = (
+        False  # RFC 7636, method S256: challenge in the address, verifier with the code
+    )
+    scopes_needed: tuple[str, ...] = ()  # without one of them, something cannot be read
+    sends_scopes: bool = False  # the authorize address asks for ``scopes_needed``
+    scope_separator: str = " "  # between scopes, in the address and in the answer
+    api_url_key: str = ""  # of the token answer: the origin of the API, such as ``api_domain``
+    api_url: str = ""  # the origin of the API where the answer names none
+    default_lifetime_seconds: int = 300  # of an access token, where the answer does not say
+    # By DELETE on the callback, with the app's id and secret as Basic authentication.
+    sends_uninstall_notice: bool = False
 
 
 class Source(Protocol):
@@ -244,7 +286,7 @@ class Source(Protocol):
         """Yield one walk, page by page; the last one carries the state of the next walk.
 
         Args:
-            entity: one of the connector's own ``entities``.
+            entity: one of the system's own ``entities``, but none that is read as `Children`.
             state: what a former walk committed; ``None`` reads everything.
             resume: where a walk over everything was broken off, from its last committed page.
 
@@ -262,7 +304,14 @@ class Source(Protocol):
         ...
 
     async def records(self, entity: Entity, ids: list[str]) -> list[Page]:
-        """The answers with the records of these ids; ids unknown to the source are absent."""
+        """The answers with the records of these ids; ids unknown to the source are absent.
+
+        Of an entity that is read as `Children`, ``ids`` are at most ``batch`` ids of parents, and
+        the answers hold every child of each.
+
+        Raises:
+            As `pages`, except `StateExpired`.
+        """
         ...
 
     async def record_statuses(self, entity: Entity, ids: list[str]) -> dict[str, RecordStatus]:
@@ -278,40 +327,45 @@ class Source(Protocol):
         ...
 
 
-class Connector(Protocol):
-    """One system. Opening it does no I/O; the first call does."""
+@dataclass(frozen=True)
+class Budget:
+    """What one company may spend a day; the day ends at midnight in ``time_zone``."""
 
-    @property
-    def key(self) -> str:
-        """The system's name in tables, routes and settings: ``pipedrive``."""
-        ...
-
-    @property
-    def label(self) -> str:
-        """The system's name for people."""
-        ...
-
-    @property
-    def entities(self) -> Mapping[str, Entity]:
-        """Every kind of record it reads, by name, in the order in which they are read."""
-        ...
-
-    @property
-    def auth(self) -> AuthScheme:
-        """How it hands out tokens."""
-        ...
-
-    def open(self, access: Access) -> AbstractAsyncContextManager[Source]:
-        """A source for one tenant; closes its connections at the end of the block."""
-        ...
+    unit: str  # for people, in the plural: "tokens"
+    daily_limit: int  # of the smallest plan; a limit that an answer reports replaces it
+    time_zone: str = "UTC"
 
 
-def missing_scopes(entities: Iterable[Entity], granted: Iterable[str]) -> tuple[str, ...]:
-    """The scopes without which an entity cannot be read; any one of an entity's own is enough.
+@dataclass(frozen=True)
+class System:
+    """One CRM, as a declaration. `registry.register` makes it known to every package."""
 
-    ``contacts:full`` allows what ``contacts:read`` does, so that comparing with
-    `AuthScheme.scopes_needed` by name would turn a wider consent away.
-    """
-    granted_scopes = frozenset(granted)
-    wanted = (entity.scopes for entity in entities if entity.scopes)
-    return tuple(dict.fromkeys(any_of[0] for any_of in wanted if granted_scopes.isdisjoint(any_of)))
+    key: str  # in tables, routes and settings: ``pipedrive``; see `registry.register`
+    label: str  # for people: "Pipedrive"
+    entities: tuple[Entity, ...]  # in the order of reading: definitions and parents first
+    auth: tuple[AuthScheme, ...]  # at most one of each kind, the preferred one first
+    hosts: tuple[str, ...]  # default of `<KEY>_ALLOWED_HOSTS`; tokens go to no other host
+    # A source for one tenant. Opening does no I/O; the end of the block closes its connections.
+    open: Callable[[Access], AbstractAsyncContextManager[Source]]
+    budget: Budget | None = None  # None: the system has no daily budget, calls are only counted
+    marts_folder: Path | None = None  # of its selects; None: ``sql/marts/<key>``
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Entity]:
+        """The entities by name, in the order of reading."""
+        return MappingProxyType({entity.name: entity for entity in self.entities})
+
+    def entity(self, name: str) -> Entity:
+        """The entity of this name.
+
+        Raises:
+            BadInput: the system has none.
+        """
+        if name not in self.by_name:
+            known = ", ".join(self.by_name)
+            raise BadInput(f"{self.label} has no entity {name[:64]!r}; there are {known}.")
+        return self.by_name[name]
+
+    def auth_of(self, kind: Literal["oauth", "api_token"]) -> AuthScheme | None:
+        """The scheme of this kind; None if the system has none."""
+        return next((scheme for scheme in self.auth if scheme.kind == kind), None)

@@ -89,6 +89,8 @@ def authorize_url(
     """
     origin = checked_base_url(oauth_url, allowed_hosts)
     own = {"client_id": client_id, "redirect_uri": redirect_uri, "state": state}
+    if scheme.sends_scopes:
+        own["scope"] = scheme.scope_separator.join(scheme.scopes_needed)
     return f"{origin}{scheme.authorize_path}?{urlencode({**dict(scheme.authorize_params), **own})}"
 
 
@@ -236,14 +238,20 @@ def _grant(scheme: AuthScheme, answer: HttpAnswer) -> TokenGrant:
     access, renewing = facts.get("access_token"), facts.get("refresh_token")
     if not isinstance(access, str) or not access:
         raise SourceBroke("the token endpoint answered without an access token.")
-    base_url = facts.get(scheme.base_url_fact)
+    api_url = facts.get(scheme.api_url_key) or scheme.api_url
     return TokenGrant(
         access_token=SecretStr(access),
         refresh_token=SecretStr(renewing) if isinstance(renewing, str) and renewing else None,
         expires_in_seconds=_lifetime(facts.get("expires_in"), scheme.default_lifetime_seconds),
-        scopes=tuple(filter(None, re.split(r"[,\s]+", str(facts.get("scope") or "")))),
-        api_domain=base_url if isinstance(base_url, str) and base_url else None,
+        scopes=_scopes(scheme, facts.get("scope")),
+        api_domain=api_url if isinstance(api_url, str) and api_url else None,
     )
+
+
+def _scopes(scheme: AuthScheme, scope: object) -> tuple[str, ...]:
+    """The granted scopes; most answers hold text, some a list."""
+    names = scope if isinstance(scope, list) else str(scope or "").split(scheme.scope_separator)
+    return tuple(name.strip() for name in map(str, names) if name.strip())
 
 
 def _refusal(answer: HttpAnswer) -> ClientRejected | GrantRefused | SourceBroke:

@@ -1,28 +1,123 @@
-"""The list of systems. A new system is one line here and one package next to `pipedrive/`."""
+"""The registered systems.
+
+A system is registered by one line: `register(SYSTEM)` below for a system of this package, an entry
+point of the group ``pipedrive_pipeline.systems`` for one of an installed package
+(``hubspot = "their_package:HUBSPOT"``), or a module that calls `register` and that the environment
+variable ``SYSTEM_MODULES`` names (comma-separated; child processes inherit it).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+import os
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
 
-from pipedrive_pipeline.connectors.contract import Connector
-from pipedrive_pipeline.connectors.pipedrive.connector import PipedriveConnector
-from pipedrive_pipeline.errors import UsageError
+from pipedrive_pipeline.connectors.contract import Children, ColumnType, Entity, System
+from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
+from pipedrive_pipeline.errors import SettingsError, UsageError
+from pipedrive_pipeline.scope import SYSTEM_PATTERN
 
-_CONNECTORS: tuple[Connector, ...] = (PipedriveConnector(),)
+ENTRY_POINT_GROUP = "pipedrive_pipeline.systems"
+MODULES_VARIABLE = "SYSTEM_MODULES"
 
-DEFAULT_SYSTEM = _CONNECTORS[0].key  # where nobody says which
-SYSTEMS: Mapping[str, Connector] = MappingProxyType({system.key: system for system in _CONNECTORS})
+_registered: dict[str, System] = {}
 
 
-def connector(system: str) -> Connector:
-    """The connector of a system.
+def systems() -> tuple[System, ...]:
+    """Every registered system, in the order of registration."""
+    _load()
+    return tuple(_registered.values())
+
+
+def system_keys() -> tuple[str, ...]:
+    """The key of every registered system, in the order of registration."""
+    return tuple(each.key for each in systems())
+
+
+def system(key: str) -> System:
+    """The system with this key.
 
     Raises:
-        UsageError: there is none of this name.
+        UsageError: there is none.
     """
-    try:
-        return SYSTEMS[system]
-    except KeyError:
-        known = ", ".join(sorted(SYSTEMS))
-        raise UsageError(f"no system is called {system[:64]!r}; known: {known}.") from None
+    _load()
+    if key not in _registered:
+        known = ", ".join(sorted(_registered))
+        raise UsageError(f"no system is called {key[:64]!r}; known: {known}.")
+    return _registered[key]
+
+
+def register(new: System) -> System:
+    """Makes a system known to every package, and returns it; a second time changes nothing.
+
+    Raises:
+        UsageError: the key is malformed or taken, it and another key with ``_`` begin alike (their
+            schemas could collide: ``raw_zoho_crm_x``), or the declaration contradicts itself.
+    """
+    if _registered.get(new.key) == new:
+        return new
+    for problem in _problems(new):
+        raise UsageError(f"the system {new.key[:64]!r} cannot be registered: {problem}.")
+    _registered[new.key] = new
+    return new
+
+
+def _problems(new: System) -> list[str]:
+    problems = []
+    if not SYSTEM_PATTERN.fullmatch(new.key):
+        problems.append(
+            "its key must be lower-case words joined by _, in all at most 22 characters"
+        )
+    for key in _registered:
+        if key == new.key:
+            problems.append("another system has this key")
+        elif key.startswith(f"{new.key}_") or new.key.startswith(f"{key}_"):
+            problems.append(f"its key and {key!r} begin alike, so that schema names could collide")
+    if not new.auth or len({scheme.kind for scheme in new.auth}) < len(new.auth):
+        problems.append("it needs one scheme of authentication, and at most one of each kind")
+    earlier: dict[str, Entity] = {}
+    for entity in new.entities:
+        problems += [f"{entity.name}: {problem}" for problem in _entity_problems(entity, earlier)]
+        earlier[entity.name] = entity
+    problems += [
+        f"{entity.name}: no entity {entity.defined_by} defines its fields"
+        for entity in new.entities
+        if entity.defined_by not in {None, *earlier}
+    ]
+    return problems
+
+
+def _entity_problems(entity: Entity, earlier: dict[str, Entity]) -> list[str]:
+    columns = {column.name for column in (entity.key, *entity.columns)}
+    wanted = set(entity.personal) | ({entity.version_column} - {None})
+    problems = []
+    if entity.name in earlier:
+        problems.append("two entities have this name")
+    if entity.key.type is ColumnType.JSON:
+        problems.append("its key cannot be jsonb")
+    if isinstance(entity.read, Children):
+        wanted.add(entity.read.column)
+        if entity.read.of not in earlier:
+            problems.append(f"its parent {entity.read.of} must come before it")
+    if missing := sorted(wanted - columns):  # type: ignore[type-var]
+        problems.append(f"it declares no column {', '.join(map(str, missing))}")
+    return problems
+
+
+@cache
+def _load() -> None:
+    """Registers the systems of installed packages and of `SYSTEM_MODULES`, once a process."""
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        register(entry_point.load())
+    for name in filter(None, os.environ.get(MODULES_VARIABLE, "").split(",")):
+        try:
+            import_module(name.strip())
+        except ImportError as error:
+            raise SettingsError(
+                f"{MODULES_VARIABLE}: {name} cannot be imported ({error})."
+            ) from error
+
+
+register(PIPEDRIVE)
+DEFAULT_SYSTEM = PIPEDRIVE.key  # of commands that do not name a system yet

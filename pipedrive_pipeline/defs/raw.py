@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from pipedrive_pipeline.connectors.contract import Connector, Entity
-from pipedrive_pipeline.connectors.registry import SYSTEMS
+from pipedrive_pipeline.connectors.contract import Entity, System
+from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failures
 from pipedrive_pipeline.defs.metadata import column_schema, read_metadata
 from pipedrive_pipeline.defs.partial_runs import marts_of_the_rest
@@ -48,19 +48,19 @@ def price_of_full_read(
     return estimated
 
 
-def raw_assets(connector: Connector) -> dg.AssetsDefinition:
+def raw_assets(system: System) -> dg.AssetsDefinition:
     """Returns one system's raw assets; any subset of them can be read."""
 
     @dg.multi_asset(
-        name=f"{connector.key}_raw",
-        specs=[_spec(connector.key, entity) for entity in connector.entities.values()],
+        name=f"{system.key}_raw",
+        specs=[_spec(system.key, entity) for entity in system.entities],
         can_subset=True,
         partitions_def=TENANTS,
         backfill_policy=ONE_TENANT_PER_RUN,
         retry_policy=TRANSIENT_RETRIES,
         check_specs=[
-            spec(dg.AssetKey([connector.key, name]))
-            for name in connector.entities
+            spec(dg.AssetKey([system.key, entity.name]))
+            for entity in system.entities
             for spec in (completeness_spec, rejections_spec)
         ],
     )
@@ -73,7 +73,7 @@ def raw_assets(connector: Connector) -> dg.AssetsDefinition:
             estimated = price_of_full_read(context, run, chosen)
             with marts_of_the_rest(context, run):
                 for read in run.read(chosen):
-                    asset = dg.AssetKey([connector.key, read.entity.name])
+                    asset = dg.AssetKey([system.key, read.entity.name])
                     yield dg.MaterializeResult(
                         asset_key=asset,
                         metadata=read_metadata(run.facts, read, estimated),
@@ -86,4 +86,4 @@ def raw_assets(connector: Connector) -> dg.AssetsDefinition:
     return raw
 
 
-RAW_ASSETS = [raw_assets(connector) for connector in SYSTEMS.values()]
+RAW_ASSETS = [raw_assets(system) for system in systems()]

@@ -69,7 +69,7 @@ class Reconciler:
         read.missing, read.extra, read.stale = compared.missing, len(compared.extra), compared.stale
         self._refuse_missing(entity, compared)
         self._check_mass_deletion(read, compared)
-        if isinstance(entity.cursor, Snapshot) and read.rejected:
+        if isinstance(entity.read, Snapshot) and read.rejected:
             return  # an entry without a usable key may be any record that seems to be gone
         gone = self._gone(read, compared.extra)
         self.deletions.mark(entity, gone)
@@ -94,7 +94,7 @@ class Reconciler:
         gone, known, name = len(compared.extra), compared.known, read.entity.name
         if self.is_confirmed or gone <= GUARD_ROWS or gone <= known * GUARD_SHARE:
             return
-        if not isinstance(read.entity.cursor, Snapshot):
+        if not isinstance(read.entity.read, Snapshot):
             sample = compared.extra[:: ceil(gone / SAMPLE_ROWS)]
             self._refuse_unlisted(read, len(sample) - len(self._refreshed(read, sample)))
         raise GuardTripped(
@@ -120,7 +120,7 @@ class Reconciler:
         deleted before the next one came by, it was seen and is nowhere.
         """
         comparison = self.seen_keys.compare(read.entity)
-        if isinstance(read.entity.cursor, Snapshot) or not 0 < comparison.behind <= LOOKS_MAX:
+        if isinstance(read.entity.read, Snapshot) or not 0 < comparison.behind <= LOOKS_MAX:
             return comparison
         absent = self._refreshed(read, self.seen_keys.behind(read.entity))
         self.seen_keys.forget(read.entity, absent)
@@ -136,7 +136,7 @@ class Reconciler:
             return []
         absent = self._refreshed(read, keys)
         reasons: dict[str, RecordStatus] = {}
-        if not isinstance(read.entity.cursor, Snapshot):
+        if not isinstance(read.entity.read, Snapshot):
             reasons = asyncio.run(self._record_statuses(read.entity, absent[:LOOKS_MAX]))
         reason_of = {key: reasons.get(key, "deleted") for key in absent}
         gone = [Tombstone(key, why) for key, why in reason_of.items() if why != "live"]

@@ -14,7 +14,7 @@ import psycopg
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.contract import Access, Account, ApiCall, Connector, Credential
+from pipedrive_pipeline.connectors.contract import Access, Account, ApiCall, Credential, System
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.errors import SourceBroke, UnknownTenant
 from pipedrive_pipeline.tenants import Tenant
@@ -84,12 +84,12 @@ def account_of_credential(
         TokenRefused: the source does not accept it.
         SourceUnavailable, HostNotAllowed, SourceBroke: as the connector's errors.
     """
-    connector = registry.connector(system)
+    declaration = registry.system(system)
 
     def lend_once(refused: Credential | None = None) -> Credential:
         if refused is not None:
             host = urlsplit(credential.base_url).hostname or ""
-            raise TokenRefused(tenant.slug, connector.label, host)
+            raise TokenRefused(tenant.slug, declaration.label, host)
         return credential
 
     access = Access(
@@ -98,10 +98,10 @@ def account_of_credential(
         allowed_hosts=vault.settings_of(tenant).pipedrive_allowed_hosts,
         on_call=_not_metered,
     )
-    return fetch_account(connector, access)
+    return fetch_account(declaration, access)
 
 
-def fetch_account(connector: Connector, access: Access) -> Account:
+def fetch_account(system: System, access: Access) -> Account:
     """The account that this access opens, by one call.
 
     Raises:
@@ -109,12 +109,12 @@ def fetch_account(connector: Connector, access: Access) -> Account:
     """
 
     async def fetch() -> Account:
-        async with connector.open(access) as source:
+        async with system.open(access) as source:
             return await source.account()
 
     account = finished(fetch())
     if not account.company_id:
-        raise SourceBroke(f"{access.tenant}: {connector.label} does not say whose account it is.")
+        raise SourceBroke(f"{access.tenant}: {system.label} does not say whose account it is.")
     return Account(
         company_id=storable(account.company_id),
         company_name=storable(account.company_name),

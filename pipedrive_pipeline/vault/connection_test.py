@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.contract import Access, Account, Connector, Credential
+from pipedrive_pipeline.connectors.contract import Access, Account, Credential, System
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connection_rows
 from pipedrive_pipeline.vault.connect import fetch_account
@@ -31,7 +31,7 @@ def check_connection(vault: Vault, tenant: Tenant, system: str) -> ConnectionChe
         NotConnected, ReauthNeeded, ClientRejected, HostNotAllowed, SecretUnreadable: as `lend`.
         SourceUnavailable: no answer; nothing is known.
     """
-    connector = registry.connector(system)
+    declaration = registry.system(system)
 
     def lend_again(refused: Credential | None = None) -> Credential:
         return lend(
@@ -39,7 +39,7 @@ def check_connection(vault: Vault, tenant: Tenant, system: str) -> ConnectionChe
         )
 
     account = fetch_account(
-        connector,
+        declaration,
         Access(
             tenant=tenant.slug,
             lend=lend_again,
@@ -50,34 +50,37 @@ def check_connection(vault: Vault, tenant: Tenant, system: str) -> ConnectionChe
     row = connection_rows.read(vault, tenant, system)
     # An API token has every right of its user; a source that lists no scopes limits none.
     granted = frozenset(row.scopes)
-    missing = () if not granted else _missing(connector, granted)
-    unreadable = () if not granted else _unreadable(connector, granted)
+    missing = () if not granted else _missing(declaration, granted)
+    unreadable = () if not granted else _unreadable(declaration, granted)
     return ConnectionCheck(account, missing, unreadable, _limits(account, unreadable))
 
 
-def _missing(connector: Connector, granted: frozenset[str]) -> tuple[str, ...]:
+def _missing(system: System, granted: frozenset[str]) -> tuple[str, ...]:
     """Needed scopes that are neither granted nor covered by a wider scope that an entity names."""
 
     def covers(scope: str) -> set[str]:
-        alternatives = (entity.scopes for entity in connector.entities.values())
+        alternatives = (entity.scopes for entity in system.entities)
         return {scope}.union(*(scopes for scopes in alternatives if scope in scopes))
 
     return tuple(
-        scope for scope in connector.auth.scopes_needed if granted.isdisjoint(covers(scope))
+        scope
+        for scheme in system.auth
+        for scope in scheme.scopes_needed
+        if granted.isdisjoint(covers(scope))
     )
 
 
-def _unreadable(connector: Connector, granted: frozenset[str]) -> tuple[str, ...]:
+def _unreadable(system: System, granted: frozenset[str]) -> tuple[str, ...]:
     return tuple(
         entity.name
-        for entity in connector.entities.values()
+        for entity in system.entities
         if entity.scopes and granted.isdisjoint(entity.scopes)
     )
 
 
 def missing_scopes(system: str, granted: Collection[str]) -> tuple[str, ...]:
     """Scopes that a sync needs and the grant lacks; empty if the source lists no scopes."""
-    return _missing(registry.connector(system), frozenset(granted)) if granted else ()
+    return _missing(registry.system(system), frozenset(granted)) if granted else ()
 
 
 def _limits(account: Account, unreadable: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from pipedrive_pipeline.connectors import oauth, registry
 from pipedrive_pipeline.connectors.contract import AuthScheme
 from pipedrive_pipeline.connectors.oauth import OAuthClient, TokenGrant
-from pipedrive_pipeline.errors import SettingsError
+from pipedrive_pipeline.errors import SettingsError, UsageError
 from pipedrive_pipeline.settings import Settings
 
 CALL_DEADLINE_SECONDS = 10.0  # a row is locked during the call
@@ -78,7 +78,10 @@ def oauth_app(settings: Settings, system: str) -> OAuthApp:
         SettingsError: the operator has not set the app's id or secret.
         UsageError: there is no such system.
     """
-    scheme = registry.connector(system).auth
+    declaration = registry.system(system)
+    scheme = declaration.auth_of("oauth")
+    if scheme is None:
+        raise UsageError(f"{declaration.label} has no consent; connect with an API token.")
     if settings.pipedrive_client_id is None:
         raise _missing("PIPEDRIVE_CLIENT_ID")
     if settings.pipedrive_client_secret is None:

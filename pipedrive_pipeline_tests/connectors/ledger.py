@@ -8,7 +8,7 @@ Google Calendar, HubSpot and Salesforce in the contract suite.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -21,6 +21,7 @@ from pipedrive_pipeline.connectors.contract import (
     AuthScheme,
     Column,
     ColumnType,
+    Cost,
     Credential,
     CursorState,
     Entity,
@@ -31,6 +32,7 @@ from pipedrive_pipeline.connectors.contract import (
     Resume,
     Snapshot,
     Source,
+    System,
     Tombstone,
 )
 from pipedrive_pipeline.connectors.http import Client
@@ -44,20 +46,20 @@ TOKEN = "ledger-secret"
 
 ENTRIES = Entity(
     name="entries",
+    label="Entries",
     key=Column("ref", ColumnType.TEXT, "Text id."),
     columns=(Column("amount", ColumnType.NUMERIC, "Amount."),),
-    cursor=OpaqueToken(expires=True),
-    tokens_per_page=1,
-    records_per_page=PAGE_ENTRIES,
+    read=OpaqueToken(),
+    cost=Cost(1, PAGE_ENTRIES),
     description="Entries.",
 )
 BOOKS = Entity(
     name="books",
+    label="Books",
     key=Column("code", ColumnType.TEXT, "Text id."),
     columns=(Column("title", ColumnType.TEXT, "Title."),),
-    cursor=Snapshot(),
-    tokens_per_page=1,
-    records_per_page=1000,
+    read=Snapshot(),
+    cost=Cost(1, 1000),
     description="Books.",
 )
 
@@ -170,7 +172,7 @@ class LedgerSource:
             page = Page(body.items, sent, arrived, gone)
             if body.more is None:
                 token = body.sync_token
-                if token is None and isinstance(entity.cursor, OpaqueToken):
+                if token is None and isinstance(entity.read, OpaqueToken):
                     raise SourceBroke("the last page holds no sync token.")
                 commit = {"token": token} if token else None
                 yield replace(page, is_last=True, commit=commit)
@@ -218,28 +220,17 @@ class LedgerSource:
             raise StateExpired("the sync token is too old.") from error
 
 
-@dataclass(frozen=True)
-class LedgerConnector:
-    """The ledger as the engine sees it."""
+@asynccontextmanager
+async def _opened(access: Access) -> AsyncIterator[Source]:
+    async with Client(LedgerDialect(), access) as client:
+        yield LedgerSource(client)
 
-    key: str = "ledger"
-    label: str = "Ledger"
 
-    @property
-    def entities(self) -> Mapping[str, Entity]:
-        """Books, then entries."""
-        return {"books": BOOKS, "entries": ENTRIES}
-
-    @property
-    def auth(self) -> AuthScheme:
-        """A key that somebody pastes."""
-        return AuthScheme(kind="static_token")
-
-    def open(self, access: Access) -> AbstractAsyncContextManager[Source]:
-        """See `base.Connector.open`."""
-        return self._opened(access)
-
-    @asynccontextmanager
-    async def _opened(self, access: Access) -> AsyncIterator[Source]:
-        async with Client(LedgerDialect(), access) as client:
-            yield LedgerSource(client)
+LEDGER = System(
+    key="ledger",
+    label="Ledger",
+    entities=(BOOKS, ENTRIES),
+    auth=(AuthScheme(kind="api_token"),),
+    hosts=("*.ledger.example",),
+    open=_opened,
+)

@@ -21,15 +21,15 @@ from pipedrive_pipeline.connectors.contract import (
     Access,
     ApiCall,
     ChangedSince,
-    Connector,
     Credential,
     CursorState,
     OpaqueToken,
     Page,
     Snapshot,
     Source,
+    System,
 )
-from pipedrive_pipeline.connectors.pipedrive.connector import PipedriveConnector
+from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
 from pipedrive_pipeline.connectors.refusals import StateExpired
 from pipedrive_pipeline.errors import HostNotAllowed, ReauthNeeded
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
@@ -44,7 +44,7 @@ Rows = dict[str, dict[str, Any]]
 class ConnectorCase:
     """One system that can be edited, and the connector that reads it."""
 
-    connector: Connector
+    system: System
     entity: str  # one that is read by increments
     url: str
     secret: str
@@ -61,12 +61,12 @@ class ConnectorCase:
     def lend(self, refused: Credential | None = None) -> Credential:
         """The one token there is."""
         if refused:
-            raise ReauthNeeded("acme", self.connector.key, "401")
+            raise ReauthNeeded("acme", self.system.key, "401")
         return Credential("api_token", SecretStr(self.secret), self.url)
 
     def opened(self) -> AbstractAsyncContextManager[Source]:
         """A source with a good token."""
-        return self.connector.open(self.access)
+        return self.system.open(self.access)
 
 
 OpenCase = Callable[[], AbstractAsyncContextManager[ConnectorCase]]
@@ -89,7 +89,7 @@ async def pipedrive() -> AsyncIterator[ConnectorCase]:
             return str(account.create("organizations", name="Neu", owner_id=900)["id"])
 
         yield ConnectorCase(
-            PipedriveConnector(),
+            PIPEDRIVE,
             "organizations",
             sandbox.url,
             sandbox.api_token,
@@ -133,9 +133,7 @@ async def a_ledger() -> AsyncIterator[ConnectorCase]:
         return "new"
 
     async with scripted(world) as server:
-        yield ConnectorCase(
-            ledger.LedgerConnector(), "entries", server.url, ledger.TOKEN, truth, edit, add
-        )
+        yield ConnectorCase(ledger.LEDGER, "entries", server.url, ledger.TOKEN, truth, edit, add)
 
 
 @pytest.fixture(params=[pipedrive, a_ledger], ids=["pipedrive", "ledger"])
@@ -148,7 +146,7 @@ async def walked(
     source: Source, case: ConnectorCase, entity: str, state: CursorState | None
 ) -> list[Page]:
     """One whole walk."""
-    return [page async for page in source.pages(case.connector.entities[entity], state)]
+    return [page async for page in source.pages(case.system.by_name[entity], state)]
 
 
 def rows_of(pages: list[Page], key: str) -> Rows:
@@ -166,7 +164,7 @@ def test_a_full_read_is_the_truth(open_case: OpenCase) -> None:
 
     async def act() -> None:
         async with open_case() as case, case.opened() as source:
-            for name, spec in case.connector.entities.items():
+            for name, spec in case.system.by_name.items():
                 pages = await walked(source, case, name, None)
                 rows, truth = rows_of(pages, spec.key.name), case.truth(name)
 
@@ -183,13 +181,13 @@ def test_a_walk_ends_with_one_last_page_that_alone_commits(open_case: OpenCase) 
 
     async def act() -> None:
         async with open_case() as case, case.opened() as source:
-            for name, spec in case.connector.entities.items():
+            for name, spec in case.system.by_name.items():
                 pages = await walked(source, case, name, None)
 
                 assert [page.is_last for page in pages] == [False] * (len(pages) - 1) + [True]
                 assert all(page.commit is None for page in pages[:-1])
-                assert (pages[-1].commit is None) == isinstance(spec.cursor, Snapshot)
-                assert all(len(page.records) <= spec.records_per_page for page in pages)
+                assert (pages[-1].commit is None) == isinstance(spec.read, Snapshot)
+                assert all(len(page.records) <= spec.cost.records_per_page for page in pages)
 
     run(act())
 
@@ -199,7 +197,7 @@ def test_two_full_reads_agree(open_case: OpenCase) -> None:
 
     async def act() -> None:
         async with open_case() as case, case.opened() as source:
-            for name in case.connector.entities:
+            for name in case.system.by_name:
                 first = await walked(source, case, name, None)
                 second = await walked(source, case, name, None)
 
@@ -213,13 +211,13 @@ def test_declared_columns_are_sent_and_keys_sent_are_declared(open_case: OpenCas
 
     async def act() -> None:
         async with open_case() as case, case.opened() as source:
-            for name, spec in case.connector.entities.items():
+            for name, spec in case.system.by_name.items():
                 pages = await walked(source, case, name, None)
                 sent = {key for page in pages for record in page.records for key in record}
                 declared = {spec.key.name, *(column.name for column in spec.columns)}
 
                 assert sent <= declared
-                assert declared - sent <= MAY_BE_ABSENT.get(f"{case.connector.key}.{name}", set())
+                assert declared - sent <= MAY_BE_ABSENT.get(f"{case.system.key}.{name}", set())
 
     run(act())
 
@@ -236,13 +234,13 @@ def test_nothing_new_brings_nothing_new(open_case: OpenCase) -> None:
 
     async def act() -> None:
         async with open_case() as case, case.opened() as source:
-            spec = case.connector.entities[case.entity]
+            spec = case.system.by_name[case.entity]
             committed = (await walked(source, case, case.entity, None))[-1].commit
             again = await walked(source, case, case.entity, committed)
             rows = rows_of(again, spec.key.name)
 
             assert again[-1].commit == committed
-            match spec.cursor:
+            match spec.read:
                 case OpaqueToken():
                     assert not rows
                 case ChangedSince(column=column, overlap=overlap):
@@ -258,7 +256,7 @@ def test_reading_on_from_every_state_brings_all_that_came_after(open_case: OpenC
 
     async def act() -> None:
         async with open_case() as case, case.opened() as source:
-            key = case.connector.entities[case.entity].key.name
+            key = case.system.by_name[case.entity].key.name
             state = (await walked(source, case, case.entity, None))[-1].commit
             states, edited = [state], []
             for number in range(4):
@@ -282,11 +280,11 @@ def test_a_walk_that_is_given_up_changes_nothing(open_case: OpenCase) -> None:
     async def act() -> None:
         async with open_case() as case:
             async with case.opened() as source:
-                walk = source.pages(case.connector.entities[case.entity], None)
+                walk = source.pages(case.system.by_name[case.entity], None)
                 first = await anext(walk)
                 assert first.commit is None
             async with case.opened() as source:
-                key = case.connector.entities[case.entity].key.name
+                key = case.system.by_name[case.entity].key.name
                 rows = rows_of(await walked(source, case, case.entity, None), key)
 
                 assert rows.keys() == case.truth(case.entity).keys()
@@ -299,7 +297,7 @@ def test_an_edit_between_two_pages_is_not_lost(open_case: OpenCase) -> None:
 
     async def act() -> None:
         async with open_case() as case, case.opened() as source:
-            spec = case.connector.entities[case.entity]
+            spec = case.system.by_name[case.entity]
             pages, changed = [], set()
             async for page in source.pages(spec, None):
                 pages.append(page)
@@ -335,7 +333,7 @@ def test_single_records_are_as_they_are_now(open_case: OpenCase) -> None:
 
     async def act() -> None:
         async with open_case() as case, case.opened() as source:
-            spec = case.connector.entities[case.entity]
+            spec = case.system.by_name[case.entity]
             changed = case.edit(3)
             pages = await source.records(spec, [changed, "999999999", "no such id"])
             nothing = await source.records(spec, [])
@@ -369,7 +367,7 @@ def test_a_host_that_is_not_allowed_is_not_called(open_case: OpenCase) -> None:
     async def act() -> None:
         async with open_case() as case:
             access = replace(case.access, allowed_hosts=("*.pipedrive.com",))
-            async with case.connector.open(access) as source:
+            async with case.system.open(access) as source:
                 with pytest.raises(HostNotAllowed):
                     await source.account()
             assert case.calls == []
@@ -383,7 +381,7 @@ def test_the_account_is_returned_and_every_call_is_metered(open_case: OpenCase) 
     async def act() -> None:
         async with open_case() as case, case.opened() as source:
             account = await source.account()
-            for name in case.connector.entities:
+            for name in case.system.by_name:
                 await walked(source, case, name, None)
 
             assert account.company_id
@@ -400,8 +398,8 @@ def test_opening_a_source_does_nothing_yet() -> None:
         raise AssertionError(refused)
 
     async def act() -> None:
-        for connector in (PipedriveConnector(), ledger.LedgerConnector()):
-            async with connector.open(Access("acme", lend, (), lambda _: None)):
+        for system in (PIPEDRIVE, ledger.LEDGER):
+            async with system.open(Access("acme", lend, (), lambda _: None)):
                 pass
 
     run(act())
@@ -415,11 +413,11 @@ def test_reported_deletions_come_as_tombstones() -> None:
         world.put("a", 1)
         world.put("b", 2)
         async with scripted(world) as server:
-            connector = ledger.LedgerConnector()
+            system = ledger.LEDGER
             credential = Credential("api_token", SecretStr(ledger.TOKEN), server.url)
             access = Access("acme", lambda _=None: credential, ("127.0.0.1",), lambda _: None)
-            async with connector.open(access) as source:
-                entries = connector.entities["entries"]
+            async with system.open(access) as source:
+                entries = system.entity("entries")
                 first = [page async for page in source.pages(entries, None)]
                 world.put("a", None)
                 later = [page async for page in source.pages(entries, first[-1].commit)]

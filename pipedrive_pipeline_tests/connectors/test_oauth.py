@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from pipedrive_pipeline.connectors import oauth
 from pipedrive_pipeline.connectors.contract import AuthScheme
 from pipedrive_pipeline.connectors.oauth import OAuthClient, TokenGrant
-from pipedrive_pipeline.connectors.pipedrive.connector import PIPEDRIVE_AUTH
+from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE_OAUTH
 from pipedrive_pipeline.connectors.refusals import GrantRefused
 from pipedrive_pipeline.errors import (
     ClientRejected,
@@ -43,7 +43,7 @@ ANSWER = {
 
 
 def refreshed(
-    reply: Reply, scheme: AuthScheme = PIPEDRIVE_AUTH
+    reply: Reply, scheme: AuthScheme = PIPEDRIVE_OAUTH
 ) -> tuple[TokenGrant, list[ReceivedRequest]]:
     """The grant that a refresh brought, called as it is where a loop runs: from inside one."""
 
@@ -101,7 +101,7 @@ def test_a_code_is_exchanged_with_its_redirect_address() -> None:
         async with scripted(lambda _: as_json(ANSWER)) as server:
             grant = await asyncio.to_thread(
                 lambda: oauth.exchange_code(
-                    PIPEDRIVE_AUTH,
+                    PIPEDRIVE_OAUTH,
                     server.url,
                     APP,
                     SecretStr("the code"),
@@ -123,7 +123,7 @@ def test_a_code_is_exchanged_with_its_redirect_address() -> None:
 
 def test_a_system_may_want_id_and_secret_in_the_body() -> None:
     """As HubSpot and Zoho do."""
-    scheme = AuthScheme(kind="oauth2_code", token_path="/t", client_auth="body")
+    scheme = AuthScheme(kind="oauth", token_path="/t", client_auth="body")
 
     _, (request,) = refreshed(as_json(ANSWER), scheme)
 
@@ -213,7 +213,7 @@ def test_a_call_is_made_once() -> None:
             with pytest.raises(SourceUnavailable):
                 await asyncio.to_thread(
                     lambda: oauth.refresh(
-                        PIPEDRIVE_AUTH, server.url, APP, OLD_TOKEN, allowed_hosts=LOOPBACK
+                        PIPEDRIVE_OAUTH, server.url, APP, OLD_TOKEN, allowed_hosts=LOOPBACK
                     )
                 )
             return len(server.requests)
@@ -234,16 +234,16 @@ def test_a_redirect_is_not_followed() -> None:
     "act",
     [
         lambda url: oauth.refresh(
-            PIPEDRIVE_AUTH, url, APP, OLD_TOKEN, allowed_hosts=("*.pipedrive.com",)
+            PIPEDRIVE_OAUTH, url, APP, OLD_TOKEN, allowed_hosts=("*.pipedrive.com",)
         ),
         lambda url: oauth.exchange_code(
-            PIPEDRIVE_AUTH, url, APP, SecretStr("c"), REDIRECT, allowed_hosts=("*.pipedrive.com",)
+            PIPEDRIVE_OAUTH, url, APP, SecretStr("c"), REDIRECT, allowed_hosts=("*.pipedrive.com",)
         ),
         lambda url: oauth.revoke(
-            PIPEDRIVE_AUTH, url, APP, OLD_TOKEN, allowed_hosts=("*.pipedrive.com",)
+            PIPEDRIVE_OAUTH, url, APP, OLD_TOKEN, allowed_hosts=("*.pipedrive.com",)
         ),
         lambda url: oauth.authorize_url(
-            PIPEDRIVE_AUTH, url, "id", REDIRECT, "s", allowed_hosts=("*.pipedrive.com",)
+            PIPEDRIVE_OAUTH, url, "id", REDIRECT, "s", allowed_hosts=("*.pipedrive.com",)
         ),
     ],
     ids=["refresh", "exchange_code", "revoke", "authorize_url"],
@@ -258,7 +258,7 @@ def test_a_host_that_is_not_listed_gets_nothing(act: Callable[[str], object]) ->
 def test_a_host_that_refuses_connections_is_named() -> None:
     """One line that says where to look."""
     with pytest.raises(SourceUnavailable, match="refuses connections"):
-        oauth.refresh(PIPEDRIVE_AUTH, "http://127.0.0.1:9", APP, OLD_TOKEN, allowed_hosts=LOOPBACK)
+        oauth.refresh(PIPEDRIVE_OAUTH, "http://127.0.0.1:9", APP, OLD_TOKEN, allowed_hosts=LOOPBACK)
 
 
 def test_revoking_names_the_token_and_takes_any_200() -> None:
@@ -268,7 +268,7 @@ def test_revoking_names_the_token_and_takes_any_200() -> None:
         async with scripted(lambda _: Reply(200)) as server:
             await asyncio.to_thread(
                 lambda: oauth.revoke(
-                    PIPEDRIVE_AUTH, server.url, APP, OLD_TOKEN, allowed_hosts=LOOPBACK
+                    PIPEDRIVE_OAUTH, server.url, APP, OLD_TOKEN, allowed_hosts=LOOPBACK
                 )
             )
             return server.requests
@@ -285,7 +285,7 @@ def test_revoking_names_the_token_and_takes_any_200() -> None:
 def test_the_consent_address_carries_what_pipedrive_documents() -> None:
     """Neither response_type nor scope: scopes are the app's, chosen in the Developer Hub."""
     url = oauth.authorize_url(
-        PIPEDRIVE_AUTH,
+        PIPEDRIVE_OAUTH,
         "https://oauth.pipedrive.com/",
         "app id",
         REDIRECT,
@@ -303,7 +303,7 @@ def test_the_consent_address_carries_what_pipedrive_documents() -> None:
 
 def test_fixed_parameters_of_a_system_are_added() -> None:
     """Google wants access_type, most want response_type and scope."""
-    scheme = AuthScheme(kind="oauth2_code", authorize_params=(("response_type", "code"),))
+    scheme = AuthScheme(kind="oauth", authorize_params=(("response_type", "code"),))
 
     url = oauth.authorize_url(
         scheme, "https://o.example", "id", REDIRECT, "s", allowed_hosts=("o.example",)

@@ -16,12 +16,11 @@ from pipedrive_pipeline.connectors.contract import (
     Page,
     Resume,
     Window,
-    missing_scopes,
 )
-from pipedrive_pipeline.connectors.pipedrive.connector import PipedriveConnector
 from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
+from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE, opener
 from pipedrive_pipeline.connectors.refusals import StateExpired
-from pipedrive_pipeline.connectors.registry import SYSTEMS, connector
+from pipedrive_pipeline.connectors.registry import system, systems
 from pipedrive_pipeline.errors import (
     IncompleteRead,
     PipelineError,
@@ -86,10 +85,10 @@ def walked(
     async def act() -> None:
         async with scripted(script) as server:
             time = FakeClock()
-            pipedrive = PipedriveConnector(clock=time.clock)
-            async with pipedrive.open(FakeVault(server.url).access) as source:
+            opened = opener(clock=time.clock)
+            async with opened(FakeVault(server.url).access) as source:
                 try:
-                    async for page in source.pages(pipedrive.entities[entity], state, resume):
+                    async for page in source.pages(PIPEDRIVE.by_name[entity], state, resume):
                         walk.pages.append(page)
                 except PipelineError as error:
                     walk.error = error
@@ -112,7 +111,7 @@ def company(count: int, **more: object) -> PipedriveScript:
 
 def test_entities_come_in_the_order_in_which_they_explain_each_other() -> None:
     """A field or a user must be known before the records that name it."""
-    assert list(connector("pipedrive").entities) == [
+    assert list(PIPEDRIVE.by_name) == [
         "organization_fields",
         "person_fields",
         "users",
@@ -133,20 +132,11 @@ def test_every_column_says_what_it_holds() -> None:
         assert spec.version_column in {None, *names}
 
 
-def test_a_wider_scope_allows_the_same_read() -> None:
-    """An app may hold contacts:full for what it writes."""
-    specs = ENTITIES.values()
-
-    assert missing_scopes(specs, ["base", "contacts:full", "users:read"]) == ()
-    assert missing_scopes(specs, ["base", "users:read"]) == ("contacts:read",)
-    assert missing_scopes(specs, []) == ("contacts:read", "users:read")
-
-
 def test_an_unknown_system_is_a_wrong_word() -> None:
     """It names those that there are."""
-    assert set(SYSTEMS) == {"pipedrive"}
+    assert PIPEDRIVE in systems()
     with pytest.raises(UsageError, match="pipedrive"):
-        connector("hubspot")
+        system("hubspot")
 
 
 def test_a_first_walk_reads_everything_oldest_change_first() -> None:
@@ -794,9 +784,9 @@ def picked(
 
     async def act() -> tuple[list[int], list[ReceivedRequest]]:
         async with scripted(world) as server:
-            pipedrive = connector("pipedrive")
+            pipedrive = PIPEDRIVE
             async with pipedrive.open(FakeVault(server.url).access) as source:
-                pages = await source.records(pipedrive.entities[entity], ids)
+                pages = await source.records(PIPEDRIVE.by_name[entity], ids)
             record_ids = [int(bytes(record["id"])) for page in pages for record in page.records]
             return record_ids, server.requests
 
@@ -862,7 +852,7 @@ def test_the_account_says_whose_data_it_is(access: object, is_admin: bool | None
         body = {"success": True, "data": {**ME, "access": access}}
         async with (
             scripted(lambda _: as_json(body)) as server,
-            connector("pipedrive").open(FakeVault(server.url).access) as source,
+            PIPEDRIVE.open(FakeVault(server.url).access) as source,
         ):
             return await source.account(), [request.path for request in server.requests]
 
@@ -880,8 +870,8 @@ def test_an_account_without_a_number_is_no_account() -> None:
     async def act() -> None:
         time = FakeClock()
         async with scripted(lambda _: as_json({"success": True, "data": {"id": 1}})) as server:
-            pipedrive = PipedriveConnector(clock=time.clock)
-            async with pipedrive.open(FakeVault(server.url).access) as source:
+            opened = opener(clock=time.clock)
+            async with opened(FakeVault(server.url).access) as source:
                 await source.account()
 
     with pytest.raises(SourceBroke):
@@ -893,9 +883,9 @@ def test_single_records_on_a_second_page_are_an_error() -> None:
 
     async def act() -> None:
         async with scripted(lambda _: listed([organization(1)], "more")) as server:
-            pipedrive = connector("pipedrive")
+            pipedrive = PIPEDRIVE
             async with pipedrive.open(FakeVault(server.url).access) as source:
-                await source.records(pipedrive.entities["organizations"], ["1", "2"])
+                await source.records(PIPEDRIVE.by_name["organizations"], ["1", "2"])
 
     with pytest.raises(SourceBroke):
         run(act())
@@ -906,10 +896,10 @@ def test_every_call_reports_its_price() -> None:
 
     async def act() -> list[tuple[str, int]]:
         async with scripted(company(3)) as server:
-            vault, pipedrive = FakeVault(server.url), connector("pipedrive")
+            vault, pipedrive = FakeVault(server.url), PIPEDRIVE
             async with pipedrive.open(vault.access) as source:
                 await source.account()
-                for spec in pipedrive.entities.values():
+                for spec in PIPEDRIVE.entities:
                     async for _ in source.pages(spec, None):
                         pass
             return [(call.kind, call.tokens) for call in vault.calls]
@@ -931,8 +921,8 @@ def test_opening_a_source_asks_nothing() -> None:
     """Definitions are loaded where there is no network."""
 
     async def act() -> None:
-        async with connector("pipedrive").open(FakeVault("https://nowhere.invalid").access):
+        async with PIPEDRIVE.open(FakeVault("https://nowhere.invalid").access):
             pass
 
     run(act())
-    assert timedelta(minutes=5) == ENTITIES["persons"].cursor.overlap  # type: ignore[union-attr]
+    assert timedelta(minutes=5) == ENTITIES["persons"].read.overlap  # type: ignore[union-attr]

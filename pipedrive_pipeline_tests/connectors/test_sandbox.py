@@ -15,17 +15,15 @@ import pytest
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors import oauth
-from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential, Page, missing_scopes
+from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential, Page
 from pipedrive_pipeline.connectors.oauth import OAuthClient, TokenGrant
-from pipedrive_pipeline.connectors.pipedrive.connector import PipedriveConnector
-from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
+from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE, PIPEDRIVE_OAUTH, opener
 from pipedrive_pipeline.connectors.refusals import (
     GrantRefused,
     SourceBlocked,
     SourceRedirected,
     SourceRefused,
 )
-from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.connectors.transport import Limits
 from pipedrive_pipeline.errors import (
     BudgetSpent,
@@ -67,9 +65,9 @@ class SandboxTenant:
         """One whole walk."""
 
         async def act() -> list[Page]:
-            pipedrive = PipedriveConnector(limits=self.limits, clock=self.time.clock)
-            async with pipedrive.open(self.access) as source:
-                walk = source.pages(pipedrive.entities[entity], state)  # type: ignore[arg-type]
+            opened = opener(limits=self.limits, clock=self.time.clock)
+            async with opened(self.access) as source:
+                walk = source.pages(PIPEDRIVE.by_name[entity], state)  # type: ignore[arg-type]
                 return [page async for page in walk]
 
         return run(act())
@@ -169,7 +167,7 @@ def test_a_healthy_run_provokes_no_429() -> None:
         tenant = SandboxTenant(sandbox)
 
         async def act() -> None:
-            pipedrive = connector("pipedrive")
+            pipedrive = PIPEDRIVE
             async with pipedrive.open(tenant.access) as source:
                 for _ in range(45):
                     await source.account()
@@ -184,7 +182,7 @@ def test_a_healthy_run_provokes_no_429() -> None:
 def test_tokens_reported_are_tokens_spent() -> None:
     """The meter and the company's own budget agree to the token."""
     with reading(has_limits=True) as tenant:
-        for entity in connector("pipedrive").entities:
+        for entity in PIPEDRIVE.by_name:
             tenant.walk(entity)
 
         assert sum(call.tokens for call in tenant.calls) == tenant.sandbox.requests.tokens_spent
@@ -242,7 +240,7 @@ def granted(sandbox: Sandbox, act: Callable[[OAuthClient, str], TokenGrant]) -> 
 
 def test_consent_to_records_by_oauth() -> None:
     """A code, a pair, a read, a refresh, an expired token, a revocation: the whole life."""
-    scheme = connector("pipedrive").auth
+    scheme = PIPEDRIVE_OAUTH
     account = seeded(organizations=20, persons=30, seed=5)
     with serve(account, None, redirect_uri=REDIRECT, rotates_refresh_token=True) as sandbox:
         client = OAuthClient(sandbox.client_id, SecretStr(sandbox.client_secret))
@@ -252,7 +250,7 @@ def test_consent_to_records_by_oauth() -> None:
                 scheme, sandbox.url, app, SecretStr(code), REDIRECT, allowed_hosts=LOOPBACK
             ),
         )
-        assert missing_scopes(ENTITIES.values(), first.scopes) == ()
+        assert all(set(entity.scopes) & set(first.scopes) for entity in PIPEDRIVE.entities)
         assert first.refresh_token
         tokens = [first]
 
@@ -268,11 +266,11 @@ def test_consent_to_records_by_oauth() -> None:
             )
 
         async def read() -> int:
-            pipedrive = connector("pipedrive")
+            pipedrive = PIPEDRIVE
             access = Access("acme", lend, LOOPBACK, lambda _: None)
             count = 0
             async with pipedrive.open(access) as source:
-                for number, spec in enumerate(pipedrive.entities.values()):
+                for number, spec in enumerate(PIPEDRIVE.entities):
                     if number == 2:
                         sandbox.grants.expire_access_tokens()
                     count += sum([len(page.records) async for page in source.pages(spec, None)])

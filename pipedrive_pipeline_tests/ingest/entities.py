@@ -8,6 +8,7 @@ from pipedrive_pipeline.connectors.contract import (
     ChangedSince,
     Column,
     ColumnType,
+    Cost,
     Entity,
     Snapshot,
 )
@@ -23,19 +24,19 @@ COLUMNS = (
 )
 THINGS = Entity(
     name="things",
+    label="Things",
     key=Column("id", ColumnType.BIGINT, "Number of the thing."),
     columns=COLUMNS,
-    cursor=ChangedSince("changed_at", timedelta(minutes=5)),
-    tokens_per_page=1,
-    records_per_page=500,
+    read=ChangedSince("changed_at", timedelta(minutes=5)),
+    cost=Cost(1, 500),
     description="Things that change.",
 )
 LABELS = Entity(
     name="labels",
+    label="Labels",
     key=Column("code", ColumnType.TEXT, "Code of the label."),
     columns=(Column("words", ColumnType.TEXT, "A text."),),
-    cursor=Snapshot(),
-    tokens_per_page=1,
-    records_per_page=500,
+    read=Snapshot(),
+    cost=Cost(1, 500),
     description="Labels, always read whole.",
 )

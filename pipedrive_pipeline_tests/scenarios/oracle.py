@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import ColumnType, Entity
-from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
@@ -23,7 +23,7 @@ from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 Row = dict[str, Any]
 Difference = tuple[str, Any, str, str, str]  # entity, key, column, expected, stored
-ENTITIES = connector(SYSTEM).entities
+ENTITIES = registry.system(SYSTEM).by_name
 LISTS = {
     "users": "/v1/users",
     "organization_fields": "/api/v2/organizationFields",

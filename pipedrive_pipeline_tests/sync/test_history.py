@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BudgetSpent, NotConnected, SourceUnavailable
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt, RowCounts
@@ -15,7 +15,7 @@ from pipedrive_pipeline.sync.runs.history import HistoryRow, settle_dead
 from pipedrive_pipeline.sync.runs.lock import walk_lock
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
 
-ENTITIES = connector(SYSTEM).entities
+ENTITIES = registry.system(SYSTEM).by_name
 BROKEN = SourceUnavailable("acme: Pipedrive does not answer.")
 
 

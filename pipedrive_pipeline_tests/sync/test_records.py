@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import ApiCall
-from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.sync.budget.usage import UsageRecorder
 from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, ControlTables
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
-PERSONS = connector(SYSTEM).entities["persons"]
+PERSONS = registry.system(SYSTEM).entity("persons")
 
 
 def test_calls_are_booked_by_kind_and_company_and_add_up_over_runs(control: ControlTables) -> None:

@@ -31,7 +31,7 @@ def integrations(request: Request, services: AppServices, caller: RecordReader) 
     with services.warehouse.as_app(caller.tenant) as transaction:
         rows = connections.of_tenant(transaction, caller.tenant)
     by_system = {row.system: row for row in rows}
-    shown = [presenters.connection(key, by_system.get(key)) for key in registry.SYSTEMS]
+    shown = [presenters.connection(key, by_system.get(key)) for key in registry.system_keys()]
     return envelope.answer(request, shown)
 
 

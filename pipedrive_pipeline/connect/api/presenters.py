@@ -22,7 +22,7 @@ from pipedrive_pipeline.vault.states import Reason
 
 def connection(system: str, row: TenantConnection | None) -> models.Connection:
     """One system's connection; `disconnected` if the tenant never began one."""
-    label = registry.connector(system).label
+    label = registry.system(system).label
     if row is None:
         return models.Connection(system=system, label=label, state="disconnected")
     return models.Connection(

@@ -77,13 +77,13 @@ def price(
     Raises:
         NotConnected, ReauthNeeded, BudgetSpent, SourceUnavailable: the source had to be asked.
     """
-    entities = registry.connector(system).entities
+    entities = registry.system(system).by_name
     if sync_type == "full":
         access = SourceAccess(services.vault.warehouse, services.vault.settings, tenant, system)
         estimate = access.price(entities.values())
         tokens, limit = dict(estimate.entities), estimate.limit
     else:
-        tokens = {name: entity.tokens_per_page for name, entity in entities.items()}
+        tokens = {name: entity.cost.tokens_per_page for name, entity in entities.items()}
         limit = daily_budget.standing(services.warehouse, tenant, system, datetime.now(UTC)).limit
     return sync_models.Price(
         sync_type=sync_type, tokens=sum(tokens.values()), daily_limit=limit, entities=tokens

@@ -60,7 +60,7 @@ def confirmation(request: Request, grant: PendingGrant, form_token: str) -> HTML
     return _page(
         request,
         template,
-        label=registry.connector(grant.system).label,
+        label=registry.system(grant.system).label,
         grant=grant,
         form_token=form_token,
     )

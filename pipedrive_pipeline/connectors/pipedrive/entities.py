@@ -19,6 +19,7 @@ from pipedrive_pipeline.connectors.contract import (
     ChangedSince,
     Column,
     ColumnType,
+    Cost,
     Entity,
     Snapshot,
 )
@@ -36,6 +37,7 @@ BOOLEAN, TIMESTAMP, JSON = ColumnType.BOOLEAN, ColumnType.TIMESTAMP, ColumnType.
 
 CONTACTS_SCOPES = ("contacts:read", "contacts:full")
 BY_UPDATE_TIME = ChangedSince("update_time", OVERLAP)
+V2_LIST = Cost(V2_LIST_TOKENS, PAGE_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ RECORD_COLUMNS = (
 
 ORGANIZATIONS = Entity(
     name="organizations",
+    label="Organizations",
+    description="Organizations as Pipedrive sent them.",
     key=Column("id", BIGINT, "Pipedrive's number of the organization, unique in its company."),
     columns=(
         Column("name", TEXT, "Name; not unique."),
@@ -75,15 +79,17 @@ ORGANIZATIONS = Entity(
         Column("annual_revenue", NUMERIC, "Revenue a year; only with Pipedrive's company data."),
         Column("employee_count", BIGINT, "Employees; only with Pipedrive's company data."),
     ),
-    cursor=BY_UPDATE_TIME,
-    tokens_per_page=V2_LIST_TOKENS,
-    records_per_page=PAGE_LIMIT,
-    description="Organizations as Pipedrive sent them.",
+    read=BY_UPDATE_TIME,
+    cost=V2_LIST,
+    defined_by="organization_fields",
+    is_required=True,
     scopes=CONTACTS_SCOPES,
 )
 
 PERSONS = Entity(
     name="persons",
+    label="Persons",
+    description="Persons as Pipedrive sent them.",
     key=Column("id", BIGINT, "Pipedrive's number of the person, unique in its company."),
     columns=(
         Column("name", TEXT, "Full name; not unique."),
@@ -99,10 +105,11 @@ PERSONS = Entity(
         Column("birthday", TEXT, "Birthday as sent, YYYY-MM-DD; only with the contact sync."),
         Column("job_title", TEXT, "Job title; only with Pipedrive's contact sync."),
     ),
-    cursor=BY_UPDATE_TIME,
-    tokens_per_page=V2_LIST_TOKENS,
-    records_per_page=PAGE_LIMIT,
-    description="Persons as Pipedrive sent them.",
+    read=BY_UPDATE_TIME,
+    cost=V2_LIST,
+    defined_by="person_fields",
+    is_required=True,
+    personal=("name", "first_name", "last_name", "emails", "phones"),
     scopes=CONTACTS_SCOPES,
 )
 
@@ -122,18 +129,21 @@ FIELD_COLUMNS = (
 def _fields(name: str, of: str) -> Entity:
     return Entity(
         name=name,
+        label=f"Fields of {of}",
+        description=f"Definitions of the fields of {of}; a deleted field just disappears.",
         key=FIELD_KEY,
         columns=FIELD_COLUMNS,
-        cursor=Snapshot(),
-        tokens_per_page=V2_LIST_TOKENS,
-        records_per_page=PAGE_LIMIT,
-        description=f"Definitions of the fields of {of}; a deleted field just disappears.",
+        read=Snapshot(),
+        cost=V2_LIST,
+        is_required=True,
         scopes=CONTACTS_SCOPES,
     )
 
 
 USERS = Entity(
     name="users",
+    label="Users",
+    description="Users of the company, deactivated ones included, as Pipedrive sent them.",
     key=Column("id", BIGINT, "Pipedrive's number of the user; owner_id points here."),
     columns=(
         Column("name", TEXT, "Name of the user."),
@@ -156,10 +166,8 @@ USERS = Entity(
         Column("icon_url", TEXT, "Picture of the user."),
         Column("is_you", BOOLEAN, "Whether this is the user who connected."),
     ),
-    cursor=Snapshot(),
-    tokens_per_page=V1_LIST_TOKENS,
-    records_per_page=10_000,  # the list is not paged
-    description="Users of the company, deactivated ones included, as Pipedrive sent them.",
+    read=Snapshot(),
+    cost=Cost(V1_LIST_TOKENS, records_per_page=10_000),  # the list is not paged
     scopes=("users:read",),
 )
 

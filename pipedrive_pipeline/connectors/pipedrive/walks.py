@@ -171,7 +171,7 @@ class ListWalk:
 
     async def _asked(self, kind: str, params: Params) -> ListPage:
         """One answer; all parameters go with each cursor, which without them is another list's."""
-        call = ReadCall(kind, self.endpoint.path, self.endpoint.spec.tokens_per_page, params)
+        call = ReadCall(kind, self.endpoint.path, self.endpoint.spec.cost.tokens_per_page, params)
         try:
             return await self.client.fetch(
                 call, whole if self.endpoint.paging == "whole" else listed
@@ -183,15 +183,15 @@ class ListWalk:
 
     @property
     def _is_timed(self) -> bool:
-        return isinstance(self.endpoint.spec.cursor, ChangedSince)
+        return isinstance(self.endpoint.spec.read, ChangedSince)
 
     @property
     def _overlap(self) -> timedelta:
-        cursor = self.endpoint.spec.cursor
+        cursor = self.endpoint.spec.read
         return cursor.overlap if isinstance(cursor, ChangedSince) else timedelta()
 
     def _parameters(self, window: Window) -> Params:
-        cursor = self.endpoint.spec.cursor
+        cursor = self.endpoint.spec.read
         if self.endpoint.paging == "whole":
             return {}
         if not isinstance(cursor, ChangedSince):
@@ -247,7 +247,7 @@ async def pick(client: Client, endpoint: Endpoint, ids: list[str]) -> list[Page]
     params: Params = {"ids": ",".join(ids), "limit": PAGE_LIMIT}
     pages: list[Page] = []
     for _ in ids:
-        call = ReadCall(f"pick {spec.name}", endpoint.path, spec.tokens_per_page, params)
+        call = ReadCall(f"pick {spec.name}", endpoint.path, spec.cost.tokens_per_page, params)
         page = await client.fetch(call, listed)
         pages.append(Page(page.records, page.sent, page.arrived, misfits=page.misfits))
         if page.next_cursor is None:

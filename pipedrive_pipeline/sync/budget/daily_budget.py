@@ -210,7 +210,7 @@ class Allowance:
 
 def cost_of_increment(entities: Iterable[Entity]) -> int:
     """Returns the tokens of a sync without changes: one page of each entity."""
-    return sum(entity.tokens_per_page for entity in entities)
+    return sum(entity.cost.tokens_per_page for entity in entities)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from math import ceil
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import ChangedSince, Entity, Snapshot, Source
-from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -69,7 +69,7 @@ def price(
     unknown = [
         entity
         for entity in entities
-        if sizes[entity.name] is None and not isinstance(entity.cursor, Snapshot)
+        if sizes[entity.name] is None and not isinstance(entity.read, Snapshot)
     ]
     if unknown:
         sizes |= asyncio.run(_asked(open_source, unknown))
@@ -83,14 +83,14 @@ def sweep_tokens(connection: psycopg.Connection, tenant: Tenant, system: str) ->
     rows: dict[str, float] = dict(connection.execute(_ESTIMATES, [schema]).fetchall())
     return sum(
         _tokens(entity, round(rows.get(entity.name, 0)))
-        for entity in connector(system).entities.values()
+        for entity in registry.system(system).entities
     )
 
 
 def _tokens(entity: Entity, rows: int) -> int:
-    pages = max(1, ceil(rows / entity.records_per_page))
-    look_for_the_newest = isinstance(entity.cursor, ChangedSince)
-    return (pages + look_for_the_newest) * entity.tokens_per_page
+    pages = max(1, ceil(rows / entity.cost.records_per_page))
+    look_for_the_newest = isinstance(entity.read, ChangedSince)
+    return (pages + look_for_the_newest) * entity.cost.tokens_per_page
 
 
 def _percent(part: int, whole: int) -> str:

@@ -21,7 +21,7 @@ from typing import Final
 import psycopg
 from psycopg import errors
 
-from pipedrive_pipeline.connectors.registry import SYSTEMS
+from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.errors import Busy, DatabaseUnavailable, Superseded, UnknownTenant
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
@@ -180,7 +180,7 @@ def tenant_lock(warehouse: Warehouse, tenant: Tenant) -> AbstractContextManager[
         Busy: a run of this tenant is alive, or a build takes too long.
         Contended, UnknownTenant: as `walk_lock`.
     """
-    return _held(warehouse, tenant, _all_names(tenant, SYSTEMS))
+    return _held(warehouse, tenant, _all_names(tenant, system_keys()))
 
 
 def lock_for_change(connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
@@ -208,7 +208,7 @@ def is_locked(warehouse: Warehouse, tenant: Tenant) -> bool:
 
 def is_free(names: frozenset[str], tenant: Tenant) -> bool:
     """True if none of the tenant's own locks is among these names."""
-    return names.isdisjoint(_all_names(tenant, SYSTEMS))
+    return names.isdisjoint(_all_names(tenant, system_keys()))
 
 
 def _all_names(tenant: Tenant, systems: Iterable[str]) -> list[str]:

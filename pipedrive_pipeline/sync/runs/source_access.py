@@ -7,8 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import cached_property
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential, Entity, Source
-from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.errors import BudgetSpent, NotConnected
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.budget import daily_budget
@@ -42,13 +42,13 @@ class SourceAccess:
     ) -> None:
         self._warehouse, self._settings, self._now = warehouse, settings, now
         self._tenant, self._system, self._is_increment = tenant, system, is_increment
-        self._connector = connector(system)
+        self._declaration = registry.system(system)
         self.usage = UsageRecorder(warehouse, tenant, system, now)
 
     @property
     def entities(self) -> Mapping[str, Entity]:
         """Returns the source's entities by name."""
-        return self._connector.entities
+        return self._declaration.by_name
 
     @cached_property
     def allowance(self) -> daily_budget.Allowance:
@@ -75,7 +75,7 @@ class SourceAccess:
             allowance.on_call(call)
             on_call(call)
 
-        return self._connector.open(
+        return self._declaration.open(
             Access(
                 tenant=self._tenant.slug,
                 lend=self._lend,

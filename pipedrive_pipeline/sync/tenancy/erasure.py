@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.ingest.erased_records import is_edited
 from pipedrive_pipeline.ingest.erasure import RawErasure
@@ -123,7 +123,7 @@ def erase_returned_records(
         system: the CRM of the records.
         is_raw_ours: True if the caller holds the lock on raw too; otherwise only `crm` is changed.
     """
-    entity = connector(system).entities[CONTACTS.entity]
+    entity = registry.system(system).entity(CONTACTS.entity)
     with warehouse.transaction(tenant=tenant) as connection:
         raw = RawErasure(connection, tenant, system)
         erased = raw.erased(entity)
@@ -147,7 +147,7 @@ def _erase(
     ids: Sequence[str],
     former: Sequence[UUID],
 ) -> Erased:
-    entity = connector(system).entities[CONTACTS.entity]
+    entity = registry.system(system).entity(CONTACTS.entity)
     raw, whose = RawErasure(connection, tenant, system), [tenant.slug, system, entity.name]
     keys = raw.with_merged(entity, ids)
     marked, raw_versions = raw.marked(entity, keys), raw.versions(entity, keys)

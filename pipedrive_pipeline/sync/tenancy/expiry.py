@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import psycopg
 from psycopg.types.json import Jsonb
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Entity
-from pipedrive_pipeline.connectors.registry import connector
 from pipedrive_pipeline.ingest.erasure import RawErasure
 from pipedrive_pipeline.ingest.rejections import forget_rejected
 from pipedrive_pipeline.marts.erasure import ErasureRefused, erase_rows, needed_for_links
@@ -34,7 +34,7 @@ def erase_expired(warehouse: Warehouse, tenant: Tenant, system: str) -> Counter[
         days = _days(connection, tenant, system)
         if days is None:
             return erased
-        for entity in connector(system).entities.values():
+        for entity in registry.system(system).entities:
             erased[entity.name] += _erase_aged(connection, tenant, system, entity, days)
         counts = {name: count for name, count in erased.items() if count}
         if counts:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import errors, sql
 
-from pipedrive_pipeline.connectors.registry import SYSTEMS
+from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.errors import BadInput, PersonMustAct
 from pipedrive_pipeline.marts.views.access import drop_analyst_role
 from pipedrive_pipeline.scope import Scope
@@ -39,7 +39,9 @@ class RemovalRefused(PersonMustAct):
 
 def has_data(warehouse: Warehouse, tenant: Tenant) -> bool:
     """True if the tenant has stored data in addition to its registration."""
-    schemas = [Scope(tenant, system).raw_schema for system in SYSTEMS] + [tenant.analytics_schema]
+    schemas = [Scope(tenant, system).raw_schema for system in system_keys()] + [
+        tenant.analytics_schema
+    ]
     with warehouse.transaction(tenant=tenant) as connection:
         row = connection.execute(_HAS_DATA, [schemas, tenant.slug, tenant.slug]).fetchone()
     return bool(row and row[0])
@@ -64,7 +66,7 @@ def end(vault: Vault, tenant: Tenant, *, is_erasing: bool, who: str) -> list[Dis
         _delete(connection, tenant)
     ended = [disconnect(vault, tenant, row.system, who=who) for row in connections(vault, tenant)]
     remove(vault.warehouse, tenant, is_erasing=is_erasing, who=who)
-    for system in SYSTEMS:
+    for system in system_keys():
         clear_scratch(vault.settings, vault.warehouse, tenant, system)
     return ended
 
@@ -131,7 +133,7 @@ def _delete(connection: psycopg.Connection, tenant: Tenant) -> None:
     # Before the tables: this waits for a late run's open transaction and prevents new ones.
     fences.end_all(connection, tenant.slug)
     _drop(connection, tenant.analytics_schema)
-    for system in SYSTEMS:
+    for system in system_keys():
         _drop(connection, Scope(tenant, system).raw_schema)
         _drop(connection, Scope(tenant, system).staging_schema)
     for table in _ROWS_OF_A_TENANT:

@@ -14,7 +14,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.registry import connector
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
@@ -69,7 +69,7 @@ def _not_in(
     connection: psycopg.Connection, tenant: Tenant, system: str
 ) -> Iterator[sql.Composable]:
     """Returns a condition for each entity: the value's record is no longer in raw."""
-    for entity in connector(system).entities.values():
+    for entity in registry.system(system).entities:
         if is_there(connection, Scope(tenant, system).raw_schema, entity.name):
             yield sql.SQL(_NOT_IN_RAW).format(
                 entity=sql.Literal(entity.name),

@@ -1,8 +1,8 @@
-"""Pipedrive behind the one interface."""
+"""Pipedrive as a declaration, and the source that reads it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +15,7 @@ from pipedrive_pipeline.connectors.contract import (
     Access,
     Account,
     AuthScheme,
+    Budget,
     CursorState,
     Entity,
     Page,
@@ -22,6 +23,7 @@ from pipedrive_pipeline.connectors.contract import (
     RecordStatus,
     Resume,
     Source,
+    System,
 )
 from pipedrive_pipeline.connectors.http import DEFAULT_LIMITS, Client
 from pipedrive_pipeline.connectors.jsontext import NotReadable
@@ -37,16 +39,19 @@ from pipedrive_pipeline.connectors.pipedrive.walks import ListWalk, pick, record
 from pipedrive_pipeline.connectors.transport import Limits
 
 # Scopes are chosen on the app in Pipedrive's Developer Hub; the authorize address carries none.
-PIPEDRIVE_AUTH = AuthScheme(
-    kind="oauth2_code",
+PIPEDRIVE_OAUTH = AuthScheme(
+    kind="oauth",
+    oauth_url="https://oauth.pipedrive.com",
     authorize_path="/oauth/authorize",
     token_path="/oauth/token",  # noqa: S106 - a path
     revoke_path="/oauth/revoke",
     client_auth="basic",
     scope_separator=",",
     scopes_needed=("base", "contacts:read", "users:read"),
-    base_url_fact="api_domain",
+    api_url_key="api_domain",
+    sends_uninstall_notice=True,
 )
+DAILY_TOKENS = 30_000  # a company's on the smallest plan with one seat
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class PipedriveSource:
         if not endpoint.takes_ids:
             return None
         params: dict[str, str | int] = {"sort_by": "id", "sort_direction": "desc", "limit": 1}
-        call = ReadCall(f"size {entity.name}", endpoint.path, entity.tokens_per_page, params)
+        call = ReadCall(f"size {entity.name}", endpoint.path, entity.cost.tokens_per_page, params)
         return await self.client.fetch(call, _highest_id)
 
     async def account(self) -> Account:
@@ -119,34 +124,17 @@ class PipedriveSource:
         ]
 
 
-@dataclass(frozen=True)
-class PipedriveConnector:
-    """Pipedrive as the engine sees it. Limits and clock are for tests."""
-
-    limits: Limits = DEFAULT_LIMITS
-    clock: Clock = SYSTEM_CLOCK
-    key: str = "pipedrive"
-    label: str = "Pipedrive"
-
-    @property
-    def entities(self) -> Mapping[str, Entity]:
-        """Definitions and users first, then organizations, then persons."""
-        return ENTITIES
-
-    @property
-    def auth(self) -> AuthScheme:
-        """OAuth with Basic client authentication."""
-        return PIPEDRIVE_AUTH
-
-    def open(self, access: Access) -> AbstractAsyncContextManager[Source]:
-        """A source for one tenant; the first call connects."""
-        return self._opened(access)
+def opener(
+    *, limits: Limits = DEFAULT_LIMITS, clock: Clock = SYSTEM_CLOCK
+) -> Callable[[Access], AbstractAsyncContextManager[Source]]:
+    """The ``open`` of the declaration; tests pass smaller limits and a clock of their own."""
 
     @asynccontextmanager
-    async def _opened(self, access: Access) -> AsyncIterator[Source]:
-        dialect = PipedriveDialect(self.key, self.label)
-        async with Client(dialect, access, limits=self.limits, clock=self.clock) as client:
-            yield PipedriveSource(client, access.tenant, access.now or self.clock.now)
+    async def opened(access: Access) -> AsyncIterator[Source]:
+        async with Client(PipedriveDialect(), access, limits=limits, clock=clock) as client:
+            yield PipedriveSource(client, access.tenant, access.now or clock.now)
+
+    return opened
 
 
 def _highest_id(answer: HttpAnswer) -> int:
@@ -179,3 +167,14 @@ def _is_admin(access: object) -> bool | None:
     grants = [grant for grant in access if isinstance(grant, dict)]
     of_sales = [grant for grant in grants if grant.get("app") == "sales"]
     return any(grant.get("admin") is True for grant in of_sales or grants)
+
+
+PIPEDRIVE = System(
+    key="pipedrive",
+    label="Pipedrive",
+    entities=tuple(ENTITIES.values()),
+    auth=(PIPEDRIVE_OAUTH, AuthScheme(kind="api_token")),
+    hosts=("*.pipedrive.com",),
+    open=opener(),
+    budget=Budget(unit="tokens", daily_limit=DAILY_TOKENS),
+)
