@@ -9,7 +9,7 @@ from pipedrive_pipeline.errors import BadSlug
 from pipedrive_pipeline.settings import SANDBOX_TENANT
 
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-RESERVED_SLUGS = frozenset({"all"})  # the role `analyst_all` reads every tenant's views
+RESERVED_SLUGS = frozenset({"all"})  # the role of `analyst_all` reads every tenant's views
 SLUG_MAX_CHARACTERS = 32  # "analytics_", "staging_pipedrive_" and a slug stay below Postgres's 63
 
 
@@ -49,7 +49,7 @@ class Tenant:
 
     @property
     def analyst_role(self) -> str:
-        """The read-only role that sees this tenant's views and nothing else."""
+        """The kind of role that reads this tenant's views, for `integration.role_name`."""
         return f"analyst_{self.slug}"
 
     @property

@@ -16,7 +16,7 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.database import DATABASE_IDENTITY, Warehouse
 from pipedrive_pipeline.warehouse.embedded import ensure_running
 from pipedrive_pipeline.warehouse.migrations import migrate
 
@@ -56,8 +56,32 @@ def copy_of(template: str) -> Iterator[str]:
                 sql.Identifier(name), sql.Identifier(urlsplit(template).path[1:])
             )
         )
+        adopt(at(template, name))
         yield at(template, name)
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def adopt(url: str) -> None:
+    """Lets a copied database use the roles of its template, as if both were one installation.
+
+    `migrate` would make roles of its own, which tests of one copy after another do not need.
+    """
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            f"update integration.installation set database_identity = ({DATABASE_IDENTITY})"
+        )
+
+
+def role_name(connection: psycopg.Connection, kind: str) -> str:
+    """The name of a role of this installation, such as that of the kind `app`."""
+    row = connection.execute("select integration.role_name(%s)", [kind]).fetchone()
+    assert row
+    return str(row[0])
+
+
+def become(connection: psycopg.Connection, kind: str) -> None:
+    """Takes on a role of this installation until the transaction ends."""
+    connection.execute("select set_config('role', integration.role_name(%s), true)", [kind])
 
 
 def at(url: str, database: str) -> str:

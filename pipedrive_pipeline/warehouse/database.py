@@ -24,7 +24,6 @@ from pipedrive_pipeline.warehouse.cursors import Cursor
 from pipedrive_pipeline.warehouse.fences import Fence
 
 APPLICATION_NAME = "pipedrive-pipeline"
-APP_ROLE = "pipeline_app"
 CONNECT_TIMEOUT_SECONDS = 10
 CONNECTION_ARGUMENTS: Final[dict[str, Any]] = {
     "connect_timeout": CONNECT_TIMEOUT_SECONDS,
@@ -32,6 +31,13 @@ CONNECTION_ARGUMENTS: Final[dict[str, Any]] = {
     "client_encoding": sessions.CLIENT_ENCODING,
     "cursor_factory": Cursor,
 }
+
+# As in sql/schema/0001_installation.sql.
+DATABASE_IDENTITY: Final = """
+select format('%s-%s', (pg_control_system()).system_identifier, pg_database.oid)
+from pg_catalog.pg_database
+where pg_database.datname = current_database()
+"""
 
 CONTENTION = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 
@@ -69,13 +75,9 @@ class Warehouse:
     def identity(self) -> str:
         """An id of this database, the same for every URL: the server's identifier and the oid."""
         with self.connect() as connection:
-            row = connection.execute(
-                "select (pg_control_system()).system_identifier, pg_database.oid"
-                " from pg_catalog.pg_database"
-                " where pg_database.datname = current_database()"
-            ).fetchone()
+            row = connection.execute(DATABASE_IDENTITY).fetchone()
         assert row is not None  # noqa: S101 - the database that we are in
-        return f"{row[0]}-{row[1]}"
+        return str(row[0])
 
     def behind(self, fence: Fence) -> Warehouse:
         """The same database for one run: its transactions fail once the fence is not current."""
@@ -210,8 +212,9 @@ def become_app(connection: psycopg.Connection, tenant: Tenant) -> None:
     """Limits the rest of the transaction to this tenant's rows, with the role of the app."""
     # In one statement: it is part of every request of the Connect app.
     connection.execute(
-        "select set_config('pipeline.tenant_id', %s, true), set_config('role', %s, true)",
-        (tenant.slug, APP_ROLE),
+        "select set_config('pipeline.tenant_id', %s, true),"
+        " set_config('role', integration.role_name('app'), true)",
+        (tenant.slug,),
     )
 
 

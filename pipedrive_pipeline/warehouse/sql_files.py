@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from psycopg import sql
@@ -27,6 +28,11 @@ class SqlFile:
         return self.name.partition("_")[0]
 
     @property
+    def text_hash(self) -> str:
+        """SHA-256 of the text."""
+        return sha256(self.text.encode()).hexdigest()
+
+    @property
     def title(self) -> str:
         """The first line of the header, without its marks."""
         return self.text.partition("\n")[0].removeprefix("--").strip()
@@ -41,6 +47,11 @@ class SqlFile:
 def schema_files() -> tuple[SqlFile, ...]:
     """The files that create control tables and marts, in the order of application; never empty."""
     return _folder("schema")
+
+
+def function_files() -> tuple[SqlFile, ...]:
+    """The files with the database's functions, by name."""
+    return _folder("functions")
 
 
 def mart_file(name: str) -> SqlFile:

@@ -60,9 +60,6 @@ def hostile_url(database_template: str) -> Iterator[str]:
     role = f"hostile_{uuid4().hex[:8]}"
     with psycopg.connect(at(database_template, "postgres"), autocommit=True) as connection:
         connection.execute(f"create role {role} login createrole".encode())
-        connection.execute(
-            f"grant pipeline_engine, pipeline_app to {role} with admin option".encode()
-        )
         with database(database_template, f"encoding 'UTF8' owner {role}", role) as url:
             place = urlsplit(url).path.removeprefix("/")
             defaults = [("role", role, OF_THE_ROLE), ("database", place, OF_THE_DATABASE)]

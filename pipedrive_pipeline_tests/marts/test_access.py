@@ -10,6 +10,7 @@ from psycopg import errors
 
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.databases import become
 from pipedrive_pipeline_tests.marts.fields import custom, key_of, published
 from pipedrive_pipeline_tests.marts.raw_tables import RawTables, organization, user
 from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
@@ -43,7 +44,7 @@ def session(warehouse: Warehouse) -> Iterator[psycopg.Connection]:
 
 def test_an_analyst_reads_the_views_of_their_tenant(session: psycopg.Connection) -> None:
     """Labels, names and conversions work without a right to what lies below."""
-    session.execute("set local role analyst_acme")
+    become(session, "analyst_acme")
 
     row = session.execute(
         "select zone, betreuer, start::text from analytics_acme.customers"
@@ -68,7 +69,7 @@ def test_an_analyst_of_one_tenant_reads_nothing_else(
     session: psycopg.Connection, table: str
 ) -> None:
     """Another tenant's views, raw, and our own tables are closed."""
-    session.execute("set local role analyst_acme")
+    become(session, "analyst_acme")
 
     with pytest.raises(errors.InsufficientPrivilege):
         session.execute(f"select from {table}".encode())
@@ -80,7 +81,9 @@ def test_an_analyst_writes_nothing(session: psycopg.Connection) -> None:
         """
         select bool_or(has_table_privilege(role, pg_class.oid, 'insert, update, delete, truncate'))
         from pg_catalog.pg_class
-        cross join unnest(array['analyst_acme', 'analyst_all']) as role
+        cross join unnest(array[
+            integration.role_name('analyst_acme'), integration.role_name('analyst_all')
+        ]) as role
         where pg_class.relnamespace = 'analytics_acme'::regnamespace
             and pg_class.relkind = 'v'
         """
@@ -91,7 +94,7 @@ def test_an_analyst_writes_nothing(session: psycopg.Connection) -> None:
 
 def test_the_analyst_of_all_reads_every_tenant(session: psycopg.Connection) -> None:
     """And still neither raw nor our own tables."""
-    session.execute("set local role analyst_all")
+    become(session, "analyst_all")
 
     for tenant in ("acme", "bravo"):
         query = f"select zone from analytics_{tenant}.customers_all".encode()

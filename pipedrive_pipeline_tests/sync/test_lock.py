@@ -32,6 +32,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import fences, locks
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
+from pipedrive_pipeline_tests.databases import role_name
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
 
 Locking = Callable[[Warehouse, Tenant], AbstractContextManager[TenantLock]]
@@ -288,20 +289,18 @@ def test_errors_of_a_superseded_run_are_superseded_and_others_stay(warehouse: Wa
 
 @pytest.fixture
 def outsiders(warehouse: Warehouse) -> Iterator[dict[str, str]]:
-    """Logins that are not the owner: none, an analyst's, the app's, the engine's of a neighbour."""
-    roles = {"nobody": None, "analyst": "analyst_acme", "app": "pipeline_app"}
-    roles["neighbour"] = "pipeline_engine"
+    """Logins that are not the owner: of no role, of an analyst's, the app's, the engine's."""
+    roles = {"nobody": None, "analyst": "analyst_acme", "app": "app", "engine": "engine"}
     with warehouse.connect(autocommit=True) as connection:
-        connection.execute("create role analyst_acme nologin")
-        for name, group in roles.items():
+        connection.execute("select integration.ensure_role('analyst_acme')")
+        analyst = role_name(connection, "analyst_acme")
+        for name, kind in roles.items():
             connection.execute(
                 sql.SQL("create role {} login").format(sql.Identifier(f"outsider_{name}"))
             )
-            if group:
+            if kind:
                 connection.execute(
-                    sql.SQL("grant {} to {}").format(
-                        sql.Identifier(group), sql.Identifier(f"outsider_{name}")
-                    )
+                    "select integration.grant_role(%s, %s)", [kind, f"outsider_{name}"]
                 )
     parts = urlsplit(warehouse.url)
     urls = {}
@@ -310,12 +309,12 @@ def outsiders(warehouse: Warehouse) -> Iterator[dict[str, str]]:
         urls[name] = parts._replace(netloc=f"outsider_{name}@{host}").geturl()
     yield urls
     with warehouse.connect(autocommit=True) as connection:
-        for name in [*(f"outsider_{role}" for role in roles), "analyst_acme"]:
+        for name in [*(f"outsider_{role}" for role in roles), analyst]:
             connection.execute(sql.SQL("drop owned by {}").format(sql.Identifier(name)))
             connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
 
 
-@pytest.mark.parametrize("who", ["nobody", "analyst", "app", "neighbour"])
+@pytest.mark.parametrize("who", ["nobody", "analyst", "app", "engine"])
 def test_no_other_login_can_hold_up_a_run_or_a_migration(
     who: str, outsiders: dict[str, str], warehouse: Warehouse
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from psycopg import sql
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import migrate
+from pipedrive_pipeline_tests.databases import adopt
 
 ACME, BRAVO = Tenant("acme"), Tenant("bravo")
 
@@ -43,7 +45,10 @@ def database(
     if owner:
         statement += sql.SQL(" owner {}").format(sql.Identifier(owner))
     administer(server_url, statement)
-    yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    url = urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    if template != "template1":
+        adopt(url)
+    yield url
     administer(server_url, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
@@ -63,3 +68,11 @@ def administer(server_url: str, statement: sql.Composed | sql.SQL) -> None:
     url = urlsplit(server_url)._replace(path="/postgres").geturl()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(statement)
+
+
+def row(url: str, query: str) -> tuple[Any, ...]:
+    """The first row of a query."""
+    with psycopg.connect(url) as connection:
+        first = connection.execute(query.encode()).fetchone()
+    assert first is not None
+    return first

@@ -9,6 +9,7 @@ import pytest
 from psycopg import errors
 
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.databases import become, role_name
 from pipedrive_pipeline_tests.warehouse import databases
 from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
 
@@ -42,7 +43,7 @@ OUR_TABLES = """
     from pg_catalog.pg_class
     where pg_class.relnamespace in ('integration'::regnamespace, 'crm'::regnamespace)
         and pg_class.relkind in ('r', 'p', 'm', 'v')
-        and pg_class.relname <> 'alembic_version'
+        and pg_class.relname not in ('alembic_version', 'installation', 'function_files')
 """
 
 
@@ -68,7 +69,9 @@ def test_every_table_has_a_policy_for_each_role_that_may_use_it(warehouse: Wareh
             f"""
             select
                 pg_class.oid::regclass::text,
-                has_any_column_privilege('pipeline_app', pg_class.oid, 'select, insert, update'),
+                has_any_column_privilege(
+                    integration.role_name('app'), pg_class.oid, 'select, insert, update'
+                ),
                 array_agg(
                     format(
                         '%s %s to %s using %s check %s',
@@ -89,8 +92,10 @@ def test_every_table_has_a_policy_for_each_role_that_may_use_it(warehouse: Wareh
             """
         ).fetchall()
 
-    engine = "engine * to {pipeline_engine} using f check f"
-    app = "app * to {pipeline_app} using t check t"
+        roles = {kind: role_name(connection, kind) for kind in ("engine", "app")}
+
+    engine = f"engine * to {{{roles['engine']}}} using f check f"
+    app = f"app * to {{{roles['app']}}} using t check t"
     expected = {table: [app, engine] if used else [engine] for table, used, _ in policies}
     assert {table: policy for table, _, policy in policies} == expected
     assert len(policies) >= 13
@@ -104,7 +109,9 @@ def test_every_table_names_its_tenant(warehouse: Warehouse) -> None:
             select tables.table_name
             from information_schema.tables
             where tables.table_schema in ('integration', 'crm')
-                and tables.table_name not in ('alembic_version', 'tenants')
+                and tables.table_name not in (
+                    'alembic_version', 'installation', 'function_files', 'tenants'
+                )
                 and not exists (
                     select
                     from information_schema.columns
@@ -131,7 +138,7 @@ def test_every_unique_key_holds_the_tenant_or_cannot_be_guessed(warehouse: Wareh
             where pg_class.relnamespace in ('integration'::regnamespace, 'crm'::regnamespace)
                 and pg_index.indisunique
                 -- What the app's role may insert into.
-                and has_any_column_privilege('pipeline_app', pg_class.oid, 'insert')
+                and has_any_column_privilege(integration.role_name('app'), pg_class.oid, 'insert')
                 and not exists (
                     select
                     from pg_catalog.pg_attribute
@@ -160,7 +167,7 @@ def test_the_app_sees_its_tenant_only(two_customers: Warehouse) -> None:
 def test_the_app_without_a_tenant_sees_nothing(two_customers: Warehouse) -> None:
     """It fails closed: neither an error nor everything."""
     with two_customers.transaction() as connection:
-        connection.execute("set local role pipeline_app")
+        become(connection, "app")
         visible = names(connection)
 
     assert visible == []
@@ -170,11 +177,11 @@ def test_the_tenant_is_forgotten_with_its_transaction(two_customers: Warehouse) 
     """A setting made local once is '' afterwards, not null; it must still show nothing."""
     with two_customers.connect() as connection:
         with connection.transaction():
-            connection.execute("set local role pipeline_app")
+            become(connection, "app")
             connection.execute("select set_config('pipeline.tenant_id', 'acme', true)")
             within = names(connection)
         with connection.transaction():
-            connection.execute("set local role pipeline_app")
+            become(connection, "app")
             after = names(connection)
 
     assert (within, after) == (["of acme"], [])
@@ -236,14 +243,16 @@ def test_the_apps_role_bypasses_nothing_and_owns_nothing(warehouse: Warehouse) -
         role = connection.execute(
             """
             select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolcanlogin
-            from pg_catalog.pg_roles where rolname = 'pipeline_app'
+            from pg_catalog.pg_roles where rolname = integration.role_name('app')
             """
         ).fetchone()
         owned = connection.execute(
-            "select count(*) from pg_catalog.pg_class where relowner = 'pipeline_app'::regrole"
+            "select count(*) from pg_catalog.pg_class"
+            " where relowner = integration.role_name('app')::regrole"
         ).fetchone()
         memberships = connection.execute(
-            "select count(*) from pg_catalog.pg_auth_members where member = 'pipeline_app'::regrole"
+            "select count(*) from pg_catalog.pg_auth_members"
+            " where member = integration.role_name('app')::regrole"
         ).fetchone()
 
     assert role == (False,) * 5
@@ -260,8 +269,8 @@ def test_the_app_may_look_through_no_view(warehouse: Warehouse) -> None:
             inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
             where pg_class.relkind in ('v', 'm')
                 and pg_namespace.nspname not in ('pg_catalog', 'information_schema')
-                and has_schema_privilege('pipeline_app', pg_namespace.oid, 'usage')
-                and has_any_column_privilege('pipeline_app', pg_class.oid, 'select')
+                and has_schema_privilege(integration.role_name('app'), pg_namespace.oid, 'usage')
+                and has_any_column_privilege(integration.role_name('app'), pg_class.oid, 'select')
             """
         ).fetchall()
 

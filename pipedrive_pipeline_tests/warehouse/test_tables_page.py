@@ -37,7 +37,7 @@ CRM = """\
 ## crm: the marts of all tenants
 
 What an app reads and joins to. Each row has one tenant; row level security shows a session of
-`pipeline_app` the tenant in the setting `pipeline.tenant_id` only. Rows without `pipedrive_id`, and
+the app's role the tenant in the setting `pipeline.tenant_id` only. Rows without `pipedrive_id`, and
 columns that neither a select of `sql/marts` nor a field mapping fills, are the app's own.
 `updated_at` is the time at which the writing transaction began: follow changes with an overlap of a
 few minutes.

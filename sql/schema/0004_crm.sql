@@ -1,7 +1,7 @@
 -- Customers and contacts.
 -- What: the marts of all tenants; the app's own rows and columns may stand beside ours.
 -- Reads: nothing.
--- Needs: 0002_tenants_and_settings.sql.
+-- Needs: 0003_tenants.sql.
 --
 -- A row with pipedrive_id belongs to the sync; one with neither pipedrive_id nor
 -- former_pipedrive_id was made by the app and is never touched. A tenant with rows here cannot be
@@ -100,7 +100,8 @@ comment on column crm.customers.owner_id is
 comment on column crm.customers.owner_name is
     'Name of that user; empty where the user is not known any more.';
 comment on column crm.customers.labels is
-    'Names of the labels, in the order of the source; the id where a name is not known.';
+    'Names of the labels, in the order of the source, also of labels that are gone; the id where no '
+    'name was ever known.';
 comment on column crm.customers.attributes is
     'Mapped custom fields that have no column of their own, by name.';
 comment on column crm.customers.changed_at is
@@ -110,7 +111,7 @@ comment on column crm.customers.pipedrive_created_at is
 comment on column crm.customers.pipedrive_synced_at is
     'When a sync last wrote this row.';
 comment on column crm.customers.deleted_at is
-    'When it was seen to be gone from the source; empty while it is there.';
+    'When it was seen to be gone from the source, or first read as deleted; empty while it is there.';
 comment on column crm.customers.deletion_reason is
     'deleted; merged: see merged_into; invisible: the connected user may not see it any more; '
     'company_changed: the tenant connected another Pipedrive company.';
@@ -189,9 +190,11 @@ comment on column crm.contacts.email is
 comment on column crm.contacts.phone is
     'Primary phone number, else the first; as sent.';
 comment on column crm.contacts.emails is
-    'All e-mail addresses as sent: [{"value": "…", "primary": true, "label": "work"}].';
+    'All e-mail addresses that are not empty: [{"value": "…", "primary": true, "label": "work"}]; an '
+    'entry that was sent as text has its value only.';
 comment on column crm.contacts.phones is
-    'All phone numbers as sent: [{"value": "…", "primary": true, "label": "work"}].';
+    'All phone numbers that are not empty: [{"value": "…", "primary": true, "label": "work"}]; an '
+    'entry that was sent as text has its value only.';
 comment on column crm.contacts.job_title is
     'Job title.';
 comment on column crm.contacts.owner_id is
@@ -199,7 +202,8 @@ comment on column crm.contacts.owner_id is
 comment on column crm.contacts.owner_name is
     'Name of that user; empty where the user is not known any more.';
 comment on column crm.contacts.labels is
-    'Names of the labels, in the order of the source; the id where a name is not known.';
+    'Names of the labels, in the order of the source, also of labels that are gone; the id where no '
+    'name was ever known.';
 comment on column crm.contacts.attributes is
     'Mapped custom fields that have no column of their own, by name.';
 comment on column crm.contacts.changed_at is
@@ -209,7 +213,7 @@ comment on column crm.contacts.pipedrive_created_at is
 comment on column crm.contacts.pipedrive_synced_at is
     'When a sync last wrote this row.';
 comment on column crm.contacts.deleted_at is
-    'When it was seen to be gone from the source; empty while it is there.';
+    'When it was seen to be gone from the source, or first read as deleted; empty while it is there.';
 comment on column crm.contacts.deletion_reason is
     'deleted; merged: see merged_into; invisible: the connected user may not see it any more; '
     'company_changed: the tenant connected another Pipedrive company.';
@@ -220,21 +224,5 @@ comment on column crm.contacts.created_at is
 comment on column crm.contacts.updated_at is
     'When this row was last written; follow changes by it.';
 
-grant select, insert, update, delete on crm.customers, crm.contacts to pipeline_engine;
-grant select on crm.customers, crm.contacts to pipeline_app;
-
-alter table crm.customers enable row level security;
-alter table crm.customers force row level security;
-create policy engine on crm.customers to pipeline_engine
-    using (true) with check (true);
-create policy app on crm.customers to pipeline_app
-    using (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')))
-    with check (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')));
-
-alter table crm.contacts enable row level security;
-alter table crm.contacts force row level security;
-create policy engine on crm.contacts to pipeline_engine
-    using (true) with check (true);
-create policy app on crm.contacts to pipeline_app
-    using (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')))
-    with check (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')));
+select integration.isolate('crm.customers');
+select integration.isolate('crm.contacts');

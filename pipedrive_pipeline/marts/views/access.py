@@ -1,8 +1,7 @@
-"""The roles `analyst_<tenant>` and `analyst_all`, which may read a tenant's views and nothing more.
+"""Roles of analysts, which may read one tenant's views, or all tenants', and nothing more.
 
-An administrator creates logins and grants them a role (`docs/analysts.md`). Roles belong to the
-whole server: if the engine may not create any, the views are published without grants, and an
-administrator may create the roles.
+An administrator creates logins and grants them a role (`docs/analysts.md`). If the engine may not
+create roles, the views are published without grants, and an administrator may create the roles.
 """
 
 from __future__ import annotations
@@ -22,48 +21,48 @@ EVERY_TENANT: Final = "analyst_all"
 
 def grant_to_analysts(connection: psycopg.Connection, tenant: Tenant) -> None:
     """Lets the tenant's analysts, and those of all tenants, read the tenant's views."""
-    for role in (tenant.analyst_role, EVERY_TENANT):
-        if _is_there(connection, role) or _created(connection, role):
-            schema, name = sql.Identifier(tenant.analytics_schema), sql.Identifier(role)
-            connection.execute(sql.SQL("grant usage on schema {} to {}").format(schema, name))
+    for kind in (tenant.analyst_role, EVERY_TENANT):
+        if _ensured(connection, kind):
+            schema, role = sql.Identifier(tenant.analytics_schema), _role(connection, kind)
+            connection.execute(sql.SQL("grant usage on schema {} to {}").format(schema, role))
             connection.execute(
-                sql.SQL("grant select on all tables in schema {} to {}").format(schema, name)
+                sql.SQL("grant select on all tables in schema {} to {}").format(schema, role)
             )
 
 
 def drop_analyst_role(connection: psycopg.Connection, tenant: Tenant) -> bool:
     """Drops the role of the tenant's analysts; True if it is gone. Logins stay without rights.
 
-    The role stays if it is still needed: another database of this server has a tenant of this name,
-    the role has rights on other objects, or only an administrator may drop it.
+    The role stays if it has rights on other objects, or only an administrator may drop it.
     """
+    role = _role(connection, tenant.analyst_role)
     try:
         with connection.transaction():
-            role = sql.Identifier(tenant.analyst_role)
             connection.execute(sql.SQL("drop role if exists {}").format(role))
     except (
         psycopg.errors.DependentObjectsStillExist,
         psycopg.errors.InsufficientPrivilege,
         psycopg.errors.ObjectInUse,
     ):
-        log.warning("%s: the role %s is needed or not ours; it stays", tenant, tenant.analyst_role)
+        log.warning("%s: the role %s is needed or not ours; it stays", tenant, role.as_string())
         return False
     return True
 
 
-def _is_there(connection: psycopg.Connection, role: str) -> bool:
-    row = connection.execute(
-        "select exists (select from pg_catalog.pg_roles where pg_roles.rolname = %s)", (role,)
-    ).fetchone()
-    return bool(row and row[0])
+def _role(connection: psycopg.Connection, kind: str) -> sql.Identifier:
+    """The role's name in this installation."""
+    row = connection.execute("select integration.role_name(%s)", (kind,)).fetchone()
+    assert row is not None  # noqa: S101 - it has no `from`
+    return sql.Identifier(row[0])
 
 
-def _created(connection: psycopg.Connection, role: str) -> bool:
+def _ensured(connection: psycopg.Connection, kind: str) -> bool:
+    """True if the role exists, or could be made."""
     try:
         with connection.transaction():
-            connection.execute(sql.SQL("create role {} nologin").format(sql.Identifier(role)))
+            connection.execute("select integration.ensure_role(%s)", (kind,))
     except psycopg.errors.InsufficientPrivilege:
         return False
     except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
-        return True  # another database of this server made it a moment ago
+        return True  # a run of another tenant made the role of all tenants a moment ago
     return True

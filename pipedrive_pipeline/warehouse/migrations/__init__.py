@@ -1,8 +1,8 @@
-"""Applies the files of `sql/schema` in order, once, under a lock, and reports which are missing.
+"""Applies the files of `sql/functions` and `sql/schema` under a lock, and reports what is missing.
 
-Belongs here: the order, the lock and the state of migrations. Does not belong here: the tables
-themselves (`sql/schema`), Alembic (`revisions.py`), tenants' raw schemas (`ingest/` makes them).
-Source: https://alembic.sqlalchemy.org/en/latest/cookbook.html.
+Belongs here: the order, the lock and the state of migrations, and the roles of a copied database.
+Does not belong here: the tables themselves (`sql/schema`), Alembic (`revisions.py`), tenants' raw
+schemas (`ingest/` makes them). Source: https://alembic.sqlalchemy.org/en/latest/cookbook.html.
 
 A run shares the lock `migration` as long as it lives; `migrate` needs it exclusively. It waits for
 it a few seconds at a time, so that runs that begin meanwhile never wait longer than that.
@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Final
 
 import psycopg
@@ -22,13 +23,12 @@ from psycopg import errors
 
 from pipedrive_pipeline.errors import PersonMustAct
 from pipedrive_pipeline.warehouse import locks
-from pipedrive_pipeline.warehouse.database import Contended, Warehouse
+from pipedrive_pipeline.warehouse.database import DATABASE_IDENTITY, Contended, Warehouse
 from pipedrive_pipeline.warehouse.requirements import require_fit
-from pipedrive_pipeline.warehouse.sql_files import schema_files
+from pipedrive_pipeline.warehouse.sql_files import SqlFile, function_files, schema_files
 
-LOCKS_FILE: Final = "0080"  # makes the migrations' own lock, so it runs before all others
-VERSION_TABLE = "alembic_version"
-VERSION_SCHEMA = "integration"
+VERSION_TABLE: Final = "alembic_version"
+VERSION_SCHEMA: Final = "integration"
 PATIENCE_SECONDS = 2  # of one attempt at the lock; a sync that begins meanwhile waits no longer
 WAIT_SECONDS = 3_600  # a first full read of a large account takes about that long
 
@@ -41,10 +41,59 @@ class SchemaBehind(PersonMustAct):
     code = "schema_behind"
 
 
+class EarlierRelease(PersonMustAct):
+    """The database has the tables of a release that this one cannot upgrade."""
+
+    code = "earlier_release"
+    who_acts = "the operator"
+
+
 class RoleTooWeak(PersonMustAct):
     """The role of DATABASE_URL may not do what a migration needs; an administrator must help."""
 
     code = "role_too_weak"
+
+
+@dataclass(frozen=True)
+class _State:
+    """The migrations that a database has."""
+
+    revision: str  # number of the newest applied file of sql/schema; empty in a new database
+    is_prepared: bool  # it has an installation id
+    is_copy: bool  # its roles were made for another database
+    newest: dict[str, str]  # hash of the text in use, by file of sql/functions
+    applied: frozenset[tuple[str, str]]  # every file of sql/functions, and hash, ever applied
+
+    @property
+    def is_newer(self) -> bool:
+        """True if a newer release migrated it; this release works on it and changes nothing."""
+        return self.revision > head()
+
+    @property
+    def missing(self) -> list[str]:
+        """The names of the files that `migrate` would apply, in order."""
+        if self.is_newer:
+            return []
+        files = schema_files()
+        return [
+            *(file.name for file in self.functions_missing),
+            *(file.number for file in files if file.number > self.revision),
+        ]
+
+    @property
+    def functions_missing(self) -> list[SqlFile]:
+        """The files of `sql/functions` whose text is not the one in use."""
+        if self.is_newer:
+            return []
+        return [file for file in function_files() if self.newest.get(file.name) != file.text_hash]
+
+    @property
+    def serves_this_release(self) -> bool:
+        """True if all that this release needs was applied, also if a newer text replaced it."""
+        return self.revision >= head() and (
+            self.is_newer
+            or all((file.name, file.text_hash) in self.applied for file in function_files())
+        )
 
 
 def head() -> str:
@@ -53,21 +102,33 @@ def head() -> str:
 
 
 def is_current(warehouse: Warehouse) -> bool:
-    """True if everything that this release needs is applied, also if the database is newer."""
+    """True if `migrate` would change nothing."""
     with warehouse.connect() as connection:
-        return _is_current(connection)
+        state = _state(warehouse, connection)
+    return state.is_prepared and not state.is_copy and not state.missing
 
 
 def require_current(warehouse: Warehouse) -> None:
-    """Returns if the database can hold a warehouse and its schema is current.
+    """Returns if the database can hold a warehouse, and its schema and roles are current.
 
     Raises:
+        EarlierRelease: an operator must make a new database.
         SchemaBehind: an operator must run `migrate`.
         WrongEncoding, TransactionPooler: DATABASE_URL must name another database, or another way.
     """
     require_fit(warehouse)
     with warehouse.connect() as connection:
-        _require_current(warehouse, connection)
+        state = _state(warehouse, connection)
+    if not state.serves_this_release:
+        raise SchemaBehind(
+            f"{warehouse.place}: the schema is at {state.revision or 'nothing'}, this release "
+            f"needs {head()} and its functions; run `migrate`."
+        )
+    if state.is_copy:
+        raise SchemaBehind(
+            f"{warehouse.place} is a copy: its roles and grants belong to the database that it was "
+            "copied from; run `migrate`, which makes roles of its own and changes nothing else."
+        )
 
 
 @contextmanager
@@ -91,17 +152,19 @@ def migrate(
     notify: Callable[[str], None] = log.warning,
     wait_seconds: float = WAIT_SECONDS,
 ) -> list[str]:
-    """Applies the missing files of `sql/schema` in one transaction and returns their numbers.
+    """Applies missing files in one transaction, and gives a copied database roles of its own.
 
     Args:
         warehouse: the database to bring up to date.
-        notify: called with one line that says what is being waited for.
+        notify: called with one line that says what is being waited for, or what a person should do.
         wait_seconds: how long running syncs and other migrations are waited for.
 
     Returns:
-        The numbers of the files applied, in order; empty when nothing was missing.
+        What was applied, in order: names of `sql/functions`, numbers of `sql/schema`, `roles` for a
+        copy; empty when nothing was missing.
 
     Raises:
+        EarlierRelease: an operator must make a new database.
         RoleTooWeak: an administrator of the server must make roles or grant rights.
         Contended: syncs, or sessions that lock our tables, did not end in time.
         WrongEncoding, TransactionPooler: DATABASE_URL must name another database, or another way.
@@ -109,40 +172,51 @@ def migrate(
     require_fit(warehouse)
     if is_current(warehouse):
         return []
+    prepare(warehouse)
     with _alone(warehouse, notify, wait_seconds), warehouse.connect(autocommit=True) as connection:
-        if _is_current(connection):
-            return []
-        before = _applied(connection)
+        state = _state(warehouse, connection)
         with _rights_named(connection):
             for attempt in stamina.retry_context(on=Contended, attempts=12, timeout=wait_seconds):
                 with attempt:
-                    _upgrade(warehouse)
-        return [file.number for file in schema_files() if file.number > before]
+                    return _upgrade(warehouse, state)
+    raise AssertionError  # the last attempt returns or raises
 
 
-def _applied(connection: psycopg.Connection) -> str:
-    """The number of the newest applied file; empty in a database that was never migrated."""
-    table = f"{VERSION_SCHEMA}.{VERSION_TABLE}"
-    row = connection.execute("select to_regclass(%s)", (table,)).fetchone()
-    if row is None or row[0] is None:
-        return ""
-    row = connection.execute(
-        "select max(alembic_version.version_num) from integration.alembic_version"
-    ).fetchone()
-    return (row and row[0]) or ""
+def prepare(warehouse: Warehouse) -> None:
+    """Makes the lock and the installation's id if they are missing; safe for concurrent calls."""
+    with (
+        warehouse.connect(autocommit=True) as connection,
+        _rights_named(connection),
+        suppress(errors.DuplicateSchema, errors.DuplicateTable, errors.UniqueViolation),
+    ):
+        if not _state(warehouse, connection).is_prepared:
+            connection.execute(schema_files()[0].text.encode())
 
 
-def _is_current(connection: psycopg.Connection) -> bool:
-    # One release back works on this schema: what is added is added so that it does.
-    return _applied(connection) >= head()
+def _state(warehouse: Warehouse, connection: psycopg.Connection) -> _State:
+    """Reads the database's state.
 
-
-def _require_current(warehouse: Warehouse, connection: psycopg.Connection) -> None:
-    if not _is_current(connection):
-        raise SchemaBehind(
-            f"{warehouse.place}: the schema is at {_applied(connection) or 'nothing'}, this "
-            f"release needs {head()}; run `migrate`."
-        )
+    Raises:
+        EarlierRelease: its tables are another release's.
+    """
+    tables = connection.execute(_TABLES).fetchone()
+    assert tables is not None  # noqa: S101 - it has no `from`
+    revisions, installation = tables
+    revision = connection.execute(_REVISION).fetchone() if revisions else None
+    number = (revision and revision[0]) or ""
+    if not installation:
+        if number:
+            raise EarlierRelease(_EARLIER.format(place=warehouse.place, revision=number))
+        return _State("", is_prepared=False, is_copy=False, newest={}, applied=frozenset())
+    copy = connection.execute(_IS_COPY).fetchone()
+    files = connection.execute(_FUNCTION_FILES).fetchall()
+    return _State(
+        number,
+        is_prepared=True,
+        is_copy=bool(copy and copy[0]),
+        newest=dict(files),
+        applied=frozenset(files),
+    )
 
 
 @contextmanager
@@ -150,7 +224,6 @@ def _alone(
     warehouse: Warehouse, notify: Callable[[str], None], wait_seconds: float
 ) -> Iterator[None]:
     """Waits until no run and no other migration is alive; none begins within the block."""
-    make_lock(warehouse)
     deadline = time.monotonic() + wait_seconds
     with warehouse.lock_session() as session:
         while True:
@@ -165,34 +238,69 @@ def _alone(
         yield
 
 
-def make_lock(warehouse: Warehouse) -> None:
-    """Creates the lock in a database that has none; safe for concurrent migrations."""
-    (file,) = (file for file in schema_files() if file.number == LOCKS_FILE)
-    with (
-        warehouse.connect(autocommit=True) as connection,
-        _rights_named(connection),
-        suppress(errors.DuplicateSchema, errors.DuplicateTable, errors.UniqueViolation),
-    ):
-        connection.execute(file.text.encode())
-
-
 @contextmanager
 def _rights_named(connection: psycopg.Connection) -> Iterator[None]:
     try:
         yield
     except errors.InsufficientPrivilege as error:
         role, database = connection.info.user, connection.info.dbname
+        steps = [f'grant create on database "{database}" to "{role}"']
+        if (tables := connection.execute(_TABLES).fetchone()) and tables[1]:
+            row = connection.execute("select installation.id from integration.installation")
+            names = [f"pipeline_{kind}_{identity}" for (identity,) in row for kind in _KINDS]
+            steps = [
+                *(f"create role {name} nologin" for name in names),
+                f'grant {", ".join(names)} to "{role}"',
+                *steps,
+            ]
         raise RoleTooWeak(
             f"role {role} may not prepare database {database} ({str(error).splitlines()[0]}); "
-            "let an administrator of the server run once: create role pipeline_engine nologin; "
-            "create role pipeline_app nologin; "
-            f'grant pipeline_engine, pipeline_app to "{role}"; '
-            f'grant create on database "{database}" to "{role}"; then run `migrate` again.'
+            f"let an administrator of the server run once: {'; '.join(steps)}; "
+            "then run `migrate` again."
         ) from error
 
 
-def _upgrade(warehouse: Warehouse) -> None:
+def _upgrade(warehouse: Warehouse, state: _State) -> list[str]:
     from pipedrive_pipeline.warehouse.migrations.revisions import upgrade
 
-    with warehouse.connect() as connection:
-        upgrade(connection, version_table=VERSION_TABLE, version_schema=VERSION_SCHEMA)
+    applied = state.missing
+    if applied:
+        with warehouse.connect() as connection:
+            upgrade(
+                connection,
+                functions=state.functions_missing,
+                version_table=VERSION_TABLE,
+                version_schema=VERSION_SCHEMA,
+            )
+    return applied
+
+
+_KINDS: Final = ("engine", "app")
+
+_TABLES = """
+select
+    to_regclass('integration.alembic_version') is not null,
+    to_regclass('integration.installation') is not null
+"""
+
+_REVISION = "select max(alembic_version.version_num) from integration.alembic_version"
+
+_IS_COPY = f"""
+select installation.database_identity <> ({DATABASE_IDENTITY})
+from integration.installation
+"""
+
+_FUNCTION_FILES = """
+select
+    function_files.name,
+    function_files.text_hash
+from integration.function_files
+order by function_files.applied_at asc
+"""
+
+_EARLIER = (
+    "{place} has the tables of an earlier release (revision {revision}), which this release does "
+    "not upgrade; nothing was changed. Make a new database: `createdb --encoding UTF8 --template "
+    "template0 NAME`, and let DATABASE_URL name it; without DATABASE_URL set PIPELINE_HOME to a "
+    "new folder. Then run `migrate` and connect the tenants again."
+)

@@ -7,7 +7,7 @@ is seldom needed. Source: https://alembic.sqlalchemy.org/en/latest/api/runtime.h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -16,15 +16,20 @@ import psycopg
 from alembic.runtime.migration import MigrationContext, MigrationStep
 from alembic.script import Script
 from alembic.script.revision import RevisionMap
-from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateSchema
 
 from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT, SqlFile, schema_files
 
 
-def upgrade(connection: psycopg.Connection, *, version_table: str, version_schema: str) -> None:
-    """Apply every missing file in the connection's own transaction, all or none."""
+def upgrade(
+    connection: psycopg.Connection,
+    *,
+    functions: Sequence[SqlFile],
+    version_table: str,
+    version_schema: str,
+) -> None:
+    """Applies these functions, then missing files, in the connection's own transaction."""
     scripts = _scripts()
     revision_map = RevisionMap(lambda: scripts)
     if revision_map.heads != (scripts[-1].revision,):  # reading it also connects the revisions
@@ -39,9 +44,6 @@ def upgrade(connection: psycopg.Connection, *, version_table: str, version_schem
         ]
 
     with _sqlalchemy(connection) as bind:
-        # Not `if not exists`: that wants the right to create even where there is nothing to.
-        if not bind.scalar(text("select to_regnamespace(:name)::text"), {"name": version_schema}):
-            bind.execute(CreateSchema(version_schema))
         context = MigrationContext.configure(
             bind,
             opts={
@@ -50,8 +52,26 @@ def upgrade(connection: psycopg.Connection, *, version_table: str, version_schem
                 "version_table_schema": version_schema,
             },
         )
+        _apply_functions(connection, functions)
         # Past SQLAlchemy, which would read `%` and `:name` in a file as parameters.
         context.run_migrations(driver_connection=connection)
+
+
+def _apply_functions(connection: psycopg.Connection, files: Sequence[SqlFile]) -> None:
+    # A body may name a table that a file of sql/schema makes later, in the same transaction.
+    connection.execute("set local check_function_bodies = off")
+    for file in files:
+        connection.execute(file.text.encode())
+        connection.execute(_APPLIED, (file.name, file.text_hash))
+    connection.execute("set local check_function_bodies = on")
+
+
+_APPLIED = """
+insert into integration.function_files (name, text_hash, applied_at)
+values (%s, %s, clock_timestamp())
+on conflict (name, text_hash) do update
+set applied_at = excluded.applied_at
+"""
 
 
 @contextmanager

@@ -1,12 +1,11 @@
 -- Values of standard JSON columns: e-mails, phones, labels, addresses, in any shape.
--- What: functions that read what is plain to read, and say what is not; empty values; a misfit of an
---       empty value is none.
+-- What: functions that read such a value, and say whether it is empty.
 -- Reads: nothing.
--- Needs: 0071_quicker_conversions.sql.
+-- Needs: 0001_installation.sql, conversions.sql.
 --
--- None of them fails, whatever a value holds. The form that nearly all values have comes first.
+-- None of them fails for any value. The form that nearly all values have comes first.
 
-create function pipeline.filled(value text) returns text
+create or replace function pipeline.filled(value text) returns text
 language plpgsql immutable parallel safe
 as $$
 begin
@@ -21,7 +20,7 @@ $$;
 comment on function pipeline.filled(text) is
     'The text; null where it is empty or blank: spaces of any width, tabs, marks that show nothing.';
 
-create function pipeline.is_empty(value jsonb, levels integer default 3) returns boolean
+create or replace function pipeline.is_empty(value jsonb, levels integer default 3) returns boolean
 language plpgsql immutable parallel safe
 as $$
 declare
@@ -50,9 +49,9 @@ $$;
 comment on function pipeline.is_empty(jsonb, integer) is
     'True if a value says nothing: null, blank text, a list or an object of nothing else.';
 
--- The forms that nearly all values have. In SQL, so that a query takes them in; a path takes a tenth of
--- the time of a regular expression over the text.
-create function pipeline.are_plain_points(value jsonb) returns boolean
+-- The forms that nearly all values have. In SQL, so that a query inlines them; a path takes a tenth
+-- of the time of a regular expression over the text.
+create or replace function pipeline.are_plain_points(value jsonb) returns boolean
 language sql immutable parallel safe
 return jsonb_typeof(value) = 'array'
     and not value @? '$[*].type() ? (@ != "object")'
@@ -65,13 +64,13 @@ comment on function pipeline.are_plain_points(jsonb) is
     'True for a list of objects whose value is a text that shows; pipeline.contact_points changes '
     'nothing of it.';
 
-create function pipeline.are_plain_options(value jsonb) returns boolean
+create or replace function pipeline.are_plain_options(value jsonb) returns boolean
 language sql immutable parallel safe
 return value::text ~ '^\[[0-9, ]*\]$';
 comment on function pipeline.are_plain_options(jsonb) is
     'True for a list of whole numbers.';
 
-create function pipeline.is_plain_address(value jsonb) returns boolean
+create or replace function pipeline.is_plain_address(value jsonb) returns boolean
 language sql immutable parallel safe
 return value ->> 'value' <> ''
     and not jsonb_path_exists(
@@ -80,7 +79,7 @@ return value ->> 'value' <> ''
 comment on function pipeline.is_plain_address(jsonb) is
     'True for an object with the part value and no part that has parts; null for no object.';
 
-create function pipeline.contact_point(entry jsonb) returns jsonb
+create or replace function pipeline.contact_point(entry jsonb) returns jsonb
 language plpgsql immutable parallel safe
 as $$
 declare
@@ -110,7 +109,7 @@ $$;
 comment on function pipeline.contact_point(jsonb) is
     'One e-mail address or phone number as an object with a text value; null where it has none.';
 
-create function pipeline.contact_points(value jsonb) returns jsonb
+create or replace function pipeline.contact_points(value jsonb) returns jsonb
 language plpgsql immutable parallel safe
 as $$
 declare
@@ -139,7 +138,7 @@ comment on function pipeline.contact_points(jsonb) is
     'E-mail addresses or phone numbers as a list of objects with a text value, of a list of texts or '
     'objects, one object or one text; entries without a value are left out.';
 
-create function pipeline.as_option(entry jsonb) returns text
+create or replace function pipeline.as_option(entry jsonb) returns text
 language plpgsql immutable parallel safe
 as $$
 begin
@@ -158,7 +157,7 @@ $$;
 comment on function pipeline.as_option(jsonb) is
     'The id of one option as text, of an id or of an object with one; else the object''s label.';
 
-create function pipeline.as_options(value jsonb) returns text[]
+create or replace function pipeline.as_options(value jsonb) returns text[]
 language plpgsql immutable parallel safe
 as $$
 declare
@@ -190,7 +189,7 @@ $$;
 comment on function pipeline.as_options(jsonb) is
     'The ids of options as texts, in their order: of a list, of one id, or of text such as "12,15".';
 
-create function pipeline.address_parts(value jsonb) returns jsonb
+create or replace function pipeline.address_parts(value jsonb) returns jsonb
 language plpgsql immutable parallel safe
 as $$
 declare
@@ -216,7 +215,7 @@ $$;
 comment on function pipeline.address_parts(jsonb) is
     'The parts of an address that are filled texts; a text alone is its part value; null for none.';
 
-create function pipeline.has_parts(value jsonb) returns boolean
+create or replace function pipeline.has_parts(value jsonb) returns boolean
 language plpgsql immutable parallel safe
 as $$
 begin
@@ -226,7 +225,7 @@ $$;
 comment on function pipeline.has_parts(jsonb) is
     'True for a list or an object that says something.';
 
-create function pipeline.has_parts_of_parts(value jsonb) returns boolean
+create or replace function pipeline.has_parts_of_parts(value jsonb) returns boolean
 language plpgsql immutable parallel safe
 as $$
 begin
@@ -242,155 +241,3 @@ end
 $$;
 comment on function pipeline.has_parts_of_parts(jsonb) is
     'True for an object with a part that is a list or an object and says something.';
-
-create function pipeline.standard_misfit(kind text, value jsonb) returns text
-language plpgsql immutable parallel safe
-as $$
-declare
-    is_list boolean := jsonb_typeof(value) = 'array';
-    parts jsonb;
-begin
-    if pipeline.is_empty(value) then
-        return null;
-    elsif kind = 'points' then
-        return (
-            select 'has an entry whose value is no text'
-            from jsonb_array_elements(
-                case when is_list then value else jsonb_build_array(value) end
-            ) as entry (item)
-            where pipeline.contact_point(entry.item) is null
-                and not pipeline.is_empty(
-                    case jsonb_typeof(entry.item)
-                        when 'object' then entry.item - '{label,primary}'::text[]
-                        else entry.item
-                    end
-                )
-            limit 1
-        );
-    elsif kind = 'options' then
-        return (
-            select 'has an entry that is no option'
-            from jsonb_array_elements(
-                case when is_list then value else jsonb_build_array(value) end
-            ) as entry (item)
-            where pipeline.as_option(entry.item) is null
-                and not pipeline.is_empty(entry.item)
-            limit 1
-        );
-    elsif kind = 'address' then
-        parts := pipeline.address_parts(value);
-        if is_list or jsonb_typeof(value) = 'boolean' then
-            return 'is no address';
-        elsif parts is null or not parts
-            ?| '{value,route,street_number,locality,postal_code,admin_area_level_1,country}' then
-            return 'none of its parts is known';
-        elsif pipeline.has_parts_of_parts(value) then
-            return 'a part is no text';
-        end if;
-    end if;
-    return null;
-end
-$$;
-comment on function pipeline.standard_misfit(text, jsonb) is
-    'Why a standard value is not shown, or not all of it; null where it is. Kinds: points (e-mails, '
-    'phones), options (labels), address.';
-
-create or replace function pipeline.parts_misfit(value jsonb, known text[], misfit text)
-returns text
-language plpgsql immutable parallel safe
-as $$
-begin
-    if misfit is null
-        and jsonb_typeof(value) = 'object'
-        and not exists (
-            select
-            from unnest(known) as part (name)
-            where not pipeline.is_empty(value -> part.name)
-        ) then
-        return 'none of its parts is known';
-    end if;
-    return misfit;
-end
-$$;
-
-create or replace function pipeline.misfit(kind text, value jsonb) returns text
-language plpgsql immutable parallel safe
-as $$
-declare
-    main jsonb := case jsonb_typeof(value) when 'object' then value -> 'value' else value end;
-    has_main boolean;
-begin
-    if pipeline.is_empty(value) then
-        return null;
-    elsif kind in ('varchar', 'varchar_auto', 'text', 'phone') then
-        return case when pipeline.as_text(value) is null then 'is no text' end;
-    elsif kind = 'double' then
-        return case when pipeline.as_numeric(value) is null then 'is no number' end;
-    elsif kind in ('int', 'enum') then
-        return case when pipeline.as_bigint(value) is null then 'is no whole number of 64 bits' end;
-    elsif kind = 'set' then
-        return case when pipeline.as_ids(value) is null then 'is no list of option ids' end;
-    elsif kind = 'date' then
-        return case when pipeline.as_date(value) is null then 'is no day of the calendar' end;
-    elsif kind in ('user', 'org', 'people') then
-        return case when pipeline.as_reference(value) is null then 'is no id of a record' end;
-    elsif kind = 'boolean' then
-        return case when pipeline.as_boolean(value) is null then 'is neither true nor false' end;
-    end if;
-    has_main := not pipeline.is_empty(main);
-    if kind = 'monetary' then
-        return pipeline.parts_misfit(value, '{value,currency}', case
-            when has_main and pipeline.as_numeric(main) is null then 'value is no number'
-            when pipeline.has_parts(value -> 'currency') then 'currency is no text'
-        end);
-    elsif kind = 'daterange' then
-        return pipeline.parts_misfit(value, '{value,until}', case
-            when has_main and pipeline.as_date(main) is null
-                then 'value is no day of the calendar'
-            when not pipeline.is_empty(value -> 'until')
-                and pipeline.as_date(value -> 'until') is null
-                then 'until is no day of the calendar'
-        end);
-    elsif kind in ('time', 'timerange') then
-        return pipeline.parts_misfit(
-            value,
-            case kind
-                when 'time' then '{value,timezone_id,timezone_name}'::text[]
-                else '{value,until,timezone_id,timezone_name}'
-            end,
-            case
-                when has_main and pipeline.as_time(main) is null then 'value is no time of day'
-                when kind = 'timerange' and not pipeline.is_empty(value -> 'until')
-                    and pipeline.as_time(value -> 'until') is null then 'until is no time of day'
-                when pipeline.has_parts(value -> 'timezone_name')
-                    or pipeline.has_parts(value -> 'timezone_id') then 'its time zone is no text'
-            end
-        );
-    elsif kind = 'address' then
-        return case
-            when jsonb_typeof(value) <> 'object' and pipeline.as_text(value) is null
-                then 'is no address'
-            else pipeline.parts_misfit(
-                value,
-                '{value,country,admin_area_level_1,admin_area_level_2,locality,sublocality,route,'
-                'street_number,subpremise,postal_code,formatted_address}',
-                case when pipeline.has_parts_of_parts(value) then 'a part is no text' end
-            )
-        end;
-    end if;
-    return null; -- a type without a rule is kept as it was sent
-end
-$$;
-
-create function pipeline.loaded_at(load_id text) returns timestamptz
-language plpgsql stable parallel safe
-as $$
-begin
-    if load_id ~ '^[0-9]{1,10}(\.[0-9]+)?$' then
-        return to_timestamp(load_id::double precision);
-    end if;
-    return now();
-end
-$$;
-comment on function pipeline.loaded_at(text) is
-    'When a load of raw began: its id is that time in seconds.';

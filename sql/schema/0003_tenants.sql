@@ -1,7 +1,7 @@
--- Tenants, their connections, settings, mappings and keys.
--- What: everything a person decides about a tenant.
+-- Tenants, their connections and settings, and who may write for them.
+-- What: everything a person decides about a tenant; the fences; the audit log.
 -- Reads: nothing.
--- Needs: 0001_roles.sql.
+-- Needs: 0002_roles.sql.
 
 create table integration.tenants (
     slug text not null,
@@ -27,6 +27,7 @@ comment on column integration.tenants.time_zone is
     'IANA name of the tenant''s time zone, such as Europe/Berlin; daily syncs run in it.';
 comment on column integration.tenants.created_at is
     'When the tenant was added.';
+select integration.isolate('integration.tenants', tenant_column => 'slug');
 
 create table integration.connections (
     id uuid not null default gen_random_uuid(),
@@ -52,6 +53,11 @@ create table integration.connections (
     last_sync_error text,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
+    account_user_id text,
+    account_user_name text,
+    is_account_admin boolean,
+    token_issued_at timestamptz,
+    refresh_failed_at timestamptz,
     constraint connections_pkey primary key (id),
     constraint connections_tenant_id_system_key unique (tenant_id, system),
     constraint connections_tenant_id_id_key unique (tenant_id, id),
@@ -71,6 +77,9 @@ create table integration.connections (
         state <> 'disconnected' or (access_token is null and refresh_token is null)
     )
 );
+create index connections_system_company_id_idx
+    on integration.connections (system, company_id)
+    where company_id is not null;
 comment on table integration.connections is
     'One row per tenant and system: how, and whether, its records may be read.';
 comment on column integration.connections.id is
@@ -78,7 +87,7 @@ comment on column integration.connections.id is
 comment on column integration.connections.tenant_id is
     'The tenant.';
 comment on column integration.connections.system is
-    'The CRM: pipedrive.';
+    'Key of the CRM.';
 comment on column integration.connections.kind is
     'oauth: consent with tokens that are refreshed; api_token: one fixed token.';
 comment on column integration.connections.state is
@@ -120,45 +129,26 @@ comment on column integration.connections.created_at is
     'When the row was made.';
 comment on column integration.connections.updated_at is
     'When the row was last written.';
-
-create table integration.field_mappings (
-    id uuid not null default gen_random_uuid(),
-    tenant_id text not null,
-    system text not null,
-    version integer not null,
-    mapping jsonb not null,
-    is_active boolean not null default false,
-    created_at timestamptz not null default now(),
-    created_by text,
-    constraint field_mappings_pkey primary key (id),
-    constraint field_mappings_tenant_id_system_version_key unique (tenant_id, system, version),
-    constraint field_mappings_tenant_id_fkey foreign key (tenant_id)
-        references integration.tenants (slug) on delete cascade,
-    constraint field_mappings_version_check check (version > 0),
-    constraint field_mappings_mapping_check check (jsonb_typeof(mapping) = 'object')
+comment on column integration.connections.account_user_id is
+    'Id of the system''s user whose rights the records are read with.';
+comment on column integration.connections.account_user_name is
+    'Name of that user.';
+comment on column integration.connections.is_account_admin is
+    'Whether that user is an administrator; others may not see every record. Empty: not known.';
+comment on column integration.connections.token_issued_at is
+    'When the access token was stored; with its end this gives its lifetime.';
+comment on column integration.connections.refresh_failed_at is
+    'When a refresh last had no usable answer; empty after one that had.';
+-- Without the tokens: the app never reads one, not even encrypted; the vault does, as the engine.
+select integration.isolate(
+    'integration.connections',
+    'select (
+        id, tenant_id, system, kind, state, state_reason, token_expires_at, generation, api_domain,
+        company_id, company_name, company_domain, scopes, connected_by, connected_at, last_sync_at,
+        last_sync_status, last_sync_error, created_at, updated_at, account_user_id,
+        account_user_name, is_account_admin
+    )'
 );
-create unique index field_mappings_active_key
-    on integration.field_mappings (tenant_id, system)
-    where is_active;
-comment on table integration.field_mappings is
-    'Every version of a tenant''s field mapping; at most one of each system is active.';
-comment on column integration.field_mappings.id is
-    'Id of the version.';
-comment on column integration.field_mappings.tenant_id is
-    'The tenant.';
-comment on column integration.field_mappings.system is
-    'The CRM: pipedrive.';
-comment on column integration.field_mappings.version is
-    'Counts up from 1; an edit that names an older version is refused.';
-comment on column integration.field_mappings.mapping is
-    'Per entity, source field key to target column or attributes.<name>: '
-    '{"organizations": {"<field key>": "customer_number"}}.';
-comment on column integration.field_mappings.is_active is
-    'Whether the marts are built with this version.';
-comment on column integration.field_mappings.created_at is
-    'When the version was saved.';
-comment on column integration.field_mappings.created_by is
-    'Who saved it.';
 
 create table integration.sync_settings (
     tenant_id text not null,
@@ -191,7 +181,7 @@ comment on table integration.sync_settings is
 comment on column integration.sync_settings.tenant_id is
     'The tenant.';
 comment on column integration.sync_settings.system is
-    'The CRM: pipedrive.';
+    'Key of the CRM.';
 comment on column integration.sync_settings.auto_sync is
     'Whether the schedule syncs this tenant.';
 comment on column integration.sync_settings.sync_time is
@@ -203,141 +193,119 @@ comment on column integration.sync_settings.every_hours is
 comment on column integration.sync_settings.incremental_sync is
     'Whether a scheduled sync reads changes only; otherwise it reads everything.';
 comment on column integration.sync_settings.sync_persons is
-    'Whether persons are read at all.';
+    'Whether persons and their fields are read; contacts that are there stay as they are.';
 comment on column integration.sync_settings.sync_custom_fields is
-    'Whether custom fields are mapped and shown.';
+    'Whether custom fields are shown in the views and mapped; raw keeps them in any case.';
 comment on column integration.sync_settings.sweep_every_hours is
     'Hours between two sweeps for deletions; empty lets the engine choose.';
 comment on column integration.sync_settings.budget_share is
-    'Share of the company''s daily request budget that this tenant may use, above 0, at most 1.';
+    'Share of what is left of the company''s daily request budget that one run may spend, above 0, '
+    'at most 1.';
 comment on column integration.sync_settings.daily_token_budget is
-    'Request tokens a day of the company, where the source does not tell; empty is the default.';
+    'Request tokens a day of the company at most; empty leaves it to what the source tells.';
 comment on column integration.sync_settings.alert_urls is
     'Where this tenant''s alerts go, as Apprise URLs, encrypted.';
 comment on column integration.sync_settings.erase_deleted_after_days is
-    'Days after which records deleted at the source are erased here too; empty is never.';
+    'Days after which records that are marked as deleted or merged are erased here too; 0 is with '
+    'the next run, empty is never. Records that are merely invisible stay.';
 comment on column integration.sync_settings.updated_at is
     'When the settings were last saved.';
 comment on column integration.sync_settings.updated_by is
     'Who saved them.';
+select integration.isolate('integration.sync_settings', 'select, insert, update');
 
-create table integration.api_keys (
+create table integration.field_mappings (
     id uuid not null default gen_random_uuid(),
     tenant_id text not null,
-    name text not null,
-    role text not null,
-    key_hash text not null,
-    key_prefix text not null,
+    system text not null,
+    version integer not null,
+    mapping jsonb not null,
+    is_active boolean not null default false,
     created_at timestamptz not null default now(),
     created_by text,
-    last_used_at timestamptz,
-    revoked_at timestamptz,
-    constraint api_keys_pkey primary key (id),
-    constraint api_keys_key_hash_key unique (key_hash),
-    constraint api_keys_tenant_id_fkey foreign key (tenant_id)
+    constraint field_mappings_pkey primary key (id),
+    constraint field_mappings_tenant_id_system_version_key unique (tenant_id, system, version),
+    constraint field_mappings_tenant_id_fkey foreign key (tenant_id)
         references integration.tenants (slug) on delete cascade,
-    constraint api_keys_role_check check (role in ('admin', 'manager', 'user'))
+    constraint field_mappings_version_check check (version > 0),
+    constraint field_mappings_mapping_check check (jsonb_typeof(mapping) = 'object')
 );
-create index api_keys_tenant_id_created_at_idx on integration.api_keys (tenant_id, created_at);
-comment on table integration.api_keys is
-    'Keys of the Connect API; the key itself is shown once and never stored.';
-comment on column integration.api_keys.id is
-    'Id of the key, for listing and revoking.';
-comment on column integration.api_keys.tenant_id is
-    'The tenant that the key opens.';
-comment on column integration.api_keys.name is
-    'What the key is for, in words.';
-comment on column integration.api_keys.role is
-    'admin: everything; manager: map and sync; user: read.';
-comment on column integration.api_keys.key_hash is
-    'Hash of the key.';
-comment on column integration.api_keys.key_prefix is
-    'First characters of the key, to recognise it by.';
-comment on column integration.api_keys.created_at is
-    'When it was made.';
-comment on column integration.api_keys.created_by is
-    'Who made it.';
-comment on column integration.api_keys.last_used_at is
-    'When it was last used; kept to the hour.';
-comment on column integration.api_keys.revoked_at is
-    'When it was revoked; empty while it works.';
+create unique index field_mappings_active_key
+    on integration.field_mappings (tenant_id, system)
+    where is_active;
+comment on table integration.field_mappings is
+    'Every version of a tenant''s field mapping; at most one of each system is active.';
+comment on column integration.field_mappings.id is
+    'Id of the version.';
+comment on column integration.field_mappings.tenant_id is
+    'The tenant.';
+comment on column integration.field_mappings.system is
+    'Key of the CRM.';
+comment on column integration.field_mappings.version is
+    'Counts up from 1; an edit that names an older version is refused.';
+comment on column integration.field_mappings.mapping is
+    'Per entity, source field key to target column or attributes.<name>: '
+    '{"organizations": {"<field key>": "customer_number"}}.';
+comment on column integration.field_mappings.is_active is
+    'Whether the marts are built with this version.';
+comment on column integration.field_mappings.created_at is
+    'When the version was saved.';
+comment on column integration.field_mappings.created_by is
+    'Who saved it.';
+select integration.isolate('integration.field_mappings', 'select, insert, update');
 
-grant select, insert, update, delete
-    on integration.tenants,
-        integration.connections,
-        integration.field_mappings,
-        integration.sync_settings,
-        integration.api_keys
-    to pipeline_engine;
+create table integration.fences (
+    lock text not null,
+    tenant_id text not null,
+    holder uuid not null default gen_random_uuid(),
+    taken_at timestamptz not null default clock_timestamp(),
+    constraint fences_pkey primary key (lock),
+    constraint fences_holder_key unique (holder),
+    constraint fences_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade
+);
+comment on table integration.fences is
+    'Who may write to a tenant''s raw tables or marts. Every transaction of a run holds its own row '
+    'here: a run whose identity is no longer in it writes nothing more.';
+comment on column integration.fences.lock is
+    'The lock: raw/TENANT/SYSTEM of the run that reads the CRM, marts/TENANT of the one that builds.';
+comment on column integration.fences.tenant_id is
+    'The tenant.';
+comment on column integration.fences.holder is
+    'The run that took the lock last; a new value, which is nobody''s, after a change of company, a '
+    'disconnect or a removal.';
+comment on column integration.fences.taken_at is
+    'When that was.';
+select integration.isolate('integration.fences', '');
 
--- The app never reads a token, not even encrypted: the vault does, as the engine.
-grant select (
-    id,
-    tenant_id,
-    system,
-    kind,
-    state,
-    state_reason,
-    token_expires_at,
-    generation,
-    api_domain,
-    company_id,
-    company_name,
-    company_domain,
-    scopes,
-    connected_by,
-    connected_at,
-    last_sync_at,
-    last_sync_status,
-    last_sync_error,
-    created_at,
-    updated_at
-) on integration.connections to pipeline_app;
-grant select on integration.tenants to pipeline_app;
-grant select, insert, update
-    on integration.field_mappings,
-        integration.sync_settings,
-        integration.api_keys
-    to pipeline_app;
-
--- The sub-select makes Postgres read the setting once a statement; nullif, because the setting
--- is '' and not null after the first transaction that set it.
-alter table integration.tenants enable row level security;
-alter table integration.tenants force row level security;
-create policy engine on integration.tenants to pipeline_engine
-    using (true) with check (true);
-create policy app on integration.tenants to pipeline_app
-    using (slug = (select nullif(current_setting('pipeline.tenant_id', true), '')))
-    with check (slug = (select nullif(current_setting('pipeline.tenant_id', true), '')));
-
-alter table integration.connections enable row level security;
-alter table integration.connections force row level security;
-create policy engine on integration.connections to pipeline_engine
-    using (true) with check (true);
-create policy app on integration.connections to pipeline_app
-    using (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')))
-    with check (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')));
-
-alter table integration.field_mappings enable row level security;
-alter table integration.field_mappings force row level security;
-create policy engine on integration.field_mappings to pipeline_engine
-    using (true) with check (true);
-create policy app on integration.field_mappings to pipeline_app
-    using (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')))
-    with check (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')));
-
-alter table integration.sync_settings enable row level security;
-alter table integration.sync_settings force row level security;
-create policy engine on integration.sync_settings to pipeline_engine
-    using (true) with check (true);
-create policy app on integration.sync_settings to pipeline_app
-    using (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')))
-    with check (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')));
-
-alter table integration.api_keys enable row level security;
-alter table integration.api_keys force row level security;
-create policy engine on integration.api_keys to pipeline_engine
-    using (true) with check (true);
-create policy app on integration.api_keys to pipeline_app
-    using (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')))
-    with check (tenant_id = (select nullif(current_setting('pipeline.tenant_id', true), '')));
+create table integration.audit_log (
+    id bigint generated always as identity,
+    at timestamptz not null default now(),
+    who text not null,
+    tenant_id text,
+    action text not null,
+    subject text,
+    before jsonb,
+    after jsonb,
+    constraint audit_log_pkey primary key (id)
+);
+create index audit_log_tenant_id_at_idx on integration.audit_log (tenant_id, at desc, id desc);
+comment on table integration.audit_log is
+    'Who changed what and when; rows are only added. Holds no secrets, and outlives the tenant.';
+comment on column integration.audit_log.id is
+    'Number of the row.';
+comment on column integration.audit_log.at is
+    'When it was done.';
+comment on column integration.audit_log.who is
+    'Who did it: a key''s name, the operator, the command line, the engine.';
+comment on column integration.audit_log.tenant_id is
+    'The tenant concerned; empty where it concerns the whole installation.';
+comment on column integration.audit_log.action is
+    'What was done, as a stable word.';
+comment on column integration.audit_log.subject is
+    'What it was done to.';
+comment on column integration.audit_log.before is
+    'The value before, without secrets.';
+comment on column integration.audit_log.after is
+    'The value after, without secrets.';
+select integration.isolate('integration.audit_log', 'select, insert', engine_rights => 'select, insert');

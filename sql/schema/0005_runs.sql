@@ -1,0 +1,481 @@
+-- What was requested, what happened, what it cost.
+-- What: runs and requests, what marts still have to read, rejected values, erased records, calls and
+--       tokens, alerts.
+-- Reads: nothing.
+-- Needs: 0003_tenants.sql.
+
+create table integration.sync_logs (
+    id uuid not null default gen_random_uuid(),
+    connection_id uuid,
+    tenant_id text not null,
+    system text not null,
+    sync_type text not null,
+    trigger text not null,
+    started_at timestamptz not null default now(),
+    completed_at timestamptz,
+    status text not null default 'running',
+    organizations_fetched bigint not null default 0,
+    organizations_created bigint not null default 0,
+    organizations_updated bigint not null default 0,
+    organizations_unchanged bigint not null default 0,
+    organizations_deleted bigint not null default 0,
+    organizations_rejected bigint not null default 0,
+    persons_fetched bigint not null default 0,
+    persons_created bigint not null default 0,
+    persons_updated bigint not null default 0,
+    persons_unchanged bigint not null default 0,
+    persons_deleted bigint not null default 0,
+    persons_rejected bigint not null default 0,
+    tokens_spent bigint not null default 0,
+    api_calls bigint not null default 0,
+    watermarks jsonb not null default '{}',
+    completeness jsonb not null default '{}',
+    progress jsonb,
+    resume_at timestamptz,
+    errors jsonb not null default '[]',
+    dagster_run_id text,
+    organizations_erased bigint not null default 0,
+    persons_erased bigint not null default 0,
+    warnings jsonb not null default '[]',
+    comparison jsonb not null default '{}',
+    constraint sync_logs_pkey primary key (id),
+    constraint sync_logs_tenant_id_id_key unique (tenant_id, id),
+    constraint sync_logs_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint sync_logs_connection_id_fkey foreign key (tenant_id, connection_id)
+        references integration.connections (tenant_id, id) on delete set null (connection_id),
+    constraint sync_logs_sync_type_check check (
+        sync_type in ('full', 'incremental', 'sweep', 'remap', 'verify')
+    ),
+    constraint sync_logs_trigger_check check (
+        trigger in ('schedule', 'manual', 'backfill', 'connect', 'webhook')
+    ),
+    constraint sync_logs_status_check check (
+        status in ('running', 'success', 'partial', 'failed', 'paused')
+    ),
+    constraint sync_logs_completed_at_check check (
+        (status = 'running') = (completed_at is null)
+    ),
+    constraint sync_logs_watermarks_check check (jsonb_typeof(watermarks) = 'object'),
+    constraint sync_logs_completeness_check check (jsonb_typeof(completeness) = 'object'),
+    constraint sync_logs_errors_check check (jsonb_typeof(errors) = 'array'),
+    constraint sync_logs_warnings_check check (jsonb_typeof(warnings) = 'array'),
+    constraint sync_logs_comparison_check check (jsonb_typeof(comparison) = 'object')
+);
+create index sync_logs_tenant_id_started_at_idx
+    on integration.sync_logs (tenant_id, system, started_at desc, id desc);
+create index sync_logs_connection_id_idx on integration.sync_logs (tenant_id, connection_id);
+create index sync_logs_running_idx on integration.sync_logs (tenant_id) where status = 'running';
+comment on table integration.sync_logs is
+    'One row per run of one tenant: what it read, wrote and cost, and how it ended.';
+comment on column integration.sync_logs.id is
+    'Id of the run.';
+comment on column integration.sync_logs.connection_id is
+    'The connection that was used; empty where there was none.';
+comment on column integration.sync_logs.tenant_id is
+    'The tenant.';
+comment on column integration.sync_logs.system is
+    'Key of the CRM.';
+comment on column integration.sync_logs.sync_type is
+    'full: everything was read; incremental: what changed; sweep: only ids, to find deletions; '
+    'remap: nothing was read, the marts were built again from raw; verify: nothing was read, every '
+    'row, link and value of the marts was compared with raw.';
+comment on column integration.sync_logs.trigger is
+    'What started it: schedule, manual, backfill, connect or webhook.';
+comment on column integration.sync_logs.started_at is
+    'When it began.';
+comment on column integration.sync_logs.completed_at is
+    'When it ended; empty while it runs.';
+comment on column integration.sync_logs.status is
+    'running; success; partial: one entity is complete and committed, another is not; failed; '
+    'paused: today''s request budget is used up, it goes on at resume_at.';
+comment on column integration.sync_logs.organizations_fetched is
+    'Organizations that the source sent.';
+comment on column integration.sync_logs.organizations_created is
+    'Rows of crm.customers that were made.';
+comment on column integration.sync_logs.organizations_updated is
+    'Rows of crm.customers that were changed.';
+comment on column integration.sync_logs.organizations_unchanged is
+    'Organizations that were read and were as they are in crm.customers.';
+comment on column integration.sync_logs.organizations_deleted is
+    'Rows of crm.customers that were newly marked as deleted.';
+comment on column integration.sync_logs.organizations_rejected is
+    'Organizations without a usable id, and values of organizations that did not fit their column; '
+    'see rejected_values.';
+comment on column integration.sync_logs.persons_fetched is
+    'Persons that the source sent.';
+comment on column integration.sync_logs.persons_created is
+    'Rows of crm.contacts that were made.';
+comment on column integration.sync_logs.persons_updated is
+    'Rows of crm.contacts that were changed.';
+comment on column integration.sync_logs.persons_unchanged is
+    'Persons that were read and were as they are in crm.contacts.';
+comment on column integration.sync_logs.persons_deleted is
+    'Rows of crm.contacts that were newly marked as deleted.';
+comment on column integration.sync_logs.persons_rejected is
+    'Persons without a usable id, and values of persons that did not fit their column; see '
+    'rejected_values.';
+comment on column integration.sync_logs.tokens_spent is
+    'Request tokens of the day''s budget that the run used.';
+comment on column integration.sync_logs.api_calls is
+    'HTTP calls that the run made.';
+comment on column integration.sync_logs.watermarks is
+    'Per entity, up to when its changes were read: {"persons": {"before": "…", "after": "…"}}; '
+    'after is set when, and only when, the entity''s walk was complete and committed.';
+comment on column integration.sync_logs.completeness is
+    'Per entity, raw compared with the source: {"persons": {"missing": 0, "extra": 0, "stale": 0, '
+    '"checked_at": "…", "swept_at": "…"}}; deletions up to swept_at are marked, it is null where '
+    'the comparison was not believed; an entity that was not compared is absent.';
+comment on column integration.sync_logs.progress is
+    'Stage, pages, rows and rate while it runs.';
+comment on column integration.sync_logs.resume_at is
+    'When a paused run goes on.';
+comment on column integration.sync_logs.errors is
+    'What went wrong, in order: [{"code": "…", "message": "…"}]; no tokens, no personal data.';
+comment on column integration.sync_logs.dagster_run_id is
+    'The Dagster run; it shows the whole log.';
+comment on column integration.sync_logs.organizations_erased is
+    'Organizations that were erased, since they are deleted at the source for as long as '
+    'sync_settings.erase_deleted_after_days says.';
+comment on column integration.sync_logs.persons_erased is
+    'Persons that were erased, since they are deleted at the source for as long as '
+    'sync_settings.erase_deleted_after_days says.';
+comment on column integration.sync_logs.warnings is
+    'What did not keep the run from succeeding and still needs attention: '
+    '[{"code": "…", "message": "…"}]; no tokens, no personal data.';
+comment on column integration.sync_logs.comparison is
+    'Per mart, rows compared with raw apart from what the run itself changed: {"customers": '
+    '{"missing": 0, "differing": 0, "links": 0, "extra": 0, "unhealed": 0}}; verify also has '
+    '"values": {"seen": 0, "lost": 0}. Empty where the run compared only what it touched.';
+select integration.isolate('integration.sync_logs');
+
+create table integration.sync_requests (
+    id uuid not null default gen_random_uuid(),
+    tenant_id text not null,
+    system text not null,
+    sync_type text not null,
+    trigger text not null,
+    state text not null default 'queued',
+    requested_by text,
+    requested_at timestamptz not null default now(),
+    sync_log_id uuid,
+    dagster_run_id text,
+    settled_at timestamptz,
+    constraint sync_requests_pkey primary key (id),
+    constraint sync_requests_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint sync_requests_sync_log_id_fkey foreign key (tenant_id, sync_log_id)
+        references integration.sync_logs (tenant_id, id) on delete set null (sync_log_id),
+    constraint sync_requests_sync_type_check check (
+        sync_type in ('full', 'incremental', 'sweep', 'remap', 'verify')
+    ),
+    constraint sync_requests_trigger_check check (
+        trigger in ('schedule', 'manual', 'backfill', 'connect', 'webhook')
+    ),
+    constraint sync_requests_state_check check (state in ('queued', 'running', 'done', 'failed')),
+    constraint sync_requests_settled_at_check check (
+        (state in ('done', 'failed')) = (settled_at is not null)
+    )
+);
+create unique index sync_requests_queued_key
+    on integration.sync_requests (tenant_id, system, sync_type)
+    where state = 'queued';
+create index sync_requests_open_idx
+    on integration.sync_requests (requested_at, id)
+    where state in ('queued', 'running');
+create index sync_requests_tenant_id_requested_at_idx
+    on integration.sync_requests (tenant_id, system, requested_at desc, id desc);
+create index sync_requests_sync_log_id_idx on integration.sync_requests (tenant_id, sync_log_id);
+comment on table integration.sync_requests is
+    'Syncs that were asked for; a Dagster sensor starts them. One of a kind waits at a time.';
+comment on column integration.sync_requests.id is
+    'Id of the request.';
+comment on column integration.sync_requests.tenant_id is
+    'The tenant.';
+comment on column integration.sync_requests.system is
+    'Key of the CRM.';
+comment on column integration.sync_requests.sync_type is
+    'What is asked for, as in sync_logs.sync_type.';
+comment on column integration.sync_requests.trigger is
+    'What asks, as in sync_logs.trigger.';
+comment on column integration.sync_requests.state is
+    'queued: waits for a run; running; done; failed.';
+comment on column integration.sync_requests.requested_by is
+    'Who asks.';
+comment on column integration.sync_requests.requested_at is
+    'When it was asked.';
+comment on column integration.sync_requests.sync_log_id is
+    'The run that served it.';
+comment on column integration.sync_requests.dagster_run_id is
+    'The Dagster run that served it.';
+comment on column integration.sync_requests.settled_at is
+    'When it was done or failed.';
+select integration.isolate('integration.sync_requests', 'select, insert');
+
+create table integration.mart_state (
+    tenant_id text not null,
+    system text not null,
+    pending_loads text[] not null default '{}',
+    is_rebuild_due boolean not null default true,
+    built_at timestamptz,
+    built_from text,
+    views_published text,
+    values_checked text,
+    values_seen bigint,
+    values_kept bigint,
+    values_rejected bigint,
+    unproven_loads text[] not null default '{}',
+    compared_at timestamptz,
+    comparison jsonb not null default '{}',
+    views_due_at timestamptz,
+    constraint mart_state_pkey primary key (tenant_id, system),
+    constraint mart_state_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint mart_state_comparison_check check (jsonb_typeof(comparison) = 'object')
+);
+comment on table integration.mart_state is
+    'What the marts of a tenant still have to read; written in the transaction that builds them.';
+comment on column integration.mart_state.tenant_id is
+    'The tenant.';
+comment on column integration.mart_state.system is
+    'Key of the CRM.';
+comment on column integration.mart_state.pending_loads is
+    'Ids of loads whose raw rows the marts have not read; an id is put here before its load.';
+comment on column integration.mart_state.is_rebuild_due is
+    'Whether the next build reads all of raw instead of the pending loads.';
+comment on column integration.mart_state.built_at is
+    'When the marts were last built, also when nothing had changed.';
+comment on column integration.mart_state.built_from is
+    'Fingerprint of what the marts were built with: their SQL, mapping, and the names of users, '
+    'labels and industries; another one makes the next build read all of raw.';
+comment on column integration.mart_state.views_published is
+    'Fingerprint of the definitions of the analytics views as last published.';
+comment on column integration.mart_state.values_checked is
+    'Types of the custom fields that the values in raw were last checked against, as JSON.';
+comment on column integration.mart_state.values_seen is
+    'Values of custom fields that the last build looked at: those that are not null in raw.';
+comment on column integration.mart_state.values_kept is
+    'Of those, how many fit their type.';
+comment on column integration.mart_state.values_rejected is
+    'Of those, how many went to rejected_values.';
+comment on column integration.mart_state.unproven_loads is
+    'Loads whose values were not yet compared with what views and marts show of them.';
+comment on column integration.mart_state.compared_at is
+    'When all rows of the marts were last compared with raw: by a sweep, a full read, remap or '
+    'verify.';
+comment on column integration.mart_state.comparison is
+    'What that comparison found, as in sync_logs.comparison.';
+comment on column integration.mart_state.views_due_at is
+    'Since when the views wait for a session that reads them; empty where they are up to date.';
+select integration.isolate('integration.mart_state');
+
+create table integration.rejected_values (
+    id bigint generated always as identity,
+    tenant_id text not null,
+    system text not null,
+    entity text not null,
+    record_id text,
+    field text,
+    value text,
+    reason text not null,
+    first_seen_at timestamptz not null default now(),
+    last_seen_at timestamptz not null default now(),
+    target text,
+    fingerprint text,
+    is_confirmed boolean not null default true,
+    constraint rejected_values_pkey primary key (id),
+    constraint rejected_values_tenant_id_system_entity_record_id_field_key
+        unique (tenant_id, system, entity, record_id, field),
+    constraint rejected_values_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint rejected_values_fingerprint_check
+        check ((record_id is null) = (fingerprint is not null))
+);
+create unique index rejected_values_fingerprint_idx
+    on integration.rejected_values (tenant_id, system, entity, fingerprint)
+    where record_id is null;
+comment on table integration.rejected_values is
+    'Values of the source that a column could not hold as they were, and records without a usable '
+    'id, of which raw has no row. May hold personal data.';
+comment on column integration.rejected_values.id is
+    'Number of the row.';
+comment on column integration.rejected_values.tenant_id is
+    'The tenant.';
+comment on column integration.rejected_values.system is
+    'Key of the CRM.';
+comment on column integration.rejected_values.entity is
+    'Entity of the record.';
+comment on column integration.rejected_values.record_id is
+    'Id of the record; empty where that is what could not be used.';
+comment on column integration.rejected_values.field is
+    'Key of the field; empty where the whole record could not be used.';
+comment on column integration.rejected_values.value is
+    'The value as sent, made printable and shortened.';
+comment on column integration.rejected_values.reason is
+    'Why it was not kept as it was.';
+comment on column integration.rejected_values.first_seen_at is
+    'When it was first sent.';
+comment on column integration.rejected_values.last_seen_at is
+    'When it was last sent.';
+comment on column integration.rejected_values.target is
+    'Column or attribute that a mapping could not fill with it; empty where the value does not fit '
+    'raw or its own field''s type.';
+comment on column integration.rejected_values.fingerprint is
+    'Of a record without a usable id: hash of its text, and the how manyth with that text it was '
+    'in the read; empty otherwise.';
+comment on column integration.rejected_values.is_confirmed is
+    'False for a record without a usable id that a read of everything, begun since, has not sent '
+    'yet; it is deleted if that read ends without it.';
+select integration.isolate('integration.rejected_values');
+
+create table integration.erased_records (
+    tenant_id text not null,
+    system text not null,
+    entity text not null,
+    record_id text not null,
+    version timestamptz,
+    receipt uuid not null,
+    erased_at timestamptz not null default now(),
+    constraint erased_records_pkey primary key (tenant_id, system, entity, record_id),
+    constraint erased_records_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade
+);
+comment on table integration.erased_records is
+    'Records that were erased on request; they are kept out of raw until they are edited at the '
+    'source, and then leave this list. Holds no value of them.';
+comment on column integration.erased_records.tenant_id is
+    'The tenant.';
+comment on column integration.erased_records.system is
+    'Key of the CRM.';
+comment on column integration.erased_records.entity is
+    'Entity of the record.';
+comment on column integration.erased_records.record_id is
+    'Its key in the source; without it nothing could keep the record out.';
+comment on column integration.erased_records.version is
+    'When the erased version was last edited at the source; only a later one comes back. Empty: '
+    'it was not known, and any version that names its time comes back.';
+comment on column integration.erased_records.receipt is
+    'Number of the erasure, also in audit_log, which does not say whom it concerned.';
+comment on column integration.erased_records.erased_at is
+    'When it was erased here.';
+select integration.isolate('integration.erased_records', '');
+
+create table integration.api_usage (
+    tenant_id text not null,
+    system text not null,
+    company_id text not null,
+    used_on date not null,
+    call_kind text not null,
+    calls bigint not null default 0,
+    tokens bigint not null default 0,
+    constraint api_usage_pkey primary key (tenant_id, system, company_id, used_on, call_kind),
+    constraint api_usage_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint api_usage_calls_check check (calls >= 0),
+    constraint api_usage_tokens_check check (tokens >= 0)
+);
+create index api_usage_company_id_used_on_idx
+    on integration.api_usage (system, company_id, used_on);
+comment on table integration.api_usage is
+    'Calls and request tokens per tenant, company, day and kind of call.';
+comment on column integration.api_usage.tenant_id is
+    'The tenant on whose behalf the calls were made.';
+comment on column integration.api_usage.system is
+    'Key of the CRM.';
+comment on column integration.api_usage.company_id is
+    'The company whose budget paid; '''' while it is not known.';
+comment on column integration.api_usage.used_on is
+    'The day of the budget, in UTC.';
+comment on column integration.api_usage.call_kind is
+    'What was called, such as "list persons".';
+comment on column integration.api_usage.calls is
+    'Finished HTTP calls.';
+comment on column integration.api_usage.tokens is
+    'Request tokens that they cost.';
+select integration.isolate('integration.api_usage');
+
+create table integration.budget_statements (
+    tenant_id text not null,
+    system text not null,
+    company_id text not null,
+    daily_limit bigint,
+    daily_left bigint not null,
+    told_at timestamptz not null,
+    tokens_booked bigint not null,
+    resets_at timestamptz not null,
+    constraint budget_statements_pkey primary key (tenant_id, system),
+    constraint budget_statements_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint budget_statements_daily_limit_check check (daily_limit > 0),
+    constraint budget_statements_daily_left_check check (daily_left >= 0)
+);
+create index budget_statements_company_id_idx
+    on integration.budget_statements (system, company_id, told_at desc);
+comment on table integration.budget_statements is
+    'What a tenant''s source last told about the daily request budget of its company, which all '
+    'tenants, users and apps of the company share; the newest of a company counts.';
+comment on column integration.budget_statements.tenant_id is
+    'The tenant whose call was told.';
+comment on column integration.budget_statements.system is
+    'Key of the CRM.';
+comment on column integration.budget_statements.company_id is
+    'Id of the company in the system.';
+comment on column integration.budget_statements.daily_limit is
+    'Request tokens a day, as last told; empty while it was never told.';
+comment on column integration.budget_statements.daily_left is
+    'Request tokens left, as last told.';
+comment on column integration.budget_statements.told_at is
+    'When that was.';
+comment on column integration.budget_statements.tokens_booked is
+    'What api_usage held of the company and that UTC day then; what it holds more is spent since.';
+comment on column integration.budget_statements.resets_at is
+    'When the budget returns: as told with a refusal, else the next midnight in UTC.';
+select integration.isolate('integration.budget_statements');
+
+create table integration.alerts (
+    id uuid not null default gen_random_uuid(),
+    tenant_id text not null,
+    system text not null,
+    code text not null,
+    sync_type text not null,
+    message text not null,
+    dagster_run_id text,
+    began_at timestamptz not null default now(),
+    sent_at timestamptz,
+    healed_at timestamptz,
+    constraint alerts_pkey primary key (id),
+    constraint alerts_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint alerts_sync_type_check check (
+        sync_type in ('full', 'incremental', 'sweep', 'remap', 'verify')
+    )
+);
+create unique index alerts_open_key
+    on integration.alerts (tenant_id, system)
+    where healed_at is null;
+create index alerts_tenant_id_idx on integration.alerts (tenant_id, began_at desc);
+comment on table integration.alerts is
+    'What persons were told about: one row per cause, and whether it is over. At most one cause of '
+    'a tenant and system is open at a time.';
+comment on column integration.alerts.id is
+    'Id of the alert.';
+comment on column integration.alerts.tenant_id is
+    'The tenant.';
+comment on column integration.alerts.system is
+    'Key of the CRM.';
+comment on column integration.alerts.code is
+    'The cause, as in sync_logs.errors; killed: a run''s process died, and so did its retry''s; '
+    'overdue: no run succeeded although one was due.';
+comment on column integration.alerts.sync_type is
+    'What kind of run found it, as in sync_logs.sync_type.';
+comment on column integration.alerts.message is
+    'What was said: what failed, and what to do; no tokens, no personal data.';
+comment on column integration.alerts.dagster_run_id is
+    'The Dagster run that found it first; empty where none did.';
+comment on column integration.alerts.began_at is
+    'When it was found.';
+comment on column integration.alerts.sent_at is
+    'When every address had been told; empty where none is set, or one could not be reached.';
+comment on column integration.alerts.healed_at is
+    'When a run showed that it is over; empty while it lasts.';
+select integration.isolate('integration.alerts');
