@@ -44,7 +44,7 @@ COMMANDS: dict[str, str] = {
     "serve-dagster": "cli.dagster_ui:serve_dagster",
 }
 HIDDEN = {"serve-connect", "serve-dagster"}
-TAKING_WORDS = {"psql", "dagster", "serve-dagster"}
+TAKING_WORDS = {"psql", "dagster", "sandbox", "serve-dagster"}
 
 
 def command_line(*names: str) -> typer.Typer:

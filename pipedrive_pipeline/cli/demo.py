@@ -19,7 +19,7 @@ from pipedrive_pipeline.cli.sandbox import (
 from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.cli.sync import print_outcome
 from pipedrive_pipeline.errors import ExitCode, SettingsError
-from pipedrive_pipeline.sandbox import Account, truth
+from pipedrive_pipeline.sandbox import CrmAccount, truth
 from pipedrive_pipeline.settings import load_settings
 
 
@@ -69,7 +69,7 @@ def _run(session: CommandSession, sync_type: str) -> None:
         sys.exit(outcome.exit_code or ExitCode.FAILED)
 
 
-def _edits(account: Account) -> list[str]:
+def _edits(account: CrmAccount) -> list[str]:
     """Makes some edits in the sandbox; returns a line that describes each."""
     persons = (person for person in truth(account, "persons") if person["org_id"])
     mover, colleague = islice(persons, 2)

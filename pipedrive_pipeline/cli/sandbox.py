@@ -18,7 +18,7 @@ from pipedrive_pipeline.connect.auth import signing
 from pipedrive_pipeline.connect.consent.oauth_flow import begin, confirm, finish
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import SettingsError, SourceBroke
-from pipedrive_pipeline.sandbox import Account, Options, kept_in, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Options, kept_in, seeded, serve
 from pipedrive_pipeline.settings import SANDBOX_TENANT, SandboxAddress, Settings
 from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
@@ -42,7 +42,7 @@ def sandbox_command(settings: Settings) -> list[str]:
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[Account]:
+def served(settings: Settings) -> Iterator[CrmAccount]:
     """The sandbox's company, served by this process until the end of the block."""
     account = seeded(ORGANIZATIONS, PERSONS)
     with (

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal
@@ -20,7 +20,7 @@ ERASE = ("tenants", "erase-person", "--tenant", "acme")
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> CrmAccount:
     account = seeded(2, 20)
     for person in (18, 19):
         account.edit("persons", person, name="Ada Canary", emails=[{"value": EMAIL}])
@@ -28,7 +28,7 @@ def account() -> Account:
 
 
 @pytest.fixture
-def sandbox(account: Account) -> Iterator[Sandbox]:
+def sandbox(account: CrmAccount) -> Iterator[Sandbox]:
     with serve(account) as running:
         yield running
 

@@ -33,7 +33,7 @@ from pipedrive_pipeline.errors import (
     ScopeMissing,
     SourceBroke,
 )
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline_tests.connectors.doubles import FakeClock, run
 
 LOOPBACK = ("127.0.0.1",)
@@ -74,7 +74,7 @@ class SandboxTenant:
 
 
 @contextmanager
-def reading(account: Account | None = None, **switches: object) -> Iterator[SandboxTenant]:
+def reading(account: CrmAccount | None = None, **switches: object) -> Iterator[SandboxTenant]:
     """A tenant of an account with 1,300 persons."""
     account = account or seeded(organizations=20, persons=1300, seed=5)
     with serve(account, None, **switches) as sandbox:  # type: ignore[arg-type]

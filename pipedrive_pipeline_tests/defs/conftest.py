@@ -8,17 +8,17 @@ import dagster as dg
 import pytest
 
 from pipedrive_pipeline.cli.session import CommandSession, dagster_environment
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of, world_at
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> CrmAccount:
     return seeded(20, 40)
 
 
 @pytest.fixture
-def sandbox(account: Account) -> Iterator[Sandbox]:
+def sandbox(account: CrmAccount) -> Iterator[Sandbox]:
     with serve(account) as running:
         yield running
 

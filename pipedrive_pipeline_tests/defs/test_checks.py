@@ -9,7 +9,7 @@ import pytest
 
 from pipedrive_pipeline.defs.freshness import freshness_check, freshness_sensor
 from pipedrive_pipeline.defs.location import LOCATION
-from pipedrive_pipeline.sandbox import Account
+from pipedrive_pipeline.sandbox import CrmAccount
 from pipedrive_pipeline_tests.scenarios.receiver import receiver
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
@@ -60,7 +60,7 @@ def test_a_full_read_proves_completeness_and_a_read_of_changes_leaves_it_be(
 
 @pytest.mark.slow
 def test_a_record_without_a_usable_id_and_a_value_of_another_type_warn_with_their_count(
-    instance: dg.DagsterInstance, account: Account
+    instance: dg.DagsterInstance, account: CrmAccount
 ) -> None:
     """They are in no table of records, so that nothing else would say that they are missing."""
     for number in (1, 2):

@@ -9,7 +9,7 @@ import pytest
 
 from pipedrive_pipeline.defs.location import LOCATION
 from pipedrive_pipeline.marts import mapping
-from pipedrive_pipeline.sandbox import Account, Sandbox
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.scenarios.world import World
 
@@ -147,7 +147,7 @@ def described(
 
 @pytest.mark.slow
 def test_the_views_say_what_they_show_and_what_a_person_should_look_at(
-    instance: dg.DagsterInstance, world: World, sandbox: Sandbox, account: Account
+    instance: dg.DagsterInstance, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Columns with their fields, the way back to raw, and checks that count without stopping."""
     assert run(instance, "sync").success

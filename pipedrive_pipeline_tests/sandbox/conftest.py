@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> CrmAccount:
     return seeded(60, 150)
 
 
 @pytest.fixture
-def sandbox(account: Account) -> Iterator[Sandbox]:
+def sandbox(account: CrmAccount) -> Iterator[Sandbox]:
     with serve(account, has_limits=False) as running:
         yield running
 

@@ -18,10 +18,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pipedrive_pipeline.sandbox.command import run_sandbox
+from pipedrive_pipeline.cli.app import command_line
+from pipedrive_pipeline.sandbox.pipedrive.command import run_sandbox
 
 START = (
-    "import typer; from pipedrive_pipeline.sandbox.command import run_sandbox; "
+    "import typer; from pipedrive_pipeline.sandbox.pipedrive.command import run_sandbox; "
     "typer.run(run_sandbox)"
 )
 
@@ -117,3 +118,19 @@ def test_a_taken_port_is_an_error_that_names_it(capsys: pytest.CaptureFixture[st
 
     assert ended.value.exit_code == 1
     assert f"port {port} is taken" in capsys.readouterr().err
+
+
+def test_the_command_takes_the_only_system_or_the_one_that_is_named() -> None:
+    """`sandbox` passes its words on to the command of the look-alike."""
+    app = command_line("sandbox")
+
+    named = CliRunner().invoke(app, ["sandbox", "--system", "pipedrive", "--help"])
+    unnamed = CliRunner().invoke(app, ["sandbox", "--help"])
+    unknown = CliRunner().invoke(app, ["sandbox", "--system", "orbit"])
+    misspelt = CliRunner().invoke(app, ["sandbox", "--organisations", "3"])
+
+    assert "--organizations" in named.output
+    assert unnamed.output == named.output
+    assert (unknown.exit_code, misspelt.exit_code) == (2, 2)
+    assert "choose one of: pipedrive" in unknown.output
+    assert "--organisations" in misspelt.output

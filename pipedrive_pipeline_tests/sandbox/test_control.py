@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, Sandbox, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, serve
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient, installed
 
 
 @pytest.fixture
-def client(account: Account) -> Iterator[SandboxClient]:
+def client(account: CrmAccount) -> Iterator[SandboxClient]:
     with (
         serve(account, has_control=True, has_limits=False) as sandbox,
         SandboxClient(sandbox) as client,

@@ -12,11 +12,11 @@ import typer
 from typer.testing import CliRunner
 
 from pipedrive_pipeline.sandbox import Options
-from pipedrive_pipeline.sandbox.command import run_sandbox
-from pipedrive_pipeline.sandbox.web import commands, edits
-from pipedrive_pipeline.sandbox.web.control import COMMANDS
-from pipedrive_pipeline.sandbox.web.faults import KINDS
-from pipedrive_pipeline.sandbox.world.awkward import AWKWARD
+from pipedrive_pipeline.sandbox.pipedrive import commands, edits
+from pipedrive_pipeline.sandbox.pipedrive.command import run_sandbox
+from pipedrive_pipeline.sandbox.pipedrive.faults import KINDS
+from pipedrive_pipeline.sandbox.pipedrive.serving import INTERFACE
+from pipedrive_pipeline.sandbox.pipedrive.world.awkward import AWKWARD
 
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = (DOCS / "sandbox.md").read_text()
@@ -41,7 +41,7 @@ def test_the_table_of_faults_names_all_of_them_and_no_others() -> None:
     first_columns = re.findall(r"^\| (`.*?) \|", _part("Faults"), re.MULTILINE)
     named = re.findall(r"`(\w+)`", " ".join(first_columns))
 
-    assert sorted(named) == sorted(KINDS)
+    assert sorted(named) == sorted(KINDS.names)
 
 
 @pytest.mark.parametrize("messages", [edits.EditCommand, commands.GrantCommand])
@@ -52,7 +52,7 @@ def test_every_action_of_the_control_routes_is_documented(messages: object) -> N
 
 
 def test_every_control_route_is_documented() -> None:
-    assert {f"POST /_sandbox/{name}" for name in COMMANDS} <= _words(_part("Control"))
+    assert {f"POST /_sandbox/{name}" for name in INTERFACE.commands} <= _words(_part("Control"))
 
 
 def test_every_awkward_row_is_documented() -> None:

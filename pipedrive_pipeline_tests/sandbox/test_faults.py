@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox
-from pipedrive_pipeline.sandbox.web.faults import KINDS
+from pipedrive_pipeline.sandbox.pipedrive.faults import KINDS
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient, installed
 
 PATH = "/api/v2/persons"
@@ -321,7 +321,7 @@ def test_an_unknown_fault_is_refused_by_name(sandbox: Sandbox) -> None:
 
 
 def test_waiting_faults_can_be_cleared(client: SandboxClient) -> None:
-    for kind in KINDS:
+    for kind in KINDS.names:
         client.sandbox.faults.add(kind)
 
     client.sandbox.faults.clear()

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, seeded, serve
-from pipedrive_pipeline.sandbox.world.fields import CREATABLE_TYPES
+from pipedrive_pipeline.sandbox import CrmAccount, seeded, serve
+from pipedrive_pipeline.sandbox.pipedrive.world.fields import CREATABLE_TYPES
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient
 
 FIELDS = "/api/v2/organizationFields"
 ORGANIZATION = "/api/v2/organizations/3"
 
 
-def test_all_fields_are_listed_over_pages(client: SandboxClient, account: Account) -> None:
+def test_all_fields_are_listed_over_pages(client: SandboxClient, account: CrmAccount) -> None:
     rows = client.rows(FIELDS, limit=7)
 
     assert [row["field_code"] for row in rows] == [
@@ -41,7 +41,7 @@ def test_option_ids_are_texts_for_built_in_and_numbers_for_custom_fields(
     assert all(isinstance(option["id"], int) for option in custom["options"])
 
 
-def test_a_switch_makes_built_in_option_ids_numbers(account: Account) -> None:
+def test_a_switch_makes_built_in_option_ids_numbers(account: CrmAccount) -> None:
     with serve(account, built_in_option_ids="number") as sandbox, SandboxClient(sandbox) as client:
         options = client.data(f"{FIELDS}/label_ids")["options"]
 
@@ -98,13 +98,15 @@ def test_a_field_of_each_type_is_created_with_null_everywhere(
         [],
     ],
 )
-def test_an_ill_formed_field_is_refused(client: SandboxClient, account: Account, body: Any) -> None:
+def test_an_ill_formed_field_is_refused(
+    client: SandboxClient, account: CrmAccount, body: Any
+) -> None:
     assert client.http.post(FIELDS, json=body).status_code == 400
     assert len(account.history) == 0
 
 
 def test_a_renamed_field_keeps_its_code_and_its_values(
-    client: SandboxClient, account: Account
+    client: SandboxClient, account: CrmAccount
 ) -> None:
     code = account.fields["organizations"].named("Kundennummer").code
     before = client.data(ORGANIZATION)
@@ -116,7 +118,7 @@ def test_a_renamed_field_keeps_its_code_and_its_values(
 
 
 def test_settings_of_a_field_are_kept_and_shown_only_on_request(
-    client: SandboxClient, account: Account
+    client: SandboxClient, account: CrmAccount
 ) -> None:
     path = f"{FIELDS}/{account.fields['organizations'].named('Kundennummer').code}"
     important = {"enabled": True, "stage_ids": [4]}
@@ -131,14 +133,14 @@ def test_settings_of_a_field_are_kept_and_shown_only_on_request(
     assert asked["ui_visibility"]["details_visible_flag"] is True
 
 
-def test_a_change_of_nothing_is_refused(client: SandboxClient, account: Account) -> None:
+def test_a_change_of_nothing_is_refused(client: SandboxClient, account: CrmAccount) -> None:
     code = account.fields["organizations"].named("Kundennummer").code
 
     assert client.http.patch(f"{FIELDS}/{code}", json={}).status_code == 400
 
 
 def test_type_and_code_of_a_field_cannot_be_changed(
-    client: SandboxClient, account: Account
+    client: SandboxClient, account: CrmAccount
 ) -> None:
     code = account.fields["organizations"].named("Kundennummer").code
 
@@ -148,7 +150,7 @@ def test_type_and_code_of_a_field_cannot_be_changed(
 
 
 def test_a_deleted_field_leaves_definitions_and_records_at_once(
-    client: SandboxClient, account: Account
+    client: SandboxClient, account: CrmAccount
 ) -> None:
     code = account.fields["organizations"].named("Kundennummer").code
     before = client.data(ORGANIZATION)
@@ -162,7 +164,7 @@ def test_a_deleted_field_leaves_definitions_and_records_at_once(
     assert client.refusal(f"{FIELDS}/{code}")[0] == 404
 
 
-def test_a_field_made_again_under_its_name_has_another_code(account: Account) -> None:
+def test_a_field_made_again_under_its_name_has_another_code(account: CrmAccount) -> None:
     book = account.fields["organizations"]
     old = book.drop(book.named("Kundennummer").code)
 
@@ -177,7 +179,7 @@ def test_built_in_fields_cannot_be_changed(client: SandboxClient) -> None:
 
 
 def test_options_are_added_renamed_and_deleted_and_records_keep_their_ids(
-    client: SandboxClient, account: Account
+    client: SandboxClient, account: CrmAccount
 ) -> None:
     field = account.fields["organizations"].named("Region")
     path, first = f"{FIELDS}/{field.code}/options", (field.options or ())[0]
@@ -200,7 +202,7 @@ def test_options_are_added_renamed_and_deleted_and_records_keep_their_ids(
     assert v1[field.code]["options_deleted"] == [{"id": first.id, "label": "Hoch oben"}]
 
 
-def test_changes_of_options_are_all_or_nothing(client: SandboxClient, account: Account) -> None:
+def test_changes_of_options_are_all_or_nothing(client: SandboxClient, account: CrmAccount) -> None:
     field = account.fields["organizations"].named("Region")
     path, first = f"{FIELDS}/{field.code}/options", (field.options or ())[0]
 

@@ -18,14 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipedrive_pipeline.sandbox import seeded, serve
-from pipedrive_pipeline.sandbox.web.service import ENDPOINTS
-from pipedrive_pipeline.sandbox.world.fields import CREATABLE_TYPES, TYPES_WITH_OPTIONS
+from pipedrive_pipeline.sandbox.pipedrive.service import ROUTES
+from pipedrive_pipeline.sandbox.pipedrive.world.fields import CREATABLE_TYPES, TYPES_WITH_OPTIONS
 from pipedrive_pipeline_tests.sandbox import schemas
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient, custom_types
 from pipedrive_pipeline_tests.sandbox.schemas import Schema, check
 
 Route = tuple[str, str]  # method, path
-ROUTES: list[Route] = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
+PATHS: list[Route] = [(endpoint.method, endpoint.path) for endpoint in ROUTES.endpoints]
 ids = st.integers(-1, 50)
 records = st.integers(0, 1_000).map(lambda place: f"@{place}")
 codes = st.integers(0, 20).map(lambda place: f"#{place}")
@@ -162,13 +162,13 @@ GENEROUS = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @settings(GENEROUS, max_examples=120)
-@given(st.sampled_from(ROUTES).flatmap(_requests))
+@given(st.sampled_from(PATHS).flatmap(_requests))
 def test_some_requests_of_every_kind(fuzzed: SandboxClient, request: Any) -> None:
     _send(fuzzed, *request)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
+@pytest.mark.parametrize("route", PATHS, ids=" ".join)
 def test_a_hundred_requests_of_each_route(fuzzed: SandboxClient, route: Route) -> None:
     @settings(GENEROUS, max_examples=100)
     @given(_requests(route))

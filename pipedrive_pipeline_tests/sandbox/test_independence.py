@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pipedrive_pipeline.sandbox
 
-ROOM = Path(pipedrive_pipeline.sandbox.__file__).parent
+FOLDER = Path(pipedrive_pipeline.sandbox.__file__).parent
 
 
 def _imported(source: Path) -> set[str]:
@@ -23,8 +24,18 @@ def _imported(source: Path) -> set[str]:
 
 def test_the_sandbox_imports_nothing_of_the_package_but_itself() -> None:
     """A misreading of ours could otherwise agree with itself."""
-    sources = list(ROOM.rglob("*.py"))
+    sources = list(FOLDER.rglob("*.py"))
     ours = {name for source in sources for name in _imported(source) if "pipedrive" in name}
 
     assert len(sources) > 30
     assert all(name.startswith("pipedrive_pipeline.sandbox") for name in ours)
+
+
+def test_the_kit_has_no_word_of_one_system() -> None:
+    """A second system's look-alike is made of it; what only one has belongs beside it."""
+    words = re.compile(r"pipedrive(?!_pipeline)|persons|organi[sz]ation|\bdeals?\b", re.IGNORECASE)
+    files = [file for file in (FOLDER / "kit").rglob("*.*") if file.suffix != ".pyc"]
+    found = {file.name: set(words.findall(file.read_text())) for file in files}
+
+    assert len(files) > 15
+    assert {name: texts for name, texts in found.items() if texts} == {}

@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, Clock, Options, Sandbox, seeded, serve
-from pipedrive_pipeline.sandbox.options import Plan
-from pipedrive_pipeline.sandbox.web.answers import Answer
-from pipedrive_pipeline.sandbox.web.calls import Caller
-from pipedrive_pipeline.sandbox.web.journal import Journal
-from pipedrive_pipeline.sandbox.web.limits import ABUSE_COUNT, Budget, BurstWindow
+from pipedrive_pipeline.sandbox import CrmAccount, Options, Sandbox, ServerClock, seeded, serve
+from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer
+from pipedrive_pipeline.sandbox.kit.grants import TokenHolder
+from pipedrive_pipeline.sandbox.kit.journal import Journal
+from pipedrive_pipeline.sandbox.pipedrive.limits import ABUSE_COUNT, BurstLimit, TokenBudget
+from pipedrive_pipeline.sandbox.pipedrive.options import Plan
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient, as_app
 
-PERSON = Caller("t", 900, False, frozenset())
-APP = Caller("a", 900, True, frozenset())
+PERSON = TokenHolder("t", 900, False, frozenset())
+APP = TokenHolder("a", 900, True, frozenset())
 
 
 @pytest.mark.parametrize(
@@ -30,18 +30,18 @@ APP = Caller("a", 900, True, frozenset())
 def test_each_plan_has_its_limits(plan: Plan, person: int, app: int, budget: int) -> None:
     options = Options(plan=plan, seats=1)
     seconds = [0.0]
-    window = BurstWindow(options, lambda: seconds[0])
+    window = BurstLimit(options, lambda: seconds[0])
 
     for caller, limit in ((PERSON, person), (APP, app)):
         admitted = [window.admit(caller, is_search=False) for _ in range(limit + 1)]
-        assert not any(isinstance(answer, Answer) for answer in admitted[:limit])
-        assert isinstance(admitted[limit], Answer)
-    assert Budget(options, Clock()).limit == budget
+        assert not any(isinstance(answer, HttpAnswer) for answer in admitted[:limit])
+        assert isinstance(admitted[limit], HttpAnswer)
+    assert TokenBudget(options, ServerClock()).limit == budget
 
 
 def test_the_window_rolls_over_two_seconds_and_searches_have_their_own() -> None:
     seconds = [0.0]
-    window = BurstWindow(Options(plan="lite"), lambda: seconds[0])
+    window = BurstLimit(Options(plan="lite"), lambda: seconds[0])
     for _ in range(20):
         window.admit(PERSON, is_search=False)
 
@@ -50,30 +50,30 @@ def test_the_window_rolls_over_two_seconds_and_searches_have_their_own() -> None
     seconds[0] = 2.0
     later = window.admit(PERSON, is_search=False)
 
-    assert isinstance(refused, Answer)
+    assert isinstance(refused, HttpAnswer)
     assert refused.status == 429
-    assert [isinstance(answer, Answer) for answer in searches] == [False] * 10 + [True]
-    assert not isinstance(later, Answer)
+    assert [isinstance(answer, HttpAnswer) for answer in searches] == [False] * 10 + [True]
+    assert not isinstance(later, HttpAnswer)
 
 
 def test_hammering_on_with_an_api_token_is_blocked_by_the_edge_for_a_minute() -> None:
     seconds = [0.0]
-    window = BurstWindow(Options(plan="lite"), lambda: seconds[0])
+    window = BurstLimit(Options(plan="lite"), lambda: seconds[0])
     statuses = []
     for _ in range(20 + ABUSE_COUNT + 1):
         answer = window.admit(PERSON, is_search=False)
-        statuses.append(answer.status if isinstance(answer, Answer) else 200)
+        statuses.append(answer.status if isinstance(answer, HttpAnswer) else 200)
     seconds[0] = 59.0
     still = window.admit(PERSON, is_search=False)
     seconds[0] = 61.0
 
     assert statuses == [200] * 20 + [429] * ABUSE_COUNT + [403]
-    assert isinstance(still, Answer)
+    assert isinstance(still, HttpAnswer)
     assert b"Cloudflare" in still.body
-    assert not isinstance(window.admit(PERSON, is_search=False), Answer)
+    assert not isinstance(window.admit(PERSON, is_search=False), HttpAnswer)
 
 
-def test_a_burst_is_answered_429_with_its_headers_and_no_retry_after(account: Account) -> None:
+def test_a_burst_is_answered_429_with_its_headers_and_no_retry_after(account: CrmAccount) -> None:
     with serve(account, plan="lite") as sandbox, SandboxClient(sandbox) as client:
         answers = [client.get("/v1/users/me") for _ in range(21)]
 
@@ -117,7 +117,7 @@ def test_every_kind_of_request_has_its_price(sandbox: Sandbox) -> None:
     assert sandbox.budget.limit - sandbox.budget.remaining == sandbox.requests.tokens_spent
 
 
-def test_a_spent_budget_is_429_until_the_servers_midnight(account: Account) -> None:
+def test_a_spent_budget_is_429_until_the_servers_midnight(account: CrmAccount) -> None:
     account.clock.set(datetime(2026, 10, 3, 22, 54, 21, tzinfo=UTC))
     account.clock.freeze()
     with serve(account, plan="lite", seats=1) as sandbox, SandboxClient(sandbox) as client:
@@ -136,11 +136,11 @@ def test_a_spent_budget_is_429_until_the_servers_midnight(account: Account) -> N
 
 
 def test_the_budget_returns_at_the_midnight_of_its_zone() -> None:
-    clock = Clock(lambda: datetime(2026, 10, 24, 21, 0, tzinfo=UTC))  # 23:00 in Berlin
+    clock = ServerClock(lambda: datetime(2026, 10, 24, 21, 0, tzinfo=UTC))  # 23:00 in Berlin
 
-    assert Budget(Options(budget_zone="Europe/Berlin"), clock).seconds_to_reset() == 3_600
+    assert TokenBudget(Options(budget_zone="Europe/Berlin"), clock).seconds_to_reset() == 3_600
     clock.advance(3_600)  # the night in which the clocks go back
-    assert Budget(Options(budget_zone="Europe/Berlin"), clock).seconds_to_reset() == 25 * 3_600
+    assert TokenBudget(Options(budget_zone="Europe/Berlin"), clock).seconds_to_reset() == 25 * 3_600
 
 
 def test_the_budget_is_shared_by_all_tokens_of_the_company(sandbox: Sandbox) -> None:
@@ -172,7 +172,7 @@ def test_the_journal_keeps_the_newest_and_counts_all() -> None:
     assert [entry.number for entry in journal.last(2)] == [5, 4]
 
 
-def test_no_secret_is_in_the_journal(account: Account) -> None:
+def test_no_secret_is_in_the_journal(account: CrmAccount) -> None:
     with serve(account, takes_token_in_query=True) as sandbox, SandboxClient(sandbox, {}) as client:
         client.get("/v1/users/me", api_token=sandbox.api_token)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, seeded, serve
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient
 
 ORGANIZATIONS, PERSONS = "/api/v2/organizations", "/api/v2/persons"
@@ -116,7 +116,7 @@ def test_a_filter_id_overrides_the_other_filters(client: SandboxClient) -> None:
 
 
 def test_custom_fields_are_limited_to_those_requested(
-    client: SandboxClient, account: Account
+    client: SandboxClient, account: CrmAccount
 ) -> None:
     code = account.fields["organizations"].named("Region").code
 
@@ -142,7 +142,7 @@ def test_the_count_of_people_is_the_number_of_persons(client: SandboxClient) -> 
     assert people_count == len(persons) > 0
 
 
-def test_option_labels_turn_ids_into_objects(client: SandboxClient, account: Account) -> None:
+def test_option_labels_turn_ids_into_objects(client: SandboxClient, account: CrmAccount) -> None:
     region = account.fields["organizations"].named("Region")
     products = account.fields["organizations"].named("Produkte")
     option = (region.options or ())[0]
@@ -183,7 +183,7 @@ def test_keys_of_features_are_missing_without_the_feature() -> None:
         assert answer.status_code == 403
 
 
-def test_switches_answer_otherwise_where_nothing_is_confirmed(account: Account) -> None:
+def test_switches_answer_otherwise_where_nothing_is_confirmed(account: CrmAccount) -> None:
     account.delete("organizations", 5)
     with (
         serve(
@@ -211,7 +211,7 @@ def test_retired_lists_are_gone_by_default(client: SandboxClient) -> None:
     assert client.refusal("/v1/persons/1") == (410, "Gone")
 
 
-def test_a_cursor_dies_when_its_life_is_limited(account: Account) -> None:
+def test_a_cursor_dies_when_its_life_is_limited(account: CrmAccount) -> None:
     with serve(account, cursor_seconds=60) as sandbox, SandboxClient(sandbox) as client:
         cursor = client.get(PERSONS, limit=1).json()["additional_data"]["next_cursor"]
         assert client.get(PERSONS, limit=1, cursor=cursor).status_code == 200

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipedrive_pipeline.sandbox import Account, Sandbox, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, serve
 from pipedrive_pipeline_tests.sandbox.client import CALLBACK, SandboxClient, as_app, installed
 
 AUTHORIZE, ME = "/oauth/authorize", "/v1/users/me"
@@ -34,7 +34,7 @@ def test_consent_at_once_sends_a_code_and_the_state_back(client: SandboxClient) 
     assert len(sent["code"]) == 40
 
 
-def test_the_consent_page_leads_to_a_code_or_to_a_refusal(account: Account) -> None:
+def test_the_consent_page_leads_to_a_code_or_to_a_refusal(account: CrmAccount) -> None:
     with serve(account, consent="page") as sandbox, SandboxClient(sandbox, headers={}) as client:
         page = client.get(AUTHORIZE, **_authorize_query(sandbox))
         allowed = client.http.post(
@@ -93,7 +93,7 @@ def test_no_oauth_request_ends_in_a_server_error(
     assert {answer.status_code for answer in answers} <= {302, 400}
 
 
-def test_a_registered_callback_is_the_only_one(account: Account) -> None:
+def test_a_registered_callback_is_the_only_one(account: CrmAccount) -> None:
     registered = "https://app.example/cb"
     with serve(account, redirect_uri=registered) as sandbox, SandboxClient(sandbox) as client:
         other = client.get(AUTHORIZE, **_authorize_query(sandbox))
@@ -197,7 +197,7 @@ def test_a_refresh_gives_the_same_refresh_token_and_a_new_access_token(
         assert client.http.get(ME, headers=bearer).status_code == 200
 
 
-def test_with_rotation_the_old_refresh_token_is_dead(account: Account) -> None:
+def test_with_rotation_the_old_refresh_token_is_dead(account: CrmAccount) -> None:
     with serve(account, rotates_refresh_token=True, refresh_kills_access_token=True) as sandbox:
         first = installed(sandbox)
         with SandboxClient(sandbox) as client:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipedrive_pipeline.sandbox.world.order import SeededOrder, SortField
+from pipedrive_pipeline.sandbox.pipedrive.world.order import SeededOrder, SortField
 
 FIELDS: tuple[SortField, ...] = ("id", "add_time", "update_time")
 orders = st.builds(

@@ -8,11 +8,11 @@ from itertools import islice
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, awkward_id, seeded, truth
-from pipedrive_pipeline.sandbox.world.awkward import AWKWARD
-from pipedrive_pipeline.sandbox.world.fields import CREATABLE_TYPES
-from pipedrive_pipeline.sandbox.world.reading import listed
-from pipedrive_pipeline.sandbox.world.records import Walk
+from pipedrive_pipeline.sandbox import CrmAccount, awkward_id, seeded, truth
+from pipedrive_pipeline.sandbox.pipedrive.world.awkward import AWKWARD
+from pipedrive_pipeline.sandbox.pipedrive.world.fields import CREATABLE_TYPES
+from pipedrive_pipeline.sandbox.pipedrive.world.reading import listed
+from pipedrive_pipeline.sandbox.pipedrive.world.records import Walk
 
 
 def test_the_same_seed_makes_the_same_company() -> None:
@@ -39,14 +39,14 @@ def test_the_admin_sees_exactly_as_many_rows_as_were_requested(size: int) -> Non
     assert [row["id"] for row in truth(account, "persons")] == list(range(1, size + 1))
 
 
-def test_every_awkward_row_says_what_its_name_promises(account: Account) -> None:
+def test_every_awkward_row_says_what_its_name_promises(account: CrmAccount) -> None:
     for entity, rows in AWKWARD.items():
         for name, promised in rows.items():
             record = account.get(entity, awkward_id(entity, name))
             assert {key: record[key] for key in promised} == promised, name
 
 
-def test_persons_point_at_organizations_that_lists_do_not_show(account: Account) -> None:
+def test_persons_point_at_organizations_that_lists_do_not_show(account: CrmAccount) -> None:
     listed_ids = {row["id"] for row in truth(account, "organizations")}
 
     invisible = account.get("persons", awkward_id("persons", "invisible_organization"))["org_id"]
@@ -57,7 +57,7 @@ def test_persons_point_at_organizations_that_lists_do_not_show(account: Account)
     assert account.get("organizations", deleted)["is_deleted"] is True
 
 
-def test_custom_fields_have_every_type_and_hold_values_of_each(account: Account) -> None:
+def test_custom_fields_have_every_type_and_hold_values_of_each(account: CrmAccount) -> None:
     fields = [field for field in account.fields["organizations"] if field.is_custom]
 
     assert len(fields) == 40
@@ -68,7 +68,7 @@ def test_custom_fields_have_every_type_and_hold_values_of_each(account: Account)
         assert len(field.code) == 40
 
 
-def test_children_of_an_organization_are_found_without_a_search(account: Account) -> None:
+def test_children_of_an_organization_are_found_without_a_search(account: CrmAccount) -> None:
     """The arithmetic must agree with reading every person."""
     account.edit("persons", 100, org_id=7)
     account.edit("persons", 33, org_id=None)

@@ -14,10 +14,12 @@ import pytest
 
 pytestmark = pytest.mark.slow
 SERVER = """
-from pipedrive_pipeline.sandbox import Options, Service, seeded
-from pipedrive_pipeline.sandbox.server import run
-account = seeded(100_000, 0, organization_fields=40)
-run(Service(account, Options(has_limits=False)), 0, announce=lambda url: print(url, flush=True))
+from pipedrive_pipeline.sandbox import Options, PipedriveService, seeded
+from pipedrive_pipeline.sandbox.pipedrive.serving import run
+service = PipedriveService(
+    seeded(100_000, 0, organization_fields=40), Options(has_limits=False)
+)
+run(service, 0, announce=lambda url: print(url, flush=True))
 """
 STRETCHES, PAGES = 4, 40  # pages a stretch
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Options, Sandbox, Service, seeded, serve, truth
-from pipedrive_pipeline.sandbox.state import kept_in, load, save
+from pipedrive_pipeline.sandbox import Options, PipedriveService, Sandbox, seeded, serve, truth
+from pipedrive_pipeline.sandbox.kit.state import kept_in, load, save
 
 ENTITIES = ("organizations", "persons")
 CALLBACK = "http://127.0.0.1/back"
@@ -51,8 +51,8 @@ def test_edits_fields_rights_clock_and_grants_survive_a_restart(tmp_path: Path) 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
-    save(Service(seeded(2, 2), Options()), file)
+    save(PipedriveService(seeded(2, 2), Options()), file)
     file.write_bytes(file.read_bytes()[:-20])
 
     with pytest.raises(ValueError, match="delete it"):
-        load(Service(seeded(2, 2), Options()), file)
+        load(PipedriveService(seeded(2, 2), Options()), file)

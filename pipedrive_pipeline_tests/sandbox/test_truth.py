@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, truth
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, truth
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient, as_app
 
 ORGANIZATIONS, PERSONS = "/api/v2/organizations", "/api/v2/persons"
@@ -61,7 +61,7 @@ def test_a_restored_record_is_back_under_its_id(client: SandboxClient, is_touche
     assert (row["update_time"] > deleted_at) is is_touched
 
 
-def test_a_merge_gives_the_survivor_what_it_lacked(account: Account) -> None:
+def test_a_merge_gives_the_survivor_what_it_lacked(account: CrmAccount) -> None:
     code = account.fields["persons"].named("Kürzel").code
     account.edit("persons", 30, phones=[], org_id=None, custom_fields={code: None})
     account.edit("persons", 31, org_id=3, custom_fields={code: "KZ"})
@@ -74,7 +74,7 @@ def test_a_merge_gives_the_survivor_what_it_lacked(account: Account) -> None:
     assert survivor["custom_fields"][code] == "KZ"
 
 
-def test_a_merge_may_touch_the_persons_it_moves(account: Account) -> None:
+def test_a_merge_may_touch_the_persons_it_moves(account: CrmAccount) -> None:
     moved = account.records["persons"].children_of("org_id", 20)
 
     account.merge("organizations", 20, 21, touches_children=True)
@@ -140,7 +140,7 @@ def test_planted_values_go_out_byte_for_byte_and_move_no_stamp(client: SandboxCl
 
 
 def test_a_planted_record_may_have_any_id_or_none_and_everything_still_works(
-    client: SandboxClient, account: Account
+    client: SandboxClient, account: CrmAccount
 ) -> None:
     code = account.fields["persons"].named("Score").code
     account.plant("persons", 3, id="3", name=5, custom_fields={code: "viel"})
@@ -180,7 +180,7 @@ steps = st.lists(
 )
 
 
-def _do(account: Account, step: str, number: int, other: int) -> None:
+def _do(account: CrmAccount, step: str, number: int, other: int) -> None:
     if step == "create":
         account.create("persons", name=f"Neu {number}")
     elif step == "edit":

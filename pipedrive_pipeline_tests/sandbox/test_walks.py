@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipedrive_pipeline.sandbox import Account, Clock, Sandbox, seeded
-from pipedrive_pipeline.sandbox.world.clock import instant
-from pipedrive_pipeline.sandbox.world.order import EDITED_UNTIL, SortField
-from pipedrive_pipeline.sandbox.world.reading import listed
-from pipedrive_pipeline.sandbox.world.records import Walk, sort_value
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, ServerClock, seeded
+from pipedrive_pipeline.sandbox.kit.clock import instant
+from pipedrive_pipeline.sandbox.pipedrive.world.order import EDITED_UNTIL, SortField
+from pipedrive_pipeline.sandbox.pipedrive.world.reading import listed
+from pipedrive_pipeline.sandbox.pipedrive.world.records import Walk, sort_value
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient
 
 PATH = "/api/v2/organizations"
@@ -28,8 +28,8 @@ edits = st.lists(
 )
 
 
-def _edited(steps: list[tuple[str, int]], same_second: int) -> Account:
-    clock = Clock(lambda: EDITED_UNTIL)
+def _edited(steps: list[tuple[str, int]], same_second: int) -> CrmAccount:
+    clock = ServerClock(lambda: EDITED_UNTIL)
     account = seeded(SIZE, 0, organization_fields=2, same_second=same_second, clock=clock)
     for step, row_id in steps:
         if step == "create":
@@ -134,7 +134,7 @@ def test_rows_of_one_second_cross_page_borders_whole(client: SandboxClient) -> N
 
 
 def test_the_window_of_edit_times_includes_its_start_and_excludes_its_end(
-    client: SandboxClient, account: Account
+    client: SandboxClient, account: CrmAccount
 ) -> None:
     at = account.get("organizations", 30)["update_time"]
     twin = {row["id"] for row in client.rows(PATH) if row["update_time"] == at}

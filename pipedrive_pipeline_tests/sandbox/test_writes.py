@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, awkward_id, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, awkward_id, seeded, serve
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient
 
 ORGANIZATIONS, PERSONS = "/api/v2/organizations", "/api/v2/persons"
@@ -41,7 +41,7 @@ def test_a_created_record_is_read_back_as_it_was_answered(client: SandboxClient)
 
 
 def test_every_type_of_custom_field_takes_its_value_and_null(
-    client: SandboxClient, account: Account
+    client: SandboxClient, account: CrmAccount
 ) -> None:
     fields = [field for field in account.fields["organizations"] if field.is_custom]
     values = {field.code: VALUES[field.type] for field in fields if field.options is None}
@@ -75,7 +75,7 @@ def test_every_type_of_custom_field_takes_its_value_and_null(
     ],
 )
 def test_a_custom_value_of_the_wrong_type_is_refused(
-    client: SandboxClient, account: Account, name: str, value: Any
+    client: SandboxClient, account: CrmAccount, name: str, value: Any
 ) -> None:
     code = account.fields["organizations"].named(name).code
 
@@ -116,7 +116,7 @@ def test_a_custom_value_of_the_wrong_type_is_refused(
     ],
 )
 def test_an_ill_formed_person_is_refused(
-    client: SandboxClient, account: Account, body: Any
+    client: SandboxClient, account: CrmAccount, body: Any
 ) -> None:
     answer = client.http.post(PERSONS, json=body)
 
@@ -182,7 +182,7 @@ def test_an_update_cannot_move_the_time_of_creation(client: SandboxClient) -> No
     assert answer.status_code == 400
 
 
-def test_a_merge_moves_what_hangs_on_the_loser(client: SandboxClient, account: Account) -> None:
+def test_a_merge_moves_what_hangs_on_the_loser(client: SandboxClient, account: CrmAccount) -> None:
     moved = client.ids(PERSONS, org_id=20)
     stamps = {row_id: account.get("persons", row_id)["update_time"] for row_id in moved}
 
@@ -210,7 +210,7 @@ def test_a_merge_with_itself_or_an_unknown_record_is_refused(
 
 
 def test_a_search_finds_names_addresses_and_custom_texts(
-    client: SandboxClient, account: Account
+    client: SandboxClient, account: CrmAccount
 ) -> None:
     code = account.fields["persons"].named("Personalnummer").code
     number = account.get("persons", 42)["custom_fields"][code]

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.sandbox import Account
+from pipedrive_pipeline.sandbox import CrmAccount
 from pipedrive_pipeline.tenants import Tenant
 
 MARTS = ("customers", "contacts")
-Act = Callable[[psycopg.Connection, Tenant, Account, int], None]
+Act = Callable[[psycopg.Connection, Tenant, CrmAccount, int], None]
 
 
 def mart_of(number: int) -> sql.Identifier:
@@ -23,12 +23,12 @@ def mart_of(number: int) -> sql.Identifier:
     return sql.Identifier("crm", MARTS[number % 2])
 
 
-def delete_rows(db: psycopg.Connection, tenant: Tenant, _: Account, number: int) -> None:
+def delete_rows(db: psycopg.Connection, tenant: Tenant, _: CrmAccount, number: int) -> None:
     statement = "delete from {} where tenant_id = %s and pipedrive_id %% %s = 0"
     db.execute(sql.SQL(statement).format(mart_of(number)), [tenant.slug, 2 + number % 9])
 
 
-def edit_our_columns(db: psycopg.Connection, tenant: Tenant, _: Account, number: int) -> None:
+def edit_our_columns(db: psycopg.Connection, tenant: Tenant, _: CrmAccount, number: int) -> None:
     statement = (
         "update {} set name = 'App', owner_name = null, labels = '{{x}}', deleted_at = null"
         " where tenant_id = %s and pipedrive_id %% %s = 0"
@@ -36,13 +36,15 @@ def edit_our_columns(db: psycopg.Connection, tenant: Tenant, _: Account, number:
     db.execute(sql.SQL(statement).format(mart_of(number)), [tenant.slug, 2 + number % 9])
 
 
-def cut_links(db: psycopg.Connection, tenant: Tenant, _: Account, number: int) -> None:
+def cut_links(db: psycopg.Connection, tenant: Tenant, _: CrmAccount, number: int) -> None:
     statement = "update crm.contacts set customer_id = null where tenant_id = %s and {} = 0"
     share = sql.SQL("pipedrive_id %% {}").format(1 + number % 5)
     db.execute(sql.SQL(statement).format(share), [tenant.slug])
 
 
-def stamp_rows_by_trigger(db: psycopg.Connection, tenant: Tenant, _: Account, number: int) -> None:
+def stamp_rows_by_trigger(
+    db: psycopg.Connection, tenant: Tenant, _: CrmAccount, number: int
+) -> None:
     """`updated_at` never moves again, as with an app that fills it from a clock of its own."""
     statement = """
         create or replace function public.set_updated_at() returns trigger language plpgsql as
@@ -55,7 +57,7 @@ def stamp_rows_by_trigger(db: psycopg.Connection, tenant: Tenant, _: Account, nu
 
 
 def insert_a_customer_first(
-    db: psycopg.Connection, tenant: Tenant, account: Account, number: int
+    db: psycopg.Connection, tenant: Tenant, account: CrmAccount, number: int
 ) -> None:
     """The app's row has the id of an organization that no run has read yet."""
     with account.lock:
@@ -68,7 +70,7 @@ def insert_a_customer_first(
         account.create("persons", name=f"Später {number}", org_id=coming)
 
 
-def keep_a_copy(db: psycopg.Connection, tenant: Tenant, _: Account, _number: int) -> None:
+def keep_a_copy(db: psycopg.Connection, tenant: Tenant, _: CrmAccount, _number: int) -> None:
     """As a nightly dump does."""
     for mart in MARTS:
         copy = sql.Identifier("public", f"{mart}_of_{tenant.slug}")
@@ -78,7 +80,7 @@ def keep_a_copy(db: psycopg.Connection, tenant: Tenant, _: Account, _number: int
         db.execute(sql.SQL(statement).format(copy, source, tenant.slug))
 
 
-def restore_the_copy(db: psycopg.Connection, tenant: Tenant, _: Account, _number: int) -> None:
+def restore_the_copy(db: psycopg.Connection, tenant: Tenant, _: CrmAccount, _number: int) -> None:
     """Of `crm` alone; raw, watermarks and everything else stay as they are."""
     copies = {mart: sql.Identifier("public", f"{mart}_of_{tenant.slug}") for mart in MARTS}
     is_there = db.execute("select to_regclass(%s)", [copies["customers"].as_string()]).fetchone()

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
 
 
 @pytest.fixture
-def account(request: pytest.FixtureRequest) -> Account:
+def account(request: pytest.FixtureRequest) -> CrmAccount:
     """A company; a test's parameters for it are arguments of `seeded`."""
     return seeded(120, 350, **getattr(request, "param", {}))
 
 
 @pytest.fixture
-def sandbox(account: Account) -> Iterator[Sandbox]:
+def sandbox(account: CrmAccount) -> Iterator[Sandbox]:
     with serve(account) as running:
         yield running
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from pipedrive_pipeline.sandbox import Account
-from pipedrive_pipeline.sandbox.world.clock import stamp
+from pipedrive_pipeline.sandbox import CrmAccount
+from pipedrive_pipeline.sandbox.kit.clock import stamp
 
 BULK_ROWS = 30
 LATE_SECONDS = 200  # less than the overlap
@@ -47,7 +47,7 @@ def entity_of(number: int) -> str:
     return ("organizations", "persons")[number % 2]
 
 
-def ids(account: Account, entity: str, *, is_deleted: bool = False) -> list[int]:
+def ids(account: CrmAccount, entity: str, *, is_deleted: bool = False) -> list[int]:
     """Rows that are there, or rows that were deleted and may come back."""
     records = account.records[entity]
     found = (records.get(row_id) for row_id in range(1, records.last_id + 1))
@@ -60,13 +60,13 @@ def ids(account: Account, entity: str, *, is_deleted: bool = False) -> list[int]
     ]
 
 
-def pick(account: Account, entity: str, number: int, *, is_deleted: bool = False) -> int:
+def pick(account: CrmAccount, entity: str, number: int, *, is_deleted: bool = False) -> int:
     """One of these rows; 0 where there is none."""
     found = ids(account, entity, is_deleted=is_deleted)
     return found[number % len(found)] if found else 0
 
 
-def latest(account: Account, number: int) -> tuple[str, int]:
+def latest(account: CrmAccount, number: int) -> tuple[str, int]:
     """The record that was edited last, where it lives: a second edit of the same one."""
     for entry in reversed(account.history.last(20)):
         if entry.action in {"create", "change"} and entry.entity in AWKWARD:
@@ -76,41 +76,41 @@ def latest(account: Account, number: int) -> tuple[str, int]:
     return entity_of(number), pick(account, entity_of(number), number)
 
 
-def stamped(account: Account, seconds: int) -> str:
+def stamped(account: CrmAccount, seconds: int) -> str:
     """The server's time, shifted."""
     return stamp(account.clock.now() + timedelta(seconds=seconds))
 
 
-def create(account: Account, number: int) -> None:
+def create(account: CrmAccount, number: int) -> None:
     organization = account.create("organizations", name=f"Neu {number}", employee_count=number)
     account.create("persons", name=f"Neu {number}", org_id=organization["id"])
 
 
-def create_late(account: Account, number: int) -> None:
+def create_late(account: CrmAccount, number: int) -> None:
     entity = entity_of(number)
     account.create(entity, name=f"Spät {number}", visible_after_seconds=LATE_SECONDS)
 
 
-def edit(account: Account, number: int) -> None:
+def edit(account: CrmAccount, number: int) -> None:
     account.edit("organizations", pick(account, "organizations", number), name=f"Firma {number}")
     organization = pick(account, "organizations", number // 3)
     person = pick(account, "persons", number)
     account.edit("persons", person, name=f"Person {number}", org_id=organization)
 
 
-def edit_with_a_stamp_behind(account: Account, number: int) -> None:
+def edit_with_a_stamp_behind(account: CrmAccount, number: int) -> None:
     entity, row_id = latest(account, number)
     at = stamped(account, -BACK_SECONDS[number % len(BACK_SECONDS)])
     account.edit(entity, row_id, name=f"Zurück {number}", update_time=at)
 
 
-def edit_with_a_stamp_ahead(account: Account, number: int) -> None:
+def edit_with_a_stamp_ahead(account: CrmAccount, number: int) -> None:
     entity, row_id = latest(account, number)
     at = stamped(account, AHEAD_SECONDS[number % len(AHEAD_SECONDS)])
     account.edit(entity, row_id, name=f"Voraus {number}", update_time=at)
 
 
-def edit_within_its_second(account: Account, number: int) -> None:
+def edit_within_its_second(account: CrmAccount, number: int) -> None:
     """Of two such edits the later one may have the smaller fraction."""
     entity, row_id = latest(account, number)
     second = account.get(entity, row_id)["update_time"][:19]
@@ -118,14 +118,14 @@ def edit_within_its_second(account: Account, number: int) -> None:
     account.edit(entity, row_id, name=f"Bruchteil {number}", update_time=at)
 
 
-def stamp_newer_than_its_place(account: Account, number: int) -> None:
+def stamp_newer_than_its_place(account: CrmAccount, number: int) -> None:
     """Lists go on to show the record early in their order, with a stamp of a late one."""
     entity = entity_of(number)
     at = stamped(account, -BACK_SECONDS[number % len(BACK_SECONDS)])
     account.plant(entity, pick(account, entity, number // 2), update_time=at)
 
 
-def edit_many(account: Account, number: int) -> None:
+def edit_many(account: CrmAccount, number: int) -> None:
     entity = entity_of(number)
     found = ids(account, entity)
     begin = number % len(found)
@@ -133,42 +133,42 @@ def edit_many(account: Account, number: int) -> None:
     account.edit_many(entity, found[begin : begin + BULK_ROWS], owner_id=owner)
 
 
-def delete(account: Account, number: int) -> None:
+def delete(account: CrmAccount, number: int) -> None:
     entity = entity_of(number)
     account.delete(entity, pick(account, entity, number // 2))
 
 
-def delete_many(account: Account, number: int) -> None:
+def delete_many(account: CrmAccount, number: int) -> None:
     entity = entity_of(number)
     for row_id in ids(account, entity)[:: 2 + number % 5]:
         account.delete(entity, row_id)
 
 
-def restore(account: Account, number: int) -> None:
+def restore(account: CrmAccount, number: int) -> None:
     entity = entity_of(number)
     row_id = pick(account, entity, number // 2, is_deleted=True)
     if row_id:
         account.restore(entity, row_id, is_touched=number % 3 == 0)
 
 
-def merge(account: Account, number: int) -> None:
+def merge(account: CrmAccount, number: int) -> None:
     entity = entity_of(number)
     loser, survivor = (pick(account, entity, number // 2 + offset) for offset in (0, 1))
     if loser != survivor:
         account.merge(entity, loser, survivor, touches_children=number % 3 == 0)
 
 
-def plant(account: Account, number: int) -> None:
+def plant(account: CrmAccount, number: int) -> None:
     entity = entity_of(number)
     values = AWKWARD[entity][number % len(AWKWARD[entity])]
     account.plant(entity, pick(account, entity, number // 2), **values)
 
 
-def leave_out(account: Account, number: int) -> None:
+def leave_out(account: CrmAccount, number: int) -> None:
     account.plant("persons", pick(account, "persons", number), without=("job_title", "notes"))
 
 
-def add_field(account: Account, number: int) -> None:
+def add_field(account: CrmAccount, number: int) -> None:
     entity = entity_of(number)
     field = account.fields[entity].add(f"Feld {number}", "enum", [f"a{number}", f"b{number}"])
     assert field.options is not None
@@ -176,25 +176,25 @@ def add_field(account: Account, number: int) -> None:
     account.edit(entity, row_id, custom_fields={field.code: field.options[0].id})
 
 
-def drop_field(account: Account, number: int) -> None:
+def drop_field(account: CrmAccount, number: int) -> None:
     entity = entity_of(number)
     custom = [field.code for field in account.fields[entity] if field.is_custom]
     if custom:
         account.fields[entity].drop(custom[number % len(custom)])
 
 
-def rename_field(account: Account, number: int) -> None:
+def rename_field(account: CrmAccount, number: int) -> None:
     entity = entity_of(number)
     custom = [field for field in account.fields[entity] if field.is_custom]
     if custom:
         account.fields[entity].change(custom[number % len(custom)].code, name=f"Anders {number}")
 
 
-def rename_user(account: Account, number: int) -> None:
+def rename_user(account: CrmAccount, number: int) -> None:
     account.users[number % len(account.users)]["name"] = f"Besitzer {number}"
 
 
-EDITS: dict[str, Callable[[Account, int], None]] = {
+EDITS: dict[str, Callable[[CrmAccount, int], None]] = {
     one.__name__: one
     for one in (
         create,

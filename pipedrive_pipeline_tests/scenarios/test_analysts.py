@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from psycopg import errors
 
-from pipedrive_pipeline.sandbox import Account, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
@@ -26,13 +26,13 @@ DEFAULT, ACME = Tenant("default"), Tenant("acme")
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> CrmAccount:
     """Forty custom fields of an organization, twenty of a person."""
     return seeded(20, 30)
 
 
 @pytest.fixture
-def world(database_url: str, tmp_path: Path, account: Account) -> Iterator[World]:
+def world(database_url: str, tmp_path: Path, account: CrmAccount) -> Iterator[World]:
     """Two tenants of one company, both synced; the page's roles are gone at the end."""
     world = world_at(database_url, tmp_path)
     with serve(account) as sandbox:

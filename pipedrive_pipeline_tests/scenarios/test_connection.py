@@ -13,7 +13,7 @@ import pytest
 
 from pipedrive_pipeline.errors import NotConnected, SourceUnavailable, Superseded
 from pipedrive_pipeline.marts import mapping
-from pipedrive_pipeline.sandbox import Account, Sandbox
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
 from pipedrive_pipeline.sandbox import seeded as account_of
 from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline_tests.scenarios.consenting import consent, expire, vault_of, with_app
@@ -25,7 +25,7 @@ TOKENS = "/oauth/token"
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> CrmAccount:
     """Three pages of persons, so that there is a middle."""
     return account_of(30, 1_200)
 
@@ -91,7 +91,7 @@ def test_full_sync(world: World, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.slow
-def test_incremental_sync(world: World, sandbox: Sandbox, account: Account) -> None:
+def test_incremental_sync(world: World, sandbox: Sandbox, account: CrmAccount) -> None:
     """A new record, an edit and a move arrive, and nothing else is requested or written."""
     world.sync(sync_type="full")
     organization = account.create("organizations", name="Nordlicht Windkraft GmbH")
@@ -132,7 +132,7 @@ def test_error_recovery(world: World, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.slow
-def test_duplicates(world: World, sandbox: Sandbox, account: Account) -> None:
+def test_duplicates(world: World, sandbox: Sandbox, account: CrmAccount) -> None:
     """Twice read, twice connected: one row. Two people of one name and address: two rows."""
     for _ in range(2):
         address = {"value": "max@example.com", "primary": True, "label": "work"}
@@ -154,7 +154,7 @@ def test_duplicates(world: World, sandbox: Sandbox, account: Account) -> None:
 
 
 @pytest.mark.slow
-def test_mapping(world: World, sandbox: Sandbox, account: Account) -> None:
+def test_mapping(world: World, sandbox: Sandbox, account: CrmAccount) -> None:
     """A custom field fills a column in every row, and goes on doing so after a reconnect."""
     world.sync(sync_type="full")
     number = account.fields["organizations"].named("Kundennummer").code

@@ -15,7 +15,7 @@ import pytest
 
 from pipedrive_pipeline.marts import mapping
 from pipedrive_pipeline.marts.fields.value_comparison import compare_values
-from pipedrive_pipeline.sandbox import Account, Sandbox
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 VIEWS = {"organizations": "customers", "persons": "contacts"}
@@ -79,7 +79,7 @@ def shown(world: World, mart: str = "customers") -> dict[int, dict[str, Any]]:
 
 @pytest.mark.slow
 def test_sixty_fields_are_shown_as_the_source_has_them(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Every value of every field of every type, under readable names."""
     world.sync()
@@ -107,7 +107,7 @@ def test_sixty_fields_are_shown_as_the_source_has_them(
 
 
 @pytest.mark.slow
-def test_fields_change_between_syncs_and_nothing_breaks(world: World, account: Account) -> None:
+def test_fields_change_between_syncs_and_nothing_breaks(world: World, account: CrmAccount) -> None:
     """Renamed, retyped, deleted and made again; options too; with an analyst's view on top."""
     fields = account.fields["organizations"]
     region, rate, note, number = (
@@ -170,7 +170,7 @@ def changes(world: World) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_record_of_v1s_shape_reads_the_same(world: World, account: Account) -> None:
+def test_a_record_of_v1s_shape_reads_the_same(world: World, account: CrmAccount) -> None:
     """A gateway that sends custom fields at the top level: they end in `extra`, and are typed."""
     fields = account.fields["organizations"]
     limit, region, products, start = (
@@ -210,7 +210,7 @@ def test_a_record_of_v1s_shape_reads_the_same(world: World, account: Account) ->
 
 
 @pytest.mark.slow
-def test_values_without_measure_are_shown_or_listed(world: World, account: Account) -> None:
+def test_values_without_measure_are_shown_or_listed(world: World, account: CrmAccount) -> None:
     """A megabyte, ten thousand options, brackets ten thousand deep, a key that comes twice."""
     fields = account.fields["organizations"]
     note, limit = (fields.named(name).code for name in ("Interne Notiz", "Kreditlimit"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipedrive_pipeline.errors import ExitCode, GuardTripped, IncompleteRead
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source, marked, mart
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
@@ -18,7 +18,7 @@ def deleted_ids(world: World, name: str) -> set[int]:
 
 
 def test_what_was_deleted_merged_or_hidden_is_marked_and_comes_back(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     world.sync(sync_type="full")
     account.delete("persons", 30)
@@ -39,7 +39,7 @@ def test_what_was_deleted_merged_or_hidden_is_marked_and_comes_back(
 
 
 def test_too_many_gone_at_once_are_not_believed_until_somebody_confirms(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A right that shrank looks like this, and must not empty a table."""
     world.sync(sync_type="full")
@@ -58,7 +58,7 @@ def test_too_many_gone_at_once_are_not_believed_until_somebody_confirms(
     assert_all_equals_source(world, sandbox)
 
 
-def test_a_list_that_breaks_off_marks_nobody_as_deleted(world: World, account: Account) -> None:
+def test_a_list_that_breaks_off_marks_nobody_as_deleted(world: World, account: CrmAccount) -> None:
     """Its end looks like any other; the look for the newest record tells that it is none."""
     with serve(account, page_rows=320) as small_pages:
         world.connect(ACME, small_pages)
@@ -90,7 +90,7 @@ def test_an_answer_to_ids_that_breaks_off_too_marks_nobody_as_deleted(world: Wor
 @pytest.mark.slow
 @pytest.mark.parametrize("page_rows", [40, 320], ids=["few", "more than the guard believes"])
 def test_a_page_that_leaves_many_out_is_incomplete_and_marks_nobody(
-    page_rows: int, world: World, account: Account
+    page_rows: int, world: World, account: CrmAccount
 ) -> None:
     """No confirmation is required: the source still returns them by their ids."""
     with serve(account, page_rows=page_rows) as pages:
@@ -110,7 +110,7 @@ def test_a_page_that_leaves_many_out_is_incomplete_and_marks_nobody(
 
 @pytest.mark.slow
 def test_fields_and_users_that_a_cut_list_lacks_are_looked_for_again(
-    world: World, account: Account
+    world: World, account: CrmAccount
 ) -> None:
     """They have no ids to ask for; one list that ends early must not take columns away."""
     with serve(account) as sandbox:

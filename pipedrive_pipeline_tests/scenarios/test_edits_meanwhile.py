@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded
 from pipedrive_pipeline_tests.scenarios.oracle import (
     assert_all_equals_source,
     assert_raw_equals_source,
@@ -16,13 +16,13 @@ PERSONS = "/api/v2/persons"
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> CrmAccount:
     return seeded(20, 1_200)
 
 
 @pytest.mark.parametrize("sync_type", ["full", "incremental"])
 def test_rows_edited_between_pages_are_right_after_the_next_run(
-    sync_type: str, world: World, sandbox: Sandbox, account: Account
+    sync_type: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Wherever an edited row moves in the order, it is read again or was not yet passed."""
     world.sync(sync_type="full")
@@ -45,7 +45,7 @@ def test_rows_edited_between_pages_are_right_after_the_next_run(
 
 
 def test_a_row_read_twice_in_one_walk_is_stored_once_in_its_newest_version(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     world.sync(sync_type="full")
     account.edit_many("persons", range(1, 701), job_title="erst")
@@ -64,7 +64,7 @@ def test_a_row_read_twice_in_one_walk_is_stored_once_in_its_newest_version(
 
 
 def test_five_thousand_rows_of_one_second_arrive_and_are_not_read_for_ever(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A bulk edit gives them all one update_time; a watermark by data alone loops or skips."""
     world.sync(sync_type="full")
@@ -83,7 +83,7 @@ def test_five_thousand_rows_of_one_second_arrive_and_are_not_read_for_ever(
 
 
 def test_a_row_changed_again_within_the_second_in_which_it_was_read_is_not_lost(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """The loader's own deduplication at the boundary lost it for ever."""
     sandbox.clock.freeze()
@@ -98,7 +98,7 @@ def test_a_row_changed_again_within_the_second_in_which_it_was_read_is_not_lost(
 
 
 def test_a_row_that_becomes_visible_late_arrives_within_the_overlap(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     world.sync(sync_type="full")
     late = account.create("persons", name="spät", visible_after_seconds=120)
@@ -112,7 +112,7 @@ def test_a_row_that_becomes_visible_late_arrives_within_the_overlap(
 
 
 def test_a_later_answer_replaces_a_row_under_whatever_stamp_it_comes(
-    world: World, account: Account
+    world: World, account: CrmAccount
 ) -> None:
     """A source that was restored from a backup shows yesterday's row, and that is what it holds."""
     account.edit("persons", 9, name="neu")
@@ -129,7 +129,7 @@ def test_a_later_answer_replaces_a_row_under_whatever_stamp_it_comes(
 
 
 def test_a_month_of_downtime_is_caught_up_in_one_run(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     world.sync(sync_type="full")
     for day in range(40):
@@ -142,7 +142,7 @@ def test_a_month_of_downtime_is_caught_up_in_one_run(
 
 
 def test_a_server_clock_set_back_moves_no_watermark_back_and_loses_nothing(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     world.sync(sync_type="full")
     before = world.history()[-1]["watermarks"]["persons"]["after"]

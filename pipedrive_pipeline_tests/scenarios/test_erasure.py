@@ -11,7 +11,7 @@ from psycopg import sql
 
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.marts.erasure import ErasureRefused
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline.sync.runs.refresh import open_refresher
@@ -31,7 +31,7 @@ PERSON = 30
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> CrmAccount:
     return seeded(12, 60, organization_fields=3, person_fields=3)
 
 
@@ -89,7 +89,7 @@ def actions(world: World) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_an_erased_person_is_nowhere(world: World, account: Account) -> None:
+def test_an_erased_person_is_nowhere(world: World, account: CrmAccount) -> None:
     """Looked for in every table of every schema, Dagster's too, the statistics and the files."""
     field = account.fields["persons"].add("Rank", "double")
     account.plant("persons", PERSON, job_title=[CANARY], custom_fields={field.code: CANARY})
@@ -121,7 +121,7 @@ def test_an_erased_person_is_nowhere(world: World, account: Account) -> None:
 
 @pytest.mark.slow
 def test_an_erased_person_comes_back_by_an_edit_at_the_source_alone(
-    world: World, account: Account
+    world: World, account: CrmAccount
 ) -> None:
     account.edit("persons", PERSON, name=f"Ada {CANARY}")
     account.plant("persons", PERSON, job_title=[CANARY])  # a misfit, which is listed elsewhere
@@ -145,7 +145,7 @@ def test_an_erased_person_comes_back_by_an_edit_at_the_source_alone(
 @pytest.mark.slow
 @pytest.mark.parametrize("back", [timedelta(hours=1), timedelta(microseconds=1)])
 def test_an_edit_under_an_earlier_stamp_brings_an_erased_person_back(
-    world: World, account: Account, back: timedelta
+    world: World, account: CrmAccount, back: timedelta
 ) -> None:
     """The source's clock went back: the edit was made after the erasure all the same."""
     world.sync(sync_type="full")
@@ -207,7 +207,7 @@ def test_a_stale_process_does_not_bring_an_erased_person_back(world: World) -> N
 
 
 @pytest.mark.slow
-def test_an_erasure_amid_a_full_read_lets_it_end(world: World, account: Account) -> None:
+def test_an_erasure_amid_a_full_read_lets_it_end(world: World, account: CrmAccount) -> None:
     """The keys that the read has seen are compared with raw when it ends."""
     with serve(account, page_rows=20) as small_pages:
         world.connect(ACME, small_pages)
@@ -231,7 +231,7 @@ def test_an_erasure_amid_a_full_read_lets_it_end(world: World, account: Account)
 
 @pytest.mark.slow
 def test_an_address_finds_everybody_who_has_it_and_duplicates_go_with_whom_they_became(
-    world: World, account: Account
+    world: World, account: CrmAccount
 ) -> None:
     for person in (PERSON, 31):
         account.edit("persons", person, emails=[{"value": "x@y.z"}, {"value": EMAIL.upper()}])
@@ -263,7 +263,7 @@ def test_an_address_finds_everybody_who_has_it_and_duplicates_go_with_whom_they_
 
 @pytest.mark.slow
 def test_what_was_deleted_long_enough_ago_is_erased_too_where_the_tenant_wants_it(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     world.sync(sync_type="full")
     account.delete("persons", 30)

@@ -19,7 +19,7 @@ from pipedrive_pipeline.errors import (
     SourceBroke,
     SourceUnavailable,
 )
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline_tests.scenarios.oracle import (
     assert_all_equals_source,
@@ -59,7 +59,7 @@ ENDS: dict[str, type[PipelineError]] = {
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> CrmAccount:
     return seeded(20, 700)
 
 
@@ -69,12 +69,12 @@ def watermarks(world: World) -> dict[str, Any]:
     return {name: marks["after"] for name, marks in done[-1]["watermarks"].items()}
 
 
-def edit_more_than_a_page(account: Account) -> None:
+def edit_more_than_a_page(account: CrmAccount) -> None:
     account.edit_many("persons", EDITED, job_title="neu")
     account.edit("organizations", 3, name="geändert")
 
 
-def absorb(kind: str, world: World, sandbox: Sandbox, account: Account) -> None:
+def absorb(kind: str, world: World, sandbox: Sandbox, account: CrmAccount) -> None:
     sandbox.faults.add(kind, after=1, path=PERSONS)
     world.sync(sync_type="full")
     assert_raw_equals_source(world, sandbox)
@@ -90,7 +90,7 @@ def absorb(kind: str, world: World, sandbox: Sandbox, account: Account) -> None:
 
 @pytest.mark.parametrize("kind", ABSORBED)
 def test_a_passing_fault_between_two_pages_is_absorbed(
-    kind: str, world: World, sandbox: Sandbox, account: Account
+    kind: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     absorb(kind, world, sandbox, account)
 
@@ -98,14 +98,14 @@ def test_a_passing_fault_between_two_pages_is_absorbed(
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ABSORBED_MORE)
 def test_a_passing_fault_of_a_rarer_kind_is_absorbed(
-    kind: str, world: World, sandbox: Sandbox, account: Account
+    kind: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     absorb(kind, world, sandbox, account)
 
 
 @pytest.mark.parametrize("kind", ENDS)
 def test_a_lasting_fault_ends_the_walk_by_name_and_moves_no_watermark(
-    kind: str, world: World, sandbox: Sandbox, account: Account
+    kind: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A fault that passed for the end of a list would hide every row behind it."""
     world.sync(sync_type="full")
@@ -133,7 +133,7 @@ def test_a_lasting_fault_ends_the_walk_by_name_and_moves_no_watermark(
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["http_503", "truncated_json", "lost_answer", "byte_a_second"])
 def test_a_source_that_stays_down_is_unavailable_and_the_next_run_goes_on(
-    kind: str, world: World, sandbox: Sandbox, account: Account
+    kind: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     world.sync(sync_type="full")
     edit_more_than_a_page(account)
@@ -151,7 +151,7 @@ def test_a_source_that_stays_down_is_unavailable_and_the_next_run_goes_on(
     ("lost", "intact"), [("organizations", "persons"), ("persons", "organizations")]
 )
 def test_a_lost_scope_leaves_the_other_entity_complete_up_to_its_mart(
-    lost: str, intact: str, world: World, sandbox: Sandbox, account: Account
+    lost: str, intact: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """One right that is taken away for good must not stop what is still allowed."""
     world.sync(sync_type="full")
@@ -234,7 +234,7 @@ def test_a_list_of_users_that_is_suddenly_empty_marks_nobody_as_deleted(
 
 
 def test_a_user_whose_id_cannot_be_read_is_not_taken_for_gone(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """An entry without a usable key may be any of those that are not in the list."""
     world.sync(sync_type="full")
@@ -255,7 +255,7 @@ def test_a_user_whose_id_cannot_be_read_is_not_taken_for_gone(
 
 @pytest.mark.parametrize("path", [PERSONS, "/api/v2/organizations"])
 def test_a_full_read_that_finds_nothing_of_a_known_account_moves_no_watermark(
-    path: str, world: World, sandbox: Sandbox, account: Account
+    path: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """What was edited since the former watermark would else never be read again."""
     world.sync(sync_type="full")
@@ -310,7 +310,7 @@ def test_an_error_that_a_second_attempt_overcame_leaves_a_success(
 
 @pytest.mark.parametrize("minutes", [-10, 10])
 def test_a_clock_of_ours_that_is_wrong_loses_nothing(
-    minutes: int, world: World, sandbox: Sandbox, account: Account
+    minutes: int, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Watermarks come from the server's clock, never from ours."""
     sandbox.clock.freeze()

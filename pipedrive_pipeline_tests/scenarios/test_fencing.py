@@ -17,7 +17,7 @@ from pipedrive_pipeline import marts
 from pipedrive_pipeline.connectors.contract import Page, Tombstone
 from pipedrive_pipeline.errors import PipelineError, Superseded
 from pipedrive_pipeline.ingest.batches import batch_of
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline.sync.runs.lock import TenantLock, walk_lock
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.runs.tenant_stores import TenantStores, open_tenant_stores
@@ -37,7 +37,7 @@ ITS_OWN = ("sync_logs", "api_usage", "budget_statements", "alerts", "audit_log",
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> CrmAccount:
     return seeded(30, 60)
 
 
@@ -68,7 +68,7 @@ def everything_written(world: World) -> dict[str, list[Any]]:
 
 
 def assert_the_late_one_writes_nothing(
-    world: World, sandbox: Sandbox, account: Account, stopped: ForkServerProcess
+    world: World, sandbox: Sandbox, account: CrmAccount, stopped: ForkServerProcess
 ) -> None:
     assert worker.is_stopped(stopped)
     world.cut_off()
@@ -86,7 +86,7 @@ def assert_the_late_one_writes_nothing(
 
 
 def test_a_run_that_is_stopped_while_it_reads_cannot_load_what_it_read(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """It holds answers of before the newer run, whose edits and marks it would undo."""
     world.sync(sync_type="full")
@@ -102,7 +102,7 @@ def test_a_run_that_is_stopped_while_it_reads_cannot_load_what_it_read(
 @pytest.mark.long
 @pytest.mark.parametrize("number", range(1, RENAMES + 1))
 def test_a_run_that_is_stopped_amid_a_load_cannot_go_on_with_it(
-    number: int, world: World, sandbox: Sandbox, account: Account
+    number: int, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """It would truncate the newer run's staging tables, merge from them, and complete its load."""
     world.sync(sync_type="full")
@@ -251,7 +251,7 @@ def test_a_disconnect_ends_a_run_that_is_alive_at_its_next_write(
 
 
 def test_a_run_that_another_one_followed_builds_no_marts_and_no_views(
-    world: World, account: Account, sandbox: Sandbox
+    world: World, account: CrmAccount, sandbox: Sandbox
 ) -> None:
     """It read everything, and would build from raw as the newer run is changing it."""
     world.sync(sync_type="full")

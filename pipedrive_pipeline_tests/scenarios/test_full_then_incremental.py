@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipedrive_pipeline.ingest.raw import LoadRefused
-from pipedrive_pipeline.sandbox import Account, Sandbox
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
@@ -24,7 +24,7 @@ def test_a_second_sync_of_an_unchanged_account_asks_one_page_each_and_rewrites_n
     assert [world.raw(ACME, "persons"), world.rows("crm", "contacts")] == before
 
 
-def test_an_edit_arrives_and_nothing_else_is_touched(world: World, account: Account) -> None:
+def test_an_edit_arrives_and_nothing_else_is_touched(world: World, account: CrmAccount) -> None:
     world.sync(sync_type="full")
     account.edit("persons", 7, name="Änne Müller")
 
@@ -37,7 +37,7 @@ def test_an_edit_arrives_and_nothing_else_is_touched(world: World, account: Acco
 
 
 def test_what_the_warehouse_refused_is_read_again_however_late(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A watermark that is committed before its rows would have passed them by."""
     world.sync(sync_type="full")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.lock import is_locked
 from pipedrive_pipeline_tests import databases
@@ -33,11 +33,11 @@ Spot = tuple[int, Moment] | Point  # what is sent to Postgres is counted on the 
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> CrmAccount:
     return seeded(30, 60)
 
 
-def edit_something(account: Account, number: int) -> None:
+def edit_something(account: CrmAccount, number: int) -> None:
     """Edits that each touch another part of the tables, different for every number."""
     account.edit("organizations", number % 30 + 1, name=f"Firma {number}")
     account.edit("persons", number % 60 + 1, name=f"Person {number}", org_id=number % 30 + 1)
@@ -88,7 +88,7 @@ def assert_one_clean_sync_mends_everything(world: World, sandbox: Sandbox) -> No
     assert not is_locked(world.warehouse, ACME)
 
 
-def kill_at_each(spots: list[Spot], world: World, sandbox: Sandbox, account: Account) -> None:
+def kill_at_each(spots: list[Spot], world: World, sandbox: Sandbox, account: CrmAccount) -> None:
     with postgres_proxy(world.warehouse.url) as proxy:
         for number, spot in enumerate(spots):
             edit_something(account, number)
@@ -130,7 +130,7 @@ def spots_of(world: World, counts_file: Path) -> list[Spot]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_sync_killed_at_sampled_points_is_mended_by_the_next(
-    world: World, sandbox: Sandbox, account: Account, tmp_path: Path
+    world: World, sandbox: Sandbox, account: CrmAccount, tmp_path: Path
 ) -> None:
     """A kept working directory wedged a tenant at 20 of 106 such points."""
     world.sync(sync_type="full")
@@ -154,7 +154,7 @@ def test_a_sync_killed_at_sampled_points_is_mended_by_the_next(
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("share", range(SHARES))
 def test_a_sync_killed_at_every_point_is_mended_by_the_next(
-    share: int, world: World, sandbox: Sandbox, account: Account, tmp_path: Path
+    share: int, world: World, sandbox: Sandbox, account: CrmAccount, tmp_path: Path
 ) -> None:
     world.sync(sync_type="full")
     edit_something(account, 0)

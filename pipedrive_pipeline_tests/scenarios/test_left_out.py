@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.sandbox import Account, Sandbox
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 
 @pytest.mark.slow
 def test_persons_are_read_only_where_they_are_wanted(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Off, a full sync spends nothing on them; on again, what changed meanwhile arrives."""
     world.sync()

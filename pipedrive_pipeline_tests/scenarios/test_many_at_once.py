@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from pipedrive_pipeline.errors import Busy, ExitCode
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.lock import is_locked, tenant_lock
@@ -30,12 +30,12 @@ BUSY_SECONDS = 5.0  # a second on an idle machine, of which imports take most
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> CrmAccount:
     return seeded(40, 600)
 
 
 def rounds_of_two_tenants(
-    count: int, template: str, home: Path, sandbox: Sandbox, account: Account
+    count: int, template: str, home: Path, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     for number in range(count):
         with (
@@ -58,7 +58,7 @@ def rounds_of_two_tenants(
 
 @pytest.mark.slow
 def test_two_tenants_synced_at_once_each_hold_their_own_rows(
-    database_template: str, tmp_path: Path, sandbox: Sandbox, account: Account
+    database_template: str, tmp_path: Path, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """With one dataset for both, 14,000 of 212,000 rows were lost in green loads."""
     rounds_of_two_tenants(2, database_template, tmp_path, sandbox, account)
@@ -67,7 +67,7 @@ def test_two_tenants_synced_at_once_each_hold_their_own_rows(
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
 def test_two_tenants_synced_at_once_twenty_times_each_hold_their_own_rows(
-    database_template: str, tmp_path: Path, sandbox: Sandbox, account: Account
+    database_template: str, tmp_path: Path, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     rounds_of_two_tenants(20, database_template, tmp_path, sandbox, account)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, Sandbox, awkward_id
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, awkward_id
 from pipedrive_pipeline_tests.scenarios.oracle import (
     assert_all_equals_source,
     assert_marts_equal_source,
@@ -24,7 +24,7 @@ def test_a_full_read_holds_every_value_of_every_entity(world: World, sandbox: Sa
 
 @pytest.mark.slow
 def test_edits_of_every_kind_arrive_with_an_incremental_read(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     world.sync(sync_type="full")
     region = account.fields["organizations"].named("Region")
@@ -48,7 +48,7 @@ def test_edits_of_every_kind_arrive_with_an_incremental_read(
 @pytest.mark.slow
 @pytest.mark.parametrize("account", [{"shows_unset": False}], indirect=True)
 def test_a_key_that_is_left_out_once_it_is_unset_becomes_null(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Pipedrive's own document has no null for these; a value that has gone must not stay."""
     world.sync(sync_type="full")
@@ -65,7 +65,7 @@ def test_a_key_that_is_left_out_once_it_is_unset_becomes_null(
 
 @pytest.mark.slow
 def test_a_second_full_read_finds_edits_without_an_edit_time(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Counters and restored rows change without a new update_time."""
     world.sync(sync_type="full")
@@ -79,7 +79,7 @@ def test_a_second_full_read_finds_edits_without_an_edit_time(
 
 @pytest.mark.slow
 def test_empty_text_null_and_absent_stay_what_they_are(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Postgres's COPY would make null of "", which an analyst cannot tell from unknown."""
     account.plant("organizations", 20, name="", website="", linkedin=None)
@@ -105,7 +105,7 @@ def test_empty_text_null_and_absent_stay_what_they_are(
 
 @pytest.mark.slow
 def test_text_that_means_something_to_copy_arrives_as_text(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     for row_id, name in enumerate(
         ['"', '""', "\\.", "a\n\\.\nb", "a,b;c\td", "\r\n", "\\", "'", "NULL", "{}", " "], start=60
@@ -118,7 +118,7 @@ def test_text_that_means_something_to_copy_arrives_as_text(
 
 
 def test_numbers_beyond_sixty_four_bits_and_nan_stay_readable(
-    world: World, account: Account
+    world: World, account: CrmAccount
 ) -> None:
     """What Postgres refuses would wedge the tenant; what dlt swallows would be lost in silence."""
     account.plant("organizations", 20, employee_count=2**63, annual_revenue=msgspec.Raw(b"NaN"))
@@ -141,7 +141,7 @@ def test_numbers_beyond_sixty_four_bits_and_nan_stay_readable(
 
 
 @pytest.mark.slow
-def test_a_key_that_nobody_declared_lands_in_extra(world: World, account: Account) -> None:
+def test_a_key_that_nobody_declared_lands_in_extra(world: World, account: CrmAccount) -> None:
     account.plant("persons", 5, brand_new={"a": [1, None, ""]}, also_new=None)
 
     synced = world.sync(sync_type="full")
@@ -153,7 +153,7 @@ def test_a_key_that_nobody_declared_lands_in_extra(world: World, account: Accoun
 
 @pytest.mark.slow
 def test_a_person_arrives_before_the_organization_and_is_linked_when_it_comes(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """An index that lags shows the organization later than its people."""
     world.sync(sync_type="full")

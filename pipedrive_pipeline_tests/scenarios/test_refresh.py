@@ -11,7 +11,7 @@ from pipedrive_pipeline.connectors.contract import Tombstone
 from pipedrive_pipeline.errors import BadInput, Busy, NotConnected, UnknownTenant
 from pipedrive_pipeline.ingest import refresh
 from pipedrive_pipeline.ingest.outcome import EntityRead
-from pipedrive_pipeline.sandbox import Account, Sandbox, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, serve
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.daily_budget import AllowanceSpent
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
@@ -53,7 +53,7 @@ def cursors(world: World) -> Any:
 
 @pytest.mark.usefixtures("settings")
 def test_given_ids_are_read_again_by_hundreds_and_reach_the_marts_with_the_next_build(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     world.sync(sync_type="full")
     before, watermarks = usage(world), cursors(world)
@@ -80,7 +80,7 @@ def test_given_ids_are_read_again_by_hundreds_and_reach_the_marts_with_the_next_
 
 @pytest.mark.usefixtures("settings")
 def test_a_row_that_came_back_loses_its_mark_and_is_as_the_source_has_it_now(
-    world: World, account: Account, tmp_path: Path
+    world: World, account: CrmAccount, tmp_path: Path
 ) -> None:
     """Its time stamp may be older: the source's clock went back, or an import has set it."""
     world.sync(sync_type="full")
@@ -124,7 +124,9 @@ def test_a_refresh_keeps_the_rules_of_its_tenant(world: World, sandbox: Sandbox)
     assert sandbox.requests.count == before
 
 
-def test_a_sweep_reads_again_what_lives_and_was_not_listed(world: World, account: Account) -> None:
+def test_a_sweep_reads_again_what_lives_and_was_not_listed(
+    world: World, account: CrmAccount
+) -> None:
     """A page may leave records out; they are looked up, and come as they are now."""
     with serve(account, page_rows=20) as sandbox:
         world.connect(ACME, sandbox)
@@ -142,7 +144,7 @@ def test_a_sweep_reads_again_what_lives_and_was_not_listed(world: World, account
 
 
 def test_a_row_that_was_seen_and_never_loaded_is_looked_up(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A run died between the two, and the row was deleted before the next one came by."""
     world.sync(sync_type="full")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipedrive_pipeline.marts import mapping
-from pipedrive_pipeline.sandbox import Account, Sandbox
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 
@@ -18,7 +18,7 @@ def remap(world: World) -> None:
 
 @pytest.mark.slow
 def test_a_new_mapping_is_built_without_a_call(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """The sandbox's own log says so."""
     world.sync()
@@ -38,7 +38,9 @@ def test_a_new_mapping_is_built_without_a_call(
 
 
 @pytest.mark.slow
-def test_views_show_what_the_source_shows(world: World, sandbox: Sandbox, account: Account) -> None:
+def test_views_show_what_the_source_shows(
+    world: World, sandbox: Sandbox, account: CrmAccount
+) -> None:
     """A field of two parts, under its readable name."""
     world.sync()
     field = account.fields["organizations"].named("Kreditlimit")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.refresh import open_refresher
@@ -23,7 +23,7 @@ LOSSES = {
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> CrmAccount:
     return seeded(12, 30)
 
 
@@ -34,7 +34,7 @@ def lose(world: World, statement: str) -> None:
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_way_into_raw_heals_a_lost_staging_table(
-    loss: str, world: World, sandbox: Sandbox, account: Account
+    loss: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Each sync of the tenant failed from then on, and `doctor` saw nothing."""
     world.sync(sync_type="full")

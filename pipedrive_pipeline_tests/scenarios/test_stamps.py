@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from pipedrive_pipeline.sandbox import Account, Sandbox
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.refresh import open_refresher
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
@@ -28,7 +28,7 @@ def stored(world: World, entity: str) -> dict[str, Any]:
     return next(row for row in world.raw(ACME, entity) if row["id"] == NUMBER)
 
 
-def edit_back(world: World, account: Account, entity: str, name: str, back: timedelta) -> str:
+def edit_back(world: World, account: CrmAccount, entity: str, name: str, back: timedelta) -> str:
     """Edits a record and shows the edit under a stamp that lies before the stored one."""
     stamp = stored(world, entity)["update_time"] - back
     account.edit(entity, NUMBER, name=name)
@@ -37,7 +37,7 @@ def edit_back(world: World, account: Account, entity: str, name: str, back: time
 
 
 def test_an_edit_under_an_earlier_or_equal_stamp_is_taken_in_by_every_way(
-    world: World, sandbox: Sandbox, account: Account
+    world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A server's clock that went back, or an import with local time, hid edits for ever."""
     world.sync(sync_type="full")

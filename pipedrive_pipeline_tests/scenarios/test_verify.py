@@ -9,7 +9,7 @@ import pytest
 
 from pipedrive_pipeline.errors import NotProven
 from pipedrive_pipeline.marts import publish_due
-from pipedrive_pipeline.sandbox import Account, Sandbox
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.test_erasure import contact_ids, erase
@@ -130,7 +130,7 @@ def test_an_erased_person_whom_an_older_dump_brings_back_is_erased_again(world: 
 
 @pytest.mark.slow
 def test_a_new_field_while_somebody_reads_the_views_leaves_the_run_green(
-    world: World, account: Account
+    world: World, account: CrmAccount
 ) -> None:
     """It ended after eleven seconds; the marts are committed, and the views follow."""
     world.sync()

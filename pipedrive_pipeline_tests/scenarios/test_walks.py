@@ -10,7 +10,7 @@ import pytest
 from pipedrive_pipeline.connectors.pipedrive.entities import PERSONS
 from pipedrive_pipeline.ingest.batches import joined
 from pipedrive_pipeline.ingest.outcome import EntityRead
-from pipedrive_pipeline.sandbox import Account, Sandbox, seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source, marked
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
@@ -95,7 +95,7 @@ def test_a_null_in_a_list_is_listed_and_its_neighbours_are_read(
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["2031-01-01T00:00:00Z", "soon"])
 def test_a_stored_watermark_that_cannot_be_true_is_read_over(
-    state: str, world: World, sandbox: Sandbox, account: Account
+    state: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A former release believed a record stamped 2031, and no later edit came in for years."""
     world.sync(sync_type="full")
@@ -116,7 +116,7 @@ def test_a_stored_watermark_that_cannot_be_true_is_read_over(
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["date_ahead", "date_far_ahead", "no_date"])
 def test_an_answer_s_date_hides_no_later_edit(
-    fault: str, world: World, sandbox: Sandbox, account: Account
+    fault: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     world.sync(sync_type="full")
     account.edit_many("persons", range(1, 4), job_title="neu")
@@ -134,7 +134,7 @@ def test_an_answer_s_date_hides_no_later_edit(
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["no_cursor_key", "no_additional_data", "early_null_cursor"])
 def test_the_last_run_s_cut_list_hides_nothing_from_the_next_one(
-    fault: str, world: World, account: Account
+    fault: str, world: World, account: CrmAccount
 ) -> None:
     """What a page of changes withheld comes with the next changes, at no extra call."""
     with serve(account, page_rows=PAGE_ROWS) as sandbox:

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from pipedrive_pipeline.sandbox import Account
-from pipedrive_pipeline.sandbox.web.journal import Request
+from pipedrive_pipeline.sandbox import CrmAccount
+from pipedrive_pipeline.sandbox.kit.journal import LoggedRequest
 
 Places = frozenset[tuple[str, int]]
 
@@ -21,17 +21,17 @@ UNNOTICED = {"half_page", "out_of_place"}
 STAMP_BACK_MAX = timedelta(seconds=120)  # less than the overlap
 
 
-def fired(requests: Iterable[Request]) -> set[str]:
+def fired(requests: Iterable[LoggedRequest]) -> set[str]:
     """The faults that spoiled an answer."""
     return {kind for request in requests for kind in (request.fault or "").split(",") if kind}
 
 
-def changed_rights(account: Account) -> bool:
+def changed_rights(account: CrmAccount) -> bool:
     """True if records came or went without an edit of them."""
     return any(entry.action == "rights" for entry in account.history)
 
 
-def unseen(account: Account) -> frozenset[tuple[str, int]]:
+def unseen(account: CrmAccount) -> frozenset[tuple[str, int]]:
     """Records whose last edit no window of an incremental run contains."""
     last = {(entry.entity, entry.key): entry for entry in account.history}
     return frozenset(

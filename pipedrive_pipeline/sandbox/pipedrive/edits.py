@@ -1,0 +1,189 @@
+"""Messages of ``POST /_sandbox/edit``; each applies itself to a sandbox."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from pipedrive_pipeline.sandbox.pipedrive.running import Sandbox
+
+Record = dict[str, Any]
+EntityName = Literal["organizations", "persons"]
+
+
+class _Edit(msgspec.Struct, tag_field="action", forbid_unknown_fields=True):
+    entity: EntityName
+
+
+class Create(_Edit, tag="create"):
+    """Add a record, which lists may show only later."""
+
+    values: Record
+    visible_after_seconds: float = 0
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it; returns the record."""
+        return sandbox.account.create(
+            self.entity, visible_after_seconds=self.visible_after_seconds, **self.values
+        )
+
+
+class Edit(_Edit, tag="edit"):
+    """Change records, all in one second."""
+
+    ids: list[int]
+    values: Record
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it; returns the edit time."""
+        return sandbox.account.edit_many(self.entity, self.ids, **self.values)
+
+
+class Plant(_Edit, tag="plant"):
+    """Show any values in records, or omit keys, unchecked and without a new edit time."""
+
+    ids: list[int]
+    values: Record = {}
+    without: list[str] = []
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it; returns the records."""
+        return [
+            sandbox.account.plant(self.entity, row_id, without=self.without, **self.values)
+            for row_id in self.ids
+        ]
+
+
+class Delete(_Edit, tag="delete"):
+    """Mark records deleted."""
+
+    ids: list[int]
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it."""
+        for row_id in self.ids:
+            sandbox.account.delete(self.entity, row_id)
+
+
+class Restore(_Edit, tag="restore"):
+    """Bring records back."""
+
+    ids: list[int]
+    is_touched: bool = True
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it."""
+        for row_id in self.ids:
+            sandbox.account.restore(self.entity, row_id, is_touched=self.is_touched)
+
+
+class Merge(_Edit, tag="merge"):
+    """Merge one record into another."""
+
+    id: int
+    into: int
+    touches_children: bool = False
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it; returns the survivor."""
+        return sandbox.account.merge(
+            self.entity, self.id, self.into, touches_children=self.touches_children
+        )
+
+
+class Delay(_Edit, tag="delay"):
+    """Hide a record from lists for some time."""
+
+    id: int
+    seconds: float
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it."""
+        sandbox.account.delay(self.entity, self.id, self.seconds)
+
+
+class AddField(_Edit, tag="add_field"):
+    """Add a custom field of any type, known or not."""
+
+    name: str
+    type: str
+    labels: list[str] | None = None
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it; returns the field."""
+        return sandbox.account.fields[self.entity].add(self.name, self.type, self.labels)
+
+
+class ChangeField(_Edit, tag="change_field"):
+    """Rename a field, or change its type, which the API does not allow."""
+
+    code: str
+    name: str | None = None
+    type: str | None = None
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it; returns the field."""
+        changes = {"name": self.name, "type": self.type}
+        named = {key: value for key, value in changes.items() if value is not None}
+        return sandbox.account.fields[self.entity].change(self.code, **named)
+
+
+class DropField(_Edit, tag="drop_field"):
+    """Delete a custom field."""
+
+    code: str
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it; returns the field as it was."""
+        return sandbox.account.fields[self.entity].drop(self.code)
+
+
+class AddOptions(_Edit, tag="add_options"):
+    """Append options to an enum or a set."""
+
+    code: str
+    labels: list[str]
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it; returns the field."""
+        return sandbox.account.fields[self.entity].add_options(self.code, self.labels)
+
+
+class RenameOptions(_Edit, tag="rename_options"):
+    """Relabel options by id."""
+
+    code: str
+    labels: dict[int, str]
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it; returns the field."""
+        return sandbox.account.fields[self.entity].rename_options(self.code, self.labels)
+
+
+class DropOptions(_Edit, tag="drop_options"):
+    """Delete options; records keep their ids."""
+
+    code: str
+    ids: list[int]
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it; returns the field."""
+        return sandbox.account.fields[self.entity].drop_options(self.code, self.ids)
+
+
+EditCommand = (
+    Create
+    | Edit
+    | Plant
+    | Delete
+    | Restore
+    | Merge
+    | Delay
+    | AddField
+    | ChangeField
+    | DropField
+    | AddOptions
+    | RenameOptions
+    | DropOptions
+)

@@ -1,0 +1,204 @@
+"""v2 field definitions: list, get, create, change, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer
+from pipedrive_pipeline.sandbox.kit.service import ApiEndpoint
+from pipedrive_pipeline.sandbox.pipedrive.answers import by_service, invalid, page, success
+from pipedrive_pipeline.sandbox.pipedrive.routes import cursors, field_settings
+from pipedrive_pipeline.sandbox.pipedrive.routes import parameters as p
+from pipedrive_pipeline.sandbox.pipedrive.routes.calls import ApiCall
+from pipedrive_pipeline.sandbox.pipedrive.routes.records import DEFAULT_LIMIT
+from pipedrive_pipeline.sandbox.pipedrive.routes.records import READ as READ_RECORDS
+from pipedrive_pipeline.sandbox.pipedrive.routes.writes import WRITE as WRITE_RECORDS
+from pipedrive_pipeline.sandbox.pipedrive.world.fields import (
+    CREATABLE_TYPES,
+    OPTION_LIMIT,
+    SUBFIELDS,
+    TYPES_WITH_OPTIONS,
+    FieldBook,
+    FieldDefinition,
+)
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES, RecordKind
+
+Record = dict[str, Any]
+WRITE = ("contact-fields:full", "admin")
+CHANGE = (*WRITE, *WRITE_RECORDS)
+READ = (*READ_RECORDS, *WRITE)
+NAME_LIMIT = 255  # characters
+_SHARED_KEYS = {"field_name", "description", *field_settings.DEFAULTS}
+
+
+def endpoints() -> list[ApiEndpoint]:
+    """Field routes of each entity."""
+    routes = []
+    for entity in ENTITIES.values():
+        fields = f"/api/v2/{entity.singular}Fields"
+        field = f"{fields}/{{field_code}}"
+        routes += [
+            ApiEndpoint("GET", fields, 10, READ, partial(_list, entity)),
+            ApiEndpoint("GET", field, 1, READ, partial(_get, entity)),
+            ApiEndpoint("POST", fields, 5, WRITE, partial(_create, entity)),
+            ApiEndpoint("PATCH", field, 5, CHANGE, partial(_change, entity)),
+            ApiEndpoint("DELETE", field, 3, WRITE, partial(_delete, entity)),
+        ]
+    return routes
+
+
+def printed(call: ApiCall, field: FieldDefinition, settings: tuple[str, ...] = ()) -> Record:
+    """A field as v2 shows it."""
+    subfields = SUBFIELDS.get(field.type)
+    row: Record = {
+        "field_name": field.name,
+        "field_code": field.code,
+        "description": field.description,
+        "field_type": field.type,
+        "options": _options(call, field),
+        "subfields": subfields and [_subfield(part) for part in subfields],
+        "is_custom_field": field.is_custom,
+        "is_optional_response_field": field.is_optional,
+    }
+    return row | field_settings.shown(field, settings)
+
+
+def _options(call: ApiCall, field: FieldDefinition) -> list[Record] | None:
+    """Options with ids; ids of built-in options are texts as documented, or numbers by a switch."""
+    if field.options is None:
+        return None
+    is_text = not field.is_custom and call.options.built_in_option_ids == "text"
+    rows = [asdict(option) for option in field.options]
+    return [row | {"id": str(row["id"]) if is_text else row["id"], "color": None} for row in rows]
+
+
+def _subfield(part: str) -> Record:
+    return {
+        "field_code": part,
+        "field_name": part.replace("_", " ").capitalize(),
+        "field_type": "double" if part == "timezone_id" else "varchar",
+    }
+
+
+def _book(entity: RecordKind, call: ApiCall) -> FieldBook:
+    return call.account.fields[entity.name]
+
+
+def _known(entity: RecordKind, call: ApiCall) -> FieldDefinition:
+    field = _book(entity, call).get(call.path["field_code"])
+    if field is None:
+        raise by_service(404, "Field not found")
+    return field
+
+
+def custom_field(entity: RecordKind, call: ApiCall) -> FieldDefinition:
+    """The custom field of the path.
+
+    Raises:
+        Refusal: 404, there is none with that code; 403, it is a built-in one.
+    """
+    field = _known(entity, call)
+    if not field.is_custom:
+        raise by_service(403, "Built-in fields cannot be changed")
+    return field
+
+
+def _list(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+    values = call.parameters(
+        {
+            "include_fields": p.some_of(*field_settings.DEFAULTS),
+            "limit": p.limit(p.LIST_LIMIT, clamps=call.options.clamps_limit),
+            "cursor": p.text,
+        },
+    )
+    first = cursors.read(values["cursor"], "id")[1] if "cursor" in values else 0
+    limit = values.get("limit", DEFAULT_LIMIT)
+    behind = (field for field in _book(entity, call) if field.id >= first)
+    fields = list(islice(behind, limit + 1))
+    next_cursor = None
+    if len(fields) > limit:
+        last = fields.pop()
+        next_cursor = cursors.written("id", (last.id, last.id))
+    settings = values.get("include_fields", ())
+    return page((printed(call, field, settings) for field in fields), next_cursor)
+
+
+def _get(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+    values = call.parameters({"include_fields": p.some_of(*field_settings.DEFAULTS)})
+    return success(printed(call, _known(entity, call), values.get("include_fields", ())))
+
+
+def _create(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+    call.parameters({})
+    body = call.json_object()
+    _refuse_others(body, _SHARED_KEYS | {"field_type", "options"})
+    _check_texts(body, ("field_name",))
+    kind = body.get("field_type")
+    if kind not in CREATABLE_TYPES:
+        raise invalid(f"field_type must be one of: {', '.join(CREATABLE_TYPES)}")
+    if kind not in TYPES_WITH_OPTIONS and body.get("options", []) != []:
+        raise invalid("Only enum and set fields have options")
+    field = _book(entity, call).add(
+        body["field_name"],
+        kind,
+        labels(body.get("options")) if kind in TYPES_WITH_OPTIONS else None,
+        description=body.get("description"),
+        settings=field_settings.named(body),
+        by="api",
+    )
+    return success(printed(call, field))
+
+
+def _change(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+    call.parameters({})
+    field, body = custom_field(entity, call), call.json_object()
+    _refuse_others(body, _SHARED_KEYS)
+    if not body:
+        raise invalid("Request body must name at least one change")
+    _check_texts(body, ("field_name",) if "field_name" in body else ())
+    changes = {
+        "name": body.get("field_name", field.name),
+        "description": body.get("description", field.description),
+        "settings": field_settings.merged(field, field_settings.named(body)),
+    }
+    return success(printed(call, _book(entity, call).change(field.code, by="api", **changes)))
+
+
+def _delete(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+    call.parameters({})
+    field = custom_field(entity, call)
+    _book(entity, call).drop(field.code, by="api")
+    return success(printed(call, field))
+
+
+def labels(rows: Any) -> list[str]:
+    """The labels in an array of options.
+
+    Raises:
+        Refusal: 400, it is no array, it is empty or too long, or an item has no label.
+    """
+    if not isinstance(rows, list) or not 0 < len(rows) <= OPTION_LIMIT:
+        raise invalid(f"options must be an array of 1 to {OPTION_LIMIT} items")
+    texts = [row.get("label") if isinstance(row, dict) else None for row in rows]
+    if not all(isinstance(text, str) and 0 < len(text) <= NAME_LIMIT for text in texts):
+        raise invalid(f"Each option needs a label of 1 to {NAME_LIMIT} characters")
+    return [str(text) for text in texts]
+
+
+def _refuse_others(body: Record, allowed: set[str]) -> None:
+    for key in body:
+        if key not in allowed:
+            raise invalid(f"Parameter '{key}' is not allowed")
+    if not isinstance(body.get("description", ""), str | None):
+        raise invalid("description must be a string")
+
+
+def _check_texts(body: Record, names: Iterable[str]) -> None:
+    for name in names:
+        text = body.get(name)
+        if not isinstance(text, str) or not text.strip() or len(text) > NAME_LIMIT:
+            raise invalid(f"{name} must be a string of 1 to {NAME_LIMIT} characters")

@@ -1,0 +1,285 @@
+"""One make-believe company: its records, fields, users, clock and history, and every edit of them.
+
+Edits through the API and edits by a test call the same methods, so the history is
+complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from pipedrive_pipeline.sandbox.kit.clock import ServerClock, instant, stamp
+from pipedrive_pipeline.sandbox.kit.history import Action, History
+from pipedrive_pipeline.sandbox.kit.world import World
+from pipedrive_pipeline.sandbox.pipedrive.world.fields import FieldBook
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
+from pipedrive_pipeline.sandbox.pipedrive.world.records import Records
+from pipedrive_pipeline.sandbox.pipedrive.world.users import Rights, Sight
+from pipedrive_pipeline.sandbox.pipedrive.world.view import View
+
+Record = dict[str, Any]
+PURGED_AFTER = timedelta(days=30)
+_DEFAULTS: dict[str, Record] = {
+    "organizations": {
+        "name": "", "address": None, "website": None, "linkedin": None, "industry": None,
+        "annual_revenue": None, "employee_count": None,
+    },
+    "persons": {
+        "name": "", "first_name": None, "last_name": None, "org_id": None, "emails": [],
+        "phones": [], "postal_address": None, "notes": None, "im": [], "birthday": None,
+        "job_title": None,
+    },
+}  # fmt: skip
+
+
+class CrmAccount(World):
+    """A company; ``seeding.seeded`` makes one."""
+
+    def __init__(
+        self,
+        *,
+        records: dict[str, Records],
+        fields: dict[str, FieldBook],
+        users: Sequence[Record],
+        rights: dict[int, Rights],
+        clock: ServerClock,
+        history: History,
+        has_features: bool = True,
+        shows_unset: bool = True,
+        company_id: int = 7_700_123,
+        company_name: str = "ACME Sandbox GmbH",
+        company_domain: str = "acme-sandbox",
+    ) -> None:
+        super().__init__(
+            users=users,
+            clock=clock,
+            history=history,
+            company_id=company_id,
+            company_name=company_name,
+        )
+        self.records, self.fields = records, fields
+        self.rights = rights
+        self.company_domain = company_domain
+        self.has_features, self.shows_unset = has_features, shows_unset
+        self.deleted_at: dict[tuple[str, int], str] = {}
+        self.late: dict[tuple[str, int], str] = {}  # rows that lists show only from a stamp on
+        self.views = {
+            name: View(
+                ENTITIES[name],
+                book,
+                self._people,
+                has_features=has_features,
+                shows_unset=shows_unset,
+            )
+            for name, book in fields.items()
+        }
+
+    def installers(self) -> Iterable[Record]:
+        """The users who have not left the company."""
+        return [user for user in self.users if user["active_flag"]]
+
+    def get(self, entity: str, row_id: int) -> Record:
+        """One record as stored.
+
+        Raises:
+            LookupError: no record has or had that id.
+        """
+        record = self.records[entity].get(row_id)
+        if record is None:
+            raise LookupError(f"there is no record {row_id} among the {entity}")
+        return record
+
+    def create(
+        self, entity: str, *, visible_after_seconds: float = 0, by: str = "test", **values: Any
+    ) -> Record:
+        """Add a record; it gets the next id and, unless given, the server's time.
+
+        With ``visible_after_seconds`` lists show it only that much later, with its early stamp.
+        """
+        with self.lock:
+            now = self.clock.edit_stamp()
+            record: Record = {
+                "id": self.records[entity].last_id + 1,
+                "owner_id": self.admin_id,
+                "add_time": now,
+                "update_time": now,
+                "is_deleted": False,
+                "visible_to": 3,
+                "label_ids": [],
+                "picture_id": None,
+                **_DEFAULTS[entity],
+                **values,
+            }
+            record["custom_fields"] = dict(values.get("custom_fields", {}))
+            if visible_after_seconds:
+                self.delay(entity, record["id"], visible_after_seconds)
+            self._put(entity, "create", None, record, by=by)
+            return record
+
+    def edit(self, entity: str, row_id: int, *, by: str = "test", **changes: Any) -> Record:
+        """Change a record; custom fields that are not named keep their values."""
+        with self.lock:
+            return self._change(entity, row_id, self.clock.edit_stamp(), by, changes)
+
+    def edit_many(self, entity: str, ids: Iterable[int], **changes: Any) -> str:
+        """Change many records in one second, as a bulk edit does; returns that second."""
+        with self.lock:
+            now = self.clock.edit_stamp()
+            for row_id in ids:
+                self._change(entity, row_id, now, "test", changes)
+            return now
+
+    def delete(self, entity: str, row_id: int, *, by: str = "test") -> None:
+        """Mark a record deleted; after 30 days it is gone for good."""
+        self._flag(entity, row_id, "delete", by)
+
+    def restore(self, entity: str, row_id: int, *, is_touched: bool = True) -> None:
+        """Restore a deleted or merged record under its id, with or without a new edit time."""
+        self._flag(entity, row_id, "restore", "test", is_touched=is_touched)
+
+    def merge(
+        self,
+        entity: str,
+        loser_id: int,
+        survivor_id: int,
+        *,
+        touches_children: bool = False,
+        by: str = "test",
+    ) -> Record:
+        """Merge one record into another: the survivor wins conflicts and inherits what it lacks.
+
+        Args:
+            entity: organizations or persons.
+            loser_id: it is gone afterwards.
+            survivor_id: it stays and gets a new edit time.
+            touches_children: whether persons of a merged organization get a new edit time.
+            by: who did it, for the history.
+        """
+        with self.lock:
+            now = self.clock.edit_stamp()
+            loser, survivor = self.get(entity, loser_id), self.get(entity, survivor_id)
+            gone = loser | {"is_deleted": True, "update_time": now}
+            self._put(entity, "merge", loser, gone, by=by, merged_into=survivor_id)
+            self._adopt(entity, loser_id, survivor_id, now if touches_children else None)
+            gains = {
+                key: loser[key]
+                for key, value in survivor.items()
+                if value in (None, []) and key in ENTITIES[entity].writable
+            }
+            custom = {k: v for k, v in loser["custom_fields"].items() if v is not None}
+            custom |= {k: v for k, v in survivor["custom_fields"].items() if v is not None}
+            return self._change(entity, survivor_id, now, by, gains | {"custom_fields": custom})
+
+    def plant(
+        self, entity: str, row_id: int, *, without: Iterable[str] = (), **values: Any
+    ) -> Record:
+        """Show any values in a record, or omit keys, without a new edit time.
+
+        Answers show them as they are, until an edit of the same key; the sandbox itself goes on
+        sorting and filtering by what they hide, so even an ``id`` may be planted. A
+        ``msgspec.Raw`` value is sent byte for byte: the way to NaN, 1e400 or doubled keys.
+        """
+        with self.lock:
+            before = self.get(entity, row_id)
+            shown, missing = before.get("planted", ({}, ()))
+            custom = shown.get("custom_fields", {}) | values.get("custom_fields", {})
+            shown = shown | values | ({"custom_fields": custom} if custom else {})
+            after = before | {"planted": (shown, (*missing, *without))}
+            self._put(entity, "plant", before, after, by="test")
+            return after
+
+    def delay(self, entity: str, row_id: int, seconds: float) -> None:
+        """Hide a record from lists for some time, as a lagging index does."""
+        at = self.clock.now() + timedelta(seconds=seconds)
+        self.late[entity, row_id] = stamp(at)
+
+    def set_rights(
+        self,
+        user_id: int,
+        sees: Sight = "all",
+        hidden: Iterable[tuple[str, int]] | None = None,
+    ) -> None:
+        """Change what a user may see; records themselves stay as they are."""
+        with self.lock:
+            before = self.rights.get(user_id, Rights())
+            taken = before.hidden if hidden is None else frozenset(hidden)
+            self.rights[user_id] = Rights(sees, taken)
+            now, after = self.clock.stamp(), {"sees": sees, "hidden": sorted(taken)}
+            shown = {"sees": before.sees, "hidden": sorted(before.hidden)}
+            self.history.add(
+                "rights", "users", user_id, at=now, before=shown, after=after, by="test"
+            )
+
+    def is_purged(self, entity: str, row_id: int) -> bool:
+        """Whether a record was deleted so long ago that no call returns it any more."""
+        deleted_at = self.deleted_at.get((entity, row_id))
+        return deleted_at is not None and self.clock.now() >= instant(deleted_at) + PURGED_AFTER
+
+    def _people(self, organization_id: int) -> int:
+        persons = self.records["persons"]
+        ids = persons.children_of("org_id", organization_id)
+        return sum(not self.get("persons", row_id)["is_deleted"] for row_id in ids)
+
+    def _change(self, entity: str, row_id: int, now: str, by: str, changes: Record) -> Record:
+        before = self.get(entity, row_id)
+        after = before | changes | {"update_time": changes.get("update_time", now)}
+        after["custom_fields"] = before["custom_fields"] | changes.get("custom_fields", {})
+        if "planted" in before:
+            shown, missing = before["planted"]
+            shown = {key: value for key, value in shown.items() if key not in changes}
+            after["planted"] = (shown, tuple(key for key in missing if key not in changes))
+        self._put(entity, "change", before, after, by=by)
+        return after
+
+    def _flag(
+        self, entity: str, row_id: int, action: Action, by: str, *, is_touched: bool = True
+    ) -> None:
+        with self.lock:
+            before = self.get(entity, row_id)
+            if self.is_purged(entity, row_id):
+                raise LookupError(f"{entity} {row_id} was deleted more than 30 days ago")
+            after = before | {"is_deleted": action == "delete"}
+            if is_touched:
+                after["update_time"] = self.clock.edit_stamp()
+            self._put(entity, action, before, after, by=by)
+
+    def _adopt(self, entity: str, loser_id: int, survivor_id: int, now: str | None) -> None:
+        """Re-point the persons of a merged organization."""
+        for child in ENTITIES.values():
+            if child.parent is None or entity != "organizations":
+                continue
+            for row_id in self.records[child.name].children_of(child.parent, loser_id):
+                before = self.get(child.name, row_id)
+                after = before | {child.parent: survivor_id}
+                if now is not None:
+                    after["update_time"] = now
+                self._put(child.name, "change", before, after, by="merge")
+
+    def _put(
+        self,
+        entity: str,
+        action: Action,
+        before: Record | None,
+        after: Record,
+        *,
+        by: str,
+        merged_into: int | None = None,
+    ) -> None:
+        self.records[entity].put(after)
+        now, place = self.clock.stamp(), (entity, after["id"])
+        if after["is_deleted"]:
+            self.deleted_at.setdefault(place, now)
+        else:
+            self.deleted_at.pop(place, None)
+        self.history.add(
+            action,
+            entity,
+            after["id"],
+            at=now,
+            before=before,
+            after=after,
+            by=by,
+            merged_into=merged_into,
+        )
