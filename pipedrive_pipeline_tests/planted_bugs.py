@@ -90,8 +90,8 @@ class Bug:
 BUGS = (
     Bug(
         "tenants share a staging schema",
-        "pipedrive_pipeline/tenants.py",
-        (('f"staging_{self._of(system)}"', 'f"staging_{system}"'),),
+        "pipedrive_pipeline/scope.py",
+        (('f"staging_{self.pipeline_name}"', 'f"staging_{self.system}"'),),
         f"{TESTS}/scenarios/test_many_at_once.py",
         "two_tenants_synced_at_once_each",
     ),
@@ -217,7 +217,7 @@ BUGS = (
     Bug(
         "another company's rows are written by a run that woke up late",
         "pipedrive_pipeline/sync/runs/lock.py",
-        (("    fences.end_all(connection, tenant.slug)\n", ""),),
+        (("    fences.end_all(connection, scope.tenant.slug)\n", ""),),
         f"{TESTS}/scenarios/test_fencing.py",
         "looked_at_its_lock_before and another_company",
     ),
@@ -396,8 +396,8 @@ BUGS = (
     ),
     Bug(
         "two databases share a folder of working files",
-        "pipedrive_pipeline/tenants.py",
-        (('"scratch" / database / system', '"scratch" / system'),),
+        "pipedrive_pipeline/scope.py",
+        (('"scratch" / database / self.system', '"scratch" / self.system'),),
         f"{TESTS}/sync/test_scratch.py",
         "two_databases_under_one_home",
     ),

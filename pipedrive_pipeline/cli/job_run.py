@@ -12,6 +12,7 @@ from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BudgetSpent, ExitCode, PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.daily_budget import require_not_paused
 from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.runs.history import RunFacts, SyncType
@@ -78,10 +79,10 @@ def run_job(
     known(session.warehouse, tenant)
     with (
         sandbox_within_reach(session.settings, tenant),
-        run_lock(session.warehouse, tenant, DEFAULT_SYSTEM, sync_type) as lock,
+        run_lock(session.warehouse, Scope(tenant, DEFAULT_SYSTEM), sync_type) as lock,
     ):
         if sync_type not in WITHOUT_SOURCE:
-            require_not_paused(session.warehouse, tenant, DEFAULT_SYSTEM, datetime.now(UTC))
+            require_not_paused(session.warehouse, Scope(tenant, DEFAULT_SYSTEM), datetime.now(UTC))
         logging.getLogger("dagster").setLevel(logging.CRITICAL)  # its events are in the UI
         enter_dagster(session)
         import dagster as dg
@@ -94,8 +95,7 @@ def run_job(
         from pipedrive_pipeline.sync.runs.run import open_run
 
         facts = RunFacts(
-            tenant,
-            DEFAULT_SYSTEM,
+            Scope(tenant, DEFAULT_SYSTEM),
             sync_type,
             "manual",
             new_run_id(),

@@ -23,6 +23,7 @@ from pipedrive_pipeline.cli.session import CommandSession, open_session, sandbox
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM, system
 from pipedrive_pipeline.errors import BadInput, BudgetSpent, PipelineError
 from pipedrive_pipeline.marts import RowCounts
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.status.tenant_status import TenantStatus, tenant_statuses
@@ -111,7 +112,7 @@ def verify(tenant: TenantOption, json: AsJson = False) -> None:
 def _priced(session: CommandSession, tenant: Tenant, names: list[str] | None) -> Price:
     """The price of a full read; calls the source only for entities that were never read whole."""
     known(session.warehouse, tenant)
-    source = SourceAccess(session.warehouse, session.settings, tenant, DEFAULT_SYSTEM)
+    source = SourceAccess(session.warehouse, session.settings, Scope(tenant, DEFAULT_SYSTEM))
     with sandbox_within_reach(session.settings, tenant):
         return source.price(
             entity for name, entity in source.entities.items() if names is None or name in names

@@ -13,6 +13,7 @@ from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.connect.api.sync_models import Config
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.tenancy import configuration
 from pipedrive_pipeline.sync.tenancy.registry import known
 from pipedrive_pipeline.tenants import Tenant
@@ -31,7 +32,7 @@ def show(tenant: TenantOption, json: AsJson = False) -> None:
     name = known(session.warehouse, Tenant(tenant)).tenant
     with session.warehouse.transaction(name) as connection:
         cipher = open_vault(session.warehouse, session.settings).cipher
-        config = configuration.read(connection, cipher, name, DEFAULT_SYSTEM)
+        config = configuration.read(connection, cipher, Scope(name, DEFAULT_SYSTEM))
     if json:
         print_json(config.facts())
         return
@@ -90,8 +91,7 @@ def _save(session: CommandSession, tenant: Tenant, changed: dict[str, Any]) -> N
         configuration.save(
             connection,
             cipher,
-            tenant,
-            DEFAULT_SYSTEM,
+            Scope(tenant, DEFAULT_SYSTEM),
             changed,
             settings=session.settings,
             who="operator",

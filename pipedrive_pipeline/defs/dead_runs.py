@@ -52,7 +52,7 @@ def without_a_row(
     taken = locks_taken(warehouse)
     for run in runs:
         facts = facts_of(run.tags, run.run_id)
-        if lock_of_run(facts.tenant, facts.system, facts.sync_type) not in taken:
+        if lock_of_run(facts.scope, facts.sync_type) not in taken:
             (last,) = instance.get_records_for_run(
                 run.run_id, limit=1, ascending=False
             ).records or (None,)

@@ -48,6 +48,7 @@ def failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
 def crash(run: dg.DagsterRun, failure: dg.DagsterEvent) -> alerts.Cause | None:
     """Returns the cause of a run that ended without its own report; None if no alert is needed."""
     facts = facts_of(run.tags, run.run_id)
+    tenant = facts.scope.tenant
     known = next(_named_errors(failure), None)
     if known and issubclass(known[0], (Busy, UnknownTenant)):
         return None
@@ -55,10 +56,10 @@ def crash(run: dg.DagsterRun, failure: dg.DagsterEvent) -> alerts.Cause | None:
     if known:
         code, message, who_acts = known[0].code, known[1], known[0].who_acts
     return alerts.Cause(
-        tenant=facts.tenant,
-        system=facts.system,
+        tenant=tenant,
+        system=facts.scope.system,
         code=code,
-        message=message if message.startswith(f"{facts.tenant}:") else f"{facts.tenant}: {message}",
+        message=message if message.startswith(f"{tenant}:") else f"{tenant}: {message}",
         who_acts=who_acts,
         sync_type=facts.sync_type,
         dagster_run_id=run.run_id,

@@ -59,7 +59,7 @@ def report_pause(context: dg.AssetExecutionContext, run: TenantRun, pause: Budge
             context.log_event(
                 dg.AssetObservation(
                     key,
-                    partition=run.facts.tenant.slug,
+                    partition=run.facts.scope.tenant.slug,
                     description=str(pause),
                     metadata=pause_metadata(pause, read),
                 )

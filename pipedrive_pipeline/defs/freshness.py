@@ -51,7 +51,7 @@ def freshness_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     warehouse = warehouse_of(settings)
     result = freshness(warehouse, now)
     raise_overdue(warehouse, settings, (tenant.cause() for tenant in result.overdue))
-    answer = ",".join(sorted(overdue.tenant.slug for overdue in result.overdue))
+    answer = ",".join(sorted(str(overdue.scope) for overdue in result.overdue))
     cursor = f"{int(now.timestamp() // REPEAT_SECONDS)}:{answer}"
     if context.cursor == cursor:
         return dg.SkipReason(f"as before: {len(result.overdue)} of {result.looked_at} are overdue.")

@@ -90,7 +90,7 @@ def analytics(
         run.publish_views()
         facts = run.field_facts()
     for warning in run.row.warnings.values():
-        context.log.warning(f"{run.facts.tenant}: {warning}")  # noqa: G004 - Dagster's log
+        context.log.warning(f"{run.facts.scope.tenant}: {warning}")  # noqa: G004 - Dagster's log
     for spec in ANALYTICS_SPECS:
         name = spec.key.path[-1]
         yield dg.MaterializeResult(

@@ -13,7 +13,6 @@ from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import RowCounts
 from pipedrive_pipeline.marts.fields.columns import OVERFLOW_COLUMN
 from pipedrive_pipeline.marts.lineage import Origin
-from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.runs.field_facts import MartColumn
 from pipedrive_pipeline.sync.runs.history import RunFacts
@@ -37,7 +36,7 @@ def read_metadata(
     facts: RunFacts, read: EntityRead, estimated: Price | None = None
 ) -> dict[str, Any]:
     """Returns the counts of one entity's read, with its expected cost."""
-    schema = Scope(facts.tenant, facts.system).raw_schema
+    schema = facts.scope.raw_schema
     metadata = {
         "dagster/uri": f"postgres://warehouse/{schema}/{read.entity.name}",
         "table": f"{schema}.{read.entity.name}",

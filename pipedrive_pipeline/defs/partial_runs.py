@@ -42,7 +42,7 @@ def _build(context: dg.AssetExecutionContext, run: TenantRun) -> None:
             dg.AssetMaterialization(
                 ["crm", name],
                 description="Built from what could be read; what failed is as old as it was.",
-                partition=run.facts.tenant.slug,
+                partition=run.facts.scope.tenant.slug,
                 metadata=counts_metadata(counts),
             )
         )

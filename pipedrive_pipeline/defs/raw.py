@@ -44,7 +44,7 @@ def price_of_full_read(
     if run.facts.sync_type != "full":
         return None
     estimated = run.price(entities)
-    context.log.info(f"{run.facts.tenant}: full read: {estimated}")  # noqa: G004 - Dagster's log
+    context.log.info(f"{run.facts.scope.tenant}: full read: {estimated}")  # noqa: G004 - Dagster's log
     return estimated
 
 

@@ -14,6 +14,7 @@ import dagster as dg
 
 from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput, Permanent
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.runs import history
 from pipedrive_pipeline.sync.runs.lock import run_lock
@@ -44,8 +45,8 @@ def tenant_run(context: dg.InitResourceContext) -> Iterator[TenantRun]:
         )
         warehouse = warehouse_of(settings)
         require_current(warehouse)
-        known(warehouse, facts.tenant)
-    with run_lock(warehouse, facts.tenant, facts.system, facts.sync_type) as lock:
+        known(warehouse, facts.scope.tenant)
+    with run_lock(warehouse, facts.scope, facts.sync_type) as lock:
         mark_dead_runs(context.instance, history.settle_dead(lock))
         with open_run(warehouse, settings, facts, lock) as run:
             yield run
@@ -71,8 +72,7 @@ def facts_of(tags: Mapping[str, str], run_id: str | None) -> history.RunFacts:
     if PARTITION_TAG not in tags:
         raise BadInput("this run names no tenant; choose a partition of `tenants`.")
     return history.RunFacts(
-        tenant=Tenant(tags[PARTITION_TAG]),
-        system=tags.get(SYSTEM_TAG, DEFAULT_SYSTEM),
+        scope=Scope(Tenant(tags[PARTITION_TAG]), tags.get(SYSTEM_TAG, DEFAULT_SYSTEM)),
         sync_type=cast("history.SyncType", tags.get(SYNC_TYPE_TAG, "incremental")),
         trigger=_trigger(tags),
         dagster_run_id=run_id,

@@ -34,12 +34,12 @@ def daily_sync(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | d
     due = [
         sync
         for sync in due_syncs(warehouse_of(load_settings()), now)
-        if sync.tenant.slug in partitions
+        if sync.scope.tenant.slug in partitions
     ]
     requests = [
         dg.RunRequest(
             run_key=sync.run_key,
-            partition_key=sync.tenant.slug,
+            partition_key=sync.scope.tenant.slug,
             tags={TRIGGER_TAG: "schedule", SYNC_TYPE_TAG: sync.sync_type},
         )
         for sync in due

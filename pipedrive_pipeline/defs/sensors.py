@@ -81,7 +81,7 @@ def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
         dg.RunRequest(
             run_key=f"{request.id}/{window}",
             job_name=JOBS[request.sync_type].name,
-            partition_key=request.tenant.slug,
+            partition_key=request.scope.tenant.slug,
             tags={
                 TRIGGER_TAG: request.trigger,
                 SYNC_TYPE_TAG: request.sync_type,
@@ -95,7 +95,7 @@ def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
         waiting = f"{len(under_way)} runs wait; " if under_way else ""
         return dg.SkipReason(f"{waiting}nothing new was asked for.")
     # Waiting for `tenant_partitions` would keep a newly connected tenant for up to half a minute.
-    new = sorted({request.tenant.slug for request in queued} - partitions)
+    new = sorted({request.scope.tenant.slug for request in queued} - partitions)
     added = [TENANTS.build_add_request(new)] if new else []
     return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=added)
 
@@ -127,12 +127,12 @@ def due_sweeps(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
     sweeps = [
         sweep
         for sweep in due.due_sweeps(warehouse_of(load_settings()), datetime.now(UTC))
-        if sweep.tenant.slug in partitions
+        if sweep.scope.tenant.slug in partitions
     ]
     runs = [
         dg.RunRequest(
             run_key=sweep.run_key,
-            partition_key=sweep.tenant.slug,
+            partition_key=sweep.scope.tenant.slug,
             tags={TRIGGER_TAG: "schedule"},
         )
         for sweep in sweeps[:REQUESTS_PER_TICK]
@@ -156,11 +156,11 @@ def due_verifications(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
     runs = [
         dg.RunRequest(
             run_key=verification.run_key,
-            partition_key=verification.tenant.slug,
+            partition_key=verification.scope.tenant.slug,
             tags={TRIGGER_TAG: "schedule"},
         )
         for verification in due_now
-        if verification.tenant.slug in partitions
+        if verification.scope.tenant.slug in partitions
     ]
     if not runs:
         return dg.SkipReason("no comparison is due.")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.ingest.outcome import Refreshed
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 
 
@@ -45,5 +47,5 @@ def refresh(
 
     keys = list(dict.fromkeys(str(record_id) for record_id in ids))
     checked_tenant = tenant if isinstance(tenant, Tenant) else Tenant(tenant)
-    with open_refresher(checked_tenant, system) as refresher:
+    with open_refresher(Scope(checked_tenant, system or DEFAULT_SYSTEM)) as refresher:
         return refresher.refresh(entity, keys)

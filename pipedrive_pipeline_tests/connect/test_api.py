@@ -15,6 +15,7 @@ from starlette.types import Message
 
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.connect.middleware import StrictHttp
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite, served
 from pipedrive_pipeline_tests.connect.tenants import FilledTenant, client_with, filled_tenant
 
@@ -516,7 +517,7 @@ def test_settings_are_saved_shown_and_audited_and_what_is_left_out_stays(
     from pipedrive_pipeline_tests.vault.world import ACME
 
     with site.world.vault.warehouse.as_app(ACME) as connection:
-        stored = configuration.read(connection, site.world.vault.cipher, ACME, "pipedrive")
+        stored = configuration.read(connection, site.world.vault.cipher, Scope(ACME, "pipedrive"))
     assert stored.alert_urls == (url,)
     log = site.world.rows(
         "select before, after from integration.audit_log where action = 'sync_config.save'"

@@ -18,6 +18,7 @@ from pipedrive_pipeline.errors import (
     SourceUnavailable,
     UnknownTenant,
 )
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import walk_lock
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import lend
@@ -153,7 +154,7 @@ def test_a_company_is_not_changed_while_a_sync_runs(acme: VaultSetup) -> None:
     acme.connect_acme()
     waiting = arrived(acme, OAuthCompany(id=99, name="Other Ltd"))
 
-    with walk_lock(acme.vault.warehouse, ACME, PIPEDRIVE), pytest.raises(Busy):
+    with walk_lock(acme.vault.warehouse, Scope(ACME, PIPEDRIVE)), pytest.raises(Busy):
         oauth_flow.confirm(acme.vault, waiting.id, is_other_company_confirmed=True)
 
     assert acme.row()["company_id"] == "7654321"

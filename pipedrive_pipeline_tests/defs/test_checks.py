@@ -136,7 +136,7 @@ def test_an_overdue_tenant_is_reported_once_and_again_only_when_that_changes(
     assert isinstance(event, dg.AssetCheckEvaluation)
     assert not event.passed
     assert event.metadata["overdue"].value == 1
-    assert "acme: due " in str(event.metadata["offenders"].value)
+    assert "acme/pipedrive: due " in str(event.metadata["offenders"].value)
     assert isinstance(again, dg.SkipReason)
     assert [alert["title"] for alert in arrived] == ["acme: overdue, a person must act"]
     assert isinstance(by_hand, dg.AssetCheckResult)

@@ -11,6 +11,7 @@ import pytest
 
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.daily_budget import AllowanceSpent, StillPaused, midnight
 from pipedrive_pipeline.sync.runs.history import RunFacts, SyncType
 from pipedrive_pipeline.sync.runs.lock import walk_lock
@@ -47,9 +48,9 @@ def run(
     world: World, sandbox: Sandbox, sync_type: SyncType = "full", tenant: Tenant = ACME
 ) -> None:
     """One run, at the time that the sandbox's clock shows."""
-    facts = RunFacts(tenant, SYSTEM, sync_type, "manual", None)
+    facts = RunFacts(Scope(tenant, SYSTEM), sync_type, "manual", None)
     with (
-        walk_lock(world.warehouse, tenant, SYSTEM) as lock,
+        walk_lock(world.warehouse, Scope(tenant, SYSTEM)) as lock,
         open_run(world.warehouse, world.settings, facts, lock, now=sandbox.clock.now) as begun,
     ):
         list(begun.read())
@@ -161,7 +162,7 @@ def test_a_paused_read_asks_to_be_continued(world: World, sandbox: Sandbox) -> N
 def test_the_price_of_a_first_read_is_within_a_fifth_of_what_it_costs(
     world: World, sandbox: Sandbox
 ) -> None:
-    source = SourceAccess(world.warehouse, world.settings, ACME, SYSTEM)
+    source = SourceAccess(world.warehouse, world.settings, Scope(ACME, SYSTEM))
 
     price = source.price(source.entities.values())
     calls_for_the_price = sandbox.requests.count
@@ -179,7 +180,7 @@ def test_the_price_of_a_known_account_costs_nothing(world: World, sandbox: Sandb
     run(world, sandbox)
     calls_before, cost = sandbox.requests.count, sandbox.requests.tokens_spent
 
-    source = SourceAccess(world.warehouse, world.settings, ACME, SYSTEM)
+    source = SourceAccess(world.warehouse, world.settings, Scope(ACME, SYSTEM))
     price = source.price(source.entities.values())
 
     assert sandbox.requests.count == calls_before
@@ -192,7 +193,7 @@ def test_a_call_that_is_not_allowed_is_never_made(world: World, sandbox: Sandbox
             "insert into integration.sync_settings (tenant_id, system, daily_token_budget)"
             " values ('acme', 'pipedrive', 19)"
         )
-    source = SourceAccess(world.warehouse, world.settings, ACME, SYSTEM, is_increment=True)
+    source = SourceAccess(world.warehouse, world.settings, Scope(ACME, SYSTEM), is_increment=True)
     calls_before = sandbox.requests.count
 
     async def walk() -> None:

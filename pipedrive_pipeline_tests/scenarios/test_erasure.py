@@ -12,6 +12,7 @@ from psycopg import sql
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.marts.erasure import ErasureRefused
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline.sync.runs.refresh import open_refresher
@@ -133,7 +134,9 @@ def test_an_erased_person_comes_back_by_an_edit_at_the_source_alone(
         read = world.sync(sync_type=way).reads["persons"]
         assert (read.withheld, read.missing or 0) == (1, 0), way
         assert places(world) == set(), way
-    with open_refresher(ACME, warehouse=world.warehouse, settings=world.settings) as refresher:
+    with open_refresher(
+        Scope(ACME, SYSTEM), warehouse=world.warehouse, settings=world.settings
+    ) as refresher:
         assert refresher.refresh("persons", [str(PERSON)]).absent == ()
     assert places(world) == set()
     account.edit("persons", PERSON, name=f"Ada {CANARY} again")

@@ -18,6 +18,7 @@ from pipedrive_pipeline.connectors.contract import Page, Tombstone
 from pipedrive_pipeline.errors import PipelineError, Superseded
 from pipedrive_pipeline.ingest.batches import batch_of
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import TenantLock, walk_lock
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.runs.tenant_stores import TenantStores, open_tenant_stores
@@ -159,13 +160,13 @@ EVENTS: tuple[Event, ...] = (
 @contextmanager
 def late_run(world: World) -> Iterator[tuple[TenantLock, TenantStores]]:
     """A run that holds both locks, and has looked at them for the last time."""
-    source = SourceAccess(world.warehouse, world.settings, ACME, SYSTEM)
+    source = SourceAccess(world.warehouse, world.settings, Scope(ACME, SYSTEM))
     with (
         suppress(PipelineError, psycopg.Error),  # its sessions are gone
-        walk_lock(world.warehouse, ACME, SYSTEM) as lock,
+        walk_lock(world.warehouse, Scope(ACME, SYSTEM)) as lock,
         lock.with_marts() as both,
     ):
-        yield both, open_tenant_stores(world.settings.pipeline_home / "late", both, source, SYSTEM)
+        yield both, open_tenant_stores(world.settings.pipeline_home / "late", both, source)
 
 
 def writes_of(lock: TenantLock, stores: TenantStores) -> dict[str, Callable[[], object]]:
@@ -187,7 +188,7 @@ def writes_of(lock: TenantLock, stores: TenantStores) -> dict[str, Callable[[], 
         "marts": lambda: marts.build(late, ACME, SYSTEM),
         "views": lambda: marts.publish_views(late, ACME, SYSTEM),
         "erased ones": lambda: erasure.erase_returned_records(late, ACME, SYSTEM),
-        "aged ones": lambda: expiry.erase_expired(late, ACME, SYSTEM),
+        "aged ones": lambda: expiry.erase_expired(late, Scope(ACME, SYSTEM)),
     }
 
 

@@ -85,7 +85,7 @@ def test_a_row_that_came_back_loses_its_mark_and_is_as_the_source_has_it_now(
     """Its time stamp may be older: the source's clock went back, or an import has set it."""
     world.sync(sync_type="full")
     with world.run() as run:
-        stores = open_tenant_stores(tmp_path / "files", run._lock, run._source, SYSTEM)
+        stores = open_tenant_stores(tmp_path / "files", run._lock, run._source)
         stores.deletions.mark(run._source.entities["persons"], [Tombstone("7", "deleted")])
     account.plant("persons", 7, name="uralt", update_time="2001-01-01T00:00:00Z")
 

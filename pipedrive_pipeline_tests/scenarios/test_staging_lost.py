@@ -48,6 +48,6 @@ def test_every_way_into_raw_heals_a_lost_staging_table(
     account.edit("persons", 9, name="einzeln")
     lose(world, LOSSES[loss])
     with open_refresher(
-        ACME, SYSTEM, warehouse=world.warehouse, settings=world.settings
+        Scope(ACME, SYSTEM), warehouse=world.warehouse, settings=world.settings
     ) as refresher:
         assert refresher.refresh("persons", ["9"]).updated == 1

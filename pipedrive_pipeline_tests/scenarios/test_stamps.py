@@ -8,10 +8,11 @@ from typing import Any, Final
 import pytest
 
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.refresh import open_refresher
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
-from pipedrive_pipeline_tests.scenarios.world import ACME, World
+from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +52,9 @@ def test_an_edit_under_an_earlier_or_equal_stamp_is_taken_in_by_every_way(
             assert not reads[entity].stale
     for entity in ENTITIES:
         edit_back(world, account, entity, "refreshed", timedelta(days=1))
-        with open_refresher(ACME, warehouse=world.warehouse, settings=world.settings) as refresher:
+        with open_refresher(
+            Scope(ACME, SYSTEM), warehouse=world.warehouse, settings=world.settings
+        ) as refresher:
             assert refresher.refresh(entity, [str(NUMBER)]).updated == 1
         assert stored(world, entity)["name"] == "refreshed"
     world.sync()

@@ -122,8 +122,10 @@ class World:
         **hooks: Any,
     ) -> Iterator[TenantRun]:
         """A run that has begun, as whoever starts one begins it. `hooks` go to `open_run`."""
-        facts = RunFacts(tenant, SYSTEM, sync_type, "manual", None, is_confirmed=is_confirmed)
-        with run_lock(self.warehouse, tenant, SYSTEM, sync_type) as lock:
+        facts = RunFacts(
+            Scope(tenant, SYSTEM), sync_type, "manual", None, is_confirmed=is_confirmed
+        )
+        with run_lock(self.warehouse, Scope(tenant, SYSTEM), sync_type) as lock:
             settle_dead(lock)
             with open_run(self.warehouse, self.settings, facts, lock, **hooks) as run:
                 yield run

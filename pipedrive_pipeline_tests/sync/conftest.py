@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from psycopg.rows import dict_row
 
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.runs.history import HistoryRow, RunFacts, SyncType, begin
 from pipedrive_pipeline.sync.tenancy import registry
@@ -41,7 +42,7 @@ class ControlTables:
         self, tenant: Tenant = ACME, sync_type: SyncType = "incremental", run_id: str | None = None
     ) -> HistoryRow:
         """A run's row, opened."""
-        return begin(self.warehouse, RunFacts(tenant, SYSTEM, sync_type, "manual", run_id))
+        return begin(self.warehouse, RunFacts(Scope(tenant, SYSTEM), sync_type, "manual", run_id))
 
     def ask(self, tenant: Tenant = ACME, sync_type: SyncType = "incremental") -> None:
         """A queued request."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipedrive_pipeline.connectors.contract import ApiCall
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.daily_budget import (
     Allowance,
     AllowanceSpent,
@@ -71,7 +72,7 @@ def spend(
     warehouse: Warehouse, tenant: Tenant, tokens: int, now: ManualClock, left: int | None = None
 ) -> UsageRecorder:
     """Books one call of the tenant's."""
-    book = UsageRecorder(warehouse, tenant, SYSTEM, now)
+    book = UsageRecorder(warehouse, Scope(tenant, SYSTEM), now)
     limit = None if left is None else 60_000
     book.on_call(ApiCall(LISTED, tokens, 200, daily_limit=limit, daily_left=left))
     book.write()
@@ -79,7 +80,7 @@ def spend(
 
 
 def test_a_company_with_an_unknown_limit_has_thirty_thousand_a_day(companies: Warehouse) -> None:
-    budget = standing(companies, ACME, SYSTEM, NOON)
+    budget = standing(companies, Scope(ACME, SYSTEM), NOON)
 
     assert (budget.limit, budget.left, budget.sharers, budget.resets_at) == (
         30_000,
@@ -96,14 +97,14 @@ def test_tenants_of_one_company_spend_from_one_budget(
     spend(companies, BRAVO, 4_000, now)
     spend(companies, OTHER, 9_000, now)
 
-    assert standing(companies, ACME, SYSTEM, NOON).left == 26_000
+    assert standing(companies, Scope(ACME, SYSTEM), NOON).left == 26_000
 
 
 def test_the_next_day_begins_with_everything(companies: Warehouse, now: ManualClock) -> None:
     spend(companies, ACME, 4_000, now)
 
-    assert standing(companies, ACME, SYSTEM, MIDNIGHT - timedelta(seconds=1)).left == 26_000
-    assert standing(companies, ACME, SYSTEM, MIDNIGHT).left == 30_000
+    assert standing(companies, Scope(ACME, SYSTEM), MIDNIGHT - timedelta(seconds=1)).left == 26_000
+    assert standing(companies, Scope(ACME, SYSTEM), MIDNIGHT).left == 30_000
 
 
 def test_what_the_source_tells_replaces_our_own_count(
@@ -113,7 +114,7 @@ def test_what_the_source_tells_replaces_our_own_count(
     spend(companies, BRAVO, 100, now, left=20_000)
     spend(companies, ACME, 300, now)
 
-    budget = standing(companies, ACME, SYSTEM, NOON)
+    budget = standing(companies, Scope(ACME, SYSTEM), NOON)
 
     assert (budget.limit, budget.left) == (60_000, 19_700)
 
@@ -121,7 +122,7 @@ def test_what_the_source_tells_replaces_our_own_count(
 def test_yesterdays_answer_does_not_count_today(companies: Warehouse, now: ManualClock) -> None:
     spend(companies, ACME, 100, now, left=20)
 
-    budget = standing(companies, ACME, SYSTEM, MIDNIGHT + timedelta(hours=1))
+    budget = standing(companies, Scope(ACME, SYSTEM), MIDNIGHT + timedelta(hours=1))
 
     assert (budget.limit, budget.left) == (60_000, 60_000)
 
@@ -130,12 +131,12 @@ def test_a_limit_too_small_for_any_plan_holds_no_later_day_back(
     companies: Warehouse, now: ManualClock
 ) -> None:
     """It would forbid the very call whose answer corrects it: the tenant would stay paused."""
-    book = UsageRecorder(companies, ACME, SYSTEM, now)
+    book = UsageRecorder(companies, Scope(ACME, SYSTEM), now)
     book.on_call(ApiCall(LISTED, 10, 200, daily_limit=1, daily_left=1))
     book.write()
 
-    assert standing(companies, ACME, SYSTEM, NOON).allowed() == 0
-    assert standing(companies, ACME, SYSTEM, MIDNIGHT).left == 30_000
+    assert standing(companies, Scope(ACME, SYSTEM), NOON).allowed() == 0
+    assert standing(companies, Scope(ACME, SYSTEM), MIDNIGHT).left == 30_000
 
 
 def test_a_spent_day_lasts_as_long_as_the_refusal_said(
@@ -145,10 +146,10 @@ def test_a_spent_day_lasts_as_long_as_the_refusal_said(
     seven = datetime(2026, 11, 21, 7, tzinfo=UTC)
     spend(companies, ACME, 100, now, left=10).note_spent(seven)
 
-    budget = standing(companies, BRAVO, SYSTEM, MIDNIGHT + timedelta(hours=1))
+    budget = standing(companies, Scope(BRAVO, SYSTEM), MIDNIGHT + timedelta(hours=1))
 
     assert (budget.left, budget.resets_at) == (0, seven)
-    assert standing(companies, BRAVO, SYSTEM, seven).left == 60_000
+    assert standing(companies, Scope(BRAVO, SYSTEM), seven).left == 60_000
 
 
 def test_a_limit_that_a_person_set_caps_what_the_source_tells(
@@ -157,7 +158,7 @@ def test_a_limit_that_a_person_set_caps_what_the_source_tells(
     configure(companies, daily_token_budget=1_000)
     spend(companies, BRAVO, 400, now, left=50_000)
 
-    budget = standing(companies, ACME, SYSTEM, NOON)
+    budget = standing(companies, Scope(ACME, SYSTEM), NOON)
 
     assert (budget.limit, budget.left) == (1_000, 600)
 
@@ -168,12 +169,12 @@ def test_a_source_that_allows_less_than_a_person_set_is_believed(
     configure(companies, daily_token_budget=90_000)
     spend(companies, ACME, 400, now, left=150)
 
-    assert standing(companies, ACME, SYSTEM, NOON).left == 150
+    assert standing(companies, Scope(ACME, SYSTEM), NOON).left == 150
 
 
 def test_a_run_stops_before_its_share_is_passed(companies: Warehouse, now: ManualClock) -> None:
     configure(companies, daily_token_budget=100)
-    allowance = Allowance(companies, ACME, SYSTEM, now)
+    allowance = Allowance(companies, Scope(ACME, SYSTEM), now)
     for _ in range(5):
         allowance.before_call(LISTED, 10)
 
@@ -187,8 +188,8 @@ def test_a_run_stops_before_its_share_is_passed(companies: Warehouse, now: Manua
 def test_the_share_is_the_tenants_own_setting(companies: Warehouse) -> None:
     configure(companies, budget_share=0.1)
 
-    assert standing(companies, ACME, SYSTEM, NOON).allowed() == 3_000
-    assert standing(companies, BRAVO, SYSTEM, NOON).allowed() == 15_000
+    assert standing(companies, Scope(ACME, SYSTEM), NOON).allowed() == 3_000
+    assert standing(companies, Scope(BRAVO, SYSTEM), NOON).allowed() == 15_000
 
 
 def test_a_sweep_leaves_what_every_tenant_needs_for_its_changes() -> None:
@@ -202,7 +203,7 @@ def test_a_sweep_leaves_what_every_tenant_needs_for_its_changes() -> None:
 def test_the_first_answer_corrects_a_run_that_thought_itself_rich(
     companies: Warehouse, now: ManualClock
 ) -> None:
-    allowance = Allowance(companies, ACME, SYSTEM, now)
+    allowance = Allowance(companies, Scope(ACME, SYSTEM), now)
     allowance.before_call(LISTED, 10)
     allowance.on_call(ApiCall(LISTED, 10, 200, daily_limit=30_000, daily_left=30))
 
@@ -215,7 +216,7 @@ def test_the_first_answer_frees_a_company_with_more_seats(
     companies: Warehouse, now: ManualClock
 ) -> None:
     spend(companies, ACME, 29_990, now)
-    allowance = Allowance(companies, ACME, SYSTEM, now, reserve_per_tenant=0)
+    allowance = Allowance(companies, Scope(ACME, SYSTEM), now, reserve_per_tenant=0)
     with pytest.raises(AllowanceSpent):
         allowance.before_call(LISTED, 10)
 
@@ -229,7 +230,7 @@ def test_what_another_run_books_meanwhile_is_not_spent_twice(
     companies: Warehouse, now: ManualClock
 ) -> None:
     configure(companies, daily_token_budget=100)
-    allowance = Allowance(companies, ACME, SYSTEM, now)
+    allowance = Allowance(companies, Scope(ACME, SYSTEM), now)
     spend(companies, BRAVO, 95, now)
 
     allowance.refresh()
@@ -241,7 +242,7 @@ def test_what_another_run_books_meanwhile_is_not_spent_twice(
 def test_a_run_across_midnight_begins_a_new_day(companies: Warehouse, now: ManualClock) -> None:
     """Begun with little left at 23:59, it would else be paused for the whole of the next day."""
     configure(companies, daily_token_budget=20)
-    allowance = Allowance(companies, ACME, SYSTEM, now)
+    allowance = Allowance(companies, Scope(ACME, SYSTEM), now)
     allowance.before_call(LISTED, 10)
     with pytest.raises(AllowanceSpent):
         allowance.before_call(LISTED, 10)
@@ -263,8 +264,8 @@ def test_a_paused_tenant_is_paused_until_its_reset(
             [NOON, NOON, MIDNIGHT],
         )
 
-    assert paused_until(companies, ACME, SYSTEM, now_is) == expected
-    assert paused_until(companies, BRAVO, SYSTEM, now_is) is None
+    assert paused_until(companies, Scope(ACME, SYSTEM), now_is) == expected
+    assert paused_until(companies, Scope(BRAVO, SYSTEM), now_is) is None
 
 
 def test_connecting_again_lifts_a_pause(companies: Warehouse) -> None:
@@ -281,4 +282,4 @@ def test_connecting_again_lifts_a_pause(companies: Warehouse) -> None:
             [NOON + timedelta(minutes=1)],
         )
 
-    assert paused_until(companies, ACME, SYSTEM, NOON + timedelta(hours=1)) is None
+    assert paused_until(companies, Scope(ACME, SYSTEM), NOON + timedelta(hours=1)) is None

@@ -116,8 +116,8 @@ def test_any_run_answers_a_due_time(control: ControlTables) -> None:
     control.begin(ACME)
     control.run("update integration.sync_logs set started_at = %s", [tomorrow])
 
-    assert [sync.tenant for sync in before] == [ACME, BETA]
-    assert [sync.tenant for sync in due_syncs(control.warehouse, tomorrow)] == [BETA]
+    assert [sync.scope.tenant for sync in before] == [ACME, BETA]
+    assert [sync.scope.tenant for sync in due_syncs(control.warehouse, tomorrow)] == [BETA]
 
 
 def test_a_tenant_that_wants_no_automatic_sync_is_never_due(control: ControlTables) -> None:
@@ -128,7 +128,7 @@ def test_a_tenant_that_wants_no_automatic_sync_is_never_due(control: ControlTabl
 
     due = due_syncs(control.warehouse, datetime.now(UTC) + timedelta(days=1))
 
-    assert [sync.tenant for sync in due] == [BETA]
+    assert [sync.scope.tenant for sync in due] == [BETA]
 
 
 def test_a_tenant_that_wants_everything_read_is_due_for_a_full_sync(control: ControlTables) -> None:
@@ -139,7 +139,10 @@ def test_a_tenant_that_wants_everything_read_is_due_for_a_full_sync(control: Con
 
     due = due_syncs(control.warehouse, datetime.now(UTC) + timedelta(days=1))
 
-    assert {sync.tenant: sync.sync_type for sync in due} == {ACME: "full", BETA: "incremental"}
+    assert {sync.scope.tenant: sync.sync_type for sync in due} == {
+        ACME: "full",
+        BETA: "incremental",
+    }
 
 
 def test_a_tenant_that_is_not_connected_is_never_due(control: ControlTables) -> None:
@@ -210,7 +213,7 @@ def test_a_sweep_is_due_where_raw_is_small_and_a_full_read_answers_it(
         swept(control, row.id, organizations=days, persons=days)
     soon = datetime.now(UTC)
 
-    assert [sweep.tenant for sweep in due_sweeps(control.warehouse, soon)] == [BETA]
+    assert [sweep.scope.tenant for sweep in due_sweeps(control.warehouse, soon)] == [BETA]
 
     control.run("create schema raw_pipedrive_beta")
     control.run(
@@ -301,7 +304,7 @@ def test_marts_are_compared_with_raw_once_a_week_and_the_day_after_a_failure(
         )
 
     def due() -> list[str]:
-        return [sync.tenant.slug for sync in due_verifications(control.warehouse, now)]
+        return [sync.scope.tenant.slug for sync in due_verifications(control.warehouse, now)]
 
     assert due() == []
     ran("full", "success", 6.0)
@@ -322,11 +325,11 @@ def test_marts_are_compared_with_raw_once_a_week_and_the_day_after_a_failure(
 def test_a_verification_answers_no_sync_and_no_sweep(control: ControlTables) -> None:
     """It reads nothing from the source, so it says nothing of how fresh raw is."""
     control.run("update integration.connections set connected_at = now() - interval '9 days'")
-    before = [sync.tenant for sync in due_syncs(control.warehouse, datetime.now(UTC))]
+    before = [sync.scope.tenant for sync in due_syncs(control.warehouse, datetime.now(UTC))]
     for tenant in (ACME, BETA):
         control.begin(tenant, "verify").complete()
 
-    assert [sync.tenant for sync in due_syncs(control.warehouse, datetime.now(UTC))] == before
+    assert [sync.scope.tenant for sync in due_syncs(control.warehouse, datetime.now(UTC))] == before
     assert set(before) == {ACME, BETA}
     query = "select from integration.connections where last_sync_at is not null"
     assert control.rows(query) == []

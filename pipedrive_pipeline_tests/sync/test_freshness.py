@@ -43,7 +43,7 @@ def ran(
 
 
 def overdue(control: ControlTables, now: datetime) -> list[str]:
-    return [sync.tenant.slug for sync in freshness(control.warehouse, now).overdue]
+    return [sync.scope.tenant.slug for sync in freshness(control.warehouse, now).overdue]
 
 
 def test_a_tenant_is_overdue_when_its_grace_is_over_and_no_sync_succeeded(
@@ -68,7 +68,7 @@ def test_a_failed_run_does_not_make_a_tenant_fresh_and_its_code_is_shown(
     (overdue,) = freshness(control.warehouse, TOO_LATE).overdue
 
     assert str(overdue) == (
-        "acme: due 2026-07-01 02:00 UTC, last good sync 2026-06-30 02:00 UTC; "
+        "acme/pipedrive: due 2026-07-01 02:00 UTC, last good sync 2026-06-30 02:00 UTC; "
         "its last run: failed (source_unavailable)"
     )
 
@@ -97,7 +97,7 @@ def test_a_paused_tenant_is_overdue_and_says_until_when(control: ControlTables) 
 
     assert overdue(control, JUST_IN_TIME) == []
     (late,) = freshness(control.warehouse, TOO_LATE).overdue
-    assert late.tenant == ACME
+    assert late.scope.tenant == ACME
     assert late.why == "its last run: paused until 2026-07-02 00:00 UTC (budget_spent)"
 
 

@@ -11,6 +11,7 @@ from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BudgetSpent, NotConnected, SourceUnavailable
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt, RowCounts
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import HistoryRow, settle_dead
 from pipedrive_pipeline.sync.runs.lock import walk_lock
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
@@ -139,7 +140,7 @@ def test_a_dead_run_is_settled_as_failed_and_its_requests_with_it(control: Contr
         "update integration.sync_requests set state = 'running', sync_log_id = %s", [row.id]
     )
 
-    with walk_lock(control.warehouse, ACME, SYSTEM) as lock:
+    with walk_lock(control.warehouse, Scope(ACME, SYSTEM)) as lock:
         assert settle_dead(lock) == ["dead"]
 
     stored = only_row(control)
@@ -152,7 +153,7 @@ def test_runs_of_other_tenants_and_ended_ones_are_left_alone(control: ControlTab
     done = control.begin(ACME)
     done.complete()
 
-    with walk_lock(control.warehouse, ACME, SYSTEM) as lock:
+    with walk_lock(control.warehouse, Scope(ACME, SYSTEM)) as lock:
         assert settle_dead(lock) == []
 
     statuses = control.rows("select tenant_id, status from integration.sync_logs order by 1")

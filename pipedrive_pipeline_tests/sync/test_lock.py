@@ -39,7 +39,7 @@ Locking = Callable[[Warehouse, Tenant], AbstractContextManager[TenantLock]]
 
 
 def walk(warehouse: Warehouse, tenant: Tenant) -> AbstractContextManager[TenantLock]:
-    return walk_lock(warehouse, tenant, SYSTEM)
+    return walk_lock(warehouse, Scope(tenant, SYSTEM))
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import ApiCall
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.usage import UsageRecorder
 from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, ControlTables
 
@@ -15,7 +16,7 @@ PERSONS = registry.system(SYSTEM).entity("persons")
 
 def test_calls_are_booked_by_kind_and_company_and_add_up_over_runs(control: ControlTables) -> None:
     for _ in range(2):
-        book = UsageRecorder(control.warehouse, ACME, SYSTEM, lambda: NOON)
+        book = UsageRecorder(control.warehouse, Scope(ACME, SYSTEM), lambda: NOON)
         for kind in ("list persons", "list persons", "users/me"):
             book.on_call(ApiCall(kind, 10, 200))
         book.write()
@@ -30,7 +31,7 @@ def test_calls_are_booked_by_kind_and_company_and_add_up_over_runs(control: Cont
 
 
 def test_a_book_written_twice_books_nothing_twice_and_knows_its_run(control: ControlTables) -> None:
-    book = UsageRecorder(control.warehouse, ACME, SYSTEM, lambda: NOON)
+    book = UsageRecorder(control.warehouse, Scope(ACME, SYSTEM), lambda: NOON)
     book.on_call(ApiCall("list persons", 10, 200))
     book.write()
     book.write()

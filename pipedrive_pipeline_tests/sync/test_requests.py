@@ -27,7 +27,7 @@ def test_queued_requests_of_connected_tenants_come_oldest_first(control: Control
 
     queued = requests.queued(control.warehouse, limit=10)
 
-    assert [(request.tenant, request.sync_type) for request in queued] == [
+    assert [(request.scope.tenant, request.sync_type) for request in queued] == [
         (BETA, "incremental"),
         (ACME, "full"),
     ]
@@ -106,4 +106,4 @@ def test_a_request_made_during_a_run_waits_for_the_next(control: ControlTables) 
 
     rows = control.rows("select state from integration.sync_requests order by requested_at")
     assert [row["state"] for row in rows] == ["done", "queued"]
-    assert requests.queued(control.warehouse, limit=9)[0].system == SYSTEM
+    assert requests.queued(control.warehouse, limit=9)[0].scope.system == SYSTEM

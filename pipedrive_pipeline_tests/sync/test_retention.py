@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.tenancy.retention import delete_old_history
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, ControlTables
@@ -88,7 +89,7 @@ def test_what_is_old_is_forgotten_and_what_is_needed_stays(control: ControlTable
         "insert into integration.audit_log (at, who, action) values ('1999-01-01', 'x', 'x')"
     )
 
-    forgotten = delete_old_history(control.warehouse, ACME, SYSTEM, kept_days=KEPT_DAYS)
+    forgotten = delete_old_history(control.warehouse, Scope(ACME, SYSTEM), kept_days=KEPT_DAYS)
 
     assert ages(control, "sync_logs", "started_at", "and sync_type = 'full'") == [1, 29]
     # The one failed sweep is the newest of its kind.
@@ -107,7 +108,7 @@ def test_what_is_old_is_forgotten_and_what_is_needed_stays(control: ControlTable
         "select count(*) as n from integration.sync_logs where tenant_id = 'beta'"
     ) == [{"n": 2 * len(AGES)}]
     assert not any(
-        delete_old_history(control.warehouse, ACME, SYSTEM, kept_days=KEPT_DAYS).values()
+        delete_old_history(control.warehouse, Scope(ACME, SYSTEM), kept_days=KEPT_DAYS).values()
     )
 
 
@@ -115,7 +116,7 @@ def test_the_last_run_stays_however_old_it_is(control: ControlTables) -> None:
     """When a sync is due, and how old the last sweep is, is read from it."""
     fill(control)
 
-    delete_old_history(control.warehouse, ACME, SYSTEM, kept_days=1)
+    delete_old_history(control.warehouse, Scope(ACME, SYSTEM), kept_days=1)
 
     # Of 1 day ago, a moment older than a day by now: the newest of each kind and outcome.
     assert ages(control, "sync_logs", "started_at", "and sync_type = 'full'") == [1]
@@ -127,7 +128,9 @@ def test_a_run_forgets_no_more_than_a_batch(control: ControlTables) -> None:
     fill(control)
 
     counts = [
-        delete_old_history(control.warehouse, ACME, SYSTEM, kept_days=KEPT_DAYS, batch_rows=1)
+        delete_old_history(
+            control.warehouse, Scope(ACME, SYSTEM), kept_days=KEPT_DAYS, batch_rows=1
+        )
         for _ in range(3)
     ]
 
@@ -137,4 +140,4 @@ def test_a_run_forgets_no_more_than_a_batch(control: ControlTables) -> None:
 def test_a_database_that_is_away_does_not_fail_the_run() -> None:
     nowhere = Warehouse("postgresql://127.0.0.1:9/none")
 
-    assert not delete_old_history(nowhere, ACME, SYSTEM, kept_days=KEPT_DAYS)
+    assert not delete_old_history(nowhere, Scope(ACME, SYSTEM), kept_days=KEPT_DAYS)

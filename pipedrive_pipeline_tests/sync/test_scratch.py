@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.runs.scratch import clear_scratch, scratch
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -48,23 +49,23 @@ def live_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_folder_of_a_live_process_stays_and_one_of_a_dead_process_goes(
     settings: Settings, warehouse: Warehouse
 ) -> None:
-    with scratch(settings, warehouse, ACME, SYSTEM) as folder:
+    with scratch(settings, warehouse, Scope(ACME, SYSTEM)) as folder:
         other = folder.parent / "of another process"
     other.mkdir()
     (other / "rows.csv").write_text("1")
 
     with live_process(other) as process:
-        with scratch(settings, warehouse, ACME, SYSTEM) as folder:
-            clear_scratch(settings, warehouse, ACME, SYSTEM)
+        with scratch(settings, warehouse, Scope(ACME, SYSTEM)) as folder:
+            clear_scratch(settings, warehouse, Scope(ACME, SYSTEM))
             assert folder.is_dir()
             assert (other / "rows.csv").exists()
         process.kill()
         process.wait()
-        with scratch(settings, warehouse, ACME, SYSTEM):
+        with scratch(settings, warehouse, Scope(ACME, SYSTEM)):
             assert not other.exists()
 
     assert not folder.exists()
-    clear_scratch(settings, warehouse, ACME, SYSTEM)
+    clear_scratch(settings, warehouse, Scope(ACME, SYSTEM))
     assert not folder.parent.exists()
 
 
@@ -75,10 +76,10 @@ def test_two_databases_under_one_home_have_folders_of_their_own(
     with databases.copy_of(database_template) as url:
         other = Warehouse(url)
         with (
-            scratch(settings, warehouse, ACME, SYSTEM) as ours,
-            scratch(settings, other, ACME, SYSTEM) as theirs,
+            scratch(settings, warehouse, Scope(ACME, SYSTEM)) as ours,
+            scratch(settings, other, Scope(ACME, SYSTEM)) as theirs,
         ):
-            clear_scratch(settings, other, ACME, SYSTEM)
+            clear_scratch(settings, other, Scope(ACME, SYSTEM))
 
             assert ours.is_dir()
             assert theirs.is_dir()

@@ -19,6 +19,7 @@ from pipedrive_pipeline.connect.auth.dependencies import MappingWriter, RecordRe
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.request import AppServices, SystemKey
 from pipedrive_pipeline.marts import mapping as mappings
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.requests import request_sync
 from pipedrive_pipeline.tenants import Tenant
 
@@ -72,7 +73,7 @@ def save_mapping(
             based_on=wanted.version,
         )
     with services.warehouse.as_app(caller.tenant) as connection:
-        request_sync(connection, caller.tenant, system, "remap", who=caller.name)
+        request_sync(connection, Scope(caller.tenant, system), "remap", who=caller.name)
         shown = _shown(connection, caller.tenant, system, version, is_active=True)
     return envelope.answer(request, shown)
 

@@ -32,6 +32,7 @@ from pipedrive_pipeline.connect.auth.dependencies import (
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.request import AppServices, SystemKey
 from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs import listing, requests
 from pipedrive_pipeline.sync.runs.listing import RunCursor
 from pipedrive_pipeline.sync.tenancy import configuration
@@ -76,7 +77,7 @@ def sync(
         if former:
             return idempotency.replay(request, former)
         row = requests.request_sync(
-            connection, caller.tenant, system, wanted.sync_type, who=caller.name
+            connection, Scope(caller.tenant, system), wanted.sync_type, who=caller.name
         )
         shown = presenters.sync_request(row)
         idempotency.remember(connection, caller, call, 202, shown)
@@ -93,7 +94,7 @@ def sync_request(
 ) -> JSONResponse:
     """A request, from queued to done, with the progress of its run."""
     with services.warehouse.as_app(caller.tenant) as connection:
-        row = requests.find_request(connection, caller.tenant, system, request_id)
+        row = requests.find_request(connection, Scope(caller.tenant, system), request_id)
     if row is None:
         raise NotFound
     return envelope.answer(request, presenters.sync_request(row))
@@ -145,7 +146,8 @@ def sync_config(
 ) -> JSONResponse:
     """When and how the tenant is synced."""
     with services.warehouse.as_app(caller.tenant) as connection:
-        config = configuration.read(connection, services.vault.cipher, caller.tenant, system)
+        scope = Scope(caller.tenant, system)
+        config = configuration.read(connection, services.vault.cipher, scope)
     return envelope.answer(request, presenters.config(config))
 
 
@@ -163,8 +165,7 @@ def save_sync_config(
         config = configuration.save(
             connection,
             services.vault.cipher,
-            tenant,
-            system,
+            Scope(tenant, system),
             wanted.changed(),
             settings=services.vault.settings,
             who=caller.name,

@@ -15,6 +15,7 @@ from pipedrive_pipeline.connect.api import presenters, sync_models
 from pipedrive_pipeline.connect.api.models import SyncType
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget import daily_budget
 from pipedrive_pipeline.sync.runs import listing
 from pipedrive_pipeline.sync.runs.listing import RunSummary
@@ -57,7 +58,7 @@ def _budget(
     services: Services, tenant: Tenant, system: str, *, last: RunSummary | None
 ) -> sync_models.Budget:
     now = datetime.now(UTC)
-    rest = daily_budget.standing(services.warehouse, tenant, system, now)
+    rest = daily_budget.standing(services.warehouse, Scope(tenant, system), now)
     is_paused = last and last.status == "paused" and last.resume_at and last.resume_at > now
     return sync_models.Budget(
         limit=rest.limit,
@@ -77,14 +78,14 @@ def price(
     Raises:
         NotConnected, ReauthNeeded, BudgetSpent, SourceUnavailable: the source had to be asked.
     """
-    entities = registry.system(system).by_name
+    entities, scope = registry.system(system).by_name, Scope(tenant, system)
     if sync_type == "full":
-        access = SourceAccess(services.vault.warehouse, services.vault.settings, tenant, system)
+        access = SourceAccess(services.vault.warehouse, services.vault.settings, scope)
         estimate = access.price(entities.values())
         tokens, limit = dict(estimate.entities), estimate.limit
     else:
         tokens = {name: entity.cost.tokens_per_page for name, entity in entities.items()}
-        limit = daily_budget.standing(services.warehouse, tenant, system, datetime.now(UTC)).limit
+        limit = daily_budget.standing(services.warehouse, scope, datetime.now(UTC)).limit
     return sync_models.Price(
         sync_type=sync_type, tokens=sum(tokens.values()), daily_limit=limit, entities=tokens
     )

@@ -51,7 +51,7 @@ def start_afresh(transaction: psycopg.Connection, tenant: Tenant, system: str) -
     Raises:
         Busy: a sync of this tenant runs; it would write the former company's rows again.
     """
-    lock_for_change(transaction, tenant, system)
+    lock_for_change(transaction, Scope(tenant, system))
     for mart in MARTS:
         transaction.execute(sql.SQL(MARK).format(mart), (tenant.slug,))
     for schema in (Scope(tenant, system).raw_schema, Scope(tenant, system).staging_schema):

@@ -22,6 +22,7 @@ from pipedrive_pipeline.connect.errors import NotSignedIn
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.request import AppServices, SentBody, Services, SystemKey
 from pipedrive_pipeline.connectors.registry import system_keys
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs import listing, requests
 from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
@@ -127,7 +128,9 @@ def sync_now(
         return _to_login()
     require(caller, Permission.ASK_SYNC)
     with services.warehouse.as_app(caller.tenant) as connection:
-        requests.request_sync(connection, caller.tenant, system, "incremental", who=caller.name)
+        requests.request_sync(
+            connection, Scope(caller.tenant, system), "incremental", who=caller.name
+        )
     return RedirectResponse(rendering.address(system, caller), status_code=303)
 
 

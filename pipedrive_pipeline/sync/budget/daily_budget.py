@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 
 from pipedrive_pipeline.connectors.contract import ApiCall, Entity
 from pipedrive_pipeline.errors import BudgetSpent
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 DEFAULT_DAILY_TOKENS = 30_000  # a company's on the smallest plan with one seat
@@ -77,9 +77,9 @@ class BudgetStatus:
         return max(0, min(int(self.share * self.left), self.left - reserve))
 
 
-def standing(warehouse: Warehouse, tenant: Tenant, system: str, now: datetime) -> BudgetStatus:
+def standing(warehouse: Warehouse, scope: Scope, now: datetime) -> BudgetStatus:
     """Returns the budget status of the company that the tenant is connected to."""
-    values = {"tenant": tenant.slug, "system": system, "today": now.date()}
+    values = {"tenant": scope.tenant.slug, "system": scope.system, "today": now.date()}
     with warehouse.transaction() as connection:
         row = connection.cursor(row_factory=class_row(_Row)).execute(_STANDING, values).fetchone()
     assert row is not None  # noqa: S101 - its first table is one row of values
@@ -116,24 +116,22 @@ def _left(row: _Row, limit: int, now: datetime) -> int:
     return left if row.configured is None else min(left, limit - row.used_today)
 
 
-def paused_until(
-    warehouse: Warehouse, tenant: Tenant, system: str, now: datetime
-) -> datetime | None:
+def paused_until(warehouse: Warehouse, scope: Scope, now: datetime) -> datetime | None:
     """Returns when the tenant's paused read may go on; None if it is not paused."""
-    with warehouse.transaction(tenant=tenant) as connection:
-        row = connection.execute(_PAUSED, [now, tenant.slug, system]).fetchone()
+    with warehouse.transaction(tenant=scope.tenant) as connection:
+        row = connection.execute(_PAUSED, [now, scope.tenant.slug, scope.system]).fetchone()
     return row[0] if row else None
 
 
-def require_not_paused(warehouse: Warehouse, tenant: Tenant, system: str, now: datetime) -> None:
+def require_not_paused(warehouse: Warehouse, scope: Scope, now: datetime) -> None:
     """Returns if the tenant may call its source.
 
     Raises:
         StillPaused: the budget has not been reset yet.
     """
-    until = paused_until(warehouse, tenant, system, now)
+    until = paused_until(warehouse, scope, now)
     if until:
-        raise StillPaused(tenant.slug, system, until)
+        raise StillPaused(scope.tenant.slug, scope.system, until)
 
 
 def midnight(now: datetime) -> datetime:
@@ -150,13 +148,12 @@ class Allowance:
     def __init__(
         self,
         warehouse: Warehouse,
-        tenant: Tenant,
-        system: str,
+        scope: Scope,
         now: Now,
         *,
         reserve_per_tenant: int = 0,
     ) -> None:
-        self._warehouse, self._tenant, self._system, self._now = warehouse, tenant, system, now
+        self._warehouse, self._scope, self._now = warehouse, scope, now
         self._reserve_per_tenant = reserve_per_tenant
         self._lock = threading.Lock()
         self._asked = self._answered = self._cap = 0  # tokens
@@ -176,7 +173,7 @@ class Allowance:
             if self._asked + tokens > self._cap:
                 left = max(0, self.standing.left - self._asked)
                 resets_at = self.standing.resets_at
-                raise AllowanceSpent(self._tenant.slug, self._system, resets_at, left)
+                raise AllowanceSpent(self._scope.tenant.slug, self._scope.system, resets_at, left)
             self._asked += tokens
 
     def on_call(self, call: ApiCall) -> None:
@@ -194,12 +191,12 @@ class Allowance:
 
     def refresh(self) -> None:
         """Subtracts the tokens that other runs booked; call it after booking this run's own."""
-        now = standing(self._warehouse, self._tenant, self._system, self._now())
+        now = standing(self._warehouse, self._scope, self._now())
         with self._lock:
             self._cap = min(self._cap, self._answered + now.left)
 
     def _begin_day(self) -> None:
-        self.standing = standing(self._warehouse, self._tenant, self._system, self._now())
+        self.standing = standing(self._warehouse, self._scope, self._now())
         self._asked = self._answered = 0
         self._is_told = False
         self._cap = self._allowed()

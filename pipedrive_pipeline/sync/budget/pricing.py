@@ -20,7 +20,6 @@ from psycopg import sql
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import ChangedSince, Entity, Snapshot, Source
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
@@ -44,8 +43,7 @@ class Price:
 
 def price(
     warehouse: Warehouse,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     entities: Sequence[Entity],
     *,
     open_source: Callable[[], AbstractAsyncContextManager[Source]],
@@ -55,8 +53,7 @@ def price(
 
     Args:
         warehouse: where raw and the history are.
-        tenant: whose records.
-        system: where from.
+        scope: the tenant and system of the records.
         entities: what would be read.
         open_source: opens the tenant's source; called only for entities that were never read whole.
         daily_limit: returns the tokens of a day; called last, when the source may have stated them.
@@ -65,7 +62,7 @@ def price(
         PipelineError: the source had to be called, and refused or could not be called.
     """
     sizes: dict[str, int | None] = {entity.name: None for entity in entities}
-    sizes |= _counted(warehouse, tenant, system, entities)
+    sizes |= _counted(warehouse, scope, entities)
     unknown = [
         entity
         for entity in entities
@@ -77,13 +74,13 @@ def price(
     return Price(tokens, daily_limit())
 
 
-def sweep_tokens(connection: psycopg.Connection, tenant: Tenant, system: str) -> int:
+def sweep_tokens(connection: psycopg.Connection, scope: Scope) -> int:
     """What a sweep will cost, by Postgres's own estimate of the rows in raw: no table is read."""
-    schema = Scope(tenant, system).raw_schema
+    schema = scope.raw_schema
     rows: dict[str, float] = dict(connection.execute(_ESTIMATES, [schema]).fetchall())
     return sum(
         _tokens(entity, round(rows.get(entity.name, 0)))
-        for entity in registry.system(system).entities
+        for entity in registry.system(scope.system).entities
     )
 
 
@@ -105,17 +102,17 @@ async def _asked(
         return {entity.name: await source.size_hint(entity) for entity in entities}
 
 
-def _counted(
-    warehouse: Warehouse, tenant: Tenant, system: str, entities: Sequence[Entity]
-) -> dict[str, int]:
+def _counted(warehouse: Warehouse, scope: Scope, entities: Sequence[Entity]) -> dict[str, int]:
     """Rows in raw, of entities of which everything was read at least once."""
-    with warehouse.transaction(tenant=tenant) as connection:
-        read_whole = {row[0] for row in connection.execute(_READ_WHOLE, [tenant.slug, system])}
+    with warehouse.transaction(tenant=scope.tenant) as connection:
+        read_whole = {
+            row[0] for row in connection.execute(_READ_WHOLE, [scope.tenant.slug, scope.system])
+        }
         counts = {}
         for entity in entities:
             if entity.name not in read_whole:
                 continue
-            table = sql.Identifier(Scope(tenant, system).raw_schema, entity.name)
+            table = sql.Identifier(scope.raw_schema, entity.name)
             row = connection.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
             counts[entity.name] = row[0] if row else 0
     return counts

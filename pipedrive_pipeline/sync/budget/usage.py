@@ -13,8 +13,8 @@ from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.connectors.contract import ApiCall
 from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.daily_budget import Now, midnight
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 PROGRESS_INTERVAL_SECONDS = 1.0
@@ -23,8 +23,8 @@ PROGRESS_INTERVAL_SECONDS = 1.0
 class UsageRecorder:
     """Counts one run's calls by kind; `write` adds them to the company's usage."""
 
-    def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str, now: Now) -> None:
-        self._warehouse, self._tenant, self._system = warehouse, tenant, system
+    def __init__(self, warehouse: Warehouse, scope: Scope, now: Now) -> None:
+        self._warehouse, self._scope = warehouse, scope
         self._now = now
         self._told: ApiCall | None = None  # the newest that carries the tokens left today
         self._lock = threading.Lock()
@@ -52,10 +52,17 @@ class UsageRecorder:
             return
         now = self._now()
         rows = [
-            (self._tenant.slug, self._system, kind, calls[kind], tokens[kind], now.date())
+            (
+                self._scope.tenant.slug,
+                self._scope.system,
+                kind,
+                calls[kind],
+                tokens[kind],
+                now.date(),
+            )
             for kind in sorted(calls)
         ]
-        with self._warehouse.transaction(tenant=self._tenant) as connection:
+        with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
             connection.cursor().executemany(_USAGE, rows)
             if newest_call:
                 connection.execute(_TOLD, self._statement(newest_call, now))
@@ -64,13 +71,13 @@ class UsageRecorder:
         """Saves for the whole company that no tokens are left, and when the source resets them."""
         now = self._now()
         statement = self._statement(None, now) | {"left": 0, "resets_at": resets_at}
-        with self._warehouse.transaction(tenant=self._tenant) as connection:
+        with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
             connection.execute(_TOLD, statement)
 
     def _statement(self, call: ApiCall | None, now: datetime) -> dict[str, Any]:
         return {
-            "tenant": self._tenant.slug,
-            "system": self._system,
+            "tenant": self._scope.tenant.slug,
+            "system": self._scope.system,
             "limit": call.daily_limit if call else None,
             "left": call.daily_left if call else None,
             "now": now,
@@ -83,8 +90,8 @@ class UsageRecorder:
 class ProgressWriter:
     """Writes a running row's progress, at most once per second."""
 
-    def __init__(self, warehouse: Warehouse, tenant: Tenant, log_id: UUID) -> None:
-        self._warehouse, self._tenant, self._log_id = warehouse, tenant, log_id
+    def __init__(self, warehouse: Warehouse, scope: Scope, log_id: UUID) -> None:
+        self._warehouse, self._scope, self._log_id = warehouse, scope, log_id
         self._started = self._written = time.monotonic()
 
     def on_page(self, read: EntityRead) -> bool:
@@ -99,7 +106,7 @@ class ProgressWriter:
             "rows": read.fetched,
             "seconds": round(now - self._started, 1),
         }
-        with self._warehouse.transaction(tenant=self._tenant) as connection:
+        with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
             connection.execute(
                 "update integration.sync_logs set progress = %s where id = %s",
                 [Jsonb(progress), self._log_id],

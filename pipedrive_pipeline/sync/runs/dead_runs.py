@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from pipedrive_pipeline.errors import Busy, UnknownTenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import settle_dead
 from pipedrive_pipeline.sync.runs.lock import run_lock
 from pipedrive_pipeline.tenants import Tenant
@@ -22,20 +23,20 @@ def settle_all_dead(warehouse: Warehouse) -> list[str]:
         Contended: a migration blocks every tenant's lock; the next call finds the same runs.
     """
     ended: list[str] = []
-    for tenant, system, sync_type in _begun(warehouse):
+    for scope, sync_type in _begun(warehouse):
         with (
             suppress(Busy, UnknownTenant),
-            run_lock(warehouse, tenant, system, sync_type, wait_seconds=0) as lock,
+            run_lock(warehouse, scope, sync_type, wait_seconds=0) as lock,
         ):
             ended += settle_dead(lock)
     return ended
 
 
-def _begun(warehouse: Warehouse) -> list[tuple[Tenant, str, str]]:
-    """Returns tenant, system and kind of the runs that have not ended, alive or dead."""
+def _begun(warehouse: Warehouse) -> list[tuple[Scope, str]]:
+    """Returns scope and kind of the runs that have not ended, alive or dead."""
     with warehouse.transaction() as connection:
         rows = connection.execute(
             "select distinct tenant_id, system, sync_type from integration.sync_logs"
             " where status = 'running' order by tenant_id, system, sync_type"
         ).fetchall()
-    return [(Tenant(slug), *kind) for slug, *kind in rows]
+    return [(Scope(Tenant(slug), system), sync_type) for slug, system, sync_type in rows]

@@ -20,8 +20,8 @@ from pipedrive_pipeline.errors import BudgetSpent, PipelineError, Superseded
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE, TenantLock, lock_of_run
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 SyncType = Literal["full", "incremental", "sweep", "remap", "verify"]
@@ -37,8 +37,7 @@ MART_COUNTS = ("created", "updated", "unchanged", "deleted")
 class RunFacts:
     """The tenant, kind and trigger of one run."""
 
-    tenant: Tenant
-    system: str
+    scope: Scope
     sync_type: SyncType
     trigger: Trigger
     dagster_run_id: str | None
@@ -80,7 +79,7 @@ class HistoryRow:
             ),
             "comparison": Jsonb(self.comparison()),
         }
-        with self.warehouse.transaction(tenant=self.facts.tenant) as connection:
+        with self.warehouse.transaction(tenant=self.facts.scope.tenant) as connection:
             connection.execute(_update(values), [*values.values(), self.id])
             # After a superseded run, the connection may belong to another company or a newer run.
             is_superseded = any(isinstance(error, Superseded) for error in self.errors)
@@ -90,8 +89,8 @@ class HistoryRow:
                     [
                         status,
                         _last_error(self.errors),
-                        self.facts.tenant.slug,
-                        self.facts.system,
+                        self.facts.scope.tenant.slug,
+                        self.facts.scope.system,
                         self.id,
                     ],
                 )
@@ -108,12 +107,12 @@ class HistoryRow:
 
 def begin(warehouse: Warehouse, facts: RunFacts) -> HistoryRow:
     """Opens the run's row. The caller holds the run's lock."""
-    with warehouse.transaction(tenant=facts.tenant) as connection:
+    with warehouse.transaction(tenant=facts.scope.tenant) as connection:
         row = connection.execute(
             _BEGIN,
             [
-                facts.tenant.slug,
-                facts.system,
+                facts.scope.tenant.slug,
+                facts.scope.system,
                 facts.sync_type,
                 facts.trigger,
                 facts.dagster_run_id,
@@ -132,7 +131,11 @@ def settle_dead(lock: TenantLock) -> list[str]:
     message = {"code": "killed", "message": f"{tenant}: the run ended without a word; it died."}
     with lock.warehouse.transaction(tenant=tenant) as connection:
         begun = connection.execute(_BEGUN, [tenant.slug]).fetchall()
-        dead = [row[0] for row in begun if lock.covers(lock_of_run(tenant, *row[1:]))]
+        dead = [
+            log_id
+            for log_id, system, sync_type in begun
+            if lock.covers(lock_of_run(Scope(tenant, system), sync_type))
+        ]
         rows = connection.execute(_SETTLE, [Jsonb([message]), dead]).fetchall()
     return [row[0] for row in rows if row[0]]
 
@@ -141,7 +144,7 @@ def has_told_its_end(warehouse: Warehouse, facts: RunFacts) -> bool:
     """True if this run completed its row; False if it died or never opened one."""
     with warehouse.transaction() as connection:
         row = connection.execute(
-            _TOLD_ITS_END, [facts.tenant.slug, facts.dagster_run_id]
+            _TOLD_ITS_END, [facts.scope.tenant.slug, facts.dagster_run_id]
         ).fetchone()
     return bool(row and row[0])
 

@@ -33,9 +33,9 @@ WITHOUT_SOURCE: Final = frozenset({"remap", "verify"})
 BUILD_WAIT_SECONDS: Final = 120  # for another build of the tenant; a full build takes this long
 
 
-def lock_of_run(tenant: Tenant, system: str, sync_type: str) -> str:
+def lock_of_run(scope: Scope, sync_type: str) -> str:
     """Returns the name of the lock that a run of this kind holds as long as it lives."""
-    return tenant.marts_lock if sync_type in WITHOUT_SOURCE else Scope(tenant, system).raw_lock
+    return scope.tenant.marts_lock if sync_type in WITHOUT_SOURCE else scope.raw_lock
 
 
 class TenantLock:
@@ -134,9 +134,7 @@ class TenantLock:
             return False
 
 
-def walk_lock(
-    warehouse: Warehouse, tenant: Tenant, system: str
-) -> AbstractContextManager[TenantLock]:
+def walk_lock(warehouse: Warehouse, scope: Scope) -> AbstractContextManager[TenantLock]:
     """Holds the lock on what is stored of one system, and keeps migrations out.
 
     Raises:
@@ -144,7 +142,7 @@ def walk_lock(
         Contended: a run that lost the lock has a transaction open that does not end within 5 s.
         UnknownTenant: it is not registered.
     """
-    return _held(warehouse, tenant, [Scope(tenant, system).raw_lock])
+    return _held(warehouse, scope.tenant, [scope.raw_lock])
 
 
 def build_lock(
@@ -161,16 +159,15 @@ def build_lock(
 
 def run_lock(
     warehouse: Warehouse,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     sync_type: str,
     *,
     wait_seconds: float = BUILD_WAIT_SECONDS,
 ) -> AbstractContextManager[TenantLock]:
     """Holds the lock of a run of this kind; ``wait_seconds`` limits the wait for another build."""
     if sync_type in WITHOUT_SOURCE:
-        return build_lock(warehouse, tenant, wait_seconds=wait_seconds)
-    return walk_lock(warehouse, tenant, system)
+        return build_lock(warehouse, scope.tenant, wait_seconds=wait_seconds)
+    return walk_lock(warehouse, scope)
 
 
 def tenant_lock(warehouse: Warehouse, tenant: Tenant) -> AbstractContextManager[TenantLock]:
@@ -183,16 +180,16 @@ def tenant_lock(warehouse: Warehouse, tenant: Tenant) -> AbstractContextManager[
     return _held(warehouse, tenant, _all_names(tenant, system_keys()))
 
 
-def lock_for_change(connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
+def lock_for_change(connection: psycopg.Connection, scope: Scope) -> None:
     """Holds both locks for the rest of a transaction, and ends every run that lost one of them.
 
     Raises:
         Busy: a run of this tenant has one of these locks; nothing was changed.
     """
-    for name in _all_names(tenant, [system]):
+    for name in _all_names(scope.tenant, [scope.system]):
         locks.prepare(connection, name)
-        _take(connection, tenant, name)
-    fences.end_all(connection, tenant.slug)
+        _take(connection, scope.tenant, name)
+    fences.end_all(connection, scope.tenant.slug)
 
 
 def locks_taken(warehouse: Warehouse) -> frozenset[str]:

@@ -14,6 +14,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from pipedrive_pipeline.errors import NotConnected, ReauthNeeded
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import RunFacts, SyncType, Trigger
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
 from pipedrive_pipeline.tenants import Tenant
@@ -50,14 +51,13 @@ class QueuedSync:
     """One queued request."""
 
     id: UUID
-    tenant: Tenant
-    system: str
+    scope: Scope
     sync_type: SyncType
     trigger: Trigger
 
 
 def request_sync(
-    connection: psycopg.Connection, tenant: Tenant, system: str, sync_type: SyncType, *, who: str
+    connection: psycopg.Connection, scope: Scope, sync_type: SyncType, *, who: str
 ) -> RequestProgress:
     """Returns the request that is queued or running already, or a new one.
 
@@ -65,10 +65,10 @@ def request_sync(
         NotConnected, ReauthNeeded: a person must connect first; a remap or verify needs none.
     """
     if sync_type not in WITHOUT_SOURCE:
-        _require_connected(connection, tenant, system)
+        _require_connected(connection, scope)
     values = {
-        "tenant": tenant.slug,
-        "system": system,
+        "tenant": scope.tenant.slug,
+        "system": scope.system,
         "sync_type": sync_type,
         "answered_by": ANSWERED_BY[sync_type],
         "who": who,
@@ -76,29 +76,33 @@ def request_sync(
     cursor = connection.cursor(row_factory=class_row(RequestProgress))
     open_request = cursor.execute(_OPEN, values).fetchone()
     if open_request is None and connection.execute(_INSERT, values).rowcount:
-        audit_log.note(connection, tenant, who=who, action="sync.ask", subject=sync_type)
+        audit_log.note(connection, scope.tenant, who=who, action="sync.ask", subject=sync_type)
     open_request = open_request or cursor.execute(_OPEN, values).fetchone()
     assert open_request is not None  # noqa: S101 - inserted here or by another process
     return open_request
 
 
 def find_request(
-    connection: psycopg.Connection, tenant: Tenant, system: str, request_id: UUID
+    connection: psycopg.Connection, scope: Scope, request_id: UUID
 ) -> RequestProgress | None:
     """Returns the request with this id; None if the tenant has no such request."""
-    values = {"tenant": tenant.slug, "system": system, "id": request_id}
+    values = {"tenant": scope.tenant.slug, "system": scope.system, "id": request_id}
     return (
         connection.cursor(row_factory=class_row(RequestProgress)).execute(_BY_ID, values).fetchone()
     )
 
 
-def _require_connected(connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
-    row = connection.execute(_STATE, {"tenant": tenant.slug, "system": system}).fetchone()
+def _require_connected(connection: psycopg.Connection, scope: Scope) -> None:
+    row = connection.execute(
+        _STATE, {"tenant": scope.tenant.slug, "system": scope.system}
+    ).fetchone()
     state, reason = row or (None, None)
     if state == "needs_reauth":
-        raise ReauthNeeded(tenant.slug, system, Reason(reason).sentence if reason else "unknown")
+        raise ReauthNeeded(
+            scope.tenant.slug, scope.system, Reason(reason).sentence if reason else "unknown"
+        )
     if state != "connected":
-        raise NotConnected(tenant.slug, system)
+        raise NotConnected(scope.tenant.slug, scope.system)
 
 
 def queued(warehouse: Warehouse, *, limit: int) -> list[QueuedSync]:
@@ -108,7 +112,7 @@ def queued(warehouse: Warehouse, *, limit: int) -> list[QueuedSync]:
     """
     with warehouse.transaction() as connection:
         rows = connection.execute(_QUEUED, [limit]).fetchall()
-    return [QueuedSync(row[0], Tenant(row[1]), *row[2:]) for row in rows]
+    return [QueuedSync(row[0], Scope(Tenant(row[1]), row[2]), *row[3:]) for row in rows]
 
 
 def claim(warehouse: Warehouse, facts: RunFacts, log_id: UUID) -> None:
@@ -120,21 +124,27 @@ def claim(warehouse: Warehouse, facts: RunFacts, log_id: UUID) -> None:
     answered: set[str] = {facts.sync_type}
     if facts.sync_type not in WITHOUT_SOURCE:
         answered.add("incremental")
-    values = [log_id, facts.dagster_run_id, facts.tenant.slug, facts.system, sorted(answered)]
-    with warehouse.transaction(tenant=facts.tenant) as connection:
+    values = [
+        log_id,
+        facts.dagster_run_id,
+        facts.scope.tenant.slug,
+        facts.scope.system,
+        sorted(answered),
+    ]
+    with warehouse.transaction(tenant=facts.scope.tenant) as connection:
         connection.execute(_CLAIM, values)
 
 
 def settle(warehouse: Warehouse, facts: RunFacts, log_id: UUID, *, is_success: bool) -> None:
     """Ends the requests that this run claimed."""
-    with warehouse.transaction(tenant=facts.tenant) as connection:
+    with warehouse.transaction(tenant=facts.scope.tenant) as connection:
         connection.execute(_SETTLE, ["done" if is_success else "failed", log_id])
 
 
 def requeue(warehouse: Warehouse, facts: RunFacts) -> None:
     """Queues the remaining work of a paused run until it may go on."""
-    values = [facts.tenant.slug, facts.system, facts.sync_type, facts.trigger]
-    with warehouse.transaction(tenant=facts.tenant) as connection:
+    values = [facts.scope.tenant.slug, facts.scope.system, facts.sync_type, facts.trigger]
+    with warehouse.transaction(tenant=facts.scope.tenant) as connection:
         connection.execute(_REQUEUE, values)
 
 

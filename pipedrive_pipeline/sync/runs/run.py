@@ -12,7 +12,6 @@ from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
 from pipedrive_pipeline.ingest.rejections import listed_by_field
 from pipedrive_pipeline.marts.health import MartHealth, mart_health
-from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.budget import daily_budget
 from pipedrive_pipeline.sync.budget.pricing import Price
@@ -66,16 +65,16 @@ class TenantRun:
         chunk_rows: int,
     ) -> None:
         self.facts, self.row = row.facts, row
+        self._scope = row.facts.scope
         self._warehouse, self._settings, self._lock = warehouse, settings, lock
         self._source = SourceAccess(
             warehouse,
             settings,
-            self.facts.tenant,
-            self.facts.system,
+            self._scope,
             is_increment=self.facts.sync_type == "incremental",
             now=now,
         )
-        self._progress = ProgressWriter(warehouse, self.facts.tenant, row.id)
+        self._progress = ProgressWriter(warehouse, self._scope, row.id)
         self._on_page, self._on_price, self._now = on_page, on_price, now
         self._chunk_rows = chunk_rows
         self._files = ExitStack()
@@ -158,7 +157,7 @@ class TenantRun:
                 shown = ", ".join(f"{key} of {record}" for record, key in fact.lost[:10])
                 reasons.append(LOST.format(count=len(fact.lost), mart=name, shown=shown))
         if reasons:
-            raise NotProven(self.facts.tenant.slug, reasons)
+            raise NotProven(self._scope.tenant.slug, reasons)
 
     def build_around_failures(self) -> marts.MartsBuilt | None:
         """Builds and publishes after failed reads, if no failure affects the other entities.
@@ -178,51 +177,51 @@ class TenantRun:
         return built
 
     def _built(self) -> marts.MartsBuilt:
-        tenant, system, sync_type = self.facts.tenant, self.facts.system, self.facts.sync_type
+        scope, sync_type = self._scope, self.facts.sync_type
         with self._lock.with_marts() as lock:
-            is_raw_ours = lock.covers(
-                Scope(tenant, system).raw_lock
-            )  # otherwise a read may be active
-            erase_returned_records(lock.warehouse, tenant, system, is_raw_ours=is_raw_ours)
+            is_raw_ours = lock.covers(scope.raw_lock)  # otherwise a read may be active
+            erase_returned_records(
+                lock.warehouse, scope.tenant, scope.system, is_raw_ours=is_raw_ours
+            )
             self.row.built = marts.build(
                 lock.warehouse,
-                tenant,
-                system,
+                scope.tenant,
+                scope.system,
                 is_whole=sync_type != "incremental",
                 is_verifying=sync_type == "verify",
                 is_confirmed=self.facts.is_confirmed,
                 is_read_running=not is_raw_ours,
             )
             if is_raw_ours:
-                self.row.erased += erase_expired(lock.warehouse, tenant, system)
+                self.row.erased += erase_expired(lock.warehouse, scope)
         return self.row.built
 
     def _published(self) -> None:
         with self._lock.with_marts() as lock:
             is_published = marts.publish_or_defer(
-                lock.warehouse, self.facts.tenant, self.facts.system
+                lock.warehouse, self._scope.tenant, self._scope.system
             )
         if not is_published:
             self.row.warnings["views_due"] = VIEWS_DUE
 
     def mart_facts(self) -> tuple[MartHealth, dict[str, tuple[MartColumn, ...]]]:
         """Returns the marts' health, and each mart's columns with their sources."""
-        tenant, system = self.facts.tenant, self.facts.system
-        with self._warehouse.transaction(tenant, (Scope(tenant, system).raw_schema,)) as connection:
+        scope = self._scope
+        with self._warehouse.transaction(scope.tenant, (scope.raw_schema,)) as connection:
             return (
-                mart_health(connection, tenant, system),
-                mart_columns(connection, tenant, system),
+                mart_health(connection, scope.tenant, scope.system),
+                mart_columns(connection, scope.tenant, scope.system),
             )
 
     def rejections(self, entity: Entity) -> dict[str, int]:
         """Returns the number of an entity's rejected records and values, by field."""
-        return listed_by_field(self._warehouse, self.facts.tenant, self.facts.system, entity)
+        return listed_by_field(self._warehouse, self._scope.tenant, self._scope.system, entity)
 
     def field_facts(self) -> dict[str, FieldFacts]:
         """Returns the facts of the tenant's custom fields, by mart."""
         is_verifying = self.facts.sync_type == "verify"
         compared, facts = field_facts(
-            self._warehouse, self.facts.tenant, self.facts.system, is_whole=is_verifying
+            self._warehouse, self._scope.tenant, self._scope.system, is_whole=is_verifying
         )
         self.row.values = compared if is_verifying else None
         return facts
@@ -238,12 +237,11 @@ class TenantRun:
     def _reader(self) -> Reader:
         self.remove_files()  # of an earlier attempt
         facts = self.facts
-        folder = scratch(self._settings, self._warehouse, facts.tenant, facts.system)
+        folder = scratch(self._settings, self._warehouse, facts.scope)
         stores = open_tenant_stores(
             self._files.enter_context(folder),
             self._lock,
             self._source,
-            self.facts.system,
             is_confirmed=self.facts.is_confirmed,
         )
         return Reader(
@@ -264,12 +262,12 @@ class TenantRun:
         for name in names or ():
             if name not in entities:
                 raise BadInput(
-                    f"{self.facts.system} has no entity {name!r}; it has {', '.join(entities)}."
+                    f"{self._scope.system} has no entity {name!r}; it has {', '.join(entities)}."
                 )
-        left_out = entities_left_out(self._warehouse, self.facts.tenant, self.facts.system)
+        left_out = entities_left_out(self._warehouse, self._scope)
         if names and left_out.issuperset(names):
             raise BadInput(
-                f"{self.facts.tenant} does not sync persons: sync_persons is off in its settings."
+                f"{self._scope.tenant} does not sync persons: sync_persons is off in its settings."
             )
         return [
             spec
@@ -319,6 +317,4 @@ def open_run(
             requests.requeue(warehouse, facts)
         alerts.notify_of_run(warehouse, settings, row)
         run.remove_files()
-        delete_old_history(
-            warehouse, facts.tenant, facts.system, kept_days=settings.history_kept_days
-        )
+        delete_old_history(warehouse, facts.scope, kept_days=settings.history_kept_days)

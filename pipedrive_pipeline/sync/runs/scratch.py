@@ -17,16 +17,13 @@ from pathlib import Path
 
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
 @contextmanager
-def scratch(
-    settings: Settings, warehouse: Warehouse, tenant: Tenant, system: str
-) -> Iterator[Path]:
+def scratch(settings: Settings, warehouse: Warehouse, scope: Scope) -> Iterator[Path]:
     """Yields a new folder for the length of the block; removes the folders of dead runs."""
-    folders = _folders(settings, warehouse, tenant, system)
+    folders = _folders(settings, warehouse, scope)
     folders.mkdir(parents=True, exist_ok=True)
     with _lock(folders):
         _remove_dead(folders)
@@ -40,9 +37,9 @@ def scratch(
         os.close(descriptor)
 
 
-def clear_scratch(settings: Settings, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
+def clear_scratch(settings: Settings, warehouse: Warehouse, scope: Scope) -> None:
     """Removes the files that dead runs of the tenant left; those of a live process stay."""
-    folders = _folders(settings, warehouse, tenant, system)
+    folders = _folders(settings, warehouse, scope)
     if not folders.is_dir():
         return
     with _lock(folders):
@@ -51,8 +48,8 @@ def clear_scratch(settings: Settings, warehouse: Warehouse, tenant: Tenant, syst
             folders.rmdir()
 
 
-def _folders(settings: Settings, warehouse: Warehouse, tenant: Tenant, system: str) -> Path:
-    return Scope(tenant, system).scratch_directory(settings.pipeline_home, warehouse.identity())
+def _folders(settings: Settings, warehouse: Warehouse, scope: Scope) -> Path:
+    return scope.scratch_directory(settings.pipeline_home, warehouse.identity())
 
 
 @contextmanager

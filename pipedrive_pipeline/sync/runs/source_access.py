@@ -10,11 +10,11 @@ from functools import cached_property
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential, Entity, Source
 from pipedrive_pipeline.errors import BudgetSpent, NotConnected
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.budget import daily_budget
 from pipedrive_pipeline.sync.budget.pricing import Price, price
 from pipedrive_pipeline.sync.budget.usage import UsageRecorder
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import lend
 from pipedrive_pipeline.vault.connections import connection
 from pipedrive_pipeline.vault.states import ConnectionState
@@ -34,16 +34,15 @@ class SourceAccess:
         self,
         warehouse: Warehouse,
         settings: Settings,
-        tenant: Tenant,
-        system: str,
+        scope: Scope,
         *,
         is_increment: bool = False,
         now: daily_budget.Now = utc_now,
     ) -> None:
         self._warehouse, self._settings, self._now = warehouse, settings, now
-        self._tenant, self._system, self._is_increment = tenant, system, is_increment
-        self._declaration = registry.system(system)
-        self.usage = UsageRecorder(warehouse, tenant, system, now)
+        self.scope, self._is_increment = scope, is_increment
+        self._declaration = registry.system(scope.system)
+        self.usage = UsageRecorder(warehouse, scope, now)
 
     @property
     def entities(self) -> Mapping[str, Entity]:
@@ -57,12 +56,11 @@ class SourceAccess:
         Raises:
             StillPaused: the budget has not been reset yet.
         """
-        daily_budget.require_not_paused(self._warehouse, self._tenant, self._system, self._now())
+        daily_budget.require_not_paused(self._warehouse, self.scope, self._now())
         increment = daily_budget.cost_of_increment(self.entities.values())
         return daily_budget.Allowance(
             self._warehouse,
-            self._tenant,
-            self._system,
+            self.scope,
             self._now,
             reserve_per_tenant=0 if self._is_increment else increment,
         )
@@ -77,9 +75,9 @@ class SourceAccess:
 
         return self._declaration.open(
             Access(
-                tenant=self._tenant.slug,
+                tenant=self.scope.tenant.slug,
                 lend=self._lend,
-                allowed_hosts=self._settings.of(self._tenant.slug).pipedrive_allowed_hosts,
+                allowed_hosts=self._settings.of(self.scope.tenant.slug).pipedrive_allowed_hosts,
                 on_call=booked,
                 before_call=allowance.before_call,
                 now=self._now,
@@ -96,8 +94,7 @@ class SourceAccess:
         try:
             return price(
                 self._warehouse,
-                self._tenant,
-                self._system,
+                self.scope,
                 list(entities),
                 open_source=lambda: self.open(self.usage.on_call),
                 daily_limit=lambda: allowance.standing.limit,
@@ -111,9 +108,11 @@ class SourceAccess:
         Raises:
             NotConnected: no more rows of the tenant may be written.
         """
-        row = connection(open_vault(self._warehouse, self._settings), self._tenant, self._system)
+        row = connection(
+            open_vault(self._warehouse, self._settings), self.scope.tenant, self.scope.system
+        )
         if row is None or row.state is ConnectionState.DISCONNECTED:
-            raise NotConnected(self._tenant.slug, self._system)
+            raise NotConnected(self.scope.tenant.slug, self.scope.system)
 
     def book(self) -> None:
         """Books the tokens spent since the last time, and subtracts those of other runs."""
@@ -129,8 +128,8 @@ class SourceAccess:
 
     def _lend(self, refused: Credential | None = None) -> Credential:
         return lend(
-            self._tenant,
-            self._system,
+            self.scope.tenant,
+            self.scope.system,
             refused=refused,
             warehouse=self._warehouse,
             settings=self._settings,

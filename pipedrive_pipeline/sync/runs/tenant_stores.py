@@ -31,7 +31,6 @@ def open_tenant_stores(
     folder: Path,
     lock: TenantLock,
     source: SourceAccess,
-    system: str,
     *,
     is_confirmed: bool = False,
 ) -> TenantStores:
@@ -39,18 +38,17 @@ def open_tenant_stores(
 
     Args:
         folder: the folder of the run's files (`scratch.py`).
-        lock: the tenant's lock.
-        source: the tenant's CRM.
-        system: the name of the CRM.
+        lock: the scope's lock on raw.
+        source: the tenant's system.
         is_confirmed: True if a person has confirmed that many records are really gone.
 
     Raises:
         DatabaseUnavailable: the connection to Postgres was lost.
         Superseded: this run may not write any more.
     """
-    tenant, warehouse = lock.tenant, lock.warehouse
-    deletions = Deletions(warehouse, tenant, system)
-    seen_keys = SeenKeys(warehouse, tenant, system)
+    scope, warehouse = source.scope, lock.warehouse
+    deletions = Deletions(warehouse, scope.tenant, scope.system)
+    seen_keys = SeenKeys(warehouse, scope.tenant, scope.system)
     deletions.prepare()
     seen_keys.prepare()
 
@@ -60,7 +58,7 @@ def open_tenant_stores(
 
     refresher = Refresher(
         entities=source.entities,
-        raw=RawStore(warehouse, tenant, system, folder / "dlt"),
+        raw=RawStore(warehouse, scope.tenant, scope.system, folder / "dlt"),
         seen_keys=seen_keys,
         deletions=deletions,
         open_source=source.open,
@@ -68,7 +66,7 @@ def open_tenant_stores(
         before_load=before_load,
     )
     reconciler = Reconciler(
-        tenant=tenant.slug,
+        tenant=scope.tenant.slug,
         seen_keys=seen_keys,
         deletions=deletions,
         open_source=source.open,

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from psycopg.rows import class_row
 
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.daily_budget import DEFAULT_DAILY_TOKENS, DEFAULT_SHARE
 from pipedrive_pipeline.sync.budget.pricing import sweep_tokens
 from pipedrive_pipeline.sync.runs.history import SyncType
@@ -32,15 +33,14 @@ DAY_HOURS = 24
 class DueSync:
     """One tenant whose sync is due."""
 
-    tenant: Tenant
-    system: str
+    scope: Scope
     due_at: datetime  # the instant that no run has answered yet
     sync_type: SyncType = "incremental"
 
     @property
     def run_key(self) -> str:
         """The same for every question about the same due time."""
-        return f"{self.system}/{self.tenant}/{self.due_at:%Y-%m-%dT%H:%M:%SZ}"
+        return f"{self.scope.system}/{self.scope.tenant}/{self.due_at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class ScheduleStatus:
     last_started_at: datetime | None
     paused_until: datetime | None  # of the last run, if the day's budget ended it
     is_incremental: bool = True
+
+    @property
+    def scope(self) -> Scope:
+        """The tenant and system of the row."""
+        return Scope(Tenant(self.tenant_id), self.system)
 
     def due_at(self, now: datetime) -> datetime | None:
         """Returns the latest unanswered due time; None if there is none."""
@@ -77,28 +82,26 @@ class ScheduleStatus:
 class DueSweep:
     """One tenant whose sweep is due."""
 
-    tenant: Tenant
-    system: str
+    scope: Scope
     due_at: datetime  # the instant that no sweep and no full read has answered yet
 
     @property
     def run_key(self) -> str:
         """The same for every question about the same due time."""
-        return f"sweep/{self.system}/{self.tenant}/{self.due_at:%Y-%m-%dT%H:%M:%SZ}"
+        return f"sweep/{self.scope.system}/{self.scope.tenant}/{self.due_at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 @dataclass(frozen=True)
 class DueVerification:
     """One tenant whose comparison of marts with raw is due."""
 
-    tenant: Tenant
-    system: str
+    scope: Scope
     due_at: datetime  # the instant that no verification has answered yet
 
     @property
     def run_key(self) -> str:
         """The same for every question about the same due time."""
-        return f"verify/{self.system}/{self.tenant}/{self.due_at:%Y-%m-%dT%H:%M:%SZ}"
+        return f"verify/{self.scope.system}/{self.scope.tenant}/{self.due_at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,11 @@ class SweepStatus:
     proven_at: datetime | None  # deletions up to then are marked, of every entity
     paused_until: datetime | None
     allowance: float  # tokens that one run may spend of a whole day
+
+    @property
+    def scope(self) -> Scope:
+        """The tenant and system of the row."""
+        return Scope(Tenant(self.tenant_id), self.system)
 
     def due_at(self, now: datetime, cost: Callable[[], int]) -> datetime | None:
         """Returns the latest unanswered due time; None if there is none.
@@ -163,15 +171,14 @@ def due_syncs(warehouse: Warehouse, now: datetime) -> list[DueSync]:
     due = [(row.due_at(now), row) for row in rows]
     syncs = [
         DueSync(
-            Tenant(row.tenant_id),
-            row.system,
+            row.scope,
             due_at,
             sync_type="incremental" if row.is_incremental else "full",
         )
         for due_at, row in due
         if due_at
     ]
-    return sorted(syncs, key=lambda sync: (sync.due_at, sync.tenant))
+    return sorted(syncs, key=lambda sync: (sync.due_at, sync.scope))
 
 
 def due_sweeps(warehouse: Warehouse, now: datetime) -> list[DueSweep]:
@@ -191,11 +198,10 @@ def due_sweeps(warehouse: Warehouse, now: datetime) -> list[DueSweep]:
         standings = cursor.execute(_SWEEP_STANDINGS, parameters).fetchall()
         due = []
         for row in standings:
-            tenant = Tenant(row.tenant_id)
-            due_at = row.due_at(now, partial(sweep_tokens, connection, tenant, row.system))
+            due_at = row.due_at(now, partial(sweep_tokens, connection, row.scope))
             if due_at:
-                due.append(DueSweep(tenant, row.system, due_at))
-    return sorted(due, key=lambda sweep: (sweep.due_at, sweep.tenant))
+                due.append(DueSweep(row.scope, due_at))
+    return sorted(due, key=lambda sweep: (sweep.due_at, sweep.scope))
 
 
 def due_verifications(warehouse: Warehouse, now: datetime) -> list[DueVerification]:
@@ -208,11 +214,9 @@ def due_verifications(warehouse: Warehouse, now: datetime) -> list[DueVerificati
         cursor = connection.cursor(row_factory=class_row(SweepStatus))
         rows = cursor.execute(_VERIFY_STANDINGS, {"sync_time": DEFAULT_SYNC_TIME}).fetchall()
     due = [
-        DueVerification(Tenant(row.tenant_id), row.system, due_at)
-        for row in rows
-        if (due_at := row.due_at(now, lambda: 0))
+        DueVerification(row.scope, due_at) for row in rows if (due_at := row.due_at(now, lambda: 0))
     ]
-    return sorted(due, key=lambda verification: (verification.due_at, verification.tenant))
+    return sorted(due, key=lambda verification: (verification.due_at, verification.scope))
 
 
 def latest_daily(now: datetime, at: time, zone: ZoneInfo) -> datetime:

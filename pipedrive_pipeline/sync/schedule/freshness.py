@@ -12,9 +12,9 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.schedule.due import DEFAULT_SYNC_TIME, ScheduleStatus
 from pipedrive_pipeline.sync.status.alerts import OVERDUE, Cause
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 GRACE = timedelta(hours=3)  # time for retries, the queue and a full read at night
@@ -24,19 +24,18 @@ GRACE = timedelta(hours=3)  # time for retries, the queue and a full read at nig
 class Overdue:
     """A tenant whose tables are older than its schedule allows."""
 
-    tenant: Tenant
-    system: str
+    scope: Scope
     due_at: datetime
     good_at: datetime | None  # when the last sync that succeeded began
     why: str  # how its last run ended, or that its connection is gone
 
     def __str__(self) -> str:
         since = f"last good sync {self.good_at:%Y-%m-%d %H:%M} UTC" if self.good_at else "never"
-        return f"{self.tenant}: due {self.due_at:%Y-%m-%d %H:%M} UTC, {since}; {self.why}"
+        return f"{self.scope}: due {self.due_at:%Y-%m-%d %H:%M} UTC, {since}; {self.why}"
 
     def cause(self) -> Cause:
         """Returns the cause for an alert, sent unless the tenant has another open alert."""
-        return Cause(self.tenant, self.system, OVERDUE, str(self), "the operator")
+        return Cause(self.scope.tenant, self.scope.system, OVERDUE, str(self), "the operator")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def freshness(warehouse: Warehouse, now: datetime) -> Freshness:
         cursor = connection.cursor(row_factory=dict_row)
         rows = cursor.execute(_STANDINGS, {"sync_time": DEFAULT_SYNC_TIME}).fetchall()
     overdue = [tenant for tenant in (_overdue(row, now) for row in rows) if tenant]
-    return Freshness(len(rows), tuple(sorted(overdue, key=lambda late: (late.due_at, late.tenant))))
+    return Freshness(len(rows), tuple(sorted(overdue, key=lambda late: (late.due_at, late.scope))))
 
 
 def _overdue(row: dict[str, Any], now: datetime) -> Overdue | None:
@@ -68,8 +67,7 @@ def _overdue(row: dict[str, Any], now: datetime) -> Overdue | None:
     if resume_at and last_status == "paused":
         why += f" until {resume_at:%Y-%m-%d %H:%M} UTC"
     return Overdue(
-        tenant=Tenant(standing.tenant_id),
-        system=standing.system,
+        scope=standing.scope,
         due_at=due_at,
         good_at=standing.last_started_at,
         why=f"{why} ({last_code})" if last_code else why,

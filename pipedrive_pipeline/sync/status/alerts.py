@@ -47,7 +47,9 @@ def notify_of_run(warehouse: Warehouse, settings: Settings, row: HistoryRow) -> 
         if cause := _cause(row):
             raise_alert(warehouse, settings, cause)
         elif not row.errors:
-            close_alert(warehouse, settings, facts.tenant, facts.system, facts.sync_type)
+            close_alert(
+                warehouse, settings, facts.scope.tenant, facts.scope.system, facts.sync_type
+            )
     except PipelineError as error:  # the run has ended, and its history row is written
         log.warning("no alert could be made: %s", error)
 
@@ -105,14 +107,14 @@ def _cause(row: HistoryRow) -> Cause | None:
             code, message, who_acts = error.code, str(error), error.who_acts
         elif isinstance(error, Exception) and not isinstance(error, PipelineError):
             code = UNEXPECTED
-            message = f"{row.facts.tenant}: {type(error).__name__}; the run's log has more."
+            message = f"{row.facts.scope.tenant}: {type(error).__name__}; the run's log has more."
             who_acts = "whoever maintains the pipeline"
         else:
             continue
         facts = row.facts
         return Cause(
-            tenant=facts.tenant,
-            system=facts.system,
+            tenant=facts.scope.tenant,
+            system=facts.scope.system,
             code=code,
             message=message,
             who_acts=who_acts,

@@ -16,9 +16,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.alert_addresses import MASK, alert_address
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
 from pipedrive_pipeline.warehouse import audit_log
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -54,22 +54,21 @@ def mask(url: str) -> str:
     return url.partition(":")[0] + MASK
 
 
-def read(connection: psycopg.Connection, cipher: Cipher, tenant: Tenant, system: str) -> SyncConfig:
+def read(connection: psycopg.Connection, cipher: Cipher, scope: Scope) -> SyncConfig:
     """Returns the current settings."""
     cursor = connection.cursor(row_factory=dict_row)
-    row = cursor.execute(_READ, {"tenant": tenant.slug, "system": system}).fetchone()
+    row = cursor.execute(_READ, {"tenant": scope.tenant.slug, "system": scope.system}).fetchone()
     if row is None:
         return SyncConfig()
     sealed = row.pop("alert_urls")
-    opened = cipher.open(sealed, _place(tenant, system)).get_secret_value() if sealed else ""
+    opened = cipher.open(sealed, _place(scope)).get_secret_value() if sealed else ""
     return SyncConfig(**row, alert_urls=tuple(opened.split(",")) if opened else ())
 
 
 def save(
     connection: psycopg.Connection,
     cipher: Cipher,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     changed: Mapping[str, Any],
     *,
     settings: Settings,
@@ -81,8 +80,7 @@ def save(
         connection: a transaction that holds `Tenant.settings_lock`: the second of two simultaneous
             editors waits, and its result includes the first one's changes.
         cipher: encrypts the alert addresses.
-        tenant: the owner of the settings.
-        system: the CRM that they apply to.
+        scope: the tenant and system that the settings apply to.
         changed: values by the names of `SyncConfig`.
         settings: names the operator's mail relay, which sends the tenants' e-mail.
         who: the editor, for the audit log.
@@ -90,7 +88,7 @@ def save(
     Raises:
         BadInput: an alert address that cannot be used.
     """
-    before = read(connection, cipher, tenant, system)
+    before = read(connection, cipher, scope)
     given = dict(changed)
     if "alert_urls" in given:
         given["alert_urls"] = _unmasked(given["alert_urls"], before.alert_urls, settings)
@@ -99,26 +97,26 @@ def save(
         return after
     values = {field.name: getattr(after, field.name) for field in fields(after)}
     joined = SecretStr(",".join(after.alert_urls))
-    values["alert_urls"] = cipher.seal(joined, _place(tenant, system)) if after.alert_urls else None
+    values["alert_urls"] = cipher.seal(joined, _place(scope)) if after.alert_urls else None
     connection.execute(
-        _save(values), {**values, "tenant": tenant.slug, "system": system, "who": who}
+        _save(values), {**values, "tenant": scope.tenant.slug, "system": scope.system, "who": who}
     )
     audit_log.note(
         connection,
-        tenant,
+        scope.tenant,
         who=who,
         action="sync_config.save",
-        subject=system,
+        subject=scope.system,
         before=before.facts(),
         after=after.facts(),
     )
     return after
 
 
-def entities_left_out(warehouse: Warehouse, tenant: Tenant, system: str) -> frozenset[str]:
+def entities_left_out(warehouse: Warehouse, scope: Scope) -> frozenset[str]:
     """Returns the entities that the tenant has switched off; their rows are not changed."""
-    with warehouse.transaction(tenant) as connection:
-        row = connection.execute(_SYNC_PERSONS, (tenant.slug, system)).fetchone()
+    with warehouse.transaction(scope.tenant) as connection:
+        row = connection.execute(_SYNC_PERSONS, (scope.tenant.slug, scope.system)).fetchone()
     return frozenset() if row is None or row[0] else PERSONS
 
 
@@ -140,8 +138,8 @@ def _unmasked(urls: Sequence[str], saved: Sequence[str], settings: Settings) -> 
     return tuple(clear)
 
 
-def _place(tenant: Tenant, system: str) -> SecretLocation:
-    return SecretLocation(tenant, system, "sync_settings.alert_urls")
+def _place(scope: Scope) -> SecretLocation:
+    return SecretLocation(scope.tenant, scope.system, "sync_settings.alert_urls")
 
 
 def _save(values: Mapping[str, object]) -> sql.Composed:

@@ -97,7 +97,7 @@ def erase_persons(
             " values (%s, %s, 'person.erase', %s, %s)",
             [who, tenant.slug, str(erased.receipt), Jsonb(erased.rows)],
         )
-    clear_scratch(settings, warehouse, tenant, system)
+    clear_scratch(settings, warehouse, Scope(tenant, system))
     clear_remains(
         warehouse,
         [

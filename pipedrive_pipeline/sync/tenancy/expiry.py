@@ -19,6 +19,7 @@ from pipedrive_pipeline.ingest.erasure import RawErasure
 from pipedrive_pipeline.ingest.rejections import forget_rejected
 from pipedrive_pipeline.marts.erasure import ErasureRefused, erase_rows, needed_for_links
 from pipedrive_pipeline.marts.targets import CUSTOMERS, TARGETS, Target
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -27,49 +28,47 @@ RECORDS_PER_RUN = 1_000  # of each entity; the next run erases further ones
 log = logging.getLogger(__name__)
 
 
-def erase_expired(warehouse: Warehouse, tenant: Tenant, system: str) -> Counter[str]:
+def erase_expired(warehouse: Warehouse, scope: Scope) -> Counter[str]:
     """Returns the number of erased records by entity; empty if the tenant keeps them."""
     erased: Counter[str] = Counter()
-    with warehouse.transaction(tenant=tenant) as connection:
-        days = _days(connection, tenant, system)
+    with warehouse.transaction(tenant=scope.tenant) as connection:
+        days = _days(connection, scope)
         if days is None:
             return erased
-        for entity in registry.system(system).entities:
-            erased[entity.name] += _erase_aged(connection, tenant, system, entity, days)
+        for entity in registry.system(scope.system).entities:
+            erased[entity.name] += _erase_aged(connection, scope, entity, days)
         counts = {name: count for name, count in erased.items() if count}
         if counts:
             connection.execute(
                 "insert into integration.audit_log (who, tenant_id, action, subject, after)"
                 " values ('the engine', %s, 'records.erase_deleted', %s, %s)",
-                [tenant.slug, system, Jsonb({**counts, "after_days": days})],
+                [scope.tenant.slug, scope.system, Jsonb({**counts, "after_days": days})],
             )
     return erased
 
 
-def _days(connection: psycopg.Connection, tenant: Tenant, system: str) -> int | None:
+def _days(connection: psycopg.Connection, scope: Scope) -> int | None:
     row = connection.execute(
         "select erase_deleted_after_days from integration.sync_settings"
         " where tenant_id = %s and system = %s",
-        [tenant.slug, system],
+        [scope.tenant.slug, scope.system],
     ).fetchone()
     return row[0] if row else None
 
 
-def _erase_aged(
-    connection: psycopg.Connection, tenant: Tenant, system: str, entity: Entity, days: int
-) -> int:
-    raw = RawErasure(connection, tenant, system)
+def _erase_aged(connection: psycopg.Connection, scope: Scope, entity: Entity, days: int) -> int:
+    raw = RawErasure(connection, scope.tenant, scope.system)
     keys = raw.aged(entity, days, RECORDS_PER_RUN)
     if not keys:
         return 0
     if entity.name == CUSTOMERS.entity:
-        needed = needed_for_links(connection, tenant, system, keys)
+        needed = needed_for_links(connection, scope.tenant, scope.system, keys)
         keys = [key for key in keys if key not in needed]
     for target in TARGETS:
         if target.entity == entity.name:
-            keys = _let_go(connection, tenant, target, keys)
+            keys = _let_go(connection, scope.tenant, target, keys)
     raw.erase(entity, keys)
-    forget_rejected(connection, tenant, system, entity, keys, with_unidentified=False)
+    forget_rejected(connection, scope.tenant, scope.system, entity, keys, with_unidentified=False)
     return len(keys)
 
 

@@ -67,7 +67,7 @@ def end(vault: Vault, tenant: Tenant, *, is_erasing: bool, who: str) -> list[Dis
     ended = [disconnect(vault, tenant, row.system, who=who) for row in connections(vault, tenant)]
     remove(vault.warehouse, tenant, is_erasing=is_erasing, who=who)
     for system in system_keys():
-        clear_scratch(vault.settings, vault.warehouse, tenant, system)
+        clear_scratch(vault.settings, vault.warehouse, Scope(tenant, system))
     return ended
 
 

@@ -17,7 +17,6 @@ from psycopg import sql
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -29,8 +28,7 @@ log = logging.getLogger(__name__)
 
 def delete_old_history(
     warehouse: Warehouse,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     *,
     kept_days: int,
     batch_rows: int = ROWS_PER_RUN,
@@ -38,42 +36,38 @@ def delete_old_history(
     """Returns the number of deleted rows by table; empty if the deletion failed this time."""
     forgotten: Counter[str] = Counter()
     parameters = {
-        "tenant": tenant.slug,
-        "system": system,
+        "tenant": scope.tenant.slug,
+        "system": scope.system,
         "kept_days": kept_days,
         "limit": batch_rows,
     }
     try:
-        with warehouse.transaction(tenant=tenant) as connection:
-            for table, condition in _rules(connection, tenant, system):
+        with warehouse.transaction(tenant=scope.tenant) as connection:
+            for table, condition in _rules(connection, scope):
                 query = sql.SQL(_FORGET).format(
                     table=sql.Identifier("integration", table), condition=condition
                 )
                 forgotten[table] = connection.execute(query, parameters).rowcount
     except (PipelineError, psycopg.Error) as error:  # the run has ended; the next one tries again
-        log.warning("%s: old history stays for now (%s)", tenant, type(error).__name__)
+        log.warning("%s: old history stays for now (%s)", scope, type(error).__name__)
         return Counter()
     return forgotten
 
 
-def _rules(
-    connection: psycopg.Connection, tenant: Tenant, system: str
-) -> Iterator[tuple[str, sql.Composable]]:
+def _rules(connection: psycopg.Connection, scope: Scope) -> Iterator[tuple[str, sql.Composable]]:
     for table, condition in _CONDITIONS.items():
         yield table, sql.SQL(condition)
-    is_gone = sql.SQL(" and ").join(_not_in(connection, tenant, system))
+    is_gone = sql.SQL(" and ").join(_not_in(connection, scope))
     yield "rejected_values", sql.SQL(_REJECTED).format(is_gone=is_gone)
 
 
-def _not_in(
-    connection: psycopg.Connection, tenant: Tenant, system: str
-) -> Iterator[sql.Composable]:
+def _not_in(connection: psycopg.Connection, scope: Scope) -> Iterator[sql.Composable]:
     """Returns a condition for each entity: the value's record is no longer in raw."""
-    for entity in registry.system(system).entities:
-        if is_there(connection, Scope(tenant, system).raw_schema, entity.name):
+    for entity in registry.system(scope.system).entities:
+        if is_there(connection, scope.raw_schema, entity.name):
             yield sql.SQL(_NOT_IN_RAW).format(
                 entity=sql.Literal(entity.name),
-                raw=sql.Identifier(Scope(tenant, system).raw_schema, entity.name),
+                raw=sql.Identifier(scope.raw_schema, entity.name),
                 key=sql.Identifier(entity.key.name),
             )
     yield sql.SQL("true")
