@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pipedrive_pipeline.sandbox import CrmAccount, Options, Sandbox, ServerClock, seeded, serve
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer
+from pipedrive_pipeline.sandbox.kit.answers import SandboxAnswer
 from pipedrive_pipeline.sandbox.kit.grants import TokenHolder
 from pipedrive_pipeline.sandbox.kit.journal import Journal
 from pipedrive_pipeline.sandbox.pipedrive.limits import ABUSE_COUNT, BurstLimit, TokenBudget
@@ -34,8 +34,8 @@ def test_each_plan_has_its_limits(plan: Plan, person: int, app: int, budget: int
 
     for caller, limit in ((PERSON, person), (APP, app)):
         admitted = [window.admit(caller, is_search=False) for _ in range(limit + 1)]
-        assert not any(isinstance(answer, HttpAnswer) for answer in admitted[:limit])
-        assert isinstance(admitted[limit], HttpAnswer)
+        assert not any(isinstance(answer, SandboxAnswer) for answer in admitted[:limit])
+        assert isinstance(admitted[limit], SandboxAnswer)
     assert TokenBudget(options, ServerClock()).limit == budget
 
 
@@ -50,10 +50,10 @@ def test_the_window_rolls_over_two_seconds_and_searches_have_their_own() -> None
     seconds[0] = 2.0
     later = window.admit(PERSON, is_search=False)
 
-    assert isinstance(refused, HttpAnswer)
+    assert isinstance(refused, SandboxAnswer)
     assert refused.status == 429
-    assert [isinstance(answer, HttpAnswer) for answer in searches] == [False] * 10 + [True]
-    assert not isinstance(later, HttpAnswer)
+    assert [isinstance(answer, SandboxAnswer) for answer in searches] == [False] * 10 + [True]
+    assert not isinstance(later, SandboxAnswer)
 
 
 def test_hammering_on_with_an_api_token_is_blocked_by_the_edge_for_a_minute() -> None:
@@ -62,15 +62,15 @@ def test_hammering_on_with_an_api_token_is_blocked_by_the_edge_for_a_minute() ->
     statuses = []
     for _ in range(20 + ABUSE_COUNT + 1):
         answer = window.admit(PERSON, is_search=False)
-        statuses.append(answer.status if isinstance(answer, HttpAnswer) else 200)
+        statuses.append(answer.status if isinstance(answer, SandboxAnswer) else 200)
     seconds[0] = 59.0
     still = window.admit(PERSON, is_search=False)
     seconds[0] = 61.0
 
     assert statuses == [200] * 20 + [429] * ABUSE_COUNT + [403]
-    assert isinstance(still, HttpAnswer)
+    assert isinstance(still, SandboxAnswer)
     assert b"Cloudflare" in still.body
-    assert not isinstance(window.admit(PERSON, is_search=False), HttpAnswer)
+    assert not isinstance(window.admit(PERSON, is_search=False), SandboxAnswer)
 
 
 def test_a_burst_is_answered_429_with_its_headers_and_no_retry_after(account: CrmAccount) -> None:

@@ -28,7 +28,7 @@ class IncomingRequest:
 
 
 @dataclass
-class HttpAnswer:
+class SandboxAnswer:
     """One HTTP answer, and how it is transmitted."""
 
     status: int
@@ -46,10 +46,10 @@ class RequestRefused(Exception):
     def __init__(
         self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
     ) -> None:
-        self.answer = HttpAnswer(status, encode(body), headers=dict(headers or {}))
+        self.answer = SandboxAnswer(status, encode(body), headers=dict(headers or {}))
         super().__init__(status)
 
 
-def html(status: int, text: str) -> HttpAnswer:
+def html(status: int, text: str) -> SandboxAnswer:
     """A page instead of JSON."""
-    return HttpAnswer(status, text.encode(), HTML)
+    return SandboxAnswer(status, text.encode(), HTML)

@@ -16,18 +16,18 @@ from typing import Any
 
 import msgspec
 
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer, encode
+from pipedrive_pipeline.sandbox.kit.answers import SandboxAnswer, encode
 
 HUGE_BYTES = 500_000_000
 AHEAD = timedelta(minutes=10)
 FAR_AHEAD = timedelta(days=300)
-Change = Callable[[HttpAnswer, str], HttpAnswer]  # the answer and the query of its request
+Change = Callable[[SandboxAnswer, str], SandboxAnswer]  # the answer and the query of its request
 
 
 def with_keys(**keys: Any) -> Change:
     """Overwrites some keys of the body."""
 
-    def spoil(answer: HttpAnswer, _: str) -> HttpAnswer:
+    def spoil(answer: SandboxAnswer, _: str) -> SandboxAnswer:
         return replace(answer, body=encode(msgspec.json.decode(answer.body) | keys))
 
     return spoil
@@ -36,7 +36,7 @@ def with_keys(**keys: Any) -> Change:
 def without_key(key: str) -> Change:
     """Removes a key from the body."""
 
-    def spoil(answer: HttpAnswer, _: str) -> HttpAnswer:
+    def spoil(answer: SandboxAnswer, _: str) -> SandboxAnswer:
         body = msgspec.json.decode(answer.body)
         body.pop(key, None)
         return replace(answer, body=encode(body))
@@ -44,7 +44,7 @@ def without_key(key: str) -> Change:
     return spoil
 
 
-def with_headers(answer: HttpAnswer, **headers: str | None) -> HttpAnswer:
+def with_headers(answer: SandboxAnswer, **headers: str | None) -> SandboxAnswer:
     """An answer with other headers; None removes one."""
     merged = answer.headers | headers
     return replace(answer, headers={k: v for k, v in merged.items() if v is not None})
@@ -53,7 +53,7 @@ def with_headers(answer: HttpAnswer, **headers: str | None) -> HttpAnswer:
 def _date(shift: timedelta) -> Change:
     """Moves the ``Date`` header."""
 
-    def spoil(answer: HttpAnswer, _: str) -> HttpAnswer:
+    def spoil(answer: SandboxAnswer, _: str) -> SandboxAnswer:
         sent_at = parsedate_to_datetime(answer.headers["date"]) + shift
         return with_headers(answer, date=format_datetime(sent_at, usegmt=True))
 
@@ -80,7 +80,7 @@ EDIT = "edit"  # the world changes just before the request is answered
 class FaultKinds:
     """The faults that one look-alike knows."""
 
-    instead: Mapping[str, Callable[[], HttpAnswer]]  # these answers replace the work
+    instead: Mapping[str, Callable[[], SandboxAnswer]]  # these answers replace the work
     afterwards: Mapping[str, Change] = field(default_factory=lambda: TRANSMISSION)
     paths: Mapping[str, str] = field(default_factory=dict)  # the route of a kind, where it has one
 

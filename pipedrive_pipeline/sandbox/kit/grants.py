@@ -64,7 +64,7 @@ class Tokens:
     scopes: frozenset[str]
 
 
-class TokenRefused(Exception):
+class GrantDenied(Exception):
     """The app must not have a token; ``error`` is the word of OAuth for it."""
 
     def __init__(self, error: str, message: str) -> None:
@@ -99,14 +99,14 @@ class Grants:
         """
         stored = self._codes.get(code)
         if stored is None:
-            raise TokenRefused("invalid_grant", "Invalid grant: authorization code is invalid")
+            raise GrantDenied("invalid_grant", "Invalid grant: authorization code is invalid")
         if redirect_uri != stored.redirect_uri:
-            raise TokenRefused("invalid_request", "Invalid request: `redirect_uri` is invalid")
+            raise GrantDenied("invalid_request", "Invalid request: `redirect_uri` is invalid")
         if stored.challenge is not None and pkce_challenge(verifier) != stored.challenge:
-            raise TokenRefused("invalid_grant", "Invalid grant: `code_verifier` is invalid")
+            raise GrantDenied("invalid_grant", "Invalid grant: `code_verifier` is invalid")
         del self._codes[code]
         if self._now() >= stored.expires_at:
-            raise TokenRefused("invalid_grant", "Invalid grant: authorization code has expired")
+            raise GrantDenied("invalid_grant", "Invalid grant: authorization code has expired")
         pair = Pair(stored.grant, self._new_refresh_token(stored.grant), self._now())
         self._pairs[pair.refresh_token] = pair
         return self._issue(pair)
@@ -119,7 +119,7 @@ class Grants:
         """
         pair = self._pairs.get(refresh_token)
         if pair is None or self._now() >= pair.refresh_until:
-            raise TokenRefused("invalid_grant", "Invalid grant: refresh token is invalid")
+            raise GrantDenied("invalid_grant", "Invalid grant: refresh token is invalid")
         if self._options.refresh_kills_access_token:
             pair.access_until.clear()
         if self._options.rotates_refresh_token:

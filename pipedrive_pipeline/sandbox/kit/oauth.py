@@ -9,8 +9,8 @@ from secrets import compare_digest
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer, IncomingRequest, encode, html
-from pipedrive_pipeline.sandbox.kit.grants import Grants, TokenRefused, Tokens
+from pipedrive_pipeline.sandbox.kit.answers import IncomingRequest, SandboxAnswer, encode, html
+from pipedrive_pipeline.sandbox.kit.grants import GrantDenied, Grants, Tokens
 from pipedrive_pipeline.sandbox.kit.options import ServerOptions
 from pipedrive_pipeline.sandbox.kit.pages import templates
 from pipedrive_pipeline.sandbox.kit.world import World
@@ -19,8 +19,8 @@ FORM = "application/x-www-form-urlencoded"
 Form = dict[str, str]
 
 
-def _standard_error(status: int, error: str, message: str) -> HttpAnswer:
-    return HttpAnswer(status, encode({"error": error, "error_description": message}))
+def _standard_error(status: int, error: str, message: str) -> SandboxAnswer:
+    return SandboxAnswer(status, encode({"error": error, "error_description": message}))
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class OAuthDialect:
     client_auth: tuple[str, ...] = ("header", "body")  # where the client's secret may be
     needs_pkce: bool = False  # with the method S256
     asks_scopes: bool = False  # the authorize address must name scopes that the app has
-    refusal: Callable[[int, str, str], HttpAnswer] = _standard_error  # status, error, message
+    refusal: Callable[[int, str, str], SandboxAnswer] = _standard_error  # status, error, message
     facts: Callable[[World, str], Mapping[str, Any]] = lambda *_: {}  # of world and base address
 
 
@@ -48,7 +48,7 @@ class OAuth:
         self._world, self._options, self._grants = world, options, grants
         self.dialect = dialect
 
-    def answer(self, incoming: IncomingRequest) -> HttpAnswer | None:
+    def answer(self, incoming: IncomingRequest) -> SandboxAnswer | None:
         """The answer to a request of one of the three routes; None for any other."""
         dialect, route = self.dialect, (incoming.method, incoming.path)
         if route == ("GET", dialect.authorize_path):
@@ -62,7 +62,7 @@ class OAuth:
             return self.revoke(incoming.headers, incoming.body)
         return None
 
-    def authorize(self, query: Form, decision: Form | None = None) -> HttpAnswer:
+    def authorize(self, query: Form, decision: Form | None = None) -> SandboxAnswer:
         """Send the browser back with a code, or show the consent page first.
 
         Args:
@@ -91,13 +91,13 @@ class OAuth:
         code = self._grants.code(user_id, redirect_uri, challenge=challenge)
         return _back(redirect_uri, {"code": code, **state})
 
-    def token(self, headers: Mapping[str, str], body: bytes, base_url: str) -> HttpAnswer:
+    def token(self, headers: Mapping[str, str], body: bytes, base_url: str) -> SandboxAnswer:
         """Exchange a code or a refresh token."""
         try:
             form = _form(headers, body)
             self._check_client(headers, form)
             tokens = self._tokens(form)
-        except TokenRefused as refused:
+        except GrantDenied as refused:
             is_client = refused.error == "invalid_client"
             status = self._options.wrong_client_status if is_client else 400
             return self.dialect.refusal(status, refused.error, refused.message)
@@ -109,17 +109,17 @@ class OAuth:
             "scope": self.dialect.scope_separator.join(sorted(tokens.scopes)),
             **self.dialect.facts(self._world, base_url),
         }
-        return HttpAnswer(200, encode(content))
+        return SandboxAnswer(200, encode(content))
 
-    def revoke(self, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+    def revoke(self, headers: Mapping[str, str], body: bytes) -> SandboxAnswer:
         """Forget a token; 200 for an unknown one, too."""
         try:
             form = _form(headers, body)
             self._check_client(headers, form)
-        except TokenRefused as refused:
+        except GrantDenied as refused:
             return self.dialect.refusal(400, refused.error, refused.message)
         self._grants.revoke(form.get("token", ""))
-        return HttpAnswer(200, encode({"success": True}))
+        return SandboxAnswer(200, encode({"success": True}))
 
     def _query_error(self, query: Form) -> str | None:
         """What an authorize address lacks that the dialect demands."""
@@ -151,8 +151,8 @@ class OAuth:
         if kind == "refresh_token":
             return self._grants.refresh(form.get("refresh_token", ""))
         if not kind:
-            raise TokenRefused("invalid_request", "Missing parameter: `grant_type`")
-        raise TokenRefused(
+            raise GrantDenied("invalid_request", "Missing parameter: `grant_type`")
+        raise GrantDenied(
             "unsupported_grant_type", "Unsupported grant type: `grant_type` is invalid"
         )
 
@@ -164,12 +164,12 @@ class OAuth:
             client_id = client_id or form.get("client_id", "")
             secret = secret or form.get("client_secret", "")
         if not client_id or not secret:
-            raise TokenRefused(
+            raise GrantDenied(
                 "invalid_client", "Invalid client: cannot retrieve client credentials"
             )
         is_ours = compare_digest(client_id.encode(), self._options.client_id.encode())
         if not (is_ours and compare_digest(secret.encode(), self._options.client_secret.encode())):
-            raise TokenRefused("invalid_client", "Invalid client: client is invalid")
+            raise GrantDenied("invalid_client", "Invalid client: client is invalid")
 
     def _is_callback(self, redirect_uri: str) -> bool:
         if self._options.redirect_uri is not None:
@@ -185,7 +185,7 @@ class OAuth:
 
 def _form(headers: Mapping[str, str], body: bytes) -> Form:
     if not headers.get("content-type", "").startswith(FORM):
-        raise TokenRefused("invalid_request", f"Invalid request: content must be `{FORM}`")
+        raise GrantDenied("invalid_request", f"Invalid request: content must be `{FORM}`")
     return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
 
 
@@ -200,6 +200,6 @@ def _basic(header: str) -> tuple[str, str]:
     return unquote(client_id), unquote(secret)
 
 
-def _back(redirect_uri: str, values: Form) -> HttpAnswer:
+def _back(redirect_uri: str, values: Form) -> SandboxAnswer:
     joint = "&" if "?" in redirect_uri else "?"
-    return HttpAnswer(302, b"", headers={"location": redirect_uri + joint + urlencode(values)})
+    return SandboxAnswer(302, b"", headers={"location": redirect_uri + joint + urlencode(values)})

@@ -25,7 +25,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pipedrive_pipeline.sandbox.kit import control
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer, IncomingRequest
+from pipedrive_pipeline.sandbox.kit.answers import IncomingRequest, SandboxAnswer
 from pipedrive_pipeline.sandbox.kit.running import Interface, RunningSandbox
 from pipedrive_pipeline.sandbox.kit.service import Service
 
@@ -168,7 +168,7 @@ class ApiApp:
             await asyncio.sleep(answer.delay_seconds)
         await self._deliver(answer, scope, send)
 
-    async def _deliver(self, answer: HttpAnswer, scope: Scope, send: Send) -> None:
+    async def _deliver(self, answer: SandboxAnswer, scope: Scope, send: Send) -> None:
         if answer.delivery == "lost":
             self._connections.reset(scope["client"])
             return
@@ -191,7 +191,7 @@ class ApiApp:
             await _send(send, answer.body, more=False)
 
 
-def _start(answer: HttpAnswer) -> Message:
+def _start(answer: SandboxAnswer) -> Message:
     headers = {"content-type": answer.content_type, **answer.headers}
     if answer.delivery != "flood":
         headers["content-length"] = str(len(answer.body))

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from functools import cache
 from typing import Any, ClassVar
 
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer, IncomingRequest, RequestRefused
+from pipedrive_pipeline.sandbox.kit.answers import IncomingRequest, RequestRefused, SandboxAnswer
 from pipedrive_pipeline.sandbox.kit.clock import stamp
 from pipedrive_pipeline.sandbox.kit.faults import Fault, FaultKinds, Faults
 from pipedrive_pipeline.sandbox.kit.grants import Grants, TokenHolder
@@ -29,7 +29,7 @@ class ApiEndpoint:
     path: str  # with the variable parts in braces
     cost: int  # tokens
     scopes: tuple[str, ...]  # an app needs one of these; empty: every app may call
-    answer: Callable[[Any], HttpAnswer] = field(repr=False)  # of the system's own kind of call
+    answer: Callable[[Any], SandboxAnswer] = field(repr=False)  # of the system's own kind of call
     is_search: bool = False
 
     def match(self, path: str) -> Mapping[str, str] | None:
@@ -63,10 +63,10 @@ class Routes:
 
 
 @dataclass
-class Outcome:
+class AnsweredRequest:
     """An answer, and what the log says about it."""
 
-    answer: HttpAnswer
+    answer: SandboxAnswer
     cost: int = 0
     auth: str = "none"
     caller: TokenHolder | None = None
@@ -87,7 +87,7 @@ class Service(ABC):
         self.oauth = OAuth(world, options, self.grants, self.dialect)
 
     @abstractmethod
-    def api_outcome(self, incoming: IncomingRequest) -> Outcome:
+    def api_outcome(self, incoming: IncomingRequest) -> AnsweredRequest:
         """Admits and answers a request that is none of OAuth's.
 
         Raises:
@@ -102,7 +102,7 @@ class Service(ABC):
         """Brings back a state. Called under the world's lock."""
         raise NotImplementedError
 
-    def answer(self, incoming: IncomingRequest) -> HttpAnswer:
+    def answer(self, incoming: IncomingRequest) -> SandboxAnswer:
         """The answer to a request, changed by any fault that is due."""
         started = time.perf_counter()
         number = self.journal.next_number()
@@ -134,8 +134,8 @@ class Service(ABC):
         return outcome.answer
 
     def _spoiled(
-        self, answer: HttpAnswer, incoming: IncomingRequest, faults: list[Fault]
-    ) -> HttpAnswer:
+        self, answer: SandboxAnswer, incoming: IncomingRequest, faults: list[Fault]
+    ) -> SandboxAnswer:
         for fault in faults:
             change = self.fault_kinds.afterwards.get(fault.kind)
             if change is not None and (answer.status < 300 or fault.kind == "slow"):
@@ -144,17 +144,17 @@ class Service(ABC):
         answer.delay_seconds += self.options.latency_seconds
         return answer
 
-    def _outcome(self, incoming: IncomingRequest, faults: list[Fault]) -> Outcome:
+    def _outcome(self, incoming: IncomingRequest, faults: list[Fault]) -> AnsweredRequest:
         for fault in faults:
             if fault.kind in self.fault_kinds.instead:
-                return Outcome(self.fault_kinds.instead[fault.kind]())
+                return AnsweredRequest(self.fault_kinds.instead[fault.kind]())
         answer = self.oauth.answer(incoming)
         if answer is not None:
-            return Outcome(answer)
+            return AnsweredRequest(answer)
         try:
             return self.api_outcome(incoming)
         except RequestRefused as refusal:
-            return Outcome(refusal.answer)
+            return AnsweredRequest(refusal.answer)
 
 
 def _without_secrets(query: str) -> str:

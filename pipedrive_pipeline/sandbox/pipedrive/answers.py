@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer, RequestRefused, encode
+from pipedrive_pipeline.sandbox.kit.answers import RequestRefused, SandboxAnswer, encode
 
 Record = dict[str, Any]
 ERROR_INFO = "Please check developers.pipedrive.com"
 
 
-def success(data: Any, status: int = 200, **additional: Any) -> HttpAnswer:
+def success(data: Any, status: int = 200, **additional: Any) -> SandboxAnswer:
     """A successful answer with its data."""
-    return HttpAnswer(status, encode({"success": True, "data": data, **additional}))
+    return SandboxAnswer(status, encode({"success": True, "data": data, **additional}))
 
 
-def page(rows: Iterable[Record], next_cursor: str | None) -> HttpAnswer:
+def page(rows: Iterable[Record], next_cursor: str | None) -> SandboxAnswer:
     """A v2 list."""
     return success(list(rows), additional_data={"next_cursor": next_cursor})
 
 
-def offset_page(rows: list[Any], start: int, limit: int, total: int) -> HttpAnswer:
+def offset_page(rows: list[Any], start: int, limit: int, total: int) -> SandboxAnswer:
     """A v1 list."""
     has_more = start + limit < total
     pagination: Record = {
@@ -53,15 +53,15 @@ def invalid(error: str, **details: Any) -> RequestRefused:
     return by_service(400, error, code="ERR_SCHEMA_VALIDATION_FAILED", **details)
 
 
-def unauthorized() -> HttpAnswer:
+def unauthorized() -> SandboxAnswer:
     """401 of the gateway."""
     headers = {"x-401-by-gw": "true", "x-correlation-id": "5f1c0a7e-sandbox"}
     return by_gateway(401, "unauthorized access", headers).answer
 
 
-def token_refusal(status: int, error: str, message: str) -> HttpAnswer:
+def token_refusal(status: int, error: str, message: str) -> SandboxAnswer:
     """An error of the token endpoint."""
-    return HttpAnswer(status, encode({"success": False, "message": message, "error": error}))
+    return SandboxAnswer(status, encode({"success": False, "message": message, "error": error}))
 
 
 CLOUDFLARE_BLOCK = (

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer, encode, html
+from pipedrive_pipeline.sandbox.kit.answers import SandboxAnswer, encode, html
 from pipedrive_pipeline.sandbox.kit.clock import stamp
 from pipedrive_pipeline.sandbox.kit.faults import (
     TRANSMISSION,
@@ -44,14 +44,14 @@ MONTH_SECONDS = 2_592_000
 TOKEN_PATH = "/oauth/token"  # noqa: S105 (a path)
 
 
-def _moved() -> HttpAnswer:
-    return HttpAnswer(
+def _moved() -> SandboxAnswer:
+    return SandboxAnswer(
         301, b"", headers={"location": "https://renamed.example/api/v2/organizations"}
     )
 
 
 # These answers replace the work.
-INSTEAD: dict[str, Callable[[], HttpAnswer]] = {
+INSTEAD: dict[str, Callable[[], SandboxAnswer]] = {
     "burst_429": lambda: burst_refusal(FULL_WINDOW, has_retry_after=False),
     "burst_429_retry_after": lambda: burst_refusal(FULL_WINDOW, has_retry_after=True),
     "daily_429": lambda: budget_refusal(3_939),
@@ -67,7 +67,7 @@ INSTEAD: dict[str, Callable[[], HttpAnswer]] = {
     "http_503": lambda: by_service(503, "Service Unavailable").answer,
     "html_503": lambda: html(503, MAINTENANCE),
     "html_200": lambda: html(200, MAINTENANCE),
-    "empty_200": lambda: HttpAnswer(200, b""),
+    "empty_200": lambda: SandboxAnswer(200, b""),
     "bad_cursor": lambda: invalid("Parameter 'cursor' is not valid").answer,
     "expired_cursor": lambda: invalid("Parameter 'cursor' has expired").answer,
     "invalid_grant": lambda: token_refusal(
@@ -79,12 +79,12 @@ INSTEAD: dict[str, Callable[[], HttpAnswer]] = {
 }
 
 
-def _success_false(answer: HttpAnswer, _: str) -> HttpAnswer:
+def _success_false(answer: SandboxAnswer, _: str) -> SandboxAnswer:
     body = {"success": False, "error": "Something went wrong", "error_info": ERROR_INFO}
     return replace(answer, status=200, body=encode(body | {"data": None}))
 
 
-def _repeated_cursor(answer: HttpAnswer, query: str) -> HttpAnswer:
+def _repeated_cursor(answer: SandboxAnswer, query: str) -> SandboxAnswer:
     """Returns the cursor that was sent as the next one."""
     body = msgspec.json.decode(answer.body)
     sent = dict(parse_qsl(query)).get("cursor")
@@ -93,10 +93,10 @@ def _repeated_cursor(answer: HttpAnswer, query: str) -> HttpAnswer:
     return replace(answer, body=encode(body))
 
 
-def _rows(change: Callable[[list[Record], HttpAnswer], list[Any]]) -> Change:
+def _rows(change: Callable[[list[Record], SandboxAnswer], list[Any]]) -> Change:
     """Changes the records of a list; an answer that holds none is left as it is."""
 
-    def spoil(answer: HttpAnswer, _: str) -> HttpAnswer:
+    def spoil(answer: SandboxAnswer, _: str) -> SandboxAnswer:
         body = msgspec.json.decode(answer.body)
         if not isinstance(body.get("data"), list) or not body["data"]:
             return answer
@@ -105,13 +105,13 @@ def _rows(change: Callable[[list[Record], HttpAnswer], list[Any]]) -> Change:
     return spoil
 
 
-def _out_of_place(rows: list[Record], answer: HttpAnswer) -> list[Record]:
+def _out_of_place(rows: list[Record], answer: SandboxAnswer) -> list[Record]:
     """Gives the first record the present time as its edit time, at the same place."""
     now = stamp(parsedate_to_datetime(answer.headers["date"]))
     return [rows[0] | {"update_time": now}, *rows[1:]]
 
 
-def _keyless(rows: list[Record], _: HttpAnswer) -> list[Record]:
+def _keyless(rows: list[Record], _: SandboxAnswer) -> list[Record]:
     """Inserts a copy of the first record, without its id, behind it."""
     return [rows[0], {key: value for key, value in rows[0].items() if key != "id"}, *rows[1:]]
 

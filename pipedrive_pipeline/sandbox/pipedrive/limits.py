@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer, html
+from pipedrive_pipeline.sandbox.kit.answers import SandboxAnswer, html
 from pipedrive_pipeline.sandbox.kit.clock import ServerClock
 from pipedrive_pipeline.sandbox.kit.grants import TokenHolder
 from pipedrive_pipeline.sandbox.kit.limits import DailyAllowance, RollingWindow, WindowState
@@ -42,7 +42,7 @@ class BurstLimit:
             WINDOW_SECONDS, abuse_count=ABUSE_COUNT, abuse_seconds=ABUSE_SECONDS, seconds=seconds
         )
 
-    def admit(self, caller: TokenHolder, *, is_search: bool) -> WindowState | HttpAnswer:
+    def admit(self, caller: TokenHolder, *, is_search: bool) -> WindowState | SandboxAnswer:
         """Count a request; returns a 429 if the window is full, a 403 if the token is blocked."""
         limit = SEARCH_BURST if is_search else BURST[self._options.plan][caller.is_app]
         if not self._options.has_limits:
@@ -66,7 +66,7 @@ def burst_headers(window: WindowState) -> dict[str, str]:
     }
 
 
-def burst_refusal(window: WindowState, *, has_retry_after: bool) -> HttpAnswer:
+def burst_refusal(window: WindowState, *, has_retry_after: bool) -> SandboxAnswer:
     """429: too many requests in the window."""
     headers = burst_headers(window)
     if has_retry_after:
@@ -84,7 +84,7 @@ class TokenBudget(DailyAllowance):
             TOKENS_PER_SEAT * seats + options.top_up_tokens, options.budget_zone, clock
         )
 
-    def refusal(self, cost: int) -> HttpAnswer | None:
+    def refusal(self, cost: int) -> SandboxAnswer | None:
         """429 until midnight if a request costs more than the remaining tokens."""
         if not self._has_limits or cost <= self.remaining:
             return None
@@ -95,7 +95,7 @@ class TokenBudget(DailyAllowance):
         return {DAILY_LIMIT: str(self.limit), DAILY_REMAINING: str(self.remaining)}
 
 
-def budget_refusal(retry_after_seconds: int) -> HttpAnswer:
+def budget_refusal(retry_after_seconds: int) -> SandboxAnswer:
     """429: the day's budget is spent."""
     headers = {"retry-after": str(retry_after_seconds), DAILY_REMAINING: "0"}
     return by_gateway(429, "daily request budget exceeded", headers).answer

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer, IncomingRequest, RequestRefused
+from pipedrive_pipeline.sandbox.kit.answers import IncomingRequest, RequestRefused, SandboxAnswer
 from pipedrive_pipeline.sandbox.kit.grants import TokenHolder
 from pipedrive_pipeline.sandbox.kit.oauth import OAuthDialect
-from pipedrive_pipeline.sandbox.kit.service import ApiEndpoint, Outcome, Routes, Service
+from pipedrive_pipeline.sandbox.kit.service import AnsweredRequest, ApiEndpoint, Routes, Service
 from pipedrive_pipeline.sandbox.pipedrive import faults
 from pipedrive_pipeline.sandbox.pipedrive.answers import (
     by_gateway,
@@ -29,7 +29,7 @@ from pipedrive_pipeline.sandbox.pipedrive.routes import (
     v1,
     writes,
 )
-from pipedrive_pipeline.sandbox.pipedrive.routes.calls import ApiCall
+from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
 from pipedrive_pipeline.sandbox.pipedrive.state import SandboxState, restore, state_of
 from pipedrive_pipeline.sandbox.pipedrive.world.account import CrmAccount
 
@@ -74,21 +74,25 @@ class PipedriveService(Service):
         """Brings back a state."""
         restore(state, self.account, self.grants)
 
-    def api_outcome(self, incoming: IncomingRequest) -> Outcome:
+    def api_outcome(self, incoming: IncomingRequest) -> AnsweredRequest:
         """Admits and answers a request of the API."""
         if incoming.path == f"{DIALECT.token_path}/":
-            return Outcome(HttpAnswer(301, b"", headers={"location": DIALECT.token_path}))
+            return AnsweredRequest(
+                SandboxAnswer(301, b"", headers={"location": DIALECT.token_path})
+            )
         if incoming.path.startswith("/oauth/"):
-            return Outcome(by_service(404, "Not found").answer)
+            return AnsweredRequest(by_service(404, "Not found").answer)
         query = parse_qsl(incoming.query, keep_blank_values=True)
         caller, auth = self._caller(incoming.headers, query)
         if caller is None:
-            return Outcome(unauthorized(), auth=auth)
+            return AnsweredRequest(unauthorized(), auth=auth)
         endpoint, path = ROUTES.find(incoming.method, _canonical(incoming.path))
         window = self.burst.admit(caller, is_search=bool(endpoint and endpoint.is_search))
-        if isinstance(window, HttpAnswer):
-            return Outcome(window, 0, auth, caller)
-        outcome = Outcome(self._worked(endpoint, path, caller, query, incoming), 0, auth, caller)
+        if isinstance(window, SandboxAnswer):
+            return AnsweredRequest(window, 0, auth, caller)
+        outcome = AnsweredRequest(
+            self._worked(endpoint, path, caller, query, incoming), 0, auth, caller
+        )
         status = outcome.answer.status
         if endpoint is not None and (status < 300 or status == 404 or self._charges(status)):
             outcome.cost = endpoint.cost
@@ -110,7 +114,7 @@ class PipedriveService(Service):
         caller: TokenHolder,
         query: list[tuple[str, str]],
         incoming: IncomingRequest,
-    ) -> HttpAnswer:
+    ) -> SandboxAnswer:
         if endpoint is None:
             return _without_endpoint(incoming.path)
         refusal = self.budget.refusal(endpoint.cost)
@@ -118,7 +122,7 @@ class PipedriveService(Service):
             return refusal
         if caller.is_app and endpoint.scopes and not caller.scopes & set(endpoint.scopes):
             return by_gateway(403, "Scope and URL mismatch").answer
-        call = ApiCall(self.account, self.settings, caller, path, query, incoming.body)
+        call = AdmittedCall(self.account, self.settings, caller, path, query, incoming.body)
         try:
             return endpoint.answer(call)
         except RequestRefused as refused:
@@ -147,7 +151,7 @@ def _canonical(path: str) -> str:
     return path.removeprefix("/api") if path.startswith("/api/v1/") else path
 
 
-def _without_endpoint(path: str) -> HttpAnswer:
+def _without_endpoint(path: str) -> SandboxAnswer:
     methods = sorted(endpoint.method for endpoint in ROUTES.at(_canonical(path)))
     if not methods:
         return by_service(404, "Unknown method .").answer

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipedrive_pipeline.sandbox.kit.answers import RequestRefused
 from pipedrive_pipeline.sandbox.pipedrive.answers import by_service, invalid
-from pipedrive_pipeline.sandbox.pipedrive.routes.calls import ApiCall
+from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
 from pipedrive_pipeline.sandbox.pipedrive.routes.parameters import time as parsed_time
 from pipedrive_pipeline.sandbox.pipedrive.world.fields import SUBFIELDS, FieldDefinition
 from pipedrive_pipeline.sandbox.pipedrive.world.kinds import RecordKind
@@ -118,7 +118,7 @@ _CUSTOM: dict[str, tuple[str, Check]] = {  # field type -> what it expects
 }
 
 
-def checked(call: ApiCall, entity: RecordKind, *, is_new: bool) -> Record:
+def checked(call: AdmittedCall, entity: RecordKind, *, is_new: bool) -> Record:
     """The values of a create or update, validated and ready to be stored.
 
     Raises:
@@ -139,7 +139,7 @@ def checked(call: ApiCall, entity: RecordKind, *, is_new: bool) -> Record:
     return values
 
 
-def _value(call: ApiCall, entity: RecordKind, key: str, value: Any) -> Any:
+def _value(call: AdmittedCall, entity: RecordKind, key: str, value: Any) -> Any:
     kind = entity.writable[key]
     if kind == "custom":
         return _custom_values(call, entity, value)
@@ -180,7 +180,7 @@ def _with_primary(contacts: list[Record]) -> list[Record]:
     return rows
 
 
-def _custom_values(call: ApiCall, entity: RecordKind, values: Any) -> Record:
+def _custom_values(call: AdmittedCall, entity: RecordKind, values: Any) -> Record:
     if not isinstance(values, dict):
         raise invalid("Validation failed: custom_fields: Expected object")
     book = call.account.fields[entity.name]

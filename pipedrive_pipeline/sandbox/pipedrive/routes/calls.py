@@ -16,7 +16,7 @@ from pipedrive_pipeline.sandbox.pipedrive.world.account import CrmAccount
 
 
 @dataclass
-class ApiCall:
+class AdmittedCall:
     """An admitted request."""
 
     account: CrmAccount

@@ -8,12 +8,12 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer
+from pipedrive_pipeline.sandbox.kit.answers import SandboxAnswer
 from pipedrive_pipeline.sandbox.kit.service import ApiEndpoint
 from pipedrive_pipeline.sandbox.pipedrive.answers import by_service, invalid, page, success
 from pipedrive_pipeline.sandbox.pipedrive.routes import cursors, field_settings
 from pipedrive_pipeline.sandbox.pipedrive.routes import parameters as p
-from pipedrive_pipeline.sandbox.pipedrive.routes.calls import ApiCall
+from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
 from pipedrive_pipeline.sandbox.pipedrive.routes.records import DEFAULT_LIMIT
 from pipedrive_pipeline.sandbox.pipedrive.routes.records import READ as READ_RECORDS
 from pipedrive_pipeline.sandbox.pipedrive.routes.writes import WRITE as WRITE_RECORDS
@@ -51,7 +51,7 @@ def endpoints() -> list[ApiEndpoint]:
     return routes
 
 
-def printed(call: ApiCall, field: FieldDefinition, settings: tuple[str, ...] = ()) -> Record:
+def printed(call: AdmittedCall, field: FieldDefinition, settings: tuple[str, ...] = ()) -> Record:
     """A field as v2 shows it."""
     subfields = SUBFIELDS.get(field.type)
     row: Record = {
@@ -67,7 +67,7 @@ def printed(call: ApiCall, field: FieldDefinition, settings: tuple[str, ...] = (
     return row | field_settings.shown(field, settings)
 
 
-def _options(call: ApiCall, field: FieldDefinition) -> list[Record] | None:
+def _options(call: AdmittedCall, field: FieldDefinition) -> list[Record] | None:
     """Options with ids; ids of built-in options are texts as documented, or numbers by a switch."""
     if field.options is None:
         return None
@@ -84,18 +84,18 @@ def _subfield(part: str) -> Record:
     }
 
 
-def _book(entity: RecordKind, call: ApiCall) -> FieldBook:
+def _book(entity: RecordKind, call: AdmittedCall) -> FieldBook:
     return call.account.fields[entity.name]
 
 
-def _known(entity: RecordKind, call: ApiCall) -> FieldDefinition:
+def _known(entity: RecordKind, call: AdmittedCall) -> FieldDefinition:
     field = _book(entity, call).get(call.path["field_code"])
     if field is None:
         raise by_service(404, "Field not found")
     return field
 
 
-def custom_field(entity: RecordKind, call: ApiCall) -> FieldDefinition:
+def custom_field(entity: RecordKind, call: AdmittedCall) -> FieldDefinition:
     """The custom field of the path.
 
     Raises:
@@ -107,7 +107,7 @@ def custom_field(entity: RecordKind, call: ApiCall) -> FieldDefinition:
     return field
 
 
-def _list(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _list(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     values = call.parameters(
         {
             "include_fields": p.some_of(*field_settings.DEFAULTS),
@@ -127,12 +127,12 @@ def _list(entity: RecordKind, call: ApiCall) -> HttpAnswer:
     return page((printed(call, field, settings) for field in fields), next_cursor)
 
 
-def _get(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _get(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     values = call.parameters({"include_fields": p.some_of(*field_settings.DEFAULTS)})
     return success(printed(call, _known(entity, call), values.get("include_fields", ())))
 
 
-def _create(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _create(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
     body = call.json_object()
     _refuse_others(body, _SHARED_KEYS | {"field_type", "options"})
@@ -153,7 +153,7 @@ def _create(entity: RecordKind, call: ApiCall) -> HttpAnswer:
     return success(printed(call, field))
 
 
-def _change(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _change(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
     field, body = custom_field(entity, call), call.json_object()
     _refuse_others(body, _SHARED_KEYS)
@@ -168,7 +168,7 @@ def _change(entity: RecordKind, call: ApiCall) -> HttpAnswer:
     return success(printed(call, _book(entity, call).change(field.code, by="api", **changes)))
 
 
-def _delete(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _delete(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
     field = custom_field(entity, call)
     _book(entity, call).drop(field.code, by="api")

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer
+from pipedrive_pipeline.sandbox.kit.answers import SandboxAnswer
 from pipedrive_pipeline.sandbox.kit.service import ApiEndpoint
 from pipedrive_pipeline.sandbox.pipedrive.answers import invalid, success
-from pipedrive_pipeline.sandbox.pipedrive.routes.calls import ApiCall
+from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
 from pipedrive_pipeline.sandbox.pipedrive.routes.fields import CHANGE, custom_field, labels
 from pipedrive_pipeline.sandbox.pipedrive.world.fields import (
     OPTION_LIMIT,
@@ -33,7 +33,7 @@ def endpoints() -> list[ApiEndpoint]:
     return routes
 
 
-def _add(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _add(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     field, texts = _known(entity, call), labels(call.json())
     before = field.options or ()
     if len(texts) + len(before) > OPTION_LIMIT:
@@ -42,7 +42,7 @@ def _add(entity: RecordKind, call: ApiCall) -> HttpAnswer:
     return _answer((after.options or ())[len(before) :])
 
 
-def _rename(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _rename(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     field, rows = _known(entity, call), call.json()
     ids, texts = _ids(field, rows, {"id", "label"}), labels(rows)
     changes = dict(zip(ids, texts, strict=True))
@@ -50,20 +50,20 @@ def _rename(entity: RecordKind, call: ApiCall) -> HttpAnswer:
     return _answer(option for option in after.options or () if option.id in changes)
 
 
-def _delete(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _delete(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     field, rows = _known(entity, call), call.json()
     ids = _ids(field, rows, {"id"})
     call.account.fields[entity.name].drop_options(field.code, ids, by="api")
     return _answer(option for option in field.options or () if option.id in ids)
 
 
-def _answer(options: Iterable[FieldOption]) -> HttpAnswer:
+def _answer(options: Iterable[FieldOption]) -> SandboxAnswer:
     """Only the changed options; the field's own route returns all."""
     rows = [{"id": option.id, "label": option.label} for option in options]
     return success(rows, additional_data=None)
 
 
-def _known(entity: RecordKind, call: ApiCall) -> FieldDefinition:
+def _known(entity: RecordKind, call: AdmittedCall) -> FieldDefinition:
     call.parameters({})
     field = custom_field(entity, call)
     if field.type not in TYPES_WITH_OPTIONS:

@@ -6,12 +6,12 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer
+from pipedrive_pipeline.sandbox.kit.answers import SandboxAnswer
 from pipedrive_pipeline.sandbox.kit.service import ApiEndpoint
 from pipedrive_pipeline.sandbox.pipedrive.answers import by_service, page, success
 from pipedrive_pipeline.sandbox.pipedrive.routes import cursors
 from pipedrive_pipeline.sandbox.pipedrive.routes import parameters as p
-from pipedrive_pipeline.sandbox.pipedrive.routes.calls import ApiCall
+from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
 from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES, RecordKind
 from pipedrive_pipeline.sandbox.pipedrive.world.order import Key
 from pipedrive_pipeline.sandbox.pipedrive.world.reading import is_listed, listed
@@ -33,7 +33,7 @@ def endpoints() -> list[ApiEndpoint]:
     return routes
 
 
-def known(call: ApiCall, entity: RecordKind, *, sees_deleted: bool = False) -> Record:
+def known(call: AdmittedCall, entity: RecordKind, *, sees_deleted: bool = False) -> Record:
     """The record of the path.
 
     Raises:
@@ -52,7 +52,7 @@ def known(call: ApiCall, entity: RecordKind, *, sees_deleted: bool = False) -> R
     return record
 
 
-def _kinds(call: ApiCall, entity: RecordKind) -> dict[str, p.Kind]:
+def _kinds(call: AdmittedCall, entity: RecordKind) -> dict[str, p.Kind]:
     filters = ("org_id", "deal_id") if entity.parent else ()
     return {
         "filter_id": p.whole,
@@ -89,7 +89,7 @@ def _shape(values: Record) -> Shape:
     )
 
 
-def _get(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _get(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     values = call.parameters(
         _shape_kinds(entity),
     )
@@ -97,7 +97,7 @@ def _get(entity: RecordKind, call: ApiCall) -> HttpAnswer:
     return success(call.account.views[entity.name].row(record, _shape(values)))
 
 
-def _list(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _list(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     values = call.parameters(
         _kinds(call, entity),
     )
@@ -115,7 +115,7 @@ def _list(entity: RecordKind, call: ApiCall) -> HttpAnswer:
     return page((view.row(record, shape) for record in records), next_cursor)
 
 
-def _walk(call: ApiCall, values: Record) -> Walk:
+def _walk(call: AdmittedCall, values: Record) -> Walk:
     field = values.get("sort_by", "id")
     descending = values.get("sort_direction") == "desc"
     start: Key | None = None
@@ -126,13 +126,13 @@ def _walk(call: ApiCall, values: Record) -> Walk:
     return Walk(field, descending, start, values.get("updated_since"), values.get("updated_until"))
 
 
-def _cursor(call: ApiCall, walk: Walk, key: Key) -> str:
+def _cursor(call: AdmittedCall, walk: Walk, key: Key) -> str:
     ages = call.options.cursor_seconds is not None
     issued_at = call.account.clock.now().timestamp() if ages else None
     return cursors.written(walk.field, key, descending=walk.descending, issued_at=issued_at)
 
 
-def _rows(entity: RecordKind, call: ApiCall, values: Record, walk: Walk) -> Any:
+def _rows(entity: RecordKind, call: AdmittedCall, values: Record, walk: Walk) -> Any:
     """The stored records that match the request. A saved filter overrides the id filters."""
     account, user_id = call.account, call.caller.user_id
     if "filter_id" in values:

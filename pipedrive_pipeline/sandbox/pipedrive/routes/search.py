@@ -7,12 +7,12 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer
+from pipedrive_pipeline.sandbox.kit.answers import SandboxAnswer
 from pipedrive_pipeline.sandbox.kit.service import ApiEndpoint
 from pipedrive_pipeline.sandbox.pipedrive.answers import invalid, success
 from pipedrive_pipeline.sandbox.pipedrive.routes import cursors
 from pipedrive_pipeline.sandbox.pipedrive.routes import parameters as p
-from pipedrive_pipeline.sandbox.pipedrive.routes.calls import ApiCall
+from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
 from pipedrive_pipeline.sandbox.pipedrive.routes.records import DEFAULT_LIMIT, READ
 from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES, RecordKind
 from pipedrive_pipeline.sandbox.pipedrive.world.reading import listed
@@ -38,7 +38,7 @@ def endpoints() -> list[ApiEndpoint]:
     ]
 
 
-def _search(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _search(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     of_person: dict[str, p.Kind] = {
         "organization_id": p.whole,
         "include_fields": p.some_of("person.picture"),
@@ -68,7 +68,7 @@ def _search(entity: RecordKind, call: ApiCall) -> HttpAnswer:
 
 
 def _matches(
-    entity: RecordKind, call: ApiCall, values: Record, term: str, walk: Walk
+    entity: RecordKind, call: AdmittedCall, values: Record, term: str, walk: Walk
 ) -> Iterator[Record]:
     is_exact = values.get("exact_match", False)
     fields = values.get("fields", entity.search_fields)
@@ -85,7 +85,7 @@ def _matches(
 
 
 def _texts(
-    entity: RecordKind, call: ApiCall, record: Record, fields: tuple[str, ...]
+    entity: RecordKind, call: AdmittedCall, record: Record, fields: tuple[str, ...]
 ) -> Iterator[str]:
     if "name" in fields:
         yield record["name"].casefold()
@@ -98,14 +98,14 @@ def _texts(
         yield from (text.casefold() for text in _custom_texts(entity, call, record))
 
 
-def _custom_texts(entity: RecordKind, call: ApiCall, record: Record) -> Iterator[str]:
+def _custom_texts(entity: RecordKind, call: AdmittedCall, record: Record) -> Iterator[str]:
     for field in call.account.fields[entity.name]:
         value = record["custom_fields"].get(field.code)
         if value is not None and field.is_custom and field.type in SEARCHABLE_TYPES:
             yield str(value["value"] if isinstance(value, dict) else value)
 
 
-def _item(entity: RecordKind, call: ApiCall, record: Record) -> Record:
+def _item(entity: RecordKind, call: AdmittedCall, record: Record) -> Record:
     item: Record = {
         "id": record["id"],
         "type": entity.singular,
@@ -129,7 +129,7 @@ def _item(entity: RecordKind, call: ApiCall, record: Record) -> Record:
     return item
 
 
-def _organization(call: ApiCall, row_id: int | None) -> Record | None:
+def _organization(call: AdmittedCall, row_id: int | None) -> Record | None:
     record = None if row_id is None else call.account.records["organizations"].get(row_id)
     if record is None:
         return None

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer
+from pipedrive_pipeline.sandbox.kit.answers import SandboxAnswer
 from pipedrive_pipeline.sandbox.kit.service import ApiEndpoint
 from pipedrive_pipeline.sandbox.pipedrive.answers import by_service, offset_page, success
 from pipedrive_pipeline.sandbox.pipedrive.routes import parameters as p
-from pipedrive_pipeline.sandbox.pipedrive.routes.calls import ApiCall
+from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
 from pipedrive_pipeline.sandbox.pipedrive.routes.fields import READ as READ_FIELDS
 from pipedrive_pipeline.sandbox.pipedrive.routes.records import DEFAULT_LIMIT, READ, known
 from pipedrive_pipeline.sandbox.pipedrive.world.fields import SUBFIELDS, FieldDefinition
@@ -40,7 +40,7 @@ def endpoints() -> list[ApiEndpoint]:
     return routes
 
 
-def _me(call: ApiCall) -> HttpAnswer:
+def _me(call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
     account = call.account
     return success(
@@ -56,33 +56,33 @@ def _me(call: ApiCall) -> HttpAnswer:
     )
 
 
-def _users(call: ApiCall) -> HttpAnswer:
+def _users(call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
     return success([_printed(call, user) for user in call.account.users])
 
 
-def _user(call: ApiCall) -> HttpAnswer:
+def _user(call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
     return success(_printed(call, _by_id(call, call.id())))
 
 
-def _by_id(call: ApiCall, user_id: int) -> Record:
+def _by_id(call: AdmittedCall, user_id: int) -> Record:
     for user in call.account.users:
         if user["id"] == user_id:
             return user
     raise by_service(404, "User not found")
 
 
-def _printed(call: ApiCall, user: Record) -> Record:
+def _printed(call: AdmittedCall, user: Record) -> Record:
     return user | {"is_you": user["id"] == call.caller.user_id}
 
 
-def _paging(call: ApiCall, **more: p.Kind) -> Record:
+def _paging(call: AdmittedCall, **more: p.Kind) -> Record:
     kinds = {"start": p.count, "limit": p.limit(p.LIST_LIMIT, clamps=True), **more}
     return call.parameters(kinds)
 
 
-def _fields(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _fields(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     values = _paging(call)
     start, limit = values.get("start", 0), values.get("limit", DEFAULT_LIMIT)
     rows = [row for field in call.account.fields[entity.name] for row in _field_rows(field)]
@@ -141,7 +141,7 @@ def _field_row(field: FieldDefinition) -> Record:
     }
 
 
-def _retired_list(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _retired_list(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     _refuse_unless_on(call)
     values = _paging(call, sort=p.text, user_id=p.whole)
     start, limit = values.get("start", 0), values.get("limit", DEFAULT_LIMIT)
@@ -150,17 +150,17 @@ def _retired_list(entity: RecordKind, call: ApiCall) -> HttpAnswer:
     return offset_page(rows, start, limit, len(records))
 
 
-def _retired_get(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _retired_get(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     _refuse_unless_on(call)
     return success(_v1_record(call, entity, known(call, entity, sees_deleted=True)))
 
 
-def _refuse_unless_on(call: ApiCall) -> None:
+def _refuse_unless_on(call: AdmittedCall) -> None:
     if not call.options.has_v1_lists:
         raise by_service(410, "Gone")
 
 
-def _v1_record(call: ApiCall, entity: RecordKind, record: Record) -> Record:
+def _v1_record(call: AdmittedCall, entity: RecordKind, record: Record) -> Record:
     """A record in the v1 shape: flags, texts instead of numbers, custom keys at the root."""
     row = call.account.views[entity.name].row(record)
     custom = row.pop("custom_fields")

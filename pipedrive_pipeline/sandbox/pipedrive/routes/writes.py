@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from pipedrive_pipeline.sandbox.kit.answers import HttpAnswer
+from pipedrive_pipeline.sandbox.kit.answers import SandboxAnswer
 from pipedrive_pipeline.sandbox.kit.service import ApiEndpoint
 from pipedrive_pipeline.sandbox.pipedrive.answers import by_service, invalid, success
 from pipedrive_pipeline.sandbox.pipedrive.routes.bodies import checked
-from pipedrive_pipeline.sandbox.pipedrive.routes.calls import ApiCall
+from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
 from pipedrive_pipeline.sandbox.pipedrive.routes.records import known
 from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES, RecordKind
 
@@ -33,7 +33,7 @@ def endpoints() -> list[ApiEndpoint]:
     return routes
 
 
-def _create(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _create(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
     values = checked(call, entity, is_new=True)
     _settle_name(entity, values, before=None)
@@ -44,7 +44,7 @@ def _create(entity: RecordKind, call: ApiCall) -> HttpAnswer:
     return success(call.account.views[entity.name].row(record))
 
 
-def _update(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _update(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
     before = known(call, entity)
     values = checked(call, entity, is_new=False)
@@ -53,7 +53,7 @@ def _update(entity: RecordKind, call: ApiCall) -> HttpAnswer:
     return success(call.account.views[entity.name].row(record))
 
 
-def _delete(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _delete(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
     record = known(call, entity)
     call.account.delete(entity.name, record["id"], by="api")
@@ -75,7 +75,7 @@ def _settle_name(entity: RecordKind, values: Record, *, before: Record | None) -
         values["first_name"], values["last_name"] = (first, last) if first else (last, None)
 
 
-def _merge(entity: RecordKind, call: ApiCall) -> HttpAnswer:
+def _merge(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
     loser = known(call, entity)
     survivor_id = call.json_object().get("merge_with_id")
