@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "dagster": "cli.database:dagster",
     "rotate-keys": "cli.encryption:rotate_keys",
     "sandbox": "sandbox.command:run_sandbox",
+    "refusals": "cli.refusals:refusals",
     "dependencies": "cli.dependencies:commands",
     "bench": "cli.bench:bench",
     "serve-connect": "cli.connect_app:serve_connect",

@@ -5,6 +5,7 @@ Source: https://fastapi.tiangolo.com/ and https://www.starlette.io/.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
 from collections.abc import AsyncIterator
@@ -27,6 +28,7 @@ from pipedrive_pipeline.connect.api import (
 )
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION
 from pipedrive_pipeline.connect.auth.rate_limits import REQUESTS_A_MINUTE
+from pipedrive_pipeline.connect.auth.refusals import STORE_SECONDS, RefusalCounter
 from pipedrive_pipeline.connect.consent import routes as consent_routes
 from pipedrive_pipeline.connect.errors import TooManyRequests, TooMuchAtOnce
 from pipedrive_pipeline.connect.hooks import uninstall
@@ -39,6 +41,7 @@ from pipedrive_pipeline.errors import DatabaseUnavailable, PipelineError, Transi
 from pipedrive_pipeline.marts.mapping import BadMapping
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.vault.vault import Vault, check_keys, open_vault
+from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.pool import pooled
 
 log = logging.getLogger(__name__)
@@ -83,12 +86,16 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
     """
     vault = vault or open_vault(settings=settings)
     warehouse = pooled(vault.warehouse)
+    refusals = RefusalCounter()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         check_keys(vault)
         with warehouse.pool:
+            storing = asyncio.create_task(_store_refusals(refusals, warehouse, settings))
             yield
+            storing.cancel()
+            await asyncio.to_thread(refusals.store, warehouse, settings)
 
     app = FastAPI(
         title="Connect",
@@ -100,7 +107,7 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
         redirect_slashes=False,  # it would redirect to the address in `Host`
         lifespan=lifespan,
     )
-    app.state.services = Services(vault, warehouse, REQUESTS_A_MINUTE, SlowWork())
+    app.state.services = Services(vault, warehouse, REQUESTS_A_MINUTE, SlowWork(), refusals)
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=rendering.FOLDER / "static"), name="static")
@@ -113,10 +120,24 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
     return app
 
 
+async def _store_refusals(
+    refusals: RefusalCounter, warehouse: Warehouse, settings: Settings
+) -> None:
+    """Stores the counts every few seconds until it is cancelled."""
+    while True:
+        await asyncio.sleep(STORE_SECONDS)
+        try:
+            await asyncio.to_thread(refusals.store, warehouse, settings)
+        except PipelineError as error:
+            log.warning("refused requests could not be stored: %s", error)
+
+
 def _pipeline_error(request: Request, error: PipelineError) -> Response:
     """The message of an error of our family, as JSON or as a page."""
     status = envelope.status_of(error)
     log.info("request %s: %s (%s)", request.state.request_id, error.code, status)
+    services: Services = request.app.state.services
+    services.refusals.count(error.code, getattr(request.state, "tenant", None))
     text = str(error)
     if isinstance(error, DatabaseUnavailable):
         # Its message names host and database, and anybody may cause it.

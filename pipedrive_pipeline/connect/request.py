@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Path, Request
 
+from pipedrive_pipeline.connect.auth.refusals import RefusalCounter
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.slow_work import SlowWork
 from pipedrive_pipeline.connectors import registry
@@ -28,6 +29,7 @@ class Services:
     warehouse: Warehouse  # connections of a pool
     requests_a_minute: int  # of one caller
     slow_work: SlowWork
+    refusals: RefusalCounter
 
 
 @dataclass(frozen=True)

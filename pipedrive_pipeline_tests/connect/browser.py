@@ -41,6 +41,9 @@ class ConnectSite:
 
     def forget(self) -> None:
         """As new, also for the callers that failed before."""
+        self.app.state.services.refusals.store(
+            self.world.vault.warehouse, self.world.vault.settings
+        )
         self.world.forget()
         self.forgive()
         self.world.execute("delete from integration.browser_sessions")

@@ -50,6 +50,7 @@ class VaultSetup:
             delete from crm.contacts;
             delete from crm.customers;
             delete from integration.audit_log;
+            delete from integration.refusals;
             delete from integration.tenants;
             insert into integration.tenants (slug) values ('acme'), ('bravo');
             """

@@ -309,3 +309,29 @@ comment on column integration.pending_grants.confirmed_at is
 comment on column integration.pending_grants.came_by_link is
     'True: only the browser session that brought the grant may confirm it, no key.';
 select integration.isolate('integration.pending_grants', '');
+
+create table integration.refusals (
+    began_at timestamptz not null,
+    code text not null,
+    tenant_id text,
+    refusals bigint not null,
+    last_at timestamptz not null,
+    constraint refusals_began_at_code_tenant_id_key
+        unique nulls not distinct (began_at, code, tenant_id),
+    constraint refusals_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade
+);
+create index refusals_tenant_id_idx on integration.refusals (tenant_id);
+comment on table integration.refusals is
+    'Refused requests of each hour that may be attacks; no address and no key is stored.';
+comment on column integration.refusals.began_at is
+    'Start of the hour.';
+comment on column integration.refusals.code is
+    'Code of the refusal, as in docs/failures.md.';
+comment on column integration.refusals.tenant_id is
+    'The tenant that a valid key acted for; empty where the key was not valid.';
+comment on column integration.refusals.refusals is
+    'Number of refused requests.';
+comment on column integration.refusals.last_at is
+    'When the last one came.';
+select integration.isolate('integration.refusals', '');

@@ -54,6 +54,7 @@ def authenticated(request: Request) -> Caller:
     services: Services = request.app.state.services
     caller = callers.of_request(request, services)
     request.state.quota = caller.quota
+    request.state.tenant = caller.tenant.slug
     return caller
 
 

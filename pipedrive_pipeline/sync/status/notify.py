@@ -46,7 +46,7 @@ def notify(
     own, refused = _addresses(warehouse, settings, tenant, system)
     webhooks = [address.target for address in own if address.kind == "webhook"]
     others = [address.target for address in own if address.kind != "webhook"]
-    others += [url.get_secret_value() for url in settings.alert_urls]
+    others += _operators_addresses(settings)
     if not webhooks and not others:
         return False
     outcomes = [_by_apprise(others, title, body)] if others else []
@@ -55,6 +55,19 @@ def notify(
     if not is_complete:
         log.warning("an alert could not be sent to every address: %s", title)
     return is_complete
+
+
+def notify_operator(settings: Settings, *, title: str, body: str) -> bool:
+    """Sends an alert to the operator alone; True if addresses are configured and reached."""
+    addresses = _operators_addresses(settings)
+    is_complete = bool(addresses) and _by_apprise(addresses, title, body)
+    if addresses and not is_complete:
+        log.warning("an alert could not be sent to every address: %s", title)
+    return is_complete
+
+
+def _operators_addresses(settings: Settings) -> list[str]:
+    return [url.get_secret_value() for url in settings.alert_urls]
 
 
 def _by_apprise(urls: list[str], title: str, body: str) -> bool:
