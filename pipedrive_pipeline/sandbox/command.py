@@ -1,6 +1,6 @@
 """The command ``pipedrive-pipeline sandbox``: serves the look-alike of one system.
 
-Each package beside ``kit`` has a module ``command`` with a function `run_sandbox`, whose options
+Each package next to ``kit`` has a module ``command`` with a function `run_sandbox`, whose options
 are those of its system.
 """
 

@@ -105,27 +105,41 @@ class ConnectSite:
 
 
 @contextmanager
-def served(
-    world: VaultSetup, *, http: type[LimitedHttp] = LimitedHttp, **more: object
-) -> Iterator[ConnectSite]:
-    """The app on a free port, until the end of the block."""
+def running_app(
+    vault: Vault, *, http: type[LimitedHttp] = LimitedHttp, **more: object
+) -> Iterator[tuple[str, FastAPI]]:
+    """The app on a free port, until the end of the block: its address and itself."""
     listener = socket()
     listener.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    settings = type(world.vault.settings).model_validate(
-        {**world.vault.settings.model_dump(), "app_url": url, **more}
+    settings = type(vault.settings).model_validate(
+        {**vault.settings.model_dump(), "app_url": url, **more}
     )
-    app = create_app(settings, Vault(world.vault.warehouse, settings))
+    app = create_app(settings, Vault(vault.warehouse, settings))
     server = uvicorn.Server(serving.config(app, settings, http=http))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started and thread.is_alive():
         time.sleep(0.01)
-    site = ConnectSite(url, VaultSetup(Vault(world.vault.warehouse, settings), world.oauth), app)
     try:
-        yield site
+        yield url, app
     finally:
-        site.close()
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+@contextmanager
+def served(
+    world: VaultSetup, *, http: type[LimitedHttp] = LimitedHttp, **more: object
+) -> Iterator[ConnectSite]:
+    """The app on a free port with clients for it, until the end of the block."""
+    with running_app(world.vault, http=http, **more) as (url, app):
+        settings = app.state.services.vault.settings
+        site = ConnectSite(
+            url, VaultSetup(Vault(world.vault.warehouse, settings), world.oauth), app
+        )
+        try:
+            yield site
+        finally:
+            site.close()

@@ -118,14 +118,14 @@ class World:
         tenant: Tenant = ACME,
         sync_type: SyncType = "incremental",
         *,
+        system: str = SYSTEM,
         is_confirmed: bool = False,
         **hooks: Any,
     ) -> Iterator[TenantRun]:
         """A run that has begun, as whoever starts one begins it. `hooks` go to `open_run`."""
-        facts = RunFacts(
-            Scope(tenant, SYSTEM), sync_type, "manual", None, is_confirmed=is_confirmed
-        )
-        with run_lock(self.warehouse, Scope(tenant, SYSTEM), sync_type) as lock:
+        scope = Scope(tenant, system)
+        facts = RunFacts(scope, sync_type, "manual", None, is_confirmed=is_confirmed)
+        with run_lock(self.warehouse, scope, sync_type) as lock:
             settle_dead(lock)
             with open_run(self.warehouse, self.settings, facts, lock, **hooks) as run:
                 yield run

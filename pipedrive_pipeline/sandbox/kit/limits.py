@@ -53,7 +53,7 @@ class RollingWindow:
 
         Args:
             caller: the token that it came with.
-            limit: how many requests the window holds.
+            limit: how many requests fit into the window.
             window: a caller has one window for each of these.
             can_be_blocked: if false, refusals are never counted as abuse.
         """

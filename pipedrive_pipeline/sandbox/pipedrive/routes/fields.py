@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -11,7 +11,7 @@ from typing import Any
 from pipedrive_pipeline.sandbox.kit.answers import SandboxAnswer
 from pipedrive_pipeline.sandbox.kit.service import ApiEndpoint
 from pipedrive_pipeline.sandbox.pipedrive.answers import by_service, invalid, page, success
-from pipedrive_pipeline.sandbox.pipedrive.routes import cursors, field_settings
+from pipedrive_pipeline.sandbox.pipedrive.routes import cursors
 from pipedrive_pipeline.sandbox.pipedrive.routes import parameters as p
 from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
 from pipedrive_pipeline.sandbox.pipedrive.routes.records import DEFAULT_LIMIT
@@ -32,7 +32,16 @@ WRITE = ("contact-fields:full", "admin")
 CHANGE = (*WRITE, *WRITE_RECORDS)
 READ = (*READ_RECORDS, *WRITE)
 NAME_LIMIT = 255  # characters
-_SHARED_KEYS = {"field_name", "description", *field_settings.DEFAULTS}
+SETTINGS: dict[str, Record] = {  # where a field appears on Pipedrive's own pages, by default
+    "ui_visibility": {
+        "add_visible_flag": False,
+        "details_visible_flag": True,
+        "show_in_add_deal_dialog": {"show": False, "order": None},
+    },
+    "important_fields": {"enabled": False, "stage_ids": []},
+    "required_fields": {"enabled": False},
+}
+_SHARED_KEYS = {"field_name", "description", *SETTINGS}
 
 
 def endpoints() -> list[ApiEndpoint]:
@@ -64,7 +73,7 @@ def printed(call: AdmittedCall, field: FieldDefinition, settings: tuple[str, ...
         "is_custom_field": field.is_custom,
         "is_optional_response_field": field.is_optional,
     }
-    return row | field_settings.shown(field, settings)
+    return row | _shown_settings(field, settings)
 
 
 def _options(call: AdmittedCall, field: FieldDefinition) -> list[Record] | None:
@@ -110,7 +119,7 @@ def custom_field(entity: RecordKind, call: AdmittedCall) -> FieldDefinition:
 def _list(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     values = call.parameters(
         {
-            "include_fields": p.some_of(*field_settings.DEFAULTS),
+            "include_fields": p.some_of(*SETTINGS),
             "limit": p.limit(p.LIST_LIMIT, clamps=call.options.clamps_limit),
             "cursor": p.text,
         },
@@ -128,7 +137,7 @@ def _list(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
 
 
 def _get(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
-    values = call.parameters({"include_fields": p.some_of(*field_settings.DEFAULTS)})
+    values = call.parameters({"include_fields": p.some_of(*SETTINGS)})
     return success(printed(call, _known(entity, call), values.get("include_fields", ())))
 
 
@@ -147,7 +156,7 @@ def _create(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
         kind,
         labels(body.get("options")) if kind in TYPES_WITH_OPTIONS else None,
         description=body.get("description"),
-        settings=field_settings.named(body),
+        settings=_named_settings(body),
         by="api",
     )
     return success(printed(call, field))
@@ -163,7 +172,7 @@ def _change(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     changes = {
         "name": body.get("field_name", field.name),
         "description": body.get("description", field.description),
-        "settings": field_settings.merged(field, field_settings.named(body)),
+        "settings": _merged_settings(field, _named_settings(body)),
     }
     return success(printed(call, _book(entity, call).change(field.code, by="api", **changes)))
 
@@ -202,3 +211,58 @@ def _check_texts(body: Record, names: Iterable[str]) -> None:
         text = body.get(name)
         if not isinstance(text, str) or not text.strip() or len(text) > NAME_LIMIT:
             raise invalid(f"{name} must be a string of 1 to {NAME_LIMIT} characters")
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_dialog(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and _is_flag(value.get("show", False))
+        and type(value.get("order")) in (int, type(None))
+    )
+
+
+def _is_stages(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int for item in value)
+
+
+_SETTING_CHECKS: dict[str, Callable[[Any], bool]] = {  # other keys may be there and hold anything
+    "add_visible_flag": _is_flag,
+    "details_visible_flag": _is_flag,
+    "show_in_add_deal_dialog": _is_dialog,
+    "show_in_add_person_dialog": _is_dialog,
+    "enabled": _is_flag,
+    "stage_ids": _is_stages,
+}
+
+
+def _named_settings(body: Record) -> Record:
+    """The settings in a create or an update of a field, validated.
+
+    Raises:
+        Refusal: 400 for an ill-typed one.
+    """
+    for name in SETTINGS.keys() & body.keys():
+        if not isinstance(body[name], dict):
+            raise invalid(f"{name} must be an object")
+        for key, value in body[name].items():
+            if key in _SETTING_CHECKS and not _SETTING_CHECKS[key](value):
+                raise invalid(f"{name}: '{key}' is not valid")
+    return {name: body[name] for name in SETTINGS if name in body}
+
+
+def _merged_settings(field: FieldDefinition, changes: Record) -> Record:
+    """A field's settings after a change; keys that the change does not name stay."""
+    return {
+        name: field.settings.get(name, {}) | changes.get(name, {})
+        for name in SETTINGS
+        if name in field.settings or name in changes
+    }
+
+
+def _shown_settings(field: FieldDefinition, names: tuple[str, ...]) -> Record:
+    """The settings that a request asks for, unset ones with their defaults."""
+    return {name: SETTINGS[name] | field.settings.get(name, {}) for name in names}
