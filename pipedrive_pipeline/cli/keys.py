@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -27,12 +28,16 @@ def add(
         Role, typer.Option(help="user: read; manager: also map and sync; admin: everything.")
     ],
     name: Annotated[str, typer.Option(help="What the key is for.")] = "command line",
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3_650, help="It expires after as many; else never.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Make a key of the Connect API. It is shown once, and stored as a hash only."""
     session, of = _opened(tenant)
     with session.warehouse.as_app(of) as connection:
-        new = keys.add(connection, of, role, name, who=_who())
+        expires_at = days and datetime.now(UTC) + timedelta(days=days)
+        new = keys.add(connection, of, role, name, who=_who(), expires_at=expires_at or None)
     if json:
         print_json(_facts(new.key) | {"key": new.text})
         return
@@ -56,7 +61,7 @@ def list_(tenant: TenantOption, json: AsJson = False) -> None:
     elif tenant_keys:
         print_table(
             f"{of}: keys",
-            ("key", "name", "role", "made", "last used", "revoked"),
+            ("key", "name", "role", "made", "last used", "expires", "revoked"),
             [_row(row) for row in tenant_keys],
         )
     else:
@@ -95,7 +100,7 @@ def _who() -> str:
 
 
 def _row(key: Key) -> list[Any]:
-    instants = (key.created_at, key.last_used_at, key.revoked_at)
+    instants = (key.created_at, key.last_used_at, key.expires_at, key.revoked_at)
     return [key.prefix, key.name, key.role, *(at and f"{at:%Y-%m-%d %H:%M}" for at in instants)]
 
 
@@ -108,5 +113,6 @@ def _facts(key: Key) -> dict[str, Any]:
         "created_at": key.created_at,
         "created_by": key.created_by,
         "last_used_at": key.last_used_at,
+        "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
     }

@@ -16,8 +16,10 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from pipedrive_pipeline.connect.api import (
     connection_routes,
@@ -188,7 +190,22 @@ def _http_error(request: Request, error: HTTPException) -> Response:
     answer = envelope.refusal(request, code, str(error.detail), status=error.status_code)
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
+    if error.status_code == 405:
+        answer.headers["allow"] = ", ".join(_methods_at(request) or ["GET"])
     return answer
+
+
+def _methods_at(request: Request) -> list[str]:
+    """The methods of every route at the request's address; Starlette names the first one's only."""
+    return sorted(
+        {
+            method
+            for router in ROUTERS
+            for route in router.routes
+            if isinstance(route, APIRoute) and route.matches(request.scope)[0] is not Match.NONE
+            for method in route.methods or ()
+        }
+    )
 
 
 def _unexpected_error(request: Request, error: Exception) -> Response:

@@ -42,3 +42,12 @@ def test_a_key_of_no_tenant_is_refused(in_process: InProcessTerminal) -> None:
 
     assert result.code == 2
     assert "tenants add nobody" in result.error
+
+
+def test_a_key_may_expire(in_process: InProcessTerminal, world: World) -> None:
+    in_process.run("tenants", "add", "acme")
+    in_process.run("keys", "add", "--tenant", "acme", "--role", "user", "--days", "30")
+
+    (row,) = world.rows("integration", "api_keys", "role")
+
+    assert round((row["expires_at"] - row["created_at"]).total_seconds() / 86_400, 2) == 30

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -672,6 +673,50 @@ def test_a_body_that_is_no_object_is_refused(admin: httpx.Client, body: bytes) -
 
     assert answer.status_code in {400, 422}
     assert answer.json()["error"]["code"] == "bad_input"
+
+
+def test_a_key_expires(site: ConnectSite, admin: httpx.Client) -> None:
+    """It opens nothing afterwards, nor does a session that was begun with it."""
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    made = admin.post("/api/keys", json={"name": "a", "role": "user", "expiresAt": tomorrow})
+    client = client_with(site, made.json()["data"]["key"])
+    assert client.get(f"{ROUTES}/status").status_code == 200
+
+    site.world.execute("update integration.api_keys set expires_at = now() where name = 'a'")
+    past = admin.post(
+        "/api/keys", json={"name": "b", "role": "user", "expiresAt": "2020-01-01T00:00:00Z"}
+    )
+
+    assert client.get(f"{ROUTES}/status").status_code == 401
+    assert past.status_code == 400
+    assert "future" in past.json()["error"]["message"]
+
+
+def test_lists_of_keys_and_versions_page(admin: httpx.Client) -> None:
+    for number in range(3):
+        body = {"version": 1 + number, "mapping": {}}
+        assert admin.put(f"{ROUTES}/field-mapping", json=body).status_code == 200
+    for path, key in (("/api/keys", "id"), (f"{ROUTES}/field-mapping/versions", "version")):
+        whole = [row[key] for row in admin.get(path).json()["data"]]
+        paged, cursor = [], None
+        while True:
+            query = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+            answer = admin.get(path, params=query).json()
+            paged += [row[key] for row in answer["data"]]
+            cursor = answer["meta"]["pagination"]["next_cursor"]
+            if cursor is None:
+                break
+
+        assert len(whole) == 4
+        assert paged == whole
+        assert admin.get(path, params={"cursor": "made up"}).status_code == 400
+
+
+def test_a_refused_method_is_told_every_allowed_one(admin: httpx.Client) -> None:
+    """Starlette names the methods of one route only, although another serves PUT there."""
+    answer = admin.patch(f"{ROUTES}/sync-config")
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, PUT")
 
 
 def test_no_other_site_is_allowed_to_read_an_answer(admin: httpx.Client) -> None:

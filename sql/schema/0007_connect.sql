@@ -14,6 +14,7 @@ create table integration.api_keys (
     created_at timestamptz not null default now(),
     created_by text,
     last_used_at timestamptz,
+    expires_at timestamptz,
     revoked_at timestamptz,
     constraint api_keys_pkey primary key (id),
     constraint api_keys_key_hash_key unique (key_hash),
@@ -42,6 +43,8 @@ comment on column integration.api_keys.created_by is
     'Who made it.';
 comment on column integration.api_keys.last_used_at is
     'When it was last used; kept to the hour.';
+comment on column integration.api_keys.expires_at is
+    'When it stops working; empty: never.';
 comment on column integration.api_keys.revoked_at is
     'When it was revoked; empty while it works.';
 select integration.isolate('integration.api_keys', 'select, insert, update');

@@ -8,6 +8,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from pipedrive_pipeline.connect.api import envelope, idempotency, models, presenters
+from pipedrive_pipeline.connect.api.cursors import (
+    PAGE_ROWS,
+    PageCursor,
+    PageLimit,
+    decoded,
+    encoded,
+    instant,
+)
 from pipedrive_pipeline.connect.api.idempotency import Call, IdempotencyKey
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
@@ -19,11 +27,23 @@ router = APIRouter(prefix="/api/keys", responses=REFUSALS, tags=["keys"])
 
 
 @router.get("", response_model=Listed[models.KeyShown])
-def list_keys(request: Request, services: AppServices, caller: KeyManager) -> JSONResponse:
-    """The tenant's keys, revoked ones too, without their secrets."""
+def list_keys(
+    request: Request,
+    services: AppServices,
+    caller: KeyManager,
+    limit: PageLimit = PAGE_ROWS,
+    cursor: PageCursor = None,
+) -> JSONResponse:
+    """The tenant's keys, revoked and expired ones too, without their secrets, oldest first."""
+    after = decoded(cursor, instant, UUID) if cursor else None
     with services.warehouse.as_app(caller.tenant) as connection:
-        rows = keys.of_tenant(connection, caller.tenant)
-    return envelope.answer(request, [presenters.key(row) for row in rows])
+        rows = keys.of_tenant(connection, caller.tenant, after=after, limit=limit + 1)
+    page, is_more = rows[:limit], len(rows) > limit
+    return envelope.answer(
+        request,
+        [presenters.key(row) for row in page],
+        next_cursor=encoded(page[-1].created_at, page[-1].id) if is_more else None,
+    )
 
 
 @router.post("", status_code=201, response_model=Answer[models.NewKey])
@@ -40,7 +60,14 @@ def add_key(
         former = idempotency.begin(connection, caller, call)
         if former:
             return idempotency.replay(request, former)
-        new = keys.add(connection, caller.tenant, wanted.role, wanted.name, who=caller.name)
+        new = keys.add(
+            connection,
+            caller.tenant,
+            wanted.role,
+            wanted.name,
+            who=caller.name,
+            expires_at=wanted.expires_at,
+        )
         facts = presenters.key(new.key).model_dump()
         idempotency.remember(connection, caller, call, 201, models.NewKey(**facts, key=None))
     return envelope.answer(request, models.NewKey(**facts, key=new.text), status=201)

@@ -6,6 +6,7 @@ engine only.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import psycopg
@@ -13,6 +14,13 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 
 from pipedrive_pipeline.connect.api import envelope, models, presenters
+from pipedrive_pipeline.connect.api.cursors import (
+    PAGE_ROWS,
+    PageCursor,
+    PageLimit,
+    decoded,
+    encoded,
+)
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
 from pipedrive_pipeline.connect.auth.dependencies import MappingWriter, RecordReader
@@ -94,9 +102,16 @@ def preview(
 
 @router.get("/field-mapping/versions", response_model=Listed[models.VersionShown])
 def versions(
-    request: Request, services: AppServices, system: SystemKey, caller: RecordReader
+    *,
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    caller: RecordReader,
+    limit: PageLimit = PAGE_ROWS,
+    cursor: PageCursor = None,
 ) -> JSONResponse:
     """Every saved version, newest first."""
+    before = decoded(cursor, int)[0] if cursor else math.inf
     with services.warehouse.as_app(caller.tenant) as connection:
         saved = mappings.versions(connection, caller.tenant, system)
         active = mappings.active(connection, caller.tenant, system).number
@@ -108,9 +123,12 @@ def versions(
             saved_by=version.saved_by,
         )
         for version in saved
-        if version.saved_at
+        if version.saved_at and version.number < before
     ]
-    return envelope.answer(request, shown)
+    page, is_more = shown[:limit], len(shown) > limit
+    return envelope.answer(
+        request, page, next_cursor=encoded(page[-1].version) if is_more else None
+    )
 
 
 @router.get("/field-mapping/versions/{number}", response_model=Answer[models.MappingShown])

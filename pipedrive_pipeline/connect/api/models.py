@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
@@ -312,6 +312,9 @@ class KeyIn(Model):
     )
     name: Printable
     role: Role
+    expires_at: AwareDatetime | None = Field(
+        default=None, description="When the key stops working, with an offset; null: never."
+    )
 
 
 class KeyShown(Model):
@@ -323,7 +326,8 @@ class KeyShown(Model):
     prefix: str
     created_at: datetime
     created_by: str | None
-    last_used_at: datetime | None
+    last_used_at: datetime | None = Field(description="Kept to the hour.")
+    expires_at: datetime | None
     revoked_at: datetime | None
 
 

@@ -5,9 +5,6 @@ A sensor of Dagster starts the run from the row that `POST sync` writes.
 
 from __future__ import annotations
 
-import base64
-import binascii
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -21,6 +18,7 @@ from pipedrive_pipeline.connect.api import (
     sync_models,
     tenant_status,
 )
+from pipedrive_pipeline.connect.api.cursors import decoded, encoded, instant
 from pipedrive_pipeline.connect.api.idempotency import Call, IdempotencyKey
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
@@ -31,7 +29,6 @@ from pipedrive_pipeline.connect.auth.dependencies import (
 )
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.request import AppServices, SystemKey
-from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs import listing, requests
 from pipedrive_pipeline.sync.runs.listing import RunCursor
@@ -117,14 +114,14 @@ def history(
             listing.RunFilter(
                 query.status, query.sync_type, query.trigger, query.since, query.until
             ),
-            after=place_of(query.cursor) if query.cursor else None,
+            after=(RunCursor(*decoded(query.cursor, instant, UUID)) if query.cursor else None),
             limit=query.limit + 1,
         )
     page, is_more = rows[: query.limit], len(rows) > query.limit
     return envelope.answer(
         request,
         [presenters.run(row) for row in page],
-        next_cursor=cursor_of(page[-1].place) if is_more else None,
+        next_cursor=encoded(page[-1].place.at, page[-1].place.id) if is_more else None,
     )
 
 
@@ -171,27 +168,3 @@ def save_sync_config(
             who=caller.name,
         )
     return envelope.answer(request, presenters.config(config))
-
-
-def cursor_of(place: RunCursor) -> str:
-    """The place where a page ended, as an opaque cursor."""
-    text = f"{place.at.isoformat()}|{place.id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def place_of(cursor: str) -> RunCursor:
-    """The place that a cursor of ours names.
-
-    Raises:
-        BadInput: it is not a cursor of ours.
-    """
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-        at, _, run_id = text.partition("|")
-        place = RunCursor(datetime.fromisoformat(at), UUID(run_id))
-    except (ValueError, binascii.Error):
-        place = None
-    if place is None or place.at.tzinfo is None:
-        raise BadInput("cursor: take it from `meta.pagination.next_cursor`, as it is.")
-    return place

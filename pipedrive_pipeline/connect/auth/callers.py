@@ -212,7 +212,7 @@ with caller as (
     from integration.api_keys
     where api_keys.tenant_id = %(tenant)s
         and api_keys.key_hash = %(key_hash)s
-        and api_keys.revoked_at is null
+        and {keys.IS_VALID}
 ),
 used as (
     update integration.api_keys
@@ -244,7 +244,7 @@ with caller as (
         on api_keys.tenant_id = %(tenant)s
         and api_keys.id = browser_sessions.key_id
         and api_keys.role = browser_sessions.role
-        and api_keys.revoked_at is null
+        and {keys.IS_VALID}
     where browser_sessions.tenant_id = %(tenant)s
         and browser_sessions.id = %(session_id)s
         and browser_sessions.secret_hash = %(secret_hash)s

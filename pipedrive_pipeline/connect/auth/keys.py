@@ -37,6 +37,7 @@ class Key:
     created_at: datetime
     created_by: str | None
     last_used_at: datetime | None
+    expires_at: datetime | None
     revoked_at: datetime | None
 
     def __post_init__(self) -> None:
@@ -52,32 +53,56 @@ class NewKey:
 
 
 def add(
-    connection: psycopg.Connection, tenant: Tenant, role: Role, name: str, *, who: str
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    role: Role,
+    name: str,
+    *,
+    who: str,
+    expires_at: datetime | None = None,
 ) -> NewKey:
-    """Adds a key of this tenant; only its hash is stored.
+    """Adds a key of this tenant; only its hash is stored. Without ``expires_at`` it never expires.
 
     Raises:
-        BadInput: the name is empty, too long or unprintable.
+        BadInput: the name is empty, too long or unprintable, or the key would have expired already.
         UnknownTenant: no such tenant.
     """
     if not name.strip() or len(name) > NAME_MAX_CHARACTERS or not name.isprintable():
         raise BadInput(f"a key's name has 1 to {NAME_MAX_CHARACTERS} printable characters.")
+    if expires_at is not None and expires_at <= datetime.now(expires_at.tzinfo):
+        raise BadInput("a key must expire in the future.")
     start, secret = f"{START}{tenant}.", signing.fresh()
     prefix = start + secret[:SHOWN_CHARACTERS]
-    values = [tenant.slug, name, role, signing.hashed(start + secret), prefix, who]
+    key_hash = signing.hashed(start + secret)
+    values = [tenant.slug, name, role, key_hash, prefix, who, expires_at]
     try:
         key = connection.cursor(row_factory=class_row(Key)).execute(_ADD, values).fetchone()
     except psycopg.errors.ForeignKeyViolation:
         raise UnknownTenant(tenant.slug) from None
     assert key is not None  # noqa: S101 - `returning` of an insert
-    facts = {"name": name, "role": role}
+    facts = {"name": name, "role": role, "expires_at": expires_at and expires_at.isoformat()}
     audit_log.note(connection, tenant, who=who, action="key.add", subject=prefix, after=facts)
     return NewKey(key, start + secret)
 
 
-def of_tenant(connection: psycopg.Connection, tenant: Tenant) -> list[Key]:
-    """All keys of the tenant, revoked ones too, oldest first."""
-    return connection.cursor(row_factory=class_row(Key)).execute(_ALL, [tenant.slug]).fetchall()
+def of_tenant(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    *,
+    after: tuple[datetime, UUID] | None = None,
+    limit: int | None = None,
+) -> list[Key]:
+    """Keys of the tenant, revoked and expired ones too, oldest first.
+
+    Args:
+        connection: as the app.
+        tenant: whose keys.
+        after: when the last key of the page before was made, and its id.
+        limit: at most as many; None gives all.
+    """
+    at, key_id = after or (None, None)
+    values = {"tenant": tenant.slug, "at": at, "id": key_id, "limit": limit}
+    return connection.cursor(row_factory=class_row(Key)).execute(_ALL, values).fetchall()
 
 
 def revoke(connection: psycopg.Connection, tenant: Tenant, key_id: UUID, *, who: str) -> Key:
@@ -114,7 +139,7 @@ def tenant_named_in(text: str) -> Tenant | None:
 
 
 def by_text(connection: psycopg.Connection, tenant: Tenant, text: str) -> Key | None:
-    """The key with this text, unless it is revoked. Its use is recorded once an hour."""
+    """The key with this text, unless it is revoked or expired. Its use is recorded once an hour."""
     cursor = connection.cursor(row_factory=class_row(Key))
     key = cursor.execute(_BY_HASH, [tenant.slug, signing.hashed(text)]).fetchone()
     if key:
@@ -136,18 +161,30 @@ _COLUMNS = """
     api_keys.created_at,
     api_keys.created_by,
     api_keys.last_used_at,
+    api_keys.expires_at,
     api_keys.revoked_at
 """
+IS_VALID = """
+    api_keys.revoked_at is null
+    and (api_keys.expires_at is null or api_keys.expires_at > clock_timestamp())
+"""
 _ADD = f"""
-insert into integration.api_keys (tenant_id, name, role, key_hash, key_prefix, created_by)
-values (%s, %s, %s, %s, %s, %s)
+insert into integration.api_keys (
+    tenant_id, name, role, key_hash, key_prefix, created_by, expires_at
+)
+values (%s, %s, %s, %s, %s, %s, %s)
 returning {_COLUMNS}
 """
 _ALL = f"""
 select {_COLUMNS}
 from integration.api_keys
-where api_keys.tenant_id = %s
-order by api_keys.created_at, api_keys.id
+where api_keys.tenant_id = %(tenant)s
+    and (
+        %(at)s::timestamptz is null
+        or (api_keys.created_at, api_keys.id) > (%(at)s::timestamptz, %(id)s::uuid)
+    )
+order by api_keys.created_at asc, api_keys.id asc
+limit %(limit)s::integer
 """
 _BY_ID = f"""
 select {_COLUMNS}
@@ -160,7 +197,7 @@ select {_COLUMNS}
 from integration.api_keys
 where api_keys.tenant_id = %s
     and api_keys.key_hash = %s
-    and api_keys.revoked_at is null
+    and {IS_VALID}
 """
 _REVOKE = """
 update integration.api_keys
