@@ -171,16 +171,15 @@ class PersonMustAct(Permanent):
 
 
 class NotConnected(PersonMustAct):
-    """The tenant has no usable connection to this system."""
+    """The tenant has no usable connection to this system, or to any."""
 
     code = "not_connected"
     who_acts = "the tenant"
 
-    def __init__(self, tenant: str, system: str) -> None:
+    def __init__(self, tenant: str, system: str | None = None) -> None:
         self.tenant, self.system = tenant, system
-        super().__init__(
-            f"{tenant}: not connected to {system}; run `connect --tenant {tenant}` first."
-        )
+        where = f" to {system}" if system else ""
+        super().__init__(f"{tenant}: not connected{where}; run `connect --tenant {tenant}` first.")
 
 
 class ReauthNeeded(PersonMustAct):

@@ -30,7 +30,7 @@ COMMANDS: dict[str, str] = {
     "sync": "cli.sync:sync",
     "sweep": "cli.sync:sweep",
     "mapping": "cli.mapping:commands",
-    "remap": "cli.mapping:remap",
+    "remap": "cli.sync:remap",
     "verify": "cli.sync:verify",
     "status": "cli.sync:status",
     "backup": "cli.backup:backup",

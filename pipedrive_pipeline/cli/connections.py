@@ -7,15 +7,14 @@ from typing import Annotated
 import typer
 from pydantic import SecretStr
 
-from pipedrive_pipeline.cli.options import AsJson, TenantOption
+from pipedrive_pipeline.cli.options import AsJson, OneSystemOption, SystemOption, TenantOption
 from pipedrive_pipeline.cli.output import errors, print_json, print_table, terminal
 from pipedrive_pipeline.cli.session import open_session, sandbox_within_reach
 from pipedrive_pipeline.connect.consent.company_change import start_afresh
 from pipedrive_pipeline.connect.consent.links import make as make_link
-from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.sync.status.doctor import examine
-from pipedrive_pipeline.sync.tenancy.registry import known
+from pipedrive_pipeline.sync.tenancy.registry import only_scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connect import connect_with_api_token
 from pipedrive_pipeline.vault.disconnect import disconnect as end_connection
@@ -24,6 +23,7 @@ from pipedrive_pipeline.vault.vault import open_vault
 
 def connect(
     tenant: TenantOption,
+    system: OneSystemOption = None,
     api_token: Annotated[
         str | None, typer.Option(help="A personal API token; without it, a link for OAuth.")
     ] = None,
@@ -42,14 +42,14 @@ def connect(
     if other_company and not api_token:
         raise BadInput("--other-company goes with --api-token; the link's page asks by itself.")
     session = open_session()
-    known(session.warehouse, name)
+    scope = only_scope(session.warehouse, name, system)
     vault = open_vault(session.warehouse, session.settings)
     if api_token and api_url:
         with sandbox_within_reach(session.settings, name):
             connected = connect_with_api_token(
                 vault,
                 name,
-                DEFAULT_SYSTEM,
+                scope.system,
                 SecretStr(api_token),
                 api_url,
                 who="operator",
@@ -60,18 +60,18 @@ def connect(
             f"`sync --tenant {name} --full` is next."
         )
         return
-    link = make_link(vault, name, DEFAULT_SYSTEM, who="operator")
+    link = make_link(vault, name, scope.system, who="operator")
     terminal.print(link.url, soft_wrap=True)
     errors.print(f"Open it in a browser before {link.expires_at:%H:%M} UTC; it works once.")
 
 
-def disconnect(tenant: TenantOption) -> None:
+def disconnect(tenant: TenantOption, system: OneSystemOption = None) -> None:
     """Revoke a tenant's tokens and delete them. Synced data stays."""
     name = Tenant(tenant)
     session = open_session()
-    known(session.warehouse, name)
+    scope = only_scope(session.warehouse, name, system)
     end = end_connection(
-        open_vault(session.warehouse, session.settings), name, DEFAULT_SYSTEM, who="operator"
+        open_vault(session.warehouse, session.settings), name, scope.system, who="operator"
     )
     terminal.print(f"{name}: disconnected; its synced data stays.")
     if end.note:
@@ -80,13 +80,14 @@ def disconnect(tenant: TenantOption) -> None:
 
 def doctor(
     tenant: Annotated[str | None, typer.Option(help="Also test this tenant's connection.")] = None,
+    system: SystemOption = None,
     json: AsJson = False,
 ) -> None:
     """Check settings, database, schema, keys and, with a tenant, its connection."""
     session = open_session()
     name = Tenant(tenant) if tenant else None
     with sandbox_within_reach(session.settings, name):
-        findings = examine(session.warehouse, session.settings, name, DEFAULT_SYSTEM)
+        findings = examine(session.warehouse, session.settings, name, system)
     if json:
         print_json([finding.facts() for finding in findings])
     else:

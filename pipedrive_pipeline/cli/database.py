@@ -13,7 +13,7 @@ import typer
 
 from pipedrive_pipeline.cli.output import terminal
 from pipedrive_pipeline.cli.session import dagster_environment, open_session, postgres_environment
-from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
+from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import PROJECT_ROOT, load_settings
@@ -52,7 +52,8 @@ def psql(
     variables = postgres_environment(session)
     if tenant:
         name = known(session.warehouse, Tenant(tenant)).tenant
-        path = f"{name.analytics_schema},crm,{Scope(name, DEFAULT_SYSTEM).raw_schema},integration"
+        raw = (Scope(name, key).raw_schema for key in system_keys())
+        path = ",".join([name.analytics_schema, "crm", *raw, "integration"])
         variables["PGOPTIONS"] = f"-csearch_path={path} -cpipeline.tenant_id={name}"
     sys.stdout.flush()
     os.execve(program, [program, *context.args], {**os.environ, **variables})  # noqa: S606

@@ -8,7 +8,7 @@ import time
 from itertools import islice
 
 from pipedrive_pipeline.cli.installation import Installation
-from pipedrive_pipeline.cli.job_run import Outcome, run_job
+from pipedrive_pipeline.cli.job_run import Outcome, RunOptions, run_system
 from pipedrive_pipeline.cli.output import print_table, terminal
 from pipedrive_pipeline.cli.sandbox import (
     SANDBOX,
@@ -19,8 +19,10 @@ from pipedrive_pipeline.cli.sandbox import (
 from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.cli.sync import print_outcome
 from pipedrive_pipeline.errors import ExitCode, SettingsError
-from pipedrive_pipeline.sandbox import CrmAccount, truth
+from pipedrive_pipeline.sandbox import SYSTEM, CrmAccount, truth
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.sync.runs.history import SyncType
 
 
 def demo() -> None:
@@ -56,15 +58,9 @@ def demo() -> None:
     )
 
 
-def _run(session: CommandSession, sync_type: str) -> None:
-    is_full = sync_type == "full"
-    outcome: Outcome = run_job(
-        session,
-        SANDBOX,
-        "full_resync" if is_full else "sync",
-        sync_type="full" if is_full else "incremental",
-    )
-    print_outcome(SANDBOX, outcome)
+def _run(session: CommandSession, sync_type: SyncType) -> None:
+    outcome: Outcome = run_system(session, Scope(SANDBOX, SYSTEM), RunOptions(sync_type))
+    print_outcome(outcome)
     if not outcome.is_success:
         sys.exit(outcome.exit_code or ExitCode.FAILED)
 

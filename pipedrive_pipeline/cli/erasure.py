@@ -10,10 +10,9 @@ from typing import Annotated
 
 import typer
 
-from pipedrive_pipeline.cli.options import AsJson, TenantOption
+from pipedrive_pipeline.cli.options import AsJson, OneSystemOption, TenantOption
 from pipedrive_pipeline.cli.output import errors, print_json, terminal
 from pipedrive_pipeline.cli.session import CommandSession, open_session
-from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput, ExitCode
 from pipedrive_pipeline.marts.erasure import Holders
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
@@ -43,13 +42,14 @@ def erase_person(
         typer.Option(help="Whoever has this e-mail address; `-` reads it from standard input."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="With --email: erase whom it found.")] = False,
+    system: OneSystemOption = None,
     json: AsJson = False,
 ) -> None:
     """Erase a person everywhere here; only an edit at the source brings them back."""
     if (person is None) == (email is None):
         raise BadInput("say whom: --id N, or --email ADDRESS.")
     name, session = Tenant(tenant), open_session()
-    registry.known(session.warehouse, name)
+    scope = registry.only_scope(session.warehouse, name, system)
     holders = Holders([str(person_id) for person_id in person or ()], [], 0)
     if email is not None:
         holders = _holders(session, name, sys.stdin.readline() if email == "-" else email)
@@ -59,7 +59,7 @@ def erase_person(
         erased = erase_persons(
             lock,
             session.settings,
-            DEFAULT_SYSTEM,
+            scope.system,
             holders.ids,
             former=holders.former,
             who="operator",

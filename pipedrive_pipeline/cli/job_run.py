@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from pipedrive_pipeline.cli.output import errors as error_output
 from pipedrive_pipeline.cli.session import CommandSession, enter_dagster, sandbox_within_reach
-from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
-from pipedrive_pipeline.errors import BudgetSpent, ExitCode, PipelineError
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.errors import BadInput, BudgetSpent, ExitCode, PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.scope import Scope
@@ -17,14 +19,31 @@ from pipedrive_pipeline.sync.budget.daily_budget import require_not_paused
 from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.runs.history import RunFacts, SyncType
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE, run_lock
-from pipedrive_pipeline.sync.tenancy.registry import known
+from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.tenants import Tenant
+
+JOBS: Mapping[SyncType, str] = {
+    "full": "full_resync",
+    "incremental": "sync",
+    "sweep": "sweep",
+    "remap": "remap",
+    "verify": "verify",
+}
+WORST_FIRST = (
+    ExitCode.FAILED,
+    ExitCode.USAGE,
+    ExitCode.PERSON_MUST_ACT,
+    ExitCode.BUSY,
+    ExitCode.PAUSED,
+    ExitCode.OK,
+)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a run."""
+    """The result of the run of one system."""
 
+    scope: Scope
     run_id: str
     is_green: bool  # as Dagster shows it: a pause is no failure
     reads: dict[str, EntityRead] = field(default_factory=dict)
@@ -48,7 +67,7 @@ class Outcome:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit code of the command."""
+        """The exit code of the run."""
         if self.paused_until:
             return ExitCode.PAUSED
         if self.is_success:
@@ -57,78 +76,144 @@ class Outcome:
         return ours[0].exit_code if ours else ExitCode.FAILED
 
 
-def run_job(
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of a run."""
+
+    sync_type: SyncType
+    entities: Sequence[str] | None = None  # None: all
+    is_restarted: bool = False
+    is_confirmed: bool = False
+    on_page: Callable[[EntityRead], None] = lambda _read: None
+    on_price: Callable[[Scope, Price], None] = lambda _scope, _price: None
+
+
+def run_systems(
     session: CommandSession,
     tenant: Tenant,
-    job_name: str,
+    system: str | None,
+    options: RunOptions,
     *,
-    sync_type: SyncType,
-    entities: list[str] | None = None,
-    is_restarted: bool = False,
-    is_confirmed: bool = False,
-    on_page: Callable[[EntityRead], None] = lambda _read: None,
-    on_price: Callable[[Price], None] = lambda _price: None,
-) -> Outcome:
-    """Runs one job for one tenant to its end.
+    on_end: Callable[[Outcome], None],
+) -> ExitCode:
+    """Runs one system, or one after another all that apply, and returns the worst exit code.
+
+    The error of one of several systems is printed, and the next one runs.
 
     Raises:
-        UnknownTenant: before anything begins.
-        Busy: another run of this tenant is alive; answered before Dagster is even loaded.
-        StillPaused: the day's budget has not returned; answered just as early.
+        BadInput: no system has one of the entities.
+        NotConnected, UnknownTenant: nothing was begun.
+        PipelineError: the run of a single system could not begin.
     """
     known(session.warehouse, tenant)
+    scopes = scopes_of_run(session.warehouse, tenant, system, options.sync_type)
+    scopes = having_entities(scopes, options.entities)
+    codes = []
+    for scope in scopes:
+        if len(scopes) > 1:
+            error_output.print(f"{tenant}: {scope.system}", markup=False)
+        try:
+            outcome = run_system(session, scope, options)
+        except PipelineError as error:
+            if len(scopes) == 1:
+                raise
+            error_output.print(f"{scope.system}: {error}", markup=False, soft_wrap=True)
+            codes.append(error.exit_code)
+        else:
+            on_end(outcome)
+            codes.append(outcome.exit_code)
+    return min(codes, key=WORST_FIRST.index)
+
+
+def having_entities(scopes: tuple[Scope, ...], entities: Sequence[str] | None) -> tuple[Scope, ...]:
+    """Returns the scopes whose system has one of these entities; all if none are named.
+
+    Raises:
+        BadInput: an entity that none of them has.
+    """
+    if entities is None:
+        return scopes
+    names = {scope: set(registry.system(scope.system).by_name) for scope in scopes}
+    for entity in entities:
+        if not any(entity in of_system for of_system in names.values()):
+            there = dict.fromkeys(
+                name for scope in scopes for name in registry.system(scope.system).by_name
+            )
+            raise BadInput(f"--entity {entity}: there is no such entity; use {', '.join(there)}.")
+    return tuple(scope for scope in scopes if names[scope].intersection(entities))
+
+
+def run_system(session: CommandSession, scope: Scope, options: RunOptions) -> Outcome:
+    """Runs one job for one system to its end.
+
+    Raises:
+        Busy: another run of this system is alive; answered before Dagster is even loaded.
+        StillPaused: the day's budget has not returned; answered just as early.
+    """
     with (
-        sandbox_within_reach(session.settings, tenant),
-        run_lock(session.warehouse, Scope(tenant, DEFAULT_SYSTEM), sync_type) as lock,
+        sandbox_within_reach(session.settings, scope.tenant),
+        run_lock(session.warehouse, scope, options.sync_type) as lock,
     ):
-        if sync_type not in WITHOUT_SOURCE:
-            require_not_paused(session.warehouse, Scope(tenant, DEFAULT_SYSTEM), datetime.now(UTC))
+        if options.sync_type not in WITHOUT_SOURCE:
+            require_not_paused(session.warehouse, scope, datetime.now(UTC))
         logging.getLogger("dagster").setLevel(logging.CRITICAL)  # its events are in the UI
         enter_dagster(session)
         import dagster as dg
 
         from pipedrive_pipeline.defs.failures import WATCHED_TAG
+        from pipedrive_pipeline.defs.jobs import selection_of
         from pipedrive_pipeline.defs.location import location
         from pipedrive_pipeline.defs.partitions import TENANTS
-        from pipedrive_pipeline.defs.runs import TRIGGER_TAG, mark_dead_runs, new_run_id
+        from pipedrive_pipeline.defs.runs import (
+            SYSTEM_TAG,
+            TRIGGER_TAG,
+            SystemRuns,
+            mark_dead_runs,
+            new_run_id,
+        )
         from pipedrive_pipeline.sync.runs import history
         from pipedrive_pipeline.sync.runs.run import open_run
 
         facts = RunFacts(
-            Scope(tenant, DEFAULT_SYSTEM),
-            sync_type,
+            scope,
+            options.sync_type,
             "manual",
             new_run_id(),
-            is_restarted=is_restarted,
-            is_confirmed=is_confirmed,
+            is_restarted=options.is_restarted,
+            is_confirmed=options.is_confirmed,
         )
         with dg.DagsterInstance.get() as instance:
             _keep_connections(instance)
-            instance.add_dynamic_partitions(str(TENANTS.name), [tenant.slug])
+            instance.add_dynamic_partitions(str(TENANTS.name), [scope.tenant.slug])
             mark_dead_runs(instance, history.settle_dead(lock))
             with open_run(
                 session.warehouse,
                 session.settings,
                 facts,
                 lock,
-                on_page=on_page,
-                on_price=on_price,
+                on_page=options.on_page,
+                on_price=lambda price: options.on_price(scope, price),
             ) as run:
                 result = (
-                    location(run)
-                    .resolve_job_def(job_name)
+                    location(SystemRuns((scope,), lambda _scope: nullcontext(run)))
+                    .resolve_job_def(JOBS[options.sync_type])
                     .execute_in_process(
                         instance=instance,
-                        partition_key=tenant.slug,
+                        partition_key=scope.tenant.slug,
                         run_id=facts.dagster_run_id,
-                        tags={TRIGGER_TAG: "manual", WATCHED_TAG: "true"},
-                        asset_selection=_closure(entities),
+                        tags={
+                            SYSTEM_TAG: scope.system,
+                            TRIGGER_TAG: "manual",
+                            WATCHED_TAG: "true",
+                        },
+                        asset_selection=selection_of(scope, options.sync_type, options.entities),
                         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                         raise_on_error=False,
                     )
                 )
     row = run.row
     return Outcome(
+        scope,
         result.run_id,
         result.success,
         row.reads,
@@ -147,15 +232,3 @@ def _keep_connections(instance: dg.DagsterInstance) -> None:  # type: ignore[nam
     For five seconds each, so that none that something has cut meanwhile is used.
     """
     instance.optimize_for_webserver(statement_timeout=0, pool_recycle=5, max_overflow=10)
-
-
-def _closure(entities: list[str] | None) -> list[dg.AssetKey] | None:  # type: ignore[name-defined] # noqa: F821
-    """The chosen raw assets and all that is made from them; None for everything."""
-    if entities is None:
-        return None
-    import dagster as dg
-
-    from pipedrive_pipeline.defs.marts import ANALYTICS_SPECS, CRM_SPECS
-
-    raw = [dg.AssetKey([DEFAULT_SYSTEM, entity]) for entity in entities]
-    return [*raw, *(spec.key for spec in (*CRM_SPECS, *ANALYTICS_SPECS))]

@@ -1,24 +1,21 @@
-"""`mapping` and `remap`: which field fills which column, and the marts rebuilt with it."""
+"""`mapping`: which field fills which column."""
 
 from __future__ import annotations
 
 import getpass
 import json as jsonlib
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pipedrive_pipeline.cli.job_run import run_job
-from pipedrive_pipeline.cli.options import AsJson, TenantOption
+from pipedrive_pipeline.cli.options import AsJson, OneSystemOption, TenantOption
 from pipedrive_pipeline.cli.output import errors, print_json, print_table, terminal
 from pipedrive_pipeline.cli.session import CommandSession, open_session
-from pipedrive_pipeline.cli.sync import outcome_facts, print_outcome
-from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts import mapping as mappings
-from pipedrive_pipeline.sync.tenancy.registry import known
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.tenancy.registry import only_scope
 from pipedrive_pipeline.tenants import Tenant
 
 commands = typer.Typer(
@@ -28,10 +25,10 @@ FileOption = Annotated[Path, typer.Option("--file", help="A mapping as JSON.")]
 
 
 @commands.command()
-def show(tenant: TenantOption, json: AsJson = False) -> None:
+def show(tenant: TenantOption, system: OneSystemOption = None, json: AsJson = False) -> None:
     """Print the active mapping, and name entries that rest: field gone, or of another type."""
     session, name = open_session(), Tenant(tenant)
-    version, fields = _active(session, name)
+    version, fields = _active(session, only_scope(session.warehouse, name, system))
     unusable = mappings.unusable_entries(name, version.mapping, fields)
     if json:
         gone = [entry.name for entry in mappings.vanished(version.mapping, fields)]
@@ -50,10 +47,10 @@ def show(tenant: TenantOption, json: AsJson = False) -> None:
 
 
 @commands.command()
-def propose(tenant: TenantOption, json: AsJson = False) -> None:
+def propose(tenant: TenantOption, system: OneSystemOption = None, json: AsJson = False) -> None:
     """Print the mapping with what looks fitting added; nothing is saved."""
     session, name = open_session(), Tenant(tenant)
-    version, fields = _active(session, name)
+    version, fields = _active(session, only_scope(session.warehouse, name, system))
     offered = mappings.proposals(name, version.mapping, fields)
     entries = (*version.mapping.entries, *(proposal.entry for proposal in offered))
     if json:
@@ -70,11 +67,14 @@ def propose(tenant: TenantOption, json: AsJson = False) -> None:
 
 
 @commands.command()
-def preview(tenant: TenantOption, file: FileOption, json: AsJson = False) -> None:
+def preview(
+    tenant: TenantOption, file: FileOption, system: OneSystemOption = None, json: AsJson = False
+) -> None:
     """Show rows before and after, coverage and refused values of a mapping; nothing is saved."""
     session = open_session()
-    name = known(session.warehouse, Tenant(tenant)).tenant
-    comparison = mappings.preview(session.warehouse, name, DEFAULT_SYSTEM, _read(file))
+    name = Tenant(tenant)
+    scope = only_scope(session.warehouse, name, system)
+    comparison = mappings.preview(session.warehouse, name, scope.system, _read(file))
     if json:
         print_json(
             {
@@ -83,7 +83,7 @@ def preview(tenant: TenantOption, file: FileOption, json: AsJson = False) -> Non
             }
         )
         return
-    fields = mappings.catalogue(session.warehouse, name, DEFAULT_SYSTEM).fields
+    fields = mappings.catalogue(session.warehouse, name, scope.system).fields
     names = {field.identity: field.field_name for field in fields}
     filled = [
         [
@@ -115,14 +115,17 @@ def preview(tenant: TenantOption, file: FileOption, json: AsJson = False) -> Non
 
 
 @commands.command("set")
-def set_mapping(tenant: TenantOption, file: FileOption, json: AsJson = False) -> None:
+def set_mapping(
+    tenant: TenantOption, file: FileOption, system: OneSystemOption = None, json: AsJson = False
+) -> None:
     """Save a mapping and make it the active one. Exits 4 if an entry cannot be used."""
     session = open_session()
-    name = known(session.warehouse, Tenant(tenant)).tenant
+    name = Tenant(tenant)
+    scope = only_scope(session.warehouse, name, system)
     version = mappings.save(
         session.warehouse,
         name,
-        DEFAULT_SYSTEM,
+        scope.system,
         _read(file),
         who=f"command line: {getpass.getuser()}",
     )
@@ -135,24 +138,10 @@ def set_mapping(tenant: TenantOption, file: FileOption, json: AsJson = False) ->
     )
 
 
-def remap(tenant: TenantOption, json: AsJson = False) -> None:
-    """Rebuild customers, contacts and views from raw; no call to the CRM. Exits 3 if busy."""
-    session, name = open_session(), Tenant(tenant)
-    outcome = run_job(session, name, "remap", sync_type="remap")
-    if json:
-        print_json(outcome_facts(outcome))
-    else:
-        print_outcome(name, outcome)
-    sys.exit(outcome.exit_code)
-
-
-def _active(
-    session: CommandSession, tenant: Tenant
-) -> tuple[mappings.Version, list[mappings.Field]]:
-    known(session.warehouse, tenant)
-    fields = mappings.catalogue(session.warehouse, tenant, DEFAULT_SYSTEM).fields
-    with session.warehouse.transaction(tenant) as connection:
-        return mappings.active(connection, tenant, DEFAULT_SYSTEM), list(fields)
+def _active(session: CommandSession, scope: Scope) -> tuple[mappings.Version, list[mappings.Field]]:
+    fields = mappings.catalogue(session.warehouse, scope.tenant, scope.system).fields
+    with session.warehouse.transaction(scope.tenant) as connection:
+        return mappings.active(connection, scope.tenant, scope.system), list(fields)
 
 
 def _read(file: Path) -> Any:

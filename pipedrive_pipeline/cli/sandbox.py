@@ -16,9 +16,8 @@ from pipedrive_pipeline.cli.processes import is_free
 from pipedrive_pipeline.cli.session import CommandSession
 from pipedrive_pipeline.connect.auth import signing
 from pipedrive_pipeline.connect.consent.oauth_flow import begin, confirm, finish
-from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import SettingsError, SourceBroke
-from pipedrive_pipeline.sandbox import CrmAccount, Options, kept_in, seeded, serve
+from pipedrive_pipeline.sandbox import SYSTEM, CrmAccount, Options, kept_in, seeded, serve
 from pipedrive_pipeline.settings import SANDBOX_TENANT, SandboxAddress, Settings
 from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
@@ -86,18 +85,16 @@ def connect_sandbox(session: CommandSession) -> TenantConnection:
     )
     vault = open_vault(session.warehouse, settings)
     url = str(settings.of(SANDBOX.slug).pipedrive_oauth_url).rstrip("/")
-    former = connections.connection(vault, SANDBOX, DEFAULT_SYSTEM)
+    former = connections.connection(vault, SANDBOX, SYSTEM)
     if former and former.state is ConnectionState.CONNECTED and former.api_domain == url:
         return former
     browser = signing.fresh()
-    begun = begin(vault, SANDBOX, DEFAULT_SYSTEM, session=browser, who="operator")
+    begun = begin(vault, SANDBOX, SYSTEM, session=browser, who="operator")
     answer = httpx.get(begun.url, follow_redirects=False, timeout=10)
     query = parse_qs(urlsplit(answer.headers.get("location", "")).query)
     if "code" not in query:
         raise SourceBroke("the sandbox gave no authorization code; start it with --consent auto.")
-    waiting = finish(
-        vault, DEFAULT_SYSTEM, session=browser, state=query["state"][0], code=query["code"][0]
-    )
+    waiting = finish(vault, SYSTEM, session=browser, state=query["state"][0], code=query["code"][0])
     return confirm(vault, waiting.id)
 
 

@@ -1,4 +1,4 @@
-"""`sync`, `sweep`, `verify` and `status`: one tenant's runs, and what the history says of them."""
+"""`sync`, `sweep`, `verify`, `remap`, `status`: a tenant's runs, and what history says of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from pipedrive_pipeline.cli.job_run import Outcome, run_job
-from pipedrive_pipeline.cli.options import AsJson, TenantOption
+from pipedrive_pipeline.cli.job_run import Outcome, RunOptions, having_entities, run_systems
+from pipedrive_pipeline.cli.options import AsJson, SystemOption, TenantOption
 from pipedrive_pipeline.cli.output import (
     ReadProgress,
     errors,
@@ -20,14 +20,13 @@ from pipedrive_pipeline.cli.output import (
     terminal,
 )
 from pipedrive_pipeline.cli.session import CommandSession, open_session, sandbox_within_reach
-from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM, system
 from pipedrive_pipeline.errors import BadInput, BudgetSpent, PipelineError
 from pipedrive_pipeline.marts import RowCounts
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.status.tenant_status import TenantStatus, tenant_statuses
-from pipedrive_pipeline.sync.tenancy.registry import known
+from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.tenants import Tenant
 
 STATUS_TABLE_COLUMNS = 110  # of a terminal; a narrower one gets a block per tenant
@@ -35,6 +34,7 @@ STATUS_TABLE_COLUMNS = 110  # of a terminal; a narrower one gets a block per ten
 
 def sync(
     tenant: TenantOption,
+    system: SystemOption = None,
     full: Annotated[
         bool,
         typer.Option("--full", help="Read everything again; goes on where one was broken off."),
@@ -52,75 +52,75 @@ def sync(
 ) -> None:
     """Bring one tenant up to date. Exits 3 if busy, 4 if a person must act, 5 if paused."""
     name = Tenant(tenant)
-    _check_entities(entity)
     if restart and not full:
         raise BadInput("--restart goes with --full.")
     if dry_run and not full:
         raise BadInput("--dry-run goes with --full; a sync of what changed costs about 60 tokens.")
     session = open_session()
-    say_price = partial(_print_price, name, to=errors if json else terminal)
     if dry_run:
-        priced = _priced(session, name, entity)
-        if json:
-            print_json({"tokens_estimated": priced.tokens, "daily_limit": priced.limit})
-        else:
-            say_price(priced)
+        _print_prices(session, name, system, entity, json=json)
         return
     with ReadProgress() as progress:
-        outcome = run_job(
-            session,
-            name,
-            "full_resync" if full else "sync",
-            sync_type="full" if full else "incremental",
+        options = RunOptions(
+            "full" if full else "incremental",
             entities=entity,
             is_restarted=restart,
             on_page=progress.on_page,
-            on_price=say_price,
+            on_price=partial(_print_price, to=errors if json else terminal),
         )
-    _end_with(name, outcome, json=json)
+        _run_and_exit(session, name, system, options, json=json)
 
 
 def sweep(
     tenant: TenantOption,
+    system: SystemOption = None,
     confirm: Annotated[
         bool, typer.Option("--confirm", help="Many rows are really gone; mark them all.")
     ] = False,
     json: AsJson = False,
 ) -> None:
     """Find what was deleted at the source, and prove that nothing is missing."""
-    name = Tenant(tenant)
-    session = open_session()
     with ReadProgress() as progress:
-        outcome = run_job(
-            session,
-            name,
-            "sweep",
-            sync_type="sweep",
-            is_confirmed=confirm,
-            on_page=progress.on_page,
-            on_price=partial(_print_price, name, to=errors if json else terminal),
-        )
-    _end_with(name, outcome, json=json)
+        options = RunOptions("sweep", is_confirmed=confirm, on_page=progress.on_page)
+        _run_and_exit(open_session(), Tenant(tenant), system, options, json=json)
 
 
-def verify(tenant: TenantOption, json: AsJson = False) -> None:
+def verify(tenant: TenantOption, system: SystemOption = None, json: AsJson = False) -> None:
     """Compare every row and value of the marts with raw, and heal what differs. No tokens."""
-    name = Tenant(tenant)
-    _end_with(name, run_job(open_session(), name, "verify", sync_type="verify"), json=json)
+    _run_and_exit(open_session(), Tenant(tenant), system, RunOptions("verify"), json=json)
 
 
-def _priced(session: CommandSession, tenant: Tenant, names: list[str] | None) -> Price:
-    """The price of a full read; calls the source only for entities that were never read whole."""
+def remap(tenant: TenantOption, system: SystemOption = None, json: AsJson = False) -> None:
+    """Rebuild marts and views from raw; no call to the CRM. Exits 3 if busy."""
+    _run_and_exit(open_session(), Tenant(tenant), system, RunOptions("remap"), json=json)
+
+
+def _print_prices(
+    session: CommandSession,
+    tenant: Tenant,
+    system: str | None,
+    names: list[str] | None,
+    *,
+    json: bool,
+) -> None:
+    """Prints what a full read of each system costs; calls sources only if raw cannot tell."""
     known(session.warehouse, tenant)
-    source = SourceAccess(session.warehouse, session.settings, Scope(tenant, DEFAULT_SYSTEM))
-    with sandbox_within_reach(session.settings, tenant):
-        return source.price(
-            entity for name, entity in source.entities.items() if names is None or name in names
-        )
+    scopes = scopes_of_run(session.warehouse, tenant, system, "full")
+    for scope in having_entities(scopes, names):
+        source = SourceAccess(session.warehouse, session.settings, scope)
+        with sandbox_within_reach(session.settings, tenant):
+            price = source.price(
+                entity for name, entity in source.entities.items() if not names or name in names
+            )
+        if json:
+            facts = {"system": scope.system, "tokens_estimated": price.tokens}
+            print_json(facts | {"daily_limit": price.limit})
+        else:
+            _print_price(scope, price, to=terminal)
 
 
-def _print_price(tenant: Tenant, price: Price, *, to: Console) -> None:
-    to.print(f"{tenant}: full read: {price}", markup=False, soft_wrap=True)
+def _print_price(scope: Scope, price: Price, *, to: Console) -> None:
+    to.print(f"{scope.tenant}: full read: {price}", markup=False, soft_wrap=True)
 
 
 def status(
@@ -147,17 +147,27 @@ def status(
             errors.print(f"{status.tenant}: {status.last_error}", markup=False, soft_wrap=True)
 
 
-def _end_with(tenant: Tenant, outcome: Outcome, *, json: bool) -> NoReturn:
-    if json:
-        print_json(outcome_facts(outcome))
-    else:
-        print_outcome(tenant, outcome)
-    sys.exit(outcome.exit_code)
+def _run_and_exit(
+    session: CommandSession,
+    tenant: Tenant,
+    system: str | None,
+    options: RunOptions,
+    *,
+    json: bool,
+) -> NoReturn:
+    """Runs the systems; prints each outcome, with ``--json`` as a document of its own."""
+    on_end = _print_facts if json else print_outcome
+    sys.exit(run_systems(session, tenant, system, options, on_end=on_end))
+
+
+def _print_facts(outcome: Outcome) -> None:
+    print_json(outcome_facts(outcome))
 
 
 def outcome_facts(outcome: Outcome) -> dict[str, Any]:
     """An outcome as JSON: entities, marts, cost, errors."""
     return {
+        "system": outcome.scope.system,
         "run_id": outcome.run_id,
         "success": outcome.is_success,
         "paused_until": outcome.paused_until,
@@ -194,8 +204,9 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def print_outcome(tenant: Tenant, outcome: Outcome) -> None:
+def print_outcome(outcome: Outcome) -> None:
     """Prints an outcome: records read, mart rows changed, price."""
+    tenant = outcome.scope.tenant
     rows: list[list[object]] = [
         [
             name,
@@ -259,13 +270,6 @@ def _print_comparison(tenant: Tenant, outcome: Outcome) -> None:
     )
     if values := outcome.comparison.get("values"):
         terminal.print(f"{values['seen']:,} values compared; {values['lost']:,} are nowhere.")
-
-
-def _check_entities(names: list[str] | None) -> None:
-    entities = system(DEFAULT_SYSTEM).by_name
-    for name in names or ():
-        if name not in entities:
-            raise BadInput(f"--entity {name}: there is no such entity; use {', '.join(entities)}.")
 
 
 def _counts(counts: RowCounts) -> dict[str, int]:

@@ -7,15 +7,14 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from pipedrive_pipeline.cli.options import AsJson, TenantOption
+from pipedrive_pipeline.cli.options import AsJson, OneSystemOption, TenantOption
 from pipedrive_pipeline.cli.output import print_json, print_table, terminal
 from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.connect.api.sync_models import Config
-from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.tenancy import configuration
-from pipedrive_pipeline.sync.tenancy.registry import known
+from pipedrive_pipeline.sync.tenancy.registry import only_scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.vault import open_vault
 
@@ -26,13 +25,13 @@ UNSET = "none"
 
 
 @commands.command()
-def show(tenant: TenantOption, json: AsJson = False) -> None:
+def show(tenant: TenantOption, system: OneSystemOption = None, json: AsJson = False) -> None:
     """Show a tenant's settings. Alert addresses are masked."""
     session = open_session()
-    name = known(session.warehouse, Tenant(tenant)).tenant
-    with session.warehouse.transaction(name) as connection:
+    scope = only_scope(session.warehouse, Tenant(tenant), system)
+    with session.warehouse.transaction(scope.tenant) as connection:
         cipher = open_vault(session.warehouse, session.settings).cipher
-        config = configuration.read(connection, cipher, Scope(name, DEFAULT_SYSTEM))
+        config = configuration.read(connection, cipher, scope)
     if json:
         print_json(config.facts())
         return
@@ -40,7 +39,7 @@ def show(tenant: TenantOption, json: AsJson = False) -> None:
         [setting, _words(value), Config.model_fields[setting].description or ""]
         for setting, value in config.facts().items()
     ]
-    print_table(f"{name}: settings", ("setting", "value", ""), rows)
+    print_table(f"{scope.tenant}: settings", ("setting", "value", ""), rows)
 
 
 @commands.command("set")
@@ -54,13 +53,14 @@ def set_(
             "`settings show` lists the names.",
         ),
     ],
+    system: OneSystemOption = None,
 ) -> None:
     """Change the settings that are named; the others stay."""
     session = open_session()
-    name = known(session.warehouse, Tenant(tenant)).tenant
+    scope = only_scope(session.warehouse, Tenant(tenant), system)
     changed = _checked(changes)
-    _save(session, name, changed)
-    terminal.print(f"{name}: {', '.join(changed)} saved.", markup=False)
+    _save(session, scope, changed)
+    terminal.print(f"{scope.tenant}: {', '.join(changed)} saved.", markup=False)
 
 
 def _checked(changes: list[str]) -> dict[str, Any]:
@@ -85,13 +85,13 @@ def _checked(changes: list[str]) -> dict[str, Any]:
         raise BadInput(f"{first['loc'][0]}: {reason}. Nothing was saved.") from None
 
 
-def _save(session: CommandSession, tenant: Tenant, changed: dict[str, Any]) -> None:
+def _save(session: CommandSession, scope: Scope, changed: dict[str, Any]) -> None:
     cipher = open_vault(session.warehouse, session.settings).cipher
-    with session.warehouse.transaction(tenant) as connection:
+    with session.warehouse.transaction(scope.tenant) as connection:
         configuration.save(
             connection,
             cipher,
-            Scope(tenant, DEFAULT_SYSTEM),
+            scope,
             changed,
             settings=session.settings,
             who="operator",

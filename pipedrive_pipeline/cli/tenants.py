@@ -57,7 +57,7 @@ def list_(json: AsJson = False) -> None:
                     "external_id": row.external_id,
                     "display_name": row.display_name,
                     "time_zone": row.time_zone,
-                    "state": row.state,
+                    "connections": row.connections,
                     "created_at": row.created_at,
                 }
                 for row in tenants
@@ -66,9 +66,12 @@ def list_(json: AsJson = False) -> None:
     elif tenants:
         print_table(
             "Tenants",
-            ("tenant", "name", "external id", "time zone", "connection"),
+            ("tenant", "name", "external id", "time zone", "connections"),
             [
-                [row.tenant, row.display_name, row.external_id, row.time_zone, row.state]
+                [
+                    *(row.tenant, row.display_name, row.external_id, row.time_zone),
+                    ", ".join(f"{key}: {state}" for key, state in row.connections.items()) or None,
+                ]
                 for row in tenants
             ],
         )

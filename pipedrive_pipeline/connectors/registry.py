@@ -120,4 +120,3 @@ def _load() -> None:
 
 
 register(PIPEDRIVE)
-DEFAULT_SYSTEM = PIPEDRIVE.key  # of commands that do not name a system yet

@@ -6,13 +6,21 @@ kill -9 of all processes; run monitoring queries the default launcher, which can
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
 
+from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.defs.defaults import sensor_status
-from pipedrive_pipeline.defs.runs import PARTITION_TAG, facts_of, mark_dead_runs
+from pipedrive_pipeline.defs.runs import (
+    PARTITION_TAG,
+    SYSTEM_TAG,
+    mark_dead_runs,
+    sync_type_of,
+    tenant_of,
+)
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.runs.dead_runs import settle_all_dead
 from pipedrive_pipeline.sync.runs.lock import lock_of_run, locks_taken
@@ -51,10 +59,16 @@ def without_a_row(
     runs = [run for run in instance.get_runs(filters=started) if PARTITION_TAG in run.tags]
     taken = locks_taken(warehouse)
     for run in runs:
-        facts = facts_of(run.tags, run.run_id)
-        if lock_of_run(facts.scope, facts.sync_type) not in taken:
+        if taken.isdisjoint(_locks(run.tags)):
             (last,) = instance.get_records_for_run(
                 run.run_id, limit=1, ascending=False
             ).records or (None,)
             if last is None or now.timestamp() - last.timestamp > GRACE_SECONDS:
                 yield run.run_id
+
+
+def _locks(tags: Mapping[str, str]) -> set[str]:
+    """Returns the names of the locks of which a live run with these tags holds one."""
+    systems = [tags[SYSTEM_TAG]] if SYSTEM_TAG in tags else system_keys()
+    tenant, sync_type = tenant_of(tags), sync_type_of(tags)
+    return {lock_of_run(Scope(tenant, system), sync_type) for system in systems}

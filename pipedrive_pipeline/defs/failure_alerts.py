@@ -5,17 +5,18 @@ A run that ends normally sends its own alert (`sync/status/alerts.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
 from pipedrive_pipeline.defs.defaults import sensor_status
-from pipedrive_pipeline.defs.runs import PARTITION_TAG, facts_of
+from pipedrive_pipeline.defs.runs import PARTITION_TAG, scopes_of, sync_type_of, tenant_of
 from pipedrive_pipeline.errors import Busy, PipelineError, UnknownTenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.runs import history
 from pipedrive_pipeline.sync.status import alerts
-from pipedrive_pipeline.warehouse.database import warehouse_of
+from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 
 WILL_RETRY_TAG = "dagster/will_retry"  # Dagster's own, on a failed run that run retries start again
 
@@ -36,19 +37,34 @@ def failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
         return dg.SkipReason("it is tried again.")
     settings = load_settings()
     warehouse = warehouse_of(settings)
-    if history.has_told_its_end(warehouse, facts_of(run.tags, run.run_id)):
+    tenant = tenant_of(run.tags)
+    ends = history.ends_of(warehouse, tenant, run.run_id)
+    if ends and all(ends.values()):
         return dg.SkipReason("the run has told by itself.")
-    cause = crash(run, context.failure_event)
-    if cause is None:
+    silent = [Scope(tenant, system) for system, is_ended in ends.items() if not is_ended]
+    causes = [
+        cause
+        for scope in silent or _expected(warehouse, run)
+        if (cause := crash(run, scope, context.failure_event))
+    ]
+    if not causes:
         return dg.SkipReason("nobody need know: the tenant was busy, or is no longer registered.")
-    alerts.raise_alert(warehouse, settings, cause)
+    for cause in causes:
+        alerts.raise_alert(warehouse, settings, cause)
     return None
 
 
-def crash(run: dg.DagsterRun, failure: dg.DagsterEvent) -> alerts.Cause | None:
+def _expected(warehouse: Warehouse, run: dg.DagsterRun) -> Sequence[Scope]:
+    """Returns the first scope of a run that ended before its first row; empty if it has none."""
+    try:
+        return scopes_of(warehouse, run.tags)[:1]
+    except PipelineError:  # no tenant or no connection: whoever started the run sees its error
+        return ()
+
+
+def crash(run: dg.DagsterRun, scope: Scope, failure: dg.DagsterEvent) -> alerts.Cause | None:
     """Returns the cause of a run that ended without its own report; None if no alert is needed."""
-    facts = facts_of(run.tags, run.run_id)
-    tenant = facts.scope.tenant
+    tenant = scope.tenant
     known = next(_named_errors(failure), None)
     if known and issubclass(known[0], (Busy, UnknownTenant)):
         return None
@@ -57,11 +73,11 @@ def crash(run: dg.DagsterRun, failure: dg.DagsterEvent) -> alerts.Cause | None:
         code, message, who_acts = known[0].code, known[1], known[0].who_acts
     return alerts.Cause(
         tenant=tenant,
-        system=facts.scope.system,
+        system=scope.system,
         code=code,
         message=message if message.startswith(f"{tenant}:") else f"{tenant}: {message}",
         who_acts=who_acts,
-        sync_type=facts.sync_type,
+        sync_type=sync_type_of(run.tags),
         dagster_run_id=run.run_id,
     )
 

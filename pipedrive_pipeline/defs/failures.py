@@ -2,18 +2,18 @@
 
 The only place that creates a `dg.Failure`. A permanent error is never retried; a transient one is,
 except in a run that a person watches on the command line. A spent daily budget is no failure: the
-run succeeds, its unfinished assets are observed as paused, and assets downstream are skipped.
+run succeeds, its unfinished assets are observed as paused, and nothing is built from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
 
 from pipedrive_pipeline.defs.metadata import pause_metadata
-from pipedrive_pipeline.errors import BudgetSpent, PipelineError, Superseded, Transient
+from pipedrive_pipeline.errors import BudgetSpent, Busy, PipelineError, Superseded, Transient
 from pipedrive_pipeline.sync.runs.run import TenantRun
 
 TRANSIENT_RETRIES = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL)
@@ -54,6 +54,8 @@ def report_pause(context: dg.AssetExecutionContext, run: TenantRun, pause: Budge
         context.run_id, {STATUS_TAG: "paused", RESUMES_AT_TAG: resumes_at}
     )
     for key in sorted(context.selected_asset_keys):
+        if key.path[0] != run.facts.scope.system:
+            continue
         read = run.row.reads.get(key.path[-1])
         if read is None or not read.is_complete:
             context.log_event(
@@ -64,3 +66,26 @@ def report_pause(context: dg.AssetExecutionContext, run: TenantRun, pause: Budge
                     metadata=pause_metadata(pause, read),
                 )
             )
+
+
+def busy_failure(busy: Busy) -> dg.Failure:
+    """Returns the failure of one of several systems, which another run reads or builds now."""
+    return dg.Failure(
+        description=str(busy),
+        metadata={"error_code": busy.code, "who_acts": busy.who_acts},
+        allow_retries=False,
+    )
+
+
+def joined(failures: Sequence[dg.Failure]) -> dg.Failure:
+    """Returns one failure for several systems; it is tried again if one of them can be."""
+    if len(failures) == 1:
+        return failures[0]
+    return dg.Failure(
+        description="; ".join(str(failure.description) for failure in failures),
+        metadata={
+            name: "; ".join(str(failure.metadata[name].value) for failure in failures)
+            for name in ("error_code", "who_acts")
+        },
+        allow_retries=any(failure.allow_retries for failure in failures),
+    )

@@ -5,21 +5,60 @@ One process per run: a sync is one short process, not five (7 s of start each).
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import dagster as dg
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.defs.freshness import FRESHNESS_CHECK
-from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG
+from pipedrive_pipeline.defs.marts import MART_KEYS, VIEW_KEYS
+from pipedrive_pipeline.defs.raw import raw_keys
+from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG, SYSTEM_TAG
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.runs.history import SyncType
+from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
 
 # The check of all tenants is scheduled separately; in every tenant's run it would run too often.
 OF_ONE_TENANT = dg.AssetSelection.all() - dg.AssetSelection.checks(FRESHNESS_CHECK)
 MARTS = dg.AssetSelection.groups("crm", "analytics") - dg.AssetSelection.checks(FRESHNESS_CHECK)
+
+
+def selection_of(
+    scope: Scope, sync_type: SyncType, entities: Collection[str] | None = None
+) -> list[dg.AssetKey]:
+    """Returns the assets of a run of one system: its raw assets, and the marts with their views.
+
+    Of the raw assets only those of ``entities``, where some are named.
+    """
+    raw = [] if sync_type in WITHOUT_SOURCE else raw_keys(registry.system(scope.system))
+    chosen = [key for key in raw if entities is None or key.path[-1] in entities]
+    return [*chosen, *sorted(MART_KEYS | VIEW_KEYS)]
+
+
+def request(
+    scope: Scope,
+    sync_type: SyncType,
+    *,
+    run_key: str,
+    tags: Mapping[str, str],
+    job_name: str | None = None,
+) -> dg.RunRequest:
+    """Returns the request of a run of one system; by default in the job of its kind."""
+    return dg.RunRequest(
+        run_key=run_key,
+        job_name=job_name or BY_SYNC_TYPE[sync_type].name,
+        partition_key=scope.tenant.slug,
+        asset_selection=selection_of(scope, sync_type),
+        tags={SYSTEM_TAG: scope.system, SYNC_TYPE_TAG: sync_type, **tags},
+    )
+
 
 sync = dg.define_asset_job(
     "sync",
     selection=OF_ONE_TENANT,
     executor_def=dg.in_process_executor,
     tags={SYNC_TYPE_TAG: "incremental"},
-    description="What changed since the last sync, from the CRM to customers, contacts and views.",
+    description="What changed since the last sync, from each connected system to marts and views.",
 )
 
 full_resync = dg.define_asset_job(
@@ -48,7 +87,7 @@ verify = dg.define_asset_job(
     executor_def=dg.in_process_executor,
     tags={SYNC_TYPE_TAG: "verify"},
     description=(
-        "Every row, link and value of customers, contacts and views compared with raw; what "
+        "Every row, link and value of marts and views compared with raw; what "
         "differs is healed. Fails where something can neither be proved nor healed. No call to the "
         "CRM, no tokens."
     ),
@@ -60,7 +99,15 @@ remap = dg.define_asset_job(
     executor_def=dg.in_process_executor,
     tags={SYNC_TYPE_TAG: "remap"},
     description=(
-        "Customers, contacts and views rebuilt from raw, with the active field mapping. No call "
-        "to the CRM, no tokens."
+        "Marts and views rebuilt from raw, with the active field mapping. No call to the CRM, no "
+        "tokens."
     ),
 )
+
+BY_SYNC_TYPE = {
+    "full": full_resync,
+    "incremental": sync,
+    "sweep": sweep,
+    "remap": remap,
+    "verify": verify,
+}

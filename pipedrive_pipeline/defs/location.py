@@ -9,18 +9,17 @@ from pipedrive_pipeline.defs import (
     failure_alerts,
     freshness,
     jobs,
-    marts,
-    raw,
     runs,
     schedules,
     sensors,
+    tenant_assets,
 )
 
 
-def location(run: object = runs.tenant_run) -> dg.Definitions:
-    """Returns all definitions; the assets' resource `run` opens a run or is one already open."""
+def location(open_runs: object = runs.system_runs) -> dg.Definitions:
+    """Returns all definitions; the assets' resource `runs` opens the runs or has them open."""
     return dg.Definitions(
-        assets=[*raw.RAW_ASSETS, marts.crm, marts.analytics],
+        assets=[tenant_assets.tenant],
         asset_checks=[freshness.freshness_check],
         jobs=[jobs.sync, jobs.full_resync, jobs.sweep, jobs.remap, jobs.verify],
         schedules=[schedules.daily_sync],
@@ -34,7 +33,8 @@ def location(run: object = runs.tenant_run) -> dg.Definitions:
             failure_alerts.failed_runs,
             freshness.freshness_sensor,
         ],
-        resources={"run": run},
+        resources={"runs": open_runs},
+        executor=dg.in_process_executor,
     )
 
 

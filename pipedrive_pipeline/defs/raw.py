@@ -1,7 +1,6 @@
-"""Raw assets: one tenant's records as the CRM sent them, one asset per kind of record.
+"""Raw assets: one tenant's records as a system sent them, one asset per kind of record."""
 
-Annotations are real here, not text: Dagster refuses `context: "AssetExecutionContext"`.
-"""
+from __future__ import annotations
 
 from collections.abc import Iterator
 
@@ -9,35 +8,70 @@ import dagster as dg
 
 from pipedrive_pipeline.connectors.contract import Entity, System
 from pipedrive_pipeline.connectors.registry import systems
-from pipedrive_pipeline.defs.failures import TRANSIENT_RETRIES, as_dagster_failures
 from pipedrive_pipeline.defs.metadata import column_schema, read_metadata
-from pipedrive_pipeline.defs.partial_runs import marts_of_the_rest
-from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
 from pipedrive_pipeline.defs.table_checks import (
     completeness_result,
     completeness_spec,
     rejections_result,
     rejections_spec,
 )
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.runs.run import TenantRun
 
 
-def _spec(system: str, entity: Entity) -> dg.AssetSpec:
+def raw_key(system: str, entity: str) -> dg.AssetKey:
+    """Returns the key of the asset of one entity."""
+    return dg.AssetKey([system, entity])
+
+
+def raw_keys(system: System) -> list[dg.AssetKey]:
+    """Returns the keys of one system's assets, in the order in which its entities are read."""
+    return [raw_key(system.key, entity.name) for entity in system.entities]
+
+
+def entities_among(keys: set[dg.AssetKey], scope: Scope) -> list[str]:
+    """Returns the names of the scope's entities whose assets are among these keys."""
+    return [key.path[1] for key in keys if key.path[0] == scope.system]
+
+
+def _spec(system: System, entity: Entity) -> dg.AssetSpec:
     return dg.AssetSpec(
-        key=[system, entity.name],
+        key=raw_key(system.key, entity.name),
         description=entity.description,
-        group_name=f"raw_{system}",
-        skippable=True,  # for paused reads; any other incomplete read raises
-        kinds={system, "dlt", "postgres"},
+        group_name=f"raw_{system.key}",
+        skippable=True,  # not connected, paused or skipped; any other incomplete read raises
+        kinds={system.key, "dlt", "postgres"},
         metadata={
             "dagster/column_schema": column_schema((entity.key, *entity.columns)),
-            "table": f"raw_{system}_<tenant>.{entity.name}",
+            "table": f"raw_{system.key}_<tenant>.{entity.name}",
         },
     )
 
 
-def price_of_full_read(
+RAW_SPECS = [_spec(system, entity) for system in systems() for entity in system.entities]
+RAW_KEYS = [spec.key for spec in RAW_SPECS]
+RAW_CHECKS = [spec(key) for key in RAW_KEYS for spec in (completeness_spec, rejections_spec)]
+
+
+def read(
+    context: dg.AssetExecutionContext, run: TenantRun, entities: list[str]
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Reads these entities of one system, and yields each one that is committed whole."""
+    estimated = _price_of_full_read(context, run, entities)
+    for entity_read in run.read(entities):
+        asset = raw_key(run.facts.scope.system, entity_read.entity.name)
+        yield dg.MaterializeResult(
+            asset_key=asset,
+            metadata=read_metadata(run.facts, entity_read, estimated),
+            check_results=[
+                *completeness_result(asset, entity_read),
+                rejections_result(asset, run.rejections(entity_read.entity)),
+            ],
+        )
+
+
+def _price_of_full_read(
     context: dg.AssetExecutionContext, run: TenantRun, entities: list[str]
 ) -> Price | None:
     """Reports the cost of a full read before it begins; does nothing for an incremental read."""
@@ -46,44 +80,3 @@ def price_of_full_read(
     estimated = run.price(entities)
     context.log.info(f"{run.facts.scope.tenant}: full read: {estimated}")  # noqa: G004 - Dagster's log
     return estimated
-
-
-def raw_assets(system: System) -> dg.AssetsDefinition:
-    """Returns one system's raw assets; any subset of them can be read."""
-
-    @dg.multi_asset(
-        name=f"{system.key}_raw",
-        specs=[_spec(system.key, entity) for entity in system.entities],
-        can_subset=True,
-        partitions_def=TENANTS,
-        backfill_policy=ONE_TENANT_PER_RUN,
-        retry_policy=TRANSIENT_RETRIES,
-        check_specs=[
-            spec(dg.AssetKey([system.key, entity.name]))
-            for entity in system.entities
-            for spec in (completeness_spec, rejections_spec)
-        ],
-    )
-    def raw(
-        context: dg.AssetExecutionContext, run: dg.ResourceParam[TenantRun]
-    ) -> Iterator[dg.MaterializeResult[None]]:
-        """Reads one tenant's records as the CRM sent them."""
-        chosen = [key.path[-1] for key in context.selected_asset_keys]
-        with as_dagster_failures(context, run):
-            estimated = price_of_full_read(context, run, chosen)
-            with marts_of_the_rest(context, run):
-                for read in run.read(chosen):
-                    asset = dg.AssetKey([system.key, read.entity.name])
-                    yield dg.MaterializeResult(
-                        asset_key=asset,
-                        metadata=read_metadata(run.facts, read, estimated),
-                        check_results=[
-                            *completeness_result(asset, read),
-                            rejections_result(asset, run.rejections(read.entity)),
-                        ],
-                    )
-
-    return raw
-
-
-RAW_ASSETS = [raw_assets(system) for system in systems()]

@@ -1,27 +1,26 @@
-"""One tenant's run as a Dagster resource: it holds the lock and the history row while ops work.
+"""The tenant's runs as a Dagster resource: each holds its lock and history row while it works.
 
-The tags of the Dagster run name the tenant and the kind of run.
+The tags of the Dagster run name the tenant, the kind of run and, in runs that we start, the system.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import cast
 
 import dagster as dg
 
-from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
-from pipedrive_pipeline.errors import BadInput, Permanent
+from pipedrive_pipeline.errors import BadInput, Busy, Permanent
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.runs import history
 from pipedrive_pipeline.sync.runs.lock import run_lock
 from pipedrive_pipeline.sync.runs.run import TenantRun, open_run
-from pipedrive_pipeline.sync.tenancy.registry import known
+from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.warehouse.database import warehouse_of
+from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.migrations import require_current
 
 PARTITION_TAG = "dagster/partition"
@@ -31,25 +30,105 @@ REQUEST_TAG = "pipeline/request"  # the id of the request that started the run
 RESTART_TAG = "pipeline/restart"  # "true": an unfinished full read starts over
 CONFIRM_TAG = "pipeline/confirm"  # "true": a person has confirmed that many rows are really gone
 MAX_RETRIES_TAG = "dagster/max_retries"  # Dagster's own, of run retries
-SYSTEM_TAG = "pipeline/system"  # absent: the default system
+SYSTEM_TAG = "pipeline/system"  # absent: every system that the tenant has connected
+
+OpenRun = Callable[[Scope], AbstractContextManager[TenantRun]]
 
 
-@dg.resource(description="One run of one tenant: its lock, its history row, its reads and builds.")
-def tenant_run(context: dg.InitResourceContext) -> Iterator[TenantRun]:
-    """Yields the run for as long as the Dagster run lasts; refuses busy tenants at once."""
+class SystemRuns:
+    """The runs of one Dagster run: one per system, each with its own lock and history row.
+
+    A run stays open when an attempt fails that Dagster will repeat; the next attempt goes on
+    with it, and leaves out the systems whose run has ended.
+    """
+
+    def __init__(self, scopes: tuple[Scope, ...], open_: OpenRun) -> None:
+        self._waiting = dict.fromkeys(scopes)
+        self._open_run = open_
+        self._open: dict[Scope, tuple[TenantRun, ExitStack]] = {}
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """The scopes whose run has not ended, in the order in which they run."""
+        return tuple(self._waiting)
+
+    def open_first(self) -> None:
+        """Opens the first run whose lock is free, so that a busy tenant is refused at once.
+
+        Raises:
+            Busy: every one of them is busy.
+        """
+        refusals: list[Busy] = []
+        for scope in self._waiting:
+            try:
+                self._opened(scope)
+            except Busy as busy:
+                refusals.append(busy)
+            else:
+                return
+        if refusals:
+            raise refusals[0]
+
+    @contextmanager
+    def taken(self, scope: Scope) -> Iterator[TenantRun]:
+        """Yields the scope's run, which ends with the block unless Dagster will repeat it.
+
+        Raises:
+            Busy: another run has the lock.
+        """
+        try:
+            yield self._opened(scope)
+        except dg.Failure as failure:
+            if not failure.allow_retries:
+                self._end(scope)
+            raise
+        except BaseException:
+            self._end(scope)
+            raise
+        self._end(scope)
+
+    def close(self) -> None:
+        """Ends the runs that are still open."""
+        for scope in [*self._open]:
+            self._end(scope)
+
+    def _opened(self, scope: Scope) -> TenantRun:
+        if scope not in self._open:
+            stack = ExitStack()
+            self._open[scope] = stack.enter_context(self._open_run(scope)), stack
+        return self._open[scope][0]
+
+    def _end(self, scope: Scope) -> None:
+        self._waiting.pop(scope, None)
+        if scope in self._open:
+            self._open.pop(scope)[1].close()
+
+
+@dg.resource(description="One tenant's runs, one per system: lock, history row, reads and builds.")
+def system_runs(context: dg.InitResourceContext) -> Iterator[SystemRuns]:
+    """Yields the runs for as long as the Dagster run lasts; refuses busy tenants at once."""
     with _retried_only_if_it_can_help(context):
         settings = load_settings()
         dagster_run = context.run
-        facts = facts_of(
-            dagster_run.tags if dagster_run else {}, dagster_run.run_id if dagster_run else None
-        )
+        tags = dagster_run.tags if dagster_run else {}
         warehouse = warehouse_of(settings)
         require_current(warehouse)
-        known(warehouse, facts.scope.tenant)
-    with run_lock(warehouse, facts.scope, facts.sync_type) as lock:
-        mark_dead_runs(context.instance, history.settle_dead(lock))
-        with open_run(warehouse, settings, facts, lock) as run:
-            yield run
+        scopes = scopes_of(warehouse, tags)
+
+    @contextmanager
+    def open_(scope: Scope) -> Iterator[TenantRun]:
+        facts = facts_of(tags, scope, dagster_run.run_id if dagster_run else None)
+        with run_lock(warehouse, scope, facts.sync_type) as lock:
+            mark_dead_runs(context.instance, history.settle_dead(lock))
+            with open_run(warehouse, settings, facts, lock) as run:
+                yield run
+
+    runs = SystemRuns(scopes, open_)
+    try:
+        runs.open_first()
+        yield runs
+    finally:
+        runs.close()
 
 
 @contextmanager
@@ -63,17 +142,39 @@ def _retried_only_if_it_can_help(context: dg.InitResourceContext) -> Iterator[No
         raise
 
 
-def facts_of(tags: Mapping[str, str], run_id: str | None) -> history.RunFacts:
-    """Returns the tenant, kind of sync and trigger that a Dagster run's tags name.
+def tenant_of(tags: Mapping[str, str]) -> Tenant:
+    """Returns the tenant that a Dagster run's tags name.
 
     Raises:
         BadInput: the run has no partition.
     """
     if PARTITION_TAG not in tags:
         raise BadInput("this run names no tenant; choose a partition of `tenants`.")
+    return Tenant(tags[PARTITION_TAG])
+
+
+def sync_type_of(tags: Mapping[str, str]) -> history.SyncType:
+    """Returns the kind of run that a Dagster run's tags name."""
+    return cast("history.SyncType", tags.get(SYNC_TYPE_TAG, "incremental"))
+
+
+def scopes_of(warehouse: Warehouse, tags: Mapping[str, str]) -> tuple[Scope, ...]:
+    """Returns the tenant's systems that a Dagster run takes, in the order of registration.
+
+    Raises:
+        BadInput: the run has no partition.
+        NotConnected: the tenant has connected none.
+        UnknownTenant: it is not registered.
+    """
+    tenant = known(warehouse, tenant_of(tags)).tenant
+    return scopes_of_run(warehouse, tenant, tags.get(SYSTEM_TAG), sync_type_of(tags))
+
+
+def facts_of(tags: Mapping[str, str], scope: Scope, run_id: str | None) -> history.RunFacts:
+    """Returns the kind and trigger of a Dagster run, for one of its systems."""
     return history.RunFacts(
-        scope=Scope(Tenant(tags[PARTITION_TAG]), tags.get(SYSTEM_TAG, DEFAULT_SYSTEM)),
-        sync_type=cast("history.SyncType", tags.get(SYNC_TYPE_TAG, "incremental")),
+        scope=scope,
+        sync_type=sync_type_of(tags),
         trigger=_trigger(tags),
         dagster_run_id=run_id,
         is_restarted=tags.get(RESTART_TAG) == "true",

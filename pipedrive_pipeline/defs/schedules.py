@@ -9,7 +9,7 @@ import dagster as dg
 from pipedrive_pipeline.defs import jobs
 from pipedrive_pipeline.defs.defaults import schedule_status
 from pipedrive_pipeline.defs.partitions import TENANTS
-from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG, TRIGGER_TAG
+from pipedrive_pipeline.defs.runs import TRIGGER_TAG
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.schedule.due import due_syncs
 from pipedrive_pipeline.warehouse.database import warehouse_of
@@ -37,10 +37,12 @@ def daily_sync(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | d
         if sync.scope.tenant.slug in partitions
     ]
     requests = [
-        dg.RunRequest(
+        jobs.request(
+            sync.scope,
+            sync.sync_type,
             run_key=sync.run_key,
-            partition_key=sync.scope.tenant.slug,
-            tags={TRIGGER_TAG: "schedule", SYNC_TYPE_TAG: sync.sync_type},
+            tags={TRIGGER_TAG: "schedule"},
+            job_name=jobs.sync.name,
         )
         for sync in due
     ]

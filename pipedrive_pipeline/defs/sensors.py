@@ -13,7 +13,7 @@ import dagster as dg
 from pipedrive_pipeline.defs import jobs
 from pipedrive_pipeline.defs.defaults import sensor_status
 from pipedrive_pipeline.defs.partitions import TENANTS
-from pipedrive_pipeline.defs.runs import REQUEST_TAG, SYNC_TYPE_TAG, TRIGGER_TAG
+from pipedrive_pipeline.defs.runs import REQUEST_TAG, TRIGGER_TAG
 from pipedrive_pipeline.marts import publish_due
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.runs import requests
@@ -30,13 +30,6 @@ UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 ASKED_AGAIN_SECONDS = 600
-JOBS = {
-    "full": jobs.full_resync,
-    "incremental": jobs.sync,
-    "sweep": jobs.sweep,
-    "remap": jobs.remap,
-    "verify": jobs.verify,
-}
 PARTITIONS_INTERVAL_SECONDS = 30
 REQUESTS_INTERVAL_SECONDS = 15
 SWEEPS_INTERVAL_SECONDS = 60
@@ -66,7 +59,7 @@ def tenant_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
 @dg.sensor(
     minimum_interval_seconds=REQUESTS_INTERVAL_SECONDS,
     default_status=sensor_status(),
-    jobs=list(JOBS.values()),
+    jobs=list(jobs.BY_SYNC_TYPE.values()),
     description="Starts the syncs that were asked for: after a connection, and by `sync now`.",
 )
 def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -78,15 +71,11 @@ def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     # queued.
     window = int(datetime.now(UTC).timestamp() // ASKED_AGAIN_SECONDS)
     runs = [
-        dg.RunRequest(
+        jobs.request(
+            request.scope,
+            request.sync_type,
             run_key=f"{request.id}/{window}",
-            job_name=JOBS[request.sync_type].name,
-            partition_key=request.scope.tenant.slug,
-            tags={
-                TRIGGER_TAG: request.trigger,
-                SYNC_TYPE_TAG: request.sync_type,
-                REQUEST_TAG: str(request.id),
-            },
+            tags={TRIGGER_TAG: request.trigger, REQUEST_TAG: str(request.id)},
         )
         for request in queued
         if str(request.id) not in under_way
@@ -130,11 +119,7 @@ def due_sweeps(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
         if sweep.scope.tenant.slug in partitions
     ]
     runs = [
-        dg.RunRequest(
-            run_key=sweep.run_key,
-            partition_key=sweep.scope.tenant.slug,
-            tags={TRIGGER_TAG: "schedule"},
-        )
+        jobs.request(sweep.scope, "sweep", run_key=sweep.run_key, tags={TRIGGER_TAG: "schedule"})
         for sweep in sweeps[:REQUESTS_PER_TICK]
     ]
     return dg.SensorResult(run_requests=runs) if runs else dg.SkipReason("no sweep is due.")
@@ -154,9 +139,10 @@ def due_verifications(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
     partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
     due_now = due.due_verifications(warehouse_of(load_settings()), datetime.now(UTC))
     runs = [
-        dg.RunRequest(
+        jobs.request(
+            verification.scope,
+            "verify",
             run_key=verification.run_key,
-            partition_key=verification.scope.tenant.slug,
             tags={TRIGGER_TAG: "schedule"},
         )
         for verification in due_now

@@ -7,19 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipedrive_pipeline.connectors.registry import DEFAULT_SYSTEM
 from pipedrive_pipeline.ingest.outcome import Refreshed
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 
 
-def refresh(
-    tenant: Tenant | str,
-    entity: str,
-    ids: Iterable[int | str],
-    *,
-    system: str | None = None,
-) -> Refreshed:
+def refresh(tenant: Tenant | str, system: str, entity: str, ids: Iterable[int | str]) -> Refreshed:
     """Reads these records again and merges them into raw; a newer stored version is kept.
 
     Settings come from the environment. A refresh is one short run of the tenant: it takes the
@@ -30,9 +23,9 @@ def refresh(
 
     Args:
         tenant: whose records.
+        system: the system's key: ``pipedrive``.
         entity: the kind of record: ``persons``.
         ids: the records' keys; 100 keys cost one call, no keys cost none.
-        system: the connector's key; the default system if left out.
 
     Raises:
         Busy: another run of this tenant is in progress; try again when it has ended.
@@ -47,5 +40,5 @@ def refresh(
 
     keys = list(dict.fromkeys(str(record_id) for record_id in ids))
     checked_tenant = tenant if isinstance(tenant, Tenant) else Tenant(tenant)
-    with open_refresher(Scope(checked_tenant, system or DEFAULT_SYSTEM)) as refresher:
+    with open_refresher(Scope(checked_tenant, system)) as refresher:
         return refresher.refresh(entity, keys)

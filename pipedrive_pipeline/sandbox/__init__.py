@@ -10,7 +10,7 @@ Does not belong here: a client of those systems. Only ``cli`` and tests import t
 
 from pipedrive_pipeline.sandbox.kit.clock import ServerClock
 from pipedrive_pipeline.sandbox.kit.state import kept_in
-from pipedrive_pipeline.sandbox.pipedrive.options import Options
+from pipedrive_pipeline.sandbox.pipedrive.options import SYSTEM, Options
 from pipedrive_pipeline.sandbox.pipedrive.running import Sandbox
 from pipedrive_pipeline.sandbox.pipedrive.service import PipedriveService
 from pipedrive_pipeline.sandbox.pipedrive.serving import serve
@@ -20,6 +20,7 @@ from pipedrive_pipeline.sandbox.pipedrive.world.reading import truth
 from pipedrive_pipeline.sandbox.pipedrive.world.seeding import seeded
 
 __all__ = [
+    "SYSTEM",
     "CrmAccount",
     "Options",
     "PipedriveService",

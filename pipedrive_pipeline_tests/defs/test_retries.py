@@ -56,7 +56,7 @@ def test_every_step_has_these_retries_and_run_retries_are_for_crashes() -> None:
         for node in LOCATION.resolve_job_def("sync").nodes
     ]
 
-    assert policies == [TRANSIENT_RETRIES] * 3
+    assert policies == [TRANSIENT_RETRIES]
     assert configured["retry_on_asset_or_op_failure"] is False
     assert configured["max_retries"] == 1
 

@@ -62,7 +62,7 @@ def test_given_ids_are_read_again_by_hundreds_and_reach_the_marts_with_the_next_
     account.delete("persons", 9)
     requests = sandbox.requests.count
 
-    done = refresh("acme", "persons", [*range(1, 150), person_id, 7, 10**6])
+    done = refresh("acme", SYSTEM, "persons", [*range(1, 150), person_id, 7, 10**6])
 
     assert (done.created, done.updated, done.unchanged) == (1, 1, 147)
     assert done.absent == ("9", str(10**6))
@@ -89,7 +89,7 @@ def test_a_row_that_came_back_loses_its_mark_and_is_as_the_source_has_it_now(
         stores.deletions.mark(run._source.entities["persons"], [Tombstone("7", "deleted")])
     account.plant("persons", 7, name="uralt", update_time="2001-01-01T00:00:00Z")
 
-    done = refresh(ACME, "persons", ["7"])
+    done = refresh(ACME, SYSTEM, "persons", ["7"])
 
     assert (done.updated, done.unchanged, done.restored, done.absent) == (1, 0, 1, ())
     stored = next(row for row in world.raw(ACME, "persons") if row["id"] == 7)
@@ -109,17 +109,17 @@ def test_a_refresh_keeps_the_rules_of_its_tenant(world: World, sandbox: Sandbox)
     before = sandbox.requests.count
 
     with pytest.raises(UnknownTenant):
-        refresh("nobody", "persons", [1])
+        refresh("nobody", SYSTEM, "persons", [1])
     with pytest.raises(BadInput, match="there are organization_fields"):
-        refresh("acme", "deals", [1])
+        refresh("acme", SYSTEM, "deals", [1])
     with tenant_lock(world.warehouse, ACME), pytest.raises(Busy):
-        refresh("acme", "persons", [1])
+        refresh("acme", SYSTEM, "persons", [1])
     with pytest.raises(AllowanceSpent):
-        refresh("acme", "persons", [1])
-    assert refresh("acme", "persons", []).absent == ()
+        refresh("acme", SYSTEM, "persons", [1])
+    assert refresh("acme", SYSTEM, "persons", []).absent == ()
     disconnect(open_vault(world.warehouse, world.settings), ACME, SYSTEM, who="a test")
     with pytest.raises(NotConnected):
-        refresh("acme", "persons", [1])
+        refresh("acme", SYSTEM, "persons", [1])
 
     assert sandbox.requests.count == before
 

@@ -8,7 +8,7 @@ from pipedrive_pipeline.errors import BadInput, UnknownTenant
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, ControlTables
+from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
 
 BERLIN = Settings(default_time_zone="Europe/Berlin")
 NEW = Tenant("neu")
@@ -18,11 +18,11 @@ def test_a_new_tenant_takes_the_default_time_zone(control: ControlTables) -> Non
     assert registry.add(control.warehouse, BERLIN, NEW, external_id="42", display_name="Neu GmbH")
 
     tenant = registry.known(control.warehouse, NEW)
-    assert (tenant.external_id, tenant.display_name, tenant.time_zone, tenant.state) == (
+    assert (tenant.external_id, tenant.display_name, tenant.time_zone, tenant.connections) == (
         "42",
         "Neu GmbH",
         "Europe/Berlin",
-        None,
+        {},
     )
 
 
@@ -46,10 +46,10 @@ def test_tenants_are_listed_by_slug_with_their_connection(control: ControlTables
 
     listed = registry.all_tenants(control.warehouse)
 
-    assert [(row.tenant.slug, row.state) for row in listed] == [
-        ("aaa", None),
-        (ACME.slug, "connected"),
-        (BETA.slug, "connected"),
+    assert [(row.tenant.slug, row.connections) for row in listed] == [
+        ("aaa", {}),
+        (ACME.slug, {SYSTEM: "connected"}),
+        (BETA.slug, {SYSTEM: "connected"}),
     ]
 
 

@@ -112,7 +112,7 @@ def test_a_removed_tenant_may_be_added_again(control: ControlTables) -> None:
 
     control.run("insert into integration.tenants (slug) values ('acme')")
 
-    assert registry.known(control.warehouse, ACME).state is None
+    assert registry.known(control.warehouse, ACME).connections == {}
 
 
 def roles(control: ControlTables) -> set[str]:

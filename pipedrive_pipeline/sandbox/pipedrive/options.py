@@ -10,6 +10,7 @@ from typing import Literal
 
 from pipedrive_pipeline.sandbox.kit.options import ServerOptions
 
+SYSTEM = "pipedrive"
 Plan = Literal["lite", "growth", "premium", "ultimate"]
 
 ALL_SCOPES = (

@@ -22,6 +22,7 @@ from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE, TenantLock, lock_of_run
+from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 SyncType = Literal["full", "incremental", "sweep", "remap", "verify"]
@@ -140,13 +141,13 @@ def settle_dead(lock: TenantLock) -> list[str]:
     return [row[0] for row in rows if row[0]]
 
 
-def has_told_its_end(warehouse: Warehouse, facts: RunFacts) -> bool:
-    """True if this run completed its row; False if it died or never opened one."""
+def ends_of(warehouse: Warehouse, tenant: Tenant, dagster_run_id: str) -> dict[str, bool]:
+    """Returns for each system with a row of this Dagster run whether the run completed the row.
+
+    A run that died did not; one that never opened a row is absent.
+    """
     with warehouse.transaction() as connection:
-        row = connection.execute(
-            _TOLD_ITS_END, [facts.scope.tenant.slug, facts.dagster_run_id]
-        ).fetchone()
-    return bool(row and row[0])
+        return dict(connection.execute(_ENDS, [tenant.slug, dagster_run_id]).fetchall())
 
 
 def _status(reads: Mapping[str, EntityRead], errors: list[BaseException]) -> Status:
@@ -264,13 +265,16 @@ unanswered as (
 select dead.dagster_run_id from dead
 """
 
-_TOLD_ITS_END = """
-select exists (
-    select from integration.sync_logs as sync_logs
-    where sync_logs.tenant_id = %s and sync_logs.dagster_run_id = %s
-        and sync_logs.status <> 'running'
-        and not sync_logs.errors @> '[{"code": "killed"}]'
-)
+_ENDS = """
+select
+    sync_logs.system,
+    bool_or(
+        sync_logs.status <> 'running' and not sync_logs.errors @> '[{"code": "killed"}]'
+    )
+from integration.sync_logs
+where sync_logs.tenant_id = %s
+    and sync_logs.dagster_run_id = %s
+group by sync_logs.system
 """
 
 # A run that lost its lock may end after a newer one; the newest run's result is shown.

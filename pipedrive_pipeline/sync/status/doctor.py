@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pipedrive_pipeline.errors import PipelineError, ScopeMissing
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.connection_alerts import check_connection_and_alert
-from pipedrive_pipeline.sync.tenancy.registry import known
+from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connection_test import ConnectionCheck
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
@@ -41,9 +42,12 @@ class Finding:
 
 
 def examine(
-    warehouse: Warehouse, settings: Settings, tenant: Tenant | None, system: str
+    warehouse: Warehouse, settings: Settings, tenant: Tenant | None, system: str | None
 ) -> list[Finding]:
-    """Returns the findings in the order in which a person would repair them."""
+    """Returns the findings in the order in which a person would repair them.
+
+    Of a tenant, the named connection is examined, else every one.
+    """
     if tenant:
         settings = settings.of(tenant.slug)
     checks: list[tuple[str, Callable[[], str]]] = [
@@ -53,11 +57,25 @@ def examine(
         ("hosts", lambda: ", ".join(settings.pipedrive_allowed_hosts)),
         ("OAuth app", lambda: _app(settings)),
     ]
-    if tenant:
-        checks.append(
-            (f"tenant {tenant}", lambda: _connection(warehouse, settings, tenant, system))
+    findings = [_finding(name, check) for name, check in checks]
+    return [*findings, *_connections(warehouse, settings, tenant, system)] if tenant else findings
+
+
+def _connections(
+    warehouse: Warehouse, settings: Settings, tenant: Tenant, system: str | None
+) -> list[Finding]:
+    try:
+        known(warehouse, tenant)
+        scopes = scopes_of_run(warehouse, tenant, system, "incremental")
+    except PipelineError as error:
+        return [Finding(f"tenant {tenant}", str(error), error)]
+    return [
+        _finding(
+            f"tenant {tenant}" if len(scopes) == 1 else f"tenant {scope}",
+            partial(_connection, warehouse, settings, scope.tenant, scope.system),
         )
-    return [_finding(name, check) for name, check in checks]
+        for scope in scopes
+    ]
 
 
 def _finding(name: str, check: Callable[[], str]) -> Finding:
@@ -91,7 +109,6 @@ def _app(settings: Settings) -> str:
 
 
 def _connection(warehouse: Warehouse, settings: Settings, tenant: Tenant, system: str) -> str:
-    known(warehouse, tenant)
     proof = check_connection_and_alert(open_vault(warehouse, settings), tenant, system)
     if proof.missing_scopes:
         raise ScopeMissing(

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import available_timezones
 
-from pipedrive_pipeline.errors import BadInput, UnknownTenant
+import psycopg
+
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.errors import BadInput, NotConnected, UnknownTenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import SANDBOX_TENANT, Settings
+from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
+
+# With a connection that needs a new consent, a run fails and says so.
+USED_STATES = frozenset({"connected", "needs_reauth"})
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,7 @@ class RegisteredTenant:
     display_name: str | None
     time_zone: str
     created_at: datetime
-    state: str | None  # of its connection; None if it never had one
+    connections: Mapping[str, str]  # the state of each, by system; empty if it never had one
 
 
 def add(
@@ -99,6 +108,66 @@ def known(warehouse: Warehouse, tenant: Tenant) -> RegisteredTenant:
     return RegisteredTenant(tenant, *row[1:])
 
 
+def scopes_of_run(
+    warehouse: Warehouse, tenant: Tenant, system: str | None, sync_type: str
+) -> tuple[Scope, ...]:
+    """Returns the system that was asked for, else every one that a run of this kind can take.
+
+    A run that calls the source takes the connected systems. A remap or verify takes those with
+    stored records, connected or not.
+
+    Raises:
+        NotConnected: the tenant has connected none.
+        UsageError: there is no such system.
+    """
+    if system is not None:
+        return (Scope(tenant, registry.system(system).key),)
+    scopes = tuple(Scope(tenant, key) for key in registry.system_keys())
+    with warehouse.transaction(tenant=tenant) as connection:
+        states = dict(connection.execute(_STATES, [tenant.slug]).fetchall())
+        if sync_type in WITHOUT_SOURCE:
+            stored = tuple(scope for scope in scopes if _is_stored(connection, scope))
+            if stored:
+                return stored
+    connected = tuple(scope for scope in scopes if states.get(scope.system) in USED_STATES)
+    if not connected:
+        raise NotConnected(tenant.slug)
+    return connected
+
+
+def only_scope(warehouse: Warehouse, tenant: Tenant, system: str | None) -> Scope:
+    """Returns the system that was asked for, else the tenant's only one.
+
+    A tenant that has connected none has the only registered one.
+
+    Raises:
+        BadInput: there are several; the message names them.
+        UnknownTenant: it is not registered.
+        UsageError: there is no such system.
+    """
+    systems = tuple(known(warehouse, tenant).connections) or registry.system_keys()
+    if system is not None:
+        return Scope(tenant, registry.system(system).key)
+    if len(systems) > 1:
+        options = " or ".join(f"--system {key}" for key in systems)
+        raise BadInput(f"{tenant}: several systems are possible; add {options}.")
+    return Scope(tenant, systems[0])
+
+
+def _is_stored(connection: psycopg.Connection, scope: Scope) -> bool:
+    row = connection.execute(
+        "select to_regnamespace(%s) is not null", [scope.raw_schema]
+    ).fetchone()
+    return bool(row and row[0])
+
+
+_STATES = """
+select
+    connections.system,
+    connections.state
+from integration.connections
+where connections.tenant_id = %s
+"""
 _ADD = """
 insert into integration.tenants (slug, external_id, display_name, time_zone)
 values (%s, %s, %s, %s)
@@ -107,9 +176,13 @@ on conflict (slug) do nothing
 
 _SELECT = """
 select tenants.slug, tenants.external_id, tenants.display_name, tenants.time_zone,
-    tenants.created_at, connections.state
+    tenants.created_at,
+    (
+        select coalesce(jsonb_object_agg(connections.system, connections.state), '{}')
+        from integration.connections as connections
+        where connections.tenant_id = tenants.slug
+    ) as connections
 from integration.tenants as tenants
-left join integration.connections as connections on connections.tenant_id = tenants.slug
 """
 _LIST = _SELECT + " order by tenants.slug"
 _ONE = _SELECT + " where tenants.slug = %s"

@@ -1,0 +1,104 @@
+"""All assets of a tenant, and the step that makes them: each system read, built and published.
+
+One step for all of them. Dagster skips a step if one before it emitted nothing (measured), so that
+a system that is paused, refused or not connected would keep the marts of the others from being
+built.
+
+Annotations are real here, not text: Dagster refuses `context: "AssetExecutionContext"`.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pipedrive_pipeline.defs.failures import (
+    TRANSIENT_RETRIES,
+    as_dagster_failures,
+    busy_failure,
+    joined,
+)
+from pipedrive_pipeline.defs.marts import (
+    ANALYTICS_SPECS,
+    CRM_SPECS,
+    MART_KEYS,
+    VIEW_CHECKS,
+    VIEW_KEYS,
+    results_of_marts,
+    results_of_views,
+)
+from pipedrive_pipeline.defs.merged_results import MergedResults, Result
+from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
+from pipedrive_pipeline.defs.raw import RAW_CHECKS, RAW_KEYS, RAW_SPECS, entities_among, read
+from pipedrive_pipeline.defs.runs import SystemRuns
+from pipedrive_pipeline.defs.table_checks import MART_CHECKS
+from pipedrive_pipeline.errors import Busy, NotConnected, PipelineError
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
+from pipedrive_pipeline.sync.runs.run import TenantRun
+
+
+@dg.multi_asset(
+    name="tenant",
+    specs=[*RAW_SPECS, *CRM_SPECS, *ANALYTICS_SPECS],
+    can_subset=True,
+    partitions_def=TENANTS,
+    backfill_policy=ONE_TENANT_PER_RUN,
+    retry_policy=TRANSIENT_RETRIES,
+    check_specs=[*RAW_CHECKS, *MART_CHECKS, *VIEW_CHECKS],
+)
+def tenant(
+    context: dg.AssetExecutionContext, runs: dg.ResourceParam[SystemRuns]
+) -> Iterator[Result]:
+    """Syncs one tenant's systems, one after another; the failure of one does not stop the next."""
+    merged = MergedResults()
+    failures: list[dg.Failure] = []
+    for scope in _selected(context, runs):
+        try:
+            with runs.taken(scope) as run:
+                yield from _one_system(context, run, merged)
+        except Busy as busy:
+            failures.append(busy_failure(busy))
+        except dg.Failure as failure:
+            failures.append(failure)
+    yield from merged.results()
+    if failures:
+        raise joined(failures)
+
+
+def _selected(context: dg.AssetExecutionContext, runs: SystemRuns) -> tuple[Scope, ...]:
+    """Returns the scopes to sync: those with a selected raw asset, or all if none is selected.
+
+    Raises:
+        NotConnected: raw assets are selected, and the tenant has connected none of their systems.
+    """
+    wanted = {key.path[0] for key in context.selected_asset_keys if key in RAW_KEYS}
+    selected = tuple(scope for scope in runs.scopes if not wanted or scope.system in wanted)
+    if runs.scopes and not selected:
+        raise NotConnected(context.partition_key, ", ".join(sorted(wanted)))
+    return selected
+
+
+def _one_system(
+    context: dg.AssetExecutionContext, run: TenantRun, merged: MergedResults
+) -> Iterator[Result]:
+    """Yields the raw assets as they are read; collects what marts and views came to."""
+    keys = set(context.selected_asset_keys)
+    entities = entities_among(keys, run.facts.scope)
+    with as_dagster_failures(context, run):
+        if entities and run.facts.sync_type not in WITHOUT_SOURCE:
+            try:
+                yield from read(context, run, entities)
+            except PipelineError:
+                if keys & MART_KEYS and run.build_around_failures():
+                    merged.add(run, results_of_marts(run))
+                raise
+        if keys & MART_KEYS:
+            run.build_marts()
+            merged.add(run, results_of_marts(run))
+        if keys & VIEW_KEYS:
+            run.publish_views()
+            facts = run.field_facts()
+            merged.add(run, results_of_views(facts))
+            for warning in run.row.warnings.values():
+                context.log.warning(f"{run.facts.scope}: {warning}")  # noqa: G004 - Dagster's log
+            run.assert_proven(facts)
