@@ -16,7 +16,15 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cryptography.fernet import Fernet
-from pydantic import AnyHttpUrl, BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AnyHttpUrl,
+    BaseModel,
+    Field,
+    IPvAnyAddress,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipedrive_pipeline.errors import SettingsError
@@ -62,6 +70,7 @@ class Settings(BaseSettings):
             f"http://127.0.0.1:{valid.get('connect_port', 8000)}"
         )
     )
+    listen_address: IPvAnyAddress = ipaddress.IPv4Address("127.0.0.1")
     connect_workers: Annotated[int, Field(ge=1, le=64)] = 1
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     dagster_port: Port = 3000

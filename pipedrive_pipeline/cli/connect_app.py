@@ -6,7 +6,7 @@ from pipedrive_pipeline.settings import load_settings
 
 
 def serve_connect() -> None:
-    """Serve the Connect app on 127.0.0.1."""
+    """Serve the Connect app on LISTEN_ADDRESS and CONNECT_PORT."""
     from pipedrive_pipeline.connect.serving import serve
 
     serve(load_settings())

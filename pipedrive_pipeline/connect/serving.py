@@ -21,7 +21,6 @@ from pipedrive_pipeline.settings import Settings, load_settings
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
 from pipedrive_pipeline.warehouse.migrations import require_current
 
-HOST = "127.0.0.1"  # a proxy in front of it listens to the network
 KEEP_ALIVE_SECONDS = 5
 STOP_SECONDS = 12  # a token refresh in progress locks its row for at most 10 s
 HEALTH_CHECK_SECONDS = 30  # of a worker; uvicorn's 5 would end one on a busy machine
@@ -70,7 +69,7 @@ def config(
 def options(settings: Settings) -> dict[str, Any]:
     """Uvicorn's options: limits, no access log, and the proxies whose headers count."""
     return {
-        "host": HOST,
+        "host": str(settings.listen_address),
         "port": settings.connect_port,
         # Its lines contain whole addresses, and a callback's address contains a code.
         "access_log": False,
