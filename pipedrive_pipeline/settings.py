@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cryptography.fernet import Fernet
@@ -21,6 +21,7 @@ from pydantic import (
     BaseModel,
     Field,
     IPvAnyAddress,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -30,7 +31,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pipedrive_pipeline.errors import SettingsError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
-CALLBACK_PATH = "/api/integrations/pipedrive/callback"
 HOST_PATTERN = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]", re.IGNORECASE)
 OPERATOR_KEY_CHARACTERS_MIN = 32
 DIFFERENT_CHARACTERS_MIN = 8  # fewer are typed, not random
@@ -39,14 +39,15 @@ PLACEHOLDER = re.compile(
 )
 NEW_OPERATOR_KEY = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
+Loaded = TypeVar("Loaded")
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 SANDBOX_TENANT = "sandbox"
 SANDBOX_HOST = "127.0.0.1"
 
 
-class Settings(BaseSettings):
-    """All settings. Field names in capitals are the settings' names."""
+class _SettingsOfEnvironment(BaseSettings):
+    """What all settings have in common. Field names in capitals are the settings' names."""
 
     model_config = SettingsConfigDict(
         env_file=PROJECT_ROOT / ".env",
@@ -56,14 +57,47 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_empty(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("is empty; give it a value or unset it")
+        if isinstance(value, str) and ("\n" in value or "\r" in value):
+            raise ValueError("holds a line break")
+        return value.strip() if isinstance(value, str) else value
+
+
+class SystemSettings(_SettingsOfEnvironment):
+    """The settings of one system, with its key before each name: `PIPEDRIVE_CLIENT_ID`.
+
+    None where the operator set nothing: the system's declaration has the default.
+    """
+
+    client_id: str | None = None
+    client_secret: SecretStr | None = None
+    redirect_uri: AnyHttpUrl | None = None
+    oauth_url: AnyHttpUrl | None = None
+    allowed_hosts: Annotated[tuple[str, ...] | None, NoDecode] = None
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        return _split_commas(value)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts_only(cls, hosts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if not all(HOST_PATTERN.fullmatch(host) for host in hosts or ()):
+            raise ValueError("takes host names or `*.` patterns, without scheme, port or path")
+        return hosts and tuple(host.lower() for host in hosts)
+
+
+class Settings(_SettingsOfEnvironment):
+    """The settings that concern no system."""
+
     database_url: SecretStr | None = None
     dagster_database_url: SecretStr | None = None
     pipeline_home: Path = PROJECT_ROOT / ".local"
-    pipedrive_client_id: str | None = None
-    pipedrive_client_secret: SecretStr | None = None
-    pipedrive_redirect_uri: AnyHttpUrl | None = None
-    pipedrive_oauth_url: AnyHttpUrl = AnyHttpUrl("https://oauth.pipedrive.com")
-    pipedrive_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ("*.pipedrive.com",)
     connect_port: Port = 8000
     app_url: AnyHttpUrl = Field(
         default_factory=lambda valid: AnyHttpUrl(
@@ -84,38 +118,12 @@ class Settings(BaseSettings):
     schedules: Literal["on", "off"] = "on"
     history_kept_days: Annotated[int, Field(ge=1, le=36_500)] = 400  # a year, and last year's month
 
-    @field_validator(
-        "pipedrive_allowed_hosts",
-        "token_encryption_keys",
-        "alert_urls",
-        "trusted_proxies",
-        mode="before",
-    )
-    @classmethod
-    def _split_commas(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        parts = tuple(part.strip() for part in value.split(","))
-        if not all(parts):
-            raise ValueError("has an empty entry between commas")
-        return parts
+    _systems: dict[str, SystemSettings] = PrivateAttr(default_factory=dict)
 
-    # Declared after the split: of two validators the later one sees the value first.
-    @field_validator("*", mode="before")
+    @field_validator("token_encryption_keys", "alert_urls", "trusted_proxies", mode="before")
     @classmethod
-    def _refuse_empty(cls, value: Any) -> Any:
-        if isinstance(value, str) and not value.strip():
-            raise ValueError("is empty; give it a value or unset it")
-        if isinstance(value, str) and ("\n" in value or "\r" in value):
-            raise ValueError("holds a line break")
-        return value.strip() if isinstance(value, str) else value
-
-    @field_validator("pipedrive_allowed_hosts")
-    @classmethod
-    def _hosts_only(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(HOST_PATTERN.fullmatch(host) for host in hosts):
-            raise ValueError("takes host names or `*.` patterns, without scheme, port or path")
-        return tuple(host.lower() for host in hosts)
+    def _split_lists(cls, value: Any) -> Any:
+        return _split_commas(value)
 
     @field_validator("token_encryption_keys")
     @classmethod
@@ -178,39 +186,45 @@ class Settings(BaseSettings):
         """True if the warehouse is the embedded Postgres under `PIPELINE_HOME`."""
         return self.database_url is None
 
-    @property
-    def sandbox_file(self) -> Path:
+    def sandbox_file(self, system: str) -> Path:
         """The file with the address, OAuth app and token of this installation's sandbox."""
-        return self.pipeline_home / "sandbox" / "sandbox.json"
+        return self.pipeline_home / "sandbox" / f"{system}.json"
 
-    def of(self, tenant: str) -> Settings:
-        """The settings that apply to one tenant.
+    def system(self, key: str, tenant: str | None = None) -> SystemSettings:
+        """The settings of one system that apply to a tenant, or to all but the sandbox's.
 
-        The tenant `sandbox` talks to this installation's sandbox and to no other host. Every other
-        tenant has the settings as they are: nothing of the sandbox is allowed for a real one.
+        The tenant `sandbox` talks to this installation's sandbox and to no other host. Nothing of
+        the sandbox is allowed for a real tenant.
+
+        Raises:
+            SettingsError: one of them is malformed, or there is no sandbox of this system.
         """
-        if tenant != SANDBOX_TENANT:
-            return self
-        sandbox = SandboxAddress.read(self.sandbox_file)
-        return self.model_copy(
-            update={
-                "pipedrive_client_id": sandbox.client_id,
-                "pipedrive_client_secret": SecretStr(sandbox.client_secret),
-                "pipedrive_oauth_url": AnyHttpUrl(sandbox.url),
-                "pipedrive_allowed_hosts": (SANDBOX_HOST,),
-            }
-        )
+        if tenant == SANDBOX_TENANT:
+            sandbox = SandboxAddress.read(self.sandbox_file(key))
+            return self.system(key).model_copy(
+                update={
+                    "client_id": sandbox.client_id,
+                    "client_secret": SecretStr(sandbox.client_secret),
+                    "oauth_url": AnyHttpUrl(sandbox.url),
+                    "allowed_hosts": (SANDBOX_HOST,),
+                }
+            )
+        if key not in self._systems:
+            prefix = setting_name(key, "")
+            self._systems[key] = _loaded(lambda: SystemSettings(_env_prefix=prefix), prefix)
+        return self._systems[key]
 
-    def with_oauth_apps(self) -> list[Settings]:
-        """The settings of each OAuth app that this installation has: its own, the sandbox's."""
-        return [self, self.of(SANDBOX_TENANT)] if self.sandbox_file.exists() else [self]
+    def with_system(self, key: str, **values: Any) -> Settings:
+        """A copy with these settings of one system instead of those of the environment."""
+        changed = self.model_copy()
+        changed._systems = {**self._systems, key: SystemSettings(_env_file=None, **values)}  # noqa: SLF001
+        return changed
 
-    @property
-    def redirect_uri(self) -> str:
+    def redirect_uri(self, system: str) -> str:
         """The URL that the source sends a browser back to after consent."""
-        if self.pipedrive_redirect_uri:
-            return str(self.pipedrive_redirect_uri)
-        return str(self.app_url).rstrip("/") + CALLBACK_PATH
+        if uri := self.system(system).redirect_uri:
+            return str(uri)
+        return f"{str(self.app_url).rstrip('/')}/api/integrations/{system}/callback"
 
     def run_url(self, dagster_run_id: str) -> str:
         """The URL of this run in the Dagster UI."""
@@ -276,18 +290,36 @@ class SandboxAddress(BaseModel, frozen=True):
 
 
 def load_settings() -> Settings:
-    """Settings from the environment and `.env`.
+    """Settings from the environment and `.env`; those of systems are read when they are used.
 
     Raises:
         SettingsError: one is empty or malformed; the message names it, never its value.
     """
+    return _loaded(Settings)
+
+
+def setting_name(system: str, name: str) -> str:
+    """The name of a setting of one system: `PIPEDRIVE_CLIENT_ID`."""
+    return f"{system}_{name}".upper()
+
+
+def _loaded(load: Callable[[], Loaded], prefix: str = "") -> Loaded:
     try:
-        return Settings()
+        return load()
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        name = str(first["loc"][0]).upper() if first["loc"] else "the environment"
+        name = f"{prefix}{first['loc'][0]}".upper() if first["loc"] else "the environment"
         reason = str(first["msg"]).removeprefix("Value error, ")
         raise SettingsError(f"{name}: {reason}. README.md lists every setting.") from None
+
+
+def _split_commas(value: Any) -> Any:
+    if not isinstance(value, str) or not value.strip() or len(value.splitlines()) > 1:
+        return value  # `_refuse_empty` says what is wrong
+    parts = tuple(part.strip() for part in value.split(","))
+    if not all(parts):
+        raise ValueError("has an empty entry between commas")
+    return parts
 
 
 def _made_once(path: Path, make: Callable[[], str]) -> str:

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 import pipedrive_pipeline
+from pipedrive_pipeline.connectors.registry import MODULES_VARIABLE
 from pipedrive_pipeline.errors import ExitCode, Permanent, PipelineError, UsageError
 from pipedrive_pipeline.sandbox import seeded, serve
-from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
+from pipedrive_pipeline.settings import PROJECT_ROOT, Settings, SystemSettings
 from pipedrive_pipeline.sync.status.alerts import KILLED, OVERDUE, UNEXPECTED
 from pipedrive_pipeline.warehouse.embedded import running_server
 from pipedrive_pipeline_tests.cli.terminal import Terminal
@@ -71,7 +72,9 @@ def test_the_readme_names_only_settings_that_exist() -> None:
 
     names = {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)}
 
-    assert names == {name.upper() for name in Settings.model_fields}
+    of_systems = set(re.findall(r"`<SYSTEM>_([A-Z_]+)`", " ".join(rows)))
+    assert names == {name.upper() for name in Settings.model_fields} | {MODULES_VARIABLE}
+    assert of_systems == {name.upper() for name in SystemSettings.model_fields}
 
 
 @pytest.mark.parametrize("words", [words for words, command in commands() if not command.hidden])

@@ -14,8 +14,12 @@ from pipedrive_pipeline.errors import ExitCode, SettingsError
 from pipedrive_pipeline.settings import (
     NEW_OPERATOR_KEY,
     PROJECT_ROOT,
+    SANDBOX_TENANT,
+    SandboxAddress,
     Settings,
+    SystemSettings,
     load_settings,
+    setting_name,
 )
 
 KEY = Fernet.generate_key().decode()
@@ -39,7 +43,19 @@ MALFORMED = {
     "TRUSTED_PROXIES": f"10.0.0.0/8,{CANARY}",
     "OPERATOR_KEY": CANARY,
 }
-NAMES = sorted(name.upper() for name in Settings.model_fields)
+OF_SYSTEMS = sorted(
+    setting_name(key, name)
+    for key in ("pipedrive", "zoho_crm")
+    for name in SystemSettings.model_fields
+)
+NAMES = sorted([*(name.upper() for name in Settings.model_fields), *OF_SYSTEMS])
+
+
+def load_all() -> None:
+    """Reads the settings of the installation and of two systems."""
+    settings = load_settings()
+    for key in ("pipedrive", "zoho_crm"):
+        settings.system(key)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +73,7 @@ def test_an_empty_setting_is_refused_by_name(
     monkeypatch.setenv(name, value)
 
     with pytest.raises(SettingsError, match=f"^{name}: is empty") as caught:
-        load_settings()
+        load_all()
 
     assert caught.value.exit_code is ExitCode.USAGE
 
@@ -69,7 +85,7 @@ def test_a_setting_with_a_line_break_is_refused_by_name(
     monkeypatch.setenv(name, f"{CANARY}\n{CANARY}")
 
     with pytest.raises(SettingsError, match=f"^{name}: ") as caught:
-        load_settings()
+        load_all()
 
     assert CANARY not in str(caught.value)
 
@@ -81,7 +97,7 @@ def test_a_malformed_setting_is_refused_by_name_without_its_value(
     monkeypatch.setenv(name, MALFORMED[name])
 
     with pytest.raises(SettingsError, match=f"^{name}: ") as caught:
-        load_settings()
+        load_all()
 
     assert CANARY not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -144,7 +160,7 @@ def test_an_empty_entry_between_commas_is_refused(
     monkeypatch.setenv(name, f"{KEY},,{KEY}")
 
     with pytest.raises(SettingsError, match="has an empty entry"):
-        load_settings()
+        load_all()
 
 
 def test_secrets_are_masked_in_every_text_form(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,10 +170,41 @@ def test_secrets_are_masked_in_every_text_form(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TOKEN_ENCRYPTION_KEYS", KEY)
     monkeypatch.setenv("ALERT_URLS", f"mailto://{CANARY}")
 
-    shown = f"{load_settings()!r} {load_settings()} {load_settings().model_dump_json()}"
+    settings = load_settings()
+    shown = f"{settings!r} {settings} {settings.model_dump_json()} {settings.system('pipedrive')}"
 
     assert CANARY not in shown
     assert KEY not in shown
+
+
+def test_a_system_has_settings_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To allow one system's host must not let another system's token go there."""
+    monkeypatch.setenv("ZOHO_CRM_ALLOWED_HOSTS", "*.zohoapis.eu")
+    monkeypatch.setenv("ZOHO_CRM_CLIENT_ID", "zoho-app")
+
+    settings = load_settings()
+
+    assert settings.system("zoho_crm").allowed_hosts == ("*.zohoapis.eu",)
+    assert settings.system("pipedrive") == SystemSettings(_env_file=None)
+    assert settings.redirect_uri("zoho_crm").endswith("/api/integrations/zoho_crm/callback")
+    assert settings.with_system("zoho_crm").system("zoho_crm").client_id is None
+
+
+def test_the_sandbox_of_one_system_is_none_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tenant `sandbox` never reaches a real host, even of a system that has no sandbox."""
+    monkeypatch.setenv("PIPELINE_HOME", str(tmp_path))
+    settings = load_settings()
+    address = SandboxAddress(
+        url="http://127.0.0.1:1", client_id="a", client_secret="b", api_token="c"
+    )
+    address.write(settings.sandbox_file("pipedrive"))
+
+    assert settings.system("pipedrive", SANDBOX_TENANT).allowed_hosts == ("127.0.0.1",)
+    assert settings.system("pipedrive", "acme").allowed_hosts is None
+    with pytest.raises(SettingsError, match="no sandbox"):
+        settings.system("zoho_crm", SANDBOX_TENANT)
 
 
 def test_keys_are_required_with_a_database_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:

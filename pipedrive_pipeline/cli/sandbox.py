@@ -18,6 +18,7 @@ from pipedrive_pipeline.connect.auth import signing
 from pipedrive_pipeline.connect.consent.oauth_flow import begin, confirm, finish
 from pipedrive_pipeline.errors import SettingsError, SourceBroke
 from pipedrive_pipeline.sandbox import SYSTEM, CrmAccount, Options, kept_in, seeded, serve
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import SANDBOX_TENANT, SandboxAddress, Settings
 from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
@@ -55,7 +56,9 @@ def served(settings: Settings) -> Iterator[CrmAccount]:
 def is_answering(settings: Settings) -> bool:
     """True if an `up` or a `sandbox` command serves this installation's sandbox now."""
     try:
-        return httpx.get(SandboxAddress.read(settings.sandbox_file).url, timeout=2).is_success
+        return httpx.get(
+            SandboxAddress.read(settings.sandbox_file(SYSTEM)).url, timeout=2
+        ).is_success
     except httpx.HTTPError:
         return False
 
@@ -67,7 +70,7 @@ def publish(settings: Settings, url: str) -> None:
         client_id=Options.client_id,
         client_secret=Options.client_secret,
         api_token=Options.api_token,
-    ).write(settings.sandbox_file)
+    ).write(settings.sandbox_file(SYSTEM))
 
 
 def connect_sandbox(session: CommandSession) -> TenantConnection:
@@ -84,7 +87,7 @@ def connect_sandbox(session: CommandSession) -> TenantConnection:
         is_sandbox=True,
     )
     vault = open_vault(session.warehouse, settings)
-    url = str(settings.of(SANDBOX.slug).pipedrive_oauth_url).rstrip("/")
+    url = vault.oauth_app(Scope(SANDBOX, SYSTEM)).oauth_url
     former = connections.connection(vault, SANDBOX, SYSTEM)
     if former and former.state is ConnectionState.CONNECTED and former.api_domain == url:
         return former
@@ -113,12 +116,12 @@ def require_no_real_tenant(session: CommandSession, command: str) -> None:
 
 def _state_file(settings: Settings) -> Path:
     """The file that keeps the sandbox's edits and grants from one start to the next."""
-    return settings.sandbox_file.with_name("state.json")
+    return settings.sandbox_file(SYSTEM).with_name(f"{SYSTEM}-state.json")
 
 
 def _port(settings: Settings) -> int:
     """The port that the sandbox had last, else `SANDBOX_PORT`, else any free one."""
     ports = [settings.sandbox_port]
-    if settings.sandbox_file.exists():
-        ports.insert(0, urlsplit(SandboxAddress.read(settings.sandbox_file).url).port or 0)
+    if settings.sandbox_file(SYSTEM).exists():
+        ports.insert(0, urlsplit(SandboxAddress.read(settings.sandbox_file(SYSTEM)).url).port or 0)
     return next((port for port in ports if port and is_free(port)), 0)

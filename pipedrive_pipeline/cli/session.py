@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 
+from pipedrive_pipeline.connectors.registry import check_settings, system_keys
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings, load_settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import locks
@@ -42,6 +43,7 @@ def open_session() -> CommandSession:
         SchemaBehind: `DATABASE_URL` is set and `migrate` was not run.
     """
     settings = load_settings()
+    check_settings(settings)
     warehouse = warehouse_of(settings)
     if settings.is_embedded and not is_current(warehouse):
         migrate(warehouse)
@@ -52,7 +54,8 @@ def open_session() -> CommandSession:
 @contextmanager
 def sandbox_within_reach(settings: Settings, tenant: Tenant | None) -> Iterator[None]:
     """Serves the sandbox while a command works on its tenant, unless it is served already."""
-    if tenant is None or not tenant.is_make_believe or not settings.sandbox_file.exists():
+    has_sandbox = any(settings.sandbox_file(key).exists() for key in system_keys())
+    if tenant is None or not tenant.is_make_believe or not has_sandbox:
         yield
         return
     from pipedrive_pipeline.cli.sandbox import is_answering, served

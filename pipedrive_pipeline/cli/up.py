@@ -20,6 +20,7 @@ from pipedrive_pipeline.cli.output import errors, print_facts, terminal
 from pipedrive_pipeline.cli.processes import Server, Servers, require_free
 from pipedrive_pipeline.cli.sandbox import connect_sandbox, publish, sandbox_command
 from pipedrive_pipeline.cli.session import CommandSession, enter_dagster, open_session
+from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.settings import PROJECT_ROOT, SANDBOX_HOST, Settings, load_settings
 from pipedrive_pipeline.sync.tenancy.registry import has_real_connection
 from pipedrive_pipeline.warehouse.embedded import running_server
@@ -71,7 +72,7 @@ def down() -> None:
 
 def _is_sandbox_wanted(session: CommandSession) -> bool:
     """True while this installation has neither an OAuth app nor a tenant that was connected."""
-    has_app = session.settings.pipedrive_client_id is not None
+    has_app = any(session.settings.system(key).client_id for key in system_keys())
     return not has_app and not has_real_connection(session.warehouse)
 
 

@@ -110,8 +110,8 @@ class NotFound(UsageError):
 
     code = "not_found"
 
-    def __init__(self) -> None:
-        super().__init__("Nothing is at this address.")
+    def __init__(self, text: str = "Nothing is at this address.") -> None:
+        super().__init__(text)
 
 
 class PermissionMissing(UsageError):

@@ -57,10 +57,11 @@ async def known_system(
     """The system in the path.
 
     Raises:
-        NotFound: no connector has this key.
+        NotFound: no system has this key; the message names those that there are.
     """
-    if system not in registry.system_keys():
-        raise NotFound
+    keys = registry.system_keys()
+    if system not in keys:
+        raise NotFound(f"There is no system of this name; there are {', '.join(keys)}.")
     return system
 
 

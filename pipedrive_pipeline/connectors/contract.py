@@ -21,6 +21,7 @@ from typing import Literal, Protocol
 from msgspec import Raw
 from pydantic import SecretStr
 
+from pipedrive_pipeline.connectors.hosts import AllowedHosts
 from pipedrive_pipeline.errors import BadInput
 
 Record = dict[str, Raw]
@@ -240,7 +241,7 @@ class Access:
 
     tenant: str  # for messages
     lend: Lender
-    allowed_hosts: tuple[str, ...]
+    allowed_hosts: AllowedHosts
     on_call: Callable[[ApiCall], None]  # the meter, on the loop's thread; may raise to stop the run
     # Called with a call's kind and tokens before each attempt; raises to prevent it.
     before_call: Callable[[str, int], None] = lambda _kind, _tokens: None

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from pipedrive_pipeline.errors import HostNotAllowed
 
-ALLOWED_HOSTS_SETTING = "PIPEDRIVE_ALLOWED_HOSTS"
 HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 HOST_MAX_CHARACTERS = 253  # RFC 1035
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: holds an IPv4 address
@@ -28,35 +28,41 @@ NEVER_PUBLIC = (
 NUMERIC_LABEL = re.compile(r"\d+|0x[0-9a-f]*")  # a last label that resolvers read as an address
 
 
-def checked_base_url(
-    url: str, allowed_hosts: tuple[str, ...], *, setting: str = ALLOWED_HOSTS_SETTING
-) -> str:
-    """The origin of ``url``, such as ``https://acme.pipedrive.com``, if a token may go there.
+@dataclass(frozen=True)
+class AllowedHosts:
+    """The hosts that one system's tokens may go to, and the setting in which the operator says so.
 
-    Args:
-        url: an absolute address; its path and query are left off.
-        allowed_hosts: host names and ``*.`` patterns, without scheme and port.
-        setting: what the message names as the place to allow the host in.
+    ``patterns`` are host names and ``*.`` patterns, without scheme and port.
+    """
+
+    patterns: tuple[str, ...] = ()
+    setting: str = "ALLOWED_HOSTS"
+
+    def has(self, host: str, *, literal: bool) -> bool:
+        """True if a pattern names the host; ``literal``: letter by letter."""
+        return any(_matches(host, pattern, literal=literal) for pattern in self.patterns)
+
+    def refusal(self, host: str, reason: str) -> HostNotAllowed:
+        """The error for a host that is refused."""
+        return HostNotAllowed(host, reason, self.setting, self.patterns)
+
+
+def checked_base_url(url: str, allowed_hosts: AllowedHosts) -> str:
+    """The origin of ``url``, such as ``https://acme.pipedrive.com``, if a token may go there.
 
     Raises:
         HostNotAllowed: it may not; the operator decides whether to list the host.
     """
-    parts, port = _split(url, setting, allowed_hosts)
+    parts, port = _split(url, allowed_hosts)
     host = parts.hostname or ""
     reason = _refusal(parts, host, allowed_hosts)
     if reason:
-        raise HostNotAllowed(host, reason, setting, allowed_hosts)
+        raise allowed_hosts.refusal(host, reason)
     bracketed = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{bracketed}" + (f":{port}" if port is not None else "")
 
 
-def checked_address(
-    host: str,
-    address: str,
-    allowed_hosts: tuple[str, ...],
-    *,
-    setting: str = ALLOWED_HOSTS_SETTING,
-) -> str:
+def checked_address(host: str, address: str, allowed_hosts: AllowedHosts) -> str:
     """The address that ``host`` was resolved to, if a token may go there.
 
     A host that is an address itself, or localhost, was listed by its own letters already.
@@ -64,11 +70,10 @@ def checked_address(
     Raises:
         HostNotAllowed: a name leads into a private network; the operator decides.
     """
-    is_listed = any(_matches(address, pattern, literal=True) for pattern in allowed_hosts)
+    is_listed = allowed_hosts.has(address, literal=True)
     if host == "localhost" or _is_address_literal(host) or is_listed or _is_public(address):
         return address
-    reason = f"{host} resolves to it, and it is not public"
-    raise HostNotAllowed(address, reason, setting, allowed_hosts)
+    raise allowed_hosts.refusal(address, f"{host} resolves to it, and it is not public")
 
 
 def refusal_of_public_url(url: str) -> str | None:
@@ -77,7 +82,7 @@ def refusal_of_public_url(url: str) -> str | None:
     By its letters only: what the name resolves to is checked when it is connected to.
     """
     try:
-        parts, _ = _split(url, "", ())
+        parts, _ = _split(url, AllowedHosts())
     except HostNotAllowed as error:
         return error.reason
     host = parts.hostname or ""
@@ -103,20 +108,17 @@ def _is_public(address: str) -> bool:
     return ip_address.is_global and not ip_address.is_multicast
 
 
-def _split(
-    url: str, setting: str, allowed_hosts: tuple[str, ...]
-) -> tuple[SplitResult, int | None]:
+def _split(url: str, allowed_hosts: AllowedHosts) -> tuple[SplitResult, int | None]:
     if not url.isascii() or not url.isprintable() or set(url) & set(' \\"<>^`{|}'):
-        reason = "the address holds a character that no address has"
-        raise HostNotAllowed("", reason, setting, allowed_hosts)
+        raise allowed_hosts.refusal("", "the address holds a character that no address has")
     try:
         parts = urlsplit(url)
         return parts, parts.port
     except ValueError:
-        raise HostNotAllowed("", "the address cannot be read", setting, allowed_hosts) from None
+        raise allowed_hosts.refusal("", "the address cannot be read") from None
 
 
-def _refusal(parts: SplitResult, host: str, allowed_hosts: tuple[str, ...]) -> str | None:
+def _refusal(parts: SplitResult, host: str, allowed_hosts: AllowedHosts) -> str | None:
     """Why this address is refused; None if it is not."""
     if parts.scheme not in {"https", "http"} or not host:
         return "an address starts with https:// and a host name"
@@ -125,8 +127,7 @@ def _refusal(parts: SplitResult, host: str, allowed_hosts: tuple[str, ...]) -> s
     literal = _is_address_literal(host)
     if not literal and (len(host) > HOST_MAX_CHARACTERS or not HOST_NAME.fullmatch(host)):
         return "it is no host name"
-    is_listed = any(_matches(host, pattern, literal=literal) for pattern in allowed_hosts)
-    if not is_listed:
+    if not allowed_hosts.has(host, literal=literal):
         return "it is an address, not a listed name" if literal else "it is not listed"
     if parts.scheme == "http" and not _is_loopback(host, allowed_hosts):
         return "plain http goes to a listed loopback host only; use https"
@@ -144,8 +145,8 @@ def _matches(host: str, pattern: str, *, literal: bool) -> bool:
     return host == wanted
 
 
-def _is_loopback(host: str, allowed_hosts: tuple[str, ...]) -> bool:
-    if not any(_matches(host, name, literal=True) for name in allowed_hosts):
+def _is_loopback(host: str, allowed_hosts: AllowedHosts) -> bool:
+    if not allowed_hosts.has(host, literal=True):
         return False  # listed by a pattern only
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -22,7 +22,7 @@ import httpx
 
 from pipedrive_pipeline.connectors.answers import HttpAnswer
 from pipedrive_pipeline.connectors.contract import next_number
-from pipedrive_pipeline.connectors.hosts import checked_address
+from pipedrive_pipeline.connectors.hosts import AllowedHosts, checked_address
 
 # httpx logs each URL with its query at INFO, httpcore each header at DEBUG; ours names the kind.
 for _library in ("httpx", "httpcore"):
@@ -68,7 +68,7 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
 
     def __init__(
         self,
-        allowed_hosts: tuple[str, ...],
+        allowed_hosts: AllowedHosts,
         resolve: Resolve,
         trust: ssl.SSLContext,
         ceiling: httpx.Limits,
@@ -130,7 +130,7 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
 
 
 def open_client(
-    limits: Limits, allowed_hosts: tuple[str, ...], *, resolve: Resolve = resolved
+    limits: Limits, allowed_hosts: AllowedHosts, *, resolve: Resolve = resolved
 ) -> httpx.AsyncClient:
     """A client that keeps connections alive, follows no redirect and trusts no proxy with http."""
     ceiling = httpx.Limits(

@@ -6,8 +6,11 @@ confirmation; the caller passes what is then done with the former company's rows
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import psycopg
@@ -16,7 +19,8 @@ from pydantic import SecretStr
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Access, Account, ApiCall, Credential, System
 from pipedrive_pipeline.connectors.hosts import checked_base_url
-from pipedrive_pipeline.errors import SourceBroke, UnknownTenant
+from pipedrive_pipeline.errors import BadInput, SourceBroke, UnknownTenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import clock, connection_rows, connections, states
 from pipedrive_pipeline.vault.cipher import Cipher
@@ -26,8 +30,8 @@ from pipedrive_pipeline.vault.errors import OtherCompany, TokenRefused
 from pipedrive_pipeline.vault.states import ConnectionState
 from pipedrive_pipeline.vault.tokens import ConnectionTokens, storable
 from pipedrive_pipeline.vault.vault import Vault
-from pipedrive_pipeline.vault.waiting import finished
 
+T = TypeVar("T")
 StartAfresh = Callable[[psycopg.Connection, Tenant, str], None]
 """Marks the former company's rows and deletes its watermarks, in the given transaction."""
 
@@ -54,13 +58,17 @@ def connect_with_api_token(
         start_afresh: passed if a person confirmed the change of company.
 
     Raises:
+        BadInput: the system takes no API token.
         HostNotAllowed: before anything is sent.
         TokenRefused: the person copies the token again. Nothing was changed.
         OtherCompany: a person confirms first. Nothing was changed.
         UnknownTenant: no such tenant. Nothing was changed.
         SourceUnavailable: no answer; a rerun may help. Nothing was changed.
     """
-    base_url = checked_base_url(api_url, vault.settings_of(tenant).pipedrive_allowed_hosts)
+    declaration = registry.system(system)
+    if declaration.auth_of("api_token") is None:
+        raise BadInput(f"{declaration.label} takes no API token; connect by consent.")
+    base_url = checked_base_url(api_url, vault.allowed_hosts(Scope(tenant, system)))
     account = account_of_credential(vault, tenant, system, Credential("api_token", token, base_url))
     with vault.warehouse.transaction() as transaction:
         tokens = ConnectionTokens(
@@ -95,7 +103,7 @@ def account_of_credential(
     access = Access(
         tenant=tenant.slug,
         lend=lend_once,
-        allowed_hosts=vault.settings_of(tenant).pipedrive_allowed_hosts,
+        allowed_hosts=vault.allowed_hosts(Scope(tenant, system)),
         on_call=_not_metered,
     )
     return fetch_account(declaration, access)
@@ -112,7 +120,7 @@ def fetch_account(system: System, access: Access) -> Account:
         async with system.open(access) as source:
             return await source.account()
 
-    account = finished(fetch())
+    account = run_to_end(fetch())
     if not account.company_id:
         raise SourceBroke(f"{access.tenant}: {system.label} does not say whose account it is.")
     return Account(
@@ -171,6 +179,16 @@ def store(
     )
     is_first = row.company_id is None or is_other_company
     _request_sync(transaction, new_connection, sync_type="full" if is_first else "incremental")
+
+
+def run_to_end(coroutine: Coroutine[object, object, T]) -> T:
+    """The result of a coroutine, also within a running event loop; its exception is raised."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def _columns(

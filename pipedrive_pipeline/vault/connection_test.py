@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Access, Account, Credential, System
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connection_rows
 from pipedrive_pipeline.vault.connect import fetch_account
@@ -43,7 +44,7 @@ def check_connection(vault: Vault, tenant: Tenant, system: str) -> ConnectionChe
         Access(
             tenant=tenant.slug,
             lend=lend_again,
-            allowed_hosts=vault.settings_of(tenant).pipedrive_allowed_hosts,
+            allowed_hosts=vault.allowed_hosts(Scope(tenant, system)),
             on_call=lambda _: None,
         ),
     )

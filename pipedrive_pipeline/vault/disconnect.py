@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import psycopg
 
 from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connection_rows, states
 from pipedrive_pipeline.vault.connection_rows import ConnectionRow
 from pipedrive_pipeline.vault.errors import SecretUnreadable, WrongKey
-from pipedrive_pipeline.vault.oauth_app import oauth_app
 from pipedrive_pipeline.vault.states import ConnectionState, Reason
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse import fences
@@ -91,7 +91,7 @@ def disconnect_uninstalled(
         tenants = [
             tenant
             for tenant in tenants
-            if vault.settings_of(tenant).pipedrive_client_id == client_id
+            if vault.settings.system(system, tenant.slug).client_id == client_id
         ]
         for tenant in tenants:
             row = connection_rows.locked(transaction, tenant, system)
@@ -108,10 +108,10 @@ def _revoked(vault: Vault, transaction: psycopg.Connection, row: ConnectionRow) 
     if row.refresh_token is None:
         return "There was no grant to revoke."
     if _is_shared(transaction, row):
-        # Pipedrive grants are per user and app: revoking one would end the other's as well.
+        # Grants are per user and app: revoking one would end the other's as well.
         return "Another tenant is connected by the same user; its consent was left standing."
     try:
-        oauth_app(vault.settings_of(row.tenant), row.system).revoke(
+        vault.oauth_app(Scope(row.tenant, row.system)).revoke(
             connection_rows.token(vault.cipher, row, "refresh_token")
         )
     except WrongKey:

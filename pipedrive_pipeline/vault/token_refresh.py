@@ -39,7 +39,6 @@ from pipedrive_pipeline.errors import (
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.vault import clock, connection_rows, states
 from pipedrive_pipeline.vault.connection_rows import ConnectionRow
-from pipedrive_pipeline.vault.oauth_app import oauth_app
 from pipedrive_pipeline.vault.states import ConnectionState, Reason
 from pipedrive_pipeline.vault.tokens import ConnectionTokens
 from pipedrive_pipeline.vault.vault import Vault
@@ -118,8 +117,9 @@ def _refresh(vault: Vault, session: psycopg.Connection, row: ConnectionRow) -> O
 
 def _answer(vault: Vault, row: ConnectionRow) -> TokenGrant:
     """The answer of the source to one refresh call."""
-    app = oauth_app(vault.settings_of(row.tenant), row.system)
-    return app.refresh(connection_rows.token(vault.cipher, row, "refresh_token"))
+    return vault.oauth_app(Scope(row.tenant, row.system)).refresh(
+        connection_rows.token(vault.cipher, row, "refresh_token")
+    )
 
 
 def _accepted(
@@ -131,7 +131,7 @@ def _accepted(
     try:
         api_domain = checked_base_url(
             grant.api_domain or row.api_domain or "",
-            vault.settings_of(row.tenant).pipedrive_allowed_hosts,
+            vault.allowed_hosts(Scope(row.tenant, row.system)),
         )
     except HostNotAllowed as error:
         outcome, expires_at = error, issued_at

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.hosts import AllowedHosts
+from pipedrive_pipeline.connectors.oauth import OAuthApp
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings, load_settings
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.cipher import Cipher
 from pipedrive_pipeline.vault.errors import WrongKey
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
@@ -19,9 +22,13 @@ class Vault:
     warehouse: Warehouse
     settings: Settings
 
-    def settings_of(self, tenant: Tenant) -> Settings:
-        """The settings that apply to one tenant: the hosts that its tokens may be sent to."""
-        return self.settings.of(tenant.slug)
+    def allowed_hosts(self, scope: Scope) -> AllowedHosts:
+        """The hosts that the tokens of one tenant and system may be sent to."""
+        return registry.allowed_hosts(self.settings, scope)
+
+    def oauth_app(self, scope: Scope) -> OAuthApp:
+        """Our OAuth app at one system; raises as `registry.oauth_app`."""
+        return registry.oauth_app(self.settings, scope)
 
     @cached_property
     def cipher(self) -> Cipher:

@@ -20,9 +20,10 @@ from pipedrive_pipeline.connect import serving
 from pipedrive_pipeline.connect.app import create_app
 from pipedrive_pipeline.connect.auth.rate_limits import REQUESTS_A_MINUTE
 from pipedrive_pipeline.connect.http_protocol import LimitedHttp
+from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
-from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY, VaultSetup
+from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY, PIPEDRIVE, VaultSetup
 
 ROUTES = "/api/integrations/pipedrive"
 CONFIRM_PAGE = "/integrations/pipedrive/confirm"
@@ -112,9 +113,9 @@ def running_app(
     listener = socket()
     listener.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    settings = type(vault.settings).model_validate(
+    settings = Settings.model_validate(
         {**vault.settings.model_dump(), "app_url": url, **more}
-    )
+    ).with_system(PIPEDRIVE, **vault.settings.system(PIPEDRIVE).model_dump())
     app = create_app(settings, Vault(vault.warehouse, settings))
     server = uvicorn.Server(serving.config(app, settings, http=http))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

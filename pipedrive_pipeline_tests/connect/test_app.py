@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.contract import AuthScheme, System
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, ROUTES, ConnectSite
+from pipedrive_pipeline_tests.connectors.ledger import LEDGER
 from pipedrive_pipeline_tests.vault.oauth_server import CLIENT_ID, CLIENT_SECRET, OAuthCompany
 
 
@@ -211,6 +216,70 @@ def test_an_uninstall_notice_has_the_effect_of_a_disconnect(
     assert answer.status_code == 200
     assert site.world.row()["state"] == ("disconnected" if ends else "connected")
     assert site.world.oauth.count("revoke") == 0
+
+
+@pytest.fixture
+def ledger(site: ConnectSite, monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
+    """A second system with an OAuth app of its own, beside Pipedrive."""
+    scheme = AuthScheme(kind="oauth", token_path="/t", sends_uninstall_notice=True)
+    system = replace(LEDGER, auth=(scheme,))
+    monkeypatch.setitem(registry._registered, system.key, system)
+    services = site.app.state.services
+    settings = services.vault.settings.with_system(
+        system.key, client_id="ledger-app", client_secret=SecretStr("ledger-secret")
+    )
+    vault = replace(services.vault, settings=settings)
+    site.app.state.services = replace(services, vault=vault)
+    yield system
+    site.app.state.services = services
+
+
+def test_a_notice_counts_with_the_secret_of_its_own_system_only(
+    site: ConnectSite, ledger: System
+) -> None:
+    """Each system's app has its own secret: one that leaks must not end another's connections."""
+    connected(site)
+    notice = {"client_id": CLIENT_ID, "company_id": 7654321, "user_id": None}
+
+    statuses = [
+        site.client()
+        .request("DELETE", f"/api/integrations/{system}/callback", json=notice, auth=auth)
+        .status_code
+        for system, auth in [
+            ("pipedrive", ("ledger-app", "ledger-secret")),
+            (ledger.key, (CLIENT_ID, CLIENT_SECRET)),
+        ]
+    ]
+
+    assert statuses == [401, 401]
+    assert site.world.row()["state"] == "connected"
+
+
+def test_routes_answer_for_every_registered_system(site: ConnectSite, ledger: System) -> None:
+    """And for no other: the answer names those that there are."""
+    operator = site.operator()
+
+    listed = [row["system"] for row in operator.get("/api/integrations").json()["data"]]
+    unknown = operator.get("/api/integrations/hubspot/status")
+
+    assert {"pipedrive", ledger.key} <= set(listed)
+    assert operator.get(f"/api/integrations/{ledger.key}/status").status_code == 200
+    assert unknown.status_code == 404
+    assert ledger.key in unknown.json()["error"]["message"]
+
+
+def test_a_system_without_notices_takes_none(
+    site: ConnectSite, ledger: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The route is Pipedrive's; a stranger learns nothing from that of another system."""
+    silent = replace(ledger, auth=(AuthScheme(kind="oauth"),))
+    monkeypatch.setitem(registry._registered, silent.key, silent)
+
+    answer = site.client().request(
+        "DELETE", f"/api/integrations/{silent.key}/callback", auth=("ledger-app", "ledger-secret")
+    )
+
+    assert answer.status_code == 404
 
 
 def test_healthz_answers_while_the_database_does(site: ConnectSite) -> None:

@@ -272,7 +272,7 @@ def test_a_token_endpoint_in_trouble_stores_nothing(acme: VaultSetup) -> None:
 
 
 def test_a_wrong_client_secret_is_the_operators(acme: VaultSetup) -> None:
-    wrong = acme.vault.settings.model_copy(update={"pipedrive_client_id": "another-app"})
+    wrong = acme.with_app(client_id="another-app")
     world = VaultSetup(Vault(acme.vault.warehouse, wrong), acme.oauth)
 
     with pytest.raises(ClientRejected):
@@ -280,7 +280,7 @@ def test_a_wrong_client_secret_is_the_operators(acme: VaultSetup) -> None:
 
 
 def test_without_an_app_registered_consent_says_which_setting_is_missing(acme: VaultSetup) -> None:
-    without = acme.vault.settings.model_copy(update={"pipedrive_client_secret": None})
+    without = acme.with_app(client_secret=None)
 
     with pytest.raises(SettingsError, match="PIPEDRIVE_CLIENT_SECRET"):
         begun(VaultSetup(Vault(acme.vault.warehouse, without), acme.oauth))

@@ -9,7 +9,6 @@ import pytest
 from pydantic import SecretStr
 
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
-from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline_tests.connect import browser
 from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, HIDDEN, ROUTES, ConnectSite
@@ -42,13 +41,12 @@ def installation(acme: VaultSetup, request: pytest.FixtureRequest) -> Iterator[S
 
 
 def _installations(acme: VaultSetup, sandbox: Sandbox) -> Iterator[SiteWithSandbox]:
-    facts = {
-        **acme.vault.settings.model_dump(),
-        "pipedrive_client_id": sandbox.client_id,
-        "pipedrive_client_secret": SecretStr(sandbox.client_secret),
-        "pipedrive_oauth_url": sandbox.url,
-    }
-    world = VaultSetup(Vault(acme.vault.warehouse, Settings.model_validate(facts)), acme.oauth)
+    settings = acme.with_app(
+        client_id=sandbox.client_id,
+        client_secret=SecretStr(sandbox.client_secret),
+        oauth_url=sandbox.url,
+    )
+    world = VaultSetup(Vault(acme.vault.warehouse, settings), acme.oauth)
     with browser.served(world) as site:
         yield SiteWithSandbox(site, sandbox)
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors.clock import Clock
 from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential
+from pipedrive_pipeline.connectors.hosts import AllowedHosts
 from pipedrive_pipeline.connectors.transport import Limits
 
 T = TypeVar("T")
@@ -81,4 +82,4 @@ class FakeVault:
     @property
     def access(self) -> Access:
         """Of tenant ``acme``, to loopback hosts."""
-        return Access("acme", self, ("127.0.0.1", "localhost"), self.calls.append)
+        return Access("acme", self, AllowedHosts(("127.0.0.1", "localhost")), self.calls.append)

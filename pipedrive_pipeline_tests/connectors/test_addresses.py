@@ -12,12 +12,12 @@ import socket
 import httpx
 import pytest
 
-from pipedrive_pipeline.connectors.hosts import checked_address
+from pipedrive_pipeline.connectors.hosts import AllowedHosts, checked_address
 from pipedrive_pipeline.connectors.transport import Limits, exchange, in_plain_words, open_client
 from pipedrive_pipeline.errors import HostNotAllowed
 from pipedrive_pipeline_tests.connectors.scripted import as_json, scripted
 
-PIPEDRIVE = ("*.pipedrive.com",)
+PIPEDRIVE = AllowedHosts(("*.pipedrive.com",), "PIPEDRIVE_ALLOWED_HOSTS")
 HOST = "acme.pipedrive.com"
 PRIVATE = [
     "127.0.0.1",
@@ -54,12 +54,15 @@ def test_a_public_address_is_taken(address: str) -> None:
 
 
 def test_an_operator_may_list_a_private_address_or_name_one() -> None:
-    assert checked_address(HOST, "10.0.0.7", (*PIPEDRIVE, "10.0.0.7")) == "10.0.0.7"
-    assert checked_address("10.0.0.7", "10.0.0.7", ("10.0.0.7",)) == "10.0.0.7"
-    assert checked_address("localhost", "127.0.0.1", ("localhost",)) == "127.0.0.1"
+    assert (
+        checked_address(HOST, "10.0.0.7", AllowedHosts((*PIPEDRIVE.patterns, "10.0.0.7")))
+        == "10.0.0.7"
+    )
+    assert checked_address("10.0.0.7", "10.0.0.7", AllowedHosts(("10.0.0.7",))) == "10.0.0.7"
+    assert checked_address("localhost", "127.0.0.1", AllowedHosts(("localhost",))) == "127.0.0.1"
 
 
-async def fetched(name: str, allowed: tuple[str, ...], *answers: list[str]) -> list[str]:
+async def fetched(name: str, allowed: AllowedHosts, *answers: list[str]) -> list[str]:
     """The `Host` of each request that arrived; the resolver gives one answer after the other."""
     remaining = list(answers)
 
@@ -80,7 +83,7 @@ async def fetched(name: str, allowed: tuple[str, ...], *answers: list[str]) -> l
 
 def test_the_connection_goes_to_the_checked_address_under_the_hosts_own_name() -> None:
     """The resolver is called once: it cannot answer the check and the connection differently."""
-    allowed = (HOST, "127.0.0.1")
+    allowed = AllowedHosts((HOST, "127.0.0.1"))
 
     assert asyncio.run(fetched(HOST, allowed, ["127.0.0.1"], ["10.0.0.7"])) == [HOST] * 2
 
@@ -88,8 +91,9 @@ def test_the_connection_goes_to_the_checked_address_under_the_hosts_own_name() -
 def test_a_dead_address_is_passed_by() -> None:
     """Resolvers list IPv6 addresses to a machine without IPv6 too."""
     answers = ["127.0.0.2", "127.0.0.1"]  # nothing listens at the first
+    allowed = AllowedHosts(("127.0.0.1", "127.0.0.2"))
 
-    assert asyncio.run(fetched(HOST, ("127.0.0.1", "127.0.0.2"), answers)) == [HOST] * 2
+    assert asyncio.run(fetched(HOST, allowed, answers)) == [HOST] * 2
 
 
 def test_nothing_is_sent_where_one_address_of_several_is_private() -> None:

@@ -29,6 +29,7 @@ from pipedrive_pipeline.connectors.contract import (
     Source,
     System,
 )
+from pipedrive_pipeline.connectors.hosts import AllowedHosts
 from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
 from pipedrive_pipeline.connectors.refusals import StateExpired
 from pipedrive_pipeline.errors import HostNotAllowed, ReauthNeeded
@@ -56,7 +57,7 @@ class ConnectorCase:
     @property
     def access(self) -> Access:
         """With a good token."""
-        return Access("acme", self.lend, ("127.0.0.1",), self.calls.append)
+        return Access("acme", self.lend, AllowedHosts(("127.0.0.1",)), self.calls.append)
 
     def lend(self, refused: Credential | None = None) -> Credential:
         """The one token there is."""
@@ -366,7 +367,7 @@ def test_a_host_that_is_not_allowed_is_not_called(open_case: OpenCase) -> None:
 
     async def act() -> None:
         async with open_case() as case:
-            access = replace(case.access, allowed_hosts=("*.pipedrive.com",))
+            access = replace(case.access, allowed_hosts=AllowedHosts(("*.pipedrive.com",)))
             async with case.system.open(access) as source:
                 with pytest.raises(HostNotAllowed):
                     await source.account()
@@ -399,7 +400,7 @@ def test_opening_a_source_does_nothing_yet() -> None:
 
     async def act() -> None:
         for system in (PIPEDRIVE, ledger.LEDGER):
-            async with system.open(Access("acme", lend, (), lambda _: None)):
+            async with system.open(Access("acme", lend, AllowedHosts(), lambda _: None)):
                 pass
 
     run(act())
@@ -415,7 +416,9 @@ def test_reported_deletions_come_as_tombstones() -> None:
         async with scripted(world) as server:
             system = ledger.LEDGER
             credential = Credential("api_token", SecretStr(ledger.TOKEN), server.url)
-            access = Access("acme", lambda _=None: credential, ("127.0.0.1",), lambda _: None)
+            access = Access(
+                "acme", lambda _=None: credential, AllowedHosts(("127.0.0.1",)), lambda _: None
+            )
             async with system.open(access) as source:
                 entries = system.entity("entries")
                 first = [page async for page in source.pages(entries, None)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipedrive_pipeline.connectors.hosts import checked_base_url
+from pipedrive_pipeline.connectors.hosts import AllowedHosts, checked_base_url
 from pipedrive_pipeline.errors import HostNotAllowed
 
 PIPEDRIVE = ("*.pipedrive.com",)
@@ -30,7 +30,7 @@ def test_a_listed_host_is_taken_as_an_origin(
     url: str, allowed: tuple[str, ...], origin: str
 ) -> None:
     """Callers put a path behind it: a slash or a path left on would double it."""
-    assert checked_base_url(url, allowed) == origin
+    assert checked_base_url(url, AllowedHosts(allowed)) == origin
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_listed_host_is_taken_as_an_origin(
 def test_anything_else_is_refused(url: str) -> None:
     """Each of these once reached another host in somebody's program."""
     with pytest.raises(HostNotAllowed) as refused:
-        checked_base_url(url, PIPEDRIVE)
+        checked_base_url(url, AllowedHosts(PIPEDRIVE))
 
     assert "PIPEDRIVE_ALLOWED_HOSTS" in str(refused.value)
     assert "user@" not in str(refused.value)
@@ -94,7 +94,7 @@ def test_anything_else_is_refused(url: str) -> None:
 def test_an_address_counts_only_as_it_is_listed(url: str, allowed: tuple[str, ...]) -> None:
     """Resolvers read many spellings of one address; a list names one."""
     with pytest.raises(HostNotAllowed):
-        checked_base_url(url, allowed)
+        checked_base_url(url, AllowedHosts(allowed))
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ def test_an_address_counts_only_as_it_is_listed(url: str, allowed: tuple[str, ..
 def test_plain_http_goes_to_a_listed_loopback_host_only(url: str, allowed: tuple[str, ...]) -> None:
     """Elsewhere the token would cross a network in the clear."""
     with pytest.raises(HostNotAllowed):
-        checked_base_url(url, allowed)
+        checked_base_url(url, AllowedHosts(allowed))
 
 
 def test_the_message_names_host_and_setting() -> None:
     """An operator must see at once what to list, and where."""
     with pytest.raises(HostNotAllowed) as refused:
-        checked_base_url("https://crm.acme.de/x?token=abc", PIPEDRIVE, setting="OTHER_HOSTS")
+        checked_base_url("https://crm.acme.de/x?token=abc", AllowedHosts(PIPEDRIVE, "OTHER_HOSTS"))
 
     assert refused.value.host == "crm.acme.de"
     assert "OTHER_HOSTS" in str(refused.value)

@@ -17,6 +17,7 @@ import pytest
 
 from pipedrive_pipeline.connectors.answers import ReadCall
 from pipedrive_pipeline.connectors.contract import ApiCall, Credential
+from pipedrive_pipeline.connectors.hosts import AllowedHosts
 from pipedrive_pipeline.connectors.http import Client
 from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
 from pipedrive_pipeline.connectors.pipedrive.envelope import listed
@@ -495,7 +496,9 @@ def failure_at(url: str, limits: Limits = PATIENT) -> str:
 
     async def act() -> str:
         vault, time = FakeVault(url), FakeClock()
-        access = replace(vault.access, allowed_hosts=("127.0.0.1", "*.invalid", "localhost"))
+        access = replace(
+            vault.access, allowed_hosts=AllowedHosts(("127.0.0.1", "*.invalid", "localhost"))
+        )
         async with Client(PipedriveDialect(), access, limits=limits, clock=time.clock) as client:
             with pytest.raises(SourceUnavailable) as caught:
                 await client.fetch(ASK, listed)

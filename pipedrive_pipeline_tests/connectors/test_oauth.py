@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import logging
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from pydantic import SecretStr
 
-from pipedrive_pipeline.connectors import oauth
 from pipedrive_pipeline.connectors.contract import AuthScheme
-from pipedrive_pipeline.connectors.oauth import OAuthClient, TokenGrant
+from pipedrive_pipeline.connectors.hosts import AllowedHosts
+from pipedrive_pipeline.connectors.oauth import OAuthApp, TokenGrant
 from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE_OAUTH
 from pipedrive_pipeline.connectors.refusals import GrantRefused
 from pipedrive_pipeline.errors import (
@@ -28,9 +30,9 @@ from pipedrive_pipeline.errors import (
 from pipedrive_pipeline_tests.connectors.doubles import run
 from pipedrive_pipeline_tests.connectors.scripted import ReceivedRequest, Reply, as_json, scripted
 
-APP = OAuthClient("app-id", SecretStr("app-secret:x"))
 OLD_TOKEN = SecretStr("1234:old-refresh/+token=")
-LOOPBACK = ("127.0.0.1",)
+LOOPBACK = AllowedHosts(("127.0.0.1",))
+VERIFIER = "v" * 43
 REDIRECT = "http://127.0.0.1:8000/api/integrations/pipedrive/callback"
 ANSWER = {
     "access_token": "v1u:new-access",
@@ -42,6 +44,26 @@ ANSWER = {
 }
 
 
+def app_at(
+    url: str,
+    scheme: AuthScheme = PIPEDRIVE_OAUTH,
+    *,
+    allowed_hosts: AllowedHosts = LOOPBACK,
+    deadline_seconds: float = 10,
+) -> OAuthApp:
+    """An app that is registered with the system at this address."""
+    return OAuthApp(
+        "pipedrive",
+        scheme,
+        url,
+        "app-id",
+        SecretStr("app-secret:x"),
+        REDIRECT,
+        allowed_hosts,
+        deadline_seconds,
+    )
+
+
 def refreshed(
     reply: Reply, scheme: AuthScheme = PIPEDRIVE_OAUTH
 ) -> tuple[TokenGrant, list[ReceivedRequest]]:
@@ -49,16 +71,8 @@ def refreshed(
 
     async def act() -> tuple[TokenGrant, list[ReceivedRequest]]:
         async with scripted(lambda _: reply) as server:
-            grant = await asyncio.to_thread(
-                lambda: oauth.refresh(
-                    scheme,
-                    server.url,
-                    APP,
-                    OLD_TOKEN,
-                    allowed_hosts=LOOPBACK,
-                    deadline_seconds=0.3,
-                )
-            )
+            app = app_at(server.url, scheme, deadline_seconds=0.3)
+            grant = await asyncio.to_thread(app.refresh, OLD_TOKEN)
             return grant, server.requests
 
     return run(act())
@@ -99,16 +113,8 @@ def test_a_code_is_exchanged_with_its_redirect_address() -> None:
 
     async def act() -> tuple[TokenGrant, ReceivedRequest]:
         async with scripted(lambda _: as_json(ANSWER)) as server:
-            grant = await asyncio.to_thread(
-                lambda: oauth.exchange_code(
-                    PIPEDRIVE_OAUTH,
-                    server.url,
-                    APP,
-                    SecretStr("the code"),
-                    REDIRECT,
-                    allowed_hosts=LOOPBACK,
-                )
-            )
+            app = app_at(server.url)
+            grant = await asyncio.to_thread(app.exchange, SecretStr("the code"), VERIFIER)
             return grant, server.requests[0]
 
     grant, request = run(act())
@@ -211,11 +217,7 @@ def test_a_call_is_made_once() -> None:
     async def act() -> int:
         async with scripted(lambda _: Reply(503)) as server:
             with pytest.raises(SourceUnavailable):
-                await asyncio.to_thread(
-                    lambda: oauth.refresh(
-                        PIPEDRIVE_OAUTH, server.url, APP, OLD_TOKEN, allowed_hosts=LOOPBACK
-                    )
-                )
+                await asyncio.to_thread(app_at(server.url).refresh, OLD_TOKEN)
             return len(server.requests)
 
     assert run(act()) == 1
@@ -233,32 +235,24 @@ def test_a_redirect_is_not_followed() -> None:
 @pytest.mark.parametrize(
     "act",
     [
-        lambda url: oauth.refresh(
-            PIPEDRIVE_OAUTH, url, APP, OLD_TOKEN, allowed_hosts=("*.pipedrive.com",)
-        ),
-        lambda url: oauth.exchange_code(
-            PIPEDRIVE_OAUTH, url, APP, SecretStr("c"), REDIRECT, allowed_hosts=("*.pipedrive.com",)
-        ),
-        lambda url: oauth.revoke(
-            PIPEDRIVE_OAUTH, url, APP, OLD_TOKEN, allowed_hosts=("*.pipedrive.com",)
-        ),
-        lambda url: oauth.authorize_url(
-            PIPEDRIVE_OAUTH, url, "id", REDIRECT, "s", allowed_hosts=("*.pipedrive.com",)
-        ),
+        lambda app: app.refresh(OLD_TOKEN),
+        lambda app: app.exchange(SecretStr("c"), VERIFIER),
+        lambda app: app.revoke(OLD_TOKEN),
+        lambda app: app.authorize_url("s", VERIFIER),
     ],
-    ids=["refresh", "exchange_code", "revoke", "authorize_url"],
+    ids=["refresh", "exchange", "revoke", "authorize_url"],
 )
-def test_a_host_that_is_not_listed_gets_nothing(act: Callable[[str], object]) -> None:
+def test_a_host_that_is_not_listed_gets_nothing(act: Callable[[OAuthApp], object]) -> None:
     """Neither a secret nor a browser."""
     for url in ("https://oauth.pipedrive.com.evil.org", "http://oauth.pipedrive.com"):
         with pytest.raises(HostNotAllowed):
-            act(url)
+            act(app_at(url, allowed_hosts=AllowedHosts(("*.pipedrive.com",))))
 
 
 def test_a_host_that_refuses_connections_is_named() -> None:
     """One line that says where to look."""
     with pytest.raises(SourceUnavailable, match="refuses connections"):
-        oauth.refresh(PIPEDRIVE_OAUTH, "http://127.0.0.1:9", APP, OLD_TOKEN, allowed_hosts=LOOPBACK)
+        app_at("http://127.0.0.1:9").refresh(OLD_TOKEN)
 
 
 def test_revoking_names_the_token_and_takes_any_200() -> None:
@@ -266,11 +260,7 @@ def test_revoking_names_the_token_and_takes_any_200() -> None:
 
     async def act() -> list[ReceivedRequest]:
         async with scripted(lambda _: Reply(200)) as server:
-            await asyncio.to_thread(
-                lambda: oauth.revoke(
-                    PIPEDRIVE_OAUTH, server.url, APP, OLD_TOKEN, allowed_hosts=LOOPBACK
-                )
-            )
+            await asyncio.to_thread(app_at(server.url).revoke, OLD_TOKEN)
             return server.requests
 
     (request,) = run(act())
@@ -284,32 +274,93 @@ def test_revoking_names_the_token_and_takes_any_200() -> None:
 
 def test_the_consent_address_carries_what_pipedrive_documents() -> None:
     """Neither response_type nor scope: scopes are the app's, chosen in the Developer Hub."""
-    url = oauth.authorize_url(
-        PIPEDRIVE_OAUTH,
-        "https://oauth.pipedrive.com/",
-        "app id",
-        REDIRECT,
-        "s&t",
-        allowed_hosts=("*.pipedrive.com",),
-    )
+    url = app_at(
+        "https://oauth.pipedrive.com/", allowed_hosts=AllowedHosts(("*.pipedrive.com",))
+    ).authorize_url("s&t", VERIFIER)
 
     assert url.startswith("https://oauth.pipedrive.com/oauth/authorize?")
     assert dict(parse_qsl(urlsplit(url).query)) == {
-        "client_id": "app id",
+        "client_id": "app-id",
         "redirect_uri": REDIRECT,
         "state": "s&t",
     }
 
 
-def test_fixed_parameters_of_a_system_are_added() -> None:
-    """Google wants access_type, most want response_type and scope."""
-    scheme = AuthScheme(kind="oauth", authorize_params=(("response_type", "code"),))
-
-    url = oauth.authorize_url(
-        scheme, "https://o.example", "id", REDIRECT, "s", allowed_hosts=("o.example",)
+def test_the_consent_address_carries_what_a_system_declares() -> None:
+    """Most want response_type and scopes, each with its own separator; some want PKCE."""
+    scheme = AuthScheme(
+        kind="oauth",
+        authorize_params=(("response_type", "code"),),
+        scopes_needed=("read", "write"),
+        sends_scopes=True,
+        scope_separator=" ",
+        has_pkce=True,
     )
+    app = app_at("https://o.example", scheme, allowed_hosts=AllowedHosts(("o.example",)))
 
-    assert "response_type=code" in url
+    query = dict(parse_qsl(urlsplit(app.authorize_url("s", VERIFIER)).query))
+
+    digest = hashlib.sha256(VERIFIER.encode()).digest()
+    assert query["response_type"] == "code"
+    assert query["scope"] == "read write"
+    assert query["code_challenge_method"] == "S256"
+    assert query["code_challenge"] == base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    assert VERIFIER not in query.values()
+
+
+def test_the_code_is_exchanged_with_the_verifier_of_its_challenge() -> None:
+    """Without it, a code that was caught on its way would open the account (RFC 7636)."""
+
+    async def act() -> ReceivedRequest:
+        async with scripted(lambda _: as_json(ANSWER)) as server:
+            app = app_at(server.url, replace(PIPEDRIVE_OAUTH, has_pkce=True))
+            await asyncio.to_thread(app.exchange, SecretStr("the code"), VERIFIER)
+            return server.requests[0]
+
+    assert dict(parse_qsl(run(act()).body.decode()))["code_verifier"] == VERIFIER
+
+
+@pytest.mark.parametrize(
+    ("separator", "scope", "scopes"),
+    [
+        (" ", "a b", ("a", "b")),
+        (",", "a, b", ("a", "b")),
+        (" ", ["a", "b"], ("a", "b")),
+        (" ", None, ()),
+    ],
+)
+def test_granted_scopes_are_separated_as_declared(
+    separator: str, scope: object, scopes: tuple[str, ...]
+) -> None:
+    scheme = replace(PIPEDRIVE_OAUTH, scope_separator=separator)
+
+    grant, _ = refreshed(as_json({**ANSWER, "scope": scope}), scheme)
+
+    assert grant.scopes == scopes
+
+
+def test_the_address_of_the_api_may_be_fixed() -> None:
+    """HubSpot's token answers name no host."""
+    scheme = replace(PIPEDRIVE_OAUTH, api_url_key="", api_url="https://api.example.com")
+
+    grant, _ = refreshed(as_json({"access_token": "a"}), scheme)
+
+    assert grant.api_domain == "https://api.example.com"
+
+
+def test_a_refusal_names_the_settings_of_its_own_system() -> None:
+    """With several systems, the operator must not correct another one's app."""
+    app = replace(app_at("https://elsewhere.example"), system="zoho_crm")
+
+    with pytest.raises(HostNotAllowed):
+        app.refresh(OLD_TOKEN)
+
+    async def act() -> None:
+        async with scripted(lambda _: as_json({"error": "invalid_client"}, 400)) as server:
+            await asyncio.to_thread(replace(app, oauth_url=server.url).refresh, OLD_TOKEN)
+
+    with pytest.raises(ClientRejected, match="ZOHO_CRM_CLIENT_ID and ZOHO_CRM_CLIENT_SECRET"):
+        run(act())
 
 
 def test_nothing_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:

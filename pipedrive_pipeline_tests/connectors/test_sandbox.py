@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -14,9 +14,9 @@ import msgspec
 import pytest
 from pydantic import SecretStr
 
-from pipedrive_pipeline.connectors import oauth
 from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential, Page
-from pipedrive_pipeline.connectors.oauth import OAuthClient, TokenGrant
+from pipedrive_pipeline.connectors.hosts import AllowedHosts
+from pipedrive_pipeline.connectors.oauth import OAuthApp
 from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE, PIPEDRIVE_OAUTH, opener
 from pipedrive_pipeline.connectors.refusals import (
     GrantRefused,
@@ -36,7 +36,8 @@ from pipedrive_pipeline.errors import (
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline_tests.connectors.doubles import FakeClock, run
 
-LOOPBACK = ("127.0.0.1",)
+LOOPBACK = AllowedHosts(("127.0.0.1",))
+VERIFIER = "v" * 43
 REDIRECT = "http://127.0.0.1:8000/api/integrations/pipedrive/callback"
 SMALL = Limits(body_bytes=8 * 1024 * 1024)
 
@@ -232,23 +233,21 @@ def test_values_come_as_they_were_sent() -> None:
         assert sum(page.mended_count for page in pages) == 2
 
 
-def granted(sandbox: Sandbox, act: Callable[[OAuthClient, str], TokenGrant]) -> TokenGrant:
-    """What the sandbox's token endpoint hands out for a fresh consent."""
-    client = OAuthClient(sandbox.client_id, SecretStr(sandbox.client_secret))
-    return act(client, sandbox.grants.code(sandbox.account.admin_id, REDIRECT))
-
-
 def test_consent_to_records_by_oauth() -> None:
     """A code, a pair, a read, a refresh, an expired token, a revocation: the whole life."""
-    scheme = PIPEDRIVE_OAUTH
     account = seeded(organizations=20, persons=30, seed=5)
     with serve(account, None, redirect_uri=REDIRECT, rotates_refresh_token=True) as sandbox:
-        client = OAuthClient(sandbox.client_id, SecretStr(sandbox.client_secret))
-        first = granted(
-            sandbox,
-            lambda app, code: oauth.exchange_code(
-                scheme, sandbox.url, app, SecretStr(code), REDIRECT, allowed_hosts=LOOPBACK
-            ),
+        app = OAuthApp(
+            "pipedrive",
+            PIPEDRIVE_OAUTH,
+            sandbox.url,
+            sandbox.client_id,
+            SecretStr(sandbox.client_secret),
+            REDIRECT,
+            LOOPBACK,
+        )
+        first = app.exchange(
+            SecretStr(sandbox.grants.code(sandbox.account.admin_id, REDIRECT)), VERIFIER
         )
         assert all(set(entity.scopes) & set(first.scopes) for entity in PIPEDRIVE.entities)
         assert first.refresh_token
@@ -258,9 +257,7 @@ def test_consent_to_records_by_oauth() -> None:
             if refused:
                 former = tokens[-1].refresh_token
                 assert former
-                tokens.append(
-                    oauth.refresh(scheme, sandbox.url, client, former, allowed_hosts=LOOPBACK)
-                )
+                tokens.append(app.refresh(former))
             return Credential(
                 "oauth", tokens[-1].access_token, tokens[-1].api_domain or "", len(tokens)
             )
@@ -279,16 +276,16 @@ def test_consent_to_records_by_oauth() -> None:
         assert run(read()) > 50
         assert len(tokens) == 2
         with pytest.raises(GrantRefused) as caught:
-            oauth.refresh(scheme, sandbox.url, client, first.refresh_token, allowed_hosts=LOOPBACK)
+            app.refresh(first.refresh_token)
         assert caught.value.error == "invalid_grant"
-        wrong = OAuthClient(sandbox.client_id, SecretStr("wrong"))
+        wrong = replace(app, client_secret=SecretStr("wrong"))
         last = tokens[-1].refresh_token
         assert last
         with pytest.raises(ClientRejected):
-            oauth.refresh(scheme, sandbox.url, wrong, last, allowed_hosts=LOOPBACK)
-        oauth.revoke(scheme, sandbox.url, client, last, allowed_hosts=LOOPBACK)
+            wrong.refresh(last)
+        app.revoke(last)
         with pytest.raises(GrantRefused):
-            oauth.refresh(scheme, sandbox.url, client, last, allowed_hosts=LOOPBACK)
+            app.refresh(last)
 
 
 @pytest.mark.slow

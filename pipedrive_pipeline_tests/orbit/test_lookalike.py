@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors.contract import Access, Credential, CursorState, Page, Source
+from pipedrive_pipeline.connectors.hosts import AllowedHosts
 from pipedrive_pipeline.connectors.refusals import SourceRefused, StateExpired
 from pipedrive_pipeline.sandbox.kit.grants import pkce_challenge
 from pipedrive_pipeline_tests.orbit.connector import ACCOUNTS, CAMPAIGNS, NOTES, ORBIT, PEOPLE
@@ -36,7 +37,9 @@ def _read(sandbox: OrbitSandbox, work: Callable[[Source], Coroutine[Any, Any, T]
         code = sandbox.grants.code("U-1", CALLBACK)
         token = sandbox.grants.exchange(code, CALLBACK).access_token
     credential = Credential("oauth", SecretStr(token), sandbox.url)
-    access = Access("acme", lambda _=None: credential, ("127.0.0.1",), lambda _call: None)
+    access = Access(
+        "acme", lambda _=None: credential, AllowedHosts(("127.0.0.1",)), lambda _call: None
+    )
 
     async def run() -> T:
         async with ORBIT.open(access) as source:

@@ -22,12 +22,16 @@ def with_app(world: World, sandbox: Sandbox) -> World:
     """The same warehouse; its settings name the sandbox's OAuth app."""
     facts = {
         **world.settings.model_dump(),
-        "pipedrive_client_id": sandbox.client_id,
-        "pipedrive_client_secret": SecretStr(sandbox.client_secret),
-        "pipedrive_oauth_url": sandbox.url,
         "operator_key": SecretStr("canary-operator-key-0123456789-abcdef"),
     }
-    return World(world.warehouse, Settings.model_validate(facts))
+    settings = Settings.model_validate(facts).with_system(
+        SYSTEM,
+        client_id=sandbox.client_id,
+        client_secret=SecretStr(sandbox.client_secret),
+        oauth_url=sandbox.url,
+        allowed_hosts=("127.0.0.1",),
+    )
+    return World(world.warehouse, settings)
 
 
 def vault_of(world: World) -> Vault:

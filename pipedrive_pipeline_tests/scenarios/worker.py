@@ -131,9 +131,8 @@ def _sync(
     settings = Settings(
         database_url=SecretStr(url),
         pipeline_home=Path(home),
-        pipedrive_allowed_hosts=("127.0.0.1",),
         token_encryption_keys=tuple(SecretStr(key) for key in keys),
-    )
+    ).with_system("pipedrive", allowed_hosts=("127.0.0.1",))
     try:
         World(Warehouse(url), settings).sync(Tenant(slug), sync_type, chunk_rows=chunk_rows)
     except Superseded:

@@ -187,9 +187,8 @@ def world_at(url: str, home: Path) -> World:
     settings = Settings(
         database_url=SecretStr(url),
         pipeline_home=home,
-        pipedrive_allowed_hosts=("127.0.0.1",),
         token_encryption_keys=(SecretStr(Fernet.generate_key().decode()),),
-    )
+    ).with_system(SYSTEM, allowed_hosts=("127.0.0.1",))
     return World(Warehouse(url), settings)
 
 

@@ -137,8 +137,7 @@ def test_a_wrong_client_secret_ends_no_consent(acme: VaultSetup) -> None:
     """The operator's mistake concerns all tenants: none of them may have to consent again."""
     acme.connect_acme()
     acme.expire()
-    right = acme.vault.settings
-    wrong = right.model_copy(update={"pipedrive_client_secret": SecretStr("not-it")})
+    wrong = acme.with_app(client_secret=SecretStr("not-it"))
 
     with pytest.raises(ClientRejected, match="PIPEDRIVE_CLIENT_SECRET"):
         lend(ACME, PIPEDRIVE, warehouse=acme.vault.warehouse, settings=wrong)

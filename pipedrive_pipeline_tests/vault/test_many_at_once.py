@@ -57,16 +57,18 @@ class VaultProcess:
 @contextmanager
 def worker(action: str, settings: Settings) -> Iterator[VaultProcess]:
     assert settings.database_url
-    assert settings.pipedrive_client_secret
+    app = settings.system(PIPEDRIVE)
+    assert app.client_secret
+    assert app.allowed_hosts
     keys = ",".join(key.get_secret_value() for key in settings.encryption_keys())
     environment = {
         **os.environ,
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "TOKEN_ENCRYPTION_KEYS": keys,
-        "PIPEDRIVE_CLIENT_ID": str(settings.pipedrive_client_id),
-        "PIPEDRIVE_CLIENT_SECRET": settings.pipedrive_client_secret.get_secret_value(),
-        "PIPEDRIVE_OAUTH_URL": str(settings.pipedrive_oauth_url),
-        "PIPEDRIVE_ALLOWED_HOSTS": ",".join(settings.pipedrive_allowed_hosts),
+        "PIPEDRIVE_CLIENT_ID": str(app.client_id),
+        "PIPEDRIVE_CLIENT_SECRET": app.client_secret.get_secret_value(),
+        "PIPEDRIVE_OAUTH_URL": str(app.oauth_url),
+        "PIPEDRIVE_ALLOWED_HOSTS": ",".join(app.allowed_hosts),
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "pipedrive_pipeline_tests.vault.worker", action],

@@ -41,6 +41,13 @@ class VaultSetup:
     vault: Vault
     oauth: OAuthServer
 
+    def with_app(self, **changes: Any) -> Settings:
+        """The vault's settings with another OAuth app."""
+        settings = self.vault.settings
+        return settings.with_system(
+            PIPEDRIVE, **{**settings.system(PIPEDRIVE).model_dump(), **changes}
+        )
+
     def forget(self) -> None:
         """As new: two tenants, neither connected, and no history."""
         self.oauth.forget()
@@ -124,11 +131,13 @@ def settings_for(url: str, oauth: OAuthServer, **more: Any) -> Settings:
     """Settings of a test, nothing from the environment that it names."""
     facts: dict[str, Any] = {
         "database_url": SecretStr(url),
-        "pipedrive_client_id": CLIENT_ID,
-        "pipedrive_client_secret": SecretStr(CLIENT_SECRET),
-        "pipedrive_oauth_url": oauth.url,
-        "pipedrive_allowed_hosts": ("127.0.0.1",),
         "token_encryption_keys": (SecretStr(Fernet.generate_key().decode()),),
         "operator_key": SecretStr(OPERATOR_KEY),
     }
-    return Settings(_env_file=None, **{**facts, **more})
+    return Settings(_env_file=None, **{**facts, **more}).with_system(
+        PIPEDRIVE,
+        client_id=CLIENT_ID,
+        client_secret=SecretStr(CLIENT_SECRET),
+        oauth_url=oauth.url,
+        allowed_hosts=("127.0.0.1",),
+    )

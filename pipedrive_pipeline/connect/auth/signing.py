@@ -43,6 +43,11 @@ def is_ours(settings: Settings, purpose: str, text: str) -> bool:
     return True
 
 
+def derived(settings: Settings, purpose: str, text: str) -> str:
+    """43 characters of base64url that follow from the text and our newest key, and from no less."""
+    return _signer(settings, purpose).get_signature(text).decode()
+
+
 def is_same(first: str, second: str) -> bool:
     """True if two secrets are equal, compared in constant time."""
     return hmac.compare_digest(first.encode(), second.encode())

@@ -11,8 +11,8 @@ import psycopg
 from pipedrive_pipeline.connect.auth import signing
 from pipedrive_pipeline.connect.errors import LinkRefused
 from pipedrive_pipeline.errors import UnknownTenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.oauth_app import oauth_app
 from pipedrive_pipeline.vault.vault import Vault
 
 LINK_MINUTES = 10
@@ -45,7 +45,7 @@ def make(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Link:
         SettingsError: the operator has not set the app's id or secret; a link would be useless.
         UnknownTenant: no such tenant.
     """
-    oauth_app(vault.settings_of(tenant), system)
+    vault.oauth_app(Scope(tenant, system))
     secret = signing.signed(vault.settings, LINK_PURPOSE, signing.fresh())
     with vault.warehouse.transaction() as transaction:
         # A consent that the link began just before its end may still come back.

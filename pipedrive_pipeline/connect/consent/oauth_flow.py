@@ -1,7 +1,6 @@
 """The steps of an OAuth consent, for the web callback and for the command line.
 
-Source: RFC 6749 §4.1, RFC 9700 §4.5 and §4.7, and
-https://pipedrive.readme.io/docs/marketplace-oauth-authorization (read 2026-11).
+Source: RFC 6749 §4.1, RFC 7636, RFC 9700 §4.5 and §4.7.
 
     begin ──► (browser at the source) ──► finish ──► (a person reads the company) ──► confirm
 """
@@ -25,20 +24,21 @@ from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.connectors.oauth import TokenGrant
 from pipedrive_pipeline.connectors.refusals import GrantRefused
 from pipedrive_pipeline.errors import UnknownTenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import clock, connect, pending
 from pipedrive_pipeline.vault.connect import NewConnection
 from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.errors import NothingToConfirm, TokenRefused
-from pipedrive_pipeline.vault.oauth_app import oauth_app
 from pipedrive_pipeline.vault.pending import PendingGrant
 from pipedrive_pipeline.vault.tokens import ConnectionTokens
 from pipedrive_pipeline.vault.vault import Vault
 
 STATE_MINUTES = 10
 STATE_PURPOSE = "oauth-state"
+VERIFIER_PURPOSE = "pkce-verifier"
 STATES_OF_LINK_MAX = 20  # browsers and previews that open one link
-CODE_MAX_CHARACTERS = 2_048  # Pipedrive's have about 60
+CODE_MAX_CHARACTERS = 2_048
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def begin(
         SettingsError: the operator has not set the app's id or secret.
         UnknownTenant: no such tenant.
     """
-    app = oauth_app(vault.settings_of(tenant), system)
+    app = vault.oauth_app(Scope(tenant, system))
     state = signing.signed(vault.settings, STATE_PURPOSE, signing.fresh())
-    url = app.authorize_url(state)
+    url = app.authorize_url(state, _verifier(vault, state))
     values = {
         "state_hash": signing.hashed(state),
         "session_hash": signing.hashed(session),
@@ -125,9 +125,9 @@ def finish(
     """
     started = _use_state(vault, system, session, state)
     tenant = started.tenant
-    if error is not None or not code or len(code) > CODE_MAX_CHARACTERS:
+    if error is not None or not code or not state or len(code) > CODE_MAX_CHARACTERS:
         raise ConsentDeclined
-    grant = _exchange(vault, tenant, system, SecretStr(code))
+    grant = _exchange(vault, tenant, system, SecretStr(code), _verifier(vault, state))
     with vault.warehouse.transaction() as transaction:
         arrival = NewConnection(
             tenant, system, grant.tokens(transaction), grant.account, started.who
@@ -212,17 +212,24 @@ class _TestedGrant:
         )
 
 
-def _exchange(vault: Vault, tenant: Tenant, system: str, code: SecretStr) -> _TestedGrant:
+def _exchange(
+    vault: Vault, tenant: Tenant, system: str, code: SecretStr, verifier: str
+) -> _TestedGrant:
     """Exchanges the code, checks the host and reads the account. Nothing is stored."""
     try:
-        settings = vault.settings_of(tenant)
-        grant = oauth_app(settings, system).exchange(code)
-        base_url = checked_base_url(grant.api_domain or "", settings.pipedrive_allowed_hosts)
+        app = vault.oauth_app(Scope(tenant, system))
+        grant = app.exchange(code, verifier)
+        base_url = checked_base_url(grant.api_domain or "", app.allowed_hosts)
         credential = Credential("oauth", grant.access_token, base_url)
         account = connect.account_of_credential(vault, tenant, system, credential)
     except (GrantRefused, TokenRefused):
         raise CodeRefused from None
     return _TestedGrant(grant, base_url, account)
+
+
+def _verifier(vault: Vault, state: str) -> str:
+    """The PKCE verifier of a consent: derived from the state, so that none is stored."""
+    return signing.derived(vault.settings, VERIFIER_PURPOSE, state)
 
 
 _DELETE_OLD_STATES = """

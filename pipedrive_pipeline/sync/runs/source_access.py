@@ -77,7 +77,7 @@ class SourceAccess:
             Access(
                 tenant=self.scope.tenant.slug,
                 lend=self._lend,
-                allowed_hosts=self._settings.of(self.scope.tenant.slug).pipedrive_allowed_hosts,
+                allowed_hosts=registry.allowed_hosts(self._settings, self.scope),
                 on_call=booked,
                 before_call=allowance.before_call,
                 now=self._now,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.contract import System
 from pipedrive_pipeline.errors import PipelineError, ScopeMissing
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.connection_alerts import check_connection_and_alert
@@ -48,15 +50,17 @@ def examine(
 
     Of a tenant, the named connection is examined, else every one.
     """
-    if tenant:
-        settings = settings.of(tenant.slug)
+    slug = tenant.slug if tenant else None
     checks: list[tuple[str, Callable[[], str]]] = [
         ("database", lambda: _database(warehouse)),
         ("schema", lambda: _schema(warehouse)),
         ("encryption keys", lambda: _keys(warehouse, settings)),
-        ("hosts", lambda: ", ".join(settings.pipedrive_allowed_hosts)),
-        ("OAuth app", lambda: _app(settings)),
     ]
+    for each in [registry.system(system)] if system else registry.systems():
+        checks += [
+            (f"{each.label}: hosts", partial(_hosts, settings, each, slug)),
+            (f"{each.label}: OAuth app", partial(_app, settings, each, slug)),
+        ]
     findings = [_finding(name, check) for name, check in checks]
     return [*findings, *_connections(warehouse, settings, tenant, system)] if tenant else findings
 
@@ -102,10 +106,15 @@ def _keys(warehouse: Warehouse, settings: Settings) -> str:
     return f"open all {count} stored secrets"
 
 
-def _app(settings: Settings) -> str:
-    if settings.pipedrive_client_id is None:
+def _hosts(settings: Settings, system: System, slug: str | None) -> str:
+    return ", ".join(settings.system(system.key, slug).allowed_hosts or system.hosts)
+
+
+def _app(settings: Settings, system: System, slug: str | None) -> str:
+    client_id = settings.system(system.key, slug).client_id
+    if client_id is None:
         return "none; API tokens and the sandbox work without one"
-    return f"{settings.pipedrive_client_id}, callback {settings.redirect_uri}"
+    return f"{client_id}, callback {settings.redirect_uri(system.key)}"
 
 
 def _connection(warehouse: Warehouse, settings: Settings, tenant: Tenant, system: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import httpx
 
+from pipedrive_pipeline.connectors.hosts import AllowedHosts
 from pipedrive_pipeline.connectors.transport import Limits, open_client
 from pipedrive_pipeline.errors import BadInput, HostNotAllowed
 from pipedrive_pipeline.settings import Settings
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def public_client() -> httpx.AsyncClient:
     """A client that connects to public addresses only and follows no redirect."""
-    return open_client(WEBHOOK_LIMITS, allowed_hosts=())
+    return open_client(WEBHOOK_LIMITS, AllowedHosts())
 
 
 def notify(
