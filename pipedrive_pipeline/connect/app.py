@@ -30,13 +30,13 @@ from pipedrive_pipeline.connect.api import (
 )
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION
 from pipedrive_pipeline.connect.auth.rate_limits import REQUESTS_A_MINUTE
-from pipedrive_pipeline.connect.auth.refusals import STORE_SECONDS, RefusalCounter
 from pipedrive_pipeline.connect.consent import routes as consent_routes
 from pipedrive_pipeline.connect.errors import TooManyRequests, TooMuchAtOnce
 from pipedrive_pipeline.connect.hooks import uninstall
 from pipedrive_pipeline.connect.middleware import StrictHttp
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.pages import routes as page_routes
+from pipedrive_pipeline.connect.refusals import STORE_SECONDS, RefusalCounter
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connect.slow_work import SlowWork
 from pipedrive_pipeline.errors import DatabaseUnavailable, PipelineError, Transient

@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Path, Request
 
-from pipedrive_pipeline.connect.auth.refusals import RefusalCounter
 from pipedrive_pipeline.connect.errors import NotFound
+from pipedrive_pipeline.connect.refusals import RefusalCounter
 from pipedrive_pipeline.connect.slow_work import SlowWork
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput
