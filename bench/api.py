@@ -61,8 +61,8 @@ select 't' || 1 + n %% %(tenants)s, 'pipedrive', 'incremental', 'schedule', 'suc
       "organizations": {"before": null, "after": "2026-11-01T00:00:00+00:00"}}',
     '{"persons": {"missing": 0, "checked_at": "2026-11-01T00:00:00+00:00"}}'
 from generate_series(1, %(runs)s) as n;
-insert into crm.customers (tenant_id, pipedrive_id, name)
-select slug, n, 'customer ' || n
+insert into crm.customers (tenant_id, system, remote_id, name)
+select slug, 'pipedrive', n::text, 'customer ' || n
 from integration.tenants cross join generate_series(1, %(customers)s) as n;
 analyze
 """

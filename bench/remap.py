@@ -101,7 +101,7 @@ def main() -> None:
 def _measured(warehouse: Warehouse, organizations: int, persons: int) -> dict[str, Any]:
     migrate(warehouse)
     _fill(warehouse, {"organizations": organizations, "persons": persons})
-    first = _seconds(lambda: build(warehouse, TENANT, SYSTEM))
+    first = _seconds(lambda: build(warehouse, Scope(TENANT, SYSTEM)))
     publish_views(warehouse, TENANT, SYSTEM)
     compared = _seconds(lambda: compare_values(warehouse, TENANT, SYSTEM))
     by_hand: list[float] = []
@@ -113,7 +113,7 @@ def _measured(warehouse: Warehouse, organizations: int, persons: int) -> dict[st
         by_hand.append(_seconds(lambda shift=offset: _by_hand(warehouse, shift)))
         _vacuum(warehouse)
         mapping.save(warehouse, TENANT, SYSTEM, _mapping(10 - offset), who="bench")
-        remapped.append(_seconds(lambda: build(warehouse, TENANT, SYSTEM)))
+        remapped.append(_seconds(lambda: build(warehouse, Scope(TENANT, SYSTEM))))
     ratio = min(remapped) / min(by_hand)
     return {
         "organizations": organizations,

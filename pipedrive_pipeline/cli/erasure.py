@@ -15,6 +15,7 @@ from pipedrive_pipeline.cli.output import errors, print_json, terminal
 from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.errors import BadInput, ExitCode
 from pipedrive_pipeline.marts.erasure import Holders
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.sync.tenancy.erasure import (
@@ -52,7 +53,7 @@ def erase_person(
     scope = registry.only_scope(session.warehouse, name, system)
     holders = Holders([str(person_id) for person_id in person or ()], [], 0)
     if email is not None:
-        holders = _holders(session, name, sys.stdin.readline() if email == "-" else email)
+        holders = _holders(session, scope, sys.stdin.readline() if email == "-" else email)
         if not yes:
             _require_yes(name, holders, json=json)
     with tenant_lock(session.warehouse, name) as lock:
@@ -70,14 +71,14 @@ def erase_person(
         _print_receipt(name, erased, holders)
 
 
-def _holders(session: CommandSession, tenant: Tenant, email: str) -> Holders:
+def _holders(session: CommandSession, scope: Scope, email: str) -> Holders:
     if "@" not in email:
         raise BadInput("--email takes an e-mail address, or `-` for standard input.")
-    holders = persons_with_email(session.warehouse, tenant, email.strip())
+    holders = persons_with_email(session.warehouse, scope, email.strip())
     if not (holders.ids or holders.former):
         own = f" {_count(holders.of_the_app, 'contact')} that your app made: its to erase."
         raise NobodyToErase(
-            f"{tenant}: no contact from the CRM has this address; nothing was erased."
+            f"{scope.tenant}: no contact from the CRM has this address; nothing was erased."
             + (own if holders.of_the_app else "")
         )
     return holders

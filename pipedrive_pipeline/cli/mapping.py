@@ -107,7 +107,7 @@ def preview(
             f"{name}: {mart}",
             ("id", "column", "before", "after"),
             [
-                [row["pipedrive_id"], column, _cell(row["before"][column]), _cell(after)]
+                [row["remote_id"], column, _cell(row["before"][column]), _cell(after)]
                 for row in rows
                 for column, after in row["after"].items()
             ],

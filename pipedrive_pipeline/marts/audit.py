@@ -2,57 +2,111 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.errors import AuditBreach
-from pipedrive_pipeline.marts.targets import Target
+from pipedrive_pipeline.marts.declared import Link, mart
+from pipedrive_pipeline.marts.sources import MartSource
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import added_objects
-from pipedrive_pipeline.warehouse.sql_files import audit_files
+from pipedrive_pipeline.warehouse.sql_files import SqlFile, audit_files
 
 IDS_SHOWN: Final = 10
+LINKED: Final = "linked"  # the audit that runs once for each link
 
 
 class Breach(AuditBreach):
-    """An audit found offending rows; ``ids`` are the first ten source ids, in order."""
+    """An audit found offending rows; ``ids`` are the first ten remote ids, in order."""
 
     def __init__(
-        self, tenant: Tenant, rule: str, promise: str, ids: list[int], *, added: str
+        self, tenant: Tenant, rule: str, promise: str, ids: Sequence[object], *, added: str
     ) -> None:
         count = len(ids)
-        self.tenant, self.rule, self.count, self.ids = tenant, rule, count, ids[:IDS_SHOWN]
-        shown = ", ".join(str(number) for number in self.ids)
+        shown = [str(key) for key in ids[:IDS_SHOWN]]
+        self.tenant, self.rule, self.count, self.ids = tenant, rule, count, shown
         more = " and more" if count > IDS_SHOWN else ""
         cause = f" The app added {added}; see whether it changes our rows." if added else ""
         super().__init__(
             f"{tenant}: audit {rule} found {count} offending rows ({promise.rstrip('.')}): "
-            f"pipedrive_id {shown}{more}. Nothing was committed; the tables are as they were."
-            f"{cause}"
+            f"remote_id {', '.join(shown)}{more}. Nothing was committed; the tables are as they "
+            f"were.{cause}"
         )
 
 
 def audit(
-    connection: psycopg.Connection, tenant: Tenant, target: Target, condition: sql.Composable
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    source: MartSource,
+    condition: sql.Composable | None,
+    linked: sql.Composable,
 ) -> None:
-    """Runs every audit of the target over the rows that were built.
+    """Runs every audit over the rows that were built.
 
     Args:
         connection: the build's own, before its commit.
         tenant: for the message.
-        target: whose audits.
-        condition: on ``pipedrive_id``; selects the built rows.
+        source: whose rows.
+        condition: on ``remote_id``, in the type of raw's key; selects the built rows; None: none.
+        linked: on ``remote_id`` as text; selects the rows whose links were set.
 
     Raises:
         AuditBreach: a person must find out what changes our rows, or correct the rule.
     """
-    for rule in audit_files(target.name):
-        query = sql.SQL(
-            "select pipedrive_id from ({}) as offending where {} order by pipedrive_id asc"
-        ).format(rule.query, condition)
-        ids = [row[0] for row in connection.execute(query)]
-        if ids:
-            added = ", ".join(added_objects(connection, [target.table]))
-            raise Breach(tenant, rule.name, rule.title, ids, added=added)
+    for rule in audit_files():
+        if rule.name == LINKED:
+            queries = [_offending(rule, source, linked, link) for link in source.links]
+        else:
+            queries = [] if condition is None else [_offending(rule, source, condition)]
+        for query in queries:
+            ids = [row[0] for row in connection.execute(query)]
+            if ids:
+                added = ", ".join(added_objects(connection, [source.mart.table]))
+                raise Breach(tenant, f"{source.name}_{rule.name}", rule.title, ids, added=added)
+
+
+def _offending(
+    rule: SqlFile, source: MartSource, condition: sql.Composable, link: Link | None = None
+) -> sql.Composed:
+    return sql.SQL("select remote_id from ({}) as offending where {} order by remote_id").format(
+        rule.filled(variables(source, link)), condition
+    )
+
+
+def variables(source: MartSource, link: Link | None = None) -> dict[str, sql.Composable]:
+    """Returns the values of the variables in `sql/audits`."""
+    of_link: dict[str, sql.Composable] = {}
+    if link:
+        of_link = {
+            "link": sql.Identifier(link.name),
+            "remote_column": sql.Identifier(link.remote_column),
+            "linked": sql.Identifier(*mart(link.mart).table),
+        }
+    return {
+        "system": sql.Literal(source.system),
+        "entity": sql.Literal(source.entity),
+        "records": source.records,
+        "key": sql.Identifier(source.key),
+        "mart": source.identifier,
+        "select": source.select.query,
+        "is_deleted": source.is_deleted,
+        "is_lost": _is_lost(source),
+        **of_link,
+    }
+
+
+def _is_lost(source: MartSource) -> sql.Composed:
+    """Returns a condition: the row is older than its record, or empty where the select is not."""
+    is_older = sql.SQL("target.changed_at is distinct from mart.changed_at")
+    filled = {column.name for column in source.mart.columns if column.default is None}
+    filled |= {link.remote_column for link in source.links}
+    empty: list[sql.Composable] = [
+        sql.SQL("(target.{0} is null and mart.{0} is not null)").format(sql.Identifier(name))
+        for name in source.outputs
+        if name in filled
+    ]
+    conditions = [*empty, *([is_older] if "changed_at" in source.outputs else [])]
+    return sql.SQL("({})").format(sql.SQL(" or ").join([sql.SQL("false"), *conditions]))

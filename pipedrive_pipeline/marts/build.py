@@ -1,10 +1,10 @@
 """Builds one tenant's marts: everything that changed, in one transaction, or nothing.
 
-A build reads the raw rows of pending loads, records whose deletion mark differs, and contacts with
-a wrong link. It reads all of raw if the caller requests it (a sweep, a full read, `remap`,
-`verify`), if a rebuild is due, or if the fingerprint differs: the SQL, the mapping, or the name of
-a user, label or industry. Rows are compared before they are written, because `on conflict do update
-… where` alone locks, and so writes, every row it reads.
+A build reads the raw rows of pending loads and records whose deletion mark differs, and sets every
+link that is wrong. It reads all of raw if the caller requests it (a sweep, a full read, `remap`,
+`verify`), if a rebuild is due, or if the fingerprint differs: the SQL, the mapping, or the label of
+an option. Rows are compared before they are written, because `on conflict do update … where` alone
+locks, and so writes, every row it reads. Rows of other systems are neither read nor written.
 
 Values are checked for changed records and for fields whose type changed; for all records if the
 rules changed or the caller verifies. If these are many, another connection lists the misfits while
@@ -28,7 +28,7 @@ from pipedrive_pipeline.errors import Permanent, UnknownTenant
 from pipedrive_pipeline.marts.audit import audit
 from pipedrive_pipeline.marts.fields.catalogue import Field, refresh_catalogue
 from pipedrive_pipeline.marts.fields.value_checks import ValueCheck, ValueCounts
-from pipedrive_pipeline.marts.mapping.mapped_targets import mapped_targets
+from pipedrive_pipeline.marts.mapping.mapped_sources import mapped_sources
 from pipedrive_pipeline.marts.parallel import EVERY_ID, are_many, parallel_transactions
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.row_comparison import (
@@ -37,13 +37,20 @@ from pipedrive_pipeline.marts.row_comparison import (
     mark_extra,
     store_comparison,
 )
-from pipedrive_pipeline.marts.targets import TARGETS, Target
-from pipedrive_pipeline.marts.writing import id_condition, read_count, upsert
+from pipedrive_pipeline.marts.sources import MartSource, mart_sources
+from pipedrive_pipeline.marts.writing import (
+    changed,
+    id_condition,
+    read_count,
+    relink,
+    rows,
+    upsert,
+)
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import added_objects, is_there
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse
-from pipedrive_pipeline.warehouse.sql_files import audit_files, mart_file
+from pipedrive_pipeline.warehouse.sql_files import audit_files
 
 ATTEMPTS: Final = 5  # each waits up to five seconds for a row that the app has locked
 RETRY_SECONDS: Final = 60
@@ -107,33 +114,47 @@ class MartState:
 
 
 @dataclass(frozen=True)
-class _TargetWork:
-    """The records of a target to build, and those whose values to check; None means no record."""
+class _MartWork:
+    """The records of a mart to build, and those whose values to check; None means no record."""
 
-    target: Target
-    filled: sql.Composable | None
+    source: MartSource
+    built: sql.Composable | None
     checked: sql.Composable | None
-    explained_ids: Sequence[int] | None = None  # changed at the source; None: any may have
+    changed_ids: Sequence[str] | None = None  # remote ids of the records to build; None: all
+    explained_ids: Sequence[str] | None = None  # changed at the source; None: any may have
+
+    @property
+    def is_compared(self) -> bool:
+        """True if every row is compared, and the reason of each difference is known."""
+        return self.built is EVERY_ID and self.explained_ids is not None
+
+
+@dataclass
+class _Written:
+    """Rows of a mart that a build has written so far."""
+
+    read: int = 0
+    outcomes: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # see `upsert`
+    relinked: list[tuple[str, bool, bool, bool]] = field(default_factory=list)  # see `relink`
 
 
 def build(
     warehouse: Warehouse,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     *,
-    targets: tuple[Target, ...] = TARGETS,
+    sources: tuple[MartSource, ...] | None = None,
     is_whole: bool = False,
     is_verifying: bool = False,
     is_confirmed: bool = False,
     is_read_running: bool = False,
 ) -> MartsBuilt:
-    """Updates a tenant's marts from raw; the caller has the lock on the marts.
+    """Updates a tenant's marts from one system's raw; the caller has the lock on the marts.
 
     Args:
         warehouse: has raw and marts.
-        tenant: whose rows.
-        system: whose raw schema.
-        targets: customers, then contacts, without the tenant's mapping.
+        scope: whose rows, from which system.
+        sources: of the marts, in the order of building, without the tenant's mapping; None: all
+            that the system has.
         is_whole: compare every row with raw, not only those that changed.
         is_verifying: check the values of all records too.
         is_confirmed: a person confirmed that many records are gone.
@@ -152,9 +173,8 @@ def build(
         with attempt:
             return _build_once(
                 warehouse,
-                tenant,
-                system,
-                targets,
+                scope,
+                mart_sources(scope.system) if sources is None else sources,
                 is_whole=is_whole or is_verifying,
                 is_verifying=is_verifying,
                 is_confirmed=is_confirmed,
@@ -165,9 +185,8 @@ def build(
 
 def _build_once(
     warehouse: Warehouse,
-    tenant: Tenant,
-    system: str,
-    targets: tuple[Target, ...],
+    scope: Scope,
+    sources: tuple[MartSource, ...],
     *,
     is_whole: bool,
     is_verifying: bool,
@@ -176,67 +195,69 @@ def _build_once(
 ) -> MartsBuilt:
     try:
         with (
-            raw_transaction(warehouse, tenant, system) as connection,
-            parallel_transactions(warehouse, tenant, system) as submit,
+            raw_transaction(warehouse, scope) as connection,
+            parallel_transactions(warehouse, scope) as submit,
         ):
-            _ensure_state(connection, tenant, system)
-            before = _state(connection, tenant, system, is_read_running=is_read_running)
-            fields = refresh_catalogue(connection, tenant, system)
-            check = ValueCheck(connection, tenant, system, fields)
-            targets = mapped_targets(connection, tenant, system, fields, targets)
-            after = MartState(_fingerprint(connection, targets, fields), check.rules)
+            _ensure_state(connection, scope)
+            before = _state(connection, scope, is_read_running=is_read_running)
+            fields = refresh_catalogue(connection, scope.tenant, scope.system)
+            check = ValueCheck(connection, scope.tenant, scope.system, fields)
+            sources = mapped_sources(connection, scope.tenant, scope.system, fields, sources)
+            after = MartState(_fingerprint(connection, sources, fields), check.rules)
             is_changed = before.built_from != after.built_from
             retyped = None if is_verifying else check.retyped_since(before.values_checked)
             listings = {
-                target.entity: submit(partial(check.list_misfits, target.entity, EVERY_ID))
-                for target in targets
-                if retyped is None and are_many(connection, target.entity)
+                source.entity: submit(partial(check.list_misfits, source.entity, EVERY_ID))
+                for source in sources
+                if source.defined_by and retyped is None and are_many(connection, source.entity)
             }
-            built: dict[str, RowCounts] = {}
-            compared: dict[str, RowComparison] = {}
-            works: list[_TargetWork] = []
-            for target in targets:  # in order: changed contacts depend on the built customers
-                work = _work_of(
+            works = [
+                _work_of(
                     connection,
-                    target,
+                    source,
                     before,
                     is_whole=is_whole or is_changed,
                     is_all=retyped is None,
                 )
-                works.append(work)
-                built[target.name], compared[target.name] = _write_rows(
-                    connection, tenant, work, is_changed=is_changed
-                )
+                for source in sources
+            ]
+            written = _write(connection, works)
+            compared = {
+                work.source.name: _comparison(connection, work, done, is_changed=is_changed)
+                for work, done in zip(works, written, strict=True)
+            }
+            for work, done in zip(works, written, strict=True):
+                _audit(connection, scope.tenant, work, done)
                 if is_whole:
-                    compared[target.name] += mark_extra(
-                        connection, tenant, system, target, is_confirmed=is_confirmed
+                    compared[work.source.name] += mark_extra(
+                        connection, scope.tenant, work.source, is_confirmed=is_confirmed
                     )
             values = sum(
                 (_check_values(check, work, retyped, listings) for work in works),
                 ValueCounts(),
             )
-            is_loaded = any(work.filled is not None for work in works)
-            _store_state(
-                connection, tenant, system, before, after, values=values, is_loaded=is_loaded
-            )
+            is_loaded = any(work.built is not None for work in works)
+            _store_state(connection, scope, before, after, values=values, is_loaded=is_loaded)
             if is_whole:  # after _store_state, which checks whether the row was written meanwhile
-                store_comparison(connection, tenant, system, compared)
+                store_comparison(connection, scope, compared)
     except psycopg.Error as error:  # transient errors have another class by now
-        raise BuildRefused(tenant, error, _added(warehouse, targets)) from None
+        raise BuildRefused(scope.tenant, error, _added(warehouse, sources)) from None
     return MartsBuilt(
-        counts=built,
+        counts={
+            work.source.name: _counts(work, done) for work, done in zip(works, written, strict=True)
+        },
         is_whole=is_whole or is_changed,
         values=values,
         compared=compared if is_whole else {},
     )
 
 
-def _added(warehouse: Warehouse, targets: Sequence[Target]) -> list[str]:
+def _added(warehouse: Warehouse, sources: Sequence[MartSource]) -> list[str]:
     with warehouse.transaction() as connection:
-        return added_objects(connection, [target.table for target in targets])
+        return added_objects(connection, [source.mart.table for source in sources])
 
 
-def _ensure_state(connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
+def _ensure_state(connection: psycopg.Connection, scope: Scope) -> None:
     """Inserts the state's row if it does not exist.
 
     The row is not locked during the build, because a read that runs at the same time registers its
@@ -249,15 +270,13 @@ def _ensure_state(connection: psycopg.Connection, tenant: Tenant, system: str) -
             values (%s, %s)
             on conflict (tenant_id, system) do nothing
             """,
-            (tenant.slug, system),
+            (scope.tenant.slug, scope.system),
         )
     except errors.ForeignKeyViolation:
-        raise UnknownTenant(tenant.slug) from None
+        raise UnknownTenant(scope.tenant.slug) from None
 
 
-def _state(
-    connection: psycopg.Connection, tenant: Tenant, system: str, *, is_read_running: bool
-) -> MartState:
+def _state(connection: psycopg.Connection, scope: Scope, *, is_read_running: bool) -> MartState:
     """Returns the state after the last build.
 
     dlt records a load in its own table when all rows are committed; deletion marks are committed
@@ -274,133 +293,158 @@ def _state(
         where mart_state.tenant_id = %s
             and mart_state.system = %s
         """,
-        (tenant.slug, system),
+        (scope.tenant.slug, scope.system),
     ).fetchone()
     built_from, values_checked, loads, row_version = row or (None, None, [], "")
-    if is_read_running and is_there(connection, Scope(tenant, system).raw_schema, "_dlt_loads"):
+    if is_read_running and is_there(connection, scope.raw_schema, "_dlt_loads"):
         complete = {row[0] for row in connection.execute("select load_id from _dlt_loads")}
         loads = [load for load in loads if load in complete or load.startswith(MARK_PREFIX)]
     return MartState(built_from, values_checked, tuple(loads), row_version)
 
 
 def _fingerprint(
-    connection: psycopg.Connection, targets: tuple[Target, ...], fields: list[Field]
+    connection: psycopg.Connection, sources: tuple[MartSource, ...], fields: list[Field]
 ) -> str:
-    """Returns a hash of everything that defines a mart's rows except the raw rows."""
-    names = connection.execute(
-        sql.SQL(
-            """
-            select md5(string_agg(names::text, ',' order by names.kind, names.id, names.name))
-            from ({}) as names
-            """
-        ).format(mart_file("names").query)
-    ).fetchone()
-    parts = [str(names)]
-    for target in targets:
-        parts += [repr(target), mart_file(target.name).text]
-        # A mapped option's label is looked up by its field's key.
+    """Returns a hash of everything that defines a mart's rows except raw and linked rows."""
+    parts = [file.text for file in audit_files()]
+    for source in sources:
+        parts.append(rows(source, EVERY_ID).as_string(connection))
+        named = {key for keys in source.options.values() for key in keys}
+        mapped = repr(source.mapped)  # a mapped option's label is looked up by its field's key
         parts += [
-            repr(sorted(field.labels.items()))
-            for field in fields
-            if field.labels and field.field_key in repr(target.mapped)
+            repr((*field.identity, sorted(field.labels.items())))
+            for field in sorted(fields, key=lambda field: field.identity)
+            if field.labels
+            and (
+                (field.entity == source.entity and field.field_key in named)
+                or field.field_key in mapped
+            )
         ]
-        parts += [file.text for file in audit_files(target.name)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _work_of(
     connection: psycopg.Connection,
-    target: Target,
+    source: MartSource,
     before: MartState,
     *,
     is_whole: bool,
     is_all: bool,
-) -> _TargetWork:
+) -> _MartWork:
     """Returns which records to build and to check: all of them, or those that changed."""
     if is_whole and is_all and before.built_from is None:
-        return _TargetWork(target, EVERY_ID, EVERY_ID)
-    explained = _changed(connection, target)
-    changed = id_condition(sorted(explained)) if explained else None
-    return _TargetWork(
-        target,
-        filled=EVERY_ID if is_whole else changed,
-        checked=EVERY_ID if is_all else changed,
-        explained_ids=[key for key, is_explained in explained.items() if is_explained],
+        return _MartWork(source, EVERY_ID, EVERY_ID)
+    explained: dict[int | str, bool] = {}
+    for key, is_explained in connection.execute(changed(source)):
+        if key is not None:
+            explained[key] = explained.get(key, False) or is_explained
+    changed_ids = id_condition(sorted(explained)) if explained else None
+    return _MartWork(
+        source,
+        built=EVERY_ID if is_whole else changed_ids,
+        checked=EVERY_ID if is_all else changed_ids,
+        changed_ids=None if is_whole else [str(key) for key in explained],
+        explained_ids=[str(key) for key, is_explained in explained.items() if is_explained],
     )
 
 
-def _write_rows(
-    connection: psycopg.Connection, tenant: Tenant, work: _TargetWork, *, is_changed: bool
-) -> tuple[RowCounts, RowComparison]:
-    """Writes a target's rows; returns counts by outcome, and the comparison if all were read.
+def _write(connection: psycopg.Connection, works: Sequence[_MartWork]) -> list[_Written]:
+    """Writes the rows of every mart, then the links that the upserts could not set."""
+    explained = {work.source.name: work.explained_ids for work in works}
+    written = [_Written() for _ in works]
+    for work, mart in zip(works, written, strict=True):
+        if work.built is not None:
+            counted = connection.execute(read_count(work.source, work.built)).fetchone()
+            mart.read = counted[0] if counted else 0
+            mart.outcomes = {
+                outcome: (count, unexpected, links)
+                for outcome, count, unexpected, links in connection.execute(
+                    upsert(work.source, work.built, explained)
+                )
+            }
+    for work, mart in zip(works, written, strict=True):
+        if work.source.links:
+            mart.relinked = connection.execute(relink(work.source, explained)).fetchall()
+    return written
+
+
+def _counts(work: _MartWork, written: _Written) -> RowCounts:
+    """Returns a mart's rows by outcome; a row that was relinked only is updated."""
+    count = {outcome: counts[0] for outcome, counts in written.outcomes.items()}
+    relinked = [key for key, is_written, _, _ in written.relinked if not is_written]
+    read = relinked if work.changed_ids is None else set(work.changed_ids).intersection(relinked)
+    return RowCounts(
+        created=count.get("created", 0),
+        updated=count.get("updated", 0) + len(relinked),
+        deleted=count.get("deleted", 0),
+        unchanged=written.read - sum(count.values()) - len(read),
+    )
+
+
+def _comparison(
+    connection: psycopg.Connection, work: _MartWork, written: _Written, *, is_changed: bool
+) -> RowComparison:
+    """Returns how the rows differed from raw if all were compared.
 
     Args:
-        connection: the build's own.
-        tenant: whose rows.
+        connection: the build's own, after all rows and links were written.
         work: which records.
+        written: the rows that were written.
         is_changed: the fingerprint changed, so any row may differ.
     """
-    target, condition = work.target, work.filled
-    if condition is None:
-        return RowCounts(), RowComparison()
-    read = connection.execute(read_count(target, condition)).fetchone()
-    outcomes: dict[str, tuple[int, int, int]] = {
-        outcome: (rows, unexpected, links)
-        for outcome, rows, unexpected, links in connection.execute(
-            upsert(target, condition, work.explained_ids)
-        )
-    }
-    audit(connection, tenant, target, condition)
-    rows = {outcome: counts[0] for outcome, counts in outcomes.items()}
-    counts = RowCounts(
-        created=rows.get("created", 0),
-        updated=rows.get("updated", 0),
-        deleted=rows.get("deleted", 0),
-        unchanged=(read[0] if read else 0) - sum(rows.values()),
+    if not work.is_compared:
+        return RowComparison()
+    existing = [counts for outcome, counts in written.outcomes.items() if outcome != "created"]
+    relinked = [
+        is_linked_otherwise
+        for _, is_written, is_expected, is_linked_otherwise in written.relinked
+        if not is_written and not is_expected
+    ]
+    is_any_written = bool(written.outcomes or written.relinked)
+    return RowComparison(
+        missing=written.outcomes.get("created", (0, 0, 0))[1],
+        differing=0 if is_changed else sum(counts[1] for counts in existing) + len(relinked),
+        links=0 if is_changed else sum(counts[2] for counts in existing) + sum(relinked),
+        unhealed=differing_count(connection, work.source, EVERY_ID) if is_any_written else 0,
     )
-    if condition is not EVERY_ID or work.explained_ids is None:
-        return counts, RowComparison()
-    existing = [counts for outcome, counts in outcomes.items() if outcome != "created"]
-    return counts, RowComparison(
-        missing=outcomes.get("created", (0, 0, 0))[1],
-        differing=0 if is_changed else sum(unexpected for _, unexpected, _ in existing),
-        links=0 if is_changed else sum(links for _, _, links in existing),
-        unhealed=differing_count(connection, target, condition) if outcomes else 0,
-    )
+
+
+def _audit(
+    connection: psycopg.Connection, tenant: Tenant, work: _MartWork, written: _Written
+) -> None:
+    """Audits the rows that were built, and the links that were set."""
+    linked: sql.Composable = EVERY_ID
+    if work.built is not EVERY_ID:
+        relinked = [key for key, *_ in written.relinked]
+        linked = id_condition([*(work.changed_ids or ()), *relinked])
+    audit(connection, tenant, work.source, work.built, linked)
 
 
 def _check_values(
     check: ValueCheck,
-    work: _TargetWork,
+    work: _MartWork,
     retyped: frozenset[tuple[str, str]] | None,
     listings: Mapping[str, Future[ValueCounts]],
 ) -> ValueCounts:
     """Checks the values of the work's records, and all values of fields whose type changed."""
-    target, counts = work.target, ValueCounts()
+    source, counts = work.source, ValueCounts()
+    if source.defined_by is None:
+        return counts
     if work.checked is not None:
-        listing = listings.get(target.entity)
-        counts += listing.result() if listing else check.list_misfits(target.entity, work.checked)
-        check.delete_fitting(target.entity, work.checked)
-    if keys := {key for entity, key in retyped or () if entity == target.entity}:
-        counts += check.list_misfits(target.entity, EVERY_ID, only=keys)
-        check.delete_fitting(target.entity, EVERY_ID, only=keys)
-    if work.filled is not None:
-        counts += check.list_refusals(target, work.filled)
+        listing = listings.get(source.entity)
+        counts += listing.result() if listing else check.list_misfits(source.entity, work.checked)
+        check.delete_fitting(source.entity, work.checked)
+    if keys := {key for entity, key in retyped or () if entity == source.entity}:
+        counts += check.list_misfits(source.entity, EVERY_ID, only=keys)
+        check.delete_fitting(source.entity, EVERY_ID, only=keys)
+    if work.built is not None:
+        counts += check.list_refusals(source, work.built)
     return counts
-
-
-def _changed(connection: psycopg.Connection, target: Target) -> dict[int, bool]:
-    """Returns ids of records whose row may differ: True if a change at the source explains it."""
-    explained: dict[int, bool] = {}
-    for key, is_explained in connection.execute(mart_file(f"{target.name}_changed").query):
-        explained[key] = explained.get(key, False) or is_explained
-    return explained
 
 
 def _store_state(
     connection: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     before: MartState,
     after: MartState,
     *,
@@ -442,7 +486,7 @@ def _store_state(
             values.seen,
             values.kept,
             values.rejected,
-            tenant.slug,
-            system,
+            scope.tenant.slug,
+            scope.system,
         ),
     )

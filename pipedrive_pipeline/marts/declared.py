@@ -9,7 +9,7 @@ has no rows of that system.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -25,6 +25,7 @@ class Column:
         type: Postgres's.
         comment: the sentence that psql, the reference page and the data dictionary show.
         default: SQL; a column that has one is never null.
+        is_required: it is never null, and whoever makes a row gives it.
         is_mappable: a tenant's field mapping may fill it.
     """
 
@@ -32,6 +33,7 @@ class Column:
     type: str
     comment: str
     default: str | None = None
+    is_required: bool = False
     is_mappable: bool = False
 
 
@@ -43,6 +45,7 @@ class Generated:
     type: str
     expression: str
     comment: str
+    is_key: bool = False  # indexed with the tenant
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,14 @@ class Link:
     """A column that refers to a row of another mart, in the same tenant and system.
 
     A select gives the other record's id as ``<name without _id>_remote_id``; the build finds its
-    row, through merges. ``shows`` are columns that repeat a column of that row: ours by theirs.
+    row, through merges. ``shows`` are columns that repeat one of that row: its name, and ours.
     """
 
     name: str
     mart: str
     comment: str
     remote_comment: str
-    shows: Mapping[str, Column] = field(default_factory=dict)
+    shows: tuple[tuple[str, Column], ...] = ()
 
     @property
     def remote_column(self) -> str:
@@ -70,7 +73,7 @@ class Link:
         return (
             Column(self.name, "uuid", self.comment),
             Column(self.remote_column, "text", self.remote_comment),
-            *self.shows.values(),
+            *(column for _, column in self.shows),
         )
 
 
@@ -168,7 +171,7 @@ KEYS: Final = (
         "Our id of the row; stays the same through full resyncs and reconnects.",
         default="gen_random_uuid()",
     ),
-    Column("tenant_id", "text", "The tenant.", default=""),
+    Column("tenant_id", "text", "The tenant.", is_required=True),
     text("system", "The CRM that the row came from; empty for rows that the app made."),
     text("remote_id", "Id of the record in that system; empty for rows that the app made."),
     text(
@@ -213,6 +216,7 @@ PIPEDRIVE_ID: Final = Generated(
     "case when system = 'pipedrive' and remote_id ~ '^[1-9][0-9]{0,17}$'"
     " then remote_id::bigint end",
     "Id of the record in Pipedrive as a number; empty for rows of other systems and of the app.",
+    is_key=True,
 )
 PIPEDRIVE_TIMES: Final = (
     Generated(
@@ -236,9 +240,12 @@ def _owner(record: str) -> Link:
         "users",
         f"The user (crm.users.id) who owns the {record}; empty where that user was never read.",
         f"Id in the system of the user who owns the {record}.",
-        shows={
-            "name": text("owner_name", "Name of that user, also of one who is gone at the source.")
-        },
+        shows=(
+            (
+                "name",
+                text("owner_name", "Name of that user, also of one who is gone at the source."),
+            ),
+        ),
     )
 
 

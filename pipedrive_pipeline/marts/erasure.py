@@ -13,7 +13,8 @@ import psycopg
 from psycopg import errors, sql
 
 from pipedrive_pipeline.errors import PersonMustAct
-from pipedrive_pipeline.marts.targets import CONTACTS, CUSTOMERS, Target
+from pipedrive_pipeline.marts.declared import CONTACTS, CUSTOMERS
+from pipedrive_pipeline.marts.sources import MartSource, mart_source
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
@@ -41,7 +42,7 @@ class ErasureRefused(PersonMustAct):
 
 @dataclass(frozen=True)
 class Holders:
-    """Rows of a target that contain an e-mail address."""
+    """Rows of a mart that contain an e-mail address."""
 
     ids: list[str]  # of records of the connected company
     former: list[UUID]  # our ids of rows of an account that the tenant was connected to before
@@ -49,48 +50,54 @@ class Holders:
 
 
 def holders_of_email(
-    connection: psycopg.Connection, tenant: Tenant, target: Target, email: str
+    connection: psycopg.Connection, tenant: Tenant, mart: MartSource, email: str
 ) -> Holders:
-    """Returns the rows of the target that contain an address, ignoring case."""
+    """Returns the rows of the mart that contain an address, ignoring case."""
     rows = connection.execute(
-        sql.SQL(_HOLDERS).format(table=target.identifier), {"tenant": tenant.slug, "email": email}
+        sql.SQL(_HOLDERS).format(table=mart.identifier),
+        {"tenant": tenant.slug, "system": mart.system, "email": email},
     ).fetchall()
     return Holders(
-        ids=[str(pipedrive_id) for _, pipedrive_id, _ in rows if pipedrive_id is not None],
+        ids=[now for _, now, _ in rows if now is not None],
         former=[row_id for row_id, now, former in rows if now is None and former is not None],
         of_the_app=sum(1 for _, now, former in rows if now is None and former is None),
     )
 
 
 def changed_at(
-    connection: psycopg.Connection, tenant: Tenant, target: Target, ids: Sequence[str]
+    connection: psycopg.Connection, tenant: Tenant, mart: MartSource, ids: Sequence[str]
 ) -> dict[str, object]:
     """Returns when these records were last edited at the source, by id."""
     query = sql.SQL(
-        "select pipedrive_id::text, changed_at from {}"
-        " where tenant_id = %s and pipedrive_id = any(%s::bigint[])"
+        "select remote_id, changed_at from {}"
+        " where tenant_id = %s and system = %s and remote_id = any(%s::text[])"
     )
-    rows = connection.execute(query.format(target.identifier), [tenant.slug, list(ids)])
+    rows = connection.execute(query.format(mart.identifier), [tenant.slug, mart.system, list(ids)])
     return dict(rows.fetchall())
 
 
 def erase_rows(
     connection: psycopg.Connection,
     tenant: Tenant,
-    target: Target,
+    mart: MartSource,
     ids: Sequence[str],
     former: Sequence[UUID] = (),
 ) -> int:
-    """Deletes rows of the target in the caller's transaction; returns their number.
+    """Deletes rows of the mart in the caller's transaction; returns their number.
 
     Raises:
         ErasureRefused: an app's table refers to one of them; the owner of that table must act.
     """
-    statement = sql.SQL(_ERASE).format(table=target.identifier)
-    parameters = {"tenant": tenant.slug, "ids": list(ids), "former": list(former)}
+    statement = sql.SQL(_ERASE).format(table=mart.identifier)
+    parameters = {
+        "tenant": tenant.slug,
+        "system": mart.system,
+        "ids": list(ids),
+        "former": list(former),
+    }
     try:
         with connection.transaction():
-            if target is CUSTOMERS:
+            if mart.mart is CUSTOMERS:
                 connection.execute(_UNLINK, parameters)
             dropped = connection.execute(statement, parameters).rowcount
             connection.execute(
@@ -105,18 +112,18 @@ def needed_for_links(
     connection: psycopg.Connection, tenant: Tenant, system: str, ids: Sequence[str]
 ) -> set[str]:
     """Returns merged organizations that people in raw need to find the surviving organization."""
-    if not is_there(connection, Scope(tenant, system).raw_schema, CONTACTS.entity):
+    schema, contacts = Scope(tenant, system).raw_schema, mart_source(CONTACTS, system)
+    if not is_there(connection, schema, contacts.entity):
         return set()
-    query = sql.SQL(_NEEDED).format(
-        persons=sql.Identifier(Scope(tenant, system).raw_schema, CONTACTS.entity),
-    )
-    return {row[0] for row in connection.execute(query, [tenant.slug, list(ids)])}
+    query = sql.SQL(_NEEDED).format(persons=sql.Identifier(schema, contacts.entity))
+    return {row[0] for row in connection.execute(query, [tenant.slug, system, list(ids)])}
 
 
 _HOLDERS = """
-select target.id, target.pipedrive_id, target.former_pipedrive_id
+select target.id, target.remote_id, target.former_remote_id
 from {table} as target
 where target.tenant_id = %(tenant)s
+    and (target.system = %(system)s or target.system is null)
     and (
         lower(btrim(target.email)) = lower(btrim(%(email)s))
         or exists (
@@ -125,15 +132,16 @@ where target.tenant_id = %(tenant)s
             where lower(btrim(entry.value #>> '{{}}')) = lower(btrim(%(email)s))
         )
     )
-order by target.pipedrive_id asc, target.id asc
+order by target.remote_id asc, target.id asc
 """
 
 _ERASE = """
 delete from {table} as target
 where target.tenant_id = %(tenant)s
+    and target.system = %(system)s
     and (
-        target.pipedrive_id = any(%(ids)s::bigint[])
-        or (target.id = any(%(former)s::uuid[]) and target.former_pipedrive_id is not null)
+        target.remote_id = any(%(ids)s::text[])
+        or (target.id = any(%(former)s::uuid[]) and target.former_remote_id is not null)
     )
 """
 
@@ -143,19 +151,21 @@ update crm.contacts as contacts
 set customer_id = null, updated_at = now()
 from crm.customers as customers
 where customers.tenant_id = %(tenant)s
-    and customers.pipedrive_id = any(%(ids)s::bigint[])
+    and customers.system = %(system)s
+    and customers.remote_id = any(%(ids)s::text[])
     and contacts.tenant_id = customers.tenant_id
     and contacts.customer_id = customers.id
-    and contacts.pipedrive_id is not null
+    and contacts.remote_id is not null
 """
 
 _NEEDED = """
-select customers.pipedrive_id::text
+select customers.remote_id
 from crm.customers as customers
 where customers.tenant_id = %s
-    and customers.pipedrive_id = any(%s::bigint[])
-    and customers.merged_into is not null
+    and customers.system = %s
+    and customers.remote_id = any(%s::text[])
+    and customers.merged_into_remote_id is not null
     and exists (
-        select from {persons} as persons where persons.org_id = customers.pipedrive_id
+        select from {persons} as persons where persons.org_id::text = customers.remote_id
     )
 """

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.marts.row_comparison import LastComparison, last_comparison
-from pipedrive_pipeline.marts.targets import TARGETS, Target
+from pipedrive_pipeline.marts.sources import MartSource, mart_sources
 from pipedrive_pipeline.marts.views.view_ddl import tables_of
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
@@ -55,8 +55,8 @@ def mart_health(connection: psycopg.Connection, tenant: Tenant, system: str) -> 
     """Returns orphans, the volume of each mart, and the result of the last comparison with raw."""
     return MartHealth(
         _orphans(connection, tenant, system),
-        {target.name: _volume(connection, tenant, target) for target in TARGETS},
-        last_comparison(connection, tenant, system),
+        {mart.name: _volume(connection, tenant, mart) for mart in mart_sources(system)},
+        last_comparison(connection, Scope(tenant, system)),
     )
 
 
@@ -69,14 +69,10 @@ def _orphans(connection: psycopg.Connection, tenant: Tenant, system: str) -> Orp
     return Orphans(count, tuple(ids or ()))
 
 
-def _volume(connection: psycopg.Connection, tenant: Tenant, target: Target) -> Volume:
-    query = sql.SQL(_VOLUME).format(
-        table=target.identifier,
-        tenant_key=sql.Identifier(target.tenant_key),
-        source_key=sql.Identifier(target.source_key),
-        deleted_at=sql.Identifier(target.deleted_at),
-    )
-    row = connection.execute(query, {"tenant": tenant.slug, "days": VOLUME_DAYS}).fetchone()
+def _volume(connection: psycopg.Connection, tenant: Tenant, mart: MartSource) -> Volume:
+    query = sql.SQL(_VOLUME).format(table=mart.identifier)
+    values = {"tenant": tenant.slug, "system": mart.system, "days": VOLUME_DAYS}
+    row = connection.execute(query, values).fetchone()
     return Volume(*row) if row else Volume(0, 0)
 
 
@@ -90,11 +86,11 @@ where contacts.tenant_id = %s and contacts.customer_id is null and contacts.dele
 
 _VOLUME = """
 select
-    count(*) filter (where {deleted_at} is null),
+    count(*) filter (where deleted_at is null),
     count(*) filter (
         where created_at <= now() - make_interval(days => %(days)s)
-            and ({deleted_at} is null or {deleted_at} > now() - make_interval(days => %(days)s))
+            and (deleted_at is null or deleted_at > now() - make_interval(days => %(days)s))
     )
 from {table}
-where {tenant_key} = %(tenant)s and {source_key} is not null
+where tenant_id = %(tenant)s and system = %(system)s and remote_id is not null
 """

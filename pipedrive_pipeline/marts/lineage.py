@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pipedrive_pipeline.marts.fields.catalogue import Field
-from pipedrive_pipeline.marts.targets import Target
+from pipedrive_pipeline.marts.sources import MartSource
 
 RawColumn = tuple[str, str]  # table and column
 _ADDRESS: Final = ("street", "city", "postal_code", "region", "country", "address")
@@ -67,10 +67,10 @@ class Origin:
     mapped: tuple[str, ...] = ()
 
 
-def origins(target: Target, fields: Sequence[Field]) -> dict[str, Origin]:
+def origins(target: MartSource, fields: Sequence[Field]) -> dict[str, Origin]:
     """Returns the origin of each column that the select or the tenant's mapping fills."""
-    selected = SELECTED[target.name]
-    origin_of = {name: Origin(selected.get(name, ())) for name in ("pipedrive_id", *target.columns)}
+    selected = SELECTED.get(target.name, {})
+    origin_of = {name: Origin(selected.get(name, ())) for name in ("pipedrive_id", *target.written)}
     known = {field.identity: field for field in fields}
     mapped: dict[str, list[Origin]] = defaultdict(list)
     for filling in target.fillings:

@@ -15,10 +15,10 @@ import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.marts.raw import raw_transaction
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-EVERY_ID: Final = sql.SQL("pipedrive_id is not null")
+EVERY_ID: Final = sql.SQL("remote_id is not null")
 MANY_ROWS: Final = 10_000  # with fewer, a second connection saves no time
 Result = TypeVar("Result")
 
@@ -33,12 +33,12 @@ class Submit(Protocol):
 
 @contextmanager
 def parallel_transactions(
-    warehouse: Warehouse, tenant: Tenant, system: str, *, workers: int = 1
+    warehouse: Warehouse, scope: Scope, *, workers: int = 1
 ) -> Iterator[Submit]:
     """Yields a function that runs a task in another transaction; waits for all tasks on exit."""
 
     def run(task: Callable[[psycopg.Connection], Result]) -> Result:
-        with raw_transaction(warehouse, tenant, system) as connection:
+        with raw_transaction(warehouse, scope) as connection:
             return task(connection)
 
     with ThreadPoolExecutor(workers) as pool:
@@ -50,7 +50,7 @@ def parallel_transactions(
 
 
 def halves(connection: psycopg.Connection, entity: str) -> list[sql.Composable]:
-    """Returns conditions on ``pipedrive_id`` that split the records in half; one if few records.
+    """Returns conditions on ``remote_id`` that split the records in half; one if few records.
 
     They are comparisons, because Postgres pushes those through a view's security barrier to its
     tables. It would apply a modulo only after it has evaluated the whole view.
@@ -62,7 +62,7 @@ def halves(connection: psycopg.Connection, entity: str) -> list[sql.Composable]:
             sql.Identifier(entity)
         )
     ).fetchone()
-    return [sql.SQL(f"pipedrive_id {sign} {{}}").format(*middle or ()) for sign in ("<", ">=")]
+    return [sql.SQL(f"remote_id {sign} {{}}").format(*middle or ()) for sign in ("<", ">=")]
 
 
 def are_many(connection: psycopg.Connection, entity: str) -> bool:

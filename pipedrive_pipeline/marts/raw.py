@@ -2,84 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-RECORD_COLUMNS: Final = (
-    ("id", "bigint"),
-    ("name", "text"),
-    ("owner_id", "bigint"),
-    ("label_ids", "jsonb"),
-    ("custom_fields", "jsonb"),
-    ("extra", "jsonb"),
-    ("is_deleted", "boolean"),
-    ("add_time", "timestamptz"),
-    ("update_time", "timestamptz"),
+Columns = tuple[tuple[str, str], ...]  # name and type
+ADDED_COLUMNS: Final[Columns] = (("extra", "jsonb"), ("_dlt_load_id", "text"))
+DELETIONS: Final[Columns] = (
+    ("entity", "text"),
+    ("id", "text"),
+    ("reason", "text"),
+    ("merged_into", "text"),
+    ("seen_at", "timestamptz"),
     ("_dlt_load_id", "text"),
 )
-FIELD_COLUMNS: Final = (
-    ("field_code", "text"),
-    ("field_name", "text"),
-    ("field_type", "text"),
-    ("is_custom_field", "boolean"),
-    ("options", "jsonb"),
-)
-TABLES: Final = {
-    "organizations": (
-        *RECORD_COLUMNS,
-        ("address", "jsonb"),
-        ("website", "text"),
-        ("industry", "bigint"),
-        ("annual_revenue", "numeric"),
-        ("employee_count", "bigint"),
-    ),
-    "persons": (
-        *RECORD_COLUMNS,
-        ("first_name", "text"),
-        ("last_name", "text"),
-        ("org_id", "bigint"),
-        ("emails", "jsonb"),
-        ("phones", "jsonb"),
-        ("job_title", "text"),
-    ),
-    "users": (("id", "bigint"), ("name", "text")),
-    "organization_fields": FIELD_COLUMNS,
-    "person_fields": FIELD_COLUMNS,
-    "deletions": (
-        ("entity", "text"),
-        ("id", "text"),
-        ("reason", "text"),
-        ("merged_into", "text"),
-        ("seen_at", "timestamptz"),
-        ("_dlt_load_id", "text"),
-    ),
-}
 
 
 @contextmanager
-def raw_transaction(
-    warehouse: Warehouse, tenant: Tenant, system: str
-) -> Iterator[psycopg.Connection]:
+def raw_transaction(warehouse: Warehouse, scope: Scope) -> Iterator[psycopg.Connection]:
     """Yields a transaction with the tenant's raw tables on the search_path, none missing.
 
     Raises:
         Superseded: the warehouse belongs to one run, and another run has begun since.
     """
-    schema = Scope(tenant, system).raw_schema
-    with warehouse.transaction(tenant, (schema, "pg_temp")) as connection:
-        _create_missing(connection, schema)
+    with warehouse.transaction(scope.tenant, (scope.raw_schema, "pg_temp")) as connection:
+        _create_missing(connection, scope.raw_schema, _tables(scope.system))
         yield connection
 
 
-def _create_missing(connection: psycopg.Connection, schema: str) -> None:
+def _tables(system: str) -> Mapping[str, Columns]:
+    """Returns the raw tables of a system with their columns, and the table of deletion marks."""
+    declared = {
+        entity.name: (
+            *((column.name, column.type.value) for column in (entity.key, *entity.columns)),
+            *ADDED_COLUMNS,
+        )
+        for entity in registry.system(system).entities
+    }
+    return {**declared, "deletions": DELETIONS}
+
+
+def _create_missing(
+    connection: psycopg.Connection, schema: str, tables: Mapping[str, Columns]
+) -> None:
     """Creates empty temporary tables for those that ``schema`` lacks, dropped on commit.
 
     A tenant without persons, or whose first load failed after the organizations, has marts too.
@@ -90,7 +62,7 @@ def _create_missing(connection: psycopg.Connection, schema: str) -> None:
         (schema,),
     )
     present = {row[0] for row in rows}
-    for name, columns in TABLES.items():
+    for name, columns in tables.items():
         if name not in present:
             connection.execute(
                 sql.SQL("create temporary table {} ({}) on commit drop").format(

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline.marts.targets import Target
+from pipedrive_pipeline.marts.sources import WRITTEN_AT, MartSource
 from pipedrive_pipeline.marts.writing import differing
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
@@ -35,7 +35,7 @@ class RowComparison:
     missing: int = 0  # raw has the record, the mart had no row
     differing: int = 0  # a column that we write had another value
     links: int = 0  # differing rows that linked to another row of another mart
-    extra: int = 0  # live rows whose source key raw does not have
+    extra: int = 0  # live rows whose record raw does not have
     unhealed: int = 0  # rows that still differ or are still extra
 
     @property
@@ -67,12 +67,7 @@ class LastComparison:
 
 
 def mark_extra(
-    connection: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
-    target: Target,
-    *,
-    is_confirmed: bool,
+    connection: psycopg.Connection, tenant: Tenant, source: MartSource, *, is_confirmed: bool
 ) -> RowComparison:
     """Marks live rows as deleted if raw lacks their record; returns all such rows and the unmarked.
 
@@ -81,85 +76,76 @@ def mark_extra(
     Args:
         connection: the build's own.
         tenant: whose rows.
-        system: whose raw schema.
-        target: the mart.
+        source: the mart and the system.
         is_confirmed: a person confirmed that many records are gone.
     """
     names = {
-        "table": target.identifier,
-        "tenant_key": sql.Identifier(target.tenant_key),
-        "source_key": sql.Identifier(target.source_key),
-        "deleted_at": sql.Identifier(target.deleted_at),
-        "records": sql.Identifier(target.entity),
+        "mart": source.identifier,
+        "is_own": source.of_tenant("target"),
+        "records": source.records,
+        "key": sql.Identifier(source.key),
         "written": sql.SQL(", ").join(
-            sql.SQL("{} = now()").format(sql.Identifier(column)) for column in target.written_at
+            sql.SQL("{} = now()").format(sql.Identifier(column)) for column in WRITTEN_AT
         ),
     }
-    values = {"tenant": tenant.slug}
-    live, extra = connection.execute(sql.SQL(_EXTRA).format(**names), values).fetchone() or (0, 0)
-    is_known = (
-        is_there(connection, Scope(tenant, system).raw_schema, target.entity) if extra else True
-    )
+    live, extra = connection.execute(sql.SQL(_EXTRA).format(**names)).fetchone() or (0, 0)
+    schema = Scope(tenant, source.system).raw_schema
+    is_known = is_there(connection, schema, source.entity) if extra else True
     is_many = extra > GUARD_ROWS and extra > live * GUARD_SHARE
     if not extra or not is_known or (is_many and not is_confirmed):
         return RowComparison(extra=extra, unhealed=extra)
-    marked = connection.execute(sql.SQL(_MARK_EXTRA).format(**names), values).rowcount
+    marked = connection.execute(sql.SQL(_MARK_EXTRA).format(**names)).rowcount
     return RowComparison(extra=extra, unhealed=extra - marked)
 
 
 def differing_count(
-    connection: psycopg.Connection, target: Target, condition: sql.Composable
+    connection: psycopg.Connection, source: MartSource, condition: sql.Composable
 ) -> int:
     """Returns the number of rows that differ from the mart's select right after the upsert."""
-    query = sql.SQL("select count(*) from ({}) as differing").format(differing(target, condition))
+    query = sql.SQL("select count(*) from ({}) as differing").format(differing(source, condition))
     row = connection.execute(query).fetchone()
     return row[0] if row else 0
 
 
 def store_comparison(
     connection: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     comparisons: Mapping[str, RowComparison],
 ) -> None:
     """Stores the result of a comparison of all rows, by mart."""
     facts = {name: comparison.facts() for name, comparison in comparisons.items()}
-    connection.execute(_STORE, (Jsonb(facts), tenant.slug, system))
+    connection.execute(_STORE, (Jsonb(facts), scope.tenant.slug, scope.system))
 
 
-def last_comparison(connection: psycopg.Connection, tenant: Tenant, system: str) -> LastComparison:
+def last_comparison(connection: psycopg.Connection, scope: Scope) -> LastComparison:
     """Returns the result of the last comparison of all rows."""
-    row = connection.execute(_LAST, (tenant.slug, system)).fetchone()
+    row = connection.execute(_LAST, (scope.tenant.slug, scope.system)).fetchone()
     compared_at, facts = row or (None, {})
     return LastComparison(
         compared_at, {name: RowComparison(**counts) for name, counts in facts.items()}
     )
 
 
-_IS_EXTRA = """
-    target.{tenant_key} = %(tenant)s
-    and target.{source_key} is not null
-    and target.{deleted_at} is null
+_IS_LIVE = """
+    {is_own}
+    and target.remote_id is not null
+    and target.deleted_at is null
+"""
+_IS_EXTRA = f"""{_IS_LIVE}
     and not exists (
         select
-        from {records} as record
-        where record.id = target.{source_key}
+        from {{records}} as record
+        where record.{{key}}::text = target.remote_id
     )
 """
 _EXTRA = f"""
 select
-    (
-        select count(*)
-        from {{table}} as live
-        where live.{{tenant_key}} = %(tenant)s
-            and live.{{source_key}} is not null
-            and live.{{deleted_at}} is null
-    ),
-    (select count(*) from {{table}} as target where {_IS_EXTRA})
+    (select count(*) from {{mart}} as target where {_IS_LIVE}),
+    (select count(*) from {{mart}} as target where {_IS_EXTRA})
 """
 _MARK_EXTRA = f"""
-update {{table}} as target
-set {{deleted_at}} = now(), deletion_reason = 'deleted', {{written}}
+update {{mart}} as target
+set deleted_at = now(), deletion_reason = 'deleted', {{written}}
 where {_IS_EXTRA}
 """
 _STORE = """

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 from psycopg import sql
 
 from pipedrive_pipeline.settings import PROJECT_ROOT
 
 SQL_ROOT = PROJECT_ROOT / "sql"
+# psql's variables: :name, :'name', :"name"; not a cast such as ::text.
+VARIABLE: Final = re.compile(r"""(?<!:):(?:'([a-z_]+)'|"([a-z_]+)"|([a-z_]+))""")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,23 @@ class SqlFile:
         # A file of this project is as good as a literal.
         return sql.SQL(self.text.rstrip().removesuffix(";"))
 
+    def filled(self, variables: Mapping[str, sql.Composable]) -> sql.Composed:
+        """Returns the query with a value for each of psql's variables in it.
+
+        Raises:
+            KeyError: the file names a variable that has no value.
+        """
+        return sql.Composed(list(self._parts(variables)))
+
+    def _parts(self, variables: Mapping[str, sql.Composable]) -> Iterator[sql.Composable]:
+        lines = [line for line in self.text.splitlines() if not line.startswith("--")]
+        text, end = "\n".join(lines).rstrip().removesuffix(";"), 0
+        for variable in VARIABLE.finditer(text):
+            yield sql.SQL(text[end : variable.start()])
+            yield variables[variable[1] or variable[2] or variable[3]]
+            end = variable.end()
+        yield sql.SQL(text[end:])
+
 
 def schema_files() -> tuple[SqlFile, ...]:
     """The files that create control tables and marts, in the order of application; never empty."""
@@ -55,13 +76,13 @@ def function_files() -> tuple[SqlFile, ...]:
 
 
 def mart_file(name: str) -> SqlFile:
-    """The select of one mart."""
-    return _read(SQL_ROOT / "marts" / f"{name}.sql")
+    """A file of `sql/marts`, by its path in there without suffix."""
+    return read_sql(SQL_ROOT / "marts" / f"{name}.sql")
 
 
-def audit_files(mart: str) -> tuple[SqlFile, ...]:
-    """The audits of one mart, by name: the files that begin with the mart's."""
-    return tuple(file for file in _folder("audits") if file.name.startswith(f"{mart}_"))
+def audit_files() -> tuple[SqlFile, ...]:
+    """The audits, which hold for every mart, by name."""
+    return _folder("audits")
 
 
 def view_files() -> tuple[SqlFile, ...]:
@@ -70,7 +91,7 @@ def view_files() -> tuple[SqlFile, ...]:
 
 
 def _folder(name: str) -> tuple[SqlFile, ...]:
-    return tuple(_read(path) for path in _sorted((SQL_ROOT / name).glob("*.sql")))
+    return tuple(read_sql(path) for path in _sorted((SQL_ROOT / name).glob("*.sql")))
 
 
 def _sorted(paths: Iterable[Path]) -> list[Path]:
@@ -78,5 +99,6 @@ def _sorted(paths: Iterable[Path]) -> list[Path]:
 
 
 @cache
-def _read(path: Path) -> SqlFile:
+def read_sql(path: Path) -> SqlFile:
+    """Reads one file."""
     return SqlFile(name=path.stem, text=path.read_text(encoding="utf-8"))

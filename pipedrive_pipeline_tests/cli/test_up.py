@@ -211,6 +211,6 @@ def _organizations(up: RunningUp) -> int:
 
 def _former(up: RunningUp) -> list[dict[str, object]]:
     return up.rows(
-        "select former_pipedrive_id as pipedrive_id, id from crm.customers"
+        "select former_remote_id::bigint as pipedrive_id, id from crm.customers"
         " where deletion_reason = 'company_changed' and pipedrive_id is null order by 1"
     )

@@ -50,7 +50,8 @@ values (
 );
 insert into integration.sync_settings (tenant_id, system, time_zone, every_hours, updated_by)
 values (%(tenant)s, 'pipedrive', 'Europe/Berlin', 5, %(word)s);
-insert into crm.customers (tenant_id, pipedrive_id, name) values (%(tenant)s, 1, %(word)s);
+insert into crm.customers (tenant_id, system, remote_id, name)
+values (%(tenant)s, 'pipedrive', '1', %(word)s);
 """
 
 

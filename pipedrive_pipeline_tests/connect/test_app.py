@@ -140,7 +140,8 @@ def test_a_test_of_a_withdrawn_consent_says_who_must_act(site: ConnectSite) -> N
 def test_disconnect_revokes_forgets_the_tokens_and_keeps_the_rows(site: ConnectSite) -> None:
     connected(site)
     site.world.execute(
-        "insert into crm.customers (tenant_id, pipedrive_id, name) values ('acme', 1, 'Kept')"
+        "insert into crm.customers (tenant_id, system, remote_id, name)"
+        " values ('acme', 'pipedrive', '1', 'Kept')"
     )
 
     answer = site.operator().delete(f"{ROUTES}/disconnect")

@@ -105,12 +105,13 @@ def test_another_company_needs_a_second_yes_and_its_rows_are_marked(acme: VaultS
     acme.connect_acme()
     acme.execute("create schema raw_pipedrive_acme create table persons (id bigint)")
     acme.execute(
-        "insert into crm.customers (tenant_id, pipedrive_id, name) values "
-        "('acme', 1, 'Old'), ('acme', null, 'made by the app'), ('bravo', 1, 'B')"
+        "insert into crm.customers (tenant_id, system, remote_id, name) values "
+        "('acme', 'pipedrive', '1', 'Old'), ('acme', null, null, 'made by the app'),"
+        " ('bravo', 'pipedrive', '1', 'B')"
     )
     acme.execute(
-        "insert into crm.contacts (tenant_id, pipedrive_id, customer_id) "
-        "select tenant_id, 7, id from crm.customers where name = 'Old'"
+        "insert into crm.contacts (tenant_id, system, remote_id, customer_id) "
+        "select tenant_id, 'pipedrive', '7', id from crm.customers where name = 'Old'"
     )
     acme.execute(
         "insert into integration.erased_records (tenant_id, system, entity, record_id, receipt)"
@@ -128,21 +129,21 @@ def test_another_company_needs_a_second_yes_and_its_rows_are_marked(acme: VaultS
     assert acme.row()["company_id"] == "99"
     assert acme.rows("select id, name from crm.customers order by name") == before
     marked = acme.rows(
-        "select name, pipedrive_id, former_pipedrive_id, deletion_reason from crm.customers "
+        "select name, pipedrive_id, former_remote_id, deletion_reason from crm.customers "
         "where deleted_at is not null"
     )
     assert marked == [
         {
             "name": "Old",
             "pipedrive_id": None,
-            "former_pipedrive_id": 1,
+            "former_remote_id": "1",
             "deletion_reason": "company_changed",
         }
     ]
     assert acme.rows(
-        "select former_pipedrive_id, deletion_reason, customer_id is null as is_loose "
+        "select former_remote_id, deletion_reason, customer_id is null as is_loose "
         "from crm.contacts"
-    ) == [{"former_pipedrive_id": 7, "deletion_reason": "company_changed", "is_loose": False}]
+    ) == [{"former_remote_id": "7", "deletion_reason": "company_changed", "is_loose": False}]
     assert acme.rows("select to_regnamespace('raw_pipedrive_acme') as schema") == [{"schema": None}]
     erased = acme.rows("select distinct tenant_id from integration.erased_records")
     assert {"tenant_id": "acme"} not in erased  # its person 5 is another one now

@@ -86,8 +86,10 @@ def test_a_great_drop_and_hidden_companies_warn_and_stop_nothing(
     with world.warehouse.transaction() as connection:
         connection.execute("update crm.customers set created_at = now() - interval '30 days'")
         connection.execute(
-            "insert into crm.customers (tenant_id, pipedrive_id, name, created_at, deleted_at)"
-            " select 'acme', 100000 + n, 'gone', now() - interval '30 days', now()"
+            "insert into crm.customers"
+            " (tenant_id, system, remote_id, name, created_at, deleted_at)"
+            " select 'acme', 'pipedrive', (100000 + n)::text, 'gone',"
+            " now() - interval '30 days', now()"
             " from generate_series(1, 60) as n"
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.marts import build, publish_views
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables
@@ -36,7 +37,7 @@ def custom(
 
 def published(raw: RawTables, tenant: Tenant = ACME) -> None:
     """Marts built and views brought up to what raw holds."""
-    build(raw.warehouse, tenant, SYSTEM)
+    build(raw.warehouse, Scope(tenant, SYSTEM))
     publish_views(raw.warehouse, tenant, SYSTEM)
 
 

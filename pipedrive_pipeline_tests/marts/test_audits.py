@@ -9,10 +9,12 @@ import pytest
 
 from pipedrive_pipeline.errors import AuditBreach
 from pipedrive_pipeline.marts import build
-from pipedrive_pipeline.marts.audit import Breach
+from pipedrive_pipeline.marts.audit import Breach, variables
+from pipedrive_pipeline.marts.sources import MartSource, mart_sources
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.sql_files import audit_files, mart_file
-from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
+from pipedrive_pipeline.warehouse.sql_files import SqlFile, audit_files
+from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person, user
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
 EMAILS = [{"value": "a@x.de", "primary": True, "label": "work"}]
@@ -54,7 +56,7 @@ def state(warehouse: Warehouse) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize(
     "meddling",
     [
-        ("customers", "if new.pipedrive_id = 3 then return null; end if;", "customers_complete"),
+        ("customers", "if new.remote_id = '3' then return null; end if;", "customers_complete"),
         ("customers", "new.name := null;", "customers_current"),
         ("customers", "new.changed_at := now();", "customers_current"),
         (
@@ -62,7 +64,7 @@ def state(warehouse: Warehouse) -> list[tuple[object, ...]]:
             "new.deleted_at := now(); new.deletion_reason := 'deleted';",
             "customers_deletions",
         ),
-        ("contacts", "if new.pipedrive_id = 3 then return null; end if;", "contacts_complete"),
+        ("contacts", "if new.remote_id = '3' then return null; end if;", "contacts_complete"),
         ("contacts", "new.email := null;", "contacts_current"),
         ("contacts", "new.deleted_at := now();", "contacts_deletions"),
         ("contacts", "new.customer_id := null;", "contacts_linked"),
@@ -76,18 +78,18 @@ def test_a_breach_commits_nothing(
     table, action, rule = meddling
     if not is_whole:
         raw.load(organizations=[organization(1)], persons=[person(1)])
-        build(warehouse, ACME, SYSTEM)
+        build(warehouse, Scope(ACME, SYSTEM))
     raw.load(organizations=[organization(3)], persons=[person(3, org_id=3, emails=EMAILS)])
     meddle(warehouse, table, action)
     before = state(warehouse)
 
     with pytest.raises(Breach) as breach:
-        build(warehouse, ACME, SYSTEM)
+        build(warehouse, Scope(ACME, SYSTEM))
 
-    assert (breach.value.rule, breach.value.ids[-1]) == (rule, 3)
+    assert (breach.value.rule, breach.value.ids[-1]) == (rule, "3")
     assert state(warehouse) == before
     execute(warehouse, f"drop trigger meddle on crm.{table}")
-    build(warehouse, ACME, SYSTEM)
+    build(warehouse, Scope(ACME, SYSTEM))
     with warehouse.transaction() as connection:
         built = connection.execute("select max(pipedrive_id) from crm.contacts").fetchall()
     assert built == [(3,)]
@@ -99,7 +101,7 @@ def test_a_breach_names_rule_count_and_ten_ids(warehouse: Warehouse, raw: RawTab
     meddle(warehouse, "customers", "new.name := null;")
 
     with pytest.raises(AuditBreach) as breach:
-        build(warehouse, ACME, SYSTEM)
+        build(warehouse, Scope(ACME, SYSTEM))
 
     message = str(breach.value)
     assert "customers_current found 30 offending rows" in message
@@ -107,29 +109,59 @@ def test_a_breach_names_rule_count_and_ten_ids(warehouse: Warehouse, raw: RawTab
     assert "Secret" not in message
 
 
-@pytest.mark.parametrize("mart", ["customers", "contacts"])
-def test_every_sql_file_runs_in_psql_unchanged(
-    warehouse: Warehouse, raw: RawTables, mart: str
+MART_SOURCES = pytest.mark.parametrize(
+    "source", mart_sources(SYSTEM), ids=lambda source: source.name
+)
+
+
+@MART_SOURCES
+def test_every_select_and_audit_runs_by_hand(
+    warehouse: Warehouse, raw: RawTables, source: MartSource
 ) -> None:
-    """Nobody must fill in a template to look at what a rule finds."""
-    raw.load(organizations=[organization(1)], persons=[person(1)], users=[])
-    raw.load(organization_fields=[], person_fields=[])
+    """A person may look at what a select gives and a rule finds; psql takes the variables."""
+    raw.load(organizations=[organization(1)], persons=[person(1)], users=[user(1, "Anna")])
     raw.mark("organizations", 2)
-    files = [mart_file(mart), mart_file(f"{mart}_changed"), *audit_files(mart)]
+    links = {f"linked {link.name}": variables(source, link) for link in source.links}
+    audits = {file.name: file for file in audit_files()}
 
     with psycopg.connect(warehouse.url) as connection:
         connection.execute("set search_path to raw_pipedrive_acme")
         connection.execute("set pipeline.tenant_id to 'acme'")
-        counts = {file.name: connection.execute(file.text.encode()).rowcount for file in files}
+        selected = connection.execute(source.select.text.encode()).rowcount
+        found = {
+            name: connection.execute(audits[name].filled(variables(source))).rowcount
+            for name in ("complete", "current", "deletions")
+        } | {
+            name: connection.execute(audits["linked"].filled(values)).rowcount
+            for name, values in links.items()
+        }
 
-    assert counts[mart] == 1
-    assert counts[f"{mart}_complete"] == 1
+    assert selected == 1
+    assert found == {"complete": 1, "current": 0, "deletions": 0, **dict.fromkeys(links, 0)}
 
 
-@pytest.mark.parametrize("mart", ["customers", "contacts"])
-def test_every_sql_file_says_what_it_is(mart: str) -> None:
+@pytest.mark.parametrize(
+    "file",
+    [*audit_files(), *(source.select for source in mart_sources(SYSTEM))],
+    ids=lambda file: file.name,
+)
+def test_every_sql_file_says_what_it_is(file: SqlFile) -> None:
     """What, grain, reads, needs: in that order, at the top."""
-    for file in [mart_file(mart), mart_file(f"{mart}_changed"), *audit_files(mart)]:
-        header = re.findall(r"^-- (Grain|Reads|Needs): ", file.text, re.MULTILINE)
-        assert header == ["Grain", "Reads", "Needs"], file.name
-        assert file.title.endswith("."), file.name
+    header = re.findall(r"^-- (Grain|Reads|Needs): ", file.text, re.MULTILINE)
+
+    assert header == ["Grain", "Reads", "Needs"]
+    assert file.title.endswith(".")
+
+
+@MART_SOURCES
+def test_the_outputs_of_a_select_are_read_from_its_text(
+    warehouse: Warehouse, raw: RawTables, source: MartSource
+) -> None:
+    """A column that the engine overlooked would stay empty for ever."""
+    raw.load(organizations=[], persons=[], users=[])
+
+    with psycopg.connect(warehouse.url) as connection:
+        connection.execute("set search_path to raw_pipedrive_acme")
+        described = connection.execute(source.select.text.encode()).description or ()
+
+    assert [column.name for column in described] == list(source.outputs)

@@ -14,7 +14,9 @@ from psycopg.rows import dict_row
 from pipedrive_pipeline.errors import AuditBreach, UnknownTenant
 from pipedrive_pipeline.marts import MartsBuilt, RowCounts, build
 from pipedrive_pipeline.marts.build import BuildRefused
-from pipedrive_pipeline.marts.targets import CONTACTS, CUSTOMERS
+from pipedrive_pipeline.marts.declared import CONTACTS, CUSTOMERS
+from pipedrive_pipeline.marts.sources import mart_source
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import build_lock
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -32,7 +34,7 @@ NOTHING = RowCounts()
 
 
 def built(warehouse: Warehouse, tenant: Tenant = ACME) -> MartsBuilt:
-    return build(warehouse, tenant, SYSTEM)
+    return build(warehouse, Scope(tenant, SYSTEM))
 
 
 def rows(warehouse: Warehouse, table: str, tenant: Tenant = ACME) -> list[dict[str, Any]]:
@@ -44,7 +46,7 @@ def rows(warehouse: Warehouse, table: str, tenant: Tenant = ACME) -> list[dict[s
                 select mart.*, mart.xmin::text as written_by, mart.xmax::text as locked_by
                 from {} as mart
                 where mart.tenant_id = %s
-                order by mart.pipedrive_id
+                order by mart.remote_id::bigint
                 """
             ).format(sql.Identifier("crm", table)),
             (tenant.slug,),
@@ -179,7 +181,7 @@ def test_a_mapping_adds_columns_without_touching_the_files(
             organization(1, custom_fields={"abc": "K-17", "def": "100 % {own}"}, website="x.de")
         ]
     )
-    mapped = CUSTOMERS.with_mapped(
+    mapped = mart_source(CUSTOMERS, SYSTEM).with_mapped(
         {
             "customer_number": sql.SQL("organizations.custom_fields ->> 'abc'"),
             "website": sql.SQL("coalesce(organizations.custom_fields ->> 'nil', 'mapped.de')"),
@@ -189,9 +191,9 @@ def test_a_mapping_adds_columns_without_touching_the_files(
         }
     )
 
-    first = build(warehouse, ACME, SYSTEM, targets=(mapped, CONTACTS))
-    second = build(warehouse, ACME, SYSTEM, targets=(mapped, CONTACTS))
-    without = build(warehouse, ACME, SYSTEM)
+    first = build(warehouse, Scope(ACME, SYSTEM), sources=(mapped, mart_source(CONTACTS, SYSTEM)))
+    second = build(warehouse, Scope(ACME, SYSTEM), sources=(mapped, mart_source(CONTACTS, SYSTEM)))
+    without = build(warehouse, Scope(ACME, SYSTEM))
 
     assert first.counts["customers"] == RowCounts(created=1)
     assert (second.is_whole, second.counts["customers"]) == (False, NOTHING)
@@ -230,7 +232,8 @@ def test_a_tenant_without_persons_has_customers(warehouse: Warehouse, raw: RawTa
         NOTHING,
     )
     row = only(rows(warehouse, "customers"))
-    assert (row["owner_id"], row["owner_name"], row["labels"]) == (3, None, ["4"])
+    assert (row["owner_id"], row["owner_remote_id"], row["owner_name"]) == (None, "3", None)
+    assert row["labels"] == ["4"]
 
 
 def test_a_tenant_without_raw_has_empty_marts(warehouse: Warehouse) -> None:
@@ -403,8 +406,10 @@ def test_owners_and_labels_have_names(warehouse: Warehouse, raw: RawTables) -> N
         "Öznur Weiß",
         ["Heiß 🔥", "99", "Kunde"],
     )
-    assert (plain["owner_id"], plain["owner_name"], plain["labels"]) == (None, None, [])
-    assert (contact["owner_id"], contact["owner_name"], contact["labels"]) == (4, None, ["Chefin"])
+    assert (plain["owner_remote_id"], plain["owner_name"], plain["labels"]) == (None, None, [])
+    assert customer["owner_id"] == only(rows(warehouse, "users"))["id"]
+    assert (contact["owner_id"], contact["owner_remote_id"]) == (None, "4")
+    assert (contact["owner_name"], contact["labels"]) == (None, ["Chefin"])
 
 
 def test_an_industry_has_its_name(warehouse: Warehouse, raw: RawTables) -> None:
@@ -659,7 +664,7 @@ def test_contacts_follow_a_merged_customer(warehouse: Warehouse, raw: RawTables)
         RowCounts(updated=1),
     )
     assert [after_first, after_second] == [customers[1]["id"], customers[2]["id"]]
-    assert rows(warehouse, "customers")[0]["merged_into"] == 2
+    assert rows(warehouse, "customers")[0]["merged_into_remote_id"] == "2"
 
 
 def test_contacts_wait_at_the_merged_customer_for_an_unknown_survivor(

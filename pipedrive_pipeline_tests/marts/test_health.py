@@ -25,7 +25,7 @@ def test_a_contact_whose_organization_is_not_shown_is_an_orphan(
         organizations=[organization(1)],
         persons=[person(10, org_id=1), person(11, org_id=404), person(12, org_id=None)],
     )
-    build(warehouse, ACME, SYSTEM)
+    build(warehouse, Scope(ACME, SYSTEM))
 
     assert counted(warehouse).orphans == Orphans(1, (11,))
 
@@ -34,14 +34,14 @@ def test_a_tenant_without_any_table_is_healthy(warehouse: Warehouse) -> None:
     result = counted(warehouse)
 
     assert result.orphans == Orphans(0, ())
-    assert result.volumes == {"customers": Volume(0, 0), "contacts": Volume(0, 0)}
+    assert result.volumes == {mart: Volume(0, 0) for mart in ("users", "customers", "contacts")}
 
 
 def test_the_volume_of_a_week_ago_counts_rows_that_were_deleted_since(
     warehouse: Warehouse, raw: RawTables
 ) -> None:
     raw.load(organizations=[organization(id_) for id_ in range(1, 6)])
-    build(warehouse, ACME, SYSTEM)
+    build(warehouse, Scope(ACME, SYSTEM))
     with warehouse.transaction() as connection:
         for clause in (
             "created_at = now() - interval '30 days' where pipedrive_id < 5",

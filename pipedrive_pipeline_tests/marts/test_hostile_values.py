@@ -12,6 +12,7 @@ from psycopg import sql
 from pipedrive_pipeline.marts import build, publish_views
 from pipedrive_pipeline.marts.fields.value_comparison import compare_values
 from pipedrive_pipeline.marts.fields.values import OF_SEVERAL_PARTS, PARTS
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of, shown
 from pipedrive_pipeline_tests.marts.hostile import VALUES
@@ -51,7 +52,7 @@ def test_nothing_is_silently_null(raw: RawTables) -> None:
     """150 hostile values in each of 18 types: values that are in raw are shown or rejected."""
     with_values(raw, VALUES)
 
-    built = build(raw.warehouse, ACME, SYSTEM)
+    built = build(raw.warehouse, Scope(ACME, SYSTEM))
     publish_views(raw.warehouse, ACME, SYSTEM)
 
     result = compare_values(raw.warehouse, ACME, SYSTEM)
@@ -109,7 +110,7 @@ def test_values_are_what_they_were_sent_as_or_rejected(raw: RawTables) -> None:
     """By hand. A value that does not fit is null in its column only; its row is there."""
     with_values(raw, [value for value, _, _ in EXPECTED])
 
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
     publish_views(raw.warehouse, ACME, SYSTEM)
 
     rows = shown(raw.warehouse)
@@ -131,13 +132,13 @@ def test_a_value_that_fits_by_now_is_struck_off(raw: RawTables) -> None:
             organization(1, custom_fields={key_of("Rabatt"): "viel", key_of("Anzahl"): "drei"})
         ],
     )
-    assert build(raw.warehouse, ACME, SYSTEM).values.rejected == 2
+    assert build(raw.warehouse, Scope(ACME, SYSTEM)).values.rejected == 2
 
     raw.load(organizations=[organization(1, custom_fields={key_of("Anzahl"): "drei"})])
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
     assert [field for _, field in rejected(raw.warehouse)] == [key_of("Anzahl")]
     raw.load(organization_fields=[custom("Anzahl", "varchar")])
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
 
     assert rejected(raw.warehouse) == {}
 
@@ -152,7 +153,7 @@ def test_custom_fields_without_any_field_are_no_rejection(raw: RawTables) -> Non
         ],
     )
 
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
     publish_views(raw.warehouse, ACME, SYSTEM)
 
     assert [number for number, _ in rejected(raw.warehouse)] == [4, 5, 6]
@@ -170,7 +171,7 @@ def test_a_value_at_the_top_level_is_looked_at_too(raw: RawTables) -> None:
         ],
     )
 
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
 
     assert rejected(raw.warehouse) == {(2, key): "value is no number"}
 
@@ -185,7 +186,7 @@ def test_2000_names_leave_the_catalogue_as_expected(raw: RawTables) -> None:
             organization(1, custom_fields={key_of(str(n)): str(n) for n in range(2_000)})
         ],
     )
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
 
     publish_views(raw.warehouse, ACME, SYSTEM)
 

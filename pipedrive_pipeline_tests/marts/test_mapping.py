@@ -9,6 +9,7 @@ from psycopg.rows import dict_row
 
 from pipedrive_pipeline.marts import build, mapping
 from pipedrive_pipeline.marts.mapping import BadMapping, MappingOutdated
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
@@ -47,7 +48,7 @@ def synced(raw: RawTables) -> RawTables:
         ],
         persons=[person(1, org_id=1, custom_fields={BIRTHDAY: "1990-02-03"})],
     )
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
     return raw
 
 
@@ -66,7 +67,7 @@ def issues_of(raw: RawTables, organizations: dict[str, Any]) -> dict[str, str]:
 
 def rows(warehouse: Warehouse, mart: str = "customers") -> list[dict[str, Any]]:
     with warehouse.transaction() as connection:
-        query = f"select * from crm.{mart} order by pipedrive_id".encode()
+        query = f"select * from crm.{mart} order by remote_id::bigint".encode()
         return connection.cursor(row_factory=dict_row).execute(query).fetchall()
 
 
@@ -85,7 +86,7 @@ def test_mapped_fields_fill_their_columns(synced: RawTables) -> None:
         persons={BIRTHDAY: "attributes.birthday"},
     )
 
-    built = build(synced.warehouse, ACME, SYSTEM)
+    built = build(synced.warehouse, Scope(ACME, SYSTEM))
 
     first, second = rows(synced.warehouse)
     assert (first["customer_number"], first["industry"]) == ("K-1", "Bau")
@@ -107,7 +108,7 @@ def test_unmapped_columns_are_not_touched(synced: RawTables) -> None:
         )
     save(synced, {LIMIT: "attributes.limit", NUMBER: "website"})
 
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     first, second = rows(synced.warehouse)
     assert (first["vat_id"], first["website"]) == ("DE1", "K-1")
@@ -125,7 +126,7 @@ def test_the_first_source_that_has_a_value_wins(synced: RawTables) -> None:
         },
     )
 
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     assert [row["customer_number"] for row in rows(synced.warehouse)] == ["K-1", "viele"]
 
@@ -180,7 +181,7 @@ def test_a_vanished_field_keeps_its_last_values_and_its_successor_is_proposed(
 ) -> None:
     """A deleted field must not empty what an app relies on."""
     version = save(synced, {NUMBER: "customer_number", LIMIT: "attributes.limit"})
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     synced.mark("organization_fields", NUMBER)
     synced.mark("organization_fields", LIMIT)
@@ -188,7 +189,7 @@ def test_a_vanished_field_keeps_its_last_values_and_its_successor_is_proposed(
         organization_fields=[custom("Kundennummer", key="Kundennummer again")],
         organizations=[organization(1, custom_fields={BRANCH: 1})],
     )
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     first = rows(synced.warehouse)[0]
     fields = list(mapping.catalogue(synced.warehouse, ACME, SYSTEM).fields)
@@ -248,7 +249,7 @@ def test_a_preview_shows_before_and_after_and_writes_nothing(synced: RawTables) 
     )
 
     assert preview.rows["customers"][0] == {
-        "pipedrive_id": 1,
+        "remote_id": "1",
         "before": {"customer_number": None, "employee_count": None},
         "after": {"customer_number": "K-1", "employee_count": 120},
     }
@@ -263,10 +264,10 @@ def test_a_preview_shows_before_and_after_and_writes_nothing(synced: RawTables) 
 def test_a_renamed_option_of_a_mapped_field_arrives(synced: RawTables) -> None:
     """It bumps no record; the definitions alone say so."""
     save(synced, {BRANCH: "industry"})
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     synced.load(organization_fields=[custom("Branche", "enum", {2: "Bauwesen"})])
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     assert rows(synced.warehouse)[0]["industry"] == "Bauwesen"
 
@@ -274,10 +275,10 @@ def test_a_renamed_option_of_a_mapped_field_arrives(synced: RawTables) -> None:
 def test_an_unusable_entry_leaves_its_column_as_it_is(synced: RawTables) -> None:
     """A retyped field no longer fits; the column must not fall back to something else."""
     version = save(synced, {NUMBER: "website", LIMIT: "annual_revenue"})
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     synced.load(organization_fields=[custom("Kundennummer", "date"), custom("Limit", "text")])
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     first = rows(synced.warehouse)[0]
     fields = list(mapping.catalogue(synced.warehouse, ACME, SYSTEM).fields)
@@ -313,7 +314,7 @@ def test_blank_text_fills_no_column(synced: RawTables, blank: str) -> None:
         ]
     )
 
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     first, second = rows(synced.warehouse)
     assert (first["customer_number"], first["website"]) == ("K-17", "https://acme.example")
@@ -331,9 +332,9 @@ def test_blank_text_that_is_to_be_a_number_is_no_value(synced: RawTables) -> Non
             organization(number, custom_fields={STAFF: "", tags: []}) for number in (1, 2)
         ],
     )
-    built = build(synced.warehouse, ACME, SYSTEM)
+    built = build(synced.warehouse, Scope(ACME, SYSTEM))
     save(synced, {tags: {"target": "industry", "as": "text"}})
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     assert (built.values.refused, built.values.rejected) == (0, 0)
     assert [row["industry"] for row in rows(synced.warehouse)] == [None, None]

@@ -7,6 +7,7 @@ import pytest
 from pipedrive_pipeline.errors import AuditBreach
 from pipedrive_pipeline.marts import MartsBuilt, build, parallel
 from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison, compare_values
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline_tests.marts.fields import custom, key_of, published
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization
 from pipedrive_pipeline_tests.marts.test_audits import execute, meddle
@@ -48,13 +49,13 @@ def listed(raw: RawTables) -> list[tuple[object, ...]]:
 def rebuilt(raw: RawTables) -> MartsBuilt:
     """A build that checks all values."""
     execute(raw.warehouse, "update integration.mart_state set values_checked = null")
-    return build(raw.warehouse, ACME, SYSTEM)
+    return build(raw.warehouse, Scope(ACME, SYSTEM))
 
 
 def test_the_parallel_check_lists_what_the_build_lists_itself(
     loaded: RawTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beside_it = build(loaded.warehouse, ACME, SYSTEM)
+    beside_it = build(loaded.warehouse, Scope(ACME, SYSTEM))
     there = listed(loaded)
     monkeypatch.setattr(parallel, "MANY_ROWS", 1_000)
     itself = rebuilt(loaded)
@@ -67,12 +68,12 @@ def test_the_parallel_check_lists_what_the_build_lists_itself(
 
 def test_a_value_that_fits_by_now_leaves_the_list(loaded: RawTables) -> None:
     """The listing's own time is later than the build's: what it listed is not taken for old."""
-    build(loaded.warehouse, ACME, SYSTEM)
+    build(loaded.warehouse, Scope(ACME, SYSTEM))
     rebuilt(loaded)
     assert len(listed(loaded)) == 1
 
     loaded.load(organization_fields=[custom("Rabatt"), custom("Mitarbeiter")])
-    build(loaded.warehouse, ACME, SYSTEM)
+    build(loaded.warehouse, Scope(ACME, SYSTEM))
 
     assert listed(loaded) == []
 
@@ -80,10 +81,10 @@ def test_a_value_that_fits_by_now_leaves_the_list(loaded: RawTables) -> None:
 def test_a_refused_build_ends_with_its_own_error_and_the_next_is_whole(loaded: RawTables) -> None:
     meddle(loaded.warehouse, "customers", "new.name := null;")
     with pytest.raises(AuditBreach):
-        build(loaded.warehouse, ACME, SYSTEM)
+        build(loaded.warehouse, Scope(ACME, SYSTEM))
     execute(loaded.warehouse, "drop trigger meddle on crm.customers")
 
-    built = build(loaded.warehouse, ACME, SYSTEM)
+    built = build(loaded.warehouse, Scope(ACME, SYSTEM))
 
     assert built.counts["customers"].created == len(NUMBERS)
     assert (built.values.seen, built.values.rejected) == (2 * len(NUMBERS), 1)

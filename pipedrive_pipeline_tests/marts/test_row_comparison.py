@@ -9,6 +9,7 @@ from psycopg.rows import dict_row
 
 from pipedrive_pipeline.marts import MartsBuilt, RowComparison, build, mapping
 from pipedrive_pipeline.marts.row_comparison import GUARD_ROWS
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
@@ -16,7 +17,7 @@ from pipedrive_pipeline_tests.marts.test_audits import execute
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
 STAFF, NOTE = key_of("Mitarbeiter"), key_of("Notiz")
-EQUAL = {"customers": RowComparison(), "contacts": RowComparison()}
+EQUAL = {mart: RowComparison() for mart in ("users", "customers", "contacts")}
 OURS = "tenant_id = 'acme' and pipedrive_id"
 APP_ROW = "insert into crm.customers (tenant_id, name) values ('acme', 'from the app')"
 
@@ -33,10 +34,10 @@ def built(raw: RawTables) -> RawTables:
         persons=[person(10 + key, org_id=key) for key in (1, 2, 3, 4)] + [person(15)],
     )
     raw.mark("organizations", 4, "merged", 3)
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
     targets = {"organizations": {STAFF: "customer_number", NOTE: "attributes.note"}}
     mapping.save(raw.warehouse, ACME, SYSTEM, targets, who="a test")
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
     return raw
 
 
@@ -49,7 +50,7 @@ def rows(warehouse: Warehouse, table: str) -> list[dict[str, Any]]:
         )
         records = connection.cursor(row_factory=dict_row).execute(query.encode()).fetchall()
         ids = dict(connection.execute("select id, pipedrive_id from crm.customers").fetchall())
-    left_out = {"id", "created_at", "updated_at", "pipedrive_synced_at", "customer_id"}
+    left_out = {"id", "created_at", "updated_at", "synced_at", "pipedrive_synced_at", "customer_id"}
     return [
         {name: value for name, value in row.items() if name not in left_out}
         | {"customer": ids.get(row.get("customer_id"))}
@@ -59,7 +60,7 @@ def rows(warehouse: Warehouse, table: str) -> list[dict[str, Any]]:
 
 def whole(raw: RawTables, **how: Any) -> MartsBuilt:
     """What a sweep, a full read and `remap` do."""
-    return build(raw.warehouse, ACME, SYSTEM, is_whole=True, **how)
+    return build(raw.warehouse, Scope(ACME, SYSTEM), is_whole=True, **how)
 
 
 DAMAGE: list[
@@ -94,11 +95,17 @@ DAMAGE: list[
         {"differing": 3, "links": 3},
     ),
     (
-        f"update crm.customers set pipedrive_id = 99 where {OURS} = 1",
+        f"update crm.customers set remote_id = '99' where {OURS} = 1",
         {"missing": 1, "extra": 1},
         {"differing": 1, "links": 1},
     ),
-    ("insert into crm.contacts (tenant_id, pipedrive_id) values ('acme', 77)", {}, {"extra": 1}),
+    (
+        """
+        insert into crm.contacts (tenant_id, system, remote_id) values ('acme', 'pipedrive', '77')
+        """,
+        {},
+        {"extra": 1},
+    ),
 ]
 
 
@@ -127,6 +134,7 @@ def test_marts_that_were_emptied_are_made_again(built: RawTables) -> None:
 
     assert (again.counts["customers"].created, again.counts["contacts"].created) == (4, 5)
     assert again.compared == {
+        "users": RowComparison(),
         "customers": RowComparison(missing=4),
         "contacts": RowComparison(missing=5),
     }
@@ -139,7 +147,7 @@ def test_a_rebuild_that_was_due_is_done_once(built: RawTables) -> None:
 
     whole(built)
 
-    assert not build(built.warehouse, ACME, SYSTEM).is_whole
+    assert not build(built.warehouse, Scope(ACME, SYSTEM)).is_whole
 
 
 def test_a_change_of_the_source_is_no_damage(built: RawTables) -> None:
@@ -182,13 +190,14 @@ def test_a_row_that_raw_does_not_have_is_marked_until_it_arrives(built: RawTable
     """The id is the source's, so the row is ours; the app's own columns stay with it."""
     execute(
         built.warehouse,
-        "insert into crm.customers (tenant_id, pipedrive_id, phone) values ('acme', 50, '1')",
+        "insert into crm.customers (tenant_id, system, remote_id, phone)"
+        " values ('acme', 'pipedrive', '50', '1')",
     )
 
     assert whole(built).compared["customers"] == RowComparison(extra=1)
     assert marks(built.warehouse) == [(50, "deleted")]
     built.load(organizations=[organization(50)])
-    build(built.warehouse, ACME, SYSTEM)
+    build(built.warehouse, Scope(ACME, SYSTEM))
     assert marks(built.warehouse) == []
 
 
@@ -207,8 +216,8 @@ def test_too_many_rows_that_raw_does_not_have_are_left_until_a_person_confirms(
     number = GUARD_ROWS + 1
     execute(
         built.warehouse,
-        "insert into crm.customers (tenant_id, pipedrive_id)"
-        f" select 'acme', n from generate_series(100, {99 + number}) n",
+        "insert into crm.customers (tenant_id, system, remote_id)"
+        f" select 'acme', 'pipedrive', n from generate_series(100, {99 + number}) n",
     )
 
     compared = whole(built).compared["customers"]
@@ -262,7 +271,9 @@ create trigger stamp before insert or update on crm.customers
     "before_it_arrives",
     [
         STAMP,
-        "insert into crm.customers (tenant_id, pipedrive_id) values ('acme', 7)",
+        """
+        insert into crm.customers (tenant_id, system, remote_id) values ('acme', 'pipedrive', '7')
+        """,
     ],
 )
 def test_a_contact_finds_the_customer_that_arrives_later(
@@ -270,11 +281,11 @@ def test_a_contact_finds_the_customer_that_arrives_later(
 ) -> None:
     """Stamps said whether a customer was new: a trigger wrote them, or the app had made the row."""
     built.load(persons=[person(17, org_id=7)])
-    build(built.warehouse, ACME, SYSTEM)
+    build(built.warehouse, Scope(ACME, SYSTEM))
     execute(built.warehouse, before_it_arrives)
 
     built.load(organizations=[organization(7)])
-    build(built.warehouse, ACME, SYSTEM)
+    build(built.warehouse, Scope(ACME, SYSTEM))
 
     assert customer_of(built.warehouse, 17) == 7
 
@@ -286,15 +297,16 @@ def test_a_contact_follows_its_customer_in_the_next_build(built: RawTables, medd
     load = built.load(organizations=[organization(3, name="survivor")])
     built.mark("organizations", 2, "merged", 3)
     execute(built.warehouse, f"update raw_pipedrive_acme.deletions set _dlt_load_id = '{load}'")
-    build(built.warehouse, ACME, SYSTEM)
+    build(built.warehouse, Scope(ACME, SYSTEM))
     assert customer_of(built.warehouse, 12) == 3
 
     execute(
         built.warehouse,
         f"delete from crm.customers where {OURS} = 1",
-        "insert into crm.customers (tenant_id, pipedrive_id) values ('acme', 1)",
+        "insert into crm.customers (tenant_id, system, remote_id)"
+        " values ('acme', 'pipedrive', '1')",
     )
-    build(built.warehouse, ACME, SYSTEM)
+    build(built.warehouse, Scope(ACME, SYSTEM))
 
     assert customer_of(built.warehouse, 11) == 1
 
@@ -329,15 +341,15 @@ def test_a_retyped_field_is_checked_and_no_other(built: RawTables) -> None:
         organization_fields=[custom("Rabatt")],
         organizations=[organization(6, custom_fields={rate: "viel", STAFF: "6"})],
     )
-    build(built.warehouse, ACME, SYSTEM)
+    build(built.warehouse, Scope(ACME, SYSTEM))
 
     built.load(organization_fields=[custom("Rabatt", "double")])
-    retyped = build(built.warehouse, ACME, SYSTEM)
+    retyped = build(built.warehouse, Scope(ACME, SYSTEM))
 
     assert (retyped.values.seen, retyped.values.rejected) == (1, 1)
     assert listed(built) == [("6", rate)]
     built.load(organization_fields=[custom("Rabatt")])
-    build(built.warehouse, ACME, SYSTEM)
+    build(built.warehouse, Scope(ACME, SYSTEM))
     assert listed(built) == []
 
 
@@ -348,11 +360,11 @@ def test_verifying_checks_the_values_of_all_records(built: RawTables) -> None:
         organization_fields=[custom("Rabatt", "double")],
         organizations=[organization(6, custom_fields={rate: "viel"})],
     )
-    build(built.warehouse, ACME, SYSTEM)
+    build(built.warehouse, Scope(ACME, SYSTEM))
     execute(built.warehouse, "update integration.rejected_values set record_id = '1'")
 
     assert whole(built).values.seen == 0
-    verified = build(built.warehouse, ACME, SYSTEM, is_verifying=True)
+    verified = build(built.warehouse, Scope(ACME, SYSTEM), is_verifying=True)
 
     assert (verified.values.seen, verified.values.rejected) == (9, 1)
     assert listed(built) == [("6", rate)]

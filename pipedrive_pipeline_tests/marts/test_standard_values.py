@@ -17,6 +17,7 @@ from pipedrive_pipeline.marts import build, publish_views
 from pipedrive_pipeline.marts.fields.standard_columns import SHAPES
 from pipedrive_pipeline.marts.fields.value_comparison import compare_values
 from pipedrive_pipeline.marts.fields.values import PARTS
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of
 from pipedrive_pipeline_tests.marts.hostile import VALUES
@@ -42,7 +43,7 @@ SHOWN = {
 
 def rows(warehouse: Warehouse, mart: str) -> list[dict[str, Any]]:
     with warehouse.transaction() as connection:
-        query = f"select * from crm.{mart} order by pipedrive_id".encode()
+        query = f"select * from crm.{mart} order by remote_id::bigint".encode()
         return connection.cursor(row_factory=dict_row).execute(query).fetchall()
 
 
@@ -129,7 +130,7 @@ def test_hostile_values_in_every_column_of_both_entities(raw: RawTables) -> None
     """150 values that have hurt readers, in each JSON column and each type of custom field."""
     with_values(raw, VALUES)
 
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
     publish_views(raw.warehouse, ACME, SYSTEM)
 
     assert_nothing_is_silently_null(raw, VALUES)
@@ -175,7 +176,7 @@ def test_any_json_in_every_column_of_both_entities(raw: RawTables, values: list[
             connection.execute(sql.SQL("delete from {}").format(sql.Identifier(raw.schema, entity)))
     with_values(raw, texts)
 
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
     publish_views(raw.warehouse, ACME, SYSTEM)
 
     assert_nothing_is_silently_null(raw, texts)
@@ -185,12 +186,12 @@ def test_a_record_in_an_unexpected_shape_stops_no_other(raw: RawTables) -> None:
     """It loads and is listed; gone at the source, or repaired there, it is no matter any more."""
     nested = [[{"value": "a@x.de", "primary": True}]]
     raw.load(persons=[person(1, emails=nested), person(2, emails=nested), person(3)])
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
     before = rejected(raw.warehouse)
     raw.mark("persons", 1)
     raw.load(persons=[person(2, emails=[{"value": "b@x.de"}])])
 
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
 
     reason = "has an entry whose value is no text"
     assert before == {("persons", 1, "emails"): reason, ("persons", 2, "emails"): reason}
@@ -224,7 +225,7 @@ def test_obvious_shapes_of_addresses_and_numbers_are_understood(raw: RawTables) 
         ]
     )
 
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
 
     listed = rejected(raw.warehouse)
     for number, row in enumerate(rows(raw.warehouse, "contacts")):
@@ -270,7 +271,7 @@ def test_obvious_shapes_of_labels_are_understood(raw: RawTables) -> None:
         persons=[person(n, label_ids=value) for n, value in enumerate(sent)],
     )
 
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
 
     listed = rejected(raw.warehouse)
     for entity, mart in MARTS.items():
@@ -302,7 +303,7 @@ def test_obvious_shapes_of_an_address_are_understood(raw: RawTables) -> None:
         ]
     )
 
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
 
     listed = rejected(raw.warehouse)
     for number, row in enumerate(rows(raw.warehouse, "customers")):
@@ -320,7 +321,7 @@ def test_standard_values_are_listed_where_custom_fields_are_not_wanted(raw: RawT
         )
     raw.load(persons=[person(1, emails={"x": "a@x.de"})])
 
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
 
     assert rejected(raw.warehouse).keys() == {("persons", 1, "emails")}
 
@@ -336,13 +337,13 @@ def test_labels_and_industries_that_are_gone_keep_their_last_names(raw: RawTable
         organizations=[organization(1, label_ids=[5, 6], industry=12)],
         persons=[person(1, label_ids=[5])],
     )
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
     raw.load(
         organization_fields=[label_field((6, "Heiß 🔥")), label_field(code="industry")],
         person_fields=[label_field((5, None))],  # type: ignore[arg-type]
     )
 
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
 
     (customer,), (contact,) = (rows(raw.warehouse, mart) for mart in ("customers", "contacts"))
     assert (customer["labels"], customer["industry"]) == (["Kunde", "Heiß 🔥"], "Schiffbau")
@@ -361,7 +362,7 @@ def test_options_of_any_shape_leave_the_build_alone(raw: RawTables) -> None:
         organizations=[organization(1, label_ids=[1], industry=1)],
     )
 
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
 
     (row,) = rows(raw.warehouse, "customers")
     assert (row["labels"], row["industry"]) == (["Neu"], "1")
@@ -376,14 +377,14 @@ def test_a_record_deleted_at_no_time_is_marked_when_it_was_read(
     facts = {"is_deleted": True, "update_time": None, "add_time": add_time}
     raw.loads = int(read_at.timestamp()) - 1
     raw.load(organizations=[organization(1, **facts)], persons=[person(1, **facts)])
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
     first = [rows(raw.warehouse, mart) for mart in MARTS.values()]
     raw.load(organizations=[organization(1, **facts)], persons=[person(1, **facts)])
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
     again = [rows(raw.warehouse, mart) for mart in MARTS.values()]
     with raw.warehouse.transaction() as connection:
         connection.execute("update integration.mart_state set is_rebuild_due = true")
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
 
     assert [(row["deleted_at"], row["deletion_reason"]) for (row,) in first] == [
         (read_at, "deleted"),

@@ -6,6 +6,7 @@ import pytest
 
 from pipedrive_pipeline.marts import build, mapping
 from pipedrive_pipeline.marts.fields.value_comparison import compare_values
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import columns, custom, key_of, published, shown
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization
@@ -85,7 +86,7 @@ def test_mapped_columns_keep_their_values(synced: RawTables) -> None:
     )
 
     want(synced.warehouse, fields=True)
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     assert shown(synced.warehouse)[0]["customer_number"] == "K-2"
 

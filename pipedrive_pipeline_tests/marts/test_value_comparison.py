@@ -8,6 +8,7 @@ import pytest
 
 from pipedrive_pipeline.marts import build, mapping, publish_views
 from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison, compare_values
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of, published
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization
@@ -83,7 +84,7 @@ def test_a_conversion_that_fails_is_listed_and_its_row_is_there(synced: RawTable
         },
     )
 
-    built = build(synced.warehouse, ACME, SYSTEM)
+    built = build(synced.warehouse, Scope(ACME, SYSTEM))
 
     reason = "is no whole number of 64 bits"
     assert refused(synced.warehouse) == [
@@ -97,19 +98,19 @@ def test_a_conversion_that_fails_is_listed_and_its_row_is_there(synced: RawTable
 def test_a_conversion_that_works_by_now_is_struck_off(synced: RawTables) -> None:
     """Corrected in the source, mapped otherwise, or a misfit of the field itself by now."""
     save(synced, {STAFF: {"target": "employee_count", "as": "number"}})
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     synced.load(organizations=[organization(2, custom_fields={STAFF: "4"})])
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
     assert [row[0] for row in refused(synced.warehouse)] == ["3"]
     synced.load(organization_fields=[custom("Mitarbeiter", "int")])
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
     assert [row[3:] for row in refused(synced.warehouse)] == [
         ("is no whole number of 64 bits", None),
     ]
     synced.load(organization_fields=[custom("Mitarbeiter")])
     save(synced, {STAFF: "attributes.staff"})
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     assert refused(synced.warehouse) == []
 
@@ -125,7 +126,7 @@ def test_values_that_raw_could_not_store_stay_listed(synced: RawTables) -> None:
     )
 
     synced.load(organizations=[organization(1, custom_fields={STAFF: "5"})])
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     assert [row[0] for row in refused(synced.warehouse)] == ["1", "x"]
 
@@ -133,7 +134,7 @@ def test_values_that_raw_could_not_store_stay_listed(synced: RawTables) -> None:
 def test_only_loaded_rows_are_compared(synced: RawTables) -> None:
     """Who changed one record must not pay for all; what a run that died left is made up for."""
     synced.load(organizations=[organization(2, custom_fields={STAFF: "4", RATE: 2})])
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
     synced.load(organizations=[organization(3, custom_fields={STAFF: "5"})])
     published(synced)
 
@@ -152,7 +153,7 @@ def test_a_value_that_a_view_loses_is_found_until_it_is_back(synced: RawTables) 
             organization(4, custom_fields={PLACE: {"value": None, "locality": "Kiel"}}),
         ]
     )
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
 
     lost = (("organizations", 1, STAFF), ("organizations", 2, STAFF))
     assert due(synced).lost == lost
@@ -168,7 +169,7 @@ def test_a_mapped_value_that_does_not_arrive_is_found(synced: RawTables) -> None
     """The mart's own row is compared, column and attribute."""
     save(synced, {STAFF: "customer_number", RATE: "attributes.rate"})
     synced.load(organizations=[organization(1, custom_fields={STAFF: "120", RATE: 5})])
-    build(synced.warehouse, ACME, SYSTEM)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
     assert due(synced).lost == ()
 
     plant(synced, "update crm.customers set customer_number = null, attributes = '{}'")

@@ -9,6 +9,7 @@ import pytest
 from psycopg import errors
 
 from pipedrive_pipeline.marts import build, publish_views
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
 from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
@@ -26,7 +27,7 @@ def published(warehouse: Warehouse) -> Warehouse:
             persons=[person(1, org_id=1)],
         )
         raw.mark("organizations", 2)
-        build(warehouse, tenant, SYSTEM)
+        build(warehouse, Scope(tenant, SYSTEM))
         publish_views(warehouse, tenant, SYSTEM)
     return warehouse
 

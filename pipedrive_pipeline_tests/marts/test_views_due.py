@@ -12,6 +12,7 @@ import pytest
 
 from pipedrive_pipeline.marts import build, publish_due, publish_or_defer
 from pipedrive_pipeline.marts.views.publication import Published
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import columns, custom, key_of, published, shown
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization
@@ -30,7 +31,7 @@ def read(raw: RawTables) -> RawTables:
         organization_fields=[custom("Rabatt", "double")],
         organizations=[organization(1, custom_fields={RATE: 5})],
     )
-    build(raw.warehouse, ACME, SYSTEM)
+    build(raw.warehouse, Scope(ACME, SYSTEM))
     return raw
 
 

@@ -63,8 +63,9 @@ def insert_a_customer_first(
     with account.lock:
         coming = account.records["organizations"].last_id + 1
         db.execute(
-            "insert into crm.customers (tenant_id, pipedrive_id, name) values (%s, %s, 'App')",
-            [tenant.slug, coming],
+            "insert into crm.customers (tenant_id, system, remote_id, name)"
+            " values (%s, 'pipedrive', %s, 'App')",
+            [tenant.slug, str(coming)],
         )
         account.create("organizations", name=f"Später {number}")
         account.create("persons", name=f"Später {number}", org_id=coming)

@@ -199,7 +199,8 @@ def test_a_stale_process_does_not_bring_an_erased_person_back(world: World) -> N
     run(
         world,
         f"insert into {persons} select * from public.had;"
-        f" insert into crm.contacts (tenant_id, pipedrive_id) values ('acme', {PERSON})",
+        " insert into crm.contacts (tenant_id, system, remote_id)"
+        f" values ('acme', 'pipedrive', '{PERSON}')",
     )
     run(world, "update integration.mart_state set is_rebuild_due = true")
 
@@ -245,18 +246,18 @@ def test_an_address_finds_everybody_who_has_it_and_duplicates_go_with_whom_they_
         " values ('persons', '32', 'merged', '31', 'x'),"
         " ('organizations', '33', 'merged', '31', 'x');"
         f" insert into crm.contacts (tenant_id, email) values ('acme', '{EMAIL}');"
-        " insert into crm.contacts (tenant_id, former_pipedrive_id, email)"
-        f" values ('acme', 32, '{EMAIL}')",
+        " insert into crm.contacts (tenant_id, system, former_remote_id, email)"
+        f" values ('acme', 'pipedrive', '32', '{EMAIL}')",
     )
 
-    persons = persons_with_email(world.warehouse, ACME, f" {EMAIL}")
+    persons = persons_with_email(world.warehouse, Scope(ACME, SYSTEM), f" {EMAIL}")
     erased = erase(world, *map(int, persons.ids), former=tuple(persons.former))
 
     assert (persons.ids, len(persons.former), persons.of_the_app) == (["30", "31"], 1, 1)
     assert erased.ids == ["30", "31", "32"]
     assert erased.at_source == ["30", "31"]
     assert contact_ids(world).isdisjoint({30, 31, 32})
-    left = persons_with_email(world.warehouse, ACME, EMAIL)
+    left = persons_with_email(world.warehouse, Scope(ACME, SYSTEM), EMAIL)
     assert (left.ids, left.former, left.of_the_app) == ([], [], 1)
     with pytest.raises(NobodyToErase, match="no persons with the id 9999"):
         erase(world, 40, 9999)

@@ -21,7 +21,7 @@ DAMAGE = """
     delete from crm.customers where pipedrive_id % 11 = 0;
     update crm.customers set name = 'edited', deleted_at = now() where pipedrive_id % 5 = 0;
     update crm.contacts set customer_id = null where pipedrive_id % 4 = 0;
-    insert into crm.contacts (tenant_id, pipedrive_id) values ('acme', 99999);
+    insert into crm.contacts (tenant_id, system, remote_id) values ('acme', 'pipedrive', '99999');
 """
 LOUD = """
     create function public.loud() returns trigger language plpgsql as $$
@@ -120,7 +120,7 @@ def test_an_erased_person_whom_an_older_dump_brings_back_is_erased_again(world: 
     of_person = f"from crm.contacts where pipedrive_id = {person}"
     execute(world, f"create table public.dump as select * {of_person}")
     erase(world, person)
-    columns = "id, tenant_id, pipedrive_id, name, email, emails"
+    columns = "id, tenant_id, system, remote_id, name, email, emails"
     execute(world, f"insert into crm.contacts ({columns}) select {columns} from public.dump")
 
     verify(world)

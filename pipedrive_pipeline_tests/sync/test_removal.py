@@ -37,7 +37,8 @@ def fill(control: ControlTables, tenant: Tenant) -> None:
         for table in ("customers", "contacts"):
             connection.execute(
                 sql.SQL(
-                    "insert into crm.{} (tenant_id, pipedrive_id, name) values (%s, 1, 'x')"
+                    "insert into crm.{} (tenant_id, system, remote_id, name)"
+                    " values (%s, 'pipedrive', '1', 'x')"
                 ).format(sql.Identifier(table)),
                 [tenant.slug],
             )

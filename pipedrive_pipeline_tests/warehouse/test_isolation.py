@@ -31,8 +31,8 @@ def two_customers(warehouse: Warehouse) -> Warehouse:
     with warehouse.transaction() as connection:
         connection.execute(
             """
-            insert into crm.customers (tenant_id, pipedrive_id, name)
-            values ('acme', 1, 'of acme'), ('bravo', 1, 'of bravo')
+            insert into crm.customers (tenant_id, system, remote_id, name)
+            values ('acme', 'pipedrive', '1', 'of acme'), ('bravo', 'pipedrive', '1', 'of bravo')
             """
         )
     return warehouse

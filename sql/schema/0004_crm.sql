@@ -1,17 +1,114 @@
--- Customers and contacts.
--- What: the marts of all tenants; the app's own rows and columns may stand beside ours.
+-- The marts, each of all tenants and systems; the app may have rows and columns of its own there.
+-- What: the tables of crm with their comments, indexes and policies.
 -- Reads: nothing.
 -- Needs: 0003_tenants.sql.
 --
--- A row with pipedrive_id belongs to the sync; one with neither pipedrive_id nor
--- former_pipedrive_id was made by the app and is never touched. A tenant with rows here cannot be
--- removed by accident: erasing is an act of its own.
+-- Written by `python -m pipedrive_pipeline.marts.ddl` from marts/declared.py.
+--
+-- A row with a system belongs to the sync: it is the record remote_id, or former_remote_id of an
+-- account that the tenant left. A row without one was made by the app and is never touched. A
+-- tenant with rows here cannot be removed by accident: erasing is an act of its own.
+
+create table crm.users (
+    id uuid not null default gen_random_uuid(),
+    tenant_id text not null,
+    system text,
+    remote_id text collate "C",
+    former_remote_id text collate "C",
+    name text,
+    email text,
+    is_active boolean,
+    time_zone text,
+    attributes jsonb not null default '{}',
+    remote_created_at timestamptz,
+    changed_at timestamptz,
+    synced_at timestamptz,
+    deleted_at timestamptz,
+    deletion_reason text,
+    merged_into_remote_id text collate "C",
+    pipedrive_id bigint generated always as (
+        case when system = 'pipedrive' and remote_id ~ '^[1-9][0-9]{0,17}$'
+            then remote_id::bigint end
+    ) stored,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint users_pkey primary key (id),
+    constraint users_tenant_id_system_remote_id_key
+        unique (tenant_id, system, remote_id),
+    constraint users_tenant_id_id_key unique (tenant_id, id),
+    constraint users_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete restrict,
+    constraint users_system_check check (
+        (system is null) = (remote_id is null and former_remote_id is null)
+    ),
+    constraint users_deletion_reason_check check (
+        deletion_reason in ('deleted', 'merged', 'converted', 'invisible', 'company_changed')
+    ),
+    constraint users_attributes_check check (jsonb_typeof(attributes) = 'object')
+);
+create index users_tenant_id_updated_at_idx on crm.users (tenant_id, updated_at, id);
+create index users_deleted_idx
+    on crm.users (tenant_id, system, remote_id)
+    include (merged_into_remote_id)
+    where deleted_at is not null;
+create index users_tenant_id_pipedrive_id_idx
+    on crm.users (tenant_id, pipedrive_id)
+    where pipedrive_id is not null;
+comment on table crm.users is
+    'Colleagues who work in the tenant''s CRM and own its records: one row per tenant and user of'
+    ' the system, and the rows that the app made.';
+comment on column crm.users.id is
+    'Our id of the row; stays the same through full resyncs and reconnects.';
+comment on column crm.users.tenant_id is
+    'The tenant.';
+comment on column crm.users.system is
+    'The CRM that the row came from; empty for rows that the app made.';
+comment on column crm.users.remote_id is
+    'Id of the record in that system; empty for rows that the app made.';
+comment on column crm.users.former_remote_id is
+    'Id of the record in an account of that system that the tenant was connected to before.';
+comment on column crm.users.name is
+    'Name of the user.';
+comment on column crm.users.email is
+    'E-mail address that the user signs in with.';
+comment on column crm.users.is_active is
+    'Whether the user may sign in.';
+comment on column crm.users.time_zone is
+    'Time zone of the user, as the source names it.';
+comment on column crm.users.attributes is
+    'Mapped custom fields that have no column of their own, by name.';
+comment on column crm.users.remote_created_at is
+    'When the record was made in the system.';
+comment on column crm.users.changed_at is
+    'When the record was last changed in the system.';
+comment on column crm.users.synced_at is
+    'When a sync last wrote this row.';
+comment on column crm.users.deleted_at is
+    'When it was seen to be gone from the source, or first read as deleted; empty while it is '
+    'there.';
+comment on column crm.users.deletion_reason is
+    'deleted: it is gone from the source; merged: see merged_into_remote_id; converted: it became'
+    ' another kind of record; invisible: the connected user may not see it any more; '
+    'company_changed: the tenant connected another account of the system.';
+comment on column crm.users.merged_into_remote_id is
+    'The remote_id that it was merged into.';
+comment on column crm.users.pipedrive_id is
+    'Id of the record in Pipedrive as a number; empty for rows of other systems and of the app.';
+comment on column crm.users.created_at is
+    'When this row was made.';
+comment on column crm.users.updated_at is
+    'When this row was last written; follow changes by it.';
+select integration.isolate('crm.users');
 
 create table crm.customers (
     id uuid not null default gen_random_uuid(),
     tenant_id text not null,
-    pipedrive_id bigint,
-    former_pipedrive_id bigint,
+    system text,
+    remote_id text collate "C",
+    former_remote_id text collate "C",
+    owner_id uuid,
+    owner_remote_id text collate "C",
+    owner_name text,
     name text,
     street text,
     city text,
@@ -27,46 +124,72 @@ create table crm.customers (
     industry text,
     annual_revenue numeric,
     employee_count bigint,
-    owner_id bigint,
-    owner_name text,
     labels text[] not null default '{}',
     attributes jsonb not null default '{}',
+    remote_created_at timestamptz,
     changed_at timestamptz,
-    pipedrive_created_at timestamptz,
-    pipedrive_synced_at timestamptz,
+    synced_at timestamptz,
     deleted_at timestamptz,
     deletion_reason text,
-    merged_into bigint,
+    merged_into_remote_id text collate "C",
+    pipedrive_id bigint generated always as (
+        case when system = 'pipedrive' and remote_id ~ '^[1-9][0-9]{0,17}$'
+            then remote_id::bigint end
+    ) stored,
+    pipedrive_created_at timestamptz generated always as (
+        case when system = 'pipedrive'
+            then remote_created_at end
+    ) stored,
+    pipedrive_synced_at timestamptz generated always as (
+        case when system = 'pipedrive'
+            then synced_at end
+    ) stored,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint customers_pkey primary key (id),
-    constraint customers_tenant_id_pipedrive_id_key unique (tenant_id, pipedrive_id),
+    constraint customers_tenant_id_system_remote_id_key
+        unique (tenant_id, system, remote_id),
     constraint customers_tenant_id_id_key unique (tenant_id, id),
     constraint customers_tenant_id_fkey foreign key (tenant_id)
         references integration.tenants (slug) on delete restrict,
+    constraint customers_system_check check (
+        (system is null) = (remote_id is null and former_remote_id is null)
+    ),
     constraint customers_deletion_reason_check check (
-        deletion_reason in ('deleted', 'merged', 'invisible', 'company_changed')
+        deletion_reason in ('deleted', 'merged', 'converted', 'invisible', 'company_changed')
     ),
     constraint customers_attributes_check check (jsonb_typeof(attributes) = 'object')
 );
 create index customers_tenant_id_updated_at_idx on crm.customers (tenant_id, updated_at, id);
 create index customers_deleted_idx
-    on crm.customers (tenant_id, pipedrive_id)
-    include (merged_into)
+    on crm.customers (tenant_id, system, remote_id)
+    include (merged_into_remote_id)
     where deleted_at is not null;
+create index customers_tenant_id_pipedrive_id_idx
+    on crm.customers (tenant_id, pipedrive_id)
+    where pipedrive_id is not null;
+create index customers_tenant_id_owner_id_idx on crm.customers (tenant_id, owner_id);
 comment on table crm.customers is
-    'Companies that a tenant does business with: one row per tenant and Pipedrive organization, '
-    'and whatever rows the app made itself.';
+    'Companies that a tenant does business with: one row per tenant and company in the system, '
+    'and the rows that the app made.';
 comment on column crm.customers.id is
-    'Our id of the customer; stays the same through full resyncs and reconnects.';
+    'Our id of the row; stays the same through full resyncs and reconnects.';
 comment on column crm.customers.tenant_id is
     'The tenant.';
-comment on column crm.customers.pipedrive_id is
-    'Id of the organization in Pipedrive; empty for rows that the app made.';
-comment on column crm.customers.former_pipedrive_id is
-    'Id of the organization in a Pipedrive company that the tenant was connected to before.';
+comment on column crm.customers.system is
+    'The CRM that the row came from; empty for rows that the app made.';
+comment on column crm.customers.remote_id is
+    'Id of the record in that system; empty for rows that the app made.';
+comment on column crm.customers.former_remote_id is
+    'Id of the record in an account of that system that the tenant was connected to before.';
+comment on column crm.customers.owner_id is
+    'The user (crm.users.id) who owns the company; empty where that user was never read.';
+comment on column crm.customers.owner_remote_id is
+    'Id in the system of the user who owns the company.';
+comment on column crm.customers.owner_name is
+    'Name of that user, also of one who is gone at the source.';
 comment on column crm.customers.name is
-    'Name of the organization.';
+    'Name of the company.';
 comment on column crm.customers.street is
     'Street and house number, from the parts of the address.';
 comment on column crm.customers.city is
@@ -74,7 +197,7 @@ comment on column crm.customers.city is
 comment on column crm.customers.postal_code is
     'Postal code, from the parts of the address.';
 comment on column crm.customers.region is
-    'State or region (admin_area_level_1), from the parts of the address.';
+    'State or region, from the parts of the address.';
 comment on column crm.customers.country is
     'Country as the source names it, from the parts of the address.';
 comment on column crm.customers.address is
@@ -92,42 +215,52 @@ comment on column crm.customers.vat_id is
 comment on column crm.customers.industry is
     'Industry by name; the option''s id where its name is not known.';
 comment on column crm.customers.annual_revenue is
-    'Annual revenue, in the currency of the Pipedrive company.';
+    'Annual revenue, in the currency of the tenant''s account.';
 comment on column crm.customers.employee_count is
     'Number of employees.';
-comment on column crm.customers.owner_id is
-    'Id of the Pipedrive user who owns the organization.';
-comment on column crm.customers.owner_name is
-    'Name of that user; empty where the user is not known any more.';
 comment on column crm.customers.labels is
-    'Names of the labels, in the order of the source, also of labels that are gone; the id where no '
-    'name was ever known.';
+    'Names of the labels, in the order of the source, also of labels that are gone; the id where '
+    'no name was ever known.';
 comment on column crm.customers.attributes is
     'Mapped custom fields that have no column of their own, by name.';
+comment on column crm.customers.remote_created_at is
+    'When the record was made in the system.';
 comment on column crm.customers.changed_at is
-    'When the organization was last changed in Pipedrive.';
-comment on column crm.customers.pipedrive_created_at is
-    'When the organization was made in Pipedrive.';
-comment on column crm.customers.pipedrive_synced_at is
+    'When the record was last changed in the system.';
+comment on column crm.customers.synced_at is
     'When a sync last wrote this row.';
 comment on column crm.customers.deleted_at is
-    'When it was seen to be gone from the source, or first read as deleted; empty while it is there.';
+    'When it was seen to be gone from the source, or first read as deleted; empty while it is '
+    'there.';
 comment on column crm.customers.deletion_reason is
-    'deleted; merged: see merged_into; invisible: the connected user may not see it any more; '
-    'company_changed: the tenant connected another Pipedrive company.';
-comment on column crm.customers.merged_into is
-    'The pipedrive_id that it was merged into.';
+    'deleted: it is gone from the source; merged: see merged_into_remote_id; converted: it became'
+    ' another kind of record; invisible: the connected user may not see it any more; '
+    'company_changed: the tenant connected another account of the system.';
+comment on column crm.customers.merged_into_remote_id is
+    'The remote_id that it was merged into.';
+comment on column crm.customers.pipedrive_id is
+    'Id of the record in Pipedrive as a number; empty for rows of other systems and of the app.';
+comment on column crm.customers.pipedrive_created_at is
+    'When the record was made in Pipedrive.';
+comment on column crm.customers.pipedrive_synced_at is
+    'When a sync last wrote this row from Pipedrive.';
 comment on column crm.customers.created_at is
     'When this row was made.';
 comment on column crm.customers.updated_at is
     'When this row was last written; follow changes by it.';
+select integration.isolate('crm.customers');
 
 create table crm.contacts (
     id uuid not null default gen_random_uuid(),
     tenant_id text not null,
+    system text,
+    remote_id text collate "C",
+    former_remote_id text collate "C",
     customer_id uuid,
-    pipedrive_id bigint,
-    former_pipedrive_id bigint,
+    customer_remote_id text collate "C",
+    owner_id uuid,
+    owner_remote_id text collate "C",
+    owner_name text,
     name text,
     first_name text,
     last_name text,
@@ -136,49 +269,76 @@ create table crm.contacts (
     emails jsonb not null default '[]',
     phones jsonb not null default '[]',
     job_title text,
-    owner_id bigint,
-    owner_name text,
     labels text[] not null default '{}',
     attributes jsonb not null default '{}',
+    remote_created_at timestamptz,
     changed_at timestamptz,
-    pipedrive_created_at timestamptz,
-    pipedrive_synced_at timestamptz,
+    synced_at timestamptz,
     deleted_at timestamptz,
     deletion_reason text,
-    merged_into bigint,
+    merged_into_remote_id text collate "C",
+    pipedrive_id bigint generated always as (
+        case when system = 'pipedrive' and remote_id ~ '^[1-9][0-9]{0,17}$'
+            then remote_id::bigint end
+    ) stored,
+    pipedrive_created_at timestamptz generated always as (
+        case when system = 'pipedrive'
+            then remote_created_at end
+    ) stored,
+    pipedrive_synced_at timestamptz generated always as (
+        case when system = 'pipedrive'
+            then synced_at end
+    ) stored,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint contacts_pkey primary key (id),
-    constraint contacts_tenant_id_pipedrive_id_key unique (tenant_id, pipedrive_id),
+    constraint contacts_tenant_id_system_remote_id_key
+        unique (tenant_id, system, remote_id),
     constraint contacts_tenant_id_id_key unique (tenant_id, id),
     constraint contacts_tenant_id_fkey foreign key (tenant_id)
         references integration.tenants (slug) on delete restrict,
-    constraint contacts_customer_id_fkey foreign key (tenant_id, customer_id)
-        references crm.customers (tenant_id, id) on delete set null (customer_id),
+    constraint contacts_system_check check (
+        (system is null) = (remote_id is null and former_remote_id is null)
+    ),
     constraint contacts_deletion_reason_check check (
-        deletion_reason in ('deleted', 'merged', 'invisible', 'company_changed')
+        deletion_reason in ('deleted', 'merged', 'converted', 'invisible', 'company_changed')
     ),
     constraint contacts_attributes_check check (jsonb_typeof(attributes) = 'object')
 );
-create index contacts_tenant_id_customer_id_idx on crm.contacts (tenant_id, customer_id);
 create index contacts_tenant_id_updated_at_idx on crm.contacts (tenant_id, updated_at, id);
 create index contacts_deleted_idx
-    on crm.contacts (tenant_id, pipedrive_id)
+    on crm.contacts (tenant_id, system, remote_id)
+    include (merged_into_remote_id)
     where deleted_at is not null;
+create index contacts_tenant_id_pipedrive_id_idx
+    on crm.contacts (tenant_id, pipedrive_id)
+    where pipedrive_id is not null;
+create index contacts_tenant_id_customer_id_idx on crm.contacts (tenant_id, customer_id);
+create index contacts_tenant_id_owner_id_idx on crm.contacts (tenant_id, owner_id);
 comment on table crm.contacts is
-    'People that a tenant knows: one row per tenant and Pipedrive person, and whatever rows the '
-    'app made itself.';
+    'People that a tenant knows: one row per tenant and person in the system, and the rows that '
+    'the app made.';
 comment on column crm.contacts.id is
-    'Our id of the contact; stays the same through full resyncs and reconnects.';
+    'Our id of the row; stays the same through full resyncs and reconnects.';
 comment on column crm.contacts.tenant_id is
     'The tenant.';
+comment on column crm.contacts.system is
+    'The CRM that the row came from; empty for rows that the app made.';
+comment on column crm.contacts.remote_id is
+    'Id of the record in that system; empty for rows that the app made.';
+comment on column crm.contacts.former_remote_id is
+    'Id of the record in an account of that system that the tenant was connected to before.';
 comment on column crm.contacts.customer_id is
-    'The customer (crm.customers.id) of the person''s organization, or of the one that it was '
-    'merged into; empty where the person has none or it is not known.';
-comment on column crm.contacts.pipedrive_id is
-    'Id of the person in Pipedrive; empty for rows that the app made.';
-comment on column crm.contacts.former_pipedrive_id is
-    'Id of the person in a Pipedrive company that the tenant was connected to before.';
+    'The customer (crm.customers.id) that the person belongs to, or the one that it was merged '
+    'into; empty where the person has none or it is not known.';
+comment on column crm.contacts.customer_remote_id is
+    'Id in the system of the company that the person belongs to.';
+comment on column crm.contacts.owner_id is
+    'The user (crm.users.id) who owns the person; empty where that user was never read.';
+comment on column crm.contacts.owner_remote_id is
+    'Id in the system of the user who owns the person.';
+comment on column crm.contacts.owner_name is
+    'Name of that user, also of one who is gone at the source.';
 comment on column crm.contacts.name is
     'Full name.';
 comment on column crm.contacts.first_name is
@@ -190,39 +350,54 @@ comment on column crm.contacts.email is
 comment on column crm.contacts.phone is
     'Primary phone number, else the first; as sent.';
 comment on column crm.contacts.emails is
-    'All e-mail addresses that are not empty: [{"value": "…", "primary": true, "label": "work"}]; an '
-    'entry that was sent as text has its value only.';
+    'All e-mail addresses that are not empty: [{"value": "…", "primary": true, "label": "work"}];'
+    ' an entry that was sent as text has its value only.';
 comment on column crm.contacts.phones is
-    'All phone numbers that are not empty: [{"value": "…", "primary": true, "label": "work"}]; an '
-    'entry that was sent as text has its value only.';
+    'All phone numbers that are not empty: [{"value": "…", "primary": true, "label": "work"}]; an'
+    ' entry that was sent as text has its value only.';
 comment on column crm.contacts.job_title is
     'Job title.';
-comment on column crm.contacts.owner_id is
-    'Id of the Pipedrive user who owns the person.';
-comment on column crm.contacts.owner_name is
-    'Name of that user; empty where the user is not known any more.';
 comment on column crm.contacts.labels is
-    'Names of the labels, in the order of the source, also of labels that are gone; the id where no '
-    'name was ever known.';
+    'Names of the labels, in the order of the source, also of labels that are gone; the id where '
+    'no name was ever known.';
 comment on column crm.contacts.attributes is
     'Mapped custom fields that have no column of their own, by name.';
+comment on column crm.contacts.remote_created_at is
+    'When the record was made in the system.';
 comment on column crm.contacts.changed_at is
-    'When the person was last changed in Pipedrive.';
-comment on column crm.contacts.pipedrive_created_at is
-    'When the person was made in Pipedrive.';
-comment on column crm.contacts.pipedrive_synced_at is
+    'When the record was last changed in the system.';
+comment on column crm.contacts.synced_at is
     'When a sync last wrote this row.';
 comment on column crm.contacts.deleted_at is
-    'When it was seen to be gone from the source, or first read as deleted; empty while it is there.';
+    'When it was seen to be gone from the source, or first read as deleted; empty while it is '
+    'there.';
 comment on column crm.contacts.deletion_reason is
-    'deleted; merged: see merged_into; invisible: the connected user may not see it any more; '
-    'company_changed: the tenant connected another Pipedrive company.';
-comment on column crm.contacts.merged_into is
-    'The pipedrive_id that it was merged into.';
+    'deleted: it is gone from the source; merged: see merged_into_remote_id; converted: it became'
+    ' another kind of record; invisible: the connected user may not see it any more; '
+    'company_changed: the tenant connected another account of the system.';
+comment on column crm.contacts.merged_into_remote_id is
+    'The remote_id that it was merged into.';
+comment on column crm.contacts.pipedrive_id is
+    'Id of the record in Pipedrive as a number; empty for rows of other systems and of the app.';
+comment on column crm.contacts.pipedrive_created_at is
+    'When the record was made in Pipedrive.';
+comment on column crm.contacts.pipedrive_synced_at is
+    'When a sync last wrote this row from Pipedrive.';
 comment on column crm.contacts.created_at is
     'When this row was made.';
 comment on column crm.contacts.updated_at is
     'When this row was last written; follow changes by it.';
-
-select integration.isolate('crm.customers');
 select integration.isolate('crm.contacts');
+
+alter table crm.customers
+    add constraint customers_owner_id_fkey foreign key (tenant_id, owner_id)
+    references crm.users (tenant_id, id)
+    on delete set null (owner_id) deferrable;
+alter table crm.contacts
+    add constraint contacts_customer_id_fkey foreign key (tenant_id, customer_id)
+    references crm.customers (tenant_id, id)
+    on delete set null (customer_id) deferrable;
+alter table crm.contacts
+    add constraint contacts_owner_id_fkey foreign key (tenant_id, owner_id)
+    references crm.users (tenant_id, id)
+    on delete set null (owner_id) deferrable;

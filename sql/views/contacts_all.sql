@@ -27,8 +27,8 @@ select
     contacts.pipedrive_synced_at as pipedrive_synced_at,
     contacts.deleted_at as deleted_at,
     contacts.deletion_reason as deletion_reason,
-    contacts.merged_into as merged_into,
-    contacts.former_pipedrive_id as former_pipedrive_id,
+    contacts.merged_into_remote_id as merged_into_remote_id,
+    contacts.former_remote_id as former_remote_id,
     contacts.created_at as created_at,
     contacts.updated_at as updated_at
 from crm.contacts as contacts

@@ -33,8 +33,8 @@ select
     customers.pipedrive_synced_at as pipedrive_synced_at,
     customers.deleted_at as deleted_at,
     customers.deletion_reason as deletion_reason,
-    customers.merged_into as merged_into,
-    customers.former_pipedrive_id as former_pipedrive_id,
+    customers.merged_into_remote_id as merged_into_remote_id,
+    customers.former_remote_id as former_remote_id,
     customers.created_at as created_at,
     customers.updated_at as updated_at
 from crm.customers as customers

@@ -276,7 +276,7 @@ class VersionShown(Model):
 class PreviewRow(Model):
     """One row before and after."""
 
-    pipedrive_id: int
+    remote_id: str
     before: dict[str, Any] | None
     after: dict[str, Any]
 

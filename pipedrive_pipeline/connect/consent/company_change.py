@@ -11,6 +11,7 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import lock_for_change
 from pipedrive_pipeline.tenants import Tenant
@@ -19,13 +20,12 @@ MARK = """
     update {}
     set deleted_at = coalesce(deleted_at, now()),
         deletion_reason = 'company_changed',
-        former_pipedrive_id = pipedrive_id,
-        pipedrive_id = null,
-        merged_into = null,
+        former_remote_id = remote_id,
+        remote_id = null,
+        merged_into_remote_id = null,
         updated_at = now()
-    where tenant_id = %s and pipedrive_id is not null
+    where tenant_id = %s and system = %s and remote_id is not null
 """
-MARTS = (sql.Identifier("crm", "customers"), sql.Identifier("crm", "contacts"))
 FORGET = (
     "delete from integration.rejected_values where tenant_id = %s and system = %s",
     # An erased record's id is another record's in the other company.
@@ -53,7 +53,8 @@ def start_afresh(transaction: psycopg.Connection, tenant: Tenant, system: str) -
     """
     lock_for_change(transaction, Scope(tenant, system))
     for mart in MARTS:
-        transaction.execute(sql.SQL(MARK).format(mart), (tenant.slug,))
+        mark = sql.SQL(MARK).format(sql.Identifier(*mart.table))
+        transaction.execute(mark, (tenant.slug, system))
     for schema in (Scope(tenant, system).raw_schema, Scope(tenant, system).staging_schema):
         drop = sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema))
         transaction.execute(drop)

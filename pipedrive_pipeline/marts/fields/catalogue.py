@@ -14,8 +14,9 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from pipedrive_pipeline.marts.sources import marts_folder
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.warehouse.sql_files import mart_file
+from pipedrive_pipeline.warehouse.sql_files import read_sql
 
 FIELDS_TABLES = {"organizations": "organization_fields", "persons": "person_fields"}
 
@@ -74,7 +75,7 @@ def refresh_catalogue(connection: psycopg.Connection, tenant: Tenant, system: st
         system: of which CRM.
     """
     known = {field.identity: field for field in fields_of(connection, tenant, system)}
-    current = {field.identity: field for field in _defined(connection)}
+    current = {field.identity: field for field in _defined(connection, system)}
     changes = [
         change
         for identity in [*current, *(key for key in known if key not in current)]
@@ -107,10 +108,11 @@ def refresh_catalogue(connection: psycopg.Connection, tenant: Tenant, system: st
     return fields_of(connection, tenant, system)
 
 
-def _defined(connection: psycopg.Connection) -> Iterator[Field]:
-    for entity, key, name, kind, is_custom, options in connection.execute(
-        mart_file("fields").query
-    ):
+def _defined(connection: psycopg.Connection, system: str) -> Iterator[Field]:
+    path = marts_folder(system) / "fields.sql"
+    if not path.exists():  # no entity of this system has definitions
+        return
+    for entity, key, name, kind, is_custom, options in connection.execute(read_sql(path).query):
         yield Field(entity, key, name, kind, is_custom, options or {})
 
 

@@ -34,7 +34,7 @@ def insert_of_misfits(entity: str, condition: sql.Composable) -> sql.Composed:
 
     Args:
         entity: of which records.
-        condition: on ``pipedrive_id``; selects the records.
+        condition: on ``remote_id``, in the type of raw's key; selects the records.
     """
     columns = [
         sql.SQL(
@@ -65,7 +65,7 @@ select
     judged.field,
     left(judged.value::text, 1000),
     judged.reason
-from (select looked.*, looked.id as pipedrive_id from {records} as looked) as record
+from (select looked.*, looked.id as remote_id from {records} as looked) as record
 cross join lateral (values {columns}) as judged (field, value, reason)
 where record.{condition}
     and judged.reason is not null

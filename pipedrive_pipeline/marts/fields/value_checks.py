@@ -16,9 +16,13 @@ from psycopg import sql
 
 from pipedrive_pipeline.marts.fields.catalogue import Field, are_custom_fields_wanted
 from pipedrive_pipeline.marts.fields.raw_fields import RawFields
-from pipedrive_pipeline.marts.fields.standard_columns import STANDARD_COLUMNS, insert_of_misfits
+from pipedrive_pipeline.marts.fields.standard_columns import (
+    SHAPES,
+    STANDARD_COLUMNS,
+    insert_of_misfits,
+)
 from pipedrive_pipeline.marts.fields.values import has_usual_form, is_simple
-from pipedrive_pipeline.marts.targets import Target
+from pipedrive_pipeline.marts.sources import MartSource
 from pipedrive_pipeline.tenants import Tenant
 
 EDITION: Final = "4"  # of the rules; a new one checks all values again
@@ -112,14 +116,14 @@ class ValueCheck:
 
         Args:
             entity: of which records.
-            condition: on ``pipedrive_id``; selects the records.
+            condition: on ``remote_id``, in the type of raw's key; selects the records.
             connection: has a transaction that began after the build's; None uses the build's own.
             only: keys of the fields to check; None checks all, and values of unknown fields.
         """
         whose = self._whose | {"entity": entity}
         connection = connection or self._connection
         counts = ValueCounts()
-        if only is None:
+        if only is None and entity in SHAPES:
             misfit_count = connection.execute(insert_of_misfits(entity, condition), whose).rowcount
             counts = ValueCounts(seen=misfit_count, rejected=misfit_count)
         if self._is_wanted:
@@ -135,18 +139,18 @@ class ValueCheck:
         whose = self._whose | {"entity": entity, "only": None if only is None else list(only)}
         self._connection.execute(sql.SQL(_DELETE_MISFITS).format(condition=condition), whose)
 
-    def list_refusals(self, target: Target, condition: sql.Composable) -> ValueCounts:
+    def list_refusals(self, mart: MartSource, condition: sql.Composable) -> ValueCounts:
         """Lists values that a mapping could not convert; deletes entries that it can convert now.
 
         The entry of a value that does not fit its own field stays as it is.
 
         Args:
-            target: with the tenant's mapping.
-            condition: on ``pipedrive_id``; selects the records.
+            mart: with the tenant's mapping.
+            condition: on ``remote_id``, in the type of raw's key; selects the records.
         """
-        whose, refused = self._whose | {"entity": target.entity}, 0
-        if any(filling.refusal for filling in target.fillings):
-            refused = self._connection.execute(_refuse(target, condition), whose).rowcount
+        whose, refused = self._whose | {"entity": mart.entity}, 0
+        if any(filling.refusal for filling in mart.fillings):
+            refused = self._connection.execute(_refuse(mart, condition), whose).rowcount
         self._connection.execute(sql.SQL(_DELETE_CONVERTED).format(condition=condition), whose)
         return ValueCounts(refused=refused)
 
@@ -180,7 +184,7 @@ def _check(
     )
 
 
-def _refuse(target: Target, condition: sql.Composable) -> sql.Composed:
+def _refuse(mart: MartSource, condition: sql.Composable) -> sql.Composed:
     entries = [
         sql.SQL(
             "({source}::text, {column}::text, {refusal}::text,"
@@ -192,12 +196,12 @@ def _refuse(target: Target, condition: sql.Composable) -> sql.Composed:
             converted=filling.converted,
             value=filling.value,
         )
-        for filling in target.fillings
+        for filling in mart.fillings
         if filling.refusal
     ]
     return sql.SQL(_REFUSE).format(
-        records=sql.Identifier(target.entity),
-        joins=target.joins,
+        records=mart.records,
+        joins=mart.joins,
         entries=sql.SQL(", ").join(entries),
         condition=condition,
     )
@@ -265,7 +269,7 @@ with checked as materialized (
         {present} as value_count,
         array[{reasons}]::text[] as reasons,
         {unknown} as unknown
-    from (select record.*, record.id as pipedrive_id from {records} as record) as record{joins}
+    from (select record.*, record.id as remote_id from {records} as record) as record{joins}
     where record.{condition}
 ),
 misfits as (
@@ -339,7 +343,7 @@ select
 from (
     select
         {records}.id,
-        {records}.id as pipedrive_id,
+        {records}.id as remote_id,
         entry.*
     from {records}{joins}
     cross join lateral (values {entries}) as entry (source, target, refusal, value)
@@ -367,7 +371,7 @@ where rejected_values.tenant_id = %(tenant)s
             select case
                 when rejected_values.record_id ~ '^[0-9]{{1,18}}$'
                     then rejected_values.record_id::bigint
-            end as pipedrive_id
+            end as remote_id
         ) as record
         where record.{condition}
     )

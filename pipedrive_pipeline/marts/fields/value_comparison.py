@@ -22,11 +22,12 @@ from pipedrive_pipeline.marts.fields.columns import OVERFLOW_COLUMN, ViewColumn,
 from pipedrive_pipeline.marts.fields.raw_fields import RawFields
 from pipedrive_pipeline.marts.fields.value_checks import filled_count
 from pipedrive_pipeline.marts.mapping.form import ATTRIBUTE
-from pipedrive_pipeline.marts.mapping.mapped_targets import mapped_targets
+from pipedrive_pipeline.marts.mapping.mapped_sources import mapped_sources
 from pipedrive_pipeline.marts.parallel import halves, parallel_transactions
 from pipedrive_pipeline.marts.raw import raw_transaction
-from pipedrive_pipeline.marts.targets import TARGETS, Filling, Target
+from pipedrive_pipeline.marts.sources import Filling, MartSource, mart_sources
 from pipedrive_pipeline.marts.writing import id_condition
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -63,14 +64,15 @@ def compare_values(
         is_whole: compare all records, not only those loaded since the last comparison.
     """
     with (
-        raw_transaction(warehouse, tenant, system) as connection,
-        parallel_transactions(warehouse, tenant, system, workers=2) as submit,
+        raw_transaction(warehouse, Scope(tenant, system)) as connection,
+        parallel_transactions(warehouse, Scope(tenant, system), workers=2) as submit,
     ):
         loads = _unproven_loads(connection, tenant, system)
         is_shown = are_custom_fields_wanted(connection, tenant, system)
         fields = fields_of(connection, tenant, system)
         tasks: list[Callable[[psycopg.Connection], MartResult]] = []
-        for target in mapped_targets(connection, tenant, system, fields, TARGETS):
+        marts = [mart for mart in mart_sources(system) if mart.defined_by]
+        for target in mapped_sources(connection, tenant, system, fields, tuple(marts)):
             if is_whole:
                 conditions = halves(connection, target.entity)
             else:
@@ -80,7 +82,7 @@ def compare_values(
                 partial(_compare_mart, tenant, system, target, condition, is_shown=is_shown)
                 for condition in conditions
             ]
-        is_shared = len(tasks) > len(TARGETS)
+        is_shared = len(tasks) > len(marts)
         results = (
             [future.result() for future in [submit(task) for task in tasks]]
             if is_shared
@@ -111,7 +113,7 @@ def due(connection: psycopg.Connection, tenant: Tenant, system: str) -> Due:
 def _compare_mart(
     tenant: Tenant,
     system: str,
-    target: Target,
+    target: MartSource,
     condition: sql.Composable,
     connection: psycopg.Connection,
     *,
@@ -128,7 +130,7 @@ class _MartComparison:
     """Compares one mart's raw records with its widest view and its table."""
 
     def __init__(
-        self, connection: psycopg.Connection, tenant: Tenant, system: str, target: Target
+        self, connection: psycopg.Connection, tenant: Tenant, system: str, target: MartSource
     ) -> None:
         self._connection, self._target = connection, target
         columns = stored_columns(connection, tenant, system, target.name)
@@ -173,8 +175,7 @@ class _MartComparison:
             **self._facts,
             joins=target.joins,
             table=target.identifier,
-            tenant_key=sql.Identifier(target.tenant_key),
-            source_key=sql.Identifier(target.source_key),
+            is_own=target.of_tenant("stored"),
             hidden=_array(unfilled),
             condition=condition,
         )
@@ -256,7 +257,7 @@ def _unproven_loads(connection: psycopg.Connection, tenant: Tenant, system: str)
     return list(row[0]) if row else []
 
 
-def _loaded_ids(connection: psycopg.Connection, target: Target, loads: list[str]) -> list[int]:
+def _loaded_ids(connection: psycopg.Connection, target: MartSource, loads: list[str]) -> list[int]:
     query = sql.SQL("select id from {} where _dlt_load_id = any (%s) order by id asc").format(
         sql.Identifier(target.entity)
     )
@@ -314,9 +315,9 @@ with compared as materialized (
                 )
             else '{{}}'
         end as hidden
-    from {view} as view
+    from (select shown.*, shown.pipedrive_id as remote_id from {view} as shown) as view
     inner join {records}
-        on {records}.id = view.pipedrive_id
+        on {records}.id = view.remote_id
     {joins}
     where view.{condition}
 )
@@ -327,11 +328,11 @@ with compared as materialized (
         {records}.id,
         0 as seen_count,
         {hidden} as hidden
-    from (select record.*, record.id as pipedrive_id from {records} as record) as {records}
+    from (select record.*, record.id as remote_id from {records} as record) as {records}
     {joins}
     inner join {table} as stored
-        on stored.{tenant_key} = {tenant}
-        and stored.{source_key} = {records}.id
+        on {is_own}
+        and stored.remote_id = {records}.id::text
     where {records}.{condition}
 )
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pipedrive_pipeline.marts.fields.catalogue import Field
 from pipedrive_pipeline.marts.fields.catalogue import fields_of as known_fields
 from pipedrive_pipeline.marts.mapping.form import BadMapping, Entry, Issue, Mapping
-from pipedrive_pipeline.marts.mapping.mapped_targets import unusable_entries
+from pipedrive_pipeline.marts.mapping.mapped_sources import unusable_entries
 from pipedrive_pipeline.marts.mapping.preview import Coverage, Preview, preview
 from pipedrive_pipeline.marts.mapping.proposals import Proposal, proposals
 from pipedrive_pipeline.marts.mapping.store import (

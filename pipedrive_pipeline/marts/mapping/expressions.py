@@ -19,7 +19,7 @@ from pipedrive_pipeline.marts.fields.raw_fields import RawFields
 from pipedrive_pipeline.marts.fields.values import REFERENCE_TABLES, FieldSource, expression
 from pipedrive_pipeline.marts.mapping.form import ENTITIES, Entry, Mapping
 from pipedrive_pipeline.marts.mapping.validation import part_of_entry, target_type
-from pipedrive_pipeline.marts.targets import Filling, Target
+from pipedrive_pipeline.marts.sources import Filling, MartSource
 from pipedrive_pipeline.tenants import Tenant
 
 ATTRIBUTES: Final = "attributes"
@@ -91,9 +91,9 @@ def sources_of(
     return Sources(tenant, system, mapping, {field.identity: field for field in fields}, columns)
 
 
-def mapped_target(target: Target, sources: Sources) -> Target:
-    """Returns the target with the columns that the mapping fills."""
-    entries = sources.mapping.of(target.entity)
+def mapped_source(mart: MartSource, sources: Sources) -> MartSource:
+    """Returns the source with the columns that the mapping fills."""
+    entries = sources.mapping.of(mart.entity)
     columns: dict[str, sql.Composable] = {}
     attributes: dict[str, sql.Composable] = {}
     fillings: list[Filling] = []
@@ -104,12 +104,12 @@ def mapped_target(target: Target, sources: Sources) -> Target:
             if live:  # an unused one keeps its value in the column
                 attributes[name.removeprefix(f"{ATTRIBUTES}.")] = _first(live, sources)
         else:
-            columns[name] = _column(target, name, live, sources)
+            columns[name] = _column(mart, name, live, sources)
     if attributes:
-        columns[ATTRIBUTES] = _attributes(target, attributes)
+        columns[ATTRIBUTES] = _attributes(mart, attributes)
     if not columns:
-        return target
-    return target.with_mapped(columns, tuple(fillings), sources.unpacked(target.entity))
+        return mart
+    return mart.with_mapped(columns, tuple(fillings), sources.unpacked(mart.entity))
 
 
 def filling_of(entry: Entry, sources: Sources) -> Filling:
@@ -165,28 +165,21 @@ def _first(entries: list[Entry], sources: Sources) -> sql.Composed:
     return sql.SQL("coalesce({})").format(sql.SQL(", ").join(values))
 
 
-def _column(target: Target, name: str, live: list[Entry], sources: Sources) -> sql.Composed:
-    values: list[sql.Composable] = [_first(live, sources)] if live else [_stored(target, name)]
-    selected = {ours: theirs for theirs, ours in target.columns.items()}
-    if name in selected:
-        values.append(sql.Identifier("mart", selected[name]))
+def _column(mart: MartSource, name: str, live: list[Entry], sources: Sources) -> sql.Composed:
+    values: list[sql.Composable] = [_first(live, sources)] if live else [_stored(mart, name)]
+    if name in mart.columns:
+        values.append(mart.value(name))
     return sql.SQL("coalesce({})").format(sql.SQL(", ").join(values))
 
 
-def _stored(target: Target, column: str) -> sql.Composed:
+def _stored(mart: MartSource, column: str) -> sql.Composed:
     """Returns the value that the mart's row has now."""
     return sql.SQL(
-        "(select stored.{} from {} as stored where stored.{} = mart.tenant_id"
-        " and stored.{} = mart.pipedrive_id)"
-    ).format(
-        sql.Identifier(column),
-        target.identifier,
-        sql.Identifier(target.tenant_key),
-        sql.Identifier(target.source_key),
-    )
+        "(select stored.{} from {} as stored where {} and stored.remote_id = mart.remote_id::text)"
+    ).format(sql.Identifier(column), mart.identifier, mart.of_tenant("stored"))
 
 
-def _attributes(target: Target, values: dict[str, sql.Composable]) -> sql.Composed:
+def _attributes(mart: MartSource, values: dict[str, sql.Composable]) -> sql.Composed:
     """Returns the row's attributes with the mapped ones replaced."""
     pairs = [
         sql.SQL("{}::text, {}").format(sql.Literal(name), value) for name, value in values.items()
@@ -200,7 +193,7 @@ def _attributes(target: Target, values: dict[str, sql.Composable]) -> sql.Compos
     return sql.SQL(
         "(coalesce({stored}, '{{}}') - {names}::text[]) || jsonb_strip_nulls({ours})"
     ).format(
-        stored=_stored(target, ATTRIBUTES),
+        stored=_stored(mart, ATTRIBUTES),
         names=sql.Literal(list(values)),
         ours=sql.SQL(" || ").join(objects),
     )

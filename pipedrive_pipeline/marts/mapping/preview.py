@@ -17,20 +17,21 @@ from pipedrive_pipeline.marts.fields.catalogue import refresh_catalogue
 from pipedrive_pipeline.marts.mapping.expressions import (
     Sources,
     filling_of,
-    mapped_target,
+    mapped_source,
     sources_of,
 )
 from pipedrive_pipeline.marts.mapping.form import Entry
-from pipedrive_pipeline.marts.mapping.mapped_targets import unusable_entries
+from pipedrive_pipeline.marts.mapping.mapped_sources import unusable_entries
 from pipedrive_pipeline.marts.mapping.validation import validated
+from pipedrive_pipeline.marts.parallel import EVERY_ID
 from pipedrive_pipeline.marts.raw import raw_transaction
-from pipedrive_pipeline.marts.targets import TARGETS, Target
-from pipedrive_pipeline.marts.writing import source
+from pipedrive_pipeline.marts.sources import MartSource, mart_sources
+from pipedrive_pipeline.marts.writing import rows as rows_of
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 ROWS: Final = 10
-EVERY_ID: Final = sql.SQL("pipedrive_id is not null")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Coverage:
 class Preview:
     """Up to ten rows of each mart, changing rows first, and the coverage of each entry."""
 
-    rows: dict[str, list[dict[str, Any]]]  # mart -> {pipedrive_id, before, after}
+    rows: dict[str, list[dict[str, Any]]]  # mart -> {remote_id, before, after}
     coverage: tuple[Coverage, ...]
 
 
@@ -67,23 +68,25 @@ def preview(warehouse: Warehouse, tenant: Tenant, system: str, text: Any) -> Pre
     """
     rows: dict[str, list[dict[str, Any]]] = {}
     coverage: list[Coverage] = []
-    with raw_transaction(warehouse, tenant, system) as connection:
+    with raw_transaction(warehouse, Scope(tenant, system)) as connection:
         fields = refresh_catalogue(connection, tenant, system)
         mapping = validated(tenant, text, fields)
         sources = sources_of(connection, tenant, system, mapping, fields)
         in_use = replace(sources, unused=frozenset(unusable_entries(tenant, mapping, fields)))
-        for target in TARGETS:
-            if mapping.of(target.entity):
-                rows[target.name] = _rows(connection, target, in_use)
+        for mart in mart_sources(system):
+            if mapping.of(mart.entity):
+                rows[mart.name] = _rows(connection, mart, in_use)
                 coverage += [
-                    _coverage(connection, entry, sources) for entry in mapping.of(target.entity)
+                    _coverage(connection, entry, sources) for entry in mapping.of(mart.entity)
                 ]
         connection.rollback()
     return Preview(rows, tuple(coverage))
 
 
-def _rows(connection: psycopg.Connection, target: Target, sources: Sources) -> list[dict[str, Any]]:
-    mapped = mapped_target(target, sources)
+def _rows(
+    connection: psycopg.Connection, mart: MartSource, sources: Sources
+) -> list[dict[str, Any]]:
+    mapped = mapped_source(mart, sources)
     pairs = [
         sql.SQL("{}::text, to_jsonb({})").format(sql.Literal(name), sql.Identifier(side, name))
         for side in ("stored", "source")
@@ -91,19 +94,19 @@ def _rows(connection: psycopg.Connection, target: Target, sources: Sources) -> l
     ]
     half = len(pairs) // 2
     query = sql.SQL(
-        "select shown.* from (select source.{key} as pipedrive_id,"
+        "select shown.remote_id, shown.before, shown.after"
+        " from (select source.remote_id, source.record_id,"
         " jsonb_build_object({before}) as before, jsonb_build_object({after}) as after"
-        " from ({source}) as source left join {table} as stored"
-        " on stored.{tenant_key} = source.{tenant_key} and stored.{key} = source.{key}) as shown"
-        " order by (shown.before is distinct from shown.after) desc, shown.pipedrive_id asc"
+        " from ({rows}) as source left join {table} as stored"
+        " on {is_own} and stored.remote_id = source.remote_id) as shown"
+        " order by (shown.before is distinct from shown.after) desc, shown.record_id asc"
         " limit {limit}"
     ).format(
-        key=sql.Identifier(target.source_key),
-        tenant_key=sql.Identifier(target.tenant_key),
+        is_own=mapped.of_tenant("stored"),
         before=sql.SQL(", ").join(pairs[:half]),
         after=sql.SQL(", ").join(pairs[half:]),
-        source=source(mapped, EVERY_ID),
-        table=target.identifier,
+        rows=rows_of(mapped, EVERY_ID),
+        table=mart.identifier,
         limit=sql.Literal(ROWS),
     )
     return connection.cursor(row_factory=dict_row).execute(query).fetchall()

@@ -15,6 +15,7 @@ from pipedrive_pipeline.marts.fields.catalogue import Field, fields_of, refresh_
 from pipedrive_pipeline.marts.mapping.form import Entry, Mapping, parsed
 from pipedrive_pipeline.marts.mapping.validation import validated
 from pipedrive_pipeline.marts.raw import raw_transaction
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -44,7 +45,7 @@ class Catalogue:
 
 def catalogue(warehouse: Warehouse, tenant: Tenant, system: str) -> Catalogue:
     """Returns the fields that a mapping may name, updated from raw without calling the source."""
-    with raw_transaction(warehouse, tenant, system) as connection:
+    with raw_transaction(warehouse, Scope(tenant, system)) as connection:
         return Catalogue(tuple(refresh_catalogue(connection, tenant, system)))
 
 

@@ -21,7 +21,7 @@ from psycopg import sql
 
 from pipedrive_pipeline.marts.fields.catalogue import Field, are_custom_fields_wanted, fields_of
 from pipedrive_pipeline.marts.fields.columns import Layout, lay_out, store_layout, stored_columns
-from pipedrive_pipeline.marts.targets import TARGETS, Target
+from pipedrive_pipeline.marts.sources import MartSource, mart_sources
 from pipedrive_pipeline.marts.views.access import grant_to_analysts
 from pipedrive_pipeline.marts.views.view_ddl import (
     MartView,
@@ -45,9 +45,8 @@ SCHEMA_COMMENT: Final = (
     "Customers and contacts of one tenant for reading; sync_status says how fresh they are."
 )
 log = logging.getLogger(__name__)
-MART_VIEWS: Final = {
-    name: target for target in TARGETS for name in (target.name, f"{target.name}_all")
-}
+MARTS_SHOWN: Final = ("customers", "contacts")
+MART_VIEWS: Final = {name: mart for mart in MARTS_SHOWN for name in (mart, f"{mart}_all")}
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,9 @@ def publish_views(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
         # A build or another session that publishes ends first.
         connection.execute(_LOCK, (tenant.slug, system))
         _make_schema(connection, tenant.analytics_schema)
-        for target in TARGETS:
+        for target in mart_sources(system):
+            if target.name not in MARTS_SHOWN:
+                continue
             views = _views_of(connection, tenant, system, target, tables)
             of_entity = [field for field in fields if field.entity == target.entity]
             _publish_mart(connection, views, of_entity, is_wanted=is_wanted)
@@ -127,7 +128,7 @@ def _views_of(
     connection: psycopg.Connection,
     tenant: Tenant,
     system: str,
-    target: Target,
+    target: MartSource,
     tables: frozenset[str],
 ) -> list[MartView]:
     files = {file.name: file for file in view_files()}
@@ -142,7 +143,7 @@ def _views_of(
             raw_tables=tables,
         )
         for name, of in MART_VIEWS.items()
-        if of is target
+        if of == target.name
     ]
 
 

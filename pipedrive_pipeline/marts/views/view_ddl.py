@@ -22,7 +22,7 @@ from pipedrive_pipeline.marts.fields.values import (
     expression,
     has_rule,
 )
-from pipedrive_pipeline.marts.targets import Target
+from pipedrive_pipeline.marts.sources import MartSource
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 
@@ -38,7 +38,7 @@ class MartView:
 
     tenant: Tenant
     system: str
-    target: Target
+    target: MartSource
     name: str
     comment: str
     query: sql.SQL  # the fixed columns

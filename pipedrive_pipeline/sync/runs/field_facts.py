@@ -13,8 +13,8 @@ from pipedrive_pipeline.marts import mapping
 from pipedrive_pipeline.marts.fields.catalogue import are_custom_fields_wanted, fields_of
 from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison, compare_values, due
 from pipedrive_pipeline.marts.lineage import Origin, origins
-from pipedrive_pipeline.marts.mapping.mapped_targets import mapped_targets
-from pipedrive_pipeline.marts.targets import TARGETS
+from pipedrive_pipeline.marts.mapping.mapped_sources import mapped_sources
+from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import TableColumn, relations
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -73,7 +73,8 @@ def field_facts(
             columns=views[target.name].columns if target.name in views else (),
             is_current=not waits_for.are_views,
         )
-        for target in TARGETS
+        for target in mart_sources(system)
+        if target.defined_by
     }
 
 
@@ -97,7 +98,7 @@ def mart_columns(
     """
     fields = fields_of(connection, tenant, system)
     marts = {relation.name: relation for relation in relations(connection, MART_SCHEMA)}
-    targets = mapped_targets(connection, tenant, system, fields, TARGETS)
+    targets = mapped_sources(connection, tenant, system, fields, mart_sources(system))
     return {
         target.name: tuple(
             MartColumn(column, origins(target, fields).get(column.name, Origin()))

@@ -185,8 +185,7 @@ class TenantRun:
             )
             self.row.built = marts.build(
                 lock.warehouse,
-                scope.tenant,
-                scope.system,
+                scope,
                 is_whole=sync_type != "incremental",
                 is_verifying=sync_type == "verify",
                 is_confirmed=self.facts.is_confirmed,

@@ -21,8 +21,9 @@ from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.ingest.erased_records import is_edited
 from pipedrive_pipeline.ingest.erasure import RawErasure
 from pipedrive_pipeline.ingest.rejections import forget_rejected
+from pipedrive_pipeline.marts.declared import CONTACTS
 from pipedrive_pipeline.marts.erasure import Holders, changed_at, erase_rows, holders_of_email
-from pipedrive_pipeline.marts.targets import CONTACTS
+from pipedrive_pipeline.marts.sources import mart_source
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.runs.lock import TenantLock
@@ -59,10 +60,11 @@ class Erased:
         }
 
 
-def persons_with_email(warehouse: Warehouse, tenant: Tenant, email: str) -> Holders:
+def persons_with_email(warehouse: Warehouse, scope: Scope, email: str) -> Holders:
     """Returns the persons in the tenant's contacts who have this e-mail address."""
-    with warehouse.transaction(tenant=tenant) as connection:
-        return holders_of_email(connection, tenant, CONTACTS, email)
+    with warehouse.transaction(tenant=scope.tenant) as connection:
+        contacts = mart_source(CONTACTS, scope.system)
+        return holders_of_email(connection, scope.tenant, contacts, email)
 
 
 def erase_persons(
@@ -101,8 +103,8 @@ def erase_persons(
     clear_remains(
         warehouse,
         [
-            (Scope(tenant, system).raw_schema, CONTACTS.entity),
-            (Scope(tenant, system).staging_schema, CONTACTS.entity),
+            (Scope(tenant, system).raw_schema, mart_source(CONTACTS, system).entity),
+            (Scope(tenant, system).staging_schema, mart_source(CONTACTS, system).entity),
             CONTACTS.table,
             ("integration", "rejected_values"),
         ],
@@ -123,7 +125,7 @@ def erase_returned_records(
         system: the CRM of the records.
         is_raw_ours: True if the caller holds the lock on raw too; otherwise only `crm` is changed.
     """
-    entity = registry.system(system).entity(CONTACTS.entity)
+    entity = registry.system(system).entity(mart_source(CONTACTS, system).entity)
     with warehouse.transaction(tenant=tenant) as connection:
         raw = RawErasure(connection, tenant, system)
         erased = raw.erased(entity)
@@ -133,10 +135,10 @@ def erase_returned_records(
         stale = [key for key, version in in_raw.items() if not is_edited(version, erased[key])]
         if stale and is_raw_ours:
             raw.erase(entity, stale)
-        restored = changed_at(connection, tenant, CONTACTS, list(erased))
+        restored = changed_at(connection, tenant, mart_source(CONTACTS, system), list(erased))
         keys = [*(stale if is_raw_ours else ()), *sorted(restored.keys() - in_raw.keys())]
         if keys:
-            erase_rows(connection, tenant, CONTACTS, keys)
+            erase_rows(connection, tenant, mart_source(CONTACTS, system), keys)
             forget_rejected(connection, tenant, system, entity, keys, with_unidentified=True)
 
 
@@ -147,12 +149,12 @@ def _erase(
     ids: Sequence[str],
     former: Sequence[UUID],
 ) -> Erased:
-    entity = registry.system(system).entity(CONTACTS.entity)
+    entity = registry.system(system).entity(mart_source(CONTACTS, system).entity)
     raw, whose = RawErasure(connection, tenant, system), [tenant.slug, system, entity.name]
     keys = raw.with_merged(entity, ids)
     marked, raw_versions = raw.marked(entity, keys), raw.versions(entity, keys)
     # A contact may remain although its person is no longer in raw.
-    versions = changed_at(connection, tenant, CONTACTS, keys) | raw_versions
+    versions = changed_at(connection, tenant, mart_source(CONTACTS, system), keys) | raw_versions
     known = {row[0] for row in connection.execute(_KNOWN, [*whose, *whose])}
     if strangers := sorted(set(keys) - marked - versions.keys() - known):
         raise NobodyToErase(
@@ -166,7 +168,7 @@ def _erase(
         receipt=receipt,
         ids=keys,
         raw_rows=raw.erase(entity, keys),
-        contacts=erase_rows(connection, tenant, CONTACTS, keys, former),
+        contacts=erase_rows(connection, tenant, mart_source(CONTACTS, system), keys, former),
         rejected_values=forget_rejected(
             connection, tenant, system, entity, keys, with_unidentified=True
         ),

@@ -17,8 +17,9 @@ from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.ingest.erasure import RawErasure
 from pipedrive_pipeline.ingest.rejections import forget_rejected
+from pipedrive_pipeline.marts.declared import CUSTOMERS
 from pipedrive_pipeline.marts.erasure import ErasureRefused, erase_rows, needed_for_links
-from pipedrive_pipeline.marts.targets import CUSTOMERS, TARGETS, Target
+from pipedrive_pipeline.marts.sources import MartSource, mart_source, mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -61,10 +62,10 @@ def _erase_aged(connection: psycopg.Connection, scope: Scope, entity: Entity, da
     keys = raw.aged(entity, days, RECORDS_PER_RUN)
     if not keys:
         return 0
-    if entity.name == CUSTOMERS.entity:
+    if entity.name == mart_source(CUSTOMERS, scope.system).entity:
         needed = needed_for_links(connection, scope.tenant, scope.system, keys)
         keys = [key for key in keys if key not in needed]
-    for target in TARGETS:
+    for target in mart_sources(scope.system):
         if target.entity == entity.name:
             keys = _let_go(connection, scope.tenant, target, keys)
     raw.erase(entity, keys)
@@ -73,7 +74,7 @@ def _erase_aged(connection: psycopg.Connection, scope: Scope, entity: Entity, da
 
 
 def _let_go(
-    connection: psycopg.Connection, tenant: Tenant, target: Target, keys: Sequence[str]
+    connection: psycopg.Connection, tenant: Tenant, target: MartSource, keys: Sequence[str]
 ) -> list[str]:
     """Returns the records whose rows could be deleted: all at once, otherwise one by one."""
     try:
@@ -84,7 +85,7 @@ def _let_go(
 
 
 def _one_by_one(
-    connection: psycopg.Connection, tenant: Tenant, target: Target, keys: Sequence[str]
+    connection: psycopg.Connection, tenant: Tenant, target: MartSource, keys: Sequence[str]
 ) -> list[str]:
     gone: list[str] = []
     for key in keys:

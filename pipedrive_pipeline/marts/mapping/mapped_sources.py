@@ -1,4 +1,4 @@
-"""The targets of a build, with the columns that the tenant's active mapping fills.
+"""The sources of a build, with the columns that the tenant's active mapping fills.
 
 An entry is not used while its field is removed, has a type that no longer fits, belongs to another
 account, or is a custom field that the tenant does not want. Its target then keeps its values, and
@@ -12,25 +12,25 @@ from dataclasses import replace
 import psycopg
 
 from pipedrive_pipeline.marts.fields.catalogue import Field, are_custom_fields_wanted
-from pipedrive_pipeline.marts.mapping.expressions import mapped_target, sources_of
+from pipedrive_pipeline.marts.mapping.expressions import mapped_source, sources_of
 from pipedrive_pipeline.marts.mapping.form import BadMapping, Mapping
 from pipedrive_pipeline.marts.mapping.store import active
 from pipedrive_pipeline.marts.mapping.validation import validated
-from pipedrive_pipeline.marts.targets import Target
+from pipedrive_pipeline.marts.sources import MartSource
 from pipedrive_pipeline.tenants import Tenant
 
 
-def mapped_targets(
+def mapped_sources(
     connection: psycopg.Connection,
     tenant: Tenant,
     system: str,
     fields: list[Field],
-    targets: tuple[Target, ...],
-) -> tuple[Target, ...]:
-    """Returns the targets with the columns that the tenant's active mapping fills."""
+    marts: tuple[MartSource, ...],
+) -> tuple[MartSource, ...]:
+    """Returns the sources of marts with the columns that the tenant's active mapping fills."""
     mapping = active(connection, tenant, system).mapping
     if not mapping.entries:
-        return targets
+        return marts
     sources = sources_of(connection, tenant, system, mapping, fields)
     unused = set(unusable_entries(tenant, mapping, fields))
     if not are_custom_fields_wanted(connection, tenant, system):
@@ -40,7 +40,7 @@ def mapped_targets(
             if (field := sources.fields.get((entry.entity, entry.field_key))) and field.is_custom
         }
     sources = replace(sources, unused=frozenset(unused))
-    return tuple(mapped_target(target, sources) for target in targets)
+    return tuple(mapped_source(mart, sources) for mart in marts)
 
 
 def unusable_entries(tenant: Tenant, mapping: Mapping, fields: list[Field]) -> dict[str, str]:

@@ -1,0 +1,138 @@
+"""The DDL of `crm`, written from the declared marts.
+
+`python -m pipedrive_pipeline.marts.ddl` writes `sql/schema/0004_crm.sql`; a test holds the two
+equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import Final
+
+from pipedrive_pipeline.marts.declared import (
+    DELETION_REASONS,
+    MARTS,
+    Column,
+    Generated,
+    Link,
+    Mart,
+    mart,
+)
+from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT
+
+SCHEMA_FILE: Final[Path] = SQL_ROOT / "schema" / "0004_crm.sql"
+TEXT_WIDTH: Final = 92  # of a comment's line, within four spaces and quotes
+# Keys are compared byte by byte: the order of a language costs time and means nothing to an id.
+KEY_COLUMNS: Final = ("remote_id", "former_remote_id", "merged_into_remote_id")
+
+
+def schema_text(marts: Sequence[Mart] = MARTS) -> str:
+    """Returns the text of the file that creates the tables of the marts."""
+    tables = "\n".join(_table(each) for each in marts)
+    links = "".join(_foreign_key(each, link) for each in marts for link in each.links)
+    return f"{_HEADER}\n{tables}\n{links}"
+
+
+def _table(each: Mart) -> str:
+    name = f"crm.{each.name}"
+    comment = f"{each.of}: one row per tenant and {each.grain}, and the rows that the app made."
+    lines = [*map(_column, each.all_columns), *_constraints(each)]
+    return "\n".join(
+        [
+            f"create table {name} (\n    " + ",\n    ".join(lines) + "\n);",
+            *_indexes(each),
+            f"comment on table {name} is\n{_literal(comment)};",
+            *(
+                f"comment on column {name}.{column.name} is\n{_literal(column.comment)};"
+                for column in each.all_columns
+            ),
+            f"select integration.isolate('{name}');\n",
+        ]
+    )
+
+
+def _column(column: Column | Generated) -> str:
+    if isinstance(column, Generated):
+        expression = column.expression.replace(" then ", "\n            then ", 1)
+        return (
+            f"{column.name} {column.type} generated always as (\n        {expression}\n    ) stored"
+        )
+    is_key = column.name in KEY_COLUMNS or column.name.endswith("_remote_id")
+    kind = f'{column.type} collate "C"' if is_key else column.type
+    required = " not null" if column.is_required or column.default is not None else ""
+    default = f" default {column.default}" if column.default is not None else ""
+    return f"{column.name} {kind}{required}{default}"
+
+
+def _constraints(each: Mart) -> Iterator[str]:
+    reasons = ", ".join(f"'{reason}'" for reason in DELETION_REASONS)
+    yield f"constraint {each.name}_pkey primary key (id)"
+    yield (
+        f"constraint {each.name}_tenant_id_system_remote_id_key\n"
+        "        unique (tenant_id, system, remote_id)"
+    )
+    yield f"constraint {each.name}_tenant_id_id_key unique (tenant_id, id)"
+    yield (
+        f"constraint {each.name}_tenant_id_fkey foreign key (tenant_id)\n"
+        "        references integration.tenants (slug) on delete restrict"
+    )
+    yield (
+        f"constraint {each.name}_system_check check (\n"
+        "        (system is null) = (remote_id is null and former_remote_id is null)\n    )"
+    )
+    yield (
+        f"constraint {each.name}_deletion_reason_check check (\n"
+        f"        deletion_reason in ({reasons})\n    )"
+    )
+    yield f"constraint {each.name}_attributes_check check (jsonb_typeof(attributes) = 'object')"
+
+
+def _indexes(each: Mart) -> Iterator[str]:
+    name, table = each.name, f"crm.{each.name}"
+    yield f"create index {name}_tenant_id_updated_at_idx on {table} (tenant_id, updated_at, id);"
+    yield (
+        f"create index {name}_deleted_idx\n    on {table} (tenant_id, system, remote_id)\n"
+        "    include (merged_into_remote_id)\n    where deleted_at is not null;"
+    )
+    for generated in each.generated:
+        if generated.is_key:
+            yield (
+                f"create index {name}_tenant_id_{generated.name}_idx\n"
+                f"    on {table} (tenant_id, {generated.name})\n"
+                f"    where {generated.name} is not null;"
+            )
+    for link in each.links:
+        yield f"create index {name}_tenant_id_{link.name}_idx on {table} (tenant_id, {link.name});"
+
+
+def _foreign_key(each: Mart, link: Link) -> str:
+    return (
+        f"alter table crm.{each.name}\n"
+        f"    add constraint {each.name}_{link.name}_fkey foreign key (tenant_id, {link.name})\n"
+        f"    references crm.{mart(link.mart).name} (tenant_id, id)\n"
+        f"    on delete set null ({link.name}) deferrable;\n"
+    )
+
+
+def _literal(text: str) -> str:
+    lines = wrap(text.replace("'", "''"), TEXT_WIDTH, drop_whitespace=False)
+    return "\n".join(f"    '{line}'" for line in lines)
+
+
+_HEADER: Final = """\
+-- The marts, each of all tenants and systems; the app may have rows and columns of its own there.
+-- What: the tables of crm with their comments, indexes and policies.
+-- Reads: nothing.
+-- Needs: 0003_tenants.sql.
+--
+-- Written by `python -m pipedrive_pipeline.marts.ddl` from marts/declared.py.
+--
+-- A row with a system belongs to the sync: it is the record remote_id, or former_remote_id of an
+-- account that the tenant left. A row without one was made by the app and is never touched. A
+-- tenant with rows here cannot be removed by accident: erasing is an act of its own.
+"""
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")

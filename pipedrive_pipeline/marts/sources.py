@@ -1,0 +1,221 @@
+"""The source of a mart in one system: the select that gives its rows, and what it gives.
+
+`sql/marts/<system>/<mart>.sql` selects over the system's raw tables only. It gives `remote_id` in
+the type of raw's key, any of the mart's columns, `changed_at`, `remote_created_at`, `is_deleted`
+where the system marks records itself, and for each link the other record's id as text. Its header
+names the raw table of the same grain (`-- Entity: persons`), and the fields whose options name the
+ids of a column (`-- Options of labels: label, label_ids`; a later field wins).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from psycopg import sql
+
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.contract import ColumnType
+from pipedrive_pipeline.marts.declared import MARTS, Column, Link, Mart
+from pipedrive_pipeline.marts.fields.raw_fields import RawFields
+from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT, SqlFile, read_sql
+
+TENANT: Final = sql.SQL("current_setting('pipeline.tenant_id')")
+KEY: Final = "remote_id"
+IS_DELETED: Final = "is_deleted"
+TIMES: Final = ("changed_at", "remote_created_at")
+MARKS: Final = ("deleted_at", "deletion_reason", "merged_into_remote_id")
+WRITTEN_AT: Final = ("synced_at", "updated_at")
+_ENTITY: Final = re.compile(r"^-- Entity: (\w+)$", re.MULTILINE)
+_OPTIONS: Final = re.compile(r"^-- Options of (\w+): (.+)$", re.MULTILINE)
+# Each column of a file's select is one line or ends one, four spaces from the margin.
+_OUTPUT: Final = re.compile(r"^    \S.* as (\w+),?$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Filling:
+    """One source of a mapped column: its value, and the value converted to the column's type."""
+
+    field_key: str
+    source: str  # the key, and the part if one is named
+    target: str  # column, or attributes.<name>
+    value: sql.Composable
+    converted: sql.Composable
+    refusal: str | None  # why a value may not convert; None if each converts
+
+
+@dataclass(frozen=True)
+class MartSource:
+    """A mart's rows of one system.
+
+    A mapped expression may name the entity's raw table (``organizations.custom_fields``) and has
+    the type of its column; it takes precedence over the select's own column of that name.
+    """
+
+    mart: Mart
+    system: str
+    entity: str  # the raw table of the same grain
+    key: str  # its key column
+    key_type: ColumnType
+    defined_by: str | None  # the entity that defines its fields; None: it has no custom fields
+    select: SqlFile
+    outputs: tuple[str, ...]  # names of the select's columns
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # column -> field keys
+    mapped: Mapping[str, sql.Composable] = field(default_factory=dict)  # column -> value
+    fillings: tuple[Filling, ...] = ()  # the sources of `mapped`
+    unpacked: RawFields | None = None  # the raw fields that `mapped` reads
+
+    @property
+    def name(self) -> str:
+        """The mart's name."""
+        return self.mart.name
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The mart's table, quoted."""
+        return sql.Identifier(*self.mart.table)
+
+    @property
+    def records(self) -> sql.Identifier:
+        """The raw table, quoted; its schema is first on the search_path."""
+        return sql.Identifier(self.entity)
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The mart's links that this system has."""
+        return tuple(link for link in self.mart.links if link.remote_column in self.outputs)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the select fills, apart from keys, links and deletion marks."""
+        links = {link.remote_column for link in self.mart.links}
+        return tuple(name for name in self.outputs if name not in {KEY, IS_DELETED, *links})
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Every column that a build compares and writes, apart from the keys and `WRITTEN_AT`."""
+        linked = (column.name for link in self.links for column in link.columns)
+        return (*dict.fromkeys((*self.columns, *self.mapped)), *linked, *MARKS)
+
+    @property
+    def joins(self) -> sql.Composable:
+        """The joins that `mapped` needs after the raw table in a `from` clause."""
+        return self.unpacked.joins() if self.unpacked else sql.SQL("")
+
+    @property
+    def is_deleted(self) -> sql.Composable:
+        """A condition on the select's row ``mart``: the system itself calls the record deleted."""
+        if IS_DELETED not in self.outputs:
+            return sql.SQL("false")
+        return sql.SQL("coalesce(mart.is_deleted, false)")
+
+    def value(self, column: str) -> sql.Composable:
+        """Returns the value of a column that the select fills; ``mart`` is the select's row."""
+        selected: sql.Composable = sql.Identifier("mart", column)
+        declared = {known.name: known for known in self.mart.columns}.get(column)
+        if column in self.options:
+            labels = sql.Identifier(f"{column}_by_id", "labels")
+            return sql.SQL(_LABELS if _is_list(declared) else _LABEL).format(
+                ids=selected, labels=labels
+            )
+        if declared and declared.default:
+            return sql.SQL("coalesce({}, {})").format(selected, sql.SQL(declared.default))
+        return selected
+
+    def of_tenant(self, alias: str) -> sql.Composed:
+        """Returns a condition: the row of a mart belongs to the build's tenant and system."""
+        return sql.SQL("{0}.tenant_id = {1} and {0}.system = {2}").format(
+            sql.Identifier(alias), TENANT, sql.Literal(self.system)
+        )
+
+    def as_key(self, text: sql.Composable) -> sql.Composable:
+        """Returns an id in the type of raw's key, or null if it cannot be one."""
+        return sql.SQL(_KEY_OF_TEXT[self.key_type]).format(text)
+
+    def with_mapped(
+        self,
+        expressions: Mapping[str, sql.Composable],
+        fillings: tuple[Filling, ...] = (),
+        unpacked: RawFields | None = None,
+    ) -> MartSource:
+        """Returns the same source with columns that a field mapping fills."""
+        mapped = MappingProxyType(dict(expressions))
+        return replace(self, mapped=mapped, fillings=fillings, unpacked=unpacked)
+
+
+def marts_folder(system: str) -> Path:
+    """Returns the folder that holds a system's selects."""
+    return registry.system(system).marts_folder or SQL_ROOT / "marts" / system
+
+
+def mart_sources(system: str) -> tuple[MartSource, ...]:
+    """Returns the source of each mart that the system has, in the order of building."""
+    folder = marts_folder(system)
+    found = (_source(mart, system, folder / f"{mart.name}.sql") for mart in MARTS)
+    return tuple(source for source in found if source is not None)
+
+
+def mart_source(mart: Mart, system: str) -> MartSource:
+    """Returns the source of one mart in a system.
+
+    Raises:
+        KeyError: the system has none.
+    """
+    return {source.mart: source for source in mart_sources(system)}[mart]
+
+
+@cache
+def _source(mart: Mart, system: str, path: Path) -> MartSource | None:
+    if not path.exists():
+        return None
+    file = read_sql(path)
+    entity = _ENTITY.search(file.text)
+    outputs = tuple(_OUTPUT.findall(file.text.partition("\nselect\n")[2].partition("\nfrom ")[0]))
+    links = {link.remote_column for link in mart.links}
+    known = {KEY, IS_DELETED, *TIMES, *links, *(column.name for column in mart.columns)}
+    if entity is None or KEY not in outputs or not known.issuperset(outputs):
+        raise ValueError(
+            f"{path}: needs a line `-- Entity: <raw table>`, a column {KEY} and else only columns "
+            f"that marts/declared.py lists; it gives {', '.join(outputs) or 'none'}."
+        )
+    record = registry.system(system).entity(entity[1])
+    return MartSource(
+        mart=mart,
+        system=system,
+        entity=entity[1],
+        key=record.key.name,
+        key_type=record.key.type,
+        defined_by=record.defined_by,
+        select=file,
+        outputs=outputs,
+        options=MappingProxyType(
+            {column: tuple(keys.split(", ")) for column, keys in _OPTIONS.findall(file.text)}
+        ),
+    )
+
+
+def _is_list(column: Column | None) -> bool:
+    return column is not None and column.type.endswith("[]")
+
+
+_KEY_OF_TEXT: Final = {
+    ColumnType.TEXT: "{0}",
+    ColumnType.BIGINT: "case when {0} ~ '^[0-9]{{1,18}}$' then {0}::bigint"
+    " else pipeline.as_bigint(to_jsonb({0})) end",
+    ColumnType.NUMERIC: "pipeline.as_numeric(to_jsonb({0}))",
+}
+_LABEL = "coalesce({labels} ->> {ids}, {ids})"
+_LABELS = """
+    case
+        when {ids} = '[]' then '{{}}'
+        else array(
+            select coalesce({labels} ->> entry.id, entry.id)
+            from jsonb_array_elements_text({ids}) with ordinality as entry (id, position)
+            order by entry.position asc
+        )
+    end"""
