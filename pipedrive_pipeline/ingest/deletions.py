@@ -13,7 +13,6 @@ from psycopg import sql
 from pipedrive_pipeline.connectors.contract import Entity, Tombstone
 from pipedrive_pipeline.ingest.rejections import strike_values
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -21,9 +20,9 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 class Deletions:
     """The marks of one tenant and system."""
 
-    def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
-        self._warehouse, self._tenant, self._system = warehouse, tenant, system
-        self._raw = Scope(tenant, system).raw_schema
+    def __init__(self, warehouse: Warehouse, scope: Scope) -> None:
+        self._warehouse, self._scope = warehouse, scope
+        self._raw = scope.raw_schema
         self._table = sql.Identifier(self._raw, "deletions")
 
     def prepare(self) -> None:
@@ -46,11 +45,13 @@ class Deletions:
         if not rows:
             return
         statement = sql.SQL(_MARK).format(table=self._table)
-        with self._warehouse.transaction(tenant=self._tenant) as connection:
+        with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
             connection.cursor().executemany(statement, rows)
-            connection.execute(_TELL_MARTS, [self._tenant.slug, self._system, [mark_id]])
+            connection.execute(
+                _TELL_MARTS, [self._scope.tenant.slug, self._scope.system, [mark_id]]
+            )
             keys = [stone_id for _, stone_id, *_ in rows]
-            strike_values(connection, self._tenant, self._system, entity, keys)
+            strike_values(connection, self._scope, entity, keys)
 
     def unmark(self, entity: str, keys: Sequence[str]) -> int:
         """Takes back the marks of keys that the source holds again; says how many.
@@ -58,10 +59,10 @@ class Deletions:
         Where there were any, the marts read everything again.
         """
         statement = sql.SQL("delete from {} where entity = %s and id = any(%s)").format(self._table)
-        with self._warehouse.transaction(tenant=self._tenant) as connection:
+        with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
             restored = connection.execute(statement, [entity, list(keys)]).rowcount
             if restored:
-                connection.execute(_REBUILD_MARTS, [self._tenant.slug, self._system])
+                connection.execute(_REBUILD_MARTS, [self._scope.tenant.slug, self._scope.system])
         return restored
 
 

@@ -25,7 +25,8 @@ def refresh(tenant: Tenant | str, system: str, entity: str, ids: Iterable[int | 
         tenant: whose records.
         system: the system's key: ``pipedrive``.
         entity: the kind of record: ``persons``.
-        ids: the records' keys; 100 keys cost one call, no keys cost none.
+        ids: the records' keys; 100 keys cost one call, no keys cost none. Of an entity that is read
+            as `Children`, the keys of their parents.
 
     Raises:
         Busy: another run of this tenant is in progress; try again when it has ended.

@@ -13,7 +13,7 @@ import psycopg
 import pyarrow as pa
 
 from pipedrive_pipeline.ingest.batches import Batch
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
@@ -23,8 +23,8 @@ class ErasedRecords:
     Every load and every erasure holds the tenant's lock, so the set cannot change in between.
     """
 
-    def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
-        self._warehouse, self._tenant, self._system = warehouse, tenant, system
+    def __init__(self, warehouse: Warehouse, scope: Scope) -> None:
+        self._warehouse, self._scope = warehouse, scope
         self._known: dict[str, dict[str, datetime | None]] | None = None
 
     def withhold(self, batch: Batch) -> list[str]:
@@ -49,22 +49,24 @@ class ErasedRecords:
         if keys:
             for key in keys:
                 self._erased(entity).pop(key, None)
-            with self._warehouse.transaction(tenant=self._tenant) as connection:
-                connection.execute(_LET_BACK, [self._tenant.slug, self._system, entity, keys])
+            with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
+                connection.execute(
+                    _LET_BACK, [self._scope.tenant.slug, self._scope.system, entity, keys]
+                )
 
     def _erased(self, entity: str) -> dict[str, datetime | None]:
         if self._known is None:
-            with self._warehouse.transaction(tenant=self._tenant) as connection:
-                self._known = erased_versions(connection, self._tenant, self._system)
+            with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
+                self._known = erased_versions(connection, self._scope)
         return self._known.get(entity, {})
 
 
 def erased_versions(
-    connection: psycopg.Connection, tenant: Tenant, system: str
+    connection: psycopg.Connection, scope: Scope
 ) -> dict[str, dict[str, datetime | None]]:
     """Erased records by entity and key: the version that was erased, if it is known."""
     versions: dict[str, dict[str, datetime | None]] = {}
-    for entity, key, version in connection.execute(_ERASED, [tenant.slug, system]):
+    for entity, key, version in connection.execute(_ERASED, [scope.tenant.slug, scope.system]):
         versions.setdefault(entity, {})[key] = version
     return versions
 

@@ -14,19 +14,15 @@ from psycopg import sql
 from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.ingest.erased_records import erased_versions
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 
 
 class RawErasure:
     """Erasing records of one tenant and system in the caller's transaction."""
 
-    def __init__(self, connection: psycopg.Connection, tenant: Tenant, system: str) -> None:
-        self._connection, self._tenant, self._system = connection, tenant, system
-        self._raw, self._staging = (
-            Scope(tenant, system).raw_schema,
-            Scope(tenant, system).staging_schema,
-        )
+    def __init__(self, connection: psycopg.Connection, scope: Scope) -> None:
+        self._connection, self._scope = connection, scope
+        self._raw, self._staging = scope.raw_schema, scope.staging_schema
         self._deletions = sql.Identifier(self._raw, "deletions")
 
     def with_merged(self, entity: Entity, keys: Sequence[str]) -> list[str]:
@@ -74,7 +70,7 @@ class RawErasure:
 
     def erased(self, entity: Entity) -> dict[str, datetime | None]:
         """Records that were erased on request, with the version up to which they are kept out."""
-        everything = erased_versions(self._connection, self._tenant, self._system)
+        everything = erased_versions(self._connection, self._scope)
         return dict(everything.get(entity.name, {}))
 
     def _marks(self, query: str, parameters: Mapping[str, object]) -> list[str]:

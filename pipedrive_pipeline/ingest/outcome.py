@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pipedrive_pipeline.connectors.contract import CursorState, Entity
+from pipedrive_pipeline.connectors.refusals import SourceRefused
 from pipedrive_pipeline.errors import (
     GuardTripped,
     IncompleteRead,
@@ -16,8 +17,9 @@ from pipedrive_pipeline.errors import (
     SourceBroke,
 )
 
+REFUSALS = (ScopeMissing, SourceRefused)  # a right, a plan or an address that is not there
 # Others may be read and built without it.
-OF_ONE_ENTITY = (ScopeMissing, SourceBroke, IncompleteRead, GuardTripped)
+OF_ONE_ENTITY = (*REFUSALS, SourceBroke, IncompleteRead, GuardTripped)
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,16 @@ class EntityRead:
 
     @property
     def is_isolated_failure(self) -> bool:
-        """Whether it failed for a reason of its own: its rows are right, if old or not all."""
+        """True if it failed for a reason of its own: its rows are right, if old or not all."""
         return isinstance(self.error, OF_ONE_ENTITY)
+
+    @property
+    def is_set_aside(self) -> bool:
+        """True if the source refused it and the system's declaration does not require it.
+
+        Such a read is skipped, not failed: its old rows stay, and ``error`` says why.
+        """
+        return not self.entity.is_required and isinstance(self.error, REFUSALS)
 
     def add(self, loaded: Loaded) -> None:
         """Counts what one load did."""

@@ -43,7 +43,6 @@ from pipedrive_pipeline.ingest.plans import ReadPlan
 from pipedrive_pipeline.ingest.rejections import Rejections
 from pipedrive_pipeline.ingest.versions import LoadedVersions
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -57,14 +56,12 @@ class LoadRefused(Permanent):
 class RawStore:
     """The raw tables of one tenant and system, open for loads. One at a time per tenant."""
 
-    def __init__(
-        self, warehouse: Warehouse, tenant: Tenant, system: str, working_directory: Path
-    ) -> None:
-        self._warehouse, self._tenant, self._system = warehouse, tenant, system
-        self._schema = Scope(tenant, system).raw_schema
+    def __init__(self, warehouse: Warehouse, scope: Scope, working_directory: Path) -> None:
+        self._warehouse, self._scope = warehouse, scope
+        self._schema = scope.raw_schema
         self._working_directory = working_directory
-        self.rejections = Rejections(warehouse, tenant, system)
-        self._erased = ErasedRecords(warehouse, tenant, system)
+        self.rejections = Rejections(warehouse, scope)
+        self._erased = ErasedRecords(warehouse, scope)
         self._loaded = LoadedVersions()
         self._indexed: set[str] = set()
         self._found_empty: dict[str, bool] = {}  # when its first rows came, by entity
@@ -74,13 +71,13 @@ class RawStore:
     def cursors(self) -> dict[str, CursorState]:
         """Each entity's cursor as last committed, by entity name."""
         sources = self._pipeline.state.get("sources", {})
-        return dict(sources.get(self._system, {}).get("cursors", {}))
+        return dict(sources.get(self._scope.system, {}).get("cursors", {}))
 
     @property
     def plans(self) -> dict[str, ReadPlan]:
         """Each unfinished read of everything as last committed, by entity name."""
         sources = self._pipeline.state.get("sources", {})
-        states = sources.get(self._system, {}).get("plans", {})
+        states = sources.get(self._scope.system, {}).get("plans", {})
         return {name: ReadPlan.of_state(state) for name, state in states.items() if state}
 
     def load(
@@ -135,15 +132,15 @@ class RawStore:
         shutil.rmtree(self._working_directory, ignore_errors=True)
         self._working_directory.mkdir(parents=True)
         restored = pipeline(
-            Scope(self._tenant, self._system).pipeline_name,
+            self._scope.pipeline_name,
             dataset=self._schema,
-            staging=Scope(self._tenant, self._system).staging_schema,
+            staging=self._scope.staging_schema,
             url=self._warehouse.full_url(),
             working_directory=self._working_directory,
             fence=self._warehouse.fence,
         )
         with self._named_failures("reading the state of"):
-            heal_staging(self._warehouse, self._tenant, self._system)
+            heal_staging(self._warehouse, self._scope)
             restored.sync_destination()
         return restored
 
@@ -183,16 +180,16 @@ class RawStore:
                 resource_of(batch, cursors, plans, Path(directory), is_new=batch.entity.name in new)
                 for batch in batches
             ]
-            self._pipeline.extract(source_of(self._system, resources))
+            self._pipeline.extract(source_of(self._scope.system, resources))
 
     def _announce(self, load_id: str) -> None:
         """Announces a load to the marts before its first row is in raw; no crash hides it."""
-        with self._warehouse.transaction(tenant=self._tenant) as connection:
+        with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
             connection.execute(
                 "insert into integration.mart_state as state (tenant_id, system, pending_loads)"
                 " values (%s, %s, array[%s]) on conflict (tenant_id, system) do update"
                 " set pending_loads = state.pending_loads || excluded.pending_loads",
-                [self._tenant.slug, self._system, load_id],
+                [self._scope.tenant.slug, self._scope.system, load_id],
             )
 
     def _stored_keys(self, batch: Batch) -> set[Any]:
@@ -272,7 +269,7 @@ class RawStore:
             yield
         except (DltException, OSError) as failure:
             if self._is_superseded():
-                raise Superseded(self._tenant.slug) from None
+                raise Superseded(self._scope.tenant.slug) from None
             if disk := full_disk(failure):
                 raise disk from None
             if not isinstance(failure, PipelineStepFailed):
@@ -281,7 +278,7 @@ class RawStore:
             kind = DatabaseUnavailable if is_outage else LoadRefused
             # The chain is cut here: Postgres quotes the row that it refuses.
             raise kind(
-                f"{self._tenant}: {act} {self._schema} failed ({state}); "
+                f"{self._scope.tenant}: {act} {self._schema} failed ({state}); "
                 "what was committed before stays, the next run goes on from there."
             ) from None
 

@@ -16,7 +16,17 @@ from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, su
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
-from pipedrive_pipeline.connectors.contract import ApiCall, CursorState, Entity, Page, Source
+from pipedrive_pipeline.connectors.contract import (
+    ApiCall,
+    Children,
+    CursorState,
+    Entity,
+    Page,
+    Resume,
+    Source,
+    Window,
+    next_number,
+)
 from pipedrive_pipeline.connectors.refusals import StateExpired
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.ingest.batches import Batch, batch_of
@@ -40,6 +50,8 @@ class EntityWalk:
     entity: Entity
     state: CursorState | None
     plan: ReadPlan | None = None  # an unfinished read of everything that goes on
+    parents: tuple[str, ...] = ()  # of an entity that is read as `Children`: whose lists to read
+    commit: CursorState | None = None  # of such an entity: what the engine commits at the end
 
     @property
     def is_of_everything(self) -> bool:
@@ -55,6 +67,7 @@ class PageRead:
     page: Page  # without its records
     batch: Batch
     rows: int  # as many as the source sent
+    parents: tuple[str, ...] = ()  # whose lists are complete with this page
 
 
 @dataclass(frozen=True)
@@ -219,13 +232,13 @@ def _ending(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
 async def _walk(source: Source, walk: EntityWalk, ahead: _Ahead) -> bool:
     """Offers every page of one walk; says whether the next walk may begin."""
     _current_entity.set(walk.entity.name)
-    pages = source.pages(walk.entity, walk.state, walk.plan.resume if walk.plan else None)
+    pages = _pages(source, walk)
     try:
         async with aclosing(_asked_early(pages)) as asked:
-            async for page in asked:
-                await ahead.offer(await asyncio.to_thread(_page_read, walk, page))
+            async for page, parents in asked:
+                await ahead.offer(await asyncio.to_thread(_page_read, walk, page, parents))
     except StateExpired as expired:
-        if walk.is_of_everything:
+        if walk.is_of_everything and not walk.plan:
             await ahead.offer(WalkFailed(walk, expired))
             return False
         log.warning("%s", expired)
@@ -238,10 +251,49 @@ async def _walk(source: Source, walk: EntityWalk, ahead: _Ahead) -> bool:
     return True
 
 
-async def _asked_early(pages: AsyncIterator[Page]) -> AsyncGenerator[Page, None]:
+Parents = tuple[str, ...]
+
+
+async def _pages(source: Source, walk: EntityWalk) -> AsyncIterator[tuple[Page, Parents]]:
+    """The pages of a walk, each with the parents whose lists are complete with it."""
+    if isinstance(walk.entity.read, Children):
+        async for listed in _lists(source, walk, walk.entity.read.batch):
+            yield listed
+    else:
+        async for page in source.pages(
+            walk.entity, walk.state, walk.plan.resume if walk.plan else None
+        ):
+            yield page, ()
+
+
+async def _lists(
+    source: Source, walk: EntityWalk, size: int
+) -> AsyncIterator[tuple[Page, Parents]]:
+    """The lists of the walk's parents; the last page ends the walk.
+
+    A walk over everything goes on with the parents that are still due, so every page says so.
+    """
+    resume = Resume((Window(),), {}) if walk.is_of_everything else None
+    for start in range(0, len(walk.parents), size):
+        parents = walk.parents[start : start + size]
+        pages = await source.records(walk.entity, list(parents)) or [_empty_page()]
+        for page in pages[:-1]:
+            yield replace(page, resume=resume), ()
+        yield replace(pages[-1], resume=resume), parents
+    yield replace(_empty_page(), is_last=True, commit=walk.commit), ()
+
+
+def _empty_page() -> Page:
+    number = next_number()
+    return Page([], sent=number, arrived=number)
+
+
+async def _asked_early(
+    pages: AsyncIterator[tuple[Page, Parents]],
+) -> AsyncGenerator[tuple[Page, Parents], None]:
     """The pages, each requested while the caller works on the previous page."""
 
-    async def following() -> Page | None:
+    async def following() -> tuple[Page, Parents] | None:
         return await anext(pages, None)
 
     coming = asyncio.create_task(following())
@@ -254,6 +306,7 @@ async def _asked_early(pages: AsyncIterator[Page]) -> AsyncGenerator[Page, None]
         await asyncio.gather(coming, return_exceptions=True)
 
 
-def _page_read(walk: EntityWalk, page: Page) -> PageRead:
+def _page_read(walk: EntityWalk, page: Page, parents: Parents) -> PageRead:
     rows = len(page.records) + len(page.misfits)
-    return PageRead(walk, replace(page, records=[], misfits=()), batch_of(walk.entity, page), rows)
+    batch = batch_of(walk.entity, page)
+    return PageRead(walk, replace(page, records=[], misfits=()), batch, rows, parents)

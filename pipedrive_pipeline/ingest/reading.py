@@ -16,13 +16,16 @@ from datetime import datetime
 
 from pipedrive_pipeline.connectors.contract import (
     ApiCall,
+    Children,
     CursorState,
     Entity,
     Page,
     Tombstone,
 )
+from pipedrive_pipeline.errors import GuardTripped
 from pipedrive_pipeline.ingest.batches import Batch, joined
 from pipedrive_pipeline.ingest.deletions import Deletions
+from pipedrive_pipeline.ingest.due_parents import DueParents
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.plans import ReadPlan
 from pipedrive_pipeline.ingest.raw import RawStore
@@ -38,6 +41,7 @@ from pipedrive_pipeline.ingest.read_ahead import (
 from pipedrive_pipeline.ingest.reconciliation import Reconciler
 from pipedrive_pipeline.ingest.seen_keys import SeenKeys
 
+STAMP = "%Y-%m-%dT%H:%M:%SZ"
 CHUNK_BYTES = 40_000_000  # of answers; with as much read ahead it takes five times this
 CHUNK_ROWS = 20_000  # 40,000 is no faster and takes 100 MB more
 
@@ -54,6 +58,7 @@ class Reader:
     on_call: Callable[[ApiCall], None]
     on_page: Callable[[EntityRead], None]
     before_load: Callable[[], None]  # raises where the run may not go on
+    due_parents: DueParents
     now: Callable[[], datetime]
     chunk_rows: int = CHUNK_ROWS
 
@@ -70,6 +75,18 @@ class Reader:
         Raises:
             DatabaseUnavailable, LoadRefused: a load failed; what was yielded is committed.
         """
+        for each in _passes(entities):
+            reads: list[EntityRead] = []
+            for read in self._read_pass(each, is_full=is_full, is_restarted=is_restarted):
+                reads.append(read)
+                yield read
+            if any(read.error and not read.is_isolated_failure for read in reads):
+                return
+
+    def _read_pass(
+        self, entities: Sequence[Entity], *, is_full: bool, is_restarted: bool
+    ) -> Iterator[EntityRead]:
+        """Reads entities none of which is a child of another one among them."""
         walks = [
             self._walk(entity, is_full=is_full, is_restarted=is_restarted) for entity in entities
         ]
@@ -91,7 +108,7 @@ class Reader:
                 usage = meter.of(read.entity.name)
                 read.api_calls, read.tokens = usage.api_calls, usage.tokens
                 self.on_page(read)
-                if bound.is_reached(chunk.rows, chunk.size_bytes):
+                if bound.is_reached(chunk.rows, chunk.size_bytes) and not chunk.is_amid_list:
                     yield from self._commit(chunk, reads)
                     chunk = _Chunk(chunk.began_at)
                     gc.collect()  # dlt's objects point in circles, and hold the tables of a load
@@ -100,7 +117,18 @@ class Reader:
     def _walk(self, entity: Entity, *, is_full: bool, is_restarted: bool) -> EntityWalk:
         state = None if is_full else self.raw.cursors.get(entity.name)
         plan = None if state or is_restarted else self.raw.plans.get(entity.name)
-        return EntityWalk(entity, state, plan if plan and plan.may_go_on(self.now()) else None)
+        walk = EntityWalk(entity, state, plan if plan and plan.may_go_on(self.now()) else None)
+        return self._walk_of_lists(walk) if isinstance(entity.read, Children) else walk
+
+    def _walk_of_lists(self, walk: EntityWalk) -> EntityWalk:
+        """The walk with the parents whose lists are due; a new read of everything takes all."""
+        if walk.is_of_everything and not walk.plan:
+            self.due_parents.note_all(walk.entity)
+        return replace(
+            walk,
+            parents=self.due_parents.due(walk.entity),
+            commit={"watermark": self.now().strftime(STAMP)},
+        )
 
     def _begun(self, walk: EntityWalk) -> EntityRead:
         if walk.is_of_everything and not walk.plan:
@@ -132,7 +160,13 @@ class Reader:
     def _load(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> None:
         batches = [joined(reads[name].entity, chunk.batches.pop(name)) for name in [*chunk.batches]]
         whole = [replace(batch) for batch in batches if batch.entity.name in chunk.of_everything]
+        listed = {  # before erased ones are taken out
+            batch.entity.name: batch.keys
+            for batch in batches
+            if isinstance(batch.entity.read, Children)
+        }
         for batch in batches:
+            self.due_parents.note(batch)
             if batch.entity.name not in chunk.of_everything:
                 self.seen_keys.renew(batch)
         with self._noting(whole) as all_noted:
@@ -146,6 +180,8 @@ class Reader:
             read.replaced += batch.replaced
             read.undeclared += batch.undeclared
             self._mark(read, batch, chunk.tombstones.get(batch.entity.name, []))
+            if batch.entity.name in listed:
+                self._end_lists(read, batch, listed[batch.entity.name], chunk)
 
     @contextmanager
     def _noting(self, batches: list[Batch]) -> Iterator[Callable[[], None]]:
@@ -181,6 +217,45 @@ class Reader:
         read.restored += self.deletions.unmark(batch.entity.name, batch.keys)
         self.deletions.mark(batch.entity, tombstones)
         read.deleted += len(tombstones)
+        gone = [stone.id for stone in tombstones]
+        for child in self.due_parents.children_of(batch.entity):
+            orphans = self.due_parents.listed_in_raw(child, gone)
+            self.deletions.mark(child, [Tombstone(key, "deleted") for key in orphans])
+
+    def _end_lists(
+        self, read: EntityRead, batch: Batch, keys: Sequence[str], chunk: _Chunk
+    ) -> None:
+        """Marks children that their parents' lists no longer hold; those parents are due no more.
+
+        A read of everything is compared with raw as a whole, at its end.
+        """
+        entity, parents = batch.entity, chunk.parents.get(batch.entity.name, [])
+        if parents and entity.name not in chunk.of_everything and not batch.rejected_records:
+            known = self.due_parents.listed_in_raw(entity, parents)
+            absent = sorted(set(known) - set(keys))
+            try:
+                self.reconciler.check_mass_deletion(read, absent)
+            except GuardTripped as error:
+                read.error = error
+                return
+            self.deletions.mark(entity, [Tombstone(key, "deleted") for key in absent])
+            read.deleted += len(absent)
+        if parents:
+            self.due_parents.remove(entity, parents)
+
+
+def _passes(entities: Sequence[Entity]) -> Iterator[list[Entity]]:
+    """The entities in groups; a child comes in a later group than its parent."""
+    left = [*entities]
+    while left:
+        names = {entity.name for entity in left}
+        group = [
+            entity
+            for entity in left
+            if not (isinstance(entity.read, Children) and entity.read.of in names)
+        ]
+        yield group
+        left = [entity for entity in left if entity not in group]
 
 
 @contextmanager
@@ -206,7 +281,9 @@ class _Chunk:
     unproven: dict[str, CursorState] = field(default_factory=dict)  # of reads of everything
     plans: dict[str, ReadPlan | None] = field(default_factory=dict)
     tombstones: dict[str, list[Tombstone]] = field(default_factory=dict)
+    parents: dict[str, list[str]] = field(default_factory=dict)  # whose lists are complete
     of_everything: set[str] = field(default_factory=set)
+    is_amid_list: bool = False  # more pages of the same parents follow
     finished: list[EntityRead] = field(default_factory=list)
     failed: list[EntityRead] = field(default_factory=list)
     rows: int = 0
@@ -218,6 +295,9 @@ class _Chunk:
         name = walk.entity.name
         self.batches.setdefault(name, []).append(event.batch)
         self.tombstones.setdefault(name, []).extend(page.tombstones)
+        self.parents.setdefault(name, []).extend(event.parents)
+        is_list = isinstance(walk.entity.read, Children)
+        self.is_amid_list = is_list and not event.parents and not page.is_last
         self.rows += event.rows
         self.size_bytes += page.size_bytes
         read.pages += 1

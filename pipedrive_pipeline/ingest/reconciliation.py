@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from pipedrive_pipeline.connectors.contract import (
     ApiCall,
+    Children,
     Entity,
     RecordStatus,
     Snapshot,
@@ -68,8 +69,8 @@ class Reconciler:
         compared = self._compared(read)
         read.missing, read.extra, read.stale = compared.missing, len(compared.extra), compared.stale
         self._refuse_missing(entity, compared)
-        self._check_mass_deletion(read, compared)
-        if isinstance(entity.read, Snapshot) and read.rejected:
+        self.check_mass_deletion(read, compared.extra, known=compared.known)
+        if _is_read_as_list(entity) and read.rejected:
             return  # an entry without a usable key may be any record that seems to be gone
         gone = self._gone(read, compared.extra)
         self.deletions.mark(entity, gone)
@@ -89,13 +90,28 @@ class Reconciler:
                 f"{entity.name}; nothing was marked as deleted. Check the connected user's rights."
             )
 
-    def _check_mass_deletion(self, read: EntityRead, compared: KeyComparison) -> None:
-        """Refuses an implausible number of deletions, after reading a sample again."""
-        gone, known, name = len(compared.extra), compared.known, read.entity.name
-        if self.is_confirmed or gone <= GUARD_ROWS or gone <= known * GUARD_SHARE:
+    def check_mass_deletion(
+        self, read: EntityRead, extra: Sequence[str], *, known: int | None = None
+    ) -> None:
+        """Refuses an implausible number of deletions, after reading a sample again.
+
+        Args:
+            read: of the entity.
+            extra: keys in raw that seem to be gone.
+            known: rows in raw that are not marked as gone; None to count them now.
+
+        Raises:
+            GuardTripped: a person must confirm.
+            IncompleteRead: the source gives many of them by their ids.
+        """
+        gone, name = len(extra), read.entity.name
+        if self.is_confirmed or gone <= GUARD_ROWS:
             return
-        if not isinstance(read.entity.read, Snapshot):
-            sample = compared.extra[:: ceil(gone / SAMPLE_ROWS)]
+        known = self.seen_keys.compare(read.entity).known if known is None else known
+        if gone <= known * GUARD_SHARE:
+            return
+        if not _is_read_as_list(read.entity):
+            sample = [*extra[:: ceil(gone / SAMPLE_ROWS)]]
             self._refuse_unlisted(read, len(sample) - len(self._refreshed(read, sample)))
         raise GuardTripped(
             f"{self.tenant}: {gone} of {known} {name} are no longer listed; nothing "
@@ -120,7 +136,7 @@ class Reconciler:
         deleted before the next one came by, it was seen and is nowhere.
         """
         comparison = self.seen_keys.compare(read.entity)
-        if isinstance(read.entity.read, Snapshot) or not 0 < comparison.behind <= LOOKS_MAX:
+        if _is_read_as_list(read.entity) or not 0 < comparison.behind <= LOOKS_MAX:
             return comparison
         absent = self._refreshed(read, self.seen_keys.behind(read.entity))
         self.seen_keys.forget(read.entity, absent)
@@ -134,9 +150,11 @@ class Reconciler:
         """
         if not keys:
             return []
+        if isinstance(read.entity.read, Children):  # no single record can be read
+            return [Tombstone(key, "deleted") for key in keys]
         absent = self._refreshed(read, keys)
         reasons: dict[str, RecordStatus] = {}
-        if not isinstance(read.entity.read, Snapshot):
+        if not _is_read_as_list(read.entity):
             reasons = asyncio.run(self._record_statuses(read.entity, absent[:LOOKS_MAX]))
         reason_of = {key: reasons.get(key, "deleted") for key in absent}
         gone = [Tombstone(key, why) for key, why in reason_of.items() if why != "live"]
@@ -153,3 +171,8 @@ class Reconciler:
     async def _record_statuses(self, entity: Entity, keys: list[str]) -> dict[str, RecordStatus]:
         async with self.open_source(self.on_call) as source:
             return await source.record_statuses(entity, keys)
+
+
+def _is_read_as_list(entity: Entity) -> bool:
+    """True if every read of it gives whole lists, and single records cannot be read."""
+    return isinstance(entity.read, Snapshot | Children)

@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipedrive_pipeline.connectors.contract import ApiCall, Entity, Page
+from pipedrive_pipeline.connectors.contract import ApiCall, Children, Entity, Page
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.ingest.batches import Batch, batch_of, joined
 from pipedrive_pipeline.ingest.deletions import Deletions
+from pipedrive_pipeline.ingest.due_parents import DueParents
 from pipedrive_pipeline.ingest.outcome import Loaded, Refreshed
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.read_ahead import OpenSource
@@ -29,6 +30,7 @@ class Refresher:
     raw: RawStore
     seen_keys: SeenKeys
     deletions: Deletions
+    due_parents: DueParents
     open_source: OpenSource
     on_call: Callable[[ApiCall], None]
     before_load: Callable[[], None]  # raises where nothing may be written
@@ -44,19 +46,27 @@ class Refresher:
         spec = self.entities[entity]
         pages = asyncio.run(self._pages(spec, list(ids))) if ids else []
         batch = joined(spec, [batch_of(spec, page) for page in pages])
-        present = set(batch.keys)  # before erased ones are taken out of it
+        # Of children, `ids` are their parents', and a parent without any is not absent.
+        is_of_parents = isinstance(spec.read, Children)
+        present = set(ids) if is_of_parents else set(batch.keys)  # before erased ones are taken out
         loaded, restored = self._merged(batch)
         absent = tuple(key for key in ids if key not in present)
         return Refreshed(loaded.created, loaded.updated, loaded.unchanged, restored, absent)
 
     async def _pages(self, entity: Entity, ids: list[str]) -> list[Page]:
+        size = entity.read.batch if isinstance(entity.read, Children) else len(ids)
         async with self.open_source(self.on_call) as source:
-            return await source.records(entity, ids)
+            return [
+                page
+                for start in range(0, len(ids), size)
+                for page in await source.records(entity, ids[start : start + size])
+            ]
 
     def _merged(self, batch: Batch) -> tuple[Loaded, int]:
         self.before_load()
         loaded = NOTHING_LOADED
         if batch.table.num_rows or batch.rejected_records:
             self.seen_keys.renew(batch)
+            self.due_parents.note(batch)
             loaded = self.raw.load([batch], {}, {})[batch.entity.name]
         return loaded, self.deletions.unmark(batch.entity.name, batch.keys)

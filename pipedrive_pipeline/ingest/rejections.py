@@ -17,7 +17,7 @@ import psycopg
 from pipedrive_pipeline.connectors.contract import ColumnType, Entity
 from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.ingest.outcome import Rejected
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 VALUE_LENGTH = 1_000  # characters; a value in full is in raw's `extra`
@@ -26,14 +26,14 @@ VALUE_LENGTH = 1_000  # characters; a value in full is in raw's `extra`
 class Rejections:
     """The rejected records and values of one tenant and system, during one run."""
 
-    def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
-        self._warehouse, self._tenant, self._system = warehouse, tenant, system
+    def __init__(self, warehouse: Warehouse, scope: Scope) -> None:
+        self._warehouse, self._scope = warehouse, scope
         self._occurrences: Counter[tuple[str, str]] = Counter()
 
     def begin(self, entity: Entity) -> None:
         """Notes that a read of everything begins, so that `end` knows which records it sent."""
-        with self._warehouse.transaction(tenant=self._tenant) as connection:
-            connection.execute(_BEGIN, self._scope(entity))
+        with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
+            connection.execute(_BEGIN, self._whose(entity))
 
     def note(self, batch: Batch) -> None:
         """Lists what did not fit of a batch, and strikes off what fits by now.
@@ -42,7 +42,7 @@ class Rejections:
         """
         if not batch.table.num_rows and not batch.rejected_records:
             return
-        scope, values = self._scope(batch.entity), batch.rejected_values
+        whose, values = self._whose(batch.entity), batch.rejected_values
         columns = {
             "keys": batch.json_texts(batch.entity.key.name),
             "fields": raw_fields(batch.entity),
@@ -51,18 +51,18 @@ class Rejections:
             "values": [value.value[:VALUE_LENGTH] for value in values],
             "reasons": [value.reason for value in values],
         }
-        with self._warehouse.transaction(tenant=self._tenant) as connection:
-            connection.execute(_STRIKE_FITTING, scope | columns)
+        with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
+            connection.execute(_STRIKE_FITTING, whose | columns)
             if values:
-                connection.execute(_LIST_VALUES, scope | columns)
+                connection.execute(_LIST_VALUES, whose | columns)
             if batch.rejected_records:
                 records = self._identified(batch.entity, batch.rejected_records)
-                connection.execute(_LIST_RECORDS, scope | records)
+                connection.execute(_LIST_RECORDS, whose | records)
 
     def end(self, entity: Entity) -> None:
         """Strikes off records without a key that a whole read of everything did not send."""
-        with self._warehouse.transaction(tenant=self._tenant) as connection:
-            connection.execute(_END, self._scope(entity))
+        with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
+            connection.execute(_END, self._whose(entity))
 
     def _identified(self, entity: Entity, records: Sequence[Rejected]) -> dict[str, list[str]]:
         """The records as columns, each with a fingerprint; the same text may come several times."""
@@ -78,17 +78,15 @@ class Rejections:
             "reasons": [record.reason for record in records],
         }
 
-    def _scope(self, entity: Entity) -> dict[str, object]:
-        return _scope(self._tenant, self._system, entity.name)
+    def _whose(self, entity: Entity) -> dict[str, object]:
+        return _whose(self._scope, entity)
 
 
-def listed_by_field(
-    warehouse: Warehouse, tenant: Tenant, system: str, entity: Entity
-) -> dict[str, int]:
+def listed_by_field(warehouse: Warehouse, scope: Scope, entity: Entity) -> dict[str, int]:
     """How many records and values raw does not hold in their place now, by field."""
-    scope = _scope(tenant, system, entity.name) | {"fields": raw_fields(entity)}
-    with warehouse.transaction(tenant=tenant) as connection:
-        return dict(connection.execute(_LISTED, scope).fetchall())
+    whose = _whose(scope, entity) | {"fields": raw_fields(entity)}
+    with warehouse.transaction(tenant=scope.tenant) as connection:
+        return dict(connection.execute(_LISTED, whose).fetchall())
 
 
 def raw_fields(entity: Entity) -> list[str]:
@@ -99,8 +97,7 @@ def raw_fields(entity: Entity) -> list[str]:
 
 def strike_values(
     connection: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     entity: Entity,
     keys: Sequence[str],
 ) -> None:
@@ -109,13 +106,12 @@ def strike_values(
     Values of their custom fields stay listed: the views with deleted records still show them.
     """
     columns = {"keys": list(keys), "fields": raw_fields(entity)}
-    connection.execute(_STRIKE_GONE, _scope(tenant, system, entity.name) | columns)
+    connection.execute(_STRIKE_GONE, _whose(scope, entity) | columns)
 
 
 def forget_rejected(
     connection: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     entity: Entity,
     keys: Sequence[str],
     *,
@@ -125,21 +121,20 @@ def forget_rejected(
 
     Args:
         connection: the caller's.
-        tenant: whose records.
-        system: of which CRM.
+        scope: the tenant and system of the records.
         entity: their kind.
         keys: the erased records.
         with_unidentified: delete those of records without a usable key too: each of them may be
             the person who is to be erased. The next read of everything lists the others again.
     """
-    scope = _scope(tenant, system, entity.name)
     return connection.execute(
-        _FORGET, scope | {"keys": list(keys), "with_unidentified": with_unidentified}
+        _FORGET,
+        _whose(scope, entity) | {"keys": list(keys), "with_unidentified": with_unidentified},
     ).rowcount
 
 
-def _scope(tenant: Tenant, system: str, entity: str) -> dict[str, object]:
-    return {"tenant": tenant.slug, "system": system, "entity": entity}
+def _whose(scope: Scope, entity: Entity) -> dict[str, object]:
+    return {"tenant": scope.tenant.slug, "system": scope.system, "entity": entity.name}
 
 
 _OF_ENTITY = """

@@ -13,7 +13,6 @@ from psycopg import sql
 from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -37,12 +36,9 @@ class KeyComparison:
 class SeenKeys:
     """The seen keys of one tenant and system."""
 
-    def __init__(self, warehouse: Warehouse, tenant: Tenant, system: str) -> None:
-        self._warehouse, self._tenant, self._system = warehouse, tenant, system
-        self._raw, self._staging = (
-            Scope(tenant, system).raw_schema,
-            Scope(tenant, system).staging_schema,
-        )
+    def __init__(self, warehouse: Warehouse, scope: Scope) -> None:
+        self._warehouse, self._scope = warehouse, scope
+        self._raw, self._staging = scope.raw_schema, scope.staging_schema
         self._table = sql.Identifier(self._staging, "seen_keys")
 
     def prepare(self) -> None:
@@ -98,7 +94,11 @@ class SeenKeys:
             return [row[0] for row in connection.execute(query, self._whose(entity))]
 
     def _whose(self, entity: Entity) -> dict[str, str]:
-        return {"tenant": self._tenant.slug, "system": self._system, "entity": entity.name}
+        return {
+            "tenant": self._scope.tenant.slug,
+            "system": self._scope.system,
+            "entity": entity.name,
+        }
 
     def _names(self, entity: Entity) -> dict[str, sql.Composable]:
         return {

@@ -53,7 +53,7 @@ class RawLoader:
 
     def store(self) -> RawStore:
         """The raw tables as a new run finds them."""
-        return RawStore(self.warehouse, ACME, SYSTEM, self.home / "scratch")
+        return RawStore(self.warehouse, Scope(ACME, SYSTEM), self.home / "scratch")
 
     def put(
         self,

@@ -8,6 +8,7 @@ from psycopg.rows import dict_row
 
 from pipedrive_pipeline.connectors.contract import Tombstone
 from pipedrive_pipeline.ingest.deletions import Deletions
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline_tests.ingest.conftest import ACME, RawLoader, answer, record
 from pipedrive_pipeline_tests.ingest.entities import SYSTEM, THINGS
 
@@ -156,7 +157,7 @@ def test_a_read_of_everything_goes_on_over_several_runs(loader: RawLoader) -> No
 def test_a_record_that_is_gone_at_the_source_leaves_the_list(loader: RawLoader) -> None:
     """Nobody can repair it there; its values of custom fields are still in the views."""
     loader.put(record(id=7, whole="twelve"), record(id=8, whole="two"))
-    deletions = Deletions(loader.warehouse, ACME, SYSTEM)
+    deletions = Deletions(loader.warehouse, Scope(ACME, SYSTEM))
     deletions.prepare()
 
     deletions.mark(THINGS, [Tombstone("7", "deleted")])

@@ -110,7 +110,7 @@ class World:
     def store(self, tenant: Tenant = ACME) -> RawStore:
         """The tenant's raw tables, with what a new run finds in dlt's state."""
         directory = self.settings.pipeline_home / "a test's store"
-        return RawStore(self.warehouse, tenant, SYSTEM, directory)
+        return RawStore(self.warehouse, Scope(tenant, SYSTEM), directory)
 
     @contextmanager
     def run(

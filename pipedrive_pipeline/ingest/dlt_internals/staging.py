@@ -5,20 +5,19 @@ from __future__ import annotations
 from psycopg import sql
 
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 DLT_SCHEMAS = "_dlt_version"  # dlt's note of the tables that it made in a schema
 
 
-def heal_staging(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
+def heal_staging(warehouse: Warehouse, scope: Scope) -> None:
     """Lets dlt make staging tables and columns that somebody dropped.
 
     dlt looks at the tables only where its own note of them is not the newest. Without one it makes
     what is missing; with one every load of the tenant would be refused from then on.
     """
-    raw, staging = Scope(tenant, system).raw_schema, Scope(tenant, system).staging_schema
+    raw, staging = scope.raw_schema, scope.staging_schema
     with warehouse.transaction() as connection:
         if not is_there(connection, staging, DLT_SCHEMAS):
             return

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.contract import ChangedSince, Entity, Snapshot, Source
+from pipedrive_pipeline.connectors.contract import ChangedSince, Children, Entity, Snapshot, Source
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -66,11 +66,11 @@ def price(
     unknown = [
         entity
         for entity in entities
-        if sizes[entity.name] is None and not isinstance(entity.read, Snapshot)
+        if sizes[entity.name] is None and not isinstance(entity.read, Snapshot | Children)
     ]
     if unknown:
         sizes |= asyncio.run(_asked(open_source, unknown))
-    tokens = {entity.name: _tokens(entity, sizes[entity.name] or 0) for entity in entities}
+    tokens = {entity.name: _tokens(entity, sizes) for entity in entities}
     return Price(tokens, daily_limit())
 
 
@@ -79,13 +79,16 @@ def sweep_tokens(connection: psycopg.Connection, scope: Scope) -> int:
     schema = scope.raw_schema
     rows: dict[str, float] = dict(connection.execute(_ESTIMATES, [schema]).fetchall())
     return sum(
-        _tokens(entity, round(rows.get(entity.name, 0)))
+        _tokens(entity, {name: round(count) for name, count in rows.items()})
         for entity in registry.system(scope.system).entities
     )
 
 
-def _tokens(entity: Entity, rows: int) -> int:
-    pages = max(1, ceil(rows / entity.cost.records_per_page))
+def _tokens(entity: Entity, sizes: Mapping[str, int | None]) -> int:
+    if isinstance(entity.read, Children):  # one call for each batch of parents
+        batches = ceil((sizes.get(entity.read.of) or 0) / entity.read.batch)
+        return batches * entity.cost.tokens_per_page
+    pages = max(1, ceil((sizes.get(entity.name) or 0) / entity.cost.records_per_page))
     look_for_the_newest = isinstance(entity.read, ChangedSince)
     return (pages + look_for_the_newest) * entity.cost.tokens_per_page
 

@@ -214,7 +214,7 @@ class TenantRun:
 
     def rejections(self, entity: Entity) -> dict[str, int]:
         """Returns the number of an entity's rejected records and values, by field."""
-        return listed_by_field(self._warehouse, self._scope.tenant, self._scope.system, entity)
+        return listed_by_field(self._warehouse, self._scope, entity)
 
     def field_facts(self) -> dict[str, FieldFacts]:
         """Returns the facts of the tenant's custom fields, by mart."""
@@ -252,6 +252,7 @@ class TenantRun:
             on_call=self._source.usage.on_call,
             on_page=self._note_page,
             before_load=stores.before_load,
+            due_parents=stores.due_parents,
             now=self._now,
             chunk_rows=self._chunk_rows,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipedrive_pipeline.ingest.deletions import Deletions
+from pipedrive_pipeline.ingest.due_parents import DueParents
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.reconciliation import Reconciler
 from pipedrive_pipeline.ingest.refresher import Refresher
@@ -22,6 +23,7 @@ class TenantStores:
     raw: RawStore
     seen_keys: SeenKeys
     deletions: Deletions
+    due_parents: DueParents
     refresher: Refresher
     reconciler: Reconciler
     before_load: Callable[[], None]
@@ -47,8 +49,9 @@ def open_tenant_stores(
         Superseded: this run may not write any more.
     """
     scope, warehouse = source.scope, lock.warehouse
-    deletions = Deletions(warehouse, scope.tenant, scope.system)
-    seen_keys = SeenKeys(warehouse, scope.tenant, scope.system)
+    deletions = Deletions(warehouse, scope)
+    seen_keys = SeenKeys(warehouse, scope)
+    due_parents = DueParents(warehouse, scope, source.entities.values())
     deletions.prepare()
     seen_keys.prepare()
 
@@ -58,9 +61,10 @@ def open_tenant_stores(
 
     refresher = Refresher(
         entities=source.entities,
-        raw=RawStore(warehouse, scope.tenant, scope.system, folder / "dlt"),
+        raw=RawStore(warehouse, scope, folder / "dlt"),
         seen_keys=seen_keys,
         deletions=deletions,
+        due_parents=due_parents,
         open_source=source.open,
         on_call=source.usage.on_call,
         before_load=before_load,
@@ -74,4 +78,6 @@ def open_tenant_stores(
         refresher=refresher,
         is_confirmed=is_confirmed,
     )
-    return TenantStores(refresher.raw, seen_keys, deletions, refresher, reconciler, before_load)
+    return TenantStores(
+        refresher.raw, seen_keys, deletions, due_parents, refresher, reconciler, before_load
+    )

@@ -127,7 +127,7 @@ def erase_returned_records(
     """
     entity = registry.system(system).entity(mart_source(CONTACTS, system).entity)
     with warehouse.transaction(tenant=tenant) as connection:
-        raw = RawErasure(connection, tenant, system)
+        raw = RawErasure(connection, Scope(tenant, system))
         erased = raw.erased(entity)
         if not erased:
             return
@@ -139,7 +139,7 @@ def erase_returned_records(
         keys = [*(stale if is_raw_ours else ()), *sorted(restored.keys() - in_raw.keys())]
         if keys:
             erase_rows(connection, tenant, mart_source(CONTACTS, system), keys)
-            forget_rejected(connection, tenant, system, entity, keys, with_unidentified=True)
+            forget_rejected(connection, Scope(tenant, system), entity, keys, with_unidentified=True)
 
 
 def _erase(
@@ -150,7 +150,7 @@ def _erase(
     former: Sequence[UUID],
 ) -> Erased:
     entity = registry.system(system).entity(mart_source(CONTACTS, system).entity)
-    raw, whose = RawErasure(connection, tenant, system), [tenant.slug, system, entity.name]
+    raw, whose = RawErasure(connection, Scope(tenant, system)), [tenant.slug, system, entity.name]
     keys = raw.with_merged(entity, ids)
     marked, raw_versions = raw.marked(entity, keys), raw.versions(entity, keys)
     # A contact may remain although its person is no longer in raw.
@@ -170,7 +170,7 @@ def _erase(
         raw_rows=raw.erase(entity, keys),
         contacts=erase_rows(connection, tenant, mart_source(CONTACTS, system), keys, former),
         rejected_values=forget_rejected(
-            connection, tenant, system, entity, keys, with_unidentified=True
+            connection, Scope(tenant, system), entity, keys, with_unidentified=True
         ),
         at_source=sorted(raw_versions.keys() - marked),
     )

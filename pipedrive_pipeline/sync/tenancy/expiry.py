@@ -58,7 +58,7 @@ def _days(connection: psycopg.Connection, scope: Scope) -> int | None:
 
 
 def _erase_aged(connection: psycopg.Connection, scope: Scope, entity: Entity, days: int) -> int:
-    raw = RawErasure(connection, scope.tenant, scope.system)
+    raw = RawErasure(connection, scope)
     keys = raw.aged(entity, days, RECORDS_PER_RUN)
     if not keys:
         return 0
@@ -69,7 +69,7 @@ def _erase_aged(connection: psycopg.Connection, scope: Scope, entity: Entity, da
         if target.entity == entity.name:
             keys = _let_go(connection, scope.tenant, target, keys)
     raw.erase(entity, keys)
-    forget_rejected(connection, scope.tenant, scope.system, entity, keys, with_unidentified=False)
+    forget_rejected(connection, scope, entity, keys, with_unidentified=False)
     return len(keys)
 
 

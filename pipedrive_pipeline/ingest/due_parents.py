@@ -1,0 +1,177 @@
+"""Parents whose lists of children are still to be read, by child entity.
+
+They lie in the tenant's staging schema. A parent is noted before its row is loaded and removed
+after its children are committed, so that a crash makes a list be read again and never forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from psycopg import sql
+
+from pipedrive_pipeline.connectors.contract import Children, Entity
+from pipedrive_pipeline.ingest.batches import Batch
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.warehouse.catalog import is_there
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+TABLE = "due_parents"
+
+
+class DueParents:
+    """The due parents of one tenant and system."""
+
+    def __init__(self, warehouse: Warehouse, scope: Scope, entities: Iterable[Entity]) -> None:
+        self._warehouse, self._scope = warehouse, scope
+        self._entities = {entity.name: entity for entity in entities}
+        self._table = sql.Identifier(scope.staging_schema, TABLE)
+
+    def children_of(self, parent: Entity) -> list[Entity]:
+        """The entities that are read as lists of this one's records."""
+        return [
+            entity
+            for entity in self._entities.values()
+            if isinstance(entity.read, Children) and entity.read.of == parent.name
+        ]
+
+    def note(self, parents: Batch) -> None:
+        """Notes parents that raw lacks, holds in another version or holds as gone.
+
+        Of parents without a version, every one that is read counts as changed.
+        """
+        if parents.table.num_rows:
+            for child in self.children_of(parents.entity):
+                self._note(child, parents)
+
+    def _note(self, child: Entity, parents: Batch) -> None:
+        entity = parents.entity
+        self._prepare()
+        with self._warehouse.transaction() as connection:
+            is_in_raw = is_there(connection, self._scope.raw_schema, entity.name)
+            statement = sql.SQL(_NOTE_CHANGED if is_in_raw and entity.version_column else _NOTE)
+            connection.execute(
+                statement.format(
+                    table=self._table,
+                    raw=sql.Identifier(self._scope.raw_schema, entity.name),
+                    deletions=sql.Identifier(self._scope.raw_schema, "deletions"),
+                    key=sql.Identifier(entity.key.name),
+                    version=sql.Identifier(entity.version_column or entity.key.name),
+                ),
+                {
+                    "child": child.name,
+                    "parent": entity.name,
+                    "ids": parents.json_texts(entity.key.name),
+                    "versions": parents.json_texts(entity.version_column or entity.key.name),
+                },
+            )
+
+    def note_all(self, child: Entity) -> None:
+        """Notes every parent that raw holds and that is not marked as gone, and no other."""
+        if not isinstance(child.read, Children):
+            return
+        parent = self._entities[child.read.of]
+        self._prepare()
+        with self._warehouse.transaction() as connection:
+            connection.execute(
+                sql.SQL("delete from {} where entity = %s").format(self._table), [child.name]
+            )
+            if is_there(connection, self._scope.raw_schema, parent.name):
+                statement = sql.SQL(_NOTE_ALL).format(
+                    table=self._table,
+                    raw=sql.Identifier(self._scope.raw_schema, parent.name),
+                    deletions=sql.Identifier(self._scope.raw_schema, "deletions"),
+                    key=sql.Identifier(parent.key.name),
+                )
+                connection.execute(statement, {"child": child.name, "parent": parent.name})
+
+    def due(self, child: Entity) -> tuple[str, ...]:
+        """The ids of the parents whose lists are due, in a fixed order."""
+        self._prepare()
+        query = sql.SQL("select id from {} where entity = %s order by id").format(self._table)
+        with self._warehouse.transaction() as connection:
+            return tuple(row[0] for row in connection.execute(query, [child.name]))
+
+    def remove(self, child: Entity, ids: Sequence[str]) -> None:
+        """Removes parents whose children are committed."""
+        statement = sql.SQL("delete from {} where entity = %s and id = any(%s)").format(self._table)
+        with self._warehouse.transaction() as connection:
+            connection.execute(statement, [child.name, list(ids)])
+
+    def listed_in_raw(self, child: Entity, parents: Sequence[str]) -> list[str]:
+        """The keys of the children of these parents in raw that are not marked as gone."""
+        if not isinstance(child.read, Children) or not parents:
+            return []
+        with self._warehouse.transaction() as connection:
+            if not is_there(connection, self._scope.raw_schema, child.name):
+                return []
+            query = sql.SQL(_CHILDREN).format(
+                raw=sql.Identifier(self._scope.raw_schema, child.name),
+                deletions=sql.Identifier(self._scope.raw_schema, "deletions"),
+                key=sql.Identifier(child.key.name),
+                parent=sql.Identifier(child.read.column),
+            )
+            values = {"child": child.name, "parents": list(parents)}
+            return [row[0] for row in connection.execute(query, values)]
+
+    def _prepare(self) -> None:
+        with self._warehouse.transaction() as connection:
+            if not is_there(connection, self._scope.staging_schema, TABLE):
+                schema = sql.Identifier(self._scope.staging_schema)
+                connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
+
+
+_TABLE = """
+create schema if not exists {schema};
+create table if not exists {table} (
+    entity text not null,
+    id text not null,
+    primary key (entity, id)
+);
+comment on table {table} is 'Parents whose lists of children are still to be read.';
+"""
+
+_NOTE = """
+insert into {table} (entity, id)
+select %(child)s, ids.id
+from jsonb_array_elements_text(%(ids)s) as ids (id)
+on conflict do nothing
+"""
+
+_NOTE_CHANGED = """
+insert into {table} (entity, id)
+select %(child)s, given.id
+from rows from (
+    jsonb_array_elements_text(%(ids)s),
+    jsonb_array_elements_text(%(versions)s)
+) as given (id, version)
+left join {raw} as raw on raw.{key}::text = given.id
+where raw.{key} is null
+    or raw.{version} is distinct from given.version::timestamptz
+    or exists (
+        select from {deletions} as deletions
+        where deletions.entity = %(parent)s and deletions.id = given.id
+    )
+on conflict do nothing
+"""
+
+_NOTE_ALL = """
+insert into {table} (entity, id)
+select %(child)s, raw.{key}::text
+from {raw} as raw
+where not exists (
+    select from {deletions} as deletions
+    where deletions.entity = %(parent)s and deletions.id = raw.{key}::text
+)
+"""
+
+_CHILDREN = """
+select raw.{key}::text
+from {raw} as raw
+where raw.{parent}::text = any(%(parents)s)
+    and not exists (
+        select from {deletions} as deletions
+        where deletions.entity = %(child)s and deletions.id = raw.{key}::text
+    )
+order by raw.{key}
+"""
