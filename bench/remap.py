@@ -102,8 +102,8 @@ def _measured(warehouse: Warehouse, organizations: int, persons: int) -> dict[st
     migrate(warehouse)
     _fill(warehouse, {"organizations": organizations, "persons": persons})
     first = _seconds(lambda: build(warehouse, Scope(TENANT, SYSTEM)))
-    publish_views(warehouse, TENANT, SYSTEM)
-    compared = _seconds(lambda: compare_values(warehouse, TENANT, SYSTEM))
+    publish_views(warehouse, TENANT)
+    compared = _seconds(lambda: compare_values(warehouse, Scope(TENANT, SYSTEM)))
     by_hand: list[float] = []
     remapped: list[float] = []
     for number in range(ROUNDS):
@@ -112,7 +112,7 @@ def _measured(warehouse: Warehouse, organizations: int, persons: int) -> dict[st
         _vacuum(warehouse)
         by_hand.append(_seconds(lambda shift=offset: _by_hand(warehouse, shift)))
         _vacuum(warehouse)
-        mapping.save(warehouse, TENANT, SYSTEM, _mapping(10 - offset), who="bench")
+        mapping.save(warehouse, Scope(TENANT, SYSTEM), _mapping(10 - offset), who="bench")
         remapped.append(_seconds(lambda: build(warehouse, Scope(TENANT, SYSTEM))))
     ratio = min(remapped) / min(by_hand)
     return {

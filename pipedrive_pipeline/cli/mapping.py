@@ -28,8 +28,9 @@ FileOption = Annotated[Path, typer.Option("--file", help="A mapping as JSON.")]
 def show(tenant: TenantOption, system: OneSystemOption = None, json: AsJson = False) -> None:
     """Print the active mapping, and name entries that rest: field gone, or of another type."""
     session, name = open_session(), Tenant(tenant)
-    version, fields = _active(session, only_scope(session.warehouse, name, system))
-    unusable = mappings.unusable_entries(name, version.mapping, fields)
+    scope = only_scope(session.warehouse, name, system)
+    version, fields = _active(session, scope)
+    unusable = mappings.unusable_entries(scope, version.mapping, fields)
     if json:
         gone = [entry.name for entry in mappings.vanished(version.mapping, fields)]
         print_json(_facts(version) | {"vanished": gone, "resting": unusable})
@@ -50,8 +51,9 @@ def show(tenant: TenantOption, system: OneSystemOption = None, json: AsJson = Fa
 def propose(tenant: TenantOption, system: OneSystemOption = None, json: AsJson = False) -> None:
     """Print the mapping with what looks fitting added; nothing is saved."""
     session, name = open_session(), Tenant(tenant)
-    version, fields = _active(session, only_scope(session.warehouse, name, system))
-    offered = mappings.proposals(name, version.mapping, fields)
+    scope = only_scope(session.warehouse, name, system)
+    version, fields = _active(session, scope)
+    offered = mappings.proposals(scope, version.mapping, fields)
     entries = (*version.mapping.entries, *(proposal.entry for proposal in offered))
     if json:
         print_json(mappings.Mapping(entries).written())
@@ -74,7 +76,7 @@ def preview(
     session = open_session()
     name = Tenant(tenant)
     scope = only_scope(session.warehouse, name, system)
-    comparison = mappings.preview(session.warehouse, name, scope.system, _read(file))
+    comparison = mappings.preview(session.warehouse, scope, _read(file))
     if json:
         print_json(
             {
@@ -83,7 +85,7 @@ def preview(
             }
         )
         return
-    fields = mappings.catalogue(session.warehouse, name, scope.system).fields
+    fields = mappings.catalogue(session.warehouse, scope).fields
     names = {field.identity: field.field_name for field in fields}
     filled = [
         [
@@ -124,8 +126,7 @@ def set_mapping(
     scope = only_scope(session.warehouse, name, system)
     version = mappings.save(
         session.warehouse,
-        name,
-        scope.system,
+        scope,
         _read(file),
         who=f"command line: {getpass.getuser()}",
     )
@@ -139,9 +140,9 @@ def set_mapping(
 
 
 def _active(session: CommandSession, scope: Scope) -> tuple[mappings.Version, list[mappings.Field]]:
-    fields = mappings.catalogue(session.warehouse, scope.tenant, scope.system).fields
+    fields = mappings.catalogue(session.warehouse, scope).fields
     with session.warehouse.transaction(scope.tenant) as connection:
-        return mappings.active(connection, scope.tenant, scope.system), list(fields)
+        return mappings.active(connection, scope), list(fields)
 
 
 def _read(file: Path) -> Any:

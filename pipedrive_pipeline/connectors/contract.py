@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -82,6 +82,9 @@ class Column:
     name: str
     type: ColumnType
     description: str
+    # Of a jsonb column that marts read: what each value must be, or it is listed as rejected. A
+    # list of e-mail addresses or phone numbers, a list of option ids, or the parts of an address.
+    shape: Literal["points", "options", "address"] | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,9 @@ class Entity:
     read: ChangedSince | OpaqueToken | Snapshot | Children
     cost: Cost
     defined_by: str | None = None  # the entity that holds the definitions of its fields
+    # The declared jsonb column with the values of those fields by key; a value that is not there is
+    # looked for among the keys that are not declared.
+    custom_values: str = "custom_fields"
     is_required: bool = False  # if False, any refusal (right, plan, 404) sets this entity aside
     personal: tuple[str, ...] = ()  # columns that hold personal data; an erasure searches them
     scopes: tuple[str, ...] = ()  # any one of them allows the read
@@ -328,6 +334,32 @@ class Source(Protocol):
         ...
 
 
+FieldKind = Literal[
+    "text",
+    "int",  # whole numbers of 64 bits
+    "double",  # numbers with all their digits
+    "boolean",
+    "date",
+    "time",
+    "timerange",
+    "daterange",
+    "monetary",
+    "enum",  # one option's id, a number
+    "set",  # several options' ids, numbers
+    "choice",  # one option's id, a text
+    "address",
+    "reference",  # another record's id
+]
+
+
+@dataclass(frozen=True)
+class FieldType:
+    """A system's type of custom field: how its values are converted and shown."""
+
+    kind: FieldKind
+    refers_to: str | None = None  # of a reference: the entity whose column ``name`` is shown
+
+
 @dataclass(frozen=True)
 class Budget:
     """What one company may spend a day; the day ends at midnight in ``time_zone``."""
@@ -349,6 +381,8 @@ class System:
     # A source for one tenant. Opening does no I/O; the end of the block closes its connections.
     open: Callable[[Access], AbstractAsyncContextManager[Source]]
     budget: Budget | None = None  # None: the system has no daily budget, calls are only counted
+    # By the system's name of the type; values of any other type are shown as they were sent.
+    field_types: Mapping[str, FieldType] = field(default_factory=dict, hash=False)
     marts_folder: Path | None = None  # of its selects; None: ``sql/marts/<key>``
 
     @cached_property

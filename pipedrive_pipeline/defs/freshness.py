@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from pipedrive_pipeline.defs.defaults import sensor_status
-from pipedrive_pipeline.defs.table_checks import CUSTOMERS
+from pipedrive_pipeline.defs.table_checks import mart_asset
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.schedule.freshness import Freshness, freshness
 from pipedrive_pipeline.sync.status.alerts import raise_overdue
@@ -19,11 +19,12 @@ INTERVAL_SECONDS = 300
 REPEAT_SECONDS = 3_600  # an unchanged result is recorded once an hour, not at every tick
 SHOWN = 50
 
-FRESHNESS_CHECK = dg.AssetCheckKey(CUSTOMERS, NAME)
+ASSET = mart_asset("customers")
+FRESHNESS_CHECK = dg.AssetCheckKey(ASSET, NAME)
 
 
 @dg.asset_check(
-    asset=CUSTOMERS,
+    asset=ASSET,
     name=NAME,
     description=(
         "Error where a tenant that is synced by itself has had no good sync since its due time, "
@@ -59,7 +60,7 @@ def freshness_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
         cursor=cursor,
         asset_events=[
             dg.AssetCheckEvaluation(
-                asset_key=CUSTOMERS,
+                asset_key=ASSET,
                 check_name=NAME,
                 passed=not result.overdue,
                 metadata=_metadata(result),

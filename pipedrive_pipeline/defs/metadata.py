@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dagster as dg
@@ -11,10 +11,9 @@ from pipedrive_pipeline.connectors.contract import Column
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import RowCounts
-from pipedrive_pipeline.marts.fields.columns import OVERFLOW_COLUMN
-from pipedrive_pipeline.marts.lineage import Origin
+from pipedrive_pipeline.marts.lineage import Origin, SourceColumn
 from pipedrive_pipeline.sync.budget.pricing import Price
-from pipedrive_pipeline.sync.runs.field_facts import MartColumn
+from pipedrive_pipeline.sync.runs.field_facts import FieldFacts, MartColumn
 from pipedrive_pipeline.sync.runs.history import RunFacts
 from pipedrive_pipeline.warehouse.catalog import TableColumn
 
@@ -77,63 +76,52 @@ def pause_metadata(pause: BudgetSpent, read: EntityRead | None) -> dict[str, Any
     }
 
 
-def view_metadata(
-    raw: dg.AssetKey, mart: dg.AssetKey, columns: Iterable[TableColumn]
-) -> dict[str, Any]:
-    """Returns a view's columns with descriptions and sources: the mart, or raw for custom fields.
+def view_metadata(fields: FieldFacts) -> dict[str, Any]:
+    """Returns a view's columns with descriptions, and the columns that they come from.
 
-    The description of a custom field names it: label, key and type.
+    The description of a custom field names it: label, key, system and type.
     """
-    shown = list(columns)[:COLUMNS_SHOWN]
-    lineage = {
-        column.name: [dg.TableColumnDep(raw, "custom_fields")]
-        if "(field " in column.comment or column.name == OVERFLOW_COLUMN
-        else [dg.TableColumnDep(mart, column.name)]
-        for column in shown
-    }
+    shown = fields.columns[:COLUMNS_SHOWN]
     return {
-        "dagster/column_schema": dg.TableSchema(
-            [
-                dg.TableColumn(column.name, column.type, description=column.comment)
-                for column in shown
-            ]
+        "dagster/column_schema": _table_schema((column, column.comment) for column in shown),
+        "dagster/column_lineage": _lineage(
+            (column.name, fields.origins.get(column.name, ())) for column in shown
         ),
-        "dagster/column_lineage": dg.TableColumnLineage(lineage),
     }
 
 
-def mart_metadata(
-    assets: Mapping[str, dg.AssetKey], columns: Iterable[MartColumn]
-) -> dict[str, Any]:
-    """Returns a mart's columns, the fields that the tenant's mapping reads, and the lineage.
-
-    Args:
-        assets: assets by the name of their table; tables without an asset are left out.
-        columns: the mart's columns.
-    """
+def mart_metadata(columns: Iterable[MartColumn]) -> dict[str, Any]:
+    """Returns a mart's columns, the fields that the tenant's mapping reads, and the lineage."""
+    entries = list(columns)
     return {
-        "dagster/column_schema": dg.TableSchema(
-            [
-                dg.TableColumn(
-                    entry.column.name,
-                    entry.column.type,
-                    description=_described(entry.column, entry.origin),
-                )
-                for entry in columns
-            ]
+        "dagster/column_schema": _table_schema(
+            (entry.column, _described(entry.column, entry.origin)) for entry in entries
         ),
-        "dagster/column_lineage": dg.TableColumnLineage(
-            {
-                entry.column.name: [
-                    dg.TableColumnDep(assets[table], source)
-                    for table, source in entry.origin.sources
-                    if table in assets
-                ]
-                for entry in columns
-                if any(table in assets for table, _ in entry.origin.sources)
-            }
+        "dagster/column_lineage": _lineage(
+            (entry.column.name, entry.origin.sources) for entry in entries
         ),
     }
+
+
+def _table_schema(columns: Iterable[tuple[TableColumn, str]]) -> dg.TableSchema:
+    return dg.TableSchema(
+        [
+            dg.TableColumn(column.name, column.type, description=description)
+            for column, description in columns
+        ]
+    )
+
+
+def _lineage(columns: Iterable[tuple[str, Sequence[SourceColumn]]]) -> dg.TableColumnLineage:
+    return dg.TableColumnLineage(
+        {
+            name: [
+                dg.TableColumnDep(dg.AssetKey(source.table), source.column) for source in sources
+            ]
+            for name, sources in columns
+            if sources
+        }
+    )
 
 
 def _described(column: TableColumn, origin: Origin) -> str:

@@ -11,13 +11,18 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 
 from pipedrive_pipeline.ingest.outcome import EntityRead
-from pipedrive_pipeline.marts.health import MartHealth, Volume
+from pipedrive_pipeline.marts.declared import Mart
+from pipedrive_pipeline.marts.health import MartHealth, Volume, checked_links
 from pipedrive_pipeline.marts.row_comparison import LastComparison, RowComparison
 
 COMPLETENESS, ORPHANS, VOLUME = "completeness", "orphans", "volume"
 REJECTIONS = "rejected_values"
 EQUALS_RAW = "equals_raw"
-CUSTOMERS, CONTACTS = dg.AssetKey(["crm", "customers"]), dg.AssetKey(["crm", "contacts"])
+
+
+def mart_asset(name: str) -> dg.AssetKey:
+    """Returns the asset of a mart."""
+    return dg.AssetKey(["crm", name])
 
 
 def completeness_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
@@ -48,44 +53,33 @@ def rejections_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
     )
 
 
-MART_CHECKS = [
-    dg.AssetCheckSpec(
-        ORPHANS,
-        asset=CONTACTS,
-        description=(
-            "Warning where a live contact has no customer although its person names an "
-            "organization: that organization is hidden from whoever connected, or is gone. What to "
-            "do: look at one of the organizations in the CRM with that user; give the user the "
-            "right to see it, or leave it."
+def mart_checks(mart: Mart) -> list[dg.AssetCheckSpec]:
+    """Returns the checks of a mart; each build reports their results."""
+    checks = {
+        VOLUME: (
+            "Warning where more than a tenth and more than 50 of the live rows of a week ago are "
+            "gone. What to do: ask whoever knows the account whether so much was deleted on "
+            "purpose; else look at the rights of the user who connected. Nothing is lost: the rows "
+            f"are in {mart.name}_all, marked."
         ),
-    ),
-    *(
-        dg.AssetCheckSpec(
-            VOLUME,
-            asset=asset,
-            description=(
-                "Warning where more than a tenth and more than 50 of the live rows of a week ago "
-                "are gone. What to do: ask whoever knows the account whether so much was deleted "
-                "on purpose; else look at the rights of the user who connected. Nothing is lost: "
-                "the rows are in customers_all and contacts_all, marked."
-            ),
+        EQUALS_RAW: (
+            "Warning where the last comparison of all rows with raw (each sweep, full read, remap "
+            "and verify makes one) healed rows that were missing, differed or were there too many; "
+            "error where it could not. What to do: look for what writes to this table besides the "
+            "pipeline; launch verify, which says what stays."
+        ),
+    }
+    if links := [link.name for link in checked_links(mart)]:
+        checks[ORPHANS] = (
+            f"Warning where a live row has no {' or no '.join(links)} although its record names "
+            "one: that record is hidden from the user who connected, or is gone. What to do: look "
+            "at one of them in the CRM as that user; give the user the right to see it, or leave "
+            "it."
         )
-        for asset in (CUSTOMERS, CONTACTS)
-    ),
-    *(
-        dg.AssetCheckSpec(
-            EQUALS_RAW,
-            asset=asset,
-            description=(
-                "Warning where the last comparison of all rows with raw (each sweep, full read, "
-                "remap and verify makes one) healed rows that were missing, differed or were there "
-                "too many; error where it could not. What to do: look for what writes to this "
-                "table besides the pipeline; launch verify, which says what stays."
-            ),
-        )
-        for asset in (CUSTOMERS, CONTACTS)
-    ),
-]
+    return [
+        dg.AssetCheckSpec(name, asset=mart_asset(mart.name), description=description)
+        for name, description in checks.items()
+    ]
 
 
 def completeness_result(asset: dg.AssetKey, read: EntityRead) -> list[dg.AssetCheckResult]:
@@ -117,21 +111,19 @@ def rejections_result(asset: dg.AssetKey, by_field: Mapping[str, int]) -> dg.Ass
     )
 
 
-def mart_results(health: MartHealth) -> Iterator[dg.AssetCheckResult]:
-    """Yields the results of the marts' checks, with the failing ids, never names."""
-    yield dg.AssetCheckResult(
-        asset_key=CONTACTS,
-        check_name=ORPHANS,
-        passed=not health.orphans.count,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "count": health.orphans.count,
-            "pipedrive_ids": list(health.orphans.pipedrive_ids),
-        },
-    )
-    for asset in (CUSTOMERS, CONTACTS):
-        yield _volume_result(asset, health.volumes[asset.path[-1]])
-        yield _equality_result(asset, health.comparison)
+def mart_results(mart: str, health: MartHealth) -> Iterator[dg.AssetCheckResult]:
+    """Yields the results of one mart's checks, with the failing ids, never names."""
+    asset = mart_asset(mart)
+    if orphans := health.orphans.get(mart):
+        yield dg.AssetCheckResult(
+            asset_key=asset,
+            check_name=ORPHANS,
+            passed=not orphans.count,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"count": orphans.count, "remote_ids": list(orphans.remote_ids)},
+        )
+    yield _volume_result(asset, health.volumes[mart])
+    yield _equality_result(asset, health.comparison)
 
 
 def _volume_result(asset: dg.AssetKey, volume: Volume) -> dg.AssetCheckResult:

@@ -20,6 +20,7 @@ from pipedrive_pipeline.defs.failures import (
 from pipedrive_pipeline.defs.marts import (
     ANALYTICS_SPECS,
     CRM_SPECS,
+    MART_CHECKS,
     MART_KEYS,
     VIEW_CHECKS,
     VIEW_KEYS,
@@ -30,7 +31,6 @@ from pipedrive_pipeline.defs.merged_results import MergedResults, Result
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
 from pipedrive_pipeline.defs.raw import RAW_CHECKS, RAW_KEYS, RAW_SPECS, entities_among, read
 from pipedrive_pipeline.defs.runs import SystemRuns
-from pipedrive_pipeline.defs.table_checks import MART_CHECKS
 from pipedrive_pipeline.errors import Busy, NotConnected, PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE

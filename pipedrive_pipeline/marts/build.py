@@ -200,16 +200,16 @@ def _build_once(
         ):
             _ensure_state(connection, scope)
             before = _state(connection, scope, is_read_running=is_read_running)
-            fields = refresh_catalogue(connection, scope.tenant, scope.system)
-            check = ValueCheck(connection, scope.tenant, scope.system, fields)
-            sources = mapped_sources(connection, scope.tenant, scope.system, fields, sources)
+            fields = refresh_catalogue(connection, scope)
+            check = ValueCheck(connection, scope, fields)
+            sources = mapped_sources(connection, scope, fields, sources)
             after = MartState(_fingerprint(connection, sources, fields), check.rules)
             is_changed = before.built_from != after.built_from
             retyped = None if is_verifying else check.retyped_since(before.values_checked)
             listings = {
-                source.entity: submit(partial(check.list_misfits, source.entity, EVERY_ID))
+                source.entity: submit(partial(check.list_misfits, source, EVERY_ID))
                 for source in sources
-                if source.defined_by and retyped is None and are_many(connection, source.entity)
+                if retyped is None and are_many(connection, source.entity)
             }
             works = [
                 _work_of(
@@ -428,15 +428,13 @@ def _check_values(
 ) -> ValueCounts:
     """Checks the values of the work's records, and all values of fields whose type changed."""
     source, counts = work.source, ValueCounts()
-    if source.defined_by is None:
-        return counts
     if work.checked is not None:
         listing = listings.get(source.entity)
-        counts += listing.result() if listing else check.list_misfits(source.entity, work.checked)
-        check.delete_fitting(source.entity, work.checked)
+        counts += listing.result() if listing else check.list_misfits(source, work.checked)
+        check.delete_fitting(source, work.checked)
     if keys := {key for entity, key in retyped or () if entity == source.entity}:
-        counts += check.list_misfits(source.entity, EVERY_ID, only=keys)
-        check.delete_fitting(source.entity, EVERY_ID, only=keys)
+        counts += check.list_misfits(source, EVERY_ID, only=keys)
+        check.delete_fitting(source, EVERY_ID, only=keys)
     if work.built is not None:
         counts += check.list_refusals(source, work.built)
     return counts

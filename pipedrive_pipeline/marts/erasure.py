@@ -1,23 +1,24 @@
-"""Erases rows of a mart: deletes them instead of marking them.
+"""Erases rows of the marts: deletes them instead of marking them.
 
-The app's own columns are deleted with the row. Rows that the app created are the app's to erase.
+`Mart.personal` says in which columns a person's address is looked for. The app's own columns are
+deleted with the row. Rows that the app created are the app's to erase.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import psycopg
 from psycopg import errors, sql
 
 from pipedrive_pipeline.errors import PersonMustAct
-from pipedrive_pipeline.marts.declared import CONTACTS, CUSTOMERS
-from pipedrive_pipeline.marts.sources import MartSource, mart_source
+from pipedrive_pipeline.marts.declared import MARTS, Link, Mart
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.warehouse.catalog import is_there
 
 REFUSALS = (errors.IntegrityError, errors.InsufficientPrivilege, errors.RaiseException)
 
@@ -41,131 +42,194 @@ class ErasureRefused(PersonMustAct):
 
 
 @dataclass(frozen=True)
-class Holders:
-    """Rows of a mart that contain an e-mail address."""
+class MartRow:
+    """A row of a mart that contains an address."""
 
-    ids: list[str]  # of records of the connected company
-    former: list[UUID]  # our ids of rows of an account that the tenant was connected to before
-    of_the_app: int  # rows that the app created
+    mart: str
+    id: UUID
+    system: str | None  # None: the app created it
+    remote_id: str | None
+    is_former: bool  # of an account that the tenant was connected to before
 
 
-def holders_of_email(
-    connection: psycopg.Connection, tenant: Tenant, mart: MartSource, email: str
-) -> Holders:
-    """Returns the rows of the mart that contain an address, ignoring case."""
-    rows = connection.execute(
-        sql.SQL(_HOLDERS).format(table=mart.identifier),
-        {"tenant": tenant.slug, "system": mart.system, "email": email},
-    ).fetchall()
-    return Holders(
-        ids=[now for _, now, _ in rows if now is not None],
-        former=[row_id for row_id, now, former in rows if now is None and former is not None],
-        of_the_app=sum(1 for _, now, former in rows if now is None and former is None),
+def rows_with_address(connection: psycopg.Connection, tenant: Tenant, email: str) -> list[MartRow]:
+    """Returns the rows of every mart that contain an e-mail address, ignoring case."""
+    return [
+        MartRow(mart.name, *facts)
+        for mart in MARTS
+        if mart.personal
+        for facts in connection.execute(
+            sql.SQL(_WITH_ADDRESS).format(
+                table=sql.Identifier(*mart.table),
+                has_address=has_address("mart", mart.personal),
+            ),
+            {"tenant": tenant.slug, "address": address_pattern(email)},
+        )
+    ]
+
+
+def has_address(table: str, columns: Iterable[str]) -> sql.Composed:
+    """Returns a condition that is true if one of the columns contains the parameter ``address``.
+
+    A column is text or jsonb. The parameter comes from `address_pattern`.
+    """
+    return sql.SQL(" or ").join(
+        sql.SQL(
+            "exists (select from jsonb_path_query(to_jsonb({}), 'strict $.**') as part (value)"
+            " where jsonb_typeof(part.value) = 'string' and part.value #>> '{{}}' ~* %(address)s)"
+        ).format(sql.Identifier(table, column))
+        for column in columns
     )
+
+
+def address_pattern(email: str) -> str:
+    """Returns a regular expression of Postgres that matches an e-mail address within a text."""
+    literal = re.sub(r"(\W)", r"\\\1", email.strip())
+    return rf"(?<![\w.+-]){literal}(?![\w-]|\.\w)"
 
 
 def changed_at(
-    connection: psycopg.Connection, tenant: Tenant, mart: MartSource, ids: Sequence[str]
-) -> dict[str, object]:
+    connection: psycopg.Connection, scope: Scope, mart: Mart, ids: Sequence[str]
+) -> dict[str, datetime | None]:
     """Returns when these records were last edited at the source, by id."""
     query = sql.SQL(
         "select remote_id, changed_at from {}"
-        " where tenant_id = %s and system = %s and remote_id = any(%s::text[])"
+        " where tenant_id = %s and system = %s and remote_id = any(%s)"
     )
-    rows = connection.execute(query.format(mart.identifier), [tenant.slug, mart.system, list(ids)])
-    return dict(rows.fetchall())
+    whose = [scope.tenant.slug, scope.system, list(ids)]
+    return dict(connection.execute(query.format(sql.Identifier(*mart.table)), whose).fetchall())
 
 
-def erase_rows(
-    connection: psycopg.Connection,
-    tenant: Tenant,
-    mart: MartSource,
-    ids: Sequence[str],
-    former: Sequence[UUID] = (),
-) -> int:
-    """Deletes rows of the mart in the caller's transaction; returns their number.
+def erase_rows(connection: psycopg.Connection, scope: Scope, mart: Mart, ids: Sequence[str]) -> int:
+    """Deletes a mart's rows of these records in the caller's transaction; returns their number.
 
     Raises:
         ErasureRefused: an app's table refers to one of them; the owner of that table must act.
     """
-    statement = sql.SQL(_ERASE).format(table=mart.identifier)
-    parameters = {
-        "tenant": tenant.slug,
-        "system": mart.system,
-        "ids": list(ids),
-        "former": list(former),
-    }
+    condition = sql.SQL("mart.system = %(system)s and mart.remote_id = any(%(ids)s)")
+    return _erase(connection, scope.tenant, mart, condition, system=scope.system, ids=list(ids))
+
+
+def erase_former_rows(
+    connection: psycopg.Connection, tenant: Tenant, mart: Mart, ids: Sequence[UUID]
+) -> int:
+    """Deletes rows of an account that the tenant was connected to before, by our ids.
+
+    Raises:
+        ErasureRefused: an app's table refers to one of them; the owner of that table must act.
+    """
+    condition = sql.SQL("mart.former_remote_id is not null and mart.id = any(%(ids)s)")
+    return _erase(connection, tenant, mart, condition, ids=list(ids))
+
+
+def needed_for_links(
+    connection: psycopg.Connection, scope: Scope, mart: Mart, ids: Sequence[str]
+) -> set[str]:
+    """Returns merged records that other rows need to find the surviving record."""
+    needed: set[str] = set()
+    for other, link in _links_to(mart):
+        query = sql.SQL(_NEEDED).format(
+            table=sql.Identifier(*mart.table),
+            other=sql.Identifier(*other.table),
+            remote_id=sql.Identifier("other", link.remote_column),
+        )
+        rows = connection.execute(query, [scope.tenant.slug, scope.system, list(ids)])
+        needed |= {row[0] for row in rows}
+    return needed
+
+
+def _erase(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    mart: Mart,
+    condition: sql.SQL,
+    **parameters: object,
+) -> int:
+    facts = {"tenant": tenant.slug, **parameters}
     try:
         with connection.transaction():
-            if mart.mart is CUSTOMERS:
-                connection.execute(_UNLINK, parameters)
-            dropped = connection.execute(statement, parameters).rowcount
-            connection.execute(
-                "set constraints all immediate"
-            )  # here, so that a violation is raised as ErasureRefused
-            return dropped
+            for other, link in _links_to(mart):
+                connection.execute(_unlink(mart, other, link, condition), facts)
+            statement = sql.SQL(_ERASE).format(
+                table=sql.Identifier(*mart.table), condition=condition
+            )
+            erased = connection.execute(statement, facts).rowcount
+            # Here, so that a violation is raised as ErasureRefused.
+            connection.execute("set constraints all immediate")
+            return erased
     except REFUSALS as error:
         raise ErasureRefused(tenant, error) from None
 
 
-def needed_for_links(
-    connection: psycopg.Connection, tenant: Tenant, system: str, ids: Sequence[str]
-) -> set[str]:
-    """Returns merged organizations that people in raw need to find the surviving organization."""
-    schema, contacts = Scope(tenant, system).raw_schema, mart_source(CONTACTS, system)
-    if not is_there(connection, schema, contacts.entity):
-        return set()
-    query = sql.SQL(_NEEDED).format(persons=sql.Identifier(schema, contacts.entity))
-    return {row[0] for row in connection.execute(query, [tenant.slug, system, list(ids)])}
+def _links_to(mart: Mart) -> Iterator[tuple[Mart, Link]]:
+    """Yields every link that refers to the mart, with the mart that has it."""
+    for other in MARTS:
+        for link in other.links:
+            if link.mart == mart.name:
+                yield other, link
 
 
-_HOLDERS = """
-select target.id, target.remote_id, target.former_remote_id
-from {table} as target
-where target.tenant_id = %(tenant)s
-    and (target.system = %(system)s or target.system is null)
-    and (
-        lower(btrim(target.email)) = lower(btrim(%(email)s))
-        or exists (
-            select
-            from jsonb_path_query(target.emails, 'lax $[*].value') as entry (value)
-            where lower(btrim(entry.value #>> '{{}}')) = lower(btrim(%(email)s))
-        )
+def _unlink(mart: Mart, other: Mart, link: Link, condition: sql.SQL) -> sql.Composed:
+    """Returns the statement that empties a link to rows that are erased, and what it repeats.
+
+    The foreign key alone would not change `updated_at`, which an app uses to follow changes.
+    """
+    columns = (link.name, *(column.name for _, column in link.shows))
+    return sql.SQL(_UNLINK).format(
+        other=sql.Identifier(*other.table),
+        table=sql.Identifier(*mart.table),
+        link=sql.Identifier("other", link.name),
+        emptied=sql.SQL(", ").join(
+            sql.SQL("{} = null").format(sql.Identifier(column)) for column in columns
+        ),
+        condition=condition,
     )
-order by target.remote_id asc, target.id asc
+
+
+_WITH_ADDRESS = """
+select
+    mart.id,
+    mart.system,
+    coalesce(mart.remote_id, mart.former_remote_id),
+    mart.former_remote_id is not null
+from {table} as mart
+where mart.tenant_id = %(tenant)s
+    and ({has_address})
+order by
+    mart.system asc,
+    mart.remote_id asc,
+    mart.id asc
 """
 
 _ERASE = """
-delete from {table} as target
-where target.tenant_id = %(tenant)s
-    and target.system = %(system)s
-    and (
-        target.remote_id = any(%(ids)s::text[])
-        or (target.id = any(%(former)s::uuid[]) and target.former_remote_id is not null)
-    )
+delete from {table} as mart
+where mart.tenant_id = %(tenant)s
+    and {condition}
 """
 
-# The foreign key alone would not change `updated_at`, which an app uses to follow changes.
 _UNLINK = """
-update crm.contacts as contacts
-set customer_id = null, updated_at = now()
-from crm.customers as customers
-where customers.tenant_id = %(tenant)s
-    and customers.system = %(system)s
-    and customers.remote_id = any(%(ids)s::text[])
-    and contacts.tenant_id = customers.tenant_id
-    and contacts.customer_id = customers.id
-    and contacts.remote_id is not null
+update {other} as other
+set {emptied}, updated_at = now()
+from {table} as mart
+where mart.tenant_id = %(tenant)s
+    and {condition}
+    and other.tenant_id = mart.tenant_id
+    and {link} = mart.id
+    and other.system is not null
 """
 
 _NEEDED = """
-select customers.remote_id
-from crm.customers as customers
-where customers.tenant_id = %s
-    and customers.system = %s
-    and customers.remote_id = any(%s::text[])
-    and customers.merged_into_remote_id is not null
+select mart.remote_id
+from {table} as mart
+where mart.tenant_id = %s
+    and mart.system = %s
+    and mart.remote_id = any(%s)
+    and mart.merged_into_remote_id is not null
     and exists (
-        select from {persons} as persons where persons.org_id::text = customers.remote_id
+        select
+        from {other} as other
+        where other.tenant_id = mart.tenant_id
+            and other.system = mart.system
+            and {remote_id} = mart.remote_id
     )
 """

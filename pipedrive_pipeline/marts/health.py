@@ -1,4 +1,4 @@
-"""Health figures of a tenant's committed marts: contacts without a company, and lost volume."""
+"""Health figures of a tenant's committed marts: broken links, and lost volume."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.marts.declared import MARTS, Link, Mart
 from pipedrive_pipeline.marts.row_comparison import LastComparison, last_comparison
-from pipedrive_pipeline.marts.sources import MartSource, mart_sources
-from pipedrive_pipeline.marts.views.view_ddl import tables_of
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 
 VOLUME_DAYS: Final = 7  # a working week and a weekend
 DROP_SHARE: Final = 0.10  # as the guard of a sweep, which many small drops can pass
@@ -22,15 +20,15 @@ IDS_SHOWN: Final = 10
 
 @dataclass(frozen=True)
 class Orphans:
-    """Live contacts without a customer although their person has an organization."""
+    """Live rows of one mart that name a record for which there is no row."""
 
     count: int
-    pipedrive_ids: tuple[int, ...]  # the lowest ids
+    remote_ids: tuple[str, ...]  # the first ones in the order of text
 
 
 @dataclass(frozen=True)
 class Volume:
-    """Number of live rows of one mart that came from the source, now and a week ago."""
+    """Number of live rows of one mart that came from the system, now and a week ago."""
 
     now: int
     before: int
@@ -44,53 +42,73 @@ class Volume:
 
 @dataclass(frozen=True)
 class MartHealth:
-    """Health figures of one tenant's marts."""
+    """Health figures of one tenant's marts in one system, by mart."""
 
-    orphans: Orphans
-    volumes: dict[str, Volume]  # by mart
+    orphans: dict[str, Orphans]  # of the marts with `checked_links`
+    volumes: dict[str, Volume]
     comparison: LastComparison
 
 
-def mart_health(connection: psycopg.Connection, tenant: Tenant, system: str) -> MartHealth:
+def checked_links(mart: Mart) -> tuple[Link, ...]:
+    """Returns the links whose record must have a row, unless the connected user may not see it.
+
+    A link that repeats the linked row's name is left out: the name says whether the row is known.
+    """
+    return tuple(link for link in mart.links if not link.shows)
+
+
+def mart_health(connection: psycopg.Connection, scope: Scope) -> MartHealth:
     """Returns orphans, the volume of each mart, and the result of the last comparison with raw."""
     return MartHealth(
-        _orphans(connection, tenant, system),
-        {mart.name: _volume(connection, tenant, mart) for mart in mart_sources(system)},
-        last_comparison(connection, Scope(tenant, system)),
+        {mart.name: _orphans(connection, scope, mart) for mart in MARTS if checked_links(mart)},
+        {mart.name: _volume(connection, scope, mart) for mart in MARTS},
+        last_comparison(connection, scope),
     )
 
 
-def _orphans(connection: psycopg.Connection, tenant: Tenant, system: str) -> Orphans:
-    schema = Scope(tenant, system).raw_schema
-    if "persons" not in tables_of(connection, schema):
-        return Orphans(0, ())
-    query = sql.SQL(_ORPHANS).format(persons=sql.Identifier(schema, "persons"))
-    count, ids = connection.execute(query, [IDS_SHOWN, tenant.slug]).fetchone() or (0, None)
+def _orphans(connection: psycopg.Connection, scope: Scope, mart: Mart) -> Orphans:
+    is_broken = sql.SQL(" or ").join(
+        sql.SQL("(mart.{} is null and mart.{} is not null)").format(
+            sql.Identifier(link.name), sql.Identifier(link.remote_column)
+        )
+        for link in checked_links(mart)
+    )
+    query = sql.SQL(_ORPHANS).format(table=sql.Identifier(*mart.table), is_broken=is_broken)
+    row = connection.execute(query, (IDS_SHOWN, scope.tenant.slug, scope.system)).fetchone()
+    count, ids = row or (0, None)
     return Orphans(count, tuple(ids or ()))
 
 
-def _volume(connection: psycopg.Connection, tenant: Tenant, mart: MartSource) -> Volume:
-    query = sql.SQL(_VOLUME).format(table=mart.identifier)
-    values = {"tenant": tenant.slug, "system": mart.system, "days": VOLUME_DAYS}
-    row = connection.execute(query, values).fetchone()
+def _volume(connection: psycopg.Connection, scope: Scope, mart: Mart) -> Volume:
+    query = sql.SQL(_VOLUME).format(table=sql.Identifier(*mart.table))
+    whose = {"tenant": scope.tenant.slug, "system": scope.system, "days": VOLUME_DAYS}
+    row = connection.execute(query, whose).fetchone()
     return Volume(*row) if row else Volume(0, 0)
 
 
 _ORPHANS = """
-select count(*), (array_agg(contacts.pipedrive_id order by contacts.pipedrive_id))[:%s]
-from crm.contacts as contacts
-inner join {persons} as persons on persons.id = contacts.pipedrive_id
-where contacts.tenant_id = %s and contacts.customer_id is null and contacts.deleted_at is null
-    and persons.org_id is not null
+select
+    count(*),
+    (array_agg(mart.remote_id order by mart.remote_id asc))[:%s]
+from {table} as mart
+where mart.tenant_id = %s
+    and mart.system = %s
+    and mart.deleted_at is null
+    and ({is_broken})
 """
 
 _VOLUME = """
 select
-    count(*) filter (where deleted_at is null),
+    count(*) filter (where mart.deleted_at is null),
     count(*) filter (
-        where created_at <= now() - make_interval(days => %(days)s)
-            and (deleted_at is null or deleted_at > now() - make_interval(days => %(days)s))
+        where mart.created_at <= now() - make_interval(days => %(days)s)
+            and (
+                mart.deleted_at is null
+                or mart.deleted_at > now() - make_interval(days => %(days)s)
+            )
     )
-from {table}
-where tenant_id = %(tenant)s and system = %(system)s and remote_id is not null
+from {table} as mart
+where mart.tenant_id = %(tenant)s
+    and mart.system = %(system)s
+    and mart.remote_id is not null
 """

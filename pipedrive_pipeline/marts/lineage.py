@@ -1,89 +1,149 @@
-"""Column lineage of the marts: the raw columns and mapped fields behind each column."""
+"""Column lineage of marts and views: the columns of other tables behind each column.
+
+It is read from the text of the mart's select: a column of the raw table counts as a source if the
+output's expression names it, directly or through a sub-select of the `from` clause. What the build
+adds (links, names of linked rows, labels, deletion marks) follows from the declaration.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
+from pipedrive_pipeline.connectors.contract import Entity
+from pipedrive_pipeline.connectors.registry import system as system_of
+from pipedrive_pipeline.marts.declared import SCHEMA, Mart
 from pipedrive_pipeline.marts.fields.catalogue import Field
-from pipedrive_pipeline.marts.sources import MartSource
+from pipedrive_pipeline.marts.fields.columns import OVERFLOW_COLUMN, ViewColumn
+from pipedrive_pipeline.marts.fields.field_entities import custom_values
+from pipedrive_pipeline.marts.sources import MartSource, mart_sources
+from pipedrive_pipeline.marts.views.standard_columns import NAME, linked_names
 
-RawColumn = tuple[str, str]  # table and column
-_ADDRESS: Final = ("street", "city", "postal_code", "region", "country", "address")
-
-
-def _of_both(record: str, definitions: str) -> dict[str, tuple[RawColumn, ...]]:
-    return {
-        "tenant_id": (),
-        "pipedrive_id": ((record, "id"),),
-        "name": ((record, "name"),),
-        "owner_id": ((record, "owner_id"),),
-        "owner_name": ((record, "owner_id"), ("users", "name")),
-        "labels": ((record, "label_ids"), (definitions, "options")),
-        "changed_at": ((record, "update_time"),),
-        "pipedrive_created_at": ((record, "add_time"),),
-        "deleted_at": (
-            *((record, name) for name in ("is_deleted", "update_time", "_dlt_load_id")),
-            ("deletions", "seen_at"),
-        ),
-        "deletion_reason": ((record, "is_deleted"), ("deletions", "reason")),
-        "merged_into": (("deletions", "merged_into"),),
-    }
+OPTIONS: Final = "options"  # of a field's definition
+_COMMENT: Final = re.compile(r"--[^\n]*")
+# Each column of a file's select ends a line, four spaces from the margin.
+_OUTPUT: Final = re.compile(r"^    (\S.*?) as (\w+),?$", re.MULTILINE | re.DOTALL)
+_SUB_SELECT: Final = re.compile(r"\(\n(.*?)\n\) as (\w+)", re.DOTALL)
 
 
-SELECTED: Final[Mapping[str, Mapping[str, tuple[RawColumn, ...]]]] = MappingProxyType(
-    {
-        "customers": {
-            **_of_both("organizations", "organization_fields"),
-            **dict.fromkeys(_ADDRESS, (("organizations", "address"),)),
-            "website": (("organizations", "website"),),
-            "industry": (("organizations", "industry"), ("organization_fields", "options")),
-            "annual_revenue": (("organizations", "annual_revenue"),),
-            "employee_count": (("organizations", "employee_count"),),
-        },
-        "contacts": {
-            **_of_both("persons", "person_fields"),
-            "customer_id": (("persons", "org_id"), ("customers", "id")),
-            "first_name": (("persons", "first_name"),),
-            "last_name": (("persons", "last_name"),),
-            "email": (("persons", "emails"),),
-            "phone": (("persons", "phones"),),
-            "emails": (("persons", "emails"),),
-            "phones": (("persons", "phones"),),
-            "job_title": (("persons", "job_title"),),
-        },
-    }
-)
+@dataclass(frozen=True)
+class SourceColumn:
+    """A column of a raw table or a mart; ``table`` is its asset's key."""
+
+    table: tuple[str, str]  # system and entity, or `crm` and mart
+    column: str
 
 
 @dataclass(frozen=True)
 class Origin:
     """Sources of a column's values; ``mapped`` describes mapped fields for a person."""
 
-    sources: tuple[RawColumn, ...] = ()
+    sources: tuple[SourceColumn, ...] = ()
     mapped: tuple[str, ...] = ()
 
 
-def origins(target: MartSource, fields: Sequence[Field]) -> dict[str, Origin]:
-    """Returns the origin of each column that the select or the tenant's mapping fills."""
-    selected = SELECTED.get(target.name, {})
-    origin_of = {name: Origin(selected.get(name, ())) for name in ("pipedrive_id", *target.written)}
+def origins(source: MartSource, fields: Sequence[Field]) -> dict[str, Origin]:
+    """Returns the origin of each column that the build or the tenant's mapping fills."""
+    origin_of = {name: Origin(sources) for name, sources in _built(source).items()}
     known = {field.identity: field for field in fields}
     mapped: dict[str, list[Origin]] = defaultdict(list)
-    for filling in target.fillings:
-        field = known[target.entity, filling.field_key]
-        source = (target.entity, "custom_fields" if field.is_custom else filling.field_key)
+    for filling in source.fillings:
+        field = known[source.entity, filling.field_key]
+        column = custom_values(source) if field.is_custom else filling.field_key
         name, _, attribute = filling.target.partition(".")
         description = f"{field.field_name} (field {filling.source}, type {field.field_type})"
         description = f"{attribute}: {description}" if attribute else description
-        mapped[name].append(Origin((source,), (description,)))
+        mapped[name].append(Origin((_raw(source, column),), (description,)))
     for name, added in mapped.items():
         parts = [origin_of.get(name, Origin()), *added]
         origin_of[name] = Origin(
-            tuple(dict.fromkeys(source for part in parts for source in part.sources)),
+            _distinct(column for part in parts for column in part.sources),
             tuple(description for part in parts for description in part.mapped),
         )
     return origin_of
+
+
+def view_origins(mart: Mart, columns: Iterable[ViewColumn]) -> dict[str, tuple[SourceColumn, ...]]:
+    """Returns the source of each column of a mart's view: the mart, or raw for custom fields."""
+    table = (SCHEMA, mart.name)
+    origin_of: dict[str, tuple[SourceColumn, ...]] = {
+        column.name: (SourceColumn(table, column.name),) for column in mart.all_columns
+    }
+    for name, link in linked_names(mart).items():
+        origin_of[name] = (SourceColumn((SCHEMA, link.mart), NAME),)
+    custom = list(columns)
+    records = {
+        system: SourceColumn((system, source.entity), custom_values(source))
+        for system in {column.system for column in custom}
+        for source in mart_sources(system)
+        if source.mart is mart
+    }
+    for column in custom:
+        name = OVERFLOW_COLUMN if column.is_overflow else column.column_name
+        record = records.get(column.system)
+        origin_of[name] = _distinct((*origin_of.get(name, ()), *([record] if record else [])))
+    return origin_of
+
+
+def _built(source: MartSource) -> dict[str, tuple[SourceColumn, ...]]:
+    """Returns the sources of each column of the mart, without the tenant's mapping."""
+    selected = _selected(source)
+    entity = system_of(source.system).entity(source.entity)
+    built = {name: columns for name, columns in selected.items() if name in source.columns}
+    built["remote_id"] = selected["remote_id"]
+    for name in source.options:
+        built[name] = _distinct((*selected[name], *_labels(source.system, entity)))
+    for link in source.links:
+        given = selected[link.remote_column]
+        table = (SCHEMA, link.mart)
+        built[link.remote_column] = given
+        built[link.name] = (*given, SourceColumn(table, "id"))
+        for theirs, ours in link.shows:
+            built[ours.name] = (*given, SourceColumn(table, theirs))
+    marks = selected.get("is_deleted", ())
+    built["deleted_at"] = _distinct((*marks, *(selected.get("changed_at", ()) if marks else ())))
+    built["deletion_reason"] = marks
+    for generated in source.mart.generated:
+        read = set(re.findall(r"\w+", generated.expression))
+        built[generated.name] = _distinct(
+            column for name, columns in built.items() if name in read for column in columns
+        )
+    return {name: columns for name, columns in built.items() if columns}
+
+
+def _selected(source: MartSource) -> dict[str, tuple[SourceColumn, ...]]:
+    """Returns the raw columns that each output of the mart's select reads."""
+    text = _COMMENT.sub("", source.select.text)
+    outputs, _, joins = text.partition("\nselect\n")[2].partition("\nfrom ")
+    read = re.compile(rf"\b{source.entity}\.(\w+)")
+    sub_selects = {alias: read.findall(body) for body, alias in _SUB_SELECT.findall(joins)}
+    selected = {}
+    for expression, name in _OUTPUT.findall(outputs):
+        columns = read.findall(expression)
+        for alias, of_sub_select in sub_selects.items():
+            if re.search(rf"\b{alias}\.", expression):
+                columns += of_sub_select
+        selected[name] = _distinct(_raw(source, column) for column in columns)
+    return selected
+
+
+def _labels(system: str, entity: Entity) -> tuple[SourceColumn, ...]:
+    """Returns the column with the labels of an entity's options."""
+    if entity.defined_by is None:
+        return ()
+    definitions = system_of(system).entity(entity.defined_by)
+    has_options = any(column.name == OPTIONS for column in definitions.columns)
+    return (
+        SourceColumn((system, definitions.name), OPTIONS if has_options else definitions.key.name),
+    )
+
+
+def _raw(source: MartSource, column: str) -> SourceColumn:
+    return SourceColumn((source.system, source.entity), column)
+
+
+def _distinct(columns: Iterable[SourceColumn]) -> tuple[SourceColumn, ...]:
+    return tuple(dict.fromkeys(columns))

@@ -57,14 +57,15 @@ def test_the_documented_commands_erase_whom_they_say(
 
     assert [by_id.code, asked.code, by_email.code] == [0, 4, 0], [by_id, asked, by_email]
     assert re.match(
-        r"acme: person 17 erased: 1 raw row, 1 contact, 0 rejected values\. "
+        r"acme: pipedrive persons 17 erased: 1 raw row, 0 of users, 1 of contacts, "
+        r"0 rejected values\. "
         r"Receipt [-0-9a-f]{36}\.",
         by_id.out,
     )
-    assert "17 stood in the source at the last sync" in by_id.err
+    assert "pipedrive persons 17 existed in the source at the last sync" in by_id.err
     assert asked.out == (
-        "acme: 2 persons with this address (18, 19). Nothing was erased; the same again with --yes "
-        "erases them.\n"
+        "acme: 2 records with this address (pipedrive persons 18, 19). Nothing was erased; the "
+        "same again with --yes erases them.\n"
     )
     assert "persons 18, 19 erased: 2 raw rows" in by_email.out
     assert contacts(synced) == set(range(1, 21)) - {17, 18, 19}
@@ -82,8 +83,9 @@ def test_facts_are_json_and_an_address_may_come_from_standard_input(
     erased = in_process.run(*ERASE, "--id", "18", "--json").facts
 
     assert asked.code == 4
-    assert asked.facts["ids"] == ["18", "19"]
-    assert (erased["erased"], erased["ids"], erased["contacts"]) == (True, ["18"], 1)
+    records = [{"system": "pipedrive", "entity": "persons", "id": key} for key in ("18", "19")]
+    assert asked.facts["records"] == records
+    assert (erased["erased"], erased["records"], erased["contacts"]) == (True, records[:1], 1)
     assert 18 not in contacts(synced)
 
 
@@ -97,6 +99,7 @@ def test_nobody_is_erased_by_a_wrong_word(in_process: InProcessTerminal, synced:
         "unknown address": in_process.run(*ERASE, "--email", "nobody@example.com", "--yes"),
         "no address": in_process.run(*ERASE, "--email", "ada", "--yes"),
         "unknown tenant": in_process.run(*ERASE[:-1], "other", "--id", "17"),
+        "a mart of no persons": in_process.run(*ERASE, "--id", "17", "--mart", "customers"),
     }
 
     assert busy.code == 3

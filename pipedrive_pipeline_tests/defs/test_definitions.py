@@ -99,7 +99,7 @@ def test_definitions_load_without_environment_network_or_database(tmp_path: Path
         check=False,
     )
 
-    assert (loaded.returncode, loaded.stdout.strip()) == (0, "9"), loaded.stderr[-500:]
+    assert (loaded.returncode, loaded.stdout.strip()) == (0, "11"), loaded.stderr[-500:]
     assert not (tmp_path / "home").exists()
 
 

@@ -10,6 +10,7 @@ import pytest
 from pipedrive_pipeline.defs.location import LOCATION
 from pipedrive_pipeline.marts import mapping
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.scenarios.world import World
 
@@ -153,7 +154,7 @@ def test_the_views_say_what_they_show_and_what_a_person_should_look_at(
     assert run(instance, "sync").success
     number = account.fields["organizations"].named("Kundennummer").code
     text = {"organizations": {number: "customer_number"}}
-    mapping.save(world.warehouse, Tenant("acme"), "pipedrive", text, who="a test")
+    mapping.save(world.warehouse, Scope(Tenant("acme"), "pipedrive"), text, who="a test")
     requests = sandbox.requests.count
 
     done = run(instance, "remap")

@@ -189,7 +189,7 @@ def test_views_that_are_due_are_remade_by_a_tick(
 ) -> None:
     """No run, no process: their reader waits for a fifth of a second at most."""
     registry.add(world.warehouse, world.settings, ACME)
-    publish_views(world.warehouse, ACME, "pipedrive")
+    publish_views(world.warehouse, ACME)
     with world.warehouse.transaction() as connection:
         connection.execute(
             "update integration.mart_state set views_due_at = now(), views_published = 'older'"

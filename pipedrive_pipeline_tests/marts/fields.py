@@ -38,13 +38,15 @@ def custom(
 def published(raw: RawTables, tenant: Tenant = ACME) -> None:
     """Marts built and views brought up to what raw holds."""
     build(raw.warehouse, Scope(tenant, SYSTEM))
-    publish_views(raw.warehouse, tenant, SYSTEM)
+    publish_views(raw.warehouse, tenant)
 
 
 def shown(warehouse: Warehouse, view: str = "customers") -> list[dict[str, Any]]:
     """Rows of one of acme's views, by id in the source."""
     with warehouse.transaction() as connection:
-        query = f"select * from analytics_acme.{view} order by pipedrive_id".encode()
+        query = (
+            f"select * from analytics_acme.{view} order by length(remote_id), remote_id".encode()
+        )
         return connection.cursor(row_factory=dict_row).execute(query).fetchall()
 
 

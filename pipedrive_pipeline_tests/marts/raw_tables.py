@@ -9,8 +9,8 @@ from typing import Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Entity
-from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -25,13 +25,14 @@ class RawTables:
 
     warehouse: Warehouse
     tenant: Tenant
+    system: str = SYSTEM
     loads: int = 0
     created: set[str] = field(default_factory=set)
 
     @property
     def schema(self) -> str:
         """Where the tables lie."""
-        return Scope(self.tenant, SYSTEM).raw_schema
+        return Scope(self.tenant, self.system).raw_schema
 
     def load(self, **rows: list[Mapping[str, Any]]) -> str:
         """Merge rows by entity, as one announced load; its id."""
@@ -39,7 +40,7 @@ class RawTables:
         load_id = f"{self.loads:010d}.5"
         self.announce(load_id)
         for entity, records in rows.items():
-            self.merge(ENTITIES[entity], records, load_id)
+            self.merge(registry.system(self.system).entity(entity), records, load_id)
         return load_id
 
     def announce(self, load_id: str) -> None:
@@ -52,7 +53,7 @@ class RawTables:
                 on conflict (tenant_id, system) do update
                 set pending_loads = state.pending_loads || excluded.pending_loads
                 """,
-                (self.tenant.slug, SYSTEM, load_id),
+                (self.tenant.slug, self.system, load_id),
             )
 
     def merge(self, entity: Entity, records: list[Mapping[str, Any]], load_id: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pipedrive_pipeline.marts import mapping
 from pipedrive_pipeline.marts.fields.value_comparison import compare_values
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import columns, custom, key_of, published, shown
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person, user
@@ -158,7 +159,10 @@ def test_a_view_reads_like_a_data_dictionary(raw: RawTables) -> None:
     every_type(raw, custom_fields={})
 
     comments = {name: comment for name, (_, comment) in columns(raw.warehouse).items()}
-    assert comments["rabatt_percent"] == f"Rabatt % (field {key_of('Rabatt %')}, type double)"
+    assert (
+        comments["rabatt_percent"]
+        == f"Rabatt % (field {key_of('Rabatt %')} of pipedrive, type double)"
+    )
     assert comments["bezirk_id"].endswith("type enum): id of the option")
     assert "this type is not known here" in comments["neu"]
 
@@ -383,7 +387,7 @@ def test_columns_that_are_not_selected_cost_nothing(synced: RawTables) -> None:
 
     assert "raw_pipedrive_acme" not in plan("name, customer_number")
     many = plan("rabatt, bezirk, bezirk_id, nummer")
-    assert many.count("Output: (record.custom_fields || '{}'::jsonb)") == 1
+    assert many.count("Output: (pipedrive_record.custom_fields || '{}'::jsonb)") == 1
     assert "Memoize" not in many
 
 
@@ -401,8 +405,8 @@ def test_a_percent_sign_in_a_field_code_or_label_is_data(raw: RawTables) -> None
     published(raw)
     targets = {code: f"attributes.a{number}" for number, code in enumerate(codes)}
     sources = {"organizations": {**targets, "wahl%d": "industry"}}
-    preview = mapping.preview(raw.warehouse, ACME, SYSTEM, sources)
-    mapping.save(raw.warehouse, ACME, SYSTEM, sources, who="a test")
+    preview = mapping.preview(raw.warehouse, Scope(ACME, SYSTEM), sources)
+    mapping.save(raw.warehouse, Scope(ACME, SYSTEM), sources, who="a test")
 
     published(raw)
     raw.load(organizations=[organization(2, custom_fields={**values, "wahl%d": "7 %x"})])
@@ -423,4 +427,4 @@ def test_a_percent_sign_in_a_field_code_or_label_is_data(raw: RawTables) -> None
     assert industry == "%s"
     assert rejected == ("wahl%d", '"7 %x"')
     assert [entry.percent for entry in preview.coverage] == [100.0] * len(sources["organizations"])
-    assert not compare_values(raw.warehouse, ACME, SYSTEM).lost
+    assert not compare_values(raw.warehouse, Scope(ACME, SYSTEM)).lost

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from pipedrive_pipeline.connectors.pipedrive.field_types import FIELD_TYPES
 from pipedrive_pipeline.marts import build, publish_views
 from pipedrive_pipeline.marts.fields.value_comparison import compare_values
-from pipedrive_pipeline.marts.fields.values import OF_SEVERAL_PARTS, PARTS
+from pipedrive_pipeline.marts.fields.values import OF_SEVERAL_PARTS, parts_of
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of, shown
@@ -19,7 +20,7 @@ from pipedrive_pipeline_tests.marts.hostile import VALUES
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
-KINDS = [*PARTS, "hologram"]
+KINDS = [*FIELD_TYPES, "hologram"]
 
 
 def rejected(warehouse: Warehouse) -> dict[tuple[int, str], str]:
@@ -53,9 +54,9 @@ def test_nothing_is_silently_null(raw: RawTables) -> None:
     with_values(raw, VALUES)
 
     built = build(raw.warehouse, Scope(ACME, SYSTEM))
-    publish_views(raw.warehouse, ACME, SYSTEM)
+    publish_views(raw.warehouse, ACME)
 
-    result = compare_values(raw.warehouse, ACME, SYSTEM)
+    result = compare_values(raw.warehouse, Scope(ACME, SYSTEM))
     assert len(VALUES) >= 150
     assert result.lost == ()
     assert result.seen > len(KINDS) * (len(VALUES) - 2)
@@ -111,11 +112,10 @@ def test_values_are_what_they_were_sent_as_or_rejected(raw: RawTables) -> None:
     with_values(raw, [value for value, _, _ in EXPECTED])
 
     build(raw.warehouse, Scope(ACME, SYSTEM))
-    publish_views(raw.warehouse, ACME, SYSTEM)
+    publish_views(raw.warehouse, ACME)
 
     rows = shown(raw.warehouse)
-    first = {kind: f"f_{kind}" + parts[0].suffix for kind, parts in PARTS.items()}
-    first["hologram"] = "f_hologram"
+    first = {kind: f"f_{kind}" + parts_of(SYSTEM, kind)[0].suffix for kind in KINDS}
     reasons = rejected(raw.warehouse)
     for number, (value, kind, expected) in enumerate(EXPECTED):
         value_shown = rows[number][first[kind]]
@@ -154,10 +154,10 @@ def test_custom_fields_without_any_field_are_no_rejection(raw: RawTables) -> Non
     )
 
     build(raw.warehouse, Scope(ACME, SYSTEM))
-    publish_views(raw.warehouse, ACME, SYSTEM)
+    publish_views(raw.warehouse, ACME)
 
     assert [number for number, _ in rejected(raw.warehouse)] == [4, 5, 6]
-    assert compare_values(raw.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(raw.warehouse, Scope(ACME, SYSTEM)).lost == ()
 
 
 def test_a_value_at_the_top_level_is_looked_at_too(raw: RawTables) -> None:
@@ -188,7 +188,7 @@ def test_2000_names_leave_the_catalogue_as_expected(raw: RawTables) -> None:
     )
     build(raw.warehouse, Scope(ACME, SYSTEM))
 
-    publish_views(raw.warehouse, ACME, SYSTEM)
+    publish_views(raw.warehouse, ACME)
 
     with raw.warehouse.transaction() as connection:
         known = dict(
@@ -208,8 +208,8 @@ def test_2000_names_leave_the_catalogue_as_expected(raw: RawTables) -> None:
     numbers = {key_of(str(n)): str(n) for n in range(2_000)}
     for key, column, is_overflow in values:
         assert (row["more_fields"] if is_overflow else row)[column] == numbers[key]
-    assert relations == (6,)
-    assert compare_values(raw.warehouse, ACME, SYSTEM).lost == ()
+    assert relations == (8,)
+    assert compare_values(raw.warehouse, Scope(ACME, SYSTEM)).lost == ()
 
 
 def _name(number: int) -> str:

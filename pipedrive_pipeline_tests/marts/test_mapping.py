@@ -55,7 +55,7 @@ def synced(raw: RawTables) -> RawTables:
 def save(raw: RawTables, organizations: dict[str, Any], **more: Any) -> mapping.Version:
     """A mapping saved, by a test."""
     text = {"organizations": organizations, **more}
-    return mapping.save(raw.warehouse, ACME, SYSTEM, text, who="a test")
+    return mapping.save(raw.warehouse, Scope(ACME, SYSTEM), text, who="a test")
 
 
 def issues_of(raw: RawTables, organizations: dict[str, Any]) -> dict[str, str]:
@@ -154,7 +154,7 @@ def test_a_mapping_that_cannot_be_used_is_refused_by_field(synced: RawTables) ->
     assert '"as": "number"' in issues[STAFF]
     assert "2 sources" in issues_of(synced, {NUMBER: "vat_id", STAFF: "vat_id"})[STAFF]
     with synced.warehouse.transaction() as connection:
-        version = mapping.active(connection, ACME, SYSTEM)
+        version = mapping.active(connection, Scope(ACME, SYSTEM))
     assert (version.number, version.saved_by) == (1, "a test")
 
 
@@ -164,7 +164,7 @@ def test_a_mapping_that_cannot_be_used_is_refused_by_field(synced: RawTables) ->
 def test_an_invalid_mapping_is_refused(synced: RawTables, text: Any) -> None:
     """Faults that a file or a request may contain."""
     with pytest.raises(BadMapping):
-        mapping.save(synced.warehouse, ACME, SYSTEM, text, who="a test")
+        mapping.save(synced.warehouse, Scope(ACME, SYSTEM), text, who="a test")
 
 
 def test_an_edit_of_an_older_version_is_refused(synced: RawTables) -> None:
@@ -173,7 +173,7 @@ def test_an_edit_of_an_older_version_is_refused(synced: RawTables) -> None:
     save(synced, {NUMBER: "vat_id"})
 
     with pytest.raises(MappingOutdated):
-        mapping.save(synced.warehouse, ACME, SYSTEM, {}, who="a test", based_on=1)
+        mapping.save(synced.warehouse, Scope(ACME, SYSTEM), {}, who="a test", based_on=1)
 
 
 def test_a_vanished_field_keeps_its_last_values_and_its_successor_is_proposed(
@@ -192,9 +192,9 @@ def test_a_vanished_field_keeps_its_last_values_and_its_successor_is_proposed(
     build(synced.warehouse, Scope(ACME, SYSTEM))
 
     first = rows(synced.warehouse)[0]
-    fields = list(mapping.catalogue(synced.warehouse, ACME, SYSTEM).fields)
+    fields = list(mapping.catalogue(synced.warehouse, Scope(ACME, SYSTEM)).fields)
     gone = mapping.vanished(version.mapping, fields)
-    offered = mapping.proposals(ACME, version.mapping, fields)
+    offered = mapping.proposals(Scope(ACME, SYSTEM), version.mapping, fields)
     assert (first["customer_number"], first["attributes"]) == ("K-1", {"limit": 5})
     assert {entry.field_key for entry in gone} == {NUMBER, LIMIT}
     assert offered[0].entry.field_key == key_of("Kundennummer again")
@@ -217,8 +217,8 @@ def test_proposals_know_german_and_english_words(raw: RawTables) -> None:
         ]
     )
 
-    fields = list(mapping.catalogue(raw.warehouse, ACME, SYSTEM).fields)
-    offered = mapping.proposals(ACME, mapping.Mapping(), fields)
+    fields = list(mapping.catalogue(raw.warehouse, Scope(ACME, SYSTEM)).fields)
+    offered = mapping.proposals(Scope(ACME, SYSTEM), mapping.Mapping(), fields)
 
     assert {offer.field_name: offer.entry.written() for offer in offered} == {
         "Kunden-Nr.": "customer_number",
@@ -238,8 +238,7 @@ def test_a_preview_shows_before_and_after_and_writes_nothing(synced: RawTables) 
 
     preview = mapping.preview(
         synced.warehouse,
-        ACME,
-        SYSTEM,
+        Scope(ACME, SYSTEM),
         {
             "organizations": {
                 NUMBER: "customer_number",
@@ -256,7 +255,7 @@ def test_a_preview_shows_before_and_after_and_writes_nothing(synced: RawTables) 
     coverage = {column.target: column for column in preview.coverage}
     assert coverage["customer_number"].percent == 50.0
     assert coverage["employee_count"].refused_examples == (
-        (2, '"viele"', "is no whole number of 64 bits"),
+        ("2", '"viele"', "is no whole number of 64 bits"),
     )
     assert rows(synced.warehouse) == before
 
@@ -281,8 +280,8 @@ def test_an_unusable_entry_leaves_its_column_as_it_is(synced: RawTables) -> None
     build(synced.warehouse, Scope(ACME, SYSTEM))
 
     first = rows(synced.warehouse)[0]
-    fields = list(mapping.catalogue(synced.warehouse, ACME, SYSTEM).fields)
-    resting = mapping.unusable_entries(ACME, version.mapping, fields)
+    fields = list(mapping.catalogue(synced.warehouse, Scope(ACME, SYSTEM)).fields)
+    resting = mapping.unusable_entries(Scope(ACME, SYSTEM), version.mapping, fields)
     assert (first["website"], first["annual_revenue"]) == ("K-1", 5)
     assert resting.keys() == {f"organizations.{NUMBER}", f"organizations.{LIMIT}"}
     assert "is date, website is text" in resting[f"organizations.{NUMBER}"]

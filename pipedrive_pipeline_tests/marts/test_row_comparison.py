@@ -36,7 +36,7 @@ def built(raw: RawTables) -> RawTables:
     raw.mark("organizations", 4, "merged", 3)
     build(raw.warehouse, Scope(ACME, SYSTEM))
     targets = {"organizations": {STAFF: "customer_number", NOTE: "attributes.note"}}
-    mapping.save(raw.warehouse, ACME, SYSTEM, targets, who="a test")
+    mapping.save(raw.warehouse, Scope(ACME, SYSTEM), targets, who="a test")
     build(raw.warehouse, Scope(ACME, SYSTEM))
     return raw
 

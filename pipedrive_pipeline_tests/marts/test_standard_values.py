@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
+from pipedrive_pipeline.connectors.pipedrive.field_types import FIELD_TYPES
 from pipedrive_pipeline.marts import build, publish_views
-from pipedrive_pipeline.marts.fields.standard_columns import SHAPES
 from pipedrive_pipeline.marts.fields.value_comparison import compare_values
-from pipedrive_pipeline.marts.fields.values import PARTS
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of
@@ -30,8 +30,12 @@ from pipedrive_pipeline_tests.marts.raw_tables import (
 )
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
-KINDS = [*PARTS, "hologram"]
+KINDS = [*FIELD_TYPES, "hologram"]
 MARTS = {"organizations": "customers", "persons": "contacts"}
+SHAPES = {
+    entity: {column.name: column.shape for column in ENTITIES[entity].columns if column.shape}
+    for entity in MARTS
+}
 STANDARD = [(entity, name) for entity, shapes in SHAPES.items() for name in shapes]
 SHOWN = {
     "address": ("street", "city", "postal_code", "region", "country", "address"),
@@ -122,7 +126,7 @@ def assert_nothing_is_silently_null(raw: RawTables, texts: list[str]) -> None:
             says_something = any(leaves(content(name, json.loads(text))))
             assert is_shown or is_listed or not says_something, (entity, name, text)
             assert says_something or not is_listed, (entity, name, text)
-    assert compare_values(raw.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(raw.warehouse, Scope(ACME, SYSTEM)).lost == ()
 
 
 @pytest.mark.slow
@@ -131,7 +135,7 @@ def test_hostile_values_in_every_column_of_both_entities(raw: RawTables) -> None
     with_values(raw, VALUES)
 
     build(raw.warehouse, Scope(ACME, SYSTEM))
-    publish_views(raw.warehouse, ACME, SYSTEM)
+    publish_views(raw.warehouse, ACME)
 
     assert_nothing_is_silently_null(raw, VALUES)
 
@@ -177,7 +181,7 @@ def test_any_json_in_every_column_of_both_entities(raw: RawTables, values: list[
     with_values(raw, texts)
 
     build(raw.warehouse, Scope(ACME, SYSTEM))
-    publish_views(raw.warehouse, ACME, SYSTEM)
+    publish_views(raw.warehouse, ACME)
 
     assert_nothing_is_silently_null(raw, texts)
 

@@ -29,7 +29,7 @@ def synced(raw: RawTables) -> RawTables:
         ],
     )
     text = {"organizations": {NUMBER: "customer_number", SITE: "website"}}
-    mapping.save(raw.warehouse, ACME, SYSTEM, text, who="a test")
+    mapping.save(raw.warehouse, Scope(ACME, SYSTEM), text, who="a test")
     published(raw)
     return raw
 
@@ -60,7 +60,7 @@ def test_columns_go_and_come_back_under_their_names(synced: RawTables) -> None:
     published(synced)
     assert columns(synced.warehouse) == {}
     assert rejected(synced.warehouse) == 0
-    assert compare_values(synced.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(synced.warehouse, Scope(ACME, SYSTEM)).lost == ()
 
     synced.load(organization_fields=[custom("Neu")])
     published(synced)
@@ -70,7 +70,7 @@ def test_columns_go_and_come_back_under_their_names(synced: RawTables) -> None:
     assert list(columns(synced.warehouse)) == ["nummer", "seite", "rabatt", "neu"]
     assert shown(synced.warehouse)[0]["nummer"] == "K-1"
     assert rejected(synced.warehouse) == 1
-    assert compare_values(synced.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(synced.warehouse, Scope(ACME, SYSTEM)).lost == ()
 
 
 def test_mapped_columns_keep_their_values(synced: RawTables) -> None:

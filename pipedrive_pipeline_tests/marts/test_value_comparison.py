@@ -38,11 +38,11 @@ def synced(raw: RawTables) -> RawTables:
 
 def due(raw: RawTables) -> ValueComparison:
     """What a run compares: no more than is due."""
-    return compare_values(raw.warehouse, ACME, SYSTEM, is_whole=False)
+    return compare_values(raw.warehouse, Scope(ACME, SYSTEM), is_whole=False)
 
 
 def save(raw: RawTables, organizations: dict[str, Any]) -> None:
-    mapping.save(raw.warehouse, ACME, SYSTEM, {"organizations": organizations}, who="a test")
+    mapping.save(raw.warehouse, Scope(ACME, SYSTEM), {"organizations": organizations}, who="a test")
 
 
 def refused(warehouse: Warehouse) -> list[tuple[str | None, ...]]:
@@ -140,7 +140,7 @@ def test_only_loaded_rows_are_compared(synced: RawTables) -> None:
 
     assert due(synced) == ValueComparison(seen=3, lost=(), is_whole=False)
     assert due(synced).seen == 0
-    assert compare_values(synced.warehouse, ACME, SYSTEM).seen == 4
+    assert compare_values(synced.warehouse, Scope(ACME, SYSTEM)).seen == 4
 
 
 def test_a_value_that_a_view_loses_is_found_until_it_is_back(synced: RawTables) -> None:
@@ -155,14 +155,14 @@ def test_a_value_that_a_view_loses_is_found_until_it_is_back(synced: RawTables) 
     )
     build(synced.warehouse, Scope(ACME, SYSTEM))
 
-    lost = (("organizations", 1, STAFF), ("organizations", 2, STAFF))
+    lost = (("organizations", "1", STAFF), ("organizations", "2", STAFF))
     assert due(synced).lost == lost
     assert due(synced).lost == lost
     plant(synced, "update integration.mart_state set views_published = null")
-    publish_views(synced.warehouse, ACME, SYSTEM)
+    publish_views(synced.warehouse, ACME)
 
     assert due(synced) == ValueComparison(seen=4, lost=(), is_whole=False)
-    assert compare_values(synced.warehouse, ACME, SYSTEM).seen == 5
+    assert compare_values(synced.warehouse, Scope(ACME, SYSTEM)).seen == 5
 
 
 def test_a_mapped_value_that_does_not_arrive_is_found(synced: RawTables) -> None:
@@ -174,9 +174,9 @@ def test_a_mapped_value_that_does_not_arrive_is_found(synced: RawTables) -> None
 
     plant(synced, "update crm.customers set customer_number = null, attributes = '{}'")
 
-    assert set(compare_values(synced.warehouse, ACME, SYSTEM).lost) == {
-        ("organizations", 1, RATE),
-        *(("organizations", number, STAFF) for number in TEXTS),
+    assert set(compare_values(synced.warehouse, Scope(ACME, SYSTEM)).lost) == {
+        ("organizations", "1", RATE),
+        *(("organizations", str(number), STAFF) for number in TEXTS),
     }
 
 
@@ -214,7 +214,7 @@ def test_a_value_of_no_field_that_is_known_is_listed(synced: RawTables) -> None:
     assert [row[:2] for row in refused(synced.warehouse)] == [("1", stray), ("2", stray)]
     assert due(synced).lost == ()
     plant(synced, "delete from integration.rejected_values")
-    assert compare_values(synced.warehouse, ACME, SYSTEM).lost == (
-        ("organizations", 1, stray),
-        ("organizations", 2, stray),
+    assert compare_values(synced.warehouse, Scope(ACME, SYSTEM)).lost == (
+        ("organizations", "1", stray),
+        ("organizations", "2", stray),
     )

@@ -14,7 +14,16 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
 from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
 
-VIEWS = ["column_changes", "contacts", "contacts_all", "customers", "customers_all", "sync_status"]
+VIEWS = [
+    "column_changes",
+    "contacts",
+    "contacts_all",
+    "customers",
+    "customers_all",
+    "sync_status",
+    "users",
+    "users_all",
+]
 
 
 @pytest.fixture
@@ -28,7 +37,7 @@ def published(warehouse: Warehouse) -> Warehouse:
         )
         raw.mark("organizations", 2)
         build(warehouse, Scope(tenant, SYSTEM))
-        publish_views(warehouse, tenant, SYSTEM)
+        publish_views(warehouse, tenant)
     return warehouse
 
 
@@ -106,7 +115,7 @@ def test_publishing_again_touches_nothing(published: Warehouse) -> None:
     with published.connect() as reader:
         reader.execute("select from analytics_acme.customers")  # holds the view until the end
         before = catalogue(published)
-        publish_views(published, ACME, SYSTEM)
+        publish_views(published, ACME)
 
         assert catalogue(published) == before
 
@@ -116,7 +125,7 @@ def test_a_dropped_view_is_made_again(published: Warehouse) -> None:
     with published.transaction() as connection:
         connection.execute("drop view analytics_acme.contacts")
 
-    publish_views(published, ACME, SYSTEM)
+    publish_views(published, ACME)
 
     assert [row[0] for row in catalogue(published)] == VIEWS
 
@@ -128,7 +137,7 @@ def test_a_newer_definition_replaces_the_older(published: Warehouse) -> None:
         connection.execute("update integration.mart_state set views_published = 'older'")
     before = catalogue(published)
 
-    publish_views(published, ACME, SYSTEM)
+    publish_views(published, ACME)
 
     after = catalogue(published)
     assert [row[:2] for row in after] == [row[:2] for row in before]

@@ -54,7 +54,7 @@ def due_since(warehouse: Warehouse) -> object:
 def test_views_wait_for_an_open_transaction_and_are_remade_after_it(read: RawTables) -> None:
     """The rows are committed; a column more or less is no reason to end a run."""
     with open_transaction(read.warehouse):
-        assert not publish_or_defer(read.warehouse, ACME, SYSTEM)
+        assert not publish_or_defer(read.warehouse, ACME)
         since = due_since(read.warehouse)
         assert publish_due(read.warehouse) == Published(remade=[], waiting=["acme"])
         assert "rabatt" not in columns(read.warehouse)
@@ -83,7 +83,7 @@ def test_no_other_session_waits_behind_views_that_wait(read: RawTables) -> None:
     with ThreadPoolExecutor(1) as pool, open_transaction(read.warehouse):
         others = pool.submit(reads)
         try:
-            publish_or_defer(read.warehouse, ACME, SYSTEM)
+            publish_or_defer(read.warehouse, ACME)
         finally:
             ended.set()
         assert others.result() > 0

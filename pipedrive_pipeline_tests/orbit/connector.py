@@ -24,6 +24,7 @@ from pipedrive_pipeline.connectors.contract import (
     Credential,
     CursorState,
     Entity,
+    FieldType,
     OpaqueToken,
     Page,
     RecordStatus,
@@ -100,6 +101,7 @@ ACCOUNTS = Entity(
     read=OpaqueToken(),
     cost=Cost(1, PAGE_ROWS),
     defined_by="properties",
+    custom_values="props",
     is_required=True,
     scopes=("crm.read",),
 )
@@ -120,6 +122,7 @@ PEOPLE = Entity(
     read=OpaqueToken(),
     cost=Cost(1, PAGE_ROWS),
     defined_by="properties",
+    custom_values="props",
     is_required=True,
     personal=("mail",),
     scopes=("people.read",),
@@ -313,6 +316,11 @@ ORBIT = register(
         key="orbit",
         label="Orbit",
         entities=ENTITIES,
+        field_types={
+            "text": FieldType("text"),
+            "number": FieldType("double"),
+            "choice": FieldType("choice"),
+        },
         auth=(
             AuthScheme(
                 kind="oauth",

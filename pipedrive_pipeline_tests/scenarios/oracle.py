@@ -136,11 +136,17 @@ def raw_differences(
 
 def mart_differences(world: World, sandbox: Sandbox, tenant: Tenant) -> list[Difference]:
     """Of live rows, named by the entity that they are made of."""
-    users = {row["id"]: row["name"] for row in source_rows(sandbox, "users")}
-    customers = {row["pipedrive_id"]: row for row in mart(world, "customers", tenant)}
-    contacts = {row["pipedrive_id"]: row for row in mart(world, "contacts", tenant)}
+    users, customers, contacts = (
+        {row["pipedrive_id"]: row for row in mart(world, name, tenant)}
+        for name in ("users", "customers", "contacts")
+    )
     organization_labels = options(sandbox, "organization_fields")
     person_labels = options(sandbox, "person_fields")
+    expected_users = {
+        record["id"]: user(record)
+        for record in fitting_rows(sandbox, "users")
+        if not record.get("is_deleted")
+    }
     expected_customers = {
         record["id"]: customer(record, users, organization_labels)
         for record in fitting_rows(sandbox, "organizations")
@@ -150,6 +156,7 @@ def mart_differences(world: World, sandbox: Sandbox, tenant: Tenant) -> list[Dif
         for record in fitting_rows(sandbox, "persons")
     }
     return [
+        *_of_entity("users", _differences(expected_users, _live(users))),
         *_of_entity("organizations", _differences(expected_customers, _live(customers))),
         *_of_entity("persons", _differences(expected_contacts, _live(contacts))),
     ]
@@ -209,7 +216,20 @@ def options(sandbox: Sandbox, fields: str) -> dict[str, dict[str, str]]:
     }
 
 
-def customer(record: Row, users: Mapping[int, str], labels: Mapping[str, Any]) -> Row:
+def user(record: Row) -> Row:
+    """A user as `crm.users` must show it."""
+    return {
+        **_identity(record),
+        "name": record["name"],
+        "email": record.get("email"),
+        "is_active": record.get("active_flag"),
+        "time_zone": record.get("timezone_name"),
+        "changed_at": _instant(record.get("modified")),
+        "remote_created_at": _instant(record.get("created")),
+    }
+
+
+def customer(record: Row, users: Mapping[int, Row], labels: Mapping[str, Any]) -> Row:
     """An organization as `crm.customers` must show it."""
     address = _address(record["address"])
     street = " ".join(part for part in (address.get("route"), address.get("street_number")) if part)
@@ -235,7 +255,7 @@ def customer(record: Row, users: Mapping[int, str], labels: Mapping[str, Any]) -
 
 def contact(
     record: Row,
-    users: Mapping[int, str],
+    users: Mapping[int, Row],
     labels: Mapping[str, Any],
     customers: Mapping[int, Row],
 ) -> Row:
@@ -244,6 +264,7 @@ def contact(
     known = None if parent is None else customers.get(parent)
     return {
         "customer_id": known["id"] if known else None,
+        "customer_remote_id": None if parent is None else str(parent),
         "name": record["name"],
         "first_name": record.get("first_name"),
         "last_name": record.get("last_name"),
@@ -256,15 +277,30 @@ def contact(
     }
 
 
-def _common(record: Row, users: Mapping[int, str], labels: Mapping[str, Any]) -> Row:
+def _common(record: Row, users: Mapping[int, Row], labels: Mapping[str, Any]) -> Row:
     names = labels.get("label_ids", {})
+    owner, created_at = users.get(record["owner_id"]), _instant(record["add_time"])
     return {
-        "owner_id": record["owner_id"],
-        "owner_name": users.get(record["owner_id"]),
+        **_identity(record),
+        "owner_id": owner["id"] if owner else None,
+        "owner_remote_id": None if record["owner_id"] is None else str(record["owner_id"]),
+        "owner_name": owner["name"] if owner else None,
         "labels": [names.get(label, label) for label in _labels(record["label_ids"])],
         "changed_at": _instant(record["update_time"]),
-        "pipedrive_created_at": _instant(record["add_time"]),
+        "remote_created_at": created_at,
+        "pipedrive_created_at": created_at,
+    }
+
+
+def _identity(record: Row) -> Row:
+    """The keys of a live row."""
+    return {
+        "system": SYSTEM,
+        "remote_id": str(record["id"]),
+        "former_remote_id": None,
         "deleted_at": None,
+        "deletion_reason": None,
+        "merged_into_remote_id": None,
     }
 
 

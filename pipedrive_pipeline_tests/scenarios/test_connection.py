@@ -15,6 +15,7 @@ from pipedrive_pipeline.errors import NotConnected, SourceUnavailable, Supersede
 from pipedrive_pipeline.marts import mapping
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
 from pipedrive_pipeline.sandbox import seeded as account_of
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline_tests.scenarios.consenting import consent, expire, vault_of, with_app
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
@@ -159,7 +160,7 @@ def test_mapping(world: World, sandbox: Sandbox, account: CrmAccount) -> None:
     world.sync(sync_type="full")
     number = account.fields["organizations"].named("Kundennummer").code
     text = {"organizations": {number: "customer_number"}}
-    mapping.save(world.warehouse, ACME, SYSTEM, text, who="a test")
+    mapping.save(world.warehouse, Scope(ACME, SYSTEM), text, who="a test")
     disconnect(vault_of(world), ACME, SYSTEM, who="a test")
     consent(world, ACME)
 

@@ -16,6 +16,7 @@ import pytest
 from pipedrive_pipeline.marts import mapping
 from pipedrive_pipeline.marts.fields.value_comparison import compare_values
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 VIEWS = {"organizations": "customers", "persons": "contacts"}
@@ -103,7 +104,7 @@ def test_sixty_fields_are_shown_as_the_source_has_them(
     for alike, wanted_columns in HOSTILE.items():
         codes = [field.code for field in account.fields["organizations"] if field.name in alike]
         assert {names[code, ""] for code in codes} == wanted_columns
-    assert compare_values(world.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(world.warehouse, Scope(ACME, SYSTEM)).lost == ()
 
 
 @pytest.mark.slow
@@ -119,7 +120,7 @@ def test_fields_change_between_syncs_and_nothing_breaks(world: World, account: C
     account.edit("organizations", 2, custom_fields={region.code: south, number.code: "K-2"})
     text = {"organizations": {number.code: "customer_number"}}
     world.sync()
-    version = mapping.save(world.warehouse, ACME, SYSTEM, text, who="a test")
+    version = mapping.save(world.warehouse, Scope(ACME, SYSTEM), text, who="a test")
     world.sync()
     with world.warehouse.transaction() as connection:
         connection.execute("create schema own")
@@ -147,11 +148,11 @@ def test_fields_change_between_syncs_and_nothing_breaks(world: World, account: C
     report = {row["pipedrive_id"]: row for row in world.rows_of_view("own", "report")}
     assert (report[1]["region_2"], report[1]["rabatt_percent"]) == ("Norden", None)
     assert report[2]["customer_number"] == "K-2"
-    catalogue_fields = list(mapping.catalogue(world.warehouse, ACME, SYSTEM).fields)
+    catalogue_fields = list(mapping.catalogue(world.warehouse, Scope(ACME, SYSTEM)).fields)
     assert [entry.field_key for entry in mapping.vanished(version.mapping, catalogue_fields)] == [
         number.code
     ]
-    offered = mapping.proposals(ACME, version.mapping, catalogue_fields)
+    offered = mapping.proposals(Scope(ACME, SYSTEM), version.mapping, catalogue_fields)
     assert (again.code, "customer_number") in {
         (offer.entry.field_key, offer.entry.target) for offer in offered
     }
@@ -161,7 +162,7 @@ def test_fields_change_between_syncs_and_nothing_breaks(world: World, account: C
         ("kept", "rabatt_percent_varchar"),
         ("added", "kundennummer_2"),
     }
-    assert compare_values(world.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(world.warehouse, Scope(ACME, SYSTEM)).lost == ()
 
 
 def changes(world: World) -> list[dict[str, Any]]:
@@ -206,7 +207,7 @@ def test_a_record_of_v1s_shape_reads_the_same(world: World, account: CrmAccount)
     assert [(row["record_id"], row["field"], row["reason"]) for row in rejected] == [
         ("1", start, "is no day of the calendar")
     ]
-    assert compare_values(world.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(world.warehouse, Scope(ACME, SYSTEM)).lost == ()
 
 
 @pytest.mark.slow
@@ -229,4 +230,4 @@ def test_values_without_measure_are_shown_or_listed(world: World, account: CrmAc
     assert (rows[2]["interne_notiz"], rows[2]["kreditlimit_amount"]) == (None, Decimal(2))
     rejected = world.rows("integration", "rejected_values")
     assert [(row["record_id"], row["field"]) for row in rejected] == [("2", note)]
-    assert compare_values(world.warehouse, ACME, SYSTEM).lost == ()
+    assert compare_values(world.warehouse, Scope(ACME, SYSTEM)).lost == ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 from psycopg import sql
@@ -18,9 +17,11 @@ from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline.sync.runs.refresh import open_refresher
 from pipedrive_pipeline.sync.tenancy.erasure import (
     Erased,
+    FormerRow,
     NobodyToErase,
+    PersonalRecord,
     erase_persons,
-    persons_with_email,
+    find_by_address,
 )
 from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source, marked, mart
@@ -36,16 +37,13 @@ def account() -> CrmAccount:
     return seeded(12, 60, organization_fields=3, person_fields=3)
 
 
-def erase(world: World, *ids: int, former: tuple[UUID, ...] = ()) -> Erased:
+def persons(*ids: int) -> tuple[PersonalRecord, ...]:
+    return tuple(PersonalRecord(SYSTEM, "persons", str(record_id)) for record_id in ids)
+
+
+def erase(world: World, *ids: int, former: tuple[FormerRow, ...] = ()) -> Erased:
     with tenant_lock(world.warehouse, ACME) as lock:
-        return erase_persons(
-            lock,
-            world.settings,
-            SYSTEM,
-            [str(record_id) for record_id in ids],
-            former=former,
-            who="a test",
-        )
+        return erase_persons(lock, world.settings, persons(*ids), former=former, who="a test")
 
 
 def run(world: World, text: str) -> None:
@@ -113,7 +111,8 @@ def test_an_erased_person_is_nowhere(world: World, account: CrmAccount) -> None:
 
     erased = erase(world, PERSON)
 
-    assert (erased.raw_rows, erased.contacts, erased.at_source) == (1, 1, [str(PERSON)])
+    assert (erased.raw_rows, erased.at_source) == (1, persons(PERSON))
+    assert erased.mart_rows == {"users": 0, "contacts": 1}
     assert places(world) == set()
     (entry,) = actions(world)
     assert entry["subject"] == str(erased.receipt)
@@ -185,7 +184,7 @@ def test_what_an_app_refers_to_is_not_erased_by_half(world: World) -> None:
         "alter table public.orders drop constraint orders_of, add constraint orders_of"
         " foreign key (contact_id) references crm.contacts (id) on delete set null",
     )
-    assert erase(world, PERSON).contacts == 1
+    assert erase(world, PERSON).mart_rows["contacts"] == 1
     assert world.rows("public", "orders")[0]["contact_id"] is None
 
 
@@ -250,19 +249,41 @@ def test_an_address_finds_everybody_who_has_it_and_duplicates_go_with_whom_they_
         f" values ('acme', 'pipedrive', '32', '{EMAIL}')",
     )
 
-    persons = persons_with_email(world.warehouse, Scope(ACME, SYSTEM), f" {EMAIL}")
-    erased = erase(world, *map(int, persons.ids), former=tuple(persons.former))
+    found = find_by_address(world.warehouse, ACME, f" {EMAIL}")
+    erased = erase(world, *(int(record.id) for record in found.records), former=found.former)
 
-    assert (persons.ids, len(persons.former), persons.of_the_app) == (["30", "31"], 1, 1)
-    assert erased.ids == ["30", "31", "32"]
-    assert erased.at_source == ["30", "31"]
+    assert (found.records, len(found.former), found.of_the_app) == (persons(30, 31), 1, 1)
+    assert erased.records == persons(30, 31, 32)
+    assert erased.at_source == persons(30, 31)
     assert contact_ids(world).isdisjoint({30, 31, 32})
-    left = persons_with_email(world.warehouse, Scope(ACME, SYSTEM), EMAIL)
-    assert (left.ids, left.former, left.of_the_app) == ([], [], 1)
+    left = find_by_address(world.warehouse, ACME, EMAIL)
+    assert (left.records, left.former, left.of_the_app) == ((), (), 1)
     with pytest.raises(NobodyToErase, match="no persons with the id 9999"):
         erase(world, 40, 9999)
     assert 40 in contact_ids(world)
     assert erase(world, 30).raw_rows == 0  # a second erasure
+
+
+@pytest.mark.slow
+def test_a_user_is_erased_with_the_name_that_their_records_repeat(world: World) -> None:
+    """An employee who left: `--email` finds every kind of record that is declared as personal."""
+    world.sync(sync_type="full")
+    owned = next(row for row in mart(world, "customers") if row["owner_id"])
+    (user,) = (row for row in mart(world, "users") if row["id"] == owned["owner_id"])
+
+    found = find_by_address(world.warehouse, ACME, user["email"])
+    with tenant_lock(world.warehouse, ACME) as lock:
+        erased = erase_persons(lock, world.settings, found.records, who="a test")
+
+    assert found.records == (PersonalRecord(SYSTEM, "users", user["remote_id"]),)
+    assert erased.mart_rows == {"users": 1, "contacts": 0}
+    world.sync(sync_type="full")
+    for name in ("customers", "contacts"):
+        of_user = [row for row in mart(world, name) if row["owner_remote_id"] == user["remote_id"]]
+        assert of_user
+        assert {(row["owner_id"], row["owner_name"]) for row in of_user} == {(None, None)}
+    assert user["remote_id"] not in {row["remote_id"] for row in mart(world, "users")}
+    assert int(user["remote_id"]) not in {row["id"] for row in world.raw(ACME, "users")}
 
 
 @pytest.mark.slow

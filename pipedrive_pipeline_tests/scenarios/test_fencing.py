@@ -186,8 +186,8 @@ def writes_of(lock: TenantLock, stores: TenantStores) -> dict[str, Callable[[], 
         "keys forgotten": lambda: stores.seen_keys.forget(persons),
         "single records": lambda: stores.refresher.refresh("persons", ["7"]),
         "marts": lambda: marts.build(late, Scope(ACME, SYSTEM)),
-        "views": lambda: marts.publish_views(late, ACME, SYSTEM),
-        "erased ones": lambda: erasure.erase_returned_records(late, ACME, SYSTEM),
+        "views": lambda: marts.publish_views(late, ACME),
+        "erased ones": lambda: erasure.erase_returned_records(late, Scope(ACME, SYSTEM)),
         "aged ones": lambda: expiry.erase_expired(late, Scope(ACME, SYSTEM)),
     }
 

@@ -6,6 +6,7 @@ import pytest
 
 from pipedrive_pipeline.marts import mapping
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 
@@ -24,7 +25,7 @@ def test_a_new_mapping_is_built_without_a_call(
     world.sync()
     number = account.fields["organizations"].named("Kundennummer").code
     text = {"organizations": {number: "customer_number"}}
-    mapping.save(world.warehouse, ACME, SYSTEM, text, who="a test")
+    mapping.save(world.warehouse, Scope(ACME, SYSTEM), text, who="a test")
     requests, spent = sandbox.requests.count, sandbox.requests.tokens_spent
 
     remap(world)

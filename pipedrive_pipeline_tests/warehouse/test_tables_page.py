@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
-from pipedrive_pipeline.connectors.contract import Entity
-from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
+from pipedrive_pipeline.connectors.contract import Entity, System
+from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.marts import publish_views
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.warehouse.catalog import Relation, relations
@@ -21,41 +22,41 @@ HEADER = """\
 # Every table and column
 
 For analysts and operators. `<tenant>` is the tenant's name, such as `acme`. Times are instants; the
-engine's own sessions show them in UTC. What an analyst reads stands first.
+engine's own sessions show them in UTC. The views that an analyst reads come first.
 
 This page is written from the comments in the database: `\\d+ crm.customers` in `./run psql` shows
-the same. A test holds both equal; run with `UPDATE_DOCS=1` it writes the page anew.
+the same. A test compares both; with `UPDATE_DOCS=1` it writes the page.
 """
 ANALYTICS = """\
 ## analytics_&lt;tenant&gt;: what an analyst reads
 
-Views of one tenant's rows. `customers` and `contacts` hold what is there, `customers_all` and
-`contacts_all` also what was deleted, merged or hidden at the source. Ask `sync_status` how fresh
-they are. Rows that the app made itself have no `pipedrive_id`.
+Views of one tenant's rows, from every CRM that it has connected: `system` says which. A view has
+the rows that are there; the one with `_all` also those that were deleted, merged or hidden at the
+source. `sync_status` says how fresh they are. Rows that the app made itself have no `system`.
 """
 CRM = """\
 ## crm: the marts of all tenants
 
 What an app reads and joins to. Each row has one tenant; row level security shows a session of
-the app's role the tenant in the setting `pipeline.tenant_id` only. Rows without `pipedrive_id`, and
+the app's role the tenant in the setting `pipeline.tenant_id` only. Rows without `system`, and
 columns that neither a select of `sql/marts` nor a field mapping fills, are the app's own.
 `updated_at` is the time at which the writing transaction began: follow changes with an overlap of a
 few minutes.
 """
 RAW = """\
-## raw_pipedrive_&lt;tenant&gt;: records as Pipedrive sent them
+## raw_{key}_&lt;tenant&gt;: records as {label} sent them
 
 One row per record, one column per declared key; `extra` (jsonb) holds every other key,
-`_dlt_load_id` (text) names the load. dlt's own tables (`_dlt_…`) stand beside them.
+`_dlt_load_id` (text) names the load. dlt's own tables (`_dlt_…`) are in the same schema.
 """
 DELETIONS = """\
-### raw_pipedrive_&lt;tenant&gt;.deletions
+### raw_{key}_&lt;tenant&gt;.deletions
 
 Records that are gone at the source; a mark is taken back when the record is seen again.
 
 | column | type | meaning |
 |---|---|---|
-| entity | text | Kind of the record: organizations, persons and so on. |
+| entity | text | Kind of the record: the name of its table. |
 | id | text | Its key. |
 | reason | text | deleted, merged or invisible (the connected user may not see it any more). |
 | merged_into | text | The id that it was merged into. |
@@ -70,30 +71,42 @@ engine's alone, and the app's role has no right to the token columns.
 """
 
 
-def test_the_page_of_tables_is_the_database(warehouse: Warehouse) -> None:
-    """A column that nobody explained, or that the page lacks, is found here."""
-    publish_views(warehouse, ACME, "pipedrive")
-    with warehouse.transaction() as connection:
-        views = relations(connection, ACME.analytics_schema)
-        crm, integration = (relations(connection, name) for name in ("crm", "integration"))
+def page_of(warehouse: Warehouse) -> str:
+    """Returns the page, as the declarations and the comments in the database say it."""
+    views, crm, integration = described(warehouse)
+    # A system from outside the package, such as the made-up one of the tests, has its own docs.
+    documented = [system for system in systems() if system.marts_folder is None]
     parts = [
         HEADER,
         ANALYTICS,
         *map(_relation, views),
         CRM,
         *map(_relation, crm),
-        RAW,
-        *map(_entity, ENTITIES.values()),
-        DELETIONS,
+        *(part for system in documented for part in _raw(system)),
         INTEGRATION,
         *map(_relation, integration),
     ]
-    page = "\n".join(parts)
+    return "\n".join(parts)
+
+
+def described(warehouse: Warehouse) -> tuple[list[Relation], list[Relation], list[Relation]]:
+    """Returns the views of a tenant, the marts, and the tables for operators."""
+    publish_views(warehouse, ACME)
+    with warehouse.transaction() as connection:
+        views, crm, integration = (
+            relations(connection, name) for name in (ACME.analytics_schema, "crm", "integration")
+        )
+    return views, crm, integration
+
+
+def test_the_page_of_tables_is_the_database(warehouse: Warehouse) -> None:
+    """A column that nobody explained, or that the page lacks, is found here."""
+    page = page_of(warehouse)
     if os.environ.get("UPDATE_DOCS"):
         PAGE.write_text(page, encoding="utf-8")
 
     assert page == PAGE.read_text(encoding="utf-8")
-    assert _without_comment([*views, *crm, *integration]) == []
+    assert _without_comment(chain(*described(warehouse))) == []
 
 
 def _without_comment(relations: Iterable[Relation]) -> list[str]:
@@ -111,10 +124,18 @@ def _relation(relation: Relation) -> str:
     return _section(f"{schema}.{relation.name}", relation.comment, rows)
 
 
-def _entity(entity: Entity) -> str:
+def _raw(system: System) -> Iterator[str]:
+    facts = {"key": system.key, "label": system.label}
+    yield RAW.format(**facts)
+    for entity in system.entities:
+        yield _entity(system.key, entity)
+    yield DELETIONS.format(**facts)
+
+
+def _entity(system: str, entity: Entity) -> str:
     columns = (entity.key, *entity.columns)
     rows = [(column.name, column.type.value, column.description) for column in columns]
-    return _section(f"raw_pipedrive_&lt;tenant&gt;.{entity.name}", entity.description, rows)
+    return _section(f"raw_{system}_&lt;tenant&gt;.{entity.name}", entity.description, rows)
 
 
 def _section(name: str, comment: str, rows: list[tuple[str, str, str]]) -> str:

@@ -84,7 +84,7 @@ declare
 begin
     if pipeline.is_empty(value) then
         return null;
-    elsif kind in ('varchar', 'varchar_auto', 'text', 'phone') then
+    elsif kind in ('text', 'choice') then
         return case when pipeline.as_text(value) is null then 'is no text' end;
     elsif kind = 'double' then
         return case when pipeline.as_numeric(value) is null then 'is no number' end;
@@ -94,7 +94,7 @@ begin
         return case when pipeline.as_ids(value) is null then 'is no list of option ids' end;
     elsif kind = 'date' then
         return case when pipeline.as_date(value) is null then 'is no day of the calendar' end;
-    elsif kind in ('user', 'org', 'people') then
+    elsif kind = 'reference' then
         return case when pipeline.as_reference(value) is null then 'is no id of a record' end;
     elsif kind = 'boolean' then
         return case when pipeline.as_boolean(value) is null then 'is neither true nor false' end;
@@ -144,5 +144,5 @@ begin
 end
 $$;
 comment on function pipeline.misfit(text, jsonb) is
-    'Why a value of v2''s shape does not fit its field type; null where it does, or the type is '
+    'Why a value of v2''s shape does not fit its kind of field; null where it does, or the kind is '
     'not one of those that have a rule.';

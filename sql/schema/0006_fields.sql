@@ -107,7 +107,7 @@ create table integration.view_columns (
     is_retired boolean not null default false,
     constraint view_columns_pkey primary key (tenant_id, system, mart, field_key, field_type, part),
     constraint view_columns_column_name_key
-        unique (tenant_id, system, mart, column_name) deferrable initially deferred,
+        unique (tenant_id, mart, column_name) deferrable initially deferred,
     constraint view_columns_tenant_id_fkey foreign key (tenant_id)
         references integration.tenants (slug) on delete cascade
 );

@@ -42,8 +42,8 @@ def fields(
 ) -> JSONResponse:
     """Every field that the tenant's records have or had, as the last sync read it."""
     with services.warehouse.as_app(caller.tenant) as connection:
-        known = mappings.known_fields(connection, caller.tenant, system)
-        active = mappings.active(connection, caller.tenant, system)
+        known = mappings.known_fields(connection, Scope(caller.tenant, system))
+        active = mappings.active(connection, Scope(caller.tenant, system))
     return envelope.answer(request, presenters.fields(known, active.mapping))
 
 
@@ -53,7 +53,7 @@ def mapping(
 ) -> JSONResponse:
     """The active mapping; version 0 if none was ever saved."""
     with services.warehouse.as_app(caller.tenant) as connection:
-        version = mappings.active(connection, caller.tenant, system)
+        version = mappings.active(connection, Scope(caller.tenant, system))
         shown = _shown(connection, caller.tenant, system, version, is_active=True)
     return envelope.answer(request, shown)
 
@@ -74,8 +74,7 @@ def save_mapping(
     with services.slow_work.slot(caller.tenant):
         version = mappings.save(
             services.warehouse,
-            caller.tenant,
-            system,
+            Scope(caller.tenant, system),
             wanted.text(),
             who=caller.name,
             based_on=wanted.version,
@@ -96,7 +95,7 @@ def preview(
 ) -> JSONResponse:
     """The effect of a mapping: ten rows before and after, coverage, values that do not fit."""
     with services.slow_work.slot(caller.tenant):
-        effect = mappings.preview(services.warehouse, caller.tenant, system, wanted.text())
+        effect = mappings.preview(services.warehouse, Scope(caller.tenant, system), wanted.text())
     return envelope.answer(request, presenters.preview(effect))
 
 
@@ -113,8 +112,8 @@ def versions(
     """Every saved version, newest first."""
     before = decoded(cursor, int)[0] if cursor else math.inf
     with services.warehouse.as_app(caller.tenant) as connection:
-        saved = mappings.versions(connection, caller.tenant, system)
-        active = mappings.active(connection, caller.tenant, system).number
+        saved = mappings.versions(connection, Scope(caller.tenant, system))
+        active = mappings.active(connection, Scope(caller.tenant, system)).number
     shown = [
         models.VersionShown(
             version=version.number,
@@ -141,11 +140,11 @@ def version(
 ) -> JSONResponse:
     """One version as it was saved."""
     with services.warehouse.as_app(caller.tenant) as connection:
-        saved = mappings.versions(connection, caller.tenant, system)
+        saved = mappings.versions(connection, Scope(caller.tenant, system))
         wanted = next((version for version in saved if version.number == number), None)
         if wanted is None:
             raise NotFound
-        active = mappings.active(connection, caller.tenant, system).number
+        active = mappings.active(connection, Scope(caller.tenant, system)).number
         shown = _shown(connection, caller.tenant, system, wanted, is_active=number == active)
     return envelope.answer(request, shown)
 
@@ -158,5 +157,5 @@ def _shown(
     *,
     is_active: bool,
 ) -> models.MappingShown:
-    known = mappings.known_fields(connection, tenant, system)
+    known = mappings.known_fields(connection, Scope(tenant, system))
     return presenters.mapping(version, known, is_active=is_active)

@@ -56,7 +56,12 @@ RECORD_COLUMNS = (
     Column("update_time", TIMESTAMP, "When the record itself was last edited, UTC, whole seconds."),
     Column("is_deleted", BOOLEAN, "False in every listed record; Pipedrive lists no deleted ones."),
     Column("visible_to", BIGINT, "Who may see it: 1 owner, 3 company or group, 5 and 7 by plan."),
-    Column("label_ids", JSON, "Ids of labels, explained by the options of the label field."),
+    Column(
+        "label_ids",
+        JSON,
+        "Ids of labels, explained by the options of the label field.",
+        shape="options",
+    ),
     Column("picture_id", BIGINT, "Picture of the record, if it has one."),
     Column("custom_fields", JSON, "Values of custom fields by field code; options as ids."),
 )
@@ -70,7 +75,10 @@ ORGANIZATIONS = Entity(
         Column("name", TEXT, "Name; not unique."),
         *RECORD_COLUMNS,
         Column(
-            "address", JSON, "Address as typed (value) and its parts, any of which may be null."
+            "address",
+            JSON,
+            "Address as typed (value) and its parts, any of which may be null.",
+            shape="address",
         ),
         Column("website", TEXT, "Web address; only with Pipedrive's company data."),
         Column("linkedin", TEXT, "LinkedIn page; only with Pipedrive's company data."),
@@ -96,8 +104,18 @@ PERSONS = Entity(
         Column("first_name", TEXT, "First name."),
         Column("last_name", TEXT, "Last name."),
         Column("org_id", BIGINT, "Organization the person belongs to; may be gone or unseen."),
-        Column("emails", JSON, "E-mail addresses: value, label, primary; at most one is primary."),
-        Column("phones", JSON, "Phone numbers: value, label, primary; at most one is primary."),
+        Column(
+            "emails",
+            JSON,
+            "E-mail addresses: value, label, primary; at most one is primary.",
+            shape="points",
+        ),
+        Column(
+            "phones",
+            JSON,
+            "Phone numbers: value, label, primary; at most one is primary.",
+            shape="points",
+        ),
         *RECORD_COLUMNS,
         Column("postal_address", JSON, "Postal address; only with Pipedrive's contact sync."),
         Column("notes", TEXT, "Notes of the contact sync, not the notes of the timeline."),
@@ -168,6 +186,7 @@ USERS = Entity(
     ),
     read=Snapshot(),
     cost=Cost(V1_LIST_TOKENS, records_per_page=10_000),  # the list is not paged
+    personal=("name", "email", "phone"),
     scopes=("users:read",),
 )
 

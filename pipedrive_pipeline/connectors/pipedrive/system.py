@@ -35,6 +35,7 @@ from pipedrive_pipeline.connectors.pipedrive.entities import (
     ME_TOKENS,
 )
 from pipedrive_pipeline.connectors.pipedrive.envelope import listed, single
+from pipedrive_pipeline.connectors.pipedrive.field_types import FIELD_TYPES
 from pipedrive_pipeline.connectors.pipedrive.walks import ListWalk, pick, record_status
 from pipedrive_pipeline.connectors.transport import Limits
 
@@ -177,4 +178,5 @@ PIPEDRIVE = System(
     hosts=("*.pipedrive.com",),
     open=opener(),
     budget=Budget(unit="tokens", daily_limit=DAILY_TOKENS),
+    field_types=FIELD_TYPES,
 )

@@ -14,17 +14,17 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from pipedrive_pipeline.marts.fields.field_entities import field_entities
 from pipedrive_pipeline.marts.sources import marts_folder
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.sql_files import read_sql
-
-FIELDS_TABLES = {"organizations": "organization_fields", "persons": "person_fields"}
 
 
 @dataclass(frozen=True)
 class Field:
     """One field; ``labels`` includes the labels of removed options."""
 
+    system: str
     entity: str
     field_key: str
     field_name: str
@@ -51,31 +51,30 @@ class Change:
     after: str | None
 
 
-def fields_of(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[Field]:
+def fields_of(connection: psycopg.Connection, scope: Scope) -> list[Field]:
     """Returns every known field, removed ones included, oldest first."""
     return (
         connection.cursor(row_factory=class_row(Field))
-        .execute(_KNOWN, (tenant.slug, system))
+        .execute(_KNOWN, (scope.tenant.slug, scope.system))
         .fetchall()
     )
 
 
-def are_custom_fields_wanted(connection: psycopg.Connection, tenant: Tenant, system: str) -> bool:
+def are_custom_fields_wanted(connection: psycopg.Connection, scope: Scope) -> bool:
     """True if the tenant wants its custom fields shown and mapped, which is the default."""
-    row = connection.execute(_WANTED, (tenant.slug, system)).fetchone()
+    row = connection.execute(_WANTED, (scope.tenant.slug, scope.system)).fetchone()
     return row is None or bool(row[0])
 
 
-def refresh_catalogue(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[Field]:
+def refresh_catalogue(connection: psycopg.Connection, scope: Scope) -> list[Field]:
     """Updates the catalogue from raw's definitions, logs the changes, returns all known fields.
 
     Args:
         connection: a transaction with the tenant's raw schema first on its search_path.
-        tenant: whose fields.
-        system: of which CRM.
+        scope: whose fields, of which CRM.
     """
-    known = {field.identity: field for field in fields_of(connection, tenant, system)}
-    current = {field.identity: field for field in _defined(connection, system)}
+    known = {field.identity: field for field in fields_of(connection, scope)}
+    current = {field.identity: field for field in _defined(connection, scope.system)}
     changes = [
         change
         for identity in [*current, *(key for key in known if key not in current)]
@@ -84,18 +83,15 @@ def refresh_catalogue(connection: psycopg.Connection, tenant: Tenant, system: st
     if not changes:
         return list(known.values())
     touched = {(change.entity, change.field_key) for change in changes}
-    rows = [
-        _row(tenant, system, known.get(identity), current.get(identity))
-        for identity in sorted(touched)
-    ]
+    rows = [_row(scope, known.get(identity), current.get(identity)) for identity in sorted(touched)]
     cursor = connection.cursor()
     cursor.executemany(_UPSERT, rows)
     cursor.executemany(
         _NOTE,
         [
             (
-                tenant.slug,
-                system,
+                scope.tenant.slug,
+                scope.system,
                 change.entity,
                 change.field_key,
                 change.change,
@@ -105,15 +101,16 @@ def refresh_catalogue(connection: psycopg.Connection, tenant: Tenant, system: st
             for change in changes
         ],
     )
-    return fields_of(connection, tenant, system)
+    return fields_of(connection, scope)
 
 
 def _defined(connection: psycopg.Connection, system: str) -> Iterator[Field]:
-    path = marts_folder(system) / "fields.sql"
-    if not path.exists():  # no entity of this system has definitions
+    """Yields the fields that the system's definitions have now; none if it has no definitions."""
+    if not field_entities(system):
         return
-    for entity, key, name, kind, is_custom, options in connection.execute(read_sql(path).query):
-        yield Field(entity, key, name, kind, is_custom, options or {})
+    definitions = read_sql(marts_folder(system) / "fields.sql")
+    for entity, key, name, kind, is_custom, options in connection.execute(definitions.query):
+        yield Field(system, entity, key, name, kind, is_custom, options or {})
 
 
 def _changes(known: Field | None, current: Field | None) -> Iterable[Change]:
@@ -153,16 +150,14 @@ def _option_changes(
     )
 
 
-def _row(
-    tenant: Tenant, system: str, known: Field | None, current: Field | None
-) -> tuple[object, ...]:
+def _row(scope: Scope, known: Field | None, current: Field | None) -> tuple[object, ...]:
     newest = current or known
     if newest is None:
         raise LookupError("a change belongs to a field that is known or current")
     labels = {**(known.labels if known else {}), **(current.options if current else {})}
     return (
-        tenant.slug,
-        system,
+        scope.tenant.slug,
+        scope.system,
         newest.entity,
         newest.field_key,
         newest.field_name,
@@ -182,6 +177,7 @@ where sync_settings.tenant_id = %s
 """
 _KNOWN = """
 select
+    fields.system,
     fields.entity,
     fields.field_key,
     fields.field_name,

@@ -21,50 +21,62 @@ FIELDS_PER_SELECT: Final = 1_000  # PostgreSQL's target lists take at most 1,664
 
 @dataclass(frozen=True)
 class RawFields:
-    """Fields of one raw row; ``sent`` has the SQL of those that are not in `custom_fields`."""
+    """Fields of one raw row.
+
+    Attributes:
+        record: the raw row in the query.
+        keys: of the fields.
+        sent: the SQL of those fields that are not in `custom_fields`.
+        prefix: of the joins' names, where one query reads fields of several raw rows.
+        column: of the raw row, with the values by key.
+    """
 
     record: sql.Composable
     keys: Sequence[str]
     sent: Mapping[str, sql.Composable] = field(default_factory=dict)
+    prefix: str = ""
+    column: str = "custom_fields"
 
     @property
     def extra(self) -> sql.Composable:
         """Top-level values of the record that have no column, as jsonb."""
-        return sql.SQL("sent.extra")
+        return sql.SQL("{}.extra").format(self.row)
+
+    @property
+    def row(self) -> sql.Identifier:
+        """The join with `custom_fields` and `extra`, each detoasted once."""
+        return sql.Identifier(f"{self.prefix}sent")
 
     def value(self, key: str) -> sql.Composable:
         """Returns a field's whole value as jsonb, null if there is none; cheap to repeat."""
-        return _place(self.keys.index(key))
+        number = self.keys.index(key)
+        return sql.SQL("{}.{}").format(self._select_of(number), sql.Identifier(f"f{number}"))
 
     def joins(self) -> sql.Composable:
         """Returns the joins to append to the record in a `from` clause."""
         joined = sql.SQL(
-            " left join lateral (select {record}.custom_fields || '{{}}' as custom_fields,"
+            " left join lateral (select {record}.{column} || '{{}}' as custom_fields,"
             " {record}.extra || '{{}}' as extra, null::json as unhashed having true)"
-            " as sent on true"
-        ).format(record=self.record)
+            " as {row} on true"
+        ).format(record=self.record, column=sql.Identifier(self.column), row=self.row)
         numbered = list(enumerate(self.keys))
         for start in range(0, len(numbered), FIELDS_PER_SELECT):
             chunk = numbered[start : start + FIELDS_PER_SELECT]
             joined += sql.SQL(
-                " left join lateral (select {fields} having sent.unhashed is null)"
+                " left join lateral (select {fields} having {row}.unhashed is null)"
                 " as {name} on true"
             ).format(
                 fields=sql.SQL(", ").join(self._extracted(*pair) for pair in chunk),
-                name=_select_of(start),
+                name=self._select_of(start),
+                row=self.row,
             )
         return joined
 
     def _extracted(self, number: int, key: str) -> sql.Composed:
-        sent = sql.SQL("sent.custom_fields -> {}").format(sql.Literal(key))
-        return sql.SQL(
-            "coalesce(nullif({}, 'null'), nullif(sent.extra -> {}, 'null')) as {}"
-        ).format(self.sent.get(key) or sent, sql.Literal(key), sql.Identifier(f"f{number}"))
+        sent = sql.SQL("{}.custom_fields -> {}").format(self.row, sql.Literal(key))
+        return sql.SQL("coalesce(nullif({}, 'null'), nullif({} -> {}, 'null')) as {}").format(
+            self.sent.get(key) or sent, self.extra, sql.Literal(key), sql.Identifier(f"f{number}")
+        )
 
-
-def _select_of(number: int) -> sql.Identifier:
-    return sql.Identifier(f"fields_{number // FIELDS_PER_SELECT}")
-
-
-def _place(number: int) -> sql.Composable:
-    return sql.SQL("{}.{}").format(_select_of(number), sql.Identifier(f"f{number}"))
+    def _select_of(self, number: int) -> sql.Identifier:
+        return sql.Identifier(f"{self.prefix}fields_{number // FIELDS_PER_SELECT}")

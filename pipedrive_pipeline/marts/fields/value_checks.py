@@ -7,23 +7,21 @@ A value is checked when it arrives and when its field's type changes; misfits ar
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.connectors.contract import FieldKind
 from pipedrive_pipeline.marts.fields.catalogue import Field, are_custom_fields_wanted
+from pipedrive_pipeline.marts.fields.field_entities import custom_values
 from pipedrive_pipeline.marts.fields.raw_fields import RawFields
-from pipedrive_pipeline.marts.fields.standard_columns import (
-    SHAPES,
-    STANDARD_COLUMNS,
-    insert_of_misfits,
-)
-from pipedrive_pipeline.marts.fields.values import has_usual_form, is_simple
+from pipedrive_pipeline.marts.fields.shaped_columns import insert_of_misfits, shaped_columns
+from pipedrive_pipeline.marts.fields.values import has_usual_form, is_simple, kind_of
 from pipedrive_pipeline.marts.sources import MartSource
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.scope import Scope
 
 EDITION: Final = "4"  # of the rules; a new one checks all values again
 ARGUMENTS_PER_CALL: Final = 90  # PostgreSQL's functions take at most 100
@@ -55,22 +53,20 @@ class ValueCheck:
 
     Args:
         connection: the build's own, with the tenant's raw schema on its search_path.
-        tenant: whose values.
-        system: of which CRM.
+        scope: whose values, of which CRM.
         fields: all known fields, removed ones included.
     """
 
     def __init__(
         self,
         connection: psycopg.Connection,
-        tenant: Tenant,
-        system: str,
+        scope: Scope,
         fields: Iterable[Field],
     ) -> None:
         self._connection = connection
-        self._whose = {"tenant": tenant.slug, "system": system}
+        self._whose = {"tenant": scope.tenant.slug, "system": scope.system}
         self._custom = [field for field in fields if field.is_custom]
-        self._is_wanted = are_custom_fields_wanted(connection, tenant, system)
+        self._is_wanted = are_custom_fields_wanted(connection, scope)
 
     @property
     def rules(self) -> str:
@@ -104,7 +100,7 @@ class ValueCheck:
 
     def list_misfits(
         self,
-        entity: str,
+        source: MartSource,
         condition: sql.Composable,
         connection: psycopg.Connection | None = None,
         *,
@@ -115,63 +111,87 @@ class ValueCheck:
         Custom fields are skipped if the tenant does not want them.
 
         Args:
-            entity: of which records.
+            source: of which mart.
             condition: on ``remote_id``, in the type of raw's key; selects the records.
             connection: has a transaction that began after the build's; None uses the build's own.
             only: keys of the fields to check; None checks all, and values of unknown fields.
         """
-        whose = self._whose | {"entity": entity}
+        whose = self._whose | {"entity": source.entity}
         connection = connection or self._connection
         counts = ValueCounts()
-        if only is None and entity in SHAPES:
-            misfit_count = connection.execute(insert_of_misfits(entity, condition), whose).rowcount
+        if only is None:
+            misfit_count = _list_standard_misfits(connection, source, condition, whose)
             counts = ValueCounts(seen=misfit_count, rejected=misfit_count)
-        if self._is_wanted:
-            fields = [field for field in self._custom if field.entity == entity]
-            row = connection.execute(_check(entity, fields, condition, only), whose).fetchone()
+        fields = [field for field in self._custom if field.entity == source.entity]
+        if source.defined_by and self._is_wanted:
+            row = connection.execute(_check(source, fields, condition, only), whose).fetchone()
             counts += ValueCounts(*row) if row else ValueCounts()
         return counts
 
     def delete_fitting(
-        self, entity: str, condition: sql.Composable, *, only: Collection[str] | None = None
+        self, source: MartSource, condition: sql.Composable, *, only: Collection[str] | None = None
     ) -> None:
         """Deletes entries that this build has not listed again, because their values fit now."""
-        whose = self._whose | {"entity": entity, "only": None if only is None else list(only)}
-        self._connection.execute(sql.SQL(_DELETE_MISFITS).format(condition=condition), whose)
+        whose = self._whose | {
+            "entity": source.entity,
+            "only": None if only is None else list(only),
+            "standard": list(shaped_columns(source)),
+        }
+        self._connection.execute(_delete(_DELETE_MISFITS, source, condition), whose)
 
-    def list_refusals(self, mart: MartSource, condition: sql.Composable) -> ValueCounts:
+    def list_refusals(self, source: MartSource, condition: sql.Composable) -> ValueCounts:
         """Lists values that a mapping could not convert; deletes entries that it can convert now.
 
         The entry of a value that does not fit its own field stays as it is.
 
         Args:
-            mart: with the tenant's mapping.
+            source: of which mart, with the tenant's mapping.
             condition: on ``remote_id``, in the type of raw's key; selects the records.
         """
-        whose, refused = self._whose | {"entity": mart.entity}, 0
-        if any(filling.refusal for filling in mart.fillings):
-            refused = self._connection.execute(_refuse(mart, condition), whose).rowcount
-        self._connection.execute(sql.SQL(_DELETE_CONVERTED).format(condition=condition), whose)
+        whose, refused = self._whose | {"entity": source.entity}, 0
+        if any(filling.refusal for filling in source.fillings):
+            refused = self._connection.execute(_refuse(source, condition), whose).rowcount
+        self._connection.execute(_delete(_DELETE_CONVERTED, source, condition), whose)
         return ValueCounts(refused=refused)
 
 
+def _list_standard_misfits(
+    connection: psycopg.Connection,
+    source: MartSource,
+    condition: sql.Composable,
+    whose: Mapping[str, str],
+) -> int:
+    insert = insert_of_misfits(source, condition)
+    return connection.execute(insert, whose).rowcount if insert else 0
+
+
+def _delete(text: str, source: MartSource, condition: sql.Composable) -> sql.Composed:
+    return sql.SQL(text).format(
+        remote_id=source.as_key(sql.Identifier("rejected_values", "record_id")),
+        condition=condition,
+    )
+
+
 def _check(
-    entity: str,
+    source: MartSource,
     fields: Sequence[Field],
     condition: sql.Composable,
     only: Collection[str] | None,
 ) -> sql.Composed:
     known = [field.field_key for field in fields]
     kinds = {
-        field.field_key: field.field_type
+        field.field_key: kind_of(field.system, field.field_type)
         for field in fields
         if only is None or field.field_key in only
     }
-    unpacked = RawFields(sql.Identifier("record"), tuple(kinds))
+    column = custom_values(source)
+    unpacked = RawFields(sql.Identifier("record"), tuple(kinds), column=column)
     present = [_present(kind, unpacked.value(key)) for key, kind in kinds.items()]
     reasons = [_reason(kind, key, unpacked) for key, kind in kinds.items()]
     return sql.SQL(_CHECK).format(
-        records=sql.Identifier(entity),
+        records=source.records,
+        key=sql.Identifier(source.key),
+        custom_fields=sql.Identifier(column),
         joins=unpacked.joins(),
         condition=condition,
         present=filled_count(present),
@@ -184,7 +204,7 @@ def _check(
     )
 
 
-def _refuse(mart: MartSource, condition: sql.Composable) -> sql.Composed:
+def _refuse(source: MartSource, condition: sql.Composable) -> sql.Composed:
     entries = [
         sql.SQL(
             "({source}::text, {column}::text, {refusal}::text,"
@@ -196,12 +216,13 @@ def _refuse(mart: MartSource, condition: sql.Composable) -> sql.Composed:
             converted=filling.converted,
             value=filling.value,
         )
-        for filling in mart.fillings
+        for filling in source.fillings
         if filling.refusal
     ]
     return sql.SQL(_REFUSE).format(
-        records=mart.records,
-        joins=mart.joins,
+        records=source.records,
+        key=sql.Identifier(source.key),
+        joins=source.joins,
         entries=sql.SQL(", ").join(entries),
         condition=condition,
     )
@@ -218,7 +239,7 @@ def filled_count(values: Sequence[sql.Composable]) -> sql.Composed:
     return sql.SQL(" + ").join([sql.SQL("0"), *counts])
 
 
-def _present(kind: str, value: sql.Composable) -> sql.Composable:
+def _present(kind: FieldKind | None, value: sql.Composable) -> sql.Composable:
     """Returns the value, or null for an object that contains only nulls."""
     if is_simple(kind):
         return value
@@ -228,7 +249,7 @@ def _present(kind: str, value: sql.Composable) -> sql.Composable:
     ).format(value)
 
 
-def _reason(kind: str, key: str, unpacked: RawFields) -> sql.Composed:
+def _reason(kind: FieldKind | None, key: str, unpacked: RawFields) -> sql.Composed:
     """Returns the SQL of the reason why a field's value does not fit; null if it fits."""
     value, simple = unpacked.value(key), is_simple(kind)
     misfit_of_top_level = sql.SQL(
@@ -265,27 +286,27 @@ _UNKNOWN = """(
 _CHECK = """
 with checked as materialized (
     select
-        record.id,
+        record.remote_id,
         {present} as value_count,
         array[{reasons}]::text[] as reasons,
         {unknown} as unknown
-    from (select record.*, record.id as remote_id from {records} as record) as record{joins}
+    from (select record.*, record.{key} as remote_id from {records} as record) as record{joins}
     where record.{condition}
 ),
 misfits as (
     select
-        checked.id::text as record_id,
+        checked.remote_id::text as record_id,
         misfit.field,
         case
-            when jsonb_typeof(record.custom_fields) in ('object', 'null')
-                or record.custom_fields is null
-                then pipeline.field_value(record.custom_fields, record.extra, misfit.field)
-            else coalesce(record.extra -> misfit.field, record.custom_fields)
+            when jsonb_typeof(record.{custom_fields}) in ('object', 'null')
+                or record.{custom_fields} is null
+                then pipeline.field_value(record.{custom_fields}, record.extra, misfit.field)
+            else coalesce(record.extra -> misfit.field, record.{custom_fields})
         end as value,
         misfit.reason
     from checked
     inner join {records} as record
-        on record.id = checked.id
+        on record.{key} = checked.remote_id
     cross join lateral (
         select
             judged.field,
@@ -304,8 +325,8 @@ misfits as (
         select
             'custom_fields' as field,
             'is no object of fields' as reason
-        where jsonb_typeof(record.custom_fields) not in ('object', 'null')
-            and not pipeline.is_empty(record.custom_fields)
+        where jsonb_typeof(record.{custom_fields}) not in ('object', 'null')
+            and not pipeline.is_empty(record.{custom_fields})
     ) as misfit
     where checked.unknown <> '{{}}' -- also where custom_fields is no object
         or cardinality(array_remove(checked.reasons, null)) > 0
@@ -335,15 +356,14 @@ select
     %(tenant)s,
     %(system)s,
     %(entity)s,
-    looked.id::text,
+    looked.remote_id::text,
     looked.source,
     left(looked.value::text, 1000),
     looked.refusal,
     looked.target
 from (
     select
-        {records}.id,
-        {records}.id as remote_id,
+        {records}.{key} as remote_id,
         entry.*
     from {records}{joins}
     cross join lateral (values {entries}) as entry (source, target, refusal, value)
@@ -367,12 +387,7 @@ where rejected_values.tenant_id = %(tenant)s
     and rejected_values.last_seen_at < now()
     and exists (
         select
-        from (
-            select case
-                when rejected_values.record_id ~ '^[0-9]{{1,18}}$'
-                    then rejected_values.record_id::bigint
-            end as remote_id
-        ) as record
+        from (select {remote_id} as remote_id) as record
         where record.{condition}
     )
 """
@@ -383,7 +398,8 @@ _DELETE_MISFITS = f"""{_DELETE_FITTING}
     and rejected_values.target is null
     and (%(only)s::text[] is null or rejected_values.field = any (%(only)s::text[]))
     and (
-        rejected_values.field ~ '^([0-9a-f]{{{{40}}}}|custom_fields|{"|".join(STANDARD_COLUMNS)})$'
+        rejected_values.field ~ '^([0-9a-f]{{{{40}}}}|custom_fields)$'
+        or rejected_values.field = any (%(standard)s::text[])
         or exists (
             select
             from integration.fields

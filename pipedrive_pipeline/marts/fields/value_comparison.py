@@ -19,20 +19,19 @@ from psycopg import sql
 
 from pipedrive_pipeline.marts.fields.catalogue import are_custom_fields_wanted, fields_of
 from pipedrive_pipeline.marts.fields.columns import OVERFLOW_COLUMN, ViewColumn, stored_columns
+from pipedrive_pipeline.marts.fields.field_entities import custom_values, field_entities
 from pipedrive_pipeline.marts.fields.raw_fields import RawFields
 from pipedrive_pipeline.marts.fields.value_checks import filled_count
 from pipedrive_pipeline.marts.mapping.form import ATTRIBUTE
 from pipedrive_pipeline.marts.mapping.mapped_sources import mapped_sources
-from pipedrive_pipeline.marts.parallel import halves, parallel_transactions
+from pipedrive_pipeline.marts.parallel import are_many, parallel_transactions
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.sources import Filling, MartSource, mart_sources
-from pipedrive_pipeline.marts.writing import id_condition
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 SHOWN: Final = 100  # lost values of each mart that are listed
-MartResult = tuple[int, list[tuple[str, int, str]]]  # values compared; entity, id, field key
+MartResult = tuple[int, list[tuple[str, str, str]]]  # values compared; entity, id, field key
 
 
 @dataclass(frozen=True)
@@ -48,41 +47,38 @@ class ValueComparison:
     """Result of a comparison: number of raw values, and those neither shown nor rejected."""
 
     seen: int
-    lost: tuple[tuple[str, int, str], ...]  # entity, id, field key; the first hundred a mart
+    lost: tuple[tuple[str, str, str], ...]  # entity, id, field key; the first hundred a mart
     is_whole: bool
 
 
-def compare_values(
-    warehouse: Warehouse, tenant: Tenant, system: str, *, is_whole: bool = True
-) -> ValueComparison:
+def compare_values(warehouse: Warehouse, scope: Scope, *, is_whole: bool = True) -> ValueComparison:
     """Compares raw with the tenant's views and mapped columns, and marks the loads as compared.
 
     Args:
         warehouse: has raw, views and marts.
-        tenant: whose values; its views are published.
-        system: of which CRM.
+        scope: whose values, of which CRM; the tenant's views are published.
         is_whole: compare all records, not only those loaded since the last comparison.
     """
     with (
-        raw_transaction(warehouse, Scope(tenant, system)) as connection,
-        parallel_transactions(warehouse, Scope(tenant, system), workers=2) as submit,
+        raw_transaction(warehouse, scope) as connection,
+        parallel_transactions(warehouse, scope, workers=2) as submit,
     ):
-        loads = _unproven_loads(connection, tenant, system)
-        is_shown = are_custom_fields_wanted(connection, tenant, system)
-        fields = fields_of(connection, tenant, system)
+        loads = _unproven_loads(connection, scope)
+        is_shown = are_custom_fields_wanted(connection, scope)
+        fields = fields_of(connection, scope)
         tasks: list[Callable[[psycopg.Connection], MartResult]] = []
-        marts = [mart for mart in mart_sources(system) if mart.defined_by]
-        for target in mapped_sources(connection, tenant, system, fields, tuple(marts)):
+        sources = mapped_sources(connection, scope, fields, mart_sources(scope.system))
+        for source in sources:
             if is_whole:
-                conditions = halves(connection, target.entity)
+                conditions = _halves(connection, source)
             else:
-                ids = _loaded_ids(connection, target, loads)
-                conditions = [id_condition(ids)] if ids else []
+                ids = _loaded_ids(connection, source, loads)
+                conditions = [_id_condition(ids)] if ids else []
             tasks += [
-                partial(_compare_mart, tenant, system, target, condition, is_shown=is_shown)
+                partial(_compare_mart, scope, source, condition, is_shown=is_shown)
                 for condition in conditions
             ]
-        is_shared = len(tasks) > len(marts)
+        is_shared = len(tasks) > len(sources)
         results = (
             [future.result() for future in [submit(task) for task in tasks]]
             if is_shared
@@ -90,11 +86,11 @@ def compare_values(
         )
         lost = tuple(value for _, values in results for value in values)
         if not lost:
-            _mark_compared(connection, tenant, system, loads)
+            _mark_compared(connection, scope, loads)
     return ValueComparison(sum(value_count for value_count, _ in results), lost, is_whole)
 
 
-def due(connection: psycopg.Connection, tenant: Tenant, system: str) -> Due:
+def due(connection: psycopg.Connection, scope: Scope) -> Due:
     """Returns which work is due for the tenant's marts."""
     row = connection.execute(
         """
@@ -105,49 +101,49 @@ def due(connection: psycopg.Connection, tenant: Tenant, system: str) -> Due:
         where mart_state.tenant_id = %s
             and mart_state.system = %s
         """,
-        (tenant.slug, system),
+        (scope.tenant.slug, scope.system),
     ).fetchone()
     return Due(*row) if row else Due(are_views=False, are_loads=False)
 
 
 def _compare_mart(
-    tenant: Tenant,
-    system: str,
-    target: MartSource,
+    scope: Scope,
+    source: MartSource,
     condition: sql.Composable,
     connection: psycopg.Connection,
     *,
     is_shown: bool,
 ) -> MartResult:
     """Returns the number of values compared, and entity, id and field of those lost."""
-    comparison = _MartComparison(connection, tenant, system, target)
-    value_count, hidden = comparison.compare_view(condition) if is_shown else (0, [])
+    comparison = _MartComparison(connection, scope, source)
+    has_fields = is_shown and source.entity in field_entities(scope.system)
+    value_count, hidden = comparison.compare_view(condition) if has_fields else (0, [])
     unfilled = comparison.compare_mapped_columns(condition)
-    return value_count, [(target.entity, record, key) for record, key in hidden + unfilled]
+    return value_count, [(source.entity, record, key) for record, key in hidden + unfilled]
 
 
 class _MartComparison:
     """Compares one mart's raw records with its widest view and its table."""
 
-    def __init__(
-        self, connection: psycopg.Connection, tenant: Tenant, system: str, target: MartSource
-    ) -> None:
-        self._connection, self._target = connection, target
-        columns = stored_columns(connection, tenant, system, target.name)
+    def __init__(self, connection: psycopg.Connection, scope: Scope, source: MartSource) -> None:
+        self._connection, self._source = connection, source
+        columns = stored_columns(connection, scope.tenant, source.name, scope.system)
         columns.sort(key=lambda column: (column.field_key, column.is_retired, column.position))
         self._columns = {
             key: list(rows) for key, rows in groupby(columns, lambda column: column.field_key)
         }
         self._facts: dict[str, sql.Composable] = {
-            "records": sql.Identifier(target.entity),
-            "view": sql.Identifier(tenant.analytics_schema, f"{target.name}_all"),
-            "tenant": sql.Literal(tenant.slug),
-            "system": sql.Literal(system),
-            "entity": sql.Literal(target.entity),
+            "records": source.records,
+            "key": sql.Identifier(source.key),
+            "custom_fields": sql.Identifier(custom_values(source)),
+            "view": sql.Identifier(scope.tenant.analytics_schema, f"{source.name}_all"),
+            "tenant": sql.Literal(scope.tenant.slug),
+            "system": sql.Literal(scope.system),
+            "entity": sql.Literal(source.entity),
             "limit": sql.Literal(SHOWN),
         }
 
-    def compare_view(self, condition: sql.Composable) -> tuple[int, list[tuple[int, str]]]:
+    def compare_view(self, condition: sql.Composable) -> tuple[int, list[tuple[str, str]]]:
         """Returns the number of values, and id and key of those the view does not show.
 
         A view evaluates every column that is selected. So the first query selects one column of
@@ -157,25 +153,25 @@ class _MartComparison:
         value_count, suspects, _ = self._query_view(condition, is_thorough=False)
         if not suspects:
             return value_count, []
-        _, _, hidden = self._query_view(id_condition(suspects), is_thorough=True)
+        _, _, hidden = self._query_view(_id_condition(suspects), is_thorough=True)
         return value_count, [(value["id"], value["field"]) for value in hidden or []]
 
-    def compare_mapped_columns(self, condition: sql.Composable) -> list[tuple[int, str]]:
+    def compare_mapped_columns(self, condition: sql.Composable) -> list[tuple[str, str]]:
         """Returns id and source of values that are neither in their column nor refused."""
-        target = self._target
-        if not target.fillings:
+        source = self._source
+        if not source.fillings:
             return []
         unfilled = [
             sql.SQL("case when {} is not null and {} then {} end").format(
                 filling.value, _is_unfilled(filling), sql.Literal(filling.source)
             )
-            for filling in target.fillings
+            for filling in source.fillings
         ]
         query = sql.SQL(_UNFILLED + _LOST).format(
             **self._facts,
-            joins=target.joins,
-            table=target.identifier,
-            is_own=target.of_tenant("stored"),
+            joins=source.joins,
+            table=source.identifier,
+            remote_id=source.as_key(sql.Identifier("stored", "remote_id")),
             hidden=_array(unfilled),
             condition=condition,
         )
@@ -184,9 +180,9 @@ class _MartComparison:
 
     def _query_view(
         self, condition: sql.Composable, *, is_thorough: bool
-    ) -> tuple[int, list[int] | None, list[dict[str, Any]] | None]:
+    ) -> tuple[int, list[str] | None, list[dict[str, Any]] | None]:
         keys = tuple(self._columns)
-        unpacked = RawFields(sql.Identifier(self._target.entity), keys)
+        unpacked = RawFields(self._source.records, keys, column=custom_values(self._source))
         filled = "{} is not null"
         if is_thorough:  # blank text, or an object that contains only nulls
             filled = "not pipeline.is_empty({})"
@@ -203,6 +199,7 @@ class _MartComparison:
         query = sql.SQL(_HIDDEN + _LOST).format(
             **self._facts,
             joins=unpacked.joins(),
+            remote_id=self._source.as_key(sql.Identifier("view", "remote_id")),
             seen=filled_count([unpacked.value(key) for key in keys]),
             hidden=_array(hidden),
             known=sql.Literal(list(keys)),
@@ -240,7 +237,7 @@ def _array(elements: Sequence[sql.Composable]) -> sql.Composed:
     return sql.SQL("array_remove(array[{}]::text[], null)").format(sql.SQL(", ").join(elements))
 
 
-def _unproven_loads(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[str]:
+def _unproven_loads(connection: psycopg.Connection, scope: Scope) -> list[str]:
     """Returns the loads since the last comparison.
 
     The row is not locked, because a read that runs at the same time registers its loads there.
@@ -252,21 +249,41 @@ def _unproven_loads(connection: psycopg.Connection, tenant: Tenant, system: str)
         where mart_state.tenant_id = %s
             and mart_state.system = %s
         """,
-        (tenant.slug, system),
+        (scope.tenant.slug, scope.system),
     ).fetchone()
     return list(row[0]) if row else []
 
 
-def _loaded_ids(connection: psycopg.Connection, target: MartSource, loads: list[str]) -> list[int]:
-    query = sql.SQL("select id from {} where _dlt_load_id = any (%s) order by id asc").format(
-        sql.Identifier(target.entity)
-    )
+def _loaded_ids(connection: psycopg.Connection, source: MartSource, loads: list[str]) -> list[str]:
+    query = sql.SQL(
+        "select record.{key}::text from {records} as record"
+        " where record._dlt_load_id = any (%s) order by record.{key} asc"
+    ).format(key=sql.Identifier(source.key), records=source.records)
     return [row[0] for row in connection.execute(query, (loads,))] if loads else []
 
 
-def _mark_compared(
-    connection: psycopg.Connection, tenant: Tenant, system: str, loads: list[str]
-) -> None:
+def _id_condition(ids: Sequence[str]) -> sql.Composed:
+    """Returns a condition on ``remote_id`` that Postgres pushes through a view's barrier."""
+    return sql.SQL("remote_id = any ({}::text[])").format(sql.Literal(list(ids)))
+
+
+def _halves(connection: psycopg.Connection, source: MartSource) -> list[sql.Composable]:
+    """Returns conditions on ``remote_id`` that split the records in half; one if few records.
+
+    They are comparisons, because Postgres pushes those through a view's security barrier to its
+    tables. It would apply a modulo only after it has evaluated the whole view.
+    """
+    if not are_many(connection, source.entity):
+        return [sql.SQL("remote_id is not null")]
+    query = sql.SQL(
+        "select percentile_disc(0.5) within group (order by record.{key}::text)"
+        " from {records} as record"
+    ).format(key=sql.Identifier(source.key), records=source.records)
+    middle = connection.execute(query).fetchone()
+    return [sql.SQL(f"remote_id {sign} {{}}").format(*middle or ()) for sign in ("<", ">=")]
+
+
+def _mark_compared(connection: psycopg.Connection, scope: Scope, loads: list[str]) -> None:
     """Marks the loads as compared."""
     connection.execute(
         """
@@ -280,14 +297,14 @@ def _mark_compared(
             and mart_state.system = %s
             and mart_state.unproven_loads <> '{}'
         """,
-        (loads, tenant.slug, system),
+        (loads, scope.tenant.slug, scope.system),
     )
 
 
 _HIDDEN = """
 with compared as materialized (
     select
-        {records}.id,
+        view.remote_id,
         {seen} as seen_count,
         {hidden} || case
             when sent.custom_fields - {known}::text[] <> '{{}}' or sent.extra is not null
@@ -310,36 +327,38 @@ with compared as materialized (
                         and not pipeline.is_empty(stray.value)
                     union all
                     select 'custom_fields'
-                    where jsonb_typeof({records}.custom_fields) not in ('object', 'null')
-                        and not pipeline.is_empty({records}.custom_fields)
+                    where jsonb_typeof({records}.{custom_fields}) not in ('object', 'null')
+                        and not pipeline.is_empty({records}.{custom_fields})
                 )
             else '{{}}'
         end as hidden
-    from (select shown.*, shown.pipedrive_id as remote_id from {view} as shown) as view
+    from {view} as view
     inner join {records}
-        on {records}.id = view.remote_id
+        on {records}.{key} = {remote_id}
     {joins}
-    where view.{condition}
+    where view.system = {system}
+        and view.{condition}
 )
 """
 _UNFILLED = """
 with compared as materialized (
     select
-        {records}.id,
+        stored.remote_id,
         0 as seen_count,
         {hidden} as hidden
-    from (select record.*, record.id as remote_id from {records} as record) as {records}
+    from {table} as stored
+    inner join {records}
+        on {records}.{key} = {remote_id}
     {joins}
-    inner join {table} as stored
-        on {is_own}
-        and stored.remote_id = {records}.id::text
-    where {records}.{condition}
+    where stored.tenant_id = {tenant}
+        and stored.system = {system}
+        and stored.{condition}
 )
 """
 _LOST = """,
 lost as materialized (
     select
-        compared.id,
+        compared.remote_id,
         hidden.field
     from compared
     cross join lateral unnest(compared.hidden) as hidden (field)
@@ -349,22 +368,22 @@ lost as materialized (
         where rejected_values.tenant_id = {tenant}
             and rejected_values.system = {system}
             and rejected_values.entity = {entity}
-            and rejected_values.record_id = compared.id::text
+            and rejected_values.record_id = compared.remote_id
             and rejected_values.field = hidden.field
     )
 )
 select
     (select coalesce(sum(compared.seen_count), 0)::bigint from compared),
-    (select array_agg(distinct lost.id) from lost),
+    (select array_agg(distinct lost.remote_id) from lost),
     (
-        select jsonb_agg(jsonb_build_object('id', shown.id, 'field', shown.field))
+        select jsonb_agg(jsonb_build_object('id', shown.remote_id, 'field', shown.field))
         from (
             select
-                lost.id,
+                lost.remote_id,
                 lost.field
             from lost
             order by
-                lost.id asc,
+                lost.remote_id asc,
                 lost.field asc
             limit {limit}
         ) as shown

@@ -1,8 +1,8 @@
-"""Field types: the columns of each type, and the SQL of each column over a raw row.
+"""Kinds of custom fields: the columns of each kind, and the SQL of each column over a raw row.
 
-No expression ever fails: it returns null for a value that does not fit, and `value_checks.py` lists
-that value in `integration.rejected_values`. The types are those of Pipedrive's field endpoints,
-https://developers.pipedrive.com/docs/api/v1/OrganizationFields (read 2026-11).
+`System.field_types` says of which kind each of a system's types is. No expression ever fails: it
+returns null for a value that does not fit, and `value_checks.py` lists that value in
+`integration.rejected_values`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from psycopg import sql
+
+from pipedrive_pipeline.connectors.contract import FieldKind, FieldType
+from pipedrive_pipeline.connectors.registry import system as system_of
+from pipedrive_pipeline.scope import Scope
 
 ADDRESS_PARTS: Final = (
     "route", "street_number", "subpremise", "sublocality", "locality", "postal_code",
@@ -36,16 +40,16 @@ class FieldSource:
 
     ``value`` is the field's whole value; ``extra`` has the other top-level values of the record,
     including the parts of a value in the shape of API v1. Both are jsonb and cheap to repeat
-    (`raw_fields.py`). ``referred`` has the table with the names for each reference type.
+    (`raw_fields.py`). ``referred`` is the raw table with the names that a reference shows; None if
+    it was never loaded or the field is no reference.
     """
 
-    tenant: str
-    system: str
+    scope: Scope
     entity: str
     field_key: str
     value: sql.Composable
     extra: sql.Composable
-    referred: Mapping[str, sql.Composable]
+    referred: sql.Composable | None = None
 
 
 def _simple(pg_type: str, function: str) -> tuple[Part, ...]:
@@ -80,11 +84,8 @@ _REFERENCE = (
     ),
     Part("id", "_id", "bigint", "pipeline.as_reference({value})", "id"),
 )
-PARTS: Final[Mapping[str, tuple[Part, ...]]] = {
-    "varchar": _TEXT,
-    "varchar_auto": _TEXT,
+PARTS: Final[Mapping[FieldKind, tuple[Part, ...]]] = {
     "text": _TEXT,
-    "phone": _TEXT,
     "int": _simple("bigint", "as_bigint"),
     "double": _simple("numeric", "as_numeric"),
     "boolean": _simple("boolean", "as_boolean"),
@@ -103,6 +104,16 @@ PARTS: Final[Mapping[str, tuple[Part, ...]]] = {
             "label of the option; its id where no label was ever known",
         ),
         Part("id", "_id", "bigint", "pipeline.as_bigint({value})", "id of the option"),
+    ),
+    "choice": (
+        Part(
+            "",
+            "",
+            "text",
+            "coalesce({labels} ->> pipeline.as_text({value}), pipeline.as_text({value}))",
+            "label of the option; its id where no label was ever known",
+        ),
+        Part("id", "_id", "text", "pipeline.as_text({value})", "id of the option"),
     ),
     "set": (
         Part(
@@ -131,11 +142,15 @@ PARTS: Final[Mapping[str, tuple[Part, ...]]] = {
             for name in ADDRESS_PARTS
         ),
     ),
-    "user": _REFERENCE,
-    "org": _REFERENCE,
-    "people": _REFERENCE,
+    "reference": _REFERENCE,
 }
-OF_SEVERAL_PARTS: Final = ("monetary", "daterange", "time", "timerange", "address")
+OF_SEVERAL_PARTS: Final[tuple[FieldKind, ...]] = (
+    "monetary",
+    "daterange",
+    "time",
+    "timerange",
+    "address",
+)
 _PLAIN_STRING, _PLAIN_NUMBER = (
     f"jsonb_typeof({{value}}) = '{kind}'" for kind in ("string", "number")
 )
@@ -147,9 +162,12 @@ _PLAIN_ZONE: Final = (
     " and coalesce(jsonb_typeof({value} -> 'timezone_name') in ('string', 'null'), true)"
 )
 _PLAIN_ID: Final = "{value}::text ~ '^-?[0-9]{{1,18}}$'"
-_PLAIN_FORMS: Final = {
-    **dict.fromkeys(("varchar", "varchar_auto", "text", "phone"), _PLAIN_STRING),
-    **dict.fromkeys(("int", "enum", "user", "org", "people"), _PLAIN_ID),
+_PLAIN_FORMS: Final[Mapping[FieldKind, str]] = {
+    "text": _PLAIN_STRING,
+    "choice": _PLAIN_STRING,
+    "int": _PLAIN_ID,
+    "enum": _PLAIN_ID,
+    "reference": _PLAIN_ID,
     "double": _PLAIN_NUMBER,
     "boolean": "jsonb_typeof({value}) = 'boolean'",
     "set": "{value}::text ~ '^\\[[0-9]{{1,18}}(, [0-9]{{1,18}})*\\]$'",
@@ -172,32 +190,38 @@ _PLAIN_FORMS: Final = {
     ),
 }
 UNKNOWN: Final = (Part("", "", "jsonb", "{value}", "as sent, because its type has no rule"),)
-REFERENCE_TABLES: Final = {"user": "users", "org": "organizations", "people": "persons"}
 
 
-def parts_of(field_type: str) -> tuple[Part, ...]:
-    """Returns the columns of this field type; one jsonb column if the type has no rule."""
-    return PARTS.get(field_type, UNKNOWN)
+def type_of(system: str, field_type: str) -> FieldType | None:
+    """Returns what a system's type is; None if it has no rule, so that values stay as sent."""
+    return system_of(system).field_types.get(field_type)
 
 
-def has_rule(field_type: str) -> bool:
-    """True if values of this type are converted; others stay jsonb."""
-    return field_type in PARTS
+def kind_of(system: str, field_type: str) -> FieldKind | None:
+    """Returns the kind of a system's type; None if it has no rule."""
+    known = type_of(system, field_type)
+    return known.kind if known else None
 
 
-def is_simple(field_type: str) -> bool:
-    """True if a value of this type has no parts, in API v1 and in v2."""
-    return field_type not in OF_SEVERAL_PARTS
+def parts_of(system: str, field_type: str) -> tuple[Part, ...]:
+    """Returns the columns of a system's type; one jsonb column if the type has no rule."""
+    kind = kind_of(system, field_type)
+    return PARTS[kind] if kind else UNKNOWN
 
 
-def expression(part: Part, field_type: str, source: FieldSource) -> sql.Composed:
+def is_simple(kind: FieldKind | None) -> bool:
+    """True if a value of this kind has no parts, in API v1 and in v2."""
+    return kind not in OF_SEVERAL_PARTS
+
+
+def expression(part: Part, source: FieldSource) -> sql.Composed:
     """Returns the SQL of one part of a field over one raw row; it never fails."""
     nothing = sql.SQL("(select null::bigint as id, null::text as name where false)")
     # A name in raw is varchar or text, but a view column cannot change its type.
     return sql.SQL(f"({part.template})::{part.pg_type}").format(
         value=source.value,
         labels=_labels(source),
-        referred=source.referred.get(field_type, nothing),
+        referred=source.referred or nothing,
         **{
             f"part_{name}": part_of(source, name)
             for name in ("value", "currency", "until", "timezone_id", "timezone_name")
@@ -224,12 +248,12 @@ def part_of(source: FieldSource, name: str) -> sql.Composed:
     )
 
 
-def has_usual_form(field_type: str, value: sql.Composable) -> sql.Composed:
-    """Returns a condition that is true for the usual form of this type's values.
+def has_usual_form(kind: FieldKind | None, value: sql.Composable) -> sql.Composed:
+    """Returns a condition that is true for the usual form of this kind's values.
 
     It accepts no value that `pipeline.misfit` rejects, and saves that call for most values.
     """
-    return sql.SQL(_PLAIN_FORMS.get(field_type, "true")).format(value=value)
+    return sql.SQL(_PLAIN_FORMS[kind] if kind else "true").format(value=value)
 
 
 def _labels(source: FieldSource) -> sql.Composed:
@@ -238,8 +262,8 @@ def _labels(source: FieldSource) -> sql.Composed:
         "(select fields.labels || '{{}}' from integration.fields where fields.tenant_id = {}"
         " and fields.system = {} and fields.entity = {} and fields.field_key = {})"
     ).format(
-        sql.Literal(source.tenant),
-        sql.Literal(source.system),
+        sql.Literal(source.scope.tenant.slug),
+        sql.Literal(source.scope.system),
         sql.Literal(source.entity),
         sql.Literal(source.field_key),
     )

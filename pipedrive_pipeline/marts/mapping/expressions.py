@@ -14,13 +14,16 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.connectors.registry import system as system_of
+from pipedrive_pipeline.marts.declared import Mart
 from pipedrive_pipeline.marts.fields.catalogue import Field
+from pipedrive_pipeline.marts.fields.field_entities import field_entities
 from pipedrive_pipeline.marts.fields.raw_fields import RawFields
-from pipedrive_pipeline.marts.fields.values import REFERENCE_TABLES, FieldSource, expression
-from pipedrive_pipeline.marts.mapping.form import ENTITIES, Entry, Mapping
+from pipedrive_pipeline.marts.fields.values import FieldSource, expression, type_of
+from pipedrive_pipeline.marts.mapping.form import Entry, Mapping
 from pipedrive_pipeline.marts.mapping.validation import part_of_entry, target_type
 from pipedrive_pipeline.marts.sources import Filling, MartSource
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.scope import Scope
 
 ATTRIBUTES: Final = "attributes"
 PAIRS_PER_OBJECT: Final = 40  # PostgreSQL's functions take at most 100 arguments
@@ -30,10 +33,10 @@ PAIRS_PER_OBJECT: Final = 40  # PostgreSQL's functions take at most 100 argument
 class Sources:
     """Sources of a mapping's values: the field catalogue, and the columns of the raw tables."""
 
-    tenant: Tenant
-    system: str
+    scope: Scope
     mapping: Mapping
     fields: Lookup[tuple[str, str], Field]
+    marts: Lookup[str, Mart]  # of the entities whose fields may be mapped
     columns: Lookup[str, frozenset[str]]  # of each entity's raw table
     unused: frozenset[str] = frozenset()  # names of entries that are not used for now
 
@@ -56,44 +59,47 @@ class Sources:
             for key, entry in entries.items()
             if not self.field(entry).is_custom
         }
-        return RawFields(table, tuple(entries), standard)
+        column = system_of(self.scope.system).entity(entity).custom_values
+        return RawFields(table, tuple(entries), standard, column=column)
 
     def source(self, entry: Entry) -> FieldSource:
         """Returns the SQL expressions of the entry's field over one raw row."""
         unpacked = self.unpacked(entry.entity)
+        known = type_of(self.scope.system, self.field(entry).field_type)
         return FieldSource(
-            tenant=self.tenant.slug,
-            system=self.system,
+            scope=self.scope,
             entity=entry.entity,
             field_key=entry.field_key,
             value=unpacked.value(entry.field_key),
             extra=unpacked.extra,
-            referred={kind: sql.Identifier(name) for kind, name in REFERENCE_TABLES.items()},
+            referred=sql.Identifier(known.refers_to) if known and known.refers_to else None,
         )
 
 
 def sources_of(
-    connection: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
-    mapping: Mapping,
-    fields: list[Field],
+    connection: psycopg.Connection, scope: Scope, mapping: Mapping, fields: list[Field]
 ) -> Sources:
     """Returns a mapping's sources; the raw schema must be first on the search_path."""
     columns: dict[str, frozenset[str]] = {}
-    for entity in ENTITIES:
+    for entity in mapping.entities:
         rows = connection.execute(
             "select attname from pg_catalog.pg_attribute"
             " where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
             (entity,),
         )
         columns[entity] = frozenset(row[0] for row in rows)
-    return Sources(tenant, system, mapping, {field.identity: field for field in fields}, columns)
+    return Sources(
+        scope=scope,
+        mapping=mapping,
+        fields={field.identity: field for field in fields},
+        marts=field_entities(scope.system),
+        columns=columns,
+    )
 
 
-def mapped_source(mart: MartSource, sources: Sources) -> MartSource:
-    """Returns the source with the columns that the mapping fills."""
-    entries = sources.mapping.of(mart.entity)
+def mapped_source(source: MartSource, sources: Sources) -> MartSource:
+    """Returns the mart's source with the columns that the mapping fills."""
+    entries = sources.mapping.of(source.entity)
     columns: dict[str, sql.Composable] = {}
     attributes: dict[str, sql.Composable] = {}
     fillings: list[Filling] = []
@@ -104,12 +110,12 @@ def mapped_source(mart: MartSource, sources: Sources) -> MartSource:
             if live:  # an unused one keeps its value in the column
                 attributes[name.removeprefix(f"{ATTRIBUTES}.")] = _first(live, sources)
         else:
-            columns[name] = _column(mart, name, live, sources)
+            columns[name] = _column(source, name, live, sources)
     if attributes:
-        columns[ATTRIBUTES] = _attributes(mart, attributes)
+        columns[ATTRIBUTES] = _attributes(source, attributes)
     if not columns:
-        return mart
-    return mart.with_mapped(columns, tuple(fillings), sources.unpacked(mart.entity))
+        return source
+    return source.with_mapped(columns, tuple(fillings), sources.unpacked(source.entity))
 
 
 def filling_of(entry: Entry, sources: Sources) -> Filling:
@@ -118,8 +124,8 @@ def filling_of(entry: Entry, sources: Sources) -> Filling:
     part = part_of_entry(entry, field)
     if part is None:
         raise LookupError(f"{entry.name} was validated to have this part")
-    value = _filled(part.pg_type, expression(part, field.field_type, sources.source(entry)))
-    is_whole = target_type(entry) == "bigint"
+    value = _filled(part.pg_type, expression(part, sources.source(entry)))
+    is_whole = target_type(entry, sources.marts[entry.entity]) == "bigint"
     converted: sql.Composable = sql.SQL("({})").format(value)
     if entry.conversion == "text":
         form = "array_to_string({}, ', ')" if part.pg_type.endswith("[]") else "({})::text"
@@ -158,28 +164,26 @@ def _refusal(entry: Entry, *, is_whole: bool) -> str | None:
 def _first(entries: list[Entry], sources: Sources) -> sql.Composed:
     """Returns the value of the first entry that has one."""
     values: list[sql.Composable] = [filling_of(entry, sources).converted for entry in entries]
-    if (
-        len({target_type(entry) for entry in entries} | {"any"}) == 1
-    ):  # attributes may differ in type
+    if entries[0].attribute is not None:  # attributes may differ in type
         values = [sql.SQL("to_jsonb({})").format(value) for value in values]
     return sql.SQL("coalesce({})").format(sql.SQL(", ").join(values))
 
 
-def _column(mart: MartSource, name: str, live: list[Entry], sources: Sources) -> sql.Composed:
-    values: list[sql.Composable] = [_first(live, sources)] if live else [_stored(mart, name)]
-    if name in mart.columns:
-        values.append(mart.value(name))
+def _column(source: MartSource, name: str, live: list[Entry], sources: Sources) -> sql.Composed:
+    values: list[sql.Composable] = [_first(live, sources)] if live else [_stored(source, name)]
+    if name in source.columns:
+        values.append(source.value(name))
     return sql.SQL("coalesce({})").format(sql.SQL(", ").join(values))
 
 
-def _stored(mart: MartSource, column: str) -> sql.Composed:
+def _stored(source: MartSource, column: str) -> sql.Composed:
     """Returns the value that the mart's row has now."""
     return sql.SQL(
         "(select stored.{} from {} as stored where {} and stored.remote_id = mart.remote_id::text)"
-    ).format(sql.Identifier(column), mart.identifier, mart.of_tenant("stored"))
+    ).format(sql.Identifier(column), source.identifier, source.of_tenant("stored"))
 
 
-def _attributes(mart: MartSource, values: dict[str, sql.Composable]) -> sql.Composed:
+def _attributes(source: MartSource, values: dict[str, sql.Composable]) -> sql.Composed:
     """Returns the row's attributes with the mapped ones replaced."""
     pairs = [
         sql.SQL("{}::text, {}").format(sql.Literal(name), value) for name, value in values.items()
@@ -193,7 +197,7 @@ def _attributes(mart: MartSource, values: dict[str, sql.Composable]) -> sql.Comp
     return sql.SQL(
         "(coalesce({stored}, '{{}}') - {names}::text[]) || jsonb_strip_nulls({ours})"
     ).format(
-        stored=_stored(mart, ATTRIBUTES),
+        stored=_stored(source, ATTRIBUTES),
         names=sql.Literal(list(values)),
         ours=sql.SQL(" || ").join(objects),
     )

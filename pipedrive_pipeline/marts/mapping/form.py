@@ -1,5 +1,7 @@
 """The form of a mapping: the JSON that people write, and its parsed entries.
 
+By entity of the system, and for each field of it the column of the entity's mart that it fills:
+
 {"organizations": {"<field key>": "customer_number",
 "<field key>.currency": "attributes.currency",
 "<field key>": {"target": "phone", "precedence": 1, "as": "text"}},
@@ -19,20 +21,6 @@ from pipedrive_pipeline.tenants import Tenant
 ATTRIBUTE: Final = "attributes."
 ATTRIBUTE_PATTERN: Final = re.compile(r"[^\W\d]\w{0,62}")
 CONVERSIONS: Final = ("text", "number")
-ENTITIES: Final = ("organizations", "persons")
-_TEXTS: Final = ("street", "city", "postal_code", "region", "country", "address", "phone", "email")
-MAPPABLE: Final[dict[str, dict[str, str]]] = {  # entity -> column of its mart -> type
-    "organizations": {
-        **dict.fromkeys(_TEXTS, "text"),
-        "website": "text",
-        "customer_number": "text",
-        "vat_id": "text",
-        "industry": "text",
-        "annual_revenue": "numeric",
-        "employee_count": "bigint",
-    },
-    "persons": dict.fromkeys(("first_name", "last_name", "email", "phone", "job_title"), "text"),
-}
 
 
 @dataclass(frozen=True)
@@ -90,9 +78,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Mapping:
-    """All entries of one version of the mapping."""
+    """All entries of one version of the mapping, and the entities that it may name."""
 
     entries: tuple[Entry, ...] = ()
+    entities: tuple[str, ...] = ()
 
     def of(self, entity: str) -> tuple[Entry, ...]:
         """Returns the entries of one entity, by target and precedence."""
@@ -102,24 +91,31 @@ class Mapping:
         )
 
     def written(self) -> dict[str, dict[str, Any]]:
-        """Returns the mapping as JSON, with both entities."""
+        """Returns the mapping as JSON, with every entity, also those without an entry."""
         return {
             entity: {
                 entry.source: entry.written() for entry in self.entries if entry.entity == entity
             }
-            for entity in ENTITIES
+            for entity in self.entities
         }
 
 
-def parsed(text: Any) -> tuple[Mapping, list[Issue]]:
-    """Returns the mapping parsed from decoded JSON, and an issue for each invalid part."""
+def parsed(text: Any, entities: Iterable[str]) -> tuple[Mapping, list[Issue]]:
+    """Returns the mapping parsed from decoded JSON, and an issue for each invalid part.
+
+    Args:
+        text: decoded JSON.
+        entities: those of the system whose fields may be mapped.
+    """
+    known = tuple(entities)
     if not isinstance(text, dict):
-        return Mapping(), [Issue("mapping", "must be an object of entities")]
+        return Mapping(entities=known), [Issue("mapping", "must be an object of entities")]
     entries: list[Entry] = []
     issues: list[Issue] = []
     for entity, sources in text.items():
-        if entity not in ENTITIES:
-            issues.append(Issue(str(entity), f"is no entity; use {' or '.join(ENTITIES)}"))
+        if entity not in known:
+            reason = f"has no fields to map; use {' or '.join(known) or 'none'}"
+            issues.append(Issue(str(entity), reason))
         elif not isinstance(sources, dict):
             issues.append(Issue(entity, "must be an object of field keys"))
         else:
@@ -127,7 +123,7 @@ def parsed(text: Any) -> tuple[Mapping, list[Issue]]:
                 read = _entry(entity, str(source), written)
                 entries += [read] if isinstance(read, Entry) else []
                 issues += [read] if isinstance(read, Issue) else []
-    return Mapping(tuple(entries)), issues
+    return Mapping(tuple(entries), known), issues
 
 
 def _entry(entity: str, source: str, written: Any) -> Entry | Issue:

@@ -17,23 +17,22 @@ from pipedrive_pipeline.marts.mapping.form import BadMapping, Mapping
 from pipedrive_pipeline.marts.mapping.store import active
 from pipedrive_pipeline.marts.mapping.validation import validated
 from pipedrive_pipeline.marts.sources import MartSource
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.scope import Scope
 
 
 def mapped_sources(
     connection: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     fields: list[Field],
     marts: tuple[MartSource, ...],
 ) -> tuple[MartSource, ...]:
-    """Returns the sources of marts with the columns that the tenant's active mapping fills."""
-    mapping = active(connection, tenant, system).mapping
+    """Returns the marts' sources with the columns that the tenant's active mapping fills."""
+    mapping = active(connection, scope).mapping
     if not mapping.entries:
         return marts
-    sources = sources_of(connection, tenant, system, mapping, fields)
-    unused = set(unusable_entries(tenant, mapping, fields))
-    if not are_custom_fields_wanted(connection, tenant, system):
+    sources = sources_of(connection, scope, mapping, fields)
+    unused = set(unusable_entries(scope, mapping, fields))
+    if not are_custom_fields_wanted(connection, scope):
         unused |= {
             entry.name
             for entry in mapping.entries
@@ -43,12 +42,12 @@ def mapped_sources(
     return tuple(mapped_source(mart, sources) for mart in marts)
 
 
-def unusable_entries(tenant: Tenant, mapping: Mapping, fields: list[Field]) -> dict[str, str]:
+def unusable_entries(scope: Scope, mapping: Mapping, fields: list[Field]) -> dict[str, str]:
     """Returns the entries that cannot be used with the current fields: reason by name."""
     live = {field.identity for field in fields if field.removed_at is None}
     reasons = {}
     try:
-        validated(tenant, mapping.written(), fields)
+        validated(scope, mapping.written(), fields)
     except BadMapping as refused:
         reasons = {issue.field: issue.issue for issue in refused.issues}
     gone = [entry.name for entry in mapping.entries if (entry.entity, entry.field_key) not in live]

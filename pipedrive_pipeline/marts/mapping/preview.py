@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.marts.fields.catalogue import refresh_catalogue
+from pipedrive_pipeline.marts.fields.values import kind_of
 from pipedrive_pipeline.marts.mapping.expressions import (
     Sources,
     filling_of,
@@ -23,15 +24,14 @@ from pipedrive_pipeline.marts.mapping.expressions import (
 from pipedrive_pipeline.marts.mapping.form import Entry
 from pipedrive_pipeline.marts.mapping.mapped_sources import unusable_entries
 from pipedrive_pipeline.marts.mapping.validation import validated
-from pipedrive_pipeline.marts.parallel import EVERY_ID
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.sources import MartSource, mart_sources
-from pipedrive_pipeline.marts.writing import rows as rows_of
+from pipedrive_pipeline.marts.writing import rows as built_rows
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 ROWS: Final = 10
+EVERY_ID: Final = sql.SQL("remote_id is not null")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Coverage:
     records: int
     filled: int
     refused: int
-    refused_examples: tuple[tuple[int, str, str], ...]  # id, value, reason
+    refused_examples: tuple[tuple[str, str, str], ...]  # id, value, reason
 
     @property
     def percent(self) -> float:
@@ -60,7 +60,7 @@ class Preview:
     coverage: tuple[Coverage, ...]
 
 
-def preview(warehouse: Warehouse, tenant: Tenant, system: str, text: Any) -> Preview:
+def preview(warehouse: Warehouse, scope: Scope, text: Any) -> Preview:
     """Returns what the mapping would change in the tenant's rows; writes nothing.
 
     Raises:
@@ -68,17 +68,15 @@ def preview(warehouse: Warehouse, tenant: Tenant, system: str, text: Any) -> Pre
     """
     rows: dict[str, list[dict[str, Any]]] = {}
     coverage: list[Coverage] = []
-    with raw_transaction(warehouse, Scope(tenant, system)) as connection:
-        fields = refresh_catalogue(connection, tenant, system)
-        mapping = validated(tenant, text, fields)
-        sources = sources_of(connection, tenant, system, mapping, fields)
-        in_use = replace(sources, unused=frozenset(unusable_entries(tenant, mapping, fields)))
-        for mart in mart_sources(system):
-            if mapping.of(mart.entity):
+    with raw_transaction(warehouse, scope) as connection:
+        fields = refresh_catalogue(connection, scope)
+        mapping = validated(scope, text, fields)
+        sources = sources_of(connection, scope, mapping, fields)
+        in_use = replace(sources, unused=frozenset(unusable_entries(scope, mapping, fields)))
+        for mart in mart_sources(scope.system):
+            if entries := mapping.of(mart.entity):
                 rows[mart.name] = _rows(connection, mart, in_use)
-                coverage += [
-                    _coverage(connection, entry, sources) for entry in mapping.of(mart.entity)
-                ]
+                coverage += [_coverage(connection, entry, mart, sources) for entry in entries]
         connection.rollback()
     return Preview(rows, tuple(coverage))
 
@@ -94,31 +92,33 @@ def _rows(
     ]
     half = len(pairs) // 2
     query = sql.SQL(
-        "select shown.remote_id, shown.before, shown.after"
-        " from (select source.remote_id, source.record_id,"
+        "select shown.* from (select source.remote_id as remote_id,"
         " jsonb_build_object({before}) as before, jsonb_build_object({after}) as after"
-        " from ({rows}) as source left join {table} as stored"
+        " from ({source}) as source left join {table} as stored"
         " on {is_own} and stored.remote_id = source.remote_id) as shown"
-        " order by (shown.before is distinct from shown.after) desc, shown.record_id asc"
+        " order by (shown.before is distinct from shown.after) desc, shown.remote_id asc"
         " limit {limit}"
     ).format(
-        is_own=mapped.of_tenant("stored"),
         before=sql.SQL(", ").join(pairs[:half]),
         after=sql.SQL(", ").join(pairs[half:]),
-        rows=rows_of(mapped, EVERY_ID),
+        source=built_rows(mapped, EVERY_ID),
         table=mart.identifier,
+        is_own=mart.of_tenant("stored"),
         limit=sql.Literal(ROWS),
     )
     return connection.cursor(row_factory=dict_row).execute(query).fetchall()
 
 
-def _coverage(connection: psycopg.Connection, entry: Entry, sources: Sources) -> Coverage:
+def _coverage(
+    connection: psycopg.Connection, entry: Entry, mart: MartSource, sources: Sources
+) -> Coverage:
     filling, unpacked = filling_of(entry, sources), sources.unpacked(entry.entity)
     query = sql.SQL(_COVERAGE).format(
-        records=sql.Identifier(entry.entity),
+        records=mart.records,
+        key=sql.Identifier(mart.key),
         joins=unpacked.joins(),
         sent=unpacked.value(entry.field_key),
-        kind=sql.Literal(sources.field(entry).field_type),
+        kind=sql.Literal(kind_of(sources.scope.system, sources.field(entry).field_type)),
         value=filling.value,
         converted=filling.converted,
         refusal=sql.Literal(filling.refusal),
@@ -142,7 +142,7 @@ def _coverage(connection: psycopg.Connection, entry: Entry, sources: Sources) ->
 _COVERAGE = """
 with looked as (
     select
-        {records}.id,
+        {records}.{key}::text as remote_id,
         {sent} as sent,
         {converted} is not null as is_filled,
         case
@@ -159,15 +159,17 @@ select
     (
         select jsonb_agg(
             jsonb_build_object(
-                'id', refused.id, 'value', left(refused.sent::text, 100), 'reason', refused.reason
+                'id', refused.remote_id,
+                'value', left(refused.sent::text, 100),
+                'reason', refused.reason
             )
-            order by refused.id asc
+            order by refused.remote_id asc
         )
         from (
             select *
             from looked
             where looked.reason is not null
-            order by looked.id asc
+            order by looked.remote_id asc
             limit {limit}
         ) as refused
     )

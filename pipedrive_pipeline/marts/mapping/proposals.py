@@ -9,33 +9,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from pipedrive_pipeline.marts.declared import Mart
 from pipedrive_pipeline.marts.fields.catalogue import Field
+from pipedrive_pipeline.marts.fields.field_entities import field_entities
 from pipedrive_pipeline.marts.fields.naming import words_of
 from pipedrive_pipeline.marts.mapping.form import BadMapping, Entry, Mapping
 from pipedrive_pipeline.marts.mapping.validation import validated
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.scope import Scope
 
-_COMPANY_WORDS: Final = {
-    "customer_number": "kundennummer kundennr kundenno kdnr kdnummer debitor debitorennummer "
-    "debitorennr customernumber customerno customernr customerid clientnumber accountnumber",
-    "vat_id": "ustidnr ustid ustidnummer umsatzsteuerid umsatzsteueridentifikationsnummer uid "
-    "vat vatid vatno vatnumber vatregistrationnumber taxid",
-    "industry": "branche industrie wirtschaftszweig industry sector",
-    "phone": "telefon telefonnummer telefonzentrale tel zentrale rufnummer phone phonenumber",
-    "email": "email mail emailadresse mailadresse emailaddress",
-    "website": "website webseite internetseite homepage internet url web webadresse",
-    "annual_revenue": "umsatz jahresumsatz annualrevenue revenue turnover",
-    "employee_count": "mitarbeiter mitarbeiterzahl mitarbeiteranzahl anzahlmitarbeiter "
-    "beschaeftigte employees employeecount numberofemployees headcount",
-}
-_PERSON_WORDS: Final = {
-    "job_title": "position funktion jobtitel berufsbezeichnung stelle jobtitle title role",
-    "phone": "telefon telefonnummer durchwahl mobil handy phone mobile cell",
-    "email": "email mail emailadresse emailaddress",
-}
+# Further words for a column of any mart, in German and English, without blanks and hyphens.
 WORDS: Final = {
-    entity: {word: target for target, words in targets.items() for word in words.split()}
-    for entity, targets in (("organizations", _COMPANY_WORDS), ("persons", _PERSON_WORDS))
+    "customer_number": "kundennummer kundennr kundenno kdnr kdnummer debitor debitorennummer "
+    "debitorennr customerno customernr customerid clientnumber accountnumber",
+    "vat_id": "ustidnr ustid ustidnummer umsatzsteuerid umsatzsteueridentifikationsnummer uid "
+    "vat vatno vatnumber vatregistrationnumber taxid",
+    "industry": "branche industrie wirtschaftszweig sector",
+    "phone": "telefon telefonnummer telefonzentrale tel zentrale rufnummer phonenumber durchwahl "
+    "mobil handy mobile cell",
+    "email": "mail emailadresse mailadresse emailaddress",
+    "website": "webseite internetseite homepage internet url web webadresse",
+    "annual_revenue": "umsatz jahresumsatz revenue turnover",
+    "employee_count": "mitarbeiter mitarbeiterzahl mitarbeiteranzahl anzahlmitarbeiter "
+    "beschaeftigte employees numberofemployees headcount",
+    "job_title": "position funktion berufsbezeichnung stelle title role",
 }
 CONVERSIONS: Final = (None, "number", "text")
 
@@ -49,12 +45,12 @@ class Proposal:
     reason: str
 
 
-def proposals(tenant: Tenant, mapping: Mapping, fields: list[Field]) -> list[Proposal]:
+def proposals(scope: Scope, mapping: Mapping, fields: list[Field]) -> list[Proposal]:
     """Returns entries that may be added to a mapping: each target once, none mapped already."""
-    candidates = [*_successors(mapping, fields), *_by_name(mapping, fields)]
+    candidates = [*_successors(mapping, fields), *_by_name(scope, mapping, fields)]
     offered: dict[tuple[str, str], Proposal] = {}
     for candidate in candidates:
-        fitting = _fitting(tenant, candidate, fields)
+        fitting = _fitting(scope, candidate, fields)
         if fitting:
             offered.setdefault((fitting.entry.entity, fitting.entry.target), fitting)
     return list(offered.values())
@@ -76,19 +72,29 @@ def _successors(mapping: Mapping, fields: list[Field]) -> Iterator[Proposal]:
                 yield Proposal(successor, field.field_name, reason)
 
 
-def _by_name(mapping: Mapping, fields: list[Field]) -> Iterator[Proposal]:
+def _by_name(scope: Scope, mapping: Mapping, fields: list[Field]) -> Iterator[Proposal]:
+    words = {entity: _words_for(mart) for entity, mart in field_entities(scope.system).items()}
     mapped = {(entry.entity, entry.field_key) for entry in mapping.entries}
     targets = {(entry.entity, entry.target) for entry in mapping.entries}
     for field in fields:
         if not field.is_custom or field.removed_at or field.identity in mapped:
             continue
-        target = WORDS[field.entity].get("".join(words_of(field.field_name)))
+        target = words[field.entity].get("".join(words_of(field.field_name)))
         if target and (field.entity, target) not in targets:
             entry = Entry(field.entity, field.field_key, None, target)
             yield Proposal(entry, field.field_name, f"its name is a word for {target}")
 
 
-def _fitting(tenant: Tenant, proposal: Proposal, fields: list[Field]) -> Proposal | None:
+def _words_for(mart: Mart) -> dict[str, str]:
+    """Returns the column for each word that means a column which a mapping may fill."""
+    return {
+        word: column
+        for column in mart.mappable
+        for word in (column.replace("_", ""), *WORDS.get(column, "").split())
+    }
+
+
+def _fitting(scope: Scope, proposal: Proposal, fields: list[Field]) -> Proposal | None:
     """Returns the proposal with the conversion that it needs; None if no conversion fits."""
     candidate = proposal.entry
     for conversion in CONVERSIONS:
@@ -96,7 +102,7 @@ def _fitting(tenant: Tenant, proposal: Proposal, fields: list[Field]) -> Proposa
             candidate.entity, candidate.field_key, candidate.part, candidate.target, conversion
         )
         try:
-            validated(tenant, Mapping((entry,)).written(), fields)
+            validated(scope, {entry.entity: {entry.source: entry.written()}}, fields)
         except BadMapping:
             continue
         return Proposal(entry, proposal.field_name, proposal.reason)

@@ -12,11 +12,11 @@ from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.errors import PersonMustAct
 from pipedrive_pipeline.marts.fields.catalogue import Field, fields_of, refresh_catalogue
+from pipedrive_pipeline.marts.fields.field_entities import field_entities
 from pipedrive_pipeline.marts.mapping.form import Entry, Mapping, parsed
 from pipedrive_pipeline.marts.mapping.validation import validated
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
@@ -43,25 +43,27 @@ class Catalogue:
     fields: tuple[Field, ...]
 
 
-def catalogue(warehouse: Warehouse, tenant: Tenant, system: str) -> Catalogue:
+def catalogue(warehouse: Warehouse, scope: Scope) -> Catalogue:
     """Returns the fields that a mapping may name, updated from raw without calling the source."""
-    with raw_transaction(warehouse, Scope(tenant, system)) as connection:
-        return Catalogue(tuple(refresh_catalogue(connection, tenant, system)))
+    with raw_transaction(warehouse, scope) as connection:
+        return Catalogue(tuple(refresh_catalogue(connection, scope)))
 
 
-def active(connection: psycopg.Connection, tenant: Tenant, system: str) -> Version:
+def active(connection: psycopg.Connection, scope: Scope) -> Version:
     """Returns the version that the marts are built with."""
-    row = connection.execute(_ACTIVE, (tenant.slug, system)).fetchone()
+    entities = field_entities(scope.system)
+    row = connection.execute(_ACTIVE, (scope.tenant.slug, scope.system)).fetchone()
     if row is None:
-        return Version()
+        return Version(mapping=Mapping(entities=tuple(entities)))
     number, written, saved_at, saved_by = row
-    return Version(number, parsed(written)[0], saved_at, saved_by)
+    return Version(number, parsed(written, entities)[0], saved_at, saved_by)
 
 
-def versions(connection: psycopg.Connection, tenant: Tenant, system: str) -> list[Version]:
+def versions(connection: psycopg.Connection, scope: Scope) -> list[Version]:
     """Returns every saved version, newest first."""
-    rows = connection.execute(_VERSIONS, (tenant.slug, system)).fetchall()
-    return [Version(row[0], parsed(row[1])[0], *row[2:]) for row in rows]
+    entities = field_entities(scope.system)
+    rows = connection.execute(_VERSIONS, (scope.tenant.slug, scope.system)).fetchall()
+    return [Version(row[0], parsed(row[1], entities)[0], *row[2:]) for row in rows]
 
 
 def vanished(mapping: Mapping, fields: list[Field]) -> list[Entry]:
@@ -72,8 +74,7 @@ def vanished(mapping: Mapping, fields: list[Field]) -> list[Entry]:
 
 def save(
     warehouse: Warehouse,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     text: Any,
     *,
     who: str,
@@ -83,8 +84,7 @@ def save(
 
     Args:
         warehouse: where it is stored.
-        tenant: whose mapping.
-        system: of which CRM.
+        scope: whose mapping, of which CRM.
         text: the mapping as decoded JSON.
         who: the author, for the version and the audit log.
         based_on: the version that the author edited; None skips the check for later versions.
@@ -93,24 +93,24 @@ def save(
         BadMapping: an entry cannot be used; nothing was saved.
         MappingOutdated: the active version is not ``based_on``.
     """
-    catalogue(warehouse, tenant, system)
+    catalogue(warehouse, scope)
     # As the app's role, because the database then lets no other tenant's mapping be written.
-    with warehouse.as_app(tenant, turn=tenant.mapping_lock) as connection:
-        before = active(connection, tenant, system)
+    with warehouse.as_app(scope.tenant, turn=scope.tenant.mapping_lock) as connection:
+        before = active(connection, scope)
         if based_on is not None and based_on != before.number:
             raise MappingOutdated(
-                f"{tenant}: version {before.number} of the mapping is active, not {based_on}; "
-                "look at it and save again."
+                f"{scope.tenant}: version {before.number} of the mapping is active, not "
+                f"{based_on}; look at it and save again."
             )
-        mapping = validated(tenant, text, fields_of(connection, tenant, system))
-        facts = (tenant.slug, system)
+        mapping = validated(scope, text, fields_of(connection, scope))
+        facts = (scope.tenant.slug, scope.system)
         connection.execute(_RETIRE, facts)
         cursor = connection.cursor(row_factory=class_row(_Saved))
         saved = cursor.execute(_INSERT, (*facts, *facts, Jsonb(mapping.written()), who)).fetchone()
         if saved is None:
             raise LookupError("an insert with `returning` returns its row")
         changed = Jsonb(before.mapping.written()), Jsonb(mapping.written())
-        connection.execute(_AUDIT, (who, tenant.slug, f"version {saved.version}", *changed))
+        connection.execute(_AUDIT, (who, scope.tenant.slug, f"version {saved.version}", *changed))
     return Version(saved.version, mapping, saved.created_at, who)
 
 

@@ -6,71 +6,75 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from pipedrive_pipeline.marts.declared import Mart
 from pipedrive_pipeline.marts.fields.catalogue import Field
+from pipedrive_pipeline.marts.fields.field_entities import field_entities
 from pipedrive_pipeline.marts.fields.values import Part, parts_of
 from pipedrive_pipeline.marts.mapping.form import (
     ATTRIBUTE,
     ATTRIBUTE_PATTERN,
-    MAPPABLE,
     BadMapping,
     Entry,
     Issue,
     Mapping,
     parsed,
 )
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.scope import Scope
 
 TO_TEXT = frozenset({"numeric", "bigint", "boolean", "date", "time", "text[]", "bigint[]", "jsonb"})
 FREE = frozenset({("bigint", "numeric")})  # fits without a conversion
 
 
-def validated(tenant: Tenant, text: Any, fields: list[Field]) -> Mapping:
+def validated(scope: Scope, text: Any, fields: list[Field]) -> Mapping:
     """Returns the mapping of decoded JSON, if it can be used.
 
     Args:
-        tenant: for the error.
+        scope: whose mapping, of which CRM.
         text: the mapping as it was written.
         fields: the tenant's catalogue.
 
     Raises:
         BadMapping: names every entry that cannot be used, with the reason.
     """
-    mapping, issues = parsed(text)
+    marts = field_entities(scope.system)
+    mapping, issues = parsed(text, marts)
     known = {field.identity: field for field in fields}
     for entry in mapping.entries:
-        issue = _issue(entry, known.get((entry.entity, entry.field_key)))
+        issue = _issue(entry, known.get((entry.entity, entry.field_key)), marts[entry.entity])
         issues += [Issue(entry.name, issue)] if issue else []
     issues += _rivals(mapping)
     if issues:
-        raise BadMapping(tenant, issues)
+        raise BadMapping(scope.tenant, issues)
     return mapping
 
 
 def part_of_entry(entry: Entry, field: Field) -> Part | None:
     """Returns the part of its field that an entry reads; by default the first one."""
-    parts = parts_of(field.field_type)
+    parts = parts_of(field.system, field.field_type)
     if entry.part is None:
         return parts[0]
     return next((part for part in parts if part.name == entry.part), None)
 
 
-def target_type(entry: Entry) -> str | None:
+def target_type(entry: Entry, mart: Mart) -> str | None:
     """Returns the type of an entry's target: `any` for an attribute, None if protected."""
     if entry.target.startswith(ATTRIBUTE):
         return "any"
-    return MAPPABLE[entry.entity].get(entry.target)
+    return mart.mappable.get(entry.target)
 
 
-def _issue(entry: Entry, field: Field | None) -> str | None:
+def _issue(entry: Entry, field: Field | None, mart: Mart) -> str | None:
     if field is None:
         return "no field has this key"
     part = part_of_entry(entry, field)
     if part is None:
-        names = ", ".join(part.name for part in parts_of(field.field_type) if part.name)
+        names = ", ".join(
+            part.name for part in parts_of(field.system, field.field_type) if part.name
+        )
         return f"{field.field_name!r} has no part {entry.part!r}; it has {names or 'none'}"
-    wanted = target_type(entry)
+    wanted = target_type(entry, mart)
     if wanted is None:
-        columns = ", ".join(MAPPABLE[entry.entity])
+        columns = ", ".join(mart.mappable)
         return f"{entry.target} may not be mapped; use attributes.<name> or one of {columns}"
     if entry.attribute is not None and not ATTRIBUTE_PATTERN.fullmatch(entry.attribute):
         return "an attribute's name has letters, digits and _, at most 63, a letter first"

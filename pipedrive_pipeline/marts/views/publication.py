@@ -1,5 +1,8 @@
 """Publishes the views of `analytics_<tenant>` when they are new or their definition changed.
 
+The views of a mart show the rows of every system, with the custom fields of each system that the
+tenant has synced; which system's run publishes them makes no difference.
+
 A view reads with the rights of its owner, the engine's role; its condition on the tenant separates
 tenants (https://www.postgresql.org/docs/current/rules-privileges.html).
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,13 +23,15 @@ import psycopg
 import stamina
 from psycopg import sql
 
+from pipedrive_pipeline.connectors.registry import system_keys
+from pipedrive_pipeline.marts.declared import MARTS, Mart
 from pipedrive_pipeline.marts.fields.catalogue import Field, are_custom_fields_wanted, fields_of
 from pipedrive_pipeline.marts.fields.columns import Layout, lay_out, store_layout, stored_columns
-from pipedrive_pipeline.marts.sources import MartSource, mart_sources
+from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.marts.views.access import grant_to_analysts
 from pipedrive_pipeline.marts.views.view_ddl import (
     MartView,
-    comment_columns,
+    RawRecords,
     has_dependents,
     replace_view,
     tables_of,
@@ -35,18 +41,14 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse, set_local
 from pipedrive_pipeline.warehouse.sql_files import SqlFile, view_files
 
-EDITION: Final = "4"  # of the columns of custom fields; a new edition replaces all views
+EDITION: Final = "5"  # of the columns of custom fields; a new edition replaces all views
 LOCK_TIMEOUT: Final = "200ms"  # an analyst's other sessions wait behind us at most that long
 ATTEMPTS: Final = 3
 WAIT_SECONDS: Final = 0.5  # between two attempts
 DUE_PER_TICK: Final = 50  # tenants; each takes at most the lock timeout and its DDL, some 0.5 s
 TENANT_SETTING: Final = "current_setting('pipeline.tenant_id')"
-SCHEMA_COMMENT: Final = (
-    "Customers and contacts of one tenant for reading; sync_status says how fresh they are."
-)
+SCHEMA_COMMENT: Final = "One tenant's CRM for reading; sync_status says how fresh it is."
 log = logging.getLogger(__name__)
-MARTS_SHOWN: Final = ("customers", "contacts")
-MART_VIEWS: Final = {name: mart for mart in MARTS_SHOWN for name in (mart, f"{mart}_all")}
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,29 @@ class Published:
     waiting: list[str]
 
 
-def publish_or_defer(warehouse: Warehouse, tenant: Tenant, system: str) -> bool:
+@dataclass(frozen=True)
+class SyncedSystem:
+    """One system of a tenant: its custom fields and the raw tables that exist."""
+
+    scope: Scope
+    fields: tuple[Field, ...]
+    are_fields_wanted: bool
+    tables: frozenset[str]
+
+    def records(self, mart: Mart) -> RawRecords | None:
+        """Returns the raw records with the custom fields of a mart's rows; None if it has none."""
+        for source in mart_sources(self.scope.system):
+            if source.mart == mart and source.defined_by:
+                return RawRecords(self.scope, source, self.tables)
+        return None
+
+    def fields_in(self, mart: Mart) -> list[Field]:
+        """Returns the custom fields of a mart's rows, removed ones included, oldest first."""
+        records = self.records(mart)
+        return [field for field in self.fields if records and field.entity == records.source.entity]
+
+
+def publish_or_defer(warehouse: Warehouse, tenant: Tenant) -> bool:
     """Updates the tenant's views, or marks them as due; True if they are current."""
     try:
         for attempt in stamina.retry_context(
@@ -68,10 +92,10 @@ def publish_or_defer(warehouse: Warehouse, tenant: Tenant, system: str) -> bool:
             wait_max=WAIT_SECONDS,
         ):
             with attempt:
-                publish_views(warehouse, tenant, system)
+                publish_views(warehouse, tenant)
     except Contended:
         with warehouse.transaction(tenant) as connection:
-            connection.execute(_DEFER, (tenant.slug, system))
+            connection.execute(_DEFER, (tenant.slug,))
         return False
     return True
 
@@ -81,9 +105,9 @@ def publish_due(warehouse: Warehouse, *, limit: int = DUE_PER_TICK) -> Published
     with warehouse.transaction() as connection:
         due = connection.execute(_DUE, (limit,)).fetchall()
     remade, waiting = [], []
-    for slug, system in due:
+    for (slug,) in due:
         try:
-            publish_views(warehouse, Tenant(slug), system)
+            publish_views(warehouse, Tenant(slug))
         except (Contended, psycopg.Error) as error:  # the other tenants go on
             log.warning("%s: the views stay due (%s)", slug, type(error).__name__)
             waiting.append(slug)
@@ -92,7 +116,7 @@ def publish_due(warehouse: Warehouse, *, limit: int = DUE_PER_TICK) -> Published
     return Published(remade, waiting)
 
 
-def publish_views(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
+def publish_views(warehouse: Warehouse, tenant: Tenant) -> None:
     """Updates the tenant's views; views that are current are not locked.
 
     Raises:
@@ -100,121 +124,115 @@ def publish_views(warehouse: Warehouse, tenant: Tenant, system: str) -> None:
     """
     files = view_files()
     with warehouse.transaction(tenant, (tenant.analytics_schema,)) as connection:
-        fields = [field for field in fields_of(connection, tenant, system) if field.is_custom]
-        is_wanted = are_custom_fields_wanted(connection, tenant, system)
-        tables = tables_of(connection, Scope(tenant, system).raw_schema)
-        fingerprint = _fingerprint(files, fields if is_wanted else None, tables)
-        if _is_published(connection, tenant, system, fingerprint, files):
+        systems = _synced_systems(connection, tenant)
+        names = [*(view.name for mart in MARTS for view in _views_of(tenant, mart, systems))]
+        names += [file.name for file in files]
+        fingerprint = _fingerprint(files, systems)
+        if _is_published(connection, tenant, fingerprint, names):
             return
         set_local(connection, "lock_timeout", LOCK_TIMEOUT)
         # A build or another session that publishes ends first.
-        connection.execute(_LOCK, (tenant.slug, system))
+        connection.execute(_LOCK, (tenant.slug,))
         _make_schema(connection, tenant.analytics_schema)
-        for target in mart_sources(system):
-            if target.name not in MARTS_SHOWN:
-                continue
-            views = _views_of(connection, tenant, system, target, tables)
-            of_entity = [field for field in fields if field.entity == target.entity]
-            _publish_mart(connection, views, of_entity, is_wanted=is_wanted)
+        for mart in MARTS:
+            _publish_mart(connection, _views_of(tenant, mart, systems), systems)
         for file in files:
-            if file.name not in MART_VIEWS:
-                connection.execute(_for_tenant(file, tenant, connection))
-                comment_columns(connection, tenant.analytics_schema, file.name)
+            connection.execute(_for_tenant(file, tenant, connection))
         grant_to_analysts(connection, tenant)
-        _note(connection, tenant, system, fingerprint)
+        connection.execute(_NOTE, (fingerprint, tenant.slug))
 
 
-def _views_of(
-    connection: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
-    target: MartSource,
-    tables: frozenset[str],
-) -> list[MartView]:
-    files = {file.name: file for file in view_files()}
+def _synced_systems(connection: psycopg.Connection, tenant: Tenant) -> list[SyncedSystem]:
+    """Returns every system whose records the tenant's marts were built from."""
+    rows = connection.execute(_SYSTEMS, (tenant.slug,)).fetchall()
+    scopes = [Scope(tenant, system) for (system,) in rows if system in system_keys()]
     return [
-        MartView(
-            tenant=tenant,
-            system=system,
-            target=target,
-            name=name,
-            comment=files[name].title,
-            query=sql.SQL(_for_tenant(files[name], tenant, connection).decode()),
-            raw_tables=tables,
+        SyncedSystem(
+            scope,
+            tuple(field for field in fields_of(connection, scope) if field.is_custom),
+            are_custom_fields_wanted(connection, scope),
+            tables_of(connection, scope.raw_schema),
         )
-        for name, of in MART_VIEWS.items()
-        if of == target.name
+        for scope in scopes
     ]
+
+
+def _views_of(tenant: Tenant, mart: Mart, systems: Sequence[SyncedSystem]) -> list[MartView]:
+    """Returns the view of a mart's live rows and the one of all its rows."""
+    records = {system.scope.system: found for system in systems if (found := system.records(mart))}
+    return [MartView(tenant, mart, has_tombstones, records) for has_tombstones in (False, True)]
 
 
 def _publish_mart(
-    connection: psycopg.Connection, views: list[MartView], fields: list[Field], *, is_wanted: bool
+    connection: psycopg.Connection, views: list[MartView], systems: Sequence[SyncedSystem]
 ) -> None:
     """Lays out the columns of one mart's custom fields and replaces its two views.
 
-    If custom fields are not wanted, the views have none, unless other objects depend on a view:
-    then its columns stay. The stored names stay for the day the fields are wanted again.
+    If the custom fields of a system are not wanted, the views have none of them, unless other
+    objects depend on a view: then its columns stay. The stored names stay for the day the fields
+    are wanted again.
     """
-    tenant, system, mart = views[0].tenant, views[0].system, views[0].target.name
-    stored = stored_columns(connection, tenant, system, mart)
+    tenant, mart = views[0].tenant, views[0].mart
+    stored = stored_columns(connection, tenant, mart.name)
     is_built_on = any(has_dependents(connection, view) for view in views)
+    fields = [
+        field for system in systems if system.are_fields_wanted for field in system.fields_in(mart)
+    ]
     layout = lay_out(
         stored,
         fields,
-        {name for view in views for name in view.fixed_columns(connection)},
+        {name for view in views for name in view.standard_columns},
         has_dependents=is_built_on,
     )
-    if is_wanted:
-        store_layout(connection, tenant, system, mart, layout)
-    else:
-        layout = Layout(tuple(stored) if is_built_on else ())
+    store_layout(connection, tenant, mart.name, layout)
+    if not is_built_on:
+        wanted = {system.scope.system for system in systems if system.are_fields_wanted}
+        columns = tuple(column for column in layout.columns if column.system in wanted)
+        layout = Layout(columns, layout.changes)
+    by_key = {
+        (field.system, field.field_key): field
+        for system in systems
+        for field in system.fields_in(mart)
+    }
     for view in views:
-        replace_view(connection, view, stored, layout, {field.field_key: field for field in fields})
+        replace_view(connection, view, stored, layout, by_key)
 
 
-def _fingerprint(
-    files: tuple[SqlFile, ...], fields: list[Field] | None, tables: frozenset[str]
-) -> str:
+def _fingerprint(files: Sequence[SqlFile], systems: Sequence[SyncedSystem]) -> str:
     """Returns a hash of everything that defines the views; option labels are not part of it."""
-    parts = [EDITION, *(file.text for file in files), *sorted(tables), str(fields is None)]
-    parts += [
-        repr(
-            (
-                field.entity,
-                field.field_key,
-                field.field_name,
-                field.field_type,
-                field.removed_at is None,
+    parts = [EDITION, *map(repr, MARTS), *(file.text for file in files)]
+    for system in systems:
+        parts += [str(system.scope), *sorted(system.tables), str(system.are_fields_wanted)]
+        parts += [
+            repr(
+                (
+                    field.entity,
+                    field.field_key,
+                    field.field_name,
+                    field.field_type,
+                    field.removed_at is None,
+                )
             )
-        )
-        for field in fields or ()
-    ]
+            for field in (system.fields if system.are_fields_wanted else ())
+        ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _is_published(
-    connection: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
-    fingerprint: str,
-    files: tuple[SqlFile, ...],
+    connection: psycopg.Connection, tenant: Tenant, fingerprint: str, names: Sequence[str]
 ) -> bool:
     """True if these definitions are published and no view is missing or due."""
     row = connection.execute(
-        """
-        select count(*)
-        from pg_catalog.pg_views
-        inner join integration.mart_state
-            on mart_state.tenant_id = %s
-            and mart_state.system = %s
-            and mart_state.views_published = %s
-            and mart_state.views_due_at is null
-        where pg_views.schemaname = %s
-            and pg_views.viewname = any (%s)
-        """,
-        (tenant.slug, system, fingerprint, tenant.analytics_schema, [file.name for file in files]),
+        _IS_PUBLISHED,
+        {
+            "tenant": tenant.slug,
+            "fingerprint": fingerprint,
+            "schema": tenant.analytics_schema,
+            "views": list(names),
+            "count": len(names),
+        },
     ).fetchone()
-    return row is not None and row[0] == len(files)
+    return bool(row and row[0])
 
 
 def _make_schema(connection: psycopg.Connection, schema: str) -> None:
@@ -238,40 +256,54 @@ def _for_tenant(file: SqlFile, tenant: Tenant, connection: psycopg.Connection) -
     return file.text.replace(TENANT_SETTING, literal).encode()
 
 
-def _note(connection: psycopg.Connection, tenant: Tenant, system: str, fingerprint: str) -> None:
-    connection.execute(
-        """
-        insert into integration.mart_state as state (tenant_id, system, views_published)
-        values (%s, %s, %s)
-        on conflict (tenant_id, system) do update
-        set views_published = excluded.views_published, views_due_at = null
-        """,
-        (tenant.slug, system, fingerprint),
+_SYSTEMS = """
+select mart_state.system
+from integration.mart_state
+where mart_state.tenant_id = %s
+order by mart_state.system asc
+"""
+# Each system of a tenant has the state of its views, which is the same in all of them.
+_IS_PUBLISHED = """
+select
+    (
+        select bool_and(
+            mart_state.views_published is not distinct from %(fingerprint)s
+            and mart_state.views_due_at is null
+        )
+        from integration.mart_state
+        where mart_state.tenant_id = %(tenant)s
     )
-
-
+    and (
+        select count(*) = %(count)s
+        from pg_catalog.pg_views
+        where pg_views.schemaname = %(schema)s
+            and pg_views.viewname = any (%(views)s)
+    )
+"""
+_NOTE = """
+update integration.mart_state
+set views_published = %s, views_due_at = null
+where mart_state.tenant_id = %s
+"""
 _LOCK = """
 select
 from integration.mart_state
 where mart_state.tenant_id = %s
-    and mart_state.system = %s
+order by mart_state.system asc
 for update
 """
 _DEFER = """
-insert into integration.mart_state as state (tenant_id, system, views_due_at)
-values (%s, %s, now())
-on conflict (tenant_id, system) do update
-set views_due_at = coalesce(state.views_due_at, excluded.views_due_at)
+update integration.mart_state
+set views_due_at = coalesce(mart_state.views_due_at, now())
+where mart_state.tenant_id = %s
 """
 _DUE = """
-select
-    mart_state.tenant_id,
-    mart_state.system
+select mart_state.tenant_id
 from integration.mart_state
 where mart_state.views_due_at is not null
+group by mart_state.tenant_id
 order by
-    mart_state.views_due_at asc,
-    mart_state.tenant_id asc,
-    mart_state.system asc
+    min(mart_state.views_due_at) asc,
+    mart_state.tenant_id asc
 limit %s
 """

@@ -5,21 +5,22 @@ No values: they may be personal data.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psycopg
 
 from pipedrive_pipeline.marts import mapping
+from pipedrive_pipeline.marts.declared import MARTS, SCHEMA
 from pipedrive_pipeline.marts.fields.catalogue import are_custom_fields_wanted, fields_of
+from pipedrive_pipeline.marts.fields.columns import stored_columns
 from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison, compare_values, due
-from pipedrive_pipeline.marts.lineage import Origin, origins
+from pipedrive_pipeline.marts.lineage import Origin, SourceColumn, origins, view_origins
 from pipedrive_pipeline.marts.mapping.mapped_sources import mapped_sources
 from pipedrive_pipeline.marts.sources import mart_sources
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.catalog import TableColumn, relations
 from pipedrive_pipeline.warehouse.database import Warehouse
-
-MART_SCHEMA = "crm"
 
 
 @dataclass(frozen=True)
@@ -27,54 +28,59 @@ class FieldFacts:
     """One mart: values compared, values that are missing, and fields that a person should check."""
 
     seen: int
-    lost: tuple[tuple[int, str], ...]  # id, field key
+    lost: tuple[tuple[str, str], ...]  # id, field key
     rejected: tuple[tuple[str, int], ...]  # field, values that do not fit it or its target
     proposed: tuple[str, ...]  # keys of fields that look like an empty target
     retyped: tuple[str, ...]  # keys
     columns: tuple[TableColumn, ...]  # of the view, read from the database
+    origins: Mapping[str, tuple[SourceColumn, ...]]  # of the view's columns, by name
     is_current: bool = True  # False: the view waits for a session that reads it
 
 
 def field_facts(
-    warehouse: Warehouse, tenant: Tenant, system: str, *, is_whole: bool
+    warehouse: Warehouse, scope: Scope, *, is_whole: bool
 ) -> tuple[ValueComparison, dict[str, FieldFacts]]:
     """Returns the comparison of values, and the facts of each mart by its name.
 
     Args:
         warehouse: the tenant's database.
-        tenant: its marts are built.
-        system: the CRM of the records.
+        scope: whose marts, of which CRM; they are built.
         is_whole: True compares all values, not only those of the last loads. If views are due,
             no values are compared: they would seem lost in a column that does not exist yet.
     """
-    with warehouse.transaction(tenant) as connection:
-        waits_for = due(connection, tenant, system)
-        fields = fields_of(connection, tenant, system)
-        version = mapping.active(connection, tenant, system)
-        rejected = connection.execute(_REJECTED, (tenant.slug, system)).fetchall()
-        retyped = connection.execute(_RETYPED, (tenant.slug, system)).fetchall()
-        is_wanted = are_custom_fields_wanted(connection, tenant, system)
-        views = {
-            relation.name: relation for relation in relations(connection, tenant.analytics_schema)
+    with warehouse.transaction(scope.tenant) as connection:
+        waits_for = due(connection, scope)
+        fields = fields_of(connection, scope)
+        version = mapping.active(connection, scope)
+        rejected = connection.execute(_REJECTED, (scope.tenant.slug, scope.system)).fetchall()
+        retyped = connection.execute(_RETYPED, (scope.tenant.slug, scope.system)).fetchall()
+        is_wanted = are_custom_fields_wanted(connection, scope)
+        views = {view.name: view for view in relations(connection, scope.tenant.analytics_schema)}
+        origins_of = {
+            mart.name: view_origins(mart, stored_columns(connection, scope.tenant, mart.name))
+            for mart in MARTS
         }
     compared = ValueComparison(0, (), is_whole=False)
     if not waits_for.are_views and (is_whole or waits_for.are_loads):
-        compared = compare_values(warehouse, tenant, system, is_whole=is_whole)
-    offered = mapping.proposals(tenant, version.mapping, fields) if is_wanted else []
+        compared = compare_values(warehouse, scope, is_whole=is_whole)
+    offered = mapping.proposals(scope, version.mapping, fields) if is_wanted else []
+    entities = {source.name: source.entity for source in mart_sources(scope.system)}
     return compared, {
-        target.name: FieldFacts(
+        mart.name: FieldFacts(
             seen=compared.seen,
-            lost=tuple(row[1:] for row in compared.lost if row[0] == target.entity),
-            rejected=tuple(row[1:] for row in rejected if row[0] == target.entity),
+            lost=tuple(row[1:] for row in compared.lost if row[0] == entities.get(mart.name)),
+            rejected=tuple(row[1:] for row in rejected if row[0] == entities.get(mart.name)),
             proposed=tuple(
-                offer.entry.field_key for offer in offered if offer.entry.entity == target.entity
+                offer.entry.field_key
+                for offer in offered
+                if offer.entry.entity == entities.get(mart.name)
             ),
-            retyped=tuple(row[1] for row in retyped if row[0] == target.entity),
-            columns=views[target.name].columns if target.name in views else (),
+            retyped=tuple(row[1] for row in retyped if row[0] == entities.get(mart.name)),
+            columns=views[mart.name].columns if mart.name in views else (),
+            origins=origins_of[mart.name],
             is_current=not waits_for.are_views,
         )
-        for target in mart_sources(system)
-        if target.defined_by
+        for mart in MARTS
     }
 
 
@@ -86,25 +92,22 @@ class MartColumn:
     origin: Origin
 
 
-def mart_columns(
-    connection: psycopg.Connection, tenant: Tenant, system: str
-) -> dict[str, tuple[MartColumn, ...]]:
+def mart_columns(connection: psycopg.Connection, scope: Scope) -> dict[str, tuple[MartColumn, ...]]:
     """Returns the columns of each mart, by its name, with the tenant's mapping.
 
     Args:
         connection: has the tenant's raw schema first on its search_path.
-        tenant: the owner of the mapping.
-        system: the CRM of the records.
+        scope: whose mapping, of which CRM.
     """
-    fields = fields_of(connection, tenant, system)
-    marts = {relation.name: relation for relation in relations(connection, MART_SCHEMA)}
-    targets = mapped_sources(connection, tenant, system, fields, mart_sources(system))
+    fields = fields_of(connection, scope)
+    sources = mapped_sources(connection, scope, fields, mart_sources(scope.system))
+    origins_of = {source.name: origins(source, fields) for source in sources}
     return {
-        target.name: tuple(
-            MartColumn(column, origins(target, fields).get(column.name, Origin()))
-            for column in marts[target.name].columns
+        relation.name: tuple(
+            MartColumn(column, origins_of.get(relation.name, {}).get(column.name, Origin()))
+            for column in relation.columns
         )
-        for target in targets
+        for relation in relations(connection, SCHEMA)
     }
 
 

@@ -180,9 +180,7 @@ class TenantRun:
         scope, sync_type = self._scope, self.facts.sync_type
         with self._lock.with_marts() as lock:
             is_raw_ours = lock.covers(scope.raw_lock)  # otherwise a read may be active
-            erase_returned_records(
-                lock.warehouse, scope.tenant, scope.system, is_raw_ours=is_raw_ours
-            )
+            erase_returned_records(lock.warehouse, scope, is_raw_ours=is_raw_ours)
             self.row.built = marts.build(
                 lock.warehouse,
                 scope,
@@ -197,9 +195,7 @@ class TenantRun:
 
     def _published(self) -> None:
         with self._lock.with_marts() as lock:
-            is_published = marts.publish_or_defer(
-                lock.warehouse, self._scope.tenant, self._scope.system
-            )
+            is_published = marts.publish_or_defer(lock.warehouse, self._scope.tenant)
         if not is_published:
             self.row.warnings["views_due"] = VIEWS_DUE
 
@@ -208,8 +204,8 @@ class TenantRun:
         scope = self._scope
         with self._warehouse.transaction(scope.tenant, (scope.raw_schema,)) as connection:
             return (
-                mart_health(connection, scope.tenant, scope.system),
-                mart_columns(connection, scope.tenant, scope.system),
+                mart_health(connection, scope),
+                mart_columns(connection, scope),
             )
 
     def rejections(self, entity: Entity) -> dict[str, int]:
@@ -219,9 +215,7 @@ class TenantRun:
     def field_facts(self) -> dict[str, FieldFacts]:
         """Returns the facts of the tenant's custom fields, by mart."""
         is_verifying = self.facts.sync_type == "verify"
-        compared, facts = field_facts(
-            self._warehouse, self._scope.tenant, self._scope.system, is_whole=is_verifying
-        )
+        compared, facts = field_facts(self._warehouse, self._scope, is_whole=is_verifying)
         self.row.values = compared if is_verifying else None
         return facts
 

@@ -1,7 +1,8 @@
 """Erases a person on request, and keeps them out until they are edited at the source.
 
-One transaction deletes the person from every table and writes the audit log.
-`docs/erasure.md` lists the places that an erasure does not reach.
+`Mart.personal` and `Entity.personal` say where a person's address is looked for. One transaction
+deletes the person's records from every table and writes the audit log. `docs/erasure.md` lists the
+places that an erasure does not reach.
 
 The audit log is never shortened, so it names a receipt and no id. The receipt serves as proof of
 the erasure; once the record's own entry is gone, it leads to no person.
@@ -9,26 +10,41 @@ the erasure; once the record's own entry is gone, it leads to no person.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
 from uuid import UUID, uuid4
 
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.contract import Entity
+from pipedrive_pipeline.connectors.registry import system as system_of
+from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.ingest.erased_records import is_edited
 from pipedrive_pipeline.ingest.erasure import RawErasure
 from pipedrive_pipeline.ingest.rejections import forget_rejected
-from pipedrive_pipeline.marts.declared import CONTACTS
-from pipedrive_pipeline.marts.erasure import Holders, changed_at, erase_rows, holders_of_email
-from pipedrive_pipeline.marts.sources import mart_source
+from pipedrive_pipeline.marts.declared import MARTS, Mart
+from pipedrive_pipeline.marts.declared import mart as mart_of
+from pipedrive_pipeline.marts.erasure import (
+    address_pattern,
+    changed_at,
+    erase_former_rows,
+    erase_rows,
+    has_address,
+    rows_with_address,
+)
+from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.runs.lock import TenantLock
 from pipedrive_pipeline.sync.runs.scratch import clear_scratch
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.vacuum import clear_remains
 
@@ -39,41 +55,100 @@ class NobodyToErase(BadInput):
     code = "nobody_to_erase"
 
 
+@dataclass(frozen=True, order=True)
+class PersonalRecord:
+    """A record with a person's data, as one system knows it."""
+
+    system: str
+    entity: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.system} {self.entity} {self.id}"
+
+
+@dataclass(frozen=True, order=True)
+class FormerRow:
+    """A mart's row of an account that the tenant was connected to before, by our id."""
+
+    mart: str
+    id: UUID
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Everything that contains one e-mail address."""
+
+    records: tuple[PersonalRecord, ...] = ()
+    former: tuple[FormerRow, ...] = ()
+    of_the_app: int = 0  # rows that the app created
+
+
 @dataclass(frozen=True)
 class Erased:
-    """The result of one erasure: deleted rows by place, and persons who return if edited."""
+    """The result of one erasure: deleted rows by place, and records that return if edited."""
 
     receipt: UUID
-    ids: list[str]  # in the system; includes duplicates that were merged into the person
+    records: tuple[PersonalRecord, ...]  # includes duplicates that were merged into the person
     raw_rows: int
-    contacts: int
+    mart_rows: dict[str, int]  # by mart; only those that an erasure may change
     rejected_values: int
-    at_source: list[str]  # existed at the last read; the source itself was not changed
+    # Records that existed at the last read; the source itself was not changed.
+    at_source: tuple[PersonalRecord, ...]
 
     @property
     def rows(self) -> dict[str, int]:
         """Returns the counts by place, for the CLI, JSON and the audit log."""
         return {
             "raw_rows": self.raw_rows,
-            "contacts": self.contacts,
+            **self.mart_rows,
             "rejected_values": self.rejected_values,
         }
 
 
-def persons_with_email(warehouse: Warehouse, scope: Scope, email: str) -> Holders:
-    """Returns the persons in the tenant's contacts who have this e-mail address."""
-    with warehouse.transaction(tenant=scope.tenant) as connection:
-        contacts = mart_source(CONTACTS, scope.system)
-        return holders_of_email(connection, scope.tenant, contacts, email)
+def personal_marts() -> tuple[Mart, ...]:
+    """Returns the marts whose rows are persons."""
+    return tuple(mart for mart in MARTS if mart.personal)
+
+
+def personal_record(system: str, mart: str, record_id: str) -> PersonalRecord:
+    """Returns the record of a system that a row of a mart is made from.
+
+    Raises:
+        BadInput: the system has no records for this mart.
+    """
+    for source in mart_sources(system):
+        if source.name == mart:
+            return PersonalRecord(system, source.entity, record_id)
+    raise BadInput(f"{system_of(system).label} has no records for {mart}.")
+
+
+def find_by_address(warehouse: Warehouse, tenant: Tenant, email: str) -> Matches:
+    """Returns the records, in marts and raw tables of every system, that contain an address."""
+    with warehouse.transaction(tenant=tenant) as connection:
+        rows = rows_with_address(connection, tenant, email)
+        records = {
+            personal_record(row.system, row.mart, row.remote_id)
+            for row in rows
+            if row.system and row.remote_id and not row.is_former
+        }
+        for system in systems():
+            for entity in system.entities:
+                if entity.personal:
+                    records |= _raw_matches(connection, Scope(tenant, system.key), entity, email)
+    return Matches(
+        records=tuple(sorted(records)),
+        former=tuple(FormerRow(row.mart, row.id) for row in rows if row.is_former),
+        of_the_app=sum(row.system is None for row in rows),
+    )
 
 
 def erase_persons(
     lock: TenantLock,
     settings: Settings,
-    system: str,
-    ids: Sequence[str],
+    records: Sequence[PersonalRecord],
     *,
-    former: Sequence[UUID] = (),
+    former: Sequence[FormerRow] = (),
     who: str,
 ) -> Erased:
     """Erases persons from every table and file of this project, or changes nothing.
@@ -81,99 +156,177 @@ def erase_persons(
     Args:
         lock: the tenant's locks; the caller has taken them.
         settings: locates the files of runs.
-        system: the CRM that the ids belong to.
-        ids: persons' ids in that CRM.
-        former: ids of rows of `crm.contacts` from a company that the tenant left.
+        records: the persons' records.
+        former: rows from an account that the tenant left.
         who: the person who requested the erasure, for the audit log.
 
     Raises:
-        NobodyToErase: no row of these persons is stored, and they were not erased before.
+        NobodyToErase: no row of these records is stored, and they were not erased before.
         ErasureRefused: a table of the app refers to such a row; its owner must act.
     """
     tenant, warehouse = lock.tenant, lock.warehouse
     lock.assert_held()
     with warehouse.transaction(tenant=tenant) as connection:
-        erased = _erase(connection, tenant, system, ids, former)
+        erased = _erase_all(connection, tenant, records, former)
         connection.execute(
             "insert into integration.audit_log (who, tenant_id, action, subject, after)"
             " values (%s, %s, 'person.erase', %s, %s)",
             [who, tenant.slug, str(erased.receipt), Jsonb(erased.rows)],
         )
-    clear_scratch(settings, warehouse, Scope(tenant, system))
-    clear_remains(
-        warehouse,
-        [
-            (Scope(tenant, system).raw_schema, mart_source(CONTACTS, system).entity),
-            (Scope(tenant, system).staging_schema, mart_source(CONTACTS, system).entity),
-            CONTACTS.table,
-            ("integration", "rejected_values"),
-        ],
-    )
+    for system in {record.system for record in erased.records}:
+        clear_scratch(settings, warehouse, Scope(tenant, system))
+    clear_remains(warehouse, list(_tables_of(tenant, erased, former)))
     return erased
 
 
-def erase_returned_records(
-    warehouse: Warehouse, tenant: Tenant, system: str, *, is_raw_ours: bool = True
-) -> None:
+def erase_returned_records(warehouse: Warehouse, scope: Scope, *, is_raw_ours: bool = True) -> None:
     """Erases again records that a process without its lock or an older dump brought back.
 
     Such a dump restores rows of `crm` whose record is not in raw.
 
     Args:
         warehouse: the tenant's database.
-        tenant: the caller holds its lock on the marts.
-        system: the CRM of the records.
+        scope: the tenant and the system of the records; the caller holds the lock on the marts.
         is_raw_ours: True if the caller holds the lock on raw too; otherwise only `crm` is changed.
     """
-    entity = registry.system(system).entity(mart_source(CONTACTS, system).entity)
-    with warehouse.transaction(tenant=tenant) as connection:
-        raw = RawErasure(connection, Scope(tenant, system))
-        erased = raw.erased(entity)
-        if not erased:
-            return
-        in_raw = raw.versions(entity, list(erased))
-        stale = [key for key, version in in_raw.items() if not is_edited(version, erased[key])]
-        if stale and is_raw_ours:
-            raw.erase(entity, stale)
-        restored = changed_at(connection, tenant, mart_source(CONTACTS, system), list(erased))
-        keys = [*(stale if is_raw_ours else ()), *sorted(restored.keys() - in_raw.keys())]
-        if keys:
-            erase_rows(connection, tenant, mart_source(CONTACTS, system), keys)
-            forget_rejected(connection, Scope(tenant, system), entity, keys, with_unidentified=True)
+    with warehouse.transaction(tenant=scope.tenant) as connection:
+        raw = RawErasure(connection, scope)
+        for entity in system_of(scope.system).entities:
+            if erased := raw.erased(entity):
+                _erase_returned(connection, scope, entity, erased, is_raw_ours=is_raw_ours)
+
+
+def _erase_returned(
+    connection: psycopg.Connection,
+    scope: Scope,
+    entity: Entity,
+    erased: dict[str, datetime | None],
+    *,
+    is_raw_ours: bool,
+) -> None:
+    raw = RawErasure(connection, scope)
+    in_raw = raw.versions(entity, list(erased))
+    stale = [key for key, version in in_raw.items() if not is_edited(version, erased[key])]
+    if stale and is_raw_ours:
+        raw.erase(entity, stale)
+    keys = set(stale if is_raw_ours else ())
+    for mart in _marts_of(scope.system, entity):
+        keys |= changed_at(connection, scope, mart, list(erased)).keys() - in_raw.keys()
+    if keys:
+        _erase_mart_rows(connection, scope, entity, sorted(keys))
+        forget_rejected(connection, scope, entity, sorted(keys), with_unidentified=True)
+
+
+def _raw_matches(
+    connection: psycopg.Connection, scope: Scope, entity: Entity, email: str
+) -> set[PersonalRecord]:
+    if not is_there(connection, scope.raw_schema, entity.name):
+        return set()
+    query = sql.SQL("select record.{}::text from {} as record where {}").format(
+        sql.Identifier(entity.key.name),
+        sql.Identifier(scope.raw_schema, entity.name),
+        has_address("record", entity.personal),
+    )
+    rows = connection.execute(query, {"address": address_pattern(email)})
+    return {PersonalRecord(scope.system, entity.name, key) for (key,) in rows}
+
+
+def _erase_all(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    records: Sequence[PersonalRecord],
+    former: Sequence[FormerRow],
+) -> Erased:
+    receipt = uuid4()
+    mart_rows: Counter[str] = Counter({mart.name: 0 for mart in personal_marts()})
+    parts = [
+        _erase(connection, Scope(tenant, system), entity, [record.id for record in group], receipt)
+        for (system, entity), group in groupby(
+            sorted(records), lambda record: (record.system, record.entity)
+        )
+    ]
+    for part in parts:
+        mart_rows.update(part.mart_rows)
+    for name, rows in groupby(sorted(former), lambda row: row.mart):
+        ids = [row.id for row in rows]
+        mart_rows[name] += erase_former_rows(connection, tenant, mart_of(name), ids)
+    return Erased(
+        receipt=receipt,
+        records=tuple(record for part in parts for record in part.records),
+        raw_rows=sum(part.raw_rows for part in parts),
+        mart_rows=dict(mart_rows),
+        rejected_values=sum(part.rejected_values for part in parts),
+        at_source=tuple(record for part in parts for record in part.at_source),
+    )
 
 
 def _erase(
     connection: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
+    entity_name: str,
     ids: Sequence[str],
-    former: Sequence[UUID],
+    receipt: UUID,
 ) -> Erased:
-    entity = registry.system(system).entity(mart_source(CONTACTS, system).entity)
-    raw, whose = RawErasure(connection, Scope(tenant, system)), [tenant.slug, system, entity.name]
+    """Erases the records of one entity."""
+    entity = system_of(scope.system).entity(entity_name)
+    raw = RawErasure(connection, scope)
+    whose = [scope.tenant.slug, scope.system, entity.name]
     keys = raw.with_merged(entity, ids)
     marked, raw_versions = raw.marked(entity, keys), raw.versions(entity, keys)
-    # A contact may remain although its person is no longer in raw.
-    versions = changed_at(connection, tenant, mart_source(CONTACTS, system), keys) | raw_versions
+    versions: dict[str, datetime | None] = {}
+    for mart in _marts_of(scope.system, entity):
+        # A row may remain although its record is no longer in raw.
+        versions |= changed_at(connection, scope, mart, keys)
+    versions |= raw_versions
     known = {row[0] for row in connection.execute(_KNOWN, [*whose, *whose])}
-    if strangers := sorted(set(keys) - marked - versions.keys() - known):
+    if unknown := sorted(set(keys) - marked - versions.keys() - known):
         raise NobodyToErase(
-            f"{tenant}: no {entity.name} with the id {', '.join(strangers)}; nothing was erased. "
-            f"Ids are those of {system}; `--email` looks for an address."
+            f"{scope.tenant}: no {entity.name} with the id {', '.join(unknown)}; nothing was "
+            f"erased. Ids are those of {scope.system}; `--email` looks for an address."
         )
-    receipt = uuid4()
     rows = [(*whose, key, versions.get(key), receipt) for key in keys]
     connection.cursor().executemany(_KEEP_OUT, rows)
+
+    def records(ids: Sequence[str]) -> tuple[PersonalRecord, ...]:
+        return tuple(PersonalRecord(scope.system, entity.name, key) for key in ids)
+
     return Erased(
         receipt=receipt,
-        ids=keys,
+        records=records(keys),
         raw_rows=raw.erase(entity, keys),
-        contacts=erase_rows(connection, tenant, mart_source(CONTACTS, system), keys, former),
-        rejected_values=forget_rejected(
-            connection, Scope(tenant, system), entity, keys, with_unidentified=True
-        ),
-        at_source=sorted(raw_versions.keys() - marked),
+        mart_rows=_erase_mart_rows(connection, scope, entity, keys),
+        rejected_values=forget_rejected(connection, scope, entity, keys, with_unidentified=True),
+        at_source=records(sorted(raw_versions.keys() - marked)),
     )
+
+
+def _marts_of(system: str, entity: Entity) -> Iterator[Mart]:
+    """Yields the marts whose rows are made from an entity's records."""
+    return (source.mart for source in mart_sources(system) if source.entity == entity.name)
+
+
+def _erase_mart_rows(
+    connection: psycopg.Connection, scope: Scope, entity: Entity, keys: Sequence[str]
+) -> dict[str, int]:
+    return {
+        mart.name: erase_rows(connection, scope, mart, keys)
+        for mart in _marts_of(scope.system, entity)
+    }
+
+
+def _tables_of(
+    tenant: Tenant, erased: Erased, former: Sequence[FormerRow]
+) -> Iterator[tuple[str, str]]:
+    """Yields the tables from which rows were deleted or in which links were emptied."""
+    for system, entity in sorted({(record.system, record.entity) for record in erased.records}):
+        yield Scope(tenant, system).raw_schema, entity
+        yield Scope(tenant, system).staging_schema, entity
+    changed = {name for name, count in erased.mart_rows.items() if count}
+    changed |= {row.mart for row in former}
+    for mart in MARTS:
+        if mart.name in changed or any(link.mart in changed for link in mart.links):
+            yield mart.table
+    yield "integration", "rejected_values"
 
 
 _KNOWN = """

@@ -17,11 +17,10 @@ from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.ingest.erasure import RawErasure
 from pipedrive_pipeline.ingest.rejections import forget_rejected
-from pipedrive_pipeline.marts.declared import CUSTOMERS
+from pipedrive_pipeline.marts.declared import Mart
 from pipedrive_pipeline.marts.erasure import ErasureRefused, erase_rows, needed_for_links
-from pipedrive_pipeline.marts.sources import MartSource, mart_source, mart_sources
+from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 RECORDS_PER_RUN = 1_000  # of each entity; the next run erases further ones
@@ -62,35 +61,34 @@ def _erase_aged(connection: psycopg.Connection, scope: Scope, entity: Entity, da
     keys = raw.aged(entity, days, RECORDS_PER_RUN)
     if not keys:
         return 0
-    if entity.name == mart_source(CUSTOMERS, scope.system).entity:
-        needed = needed_for_links(connection, scope.tenant, scope.system, keys)
-        keys = [key for key in keys if key not in needed]
-    for target in mart_sources(scope.system):
-        if target.entity == entity.name:
-            keys = _let_go(connection, scope.tenant, target, keys)
+    for source in mart_sources(scope.system):
+        if source.entity == entity.name:
+            needed = needed_for_links(connection, scope, source.mart, keys)
+            keys = [key for key in keys if key not in needed]
+            keys = _let_go(connection, scope, source.mart, keys)
     raw.erase(entity, keys)
     forget_rejected(connection, scope, entity, keys, with_unidentified=False)
     return len(keys)
 
 
 def _let_go(
-    connection: psycopg.Connection, tenant: Tenant, target: MartSource, keys: Sequence[str]
+    connection: psycopg.Connection, scope: Scope, mart: Mart, keys: Sequence[str]
 ) -> list[str]:
     """Returns the records whose rows could be deleted: all at once, otherwise one by one."""
     try:
-        erase_rows(connection, tenant, target, keys)
+        erase_rows(connection, scope, mart, keys)
     except ErasureRefused:
-        return _one_by_one(connection, tenant, target, keys)
+        return _one_by_one(connection, scope, mart, keys)
     return list(keys)
 
 
 def _one_by_one(
-    connection: psycopg.Connection, tenant: Tenant, target: MartSource, keys: Sequence[str]
+    connection: psycopg.Connection, scope: Scope, mart: Mart, keys: Sequence[str]
 ) -> list[str]:
     gone: list[str] = []
     for key in keys:
         try:
-            erase_rows(connection, tenant, target, [key])
+            erase_rows(connection, scope, mart, [key])
         except ErasureRefused as refused:
             log.warning("%s", refused)
         else:
