@@ -48,7 +48,7 @@ def _table(each: Mart) -> str:
                 f"comment on column {name}.{column.name} is\n{_literal(column.comment)};"
                 for column in each.all_columns
             ),
-            f"select integration.isolate('{name}');\n",
+            f"select integration.isolate('{name}', has_readers => true);\n",
         ]
     )
 

@@ -63,7 +63,7 @@ def test_every_table_has_row_level_security_forced(warehouse: Warehouse) -> None
 
 
 def test_every_table_has_a_policy_for_each_role_that_may_use_it(warehouse: Warehouse) -> None:
-    """`engine` on all of them; `app`, bound to the tenant, where the app has any right."""
+    """`engine` on all; `app`, bound to the tenant, where it has any right; readers on `crm`."""
     with warehouse.transaction() as connection:
         policies = connection.execute(
             f"""
@@ -92,11 +92,15 @@ def test_every_table_has_a_policy_for_each_role_that_may_use_it(warehouse: Wareh
             """
         ).fetchall()
 
-        roles = {kind: role_name(connection, kind) for kind in ("engine", "app")}
+        roles = {kind: role_name(connection, kind) for kind in ("engine", "app", "reader")}
 
     engine = f"engine * to {{{roles['engine']}}} using f check f"
     app = f"app * to {{{roles['app']}}} using t check t"
-    expected = {table: [app, engine] if used else [engine] for table, used, _ in policies}
+    reader = f"reader r to {{{roles['reader']}}} using f check "
+    expected = {
+        table: [*([app] if used else []), engine, *([reader] if table.startswith("crm.") else [])]
+        for table, used, _ in policies
+    }
     assert {table: policy for table, _, policy in policies} == expected
     assert len(policies) >= 13
 

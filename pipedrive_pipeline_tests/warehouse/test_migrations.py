@@ -152,7 +152,7 @@ def test_a_role_that_may_not_create_roles_gets_the_next_step(postgres: str, weak
 
         identity = databases.row(url, "select id from integration.installation")[0]
 
-    roles = [f"pipeline_{kind}_{identity}" for kind in ("engine", "app")]
+    roles = [f"pipeline_{kind}_{identity}" for kind in ("engine", "app", "reader")]
     assert f'grant {", ".join(roles)} to "{weak}"' in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert nothing_made

@@ -10,15 +10,18 @@ create or replace function integration.role_name(kind text) returns text
 language sql stable
 as $$
     select format(
-        case when kind in ('engine', 'app') then 'pipeline_%s_%s' else '%s_%s' end,
+        case
+            when kind in ('engine', 'app', 'reader') then 'pipeline_%s_%s'
+            else '%s_%s'
+        end,
         kind,
         installation.id
     )
     from integration.installation
 $$;
 comment on function integration.role_name(text) is
-    'Name of a role of this installation: pipeline_engine_<id> for engine, pipeline_app_<id> for app, '
-    'else the kind itself and the id, such as analyst_acme_<id>.';
+    'Name of a role of this installation: pipeline_<kind>_<id> for engine, app and reader, else the kind '
+    'itself and the id, such as analyst_acme_<id>.';
 
 create or replace function integration.ensure_role(kind text) returns text
 language plpgsql
@@ -42,7 +45,7 @@ declare
     kind text;
     role text;
 begin
-    foreach kind in array array['engine', 'app'] loop
+    foreach kind in array array['engine', 'app', 'reader'] loop
         role := integration.ensure_role(kind);
         -- Not 'member': since PostgreSQL 16 whoever makes a role is a member that inherits nothing.
         if not pg_catalog.pg_has_role(current_user, role, 'usage') then
@@ -58,7 +61,7 @@ begin
 end
 $$;
 comment on function integration.make_roles() is
-    'Makes the roles of the engine and the app if they do not exist; the caller becomes a member.';
+    'Makes the roles of engine, app and readers if they do not exist; the caller becomes a member.';
 
 create or replace function integration.grant_role(kind text, login text) returns void
 language plpgsql
@@ -68,13 +71,14 @@ begin
 end
 $$;
 comment on function integration.grant_role(text, text) is
-    'Makes a login a member of a role of this installation, such as analyst_acme or app.';
+    'Makes a login a member of a role of this installation, such as analyst_acme.';
 
 create or replace function integration.isolate(
     relation regclass,
     app_rights text default 'select',
     engine_rights text default 'select, insert, update, delete',
-    tenant_column text default 'tenant_id'
+    tenant_column text default 'tenant_id',
+    has_readers boolean default false
 ) returns void
 language plpgsql
 as $$
@@ -105,12 +109,23 @@ begin
             );
         end if;
     end if;
+    execute format('drop policy if exists reader on %s', relation);
+    if has_readers then
+        execute format(
+            'create policy reader on %s for select to %I using (%I in (select integration.tenants_of_login()))',
+            relation, integration.role_name('reader'), tenant_column
+        );
+        execute format(
+            'grant select on %s to %I', relation, integration.role_name('reader')
+        );
+    end if;
     execute format('grant %s on %s to %I', engine_rights, relation, engine);
     if app_rights <> '' then
         execute format('grant %s on %s to %I', app_rights, relation, app);
     end if;
 end
 $$;
-comment on function integration.isolate(regclass, text, text, text) is
+comment on function integration.isolate(regclass, text, text, text, boolean) is
     'Lets the engine see every row of a table and the app the rows of its tenant, by policies that '
-    'also bind the owner. app_rights as in `grant`, empty: the app sees nothing of it.';
+    'also bind the owner. app_rights as in `grant`, empty: the app sees nothing of it. has_readers: '
+    'logins of `add_reader` read the rows of their tenants.';

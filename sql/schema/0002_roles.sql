@@ -1,11 +1,11 @@
--- The two roles that every policy names, and what they may use.
+-- The roles that policies name, and what they may use.
 -- What: rights to schemas and functions.
 -- Reads: nothing.
 -- Needs: 0001_installation.sql, sql/functions/roles.sql; a role that may create roles, or already is a
---        member of the two.
+--        member of them.
 --
 -- The engine's role sees every tenant; the app's role sees the tenant named in pipeline.tenant_id,
--- and nothing while none is named.
+-- and nothing while none is named; a reader sees the tenants of its login (readers.sql).
 
 do $$
 declare
@@ -17,6 +17,11 @@ begin
             'grant usage on schema integration, crm to %I', integration.role_name(kind)
         );
     end loop;
+    execute format('grant usage on schema crm to %I', integration.role_name('reader'));
+    execute format(
+        'grant execute on function integration.tenants_of_login() to %I',
+        integration.role_name('reader')
+    );
     grant usage on schema pipeline to public; -- a view's functions run with the reader's rights
     execute format(
         'grant select on integration.installation, integration.function_files to %I',

@@ -309,3 +309,19 @@ comment on column integration.audit_log.before is
 comment on column integration.audit_log.after is
     'The value after, without secrets.';
 select integration.isolate('integration.audit_log', 'select, insert', engine_rights => 'select, insert');
+
+create table integration.reader_logins (
+    login text not null,
+    tenant_id text not null,
+    constraint reader_logins_pkey primary key (login, tenant_id),
+    constraint reader_logins_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade
+);
+create index reader_logins_tenant_id_idx on integration.reader_logins (tenant_id);
+comment on table integration.reader_logins is
+    'Which login reads the rows of which tenants in crm; written by integration.add_reader.';
+comment on column integration.reader_logins.login is
+    'Name of the login (a role of the server).';
+comment on column integration.reader_logins.tenant_id is
+    'A tenant whose rows it reads.';
+select integration.isolate('integration.reader_logins', '');

@@ -98,7 +98,7 @@ comment on column crm.users.created_at is
     'When this row was made.';
 comment on column crm.users.updated_at is
     'When this row was last written; follow changes by it.';
-select integration.isolate('crm.users');
+select integration.isolate('crm.users', has_readers => true);
 
 create table crm.customers (
     id uuid not null default gen_random_uuid(),
@@ -248,7 +248,7 @@ comment on column crm.customers.created_at is
     'When this row was made.';
 comment on column crm.customers.updated_at is
     'When this row was last written; follow changes by it.';
-select integration.isolate('crm.customers');
+select integration.isolate('crm.customers', has_readers => true);
 
 create table crm.contacts (
     id uuid not null default gen_random_uuid(),
@@ -387,7 +387,7 @@ comment on column crm.contacts.created_at is
     'When this row was made.';
 comment on column crm.contacts.updated_at is
     'When this row was last written; follow changes by it.';
-select integration.isolate('crm.contacts');
+select integration.isolate('crm.contacts', has_readers => true);
 
 alter table crm.customers
     add constraint customers_owner_id_fkey foreign key (tenant_id, owner_id)

@@ -275,7 +275,7 @@ def _upgrade(warehouse: Warehouse, state: _State) -> list[str]:
     return applied
 
 
-_KINDS: Final = ("engine", "app")
+_KINDS: Final = ("engine", "app", "reader")
 
 _TABLES = """
 select
