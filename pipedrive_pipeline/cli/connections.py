@@ -28,7 +28,7 @@ def connect(
         str | None, typer.Option(help="A personal API token; without it, a link for OAuth.")
     ] = None,
     api_url: Annotated[
-        str | None, typer.Option(help="The company's address: https://acme.pipedrive.com.")
+        str | None, typer.Option(help="The company's address: https://acme.example.com.")
     ] = None,
     other_company: Annotated[
         bool,

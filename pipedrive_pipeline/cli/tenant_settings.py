@@ -49,7 +49,7 @@ def set_(
         list[str],
         typer.Argument(
             metavar="NAME=VALUE...",
-            help=f"Such as sync_time=03:00 or sync_persons=off; {UNSET} unsets a value. "
+            help=f"Such as sync_time=03:00 or budget_share=0.2; {UNSET} unsets a value. "
             "`settings show` lists the names.",
         ),
     ],

@@ -15,6 +15,7 @@ from pydantic.config import JsonDict
 
 from pipedrive_pipeline.connect.auth.keys import NAME_MAX_CHARACTERS
 from pipedrive_pipeline.connect.auth.permissions import Role
+from pipedrive_pipeline.connectors.registry import systems
 
 T = TypeVar("T")
 SyncType = Literal["full", "incremental"]
@@ -224,8 +225,10 @@ class TargetIn(Model):
 
 MappingText = dict[str, dict[str, str | TargetIn]]
 MAPPING_EXAMPLE: JsonDict = {
-    "organizations": {"a1b2c3": "customer_number"},
-    "persons": {"d4e5f6": "attributes.birthday"},
+    entity.name: {"a1b2c3": "attributes.color"}
+    for system in systems()[:1]
+    for entity in system.entities
+    if entity.defined_by
 }
 
 
