@@ -45,7 +45,7 @@ def erase_person(
     ] = None,
     email: Annotated[
         str | None,
-        typer.Option(help="Whoever has this e-mail address; `-` reads it from standard input."),
+        typer.Option(help="The e-mail address of the person; `-` reads it from standard input."),
     ] = None,
     mart: Annotated[
         str,

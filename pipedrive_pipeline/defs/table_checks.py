@@ -58,7 +58,7 @@ def mart_checks(mart: Mart) -> list[dg.AssetCheckSpec]:
     checks = {
         VOLUME: (
             "Warning where more than a tenth and more than 50 of the live rows of a week ago are "
-            "gone. What to do: ask whoever knows the account whether so much was deleted on "
+            "gone. What to do: ask the owner of the account whether so much was deleted on "
             "purpose; else look at the rights of the user who connected. Nothing is lost: the rows "
             f"are in {mart.name}_all, marked."
         ),

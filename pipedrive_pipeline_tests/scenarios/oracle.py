@@ -55,7 +55,7 @@ def source_rows(sandbox: Sandbox, entity: str) -> list[Row]:
 
 
 def raw_row(spec: Entity, record: Row) -> Row:
-    """One source record as raw must hold it; what no column can hold stands in `extra`."""
+    """One source record as raw must store it; what no column can store is in `extra`."""
     columns = {column.name: column.type for column in (spec.key, *spec.columns)}
     fitting = {
         name: value
@@ -172,12 +172,12 @@ def assert_nothing_became_null(world: World, sandbox: Sandbox, tenant: Tenant = 
     """Fails where a column of raw holds fewer values than the source, less those set aside."""
     for name, spec in ENTITIES.items():
         gone = marked(world, name, tenant)
-        held = [row for row in world.raw(tenant, name) if str(row[spec.key.name]) not in gone]
+        stored = [row for row in world.raw(tenant, name) if str(row[spec.key.name]) not in gone]
         sent = source_rows(sandbox, name)
         for column in spec.columns:
             filled = sum(row.get(column.name) is not None for row in sent)
-            kept = sum(row[column.name] is not None for row in held)
-            aside = sum(column.name in (row["extra"] or {}) for row in held)
+            kept = sum(row[column.name] is not None for row in stored)
+            aside = sum(column.name in (row["extra"] or {}) for row in stored)
             assert filled == kept + aside, (name, column.name, filled, kept, aside)
 
 
@@ -393,40 +393,40 @@ def _values_of(custom_fields: Row | None, codes: Collection[str]) -> Row:
 
 
 def _differences(
-    expected: Mapping[Any, Row], held: Mapping[Any, Row]
+    expected: Mapping[Any, Row], stored: Mapping[Any, Row]
 ) -> list[tuple[Any, str, str, str]]:
-    """Key, column, expected and held value of everything that differs, types included."""
-    missing = [(key, "row", "expected", "missing") for key in expected.keys() - held.keys()]
-    surplus = [(key, "row", NOT_AT_SOURCE, "held") for key in held.keys() - expected.keys()]
+    """Key, column, expected and stored value of everything that differs, types included."""
+    missing = [(key, "row", "expected", "missing") for key in expected.keys() - stored.keys()]
+    surplus = [(key, "row", NOT_AT_SOURCE, "stored") for key in stored.keys() - expected.keys()]
     values = [
-        (key, column, *_shortened(value, held[key][column]))
+        (key, column, *_shortened(value, stored[key][column]))
         for key, row in expected.items()
-        if key in held
+        if key in stored
         for column, value in row.items()
-        if _told_apart(value) != _told_apart(held[key][column])
+        if _distinct_text(value) != _distinct_text(stored[key][column])
     ]
     return missing + surplus + values
 
 
-def _shortened(expected: Any, held: Any) -> tuple[str, str]:
+def _shortened(expected: Any, stored: Any) -> tuple[str, str]:
     """Both values as text; of two objects only the keys that differ."""
-    if isinstance(expected, dict) and isinstance(held, dict):
+    if isinstance(expected, dict) and isinstance(stored, dict):
         differing = {
             key
-            for key in expected.keys() | held.keys()
-            if _told_apart(expected.get(key, ...)) != _told_apart(held.get(key, ...))
+            for key in expected.keys() | stored.keys()
+            if _distinct_text(expected.get(key, ...)) != _distinct_text(stored.get(key, ...))
         }
         expected = {key: expected.get(key, ...) for key in differing}
-        held = {key: held.get(key, ...) for key in differing}
-    return repr(expected)[:SHOWN_CHARACTERS], repr(held)[:SHOWN_CHARACTERS]
+        stored = {key: stored.get(key, ...) for key in differing}
+    return repr(expected)[:SHOWN_CHARACTERS], repr(stored)[:SHOWN_CHARACTERS]
 
 
-def _told_apart(value: Any) -> str:
+def _distinct_text(value: Any) -> str:
     """A text in which 1, true and "1" differ, and the order of an object's keys does not."""
     if isinstance(value, dict):
-        return repr(sorted((key, _told_apart(item)) for key, item in value.items()))
+        return repr(sorted((key, _distinct_text(item)) for key, item in value.items()))
     if isinstance(value, list):
-        return repr([_told_apart(item) for item in value])
+        return repr([_distinct_text(item) for item in value])
     if isinstance(value, Decimal):
         return f"decimal {value.normalize():f}"
     if isinstance(value, datetime):

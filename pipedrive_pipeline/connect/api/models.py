@@ -294,7 +294,7 @@ class CoverageShown(Model):
     filled: int
     percent: float
     refused: int
-    refused_examples: list[tuple[int, str]]
+    refused_examples: list[tuple[str, str, str]] = Field(description="Id, value, reason.")
 
 
 class PreviewShown(Model):

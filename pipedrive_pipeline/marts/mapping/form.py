@@ -2,10 +2,10 @@
 
 By entity of the system, and for each field of it the column of the entity's mart that it fills:
 
-{"organizations": {"<field key>": "customer_number",
+{"<entity>": {"<field key>": "customer_number",
 "<field key>.currency": "attributes.currency",
 "<field key>": {"target": "phone", "precedence": 1, "as": "text"}},
-"persons": {"<field key>": "attributes.birthday"}}
+"<another entity>": {"<field key>": "attributes.birthday"}}
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONVERSIONS: Final = ("text", "number")
 
 @dataclass(frozen=True)
 class Issue:
-    """A problem of one entry; ``field`` names the entry, as `organizations.<key>`."""
+    """A problem of one entry; ``field`` names the entry, as `<entity>.<key>`."""
 
     field: str
     issue: str
