@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipedrive_pipeline.marts import build, mapping, publish_views
+from pipedrive_pipeline.connect.consent.company_change import start_afresh
+from pipedrive_pipeline.marts import build, mapping, publish_due, publish_views
 from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison, compare_values
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -141,3 +142,17 @@ def test_values_and_mapping_of_a_system_with_keys_of_text(raw: RawTables, orbit:
             " order by field"
         ).fetchall()
     assert listed == [("orbit", "accounts", "A-9", "stray"), ("orbit", "accounts", "A-9", "tone")]
+
+
+@pytest.mark.usefixtures("orbit")
+def test_another_company_in_one_system_keeps_the_views_of_the_others(raw: RawTables) -> None:
+    """Its raw tables are dropped with the views that read them; the sensor makes them again."""
+    build(raw.warehouse, OF_ORBIT)
+    publish_views(raw.warehouse, ACME)
+
+    with raw.warehouse.transaction(ACME) as connection:
+        start_afresh(connection, ACME, raw.system)
+    published_again = publish_due(raw.warehouse)
+
+    assert published_again.remade == ["acme"]
+    assert by_system(raw.warehouse)["orbit"]["tone"] == "Red"

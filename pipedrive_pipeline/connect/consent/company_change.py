@@ -40,6 +40,13 @@ FORGET = (
     set pending_loads = '{}', is_rebuild_due = true
     where tenant_id = %s and system = %s
     """,
+    # The tenant's views read raw and are dropped with it; the sensor due_views makes them again for
+    # the systems that stay.
+    """
+    update integration.mart_state
+    set views_due_at = coalesce(views_due_at, now())
+    where tenant_id = %s and system <> %s
+    """,
 )
 
 
