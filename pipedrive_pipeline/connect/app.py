@@ -28,7 +28,7 @@ from pipedrive_pipeline.connect.api import (
     mapping_routes,
     sync_routes,
 )
-from pipedrive_pipeline.connect.api.openapi import DESCRIPTION
+from pipedrive_pipeline.connect.api.openapi import DESCRIPTION, TAGS
 from pipedrive_pipeline.connect.auth.rate_limits import REQUESTS_A_MINUTE
 from pipedrive_pipeline.connect.consent import routes as consent_routes
 from pipedrive_pipeline.connect.errors import TooManyRequests, TooMuchAtOnce
@@ -103,6 +103,10 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
         title="Connect",
         version=version("pipedrive-pipeline"),
         description=DESCRIPTION,
+        servers=[{"url": str(settings.app_url).rstrip("/"), "description": "APP_URL"}],
+        contact={"name": "The operator of this installation", "url": str(settings.app_url)},
+        license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        openapi_tags=TAGS,
         docs_url=None,  # its page loads scripts from elsewhere; ours (`/docs`) has none
         redoc_url=None,
         openapi_url="/openapi.json",

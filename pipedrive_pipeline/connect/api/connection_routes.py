@@ -14,10 +14,12 @@ from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.sync.status.connection_alerts import check_connection_and_alert
 from pipedrive_pipeline.vault import connections
 
-router = APIRouter(responses=REFUSALS, tags=["connection"])
+router = APIRouter(responses=REFUSALS)
 
 
-@router.get("/healthz", response_model=Answer[models.Ok], tags=["health"])
+@router.get(
+    "/healthz", response_model=Answer[models.Ok], tags=["health"], openapi_extra={"security": []}
+)
 def healthz(request: Request, services: AppServices) -> JSONResponse:
     """200 if the app and its database answer."""
     with services.warehouse.connect() as connection:
@@ -25,7 +27,7 @@ def healthz(request: Request, services: AppServices) -> JSONResponse:
     return envelope.answer(request, models.Ok())
 
 
-@router.get("/api/integrations", response_model=Listed[models.Connection])
+@router.get("/api/integrations", response_model=Listed[models.Connection], tags=["connection"])
 def integrations(request: Request, services: AppServices, caller: RecordReader) -> JSONResponse:
     """Every system, with the tenant's connection to it."""
     with services.warehouse.as_app(caller.tenant) as transaction:
@@ -35,7 +37,11 @@ def integrations(request: Request, services: AppServices, caller: RecordReader) 
     return envelope.answer(request, shown)
 
 
-@router.post("/api/integrations/{system}/test", response_model=Answer[models.ConnectionTest])
+@router.post(
+    "/api/integrations/{system}/test",
+    response_model=Answer[models.ConnectionTest],
+    tags=["connection"],
+)
 def test(
     request: Request, services: AppServices, system: SystemKey, caller: SyncRequester
 ) -> JSONResponse:

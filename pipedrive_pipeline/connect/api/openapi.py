@@ -12,7 +12,18 @@ Connect a company's CRM, map its fields, ask for syncs and follow them.
 Every answer is `{"data": …, "meta": {"request_id": …}}`, a list also has
 `meta.pagination.next_cursor`; every error is `{"error": {"code", "message", "details"}, "meta"}`.
 Send `Authorization: Bearer KEY` or `X-API-Key: KEY`; with the operator's key also `X-Tenant`.
+
+The envelope and pagination are in snake_case; what `data` holds, bodies and query parameters are in
+camelCase. A field or a route may be added at any time; none is removed or changes its meaning without
+a release that marks it `deprecated` before, and the CHANGELOG names it.
 """
+TAGS = [
+    {"name": "connection", "description": "Connect a company's CRM, test and end the connection."},
+    {"name": "sync", "description": "Ask for syncs, follow them, read their history, set them up."},
+    {"name": "mapping", "description": "Which field of the CRM fills which column."},
+    {"name": "keys", "description": "The tenant's API keys."},
+    {"name": "health", "description": "Whether the app and its database answer."},
+]
 STATUS_DESCRIPTIONS = {
     400: "The request cannot be used.",
     401: "No key, or an invalid one.",

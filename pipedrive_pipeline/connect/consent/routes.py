@@ -33,9 +33,11 @@ from pipedrive_pipeline.vault.pending import PendingGrant
 
 router = APIRouter(tags=["connection"])
 CONFIRM_BODY = {
+    # A key, or the form of our own page in the browser that gave the consent.
+    "security": [{"HTTPBearer": []}, {"APIKeyHeader": []}, {}],
     "requestBody": {
         "content": {"application/json": {"schema": models.ConfirmIn.model_json_schema()}}
-    }
+    },
 }
 
 
