@@ -14,8 +14,8 @@ Every answer is `{"data": …, "meta": {"request_id": …}}`, a list also has
 Send `Authorization: Bearer KEY` or `X-API-Key: KEY`; with the operator's key also `X-Tenant`.
 
 The envelope and pagination are in snake_case; what `data` holds, bodies and query parameters are in
-camelCase. A field or a route may be added at any time; none is removed or changes its meaning without
-a release that marks it `deprecated` before, and the CHANGELOG names it.
+camelCase. A field or a route may be added at any time; none is removed or changes its meaning
+without a release that marks it `deprecated` before, and the CHANGELOG names it.
 """
 TAGS = [
     {"name": "connection", "description": "Connect a company's CRM, test and end the connection."},
