@@ -51,16 +51,25 @@ insert into integration.connections (
 select slug, 'pipedrive', 'oauth', 'connected', 'x', 'https://x.pipedrive.com', slug, slug,
     array['base', 'contacts:read', 'users:read']
 from integration.tenants;
-insert into integration.sync_logs (
-    tenant_id, system, sync_type, trigger, status, started_at, completed_at,
-    organizations_fetched, persons_fetched, tokens_spent, watermarks, completeness
+insert into integration.runs (
+    tenant_id, system, sync_type, trigger, status, started_at, completed_at, tokens_spent
 )
 select 't' || 1 + n %% %(tenants)s, 'pipedrive', 'incremental', 'schedule', 'success',
-    now() - n * interval '1 minute', now() - n * interval '1 minute' + interval '9 s', 12, 34, 60,
-    '{"persons": {"before": null, "after": "2026-11-01T00:00:00+00:00"},
-      "organizations": {"before": null, "after": "2026-11-01T00:00:00+00:00"}}',
-    '{"persons": {"missing": 0, "checked_at": "2026-11-01T00:00:00+00:00"}}'
+    now() - n * interval '1 minute', now() - n * interval '1 minute' + interval '9 s', 60
 from generate_series(1, %(runs)s) as n;
+insert into integration.run_entities (
+    tenant_id, run_id, system, entity, started_at, status, fetched, watermark_after, missing,
+    checked_at
+)
+select runs.tenant_id, runs.id, runs.system, read.entity, runs.started_at, 'complete',
+    read.fetched, '2026-11-01T00:00:00+00:00', 0, now()
+from integration.runs
+cross join (values ('organizations', 12), ('persons', 34)) as read (entity, fetched);
+insert into integration.run_marts (tenant_id, run_id, system, mart, entity)
+select runs.tenant_id, runs.id, runs.system, built.mart, built.entity
+from integration.runs
+cross join (values ('customers', 'organizations'), ('contacts', 'persons'))
+    as built (mart, entity);
 insert into crm.customers (tenant_id, system, remote_id, name)
 select slug, 'pipedrive', n::text, 'customer ' || n
 from integration.tenants cross join generate_series(1, %(customers)s) as n;

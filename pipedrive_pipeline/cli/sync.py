@@ -143,6 +143,8 @@ def status(
             print_facts(dict(zip(TenantStatus.COLUMNS, status.cells(), strict=True)))
             terminal.print()
     for status in statuses:
+        for remark in status.remarks:
+            errors.print(f"{status.tenant}: {remark}", markup=False, soft_wrap=True)
         if status.last_error:
             errors.print(f"{status.tenant}: {status.last_error}", markup=False, soft_wrap=True)
 

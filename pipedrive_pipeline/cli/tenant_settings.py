@@ -22,6 +22,7 @@ commands = typer.Typer(
     help="Show and change when and how a tenant is synced.", no_args_is_help=True
 )
 UNSET = "none"
+LISTS = frozenset({"alert_urls", "entities_off"})  # their values are separated by commas
 
 
 @commands.command()
@@ -76,7 +77,7 @@ def _checked(changes: list[str]) -> dict[str, Any]:
             names = ", ".join(Config.model_fields)
             raise BadInput(f"{name!r} is no setting; write NAME=VALUE with one of {names}.")
         value = None if text == UNSET else text
-        values[name] = (text.split(",") if value else []) if name == "alert_urls" else value
+        values[name] = (text.split(",") if value else []) if name in LISTS else value
     try:
         return Config.model_validate(values).changed()
     except ValidationError as error:

@@ -32,7 +32,17 @@ def schema_text(marts: Sequence[Mart] = MARTS) -> str:
     """Returns the text of the file that creates the tables of the marts."""
     tables = "\n".join(_table(each) for each in marts)
     links = "".join(_foreign_key(each, link) for each in marts for link in each.links)
-    return f"{_HEADER}\n{tables}\n{links}"
+    return f"{_HEADER}\n{tables}\n{links}\n{mart_rows(marts)}"
+
+
+def mart_rows(marts: Sequence[Mart] = MARTS) -> str:
+    """Returns the view that counts the live rows of each mart."""
+    counts = "\nunion all\n".join(_MART_ROWS.format(name=each.name) for each in marts)
+    columns = "\n".join(
+        f"comment on column integration.mart_rows.{name} is\n    '{comment}';"
+        for name, comment in _MART_ROWS_COLUMNS.items()
+    )
+    return f"{_MART_ROWS_HEAD}\n{counts};\n{_MART_ROWS_COMMENT}\n{columns}\n{_MART_ROWS_END}\n"
 
 
 def _table(each: Mart) -> str:
@@ -121,9 +131,35 @@ def _literal(text: str) -> str:
     return "\n".join(f"    '{line}'" for line in lines)
 
 
+_MART_ROWS_HEAD: Final = """\
+create or replace view integration.mart_rows
+with (security_invoker = true) as"""
+_MART_ROWS: Final = """\
+select
+    {name}.tenant_id,
+    {name}.system,
+    '{name}' as mart,
+    count(*) as rows
+from crm.{name}
+where {name}.remote_id is not null
+    and {name}.deleted_at is null
+group by
+    {name}.tenant_id,
+    {name}.system"""
+_MART_ROWS_COMMENT: Final = """\
+comment on view integration.mart_rows is
+    'Number of live rows per tenant, system and mart; without the rows that the app made.';"""
+_MART_ROWS_COLUMNS: Final = {
+    "tenant_id": "The tenant.",
+    "system": "Key of the CRM.",
+    "mart": "Name of the table in crm.",
+    "rows": "Rows that are not marked as deleted.",
+}
+_MART_ROWS_END: Final = "select integration.isolate('integration.mart_rows');"
+
 _HEADER: Final = """\
 -- The marts, each of all tenants and systems; the app may have rows and columns of its own there.
--- What: the tables of crm with their comments, indexes and policies.
+-- What: the tables of crm with their comments, indexes and policies; the view that counts rows.
 -- Reads: nothing.
 -- Needs: 0003_tenants.sql.
 --

@@ -66,7 +66,7 @@ def error_cases(sandbox: Sandbox) -> dict[str, ErrorCase]:
 
 def affected_rows(world: World) -> list[object]:
     """All that a refused command could have changed."""
-    tables = ("tenants", "connections", "sync_logs", "sync_requests", "audit_log", "pending_grants")
+    tables = ("tenants", "connections", "runs", "sync_requests", "audit_log", "pending_grants")
     return [world.rows("integration", table, "created_at") for table in tables[:2]] + [
         world.rows("integration", table) for table in tables[2:]
     ]

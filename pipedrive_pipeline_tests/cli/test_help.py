@@ -58,5 +58,5 @@ def test_json_is_json(in_process: InProcessTerminal, world: World, sandbox: Sand
     doctor = in_process.run("doctor", "--json").facts
 
     assert [result.facts for result in nothing] == [[], []]
-    assert (status[0]["state"], status[0]["customers"]) == ("connected", 12)
+    assert (status[0]["state"], status[0]["rows"]["customers"]) == ("connected", 12)
     assert all(finding["ok"] for finding in doctor)

@@ -19,7 +19,7 @@ def test_settings_are_shown_changed_and_unset(in_process: InProcessTerminal) -> 
 
     assert (changed.code, unset.code) == (0, 0), changed.err
     assert facts["sync_time"] == "03:15"
-    assert facts["sync_persons"] is False
+    assert (facts["sync_persons"], facts["entities_off"]) == (False, ["persons"])
     assert facts["budget_share"] == 0.25
     assert facts["every_hours"] is None
     assert facts["alert_urls"] == ["https://***"]

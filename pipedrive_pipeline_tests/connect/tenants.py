@@ -17,20 +17,32 @@ update integration.connections
 set company_name = %(word)s, company_domain = %(word)s, scopes = array['base', %(word)s]
 where tenant_id = %(tenant)s;
 with log as (
-    insert into integration.sync_logs (
-        tenant_id, system, sync_type, trigger, status, completed_at, organizations_fetched,
-        watermarks, completeness, errors, dagster_run_id
+    insert into integration.runs (
+        tenant_id, system, sync_type, trigger, status, completed_at, errors, dagster_run_id
     )
     values (
-        %(tenant)s, 'pipedrive', 'full', 'manual', 'partial', now(), 7,
-        '{{"organizations": {{"before": null, "after": "2026-11-01T00:00:00+00:00"}}}}',
-        '{{"organizations": {{"missing": 0, "checked_at": "2026-11-01T00:00:00+00:00"}}}}',
+        %(tenant)s, 'pipedrive', 'full', 'manual', 'partial', now(),
         jsonb_build_array(jsonb_build_object('code', 'x', 'message', %(word)s::text)), %(word)s
     )
-    returning id
+    returning id, started_at
+),
+entity as (
+    insert into integration.run_entities (
+        tenant_id, run_id, system, entity, started_at, status, reason, fetched, watermark_after,
+        missing, checked_at
+    )
+    select
+        %(tenant)s, log.id, 'pipedrive', 'organizations', log.started_at, 'complete', %(word)s, 7,
+        '2026-11-01T00:00:00+00:00', 0, '2026-11-01'
+    from log
+),
+mart as (
+    insert into integration.run_marts (tenant_id, run_id, system, mart, entity)
+    select %(tenant)s, log.id, 'pipedrive', 'customers', 'organizations'
+    from log
 )
 insert into integration.sync_requests (
-    tenant_id, system, sync_type, trigger, state, requested_by, sync_log_id, settled_at
+    tenant_id, system, sync_type, trigger, state, requested_by, run_id, settled_at
 )
 select %(tenant)s, 'pipedrive', 'full', 'manual', 'done', %(word)s, log.id, now()
 from log;
@@ -85,7 +97,7 @@ def filled_tenant(site: ConnectSite, slug: str, company: int) -> FilledTenant:
             filled.keys[role] = keys.add(connection, tenant, role, word, who="a test").text
         spare = keys.add(connection, tenant, Role.USER, word, who="a test")
     filled.ids["key_id"] = str(spare.key.id)
-    filled.ids["run_id"] = one_id(site, "sync_logs", slug)
+    filled.ids["run_id"] = one_id(site, "runs", slug)
     filled.ids["request_id"] = one_id(site, "sync_requests", slug)
     filled.ids["number"] = "1"
     return filled

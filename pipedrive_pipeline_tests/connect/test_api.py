@@ -349,7 +349,7 @@ def test_a_sync_is_followed_from_queued_to_done(site: ConnectSite, admin: httpx.
     running = admin.get(f"{ROUTES}/sync/requests/{asked['id']}").json()["data"]
     shown = admin.get(HISTORY, params={"status": "running"}).json()["data"]
     site.world.execute(
-        "update integration.sync_logs set status = 'success', completed_at = now(), progress = null"
+        "update integration.runs set status = 'success', completed_at = now(), progress = null"
         " where id = %s",
         run_id,
     )
@@ -373,7 +373,7 @@ def begun(site: ConnectSite, request_id: str) -> str:
     rows = site.world.rows(
         """
         with log as (
-            insert into integration.sync_logs (tenant_id, system, sync_type, trigger, progress)
+            insert into integration.runs (tenant_id, system, sync_type, trigger, progress)
             values (
                 'acme', 'pipedrive', 'incremental', 'manual',
                 '{"stage": "persons", "pages": 4, "rows": 2000, "seconds": 2.5}'
@@ -381,14 +381,14 @@ def begun(site: ConnectSite, request_id: str) -> str:
             returning id
         )
         update integration.sync_requests
-        set state = 'running', sync_log_id = log.id
+        set state = 'running', run_id = log.id
         from log
         where sync_requests.id = %s
-        returning sync_log_id
+        returning run_id
         """,
         request_id,
     )
-    return str(rows[0]["sync_log_id"])
+    return str(rows[0]["run_id"])
 
 
 # --- history
@@ -397,7 +397,7 @@ def begun(site: ConnectSite, request_id: str) -> str:
 def filled(site: ConnectSite, runs: int) -> None:
     site.world.execute(
         """
-        insert into integration.sync_logs (
+        insert into integration.runs (
             tenant_id, system, sync_type, trigger, status, started_at, completed_at
         )
         select
@@ -443,7 +443,7 @@ def test_a_run_that_begins_meanwhile_moves_no_page(site: ConnectSite, admin: htt
     whole = [run["id"] for page in walked(admin) for run in page]
     filled(site, 1)
     site.world.execute(
-        "insert into integration.sync_logs (tenant_id, system, sync_type, trigger)"
+        "insert into integration.runs (tenant_id, system, sync_type, trigger)"
         " values ('acme', 'pipedrive', 'full', 'manual')"
     )
 

@@ -71,7 +71,7 @@ def test_the_python_example_follows_the_request(site: ConnectSite, tenant: Fille
 @pytest.mark.skipif(NODE is None, reason="needs Node 18 or later on PATH")
 def test_the_javascript_example_walks_the_history(site: ConnectSite, tenant: FilledTenant) -> None:
     site.world.execute(
-        "insert into integration.sync_logs (tenant_id, system, sync_type, trigger)"
+        "insert into integration.runs (tenant_id, system, sync_type, trigger)"
         " select 'acme', 'pipedrive', 'full', 'schedule' from generate_series(1, 5)"
     )
 

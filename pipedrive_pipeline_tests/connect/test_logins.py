@@ -352,7 +352,7 @@ def test_a_hostile_name_is_only_text_on_a_page(site: ConnectSite, tenant: Filled
         "update integration.connections set company_name = %s, account_user_name = %s", name, name
     )
     site.world.execute(
-        "update integration.sync_logs"
+        "update integration.runs"
         " set errors = jsonb_build_array(jsonb_build_object('code', 'x', 'message', %s::text))",
         name,
     )

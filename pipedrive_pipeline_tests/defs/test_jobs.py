@@ -109,7 +109,7 @@ def test_a_run_that_died_is_ended_in_dagster_and_in_the_history(
     )
     with world.warehouse.transaction() as connection:
         connection.execute(
-            "insert into integration.sync_logs"
+            "insert into integration.runs"
             " (tenant_id, system, sync_type, trigger, dagster_run_id)"
             " values ('acme', 'pipedrive', 'incremental', 'manual', %s)",
             [dead.run_id],

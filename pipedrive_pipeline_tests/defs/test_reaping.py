@@ -29,7 +29,7 @@ def begun(world: World, run: dg.DagsterRun) -> None:
     """Its history row while it runs."""
     with world.warehouse.transaction() as connection:
         connection.execute(
-            "insert into integration.sync_logs"
+            "insert into integration.runs"
             " (tenant_id, system, sync_type, trigger, dagster_run_id)"
             " values ('acme', 'pipedrive', 'incremental', 'manual', %s)",
             [run.run_id],

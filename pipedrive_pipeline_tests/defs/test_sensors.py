@@ -100,7 +100,7 @@ def test_a_paused_sync_goes_on_once_its_budget_has_returned(
 
     while_paused = sensors.sync_requests(dg.build_sensor_context(instance=instance))
     with world.warehouse.transaction() as connection:
-        connection.execute("update integration.sync_logs set resume_at = now()")
+        connection.execute("update integration.runs set resume_at = now()")
     later = sensors.sync_requests(dg.build_sensor_context(instance=instance))
 
     assert isinstance(while_paused, dg.SkipReason)
@@ -140,11 +140,12 @@ def test_a_sweep_that_is_due_becomes_one_run(world: World, instance: dg.DagsterI
     fresh = sensors.due_sweeps(context)
     with world.warehouse.transaction() as connection:
         connection.execute(
-            "update integration.sync_logs set started_at = started_at - interval '9 days',"
-            " completed_at = completed_at - interval '9 days',"
-            " completeness = (select jsonb_object_agg(key, value || jsonb_build_object("
-            "'swept_at', (value ->> 'swept_at')::timestamptz - interval '9 days'))"
-            " from jsonb_each(completeness))"
+            "update integration.runs set started_at = started_at - interval '9 days',"
+            " completed_at = completed_at - interval '9 days'"
+        )
+        connection.execute(
+            "update integration.run_entities set started_at = started_at - interval '9 days',"
+            " swept_at = swept_at - interval '9 days'"
         )
         connection.execute(
             "update integration.connections set connected_at = connected_at - interval '9 days'"
@@ -172,7 +173,7 @@ def test_marts_are_compared_with_raw_each_week(world: World, instance: dg.Dagste
             "update integration.connections set connected_at = now() - interval '20 days'"
         )
         connection.execute(
-            "update integration.sync_logs set started_at = now() - interval '9 days',"
+            "update integration.runs set started_at = now() - interval '9 days',"
             " completed_at = now() - interval '9 days'"
         )
 

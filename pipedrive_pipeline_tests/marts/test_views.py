@@ -80,6 +80,8 @@ def test_live_rows_and_marked_rows_are_apart(analyst: psycopg.Connection) -> Non
         "crm.customers",
         "integration.connections",
         "integration.sync_logs",
+        "integration.runs",
+        "integration.entity_status",
         "raw_pipedrive_acme.persons",
     ],
 )
@@ -179,9 +181,32 @@ def test_every_view_and_column_has_a_comment(published: Warehouse) -> None:
     assert [row for row in columns if not (row[2] and row[3])] == []
 
 
-def test_status_is_empty_before_the_first_sync(published: Warehouse) -> None:
+def test_status_is_empty_before_the_first_complete_sync(published: Warehouse) -> None:
     """Rows are counted; what nobody knows yet is null, not zero."""
     with published.transaction() as connection:
+        before = connection.execute("select from analytics_acme.sync_status").fetchall()
+        connection.execute(
+            """
+            with run as (
+                insert into integration.runs
+                    (tenant_id, system, sync_type, trigger, status, completed_at)
+                values ('acme', 'pipedrive', 'full', 'manual', 'failed', now())
+                returning id, started_at
+            ),
+            entities as (
+                insert into integration.run_entities
+                    (tenant_id, run_id, system, entity, started_at, status)
+                select 'acme', run.id, 'pipedrive', name, run.started_at, 'failed'
+                from run
+                cross join unnest(array['organizations', 'persons']) as name
+            )
+            insert into integration.run_marts (tenant_id, run_id, system, mart, entity)
+            select 'acme', run.id, 'pipedrive', built.mart, built.entity
+            from run
+            cross join (values ('customers', 'organizations'), ('contacts', 'persons'))
+                as built (mart, entity)
+            """
+        )
         status = connection.execute(
             """
             select entity, as_of, rows, missing, last_sweep_at, last_sweep_age
@@ -190,6 +215,7 @@ def test_status_is_empty_before_the_first_sync(published: Warehouse) -> None:
             """
         ).fetchall()
 
+    assert before == []
     assert status == [
         ("organizations", None, 1, None, None, None),
         ("persons", None, 1, None, None, None),
@@ -204,31 +230,44 @@ def test_status_says_up_to_when_and_how_complete(published: Warehouse) -> None:
     with published.transaction() as connection:
         connection.execute(
             """
-            insert into integration.sync_logs (
-                tenant_id, system, sync_type, trigger, started_at, completed_at, status,
-                watermarks, completeness
+            with run as (
+                insert into integration.runs
+                    (tenant_id, system, sync_type, trigger, started_at, completed_at, status)
+                values
+                    ('acme', 'pipedrive', 'full', 'manual', '2026-02-01', '2026-02-01', 'success'),
+                    ('acme', 'pipedrive', 'sweep', 'manual', '2026-02-02', '2026-02-02', 'partial'),
+                    ('acme', 'pipedrive', 'full', 'manual', '2026-02-03', '2026-02-03', 'failed')
+                returning id, started_at
             )
-            values
-                (
-                    'acme', 'pipedrive', 'full', 'manual', '2026-02-01', '2026-02-01 01:00',
-                    'success',
-                    '{"organizations": {"after": "2026-02-01T00:00:00Z"},
-                      "persons": {"after": "2026-02-01T00:00:00Z"}}',
-                    '{"organizations": {"missing": 0, "swept_at": "2026-01-31T22:00:00Z"},
-                      "persons": {"missing": 2, "swept_at": "2026-01-30T00:00:00Z"}}'
-                ),
-                (
-                    'acme', 'pipedrive', 'incremental', 'manual', '2026-02-02', '2026-02-02',
-                    'partial',
-                    '{"organizations": {"after": "2026-02-02T00:00:00Z"},
-                      "persons": {"before": "2026-02-01T00:00:00Z", "after": null}}',
-                    '{"persons": {"missing": 2, "swept_at": null}}'
-                ),
-                (
-                    'acme', 'pipedrive', 'full', 'manual', '2026-02-03', '2026-02-03',
-                    'failed', '{"persons": {"after": "2026-02-03T00:00:00Z"}}',
-                    '{"organizations": {"missing": 0, "swept_at": "2026-02-03T00:00:00Z"}}'
-                )
+            insert into integration.run_entities (
+                tenant_id, run_id, system, started_at, entity, status, watermark_after, missing,
+                swept_at
+            )
+            select
+                'acme', run.id, 'pipedrive', run.started_at, read.entity, read.status,
+                read.watermark, read.missing, read.swept_at
+            from (
+                values
+                    (
+                        date '2026-02-01', 'organizations', 'complete', '2026-02-01T00:00:00Z', 0,
+                        timestamptz '2026-01-31 22:00Z'
+                    ),
+                    (
+                        '2026-02-01', 'persons', 'complete', '2026-02-01T00:00:00Z', 2,
+                        '2026-01-30 00:00Z'
+                    ),
+                    (
+                        '2026-02-02', 'organizations', 'complete', '2026-02-02T00:00:00Z', null,
+                        null
+                    ),
+                    ('2026-02-02', 'persons', 'partial', null, 2, null),
+                    (
+                        '2026-02-03', 'organizations', 'complete', null, 0, '2026-02-03 00:00Z'
+                    ),
+                    ('2026-02-03', 'persons', 'complete', '2026-02-03T00:00:00Z', null, null)
+            ) as read (started_on, entity, status, watermark, missing, swept_at)
+            inner join run
+                on run.started_at = read.started_on
             """
         )
         status = connection.execute(

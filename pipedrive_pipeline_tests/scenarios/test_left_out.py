@@ -18,8 +18,8 @@ def test_persons_are_read_only_where_they_are_wanted(
     contacts = world.rows("crm", "contacts")
     with world.warehouse.transaction() as connection:
         connection.execute(
-            "insert into integration.sync_settings (tenant_id, system, sync_persons)"
-            " values ('acme', 'pipedrive', false)"
+            "insert into integration.sync_settings (tenant_id, system, entities_off)"
+            " values ('acme', 'pipedrive', '{persons}')"
         )
     account.edit("persons", 1, name="Neu")
     account.edit("organizations", 1, name="Auch neu")
@@ -31,9 +31,9 @@ def test_persons_are_read_only_where_they_are_wanted(
     assert not [path for path in asked if "person" in path]
     assert world.rows("crm", "contacts") == contacts
     assert "Auch neu" in {row["name"] for row in world.rows("crm", "customers")}
-    with pytest.raises(BadInput, match="sync_persons"):
+    with pytest.raises(BadInput, match="entities_off"):
         world.sync(entities=["persons"])
     with world.warehouse.transaction() as connection:
-        connection.execute("update integration.sync_settings set sync_persons = true")
+        connection.execute("update integration.sync_settings set entities_off = '{}'")
     world.sync()
     assert "Neu" in {row["name"] for row in world.rows("crm", "contacts", tenant=ACME)}

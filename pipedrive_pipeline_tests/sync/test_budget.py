@@ -258,7 +258,7 @@ def test_a_paused_tenant_is_paused_until_its_reset(
 ) -> None:
     with companies.transaction() as connection:
         connection.execute(
-            "insert into integration.sync_logs (tenant_id, system, sync_type, trigger, status,"
+            "insert into integration.runs (tenant_id, system, sync_type, trigger, status,"
             " started_at, completed_at, resume_at)"
             " values ('acme', 'pipedrive', 'full', 'manual', 'paused', %s, %s, %s)",
             [NOON, NOON, MIDNIGHT],
@@ -272,7 +272,7 @@ def test_connecting_again_lifts_a_pause(companies: Warehouse) -> None:
     """It may be another company; if it is the same one, its spent day still holds the run back."""
     with companies.transaction() as connection:
         connection.execute(
-            "insert into integration.sync_logs (tenant_id, system, sync_type, trigger, status,"
+            "insert into integration.runs (tenant_id, system, sync_type, trigger, status,"
             " started_at, completed_at, resume_at)"
             " values ('acme', 'pipedrive', 'full', 'manual', 'paused', %s, %s, %s)",
             [NOON, NOON, MIDNIGHT],

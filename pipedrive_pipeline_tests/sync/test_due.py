@@ -114,7 +114,7 @@ def test_any_run_answers_a_due_time(control: ControlTables) -> None:
 
     before = due_syncs(control.warehouse, tomorrow)
     control.begin(ACME)
-    control.run("update integration.sync_logs set started_at = %s", [tomorrow])
+    control.run("update integration.runs set started_at = %s", [tomorrow])
 
     assert [sync.scope.tenant for sync in before] == [ACME, BETA]
     assert [sync.scope.tenant for sync in due_syncs(control.warehouse, tomorrow)] == [BETA]
@@ -206,7 +206,7 @@ def test_a_sweep_is_due_where_raw_is_small_and_a_full_read_answers_it(
     for tenant, days, sync_type in ((ACME, 3, "full"), (BETA, 3, "sweep"), (ACME, 0, "sweep")):
         row = control.begin(tenant, sync_type)  # type: ignore[arg-type]
         control.run(
-            "update integration.sync_logs set status = 'success', completed_at = now(),"
+            "update integration.runs set status = 'success', completed_at = now(),"
             " started_at = now() - %s * interval '1 day' where id = %s",
             [days, row.id],
         )
@@ -235,17 +235,24 @@ def test_a_sweep_is_due_where_raw_is_small_and_a_full_read_answers_it(
 
 def swept(control: ControlTables, run_id: object, **days_ago: float | None) -> None:
     """Notes of a run that its look at all records of these entities began so long ago."""
+    marts = {"organizations": "customers", "persons": "contacts"}
     for entity, days in days_ago.items():
         control.run(
-            "update integration.sync_logs set completeness = completeness || jsonb_build_object("
-            "%s::text, jsonb_build_object('swept_at', now() - %s::float8 * interval '1 day'))"
-            " where id = %s",
+            "insert into integration.run_entities"
+            " (tenant_id, run_id, system, entity, started_at, status, missing, swept_at)"
+            " select tenant_id, id, system, %s, started_at, 'complete', 0,"
+            " now() - %s::float8 * interval '1 day' from integration.runs where id = %s",
             [entity, days, run_id],
+        )
+        control.run(
+            "insert into integration.run_marts (tenant_id, run_id, system, mart, entity)"
+            " select tenant_id, id, system, %s, %s from integration.runs where id = %s",
+            [marts[entity], entity, run_id],
         )
 
 
 @pytest.mark.parametrize(
-    ("organizations", "persons", "sync_persons", "is_due"),
+    ("organizations", "persons", "is_read", "is_due"),
     [
         (1, 1, True, False),
         (1, 8, True, True),  # the read of persons went on from one of last week
@@ -259,7 +266,7 @@ def test_a_tenant_is_swept_as_long_ago_as_its_entity_that_was_looked_at_longest_
     organizations: float,
     persons: float | None,
     *,
-    sync_persons: bool,
+    is_read: bool,
     is_due: bool,
     control: ControlTables,
 ) -> None:
@@ -268,15 +275,15 @@ def test_a_tenant_is_swept_as_long_ago_as_its_entity_that_was_looked_at_longest_
     control.run("delete from integration.connections where tenant_id <> 'acme'")
     control.run(
         "insert into integration.sync_settings"
-        " (tenant_id, system, sweep_every_hours, sync_persons)"
+        " (tenant_id, system, sweep_every_hours, entities_off)"
         " values ('acme', 'pipedrive', 168, %s)"
         " on conflict (tenant_id, system) do update set sweep_every_hours = 168,"
-        " sync_persons = excluded.sync_persons",
-        [sync_persons],
+        " entities_off = excluded.entities_off",
+        [[] if is_read else ["persons"]],
     )
     row = control.begin(ACME, "full")
     control.run(
-        "update integration.sync_logs set status = 'success', completed_at = now(),"
+        "update integration.runs set status = 'success', completed_at = now(),"
         " started_at = now() - interval '25 hours' where id = %s",
         [row.id],
     )
@@ -298,7 +305,7 @@ def test_marts_are_compared_with_raw_once_a_week_and_the_day_after_a_failure(
 
     def ran(sync_type: str, status: str, days: float) -> None:
         control.run(
-            "insert into integration.sync_logs (tenant_id, system, sync_type, trigger, status,"
+            "insert into integration.runs (tenant_id, system, sync_type, trigger, status,"
             " started_at, completed_at) values ('acme', 'pipedrive', %s, 'schedule', %s, %s, %s)",
             [sync_type, status, *[now - timedelta(days=days)] * 2],
         )

@@ -26,7 +26,7 @@ def ran(
     """A run of this tenant, as the history holds it."""
     values = {"sync_type": "incremental", "errors": "[]", "resume_at": None, **more}
     control.run(
-        "insert into integration.sync_logs (tenant_id, system, sync_type, trigger, started_at,"
+        "insert into integration.runs (tenant_id, system, sync_type, trigger, started_at,"
         " status, completed_at, errors, resume_at) values (%s, 'pipedrive', %s, 'schedule', %s, %s,"
         " case when %s = 'running' then null else %s end, %s::jsonb, %s)",
         [

@@ -136,9 +136,7 @@ def test_an_error_that_is_not_ours_is_named_by_its_kind_only(control: ControlTab
 def test_a_dead_run_is_settled_as_failed_and_its_requests_with_it(control: ControlTables) -> None:
     row = control.begin(run_id="dead")
     control.ask()
-    control.run(
-        "update integration.sync_requests set state = 'running', sync_log_id = %s", [row.id]
-    )
+    control.run("update integration.sync_requests set state = 'running', run_id = %s", [row.id])
 
     with walk_lock(control.warehouse, Scope(ACME, SYSTEM)) as lock:
         assert settle_dead(lock) == ["dead"]

@@ -80,7 +80,7 @@ def test_erasing_drops_everything_of_a_tenant_and_nothing_of_another(
 
     assert not any(row_counts(control, ACME).values())
     assert row_counts(control, BETA) == before
-    assert before["customers"] == before["sync_logs"] == before["connections"] == 1
+    assert before["customers"] == before["runs"] == before["connections"] == 1
     assert all(name.endswith("beta") for name in schemas(control))
     assert len(schemas(control)) == 3
     with pytest.raises(UnknownTenant):

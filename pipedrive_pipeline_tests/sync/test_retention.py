@@ -27,7 +27,7 @@ _WHOSE = "%(tenant)s, 'pipedrive'"
 _AT = "now() - make_interval(days => %(age)s)"
 _ROWS = (
     (
-        "insert into integration.sync_logs"
+        "insert into integration.runs"
         " (tenant_id, system, sync_type, trigger, status, started_at, completed_at, dagster_run_id)"
         f" values ({_WHOSE}, 'full', 'manual', 'success', {_AT}, {_AT}, %(age)s),"
         f" ({_WHOSE}, 'sweep', 'manual', case when %(age)s = 31 then 'failed' else 'success' end,"
@@ -91,22 +91,22 @@ def test_what_is_old_is_forgotten_and_what_is_needed_stays(control: ControlTable
 
     forgotten = delete_old_history(control.warehouse, Scope(ACME, SYSTEM), kept_days=KEPT_DAYS)
 
-    assert ages(control, "sync_logs", "started_at", "and sync_type = 'full'") == [1, 29]
+    assert ages(control, "runs", "started_at", "and sync_type = 'full'") == [1, 29]
     # The one failed sweep is the newest of its kind.
-    assert ages(control, "sync_logs", "started_at", "and sync_type = 'sweep'") == [1, 29, 31]
+    assert ages(control, "runs", "started_at", "and sync_type = 'sweep'") == [1, 29, 31]
     assert ages(control, "sync_requests", "requested_at") == [1, 29]
     assert len(ages(control, "api_usage", "used_on")) == 2
     assert ages(control, "alerts", "began_at") == [1, 29]
     assert ages(control, "rejected_values", "last_seen_at") == [1, 29, 4_000]
     for table in ("connect_links", "oauth_states", "pending_grants"):
         assert ages(control, table, "expires_at") == [], table
-    assert forgotten["sync_logs"] == 3
+    assert forgotten["runs"] == 3
     assert control.rows(
         "select count(*) as n from integration.audit_log where at < '2000-01-01'"
     ) == [{"n": 1}]
-    assert control.rows(
-        "select count(*) as n from integration.sync_logs where tenant_id = 'beta'"
-    ) == [{"n": 2 * len(AGES)}]
+    assert control.rows("select count(*) as n from integration.runs where tenant_id = 'beta'") == [
+        {"n": 2 * len(AGES)}
+    ]
     assert not any(
         delete_old_history(control.warehouse, Scope(ACME, SYSTEM), kept_days=KEPT_DAYS).values()
     )
@@ -119,8 +119,8 @@ def test_the_last_run_stays_however_old_it_is(control: ControlTables) -> None:
     delete_old_history(control.warehouse, Scope(ACME, SYSTEM), kept_days=1)
 
     # Of 1 day ago, a moment older than a day by now: the newest of each kind and outcome.
-    assert ages(control, "sync_logs", "started_at", "and sync_type = 'full'") == [1]
-    assert ages(control, "sync_logs", "started_at", "and sync_type = 'sweep'") == [1, 31]
+    assert ages(control, "runs", "started_at", "and sync_type = 'full'") == [1]
+    assert ages(control, "runs", "started_at", "and sync_type = 'sweep'") == [1, 31]
 
 
 def test_a_run_forgets_no_more_than_a_batch(control: ControlTables) -> None:

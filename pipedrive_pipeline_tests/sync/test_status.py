@@ -14,7 +14,7 @@ from pipedrive_pipeline_tests.sync.conftest import ACME, ControlTables
 def test_a_tenant_that_never_ran_says_so(control: ControlTables) -> None:
     (status,) = tenant_statuses(control.warehouse, ACME)
 
-    assert status.cells()[3] == "never"
+    assert status.cells()[4] == "never"
     assert status.facts()["rows_of_recent_runs"] == []
 
 
@@ -49,11 +49,15 @@ def test_recent_runs_are_bars_with_the_newest_as_a_number(control: ControlTables
     """What grows from night to night is seen at a glance; one that still runs has no end."""
     for fetched, seconds in ((10, 2), (1_200, 65)):
         control.run(
-            "insert into integration.sync_logs (tenant_id, system, sync_type, trigger, status,"
-            " persons_fetched, started_at, completed_at)"
+            "with run as (insert into integration.runs"
+            " (tenant_id, system, sync_type, trigger, status, started_at, completed_at)"
             " values ('acme', 'pipedrive', 'full', 'manual', 'success',"
-            " %s, clock_timestamp(), clock_timestamp() + %s * '1 s'::interval)",
-            [fetched, seconds],
+            " clock_timestamp(), clock_timestamp() + %s * '1 s'::interval)"
+            " returning id, started_at)"
+            " insert into integration.run_entities"
+            " (tenant_id, run_id, system, entity, started_at, status, fetched)"
+            " select 'acme', id, 'pipedrive', 'persons', started_at, 'complete', %s from run",
+            [seconds, fetched],
         )
     control.begin()
 

@@ -122,7 +122,7 @@ comment on column integration.connections.connected_at is
 comment on column integration.connections.last_sync_at is
     'When the last sync of this connection ended.';
 comment on column integration.connections.last_sync_status is
-    'How the last sync ended, as in sync_logs.status.';
+    'How the last sync ended, as in runs.status.';
 comment on column integration.connections.last_sync_error is
     'Code and message of the last sync''s first error; empty after a success.';
 comment on column integration.connections.created_at is
@@ -158,7 +158,7 @@ create table integration.sync_settings (
     time_zone text,
     every_hours integer,
     incremental_sync boolean not null default true,
-    sync_persons boolean not null default true,
+    entities_off text[] not null default '{}',
     sync_custom_fields boolean not null default true,
     sweep_every_hours integer,
     budget_share numeric not null default 0.5,
@@ -192,8 +192,8 @@ comment on column integration.sync_settings.every_hours is
     'Sync every so many hours instead of once a day; empty is once a day.';
 comment on column integration.sync_settings.incremental_sync is
     'Whether a scheduled sync reads changes only; otherwise it reads everything.';
-comment on column integration.sync_settings.sync_persons is
-    'Whether persons and their fields are read; contacts that are there stay as they are.';
+comment on column integration.sync_settings.entities_off is
+    'Names of entities that are not read; their rows stay as they are.';
 comment on column integration.sync_settings.sync_custom_fields is
     'Whether custom fields are shown in the views and mapped; raw keeps them in any case.';
 comment on column integration.sync_settings.sweep_every_hours is

@@ -1,5 +1,5 @@
 -- The marts, each of all tenants and systems; the app may have rows and columns of its own there.
--- What: the tables of crm with their comments, indexes and policies.
+-- What: the tables of crm with their comments, indexes and policies; the view that counts rows.
 -- Reads: nothing.
 -- Needs: 0003_tenants.sql.
 --
@@ -401,3 +401,52 @@ alter table crm.contacts
     add constraint contacts_owner_id_fkey foreign key (tenant_id, owner_id)
     references crm.users (tenant_id, id)
     on delete set null (owner_id) deferrable;
+
+create or replace view integration.mart_rows
+with (security_invoker = true) as
+select
+    users.tenant_id,
+    users.system,
+    'users' as mart,
+    count(*) as rows
+from crm.users
+where users.remote_id is not null
+    and users.deleted_at is null
+group by
+    users.tenant_id,
+    users.system
+union all
+select
+    customers.tenant_id,
+    customers.system,
+    'customers' as mart,
+    count(*) as rows
+from crm.customers
+where customers.remote_id is not null
+    and customers.deleted_at is null
+group by
+    customers.tenant_id,
+    customers.system
+union all
+select
+    contacts.tenant_id,
+    contacts.system,
+    'contacts' as mart,
+    count(*) as rows
+from crm.contacts
+where contacts.remote_id is not null
+    and contacts.deleted_at is null
+group by
+    contacts.tenant_id,
+    contacts.system;
+comment on view integration.mart_rows is
+    'Number of live rows per tenant, system and mart; without the rows that the app made.';
+comment on column integration.mart_rows.tenant_id is
+    'The tenant.';
+comment on column integration.mart_rows.system is
+    'Key of the CRM.';
+comment on column integration.mart_rows.mart is
+    'Name of the table in crm.';
+comment on column integration.mart_rows.rows is
+    'Rows that are not marked as deleted.';
+select integration.isolate('integration.mart_rows');

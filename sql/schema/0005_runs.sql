@@ -1,10 +1,10 @@
 -- What was requested, what happened, what it cost.
--- What: runs and requests, what marts still have to read, rejected values, erased records, calls and
---       tokens, alerts.
+-- What: runs with their entities and marts, requests, what marts still have to read, rejected values,
+--       erased records, calls and tokens, alerts, signals; the views sync_logs and entity_status.
 -- Reads: nothing.
--- Needs: 0003_tenants.sql.
+-- Needs: 0003_tenants.sql, 0004_crm.sql.
 
-create table integration.sync_logs (
+create table integration.runs (
     id uuid not null default gen_random_uuid(),
     connection_id uuid,
     tenant_id text not null,
@@ -14,60 +14,277 @@ create table integration.sync_logs (
     started_at timestamptz not null default now(),
     completed_at timestamptz,
     status text not null default 'running',
-    organizations_fetched bigint not null default 0,
-    organizations_created bigint not null default 0,
-    organizations_updated bigint not null default 0,
-    organizations_unchanged bigint not null default 0,
-    organizations_deleted bigint not null default 0,
-    organizations_rejected bigint not null default 0,
-    persons_fetched bigint not null default 0,
-    persons_created bigint not null default 0,
-    persons_updated bigint not null default 0,
-    persons_unchanged bigint not null default 0,
-    persons_deleted bigint not null default 0,
-    persons_rejected bigint not null default 0,
     tokens_spent bigint not null default 0,
     api_calls bigint not null default 0,
-    watermarks jsonb not null default '{}',
-    completeness jsonb not null default '{}',
+    values_seen bigint,
+    values_lost bigint,
     progress jsonb,
     resume_at timestamptz,
     errors jsonb not null default '[]',
-    dagster_run_id text,
-    organizations_erased bigint not null default 0,
-    persons_erased bigint not null default 0,
     warnings jsonb not null default '[]',
-    comparison jsonb not null default '{}',
-    constraint sync_logs_pkey primary key (id),
-    constraint sync_logs_tenant_id_id_key unique (tenant_id, id),
-    constraint sync_logs_tenant_id_fkey foreign key (tenant_id)
+    dagster_run_id text,
+    constraint runs_pkey primary key (id),
+    constraint runs_tenant_id_id_key unique (tenant_id, id),
+    constraint runs_tenant_id_fkey foreign key (tenant_id)
         references integration.tenants (slug) on delete cascade,
-    constraint sync_logs_connection_id_fkey foreign key (tenant_id, connection_id)
+    constraint runs_connection_id_fkey foreign key (tenant_id, connection_id)
         references integration.connections (tenant_id, id) on delete set null (connection_id),
-    constraint sync_logs_sync_type_check check (
+    constraint runs_sync_type_check check (
         sync_type in ('full', 'incremental', 'sweep', 'remap', 'verify')
     ),
-    constraint sync_logs_trigger_check check (
+    constraint runs_trigger_check check (
         trigger in ('schedule', 'manual', 'backfill', 'connect', 'webhook')
     ),
-    constraint sync_logs_status_check check (
+    constraint runs_status_check check (
         status in ('running', 'success', 'partial', 'failed', 'paused')
     ),
-    constraint sync_logs_completed_at_check check (
-        (status = 'running') = (completed_at is null)
-    ),
-    constraint sync_logs_watermarks_check check (jsonb_typeof(watermarks) = 'object'),
-    constraint sync_logs_completeness_check check (jsonb_typeof(completeness) = 'object'),
-    constraint sync_logs_errors_check check (jsonb_typeof(errors) = 'array'),
-    constraint sync_logs_warnings_check check (jsonb_typeof(warnings) = 'array'),
-    constraint sync_logs_comparison_check check (jsonb_typeof(comparison) = 'object')
+    constraint runs_completed_at_check check ((status = 'running') = (completed_at is null)),
+    constraint runs_errors_check check (jsonb_typeof(errors) = 'array'),
+    constraint runs_warnings_check check (jsonb_typeof(warnings) = 'array')
 );
-create index sync_logs_tenant_id_started_at_idx
-    on integration.sync_logs (tenant_id, system, started_at desc, id desc);
-create index sync_logs_connection_id_idx on integration.sync_logs (tenant_id, connection_id);
-create index sync_logs_running_idx on integration.sync_logs (tenant_id) where status = 'running';
-comment on table integration.sync_logs is
-    'One row per run of one tenant: what it read, wrote and cost, and how it ended.';
+create index runs_tenant_id_started_at_idx
+    on integration.runs (tenant_id, system, started_at desc, id desc);
+create index runs_connection_id_idx on integration.runs (tenant_id, connection_id);
+create index runs_running_idx on integration.runs (tenant_id) where status = 'running';
+comment on table integration.runs is
+    'One row per run of one tenant and system: what it cost, and how it ended.';
+comment on column integration.runs.id is
+    'Id of the run.';
+comment on column integration.runs.connection_id is
+    'The connection that was used; empty where there was none.';
+comment on column integration.runs.tenant_id is
+    'The tenant.';
+comment on column integration.runs.system is
+    'Key of the CRM.';
+comment on column integration.runs.sync_type is
+    'full: everything was read; incremental: what changed; sweep: only ids, to find deletions; '
+    'remap: nothing was read, the marts were built again from raw; verify: nothing was read, every '
+    'row, link and value of the marts was compared with raw.';
+comment on column integration.runs.trigger is
+    'What started it: schedule, manual, backfill, connect or webhook.';
+comment on column integration.runs.started_at is
+    'When it began.';
+comment on column integration.runs.completed_at is
+    'When it ended; empty while it runs.';
+comment on column integration.runs.status is
+    'running; success; partial: one entity is complete and committed, another is not; failed; '
+    'paused: today''s request budget is used up, it goes on at resume_at.';
+comment on column integration.runs.tokens_spent is
+    'Request tokens of the day''s budget that the run used.';
+comment on column integration.runs.api_calls is
+    'HTTP calls that the run made.';
+comment on column integration.runs.values_seen is
+    'Values of custom fields that verify compared with raw; empty for other runs.';
+comment on column integration.runs.values_lost is
+    'Of those, how many neither a view nor a column shows; empty for other runs.';
+comment on column integration.runs.progress is
+    'Stage, pages, rows and rate while it runs.';
+comment on column integration.runs.resume_at is
+    'When a paused run goes on.';
+comment on column integration.runs.errors is
+    'What went wrong, in order: [{"code": "…", "message": "…"}]; no tokens, no personal data.';
+comment on column integration.runs.warnings is
+    'What did not keep the run from succeeding and still needs attention: '
+    '[{"code": "…", "message": "…"}]; no tokens, no personal data.';
+comment on column integration.runs.dagster_run_id is
+    'The Dagster run; it shows the whole log.';
+select integration.isolate('integration.runs');
+
+create table integration.run_entities (
+    tenant_id text not null,
+    run_id uuid not null,
+    system text not null,
+    entity text not null,
+    started_at timestamptz not null,
+    status text,
+    code text,
+    reason text,
+    fetched bigint not null default 0,
+    rejected bigint not null default 0,
+    erased bigint not null default 0,
+    watermark_before text,
+    watermark_after text,
+    missing bigint,
+    extra bigint,
+    stale bigint,
+    checked_at timestamptz,
+    swept_at timestamptz,
+    constraint run_entities_pkey primary key (run_id, entity),
+    constraint run_entities_run_id_fkey foreign key (tenant_id, run_id)
+        references integration.runs (tenant_id, id) on delete cascade,
+    constraint run_entities_status_check check (
+        status in ('complete', 'partial', 'failed', 'skipped', 'paused')
+    )
+);
+create index run_entities_entity_idx
+    on integration.run_entities (tenant_id, system, entity, started_at desc, run_id desc);
+create index run_entities_swept_at_idx
+    on integration.run_entities (tenant_id, system, entity, swept_at desc)
+    where swept_at is not null;
+comment on table integration.run_entities is
+    'One row per run and entity of the source: what was read of it, and how that ended.';
+comment on column integration.run_entities.tenant_id is
+    'The tenant.';
+comment on column integration.run_entities.run_id is
+    'The run.';
+comment on column integration.run_entities.system is
+    'Key of the CRM, as in runs.system.';
+comment on column integration.run_entities.entity is
+    'Name of the entity.';
+comment on column integration.run_entities.started_at is
+    'When the run began, as in runs.started_at.';
+comment on column integration.run_entities.status is
+    'complete: read whole and committed; partial: its read ended early, with rows; failed: without '
+    'rows; skipped: this tenant''s plan or rights do not include it; paused: the day''s budget is '
+    'used up. Empty: the run did not read it and only erased old records.';
+comment on column integration.run_entities.code is
+    'Why it is not complete, as a stable code, as in runs.errors.';
+comment on column integration.run_entities.reason is
+    'Why it is not complete, in a sentence; no tokens, no personal data.';
+comment on column integration.run_entities.fetched is
+    'Records that the source sent.';
+comment on column integration.run_entities.rejected is
+    'Records without a usable id, and values that did not fit their column; see rejected_values.';
+comment on column integration.run_entities.erased is
+    'Records that were erased, since they are deleted at the source for as long as '
+    'sync_settings.erase_deleted_after_days says.';
+comment on column integration.run_entities.watermark_before is
+    'Up to when changes had been read before; a text of the source where it is no instant.';
+comment on column integration.run_entities.watermark_after is
+    'Up to when changes were read; set if, and only if, the read is complete and committed.';
+comment on column integration.run_entities.missing is
+    'Records of the source that raw lacked after a read of everything; empty if not compared.';
+comment on column integration.run_entities.extra is
+    'Records of raw that the source no longer listed and that are not gone.';
+comment on column integration.run_entities.stale is
+    'Records that raw had in another version than the source.';
+comment on column integration.run_entities.checked_at is
+    'When raw was compared with the source.';
+comment on column integration.run_entities.swept_at is
+    'Deletions up to then are marked; empty where the comparison was not believed.';
+select integration.isolate('integration.run_entities');
+
+create table integration.run_marts (
+    tenant_id text not null,
+    run_id uuid not null,
+    system text not null,
+    mart text not null,
+    entity text,
+    created bigint not null default 0,
+    updated bigint not null default 0,
+    unchanged bigint not null default 0,
+    deleted bigint not null default 0,
+    comparison jsonb,
+    constraint run_marts_pkey primary key (run_id, mart),
+    constraint run_marts_run_id_fkey foreign key (tenant_id, run_id)
+        references integration.runs (tenant_id, id) on delete cascade,
+    constraint run_marts_comparison_check check (jsonb_typeof(comparison) = 'object')
+);
+create index run_marts_entity_idx on integration.run_marts (tenant_id, system, entity, mart);
+comment on table integration.run_marts is
+    'One row per run and mart that it built: which rows were written.';
+comment on column integration.run_marts.tenant_id is
+    'The tenant.';
+comment on column integration.run_marts.run_id is
+    'The run.';
+comment on column integration.run_marts.system is
+    'Key of the CRM, as in runs.system.';
+comment on column integration.run_marts.mart is
+    'Name of the table in crm.';
+comment on column integration.run_marts.entity is
+    'Entity of the source whose records are its rows; empty where the system has none.';
+comment on column integration.run_marts.created is
+    'Rows that were made.';
+comment on column integration.run_marts.updated is
+    'Rows that were changed.';
+comment on column integration.run_marts.unchanged is
+    'Records that were read and equal their rows.';
+comment on column integration.run_marts.deleted is
+    'Rows that were newly marked as deleted.';
+comment on column integration.run_marts.comparison is
+    'Rows compared with raw apart from what the run itself changed: {"missing": 0, "differing": 0, '
+    '"links": 0, "extra": 0, "unhealed": 0}; empty where the run compared only what it touched.';
+select integration.isolate('integration.run_marts');
+
+create view integration.sync_logs
+with (security_invoker = true) as
+select
+    runs.id,
+    runs.connection_id,
+    runs.tenant_id,
+    runs.system,
+    runs.sync_type,
+    runs.trigger,
+    runs.started_at,
+    runs.completed_at,
+    runs.status,
+    coalesce((entities.counts -> 'organizations' ->> 'fetched')::bigint, 0) as organizations_fetched,
+    coalesce((marts.counts -> 'customers' ->> 'created')::bigint, 0) as organizations_created,
+    coalesce((marts.counts -> 'customers' ->> 'updated')::bigint, 0) as organizations_updated,
+    coalesce((marts.counts -> 'customers' ->> 'unchanged')::bigint, 0) as organizations_unchanged,
+    coalesce((marts.counts -> 'customers' ->> 'deleted')::bigint, 0) as organizations_deleted,
+    coalesce((entities.counts -> 'organizations' ->> 'rejected')::bigint, 0) as organizations_rejected,
+    coalesce((entities.counts -> 'persons' ->> 'fetched')::bigint, 0) as persons_fetched,
+    coalesce((marts.counts -> 'contacts' ->> 'created')::bigint, 0) as persons_created,
+    coalesce((marts.counts -> 'contacts' ->> 'updated')::bigint, 0) as persons_updated,
+    coalesce((marts.counts -> 'contacts' ->> 'unchanged')::bigint, 0) as persons_unchanged,
+    coalesce((marts.counts -> 'contacts' ->> 'deleted')::bigint, 0) as persons_deleted,
+    coalesce((entities.counts -> 'persons' ->> 'rejected')::bigint, 0) as persons_rejected,
+    runs.tokens_spent,
+    runs.api_calls,
+    coalesce(entities.watermarks, '{}') as watermarks,
+    coalesce(entities.completeness, '{}') as completeness,
+    runs.progress,
+    runs.resume_at,
+    runs.errors,
+    runs.dagster_run_id,
+    coalesce((entities.counts -> 'organizations' ->> 'erased')::bigint, 0) as organizations_erased,
+    coalesce((entities.counts -> 'persons' ->> 'erased')::bigint, 0) as persons_erased,
+    runs.warnings,
+    coalesce(marts.comparison, '{}') || case
+        when runs.values_seen is null then '{}'
+        else jsonb_build_object(
+            'values',
+            jsonb_build_object('seen', runs.values_seen, 'lost', runs.values_lost)
+        )
+    end as comparison
+from integration.runs
+left join lateral (
+    select
+        jsonb_object_agg(run_entities.entity, to_jsonb(run_entities)) as counts,
+        jsonb_object_agg(
+            run_entities.entity,
+            jsonb_build_object(
+                'before', run_entities.watermark_before,
+                'after', run_entities.watermark_after
+            )
+        ) filter (where run_entities.status is not null) as watermarks,
+        jsonb_object_agg(
+            run_entities.entity,
+            jsonb_build_object(
+                'missing', run_entities.missing,
+                'extra', run_entities.extra,
+                'stale', run_entities.stale,
+                'checked_at', run_entities.checked_at,
+                'swept_at', run_entities.swept_at
+            )
+        ) filter (where run_entities.missing is not null) as completeness
+    from integration.run_entities
+    where run_entities.run_id = runs.id
+        and run_entities.tenant_id = runs.tenant_id
+) as entities on true
+left join lateral (
+    select
+        jsonb_object_agg(run_marts.mart, to_jsonb(run_marts)) as counts,
+        jsonb_object_agg(run_marts.mart, run_marts.comparison)
+            filter (where run_marts.comparison is not null) as comparison
+    from integration.run_marts
+    where run_marts.run_id = runs.id
+        and run_marts.tenant_id = runs.tenant_id
+) as marts on true;
+comment on view integration.sync_logs is
+    'The runs with the counts of organizations and persons as columns; every value is computed from '
+    'runs, run_entities and run_marts.';
 comment on column integration.sync_logs.id is
     'Id of the run.';
 comment on column integration.sync_logs.connection_id is
@@ -158,14 +375,14 @@ create table integration.sync_requests (
     state text not null default 'queued',
     requested_by text,
     requested_at timestamptz not null default now(),
-    sync_log_id uuid,
+    run_id uuid,
     dagster_run_id text,
     settled_at timestamptz,
     constraint sync_requests_pkey primary key (id),
     constraint sync_requests_tenant_id_fkey foreign key (tenant_id)
         references integration.tenants (slug) on delete cascade,
-    constraint sync_requests_sync_log_id_fkey foreign key (tenant_id, sync_log_id)
-        references integration.sync_logs (tenant_id, id) on delete set null (sync_log_id),
+    constraint sync_requests_run_id_fkey foreign key (tenant_id, run_id)
+        references integration.runs (tenant_id, id) on delete set null (run_id),
     constraint sync_requests_sync_type_check check (
         sync_type in ('full', 'incremental', 'sweep', 'remap', 'verify')
     ),
@@ -185,7 +402,7 @@ create index sync_requests_open_idx
     where state in ('queued', 'running');
 create index sync_requests_tenant_id_requested_at_idx
     on integration.sync_requests (tenant_id, system, requested_at desc, id desc);
-create index sync_requests_sync_log_id_idx on integration.sync_requests (tenant_id, sync_log_id);
+create index sync_requests_run_id_idx on integration.sync_requests (tenant_id, run_id);
 comment on table integration.sync_requests is
     'Syncs that were asked for; a Dagster sensor starts them. One of a kind waits at a time.';
 comment on column integration.sync_requests.id is
@@ -195,16 +412,16 @@ comment on column integration.sync_requests.tenant_id is
 comment on column integration.sync_requests.system is
     'Key of the CRM.';
 comment on column integration.sync_requests.sync_type is
-    'What is asked for, as in sync_logs.sync_type.';
+    'What is asked for, as in runs.sync_type.';
 comment on column integration.sync_requests.trigger is
-    'What asks, as in sync_logs.trigger.';
+    'What asks, as in runs.trigger.';
 comment on column integration.sync_requests.state is
     'queued: waits for a run; running; done; failed.';
 comment on column integration.sync_requests.requested_by is
     'Who asks.';
 comment on column integration.sync_requests.requested_at is
     'When it was asked.';
-comment on column integration.sync_requests.sync_log_id is
+comment on column integration.sync_requests.run_id is
     'The run that served it.';
 comment on column integration.sync_requests.dagster_run_id is
     'The Dagster run that served it.';
@@ -264,7 +481,7 @@ comment on column integration.mart_state.compared_at is
     'When all rows of the marts were last compared with raw: by a sweep, a full read, remap or '
     'verify.';
 comment on column integration.mart_state.comparison is
-    'What that comparison found, as in sync_logs.comparison.';
+    'What that comparison found, as in run_marts.comparison, by mart.';
 comment on column integration.mart_state.views_due_at is
     'Since when the views wait for a session that reads them; empty where they are up to date.';
 select integration.isolate('integration.mart_state');
@@ -464,10 +681,10 @@ comment on column integration.alerts.tenant_id is
 comment on column integration.alerts.system is
     'Key of the CRM.';
 comment on column integration.alerts.code is
-    'The cause, as in sync_logs.errors; killed: a run''s process died, and so did its retry''s; '
+    'The cause, as in runs.errors; killed: a run''s process died, and so did its retry''s; '
     'overdue: no run succeeded although one was due.';
 comment on column integration.alerts.sync_type is
-    'What kind of run found it, as in sync_logs.sync_type.';
+    'What kind of run found it, as in runs.sync_type.';
 comment on column integration.alerts.message is
     'What was said: what failed, and what to do; no tokens, no personal data.';
 comment on column integration.alerts.dagster_run_id is
@@ -479,3 +696,241 @@ comment on column integration.alerts.sent_at is
 comment on column integration.alerts.healed_at is
     'When a run showed that it is over; empty while it lasts.';
 select integration.isolate('integration.alerts');
+
+create table integration.signals (
+    tenant_id text not null,
+    system text not null,
+    entity text not null,
+    remote_id text not null,
+    signal uuid not null default gen_random_uuid(),
+    received_at timestamptz not null default clock_timestamp(),
+    attempts integer not null default 0,
+    constraint signals_pkey primary key (tenant_id, system, entity, remote_id),
+    constraint signals_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint signals_attempts_check check (attempts >= 0)
+);
+create index signals_received_at_idx on integration.signals (received_at);
+comment on table integration.signals is
+    'Records that changed at the source, as its webhooks say; each is read again, and its row here is '
+    'deleted after raw and marts with the new version are committed.';
+comment on column integration.signals.tenant_id is
+    'The tenant.';
+comment on column integration.signals.system is
+    'Key of the CRM.';
+comment on column integration.signals.entity is
+    'Entity of the record.';
+comment on column integration.signals.remote_id is
+    'Id of the record in the system.';
+comment on column integration.signals.signal is
+    'A new value with each signal of the record: whoever deletes the row names the signal that was '
+    'served, so that a later one stays.';
+comment on column integration.signals.received_at is
+    'When the newest signal of the record arrived.';
+comment on column integration.signals.attempts is
+    'How often the record was read again in vain.';
+select integration.isolate('integration.signals', 'select, insert, update');
+
+-- Every status that is shown anywhere is read from this view.
+create view integration.entity_status
+with (security_invoker = true) as
+select
+    tenants.slug as tenant_id,
+    entities.system,
+    entities.entity,
+    case
+        when entities.entity = any (sync_settings.entities_off) then 'off'
+        else newest.status
+    end as state,
+    newest.code,
+    newest.reason,
+    newest.run_id,
+    newest.started_at as attempted_at,
+    newest.fetched,
+    complete.started_at as last_read_at,
+    walked.watermark_after as watermark,
+    case
+        when walked.watermark_after ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}'
+            then walked.watermark_after::timestamptz
+    end as as_of,
+    compared.missing,
+    compared.extra,
+    compared.stale,
+    compared.checked_at,
+    swept.swept_at as last_sweep_at,
+    built.mart,
+    case when built.mart is not null then coalesce(mart_rows.rows, 0) end as rows
+from integration.tenants
+cross join lateral (
+    -- Each step finds the next entity in the index: the history itself is not read.
+    with recursive step as (
+        (
+            select
+                run_entities.system,
+                run_entities.entity
+            from integration.run_entities
+            where run_entities.tenant_id = tenants.slug
+            order by
+                run_entities.system asc,
+                run_entities.entity asc
+            limit 1
+        )
+        union all
+        select
+            next.system,
+            next.entity
+        from step
+        cross join lateral (
+            select
+                run_entities.system,
+                run_entities.entity
+            from integration.run_entities
+            where run_entities.tenant_id = tenants.slug
+                and (run_entities.system, run_entities.entity) > (step.system, step.entity)
+            order by
+                run_entities.system asc,
+                run_entities.entity asc
+            limit 1
+        ) as next
+    )
+    select
+        step.system,
+        step.entity
+    from step
+) as entities
+cross join lateral (
+    select
+        run_entities.status,
+        run_entities.code,
+        run_entities.reason,
+        run_entities.run_id,
+        run_entities.started_at,
+        run_entities.fetched
+    from integration.run_entities
+    where run_entities.tenant_id = tenants.slug
+        and run_entities.system = entities.system
+        and run_entities.entity = entities.entity
+        and run_entities.status is not null
+    order by
+        run_entities.started_at desc,
+        run_entities.run_id desc
+    limit 1
+) as newest
+-- A run that failed after its reads has not brought them into the marts.
+left join lateral (
+    select run_entities.started_at
+    from integration.run_entities
+    inner join integration.runs
+        on runs.id = run_entities.run_id
+    where run_entities.tenant_id = tenants.slug
+        and run_entities.system = entities.system
+        and run_entities.entity = entities.entity
+        and run_entities.status = 'complete'
+        and runs.status in ('success', 'partial')
+    order by
+        run_entities.started_at desc,
+        run_entities.run_id desc
+    limit 1
+) as complete on true
+left join lateral (
+    select run_entities.watermark_after
+    from integration.run_entities
+    inner join integration.runs
+        on runs.id = run_entities.run_id
+    where run_entities.tenant_id = tenants.slug
+        and run_entities.system = entities.system
+        and run_entities.entity = entities.entity
+        and run_entities.watermark_after is not null
+        and runs.status in ('success', 'partial')
+    order by
+        run_entities.started_at desc,
+        run_entities.run_id desc
+    limit 1
+) as walked on true
+left join lateral (
+    select
+        run_entities.missing,
+        run_entities.extra,
+        run_entities.stale,
+        run_entities.checked_at
+    from integration.run_entities
+    where run_entities.tenant_id = tenants.slug
+        and run_entities.system = entities.system
+        and run_entities.entity = entities.entity
+        and run_entities.missing is not null
+    order by
+        run_entities.started_at desc,
+        run_entities.run_id desc
+    limit 1
+) as compared on true
+left join lateral (
+    select run_entities.swept_at
+    from integration.run_entities
+    inner join integration.runs
+        on runs.id = run_entities.run_id
+    where run_entities.tenant_id = tenants.slug
+        and run_entities.system = entities.system
+        and run_entities.entity = entities.entity
+        and run_entities.swept_at is not null
+        and runs.status in ('success', 'partial')
+    order by run_entities.swept_at desc
+    limit 1
+) as swept on true
+left join lateral (
+    select run_marts.mart
+    from integration.run_marts
+    where run_marts.tenant_id = tenants.slug
+        and run_marts.system = entities.system
+        and run_marts.entity = entities.entity
+    order by run_marts.mart asc
+    limit 1
+) as built on true
+left join integration.mart_rows
+    on mart_rows.tenant_id = tenants.slug
+    and mart_rows.system = entities.system
+    and mart_rows.mart = built.mart
+left join integration.sync_settings
+    on sync_settings.tenant_id = tenants.slug
+    and sync_settings.system = entities.system;
+comment on view integration.entity_status is
+    'How each entity of a tenant and system stands: its newest read, how far changes are included, '
+    'the last comparison and sweep, its live rows. An entity that was never read is absent.';
+comment on column integration.entity_status.tenant_id is
+    'The tenant.';
+comment on column integration.entity_status.system is
+    'Key of the CRM.';
+comment on column integration.entity_status.entity is
+    'Name of the entity.';
+comment on column integration.entity_status.state is
+    'How its newest read ended, as in run_entities.status; off: the tenant switched it off.';
+comment on column integration.entity_status.code is
+    'Why that read is not complete, as a stable code; empty if it is.';
+comment on column integration.entity_status.reason is
+    'Why that read is not complete, in a sentence.';
+comment on column integration.entity_status.run_id is
+    'The run of that read.';
+comment on column integration.entity_status.attempted_at is
+    'When that run began.';
+comment on column integration.entity_status.fetched is
+    'Records that the source sent to it.';
+comment on column integration.entity_status.last_read_at is
+    'When the newest run began that read it whole and did not fail; empty before the first.';
+comment on column integration.entity_status.watermark is
+    'Up to where every change is included, as the source spells it.';
+comment on column integration.entity_status.as_of is
+    'The same as an instant; empty where the source spells it otherwise, or before the first read.';
+comment on column integration.entity_status.missing is
+    'Records of the source that the last comparison did not find in raw.';
+comment on column integration.entity_status.extra is
+    'Records of raw that the source no longer listed then and that are not gone.';
+comment on column integration.entity_status.stale is
+    'Records that raw had in another version then.';
+comment on column integration.entity_status.checked_at is
+    'When that comparison was made.';
+comment on column integration.entity_status.last_sweep_at is
+    'Deletions up to then are marked; empty before the first sweep or full read.';
+comment on column integration.entity_status.mart is
+    'The mart whose rows are its records; empty where there is none.';
+comment on column integration.entity_status.rows is
+    'Live rows of that mart from this system.';
+select integration.isolate('integration.entity_status');

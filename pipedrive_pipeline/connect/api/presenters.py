@@ -13,7 +13,7 @@ from pipedrive_pipeline.connectors.contract import Account
 from pipedrive_pipeline.marts import mapping as mappings
 from pipedrive_pipeline.sync.runs.listing import RunSummary
 from pipedrive_pipeline.sync.runs.requests import RequestProgress
-from pipedrive_pipeline.sync.status.overview import EntityOverview
+from pipedrive_pipeline.sync.status.entity_states import EntityState
 from pipedrive_pipeline.sync.tenancy.configuration import SyncConfig
 from pipedrive_pipeline.vault.connection_test import ConnectionCheck, missing_scopes
 from pipedrive_pipeline.vault.connections import TenantConnection
@@ -76,8 +76,8 @@ def run(row: RunSummary) -> sync_models.Run:
             "requested_by": row.requested_by,
             "started_at": row.started_at,
             "completed_at": row.completed_at,
-            "organizations": _counts(row.organizations),
-            "persons": _counts(row.persons),
+            "entities": json.loads(row.entities_json),
+            "marts": json.loads(row.marts_json),
             "tokens_spent": row.tokens_spent,
             "api_calls": row.api_calls,
             "watermarks": json.loads(row.watermarks_json),
@@ -89,9 +89,20 @@ def run(row: RunSummary) -> sync_models.Run:
     )
 
 
-def entity(row: EntityOverview) -> sync_models.EntityStatus:
+def entity(row: EntityState) -> sync_models.EntityStatus:
     """The freshness and completeness of one entity."""
-    return sync_models.EntityStatus.model_validate(row)
+    return sync_models.EntityStatus(
+        name=row.entity,
+        state=row.state,
+        reason=row.reason,
+        mart=row.mart,
+        rows=row.rows,
+        watermark=row.as_of,
+        last_read_at=row.last_read_at,
+        last_sweep_at=row.last_sweep_at,
+        missing=row.missing,
+        checked_at=row.checked_at,
+    )
 
 
 def sync_request(row: RequestProgress) -> sync_models.SyncRequest:
@@ -164,11 +175,6 @@ def _company(account: Account) -> models.Company:
     return models.Company(
         id=account.company_id, name=account.company_name, domain=account.company_domain
     )
-
-
-def _counts(numbers: Sequence[int]) -> dict[str, int]:
-    """Counts by name; the query gives them in the order of `Counts`."""
-    return dict(zip(sync_models.Counts.model_fields, numbers, strict=True))
 
 
 def _progress(stored: dict[str, Any] | None) -> sync_models.Progress | None:

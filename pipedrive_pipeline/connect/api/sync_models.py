@@ -28,6 +28,7 @@ def _known_zone(name: str) -> str:
 
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+EntityName = Annotated[str, Field(min_length=1, max_length=63)]
 AlertUrl = Annotated[str, Field(min_length=5, max_length=500, pattern=r"^[!-+\--~]+$")]
 
 
@@ -58,22 +59,33 @@ class RunError(Model):
     message: str
 
 
-class Counts(Model):
-    """The records of one entity that the source sent, by their effect."""
+class RunEntity(Model):
+    """The result of one entity in a run. `skipped`: the plan or the rights do not include it."""
 
-    fetched: int = 0
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    deleted: int = 0
-    rejected: int = 0
+    status: Literal["complete", "partial", "failed", "skipped", "paused"] | None = Field(
+        description="null: it was not read; old records of it were erased."
+    )
+    code: str | None
+    reason: str | None = Field(description="Why it is not complete.")
+    fetched: int = Field(description="Records that the source sent.")
+    rejected: int
+    erased: int
+
+
+class RunMart(Model):
+    """The rows of one table of `crm` in a run, by what was done to them."""
+
+    created: int
+    updated: int
+    unchanged: int
+    deleted: int
 
 
 class Watermark(Model):
-    """The instant up to which an entity's changes were read."""
+    """Up to where an entity's changes were read: an instant, or a text of the source."""
 
-    before: datetime | None = None
-    after: datetime | None = None
+    before: str | None = None
+    after: str | None = None
 
 
 class Run(Model):
@@ -87,8 +99,8 @@ class Run(Model):
     requested_by: str | None
     started_at: datetime | None
     completed_at: datetime | None
-    organizations: Counts
-    persons: Counts
+    entities: dict[str, RunEntity]
+    marts: dict[str, RunMart]
     tokens_spent: int
     api_calls: int
     watermarks: dict[str, Watermark]
@@ -150,7 +162,10 @@ class Config(Model):
     time_zone: TimeZone | None = Field(default=None, description="null: the tenant's own.")
     every_hours: int | None = Field(default=None, ge=1, le=168, description="null: once a day.")
     incremental_sync: bool = Field(default=True, description="A scheduled sync reads changes only.")
-    sync_persons: bool = Field(default=True, description="false: persons are not read.")
+    entities_off: list[EntityName] = Field(
+        default=[], max_length=100, description="Entities that are not read; their rows stay."
+    )
+    sync_persons: bool = Field(default=True, description="false: `entitiesOff` has persons.")
     sync_custom_fields: bool = Field(
         default=True, description="false: custom fields do not reach the views."
     )
@@ -192,8 +207,13 @@ class EntityStatus(Model):
     """The freshness and completeness of one entity."""
 
     name: str
-    rows: int
+    state: Literal["complete", "partial", "failed", "skipped", "paused", "off"]
+    reason: str | None = Field(description="Why its newest read is not complete.")
+    mart: str | None = Field(description="The table of `crm` that has its records.")
+    rows: int | None = Field(description="Live rows of that table.")
     watermark: datetime | None = Field(description="Every change up to this instant is included.")
+    last_read_at: datetime | None = Field(description="The start of the newest complete read.")
+    last_sweep_at: datetime | None = Field(description="Deletions up to then are marked.")
     missing: int | None = Field(description="Records that the last comparison found missing here.")
     checked_at: datetime | None = Field(description="The instant of that comparison.")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import psycopg
-from psycopg.rows import args_row, class_row
+from psycopg.rows import args_row
 
 from pipedrive_pipeline.connect.api import presenters, sync_models
 from pipedrive_pipeline.connect.api.models import SyncType
@@ -20,8 +20,7 @@ from pipedrive_pipeline.sync.budget import daily_budget
 from pipedrive_pipeline.sync.runs import listing
 from pipedrive_pipeline.sync.runs.listing import RunSummary
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
-from pipedrive_pipeline.sync.status import overview
-from pipedrive_pipeline.sync.status.overview import EntityOverview
+from pipedrive_pipeline.sync.status.entity_states import entity_states
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
 
@@ -32,17 +31,13 @@ def status(services: Services, tenant: Tenant, system: str) -> sync_models.Statu
     with services.warehouse.as_app(tenant) as transaction:
         rows = connections.of_tenant(transaction, tenant)
         syncs = _syncs(transaction, names)
-        entities = (
-            transaction.cursor(row_factory=class_row(EntityOverview))
-            .execute(overview.ENTITIES, names)
-            .fetchall()
-        )
+        states = entity_states(transaction, tenant, system)
     connection = presenters.connection(
         system, next((row for row in rows if row.system == system), None)
     )
     return sync_models.Status(
         **dict(connection),
-        entities=[presenters.entity(row) for row in entities],
+        entities=[presenters.entity(row) for row in states],
         budget=_budget(services, tenant, system, last=syncs.last),
         last_run=presenters.run(syncs.last) if syncs.last else None,
         current=[presenters.run(row) for row in syncs.current],

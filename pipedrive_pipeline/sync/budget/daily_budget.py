@@ -278,16 +278,16 @@ left join lateral (
 
 # A tenant that connects again may be another company, with a budget of its own.
 _PAUSED = """
-select max(sync_logs.resume_at)
+select max(runs.resume_at)
 from (values (%s::timestamptz, %s, %s)) as asked (now, tenant_id, system)
-inner join integration.sync_logs as sync_logs
-    on sync_logs.tenant_id = asked.tenant_id
-    and sync_logs.system = asked.system
-    and sync_logs.status = 'paused'
-    and sync_logs.resume_at > asked.now
+inner join integration.runs
+    on runs.tenant_id = asked.tenant_id
+    and runs.system = asked.system
+    and runs.status = 'paused'
+    and runs.resume_at > asked.now
 inner join integration.connections as connections
     on connections.tenant_id = asked.tenant_id
     and connections.system = asked.system
-    and (connections.connected_at is null or connections.connected_at <= sync_logs.started_at)
-having max(sync_logs.resume_at) is not null
+    and (connections.connected_at is null or connections.connected_at <= runs.started_at)
+having max(runs.resume_at) is not null
 """

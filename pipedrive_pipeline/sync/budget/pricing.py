@@ -134,17 +134,20 @@ where tables.relnamespace = to_regnamespace(%s) and tables.relkind = 'r'
 
 # Since the tenant last connected: with another company its tables were dropped.
 _READ_WHOLE = """
-select distinct mark.entity
-from integration.sync_logs as sync_logs
-inner join integration.connections as connections
-    on connections.tenant_id = sync_logs.tenant_id
-    and connections.system = sync_logs.system
-    and (connections.connected_at is null or connections.connected_at <= sync_logs.started_at)
-cross join lateral jsonb_each(sync_logs.watermarks) as mark (entity, reach)
-where sync_logs.tenant_id = %s
-    and sync_logs.system = %s
-    and mark.reach ->> 'after' is not null
+select distinct run_entities.entity
+from integration.run_entities
+inner join integration.connections
+    on connections.tenant_id = run_entities.tenant_id
+    and connections.system = run_entities.system
+    and (connections.connected_at is null or connections.connected_at <= run_entities.started_at)
+where run_entities.tenant_id = %s
+    and run_entities.system = %s
+    and run_entities.watermark_after is not null
     and to_regclass(
-        format('%%I.%%I', 'raw_' || sync_logs.system || '_' || sync_logs.tenant_id, mark.entity)
+        format(
+            '%%I.%%I',
+            'raw_' || run_entities.system || '_' || run_entities.tenant_id,
+            run_entities.entity
+        )
     ) is not null
 """

@@ -108,7 +108,7 @@ class ProgressWriter:
         }
         with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
             connection.execute(
-                "update integration.sync_logs set progress = %s where id = %s",
+                "update integration.runs set progress = %s where id = %s",
                 [Jsonb(progress), self._log_id],
             )
         return True

@@ -36,7 +36,7 @@ def _begun(warehouse: Warehouse) -> list[tuple[Scope, str]]:
     """Returns scope and kind of the runs that have not ended, alive or dead."""
     with warehouse.transaction() as connection:
         rows = connection.execute(
-            "select distinct tenant_id, system, sync_type from integration.sync_logs"
+            "select distinct tenant_id, system, sync_type from integration.runs"
             " where status = 'running' order by tenant_id, system, sync_type"
         ).fetchall()
     return [(Scope(Tenant(slug), system), sync_type) for slug, system, sync_type in rows]

@@ -1,25 +1,26 @@
-"""The history of runs: one row of `integration.sync_logs` for every run, however it ends.
+"""The history of runs: a row of `integration.runs` for every run, however it ends.
 
-A row that a dead run left open is ended by the next run of the tenant.
+Its entities and marts have rows of their own, written when it ends. A row that a dead run left open
+is ended by the next run of the tenant.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.errors import BudgetSpent, PipelineError, Superseded
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison
+from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE, TenantLock, lock_of_run
 from pipedrive_pipeline.tenants import Tenant
@@ -28,10 +29,7 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 SyncType = Literal["full", "incremental", "sweep", "remap", "verify"]
 Trigger = Literal["schedule", "manual", "backfill", "connect", "webhook"]
 Status = Literal["running", "success", "partial", "failed", "paused"]
-
-COUNTED_ENTITIES = ("organizations", "persons")
-COUNTED_MARTS = ("customers", "contacts")  # in the same order
-MART_COUNTS = ("created", "updated", "unchanged", "deleted")
+EntityStatus = Literal["complete", "partial", "failed", "skipped", "paused"]
 
 
 @dataclass(frozen=True)
@@ -64,36 +62,32 @@ class HistoryRow:
 
     def complete(self) -> Status:
         """Writes how the run ended, also to the connection if the run called the source."""
-        status = _status(self.reads, self.errors)
-        values: dict[str, Any] = {
-            **_counts(self.reads, self.built),
-            **{f"{name}_erased": self.erased[name] for name in COUNTED_ENTITIES},
+        status = _status(self.facts.scope.system, self.reads, self.errors)
+        tenant, system = self.facts.scope.tenant.slug, self.facts.scope.system
+        run = {
+            "id": self.id,
             "status": status,
             "tokens_spent": self.tokens_spent,
             "api_calls": self.api_calls,
-            "watermarks": Jsonb(_watermarks(self.reads)),
-            "completeness": Jsonb(_completeness(self.reads)),
+            "values_seen": self.values.seen if self.values else None,
+            "values_lost": len(self.values.lost) if self.values else None,
             "resume_at": _resume_at(self.errors),
             "errors": Jsonb([_named(error) for error in self.errors]),
             "warnings": Jsonb(
                 [{"code": code, "message": text} for code, text in self.warnings.items()]
             ),
-            "comparison": Jsonb(self.comparison()),
         }
         with self.warehouse.transaction(tenant=self.facts.scope.tenant) as connection:
-            connection.execute(_update(values), [*values.values(), self.id])
+            cursor = connection.cursor()
+            cursor.execute(_COMPLETE, run)
+            cursor.executemany(_ENTITY, [*self._entities()])
+            cursor.executemany(_MART, [*self._marts()])
             # After a superseded run, the connection may belong to another company or a newer run.
             is_superseded = any(isinstance(error, Superseded) for error in self.errors)
             if self.facts.sync_type not in WITHOUT_SOURCE and not is_superseded:
-                connection.execute(
+                cursor.execute(
                     _CONNECTION_RESULT,
-                    [
-                        status,
-                        _last_error(self.errors),
-                        self.facts.scope.tenant.slug,
-                        self.facts.scope.system,
-                        self.id,
-                    ],
+                    [status, _last_error(self.errors), tenant, system, self.id],
                 )
         return status
 
@@ -104,6 +98,36 @@ class HistoryRow:
         if self.values:
             facts["values"] = {"seen": self.values.seen, "lost": len(self.values.lost)}
         return facts
+
+    def _entities(self) -> Iterator[dict[str, Any]]:
+        """Yields the values of the entities that the run read or erased records of."""
+        now = datetime.now(UTC)
+        for name in self.reads | {name: None for name, count in self.erased.items() if count}:
+            read = self.reads.get(name)
+            yield {"id": self.id, "entity": name, "erased": self.erased[name], **_facts(read, now)}
+
+    def _marts(self) -> Iterator[dict[str, Any]]:
+        """Yields the values of the marts that the run built."""
+        if self.built is None:
+            return
+        entities = entity_by_mart(self.facts.scope.system)
+        for name, counts in self.built.counts.items():
+            compared = self.built.compared.get(name)
+            yield {
+                "id": self.id,
+                "mart": name,
+                "entity": entities.get(name),
+                "created": counts.created,
+                "updated": counts.updated,
+                "unchanged": counts.unchanged,
+                "deleted": counts.deleted,
+                "comparison": Jsonb(compared.facts()) if compared else None,
+            }
+
+
+def entity_by_mart(system: str) -> dict[str, str]:
+    """Returns the entity whose records are a mart's rows, by mart in build order."""
+    return {source.name: source.entity for source in mart_sources(system)}
 
 
 def begin(warehouse: Warehouse, facts: RunFacts) -> HistoryRow:
@@ -150,62 +174,54 @@ def ends_of(warehouse: Warehouse, tenant: Tenant, dagster_run_id: str) -> dict[s
         return dict(connection.execute(_ENDS, [tenant.slug, dagster_run_id]).fetchall())
 
 
-def _status(reads: Mapping[str, EntityRead], errors: list[BaseException]) -> Status:
+def _status(
+    system: str, reads: Mapping[str, EntityRead], errors: Sequence[BaseException]
+) -> Status:
     if not errors:
         return "success"
     if any(isinstance(error, BudgetSpent) for error in errors):
         return "paused"
-    is_all_complete = all(read.is_complete for read in reads.values())
-    is_any_complete = any(reads[name].is_complete for name in COUNTED_ENTITIES if name in reads)
+    is_all_complete = all(read.is_complete or read.is_set_aside for read in reads.values())
+    is_any_complete = any(
+        reads[name].is_complete for name in entity_by_mart(system).values() if name in reads
+    )
     return "partial" if is_any_complete and not is_all_complete else "failed"
 
 
-def _counts(reads: Mapping[str, EntityRead], built: MartsBuilt | None) -> dict[str, int]:
-    """Returns the counts of records read and of mart rows changed, by column of the history."""
-    counts: dict[str, int] = {}
-    for name in COUNTED_ENTITIES:
-        if name in reads:
-            counts[f"{name}_fetched"] = reads[name].fetched
-            counts[f"{name}_rejected"] = reads[name].rejected + reads[name].rejected_values
-    if built:
-        for name, mart in zip(COUNTED_ENTITIES, COUNTED_MARTS, strict=True):
-            counts |= {
-                f"{name}_{count}": getattr(built.counts[mart], count) for count in MART_COUNTS
-            }
-    return counts
+def _facts(read: EntityRead | None, now: datetime) -> dict[str, Any]:
+    """Returns the columns of `integration.run_entities`; without a read, those of none."""
+    if read is None:
+        return dict.fromkeys(_FACTS) | {"fetched": 0, "rejected": 0}
+    status, error = _ending(read), _named(read.error) if read.error else {}
+    is_compared = read.missing is not None
+    values = (
+        status,
+        error.get("code"),
+        error.get("message"),
+        read.fetched,
+        read.rejected + read.rejected_values,
+        watermark(read.cursor_before),
+        watermark(read.cursor_after) if read.is_complete else None,
+        read.missing,
+        read.extra if is_compared else None,
+        read.stale if is_compared else None,
+        now if is_compared else None,
+        read.swept_at if is_compared and read.is_complete else None,
+    )
+    return dict(zip(_FACTS, values, strict=True))
 
 
-def _watermarks(reads: Mapping[str, EntityRead]) -> dict[str, Any]:
-    return {
-        name: {
-            "before": watermark(read.cursor_before),
-            "after": watermark(read.cursor_after) if read.is_complete else None,
-        }
-        for name, read in reads.items()
-    }
+def _ending(read: EntityRead) -> EntityStatus:
+    if read.is_complete:
+        return "complete"
+    if read.is_set_aside:
+        return "skipped"
+    if isinstance(read.error, BudgetSpent):
+        return "paused"
+    return "partial" if read.fetched else "failed"
 
 
-def _completeness(reads: Mapping[str, EntityRead]) -> dict[str, Any]:
-    """Returns raw compared with the source, for entities that were read completely."""
-    checked_at = _instant(datetime.now(UTC))
-    return {
-        name: {
-            "missing": read.missing,
-            "extra": read.extra,
-            "stale": read.stale,
-            "checked_at": checked_at,
-            "swept_at": _instant(read.swept_at) if read.is_complete else None,
-        }
-        for name, read in reads.items()
-        if read.missing is not None
-    }
-
-
-def _instant(at: datetime | None) -> str | None:
-    return at.astimezone(UTC).isoformat(timespec="seconds") if at else None
-
-
-def _resume_at(errors: list[BaseException]) -> datetime | None:
+def _resume_at(errors: Sequence[BaseException]) -> datetime | None:
     return next((error.resets_at for error in errors if isinstance(error, BudgetSpent)), None)
 
 
@@ -220,18 +236,62 @@ def _last_error(errors: list[BaseException]) -> str | None:
     return json.dumps(_named(errors[-1])) if errors else None
 
 
-def _update(values: Mapping[str, Any]) -> sql.Composed:
-    assignments = sql.SQL(", ").join(
-        sql.SQL("{} = %s").format(sql.Identifier(name)) for name in values
-    )
-    return sql.SQL(
-        "update integration.sync_logs set completed_at = clock_timestamp(), progress = null,"
-        " {assignments} where id = %s"
-    ).format(assignments=assignments)
+_COMPLETE = """
+update integration.runs
+set status = %(status)s,
+    completed_at = clock_timestamp(),
+    progress = null,
+    tokens_spent = %(tokens_spent)s,
+    api_calls = %(api_calls)s,
+    values_seen = %(values_seen)s,
+    values_lost = %(values_lost)s,
+    resume_at = %(resume_at)s,
+    errors = %(errors)s,
+    warnings = %(warnings)s
+where runs.id = %(id)s
+"""
 
+_FACTS: Final = (
+    "status",
+    "code",
+    "reason",
+    "fetched",
+    "rejected",
+    "watermark_before",
+    "watermark_after",
+    "missing",
+    "extra",
+    "stale",
+    "checked_at",
+    "swept_at",
+)
+
+_ENTITY = """
+insert into integration.run_entities (
+    tenant_id, run_id, system, started_at, entity, status, code, reason, fetched, rejected, erased,
+    watermark_before, watermark_after, missing, extra, stale, checked_at, swept_at
+)
+select
+    runs.tenant_id, runs.id, runs.system, runs.started_at, %(entity)s, %(status)s, %(code)s,
+    %(reason)s, %(fetched)s, %(rejected)s, %(erased)s, %(watermark_before)s, %(watermark_after)s,
+    %(missing)s, %(extra)s, %(stale)s, %(checked_at)s, %(swept_at)s
+from integration.runs
+where runs.id = %(id)s
+"""
+
+_MART = """
+insert into integration.run_marts (
+    tenant_id, run_id, system, mart, entity, created, updated, unchanged, deleted, comparison
+)
+select
+    runs.tenant_id, runs.id, runs.system, %(mart)s, %(entity)s, %(created)s, %(updated)s,
+    %(unchanged)s, %(deleted)s, %(comparison)s
+from integration.runs
+where runs.id = %(id)s
+"""
 
 _BEGIN = """
-insert into integration.sync_logs
+insert into integration.runs
     (connection_id, tenant_id, system, sync_type, trigger, dagster_run_id, status, started_at)
 select connections.id, given.tenant_id, given.system, given.sync_type, given.trigger,
     given.dagster_run_id, 'running', clock_timestamp()
@@ -243,13 +303,13 @@ returning id
 """
 
 _BEGUN = """
-select id, system, sync_type from integration.sync_logs
+select id, system, sync_type from integration.runs
 where tenant_id = %s and status = 'running'
 """
 
 _SETTLE = """
 with dead as (
-    update integration.sync_logs
+    update integration.runs
     set status = 'failed', completed_at = clock_timestamp(), progress = null, errors = errors || %s
     where id = any(%s)
     returning id, dagster_run_id
@@ -259,7 +319,7 @@ unanswered as (
     update integration.sync_requests
     set state = 'failed', settled_at = clock_timestamp()
     from dead
-    where sync_requests.sync_log_id = dead.id and sync_requests.state = 'running'
+    where sync_requests.run_id = dead.id and sync_requests.state = 'running'
 )
 
 select dead.dagster_run_id from dead
@@ -267,14 +327,12 @@ select dead.dagster_run_id from dead
 
 _ENDS = """
 select
-    sync_logs.system,
-    bool_or(
-        sync_logs.status <> 'running' and not sync_logs.errors @> '[{"code": "killed"}]'
-    )
-from integration.sync_logs
-where sync_logs.tenant_id = %s
-    and sync_logs.dagster_run_id = %s
-group by sync_logs.system
+    runs.system,
+    bool_or(runs.status <> 'running' and not runs.errors @> '[{"code": "killed"}]')
+from integration.runs
+where runs.tenant_id = %s
+    and runs.dagster_run_id = %s
+group by runs.system
 """
 
 # A run that lost its lock may end after a newer one; the newest run's result is shown.
@@ -284,8 +342,8 @@ set last_sync_at = clock_timestamp(), last_sync_status = %s, last_sync_error = %
 where connections.tenant_id = %s
     and connections.system = %s
     and not exists (
-        select from integration.sync_logs as own
-        inner join integration.sync_logs as newer
+        select from integration.runs as own
+        inner join integration.runs as newer
             on newer.tenant_id = own.tenant_id
             and newer.system = own.system
             and newer.started_at > own.started_at

@@ -55,8 +55,8 @@ class RunSummary(Struct, frozen=True):
     requested_by: str | None
     started_at: datetime | None
     completed_at: datetime | None
-    organizations: list[int]  # fetched, created, updated, unchanged, deleted, rejected
-    persons: list[int]
+    entities_json: str  # by name: status, code, reason, fetched, rejected, erased
+    marts_json: str  # by name: created, updated, unchanged, deleted
     tokens_spent: int
     api_calls: int
     watermarks_json: str
@@ -133,7 +133,7 @@ def find_run(
 def _page_query(conditions: frozenset[str]) -> LiteralString:
     """Returns the query with these conditions only, so that Postgres can use the index; cached."""
     return _PAGE.format(
-        of_logs=_spelled(conditions, "sync_logs", "started_at", "status"),
+        of_runs=_spelled(conditions, "runs", "started_at", "status"),
         of_requests=_spelled(conditions, "sync_requests", "requested_at", "state"),
     )
 
@@ -155,59 +155,84 @@ def _spelled(
     )
 
 
-_LOGS = """
+_RUNS = """
 select
-    sync_logs.id,
-    sync_logs.started_at as at,
-    sync_logs.status,
-    sync_logs.sync_type,
-    sync_logs.trigger,
-    asked.requested_at,
-    asked.requested_by,
-    sync_logs.started_at,
-    sync_logs.completed_at,
-    array[
-        sync_logs.organizations_fetched,
-        sync_logs.organizations_created,
-        sync_logs.organizations_updated,
-        sync_logs.organizations_unchanged,
-        sync_logs.organizations_deleted,
-        sync_logs.organizations_rejected
-    ] as organizations,
-    array[
-        sync_logs.persons_fetched,
-        sync_logs.persons_created,
-        sync_logs.persons_updated,
-        sync_logs.persons_unchanged,
-        sync_logs.persons_deleted,
-        sync_logs.persons_rejected
-    ] as persons,
-    sync_logs.tokens_spent,
-    sync_logs.api_calls,
-    sync_logs.watermarks::text as watermarks_json,
-    sync_logs.progress::text as progress_json,
-    sync_logs.resume_at,
-    sync_logs.errors::text as errors_json,
-    sync_logs.dagster_run_id
-from integration.sync_logs
+    runs.id,
+    runs.started_at as at,
+    runs.status,
+    runs.sync_type,
+    runs.trigger,
+    request.requested_at,
+    request.requested_by,
+    runs.started_at,
+    runs.completed_at,
+    coalesce(read.entities, '{{}}')::text as entities_json,
+    coalesce(built.marts, '{{}}')::text as marts_json,
+    runs.tokens_spent,
+    runs.api_calls,
+    coalesce(read.watermarks, '{{}}')::text as watermarks_json,
+    runs.progress::text as progress_json,
+    runs.resume_at,
+    runs.errors::text as errors_json,
+    runs.dagster_run_id
+from integration.runs
+left join lateral (
+    select
+        jsonb_object_agg(
+            run_entities.entity,
+            jsonb_build_object(
+                'status', run_entities.status,
+                'code', run_entities.code,
+                'reason', run_entities.reason,
+                'fetched', run_entities.fetched,
+                'rejected', run_entities.rejected,
+                'erased', run_entities.erased
+            )
+        ) as entities,
+        jsonb_object_agg(
+            run_entities.entity,
+            jsonb_build_object(
+                'before', run_entities.watermark_before,
+                'after', run_entities.watermark_after
+            )
+        ) filter (where run_entities.status is not null) as watermarks
+    from integration.run_entities
+    where run_entities.tenant_id = runs.tenant_id
+        and run_entities.run_id = runs.id
+) as read on true
+left join lateral (
+    select
+        jsonb_object_agg(
+            run_marts.mart,
+            jsonb_build_object(
+                'created', run_marts.created,
+                'updated', run_marts.updated,
+                'unchanged', run_marts.unchanged,
+                'deleted', run_marts.deleted
+            )
+        ) as marts
+    from integration.run_marts
+    where run_marts.tenant_id = runs.tenant_id
+        and run_marts.run_id = runs.id
+) as built on true
 left join lateral (
     select
         sync_requests.requested_at,
         sync_requests.requested_by
     from integration.sync_requests
     where sync_requests.tenant_id = %(tenant)s
-        and sync_requests.sync_log_id = sync_logs.id
+        and sync_requests.run_id = runs.id
     order by
         sync_requests.requested_at asc,
         sync_requests.id asc
     limit 1
-) as asked on true
-where sync_logs.tenant_id = %(tenant)s
-    and sync_logs.system = %(system)s
-    {of_logs}
+) as request on true
+where runs.tenant_id = %(tenant)s
+    and runs.system = %(system)s
+    {of_runs}
 order by
-    sync_logs.started_at desc,
-    sync_logs.id desc
+    runs.started_at desc,
+    runs.id desc
 """
 _REQUESTS = """
 select
@@ -220,8 +245,8 @@ select
     sync_requests.requested_by,
     null as started_at,
     sync_requests.settled_at as completed_at,
-    '{{0,0,0,0,0,0}}' as organizations,
-    '{{0,0,0,0,0,0}}' as persons,
+    '{{}}' as entities_json,
+    '{{}}' as marts_json,
     0 as tokens_spent,
     0 as api_calls,
     '{{}}' as watermarks_json,
@@ -238,7 +263,7 @@ select
 from integration.sync_requests
 where sync_requests.tenant_id = %(tenant)s
     and sync_requests.system = %(system)s
-    and sync_requests.sync_log_id is null
+    and sync_requests.run_id is null
     and sync_requests.state in ('queued', 'failed')
     {of_requests}
 order by
@@ -246,22 +271,22 @@ order by
     sync_requests.id desc
 """
 _PAGE = (
-    "select runs.* from (("
-    + _LOGS
+    "select page.* from (("
+    + _RUNS
     + "limit %(limit)s) union all ("
     + _REQUESTS
-    + "limit %(limit)s)) as runs order by runs.at desc, runs.id desc limit %(limit)s"
+    + "limit %(limit)s)) as page order by page.at desc, page.id desc limit %(limit)s"
 )
 _RUNNING_AND_LAST_ENDED = """
-    and sync_logs.id in (
+    and runs.id in (
         select running.id
-        from integration.sync_logs as running
+        from integration.runs as running
         where running.tenant_id = %(tenant)s
             and running.status = 'running'
         union all
         (
             select ended.id
-            from integration.sync_logs as ended
+            from integration.runs as ended
             where ended.tenant_id = %(tenant)s
                 and ended.system = %(system)s
                 and ended.status <> 'running'
@@ -274,9 +299,9 @@ _RUNNING_AND_LAST_ENDED = """
 """
 # The open runs and the last one of a tenant and system, in a single query.
 CURRENT_RUNS: Final = (
-    "select runs.* from (("
-    + _LOGS.format(of_logs=_RUNNING_AND_LAST_ENDED)
+    "select page.* from (("
+    + _RUNS.format(of_runs=_RUNNING_AND_LAST_ENDED)
     + ") union all ("
     + _REQUESTS.format(of_requests="and sync_requests.state = 'queued'")
-    + ")) as runs order by runs.at desc, runs.id desc"
+    + ")) as page order by page.at desc, page.id desc"
 )

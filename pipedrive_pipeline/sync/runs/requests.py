@@ -115,7 +115,7 @@ def queued(warehouse: Warehouse, *, limit: int) -> list[QueuedSync]:
     return [QueuedSync(row[0], Scope(Tenant(row[1]), row[2]), *row[3:]) for row in rows]
 
 
-def claim(warehouse: Warehouse, facts: RunFacts, log_id: UUID) -> None:
+def claim(warehouse: Warehouse, facts: RunFacts, run_id: UUID) -> None:
     """Marks the tenant's requests that this run answers as running.
 
     A full run answers every request. An incremental run leaves full requests in the queue; a remap
@@ -125,7 +125,7 @@ def claim(warehouse: Warehouse, facts: RunFacts, log_id: UUID) -> None:
     if facts.sync_type not in WITHOUT_SOURCE:
         answered.add("incremental")
     values = [
-        log_id,
+        run_id,
         facts.dagster_run_id,
         facts.scope.tenant.slug,
         facts.scope.system,
@@ -135,10 +135,10 @@ def claim(warehouse: Warehouse, facts: RunFacts, log_id: UUID) -> None:
         connection.execute(_CLAIM, values)
 
 
-def settle(warehouse: Warehouse, facts: RunFacts, log_id: UUID, *, is_success: bool) -> None:
+def settle(warehouse: Warehouse, facts: RunFacts, run_id: UUID, *, is_success: bool) -> None:
     """Ends the requests that this run claimed."""
     with warehouse.transaction(tenant=facts.scope.tenant) as connection:
-        connection.execute(_SETTLE, ["done" if is_success else "failed", log_id])
+        connection.execute(_SETTLE, ["done" if is_success else "failed", run_id])
 
 
 def requeue(warehouse: Warehouse, facts: RunFacts) -> None:
@@ -165,12 +165,12 @@ select
     sync_requests.requested_at,
     sync_requests.requested_by,
     sync_requests.settled_at,
-    sync_requests.sync_log_id as run_id,
-    sync_logs.progress
+    sync_requests.run_id,
+    runs.progress
 from integration.sync_requests
-left join integration.sync_logs
-    on sync_logs.tenant_id = %(tenant)s
-    and sync_logs.id = sync_requests.sync_log_id
+left join integration.runs
+    on runs.tenant_id = %(tenant)s
+    and runs.id = sync_requests.run_id
 where sync_requests.tenant_id = %(tenant)s
     and sync_requests.system = %(system)s
 """
@@ -205,12 +205,12 @@ where sync_requests.state = 'queued'
         sync_requests.sync_type in ('remap', 'verify')
         or connections.state = 'connected'
         and not exists (
-            select from integration.sync_logs as sync_logs
-            where sync_logs.tenant_id = sync_requests.tenant_id
-                and sync_logs.system = sync_requests.system
-                and sync_logs.status = 'paused'
-                and sync_logs.resume_at > now()
-                and sync_logs.started_at >= connections.connected_at
+            select from integration.runs
+            where runs.tenant_id = sync_requests.tenant_id
+                and runs.system = sync_requests.system
+                and runs.status = 'paused'
+                and runs.resume_at > now()
+                and runs.started_at >= connections.connected_at
         )
     )
 order by sync_requests.requested_at, sync_requests.id
@@ -219,7 +219,7 @@ limit %s
 
 _CLAIM = """
 update integration.sync_requests
-set state = 'running', sync_log_id = %s, dagster_run_id = %s
+set state = 'running', run_id = %s, dagster_run_id = %s
 where tenant_id = %s and system = %s and state = 'queued' and sync_type = any(%s)
 """
 
@@ -232,5 +232,5 @@ on conflict (tenant_id, system, sync_type) where state = 'queued' do nothing
 _SETTLE = """
 update integration.sync_requests
 set state = %s, settled_at = clock_timestamp()
-where sync_log_id = %s and state = 'running'
+where run_id = %s and state = 'running'
 """

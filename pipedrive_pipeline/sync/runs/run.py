@@ -167,9 +167,8 @@ class TenantRun:
         """
         reads = self.row.reads
         failed = [read for read in reads.values() if not read.is_complete]
-        is_any_whole = any(
-            reads[name].is_complete for name in history.COUNTED_ENTITIES if name in reads
-        )
+        entities = history.entity_by_mart(self._scope.system).values()
+        is_any_whole = any(reads[name].is_complete for name in entities if name in reads)
         if not (failed and is_any_whole and all(read.is_isolated_failure for read in failed)):
             return None
         built = self._built()
@@ -261,7 +260,8 @@ class TenantRun:
         left_out = entities_left_out(self._warehouse, self._scope)
         if names and left_out.issuperset(names):
             raise BadInput(
-                f"{self._scope.tenant} does not sync persons: sync_persons is off in its settings."
+                f"{self._scope.tenant} does not read {', '.join(names)}: entities_off in its "
+                "settings has them."
             )
         return [
             spec

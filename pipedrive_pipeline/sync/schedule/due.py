@@ -250,12 +250,12 @@ left join integration.sync_settings as sync_settings
     on sync_settings.tenant_id = connections.tenant_id
     and sync_settings.system = connections.system
 left join lateral (
-    select sync_logs.started_at, sync_logs.status, sync_logs.resume_at
-    from integration.sync_logs as sync_logs
-    where sync_logs.tenant_id = connections.tenant_id
-        and sync_logs.system = connections.system
-        and sync_logs.sync_type not in ('remap', 'verify')
-    order by sync_logs.started_at desc, sync_logs.id desc
+    select runs.started_at, runs.status, runs.resume_at
+    from integration.runs
+    where runs.tenant_id = connections.tenant_id
+        and runs.system = connections.system
+        and runs.sync_type not in ('remap', 'verify')
+    order by runs.started_at desc, runs.id desc
     limit 1
 ) as last_run on true
 where connections.state = 'connected' and coalesce(sync_settings.auto_sync, true)
@@ -284,35 +284,39 @@ left join integration.budget_statements as told
     and told.system = connections.system
     and told.company_id = connections.company_id
 inner join lateral (
-    select min(sync_logs.started_at) as first_at, max(sync_logs.resume_at) as paused_until
-    from integration.sync_logs as sync_logs
-    where sync_logs.tenant_id = connections.tenant_id
-        and sync_logs.system = connections.system
-        and sync_logs.started_at >= connections.connected_at
-        and sync_logs.sync_type not in ('remap', 'verify')
+    select min(runs.started_at) as first_at, max(runs.resume_at) as paused_until
+    from integration.runs
+    where runs.tenant_id = connections.tenant_id
+        and runs.system = connections.system
+        and runs.started_at >= connections.connected_at
+        and runs.sync_type not in ('remap', 'verify')
 ) as runs on runs.first_at is not null
 left join lateral (
-    select max(sync_logs.started_at) as attempted_at
-    from integration.sync_logs as sync_logs
-    where sync_logs.tenant_id = connections.tenant_id
-        and sync_logs.system = connections.system
-        and sync_logs.started_at >= connections.connected_at
-        and (sync_logs.sync_type in ('full', 'sweep') or sync_logs.completeness ? 'persons')
+    select max(runs.started_at) as attempted_at
+    from integration.runs
+    where runs.tenant_id = connections.tenant_id
+        and runs.system = connections.system
+        and runs.started_at >= connections.connected_at
+        and (
+            runs.sync_type in ('full', 'sweep')
+            or exists (
+                select from integration.run_entities
+                where run_entities.run_id = runs.id
+                    and run_entities.missing is not null
+                    and run_entities.watermark_after is not null
+            )
+        )
 ) as comparisons on true
 left join lateral (
-    select case when bool_and(newest.swept_at is not null) then min(newest.swept_at) end
-        as proven_at
-    from (
-        select max((sync_logs.completeness -> entity.name ->> 'swept_at')::timestamptz) as swept_at
-        from (values ('organizations'), ('persons')) as entity (name)
-        left join integration.sync_logs as sync_logs
-            on sync_logs.tenant_id = connections.tenant_id
-            and sync_logs.system = connections.system
-            and sync_logs.started_at >= connections.connected_at
-            and sync_logs.status in ('success', 'partial')
-        where entity.name <> 'persons' or coalesce(sync_settings.sync_persons, true)
-        group by entity.name
-    ) as newest
+    select case
+            when bool_and(coalesce(entity_status.last_sweep_at >= connections.connected_at, false))
+                then min(entity_status.last_sweep_at)
+        end as proven_at
+    from integration.entity_status
+    where entity_status.tenant_id = connections.tenant_id
+        and entity_status.system = connections.system
+        and entity_status.mart is not null
+        and entity_status.state not in ('off', 'skipped')
 ) as sweeps on true
 where connections.state = 'connected' and coalesce(sync_settings.auto_sync, true)
 """
@@ -333,21 +337,21 @@ left join integration.sync_settings as sync_settings
     on sync_settings.tenant_id = connections.tenant_id
     and sync_settings.system = connections.system
 inner join lateral (
-    select min(sync_logs.started_at) as first_at
-    from integration.sync_logs as sync_logs
-    where sync_logs.tenant_id = connections.tenant_id
-        and sync_logs.system = connections.system
-        and sync_logs.started_at >= connections.connected_at
-        and sync_logs.sync_type not in ('remap', 'verify')
+    select min(runs.started_at) as first_at
+    from integration.runs
+    where runs.tenant_id = connections.tenant_id
+        and runs.system = connections.system
+        and runs.started_at >= connections.connected_at
+        and runs.sync_type not in ('remap', 'verify')
 ) as syncs on syncs.first_at is not null
 left join lateral (
-    select max(sync_logs.started_at) as attempted_at,
-        max(sync_logs.started_at) filter (where sync_logs.status = 'success') as proven_at
-    from integration.sync_logs as sync_logs
-    where sync_logs.tenant_id = connections.tenant_id
-        and sync_logs.system = connections.system
-        and sync_logs.started_at >= connections.connected_at
-        and sync_logs.sync_type = 'verify'
+    select max(runs.started_at) as attempted_at,
+        max(runs.started_at) filter (where runs.status = 'success') as proven_at
+    from integration.runs
+    where runs.tenant_id = connections.tenant_id
+        and runs.system = connections.system
+        and runs.started_at >= connections.connected_at
+        and runs.sync_type = 'verify'
 ) as verifications on true
 where connections.state = 'connected' and coalesce(sync_settings.auto_sync, true)
 """

@@ -92,22 +92,22 @@ left join integration.sync_settings as sync_settings
     on sync_settings.tenant_id = connections.tenant_id
     and sync_settings.system = connections.system
 left join lateral (
-    select sync_logs.status, sync_logs.resume_at, sync_logs.errors
-    from integration.sync_logs as sync_logs
-    where sync_logs.tenant_id = connections.tenant_id
-        and sync_logs.system = connections.system
-        and sync_logs.sync_type not in ('remap', 'verify')
-    order by sync_logs.started_at desc, sync_logs.id desc
+    select runs.status, runs.resume_at, runs.errors
+    from integration.runs
+    where runs.tenant_id = connections.tenant_id
+        and runs.system = connections.system
+        and runs.sync_type not in ('remap', 'verify')
+    order by runs.started_at desc, runs.id desc
     limit 1
 ) as last_run on true
 left join lateral (
-    select sync_logs.started_at
-    from integration.sync_logs as sync_logs
-    where sync_logs.tenant_id = connections.tenant_id
-        and sync_logs.system = connections.system
-        and sync_logs.sync_type not in ('remap', 'verify')
-        and sync_logs.status = 'success'
-    order by sync_logs.started_at desc, sync_logs.id desc
+    select runs.started_at
+    from integration.runs
+    where runs.tenant_id = connections.tenant_id
+        and runs.system = connections.system
+        and runs.sync_type not in ('remap', 'verify')
+        and runs.status = 'success'
+    order by runs.started_at desc, runs.id desc
     limit 1
 ) as good_run on true
 where connections.state in ('connected', 'needs_reauth')

@@ -1,8 +1,8 @@
-"""Reads each tenant's status from the control tables: its connection, its last run, its rows."""
+"""Reads each tenant's status from the control tables: its connections, last runs, entities."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 
 from pipedrive_pipeline.errors import UnknownTenant
 from pipedrive_pipeline.sync.runs.lock import is_free, locks_taken
+from pipedrive_pipeline.sync.status.entity_states import UNREMARKABLE, EntityState, entity_states
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -20,33 +21,33 @@ RECENT_RUNS = 12
 @dataclass(frozen=True)
 class _Row:
     slug: str
+    system: str | None
     state: str | None
     company_name: str | None
     last_status: str | None
     last_started_at: datetime | None
     last_message: str | None
-    customers: int
-    contacts: int
     recent_rows: list[int] | None
     recent_seconds: list[int] | None
 
 
 @dataclass(frozen=True)
 class TenantStatus:
-    """The connection, last run and rows of one tenant."""
+    """The connection, last run and entities of one tenant and system; without one, of neither."""
 
     tenant: Tenant
     is_running: bool
     row: _Row
+    entities: list[EntityState] = field(default_factory=list)
 
     COLUMNS: ClassVar[tuple[str, ...]] = (
         "tenant",
+        "system",
         "company",
         "state",
         "last run",
         "at (UTC)",
-        "customers",
-        "contacts",
+        "rows",
         "rows read",
         "seconds",
     )
@@ -56,17 +57,31 @@ class TenantStatus:
         """Returns the error of the last run; None if it had none."""
         return self.row.last_message if self.row.last_status != "success" else None
 
+    @property
+    def rows(self) -> dict[str, int]:
+        """Returns the number of live rows, by mart."""
+        return {row.mart: row.rows or 0 for row in self.entities if row.mart}
+
+    @property
+    def remarks(self) -> list[str]:
+        """Returns a sentence for each entity whose newest read is not complete."""
+        return [
+            f"{row.entity} is {row.state}: {row.reason or 'the run ended before it'}"
+            for row in self.entities
+            if row.state not in UNREMARKABLE
+        ]
+
     def cells(self) -> list[Any]:
         """Returns the cells of a table row, in the order of `COLUMNS`."""
         began = self.row.last_started_at
         return [
             f"{self.tenant} (make-believe)" if self.tenant.is_make_believe else self.tenant.slug,
+            self.row.system,
             self.row.company_name,
             self.row.state or "none",
             "running" if self.is_running else self.row.last_status or "never",
             f"{began:%m-%d %H:%M}" if began else None,
-            self.row.customers,
-            self.row.contacts,
+            ", ".join(f"{count:,} {mart}" for mart, count in self.rows.items()),
             trend(self.row.recent_rows or []),
             trend(self.row.recent_seconds or []),
         ]
@@ -75,6 +90,7 @@ class TenantStatus:
         """Returns the values for JSON."""
         return {
             "tenant": self.tenant.slug,
+            "system": self.row.system,
             "is_make_believe": self.tenant.is_make_believe,
             "company_name": self.row.company_name,
             "state": self.row.state,
@@ -82,15 +98,15 @@ class TenantStatus:
             "last_status": self.row.last_status,
             "last_started_at": self.row.last_started_at,
             "last_error": self.last_error,
-            "customers": self.row.customers,
-            "contacts": self.row.contacts,
+            "rows": self.rows,
+            "entities": {row.entity: row.facts() for row in self.entities},
             "rows_of_recent_runs": self.row.recent_rows or [],
             "seconds_of_recent_runs": self.row.recent_seconds or [],
         }
 
 
 def tenant_statuses(warehouse: Warehouse, tenant: Tenant | None = None) -> list[TenantStatus]:
-    """Returns the status of one tenant, or of all, by slug.
+    """Returns the status of one tenant's systems, or of all tenants', by slug and system.
 
     Raises:
         UnknownTenant: this tenant is not registered.
@@ -101,11 +117,18 @@ def tenant_statuses(warehouse: Warehouse, tenant: Tenant | None = None) -> list[
             .execute(_STATUS, {"recent": RECENT_RUNS, "tenant": tenant.slug if tenant else None})
             .fetchall()
         )
+        states = entity_states(connection, tenant)
     if tenant and not rows:
         raise UnknownTenant(tenant.slug)
     taken = locks_taken(warehouse)
     return [
-        TenantStatus(Tenant(row.slug), not is_free(taken, Tenant(row.slug)), row) for row in rows
+        TenantStatus(
+            Tenant(row.slug),
+            not is_free(taken, Tenant(row.slug)),
+            row,
+            [s for s in states if (s.tenant_id, s.system) == (row.slug, row.system)],
+        )
+        for row in rows
     ]
 
 
@@ -122,45 +145,45 @@ def trend(values: list[int]) -> str:
 
 _STATUS = """
 select tenants.slug,
+    connections.system,
     connections.state,
     connections.company_name,
     last_run.status as last_status,
     last_run.started_at as last_started_at,
     last_run.errors -> -1 ->> 'message' as last_message,
-    (
-        select count(*) from crm.customers as customers
-        where customers.tenant_id = tenants.slug and customers.deleted_at is null
-            and customers.pipedrive_id is not null
-    ) as customers,
-    (
-        select count(*) from crm.contacts as contacts
-        where contacts.tenant_id = tenants.slug and contacts.deleted_at is null
-            and contacts.pipedrive_id is not null
-    ) as contacts,
     recent.fetched as recent_rows,
     recent.seconds as recent_seconds
-from integration.tenants as tenants
-left join integration.connections as connections on connections.tenant_id = tenants.slug
+from integration.tenants
+left join integration.connections
+    on connections.tenant_id = tenants.slug
 left join lateral (
-    select sync_logs.status, sync_logs.started_at, sync_logs.errors
-    from integration.sync_logs as sync_logs
-    where sync_logs.tenant_id = tenants.slug
-    order by sync_logs.started_at desc, sync_logs.id desc
+    select runs.status, runs.started_at, runs.errors
+    from integration.runs
+    where runs.tenant_id = tenants.slug
+        and runs.system = connections.system
+    order by runs.started_at desc, runs.id desc
     limit 1
 ) as last_run on true
 left join lateral (
     select array_agg(newest.fetched order by newest.started_at) as fetched,
         array_agg(newest.seconds order by newest.started_at) as seconds
     from (
-        select sync_logs.organizations_fetched + sync_logs.persons_fetched as fetched,
-            extract(epoch from sync_logs.completed_at - sync_logs.started_at)::bigint as seconds,
-            sync_logs.started_at
-        from integration.sync_logs as sync_logs
-        where sync_logs.tenant_id = tenants.slug and sync_logs.status <> 'running'
-        order by sync_logs.started_at desc, sync_logs.id desc
+        select
+            (
+                select coalesce(sum(run_entities.fetched), 0)::bigint
+                from integration.run_entities
+                where run_entities.run_id = runs.id
+            ) as fetched,
+            extract(epoch from runs.completed_at - runs.started_at)::bigint as seconds,
+            runs.started_at
+        from integration.runs
+        where runs.tenant_id = tenants.slug
+            and runs.system = connections.system
+            and runs.status <> 'running'
+        order by runs.started_at desc, runs.id desc
         limit %(recent)s
     ) as newest
 ) as recent on true
 where %(tenant)s::text is null or tenants.slug = %(tenant)s
-order by tenants.slug
+order by tenants.slug, connections.system
 """

@@ -6,16 +6,19 @@ follows their scheme masked. A masked address that is saved again keeps its stor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import time
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.alert_addresses import MASK, alert_address
@@ -23,7 +26,8 @@ from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
 from pipedrive_pipeline.warehouse import audit_log
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-PERSONS = frozenset({"persons", "person_fields"})  # the entities that `sync_persons` controls
+# Former settings of API and command line, by the entity that each switches off.
+ALIASES: Final = MappingProxyType({"sync_persons": "persons"})
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class SyncConfig:
     time_zone: str | None = None
     every_hours: int | None = None
     incremental_sync: bool = True
-    sync_persons: bool = True
+    entities_off: tuple[str, ...] = ()  # they are not read
     sync_custom_fields: bool = True
     sweep_every_hours: int | None = None
     budget_share: float = 0.5
@@ -45,8 +49,13 @@ class SyncConfig:
 
     def facts(self) -> dict[str, Any]:
         """Returns the settings for display and the audit log: masked, the time as `02:00`."""
-        masked = [mask(url) for url in self.alert_urls]
-        return asdict(self) | {"sync_time": f"{self.sync_time:%H:%M}", "alert_urls": masked}
+        shown = {
+            "sync_time": f"{self.sync_time:%H:%M}",
+            "entities_off": list(self.entities_off),
+            "alert_urls": [mask(url) for url in self.alert_urls],
+        }
+        aliases = {name: entity not in self.entities_off for name, entity in ALIASES.items()}
+        return asdict(self) | shown | aliases
 
 
 def mask(url: str) -> str:
@@ -62,6 +71,7 @@ def read(connection: psycopg.Connection, cipher: Cipher, scope: Scope) -> SyncCo
         return SyncConfig()
     sealed = row.pop("alert_urls")
     opened = cipher.open(sealed, _place(scope)).get_secret_value() if sealed else ""
+    row["entities_off"] = tuple(row["entities_off"])
     return SyncConfig(**row, alert_urls=tuple(opened.split(",")) if opened else ())
 
 
@@ -81,15 +91,17 @@ def save(
             editors waits, and its result includes the first one's changes.
         cipher: encrypts the alert addresses.
         scope: the tenant and system that the settings apply to.
-        changed: values by the names of `SyncConfig`.
+        changed: values by the names of `SyncConfig`, or of `ALIASES`.
         settings: names the operator's mail relay, which sends the tenants' e-mail.
         who: the editor, for the audit log.
 
     Raises:
-        BadInput: an alert address that cannot be used.
+        BadInput: an alert address that cannot be used, or an entity that the system lacks.
     """
     before = read(connection, cipher, scope)
-    given = dict(changed)
+    given = _without_aliases(changed, before.entities_off)
+    if "entities_off" in given:
+        given["entities_off"] = _checked_entities(scope.system, given["entities_off"])
     if "alert_urls" in given:
         given["alert_urls"] = _unmasked(given["alert_urls"], before.alert_urls, settings)
     after = replace(before, **given)
@@ -97,6 +109,7 @@ def save(
         return after
     values = {field.name: getattr(after, field.name) for field in fields(after)}
     joined = SecretStr(",".join(after.alert_urls))
+    values["entities_off"] = list(after.entities_off)
     values["alert_urls"] = cipher.seal(joined, _place(scope)) if after.alert_urls else None
     connection.execute(
         _save(values), {**values, "tenant": scope.tenant.slug, "system": scope.system, "who": who}
@@ -116,8 +129,39 @@ def save(
 def entities_left_out(warehouse: Warehouse, scope: Scope) -> frozenset[str]:
     """Returns the entities that the tenant has switched off; their rows are not changed."""
     with warehouse.transaction(scope.tenant) as connection:
-        row = connection.execute(_SYNC_PERSONS, (scope.tenant.slug, scope.system)).fetchone()
-    return frozenset() if row is None or row[0] else PERSONS
+        row = connection.execute(_ENTITIES_OFF, (scope.tenant.slug, scope.system)).fetchone()
+    switched_off = set(row[0]) if row else set()
+    entities = registry.system(scope.system).entities
+    for name in {entity.defined_by for entity in entities} - {None}:
+        defined = {entity.name for entity in entities if entity.defined_by == name}
+        if defined <= switched_off:  # nothing is left whose fields it defines
+            switched_off.add(str(name))
+    return frozenset(switched_off)
+
+
+def _without_aliases(changed: Mapping[str, Any], entities_off: Sequence[str]) -> dict[str, Any]:
+    """Returns the changes with former settings as changes of `entities_off`."""
+    given = dict(changed)
+    for name, entity in ALIASES.items():
+        if name in given:
+            is_read = given.pop(name)
+            others = set(given.get("entities_off", entities_off)) - {entity}
+            given["entities_off"] = others if is_read else {*others, entity}
+    return given
+
+
+def _checked_entities(system: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Returns the names in order.
+
+    Raises:
+        BadInput: the system has no entity of one of the names.
+    """
+    known = registry.system(system).by_name
+    if unknown := sorted(set(names) - set(known)):
+        raise BadInput(
+            f"entities_off: {system} has no entity {unknown[0]!r}; it has {', '.join(known)}."
+        )
+    return tuple(sorted(names))
 
 
 def _unmasked(urls: Sequence[str], saved: Sequence[str], settings: Settings) -> tuple[str, ...]:
@@ -156,8 +200,8 @@ def _save(values: Mapping[str, object]) -> sql.Composed:
     )
 
 
-_SYNC_PERSONS = """
-select sync_settings.sync_persons
+_ENTITIES_OFF = """
+select sync_settings.entities_off
 from integration.sync_settings
 where sync_settings.tenant_id = %s
     and sync_settings.system = %s
@@ -169,7 +213,7 @@ select
     sync_settings.time_zone,
     sync_settings.every_hours,
     sync_settings.incremental_sync,
-    sync_settings.sync_persons,
+    sync_settings.entities_off,
     sync_settings.sync_custom_fields,
     sync_settings.sweep_every_hours,
     sync_settings.budget_share::float8 as budget_share,

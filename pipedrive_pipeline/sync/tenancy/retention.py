@@ -91,11 +91,11 @@ where ctid = any(
 
 _CONDITIONS: Final = {
     "sync_requests": "old.settled_at < now() - make_interval(days => %(kept_days)s)",
-    "sync_logs": """
+    "runs": """
         old.completed_at < now() - make_interval(days => %(kept_days)s)
         and exists (
             select
-            from integration.sync_logs as newer
+            from integration.runs as newer
             where newer.tenant_id = old.tenant_id
                 and newer.system = old.system
                 and newer.sync_type = old.sync_type
