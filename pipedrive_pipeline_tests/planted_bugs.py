@@ -318,7 +318,7 @@ BUGS = (
     Bug(
         "a repaired value stays on the list",
         "pipedrive_pipeline/ingest/rejections.py",
-        (("            connection.execute(_STRIKE_FITTING, scope | columns)\n", ""),),
+        (("            connection.execute(_STRIKE_FITTING, whose | columns)\n", ""),),
         f"{TESTS}/ingest/test_rejections.py",
         "struck_off_when",
     ),

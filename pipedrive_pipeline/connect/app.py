@@ -39,6 +39,7 @@ from pipedrive_pipeline.connect.pages import routes as page_routes
 from pipedrive_pipeline.connect.refusals import STORE_SECONDS, RefusalCounter
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connect.slow_work import SlowWork
+from pipedrive_pipeline.connectors.registry import check_settings
 from pipedrive_pipeline.errors import DatabaseUnavailable, PipelineError, Transient
 from pipedrive_pipeline.marts.mapping import BadMapping
 from pipedrive_pipeline.settings import Settings
@@ -93,6 +94,7 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         check_keys(vault)
+        check_settings(settings)
         with warehouse.pool:
             storing = asyncio.create_task(_store_refusals(refusals, warehouse, settings))
             yield

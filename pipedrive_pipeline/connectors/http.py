@@ -19,14 +19,15 @@ from urllib.parse import urlsplit
 import httpx
 
 from pipedrive_pipeline.connectors.answers import Dialect, HttpAnswer, RateLimits, ReadCall, Verdict
-from pipedrive_pipeline.connectors.clock import SYSTEM_CLOCK, Clock
 from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.connectors.jsontext import NotReadable
 from pipedrive_pipeline.connectors.pacing import Pacer
 from pipedrive_pipeline.connectors.refusals import SourceBlocked, SourceRedirected, SourceRefused
 from pipedrive_pipeline.connectors.transport import (
+    SYSTEM_CLOCK,
     BodyTooLarge,
+    Clock,
     Limits,
     UnknownCompression,
     exchange,

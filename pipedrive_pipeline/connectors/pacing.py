@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 
 from pipedrive_pipeline.connectors.answers import RateLimits
-from pipedrive_pipeline.connectors.clock import Clock
+from pipedrive_pipeline.connectors.transport import Clock
 
 RESERVE_SHARE = 0.05  # of the limit: calls that arrive closer together than they were sent
 MARGIN_SHARE = 0.1  # of the window, added to it for the same reason

@@ -1,5 +1,7 @@
 """The wire: one httpx client with its limits, bodies read under a cap, failures in plain words.
 
+Time and randomness are passed in (`Clock`) to all code that waits, measures time or adds jitter.
+
 A name is resolved here, its addresses are checked by the rule of `hosts.py`, and the connection
 is made to the address that was checked: a second answer of the DNS cannot lead elsewhere.
 
@@ -11,10 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from urllib.request import getproxies, proxy_bypass
 
@@ -232,3 +237,16 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         yield cause
         inner = getattr(cause, "exceptions", ())
         waiting += [cause.__context__, cause.__cause__, *inner]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """This machine's time. Tests pass one that needs no waiting."""
+
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monotonic_seconds: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    jitter: Callable[[], float] = secrets.SystemRandom().random  # 0 to 1
+
+
+SYSTEM_CLOCK = Clock()

@@ -34,12 +34,10 @@ from pipedrive_pipeline.errors import (
 )
 from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.ingest.dlt_internals.copy_file import LOAD_ID
-from pipedrive_pipeline.ingest.dlt_internals.destination import pipeline
+from pipedrive_pipeline.ingest.dlt_internals.destination import heal_staging, pipeline
 from pipedrive_pipeline.ingest.dlt_internals.resources import resource_of, source_of
-from pipedrive_pipeline.ingest.dlt_internals.staging import heal_staging
-from pipedrive_pipeline.ingest.erased_records import ErasedRecords
-from pipedrive_pipeline.ingest.outcome import Loaded
-from pipedrive_pipeline.ingest.plans import ReadPlan
+from pipedrive_pipeline.ingest.erasure import ErasedRecords
+from pipedrive_pipeline.ingest.outcome import Loaded, ReadPlan
 from pipedrive_pipeline.ingest.rejections import Rejections
 from pipedrive_pipeline.ingest.versions import LoadedVersions
 from pipedrive_pipeline.scope import Scope

@@ -30,8 +30,7 @@ from pipedrive_pipeline.connectors.contract import (
 from pipedrive_pipeline.connectors.refusals import StateExpired
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.ingest.batches import Batch, batch_of
-from pipedrive_pipeline.ingest.outcome import OF_ONE_ENTITY
-from pipedrive_pipeline.ingest.plans import ReadPlan
+from pipedrive_pipeline.ingest.outcome import OF_ONE_ENTITY, ReadPlan
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,7 @@ from pipedrive_pipeline.errors import GuardTripped
 from pipedrive_pipeline.ingest.batches import Batch, joined
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.due_parents import DueParents
-from pipedrive_pipeline.ingest.outcome import EntityRead
-from pipedrive_pipeline.ingest.plans import ReadPlan
+from pipedrive_pipeline.ingest.outcome import EntityRead, ReadPlan
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.read_ahead import (
     Bound,

@@ -36,7 +36,7 @@ class Refresher:
     before_load: Callable[[], None]  # raises where nothing may be written
 
     def refresh(self, entity: str, ids: Sequence[str]) -> Refreshed:
-        """See `entry.refresh`.
+        """See `ingest.refresh`.
 
         Raises:
             BadInput: the system has no such kind of record.

@@ -159,7 +159,7 @@ where seen.entity = %(entity)s
     end
 """
 
-# Kept out of raw on purpose, see `erased_records.py`.
+# Kept out of raw on purpose, see `erasure.py`.
 _IS_ERASED = """exists (
     select from integration.erased_records as erased
     where erased.tenant_id = %(tenant)s

@@ -22,13 +22,13 @@ from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.errors import BadInput, SourceBroke, UnknownTenant
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import clock, connection_rows, connections, states
+from pipedrive_pipeline.vault import connection_rows, connections, states
 from pipedrive_pipeline.vault.cipher import Cipher
 from pipedrive_pipeline.vault.connection_rows import ConnectionRow
 from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.errors import OtherCompany, TokenRefused
 from pipedrive_pipeline.vault.states import ConnectionState
-from pipedrive_pipeline.vault.tokens import ConnectionTokens, storable
+from pipedrive_pipeline.vault.tokens import ConnectionTokens, database_time, storable
 from pipedrive_pipeline.vault.vault import Vault
 
 T = TypeVar("T")
@@ -72,7 +72,10 @@ def connect_with_api_token(
     account = account_of_credential(vault, tenant, system, Credential("api_token", token, base_url))
     with vault.warehouse.transaction() as transaction:
         tokens = ConnectionTokens(
-            kind="api_token", access=token, api_domain=base_url, issued_at=clock.now(transaction)
+            kind="api_token",
+            access=token,
+            api_domain=base_url,
+            issued_at=database_time(transaction),
         )
         store(
             transaction,

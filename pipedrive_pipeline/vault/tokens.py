@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+import psycopg
 from pydantic import SecretStr
 
 from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
@@ -46,3 +47,12 @@ class ConnectionTokens:
             "api_domain": self.api_domain,
             "scopes": [storable(scope) for scope in self.scopes] or None,
         }
+
+
+def database_time(transaction: psycopg.Connection) -> datetime:
+    """The current time in UTC, not the transaction's start; all processes share this clock."""
+    row = transaction.execute("select clock_timestamp()").fetchone()
+    if row is None:  # a select without from has one row
+        raise AssertionError
+    instant: datetime = row[0]
+    return instant

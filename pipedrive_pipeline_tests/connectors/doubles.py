@@ -10,10 +10,9 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
-from pipedrive_pipeline.connectors.clock import Clock
 from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential
 from pipedrive_pipeline.connectors.hosts import AllowedHosts
-from pipedrive_pipeline.connectors.transport import Limits
+from pipedrive_pipeline.connectors.transport import Clock, Limits
 
 T = TypeVar("T")
 

@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from pipedrive_pipeline.connectors.contract import Account
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import clock, connect
-from pipedrive_pipeline.vault.tokens import ConnectionTokens
+from pipedrive_pipeline.vault import connect
+from pipedrive_pipeline.vault.tokens import ConnectionTokens, database_time
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
@@ -81,7 +81,7 @@ class VaultSetup:
             is_admin=company.is_admin,
         )
         with self.vault.warehouse.transaction() as transaction:
-            issued_at = clock.now(transaction)
+            issued_at = database_time(transaction)
             tokens = ConnectionTokens(
                 kind="oauth",
                 access=SecretStr(access),

@@ -26,12 +26,12 @@ from pipedrive_pipeline.connectors.refusals import GrantRefused
 from pipedrive_pipeline.errors import UnknownTenant
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import clock, connect, pending
+from pipedrive_pipeline.vault import connect, pending
 from pipedrive_pipeline.vault.connect import NewConnection
 from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.errors import NothingToConfirm, TokenRefused
 from pipedrive_pipeline.vault.pending import PendingGrant
-from pipedrive_pipeline.vault.tokens import ConnectionTokens
+from pipedrive_pipeline.vault.tokens import ConnectionTokens, database_time
 from pipedrive_pipeline.vault.vault import Vault
 
 STATE_MINUTES = 10
@@ -200,7 +200,7 @@ class _TestedGrant:
     account: Account
 
     def tokens(self, transaction: psycopg.Connection) -> ConnectionTokens:
-        issued_at = clock.now(transaction)
+        issued_at = database_time(transaction)
         return ConnectionTokens(
             kind="oauth",
             access=self.grant.access_token,

@@ -20,11 +20,13 @@ from pipedrive_pipeline.connect.auth.dependencies import (
     require,
 )
 from pipedrive_pipeline.connect.auth.permissions import Permission
-from pipedrive_pipeline.connect.consent import browser_session, links, oauth_flow
+from pipedrive_pipeline.connect.auth.sessions import cookie_name, is_https
+from pipedrive_pipeline.connect.consent import links, oauth_flow
 from pipedrive_pipeline.connect.consent.links import LinkTarget
 from pipedrive_pipeline.connect.errors import StateRefused
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
+from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections, pending
 from pipedrive_pipeline.vault.disconnect import disconnect as end_connection
@@ -89,7 +91,7 @@ def callback(request: Request, services: AppServices, system: SystemKey) -> Resp
         oauth_flow.finish(
             services.vault,
             system,
-            session=browser_session.secret_of(request, services.vault.settings),
+            session=secret_of(request, services.vault.settings),
             state=_single(request, "state"),
             code=_single(request, "code"),
             error=_single(request, "error"),
@@ -100,7 +102,7 @@ def callback(request: Request, services: AppServices, system: SystemKey) -> Resp
 @router.get("/integrations/{system}/confirm", include_in_schema=False)
 def confirmation(request: Request, services: AppServices, system: SystemKey) -> Response:
     """The page that names the company and asks for confirmation, or says that it is connected."""
-    session = browser_session.secret_of(request, services.vault.settings)
+    session = secret_of(request, services.vault.settings)
     grant = _grant_of_session(services, system, session)
     token = csrf.form_token(services.vault.settings, session)
     return rendering.confirmation(request, grant, token)
@@ -157,14 +159,14 @@ def _to_source(
     session = signing.fresh()
     consent = oauth_flow.begin(services.vault, tenant, system, session=session, who=who, link=link)
     answer = RedirectResponse(consent.url, status_code=302)
-    browser_session.set_cookie(answer, services.vault.settings, session)
+    set_cookie(answer, services.vault.settings, session)
     return answer
 
 
 def _own_grant(request: Request, services: Services, system: str, sent: Body) -> PendingGrant:
     """The grant of this browser's session, if the page that shows it sent the request."""
     settings = services.vault.settings
-    session = browser_session.secret_of(request, settings)
+    session = secret_of(request, settings)
     token = sent.text("form_token")
     # Every browser of today sends `Origin`; a request without it is a script with our own cookie.
     csrf.require_own_form(request, settings, session, token, is_strict=False)
@@ -191,3 +193,28 @@ def _single(request: Request, name: str) -> str | None:
     if len(values) > 1:
         raise StateRefused
     return values[0] if values else None
+
+
+COOKIE_SECONDS = 1_800  # a consent takes two minutes; its state expires after ten
+COOKIE_PURPOSE = "browser-session"
+
+
+def set_cookie(response: Response, settings: Settings, secret: str) -> None:
+    """Stores the secret in the browser; a former consent's secret is overwritten."""
+    response.set_cookie(
+        cookie_name(settings, "connect"),
+        signing.signed(settings, COOKIE_PURPOSE, secret),
+        max_age=COOKIE_SECONDS,
+        path="/",
+        httponly=True,
+        secure=is_https(settings),
+        samesite="lax",  # the callback is a navigation that comes from the source
+    )
+
+
+def secret_of(request: Request, settings: Settings) -> str:
+    """The browser's secret; empty if the request carries none that we signed."""
+    text = request.cookies.get(cookie_name(settings, "connect"), "")
+    if not signing.is_ours(settings, COOKIE_PURPOSE, text):
+        return ""
+    return text.rpartition(".")[0]

@@ -10,7 +10,6 @@ from datetime import datetime
 import msgspec
 
 from pipedrive_pipeline.connectors.answers import HttpAnswer, ReadCall
-from pipedrive_pipeline.connectors.clock import SYSTEM_CLOCK, Clock
 from pipedrive_pipeline.connectors.contract import (
     Access,
     Account,
@@ -37,7 +36,7 @@ from pipedrive_pipeline.connectors.pipedrive.entities import (
 from pipedrive_pipeline.connectors.pipedrive.envelope import listed, single
 from pipedrive_pipeline.connectors.pipedrive.field_types import FIELD_TYPES
 from pipedrive_pipeline.connectors.pipedrive.walks import ListWalk, pick, record_status
-from pipedrive_pipeline.connectors.transport import Limits
+from pipedrive_pipeline.connectors.transport import SYSTEM_CLOCK, Clock, Limits
 
 # Scopes are chosen on the app in Pipedrive's Developer Hub; the authorize address carries none.
 PIPEDRIVE_OAUTH = AuthScheme(

@@ -14,7 +14,7 @@ from dlt.extract import DltResource
 from pipedrive_pipeline.connectors.contract import Column, CursorState, Entity
 from pipedrive_pipeline.ingest.batches import EXTRA, Batch
 from pipedrive_pipeline.ingest.dlt_internals import copy_file
-from pipedrive_pipeline.ingest.plans import ReadPlan
+from pipedrive_pipeline.ingest.outcome import ReadPlan
 
 UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
 

@@ -25,8 +25,7 @@ from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.connectors.registry import system as system_of
 from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.ingest.erased_records import is_edited
-from pipedrive_pipeline.ingest.erasure import RawErasure
+from pipedrive_pipeline.ingest.erasure import RawErasure, is_edited
 from pipedrive_pipeline.ingest.rejections import forget_rejected
 from pipedrive_pipeline.marts.declared import MARTS, Mart
 from pipedrive_pipeline.marts.declared import mart as mart_of
