@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json as jsonlib
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,7 +99,7 @@ def preview(
     heads = ("of", "field", "key", "fills", "percent", "refused")
     print_table(f"{name}: what each entry fills", heads, filled)
     refused = [
-        [entry.entity, entry.target, *example]
+        [entry.entity, entry.target, *astuple(example)]
         for entry in comparison.coverage
         for example in entry.refused_examples
     ]
@@ -178,5 +179,5 @@ def _coverage(coverage: mappings.Coverage) -> dict[str, Any]:
         "filled": coverage.filled,
         "percent": coverage.percent,
         "refused": coverage.refused,
-        "refused_examples": coverage.refused_examples,
+        "refused_examples": [asdict(example) for example in coverage.refused_examples],
     }

@@ -9,6 +9,7 @@ from psycopg.rows import dict_row
 
 from pipedrive_pipeline.marts import build, mapping
 from pipedrive_pipeline.marts.mapping import BadMapping, MappingOutdated
+from pipedrive_pipeline.marts.mapping.preview import RefusedValue
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of
@@ -255,7 +256,7 @@ def test_a_preview_shows_before_and_after_and_writes_nothing(synced: RawTables) 
     coverage = {column.target: column for column in preview.coverage}
     assert coverage["customer_number"].percent == 50.0
     assert coverage["employee_count"].refused_examples == (
-        ("2", '"viele"', "is no whole number of 64 bits"),
+        RefusedValue("2", '"viele"', "is no whole number of 64 bits"),
     )
     assert rows(synced.warehouse) == before
 

@@ -56,6 +56,7 @@ class VaultSetup:
             """
             delete from crm.contacts;
             delete from crm.customers;
+            delete from crm.users;
             delete from integration.audit_log;
             delete from integration.refusals;
             delete from integration.tenants;

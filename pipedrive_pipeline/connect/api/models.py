@@ -284,6 +284,14 @@ class PreviewRow(Model):
     after: dict[str, Any]
 
 
+class RefusedValue(Model):
+    """A value that does not convert to the type of its column."""
+
+    remote_id: str
+    value: str = Field(description="As JSON.")
+    reason: str
+
+
 class CoverageShown(Model):
     """How many records one entry of a mapping fills."""
 
@@ -294,7 +302,7 @@ class CoverageShown(Model):
     filled: int
     percent: float
     refused: int
-    refused_examples: list[tuple[str, str, str]] = Field(description="Id, value, reason.")
+    refused_examples: list[RefusedValue]
 
 
 class PreviewShown(Model):

@@ -35,6 +35,15 @@ EVERY_ID: Final = sql.SQL("remote_id is not null")
 
 
 @dataclass(frozen=True)
+class RefusedValue:
+    """A value that does not convert to the type of its column."""
+
+    remote_id: str
+    value: str  # as JSON
+    reason: str
+
+
+@dataclass(frozen=True)
 class Coverage:
     """How many records one entry fills; ``refused`` counts values that would not fit."""
 
@@ -44,7 +53,7 @@ class Coverage:
     records: int
     filled: int
     refused: int
-    refused_examples: tuple[tuple[str, str, str], ...]  # id, value, reason
+    refused_examples: tuple[RefusedValue, ...]
 
     @property
     def percent(self) -> float:
@@ -134,7 +143,8 @@ def _coverage(
         filled=filled,
         refused=refused,
         refused_examples=tuple(
-            (example["id"], example["value"], example["reason"]) for example in examples or ()
+            RefusedValue(example["id"], example["value"], example["reason"])
+            for example in examples or ()
         ),
     )
 
