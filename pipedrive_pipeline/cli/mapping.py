@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json as jsonlib
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,7 +57,7 @@ def propose(tenant: TenantOption, system: OneSystemOption = None, json: AsJson =
     offered = mappings.proposals(scope, version.mapping, fields)
     entries = (*version.mapping.entries, *(proposal.entry for proposal in offered))
     if json:
-        print_json(mappings.Mapping(entries).written())
+        print_json(replace(version.mapping, entries=entries).written())
         return
     rows = [
         [proposal.field_name, proposal.entry.source, proposal.entry.target, proposal.reason]

@@ -91,6 +91,7 @@ def test_status_shows_rows_freshness_and_budget_and_a_full_sync_its_price(
     entities = {row["name"]: row for row in status["entities"]}
     assert {row["state"] for row in entities.values()} == {"complete"}
     assert {name: row["rows"] for name, row in entities.items() if row["mart"]} == {
+        "users": 4,
         "organizations": 20,
         "persons": 30,
     }
