@@ -30,7 +30,6 @@ ALLOWED = {
 PENDING = (
     "pipedrive_pipeline/cli/bench.py",
     "pipedrive_pipeline/cli/demo.py",
-    "pipedrive_pipeline/cli/erasure.py",
     "pipedrive_pipeline/cli/sandbox.py",
     "pipedrive_pipeline/cli/up.py",
     "pipedrive_pipeline/connect/api/presenters.py",
@@ -43,7 +42,6 @@ PENDING = (
     "pipedrive_pipeline/sync/status/overview.py",
     "pipedrive_pipeline/sync/status/tenant_status.py",
     "pipedrive_pipeline/sync/tenancy/configuration.py",
-    "pipedrive_pipeline/sync/tenancy/erasure.py",
     "sql/schema/0003_tenants.sql",
     "sql/schema/0005_runs.sql",
     "sql/views/sync_status.sql",

@@ -23,7 +23,7 @@ from pipedrive_pipeline.sync.tenancy.erasure import (
     Matches,
     NobodyToErase,
     PersonalRecord,
-    erase_persons,
+    erase_records,
     find_by_address,
     personal_marts,
     personal_record,
@@ -62,7 +62,7 @@ def erase_person(
     if (person is None) == (email is None):
         raise BadInput("say whom: --id ID, or --email ADDRESS.")
     if mart not in {personal.name for personal in personal_marts()}:
-        raise BadInput(f"--mart {mart[:64]!r}: the rows of this mart are no persons.")
+        raise BadInput(f"--mart {mart[:64]!r}: an erasure finds nobody in this mart.")
     name, session = Tenant(tenant), open_session()
     registry.known(session.warehouse, name)
     matches = Matches()
@@ -74,7 +74,7 @@ def erase_person(
         if not yes:
             _require_yes(name, matches, json=json)
     with tenant_lock(session.warehouse, name) as lock:
-        erased = erase_persons(
+        erased = erase_records(
             lock, session.settings, matches.records, former=matches.former, who="operator"
         )
     if json:

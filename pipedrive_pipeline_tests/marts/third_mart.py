@@ -148,7 +148,7 @@ def facts(url: str, folder: Path) -> dict[str, Any]:
     from pipedrive_pipeline.scope import Scope
     from pipedrive_pipeline.settings import Settings
     from pipedrive_pipeline.sync.runs.lock import tenant_lock
-    from pipedrive_pipeline.sync.tenancy.erasure import erase_persons, find_by_address
+    from pipedrive_pipeline.sync.tenancy.erasure import erase_records, find_by_address
     from pipedrive_pipeline.warehouse.database import Warehouse
     from pipedrive_pipeline_tests.marts.raw_tables import RawTables
     from pipedrive_pipeline_tests.warehouse.databases import ACME
@@ -177,7 +177,7 @@ def facts(url: str, folder: Path) -> dict[str, Any]:
     matches = find_by_address(warehouse, ACME, "ADA@toy.example")
     page = page_of(warehouse)
     with tenant_lock(warehouse, ACME) as lock:
-        erased = erase_persons(lock, Settings(pipeline_home=folder), matches.records, who="a test")
+        erased = erase_records(lock, Settings(pipeline_home=folder), matches.records, who="a test")
     return {
         "rows_created": built.counts["gadgets"].created,
         "shown": shown,

@@ -20,7 +20,7 @@ from pipedrive_pipeline.sync.tenancy.erasure import (
     FormerRow,
     NobodyToErase,
     PersonalRecord,
-    erase_persons,
+    erase_records,
     find_by_address,
 )
 from pipedrive_pipeline_tests.cli.terminal import Terminal
@@ -43,7 +43,7 @@ def persons(*ids: int) -> tuple[PersonalRecord, ...]:
 
 def erase(world: World, *ids: int, former: tuple[FormerRow, ...] = ()) -> Erased:
     with tenant_lock(world.warehouse, ACME) as lock:
-        return erase_persons(lock, world.settings, persons(*ids), former=former, who="a test")
+        return erase_records(lock, world.settings, persons(*ids), former=former, who="a test")
 
 
 def run(world: World, text: str) -> None:
@@ -273,7 +273,7 @@ def test_a_user_is_erased_with_the_name_that_their_records_repeat(world: World) 
 
     found = find_by_address(world.warehouse, ACME, user["email"])
     with tenant_lock(world.warehouse, ACME) as lock:
-        erased = erase_persons(lock, world.settings, found.records, who="a test")
+        erased = erase_records(lock, world.settings, found.records, who="a test")
 
     assert found.records == (PersonalRecord(SYSTEM, "users", user["remote_id"]),)
     assert erased.mart_rows == {"users": 1, "contacts": 0}

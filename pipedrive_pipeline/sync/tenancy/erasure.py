@@ -106,7 +106,7 @@ class Erased:
 
 
 def personal_marts() -> tuple[Mart, ...]:
-    """Returns the marts whose rows are persons."""
+    """Returns the marts whose rows have personal data."""
     return tuple(mart for mart in MARTS if mart.personal)
 
 
@@ -142,7 +142,7 @@ def find_by_address(warehouse: Warehouse, tenant: Tenant, email: str) -> Matches
     )
 
 
-def erase_persons(
+def erase_records(
     lock: TenantLock,
     settings: Settings,
     records: Sequence[PersonalRecord],
