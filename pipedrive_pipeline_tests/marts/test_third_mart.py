@@ -52,4 +52,5 @@ def test_a_declared_mart_has_a_table_views_targets_assets_checks_erasure_and_doc
         ],
         "documented": [True, True],
         "erased": 1,
+        "rows_after_removal": 0,
     }

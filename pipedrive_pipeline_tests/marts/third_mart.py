@@ -193,7 +193,20 @@ def facts(url: str, folder: Path) -> dict[str, Any]:
         ),
         "documented": [f"### {name}\n" in page for name in DOCUMENTED],
         "erased": erased.mart_rows["gadgets"],
+        "rows_after_removal": remaining(warehouse),
     }
+
+
+def remaining(warehouse: Any) -> int:
+    """Rows of the mart after its tenant was removed; the app made one."""
+    from pipedrive_pipeline.sync.tenancy.removal import remove
+    from pipedrive_pipeline.tenants import Tenant
+
+    with warehouse.transaction() as connection:
+        connection.execute("insert into crm.gadgets (tenant_id, name) values ('acme', 'ours')")
+    remove(warehouse, Tenant("acme"), is_erasing=True, who="a test")
+    with warehouse.transaction() as connection:
+        return int(connection.execute("select from crm.gadgets").rowcount)
 
 
 DOCUMENTED = ("crm.gadgets", "analytics_&lt;tenant&gt;.gadgets_all")

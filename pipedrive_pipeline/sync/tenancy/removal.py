@@ -10,6 +10,7 @@ from psycopg import errors, sql
 
 from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.errors import BadInput, PersonMustAct
+from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.marts.views.access import drop_analyst_role
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.scratch import clear_scratch
@@ -43,8 +44,18 @@ def has_data(warehouse: Warehouse, tenant: Tenant) -> bool:
         tenant.analytics_schema
     ]
     with warehouse.transaction(tenant=tenant) as connection:
-        row = connection.execute(_HAS_DATA, [schemas, tenant.slug, tenant.slug]).fetchone()
-    return bool(row and row[0])
+        row = connection.execute(
+            "select exists (select from pg_namespace where nspname = any(%s))", [schemas]
+        ).fetchone()
+        return bool(row and row[0]) or any(
+            connection.execute(
+                sql.SQL("select from {} where tenant_id = %s limit 1").format(
+                    sql.Identifier(*mart.table)
+                ),
+                [tenant.slug],
+            ).rowcount
+            for mart in MARTS
+        )
 
 
 def end(vault: Vault, tenant: Tenant, *, is_erasing: bool, who: str) -> list[Disconnected]:
@@ -157,8 +168,7 @@ def _drop(connection: psycopg.Connection, schema: str) -> None:
 
 
 _ROWS_OF_A_TENANT = (
-    ("crm", "contacts"),
-    ("crm", "customers"),
+    *(mart.table for mart in reversed(MARTS)),
     ("integration", "mart_state"),
     ("integration", "rejected_values"),
     ("integration", "erased_records"),
@@ -176,12 +186,6 @@ _ROWS_OF_A_TENANT = (
     ("integration", "api_keys"),
     ("integration", "connections"),
 )
-
-_HAS_DATA = """
-select exists (select from pg_namespace where nspname = any(%s))
-    or exists (select from crm.customers where tenant_id = %s)
-    or exists (select from crm.contacts where tenant_id = %s)
-"""
 
 # Views before the tables that they read.
 _RELATIONS = """
