@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from pipedrive_pipeline.defs.defaults import sensor_status
+from pipedrive_pipeline.defs.refresh import refresh
 from pipedrive_pipeline.defs.runs import PARTITION_TAG, scopes_of, sync_type_of, tenant_of
 from pipedrive_pipeline.errors import Busy, PipelineError, UnknownTenant
 from pipedrive_pipeline.scope import Scope
@@ -35,6 +36,8 @@ def failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
         return dg.SkipReason("the run names no tenant; whoever started it sees its error.")
     if run.tags.get(WILL_RETRY_TAG) == "true":
         return dg.SkipReason("it is tried again.")
+    if run.job_name == refresh.name:
+        return dg.SkipReason("it is tried again, and the next sync reads what changed.")
     settings = load_settings()
     warehouse = warehouse_of(settings)
     tenant = tenant_of(run.tags)

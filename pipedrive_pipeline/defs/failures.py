@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from pipedrive_pipeline.defs.metadata import pause_metadata
-from pipedrive_pipeline.errors import BudgetSpent, Busy, PipelineError, Superseded, Transient
+from pipedrive_pipeline.errors import BudgetSpent, PipelineError, Superseded, Transient
 from pipedrive_pipeline.sync.runs.run import TenantRun
 
 TRANSIENT_RETRIES = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL)
@@ -33,11 +33,7 @@ def as_dagster_failures(context: dg.AssetExecutionContext, run: TenantRun) -> It
         is_watched = context.run.tags.get(WATCHED_TAG) == "true"
         # A superseded run stays so; the newer one does the work.
         can_retry = isinstance(error, Transient) and not isinstance(error, Superseded)
-        raise dg.Failure(
-            description=str(error),
-            metadata={"error_code": error.code, "who_acts": error.who_acts},
-            allow_retries=can_retry and not is_watched,
-        ) from error
+        raise failure_of(error, can_retry=can_retry and not is_watched) from error
     except Exception as error:
         raise dg.Failure(
             description=f"unexpected {type(error).__name__}; the trace is below",
@@ -68,12 +64,12 @@ def report_pause(context: dg.AssetExecutionContext, run: TenantRun, pause: Budge
             )
 
 
-def busy_failure(busy: Busy) -> dg.Failure:
-    """Returns the failure of one of several systems, which another run reads or builds now."""
+def failure_of(error: PipelineError, *, can_retry: bool) -> dg.Failure:
+    """Returns an error of ours as a failure that names the code and who must act."""
     return dg.Failure(
-        description=str(busy),
-        metadata={"error_code": busy.code, "who_acts": busy.who_acts},
-        allow_retries=False,
+        description=str(error),
+        metadata={"error_code": error.code, "who_acts": error.who_acts},
+        allow_retries=can_retry,
     )
 
 

@@ -13,10 +13,10 @@ from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.defs.freshness import FRESHNESS_CHECK
 from pipedrive_pipeline.defs.marts import MART_KEYS, VIEW_KEYS
 from pipedrive_pipeline.defs.raw import raw_keys
-from pipedrive_pipeline.defs.runs import SYNC_TYPE_TAG, SYSTEM_TAG
+from pipedrive_pipeline.defs.runs import LOCK_TAG, SYNC_TYPE_TAG, SYSTEM_TAG
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import SyncType
-from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
+from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE, lock_of_run
 
 # The check of all tenants is scheduled separately; in every tenant's run it would run too often.
 OF_ONE_TENANT = dg.AssetSelection.all() - dg.AssetSelection.checks(FRESHNESS_CHECK)
@@ -49,7 +49,12 @@ def request(
         job_name=job_name or BY_SYNC_TYPE[sync_type].name,
         partition_key=scope.tenant.slug,
         asset_selection=selection_of(scope, sync_type),
-        tags={SYSTEM_TAG: scope.system, SYNC_TYPE_TAG: sync_type, **tags},
+        tags={
+            SYSTEM_TAG: scope.system,
+            SYNC_TYPE_TAG: sync_type,
+            LOCK_TAG: lock_of_run(scope, sync_type),
+            **tags,
+        },
     )
 
 

@@ -9,6 +9,7 @@ from pipedrive_pipeline.defs import (
     failure_alerts,
     freshness,
     jobs,
+    refresh,
     runs,
     schedules,
     sensors,
@@ -21,7 +22,7 @@ def location(open_runs: object = runs.system_runs) -> dg.Definitions:
     return dg.Definitions(
         assets=[tenant_assets.tenant],
         asset_checks=[freshness.freshness_check],
-        jobs=[jobs.sync, jobs.full_resync, jobs.sweep, jobs.remap, jobs.verify],
+        jobs=[jobs.sync, jobs.full_resync, jobs.sweep, jobs.remap, jobs.verify, refresh.refresh],
         schedules=[schedules.daily_sync],
         sensors=[
             sensors.tenant_partitions,
@@ -29,6 +30,7 @@ def location(open_runs: object = runs.system_runs) -> dg.Definitions:
             sensors.due_sweeps,
             sensors.due_verifications,
             sensors.due_views,
+            refresh.due_signals,
             dead_runs.dead_runs,
             failure_alerts.failed_runs,
             freshness.freshness_sensor,

@@ -12,6 +12,8 @@ from pipedrive_pipeline.defs.metadata import column_schema, read_metadata
 from pipedrive_pipeline.defs.table_checks import (
     completeness_result,
     completeness_spec,
+    refusal_result,
+    refusal_spec,
     rejections_result,
     rejections_spec,
 )
@@ -51,16 +53,22 @@ def _spec(system: System, entity: Entity) -> dg.AssetSpec:
 
 RAW_SPECS = [_spec(system, entity) for system in systems() for entity in system.entities]
 RAW_KEYS = [spec.key for spec in RAW_SPECS]
-RAW_CHECKS = [spec(key) for key in RAW_KEYS for spec in (completeness_spec, rejections_spec)]
+RAW_CHECKS = [
+    spec(key) for key in RAW_KEYS for spec in (completeness_spec, rejections_spec, refusal_spec)
+]
 
 
 def read(
     context: dg.AssetExecutionContext, run: TenantRun, entities: list[str]
-) -> Iterator[dg.MaterializeResult[None]]:
-    """Reads these entities of one system, and yields each one that is committed whole."""
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Reads these entities of one system; yields each one that is committed whole or skipped."""
     estimated = _price_of_full_read(context, run, entities)
     for entity_read in run.read(entities):
         asset = raw_key(run.facts.scope.system, entity_read.entity.name)
+        yield refusal_result(asset, entity_read)
+        if entity_read.is_set_aside:
+            context.log.warning(f"{run.facts.scope}: {entity_read.error}")  # noqa: G004 - Dagster's
+            continue
         yield dg.MaterializeResult(
             asset_key=asset,
             metadata=read_metadata(run.facts, entity_read, estimated),

@@ -30,6 +30,7 @@ REQUEST_TAG = "pipeline/request"  # the id of the request that started the run
 RESTART_TAG = "pipeline/restart"  # "true": an unfinished full read starts over
 CONFIRM_TAG = "pipeline/confirm"  # "true": a person has confirmed that many rows are really gone
 MAX_RETRIES_TAG = "dagster/max_retries"  # Dagster's own, of run retries
+LOCK_TAG = "pipeline/lock"  # the queue starts one run per value; see dagster.yaml
 SYSTEM_TAG = "pipeline/system"  # absent: every system that the tenant has connected
 
 OpenRun = Callable[[Scope], AbstractContextManager[TenantRun]]

@@ -17,6 +17,7 @@ from pipedrive_pipeline.marts.row_comparison import LastComparison, RowCompariso
 
 COMPLETENESS, ORPHANS, VOLUME = "completeness", "orphans", "volume"
 REJECTIONS = "rejected_values"
+REFUSAL = "refused"
 EQUALS_RAW = "equals_raw"
 
 
@@ -49,6 +50,20 @@ def rejections_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
             "their column) in their place; counted with each read. What to do: look at them in "
             "integration.rejected_values and repair them in the CRM; the next sync strikes them "
             "off, the next sweep those without an id."
+        ),
+    )
+
+
+def refusal_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+    """Returns the refusal check of a raw asset; each read reports its result."""
+    return dg.AssetCheckSpec(
+        REFUSAL,
+        asset=asset,
+        description=(
+            "Warning where the source refuses this kind of record: the plan does not include it, "
+            "or the user who connected may not read it. Its rows stay as they are; all others are "
+            "read and built. What to do: nothing, if the tenant does without; else what the reason "
+            "says, and the next sync reads it."
         ),
     )
 
@@ -108,6 +123,17 @@ def rejections_result(asset: dg.AssetKey, by_field: Mapping[str, int]) -> dg.Ass
             "count": sum(by_field.values()),
             "offenders": [f"{name}: {count}" for name, count in by_field.items()],
         },
+    )
+
+
+def refusal_result(asset: dg.AssetKey, read: EntityRead) -> dg.AssetCheckResult:
+    """Returns whether the source refused the entity, with the reason."""
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=REFUSAL,
+        passed=not read.is_set_aside,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"reason": str(read.error)} if read.is_set_aside else {},
     )
 
 

@@ -14,7 +14,7 @@ import dagster as dg
 from pipedrive_pipeline.defs.failures import (
     TRANSIENT_RETRIES,
     as_dagster_failures,
-    busy_failure,
+    failure_of,
     joined,
 )
 from pipedrive_pipeline.defs.marts import (
@@ -57,7 +57,7 @@ def tenant(
             with runs.taken(scope) as run:
                 yield from _one_system(context, run, merged)
         except Busy as busy:
-            failures.append(busy_failure(busy))
+            failures.append(failure_of(busy, can_retry=False))
         except dg.Failure as failure:
             failures.append(failure)
     yield from merged.results()
@@ -83,7 +83,8 @@ def _one_system(
 ) -> Iterator[Result]:
     """Yields the raw assets as they are read; collects what marts and views came to."""
     keys = set(context.selected_asset_keys)
-    entities = entities_among(keys, run.facts.scope)
+    complete = {name for name, entity_read in run.row.reads.items() if entity_read.is_complete}
+    entities = [name for name in entities_among(keys, run.facts.scope) if name not in complete]
     with as_dagster_failures(context, run):
         if entities and run.facts.sync_type not in WITHOUT_SOURCE:
             try:

@@ -21,6 +21,9 @@ __all__ = ["Refreshed", "refresh"]
 def refresh(tenant: Tenant | str, system: str, entity: str, ids: Iterable[int | str]) -> Refreshed:
     """Reads these records again and merges them into raw; a newer stored version is kept.
 
+    If another run reads the tenant, the records are signalled to it (`is_signalled`): it reads them
+    at its next chunk and builds the marts at once.
+
     Settings come from the environment. A refresh is one short run of the tenant: it takes the
     tenant's lock, uses the tenant's credential, stays within its share of the day's budget and
     counts every call. The next build of the marts includes the rows. No cursor moves and no record
@@ -35,7 +38,6 @@ def refresh(tenant: Tenant | str, system: str, entity: str, ids: Iterable[int | 
             as `Children`, the keys of their parents.
 
     Raises:
-        Busy: another run of this tenant is in progress; try again when it has ended.
         UnknownTenant, BadInput: a wrong argument; nothing was begun.
         NotConnected, ReauthNeeded, ScopeMissing: a person must act.
         BudgetSpent: the tenant's share of the day is spent; ``resets_at`` says when it returns.
@@ -43,9 +45,8 @@ def refresh(tenant: Tenant | str, system: str, entity: str, ids: Iterable[int | 
     """
     # The tenant's lock and budget belong to `sync`, a higher layer; pyproject.toml lists this
     # import as the one exception.
-    from pipedrive_pipeline.sync.runs.refresh import open_refresher
+    from pipedrive_pipeline.sync.runs.refresh import refresh_records
 
     keys = list(dict.fromkeys(str(record_id) for record_id in ids))
     checked_tenant = tenant if isinstance(tenant, Tenant) else Tenant(tenant)
-    with open_refresher(Scope(checked_tenant, system)) as refresher:
-        return refresher.refresh(entity, keys)
+    return refresh_records(Scope(checked_tenant, system), entity, keys)

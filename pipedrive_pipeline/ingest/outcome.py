@@ -56,6 +56,7 @@ class Refreshed:
     unchanged: int  # equal to the stored version
     restored: int  # no longer marked as deleted
     absent: tuple[str, ...]  # the source gives no such record; none of them is marked as deleted
+    is_signalled: bool = False  # another run reads the tenant; it reads these at its next chunk
 
 
 def watermark(state: CursorState | None) -> str | None:

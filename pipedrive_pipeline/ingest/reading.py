@@ -59,6 +59,7 @@ class Reader:
     before_load: Callable[[], None]  # raises where the run may not go on
     due_parents: DueParents
     now: Callable[[], datetime]
+    after_chunk: Callable[[], None] = lambda: None  # between two loads: what cannot wait is done
     chunk_rows: int = CHUNK_ROWS
 
     def read(
@@ -110,6 +111,7 @@ class Reader:
                 if bound.is_reached(chunk.rows, chunk.size_bytes) and not chunk.is_amid_list:
                     yield from self._commit(chunk, reads)
                     chunk = _Chunk(chunk.began_at)
+                    self.after_chunk()
                     gc.collect()  # dlt's objects point in circles, and hold the tables of a load
         yield from self._commit(chunk, reads)
 

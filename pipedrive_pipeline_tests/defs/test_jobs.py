@@ -98,6 +98,42 @@ def test_marts_of_what_could_be_read_are_built_in_a_run_that_fails_for_the_rest(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fault", ["scope_403", "payment_402"])
+def test_an_entity_that_a_plan_or_right_lacks_is_skipped_and_the_rest_is_green(
+    world: World, sandbox: Sandbox, instance: dg.DagsterInstance, fault: str
+) -> None:
+    """It took customers and contacts down; its old rows stay, and are not marked as deleted."""
+    assert run(instance, "sync").success
+    users = world.rows("raw_pipedrive_acme", "users")
+    account = sandbox.account
+    account.edit("persons", 1, name="Neu")
+    sandbox.faults.add(fault, times=99, path="/v1/users")
+
+    results = [run(instance, job) for job in ("sync", "sweep")]
+
+    assert all(result.success for result in results)
+    assert world.rows("raw_pipedrive_acme", "users") == users
+    assert world.rows("raw_pipedrive_acme", "deletions", "entity") == []
+    for row in world.history()[1:]:
+        assert (row["status"], row["errors"]) == ("success", [])
+        (warning,) = row["warnings"]
+        assert warning["code"] == "skipped"
+        assert "users (acme: " in warning["message"]
+    for result in results:
+        refused = {
+            evaluation.asset_key.path[-1]: evaluation
+            for evaluation in result.get_asset_check_evaluations()
+            if evaluation.check_name == "refused"
+        }
+        assert [name for name, evaluation in refused.items() if not evaluation.passed] == ["users"]
+        assert refused["users"].severity is dg.AssetCheckSeverity.WARN
+        keys = {event.asset_key for event in result.get_asset_materialization_events()}
+        assert dg.AssetKey(["pipedrive", "users"]) not in keys
+        assert dg.AssetKey(["crm", "contacts"]) in keys
+    assert "Neu" in {row["name"] for row in world.rows("crm", "contacts")}
+
+
+@pytest.mark.slow
 def test_a_run_that_died_is_ended_in_dagster_and_in_the_history(
     world: World, instance: dg.DagsterInstance
 ) -> None:

@@ -8,11 +8,15 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
-from pipedrive_pipeline.defs import sensors
+from pipedrive_pipeline.defs import jobs, sensors
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.marts import publish_views
 from pipedrive_pipeline.sandbox import seeded, serve
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.settings import PROJECT_ROOT
+from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of, world_at
 
@@ -41,6 +45,10 @@ def waiting_job() -> None:
 def requested(tick: object) -> list[tuple[str | None, str | None]]:
     """The runs that a tick asks for: job, where the sensor has several, and tenant."""
     assert isinstance(tick, dg.SensorResult), tick
+    for run in tick.run_requests or ():
+        kinds = {key.path[0] for key in run.asset_selection or ()}
+        assert run.tags["pipeline/system"] == "pipedrive"  # it was lost on the way to Dagster
+        assert kinds - {"pipedrive"} == {"crm", "analytics"}
     return [(run.job_name, run.partition_key) for run in tick.run_requests or ()]
 
 
@@ -129,6 +137,22 @@ def test_a_run_that_waits_in_a_long_queue_is_not_requested_again(
     assert requested(once_it_has_ended) == [("full_resync", "acme")]
 
 
+def test_a_run_waits_only_for_runs_that_need_its_lock() -> None:
+    """A remap waited for a walk of hours, although each has a lock of its own."""
+    limits = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())["concurrency"]["runs"]
+    (limit,) = limits["tag_concurrency_limits"]
+    kinds: tuple[SyncType, ...] = ("incremental", "full", "sweep", "remap", "verify")
+
+    locks = {
+        kind: jobs.request(Scope(ACME, "pipedrive"), kind, run_key="", tags={}).tags[limit["key"]]
+        for kind in kinds
+    }
+
+    assert (limit["limit"], limit["value"]) == (1, {"applyLimitPerUniqueValue": True})
+    assert locks["incremental"] == locks["full"] == locks["sweep"] == "raw/acme/pipedrive"
+    assert locks["remap"] == locks["verify"] == "marts/acme"
+
+
 @pytest.mark.slow
 def test_a_sweep_that_is_due_becomes_one_run(world: World, instance: dg.DagsterInstance) -> None:
     """The same due time has the same run key: no second run, for any interval."""
@@ -154,7 +178,7 @@ def test_a_sweep_that_is_due_becomes_one_run(world: World, instance: dg.DagsterI
     ticks = [sensors.due_sweeps(context) for _ in range(2)]
 
     assert isinstance(fresh, dg.SkipReason)
-    assert [requested(tick) for tick in ticks] == [[(None, "acme")]] * 2
+    assert [requested(tick) for tick in ticks] == [[("sweep", "acme")]] * 2
     keys = {run.run_key for tick in ticks for run in tick.run_requests}  # type: ignore[union-attr]
     assert len(keys) == 1
 
@@ -180,7 +204,7 @@ def test_marts_are_compared_with_raw_each_week(world: World, instance: dg.Dagste
     ticks = [sensors.due_verifications(context) for _ in range(2)]
 
     assert isinstance(fresh, dg.SkipReason)
-    assert [requested(tick) for tick in ticks] == [[(None, "acme")]] * 2
+    assert [requested(tick) for tick in ticks] == [[("verify", "acme")]] * 2
     results = [tick for tick in ticks if isinstance(tick, dg.SensorResult)]
     assert len({run.run_key for tick in results for run in tick.run_requests or ()}) == 1
 

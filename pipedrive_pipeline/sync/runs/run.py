@@ -10,6 +10,7 @@ from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.errors import BadInput, NotProven, full_disk
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
+from pipedrive_pipeline.ingest.refresher import Refresher
 from pipedrive_pipeline.ingest.rejections import listed_by_field
 from pipedrive_pipeline.marts.health import MartHealth, mart_health
 from pipedrive_pipeline.settings import Settings
@@ -25,6 +26,7 @@ from pipedrive_pipeline.sync.runs.field_facts import (
 )
 from pipedrive_pipeline.sync.runs.lock import TenantLock
 from pipedrive_pipeline.sync.runs.scratch import scratch
+from pipedrive_pipeline.sync.runs.signals import serve_signals
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess, utc_now
 from pipedrive_pipeline.sync.runs.tenant_stores import open_tenant_stores
 from pipedrive_pipeline.sync.status import alerts
@@ -38,6 +40,7 @@ VIEWS_DUE = (
     "the views wait for a session that has an open transaction on them; every row is in crm, and "
     "the sensor due_views tries again each minute"
 )
+SKIPPED = "not read, and as old as before, because the source refuses it: {skipped}"
 UNHEALED = (
     "{count} rows of crm.{mart} are not as raw makes them even after they were written (a trigger "
     "of the app may change them), or raw does not have them and they are too many to be marked as "
@@ -100,7 +103,9 @@ class TenantRun:
         return estimated
 
     def read(self, entities: Sequence[str] | None = None) -> Iterator[EntityRead]:
-        """Yields each entity's read once it is committed whole.
+        """Yields each entity's read once it is committed whole, or was skipped.
+
+        An entity that is not required is skipped where the source refuses it.
 
         Raises:
             PipelineError: the first entity's error, raised after all other entities were read.
@@ -115,11 +120,12 @@ class TenantRun:
                 is_restarted=self.facts.is_restarted or self.facts.sync_type == "sweep",
             ):
                 self.row.reads[read.entity.name] = read
-                if read.is_complete:
+                if read.is_complete or read.is_set_aside:
                     yield read
                 else:
                     failed.append(read)
         finally:
+            self._note_skipped()
             self._source.usage.write()
             self.row.api_calls = self._source.usage.api_calls
             self.row.tokens_spent = self._source.usage.tokens_spent
@@ -128,6 +134,13 @@ class TenantRun:
         self.row.errors.extend(errors[1:])
         if errors:
             raise errors[0]
+
+    def _note_skipped(self) -> None:
+        skipped = [
+            f"{name} ({read.error})" for name, read in self.row.reads.items() if read.is_set_aside
+        ]
+        if skipped:
+            self.row.warnings["skipped"] = SKIPPED.format(skipped="; ".join(skipped))
 
     def build_marts(self) -> marts.MartsBuilt:
         """Updates `crm.customers` and `crm.contacts` from raw, or changes nothing."""
@@ -166,7 +179,7 @@ class TenantRun:
         failure affects all entities, or no entity that the marts need was read completely.
         """
         reads = self.row.reads
-        failed = [read for read in reads.values() if not read.is_complete]
+        failed = [read for read in reads.values() if not (read.is_complete or read.is_set_aside)]
         entities = history.entity_by_mart(self._scope.system).values()
         is_any_whole = any(reads[name].is_complete for name in entities if name in reads)
         if not (failed and is_any_whole and all(read.is_isolated_failure for read in failed)):
@@ -247,8 +260,13 @@ class TenantRun:
             before_load=stores.before_load,
             due_parents=stores.due_parents,
             now=self._now,
+            after_chunk=lambda: self._serve_signals(stores.refresher),
             chunk_rows=self._chunk_rows,
         )
+
+    def _serve_signals(self, refresher: Refresher) -> None:
+        """Reads records that were signalled during the walk, which may take hours."""
+        serve_signals(self._lock, self._scope, refresher)
 
     def _chosen(self, names: Sequence[str] | None) -> list[Entity]:
         entities = self._source.entities

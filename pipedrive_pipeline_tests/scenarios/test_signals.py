@@ -1,0 +1,123 @@
+"""Records that change during a long walk are in the marts before the walk ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from pipedrive_pipeline.defs.location import LOCATION
+from pipedrive_pipeline.defs.refresh import due_signals
+from pipedrive_pipeline.errors import AuditBreach
+from pipedrive_pipeline.ingest import refresh
+from pipedrive_pipeline.ingest.outcome import EntityRead, Refreshed
+from pipedrive_pipeline.marts.build import BuildRefused
+from pipedrive_pipeline.sandbox import CrmAccount
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.runs import signals
+from pipedrive_pipeline.sync.runs.refresh import serve_waiting
+from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, environment_of
+
+pytestmark = pytest.mark.slow
+SCOPE = Scope(ACME, SYSTEM)
+PERSON = 7
+
+
+@pytest.fixture
+def world(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Acme, connected and synced; this process's environment leads to it."""
+    world.sync(sync_type="full")
+    with environment_of(world) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+    return world
+
+
+def name_in_crm(world: World) -> str:
+    """The name of the person in crm.contacts."""
+    rows = world.rows("crm", "contacts")
+    return str(next(row["name"] for row in rows if row["remote_id"] == str(PERSON)))
+
+
+def test_a_refresh_during_a_long_walk_is_in_crm_before_the_walk_ends(
+    world: World, account: CrmAccount
+) -> None:
+    """It waited for hours: one lock was held from the beginning of a walk to its end."""
+    seen: list[str] = []
+    answers: list[Refreshed] = []
+
+    def on_page(read: EntityRead) -> None:
+        if read.entity.name == "organizations" and not answers:
+            account.edit("persons", PERSON, name="Meanwhile")
+            answers.append(refresh(ACME, SYSTEM, "persons", [PERSON]))
+        seen.append(name_in_crm(world))
+
+    world.sync(sync_type="full", on_page=on_page, chunk_rows=10)
+
+    assert answers[0].is_signalled
+    assert "Meanwhile" in seen  # read at a page of the walk
+    assert world.rows("integration", "signals", "entity") == []
+
+
+def test_a_signal_that_comes_while_it_is_served_stays(world: World) -> None:
+    """Deleted by its record alone, the later change would be lost until the next sync."""
+    signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+    ((served,),) = ([row["signal"]] for row in world.rows("integration", "signals", "entity"))
+    signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+
+    with world.warehouse.transaction(tenant=ACME) as connection:
+        signals._delete(connection, SCOPE, [signals.Signal("persons", str(PERSON), served)])
+
+    assert len(world.rows("integration", "signals", "entity")) == 1
+
+
+def test_a_signal_stays_until_its_marts_are_committed(world: World, account: CrmAccount) -> None:
+    account.edit("persons", PERSON, name="Signalled")
+    signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+    with world.warehouse.transaction() as connection:
+        connection.execute(
+            "alter table crm.contacts add constraint refused check (name <> 'Signalled')"
+        )
+
+    with pytest.raises((AuditBreach, BuildRefused)):
+        serve_waiting(world.warehouse, world.settings, SCOPE)
+    waiting = len(world.rows("integration", "signals", "entity"))
+    with world.warehouse.transaction() as connection:
+        connection.execute("alter table crm.contacts drop constraint refused")
+    served = serve_waiting(world.warehouse, world.settings, SCOPE)
+
+    assert waiting == 1
+    assert served.count == 1
+    assert name_in_crm(world) == "Signalled"
+    assert world.rows("integration", "signals", "entity") == []
+
+
+def test_a_signal_that_no_walk_serves_becomes_a_refresh_after_ten_seconds(
+    world: World, account: CrmAccount
+) -> None:
+    account.edit("persons", PERSON, name="By webhook")
+    signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("tenants", [ACME.slug])
+        at_once: Any = due_signals(dg.build_sensor_context(instance=instance))
+        with world.warehouse.transaction() as connection:
+            connection.execute(
+                "update integration.signals set received_at = now() - interval '11 seconds'"
+            )
+        later: Any = due_signals(dg.build_sensor_context(instance=instance))
+        (request,) = later.run_requests
+        done = _refreshed(instance, dict(request.tags))
+
+    assert isinstance(at_once, dg.SkipReason)
+    assert request.partition_key == ACME.slug
+    assert request.tags["pipeline/system"] == SYSTEM
+    assert done.success
+    assert name_in_crm(world) == "By webhook"
+    assert world.rows("integration", "signals", "entity") == []
+
+
+def _refreshed(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
+    return LOCATION.resolve_job_def("refresh").execute_in_process(
+        instance=instance, partition_key=ACME.slug, tags=tags
+    )
