@@ -58,9 +58,10 @@ def words() -> dict[str, re.Pattern[str]]:
 
 
 def shared_files() -> list[str]:
-    """Every Python and SQL file of the package that belongs to no system."""
+    """Every file of code, SQL or HTML that belongs to no system."""
     places = tuple(place.format(system.key) for place in PLACES for system in SYSTEMS)
-    found = [*PROJECT_ROOT.glob("pipedrive_pipeline/**/*.py"), *PROJECT_ROOT.glob("sql/**/*.sql")]
+    globs = ("pipedrive_pipeline/**/*.py", "pipedrive_pipeline/**/*.html", "sql/**/*.sql")
+    found = [path for glob in globs for path in PROJECT_ROOT.glob(glob)]
     names = sorted(path.relative_to(PROJECT_ROOT).as_posix() for path in found)
     return [name for name in names if not name.startswith(places)]
 
@@ -68,7 +69,7 @@ def shared_files() -> list[str]:
 def running_text(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a file that run: without comments and docstrings."""
     text = path.read_text()
-    if path.suffix == ".sql":
+    if path.suffix != ".py":
         for number, line in enumerate(text.splitlines(), 1):
             yield number, line.partition("--")[0]
         return

@@ -48,8 +48,7 @@ def connect(
         with sandbox_within_reach(session.settings, name):
             connected = connect_with_api_token(
                 vault,
-                name,
-                scope.system,
+                scope,
                 SecretStr(api_token),
                 api_url,
                 who="operator",
@@ -60,7 +59,7 @@ def connect(
             f"`sync --tenant {name} --full` is next."
         )
         return
-    link = make_link(vault, name, scope.system, who="operator")
+    link = make_link(vault, scope, who="operator")
     terminal.print(link.url, soft_wrap=True)
     errors.print(f"Open it in a browser before {link.expires_at:%H:%M} UTC; it works once.")
 
@@ -70,9 +69,7 @@ def disconnect(tenant: TenantOption, system: OneSystemOption = None) -> None:
     name = Tenant(tenant)
     session = open_session()
     scope = only_scope(session.warehouse, name, system)
-    end = end_connection(
-        open_vault(session.warehouse, session.settings), name, scope.system, who="operator"
-    )
+    end = end_connection(open_vault(session.warehouse, session.settings), scope, who="operator")
     terminal.print(f"{name}: disconnected; its synced data stays.")
     if end.note:
         terminal.print(f"{name}: {end.note}", soft_wrap=True, markup=False)

@@ -86,13 +86,13 @@ def connect_sandbox(session: CommandSession) -> TenantConnection:
         display_name="Make-believe company (sandbox)",
         is_sandbox=True,
     )
-    vault = open_vault(session.warehouse, settings)
-    url = vault.oauth_app(Scope(SANDBOX, SYSTEM)).oauth_url
-    former = connections.connection(vault, SANDBOX, SYSTEM)
+    vault, scope = open_vault(session.warehouse, settings), Scope(SANDBOX, SYSTEM)
+    url = vault.oauth_app(scope).oauth_url
+    former = connections.connection(vault, scope)
     if former and former.state is ConnectionState.CONNECTED and former.api_domain == url:
         return former
     browser = signing.fresh()
-    begun = begin(vault, SANDBOX, SYSTEM, session=browser, who="operator")
+    begun = begin(vault, scope, session=browser, who="operator")
     answer = httpx.get(begun.url, follow_redirects=False, timeout=10)
     query = parse_qs(urlsplit(answer.headers.get("location", "")).query)
     if "code" not in query:

@@ -1,7 +1,7 @@
 """Encrypts secrets for one location, and refuses to decrypt them at another.
 
 A sealed secret is ``<key id>.<Fernet token>``. Fernet has no associated data, so the location
-(tenant, system, column, generation) is part of the plaintext and is compared on reading. The key
+(scope, column, generation) is part of the plaintext and is compared on reading. The key
 id, a digest of the key, distinguishes a key that is missing from the list (the operator's mistake)
 from a row that was altered. Source: https://cryptography.io/en/latest/fernet/ (read 2026-11).
 """
@@ -19,7 +19,7 @@ import msgspec
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.vault.errors import SecretUnreadable, WrongKey
 
 SEALED = re.compile(r"(?P<key_id>[0-9a-f]{8})\.(?P<token>[A-Za-z0-9_-]+={0,2})")
@@ -29,8 +29,7 @@ SEALED = re.compile(r"(?P<key_id>[0-9a-f]{8})\.(?P<token>[A-Za-z0-9_-]+={0,2})")
 class SecretLocation:
     """Row, column and generation of a secret; ``generation`` is 0 if the row has none."""
 
-    tenant: Tenant
-    system: str
+    scope: Scope
     column: str
     generation: int = 0
 
@@ -109,8 +108,8 @@ def key_id(key: SecretStr) -> str:
 
 def _plaintext(secret: str, location: SecretLocation) -> _Plaintext:
     return _Plaintext(
-        tenant=location.tenant.slug,
-        system=location.system,
+        tenant=location.scope.tenant.slug,
+        system=location.scope.system,
         column=location.column,
         generation=location.generation,
         secret=secret,
@@ -125,4 +124,4 @@ def _is_canonical(token: str) -> bool:
 
 
 def _unreadable(location: SecretLocation, reason: str) -> SecretUnreadable:
-    return SecretUnreadable(location.tenant.slug, location.system, reason)
+    return SecretUnreadable(location.scope.tenant.slug, location.scope.system, reason)

@@ -21,7 +21,6 @@ from pipedrive_pipeline.connectors.contract import Access, Account, ApiCall, Cre
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.errors import BadInput, SourceBroke, UnknownTenant
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connection_rows, connections, states
 from pipedrive_pipeline.vault.cipher import Cipher
 from pipedrive_pipeline.vault.connection_rows import ConnectionRow
@@ -32,14 +31,13 @@ from pipedrive_pipeline.vault.tokens import ConnectionTokens, database_time, sto
 from pipedrive_pipeline.vault.vault import Vault
 
 T = TypeVar("T")
-StartAfresh = Callable[[psycopg.Connection, Tenant, str], None]
+StartAfresh = Callable[[psycopg.Connection, Scope], None]
 """Marks the former company's rows and deletes its watermarks, in the given transaction."""
 
 
 def connect_with_api_token(
     vault: Vault,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     token: SecretStr,
     api_url: str,
     *,
@@ -50,8 +48,7 @@ def connect_with_api_token(
 
     Args:
         vault: the vault.
-        tenant: the tenant to connect.
-        system: the connector's key.
+        scope: the tenant to connect, and the system.
         token: as the person entered it.
         api_url: any address of the company's host, such as ``https://acme.pipedrive.com``.
         who: the person who connects, for the audit log.
@@ -65,11 +62,11 @@ def connect_with_api_token(
         UnknownTenant: no such tenant. Nothing was changed.
         SourceUnavailable: no answer; a rerun may help. Nothing was changed.
     """
-    declaration = registry.system(system)
+    declaration = registry.system(scope.system)
     if declaration.auth_of("api_token") is None:
         raise BadInput(f"{declaration.label} takes no API token; connect by consent.")
-    base_url = checked_base_url(api_url, vault.allowed_hosts(Scope(tenant, system)))
-    account = account_of_credential(vault, tenant, system, Credential("api_token", token, base_url))
+    base_url = checked_base_url(api_url, vault.allowed_hosts(scope))
+    account = account_of_credential(vault, scope, Credential("api_token", token, base_url))
     with vault.warehouse.transaction() as transaction:
         tokens = ConnectionTokens(
             kind="api_token",
@@ -80,33 +77,31 @@ def connect_with_api_token(
         store(
             transaction,
             vault.cipher,
-            NewConnection(tenant, system, tokens, account, who),
+            NewConnection(scope, tokens, account, who),
             start_afresh=start_afresh,
         )
-    return connections.existing(vault, tenant, system)
+    return connections.existing(vault, scope)
 
 
-def account_of_credential(
-    vault: Vault, tenant: Tenant, system: str, credential: Credential
-) -> Account:
+def account_of_credential(vault: Vault, scope: Scope, credential: Credential) -> Account:
     """The account that a credential opens, by one call to the source.
 
     Raises:
         TokenRefused: the source does not accept it.
         SourceUnavailable, HostNotAllowed, SourceBroke: as the connector's errors.
     """
-    declaration = registry.system(system)
+    declaration = registry.system(scope.system)
 
     def lend_once(refused: Credential | None = None) -> Credential:
         if refused is not None:
             host = urlsplit(credential.base_url).hostname or ""
-            raise TokenRefused(tenant.slug, declaration.label, host)
+            raise TokenRefused(scope.tenant.slug, declaration.label, host)
         return credential
 
     access = Access(
-        tenant=tenant.slug,
+        tenant=scope.tenant.slug,
         lend=lend_once,
-        allowed_hosts=vault.allowed_hosts(Scope(tenant, system)),
+        allowed_hosts=vault.allowed_hosts(scope),
         on_call=_not_metered,
     )
     return fetch_account(declaration, access)
@@ -140,8 +135,7 @@ def fetch_account(system: System, access: Access) -> Account:
 class NewConnection:
     """Tested tokens, the account that they open, and the person who connects."""
 
-    tenant: Tenant
-    system: str
+    scope: Scope
     tokens: ConnectionTokens
     account: Account
     who: str
@@ -160,21 +154,20 @@ def store(
         OtherCompany: the tenant has rows of another company and nobody confirmed the change.
         UnknownTenant: no such tenant.
     """
-    tenant, system = new_connection.tenant, new_connection.system
+    scope = new_connection.scope
     try:
-        states.begin(transaction, tenant, system, kind=new_connection.tokens.kind)
+        states.begin(transaction, scope, kind=new_connection.tokens.kind)
     except psycopg.errors.ForeignKeyViolation:
-        raise UnknownTenant(tenant.slug) from None
-    row = connection_rows.locked(transaction, tenant, system)
+        raise UnknownTenant(scope.tenant.slug) from None
+    row = connection_rows.locked(transaction, scope)
     is_other_company = row.company_id not in {None, new_connection.account.company_id}
     if is_other_company:
         if start_afresh is None:
             raise _other_company(row, new_connection.account)
-        start_afresh(transaction, tenant, system)
+        start_afresh(transaction, scope)
     states.change(
         transaction,
-        tenant,
-        system,
+        scope,
         ConnectionState.CONNECTED,
         reason=None,
         who=new_connection.who,
@@ -213,8 +206,8 @@ def _columns(
 
 def _other_company(row: ConnectionRow, account: Account) -> OtherCompany:
     return OtherCompany(
-        row.tenant.slug,
-        row.system,
+        row.scope.tenant.slug,
+        row.scope.system,
         current=f"{row.company_name or 'a company'} (id {row.company_id})",
         offered=f"{account.company_name or 'a company'} (id {account.company_id})",
     )
@@ -224,13 +217,14 @@ def _request_sync(
     transaction: psycopg.Connection, new_connection: NewConnection, *, sync_type: str
 ) -> None:
     """Requests a sync, unless one of the same kind is queued already."""
+    scope = new_connection.scope
     transaction.execute(
         """
         insert into integration.sync_requests (tenant_id, system, sync_type, trigger, requested_by)
         values (%s, %s, %s, 'connect', %s)
         on conflict do nothing
         """,
-        (new_connection.tenant.slug, new_connection.system, sync_type, new_connection.who),
+        (scope.tenant.slug, scope.system, sync_type, new_connection.who),
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors.contract import Credential
 from pipedrive_pipeline.errors import NotConnected, ReauthNeeded
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
 from pipedrive_pipeline.vault.states import ConnectionState, Reason
@@ -56,8 +57,7 @@ class ConnectionRow:
     """The row at ``read_at``, by the database's clock. Its tokens are sealed."""
 
     id: UUID
-    tenant: Tenant
-    system: str
+    scope: Scope
     kind: Literal["oauth", "api_token"]
     state: ConnectionState
     state_reason: str | None
@@ -92,29 +92,29 @@ class ConnectionRow:
     def location(self, column: str, *, generation: int | None = None) -> SecretLocation:
         """The location of a token of this row, in its own or another generation."""
         of_generation = self.generation if generation is None else generation
-        return SecretLocation(self.tenant, self.system, column, of_generation)
+        return SecretLocation(self.scope, column, of_generation)
 
 
-def read(vault: Vault, tenant: Tenant, system: str) -> ConnectionRow:
+def read(vault: Vault, scope: Scope) -> ConnectionRow:
     """The row as it is now.
 
     Raises:
         NotConnected: there is none.
     """
     with vault.warehouse.transaction() as transaction:
-        return reread(transaction, tenant, system)
+        return reread(transaction, scope)
 
 
-def reread(transaction: psycopg.Connection, tenant: Tenant, system: str) -> ConnectionRow:
+def reread(transaction: psycopg.Connection, scope: Scope) -> ConnectionRow:
     """The row as it is now, in a session that is open.
 
     Raises:
         NotConnected: there is none.
     """
-    return _row(transaction, READ, tenant, system)
+    return _row(transaction, READ, scope)
 
 
-def locked(transaction: psycopg.Connection, tenant: Tenant, system: str) -> ConnectionRow:
+def locked(transaction: psycopg.Connection, scope: Scope) -> ConnectionRow:
     """The row as it is now, locked until this transaction ends.
 
     Raises:
@@ -122,16 +122,16 @@ def locked(transaction: psycopg.Connection, tenant: Tenant, system: str) -> Conn
         Contended: another session locked it for longer than a refresh takes.
     """
     transaction.execute("select set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
-    return _row(transaction, LOCK, tenant, system)
+    return _row(transaction, LOCK, scope)
 
 
-def _row(transaction: psycopg.Connection, query: str, tenant: Tenant, system: str) -> ConnectionRow:
+def _row(transaction: psycopg.Connection, query: str, scope: Scope) -> ConnectionRow:
     with transaction.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(query, (tenant.slug, system)).fetchone()
+        row = cursor.execute(query, (scope.tenant.slug, scope.system)).fetchone()
     if row is None:
-        raise NotConnected(tenant.slug, system)
+        raise NotConnected(scope.tenant.slug, scope.system)
     return ConnectionRow(
-        tenant=Tenant(row.pop("tenant_id")),
+        scope=Scope(Tenant(row.pop("tenant_id")), row.pop("system")),
         state=ConnectionState(row.pop("state")),
         scopes=tuple(row.pop("scopes") or ()),
         **row,
@@ -146,9 +146,9 @@ def require_connected(row: ConnectionRow) -> None:
     """
     if row.state is ConnectionState.NEEDS_REAUTH:
         reason = Reason(row.state_reason).sentence if row.state_reason else "no reason kept"
-        raise ReauthNeeded(row.tenant.slug, row.system, reason)
+        raise ReauthNeeded(row.scope.tenant.slug, row.scope.system, reason)
     if row.state is not ConnectionState.CONNECTED:
-        raise NotConnected(row.tenant.slug, row.system)
+        raise NotConnected(row.scope.tenant.slug, row.scope.system)
 
 
 def credential(cipher: Cipher, row: ConnectionRow) -> Credential:
@@ -176,5 +176,5 @@ def token(
     """
     sealed = row.access_token if column == "access_token" else row.refresh_token
     if sealed is None:
-        raise NotConnected(row.tenant.slug, row.system)
+        raise NotConnected(row.scope.tenant.slug, row.scope.system)
     return cipher.open(sealed, row.location(column))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Access, Account, Credential, System
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connection_rows
 from pipedrive_pipeline.vault.connect import fetch_account
 from pipedrive_pipeline.vault.lending import lend
@@ -25,30 +24,34 @@ class ConnectionCheck:
     limits: tuple[str, ...]  # sentences for the user; empty if everything can be read
 
 
-def check_connection(vault: Vault, tenant: Tenant, system: str) -> ConnectionCheck:
+def check_connection(vault: Vault, scope: Scope) -> ConnectionCheck:
     """Calls the source with a lent credential and returns the account and its limits.
 
     Raises:
         NotConnected, ReauthNeeded, ClientRejected, HostNotAllowed, SecretUnreadable: as `lend`.
         SourceUnavailable: no answer; nothing is known.
     """
-    declaration = registry.system(system)
+    declaration = registry.system(scope.system)
 
     def lend_again(refused: Credential | None = None) -> Credential:
         return lend(
-            tenant, system, refused=refused, warehouse=vault.warehouse, settings=vault.settings
+            scope.tenant,
+            scope.system,
+            refused=refused,
+            warehouse=vault.warehouse,
+            settings=vault.settings,
         )
 
     account = fetch_account(
         declaration,
         Access(
-            tenant=tenant.slug,
+            tenant=scope.tenant.slug,
             lend=lend_again,
-            allowed_hosts=vault.allowed_hosts(Scope(tenant, system)),
+            allowed_hosts=vault.allowed_hosts(scope),
             on_call=lambda _: None,
         ),
     )
-    row = connection_rows.read(vault, tenant, system)
+    row = connection_rows.read(vault, scope)
     # An API token has every right of its user; a source that lists no scopes limits none.
     granted = frozenset(row.scopes)
     missing = () if not granted else _missing(declaration, granted)
@@ -59,9 +62,9 @@ def check_connection(vault: Vault, tenant: Tenant, system: str) -> ConnectionChe
 def _missing(system: System, granted: frozenset[str]) -> tuple[str, ...]:
     """Needed scopes that are neither granted nor covered by a wider scope that an entity names."""
 
-    def covers(scope: str) -> set[str]:
+    def covers(wanted: str) -> set[str]:
         alternatives = (entity.scopes for entity in system.entities)
-        return {scope}.union(*(scopes for scopes in alternatives if scope in scopes))
+        return {wanted}.union(*(scopes for scopes in alternatives if wanted in scopes))
 
     return tuple(
         scope

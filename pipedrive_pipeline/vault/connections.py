@@ -11,6 +11,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.errors import NotConnected
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.states import ConnectionState
 from pipedrive_pipeline.vault.vault import Vault
@@ -69,20 +70,21 @@ class TenantConnection:
     last_sync_error: str | None
 
 
-def connection(vault: Vault, tenant: Tenant, system: str) -> TenantConnection | None:
+def connection(vault: Vault, scope: Scope) -> TenantConnection | None:
     """The tenant's connection to this system; None if it never started to connect."""
-    return next((row for row in connections(vault, tenant) if row.system == system), None)
+    rows = connections(vault, scope.tenant)
+    return next((row for row in rows if row.system == scope.system), None)
 
 
-def existing(vault: Vault, tenant: Tenant, system: str) -> TenantConnection:
+def existing(vault: Vault, scope: Scope) -> TenantConnection:
     """The tenant's connection to this system.
 
     Raises:
         NotConnected: the tenant never started to connect.
     """
-    row = connection(vault, tenant, system)
+    row = connection(vault, scope)
     if row is None:
-        raise NotConnected(tenant.slug, system)
+        raise NotConnected(scope.tenant.slug, scope.system)
     return row
 
 

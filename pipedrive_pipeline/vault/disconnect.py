@@ -29,13 +29,12 @@ log = logging.getLogger(__name__)
 class Disconnected:
     """The result of a disconnect."""
 
-    tenant: Tenant
-    system: str
+    scope: Scope
     is_revoked: bool  # the source confirmed the revocation
     note: str  # for the user: why it was not revoked, or the next step; may be empty
 
 
-def disconnect(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Disconnected:
+def disconnect(vault: Vault, scope: Scope, *, who: str) -> Disconnected:
     """Ends the connection: revokes the grant at the source if possible, deletes the tokens here.
 
     If the source cannot be reached, the connection ends all the same and the note gives the next
@@ -46,15 +45,15 @@ def disconnect(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Discon
         WrongKey: the operator must put the key back first; nothing was changed.
     """
     with vault.warehouse.transaction() as transaction:
-        row = connection_rows.locked(transaction, tenant, system)
+        row = connection_rows.locked(transaction, scope)
         if row.state is ConnectionState.DISCONNECTED:
-            return Disconnected(
-                tenant, system, is_revoked=False, note="It was disconnected before."
-            )
-        fences.end_all(transaction, tenant.slug)  # first: no run may write after the revocation
+            return Disconnected(scope, is_revoked=False, note="It was disconnected before.")
+        fences.end_all(
+            transaction, scope.tenant.slug
+        )  # first: no run may write after the revocation
         refusal = _revoked(vault, transaction, row)
         _end(transaction, row, Reason.DISCONNECTED, who)
-    return Disconnected(tenant, system, is_revoked=not refusal, note=refusal)
+    return Disconnected(scope, is_revoked=not refusal, note=refusal)
 
 
 def disconnect_uninstalled(
@@ -94,7 +93,7 @@ def disconnect_uninstalled(
             if vault.settings.system(system, tenant.slug).client_id == client_id
         ]
         for tenant in tenants:
-            row = connection_rows.locked(transaction, tenant, system)
+            row = connection_rows.locked(transaction, Scope(tenant, system))
             if row.state in {ConnectionState.CONNECTED, ConnectionState.NEEDS_REAUTH}:
                 fences.end_all(transaction, tenant.slug)
                 _end(transaction, row, Reason.UNINSTALLED, who=system)
@@ -111,13 +110,11 @@ def _revoked(vault: Vault, transaction: psycopg.Connection, row: ConnectionRow) 
         # Grants are per user and app: revoking one would end the other's as well.
         return "Another tenant is connected by the same user; its consent was left standing."
     try:
-        vault.oauth_app(Scope(row.tenant, row.system)).revoke(
-            connection_rows.token(vault.cipher, row, "refresh_token")
-        )
+        vault.oauth_app(row.scope).revoke(connection_rows.token(vault.cipher, row, "refresh_token"))
     except WrongKey:
         raise
     except (PipelineError, SecretUnreadable) as error:
-        log.warning("%s: not revoked at %s (%s)", row.tenant, row.system, error.code)
+        log.warning("%s: not revoked (%s)", row.scope, error.code)
         return "The source could not be told; uninstall the app in the account's settings."
     return ""
 
@@ -135,15 +132,13 @@ def _is_shared(transaction: psycopg.Connection, row: ConnectionRow) -> bool:
             and connections.id <> %s
         limit 1
         """,
-        (row.system, row.company_id, row.account_user_id, row.id),
+        (row.scope.system, row.company_id, row.account_user_id, row.id),
     ).fetchone()
     return other is not None
 
 
 def _end(transaction: psycopg.Connection, row: ConnectionRow, reason: Reason, who: str) -> None:
-    states.change(
-        transaction, row.tenant, row.system, ConnectionState.DISCONNECTED, reason=reason, who=who
-    )
+    states.change(transaction, row.scope, ConnectionState.DISCONNECTED, reason=reason, who=who)
     for statement in (
         "delete from integration.pending_grants where tenant_id = %s and system = %s",
         "delete from integration.oauth_states where tenant_id = %s and system = %s",
@@ -154,4 +149,4 @@ def _end(transaction: psycopg.Connection, row: ConnectionRow, reason: Reason, wh
         where tenant_id = %s and system = %s and state = 'queued'
         """,
     ):
-        transaction.execute(statement, (row.tenant.slug, row.system))
+        transaction.execute(statement, (row.scope.tenant.slug, row.scope.system))

@@ -77,7 +77,7 @@ def lend(
     """
     tenant = tenant if isinstance(tenant, Tenant) else Tenant(tenant)
     vault = open_vault(warehouse, settings)
-    row = connection_rows.read(vault, tenant, system)
+    row = connection_rows.read(vault, Scope(tenant, system))
     try:
         return _lent(vault, row, refused)
     except SecretUnreadable:
@@ -93,18 +93,17 @@ def _lent(vault: Vault, row: ConnectionRow, refused: Credential | None) -> Crede
     if row.kind == "oauth":
         return refreshed(vault, row, is_refused=is_refused)
     _stop(vault, row, Reason.API_TOKEN_REFUSED)
-    raise ReauthNeeded(row.tenant.slug, row.system, Reason.API_TOKEN_REFUSED.sentence)
+    raise ReauthNeeded(row.scope.tenant.slug, row.scope.system, Reason.API_TOKEN_REFUSED.sentence)
 
 
 def _stop(vault: Vault, row: ConnectionRow, reason: Reason) -> None:
     """Sets the state needs_reauth, unless another token was stored meanwhile."""
     with vault.warehouse.transaction() as transaction:
-        current = connection_rows.locked(transaction, row.tenant, row.system)
+        current = connection_rows.locked(transaction, row.scope)
         if current.state is ConnectionState.CONNECTED and current.generation == row.generation:
             states.change(
                 transaction,
-                row.tenant,
-                row.system,
+                row.scope,
                 ConnectionState.NEEDS_REAUTH,
                 reason=reason,
                 who="vault",
@@ -129,7 +128,7 @@ def refreshed(vault: Vault, earlier: ConnectionRow, *, is_refused: bool) -> Cred
         SourceUnavailable, SourceBroke: no usable answer, and the stored token cannot be lent.
     """
     with _exclusive(vault, earlier), vault.warehouse.connect(autocommit=True) as session:
-        row = connection_rows.reread(session, earlier.tenant, earlier.system)
+        row = connection_rows.reread(session, earlier.scope)
         connection_rows.require_connected(row)
         if not _is_due(row, earlier, is_refused=is_refused):
             return connection_rows.credential(vault.cipher, row)
@@ -137,7 +136,7 @@ def refreshed(vault: Vault, earlier: ConnectionRow, *, is_refused: bool) -> Cred
             outcome: Outcome = SourceUnavailable(_no_answer(row))
         else:
             outcome = _refresh(vault, session, row)
-        after = connection_rows.reread(session, earlier.tenant, earlier.system)
+        after = connection_rows.reread(session, earlier.scope)
     if outcome is None:
         return connection_rows.credential(vault.cipher, after)
     may_wait = isinstance(outcome, SourceUnavailable | ClientRejected | SourceBroke)
@@ -171,7 +170,7 @@ def _refresh(vault: Vault, session: psycopg.Connection, row: ConnectionRow) -> O
         (row.id, row.generation),
     )
     with session.transaction():
-        locked = connection_rows.locked(session, row.tenant, row.system)
+        locked = connection_rows.locked(session, row.scope)
         connection_rows.require_connected(locked)
         if locked.generation != row.generation:
             return None  # connected again since; that token is the newest
@@ -184,7 +183,7 @@ def _refresh(vault: Vault, session: psycopg.Connection, row: ConnectionRow) -> O
 
 def _answer(vault: Vault, row: ConnectionRow) -> TokenGrant:
     """The answer of the source to one refresh call."""
-    return vault.oauth_app(Scope(row.tenant, row.system)).refresh(
+    return vault.oauth_app(row.scope).refresh(
         connection_rows.token(vault.cipher, row, "refresh_token")
     )
 
@@ -198,7 +197,7 @@ def _accepted(
     try:
         api_domain = checked_base_url(
             grant.api_domain or row.api_domain or "",
-            vault.allowed_hosts(Scope(row.tenant, row.system)),
+            vault.allowed_hosts(row.scope),
         )
     except HostNotAllowed as error:
         outcome, expires_at = error, issued_at
@@ -224,13 +223,12 @@ def _refused(
         reason = Reason.REFRESH_ANSWER_LOST if was_lost else Reason.INVALID_GRANT
         states.change(
             session,
-            row.tenant,
-            row.system,
+            row.scope,
             ConnectionState.NEEDS_REAUTH,
             reason=reason,
             who="vault",
         )
-        return ReauthNeeded(row.tenant.slug, row.system, reason.sentence)
+        return ReauthNeeded(row.scope.tenant.slug, row.scope.system, reason.sentence)
     if isinstance(error, SourceUnavailable | SourceBroke):
         states.write(session, row.id, {"refresh_failed_at": database_time(session)})
     else:
@@ -240,7 +238,7 @@ def _refused(
 
 def _no_answer(row: ConnectionRow) -> str:
     return (
-        f"{row.tenant}: {row.system} gave no usable answer to a refresh at "
+        f"{row.scope.tenant}: {row.scope.system} gave no usable answer to a refresh at "
         f"{row.refresh_failed_at:%H:%M:%S} UTC; consent stands, the next run tries again."
     )
 
@@ -248,7 +246,7 @@ def _no_answer(row: ConnectionRow) -> str:
 @contextmanager
 def _exclusive(vault: Vault, earlier: ConnectionRow) -> Iterator[None]:
     """Waits until no other process refreshes this connection; holds the lock for the block."""
-    name = Scope(earlier.tenant, earlier.system).token_lock
+    name = earlier.scope.token_lock
     with vault.warehouse.lock_session(name) as session:
         locks.take(session, name, wait_seconds=WAIT_SECONDS)
         yield

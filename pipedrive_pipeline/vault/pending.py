@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors.contract import Account
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connect, connections, states
 from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
@@ -50,8 +51,7 @@ class PendingGrant:
     """A grant without its tokens: the account that a page shows for confirmation."""
 
     id: UUID
-    tenant: Tenant
-    system: str
+    scope: Scope
     account: Account
     scopes: tuple[str, ...]
     expires_at: datetime
@@ -77,7 +77,7 @@ def hold(
         came_by_link: only that session may confirm it, and no key.
     """
     grant_id, tokens, account = uuid4(), new_connection.tokens, new_connection.account
-    states.begin(transaction, new_connection.tenant, new_connection.system, kind=tokens.kind)
+    states.begin(transaction, new_connection.scope, kind=tokens.kind)
     transaction.execute(
         """
         delete from integration.pending_grants
@@ -90,8 +90,8 @@ def hold(
         {
             "id": grant_id,
             "session": session,
-            "tenant": new_connection.tenant.slug,
-            "system": new_connection.system,
+            "tenant": new_connection.scope.tenant.slug,
+            "system": new_connection.scope.system,
             "who": new_connection.who,
             "access": cipher.seal(
                 tokens.access, _location(new_connection, grant_id, "access_token")
@@ -122,7 +122,7 @@ def of_session(vault: Vault, session: str) -> PendingGrant | None:
     return _pending(row) if row else None
 
 
-def newest_of_tenant(vault: Vault, tenant: Tenant, system: str) -> PendingGrant | None:
+def newest_of_tenant(vault: Vault, scope: Scope) -> PendingGrant | None:
     """The tenant's newest grant that a caller with a key may confirm; None if there is none.
 
     A grant that came by a link is left out: its maker could otherwise connect the company of the
@@ -133,7 +133,7 @@ def newest_of_tenant(vault: Vault, tenant: Tenant, system: str) -> PendingGrant 
             transaction,
             "pending_grants.tenant_id = %s and pending_grants.system = %s "
             "and pending_grants.confirmed_at is null and not pending_grants.came_by_link",
-            (tenant.slug, system),
+            (scope.tenant.slug, scope.system),
         )
     return _pending(row) if row else None
 
@@ -171,7 +171,7 @@ def confirm(
             """,
             (grant_id,),
         )
-    return connections.existing(vault, new_connection.tenant, new_connection.system)
+    return connections.existing(vault, new_connection.scope)
 
 
 def _row(
@@ -203,8 +203,7 @@ def _pending(row: dict[str, Any]) -> PendingGrant:
     is_other = row["held_company_id"] not in {None, row["company_id"]}
     return PendingGrant(
         id=row["id"],
-        tenant=Tenant(row["tenant_id"]),
-        system=row["system"],
+        scope=_scope(row),
         account=_account(row),
         scopes=tuple(row["scopes"] or ()),
         expires_at=row["expires_at"],
@@ -214,10 +213,10 @@ def _pending(row: dict[str, Any]) -> PendingGrant:
 
 
 def _new_connection(cipher: Cipher, row: dict[str, Any]) -> NewConnection:
-    tenant, system = Tenant(row["tenant_id"]), row["system"]
+    scope = _scope(row)
 
     def opened(column: str) -> SecretStr:
-        location = SecretLocation(tenant, system, f"pending_grants.{row['id']}.{column}")
+        location = SecretLocation(scope, f"pending_grants.{row['id']}.{column}")
         return cipher.open(row[column], location)
 
     tokens = ConnectionTokens(
@@ -229,7 +228,11 @@ def _new_connection(cipher: Cipher, row: dict[str, Any]) -> NewConnection:
         expires_at=row["token_expires_at"],
         scopes=tuple(row["scopes"] or ()),
     )
-    return NewConnection(tenant, system, tokens, _account(row), who=row["started_by"])
+    return NewConnection(scope, tokens, _account(row), who=row["started_by"])
+
+
+def _scope(row: dict[str, Any]) -> Scope:
+    return Scope(Tenant(row["tenant_id"]), row["system"])
 
 
 def _account(row: dict[str, Any]) -> Account:
@@ -244,6 +247,4 @@ def _account(row: dict[str, Any]) -> Account:
 
 
 def _location(new_connection: NewConnection, grant_id: UUID, column: str) -> SecretLocation:
-    return SecretLocation(
-        new_connection.tenant, new_connection.system, f"pending_grants.{grant_id}.{column}"
-    )
+    return SecretLocation(new_connection.scope, f"pending_grants.{grant_id}.{column}")

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connection_rows
 from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
@@ -41,18 +42,20 @@ class RotationCounts:
     unreadable_count: int  # altered; lending them stops their connection
 
 
+def _scope(row: dict[str, Any]) -> Scope:
+    return Scope(Tenant(row["tenant_id"]), row["system"])
+
+
 def _in_connections(row: dict[str, Any], column: str) -> SecretLocation:
-    return SecretLocation(Tenant(row["tenant_id"]), row["system"], column, row["generation"])
+    return SecretLocation(_scope(row), column, row["generation"])
 
 
 def _in_pending_grants(row: dict[str, Any], column: str) -> SecretLocation:
-    return SecretLocation(
-        Tenant(row["tenant_id"]), row["system"], f"pending_grants.{row['id']}.{column}"
-    )
+    return SecretLocation(_scope(row), f"pending_grants.{row['id']}.{column}")
 
 
 def _in_sync_settings(row: dict[str, Any], column: str) -> SecretLocation:
-    return SecretLocation(Tenant(row["tenant_id"]), row["system"], f"sync_settings.{column}")
+    return SecretLocation(_scope(row), f"sync_settings.{column}")
 
 
 SEALED_TABLES = (

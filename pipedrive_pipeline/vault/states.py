@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.vault.errors import CannotChange
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ NO_TOKENS: dict[str, object] = {
 }
 
 
-def begin(transaction: psycopg.Connection, tenant: Tenant, system: str, *, kind: str) -> None:
+def begin(transaction: psycopg.Connection, scope: Scope, *, kind: str) -> None:
     """Inserts a row in state pending if the tenant has none for this system."""
     transaction.execute(
         """
@@ -86,14 +86,13 @@ def begin(transaction: psycopg.Connection, tenant: Tenant, system: str, *, kind:
         values (%s, %s, %s, %s)
         on conflict (tenant_id, system) do nothing
         """,
-        (tenant.slug, system, kind, ConnectionState.PENDING),
+        (scope.tenant.slug, scope.system, kind, ConnectionState.PENDING),
     )
 
 
 def change(
     transaction: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     to: ConnectionState,
     *,
     reason: Reason | None,
@@ -104,8 +103,7 @@ def change(
 
     Args:
         transaction: the caller's; it also contains the cause of the change.
-        tenant: the owner of the connection.
-        system: the connector's key.
+        scope: the tenant and system of the connection.
         to: the new state; disconnected also deletes the tokens.
         reason: None if the state needs no reason.
         who: a person, a key's name, or the part of the program that makes the change.
@@ -114,17 +112,17 @@ def change(
     Raises:
         CannotChange: no such connection, or the new state may not follow the current one.
     """
-    current = _locked_state(transaction, tenant, system)
+    current = _locked_state(transaction, scope)
     if current is None or to not in MAY_BECOME[current.state]:
         from_state = current.state.value if current else "unknown"
-        raise CannotChange(tenant.slug, system, current=from_state, wanted=to.value)
+        raise CannotChange(scope.tenant.slug, scope.system, current=from_state, wanted=to.value)
     forgotten = NO_TOKENS if to is ConnectionState.DISCONNECTED else {}
     changed = {"state": to, "state_reason": reason, **(columns or {}), **forgotten}
     write(transaction, current.connection_id, changed)
     after: dict[str, str | None] = {"state": to, "reason": reason}
-    _record(transaction, tenant, system, who=who, before=current.audit_facts, after=after)
+    _record(transaction, scope, who=who, before=current.audit_facts, after=after)
     level = logging.WARNING if to is ConnectionState.NEEDS_REAUTH else logging.INFO
-    log.log(level, "%s: %s is %s (%s)", tenant, system, to.value, reason or "no reason")
+    log.log(level, "%s is %s (%s)", scope, to.value, reason or "no reason")
     return current.connection_id
 
 
@@ -139,9 +137,7 @@ class _CurrentState:
         return {"state": self.state, "reason": self.reason}
 
 
-def _locked_state(
-    transaction: psycopg.Connection, tenant: Tenant, system: str
-) -> _CurrentState | None:
+def _locked_state(transaction: psycopg.Connection, scope: Scope) -> _CurrentState | None:
     row = transaction.execute(
         """
         select connections.id, connections.state, connections.state_reason
@@ -150,15 +146,14 @@ def _locked_state(
             and connections.system = %s
         for no key update
         """,
-        (tenant.slug, system),
+        (scope.tenant.slug, scope.system),
     ).fetchone()
     return _CurrentState(row[0], ConnectionState(row[1]), row[2]) if row else None
 
 
 def _record(
     transaction: psycopg.Connection,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     *,
     who: str,
     before: dict[str, str | None],
@@ -169,7 +164,7 @@ def _record(
         insert into integration.audit_log (who, tenant_id, action, subject, before, after)
         values (%s, %s, 'connection.state', %s, %s, %s)
         """,
-        (who, tenant.slug, system, Jsonb(before), Jsonb(after)),
+        (who, scope.tenant.slug, scope.system, Jsonb(before), Jsonb(after)),
     )
 
 

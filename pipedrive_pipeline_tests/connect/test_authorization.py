@@ -28,10 +28,12 @@ from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
 from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, VaultSetup
 
+SCOPE = Scope(ACME, PIPEDRIVE)
+
 
 def begun(world: VaultSetup, session: str = "browser") -> str:
     """The state of a consent that this session began."""
-    return oauth_flow.begin(world.vault, ACME, PIPEDRIVE, session=session, who="the operator").state
+    return oauth_flow.begin(world.vault, SCOPE, session=session, who="the operator").state
 
 
 def arrived(
@@ -51,7 +53,7 @@ def test_a_browser_that_consents_leads_to_a_connection_named_and_confirmed(
 ) -> None:
     """The whole way over HTTP, as the demo walks it."""
     session = signing.fresh()
-    begun = oauth_flow.begin(acme.vault, ACME, PIPEDRIVE, session=session, who="the operator")
+    begun = oauth_flow.begin(acme.vault, SCOPE, session=session, who="the operator")
     back = parse_qs(urlsplit(httpx.get(begun.url).headers["location"]).query)
 
     waiting = oauth_flow.finish(
@@ -290,5 +292,8 @@ def test_without_an_app_registered_consent_says_which_setting_is_missing(acme: V
 def test_an_unknown_tenant_begins_nothing(acme: VaultSetup) -> None:
     with pytest.raises(UnknownTenant):
         oauth_flow.begin(
-            acme.vault, Tenant("nobody"), PIPEDRIVE, session="browser", who="the operator"
+            acme.vault,
+            Scope(Tenant("nobody"), PIPEDRIVE),
+            session="browser",
+            who="the operator",
         )

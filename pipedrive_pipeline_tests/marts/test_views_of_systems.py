@@ -151,7 +151,7 @@ def test_another_company_in_one_system_keeps_the_views_of_the_others(raw: RawTab
     publish_views(raw.warehouse, ACME)
 
     with raw.warehouse.transaction(ACME) as connection:
-        start_afresh(connection, ACME, raw.system)
+        start_afresh(connection, Scope(ACME, raw.system))
     published_again = publish_due(raw.warehouse)
 
     assert published_again.remade == ["acme"]

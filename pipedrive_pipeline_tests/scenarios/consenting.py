@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from pipedrive_pipeline.connect.auth import signing
 from pipedrive_pipeline.connect.consent.oauth_flow import begin, confirm, finish
 from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
@@ -43,7 +44,7 @@ def consent(world: World, tenant: Tenant) -> TenantConnection:
     """The tenant's connection, after link, consent and confirm; the sandbox consents at once."""
     registry.add(world.warehouse, world.settings, tenant)
     vault, browser = vault_of(world), signing.fresh()
-    begun = begin(vault, tenant, SYSTEM, session=browser, who="a test")
+    begun = begin(vault, Scope(tenant, SYSTEM), session=browser, who="a test")
     back = httpx.get(begun.url, follow_redirects=False).headers["location"]
     query = parse_qs(urlsplit(back).query)
     waiting = finish(vault, SYSTEM, session=browser, state=query["state"][0], code=query["code"][0])

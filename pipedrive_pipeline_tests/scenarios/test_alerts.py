@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import GuardTripped, NotConnected, ReauthNeeded
 from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.status.alerts import OVERDUE, Cause, raise_alert, raise_overdue
 from pipedrive_pipeline.sync.status.doctor import examine
 from pipedrive_pipeline.vault.disconnect import disconnect
@@ -79,7 +80,7 @@ def test_a_test_that_finds_a_dead_token_tells_it_once_and_the_next_run_not_again
 
 
 def test_a_test_of_a_tenant_that_is_not_connected_tells_nobody_else(world: World) -> None:
-    disconnect(open_vault(world.warehouse, world.settings), ACME, SYSTEM, who="a test")
+    disconnect(open_vault(world.warehouse, world.settings), Scope(ACME, SYSTEM), who="a test")
     with listening(world) as (alerted, arrived):
         findings = examine(alerted.warehouse, alerted.settings, ACME, SYSTEM)
 

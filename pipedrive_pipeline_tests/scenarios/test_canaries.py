@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.vault import connection_rows
 from pipedrive_pipeline_tests.cli.terminal import CommandResult, Terminal, ended
 from pipedrive_pipeline_tests.scenarios.consenting import consent, expire, vault_of, with_app
@@ -39,7 +40,7 @@ def world(database_url: str, tmp_path: Path, sandbox: Sandbox) -> World:
 def tokens(world: World) -> set[str]:
     """The pair that is stored now."""
     vault = vault_of(world)
-    connection_row = connection_rows.read(vault, ACME, SYSTEM)
+    connection_row = connection_rows.read(vault, Scope(ACME, SYSTEM))
     pair = [
         connection_rows.token(vault.cipher, connection_row, name)
         for name in ("access_token", "refresh_token")

@@ -141,7 +141,7 @@ def test_duplicates(world: World, sandbox: Sandbox, account: CrmAccount) -> None
     account.edit_many("persons", range(1, 1_001), job_title="Einkauf")  # fills two pages
     world.sync(sync_type="full")
     first = {row["pipedrive_id"]: row["id"] for row in world.rows("crm", "contacts")}
-    disconnect(vault_of(world), ACME, SYSTEM, who="a test")
+    disconnect(vault_of(world), Scope(ACME, SYSTEM), who="a test")
     consent(world, ACME)
 
     world.sync()
@@ -161,7 +161,7 @@ def test_mapping(world: World, sandbox: Sandbox, account: CrmAccount) -> None:
     number = account.fields["organizations"].named("Kundennummer").code
     text = {"organizations": {number: "customer_number"}}
     mapping.save(world.warehouse, Scope(ACME, SYSTEM), text, who="a test")
-    disconnect(vault_of(world), ACME, SYSTEM, who="a test")
+    disconnect(vault_of(world), Scope(ACME, SYSTEM), who="a test")
     consent(world, ACME)
 
     world.sync()
@@ -180,7 +180,7 @@ def test_disconnect(world: World, sandbox: Sandbox) -> None:
     world.sync(sync_type="full")
     before = world.rows("crm", "contacts")
     vault, events = vault_of(world), []
-    end = Thread(target=lambda: events.append(disconnect(vault, ACME, SYSTEM, who="a test")))
+    end = Thread(target=lambda: events.append(disconnect(vault, Scope(ACME, SYSTEM), who="a test")))
     sandbox.faults.before(1, end.start, path=PERSONS)
     sandbox.faults.add("slow", after=1, seconds=3, path=PERSONS)  # the second page comes after it
 

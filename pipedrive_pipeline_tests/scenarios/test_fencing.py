@@ -141,7 +141,7 @@ def erase(world: World, sandbox: Sandbox) -> None:
 def end_the_connection(world: World, sandbox: Sandbox) -> None:
     """The tenant wants nothing of its CRM to arrive here any more."""
     del sandbox
-    disconnect(open_vault(world.warehouse, world.settings), ACME, SYSTEM, who="a test")
+    disconnect(open_vault(world.warehouse, world.settings), Scope(ACME, SYSTEM), who="a test")
 
 
 def run_again(world: World, sandbox: Sandbox) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.alert_addresses import alert_address
 from pipedrive_pipeline.sync.status.notify import notify
@@ -27,7 +28,7 @@ HOOK = "https://hooks.acme.example/alerts?key=1"
 
 def saved(world: World, *urls: str) -> None:
     """The tenant's addresses as a release before may have saved them, without a check."""
-    place = SecretLocation(ACME, SYSTEM, "sync_settings.alert_urls")
+    place = SecretLocation(Scope(ACME, SYSTEM), "sync_settings.alert_urls")
     sealed = open_vault(world.warehouse, world.settings).cipher.seal(
         SecretStr(",".join(urls)), place
     )

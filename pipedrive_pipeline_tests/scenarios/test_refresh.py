@@ -117,7 +117,7 @@ def test_a_refresh_keeps_the_rules_of_its_tenant(world: World, sandbox: Sandbox)
     with pytest.raises(AllowanceSpent):
         refresh("acme", SYSTEM, "persons", [1])
     assert refresh("acme", SYSTEM, "persons", []).absent == ()
-    disconnect(open_vault(world.warehouse, world.settings), ACME, SYSTEM, who="a test")
+    disconnect(open_vault(world.warehouse, world.settings), Scope(ACME, SYSTEM), who="a test")
     with pytest.raises(NotConnected):
         refresh("acme", SYSTEM, "persons", [1])
 

@@ -59,8 +59,7 @@ class World:
         registry.add(self.warehouse, self.settings, tenant)
         connect_with_api_token(
             open_vault(self.warehouse, self.settings),
-            tenant,
-            SYSTEM,
+            Scope(tenant, SYSTEM),
             SecretStr(sandbox.api_token),
             sandbox.url,
             who="a test",

@@ -10,11 +10,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
 from pipedrive_pipeline.vault.errors import SecretUnreadable, WrongKey
 
-ACME = SecretLocation(Tenant("acme"), "pipedrive", "access_token", generation=3)
+ACME = SecretLocation(Scope(Tenant("acme"), "pipedrive"), "access_token", generation=3)
 TOKEN = SecretStr("v1u:canary")
 OLD, NEW = (SecretStr(Fernet.generate_key().decode()) for _ in range(2))
 SEALED = Cipher([OLD]).seal(TOKEN, ACME)
@@ -42,8 +43,8 @@ def test_the_secret_does_not_show_in_the_sealed_text_or_the_cipher() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        replace(ACME, tenant=Tenant("bravo")),
-        replace(ACME, system="hubspot"),
+        replace(ACME, scope=Scope(Tenant("bravo"), "pipedrive")),
+        replace(ACME, scope=Scope(Tenant("acme"), "hubspot")),
         replace(ACME, column="refresh_token"),
         replace(ACME, generation=2),
     ],

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import HostNotAllowed, NotConnected, UnknownTenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections, lend
 from pipedrive_pipeline.vault.connect import connect_with_api_token
@@ -18,13 +19,13 @@ from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
 from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, VaultSetup, settings_for
 
 TOKEN = "canary-api-token"
+SCOPE = Scope(ACME, PIPEDRIVE)
 
 
 def connect(world: VaultSetup, *, token: str = TOKEN, url: str | None = None, **more: Any) -> None:
     connect_with_api_token(
         world.vault,
-        more.pop("tenant", ACME),
-        PIPEDRIVE,
+        Scope(more.pop("tenant", ACME), PIPEDRIVE),
         SecretStr(token),
         url or world.oauth.url,
         who="a person",
@@ -104,7 +105,7 @@ def test_another_companys_token_is_refused_until_a_person_confirms(acme: VaultSe
     with pytest.raises(OtherCompany, match=r"Müller & Söhne \(id 7654321\).*Other Ltd \(id 99\)"):
         connect(acme, token="other")
     assert acme.row()["company_id"] == "7654321"
-    connect(acme, token="other", start_afresh=lambda _, tenant, __: begun_afresh.append(tenant))
+    connect(acme, token="other", start_afresh=lambda _, scope: begun_afresh.append(scope.tenant))
 
     assert acme.row()["company_id"] == "99"
     assert begun_afresh == [ACME]
@@ -150,8 +151,7 @@ def test_a_state_follows_only_where_the_table_says_so(
         with acme.vault.warehouse.transaction() as transaction:
             change(
                 transaction,
-                ACME,
-                PIPEDRIVE,
+                SCOPE,
                 to,
                 reason=Reason.DISCONNECTED,
                 who="a test",
@@ -185,10 +185,10 @@ def test_a_wrong_key_is_found_at_start_and_overwrites_nothing(acme: VaultSetup) 
 def test_a_connection_is_shown_without_its_tokens(acme: VaultSetup) -> None:
     acme.connect_acme()
 
-    shown = connections.existing(acme.vault, ACME, PIPEDRIVE)
+    shown = connections.existing(acme.vault, SCOPE)
 
     assert shown.state is ConnectionState.CONNECTED
     assert shown.company_name == "Müller & Söhne"
     assert "token" not in " ".join(vars(shown)).replace("token_expires_at", "")
     with pytest.raises(NotConnected):
-        connections.existing(acme.vault, Tenant("bravo"), PIPEDRIVE)
+        connections.existing(acme.vault, Scope(Tenant("bravo"), PIPEDRIVE))

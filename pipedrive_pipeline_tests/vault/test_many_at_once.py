@@ -17,6 +17,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import lend
@@ -244,7 +245,9 @@ def test_a_disconnect_during_a_refresh_is_the_last_word(acme: VaultSetup) -> Non
         acme.expire()
         with ThreadPoolExecutor(8) as threads:
             callers = [threads.submit(works, acme) for _ in range(7)]
-            ended = threads.submit(disconnect, acme.vault, ACME, PIPEDRIVE, who="a test").result()
+            ended = threads.submit(
+                disconnect, acme.vault, Scope(ACME, PIPEDRIVE), who="a test"
+            ).result()
             assert all(caller.result() in {True, False} for caller in callers)
 
         row = acme.row()

@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors.contract import Account
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connect
@@ -91,7 +92,7 @@ class VaultSetup:
                 issued_at=issued_at,
                 expires_at=issued_at.replace(year=issued_at.year + 1),
             )
-            arrival = connect.NewConnection(tenant, PIPEDRIVE, tokens, account, who="a test")
+            arrival = connect.NewConnection(Scope(tenant, PIPEDRIVE), tokens, account, who="a test")
             connect.store(transaction, self.vault.cipher, arrival)
 
     def expire(self) -> None:

@@ -14,7 +14,6 @@ from psycopg import sql
 from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import lock_for_change
-from pipedrive_pipeline.tenants import Tenant
 
 MARK = """
     update {}
@@ -50,7 +49,7 @@ FORGET = (
 )
 
 
-def start_afresh(transaction: psycopg.Connection, tenant: Tenant, system: str) -> None:
+def start_afresh(transaction: psycopg.Connection, scope: Scope) -> None:
     """Marks the former company's rows and deletes its raw data, in this transaction.
 
     A run that lost its lock and still holds the former company's rows cannot write them any more.
@@ -58,12 +57,12 @@ def start_afresh(transaction: psycopg.Connection, tenant: Tenant, system: str) -
     Raises:
         Busy: a sync of this tenant runs; it would write the former company's rows again.
     """
-    lock_for_change(transaction, Scope(tenant, system))
+    lock_for_change(transaction, scope)
     for mart in MARTS:
         mark = sql.SQL(MARK).format(sql.Identifier(*mart.table))
-        transaction.execute(mark, (tenant.slug, system))
-    for schema in (Scope(tenant, system).raw_schema, Scope(tenant, system).staging_schema):
+        transaction.execute(mark, (scope.tenant.slug, scope.system))
+    for schema in (scope.raw_schema, scope.staging_schema):
         drop = sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema))
         transaction.execute(drop)
     for statement in FORGET:
-        transaction.execute(statement, (tenant.slug, system))
+        transaction.execute(statement, (scope.tenant.slug, scope.system))

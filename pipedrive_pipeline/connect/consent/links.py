@@ -33,19 +33,18 @@ class LinkTarget:
     """The tenant and system that a link connects."""
 
     link_hash: str
-    tenant: Tenant
-    system: str
+    scope: Scope
     who: str
 
 
-def make(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Link:
+def make(vault: Vault, scope: Scope, *, who: str) -> Link:
     """Makes a link that gives one consent, within ten minutes.
 
     Raises:
         SettingsError: the operator has not set the app's id or secret; a link would be useless.
         UnknownTenant: no such tenant.
     """
-    vault.oauth_app(Scope(tenant, system))
+    vault.oauth_app(scope)
     secret = signing.signed(vault.settings, LINK_PURPOSE, signing.fresh())
     with vault.warehouse.transaction() as transaction:
         # A consent that the link began just before its end may still come back.
@@ -63,10 +62,10 @@ def make(vault: Vault, tenant: Tenant, system: str, *, who: str) -> Link:
                 values (%s, %s, %s, %s, now() + make_interval(mins => %s))
                 returning expires_at
                 """,
-                (signing.hashed(secret), tenant.slug, system, who, LINK_MINUTES),
+                (signing.hashed(secret), scope.tenant.slug, scope.system, who, LINK_MINUTES),
             ).fetchone()
         except psycopg.errors.ForeignKeyViolation:
-            raise UnknownTenant(tenant.slug) from None
+            raise UnknownTenant(scope.tenant.slug) from None
     if row is None:  # `returning` gives the row that was inserted
         raise AssertionError
     base = str(vault.settings.app_url).rstrip("/")
@@ -94,7 +93,7 @@ def target(vault: Vault, secret: str) -> LinkTarget:
         ).fetchone()
     if row is None:
         raise LinkRefused
-    return LinkTarget(link_hash, Tenant(row[0]), row[1], row[2])
+    return LinkTarget(link_hash, Scope(Tenant(row[0]), row[1]), row[2])
 
 
 def use_up(transaction: psycopg.Connection, link_hash: str) -> bool:

@@ -51,8 +51,7 @@ class StartedConsent:
 
 def begin(
     vault: Vault,
-    tenant: Tenant,
-    system: str,
+    scope: Scope,
     *,
     session: str,
     who: str,
@@ -64,8 +63,7 @@ def begin(
 
     Args:
         vault: the vault.
-        tenant: the tenant that will be connected.
-        system: the connector's key.
+        scope: the tenant that will be connected, and the system.
         session: a secret that only this browser holds (`signing.fresh`).
         who: the person or key, for the audit log.
         link: the one-time link that the browser opened; the source's answer uses it up.
@@ -74,14 +72,14 @@ def begin(
         SettingsError: the operator has not set the app's id or secret.
         UnknownTenant: no such tenant.
     """
-    app = vault.oauth_app(Scope(tenant, system))
+    app = vault.oauth_app(scope)
     state = signing.signed(vault.settings, STATE_PURPOSE, signing.fresh())
     url = app.authorize_url(state, _verifier(vault, state))
     values = {
         "state_hash": signing.hashed(state),
         "session_hash": signing.hashed(session),
-        "tenant": tenant.slug,
-        "system": system,
+        "tenant": scope.tenant.slug,
+        "system": scope.system,
         "who": who,
         "minutes": STATE_MINUTES,
         "link_hash": link and link.link_hash,
@@ -91,7 +89,7 @@ def begin(
         try:
             transaction.execute(_ADD_STATE, values)
         except psycopg.errors.ForeignKeyViolation:
-            raise UnknownTenant(tenant.slug) from None
+            raise UnknownTenant(scope.tenant.slug) from None
     return StartedConsent(url, state)
 
 
@@ -124,14 +122,12 @@ def finish(
         SourceUnavailable, SourceBroke: no usable answer; the person starts again.
     """
     started = _use_state(vault, system, session, state)
-    tenant = started.tenant
+    scope = Scope(started.tenant, system)
     if error is not None or not code or not state or len(code) > CODE_MAX_CHARACTERS:
         raise ConsentDeclined
-    grant = _exchange(vault, tenant, system, SecretStr(code), _verifier(vault, state))
+    grant = _exchange(vault, scope, SecretStr(code), _verifier(vault, state))
     with vault.warehouse.transaction() as transaction:
-        arrival = NewConnection(
-            tenant, system, grant.tokens(transaction), grant.account, started.who
-        )
+        arrival = NewConnection(scope, grant.tokens(transaction), grant.account, started.who)
         pending.hold(
             transaction,
             vault.cipher,
@@ -212,16 +208,14 @@ class _TestedGrant:
         )
 
 
-def _exchange(
-    vault: Vault, tenant: Tenant, system: str, code: SecretStr, verifier: str
-) -> _TestedGrant:
+def _exchange(vault: Vault, scope: Scope, code: SecretStr, verifier: str) -> _TestedGrant:
     """Exchanges the code, checks the host and reads the account. Nothing is stored."""
     try:
-        app = vault.oauth_app(Scope(tenant, system))
+        app = vault.oauth_app(scope)
         grant = app.exchange(code, verifier)
         base_url = checked_base_url(grant.api_domain or "", app.allowed_hosts)
         credential = Credential("oauth", grant.access_token, base_url)
-        account = connect.account_of_credential(vault, tenant, system, credential)
+        account = connect.account_of_credential(vault, scope, credential)
     except (GrantRefused, TokenRefused):
         raise CodeRefused from None
     return _TestedGrant(grant, base_url, account)

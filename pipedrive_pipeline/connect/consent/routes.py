@@ -26,8 +26,8 @@ from pipedrive_pipeline.connect.consent.links import LinkTarget
 from pipedrive_pipeline.connect.errors import StateRefused
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections, pending
 from pipedrive_pipeline.vault.disconnect import disconnect as end_connection
 from pipedrive_pipeline.vault.errors import NothingToConfirm
@@ -53,7 +53,7 @@ def connect_link(
     request: Request, services: AppServices, system: SystemKey, caller: ConnectionManager
 ) -> JSONResponse:
     """A one-time link for the person who may consent; it is shown once."""
-    link = links.make(services.vault, caller.tenant, system, who=caller.name)
+    link = links.make(services.vault, Scope(caller.tenant, system), who=caller.name)
     shown = models.ConnectLink(url=link.url, expires_at=link.expires_at)
     return envelope.answer(request, shown, status=201)
 
@@ -66,7 +66,7 @@ def open_link(request: Request, services: AppServices, secret: str) -> Response:
     """
     with guarded(request):
         link = links.target(services.vault, secret)
-    return _to_source(services, link.tenant, link.system, who=link.who, link=link)
+    return _to_source(services, link.scope, who=link.who, link=link)
 
 
 @router.get(
@@ -81,7 +81,7 @@ def auth(
     """Redirects this browser to the source, where a person consents."""
     if caller.session:
         csrf.require_own_navigation(request)
-    return _to_source(services, caller.tenant, system, who=caller.name)
+    return _to_source(services, Scope(caller.tenant, system), who=caller.name)
 
 
 @router.get("/api/integrations/{system}/callback", include_in_schema=False)
@@ -119,7 +119,7 @@ def confirm(request: Request, services: AppServices, system: SystemKey, sent: Se
     if callers.carries_key(request):
         caller = authenticated(request)
         require(caller, Permission.MANAGE_CONNECTION)
-        grant = pending.newest_of_tenant(services.vault, caller.tenant, system)
+        grant = pending.newest_of_tenant(services.vault, Scope(caller.tenant, system))
     else:
         grant = _own_grant(request, services, system, sent)
     if grant is None:
@@ -127,13 +127,13 @@ def confirm(request: Request, services: AppServices, system: SystemKey, sent: Se
     is_other_company_confirmed = (
         sent.fields.get("otherCompany") is True or sent.text("other_company") == "yes"
     )
-    with services.slow_work.slot(grant.tenant):
+    with services.slow_work.slot(grant.scope.tenant):
         oauth_flow.confirm(
             services.vault, grant.id, is_other_company_confirmed=is_other_company_confirmed
         )
     if sent.is_form:
         return RedirectResponse(f"/integrations/{system}/confirm", status_code=303)
-    connection = connections.existing(services.vault, grant.tenant, system)
+    connection = connections.existing(services.vault, grant.scope)
     return envelope.answer(request, presenters.connection(system, connection))
 
 
@@ -147,17 +147,17 @@ def disconnect(
 ) -> JSONResponse:
     """Ends the connection and deletes its tokens; the synced rows stay."""
     with services.slow_work.slot(caller.tenant):
-        end = end_connection(services.vault, caller.tenant, system, who=caller.name)
+        end = end_connection(services.vault, Scope(caller.tenant, system), who=caller.name)
     shown = models.Disconnection(system=system, is_revoked=end.is_revoked, note=end.note or None)
     return envelope.answer(request, shown)
 
 
 def _to_source(
-    services: Services, tenant: Tenant, system: str, *, who: str, link: LinkTarget | None = None
+    services: Services, scope: Scope, *, who: str, link: LinkTarget | None = None
 ) -> Response:
     """Redirects to the source with a new session, so that a planted cookie is worth nothing."""
     session = signing.fresh()
-    consent = oauth_flow.begin(services.vault, tenant, system, session=session, who=who, link=link)
+    consent = oauth_flow.begin(services.vault, scope, session=session, who=who, link=link)
     answer = RedirectResponse(consent.url, status_code=302)
     set_cookie(answer, services.vault.settings, session)
     return answer
@@ -178,7 +178,7 @@ def _own_grant(request: Request, services: Services, system: str, sent: Body) ->
 
 def _grant_of_session(services: Services, system: str, session: str) -> PendingGrant:
     grant = pending.of_session(services.vault, signing.hashed(session)) if session else None
-    if grant is None or grant.system != system:
+    if grant is None or grant.scope.system != system:
         raise NothingToConfirm
     return grant
 

@@ -60,7 +60,7 @@ def confirmation(request: Request, grant: PendingGrant, form_token: str) -> HTML
     return _page(
         request,
         template,
-        label=registry.system(grant.system).label,
+        label=registry.system(grant.scope.system).label,
         grant=grant,
         form_token=form_token,
     )
@@ -89,7 +89,14 @@ def tenants(
     request: Request, registered: Sequence[RegisteredTenant], form_token: str
 ) -> HTMLResponse:
     """Every tenant, for the operator."""
-    return _page(request, "tenants.html", caller=None, tenants=registered, form_token=form_token)
+    return _page(
+        request,
+        "tenants.html",
+        caller=None,
+        tenants=registered,
+        systems=registry.systems(),
+        form_token=form_token,
+    )
 
 
 def integration(

@@ -108,9 +108,7 @@ class SourceAccess:
         Raises:
             NotConnected: no more rows of the tenant may be written.
         """
-        row = connection(
-            open_vault(self._warehouse, self._settings), self.scope.tenant, self.scope.system
-        )
+        row = connection(open_vault(self._warehouse, self._settings), self.scope)
         if row is None or row.state is ConnectionState.DISCONNECTED:
             raise NotConnected(self.scope.tenant.slug, self.scope.system)
 

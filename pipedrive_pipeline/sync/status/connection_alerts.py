@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from pipedrive_pipeline.errors import NotConnected, Permanent, PipelineError
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.status.alerts import Cause, raise_alert
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connection_test import ConnectionCheck, check_connection
@@ -22,7 +23,7 @@ def check_connection_and_alert(vault: Vault, tenant: Tenant, system: str) -> Con
         PipelineError: as `check_connection`.
     """
     try:
-        return check_connection(vault, tenant, system)
+        return check_connection(vault, Scope(tenant, system))
     except Permanent as error:
         if not isinstance(error, NotConnected):
             _alert(vault, tenant, system, error)

@@ -11,6 +11,7 @@ import httpx
 from pipedrive_pipeline.connectors.hosts import AllowedHosts
 from pipedrive_pipeline.connectors.transport import Limits, open_client
 from pipedrive_pipeline.errors import BadInput, HostNotAllowed
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.alert_addresses import AlertAddress, alert_address
 from pipedrive_pipeline.tenants import Tenant
@@ -107,7 +108,7 @@ def _addresses(
         ).fetchone()
     if not (row and row[0]):
         return [], 0
-    place = SecretLocation(tenant, system, "sync_settings.alert_urls")
+    place = SecretLocation(Scope(tenant, system), "sync_settings.alert_urls")
     opened = open_vault(warehouse, settings).cipher.open(row[0], place)
     addresses, refused = [], 0
     for url in opened.get_secret_value().split(","):

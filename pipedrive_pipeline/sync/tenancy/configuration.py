@@ -183,7 +183,7 @@ def _unmasked(urls: Sequence[str], saved: Sequence[str], settings: Settings) -> 
 
 
 def _place(scope: Scope) -> SecretLocation:
-    return SecretLocation(scope.tenant, scope.system, "sync_settings.alert_urls")
+    return SecretLocation(scope, "sync_settings.alert_urls")
 
 
 def _save(values: Mapping[str, object]) -> sql.Composed:

@@ -75,7 +75,9 @@ def end(vault: Vault, tenant: Tenant, *, is_erasing: bool, who: str) -> list[Dis
         connection.transaction(force_rollback=True),
     ):
         _delete(connection, tenant)
-    ended = [disconnect(vault, tenant, row.system, who=who) for row in connections(vault, tenant)]
+    ended = [
+        disconnect(vault, Scope(tenant, row.system), who=who) for row in connections(vault, tenant)
+    ]
     remove(vault.warehouse, tenant, is_erasing=is_erasing, who=who)
     for system in system_keys():
         clear_scratch(vault.settings, vault.warehouse, Scope(tenant, system))
