@@ -81,6 +81,25 @@ def test_a_mapping_is_tried_saved_and_built_without_a_call(
 
 
 @pytest.mark.slow
+def test_a_preview_names_values_that_would_be_refused(manager: httpx.Client) -> None:
+    """It answered 500 as soon as there was one: three facts did not fit a model of two."""
+    fields = manager.get(f"{ROUTES}/fields").json()["data"]
+    texts = [row for row in fields if row["isCustom"] and row["type"] == "varchar"]
+    key = next(row["key"] for row in texts if row["entity"] == "organizations")
+    mapping = {"organizations": {key: {"target": "employee_count", "as": "number"}}}
+
+    tried = manager.post(f"{ROUTES}/field-mapping/preview", json={"mapping": mapping})
+
+    assert tried.status_code == 200
+    (coverage,) = tried.json()["data"]["coverage"]
+    assert coverage["refused"] > 0
+    example = coverage["refusedExamples"][0]
+    assert example["remoteId"].isdigit()
+    assert example["value"]
+    assert example["reason"] == "is no whole number of 64 bits"
+
+
+@pytest.mark.slow
 def test_status_shows_rows_freshness_and_budget_and_a_full_sync_its_price(
     world: World, manager: httpx.Client
 ) -> None:
