@@ -8,11 +8,20 @@ import sys
 from dataclasses import replace
 
 import pytest
+from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.contract import Children, Column, ColumnType
-from pipedrive_pipeline.errors import BadSlug, UsageError
+from pipedrive_pipeline.connectors.contract import (
+    AuthScheme,
+    Children,
+    Column,
+    ColumnType,
+    System,
+)
+from pipedrive_pipeline.connectors.hosts import AllowedHosts, checked_base_url
+from pipedrive_pipeline.errors import BadSlug, HostNotAllowed, SettingsError, UsageError
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.connectors.ledger import BOOKS, ENTRIES, LEDGER
 
@@ -35,7 +44,10 @@ LINES = replace(
         ({"auth": LEDGER.auth * 2}, "one of each kind"),
         ({"entities": (BOOKS, BOOKS)}, "two entities"),
         ({"entities": (LINES, ENTRIES)}, "must come before"),
-        ({"entities": (replace(BOOKS, defined_by="fields"),)}, "no entity fields"),
+        (
+            {"entities": (replace(BOOKS, defined_by="fields", custom_values="title"),)},
+            "no entity fields",
+        ),
         ({"entities": (replace(BOOKS, personal=("mail",)),)}, "no column mail"),
     ],
 )
@@ -75,3 +87,57 @@ def test_modules_of_the_environment_register_systems_in_child_processes() -> Non
 
     assert "ledger" in shown
     assert "pipedrive" in shown
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch) -> System:
+    """A second system, registered for one test."""
+    monkeypatch.setitem(registry._registered, LEDGER.key, LEDGER)
+    return LEDGER
+
+
+def test_a_token_goes_to_the_hosts_of_its_own_system_only(ledger: System) -> None:
+    """One list for all systems once let each one's token go to every other's hosts."""
+    settings = Settings(_env_file=None).with_system(ledger.key, allowed_hosts=("ledger.internal",))
+    acme = Tenant("acme")
+
+    of_ledger = registry.allowed_hosts(settings, Scope(acme, ledger.key))
+    of_pipedrive = registry.allowed_hosts(settings, Scope(acme, "pipedrive"))
+
+    assert of_ledger == AllowedHosts(("ledger.internal",), "LEDGER_ALLOWED_HOSTS")
+    assert of_pipedrive == AllowedHosts(("*.pipedrive.com",), "PIPEDRIVE_ALLOWED_HOSTS")
+    with pytest.raises(HostNotAllowed, match="PIPEDRIVE_ALLOWED_HOSTS"):
+        checked_base_url("https://ledger.internal", of_pipedrive)
+
+
+def test_each_system_has_its_own_app(ledger: System) -> None:
+    """The secret of one app is never sent to another system's token endpoint."""
+    scheme = AuthScheme(kind="oauth", oauth_url="https://auth.ledger.example")
+    system = replace(ledger, auth=(scheme, *ledger.auth))
+    registry._registered[ledger.key] = system
+    settings = Settings(_env_file=None).with_system(
+        ledger.key, client_id="ours", client_secret=SecretStr("s")
+    )
+
+    app = registry.oauth_app(settings, Scope(Tenant("acme"), ledger.key))
+
+    assert (app.client_id, app.oauth_url) == ("ours", "https://auth.ledger.example")
+    assert app.redirect_uri.endswith("/api/integrations/ledger/callback")
+    with pytest.raises(SettingsError, match="PIPEDRIVE_CLIENT_ID is not set"):
+        registry.oauth_app(settings, Scope(Tenant("acme"), "pipedrive"))
+
+
+def test_a_system_without_oauth_says_so(ledger: System) -> None:
+    """Its declaration decides how a tenant can connect."""
+    with pytest.raises(UsageError, match="connect with an API token"):
+        registry.oauth_app(Settings(_env_file=None), Scope(Tenant("acme"), ledger.key))
+
+
+def test_a_malformed_setting_of_any_system_is_refused_at_start(
+    ledger: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEDGER_ALLOWED_HOSTS", "https://ledger.example")
+
+    with pytest.raises(SettingsError, match="LEDGER_ALLOWED_HOSTS"):
+        registry.check_settings(Settings(_env_file=None))
+    assert ledger.key in registry.system_keys()

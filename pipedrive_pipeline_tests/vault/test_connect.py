@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from pipedrive_pipeline.errors import HostNotAllowed, NotConnected, UnknownTenant
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE as PIPEDRIVE_SYSTEM
+from pipedrive_pipeline.errors import BadInput, HostNotAllowed, NotConnected, UnknownTenant
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections, lend
@@ -192,3 +195,16 @@ def test_a_connection_is_shown_without_its_tokens(acme: VaultSetup) -> None:
     assert "token" not in " ".join(vars(shown)).replace("token_expires_at", "")
     with pytest.raises(NotConnected):
         connections.existing(acme.vault, Scope(Tenant("bravo"), PIPEDRIVE))
+
+
+def test_a_system_that_takes_no_api_token_is_sent_none(
+    acme: VaultSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person could otherwise type a secret into a call that can never work."""
+    only_oauth = replace(PIPEDRIVE_SYSTEM, auth=PIPEDRIVE_SYSTEM.auth[:1])
+    monkeypatch.setitem(registry._registered, PIPEDRIVE, only_oauth)
+
+    with pytest.raises(BadInput, match="takes no API token"):
+        connect(acme)
+
+    assert acme.oauth.calls == []
