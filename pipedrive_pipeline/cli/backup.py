@@ -18,6 +18,7 @@ from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.errors import BadInput, DatabaseUnavailable
 from pipedrive_pipeline.settings import Settings, load_settings
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
+from pipedrive_pipeline.warehouse.migrations import migrate
 
 ROLES_FILE, DUMP_FILE = "roles.sql", "warehouse.dump"
 FolderArgument = Annotated[Path, typer.Argument(help="A folder; `backup` makes it.")]
@@ -31,8 +32,7 @@ def backup(folder: FolderArgument) -> None:
         raise BadInput(f"{folder} is not empty; name a new folder for each backup.")
     url = session.warehouse.full_url()
     roles, dump = folder / ROLES_FILE, folder / DUMP_FILE
-    without_passwords = ("--roles-only", "--no-role-passwords")
-    _run(session.settings, "pg_dumpall", "--dbname", url, *without_passwords, "--file", str(roles))
+    roles.write_text(_roles_script(session.warehouse), encoding="utf-8")
     _run(session.settings, "pg_dump", "--dbname", url, "--format", "custom", "--file", str(dump))
     for file in (roles, dump):
         file.chmod(0o600)
@@ -51,10 +51,18 @@ def restore(folder: FolderArgument) -> None:
     warehouse = warehouse_of(settings)
     _require_empty(warehouse)
     url = warehouse.full_url()
-    # Roles belong to the whole server; psql says of each that exists already that it does.
+    # On the server of the original they exist already; psql says so of each, and goes on.
     _run(settings, "psql", "--dbname", url, "--quiet", "--file", str(roles), is_checked=False)
     _run(settings, "pg_restore", "--dbname", url, "--exit-on-error", str(dump))
+    migrate(warehouse, notify=terminal.print)  # roles of its own if the original is still there
     terminal.print(f"{warehouse.place}: restored; `doctor` tells whether the keys fit.")
+
+
+def _roles_script(warehouse: Warehouse) -> str:
+    """The statements that make this installation's roles and their members; no other role's."""
+    with warehouse.transaction() as connection:
+        rows = connection.execute(_ROLES).fetchall()
+    return "".join(f"{statement};\n" for (statement,) in rows)
 
 
 def _require_empty(warehouse: Warehouse) -> None:
@@ -112,3 +120,51 @@ def _keys_reminder(session: CommandSession) -> str:
         else "TOKEN_ENCRYPTION_KEYS"
     )
     return f"The keys are not in it: keep {where} elsewhere, or every tenant must connect again."
+
+
+# Logins come before what they are members of; passwords stay on the server.
+_ROLES = """
+with ours as (
+    select
+        pg_roles.oid,
+        pg_roles.rolname
+    from pg_catalog.pg_roles
+    cross join integration.installation
+    where pg_roles.rolname ~ ('^(pipeline|analyst)_.*_' || installation.id || '$')
+),
+
+members as (
+    select
+        ours.rolname as role_name,
+        member.rolname as member_name,
+        member.rolcanlogin
+    from ours
+    inner join pg_catalog.pg_auth_members
+        on pg_auth_members.roleid = ours.oid
+    inner join pg_catalog.pg_roles as member
+        on member.oid = pg_auth_members.member
+    where member.rolname <> current_user
+)
+
+select statements.text
+from (
+    select
+        1 as step,
+        format('create role %I nologin', ours.rolname) as text
+    from ours
+    union
+    select
+        2 as step,
+        format('create role %I login', members.member_name) as text
+    from members
+    where members.rolcanlogin
+    union
+    select
+        3 as step,
+        format('grant %I to %I', members.role_name, members.member_name) as text
+    from members
+) as statements
+order by
+    statements.step asc,
+    statements.text asc
+"""

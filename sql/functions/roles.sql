@@ -1,5 +1,5 @@
 -- Roles of this installation, and the policies that keep tenants apart.
--- What: role_name, ensure_role, make_roles, grant_role, isolate.
+-- What: role_name, role_kind, ensure_role, make_roles, grant_role, isolate.
 -- Reads: integration.installation.
 -- Needs: 0001_installation.sql.
 --
@@ -22,6 +22,14 @@ $$;
 comment on function integration.role_name(text) is
     'Name of a role of this installation: pipeline_<kind>_<id> for engine, app and reader, else the kind '
     'itself and the id, such as analyst_acme_<id>.';
+
+create or replace function integration.role_kind(role_name text) returns text
+language sql immutable
+as $$
+    select regexp_replace(role_name, '^(pipeline_)?(.*)_[0-9a-f]{8}$', '\2')
+$$;
+comment on function integration.role_kind(text) is
+    'The kind of a role by its name in any installation, such as engine or analyst_acme.';
 
 create or replace function integration.ensure_role(kind text) returns text
 language plpgsql

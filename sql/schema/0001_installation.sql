@@ -43,6 +43,7 @@ comment on schema pipeline_locks is
 create table if not exists integration.installation (
     is_only_row boolean not null default true,
     id text not null default left(replace(gen_random_uuid()::text, '-', ''), 8),
+    next_id text,
     database_identity text not null,
     constraint installation_pkey primary key (is_only_row),
     constraint installation_is_only_row_check check (is_only_row),
@@ -55,6 +56,8 @@ comment on column integration.installation.is_only_row is
 comment on column integration.installation.id is
     'Eight characters at the end of the names of its database roles, which belong to the whole '
     'server.';
+comment on column integration.installation.next_id is
+    'The id that a copy of the database gets by `migrate`; empty otherwise.';
 comment on column integration.installation.database_identity is
     'The server''s system identifier and the oid of the database that the roles were made for; a '
     'copy of the database has another one, and gets roles of its own by `migrate`.';

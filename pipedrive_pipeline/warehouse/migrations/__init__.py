@@ -178,8 +178,8 @@ def migrate(
         with _rights_named(connection):
             for attempt in stamina.retry_context(on=Contended, attempts=12, timeout=wait_seconds):
                 with attempt:
-                    return _upgrade(warehouse, state)
-    raise AssertionError  # the last attempt returns or raises
+                    applied = _upgrade(warehouse, state)
+            return applied + (_own_roles(warehouse, notify) if state.is_copy else [])
 
 
 def prepare(warehouse: Warehouse) -> None:
@@ -246,7 +246,7 @@ def _rights_named(connection: psycopg.Connection) -> Iterator[None]:
         role, database = connection.info.user, connection.info.dbname
         steps = [f'grant create on database "{database}" to "{role}"']
         if (tables := connection.execute(_TABLES).fetchone()) and tables[1]:
-            row = connection.execute("select installation.id from integration.installation")
+            row = connection.execute(_NAMED_ID)
             names = [f"pipeline_{kind}_{identity}" for (identity,) in row for kind in _KINDS]
             steps = [
                 *(f"create role {name} nologin" for name in names),
@@ -275,6 +275,24 @@ def _upgrade(warehouse: Warehouse, state: _State) -> list[str]:
     return applied
 
 
+def _own_roles(warehouse: Warehouse, notify: Callable[[str], None]) -> list[str]:
+    """Gives a copied or restored database roles that no other database uses."""
+    with warehouse.connect() as connection:
+        members = connection.execute(_MEMBERS).fetchall()
+        shared = connection.execute("select integration.are_roles_shared()").fetchone()
+        is_shared = bool(shared and shared[0])
+        connection.execute(_NEXT_ID, (is_shared,))
+        connection.commit()  # an administrator may have to make the roles that this id names
+        connection.execute("select integration.renew_roles()" if is_shared else _KEEP_ROLES)
+        connection.execute(_SET_IDENTITY)
+    for kind, login in members if is_shared else ():
+        notify(
+            f"{login} has no right in this copy; if it should have that of the original, run "
+            f"in psql: select integration.grant_role('{kind}', '{login}');"
+        )
+    return ["roles"]
+
+
 _KINDS: Final = ("engine", "app", "reader")
 
 _TABLES = """
@@ -288,6 +306,42 @@ _REVISION = "select max(alembic_version.version_num) from integration.alembic_ve
 _IS_COPY = f"""
 select installation.database_identity <> ({DATABASE_IDENTITY})
 from integration.installation
+"""
+
+_NAMED_ID = """
+select coalesce(installation.next_id, installation.id)
+from integration.installation
+"""
+
+_NEXT_ID = """
+update integration.installation
+set next_id = case
+    when %s then coalesce(next_id, left(replace(gen_random_uuid()::text, '-', ''), 8))
+end
+"""
+
+_KEEP_ROLES = "select integration.make_roles()"
+
+_SET_IDENTITY = """
+update integration.installation
+set database_identity = integration.database_identity()
+"""
+
+_MEMBERS = """
+select
+    integration.role_kind(pg_roles.rolname),
+    member.rolname
+from pg_catalog.pg_auth_members
+inner join pg_catalog.pg_roles
+    on pg_roles.oid = pg_auth_members.roleid
+inner join pg_catalog.pg_roles as member
+    on member.oid = pg_auth_members.member
+cross join integration.installation
+where pg_roles.rolname ~ ('^(pipeline|analyst)_.*_' || installation.id || '$')
+    and member.rolname <> current_user
+order by
+    member.rolname asc,
+    pg_roles.rolname asc
 """
 
 _FUNCTION_FILES = """
