@@ -49,6 +49,8 @@ VALUES = {  # SQL over n, the number of the record
 }
 KINDS = tuple(VALUES)
 COLUMNS = {
+    "users": "id bigint unique, name text, email text, active_flag boolean, is_deleted boolean,"
+    " timezone_name text, created timestamptz, modified timestamptz, _dlt_load_id text",
     "organizations": "id bigint unique, name text, owner_id bigint, label_ids jsonb,"
     " custom_fields jsonb, extra jsonb, is_deleted boolean, add_time timestamptz,"
     " update_time timestamptz, _dlt_load_id text, address jsonb, website text, industry bigint,"
@@ -72,7 +74,7 @@ set
     {second} = record.custom_fields ->> %(second)s,
     attributes = {mart}.attributes
         || jsonb_build_object('amount', (record.custom_fields ->> %(third)s)::numeric),
-    pipedrive_synced_at = now(),
+    synced_at = now(),
     updated_at = now()
 from raw_pipedrive_bench.{entity} as record
 where {mart}.tenant_id = 'bench'
@@ -171,8 +173,10 @@ def _fill(warehouse: Warehouse, sizes: dict[str, int]) -> None:
     with warehouse.transaction(search_path=(Scope(TENANT, SYSTEM).raw_schema,)) as connection:
         connection.execute("insert into integration.tenants (slug) values ('bench')")
         connection.execute("create schema raw_pipedrive_bench")
-        connection.execute("create table users (id bigint unique, name text)")
-        connection.execute("insert into users select n, 'User ' || n from generate_series(1, 3) n")
+        connection.execute(f"create table users ({COLUMNS['users']})".encode())
+        connection.execute(
+            "insert into users (id, name) select n, 'User ' || n from generate_series(1, 3) n"
+        )
         for entity, count in sizes.items():
             _define(connection, entity)
             pairs = [

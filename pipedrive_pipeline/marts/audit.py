@@ -43,6 +43,8 @@ def audit(
     source: MartSource,
     condition: sql.Composable | None,
     linked: sql.Composable,
+    *,
+    ids: Sequence[str] | None,
 ) -> None:
     """Runs every audit over the rows that were built.
 
@@ -52,15 +54,16 @@ def audit(
         source: whose rows.
         condition: on ``remote_id``, in the type of raw's key; selects the built rows; None: none.
         linked: on ``remote_id`` as text; selects the rows whose links were set.
+        ids: remote ids of the built rows; None: all.
 
     Raises:
         AuditBreach: a person must find out what changes our rows, or correct the rule.
     """
     for rule in audit_files():
         if rule.name == LINKED:
-            queries = [_offending(rule, source, linked, link) for link in source.links]
+            queries = [_offending(rule, source, linked, link=link) for link in source.links]
         else:
-            queries = [] if condition is None else [_offending(rule, source, condition)]
+            queries = [] if condition is None else [_offending(rule, source, condition, ids=ids)]
         for query in queries:
             ids = [row[0] for row in connection.execute(query)]
             if ids:
@@ -69,15 +72,22 @@ def audit(
 
 
 def _offending(
-    rule: SqlFile, source: MartSource, condition: sql.Composable, link: Link | None = None
+    rule: SqlFile,
+    source: MartSource,
+    condition: sql.Composable,
+    *,
+    ids: Sequence[str] | None = None,
+    link: Link | None = None,
 ) -> sql.Composed:
     return sql.SQL("select remote_id from ({}) as offending where {} order by remote_id").format(
-        rule.filled(variables(source, link)), condition
+        rule.filled(variables(source, ids, link)), condition
     )
 
 
-def variables(source: MartSource, link: Link | None = None) -> dict[str, sql.Composable]:
-    """Returns the values of the variables in `sql/audits`."""
+def variables(
+    source: MartSource, ids: Sequence[str] | None = None, link: Link | None = None
+) -> dict[str, sql.Composable]:
+    """Returns the values of the variables in `sql/audits`; ``ids`` as for `audit`."""
     of_link: dict[str, sql.Composable] = {}
     if link:
         of_link = {
@@ -94,6 +104,9 @@ def variables(source: MartSource, link: Link | None = None) -> dict[str, sql.Com
         "select": source.select.query,
         "is_deleted": source.is_deleted,
         "is_lost": _is_lost(source),
+        "is_built": sql.SQL("true")
+        if ids is None
+        else sql.SQL("target.remote_id = any ({}::text[])").format(sql.Literal(list(ids))),
         **of_link,
     }
 

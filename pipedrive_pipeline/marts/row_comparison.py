@@ -18,8 +18,9 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from pipedrive_pipeline.marts.parallel import EVERY_ID
 from pipedrive_pipeline.marts.sources import WRITTEN_AT, MartSource
-from pipedrive_pipeline.marts.writing import differing
+from pipedrive_pipeline.marts.writing import Known, differing
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
@@ -98,11 +99,11 @@ def mark_extra(
     return RowComparison(extra=extra, unhealed=extra - marked)
 
 
-def differing_count(
-    connection: psycopg.Connection, source: MartSource, condition: sql.Composable
-) -> int:
+def differing_count(connection: psycopg.Connection, source: MartSource, known: Known) -> int:
     """Returns the number of rows that differ from the mart's select right after the upsert."""
-    query = sql.SQL("select count(*) from ({}) as differing").format(differing(source, condition))
+    query = sql.SQL("select count(*) from ({}) as differing").format(
+        differing(source, EVERY_ID, known)
+    )
     row = connection.execute(query).fetchone()
     return row[0] if row else 0
 

@@ -7,6 +7,8 @@ that come later in the build, since marts refer to each other in circles, are se
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 from psycopg import sql
 
@@ -14,8 +16,21 @@ from pipedrive_pipeline.marts.declared import Link, mart
 from pipedrive_pipeline.marts.sources import IS_DELETED, TENANT, WRITTEN_AT, MartSource
 from pipedrive_pipeline.warehouse.sql_files import mart_file
 
-Explained = Mapping[str, Sequence[str] | None]
-"""By mart, remote ids of records that changed at the source; None: any may have."""
+
+@dataclass(frozen=True)
+class Known:
+    """What a build knows of other records when it writes some.
+
+    Attributes:
+        explained: by mart, remote ids of records that changed at the source; None: any may have.
+        survivors: by mart, remote id of a merged record and of the one that is left of it.
+    """
+
+    explained: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+    survivors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+NOTHING_KNOWN: Final = Known()
 
 
 def id_condition(ids: Sequence[int | str]) -> sql.Composable:
@@ -53,12 +68,22 @@ def changed(source: MartSource) -> sql.Composed:
     )
 
 
-def rows(source: MartSource, condition: sql.Composable) -> sql.Composed:
+def survivors(source: MartSource) -> sql.Composed:
+    """Returns the query of merged records and what is left of each; see its file."""
+    return mart_file("survivors").filled(
+        {"mart": source.identifier, "system": sql.Literal(source.system)}
+    )
+
+
+def rows(
+    source: MartSource, condition: sql.Composable, known: Known = NOTHING_KNOWN
+) -> sql.Composed:
     """Returns the select of the rows as they should be: keys, `MartSource.written`.
 
     Args:
         source: which mart and system.
         condition: on ``remote_id``, in the type of raw's key; selects the records.
+        known: the merged records, whose links lead to the survivors.
     """
     columns = {name: source.value(name) for name in source.columns} | dict(source.mapped)
     raw_row: sql.Composable = sql.SQL("")
@@ -86,14 +111,17 @@ def rows(source: MartSource, condition: sql.Composable) -> sql.Composed:
         options=sql.SQL("").join(
             _labels(source, column, keys) for column, keys in source.options.items()
         ),
-        linked=sql.SQL("").join(_join(source, link, "mart") for link in source.links),
+        linked=sql.SQL("").join(_join(source, link, "mart", known) for link in source.links),
         entity=sql.Literal(source.entity),
         condition=condition,
     )
 
 
 def differing(
-    source: MartSource, condition: sql.Composable, explained: Explained | None = None
+    source: MartSource,
+    condition: sql.Composable,
+    known: Known = NOTHING_KNOWN,
+    ids: Sequence[str] | None = None,
 ) -> sql.Composed:
     """Returns the select of rows that are missing or differ; arguments as for `upsert`."""
     linked_keys = {
@@ -103,10 +131,10 @@ def differing(
         for link in source.links
     }
     return sql.SQL(_DIFFERING).format(
-        rows=rows(source, condition),
+        rows=rows(source, condition, known),
         mart=source.identifier,
-        is_own=source.of_tenant("target"),
-        is_expected=_is_expected(source, explained, _keys(source, "source", linked_keys)),
+        is_own=_is_own(source, ids),
+        is_expected=_is_expected(source, known, _keys(source, "source", linked_keys)),
         source_columns=_listed(source.written, "source"),
         target_columns=_listed(source.written, "target"),
         source_links=_listed(_link_names(source), "source"),
@@ -115,7 +143,10 @@ def differing(
 
 
 def upsert(
-    source: MartSource, condition: sql.Composable, explained: Explained | None = None
+    source: MartSource,
+    condition: sql.Composable,
+    known: Known,
+    ids: Sequence[str] | None = None,
 ) -> sql.Composed:
     """Returns the statement that writes the differing rows, in key order to avoid deadlocks.
 
@@ -124,14 +155,16 @@ def upsert(
     Args:
         source: which mart and system.
         condition: on ``remote_id``, in the type of raw's key; selects the records.
-        explained: records that are known to have changed; None for all.
+        known: of other records.
+        ids: the remote ids of these records; None: all. Without them in the condition on the mart,
+            a planner that has no statistics of a new tenant reads all of its rows for each record.
 
     Returns:
         A statement that yields by outcome the number of rows, of unexpected differences, and of
         unexpected differences in a link.
     """
     return sql.SQL(_UPSERT).format(
-        differing=differing(source, condition, explained),
+        differing=differing(source, condition, known, ids),
         mart=source.identifier,
         is_own=source.of_tenant("target"),
         tenant=TENANT,
@@ -144,7 +177,7 @@ def upsert(
     )
 
 
-def relink(source: MartSource, explained: Explained) -> sql.Composed:
+def relink(source: MartSource, known: Known) -> sql.Composed:
     """Returns the statement that sets each wrong link of the system's rows in a mart.
 
     Time stamps prove nothing here, because a trigger of the app may write them: each link is
@@ -164,8 +197,8 @@ def relink(source: MartSource, explained: Explained) -> sql.Composed:
     return sql.SQL(_RELINK).format(
         mart=source.identifier,
         is_own=source.of_tenant("target"),
-        linked=sql.SQL("").join(_join(source, link, "target") for link in source.links),
-        is_expected=_is_expected(source, explained, _keys(source, "target", linked_keys)),
+        linked=sql.SQL("").join(_join(source, link, "target", known) for link in source.links),
+        is_expected=_is_expected(source, known, _keys(source, "target", linked_keys)),
         values=_columns(values),
         correct=sql.SQL(", ").join(values.values()),
         target_columns=_listed(list(values), "target"),
@@ -187,37 +220,52 @@ def _linked_columns(link: Link, alias: str) -> dict[str, sql.Composable]:
     }
 
 
-def _join(source: MartSource, link: Link, alias: str) -> sql.Composed:
+def _join(source: MartSource, link: Link, alias: str, known: Known) -> sql.Composed:
     """Returns the joins to the row that a link refers to, or to what that row was merged into."""
-    linked = sql.Identifier(*mart(link.mart).table)
-    return sql.SQL(_LINKED).format(
-        survivors=mart_file("survivors").filled(
-            {"mart": linked, "system": sql.Literal(source.system)}
-        ),
-        survivor=sql.Identifier(f"{link.name}_survivor"),
-        linked=linked,
+    survivor, remote_id = f"{link.name}_survivor", sql.Identifier(alias, link.remote_column)
+    kept: sql.Composable = remote_id
+    joins: sql.Composable = sql.SQL("")
+    if merged := known.survivors.get(link.mart):
+        kept = sql.SQL("coalesce({}, {})").format(sql.Identifier(survivor, "kept_id"), remote_id)
+        joins = sql.SQL(_SURVIVOR).format(
+            lost_ids=sql.Literal(list(merged)),
+            kept_ids=sql.Literal(list(merged.values())),
+            survivor=sql.Identifier(survivor),
+            remote_id=remote_id,
+        )
+    return joins + sql.SQL(_LINKED).format(
+        linked=sql.Identifier(*mart(link.mart).table),
         name=sql.Identifier(link.name),
         is_own=source.of_tenant(link.name),
-        remote_id=sql.Identifier(alias, link.remote_column),
+        kept_id=kept,
+    )
+
+
+def _is_own(source: MartSource, ids: Sequence[str] | None) -> sql.Composable:
+    is_own = source.of_tenant("target")
+    if ids is None:
+        return is_own
+    return is_own + sql.SQL(" and target.remote_id = any ({}::text[])").format(
+        sql.Literal(list(ids))
     )
 
 
 def _is_expected(
-    source: MartSource, explained: Explained | None, keys: Mapping[str, Sequence[sql.Composable]]
+    source: MartSource, known: Known, keys: Mapping[str, Sequence[sql.Composable]]
 ) -> sql.Composable:
     """Returns a condition: the record or one that it links to is known to have changed.
 
     Args:
         source: which mart and system.
-        explained: the records that changed; None for all.
+        known: the records that changed.
         keys: by mart, remote ids of the record itself and of those that it links to.
     """
-    if explained is None or explained.get(source.name) is None:
+    if known.explained.get(source.name) is None:
         return sql.SQL("true")
     conditions = [
         sql.SQL("{} = any ({}::text[])").format(key, sql.Literal(list(ids)))
         for name, of_mart in keys.items()
-        if (ids := explained.get(name))
+        if (ids := known.explained.get(name))
         for key in of_mart
     ]
     return sql.SQL("coalesce({}, false)").format(
@@ -311,12 +359,13 @@ _LABELS_OF_FIELD = """coalesce(
     )"""
 # Records of a merged one belong to the survivor, which may itself have been merged; the source need
 # not send them again.
+_SURVIVOR = """
+left join unnest({lost_ids}::text[], {kept_ids}::text[]) as {survivor} (lost_id, kept_id)
+    on {survivor}.lost_id = {remote_id}"""
 _LINKED = """
-left join ({survivors}) as {survivor}
-    on {survivor}.lost_id = {remote_id}
 left join {linked} as {name}
     on {is_own}
-    and {name}.remote_id = coalesce({survivor}.kept_id, {remote_id})"""
+    and {name}.remote_id = {kept_id}"""
 _DIFFERING = """
 select
     source.*,

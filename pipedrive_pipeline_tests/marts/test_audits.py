@@ -121,7 +121,7 @@ def test_every_select_and_audit_runs_by_hand(
     """A person may look at what a select gives and a rule finds; psql takes the variables."""
     raw.load(organizations=[organization(1)], persons=[person(1)], users=[user(1, "Anna")])
     raw.mark("organizations", 2)
-    links = {f"linked {link.name}": variables(source, link) for link in source.links}
+    links = {f"linked {link.name}": variables(source, link=link) for link in source.links}
     audits = {file.name: file for file in audit_files()}
 
     with psycopg.connect(warehouse.url) as connection:

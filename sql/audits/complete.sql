@@ -9,4 +9,5 @@ left join :mart as target
     on target.tenant_id = current_setting('pipeline.tenant_id')
     and target.system = :'system'
     and target.remote_id = mart.:"key"::text
+    and :is_built
 where target.id is null

@@ -9,4 +9,5 @@ inner join :mart as target
     on target.tenant_id = current_setting('pipeline.tenant_id')
     and target.system = :'system'
     and target.remote_id = mart.remote_id::text
+    and :is_built
 where :is_lost

@@ -10,6 +10,7 @@ inner join :mart as target
     on target.tenant_id = current_setting('pipeline.tenant_id')
     and target.system = :'system'
     and target.remote_id = mart.remote_id::text
+    and :is_built
 left join deletions as mark
     on mark.entity = :'entity'
     and mark.id = target.remote_id

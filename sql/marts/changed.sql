@@ -4,7 +4,7 @@
 -- Reads: the records of an entity and deletions, in the tenant's raw schema (first on search_path);
 --        the mart; integration.mart_state.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py; the variables of
---        marts/changes.py, which psql takes with \set.
+--        marts/writing.py, which psql takes with \set.
 with pending as materialized (
     select mart_state.pending_loads as loads
     from integration.mart_state
