@@ -14,7 +14,7 @@ from typing import Final
 from pipedrive_pipeline.marts.declared import (
     DELETION_REASONS,
     MARTS,
-    Column,
+    DeclaredColumn,
     Generated,
     Link,
     Mart,
@@ -63,7 +63,7 @@ def _table(each: Mart) -> str:
     )
 
 
-def _column(column: Column | Generated) -> str:
+def _column(column: DeclaredColumn | Generated) -> str:
     if isinstance(column, Generated):
         expression = column.expression.replace(" then ", "\n            then ", 1)
         return (

@@ -17,7 +17,7 @@ SCHEMA: Final = "crm"
 
 
 @dataclass(frozen=True)
-class Column:
+class DeclaredColumn:
     """A column that a select or a mapping may fill.
 
     Attributes:
@@ -60,7 +60,7 @@ class Link:
     mart: str
     comment: str
     remote_comment: str
-    shows: tuple[tuple[str, Column], ...] = ()
+    shows: tuple[tuple[str, DeclaredColumn], ...] = ()
 
     @property
     def remote_column(self) -> str:
@@ -68,11 +68,11 @@ class Link:
         return f"{self.name.removesuffix('_id')}_remote_id"
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[DeclaredColumn, ...]:
         """Every column that the link needs, in the order of the table."""
         return (
-            Column(self.name, "uuid", self.comment),
-            Column(self.remote_column, "text", self.remote_comment),
+            DeclaredColumn(self.name, "uuid", self.comment),
+            DeclaredColumn(self.remote_column, "text", self.remote_comment),
             *(column for _, column in self.shows),
         )
 
@@ -95,7 +95,7 @@ class Mart:
     name: str
     grain: str
     of: str
-    columns: tuple[Column, ...]
+    columns: tuple[DeclaredColumn, ...]
     links: tuple[Link, ...] = ()
     generated: tuple[Generated, ...] = ()
     personal: tuple[str, ...] = ()
@@ -111,45 +111,45 @@ class Mart:
         return {column.name: column.type for column in self.columns if column.is_mappable}
 
     @property
-    def all_columns(self) -> tuple[Column | Generated, ...]:
+    def all_columns(self) -> tuple[DeclaredColumn | Generated, ...]:
         """Every column of the table, in order."""
         linked = (column for link in self.links for column in link.columns)
         return (*KEYS, *linked, *self.columns, *COMMON, *self.generated, *STAMPS)
 
 
-def text(name: str, comment: str, *, is_mappable: bool = False) -> Column:
+def text(name: str, comment: str, *, is_mappable: bool = False) -> DeclaredColumn:
     """A column of text."""
-    return Column(name, "text", comment, is_mappable=is_mappable)
+    return DeclaredColumn(name, "text", comment, is_mappable=is_mappable)
 
 
-def number(name: str, comment: str, *, is_mappable: bool = False) -> Column:
+def number(name: str, comment: str, *, is_mappable: bool = False) -> DeclaredColumn:
     """A column of numbers with all their digits."""
-    return Column(name, "numeric", comment, is_mappable=is_mappable)
+    return DeclaredColumn(name, "numeric", comment, is_mappable=is_mappable)
 
 
-def whole_number(name: str, comment: str, *, is_mappable: bool = False) -> Column:
+def whole_number(name: str, comment: str, *, is_mappable: bool = False) -> DeclaredColumn:
     """A column of whole numbers of 64 bits."""
-    return Column(name, "bigint", comment, is_mappable=is_mappable)
+    return DeclaredColumn(name, "bigint", comment, is_mappable=is_mappable)
 
 
-def boolean(name: str, comment: str) -> Column:
+def boolean(name: str, comment: str) -> DeclaredColumn:
     """A column of true and false."""
-    return Column(name, "boolean", comment)
+    return DeclaredColumn(name, "boolean", comment)
 
 
-def instant(name: str, comment: str) -> Column:
+def instant(name: str, comment: str) -> DeclaredColumn:
     """A column of times, in UTC."""
-    return Column(name, "timestamptz", comment)
+    return DeclaredColumn(name, "timestamptz", comment)
 
 
-def texts(name: str, comment: str) -> Column:
+def texts(name: str, comment: str) -> DeclaredColumn:
     """A column of lists of text, empty by default."""
-    return Column(name, "text[]", comment, default="'{}'")
+    return DeclaredColumn(name, "text[]", comment, default="'{}'")
 
 
-def entries(name: str, comment: str) -> Column:
+def entries(name: str, comment: str) -> DeclaredColumn:
     """A column of lists of objects, empty by default."""
-    return Column(name, "jsonb", comment, default="'[]'")
+    return DeclaredColumn(name, "jsonb", comment, default="'[]'")
 
 
 DELETION_REASONS: Final[Mapping[str, str]] = MappingProxyType(
@@ -165,13 +165,13 @@ DELETION_REASONS: Final[Mapping[str, str]] = MappingProxyType(
 # Columns that every mart has, in the order of the table: KEYS, links and columns, COMMON, generated
 # columns, STAMPS.
 KEYS: Final = (
-    Column(
+    DeclaredColumn(
         "id",
         "uuid",
         "Our id of the row; stays the same through full resyncs and reconnects.",
         default="gen_random_uuid()",
     ),
-    Column("tenant_id", "text", "The tenant.", is_required=True),
+    DeclaredColumn("tenant_id", "text", "The tenant.", is_required=True),
     text("system", "The CRM that the row came from; empty for rows that the app made."),
     text("remote_id", "Id of the record in that system; empty for rows that the app made."),
     text(
@@ -180,7 +180,7 @@ KEYS: Final = (
     ),
 )
 COMMON: Final = (
-    Column(
+    DeclaredColumn(
         "attributes",
         "jsonb",
         "Mapped custom fields that have no column of their own, by name.",
@@ -201,8 +201,8 @@ COMMON: Final = (
     text("merged_into_remote_id", "The remote_id that it was merged into."),
 )
 STAMPS: Final = (
-    Column("created_at", "timestamptz", "When this row was made.", default="now()"),
-    Column(
+    DeclaredColumn("created_at", "timestamptz", "When this row was made.", default="now()"),
+    DeclaredColumn(
         "updated_at",
         "timestamptz",
         "When this row was last written; follow changes by it.",

@@ -21,7 +21,7 @@ from psycopg import sql
 
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import ColumnType
-from pipedrive_pipeline.marts.declared import MARTS, Column, Link, Mart
+from pipedrive_pipeline.marts.declared import MARTS, DeclaredColumn, Link, Mart
 from pipedrive_pipeline.marts.fields.raw_fields import RawFields
 from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT, SqlFile, read_sql
 
@@ -199,7 +199,7 @@ def _source(mart: Mart, system: str, path: Path) -> MartSource | None:
     )
 
 
-def _is_list(column: Column | None) -> bool:
+def _is_list(column: DeclaredColumn | None) -> bool:
     return column is not None and column.type.endswith("[]")
 
 

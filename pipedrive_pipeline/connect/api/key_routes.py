@@ -46,7 +46,7 @@ def list_keys(
     )
 
 
-@router.post("", status_code=201, response_model=Answer[models.NewKey])
+@router.post("", status_code=201, response_model=Answer[models.CreatedKey])
 def add_key(
     request: Request,
     services: AppServices,
@@ -69,8 +69,8 @@ def add_key(
             expires_at=wanted.expires_at,
         )
         facts = presenters.key(new.key).model_dump()
-        idempotency.remember(connection, caller, call, 201, models.NewKey(**facts, key=None))
-    return envelope.answer(request, models.NewKey(**facts, key=new.text), status=201)
+        idempotency.remember(connection, caller, call, 201, models.CreatedKey(**facts, key=None))
+    return envelope.answer(request, models.CreatedKey(**facts, key=new.text), status=201)
 
 
 @router.delete("/{key_id}", response_model=Answer[models.KeyShown])

@@ -284,7 +284,7 @@ class PreviewRow(Model):
     after: dict[str, Any]
 
 
-class RefusedValue(Model):
+class RefusedExample(Model):
     """A value that does not convert to the type of its column."""
 
     remote_id: str
@@ -302,7 +302,7 @@ class CoverageShown(Model):
     filled: int
     percent: float
     refused: int
-    refused_examples: list[RefusedValue]
+    refused_examples: list[RefusedExample]
 
 
 class PreviewShown(Model):
@@ -342,7 +342,7 @@ class KeyShown(Model):
     revoked_at: datetime | None
 
 
-class NewKey(KeyShown):
+class CreatedKey(KeyShown):
     """A new key with its secret."""
 
     key: str | None = Field(

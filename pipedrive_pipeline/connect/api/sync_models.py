@@ -138,7 +138,7 @@ class SyncRequest(Model):
     progress: Progress | None
 
 
-class Price(Model):
+class PriceOfRead(Model):
     """The price of a sync in tokens of the day's budget; nothing was requested."""
 
     sync_type: SyncType
@@ -218,7 +218,7 @@ class EntityStatus(Model):
     checked_at: datetime | None = Field(description="The instant of that comparison.")
 
 
-class Budget(Model):
+class BudgetToday(Model):
     """The company's request budget of the day, and the tenant's share of it."""
 
     limit: int
@@ -233,6 +233,6 @@ class Status(Connection):
     """A tenant's connection, data and syncs of one system."""
 
     entities: list[EntityStatus]
-    budget: Budget
+    budget: BudgetToday
     last_run: Run | None
     current: list[Run] = Field(description="Runs and requests that run or wait, newest first.")

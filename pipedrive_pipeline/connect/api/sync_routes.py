@@ -49,7 +49,9 @@ def status(
     "/sync",
     status_code=202,
     response_model=Answer[sync_models.SyncRequest],
-    responses={200: {"model": Answer[sync_models.Price], "description": "`dryRun`: the price."}},
+    responses={
+        200: {"model": Answer[sync_models.PriceOfRead], "description": "`dryRun`: the price."}
+    },
 )
 def sync(
     *,

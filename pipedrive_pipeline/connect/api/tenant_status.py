@@ -51,11 +51,11 @@ def _syncs(transaction: psycopg.Connection, names: dict[str, str]) -> listing.Cu
 
 def _budget(
     services: Services, tenant: Tenant, system: str, *, last: RunSummary | None
-) -> sync_models.Budget:
+) -> sync_models.BudgetToday:
     now = datetime.now(UTC)
     rest = daily_budget.standing(services.warehouse, Scope(tenant, system), now)
     is_paused = last and last.status == "paused" and last.resume_at and last.resume_at > now
-    return sync_models.Budget(
+    return sync_models.BudgetToday(
         limit=rest.limit,
         used=max(0, rest.limit - rest.left),
         left=rest.left,
@@ -67,7 +67,7 @@ def _budget(
 
 def price(
     services: Services, tenant: Tenant, system: str, sync_type: SyncType
-) -> sync_models.Price:
+) -> sync_models.PriceOfRead:
     """The price of a sync. For a full one the source is asked about entities never read whole.
 
     Raises:
@@ -81,6 +81,6 @@ def price(
     else:
         tokens = {name: entity.cost.tokens_per_page for name, entity in entities.items()}
         limit = daily_budget.standing(services.warehouse, scope, datetime.now(UTC)).limit
-    return sync_models.Price(
+    return sync_models.PriceOfRead(
         sync_type=sync_type, tokens=sum(tokens.values()), daily_limit=limit, entities=tokens
     )

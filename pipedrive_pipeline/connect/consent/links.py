@@ -21,7 +21,7 @@ LINK_PURPOSE = "connect-link"
 
 
 @dataclass(frozen=True)
-class Link:
+class OneTimeLink:
     """A new link; it is shown once, and only its hash is stored."""
 
     url: str
@@ -37,7 +37,7 @@ class LinkTarget:
     who: str
 
 
-def make(vault: Vault, scope: Scope, *, who: str) -> Link:
+def make(vault: Vault, scope: Scope, *, who: str) -> OneTimeLink:
     """Makes a link that gives one consent, within ten minutes.
 
     Raises:
@@ -69,7 +69,7 @@ def make(vault: Vault, scope: Scope, *, who: str) -> Link:
     if row is None:  # `returning` gives the row that was inserted
         raise AssertionError
     base = str(vault.settings.app_url).rstrip("/")
-    return Link(url=f"{base}{LINK_PATH}{quote(secret)}", expires_at=row[0])
+    return OneTimeLink(url=f"{base}{LINK_PATH}{quote(secret)}", expires_at=row[0])
 
 
 def target(vault: Vault, secret: str) -> LinkTarget:

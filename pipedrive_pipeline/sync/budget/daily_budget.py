@@ -81,7 +81,11 @@ def standing(warehouse: Warehouse, scope: Scope, now: datetime) -> BudgetStatus:
     """Returns the budget status of the company that the tenant is connected to."""
     values = {"tenant": scope.tenant.slug, "system": scope.system, "today": now.date()}
     with warehouse.transaction() as connection:
-        row = connection.cursor(row_factory=class_row(_Row)).execute(_STANDING, values).fetchone()
+        row = (
+            connection.cursor(row_factory=class_row(_BudgetRow))
+            .execute(_STANDING, values)
+            .fetchone()
+        )
     assert row is not None  # noqa: S101 - its first table is one row of values
     limit = min(filter(None, (row.configured, _told_limit(row, now))), default=DEFAULT_DAILY_TOKENS)
     return BudgetStatus(
@@ -94,7 +98,7 @@ def standing(warehouse: Warehouse, scope: Scope, now: datetime) -> BudgetStatus:
     )
 
 
-def _told_limit(row: _Row, now: datetime) -> int | None:
+def _told_limit(row: _BudgetRow, now: datetime) -> int | None:
     """Returns the limit that the source reported, or None.
 
     A limit reported on an earlier day is raised to at least the smallest plan's limit: a lower one
@@ -105,7 +109,7 @@ def _told_limit(row: _Row, now: datetime) -> int | None:
     return max(row.told_limit, DEFAULT_DAILY_TOKENS)
 
 
-def _left(row: _Row, limit: int, now: datetime) -> int:
+def _left(row: _BudgetRow, limit: int, now: datetime) -> int:
     if row.told_left is None or row.resets_at is None:
         return limit - row.used_today
     if now >= row.resets_at:  # the figure is from a day that is over
@@ -211,7 +215,7 @@ def cost_of_increment(entities: Iterable[Entity]) -> int:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _BudgetRow:
     share: float | None
     configured: int | None
     told_limit: int | None

@@ -19,7 +19,7 @@ RECENT_RUNS = 12
 
 
 @dataclass(frozen=True)
-class _Row:
+class _ConnectionRow:
     slug: str
     system: str | None
     state: str | None
@@ -37,7 +37,7 @@ class TenantStatus:
 
     tenant: Tenant
     is_running: bool
-    row: _Row
+    row: _ConnectionRow
     entities: list[EntityState] = field(default_factory=list)
 
     COLUMNS: ClassVar[tuple[str, ...]] = (
@@ -113,7 +113,7 @@ def tenant_statuses(warehouse: Warehouse, tenant: Tenant | None = None) -> list[
     """
     with warehouse.transaction() as connection:
         rows = (
-            connection.cursor(row_factory=class_row(_Row))
+            connection.cursor(row_factory=class_row(_ConnectionRow))
             .execute(_STATUS, {"recent": RECENT_RUNS, "tenant": tenant.slug if tenant else None})
             .fetchall()
         )
