@@ -32,7 +32,9 @@ def run_sandbox(
     """Run a make-believe company of one system on this machine, until interrupted."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     key = _chosen(system)
-    app.command()(import_module(f"pipedrive_pipeline.sandbox.{key}.command").run_sandbox)
+    app.command(help=context.command.help)(
+        import_module(f"pipedrive_pipeline.sandbox.{key}.command").run_sandbox
+    )
     code = typer.main.get_command(app).main(
         args=[*context.args, *(["--help"] if shows_help else [])],
         prog_name=f"{context.command_path} --system {key}",

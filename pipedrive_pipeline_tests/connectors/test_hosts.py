@@ -74,7 +74,7 @@ def test_a_listed_host_is_taken_as_an_origin(
 def test_anything_else_is_refused(url: str) -> None:
     """Each of these once reached another host in somebody's program."""
     with pytest.raises(HostNotAllowed) as refused:
-        checked_base_url(url, AllowedHosts(PIPEDRIVE))
+        checked_base_url(url, AllowedHosts(PIPEDRIVE, "PIPEDRIVE_ALLOWED_HOSTS"))
 
     assert "PIPEDRIVE_ALLOWED_HOSTS" in str(refused.value)
     assert "user@" not in str(refused.value)
