@@ -178,8 +178,10 @@ class NotConnected(PersonMustAct):
 
     def __init__(self, tenant: str, system: str | None = None) -> None:
         self.tenant, self.system = tenant, system
-        where = f" to {system}" if system else ""
-        super().__init__(f"{tenant}: not connected{where}; run `connect --tenant {tenant}` first.")
+        where, option = (f" to {system}", f" --system {system}") if system else ("", "")
+        super().__init__(
+            f"{tenant}: not connected{where}; run `connect --tenant {tenant}{option}` first."
+        )
 
 
 class ReauthNeeded(PersonMustAct):
@@ -192,7 +194,8 @@ class ReauthNeeded(PersonMustAct):
         self.tenant, self.system, self.reason = tenant, system, reason
         super().__init__(
             f"{tenant}: {system} no longer accepts this connection ({reason}); "
-            f"run `connect --tenant {tenant}` to connect again. Synced tables are untouched."
+            f"run `connect --tenant {tenant} --system {system}` to connect again. Synced tables "
+            "are untouched."
         )
 
 

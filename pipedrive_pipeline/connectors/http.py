@@ -201,17 +201,19 @@ class Client:
         self, call: ReadCall, credential: Credential, answer: HttpAnswer
     ) -> PipelineError:
         """The error for an answer that no second asking changes."""
-        tenant, label, status = self._access.tenant, self._dialect.label, answer.status
+        tenant, status = self._access.tenant, answer.status
+        system, label = self._dialect.system, self._dialect.label
         match self._dialect.verdict(answer):
             case Verdict.RENEW:
                 reason = "a fresh token was refused too" if credential.generation else "401"
-                return ReauthNeeded(tenant, self._dialect.system, reason)
+                return ReauthNeeded(tenant, system, reason)
             case Verdict.BUDGET_SPENT:
                 return BudgetSpent(tenant, label, self._resets_at(answer))
             case Verdict.SCOPE_MISSING:
                 return ScopeMissing(
                     f"{tenant}: the connection to {label} lacks a right for {call.kind!r}; add the "
-                    f"scope to the app, then run `connect --tenant {tenant}` again."
+                    f"scope to the app, then run `connect --tenant {tenant} --system {system}` "
+                    "again."
                 )
             case Verdict.BLOCKED:
                 return SourceBlocked(tenant, label, call.kind, status)
@@ -219,7 +221,7 @@ class Client:
                 host = urlsplit(credential.base_url).hostname or ""
                 target = urlsplit(answer.headers.get("location", ""))
                 name = target.hostname or "another path of the same host"
-                return SourceRedirected(tenant, label, call.kind, host, name)
+                return SourceRedirected(tenant, system, call.kind, host, name)
         reason = REFUSALS.get(status, "asking again would give the same")
         return SourceRefused(tenant, label, call.kind, status, reason)
 

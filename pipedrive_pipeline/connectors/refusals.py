@@ -34,12 +34,12 @@ class SourceRedirected(PersonMustAct):
 
     code = "source_redirected"
 
-    def __init__(self, tenant: str, label: str, kind: str, host: str, target: str) -> None:
+    def __init__(self, tenant: str, system: str, kind: str, host: str, target: str) -> None:
         self.tenant, self.host, self.target = tenant, host, target
         super().__init__(
-            f"{tenant}: {label} at {host} redirects {kind!r} to {target}; it was not followed and "
+            f"{tenant}: {system} at {host} redirects {kind!r} to {target}; it was not followed and "
             f"no token was sent there. If the company's address changed, run "
-            f"`connect --tenant {tenant}` again."
+            f"`connect --tenant {tenant} --system {system}` again."
         )
 
 

@@ -27,7 +27,8 @@ class SecretUnreadable(PersonMustAct):
         self.tenant, self.system, self.reason = tenant, system, reason
         super().__init__(
             f"{tenant}: the stored {system} token is refused ({reason}); nothing was sent. "
-            f"Run `connect --tenant {tenant}` to connect again, and look into who wrote that row."
+            f"Run `connect --tenant {tenant} --system {system}` to connect again, and look into "
+            "who wrote that row."
         )
 
 

@@ -122,7 +122,8 @@ def _connection(warehouse: Warehouse, settings: Settings, tenant: Tenant, system
     if proof.missing_scopes:
         raise ScopeMissing(
             f"{tenant}: {_as_whom(proof)}, but the consent lacks {', '.join(proof.missing_scopes)}"
-            f"{_unread(proof)}; add the scope to the app, then run `connect --tenant {tenant}`."
+            f"{_unread(proof)}; add the scope to the app, then run `connect --tenant {tenant} "
+            f"--system {system}`."
         )
     return " ".join([f"{_as_whom(proof)}.", *proof.limits])
 
