@@ -6,9 +6,10 @@ equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
+from types import MappingProxyType
 from typing import Final
 
 from pipedrive_pipeline.marts.declared import (
@@ -25,13 +26,15 @@ from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT
 SCHEMA_FILE: Final[Path] = SQL_ROOT / "schema" / "0004_crm.sql"
 TEXT_WIDTH: Final = 92  # of a comment's line, within four spaces and quotes
 # Keys are compared byte by byte: the order of a language costs time and means nothing to an id.
+# As Postgres's catalogue spells the types that are declared otherwise.
+TYPE_NAMES: Final[Mapping[str, str]] = MappingProxyType({"timestamptz": "timestamp with time zone"})
 KEY_COLUMNS: Final = ("remote_id", "former_remote_id", "merged_into_remote_id")
 
 
 def schema_text(marts: Sequence[Mart] = MARTS) -> str:
     """Returns the text of the file that creates the tables of the marts."""
-    tables = "\n".join(_table(each) for each in marts)
-    links = "".join(_foreign_key(each, link) for each in marts for link in each.links)
+    tables = "\n".join(table_text(each) for each in marts)
+    links = "".join(foreign_key(each, link) for each in marts for link in each.links)
     return f"{_HEADER}\n{tables}\n{links}\n{mart_rows(marts)}"
 
 
@@ -45,25 +48,24 @@ def mart_rows(marts: Sequence[Mart] = MARTS) -> str:
     return f"{_MART_ROWS_HEAD}\n{counts};\n{_MART_ROWS_COMMENT}\n{columns}\n{_MART_ROWS_END}\n"
 
 
-def _table(each: Mart) -> str:
+def table_text(each: Mart) -> str:
+    """Returns the statements that create a mart's table, without its foreign keys to marts."""
     name = f"crm.{each.name}"
     comment = f"{each.of}: one row per tenant and {each.grain}, and the rows that the app made."
-    lines = [*map(_column, each.all_columns), *_constraints(each)]
+    lines = [*map(column_text, each.all_columns), *_constraints(each)]
     return "\n".join(
         [
             f"create table {name} (\n    " + ",\n    ".join(lines) + "\n);",
             *_indexes(each),
             f"comment on table {name} is\n{_literal(comment)};",
-            *(
-                f"comment on column {name}.{column.name} is\n{_literal(column.comment)};"
-                for column in each.all_columns
-            ),
+            *(comment_text(each, column).rstrip() for column in each.all_columns),
             f"select integration.isolate('{name}', has_readers => true);\n",
         ]
     )
 
 
-def _column(column: DeclaredColumn | Generated) -> str:
+def column_text(column: DeclaredColumn | Generated) -> str:
+    """Returns a column's definition."""
     if isinstance(column, Generated):
         expression = column.expression.replace(" then ", "\n            then ", 1)
         return (
@@ -106,18 +108,32 @@ def _indexes(each: Mart) -> Iterator[str]:
         f"create index {name}_deleted_idx\n    on {table} (tenant_id, system, remote_id)\n"
         "    include (merged_into_remote_id)\n    where deleted_at is not null;"
     )
+    yield from column_indexes(each, {column.name for column in each.all_columns})
+
+
+def column_indexes(each: Mart, columns: Collection[str]) -> Iterator[str]:
+    """Yields the statements that create the indexes of these columns."""
+    name, table = each.name, f"crm.{each.name}"
     for generated in each.generated:
-        if generated.is_key:
+        if generated.is_key and generated.name in columns:
             yield (
                 f"create index {name}_tenant_id_{generated.name}_idx\n"
                 f"    on {table} (tenant_id, {generated.name})\n"
                 f"    where {generated.name} is not null;"
             )
     for link in each.links:
-        yield f"create index {name}_tenant_id_{link.name}_idx on {table} (tenant_id, {link.name});"
+        if link.name in columns:
+            index = f"{name}_tenant_id_{link.name}_idx"
+            yield f"create index {index} on {table} (tenant_id, {link.name});"
 
 
-def _foreign_key(each: Mart, link: Link) -> str:
+def comment_text(each: Mart, column: DeclaredColumn | Generated) -> str:
+    """Returns the statement that sets a column's comment."""
+    return f"comment on column crm.{each.name}.{column.name} is\n{_literal(column.comment)};\n"
+
+
+def foreign_key(each: Mart, link: Link) -> str:
+    """Returns the statement that makes a link's column refer to the other mart."""
     return (
         f"alter table crm.{each.name}\n"
         f"    add constraint {each.name}_{link.name}_fkey foreign key (tenant_id, {link.name})\n"

@@ -102,7 +102,7 @@ class Cipher:
 
 def key_id(key: SecretStr) -> str:
     """Eight hexadecimal digits that identify a key without revealing it."""
-    digest = hashlib.sha256(b"pipedrive-pipeline/key/" + key.get_secret_value().encode())
+    digest = hashlib.sha256(b"token-encryption-key/" + key.get_secret_value().encode())
     return digest.hexdigest()[:8]
 
 

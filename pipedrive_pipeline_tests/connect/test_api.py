@@ -92,7 +92,7 @@ def test_a_revoked_key_opens_nothing_and_both_changes_are_in_the_audit_log(
         key["prefix"],
     )
     assert [row["action"] for row in log] == ["key.add", "key.revoke"]
-    assert all(row["who"].startswith("key word_of_acme (ppk_acme.") for row in log)
+    assert all(row["who"].startswith("key word_of_acme (key_acme.") for row in log)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\x00b", "a\nb", "x" * 101, 7, None])
@@ -107,7 +107,7 @@ def test_wrong_keys_are_refused_before_they_are_compared(
     site: ConnectSite, tenant: FilledTenant
 ) -> None:
     """After twenty wrong keys even a right one is refused: it was not looked at."""
-    guesses = [client_with(site, f"ppk_acme.{n}").get("/api/integrations") for n in range(25)]
+    guesses = [client_with(site, f"key_acme.{n}").get("/api/integrations") for n in range(25)]
 
     lucky = client_with(site, tenant.keys[Role.USER]).get("/api/integrations")
     assert [answer.status_code for answer in guesses] == [401] * 20 + [429] * 5
@@ -120,7 +120,7 @@ def test_a_right_key_from_another_address_works_meanwhile(
 ) -> None:
     """An attacker must not lock a tenant out."""
     for n in range(21):
-        client_with(site, f"ppk_acme.{n}").get("/api/integrations")
+        client_with(site, f"key_acme.{n}").get("/api/integrations")
 
     elsewhere = httpx.HTTPTransport(local_address="127.0.0.9")
     with httpx.Client(transport=elsewhere, base_url=site.url) as client:
@@ -132,7 +132,7 @@ def test_a_right_key_from_another_address_works_meanwhile(
 def test_the_delay_doubles_with_each_further_wrong_key(site: ConnectSite) -> None:
     waits = []
     for _ in range(23):
-        client_with(site, "ppk_acme.wrong").get("/api/integrations")
+        client_with(site, "key_acme.wrong").get("/api/integrations")
         rows = site.world.rows(
             "select round(extract(epoch from refused_until - last_failed_at))::integer as seconds"
             " from integration.failed_attempts where subject like 'address %%'"
@@ -157,7 +157,7 @@ def test_an_account_that_is_attacked_from_everywhere_stays_open_to_its_own_addre
 
     elsewhere = httpx.HTTPTransport(local_address="127.0.0.9")
     with httpx.Client(transport=elsewhere, base_url=site.url) as stranger:
-        refused = stranger.get("/api/integrations", headers={"x-api-key": "ppk_acme.wrong"})
+        refused = stranger.get("/api/integrations", headers={"x-api-key": "key_acme.wrong"})
 
     assert refused.status_code == 429
     assert own.get("/api/integrations").status_code == 200
@@ -167,9 +167,9 @@ def test_failures_are_counted_across_processes_and_in_a_bounded_table(site: Conn
     """Two apps on one database share the counts; accounts that do not exist have no row."""
     with served(site.world) as other:
         for n in range(20):
-            client_with(site if n % 2 else other, f"ppk_acme.{n}").get("/api/integrations")
+            client_with(site if n % 2 else other, f"key_acme.{n}").get("/api/integrations")
         answers = [
-            client_with(row, "ppk_nobody.x").get("/api/integrations") for row in (site, other)
+            client_with(row, "key_nobody.x").get("/api/integrations") for row in (site, other)
         ]
 
     assert [answer.status_code for answer in answers] == [429, 429]
@@ -180,7 +180,7 @@ def test_failures_are_counted_across_processes_and_in_a_bounded_table(site: Conn
 def test_a_forged_forwarded_address_is_ignored(site: ConnectSite) -> None:
     """Without a configured proxy the header is any client's invention."""
     answers = [
-        client_with(site, f"ppk_acme.{n}", **{"x-forwarded-for": f"203.0.113.{n}"}).get(
+        client_with(site, f"key_acme.{n}", **{"x-forwarded-for": f"203.0.113.{n}"}).get(
             "/api/integrations"
         )
         for n in range(22)
@@ -194,13 +194,13 @@ def test_the_address_that_a_trusted_proxy_forwards_is_counted(site: ConnectSite)
     with served(site.world, trusted_proxies=("127.0.0.1",)) as behind:
         forwarded = [f"203.0.113.{n % 2}" for n in range(42)]
         answers = [
-            client_with(behind, "ppk_acme.x", **{"x-forwarded-for": address}).get(
+            client_with(behind, "key_acme.x", **{"x-forwarded-for": address}).get(
                 "/api/integrations"
             )
             for address in forwarded
         ]
         spoofed = {"x-forwarded-for": "198.51.100.7, 203.0.113.0"}
-        again = client_with(behind, "ppk_acme.x", **spoofed).get("/api/integrations")
+        again = client_with(behind, "key_acme.x", **spoofed).get("/api/integrations")
 
     assert [answer.status_code for answer in answers] == [401] * 40 + [429] * 2
     assert again.status_code == 429  # the last address is the one that the proxy saw
@@ -784,7 +784,7 @@ def test_polled_routes_answer_get_alone(admin: httpx.Client, path: str) -> None:
 def test_a_caller_who_is_not_signed_in_gets_401_for_every_query(site: ConnectSite) -> None:
     """A query that does not fit is no way around the count of wrong keys."""
     answers = [
-        client_with(site, "ppk_acme.made-up").get(HISTORY, params={"limit": limit})
+        client_with(site, "key_acme.made-up").get(HISTORY, params={"limit": limit})
         for limit in (1, 0)
     ]
 

@@ -295,8 +295,8 @@ def test_an_unreachable_database_is_not_named_to_strangers(site: ConnectSite, pa
     site.app.state.services = replace(services, warehouse=elsewhere)
     method, headers = ("POST", {"origin": site.url}) if path == "/login" else ("GET", {})
 
-    answer = site.client({"x-api-key": "ppk_acme.x", **headers}).request(
-        method, path, data={"key": "ppk_acme.x"} if method == "POST" else None
+    answer = site.client({"x-api-key": "key_acme.x", **headers}).request(
+        method, path, data={"key": "key_acme.x"} if method == "POST" else None
     )
     site.app.state.services = services
 

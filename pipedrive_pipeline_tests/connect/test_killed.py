@@ -140,7 +140,7 @@ def test_several_processes_share_the_count_of_wrong_keys_and_end_together(
         until(lambda: len(app_processes(process)) == 2)
         workers = app_processes(process)
         refused = [
-            httpx.get(f"{url}/api/integrations", headers={"x-api-key": f"ppk_acme.{n}"}, timeout=30)
+            httpx.get(f"{url}/api/integrations", headers={"x-api-key": f"key_acme.{n}"}, timeout=30)
             for n in range(24)  # each on a connection of its own, so that both processes answer
         ]
         process.send_signal(signal.SIGKILL)

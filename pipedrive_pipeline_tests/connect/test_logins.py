@@ -337,7 +337,7 @@ def test_a_wrong_key_is_refused_and_guessing_is_limited(site: ConnectSite) -> No
     headers = {"origin": site.url}
 
     answers = [
-        site.browser().post("/login", data={"key": f"ppk_acme.{n}"}, headers=headers)
+        site.browser().post("/login", data={"key": f"key_acme.{n}"}, headers=headers)
         for n in range(22)
     ]
 

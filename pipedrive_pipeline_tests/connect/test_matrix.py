@@ -88,7 +88,7 @@ def actors(acme: FilledTenant, bravo: FilledTenant) -> Iterator[Actor]:
         operator = {"x-api-key": OPERATOR_KEY, "x-tenant": slug}
         yield Actor(f"operator for {slug}", operator, Role.ADMIN, slug)
     yield Actor("nobody", {}, None, "")
-    yield Actor("made up", {"x-api-key": "ppk_acme.made-up"}, None, "")
+    yield Actor("made up", {"x-api-key": "key_acme.made-up"}, None, "")
     yield Actor("half a key", {"x-api-key": acme.keys[Role.ADMIN][:-1]}, None, "")
     yield Actor("operator for nobody", {"x-api-key": OPERATOR_KEY}, None, "")
     yield Actor("a forged session", {"cookie": "login=x~acme~99999999999~y.z"}, None, "")

@@ -141,9 +141,9 @@ def facts(url: str, folder: Path) -> dict[str, Any]:
 
     from pipedrive_pipeline.defs.location import LOCATION
     from pipedrive_pipeline.marts import build, mapping, publish_views
-    from pipedrive_pipeline.marts.ddl import schema_text
     from pipedrive_pipeline.marts.health import mart_health
     from pipedrive_pipeline.marts.lineage import origins
+    from pipedrive_pipeline.marts.schema_changes import changes
     from pipedrive_pipeline.marts.sources import mart_sources
     from pipedrive_pipeline.scope import Scope
     from pipedrive_pipeline.settings import Settings
@@ -156,7 +156,7 @@ def facts(url: str, folder: Path) -> dict[str, Any]:
 
     warehouse, scope = Warehouse(url), Scope(ACME, SYSTEM)
     with warehouse.transaction() as connection:
-        connection.execute(schema_text(declared.MARTS[-1:]).encode())
+        connection.execute(changes(connection, declared.MARTS).encode())
     widget = {"code": "w-1", "title": "Drill", "mail": "ada@toy.example", "firm": "f-1"}
     RawTables(warehouse, ACME, system=SYSTEM).load(
         widget_fields=[{"code": "cost", "title": "Cost", "kind": "number"}],

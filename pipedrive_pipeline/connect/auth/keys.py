@@ -1,6 +1,6 @@
 """API keys: add, list, revoke, look up. The table is `integration.api_keys`.
 
-A key names its tenant, `ppk_acme.SECRET`. It is looked up with the role of the app, among that
+A key names its tenant, `key_acme.SECRET`. It is looked up with the role of the app, among that
 tenant's keys only, so that signing in needs no session that sees every tenant.
 """
 
@@ -20,7 +20,7 @@ from pipedrive_pipeline.errors import BadInput, BadSlug, UnknownTenant
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import audit_log
 
-START = "ppk_"
+START = "key_"
 KEY_MAX_CHARACTERS = 128  # ours have at most 80
 SHOWN_CHARACTERS = 6  # of the secret's 43; the rest cannot be guessed from them
 NAME_MAX_CHARACTERS = 100

@@ -55,9 +55,7 @@ def is_same(first: str, second: str) -> bool:
 
 def _signer(settings: Settings, purpose: str) -> Signer:
     keys = [key.get_secret_value() for key in reversed(settings.encryption_keys())]  # newest last
-    return Signer(
-        keys, salt=f"pipedrive-pipeline/{purpose}", key_derivation="hmac", digest_method=_sha256
-    )
+    return Signer(keys, salt=f"connect/{purpose}", key_derivation="hmac", digest_method=_sha256)
 
 
 def _sha256(data: bytes = b"") -> hashlib._Hash:

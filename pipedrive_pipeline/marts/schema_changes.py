@@ -1,0 +1,92 @@
+"""Writes the next file of `sql/schema` from what the declared marts have and the database lacks.
+
+`python -m pipedrive_pipeline.marts.schema_changes NAME`, with an up to date database. A file that
+was written is not edited after it has landed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.marts import ddl
+from pipedrive_pipeline.marts.declared import MARTS, SCHEMA, Mart
+from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.warehouse.catalog import Relation, relations
+from pipedrive_pipeline.warehouse.database import warehouse_of
+from pipedrive_pipeline.warehouse.migrations import head, require_current
+from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT
+
+FOLDER: Final[Path] = SQL_ROOT / "schema"
+
+
+def changes(connection: psycopg.Connection, marts: Sequence[Mart] = MARTS) -> str:
+    """Returns the statements that give `crm` what is declared; empty if it has all of it.
+
+    Columns that are not declared are an app's, and stay.
+
+    Raises:
+        BadInput: a column has another type than declared; such a change is written by hand.
+    """
+    tables = {table.name: table for table in relations(connection, SCHEMA)}
+    missing = [each for each in marts if each.name not in tables]
+    statements = [ddl.table_text(each) for each in missing]
+    statements += [ddl.foreign_key(each, link) for each in missing for link in each.links]
+    for each in marts:
+        if each.name in tables:
+            statements += _column_changes(each, tables[each.name])
+    if missing:
+        statements.append(ddl.mart_rows(marts))
+    return "\n".join(statements)
+
+
+def write_next(connection: psycopg.Connection, name: str, folder: Path = FOLDER) -> Path | None:
+    """Writes the file with the next number and returns its path; None if nothing has changed."""
+    text = changes(connection)
+    if not text:
+        return None
+    path = folder / f"{int(head()) + 1:04}_{name}.sql"
+    path.write_text(_HEADER.format(title=name.replace("_", " "), needs=head()) + text, "utf-8")
+    return path
+
+
+def _column_changes(each: Mart, table: Relation) -> Iterator[str]:
+    existing = {column.name: column for column in table.columns}
+    added = [column for column in each.all_columns if column.name not in existing]
+    for column in each.all_columns:
+        known = existing.get(column.name)
+        if known and known.type != ddl.TYPE_NAMES.get(column.type, column.type):
+            raise BadInput(
+                f"{SCHEMA}.{each.name}.{column.name} is {known.type} and is declared as "
+                f"{column.type}: write this file of sql/schema by hand."
+            )
+    for column in added:
+        yield f"alter table {SCHEMA}.{each.name}\n    add column {ddl.column_text(column)};\n"
+    for column in each.all_columns:
+        known = existing.get(column.name)
+        if known is None or known.comment != column.comment:
+            yield ddl.comment_text(each, column)
+    names = {column.name for column in added}
+    yield from (text + "\n" for text in ddl.column_indexes(each, names))
+    yield from (ddl.foreign_key(each, link) for link in each.links if link.name in names)
+
+
+_HEADER: Final = """\
+-- {title}
+-- What: tables and columns of crm that are declared in marts/declared.py and were not there before.
+-- Reads: nothing.
+-- Needs: the files up to {needs}.
+
+"""
+
+if __name__ == "__main__":
+    warehouse = warehouse_of(load_settings())
+    require_current(warehouse)
+    with warehouse.transaction() as transaction:
+        written = write_next(transaction, sys.argv[1])
+    sys.stdout.write(f"{written or 'nothing is missing'}\n")
