@@ -101,8 +101,8 @@ def _head_bytes(scope: Scope) -> int:
     """The size of a head that arrived at once; the protocol bounds one that arrives in parts."""
     headers: Headers = scope["headers"]
     return (
-        len(scope["raw_path"])
-        + len(scope["query_string"])
+        len(scope.get("path", ""))
+        + len(scope.get("query_string", b""))
         + sum(len(name) + len(value) + 4 for name, value in headers)
     )
 
