@@ -127,7 +127,7 @@ class Children:
 class Cost:
     """What a page of an entity costs, and how much it holds."""
 
-    tokens_per_page: int  # in the unit of `System.budget`
+    tokens_per_page: int  # of the daily budget
     records_per_page: int  # at most
 
 
@@ -362,11 +362,9 @@ class FieldType:
 
 @dataclass(frozen=True)
 class Budget:
-    """What one company may spend a day; the day ends at midnight in ``time_zone``."""
+    """What one company may spend in a day, until an answer reports another limit or day's end."""
 
-    unit: str  # for people, in the plural: "tokens"
-    daily_limit: int  # of the smallest plan; a limit that an answer reports replaces it
-    time_zone: str = "UTC"
+    daily_tokens: int  # of the smallest plan; the day ends at midnight UTC
 
 
 @dataclass(frozen=True)

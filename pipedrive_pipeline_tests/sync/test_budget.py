@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import ApiCall
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.daily_budget import (
+    UNLIMITED_TOKENS,
     Allowance,
     AllowanceSpent,
     BudgetStatus,
@@ -18,6 +20,7 @@ from pipedrive_pipeline.sync.budget.daily_budget import (
 from pipedrive_pipeline.sync.budget.usage import UsageRecorder
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.connectors.ledger import LEDGER
 
 ACME, BRAVO, OTHER = Tenant("acme"), Tenant("bravo"), Tenant("other")
 SYSTEM = "pipedrive"
@@ -283,3 +286,16 @@ def test_connecting_again_lifts_a_pause(companies: Warehouse) -> None:
         )
 
     assert paused_until(companies, Scope(ACME, SYSTEM), NOON + timedelta(hours=1)) is None
+
+
+def test_a_system_without_a_budget_is_not_held_to_anothers(
+    companies: Warehouse, now: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30,000 tokens a day are Pipedrive's smallest plan, and no other system's."""
+    monkeypatch.setitem(registry._registered, LEDGER.key, LEDGER)
+
+    of_pipedrive = standing(companies, Scope(ACME, "pipedrive"), now())
+    of_ledger = standing(companies, Scope(ACME, LEDGER.key), now())
+
+    assert of_pipedrive.limit == 30_000
+    assert of_ledger.limit == UNLIMITED_TOKENS

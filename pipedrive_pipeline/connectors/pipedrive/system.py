@@ -176,6 +176,6 @@ PIPEDRIVE = System(
     auth=(PIPEDRIVE_OAUTH, AuthScheme(kind="api_token")),
     hosts=("*.pipedrive.com",),
     open=opener(),
-    budget=Budget(unit="tokens", daily_limit=DAILY_TOKENS),
+    budget=Budget(DAILY_TOKENS),
     field_types=FIELD_TYPES,
 )

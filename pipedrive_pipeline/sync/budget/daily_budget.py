@@ -14,12 +14,13 @@ from datetime import UTC, datetime, timedelta
 
 from psycopg.rows import class_row
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import ApiCall, Entity
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-DEFAULT_DAILY_TOKENS = 30_000  # a company's on the smallest plan with one seat
+UNLIMITED_TOKENS = 10**12  # of a system that declares no budget
 DEFAULT_SHARE = 0.5  # of what is left: others of the company work through the API too
 
 Now = Callable[[], datetime]
@@ -77,6 +78,12 @@ class BudgetStatus:
         return max(0, min(int(self.share * self.left), self.left - reserve))
 
 
+def smallest_budget(system: str) -> int:
+    """Returns a day's tokens on the system's smallest plan."""
+    budget = registry.system(system).budget
+    return budget.daily_tokens if budget else UNLIMITED_TOKENS
+
+
 def standing(warehouse: Warehouse, scope: Scope, now: datetime) -> BudgetStatus:
     """Returns the budget status of the company that the tenant is connected to."""
     values = {"tenant": scope.tenant.slug, "system": scope.system, "today": now.date()}
@@ -87,7 +94,8 @@ def standing(warehouse: Warehouse, scope: Scope, now: datetime) -> BudgetStatus:
             .fetchone()
         )
     assert row is not None  # noqa: S101 - its first table is one row of values
-    limit = min(filter(None, (row.configured, _told_limit(row, now))), default=DEFAULT_DAILY_TOKENS)
+    smallest = smallest_budget(scope.system)
+    limit = min(filter(None, (row.configured, _told_limit(row, smallest, now))), default=smallest)
     return BudgetStatus(
         limit=limit,
         left=max(0, _left(row, limit, now)),
@@ -98,7 +106,7 @@ def standing(warehouse: Warehouse, scope: Scope, now: datetime) -> BudgetStatus:
     )
 
 
-def _told_limit(row: _BudgetRow, now: datetime) -> int | None:
+def _told_limit(row: _BudgetRow, smallest: int, now: datetime) -> int | None:
     """Returns the limit that the source reported, or None.
 
     A limit reported on an earlier day is raised to at least the smallest plan's limit: a lower one
@@ -106,7 +114,7 @@ def _told_limit(row: _BudgetRow, now: datetime) -> int | None:
     """
     if row.told_limit is None or row.resets_at is None or now < row.resets_at:
         return row.told_limit
-    return max(row.told_limit, DEFAULT_DAILY_TOKENS)
+    return max(row.told_limit, smallest)
 
 
 def _left(row: _BudgetRow, limit: int, now: datetime) -> int:

@@ -14,9 +14,11 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.budget.daily_budget import DEFAULT_DAILY_TOKENS, DEFAULT_SHARE
+from pipedrive_pipeline.sync.budget.daily_budget import DEFAULT_SHARE, smallest_budget
 from pipedrive_pipeline.sync.budget.pricing import sweep_tokens
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.tenants import Tenant
@@ -190,7 +192,7 @@ def due_sweeps(warehouse: Warehouse, now: datetime) -> list[DueSweep]:
     """
     parameters = {
         "sync_time": DEFAULT_SYNC_TIME,
-        "daily_tokens": DEFAULT_DAILY_TOKENS,
+        "daily_tokens": Jsonb({key: smallest_budget(key) for key in registry.system_keys()}),
         "share": DEFAULT_SHARE,
     }
     with warehouse.transaction() as connection:
@@ -272,7 +274,8 @@ select connections.tenant_id,
     runs.paused_until,
     coalesce(sync_settings.budget_share, %(share)s)::float8
         * coalesce(
-            least(sync_settings.daily_token_budget, told.daily_limit), %(daily_tokens)s
+            least(sync_settings.daily_token_budget, told.daily_limit),
+            (%(daily_tokens)s ->> connections.system)::bigint
         ) as allowance
 from integration.connections as connections
 inner join integration.tenants as tenants on tenants.slug = connections.tenant_id
