@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
+
+# The whole suite runs with a second, made-up system registered, child processes too.
+os.environ["SYSTEM_MODULES"] = "pipedrive_pipeline_tests.orbit.connector"
 
 
 @pytest.fixture(scope="session")

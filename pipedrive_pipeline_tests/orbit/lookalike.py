@@ -31,6 +31,7 @@ from pipedrive_pipeline.sandbox.kit.options import ServerOptions
 from pipedrive_pipeline.sandbox.kit.running import Interface, RunningSandbox
 from pipedrive_pipeline.sandbox.kit.server import serve_in_thread
 from pipedrive_pipeline.sandbox.kit.service import AnsweredRequest, ApiEndpoint, Routes, Service
+from pipedrive_pipeline.sandbox.kit.world import World
 from pipedrive_pipeline_tests.orbit.world import ENTITIES, OrbitWorld, Record
 
 SCOPES = ("crm.read", "people.read", "users.read")
@@ -163,6 +164,12 @@ def _bound(
 ROUTES = Routes(tuple(_endpoints()))
 
 
+def _facts(world: World, base_url: str) -> Mapping[str, str]:
+    """What a token answer says besides the tokens: where the API is."""
+    home = world.home if isinstance(world, OrbitWorld) else None
+    return {"home": home or base_url}
+
+
 class OrbitService(Service):
     """The parts of one running look-alike of Orbit."""
 
@@ -182,7 +189,7 @@ class OrbitService(Service):
         client_auth=("body",),
         needs_pkce=True,
         asks_scopes=True,
-        facts=lambda _, base_url: {"home": base_url},
+        facts=_facts,
     )
 
     def __init__(self, world: OrbitWorld, settings: OrbitOptions) -> None:

@@ -41,6 +41,7 @@ class OrbitWorld(World):
         self.log: list[ChangedKey] = []
         self.forgotten = 0  # changes up to this number can no longer be asked for
         self.lacking: set[str] = set()  # entities that the company's plan does not have
+        self.home: str | None = None  # the API's address in token answers; None: this server's
         self.put("users", "U-1", name="Ada Orbit", mail="ada@orbit.example", active=True)
 
     def put(self, entity: str, key: str, **values: Any) -> Record:
