@@ -148,7 +148,7 @@ def _problems(new: System) -> list[str]:
 def _entity_problems(entity: Entity, earlier: dict[str, Entity]) -> list[str]:
     columns = {column.name for column in (entity.key, *entity.columns)}
     wanted = set(entity.personal) | ({entity.version_column} - {None})
-    wanted |= {entity.custom_values} if entity.defined_by else set()
+    wanted |= {entity.custom_values} if entity.defined_by in earlier else set()
     problems = []
     if entity.name in earlier:
         problems.append("two entities have this name")
