@@ -217,7 +217,8 @@ def test_views_that_are_due_are_remade_by_a_tick(
     publish_views(world.warehouse, ACME)
     with world.warehouse.transaction() as connection:
         connection.execute(
-            "update integration.mart_state set views_due_at = now(), views_published = 'older'"
+            "insert into integration.mart_state (tenant_id, system, views_due_at, views_published)"
+            " values ('acme', 'pipedrive', now(), 'older')"
         )
     context = dg.build_sensor_context(instance=instance)
     with world.warehouse.transaction() as analyst:

@@ -1,0 +1,137 @@
+"""Two systems in one installation, as Dagster runs them; two of their entities have one name."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import dagster as dg
+import pytest
+
+from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline_tests.orbit.lookalike import OrbitSandbox, serve_orbit
+from pipedrive_pipeline_tests.orbit.world import seeded_orbit
+from pipedrive_pipeline_tests.scenarios.world import World
+
+pytestmark = pytest.mark.slow
+Worker = Callable[..., dict[str, Any]]
+MARTS = {"crm/users", "crm/customers", "crm/contacts"}
+
+
+@pytest.fixture
+def orbit() -> Iterator[OrbitSandbox]:
+    with serve_orbit(seeded_orbit()) as running:
+        yield running
+
+
+@pytest.fixture
+def worker(
+    world: World,  # noqa: ARG001 - both set this process's environment
+    instance: dg.DagsterInstance,  # noqa: ARG001
+    orbit: OrbitSandbox,
+) -> Worker:
+    """Runs `worker.py` with both systems registered; acme is connected to Pipedrive only."""
+    port = urlsplit(orbit.url).port
+    variables = {
+        **os.environ,
+        "SYSTEM_MODULES": "pipedrive_pipeline_tests.orbit.connector",
+        "ORBIT_CLIENT_ID": orbit.client_id,
+        "ORBIT_CLIENT_SECRET": orbit.client_secret,
+        "ORBIT_OAUTH_URL": f"http://localhost:{port}",
+        "ORBIT_ALLOWED_HOSTS": "localhost",
+    }
+
+    def work(*words: str) -> dict[str, Any]:
+        module = "pipedrive_pipeline_tests.defs.worker"
+        done = subprocess.run(
+            [sys.executable, "-m", module, *words],
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        facts: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        return facts
+
+    return work
+
+
+def runs(world: World) -> list[tuple[str, str]]:
+    """System and status of each run, oldest first."""
+    return [(row["system"], row["status"]) for row in world.history()]
+
+
+def test_a_system_that_is_not_connected_keeps_no_mart_from_being_built(
+    world: World, worker: Worker
+) -> None:
+    """A second connector in the registry stopped every Pipedrive tenant: 0 customers."""
+    done = worker("run", "sync", "")
+
+    assert done["success"]
+    assert set(done["materialized"]) >= MARTS
+    assert not any(key.startswith("orbit/") for key in done["materialized"])
+    assert runs(world) == [("pipedrive", "success")]
+    assert len(world.rows("crm", "customers")) == 20
+
+
+def test_a_run_by_hand_syncs_every_connected_system_one_after_another(
+    world: World, worker: Worker, orbit: OrbitSandbox
+) -> None:
+    """Entities of one name were read twice, and materialized under the wrong system."""
+    worker("connect", "orbit")
+
+    done = worker("run", "sync", "")
+
+    assert done["success"]
+    assert runs(world) == [("pipedrive", "success"), ("orbit", "success")]
+    first, second = world.history()
+    assert first["completed_at"] <= second["started_at"]
+    materialized: Counter[str] = Counter(done["materialized"])
+    assert set(materialized.values()) == {1}
+    assert {"pipedrive/users", "orbit/users", *MARTS} <= materialized.keys()
+    assert {row["key"] for row in world.rows("raw_orbit_acme", "users", "key")} == {
+        row["key"] for row in orbit.truth("users")
+    }
+    assert Counter(row["system"] for row in world.rows("crm", "customers")) == {
+        "pipedrive": 20,
+        "orbit": len(orbit.truth("accounts")),
+    }
+
+
+def test_a_requested_run_carries_its_system_and_leaves_the_other_alone(
+    world: World, worker: Worker, sandbox: Sandbox
+) -> None:
+    """Scheduled and requested runs lost their system on the way to Dagster."""
+    worker("connect", "orbit")
+    requests = sandbox.requests.count
+
+    done = worker("run", "full_resync", "orbit")
+
+    assert done["success"]
+    assert done["tags"]["pipeline/system"] == "orbit"
+    assert set(done["materialized"]) >= {"orbit/users", *MARTS}
+    assert not any(key.startswith("pipedrive/") for key in done["materialized"])
+    assert sandbox.requests.count == requests
+    assert runs(world) == [("orbit", "success")]
+
+
+def test_the_failure_of_one_system_keeps_the_next_from_nothing(
+    world: World, worker: Worker, sandbox: Sandbox
+) -> None:
+    """Red, since somebody must connect again; Orbit's rows are there all the same."""
+    worker("connect", "orbit")
+    sandbox.revoke()
+
+    done = worker("run", "sync", "")
+
+    assert not done["success"]
+    assert runs(world) == [("pipedrive", "failed"), ("orbit", "success")]
+    assert set(done["materialized"]) >= {"orbit/users", *MARTS}
+    assert {row["system"] for row in world.rows("crm", "customers")} == {"orbit"}
