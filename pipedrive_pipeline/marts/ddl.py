@@ -122,7 +122,7 @@ def column_indexes(each: Mart, columns: Collection[str]) -> Iterator[str]:
                 f"    where {generated.name} is not null;"
             )
     for link in each.links:
-        if link.name in columns:
+        if link.is_indexed and link.name in columns:
             index = f"{name}_tenant_id_{link.name}_idx"
             yield f"create index {index} on {table} (tenant_id, {link.name});"
 

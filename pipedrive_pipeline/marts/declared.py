@@ -54,6 +54,7 @@ class Link:
 
     A select gives the other record's id as ``<name without _id>_remote_id``; the build finds its
     row, through merges. ``shows`` are columns that repeat one of that row: its name, and ours.
+    A link that is not indexed has few rows to refer to; what refers to one is found by its tenant.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Link:
     comment: str
     remote_comment: str
     shows: tuple[tuple[str, DeclaredColumn], ...] = ()
+    is_indexed: bool = True
 
     @property
     def remote_column(self) -> str:
@@ -246,6 +248,7 @@ def _owner(record: str) -> Link:
                 text("owner_name", "Name of that user, also of one who is gone at the source."),
             ),
         ),
+        is_indexed=False,  # an index more is 2 % of a first build
     )
 
 

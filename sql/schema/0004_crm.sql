@@ -168,7 +168,6 @@ create index customers_deleted_idx
 create index customers_tenant_id_pipedrive_id_idx
     on crm.customers (tenant_id, pipedrive_id)
     where pipedrive_id is not null;
-create index customers_tenant_id_owner_id_idx on crm.customers (tenant_id, owner_id);
 comment on table crm.customers is
     'Companies that a tenant does business with: one row per tenant and company in the system, '
     'and the rows that the app made.';
@@ -314,7 +313,6 @@ create index contacts_tenant_id_pipedrive_id_idx
     on crm.contacts (tenant_id, pipedrive_id)
     where pipedrive_id is not null;
 create index contacts_tenant_id_customer_id_idx on crm.contacts (tenant_id, customer_id);
-create index contacts_tenant_id_owner_id_idx on crm.contacts (tenant_id, owner_id);
 comment on table crm.contacts is
     'People that a tenant knows: one row per tenant and person in the system, and the rows that '
     'the app made.';
