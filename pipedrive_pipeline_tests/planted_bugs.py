@@ -224,7 +224,7 @@ BUGS = (
     Bug(
         "a disconnect leaves a late run its right to write",
         "pipedrive_pipeline/vault/disconnect.py",
-        (("        fences.end_all(transaction, tenant.slug)  # first", "        # first"),),
+        (("        fences.end_all(transaction, scope.tenant.slug)\n", ""),),
         f"{TESTS}/scenarios/test_fencing.py",
         "looked_at_its_lock_before and end_the_connection",
     ),

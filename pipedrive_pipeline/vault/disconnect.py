@@ -48,9 +48,8 @@ def disconnect(vault: Vault, scope: Scope, *, who: str) -> Disconnected:
         row = connection_rows.locked(transaction, scope)
         if row.state is ConnectionState.DISCONNECTED:
             return Disconnected(scope, is_revoked=False, note="It was disconnected before.")
-        fences.end_all(
-            transaction, scope.tenant.slug
-        )  # first: no run may write after the revocation
+        # First: no run may write after the revocation.
+        fences.end_all(transaction, scope.tenant.slug)
         refusal = _revoked(vault, transaction, row)
         _end(transaction, row, Reason.DISCONNECTED, who)
     return Disconnected(scope, is_revoked=not refusal, note=refusal)
