@@ -14,7 +14,7 @@ from pipedrive_pipeline.connect.consent.company_change import start_afresh
 from pipedrive_pipeline.connect.consent.links import make as make_link
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.sync.status.doctor import examine
-from pipedrive_pipeline.sync.tenancy.registry import only_scope
+from pipedrive_pipeline.sync.tenancy.registry import connected_scope, only_scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connect import connect_with_api_token
 from pipedrive_pipeline.vault.disconnect import disconnect as end_connection
@@ -68,7 +68,7 @@ def disconnect(tenant: TenantOption, system: OneSystemOption = None) -> None:
     """Revoke a tenant's tokens and delete them. Synced data stays."""
     name = Tenant(tenant)
     session = open_session()
-    scope = only_scope(session.warehouse, name, system)
+    scope = connected_scope(session.warehouse, name, system)
     end = end_connection(open_vault(session.warehouse, session.settings), scope, who="operator")
     terminal.print(f"{name}: disconnected; its synced data stays.")
     if end.note:

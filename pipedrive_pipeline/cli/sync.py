@@ -20,6 +20,7 @@ from pipedrive_pipeline.cli.output import (
     terminal,
 )
 from pipedrive_pipeline.cli.session import CommandSession, open_session, sandbox_within_reach
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput, BudgetSpent, PipelineError
 from pipedrive_pipeline.marts import RowCounts
 from pipedrive_pipeline.scope import Scope
@@ -125,11 +126,17 @@ def _print_price(scope: Scope, price: Price, *, to: Console) -> None:
 
 def status(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
+    system: SystemOption = None,
     json: AsJson = False,
 ) -> None:
     """Show each tenant's connection, last run and rows."""
     session = open_session()
-    statuses = tenant_statuses(session.warehouse, Tenant(tenant) if tenant else None)
+    key = registry.system(system).key if system else None
+    statuses = [
+        status
+        for status in tenant_statuses(session.warehouse, Tenant(tenant) if tenant else None)
+        if key in {None, status.row.system}
+    ]
     if json:
         print_json([status.facts() for status in statuses])
         return

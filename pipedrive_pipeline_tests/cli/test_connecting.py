@@ -8,10 +8,12 @@ from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline_tests.cli.terminal import CommandResult, InProcessTerminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
+SCOPE = ("--tenant", "acme", "--system", "pipedrive")  # the suite has two systems registered
+
 
 def connect(in_process: InProcessTerminal, sandbox: Sandbox, *more: str) -> CommandResult:
     token = ("--api-token", sandbox.api_token, "--api-url", sandbox.url)
-    return in_process.run("connect", "--tenant", "acme", *token, *more)
+    return in_process.run("connect", *SCOPE, *token, *more)
 
 
 def test_doctor_says_as_whom_a_tenant_works_and_what_that_user_cannot_see(

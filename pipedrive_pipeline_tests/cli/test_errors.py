@@ -15,6 +15,7 @@ from pipedrive_pipeline_tests.cli.terminal import CommandResult, InProcessTermin
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 CANARY = "canary0token0canary0token0canary0token00"
+SCOPE = ("--tenant", "acme", "--system", "pipedrive")  # the suite has two systems registered
 NOBODY = "http://127.0.0.1:9"  # the discard port; nothing listens
 DATABASE_DOWN = f"postgresql://somebody:{CANARY}@127.0.0.1:9/warehouse"
 
@@ -30,7 +31,7 @@ class ErrorCase:
 
 
 def connecting(url: str) -> tuple[str, ...]:
-    return ("connect", "--tenant", "acme", "--api-token", CANARY, "--api-url", url)
+    return ("connect", *SCOPE, "--api-token", CANARY, "--api-url", url)
 
 
 def error_cases(sandbox: Sandbox) -> dict[str, ErrorCase]:
@@ -53,7 +54,7 @@ def error_cases(sandbox: Sandbox) -> dict[str, ErrorCase]:
         "malformed": ErrorCase(("status",), {"TOKEN_ENCRYPTION_KEYS": CANARY}, 2, ("Fernet",)),
         "no database": ErrorCase(("status",), {"DATABASE_URL": "mysql://x"}, 2, ("DATABASE_URL",)),
         "no keys": ErrorCase(
-            ("connect", "--tenant", "acme"),
+            ("connect", *SCOPE),
             {"PIPEDRIVE_CLIENT_ID": "x"},
             2,
             ("PIPEDRIVE_CLIENT_SECRET",),

@@ -77,7 +77,7 @@ def connect(up: RunningUp, tenant: str, sandbox: Sandbox) -> None:
     """Another tenant, as an operator connects it."""
     assert up.terminal.run("tenants", "add", tenant).code == 0
     words = ("--api-token", sandbox.api_token, "--api-url", sandbox.url)
-    result = up.terminal.run("connect", "--tenant", tenant, *words)
+    result = up.terminal.run("connect", "--tenant", tenant, "--system", "pipedrive", *words)
     assert result.code == 0, result.err
 
 

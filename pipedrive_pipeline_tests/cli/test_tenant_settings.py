@@ -6,7 +6,7 @@ import pytest
 
 from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal
 
-TENANT = ("--tenant", "acme")
+TENANT = ("--tenant", "acme", "--system", "pipedrive")  # the suite has two systems registered
 
 
 def test_settings_are_shown_changed_and_unset(in_process: InProcessTerminal) -> None:

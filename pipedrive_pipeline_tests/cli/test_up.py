@@ -71,7 +71,9 @@ def test_the_sandbox_enters_no_installation_with_a_real_tenant(home: Path) -> No
         terminal = Terminal({"PIPELINE_HOME": str(home), **hosts})
         words = ("--api-token", real_crm.api_token, "--api-url", real_crm.url)
         assert terminal.run("tenants", "add", "acme").code == 0
-        assert terminal.run("connect", "--tenant", "acme", *words).code == 0
+        assert (
+            terminal.run("connect", "--tenant", "acme", "--system", "pipedrive", *words).code == 0
+        )
 
         with running_up(home, None, **hosts) as up:
             urls, tenants = up.urls, up.rows("select slug from integration.tenants")
@@ -119,7 +121,7 @@ def a_second_terminal_needs_no_setting(up: RunningUp) -> None:
 
     doctor = terminal.run("doctor", "--tenant", "sandbox", "--json")
     assert terminal.run("tenants", "add", "acme").code == 0
-    not_listed = terminal.run("connect", "--tenant", "acme", *words)
+    not_listed = terminal.run("connect", "--tenant", "acme", "--system", "pipedrive", *words)
     assert terminal.run("tenants", "remove", "acme").code == 0
 
     assert doctor.code == 0, doctor.out

@@ -135,6 +135,18 @@ def scopes_of_run(
     return connected
 
 
+def connected_scope(warehouse: Warehouse, tenant: Tenant, system: str | None) -> Scope:
+    """Returns the system that was asked for, else the only one that the tenant ever connected.
+
+    Raises:
+        NotConnected: it has connected none.
+        BadInput, UnknownTenant, UsageError: as `only_scope`.
+    """
+    if system is None and not known(warehouse, tenant).connections:
+        raise NotConnected(tenant.slug)
+    return only_scope(warehouse, tenant, system)
+
+
 def only_scope(warehouse: Warehouse, tenant: Tenant, system: str | None) -> Scope:
     """Returns the system that was asked for, else the tenant's only one.
 
