@@ -15,6 +15,11 @@ SYSTEM_CHARACTERS_MAX = 22  # "staging_", it, "_" and a slug: at most 63
 SYSTEM_PATTERN = re.compile(rf"(?=.{{1,{SYSTEM_CHARACTERS_MAX}}}$)[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
+def are_alike(system: str, other: str) -> bool:
+    """True if one key and ``_`` begin the other, so that names made from them could collide."""
+    return system.startswith(f"{other}_") or other.startswith(f"{system}_")
+
+
 @dataclass(frozen=True, order=True)
 class Scope:
     """What a run, a connection and a raw schema belong to.

@@ -158,6 +158,7 @@ def home() -> Iterator[Path]:
 def run(line: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """A line as a person types it in the project's folder, with settings of its own."""
     environment = Terminal({"PIPELINE_HOME": str(home), **more}).environment
+    environment.pop("SYSTEM_MODULES", None)  # the suite's second system is not in a new clone
     return subprocess.run(
         ["sh", "-c", line],
         env=environment,

@@ -18,7 +18,7 @@ from pipedrive_pipeline.connectors.hosts import AllowedHosts
 from pipedrive_pipeline.connectors.oauth import OAuthApp
 from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
 from pipedrive_pipeline.errors import SettingsError, UsageError
-from pipedrive_pipeline.scope import SYSTEM_PATTERN, Scope
+from pipedrive_pipeline.scope import SYSTEM_PATTERN, Scope, are_alike
 from pipedrive_pipeline.settings import Settings, setting_name
 
 ENTRY_POINT_GROUP = "pipedrive_pipeline.systems"
@@ -129,7 +129,7 @@ def _problems(new: System) -> list[str]:
     for key in _registered:
         if key == new.key:
             problems.append("another system has this key")
-        elif key.startswith(f"{new.key}_") or new.key.startswith(f"{key}_"):
+        elif are_alike(key, new.key):
             problems.append(f"its key and {key!r} begin alike, so that schema names could collide")
     if not new.auth or len({scheme.kind for scheme in new.auth}) < len(new.auth):
         problems.append("it needs one scheme of authentication, and at most one of each kind")
