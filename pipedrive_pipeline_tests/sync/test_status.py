@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from pipedrive_pipeline.errors import SourceUnavailable, UnknownTenant
+from pipedrive_pipeline.connect.api import presenters
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.errors import ScopeMissing, SourceUnavailable, UnknownTenant
+from pipedrive_pipeline.ingest.outcome import EntityRead
+from pipedrive_pipeline.marts import publish_views
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
+from pipedrive_pipeline.sync.status.entity_states import entity_states
 from pipedrive_pipeline.sync.status.tenant_status import sparkline, tenant_statuses
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline_tests.sync.conftest import ACME, ControlTables
+from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, ControlTables
 
 
 def test_a_tenant_that_never_ran_says_so(control: ControlTables) -> None:
@@ -38,6 +45,29 @@ def test_a_tenant_whose_lock_is_taken_is_running(control: ControlTables) -> None
 
     assert status.is_running
     assert [status.is_running for status in tenant_statuses(control.warehouse)] == [False, False]
+
+
+def test_a_skipped_entity_is_shown_with_its_reason_wherever_a_status_is_read(
+    control: ControlTables,
+) -> None:
+    """Five readers had five queries; one view answers them, so none can say another thing."""
+    users = registry.system(SYSTEM).entity("users")
+    refusal = ScopeMissing("acme: the plan does not include users.")
+    row = control.begin()
+    row.reads["users"] = EntityRead(replace(users, is_required=False), None, error=refusal)
+    row.complete()
+    publish_views(control.warehouse, ACME)
+
+    (status,) = tenant_statuses(control.warehouse, ACME)
+    (analysts,) = control.rows("select * from analytics_acme.sync_status")
+    with control.warehouse.as_app(ACME) as connection:
+        (state,) = entity_states(connection, ACME, SYSTEM)
+
+    assert status.row.last_status == "success"
+    assert status.remarks == ["users is skipped: acme: the plan does not include users."]
+    shown = presenters.entity(state)
+    for said in (status.facts()["entities"]["users"], analysts, shown.model_dump()):
+        assert (said["state"], said["reason"]) == ("skipped", str(refusal))
 
 
 def test_an_unknown_tenant_is_named(control: ControlTables) -> None:
