@@ -65,10 +65,11 @@ def audit(
         else:
             queries = [] if condition is None else [_offending(rule, source, condition, ids=ids)]
         for query in queries:
-            ids = [row[0] for row in connection.execute(query)]
-            if ids:
+            offenders = [row[0] for row in connection.execute(query)]
+            if offenders:
                 added = ", ".join(added_objects(connection, [source.mart.table]))
-                raise Breach(tenant, f"{source.name}_{rule.name}", rule.title, ids, added=added)
+                name = f"{source.name}_{rule.name}"
+                raise Breach(tenant, name, rule.title, offenders, added=added)
 
 
 def _offending(
