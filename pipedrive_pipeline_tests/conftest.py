@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
+from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
+from pipedrive_pipeline_tests.orbit.connector import ORBIT
 
-# The whole suite runs with a second, made-up system registered, child processes too.
-os.environ["SYSTEM_MODULES"] = "pipedrive_pipeline_tests.orbit.connector"
+# The suite runs with a second, made-up system registered. Child processes know Pipedrive only,
+# unless a test sets `SYSTEM_MODULES`: commands as the README shows them name no system.
+assert ORBIT in systems()
 
 
 @pytest.fixture(scope="session")
