@@ -726,7 +726,7 @@ comment on column integration.signals.signal is
     'A new value with each signal of the record: whoever deletes the row names the signal that was '
     'served, so that a later one stays.';
 comment on column integration.signals.received_at is
-    'When the newest signal of the record arrived.';
+    'When the oldest signal of the record that is not served yet arrived.';
 comment on column integration.signals.attempts is
     'How often the record was read again in vain.';
 select integration.isolate('integration.signals', 'select, insert, update');
