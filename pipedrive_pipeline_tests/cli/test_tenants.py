@@ -63,7 +63,7 @@ def test_a_narrow_terminal_gets_a_block_per_tenant_and_a_wide_one_a_table(
     ]
     assert max(map(len, narrow)) <= 80
     (heads,) = [line for line in wide if line.startswith("tenant")]
-    assert heads.split()[:4] == ["tenant", "company", "state", "last"]
+    assert heads.split()[:5] == ["tenant", "system", "company", "state", "last"]
 
 
 @pytest.mark.slow

@@ -91,7 +91,9 @@ def test_an_analysts_login_reads_its_views_like_a_dictionary(world: World) -> No
     assert all(meaning for _, meaning in meanings.values())
     kind, meaning = meanings["kreditlimit_amount"]
     assert kind == "numeric"
-    assert re.fullmatch(r"Kreditlimit \(field [0-9a-f]{40}, type monetary\): amount", meaning)
+    assert re.fullmatch(
+        r"Kreditlimit \(field [0-9a-f]{40} of pipedrive, type monetary\): amount", meaning
+    )
     assert all("permission denied" in error for error in closed.values()), closed
     assert "20" in typed(world, "select count(*) from customers_all").stdout
 
