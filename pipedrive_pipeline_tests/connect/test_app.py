@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import AuthScheme, System
+from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, ROUTES, ConnectSite
 from pipedrive_pipeline_tests.connectors.ledger import LEDGER
@@ -106,7 +107,9 @@ def test_any_name_of_a_company_can_be_confirmed(site: ConnectSite, name: str) ->
 def test_a_tenant_that_never_connected_is_shown_as_disconnected(site: ConnectSite) -> None:
     assert state(site)["state"] == "disconnected"
     listed = site.operator().get("/api/integrations").json()["data"]
-    assert [row["system"] for row in listed] == ["pipedrive"]
+    assert [(row["system"], row["state"]) for row in listed] == [
+        (system, "disconnected") for system in system_keys()
+    ]
 
 
 def test_a_connection_test_names_its_user_and_the_limits_of_that_user(site: ConnectSite) -> None:

@@ -65,5 +65,6 @@ def test_two_thousand_requests_of_garbage_get_an_answer_each(site: ConnectSite) 
         assert b"Traceback" not in content
         if answer.will_close:
             connection.close()
+    connection.close()
     after = site.world.row()
     assert {**after, "updated_at": None} == {**before, "updated_at": None}
