@@ -12,6 +12,7 @@ from pydantic import AnyHttpUrl, SecretStr
 
 from pipedrive_pipeline.connect.auth import keys, sessions
 from pipedrive_pipeline.connect.auth.permissions import Role
+from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.errors import SettingsError
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.connect.browser import HIDDEN, ROUTES, ConnectSite, served
@@ -317,7 +318,8 @@ def test_the_operator_sees_every_tenant_and_names_one(
 
     listed = browser.get("/").text
 
-    assert re.findall(r"tenant=(\w+)", listed) == ["acme", "bravo"]
+    links = re.findall(r"/integrations/(\w+)\?tenant=(\w+)", listed)
+    assert links == [(system, slug) for slug in ("acme", "bravo") for system in system_keys()]
     assert tenant.word in browser.get(f"{PAGE}?tenant=acme").text
     assert browser.get(f"{PAGE}?tenant=nobody").status_code == 404
     assert browser.get(f"{PAGE}?tenant=..%2F").status_code == 400
