@@ -117,9 +117,15 @@ class Reader:
 
     def _walk(self, entity: Entity, *, is_full: bool, is_restarted: bool) -> EntityWalk:
         state = None if is_full else self.raw.cursors.get(entity.name)
-        plan = None if state or is_restarted else self.raw.plans.get(entity.name)
-        walk = EntityWalk(entity, state, plan if plan and plan.may_go_on(self.now()) else None)
+        walk = EntityWalk(entity, state, None if state or is_restarted else self._plan(entity))
         return self._walk_of_lists(walk) if isinstance(entity.read, Children) else walk
+
+    def _plan(self, entity: Entity) -> ReadPlan | None:
+        """The unfinished read of everything to go on with: it is young, and its keys are kept."""
+        plan = self.raw.plans.get(entity.name)
+        if not plan or not plan.may_go_on(self.now()):
+            return None
+        return plan if self.seen_keys.are_of(entity, plan.began_at) else None
 
     def _walk_of_lists(self, walk: EntityWalk) -> EntityWalk:
         """The walk with the parents whose lists are due; a new read of everything takes all."""
@@ -132,14 +138,14 @@ class Reader:
         )
 
     def _begun(self, walk: EntityWalk) -> EntityRead:
+        before, now = self.raw.cursors.get(walk.entity.name), self.now()
         if walk.is_of_everything and not walk.plan:
-            self.seen_keys.forget(walk.entity)
+            self.seen_keys.begin(walk.entity, now)
             self.raw.rejections.begin(walk.entity)
-        before = self.raw.cursors.get(walk.entity.name)
         if walk.plan:
             began_at, rows = walk.plan.began_at, walk.plan.rows
             return EntityRead(walk.entity, before, began_at=began_at, resumed_rows=rows)
-        return EntityRead(walk.entity, before, began_at=self.now())
+        return EntityRead(walk.entity, before, began_at=now)
 
     def _commit(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> Iterator[EntityRead]:
         """Loads a chunk and yields the reads that ended with it."""

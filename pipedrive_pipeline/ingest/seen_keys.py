@@ -2,11 +2,16 @@
 
 They lie in the tenant's staging schema, not in memory: a read may take several runs, and a million
 keys. A key is noted before its row is loaded; after a crash it is noted again.
+
+The keys of an entity are those of one read, which `seen_reads` names by its beginning. A read that
+starts over forgets what an earlier one saw, long before it has a plan of its own; the earlier one's
+plan may not go on from then on, because what it read would seem to be gone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg import sql
 
@@ -40,13 +45,31 @@ class SeenKeys:
         self._warehouse, self._scope = warehouse, scope
         self._raw, self._staging = scope.raw_schema, scope.staging_schema
         self._table = sql.Identifier(self._staging, "seen_keys")
+        self._reads = sql.Identifier(self._staging, "seen_reads")
 
     def prepare(self) -> None:
-        """Makes the table where it is missing."""
+        """Makes the tables where one is missing; keys that were lost with it are nobody's."""
         with self._warehouse.transaction() as connection:
-            if not is_there(connection, self._staging, "seen_keys"):
+            if not all(
+                is_there(connection, self._staging, name) for name in ("seen_keys", "seen_reads")
+            ):
+                names = {"table": self._table, "reads": self._reads}
                 schema = sql.Identifier(self._staging)
-                connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
+                connection.execute(sql.SQL(_TABLES).format(schema=schema, **names))
+
+    def begin(self, entity: Entity, began_at: datetime) -> None:
+        """Forgets an entity's keys; those that are noted from now on are of the read of then."""
+        values = {"entity": entity.name, "keys": None, "began_at": began_at}
+        with self._warehouse.transaction() as connection:
+            connection.execute(sql.SQL(_FORGET).format(table=self._table), values)
+            connection.execute(sql.SQL(_BEGIN).format(reads=self._reads), values)
+
+    def are_of(self, entity: Entity, began_at: datetime) -> bool:
+        """True if an entity's keys are those of the read that began then."""
+        values = {"entity": entity.name, "began_at": began_at}
+        with self._warehouse.transaction() as connection:
+            query = sql.SQL(_ARE_OF).format(reads=self._reads)
+            return connection.execute(query, values).fetchone() is not None
 
     def forget(self, entity: Entity, keys: list[str] | None = None) -> None:
         """Forgets an entity's keys, or these of them."""
@@ -113,7 +136,7 @@ class SeenKeys:
         }
 
 
-_TABLE = """
+_TABLES = """
 create schema if not exists {schema};
 create table if not exists {table} (
     entity text not null,
@@ -122,7 +145,21 @@ create table if not exists {table} (
     primary key (entity, id)
 );
 comment on table {table} is 'Keys that an unfinished read of everything has seen so far.';
+create table if not exists {reads} (
+    entity text primary key,
+    began_at timestamptz not null
+);
+comment on table {reads} is 'When the read began whose keys are in seen_keys.';
+delete from {reads};
 """
+
+_BEGIN = """
+insert into {reads} (entity, began_at)
+values (%(entity)s, %(began_at)s)
+on conflict (entity) do update set began_at = excluded.began_at
+"""
+
+_ARE_OF = "select from {reads} where entity = %(entity)s and began_at = %(began_at)s"
 
 _NOTE = """
 insert into {table} (entity, id, version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
@@ -186,6 +187,7 @@ def writes_of(lock: TenantLock, stores: TenantStores) -> dict[str, Callable[[], 
         "marks": lambda: stores.deletions.mark(persons, [Tombstone("8", "deleted")]),
         "marks taken back": lambda: stores.deletions.unmark("persons", ["9"]),
         "keys seen": lambda: stores.seen_keys.note(batch),
+        "a read begun": lambda: stores.seen_keys.begin(persons, datetime.now(UTC)),
         "keys forgotten": lambda: stores.seen_keys.forget(persons),
         "single records": lambda: stores.refresher.refresh("persons", ["7"]),
         "marts": lambda: marts.build(late, Scope(ACME, SYSTEM)),

@@ -16,6 +16,7 @@ STAGING = Scope(ACME, SYSTEM).staging_schema
 LOSSES = {
     "one table": f"drop table {STAGING}.persons",
     "all keys seen": f"drop table {STAGING}.seen_keys",
+    "whose keys they are": f"drop table {STAGING}.seen_reads",
     "dlt's own table": f"drop table {STAGING}._dlt_version",
     "the schema": f"drop schema {STAGING} cascade",
     "a column": f"alter table {STAGING}.persons drop column name",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,6 +71,43 @@ def test_a_read_that_was_broken_off_goes_on_by_the_source_s_cursor_and_says_sinc
         swept = swept_at(world, "persons")
         assert swept is not None
         assert swept > between
+
+
+def sweep_that_dies(world: World) -> None:
+    """It ends before its first load."""
+    with pytest.raises(WalkInterrupted):
+        world.sync(sync_type="sweep", on_page=end)
+
+
+def loss_of_the_keys_seen(world: World) -> None:
+    """Somebody drops the table."""
+    with world.warehouse.transaction() as connection:
+        connection.execute("drop table staging_pipedrive_acme.seen_keys")
+
+
+def end(_read: EntityRead) -> None:
+    """Ends a run at its first page."""
+    raise WalkInterrupted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("event", [sweep_that_dies, loss_of_the_keys_seen])
+def test_a_read_of_everything_whose_keys_are_forgotten_starts_over(
+    event: Callable[[World], None], world: World
+) -> None:
+    """It went on by its plan, and all that it had read seemed to be left out of the list."""
+    account = seeded(5, PERSON_ROWS)
+    with serve(account, page_rows=PAGE_ROWS) as sandbox:
+        world.connect(ACME, sandbox)
+        with pytest.raises(WalkInterrupted):
+            world.sync(chunk_rows=PAGE_ROWS, on_page=stop_at(3))
+        assert world.store().plans["persons"].rows >= PAGE_ROWS
+        event(world)
+
+        read = world.sync().reads["persons"]
+
+        assert (read.resumed_rows, read.fetched) == (0, PERSON_ROWS)
+        assert_all_equals_source(world, sandbox)
 
 
 @pytest.mark.slow
