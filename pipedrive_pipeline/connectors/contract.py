@@ -2,7 +2,8 @@
 
 A system is one `System` declaration and the class that its ``open`` yields, a `Source`. The cursor
 state is JSON that only the source reads: a time for one system, an opaque token for the next,
-nothing for a third. The engine stores it when, and only when, the whole walk is committed.
+nothing for a third. The engine stores it only when the whole walk is committed, and none of a read
+of everything that found nothing.
 """
 
 from __future__ import annotations

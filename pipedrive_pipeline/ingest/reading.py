@@ -265,6 +265,17 @@ def _passes(entities: Sequence[Entity]) -> Iterator[list[Entity]]:
         left = [entity for entity in left if entity not in group]
 
 
+def _may_hide_everything(walk: EntityWalk, read: EntityRead) -> bool:
+    """True of a read of everything that found no entry, which may be true or a source's lie.
+
+    Behind a cursor of it no record would be read before it is edited, so the next run reads
+    everything again; of an empty list that costs as much as its changes. Lists of children are read
+    by their parents, which would all be asked again.
+    """
+    is_list = isinstance(walk.entity.read, Children)
+    return walk.is_of_everything and not is_list and not read.resumed_rows + read.fetched
+
+
 @contextmanager
 def _old_objects_left_alone() -> Iterator[None]:
     """Exempts existing objects from garbage collection: Dagster alone has 250,000 of them.
@@ -315,7 +326,7 @@ class _Chunk:
             self._note_plan(walk, page, read)
         if page.is_last:
             self.finished.append(read)
-            if page.commit is not None:
+            if page.commit is not None and not _may_hide_everything(walk, read):
                 cursors = self.unproven if walk.is_of_everything else self.cursors
                 cursors[name] = page.commit
                 read.cursor_after = page.commit

@@ -276,8 +276,13 @@ def test_a_full_read_that_finds_nothing_of_a_known_account_moves_no_watermark(
     assert_all_equals_source(world, sandbox)
 
 
-def test_a_first_read_of_an_empty_account_is_a_success(world: World, sandbox: Sandbox) -> None:
-    """An account is empty on its first day; that is no fault."""
+def test_a_first_read_of_an_empty_account_is_a_success_and_hides_nothing_from_the_next_one(
+    world: World, sandbox: Sandbox
+) -> None:
+    """An account is empty on its first day; that is no fault. Nothing shows whether it is true.
+
+    Behind the watermark of such a read every record stayed out until it was edited or swept.
+    """
     for path in (PERSONS, "/api/v2/organizations"):
         sandbox.faults.add("empty_account", path=path, times=2)  # also to the look for the newest
 
@@ -285,6 +290,11 @@ def test_a_first_read_of_an_empty_account_is_a_success(world: World, sandbox: Sa
 
     assert synced.reads["persons"].is_complete
     assert world.history()[-1]["status"] == "success"
+    world.sync()
+    assert_all_equals_source(world, sandbox)
+    last = world.sync()
+    assert last.reads["persons"].missing is None  # only changes were read
+    assert last.reads["persons"].cursor_after
 
 
 def test_an_error_that_a_second_attempt_overcame_leaves_a_success(

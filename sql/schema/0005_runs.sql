@@ -151,7 +151,8 @@ comment on column integration.run_entities.erased is
 comment on column integration.run_entities.watermark_before is
     'Up to when changes had been read before; a text of the source where it is no instant.';
 comment on column integration.run_entities.watermark_after is
-    'Up to when changes were read; set if, and only if, the read is complete and committed.';
+    'Up to when changes were read; set only if the read is complete and committed, and never by '
+    'a read of everything that found nothing.';
 comment on column integration.run_entities.missing is
     'Records of the source that raw lacked after a read of everything; empty if not compared.';
 comment on column integration.run_entities.extra is
@@ -338,7 +339,8 @@ comment on column integration.sync_logs.api_calls is
     'HTTP calls that the run made.';
 comment on column integration.sync_logs.watermarks is
     'Per entity, up to when its changes were read: {"persons": {"before": "…", "after": "…"}}; '
-    'after is set when, and only when, the entity''s walk was complete and committed.';
+    'after is set only if the entity''s walk was complete and committed, and never by a read of '
+    'everything that found nothing.';
 comment on column integration.sync_logs.completeness is
     'Per entity, raw compared with the source: {"persons": {"missing": 0, "extra": 0, "stale": 0, '
     '"checked_at": "…", "swept_at": "…"}}; deletions up to swept_at are marked, it is null where '
