@@ -207,8 +207,9 @@ def test_the_awkward_organizations_are_what_a_reader_expects(world: World) -> No
     assert [typed[part] for part in ("street", "city", "postal_code", "region", "country")] == [
         None
     ] * 5
-    assert customers[awkward_id("organizations", "unknown_owner")]["owner_name"] is None
-    assert customers[awkward_id("organizations", "unknown_owner")]["owner_id"] == 999_999
+    unowned = customers[awkward_id("organizations", "unknown_owner")]
+    assert (unowned["owner_id"], unowned["owner_name"]) == (None, None)
+    assert unowned["owner_remote_id"] == "999999"
     assert customers[awkward_id("organizations", "no_labels_no_owner_group")]["labels"] == []
     assert customers[awkward_id("organizations", "line_break")]["name"] == (
         "Zeile eins\nZeile zwei\tTab"
