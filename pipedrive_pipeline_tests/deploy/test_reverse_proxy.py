@@ -43,7 +43,7 @@ def proxied(site: ConnectSite, folder: Path, port: int) -> Iterator[httpx.Client
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        wait_until(lambda: authority.exists() and _answers(port), seconds=60)
+        wait_until(lambda: authority.exists() and _answers(port, authority), seconds=60)
         trusted = ssl.create_default_context(cafile=authority)
         with httpx.Client(
             base_url=f"https://localhost:{port}", verify=trusted, timeout=30
@@ -54,10 +54,13 @@ def proxied(site: ConnectSite, folder: Path, port: int) -> Iterator[httpx.Client
         process.wait()
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, authority: Path) -> bool:
+    """True once the port has a certificate: it is open a moment before."""
+    trusted = ssl.create_default_context(cafile=authority)
     try:
-        create_connection(("localhost", port), 1).close()
-    except OSError:
+        with create_connection(("localhost", port), 1) as plain:
+            trusted.wrap_socket(plain, server_hostname="localhost").close()
+    except OSError:  # refused, or no certificate yet
         return False
     return True
 
