@@ -7,9 +7,20 @@ Transient       TooManyRequests, TooMuchAtOnce
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pipedrive_pipeline.errors import PersonMustAct, Transient, UsageError
+
+
+def error_body(
+    request_id: str, code: str, message: str, details: Sequence[Mapping[str, str]] = ()
+) -> dict[str, Any]:
+    """The JSON of every error answer; ``details`` names fields and the issue of each."""
+    return {
+        "error": {"code": code, "message": message, "details": list(details)},
+        "meta": {"request_id": request_id},
+    }
 
 
 class StateRefused(PersonMustAct):

@@ -17,6 +17,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pipedrive_pipeline.connect.errors import error_body
 from pipedrive_pipeline.connect.middleware import HEAD_MAX_BYTES
 
 CONNECTIONS_MAX = 200  # of one process
@@ -125,12 +126,7 @@ class LimitedHttp(H11Protocol):
     def _refuse(self, status: int, code: str, message: str) -> None:
         """Answers before any request could be read, and closes the connection."""
         request_id = secrets.token_hex(8)
-        body = json.dumps(
-            {
-                "error": {"code": code, "message": message, "details": []},
-                "meta": {"request_id": request_id},
-            }
-        ).encode()
+        body = json.dumps(error_body(request_id, code, message)).encode()
         phrase = HTTPStatus(status).phrase
         head = (
             f"HTTP/1.1 {status} {phrase}\r\n"

@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipedrive_pipeline.connect.errors import error_body
+
 HEAD_MAX_BYTES = 16 * 1024  # request line and headers; browsers send 1 to 4 kB
 BODY_MAX_BYTES = 256 * 1024  # a mapping of a thousand fields has 100 kB
 BODY_SECONDS = 10.0  # for the whole body, so that a slow client holds no connection
@@ -115,8 +117,7 @@ def _strict(headers: Headers, request_id: str, *, is_https: bool) -> Headers:
 
 
 def _refusal(request_id: str, status: int, code: str, message: str) -> JSONResponse:
-    error = {"code": code, "message": message, "details": []}
-    return JSONResponse({"error": error, "meta": {"request_id": request_id}}, status_code=status)
+    return JSONResponse(error_body(request_id, code, message), status_code=status)
 
 
 async def _bounded(receive: Receive) -> bytes | None:

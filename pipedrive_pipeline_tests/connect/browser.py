@@ -42,9 +42,7 @@ class ConnectSite:
 
     def forget(self) -> None:
         """As new, also for the callers that failed before."""
-        self.app.state.services.refusals.store(
-            self.world.vault.warehouse, self.world.vault.settings
-        )
+        self.store_refusals()
         self.world.forget()
         self.forgive()
         self.world.execute("delete from integration.browser_sessions")
@@ -53,6 +51,11 @@ class ConnectSite:
     def forgive(self) -> None:
         """Deletes the failed attempts of every address and account."""
         self.world.execute("delete from integration.failed_attempts")
+
+    def store_refusals(self) -> None:
+        """Stores the counts of refused requests now, which the app does every few seconds."""
+        vault = self.world.vault
+        self.app.state.services.refusals.store(vault.warehouse, vault.settings)
 
     def limit_requests(self, a_minute: int) -> None:
         """Sets the requests a minute of each caller."""

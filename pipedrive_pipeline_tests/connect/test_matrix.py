@@ -110,6 +110,7 @@ def objects(path: str, acme: FilledTenant, bravo: FilledTenant) -> Iterator[dict
 
 def rows_of(site: ConnectSite, tenant: str) -> dict[str, list[str]]:
     """Every row of the tenant, as text, without last uses and failed attempts of strangers."""
+    site.store_refusals()  # else the app stores a former actor's between two looks
     tables = site.world.rows(
         "select table_schema || '.' || table_name as name from information_schema.columns"
         " where table_schema in ('crm', 'integration') and column_name = 'tenant_id'"

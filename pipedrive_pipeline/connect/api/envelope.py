@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from pipedrive_pipeline.connect.auth.rate_limits import Quota
+from pipedrive_pipeline.connect.errors import error_body
 from pipedrive_pipeline.errors import (
     Busy,
     PipelineError,
@@ -112,10 +113,7 @@ def refusal(
     retry_after_seconds: float | None = None,
 ) -> JSONResponse:
     """An error answer; ``details`` names fields and the issue of each."""
-    body: dict[str, Any] = {
-        "error": {"code": code, "message": message, "details": details or []},
-        "meta": {"request_id": request.state.request_id},
-    }
+    body = error_body(request.state.request_id, code, message, details or ())
     headers = _quota(request)
     if status == 401:
         headers["www-authenticate"] = "Bearer"

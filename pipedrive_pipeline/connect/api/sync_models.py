@@ -9,9 +9,9 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
 
+from pipedrive_pipeline.connect.api.cursors import CURSOR_MAX_CHARACTERS
 from pipedrive_pipeline.connect.api.models import Connection, Model, SyncType
 
-CURSOR_MAX_CHARACTERS = 200
 PAGE_RUNS = 20
 PAGE_RUNS_MAX = 200
 
