@@ -16,11 +16,17 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
+from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import DATABASE_IDENTITY, Warehouse
 from pipedrive_pipeline.warehouse.embedded import ensure_running
 from pipedrive_pipeline.warehouse.migrations import migrate
 
 TEMPLATE = "template_of_tests"
+# The entities of Pipedrive that tenants of tests read. Calls and tokens are counted exactly in many
+# tests, so that another entity is read only by a test that is about it: see `read_everything`.
+ENTITIES_READ = ("organization_fields", "person_fields", "users", "organizations", "persons")
+ENTITIES_OFF = tuple(name for name in ENTITIES if name not in ENTITIES_READ)
 
 
 @contextmanager
@@ -40,6 +46,7 @@ def server() -> Iterator[str]:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
         template = at(running.url, TEMPLATE)
         migrate(Warehouse(template))
+        read_few_entities(template)
         yield template
     finally:
         running.stop()
@@ -70,6 +77,61 @@ def adopt(url: str) -> None:
         connection.execute(
             f"update integration.installation set database_identity = ({DATABASE_IDENTITY})"
         )
+
+
+def read_few_entities(url: str) -> None:
+    """Gives each new tenant of a database settings by which it reads `ENTITIES_READ` only.
+
+    A test that inserts settings of its own replaces them, and reads the same few entities unless it
+    names others.
+    """
+    with psycopg.connect(url) as connection:
+        statement = sql.SQL(_FEW_ENTITIES).format(entities_off=sql.Literal([*ENTITIES_OFF]))
+        connection.execute(statement)
+
+
+def read_everything(warehouse: Warehouse, tenant: Tenant) -> None:
+    """Lets a tenant read every entity, also those that are off by default."""
+    with warehouse.transaction(tenant) as connection:
+        connection.execute(
+            "update integration.sync_settings set entities_off = '{}'"
+            " where tenant_id = %s and system = 'pipedrive'",
+            [tenant.slug],
+        )
+
+
+_FEW_ENTITIES = """
+create schema of_tests;
+create function of_tests.add_settings() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    insert into integration.sync_settings (tenant_id, system, entities_off, updated_by)
+    values (new.slug, 'pipedrive', {entities_off}, 'suite');
+    return null;
+end
+$$;
+create function of_tests.replace_settings() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    delete from integration.sync_settings
+    where tenant_id = new.tenant_id and system = new.system and updated_by = 'suite';
+    if new.system = 'pipedrive' then
+        new.entities_off = coalesce(new.entities_off, {entities_off});
+    end if;
+    return new;
+end
+$$;
+create trigger add_settings after insert on integration.tenants
+for each row execute function of_tests.add_settings();
+create trigger replace_settings before insert on integration.sync_settings
+for each row execute function of_tests.replace_settings();
+"""
 
 
 def role_name(connection: psycopg.Connection, kind: str) -> str:

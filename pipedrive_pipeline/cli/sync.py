@@ -27,6 +27,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.status.tenant_status import TenantStatus, tenant_statuses
+from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.tenants import Tenant
 
@@ -109,9 +110,10 @@ def _print_prices(
     scopes = scopes_of_run(session.warehouse, tenant, system, "full")
     for scope in having_entities(scopes, names):
         source = SourceAccess(session.warehouse, session.settings, scope)
+        entities = entities_read(session.warehouse, scope)
         with sandbox_within_reach(session.settings, tenant):
             price = source.price(
-                entity for name, entity in source.entities.items() if not names or name in names
+                entity for name, entity in entities.items() if not names or name in names
             )
         if json:
             facts = {"system": scope.system, "tokens_estimated": price.tokens}

@@ -148,6 +148,7 @@ class Entity:
     # looked for among the keys that are not declared.
     custom_values: str = "custom_fields"
     is_required: bool = False  # if False, any refusal (right, plan, 404) sets this entity aside
+    is_on_by_default: bool = True  # if False, it is read only where a tenant's settings say so
     personal: tuple[str, ...] = ()  # columns that hold personal data; an erasure searches them
     scopes: tuple[str, ...] = ()  # any one of them allows the read
 
@@ -388,6 +389,11 @@ class System:
     def by_name(self) -> Mapping[str, Entity]:
         """The entities by name, in the order of reading."""
         return MappingProxyType({entity.name: entity for entity in self.entities})
+
+    @cached_property
+    def off_by_default(self) -> tuple[str, ...]:
+        """The names of entities that a tenant must switch on, in alphabetical order."""
+        return tuple(sorted(each.name for each in self.entities if not each.is_on_by_default))
 
     def entity(self, name: str) -> Entity:
         """The entity of this name.

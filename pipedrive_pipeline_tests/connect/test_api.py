@@ -511,6 +511,8 @@ def test_settings_are_saved_shown_and_audited_and_what_is_left_out_stays(
     assert shown["alertUrls"] == ["slack://***"]
     (row,) = site.world.rows(
         "select alert_urls, sync_time::text as sync_time from integration.sync_settings"
+        " where tenant_id = %s",
+        "acme",
     )
     assert "aaaaaaaaa" not in row["alert_urls"]
     assert row["sync_time"] == "04:30:00"

@@ -158,7 +158,7 @@ create table integration.sync_settings (
     time_zone text,
     every_hours integer,
     incremental_sync boolean not null default true,
-    entities_off text[] not null default '{}',
+    entities_off text[],
     sync_custom_fields boolean not null default true,
     sweep_every_hours integer,
     budget_share numeric not null default 0.5,
@@ -193,7 +193,8 @@ comment on column integration.sync_settings.every_hours is
 comment on column integration.sync_settings.incremental_sync is
     'Whether a scheduled sync reads changes only; otherwise it reads everything.';
 comment on column integration.sync_settings.entities_off is
-    'Names of entities that are not read; their rows stay as they are.';
+    'Names of entities that are not read; their rows stay as they are. Empty: those that are off by '
+    'default.';
 comment on column integration.sync_settings.sync_custom_fields is
     'Whether custom fields are shown in the views and mapped; raw keeps them in any case.';
 comment on column integration.sync_settings.sweep_every_hours is

@@ -162,8 +162,10 @@ class Config(Model):
     time_zone: TimeZone | None = Field(default=None, description="null: the tenant's own.")
     every_hours: int | None = Field(default=None, ge=1, le=168, description="null: once a day.")
     incremental_sync: bool = Field(default=True, description="A scheduled sync reads changes only.")
-    entities_off: list[EntityName] = Field(
-        default=[], max_length=100, description="Entities that are not read; their rows stay."
+    entities_off: list[EntityName] | None = Field(
+        default=None,
+        max_length=100,
+        description="Entities that are not read; their rows stay. null: those off by default.",
     )
     sync_persons: bool = Field(default=True, description="false: `entitiesOff` has persons.")
     sync_custom_fields: bool = Field(

@@ -14,13 +14,13 @@ from psycopg.rows import args_row
 from pipedrive_pipeline.connect.api import presenters, sync_models
 from pipedrive_pipeline.connect.api.models import SyncType
 from pipedrive_pipeline.connect.request import Services
-from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget import daily_budget
 from pipedrive_pipeline.sync.runs import listing
 from pipedrive_pipeline.sync.runs.listing import RunSummary
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.status.entity_states import entity_states
+from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
 
@@ -73,7 +73,8 @@ def price(
     Raises:
         NotConnected, ReauthNeeded, BudgetSpent, SourceUnavailable: the source had to be asked.
     """
-    entities, scope = registry.system(system).by_name, Scope(tenant, system)
+    scope = Scope(tenant, system)
+    entities = entities_read(services.warehouse, scope)
     if sync_type == "full":
         access = SourceAccess(services.vault.warehouse, services.vault.settings, scope)
         estimate = access.price(entities.values())

@@ -17,9 +17,9 @@ from math import ceil
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import ChangedSince, Children, Entity, Snapshot, Source
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.tenancy.configuration import entities_read_of
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
@@ -80,7 +80,7 @@ def sweep_tokens(connection: psycopg.Connection, scope: Scope) -> int:
     rows: dict[str, float] = dict(connection.execute(_ESTIMATES, [schema]).fetchall())
     return sum(
         _tokens(entity, {name: round(count) for name, count in rows.items()})
-        for entity in registry.system(scope.system).entities
+        for entity in entities_read_of(connection, scope).values()
     )
 
 

@@ -30,7 +30,7 @@ from pipedrive_pipeline.sync.runs.signals import serve_signals
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess, utc_now
 from pipedrive_pipeline.sync.runs.tenant_stores import open_tenant_stores
 from pipedrive_pipeline.sync.status import alerts
-from pipedrive_pipeline.sync.tenancy.configuration import entities_left_out
+from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.sync.tenancy.erasure import erase_returned_records
 from pipedrive_pipeline.sync.tenancy.expiry import erase_expired
 from pipedrive_pipeline.sync.tenancy.retention import delete_old_history
@@ -275,17 +275,13 @@ class TenantRun:
                 raise BadInput(
                     f"{self._scope.system} has no entity {name!r}; it has {', '.join(entities)}."
                 )
-        left_out = entities_left_out(self._warehouse, self._scope)
-        if names and left_out.issuperset(names):
+        entities_on = entities_read(self._warehouse, self._scope)
+        if names and entities_on.keys().isdisjoint(names):
             raise BadInput(
                 f"{self._scope.tenant} does not read {', '.join(names)}: entities_off in its "
                 "settings has them."
             )
-        return [
-            spec
-            for name, spec in entities.items()
-            if name not in left_out and (names is None or name in names)
-        ]
+        return [spec for name, spec in entities_on.items() if names is None or name in names]
 
     def _note_page(self, read: EntityRead) -> None:
         self.row.reads[read.entity.name] = read

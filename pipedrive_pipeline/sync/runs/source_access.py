@@ -15,6 +15,7 @@ from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.budget import daily_budget
 from pipedrive_pipeline.sync.budget.pricing import Price, price
 from pipedrive_pipeline.sync.budget.usage import UsageRecorder
+from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.vault import lend
 from pipedrive_pipeline.vault.connections import connection
 from pipedrive_pipeline.vault.states import ConnectionState
@@ -57,7 +58,8 @@ class SourceAccess:
             StillPaused: the budget has not been reset yet.
         """
         daily_budget.require_not_paused(self._warehouse, self.scope, self._now())
-        increment = daily_budget.cost_of_increment(self.entities.values())
+        read = entities_read(self._warehouse, self.scope)
+        increment = daily_budget.cost_of_increment(read.values())
         return daily_budget.Allowance(
             self._warehouse,
             self.scope,

@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.contract import Children, Entity
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
@@ -39,7 +40,7 @@ class SyncConfig:
     time_zone: str | None = None
     every_hours: int | None = None
     incremental_sync: bool = True
-    entities_off: tuple[str, ...] = ()  # they are not read
+    entities_off: tuple[str, ...] = ()  # they are not read; never saved: those off by default
     sync_custom_fields: bool = True
     sweep_every_hours: int | None = None
     budget_share: float = 0.5
@@ -67,11 +68,13 @@ def read(connection: psycopg.Connection, cipher: Cipher, scope: Scope) -> SyncCo
     """Returns the current settings."""
     cursor = connection.cursor(row_factory=dict_row)
     row = cursor.execute(_READ, {"tenant": scope.tenant.slug, "system": scope.system}).fetchone()
+    off_by_default = registry.system(scope.system).off_by_default
     if row is None:
-        return SyncConfig()
+        return SyncConfig(entities_off=off_by_default)
     sealed = row.pop("alert_urls")
     opened = cipher.open(sealed, _place(scope)).get_secret_value() if sealed else ""
-    row["entities_off"] = tuple(row["entities_off"])
+    saved = row["entities_off"]
+    row["entities_off"] = off_by_default if saved is None else tuple(saved)
     return SyncConfig(**row, alert_urls=tuple(opened.split(",")) if opened else ())
 
 
@@ -99,7 +102,10 @@ def save(
         BadInput: an alert address that cannot be used, or an entity that the system lacks.
     """
     before = read(connection, cipher, scope)
-    given = _without_aliases(changed, before.entities_off)
+    given = dict(changed)
+    if given.get("entities_off", ()) is None:
+        given["entities_off"] = registry.system(scope.system).off_by_default
+    given = _without_aliases(given, before.entities_off)
     if "entities_off" in given:
         given["entities_off"] = _checked_entities(scope.system, given["entities_off"])
     if "alert_urls" in given:
@@ -109,7 +115,10 @@ def save(
         return after
     values = {field.name: getattr(after, field.name) for field in fields(after)}
     joined = SecretStr(",".join(after.alert_urls))
-    values["entities_off"] = list(after.entities_off)
+    if "entities_off" in given:
+        values["entities_off"] = list(after.entities_off)
+    else:
+        del values["entities_off"]  # what was never saved follows the defaults of later releases
     values["alert_urls"] = cipher.seal(joined, _place(scope)) if after.alert_urls else None
     connection.execute(
         _save(values), {**values, "tenant": scope.tenant.slug, "system": scope.system, "who": who}
@@ -126,17 +135,28 @@ def save(
     return after
 
 
-def entities_left_out(warehouse: Warehouse, scope: Scope) -> frozenset[str]:
-    """Returns the entities that the tenant has switched off; their rows are not changed."""
+def entities_read(warehouse: Warehouse, scope: Scope) -> dict[str, Entity]:
+    """Returns the entities that the tenant reads, by name in the order of reading.
+
+    Without those that are switched off, their children, and definitions of fields that no other
+    entity has. The rows of the others are not changed.
+    """
     with warehouse.transaction(scope.tenant) as connection:
-        row = connection.execute(_ENTITIES_OFF, (scope.tenant.slug, scope.system)).fetchone()
-    switched_off = set(row[0]) if row else set()
-    entities = registry.system(scope.system).entities
-    for name in {entity.defined_by for entity in entities} - {None}:
-        defined = {entity.name for entity in entities if entity.defined_by == name}
-        if defined <= switched_off:  # nothing is left whose fields it defines
-            switched_off.add(str(name))
-    return frozenset(switched_off)
+        return entities_read_of(connection, scope)
+
+
+def entities_read_of(connection: psycopg.Connection, scope: Scope) -> dict[str, Entity]:
+    """Returns the same as `entities_read`, in the caller's transaction."""
+    row = connection.execute(_ENTITIES_OFF, (scope.tenant.slug, scope.system)).fetchone()
+    system = registry.system(scope.system)
+    off = set(system.off_by_default if row is None or row[0] is None else row[0])
+    for entity in system.entities:  # parents come first
+        if isinstance(entity.read, Children) and entity.read.of in off:
+            off.add(entity.name)
+    for name in {entity.defined_by for entity in system.entities} - {None}:
+        if all(entity.name in off for entity in system.entities if entity.defined_by == name):
+            off.add(str(name))
+    return {name: entity for name, entity in system.by_name.items() if name not in off}
 
 
 def _without_aliases(changed: Mapping[str, Any], entities_off: Sequence[str]) -> dict[str, Any]:
@@ -145,7 +165,7 @@ def _without_aliases(changed: Mapping[str, Any], entities_off: Sequence[str]) ->
     for name, entity in ALIASES.items():
         if name in given:
             is_read = given.pop(name)
-            others = set(given.get("entities_off", entities_off)) - {entity}
+            others = {*given.get("entities_off", entities_off)} - {entity}
             given["entities_off"] = others if is_read else {*others, entity}
     return given
 
