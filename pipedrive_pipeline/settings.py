@@ -32,6 +32,7 @@ from pipedrive_pipeline.errors import SettingsError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 HOST_PATTERN = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]", re.IGNORECASE)
+OWNER = re.compile(r"team:[\w-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # as Dagster takes them
 OPERATOR_KEY_CHARACTERS_MIN = 32
 DIFFERENT_CHARACTERS_MIN = 8  # fewer are typed, not random
 PLACEHOLDER = re.compile(
@@ -116,11 +117,14 @@ class Settings(_SettingsOfEnvironment):
     default_time_zone: str = "UTC"
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     schedules: Literal["on", "off"] = "on"
+    asset_owners: Annotated[tuple[str, ...], NoDecode] = ("team:data-engineering",)
     history_kept_days: Annotated[int, Field(ge=1, le=36_500)] = 400  # a year, and last year's month
 
     _systems: dict[str, SystemSettings] = PrivateAttr(default_factory=dict)
 
-    @field_validator("token_encryption_keys", "alert_urls", "trusted_proxies", mode="before")
+    @field_validator(
+        "token_encryption_keys", "alert_urls", "trusted_proxies", "asset_owners", mode="before"
+    )
     @classmethod
     def _split_lists(cls, value: Any) -> Any:
         return _split_commas(value)
@@ -136,6 +140,13 @@ class Settings(_SettingsOfEnvironment):
                     f"key {position} is no Fernet key (32 bytes, url-safe base64)"
                 ) from None
         return keys
+
+    @field_validator("asset_owners")
+    @classmethod
+    def _teams_or_people(cls, owners: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(OWNER.fullmatch(owner) for owner in owners):
+            raise ValueError("takes e-mail addresses, or teams such as team:data-engineering")
+        return owners
 
     @field_validator("operator_key")
     @classmethod

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 
+from pipedrive_pipeline.connectors.registry import systems
+from pipedrive_pipeline.defs import asset_facts
 from pipedrive_pipeline.defs.field_checks import check_results, check_specs
 from pipedrive_pipeline.defs.metadata import counts_metadata, mart_metadata, view_metadata
-from pipedrive_pipeline.defs.raw import RAW_KEYS
+from pipedrive_pipeline.defs.raw import raw_key
 from pipedrive_pipeline.defs.table_checks import mart_asset, mart_checks, mart_results
 from pipedrive_pipeline.marts.declared import MARTS, Mart
+from pipedrive_pipeline.marts.lineage import raw_tables
+from pipedrive_pipeline.marts.sources import MartSource, mart_sources
+from pipedrive_pipeline.marts.views.standard_columns import linked_names
 from pipedrive_pipeline.sync.runs.field_facts import FieldFacts
 from pipedrive_pipeline.sync.runs.run import TenantRun
 
@@ -21,16 +26,30 @@ def view_asset(name: str) -> dg.AssetKey:
 
 
 def _mart_spec(mart: Mart) -> dg.AssetSpec:
-    linked = [mart_asset(link.mart) for link in mart.links if link.mart != mart.name]
     return dg.AssetSpec(
         mart_asset(mart.name),
         description=f"{mart.of}: one row per tenant and {mart.grain}.",
         group_name="crm",
         skippable=True,  # a run that is paused or fails builds nothing
         kinds={"postgres", "sql"},
-        deps=[*RAW_KEYS, *linked],
-        metadata={"dagster/table_name": ".".join(mart.table)},
+        owners=asset_facts.owners(),
+        tags=asset_facts.tags(is_personal=bool(mart.personal)),
+        deps=_read_by(mart),
+        metadata=asset_facts.mart_metadata(mart, systems()),
     )
+
+
+def _read_by(mart: Mart) -> list[dg.AssetKey]:
+    """Returns the raw assets that the mart's selects read, and the marts that it links to.
+
+    Marts may refer to each other in a circle, assets may not: of two marts that do, the one that is
+    built later depends on the other.
+    """
+    raw = [
+        raw_key(source.system, entity) for source in _sources(mart) for entity in raw_tables(source)
+    ]
+    built_before = {earlier.name for earlier in MARTS[: MARTS.index(mart)]}
+    return [*raw, *_assets(link.mart for link in mart.links if link.mart in built_before)]
 
 
 def _view_spec(mart: Mart) -> dg.AssetSpec:
@@ -40,9 +59,32 @@ def _view_spec(mart: Mart) -> dg.AssetSpec:
         group_name="analytics",
         skippable=True,
         kinds={"postgres", "view"},
-        deps=[mart_asset(mart.name)],
-        metadata={"table": f"analytics_<tenant>.{mart.name}"},
+        owners=asset_facts.owners(),
+        tags=asset_facts.tags(is_personal=bool(mart.personal)),
+        deps=_shown_by(mart),
+        metadata=asset_facts.view_metadata(mart),
     )
+
+
+def _shown_by(mart: Mart) -> list[dg.AssetKey]:
+    """Returns what a mart's view reads: marts, and the raw assets with its custom fields."""
+    raw = [
+        raw_key(source.system, entity)
+        for source in _sources(mart)
+        if source.defined_by
+        for entity in (source.entity, source.defined_by)
+    ]
+    return [*raw, *_assets((mart.name, *(link.mart for link in linked_names(mart).values())))]
+
+
+def _sources(mart: Mart) -> list[MartSource]:
+    return [
+        source for system in systems() for source in mart_sources(system.key) if source.mart is mart
+    ]
+
+
+def _assets(marts: Iterable[str]) -> list[dg.AssetKey]:
+    return [mart_asset(name) for name in dict.fromkeys(marts)]
 
 
 CRM_SPECS = [_mart_spec(mart) for mart in MARTS]
@@ -61,17 +103,22 @@ def results_of_marts(
     assert built is not None  # noqa: S101 - called after a build
     health, columns = run.mart_facts()
     for name, counts in built.counts.items():
+        live_rows = health.volumes[name].of_tenant
         yield dg.MaterializeResult(
             asset_key=mart_asset(name),
-            metadata=counts_metadata(counts) | mart_metadata(columns[name]),
+            metadata=counts_metadata(counts) | mart_metadata(name, live_rows, columns[name]),
         )
         yield from mart_results(name, health)
 
 
 def results_of_views(
-    facts: Mapping[str, FieldFacts],
+    run: TenantRun, facts: Mapping[str, FieldFacts]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Yields the columns of each view, and the results of its checks."""
+    live_rows = run.live_rows()
     for name, fields in facts.items():
-        yield dg.MaterializeResult(asset_key=view_asset(name), metadata=view_metadata(fields))
+        yield dg.MaterializeResult(
+            asset_key=view_asset(name),
+            metadata=view_metadata(run.facts.scope.tenant, name, live_rows[name], fields),
+        )
         yield from check_results(view_asset(name), fields)

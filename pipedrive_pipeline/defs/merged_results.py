@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from pipedrive_pipeline.defs.asset_facts import ROW_COUNT
 from pipedrive_pipeline.sync.runs.run import TenantRun
 
 ColumnDeps = Iterable[dg.TableColumnDep]
@@ -40,12 +41,15 @@ class MergedResults:
 
 
 def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the metadata of all systems: counts added up, lineage joined, else the last value."""
+    """Returns the metadata of all systems: counts added up, lineage joined, else the last value.
+
+    The row count is the tenant's own, in all systems, so that the last one counts.
+    """
     total: dict[str, Any] = {}
     for part in parts:
         for name, value in part.items():
             former = total.get(name)
-            if isinstance(value, int) and isinstance(former, int):
+            if isinstance(value, int) and isinstance(former, int) and name != ROW_COUNT:
                 total[name] = former + value
             elif isinstance(value, dg.TableColumnLineage) and former is not None:
                 total[name] = dg.TableColumnLineage(

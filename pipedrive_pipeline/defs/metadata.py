@@ -8,13 +8,16 @@ from typing import Any
 import dagster as dg
 
 from pipedrive_pipeline.connectors.contract import Column
+from pipedrive_pipeline.defs.asset_facts import ROW_COUNT, TABLE_NAME
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import RowCounts
+from pipedrive_pipeline.marts.declared import SCHEMA
 from pipedrive_pipeline.marts.lineage import Origin, SourceColumn
 from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.runs.field_facts import FieldFacts, MartColumn
 from pipedrive_pipeline.sync.runs.history import RunFacts
+from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import TableColumn
 
 COLUMNS_SHOWN = 500  # of a view; thousands would make an event too large
@@ -32,13 +35,14 @@ def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
 
 
 def read_metadata(
-    facts: RunFacts, read: EntityRead, estimated: Price | None = None
+    facts: RunFacts, read: EntityRead, row_count: int, estimated: Price | None = None
 ) -> dict[str, Any]:
-    """Returns the counts of one entity's read, with its expected cost."""
+    """Returns the rows of an entity's table, the counts of its read, and its expected cost."""
     schema = facts.scope.raw_schema
     metadata = {
         "dagster/uri": f"postgres://warehouse/{schema}/{read.entity.name}",
-        "table": f"{schema}.{read.entity.name}",
+        TABLE_NAME: f"{schema}.{read.entity.name}",
+        ROW_COUNT: row_count,
         "rows_fetched": read.fetched,
         "rows_created": read.created,
         "rows_updated": read.updated,
@@ -76,13 +80,15 @@ def pause_metadata(pause: BudgetSpent, read: EntityRead | None) -> dict[str, Any
     }
 
 
-def view_metadata(fields: FieldFacts) -> dict[str, Any]:
-    """Returns a view's columns with descriptions, and the columns that they come from.
+def view_metadata(tenant: Tenant, mart: str, row_count: int, fields: FieldFacts) -> dict[str, Any]:
+    """Returns a view's rows, its columns with descriptions, and the columns that they come from.
 
     The description of a custom field names it: label, key, system and type.
     """
     shown = fields.columns[:COLUMNS_SHOWN]
     return {
+        TABLE_NAME: f"{tenant.analytics_schema}.{mart}",
+        ROW_COUNT: row_count,
         "dagster/column_schema": _table_schema((column, column.comment) for column in shown),
         "dagster/column_lineage": _lineage(
             (column.name, fields.origins.get(column.name, ())) for column in shown
@@ -90,10 +96,12 @@ def view_metadata(fields: FieldFacts) -> dict[str, Any]:
     }
 
 
-def mart_metadata(columns: Iterable[MartColumn]) -> dict[str, Any]:
-    """Returns a mart's columns, the fields that the tenant's mapping reads, and the lineage."""
+def mart_metadata(mart: str, row_count: int, columns: Iterable[MartColumn]) -> dict[str, Any]:
+    """Returns a tenant's live rows of a mart, its columns with the mapped fields, and lineage."""
     entries = list(columns)
     return {
+        TABLE_NAME: f"{SCHEMA}.{mart}",
+        ROW_COUNT: row_count,
         "dagster/column_schema": _table_schema(
             (entry.column, _described(entry.column, entry.origin)) for entry in entries
         ),

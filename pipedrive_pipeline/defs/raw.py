@@ -8,6 +8,7 @@ import dagster as dg
 
 from pipedrive_pipeline.connectors.contract import Entity, System
 from pipedrive_pipeline.connectors.registry import systems
+from pipedrive_pipeline.defs import asset_facts
 from pipedrive_pipeline.defs.metadata import column_schema, read_metadata
 from pipedrive_pipeline.defs.table_checks import (
     completeness_result,
@@ -44,9 +45,11 @@ def _spec(system: System, entity: Entity) -> dg.AssetSpec:
         group_name=f"raw_{system.key}",
         skippable=True,  # not connected, paused or skipped; any other incomplete read raises
         kinds={system.key, "dlt", "postgres"},
+        owners=asset_facts.owners(),
+        tags=asset_facts.tags(is_personal=bool(entity.personal), system=system.key),
         metadata={
             "dagster/column_schema": column_schema((entity.key, *entity.columns)),
-            "table": f"raw_{system.key}_<tenant>.{entity.name}",
+            **asset_facts.entity_metadata(system, entity),
         },
     )
 
@@ -71,7 +74,9 @@ def read(
             continue
         yield dg.MaterializeResult(
             asset_key=asset,
-            metadata=read_metadata(run.facts, entity_read, estimated),
+            metadata=read_metadata(
+                run.facts, entity_read, run.raw_row_count(entity_read.entity), estimated
+            ),
             check_results=[
                 *completeness_result(asset, entity_read),
                 rejections_result(asset, run.rejections(entity_read.entity)),

@@ -99,7 +99,7 @@ def _one_system(
         if keys & VIEW_KEYS:
             run.publish_views()
             facts = run.field_facts()
-            merged.add(run, results_of_views(facts))
+            merged.add(run, results_of_views(run, facts))
             for warning in run.row.warnings.values():
                 context.log.warning(f"{run.facts.scope}: {warning}")  # noqa: G004 - Dagster's log
             run.assert_proven(facts)

@@ -28,10 +28,14 @@ class Orphans:
 
 @dataclass(frozen=True)
 class Volume:
-    """Number of live rows of one mart that came from the system, now and a week ago."""
+    """Number of live rows of one mart that came from the system, now and a week ago.
+
+    ``of_tenant`` are the live rows of all its systems and of the app, as the view shows them.
+    """
 
     now: int
     before: int
+    of_tenant: int
 
     @property
     def is_dropped(self) -> bool:
@@ -83,7 +87,7 @@ def _volume(connection: psycopg.Connection, scope: Scope, mart: Mart) -> Volume:
     query = sql.SQL(_VOLUME).format(table=sql.Identifier(*mart.table))
     whose = {"tenant": scope.tenant.slug, "system": scope.system, "days": VOLUME_DAYS}
     row = connection.execute(query, whose).fetchone()
-    return Volume(*row) if row else Volume(0, 0)
+    return Volume(*row) if row else Volume(0, 0, 0)
 
 
 _ORPHANS = """
@@ -99,16 +103,21 @@ where mart.tenant_id = %s
 
 _VOLUME = """
 select
-    count(*) filter (where mart.deleted_at is null),
     count(*) filter (
-        where mart.created_at <= now() - make_interval(days => %(days)s)
+        where mart.system = %(system)s
+            and mart.remote_id is not null
+            and mart.deleted_at is null
+    ),
+    count(*) filter (
+        where mart.system = %(system)s
+            and mart.remote_id is not null
+            and mart.created_at <= now() - make_interval(days => %(days)s)
             and (
                 mart.deleted_at is null
                 or mart.deleted_at > now() - make_interval(days => %(days)s)
             )
-    )
+    ),
+    count(*) filter (where mart.deleted_at is null)
 from {table} as mart
 where mart.tenant_id = %(tenant)s
-    and mart.system = %(system)s
-    and mart.remote_id is not null
 """

@@ -26,6 +26,7 @@ OPTIONS: Final = "options"  # of a field's definition
 _COMMENT: Final = re.compile(r"--[^\n]*")
 # Each column of a file's select ends a line, four spaces from the margin.
 _OUTPUT: Final = re.compile(r"^    (\S.*?) as (\w+),?$", re.MULTILINE | re.DOTALL)
+_TABLE: Final = re.compile(r"\b(?:from|join)\s+(\w+)")
 _SUB_SELECT: Final = re.compile(r"\(\n(.*?)\n\) as (\w+)", re.DOTALL)
 
 
@@ -64,6 +65,17 @@ def origins(source: MartSource, fields: Sequence[Field]) -> dict[str, Origin]:
             tuple(description for part in parts for description in part.mapped),
         )
     return origin_of
+
+
+def raw_tables(source: MartSource) -> tuple[str, ...]:
+    """Returns the entities whose raw tables a mart's build reads in one system.
+
+    These are the tables that its select names, and the one that defines its custom fields.
+    """
+    entities = system_of(source.system).by_name
+    named = _TABLE.findall(_COMMENT.sub("", source.select.text))
+    defined_by = [source.defined_by] if source.defined_by else []
+    return tuple(name for name in entities if name in {*named, *defined_by, source.entity})
 
 
 def view_origins(mart: Mart, columns: Iterable[ViewColumn]) -> dict[str, tuple[SourceColumn, ...]]:

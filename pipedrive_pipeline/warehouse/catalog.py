@@ -42,6 +42,14 @@ def is_there(connection: psycopg.Connection, schema: str, name: str) -> bool:
     return bool(row and row[0])
 
 
+def row_count(connection: psycopg.Connection, table: tuple[str, str]) -> int:
+    """Returns the number of rows of a table that exists, which the connection may see."""
+    row = connection.execute(
+        sql.SQL("select count(*) from {}").format(sql.Identifier(*table))
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def relations(connection: psycopg.Connection, schema: str) -> list[Relation]:
     """Every table and view of a schema, by name; none if there is no such schema."""
     columns_of_tables = connection.execute(

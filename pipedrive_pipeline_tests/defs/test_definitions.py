@@ -22,7 +22,7 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.orbit.connector import ORBIT
 
 SNAPSHOT = Path(__file__).with_name("asset_specs.json")
-HOW_TO_RENEW = "if it is meant so, write what `described()` returns into asset_specs.json"
+HOW_TO_RENEW = "if it is meant so, `UPDATE_DOCS=1 pytest` with this file writes asset_specs.json"
 MADE_UP = f"{ORBIT.key}/"  # of the system that only the tests have
 
 
@@ -38,7 +38,20 @@ def described() -> dict[str, Any]:
                 if not (key := "/".join(dep.asset_key.path)).startswith(MADE_UP)
             ),
             "description": spec.description,
-            "table": spec.metadata.get("table") or spec.metadata.get("dagster/table_name"),
+            "table": spec.metadata["dagster/table_name"],
+            "owners": list(spec.owners),
+            "tags": {
+                name: value
+                for name, value in sorted(spec.tags.items())
+                if not name.startswith("dagster/kind/")
+            },
+            "code": sorted(
+                {
+                    str(Path(reference.file_path).relative_to(PROJECT_ROOT))
+                    for reference in spec.metadata["dagster/code_references"].code_references
+                    if "orbit" not in reference.file_path
+                }
+            ),
             "columns": columns(spec),
         }
         for spec in sorted(
@@ -56,9 +69,10 @@ def columns(spec: dg.AssetSpec) -> dict[str, str]:
 
 def test_every_asset_is_as_it_was_agreed() -> None:
     """A renamed asset loses its history, and checks from outside call it by name."""
-    agreed = json.loads(SNAPSHOT.read_text())
+    if os.environ.get("UPDATE_DOCS"):
+        SNAPSHOT.write_text(json.dumps(described(), indent=2) + "\n")
 
-    assert described() == agreed, HOW_TO_RENEW
+    assert described() == json.loads(SNAPSHOT.read_text()), HOW_TO_RENEW
 
 
 def test_every_asset_and_column_says_what_it_is() -> None:
@@ -66,6 +80,62 @@ def test_every_asset_and_column_says_what_it_is() -> None:
         assert spec.description, spec.key
         schema = spec.metadata.get("dagster/column_schema")
         assert all(column.description for column in (schema.columns if schema else ())), spec.key
+
+
+def test_every_asset_has_an_owner_a_storage_a_table_and_its_code() -> None:
+    for spec in defs.resolve_all_asset_specs():
+        assert list(spec.owners) == ["team:data-engineering"], spec.key
+        assert spec.tags["dagster/storage_kind"] == "postgres"
+        assert "." in spec.metadata["dagster/table_name"]
+        references = spec.metadata["dagster/code_references"].code_references
+        assert references, spec.key
+        for reference in references:
+            lines = Path(reference.file_path).read_text().splitlines()
+            assert 1 <= reference.line_number <= len(lines)
+
+
+def test_an_asset_depends_only_on_what_is_read_for_it() -> None:
+    """Customers depended on persons and on the fields of persons."""
+    deps = {
+        spec.key.to_user_string(): {
+            key
+            for dep in spec.deps
+            if not (key := dep.asset_key.to_user_string()).startswith(MADE_UP)
+        }
+        for spec in defs.resolve_all_asset_specs()
+    }
+
+    assert deps["crm/customers"] == {
+        "pipedrive/organizations",
+        "pipedrive/organization_fields",
+        "crm/users",
+    }
+    assert deps["crm/users"] == {"pipedrive/users"}
+    assert {"pipedrive/persons", "crm/contacts", "crm/customers"} <= deps["analytics/contacts"]
+    assert not deps["pipedrive/persons"]
+
+
+def test_owners_come_from_the_setting(tmp_path: Path) -> None:
+    script = (
+        "from pipedrive_pipeline.definitions import defs\n"
+        "print({owner for spec in defs.resolve_all_asset_specs() for owner in spec.owners})\n"
+    )
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PIPELINE_HOME": str(tmp_path),
+        "ASSET_OWNERS": "ada@acme.example",
+    }
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=PROJECT_ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert loaded.stdout.strip() == "{'ada@acme.example'}", loaded.stderr[-500:]
 
 
 def test_every_asset_is_partitioned_by_tenant_and_by_one_tenant_a_run() -> None:

@@ -13,7 +13,7 @@ from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline_tests.scenarios.world import World
+from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 METADATA_KEYS = {
     "rows_fetched",
@@ -36,6 +36,17 @@ def run(instance: dg.DagsterInstance, job: str) -> dg.ExecuteInProcessResult:
     )
 
 
+def tables(result: dg.ExecuteInProcessResult) -> set[tuple[str, int]]:
+    """The table of each materialized asset, and its rows as Dagster's catalogue shows them."""
+    return {
+        (
+            str(event.materialization.metadata["dagster/table_name"].value),
+            int(str(event.materialization.metadata["dagster/row_count"].value)),
+        )
+        for event in result.get_asset_materialization_events()
+    }
+
+
 @pytest.mark.slow
 def test_a_run_materializes_every_asset_with_its_figures(
     world: World, instance: dg.DagsterInstance
@@ -53,6 +64,11 @@ def test_a_run_materializes_every_asset_with_its_figures(
     assert metadata["crm/customers"] >= MART_KEYS
     assert metadata["crm/contacts"] >= MART_KEYS
     assert {"analytics/customers", "analytics/contacts"} <= metadata.keys()
+    assert tables(result) >= {
+        ("raw_pipedrive_acme.persons", len(world.raw(ACME, "persons"))),
+        ("crm.contacts", len(world.rows("crm", "contacts"))),
+        ("analytics_acme.contacts", len(world.rows("crm", "contacts"))),
+    }
     (row,) = world.history()
     assert (row["status"], row["sync_type"]) == ("success", "full")
     assert row["dagster_run_id"] == result.run_id

@@ -34,6 +34,7 @@ from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.sync.tenancy.erasure import erase_returned_records
 from pipedrive_pipeline.sync.tenancy.expiry import erase_expired
 from pipedrive_pipeline.sync.tenancy.retention import delete_old_history
+from pipedrive_pipeline.warehouse.catalog import row_count
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 VIEWS_DUE = (
@@ -81,6 +82,7 @@ class TenantRun:
         self._on_page, self._on_price, self._now = on_page, on_price, now
         self._chunk_rows = chunk_rows
         self._files = ExitStack()
+        self._health: MartHealth | None = None  # of the last build
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -215,10 +217,19 @@ class TenantRun:
         """Returns the marts' health, and each mart's columns with their sources."""
         scope = self._scope
         with self._warehouse.transaction(scope.tenant, (scope.raw_schema,)) as connection:
-            return (
-                mart_health(connection, scope),
-                mart_columns(connection, scope),
-            )
+            self._health = mart_health(connection, scope)
+            return self._health, mart_columns(connection, scope)
+
+    def live_rows(self) -> dict[str, int]:
+        """Returns the tenant's live rows of each mart, which its view shows."""
+        health = self._health or self.mart_facts()[0]
+        return {name: volume.of_tenant for name, volume in health.volumes.items()}
+
+    def raw_row_count(self, entity: Entity) -> int:
+        """Returns the number of rows in an entity's raw table."""
+        scope = self._scope
+        with self._warehouse.transaction(scope.tenant) as connection:
+            return row_count(connection, (scope.raw_schema, entity.name))
 
     def rejections(self, entity: Entity) -> dict[str, int]:
         """Returns the number of an entity's rejected records and values, by field."""
