@@ -19,8 +19,8 @@ from pipedrive_pipeline.marts.declared import SCHEMA, Mart
 from pipedrive_pipeline.marts.fields.catalogue import Field
 from pipedrive_pipeline.marts.fields.columns import OVERFLOW_COLUMN, ViewColumn
 from pipedrive_pipeline.marts.fields.field_entities import custom_values
-from pipedrive_pipeline.marts.sources import MartSource, mart_sources
-from pipedrive_pipeline.marts.views.standard_columns import NAME, linked_names
+from pipedrive_pipeline.marts.sources import MartSource, mart_sources, record_pages
+from pipedrive_pipeline.marts.views.standard_columns import NAME, URL, linked_names
 
 OPTIONS: Final = "options"  # of a field's definition
 _COMMENT: Final = re.compile(r"--[^\n]*")
@@ -86,6 +86,8 @@ def view_origins(mart: Mart, columns: Iterable[ViewColumn]) -> dict[str, tuple[S
     }
     for name, link in linked_names(mart).items():
         origin_of[name] = (SourceColumn((SCHEMA, link.mart), NAME),)
+    if record_pages(mart):
+        origin_of[URL] = (SourceColumn(table, "remote_id"),)
     custom = list(columns)
     records = {
         system: SourceColumn((system, source.entity), custom_values(source))
@@ -98,6 +100,16 @@ def view_origins(mart: Mart, columns: Iterable[ViewColumn]) -> dict[str, tuple[S
         record = records.get(column.system)
         origin_of[name] = _distinct((*origin_of.get(name, ()), *([record] if record else [])))
     return origin_of
+
+
+def source_fields(source: MartSource) -> dict[str, list[str]]:
+    """Returns the fields of the source's own records behind each column, without the mapping."""
+    table = (source.system, source.entity)
+    fields = {
+        name: [column.column for column in columns if column.table == table]
+        for name, columns in _built(source).items()
+    }
+    return {name: of_column for name, of_column in fields.items() if of_column}
 
 
 def _built(source: MartSource) -> dict[str, tuple[SourceColumn, ...]]:

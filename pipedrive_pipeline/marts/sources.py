@@ -3,8 +3,9 @@
 `sql/marts/<system>/<mart>.sql` selects over the system's raw tables only. It gives `remote_id` in
 the type of raw's key, any of the mart's columns, `changed_at`, `remote_created_at`, `is_deleted`
 where the system marks records itself, and for each link the other record's id as text. Its header
-names the raw table of the same grain (`-- Entity: persons`), and the fields whose options name the
-ids of a column (`-- Options of labels: label, label_ids`; a later field wins).
+names the raw table of the same grain (`-- Entity: persons`), the fields whose options name the ids
+of a column (`-- Options of labels: label, label_ids`; a later field wins), and where it is known the
+address of a record's page in the system (`-- Page: https://{company_domain}.crm.example/deal/{id}`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ TIMES: Final = ("changed_at", "remote_created_at")
 MARKS: Final = ("deleted_at", "deletion_reason", "merged_into_remote_id")
 WRITTEN_AT: Final = ("synced_at", "updated_at")
 _ENTITY: Final = re.compile(r"^-- Entity: (\w+)$", re.MULTILINE)
+_PAGE: Final = re.compile(r"^-- Page: (\S+)$", re.MULTILINE)
 _OPTIONS: Final = re.compile(r"^-- Options of (\w+): (.+)$", re.MULTILINE)
 # Each column of a file's select is one line or ends one, four spaces from the margin.
 _OUTPUT: Final = re.compile(r"^    \S.* as (\w+),?$", re.MULTILINE)
@@ -65,6 +67,7 @@ class MartSource:
     defined_by: str | None  # the entity that defines its fields; None: it has no custom fields
     select: SqlFile
     outputs: tuple[str, ...]  # names of the select's columns
+    page: str | None = None  # address of a record's page, with {company_domain} and {id}
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # column -> field keys
     mapped: Mapping[str, sql.Composable] = field(default_factory=dict)  # column -> value
     fillings: tuple[Filling, ...] = ()  # the sources of `mapped`
@@ -169,12 +172,23 @@ def mart_source(mart: Mart, system: str) -> MartSource:
     return {source.mart: source for source in mart_sources(system)}[mart]
 
 
+def record_pages(mart: Mart) -> dict[str, str]:
+    """Returns the address of a record's page in each system that has one, by the system's key."""
+    return {
+        source.system: source.page
+        for system in registry.system_keys()
+        for source in mart_sources(system)
+        if source.mart == mart and source.page
+    }
+
+
 @cache
 def _source(mart: Mart, system: str, path: Path) -> MartSource | None:
     if not path.exists():
         return None
     file = read_sql(path)
     entity = _ENTITY.search(file.text)
+    page = _PAGE.search(file.text)
     outputs = tuple(_OUTPUT.findall(file.text.partition("\nselect\n")[2].partition("\nfrom ")[0]))
     links = {link.remote_column for link in mart.links}
     known = {KEY, IS_DELETED, *TIMES, *links, *(column.name for column in mart.columns)}
@@ -193,6 +207,7 @@ def _source(mart: Mart, system: str, path: Path) -> MartSource | None:
         defined_by=record.defined_by,
         select=file,
         outputs=outputs,
+        page=page[1] if page else None,
         options=MappingProxyType(
             {column: tuple(keys.split(", ")) for column, keys in _OPTIONS.findall(file.text)}
         ),

@@ -16,6 +16,7 @@ from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
 
 VIEWS = [
     "column_changes",
+    "columns",
     "contacts",
     "contacts_all",
     "customers",

@@ -11,7 +11,7 @@ from itertools import chain
 
 from pipedrive_pipeline.connectors.contract import Entity, System
 from pipedrive_pipeline.connectors.registry import systems
-from pipedrive_pipeline.marts import publish_views
+from pipedrive_pipeline.marts import declared, publish_views
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.warehouse.catalog import Relation, relations
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -42,6 +42,14 @@ the app's role the tenant in the setting `pipeline.tenant_id` only. Rows without
 columns that neither a select of `sql/marts` nor a field mapping fills, are the app's own.
 `updated_at` is the time at which the writing transaction began: follow changes with an overlap of a
 few minutes.
+"""
+PICTURE = """\
+Every link of a row to another, by the column that has the other row's `id`:
+
+```mermaid
+erDiagram
+{relations}
+```
 """
 RAW = """\
 ## raw_{key}_&lt;tenant&gt;: records as {label} sent them
@@ -81,12 +89,24 @@ def page_of(warehouse: Warehouse) -> str:
         ANALYTICS,
         *map(_relation, views),
         CRM,
+        picture(),
         *map(_relation, crm),
         *(part for system in documented for part in _raw(system)),
         INTEGRATION,
         *map(_relation, integration),
     ]
     return "\n".join(parts)
+
+
+def picture() -> str:
+    """Returns the entity-relationship diagram of the marts, as the declarations say it."""
+    lines = [mart.name for mart in declared.MARTS]
+    lines += [
+        f"{mart.name} }}o--o| {link.mart} : {link.name}"
+        for mart in declared.MARTS
+        for link in mart.links
+    ]
+    return PICTURE.format(relations="\n".join(f"    {line}" for line in lines))
 
 
 def described(warehouse: Warehouse) -> tuple[list[Relation], list[Relation], list[Relation]]:

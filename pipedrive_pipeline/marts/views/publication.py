@@ -14,6 +14,7 @@ are marked as due, the run goes on, and `publish_due` tries again.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.marts.declared import MARTS, Mart
 from pipedrive_pipeline.marts.fields.catalogue import Field, are_custom_fields_wanted, fields_of
 from pipedrive_pipeline.marts.fields.columns import Layout, lay_out, store_layout, stored_columns
-from pipedrive_pipeline.marts.sources import mart_sources
+from pipedrive_pipeline.marts.lineage import source_fields
+from pipedrive_pipeline.marts.sources import mart_sources, record_pages
 from pipedrive_pipeline.marts.views.access import grant_to_analysts
 from pipedrive_pipeline.marts.views.view_ddl import (
     MartView,
@@ -41,12 +43,14 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse, set_local
 from pipedrive_pipeline.warehouse.sql_files import SqlFile, view_files
 
-EDITION: Final = "5"  # of the columns of custom fields; a new edition replaces all views
+EDITION: Final = "6"  # of the columns of custom fields; a new edition replaces all views
 LOCK_TIMEOUT: Final = "200ms"  # an analyst's other sessions wait behind us at most that long
 ATTEMPTS: Final = 3
 WAIT_SECONDS: Final = 0.5  # between two attempts
 DUE_PER_TICK: Final = 50  # tenants; each takes at most the lock timeout and its DDL, some 0.5 s
+# Settings that a file of `sql/views` names; in the view they are literals: a reader sets none.
 TENANT_SETTING: Final = "current_setting('pipeline.tenant_id')"
+SOURCES_SETTING: Final = "current_setting('pipeline.source_fields')"
 SCHEMA_COMMENT: Final = "One tenant's CRM for reading; sync_status says how fresh it is."
 log = logging.getLogger(__name__)
 
@@ -137,7 +141,7 @@ def publish_views(warehouse: Warehouse, tenant: Tenant) -> None:
         for mart in MARTS:
             _publish_mart(connection, _views_of(tenant, mart, systems), systems)
         for file in files:
-            connection.execute(_for_tenant(file, tenant, connection))
+            connection.execute(_for_tenant(file, tenant, systems, connection))
         grant_to_analysts(connection, tenant)
         connection.execute(_NOTE, (fingerprint, tenant.slug))
 
@@ -201,6 +205,7 @@ def _publish_mart(
 def _fingerprint(files: Sequence[SqlFile], systems: Sequence[SyncedSystem]) -> str:
     """Returns a hash of everything that defines the views; option labels are not part of it."""
     parts = [EDITION, *map(repr, MARTS), *(file.text for file in files)]
+    parts += [json.dumps(_sources_of(systems)), *(str(record_pages(mart)) for mart in MARTS)]
     for system in systems:
         parts += [str(system.scope), *sorted(system.tables), str(system.are_fields_wanted)]
         parts += [
@@ -250,10 +255,33 @@ def _make_schema(connection: psycopg.Connection, schema: str) -> None:
         )
 
 
-def _for_tenant(file: SqlFile, tenant: Tenant, connection: psycopg.Connection) -> bytes:
-    """Returns the file with the tenant's slug as a literal in place of the setting."""
-    literal = sql.Literal(tenant.slug).as_string(connection)
-    return file.text.replace(TENANT_SETTING, literal).encode()
+def _for_tenant(
+    file: SqlFile,
+    tenant: Tenant,
+    systems: Sequence[SyncedSystem],
+    connection: psycopg.Connection,
+) -> bytes:
+    """Returns the file with literals in place of the settings."""
+    text = file.text
+    for setting, value in (
+        (TENANT_SETTING, tenant.slug),
+        (SOURCES_SETTING, json.dumps(_sources_of(systems))),
+    ):
+        text = text.replace(setting, sql.Literal(value).as_string(connection))
+    return text.encode()
+
+
+def _sources_of(systems: Sequence[SyncedSystem]) -> dict[str, dict[str, object]]:
+    """Returns the fields behind the columns of each mart, by mart and system."""
+    return {
+        mart.name: {
+            source.system: {"entity": source.entity, "columns": source_fields(source)}
+            for system in systems
+            for source in mart_sources(system.scope.system)
+            if source.mart == mart
+        }
+        for mart in MARTS
+    }
 
 
 _SYSTEMS = """

@@ -1,17 +1,21 @@
 """The columns that a mart's views have for every tenant, derived from the mart's declaration.
 
-A view has every column of its table, and the name of each linked row next to the link's id. The
-view without `_all` leaves out the rows that are gone at the source, and the columns that say so.
+A view has every column of its table, the name of each linked row next to the link's id, and the
+address of the record's page in its system. The view without `_all` leaves out the rows that are
+gone at the source, and the columns that say so.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from psycopg import sql
 
 from pipedrive_pipeline.marts.declared import Link, Mart, mart
+from pipedrive_pipeline.marts.sources import record_pages
 from pipedrive_pipeline.tenants import Tenant
 
 TOMBSTONE_COLUMNS: Final = (
@@ -21,6 +25,7 @@ TOMBSTONE_COLUMNS: Final = (
     "merged_into_remote_id",
 )
 NAME: Final = "name"  # the column of a linked row that is shown next to its id
+URL: Final = "url"
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,34 @@ def standard_columns(declared: Mart) -> tuple[StandardColumn, ...]:
         )
         if column.name in names:
             columns.append(names[column.name])
+    pages = record_pages(declared)
+    if pages:
+        columns.insert([column.name for column in columns].index("remote_id") + 1, _url(pages))
     return tuple(columns)
+
+
+def _url(pages: Mapping[str, str]) -> StandardColumn:
+    """Returns the column with the address of a record's page, from the templates by system."""
+    return StandardColumn(
+        URL,
+        "Address of the record's page in its system; empty where it is not known.",
+        sql.SQL("case mart.system {} end").format(
+            sql.SQL(" ").join(
+                sql.SQL("when {} then {}").format(sql.Literal(system), _filled(template))
+                for system, template in pages.items()
+            )
+        ),
+    )
+
+
+def _filled(template: str) -> sql.Composable:
+    """Returns the SQL of a page's address: the template with the values of a row of the view."""
+    values = {
+        "{company_domain}": sql.SQL("nullif(connection.company_domain, '')"),
+        "{id}": sql.SQL("mart.remote_id"),
+    }
+    parts = re.split(r"(\{\w+\})", template)
+    return sql.SQL(" || ").join(values.get(part, sql.Literal(part)) for part in parts if part)
 
 
 def standard_rows(declared: Mart, tenant: Tenant, *, has_tombstones: bool) -> sql.Composed:
@@ -78,7 +110,11 @@ def standard_rows(declared: Mart, tenant: Tenant, *, has_tombstones: bool) -> sq
             alias=_alias(link),
             link=sql.Identifier(link.name),
         )
-    return rows
+    # One row at most, and no join at all if the address is not selected.
+    return rows + sql.SQL(
+        " left join integration.connections as connection"
+        " on connection.tenant_id = mart.tenant_id and connection.system = mart.system"
+    )
 
 
 def linked_names(declared: Mart) -> dict[str, Link]:

@@ -1,5 +1,6 @@
 -- crm.contacts from Pipedrive: people that a tenant knows.
 -- Entity: persons
+-- Page: https://{company_domain}.pipedrive.com/person/{id}
 -- Options of labels: label, label_ids
 -- Grain: one row per Pipedrive person.
 -- Reads: persons, in the tenant's raw schema (first on search_path).

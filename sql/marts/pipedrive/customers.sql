@@ -1,5 +1,6 @@
 -- crm.customers from Pipedrive: companies that a tenant does business with.
 -- Entity: organizations
+-- Page: https://{company_domain}.pipedrive.com/organization/{id}
 -- Options of labels: label, label_ids
 -- Options of industry: industry
 -- Grain: one row per Pipedrive organization.
