@@ -65,6 +65,9 @@ def next_number() -> int:
     return next(_numbers)  # one bytecode instruction of CPython, so two threads never get the same
 
 
+HISTORY_SUFFIX = "_history"
+
+
 class ColumnType(StrEnum):
     """How a declared key is stored in raw."""
 
@@ -86,6 +89,16 @@ class Column:
     # Of a jsonb column that marts read: what each value must be, or it is listed as rejected. A
     # list of e-mail addresses or phone numbers, a list of option ids, or the parts of an address.
     shape: Literal["points", "options", "address"] | None = None
+
+
+# Columns of a raw history that the engine adds to those of the record, see `Entity.history`.
+HISTORY_COLUMNS = (
+    Column(
+        "history_id", ColumnType.BIGINT, "Grows with each row: the order in which they were read."
+    ),
+    Column("read_at", ColumnType.TIMESTAMP, "When this version was first loaded."),
+    Column("origin", ColumnType.TEXT, "How the version became known: read."),
+)
 
 
 @dataclass(frozen=True)
@@ -151,6 +164,21 @@ class Entity:
     is_on_by_default: bool = True  # if False, it is read only where a tenant's settings say so
     personal: tuple[str, ...] = ()  # columns that hold personal data; an erasure searches them
     scopes: tuple[str, ...] = ()  # any one of them allows the read
+    # Columns whose former values are kept: a version that differs in one of them is added to the
+    # raw table `history_table`.
+    history: tuple[str, ...] = ()
+
+    @property
+    def history_table(self) -> str:
+        """The raw table that keeps the former values of the columns in `history`."""
+        return f"{self.name}{HISTORY_SUFFIX}"
+
+    @property
+    def history_columns(self) -> tuple[Column, ...]:
+        """The columns of the history that come from the record: key, `history`, version."""
+        names = dict.fromkeys((*self.history, self.version_column))
+        declared = {column.name: column for column in self.columns}
+        return (self.key, *(declared[name] for name in names if name is not None))
 
     @property
     def version_column(self) -> str | None:

@@ -147,11 +147,15 @@ def _problems(new: System) -> list[str]:
 
 def _entity_problems(entity: Entity, earlier: dict[str, Entity]) -> list[str]:
     columns = {column.name for column in (entity.key, *entity.columns)}
-    wanted = set(entity.personal) | ({entity.version_column} - {None})
+    wanted = {*entity.personal, *entity.history} | ({entity.version_column} - {None})
     wanted |= {entity.custom_values} if entity.defined_by in earlier else set()
     problems = []
     if entity.name in earlier:
         problems.append("two entities have this name")
+    if any(other.history and other.history_table == entity.name for other in earlier.values()):
+        problems.append("the history of another entity has this name")
+    if kept := sorted(set(entity.history) & set(entity.personal)):
+        problems.append(f"an erasure would not find {', '.join(kept)} in its history")
     if entity.key.type is ColumnType.JSON:
         problems.append("its key cannot be jsonb")
     if isinstance(entity.read, Children):

@@ -1,10 +1,10 @@
 """Erases records from raw, and keeps them out of it until they are edited at the source.
 
-Rows, what a load staged of them, marks and seen keys are erased in the caller's transaction, so
-that nothing is half erased. An erased record is known by its key and the version that was erased,
-and by nothing else. Any other version is an edit: it is read by a request that was sent after the
-erasure, since both need the lock on raw. Its time stamp may well be smaller, where the source's
-clock went back.
+Rows, their history, what a load staged of them, marks and seen keys are erased in the caller's
+transaction, so that nothing is half erased. An erased record is known by its key and the version
+that was erased, and by nothing else. Any other version is an edit: it is read by a request that was
+sent after the erasure, since both need the lock on raw. Its time stamp may well be smaller, where
+the source's clock went back.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class RawErasure:
         return dict(rows.fetchall())
 
     def erase(self, entity: Entity, keys: Sequence[str]) -> int:
-        """How many rows of raw were erased; what was staged and noted of these records as well."""
+        """How many rows of raw were erased; their history, staged rows and notes are as well."""
         of_records = sql.SQL("{} = any({})").format(
             sql.Identifier(entity.key.name), _keys_of(entity)
         )
@@ -70,6 +70,8 @@ class RawErasure:
         parameters = {"entity": entity.name, "keys": list(keys)}
         erased = self._delete(self._raw, entity.name, of_records, parameters)
         self._delete(self._staging, entity.name, of_records, parameters)
+        if entity.history:
+            self._delete(self._raw, entity.history_table, of_records, parameters)
         self._delete(self._raw, "deletions", of_notes, parameters)
         self._delete(self._staging, "seen_keys", of_notes, parameters)
         return erased

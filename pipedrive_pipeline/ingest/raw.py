@@ -37,6 +37,7 @@ from pipedrive_pipeline.ingest.dlt_internals.copy_file import LOAD_ID
 from pipedrive_pipeline.ingest.dlt_internals.destination import heal_staging, pipeline
 from pipedrive_pipeline.ingest.dlt_internals.resources import resource_of, source_of
 from pipedrive_pipeline.ingest.erasure import ErasedRecords
+from pipedrive_pipeline.ingest.history import Histories
 from pipedrive_pipeline.ingest.outcome import Loaded, ReadPlan
 from pipedrive_pipeline.ingest.rejections import Rejections
 from pipedrive_pipeline.ingest.versions import LoadedVersions
@@ -60,6 +61,7 @@ class RawStore:
         self._working_directory = working_directory
         self.rejections = Rejections(warehouse, scope)
         self._erased = ErasedRecords(warehouse, scope)
+        self._histories = Histories(warehouse, scope)
         self._loaded = LoadedVersions()
         self._indexed: set[str] = set()
         self._found_empty: dict[str, bool] = {}  # when its first rows came, by entity
@@ -101,6 +103,8 @@ class RawStore:
             LoadRefused: Postgres refuses a value or a right; an operator must look.
             Superseded: another run of this tenant has begun; neither rows nor cursors moved.
         """
+        for batch in batches:
+            self._histories.prepare(batch.entity)
         back = {batch.entity.name: self._erased.withhold(batch) for batch in batches}
         stored = {batch.entity.name: self._stored_keys(batch) for batch in batches}
         newest = [

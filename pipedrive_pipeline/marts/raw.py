@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -10,18 +10,20 @@ import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.contract import HISTORY_COLUMNS, Column
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 Columns = tuple[tuple[str, str], ...]  # name and type
-ADDED_COLUMNS: Final[Columns] = (("extra", "jsonb"), ("_dlt_load_id", "text"))
+LOAD_ID: Final = ("_dlt_load_id", "text")
+ADDED_COLUMNS: Final[Columns] = (("extra", "jsonb"), LOAD_ID)
 DELETIONS: Final[Columns] = (
     ("entity", "text"),
     ("id", "text"),
     ("reason", "text"),
     ("merged_into", "text"),
     ("seen_at", "timestamptz"),
-    ("_dlt_load_id", "text"),
+    LOAD_ID,
 )
 
 
@@ -38,15 +40,24 @@ def raw_transaction(warehouse: Warehouse, scope: Scope) -> Iterator[psycopg.Conn
 
 
 def _tables(system: str) -> Mapping[str, Columns]:
-    """Returns the raw tables of a system with their columns, and the table of deletion marks."""
+    """Returns a system's raw tables with their columns, the histories and the deletion marks."""
+    entities = registry.system(system).entities
     declared = {
-        entity.name: (
-            *((column.name, column.type.value) for column in (entity.key, *entity.columns)),
-            *ADDED_COLUMNS,
-        )
-        for entity in registry.system(system).entities
+        entity.name: (*_types((entity.key, *entity.columns)), *ADDED_COLUMNS) for entity in entities
     }
-    return {**declared, "deletions": DELETIONS}
+    histories = {
+        entity.history_table: (
+            *_types((*HISTORY_COLUMNS, *entity.history_columns)),
+            LOAD_ID,
+        )
+        for entity in entities
+        if entity.history
+    }
+    return {**declared, **histories, "deletions": DELETIONS}
+
+
+def _types(columns: Iterable[Column]) -> Columns:
+    return tuple((column.name, column.type.value) for column in columns)
 
 
 def _create_missing(

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from pipedrive_pipeline.connectors.contract import Entity, System
+from pipedrive_pipeline.connectors.contract import HISTORY_COLUMNS, Entity, System
 from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.marts import declared, publish_views
 from pipedrive_pipeline.settings import PROJECT_ROOT
@@ -149,6 +149,8 @@ def _raw(system: System) -> Iterator[str]:
     yield RAW.format(**facts)
     for entity in system.entities:
         yield _entity(system.key, entity)
+        if entity.history:
+            yield _history(system.key, entity)
     yield DELETIONS.format(**facts)
 
 
@@ -156,6 +158,17 @@ def _entity(system: str, entity: Entity) -> str:
     columns = (entity.key, *entity.columns)
     rows = [(column.name, column.type.value, column.description) for column in columns]
     return _section(f"raw_{system}_&lt;tenant&gt;.{entity.name}", entity.description, rows)
+
+
+def _history(system: str, entity: Entity) -> str:
+    columns = (*HISTORY_COLUMNS, *entity.history_columns)
+    rows = [(column.name, column.type.value, column.description) for column in columns]
+    return _section(
+        f"raw_{system}_&lt;tenant&gt;.{entity.history_table}",
+        f"{entity.label}: a row per version that differed from the one before it in "
+        f"{', '.join(entity.history)}. A read of everything leaves it as it is.",
+        rows,
+    )
 
 
 def _section(name: str, comment: str, rows: list[tuple[str, str, str]]) -> str:

@@ -19,9 +19,11 @@ from dlt.common.storages.load_package import ParsedLoadJobFileName
 from dlt.destinations.impl.postgres.factory import postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient
 from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
+from dlt.destinations.sql_jobs import SqlMergeFollowupJob
 from dlt.pipeline import trace
 from psycopg import sql
 
+from pipedrive_pipeline.ingest import history
 from pipedrive_pipeline.ingest.dlt_internals import copy_file
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse import sessions
@@ -30,6 +32,7 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.fences import Fence
 
 COPY_BUFFER_BYTES = 1 << 20
+HISTORY_HINT = "x-history"  # of a table: the columns whose former values are kept
 LOCK_TIMEOUT = "60s"  # a query may hold a raw table for a minute before a load gives up
 
 # A record of 2 to 8 kB stays in its row as it is. By default Postgres tries to compress it, and
@@ -57,18 +60,45 @@ class CopyJob(RunnableLoadJob, HasFollowupJobs):
         """Copies the file, in one transaction, into the staging table or, of new rows, into raw.
 
         dlt repeats it where the answer to its commit was lost: what it left is taken out first. All
-        of a load's rows of a table are in this one file, since no limit of a file is set.
+        of a load's rows of a table are in this one file, since no limit of a file is set. New rows
+        are added to the table's history in the same transaction.
         """
         client = self._job_client.sql_client  # type: ignore[attr-defined]
+        kept = None if client.is_staging_dataset_active else self._load_table.get(HISTORY_HINT)
         with Path(self._file_path).open("rb") as file:
             columns = ", ".join(map(client.escape_column_name, copy_file.header(file)))
             table = client.make_qualified_table_name(self.load_table_name)
             statement = f"copy {table} ({columns}) from stdin with ({copy_file.COPY_OPTIONS})"
             with client.begin_transaction(), client.native_connection.cursor() as cursor:
                 if self.job_file_info().retry_count:
-                    undo = f"delete from {table} where {copy_file.LOAD_ID} = %s"
-                    cursor.execute(undo, (self._load_id,))
+                    histories = [client.make_qualified_table_name(kept["table"])] if kept else []
+                    for written in (table, *histories):
+                        undo = f"delete from {written} where {copy_file.LOAD_ID} = %s"
+                        cursor.execute(undo, (self._load_id,))
                 cursor.copy_expert(statement, file, size=COPY_BUFFER_BYTES)
+                if kept:
+                    schema = client.dataset_name
+                    source = (schema, self.load_table_name)
+                    cursor.execute(
+                        history.appending(
+                            kept, raw_schema=schema, source=source, load_id=self._load_id
+                        )
+                    )
+
+
+class MergeJob(SqlMergeFollowupJob):
+    """Dlt's merge of staging into raw, which also adds new versions to the table's history."""
+
+    @classmethod
+    def _gen_table_setup_clauses(cls, table_chain: Any, sql_client: Any) -> list[str]:
+        (table,) = table_chain
+        statements = super()._gen_table_setup_clauses(table_chain, sql_client)
+        if kept := table.get(HISTORY_HINT):
+            source = (sql_client.staging_dataset_name, table["name"])
+            statements.append(
+                history.appending(kept, raw_schema=sql_client.dataset_name, source=source)
+            )
+        return statements
 
 
 class FencedSqlClient(Psycopg2SqlClient):
@@ -143,6 +173,9 @@ class LosslessPostgresClient(PostgresClient):
             return CopyJob(file_path)
         return super().create_load_job(table, file_path, load_id, restore)
 
+    def _create_merge_followup_jobs(self, table_chain: Any) -> list[Any]:
+        return [MergeJob.from_table_chain(table_chain, self.sql_client)]
+
     def _get_table_update_sql(
         self, table_name: str, new_columns: Any, generate_alter: bool
     ) -> list[str]:
@@ -213,13 +246,14 @@ def heal_staging(warehouse: Warehouse, scope: Scope) -> None:
     with warehouse.transaction() as connection:
         if not is_there(connection, staging, DLT_SCHEMAS):
             return
-        row = connection.execute(_IS_ANY_MISSING, {"raw": raw, "staging": staging}).fetchone()
+        names = {"raw": raw, "staging": staging, "history": history.ORDER}
+        row = connection.execute(_IS_ANY_MISSING, names).fetchone()
         if row and row[0]:
             note = sql.Identifier(staging, DLT_SCHEMAS)
             connection.execute(sql.SQL("delete from {}").format(note))
 
 
-# Of raw's own tables `deletions` is ours, and dlt's have no part in a load.
+# Of raw's own tables `deletions` and the histories are ours, and dlt's have no part in a load.
 _IS_ANY_MISSING = """
 select exists (
     select
@@ -232,5 +266,11 @@ select exists (
         and raw.table_name <> 'deletions'
         and raw.table_name !~ '^_dlt_'
         and staging.column_name is null
+        and not exists (
+            select from information_schema.columns as history
+            where history.table_schema = raw.table_schema
+                and history.table_name = raw.table_name
+                and history.column_name = %(history)s
+        )
 )
 """

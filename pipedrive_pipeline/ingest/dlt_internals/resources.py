@@ -14,6 +14,8 @@ from dlt.extract import DltResource
 from pipedrive_pipeline.connectors.contract import Column, CursorState, Entity
 from pipedrive_pipeline.ingest.batches import EXTRA, Batch
 from pipedrive_pipeline.ingest.dlt_internals import copy_file
+from pipedrive_pipeline.ingest.dlt_internals.destination import HISTORY_HINT
+from pipedrive_pipeline.ingest.history import history_columns
 from pipedrive_pipeline.ingest.outcome import ReadPlan
 
 UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
@@ -68,7 +70,7 @@ def resource_of(
         copy_file.write(batch.rows, load_package_state()["load_id"], path)
         yield dlt.mark.with_file_import(str(path), "csv", batch.table.num_rows)
 
-    return dlt.resource(
+    resource: DltResource = dlt.resource(
         rows,
         name=entity.name,
         primary_key=entity.key.name,
@@ -76,6 +78,9 @@ def resource_of(
         write_disposition="append" if is_new else UPSERT,
         schema_contract={"tables": "evolve", "columns": "evolve", "data_type": "freeze"},
     )
+    if entity.history:
+        resource.apply_hints(additional_table_hints={HISTORY_HINT: dict(history_columns(entity))})
+    return resource
 
 
 def _columns(entity: Entity) -> Any:
