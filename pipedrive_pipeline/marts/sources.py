@@ -5,7 +5,7 @@ the type of raw's key, any of the mart's columns, `changed_at`, `remote_created_
 where the system marks records itself, and for each link the other record's id as text. Its header
 names the raw table of the same grain (`-- Entity: persons`), the fields whose options name the ids
 of a column (`-- Options of labels: label, label_ids`; a later field wins), and where it is known the
-address of a record's page in the system (`-- Page: https://{company_domain}.crm.example/deal/{id}`).
+address of a record's page (`-- Page: https://{company_domain}.crm.example/deal/{id}`).
 """
 
 from __future__ import annotations
