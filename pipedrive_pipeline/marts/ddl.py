@@ -124,7 +124,10 @@ def column_indexes(each: Mart, columns: Collection[str]) -> Iterator[str]:
     for link in each.links:
         if link.is_indexed and link.name in columns:
             index = f"{name}_tenant_id_{link.name}_idx"
-            yield f"create index {index} on {table} (tenant_id, {link.name});"
+            yield (
+                f"create index {index}\n    on {table} (tenant_id, {link.name})\n"
+                f"    where {link.name} is not null;"
+            )
 
 
 def comment_text(each: Mart, column: DeclaredColumn | Generated) -> str:

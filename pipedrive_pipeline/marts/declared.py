@@ -9,7 +9,7 @@ has no rows of that system.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -55,6 +55,8 @@ class Link:
     A select gives the other record's id as ``<name without _id>_remote_id``; the build finds its
     row, through merges. ``shows`` are columns that repeat one of that row: its name, and ours.
     A link that is not indexed has few rows to refer to; what refers to one is found by its tenant.
+    ``is_often_unknown`` says that a record without its row is normal: it may have been gone before
+    it was first read.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Link:
     remote_comment: str
     shows: tuple[tuple[str, DeclaredColumn], ...] = ()
     is_indexed: bool = True
+    is_often_unknown: bool = False
 
     @property
     def remote_column(self) -> str:
@@ -142,6 +145,11 @@ def boolean(name: str, comment: str) -> DeclaredColumn:
 def instant(name: str, comment: str) -> DeclaredColumn:
     """A column of times, in UTC."""
     return DeclaredColumn(name, "timestamptz", comment)
+
+
+def day(name: str, comment: str, *, is_mappable: bool = False) -> DeclaredColumn:
+    """A column of days of the calendar."""
+    return DeclaredColumn(name, "date", comment, is_mappable=is_mappable)
 
 
 def texts(name: str, comment: str) -> DeclaredColumn:
@@ -236,6 +244,26 @@ PIPEDRIVE_TIMES: Final = (
 )
 
 
+def _link(
+    name: str, mart: str, what: str, *, is_indexed: bool = True, is_often_unknown: bool = False
+) -> Link:
+    """Returns a link with its two comments; ``what`` says which record it is."""
+    return Link(
+        name,
+        mart,
+        f"The row of crm.{mart} of {what}, or of the one that it was merged into; empty where there"
+        " is none or it is not known.",
+        f"Id in the system of {what}.",
+        is_indexed=is_indexed,
+        is_often_unknown=is_often_unknown,
+    )
+
+
+def _user(name: str, what: str) -> Link:
+    """Returns a link to one of the users, who are few and may be gone."""
+    return _link(name, "users", what, is_indexed=False, is_often_unknown=True)
+
+
 def _owner(record: str) -> Link:
     return Link(
         "owner_id",
@@ -249,6 +277,7 @@ def _owner(record: str) -> Link:
             ),
         ),
         is_indexed=False,  # an index more is 2 % of a first build
+        is_often_unknown=True,
     )
 
 
@@ -256,6 +285,27 @@ _LABELS: Final = texts(
     "labels",
     "Names of the labels, in the order of the source, also of labels that are gone; the id where "
     "no name was ever known.",
+)
+
+_VISIBLE_TO: Final = text(
+    "visible_to",
+    "Who may see the record in the system, as the source says it; in Pipedrive 1: the owner, 3: "
+    "everybody, or the owner's visibility group where the plan has groups, 5: that group and those "
+    "below it, 7: everybody.",
+)
+_CURRENCY: Final = text(
+    "currency", "Currency of the amounts of this row, ISO 4217; never add up two currencies."
+)
+_IS_ARCHIVED: Final = boolean(
+    "is_archived", "Whether it is archived; an archived record is not deleted."
+)
+_ARCHIVED_AT: Final = instant("archived_at", "When it was archived; empty if it is not.")
+_SORT: Final = whole_number("sort", "Place in the order of the source, ascending; has gaps.")
+_BILLING_FREQUENCY: Final = text(
+    "billing_frequency", "How often it is billed, as the source names it, such as monthly."
+)
+_BILLING_CYCLES: Final = whole_number(
+    "billing_cycles", "How many times it is billed; empty: once, or without an end."
 )
 
 USERS: Final = Mart(
@@ -266,6 +316,13 @@ USERS: Final = Mart(
         text("name", "Name of the user."),
         text("email", "E-mail address that the user signs in with."),
         boolean("is_active", "Whether the user may sign in."),
+        boolean("is_admin", "Whether the user is an administrator of the account."),
+        text(
+            "role",
+            "Role that decides what the user sees, by name, or by its id where the source gives no "
+            "name; in Pipedrive the visibility group.",
+        ),
+        text("team", "Team of the user, by name or id."),
         text("time_zone", "Time zone of the user, as the source names it."),
     ),
     generated=(PIPEDRIVE_ID,),
@@ -321,6 +378,7 @@ CUSTOMERS: Final = Mart(
         ),
         whole_number("employee_count", "Number of employees.", is_mappable=True),
         _LABELS,
+        _VISIBLE_TO,
     ),
     links=(_owner("company"),),
     generated=(PIPEDRIVE_ID, *PIPEDRIVE_TIMES),
@@ -348,6 +406,7 @@ CONTACTS: Final = Mart(
         ),
         text("job_title", "Job title.", is_mappable=True),
         _LABELS,
+        _VISIBLE_TO,
     ),
     links=(
         Link(
@@ -363,7 +422,296 @@ CONTACTS: Final = Mart(
     personal=("email", "emails"),
 )
 
-MARTS: Final = (USERS, CUSTOMERS, CONTACTS)  # in the order of building: links point backwards
+PIPELINES: Final = Mart(
+    "pipelines",
+    grain="pipeline in the system",
+    of="Sales processes, each a row of stages",
+    columns=(
+        text("name", "Name of the pipeline; the last one known where it is gone."),
+        _SORT,
+        boolean("probability_used", "Whether the probabilities of its deals and stages count."),
+    ),
+    generated=(PIPEDRIVE_ID,),
+)
+
+STAGES: Final = Mart(
+    "stages",
+    grain="stage of a pipeline in the system",
+    of="Stages of the pipelines",
+    columns=(
+        text("name", "Name of the stage; the last one known where it is gone."),
+        _SORT,
+        number("probability", "Chance in percent that a deal in this stage is won."),
+        boolean(
+            "is_closed",
+            "Whether a deal in this stage is closed; false in a system such as Pipedrive, where "
+            "the status of a deal says so, not its stage.",
+        ),
+        boolean("is_won", "Whether a deal in this stage is won; false in such a system."),
+        whole_number(
+            "rotten_after_days",
+            "Days after which a deal in this stage without activity counts as rotten; empty: "
+            "never.",
+        ),
+    ),
+    links=(_link("pipeline_id", "pipelines", "the pipeline", is_indexed=False),),
+    generated=(PIPEDRIVE_ID,),
+)
+
+PRODUCTS: Final = Mart(
+    "products",
+    grain="product in the system",
+    of="Products that a tenant sells; their prices are in crm.product_prices",
+    columns=(
+        text("name", "Name of the product."),
+        text("code", "Code or number of the product.", is_mappable=True),
+        text("description", "Description.", is_mappable=True),
+        text("unit", "Unit in which it is sold.", is_mappable=True),
+        number("tax", "Tax in percent.", is_mappable=True),
+        text(
+            "category",
+            "Category by name; the option's id where its name is not known.",
+            is_mappable=True,
+        ),
+        boolean("is_active", "Whether it can be added to deals."),
+        _BILLING_FREQUENCY,
+        _BILLING_CYCLES,
+        _VISIBLE_TO,
+    ),
+    links=(_user("owner_id", "the user who owns the product"),),
+    generated=(PIPEDRIVE_ID,),
+)
+
+LEADS: Final = Mart(
+    "leads",
+    grain="lead in the system",
+    of="Leads: possible deals that nobody works on yet",
+    columns=(
+        text("name", "Title of the lead."),
+        text("status", "Status as the source names it; empty where leads have none."),
+        text("source", "Where the lead came from, as the source names it.", is_mappable=True),
+        text("channel", "Marketing channel, by name or id.", is_mappable=True),
+        text(
+            "person_name",
+            "Name of the person, where the lead itself has it.",
+            is_mappable=True,
+        ),
+        text(
+            "company_name",
+            "Name of the company, where the lead itself has it.",
+            is_mappable=True,
+        ),
+        text("email", "E-mail address, where the lead itself has one.", is_mappable=True),
+        text("phone", "Phone number, where the lead itself has one.", is_mappable=True),
+        number("amount", "Expected value, in the currency of this row.", is_mappable=True),
+        replace(_CURRENCY, is_mappable=True),
+        day("expected_close_date", "Day on which it should be decided.", is_mappable=True),
+        _IS_ARCHIVED,
+        _ARCHIVED_AT,
+        instant("converted_at", "When it became a deal; empty if it did not."),
+        _LABELS,
+        _VISIBLE_TO,
+    ),
+    links=(
+        _link("customer_id", "customers", "the company of the lead"),
+        _link("contact_id", "contacts", "the person of the lead"),
+        _user("owner_id", "the user who owns the lead"),
+        _user("creator_id", "the user who made the lead"),
+        _link("converted_deal_id", "deals", "the deal that the lead became", is_often_unknown=True),
+        _link(
+            "source_deal_id",
+            "deals",
+            "the deal that was turned into this lead",
+            is_often_unknown=True,
+        ),
+    ),
+    personal=("email",),
+)
+
+DEALS: Final = Mart(
+    "deals",
+    grain="deal in the system",
+    of="Deals: possible and closed sales",
+    columns=(
+        text("name", "Title of the deal."),
+        text(
+            "status",
+            "open, won or lost; independent of the stage in Pipedrive, where a won deal stays in "
+            "its stage. A value that is none of them is shown as it was sent.",
+        ),
+        number("amount", "Value of the deal, in the currency of this row.", is_mappable=True),
+        replace(_CURRENCY, is_mappable=True),
+        number(
+            "probability",
+            "Chance in percent that the deal is won, where it has its own; empty: that of its "
+            "stage counts.",
+            is_mappable=True,
+        ),
+        number("mrr", "Monthly recurring revenue, in the currency of this row."),
+        number("arr", "Annual recurring revenue, in the currency of this row."),
+        number("acv", "Annual contract value, in the currency of this row."),
+        day("expected_close_date", "Day on which it should be decided.", is_mappable=True),
+        instant("stage_changed_at", "When it came into its stage; empty if it never moved."),
+        instant("closed_at", "When it was last won or lost; empty while it is open."),
+        instant("won_at", "When it was won; empty unless it is won now."),
+        instant("lost_at", "When it was lost; empty unless it is lost now."),
+        instant("first_won_at", "When it was won for the first time; stays after a reopening."),
+        text("lost_reason", "Why it was lost.", is_mappable=True),
+        text(
+            "forecast_category",
+            "Category in the sales forecast, where the system has one.",
+            is_mappable=True,
+        ),
+        text("source", "Where the deal came from, as the source names it.", is_mappable=True),
+        text("channel", "Marketing channel by name; the id where no name is known."),
+        _IS_ARCHIVED,
+        _ARCHIVED_AT,
+        _LABELS,
+        _VISIBLE_TO,
+    ),
+    links=(
+        _link("customer_id", "customers", "the company of the deal"),
+        _link("contact_id", "contacts", "the main person of the deal"),
+        _user("owner_id", "the user who owns the deal"),
+        _user("creator_id", "the user who made the deal"),
+        _link("pipeline_id", "pipelines", "the pipeline", is_indexed=False),
+        _link("stage_id", "stages", "the stage", is_indexed=False),
+        _link("lead_id", "leads", "the lead that became this deal", is_often_unknown=True),
+        _link(
+            "converted_lead_id",
+            "leads",
+            "the lead that the deal was turned into",
+            is_often_unknown=True,
+        ),
+    ),
+    generated=(PIPEDRIVE_ID,),
+)
+
+DEAL_CONTACTS: Final = Mart(
+    "deal_contacts",
+    grain="deal and person in the system",
+    of="People who take part in a deal; the main person of each deal is always there, the others "
+    "where the participants of deals are read",
+    columns=(
+        text("role", "Role of the person in the deal, where the system has one."),
+        boolean("is_primary", "Whether it is the main person of the deal."),
+        instant("added_at", "When the person was added, where the source says so."),
+    ),
+    links=(
+        _link("deal_id", "deals", "the deal"),
+        _link("contact_id", "contacts", "the person"),
+    ),
+)
+
+DEAL_PRODUCTS: Final = Mart(
+    "deal_products",
+    grain="line of a deal in the system",
+    of="Products on deals: the lines of a deal",
+    columns=(
+        text("name", "Name of the product on this line; may differ from the product's name."),
+        text("variation_remote_id", "Id in the system of the variation of the product."),
+        number("quantity", "How many are sold."),
+        number("unit_price", "Price of one, in the currency of this row."),
+        _CURRENCY,
+        number("discount", "Discount on the line: a percentage or an amount, see discount_type."),
+        text("discount_type", "percent or amount."),
+        number("tax", "Tax in percent."),
+        text("tax_method", "exclusive, inclusive or none, as the source names it."),
+        number(
+            "total",
+            "Sum of the line after its discount, and with tax where the tax is exclusive, in the "
+            "currency of this row.",
+        ),
+        _BILLING_FREQUENCY,
+        _BILLING_CYCLES,
+        day("starts_on", "First day of billing."),
+        boolean("is_enabled", "Whether the line counts into the value of the deal."),
+        _SORT,
+        text("comments", "Comments on the line."),
+    ),
+    links=(
+        _link("deal_id", "deals", "the deal"),
+        _link("product_id", "products", "the product"),
+    ),
+    generated=(PIPEDRIVE_ID,),
+)
+
+ACTIVITIES: Final = Mart(
+    "activities",
+    grain="activity in the system",
+    of="Meetings, calls, tasks, e-mails and deadlines, done or planned",
+    columns=(
+        text("kind", "meeting, call, task, email, deadline or other; made from remote_kind."),
+        text("remote_kind", "Type of the activity in the system, by its key."),
+        text("subject", "Subject."),
+        text("body", "Notes on the activity, HTML as sent."),
+        text("location", "Where it takes place.", is_mappable=True),
+        day("due_date", "Day on which it is due; in UTC where it has a time."),
+        instant("starts_at", "When it begins; empty if only a day was given."),
+        instant("ends_at", "When it ends; empty if no time or no duration was given."),
+        DeclaredColumn("duration", "interval", "How long it takes."),
+        boolean("all_day", "Whether a day without a time was given."),
+        boolean("done", "Whether it is done."),
+        instant("done_at", "When it was marked as done."),
+        text("outcome", "Outcome by name; the option's id where its name is not known."),
+        text("priority", "Priority by name; the option's id where its name is not known."),
+        boolean("busy", "Whether the owner is busy during it."),
+        text("conference_url", "Address of the online meeting."),
+        text("calendar_event_id", "Id of the event in the calendar, where the source gives it."),
+    ),
+    links=(
+        _link("customer_id", "customers", "the company", is_often_unknown=True),
+        _link("contact_id", "contacts", "the main person", is_often_unknown=True),
+        _link("deal_id", "deals", "the deal", is_often_unknown=True),
+        _link("lead_id", "leads", "the lead", is_often_unknown=True),
+        _user("owner_id", "the user who owns the activity"),
+        _user("creator_id", "the user who made the activity"),
+    ),
+    generated=(PIPEDRIVE_ID,),
+    personal=("subject", "body"),
+)
+
+NOTES: Final = Mart(
+    "notes",
+    grain="note in the system",
+    of="Notes on deals, leads, people and companies; a note is one row, whatever it is linked to",
+    columns=(
+        text("body", "Text of the note, HTML as sent."),
+        text("body_text", "Text of the note without HTML."),
+        text(
+            "noted_on",
+            "Kind of record that the note was made for: the first of deal, lead, contact, customer "
+            "that it is linked to. In Pipedrive a note on a deal has the deal's person and company "
+            "too.",
+        ),
+        texts("pinned_to", "Kinds of record that it is pinned to: deal, lead, contact, customer."),
+    ),
+    links=(
+        _link("customer_id", "customers", "the company", is_often_unknown=True),
+        _link("contact_id", "contacts", "the person", is_often_unknown=True),
+        _link("deal_id", "deals", "the deal", is_often_unknown=True),
+        _link("lead_id", "leads", "the lead", is_often_unknown=True),
+        _user("author_id", "the user who wrote the note"),
+    ),
+    generated=(PIPEDRIVE_ID,),
+    personal=("body",),
+)
+
+# In the order of building. Where links do not point backwards they are set after all rows.
+MARTS: Final = (
+    USERS,
+    CUSTOMERS,
+    CONTACTS,
+    PIPELINES,
+    STAGES,
+    PRODUCTS,
+    LEADS,
+    DEALS,
+    DEAL_CONTACTS,
+    DEAL_PRODUCTS,
+    ACTIVITIES,
+    NOTES,
+)
 
 
 def mart(name: str) -> Mart:

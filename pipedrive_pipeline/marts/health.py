@@ -54,11 +54,8 @@ class MartHealth:
 
 
 def checked_links(mart: Mart) -> tuple[Link, ...]:
-    """Returns the links whose record must have a row, unless the connected user may not see it.
-
-    A link that repeats the linked row's name is left out: the name says whether the row is known.
-    """
-    return tuple(link for link in mart.links if not link.shows)
+    """Returns the links whose record must have a row, unless the connected user may not see it."""
+    return tuple(link for link in mart.links if not link.is_often_unknown)
 
 
 def mart_health(connection: psycopg.Connection, scope: Scope) -> MartHealth:

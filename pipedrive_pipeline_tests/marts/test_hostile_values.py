@@ -199,6 +199,7 @@ def test_2000_names_leave_the_catalogue_as_expected(raw: RawTables) -> None:
         ).fetchall()
         relations = connection.execute(
             "select count(*) from pg_class where relnamespace = 'analytics_acme'::regnamespace"
+            " and relname like 'customers%'"
         ).fetchone()
     row = shown(raw.warehouse)[0]
     assert known == {key_of(str(n)): name for n, name in enumerate(names)}
@@ -208,7 +209,7 @@ def test_2000_names_leave_the_catalogue_as_expected(raw: RawTables) -> None:
     numbers = {key_of(str(n)): str(n) for n in range(2_000)}
     for key, column, is_overflow in values:
         assert (row["more_fields"] if is_overflow else row)[column] == numbers[key]
-    assert relations == (8,)
+    assert relations == (2,)
     assert compare_values(raw.warehouse, Scope(ACME, SYSTEM)).lost == ()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipedrive_pipeline.marts.declared import MARTS, mart
+from pipedrive_pipeline.marts.declared import mart
 from pipedrive_pipeline.marts.fields.columns import ViewColumn
 from pipedrive_pipeline.marts.lineage import SourceColumn, origins, view_origins
 from pipedrive_pipeline.marts.sources import MartSource, mart_sources
@@ -104,4 +104,4 @@ def test_a_views_column_comes_from_the_mart_a_linked_row_or_the_raw_field() -> N
     assert found["name"] == (crm("contacts", "name"),)
     assert found["customer_name"] == (crm("customers", "name"),)
     assert found["discount"] == raw("persons", "custom_fields")
-    assert {column.name for column in MARTS[-1].all_columns} <= found.keys()
+    assert {column.name for column in mart("contacts").all_columns} <= found.keys()

@@ -14,11 +14,11 @@ from pipedrive_pipeline.marts.schema_changes import changes, write_next
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import head
 
-NOTES = Mart(
-    "notes",
-    grain="note in the system",
-    of="Notes about a customer",
-    columns=(text("content", "What the note says."),),
+VISITS = Mart(
+    "visits",
+    grain="visit in the system",
+    of="Visits to a customer",
+    columns=(text("content", "What was talked about."),),
     links=(Link("customer_id", "customers", "The customer.", "Its id in the system."),),
 )
 GROWN = replace(CUSTOMERS, columns=(*CUSTOMERS.columns, text("fax", "Number of the fax machine.")))
@@ -41,25 +41,25 @@ def test_a_database_has_all_that_is_declared(warehouse: Warehouse, tmp_path: Pat
 
 def test_a_new_mart_and_a_new_column_are_written_and_applied(warehouse: Warehouse) -> None:
     """What is written leaves nothing to write, and keeps tenants apart."""
-    marts = (*(GROWN if each is CUSTOMERS else each for each in MARTS), NOTES)
+    marts = (*(GROWN if each is CUSTOMERS else each for each in MARTS), VISITS)
     with warehouse.transaction() as connection:
         written = changes(connection, marts)
         connection.execute(written.encode())
         rest = changes(connection, marts)
         connection.execute(
-            "insert into crm.notes (tenant_id, system, remote_id) values ('acme', 'orbit', 'n1')"
+            "insert into crm.visits (tenant_id, system, remote_id) values ('acme', 'orbit', 'n1')"
         )
         counted = connection.execute("select mart, rows from integration.mart_rows").fetchall()
         forced = connection.execute(
-            "select relforcerowsecurity from pg_class where oid = 'crm.notes'::regclass"
+            "select relforcerowsecurity from pg_class where oid = 'crm.visits'::regclass"
         ).fetchone()
         connection.rollback()
 
     assert "add column fax text" in written
-    assert "create table crm.notes" in written
+    assert "create table crm.visits" in written
     assert "create table crm.customers" not in written
     assert rest == ""
-    assert (counted, forced) == ([("notes", 1)], (True,))
+    assert (counted, forced) == ([("visits", 1)], (True,))
 
 
 def test_the_next_file_has_the_next_number(warehouse: Warehouse, tmp_path: Path) -> None:

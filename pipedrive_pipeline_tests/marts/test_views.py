@@ -9,22 +9,20 @@ import pytest
 from psycopg import errors
 
 from pipedrive_pipeline.marts import build, publish_views
+from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
 from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
 
-VIEWS = [
-    "column_changes",
-    "columns",
-    "contacts",
-    "contacts_all",
-    "customers",
-    "customers_all",
-    "sync_status",
-    "users",
-    "users_all",
-]
+VIEWS = sorted(
+    [
+        "column_changes",
+        "columns",
+        "sync_status",
+        *(f"{mart.name}{ending}" for mart in MARTS for ending in ("", "_all")),
+    ]
+)
 
 
 @pytest.fixture
