@@ -18,7 +18,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.daily_budget import require_not_paused
 from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.runs.history import RunFacts, SyncType
-from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE, run_lock
+from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE, lock_of_run, run_lock
 from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.tenants import Tenant
 
@@ -165,6 +165,9 @@ def run_system(session: CommandSession, scope: Scope, options: RunOptions) -> Ou
         from pipedrive_pipeline.defs.location import location
         from pipedrive_pipeline.defs.partitions import TENANTS
         from pipedrive_pipeline.defs.runs import (
+            LOCK_TAG,
+            REPOSITORY,
+            REPOSITORY_TAG,
             SYSTEM_TAG,
             TRIGGER_TAG,
             SystemRuns,
@@ -202,7 +205,9 @@ def run_system(session: CommandSession, scope: Scope, options: RunOptions) -> Ou
                         partition_key=scope.tenant.slug,
                         run_id=facts.dagster_run_id,
                         tags={
+                            REPOSITORY_TAG: REPOSITORY,
                             SYSTEM_TAG: scope.system,
+                            LOCK_TAG: lock_of_run(scope, options.sync_type),
                             TRIGGER_TAG: "manual",
                             WATCHED_TAG: "true",
                         },

@@ -92,7 +92,10 @@ def _named_errors(failure: dg.DagsterEvent) -> Iterator[tuple[type[PipelineError
     """
     family = {kind.__name__: kind for kind in _below(PipelineError)}
     data = failure.event_specific_data  # None if another process reported the end
-    error = failure.job_failure_data.error if data else None
+    step = failure.job_failure_data.first_step_failure_event if data else None
+    error = step.step_failure_data.error if step else None
+    if data and failure.job_failure_data.error:
+        error = failure.job_failure_data.error
     while error:
         if error.cls_name in family:
             yield family[error.cls_name], error.message.partition(": ")[2].strip()

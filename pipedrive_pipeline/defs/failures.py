@@ -73,6 +73,15 @@ def failure_of(error: PipelineError, *, can_retry: bool) -> dg.Failure:
     )
 
 
+def raise_refusal(refusal: PipelineError | None) -> None:
+    """Raises the failure of a run that cannot begin, if there is a reason, and none of its frames.
+
+    The cause stays readable for alerts; where it was raised says nothing to an operator.
+    """
+    if refusal:
+        raise failure_of(refusal, can_retry=False) from refusal.with_traceback(None)
+
+
 def joined(failures: Sequence[dg.Failure]) -> dg.Failure:
     """Returns one failure for several systems; it is tried again if one of them can be."""
     if len(failures) == 1:

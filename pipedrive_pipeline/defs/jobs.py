@@ -71,7 +71,10 @@ full_resync = dg.define_asset_job(
     selection=OF_ONE_TENANT,
     executor_def=dg.in_process_executor,
     tags={SYNC_TYPE_TAG: "full"},
-    description="Everything read again. Readers see the old rows until the new ones are in place.",
+    description=(
+        "Everything read again. Readers see the old rows until the new ones are in place. One that "
+        "was interrupted goes on; with `restart: true` in its run config it starts over."
+    ),
 )
 
 sweep = dg.define_asset_job(
@@ -82,7 +85,7 @@ sweep = dg.define_asset_job(
     description=(
         "Finds what was deleted at the source and proves that nothing is missing. Stops and asks "
         "if more than 10 % and more than 50 rows of a kind are gone; to confirm, launch it with "
-        "the tag `pipeline/confirm: true`."
+        "`confirm: true` in its run config."
     ),
 )
 

@@ -39,7 +39,11 @@ def refresh_signalled(context: dg.OpExecutionContext) -> None:
     warehouse = warehouse_of(settings)
     require_current(warehouse)
     errors: list[PipelineError] = []
-    for scope in scopes_of(warehouse, context.run.tags):
+    try:
+        scopes = scopes_of(warehouse, context.run.tags)
+    except PipelineError as refusal:
+        raise failure_of(refusal, can_retry=False) from refusal.with_traceback(None)
+    for scope in scopes:
         try:
             served = serve_waiting(warehouse, settings, scope)
         except Busy:

@@ -12,7 +12,7 @@ from typing import cast
 
 import dagster as dg
 
-from pipedrive_pipeline.errors import BadInput, Busy, Permanent
+from pipedrive_pipeline.errors import BadInput, Busy, Permanent, PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.runs import history
@@ -27,11 +27,30 @@ PARTITION_TAG = "dagster/partition"
 SYNC_TYPE_TAG = "pipeline/sync_type"
 TRIGGER_TAG = "pipeline/trigger"
 REQUEST_TAG = "pipeline/request"  # the id of the request that started the run
-RESTART_TAG = "pipeline/restart"  # "true": an unfinished full read starts over
-CONFIRM_TAG = "pipeline/confirm"  # "true": a person has confirmed that many rows are really gone
 MAX_RETRIES_TAG = "dagster/max_retries"  # Dagster's own, of run retries
 LOCK_TAG = "pipeline/lock"  # the queue starts one run per value; see dagster.yaml
 SYSTEM_TAG = "pipeline/system"  # absent: every system that the tenant has connected
+
+# Dagster's own: the page of a job shows the runs that have it. One that `execute_in_process` starts
+# has none.
+REPOSITORY_TAG = ".dagster/repository"
+REPOSITORY = "__repository__@pipedrive_pipeline"
+
+RUN_CONFIG = {
+    "restart": dg.Field(
+        bool,
+        default_value=False,
+        description="Of full_resync: an unfinished full read starts over instead of going on.",
+    ),
+    "confirm": dg.Field(
+        bool,
+        default_value=False,
+        description=(
+            "Of sweep: a person has looked, and all rows that are no longer listed are really "
+            "gone. Without it a sweep stops at more than 10 % and more than 50 rows of a kind."
+        ),
+    ),
+}
 
 OpenRun = Callable[[Scope], AbstractContextManager[TenantRun]]
 
@@ -41,9 +60,14 @@ class SystemRuns:
 
     A run stays open when an attempt fails that Dagster will repeat; the next attempt goes on
     with it, and leaves out the systems whose run has ended.
+
+    Attributes:
+        refusal: why nothing can be run; the step raises it. An error before the first step would be
+            taken for a crash, tried again, and shown with forty lines of Dagster's own.
     """
 
     def __init__(self, scopes: tuple[Scope, ...], open_: OpenRun) -> None:
+        self.refusal: PipelineError | None = None
         self._waiting = dict.fromkeys(scopes)
         self._open_run = open_
         self._open: dict[Scope, tuple[TenantRun, ExitStack]] = {}
@@ -54,11 +78,7 @@ class SystemRuns:
         return tuple(self._waiting)
 
     def open_first(self) -> None:
-        """Opens the first run whose lock is free, so that a busy tenant is refused at once.
-
-        Raises:
-            Busy: every one of them is busy.
-        """
+        """Opens the first run whose lock is free; refuses if every one of them is busy."""
         refusals: list[Busy] = []
         for scope in self._waiting:
             try:
@@ -67,8 +87,7 @@ class SystemRuns:
                 refusals.append(busy)
             else:
                 return
-        if refusals:
-            raise refusals[0]
+        self.refusal = next(iter(refusals), None)
 
     @contextmanager
     def taken(self, scope: Scope) -> Iterator[TenantRun]:
@@ -105,42 +124,44 @@ class SystemRuns:
             self._open.pop(scope)[1].close()
 
 
-@dg.resource(description="One tenant's runs, one per system: lock, history row, reads and builds.")
+@dg.resource(
+    config_schema=RUN_CONFIG,
+    description="One tenant's runs, one per system: lock, history row, reads and builds.",
+)
 def system_runs(context: dg.InitResourceContext) -> Iterator[SystemRuns]:
     """Yields the runs for as long as the Dagster run lasts; refuses busy tenants at once."""
-    with _retried_only_if_it_can_help(context):
-        settings = load_settings()
-        dagster_run = context.run
-        tags = dagster_run.tags if dagster_run else {}
-        warehouse = warehouse_of(settings)
-        require_current(warehouse)
-        scopes = scopes_of(warehouse, tags)
+    dagster_run = context.run
+    tags = dagster_run.tags if dagster_run else {}
+    warehouse = warehouse_of(load_settings())
 
     @contextmanager
     def open_(scope: Scope) -> Iterator[TenantRun]:
-        facts = facts_of(tags, scope, dagster_run.run_id if dagster_run else None)
+        facts = facts_of(
+            tags, scope, dagster_run.run_id if dagster_run else None, context.resource_config
+        )
         with run_lock(warehouse, scope, facts.sync_type) as lock:
             mark_dead_runs(context.instance, history.settle_dead(lock))
-            with open_run(warehouse, settings, facts, lock) as run:
+            with open_run(warehouse, load_settings(), facts, lock) as run:
                 yield run
 
-    runs = SystemRuns(scopes, open_)
+    runs = _begun(warehouse, tags, open_)
     try:
-        runs.open_first()
         yield runs
     finally:
         runs.close()
 
 
-@contextmanager
-def _retried_only_if_it_can_help(context: dg.InitResourceContext) -> Iterator[None]:
-    """Stops retries that cannot help: Dagster treats an error before the first step as a crash."""
+def _begun(warehouse: Warehouse, tags: Mapping[str, str], open_: OpenRun) -> SystemRuns:
+    """Returns the runs with the first of them open, or with the reason why there are none."""
     try:
-        yield
-    except Permanent:
-        if context.instance and context.run:
-            context.instance.add_run_tags(context.run.run_id, {MAX_RETRIES_TAG: "0"})
-        raise
+        require_current(warehouse)
+        runs = SystemRuns(scopes_of(warehouse, tags), open_)
+    except Permanent as error:
+        runs = SystemRuns((), open_)
+        runs.refusal = error
+    else:
+        runs.open_first()
+    return runs
 
 
 def tenant_of(tags: Mapping[str, str]) -> Tenant:
@@ -171,15 +192,17 @@ def scopes_of(warehouse: Warehouse, tags: Mapping[str, str]) -> tuple[Scope, ...
     return scopes_of_run(warehouse, tenant, tags.get(SYSTEM_TAG), sync_type_of(tags))
 
 
-def facts_of(tags: Mapping[str, str], scope: Scope, run_id: str | None) -> history.RunFacts:
-    """Returns the kind and trigger of a Dagster run, for one of its systems."""
+def facts_of(
+    tags: Mapping[str, str], scope: Scope, run_id: str | None, config: Mapping[str, bool]
+) -> history.RunFacts:
+    """Returns the kind, trigger and options of a Dagster run, for one of its systems."""
     return history.RunFacts(
         scope=scope,
         sync_type=sync_type_of(tags),
         trigger=_trigger(tags),
         dagster_run_id=run_id,
-        is_restarted=tags.get(RESTART_TAG) == "true",
-        is_confirmed=tags.get(CONFIRM_TAG) == "true",
+        is_restarted=config["restart"],
+        is_confirmed=config["confirm"],
     )
 
 

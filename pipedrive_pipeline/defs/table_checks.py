@@ -34,7 +34,7 @@ def completeness_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
         description=(
             "Error where a record that the source listed is missing from raw, or is there in "
             "another version; looked at by each full read and each sweep. What to do: launch "
-            "full_resync for this partition with the tag `pipeline/restart: true`; if it fails "
+            "full_resync for this partition with `restart: true` in its run config; if it fails "
             "again, report it."
         ),
     )

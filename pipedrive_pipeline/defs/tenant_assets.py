@@ -16,6 +16,7 @@ from pipedrive_pipeline.defs.failures import (
     as_dagster_failures,
     failure_of,
     joined,
+    raise_refusal,
 )
 from pipedrive_pipeline.defs.marts import (
     ANALYTICS_SPECS,
@@ -50,6 +51,7 @@ def tenant(
     context: dg.AssetExecutionContext, runs: dg.ResourceParam[SystemRuns]
 ) -> Iterator[Result]:
     """Syncs one tenant's systems, one after another; the failure of one does not stop the next."""
+    raise_refusal(runs.refusal)
     merged = MergedResults()
     failures: list[dg.Failure] = []
     for scope in _selected(context, runs):
