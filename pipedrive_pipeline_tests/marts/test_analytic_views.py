@@ -79,7 +79,9 @@ def test_the_pipeline_of_today_is_open_deals_by_stage_and_currency(marts: MartRo
         {"is_archived": True},
         {"deleted_at": NOW, "deletion_reason": "deleted"},
     ):
-        marts.add("deals", **{"status": "open", "amount": 1_000, "currency": "EUR", **offer, **gone})
+        marts.add(
+            "deals", **{"status": "open", "amount": 1_000, "currency": "EUR", **offer, **gone}
+        )
 
     rows = marts.rows("select * from pipeline_today order by stage_sort, currency")
 
@@ -120,9 +122,7 @@ def test_activities_are_counted_on_the_days_of_their_owner(marts: MartRows) -> N
     for owner in (ada, eve, odd):
         marts.add("activities", owner_id=owner, done=False, **at_night)
     only_a_day = {"kind": "call", "due_date": date(2026, 3, 10)}
-    marts.add(
-        "activities", owner_id=ada, done=True, done_at=at("2026-03-11T23:10"), **only_a_day
-    )
+    marts.add("activities", owner_id=ada, done=True, done_at=at("2026-03-11T23:10"), **only_a_day)
     marts.add("activities", owner_id=ada, done=True, **only_a_day)
     marts.add("activities", owner_id=ada, done=True, deleted_at=NOW, **only_a_day)
     marts.add("activities", done=False, kind="task", due_date=date(2026, 3, 10))

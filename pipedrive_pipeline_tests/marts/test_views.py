@@ -12,14 +12,13 @@ from pipedrive_pipeline.marts import build, publish_views
 from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.sql_files import view_files
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
 from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
 
 VIEWS = sorted(
     [
-        "column_changes",
-        "columns",
-        "sync_status",
+        *(file.name for file in view_files()),
         *(f"{mart.name}{ending}" for mart in MARTS for ending in ("", "_all")),
     ]
 )
