@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, serve
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient, installed
 
 
@@ -67,7 +68,7 @@ def test_every_edit_has_its_message(client: SandboxClient) -> None:
     assert rows[created["id"]]["name"] == "Neu"
     assert (rows[1]["name"], rows[3]["name"]) == ("Zwei", 5)
     edits = _lines(client, "history", after=2)
-    actions = [edit["action"] for edit in edits if edit["entity"] != "persons"]
+    actions = [edit["action"] for edit in edits if edit["entity"].startswith("organization")]
     assert actions == [
         *["change", "plant", "delete", "delete", "restore", "merge", "change"],
         *["create", "change", "delete", "change", "change", "change"],
@@ -81,7 +82,7 @@ def test_the_truth_can_be_read_as_it_was_and_as_another_user_sees_it(client: San
     assert _lines(client, "records/persons", as_of=0) == before
     assert len(_lines(client, "records/persons")) == 149
     assert 0 < len(_lines(client, "records/persons", user_id=901)) < 149
-    assert client.get("/_sandbox/records/deals").status_code == 404
+    assert client.get("/_sandbox/records/files").status_code == 404
     assert client.get("/_sandbox/records/persons", user_id=5).status_code == 404
 
 
@@ -157,7 +158,7 @@ def test_requests_are_listed_with_their_cost_and_control_is_not_among_them(
     ("name", "body"),
     [
         ("edit", {"action": "zap", "entity": "persons"}),
-        ("edit", {"action": "delete", "entity": "deals", "ids": [1]}),
+        ("edit", {"action": "delete", "entity": "files", "ids": [1]}),
         ("edit", {"action": "delete", "entity": "persons", "ids": [10**9]}),
         ("edit", {"action": "delete", "entity": "persons", "ids": [1], "more": 1}),
         ("edit", {"action": "drop_field", "entity": "persons", "code": "x"}),
@@ -199,6 +200,15 @@ def test_the_page_shows_the_account_and_escapes_its_names(client: SandboxClient)
     assert "&lt;script&gt;alert" in text
 
 
-@pytest.mark.parametrize("query", ["entity=persons", "entity=deals", "from=59", "from=x&entity="])
+@pytest.mark.parametrize("query", ["entity=persons", "entity=files", "from=59", "from=x&entity="])
 def test_the_page_answers_any_query(client: SandboxClient, query: str) -> None:
     assert client.http.get(f"/?{query}").status_code == 200
+
+
+@pytest.mark.parametrize("entity", ENTITIES)
+def test_the_page_lists_every_kind_of_record(client: SandboxClient, entity: str) -> None:
+    text = client.get("/", entity=entity).text
+
+    rows = [row for row in client.sandbox.truth(entity) if not row.get("is_deleted")]
+    assert f'class="here">{entity.replace("_", " ")}</a>' in text
+    assert text.count('<td class="time">') >= min(len(rows), 8)

@@ -220,6 +220,8 @@ def test_replaying_the_history_over_the_seed_gives_the_present(
     for step in walk:
         _do(account, *step)
     for edit in account.history:
+        if edit.entity != "persons":  # what followed a merge of theirs
+            continue
         after = edit.after or {}
         replayed.pop(int(edit.key), None)
         if not after["is_deleted"]:

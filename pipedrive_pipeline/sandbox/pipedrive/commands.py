@@ -13,7 +13,7 @@ from pipedrive_pipeline.sandbox.kit.commands import (
     TakeScopes,
 )
 from pipedrive_pipeline.sandbox.kit.running import RunningSandbox
-from pipedrive_pipeline.sandbox.pipedrive.edits import EditCommand, EntityName
+from pipedrive_pipeline.sandbox.pipedrive.edits import EditCommand
 from pipedrive_pipeline.sandbox.pipedrive.running import Sandbox
 from pipedrive_pipeline.sandbox.pipedrive.world.users import Sight
 
@@ -61,7 +61,7 @@ class SetRights(GrantMessage, tag="rights"):
 
     user_id: int
     sees: Sight = "all"
-    hidden: list[tuple[EntityName, int]] | None = None
+    hidden: list[tuple[str, int]] | None = None
 
     def run(self, sandbox: Sandbox) -> Any:
         """Apply it."""

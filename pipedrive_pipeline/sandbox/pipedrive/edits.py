@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from pipedrive_pipeline.sandbox.pipedrive.running import Sandbox
+from pipedrive_pipeline.sandbox.pipedrive.world.fields import FieldBook
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
 
 Record = dict[str, Any]
-EntityName = Literal["organizations", "persons"]
+RecordId = int | str  # leads and their labels have texts
 
 
 class _Edit(msgspec.Struct, tag_field="action", forbid_unknown_fields=True):
-    entity: EntityName
+    entity: str
+
+    def __post_init__(self) -> None:
+        if self.entity not in ENTITIES:
+            raise ValueError(f"unknown entity; known: {', '.join(ENTITIES)}")
+
+
+def _book(sandbox: Sandbox, entity: str) -> FieldBook:
+    """The fields of a kind.
+
+    Raises:
+        LookupError: records of the kind have none.
+    """
+    if entity not in sandbox.account.fields:
+        raise LookupError(f"{entity} have no fields")
+    return sandbox.account.fields[entity]
 
 
 class Create(_Edit, tag="create"):
@@ -32,7 +49,7 @@ class Create(_Edit, tag="create"):
 class Edit(_Edit, tag="edit"):
     """Change records, all in one second."""
 
-    ids: list[int]
+    ids: list[RecordId]
     values: Record
 
     def run(self, sandbox: Sandbox) -> Any:
@@ -43,7 +60,7 @@ class Edit(_Edit, tag="edit"):
 class Plant(_Edit, tag="plant"):
     """Show any values in records, or omit keys, unchecked and without a new edit time."""
 
-    ids: list[int]
+    ids: list[RecordId]
     values: Record = {}
     without: list[str] = []
 
@@ -58,7 +75,7 @@ class Plant(_Edit, tag="plant"):
 class Delete(_Edit, tag="delete"):
     """Mark records deleted."""
 
-    ids: list[int]
+    ids: list[RecordId]
 
     def run(self, sandbox: Sandbox) -> Any:
         """Apply it."""
@@ -69,7 +86,7 @@ class Delete(_Edit, tag="delete"):
 class Restore(_Edit, tag="restore"):
     """Bring records back."""
 
-    ids: list[int]
+    ids: list[RecordId]
     is_touched: bool = True
 
     def run(self, sandbox: Sandbox) -> Any:
@@ -81,8 +98,8 @@ class Restore(_Edit, tag="restore"):
 class Merge(_Edit, tag="merge"):
     """Merge one record into another."""
 
-    id: int
-    into: int
+    id: RecordId
+    into: RecordId
     touches_children: bool = False
 
     def run(self, sandbox: Sandbox) -> Any:
@@ -95,7 +112,7 @@ class Merge(_Edit, tag="merge"):
 class Delay(_Edit, tag="delay"):
     """Hide a record from lists for some time."""
 
-    id: int
+    id: RecordId
     seconds: float
 
     def run(self, sandbox: Sandbox) -> Any:
@@ -112,7 +129,7 @@ class AddField(_Edit, tag="add_field"):
 
     def run(self, sandbox: Sandbox) -> Any:
         """Apply it; returns the field."""
-        return sandbox.account.fields[self.entity].add(self.name, self.type, self.labels)
+        return _book(sandbox, self.entity).add(self.name, self.type, self.labels)
 
 
 class ChangeField(_Edit, tag="change_field"):
@@ -126,7 +143,7 @@ class ChangeField(_Edit, tag="change_field"):
         """Apply it; returns the field."""
         changes = {"name": self.name, "type": self.type}
         named = {key: value for key, value in changes.items() if value is not None}
-        return sandbox.account.fields[self.entity].change(self.code, **named)
+        return _book(sandbox, self.entity).change(self.code, **named)
 
 
 class DropField(_Edit, tag="drop_field"):
@@ -136,7 +153,7 @@ class DropField(_Edit, tag="drop_field"):
 
     def run(self, sandbox: Sandbox) -> Any:
         """Apply it; returns the field as it was."""
-        return sandbox.account.fields[self.entity].drop(self.code)
+        return _book(sandbox, self.entity).drop(self.code)
 
 
 class AddOptions(_Edit, tag="add_options"):
@@ -147,7 +164,7 @@ class AddOptions(_Edit, tag="add_options"):
 
     def run(self, sandbox: Sandbox) -> Any:
         """Apply it; returns the field."""
-        return sandbox.account.fields[self.entity].add_options(self.code, self.labels)
+        return _book(sandbox, self.entity).add_options(self.code, self.labels)
 
 
 class RenameOptions(_Edit, tag="rename_options"):
@@ -158,7 +175,7 @@ class RenameOptions(_Edit, tag="rename_options"):
 
     def run(self, sandbox: Sandbox) -> Any:
         """Apply it; returns the field."""
-        return sandbox.account.fields[self.entity].rename_options(self.code, self.labels)
+        return _book(sandbox, self.entity).rename_options(self.code, self.labels)
 
 
 class DropOptions(_Edit, tag="drop_options"):
@@ -169,7 +186,7 @@ class DropOptions(_Edit, tag="drop_options"):
 
     def run(self, sandbox: Sandbox) -> Any:
         """Apply it; returns the field."""
-        return sandbox.account.fields[self.entity].drop_options(self.code, self.ids)
+        return _book(sandbox, self.entity).drop_options(self.code, self.ids)
 
 
 EditCommand = (

@@ -15,7 +15,8 @@ Plan = Literal["lite", "growth", "premium", "ultimate"]
 
 ALL_SCOPES = (
     "base", "contacts:full", "users:read", "recents:read", "search:read", "admin",
-    "contact-fields:full",
+    "contact-fields:full", "deals:full", "activities:full", "products:full", "leads:full",
+    "deal-fields:full", "product-fields:full",
 )  # fmt: skip
 
 

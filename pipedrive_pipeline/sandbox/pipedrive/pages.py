@@ -15,6 +15,21 @@ from pipedrive_pipeline.sandbox.pipedrive.world.reading import listed
 from pipedrive_pipeline.sandbox.pipedrive.world.records import Walk
 
 ROWS, REQUESTS, EDITS = 8, 12, 6  # of each table on the page
+COLUMNS: dict[str, tuple[str, ...]] = {  # besides the title; kinds without an entry have none
+    "organizations": ("address",),
+    "persons": ("emails", "org_id"),
+    "stages": ("pipeline_id", "order_nr", "deal_probability"),
+    "deals": ("status", "stage_id", "value", "currency", "org_id"),
+    "products": ("code", "prices"),
+    "product_variations": ("product_id", "prices"),
+    "deal_products": ("deal_id", "quantity", "sum", "currency"),
+    "deal_participants": ("deal_id",),
+    "activities": ("type", "due_date", "done", "deal_id"),
+    "activity_types": ("key_string", "active_flag"),
+    "notes": ("deal_id", "person_id", "org_id"),
+    "leads": ("value", "person_id", "organization_id", "is_archived"),
+    "lead_labels": ("color",),
+}
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -25,22 +40,36 @@ def account_page(sandbox: Sandbox, query: dict[str, str]) -> str:
         entity = "organizations"
     start = query.get("from", "1")
     first = int(start) if start.isascii() and start.isdigit() and len(start) < 12 else 1
+    kind, environment = ENTITIES[entity], templates(_TEMPLATES)
+    environment.filters["cell"] = _cell
     with sandbox.account.lock:
-        return (
-            templates(_TEMPLATES)
-            .get_template("account.html")
-            .render(
-                sandbox=sandbox,
-                entity=entity,
-                first=max(1, first),
-                rows=_rows(sandbox.account, entity, max(1, first)),
-                counts={name: _count(sandbox.account, name) for name in ENTITIES},
-                requests=sandbox.requests.last(REQUESTS),
-                edits=list(reversed(sandbox.account.history.last(EDITS))),
-                faults=[kind for kind in (*INSTEAD, *AFTERWARDS) if kind != "slow"],
-                rows_a_page=ROWS,
-            )
+        return environment.get_template("account.html").render(
+            sandbox=sandbox,
+            entity=entity,
+            title=kind.title_key,
+            columns=COLUMNS.get(entity, ()),
+            is_writable=kind.title_key in kind.writable,
+            needs_more=kind.required != (kind.title_key,),
+            can_merge=kind.prices.merge is not None,
+            first=max(1, first),
+            rows=_rows(sandbox.account, entity, max(1, first)),
+            counts={name: _count(sandbox.account, name) for name in ENTITIES},
+            requests=sandbox.requests.last(REQUESTS),
+            edits=list(reversed(sandbox.account.history.last(EDITS))),
+            faults=[kind for kind in (*INSTEAD, *AFTERWARDS) if kind != "slow"],
+            rows_a_page=ROWS,
         )
+
+
+def _cell(value: Any) -> str:
+    """A value in one line: what a person would read of an address, addresses or prices."""
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value)) or "none"
+    if isinstance(value, dict):
+        for keys in (("value",), ("price", "currency"), ("amount", "currency")):
+            if keys[0] in value:
+                return " ".join(str(value[key]) for key in keys)
+    return "none" if value is None else str(value)
 
 
 def _rows(account: CrmAccount, entity: str, first: int) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from pipedrive_pipeline.sandbox.pipedrive.answers import (
 from pipedrive_pipeline.sandbox.pipedrive.limits import BurstLimit, TokenBudget, burst_headers
 from pipedrive_pipeline.sandbox.pipedrive.options import Options
 from pipedrive_pipeline.sandbox.pipedrive.routes import (
+    deals,
     fields,
     options,
     records,
@@ -36,6 +37,7 @@ from pipedrive_pipeline.sandbox.pipedrive.world.account import CrmAccount
 ROUTES = Routes(
     (
         *search.endpoints(),
+        *deals.endpoints(),
         *records.endpoints(),
         *writes.endpoints(),
         *fields.endpoints(),

@@ -10,15 +10,23 @@ from pipedrive_pipeline.sandbox.kit.answers import RequestRefused
 from pipedrive_pipeline.sandbox.pipedrive.answers import by_service, invalid
 from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
 from pipedrive_pipeline.sandbox.pipedrive.routes.parameters import time as parsed_time
+from pipedrive_pipeline.sandbox.pipedrive.world.deal_kinds import DEAL_STATUSES
 from pipedrive_pipeline.sandbox.pipedrive.world.fields import SUBFIELDS, FieldDefinition
-from pipedrive_pipeline.sandbox.pipedrive.world.kinds import RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.world.kind import RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
+from pipedrive_pipeline.sandbox.pipedrive.world.lead_kinds import LABEL_COLORS
+from pipedrive_pipeline.sandbox.pipedrive.world.product_kinds import BILLING_FREQUENCIES
+from pipedrive_pipeline.sandbox.pipedrive.world.work_kinds import NOTE_TARGETS
 
 Record = dict[str, Any]
 Check = Callable[[Any], bool]
 VISIBILITIES = {"lite": (1, 3), "growth": (1, 3), "premium": (1, 3, 5, 7), "ultimate": (1, 3, 5, 7)}
 MARKETING_STATUSES = ("no_consent", "unsubscribed", "subscribed", "archived")
 TEXT_LIMIT, LONG_TEXT_LIMIT = 255, 65_000  # characters
+MAX_CYCLES = 208  # of a recurring line
+_CURRENCY = re.compile(r"[A-Z]{3}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_V1_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _CLOCK = re.compile(r"\d\d:\d\d(:\d\d)?")
 
 
@@ -71,6 +79,73 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_bit(value: Any) -> bool:
+    return type(value) is int and value in (0, 1)
+
+
+def _is_percent(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 100
+
+
+def _is_currency(value: Any) -> bool:
+    return isinstance(value, str) and _CURRENCY.fullmatch(value) is not None
+
+
+def _is_money(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"amount", "currency"}
+        and _is_number(value["amount"])
+        and _is_currency(value["currency"])
+    )
+
+
+def _is_participants(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(row, dict)
+        and set(row) <= {"person_id", "primary"}
+        and _is_id(row.get("person_id"))
+        and isinstance(row.get("primary", False), bool)
+        for row in value
+    )
+
+
+def _is_attendees(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(row, dict)
+        and set(row) <= {"email", "name", "status", "is_organizer", "person_id", "user_id"}
+        and isinstance(row.get("email"), str)
+        for row in value
+    )
+
+
+def _is_prices(value: Any) -> bool:
+    """Prices of a product: one for each currency."""
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        return False
+    keys = {"currency", "price", "cost", "direct_cost", "notes"}
+    currencies = [row.get("currency") for row in value]
+    return (
+        all(set(row) <= keys and _is_currency(row.get("currency")) for row in value)
+        and len(set(currencies)) == len(currencies)
+        and all(_is_number(row.get(key, 0)) for row in value for key in ("price", "cost"))
+        and all(_is_number(row.get("direct_cost") or 0) for row in value)
+        and all(isinstance(row.get("notes", ""), str) for row in value)
+    )
+
+
+def _is_uuids(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_one_of(*words: str) -> Check:
+    return lambda value: isinstance(value, str) and value in words
+
+
 CHECKS: dict[str, tuple[str, Check]] = {  # kind of a built-in key -> what it expects
     "text": ("string", _is_text),
     "user": ("number", _is_id),
@@ -81,6 +156,26 @@ CHECKS: dict[str, tuple[str, Check]] = {  # kind of a built-in key -> what it ex
     "contacts": ("array", _is_contacts),
     "date": ("date", _is_date),
     "marketing": ("marketing status", lambda value: value in MARKETING_STATUSES),
+    "number": ("number", _is_number),
+    "flag": ("boolean", _is_flag),
+    "bit": ("number", _is_bit),
+    "category": ("number", _is_id),
+    "percent": ("number", _is_percent),
+    "currency": ("currency", _is_currency),
+    "money": ("object", _is_money),
+    "clock": ("time", _is_clock),
+    "participants": ("array", _is_participants),
+    "attendees": ("array", _is_attendees),
+    "prices": ("array", _is_prices),
+    "lead_label_ids": ("array", _is_uuids),
+    "lead_color": ("color", _is_one_of(*LABEL_COLORS)),
+    "deal_status": ("status", _is_one_of(*DEAL_STATUSES[:-1])),
+    "discount_type": ("discount type", _is_one_of("percentage", "amount")),
+    "tax_method": ("tax method", _is_one_of("exclusive", "inclusive", "none")),
+    "billing_frequency": ("billing frequency", _is_one_of(*BILLING_FREQUENCIES)),
+    "cycles": ("number", lambda value: _is_id(value) and value <= MAX_CYCLES),
+    "activity_type": ("string", _is_text),
+    "visibility_text": ("string", _is_text),
 }
 
 
@@ -118,8 +213,16 @@ _CUSTOM: dict[str, tuple[str, Check]] = {  # field type -> what it expects
 }
 
 
-def checked(call: AdmittedCall, entity: RecordKind, *, is_new: bool) -> Record:
+def checked(
+    call: AdmittedCall, entity: RecordKind, *, is_new: bool, before: Record | None = None
+) -> Record:
     """The values of a create or update, validated and ready to be stored.
+
+    Args:
+        call: the request.
+        entity: the kind of record.
+        is_new: whether the record is created.
+        before: the record that is updated.
 
     Raises:
         Refusal: 400 for an unknown key or an ill-typed value, 403 for a feature that is off.
@@ -132,40 +235,139 @@ def checked(call: AdmittedCall, entity: RecordKind, *, is_new: bool) -> Record:
         if key in entity.featured and not call.account.has_features:
             raise by_service(403, f"The feature of '{key}' is not enabled")
     values = {key: _value(call, entity, key, value) for key, value in body.items()}
-    if "address" in values or "postal_address" in values:
-        for key in ("address", "postal_address"):
-            if values.get(key) is not None:
-                values[key] = dict.fromkeys(SUBFIELDS["address"]) | values[key]
+    for key in ("address", "postal_address", "location"):
+        if values.get(key) is not None:
+            values[key] = dict.fromkeys(SUBFIELDS["address"]) | values[key]
+    refusal = REFUSALS.get(entity.name)
+    text = refusal and refusal(before or {}, values)
+    if text:
+        raise invalid(text)
     return values
+
+
+def _deal_refusal(before: Record, values: Record) -> str | None:
+    """Why a deal cannot be written like this: archived, or times that its status does not have."""
+    is_archived = values.get("is_archived", before.get("is_archived", False))
+    if before.get("is_archived") and is_archived and values.keys() - {"archive_time"}:
+        return "Archived deals cannot be edited"
+    status = values.get("status", before.get("status", "open"))
+    if "won_time" in values and "lost_time" in values:
+        return "won_time: cannot be set together with lost_time"
+    for key, statuses in CLOSED_TIMES.items():
+        if key in values and status not in statuses:
+            return f"{key}: can only be set when the deal is {' or '.join(statuses)}"
+    if "lost_reason" in values and status != "lost":
+        return "lost_reason: can only be set when the deal is lost"
+    return None
+
+
+def _lead_refusal(before: Record, values: Record) -> str | None:
+    if before.get("is_archived") and values.get("is_archived", True):
+        return "Archived leads cannot be edited"
+    merged = before | values
+    if merged.get("person_id") is None and merged.get("organization_id") is None:
+        return "A person or organization must be linked to the lead"
+    return None
+
+
+def _note_refusal(before: Record, values: Record) -> str | None:
+    merged = before | values
+    if all(merged.get(key) is None for key in NOTE_TARGETS):
+        return f"At least one of {', '.join(NOTE_TARGETS)} must be given"
+    return None
+
+
+CLOSED_TIMES = {"won_time": ("won",), "lost_time": ("lost",), "close_time": ("won", "lost")}
+REFUSALS: dict[str, Callable[[Record, Record], str | None]] = {
+    "deals": _deal_refusal,
+    "leads": _lead_refusal,
+    "notes": _note_refusal,
+}
 
 
 def _value(call: AdmittedCall, entity: RecordKind, key: str, value: Any) -> Any:
     kind = entity.writable[key]
     if kind == "custom":
         return _custom_values(call, entity, value)
-    if kind.endswith("?") and value is None:
+    form = kind.rstrip("?")
+    if form != kind and value is None:
         return None
-    if kind == "time":
-        return _time(key, value)
-    if kind == "visibility":
-        if type(value) is not int or value not in VISIBILITIES[call.options.plan]:
-            raise invalid(f"{key}: The value is not a valid visibility")
-        return value
-    expected, check = CHECKS[kind.rstrip("?")]
-    if not check(value):
-        raise invalid(f"{key}: The value is not a valid '{expected}'")
-    if kind == "user" and value not in call.account.rights:
+    if form in ENTITIES:
+        return _link(call, ENTITIES[form], key, value)
+    if form in CHECKS:
+        expected, check = CHECKS[form]
+        if not check(value):
+            raise invalid(f"{key}: The value is not a valid '{expected}'")
+    return CONVERTED[form](call, key, value) if form in CONVERTED else value
+
+
+def _visibility(call: AdmittedCall, key: str, value: Any) -> int:
+    if type(value) is not int or value not in VISIBILITIES[call.options.plan]:
+        raise invalid(f"{key}: The value is not a valid visibility")
+    return value
+
+
+def _user(call: AdmittedCall, key: str, value: int) -> int:
+    if value not in call.account.rights:
         raise invalid(f"{key}: User not found")
-    return _with_primary(value) if kind == "contacts" else value
+    return value
 
 
-def _time(key: str, value: Any) -> str:
+def _any_time(call: AdmittedCall, key: str, value: Any) -> str:
+    """A time in the form of v1 or of v2."""
+    return _time(call, key, value.replace(" ", "T") + "Z" if _is_plain_time(value) else value)
+
+
+def _is_plain_time(value: Any) -> bool:
+    return isinstance(value, str) and _V1_TIME.fullmatch(value) is not None
+
+
+def _link(call: AdmittedCall, target: RecordKind, key: str, value: Any) -> Any:
+    """The id of another record, which must exist."""
+    is_right = _is_text(value) if target.id_form == "uuid" else _is_id(value)
+    if not is_right:
+        raise invalid(f"{key}: The value is not a valid id")
+    try:
+        record = call.account.get(target.name, value)
+    except LookupError:
+        record = None
+    if record is None or record["is_deleted"]:
+        raise invalid(f"{key}: {target.singular.capitalize()} not found")
+    return value
+
+
+def _clock(_: AdmittedCall, __: str, value: Any) -> Any:
+    """A time of day with seconds."""
+    return f"{value}:00" if isinstance(value, str) and len(value) == len("09:30") else value
+
+
+def _activity_type(call: AdmittedCall, key: str, value: Any) -> Any:
+    types = call.account.records["activity_types"]
+    rows = (types.get(row_id) for row_id in range(1, types.last_id + 1))
+    if not any(row and row["key_string"] == value and not row["is_deleted"] for row in rows):
+        raise invalid(f"{key}: Unknown activity type")
+    return value
+
+
+def _lead_labels(call: AdmittedCall, key: str, values: list[str]) -> list[str]:
+    for value in values:
+        _link(call, ENTITIES["lead_labels"], key, value)
+    return values
+
+
+def _visibility_text(_: AdmittedCall, key: str, value: str) -> int:
+    if value not in {"1", "3", "5", "7"}:
+        raise invalid(f"{key}: The value is not a valid visibility")
+    return int(value)
+
+
+def _time(_: AdmittedCall, key: str, value: Any) -> str:
     if not isinstance(value, str):
         raise invalid(f"{key}: The value is not a valid datetime")
     return str(parsed_time(key, value))
 
 
-def _with_primary(contacts: list[Record]) -> list[Record]:
+def _with_primary(_: AdmittedCall, __: str, contacts: list[Record]) -> list[Record]:
     """Labels default to work; if none is primary, the first becomes it."""
     rows = [
         {
@@ -180,10 +382,25 @@ def _with_primary(contacts: list[Record]) -> list[Record]:
     return rows
 
 
+CONVERTED: dict[str, Callable[[AdmittedCall, str, Any], Any]] = {  # kind of value -> as stored
+    "time": _time,
+    "any_time": _any_time,
+    "visibility": _visibility,
+    "user": _user,
+    "contacts": _with_primary,
+    "clock": _clock,
+    "activity_type": _activity_type,
+    "lead_label_ids": _lead_labels,
+    "visibility_text": _visibility_text,
+    "category": lambda _, __, value: str(value),  # a number in requests, a text in answers
+    "bit": lambda _, __, value: bool(value),
+}
+
+
 def _custom_values(call: AdmittedCall, entity: RecordKind, values: Any) -> Record:
     if not isinstance(values, dict):
         raise invalid("Validation failed: custom_fields: Expected object")
-    book = call.account.fields[entity.name]
+    book = call.account.fields[entity.fields_of or ""]
     for code, value in values.items():
         field = book.get(code)
         if field is None or not field.is_custom:

@@ -10,7 +10,8 @@ import msgspec
 
 from pipedrive_pipeline.sandbox.kit.cursors import opened, sealed
 from pipedrive_pipeline.sandbox.pipedrive.answers import invalid
-from pipedrive_pipeline.sandbox.pipedrive.world.order import Key, SortField
+from pipedrive_pipeline.sandbox.pipedrive.world.order import Key
+from pipedrive_pipeline.sandbox.pipedrive.world.records import NUMBERS
 
 
 class _Content(msgspec.Struct, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
@@ -31,7 +32,7 @@ def written(
 
 def read(
     cursor: str,
-    field: SortField | str,
+    field: str,
     *,
     descending: bool = False,
     not_before: float | None = None,
@@ -54,7 +55,7 @@ def read(
     direction = "desc" if descending else "asc"
     if (content.field, content.sort_direction) != (field, direction):
         raise invalid("Parameter 'cursor' does not belong to this request")
-    if isinstance(content.field_value, int) != (field == "id"):
+    if isinstance(content.field_value, int) != (field in NUMBERS):
         raise invalid("Parameter 'cursor' is not valid")
     if not_before is not None and (content.issued_at or 0) < not_before:
         raise invalid("Parameter 'cursor' has expired")

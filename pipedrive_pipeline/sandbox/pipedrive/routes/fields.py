@@ -15,8 +15,6 @@ from pipedrive_pipeline.sandbox.pipedrive.routes import cursors
 from pipedrive_pipeline.sandbox.pipedrive.routes import parameters as p
 from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
 from pipedrive_pipeline.sandbox.pipedrive.routes.records import DEFAULT_LIMIT
-from pipedrive_pipeline.sandbox.pipedrive.routes.records import READ as READ_RECORDS
-from pipedrive_pipeline.sandbox.pipedrive.routes.writes import WRITE as WRITE_RECORDS
 from pipedrive_pipeline.sandbox.pipedrive.world.fields import (
     CREATABLE_TYPES,
     OPTION_LIMIT,
@@ -25,12 +23,10 @@ from pipedrive_pipeline.sandbox.pipedrive.world.fields import (
     FieldBook,
     FieldDefinition,
 )
-from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES, RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.world.kind import RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import WITH_FIELDS
 
 Record = dict[str, Any]
-WRITE = ("contact-fields:full", "admin")
-CHANGE = (*WRITE, *WRITE_RECORDS)
-READ = (*READ_RECORDS, *WRITE)
 NAME_LIMIT = 255  # characters
 SETTINGS: dict[str, Record] = {  # where a field appears on Pipedrive's own pages, by default
     "ui_visibility": {
@@ -47,17 +43,31 @@ _SHARED_KEYS = {"field_name", "description", *SETTINGS}
 def endpoints() -> list[ApiEndpoint]:
     """Field routes of each entity."""
     routes = []
-    for entity in ENTITIES.values():
-        fields = f"/api/v2/{entity.singular}Fields"
+    for kind in WITH_FIELDS.values():
+        fields = f"/api/v2/{kind.singular}Fields"
         field = f"{fields}/{{field_code}}"
+        read, make = readers(kind), kind.field_write
         routes += [
-            ApiEndpoint("GET", fields, 10, READ, partial(_list, entity)),
-            ApiEndpoint("GET", field, 1, READ, partial(_get, entity)),
-            ApiEndpoint("POST", fields, 5, WRITE, partial(_create, entity)),
-            ApiEndpoint("PATCH", field, 5, CHANGE, partial(_change, entity)),
-            ApiEndpoint("DELETE", field, 3, WRITE, partial(_delete, entity)),
+            ApiEndpoint("GET", fields, 10, read, partial(_list, kind)),
+            ApiEndpoint("GET", field, 1, read, partial(_get, kind)),
         ]
+        if make:
+            routes += [
+                ApiEndpoint("POST", fields, 5, make, partial(_create, kind)),
+                ApiEndpoint("PATCH", field, 5, changers(kind), partial(_change, kind)),
+                ApiEndpoint("DELETE", field, 3, make, partial(_delete, kind)),
+            ]
     return routes
+
+
+def readers(kind: RecordKind) -> tuple[str, ...]:
+    """The scopes that may read a kind's field definitions."""
+    return (*kind.read, *kind.field_write, *kind.field_read)
+
+
+def changers(kind: RecordKind) -> tuple[str, ...]:
+    """The scopes that may change a field and its options."""
+    return (*kind.field_write, *kind.write)
 
 
 def printed(call: AdmittedCall, field: FieldDefinition, settings: tuple[str, ...] = ()) -> Record:

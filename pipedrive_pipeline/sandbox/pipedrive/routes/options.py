@@ -10,25 +10,28 @@ from pipedrive_pipeline.sandbox.kit.answers import SandboxAnswer
 from pipedrive_pipeline.sandbox.kit.service import ApiEndpoint
 from pipedrive_pipeline.sandbox.pipedrive.answers import invalid, success
 from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
-from pipedrive_pipeline.sandbox.pipedrive.routes.fields import CHANGE, custom_field, labels
+from pipedrive_pipeline.sandbox.pipedrive.routes.fields import changers, custom_field, labels
 from pipedrive_pipeline.sandbox.pipedrive.world.fields import (
     OPTION_LIMIT,
     TYPES_WITH_OPTIONS,
     FieldDefinition,
     FieldOption,
 )
-from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES, RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.world.kind import RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import WITH_FIELDS
 
 
 def endpoints() -> list[ApiEndpoint]:
     """Option routes of each entity."""
     routes = []
-    for entity in ENTITIES.values():
+    for entity in WITH_FIELDS.values():
+        if not entity.field_write:
+            continue
         path = f"/api/v2/{entity.singular}Fields/{{field_code}}/options"
         routes += [
-            ApiEndpoint("POST", path, 5, CHANGE, partial(_add, entity)),
-            ApiEndpoint("PATCH", path, 5, CHANGE, partial(_rename, entity)),
-            ApiEndpoint("DELETE", path, 3, CHANGE, partial(_delete, entity)),
+            ApiEndpoint("POST", path, 5, changers(entity), partial(_add, entity)),
+            ApiEndpoint("PATCH", path, 5, changers(entity), partial(_rename, entity)),
+            ApiEndpoint("DELETE", path, 3, changers(entity), partial(_delete, entity)),
         ]
     return routes
 

@@ -13,13 +13,13 @@ from pipedrive_pipeline.sandbox.pipedrive.answers import invalid, success
 from pipedrive_pipeline.sandbox.pipedrive.routes import cursors
 from pipedrive_pipeline.sandbox.pipedrive.routes import parameters as p
 from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
-from pipedrive_pipeline.sandbox.pipedrive.routes.records import DEFAULT_LIMIT, READ
-from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES, RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.routes.records import DEFAULT_LIMIT
+from pipedrive_pipeline.sandbox.pipedrive.world.kind import RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
 from pipedrive_pipeline.sandbox.pipedrive.world.reading import listed
 from pipedrive_pipeline.sandbox.pipedrive.world.records import Walk
 
 Record = dict[str, Any]
-SEARCH = (*READ, "search:read")
 SEARCHABLE_TYPES = ("address", "varchar", "text", "varchar_auto", "double", "monetary", "phone")
 
 
@@ -30,11 +30,12 @@ def endpoints() -> list[ApiEndpoint]:
             "GET",
             f"/api/v2/{entity.name}/search",
             20,
-            SEARCH,
+            (*entity.read, "search:read"),
             partial(_search, entity),
             is_search=True,
         )
         for entity in ENTITIES.values()
+        if entity.search_fields
     ]
 
 

@@ -11,12 +11,16 @@ from pipedrive_pipeline.sandbox.kit.service import ApiEndpoint
 from pipedrive_pipeline.sandbox.pipedrive.answers import by_service, offset_page, success
 from pipedrive_pipeline.sandbox.pipedrive.routes import parameters as p
 from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
-from pipedrive_pipeline.sandbox.pipedrive.routes.fields import READ as READ_FIELDS
-from pipedrive_pipeline.sandbox.pipedrive.routes.records import DEFAULT_LIMIT, READ, known
+from pipedrive_pipeline.sandbox.pipedrive.routes.fields import readers
+from pipedrive_pipeline.sandbox.pipedrive.routes.records import DEFAULT_LIMIT, known
+from pipedrive_pipeline.sandbox.pipedrive.world.deal_kinds import DEALS
 from pipedrive_pipeline.sandbox.pipedrive.world.fields import SUBFIELDS, FieldDefinition
-from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES, RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.world.kind import RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES, WITH_FIELDS
+from pipedrive_pipeline.sandbox.pipedrive.world.lead_kinds import LEADS
 from pipedrive_pipeline.sandbox.pipedrive.world.reading import listed
 from pipedrive_pipeline.sandbox.pipedrive.world.records import Walk
+from pipedrive_pipeline.sandbox.pipedrive.world.v1_rows import v1_time, v1_value
 
 Record = dict[str, Any]
 USERS = ("users:read",)
@@ -30,13 +34,17 @@ def endpoints() -> list[ApiEndpoint]:
         ApiEndpoint("GET", "/v1/users", 20, USERS, _users),
         ApiEndpoint("GET", "/v1/users/{id}", 2, USERS, _user),
     ]
-    for entity in ENTITIES.values():
-        fields, records = f"/v1/{entity.singular}Fields", f"/v1/{entity.name}"
-        routes += [
-            ApiEndpoint("GET", fields, 20, READ_FIELDS, partial(_fields, entity)),
-            ApiEndpoint("GET", records, 20, READ, partial(_retired_list, entity)),
-            ApiEndpoint("GET", f"{records}/{{id}}", 2, READ, partial(_retired_get, entity)),
-        ]
+    for kind in WITH_FIELDS.values():
+        fields = f"/v1/{kind.singular}Fields"
+        routes.append(ApiEndpoint("GET", fields, 20, readers(kind), partial(_fields, kind)))
+    routes.append(ApiEndpoint("GET", "/v1/leadFields", 20, LEADS.read, partial(_fields, DEALS)))
+    for kind in ENTITIES.values():
+        if kind.was_in_v1:
+            path = f"/v1/{kind.name}"
+            routes += [
+                ApiEndpoint("GET", path, 20, kind.read, partial(_retired_list, kind)),
+                ApiEndpoint("GET", f"{path}/{{id}}", 2, kind.read, partial(_retired_get, kind)),
+            ]
     return routes
 
 
@@ -122,8 +130,8 @@ def _field_row(field: FieldDefinition) -> Record:
         "order_nr": field.id,
         "field_type": V1_TYPES.get(field.type, field.type),
         "json_column_flag": field.is_custom,
-        "add_time": _v1_time(field.add_time),
-        "update_time": None if field.update_time is None else _v1_time(field.update_time),
+        "add_time": v1_time(field.add_time),
+        "update_time": None if field.update_time is None else v1_time(field.update_time),
         "created_by_user_id": None,
         "last_updated_by_user_id": None,
         "active_flag": True,
@@ -142,7 +150,7 @@ def _field_row(field: FieldDefinition) -> Record:
 
 
 def _retired_list(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
-    _refuse_unless_on(call)
+    _refuse_unless_on(call, entity)
     values = _paging(call, sort=p.text, user_id=p.whole)
     start, limit = values.get("start", 0), values.get("limit", DEFAULT_LIMIT)
     records = list(listed(call.account, entity.name, call.caller.user_id, Walk()))
@@ -151,12 +159,13 @@ def _retired_list(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
 
 
 def _retired_get(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
-    _refuse_unless_on(call)
+    _refuse_unless_on(call, entity)
     return success(_v1_record(call, entity, known(call, entity, sees_deleted=True)))
 
 
-def _refuse_unless_on(call: AdmittedCall) -> None:
-    if not call.options.has_v1_lists:
+def _refuse_unless_on(call: AdmittedCall, entity: RecordKind) -> None:
+    """The v1 form of persons and organizations is known; other retired lists are always gone."""
+    if not call.options.has_v1_lists or not entity.search_fields:
         raise by_service(410, "Gone")
 
 
@@ -167,25 +176,13 @@ def _v1_record(call: AdmittedCall, entity: RecordKind, record: Record) -> Record
     row["active_flag"] = not row.pop("is_deleted")
     row["visible_to"] = str(row["visible_to"])
     row["label"] = ",".join(map(str, row["label_ids"])) or None
-    row["add_time"] = _v1_time(row["add_time"])
-    row["update_time"] = _v1_time(row["update_time"] or row["add_time"])
+    row["add_time"] = v1_time(row["add_time"])
+    row["update_time"] = v1_time(row["update_time"] or row["add_time"])
     row["owner_id"] = {"id": row["owner_id"], "value": row["owner_id"]}
     for new, old in (("emails", "email"), ("phones", "phone")):
         if new in row:
             row[old] = row.pop(new) or [{"value": "", "primary": True}]
+    book = call.account.fields[entity.name]
     for code, value in custom.items():
-        row.update(_v1_value(code, value))
+        row.update(v1_value(book, code, value))
     return row
-
-
-def _v1_value(code: str, value: Any) -> Record:
-    if isinstance(value, dict):
-        parts = {f"{code}_{part}": item for part, item in value.items() if part != "value"}
-        return {code: value.get("value"), **parts}
-    if isinstance(value, list):
-        return {code: ",".join(map(str, value))}
-    return {code: value}
-
-
-def _v1_time(stamp: str) -> str:
-    return stamp.replace("T", " ").removesuffix("Z")

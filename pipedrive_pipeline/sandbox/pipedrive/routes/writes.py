@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,54 +11,91 @@ from pipedrive_pipeline.sandbox.kit.service import ApiEndpoint
 from pipedrive_pipeline.sandbox.pipedrive.answers import by_service, invalid, success
 from pipedrive_pipeline.sandbox.pipedrive.routes.bodies import checked
 from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
-from pipedrive_pipeline.sandbox.pipedrive.routes.records import known
-from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES, RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.routes.records import known, missing, parent_of
+from pipedrive_pipeline.sandbox.pipedrive.world.account import OWNERS
+from pipedrive_pipeline.sandbox.pipedrive.world.ids import printed_id
+from pipedrive_pipeline.sandbox.pipedrive.world.kind import RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
+from pipedrive_pipeline.sandbox.pipedrive.world.work_kinds import NOTES
 
 Record = dict[str, Any]
-WRITE = ("contacts:full",)
+Answer = Callable[[RecordKind, AdmittedCall], SandboxAnswer]
 
 
 def endpoints() -> list[ApiEndpoint]:
-    """Create, update, delete, merge of each entity."""
+    """Create, update, delete, merge of each kind."""
     routes = []
-    for entity in ENTITIES.values():
-        path = f"/api/v2/{entity.name}"
+    for kind in ENTITIES.values():
+        prices, one = kind.prices, f"{kind.path}/{{id}}"
+        if kind.belongs_to is not None:
+            one = f"{kind.path}/{{row_id}}"
+        calls: tuple[tuple[str, str, int | None, Answer], ...] = (
+            ("POST", kind.path, prices.create, _create),
+            (kind.updates_by, one, prices.update, _update),
+            ("DELETE", one, prices.delete, _delete),
+            ("PUT", f"/v1/{kind.name}/{{id}}/merge", prices.merge, _merge),
+        )
         routes += [
-            ApiEndpoint("POST", path, 5, WRITE, partial(_create, entity)),
-            ApiEndpoint("PATCH", f"{path}/{{id}}", 5, WRITE, partial(_update, entity)),
-            ApiEndpoint("DELETE", f"{path}/{{id}}", 3, WRITE, partial(_delete, entity)),
-            ApiEndpoint(
-                "PUT", f"/v1/{entity.name}/{{id}}/merge", 40, WRITE, partial(_merge, entity)
-            ),
+            ApiEndpoint(method, path, price, kind.write, partial(answer, kind))
+            for method, path, price, answer in calls
+            if price is not None
         ]
     return routes
 
 
-def _create(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
+def _create(kind: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
-    values = checked(call, entity, is_new=True)
-    _settle_name(entity, values, before=None)
-    if not values.get("name", "").strip():
-        raise invalid("name: The value is required")
-    values.setdefault("owner_id", call.caller.user_id)
-    record = call.account.create(entity.name, by="api", **values)
-    return success(call.account.views[entity.name].row(record))
+    parent = _parent(kind, call)
+    values = checked(call, kind, is_new=True)
+    _settle_name(kind, values, before=None)
+    for key in kind.required:
+        value = values.get(key)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise invalid(f"{key}: The value is required")
+    for key in OWNERS:
+        if key in kind.defaults:
+            values.setdefault(key, call.caller.user_id)
+    record = call.account.create(kind.name, by="api", **parent, **values)
+    row = call.account.views[kind.name].row(record)
+    if kind.fresh_is_unstamped:
+        row["update_time"] = None
+    return success(row, kind.created_status)
 
 
-def _update(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
+def _update(kind: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
-    before = known(call, entity)
-    values = checked(call, entity, is_new=False)
-    _settle_name(entity, values, before=before)
-    record = call.account.edit(entity.name, before["id"], by="api", **values)
-    return success(call.account.views[entity.name].row(record))
+    before = _addressed(kind, call)
+    values = checked(call, kind, is_new=False, before=before)
+    _settle_name(kind, values, before=before)
+    record = call.account.edit(kind.name, before["id"], by="api", **values)
+    return success(call.account.views[kind.name].row(record))
 
 
-def _delete(entity: RecordKind, call: AdmittedCall) -> SandboxAnswer:
+def _delete(kind: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
-    record = known(call, entity)
-    call.account.delete(entity.name, record["id"], by="api")
-    return success({"id": record["id"]})
+    record = _addressed(kind, call)
+    call.account.delete(kind.name, record["id"], by="api")
+    if kind is NOTES:
+        return success(data=True)
+    return success({"id": printed_id(kind, record["id"])})
+
+
+def _parent(kind: RecordKind, call: AdmittedCall) -> Record:
+    """The key that ties a new record to the one in the path."""
+    if kind.belongs_to is None:
+        return {}
+    parent_kind, key = parent_of(kind)
+    return {key: known(call, parent_kind)["id"]}
+
+
+def _addressed(kind: RecordKind, call: AdmittedCall) -> Record:
+    """The record of the path, which must belong to the other one in it."""
+    if kind.belongs_to is None:
+        return known(call, kind)
+    record = known(call, kind, name="row_id")
+    if _parent(kind, call).items() <= record.items():
+        return record
+    raise missing(kind)
 
 
 def _settle_name(entity: RecordKind, values: Record, *, before: Record | None) -> None:

@@ -14,24 +14,17 @@ from pipedrive_pipeline.sandbox.kit.clock import ServerClock, instant, stamp
 from pipedrive_pipeline.sandbox.kit.history import Action, History
 from pipedrive_pipeline.sandbox.kit.world import World
 from pipedrive_pipeline.sandbox.pipedrive.world.fields import FieldBook
-from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
+from pipedrive_pipeline.sandbox.pipedrive.world.ids import number_of
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES, LINKS
 from pipedrive_pipeline.sandbox.pipedrive.world.records import Records
+from pipedrive_pipeline.sandbox.pipedrive.world.rules import RULES
 from pipedrive_pipeline.sandbox.pipedrive.world.users import Rights, Sight
-from pipedrive_pipeline.sandbox.pipedrive.world.view import View
+from pipedrive_pipeline.sandbox.pipedrive.world.view import View, views
 
 Record = dict[str, Any]
+RecordId = int | str  # as the API prints it; inside, records have numbers
 PURGED_AFTER = timedelta(days=30)
-_DEFAULTS: dict[str, Record] = {
-    "organizations": {
-        "name": "", "address": None, "website": None, "linkedin": None, "industry": None,
-        "annual_revenue": None, "employee_count": None,
-    },
-    "persons": {
-        "name": "", "first_name": None, "last_name": None, "org_id": None, "emails": [],
-        "phones": [], "postal_address": None, "notes": None, "im": [], "birthday": None,
-        "job_title": None,
-    },
-}  # fmt: skip
+OWNERS = ("owner_id", "user_id", "creator_user_id", "creator_id", "added_by_user_id")
 
 
 class CrmAccount(World):
@@ -65,28 +58,19 @@ class CrmAccount(World):
         self.has_features, self.shows_unset = has_features, shows_unset
         self.deleted_at: dict[tuple[str, int], str] = {}
         self.late: dict[tuple[str, int], str] = {}  # rows that lists show only from a stamp on
-        self.views = {
-            name: View(
-                ENTITIES[name],
-                book,
-                self._people,
-                has_features=has_features,
-                shows_unset=shows_unset,
-            )
-            for name, book in fields.items()
-        }
+        self.views: dict[str, View] = views(self)
 
     def installers(self) -> Iterable[Record]:
         """The users who have not left the company."""
         return [user for user in self.users if user["active_flag"]]
 
-    def get(self, entity: str, row_id: int) -> Record:
+    def get(self, entity: str, row_id: RecordId) -> Record:
         """One record as stored.
 
         Raises:
             LookupError: no record has or had that id.
         """
-        record = self.records[entity].get(row_id)
+        record = self.records[entity].get(number_of(ENTITIES[entity], row_id))
         if record is None:
             raise LookupError(f"there is no record {row_id} among the {entity}")
         return record
@@ -99,51 +83,51 @@ class CrmAccount(World):
         With ``visible_after_seconds`` lists show it only that much later, with its early stamp.
         """
         with self.lock:
-            now = self.clock.edit_stamp()
+            now, kind = self.clock.edit_stamp(), ENTITIES[entity]
             record: Record = {
                 "id": self.records[entity].last_id + 1,
-                "owner_id": self.admin_id,
+                **kind.defaults,
+                **{key: self.admin_id for key in OWNERS if key in kind.defaults},
                 "add_time": now,
                 "update_time": now,
                 "is_deleted": False,
-                "visible_to": 3,
-                "label_ids": [],
-                "picture_id": None,
-                **_DEFAULTS[entity],
                 **values,
             }
-            record["custom_fields"] = dict(values.get("custom_fields", {}))
+            if kind.fields_of is not None:
+                record["custom_fields"] = dict(values.get("custom_fields", {}))
             if visible_after_seconds:
                 self.delay(entity, record["id"], visible_after_seconds)
+            RULES[entity].settle(self, None, record, values.keys(), now)
             self._put(entity, "create", None, record, by=by)
+            RULES[entity].follow(self, None, record, now, by)
             return record
 
-    def edit(self, entity: str, row_id: int, *, by: str = "test", **changes: Any) -> Record:
+    def edit(self, entity: str, row_id: RecordId, *, by: str = "test", **changes: Any) -> Record:
         """Change a record; custom fields that are not named keep their values."""
         with self.lock:
-            return self._change(entity, row_id, self.clock.edit_stamp(), by, changes)
+            return self.change(entity, row_id, self.clock.edit_stamp(), by, changes)
 
-    def edit_many(self, entity: str, ids: Iterable[int], **changes: Any) -> str:
+    def edit_many(self, entity: str, ids: Iterable[RecordId], **changes: Any) -> str:
         """Change many records in one second, as a bulk edit does; returns that second."""
         with self.lock:
             now = self.clock.edit_stamp()
             for row_id in ids:
-                self._change(entity, row_id, now, "test", changes)
+                self.change(entity, row_id, now, "test", changes)
             return now
 
-    def delete(self, entity: str, row_id: int, *, by: str = "test") -> None:
+    def delete(self, entity: str, row_id: RecordId, *, by: str = "test") -> None:
         """Mark a record deleted; after 30 days it is gone for good."""
         self._flag(entity, row_id, "delete", by)
 
-    def restore(self, entity: str, row_id: int, *, is_touched: bool = True) -> None:
+    def restore(self, entity: str, row_id: RecordId, *, is_touched: bool = True) -> None:
         """Restore a deleted or merged record under its id, with or without a new edit time."""
         self._flag(entity, row_id, "restore", "test", is_touched=is_touched)
 
     def merge(
         self,
         entity: str,
-        loser_id: int,
-        survivor_id: int,
+        loser_id: RecordId,
+        survivor_id: RecordId,
         *,
         touches_children: bool = False,
         by: str = "test",
@@ -151,29 +135,32 @@ class CrmAccount(World):
         """Merge one record into another: the survivor wins conflicts and inherits what it lacks.
 
         Args:
-            entity: organizations or persons.
+            entity: organizations, persons or deals.
             loser_id: it is gone afterwards.
             survivor_id: it stays and gets a new edit time.
-            touches_children: whether persons of a merged organization get a new edit time.
+            touches_children: whether what belonged to the loser gets a new edit time.
             by: who did it, for the history.
         """
+        kind = ENTITIES[entity]
+        if kind.prices.merge is None:
+            raise ValueError(f"{entity} cannot be merged")
         with self.lock:
             now = self.clock.edit_stamp()
             loser, survivor = self.get(entity, loser_id), self.get(entity, survivor_id)
             gone = loser | {"is_deleted": True, "update_time": now}
-            self._put(entity, "merge", loser, gone, by=by, merged_into=survivor_id)
-            self._adopt(entity, loser_id, survivor_id, now if touches_children else None)
+            self._put(entity, "merge", loser, gone, by=by, merged_into=survivor["id"])
+            self._adopt(entity, loser["id"], survivor["id"], now if touches_children else None)
             gains = {
                 key: loser[key]
                 for key, value in survivor.items()
-                if value in (None, []) and key in ENTITIES[entity].writable
+                if value in (None, []) and key in kind.writable and key not in kind.not_inherited
             }
             custom = {k: v for k, v in loser["custom_fields"].items() if v is not None}
             custom |= {k: v for k, v in survivor["custom_fields"].items() if v is not None}
-            return self._change(entity, survivor_id, now, by, gains | {"custom_fields": custom})
+            return self.change(entity, survivor["id"], now, by, gains | {"custom_fields": custom})
 
     def plant(
-        self, entity: str, row_id: int, *, without: Iterable[str] = (), **values: Any
+        self, entity: str, row_id: RecordId, *, without: Iterable[str] = (), **values: Any
     ) -> Record:
         """Show any values in a record, or omit keys, without a new edit time.
 
@@ -190,10 +177,10 @@ class CrmAccount(World):
             self._put(entity, "plant", before, after, by="test")
             return after
 
-    def delay(self, entity: str, row_id: int, seconds: float) -> None:
+    def delay(self, entity: str, row_id: RecordId, seconds: float) -> None:
         """Hide a record from lists for some time, as a lagging index does."""
         at = self.clock.now() + timedelta(seconds=seconds)
-        self.late[entity, row_id] = stamp(at)
+        self.late[entity, number_of(ENTITIES[entity], row_id)] = stamp(at)
 
     def set_rights(
         self,
@@ -217,45 +204,48 @@ class CrmAccount(World):
         deleted_at = self.deleted_at.get((entity, row_id))
         return deleted_at is not None and self.clock.now() >= instant(deleted_at) + PURGED_AFTER
 
-    def _people(self, organization_id: int) -> int:
-        persons = self.records["persons"]
-        ids = persons.children_of("org_id", organization_id)
-        return sum(not self.get("persons", row_id)["is_deleted"] for row_id in ids)
-
-    def _change(self, entity: str, row_id: int, now: str, by: str, changes: Record) -> Record:
+    def change(self, entity: str, row_id: RecordId, now: str, by: str, changes: Record) -> Record:
+        """Change a record at a given second, for edits of several records. Needs the lock."""
         before = self.get(entity, row_id)
         after = before | changes | {"update_time": changes.get("update_time", now)}
-        after["custom_fields"] = before["custom_fields"] | changes.get("custom_fields", {})
+        if "custom_fields" in before:
+            after["custom_fields"] = before["custom_fields"] | changes.get("custom_fields", {})
         if "planted" in before:
             shown, missing = before["planted"]
             shown = {key: value for key, value in shown.items() if key not in changes}
             after["planted"] = (shown, tuple(key for key in missing if key not in changes))
+        RULES[entity].settle(self, before, after, changes.keys(), now)
         self._put(entity, "change", before, after, by=by)
+        RULES[entity].follow(self, before, after, now, by)
         return after
 
+    def restamp(self, entity: str, row_id: int, now: str, by: str, **changes: Any) -> None:
+        """Change a record as a consequence of another edit: no rule applies. Needs the lock."""
+        before = self.get(entity, row_id)
+        self._put(entity, "change", before, before | changes | {"update_time": now}, by=by)
+
     def _flag(
-        self, entity: str, row_id: int, action: Action, by: str, *, is_touched: bool = True
+        self, entity: str, row_id: RecordId, action: Action, by: str, *, is_touched: bool = True
     ) -> None:
         with self.lock:
             before = self.get(entity, row_id)
-            if self.is_purged(entity, row_id):
+            if self.is_purged(entity, before["id"]):
                 raise LookupError(f"{entity} {row_id} was deleted more than 30 days ago")
-            after = before | {"is_deleted": action == "delete"}
+            now, after = self.clock.edit_stamp(), before | {"is_deleted": action == "delete"}
             if is_touched:
-                after["update_time"] = self.clock.edit_stamp()
+                after["update_time"] = now
             self._put(entity, action, before, after, by=by)
+            RULES[entity].follow(self, before, after, now, by)
 
     def _adopt(self, entity: str, loser_id: int, survivor_id: int, now: str | None) -> None:
-        """Re-point the persons of a merged organization."""
-        for child in ENTITIES.values():
-            if child.parent is None or entity != "organizations":
-                continue
-            for row_id in self.records[child.name].children_of(child.parent, loser_id):
-                before = self.get(child.name, row_id)
-                after = before | {child.parent: survivor_id}
+        """Re-point what belonged to a merged record."""
+        for child, key in LINKS[entity]:
+            for row_id in self.records[child].children_of(key, loser_id):
+                before = self.get(child, row_id)
+                after = before | {key: survivor_id}
                 if now is not None:
                     after["update_time"] = now
-                self._put(child.name, "change", before, after, by="merge")
+                self._put(child, "change", before, after, by="merge")
 
     def _put(
         self,

@@ -72,7 +72,46 @@ AWKWARD_PERSONS: dict[str, Record] = {
     },
     "private": {"visible_to": 1},
 }
-AWKWARD = {"organizations": AWKWARD_ORGANIZATIONS, "persons": AWKWARD_PERSONS}
+_OPEN: Record = {
+    "status": "open", "close_time": None, "won_time": None, "lost_time": None,
+    "first_won_time": None, "local_won_date": None, "local_lost_date": None,
+    "local_close_date": None, "lost_reason": None, "is_archived": False, "archive_time": None,
+}  # fmt: skip
+_WON: Record = _OPEN | {
+    "status": "won", "close_time": "2024-01-31T23:30:00Z", "won_time": "2024-01-31T23:30:00Z",
+    "first_won_time": "2024-01-31T23:30:00Z", "local_won_date": "2024-02-01",
+    "local_close_date": "2024-02-01", "stage_change_time": "2024-01-15T08:00:00Z",
+}  # fmt: skip
+_LOST: Record = _OPEN | {
+    "status": "lost", "close_time": "2024-02-02T09:00:00Z", "lost_time": "2024-02-02T09:00:00Z",
+    "local_lost_date": "2024-02-02", "local_close_date": "2024-02-02",
+    "stage_change_time": "2024-01-15T08:00:00Z",
+}  # fmt: skip
+AWKWARD_DEALS: dict[str, Record] = {
+    "never_moved": _OPEN | {"pipeline_id": 1, "stage_id": 3, "stage_change_time": None},
+    "won_after_midnight_here": _WON,
+    "lost_for_a_listed_reason": _LOST | {"lost_reason": "Preis"},
+    "lost_for_a_typed_reason": _LOST | {"lost_reason": 'Chef sagt: "zu teuer", \n Punkt.'},
+    "reopened": _OPEN | {"first_won_time": "2024-02-05T10:00:00Z"},
+    "archived_open": _OPEN | {"is_archived": True, "archive_time": "2024-02-03T04:05:06Z"},
+    "archived_won": _WON | {"is_archived": True, "archive_time": "2024-02-03T04:05:06Z"},
+    "deleted_pipeline": _OPEN | {"pipeline_id": 3, "stage_id": 11},
+    "no_person_no_organization": {"person_id": None, "org_id": None},
+    "invisible_organization": {},  # org_id is set where the number of organizations is known
+    "deleted_organization": {},
+    "unknown_owner": {"owner_id": 999_999},
+    "fractional_probability": {"probability": 12.5},
+    "yen": {"currency": "JPY"},
+    "emoji": {"title": "Kühlhaus 🧊🐟 „Nordsee“"},
+    "formula": {"title": "=1+1"},
+    "private": {"visible_to": 1},
+    "came_from_a_lead": {"source_lead_id": "0fffffff-0ead-11ef-9a5d-0242ac120002"},
+}
+AWKWARD = {
+    "organizations": AWKWARD_ORGANIZATIONS,
+    "persons": AWKWARD_PERSONS,
+    "deals": AWKWARD_DEALS,
+}
 
 
 def awkward_id(entity: str, name: str) -> int:

@@ -95,8 +95,34 @@ PERSON_FIELDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Sprachen", "set", ("Deutsch", "Français", "Türkçe", "Łemko")),
     ("Foo Bar", "varchar", ()),
 )
-SEEDED_FIELDS = {"organizations": ORGANIZATION_FIELDS, "persons": PERSON_FIELDS}
-NUMBER_PREFIX = {"organizations": "K", "persons": "P"}
+DEAL_FIELDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("Auftragsnummer", "varchar", ()),
+    ("Sparte", "enum", ("Heizung", "Kälte", "Lüftung", "Service")),
+    ("Anschaffungskosten", "monetary", ()),
+    ("Beteiligte Gewerke", "set", ("Elektro", "Sanitär", "Bau", "Trockenbau")),
+    ("Marge %", "double", ()),
+    ("Montagebeginn", "date", ()),
+    ("Bauzeit", "daterange", ()),
+    ("Baustelle", "address", ()),
+    ("Projektleitung", "user", ()),
+    ("Architekturbüro", "org", ()),
+    ("Bauleitung", "people", ()),
+    ("Bemerkung", "text", ()),
+)
+PRODUCT_FIELDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("Artikelnummer alt", "varchar", ()),
+    ("Gewicht kg", "double", ()),
+    ("Energieklasse", "enum", ("A", "B", "C")),
+    ("Listenpreis netto", "monetary", ()),
+)
+SEEDED_FIELDS = {
+    "organizations": ORGANIZATION_FIELDS,
+    "persons": PERSON_FIELDS,
+    "deals": DEAL_FIELDS,
+    "products": PRODUCT_FIELDS,
+    "activities": (),
+}
+NUMBER_PREFIX = {"organizations": "K", "persons": "P", "deals": "D", "products": "A"}
 
 _BLOCK_FIELDS = 5
 _BLOCK_VARIANTS = (97, 101, 103, 107, 109, 113, 127, 131)  # primes: blocks repeat out of step

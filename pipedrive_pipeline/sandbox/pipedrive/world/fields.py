@@ -14,7 +14,7 @@ from hashlib import sha1
 from typing import Any
 
 from pipedrive_pipeline.sandbox.kit.clock import ServerClock
-from pipedrive_pipeline.sandbox.pipedrive.world.kinds import RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.world.kind import RecordKind
 
 CREATABLE_TYPES = (
     "varchar", "varchar_auto", "text", "double", "monetary", "date", "set", "enum", "user", "org",
@@ -38,7 +38,7 @@ SUBFIELDS = {
 class FieldOption:
     """One choice of an enum or a set."""
 
-    id: int
+    id: int | str  # a text for the choices of a status
     label: str
     add_time: str
     update_time: str | None = None
@@ -74,7 +74,7 @@ class FieldBook:
     def __init__(self, entity: RecordKind, seed: int, clock: ServerClock, log: Log) -> None:
         self.entity = entity
         self._seed, self._clock, self._log = seed, clock, log
-        self._next_id = 4_000 if entity.parent is None else 9_000
+        self._next_id = entity.first_field_id or 1
         self._next_option_id = 1
         self._fields: dict[str, FieldDefinition] = {}
         self.dropped: dict[str, FieldDefinition] = {}

@@ -8,11 +8,13 @@ both directions, so a start costs nothing and a page costs only its own rows.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from math import gcd
-from typing import Literal
+from typing import Protocol
 
-SortField = Literal["id", "add_time", "update_time"]
+from pipedrive_pipeline.sandbox.pipedrive.world.kind import Record, SortField
+
 Key = tuple[str | int, int]  # (sort value, id): what a cursor points at
 
 # Seeded rows were added from the first instant on, in the order of their ids, and last edited, in
@@ -47,6 +49,68 @@ class Permutation:
     def back(self, item: int) -> int:
         """The place of an item."""
         return (item - self._shift) * self._inverse % self.size
+
+
+class RowOrder(Protocol):
+    """The stamps and ranks of ids ``1 .. size``."""
+
+    size: int
+
+    def add_time(self, row_id: int) -> str:
+        """When a row was added."""
+
+    def update_time(self, row_id: int) -> str:
+        """When a row was last edited."""
+
+    def id_at(self, field: SortField, rank: int) -> int:
+        """The id at a place of the order by one field, counted from 0."""
+
+    def key_at(self, field: SortField, rank: int) -> Key:
+        """The sort value and the id at a place."""
+
+    def value(self, field: SortField, row_id: int) -> str | int:
+        """The sort value of a row."""
+
+    def rank_of(self, field: SortField, key: Key) -> int:
+        """How many rows come before a key."""
+
+
+class TableOrder:
+    """The order of a few rows that are written down; row ``n`` has the id ``n``."""
+
+    def __init__(self, rows: Sequence[Record]) -> None:
+        self.size = len(rows)
+        self._rows = rows
+        self._keys = {
+            field: sorted((self.value(field, row_id), row_id) for row_id in range(1, self.size + 1))
+            for field in ("id", "add_time", "update_time")
+        }
+
+    def add_time(self, row_id: int) -> str:
+        """When a row was added."""
+        return str(self._rows[row_id - 1]["add_time"])
+
+    def update_time(self, row_id: int) -> str:
+        """When a row was last edited; without an edit time, when it was added."""
+        return self._rows[row_id - 1]["update_time"] or self.add_time(row_id)
+
+    def id_at(self, field: SortField, rank: int) -> int:
+        """The id at a place of the order by one field, counted from 0."""
+        return self._keys[field][rank][1]
+
+    def key_at(self, field: SortField, rank: int) -> Key:
+        """The sort value and the id at a place."""
+        return self._keys[field][rank]
+
+    def value(self, field: SortField, row_id: int) -> str | int:
+        """The sort value of a row."""
+        if field == "id":
+            return row_id
+        return self.add_time(row_id) if field == "add_time" else self.update_time(row_id)
+
+    def rank_of(self, field: SortField, key: Key) -> int:
+        """How many rows come before a key."""
+        return bisect_left(self._keys[field], key)
 
 
 class SeededOrder:

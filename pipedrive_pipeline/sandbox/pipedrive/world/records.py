@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipedrive_pipeline.sandbox.pipedrive.world.order import Key, SortField
+from pipedrive_pipeline.sandbox.pipedrive.world.kind import Record, SortField
+from pipedrive_pipeline.sandbox.pipedrive.world.order import Key
 from pipedrive_pipeline.sandbox.pipedrive.world.seeds import SeededRows
 
-Record = dict[str, Any]
-SORT_FIELDS: tuple[SortField, ...] = ("id", "add_time", "update_time")
+INDEXED: tuple[SortField, ...] = ("id", "add_time", "update_time")  # others are sorted each time
+NUMBERS = frozenset(  # sort fields that are compared as numbers
+    ("id", "order_nr", "deal_id", "user_id", "person_id", "org_id", "owner_id", "creator_id",
+     "next_activity_id", "was_seen")
+)  # fmt: skip
 # Below this share of all rows a window of edit times is read from the order of edits and sorted
 # by id; above it, walking all ids is cheaper.
 NARROW_SHARE = 0.02
@@ -44,8 +48,10 @@ class Walk:
 
 def sort_value(record: Record, field: SortField) -> str | int:
     """The sort value of a record; without an edit time it counts as edited when added."""
-    value: str | int | None = record[field]
-    return record["add_time"] if value is None else value
+    value: Any = record[field]
+    if field in INDEXED:
+        return record["add_time"] if value is None else value  # type: ignore[no-any-return]
+    return int(value or 0) if field in NUMBERS else str(value or "")
 
 
 class Records:
@@ -54,9 +60,10 @@ class Records:
     def __init__(self, seeded: SeededRows) -> None:
         self.seeded = seeded
         self.last_id = seeded.order.size
-        self.live_count = seeded.order.size
+        self.live_count = seeded.order.size - len(seeded.deleted_ids)
         self._changed: dict[int, Record] = {}
-        self._keys: dict[SortField, list[Key]] = {field: [] for field in SORT_FIELDS}
+        self._keys: dict[SortField, list[Key]] = {field: [] for field in INDEXED}
+        self._children: dict[str, dict[Any, set[int]]] = {}  # of changed rows, by key and parent
 
     def get(self, row_id: int) -> Record | None:
         """A record, or None for an id that never existed."""
@@ -79,28 +86,45 @@ class Records:
             if before is not None:
                 del keys[bisect_left(keys, (sort_value(before, field), row_id))]
             insort(keys, (sort_value(record, field), row_id))
+        for key, ids in self._children.items():
+            if before is not None:
+                ids.get(before.get(key), set()).discard(row_id)
+            ids.setdefault(record.get(key), set()).add(row_id)
         self._changed[row_id] = record
         self.last_id = max(self.last_id, row_id)
 
     def _lives(self, record: Record | None, row_id: int = 0) -> bool:
         if record is None:
-            return 1 <= row_id <= self.seeded.order.size
+            return self.seeded.order.size >= row_id > 0 and row_id not in self.seeded.deleted_ids
         return not record["is_deleted"]
 
     def walk(self, walk: Walk) -> Iterator[Record]:
         """Yield records in order, from the start on, of the window."""
+        if walk.field not in INDEXED:
+            yield from self._sorted(walk)
+            return
         seeded = self._seeded_keys(walk)
         changed = self._changed_keys(walk)
         for _, row_id in heapq.merge(seeded, changed, reverse=walk.descending):
             yield self._changed.get(row_id) or self.seeded.row(row_id)
 
-    def children_of(self, parent_key: str, parent_id: int) -> list[int]:
-        """The ids of all records that belong to a parent, ascending."""
-        ids = {
-            row_id for row_id in self.seeded.children_of(parent_id) if row_id not in self._changed
-        }
-        ids |= {row_id for row_id, row in self._changed.items() if row.get(parent_key) == parent_id}
-        return sorted(ids)
+    def children_of(self, parent_key: str, parent_id: int | str) -> list[int]:
+        """The ids of all records that name a parent, ascending."""
+        if parent_key not in self._children:
+            ids_by_parent = self._children[parent_key] = {}
+            for row_id, row in self._changed.items():
+                ids_by_parent.setdefault(row.get(parent_key), set()).add(row_id)
+        seeded = self.seeded.children_of(parent_key, parent_id)
+        ids = {row_id for row_id in seeded if row_id not in self._changed}
+        return sorted(ids | self._children[parent_key].get(parent_id, set()))
+
+    def _sorted(self, walk: Walk) -> Iterator[Record]:
+        """The same as `walk`, in an order that is not kept: all rows are read and sorted."""
+        rows = self.walk(Walk(since=walk.since, until=walk.until))
+        keyed = [((sort_value(row, walk.field), row["id"]), row) for row in rows]
+        for key, row in sorted(keyed, key=lambda pair: pair[0], reverse=walk.descending):
+            if walk.reached(key):
+                yield row
 
     def _changed_keys(self, walk: Walk) -> Iterator[Key]:
         keys = self._keys[walk.field]

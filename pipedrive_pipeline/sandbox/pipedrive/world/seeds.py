@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from math import gcd
-from typing import Any, Protocol
+from typing import Any
 
 from pipedrive_pipeline.sandbox.pipedrive.world.awkward import (
     AWKWARD_ORGANIZATIONS,
     AWKWARD_PERSONS,
 )
 from pipedrive_pipeline.sandbox.pipedrive.world.custom import CustomValues, address
-from pipedrive_pipeline.sandbox.pipedrive.world.order import SeededOrder
+from pipedrive_pipeline.sandbox.pipedrive.world.order import RowOrder, SeededOrder, TableOrder
 from pipedrive_pipeline.sandbox.pipedrive.world.words import (
     FIRST_NAMES,
     JOB_TITLES,
@@ -27,31 +28,50 @@ from pipedrive_pipeline.sandbox.pipedrive.world.words import (
 Record = dict[str, Any]
 
 
-class SeededRows(Protocol):
+class SeededRows(ABC):
     """The rows that an account starts with."""
 
-    order: SeededOrder
+    order: RowOrder
+    deleted_ids: frozenset[int] = frozenset()  # rows that were deleted from the start
 
+    @abstractmethod
     def row(self, row_id: int) -> Record:
         """One row as it was seeded; ids run from 1 to ``order.size``."""
 
-    def children_of(self, parent_id: int) -> Iterator[int]:
-        """The ids of the rows seeded under an organization."""
+    def children_of(self, key: str, parent_id: int | str) -> Iterator[int]:
+        """The ids of the rows that name a parent; reads every row, unless a kind knows better."""
+        for row_id in range(1, self.order.size + 1):
+            if self.row(row_id).get(key) == parent_id:
+                yield row_id
 
 
-def _draw(seed: int, kind: bytes, row_id: int) -> int:
+class SeededTable(SeededRows):
+    """A few rows that are written down; the first has the id 1."""
+
+    def __init__(self, rows: Sequence[Record]) -> None:
+        self._rows = tuple({"id": place, **row} for place, row in enumerate(rows, 1))
+        self.order = TableOrder(self._rows)
+        self.deleted_ids = frozenset(row["id"] for row in self._rows if row["is_deleted"])
+
+    def row(self, row_id: int) -> Record:
+        """One row as it was seeded."""
+        return self._rows[row_id - 1]
+
+
+def draw_of(seed: int, kind: bytes, row_id: int) -> int:
     """128 bits that belong to one row."""
     digest = blake2b(b"%d/%s/%d" % (seed, kind, row_id), digest_size=16).digest()
     return int.from_bytes(digest, "little")
 
 
-def _labels(draw: int, option_ids: Sequence[int]) -> list[int]:
+def labels_of(draw: int, option_ids: Sequence[int]) -> list[int]:
+    """No label for two of three rows, otherwise one or two."""
     if not option_ids or draw % 3:
         return []
     return sorted({option_ids[draw % len(option_ids)], option_ids[draw // 7 % len(option_ids)]})
 
 
-class SeededOrganizations:
+class SeededOrganizations(SeededRows):
     """Organizations ``1 .. size``."""
 
     def __init__(
@@ -72,7 +92,7 @@ class SeededOrganizations:
 
     def row(self, row_id: int) -> Record:
         """One organization as it was seeded."""
-        draw = _draw(self._seed, b"organization", row_id)
+        draw = draw_of(self._seed, b"organization", row_id)
         stem, trade = STEMS[draw % 32], TRADES[(draw >> 8) % 22]
         slug = f"nr{row_id}.{trade.lower().translate(_ASCII)}"
         has_site = draw >> 20 & 3
@@ -84,7 +104,7 @@ class SeededOrganizations:
             "update_time": self.order.update_time(row_id),
             "is_deleted": False,
             "visible_to": 1 if draw >> 32 & 31 == 0 else 3,
-            "label_ids": _labels(draw >> 36, self._labels),
+            "label_ids": labels_of(draw >> 36, self._labels),
             "address": _place(draw >> 44),
             "website": f"https://www.{slug}.example" if has_site else None,
             "linkedin": None,
@@ -98,12 +118,8 @@ class SeededOrganizations:
             row.update(self._awkward[row_id - 1])
         return row
 
-    def children_of(self, parent_id: int) -> Iterator[int]:  # noqa: ARG002 (others need it)
-        """Organizations have no parent."""
-        return iter(())
 
-
-class SeededPersons:
+class SeededPersons(SeededRows):
     """Persons ``1 .. size``, spread evenly over the organizations, every eighth without one."""
 
     def __init__(
@@ -126,11 +142,12 @@ class SeededPersons:
             changes | ({"org_id": odd_parents[name]} if name in odd_parents else {})
             for name, changes in AWKWARD_PERSONS.items()
         ]
-        self._stride = _stride(organizations)
+        self._stride = stride_of(organizations)
+        self._inverse = pow(self._stride, -1, organizations) if organizations else 0
 
     def row(self, row_id: int) -> Record:
         """One person as it was seeded."""
-        draw = _draw(self._seed, b"person", row_id)
+        draw = draw_of(self._seed, b"person", row_id)
         first, last = FIRST_NAMES[draw % 48], LAST_NAMES[(draw >> 8) % 45]
         mailbox = f"{first}.{last}".lower().translate(_ASCII)
         row: Record = {
@@ -146,7 +163,7 @@ class SeededPersons:
             "update_time": self.order.update_time(row_id),
             "is_deleted": False,
             "visible_to": 1 if draw >> 36 & 31 == 0 else 3,
-            "label_ids": _labels(draw >> 40, self._labels),
+            "label_ids": labels_of(draw >> 40, self._labels),
             "picture_id": None,
             **_contact_sync(mailbox, draw >> 48),
             "custom_fields": self._custom.of(row_id, draw >> 64),
@@ -155,17 +172,26 @@ class SeededPersons:
             row.update(self._awkward[row_id - 1])
         return row
 
-    def children_of(self, parent_id: int) -> Iterator[int]:
+    def children_of(self, key: str, parent_id: int | str) -> Iterator[int]:
         """The ids of the persons seeded under one organization, without a search."""
+        if key != "org_id" or not isinstance(parent_id, int):
+            yield from super().children_of(key, parent_id)
+            return
         for row_id in range(1, min(len(self._awkward), self.order.size) + 1):
             if self.row(row_id)["org_id"] == parent_id:
                 yield row_id
         if not 1 <= parent_id <= self._organizations:
             return
-        first = (parent_id - 1) * pow(self._stride, -1, self._organizations) % self._organizations
+        first = (parent_id - 1) * self._inverse % self._organizations
         for row_id in range(first or self._organizations, self.order.size + 1, self._organizations):
             if row_id > len(self._awkward) and self._parent(row_id) == parent_id:
                 yield row_id
+
+    def someone_of(self, organization_id: int) -> int | None:
+        """The id of one person seeded under an organization, if an easily computed one exists."""
+        first = (organization_id - 1) * self._inverse % max(self._organizations, 1)
+        is_known = len(self._awkward) < first <= self.order.size
+        return first if is_known and self._parent(first) == organization_id else None
 
     def _parent(self, row_id: int) -> int | None:
         if not self._organizations or row_id % 8 == 5:
@@ -179,7 +205,8 @@ _ASCII = str.maketrans(
 )  # fmt: skip
 
 
-def _stride(organizations: int) -> int:
+def stride_of(organizations: int) -> int:
+    """A step that reaches every organization before it repeats one."""
     stride = 7
     while organizations and gcd(stride, organizations) != 1:
         stride += 1

@@ -36,9 +36,12 @@ class Rights:
             return False
         if self.sees == "all":
             return True
-        if record["owner_id"] == user_id:
+        owner_id = record.get("owner_id", record.get("user_id"))
+        if owner_id is None:  # stages, types, labels and lines belong to nobody
+            return True
+        if owner_id == user_id:
             return self.sees != "none"
-        return self.sees == "shared" and record["visible_to"] != 1
+        return self.sees == "shared" and record.get("visible_to") != 1
 
 
 def seeded_users(count: int) -> list[Record]:

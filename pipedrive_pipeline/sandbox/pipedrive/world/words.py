@@ -54,3 +54,15 @@ NOTES = (
     "Ruft lieber an.", "Angebot bis Freitag schicken.\nNur per Post!", "=SUMME(A1:A9)",
     "Kommt immer zu spät 🙈", "Zahlungsziel 30 Tage\tSkonto 2 %", "Größtes Lager im Süden — prüfen",
 )  # fmt: skip
+PROJECTS = (
+    "Wärmepumpe", "Lüftungsanlage", "Wartungsvertrag", "Neubau Halle", "Kühlhaus", "Umbau Büro",
+    "Ersatzteile", "Rahmenvertrag", "Schulung", "Montage",
+)  # fmt: skip
+PRODUCT_NAMES = (
+    "Wärmepumpe", "Kompressor", "Filter", "Ventil", "Steuerung", "Montage", "Wartung", "Schulung",
+    "Anfahrt", "Kältemittel", "Fühler", "Pumpe",
+)  # fmt: skip
+SUBJECTS = (
+    "Rückfrage zum Angebot", "Aufmaß vor Ort", "Angebot nachfassen", "Vertrag besprechen",
+    "Unterlagen schicken", "Termin abstimmen", "Übergabe 🎉", "Reklamation klären",
+)  # fmt: skip
