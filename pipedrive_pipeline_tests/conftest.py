@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline_tests import databases
+from pipedrive_pipeline_tests import databases, folders
 from pipedrive_pipeline_tests.orbit.connector import ORBIT
 
 # The suite runs with a second, made-up system registered. Child processes know Pipedrive only,
 # unless a test sets `SYSTEM_MODULES`: commands as the README shows them name no system.
 assert ORBIT in systems()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Puts temporary files into memory for this session, its workers and child processes."""
+    if "TMPDIR" in os.environ:  # a caller's choice, or set for this worker by its session
+        return
+    context = folders.in_memory()
+    folder = context.__enter__()
+    config.add_cleanup(lambda: context.__exit__(None, None, None))
+    if folder is not None:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
 @pytest.fixture(scope="session")

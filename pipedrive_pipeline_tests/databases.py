@@ -6,10 +6,8 @@ Each database is a copy of a migrated template.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -21,6 +19,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import DATABASE_IDENTITY, Warehouse
 from pipedrive_pipeline.warehouse.embedded import ensure_running
 from pipedrive_pipeline.warehouse.migrations import migrate
+from pipedrive_pipeline_tests.folders import open_folder
 
 TEMPLATE = "template_of_tests"
 # The entities of Pipedrive that tenants of tests read. Calls and tokens are counted exactly in many
@@ -32,8 +31,7 @@ ENTITIES_OFF = tuple(name for name in ENTITIES if name not in ENTITIES_READ)
 @contextmanager
 def server() -> Iterator[str]:
     """The URL of a migrated template database on a server that ends with the block."""
-    home = Path(tempfile.mkdtemp(prefix="pp-"))
-    home.chmod(0o755)  # root's server runs as an account that must reach it
+    home = open_folder()
     running = ensure_running(home)
     try:
         with psycopg.connect(running.url, autocommit=True) as connection:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.requirements import TransactionPooler, require_fit
 from pipedrive_pipeline_tests.cli.terminal import Terminal
+from pipedrive_pipeline_tests.folders import open_folder
 from pipedrive_pipeline_tests.scenarios.world import ACME, environment_of, world_at
 from pipedrive_pipeline_tests.waiting import free_port, wait_until
 
@@ -47,8 +47,7 @@ def pooled(url: str, mode: str, *, is_round_robin: int = 0) -> Iterator[str]:
     """The URL of the same database through a PgBouncer of this test's own."""
     parts, port = urlsplit(url), free_port()
     socket = Path(parse_qs(parts.query)["host"][0])
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))
-    folder.chmod(0o755)  # pgbouncer does not run as root, but as the server's account
+    folder = open_folder()  # pgbouncer does not run as root, but as the server's account
     (folder / "users").write_text(f'"{parts.username}" ""\n')
     (folder / "pgbouncer.ini").write_text(
         CONFIGURATION.format(

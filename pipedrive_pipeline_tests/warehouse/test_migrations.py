@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -28,6 +26,7 @@ from pipedrive_pipeline.warehouse.migrations import (
     schema_held,
 )
 from pipedrive_pipeline.warehouse.sql_files import function_files, schema_files
+from pipedrive_pipeline_tests.folders import open_folder
 from pipedrive_pipeline_tests.warehouse import databases
 
 NUMBERS = [file.number for file in schema_files()]
@@ -117,8 +116,7 @@ def test_an_ordinary_owner_who_may_create_roles_migrates_and_works(
 @pytest.mark.slow
 def test_on_a_new_server_an_ordinary_owner_makes_the_roles_itself() -> None:
     """Since PostgreSQL 16 the maker of a role inherits nothing of it until it is granted."""
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))
-    folder.chmod(0o755)
+    folder = open_folder()
     server = ensure_running(folder / "home", system_folder=folder / "system")
     try:
         databases.administer(server.url, sql.SQL("create role test_first login createrole"))

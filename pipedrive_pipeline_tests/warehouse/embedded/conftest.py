@@ -6,7 +6,6 @@ pytest's own `tmp_path` lies behind a private folder of root's: a case of its ow
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import psycopg
 import pytest
 
 from pipedrive_pipeline.warehouse.embedded import EmbeddedServer, ensure_running
+from pipedrive_pipeline_tests import folders
 
 Start = Callable[..., EmbeddedServer]
 
@@ -22,8 +22,7 @@ Start = Callable[..., EmbeddedServer]
 @contextmanager
 def open_folder() -> Iterator[Path]:
     """A short folder that any account may enter, removed at the end."""
-    path = Path(tempfile.mkdtemp(dir="/tmp"))
-    path.chmod(0o755)
+    path = folders.open_folder()
     yield path
     shutil.rmtree(path)
 
