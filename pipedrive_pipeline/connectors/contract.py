@@ -43,6 +43,7 @@ class Window:
     until: str | None = None  # exclusive; None: no bound
     cursor: str | None = None  # of its next page, as the source sent it; None begins the window
     is_read: bool = False
+    part: str | None = None  # the list of an entity that has several, in the connector's own words
 
 
 @dataclass(frozen=True)
@@ -135,14 +136,27 @@ class Children:
     of: str  # the parent entity; it stands before this one in `System.entities`
     column: str  # the key or a declared column of this entity that holds the parent's id
     batch: int  # parents in one call of `Source.records`
+    # Whether a sweep reads every list again; False where no entry ever changes or is deleted.
+    is_swept: bool = True
 
 
 @dataclass(frozen=True)
 class Cost:
     """What a page of an entity costs, and how much it holds."""
 
-    tokens_per_page: int  # of the daily budget
+    tokens_per_page: int  # of the daily budget; of lists of children: of a call
     records_per_page: int  # at most
+    # Of an entity that has more lists than one: tokens of a page of each further one.
+    further_lists: tuple[int, ...] = ()
+    tokens_unchanged: int | None = None  # of reading no change; None: of one page of each list
+    ids_per_call: int = 100  # records that one call of `Source.records` reads
+
+    @property
+    def tokens_of_no_change(self) -> int:
+        """What an incremental read costs that finds nothing."""
+        if self.tokens_unchanged is not None:
+            return self.tokens_unchanged
+        return self.tokens_per_page + sum(self.further_lists)
 
 
 @dataclass(frozen=True)
@@ -162,6 +176,12 @@ class Entity:
     custom_values: str = "custom_fields"
     is_required: bool = False  # if False, any refusal (right, plan, 404) sets this entity aside
     is_on_by_default: bool = True  # if False, it is read only where a tenant's settings say so
+    # Hours between two incremental reads, unless a tenant's settings name others; None: every sync
+    # reads it.
+    cycle_hours: int | None = None
+    # A boolean column that is true in records which the source lists although they are deleted.
+    # Such a record may leave the list unasked.
+    gone_column: str | None = None
     personal: tuple[str, ...] = ()  # columns that hold personal data; an erasure searches them
     scopes: tuple[str, ...] = ()  # any one of them allows the read
     # Columns whose former values are kept: a version that differs in one of them is added to the

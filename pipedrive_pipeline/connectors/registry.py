@@ -149,6 +149,7 @@ def _entity_problems(entity: Entity, earlier: dict[str, Entity]) -> list[str]:
     columns = {column.name for column in (entity.key, *entity.columns)}
     wanted = {*entity.personal, *entity.history} | ({entity.version_column} - {None})
     wanted |= {entity.custom_values} if entity.defined_by in earlier else set()
+    wanted |= {entity.gone_column} - {None}
     problems = []
     if entity.name in earlier:
         problems.append("two entities have this name")
@@ -156,6 +157,8 @@ def _entity_problems(entity: Entity, earlier: dict[str, Entity]) -> list[str]:
         problems.append("the history of another entity has this name")
     if kept := sorted(set(entity.history) & set(entity.personal)):
         problems.append(f"an erasure would not find {', '.join(kept)} in its history")
+    if entity.is_required and not entity.is_on_by_default:
+        problems.append("it is required, so it cannot be off by default")
     if entity.key.type is ColumnType.JSON:
         problems.append("its key cannot be jsonb")
     if isinstance(entity.read, Children):

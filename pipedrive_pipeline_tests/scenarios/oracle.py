@@ -19,11 +19,12 @@ from pipedrive_pipeline.connectors.contract import ColumnType, Entity
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline_tests.databases import ENTITIES_READ
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 Row = dict[str, Any]
 Difference = tuple[str, Any, str, str, str]  # entity, key, column, expected, stored
-ENTITIES = registry.system(SYSTEM).by_name
+ENTITIES = {name: registry.system(SYSTEM).entity(name) for name in ENTITIES_READ}
 LISTS = {
     "users": "/v1/users",
     "organization_fields": "/api/v2/organizationFields",

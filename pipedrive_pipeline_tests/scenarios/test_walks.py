@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipedrive_pipeline.connectors.pipedrive.entities import PERSONS
+from pipedrive_pipeline.connectors.pipedrive.contacts import PERSONS
 from pipedrive_pipeline.ingest.batches import joined
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve

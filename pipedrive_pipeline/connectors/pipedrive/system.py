@@ -27,12 +27,8 @@ from pipedrive_pipeline.connectors.contract import (
 from pipedrive_pipeline.connectors.http import DEFAULT_LIMITS, Client
 from pipedrive_pipeline.connectors.jsontext import NotReadable
 from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
-from pipedrive_pipeline.connectors.pipedrive.entities import (
-    ENDPOINTS,
-    ENTITIES,
-    IDS_LIMIT,
-    ME_TOKENS,
-)
+from pipedrive_pipeline.connectors.pipedrive.endpoints import IDS_LIMIT, ME_TOKENS
+from pipedrive_pipeline.connectors.pipedrive.entities import ENDPOINTS, ENTITIES
 from pipedrive_pipeline.connectors.pipedrive.envelope import listed, single
 from pipedrive_pipeline.connectors.pipedrive.field_types import FIELD_TYPES
 from pipedrive_pipeline.connectors.pipedrive.walks import ListWalk, pick, record_status

@@ -35,7 +35,7 @@ from pipedrive_pipeline.connectors.contract import (
     Window,
 )
 from pipedrive_pipeline.connectors.http import Client
-from pipedrive_pipeline.connectors.pipedrive.entities import GET_TOKENS, PAGE_LIMIT, Endpoint
+from pipedrive_pipeline.connectors.pipedrive.endpoints import GET_TOKENS, PAGE_LIMIT, Endpoint
 from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage, listed, single, whole
 from pipedrive_pipeline.connectors.pipedrive.progress import EMPTY_PAGE_ASKED, WalkProgress
 from pipedrive_pipeline.connectors.pipedrive.watermarks import (
@@ -174,7 +174,7 @@ class ListWalk:
         call = ReadCall(kind, self.endpoint.path, self.endpoint.spec.cost.tokens_per_page, params)
         try:
             return await self.client.fetch(
-                call, whole if self.endpoint.paging == "whole" else listed
+                call, listed if self.endpoint.paging == "cursor" else whole
             )
         except SourceRefused as error:
             if error.status != 400 or "cursor" not in params:
