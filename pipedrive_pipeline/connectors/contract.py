@@ -87,9 +87,12 @@ class Column:
     name: str
     type: ColumnType
     description: str
-    # Of a jsonb column that marts read: what each value must be, or it is listed as rejected. A
-    # list of e-mail addresses or phone numbers, a list of option ids, or the parts of an address.
-    shape: Literal["points", "options", "address"] | None = None
+    # Of a column that marts read: what each value must be, or it is listed as rejected. Of a jsonb
+    # column: a list of e-mail addresses or phone numbers, a list of option ids, the parts of an
+    # address, or an amount and its currency; of a text column the others.
+    shape: (
+        Literal["points", "options", "address", "money", "day", "time_of_day", "duration"] | None
+    ) = None
 
 
 # Columns of a raw history that the engine adds to those of the record, see `Entity.history`.

@@ -14,10 +14,10 @@ this one fills the marts; its list is true of raw even if the build is rolled ba
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from typing import Final
 
@@ -38,7 +38,7 @@ from pipedrive_pipeline.marts.row_comparison import (
     mark_extra,
     store_comparison,
 )
-from pipedrive_pipeline.marts.sources import MartSource, mart_sources
+from pipedrive_pipeline.marts.sources import MartSource, RawColumns, mart_sources
 from pipedrive_pipeline.marts.writing import (
     Known,
     changed,
@@ -310,6 +310,7 @@ def _fingerprint(
 ) -> str:
     """Returns a hash of everything that defines a mart's rows except raw and linked rows."""
     parts = [file.text for file in audit_files()]
+    parts += _contents(connection, {table for source in sources for table in source.also_read})
     for source in sources:
         parts.append(rows(source, EVERY_ID).as_string(connection))
         named = {key for keys in source.options.values() for key in keys}
@@ -324,6 +325,20 @@ def _fingerprint(
             )
         ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _contents(connection: psycopg.Connection, tables: Collection[RawColumns]) -> list[str]:
+    """Returns a hash of each of these columns, which any row may depend on; they are short."""
+    hashes = [
+        sql.SQL(
+            "(select md5(string_agg(record::text, ',' order by record::text))"
+            " from (select {} from {}) as record)"
+        ).format(sql.SQL(", ").join(map(sql.Identifier, table.columns)), table.identifier)
+        for table in sorted(tables, key=astuple)
+    ]
+    query = sql.SQL("select array[{}]::text[]").format(sql.SQL(", ").join(hashes))
+    row = connection.execute(query).fetchone() if hashes else None
+    return [str(content) for content in row[0]] if row else []
 
 
 def _work_of(

@@ -120,6 +120,9 @@ def _built(source: MartSource) -> dict[str, tuple[SourceColumn, ...]]:
     built["remote_id"] = selected["remote_id"]
     for name in source.options:
         built[name] = _distinct((*selected[name], *_labels(source.system, entity)))
+    for name, names in source.names.items():
+        named = SourceColumn((source.system, names.entity), names.columns[-1])
+        built[name] = _distinct((*selected[name], named))
     for link in source.links:
         given = selected[link.remote_column]
         table = (SCHEMA, link.mart)
@@ -129,7 +132,7 @@ def _built(source: MartSource) -> dict[str, tuple[SourceColumn, ...]]:
             built[ours.name] = (*given, SourceColumn(table, theirs))
     marks = selected.get("is_deleted", ())
     built["deleted_at"] = _distinct((*marks, *(selected.get("changed_at", ()) if marks else ())))
-    built["deletion_reason"] = marks
+    built["deletion_reason"] = _distinct((*marks, *selected.get("deletion_reason", ())))
     for generated in source.mart.generated:
         read = set(re.findall(r"\w+", generated.expression))
         built[generated.name] = _distinct(
@@ -139,10 +142,11 @@ def _built(source: MartSource) -> dict[str, tuple[SourceColumn, ...]]:
 
 
 def _selected(source: MartSource) -> dict[str, tuple[SourceColumn, ...]]:
-    """Returns the raw columns that each output of the mart's select reads."""
+    """Returns the raw columns that each output of the mart's select reads; none of a constant."""
+    entities = "|".join(system_of(source.system).by_name)
     text = _COMMENT.sub("", source.select.text)
     outputs, _, joins = text.partition("\nselect\n")[2].partition("\nfrom ")
-    read = re.compile(rf"\b{source.entity}\.(\w+)")
+    read = re.compile(rf"\b({entities})\.(\w+)")
     sub_selects = {alias: read.findall(body) for body, alias in _SUB_SELECT.findall(joins)}
     selected = {}
     for expression, name in _OUTPUT.findall(outputs):
@@ -150,7 +154,9 @@ def _selected(source: MartSource) -> dict[str, tuple[SourceColumn, ...]]:
         for alias, of_sub_select in sub_selects.items():
             if re.search(rf"\b{alias}\.", expression):
                 columns += of_sub_select
-        selected[name] = _distinct(_raw(source, column) for column in columns)
+        selected[name] = _distinct(
+            SourceColumn((source.system, entity), column) for entity, column in columns
+        )
     return selected
 
 

@@ -3,9 +3,18 @@
 `sql/marts/<system>/<mart>.sql` selects over the system's raw tables only. It gives `remote_id` in
 the type of raw's key, any of the mart's columns, `changed_at`, `remote_created_at`, `is_deleted`
 where the system marks records itself, and for each link the other record's id as text. Its header
-names the raw table of the same grain (`-- Entity: persons`), the fields whose options name the ids
-of a column (`-- Options of labels: label, label_ids`; a later field wins), and where it is known the
-address of a record's page (`-- Page: https://{company_domain}.crm.example/deal/{id}`).
+names the raw table of the same grain (`-- Entity: persons`), and where there are any:
+
+* `-- Page: https://{company_domain}.crm.example/deal/{id}`: the address of a record's page;
+* `-- Options of labels: label, label_ids`: the fields whose options name the ids of a column; a
+  later field wins;
+* `-- Names of labels: lead_labels (name)`: the raw table whose records name the ids of a column;
+* `-- Also reads: activity_types (key_string, icon_key)`: a small raw table that the select reads;
+  when these columns change in any of its records, every row may change;
+* `-- Also changed by: deals (source_lead_id)`: a large one; when one of its records changes, so
+  may the row of the record that it names.
+
+A select may give `deletion_reason`: why a record is gone whose system says only that it is.
 """
 
 from __future__ import annotations
@@ -29,12 +38,16 @@ from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT, SqlFile, read_sql
 TENANT: Final = sql.SQL("current_setting('pipeline.tenant_id')")
 KEY: Final = "remote_id"
 IS_DELETED: Final = "is_deleted"
+REASON: Final = "deletion_reason"
 TIMES: Final = ("changed_at", "remote_created_at")
 MARKS: Final = ("deleted_at", "deletion_reason", "merged_into_remote_id")
 WRITTEN_AT: Final = ("synced_at", "updated_at")
 _ENTITY: Final = re.compile(r"^-- Entity: (\w+)$", re.MULTILINE)
 _PAGE: Final = re.compile(r"^-- Page: (\S+)$", re.MULTILINE)
 _OPTIONS: Final = re.compile(r"^-- Options of (\w+): (.+)$", re.MULTILINE)
+_NAMES: Final = re.compile(r"^-- Names of (\w+): (\w+) \((\w+)\)$", re.MULTILINE)
+_ALSO_READS: Final = re.compile(r"^-- Also reads: (\w+) \((.+)\)$", re.MULTILINE)
+_CHANGED_BY: Final = re.compile(r"^-- Also changed by: (\w+) \((\w+)\)$", re.MULTILINE)
 # Each column of a file's select is one line or ends one, four spaces from the margin.
 _OUTPUT: Final = re.compile(r"^    \S.* as (\w+),?$", re.MULTILINE)
 
@@ -49,6 +62,19 @@ class Filling:
     value: sql.Composable
     converted: sql.Composable
     refusal: str | None  # why a value may not convert; None if each converts
+
+
+@dataclass(frozen=True)
+class RawColumns:
+    """Columns of another raw table that a mart's rows depend on."""
+
+    entity: str
+    columns: tuple[str, ...]
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The raw table, quoted."""
+        return sql.Identifier(self.entity)
 
 
 @dataclass(frozen=True)
@@ -69,6 +95,9 @@ class MartSource:
     outputs: tuple[str, ...]  # names of the select's columns
     page: str | None = None  # address of a record's page, with {company_domain} and {id}
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # column -> field keys
+    names: Mapping[str, RawColumns] = field(default_factory=dict)  # column -> key, name
+    also_read: tuple[RawColumns, ...] = ()  # small tables, `names` included
+    changed_by: tuple[RawColumns, ...] = ()  # large tables: the column that names the record
     mapped: Mapping[str, sql.Composable] = field(default_factory=dict)  # column -> value
     fillings: tuple[Filling, ...] = ()  # the sources of `mapped`
     unpacked: RawFields | None = None  # the raw fields that `mapped` reads
@@ -97,7 +126,7 @@ class MartSource:
     def columns(self) -> tuple[str, ...]:
         """The columns that the select fills, apart from keys, links and deletion marks."""
         links = {link.remote_column for link in self.mart.links}
-        return tuple(name for name in self.outputs if name not in {KEY, IS_DELETED, *links})
+        return tuple(name for name in self.outputs if name not in {KEY, IS_DELETED, REASON, *links})
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -121,7 +150,7 @@ class MartSource:
         """Returns the value of a column that the select fills; ``mart`` is the select's row."""
         selected: sql.Composable = sql.Identifier("mart", column)
         declared = {known.name: known for known in self.mart.columns}.get(column)
-        if column in self.options:
+        if column in self.options or column in self.names:
             labels = sql.Identifier(f"{column}_by_id", "labels")
             return sql.SQL(_LABELS if _is_list(declared) else _LABEL).format(
                 ids=selected, labels=labels
@@ -191,13 +220,22 @@ def _source(mart: Mart, system: str, path: Path) -> MartSource | None:
     page = _PAGE.search(file.text)
     outputs = tuple(_OUTPUT.findall(file.text.partition("\nselect\n")[2].partition("\nfrom ")[0]))
     links = {link.remote_column for link in mart.links}
-    known = {KEY, IS_DELETED, *TIMES, *links, *(column.name for column in mart.columns)}
+    known = {KEY, IS_DELETED, REASON, *TIMES, *links, *(column.name for column in mart.columns)}
     if entity is None or KEY not in outputs or not known.issuperset(outputs):
         raise ValueError(
             f"{path}: needs a line `-- Entity: <raw table>`, a column {KEY} and else only columns "
             f"that marts/declared.py lists; it gives {', '.join(outputs) or 'none'}."
         )
-    record = registry.system(system).entity(entity[1])
+    entities = registry.system(system)
+    record = entities.entity(entity[1])
+    names = {
+        column: RawColumns(table, (entities.entity(table).key.name, name))
+        for column, table, name in _NAMES.findall(file.text)
+    }
+    also_read = [
+        RawColumns(table, tuple(columns.split(", ")))
+        for table, columns in _ALSO_READS.findall(file.text)
+    ]
     return MartSource(
         mart=mart,
         system=system,
@@ -210,6 +248,11 @@ def _source(mart: Mart, system: str, path: Path) -> MartSource | None:
         page=page[1] if page else None,
         options=MappingProxyType(
             {column: tuple(keys.split(", ")) for column, keys in _OPTIONS.findall(file.text)}
+        ),
+        names=MappingProxyType(names),
+        also_read=(*names.values(), *also_read),
+        changed_by=tuple(
+            RawColumns(table, (column,)) for table, column in _CHANGED_BY.findall(file.text)
         ),
     )
 

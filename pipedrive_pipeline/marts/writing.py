@@ -13,7 +13,14 @@ from typing import Final
 from psycopg import sql
 
 from pipedrive_pipeline.marts.declared import Link, mart
-from pipedrive_pipeline.marts.sources import IS_DELETED, TENANT, WRITTEN_AT, MartSource
+from pipedrive_pipeline.marts.sources import (
+    IS_DELETED,
+    REASON,
+    TENANT,
+    WRITTEN_AT,
+    MartSource,
+    RawColumns,
+)
 from pipedrive_pipeline.warehouse.sql_files import mart_file
 
 
@@ -64,6 +71,15 @@ def changed(source: MartSource) -> sql.Composed:
             "mark_key": source.as_key(sql.SQL("mark.id")),
             "target_key": source.as_key(sql.SQL("target.remote_id")),
             "is_deleted": source.is_deleted,
+            "mark_reason": sql.SQL(_REASON_OF_ROW if REASON in source.outputs else "mark.reason"),
+            "changed_by_others": sql.SQL("").join(
+                sql.SQL(_CHANGED_BY).format(
+                    key=source.as_key(sql.Identifier("other", other.columns[0])),
+                    other=other.identifier,
+                    column=sql.Identifier("other", other.columns[0]),
+                )
+                for other in source.changed_by
+            ),
         }
     )
 
@@ -109,7 +125,13 @@ def rows(
         select=source.select.query,
         raw_row=raw_row,
         options=sql.SQL("").join(
-            _labels(source, column, keys) for column, keys in source.options.items()
+            [
+                *(_labels(source, column, keys) for column, keys in source.options.items()),
+                *(_names(column, names) for column, names in source.names.items()),
+            ]
+        ),
+        reason=sql.SQL(_REASON if REASON in source.outputs else _REASON_OF_MARK).format(
+            is_deleted=source.is_deleted
         ),
         linked=sql.SQL("").join(_join(source, link, "mart", known) for link in source.links),
         entity=sql.Literal(source.entity),
@@ -301,6 +323,17 @@ def _labels(source: MartSource, column: str, keys: Sequence[str]) -> sql.Compose
     )
 
 
+def _names(column: str, names: RawColumns) -> sql.Composed:
+    """Returns the join to the names that the records of another raw table give to ids."""
+    key, name = (sql.Identifier("named", column) for column in names.columns)
+    return sql.SQL(_NAMES).format(
+        key=key,
+        name=name,
+        named=names.identifier,
+        names=sql.Identifier(f"{column}_by_id"),
+    )
+
+
 def _link_names(source: MartSource) -> list[str]:
     return ["remote_id", *(link.name for link in source.links)]
 
@@ -322,7 +355,7 @@ select
     mart.remote_id::text as remote_id,
     {columns}{links},
     coalesce(mark.seen_at, {marked}) as deleted_at,
-    coalesce(mark.reason, case when {is_deleted} then 'deleted' end) as deletion_reason,
+    {reason} as deletion_reason,
     mark.merged_into as merged_into_remote_id
 from ({select}) as mart{raw_row}
 left join deletions as mark
@@ -357,6 +390,32 @@ _LABELS_OF_FIELD = """coalesce(
         ),
         '{{}}'
     )"""
+_NAMES = """
+cross join (
+    select coalesce(jsonb_object_agg({key}::text, {name}), '{{}}') as labels
+    from {named} as named
+    where {name} is not null
+) as {names}"""
+_REASON_OF_MARK = "coalesce(mark.reason, case when {is_deleted} then 'deleted' end)"
+# A mark says `deleted` of a record that is in no list any more; the select may know why.
+_REASON = """case
+        when coalesce(mark.reason, case when {is_deleted} then 'deleted' end) = 'deleted'
+            then coalesce(mart.deletion_reason, 'deleted')
+        else mark.reason
+    end"""
+_REASON_OF_ROW = """case
+        when mark.reason = 'deleted' and target.deletion_reason = 'converted' then 'converted'
+        else mark.reason
+    end"""
+_CHANGED_BY = """
+union
+-- Records that a changed record of another kind names.
+select
+    {key} as remote_id,
+    true as is_explained
+from {other} as other
+where other._dlt_load_id = any ((select pending.loads from pending)::text[])
+    and {column} is not null"""
 # Records of a merged one belong to the survivor, which may itself have been merged; the source need
 # not send them again.
 _SURVIVOR = """

@@ -7,7 +7,7 @@ import pytest
 from pipedrive_pipeline.marts.declared import mart
 from pipedrive_pipeline.marts.fields.columns import ViewColumn
 from pipedrive_pipeline.marts.lineage import SourceColumn, origins, view_origins
-from pipedrive_pipeline.marts.sources import MartSource, mart_sources
+from pipedrive_pipeline.marts.sources import MartSource, mart_source, mart_sources
 
 SYSTEM = "pipedrive"
 ADDRESS = ("street", "city", "postal_code", "region", "country", "address")
@@ -29,6 +29,8 @@ EXPECTED = {
         "name": raw("users", "name"),
         "email": raw("users", "email"),
         "is_active": raw("users", "active_flag"),
+        "is_admin": raw("users", "access"),
+        "role": raw("users", "role_id"),
         "time_zone": raw("users", "timezone_name"),
         "changed_at": raw("users", "modified"),
         "remote_created_at": raw("users", "created"),
@@ -45,6 +47,7 @@ EXPECTED = {
         "annual_revenue": raw("organizations", "annual_revenue"),
         "employee_count": raw("organizations", "employee_count"),
         "labels": (*raw("organizations", "label_ids"), *raw("organization_fields", "options")),
+        "visible_to": raw("organizations", "visible_to"),
         "owner_remote_id": raw("organizations", "owner_id"),
         "owner_id": (*raw("organizations", "owner_id"), crm("users", "id")),
         "owner_name": (*raw("organizations", "owner_id"), crm("users", "name")),
@@ -68,6 +71,7 @@ EXPECTED = {
         "phones": raw("persons", "phones"),
         "job_title": raw("persons", "job_title"),
         "labels": (*raw("persons", "label_ids"), *raw("person_fields", "options")),
+        "visible_to": raw("persons", "visible_to"),
         "owner_remote_id": raw("persons", "owner_id"),
         "owner_id": (*raw("persons", "owner_id"), crm("users", "id")),
         "owner_name": (*raw("persons", "owner_id"), crm("users", "name")),
@@ -80,12 +84,16 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("source", mart_sources(SYSTEM), ids=lambda source: source.name)
-def test_every_column_names_the_columns_that_it_is_made_of(source: MartSource) -> None:
+CONSTANTS = {"stages": {"is_closed", "is_won"}}  # the same in every row
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_column_names_the_columns_that_it_is_made_of(name: str) -> None:
     """Read from the text of the select, through its sub-selects."""
+    source = mart_source(mart(name), SYSTEM)
     found = {name: origin.sources for name, origin in origins(source, []).items()}
 
-    assert found == EXPECTED[source.name]
+    assert found == EXPECTED[name]
 
 
 @pytest.mark.parametrize("source", mart_sources(SYSTEM), ids=lambda source: source.name)
@@ -93,7 +101,7 @@ def test_every_output_of_a_select_has_a_source(source: MartSource) -> None:
     """A select that the text reader does not understand would lose lineage unnoticed."""
     found = origins(source, [])
 
-    assert set(source.columns) <= found.keys()
+    assert set(source.columns) - CONSTANTS.get(source.name, set()) <= found.keys()
 
 
 def test_a_views_column_comes_from_the_mart_a_linked_row_or_the_raw_field() -> None:

@@ -128,6 +128,28 @@ $$;
 comment on function pipeline.as_time(jsonb) is
     'A time of day from 00:00 to 23:59:59, written HH:MM or HH:MM:SS.';
 
+create or replace function pipeline.as_interval(value jsonb) returns interval
+language plpgsql immutable parallel safe
+as $$
+declare
+    written text;
+begin
+    if jsonb_typeof(value) = 'string' then
+        written := value #>> '{}';
+        if written ~ '^[0-9]{1,4}:[0-5][0-9](:[0-5][0-9])?$' then
+            return make_interval(
+                hours => split_part(written, ':', 1)::integer,
+                mins => split_part(written, ':', 2)::integer,
+                secs => coalesce(nullif(split_part(written, ':', 3), ''), '0')::integer
+            );
+        end if;
+    end if;
+    return null;
+end
+$$;
+comment on function pipeline.as_interval(jsonb) is
+    'A length of time written HH:MM or HH:MM:SS.';
+
 create or replace function pipeline.as_reference(value jsonb) returns bigint
 language plpgsql immutable parallel safe
 as $$

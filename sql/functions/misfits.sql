@@ -37,6 +37,22 @@ begin
                 and not pipeline.is_empty(entry.item)
             limit 1
         );
+    elsif kind = 'day' then
+        return pipeline.misfit('date', value);
+    elsif kind = 'time_of_day' then
+        return case when pipeline.as_time(value) is null then 'is no time of day' end;
+    elsif kind = 'duration' then
+        return case when pipeline.as_interval(value) is null then 'is no length of time' end;
+    elsif kind = 'money' then
+        return case
+            when pipeline.is_empty(
+                case jsonb_typeof(value) when 'object' then value -> 'amount' else value end
+            ) then null
+            when pipeline.as_numeric(
+                case jsonb_typeof(value) when 'object' then value -> 'amount' else value end
+            ) is null then 'amount is no number'
+            when pipeline.has_parts(value -> 'currency') then 'currency is no text'
+        end;
     elsif kind = 'address' then
         parts := pipeline.address_parts(value);
         if is_list or jsonb_typeof(value) = 'boolean' then
@@ -53,7 +69,7 @@ end
 $$;
 comment on function pipeline.standard_misfit(text, jsonb) is
     'Why a standard value is not shown, or not all of it; null where it is. Kinds: points (e-mails, '
-    'phones), options (labels), address.';
+    'phones), options (labels), address, money (amount, currency), day, time_of_day, duration.';
 
 create or replace function pipeline.parts_misfit(value jsonb, known text[], misfit text)
 returns text

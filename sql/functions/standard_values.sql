@@ -215,6 +215,28 @@ $$;
 comment on function pipeline.address_parts(jsonb) is
     'The parts of an address that are filled texts; a text alone is its part value; null for none.';
 
+create or replace function pipeline.plain_text(html text) returns text
+language plpgsql immutable parallel safe
+as $$
+declare
+    written text := html;
+begin
+    if written ~ '[<&]' then
+        written := regexp_replace(
+            written, '<(br|/p|/div|/li|/tr|/h[1-6])\M[^>]*>', E'\n', 'gi'
+        );
+        written := regexp_replace(written, '<(/?[a-z]|!--)[^>]*>', '', 'gi');
+        written := regexp_replace(written, '&(nbsp|#160);', ' ', 'gi');
+        written := replace(replace(written, '&lt;', '<'), '&gt;', '>');
+        written := replace(replace(written, '&quot;', '"'), '&#39;', '''');
+        written := replace(written, '&amp;', '&'); -- last, so that `&amp;lt;` stays `&lt;`
+    end if;
+    return nullif(btrim(written, E' \t\r\n'), '');
+end
+$$;
+comment on function pipeline.plain_text(text) is
+    'The text of HTML: without tags, with line breaks, the usual entities as characters.';
+
 create or replace function pipeline.has_parts(value jsonb) returns boolean
 language plpgsql immutable parallel safe
 as $$

@@ -28,7 +28,8 @@ inner join :mart as target
     and target.remote_id = mark.id
 where mark.entity = :'entity'
     and (target.deleted_at, target.deletion_reason, target.merged_into_remote_id)
-    is distinct from (mark.seen_at, mark.reason, mark.merged_into)
+    is distinct from (mark.seen_at, :mark_reason, mark.merged_into)
+:changed_by_others
 union
 -- Live records whose row is marked: by hand, or because raw's mark was removed.
 select

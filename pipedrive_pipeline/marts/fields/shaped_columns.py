@@ -1,4 +1,4 @@
-"""Declared JSON columns with a shape: lists values that the marts cannot show, or not in full.
+"""Declared columns with a shape: lists values that the marts cannot show, or not in full.
 
 The rules are in `pipeline.standard_misfit`; misfits of typed columns are listed during ingest.
 """
@@ -12,12 +12,19 @@ from psycopg import sql
 from pipedrive_pipeline.connectors.registry import system as system_of
 from pipedrive_pipeline.marts.sources import MartSource
 
-# The quick check of each shape, which most values pass.
+# The quick check of each shape, which most values pass. {value} is the column.
 IS_PLAIN: Final = {
-    "points": "are_plain_points",
-    "options": "are_plain_options",
-    "address": "is_plain_address",
+    "points": "pipeline.are_plain_points({value})",
+    "options": "pipeline.are_plain_options({value})",
+    "address": "pipeline.is_plain_address({value})",
+    "money": "jsonb_typeof({value} -> 'amount') = 'number'"
+    " and jsonb_typeof({value} -> 'currency') = 'string'",
+    # Days that every month has.
+    "day": "{value} ~ '^[1-9][0-9]{{3}}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$'",
+    "time_of_day": "{value} ~ '^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$'",
+    "duration": "{value} ~ '^[0-9]{{1,4}}:[0-5][0-9](:[0-5][0-9])?$'",
 }
+TEXT_SHAPES: Final = ("day", "time_of_day", "duration")
 
 
 def shaped_columns(source: MartSource) -> dict[str, str]:
@@ -37,14 +44,10 @@ def insert_of_misfits(source: MartSource, condition: sql.Composable) -> sql.Comp
         A statement with the parameters tenant, system and entity.
     """
     columns = [
-        sql.SQL(
-            "({name}::text, {value}, case when {value} is not null and {value} <> '[]'"
-            " and {is_plain}({value}) is not true"
-            " then pipeline.standard_misfit({kind}, {value}) end)"
-        ).format(
+        sql.SQL(_JUDGED_TEXT if shape in TEXT_SHAPES else _JUDGED_JSON).format(
             name=sql.Literal(name),
             value=sql.Identifier("record", name),
-            is_plain=sql.Identifier("pipeline", IS_PLAIN[shape]),
+            is_plain=sql.SQL(IS_PLAIN[shape]).format(value=sql.Identifier("record", name)),
             kind=sql.Literal(shape),
         )
         for name, shape in shaped_columns(source).items()
@@ -59,6 +62,25 @@ def insert_of_misfits(source: MartSource, condition: sql.Composable) -> sql.Comp
     )
 
 
+_JUDGED_JSON = """(
+        {name}::text,
+        {value},
+        case
+            when {value} is not null and {value} <> '[]' and ({is_plain}) is not true
+                then pipeline.standard_misfit({kind}, {value})
+        end
+    )"""
+# Raw keeps a value that is no text in `extra`.
+_JUDGED_TEXT = """(
+        {name}::text,
+        coalesce(to_jsonb({value}), record.extra -> {name}),
+        case
+            when ({value} is not null or record.extra is not null) and ({is_plain}) is not true
+                then pipeline.standard_misfit(
+                    {kind}, coalesce(to_jsonb({value}), record.extra -> {name})
+                )
+        end
+    )"""
 _LIST = """
 insert into integration.rejected_values
     (tenant_id, system, entity, record_id, field, value, reason)

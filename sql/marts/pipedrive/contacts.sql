@@ -30,6 +30,7 @@ select
             then persons.label_ids
         else to_jsonb(pipeline.as_options(persons.label_ids))
     end as labels,
+    persons.visible_to::text as visible_to,
     persons.is_deleted as is_deleted,
     persons.update_time as changed_at,
     persons.add_time as remote_created_at

@@ -36,6 +36,7 @@ select
             then organizations.label_ids
         else to_jsonb(pipeline.as_options(organizations.label_ids))
     end as labels,
+    organizations.visible_to::text as visible_to,
     organizations.is_deleted as is_deleted,
     organizations.update_time as changed_at,
     organizations.add_time as remote_created_at
