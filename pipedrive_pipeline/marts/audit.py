@@ -52,9 +52,10 @@ def audit(
         connection: the build's own, before its commit.
         tenant: for the message.
         source: whose rows.
-        condition: on ``remote_id``, in the type of raw's key; selects the built rows; None: none.
-        linked: on ``remote_id`` as text; selects the rows whose links were set.
-        ids: remote ids of the built rows; None: all.
+        condition: on `MartSource.record_id`, in the type of raw's key; selects the built rows;
+            None: none.
+        linked: on `MartSource.record_id`, as text; selects the rows whose links were set.
+        ids: remote ids of the built records; None: all.
 
     Raises:
         AuditBreach: a person must find out what changes our rows, or correct the rule.
@@ -99,17 +100,29 @@ def variables(
     return {
         "system": sql.Literal(source.system),
         "entity": sql.Literal(source.entity),
-        "records": source.records,
-        "key": sql.Identifier(source.key),
+        "records": _records(source),
+        "record_id": sql.Identifier(source.record_id),
+        "record_column": sql.Identifier(source.record_column),
         "mart": source.identifier,
         "select": source.select.query,
         "is_deleted": source.is_deleted,
         "is_lost": _is_lost(source),
         "is_built": sql.SQL("true")
         if ids is None
-        else sql.SQL("target.remote_id = any ({}::text[])").format(sql.Literal(list(ids))),
+        else sql.SQL("target.{} = any ({}::text[])").format(
+            sql.Identifier(source.record_column), sql.Literal(list(ids))
+        ),
         **of_link,
     }
+
+
+def _records(source: MartSource) -> sql.Composable:
+    """Returns the select of what must have a row: the records, or their parts."""
+    if source.is_of_parts:
+        return source.select.query
+    return sql.SQL("select record.{} as remote_id from {} as record").format(
+        sql.Identifier(source.key), source.records
+    )
 
 
 def _is_lost(source: MartSource) -> sql.Composed:

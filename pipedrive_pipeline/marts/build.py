@@ -212,7 +212,9 @@ def _build_once(
             listings = {
                 source.entity: submit(partial(check.list_misfits, source, EVERY_ID))
                 for source in sources
-                if retyped is None and are_many(connection, source.entity)
+                if retyped is None
+                and not source.is_of_parts
+                and are_many(connection, source.entity)
             }
             works = [
                 _work_of(
@@ -356,7 +358,7 @@ def _work_of(
     for key, is_explained in connection.execute(changed(source)):
         if key is not None:
             explained[key] = explained.get(key, False) or is_explained
-    changed_ids = id_condition(sorted(explained)) if explained else None
+    changed_ids = id_condition(sorted(explained), source.record_id) if explained else None
     return _MartWork(
         source,
         built=EVERY_ID if is_whole else changed_ids,
@@ -380,14 +382,17 @@ def _write(
     written = [_Written() for _ in works]
     for work, mart in zip(works, written, strict=True):
         if work.built is not None:
-            counted = connection.execute(read_count(work.source, work.built)).fetchone()
-            mart.read = counted[0] if counted else 0
+            if not work.source.is_of_parts:
+                counted = connection.execute(read_count(work.source, work.built)).fetchone()
+                mart.read = counted[0] if counted else 0
             statement = upsert(work.source, work.built, known, work.changed_ids)
             with _planned(connection, is_whole=work.changed_ids is None):
                 mart.outcomes = {
                     outcome: (count, unexpected, links)
                     for outcome, count, unexpected, links in connection.execute(statement)
                 }
+            if work.source.is_of_parts:
+                mart.read, _, _ = mart.outcomes.pop("read")
             merged[work.source.name] = _survivors(connection, work.source)
     for work, mart in zip(works, written, strict=True):
         if work.source.links:
@@ -418,11 +423,13 @@ def _counts(work: _MartWork, written: _Written) -> RowCounts:
     """Returns a mart's rows by outcome; a row that was relinked only is updated."""
     count = {outcome: counts[0] for outcome, counts in written.outcomes.items()}
     relinked = [key for key, is_written, _, _ in written.relinked if not is_written]
-    read = relinked if work.changed_ids is None else set(work.changed_ids).intersection(relinked)
+    retired = count.pop("retired", 0)  # not among the rows that were read
+    changed = None if work.changed_ids is None else set(work.changed_ids)
+    read = [key for key in relinked if changed is None or key in changed]
     return RowCounts(
         created=count.get("created", 0),
         updated=count.get("updated", 0) + len(relinked),
-        deleted=count.get("deleted", 0),
+        deleted=count.get("deleted", 0) + retired,
         unchanged=written.read - sum(count.values()) - len(read),
     )
 
@@ -468,7 +475,7 @@ def _audit(
     linked: sql.Composable = EVERY_ID
     if work.built is not EVERY_ID:
         relinked = [key for key, *_ in written.relinked]
-        linked = id_condition([*(work.changed_ids or ()), *relinked])
+        linked = id_condition([*(work.changed_ids or ()), *relinked], work.source.record_id)
     audit(connection, tenant, work.source, work.built, linked, ids=work.changed_ids)
 
 
@@ -480,6 +487,8 @@ def _check_values(
 ) -> ValueCounts:
     """Checks the values of the work's records, and all values of fields whose type changed."""
     source, counts = work.source, ValueCounts()
+    if source.is_of_parts:  # the values are those of the record
+        return counts
     if work.checked is not None:
         listing = listings.get(source.entity)
         counts += listing.result() if listing else check.list_misfits(source, work.checked)

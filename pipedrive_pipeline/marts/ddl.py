@@ -108,6 +108,11 @@ def _indexes(each: Mart) -> Iterator[str]:
         f"create index {name}_deleted_idx\n    on {table} (tenant_id, system, remote_id)\n"
         "    include (merged_into_remote_id)\n    where deleted_at is not null;"
     )
+    if each.part_of_column:
+        yield (
+            f"create index {name}_part_of_idx\n"
+            f"    on {table} (tenant_id, system, {each.part_of_column});"
+        )
     yield from column_indexes(each, {column.name for column in each.all_columns})
 
 

@@ -95,6 +95,8 @@ class Mart:
         generated: columns that Postgres computes.
         personal: columns in which an erasure looks for a person's e-mail address: texts, or lists
             of `{"value": …}`.
+        part_of: name of the link to the record that a row is a part of, where a system's select
+            gives several rows per record.
     """
 
     name: str
@@ -104,11 +106,18 @@ class Mart:
     links: tuple[Link, ...] = ()
     generated: tuple[Generated, ...] = ()
     personal: tuple[str, ...] = ()
+    part_of: str | None = None
 
     @property
     def table(self) -> tuple[str, str]:
         """Schema and table."""
         return SCHEMA, self.name
+
+    @property
+    def part_of_column(self) -> str | None:
+        """The column with the remote id of the record that a row is a part of."""
+        columns = {link.name: link.remote_column for link in self.links}
+        return None if self.part_of is None else columns[self.part_of]
 
     @property
     def mappable(self) -> dict[str, str]:
@@ -482,6 +491,27 @@ PRODUCTS: Final = Mart(
     generated=(PIPEDRIVE_ID,),
 )
 
+PRODUCT_PRICES: Final = Mart(
+    "product_prices",
+    grain="product, variation and currency in the system",
+    of="Prices of products and of their variations",
+    columns=(
+        text(
+            "variation_remote_id",
+            "Id in the system of the variation; empty for a price of the product itself.",
+        ),
+        text("variation_name", "Name of the variation."),
+        replace(_CURRENCY, comment="Currency of the amounts of this row, ISO 4217."),
+        number("price", "Price of one unit."),
+        number("cost", "Cost of one unit."),
+        number("direct_cost", "Direct cost of one unit; earlier called overhead in Pipedrive."),
+        number("overhead", "Overhead of one unit, where the system has both."),
+        text("comments", "Comments on the price."),
+    ),
+    links=(_link("product_id", "products", "the product"),),
+    part_of="product_id",
+)
+
 LEADS: Final = Mart(
     "leads",
     grain="lead in the system",
@@ -601,6 +631,92 @@ DEAL_CONTACTS: Final = Mart(
         _link("deal_id", "deals", "the deal"),
         _link("contact_id", "contacts", "the person"),
     ),
+    part_of="deal_id",
+)
+
+DEAL_STAGE_HISTORY: Final = Mart(
+    "deal_stage_history",
+    grain="deal and visit of a stage",
+    of="Visits of deals to stages: a deal that comes back to a stage has two rows; winning, losing "
+    "and reopening a deal are in the row of the stage that it was in",
+    columns=(
+        instant(
+            "entered_at",
+            "When the deal came into the stage; where entered_at_is_exact is false, the latest "
+            "possible time.",
+        ),
+        instant(
+            "left_at",
+            "When it left the stage: the next entered_at; empty while it is there, also if it is "
+            "closed.",
+        ),
+        boolean("entered_at_is_exact", "Whether the source itself gives entered_at."),
+        boolean(
+            "left_at_is_exact",
+            "Whether left_at is the time of leaving. False where the deal is known to have been "
+            "elsewhere before the next visit (it came back to this stage between two reads), or "
+            "where the next entered_at is not exact: then it left at left_at or earlier. Empty "
+            "while it is in the stage.",
+        ),
+        whole_number(
+            "open_seconds",
+            "Seconds of the visit in which the deal was open; empty while it is open and in the "
+            "stage. A visit in which it was closed all the time has 0.",
+        ),
+        entries(
+            "statuses",
+            'Statuses during the visit in order: [{"status": "open", "at": "…", "is_exact": true}, '
+            '{"status": "won", …}]; the first is the one at entered_at. By them the status at any '
+            "time and every win is known, also where a deal was won, reopened and won again.",
+        ),
+        instant(
+            "won_at",
+            "When it was last won during this visit; stays when it is reopened. Wins by month, "
+            "counted from history: count(won_at) by the month of won_at. deals.won_at is empty "
+            "again once a deal is reopened, so counts from crm.deals are of the wins that lasted.",
+        ),
+        instant("lost_at", "When it was last lost during this visit; stays when it is reopened."),
+        instant(
+            "reopened_at",
+            "When it was last reopened during this visit; the latest possible time unless the "
+            "entry in statuses is exact.",
+        ),
+        number("amount", "Value of the deal when it came into the stage, where it is known."),
+        _CURRENCY,
+        number(
+            "probability",
+            "Chance in percent that the deal is won, when it came into the stage; only where the "
+            "system's own history has it.",
+        ),
+        text(
+            "origin",
+            "How the visit is known. seeded: from the first read of the deal, and what was before "
+            "is not known unless entered_at is when the deal was made. diff: from the difference "
+            "between two reads, so moves in between are not known. webhook: from a message of the "
+            "source. source_history: from the source's own history, which has every move.",
+        ),
+    ),
+    links=(
+        _link("deal_id", "deals", "the deal"),
+        _link("stage_id", "stages", "the stage", is_often_unknown=True),
+        _link(
+            "pipeline_id",
+            "pipelines",
+            "the pipeline in which the stage was then",
+            is_indexed=False,
+            is_often_unknown=True,
+        ),
+        _user("changed_by_id", "the user who moved the deal to the stage, where it is known"),
+    ),
+    generated=(
+        Generated(
+            "seconds",
+            "bigint",
+            "extract(epoch from left_at - entered_at)::bigint",
+            "Seconds from entered_at to left_at; empty while the deal is in the stage.",
+        ),
+    ),
+    part_of="deal_id",
 )
 
 DEAL_PRODUCTS: Final = Mart(
@@ -705,9 +821,11 @@ MARTS: Final = (
     PIPELINES,
     STAGES,
     PRODUCTS,
+    PRODUCT_PRICES,
     LEADS,
     DEALS,
     DEAL_CONTACTS,
+    DEAL_STAGE_HISTORY,
     DEAL_PRODUCTS,
     ACTIVITIES,
     NOTES,

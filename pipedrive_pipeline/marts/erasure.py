@@ -17,6 +17,7 @@ from psycopg import errors, sql
 
 from pipedrive_pipeline.errors import PersonMustAct
 from pipedrive_pipeline.marts.declared import MARTS, Link, Mart
+from pipedrive_pipeline.marts.sources import MartSource
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 
@@ -89,25 +90,30 @@ def address_pattern(email: str) -> str:
 
 
 def changed_at(
-    connection: psycopg.Connection, scope: Scope, mart: Mart, ids: Sequence[str]
+    connection: psycopg.Connection, scope: Scope, source: MartSource, ids: Sequence[str]
 ) -> dict[str, datetime | None]:
     """Returns when these records were last edited at the source, by id."""
     query = sql.SQL(
-        "select remote_id, changed_at from {}"
-        " where tenant_id = %s and system = %s and remote_id = any(%s)"
-    )
+        "select {record}, max(changed_at) from {mart}"
+        " where tenant_id = %s and system = %s and {record} = any(%s) group by {record}"
+    ).format(record=sql.Identifier(source.record_column), mart=source.identifier)
     whose = [scope.tenant.slug, scope.system, list(ids)]
-    return dict(connection.execute(query.format(sql.Identifier(*mart.table)), whose).fetchall())
+    return dict(connection.execute(query, whose).fetchall())
 
 
-def erase_rows(connection: psycopg.Connection, scope: Scope, mart: Mart, ids: Sequence[str]) -> int:
+def erase_rows(
+    connection: psycopg.Connection, scope: Scope, source: MartSource, ids: Sequence[str]
+) -> int:
     """Deletes a mart's rows of these records in the caller's transaction; returns their number.
 
     Raises:
         ErasureRefused: an app's table refers to one of them; the owner of that table must act.
     """
-    condition = sql.SQL("mart.system = %(system)s and mart.remote_id = any(%(ids)s)")
-    return _erase(connection, scope.tenant, mart, condition, system=scope.system, ids=list(ids))
+    condition = sql.SQL(
+        "mart.system = %(system)s and mart.remote_id is not null and {} = any(%(ids)s)"
+    ).format(sql.Identifier("mart", source.record_column))
+    whose = {"system": scope.system, "ids": list(ids)}
+    return _erase(connection, scope.tenant, source.mart, condition, **whose)
 
 
 def erase_former_rows(
@@ -142,7 +148,7 @@ def _erase(
     connection: psycopg.Connection,
     tenant: Tenant,
     mart: Mart,
-    condition: sql.SQL,
+    condition: sql.Composable,
     **parameters: object,
 ) -> int:
     facts = {"tenant": tenant.slug, **parameters}
@@ -169,7 +175,7 @@ def _links_to(mart: Mart) -> Iterator[tuple[Mart, Link]]:
                 yield other, link
 
 
-def _unlink(mart: Mart, other: Mart, link: Link, condition: sql.SQL) -> sql.Composed:
+def _unlink(mart: Mart, other: Mart, link: Link, condition: sql.Composable) -> sql.Composed:
     """Returns the statement that empties a link to rows that are erased, and what it repeats.
 
     The foreign key alone would not change `updated_at`, which an app uses to follow changes.

@@ -85,6 +85,7 @@ def mark_extra(
         "is_own": source.of_tenant("target"),
         "records": source.records,
         "key": sql.Identifier(source.key),
+        "record_column": sql.Identifier("target", source.record_column),
         "written": sql.SQL(", ").join(
             sql.SQL("{} = now()").format(sql.Identifier(column)) for column in WRITTEN_AT
         ),
@@ -136,7 +137,7 @@ _IS_EXTRA = f"""{_IS_LIVE}
     and not exists (
         select
         from {{records}} as record
-        where record.{{key}}::text = target.remote_id
+        where record.{{key}}::text = {{record_column}}
     )
 """
 _EXTRA = f"""

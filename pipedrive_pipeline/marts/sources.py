@@ -2,8 +2,11 @@
 
 `sql/marts/<system>/<mart>.sql` selects over the system's raw tables only. It gives `remote_id` in
 the type of raw's key, any of the mart's columns, `changed_at`, `remote_created_at`, `is_deleted`
-where the system marks records itself, and for each link the other record's id as text. Its header
-names the raw table of the same grain (`-- Entity: persons`), and where there are any:
+where the system marks records itself, and for each link the other record's id as text. A select
+that gives several rows per record gives the record's key as `record_id`, in the type of raw's key,
+and as `remote_id` a text of its own that stays the same for the same part of the record.
+
+Its header names the raw table of the records (`-- Entity: persons`), and where there are any:
 
 * `-- Page: https://{company_domain}.crm.example/deal/{id}`: the address of a record's page;
 * `-- Options of labels: label, label_ids`: the fields whose options name the ids of a column; a
@@ -12,7 +15,7 @@ names the raw table of the same grain (`-- Entity: persons`), and where there ar
 * `-- Also reads: activity_types (key_string, icon_key)`: a small raw table that the select reads;
   when these columns change in any of its records, every row may change;
 * `-- Also changed by: deals (source_lead_id)`: a large one; when one of its records changes, so
-  may the row of the record that it names.
+  may the rows of the record that it names.
 
 A select may give `deletion_reason`: why a record is gone whose system says only that it is.
 """
@@ -37,6 +40,7 @@ from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT, SqlFile, read_sql
 
 TENANT: Final = sql.SQL("current_setting('pipeline.tenant_id')")
 KEY: Final = "remote_id"
+RECORD: Final = "record_id"
 IS_DELETED: Final = "is_deleted"
 REASON: Final = "deletion_reason"
 TIMES: Final = ("changed_at", "remote_created_at")
@@ -118,6 +122,21 @@ class MartSource:
         return sql.Identifier(self.entity)
 
     @property
+    def is_of_parts(self) -> bool:
+        """True if the select gives several rows per record, each with an id of its own."""
+        return RECORD in self.outputs
+
+    @property
+    def record_id(self) -> str:
+        """The select's column with the key of the record that a row is made from."""
+        return RECORD if self.is_of_parts else KEY
+
+    @property
+    def record_column(self) -> str:
+        """The mart's column with the remote id of that record."""
+        return (self.mart.part_of_column if self.is_of_parts else None) or KEY
+
+    @property
     def links(self) -> tuple[Link, ...]:
         """The mart's links that this system has."""
         return tuple(link for link in self.mart.links if link.remote_column in self.outputs)
@@ -126,7 +145,8 @@ class MartSource:
     def columns(self) -> tuple[str, ...]:
         """The columns that the select fills, apart from keys, links and deletion marks."""
         links = {link.remote_column for link in self.mart.links}
-        return tuple(name for name in self.outputs if name not in {KEY, IS_DELETED, REASON, *links})
+        unwritten = {KEY, RECORD, IS_DELETED, REASON, *links}
+        return tuple(name for name in self.outputs if name not in unwritten)
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -220,11 +240,17 @@ def _source(mart: Mart, system: str, path: Path) -> MartSource | None:
     page = _PAGE.search(file.text)
     outputs = tuple(_OUTPUT.findall(file.text.partition("\nselect\n")[2].partition("\nfrom ")[0]))
     links = {link.remote_column for link in mart.links}
-    known = {KEY, IS_DELETED, REASON, *TIMES, *links, *(column.name for column in mart.columns)}
+    given = {KEY, RECORD, IS_DELETED, REASON, *TIMES}
+    known = {*given, *links, *(column.name for column in mart.columns)}
     if entity is None or KEY not in outputs or not known.issuperset(outputs):
         raise ValueError(
             f"{path}: needs a line `-- Entity: <raw table>`, a column {KEY} and else only columns "
             f"that marts/declared.py lists; it gives {', '.join(outputs) or 'none'}."
+        )
+    if RECORD in outputs and (mart.personal or mart.part_of_column not in outputs):
+        raise ValueError(
+            f"{path}: gives {RECORD}, so it must give the column of {mart.name}'s `part_of`, and "
+            "the mart can have no personal columns: an erasure finds them in the record."
         )
     entities = registry.system(system)
     record = entities.entity(entity[1])
@@ -242,7 +268,8 @@ def _source(mart: Mart, system: str, path: Path) -> MartSource | None:
         entity=entity[1],
         key=record.key.name,
         key_type=record.key.type,
-        defined_by=record.defined_by,
+        # The record's custom fields are columns of its own mart.
+        defined_by=None if RECORD in outputs else record.defined_by,
         select=file,
         outputs=outputs,
         page=page[1] if page else None,

@@ -12,9 +12,11 @@ from typing import Final
 
 from psycopg import sql
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.marts.declared import Link, mart
 from pipedrive_pipeline.marts.sources import (
     IS_DELETED,
+    KEY,
     REASON,
     TENANT,
     WRITTEN_AT,
@@ -40,15 +42,17 @@ class Known:
 NOTHING_KNOWN: Final = Known()
 
 
-def id_condition(ids: Sequence[int | str]) -> sql.Composable:
-    """Returns a condition on ``remote_id``, in the type of raw's key, that selects these ids.
+def id_condition(ids: Sequence[int | str], column: str = KEY) -> sql.Composable:
+    """Returns a condition on a column, in the type of raw's key, that selects these ids.
 
     An array instead of a temporary table, because the condition can use raw's index and the planner
     knows the array's length. Joined to a table of ids, 100 of 60,000 records took 0.3 s instead of
     0.04 s, because a merge join read all of raw.
     """
     kind = {str: "text[]", int: "bigint[]"}[type(ids[0])] if ids else "text[]"
-    return sql.SQL("remote_id = any ({}::{})").format(sql.Literal(list(ids)), sql.SQL(kind))
+    return sql.SQL("{} = any ({}::{})").format(
+        sql.Identifier(column), sql.Literal(list(ids)), sql.SQL(kind)
+    )
 
 
 def read_count(source: MartSource, condition: sql.Composable) -> sql.Composed:
@@ -68,14 +72,28 @@ def changed(source: MartSource) -> sql.Composed:
             "key": sql.Identifier(source.key),
             "mart": source.identifier,
             "select": source.select.query,
+            "record_id": sql.Identifier(source.record_id),
+            "record_column": sql.Identifier(source.record_column),
             "mark_key": source.as_key(sql.SQL("mark.id")),
-            "target_key": source.as_key(sql.SQL("target.remote_id")),
+            "target_key": sql.SQL("target.remote_id")
+            if source.is_of_parts
+            else source.as_key(sql.SQL("target.remote_id")),
+            "is_marked_otherwise": sql.SQL(
+                _IS_PART_MARKED_OTHERWISE if source.is_of_parts else _IS_MARKED_OTHERWISE
+            ).format(reason=sql.SQL(_REASON_OF_ROW if REASON in source.outputs else "mark.reason")),
+            # A part that its record has no longer is marked, and rightly.
+            "is_looked_for": sql.Literal(not source.is_of_parts),
             "is_deleted": source.is_deleted,
-            "mark_reason": sql.SQL(_REASON_OF_ROW if REASON in source.outputs else "mark.reason"),
             "changed_by_others": sql.SQL("").join(
                 sql.SQL(_CHANGED_BY).format(
-                    key=source.as_key(sql.Identifier("other", other.columns[0])),
+                    key=source.as_key(
+                        sql.SQL("{}::text").format(sql.Identifier("other", other.columns[0]))
+                    ),
                     other=other.identifier,
+                    entity=sql.Literal(other.entity),
+                    other_key=sql.Identifier(
+                        "other", registry.system(source.system).entity(other.entity).key.name
+                    ),
                     column=sql.Identifier("other", other.columns[0]),
                 )
                 for other in source.changed_by
@@ -104,10 +122,15 @@ def rows(
     columns = {name: source.value(name) for name in source.columns} | dict(source.mapped)
     raw_row: sql.Composable = sql.SQL("")
     if source.mapped:
-        raw_row = sql.SQL(" inner join {0} on {0}.{1} = mart.remote_id{2}").format(
-            source.records, sql.Identifier(source.key), source.joins
+        raw_row = sql.SQL(" inner join {0} on {0}.{1} = mart.{2}{3}").format(
+            source.records,
+            sql.Identifier(source.key),
+            sql.Identifier(source.record_id),
+            source.joins,
         )
     return sql.SQL(_ROWS).format(
+        record_id=sql.Identifier("mart", source.record_id),
+        merged_into=sql.SQL("null::text" if source.is_of_parts else "mark.merged_into"),
         columns=_columns(columns),
         links=sql.SQL("").join(
             sql.SQL(", {}").format(_columns(_linked_columns(link, "mart"))) for link in source.links
@@ -117,6 +140,7 @@ def rows(
             is_own=source.of_tenant("marked"),
             records=source.records,
             key=sql.Identifier(source.key),
+            record_id=sql.Identifier("mart", source.record_id),
             changed_at=sql.SQL("mart.changed_at" if "changed_at" in source.outputs else "null"),
         )
         if IS_DELETED in source.outputs
@@ -146,12 +170,7 @@ def differing(
     ids: Sequence[str] | None = None,
 ) -> sql.Composed:
     """Returns the select of rows that are missing or differ; arguments as for `upsert`."""
-    linked_keys = {
-        link.name: sql.SQL(
-            "(select linked.remote_id from {} as linked where linked.id = {})"
-        ).format(sql.Identifier(*mart(link.mart).table), sql.Identifier("source", link.name))
-        for link in source.links
-    }
+    linked_keys = _linked_keys(source, "source")
     return sql.SQL(_DIFFERING).format(
         rows=rows(source, condition, known),
         mart=source.identifier,
@@ -183,9 +202,12 @@ def upsert(
 
     Returns:
         A statement that yields by outcome the number of rows, of unexpected differences, and of
-        unexpected differences in a link.
+        unexpected differences in a link. Of a source of parts it also yields the outcomes
+        ``retired``, parts that their record has no longer, and ``read``, all parts that there are.
     """
     return sql.SQL(_UPSERT).format(
+        retired=_retire(source, condition, known, ids) if source.is_of_parts else sql.SQL(""),
+        retired_counts=sql.SQL(_RETIRED_COUNTS if source.is_of_parts else ""),
         differing=differing(source, condition, known, ids),
         mart=source.identifier,
         is_own=source.of_tenant("target"),
@@ -199,6 +221,28 @@ def upsert(
     )
 
 
+def _retire(
+    source: MartSource, condition: sql.Composable, known: Known, ids: Sequence[str] | None
+) -> sql.Composed:
+    """Returns the part of `upsert` that marks parts which their record has no longer."""
+    return sql.SQL(_RETIRED).format(
+        mart=source.identifier,
+        is_own=_is_own(source, ids),
+        select=source.select.query,
+        condition=condition,
+        records=source.records,
+        key=sql.Identifier("record", source.key),
+        record_key=source.as_key(sql.Identifier("target", source.record_column)),
+        is_expected=_is_expected(
+            source, known, _keys(source, "target", _linked_keys(source, "target"))
+        ),
+        entity=sql.Literal(source.entity),
+        written=sql.SQL(", ").join(
+            sql.SQL("{} = now()").format(sql.Identifier(column)) for column in WRITTEN_AT
+        ),
+    )
+
+
 def relink(source: MartSource, known: Known) -> sql.Composed:
     """Returns the statement that sets each wrong link of the system's rows in a mart.
 
@@ -206,8 +250,9 @@ def relink(source: MartSource, known: Known) -> sql.Composed:
     compared with the correct one.
 
     Returns:
-        A statement that yields for each row that it wrote and the build had not: its remote id,
-        whether the change was expected, and whether a link differed, not only a shown column.
+        A statement that yields for each row that it wrote: the remote id of its record, whether the
+        build had written the row before, whether the change was expected, and whether a link
+        differed, not only a shown column.
     """
     values = {
         name: value
@@ -217,6 +262,7 @@ def relink(source: MartSource, known: Known) -> sql.Composed:
     }
     linked_keys = {link.name: sql.Identifier(link.name, "remote_id") for link in source.links}
     return sql.SQL(_RELINK).format(
+        record_column=sql.Identifier("target", source.record_column),
         mart=source.identifier,
         is_own=source.of_tenant("target"),
         linked=sql.SQL("").join(_join(source, link, "target", known) for link in source.links),
@@ -267,8 +313,8 @@ def _is_own(source: MartSource, ids: Sequence[str] | None) -> sql.Composable:
     is_own = source.of_tenant("target")
     if ids is None:
         return is_own
-    return is_own + sql.SQL(" and target.remote_id = any ({}::text[])").format(
-        sql.Literal(list(ids))
+    return is_own + sql.SQL(" and target.{} = any ({}::text[])").format(
+        sql.Identifier(source.record_column), sql.Literal(list(ids))
     )
 
 
@@ -299,7 +345,9 @@ def _keys(
     source: MartSource, alias: str, linked_keys: Mapping[str, sql.Composable]
 ) -> dict[str, list[sql.Composable]]:
     """Returns by mart the remote ids of a row and of the records that it links to."""
-    keys: dict[str, list[sql.Composable]] = {source.name: [sql.Identifier(alias, "remote_id")]}
+    keys: dict[str, list[sql.Composable]] = {
+        source.name: [sql.Identifier(alias, source.record_column)]
+    }
     for link in source.links:
         keys.setdefault(link.mart, []).extend(
             [sql.Identifier(alias, link.remote_column), linked_keys[link.name]]
@@ -334,6 +382,16 @@ def _names(column: str, names: RawColumns) -> sql.Composed:
     )
 
 
+def _linked_keys(source: MartSource, alias: str) -> dict[str, sql.Composable]:
+    """Returns by link the remote id of the row that it leads to."""
+    return {
+        link.name: sql.SQL(
+            "(select linked.remote_id from {} as linked where linked.id = {})"
+        ).format(sql.Identifier(*mart(link.mart).table), sql.Identifier(alias, link.name))
+        for link in source.links
+    }
+
+
 def _link_names(source: MartSource) -> list[str]:
     return ["remote_id", *(link.name for link in source.links)]
 
@@ -349,18 +407,27 @@ def _listed(columns: Sequence[str], table: str | None = None) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(*prefix, column) for column in columns)
 
 
+_IS_MARKED_OTHERWISE = """(
+        (target.deleted_at, target.deletion_reason, target.merged_into_remote_id)
+        is distinct from (mark.seen_at, {reason}, mark.merged_into)
+    )"""
+# Parts that the record had no longer keep their own marks.
+_IS_PART_MARKED_OTHERWISE = """(
+        target.deleted_at is null
+        or mark._dlt_load_id = any ((select pending.loads from pending)::text[])
+    )"""
 _ROWS = """
 select
-    mart.remote_id as record_id,
+    {record_id} as record_id,
     mart.remote_id::text as remote_id,
     {columns}{links},
     coalesce(mark.seen_at, {marked}) as deleted_at,
     {reason} as deletion_reason,
-    mark.merged_into as merged_into_remote_id
+    {merged_into} as merged_into_remote_id
 from ({select}) as mart{raw_row}
 left join deletions as mark
     on mark.entity = {entity}
-    and mark.id = mart.remote_id::text{options}{linked}
+    and mark.id = {record_id}::text{options}{linked}
 where mart.{condition}
 """
 # The source sent no time: the time at which the row was first read as deleted.
@@ -375,7 +442,7 @@ _MARKED = """case when mart.is_deleted then coalesce(
         (
             select pipeline.loaded_at(record._dlt_load_id)
             from {records} as record
-            where record.{key} = mart.remote_id
+            where record.{key} = {record_id}
         )
     ) end"""
 # Labels removed at the source keep their last text. `|| '{}'` detoasts them once per query.
@@ -409,12 +476,22 @@ _REASON_OF_ROW = """case
     end"""
 _CHANGED_BY = """
 union
--- Records that a changed record of another kind names.
+-- Records that a changed record of another kind names, or one that is gone.
 select
     {key} as remote_id,
     true as is_explained
 from {other} as other
 where other._dlt_load_id = any ((select pending.loads from pending)::text[])
+    and {column} is not null
+union
+select
+    {key} as remote_id,
+    true as is_explained
+from deletions as mark
+inner join {other} as other
+    on {other_key}::text = mark.id
+where mark.entity = {entity}
+    and mark._dlt_load_id = any ((select pending.loads from pending)::text[])
     and {column} is not null"""
 # Records of a merged one belong to the survivor, which may itself have been merged; the source need
 # not send them again.
@@ -466,21 +543,65 @@ updated as (
     ) as differing
     where {is_own}
         and target.remote_id = differing.remote_id
-)
+){retired}
 select
     differing.outcome,
     count(*),
     count(*) filter (where not differing.is_expected),
     count(*) filter (where not differing.is_expected and differing.is_linked_otherwise)
 from differing
-group by differing.outcome
+group by differing.outcome{retired_counts}
+"""
+# The record itself is in raw: rows of one that is not are `extra` (`row_comparison.py`).
+_RETIRED = """,
+given as materialized (
+    select mart.remote_id
+    from ({select}) as mart
+    where mart.{condition}
+),
+retired as (
+    update {mart} as target
+    set deleted_at = coalesce(mark.seen_at, now()),
+        deletion_reason = coalesce(mark.reason, 'deleted'),
+        {written}
+    from {records} as record
+    left join deletions as mark
+        on mark.entity = {entity}
+        and mark.id = {key}::text
+    where {is_own}
+        and target.remote_id is not null
+        and target.deleted_at is null
+        and {key} = {record_key}
+        and not exists (
+            select
+            from given
+            where given.remote_id = target.remote_id
+        )
+    returning {is_expected} as is_expected
+)"""
+_RETIRED_COUNTS = """
+union all
+select
+    'retired',
+    count(*),
+    count(*) filter (where not retired.is_expected),
+    0
+from retired
+having count(*) > 0
+union all
+select
+    'read',
+    count(*),
+    0,
+    0
+from given
 """
 # A row that this build has written has its transaction as xmin.
 _RELINK = """
 with wrong as materialized (
     select
         target.id,
-        target.remote_id,
+        {record_column} as remote_id,
         target.xmin = pg_current_xact_id()::xid as is_written,
         {is_expected} as is_expected,
         row ({correct_links}) is distinct from row ({target_links}) as is_linked_otherwise,

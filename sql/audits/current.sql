@@ -3,7 +3,9 @@
 -- Reads: the select of the mart, over the tenant's raw schema (first on search_path); the mart.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py; the variables of
 --        marts/audit.py, which psql takes with \set.
-select mart.remote_id as remote_id
+select
+    mart.:"record_id" as record_id,
+    mart.remote_id as remote_id
 from (:select) as mart
 inner join :mart as target
     on target.tenant_id = current_setting('pipeline.tenant_id')

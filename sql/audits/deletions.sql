@@ -4,7 +4,9 @@
 --        the mart.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py; the variables of
 --        marts/audit.py, which psql takes with \set.
-select mart.remote_id as remote_id
+select
+    mart.:"record_id" as record_id,
+    mart.remote_id as remote_id
 from (:select) as mart
 inner join :mart as target
     on target.tenant_id = current_setting('pipeline.tenant_id')
@@ -13,6 +15,6 @@ inner join :mart as target
     and :is_built
 left join deletions as mark
     on mark.entity = :'entity'
-    and mark.id = target.remote_id
+    and mark.id = target.:"record_column"
 where not :is_deleted
     and (mark.id is null) <> (target.deleted_at is null)

@@ -3,7 +3,9 @@
 -- Reads: the mart and the mart that it links to.
 -- Needs: pipeline.tenant_id, set local to the transaction by marts/build.py; the variables of
 --        marts/audit.py, which psql takes with \set.
-select target.remote_id as remote_id
+select
+    target.:"record_column" as record_id,
+    target.remote_id as remote_id
 from :mart as target
 left join :linked as linked
     on linked.tenant_id = target.tenant_id

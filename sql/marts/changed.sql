@@ -25,23 +25,23 @@ from deletions as mark
 inner join :mart as target
     on target.tenant_id = current_setting('pipeline.tenant_id')
     and target.system = :'system'
-    and target.remote_id = mark.id
+    and target.:"record_column" = mark.id
 where mark.entity = :'entity'
-    and (target.deleted_at, target.deletion_reason, target.merged_into_remote_id)
-    is distinct from (mark.seen_at, :mark_reason, mark.merged_into)
+    and :is_marked_otherwise
 :changed_by_others
 union
 -- Live records whose row is marked: by hand, or because raw's mark was removed.
 select
-    mart.remote_id as remote_id,
+    mart.:"record_id" as remote_id,
     false as is_explained
 from :mart as target
 inner join (:select) as mart
     on mart.remote_id = :target_key
 left join deletions as mark
     on mark.entity = :'entity'
-    and mark.id = target.remote_id
-where target.tenant_id = current_setting('pipeline.tenant_id')
+    and mark.id = target.:"record_column"
+where :is_looked_for
+    and target.tenant_id = current_setting('pipeline.tenant_id')
     and target.system = :'system'
     and target.deleted_at is not null
     and mark.id is null

@@ -720,6 +720,112 @@ comment on column crm.products.updated_at is
     'When this row was last written; follow changes by it.';
 select integration.isolate('crm.products', has_readers => true);
 
+create table crm.product_prices (
+    id uuid not null default gen_random_uuid(),
+    tenant_id text not null,
+    system text,
+    remote_id text collate "C",
+    former_remote_id text collate "C",
+    product_id uuid,
+    product_remote_id text collate "C",
+    variation_remote_id text collate "C",
+    variation_name text,
+    currency text,
+    price numeric,
+    cost numeric,
+    direct_cost numeric,
+    overhead numeric,
+    comments text,
+    attributes jsonb not null default '{}',
+    remote_created_at timestamptz,
+    changed_at timestamptz,
+    synced_at timestamptz,
+    deleted_at timestamptz,
+    deletion_reason text,
+    merged_into_remote_id text collate "C",
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint product_prices_pkey primary key (id),
+    constraint product_prices_tenant_id_system_remote_id_key
+        unique (tenant_id, system, remote_id),
+    constraint product_prices_tenant_id_id_key unique (tenant_id, id),
+    constraint product_prices_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete restrict,
+    constraint product_prices_system_check check (
+        (system is null) = (remote_id is null and former_remote_id is null)
+    ),
+    constraint product_prices_deletion_reason_check check (
+        deletion_reason in ('deleted', 'merged', 'converted', 'invisible', 'company_changed')
+    ),
+    constraint product_prices_attributes_check check (jsonb_typeof(attributes) = 'object')
+);
+create index product_prices_tenant_id_updated_at_idx on crm.product_prices (tenant_id, updated_at, id);
+create index product_prices_deleted_idx
+    on crm.product_prices (tenant_id, system, remote_id)
+    include (merged_into_remote_id)
+    where deleted_at is not null;
+create index product_prices_part_of_idx
+    on crm.product_prices (tenant_id, system, product_remote_id);
+create index product_prices_tenant_id_product_id_idx
+    on crm.product_prices (tenant_id, product_id)
+    where product_id is not null;
+comment on table crm.product_prices is
+    'Prices of products and of their variations: one row per tenant and product, variation and '
+    'currency in the system, and the rows that the app made.';
+comment on column crm.product_prices.id is
+    'Our id of the row; stays the same through full resyncs and reconnects.';
+comment on column crm.product_prices.tenant_id is
+    'The tenant.';
+comment on column crm.product_prices.system is
+    'The CRM that the row came from; empty for rows that the app made.';
+comment on column crm.product_prices.remote_id is
+    'Id of the record in that system; empty for rows that the app made.';
+comment on column crm.product_prices.former_remote_id is
+    'Id of the record in an account of that system that the tenant was connected to before.';
+comment on column crm.product_prices.product_id is
+    'The row of crm.products of the product, or of the one that it was merged into; empty where '
+    'there is none or it is not known.';
+comment on column crm.product_prices.product_remote_id is
+    'Id in the system of the product.';
+comment on column crm.product_prices.variation_remote_id is
+    'Id in the system of the variation; empty for a price of the product itself.';
+comment on column crm.product_prices.variation_name is
+    'Name of the variation.';
+comment on column crm.product_prices.currency is
+    'Currency of the amounts of this row, ISO 4217.';
+comment on column crm.product_prices.price is
+    'Price of one unit.';
+comment on column crm.product_prices.cost is
+    'Cost of one unit.';
+comment on column crm.product_prices.direct_cost is
+    'Direct cost of one unit; earlier called overhead in Pipedrive.';
+comment on column crm.product_prices.overhead is
+    'Overhead of one unit, where the system has both.';
+comment on column crm.product_prices.comments is
+    'Comments on the price.';
+comment on column crm.product_prices.attributes is
+    'Mapped custom fields that have no column of their own, by name.';
+comment on column crm.product_prices.remote_created_at is
+    'When the record was made in the system.';
+comment on column crm.product_prices.changed_at is
+    'When the record was last changed in the system.';
+comment on column crm.product_prices.synced_at is
+    'When a sync last wrote this row.';
+comment on column crm.product_prices.deleted_at is
+    'When it was seen to be gone from the source, or first read as deleted; empty while it is '
+    'there.';
+comment on column crm.product_prices.deletion_reason is
+    'deleted: it is gone from the source; merged: see merged_into_remote_id; converted: it became'
+    ' another kind of record; invisible: the connected user may not see it any more; '
+    'company_changed: the tenant connected another account of the system.';
+comment on column crm.product_prices.merged_into_remote_id is
+    'The remote_id that it was merged into.';
+comment on column crm.product_prices.created_at is
+    'When this row was made.';
+comment on column crm.product_prices.updated_at is
+    'When this row was last written; follow changes by it.';
+select integration.isolate('crm.product_prices', has_readers => true);
+
 create table crm.leads (
     id uuid not null default gen_random_uuid(),
     tenant_id text not null,
@@ -1154,6 +1260,8 @@ create index deal_contacts_deleted_idx
     on crm.deal_contacts (tenant_id, system, remote_id)
     include (merged_into_remote_id)
     where deleted_at is not null;
+create index deal_contacts_part_of_idx
+    on crm.deal_contacts (tenant_id, system, deal_remote_id);
 create index deal_contacts_tenant_id_deal_id_idx
     on crm.deal_contacts (tenant_id, deal_id)
     where deal_id is not null;
@@ -1212,6 +1320,170 @@ comment on column crm.deal_contacts.created_at is
 comment on column crm.deal_contacts.updated_at is
     'When this row was last written; follow changes by it.';
 select integration.isolate('crm.deal_contacts', has_readers => true);
+
+create table crm.deal_stage_history (
+    id uuid not null default gen_random_uuid(),
+    tenant_id text not null,
+    system text,
+    remote_id text collate "C",
+    former_remote_id text collate "C",
+    deal_id uuid,
+    deal_remote_id text collate "C",
+    stage_id uuid,
+    stage_remote_id text collate "C",
+    pipeline_id uuid,
+    pipeline_remote_id text collate "C",
+    changed_by_id uuid,
+    changed_by_remote_id text collate "C",
+    entered_at timestamptz,
+    left_at timestamptz,
+    entered_at_is_exact boolean,
+    left_at_is_exact boolean,
+    open_seconds bigint,
+    statuses jsonb not null default '[]',
+    won_at timestamptz,
+    lost_at timestamptz,
+    reopened_at timestamptz,
+    amount numeric,
+    currency text,
+    probability numeric,
+    origin text,
+    attributes jsonb not null default '{}',
+    remote_created_at timestamptz,
+    changed_at timestamptz,
+    synced_at timestamptz,
+    deleted_at timestamptz,
+    deletion_reason text,
+    merged_into_remote_id text collate "C",
+    seconds bigint generated always as (
+        extract(epoch from left_at - entered_at)::bigint
+    ) stored,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint deal_stage_history_pkey primary key (id),
+    constraint deal_stage_history_tenant_id_system_remote_id_key
+        unique (tenant_id, system, remote_id),
+    constraint deal_stage_history_tenant_id_id_key unique (tenant_id, id),
+    constraint deal_stage_history_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete restrict,
+    constraint deal_stage_history_system_check check (
+        (system is null) = (remote_id is null and former_remote_id is null)
+    ),
+    constraint deal_stage_history_deletion_reason_check check (
+        deletion_reason in ('deleted', 'merged', 'converted', 'invisible', 'company_changed')
+    ),
+    constraint deal_stage_history_attributes_check check (jsonb_typeof(attributes) = 'object')
+);
+create index deal_stage_history_tenant_id_updated_at_idx on crm.deal_stage_history (tenant_id, updated_at, id);
+create index deal_stage_history_deleted_idx
+    on crm.deal_stage_history (tenant_id, system, remote_id)
+    include (merged_into_remote_id)
+    where deleted_at is not null;
+create index deal_stage_history_part_of_idx
+    on crm.deal_stage_history (tenant_id, system, deal_remote_id);
+create index deal_stage_history_tenant_id_deal_id_idx
+    on crm.deal_stage_history (tenant_id, deal_id)
+    where deal_id is not null;
+create index deal_stage_history_tenant_id_stage_id_idx
+    on crm.deal_stage_history (tenant_id, stage_id)
+    where stage_id is not null;
+comment on table crm.deal_stage_history is
+    'Visits of deals to stages: a deal that comes back to a stage has two rows; winning, losing '
+    'and reopening a deal are in the row of the stage that it was in: one row per tenant and deal'
+    ' and visit of a stage, and the rows that the app made.';
+comment on column crm.deal_stage_history.id is
+    'Our id of the row; stays the same through full resyncs and reconnects.';
+comment on column crm.deal_stage_history.tenant_id is
+    'The tenant.';
+comment on column crm.deal_stage_history.system is
+    'The CRM that the row came from; empty for rows that the app made.';
+comment on column crm.deal_stage_history.remote_id is
+    'Id of the record in that system; empty for rows that the app made.';
+comment on column crm.deal_stage_history.former_remote_id is
+    'Id of the record in an account of that system that the tenant was connected to before.';
+comment on column crm.deal_stage_history.deal_id is
+    'The row of crm.deals of the deal, or of the one that it was merged into; empty where there '
+    'is none or it is not known.';
+comment on column crm.deal_stage_history.deal_remote_id is
+    'Id in the system of the deal.';
+comment on column crm.deal_stage_history.stage_id is
+    'The row of crm.stages of the stage, or of the one that it was merged into; empty where there'
+    ' is none or it is not known.';
+comment on column crm.deal_stage_history.stage_remote_id is
+    'Id in the system of the stage.';
+comment on column crm.deal_stage_history.pipeline_id is
+    'The row of crm.pipelines of the pipeline in which the stage was then, or of the one that it '
+    'was merged into; empty where there is none or it is not known.';
+comment on column crm.deal_stage_history.pipeline_remote_id is
+    'Id in the system of the pipeline in which the stage was then.';
+comment on column crm.deal_stage_history.changed_by_id is
+    'The row of crm.users of the user who moved the deal to the stage, where it is known, or of '
+    'the one that it was merged into; empty where there is none or it is not known.';
+comment on column crm.deal_stage_history.changed_by_remote_id is
+    'Id in the system of the user who moved the deal to the stage, where it is known.';
+comment on column crm.deal_stage_history.entered_at is
+    'When the deal came into the stage; where entered_at_is_exact is false, the latest possible '
+    'time.';
+comment on column crm.deal_stage_history.left_at is
+    'When it left the stage: the next entered_at; empty while it is there, also if it is closed.';
+comment on column crm.deal_stage_history.entered_at_is_exact is
+    'Whether the source itself gives entered_at.';
+comment on column crm.deal_stage_history.left_at_is_exact is
+    'Whether left_at is the time of leaving. False where the deal is known to have been elsewhere'
+    ' before the next visit (it came back to this stage between two reads), or where the next '
+    'entered_at is not exact: then it left at left_at or earlier. Empty while it is in the stage.';
+comment on column crm.deal_stage_history.open_seconds is
+    'Seconds of the visit in which the deal was open; empty while it is open and in the stage. A '
+    'visit in which it was closed all the time has 0.';
+comment on column crm.deal_stage_history.statuses is
+    'Statuses during the visit in order: [{"status": "open", "at": "…", "is_exact": true}, '
+    '{"status": "won", …}]; the first is the one at entered_at. By them the status at any time '
+    'and every win is known, also where a deal was won, reopened and won again.';
+comment on column crm.deal_stage_history.won_at is
+    'When it was last won during this visit; stays when it is reopened. Wins by month, counted '
+    'from history: count(won_at) by the month of won_at. deals.won_at is empty again once a deal '
+    'is reopened, so counts from crm.deals are of the wins that lasted.';
+comment on column crm.deal_stage_history.lost_at is
+    'When it was last lost during this visit; stays when it is reopened.';
+comment on column crm.deal_stage_history.reopened_at is
+    'When it was last reopened during this visit; the latest possible time unless the entry in '
+    'statuses is exact.';
+comment on column crm.deal_stage_history.amount is
+    'Value of the deal when it came into the stage, where it is known.';
+comment on column crm.deal_stage_history.currency is
+    'Currency of the amounts of this row, ISO 4217; never add up two currencies.';
+comment on column crm.deal_stage_history.probability is
+    'Chance in percent that the deal is won, when it came into the stage; only where the '
+    'system''s own history has it.';
+comment on column crm.deal_stage_history.origin is
+    'How the visit is known. seeded: from the first read of the deal, and what was before is not '
+    'known unless entered_at is when the deal was made. diff: from the difference between two '
+    'reads, so moves in between are not known. webhook: from a message of the source. '
+    'source_history: from the source''s own history, which has every move.';
+comment on column crm.deal_stage_history.attributes is
+    'Mapped custom fields that have no column of their own, by name.';
+comment on column crm.deal_stage_history.remote_created_at is
+    'When the record was made in the system.';
+comment on column crm.deal_stage_history.changed_at is
+    'When the record was last changed in the system.';
+comment on column crm.deal_stage_history.synced_at is
+    'When a sync last wrote this row.';
+comment on column crm.deal_stage_history.deleted_at is
+    'When it was seen to be gone from the source, or first read as deleted; empty while it is '
+    'there.';
+comment on column crm.deal_stage_history.deletion_reason is
+    'deleted: it is gone from the source; merged: see merged_into_remote_id; converted: it became'
+    ' another kind of record; invisible: the connected user may not see it any more; '
+    'company_changed: the tenant connected another account of the system.';
+comment on column crm.deal_stage_history.merged_into_remote_id is
+    'The remote_id that it was merged into.';
+comment on column crm.deal_stage_history.seconds is
+    'Seconds from entered_at to left_at; empty while the deal is in the stage.';
+comment on column crm.deal_stage_history.created_at is
+    'When this row was made.';
+comment on column crm.deal_stage_history.updated_at is
+    'When this row was last written; follow changes by it.';
+select integration.isolate('crm.deal_stage_history', has_readers => true);
 
 create table crm.deal_products (
     id uuid not null default gen_random_uuid(),
@@ -1704,6 +1976,10 @@ alter table crm.products
     add constraint products_owner_id_fkey foreign key (tenant_id, owner_id)
     references crm.users (tenant_id, id)
     on delete set null (owner_id) deferrable;
+alter table crm.product_prices
+    add constraint product_prices_product_id_fkey foreign key (tenant_id, product_id)
+    references crm.products (tenant_id, id)
+    on delete set null (product_id) deferrable;
 alter table crm.leads
     add constraint leads_customer_id_fkey foreign key (tenant_id, customer_id)
     references crm.customers (tenant_id, id)
@@ -1768,6 +2044,22 @@ alter table crm.deal_contacts
     add constraint deal_contacts_contact_id_fkey foreign key (tenant_id, contact_id)
     references crm.contacts (tenant_id, id)
     on delete set null (contact_id) deferrable;
+alter table crm.deal_stage_history
+    add constraint deal_stage_history_deal_id_fkey foreign key (tenant_id, deal_id)
+    references crm.deals (tenant_id, id)
+    on delete set null (deal_id) deferrable;
+alter table crm.deal_stage_history
+    add constraint deal_stage_history_stage_id_fkey foreign key (tenant_id, stage_id)
+    references crm.stages (tenant_id, id)
+    on delete set null (stage_id) deferrable;
+alter table crm.deal_stage_history
+    add constraint deal_stage_history_pipeline_id_fkey foreign key (tenant_id, pipeline_id)
+    references crm.pipelines (tenant_id, id)
+    on delete set null (pipeline_id) deferrable;
+alter table crm.deal_stage_history
+    add constraint deal_stage_history_changed_by_id_fkey foreign key (tenant_id, changed_by_id)
+    references crm.users (tenant_id, id)
+    on delete set null (changed_by_id) deferrable;
 alter table crm.deal_products
     add constraint deal_products_deal_id_fkey foreign key (tenant_id, deal_id)
     references crm.deals (tenant_id, id)
@@ -1896,6 +2188,18 @@ group by
     products.system
 union all
 select
+    product_prices.tenant_id,
+    product_prices.system,
+    'product_prices' as mart,
+    count(*) as rows
+from crm.product_prices
+where product_prices.remote_id is not null
+    and product_prices.deleted_at is null
+group by
+    product_prices.tenant_id,
+    product_prices.system
+union all
+select
     leads.tenant_id,
     leads.system,
     'leads' as mart,
@@ -1930,6 +2234,18 @@ where deal_contacts.remote_id is not null
 group by
     deal_contacts.tenant_id,
     deal_contacts.system
+union all
+select
+    deal_stage_history.tenant_id,
+    deal_stage_history.system,
+    'deal_stage_history' as mart,
+    count(*) as rows
+from crm.deal_stage_history
+where deal_stage_history.remote_id is not null
+    and deal_stage_history.deleted_at is null
+group by
+    deal_stage_history.tenant_id,
+    deal_stage_history.system
 union all
 select
     deal_products.tenant_id,

@@ -67,7 +67,11 @@ def compare_values(warehouse: Warehouse, scope: Scope, *, is_whole: bool = True)
         is_shown = are_custom_fields_wanted(connection, scope)
         fields = fields_of(connection, scope)
         tasks: list[Callable[[psycopg.Connection], MartResult]] = []
-        sources = mapped_sources(connection, scope, fields, mart_sources(scope.system))
+        sources = [
+            source
+            for source in mapped_sources(connection, scope, fields, mart_sources(scope.system))
+            if not source.is_of_parts  # the values are those of the record
+        ]
         for source in sources:
             if is_whole:
                 conditions = _halves(connection, source)

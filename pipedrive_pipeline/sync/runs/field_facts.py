@@ -64,7 +64,11 @@ def field_facts(
     if not waits_for.are_views and (is_whole or waits_for.are_loads):
         compared = compare_values(warehouse, scope, is_whole=is_whole)
     offered = mapping.proposals(scope, version.mapping, fields) if is_wanted else []
-    entities = {source.name: source.entity for source in mart_sources(scope.system)}
+    entities = {
+        source.name: source.entity
+        for source in mart_sources(scope.system)
+        if not source.is_of_parts  # the values are those of the record
+    }
     return compared, {
         mart.name: FieldFacts(
             seen=compared.seen,

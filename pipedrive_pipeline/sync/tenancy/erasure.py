@@ -37,7 +37,7 @@ from pipedrive_pipeline.marts.erasure import (
     has_address,
     rows_with_address,
 )
-from pipedrive_pipeline.marts.sources import mart_sources
+from pipedrive_pipeline.marts.sources import MartSource, mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.runs.lock import TenantLock
@@ -209,8 +209,8 @@ def _erase_returned(
     if stale and is_raw_ours:
         raw.erase(entity, stale)
     keys = set(stale if is_raw_ours else ())
-    for mart in _marts_of(scope.system, entity):
-        keys |= changed_at(connection, scope, mart, list(erased)).keys() - in_raw.keys()
+    for source in _sources_of(scope.system, entity):
+        keys |= changed_at(connection, scope, source, list(erased)).keys() - in_raw.keys()
     if keys:
         _erase_mart_rows(connection, scope, entity, sorted(keys))
         forget_rejected(connection, scope, entity, sorted(keys), with_unidentified=True)
@@ -273,9 +273,10 @@ def _erase(
     keys = raw.with_merged(entity, ids)
     marked, raw_versions = raw.marked(entity, keys), raw.versions(entity, keys)
     versions: dict[str, datetime | None] = {}
-    for mart in _marts_of(scope.system, entity):
+    for source in _sources_of(scope.system, entity):
         # A row may remain although its record is no longer in raw.
-        versions |= changed_at(connection, scope, mart, keys)
+        if not source.is_of_parts:
+            versions |= changed_at(connection, scope, source, keys)
     versions |= raw_versions
     known = {row[0] for row in connection.execute(_KNOWN, [*whose, *whose])}
     if unknown := sorted(set(keys) - marked - versions.keys() - known):
@@ -299,17 +300,17 @@ def _erase(
     )
 
 
-def _marts_of(system: str, entity: Entity) -> Iterator[Mart]:
-    """Yields the marts whose rows are made from an entity's records."""
-    return (source.mart for source in mart_sources(system) if source.entity == entity.name)
+def _sources_of(system: str, entity: Entity) -> Iterator[MartSource]:
+    """Yields the sources of the marts whose rows are made from an entity's records."""
+    return (source for source in mart_sources(system) if source.entity == entity.name)
 
 
 def _erase_mart_rows(
     connection: psycopg.Connection, scope: Scope, entity: Entity, keys: Sequence[str]
 ) -> dict[str, int]:
     return {
-        mart.name: erase_rows(connection, scope, mart, keys)
-        for mart in _marts_of(scope.system, entity)
+        source.name: erase_rows(connection, scope, source, keys)
+        for source in _sources_of(scope.system, entity)
     }
 
 
@@ -320,6 +321,9 @@ def _tables_of(
     for system, entity in sorted({(record.system, record.entity) for record in erased.records}):
         yield Scope(tenant, system).raw_schema, entity
         yield Scope(tenant, system).staging_schema, entity
+        declared = system_of(system).entity(entity)
+        if declared.history:
+            yield Scope(tenant, system).raw_schema, declared.history_table
     changed = {name for name, count in erased.mart_rows.items() if count}
     changed |= {row.mart for row in former}
     for mart in MARTS:

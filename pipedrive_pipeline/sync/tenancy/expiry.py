@@ -17,9 +17,8 @@ from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.ingest.erasure import RawErasure
 from pipedrive_pipeline.ingest.rejections import forget_rejected
-from pipedrive_pipeline.marts.declared import Mart
 from pipedrive_pipeline.marts.erasure import ErasureRefused, erase_rows, needed_for_links
-from pipedrive_pipeline.marts.sources import mart_sources
+from pipedrive_pipeline.marts.sources import MartSource, mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -65,30 +64,30 @@ def _erase_aged(connection: psycopg.Connection, scope: Scope, entity: Entity, da
         if source.entity == entity.name:
             needed = needed_for_links(connection, scope, source.mart, keys)
             keys = [key for key in keys if key not in needed]
-            keys = _let_go(connection, scope, source.mart, keys)
+            keys = _let_go(connection, scope, source, keys)
     raw.erase(entity, keys)
     forget_rejected(connection, scope, entity, keys, with_unidentified=False)
     return len(keys)
 
 
 def _let_go(
-    connection: psycopg.Connection, scope: Scope, mart: Mart, keys: Sequence[str]
+    connection: psycopg.Connection, scope: Scope, source: MartSource, keys: Sequence[str]
 ) -> list[str]:
     """Returns the records whose rows could be deleted: all at once, otherwise one by one."""
     try:
-        erase_rows(connection, scope, mart, keys)
+        erase_rows(connection, scope, source, keys)
     except ErasureRefused:
-        return _one_by_one(connection, scope, mart, keys)
+        return _one_by_one(connection, scope, source, keys)
     return list(keys)
 
 
 def _one_by_one(
-    connection: psycopg.Connection, scope: Scope, mart: Mart, keys: Sequence[str]
+    connection: psycopg.Connection, scope: Scope, source: MartSource, keys: Sequence[str]
 ) -> list[str]:
     gone: list[str] = []
     for key in keys:
         try:
-            erase_rows(connection, scope, mart, [key])
+            erase_rows(connection, scope, source, [key])
         except ErasureRefused as refused:
             log.warning("%s", refused)
         else:
