@@ -150,11 +150,12 @@ def v1_page(items: Schema) -> Schema:
 V1_FIELD_TYPES = (
     "address", "date", "daterange", "double", "enum", "monetary", "org", "people", "phone", "set",
     "text", "time", "timerange", "user", "varchar", "varchar_auto", "visible_to",
+    "billing_frequency", "boolean", "deal", "lead", "price_list", "stage", "status",
+    "varchar_options",
 )  # fmt: skip
 V2_FIELD_TYPES = (
-    *V1_FIELD_TYPES, "activity", "billing_frequency", "boolean", "deal", "deals", "int", "json",
-    "lead", "picture", "price_list", "project", "projects_board", "projects_phase", "stage",
-    "status", "varchar_options",
+    *V1_FIELD_TYPES, "activity", "deals", "int", "json", "picture", "project", "projects_board",
+    "projects_phase",
 )  # fmt: skip
 DIALOG = thing({"show": FLAG, "order": maybe(WHOLE)})
 V2_FIELD = thing(
@@ -195,6 +196,7 @@ V2_FIELD = thing(
     },
 )
 OPTIONS = listed(thing({"id": ID, "label": TEXT}))
+V1_OPTIONS = listed(thing({"id": {"type": ["integer", "string"]}, "label": TEXT}))
 TOUCHED_OPTIONS = thing({"success": {"const": True}, "data": OPTIONS, "additional_data": NOTHING})
 V1_FIELD = thing(
     {
@@ -218,7 +220,7 @@ V1_FIELD = thing(
         "filtering_allowed": FLAG,
         "sortable_flag": FLAG,
         "mandatory_flag": FLAG,
-        "options": maybe(OPTIONS),
+        "options": maybe(V1_OPTIONS),
     },
     {
         "json_column_flag": FLAG,

@@ -52,7 +52,10 @@ class Routes:
     def at(self, path: str) -> list[ApiEndpoint]:
         """The endpoints of a path; a literal path (``/search``) wins over a pattern (``/{id}``)."""
         matching = [endpoint for endpoint in self.endpoints if endpoint.match(path) is not None]
-        return [endpoint for endpoint in matching if endpoint.path == matching[0].path]
+        if not matching:
+            return []
+        closest = min(matching, key=lambda endpoint: endpoint.path.count("{")).path
+        return [endpoint for endpoint in matching if endpoint.path == closest]
 
     def find(self, method: str, path: str) -> tuple[ApiEndpoint | None, Mapping[str, str]]:
         """The endpoint of a request with the variable parts of its path."""

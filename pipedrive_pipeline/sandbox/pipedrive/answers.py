@@ -42,10 +42,8 @@ def by_gateway(status: int, error: str, headers: Mapping[str, str] | None = None
 
 def by_service(status: int, error: str, **more: Any) -> RequestRefused:
     """Refused by the v2 or v1 service itself."""
-    body = {"success": False, "error": error, **more}
-    return RequestRefused(
-        status, body | {"error_info": ERROR_INFO, "data": None, "additional_data": None}
-    )
+    body = {"success": False, "error": error, "error_info": ERROR_INFO, **more}
+    return RequestRefused(status, body | {"data": None, "additional_data": None})
 
 
 def invalid(error: str, **details: Any) -> RequestRefused:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from pipedrive_pipeline.sandbox.pipedrive.running import Sandbox
+from pipedrive_pipeline.sandbox.pipedrive.world.conversions import convert_deal, convert_lead
 from pipedrive_pipeline.sandbox.pipedrive.world.fields import FieldBook
 from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
 
@@ -109,6 +110,22 @@ class Merge(_Edit, tag="merge"):
         )
 
 
+class Convert(_Edit, tag="convert"):
+    """Make a deal of a lead, or a lead of a deal; the source is deleted."""
+
+    id: RecordId
+    stage_id: int | None = None
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it; returns the new record."""
+        if self.entity == "deals":
+            return convert_deal(sandbox.account, self.id)
+        if self.entity == "leads":
+            place = {} if self.stage_id is None else {"stage_id": self.stage_id}
+            return convert_lead(sandbox.account, self.id, **place)
+        raise ValueError("only deals and leads can be converted")
+
+
 class Delay(_Edit, tag="delay"):
     """Hide a record from lists for some time."""
 
@@ -196,6 +213,7 @@ EditCommand = (
     | Delete
     | Restore
     | Merge
+    | Convert
     | Delay
     | AddField
     | ChangeField

@@ -46,3 +46,4 @@ class Options(ServerOptions):
     has_v1_lists: bool = False  # v1 lists of persons and organizations answer instead of 410
     built_in_option_ids: Literal["text", "number"] = "text"
     merge_touches_children: bool = False
+    conversion_polls: int = 1  # how often a conversion says `running` before it is `completed`

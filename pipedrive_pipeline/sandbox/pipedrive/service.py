@@ -22,12 +22,14 @@ from pipedrive_pipeline.sandbox.pipedrive.answers import (
 from pipedrive_pipeline.sandbox.pipedrive.limits import BurstLimit, TokenBudget, burst_headers
 from pipedrive_pipeline.sandbox.pipedrive.options import Options
 from pipedrive_pipeline.sandbox.pipedrive.routes import (
+    deal_history,
     deals,
     fields,
     options,
     records,
     search,
     v1,
+    v1_records,
     writes,
 )
 from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
@@ -38,11 +40,13 @@ ROUTES = Routes(
     (
         *search.endpoints(),
         *deals.endpoints(),
+        *deal_history.endpoints(),
         *records.endpoints(),
         *writes.endpoints(),
         *fields.endpoints(),
         *options.endpoints(),
         *v1.endpoints(),
+        *v1_records.endpoints(),
     )
 )
 # https://pipedrive.readme.io/docs/marketplace-oauth-authorization (read 2026-09)

@@ -11,7 +11,7 @@ from pipedrive_pipeline.sandbox.pipedrive.answers import by_service, invalid
 from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
 from pipedrive_pipeline.sandbox.pipedrive.routes.parameters import time as parsed_time
 from pipedrive_pipeline.sandbox.pipedrive.world.deal_kinds import DEAL_STATUSES
-from pipedrive_pipeline.sandbox.pipedrive.world.fields import SUBFIELDS, FieldDefinition
+from pipedrive_pipeline.sandbox.pipedrive.world.fields import SUBFIELDS, FieldBook, FieldDefinition
 from pipedrive_pipeline.sandbox.pipedrive.world.kind import RecordKind
 from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
 from pipedrive_pipeline.sandbox.pipedrive.world.lead_kinds import LABEL_COLORS
@@ -227,7 +227,9 @@ def checked(
     Raises:
         Refusal: 400 for an unknown key or an ill-typed value, 403 for a feature that is off.
     """
-    body = call.json_object()
+    body, custom = call.json_object(), {}
+    if entity.is_v1 and entity.fields_of:
+        body, custom = _split(call.account.fields[entity.fields_of], body)
     for key in body:
         is_barred = not is_new and key in entity.only_on_create
         if key not in entity.writable or is_barred:
@@ -235,6 +237,8 @@ def checked(
         if key in entity.featured and not call.account.has_features:
             raise by_service(403, f"The feature of '{key}' is not enabled")
     values = {key: _value(call, entity, key, value) for key, value in body.items()}
+    if custom:
+        values["custom_fields"] = _custom_values(call, entity, custom)
     for key in ("address", "postal_address", "location"):
         if values.get(key) is not None:
             values[key] = dict.fromkeys(SUBFIELDS["address"]) | values[key]
@@ -243,6 +247,32 @@ def checked(
     if text:
         raise invalid(text)
     return values
+
+
+def _split(book: FieldBook, body: Record) -> tuple[Record, Record]:
+    """A body of v1 without its custom fields, and these as v2 has them."""
+    plain, custom = {}, {}
+    for key, value in body.items():
+        code, _, part = key.partition("_")
+        field = book.get(code)
+        if field is None or not field.is_custom:
+            plain[key] = value
+        elif part:
+            custom[code] = custom.get(code, {}) | {part: value}
+        elif field.type in SUBFIELDS and value is not None:
+            custom[code] = {"value": value} | custom.get(code, {})
+        else:
+            custom[code] = _from_v1(field, value)
+    return plain, custom
+
+
+def _from_v1(field: FieldDefinition, value: Any) -> Any:
+    """One custom value: options come as texts of ids, sets as one text."""
+    if field.type == "enum" and isinstance(value, str) and value.isdecimal():
+        return int(value)
+    if field.type == "set" and isinstance(value, str):
+        return [int(part) for part in value.split(",") if part.isdecimal()]
+    return value
 
 
 def _deal_refusal(before: Record, values: Record) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipedrive_pipeline.sandbox.kit.clock import stamp
@@ -122,6 +122,38 @@ def time(name: str, text: str) -> str:
         return stamp(at.astimezone(UTC))
     except (ValueError, OverflowError) as error:
         raise invalid(f"Parameter '{name}' is not a valid datetime") from error
+
+
+def lenient_time(name: str, text: str) -> str:
+    """An instant with or without fractions of a second, as a UTC stamp of the next full one."""
+    try:
+        at = datetime.fromisoformat(text.replace(" ", "+"))
+        whole_second = at.astimezone(UTC) + timedelta(microseconds=999_999)
+    except (ValueError, OverflowError) as error:
+        raise invalid(f"Parameter '{name}' is not a valid datetime") from error
+    return stamp(whole_second)
+
+
+def bit(name: str, text: str) -> bool:
+    """``0`` or ``1``."""
+    if text not in ("0", "1"):
+        raise invalid(f"Parameter '{name}' must be 0 or 1")
+    return text == "1"
+
+
+def order_of(*fields: str) -> Kind:
+    """An order of v1, ``update_time DESC, id ASC``: fields and whether they descend."""
+
+    def check(name: str, text: str) -> tuple[tuple[str, bool], ...]:
+        orders = []
+        for part in text.split(","):
+            field, _, direction = part.strip().partition(" ")
+            if field not in fields or direction.strip().upper() not in ("", "ASC", "DESC"):
+                raise invalid(f"Parameter '{name}' contains an unknown order '{part.strip()}'")
+            orders.append((field, direction.strip().upper() == "DESC"))
+        return tuple(orders)
+
+    return check
 
 
 def text(_: str, value: str) -> str:

@@ -222,7 +222,7 @@ def _rows(
         return listed(account, kind.name, user_id, walk, keep)
     ids = values.get("ids", only)
     if "ids" in values and only is not None:
-        ids = set(ids) & set(only)
+        ids = set(values["ids"]) & set(only)
     for key in kind.indexed_filters:
         if ids is None and key in values:
             ids = account.records[kind.name].children_of(key, values[key])

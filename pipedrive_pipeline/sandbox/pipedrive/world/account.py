@@ -58,6 +58,8 @@ class CrmAccount(World):
         self.has_features, self.shows_unset = has_features, shows_unset
         self.deleted_at: dict[tuple[str, int], str] = {}
         self.late: dict[tuple[str, int], str] = {}  # rows that lists show only from a stamp on
+        self.conversions: dict[str, Any] = {}  # of leads and deals, by id
+        self.walks: dict[Any, list[int]] = {}  # orders of rows, kept between pages of offset lists
         self.views: dict[str, View] = views(self)
 
     def installers(self) -> Iterable[Record]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pipedrive_pipeline.sandbox.pipedrive.world.kind import BuiltIn, Prices, RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.world.kind import BuiltIn, Prices, Record, RecordKind
 
 READ = ("contacts:read", "contacts:full")
 WRITE = ("contacts:full",)
 FIELD_WRITE = ("contact-fields:full", "admin")
 PRICES = Prices(merge=40)
-SHARED_DEFAULTS = {"owner_id": None, "visible_to": 3, "label_ids": [], "picture_id": None}
+SHARED_DEFAULTS: Record = {"owner_id": None, "visible_to": 3, "label_ids": [], "picture_id": None}
 _DEAL_COUNTS = (
     "open_deals_count", "related_open_deals_count", "closed_deals_count",
     "related_closed_deals_count", "won_deals_count", "related_won_deals_count",

@@ -25,7 +25,9 @@ from pipedrive_pipeline.sandbox.pipedrive.world.seeds import (
 from pipedrive_pipeline.sandbox.pipedrive.world.words import LAST_NAMES, PROJECTS
 
 Record = dict[str, Any]
+ODD_DEALS = 2  # after the seeded ones: a deleted deal, and one that the admin cannot see
 LINES_A_DEAL = 2  # of every other deal
+PLACES_A_DEAL = 2  # for its participants
 COMPANY_ZONE = ZoneInfo("Europe/Berlin")
 CURRENCIES = ("EUR", "EUR", "EUR", "EUR", "EUR", "CHF", "PLN", "USD")
 _STAGES = tuple(
@@ -308,28 +310,37 @@ class SeededLines(SeededRows):
 
 
 class SeededParticipants(SeededRows):
-    """A further person for every third deal, besides the deal's own person."""
+    """Two places for each deal: its own person, and a further one for every third deal.
 
-    def __init__(self, order: SeededOrder, persons: int, owners: Sequence[int]) -> None:
+    A place that nobody takes counts as deleted.
+    """
+
+    def __init__(
+        self, order: SeededOrder, deals: SeededDeals, persons: int, owners: Sequence[int]
+    ) -> None:
         self.order = order
-        self._persons, self._owners = persons, owners
+        self._deals, self._persons, self._owners = deals, persons, owners
 
     def row(self, row_id: int) -> Record:
         """One participant as it was seeded."""
+        deal_id, is_further = (row_id + 1) // PLACES_A_DEAL, row_id % PLACES_A_DEAL == 0
+        person_id = self._deals.links(deal_id)[1]
+        if is_further:
+            person_id = 1 + deal_id * 5 % self._persons if deal_id % 3 == 0 else None
         return {
             "id": row_id,
-            "deal_id": row_id * 3,
-            "person_id": 1 + row_id * 5 % self._persons,
+            "deal_id": deal_id,
+            "person_id": person_id,
             "added_by_user_id": self._owners[row_id % len(self._owners)],
             "add_time": self.order.add_time(row_id),
             "update_time": self.order.update_time(row_id),
-            "is_deleted": False,
+            "is_deleted": person_id is None,
         }
 
     def children_of(self, key: str, parent_id: int | str) -> Iterator[int]:
-        """The further participants of a deal without a search."""
+        """The participants of a deal without a search."""
         if key == "deal_id" and isinstance(parent_id, int):
-            row_id, rest = divmod(parent_id, 3)
-            yield from (row_id,) if rest == 0 and 0 < row_id <= self.order.size else ()
+            last = parent_id * PLACES_A_DEAL
+            yield from range(last - 1, last + 1) if 0 < last <= self.order.size else ()
         else:
             yield from super().children_of(key, parent_id)

@@ -84,6 +84,4 @@ def participants_of(account: CrmAccount, deal_id: int) -> set[int]:
     deal = account.records["deals"].get(deal_id)
     if deal is None or deal["is_deleted"]:
         return set()
-    rows = live(account, "deal_participants", "deal_id", deal_id)
-    people = {row["person_id"] for row in rows}
-    return people | ({deal["person_id"]} - {None})
+    return {row["person_id"] for row in live(account, "deal_participants", "deal_id", deal_id)}

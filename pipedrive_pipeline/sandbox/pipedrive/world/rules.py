@@ -72,6 +72,19 @@ def _settle_deal(
         after["value"] = value_of(lines)
 
 
+def _follow_deal(
+    account: CrmAccount, before: Record | None, after: Record, now: str, by: str
+) -> None:
+    """A deal's person takes part in it; a former one goes on to."""
+    del now
+    person_id = after["person_id"]
+    if person_id is None or (before is not None and before["person_id"] == person_id):
+        return
+    people = live(account, "deal_participants", "deal_id", after["id"])
+    if all(row["person_id"] != person_id for row in people):
+        account.create("deal_participants", by=by, deal_id=after["id"], person_id=person_id)
+
+
 def _settle_place(
     account: CrmAccount, before: Record | None, after: Record, named: Collection[str]
 ) -> None:
@@ -112,7 +125,7 @@ def _date(at: Any) -> str | None:
 
 def value_of(lines: Iterable[Record]) -> float:
     """The value of a deal that has lines: disabled ones do not count."""
-    return round(sum(line["sum"] for line in lines if line["is_enabled"]), 2)
+    return float(round(sum(line["sum"] for line in lines if line["is_enabled"]), 2))
 
 
 def _settle_line(
@@ -134,7 +147,7 @@ def _settle_line(
 
 def sum_of(line: Record) -> float:
     """The total of a line after its discount, and with its tax if the price is without it."""
-    total = line["item_price"] * line["quantity"]
+    total: float = line["item_price"] * line["quantity"]
     if line["discount_type"] == "percentage":
         total -= total * line["discount"] / 100
     else:
@@ -270,7 +283,7 @@ def _settle_activity_type(
 
 
 RULES = {name: Rule() for name in ENTITIES} | {
-    "deals": Rule(_settle_deal),
+    "deals": Rule(_settle_deal, _follow_deal),
     "deal_products": Rule(_settle_line, _follow_line),
     "stages": Rule(_settle_stage, _follow_stage),
     "pipelines": Rule(_settle_pipeline),

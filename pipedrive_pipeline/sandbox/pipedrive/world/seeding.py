@@ -18,6 +18,7 @@ from pipedrive_pipeline.sandbox.pipedrive.world.custom import (
 )
 from pipedrive_pipeline.sandbox.pipedrive.world.deal_seeds import (
     LINES_A_DEAL,
+    PLACES_A_DEAL,
     SeededDeals,
     SeededLines,
     SeededParticipants,
@@ -172,7 +173,6 @@ class _Sales:
     def rows(self) -> dict[str, SeededRows]:
         """The seeded rows of each kind."""
         seed, reach, deals = self._seed, self._reach, self.deals
-        further = self.count // 3 if reach.persons else 0
         return {
             "pipelines": SeededTable([*tables.pipelines()]),
             "stages": SeededTable([*tables.stages()]),
@@ -185,7 +185,10 @@ class _Sales:
                 self._order(self.count // 2 * LINES_A_DEAL), seed, deals, self.products
             ),
             "deal_participants": SeededParticipants(
-                self._order(further), reach.persons, reach.users
+                self._order(self.count * PLACES_A_DEAL if reach.persons else 0),
+                deals,
+                reach.persons,
+                reach.users,
             ),
             "activity_types": SeededTable([*tables.activity_types()]),
             "activities": more_seeds.SeededActivities(

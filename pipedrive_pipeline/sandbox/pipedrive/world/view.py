@@ -138,7 +138,9 @@ def views(account: CrmAccount) -> dict[str, View]:
 
 def _disguise(row: Record, shown: Record, missing: Iterable[str]) -> None:
     """Overwrite a row with planted values; see ``Account.plant``."""
-    custom = row["custom_fields"] | shown.get("custom_fields", {})
-    row.update(shown | {"custom_fields": custom})
+    custom = row.get("custom_fields", {})
+    row.update(shown)
+    if "custom_fields" in shown:
+        row["custom_fields"] = custom | shown["custom_fields"]
     for key in missing:
         row.pop(key, None)
