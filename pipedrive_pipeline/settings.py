@@ -117,6 +117,7 @@ class Settings(_SettingsOfEnvironment):
     default_time_zone: str = "UTC"
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     schedules: Literal["on", "off"] = "on"
+    partitioned_checks: Literal["on", "off"] = "off"
     asset_owners: Annotated[tuple[str, ...], NoDecode] = ("team:data-engineering",)
     history_kept_days: Annotated[int, Field(ge=1, le=36_500)] = 400  # a year, and last year's month
 

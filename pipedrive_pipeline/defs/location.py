@@ -14,6 +14,7 @@ from pipedrive_pipeline.defs import (
     schedules,
     sensors,
     tenant_assets,
+    tenant_summary,
 )
 
 
@@ -21,7 +22,7 @@ def location(open_runs: object = runs.system_runs) -> dg.Definitions:
     """Returns all definitions; the assets' resource `runs` opens the runs or has them open."""
     return dg.Definitions(
         assets=[tenant_assets.tenant],
-        asset_checks=[freshness.freshness_check],
+        asset_checks=[freshness.freshness_check, tenant_summary.all_tenants],
         jobs=[jobs.sync, jobs.full_resync, jobs.sweep, jobs.remap, jobs.verify, refresh.refresh],
         schedules=[schedules.daily_sync],
         sensors=[

@@ -92,7 +92,12 @@ ANALYTICS_SPECS = [_view_spec(mart) for mart in MARTS]
 MART_KEYS = {spec.key for spec in CRM_SPECS}
 VIEW_KEYS = {spec.key for spec in ANALYTICS_SPECS}
 MART_CHECKS = [check for mart in MARTS for check in mart_checks(mart)]
-VIEW_CHECKS = [check for spec in ANALYTICS_SPECS for check in check_specs(spec.key)]
+WITH_FIELDS = {mart.name for mart in MARTS if any(source.defined_by for source in _sources(mart))}
+VIEW_CHECKS = [
+    check
+    for mart in MARTS
+    for check in check_specs(view_asset(mart.name), has_fields=mart.name in WITH_FIELDS)
+]
 
 
 def results_of_marts(
@@ -121,4 +126,4 @@ def results_of_views(
             asset_key=view_asset(name),
             metadata=view_metadata(run.facts.scope.tenant, name, live_rows[name], fields),
         )
-        yield from check_results(view_asset(name), fields)
+        yield from check_results(view_asset(name), fields, has_fields=name in WITH_FIELDS)

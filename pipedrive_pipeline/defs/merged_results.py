@@ -32,6 +32,15 @@ class MergedResults:
             else:
                 self._materialized.setdefault(key, []).append(dict(result.metadata or {}))
 
+    def checks_of(self, system: str) -> list[dg.AssetCheckResult]:
+        """Returns the check results of one system."""
+        return [
+            result
+            for results in self._checked.values()
+            for name, result in results
+            if name == system
+        ]
+
     def results(self) -> Iterator[Result]:
         """Yields one result per asset and per check."""
         for key, parts in self._materialized.items():

@@ -66,6 +66,7 @@ def read(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Reads these entities of one system; yields each one that is committed whole or skipped."""
     estimated = _price_of_full_read(context, run, entities)
+    compared = run.last_comparisons()
     for entity_read in run.read(entities):
         asset = raw_key(run.facts.scope.system, entity_read.entity.name)
         yield refusal_result(asset, entity_read)
@@ -78,7 +79,7 @@ def read(
                 run.facts, entity_read, run.raw_row_count(entity_read.entity), estimated
             ),
             check_results=[
-                *completeness_result(asset, entity_read),
+                *completeness_result(asset, entity_read, compared.get(entity_read.entity.name)),
                 rejections_result(asset, run.rejections(entity_read.entity)),
             ],
         )

@@ -7,13 +7,16 @@ before it commits.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 
+from pipedrive_pipeline.defs.partitions import tenant_check
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts.declared import Mart
 from pipedrive_pipeline.marts.health import MartHealth, Volume, checked_links
 from pipedrive_pipeline.marts.row_comparison import LastComparison, RowComparison
+from pipedrive_pipeline.sync.status.entity_states import SourceComparison
 
 COMPLETENESS, ORPHANS, VOLUME = "completeness", "orphans", "volume"
 REJECTIONS = "rejected_values"
@@ -28,7 +31,7 @@ def mart_asset(name: str) -> dg.AssetKey:
 
 def completeness_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
     """Returns the completeness check of a raw asset; each full read reports its result."""
-    return dg.AssetCheckSpec(
+    return tenant_check(
         COMPLETENESS,
         asset=asset,
         description=(
@@ -42,7 +45,7 @@ def completeness_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
 
 def rejections_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
     """Returns the rejections check of a raw asset; each read reports its result."""
-    return dg.AssetCheckSpec(
+    return tenant_check(
         REJECTIONS,
         asset=asset,
         description=(
@@ -56,7 +59,7 @@ def rejections_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
 
 def refusal_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
     """Returns the refusal check of a raw asset; each read reports its result."""
-    return dg.AssetCheckSpec(
+    return tenant_check(
         REFUSAL,
         asset=asset,
         description=(
@@ -92,22 +95,38 @@ def mart_checks(mart: Mart) -> list[dg.AssetCheckSpec]:
             "it."
         )
     return [
-        dg.AssetCheckSpec(name, asset=mart_asset(mart.name), description=description)
+        tenant_check(name, asset=mart_asset(mart.name), description=description)
         for name, description in checks.items()
     ]
 
 
-def completeness_result(asset: dg.AssetKey, read: EntityRead) -> list[dg.AssetCheckResult]:
-    """Returns the result of the comparison with the source; empty if there was none."""
-    if read.missing is None:
+def completeness_result(
+    asset: dg.AssetKey, read: EntityRead, last: SourceComparison | None
+) -> list[dg.AssetCheckResult]:
+    """Returns the result of this read's comparison with the source, else of the last one.
+
+    Empty if there was none. Without the last one, Dagster would show the check as not evaluated
+    after each read of changes.
+    """
+    facts: dict[str, Any] = {}
+    if read.missing is not None:
+        last = SourceComparison(read.missing, read.extra or 0, read.stale or 0, None)
+        facts["rows_fetched"] = read.fetched
+    if last is None:
         return []
-    counts = {"missing": read.missing, "extra": read.extra or 0, "stale": read.stale or 0}
+    if last.compared_at:
+        facts["compared_at"] = dg.MetadataValue.timestamp(last.compared_at)
     return [
         dg.AssetCheckResult(
             asset_key=asset,
             check_name=COMPLETENESS,
-            passed=not (read.missing or read.stale),
-            metadata={**counts, "rows_fetched": read.fetched},
+            passed=not (last.missing or last.stale),
+            metadata={
+                "missing": last.missing,
+                "extra": last.extra,
+                "stale": last.stale,
+                **facts,
+            },
         )
     ]
 

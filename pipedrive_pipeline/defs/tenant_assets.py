@@ -18,6 +18,7 @@ from pipedrive_pipeline.defs.failures import (
     joined,
     raise_refusal,
 )
+from pipedrive_pipeline.defs.freshness import report_freshness
 from pipedrive_pipeline.defs.marts import (
     ANALYTICS_SPECS,
     CRM_SPECS,
@@ -32,6 +33,7 @@ from pipedrive_pipeline.defs.merged_results import MergedResults, Result
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
 from pipedrive_pipeline.defs.raw import RAW_CHECKS, RAW_KEYS, RAW_SPECS, entities_among, read
 from pipedrive_pipeline.defs.runs import SystemRuns
+from pipedrive_pipeline.defs.tenant_summary import report_summaries, store_results
 from pipedrive_pipeline.errors import Busy, NotConnected, PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
@@ -54,17 +56,24 @@ def tenant(
     raise_refusal(runs.refusal)
     merged = MergedResults()
     failures: list[dg.Failure] = []
+    checked: set[dg.AssetKey] = set()
     for scope in _selected(context, runs):
+        read_results: list[Result] = []
         try:
             with runs.taken(scope) as run:
-                yield from _one_system(context, run, merged)
+                for result in _one_system(context, run, merged):
+                    read_results.append(result)
+                    yield result
         except Busy as busy:
             failures.append(failure_of(busy, can_retry=False))
         except dg.Failure as failure:
             failures.append(failure)
+        checked |= store_results(scope, [*read_results, *merged.checks_of(scope.system)])
     yield from merged.results()
+    report_summaries(context, checked)
     if failures:
         raise joined(failures)
+    report_freshness(context, checked)
 
 
 def _selected(context: dg.AssetExecutionContext, runs: SystemRuns) -> tuple[Scope, ...]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from pipedrive_pipeline.defs.freshness import freshness_check, freshness_sensor
+from pipedrive_pipeline.defs.freshness import freshness_sensor
 from pipedrive_pipeline.defs.location import LOCATION
-from pipedrive_pipeline.sandbox import CrmAccount
+from pipedrive_pipeline.defs.tenant_summary import SUMMARY_CHECKS
+from pipedrive_pipeline.sandbox import CrmAccount, seeded, serve
+from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.scenarios.receiver import receiver
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
@@ -18,11 +23,11 @@ ALWAYS_WHOLE = {f"pipedrive/{name}" for name in ("users", "organization_fields",
 
 
 def evaluated(
-    instance: dg.DagsterInstance, job: str
+    instance: dg.DagsterInstance, job: str, tenant: str = "acme"
 ) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
     """Every check that a run of this job made, by asset and name."""
     done = LOCATION.resolve_job_def(job).execute_in_process(
-        instance=instance, partition_key="acme", raise_on_error=False
+        instance=instance, partition_key=tenant, raise_on_error=False
     )
     assert done.success
     return {
@@ -32,30 +37,98 @@ def evaluated(
 
 
 def test_every_check_says_how_bad_it_is_and_what_to_do() -> None:
-    ours = {"completeness", "orphans", "volume", "equals_raw", "freshness"}
     graph = LOCATION.resolve_asset_graph()
 
-    descriptions = {key.name: graph.get(key).description or "" for key in graph.asset_check_keys}
+    descriptions = {key: graph.get(key).description or "" for key in graph.asset_check_keys}
 
-    assert descriptions.keys() >= ours
-    for name in ours:
-        assert descriptions[name].startswith(("Error where", "Warning where")), name
-        assert "What to do: " in descriptions[name], name
+    assert {key.name for key in descriptions} >= {"completeness", "retyped_fields", "all_tenants"}
+    for key, description in descriptions.items():
+        assert description.startswith(("Error where", "Warning where")), key
+        assert "What to do: " in description, key
 
 
 @pytest.mark.slow
-def test_a_full_read_proves_completeness_and_a_read_of_changes_leaves_it_be(
-    instance: dg.DagsterInstance,
-) -> None:
-    """Where nothing was compared, the last proof stays in sight."""
+def test_every_check_has_a_result_after_each_run(instance: dg.DagsterInstance) -> None:
+    """Dagster shows one as not evaluated if its asset is newer: freshness was, after every run."""
+    built = {f"{layer}/{name}" for layer in ("crm", "analytics") for name in ("users", "contacts")}
+    assets = ALWAYS_WHOLE | WALKED | built
+    graph = LOCATION.resolve_asset_graph()
+    known = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
+
     full, changes = evaluated(instance, "full_resync"), evaluated(instance, "sync")
 
-    assert {asset for asset, name in full if name == "completeness"} == ALWAYS_WHOLE | WALKED
-    assert {asset for asset, name in changes if name == "completeness"} == ALWAYS_WHOLE
-    assert all(
-        evaluation.passed for (_, name), evaluation in full.items() if name == "completeness"
+    expected = {(asset, name) for asset, name in known if asset in assets}
+    assert {key for key in full if key[0] in assets} == expected
+    assert changes.keys() == full.keys()
+    assert ("pipedrive/organization_fields", "freshness") in changes
+    assert all(result.passed for (_, name), result in full.items() if name == "completeness")
+    assert "compared_at" in changes["pipedrive/persons", "completeness"].metadata
+
+
+@pytest.mark.slow
+def test_a_tenant_that_fails_a_check_is_listed_after_the_next_tenants_run(
+    world: World, instance: dg.DagsterInstance, account: CrmAccount
+) -> None:
+    """Dagster shows the newest result of a check: beta's, which passed, hid that of acme."""
+    account.plant("persons", 3, owner_id="nobody")
+    instance.add_dynamic_partitions("tenants", ["beta"])
+    with serve(seeded(3, 5)) as other:
+        world.connect(Tenant("beta"), other)
+        of_acme = evaluated(instance, "sync")
+        of_beta = evaluated(instance, "sync", "beta")
+
+    by_hand = over_all_tenants(instance)
+
+    assert not of_acme["pipedrive/persons", "rejected_values"].passed
+    assert of_beta["pipedrive/persons", "rejected_values"].passed
+    for summary in (of_beta["pipedrive/persons", "all_tenants"], by_hand["pipedrive/persons"]):
+        assert not summary.passed
+        assert summary.severity is dg.AssetCheckSeverity.WARN
+        assert summary.metadata["tenants"].value == 2
+        assert summary.metadata["offenders"].value == [
+            "acme/pipedrive rejected_values: count 1; offenders owner_id: 1"
+        ]
+    assert by_hand["pipedrive/organizations"].passed
+
+
+@pytest.mark.slow
+def test_with_partitioned_checks_each_tenant_keeps_its_own_result(
+    instance: dg.DagsterInstance,  # noqa: ARG001 - its storage, in this process's environment
+) -> None:
+    """In a process of its own, since the setting is read when the assets are defined."""
+    script = (
+        "import dagster as dg\n"
+        "from pipedrive_pipeline.defs.location import LOCATION\n"
+        "with dg.DagsterInstance.get() as instance:\n"
+        "    done = LOCATION.resolve_job_def('sync').execute_in_process(\n"
+        "        instance=instance, partition_key='acme')\n"
+        "results = done.get_asset_check_evaluations()\n"
+        "print({(r.check_name in ('all_tenants', 'freshness'), r.partition) for r in results})\n"
     )
-    assert not [name for _, name in (*full, *changes) if name == "freshness"]
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", script],
+        env={**os.environ, "PARTITIONED_CHECKS": "on"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout.strip() in {
+        "{(False, 'acme'), (True, None)}",
+        "{(True, None), (False, 'acme')}",
+    }, done.stderr[-3000:]
+
+
+def over_all_tenants(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvaluation]:
+    """The checks of all tenants by asset, as they are started from the UI."""
+    job = LOCATION.resolve_implicit_global_asset_job_def().get_subset(
+        asset_check_selection=set(SUMMARY_CHECKS)
+    )
+    done = job.execute_in_process(instance=instance)
+    return {
+        evaluation.asset_key.to_user_string(): evaluation
+        for evaluation in done.get_asset_check_evaluations()
+    }
 
 
 @pytest.mark.slow
@@ -132,17 +205,17 @@ def test_an_overdue_tenant_is_reported_once_and_again_only_when_that_changes(
     assert LOCATION.resolve_job_def("sync").execute_in_process(
         instance=instance, partition_key="acme"
     )
-    by_hand = freshness_check()
+    healed = freshness_sensor(dg.build_sensor_context(instance=instance, cursor=first.cursor))
 
-    (event,) = first.asset_events
+    event, *_ = first.asset_events
     assert isinstance(event, dg.AssetCheckEvaluation)
     assert not event.passed
     assert event.metadata["overdue"].value == 1
     assert "acme/pipedrive: due " in str(event.metadata["offenders"].value)
     assert isinstance(again, dg.SkipReason)
     assert [alert["title"] for alert in arrived] == ["acme: overdue, a person must act"]
-    assert isinstance(by_hand, dg.AssetCheckResult)
-    assert by_hand.passed
+    assert isinstance(healed, dg.SensorResult)
+    assert all(event.passed for event in healed.asset_events)  # type: ignore[union-attr]
 
 
 @pytest.mark.slow

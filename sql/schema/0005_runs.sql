@@ -734,6 +734,42 @@ comment on column integration.signals.attempts is
 select integration.isolate('integration.signals', 'select, insert, update');
 
 -- Every status that is shown anywhere is read from this view.
+create table integration.check_results (
+    tenant_id text not null,
+    system text not null,
+    asset text not null,
+    check_name text not null,
+    is_passed boolean not null,
+    is_error boolean not null,
+    finding text not null default '',
+    evaluated_at timestamptz not null default now(),
+    constraint check_results_pkey primary key (tenant_id, system, asset, check_name),
+    constraint check_results_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade
+);
+create index check_results_failing_idx on integration.check_results (asset)
+where not is_passed;
+comment on table integration.check_results is
+    'The newest result of each check of an asset, for each tenant and system; Dagster itself shows '
+    'only the newest result of any tenant.';
+comment on column integration.check_results.tenant_id is
+    'The tenant.';
+comment on column integration.check_results.system is
+    'Key of the CRM.';
+comment on column integration.check_results.asset is
+    'Key of the asset, such as crm/customers.';
+comment on column integration.check_results.check_name is
+    'Name of the check.';
+comment on column integration.check_results.is_passed is
+    'Whether the check passed.';
+comment on column integration.check_results.is_error is
+    'Whether a check that fails is an error, and not a warning.';
+comment on column integration.check_results.finding is
+    'Counts, ids and keys that a failed check names; never values.';
+comment on column integration.check_results.evaluated_at is
+    'When a run evaluated the check.';
+select integration.isolate('integration.check_results');
+
 create view integration.entity_status
 with (security_invoker = true) as
 select

@@ -30,6 +30,7 @@ from pipedrive_pipeline.sync.runs.signals import serve_signals
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess, utc_now
 from pipedrive_pipeline.sync.runs.tenant_stores import open_tenant_stores
 from pipedrive_pipeline.sync.status import alerts
+from pipedrive_pipeline.sync.status.entity_states import SourceComparison, last_comparisons
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.sync.tenancy.erasure import erase_returned_records
 from pipedrive_pipeline.sync.tenancy.expiry import erase_expired
@@ -224,6 +225,12 @@ class TenantRun:
         """Returns the tenant's live rows of each mart, which its view shows."""
         health = self._health or self.mart_facts()[0]
         return {name: volume.of_tenant for name, volume in health.volumes.items()}
+
+    def last_comparisons(self) -> dict[str, SourceComparison]:
+        """Returns the last comparison of each entity with the source, by name."""
+        scope = self._scope
+        with self._warehouse.transaction(scope.tenant) as connection:
+            return last_comparisons(connection, scope.tenant, scope.system)
 
     def raw_row_count(self, entity: Entity) -> int:
         """Returns the number of rows in an entity's raw table."""

@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.schedule.due import DEFAULT_SYNC_TIME, ScheduleStatus
 from pipedrive_pipeline.sync.status.alerts import OVERDUE, Cause
+from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 GRACE = timedelta(hours=3)  # time for retries, the queue and a full read at night
@@ -42,8 +43,22 @@ class Overdue:
 class Freshness:
     """The result of one check of all tenants."""
 
-    looked_at: int  # number of tenants with scheduled syncs
+    scopes: tuple[Scope, ...]  # with scheduled syncs
     overdue: tuple[Overdue, ...]  # the longest waiting first
+    last_run_ended_at: datetime | None = None  # of any of them
+
+    @property
+    def looked_at(self) -> int:
+        """Number of tenants and systems with scheduled syncs."""
+        return len(self.scopes)
+
+    def of(self, system: str) -> Freshness:
+        """Returns the part of one system."""
+        return Freshness(
+            tuple(scope for scope in self.scopes if scope.system == system),
+            tuple(overdue for overdue in self.overdue if overdue.scope.system == system),
+            self.last_run_ended_at,
+        )
 
 
 def freshness(warehouse: Warehouse, now: datetime) -> Freshness:
@@ -51,8 +66,14 @@ def freshness(warehouse: Warehouse, now: datetime) -> Freshness:
     with warehouse.transaction() as connection:
         cursor = connection.cursor(row_factory=dict_row)
         rows = cursor.execute(_STANDINGS, {"sync_time": DEFAULT_SYNC_TIME}).fetchall()
+    scopes = tuple(Scope(Tenant(row["tenant_id"]), row["system"]) for row in rows)
+    ends = [ended_at for row in rows if (ended_at := row.pop("completed_at"))]
     overdue = [tenant for tenant in (_overdue(row, now) for row in rows) if tenant]
-    return Freshness(len(rows), tuple(sorted(overdue, key=lambda late: (late.due_at, late.scope))))
+    return Freshness(
+        scopes,
+        tuple(sorted(overdue, key=lambda late: (late.due_at, late.scope))),
+        max(ends, default=None),
+    )
 
 
 def _overdue(row: dict[str, Any], now: datetime) -> Overdue | None:
@@ -84,6 +105,7 @@ select connections.tenant_id,
     good_run.started_at as last_started_at,
     connections.state,
     last_run.resume_at,
+    last_run.completed_at,
     coalesce(last_run.status, 'none') as status,
     last_run.errors -> -1 ->> 'code' as code
 from integration.connections as connections
@@ -92,7 +114,7 @@ left join integration.sync_settings as sync_settings
     on sync_settings.tenant_id = connections.tenant_id
     and sync_settings.system = connections.system
 left join lateral (
-    select runs.status, runs.resume_at, runs.errors
+    select runs.status, runs.resume_at, runs.completed_at, runs.errors
     from integration.runs
     where runs.tenant_id = connections.tenant_id
         and runs.system = connections.system

@@ -38,6 +38,24 @@ class EntityState:
         return {name: value for name, value in asdict(self).items() if name not in named}
 
 
+@dataclass(frozen=True)
+class SourceComparison:
+    """The last comparison of an entity's raw table with everything that the source listed."""
+
+    missing: int
+    extra: int
+    stale: int
+    compared_at: datetime | None
+
+
+def last_comparisons(
+    connection: psycopg.Connection, tenant: Tenant, system: str
+) -> dict[str, SourceComparison]:
+    """Returns the last comparison of each entity that had one, by name."""
+    rows = connection.execute(_COMPARISONS, [tenant.slug, system]).fetchall()
+    return {entity: SourceComparison(*values) for entity, *values in rows}
+
+
 def entity_states(
     connection: psycopg.Connection, tenant: Tenant | None = None, system: str | None = None
 ) -> list[EntityState]:
@@ -69,4 +87,16 @@ order by
     entity_status.tenant_id asc,
     entity_status.system asc,
     entity_status.entity asc
+"""
+_COMPARISONS = """
+select
+    entity_status.entity,
+    entity_status.missing,
+    coalesce(entity_status.extra, 0),
+    coalesce(entity_status.stale, 0),
+    entity_status.checked_at
+from integration.entity_status
+where entity_status.tenant_id = %s
+    and entity_status.system = %s
+    and entity_status.missing is not null
 """

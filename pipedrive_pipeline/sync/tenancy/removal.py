@@ -171,6 +171,7 @@ def _drop(connection: psycopg.Connection, schema: str) -> None:
 
 _ROWS_OF_A_TENANT = (
     *(mart.table for mart in reversed(MARTS)),
+    ("integration", "check_results"),
     ("integration", "mart_state"),
     ("integration", "rejected_values"),
     ("integration", "erased_records"),
