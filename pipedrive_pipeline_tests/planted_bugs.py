@@ -40,11 +40,11 @@ CURSOR_FIRST = """\
         self.raw.load(early, chunk.cursors, chunk.plans)
         loaded = self.raw.load("""
 NEXT_PAGE = """\
-            page = await self._fetch({**params, "cursor": page.next_cursor})
+            page = await self._fetch(records, {**params, "cursor": page.next_cursor})
 """
 TROUBLE_ENDS = """\
             try:
-                page = await self._fetch({**params, "cursor": page.next_cursor})
+                page = await self._fetch(records, {**params, "cursor": page.next_cursor})
             except SourceUnavailable:
                 page = replace(page, records=[], next_cursor=None)
 """
@@ -149,7 +149,7 @@ BUGS = (
         WALKS,
         (
             ("replace(window, cursor=page.next_cursor)", GREATEST_STAMP),
-            ("    WalkWatermark,\n)", "    WalkWatermark,\n    text_of,\n)"),
+            ("    committed,\n)", "    committed,\n    text_of,\n)"),
         ),
         TESTS_OF_WALKS,
         "trusts_no_stamp",
@@ -201,8 +201,8 @@ BUGS = (
         (
             (NEXT_PAGE, TROUBLE_ENDS),
             (
-                "import IncompleteRead, SourceBroke\n",
-                "import IncompleteRead, SourceBroke, SourceUnavailable\n",
+                "import IncompleteRead\n",
+                "import IncompleteRead, SourceUnavailable\n",
             ),
         ),
         TESTS_OF_WALKS,

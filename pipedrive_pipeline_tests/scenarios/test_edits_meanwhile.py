@@ -103,6 +103,7 @@ def test_a_row_that_becomes_visible_late_arrives_within_the_overlap(
     world.sync(sync_type="full")
     late = account.create("persons", name="spät", visible_after_seconds=120)
     sandbox.clock.advance(60)
+    account.edit("persons", 9, name="neu")  # a later stamp than that of the row to come
     world.sync()
     sandbox.clock.advance(90)
 

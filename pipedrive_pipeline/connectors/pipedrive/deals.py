@@ -224,7 +224,7 @@ DEAL_ENDPOINTS = (
         DEALS,
         (
             RecordList("/api/v2/deals", V2_LIST_TOKENS, DEAL_PARAMS),
-            RecordList("/api/v2/deals/archived", ARCHIVED_TOKENS, DEAL_PARAMS),
+            RecordList("/api/v2/deals/archived", ARCHIVED_TOKENS, DEAL_PARAMS, part="archived"),
         ),
         "cursor",
         takes_ids=True,

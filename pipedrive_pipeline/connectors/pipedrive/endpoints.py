@@ -32,6 +32,7 @@ class RecordList:
     path: str
     tokens: int  # of a page
     params: tuple[tuple[str, str], ...] = ()  # that go with every call
+    part: str | None = None  # its name among the entity's lists; the first has none
     has_since: bool = True  # takes ``updated_since``; without it, only reads of everything walk it
     has_until: bool = True  # takes ``updated_until``
 
@@ -55,6 +56,10 @@ class Endpoint:
     def path(self) -> str:
         """Where single records are read."""
         return self.lists[0].path
+
+    def list_of(self, part: str | None) -> RecordList:
+        """The list of this name; the first one for a name that is not known."""
+        return next((each for each in self.lists if each.part == part), self.lists[0])
 
 
 def endpoint(

@@ -2,7 +2,9 @@
 
 A v2 list says where it goes on in ``additional_data.next_cursor``: text, or null at its end. An
 answer without that key does not say whether it is the end, so it is refused and asked again. A v1
-list that is read as a whole has no cursor; where it says that there is more, it is refused.
+list that is paged by offset says in ``more_items_in_collection`` whether it goes on, and its
+``data`` is null where it is empty. A v1 list that is read as a whole has neither; where it says
+that there is more, it is refused.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pipedrive_pipeline.connectors.jsontext import JsonReader, NotReadable
 
 Data = TypeVar("Data")
 Additional = TypeVar("Additional")
+MORE = "more"  # stands for the cursor of a list that is paged by offset
 
 
 class _Envelope(msgspec.Struct, Generic[Data, Additional]):
@@ -94,6 +97,24 @@ def whole(answer: HttpAnswer) -> ListPage:
     return _page(answer, _read_whole, _read_whole_entries, _no_cursor)
 
 
+def offset_listed(answer: HttpAnswer) -> ListPage:
+    """The records of one page of a v1 list; its cursor is `MORE` where another page follows.
+
+    Raises:
+        NotReadable: as `listed`.
+    """
+    return _page(answer, _read_whole, _read_whole_entries, _more, is_null_empty=True)
+
+
+def changes_listed(answer: HttpAnswer) -> ListPage:
+    """The records of one page of a v1 list that is paged by cursor; no cursor is its end.
+
+    Raises:
+        NotReadable: as `listed`, but for a missing cursor.
+    """
+    return _page(answer, _read_whole, _read_whole_entries, _v1_cursor, is_null_empty=True)
+
+
 def single(answer: HttpAnswer) -> Record:
     """The record of an answer that holds one.
 
@@ -110,13 +131,17 @@ def _page(
     read: JsonReader[_Envelope[list[Record], Additional]],
     read_entries: JsonReader[_Envelope[list[Raw], Additional]],
     next_cursor: Callable[[Additional | None], str | None],
+    *,
+    is_null_empty: bool = False,
 ) -> ListPage:
     """A list's page; entries that are no records are set aside, at the price of a second look."""
     _refuse_html(answer)
     misfits: tuple[MisfitEntry, ...] = ()
     try:
         envelope, mended_count = read(answer.body)
-        records, additional = _data(envelope), envelope.additional_data
+        additional = envelope.additional_data
+        is_empty = is_null_empty and envelope.success is True and envelope.data is None
+        records = [] if is_empty else _data(envelope)
     except NotReadable:
         entries, mended_count = read_entries(answer.body)
         (records, misfits), additional = _sorted_out(_data(entries)), entries.additional_data
@@ -149,6 +174,18 @@ def _next_cursor(further: _Further | None) -> str | None:
     if further.next_cursor == "":
         raise NotReadable("the next cursor is empty text, neither a cursor nor null")
     return further.next_cursor
+
+
+def _more(pagination: _Pagination | None) -> str | None:
+    stated = pagination and (pagination.pagination or pagination)
+    if not stated or stated.more_items_in_collection is None:
+        raise NotReadable("the list does not say whether it goes on")
+    return MORE if stated.goes_on else None
+
+
+def _v1_cursor(pagination: _Pagination | None) -> str | None:
+    stated = pagination and (pagination.pagination or pagination)
+    return (stated.next_cursor or None) if stated else None
 
 
 def _no_cursor(pagination: _Pagination | None) -> None:

@@ -111,7 +111,13 @@ LEAD_ENDPOINT = Endpoint(
     LEADS,
     (
         RecordList("/v1/leads", V1_LIST_TOKENS, has_until=False),
-        RecordList("/v1/leads/archived", ARCHIVED_TOKENS, has_since=False, has_until=False),
+        RecordList(
+            "/v1/leads/archived",
+            ARCHIVED_TOKENS,
+            part="archived",
+            has_since=False,
+            has_until=False,
+        ),
     ),
     "offset",
     get_tokens=V1_GET_TOKENS,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import msgspec
 
@@ -15,6 +16,8 @@ from pipedrive_pipeline.connectors.contract import (
     Account,
     AuthScheme,
     Budget,
+    Children,
+    ColumnType,
     CursorState,
     Entity,
     Page,
@@ -27,11 +30,12 @@ from pipedrive_pipeline.connectors.contract import (
 from pipedrive_pipeline.connectors.http import DEFAULT_LIMITS, Client
 from pipedrive_pipeline.connectors.jsontext import NotReadable
 from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
-from pipedrive_pipeline.connectors.pipedrive.endpoints import IDS_LIMIT, ME_TOKENS
+from pipedrive_pipeline.connectors.pipedrive.endpoints import ME_TOKENS
 from pipedrive_pipeline.connectors.pipedrive.entities import ENDPOINTS, ENTITIES
-from pipedrive_pipeline.connectors.pipedrive.envelope import listed, single
+from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage, single
 from pipedrive_pipeline.connectors.pipedrive.field_types import FIELD_TYPES
-from pipedrive_pipeline.connectors.pipedrive.walks import ListWalk, pick, record_status
+from pipedrive_pipeline.connectors.pipedrive.records import children, picked, record_status
+from pipedrive_pipeline.connectors.pipedrive.walks import READERS, ListWalk
 from pipedrive_pipeline.connectors.transport import SYSTEM_CLOCK, Clock, Limits
 
 # Scopes are chosen on the app in Pipedrive's Developer Hub; the authorize address carries none.
@@ -75,16 +79,14 @@ class PipedriveSource:
         ).pages()
 
     async def records(self, entity: Entity, ids: list[str]) -> list[Page]:
-        """See `contract.Source.records`; fields and users have no `ids=`, so all are read."""
+        """See `contract.Source.records`; of lists without single records, all are read."""
         endpoint = ENDPOINTS[entity.name]
         wanted = list(dict.fromkeys(ids))
-        if not endpoint.takes_ids:
-            return await self._records_of_whole(entity, frozenset(wanted)) if wanted else []
-        numbers = [text for text in wanted if text.isascii() and text.isdigit()]
-        pages: list[Page] = []
-        for start in range(0, len(numbers), IDS_LIMIT):
-            pages += await pick(self.client, endpoint, numbers[start : start + IDS_LIMIT])
-        return pages
+        if isinstance(entity.read, Children):
+            return await children(self.client, endpoint, wanted)
+        if endpoint.takes_ids or endpoint.get_tokens is not None:
+            return await picked(self.client, endpoint, wanted)
+        return await self._records_of_whole(entity, frozenset(wanted)) if wanted else []
 
     async def record_statuses(self, entity: Entity, ids: list[str]) -> dict[str, RecordStatus]:
         """See `contract.Source.record_statuses`; each record costs a tenth of a page."""
@@ -97,11 +99,18 @@ class PipedriveSource:
     async def size_hint(self, entity: Entity) -> int | None:
         """See `contract.Source.size_hint`; ids count up from 1, so that the highest is a bound."""
         endpoint = ENDPOINTS[entity.name]
-        if not endpoint.takes_ids:
+        if entity.key.type is not ColumnType.BIGINT or endpoint.get_tokens is None:
             return None
-        params: dict[str, str | int] = {"sort_by": "id", "sort_direction": "desc", "limit": 1}
-        call = ReadCall(f"size {entity.name}", endpoint.path, entity.cost.tokens_per_page, params)
-        return await self.client.fetch(call, _highest_id)
+        order: dict[str, str | int] = {"sort_by": "id", "sort_direction": "desc", "limit": 1}
+        if endpoint.paging == "offset":
+            order = {"sort": "id DESC", "limit": 1}
+        read = partial(_highest_id, READERS[endpoint.paging])
+        highest = 0
+        for each in endpoint.lists:
+            params = {**dict(each.params), **order}
+            call = ReadCall(f"size {entity.name}", each.path, each.tokens, params)
+            highest = max(highest, await self.client.fetch(call, read))
+        return highest
 
     async def account(self) -> Account:
         """See `contract.Source.account`."""
@@ -133,10 +142,10 @@ def opener(
     return opened
 
 
-def _highest_id(answer: HttpAnswer) -> int:
+def _highest_id(read: Callable[[HttpAnswer], ListPage], answer: HttpAnswer) -> int:
     """The greatest id of a list's page; 0 of an empty one."""
     try:
-        return max((int(bytes(record["id"])) for record in listed(answer).records), default=0)
+        return max((int(bytes(record["id"])) for record in read(answer).records), default=0)
     except (KeyError, ValueError):
         raise NotReadable("a record has no whole number as its id") from None
 

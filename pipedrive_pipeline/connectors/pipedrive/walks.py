@@ -15,47 +15,65 @@ one more call for the newest record that changed before the walk began: it must 
 later walk of a single page has no such call. It begins the next one at the newest stamp that it
 read, where the records are that its page withheld.
 
+Deals and leads have two lists, the archived ones apart. Both belong to one walk: a record that is
+on neither may be gone, one that is on the other is not.
+
 Source: https://pipedrive.readme.io/docs/core-api-concepts-pagination (read 2026-09).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
-from pipedrive_pipeline.connectors.answers import ReadCall
+from pipedrive_pipeline.connectors.answers import HttpAnswer, ReadCall
 from pipedrive_pipeline.connectors.contract import (
     ChangedSince,
     CursorState,
     Page,
     Record,
-    RecordStatus,
     Resume,
     Window,
 )
 from pipedrive_pipeline.connectors.http import Client
-from pipedrive_pipeline.connectors.pipedrive.endpoints import GET_TOKENS, PAGE_LIMIT, Endpoint
-from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage, listed, single, whole
+from pipedrive_pipeline.connectors.pipedrive.endpoints import (
+    PAGE_LIMIT,
+    Endpoint,
+    Paging,
+    RecordList,
+)
+from pipedrive_pipeline.connectors.pipedrive.envelope import (
+    ListPage,
+    listed,
+    offset_listed,
+    whole,
+)
+from pipedrive_pipeline.connectors.pipedrive.offsets import OffsetPlace
 from pipedrive_pipeline.connectors.pipedrive.progress import EMPTY_PAGE_ASKED, WalkProgress
 from pipedrive_pipeline.connectors.pipedrive.watermarks import (
     STAMP,
     NotBelieved,
     Reach,
     WalkWatermark,
+    committed,
 )
 from pipedrive_pipeline.connectors.refusals import CursorRefused, SourceRefused, StateExpired
-from pipedrive_pipeline.errors import IncompleteRead, SourceBroke
+from pipedrive_pipeline.errors import IncompleteRead
 
 RESTARTS_MAX = 2  # of a window whose cursor was refused
-EVERYTHING = (Window(),)
+READERS: Mapping[Paging, Callable[[HttpAnswer], ListPage]] = MappingProxyType(
+    {"cursor": listed, "offset": offset_listed, "whole": whole}
+)
 
 Params = dict[str, str | int]
 
 
 @dataclass(frozen=True)
 class ListWalk:
-    """One walk over one entity's list."""
+    """One walk over one entity's lists."""
 
     client: Client
     tenant: str  # for messages
@@ -75,60 +93,88 @@ class ListWalk:
             IncompleteRead: the list ended before its newest record.
         """
         before = self._before()
-        windows, reach = self._beginning(before)
-        page_count = 0
+        windows, reaches = self._beginning(before)
+        page_counts: Counter[str | None] = Counter()
         last = None
         for index, window in enumerate(windows):
             async for page, after in self._window(window):
-                page_count += 1
-                reach = reach or Reach.of(page.sent_at, self.now)
+                page_counts[window.part] += 1
+                reach = reaches.setdefault(window.part, Reach.of(page.sent_at, self.now))
                 reach.note(page.records if self._is_timed else [])
                 windows[index] = after or windows[index]
                 if after and all(each.is_read for each in windows):
                     last = page
                     continue
                 may_resume = after and self._is_timed and before is None
-                yield _page(page, resume=Resume((*windows,), reach.state) if may_resume else None)
+                yield _page(page, resume=_resume(windows, reaches) if may_resume else None)
         assert last is not None  # noqa: S101 - a window that is not read has a last page
-        assert reach is not None  # noqa: S101
         if not self._is_timed:
             yield _page(last, is_last=True)
             return
-        is_look_due = before is None or page_count > 1
-        if is_look_due and (newest := await self._newest(reach)) and not reach.covers(newest):
-            yield _page(last)
-            raise self._incomplete()
-        overlap = self._overlap if is_look_due else None
-        reached = reach.watermark(before, proven_overlap=overlap)
-        yield _page(last, is_last=True, commit=reached.state if reached else None)
+        reached: dict[str | None, WalkWatermark | None] = {}
+        for part, reach in reaches.items():
+            records = self.endpoint.list_of(part)
+            if not records.has_since:
+                continue
+            page_count = page_counts[part]
+            is_look_due = before is None or page_count > 1
+            newest = await self._newest(records, reach) if is_look_due else None
+            if newest and not reach.covers(newest):
+                yield _page(last)
+                raise self._incomplete()
+            overlap = self._overlap if is_look_due else None
+            former = before[part] if before else None
+            reached[part] = reach.watermark(former, proven_overlap=overlap)
+        yield _page(last, is_last=True, commit=committed(reached))
 
-    def _before(self) -> WalkWatermark | None:
+    def _before(self) -> dict[str | None, WalkWatermark] | None:
+        """The watermark of each list that is read by changes; None reads everything."""
         if self.state is None or not self._is_timed:
             return None
         try:
-            return WalkWatermark.of_state(self.state, self.now)
+            return {
+                each.part: WalkWatermark.of_state(self.state, self.now, each.part)
+                for each in self.endpoint.lists
+                if each.has_since
+            }
         except NotBelieved as error:
             raise StateExpired(
                 f"{self.tenant}: the stored watermark of {self.endpoint.spec.name} {error}; "
                 "everything is read again."
             ) from error
 
-    def _beginning(self, before: WalkWatermark | None) -> tuple[list[Window], Reach | None]:
+    def _beginning(
+        self, former: dict[str | None, WalkWatermark] | None
+    ) -> tuple[list[Window], dict[str | None, Reach]]:
         """The windows to read, and how far those that were read reached."""
-        if before is not None:
-            return [Window(since=(before.start - self._overlap).strftime(STAMP))], None
-        reach = Reach.of_state(self.resume.state) if self.resume else None
-        if self.resume and reach and not all(window.is_read for window in self.resume.windows):
-            return [*self.resume.windows], reach
-        return [*EVERYTHING], None
+        if former is not None:
+            starts = {
+                part: (before.start - self._overlap).strftime(STAMP)
+                for part, before in former.items()
+            }
+            return [Window(since=since, part=part) for part, since in starts.items()], {}
+        everything = [Window(part=each.part) for each in self.endpoint.lists]
+        resume = self.resume
+        if resume is None or all(window.is_read for window in resume.windows):
+            return everything, {}
+        parts = {each.part for each in everything}
+        if {window.part for window in resume.windows} != parts:
+            return everything, {}  # of a release that read other lists
+        begun = {part: Reach.of_state(resume.state, part) for part in parts}
+        reaches = {part: reach for part, reach in begun.items() if reach}
+        entered = {each.part for each in resume.windows if each.is_read or each.cursor}
+        if not entered <= reaches.keys():
+            return everything, {}
+        return [*resume.windows], reaches
 
     async def _window(self, window: Window) -> AsyncIterator[tuple[ListPage, Window | None]]:
         """The pages of a window, with how far it is read after each; none of one that is read."""
         if window.is_read:
             return
+        walked = self._by_offset if self.endpoint.paging == "offset" else self._once
         for restarts_left in reversed(range(RESTARTS_MAX + 1)):
             try:
-                async for step in self._once(window):
+                async for step in walked(window):
                     yield step
                 return
             except CursorRefused:
@@ -138,44 +184,87 @@ class ListWalk:
 
     async def _once(self, window: Window) -> AsyncIterator[tuple[ListPage, Window | None]]:
         """One attempt at a window; a page after which it cannot be gone on with has None."""
-        params = self._parameters(window)
+        records, params = self.endpoint.list_of(window.part), self._parameters(window)
         progress = WalkProgress(self.tenant, self.endpoint.spec)
         if window.cursor is not None:
             progress.cursors.add(window.cursor)
-        page = await self._fetch(params | ({"cursor": window.cursor} if window.cursor else {}))
+        page = await self._fetch(
+            records, params | ({"cursor": window.cursor} if window.cursor else {})
+        )
         if window.cursor is not None and page.is_empty:
             raise self._refused("a cursor of an earlier run leads to no record")
         while page.next_cursor is not None:
             progress.note(page)
             yield page, None if progress.empty_count else replace(window, cursor=page.next_cursor)
-            page = await self._fetch({**params, "cursor": page.next_cursor})
+            page = await self._fetch(records, {**params, "cursor": page.next_cursor})
         if not progress.is_whole(page):
             yield page, None
             raise progress.hole()
         yield page, replace(window, cursor=None, is_read=True)
 
-    async def _newest(self, reach: Reach) -> Record | None:
-        """The newest record that changed before the walk began; None if there is none."""
-        until = Window(until=reach.limit.strftime(STAMP))
-        params = self._parameters(until) | {"sort_direction": "desc", "limit": 1}
-        page = await self._asked(f"newest of {self.endpoint.spec.name}", params)
-        return page.records[0] if page.records else None
+    async def _by_offset(self, window: Window) -> AsyncIterator[tuple[ListPage, Window | None]]:
+        """One attempt at a window of a list that is paged by offset, see `offsets`."""
+        records = self.endpoint.list_of(window.part)
+        place = OffsetPlace(window.since)
+        if window.cursor is not None:
+            place = OffsetPlace.of_cursor(window.cursor, window.since)
+        progress = WalkProgress(self.tenant, self.endpoint.spec)
+        while True:
+            page = await self._fetch_at(records, place)
+            if not place.follows_on(page):
+                raise self._refused("records left the list between two pages")
+            if page.next_cursor is None:
+                yield page, replace(window, cursor=None, is_read=True)
+                return
+            if page.is_empty:
+                yield page, None
+                raise progress.hole()
+            place = place.after(page, is_timed=records.has_since)
+            progress.note(replace(page, next_cursor=place.name))
+            yield page, replace(window, cursor=place.cursor)
 
-    async def _fetch(self, params: Params) -> ListPage:
+    async def _fetch_at(self, records: RecordList, place: OffsetPlace) -> ListPage:
+        """One page of a list that is paged by offset; an empty one within it is requested again."""
+        order = "update_time" if records.has_since else "add_time"
+        params: Params = {"sort": f"{order} ASC, id ASC", "limit": PAGE_LIMIT, "start": place.start}
+        if place.since is not None:
+            params["updated_since"] = place.since
+        for _ in range(EMPTY_PAGE_ASKED):
+            page = await self._asked(f"list {self.endpoint.spec.name}", records, params)
+            if not page.is_empty or (page.next_cursor is None and not place.start):
+                break
+        return page
+
+    async def _newest(self, records: RecordList, reach: Reach) -> Record | None:
+        """The newest record that changed before the walk began; None if none is known.
+
+        A list that takes no end is read from its newest record on: where more than a page of them
+        changed since the walk began, nothing is known.
+        """
+        kind = f"newest of {self.endpoint.spec.name}"
+        if self.endpoint.paging == "offset":
+            order: Params = {"sort": "update_time DESC, id DESC", "limit": PAGE_LIMIT}
+            page = await self._asked(kind, records, order)
+        else:
+            until = Window(until=reach.limit.strftime(STAMP) if records.has_until else None)
+            limit = 1 if records.has_until else PAGE_LIMIT
+            params = self._parameters(until) | {"sort_direction": "desc", "limit": limit}
+            page = await self._asked(kind, records, params)
+        return next((each for each in page.records if not reach.is_later(each)), None)
+
+    async def _fetch(self, records: RecordList, params: Params) -> ListPage:
         """One page; an empty one is requested again if a cursor leads to it or follows."""
         for _ in range(EMPTY_PAGE_ASKED):
-            page = await self._asked(f"list {self.endpoint.spec.name}", params)
+            page = await self._asked(f"list {self.endpoint.spec.name}", records, params)
             if not page.is_empty or (page.next_cursor is None and "cursor" not in params):
                 break
         return page
 
-    async def _asked(self, kind: str, params: Params) -> ListPage:
+    async def _asked(self, kind: str, records: RecordList, params: Params) -> ListPage:
         """One answer; all parameters go with each cursor, which without them is another list's."""
-        call = ReadCall(kind, self.endpoint.path, self.endpoint.spec.cost.tokens_per_page, params)
+        call = ReadCall(kind, records.path, records.tokens, params | dict(records.params))
         try:
-            return await self.client.fetch(
-                call, listed if self.endpoint.paging == "cursor" else whole
-            )
+            return await self.client.fetch(call, READERS[self.endpoint.paging])
         except SourceRefused as error:
             if error.status != 400 or "cursor" not in params:
                 raise
@@ -214,6 +303,13 @@ class ListWalk:
         )
 
 
+def _resume(windows: list[Window], reaches: Mapping[str | None, Reach]) -> Resume:
+    state: dict[str, str | int | None] = {}
+    for part, reach in reaches.items():
+        state |= reach.state(part)
+    return Resume((*windows,), state)
+
+
 def _page(
     page: ListPage,
     *,
@@ -232,39 +328,3 @@ def _page(
         mended_count=page.mended_count,
         misfits=page.misfits,
     )
-
-
-async def pick(client: Client, endpoint: Endpoint, ids: list[str]) -> list[Page]:
-    """The answers with the records of at most 100 ids; unknown and invisible ones are absent.
-
-    If a page holds fewer records than requested, the next page is read: a record that is not read
-    would be taken for deleted.
-
-    Raises:
-        SourceBroke: there are more pages than ids.
-    """
-    spec = endpoint.spec
-    params: Params = {"ids": ",".join(ids), "limit": PAGE_LIMIT}
-    pages: list[Page] = []
-    for _ in ids:
-        call = ReadCall(f"pick {spec.name}", endpoint.path, spec.cost.tokens_per_page, params)
-        page = await client.fetch(call, listed)
-        pages.append(Page(page.records, page.sent, page.arrived, misfits=page.misfits))
-        if page.next_cursor is None:
-            return pages
-        params = {**params, "cursor": page.next_cursor}
-    raise SourceBroke(
-        f"Pipedrive, pick {spec.name}: an answer for {len(ids)} ids does not end; run again."
-    )
-
-
-async def record_status(client: Client, endpoint: Endpoint, record_id: str) -> RecordStatus:
-    """What became of a record that lists no longer hold."""
-    call = ReadCall(f"get {endpoint.spec.name}", f"{endpoint.path}/{record_id}", GET_TOKENS, {})
-    try:
-        record = await client.fetch(call, single)
-    except SourceRefused as error:
-        if error.status not in {403, 404}:
-            raise
-        return "invisible" if error.status == 403 else "deleted"
-    return "deleted" if bytes(record.get("is_deleted", b"false")) == b"true" else "live"

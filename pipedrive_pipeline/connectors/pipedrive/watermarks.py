@@ -7,13 +7,16 @@ that is wrong, the server's or ours, moves it by nothing, and records that a pag
 end of a list lie behind it. Neither is ever later than our own clock was when the walk began: a
 `Date` or a stamp that lies ahead would hide every edit until then.
 
+An entity that has several lists has one ``start`` for each: the newest archived deal may be years
+older than the newest deal. ``watermark`` is the earliest of theirs.
+
 A former release stored ``watermark`` alone and believed a `Date` or a stamp up to a year ahead. Of
 such a state a day more is read; where it lies in the future, everything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Self
@@ -42,19 +45,14 @@ class WalkWatermark:
     at: datetime  # every change up to then is in
     start: datetime  # the next walk begins there, less the overlap
 
-    @property
-    def state(self) -> CursorState:
-        """As the engine stores it."""
-        return {WATERMARK: self.at.strftime(STAMP), START: self.start.strftime(STAMP)}
-
     @classmethod
-    def of_state(cls, state: CursorState, now: datetime) -> Self:
-        """The watermark in a stored state.
+    def of_state(cls, state: CursorState, now: datetime, part: str | None = None) -> Self:
+        """The watermark of one list in a stored state.
 
         Raises:
             NotBelieved: it cannot be read, or lies in the future.
         """
-        at, start = (stamp(str(state.get(key))) for key in (WATERMARK, START))
+        at, start = (stamp(str(state.get(key))) for key in (WATERMARK, keyed(START, part)))
         begins_at = start or at
         if at is None or begins_at is None:
             raise NotBelieved("cannot be read")
@@ -62,6 +60,20 @@ class WalkWatermark:
             raise NotBelieved(f"is {begins_at:%Y-%m-%d %H:%M} UTC, later than this machine's clock")
         at = min(at, now)
         return cls(at, start or at - FORMER_DOUBT)
+
+
+def committed(watermarks: Mapping[str | None, WalkWatermark | None]) -> CursorState | None:
+    """The watermarks of a walk's lists as the engine stores them; None if no instant is known."""
+    known = {part: each for part, each in watermarks.items() if each is not None}
+    if not known:
+        return None
+    starts = {keyed(START, part): each.start.strftime(STAMP) for part, each in known.items()}
+    return {WATERMARK: min(each.at for each in known.values()).strftime(STAMP), **starts}
+
+
+def keyed(name: str, part: str | None) -> str:
+    """The key of a list's instant in a state; the first list has no suffix."""
+    return name if part is None else f"{name}_{part}"
 
 
 @dataclass
@@ -80,22 +92,22 @@ class Reach:
         limit = min(now, sent_at) if sent_at and is_dated else now
         return cls(limit.replace(microsecond=0), is_dated)
 
-    @property
-    def state(self) -> CursorState:
+    def state(self, part: str | None = None) -> CursorState:
         """For a walk that goes on later."""
         return {
-            LIMIT: self.limit.strftime(STAMP),
-            IS_DATED: int(self.is_dated),
-            NEWEST: self.newest.strftime(STAMP) if self.newest else None,
+            keyed(LIMIT, part): self.limit.strftime(STAMP),
+            keyed(IS_DATED, part): int(self.is_dated),
+            keyed(NEWEST, part): self.newest.strftime(STAMP) if self.newest else None,
         }
 
     @classmethod
-    def of_state(cls, state: CursorState) -> Self | None:
-        """Of a walk that goes on; None if the state cannot be read."""
-        limit = stamp(str(state.get(LIMIT)))
+    def of_state(cls, state: CursorState, part: str | None = None) -> Self | None:
+        """Of a walk that goes on; None if this list was not begun or the state cannot be read."""
+        limit = stamp(str(state.get(keyed(LIMIT, part))))
         if limit is None:
             return None
-        return cls(limit, bool(state.get(IS_DATED)), stamp(str(state.get(NEWEST))), None)
+        newest = stamp(str(state.get(keyed(NEWEST, part))))
+        return cls(limit, bool(state.get(keyed(IS_DATED, part))), newest, None)
 
     def note(self, records: Sequence[Record]) -> None:
         """Takes in the records of a page."""
@@ -108,6 +120,11 @@ class Reach:
         if self.newest_ids is not None:
             pairs = zip(records, stamps, strict=True)
             self.newest_ids |= {id_of(record) for record, at in pairs if at == newest}
+
+    def is_later(self, record: Record) -> bool:
+        """True if the record changed after the walk began, so that it proves nothing."""
+        at = stamp(text_of(record, "update_time"))
+        return at is not None and at >= self.limit
 
     def covers(self, record: Record) -> bool:
         """True unless the record, changed before the limit, must have been read and was not."""
