@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM
@@ -43,6 +45,56 @@ class MartRows:
         ).fetchone()
         assert added is not None
         return UUID(str(added[0]))
+
+    def pipeline(self, name: str, *stages: str, **facts: object) -> dict[str, UUID]:
+        """Adds a pipeline with its stages; returns the ids by name."""
+        ids = {name: self.add("pipelines", name=name, **facts)}
+        for number, stage in enumerate(stages):
+            ids[stage] = self.add("stages", name=stage, sort=number, pipeline_id=ids[name])
+        return ids
+
+    def visit(
+        self,
+        deal: UUID,
+        stage: UUID,
+        entered: datetime,
+        left: datetime | None,
+        *changes: tuple[str, datetime],
+        **facts: object,
+    ) -> UUID:
+        """Adds a visit of a stage, as the build writes it.
+
+        It begins with the status ``first``, open by default; ``changes`` are each later one and
+        its time.
+        """
+        statuses = [(str(facts.pop("first", "open")), entered), *changes]
+        ends = [*(time for _, time in statuses[1:]), left]
+        seconds = [
+            None if end is None else int((end - began).total_seconds())
+            for (status, began), end in zip(statuses, ends, strict=True)
+            if status == "open"
+        ]
+        last = dict(changes)
+        of_stage = self.connection.execute(
+            "select pipeline_id from crm.stages where id = %s", (stage,)
+        ).fetchone()
+        assert of_stage is not None
+        return self.add(
+            "deal_stage_history",
+            deal_id=deal,
+            stage_id=stage,
+            pipeline_id=of_stage[0],
+            entered_at=entered,
+            left_at=left,
+            statuses=Jsonb(
+                [{"status": status, "at": time.isoformat()} for status, time in statuses]
+            ),
+            open_seconds=None if None in seconds else sum(filter(None, seconds)),
+            won_at=last.get("won"),
+            lost_at=last.get("lost"),
+            reopened_at=last.get("open"),
+            **{"entered_at_is_exact": True, "origin": "diff", **facts},
+        )
 
     def query(self, query: str) -> list[tuple[Any, ...]]:
         """Returns the rows of a query on the tenant's views."""

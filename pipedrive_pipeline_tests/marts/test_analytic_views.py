@@ -60,8 +60,10 @@ def pipeline(marts: MartRows, name: str, *stages: str, **facts: object) -> dict[
 
 
 def test_the_pipeline_of_today_is_open_deals_by_stage_and_currency(marts: MartRows) -> None:
-    """Closed, archived and deleted deals are not in it; a deal's own chance goes before its
-    stage's; what has no chance counts in full."""
+    """A deal's own chance goes before its stage's; what has no chance counts in full.
+
+    Closed, archived and deleted deals are not in it.
+    """
     ids = pipeline(marts, "Sales", "New", "Offer")
     marts.connection.execute("update crm.stages set probability = 20 where name = 'Offer'")
     new, offer = ({"pipeline_id": ids["Sales"], "stage_id": ids[name]} for name in ("New", "Offer"))
