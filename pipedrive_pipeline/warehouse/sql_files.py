@@ -90,6 +90,11 @@ def view_files() -> tuple[SqlFile, ...]:
     return _folder("views")
 
 
+def view_function_files() -> tuple[SqlFile, ...]:
+    """The functions of one tenant that read its views, by name."""
+    return _folder("views/functions")
+
+
 def _folder(name: str) -> tuple[SqlFile, ...]:
     return tuple(read_sql(path) for path in _sorted((SQL_ROOT / name).glob("*.sql")))
 

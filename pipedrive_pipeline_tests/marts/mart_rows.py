@@ -103,7 +103,8 @@ class MartRows:
                 sql.Identifier(self.tenant.analytics_schema)
             )
         )
-        return self.connection.execute(query.encode()).fetchall()
+        with self.connection.transaction():  # what follows a failure goes on
+            return self.connection.execute(query.encode()).fetchall()
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """Returns the rows of a query on the tenant's views, by column."""

@@ -19,7 +19,7 @@ from pipedrive_pipeline_tests.databases import role_name
 from pipedrive_pipeline_tests.scenarios.world import World, world_at
 
 PAGE = (PROJECT_ROOT / "docs" / "analysts.md").read_text()
-SQL = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+SQL = re.findall(r"```sql\n(.*?)```", PAGE.partition("## A login")[2], re.DOTALL)
 LOGIN, SHOP, READ = SQL
 ROLES = ("ada", "shop")
 DEFAULT, ACME = Tenant("default"), Tenant("acme")

@@ -41,7 +41,7 @@ from pipedrive_pipeline.marts.views.view_ddl import (
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse, set_local
-from pipedrive_pipeline.warehouse.sql_files import SqlFile, view_files
+from pipedrive_pipeline.warehouse.sql_files import SqlFile, view_files, view_function_files
 
 EDITION: Final = "6"  # of the columns of custom fields; a new edition replaces all views
 LOCK_TIMEOUT: Final = "200ms"  # an analyst's other sessions wait behind us at most that long
@@ -51,6 +51,7 @@ DUE_PER_TICK: Final = 50  # tenants; each takes at most the lock timeout and its
 # Settings that a file of `sql/views` names; in the view they are literals: a reader sets none.
 TENANT_SETTING: Final = "current_setting('pipeline.tenant_id')"
 SOURCES_SETTING: Final = "current_setting('pipeline.source_fields')"
+SCHEMA_NAME: Final = "analytics_schema"  # as a function of `sql/views` writes it
 SCHEMA_COMMENT: Final = "One tenant's CRM for reading; sync_status says how fresh it is."
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ def publish_views(warehouse: Warehouse, tenant: Tenant) -> None:
     Raises:
         Contended: a transaction that has read a view is open; nothing was changed.
     """
-    files = view_files()
+    files = (*view_files(), *view_function_files())  # a function reads views
     with warehouse.transaction(tenant, (tenant.analytics_schema,)) as connection:
         systems = _synced_systems(connection, tenant)
         names = [*(view.name for mart in MARTS for view in _views_of(tenant, mart, systems))]
@@ -261,8 +262,9 @@ def _for_tenant(
     systems: Sequence[SyncedSystem],
     connection: psycopg.Connection,
 ) -> bytes:
-    """Returns the file with literals in place of the settings."""
-    text = file.text
+    """Returns the file with literals in place of the settings, and the schema's own name."""
+    schema = sql.Identifier(tenant.analytics_schema).as_string(connection)
+    text = file.text.replace(SCHEMA_NAME, schema)
     for setting, value in (
         (TENANT_SETTING, tenant.slug),
         (SOURCES_SETTING, json.dumps(_sources_of(systems))),
@@ -303,9 +305,16 @@ select
     )
     and (
         select count(*) = %(count)s
-        from pg_catalog.pg_views
-        where pg_views.schemaname = %(schema)s
-            and pg_views.viewname = any (%(views)s)
+        from (
+            select pg_views.schemaname, pg_views.viewname
+            from pg_catalog.pg_views
+            union
+            select pg_proc.pronamespace::regnamespace::text, pg_proc.proname
+            from pg_catalog.pg_proc
+            where pg_proc.pronamespace = to_regnamespace(%(schema)s)
+        ) as published (schema_name, name)
+        where published.schema_name = %(schema)s
+            and published.name = any (%(views)s)
     )
 """
 _NOTE = """
