@@ -88,6 +88,7 @@ def page_of(warehouse: Warehouse) -> str:
         HEADER,
         ANALYTICS,
         *map(_relation, views),
+        *(_function(*function) for function in functions(warehouse)),
         CRM,
         picture(),
         *map(_relation, crm),
@@ -127,6 +128,28 @@ def test_the_page_of_tables_is_the_database(warehouse: Warehouse) -> None:
 
     assert page == PAGE.read_text(encoding="utf-8")
     assert _without_comment(chain(*described(warehouse))) == []
+    assert [name for name, _, comment in functions(warehouse) if not comment] == []
+
+
+def functions(warehouse: Warehouse) -> list[tuple[str, str, str]]:
+    """Returns name and arguments, result, and comment of each function of a tenant's schema."""
+    with warehouse.transaction() as connection:
+        return connection.execute(
+            """
+            select
+                format('%%s(%%s)', proname, pg_get_function_identity_arguments(oid)),
+                pg_get_function_result(oid),
+                coalesce(obj_description(oid, 'pg_proc'), '')
+            from pg_catalog.pg_proc
+            where pronamespace = %s::regnamespace
+            order by proname asc
+            """,
+            (ACME.analytics_schema,),
+        ).fetchall()
+
+
+def _function(name: str, result: str, comment: str) -> str:
+    return f"### analytics_&lt;tenant&gt;.{name}\n\n{comment}\n\nReturns `{_short(result)}`.\n"
 
 
 def _without_comment(relations: Iterable[Relation]) -> list[str]:
