@@ -681,7 +681,11 @@ DEAL_STAGE_HISTORY: Final = Mart(
             "When it was last reopened during this visit; the latest possible time unless the "
             "entry in statuses is exact.",
         ),
-        number("amount", "Value of the deal when it came into the stage, where it is known."),
+        number(
+            "amount",
+            "Value of the deal when it came into the stage; where the system's own history is not "
+            "read, when the visit was first read.",
+        ),
         _CURRENCY,
         number(
             "probability",

@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Entity
+from pipedrive_pipeline.ingest.history import Histories, appending, history_columns
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -82,8 +83,15 @@ class RawTables:
                     ],
                 )
 
+            if entity.history:
+                source = (self.schema, entity.name)
+                statement = appending(
+                    history_columns(entity), raw_schema=self.schema, source=source, load_id=load_id
+                )
+                connection.execute(statement.encode())
+
     def make(self, entity: Entity) -> None:
-        """The table as ingest makes it: every declared column, ``extra``, two indexes."""
+        """The table as ingest makes it: every declared column, ``extra``, two indexes, history."""
         if entity.name in self.created:
             return
         columns = [
@@ -108,6 +116,7 @@ class RawTables:
                 )
             )
             connection.execute(sql.SQL("create index on {} (_dlt_load_id)").format(table))
+        Histories(self.warehouse, Scope(self.tenant, self.system)).prepare(entity)
         self.created.add(entity.name)
 
     def mark(

@@ -1449,7 +1449,8 @@ comment on column crm.deal_stage_history.reopened_at is
     'When it was last reopened during this visit; the latest possible time unless the entry in '
     'statuses is exact.';
 comment on column crm.deal_stage_history.amount is
-    'Value of the deal when it came into the stage, where it is known.';
+    'Value of the deal when it came into the stage; where the system''s own history is not read, '
+    'when the visit was first read.';
 comment on column crm.deal_stage_history.currency is
     'Currency of the amounts of this row, ISO 4217; never add up two currencies.';
 comment on column crm.deal_stage_history.probability is
