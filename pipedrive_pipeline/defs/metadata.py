@@ -13,7 +13,8 @@ from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import RowCounts
 from pipedrive_pipeline.marts.declared import SCHEMA
-from pipedrive_pipeline.marts.lineage import Origin, SourceColumn
+from pipedrive_pipeline.marts.lineage import Origin
+from pipedrive_pipeline.marts.select_text import SourceColumn
 from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.runs.field_facts import FieldFacts, MartColumn
 from pipedrive_pipeline.sync.runs.history import RunFacts

@@ -1,8 +1,8 @@
 """Column lineage of marts and views: the columns of other tables behind each column.
 
-It is read from the text of the mart's select: a column of the raw table counts as a source if the
-output's expression names it, directly or through a sub-select of the `from` clause. What the build
-adds (links, names of linked rows, labels, deletion marks) follows from the declaration.
+It is read from the text of the mart's select (`select_text.py`): a column of a raw table counts as
+a source if the output's expression names it, directly or through sub-selects. What the build adds
+(links, names of linked rows, labels, deletion marks) follows from the declaration.
 """
 
 from __future__ import annotations
@@ -19,23 +19,13 @@ from pipedrive_pipeline.marts.declared import SCHEMA, Mart
 from pipedrive_pipeline.marts.fields.catalogue import Field
 from pipedrive_pipeline.marts.fields.columns import OVERFLOW_COLUMN, ViewColumn
 from pipedrive_pipeline.marts.fields.field_entities import custom_values
+from pipedrive_pipeline.marts.select_text import Select, SourceColumn
 from pipedrive_pipeline.marts.sources import MartSource, mart_sources, record_pages
 from pipedrive_pipeline.marts.views.standard_columns import NAME, URL, linked_names
 
 OPTIONS: Final = "options"  # of a field's definition
 _COMMENT: Final = re.compile(r"--[^\n]*")
-# Each column of a file's select ends a line, four spaces from the margin.
-_OUTPUT: Final = re.compile(r"^    (\S.*?) as (\w+),?$", re.MULTILINE | re.DOTALL)
 _TABLE: Final = re.compile(r"\b(?:from|join)\s+(\w+)")
-_SUB_SELECT: Final = re.compile(r"\(\n(.*?)\n\) as (\w+)", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class SourceColumn:
-    """A column of a raw table or a mart; ``table`` is its asset's key."""
-
-    table: tuple[str, str]  # system and entity, or `crm` and mart
-    column: str
 
 
 @dataclass(frozen=True)
@@ -143,21 +133,8 @@ def _built(source: MartSource) -> dict[str, tuple[SourceColumn, ...]]:
 
 def _selected(source: MartSource) -> dict[str, tuple[SourceColumn, ...]]:
     """Returns the raw columns that each output of the mart's select reads; none of a constant."""
-    entities = "|".join(system_of(source.system).by_name)
-    text = _COMMENT.sub("", source.select.text)
-    outputs, _, joins = text.partition("\nselect\n")[2].partition("\nfrom ")
-    read = re.compile(rf"\b({entities})\.(\w+)")
-    sub_selects = {alias: read.findall(body) for body, alias in _SUB_SELECT.findall(joins)}
-    selected = {}
-    for expression, name in _OUTPUT.findall(outputs):
-        columns = read.findall(expression)
-        for alias, of_sub_select in sub_selects.items():
-            if re.search(rf"\b{alias}\.", expression):
-                columns += of_sub_select
-        selected[name] = _distinct(
-            SourceColumn((source.system, entity), column) for entity, column in columns
-        )
-    return selected
+    select = Select(source.select.text, system_of(source.system))
+    return {name: select.sources(name) for name in source.outputs}
 
 
 def _labels(system: str, entity: Entity) -> tuple[SourceColumn, ...]:

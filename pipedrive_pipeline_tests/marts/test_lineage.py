@@ -6,7 +6,8 @@ import pytest
 
 from pipedrive_pipeline.marts.declared import mart
 from pipedrive_pipeline.marts.fields.columns import ViewColumn
-from pipedrive_pipeline.marts.lineage import SourceColumn, origins, view_origins
+from pipedrive_pipeline.marts.lineage import origins, view_origins
+from pipedrive_pipeline.marts.select_text import SourceColumn
 from pipedrive_pipeline.marts.sources import MartSource, mart_source, mart_sources
 
 SYSTEM = "pipedrive"

@@ -15,8 +15,9 @@ from pipedrive_pipeline.marts.declared import MARTS, SCHEMA
 from pipedrive_pipeline.marts.fields.catalogue import are_custom_fields_wanted, fields_of
 from pipedrive_pipeline.marts.fields.columns import stored_columns
 from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison, compare_values, due
-from pipedrive_pipeline.marts.lineage import Origin, SourceColumn, origins, view_origins
+from pipedrive_pipeline.marts.lineage import Origin, origins, view_origins
 from pipedrive_pipeline.marts.mapping.mapped_sources import mapped_sources
+from pipedrive_pipeline.marts.select_text import SourceColumn
 from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.catalog import TableColumn, relations
