@@ -19,11 +19,9 @@ _COMMENT: Final = re.compile(r"--[^\n]*")
 _NAME: Final = re.compile(r"\b([a-z_]\w*)\.(\w+|\*)")
 _ALIAS: Final = re.compile(r"\s+(?:with ordinality\s+)?as\s+(\w+)")
 _QUERY_NAME: Final = re.compile(r"(\w+) as (?:not )?(?:materialized )?$")
-_TABLE: Final = re.compile(r"\b(?:from|join)\s+(\w+)(?:\s+as\s+(\w+))?")
+_FROM: Final = re.compile(r"\b(?:from|join)\s+(\w+)(?:\s+as\s+(\w+))?")
 _OUTPUT: Final = re.compile(r"(.*\S)\s+as\s+(\w+)", re.DOTALL)
-_SELECT: Final = re.compile(
-    r"\bselect\b(?:\s+distinct on)?|(?<!distinct )\bfrom\b|\bunion\b|\boffset\b"
-)
+_SELECT: Final = re.compile(r"\bselect\b|(?<!distinct )\bfrom\b|\bunion\b|\boffset\b")
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,14 @@ class SourceColumn:
 
     table: tuple[str, str]  # system and entity, or `crm` and mart
     column: str
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A raw table: an entity's records, or the history of some of their columns."""
+
+    entity: str
+    columns: frozenset[str]
 
 
 @dataclass
@@ -47,13 +53,17 @@ class Select:
     """One select and the raw columns behind its outputs."""
 
     def __init__(self, text: str, system: System) -> None:
-        self._system = system
+        self._system = system.key
         text = _COMMENT.sub("", text)
-        self._tables: dict[str, str] = {}  # alias -> entity
+        self._tables: dict[str, _Table] = {}  # by alias
         for entity in system.entities:
-            for table in (entity.name, *((entity.history_table,) if entity.history else ())):
-                self._tables[table] = entity.name
-        for table, alias in _TABLE.findall(text):
+            of_table = [(entity.name, (entity.key, *entity.columns))]
+            if entity.history:
+                of_table.append((entity.history_table, entity.history_columns))
+            for table, columns in of_table:
+                names = frozenset(column.name for column in columns)
+                self._tables[table] = _Table(entity.name, names)
+        for table, alias in _FROM.findall(text):
             if alias and table in self._tables:
                 self._tables[alias] = self._tables[table]
         self._relations: dict[str, list[_Relation]] = defaultdict(list)
@@ -78,10 +88,9 @@ class Select:
             if (table, column) in followed:
                 continue
             followed.add((table, column))
-            if entity := self._tables.get(table):
-                declared = self._system.entity(entity)
-                if column in {known.name for known in (declared.key, *declared.columns)}:
-                    found[SourceColumn((self._system.key, entity), column)] = None
+            raw_table = self._tables.get(table)
+            if raw_table and column in raw_table.columns:
+                found[SourceColumn((self._system, raw_table.entity), column)] = None
             for relation in self._relations.get(table, ()):
                 for inner in relation.outputs.get(column, ()):
                     self._follow(inner, found, followed)

@@ -85,7 +85,10 @@ EXPECTED = {
 }
 
 
-CONSTANTS = {"stages": {"is_closed", "is_won"}}  # the same in every row
+CONSTANTS = {  # the same in every row, or known by the way of reading
+    "stages": {"is_closed", "is_won"},
+    "deal_stage_history": {"origin"},
+}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -103,6 +106,18 @@ def test_every_output_of_a_select_has_a_source(source: MartSource) -> None:
     found = origins(source, [])
 
     assert set(source.columns) - CONSTANTS.get(source.name, set()) <= found.keys()
+
+
+def test_a_source_is_followed_through_queries_tables_and_their_history() -> None:
+    """The name of the engine's own column of a history may be a column of the records."""
+    found = origins(mart_source(mart("deal_stage_history"), SYSTEM), [])
+
+    assert set(found["amount"].sources) >= {*raw("deals", "value"), *raw("deal_changes", "time")}
+    assert not {*raw("deals", "origin"), *raw("deals", "title")} & {
+        source for origin in found.values() for source in origin.sources
+    }
+    prices = origins(mart_source(mart("product_prices"), SYSTEM), [])["price"].sources
+    assert prices == (*raw("products", "prices"), *raw("product_variations", "prices"))
 
 
 def test_a_views_column_comes_from_the_mart_a_linked_row_or_the_raw_field() -> None:
