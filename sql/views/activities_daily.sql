@@ -16,70 +16,68 @@ with owners as materialized (
     inner join crm.users
         on users.tenant_id = tenants.slug
     where tenants.slug = current_setting('pipeline.tenant_id')
-),
-
-live_activities as (
-    select
-        activities.system as system,
-        activities.owner_id as owner_id,
-        owners.name as owner_name,
-        activities.kind as kind,
-        activities.done as is_done,
-        case
-            when activities.starts_at is null then activities.due_date
-            else (activities.starts_at at time zone coalesce(owners.time_zone, tenants.time_zone))::date
-        end as due_on,
-        (activities.done_at at time zone coalesce(owners.time_zone, tenants.time_zone))::date as done_on
-    from crm.activities
-    inner join integration.tenants
-        on tenants.slug = activities.tenant_id
-    left join owners
-        on owners.id = activities.owner_id
-    where activities.tenant_id = current_setting('pipeline.tenant_id')
-        and activities.deleted_at is null
 )
 
 select
-    events.day as day,
-    events.system as system,
-    events.owner_id as owner_id,
-    events.owner_name as owner_name,
-    events.kind as kind,
-    sum(events.due) as due,
-    sum(events.due_and_done) as due_and_done,
-    sum(events.done) as done
+    figures.day as day,
+    figures.system as system,
+    figures.owner_id as owner_id,
+    owners.name as owner_name,
+    figures.kind as kind,
+    figures.due as due,
+    figures.due_and_done as due_and_done,
+    figures.done as done
 from (
     select
-        live_activities.due_on as day,
-        live_activities.system as system,
-        live_activities.owner_id as owner_id,
-        live_activities.owner_name as owner_name,
-        live_activities.kind as kind,
-        1 as due,
-        live_activities.is_done::integer as due_and_done,
-        0 as done
-    from live_activities
-    where live_activities.due_on is not null
-    union all
-    select
-        coalesce(live_activities.done_on, live_activities.due_on),
-        live_activities.system,
-        live_activities.owner_id,
-        live_activities.owner_name,
-        live_activities.kind,
-        0,
-        0,
-        1
-    from live_activities
-    where live_activities.is_done
-        and coalesce(live_activities.done_on, live_activities.due_on) is not null
-) as events
-group by
-    events.day,
-    events.system,
-    events.owner_id,
-    events.owner_name,
-    events.kind;
+        event.day as day,
+        activities.system as system,
+        activities.owner_id as owner_id,
+        activities.kind as kind,
+        count(*) filter (where event.is_due) as due,
+        count(*) filter (where event.is_due and activities.done) as due_and_done,
+        count(*) filter (where event.is_done) as done
+    from crm.activities
+    cross join integration.tenants
+    left join owners
+        on owners.id = activities.owner_id
+    cross join lateral (
+        select
+            case
+                when activities.starts_at is null then activities.due_date
+                else (
+                    activities.starts_at at time zone coalesce(owners.time_zone, tenants.time_zone)
+                )::date
+            end as due_on,
+            (activities.done_at at time zone coalesce(owners.time_zone, tenants.time_zone))::date
+                as marked_on
+    ) as days
+    -- One row for an activity that was done on the day on which it was due, else two.
+    cross join lateral (
+        select
+            days.due_on as day,
+            true as is_due,
+            activities.done and coalesce(days.marked_on = days.due_on, true) as is_done
+        where days.due_on is not null
+        union all
+        select
+            days.marked_on,
+            false,
+            true
+        where activities.done
+            and days.marked_on is distinct from days.due_on
+            and days.marked_on is not null
+    ) as event
+    where activities.tenant_id = current_setting('pipeline.tenant_id')
+        and activities.deleted_at is null
+        and tenants.slug = current_setting('pipeline.tenant_id')
+    group by
+        event.day,
+        activities.system,
+        activities.owner_id,
+        activities.kind
+) as figures
+left join owners
+    on owners.id = figures.owner_id;
 
 comment on view activities_daily is
     'How much each colleague planned and did on each day, by kind of activity.';

@@ -8,75 +8,107 @@
 -- history won in May and lost in June.
 create or replace view won_lost_monthly
 with (security_barrier = true) as
-with events as (
-    select
-        deals.id as deal_id,
-        deals.pipeline_id as pipeline_id,
-        deals.status as status,
-        case when deals.status = 'won' then coalesce(deals.won_at, deals.closed_at)
-            else coalesce(deals.lost_at, deals.closed_at) end as happened_at,
-        true as is_current
-    from crm.deals
-    where deals.tenant_id = current_setting('pipeline.tenant_id')
-        and deals.deleted_at is null
-        and deals.status in ('won', 'lost')
-    union all
-    select
-        history.deal_id,
-        history.pipeline_id,
-        entry.item ->> 'status',
-        (entry.item ->> 'at')::timestamptz,
-        false
-    from crm.deal_stage_history as history
-    cross join lateral jsonb_array_elements(history.statuses)
-        with ordinality as entry (item, position)
-    where history.tenant_id = current_setting('pipeline.tenant_id')
-        and history.deleted_at is null
-        and (history.won_at is not null or history.lost_at is not null)
-        and entry.item ->> 'status' in ('won', 'lost')
-        -- The first status of a visit is the one that the deal came with.
-        and (
-            entry.position > 1
-            or (entry.item ->> 'at')::timestamptz in (history.won_at, history.lost_at)
-        )
-)
-
 select
-    date_trunc('month', events.happened_at at time zone tenants.time_zone)::date as month,
-    deals.system as system,
-    events.pipeline_id as pipeline_id,
+    figures.month::date as month,
+    figures.system as system,
+    figures.pipeline_id as pipeline_id,
     pipelines.name as pipeline_name,
-    deals.owner_id as owner_id,
+    figures.owner_id as owner_id,
     owners.name as owner_name,
-    deals.currency as currency,
-    count(*) filter (where events.is_current and events.status = 'won') as won_deals,
-    coalesce(sum(deals.amount) filter (where events.is_current and events.status = 'won'), 0)
-        as won_amount,
-    count(*) filter (where events.is_current and events.status = 'lost') as lost_deals,
-    coalesce(sum(deals.amount) filter (where events.is_current and events.status = 'lost'), 0)
-        as lost_amount,
-    count(*) filter (where not events.is_current and events.status = 'won') as won_in_history,
-    count(*) filter (where not events.is_current and events.status = 'lost') as lost_in_history
-from events
-inner join crm.deals
-    on deals.tenant_id = current_setting('pipeline.tenant_id')
-    and deals.id = events.deal_id
-inner join integration.tenants
-    on tenants.slug = deals.tenant_id
+    figures.currency as currency,
+    figures.won_deals as won_deals,
+    figures.won_amount as won_amount,
+    figures.lost_deals as lost_deals,
+    figures.lost_amount as lost_amount,
+    figures.won_in_history as won_in_history,
+    figures.lost_in_history as lost_in_history
+from (
+    select
+        date_trunc('month', events.happened_at at time zone tenants.time_zone) as month,
+        events.system as system,
+        events.pipeline_id as pipeline_id,
+        events.owner_id as owner_id,
+        events.currency as currency,
+        count(*) filter (where events.is_current and events.status = 'won') as won_deals,
+        coalesce(sum(events.amount) filter (where events.is_current and events.status = 'won'), 0)
+            as won_amount,
+        count(*) filter (where events.is_current and events.status = 'lost') as lost_deals,
+        coalesce(sum(events.amount) filter (where events.is_current and events.status = 'lost'), 0)
+            as lost_amount,
+        count(*) filter (where not events.is_current and events.status = 'won') as won_in_history,
+        count(*) filter (where not events.is_current and events.status = 'lost')
+            as lost_in_history
+    from integration.tenants
+    cross join (
+        select
+            deals.system as system,
+            deals.pipeline_id as pipeline_id,
+            deals.owner_id as owner_id,
+            deals.currency as currency,
+            deals.amount as amount,
+            deals.status as status,
+            case
+                when deals.status = 'won' then coalesce(deals.won_at, deals.closed_at)
+                else coalesce(deals.lost_at, deals.closed_at)
+            end as happened_at,
+            true as is_current
+        from crm.deals
+        where deals.tenant_id = current_setting('pipeline.tenant_id')
+            and deals.deleted_at is null
+            and deals.status in ('won', 'lost')
+        union all
+        select
+            deals.system,
+            history.pipeline_id,
+            deals.owner_id,
+            deals.currency,
+            null,
+            event.status,
+            event.happened_at,
+            false
+        from crm.deal_stage_history as history
+        inner join crm.deals
+            on deals.tenant_id = history.tenant_id
+            and deals.id = history.deal_id
+        cross join lateral (
+            -- The last win and loss of the visit, and earlier ones only where it was reopened.
+            select
+                latest.status as status,
+                latest.happened_at as happened_at
+            from (values ('won', history.won_at), ('lost', history.lost_at))
+                as latest (status, happened_at)
+            where latest.happened_at is not null
+            union all
+            select
+                entry.item ->> 'status',
+                (entry.item ->> 'at')::timestamptz
+            from jsonb_array_elements(
+                case when history.reopened_at is not null then history.statuses else '[]' end
+            ) with ordinality as entry (item, position)
+            where entry.item ->> 'status' in ('won', 'lost')
+                -- The first status is the one that the deal came with.
+                and entry.position > 1
+                and (entry.item ->> 'at')::timestamptz is distinct from history.won_at
+                and (entry.item ->> 'at')::timestamptz is distinct from history.lost_at
+        ) as event
+        where history.tenant_id = current_setting('pipeline.tenant_id')
+            and history.deleted_at is null
+            and (history.won_at is not null or history.lost_at is not null)
+    ) as events
+    where tenants.slug = current_setting('pipeline.tenant_id')
+    group by
+        date_trunc('month', events.happened_at at time zone tenants.time_zone),
+        events.system,
+        events.pipeline_id,
+        events.owner_id,
+        events.currency
+) as figures
 left join crm.pipelines
-    on pipelines.tenant_id = deals.tenant_id
-    and pipelines.id = events.pipeline_id
+    on pipelines.tenant_id = current_setting('pipeline.tenant_id')
+    and pipelines.id = figures.pipeline_id
 left join crm.users as owners
-    on owners.tenant_id = deals.tenant_id
-    and owners.id = deals.owner_id
-group by
-    date_trunc('month', events.happened_at at time zone tenants.time_zone),
-    deals.system,
-    events.pipeline_id,
-    pipelines.name,
-    deals.owner_id,
-    owners.name,
-    deals.currency;
+    on owners.tenant_id = current_setting('pipeline.tenant_id')
+    and owners.id = figures.owner_id;
 
 comment on view won_lost_monthly is
     'Deals won and lost in each month, by what they are now and by what happened; numbers may be '

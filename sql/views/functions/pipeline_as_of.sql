@@ -50,13 +50,19 @@ cross join lateral (
             else visits.currency
         end as currency
 ) as amounts
-where 'open' = (
-    select entry.item ->> 'status'
-    from jsonb_array_elements(visits.statuses) with ordinality as entry (item, position)
-    where (entry.item ->> 'at')::timestamptz < days.ends_at
-    order by entry.position desc
-    limit 1
-)
+where case
+    -- Closed once at most, so that the two times say all; most visits are like this.
+    when visits.reopened_at is null
+        then coalesce(least(visits.won_at, visits.lost_at) >= days.ends_at, true)
+            and visits.statuses -> 0 ->> 'status' = 'open'
+    else 'open' = (
+        select entry.item ->> 'status'
+        from jsonb_array_elements(visits.statuses) with ordinality as entry (item, position)
+        where (entry.item ->> 'at')::timestamptz < days.ends_at
+        order by entry.position desc
+        limit 1
+    )
+end
 group by
     visits.system,
     visits.pipeline_id,
