@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from pipedrive_pipeline.sync.status.alerts import KILLED, OVERDUE, UNEXPECTED
 from pipedrive_pipeline.warehouse.embedded import running_server
 from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.cli.test_help import commands
+from pipedrive_pipeline_tests.waiting import free_port
 
 README = (PROJECT_ROOT / "README.md").read_text()
 DOCUMENTS = [
@@ -155,53 +158,110 @@ def home() -> Iterator[Path]:
                 server.stop()
 
 
+def environment_at(home: Path) -> dict[str, str]:
+    """A new clone's environment, with this home."""
+    environment = Terminal({"PIPELINE_HOME": str(home)}).environment
+    environment.pop("SYSTEM_MODULES", None)  # the suite's second system is not in a new clone
+    return environment
+
+
 def run(line: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """A line as a person types it in the project's folder, with settings of its own."""
-    environment = Terminal({"PIPELINE_HOME": str(home), **more}).environment
-    environment.pop("SYSTEM_MODULES", None)  # the suite's second system is not in a new clone
     return subprocess.run(
         ["sh", "-c", line],
-        env=environment,
+        env={**environment_at(home), **more},
         cwd=PROJECT_ROOT,
         capture_output=True,
         stdin=subprocess.DEVNULL,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
     )
 
 
+@contextmanager
+def running(line: str, home: Path, **more: str) -> Iterator[list[str]]:
+    """A server as a person types it, ended with the block; yields its first lines."""
+    process = subprocess.Popen(
+        ["sh", "-c", f"exec {line}"],
+        env={**environment_at(home), "PYTHONUNBUFFERED": "1", **more},
+        cwd=PROJECT_ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield [process.stdout.readline() for _ in range(4)]
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_first_screen_works_twice(home: Path) -> None:
-    """`./run test` is what runs this; the demo starts on nothing, and on what it left behind."""
+    """`./run test` is what runs this; the demo starts on nothing, and on what it left behind.
+
+    Then docs/try-without-an-account.md is typed in the same installation.
+    """
     demo = typed("")[0]
     assert demo == "./run demo"
+    _up, of_sandbox, (serve_own,), connect_own = (
+        [line.partition("  #")[0] for line in block.splitlines()]
+        for block in SHELL.findall((PROJECT_ROOT / "docs/try-without-an-account.md").read_text())
+    )
 
     first, second = run(demo, home), run(demo, home)
+    results = [run(line, home) for line in of_sandbox]
+    port = str(free_port())
+    with running(serve_own, home, SANDBOX_PORT=port) as printed:
+        tried = run(printed[-1].removeprefix("Try"), home)
+        trial = [run(line.replace("8100", port), home) for line in connect_own]
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     for result in (first.stdout, second.stdout):
         assert "Nordlicht Windkraft GmbH" in result
         assert "Done in" in result
+    for result in (*results, *trial):
+        assert result.returncode == 0, (result.args, result.stdout, result.stderr)
+    assert "make-believe" in results[-1].stdout
+    assert json.loads(tried.stdout)["success"]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_company_of_ones_own_is_synced_as_the_readme_says(home: Path) -> None:
+    """Also the commands of other sections and pages that need a company."""
     add, connect, full, psql, _up = typed("With your own Pipedrive")
+    (add_key,) = typed("From your app")
+    (verify,) = [line for line in documented("docs/operating.md") if " verify " in line]
     account = seeded(12, 35)
     with serve(account) as sandbox:
         connect = connect.replace("TOKEN", sandbox.api_token)
         connect = connect.replace("https://acme.pipedrive.com", sandbox.url)
         later = full.replace(" --full", "")
-        lines = [add, connect, full, later, f"echo 'select count(*) from customers;' | {psql} -At"]
+        count = f"echo 'select count(*) from customers;' | {psql} -At"
+        lines = [add, connect, full, later, count, add_key, verify]
 
         results = [run(line, home, PIPEDRIVE_ALLOWED_HOSTS="127.0.0.1") for line in lines]
 
-    assert [process.returncode for process in results] == [0] * 5, [
+    assert [process.returncode for process in results] == [0] * 7, [
         process.stderr for process in results
     ]
-    assert results[-1].stdout == "12\n"
+    assert results[4].stdout == "12\n"
     assert "0 calls" not in results[3].stdout
+    assert "key_acme" in results[5].stdout
+
+
+def documented(page: str) -> list[str]:
+    """The commands of a page, without their comments."""
+    lines = [
+        line
+        for block in SHELL.findall((PROJECT_ROOT / page).read_text())
+        for line in block.splitlines()
+    ]
+    return [line.partition("  #")[0].strip() for line in lines if line.strip()]
 
 
 def test_every_test_that_security_md_names_exists() -> None:

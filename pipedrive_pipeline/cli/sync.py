@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any, NoReturn
 
@@ -26,7 +27,8 @@ from pipedrive_pipeline.marts import RowCounts
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
-from pipedrive_pipeline.sync.status.tenant_status import TenantStatus, tenant_statuses
+from pipedrive_pipeline.sync.status.tenant_status import TenantStatus, tenant_statuses, trend
+from pipedrive_pipeline.sync.status.trends import RUNS_SHOWN, run_figures
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.tenants import Tenant
@@ -97,6 +99,43 @@ def remap(tenant: TenantOption, system: SystemOption = None, json: AsJson = Fals
     _run_and_exit(open_session(), Tenant(tenant), system, RunOptions("remap"), json=json)
 
 
+def _print_history(
+    session: CommandSession, tenant: Tenant, system: str | None, *, json: bool
+) -> None:
+    """Prints the last runs of each of the tenant's systems, oldest first, with bars."""
+    connected = known(session.warehouse, tenant).connections
+    for key in [key for key in connected if system in {None, key}]:
+        with session.warehouse.transaction(tenant) as connection:
+            runs = run_figures(connection, Scope(tenant, key), limit=RUNS_SHOWN)
+        if json:
+            print_json({"system": key, "runs": [asdict(run) for run in runs]})
+        elif not runs:
+            terminal.print(f"{tenant}: no run of {key} has ended yet.", markup=False)
+        else:
+            print_table(
+                f"{tenant}: the last {len(runs)} runs of {registry.system(key).label}",
+                ("began (UTC)", "type", "status", "rows", "seconds", "tokens"),
+                [
+                    (
+                        f"{run.started_at:%m-%d %H:%M}",
+                        run.sync_type,
+                        run.status,
+                        run.rows_read,
+                        run.seconds,
+                        run.tokens_spent,
+                    )
+                    for run in runs
+                ],
+            )
+            print_facts(
+                {
+                    "rows": trend([run.rows_read for run in runs]),
+                    "seconds": trend([round(run.seconds) for run in runs]),
+                    "tokens": trend([run.tokens_spent for run in runs]),
+                }
+            )
+
+
 def _print_prices(
     session: CommandSession,
     tenant: Tenant,
@@ -129,11 +168,20 @@ def _print_price(scope: Scope, price: Price, *, to: Console) -> None:
 def status(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
     system: SystemOption = None,
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="Rows, seconds and tokens of the tenant's last runs."),
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Show each tenant's connection, last run and rows."""
+    if history and not tenant:
+        raise BadInput("--history goes with --tenant: it shows one tenant's runs.")
     session = open_session()
     key = registry.system(system).key if system else None
+    if history and tenant:
+        _print_history(session, Tenant(tenant), key, json=json)
+        return
     statuses = [
         status
         for status in tenant_statuses(session.warehouse, Tenant(tenant) if tenant else None)

@@ -67,6 +67,26 @@ def test_a_narrow_terminal_gets_a_block_per_tenant_and_a_wide_one_a_table(
 
 
 @pytest.mark.slow
+def test_a_tenants_runs_are_shown_over_time_with_rows_seconds_and_tokens(
+    in_process: InProcessTerminal, terminal: Terminal, world: World, sandbox: Sandbox
+) -> None:
+    world.connect(ACME, sandbox)
+    world.sync(sync_type="full")
+    world.sync()
+
+    shown = terminal.run("status", "--tenant", "acme", "--history", COLUMNS="80").out.splitlines()
+    facts = in_process.run("status", "--tenant", "acme", "--history", "--json").facts
+    alone = in_process.run("status", "--history")
+
+    assert "acme: the last 2 runs of Pipedrive" in shown[0]
+    assert [line.split()[2] for line in shown if " success " in line] == ["full", "incremental"]
+    assert [line.split()[0] for line in shown[-3:]] == ["rows", "seconds", "tokens"]
+    assert max(map(len, shown)) <= 80
+    assert [run["tokens_spent"] > 0 for run in facts["runs"]] == [True, True]
+    assert alone.code == 2
+
+
+@pytest.mark.slow
 def test_erasing_takes_a_tenant_from_everywhere_but_the_audit_log(
     terminal: Terminal, world: World, sandbox: Sandbox
 ) -> None:

@@ -453,6 +453,24 @@ def test_a_run_that_begins_meanwhile_moves_no_page(site: ConnectSite, admin: htt
     assert [run["id"] for run in second["data"]] == whole[5:10]
 
 
+def test_the_trends_have_the_figures_of_the_newest_runs_for_a_chart(
+    site: ConnectSite, admin: httpx.Client
+) -> None:
+    filled(site, 10)
+
+    runs = admin.get(f"{ROUTES}/sync/trends", params={"limit": 4}).json()["data"]
+    refused = admin.get(f"{ROUTES}/sync/trends", params={"limit": 0})
+
+    began = [run["startedAt"] for run in runs]
+    assert began == sorted(began)
+    assert len(runs) == 4
+    assert set(runs[0]) == {
+        *("startedAt", "syncType", "status"),
+        *("rowsRead", "seconds", "tokensSpent", "apiCalls"),
+    }
+    assert refused.status_code == 422
+
+
 def test_history_is_filtered(site: ConnectSite, admin: httpx.Client) -> None:
     filled(site, 30)
 

@@ -40,6 +40,7 @@ NEEDS: dict[tuple[str, str], Permission | None] = {  # None: no key is needed
     ("GET", SYSTEM + "/sync/requests/{request_id}"): Permission.READ_RECORDS,
     ("GET", f"{SYSTEM}/sync/history"): Permission.READ_RECORDS,
     ("GET", SYSTEM + "/sync/history/{run_id}"): Permission.READ_RECORDS,
+    ("GET", f"{SYSTEM}/sync/trends"): Permission.READ_RECORDS,
     ("GET", f"{SYSTEM}/sync-config"): Permission.READ_RECORDS,
     ("PUT", f"{SYSTEM}/sync-config"): Permission.MANAGE_CONNECTION,
     ("POST", f"{SYSTEM}/test"): Permission.ASK_SYNC,

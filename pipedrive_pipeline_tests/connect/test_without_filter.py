@@ -24,7 +24,8 @@ READ = [
     *(
         f"{ROUTES}/{name}"
         for name in ("status", "fields", "field-mapping", "field-mapping/versions",
-                     "field-mapping/versions/1", "sync/history", "sync-config")
+                     "field-mapping/versions/1", "sync/history", "sync/trends",
+                     "sync-config")
     ),
 ]  # fmt: skip
 
@@ -79,7 +80,7 @@ def test_the_database_alone_keeps_tenants_apart(unfiltered: ConnectSite) -> None
     )
     for path, answer in answers.items():
         assert bravo.word not in answer.text, path
-        assert path.endswith("sync-config") or acme.word in answer.text, path
+        assert path.endswith(("sync-config", "sync/trends")) or acme.word in answer.text, path
     assert [answer.status_code for answer in (revoked, run, asked, saved)] == [404, 404, 404, 200]
     assert unfiltered.world.rows(
         "select every_hours from integration.sync_settings where tenant_id = 'bravo'"

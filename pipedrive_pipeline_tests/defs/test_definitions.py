@@ -221,3 +221,29 @@ def test_dagster_finds_the_definitions_valid(
     assert validated.returncode == 0, output
     assert "Validation successful for code location pipedrive_pipeline" in output
     assert "All code locations passed validation" in output
+
+
+@pytest.mark.slow
+def test_dg_finds_the_same_definitions_and_phones_nobody(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    """As CONTRIBUTING.md says: the newer command line, with what `./run env` prints."""
+    session = CommandSession(Settings(pipeline_home=tmp_path), warehouse)
+
+    listed = subprocess.run(
+        [Path(sys.executable).with_name("dg"), "list", "defs", "--json"],
+        cwd=PROJECT_ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            **dagster_environment(session),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert listed.returncode == 0, listed.stdout + listed.stderr
+    keys = {asset["asset_key"] for asset in json.loads(listed.stdout)["assets"]}
+    assert keys == json.loads(SNAPSHOT.read_text()).keys()
+    assert "usage statistics" not in listed.stdout + listed.stderr

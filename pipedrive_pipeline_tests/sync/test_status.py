@@ -11,9 +11,11 @@ from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import ScopeMissing, SourceUnavailable, UnknownTenant
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import publish_views
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline.sync.status.entity_states import entity_states
 from pipedrive_pipeline.sync.status.tenant_status import sparkline, tenant_statuses
+from pipedrive_pipeline.sync.status.trends import run_figures
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, ControlTables
 
@@ -102,3 +104,28 @@ def test_recent_runs_are_bars_with_the_newest_as_a_number(control: ControlTables
 )
 def test_a_sparkline_has_one_bar_for_each_value(values: list[int], line: str) -> None:
     assert sparkline(values) == line
+
+
+def test_the_trends_are_the_runs_that_ended_oldest_first_with_three_figures(
+    control: ControlTables,
+) -> None:
+    """One tenant's rows, seconds and tokens over time; another tenant's are not among them."""
+    for rows, tokens in ((7, 60), (0, 40)):
+        row = control.begin()
+        users = registry.system(SYSTEM).entity("users")
+        row.reads["users"] = EntityRead(users, None, is_complete=True, fetched=rows)
+        row.tokens_spent, row.api_calls = tokens, 2
+        row.complete()
+    control.begin()  # it has not ended
+
+    with control.warehouse.transaction(ACME) as connection:
+        figures = run_figures(connection, Scope(ACME, SYSTEM), limit=30)
+        newest = run_figures(connection, Scope(ACME, SYSTEM), limit=1)
+        of_others = run_figures(connection, Scope(Tenant("beta"), SYSTEM), limit=30)
+
+    assert [(run.rows_read, run.tokens_spent, run.api_calls) for run in figures] == [
+        (7, 60, 2),
+        (0, 40, 2),
+    ]
+    assert newest == figures[-1:]
+    assert of_others == []

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
 
 from pipedrive_pipeline.connect.api.cursors import CURSOR_MAX_CHARACTERS
 from pipedrive_pipeline.connect.api.models import Connection, Model, SyncType
+from pipedrive_pipeline.sync.status.trends import RUNS_MAX, RUNS_SHOWN
 
 PAGE_RUNS = 20
 PAGE_RUNS_MAX = 200
@@ -108,6 +109,26 @@ class Run(Model):
     resume_at: datetime | None
     errors: list[RunError]
     dagster_run_id: str | None
+
+
+class RunFigures(Model):
+    """The figures of one run that has ended."""
+
+    started_at: datetime
+    sync_type: RunType
+    status: RunStatus
+    rows_read: int = Field(description="Records that the source sent.")
+    seconds: float
+    tokens_spent: int
+    api_calls: int
+
+
+class TrendsIn(Model):
+    """How many runs; unknown parameters are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    limit: int = Field(default=RUNS_SHOWN, ge=1, le=RUNS_MAX)
 
 
 class RunsIn(Model):

@@ -5,6 +5,7 @@ A sensor of Dagster starts the run from the row that `POST sync` writes.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 from uuid import UUID
 
@@ -32,6 +33,7 @@ from pipedrive_pipeline.connect.request import AppServices, SystemKey
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs import listing, requests
 from pipedrive_pipeline.sync.runs.listing import RunCursor
+from pipedrive_pipeline.sync.status.trends import run_figures
 from pipedrive_pipeline.sync.tenancy import configuration
 
 router = APIRouter(prefix="/api/integrations/{system}", responses=REFUSALS, tags=["sync"])
@@ -137,6 +139,22 @@ def run(
     if row is None:
         raise NotFound
     return envelope.answer(request, presenters.run(row))
+
+
+@router.get("/sync/trends", response_model=Listed[sync_models.RunFigures])
+def trends(
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    caller: RecordReader,
+    query: Annotated[sync_models.TrendsIn, Query()],
+) -> JSONResponse:
+    """Rows, seconds and tokens of the newest runs that have ended, oldest first, for a chart."""
+    with services.warehouse.as_app(caller.tenant) as connection:
+        figures = run_figures(connection, Scope(caller.tenant, system), limit=query.limit)
+    return envelope.answer(
+        request, [sync_models.RunFigures(**asdict(of_run)) for of_run in figures]
+    )
 
 
 @router.get("/sync-config", response_model=Answer[sync_models.Config])
