@@ -555,7 +555,7 @@ LEADS: Final = Mart(
             is_often_unknown=True,
         ),
     ),
-    personal=("email",),
+    personal=("name", "email"),
 )
 
 DEALS: Final = Mart(
@@ -615,6 +615,7 @@ DEALS: Final = Mart(
         ),
     ),
     generated=(PIPEDRIVE_ID,),
+    personal=("name",),
 )
 
 DEAL_CONTACTS: Final = Mart(

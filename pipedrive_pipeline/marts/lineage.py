@@ -60,11 +60,13 @@ def origins(source: MartSource, fields: Sequence[Field]) -> dict[str, Origin]:
 def raw_tables(source: MartSource) -> tuple[str, ...]:
     """Returns the entities whose raw tables a mart's build reads in one system.
 
-    These are the tables that its select names, and the one that defines its custom fields.
+    These are the tables that its select and its header name, and the one that defines its custom
+    fields.
     """
     entities = system_of(source.system).by_name
     named = _TABLE.findall(_COMMENT.sub("", source.select.text))
     defined_by = [source.defined_by] if source.defined_by else []
+    named += [table.entity for table in source.also_read]
     return tuple(name for name in entities if name in {*named, *defined_by, source.entity})
 
 

@@ -509,7 +509,7 @@ select
         when target.remote_id is null then 'created'
         when target.deleted_at is null and source.deleted_at is not null then 'deleted'
         else 'updated'
-    end as outcome,
+    end as change_kind,
     target.remote_id is not null
     and ({source_links}) is distinct from ({target_links}) as is_linked_otherwise,
     {is_expected} as is_expected
@@ -526,7 +526,7 @@ created as (
     insert into {mart} as target (tenant_id, system, remote_id, {columns}, {written_at})
     select {tenant}, {system}, remote_id, {columns}, {now}
     from differing
-    where differing.outcome = 'created'
+    where differing.change_kind = 'created'
     order by differing.record_id asc
     -- Another session may have inserted the row since the comparison.
     on conflict (tenant_id, system, remote_id) do update
@@ -538,19 +538,19 @@ updated as (
     from (
         select *
         from differing
-        where differing.outcome <> 'created'
+        where differing.change_kind <> 'created'
         order by differing.record_id asc
     ) as differing
     where {is_own}
         and target.remote_id = differing.remote_id
 ){retired}
 select
-    differing.outcome,
+    differing.change_kind,
     count(*),
     count(*) filter (where not differing.is_expected),
     count(*) filter (where not differing.is_expected and differing.is_linked_otherwise)
 from differing
-group by differing.outcome{retired_counts}
+group by differing.change_kind{retired_counts}
 """
 # The record itself is in raw: rows of one that is not are `extra` (`row_comparison.py`).
 _RETIRED = """,

@@ -110,7 +110,9 @@ DEALS = Entity(
         Column("local_won_date", TEXT, "Day of winning in the company's time zone, YYYY-MM-DD."),
         Column("local_lost_date", TEXT, "Day of losing in the company's time zone, YYYY-MM-DD."),
         Column("local_close_date", TEXT, "Day of closing in the company's time zone, YYYY-MM-DD."),
-        Column("expected_close_date", TEXT, "Day on which it should close, YYYY-MM-DD."),
+        Column(
+            "expected_close_date", TEXT, "Day on which it should close, YYYY-MM-DD.", shape="day"
+        ),
         LABEL_IDS,
         Column("origin", TEXT, "How it was made, such as ManuallyCreated, API, Import."),
         Column("origin_id", TEXT, "What made it, as its origin names it."),
@@ -165,7 +167,7 @@ DEAL_PRODUCTS = Entity(
         Column("comments", TEXT, "Comments on the line."),
         Column("billing_frequency", TEXT, "one-time, or how often it is billed."),
         Column("billing_frequency_cycles", BIGINT, "How many times it is billed; null: endless."),
-        Column("billing_start_date", TEXT, "First day of billing, YYYY-MM-DD."),
+        Column("billing_start_date", TEXT, "First day of billing, YYYY-MM-DD.", shape="day"),
         *STAMPS,
     ),
     read=Children("deals", "deal_id", batch=IDS_LIMIT),

@@ -72,9 +72,11 @@ LEADS = Entity(
         Column("creator_id", BIGINT, "User who made the lead."),
         Column("person_id", BIGINT, "Person of the lead."),
         Column("organization_id", BIGINT, "Organization of the lead."),
-        Column("label_ids", JSON, "Ids of labels, explained by lead_labels."),
-        Column("value", JSON, "Amount: amount, currency."),
-        Column("expected_close_date", TEXT, "Day on which it should close, YYYY-MM-DD."),
+        Column("label_ids", JSON, "Ids of labels, explained by lead_labels.", shape="options"),
+        Column("value", JSON, "Amount: amount, currency.", shape="money"),
+        Column(
+            "expected_close_date", TEXT, "Day on which it should close, YYYY-MM-DD.", shape="day"
+        ),
         Column("is_archived", BOOLEAN, "Whether it is archived, which is no deletion."),
         Column("archive_time", TIMESTAMP, "When it was archived, UTC."),
         Column("was_seen", BOOLEAN, "Whether somebody has looked at it."),

@@ -1,0 +1,550 @@
+"""The marts around deals: what Pipedrive's records become, and how they change together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from pipedrive_pipeline.marts import MartsBuilt, build
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.marts.raw_tables import (
+    CHANGED_AT,
+    SYSTEM,
+    RawTables,
+    label_field,
+    organization,
+    person,
+    user,
+)
+from pipedrive_pipeline_tests.warehouse import databases
+from pipedrive_pipeline_tests.warehouse.databases import ACME
+
+LEAD, OTHER_LEAD = "0a1b2c3d-0000-11ee-8000-000000000001", "0a1b2c3d-0000-11ee-8000-000000000002"
+HOT, COLD = "f08b42a0-4e75-11ea-9643-03698ef1cfd6", "f08b42a1-4e75-11ea-9643-03698ef1cfd6"
+MADE_AT = datetime(2025, 2, 3, 8, tzinfo=UTC)
+
+
+def deal(key: int, **facts: Any) -> dict[str, Any]:
+    """An open deal with a title, a value and nothing else."""
+    return {
+        "id": key,
+        "title": f"Deal {key}",
+        "value": Decimal("1200.500000000"),
+        "currency": "EUR",
+        "status": "open",
+        "is_deleted": False,
+        "is_archived": False,
+        "label_ids": [],
+        "custom_fields": None,
+        "add_time": "2025-02-03T08:00:00Z",
+        "update_time": CHANGED_AT,
+        **facts,
+    }
+
+
+def lead(key: str = LEAD, **facts: Any) -> dict[str, Any]:
+    """A lead with a title and nothing else, last edited before `deal` was made."""
+    return {
+        "id": key,
+        "title": f"Lead {key[-1]}",
+        "is_archived": False,
+        "label_ids": [],
+        "add_time": "2025-01-02T08:00:00Z",
+        "update_time": "2025-01-03T08:00:00Z",
+        **facts,
+    }
+
+
+def stamped(**facts: Any) -> dict[str, Any]:
+    return {"add_time": "2025-02-03T08:00:00Z", "update_time": CHANGED_AT, **facts}
+
+
+def built(warehouse: Warehouse, *, is_whole: bool = False) -> MartsBuilt:
+    return build(warehouse, Scope(ACME, SYSTEM), is_whole=is_whole)
+
+
+def rows(warehouse: Warehouse, mart: str) -> dict[str, dict[str, Any]]:
+    """Every row of a mart, by remote id."""
+    query = sql.SQL("select * from {}").format(sql.Identifier("crm", mart))
+    with warehouse.transaction() as connection:
+        found = connection.cursor(row_factory=dict_row).execute(query).fetchall()
+    return {row["remote_id"]: row for row in found}
+
+
+def facts(row: dict[str, Any], *names: str) -> tuple[Any, ...]:
+    return tuple(row[name] for name in names)
+
+
+@pytest.fixture(scope="module")
+def account(postgres: str, template: str) -> Iterator[Warehouse]:
+    """A record of each kind, linked with each other; built once for the tests that only read."""
+    with databases.database(postgres, template=template) as url:
+        warehouse = Warehouse(url)
+        raw = RawTables(warehouse, ACME)
+        raw.load(
+            users=[
+                user(1, "Ada") | {"role_id": 4, "access": [{"app": "sales", "admin": True}]},
+                user(2, "Bob") | {"access": [{"app": "sales", "admin": False}, {"admin": True}]},
+                user(3, "Cem"),
+            ],
+            organizations=[organization(10, visible_to=3)],
+            persons=[person(20, org_id=10)],
+            pipelines=[
+                stamped(id=1, name="Sales", order_nr=1, is_deal_probability_enabled=True),
+            ],
+            stages=[
+                stamped(
+                    id=5,
+                    name="Offer",
+                    pipeline_id=1,
+                    order_nr=0,
+                    deal_probability=Decimal("40.000000000"),
+                    is_deal_rot_enabled=True,
+                    days_to_rotten=14,
+                ),
+                stamped(
+                    id=6, name="Old", pipeline_id=1, is_deal_rot_enabled=False, days_to_rotten=3
+                ),
+            ],
+            deal_fields=[
+                label_field((7, "VIP"), code="label"),
+                label_field((3, "Fair"), code="channel"),
+            ],
+            product_fields=[label_field(("12", "Tools"), code="category")],
+            activity_fields=[label_field((2, "Reached"), code="outcome")],
+            activity_types=[
+                {"id": 1, "key_string": "call", "icon_key": "call"},
+                {"id": 2, "key_string": "site_visit", "icon_key": "meeting"},
+                {"id": 3, "key_string": "payment", "icon_key": "wallet"},
+            ],
+            lead_labels=[{"id": HOT, "name": "Hot"}],
+            products=[
+                stamped(
+                    id=30,
+                    name="Drill",
+                    code="D-1",
+                    category="12",
+                    tax=Decimal("19.000000000"),
+                    is_linkable=True,
+                    owner_id=1,
+                    visible_to=3,
+                    is_deleted=False,
+                )
+            ],
+            deals=[
+                deal(
+                    40,
+                    org_id=10,
+                    person_id=20,
+                    owner_id=1,
+                    creator_user_id=2,
+                    pipeline_id=1,
+                    stage_id=5,
+                    label_ids=[7, 8],
+                    channel=3,
+                    expected_close_date="2025-05-31",
+                    visible_to=3,
+                    origin="API",
+                ),
+                deal(41, status="deleted", is_deleted=True, won_time="2025-03-01T10:00:00Z"),
+                deal(42, status="won", is_archived=True, archive_time="2025-06-01T00:00:00Z"),
+            ],
+            deal_products=[
+                stamped(
+                    id=50,
+                    deal_id=40,
+                    product_id=30,
+                    name="Drill, blue",
+                    quantity=Decimal("2.500000000"),
+                    item_price=Decimal("100.000000000"),
+                    discount=Decimal("10.000000000"),
+                    discount_type="percentage",
+                    sum=Decimal("225.000000000"),
+                    currency="EUR",
+                    is_enabled=True,
+                    comments="",
+                    billing_start_date="2025-07-01",
+                )
+            ],
+            leads=[
+                lead(
+                    organization_id=10,
+                    person_id=20,
+                    owner_id=1,
+                    creator_id=2,
+                    label_ids=[HOT, COLD],
+                    value={"amount": 99.5, "currency": "USD"},
+                    source_name="Web forms",
+                    visible_to=1,
+                    expected_close_date="2025-08-01",
+                ),
+                lead(OTHER_LEAD, is_archived=True, archive_time="2025-06-01T00:00:00Z", value=None),
+            ],
+            activities=[
+                stamped(
+                    id=60,
+                    subject="Talk",
+                    type="call",
+                    owner_id=1,
+                    deal_id=40,
+                    person_id=20,
+                    org_id=10,
+                    due_date="2025-02-28",
+                    due_time="23:30:00",
+                    duration="01:15:00",
+                    done=True,
+                    outcome=2,
+                    marked_as_done_time="2025-03-01T00:50:00Z",
+                    location={"value": "Bremen", "country": "DE"},
+                ),
+                stamped(id=61, type="site_visit", lead_id=LEAD, due_date="2025-02-28"),
+                stamped(id=62, type="payment", due_time=""),
+                stamped(id=63, type="lunch", due_date="2025-02-28", due_time="12:00"),
+            ],
+            notes=[
+                stamped(
+                    id=70,
+                    content="<p>Call &amp; <b>ask</b></p><ul><li>one</li><li>two</li></ul>",
+                    user_id=1,
+                    deal_id=40,
+                    person_id=20,
+                    org_id=10,
+                    active_flag=True,
+                    pinned_to_deal_flag=True,
+                    pinned_to_person_flag=False,
+                ),
+                stamped(id=71, content="gone", person_id=20, org_id=10, active_flag=False),
+                stamped(id=72, content="on a lead", lead_id=LEAD, active_flag=True),
+            ],
+        )
+        built(warehouse)
+        yield warehouse
+
+
+def test_a_users_role_and_rights_are_kept(account: Warehouse) -> None:
+    """So that an API can honour who may see what: rights for the app in which records are."""
+    users = rows(account, "users")
+
+    assert facts(users["1"], "is_admin", "role") == (True, "4")
+    assert [users[key]["is_admin"] for key in ("2", "3")] == [False, None]
+    assert rows(account, "customers")["10"]["visible_to"] == "3"
+
+
+def test_a_stage_belongs_to_its_pipeline(account: Warehouse) -> None:
+    pipelines, stages = rows(account, "pipelines"), rows(account, "stages")
+
+    assert facts(pipelines["1"], "name", "sort", "probability_used") == ("Sales", 1, True)
+    assert facts(
+        stages["5"], "name", "sort", "probability", "rotten_after_days", "is_closed", "is_won"
+    ) == ("Offer", 0, 40, 14, False, False)
+    assert stages["5"]["pipeline_id"] == pipelines["1"]["id"]
+    assert stages["6"]["rotten_after_days"] is None
+
+
+def test_a_deal_has_its_links_amount_and_labels(account: Warehouse) -> None:
+    row = rows(account, "deals")["40"]
+
+    assert facts(row, "name", "status", "amount", "currency") == (
+        "Deal 40",
+        "open",
+        Decimal("1200.5"),
+        "EUR",
+    )
+    assert facts(row, "labels", "channel", "source", "visible_to") == (
+        ["VIP", "8"],
+        "Fair",
+        "API",
+        "3",
+    )
+    assert row["expected_close_date"] == date(2025, 5, 31)
+    assert (row["stage_changed_at"], row["pipedrive_id"]) == (None, 40)
+    for link, mart, key in (
+        ("customer_id", "customers", "10"),
+        ("contact_id", "contacts", "20"),
+        ("owner_id", "users", "1"),
+        ("creator_id", "users", "2"),
+        ("pipeline_id", "pipelines", "1"),
+        ("stage_id", "stages", "5"),
+    ):
+        assert row[link] == rows(account, mart)[key]["id"], link
+
+
+def test_a_deleted_deal_keeps_its_status_and_an_archived_one_is_live(account: Warehouse) -> None:
+    """Counts of won deals are ruined where deleted ones have no status, or archived ones are gone."""
+    deals = rows(account, "deals")
+
+    assert facts(deals["41"], "status", "deletion_reason") == ("won", "deleted")
+    assert deals["41"]["deleted_at"] is not None
+    assert facts(deals["42"], "status", "is_archived", "deleted_at") == ("won", True, None)
+
+
+def test_a_line_belongs_to_its_deal_and_product(account: Warehouse) -> None:
+    row = rows(account, "deal_products")["50"]
+
+    assert facts(
+        row, "quantity", "unit_price", "currency", "discount", "discount_type", "total"
+    ) == (
+        Decimal("2.5"),
+        100,
+        "EUR",
+        10,
+        "percent",
+        225,
+    )
+    assert facts(row, "name", "comments", "starts_on") == ("Drill, blue", None, date(2025, 7, 1))
+    assert row["deal_id"] == rows(account, "deals")["40"]["id"]
+    product = rows(account, "products")["30"]
+    assert row["product_id"] == product["id"]
+    assert facts(product, "category", "tax", "is_active", "visible_to") == ("Tools", 19, True, "3")
+
+
+def test_a_lead_has_an_amount_with_its_currency_and_names_of_labels(account: Warehouse) -> None:
+    """Labels of leads are records of their own, known by a UUID."""
+    leads = rows(account, "leads")
+
+    assert facts(leads[LEAD], "amount", "currency") == (Decimal("99.5"), "USD")
+    assert facts(leads[LEAD], "labels", "source", "visible_to") == (["Hot", COLD], "Web forms", "1")
+    assert leads[LEAD]["customer_id"] == rows(account, "customers")["10"]["id"]
+    assert facts(leads[OTHER_LEAD], "amount", "currency", "is_archived", "deleted_at") == (
+        None,
+        None,
+        True,
+        None,
+    )
+
+
+def test_an_activity_starts_only_where_a_time_was_given(account: Warehouse) -> None:
+    """Times are UTC; a day alone is no midnight."""
+    activities = rows(account, "activities")
+
+    assert facts(activities["60"], "due_date", "starts_at", "ends_at", "duration", "all_day") == (
+        date(2025, 2, 28),
+        datetime(2025, 2, 28, 23, 30, tzinfo=UTC),
+        datetime(2025, 3, 1, 0, 45, tzinfo=UTC),
+        timedelta(hours=1, minutes=15),
+        False,
+    )
+    assert facts(activities["61"], "due_date", "starts_at", "ends_at", "all_day") == (
+        date(2025, 2, 28),
+        None,
+        None,
+        True,
+    )
+    assert facts(activities["62"], "due_date", "starts_at", "all_day") == (None, None, False)
+    assert facts(activities["63"], "starts_at", "ends_at", "all_day") == (
+        datetime(2025, 2, 28, 12, tzinfo=UTC),
+        None,
+        False,
+    )
+
+
+def test_an_activitys_kind_comes_from_its_type_or_the_types_icon(account: Warehouse) -> None:
+    activities = rows(account, "activities")
+
+    assert {key: facts(row, "kind", "remote_kind") for key, row in activities.items()} == {
+        "60": ("call", "call"),
+        "61": ("meeting", "site_visit"),
+        "62": ("other", "payment"),
+        "63": ("meeting", "lunch"),
+    }
+    assert facts(activities["60"], "outcome", "location", "done") == ("Reached", "Bremen", True)
+    assert activities["61"]["lead_id"] == rows(account, "leads")[LEAD]["id"]
+
+
+def test_a_note_is_counted_once_and_read_without_html(account: Warehouse) -> None:
+    """A note on a deal has the deal's person and company too."""
+    notes = rows(account, "notes")
+
+    assert facts(notes["70"], "noted_on", "pinned_to", "body_text") == (
+        "deal",
+        ["deal"],
+        "Call & ask\none\ntwo",
+    )
+    links = ("deal_id", "contact_id", "customer_id", "author_id")
+    assert None not in facts(notes["70"], *links)
+    assert facts(notes["71"], "noted_on", "deletion_reason") == ("contact", "deleted")
+    assert facts(notes["72"], "noted_on", "lead_id") == ("lead", rows(account, "leads")[LEAD]["id"])
+
+
+@pytest.mark.parametrize("is_deal_first", [True, False])
+def test_a_converted_lead_says_so_whichever_side_arrives_first(
+    warehouse: Warehouse, raw: RawTables, *, is_deal_first: bool
+) -> None:
+    """Each side comes in a build that reads nothing else."""
+    raw.load(users=[user(1, "Ada")])
+    built(warehouse)
+    sides = [{"deals": [deal(40, source_lead_id=LEAD)]}, {"leads": [lead(), lead(OTHER_LEAD)]}]
+    for side in sides if is_deal_first else reversed(sides):
+        raw.load(**side)
+        assert not built(warehouse).is_whole
+
+    row, won = rows(warehouse, "leads")[LEAD], rows(warehouse, "deals")["40"]
+    assert facts(row, "deletion_reason", "converted_at") == ("converted", MADE_AT)
+    assert row["deleted_at"] is not None
+    assert (row["converted_deal_id"], won["lead_id"]) == (won["id"], row["id"])
+    assert facts(rows(warehouse, "leads")[OTHER_LEAD], "deleted_at", "converted_deal_id") == (
+        None,
+        None,
+    )
+    assert built(warehouse).counts["leads"].updated == 0
+
+
+def test_a_mark_of_a_converted_lead_keeps_the_reason(warehouse: Warehouse, raw: RawTables) -> None:
+    """A sweep sees only that the lead is in no list."""
+    raw.load(leads=[lead(), lead(OTHER_LEAD)], deals=[deal(40, source_lead_id=LEAD)])
+    built(warehouse)
+    raw.mark("leads", LEAD)
+    raw.mark("leads", OTHER_LEAD)
+
+    built(warehouse)
+
+    leads = rows(warehouse, "leads")
+    assert {key: row["deletion_reason"] for key, row in leads.items()} == {
+        LEAD: "converted",
+        OTHER_LEAD: "deleted",
+    }
+    settled = built(warehouse, is_whole=True)
+    assert (settled.counts["leads"].unchanged, settled.compared["leads"].is_equal) == (2, True)
+
+
+def test_a_lead_that_is_edited_after_its_deal_was_made_is_live(
+    warehouse: Warehouse, raw: RawTables
+) -> None:
+    raw.load(
+        leads=[lead(update_time="2025-02-03T09:00:00Z")], deals=[deal(40, source_lead_id=LEAD)]
+    )
+
+    built(warehouse)
+
+    row = rows(warehouse, "leads")[LEAD]
+    assert facts(row, "deleted_at", "deletion_reason") == (None, None)
+    assert row["converted_deal_id"] is not None
+
+
+@pytest.mark.parametrize("is_deal_first", [True, False])
+def test_a_deal_that_became_a_lead_says_so(
+    warehouse: Warehouse, raw: RawTables, *, is_deal_first: bool
+) -> None:
+    sides = [
+        {"deals": [deal(40, status="deleted", is_deleted=True), deal(41)]},
+        {"leads": [lead(source_deal_id=40)]},
+    ]
+    for side in sides if is_deal_first else reversed(sides):
+        raw.load(**side)
+        built(warehouse)
+
+    deals, row = rows(warehouse, "deals"), rows(warehouse, "leads")[LEAD]
+    assert facts(deals["40"], "deletion_reason", "converted_lead_id") == ("converted", row["id"])
+    assert row["source_deal_id"] == deals["40"]["id"]
+    assert facts(deals["41"], "deletion_reason", "converted_lead_id") == (None, None)
+
+
+def test_the_lead_of_a_merged_deal_leads_to_the_survivor(
+    warehouse: Warehouse, raw: RawTables
+) -> None:
+    raw.load(leads=[lead()], deals=[deal(40, source_lead_id=LEAD), deal(41)])
+    built(warehouse)
+    raw.mark("deals", 40, "merged", merged_into=41)
+
+    built(warehouse)
+
+    deals, row = rows(warehouse, "deals"), rows(warehouse, "leads")[LEAD]
+    assert facts(row, "converted_deal_remote_id", "converted_deal_id") == ("40", deals["41"]["id"])
+    assert deals["40"]["deletion_reason"] == "merged"
+
+
+def test_a_renamed_label_and_a_new_icon_reach_records_that_did_not_change(
+    warehouse: Warehouse, raw: RawTables
+) -> None:
+    raw.load(
+        lead_labels=[{"id": HOT, "name": "Hot"}],
+        leads=[lead(label_ids=[HOT])],
+        activity_types=[{"id": 2, "key_string": "visit", "icon_key": "car"}],
+        activities=[stamped(id=61, type="visit")],
+    )
+    built(warehouse)
+    raw.load(
+        lead_labels=[{"id": HOT, "name": "Boiling"}],
+        activity_types=[{"id": 2, "key_string": "visit", "icon_key": "meeting"}],
+    )
+
+    built(warehouse)
+
+    assert rows(warehouse, "leads")[LEAD]["labels"] == ["Boiling"]
+    assert rows(warehouse, "activities")["61"]["kind"] == "meeting"
+
+
+def test_a_stage_that_is_gone_keeps_its_name_and_its_deals(
+    warehouse: Warehouse, raw: RawTables
+) -> None:
+    raw.load(
+        stages=[stamped(id=5, name="Offer", pipeline_id=1)],
+        deals=[deal(40, stage_id=5), deal(41, stage_id=404)],
+    )
+    built(warehouse)
+    raw.mark("stages", 5)
+
+    built(warehouse)
+
+    stage, deals = rows(warehouse, "stages")["5"], rows(warehouse, "deals")
+    assert facts(stage, "name", "deletion_reason") == ("Offer", "deleted")
+    assert deals["40"]["stage_id"] == stage["id"]
+    assert facts(deals["41"], "stage_id", "stage_remote_id") == (None, "404")
+
+
+def test_no_value_of_an_odd_shape_is_lost_silently(warehouse: Warehouse, raw: RawTables) -> None:
+    """What a column cannot show is listed as rejected, and the rest of the record is built."""
+    raw.load(
+        deals=[
+            deal(40, expected_close_date="31.05.2025", status="paused"),
+            deal(41, expected_close_date=None, extra={"expected_close_date": ["2025-05-31"]}),
+            deal(42, expected_close_date=""),
+        ],
+        leads=[lead(value={"amount": "much", "currency": "EUR"}), lead(OTHER_LEAD, value="12.5")],
+        activities=[
+            stamped(id=60, due_date="2025-02-30", due_time="25:00", duration="a day"),
+            stamped(id=61, due_date="2025-02-28", due_time="noon"),
+            stamped(id=62, location=["Bremen"]),
+        ],
+    )
+
+    built(warehouse)
+
+    with warehouse.transaction() as connection:
+        listed = connection.execute(
+            "select entity, record_id, field, reason from integration.rejected_values"
+        ).fetchall()
+    assert {row[:3]: row[3] for row in listed} == {
+        ("deals", "40", "expected_close_date"): "is no day of the calendar",
+        ("deals", "41", "expected_close_date"): "is no day of the calendar",
+        ("leads", LEAD, "value"): "amount is no number",
+        ("activities", "60", "due_date"): "is no day of the calendar",
+        ("activities", "60", "due_time"): "is no time of day",
+        ("activities", "60", "duration"): "is no length of time",
+        ("activities", "61", "due_time"): "is no time of day",
+        ("activities", "62", "location"): "is no address",
+    }
+    assert rows(warehouse, "deals")["40"]["status"] == "paused"
+    assert rows(warehouse, "leads")[OTHER_LEAD]["amount"] == Decimal("12.5")
+    assert facts(rows(warehouse, "activities")["61"], "due_date", "all_day") == (
+        date(2025, 2, 28),
+        False,
+    )
+
+
+def test_a_value_that_fits_now_is_rejected_no_more(warehouse: Warehouse, raw: RawTables) -> None:
+    raw.load(deals=[deal(40, expected_close_date="soon")])
+    built(warehouse)
+    raw.load(deals=[deal(40, expected_close_date="2025-05-31")])
+
+    built(warehouse)
+
+    with warehouse.transaction() as connection:
+        assert connection.execute("select from integration.rejected_values").fetchall() == []
