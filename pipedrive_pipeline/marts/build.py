@@ -246,7 +246,6 @@ def _build_once(
             if is_whole:  # after _store_state, which checks whether the row was written meanwhile
                 store_comparison(connection, scope, compared)
     except psycopg.Error as error:  # transient errors have another class by now
-        print(error)
         raise BuildRefused(scope.tenant, error, _added(warehouse, sources)) from None
     return MartsBuilt(
         counts={

@@ -277,7 +277,7 @@ def test_a_deal_has_its_links_amount_and_labels(account: Warehouse) -> None:
 
 
 def test_a_deleted_deal_keeps_its_status_and_an_archived_one_is_live(account: Warehouse) -> None:
-    """Counts of won deals are ruined where deleted ones have no status, or archived ones are gone."""
+    """Counts of won deals need the status of deleted ones, and the archived ones."""
     deals = rows(account, "deals")
 
     assert facts(deals["41"], "status", "deletion_reason") == ("won", "deleted")
@@ -548,3 +548,64 @@ def test_a_value_that_fits_now_is_rejected_no_more(warehouse: Warehouse, raw: Ra
 
     with warehouse.transaction() as connection:
         assert connection.execute("select from integration.rejected_values").fetchall() == []
+
+
+def test_a_deals_people_are_its_person_and_its_participants(
+    warehouse: Warehouse, raw: RawTables
+) -> None:
+    """One row per deal and person, also of the person that Pipedrive lists twice."""
+    raw.load(
+        persons=[person(20), person(21), person(22)],
+        deals=[deal(40, person_id=20), deal(41, person_id=21), deal(42)],
+    )
+    built(warehouse)
+    alone = rows(warehouse, "deal_contacts")
+    raw.load(
+        deal_participants=[
+            {"id": 1, "deal_id": 40, "person_id": 20, "add_time": "2025-03-01T00:00:00Z"},
+            {"id": 2, "deal_id": 40, "person_id": 22, "add_time": "2025-03-02T00:00:00Z"},
+            {"id": 3, "deal_id": 42, "person_id": 22, "active_flag": False},
+        ]
+    )
+
+    built(warehouse)
+
+    people = rows(warehouse, "deal_contacts")
+    assert {key: row["is_primary"] for key, row in alone.items()} == {"40/20": True, "41/21": True}
+    assert {key: facts(row, "is_primary", "deleted_at") for key, row in people.items()} == {
+        "40/20": (True, None),
+        "40/22": (False, None),
+        "41/21": (True, None),
+    }
+    assert people["40/22"]["added_at"] == datetime(2025, 3, 2, tzinfo=UTC)
+    assert people["40/22"]["deal_id"] == rows(warehouse, "deals")["40"]["id"]
+    assert people["40/22"]["contact_id"] == rows(warehouse, "contacts")["22"]["id"]
+    assert people["40/20"]["id"] == alone["40/20"]["id"]
+
+
+def test_a_person_who_leaves_a_deal_is_marked(warehouse: Warehouse, raw: RawTables) -> None:
+    """As a new main person, as a participant who is in no list, or because the deal is gone."""
+    raw.load(
+        deals=[deal(40, person_id=20), deal(41, person_id=20), deal(42, person_id=20)],
+        deal_participants=[{"id": 2, "deal_id": 41, "person_id": 22}],
+    )
+    built(warehouse)
+    raw.load(
+        deals=[
+            deal(40, person_id=21),
+            deal(41, person_id=20, probability=5),
+            deal(42, person_id=20, is_deleted=True),
+        ]
+    )
+    raw.mark("deal_participants", 2)
+
+    built(warehouse)
+
+    people = rows(warehouse, "deal_contacts")
+    assert {key: row["deletion_reason"] for key, row in people.items()} == {
+        "40/20": "deleted",
+        "40/21": None,
+        "41/20": None,
+        "41/22": "deleted",
+        "42/20": "deleted",
+    }
