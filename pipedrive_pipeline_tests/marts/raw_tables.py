@@ -119,6 +119,11 @@ class RawTables:
         Histories(self.warehouse, Scope(self.tenant, self.system)).prepare(entity)
         self.created.add(entity.name)
 
+    def make_all(self) -> None:
+        """The table of every entity, without rows."""
+        for entity in registry.system(self.system).entities:
+            self.make(entity)
+
     def mark(
         self, entity: str, key: int | str, reason: str = "deleted", merged_into: int | None = None
     ) -> None:

@@ -160,7 +160,7 @@ def test_a_mapping_that_cannot_be_used_is_refused_by_field(synced: RawTables) ->
 
 
 @pytest.mark.parametrize(
-    "text", [None, [], "x", {"deals": {}}, {"persons": []}, {"persons": {"a": 1}}]
+    "text", [None, [], "x", {"users": {}}, {"persons": []}, {"persons": {"a": 1}}]
 )
 def test_an_invalid_mapping_is_refused(synced: RawTables, text: Any) -> None:
     """Faults that a file or a request may contain."""
