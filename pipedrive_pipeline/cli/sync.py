@@ -25,7 +25,7 @@ from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput, BudgetSpent, PipelineError
 from pipedrive_pipeline.marts import RowCounts
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.budget.pricing import Price
+from pipedrive_pipeline.sync.budget.pricing import Price, TokenRange
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.status.tenant_status import TenantStatus, tenant_statuses, trend
 from pipedrive_pipeline.sync.status.trends import RUNS_SHOWN, run_figures
@@ -156,9 +156,18 @@ def _print_prices(
             )
         if json:
             facts = {"system": scope.system, "tokens_estimated": price.tokens}
-            print_json(facts | {"daily_limit": price.limit})
+            least = {"tokens_least": price.tokens_least, "entities": price.entities}
+            print_json(facts | least | {"daily_limit": price.limit})
         else:
             _print_price(scope, price, to=terminal)
+            for name, tokens in price.ranges.items():
+                terminal.print(f"  {name}: {_words_of(tokens)}", markup=False, soft_wrap=True)
+
+
+def _words_of(tokens: TokenRange) -> str:
+    if tokens.least == tokens.most:
+        return f"{tokens.most:,}"
+    return f"{tokens.least:,} to {tokens.most:,}"
 
 
 def _print_price(scope: Scope, price: Price, *, to: Console) -> None:

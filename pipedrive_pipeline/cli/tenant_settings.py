@@ -23,6 +23,7 @@ commands = typer.Typer(
 )
 UNSET = "none"
 LISTS = frozenset({"alert_urls", "entities_off"})  # their values are separated by commas
+PAIRS = frozenset({"entity_cycles"})  # so are these, each with its number: notes:24,leads:48
 
 
 @commands.command()
@@ -77,7 +78,12 @@ def _checked(changes: list[str]) -> dict[str, Any]:
             names = ", ".join(Config.model_fields)
             raise BadInput(f"{name!r} is no setting; write NAME=VALUE with one of {names}.")
         value = None if text == UNSET else text
-        values[name] = (text.split(",") if value else []) if name in LISTS else value
+        if name in LISTS:
+            values[name] = text.split(",") if value else []
+        elif name in PAIRS and value:
+            values[name] = {key: number for key, _, number in _pairs(text)}
+        else:
+            values[name] = value
     try:
         return Config.model_validate(values).changed()
     except ValidationError as error:
@@ -99,5 +105,11 @@ def _save(session: CommandSession, scope: Scope, changed: dict[str, Any]) -> Non
         )
 
 
+def _pairs(text: str) -> list[tuple[str, str, str]]:
+    return [pair.partition(":") for pair in text.split(",")]
+
+
 def _words(value: object) -> object:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}:{number}" for key, number in value.items()) or None
     return ", ".join(map(str, value)) or None if isinstance(value, list) else value

@@ -214,7 +214,7 @@ class Tombstone:
     """A record that the source itself reports as gone."""
 
     id: str
-    reason: Literal["deleted", "merged", "invisible"]
+    reason: Literal["deleted", "merged", "converted", "invisible"]
     merged_into: str | None = None
 
 
@@ -324,7 +324,7 @@ class AuthScheme:
     has_pkce: bool = (
         False  # RFC 7636, method S256: challenge in the address, verifier with the code
     )
-    scopes_needed: tuple[str, ...] = ()  # without one of them, something cannot be read
+    scopes_needed: tuple[str, ...] = ()  # beside those that the entities that are read name
     sends_scopes: bool = False  # the authorize address asks for ``scopes_needed``
     scope_separator: str = " "  # between scopes, in the address and in the answer
     api_url_key: str = ""  # of the token answer: the origin of the API, such as ``api_domain``

@@ -71,7 +71,7 @@ create schema if not exists {schema};
 create table if not exists {table} (
     entity text not null,
     id text not null,
-    reason text not null check (reason in ('deleted', 'merged', 'invisible')),
+    reason text not null check (reason in ('deleted', 'merged', 'converted', 'invisible')),
     merged_into text,
     seen_at timestamptz not null default now(),
     _dlt_load_id text not null,

@@ -30,7 +30,7 @@ from pipedrive_pipeline.ingest.seen_keys import KeyComparison, SeenKeys
 
 GUARD_SHARE = 0.10  # of an entity's rows
 GUARD_ROWS = 50  # below it the share does not matter
-LOOKS_MAX = 1_000  # single records looked at in one sweep, at one token each
+LOOKS_MAX = 1_000  # calls for records that a sweep did not find, at one or two tokens each
 SAMPLE_ROWS = 100  # of records that seem to be gone, read in one call before a person must confirm
 UNLISTED_MAX = 10  # records that live and were not listed: rights and restores during a walk
 
@@ -72,10 +72,11 @@ class Reconciler:
         self.check_mass_deletion(read, compared.extra, known=compared.known)
         if _is_read_as_list(entity) and read.rejected:
             return  # an entry without a usable key may be any record that seems to be gone
-        gone = self._gone(read, compared.extra)
+        gone = [Tombstone(key, "deleted") for key in compared.expired]
+        gone += self._gone(read, compared.extra)
         self.deletions.mark(entity, gone)
         read.deleted += len(gone)
-        read.extra -= len(gone)
+        read.extra -= len(gone) - len(compared.expired)
         read.swept_at = read.began_at
 
     def _refuse_missing(self, entity: Entity, compared: KeyComparison) -> None:
@@ -145,14 +146,15 @@ class Reconciler:
     def _gone(self, read: EntityRead, keys: list[str]) -> list[Tombstone]:
         """Tombstones of keys that are no longer listed, with the reason of each.
 
-        Every one is looked at again: a list may leave records out, and an edit may move one. Those
-        that live are in raw as they are now.
+        They are looked at again: a list may leave records out, and an edit may move one. Those
+        that live are in raw as they are now. Beyond `LOOKS_MAX` calls the list is believed.
         """
         if not keys:
             return []
         if isinstance(read.entity.read, Children):  # no single record can be read
             return [Tombstone(key, "deleted") for key in keys]
-        absent = self._refreshed(read, keys)
+        looks = LOOKS_MAX * read.entity.cost.ids_per_call
+        absent = [*self._refreshed(read, keys[:looks]), *keys[looks:]]
         reasons: dict[str, RecordStatus] = {}
         if not _is_read_as_list(read.entity):
             reasons = asyncio.run(self._record_statuses(read.entity, absent[:LOOKS_MAX]))

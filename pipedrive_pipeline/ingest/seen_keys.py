@@ -31,6 +31,7 @@ class KeyComparison:
     missing: int  # seen, and neither in raw nor erased
     stale: int  # in raw in another version than the one seen, older or newer by its stamp
     extra: list[str]  # keys in raw, not marked as gone, and not seen
+    expired: list[str]  # the same, of records that the source listed as deleted before
 
     @property
     def behind(self) -> int:
@@ -106,9 +107,11 @@ class SeenKeys:
         names, whose = self._names(entity), self._whose(entity)
         with self._warehouse.transaction() as connection:
             counts = connection.execute(sql.SQL(_COUNTS).format(**names), whose).fetchone()
-            extra = connection.execute(sql.SQL(_EXTRA).format(**names), whose).fetchall()
+            unseen = connection.execute(sql.SQL(_UNSEEN).format(**names), whose).fetchall()
         seen_count, known, missing, stale = counts or (0, 0, 0, 0)
-        return KeyComparison(seen_count, known, missing, stale, [row[0] for row in extra])
+        extra = [key for key, is_gone in unseen if not is_gone]
+        expired = [key for key, is_gone in unseen if is_gone]
+        return KeyComparison(seen_count, known, missing, stale, extra, expired)
 
     def behind(self, entity: Entity) -> list[str]:
         """Keys that were seen, and that raw lacks by no erasure or holds in another version."""
@@ -130,6 +133,11 @@ class SeenKeys:
             "raw": sql.Identifier(self._raw, entity.name),
             "deletions": sql.Identifier(self._raw, "deletions"),
             "key": sql.Identifier(entity.key.name),
+            "is_gone": (
+                sql.SQL("coalesce({}, false)").format(sql.Identifier("raw", entity.gone_column))
+                if entity.gone_column
+                else sql.SQL("false")
+            ),
             "version": (
                 sql.Identifier("raw", entity.version_column) if entity.version_column else sql.NULL
             ),
@@ -228,8 +236,8 @@ select
     )
 """
 
-_EXTRA = """
-select raw.{key}::text from {raw} as raw
+_UNSEEN = """
+select raw.{key}::text, {is_gone} from {raw} as raw
 where not exists (
     select from {seen} as seen where seen.entity = %(entity)s and seen.id = raw.{key}::text
 ) and not exists (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.contract import Access, Account, Credential, System
+from pipedrive_pipeline.connectors.contract import Access, Account, Credential, Entity
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.vault import connection_rows
 from pipedrive_pipeline.vault.connect import fetch_account
@@ -24,8 +24,13 @@ class ConnectionCheck:
     limits: tuple[str, ...]  # sentences for the user; empty if everything can be read
 
 
-def check_connection(vault: Vault, scope: Scope) -> ConnectionCheck:
+def check_connection(vault: Vault, scope: Scope, entities: Collection[Entity]) -> ConnectionCheck:
     """Calls the source with a lent credential and returns the account and its limits.
+
+    Args:
+        vault: lends the credential.
+        scope: the tenant and system.
+        entities: those that the tenant reads; only they limit the result.
 
     Raises:
         NotConnected, ReauthNeeded, ClientRejected, HostNotAllowed, SecretUnreadable: as `lend`.
@@ -54,37 +59,41 @@ def check_connection(vault: Vault, scope: Scope) -> ConnectionCheck:
     row = connection_rows.read(vault, scope)
     # An API token has every right of its user; a source that lists no scopes limits none.
     granted = frozenset(row.scopes)
-    missing = () if not granted else _missing(declaration, granted)
-    unreadable = () if not granted else _unreadable(declaration, granted)
+    missing = missing_scopes(scope.system, granted, entities)
+    unreadable = () if not granted else _unreadable(entities, granted)
     return ConnectionCheck(account, missing, unreadable, _limits(account, unreadable))
 
 
-def _missing(system: System, granted: frozenset[str]) -> tuple[str, ...]:
-    """Needed scopes that are neither granted nor covered by a wider scope that an entity names."""
+def missing_scopes(
+    system: str, granted: Collection[str], entities: Iterable[Entity]
+) -> tuple[str, ...]:
+    """Scopes that reading these entities needs and the grant lacks, each once.
 
-    def covers(wanted: str) -> set[str]:
-        alternatives = (entity.scopes for entity in system.entities)
-        return {wanted}.union(*(scopes for scopes in alternatives if wanted in scopes))
+    A scope is not missing if a wider one that an entity names is granted. Empty if the source lists
+    no scopes.
+    """
+    if not granted:
+        return ()
+    declared = registry.system(system)
 
+    def is_covered(wanted: str) -> bool:
+        alternatives = (entity.scopes for entity in declared.entities if wanted in entity.scopes)
+        return not frozenset(granted).isdisjoint({wanted}.union(*alternatives))
+
+    always = [scope for scheme in declared.auth for scope in scheme.scopes_needed]
+    missing = [scope for scope in always if not is_covered(scope)]
+    missing += [
+        entity.scopes[0]
+        for entity in entities
+        if entity.scopes and frozenset(granted).isdisjoint(entity.scopes)
+    ]
+    return tuple(dict.fromkeys(missing))
+
+
+def _unreadable(entities: Iterable[Entity], granted: frozenset[str]) -> tuple[str, ...]:
     return tuple(
-        scope
-        for scheme in system.auth
-        for scope in scheme.scopes_needed
-        if granted.isdisjoint(covers(scope))
+        entity.name for entity in entities if entity.scopes and granted.isdisjoint(entity.scopes)
     )
-
-
-def _unreadable(system: System, granted: frozenset[str]) -> tuple[str, ...]:
-    return tuple(
-        entity.name
-        for entity in system.entities
-        if entity.scopes and granted.isdisjoint(entity.scopes)
-    )
-
-
-def missing_scopes(system: str, granted: Collection[str]) -> tuple[str, ...]:
-    """Scopes that a sync needs and the grant lacks; empty if the source lists no scopes."""
-    return _missing(registry.system(system), frozenset(granted)) if granted else ()
 
 
 def _limits(account: Account, unreadable: tuple[str, ...]) -> tuple[str, ...]:

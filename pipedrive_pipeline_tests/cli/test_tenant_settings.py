@@ -11,8 +11,10 @@ TENANT = ("--tenant", "acme", "--system", "pipedrive")  # the suite has two syst
 
 def test_settings_are_shown_changed_and_unset(in_process: InProcessTerminal) -> None:
     in_process.run("tenants", "add", "acme", "--time-zone", "Europe/Berlin")
-    words = ("sync_time=03:15", "sync_persons=off", "budget_share=0.25", "every_hours=6")
+    words = ("sync_time=03:15", "entities_off=none", "budget_share=0.25", "every_hours=6")
+    more = ("sync_persons=off", "entity_cycles=notes:48,leads:0")
     changed = in_process.run("settings", "set", *TENANT, *words, "alert_urls=https://example.com/x")
+    in_process.run("settings", "set", *TENANT, *more)
     unset = in_process.run("settings", "set", *TENANT, "every_hours=none")
     facts = in_process.run("settings", "show", *TENANT, "--json").facts
     table = in_process.run("settings", "show", *TENANT).out
@@ -20,6 +22,8 @@ def test_settings_are_shown_changed_and_unset(in_process: InProcessTerminal) -> 
     assert (changed.code, unset.code) == (0, 0), changed.err
     assert facts["sync_time"] == "03:15"
     assert (facts["sync_persons"], facts["entities_off"]) == (False, ["persons"])
+    assert facts["entity_cycles"]["notes"] == 48
+    assert facts["entity_cycles"]["leads"] == 0
     assert facts["budget_share"] == 0.25
     assert facts["every_hours"] is None
     assert facts["alert_urls"] == ["https://***"]
@@ -33,6 +37,9 @@ def test_settings_are_shown_changed_and_unset(in_process: InProcessTerminal) -> 
         ("sync_time=25:00", "sync_time"),
         ("budget_share=7", "budget_share"),
         ("time_zone=Mars/Olympus", "time_zone"),
+        ("entities_off=deels", "deels"),
+        ("entity_cycles=deels:24", "deels"),
+        ("entity_cycles=notes:9000", "entity_cycles"),
         ("colour=blue", "sync_time"),  # the names that there are
         ("sync_time", "NAME=VALUE"),
     ],

@@ -159,6 +159,7 @@ create table integration.sync_settings (
     every_hours integer,
     incremental_sync boolean not null default true,
     entities_off text[],
+    entity_cycles jsonb,
     sync_custom_fields boolean not null default true,
     sweep_every_hours integer,
     budget_share numeric not null default 0.5,
@@ -170,6 +171,7 @@ create table integration.sync_settings (
     constraint sync_settings_pkey primary key (tenant_id, system),
     constraint sync_settings_tenant_id_fkey foreign key (tenant_id)
         references integration.tenants (slug) on delete cascade,
+    constraint sync_settings_entity_cycles_check check (jsonb_typeof(entity_cycles) = 'object'),
     constraint sync_settings_every_hours_check check (every_hours between 1 and 168),
     constraint sync_settings_sweep_every_hours_check check (sweep_every_hours between 1 and 8760),
     constraint sync_settings_budget_share_check check (budget_share > 0 and budget_share <= 1),
@@ -195,6 +197,9 @@ comment on column integration.sync_settings.incremental_sync is
 comment on column integration.sync_settings.entities_off is
     'Names of entities that are not read; their rows stay as they are. Empty: those that are off by '
     'default.';
+comment on column integration.sync_settings.entity_cycles is
+    'Hours between two reads of an entity''s changes, by entity; 0 is with every sync. Empty: as the '
+    'system''s declaration says.';
 comment on column integration.sync_settings.sync_custom_fields is
     'Whether custom fields are shown in the views and mapped; raw keeps them in any case.';
 comment on column integration.sync_settings.sweep_every_hours is

@@ -5,14 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from pipedrive_pipeline.connect.api import envelope, models, presenters
+from pipedrive_pipeline.connect.api import envelope, models, presenters, tenant_status
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
 from pipedrive_pipeline.connect.auth.dependencies import RecordReader, SyncRequester
 from pipedrive_pipeline.connect.request import AppServices, SystemKey
-from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.sync.status.connection_alerts import check_connection_and_alert
-from pipedrive_pipeline.vault import connections
 
 router = APIRouter(responses=REFUSALS)
 
@@ -30,11 +28,7 @@ def healthz(request: Request, services: AppServices) -> JSONResponse:
 @router.get("/api/integrations", response_model=Listed[models.Connection], tags=["connection"])
 def integrations(request: Request, services: AppServices, caller: RecordReader) -> JSONResponse:
     """Every system, with the tenant's connection to it."""
-    with services.warehouse.as_app(caller.tenant) as transaction:
-        rows = connections.of_tenant(transaction, caller.tenant)
-    by_system = {row.system: row for row in rows}
-    shown = [presenters.connection(key, by_system.get(key)) for key in registry.system_keys()]
-    return envelope.answer(request, shown)
+    return envelope.answer(request, tenant_status.connections_of(services, caller.tenant))
 
 
 @router.post(

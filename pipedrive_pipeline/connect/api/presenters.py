@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipedrive_pipeline.connect.api import models, sync_models
 from pipedrive_pipeline.connect.auth.keys import Key
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.contract import Account
+from pipedrive_pipeline.connectors.contract import Account, Entity
 from pipedrive_pipeline.marts import mapping as mappings
 from pipedrive_pipeline.sync.runs.listing import RunSummary
 from pipedrive_pipeline.sync.runs.requests import RequestProgress
@@ -20,8 +20,13 @@ from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.states import Reason
 
 
-def connection(system: str, row: TenantConnection | None) -> models.Connection:
-    """One system's connection; `disconnected` if the tenant never began one."""
+def connection(
+    system: str, row: TenantConnection | None, entities: Iterable[Entity]
+) -> models.Connection:
+    """One system's connection; `disconnected` if the tenant never began one.
+
+    Scopes are missing for these entities, which the tenant reads.
+    """
     label = registry.system(system).label
     if row is None:
         return models.Connection(system=system, label=label, state="disconnected")
@@ -36,7 +41,7 @@ def connection(system: str, row: TenantConnection | None) -> models.Connection:
         user=models.ConnectedUser(name=row.account_user_name, is_admin=row.is_account_admin),
         api_domain=row.api_domain,
         scopes=list(row.scopes),
-        missing_scopes=list(missing_scopes(system, row.scopes)),
+        missing_scopes=list(missing_scopes(system, row.scopes, entities)),
         connected_by=row.connected_by,
         connected_at=row.connected_at,
         token_expires_at=row.token_expires_at,

@@ -163,9 +163,10 @@ class PriceOfRead(Model):
     """The price of a sync in tokens of the day's budget; nothing was requested."""
 
     sync_type: SyncType
-    tokens: int
+    tokens: int = Field(description="At most.")
+    tokens_least: int = Field(description="At least.")
     daily_limit: int
-    entities: dict[str, int]
+    entities: dict[str, int] = Field(description="At most, by entity.")
 
 
 class Config(Model):
@@ -187,6 +188,12 @@ class Config(Model):
         default=None,
         max_length=100,
         description="Entities that are not read; their rows stay. null: those off by default.",
+    )
+    entity_cycles: dict[EntityName, Annotated[int, Field(ge=0, le=8760)]] | None = Field(
+        default=None,
+        max_length=100,
+        description="Hours between two reads of an entity's changes, by entity; 0: with every "
+        "sync. null: the defaults.",
     )
     sync_persons: bool = Field(default=True, description="false: `entitiesOff` has persons.")
     sync_custom_fields: bool = Field(

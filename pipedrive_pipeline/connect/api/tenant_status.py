@@ -11,16 +11,17 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg.rows import args_row
 
-from pipedrive_pipeline.connect.api import presenters, sync_models
+from pipedrive_pipeline.connect.api import models, presenters, sync_models
 from pipedrive_pipeline.connect.api.models import SyncType
 from pipedrive_pipeline.connect.request import Services
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget import daily_budget
 from pipedrive_pipeline.sync.runs import listing
 from pipedrive_pipeline.sync.runs.listing import RunSummary
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.status.entity_states import entity_states
-from pipedrive_pipeline.sync.tenancy.configuration import entities_read
+from pipedrive_pipeline.sync.tenancy.configuration import entities_read, entities_read_of
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
 
@@ -30,10 +31,11 @@ def status(services: Services, tenant: Tenant, system: str) -> sync_models.Statu
     names = {"tenant": tenant.slug, "system": system}
     with services.warehouse.as_app(tenant) as transaction:
         rows = connections.of_tenant(transaction, tenant)
+        entities = entities_read_of(transaction, Scope(tenant, system))
         syncs = _syncs(transaction, names)
         states = entity_states(transaction, tenant, system)
     connection = presenters.connection(
-        system, next((row for row in rows if row.system == system), None)
+        system, next((row for row in rows if row.system == system), None), entities.values()
     )
     return sync_models.Status(
         **dict(connection),
@@ -42,6 +44,20 @@ def status(services: Services, tenant: Tenant, system: str) -> sync_models.Statu
         last_run=presenters.run(syncs.last) if syncs.last else None,
         current=[presenters.run(row) for row in syncs.current],
     )
+
+
+def connections_of(services: Services, tenant: Tenant) -> list[models.Connection]:
+    """Every system, with the tenant's connection to it."""
+    with services.warehouse.as_app(tenant) as transaction:
+        by_system = {row.system: row for row in connections.of_tenant(transaction, tenant)}
+        entities = {
+            key: entities_read_of(transaction, Scope(tenant, key)).values()
+            for key in registry.system_keys()
+        }
+    return [
+        presenters.connection(key, by_system.get(key), entities[key])
+        for key in registry.system_keys()
+    ]
 
 
 def _syncs(transaction: psycopg.Connection, names: dict[str, str]) -> listing.CurrentRuns:
@@ -78,10 +94,15 @@ def price(
     if sync_type == "full":
         access = SourceAccess(services.vault.warehouse, services.vault.settings, scope)
         estimate = access.price(entities.values())
-        tokens, limit = dict(estimate.entities), estimate.limit
+        tokens, limit, least = estimate.entities, estimate.limit, estimate.tokens_least
     else:
-        tokens = {name: entity.cost.tokens_per_page for name, entity in entities.items()}
+        tokens = {name: entity.cost.tokens_of_no_change for name, entity in entities.items()}
+        least = sum(tokens.values())
         limit = daily_budget.standing(services.warehouse, scope, datetime.now(UTC)).limit
     return sync_models.PriceOfRead(
-        sync_type=sync_type, tokens=sum(tokens.values()), daily_limit=limit, entities=tokens
+        sync_type=sync_type,
+        tokens=sum(tokens.values()),
+        tokens_least=least,
+        daily_limit=limit,
+        entities=tokens,
     )

@@ -28,6 +28,7 @@ from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.vault import connections, pending
 from pipedrive_pipeline.vault.disconnect import disconnect as end_connection
 from pipedrive_pipeline.vault.errors import NothingToConfirm
@@ -134,7 +135,8 @@ def confirm(request: Request, services: AppServices, system: SystemKey, sent: Se
     if sent.is_form:
         return RedirectResponse(f"/integrations/{system}/confirm", status_code=303)
     connection = connections.existing(services.vault, grant.scope)
-    return envelope.answer(request, presenters.connection(system, connection))
+    entities = entities_read(services.vault.warehouse, grant.scope).values()
+    return envelope.answer(request, presenters.connection(system, connection, entities))
 
 
 @router.delete(

@@ -21,12 +21,10 @@ from pipedrive_pipeline.connect.auth.sessions import Session
 from pipedrive_pipeline.connect.errors import NotSignedIn
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.request import AppServices, SentBody, Services, SystemKey
-from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs import listing, requests
 from pipedrive_pipeline.sync.tenancy import registry
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import connections
 
 router = APIRouter(include_in_schema=False)
 
@@ -86,10 +84,7 @@ def home(request: Request, services: AppServices) -> Response:
     caller = _caller(request, services, session, None)
     if caller is None:
         return _to_login()
-    with services.warehouse.as_app(caller.tenant) as transaction:
-        rows = connections.of_tenant(transaction, caller.tenant)
-    by_system = {row.system: row for row in rows}
-    shown = [presenters.connection(system, by_system.get(system)) for system in system_keys()]
+    shown = tenant_status.connections_of(services, caller.tenant)
     return rendering.home(request, caller, shown, _token(services, session))
 
 

@@ -47,7 +47,7 @@ PIPEDRIVE_OAUTH = AuthScheme(
     revoke_path="/oauth/revoke",
     client_auth="basic",
     scope_separator=",",
-    scopes_needed=("base", "contacts:read", "users:read"),
+    scopes_needed=("base",),  # the others follow from the entities that are read
     api_url_key="api_domain",
     sends_uninstall_notice=True,
 )

@@ -218,8 +218,8 @@ class Allowance:
 
 
 def cost_of_increment(entities: Iterable[Entity]) -> int:
-    """Returns the tokens of a sync without changes: one page of each entity."""
-    return sum(entity.cost.tokens_per_page for entity in entities)
+    """Returns the tokens of a sync without changes: one page of each list."""
+    return sum(entity.cost.tokens_of_no_change for entity in entities)
 
 
 @dataclass(frozen=True)

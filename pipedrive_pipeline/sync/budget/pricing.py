@@ -3,7 +3,8 @@
 A call costs the same for 1 and for 500 records, so a read costs its pages, and one call more that
 proves that the list was read to its end. How many rows there are is counted in raw where everything
 was read before; else one call per entity reads the highest id at the source: an upper bound, since
-ids of deleted records count too.
+ids of deleted records count too. So a price has two ends: the least is what as many pages cost as
+are known to be there, the most what the bound costs, all of it on the dearest list.
 """
 
 from __future__ import annotations
@@ -17,28 +18,58 @@ from math import ceil
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.contract import ChangedSince, Children, Entity, Snapshot, Source
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.contract import (
+    ChangedSince,
+    Children,
+    Entity,
+    Snapshot,
+    Source,
+    System,
+)
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read_of
 from pipedrive_pipeline.warehouse.database import Warehouse
+
+# Calls for the lists of a batch of parents, at most, where nobody has counted their children.
+CALLS_PER_BATCH_MAX = 2
+
+
+@dataclass(frozen=True)
+class TokenRange:
+    """What a read costs at least and at most."""
+
+    least: int
+    most: int
 
 
 @dataclass(frozen=True)
 class Price:
     """What a full read will cost, in tokens by entity, of a day's ``limit``."""
 
-    entities: Mapping[str, int]
+    ranges: Mapping[str, TokenRange]
     limit: int
 
     @property
+    def entities(self) -> dict[str, int]:
+        """At most, by entity."""
+        return {name: tokens.most for name, tokens in self.ranges.items()}
+
+    @property
     def tokens(self) -> int:
-        """Of all entities together."""
+        """At most, of all entities together."""
         return sum(self.entities.values())
 
+    @property
+    def tokens_least(self) -> int:
+        """At least, of all entities together."""
+        return sum(tokens.least for tokens in self.ranges.values())
+
     def __str__(self) -> str:
-        return (
-            f"about {self.tokens:,} tokens, {_percent(self.tokens, self.limit)} of {self.limit:,}"
-        )
+        part = f"{_percent(self.tokens, self.limit)} of {self.limit:,}"
+        if self.tokens_least == self.tokens:
+            return f"about {self.tokens:,} tokens, {part}"
+        return f"{self.tokens_least:,} to {self.tokens:,} tokens, {part}"
 
 
 def price(
@@ -61,36 +92,84 @@ def price(
     Raises:
         PipelineError: the source had to be called, and refused or could not be called.
     """
-    sizes: dict[str, int | None] = {entity.name: None for entity in entities}
-    sizes |= _counted(warehouse, scope, entities)
+    sized = _with_parents(registry.system(scope.system), entities)
+    counts = _counted(warehouse, scope, sized)
     unknown = [
         entity
-        for entity in entities
-        if sizes[entity.name] is None and not isinstance(entity.read, Snapshot | Children)
+        for entity in sized
+        if entity.name not in counts and not isinstance(entity.read, Snapshot | Children)
     ]
-    if unknown:
-        sizes |= asyncio.run(_asked(open_source, unknown))
-    tokens = {entity.name: _tokens(entity, sizes) for entity in entities}
-    return Price(tokens, daily_limit())
+    bounds = asyncio.run(_asked(open_source, unknown)) if unknown else {}
+    sizes = {
+        entity.name: _RowRange(
+            counts.get(entity.name, 0), counts.get(entity.name) or bounds.get(entity.name) or 0
+        )
+        for entity in sized
+    }
+    ranges = {entity.name: _tokens(entity, sizes) for entity in entities}
+    return Price(ranges, daily_limit())
+
+
+def is_never_swept(entity: Entity) -> bool:
+    """True of children whose lists a sweep does not read again."""
+    return isinstance(entity.read, Children) and not entity.read.is_swept
 
 
 def sweep_tokens(connection: psycopg.Connection, scope: Scope) -> int:
     """What a sweep will cost, by Postgres's own estimate of the rows in raw: no table is read."""
     schema = scope.raw_schema
-    rows: dict[str, float] = dict(connection.execute(_ESTIMATES, [schema]).fetchall())
+    estimates = connection.execute(_ESTIMATES, [schema]).fetchall()
+    rows = {name: _RowRange(round(count), round(count)) for name, count in estimates}
     return sum(
-        _tokens(entity, {name: round(count) for name, count in rows.items()})
+        _tokens(entity, rows).most
         for entity in entities_read_of(connection, scope).values()
+        if not is_never_swept(entity)
     )
 
 
-def _tokens(entity: Entity, sizes: Mapping[str, int | None]) -> int:
-    if isinstance(entity.read, Children):  # one call for each batch of parents
-        batches = ceil((sizes.get(entity.read.of) or 0) / entity.read.batch)
-        return batches * entity.cost.tokens_per_page
-    pages = max(1, ceil((sizes.get(entity.name) or 0) / entity.cost.records_per_page))
-    look_for_the_newest = isinstance(entity.read, ChangedSince)
-    return (pages + look_for_the_newest) * entity.cost.tokens_per_page
+@dataclass(frozen=True)
+class _RowRange:
+    """As many rows as there are at least and at most."""
+
+    least: int = 0
+    most: int = 0
+
+
+def _tokens(entity: Entity, sizes: Mapping[str, _RowRange]) -> TokenRange:
+    rows = sizes.get(entity.name, _RowRange())
+    if isinstance(entity.read, Children):
+        return _tokens_of_lists(entity, entity.read, sizes.get(entity.read.of, _RowRange()), rows)
+    cost = entity.cost
+    prices = (cost.tokens_per_page, *cost.further_lists)
+    looks = sum(prices) if isinstance(entity.read, ChangedSince) else 0
+    least, most = (
+        max(1, ceil(count / cost.records_per_page)) - 1 for count in (rows.least, rows.most)
+    )
+    # One page of each list; every further page is the cheapest, or the dearest.
+    return TokenRange(
+        sum(prices) + least * min(prices) + (prices[0] if looks else 0),
+        sum(prices) + most * max(prices) + looks,
+    )
+
+
+def _tokens_of_lists(
+    entity: Entity, read: Children, parents: _RowRange, rows: _RowRange
+) -> TokenRange:
+    """One call for each batch of parents, and one more for each page that their lists fill."""
+    least, most = (ceil(count / read.batch) for count in (parents.least, parents.most))
+    if rows.most:
+        most += rows.most // entity.cost.records_per_page
+    elif read.batch > 1:
+        most *= CALLS_PER_BATCH_MAX
+    return TokenRange(least * entity.cost.tokens_per_page, most * entity.cost.tokens_per_page)
+
+
+def _with_parents(system: System, entities: Sequence[Entity]) -> list[Entity]:
+    """The entities, and the parents of those that are children, each once."""
+    parents = [
+        system.entity(entity.read.of) for entity in entities if isinstance(entity.read, Children)
+    ]
+    return [*{entity.name: entity for entity in (*entities, *parents)}.values()]
 
 
 def _percent(part: int, whole: int) -> str:

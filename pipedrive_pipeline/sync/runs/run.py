@@ -15,7 +15,7 @@ from pipedrive_pipeline.ingest.rejections import listed_by_field
 from pipedrive_pipeline.marts.health import MartHealth, mart_health
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.budget import daily_budget
-from pipedrive_pipeline.sync.budget.pricing import Price
+from pipedrive_pipeline.sync.budget.pricing import Price, is_never_swept
 from pipedrive_pipeline.sync.budget.usage import ProgressWriter
 from pipedrive_pipeline.sync.runs import history, requests
 from pipedrive_pipeline.sync.runs.field_facts import (
@@ -29,6 +29,7 @@ from pipedrive_pipeline.sync.runs.scratch import scratch
 from pipedrive_pipeline.sync.runs.signals import serve_signals
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess, utc_now
 from pipedrive_pipeline.sync.runs.tenant_stores import open_tenant_stores
+from pipedrive_pipeline.sync.schedule.cycles import entities_waiting
 from pipedrive_pipeline.sync.status import alerts
 from pipedrive_pipeline.sync.status.entity_states import SourceComparison, last_comparisons
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read
@@ -299,7 +300,17 @@ class TenantRun:
                 f"{self._scope.tenant} does not read {', '.join(names)}: entities_off in its "
                 "settings has them."
             )
-        return [spec for name, spec in entities_on.items() if names is None or name in names]
+        is_sweep = self.facts.sync_type == "sweep"
+        chosen = [
+            spec
+            for name, spec in entities_on.items()
+            if (names is None or name in names) and not (is_sweep and is_never_swept(spec))
+        ]
+        is_every_entity = names is None or entities_on.keys() <= set(names)
+        if self.facts.sync_type == "incremental" and is_every_entity:
+            waiting = entities_waiting(self._warehouse, self._scope, self._now())
+            return [spec for spec in chosen if spec.name not in waiting]
+        return chosen
 
     def _note_page(self, read: EntityRead) -> None:
         self.row.reads[read.entity.name] = read

@@ -7,6 +7,7 @@ import logging
 from pipedrive_pipeline.errors import NotConnected, Permanent, PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.status.alerts import Cause, raise_alert
+from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connection_test import ConnectionCheck, check_connection
 from pipedrive_pipeline.vault.vault import Vault
@@ -22,8 +23,9 @@ def check_connection_and_alert(vault: Vault, tenant: Tenant, system: str) -> Con
     Raises:
         PipelineError: as `check_connection`.
     """
+    scope = Scope(tenant, system)
     try:
-        return check_connection(vault, Scope(tenant, system))
+        return check_connection(vault, scope, entities_read(vault.warehouse, scope).values())
     except Permanent as error:
         if not isinstance(error, NotConnected):
             _alert(vault, tenant, system, error)

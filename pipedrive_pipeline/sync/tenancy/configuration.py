@@ -7,7 +7,7 @@ follows their scheme masked. A masked address that is saved again keeps its stor
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import time
 from types import MappingProxyType
 from typing import Any, Final
@@ -15,6 +15,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors import registry
@@ -41,6 +42,7 @@ class SyncConfig:
     every_hours: int | None = None
     incremental_sync: bool = True
     entities_off: tuple[str, ...] = ()  # they are not read; never saved: those off by default
+    entity_cycles: Mapping[str, int] = field(default_factory=dict)  # hours between two reads
     sync_custom_fields: bool = True
     sweep_every_hours: int | None = None
     budget_share: float = 0.5
@@ -53,10 +55,12 @@ class SyncConfig:
         shown = {
             "sync_time": f"{self.sync_time:%H:%M}",
             "entities_off": list(self.entities_off),
+            "entity_cycles": dict(self.entity_cycles),
             "alert_urls": [mask(url) for url in self.alert_urls],
         }
         aliases = {name: entity not in self.entities_off for name, entity in ALIASES.items()}
-        return asdict(self) | shown | aliases
+        facts = {each.name: getattr(self, each.name) for each in fields(self)}
+        return facts | shown | aliases
 
 
 def mask(url: str) -> str:
@@ -70,11 +74,12 @@ def read(connection: psycopg.Connection, cipher: Cipher, scope: Scope) -> SyncCo
     row = cursor.execute(_READ, {"tenant": scope.tenant.slug, "system": scope.system}).fetchone()
     off_by_default = registry.system(scope.system).off_by_default
     if row is None:
-        return SyncConfig(entities_off=off_by_default)
+        return SyncConfig(entities_off=off_by_default, entity_cycles=default_cycles(scope.system))
     sealed = row.pop("alert_urls")
     opened = cipher.open(sealed, _place(scope)).get_secret_value() if sealed else ""
     saved = row["entities_off"]
     row["entities_off"] = off_by_default if saved is None else tuple(saved)
+    row["entity_cycles"] = default_cycles(scope.system) | (row["entity_cycles"] or {})
     return SyncConfig(**row, alert_urls=tuple(opened.split(",")) if opened else ())
 
 
@@ -108,17 +113,21 @@ def save(
     given = _without_aliases(given, before.entities_off)
     if "entities_off" in given:
         given["entities_off"] = _checked_entities(scope.system, given["entities_off"])
+    if "entity_cycles" in given:
+        given["entity_cycles"] = _checked_cycles(scope.system, given["entity_cycles"] or {})
     if "alert_urls" in given:
         given["alert_urls"] = _unmasked(given["alert_urls"], before.alert_urls, settings)
     after = replace(before, **given)
     if after == before:
         return after
-    values = {field.name: getattr(after, field.name) for field in fields(after)}
+    values = {each.name: getattr(after, each.name) for each in fields(after)}
     joined = SecretStr(",".join(after.alert_urls))
+    # What was never saved follows the defaults of later releases.
+    del values["entities_off"], values["entity_cycles"]
     if "entities_off" in given:
         values["entities_off"] = list(after.entities_off)
-    else:
-        del values["entities_off"]  # what was never saved follows the defaults of later releases
+    if "entity_cycles" in given:
+        values["entity_cycles"] = Jsonb(dict(after.entity_cycles))
     values["alert_urls"] = cipher.seal(joined, _place(scope)) if after.alert_urls else None
     connection.execute(
         _save(values), {**values, "tenant": scope.tenant.slug, "system": scope.system, "who": who}
@@ -159,6 +168,19 @@ def entities_read_of(connection: psycopg.Connection, scope: Scope) -> dict[str, 
     return {name: entity for name, entity in system.by_name.items() if name not in off}
 
 
+def cycles_of(connection: psycopg.Connection, scope: Scope) -> dict[str, int]:
+    """Returns the hours between two reads of each entity that has a cycle of its own."""
+    row = connection.execute(_CYCLES, (scope.tenant.slug, scope.system)).fetchone()
+    cycles = default_cycles(scope.system) | ((row[0] if row else None) or {})
+    return {name: hours for name, hours in cycles.items() if hours}
+
+
+def default_cycles(system: str) -> dict[str, int]:
+    """Returns the hours between two reads of each entity that its declaration gives a cycle."""
+    entities = registry.system(system).entities
+    return {entity.name: entity.cycle_hours for entity in entities if entity.cycle_hours}
+
+
 def _without_aliases(changed: Mapping[str, Any], entities_off: Sequence[str]) -> dict[str, Any]:
     """Returns the changes with former settings as changes of `entities_off`."""
     given = dict(changed)
@@ -176,12 +198,26 @@ def _checked_entities(system: str, names: Iterable[str]) -> tuple[str, ...]:
     Raises:
         BadInput: the system has no entity of one of the names.
     """
+    _require_known("entities_off", system, names)
+    return tuple(sorted(names))
+
+
+def _checked_cycles(system: str, hours: Mapping[str, int]) -> dict[str, int]:
+    """Returns the hours of every entity that has a cycle; those not given have the default.
+
+    Raises:
+        BadInput: the system has no entity of one of the names.
+    """
+    _require_known("entity_cycles", system, hours)
+    return default_cycles(system) | dict(sorted(hours.items()))
+
+
+def _require_known(setting: str, system: str, names: Iterable[str]) -> None:
     known = registry.system(system).by_name
     if unknown := sorted(set(names) - set(known)):
         raise BadInput(
-            f"entities_off: {system} has no entity {unknown[0]!r}; it has {', '.join(known)}."
+            f"{setting}: {system} has no entity {unknown[0]!r}; it has {', '.join(known)}."
         )
-    return tuple(sorted(names))
 
 
 def _unmasked(urls: Sequence[str], saved: Sequence[str], settings: Settings) -> tuple[str, ...]:
@@ -226,6 +262,12 @@ from integration.sync_settings
 where sync_settings.tenant_id = %s
     and sync_settings.system = %s
 """
+_CYCLES = """
+select sync_settings.entity_cycles
+from integration.sync_settings
+where sync_settings.tenant_id = %s
+    and sync_settings.system = %s
+"""
 _READ = """
 select
     sync_settings.auto_sync,
@@ -234,6 +276,7 @@ select
     sync_settings.every_hours,
     sync_settings.incremental_sync,
     sync_settings.entities_off,
+    sync_settings.entity_cycles,
     sync_settings.sync_custom_fields,
     sync_settings.sweep_every_hours,
     sync_settings.budget_share::float8 as budget_share,
