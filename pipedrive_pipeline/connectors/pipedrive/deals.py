@@ -186,6 +186,8 @@ DEAL_PARTICIPANTS = Entity(
         Column("add_time", TIMESTAMP, "When the person was added, UTC."),
         Column("active_flag", BOOLEAN, "Whether the participation is in force."),
         Column("added_by_user_id", JSON, "User who added the person."),
+        Column("related_item_type", TEXT, "What the person takes part in: deal."),
+        Column("related_item_id", BIGINT, "The deal, as Pipedrive sends it along."),
         Column("related_item_data", JSON, "The deal's title, as Pipedrive sends it along."),
     ),
     read=Children("deals", "deal_id", batch=1),
