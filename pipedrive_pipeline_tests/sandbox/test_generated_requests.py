@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline.sandbox.pipedrive.service import ROUTES
 from pipedrive_pipeline.sandbox.pipedrive.world.fields import CREATABLE_TYPES, TYPES_WITH_OPTIONS
-from pipedrive_pipeline_tests.sandbox import schemas
+from pipedrive_pipeline.sandbox.pipedrive.world.ids import printed_id
+from pipedrive_pipeline.sandbox.pipedrive.world.kind import RecordKind
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
+from pipedrive_pipeline_tests.sandbox import entity_schemas, schemas
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient, custom_types
 from pipedrive_pipeline_tests.sandbox.schemas import Schema, check
 
 Route = tuple[str, str]  # method, path
-PATHS: list[Route] = [
-    (endpoint.method, endpoint.path)
-    for endpoint in ROUTES.endpoints
-    if re.search(r"/(person|organization|user)", endpoint.path)
-]
+PATHS: list[Route] = [(endpoint.method, endpoint.path) for endpoint in ROUTES.endpoints]
+CONTACTS = re.compile(r"/(person|organization|user)")
 ids = st.integers(-1, 50)
 records = st.integers(0, 1_000).map(lambda place: f"@{place}")
 codes = st.integers(0, 20).map(lambda place: f"#{place}")
@@ -101,6 +101,50 @@ right: dict[str, st.SearchStrategy[Any]] = {
         st.sampled_from(["add_visible_flag", "show_in_add_deal_dialog"]), st.booleans()
     ),
 }
+flags, numbers = st.booleans(), st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+by_kind: dict[str, st.SearchStrategy[Any]] = {  # values of sales, by the kind of value of a key
+    "text": labels,
+    "any_time": st.sampled_from(["2026-01-31 10:20:30", "2026-01-31T10:20:30Z", "gestern"]),
+    "time": st.sampled_from(["2026-01-31T10:20:30Z", "2026-01-31T10:20:30.5Z"]),
+    "date": days,
+    "color": st.sampled_from(["317AE2", "blue"]),
+    "clock": st.sampled_from(["09:30", "09:30:00"]),
+    "user": st.integers(899, 905),
+    "id": ids,
+    "int": ids,
+    "ids": st.lists(ids, max_size=2),
+    "number": numbers,
+    "percent": st.integers(-1, 101),
+    "flag": flags,
+    "bit": st.integers(0, 2),
+    "currency": st.sampled_from(["EUR", "CHF", "Euro"]),
+    "money": st.fixed_dictionaries({"amount": numbers, "currency": st.just("PLN")}),
+    "visibility": st.sampled_from([1, 3, 5, 7]),
+    "visibility_text": st.sampled_from(["1", "3", "9"]),
+    "custom": st.dictionaries(codes, custom_values, max_size=3),
+    "address": addresses,
+    "deal_status": st.sampled_from(["open", "won", "lost", "deleted"]),
+    "discount_type": st.sampled_from(["percentage", "amount"]),
+    "tax_method": st.sampled_from(["exclusive", "inclusive", "none"]),
+    "billing_frequency": st.sampled_from(["one-time", "monthly", "daily"]),
+    "cycles": st.integers(0, 209),
+    "category": st.integers(0, 3),
+    "activity_type": st.sampled_from(["call", "lunch", "seance"]),
+    "lead_color": st.sampled_from(["red", "mauve"]),
+    "lead_label_ids": st.just([]),
+    "leads": st.integers(1, 5).map(lambda place: printed_id(ENTITIES["leads"], place)),
+    "participants": st.lists(
+        st.fixed_dictionaries({"person_id": st.integers(1, 20)}, optional={"primary": flags}),
+        max_size=2,
+    ),
+    "attendees": st.lists(st.fixed_dictionaries({"email": words}), max_size=2),
+    "prices": st.lists(
+        st.fixed_dictionaries(
+            {"currency": st.sampled_from(["EUR", "CHF"])}, optional={"price": numbers}
+        ),
+        max_size=2,
+    ),
+}
 ONLY_OF_FIELDS = {"field_name", "field_type", "options", "ui_visibility"}
 
 
@@ -115,12 +159,37 @@ def _bodies(route: Route) -> st.SearchStrategy[Any]:
         suited: st.SearchStrategy[Any] = new_fields
     elif "Fields" in path:
         suited = _some_of("field_name", "ui_visibility")
+    elif not CONTACTS.search(path):
+        suited = _suited(_kind_of(path), is_new=method == "POST")
     else:
         suited = _some_of(*(right.keys() - ONLY_OF_FIELDS - {"add_time"}))
     if method == "POST" and "Fields" not in path:
         suited = st.builds(dict.__or__, suited, st.fixed_dictionaries({"name": labels}))
     odd = st.dictionaries(st.sampled_from(sorted(right)) | words, anything, max_size=1)
     return st.one_of(suited, suited, st.builds(dict.__or__, suited, odd), anything)
+
+
+def _suited(kind: RecordKind, *, is_new: bool) -> st.SearchStrategy[Any]:
+    """Some of the keys that a kind takes, and those that a new record needs."""
+    values = {
+        key: by_kind.get(form.rstrip("?"), st.integers(1, 21))
+        | (st.none() if "?" in form else st.nothing())
+        for key, form in kind.writable.items()
+    }
+    if not values:
+        return st.just({})
+    needed = st.fixed_dictionaries({key: values[key] for key in kind.required} if is_new else {})
+    chosen = st.lists(st.sampled_from(sorted(values)), min_size=1, max_size=3, unique=True)
+    more = chosen.flatmap(lambda keys: st.fixed_dictionaries({key: values[key] for key in keys}))
+    return st.builds(dict.__or__, needed, more)
+
+
+def _kind_of(path: str) -> RecordKind:
+    """The kind whose records a route serves or writes."""
+    kinds = [kind for kind in ENTITIES.values() if f"{path}/".startswith(f"{kind.path}/")]
+    if path.startswith("/v1/deals/{id}/p"):
+        return ENTITIES["deal_participants"]
+    return max(kinds, key=lambda kind: len(kind.path), default=ENTITIES["deals"])
 
 
 def _some_of(*names: str) -> st.SearchStrategy[dict[str, Any]]:
@@ -140,6 +209,8 @@ queries = st.dictionaries(
 
 
 def _query(path: str) -> dict[str, str]:
+    if path == "/api/v2/deals/products":
+        return {"deal_ids": "1,2,4"}
     return {"term": "er"} if path.endswith("/search") else {}
 
 
@@ -184,40 +255,65 @@ def test_a_hundred_requests_of_each_route(fuzzed: SandboxClient, route: Route) -
 
 def _send(client: SandboxClient, route: Route, part: str, query: dict[str, str], body: Any) -> None:
     method, template = route
-    entity = "persons" if "person" in template else "organizations"
+    entity = _entity_of(template)
     path = template.replace("{id}", part).replace("{field_code}", part)
     has_body = method in ("POST", "PATCH", "PUT") or path.endswith("/options")
     text = json.dumps(body)  # NaN as Python writes it, which is not JSON
     path = _real(client, entity, path)
+    path = _with_row(client, _kind_of(template), path)
     text = _real(client, entity, text, of_field=path.split("/")[-2])
 
     answer = client.http.request(method, path, params=query, content=text if has_body else None)
 
-    assert answer.status_code in (200, 400, 403, 404, 405, 410), answer.text
+    assert answer.status_code in (200, 201, 400, 403, 404, 405, 410), answer.text
     assert ("allow" in answer.headers) == (answer.status_code == 405)
-    if answer.status_code != 200:
+    if answer.status_code > 201:
         check(answer.json(), schemas.SERVICE_ERROR)
     elif "custom_fields" not in query:  # it leaves out keys that are otherwise always there
         check(answer.json(), _documented(client, entity, route))
 
 
+def _entity_of(template: str) -> str:
+    """The kind of the record, or of the fields, that a path addresses."""
+    if "person" in template:
+        return "persons"
+    if "organization" in template or "user" in template:
+        return "organizations"
+    match = re.search(r"/(deal|product|activity|lead)Fields", template)
+    if match:
+        return {"activity": "activities", "lead": "deals"}.get(match[1], f"{match[1]}s")
+    kind = _kind_of(template)
+    return kind.belongs_to[0] if kind.belongs_to and "{id}" in template else kind.name
+
+
+def _with_row(client: SandboxClient, kind: RecordKind, path: str) -> str:
+    """A path with a record of the one before it, and with a conversion, if there are any."""
+    account = client.sandbox.account
+    numbers = re.findall(r"/(\d+)/", path)
+    children = [4_711]
+    if "{row_id}" in path and kind.belongs_to and numbers:
+        children = account.records[kind.name].children_of(kind.belongs_to[1], int(numbers[0]))
+    job = next(iter(account.conversions), "none")
+    return path.replace("{row_id}", str((children or [4_711])[0])).replace("{conversion_id}", job)
+
+
 def _real(client: SandboxClient, entity: str, text: str, *, of_field: str = "") -> str:
     """A text with codes and ids of what is there now."""
-    account = client.sandbox.account
-    types = custom_types(client.sandbox, entity)
-    with_options = [code for code, kind in types.items() if kind in TYPES_WITH_OPTIONS]
-    field = account.fields[entity].get(of_field)
+    account, kind = client.sandbox.account, ENTITIES[entity]
+    types = custom_types(client.sandbox, kind.fields_of) if kind.fields_of else {}
+    with_options = [code for code, form in types.items() if form in TYPES_WITH_OPTIONS]
+    field = account.fields[entity].get(of_field) if entity in account.fields else None
     option_ids = [option.id for option in (field and field.options) or ()]
-    last = account.records[entity].last_id
-    for pattern, there in (
+    there = [printed_id(kind, number) for number in range(1, account.records[entity].last_id + 1)]
+    for pattern, choices in (
         (r"users/@(\d+)", [f"users/{user['id']}" for user in account.users]),
-        (r'"@(\d+)"', range(1, last + 1)),
-        (r"@(\d+)", range(1, last + 1)),
+        (r'"@(\d+)"', there),
+        (r"@(\d+)", there),
         (r"#(\d+)(?=/options)", with_options or ["gone"]),
         (r"#(\d+)", list(types) or ["gone"]),
         (r'"~(\d+)"', option_ids or [0]),
     ):
-        text = re.sub(pattern, partial(_one_of, there), text)
+        text = re.sub(pattern, partial(_one_of, choices), text)
     return text
 
 
@@ -228,19 +324,24 @@ def _one_of(there: Sequence[object], place: re.Match[str]) -> str:
 def _documented(client: SandboxClient, entity: str, route: Route) -> Schema:
     """What a success of a route must look like, with the custom fields of now."""
     method, path = route
+    for pattern, schema in SPECIAL:
+        if re.search(pattern, path):
+            return schema(route)
     if path.endswith("/search"):
         return schemas.search_page(entity)
-    if path.endswith("/options"):
-        return schemas.TOUCHED_OPTIONS
-    if "Fields" in path:
-        return _of_fields(route)
-    if path.startswith("/v1/users"):
-        return _of_users(path)
-    if method in ("DELETE", "PUT"):
-        return schemas.single(schemas.thing({"id": schemas.ID}))
-    record = schemas.record(entity, custom_types(client.sandbox, entity))
-    is_list = method == "GET" and not path.endswith("{id}")
-    return schemas.v2_page(record) if is_list else schemas.single(record)
+    kind = _kind_of(path)
+    if method in ("DELETE", "PUT") and (method == "DELETE" or path.endswith("/merge")):
+        key = entity_schemas.UUID if kind.id_form == "uuid" else schemas.ID
+        is_note = kind.name == "notes"
+        return schemas.single({"const": True} if is_note else schemas.thing({"id": key}))
+    types = custom_types(client.sandbox, kind.fields_of) if kind.fields_of else {}
+    of_contact = kind.name in schemas.SEARCH_ITEMS
+    record = (schemas if of_contact else entity_schemas).record(kind.name, types)
+    if method != "GET" or (path.endswith("{id}") and not kind.belongs_to):
+        return schemas.single(record)
+    if not kind.is_paged:
+        return schemas.single(schemas.listed(record))
+    return schemas.v1_page(record) if kind.is_v1 else schemas.v2_page(record)
 
 
 def _of_fields(route: Route) -> Schema:
@@ -256,3 +357,13 @@ def _of_users(path: str) -> Schema:
     if path.endswith("/me"):
         return schemas.single(schemas.ME)
     return schemas.single(user if "{id}" in path else schemas.listed(user))
+
+
+SPECIAL: tuple[tuple[str, Callable[[Route], Schema]], ...] = (  # paths that serve no plain record
+    ("/options$", lambda _: schemas.TOUCHED_OPTIONS),
+    ("Fields", _of_fields),
+    ("^/v1/users", lambda route: _of_users(route[1])),
+    ("/changelog$", lambda _: schemas.v2_page(entity_schemas.CHANGE)),
+    ("/convert/", lambda _: schemas.single(entity_schemas.CONVERSION)),
+    ("^/api/v2/deals/products$", lambda _: schemas.v2_page(entity_schemas.DEAL_PRODUCT)),
+)

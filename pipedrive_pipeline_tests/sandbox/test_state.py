@@ -8,8 +8,9 @@ import pytest
 
 from pipedrive_pipeline.sandbox import Options, PipedriveService, Sandbox, seeded, serve, truth
 from pipedrive_pipeline.sandbox.kit.state import kept_in, load, save
+from pipedrive_pipeline.sandbox.pipedrive.world.ids import printed_id
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
 
-ENTITIES = ("organizations", "persons")
 CALLBACK = "http://127.0.0.1/back"
 
 
@@ -20,6 +21,13 @@ def edit(sandbox: Sandbox) -> None:
     account.edit("organizations", 3, name="Umbenannt AG")
     account.delete("persons", 4)
     account.merge("organizations", 5, 6)
+    account.edit("deals", 4, stage_id=9, status="won")
+    account.delete("deals", 3)
+    account.create("deal_products", deal_id=4, product_id=1, item_price=5)
+    lead = printed_id(ENTITIES["leads"], 2)
+    account.edit("leads", lead, title="Umbenannt")
+    account.create("notes", content="<p>Neu</p>", lead_id=lead)
+    account.create("stages", name="Neu", pipeline_id=2)
     account.fields["persons"].add("Lieblingsfarbe", "enum", ["rot", "blau"])
     dropped = next(field for field in account.fields["organizations"] if field.is_custom)
     account.fields["organizations"].drop(dropped.code)
@@ -37,8 +45,9 @@ def test_edits_fields_rights_clock_and_grants_survive_a_restart(tmp_path: Path) 
     with serve(seeded(20, 40)) as later, kept_in(later.service, file):
         for entity in ENTITIES:
             assert [*truth(later.account, entity)] == [*truth(former.account, entity)]
-            assert [*later.account.fields[entity]] == [*former.account.fields[entity]]
-            assert later.account.fields[entity].dropped == former.account.fields[entity].dropped
+        for entity, book in later.account.fields.items():
+            assert [*book] == [*former.account.fields[entity]]
+            assert book.dropped == former.account.fields[entity].dropped
         assert later.account.rights == former.account.rights
         assert later.account.deleted_at == former.account.deleted_at
         assert later.grants.pairs() == former.grants.pairs()

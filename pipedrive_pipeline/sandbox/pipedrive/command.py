@@ -50,6 +50,9 @@ def run_sandbox(  # noqa: PLR0917 (Typer reads one parameter per flag)
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one.")] = 8100,
     organizations: Annotated[int, typer.Option(min=0, help="How many to seed.")] = 1_200,
     persons: Annotated[int, typer.Option(min=0, help="How many to seed.")] = 3_500,
+    deals: Annotated[
+        int | None, typer.Option(min=0, help="How many to seed; as many as organizations.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed makes another company.")] = 7,
     api_token: Annotated[
         str, typer.Option(help="The admin's personal API token.")
@@ -98,6 +101,7 @@ def run_sandbox(  # noqa: PLR0917 (Typer reads one parameter per flag)
     account = seeded(
         organizations,
         persons,
+        deals=deals,
         seed=seed,
         same_second=same_second,
         shows_unset=unset is Unset.null,

@@ -24,6 +24,7 @@ VISIBILITIES = {"lite": (1, 3), "growth": (1, 3), "premium": (1, 3, 5, 7), "ulti
 MARKETING_STATUSES = ("no_consent", "unsubscribed", "subscribed", "archived")
 TEXT_LIMIT, LONG_TEXT_LIMIT = 255, 65_000  # characters
 MAX_CYCLES = 208  # of a recurring line
+_COLOR = re.compile("[0-9A-F]{6}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _V1_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
@@ -168,6 +169,7 @@ CHECKS: dict[str, tuple[str, Check]] = {  # kind of a built-in key -> what it ex
     "attendees": ("array", _is_attendees),
     "prices": ("array", _is_prices),
     "lead_label_ids": ("array", _is_uuids),
+    "color": ("color", lambda value: _is_text(value) and _COLOR.fullmatch(value) is not None),
     "lead_color": ("color", _is_one_of(*LABEL_COLORS)),
     "deal_status": ("status", _is_one_of(*DEAL_STATUSES[:-1])),
     "discount_type": ("discount type", _is_one_of("percentage", "amount")),

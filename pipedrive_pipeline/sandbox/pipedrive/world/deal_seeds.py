@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pipedrive_pipeline.sandbox.kit.clock import stamp
 from pipedrive_pipeline.sandbox.pipedrive.world import tables
 from pipedrive_pipeline.sandbox.pipedrive.world.awkward import AWKWARD_DEALS
 from pipedrive_pipeline.sandbox.pipedrive.world.custom import CustomValues
@@ -203,11 +202,12 @@ class SeededDeals(SeededRows):
         pipeline = (0, 0, 0, 1, 1, 0, 0, 1)[draw & 7] if draw >> 3 & 63 else 2
         stages = _STAGES[pipeline]
         move_count = (draw >> 9) % 5
-        added = datetime.fromisoformat(self.order.add_time(row_id))
-        edited = datetime.fromisoformat(self.order.update_time(row_id))
+        # Without a zone they are read and printed twice as fast.
+        added = datetime.fromisoformat(self.order.add_time(row_id)[:-1])
+        edited = datetime.fromisoformat(self.order.update_time(row_id)[:-1])
         part = (edited - added) / (move_count + 3)
         place = 0 if move_count else (draw >> 12) % len(stages)
-        visits = [(stamp(added), stages[place])]
+        visits = [(self.order.add_time(row_id), stages[place])]
         for number in range(1, move_count + 1):
             goes_back = place > 0 and draw >> (12 + number) & 7 == 0
             following = place - 1 if goes_back else place + 1
@@ -223,7 +223,8 @@ def _currency(draw: int) -> str:
 
 
 def _at(added: datetime, passed: timedelta, draw: int) -> str:
-    return stamp((added + passed + timedelta(seconds=draw % 3_600)).astimezone(UTC))
+    at = added + passed + timedelta(seconds=draw % 3_600)
+    return f"{at.isoformat(timespec='seconds')}Z"
 
 
 def _moves_of(row: Record) -> list[DealMove]:

@@ -94,12 +94,23 @@ def _settle_place(
         stage = stages.get(after["stage_id"]) if isinstance(after["stage_id"], int) else None
         after["pipeline_id"] = stage["pipeline_id"] if stage else after["pipeline_id"]
     elif before is None or after["pipeline_id"] != before["pipeline_id"]:
-        if after["pipeline_id"] is None:
-            pipelines = sorted(_everything(account, "pipelines"), key=lambda row: row["order_nr"])
-            after["pipeline_id"] = pipelines[0]["id"] if pipelines else None
-        siblings = live(account, "stages", "pipeline_id", after["pipeline_id"])
-        first = min(siblings, key=lambda row: row["order_nr"], default=None)
-        after["stage_id"] = first and first["id"]
+        stage = _first_stage(account, after["pipeline_id"])
+        if stage is None and before is not None:  # a pipeline without stages holds no deals
+            after["pipeline_id"] = before["pipeline_id"]
+            return
+        stage = stage or _first_stage(account, None)
+        if stage is not None:
+            after["pipeline_id"], after["stage_id"] = stage["pipeline_id"], stage["id"]
+
+
+def _first_stage(account: CrmAccount, pipeline_id: int | None) -> Record | None:
+    """The first stage of a pipeline, or without one of the first pipeline that has stages."""
+    stages = _everything(account, "stages")
+    if pipeline_id is not None:
+        stages = [stage for stage in stages if stage["pipeline_id"] == pipeline_id]
+    orders = {row["id"]: row["order_nr"] for row in _everything(account, "pipelines")}
+    known = [stage for stage in stages if stage["pipeline_id"] in orders]
+    return min(known, key=lambda row: (orders[row["pipeline_id"]], row["order_nr"]), default=None)
 
 
 def _settle_status(after: Record, named: Collection[str], now: str) -> None:

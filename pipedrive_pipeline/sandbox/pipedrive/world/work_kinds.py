@@ -131,7 +131,7 @@ ACTIVITY_TYPES = RecordKind(
         "active_flag": True,
         "is_custom_flag": True,
     },
-    writable={"name": "text", "icon_key": "text", "color": "text?", "order_nr": "int"},
+    writable={"name": "text", "icon_key": "text", "color": "color?", "order_nr": "int"},
     required=("name", "icon_key"),
     updates_by="PUT",
     windows=(),
