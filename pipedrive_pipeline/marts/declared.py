@@ -666,15 +666,16 @@ DEAL_STAGE_HISTORY: Final = Mart(
         ),
         entries(
             "statuses",
-            'Statuses during the visit in order: [{"status": "open", "at": "…", "is_exact": true}, '
-            '{"status": "won", …}]; the first is the one at entered_at. By them the status at any '
-            "time and every win is known, also where a deal was won, reopened and won again.",
+            'Statuses during the visit in order: [{"status": "open", "at": "…", "is_exact": true, '
+            '"is_change": false}, {"status": "won", …}]; the first is the one that the deal came '
+            "with, and is no change. They tell the status at any time, and each entry that is a "
+            "change to won is a win: also where a deal was won, reopened and won again in one "
+            "stage. View won_lost_monthly counts them by month.",
         ),
         instant(
             "won_at",
-            "When it was last won during this visit; stays when it is reopened. Wins by month, "
-            "counted from history: count(won_at) by the month of won_at. deals.won_at is empty "
-            "again once a deal is reopened, so counts from crm.deals are of the wins that lasted.",
+            "When it was last won during this visit; stays when it is reopened, while deals.won_at "
+            "is empty then. Every win is in statuses.",
         ),
         instant("lost_at", "When it was last lost during this visit; stays when it is reopened."),
         instant(

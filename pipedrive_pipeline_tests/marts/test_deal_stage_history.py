@@ -307,6 +307,29 @@ def test_a_deal_moved_and_won_between_two_reads_was_open_in_between(raw: RawTabl
     assert rows(raw)[1]["open_seconds"] == 3 * DAY
 
 
+def test_a_deal_won_before_it_was_moved_between_two_reads_won_once(raw: RawTables) -> None:
+    """The stage that it was won in is not known: it came with the win to where it is."""
+    read(raw, deal(), deal(day=8, moved=7, stage_id=2, status="won", won_time=at(4)))
+
+    assert statuses(rows(raw)[1]) == [("won", "04", True)]
+    assert rows(raw)[1]["statuses"][0]["is_change"]
+    assert (short(rows(raw)[1]["won_at"]), rows(raw)[1]["open_seconds"]) == ("04", 0)
+    assert short(rows(raw)[1]["entered_at"]) == "07"
+
+
+def test_a_win_is_a_change_and_what_a_deal_comes_with_is_none(raw: RawTables) -> None:
+    read(
+        raw,
+        deal(),
+        deal(day=3, status="won", won_time=at(3)),
+        deal(day=5, moved=5, stage_id=2, status="won", won_time=at(3)),
+    )
+
+    assert [
+        [(entry["status"], entry["is_change"]) for entry in row["statuses"]] for row in rows(raw)
+    ] == [[("open", False), ("won", True)], [("won", False)]]
+
+
 def test_a_time_of_winning_that_is_corrected_is_one_win(raw: RawTables) -> None:
     read(
         raw,

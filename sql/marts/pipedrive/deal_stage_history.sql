@@ -322,7 +322,7 @@ periods as not materialized (
         numbered.status_number,
         (array_agg(numbered.status order by numbered.step asc))[1] as status,
         (array_agg(numbered.former_status order by numbered.step asc))[1] as former_status,
-        bool_or(numbered.is_status_change) as is_change,
+        bool_or(numbered.is_status_change) as is_new,
         min(numbered.step) as step,
         -- The time of a win may be corrected at the source.
         (array_agg(numbered.closed_at order by numbered.step desc))[1] as closed_at,
@@ -371,49 +371,58 @@ timed as not materialized (
     from periods
 ),
 
--- A status that came after the entry had another one before it; a deal is open at first.
-entries as not materialized (
+-- The first status of a deal is a change only if it is closed: it was open before. A status that
+-- came after the entry had another one before it.
+changed as not materialized (
     select
         timed.*,
-        entry.position,
-        entry.status as entry_status,
-        entry.at as entry_at,
-        entry.is_exact as entry_is_exact
+        timed.is_new
+        and (timed.former_status is not null or timed.status <> 'open') as is_change,
+        timed.is_new
+        and (timed.former_status is not null or timed.status <> 'open')
+        and timed.status_at > timed.visit_entered_at as is_later
     from timed
+),
+
+entries as not materialized (
+    select
+        changed.*,
+        entry.position,
+        jsonb_build_object(
+            'status', entry.status,
+            'at', entry.at,
+            'is_exact', entry.is_exact,
+            'is_change', entry.is_change
+        ) as entry,
+        entry.status as entry_status,
+        entry.at as entry_at
+    from changed
     cross join lateral (
         values
         (
             1,
             case
-                when timed.is_change and timed.status_at > timed.visit_entered_at
-                    then coalesce(timed.former_status, 'open')
-                else timed.status
+                when changed.is_later then coalesce(changed.former_status, 'open')
+                else changed.status
             end,
-            timed.visit_entered_at,
-            timed.entered_at_is_exact
-            and not (
-                timed.is_change
-                and timed.former_status is null
-                and timed.status_at > timed.visit_entered_at
-                and timed.status <> 'open'
-            ),
-            timed.is_first
+            case
+                when changed.is_change then least(changed.status_at, changed.visit_entered_at)
+                else changed.visit_entered_at
+            end,
+            changed.entered_at_is_exact
+            and not (changed.is_later and changed.former_status is null),
+            changed.is_change and not changed.is_later,
+            changed.is_first
         ),
         (
             2,
-            timed.status,
-            timed.status_at,
-            timed.status_at_is_exact,
-            timed.is_change
-            and (
-                not timed.is_first
-                or (
-                    timed.status_at > timed.visit_entered_at
-                    and timed.status is distinct from coalesce(timed.former_status, 'open')
-                )
-            )
+            changed.status,
+            changed.status_at,
+            changed.status_at_is_exact,
+            true,
+            changed.is_change and (changed.is_later or not changed.is_first)
         )
-    ) as entry (position, status, at, is_exact, is_there)
+    ) as entry (position, status, at, is_exact, is_change, is_there)
     where entry.is_there
 ),
 
@@ -436,25 +445,13 @@ visits as not materialized (
             as statuses,
         array_agg(entries.entry_at order by entries.step asc, entries.position asc)
             as statuses_at,
-        jsonb_agg(
-            jsonb_build_object(
-                'status', entries.entry_status,
-                'at', entries.entry_at,
-                'is_exact', entries.entry_is_exact
-            )
-            order by
-                entries.step asc,
-                entries.position asc
-        ) as status_list,
+        jsonb_agg(entries.entry order by entries.step asc, entries.position asc) as status_list,
         max(entries.status_at) filter (where entries.is_change and entries.status = 'won')
             as won_at,
         max(entries.status_at) filter (where entries.is_change and entries.status = 'lost')
             as lost_at,
-        max(entries.status_at) filter (
-            where entries.is_change
-                and entries.status = 'open'
-                and entries.former_status is not null
-        ) as reopened_at
+        max(entries.status_at) filter (where entries.is_change and entries.status = 'open')
+            as reopened_at
     from entries
     group by
         entries.deal_id,
