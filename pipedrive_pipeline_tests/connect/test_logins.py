@@ -325,6 +325,48 @@ def test_the_operator_sees_every_tenant_and_names_one(
     assert browser.get(f"{PAGE}?tenant=..%2F").status_code == 400
 
 
+def test_the_operator_connects_a_tenant_from_its_page(
+    site: ConnectSite, tenant: FilledTenant
+) -> None:
+    """The page had a button for the tenant's own admin only; bravo never connected."""
+    browser = signed_in(site, OPERATOR_KEY)
+    listed, page = browser.get("/").text, browser.get(f"{PAGE}?tenant=bravo").text
+    address = f"{PAGE}/connect?tenant=bravo"
+
+    refused = browser.get(address, headers={"sec-fetch-site": "cross-site"})
+    of_a_reader = signed_in(site, tenant.keys[Role.USER]).get(f"{PAGE}/connect", headers=SAME)
+    away = site.browser().get(address, headers=SAME)
+    begun = browser.get(address, headers=SAME)
+
+    assert "not connected" in listed
+    assert "not connected" in page
+    assert f'href="{address}"' in page
+    assert (refused.status_code, of_a_reader.status_code) == (403, 403)
+    assert (away.status_code, away.headers["location"]) == (303, "/login")
+    assert begun.status_code == 302
+    assert "/oauth/authorize" in begun.headers["location"]
+
+
+def test_a_reader_finds_plain_words_and_is_told_to_run_no_command(
+    site: ConnectSite, tenant: FilledTenant
+) -> None:
+    site.world.execute(
+        "update integration.runs set status = 'failed', errors = %s",
+        '[{"code": "guard_tripped", "message": '
+        '"acme: 60 rows are gone; none was marked. `sweep --confirm` marks them."}]',
+    )
+    browser = signed_in(site, tenant.keys[Role.USER])
+
+    page = browser.get(PAGE).text
+    texts = [page, browser.get("/").text, site.browser().get("/login").text]
+
+    heads = re.findall(r"<th[^>]*>([^<]+)</th>", page)
+    assert heads[-6:] == ["Started (UTC)", "Status", "Type", "Records", "Tokens", "Duration"]
+    assert "60 rows are gone" in page
+    for text in texts:
+        assert not re.search(r"[\s>]--\w|keys add|tenants add|\./run", text)
+
+
 def test_a_tenants_session_cannot_name_another(site: ConnectSite, tenant: FilledTenant) -> None:
     filled_tenant(site, "bravo", 2)
     browser = signed_in(site, tenant.keys[Role.ADMIN])

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pipedrive_pipeline.connect.api import envelope, models, presenters
 from pipedrive_pipeline.connect.api.models import Answer
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
-from pipedrive_pipeline.connect.auth import callers, csrf, signing
+from pipedrive_pipeline.connect.auth import callers, csrf, sessions, signing
 from pipedrive_pipeline.connect.auth.dependencies import (
     ConnectionManager,
     authenticated,
@@ -82,6 +82,20 @@ def auth(
     """Redirects this browser to the source, where a person consents."""
     if caller.session:
         csrf.require_own_navigation(request)
+    return _to_source(services, Scope(caller.tenant, system), who=caller.name)
+
+
+@router.get("/integrations/{system}/connect", include_in_schema=False)
+def connect_from_page(
+    request: Request, services: AppServices, system: SystemKey, tenant: str | None = None
+) -> Response:
+    """The button of the page: the same as `auth`, also for the operator, who names a tenant."""
+    csrf.require_own_navigation(request)
+    session = sessions.of_browser(request, services.vault.settings)
+    if session is None:
+        return RedirectResponse("/login", status_code=303)
+    caller = callers.of_session(request, services, session, tenant)
+    require(caller, Permission.MANAGE_CONNECTION)
     return _to_source(services, Scope(caller.tenant, system), who=caller.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,7 +47,23 @@ def _duration(run: Run) -> str:
     return f"{minutes} min {seconds - 60 * minutes:.0f} s" if minutes else f"{seconds:.1f} s"
 
 
+def _state(connection: Connection) -> str:
+    """Returns the state in words; a tenant that never connected is not called disconnected."""
+    if connection.state == "disconnected" and connection.connected_at is None:
+        return "not connected"
+    return connection.state.replace("_", " ")
+
+
+def _without_commands(text: str) -> str:
+    """Returns a message without the sentences that name a command: a browser has no shell."""
+    kept = [sentence for sentence in _SENTENCE.split(text) if "`" not in sentence]
+    return " ".join(kept) or text.partition(":")[0]
+
+
+_SENTENCE = re.compile(r"(?<=[.;]) ")
 _templates.filters.update(
+    state=_state,
+    without_commands=_without_commands,
     minute=_minute,
     moment=_moment,
     duration=_duration,
@@ -113,7 +130,8 @@ def integration(
         may_sync=caller.may(Permission.ASK_SYNC)
         and status.state == "connected"
         and not any(run.sync_type in READING_TYPES for run in status.current),
-        may_connect=caller.may(Permission.MANAGE_CONNECTION) and not caller.is_operator,
+        may_connect=caller.may(Permission.MANAGE_CONNECTION),
+        connect_address=_with_tenant(f"/integrations/{status.system}/connect", caller),
     )
 
 
@@ -129,7 +147,10 @@ def api(request: Request, description: Mapping[str, Any]) -> HTMLResponse:
 
 def address(system: str, caller: Caller) -> str:
     """The address of one system's page; the operator's contains the tenant."""
-    path = f"/integrations/{system}"
+    return _with_tenant(f"/integrations/{system}", caller)
+
+
+def _with_tenant(path: str, caller: Caller) -> str:
     return f"{path}?tenant={caller.tenant}" if caller.is_operator else path
 
 
