@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import pkgutil
 import re
 import subprocess
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +17,11 @@ from pathlib import Path
 import pytest
 
 import pipedrive_pipeline
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.contract import ChangedSince, Children, Entity
 from pipedrive_pipeline.connectors.registry import MODULES_VARIABLE
 from pipedrive_pipeline.errors import ExitCode, Permanent, PipelineError, UsageError
+from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings, SystemSettings
 from pipedrive_pipeline.sync.status.alerts import KILLED, OVERDUE, UNEXPECTED
@@ -60,6 +65,58 @@ def errors(kind: type[PipelineError] = PipelineError) -> Iterator[type[PipelineE
     for inner in kind.__subclasses__():
         yield inner
         yield from errors(inner)
+
+
+SYNCED = re.compile(r"(<!-- synced: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def how_it_is_read(entity: Entity) -> str:
+    """How often, and which of its records."""
+    match entity.read:
+        case ChangedSince(column=column):
+            how = f"what changed, by `{column}`"
+        case Children(of=parent):
+            how = f"with each of the {parent} that changed"
+        case _:
+            how = "all, each time"
+    if entity.cycle_hours:
+        how += f"; every {entity.cycle_hours} hours"
+    return how if entity.is_on_by_default else f"{how}; off unless the settings ask for it"
+
+
+def synced_table() -> str:
+    """Each kind of record that is read, where it goes, and how it is kept up to date."""
+    rows = ["| Pipedrive | here | kept up to date by reading |", "|---|---|---|"]
+    system = registry.system("pipedrive")
+    marts: dict[str, list[str]] = defaultdict(list)
+    for source in mart_sources(system.key):
+        marts[source.entity].append(f"`crm.{source.name}`")
+    for entity in system.entities:
+        here = ", ".join((f"raw `{entity.name}`", *marts[entity.name]))
+        rows.append(f"| {entity.label} | {here} | {how_it_is_read(entity)} |")
+    return "\n".join(rows) + "\n"
+
+
+def test_the_readme_says_what_is_synced_as_it_is_declared() -> None:
+    """A kind of record that is read, or no longer is, changes the table."""
+    page = PROJECT_ROOT / "README.md"
+    table = synced_table()
+    if os.environ.get("UPDATE_DOCS"):
+        page.write_text(SYNCED.sub(lambda found: found[1] + table + found[2], page.read_text()))
+
+    (written,) = re.findall(r"<!-- synced: .*? -->\n(.*?)<!-- end -->", page.read_text(), re.DOTALL)
+
+    assert written == table, "`UPDATE_DOCS=1 pytest` with this file writes the table"
+
+
+def test_the_readme_shows_pictures_that_are_small() -> None:
+    pictures = re.findall(r"!\[[^\]]+\]\((docs/pictures/[a-z]+\.png)\)", README)
+
+    assert len(pictures) == 2
+    for picture in pictures:
+        content = (PROJECT_ROOT / picture).read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert 5_000 < len(content) < 300_000
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
@@ -180,11 +237,11 @@ def run(line: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def running(line: str, home: Path, **more: str) -> Iterator[list[str]]:
+def running(line: str, home: Path) -> Iterator[list[str]]:
     """A server as a person types it, ended with the block; yields its first lines."""
     process = subprocess.Popen(
         ["sh", "-c", f"exec {line}"],
-        env={**environment_at(home), "PYTHONUNBUFFERED": "1", **more},
+        env={**environment_at(home), "PYTHONUNBUFFERED": "1"},
         cwd=PROJECT_ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -195,7 +252,7 @@ def running(line: str, home: Path, **more: str) -> Iterator[list[str]]:
         yield [process.stdout.readline() for _ in range(4)]
     finally:
         process.terminate()
-        process.wait(20)
+        process.communicate(timeout=20)
 
 
 @pytest.mark.slow
@@ -215,7 +272,7 @@ def test_the_first_screen_works_twice(home: Path) -> None:
     first, second = run(demo, home), run(demo, home)
     results = [run(line, home) for line in of_sandbox]
     port = str(free_port())
-    with running(serve_own, home, SANDBOX_PORT=port) as printed:
+    with running(f"{serve_own} --port {port}", home) as printed:
         tried = run(printed[-1].removeprefix("Try"), home)
         trial = [run(line.replace("8100", port), home) for line in connect_own]
 
