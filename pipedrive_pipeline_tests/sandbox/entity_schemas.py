@@ -353,6 +353,6 @@ def record(entity: str, types: dict[str, str]) -> Schema:
     if entity == "leads":
         keys = {code: V1_CUSTOM[kind] for code, kind in types.items()}
         schema = thing(LEAD_KEYS, keys)
-        parts = {rf"^({'|'.join(types)})_[a-z0-9_]+$": {}} if types else {}
+        parts: Schema = {rf"^({'|'.join(types)})_[a-z0-9_]+$": {}} if types else {}
         return schema | {"patternProperties": parts}
     return _PLAIN[entity]

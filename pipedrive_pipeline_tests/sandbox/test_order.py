@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipedrive_pipeline.sandbox.pipedrive.world.order import SeededOrder, SortField
+from pipedrive_pipeline.sandbox.pipedrive.world.kind import SortField
+from pipedrive_pipeline.sandbox.pipedrive.world.order import SeededOrder
 
 FIELDS: tuple[SortField, ...] = ("id", "add_time", "update_time")
 orders = st.builds(

@@ -11,7 +11,7 @@ import pytest
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve, truth
 from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
 from pipedrive_pipeline_tests.sandbox import entity_schemas, schemas
-from pipedrive_pipeline_tests.sandbox.client import SandboxClient, as_app, custom_types
+from pipedrive_pipeline_tests.sandbox.client import Query, SandboxClient, as_app, custom_types
 from pipedrive_pipeline_tests.sandbox.schemas import check
 
 V2_LISTS = {
@@ -131,7 +131,7 @@ def test_a_short_v1_list_comes_whole(company: SandboxClient, entity: str) -> Non
 
 def test_both_lists_of_deals_together_hold_every_deal(company: SandboxClient) -> None:
     schema = schemas.v2_page(schema_of(company.sandbox, "deals"))
-    every = {"status": "open,won,lost,deleted", "limit": 9}
+    every: Query = {"status": "open,won,lost,deleted", "limit": 9}
     active = company.rows("/api/v2/deals", **every)
     archived = company.rows("/api/v2/deals/archived", **every)
 

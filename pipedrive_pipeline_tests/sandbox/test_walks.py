@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, ServerClock, seeded
 from pipedrive_pipeline.sandbox.kit.clock import instant
-from pipedrive_pipeline.sandbox.pipedrive.world.order import EDITED_UNTIL, SortField
+from pipedrive_pipeline.sandbox.pipedrive.world.kind import SortField
+from pipedrive_pipeline.sandbox.pipedrive.world.order import EDITED_UNTIL
 from pipedrive_pipeline.sandbox.pipedrive.world.reading import listed
 from pipedrive_pipeline.sandbox.pipedrive.world.records import Walk, sort_value
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient

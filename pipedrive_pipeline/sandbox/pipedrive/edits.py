@@ -121,8 +121,7 @@ class Convert(_Edit, tag="convert"):
         if self.entity == "deals":
             return convert_deal(sandbox.account, self.id)
         if self.entity == "leads":
-            place = {} if self.stage_id is None else {"stage_id": self.stage_id}
-            return convert_lead(sandbox.account, self.id, **place)
+            return convert_lead(sandbox.account, self.id, stage_id=self.stage_id)
         raise ValueError("only deals and leads can be converted")
 
 

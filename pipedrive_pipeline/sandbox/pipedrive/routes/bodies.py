@@ -229,7 +229,8 @@ def checked(
     Raises:
         Refusal: 400 for an unknown key or an ill-typed value, 403 for a feature that is off.
     """
-    body, custom = call.json_object(), {}
+    body = call.json_object()
+    custom: Record = {}
     if entity.is_v1 and entity.fields_of:
         body, custom = _split(call.account.fields[entity.fields_of], body)
     for key in body:
@@ -253,7 +254,8 @@ def checked(
 
 def _split(book: FieldBook, body: Record) -> tuple[Record, Record]:
     """A body of v1 without its custom fields, and these as v2 has them."""
-    plain, custom = {}, {}
+    plain: Record = {}
+    custom: Record = {}
     for key, value in body.items():
         code, _, part = key.partition("_")
         field = book.get(code)

@@ -80,7 +80,7 @@ def _to_lead(call: AdmittedCall) -> SandboxAnswer:
 def _to_deal(call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
     lead = known(call, LEADS)
-    place = call.json_object() if call.raw_body.strip() else {}
+    place: Record = call.json_object() if call.raw_body.strip() else {}
     for key, value in place.items():
         target = {"stage_id": "stages", "pipeline_id": "pipelines"}.get(key)
         if target is None:

@@ -16,18 +16,25 @@ CONVERSION_IDS = 0x0C0DE0000000_0000_8000_000000000000  # the first of them
 
 
 def convert_lead(
-    account: CrmAccount, lead_id: RecordId, *, by: str = "test", **place: int
+    account: CrmAccount,
+    lead_id: RecordId,
+    *,
+    stage_id: int | None = None,
+    pipeline_id: int | None = None,
+    by: str = "test",
 ) -> Record:
     """Make a deal of a lead; returns the deal.
 
     Args:
         account: the company.
         lead_id: the lead, which is deleted.
+        stage_id: of the new deal.
+        pipeline_id: of the new deal; with neither it begins in the first pipeline.
         by: who did it, for the history.
-        **place: ``stage_id`` or ``pipeline_id`` of the new deal.
     """
     with account.lock:
         lead = account.get("leads", lead_id)
+        place = {"stage_id": stage_id} if stage_id else {"pipeline_id": pipeline_id}
         amount = lead["value"] or {"amount": 0, "currency": "EUR"}
         deal = account.create(
             "deals",
