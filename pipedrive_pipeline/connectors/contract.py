@@ -141,6 +141,13 @@ class Children:
     batch: int  # parents in one call of `Source.records`
     # Whether a sweep reads every list again; False where no entry ever changes or is deleted.
     is_swept: bool = True
+    # A column of the parent. Only parents that have a value in it have a list worth reading; the
+    # list is due when this value changed, and the greatest values come first.
+    due_by: str | None = None
+    # Of the parent: a column and its value; the lists of such parents come before all others.
+    first: tuple[str, str] | None = None
+    # Of the tokens that a run may spend; the lists that are left are read by the next runs.
+    share: float = 1.0
 
 
 @dataclass(frozen=True)

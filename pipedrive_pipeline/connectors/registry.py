@@ -165,9 +165,18 @@ def _entity_problems(entity: Entity, earlier: dict[str, Entity]) -> list[str]:
         wanted.add(entity.read.column)
         if entity.read.of not in earlier:
             problems.append(f"its parent {entity.read.of} must come before it")
+        else:
+            problems += _parent_problems(entity.read, earlier[entity.read.of])
     if missing := sorted(wanted - columns):  # type: ignore[type-var]
         problems.append(f"it declares no column {', '.join(map(str, missing))}")
     return problems
+
+
+def _parent_problems(read: Children, parent: Entity) -> list[str]:
+    columns = {column.name for column in parent.columns}
+    named = {read.due_by, read.first[0] if read.first else None} - {None}
+    missing = sorted(str(name) for name in named - columns)
+    return [f"its parent {parent.name} declares no column {name}" for name in missing]
 
 
 @cache

@@ -38,7 +38,8 @@ class DueParents:
     def note(self, parents: Batch) -> None:
         """Notes parents that raw lacks, holds in another version or holds as gone.
 
-        Of parents without a version, every one that is read counts as changed.
+        Of parents without a version, every one that is read counts as changed. `Children.due_by`
+        may name another column than that of the version.
         """
         if parents.table.num_rows:
             for child in self.children_of(parents.entity):
@@ -49,25 +50,29 @@ class DueParents:
         self._prepare()
         with self._warehouse.transaction() as connection:
             is_in_raw = is_there(connection, self._scope.raw_schema, entity.name)
-            statement = sql.SQL(_NOTE_CHANGED if is_in_raw and entity.version_column else _NOTE)
+            due_by = _due_by(child)
+            version = due_by or entity.version_column
+            statement = sql.SQL(_NOTE_CHANGED if is_in_raw and version else _NOTE)
             connection.execute(
                 statement.format(
                     table=self._table,
                     raw=sql.Identifier(self._scope.raw_schema, entity.name),
                     deletions=sql.Identifier(self._scope.raw_schema, "deletions"),
                     key=sql.Identifier(entity.key.name),
-                    version=sql.Identifier(entity.version_column or entity.key.name),
+                    version=sql.Identifier(version or entity.key.name),
+                    type=sql.SQL(_type_of(entity, version or entity.key.name)),
+                    is_worth_it=sql.SQL("given.version is not null" if due_by else "true"),
                 ),
                 {
                     "child": child.name,
                     "parent": entity.name,
                     "ids": parents.json_texts(entity.key.name),
-                    "versions": parents.json_texts(entity.version_column or entity.key.name),
+                    "versions": parents.json_texts(version or entity.key.name),
                 },
             )
 
     def note_all(self, child: Entity) -> None:
-        """Notes every parent that raw holds and that is not marked as gone, and no other."""
+        """Notes every parent that raw holds, whose list is worth reading and that is not gone."""
         if not isinstance(child.read, Children):
             return
         parent = self._entities[child.read.of]
@@ -82,15 +87,38 @@ class DueParents:
                     raw=sql.Identifier(self._scope.raw_schema, parent.name),
                     deletions=sql.Identifier(self._scope.raw_schema, "deletions"),
                     key=sql.Identifier(parent.key.name),
+                    is_worth_it=sql.SQL("raw.{} is not null").format(sql.Identifier(due_by))
+                    if (due_by := _due_by(child))
+                    else sql.SQL("true"),
                 )
                 connection.execute(statement, {"child": child.name, "parent": parent.name})
 
     def due(self, child: Entity) -> tuple[str, ...]:
-        """The ids of the parents whose lists are due, in a fixed order."""
+        """The ids of the parents whose lists are due, in a fixed order.
+
+        Those that `Children.first` names come first, then those with the greatest value in the
+        column of `Children.due_by`.
+        """
         self._prepare()
-        query = sql.SQL("select id from {} where entity = %s order by id").format(self._table)
+        read = child.read
         with self._warehouse.transaction() as connection:
-            return tuple(row[0] for row in connection.execute(query, [child.name]))
+            query = sql.SQL(_DUE).format(table=self._table)
+            if isinstance(read, Children) and (read.due_by or read.first):
+                parent = self._entities[read.of]
+                if is_there(connection, self._scope.raw_schema, parent.name):
+                    query = self._ordered(read, parent)
+            return tuple(row[0] for row in connection.execute(query, {"child": child.name}))
+
+    def _ordered(self, read: Children, parent: Entity) -> sql.Composed:
+        column, value = read.first or (parent.key.name, None)
+        return sql.SQL(_DUE_IN_ORDER).format(
+            table=self._table,
+            raw=sql.Identifier(self._scope.raw_schema, parent.name),
+            key=sql.Identifier(parent.key.name),
+            first=sql.Identifier("raw", column),
+            value=sql.Literal(value),
+            due_by=sql.Identifier("raw", read.due_by or parent.key.name),
+        )
 
     def remove(self, child: Entity, ids: Sequence[str]) -> None:
         """Removes parents whose children are committed."""
@@ -121,6 +149,14 @@ class DueParents:
                 connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
 
 
+def _due_by(child: Entity) -> str | None:
+    return child.read.due_by if isinstance(child.read, Children) else None
+
+
+def _type_of(entity: Entity, name: str) -> str:
+    return {column.name: column.type.value for column in (entity.key, *entity.columns)}[name]
+
+
 _TABLE = """
 create schema if not exists {schema};
 create table if not exists {table} (
@@ -133,9 +169,28 @@ comment on table {table} is 'Parents whose lists of children are still to be rea
 
 _NOTE = """
 insert into {table} (entity, id)
-select %(child)s, ids.id
-from jsonb_array_elements_text(%(ids)s) as ids (id)
+select %(child)s, given.id
+from rows from (
+    jsonb_array_elements_text(%(ids)s),
+    jsonb_array_elements_text(%(versions)s)
+) as given (id, version)
+where {is_worth_it}
 on conflict do nothing
+"""
+
+_DUE = """
+select due.id from {table} as due where due.entity = %(child)s order by due.id
+"""
+
+_DUE_IN_ORDER = """
+select due.id
+from {table} as due
+left join {raw} as raw on raw.{key}::text = due.id
+where due.entity = %(child)s
+order by
+    coalesce({first}::text = {value}, false) desc,
+    {due_by} desc nulls last,
+    due.id asc
 """
 
 _NOTE_CHANGED = """
@@ -146,11 +201,14 @@ from rows from (
     jsonb_array_elements_text(%(versions)s)
 ) as given (id, version)
 left join {raw} as raw on raw.{key}::text = given.id
-where raw.{key} is null
-    or raw.{version} is distinct from given.version::timestamptz
-    or exists (
-        select from {deletions} as deletions
-        where deletions.entity = %(parent)s and deletions.id = given.id
+where {is_worth_it}
+    and (
+        raw.{key} is null
+        or raw.{version} is distinct from given.version::{type}
+        or exists (
+            select from {deletions} as deletions
+            where deletions.entity = %(parent)s and deletions.id = given.id
+        )
     )
 on conflict do nothing
 """
@@ -159,7 +217,7 @@ _NOTE_ALL = """
 insert into {table} (entity, id)
 select %(child)s, raw.{key}::text
 from {raw} as raw
-where not exists (
+where {is_worth_it} and not exists (
     select from {deletions} as deletions
     where deletions.entity = %(parent)s and deletions.id = raw.{key}::text
 )

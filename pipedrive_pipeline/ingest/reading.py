@@ -8,6 +8,7 @@ read of everything it commits the plan, so that the next one goes on where this 
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -60,6 +61,7 @@ class Reader:
     due_parents: DueParents
     now: Callable[[], datetime]
     after_chunk: Callable[[], None] = lambda: None  # between two loads: what cannot wait is done
+    tokens_left: Callable[[], int] = lambda: sys.maxsize  # that this run may still spend
     chunk_rows: int = CHUNK_ROWS
 
     def read(
@@ -133,9 +135,17 @@ class Reader:
             self.due_parents.note_all(walk.entity)
         return replace(
             walk,
-            parents=self.due_parents.due(walk.entity),
+            parents=self._affordable(walk.entity, self.due_parents.due(walk.entity)),
             commit={"watermark": self.now().strftime(STAMP)},
         )
+
+    def _affordable(self, entity: Entity, parents: tuple[str, ...]) -> tuple[str, ...]:
+        """The parents whose lists this run reads; the others stay due."""
+        read = entity.read
+        if not isinstance(read, Children) or read.share >= 1:
+            return parents
+        calls = int(self.tokens_left() * read.share) // entity.cost.tokens_per_page
+        return parents[: calls * read.batch]
 
     def _begun(self, walk: EntityWalk) -> EntityRead:
         before, now = self.raw.cursors.get(walk.entity.name), self.now()
@@ -153,7 +163,7 @@ class Reader:
         if chunk.batches:
             self._load(chunk, reads)
         for read in chunk.finished:
-            if read.entity.name in chunk.of_everything:
+            if read.entity.name in chunk.of_everything and _is_compared(read.entity):
                 self.reconciler.reconcile(read)
         self._end_plans(chunk)
         for read in chunk.finished:
@@ -263,6 +273,11 @@ def _passes(entities: Sequence[Entity]) -> Iterator[list[Entity]]:
         ]
         yield group
         left = [entity for entity in left if entity not in group]
+
+
+def _is_compared(entity: Entity) -> bool:
+    """False of lists in which nothing is ever deleted; not all of them are read in one run."""
+    return not isinstance(entity.read, Children) or entity.read.is_swept
 
 
 def _may_hide_everything(walk: EntityWalk, read: EntityRead) -> bool:

@@ -45,6 +45,7 @@ def row(entity: Entity) -> str:
     if isinstance(entity.read, Children):
         batch = entity.read.batch
         pages += f" for {'each' if batch == 1 else f'each {batch}'} of `{entity.read.of}`"
+        pages += f" with `{entity.read.due_by}`" if entity.read.due_by else ""
     cells = (
         f"`{entity.name}`",
         "on" if entity.is_on_by_default else "off",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,22 @@ THINGS = Entity(
 )
 
 
+# Like a log: entries never change, only some boxes have any, and to read them all takes days.
+LOGS = replace(
+    THINGS,
+    read=Children(
+        of="boxes",
+        column="box",
+        batch=1,
+        is_swept=False,
+        due_by="words",
+        first=("words", "5 open"),
+        share=0.5,
+    ),
+    cost=Cost(10, 10),
+)
+
+
 @dataclass
 class BoxSource:
     """Boxes with a log of changes, and the things in each box."""
@@ -104,7 +120,9 @@ class BoxSource:
         if state and token < self.oldest_token:
             raise StateExpired("the token is too old.")
         changed = dict.fromkeys(self.log[token:]) if state else self.boxes
-        records = [record(id=key, words=self.boxes[key]) for key in changed if key in self.boxes]
+        records = [
+            record(id=key, words=self.boxes[key] or None) for key in changed if key in self.boxes
+        ]
         gone = tuple(Tombstone(key, "deleted") for key in changed if key not in self.boxes)
         commit = {"token": str(len(self.log))}
         numbers = next_number(), next_number()
@@ -146,19 +164,22 @@ class Boxes:
     source: BoxSource
     warehouse: Warehouse
     home: Path
+    child: Entity = THINGS
+    tokens_left: int = 1_000  # of each run
 
     def read(
-        self, *, is_full: bool = False, entities: Sequence[Entity] = (BOXES, THINGS)
+        self, *, is_full: bool = False, entities: Sequence[Entity] | None = None
     ) -> dict[str, EntityRead]:
         """One run's reads by entity."""
-        due = DueParents(self.warehouse, SCOPE, (BOXES, THINGS))
+        declared = (BOXES, self.child)
+        due = DueParents(self.warehouse, SCOPE, declared)
         deletions, seen = Deletions(self.warehouse, SCOPE), SeenKeys(self.warehouse, SCOPE)
         deletions.prepare()
         seen.prepare()
         raw = RawStore(self.warehouse, SCOPE, self.home / "scratch")
         shared: dict[str, Any] = {"open_source": self.source.open, "on_call": _no_meter}
         refresher = Refresher(
-            entities={entity.name: entity for entity in (BOXES, THINGS)},
+            entities={entity.name: entity for entity in declared},
             raw=raw,
             seen_keys=seen,
             deletions=deletions,
@@ -183,9 +204,11 @@ class Boxes:
             before_load=lambda: None,
             due_parents=due,
             now=lambda: datetime.now(UTC),
+            tokens_left=lambda: self.tokens_left,
             **shared,
         )
-        return {read.entity.name: read for read in reader.read(entities, is_full=is_full)}
+        reads = reader.read(entities or declared, is_full=is_full)
+        return {read.entity.name: read for read in reads}
 
     def live(self, entity: Entity) -> list[str]:
         """The keys in raw that are not marked as gone."""
@@ -323,3 +346,63 @@ def test_a_refused_entity_that_is_not_required_is_set_aside(boxes: Boxes) -> Non
     assert not reads["boxes"].is_set_aside
     assert reads["boxes"].is_complete
     assert boxes.live(THINGS) == ["a1", "a2", "b1", "d1", "x"]
+
+
+@pytest.fixture
+def logs(boxes: Boxes) -> Boxes:
+    """Four boxes with a log, one of them open, and two without; each list costs 10 tokens."""
+    boxes.child = LOGS
+    for box, words in {"a": "1", "b": "5 open", "c": "9", "d": "7"}.items():
+        boxes.source.put(box, f"{box}1", words=words)
+    return boxes
+
+
+def test_only_lists_that_are_worth_it_are_read_and_the_first_ones_first(logs: Boxes) -> None:
+    """`due_by` is empty in the fifth box."""
+    logs.read()
+
+    assert logs.source.lists_read == [["b"], ["c"], ["d"], ["a"]]
+
+
+def test_a_run_reads_as_many_lists_as_its_share_allows_and_the_next_ones_go_on(
+    logs: Boxes,
+) -> None:
+    """Otherwise a long backfill would spend the tokens that the rest of the day needs."""
+    logs.tokens_left = 45  # half of them are two lists
+    runs = []
+    for _ in range(4):
+        reads = logs.read()
+        runs.append([box for (box,) in logs.source.lists_read])
+        logs.source.lists_read.clear()
+        assert reads["box_things"].is_complete
+
+    assert runs == [["b", "c"], ["d", "a"], [], []]
+    assert logs.live(LOGS) == ["a1", "b1", "c1", "d1"]
+
+
+def test_a_full_read_of_some_lists_marks_nothing_of_the_others_as_gone(logs: Boxes) -> None:
+    """No entry of a log is ever deleted."""
+    logs.read()
+    logs.tokens_left = 20
+    logs.source.lists_read.clear()
+
+    reads = logs.read(is_full=True)
+
+    assert logs.source.lists_read == [["b"]]
+    assert reads["box_things"].error is None
+    assert logs.live(LOGS) == ["a1", "b1", "c1", "d1"]
+
+
+def test_a_list_is_due_when_its_column_changed_and_not_whenever_its_parent_did(
+    logs: Boxes,
+) -> None:
+    logs.read()
+    logs.source.lists_read.clear()
+    logs.source.put("a", "a1", "a2", words="2")
+    logs.source.put("b", "b1", "b2", words="5 open")
+    logs.source.put("c", "c1", words="")
+
+    logs.read()
+
+    assert logs.source.lists_read == [["a"]]
+    assert logs.live(LOGS) == ["a1", "a2", "b1", "c1", "d1"]

@@ -212,7 +212,16 @@ DEAL_CHANGES = Entity(
         Column("change_source_user_agent", TEXT, "Program that made the change."),
         Column("is_bulk_update_flag", BOOLEAN, "Whether several deals were changed at once."),
     ),
-    read=Children("deals", "deal_id", batch=1, is_swept=False),
+    # A deal without a move has no stage but its first one, so its changelog is not worth 20 tokens.
+    read=Children(
+        "deals",
+        "deal_id",
+        batch=1,
+        is_swept=False,
+        due_by="stage_change_time",
+        first=("status", "open"),
+        share=0.25,
+    ),
     cost=Cost(CHANGES_TOKENS, PAGE_LIMIT, tokens_unchanged=0),
     personal=("old_value", "new_value"),
     scopes=("recents:read",),

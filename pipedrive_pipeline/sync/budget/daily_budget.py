@@ -188,6 +188,12 @@ class Allowance:
                 raise AllowanceSpent(self._scope.tenant.slug, self._scope.system, resets_at, left)
             self._asked += tokens
 
+    @property
+    def left(self) -> int:
+        """The tokens that this run may still spend today."""
+        with self._lock:
+            return max(0, self._cap - self._asked)
+
     def on_call(self, call: ApiCall) -> None:
         """Updates the allowance from a response: other users of the company spend tokens too."""
         with self._lock:

@@ -106,7 +106,8 @@ def price(
         )
         for entity in sized
     }
-    ranges = {entity.name: _tokens(entity, sizes) for entity in entities}
+    parents = _parents(warehouse, scope, entities, counts, sizes)
+    ranges = {entity.name: _tokens(entity, sizes, parents) for entity in entities}
     return Price(ranges, daily_limit())
 
 
@@ -121,7 +122,7 @@ def sweep_tokens(connection: psycopg.Connection, scope: Scope) -> int:
     estimates = connection.execute(_ESTIMATES, [schema]).fetchall()
     rows = {name: _RowRange(round(count), round(count)) for name, count in estimates}
     return sum(
-        _tokens(entity, rows).most
+        _tokens(entity, rows, {}).most
         for entity in entities_read_of(connection, scope).values()
         if not is_never_swept(entity)
     )
@@ -135,10 +136,14 @@ class _RowRange:
     most: int = 0
 
 
-def _tokens(entity: Entity, sizes: Mapping[str, _RowRange]) -> TokenRange:
+def _tokens(
+    entity: Entity, sizes: Mapping[str, _RowRange], parents: Mapping[str, _RowRange]
+) -> TokenRange:
+    """The tokens of an entity; ``parents`` are those whose lists are read, by child."""
     rows = sizes.get(entity.name, _RowRange())
     if isinstance(entity.read, Children):
-        return _tokens_of_lists(entity, entity.read, sizes.get(entity.read.of, _RowRange()), rows)
+        of_all = sizes.get(entity.read.of, _RowRange())
+        return _tokens_of_lists(entity, entity.read, parents.get(entity.name, of_all), rows)
     cost = entity.cost
     prices = (cost.tokens_per_page, *cost.further_lists)
     looks = sum(prices) if isinstance(entity.read, ChangedSince) else 0
@@ -162,6 +167,31 @@ def _tokens_of_lists(
     elif read.batch > 1:
         most *= CALLS_PER_BATCH_MAX
     return TokenRange(least * entity.cost.tokens_per_page, most * entity.cost.tokens_per_page)
+
+
+def _parents(
+    warehouse: Warehouse,
+    scope: Scope,
+    entities: Sequence[Entity],
+    counts: Mapping[str, int],
+    sizes: Mapping[str, _RowRange],
+) -> dict[str, _RowRange]:
+    """The parents whose lists are worth reading, of children of which not all are, by child."""
+    parents = {}
+    for entity in entities:
+        read = entity.read
+        if not isinstance(read, Children) or read.due_by is None:
+            continue
+        parents[entity.name] = _RowRange(0, sizes[read.of].most)
+        if read.of in counts:
+            query = sql.SQL("select count({}) from {}").format(
+                sql.Identifier(read.due_by), sql.Identifier(scope.raw_schema, read.of)
+            )
+            with warehouse.transaction(tenant=scope.tenant) as connection:
+                row = connection.execute(query).fetchone()
+            count = row[0] if row else 0
+            parents[entity.name] = _RowRange(count, count)
+    return parents
 
 
 def _with_parents(system: System, entities: Sequence[Entity]) -> list[Entity]:

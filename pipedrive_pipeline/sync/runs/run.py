@@ -280,6 +280,7 @@ class TenantRun:
             due_parents=stores.due_parents,
             now=self._now,
             after_chunk=lambda: self._serve_signals(stores.refresher),
+            tokens_left=lambda: self._source.allowance.left,
             chunk_rows=self._chunk_rows,
         )
 
