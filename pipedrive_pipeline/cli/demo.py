@@ -24,6 +24,8 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.runs.history import SyncType
 
+COUNTED = ("organizations", "persons", "deals", "activities")
+
 
 def demo() -> None:
     """Run the main job on a sandbox: connect, full sync, edits, incremental sync, result."""
@@ -34,10 +36,10 @@ def demo() -> None:
     settings = load_settings()
     Installation(settings.pipeline_home).require_no_up("demo")
     with served(settings) as account:
-        counts = (
-            f"{sum(1 for _ in truth(account, entity)):,} {entity}" for entity in account.records
+        *counts, last = (
+            f"{sum(1 for _ in truth(account, entity)):,} {entity}" for entity in COUNTED
         )
-        _step(1, f"Postgres and a sandbox Pipedrive with {' and '.join(counts)}")
+        _step(1, f"Postgres and a sandbox Pipedrive with {', '.join(counts)} and {last}")
         session = open_session()
         require_no_real_tenant(session, "demo")
         _step(2, f"Tenant `{SANDBOX}` connects by OAuth")
@@ -46,12 +48,27 @@ def demo() -> None:
         _step(3, "Everything is read: job `full_resync`, a real Dagster run")
         _run(session, "full")
         _step(4, "Somebody works in the CRM")
-        for line in _edits(account):
+        deal_id = _unmoved_deal(account)
+        for line in (*_edits(account), *_deal_edits(account, deal_id)):
             terminal.print(line)
         _step(5, "What changed is read: job `sync`")
         _run(session, "incremental")
         _step(6, "Five customers and their contacts, as an app or an analyst reads them")
-        _show_customers(session)
+        _show(
+            session,
+            "crm.customers with crm.contacts",
+            ("id", "customer", "city", "owner", "contacts"),
+            _CUSTOMERS,
+        )
+        _step(7, "The pipeline now, and the course of the deal that was won")
+        _show_pipeline(session)
+        _show(
+            session,
+            f"crm.deal_stage_history of deal {deal_id}",
+            ("stage", "entered", "left", "known from", "then"),
+            _HISTORY,
+            str(deal_id),
+        )
     terminal.print(
         f"\nDone in {time.monotonic() - began:.0f} s. `./run psql --tenant {SANDBOX}` opens the "
         "database; `./run up` starts the Dagster UI on the same instance, with both runs in it."
@@ -81,12 +98,53 @@ def _edits(account: CrmAccount) -> list[str]:
     ]
 
 
-def _show_customers(session: CommandSession) -> None:
-    with session.warehouse.transaction(tenant=SANDBOX) as connection:
-        rows = connection.execute(_CUSTOMERS, [SANDBOX.slug]).fetchall()
-    print_table(
-        "crm.customers with crm.contacts", ("id", "customer", "city", "owner", "contacts"), rows
+def _unmoved_deal(account: CrmAccount) -> int:
+    """The id of an open deal that never left its first stage, so that its whole past is known."""
+    stages = [stage["id"] for stage in truth(account, "stages") if stage["pipeline_id"] == 1]
+    return next(
+        int(deal["id"])
+        for deal in truth(account, "deals")
+        if deal["status"] == "open"
+        and not deal["is_archived"]
+        and deal["stage_change_time"] is None
+        and deal["stage_id"] in stages[:-1]
     )
+
+
+def _deal_edits(account: CrmAccount, deal_id: int) -> list[str]:
+    """Moves a deal to the next stage and wins it; returns a line that describes each."""
+    before = account.get("deals", deal_id)
+    names = {stage["id"]: stage["name"] for stage in truth(account, "stages")}
+    deal = account.edit("deals", deal_id, stage_id=before["stage_id"] + 1)
+    account.edit("deals", deal_id, status="won")
+    stages = f"“{names[before['stage_id']]}” to “{names[deal['stage_id']]}”"
+    return [
+        f"moved: deal {deal_id} “{deal['title']}” from {stages}",
+        f"won: deal {deal_id}, {deal['value']:,} {deal['currency']}",
+    ]
+
+
+def _show_pipeline(session: CommandSession) -> None:
+    """Prints the open deals of each stage, with a column for each currency: no sum across them."""
+    with session.warehouse.transaction(tenant=SANDBOX) as connection:
+        rows = connection.execute(_PIPELINE, [SANDBOX.slug]).fetchall()
+    currencies = sorted({currency for *_, amounts in rows for currency in amounts})
+    print_table(
+        "open deals in crm.deals, with their value",
+        ("pipeline", "stage", "deals", *currencies),
+        [
+            [*row, *(f"{amounts.get(name, 0):,.0f}" for name in currencies)]
+            for *row, amounts in rows
+        ],
+    )
+
+
+def _show(
+    session: CommandSession, title: str, columns: tuple[str, ...], query: str, *values: str
+) -> None:
+    with session.warehouse.transaction(tenant=SANDBOX) as connection:
+        rows = connection.execute(query, [SANDBOX.slug, *values]).fetchall()
+    print_table(title, columns, rows)
 
 
 def _step(number: int, title: str) -> None:
@@ -102,4 +160,36 @@ where customers.tenant_id = %s
 group by customers.id
 order by customers.changed_at desc nulls last, customers.pipedrive_id desc
 limit 5
+"""
+_PIPELINE = """
+select per_currency.pipeline, per_currency.stage, sum(per_currency.deals)::integer as deals,
+    jsonb_object_agg(per_currency.currency, per_currency.amount) as amounts
+from (
+    select pipelines.name as pipeline, stages.name as stage, deals.currency,
+        pipelines.sort as pipeline_sort, stages.sort as stage_sort,
+        count(*) as deals, sum(deals.amount) as amount
+    from crm.deals as deals
+    inner join crm.stages as stages on stages.id = deals.stage_id
+    inner join crm.pipelines as pipelines on pipelines.id = deals.pipeline_id
+    where deals.tenant_id = %s
+        and deals.deleted_at is null
+        and pipelines.deleted_at is null
+        and deals.status = 'open'
+        and not deals.is_archived
+    group by pipelines.id, stages.id, deals.currency
+) as per_currency
+group by per_currency.pipeline, per_currency.stage, per_currency.pipeline_sort,
+    per_currency.stage_sort
+order by per_currency.pipeline_sort, per_currency.stage_sort
+"""
+_HISTORY = """
+select stages.name as stage,
+    to_char(history.entered_at, 'YYYY-MM-DD HH24:MI') as entered,
+    to_char(history.left_at, 'YYYY-MM-DD HH24:MI') as left_at,
+    history.origin,
+    case when history.won_at is not null then 'won' end as outcome
+from crm.deal_stage_history as history
+left join crm.stages as stages on stages.id = history.stage_id
+where history.tenant_id = %s and history.deal_remote_id = %s
+order by history.entered_at
 """
