@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connect.consent.company_change import start_afresh
+from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.raw import RawStore
@@ -165,7 +166,7 @@ class World:
 
     def raw(self, tenant: Tenant, entity: str) -> list[dict[str, Any]]:
         """Raw rows of one entity, by key."""
-        order_by = "field_code" if entity.endswith("_fields") else "id"
+        order_by = PIPEDRIVE.by_name[entity].key.name
         return self.rows(Scope(tenant, SYSTEM).raw_schema, entity, order_by)
 
     def history(self, tenant: Tenant = ACME) -> list[dict[str, Any]]:
