@@ -2,7 +2,7 @@
 
     uv run --frozen --group dev python -m pipedrive_pipeline_tests.pictures
 
-writes `docs/pictures/dagster.png` and `docs/pictures/connect.png`; `apt-get install chromium` first.
+writes `docs/pictures/dagster.png` and `docs/pictures/connect.png`. Needs a Chromium on the machine.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def picture_of_dagster(page: Page, up: RunningUp, path: Path) -> None:
     """The checks of the asset `crm/contacts`."""
     page.goto(f"{up.urls['dagster']}/assets/crm/contacts?view=checks")
     page.get_by_text("all_tenants").first.wait_for()
-    page.get_by_text("Passed").nth(1).wait_for()
+    page.get_by_text("Succeeded").first.wait_for()
     page.screenshot(path=path)
 
 

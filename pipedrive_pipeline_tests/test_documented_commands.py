@@ -65,6 +65,9 @@ TYPED = {
 # The beginning of a line -> why no test types it.
 NOT_TYPED = {
     "./run test": "it is what runs this test",
+    "uv run --frozen --group dev python -m pipedrive_pipeline_tests.pictures": (
+        "it rewrites the README's pictures; the newcomer's test opens the same pages"
+    ),
     "./run bench": "a benchmark takes minutes, and its figures depend on the machine",
     "uv run python bench/": "a benchmark, as above",
     "uv run --group dev python bench/": "a benchmark, as above",

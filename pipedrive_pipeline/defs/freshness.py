@@ -110,5 +110,5 @@ def _metadata(result: Freshness) -> dict[str, Any]:
     return {
         "tenants": result.looked_at,
         "overdue": len(result.overdue),
-        "offenders": [str(overdue) for overdue in result.overdue[:SHOWN]],
+        "offenders": "\n".join(map(str, result.overdue[:SHOWN])) or "none",
     }

@@ -85,9 +85,9 @@ def test_a_tenant_that_fails_a_check_is_listed_after_the_next_tenants_run(
         assert not summary.passed
         assert summary.severity is dg.AssetCheckSeverity.WARN
         assert summary.metadata["tenants"].value == 2
-        assert summary.metadata["offenders"].value == [
+        assert summary.metadata["offenders"].value == (
             "acme/pipedrive rejected_values: count 1; offenders owner_id: 1"
-        ]
+        )
     assert by_hand["pipedrive/organizations"].passed
 
 
