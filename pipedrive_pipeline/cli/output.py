@@ -66,6 +66,10 @@ class ReadProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Takes the live line away, before a result is printed; the next page shows it again."""
         if self._status:
             self._status.stop()
 
@@ -77,6 +81,7 @@ class ReadProgress:
         line = f"{read.entity.name}: {read.fetched:,} rows, {read.pages} pages{rate}"
         if self._status:
             self._status.update(line)
+            self._status.start()
         elif now - self._printed >= PLAIN_INTERVAL_SECONDS:
             self._printed = now
             errors.print(line)

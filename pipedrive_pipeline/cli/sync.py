@@ -72,7 +72,7 @@ def sync(
             on_page=progress.on_page,
             on_price=partial(_print_price, to=errors if json else terminal),
         )
-        _run_and_exit(session, name, system, options, json=json)
+        _run_and_exit(session, name, system, options, progress, json=json)
 
 
 def sweep(
@@ -86,7 +86,7 @@ def sweep(
     """Find what was deleted at the source, and prove that nothing is missing."""
     with ReadProgress() as progress:
         options = RunOptions("sweep", is_confirmed=confirm, on_page=progress.on_page)
-        _run_and_exit(open_session(), Tenant(tenant), system, options, json=json)
+        _run_and_exit(open_session(), Tenant(tenant), system, options, progress, json=json)
 
 
 def verify(tenant: TenantOption, system: SystemOption = None, json: AsJson = False) -> None:
@@ -220,11 +220,17 @@ def _run_and_exit(
     tenant: Tenant,
     system: str | None,
     options: RunOptions,
+    progress: ReadProgress | None = None,
     *,
     json: bool,
 ) -> NoReturn:
     """Runs the systems; prints each outcome, with ``--json`` as a document of its own."""
-    on_end = _print_facts if json else print_outcome
+
+    def on_end(outcome: Outcome) -> None:
+        if progress:
+            progress.clear()
+        (_print_facts if json else print_outcome)(outcome)
+
     sys.exit(run_systems(session, tenant, system, options, on_end=on_end))
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,25 +17,31 @@ import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline_tests.cli.running_up import RunningUp, running_up
+from pipedrive_pipeline_tests.pictures import CHROMIUM, chromium
 from pipedrive_pipeline_tests.scenarios.receiver import receiver
 from pipedrive_pipeline_tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 AUTOMATIONS = {
     *("daily_sync", "dead_runs", "due_sweeps", "failed_runs", "freshness"),
     *("sync_requests", "tenant_partitions"),
 }
 TENANTS = ("beta", "gamma", "sandbox")
-PATIENCE_MILLISECONDS = 120_000
 SYNC_SECONDS = 400  # of three tenants, on a machine that has other work
 FULL_BY_BACKFILL = """
 select tenant_id, status, errors -> 0 ->> 'code' as code, dagster_run_id
 from integration.sync_logs
 where trigger = 'backfill' and sync_type = 'full' and status <> 'running'
 order by tenant_id
+"""
+LOCKS_OF_BACKFILLS = """
+select distinct tags.value as lock
+from dagster.run_tags as tags
+where tags.key = 'pipeline/lock'
+    and tags.run_id in (select run_id from dagster.run_tags where key = 'dagster/backfill')
+order by 1
 """
 
 pytestmark = [
@@ -57,15 +62,8 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # A browser of root's has no sandbox of its own; it sees pages of this machine only.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(PATIENCE_MILLISECONDS)
+    with chromium() as page:
         yield page
-        browser.close()
 
 
 def shot(page: Page, name: str) -> None:
@@ -123,7 +121,9 @@ def test_a_night_as_a_data_engineer_sees_it(home: Path, page: Page) -> None:
             " inner join dagster.run_tags as tags using (run_id)"
             " where tags.key = 'dagster/partition' and tags.value = 'gamma'"
         )
+        locks = up.rows(LOCKS_OF_BACKFILLS)
 
+    assert [row["lock"] for row in locks] == [f"raw/{tenant}/pipedrive" for tenant in TENANTS]
     assert [(row["tenant_id"], row["status"]) for row in first] == [
         (tenant, "success") for tenant in sorted(TENANTS)
     ]
