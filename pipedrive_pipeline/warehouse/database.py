@@ -7,7 +7,7 @@ https://www.postgresql.org/docs/current/ddl-rowsecurity.html.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -111,6 +111,15 @@ class Warehouse:
             DatabaseUnavailable: Postgres cannot be reached, or ended the session.
             DiskFull: Postgres's disk is full.
         """
+        with self.troubles_named(), self.opened(autocommit=autocommit) as connection:
+            yield connection
+
+    def opened(self, *, autocommit: bool = False) -> psycopg.Connection:
+        """A new connection with our time limits; the caller closes it.
+
+        Raises:
+            DatabaseUnavailable: Postgres cannot be reached.
+        """
         try:
             connection = psycopg.connect(
                 self.url,
@@ -122,9 +131,11 @@ class Warehouse:
                 f"{self.place} cannot be reached ({_reason(error)}); "
                 "check DATABASE_URL, and that the server runs."
             ) from error
-        with self.troubles_named(), connection:
+        with self.troubles_named(), ExitStack() as unless_set_up:
+            unless_set_up.callback(connection.close)
             sessions.set_up(connection)
-            yield connection
+            unless_set_up.pop_all()
+        return connection
 
     @contextmanager
     def transaction(

@@ -27,6 +27,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import fences, locks
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.reuse import reusing
 
 # Runs that make no calls to the source: they take the lock on the marts only.
 WITHOUT_SOURCE: Final = frozenset({"remap", "verify"})
@@ -220,12 +221,12 @@ def _held(
     *,
     wait_seconds: float = BUILD_WAIT_SECONDS,
 ) -> Iterator[TenantLock]:
-    with warehouse.lock_session() as session:
-        _prepare(warehouse, tenant, {*names, tenant.marts_lock})
+    with reusing(warehouse) as reused, reused.lock_session() as session:
+        _prepare(reused, tenant, {*names, tenant.marts_lock})
         locks.take(session, locks.MIGRATION, is_shared=True)
         for name in names:
             _take(session, tenant, name, wait_seconds)
-        fenced = _fenced(warehouse, tenant, names)
+        fenced = _fenced(reused, tenant, names)
         lock = TenantLock(tenant, tuple(names), session, fenced)
         with lock.superseding():
             yield lock

@@ -38,6 +38,7 @@ from pipedrive_pipeline.sync.tenancy.expiry import erase_expired
 from pipedrive_pipeline.sync.tenancy.retention import delete_old_history
 from pipedrive_pipeline.warehouse.catalog import row_count
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.reuse import reusing
 
 VIEWS_DUE = (
     "the views wait for a session that has an open transaction on them; every row is in crm, and "
@@ -333,26 +334,27 @@ def open_run(
     chunk_rows: int = CHUNK_ROWS,
 ) -> Iterator[TenantRun]:
     """Yields a run with its history row, which is always completed at the end of the block."""
-    row = history.begin(warehouse, facts)
-    run = TenantRun(
-        warehouse,
-        settings,
-        row,
-        lock,
-        on_page=on_page,
-        on_price=on_price,
-        now=now,
-        chunk_rows=chunk_rows,
-    )
-    requests.claim(warehouse, facts, row.id)
-    try:
-        with run.recorded():
-            yield run
-    finally:
-        status = row.complete()
-        requests.settle(warehouse, facts, row.id, is_success=status in {"success", "paused"})
-        if status == "paused":
-            requests.requeue(warehouse, facts)
-        alerts.notify_of_run(warehouse, settings, row)
-        run.remove_files()
-        delete_old_history(warehouse, facts.scope, kept_days=settings.history_kept_days)
+    with reusing(warehouse) as reused:
+        row = history.begin(reused, facts)
+        run = TenantRun(
+            reused,
+            settings,
+            row,
+            lock,
+            on_page=on_page,
+            on_price=on_price,
+            now=now,
+            chunk_rows=chunk_rows,
+        )
+        requests.claim(reused, facts, row.id)
+        try:
+            with run.recorded():
+                yield run
+        finally:
+            status = row.complete()
+            requests.settle(reused, facts, row.id, is_success=status in {"success", "paused"})
+            if status == "paused":
+                requests.requeue(reused, facts)
+            alerts.notify_of_run(reused, settings, row)
+            run.remove_files()
+            delete_old_history(reused, facts.scope, kept_days=settings.history_kept_days)
