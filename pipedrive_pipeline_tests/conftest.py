@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -22,9 +23,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Puts temporary files into memory for this session, its workers and child processes."""
     if "TMPDIR" in os.environ:  # a caller's choice, or set for this worker by its session
         return
-    context = folders.in_memory()
-    folder = context.__enter__()
-    config.add_cleanup(lambda: context.__exit__(None, None, None))
+    session = ExitStack()
+    config.add_cleanup(session.close)
+    folder = session.enter_context(folders.in_memory())
     if folder is not None:
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
