@@ -75,19 +75,25 @@ class MartRows:
             if status == "open"
         ]
         last = dict(changes)
-        of_stage = self.connection.execute(
-            "select pipeline_id from crm.stages where id = %s", (stage,)
+        known = self.connection.execute(
+            "select deals.remote_id, stages.pipeline_id from crm.deals, crm.stages"
+            " where deals.id = %s and stages.id = %s",
+            (deal, stage),
         ).fetchone()
-        assert of_stage is not None
+        assert known is not None
         return self.add(
             "deal_stage_history",
             deal_id=deal,
+            deal_remote_id=known[0],
             stage_id=stage,
-            pipeline_id=of_stage[0],
+            pipeline_id=known[1],
             entered_at=entered,
             left_at=left,
             statuses=Jsonb(
-                [{"status": status, "at": time.isoformat()} for status, time in statuses]
+                [
+                    {"status": status, "at": time.isoformat(), "is_change": number > 0}
+                    for number, (status, time) in enumerate(statuses)
+                ]
             ),
             open_seconds=None if None in seconds else sum(filter(None, seconds)),
             won_at=last.get("won"),

@@ -115,7 +115,7 @@ SHOWN: dict[str, list[tuple[Any, ...]]] = {
         ("Sales", "Offer", "EUR", 1, 1_000, 1_000, 20),
     ],
     "What should be closed in each of the next months?": [(NEXT_MONTH, "EUR", 1, 1_000)],
-    "Which open deals are stuck in their stage?": [("Kran", "Ada", "Offer", 20)],
+    "Which open deals are stuck in their stage?": [("Kran", "Ada", "Offer", 20, None)],
     "How many deals go on from stage to stage?": [
         ("Sales", "New", 4, Decimal("0.5"), Decimal("0.25"), 40),  # of 5, 40 and 40 days
         ("Sales", "Offer", 2, None, Decimal("0.5"), 55),

@@ -348,6 +348,24 @@ def test_won_and_lost_by_what_is_and_by_what_happened(marts: MartRows) -> None:
     ]
 
 
+def test_two_wins_in_one_visit_are_two(marts: MartRows) -> None:
+    """Won, reopened and won again in the same stage: in two months."""
+    ids = marts.pipeline("Sales", "New")
+    deal = marts.add("deals", status="won", won_at=at("2026-05-02T00:00"), pipeline_id=ids["Sales"])
+    marts.visit(
+        deal, ids["New"], at("2026-03-01T00:00"), None,
+        ("won", at("2026-03-05T00:00")),
+        ("open", at("2026-04-05T00:00")),
+        ("won", at("2026-05-02T00:00")),
+    )  # fmt: skip
+
+    rows = marts.query(
+        "select month::text, won_deals, won_in_history from won_lost_monthly order by month"
+    )
+
+    assert rows == [("2026-03-01", 0, 1), ("2026-05-01", 1, 1)]
+
+
 def test_won_and_lost_are_never_added_up_across_currencies(marts: MartRows) -> None:
     """And the month begins at midnight in the time zone of the tenant."""
     facts = {"status": "won", "amount": 10}
@@ -434,6 +452,21 @@ def test_the_pipeline_as_of_today_is_the_pipeline_of_today(marts: MartRows) -> N
         ("Only", "EUR", 1, 100),
     ]
     assert marts.query(of_today.format("pipeline_as_of(current_date)")) == today
+
+
+def test_a_visit_whose_place_a_better_one_took_is_not_counted(marts: MartRows) -> None:
+    """The history of the source replaced it; the deal itself may be gone later."""
+    ids = marts.pipeline("Sales", "New", "Offer")
+    facts = {"status": "open", "amount": 1, "currency": "EUR"}
+    for deleted_at in (None, at("2026-04-01T00:00")):
+        deal = marts.add("deals", deleted_at=deleted_at, **facts)
+        replaced = at("2026-03-20T00:00")
+        marts.visit(deal, ids["New"], at("2026-03-01T00:00"), None, deleted_at=replaced)
+        marts.visit(deal, ids["Offer"], at("2026-03-01T00:00"), None, deleted_at=deleted_at)
+    of_a_day = "select stage_name, deals from pipeline_as_of('{}')"
+
+    assert marts.query(of_a_day.format("2026-03-05")) == [("Offer", 2)]
+    assert marts.query(of_a_day.format("2026-04-05")) == [("Offer", 1)]
 
 
 def test_a_visit_that_ended_has_the_amount_of_its_beginning(marts: MartRows) -> None:

@@ -12,7 +12,7 @@ from pipedrive_pipeline.errors import BudgetSpent, NotConnected, SourceUnavailab
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt, RowCounts
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.runs.history import HistoryRow, settle_dead
+from pipedrive_pipeline.sync.runs.history import HistoryRow, entity_by_mart, settle_dead
 from pipedrive_pipeline.sync.runs.lock import walk_lock
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
 
@@ -156,3 +156,11 @@ def test_runs_of_other_tenants_and_ended_ones_are_left_alone(control: ControlTab
 
     statuses = control.rows("select tenant_id, status from integration.sync_logs order by 1")
     assert [row["status"] for row in statuses] == ["success", "running"]
+
+
+def test_a_mart_of_parts_does_not_count_the_records_of_an_entity() -> None:
+    """The status of deals showed the rows of whichever mart came first by name."""
+    entities = entity_by_mart(SYSTEM)
+
+    assert entities["customers"] == "organizations"
+    assert {"deal_stage_history", "product_prices"}.isdisjoint(entities)

@@ -6,44 +6,28 @@
 -- As in sync_status.sql, the tenant's slug replaces the setting; the view is a security barrier.
 create or replace view deal_funnel
 with (security_barrier = true) as
-with visited as (
-    select
-        history.deal_id as deal_id,
-        history.stage_id as stage_id,
-        -- Null while the deal is in the stage and open.
-        case when count(history.open_seconds) = count(*) then sum(history.open_seconds) end
-            as open_seconds
-    from crm.deal_stage_history as history
-    where history.tenant_id = current_setting('pipeline.tenant_id')
-        and history.deleted_at is null
-        and history.deal_id is not null
-        and history.stage_id is not null
-    group by
-        history.deal_id,
-        history.stage_id
-),
-
-deepest as (
-    select
-        visited.deal_id as deal_id,
-        stages.pipeline_id as pipeline_id,
-        max(stages.sort) as sort
-    from visited
-    inner join crm.stages
-        on stages.tenant_id = current_setting('pipeline.tenant_id')
-        and stages.id = visited.stage_id
-    group by
-        visited.deal_id,
-        stages.pipeline_id
-),
-
-depths as (
+with depths as (
     select
         deepest.pipeline_id as pipeline_id,
         deepest.sort as sort,
         count(*) as deals,
         count(*) filter (where deals.status = 'won') as won_deals
-    from deepest
+    from (
+        select
+            history.deal_id as deal_id,
+            stages.pipeline_id as pipeline_id,
+            max(stages.sort) as sort
+        from crm.deal_stage_history as history
+        inner join crm.stages
+            on stages.tenant_id = history.tenant_id
+            and stages.id = history.stage_id
+        where history.tenant_id = current_setting('pipeline.tenant_id')
+            and history.deleted_at is null
+            and history.deal_id is not null
+        group by
+            history.deal_id,
+            stages.pipeline_id
+    ) as deepest
     inner join crm.deals
         on deals.tenant_id = current_setting('pipeline.tenant_id')
         and deals.id = deepest.deal_id
@@ -58,7 +42,23 @@ of_stages as (
         count(*) as deals_visited,
         percentile_cont(0.5) within group (order by visited.open_seconds)
             filter (where visited.open_seconds > 0) / 86400.0 as median_days
-    from visited
+    from (
+        select
+            history.stage_id as stage_id,
+            -- Null while the deal is in the stage and open.
+            case
+                when count(history.open_seconds) = count(*)
+                    then sum(history.open_seconds::double precision)
+            end as open_seconds
+        from crm.deal_stage_history as history
+        where history.tenant_id = current_setting('pipeline.tenant_id')
+            and history.deleted_at is null
+            and history.deal_id is not null
+            and history.stage_id is not null
+        group by
+            history.stage_id,
+            history.deal_id
+    ) as visited
     group by visited.stage_id
 ),
 

@@ -84,10 +84,9 @@ from (
                 (entry.item ->> 'at')::timestamptz
             from jsonb_array_elements(
                 case when history.reopened_at is not null then history.statuses else '[]' end
-            ) with ordinality as entry (item, position)
+            ) as entry (item)
             where entry.item ->> 'status' in ('won', 'lost')
-                -- The first status is the one that the deal came with.
-                and entry.position > 1
+                and (entry.item ->> 'is_change')::boolean
                 and (entry.item ->> 'at')::timestamptz is distinct from history.won_at
                 and (entry.item ->> 'at')::timestamptz is distinct from history.lost_at
         ) as event

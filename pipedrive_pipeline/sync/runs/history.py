@@ -126,8 +126,11 @@ class HistoryRow:
 
 
 def entity_by_mart(system: str) -> dict[str, str]:
-    """Returns the entity whose records are a mart's rows, by mart in build order."""
-    return {source.name: source.entity for source in mart_sources(system)}
+    """Returns the entity whose records are a mart's rows, by mart in build order.
+
+    A mart with several rows per record has none: its rows do not count the entity's records.
+    """
+    return {source.name: source.entity for source in mart_sources(system) if not source.is_of_parts}
 
 
 def begin(warehouse: Warehouse, facts: RunFacts) -> HistoryRow:
