@@ -75,6 +75,8 @@ def how_it_is_read(entity: Entity) -> str:
     match entity.read:
         case ChangedSince(column=column):
             how = f"what changed, by `{column}`"
+        case Children(of=parent, due_by=str(column)):
+            how = f"with each of the {parent} in which `{column}` changed"
         case Children(of=parent):
             how = f"with each of the {parent} that changed"
         case _:

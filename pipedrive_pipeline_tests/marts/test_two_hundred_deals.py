@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipedrive_pipeline.marts import RowCounts, build
+from pipedrive_pipeline.marts import RowCounts, build, publish_views
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts import two_hundred_deals as account
@@ -25,6 +25,7 @@ def played(postgres: str, template: str) -> Iterator[Warehouse]:
         warehouse = Warehouse(url)
         account.play(RawTables(warehouse, ACME))
         build(warehouse, ACME_IN_PIPEDRIVE)
+        publish_views(warehouse, ACME)
         yield warehouse
 
 
@@ -103,6 +104,55 @@ def test_a_stage_to_which_a_deal_went_between_two_reads_is_not_invented(played: 
 
     assert {row[1:] for row in visits} == {(2, 1)}
     assert len(visits) == 5
+
+
+def test_the_funnel_counts_each_deal_once(played: Warehouse) -> None:
+    """Merged, converted and deleted deals are not in it; archived ones are."""
+    funnel = rows(
+        played,
+        "select stages.pipedrive_id::integer, deal_funnel.deals_reached, deal_funnel.deals_visited,"
+        " deal_funnel.median_days from analytics_acme.deal_funnel"
+        " inner join crm.stages on stages.id = deal_funnel.stage_id",
+    )
+
+    assert {row[0]: row[1] for row in funnel} == account.DEALS_REACHED
+    assert {row[0]: row[2] for row in funnel if row[2]} == account.DEALS_VISITED
+    medians = {row[0]: float(row[3]) for row in funnel if row[3] is not None}
+    assert medians == account.MEDIAN_OPEN_DAYS
+
+
+def test_won_and_lost_by_month_as_they_are_and_as_they_were(played: Warehouse) -> None:
+    counted = rows(
+        played,
+        "select to_char(month, 'MM'), sum(won_deals)::integer, sum(won_in_history)::integer,"
+        " sum(lost_deals)::integer, sum(lost_in_history)::integer"
+        " from analytics_acme.won_lost_monthly group by 1",
+    )
+
+    def by_month(column: int) -> dict[str, int]:
+        return {row[0]: row[column] for row in counted if row[column]}
+
+    assert [by_month(1), by_month(2)] == [
+        account.WON_BY_MONTH["current"],
+        account.WON_BY_MONTH["in_history"],
+    ]
+    assert [by_month(3), by_month(4)] == [
+        account.LOST_BY_MONTH["current"],
+        account.LOST_BY_MONTH["in_history"],
+    ]
+
+
+def test_each_reason_of_a_deal_that_is_gone_is_that_of_its_visits(played: Warehouse) -> None:
+    reasons = rows(
+        played,
+        "select deals.deletion_reason, count(*), count(*) filter ("
+        " where history.deletion_reason = deals.deletion_reason)"
+        " from crm.deals inner join crm.deal_stage_history as history"
+        " on history.deal_remote_id = deals.remote_id where deals.deleted_at is not null"
+        " group by 1",
+    )
+
+    assert sorted(reasons) == [("converted", 10, 10), ("deleted", 10, 10), ("merged", 10, 10)]
 
 
 def test_building_after_each_day_gives_the_same_rows(played: Warehouse, raw: RawTables) -> None:
