@@ -1,8 +1,10 @@
 -- crm.deal_stage_history from Pipedrive: visits of deals to stages.
 -- Entity: deals
 -- Also changed by: deal_changes (deal_id)
+-- Also changed by: leads (source_deal_id)
 -- Grain: one row per Pipedrive deal and visit of a stage.
--- Reads: deals, deals_history, deal_changes, in the tenant's raw schema (first on search_path).
+-- Reads: deals, deals_history, deal_changes and leads, in the tenant's raw schema (first on
+--        search_path).
 -- Needs: nothing else.
 --
 -- A deal's past is a sequence of states: those that its changelog gives, where it was read, then
@@ -220,7 +222,8 @@ known as not materialized (
     select
         later.*,
         deals.add_time,
-        coalesce(deals.is_deleted, false) as is_deleted
+        coalesce(deals.is_deleted, false)
+        or coalesce(deals.status = 'deleted', false) as is_deleted
     from (
         select
             states.deal_id,
@@ -509,6 +512,13 @@ select
         when followed.step = 1 then 'seeded'
         else 'diff'
     end as origin,
+    case
+        when followed.deal_id in (
+            select leads.source_deal_id
+            from leads
+            where leads.source_deal_id is not null
+        ) then 'converted'
+    end as deletion_reason,
     followed.is_deleted as is_deleted
 from followed
 cross join lateral (
