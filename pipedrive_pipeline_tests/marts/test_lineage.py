@@ -87,6 +87,7 @@ EXPECTED = {
 
 CONSTANTS = {  # the same in every row, or known by the way of reading
     "stages": {"is_closed", "is_won"},
+    "deal_contacts": {"is_primary"},
     "deal_stage_history": {"origin"},
 }
 
