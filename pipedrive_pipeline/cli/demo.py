@@ -132,10 +132,7 @@ def _show_pipeline(session: CommandSession) -> None:
     print_table(
         "open deals in crm.deals, with their value",
         ("pipeline", "stage", "deals", *currencies),
-        [
-            [*row, *(f"{amounts.get(name, 0):,.0f}" for name in currencies)]
-            for *row, amounts in rows
-        ],
+        [[*row, *(round(amounts.get(name, 0)) for name in currencies)] for *row, amounts in rows],
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipedrive_pipeline.sandbox.kit.pages import templates
+from pipedrive_pipeline.sandbox.pipedrive.board import DEALS_READ, board_of
 from pipedrive_pipeline.sandbox.pipedrive.faults import AFTERWARDS, INSTEAD
 from pipedrive_pipeline.sandbox.pipedrive.running import Sandbox
 from pipedrive_pipeline.sandbox.pipedrive.world.account import CrmAccount
@@ -15,6 +16,7 @@ from pipedrive_pipeline.sandbox.pipedrive.world.reading import listed
 from pipedrive_pipeline.sandbox.pipedrive.world.records import Walk
 
 ROWS, REQUESTS, EDITS = 8, 12, 6  # of each table on the page
+COUNTED = ("organizations", "persons", "deals", "activities", "notes", "leads")
 COLUMNS: dict[str, tuple[str, ...]] = {  # besides the title; kinds without an entry have none
     "organizations": ("address",),
     "persons": ("emails", "org_id"),
@@ -38,14 +40,15 @@ def account_page(sandbox: Sandbox, query: dict[str, str]) -> str:
     entity = query.get("entity", "organizations")
     if entity not in ENTITIES:
         entity = "organizations"
-    start = query.get("from", "1")
-    first = int(start) if start.isascii() and start.isdigit() and len(start) < 12 else 1
+    first = _number(query.get("from", "1"))
     kind, environment = ENTITIES[entity], templates(_TEMPLATES)
     environment.filters["cell"] = _cell
     with sandbox.account.lock:
         return environment.get_template("account.html").render(
             sandbox=sandbox,
             entity=entity,
+            board=board_of(sandbox.account, _number(query.get("pipeline", ""))),
+            deals_read=DEALS_READ,
             title=kind.title_key,
             columns=COLUMNS.get(entity, ()),
             is_writable=kind.title_key in kind.writable,
@@ -53,12 +56,18 @@ def account_page(sandbox: Sandbox, query: dict[str, str]) -> str:
             can_merge=kind.prices.merge is not None,
             first=max(1, first),
             rows=_rows(sandbox.account, entity, max(1, first)),
-            counts={name: _count(sandbox.account, name) for name in ENTITIES},
+            counts={name: _count(sandbox.account, name) for name in COUNTED},
+            entities=tuple(ENTITIES),
             requests=sandbox.requests.last(REQUESTS),
             edits=list(reversed(sandbox.account.history.last(EDITS))),
             faults=[kind for kind in (*INSTEAD, *AFTERWARDS) if kind != "slow"],
             rows_a_page=ROWS,
         )
+
+
+def _number(text: str) -> int:
+    """The number in a query parameter; 1 if it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 1
 
 
 def _cell(value: Any) -> str:

@@ -1,17 +1,22 @@
 "use strict";
 const word = document.getElementById("word");
 let fading;
+let isBusy = false; // while something is dragged, the page must stay as it is
 
 async function refresh() {
   const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
+  if (isBusy) return;
+  const focused = document.activeElement.id;
   document.getElementById("live").replaceWith(page.getElementById("live"));
+  const again = focused && document.getElementById(focused);
+  if (again) again.focus();
 }
 
-async function tell(path, body) {
+async function tell(path, body, done = "Done.") {
   const answer = await fetch(path, {
     method: "POST", headers: {"content-type": "application/json"}, body: JSON.stringify(body),
   });
-  word.textContent = answer.ok ? "Done." : (await answer.json()).error;
+  word.textContent = answer.ok ? done : (await answer.json()).error;
   clearTimeout(fading);
   fading = setTimeout(() => { word.textContent = ""; }, 4000);
   await refresh();
@@ -19,7 +24,7 @@ async function tell(path, body) {
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-post]");
-  if (button) tell(button.dataset.post, JSON.parse(button.dataset.body));
+  if (button) tell(button.dataset.post, JSON.parse(button.dataset.body), button.dataset.done);
 });
 
 document.addEventListener("submit", (event) => {
@@ -36,5 +41,5 @@ document.addEventListener("submit", (event) => {
 });
 
 setInterval(() => {
-  if (!document.hidden && !document.activeElement.closest("form")) refresh();
+  if (!document.hidden && !isBusy && !document.activeElement.closest("form")) refresh();
 }, 3000);
