@@ -279,9 +279,9 @@ def test_the_first_screen_works_twice(home: Path) -> None:
         trial = [run(line.replace("8100", port), home) for line in connect_own]
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    for result in (first.stdout, second.stdout):
-        assert "Nordlicht Windkraft GmbH" in result
-        assert "Done in" in result
+    for output in (first.stdout, second.stdout):
+        assert "Nordlicht Windkraft GmbH" in output
+        assert "Done in" in output
     for result in (*results, *trial):
         assert result.returncode == 0, (result.args, result.stdout, result.stderr)
     assert "make-believe" in results[-1].stdout

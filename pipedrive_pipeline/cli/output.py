@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipedrive_pipeline.ingest.outcome import EntityRead
 
@@ -45,10 +46,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Prints one fact per line."""
-    width = max(len(name) for name in facts)
+    """Prints one fact per line; a long one continues below its beginning."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
     for name, value in facts.items():
-        terminal.print(f"[bold]{name:<{width}}[/bold]  {_cell(value)}")
+        table.add_row(name, Text(_cell(value)))  # a company's name is no markup
+    terminal.print(table)
 
 
 class ReadProgress:
