@@ -14,6 +14,7 @@ from pipedrive_pipeline.settings import PROJECT_ROOT
 NOTING_UV = """#!/bin/sh
 [ "$1" = --version ] && echo "uv 0.13.8" && exit
 echo "$1${UV_COMPILE_BYTECODE:+ compiled}" >>"$PWD/told"
+echo "$UV_SYSTEM_CERTS $UV_NATIVE_TLS $SSL_CERT_FILE" >"$PWD/trusted"
 """
 
 
@@ -53,3 +54,13 @@ def test_bytecode_that_python_may_not_keep_is_made_once_for_each_lock(project: P
 
 def test_bytecode_that_python_keeps_by_itself_is_left_to_it(project: Path) -> None:
     assert uv_commands(project) == ["run"]
+
+
+@pytest.mark.parametrize(
+    "variable", ["SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
+)
+def test_a_proxys_own_authority_is_trusted_as_pip_trusts_it(project: Path, variable: str) -> None:
+    """By itself uv has a list of its own, and refused a company's proxy that pip accepts."""
+    uv_commands(project, **{variable: "/etc/company.pem"})
+
+    assert (project / "trusted").read_text().split() == ["true", "true", "/etc/company.pem"]
