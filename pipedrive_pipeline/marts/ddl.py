@@ -129,9 +129,9 @@ def column_indexes(each: Mart, columns: Collection[str]) -> Iterator[str]:
     for link in each.links:
         if link.is_indexed and link.name in columns:
             index = f"{name}_tenant_id_{link.name}_idx"
+            keys = ", ".join(("tenant_id", link.name, *link.covers))
             yield (
-                f"create index {index}\n    on {table} (tenant_id, {link.name})\n"
-                f"    where {link.name} is not null;"
+                f"create index {index}\n    on {table} ({keys})\n    where {link.name} is not null;"
             )
 
 

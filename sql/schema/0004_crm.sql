@@ -1385,7 +1385,7 @@ create index deal_stage_history_tenant_id_deal_id_idx
     on crm.deal_stage_history (tenant_id, deal_id)
     where deal_id is not null;
 create index deal_stage_history_tenant_id_stage_id_idx
-    on crm.deal_stage_history (tenant_id, stage_id)
+    on crm.deal_stage_history (tenant_id, stage_id, deal_id, open_seconds, deleted_at)
     where stage_id is not null;
 comment on table crm.deal_stage_history is
     'Visits of deals to stages: a deal that comes back to a stage has two rows; winning, losing '

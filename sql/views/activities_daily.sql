@@ -7,17 +7,6 @@
 -- An activity at 00:30 in Berlin is on another day in UTC: days are those of the owner.
 create or replace view activities_daily
 with (security_barrier = true) as
-with owners as materialized (
-    select
-        users.id as id,
-        users.name as name,
-        pipeline.time_zone_or(users.time_zone, tenants.time_zone) as time_zone
-    from integration.tenants
-    inner join crm.users
-        on users.tenant_id = tenants.slug
-    where tenants.slug = current_setting('pipeline.tenant_id')
-)
-
 select
     figures.day as day,
     figures.system as system,
@@ -29,55 +18,94 @@ select
     figures.done as done
 from (
     select
-        event.day as day,
-        activities.system as system,
-        activities.owner_id as owner_id,
-        activities.kind as kind,
-        count(*) filter (where event.is_due) as due,
-        count(*) filter (where event.is_due and activities.done) as due_and_done,
-        count(*) filter (where event.is_done) as done
-    from crm.activities
-    cross join integration.tenants
-    left join owners
-        on owners.id = activities.owner_id
-    cross join lateral (
+        events.day as day,
+        events.system as system,
+        events.owner_id as owner_id,
+        events.kind as kind,
+        sum(events.due) as due,
+        coalesce(sum(events.due_and_done), 0) as due_and_done,
+        sum(events.done) as done
+    from (
         select
             case
                 when activities.starts_at is null then activities.due_date
                 else (
-                    activities.starts_at at time zone coalesce(owners.time_zone, tenants.time_zone)
+                    activities.starts_at at time zone coalesce(zones.name, tenants.time_zone)
                 )::date
-            end as due_on,
-            (activities.done_at at time zone coalesce(owners.time_zone, tenants.time_zone))::date
-                as marked_on
-    ) as days
-    -- One row for an activity that was done on the day on which it was due, else two.
-    cross join lateral (
-        select
-            days.due_on as day,
-            true as is_due,
-            activities.done and coalesce(days.marked_on = days.due_on, true) as is_done
-        where days.due_on is not null
+            end as day,
+            activities.system as system,
+            activities.owner_id as owner_id,
+            activities.kind as kind,
+            1 as due,
+            activities.done::integer as due_and_done,
+            0 as done
+        from crm.activities
+        cross join integration.tenants
+        left join (
+            -- The time zone of each user, and of the tenant for activities without an owner. The
+            -- catalogue knows the names that Postgres accepts.
+            select
+                users.id as owner_id,
+                coalesce(pg_timezone_names.name, tenants.time_zone) as name
+            from integration.tenants
+            inner join crm.users
+                on users.tenant_id = tenants.slug
+            left join pg_catalog.pg_timezone_names
+                on pg_timezone_names.name = users.time_zone
+            where tenants.slug = current_setting('pipeline.tenant_id')
+        ) as zones
+            on zones.owner_id = activities.owner_id
+        where activities.tenant_id = current_setting('pipeline.tenant_id')
+            and activities.deleted_at is null
+            and tenants.slug = current_setting('pipeline.tenant_id')
         union all
         select
-            days.marked_on,
-            false,
-            true
-        where activities.done
-            and days.marked_on is distinct from days.due_on
-            and days.marked_on is not null
-    ) as event
-    where activities.tenant_id = current_setting('pipeline.tenant_id')
-        and activities.deleted_at is null
-        and tenants.slug = current_setting('pipeline.tenant_id')
+            coalesce(
+                (activities.done_at at time zone coalesce(zones.name, tenants.time_zone))::date,
+                case
+                    when activities.starts_at is null then activities.due_date
+                    else (
+                        activities.starts_at at time zone coalesce(zones.name, tenants.time_zone)
+                    )::date
+                end
+            ) as day,
+            activities.system as system,
+            activities.owner_id as owner_id,
+            activities.kind as kind,
+            0 as due,
+            0 as due_and_done,
+            1 as done
+        from crm.activities
+        cross join integration.tenants
+        left join (
+            -- The time zone of each user, and of the tenant for activities without an owner. The
+            -- catalogue knows the names that Postgres accepts.
+            select
+                users.id as owner_id,
+                coalesce(pg_timezone_names.name, tenants.time_zone) as name
+            from integration.tenants
+            inner join crm.users
+                on users.tenant_id = tenants.slug
+            left join pg_catalog.pg_timezone_names
+                on pg_timezone_names.name = users.time_zone
+            where tenants.slug = current_setting('pipeline.tenant_id')
+        ) as zones
+            on zones.owner_id = activities.owner_id
+        where activities.tenant_id = current_setting('pipeline.tenant_id')
+            and activities.deleted_at is null
+            and tenants.slug = current_setting('pipeline.tenant_id')
+            and activities.done
+    ) as events
+    where events.day is not null
     group by
-        event.day,
-        activities.system,
-        activities.owner_id,
-        activities.kind
+        events.day,
+        events.system,
+        events.owner_id,
+        events.kind
 ) as figures
-left join owners
-    on owners.id = figures.owner_id;
+left join crm.users as owners
+    on owners.tenant_id = current_setting('pipeline.tenant_id')
+    and owners.id = figures.owner_id;
 
 comment on view activities_daily is
     'How much each colleague planned and did on each day, by kind of activity.';

@@ -24,6 +24,7 @@ with depths as (
         where history.tenant_id = current_setting('pipeline.tenant_id')
             and history.deleted_at is null
             and history.deal_id is not null
+            and history.stage_id is not null
         group by
             history.deal_id,
             stages.pipeline_id

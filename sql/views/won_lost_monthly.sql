@@ -63,33 +63,26 @@ from (
             deals.owner_id,
             deals.currency,
             null,
-            event.status,
-            event.happened_at,
+            coalesce(
+                entry.item ->> 'status',
+                case when history.won_at is not null then 'won' else 'lost' end
+            ),
+            coalesce((entry.item ->> 'at')::timestamptz, history.won_at, history.lost_at),
             false
         from crm.deal_stage_history as history
         inner join crm.deals
             on deals.tenant_id = history.tenant_id
             and deals.id = history.deal_id
-        cross join lateral (
-            -- The last win and loss of the visit, and earlier ones only where it was reopened.
-            select
-                latest.status as status,
-                latest.happened_at as happened_at
-            from (values ('won', history.won_at), ('lost', history.lost_at))
-                as latest (status, happened_at)
-            where latest.happened_at is not null
-            union all
-            select
-                entry.item ->> 'status',
-                (entry.item ->> 'at')::timestamptz
-            from jsonb_array_elements(
-                case when history.reopened_at is not null then history.statuses else '[]' end
-            ) as entry (item)
-            where entry.item ->> 'status' in ('won', 'lost')
-                and (entry.item ->> 'is_change')::boolean
-                and (entry.item ->> 'at')::timestamptz is distinct from history.won_at
-                and (entry.item ->> 'at')::timestamptz is distinct from history.lost_at
-        ) as event
+        -- Most visits have one win or one loss; of the others the list of statuses has each.
+        left join lateral jsonb_array_elements(
+            case
+                when history.reopened_at is not null
+                    or (history.won_at is not null and history.lost_at is not null)
+                    then history.statuses
+            end
+        ) as entry (item)
+            on (entry.item ->> 'is_change')::boolean
+            and entry.item ->> 'status' in ('won', 'lost')
         where history.tenant_id = current_setting('pipeline.tenant_id')
             and history.deleted_at is null
             and (history.won_at is not null or history.lost_at is not null)
