@@ -54,19 +54,30 @@ def propose(tenant: TenantOption, system: OneSystemOption = None, json: AsJson =
     session, name = open_session(), Tenant(tenant)
     scope = only_scope(session.warehouse, name, system)
     version, fields = _active(session, scope)
-    offered = mappings.proposals(scope, version.mapping, fields)
+    with session.warehouse.transaction(scope.tenant) as connection:
+        offered = mappings.proposals(connection, scope, version.mapping, fields)
     entries = (*version.mapping.entries, *(proposal.entry for proposal in offered))
     if json:
         print_json(replace(version.mapping, entries=entries).written())
         return
     rows = [
-        [proposal.field_name, proposal.entry.source, proposal.entry.target, proposal.reason]
+        [
+            proposal.entry.entity,
+            *(proposal.field_name, proposal.entry.source, proposal.entry.target, proposal.reason),
+        ]
         for proposal in offered
     ]
-    print_table(f"{name}: proposed", ("field", "key", "fills", "because"), rows)
-    terminal.print(
-        "`mapping propose --json > m.json` writes a file for `mapping preview` and `set`."
-    )
+    print_table(f"{name}: proposed", ("of", "field", "key", "fills", "because"), rows)
+    if offered:
+        whose = f"--tenant {name}" + (f" --system {system}" if system else "")
+        terminal.print("To write a file with these entries, try it out and save it:")
+        for command in (
+            f"mapping propose {whose} --json > m.json",
+            f"mapping preview {whose} --file m.json",
+            f"mapping set {whose} --file m.json",
+        ):
+            line = f"./run {command}"
+            terminal.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 @commands.command()

@@ -42,7 +42,7 @@ def audit(
     tenant: Tenant,
     source: MartSource,
     condition: sql.Composable | None,
-    linked: sql.Composable,
+    linked: sql.Composable | None,
     *,
     ids: Sequence[str] | None,
 ) -> None:
@@ -54,7 +54,8 @@ def audit(
         source: whose rows.
         condition: on `MartSource.record_id`, in the type of raw's key; selects the built rows;
             None: none.
-        linked: on `MartSource.record_id`, as text; selects the rows whose links were set.
+        linked: on `MartSource.record_id`, as text; selects the rows whose links were set;
+            None: none.
         ids: remote ids of the built records; None: all.
 
     Raises:
@@ -62,7 +63,11 @@ def audit(
     """
     for rule in audit_files():
         if rule.name == LINKED:
-            queries = [_offending(rule, source, linked, link=link) for link in source.links]
+            queries = [
+                _offending(rule, source, linked, link=link)
+                for link in source.links
+                if linked is not None
+            ]
         else:
             queries = [] if condition is None else [_offending(rule, source, condition, ids=ids)]
         for query in queries:

@@ -1,7 +1,8 @@
 """Builds one tenant's marts: everything that changed, in one transaction, or nothing.
 
-A build reads the raw rows of pending loads and records whose deletion mark differs, and sets every
-link that is wrong. It reads all of raw if the caller requests it (a sweep, a full read, `remap`,
+A build reads the raw rows of pending loads and records whose deletion mark differs, and sets the
+links to the rows that it wrote. A mart that no pending load concerns is left alone. It reads all of
+raw, and compares all links, if the caller requests it (a sweep, a full read, `remap`,
 `verify`), if a rebuild is due, or if the fingerprint differs: the SQL, the mapping, or the label of
 an option. Rows are compared before they are written, because `on conflict do update … where` alone
 locks, and so writes, every row it reads. Rows of other systems are neither read nor written.
@@ -42,12 +43,17 @@ from pipedrive_pipeline.marts.sources import MartSource, RawColumns, mart_source
 from pipedrive_pipeline.marts.writing import (
     Known,
     changed,
+    changed_entities,
+    filled_marts,
     id_condition,
+    linked_to,
+    merged_marts,
     read_count,
     relink,
     rows,
     survivors,
     upsert,
+    without_record,
 )
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
@@ -113,6 +119,7 @@ class MartState:
     built_from: str | None = None  # fingerprint; None if a rebuild is due
     values_checked: str | None = None
     pending_loads: tuple[str, ...] = ()  # complete ones, which the build consumes
+    has_pending: bool = False  # complete or not
     row_version: str = ""
 
 
@@ -216,6 +223,8 @@ def _build_once(
                 and not source.is_of_parts
                 and are_many(connection, source.entity)
             }
+            is_every = is_whole or is_changed or retyped is None
+            active = _active(connection, sources, before, is_every=is_every)
             works = [
                 _work_of(
                     connection,
@@ -224,11 +233,16 @@ def _build_once(
                     is_whole=is_whole or is_changed,
                     is_all=retyped is None,
                 )
+                if source.name in active
+                else _MartWork(source, None, None, (), ())
                 for source in sources
             ]
             written, known = _write(connection, works)
             compared: dict[str, RowComparison] = {}
             for work, done in zip(works, written, strict=True):
+                if work.source.name not in active and not done.relinked:
+                    compared[work.source.name] = RowComparison()
+                    continue
                 with _planned(connection, is_whole=work.changed_ids is None):
                     comparison = _comparison(connection, work, done, known, is_changed=is_changed)
                     _audit(connection, scope.tenant, work, done)
@@ -301,10 +315,11 @@ def _state(connection: psycopg.Connection, scope: Scope, *, is_read_running: boo
         (scope.tenant.slug, scope.system),
     ).fetchone()
     built_from, values_checked, loads, row_version = row or (None, None, [], "")
+    has_pending = bool(loads)
     if is_read_running and is_there(connection, scope.raw_schema, "_dlt_loads"):
         complete = {row[0] for row in connection.execute("select load_id from _dlt_loads")}
         loads = [load for load in loads if load in complete or load.startswith(MARK_PREFIX)]
-    return MartState(built_from, values_checked, tuple(loads), row_version)
+    return MartState(built_from, values_checked, tuple(loads), has_pending, row_version)
 
 
 def _fingerprint(
@@ -343,6 +358,33 @@ def _contents(connection: psycopg.Connection, tables: Collection[RawColumns]) ->
     return [str(content) for content in row[0]] if row else []
 
 
+def _active(
+    connection: psycopg.Connection,
+    sources: Sequence[MartSource],
+    before: MartState,
+    *,
+    is_every: bool,
+) -> set[str]:
+    """Returns the marts in which there may be something to do, by one query for all of them.
+
+    Args:
+        connection: the build's own.
+        sources: of the marts.
+        before: the state after the last build.
+        is_every: every record is looked at, not only those that changed.
+    """
+    if not sources or not (is_every or before.has_pending):
+        return set()
+    if is_every:
+        return {row[0] for row in connection.execute(filled_marts(sources))}
+    entities = {row[0] for row in connection.execute(changed_entities(sources))}
+    return {
+        source.name
+        for source in sources
+        if not entities.isdisjoint((source.entity, *(other.entity for other in source.changed_by)))
+    }
+
+
 def _work_of(
     connection: psycopg.Connection,
     source: MartSource,
@@ -375,9 +417,17 @@ def _write(
 
     Returns what was written, in the order of the works, and what is known of other records.
     """
-    merged = {
-        work.source.name: _survivors(connection, work.source) for work in works
-    }  # as they were; each mart's again after its rows
+    if all(work.built is None for work in works):
+        return [_Written() for _ in works], Known()
+    query = merged_marts([work.source for work in works])
+    with_merged = {row[0] for row in connection.execute(query)}
+    before = {
+        work.source.name: _survivors(connection, work.source)
+        if work.source.name in with_merged
+        else {}
+        for work in works
+    }
+    merged = dict(before)  # each mart's again after its rows
     known = Known({work.source.name: work.explained_ids for work in works}, merged)
     written = [_Written() for _ in works]
     for work, mart in zip(works, written, strict=True):
@@ -394,11 +444,55 @@ def _write(
             if work.source.is_of_parts:
                 mart.read, _, _ = mart.outcomes.pop("read")
             merged[work.source.name] = _survivors(connection, work.source)
-    for work, mart in zip(works, written, strict=True):
-        if work.source.links:
-            with _planned(connection, is_whole=True):
-                mart.relinked = connection.execute(relink(work.source, known)).fetchall()
+    touched = {work.source.name: _touched(work, before, merged) for work in works}
+    for place, (work, mart) in enumerate(zip(works, written, strict=True)):
+        later = {work.source.name for work in works[place:]}
+        condition = _to_relink(work, touched, later)
+        if condition is not None:
+            with _planned(connection, is_whole=work.changed_ids is None):
+                statement = relink(work.source, known, condition)
+                mart.relinked = connection.execute(statement).fetchall()
     return written, known
+
+
+def _touched(
+    work: _MartWork,
+    before: Mapping[str, Mapping[str, str]],
+    after: Mapping[str, Mapping[str, str]],
+) -> Collection[str] | None:
+    """Returns the rows of a mart to which links may have to change; None: any.
+
+    Args:
+        work: the records that were built.
+        before: by mart, the survivors of merged records as they were.
+        after: the same as they are now.
+    """
+    if work.changed_ids is None or (work.changed_ids and work.source.is_of_parts):
+        return None
+    left = set(before[work.source.name].items()) ^ set(after[work.source.name].items())
+    return {*work.changed_ids, *(key for pair in left for key in pair)}
+
+
+def _to_relink(
+    work: _MartWork, touched: Mapping[str, Collection[str] | None], later: Collection[str]
+) -> sql.Composable | None:
+    """Returns a condition on ``target`` that selects the rows whose links to compare; None: none.
+
+    Where all records were built, the upsert has compared the links to marts that were built before.
+
+    Args:
+        work: the records of the mart that were built.
+        touched: the rows of each mart to which links may have to change.
+        later: the mart itself and the marts that are built after it.
+    """
+    to = {link.mart: touched[link.mart] for link in work.source.links if link.mart in touched}
+    if any(ids is None for ids in to.values()):
+        if work.built is None:  # all is built, and this mart has no row
+            return None
+        is_compared = work.built is EVERY_ID and later.isdisjoint(to)
+        return without_record(work.source) if is_compared else sql.SQL("true")
+    ids_by_mart = {name: sorted(ids) for name, ids in to.items() if ids}
+    return linked_to(work.source, ids_by_mart) if ids_by_mart else None
 
 
 def _survivors(connection: psycopg.Connection, source: MartSource) -> dict[str, str]:
@@ -472,10 +566,10 @@ def _audit(
     connection: psycopg.Connection, tenant: Tenant, work: _MartWork, written: _Written
 ) -> None:
     """Audits the rows that were built, and the links that were set."""
-    linked: sql.Composable = EVERY_ID
+    linked: sql.Composable | None = EVERY_ID
     if work.built is not EVERY_ID:
-        relinked = [key for key, *_ in written.relinked]
-        linked = id_condition([*(work.changed_ids or ()), *relinked], work.source.record_id)
+        ids = [*(work.changed_ids or ()), *(key for key, *_ in written.relinked)]
+        linked = id_condition(ids, work.source.record_id) if ids else None
     audit(connection, tenant, work.source, work.built, linked, ids=work.changed_ids)
 
 

@@ -133,6 +133,11 @@ def column_indexes(each: Mart, columns: Collection[str]) -> Iterator[str]:
             yield (
                 f"create index {index}\n    on {table} ({keys})\n    where {link.name} is not null;"
             )
+            yield (
+                f"create index {name}_tenant_id_{link.remote_column}_idx\n"
+                f"    on {table} (tenant_id, {link.remote_column})\n"
+                f"    where {link.name} is null and {link.remote_column} is not null;"
+            )
 
 
 def comment_text(each: Mart, column: DeclaredColumn | Generated) -> str:

@@ -27,6 +27,7 @@ class DeclaredColumn:
         default: SQL; a column that has one is never null.
         is_required: it is never null, and whoever makes a row gives it.
         is_mappable: a tenant's field mapping may fill it.
+        currency: of an amount of money: the target of a mapping that has its currency.
     """
 
     name: str
@@ -35,6 +36,7 @@ class DeclaredColumn:
     default: str | None = None
     is_required: bool = False
     is_mappable: bool = False
+    currency: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,13 @@ def text(name: str, comment: str, *, is_mappable: bool = False) -> DeclaredColum
 def number(name: str, comment: str, *, is_mappable: bool = False) -> DeclaredColumn:
     """A column of numbers with all their digits."""
     return DeclaredColumn(name, "numeric", comment, is_mappable=is_mappable)
+
+
+def money(
+    name: str, comment: str, *, is_mappable: bool = False, currency: str = "currency"
+) -> DeclaredColumn:
+    """A column of amounts; ``currency`` is the column or attribute with the currency of each."""
+    return DeclaredColumn(name, "numeric", comment, is_mappable=is_mappable, currency=currency)
 
 
 def whole_number(name: str, comment: str, *, is_mappable: bool = False) -> DeclaredColumn:
@@ -382,10 +391,11 @@ CUSTOMERS: Final = Mart(
             "Industry by name; the option's id where its name is not known.",
             is_mappable=True,
         ),
-        number(
+        money(
             "annual_revenue",
             "Annual revenue, in the currency of the tenant's account.",
             is_mappable=True,
+            currency="attributes.annual_revenue_currency",
         ),
         whole_number("employee_count", "Number of employees.", is_mappable=True),
         _LABELS,
@@ -504,10 +514,10 @@ PRODUCT_PRICES: Final = Mart(
         ),
         text("variation_name", "Name of the variation."),
         replace(_CURRENCY, comment="Currency of the amounts of this row, ISO 4217."),
-        number("price", "Price of one unit."),
-        number("cost", "Cost of one unit."),
-        number("direct_cost", "Direct cost of one unit; earlier called overhead in Pipedrive."),
-        number("overhead", "Overhead of one unit, where the system has both."),
+        money("price", "Price of one unit."),
+        money("cost", "Cost of one unit."),
+        money("direct_cost", "Direct cost of one unit; earlier called overhead in Pipedrive."),
+        money("overhead", "Overhead of one unit, where the system has both."),
         text("comments", "Comments on the price."),
     ),
     links=(_link("product_id", "products", "the product"),),
@@ -535,7 +545,7 @@ LEADS: Final = Mart(
         ),
         text("email", "E-mail address, where the lead itself has one.", is_mappable=True),
         text("phone", "Phone number, where the lead itself has one.", is_mappable=True),
-        number("amount", "Expected value, in the currency of this row.", is_mappable=True),
+        money("amount", "Expected value, in the currency of this row.", is_mappable=True),
         replace(_CURRENCY, is_mappable=True),
         day("expected_close_date", "Day on which it should be decided.", is_mappable=True),
         _IS_ARCHIVED,
@@ -571,7 +581,7 @@ DEALS: Final = Mart(
             "open, won or lost; independent of the stage in Pipedrive, where a won deal stays in "
             "its stage. A value that is none of them is shown as it was sent.",
         ),
-        number("amount", "Value of the deal, in the currency of this row.", is_mappable=True),
+        money("amount", "Value of the deal, in the currency of this row.", is_mappable=True),
         replace(_CURRENCY, is_mappable=True),
         number(
             "probability",
@@ -579,9 +589,9 @@ DEALS: Final = Mart(
             "stage counts.",
             is_mappable=True,
         ),
-        number("mrr", "Monthly recurring revenue, in the currency of this row."),
-        number("arr", "Annual recurring revenue, in the currency of this row."),
-        number("acv", "Annual contract value, in the currency of this row."),
+        money("mrr", "Monthly recurring revenue, in the currency of this row."),
+        money("arr", "Annual recurring revenue, in the currency of this row."),
+        money("acv", "Annual contract value, in the currency of this row."),
         day("expected_close_date", "Day on which it should be decided.", is_mappable=True),
         instant("stage_changed_at", "When it came into its stage; empty if it never moved."),
         instant("closed_at", "When it was last won or lost; empty while it is open."),
@@ -739,13 +749,13 @@ DEAL_PRODUCTS: Final = Mart(
         text("name", "Name of the product on this line; may differ from the product's name."),
         text("variation_remote_id", "Id in the system of the variation of the product."),
         number("quantity", "How many are sold."),
-        number("unit_price", "Price of one, in the currency of this row."),
+        money("unit_price", "Price of one, in the currency of this row."),
         _CURRENCY,
         number("discount", "Discount on the line: a percentage or an amount, see discount_type."),
         text("discount_type", "percent or amount."),
         number("tax", "Tax in percent."),
         text("tax_method", "exclusive, inclusive or none, as the source names it."),
-        number(
+        money(
             "total",
             "Sum of the line after its discount, and with tax where the tax is exclusive, in the "
             "currency of this row.",

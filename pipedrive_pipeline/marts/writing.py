@@ -102,6 +102,48 @@ def changed(source: MartSource) -> sql.Composed:
     )
 
 
+def changed_entities(sources: Sequence[MartSource]) -> sql.Composed:
+    """Returns the query of the raw tables that have rows or deletion marks of a pending load."""
+    entities = {
+        name
+        for source in sources
+        for name in (source.entity, *(other.entity for other in source.changed_by))
+    }
+    return sql.SQL(_CHANGED_ENTITIES).format(
+        tenant=TENANT,
+        system=sql.Literal(sources[0].system),
+        entities=sql.SQL("").join(
+            sql.SQL(_CHANGED_ENTITY).format(entity=sql.Literal(name), records=sql.Identifier(name))
+            for name in sorted(entities)
+        ),
+    )
+
+
+def filled_marts(sources: Sequence[MartSource]) -> sql.Composed:
+    """Returns the query of the marts that have rows, or whose raw table has."""
+    return sql.SQL(" union all ").join(
+        sql.SQL(_FILLED_MART).format(
+            name=sql.Literal(source.name),
+            records=source.records,
+            mart=source.identifier,
+            is_own=source.of_tenant("target"),
+        )
+        for source in sources
+    )
+
+
+def merged_marts(sources: Sequence[MartSource]) -> sql.Composed:
+    """Returns the query of the marts that have merged rows."""
+    return sql.SQL(" union all ").join(
+        sql.SQL(_MERGED_MART).format(
+            name=sql.Literal(source.name),
+            mart=source.identifier,
+            is_own=source.of_tenant("lost"),
+        )
+        for source in sources
+    )
+
+
 def survivors(source: MartSource) -> sql.Composed:
     """Returns the query of merged records and what is left of each; see its file."""
     return mart_file("survivors").filled(
@@ -243,11 +285,48 @@ def _retire(
     )
 
 
-def relink(source: MartSource, known: Known) -> sql.Composed:
+def without_record(source: MartSource) -> sql.Composed:
+    """Returns a condition: the record of the row ``target`` is not in raw."""
+    return sql.SQL(_WITHOUT_RECORD).format(
+        records=source.records,
+        key=sql.Identifier("record", source.key),
+        record_column=sql.Identifier("target", source.record_column),
+    )
+
+
+def linked_to(source: MartSource, touched: Mapping[str, Sequence[str]]) -> sql.Composed:
+    """Returns a condition: the row ``target`` is linked to one of these rows, or should be.
+
+    Args:
+        source: which mart and system.
+        touched: by mart, the remote ids of rows that are new, changed, or left of a merge.
+    """
+    pointing = [
+        sql.SQL(_POINTING).format(
+            mart=source.identifier,
+            is_own=source.of_tenant("pointing"),
+            link=sql.Identifier("pointing", link.name),
+            remote_column=sql.Identifier("pointing", link.remote_column),
+            linked=sql.Identifier(*mart(link.mart).table),
+            is_linked_own=source.of_tenant("linked"),
+            ids=sql.Literal(list(ids)),
+        )
+        for link in source.links
+        if (ids := touched.get(link.mart))
+    ]
+    return sql.SQL("target.id in ({})").format(sql.SQL(" union all ").join(pointing))
+
+
+def relink(source: MartSource, known: Known, condition: sql.Composable) -> sql.Composed:
     """Returns the statement that sets each wrong link of the system's rows in a mart.
 
     Time stamps prove nothing here, because a trigger of the app may write them: each link is
     compared with the correct one.
+
+    Args:
+        source: which mart and system.
+        known: the records that changed, and what is left of merged ones.
+        condition: on the row ``target``; selects the rows.
 
     Returns:
         A statement that yields for each row that it wrote: the remote id of its record, whether the
@@ -264,6 +343,7 @@ def relink(source: MartSource, known: Known) -> sql.Composed:
     return sql.SQL(_RELINK).format(
         record_column=sql.Identifier("target", source.record_column),
         mart=source.identifier,
+        condition=condition,
         is_own=source.of_tenant("target"),
         linked=sql.SQL("").join(_join(source, link, "target", known) for link in source.links),
         is_expected=_is_expected(source, known, _keys(source, "target", linked_keys)),
@@ -596,6 +676,62 @@ select
     0
 from given
 """
+_CHANGED_ENTITIES = """
+with pending as materialized (
+    select mart_state.pending_loads as loads
+    from integration.mart_state
+    where mart_state.tenant_id = {tenant}
+        and mart_state.system = {system}
+)
+select distinct mark.entity
+from deletions as mark
+where mark._dlt_load_id = any ((select pending.loads from pending)::text[]){entities}"""
+_CHANGED_ENTITY = """
+union all
+select {entity}
+where exists (
+    select
+    from {records} as record
+    where record._dlt_load_id = any ((select pending.loads from pending)::text[])
+)"""
+_FILLED_MART = """
+select {name}
+where exists (select from {records})
+    or exists (select from {mart} as target where {is_own})"""
+_MERGED_MART = """
+select {name}
+where exists (
+    select
+    from {mart} as lost
+    where {is_own}
+        and lost.deleted_at is not null
+        and lost.merged_into_remote_id is not null
+)"""
+_WITHOUT_RECORD = """not exists (
+        select
+        from {records} as record
+        where {key}::text = {record_column}
+    )"""
+# Rows that have the link, and rows that lack it.
+_POINTING = """
+        select pointing.id
+        from {mart} as pointing
+        where {is_own}
+            and {link} = any (
+                array(
+                    select linked.id
+                    from {linked} as linked
+                    where {is_linked_own}
+                        and linked.remote_id = any ({ids}::text[])
+                )
+            )
+        union all
+        select pointing.id
+        from {mart} as pointing
+        where {is_own}
+            and {link} is null
+            and {remote_column} = any ({ids}::text[])
+"""
 # A row that this build has written has its transaction as xmin.
 _RELINK = """
 with wrong as materialized (
@@ -609,6 +745,7 @@ with wrong as materialized (
     from {mart} as target{linked}
     where {is_own}
         and target.remote_id is not null
+        and {condition}
         and row ({correct}) is distinct from row ({target_columns})
 ),
 updated as (

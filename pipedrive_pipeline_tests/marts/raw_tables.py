@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from psycopg import sql
@@ -18,6 +19,7 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 
 SYSTEM = "pipedrive"
 CHANGED_AT = "2026-01-31T10:20:30Z"
+LEAD = "0a1b2c3d-0000-11ee-8000-000000000001"
 
 
 @dataclass
@@ -127,7 +129,10 @@ class RawTables:
     def mark(
         self, entity: str, key: int | str, reason: str = "deleted", merged_into: int | None = None
     ) -> None:
-        """Mark a record as gone at the source."""
+        """Mark a record as gone at the source, and tell the marts, as ingest does."""
+        self.loads += 1
+        mark_id = f"mark-{self.loads}"
+        self.announce(mark_id)
         with self.warehouse.transaction(search_path=(self.schema,)) as connection:
             connection.execute(
                 """
@@ -145,16 +150,27 @@ class RawTables:
             connection.execute(
                 """
                 insert into deletions (entity, id, reason, merged_into, _dlt_load_id)
-                values (%s, %s, %s, %s, 'mark')
+                values (%s, %s, %s, %s, %s)
                 """,
-                (entity, str(key), reason, None if merged_into is None else str(merged_into)),
+                (
+                    entity,
+                    str(key),
+                    reason,
+                    None if merged_into is None else str(merged_into),
+                    mark_id,
+                ),
             )
 
     def unmark(self, entity: str, key: int | str) -> None:
-        """Take a mark back: the record is there again."""
+        """Take a mark back: the record is there again, and the marts are built whole."""
         with self.warehouse.transaction(search_path=(self.schema,)) as connection:
             connection.execute(
                 "delete from deletions where entity = %s and id = %s", (entity, str(key))
+            )
+            connection.execute(
+                "update integration.mart_state set is_rebuild_due = true"
+                " where tenant_id = %s and system = %s",
+                (self.tenant.slug, self.system),
             )
 
 
@@ -175,6 +191,42 @@ def organization(key: int, **facts: Any) -> dict[str, Any]:
 def person(key: int, **facts: Any) -> dict[str, Any]:
     """A person with a name and nothing else; ``facts`` make the difference."""
     return organization(key, name=f"Mensch {key}", emails=[], phones=[]) | facts
+
+
+def deal(key: int, **facts: Any) -> dict[str, Any]:
+    """An open deal with a title, a value and nothing else."""
+    return {
+        "id": key,
+        "title": f"Deal {key}",
+        "value": Decimal("1200.500000000"),
+        "currency": "EUR",
+        "status": "open",
+        "is_deleted": False,
+        "is_archived": False,
+        "label_ids": [],
+        "custom_fields": None,
+        "add_time": "2025-02-03T08:00:00Z",
+        "update_time": CHANGED_AT,
+        **facts,
+    }
+
+
+def lead(key: str = LEAD, **facts: Any) -> dict[str, Any]:
+    """A lead with a title and nothing else, last edited before `deal` was made."""
+    return {
+        "id": key,
+        "title": f"Lead {key[-1]}",
+        "is_archived": False,
+        "label_ids": [],
+        "add_time": "2025-01-02T08:00:00Z",
+        "update_time": "2025-01-03T08:00:00Z",
+        **facts,
+    }
+
+
+def stamped(**facts: Any) -> dict[str, Any]:
+    """A record of any kind with its times."""
+    return {"add_time": "2025-02-03T08:00:00Z", "update_time": CHANGED_AT, **facts}
 
 
 def user(key: int, name: str) -> dict[str, Any]:

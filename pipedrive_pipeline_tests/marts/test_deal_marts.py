@@ -7,63 +7,32 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pipedrive_pipeline.marts import MartsBuilt, build
+from pipedrive_pipeline.marts import MartsBuilt, RowCounts, build
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.raw_tables import (
-    CHANGED_AT,
+    LEAD,
     SYSTEM,
     RawTables,
+    deal,
     label_field,
+    lead,
     organization,
     person,
+    stamped,
     user,
 )
 from pipedrive_pipeline_tests.warehouse import databases
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
-LEAD, OTHER_LEAD = "0a1b2c3d-0000-11ee-8000-000000000001", "0a1b2c3d-0000-11ee-8000-000000000002"
+OTHER_LEAD = LEAD.removesuffix("1") + "2"
 HOT, COLD = "f08b42a0-4e75-11ea-9643-03698ef1cfd6", "f08b42a1-4e75-11ea-9643-03698ef1cfd6"
 MADE_AT = datetime(2025, 2, 3, 8, tzinfo=UTC)
-
-
-def deal(key: int, **facts: Any) -> dict[str, Any]:
-    """An open deal with a title, a value and nothing else."""
-    return {
-        "id": key,
-        "title": f"Deal {key}",
-        "value": Decimal("1200.500000000"),
-        "currency": "EUR",
-        "status": "open",
-        "is_deleted": False,
-        "is_archived": False,
-        "label_ids": [],
-        "custom_fields": None,
-        "add_time": "2025-02-03T08:00:00Z",
-        "update_time": CHANGED_AT,
-        **facts,
-    }
-
-
-def lead(key: str = LEAD, **facts: Any) -> dict[str, Any]:
-    """A lead with a title and nothing else, last edited before `deal` was made."""
-    return {
-        "id": key,
-        "title": f"Lead {key[-1]}",
-        "is_archived": False,
-        "label_ids": [],
-        "add_time": "2025-01-02T08:00:00Z",
-        "update_time": "2025-01-03T08:00:00Z",
-        **facts,
-    }
-
-
-def stamped(**facts: Any) -> dict[str, Any]:
-    return {"add_time": "2025-02-03T08:00:00Z", "update_time": CHANGED_AT, **facts}
 
 
 def built(warehouse: Warehouse, *, is_whole: bool = False) -> MartsBuilt:
@@ -497,6 +466,97 @@ def test_a_stage_that_is_gone_keeps_its_name_and_its_deals(
     assert facts(stage, "name", "deletion_reason") == ("Offer", "deleted")
     assert deals["40"]["stage_id"] == stage["id"]
     assert facts(deals["41"], "stage_id", "stage_remote_id") == (None, "404")
+
+
+def test_an_unchanged_build_asks_for_all_marts_at_once(
+    warehouse: Warehouse, raw: RawTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fourteen marts cost no more than three; a changed deal asks nothing of unrelated marts."""
+    raw.make_all()
+    raw.load(
+        users=[user(1, "Ada")],
+        organizations=[organization(10, owner_id=1)],
+        persons=[person(20, org_id=10)],
+        products=[stamped(id=30)],
+        deals=[deal(40, org_id=10, person_id=20)],
+    )
+    built(warehouse)
+    statements: list[str] = []
+    execute = psycopg.Connection.execute
+
+    def counted(connection: Any, query: Any, *arguments: Any, **settings: Any) -> Any:
+        is_text = isinstance(query, str | bytes)
+        statements.append(str(query) if is_text else query.as_string(connection))
+        return execute(connection, query, *arguments, **settings)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", counted)
+    nothing = built(warehouse)
+    of_nothing = len(statements)
+    raw.load(deals=[deal(40, org_id=10, person_id=20, value=7)])
+    statements.clear()
+    of_a_deal = built(warehouse)
+
+    assert all(counts == RowCounts() for counts in nothing.counts.values())
+    assert of_nothing <= 15, of_nothing
+    assert of_a_deal.counts["deals"] == RowCounts(updated=1)
+    assert len(statements) <= 60, len(statements)
+    unrelated = ('update "crm"."products"', 'update "crm"."contacts"', 'update "crm"."users"')
+    assert not [text for text in statements if any(part in text for part in unrelated)]
+
+
+@pytest.mark.parametrize("name", ["customers", "users", "stages"])
+def test_a_link_is_set_when_the_other_record_comes_later(
+    warehouse: Warehouse, raw: RawTables, name: str
+) -> None:
+    """With an index on the link and without one; rows that are linked already stay as they are."""
+    raw.load(
+        organizations=[organization(10), organization(11)],
+        deals=[deal(40, org_id=12, owner_id=2, stage_id=5), deal(41, org_id=10)],
+        persons=[person(20, org_id=11)],
+    )
+    built(warehouse)
+    before = rows(warehouse, "deals")
+    raw.load(
+        **{
+            "customers": {"organizations": [organization(12)]},
+            "users": {"users": [user(2, "Bob")]},
+            "stages": {"stages": [stamped(id=5, name="Offer")]},
+        }[name]
+    )
+
+    built(warehouse)
+
+    link = {"customers": "customer_id", "users": "owner_id", "stages": "stage_id"}[name]
+    after = rows(warehouse, "deals")
+    (row,) = [row for row in rows(warehouse, name).values() if row["id"] == after["40"][link]]
+    assert row["remote_id"] == after["40"][link.replace("_id", "_remote_id")]
+    assert after["41"] == before["41"]
+
+
+def test_links_follow_a_merge_of_a_merge_and_come_back(
+    warehouse: Warehouse, raw: RawTables
+) -> None:
+    """Only the deals of these companies are compared."""
+    raw.load(
+        organizations=[organization(10), organization(11), organization(12)],
+        deals=[deal(40, org_id=10), deal(41, org_id=11), deal(42, org_id=12)],
+    )
+    built(warehouse)
+    homes = {key: row["id"] for key, row in rows(warehouse, "customers").items()}
+    raw.mark("organizations", 10, "merged", merged_into=11)
+    built(warehouse)
+    once = {key: row["customer_id"] for key, row in rows(warehouse, "deals").items()}
+    raw.mark("organizations", 11, "merged", merged_into=12)
+    built(warehouse)
+    twice = {key: row["customer_id"] for key, row in rows(warehouse, "deals").items()}
+    raw.unmark("organizations", 10)
+    raw.load(organizations=[organization(10, name="back")])
+    built(warehouse)
+    back = {key: row["customer_id"] for key, row in rows(warehouse, "deals").items()}
+
+    assert once == {"40": homes["11"], "41": homes["11"], "42": homes["12"]}
+    assert twice == dict.fromkeys(("40", "41", "42"), homes["12"])
+    assert back == {"40": homes["10"], "41": homes["12"], "42": homes["12"]}
 
 
 def test_no_value_of_an_odd_shape_is_lost_silently(warehouse: Warehouse, raw: RawTables) -> None:

@@ -13,7 +13,14 @@ from pipedrive_pipeline.marts.mapping.preview import RefusedValue
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of
-from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
+from pipedrive_pipeline_tests.marts.raw_tables import (
+    SYSTEM,
+    RawTables,
+    deal,
+    lead,
+    organization,
+    person,
+)
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
 NUMBER, BRANCH, STAFF, LIMIT = (
@@ -177,6 +184,15 @@ def test_an_edit_of_an_older_version_is_refused(synced: RawTables) -> None:
         mapping.save(synced.warehouse, Scope(ACME, SYSTEM), {}, who="a test", based_on=1)
 
 
+def proposed(raw: RawTables, active: mapping.Mapping | None = None) -> list[mapping.Proposal]:
+    """What is proposed to acme in addition to a mapping."""
+    fields = list(mapping.catalogue(raw.warehouse, Scope(ACME, SYSTEM)).fields)
+    with raw.warehouse.transaction(ACME) as connection:
+        return mapping.proposals(
+            connection, Scope(ACME, SYSTEM), active or mapping.Mapping(), fields
+        )
+
+
 def test_a_vanished_field_keeps_its_last_values_and_its_successor_is_proposed(
     synced: RawTables,
 ) -> None:
@@ -195,7 +211,7 @@ def test_a_vanished_field_keeps_its_last_values_and_its_successor_is_proposed(
     first = rows(synced.warehouse)[0]
     fields = list(mapping.catalogue(synced.warehouse, Scope(ACME, SYSTEM)).fields)
     gone = mapping.vanished(version.mapping, fields)
-    offered = mapping.proposals(Scope(ACME, SYSTEM), version.mapping, fields)
+    offered = proposed(synced, version.mapping)
     assert (first["customer_number"], first["attributes"]) == ("K-1", {"limit": 5})
     assert {entry.field_key for entry in gone} == {NUMBER, LIMIT}
     assert offered[0].entry.field_key == key_of("Kundennummer again")
@@ -218,19 +234,111 @@ def test_proposals_know_german_and_english_words(raw: RawTables) -> None:
         ]
     )
 
-    fields = list(mapping.catalogue(raw.warehouse, Scope(ACME, SYSTEM)).fields)
-    offered = mapping.proposals(Scope(ACME, SYSTEM), mapping.Mapping(), fields)
+    offered = proposed(raw)
 
-    assert {offer.field_name: offer.entry.written() for offer in offered} == {
-        "Kunden-Nr.": "customer_number",
-        "USt-IdNr.": "vat_id",
-        "Branche": "industry",
-        "Telefon": "phone",
-        "Homepage": "website",
-        "Annual Revenue": "annual_revenue",
-        "Mitarbeiter": {"target": "employee_count", "as": "number"},
-        "E-Mail": {"target": "email", "as": "text"},
+    written = {(offer.field_name, offer.entry.part): offer.entry.written() for offer in offered}
+    assert written == {
+        ("Kunden-Nr.", None): "customer_number",
+        ("USt-IdNr.", None): "vat_id",
+        ("Branche", None): "industry",
+        ("Telefon", None): "phone",
+        ("Homepage", None): "website",
+        ("Annual Revenue", None): "annual_revenue",
+        ("Annual Revenue", "currency"): "attributes.annual_revenue_currency",
+        ("Mitarbeiter", None): {"target": "employee_count", "as": "number"},
+        ("E-Mail", None): {"target": "email", "as": "text"},
     }
+
+
+def test_deals_leads_products_and_activities_have_proposals(raw: RawTables) -> None:
+    """Leads have the fields of deals; an amount is proposed with its currency or not at all."""
+    raw.load(
+        deal_fields=[
+            custom("Verlustgrund", "enum", {1: "Preis"}),
+            custom("Betrag", "monetary"),
+            custom("Dealvalue", "double"),
+            custom("Abschlussdatum", "date"),
+        ],
+        product_fields=[custom("Warengruppe", "enum", {1: "Holz"})],
+        activity_fields=[custom("Treffpunkt")],
+    )
+
+    offered = proposed(raw)
+
+    assert {(offer.entry.entity, offer.entry.source, offer.entry.target) for offer in offered} == {
+        ("activities", key_of("Treffpunkt"), "location"),
+        ("deals", key_of("Verlustgrund"), "lost_reason"),
+        ("deals", key_of("Betrag"), "amount"),
+        ("deals", f"{key_of('Betrag')}.currency", "currency"),
+        ("deals", key_of("Abschlussdatum"), "expected_close_date"),
+        ("leads", key_of("Betrag"), "amount"),
+        ("leads", f"{key_of('Betrag')}.currency", "currency"),
+        ("leads", key_of("Abschlussdatum"), "expected_close_date"),
+        ("products", key_of("Warengruppe"), "category"),
+    }
+
+
+def test_a_column_that_has_a_value_is_not_proposed(raw: RawTables) -> None:
+    """A mapping would put a field's values before those that the select gives."""
+    raw.load(
+        organization_fields=[custom("Homepage"), custom("Telefon")],
+        organizations=[organization(1), organization(2, website="https://acme.example")],
+        deal_fields=[custom("Betrag", "monetary")],
+        deals=[deal(40)],
+    )
+    build(raw.warehouse, Scope(ACME, SYSTEM))
+
+    offered = proposed(raw)
+
+    assert {(offer.entry.entity, offer.entry.target) for offer in offered} == {
+        ("organizations", "phone"),
+        ("leads", "amount"),
+        ("leads", "currency"),
+    }
+
+
+def test_custom_fields_of_deals_and_leads_fill_columns_and_attributes(raw: RawTables) -> None:
+    """A lead sends them beside its other keys, in the form of the older API."""
+    category, note, budget = (key_of(name) for name in ("Prognose", "Notiz", "Budget"))
+    raw.load(
+        deal_fields=[
+            custom("Prognose", "enum", {1: "Commit"}),
+            custom("Notiz"),
+            custom("Budget", "monetary"),
+        ],
+        deals=[
+            deal(
+                40,
+                custom_fields={
+                    category: 1,
+                    note: "a",
+                    budget: {"value": 5, "currency": "EUR"},
+                },
+            )
+        ],
+        leads=[lead(extra={note: "b", budget: "7.5", f"{budget}_currency": "USD"})],
+    )
+
+    mapping.save(
+        raw.warehouse,
+        Scope(ACME, SYSTEM),
+        {
+            "deals": {category: "forecast_category", note: "attributes.note"},
+            "leads": {
+                note: "company_name",
+                budget: "attributes.budget",
+                f"{budget}.currency": "attributes.budget_currency",
+            },
+        },
+        who="a test",
+    )
+    build(raw.warehouse, Scope(ACME, SYSTEM))
+
+    with raw.warehouse.transaction() as connection:
+        deals = connection.execute("select forecast_category, attributes from crm.deals").fetchall()
+        leads = connection.execute("select company_name, attributes from crm.leads").fetchall()
+    assert deals == [("Commit", {"note": "a"})]
+    assert leads == [("b", {"budget": 7.5, "budget_currency": "USD"})]
 
 
 def test_a_preview_shows_before_and_after_and_writes_nothing(synced: RawTables) -> None:

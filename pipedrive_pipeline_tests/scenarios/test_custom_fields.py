@@ -152,7 +152,10 @@ def test_fields_change_between_syncs_and_nothing_breaks(world: World, account: C
     assert [entry.field_key for entry in mapping.vanished(version.mapping, catalogue_fields)] == [
         number.code
     ]
-    offered = mapping.proposals(Scope(ACME, SYSTEM), version.mapping, catalogue_fields)
+    with world.warehouse.transaction(ACME) as connection:
+        offered = mapping.proposals(
+            connection, Scope(ACME, SYSTEM), version.mapping, catalogue_fields
+        )
     assert (again.code, "customer_number") in {
         (offer.entry.field_key, offer.entry.target) for offer in offered
     }

@@ -331,6 +331,9 @@ create index contacts_tenant_id_pipedrive_id_idx
 create index contacts_tenant_id_customer_id_idx
     on crm.contacts (tenant_id, customer_id)
     where customer_id is not null;
+create index contacts_tenant_id_customer_remote_id_idx
+    on crm.contacts (tenant_id, customer_remote_id)
+    where customer_id is null and customer_remote_id is not null;
 comment on table crm.contacts is
     'People that a tenant knows: one row per tenant and person in the system, and the rows that '
     'the app made.';
@@ -769,6 +772,9 @@ create index product_prices_part_of_idx
 create index product_prices_tenant_id_product_id_idx
     on crm.product_prices (tenant_id, product_id)
     where product_id is not null;
+create index product_prices_tenant_id_product_remote_id_idx
+    on crm.product_prices (tenant_id, product_remote_id)
+    where product_id is null and product_remote_id is not null;
 comment on table crm.product_prices is
     'Prices of products and of their variations: one row per tenant and product, variation and '
     'currency in the system, and the rows that the app made.';
@@ -891,15 +897,27 @@ create index leads_deleted_idx
 create index leads_tenant_id_customer_id_idx
     on crm.leads (tenant_id, customer_id)
     where customer_id is not null;
+create index leads_tenant_id_customer_remote_id_idx
+    on crm.leads (tenant_id, customer_remote_id)
+    where customer_id is null and customer_remote_id is not null;
 create index leads_tenant_id_contact_id_idx
     on crm.leads (tenant_id, contact_id)
     where contact_id is not null;
+create index leads_tenant_id_contact_remote_id_idx
+    on crm.leads (tenant_id, contact_remote_id)
+    where contact_id is null and contact_remote_id is not null;
 create index leads_tenant_id_converted_deal_id_idx
     on crm.leads (tenant_id, converted_deal_id)
     where converted_deal_id is not null;
+create index leads_tenant_id_converted_deal_remote_id_idx
+    on crm.leads (tenant_id, converted_deal_remote_id)
+    where converted_deal_id is null and converted_deal_remote_id is not null;
 create index leads_tenant_id_source_deal_id_idx
     on crm.leads (tenant_id, source_deal_id)
     where source_deal_id is not null;
+create index leads_tenant_id_source_deal_remote_id_idx
+    on crm.leads (tenant_id, source_deal_remote_id)
+    where source_deal_id is null and source_deal_remote_id is not null;
 comment on table crm.leads is
     'Leads: possible deals that nobody works on yet: one row per tenant and lead in the system, '
     'and the rows that the app made.';
@@ -1083,15 +1101,27 @@ create index deals_tenant_id_pipedrive_id_idx
 create index deals_tenant_id_customer_id_idx
     on crm.deals (tenant_id, customer_id)
     where customer_id is not null;
+create index deals_tenant_id_customer_remote_id_idx
+    on crm.deals (tenant_id, customer_remote_id)
+    where customer_id is null and customer_remote_id is not null;
 create index deals_tenant_id_contact_id_idx
     on crm.deals (tenant_id, contact_id)
     where contact_id is not null;
+create index deals_tenant_id_contact_remote_id_idx
+    on crm.deals (tenant_id, contact_remote_id)
+    where contact_id is null and contact_remote_id is not null;
 create index deals_tenant_id_lead_id_idx
     on crm.deals (tenant_id, lead_id)
     where lead_id is not null;
+create index deals_tenant_id_lead_remote_id_idx
+    on crm.deals (tenant_id, lead_remote_id)
+    where lead_id is null and lead_remote_id is not null;
 create index deals_tenant_id_converted_lead_id_idx
     on crm.deals (tenant_id, converted_lead_id)
     where converted_lead_id is not null;
+create index deals_tenant_id_converted_lead_remote_id_idx
+    on crm.deals (tenant_id, converted_lead_remote_id)
+    where converted_lead_id is null and converted_lead_remote_id is not null;
 comment on table crm.deals is
     'Deals: possible and closed sales: one row per tenant and deal in the system, and the rows '
     'that the app made.';
@@ -1265,9 +1295,15 @@ create index deal_contacts_part_of_idx
 create index deal_contacts_tenant_id_deal_id_idx
     on crm.deal_contacts (tenant_id, deal_id)
     where deal_id is not null;
+create index deal_contacts_tenant_id_deal_remote_id_idx
+    on crm.deal_contacts (tenant_id, deal_remote_id)
+    where deal_id is null and deal_remote_id is not null;
 create index deal_contacts_tenant_id_contact_id_idx
     on crm.deal_contacts (tenant_id, contact_id)
     where contact_id is not null;
+create index deal_contacts_tenant_id_contact_remote_id_idx
+    on crm.deal_contacts (tenant_id, contact_remote_id)
+    where contact_id is null and contact_remote_id is not null;
 comment on table crm.deal_contacts is
     'People who take part in a deal; the main person of each deal is always there, the others '
     'where the participants of deals are read: one row per tenant and deal and person in the '
@@ -1384,9 +1420,15 @@ create index deal_stage_history_part_of_idx
 create index deal_stage_history_tenant_id_deal_id_idx
     on crm.deal_stage_history (tenant_id, deal_id)
     where deal_id is not null;
+create index deal_stage_history_tenant_id_deal_remote_id_idx
+    on crm.deal_stage_history (tenant_id, deal_remote_id)
+    where deal_id is null and deal_remote_id is not null;
 create index deal_stage_history_tenant_id_stage_id_idx
     on crm.deal_stage_history (tenant_id, stage_id, deal_id, open_seconds, deleted_at)
     where stage_id is not null;
+create index deal_stage_history_tenant_id_stage_remote_id_idx
+    on crm.deal_stage_history (tenant_id, stage_remote_id)
+    where stage_id is null and stage_remote_id is not null;
 comment on table crm.deal_stage_history is
     'Visits of deals to stages: a deal that comes back to a stage has two rows; winning, losing '
     'and reopening a deal are in the row of the stage that it was in: one row per tenant and deal'
@@ -1551,9 +1593,15 @@ create index deal_products_tenant_id_pipedrive_id_idx
 create index deal_products_tenant_id_deal_id_idx
     on crm.deal_products (tenant_id, deal_id)
     where deal_id is not null;
+create index deal_products_tenant_id_deal_remote_id_idx
+    on crm.deal_products (tenant_id, deal_remote_id)
+    where deal_id is null and deal_remote_id is not null;
 create index deal_products_tenant_id_product_id_idx
     on crm.deal_products (tenant_id, product_id)
     where product_id is not null;
+create index deal_products_tenant_id_product_remote_id_idx
+    on crm.deal_products (tenant_id, product_remote_id)
+    where product_id is null and product_remote_id is not null;
 comment on table crm.deal_products is
     'Products on deals: the lines of a deal: one row per tenant and line of a deal in the system,'
     ' and the rows that the app made.';
@@ -1708,15 +1756,27 @@ create index activities_tenant_id_pipedrive_id_idx
 create index activities_tenant_id_customer_id_idx
     on crm.activities (tenant_id, customer_id)
     where customer_id is not null;
+create index activities_tenant_id_customer_remote_id_idx
+    on crm.activities (tenant_id, customer_remote_id)
+    where customer_id is null and customer_remote_id is not null;
 create index activities_tenant_id_contact_id_idx
     on crm.activities (tenant_id, contact_id)
     where contact_id is not null;
+create index activities_tenant_id_contact_remote_id_idx
+    on crm.activities (tenant_id, contact_remote_id)
+    where contact_id is null and contact_remote_id is not null;
 create index activities_tenant_id_deal_id_idx
     on crm.activities (tenant_id, deal_id)
     where deal_id is not null;
+create index activities_tenant_id_deal_remote_id_idx
+    on crm.activities (tenant_id, deal_remote_id)
+    where deal_id is null and deal_remote_id is not null;
 create index activities_tenant_id_lead_id_idx
     on crm.activities (tenant_id, lead_id)
     where lead_id is not null;
+create index activities_tenant_id_lead_remote_id_idx
+    on crm.activities (tenant_id, lead_remote_id)
+    where lead_id is null and lead_remote_id is not null;
 comment on table crm.activities is
     'Meetings, calls, tasks, e-mails and deadlines, done or planned: one row per tenant and '
     'activity in the system, and the rows that the app made.';
@@ -1877,15 +1937,27 @@ create index notes_tenant_id_pipedrive_id_idx
 create index notes_tenant_id_customer_id_idx
     on crm.notes (tenant_id, customer_id)
     where customer_id is not null;
+create index notes_tenant_id_customer_remote_id_idx
+    on crm.notes (tenant_id, customer_remote_id)
+    where customer_id is null and customer_remote_id is not null;
 create index notes_tenant_id_contact_id_idx
     on crm.notes (tenant_id, contact_id)
     where contact_id is not null;
+create index notes_tenant_id_contact_remote_id_idx
+    on crm.notes (tenant_id, contact_remote_id)
+    where contact_id is null and contact_remote_id is not null;
 create index notes_tenant_id_deal_id_idx
     on crm.notes (tenant_id, deal_id)
     where deal_id is not null;
+create index notes_tenant_id_deal_remote_id_idx
+    on crm.notes (tenant_id, deal_remote_id)
+    where deal_id is null and deal_remote_id is not null;
 create index notes_tenant_id_lead_id_idx
     on crm.notes (tenant_id, lead_id)
     where lead_id is not null;
+create index notes_tenant_id_lead_remote_id_idx
+    on crm.notes (tenant_id, lead_remote_id)
+    where lead_id is null and lead_remote_id is not null;
 comment on table crm.notes is
     'Notes on deals, leads, people and companies; a note is one row, whatever it is linked to: '
     'one row per tenant and note in the system, and the rows that the app made.';

@@ -99,6 +99,8 @@ def sources_of(
 
 def mapped_source(source: MartSource, sources: Sources) -> MartSource:
     """Returns the mart's source with the columns that the mapping fills."""
+    if source.defined_by is None:  # such as parts of records that have fields
+        return source
     entries = sources.mapping.of(source.entity)
     columns: dict[str, sql.Composable] = {}
     attributes: dict[str, sql.Composable] = {}

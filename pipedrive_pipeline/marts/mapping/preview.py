@@ -83,7 +83,7 @@ def preview(warehouse: Warehouse, scope: Scope, text: Any) -> Preview:
         sources = sources_of(connection, scope, mapping, fields)
         in_use = replace(sources, unused=frozenset(unusable_entries(scope, mapping, fields)))
         for mart in mart_sources(scope.system):
-            if entries := mapping.of(mart.entity):
+            if mart.defined_by and (entries := mapping.of(mart.entity)):
                 rows[mart.name] = _rows(connection, mart, in_use)
                 coverage += [_coverage(connection, entry, mart, sources) for entry in entries]
         connection.rollback()

@@ -56,6 +56,7 @@ def field_facts(
         rejected = connection.execute(_REJECTED, (scope.tenant.slug, scope.system)).fetchall()
         retyped = connection.execute(_RETYPED, (scope.tenant.slug, scope.system)).fetchall()
         is_wanted = are_custom_fields_wanted(connection, scope)
+        offered = mapping.proposals(connection, scope, version.mapping, fields) if is_wanted else []
         views = {view.name: view for view in relations(connection, scope.tenant.analytics_schema)}
         origins_of = {
             mart.name: view_origins(mart, stored_columns(connection, scope.tenant, mart.name))
@@ -64,7 +65,6 @@ def field_facts(
     compared = ValueComparison(0, (), is_whole=False)
     if not waits_for.are_views and (is_whole or waits_for.are_loads):
         compared = compare_values(warehouse, scope, is_whole=is_whole)
-    offered = mapping.proposals(scope, version.mapping, fields) if is_wanted else []
     entities = {
         source.name: source.entity
         for source in mart_sources(scope.system)
