@@ -23,6 +23,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from pipedrive_pipeline.connectors.registry import system
 from pipedrive_pipeline.marts import build, mapping, publish_views
 from pipedrive_pipeline.marts.fields.value_comparison import compare_values
 from pipedrive_pipeline.scope import Scope
@@ -48,18 +49,6 @@ VALUES = {  # SQL over n, the number of the record
     "text": "repeat('Satz ', 5 + n % 7)",
 }
 KINDS = tuple(VALUES)
-COLUMNS = {
-    "users": "id bigint unique, name text, email text, active_flag boolean, is_deleted boolean,"
-    " timezone_name text, created timestamptz, modified timestamptz, _dlt_load_id text",
-    "organizations": "id bigint unique, name text, owner_id bigint, label_ids jsonb,"
-    " custom_fields jsonb, extra jsonb, is_deleted boolean, add_time timestamptz,"
-    " update_time timestamptz, _dlt_load_id text, address jsonb, website text, industry bigint,"
-    " annual_revenue numeric, employee_count bigint",
-    "persons": "id bigint unique, name text, owner_id bigint, label_ids jsonb,"
-    " custom_fields jsonb, extra jsonb, is_deleted boolean, add_time timestamptz,"
-    " update_time timestamptz, _dlt_load_id text, first_name text, last_name text, org_id bigint,"
-    " emails jsonb, phones jsonb, job_title text",
-}
 OWN = {
     "organizations": ("website", "'https://firma' || n || '.example'"),
     "persons": (
@@ -173,7 +162,7 @@ def _fill(warehouse: Warehouse, sizes: dict[str, int]) -> None:
     with warehouse.transaction(search_path=(Scope(TENANT, SYSTEM).raw_schema,)) as connection:
         connection.execute("insert into integration.tenants (slug) values ('bench')")
         connection.execute("create schema raw_pipedrive_bench")
-        connection.execute(f"create table users ({COLUMNS['users']})".encode())
+        connection.execute(f"create table users ({_columns('users')})".encode())
         connection.execute(
             "insert into users (id, name) select n, 'User ' || n from generate_series(1, 3) n"
         )
@@ -189,7 +178,7 @@ def _fill(warehouse: Warehouse, sizes: dict[str, int]) -> None:
                 for start in range(0, len(pairs), 20)
             ]
             column, value = OWN[entity]
-            connection.execute(f"create table {entity} ({COLUMNS[entity]})".encode())
+            connection.execute(f"create table {entity} ({_columns(entity)})".encode())
             connection.execute(
                 f"insert into {entity} (id, name, owner_id, label_ids, custom_fields, is_deleted,"
                 f" add_time, update_time, {column}) select n, 'Name ' || n, 1 + n % 3, '[]',"
@@ -201,6 +190,14 @@ def _fill(warehouse: Warehouse, sizes: dict[str, int]) -> None:
         )
     with warehouse.connect(autocommit=True) as connection:
         connection.execute("vacuum full analyze")
+
+
+def _columns(name: str) -> str:
+    """Every declared column of an entity and those that ingest adds, as SQL."""
+    entity = system(SYSTEM).entity(name)
+    columns = [f"{column.name} {column.type.value}" for column in entity.columns]
+    added = ["extra jsonb", "_dlt_load_id text"]
+    return ", ".join([f"{entity.key.name} {entity.key.type.value} unique", *columns, *added])
 
 
 def _define(connection: Any, entity: str) -> None:

@@ -238,19 +238,18 @@ def _build_once(
                 for source in sources
             ]
             written, known = _write(connection, works)
-            compared: dict[str, RowComparison] = {}
+            compared = {source.name: RowComparison() for source in sources}
             for work, done in zip(works, written, strict=True):
                 if work.source.name not in active and not done.relinked:
-                    compared[work.source.name] = RowComparison()
                     continue
                 with _planned(connection, is_whole=work.changed_ids is None):
-                    comparison = _comparison(connection, work, done, known, is_changed=is_changed)
                     _audit(connection, scope.tenant, work, done)
                     if is_whole:
-                        comparison += mark_extra(
+                        compared[work.source.name] = _comparison(
+                            connection, work, done, known, is_changed=is_changed
+                        ) + mark_extra(
                             connection, scope.tenant, work.source, is_confirmed=is_confirmed
                         )
-                compared[work.source.name] = comparison
             values = sum(
                 (_check_values(check, work, retyped, listings) for work in works),
                 ValueCounts(),

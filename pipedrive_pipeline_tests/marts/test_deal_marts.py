@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,7 +14,11 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.marts import MartsBuilt, RowCounts, build
+from pipedrive_pipeline.marts.audit import Breach
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.runs.lock import tenant_lock
+from pipedrive_pipeline.sync.tenancy.erasure import erase_records, find_by_address
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.raw_tables import (
     LEAD,
@@ -27,6 +32,7 @@ from pipedrive_pipeline_tests.marts.raw_tables import (
     stamped,
     user,
 )
+from pipedrive_pipeline_tests.marts.test_audits import meddle
 from pipedrive_pipeline_tests.warehouse import databases
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
@@ -669,3 +675,72 @@ def test_a_person_who_leaves_a_deal_is_marked(warehouse: Warehouse, raw: RawTabl
         "41/22": "deleted",
         "42/20": "deleted",
     }
+
+
+ADDRESS = "ada@canary.example"
+
+
+def test_an_erasure_finds_a_person_in_every_kind_of_record(
+    warehouse: Warehouse, raw: RawTables, tmp_path: Path
+) -> None:
+    """By the declarations of marts and raw; rows that were linked with them stay, unlinked."""
+    raw.load(
+        organizations=[organization(10)],
+        deals=[deal(40, title=f"Offer for {ADDRESS}", org_id=10), deal(41, title="Other")],
+        leads=[lead(title=f"Lead of {ADDRESS}"), lead(OTHER_LEAD, source_deal_id=40)],
+        activities=[stamped(id=60, subject="Call", note=f"<b>{ADDRESS}</b>", deal_id=40)],
+        notes=[
+            stamped(id=70, content=f"wrote to {ADDRESS}", deal_id=41),
+            stamped(id=71, content="see ada@canary.example.org", deal_id=40),
+        ],
+        deal_products=[stamped(id=50, deal_id=40, name="Drill")],
+    )
+    built(warehouse)
+
+    matches = find_by_address(warehouse, ACME, ADDRESS)
+    with tenant_lock(warehouse, ACME) as lock:
+        erase_records(lock, Settings(pipeline_home=tmp_path), matches.records, who="a test")
+
+    assert {(record.entity, record.id) for record in matches.records} == {
+        ("deals", "40"),
+        ("leads", LEAD),
+        ("activities", "60"),
+        ("notes", "70"),
+    }
+    assert find_by_address(warehouse, ACME, ADDRESS).records == ()
+    left = rows(warehouse, "notes")["71"], rows(warehouse, "leads")[OTHER_LEAD]
+    assert facts(left[0], "deal_id", "deal_remote_id") == (None, "40")
+    assert facts(left[1], "source_deal_id", "deleted_at") == (None, None)
+    again = built(warehouse, is_whole=True)
+    assert all(compared.is_equal for compared in again.compared.values())
+
+
+@pytest.mark.parametrize(
+    ("mart", "action", "rule"),
+    [
+        ("deals", "new.stage_id := null;", "deals_linked"),
+        ("deals", "new.currency := null;", "deals_current"),
+        ("leads", "new.deleted_at := now();", "leads_deletions"),
+        ("activities", "return null;", "activities_complete"),
+        ("notes", "new.body := null;", "notes_current"),
+        ("deal_contacts", "new.contact_id := null;", "deal_contacts_linked"),
+    ],
+)
+def test_an_audit_of_a_new_mart_stops_a_build(
+    warehouse: Warehouse, raw: RawTables, mart: str, action: str, rule: str
+) -> None:
+    raw.load(
+        persons=[person(20)],
+        stages=[stamped(id=5, name="Offer")],
+        deals=[deal(40, stage_id=5, person_id=20)],
+        leads=[lead()],
+        activities=[stamped(id=60)],
+        notes=[stamped(id=70, content="text")],
+    )
+    meddle(warehouse, mart, action)
+
+    with pytest.raises(Breach) as breach:
+        built(warehouse)
+
+    assert breach.value.rule == rule
+    assert rows(warehouse, "deals") == {}
