@@ -10,6 +10,13 @@ from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient
 
 
+@pytest.fixture(scope="module")
+def company() -> Iterator[SandboxClient]:
+    """A client of a company that no test edits."""
+    with serve(seeded(60, 150), has_limits=False) as running, SandboxClient(running) as client:
+        yield client
+
+
 @pytest.fixture
 def account() -> CrmAccount:
     return seeded(60, 150)

@@ -79,7 +79,7 @@ _RECORD: Schema = {
     "name": TEXT,
     "owner_id": ID,
     "add_time": V2_TIME,
-    "update_time": V2_TIME,
+    "update_time": maybe(V2_TIME),  # null in the answer to a create
     "is_deleted": FLAG,
     "visible_to": {"enum": [1, 3, 5, 7]},
     "label_ids": listed(ID),

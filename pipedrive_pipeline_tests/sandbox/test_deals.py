@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, awkward_id
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, awkward_id, seeded, serve
 from pipedrive_pipeline.sandbox.pipedrive.edits import Convert
 from pipedrive_pipeline_tests.sandbox import entity_schemas, schemas
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient
@@ -122,8 +122,10 @@ def test_a_win_and_a_reopening_set_and_clear_their_times(client: SandboxClient, 
         {"a" * 40: "a custom field at the root"},
     ],
 )
-def test_what_a_deal_cannot_have_is_refused(client: SandboxClient, deal: Row, body: Row) -> None:
-    answer = client.http.patch(f"{DEALS}/{deal['id']}", json=body)
+def test_what_a_deal_cannot_have_is_refused(company: SandboxClient, body: Row) -> None:
+    deal_id = awkward_id("deals", "never_moved")
+
+    answer = company.http.patch(f"{DEALS}/{deal_id}", json=body)
 
     assert answer.status_code == 400
     assert answer.json()["code"] == "ERR_SCHEMA_VALIDATION_FAILED"
@@ -212,8 +214,8 @@ def test_lines_make_the_value_of_a_deal_and_move_its_edit_time(
         {"product_id": 1, "item_price": 1, "quantity": 1, "deal_id": 5},
     ],
 )
-def test_what_a_line_cannot_have_is_refused(client: SandboxClient, body: Row) -> None:
-    assert client.http.post(f"{DEALS}/3/products", json=body).status_code == 400
+def test_what_a_line_cannot_have_is_refused(company: SandboxClient, body: Row) -> None:
+    assert company.http.post(f"{DEALS}/3/products", json=body).status_code == 400
 
 
 def test_a_line_is_addressed_under_its_own_deal_only(client: SandboxClient) -> None:
@@ -350,3 +352,15 @@ def test_a_conversion_by_a_test_has_its_message(sandbox: Sandbox) -> None:
     assert back["source_deal_id"] == deal["id"]
     with pytest.raises(ValueError, match="only deals and leads"):
         Convert(entity="persons", id=1).run(sandbox)
+
+
+def test_custom_fields_are_null_where_a_live_company_has_them_null(client: SandboxClient) -> None:
+    client.sandbox.account.plant("deals", 5, custom_fields=None)
+    with (
+        serve(seeded(8, 8, deal_fields=0), has_limits=False) as sandbox,
+        SandboxClient(sandbox) as other,
+    ):
+        without_fields = other.data(f"{DEALS}/3", include_option_labels=True)
+
+    assert client.data(f"{DEALS}/5")["custom_fields"] is None
+    assert without_fields["custom_fields"] is None

@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -327,3 +328,51 @@ def test_waiting_faults_can_be_cleared(client: SandboxClient) -> None:
     client.sandbox.faults.clear()
 
     assert client.get(PATH).status_code == 200
+
+
+def test_the_paging_of_v1_may_be_flat_end_early_or_repeat_itself(client: SandboxClient) -> None:
+    """The vendor's document has it flat for leads, live answers have it nested."""
+
+    def paging(kind: str) -> dict[str, Any]:
+        client.sandbox.faults.add(kind, path="/v1/leads")
+        additional: dict[str, Any] = client.get("/v1/leads", limit=5).json()["additional_data"]
+        return additional
+
+    assert paging("flat_pagination") == {
+        "start": 0, "limit": 5, "more_items_in_collection": True, "next_start": 5,
+    }  # fmt: skip
+    assert paging("early_last_page")["pagination"]["more_items_in_collection"] is False
+    assert paging("repeated_start")["pagination"]["next_start"] == 0
+    client.sandbox.faults.add("flat_pagination")
+    assert client.get(PATH, limit=5).json()["additional_data"]["next_cursor"]  # v2 has none
+
+
+@pytest.mark.parametrize("kind", ["http_503", "null_record", "half_page", "reset_mid_body"])
+@pytest.mark.parametrize("path", ["/api/v2/deals", "/v1/notes", "/v1/activityTypes"])
+def test_a_fault_spoils_a_call_of_any_kind(client: SandboxClient, path: str, kind: str) -> None:
+    whole = client.data(path)
+    client.sandbox.faults.add(kind, path=path)
+
+    try:
+        spoiled = client.get(path)
+        data = spoiled.json().get("data")
+    except httpx.TransportError:
+        data = "cut"
+
+    expected = {"http_503": None, "reset_mid_body": "cut"}
+    if kind in expected:
+        assert data == expected[kind]
+    elif kind == "null_record":
+        assert [data[0], data[1], data[2]] == [whole[0], None, whole[1]]
+    else:
+        assert data == whole[: len(whole) // 2]
+    assert client.data(path) == whole
+
+
+def test_an_edit_happens_between_two_pages_of_deals(client: SandboxClient) -> None:
+    account = client.sandbox.account
+    client.sandbox.faults.add(
+        "edit", after=1, path="/deals", action=lambda: account.delete("deals", 30)
+    )
+
+    assert 30 not in client.ids("/api/v2/deals", limit=20)

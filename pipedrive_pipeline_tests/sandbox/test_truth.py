@@ -123,7 +123,7 @@ def test_stamps_and_the_date_header_come_from_the_servers_clock(client: SandboxC
 
     answer = client.http.post(PERSONS, json={"name": "Aus der Zukunft"})
 
-    assert answer.json()["data"]["update_time"] == "2031-05-06T07:08:09Z"
+    assert answer.json()["data"]["add_time"] == "2031-05-06T07:08:09Z"
     assert parsedate_to_datetime(answer.headers["date"]) == at
 
 

@@ -81,8 +81,8 @@ def test_attendees_come_only_on_request(client: SandboxClient) -> None:
         {"custom_fields": {}},
     ],
 )
-def test_what_an_activity_cannot_have_is_refused(client: SandboxClient, body: Row) -> None:
-    assert client.http.post(ACTIVITIES, json=body).status_code == 400
+def test_what_an_activity_cannot_have_is_refused(company: SandboxClient, body: Row) -> None:
+    assert company.http.post(ACTIVITIES, json=body).status_code == 400
 
 
 def test_a_note_on_a_deal_takes_over_its_person_and_organization(
@@ -136,12 +136,12 @@ def test_a_deleted_note_leaves_the_list_and_says_so_by_id(client: SandboxClient)
     ],
 )
 def test_a_record_without_what_it_needs_is_refused(
-    client: SandboxClient, path: str, body: Row
+    company: SandboxClient, path: str, body: Row
 ) -> None:
-    answer = client.http.post(path, json=body)
+    answer = company.http.post(path, json=body)
 
     assert answer.status_code == 400, answer.text
-    assert len(client.sandbox.account.history) == 0
+    assert len(company.sandbox.account.history) == 0
 
 
 def test_custom_fields_of_a_lead_lie_at_its_root_as_v1_writes_them(

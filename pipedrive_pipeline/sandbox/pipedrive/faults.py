@@ -116,6 +116,19 @@ def _keyless(rows: list[Record], _: SandboxAnswer) -> list[Record]:
     return [rows[0], {key: value for key, value in rows[0].items() if key != "id"}, *rows[1:]]
 
 
+def _paging(change: Callable[[Record], Record]) -> Change:
+    """Changes the `additional_data` of a v1 page; other answers are left as they are."""
+
+    def spoil(answer: SandboxAnswer, _: str) -> SandboxAnswer:
+        body = msgspec.json.decode(answer.body)
+        pagination = (body.get("additional_data") or {}).get("pagination")
+        if pagination is None:
+            return answer
+        return replace(answer, body=encode(body | {"additional_data": change(pagination)}))
+
+    return spoil
+
+
 def _budget(text: str) -> Change:
     """Puts a text into the two headers of the day's budget."""
     return lambda answer, _: with_headers(answer, **{DAILY_LIMIT: text, DAILY_REMAINING: text})
@@ -130,6 +143,16 @@ AFTERWARDS: dict[str, Change] = {
     "early_null_cursor": with_keys(additional_data={"next_cursor": None}),
     "null_cursor": with_keys(additional_data={"next_cursor": None}),
     "repeated_cursor": _repeated_cursor,
+    "flat_pagination": _paging(lambda pagination: pagination),
+    "early_last_page": _paging(
+        lambda pagination: {"pagination": pagination | {"more_items_in_collection": False}}
+    ),
+    "repeated_start": _paging(
+        lambda pagination: {
+            "pagination": pagination
+            | {"more_items_in_collection": True, "next_start": pagination["start"]}
+        }
+    ),
     "empty_page": with_keys(data=[]),
     "empty_account": with_keys(data=[], additional_data={"next_cursor": None}),
     "half_page": _rows(lambda rows, _: rows[: len(rows) // 2]),

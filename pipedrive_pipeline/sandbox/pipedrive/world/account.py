@@ -173,8 +173,9 @@ class CrmAccount(World):
         with self.lock:
             before = self.get(entity, row_id)
             shown, missing = before.get("planted", ({}, ()))
-            custom = shown.get("custom_fields", {}) | values.get("custom_fields", {})
-            shown = shown | values | ({"custom_fields": custom} if custom else {})
+            custom = (shown.get("custom_fields") or {}) | (values.get("custom_fields") or {})
+            is_null = "custom_fields" in values and values["custom_fields"] is None
+            shown = shown | values | ({"custom_fields": custom} if custom and not is_null else {})
             after = before | {"planted": (shown, (*missing, *without))}
             self._put(entity, "plant", before, after, by="test")
             return after

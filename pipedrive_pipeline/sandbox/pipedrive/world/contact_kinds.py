@@ -108,6 +108,7 @@ PERSONS = RecordKind(
     fields_of="persons",
     field_write=FIELD_WRITE,
     required=("name",),
+    fresh_is_unstamped=True,
     filters={"owner_id": "owner_id", "org_id": "org_id"},
     indexed_filters=("org_id",),
     has_labels=True,

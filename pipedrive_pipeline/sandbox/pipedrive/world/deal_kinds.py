@@ -161,6 +161,7 @@ DEALS = RecordKind(
     },
     required=("title",),
     fresh_is_unstamped=True,
+    null_without_fields=True,
     not_inherited=("won_time", "lost_time", "close_time", "archive_time", "lost_reason"),
     only_on_create=(),
     optional=(

@@ -63,6 +63,7 @@ class RecordKind:
     updates_by: Literal["PATCH", "PUT"] = "PATCH"
     optional: tuple[str, ...] = ()  # keys that come only when ``include_fields`` asks
     on_request: tuple[str, ...] = ()  # those of them that a record stores
+    null_without_fields: bool = False  # `custom_fields` is null in a company that has none
     featured: tuple[str, ...] = ()  # keys that come only when the account has the feature
     hidden: tuple[str, ...] = ()  # keys that are stored and never shown
     never_null: tuple[str, ...] = ()  # keys that answers leave out while they are unset

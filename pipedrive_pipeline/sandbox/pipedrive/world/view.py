@@ -47,6 +47,8 @@ class View:
             row["custom_fields"] = self._custom(
                 self._book, record["custom_fields"], shape.custom_fields
             )
+            if self.kind.null_without_fields and not self._book.custom_codes:
+                row["custom_fields"] = None
         if self.kind.lists_deleted and record["is_deleted"]:
             row["status"] = "deleted"
         for key in self._absent:
@@ -73,7 +75,7 @@ class View:
         if shape.has_labels:
             row["labels"] = self._labelled("label_ids", row["label_ids"])
         if shape.has_option_labels and self._book is not None:
-            for code, value in row["custom_fields"].items():
+            for code, value in (row["custom_fields"] or {}).items():
                 field = self._book.get(code)
                 if value is not None and field is not None and field.options is not None:
                     row["custom_fields"][code] = self._labelled(code, value)
@@ -111,7 +113,7 @@ class V1View(View):
         row = V1_ROWS[self.kind.name](self._account, record)
         if "planted" in record:
             shown, missing = record["planted"]
-            row.update(shown | shown.get("custom_fields", {}))
+            row.update(shown | (shown.get("custom_fields") or {}))
             for key in ("custom_fields", *missing):
                 row.pop(key, None)
         return row
@@ -140,7 +142,7 @@ def _disguise(row: Record, shown: Record, missing: Iterable[str]) -> None:
     """Overwrite a row with planted values; see ``Account.plant``."""
     custom = row.get("custom_fields", {})
     row.update(shown)
-    if "custom_fields" in shown:
+    if shown.get("custom_fields") is not None:
         row["custom_fields"] = custom | shown["custom_fields"]
     for key in missing:
         row.pop(key, None)
