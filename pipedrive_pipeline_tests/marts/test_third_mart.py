@@ -41,6 +41,7 @@ def test_a_declared_mart_has_a_table_views_targets_assets_checks_erasure_and_doc
         "origin_of_name": ["title"],
         "assets": ["analytics/gadgets", "crm/gadgets", "toy/widget_fields", "toy/widgets"],
         "checks": [
+            "all_tenants",
             "equals_raw",
             "null_conservation",
             "orphans",

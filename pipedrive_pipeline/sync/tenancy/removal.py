@@ -21,6 +21,7 @@ from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse import fences
 from pipedrive_pipeline.warehouse.catalog import added_objects
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.sql_files import view_function_files
 
 DEPENDENTS_SHOWN = 5
 
@@ -161,7 +162,10 @@ def _delete(connection: psycopg.Connection, tenant: Tenant) -> None:
 
 
 def _drop(connection: psycopg.Connection, schema: str) -> None:
-    """Drops a schema with its tables and views; `cascade` would drop an app's views with them."""
+    """Drops a schema with its tables, views and our functions; `cascade` would drop an app's."""
+    ours = [file.name for file in view_function_files()]
+    for (function,) in connection.execute(_FUNCTIONS, [schema, ours]).fetchall():
+        connection.execute(sql.SQL("drop function {}").format(sql.SQL(function)))
     relations = connection.execute(_RELATIONS, [schema]).fetchall()
     for kind, names in relations:
         tables = sql.SQL(", ").join(sql.Identifier(schema, name) for name in names)
@@ -190,6 +194,14 @@ _ROWS_OF_A_TENANT = (
     ("integration", "connections"),
 )
 
+# Before the views that they read.
+_FUNCTIONS = """
+select pg_proc.oid::regprocedure::text
+from pg_catalog.pg_proc
+inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_proc.pronamespace
+where pg_namespace.nspname = %s
+    and pg_proc.proname = any (%s)
+"""
 # Views before the tables that they read.
 _RELATIONS = """
 select kinds.kind, array_agg(pg_class.relname::text)
