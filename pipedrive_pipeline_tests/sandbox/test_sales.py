@@ -342,6 +342,42 @@ def test_include_fields_bring_what_a_deal_does_not_show_by_itself(company: Sandb
     assert asked["activities_count"] == len(company.ids("/api/v2/activities", deal_id=18))
 
 
+def test_an_organization_counts_its_deals(company: SandboxClient) -> None:
+    keys = [f"{status}_deals_count" for status in ("open", "won", "lost", "closed")]
+    account = company.sandbox.account
+    every = [account.get("deals", number) for number in range(1, 63)]
+    deals = [deal for deal in every if not deal["is_deleted"]]  # also those that nobody sees
+    seen = set()
+    for org_id in range(1, 20):
+        row = company.data(f"/api/v2/organizations/{org_id}", include_fields=",".join(keys))
+        its = [deal["status"] for deal in deals if deal["org_id"] == org_id]
+        counted = [its.count("open"), its.count("won"), its.count("lost")]
+        assert [row[key] for key in keys] == [*counted, sum(counted[1:])]
+        seen |= set(counted)
+
+    assert seen > {0}
+
+
+def test_what_a_user_may_not_see_is_in_no_list(sandbox: Sandbox) -> None:
+    """Stages, types and labels belong to nobody; everybody sees them."""
+    sandbox.account.set_rights(901, "own")
+    with as_app(sandbox, 901) as app:
+        for path, key in (
+            ("/api/v2/deals", "owner_id"),
+            ("/api/v2/activities", "owner_id"),
+            ("/api/v2/products", "owner_id"),
+            ("/v1/notes", "user_id"),
+            ("/v1/leads", "owner_id"),
+        ):
+            rows = app.data(path, limit=500)
+            assert {row[key] for row in rows} == {901}, path
+        assert len(app.data("/api/v2/stages")) == 9
+        assert len(app.data("/v1/activityTypes")) == 7
+        foreign = next(row for row in sandbox.truth("deals") if row["owner_id"] != 901)
+        assert app.get(f"/api/v2/deals/{foreign['id']}").status_code == 403
+        assert app.data("/api/v2/deals/products", deal_ids=foreign["id"]) == []
+
+
 def test_a_walk_of_notes_reads_the_order_once_and_sees_an_edit(client: SandboxClient) -> None:
     first = client.data("/v1/notes", limit=5)
     client.sandbox.account.delete("notes", 2)

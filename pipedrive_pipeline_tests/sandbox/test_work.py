@@ -172,6 +172,24 @@ def test_custom_fields_of_a_lead_lie_at_its_root_as_v1_writes_them(
     assert stored[several.code] == [option.id for option in several.options[:2]]
 
 
+def test_a_new_field_of_deals_is_one_of_leads_at_once(client: SandboxClient) -> None:
+    body = {"field_name": "Dringlichkeit", "field_type": "enum", "options": [{"label": "hoch"}]}
+
+    field = written(client, "POST", "/api/v2/dealFields", body)
+    code, option = field["field_code"], field["options"][0]["id"]
+    lead = written(client, "POST", LEADS, {"title": "x", "person_id": 3, code: str(option)})
+    job = written(client, "POST", f"/api/v2/leads/{lead['id']}/convert/deal", {})
+    client.get(f"/api/v2/leads/{lead['id']}/convert/status/{job['conversion_id']}")
+    status = client.data(f"/api/v2/leads/{lead['id']}/convert/status/{job['conversion_id']}")
+
+    deal = client.data(f"/api/v2/deals/{status['deal_id']}", include_option_labels=True)
+    assert lead[code] == str(option)
+    assert deal["custom_fields"][code] == {"id": option, "label": "hoch"}
+    assert client.data("/api/v2/deals/3")["custom_fields"][code] is None
+    assert code in [row["key"] for row in client.data("/v1/leadFields", limit=500)]
+    assert client.http.post("/api/v2/activityFields", json=body).status_code == 405
+
+
 def test_a_lead_unsets_with_null_and_keeps_one_party(client: SandboxClient) -> None:
     lead = written(
         client, "POST", LEADS,

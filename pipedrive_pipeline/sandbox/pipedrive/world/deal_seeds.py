@@ -45,6 +45,30 @@ class DealMove:
     new: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """Where a seeded deal was; its times are computed only where they are asked for."""
+
+    pipeline: int  # its place, from 0
+    visited: list[int]  # ids of stages
+    added: datetime
+    part: timedelta  # about how long it stays in a stage
+    move_count: int
+    draw: int
+
+    def entered_at(self, number: int) -> str:
+        """When it entered the stage at a place in the list, from 1 on."""
+        return self._at(self.part * number, self.draw >> number)
+
+    def closed_at(self) -> str:
+        """When it was won or lost, if it was."""
+        return self._at(self.part * (self.move_count + 1), self.draw >> 17)
+
+    def _at(self, passed: timedelta, draw: int) -> str:
+        at = self.added + passed + timedelta(seconds=draw % 3_600)
+        return f"{at.isoformat(timespec='seconds')}Z"
+
+
 def local_date(at: str | None) -> str | None:
     """The date of an instant where the company is."""
     if at is None:
@@ -85,8 +109,10 @@ class SeededDeals(SeededRows):
     def row(self, row_id: int) -> Record:
         """One deal as it was seeded."""
         draw = draw_of(self._seed, b"deal", row_id)
-        pipeline, visits, closed_at = self._course(row_id, draw)
+        course = self._course(row_id, draw)
+        moves = len(course.visited) - 1
         kind = (draw >> 20) % 20
+        closed_at = course.closed_at() if kind >= 10 else None
         status = "open" if kind < 10 or kind == 19 else "won" if kind < 16 else "lost"
         won_at = closed_at if status == "won" else None
         lost_at = closed_at if status == "lost" else None
@@ -103,13 +129,13 @@ class SeededDeals(SeededRows):
             "owner_id": owner,
             "person_id": person,
             "org_id": organization,
-            "pipeline_id": pipeline + 1,
-            "stage_id": visits[-1][1],
+            "pipeline_id": course.pipeline + 1,
+            "stage_id": course.visited[-1],
             "value": self._value(row_id, draw),
             "currency": _currency(draw),
             "add_time": self.order.add_time(row_id),
             "update_time": update_time,
-            "stage_change_time": visits[-1][0] if len(visits) > 1 else None,
+            "stage_change_time": course.entered_at(moves) if moves else None,
             "status": status,
             "is_deleted": False,
             "is_archived": is_archived,
@@ -156,9 +182,10 @@ class SeededDeals(SeededRows):
         if row_id <= len(self._awkward):
             return _moves_of(row)
         draw = draw_of(self._seed, b"deal", row_id)
-        _, visits, _ = self._course(row_id, draw)
+        course = self._course(row_id, draw)
         moves = [
-            DealMove(at, "stage_id", str(old), str(new)) for (_, old), (at, new) in pairwise(visits)
+            DealMove(course.entered_at(number), "stage_id", str(old), str(new))
+            for number, (old, new) in enumerate(pairwise(course.visited), 1)
         ]
         return moves + _closings_of(row)
 
@@ -194,37 +221,30 @@ class SeededDeals(SeededRows):
         prices = (line_price(self._seed, line_id) for line_id in lines)
         return round(sum(item * quantity for item, quantity in prices), 2)
 
-    def _course(self, row_id: int, draw: int) -> tuple[int, list[tuple[str, int]], str]:
-        """The place of the pipeline, the stages visited with their times, when it was closed.
-
-        Every fifth deal never moved; some go back a stage.
-        """
+    def _course(self, row_id: int, draw: int) -> _Course:
+        """The stages that a deal visited. Every fifth never moved; some go back a stage."""
         pipeline = (0, 0, 0, 1, 1, 0, 0, 1)[draw & 7] if draw >> 3 & 63 else 2
         stages = _STAGES[pipeline]
         move_count = (draw >> 9) % 5
-        # Without a zone they are read and printed twice as fast.
-        added = datetime.fromisoformat(self.order.add_time(row_id)[:-1])
-        edited = datetime.fromisoformat(self.order.update_time(row_id)[:-1])
-        part = (edited - added) / (move_count + 3)
         place = 0 if move_count else (draw >> 12) % len(stages)
-        visits = [(self.order.add_time(row_id), stages[place])]
+        visited = [stages[place]]
         for number in range(1, move_count + 1):
             goes_back = place > 0 and draw >> (12 + number) & 7 == 0
             following = place - 1 if goes_back else place + 1
             if following == len(stages):
                 break
             place = following
-            visits.append((_at(added, part * number, draw >> number), stages[place]))
-        return pipeline, visits, _at(added, part * (move_count + 1), draw >> 17)
+            visited.append(stages[place])
+        # Without a zone they are read and printed twice as fast.
+        added = datetime.fromisoformat(self.order.add_time(row_id)[:-1])
+        edited = datetime.fromisoformat(self.order.update_time(row_id)[:-1])
+        return _Course(
+            pipeline, visited, added, (edited - added) / (move_count + 3), move_count, draw
+        )
 
 
 def _currency(draw: int) -> str:
     return CURRENCIES[(draw >> 36) % len(CURRENCIES)]
-
-
-def _at(added: datetime, passed: timedelta, draw: int) -> str:
-    at = added + passed + timedelta(seconds=draw % 3_600)
-    return f"{at.isoformat(timespec='seconds')}Z"
 
 
 def _moves_of(row: Record) -> list[DealMove]:

@@ -119,10 +119,16 @@ class V1View(View):
         return row
 
 
+_DEALS_OF = ("deals", "org_id")
 # Counters that are counted: the kind and key of what belongs to a record, and which of them count.
 # The others are 0.
 _COUNTED: dict[tuple[str, str], tuple[str, str, Callable[[Record], bool]]] = {
     ("organizations", "people_count"): ("persons", "org_id", lambda _: True),
+    ("organizations", "open_deals_count"): (*_DEALS_OF, lambda row: row["status"] == "open"),
+    ("organizations", "won_deals_count"): (*_DEALS_OF, lambda row: row["status"] == "won"),
+    ("organizations", "lost_deals_count"): (*_DEALS_OF, lambda row: row["status"] == "lost"),
+    ("organizations", "closed_deals_count"): (*_DEALS_OF, lambda row: row["status"] != "open"),
+    ("deals", "participants_count"): ("deal_participants", "deal_id", lambda _: True),
     ("deals", "products_count"): ("deal_products", "deal_id", lambda _: True),
     ("deals", "activities_count"): ("activities", "deal_id", lambda _: True),
     ("deals", "done_activities_count"): ("activities", "deal_id", lambda row: bool(row["done"])),
