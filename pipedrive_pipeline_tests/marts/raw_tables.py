@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -37,7 +37,7 @@ class RawTables:
         """Where the tables lie."""
         return Scope(self.tenant, self.system).raw_schema
 
-    def load(self, **rows: list[Mapping[str, Any]]) -> str:
+    def load(self, **rows: Sequence[Mapping[str, Any]]) -> str:
         """Merge rows by entity, as one announced load; its id."""
         self.loads += 1
         load_id = f"{self.loads:010d}.5"
@@ -59,7 +59,7 @@ class RawTables:
                 (self.tenant.slug, self.system, load_id),
             )
 
-    def merge(self, entity: Entity, records: list[Mapping[str, Any]], load_id: str) -> None:
+    def merge(self, entity: Entity, records: Sequence[Mapping[str, Any]], load_id: str) -> None:
         """Store records of one entity, making its table where it is missing."""
         self.make(entity)
         with self.warehouse.transaction() as connection:

@@ -105,8 +105,8 @@ def test_moves_that_syncs_see_are_visits_and_a_full_resync_changes_none(
     deal = movable(account)
     first, second, third, *_ = stages_of(account, deal)
     world.sync()
-    for changes in ({"stage_id": second}, {"stage_id": first}, {"stage_id": third}):
-        account.edit("deals", deal["id"], **changes)
+    for stage in (second, first, third):
+        account.edit("deals", deal["id"], stage_id=stage)
         world.sync()
     account.edit("deals", deal["id"], status="won")
     world.sync()

@@ -64,7 +64,7 @@ class CopyJob(RunnableLoadJob, HasFollowupJobs):
         are added to the table's history in the same transaction.
         """
         client = self._job_client.sql_client  # type: ignore[attr-defined]
-        kept = None if client.is_staging_dataset_active else self._load_table.get(HISTORY_HINT)
+        kept: Any = None if client.is_staging_dataset_active else self._load_table.get(HISTORY_HINT)
         with Path(self._file_path).open("rb") as file:
             columns = ", ".join(map(client.escape_column_name, copy_file.header(file)))
             table = client.make_qualified_table_name(self.load_table_name)
