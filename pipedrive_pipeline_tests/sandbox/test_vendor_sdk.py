@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
+from pipedrive_pipeline_tests.connectors.doubles import run as run_loop
+from pipedrive_pipeline_tests.connectors.test_contract import ConnectorCase, Rows, rows_of, walked
 from pipedrive_pipeline_tests.sandbox.client import CALLBACK
 
 pytestmark = [
@@ -22,6 +25,7 @@ pytestmark = [
     ),
 ]
 PACKAGES = ("pipedrive@33.7.0", "typescript@5")  # on npm
+LISTED = 12  # kinds that our connector reads as a list of their own, not as lines of another one
 # The vendor's type of a list's answer, for each kind.
 TYPES = {
     "organizations": "v2.GetOrganizationsResponse",
@@ -66,11 +70,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_vendors_client_reads_and_writes_every_kind_and_authorizes(
     sandbox: Sandbox, folder: Path
 ) -> None:
-    """Across page borders it finds the rows that the sandbox says are there."""
+    """Across page borders it finds the rows that the sandbox says are there, as our reader does."""
     script = Path(__file__).with_name("vendor_sdk.js")
     shutil.copy(script, folder)
     kinds = {entity: [*sandbox.truth(entity)] for entity in ENTITIES}
     (folder / "truth.json").write_text(json.dumps(kinds))
+    loaded = run_loop(connector_rows(sandbox))
     code = sandbox.grants.code(sandbox.account.admin_id, CALLBACK)
     credentials = [sandbox.api_token, sandbox.client_id, sandbox.client_secret, code]
 
@@ -83,6 +88,34 @@ def test_the_vendors_client_reads_and_writes_every_kind_and_authorizes(
     )
 
     assert run.returncode == 0, run.stderr
+    read = json.loads((folder / "read.json").read_text())
+    assert set(read) == set(ENTITIES)
+    for entity, rows in loaded.items():
+        key = PIPEDRIVE.by_name[entity].key.name
+        assert rows.keys() == {str(row[key]) for row in read[entity]}
+        for row in read[entity]:
+            assert {name: rows[str(row[key])][name] for name in row} == row
+
+
+async def connector_rows(sandbox: Sandbox) -> dict[str, Rows]:
+    """What our own connector reads of every kind that has a list, by entity and key."""
+    case = ConnectorCase(
+        PIPEDRIVE,
+        "deals",
+        sandbox.url,
+        sandbox.api_token,
+        truth=lambda _: {},
+        edit=str,
+        add=str,
+        entities=tuple(ENTITIES),
+    )
+    rows = {}
+    async with case.opened() as source:
+        for name, spec in case.by_name.items():
+            pages = await walked(source, case, name, None)
+            rows[name] = rows_of(pages, spec.key.name)
+    assert len(rows) >= LISTED
+    return rows
 
 
 def test_the_vendors_types_refuse_nothing_but_nulls(sandbox: Sandbox, folder: Path) -> None:

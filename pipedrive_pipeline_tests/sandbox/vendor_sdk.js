@@ -46,6 +46,9 @@ async function readsSales(second, first) {
   const deals = new v2.DealsApi(second), lines = new v2.DealProductsApi(second);
   const products = new v2.ProductsApi(second), leads = new v1.LeadsApi(first);
   const status = { status: "open,won,lost,deleted" };
+  const organizations = new v2.OrganizationsApi(second), persons = new v2.PersonsApi(second);
+  equals("organizations", await rowsByCursor((query) => organizations.getOrganizations(query)));
+  equals("persons", await rowsByCursor((query) => persons.getPersons(query)));
   equals("pipelines", await rowsByCursor((query) => new v2.PipelinesApi(second).getPipelines(query)));
   equals("stages", await rowsByCursor((query) => new v2.StagesApi(second).getStages(query)));
   equals("activities", await rowsByCursor((query) => new v2.ActivitiesApi(second).getActivities(query)));
