@@ -22,9 +22,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 def board(account: CrmAccount, pipeline_id: int = 1) -> Board:
     """The board of a pipeline that exists."""
-    made = board_of(account, pipeline_id)
-    assert made is not None
-    return made
+    shown = board_of(account, pipeline_id)
+    assert shown is not None
+    return shown
 
 
 def test_a_column_has_the_count_and_the_value_per_currency_of_open_deals(

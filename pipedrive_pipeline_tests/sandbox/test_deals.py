@@ -35,7 +35,7 @@ def changed(client: SandboxClient, path: str, **body: Any) -> Row:
 
 @pytest.fixture
 def deal(client: SandboxClient) -> Row:
-    """A new deal, a minute after which the clock stands."""
+    """A new deal; the clock is frozen a minute later."""
     client.sandbox.clock.freeze()
     row = created(client, title="Neubau", value=100, currency="CHF", org_id=3)
     client.sandbox.clock.advance(60)
@@ -93,8 +93,8 @@ def test_a_win_and_a_reopening_set_and_clear_their_times(client: SandboxClient, 
     assert lost["lost_time"] == lost["close_time"] == client.sandbox.clock.stamp()
     assert (again["lost_time"], again["lost_reason"]) == (None, None)
     assert (again["won_time"], again["local_won_date"]) == ("2026-01-31T23:30:00Z", "2026-02-01")
-    asked = client.data(path, include_fields="first_won_time")
-    assert asked["first_won_time"] == first
+    detailed = client.data(path, include_fields="first_won_time")
+    assert detailed["first_won_time"] == first
 
 
 @pytest.mark.parametrize(

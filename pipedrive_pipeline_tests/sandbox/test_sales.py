@@ -331,15 +331,15 @@ def test_filters_select_by_what_a_record_points_at(company: SandboxClient) -> No
 
 def test_include_fields_bring_what_a_deal_does_not_show_by_itself(company: SandboxClient) -> None:
     keys = "source_lead_id,first_won_time,products_count,activities_count"
-    plain, asked = (
+    plain, detailed = (
         company.data("/api/v2/deals/18"),
         company.data("/api/v2/deals/18", include_fields=keys),
     )
 
     assert not set(keys.split(",")) & set(plain)
-    assert asked["source_lead_id"]
-    assert asked["products_count"] == 2
-    assert asked["activities_count"] == len(company.ids("/api/v2/activities", deal_id=18))
+    assert detailed["source_lead_id"]
+    assert detailed["products_count"] == 2
+    assert detailed["activities_count"] == len(company.ids("/api/v2/activities", deal_id=18))
 
 
 def test_an_organization_counts_its_deals(company: SandboxClient) -> None:
@@ -347,15 +347,15 @@ def test_an_organization_counts_its_deals(company: SandboxClient) -> None:
     account = company.sandbox.account
     every = [account.get("deals", number) for number in range(1, 63)]
     deals = [deal for deal in every if not deal["is_deleted"]]  # also those that nobody sees
-    seen = set()
+    counts_read = set()
     for org_id in range(1, 20):
         row = company.data(f"/api/v2/organizations/{org_id}", include_fields=",".join(keys))
         its = [deal["status"] for deal in deals if deal["org_id"] == org_id]
         counted = [its.count("open"), its.count("won"), its.count("lost")]
         assert [row[key] for key in keys] == [*counted, sum(counted[1:])]
-        seen |= set(counted)
+        counts_read |= set(counted)
 
-    assert seen > {0}
+    assert counts_read > {0}
 
 
 def test_what_a_user_may_not_see_is_in_no_list(sandbox: Sandbox) -> None:

@@ -142,6 +142,6 @@ def _without(value: Any, entity: str) -> Any:
     """A value without the keys that only live answers have."""
     beyond = BEYOND_THE_TYPES.get(entity, "-")
     if isinstance(value, dict):
-        kept = {key: item for key, item in value.items() if not re.fullmatch(beyond, key)}
-        return {key: _without(item, entity) for key, item in kept.items()}
+        typed = {key: item for key, item in value.items() if not re.fullmatch(beyond, key)}
+        return {key: _without(item, entity) for key, item in typed.items()}
     return [_without(item, entity) for item in value] if isinstance(value, list) else value

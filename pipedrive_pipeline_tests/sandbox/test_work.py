@@ -63,9 +63,9 @@ def test_attendees_come_only_on_request(client: SandboxClient) -> None:
 
     row = written(client, "POST", ACTIVITIES, body)
 
-    asked = client.data(f"{ACTIVITIES}/{row['id']}", include_fields="attendees")
+    detailed = client.data(f"{ACTIVITIES}/{row['id']}", include_fields="attendees")
     assert "attendees" not in row
-    assert asked["attendees"] == body["attendees"]
+    assert detailed["attendees"] == body["attendees"]
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,8 @@ async function writesDeals(second, first) {
     id: deal.id, UpdateDealRequest: { status: "won", stage_id: 3 },
   })).data;
   assert.deepEqual([won.value, won.status, won.stage_id, won.pipeline_id], [80, "won", 3, 1]);
-  const asked = (await deals.getDeal({ id: deal.id, include_fields: "first_won_time" })).data;
-  assert.equal(asked.first_won_time, won.won_time);
+  const detailed = (await deals.getDeal({ id: deal.id, include_fields: "first_won_time" })).data;
+  assert.equal(detailed.first_won_time, won.won_time);
   const participant = (await dealsV1.addDealParticipant({
     id: deal.id, AddDealParticipantRequest: { person_id: 5 },
   })).data;

@@ -37,7 +37,7 @@ class _Place(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass
 class ConversionJob:
-    """One conversion; it is done at once, and says so after it was asked often enough."""
+    """One conversion: done at once, reported as completed after a number of status calls."""
 
     source: tuple[str, int]
     result: Record  # the key of the new record with its id

@@ -1,4 +1,4 @@
-"""The lists of deals: archived ones have their own, and deleted ones are told on request."""
+"""The lists of deals: archived ones have their own, deleted ones come on request."""
 
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ def endpoints() -> list[ApiEndpoint]:
                 ApiEndpoint("GET", kind.path, prices.list, kind.read, partial(answer, kind))
             )
         if prices.get is not None:
-            one = f"{kind.path}/{{id}}"
-            routes.append(ApiEndpoint("GET", one, prices.get, kind.read, partial(_get, kind)))
+            path = f"{kind.path}/{{id}}"
+            routes.append(ApiEndpoint("GET", path, prices.get, kind.read, partial(_get, kind)))
     return routes
 
 

@@ -60,7 +60,7 @@ def endpoints() -> list[ApiEndpoint]:
 
 def _get(kind: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
-    shows_deletion = kind is not LEADS  # no key of a lead would tell it
+    shows_deletion = kind is not LEADS  # no key of a lead shows a deletion
     sees_deleted = shows_deletion and call.options.shows_deleted_by_id
     record = known(call, kind, sees_deleted=sees_deleted)
     return success(call.account.views[kind.name].row(record))

@@ -26,13 +26,13 @@ def endpoints() -> list[ApiEndpoint]:
     """Create, update, delete, merge of each kind."""
     routes = []
     for kind in ENTITIES.values():
-        prices, one = kind.prices, f"{kind.path}/{{id}}"
+        prices, row_path = kind.prices, f"{kind.path}/{{id}}"
         if kind.belongs_to is not None:
-            one = f"{kind.path}/{{row_id}}"
+            row_path = f"{kind.path}/{{row_id}}"
         calls: tuple[tuple[str, str, int | None, Answer], ...] = (
             ("POST", kind.path, prices.create, _create),
-            (kind.updates_by, one, prices.update, _update),
-            ("DELETE", one, prices.delete, _delete),
+            (kind.updates_by, row_path, prices.update, _update),
+            ("DELETE", row_path, prices.delete, _delete),
             ("PUT", f"/v1/{kind.name}/{{id}}/merge", prices.merge, _merge),
         )
         routes += [

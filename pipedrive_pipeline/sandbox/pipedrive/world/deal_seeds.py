@@ -47,7 +47,7 @@ class DealMove:
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """Where a seeded deal was; its times are computed only where they are asked for."""
+    """Where a seeded deal was; its times are computed only on demand."""
 
     pipeline: int  # its place, from 0
     visited: list[int]  # ids of stages

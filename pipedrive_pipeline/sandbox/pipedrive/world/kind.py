@@ -79,7 +79,7 @@ class RecordKind:
     has_labels: bool = False  # lists know `include_labels` and `include_option_labels`
     has_ids: bool = True  # lists know `ids`
     is_paged: bool = True  # False: the list is always whole
-    lists_deleted: bool = False  # its lists tell which records were deleted
+    lists_deleted: bool = False  # its lists show deleted records on request
     search_fields: tuple[str, ...] = ()
     multi_values: tuple[str, ...] = ()  # keys that hold labelled values
     id_form: Literal["number", "uuid"] = "number"
