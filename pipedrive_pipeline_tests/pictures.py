@@ -48,6 +48,7 @@ def picture_of_dagster(page: Page, up: RunningUp, path: Path) -> None:
     page.goto(f"{up.urls['dagster']}/assets/crm/contacts?view=checks")
     page.get_by_text("all_tenants").first.wait_for()
     page.get_by_text("Succeeded").first.wait_for()
+    page.wait_for_load_state("networkidle")  # icons come last
     page.screenshot(path=path)
 
 
