@@ -10,209 +10,22 @@ from pipedrive_pipeline.sandbox.kit.answers import RequestRefused
 from pipedrive_pipeline.sandbox.pipedrive.answers import by_service, invalid
 from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
 from pipedrive_pipeline.sandbox.pipedrive.routes.parameters import time as parsed_time
-from pipedrive_pipeline.sandbox.pipedrive.world.deal_kinds import DEAL_STATUSES
+from pipedrive_pipeline.sandbox.pipedrive.routes.refusals import REFUSALS
+from pipedrive_pipeline.sandbox.pipedrive.routes.value_checks import (
+    CHECKS,
+    CUSTOM_CHECKS,
+    is_id,
+    is_ids,
+    is_int,
+    is_text,
+)
 from pipedrive_pipeline.sandbox.pipedrive.world.fields import SUBFIELDS, FieldBook, FieldDefinition
 from pipedrive_pipeline.sandbox.pipedrive.world.kind import RecordKind
 from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
-from pipedrive_pipeline.sandbox.pipedrive.world.lead_kinds import LABEL_COLORS
-from pipedrive_pipeline.sandbox.pipedrive.world.product_kinds import BILLING_FREQUENCIES
-from pipedrive_pipeline.sandbox.pipedrive.world.work_kinds import NOTE_TARGETS
 
 Record = dict[str, Any]
-Check = Callable[[Any], bool]
 VISIBILITIES = {"lite": (1, 3), "growth": (1, 3), "premium": (1, 3, 5, 7), "ultimate": (1, 3, 5, 7)}
-MARKETING_STATUSES = ("no_consent", "unsubscribed", "subscribed", "archived")
-TEXT_LIMIT, LONG_TEXT_LIMIT = 255, 65_000  # characters
-MAX_CYCLES = 208  # of a recurring line
-_COLOR = re.compile("[0-9A-F]{6}")
-_CURRENCY = re.compile(r"[A-Z]{3}")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _V1_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
-_CLOCK = re.compile(r"\d\d:\d\d(:\d\d)?")
-
-
-def _is_int(value: Any) -> bool:
-    return type(value) is int and abs(value) < 2**63
-
-
-def _is_id(value: Any) -> bool:
-    return _is_int(value) and value > 0
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
-
-
-def _is_ids(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_id, value))
-
-
-def _is_address(value: Any) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("value"), str):
-        return False
-    parts = (*SUBFIELDS["address"], "org_id")
-    return all(key in parts and isinstance(part, str | None) for key, part in value.items())
-
-
-def _is_contacts(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_contact, value))
-
-
-def _is_contact(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and set(value) <= {"value", "primary", "label"}
-        and isinstance(value.get("value"), str)
-        and isinstance(value.get("primary", False), bool)
-        and isinstance(value.get("label", ""), str)
-    )
-
-
-def _is_date(value: Any) -> bool:
-    return isinstance(value, str) and _DATE.fullmatch(value) is not None
-
-
-def _is_clock(value: Any) -> bool:
-    return isinstance(value, str) and _CLOCK.fullmatch(value) is not None
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_bit(value: Any) -> bool:
-    return type(value) is int and value in (0, 1)
-
-
-def _is_percent(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 100
-
-
-def _is_currency(value: Any) -> bool:
-    return isinstance(value, str) and _CURRENCY.fullmatch(value) is not None
-
-
-def _is_money(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and set(value) == {"amount", "currency"}
-        and _is_number(value["amount"])
-        and _is_currency(value["currency"])
-    )
-
-
-def _is_participants(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(row, dict)
-        and set(row) <= {"person_id", "primary"}
-        and _is_id(row.get("person_id"))
-        and isinstance(row.get("primary", False), bool)
-        for row in value
-    )
-
-
-def _is_attendees(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(row, dict)
-        and set(row) <= {"email", "name", "status", "is_organizer", "person_id", "user_id"}
-        and isinstance(row.get("email"), str)
-        for row in value
-    )
-
-
-def _is_prices(value: Any) -> bool:
-    """Prices of a product: one for each currency."""
-    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-        return False
-    keys = {"currency", "price", "cost", "direct_cost", "notes"}
-    currencies = [row.get("currency") for row in value]
-    return (
-        all(set(row) <= keys and _is_currency(row.get("currency")) for row in value)
-        and len(set(currencies)) == len(currencies)
-        and all(_is_number(row.get(key, 0)) for row in value for key in ("price", "cost"))
-        and all(_is_number(row.get("direct_cost") or 0) for row in value)
-        and all(isinstance(row.get("notes", ""), str) for row in value)
-    )
-
-
-def _is_uuids(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
-def _is_one_of(*words: str) -> Check:
-    return lambda value: isinstance(value, str) and value in words
-
-
-CHECKS: dict[str, tuple[str, Check]] = {  # kind of a built-in key -> what it expects
-    "text": ("string", _is_text),
-    "user": ("number", _is_id),
-    "id": ("number", _is_id),
-    "int": ("number", _is_int),
-    "ids": ("array", _is_ids),
-    "address": ("object", _is_address),
-    "contacts": ("array", _is_contacts),
-    "date": ("date", _is_date),
-    "marketing": ("marketing status", lambda value: value in MARKETING_STATUSES),
-    "number": ("number", _is_number),
-    "flag": ("boolean", _is_flag),
-    "bit": ("number", _is_bit),
-    "category": ("number", _is_id),
-    "percent": ("number", _is_percent),
-    "currency": ("currency", _is_currency),
-    "money": ("object", _is_money),
-    "clock": ("time", _is_clock),
-    "participants": ("array", _is_participants),
-    "attendees": ("array", _is_attendees),
-    "prices": ("array", _is_prices),
-    "lead_label_ids": ("array", _is_uuids),
-    "color": ("color", lambda value: _is_text(value) and _COLOR.fullmatch(value) is not None),
-    "lead_color": ("color", _is_one_of(*LABEL_COLORS)),
-    "deal_status": ("status", _is_one_of(*DEAL_STATUSES[:-1])),
-    "discount_type": ("discount type", _is_one_of("percentage", "amount")),
-    "tax_method": ("tax method", _is_one_of("exclusive", "inclusive", "none")),
-    "billing_frequency": ("billing frequency", _is_one_of(*BILLING_FREQUENCIES)),
-    "cycles": ("number", lambda value: _is_id(value) and value <= MAX_CYCLES),
-    "activity_type": ("string", _is_text),
-    "visibility_text": ("string", _is_text),
-}
-
-
-def _parts(**checks: Check) -> Check:
-    def check(value: Any) -> bool:
-        return (
-            isinstance(value, dict)
-            and all(
-                key in SUBFIELDS["timerange"] + SUBFIELDS["monetary"]
-                and (key not in checks or checks[key](part))
-                for key, part in value.items()
-            )
-            and set(checks) <= set(value)
-        )
-
-    return check
-
-
-_CUSTOM: dict[str, tuple[str, Check]] = {  # field type -> what it expects
-    "varchar": ("string", lambda value: _is_text(value) and len(value) <= TEXT_LIMIT),
-    "varchar_auto": ("string", lambda value: _is_text(value) and len(value) <= TEXT_LIMIT),
-    "text": ("string", lambda value: _is_text(value) and len(value) <= LONG_TEXT_LIMIT),
-    "phone": ("string", lambda value: _is_text(value) and len(value) <= TEXT_LIMIT),
-    "double": ("number", _is_number),
-    "int": ("number", _is_int),
-    "user": ("number", _is_id),
-    "org": ("number", _is_id),
-    "people": ("number", _is_id),
-    "date": ("string", _is_date),
-    "monetary": ("object", _parts(value=_is_number, currency=_is_text)),
-    "daterange": ("object", _parts(value=_is_date, until=_is_date)),
-    "time": ("object", _parts(value=_is_clock)),
-    "timerange": ("object", _parts(value=_is_clock, until=_is_clock)),
-    "address": ("object", _is_address),
-}
 
 
 def checked(
@@ -279,46 +92,6 @@ def _from_v1(field: FieldDefinition, value: Any) -> Any:
     return value
 
 
-def _deal_refusal(before: Record, values: Record) -> str | None:
-    """Why a deal cannot be written like this: archived, or times that its status does not have."""
-    is_archived = values.get("is_archived", before.get("is_archived", False))
-    if before.get("is_archived") and is_archived and values.keys() - {"archive_time"}:
-        return "Archived deals cannot be edited"
-    status = values.get("status", before.get("status", "open"))
-    if "won_time" in values and "lost_time" in values:
-        return "won_time: cannot be set together with lost_time"
-    for key, statuses in CLOSED_TIMES.items():
-        if key in values and status not in statuses:
-            return f"{key}: can only be set when the deal is {' or '.join(statuses)}"
-    if "lost_reason" in values and status != "lost":
-        return "lost_reason: can only be set when the deal is lost"
-    return None
-
-
-def _lead_refusal(before: Record, values: Record) -> str | None:
-    if before.get("is_archived") and values.get("is_archived", True):
-        return "Archived leads cannot be edited"
-    merged = before | values
-    if merged.get("person_id") is None and merged.get("organization_id") is None:
-        return "A person or organization must be linked to the lead"
-    return None
-
-
-def _note_refusal(before: Record, values: Record) -> str | None:
-    merged = before | values
-    if all(merged.get(key) is None for key in NOTE_TARGETS):
-        return f"At least one of {', '.join(NOTE_TARGETS)} must be given"
-    return None
-
-
-CLOSED_TIMES = {"won_time": ("won",), "lost_time": ("lost",), "close_time": ("won", "lost")}
-REFUSALS: dict[str, Callable[[Record, Record], str | None]] = {
-    "deals": _deal_refusal,
-    "leads": _lead_refusal,
-    "notes": _note_refusal,
-}
-
-
 def _value(call: AdmittedCall, entity: RecordKind, key: str, value: Any) -> Any:
     kind = entity.writable[key]
     if kind == "custom":
@@ -358,7 +131,7 @@ def _is_plain_time(value: Any) -> bool:
 
 def _link(call: AdmittedCall, target: RecordKind, key: str, value: Any) -> Any:
     """The id of another record, which must exist."""
-    is_right = _is_text(value) if target.id_form == "uuid" else _is_id(value)
+    is_right = is_text(value) if target.id_form == "uuid" else is_id(value)
     if not is_right:
         raise invalid(f"{key}: The value is not a valid id")
     try:
@@ -447,11 +220,11 @@ def _custom_values(call: AdmittedCall, entity: RecordKind, values: Any) -> Recor
 def _check_custom(entity: RecordKind, field: FieldDefinition, value: Any) -> None:
     ids = {option.id for option in field.options or ()}
     if field.type == "enum":
-        is_right, expected = _is_int(value) and value in ids, "number"
+        is_right, expected = is_int(value) and value in ids, "number"
     elif field.type == "set":
-        is_right, expected = _is_ids(value) and bool(value) and set(value) <= ids, "array"
-    elif field.type in _CUSTOM:
-        expected, check = _CUSTOM[field.type]
+        is_right, expected = is_ids(value) and bool(value) and set(value) <= ids, "array"
+    elif field.type in CUSTOM_CHECKS:
+        expected, check = CUSTOM_CHECKS[field.type]
         is_right = check(value)
     else:
         is_right, expected = True, "any"

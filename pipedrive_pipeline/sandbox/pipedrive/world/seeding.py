@@ -16,13 +16,7 @@ from pipedrive_pipeline.sandbox.pipedrive.world.custom import (
     ReferenceRange,
     seeded_fields,
 )
-from pipedrive_pipeline.sandbox.pipedrive.world.deal_seeds import (
-    LINES_A_DEAL,
-    PLACES_A_DEAL,
-    SeededDeals,
-    SeededLines,
-    SeededParticipants,
-)
+from pipedrive_pipeline.sandbox.pipedrive.world.deal_seeds import LINES_A_DEAL, SeededDeals
 from pipedrive_pipeline.sandbox.pipedrive.world.fields import (
     FieldBook,
     FieldDefinition,
@@ -30,6 +24,11 @@ from pipedrive_pipeline.sandbox.pipedrive.world.fields import (
 )
 from pipedrive_pipeline.sandbox.pipedrive.world.kind import BuiltIn, RecordKind
 from pipedrive_pipeline.sandbox.pipedrive.world.kinds import WITH_FIELDS
+from pipedrive_pipeline.sandbox.pipedrive.world.line_seeds import (
+    PLACES_A_DEAL,
+    SeededLines,
+    SeededParticipants,
+)
 from pipedrive_pipeline.sandbox.pipedrive.world.order import SeededOrder
 from pipedrive_pipeline.sandbox.pipedrive.world.records import Records
 from pipedrive_pipeline.sandbox.pipedrive.world.seeds import (
