@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any, NoReturn
@@ -307,14 +308,7 @@ def print_outcome(outcome: Outcome) -> None:
                 soft_wrap=True,
             )
     if outcome.built:
-        print_table(
-            f"{tenant}: into the marts",
-            ("written", "new", "changed", "same", "gone"),
-            [
-                [f"crm.{name}", counts.created, counts.updated, counts.unchanged, counts.deleted]
-                for name, counts in outcome.built.counts.items()
-            ],
-        )
+        _print_built(tenant, outcome.built.counts)
     _print_comparison(tenant, outcome)
     for message in outcome.warnings.values():
         errors.print(f"warning: {tenant}: {message}.", markup=False, soft_wrap=True)
@@ -328,20 +322,37 @@ def print_outcome(outcome: Outcome) -> None:
         errors.print(f"error: {tenant}: the run failed; the Dagster UI shows run {outcome.run_id}.")
 
 
+def _print_built(tenant: Tenant, marts: Mapping[str, RowCounts]) -> None:
+    """Prints the marts that had rows to build, and how many had none."""
+    rows = [
+        [f"crm.{name}", counts.created, counts.updated, counts.unchanged, counts.deleted]
+        for name, counts in marts.items()
+        if counts != RowCounts()
+    ]
+    columns = ("written", "new", "changed", "same", "gone")
+    if rows:
+        print_table(f"{tenant}: into the marts", columns, rows)
+    if idle := len(marts) - len(rows):
+        terminal.print(f"{idle} of {len(marts)} marts had nothing to build.")
+
+
 def _print_comparison(tenant: Tenant, outcome: Outcome) -> None:
     """Prints the mart rows that differed from raw, if all were compared."""
     marts = {name: counts for name, counts in outcome.comparison.items() if name != "values"}
     if not marts:
         return
     columns = ("missing", "differing", "links", "extra", "unhealed")
-    print_table(
-        f"{tenant}: marts compared with raw",
-        ("compared", *columns),
-        [
-            [f"crm.{name}", *(counts[column] for column in columns)]
-            for name, counts in marts.items()
-        ],
-    )
+    if not any(counts[column] for counts in marts.values() for column in columns):
+        terminal.print(f"{len(marts)} marts compared with raw: every row and link is equal.")
+    else:
+        print_table(
+            f"{tenant}: marts compared with raw",
+            ("compared", *columns),
+            [
+                [f"crm.{name}", *(counts[column] for column in columns)]
+                for name, counts in marts.items()
+            ],
+        )
     if values := outcome.comparison.get("values"):
         terminal.print(f"{values['seen']:,} values compared; {values['lost']:,} are nowhere.")
 

@@ -100,7 +100,7 @@ def test_verify_heals_and_says_so_and_fails_where_something_is_not_proved(
     assert healed.facts["comparison"]["values"]["lost"] == 0
     assert (healed.facts["api_calls"], sandbox.requests.count) == (0, requests)
     assert again.code == 0
-    assert "marts compared with raw" in again.out
+    assert "marts compared with raw: every row and link is equal." in again.out
     assert unproved.code == 1
     assert unproved.facts["comparison"]["contacts"]["unhealed"] == 1
     assert "rows of crm.contacts are not as raw makes them" in unproved.facts["errors"][0]
