@@ -18,7 +18,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -48,6 +48,8 @@ from pipedrive_pipeline.marts.writing import (
     id_condition,
     linked_to,
     merged_marts,
+    parts,
+    parts_table,
     read_count,
     relink,
     rows,
@@ -59,7 +61,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import added_objects, is_there
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse, set_local
-from pipedrive_pipeline.warehouse.sql_files import audit_files
+from pipedrive_pipeline.warehouse.sql_files import SqlFile, audit_files
 
 ATTEMPTS: Final = 5  # each waits up to five seconds for a row that the app has locked
 RETRY_SECONDS: Final = 60
@@ -237,6 +239,7 @@ def _build_once(
                 else _MartWork(source, None, None, (), ())
                 for source in sources
             ]
+            works = [_with_parts(connection, work) for work in works]
             written, known = _write(connection, works)
             compared = {source.name: RowComparison() for source in sources}
             for work, done in zip(works, written, strict=True):
@@ -407,6 +410,18 @@ def _work_of(
         changed_ids=None if is_whole else [str(key) for key in explained],
         explained_ids=[str(key) for key, is_explained in explained.items() if is_explained],
     )
+
+
+def _with_parts(connection: psycopg.Connection, work: _MartWork) -> _MartWork:
+    """Returns the work with a source whose parts are computed once, for all that read them."""
+    if not work.source.is_of_parts or work.built is None:
+        return work
+    with _planned(connection, is_whole=work.changed_ids is None):
+        connection.execute(parts(work.source, work.built))
+    table = sql.Identifier("pg_temp", parts_table(work.source))
+    connection.execute(sql.SQL("analyze {}").format(table))
+    select = SqlFile(work.source.name, f"select * from {table.as_string(connection)}")
+    return replace(work, source=replace(work.source, select=select))
 
 
 def _write(

@@ -55,6 +55,30 @@ def id_condition(ids: Sequence[int | str], column: str = KEY) -> sql.Composable:
     )
 
 
+def parts(source: MartSource, condition: sql.Composable) -> sql.Composed:
+    """Returns the statement that creates the temporary table of a source's parts.
+
+    The select of parts computes each from several rows of raw; statements and audits of a build
+    read it six times.
+
+    Args:
+        source: which mart and system.
+        condition: on `MartSource.record_id`, in the type of raw's key; selects the records.
+    """
+    return sql.SQL(
+        "create temporary table {} on commit drop as select mart.* from ({}) as mart where {}"
+    ).format(
+        sql.Identifier("pg_temp", parts_table(source)),
+        source.select.query,
+        sql.SQL("mart.{}").format(condition),
+    )
+
+
+def parts_table(source: MartSource) -> str:
+    """Returns the name of the temporary table of a source's parts."""
+    return f"{source.name}_parts"
+
+
 def read_count(source: MartSource, condition: sql.Composable) -> sql.Composed:
     """Returns the query that counts the records a build reads."""
     return sql.SQL(

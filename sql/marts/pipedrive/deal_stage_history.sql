@@ -500,7 +500,46 @@ select
     case when followed.next_visit is not null then followed.next_entered_at end as left_at,
     followed.entered_at_is_exact as entered_at_is_exact,
     case when followed.next_visit is not null then followed.is_leaving_exact end as left_at_is_exact,
-    open_time.seconds as open_seconds,
+    case
+        when followed.next_visit is null
+            and followed.statuses[cardinality(followed.statuses)] = 'open'
+            then null
+        -- Nearly every visit has one status.
+        when cardinality(followed.statuses) > 1
+            then (
+                select coalesce(sum(period.seconds) filter (where period.name = 'open'), 0)
+                from (
+                    select
+                        status.name,
+                        extract(
+                            epoch from greatest(
+                                coalesce(
+                                    lead(status.at) over (order by status.position asc),
+                                    followed.next_entered_at
+                                ) - status.at,
+                                interval '0'
+                            )
+                        ) as seconds
+                    from (
+                        select
+                            change.name,
+                            change.position,
+                            least(
+                                greatest(change.at, followed.entered_at),
+                                case
+                                    when followed.next_visit is not null
+                                        then followed.next_entered_at
+                                end
+                            ) as at
+                        from unnest(followed.statuses, followed.statuses_at) with ordinality
+                            as change (name, at, position)
+                    ) as status
+                ) as period
+            )
+        when followed.statuses[1] = 'open'
+            then extract(epoch from followed.next_entered_at - followed.entered_at)
+        else 0
+    end::bigint as open_seconds,
     followed.status_list as statuses,
     followed.won_at as won_at,
     followed.lost_at as lost_at,
@@ -521,36 +560,3 @@ select
     end as deletion_reason,
     followed.is_deleted as is_deleted
 from followed
-cross join lateral (
-    select
-        case
-            when followed.next_visit is null
-                and followed.statuses[cardinality(followed.statuses)] = 'open'
-                then null
-            else coalesce(
-                sum(
-                    extract(
-                        epoch from greatest(
-                            coalesce(status.next_at, followed.next_entered_at) - status.at,
-                            interval '0'
-                        )
-                    )
-                ) filter (where status.name = 'open'),
-                0
-            )::bigint
-        end as seconds
-    from (
-        select
-            period.name,
-            least(
-                greatest(period.at, followed.entered_at),
-                case when followed.next_visit is not null then followed.next_entered_at end
-            ) as at,
-            least(
-                lead(period.at) over (order by period.position asc),
-                case when followed.next_visit is not null then followed.next_entered_at end
-            ) as next_at
-        from unnest(followed.statuses, followed.statuses_at) with ordinality
-            as period (name, at, position)
-    ) as status
-) as open_time
