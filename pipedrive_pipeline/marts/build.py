@@ -28,6 +28,7 @@ from psycopg import errors, sql
 
 from pipedrive_pipeline.errors import Permanent, UnknownTenant
 from pipedrive_pipeline.marts.audit import audit
+from pipedrive_pipeline.marts.declared import mart as mart_of
 from pipedrive_pipeline.marts.fields.catalogue import Field, refresh_catalogue
 from pipedrive_pipeline.marts.fields.value_checks import ValueCheck, ValueCounts
 from pipedrive_pipeline.marts.mapping.mapped_sources import mapped_sources
@@ -62,9 +63,13 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import added_objects, is_there
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse, set_local
 from pipedrive_pipeline.warehouse.sql_files import SqlFile, audit_files
+from pipedrive_pipeline.warehouse.vacuum import renew_statistics
 
 ATTEMPTS: Final = 5  # each waits up to five seconds for a row that the app has locked
 RETRY_SECONDS: Final = 60
+# Rows of a tenant that is new are in no statistics, and the next builds would be planned for one
+# row of it.
+MANY_CREATED: Final = 500
 MARK_PREFIX: Final = "mark-"  # prefix of the load ids under which deletion marks are registered
 
 
@@ -183,7 +188,7 @@ def build(
         on=Contended, attempts=ATTEMPTS, timeout=RETRY_SECONDS, wait_initial=0.2
     ):
         with attempt:
-            return _build_once(
+            built = _build_once(
                 warehouse,
                 scope,
                 mart_sources(scope.system) if sources is None else sources,
@@ -192,6 +197,15 @@ def build(
                 is_confirmed=is_confirmed,
                 is_read_running=is_read_running,
             )
+            renew_statistics(
+                warehouse,
+                [
+                    mart_of(name).table
+                    for name, counts in built.counts.items()
+                    if counts.created >= MANY_CREATED
+                ],
+            )
+            return built
     raise AssertionError  # the loop above returns or raises
 
 

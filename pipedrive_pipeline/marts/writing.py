@@ -338,7 +338,9 @@ def linked_to(source: MartSource, touched: Mapping[str, Sequence[str]]) -> sql.C
         for link in source.links
         if (ids := touched.get(link.mart))
     ]
-    return sql.SQL("target.id in ({})").format(sql.SQL(" union all ").join(pointing))
+    # An array, which is made once: without statistics of a new tenant, a planner that joins reads
+    # all of the mart for each row (44 s instead of 0.1 s for one of 4,000 deals).
+    return sql.SQL("target.id = any (array({}))").format(sql.SQL(" union all ").join(pointing))
 
 
 def relink(source: MartSource, known: Known, condition: sql.Composable) -> sql.Composed:

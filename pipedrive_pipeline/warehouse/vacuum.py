@@ -1,4 +1,6 @@
-"""Removes traces of deleted rows: dead versions in table files, samples in planner statistics.
+"""Removes traces of deleted rows, and renews the planner's statistics after many new ones.
+
+Traces are dead versions in table files, and samples in planner statistics.
 
 Sources: https://www.postgresql.org/docs/current/sql-vacuum.html and, for statistics of a table
 that is empty afterwards, https://www.postgresql.org/docs/18/functions-admin.html: before release 18
@@ -37,6 +39,23 @@ def clear_remains(warehouse: Warehouse, tables: Sequence[tuple[str, str]]) -> No
                 )
         except (psycopg.ProgrammingError, PipelineError) as error:
             log.info("%s.%s: left to autovacuum (%s)", schema, name, type(error).__name__)
+
+
+def renew_statistics(warehouse: Warehouse, tables: Sequence[tuple[str, str]]) -> None:
+    """Analyzes these tables; autovacuum does it within minutes where that fails now.
+
+    A table that another session locks or that is not ours is passed over.
+    """
+    if not tables:
+        return
+    try:
+        with warehouse.connect(autocommit=True) as connection:
+            for table in tables:
+                connection.execute(
+                    sql.SQL("analyze (skip_locked) {}").format(sql.Identifier(*table))
+                )
+    except (psycopg.ProgrammingError, PipelineError) as error:
+        log.info("statistics are left to autovacuum (%s)", type(error).__name__)
 
 
 _CLEAR_STATISTICS = """
