@@ -6,13 +6,14 @@ Each database is a copy of a migrated template.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
 from pipedrive_pipeline.tenants import Tenant
@@ -90,11 +91,17 @@ def read_few_entities(url: str) -> None:
 
 def read_everything(warehouse: Warehouse, tenant: Tenant) -> None:
     """Lets a tenant read every entity, also those that are off by default."""
+    read_only(warehouse, tenant, ENTITIES)
+
+
+def read_only(warehouse: Warehouse, tenant: Tenant, names: Collection[str]) -> None:
+    """Lets a tenant read these entities and no others, each with every sync."""
+    off = [name for name in ENTITIES if name not in names]
     with warehouse.transaction(tenant) as connection:
         connection.execute(
-            "update integration.sync_settings set entities_off = '{}'"
+            "update integration.sync_settings set entities_off = %s, entity_cycles = %s"
             " where tenant_id = %s and system = 'pipedrive'",
-            [tenant.slug],
+            [off, Jsonb(dict.fromkeys(ENTITIES, 0)), tenant.slug],
         )
 
 

@@ -8,12 +8,15 @@ The number picks rows and values, so that a failing sequence shrinks to small on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from pipedrive_pipeline.sandbox import CrmAccount
 from pipedrive_pipeline.sandbox.kit.clock import stamp
+from pipedrive_pipeline.sandbox.pipedrive.world.conversions import convert_lead
 
 BULK_ROWS = 30
 LATE_SECONDS = 200  # less than the overlap
@@ -217,3 +220,146 @@ EDITS: dict[str, Callable[[CrmAccount, int], None]] = {
         rename_user,
     )
 }
+
+
+@dataclass(frozen=True)
+class EditedKind:
+    """How people make and edit records of one kind."""
+
+    text: str  # a key with a text
+    values: Callable[[CrmAccount, int], dict[str, Any]] = lambda _account, _number: {}
+    is_archived: bool = False  # whether it can be archived
+
+
+def _of_a_deal(account: CrmAccount, number: int) -> dict[str, Any]:
+    return {"deal_id": pick(account, "deals", number), "org_id": None}
+
+
+def _of_a_pipeline(account: CrmAccount, number: int) -> dict[str, Any]:
+    return {"pipeline_id": pick(account, "pipelines", number)}
+
+
+def _of_a_person(account: CrmAccount, number: int) -> dict[str, Any]:
+    return {"person_id": pick(account, "persons", number), "value": None}
+
+
+SALES = {
+    "deals": EditedKind("title", is_archived=True),
+    "products": EditedKind("name"),
+    "stages": EditedKind(
+        "name", lambda account, number: {"pipeline_id": pick(account, "pipelines", number)}
+    ),
+    "pipelines": EditedKind("name"),
+}
+WORK = {
+    "activities": EditedKind("subject", _of_a_deal),
+    "notes": EditedKind("content", _of_a_deal),
+    "leads": EditedKind("title", _of_a_person, is_archived=True),
+}
+
+
+Kinds = Mapping[str, EditedKind]
+
+
+def chosen(kinds: Kinds, number: int) -> tuple[str, EditedKind]:
+    """One of the kinds."""
+    return sorted(kinds.items())[number % len(kinds)]
+
+
+def create_one(kinds: Kinds, account: CrmAccount, number: int) -> None:
+    name, kind = chosen(kinds, number)
+    account.create(name, **{kind.text: f"Neu {number}", **kind.values(account, number)})
+
+
+def create_one_late(kinds: Kinds, account: CrmAccount, number: int) -> None:
+    name, kind = chosen(kinds, number)
+    values = {kind.text: f"Spät {number}", **kind.values(account, number)}
+    account.create(name, visible_after_seconds=LATE_SECONDS, **values)
+
+
+def edit_one(kinds: Kinds, account: CrmAccount, number: int) -> None:
+    name, kind = chosen(kinds, number)
+    if row_id := pick(account, name, number // 2):
+        account.edit(name, row_id, **{kind.text: f"Anders {number}"})
+
+
+def edit_several(kinds: Kinds, account: CrmAccount, number: int) -> None:
+    name, kind = chosen(kinds, number)
+    several = ids(account, name)[number % 7 :][:BULK_ROWS]
+    account.edit_many(name, several, **{kind.text: f"Viele {number}"})
+
+
+def delete_one(kinds: Kinds, account: CrmAccount, number: int) -> None:
+    name, _ = chosen(kinds, number)
+    if len(ids(account, name)) > 1:  # without any of them no other record can be made
+        account.delete(name, pick(account, name, number // 2))
+
+
+def restore_one(kinds: Kinds, account: CrmAccount, number: int) -> None:
+    name, _ = chosen(kinds, number)
+    if row_id := pick(account, name, number // 2, is_deleted=True):
+        account.restore(name, row_id)
+
+
+def archive_one(kinds: Kinds, account: CrmAccount, number: int) -> None:
+    name, kind = chosen(kinds, number)
+    if kind.is_archived and (row_id := pick(account, name, number // 2)):
+        account.edit(name, row_id, is_archived=not account.get(name, row_id)["is_archived"])
+
+
+def move_deal(account: CrmAccount, number: int) -> None:
+    stage = pick(account, "stages", number)
+    if (deal := pick(account, "deals", number // 2)) and stage:
+        account.edit("deals", deal, stage_id=stage)
+
+
+def close_deal(account: CrmAccount, number: int) -> None:
+    if deal := pick(account, "deals", number // 2):
+        account.edit("deals", deal, status=("won", "lost", "open")[number % 3])
+
+
+def merge_deals(account: CrmAccount, number: int) -> None:
+    loser, survivor = (pick(account, "deals", number // 2 + offset) for offset in (0, 1))
+    if loser != survivor:
+        account.merge("deals", loser, survivor)
+
+
+def add_line(account: CrmAccount, number: int) -> None:
+    deal, product = pick(account, "deals", number), pick(account, "products", number // 2)
+    if deal and product:
+        values: dict[str, Any] = {
+            "item_price": 10 + number,
+            "quantity": 1 + number % 4,
+            "name": f"Zeile {number}",
+        }
+        account.create("deal_products", deal_id=deal, product_id=product, **values)
+
+
+def take_line(account: CrmAccount, number: int) -> None:
+    if line := pick(account, "deal_products", number):
+        account.delete("deal_products", line)
+
+
+def lead_becomes_deal(account: CrmAccount, number: int) -> None:
+    if len(ids(account, "leads")) > 1:
+        convert_lead(account, pick(account, "leads", number))
+
+
+def edits_of(kinds: Kinds) -> dict[str, Callable[[CrmAccount, int], None]]:
+    """Edits of records of these kinds, by name."""
+    edits = (
+        create_one,
+        create_one_late,
+        edit_one,
+        edit_several,
+        delete_one,
+        restore_one,
+        archive_one,
+    )
+    return {each.__name__: partial(each, kinds) for each in edits}
+
+
+SALES_EDITS = edits_of(SALES) | {
+    each.__name__: each for each in (move_deal, close_deal, merge_deals, add_line, take_line)
+}
+WORK_EDITS = edits_of(WORK) | {lead_becomes_deal.__name__: lead_becomes_deal}

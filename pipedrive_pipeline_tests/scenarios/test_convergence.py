@@ -17,7 +17,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,20 +32,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from pipedrive_pipeline.errors import Busy, PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
-from pipedrive_pipeline.sandbox import seeded, serve
+from pipedrive_pipeline.sandbox import CrmAccount, seeded, serve
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.lock import is_locked
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios import worker
 from pipedrive_pipeline_tests.scenarios.app_acts import ACTS
-from pipedrive_pipeline_tests.scenarios.edits import EDITS
+from pipedrive_pipeline_tests.scenarios.edits import EDITS, SALES_EDITS, WORK_EDITS
 from pipedrive_pipeline_tests.scenarios.oracle import (
     assert_all_equals_source,
     assert_edits_arrived,
     assert_nothing_became_null,
     marked,
     mart,
+    read_by,
     source_rows,
 )
 from pipedrive_pipeline_tests.scenarios.points import Point
@@ -53,6 +54,7 @@ from pipedrive_pipeline_tests.scenarios.visibility import (
     LYING_DATES,
     UNNOTICED,
     changed_rights,
+    children_spoiled,
     fired,
     unseen,
 )
@@ -79,9 +81,42 @@ FAULTS = (
 )  # fmt: skip
 DATES = ("date_ahead", "date_far_ahead", "date_behind", "no_date")
 PATHS = ("", "/organizations", "/persons", "Fields", "/users")
+PATHS_OF_OTHERS = ("", "/deals", "/archived", "/products", "/notes", "/leads", "/activities")
+MARTS = {"organizations": "customers", "persons": "contacts"}
 NUMBERS = st.integers(0, 400)
 SYNC_TYPES = st.sampled_from(["incremental", "incremental", "full", "sweep"])
 MOVES = st.sampled_from(["another company", "erased and added again", "both"])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Entities that a sequence's tenant reads, and what people edit in them."""
+
+    entities: tuple[str, ...]
+    edits: Mapping[str, Callable[[CrmAccount, int], None]]
+    paths: tuple[str, ...]
+
+
+# About as many lists each as contacts alone have, so that a sequence takes no longer.
+READINGS = {
+    "contacts": Reading(databases.ENTITIES_READ, EDITS, PATHS),
+    "sales": Reading(
+        (
+            "users", "deal_fields", "pipelines", "stages", "products", "product_variations",
+            "deals", "deal_products",
+        ),
+        SALES_EDITS,
+        PATHS_OF_OTHERS,
+    ),
+    "work": Reading(
+        (
+            "users", "activity_fields", "activity_types", "activities", "notes", "lead_labels",
+            "lead_sources", "leads",
+        ),
+        WORK_EDITS,
+        PATHS_OF_OTHERS,
+    ),
+}  # fmt: skip
 
 
 class Interrupted(Exception):
@@ -113,39 +148,57 @@ class Convergence(RuleBasedStateMachine):
         self.open = ExitStack()
         self.sandbox = self.open.enter_context(serve(self.account, page_rows=PAGE_ROWS))
         self.world.connect(self.tenant, self.sandbox)
+        self.reading = READINGS["contacts"]
         self.skew = timedelta()
         self.is_crm_untouched = True
 
-    @initialize(minutes=st.sampled_from([0, 10, -10]))
-    def set_our_clock(self, minutes: int) -> None:
-        """Ours and the server's differ, as clocks do."""
+    @initialize(minutes=st.sampled_from([0, 10, -10]), reading=st.sampled_from(sorted(READINGS)))
+    def begin(self, minutes: int, reading: str) -> None:
+        """Our clock and the server's differ, as clocks do; tenants read what they choose."""
         self.skew = timedelta(minutes=minutes)
+        self.reading = READINGS[reading]
+        self.choose_entities()
 
-    @rule(name=st.sampled_from(sorted(EDITS)), number=NUMBERS)
-    def people_edit(self, name: str, number: int) -> None:
+    def choose_entities(self) -> None:
+        """The tenant's settings, which are gone where it was removed."""
+        databases.read_only(self.world.warehouse, self.tenant, self.reading.entities)
+
+    @rule(choice=NUMBERS, number=NUMBERS)
+    def people_edit(self, choice: int, number: int) -> None:
         """Somebody edits something between two runs."""
-        EDITS[name](self.account, number)
+        self.edit(choice)(self.account, number)
 
-    @rule(name=st.sampled_from(sorted(EDITS)), number=NUMBERS, call=st.integers(1, 8))
-    def people_will_edit_during_a_walk(self, name: str, number: int, call: int) -> None:
+    @rule(choice=NUMBERS, number=NUMBERS, call=st.integers(1, 8))
+    def people_will_edit_during_a_walk(self, choice: int, number: int, call: int) -> None:
         """Somebody edits something just before a call of a coming run is answered."""
-        self.sandbox.faults.before(call, lambda: EDITS[name](self.account, number))
+        act = self.edit(choice)
+        self.sandbox.faults.before(call, lambda: act(self.account, number))
+
+    def edit(self, choice: int) -> Callable[[CrmAccount, int], None]:
+        """An edit of what the tenant reads."""
+        names = sorted(self.reading.edits)
+        return self.reading.edits[names[choice % len(names)]]
 
     @rule(
         kinds=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=3),
-        path=st.sampled_from(PATHS),
+        choice=NUMBERS,
         after=st.integers(0, 4),
         times=st.sampled_from([1, 1, 1, 4]),
     )
-    def the_source_will_fail(self, kinds: list[str], path: str, after: int, times: int) -> None:
+    def the_source_will_fail(self, kinds: list[str], choice: int, after: int, times: int) -> None:
         """Some of the coming answers are spoiled, in a row."""
+        path = self.path(choice)
         for offset, kind in enumerate(kinds):
             self.sandbox.faults.add(kind, after=after + offset, times=times, path=path)
 
-    @rule(kind=st.sampled_from(DATES), path=st.sampled_from(PATHS), times=st.sampled_from([1, 99]))
-    def dates_will_lie(self, kind: str, path: str, times: int) -> None:
+    @rule(kind=st.sampled_from(DATES), choice=NUMBERS, times=st.sampled_from([1, 99]))
+    def dates_will_lie(self, kind: str, choice: int, times: int) -> None:
         """The `Date` header of some coming answers is wrong or missing."""
-        self.sandbox.faults.add(kind, times=times, path=path)
+        self.sandbox.faults.add(kind, times=times, path=self.path(choice))
+
+    def path(self, choice: int) -> str:
+        """A part of the addresses that the tenant's runs call."""
+        return self.reading.paths[choice % len(self.reading.paths)]
 
     @rule(names=st.lists(st.sampled_from(sorted(ACTS)), min_size=1, max_size=2), number=NUMBERS)
     def an_app_writes_to_crm(self, names: list[str], number: int) -> None:
@@ -252,6 +305,7 @@ class Convergence(RuleBasedStateMachine):
             self.account.company_id = company_id + 1
             self.sandbox = self.open.enter_context(serve(self.account, page_rows=PAGE_ROWS))
         self.world.connect(self.tenant, self.sandbox, is_other_company=move == "another company")
+        self.choose_entities()
 
     def teardown(self) -> None:
         """Faults stop; one clean sync and one sweep make everything right."""
@@ -279,7 +333,8 @@ class Convergence(RuleBasedStateMachine):
         faults = fired(self.sandbox.requests)
         # Our own clock is the last guard against lying dates; here it is ahead as well.
         is_unguarded = self.skew > timedelta() and faults & LYING_DATES
-        if faults & UNNOTICED or is_unguarded or changed_rights(self.account):
+        is_spoiled = faults & UNNOTICED or children_spoiled(self.sandbox.requests)
+        if is_spoiled or is_unguarded or changed_rights(self.account):
             return
         self.stage.compared_after_increments += 1
         assert_edits_arrived(
@@ -295,16 +350,19 @@ class Convergence(RuleBasedStateMachine):
         world, sandbox, tenant = self.world, self.sandbox, self.tenant
         assert_all_equals_source(world, sandbox, tenant)
         assert_nothing_became_null(world, sandbox, tenant)
-        for entity, name in (("organizations", "customers"), ("persons", "contacts")):
-            there = {str(row["id"]) for row in source_rows(sandbox, entity)}
+        for entity, spec in read_by(world, tenant).items():
+            key = spec.key.name
+            there = {str(row[key]) for row in source_rows(sandbox, entity)}
             gone = marked(world, entity, tenant)
+            assert {str(row[key]) for row in world.raw(tenant, entity)} - there == gone.keys()
+            if entity not in MARTS:
+                continue
             # Rows of a former company have no id of this one.
             deleted = [
                 row
-                for row in mart(world, name, tenant)
+                for row in mart(world, MARTS[entity], tenant)
                 if row["deleted_at"] is not None and row["pipedrive_id"] is not None
             ]
-            assert {str(row["id"]) for row in world.raw(tenant, entity)} - there == gone.keys()
             assert {str(row["pipedrive_id"]): row["deletion_reason"] for row in deleted} == gone
         assert {row["status"] for row in world.history(tenant)} <= {
             "success",

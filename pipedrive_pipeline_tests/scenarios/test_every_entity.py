@@ -16,10 +16,13 @@ from pipedrive_pipeline.connectors.pipedrive.entities import ENDPOINTS
 from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import SyncType
-from pipedrive_pipeline_tests.databases import read_everything
+from pipedrive_pipeline.sync.runs.source_access import SourceAccess
+from pipedrive_pipeline.sync.tenancy.configuration import entities_read
+from pipedrive_pipeline_tests.databases import read_everything, read_only
 from pipedrive_pipeline_tests.scenarios.oracle import assert_raw_equals_source, marked
-from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
+from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, world_at
 
 COSTLY = {name for name, spec in PIPEDRIVE.by_name.items() if not spec.is_on_by_default}
 
@@ -41,7 +44,6 @@ def world(database_url: str, tmp_path: Path, sandbox: Sandbox) -> World:
     world = world_at(database_url, tmp_path)
     world.connect(ACME, sandbox)
     read_everything(world.warehouse, ACME)
-    set_cycles(world, dict.fromkeys(PIPEDRIVE.by_name, 0))
     return world
 
 
@@ -61,12 +63,9 @@ def set_cycles(world: World, hours: dict[str, int]) -> None:
         )
 
 
-def switch_off(world: World, names: set[str]) -> None:
-    """Names the entities that are not read."""
-    with world.warehouse.transaction(ACME) as connection:
-        connection.execute(
-            "update integration.sync_settings set entities_off = %s", [sorted(names)]
-        )
+def read_default(world: World) -> None:
+    """Lets the tenant read what is on by default."""
+    read_only(world.warehouse, ACME, set(PIPEDRIVE.by_name) - COSTLY)
 
 
 def paths_since(sandbox: Sandbox, number: int) -> Counter[str]:
@@ -75,7 +74,12 @@ def paths_since(sandbox: Sandbox, number: int) -> Counter[str]:
 
 
 def test_every_record_of_every_entity_arrives(world: World, sandbox: Sandbox) -> None:
-    """Value by value, children and text keys included; the second run changes nothing."""
+    """Value by value, children and text keys included, at a price that was known before.
+
+    The second run changes nothing.
+    """
+    entities = entities_read(world.warehouse, Scope(ACME, SYSTEM)).values()
+    price = SourceAccess(world.warehouse, world.settings, Scope(ACME, SYSTEM)).price(entities)
     first = world.sync(sync_type="full")
     assert_raw_equals_source(world, sandbox)
 
@@ -88,6 +92,8 @@ def test_every_record_of_every_entity_arrives(world: World, sandbox: Sandbox) ->
         dict.fromkeys(second.reads, 0)
     )
     assert_raw_equals_source(world, sandbox)
+    for name, read in first.reads.items():
+        assert price.ranges[name].least <= read.tokens <= price.ranges[name].most, name
     assert changes(world) == changes_at_source(world, sandbox)
 
 
@@ -116,8 +122,8 @@ def test_an_entity_waits_for_its_cycle_but_not_when_it_is_named(
     world: World,
 ) -> None:
     """A run that reads everything or names the entity takes no notice of cycles."""
+    read_default(world)
     set_cycles(world, {"notes": 24, "lead_sources": 0, "activity_types": 0})
-    switch_off(world, COSTLY)
     read(world, "full")
 
     left_out = set(PIPEDRIVE.by_name) - COSTLY - set(read(world))
@@ -135,7 +141,7 @@ def test_lines_of_a_changed_deal_are_read_again_in_one_call(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Only those of deals that changed; a line that is gone is marked."""
-    switch_off(world, COSTLY)
+    read_default(world)
     read(world, "full")
     line = next(iter(sandbox.truth("deal_products")))
     account.delete("deal_products", line["id"])
@@ -151,7 +157,7 @@ def test_lines_of_a_changed_deal_are_read_again_in_one_call(
 
 def test_archiving_is_no_deletion(world: World, sandbox: Sandbox, account: CrmAccount) -> None:
     """A deal leaves one list and enters the other; neither a sync nor a sweep takes it for gone."""
-    switch_off(world, COSTLY)
+    read_default(world)
     read(world, "full")
     deal = next(each for each in sandbox.truth("deals") if is_live(each))
     account.edit("deals", deal["id"], is_archived=True)
@@ -172,7 +178,7 @@ def test_what_is_deleted_is_marked_by_the_sweep(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Deals say it themselves, for 30 days; of the others the list does no longer hold them."""
-    switch_off(world, COSTLY)
+    read_default(world)
     read(world, "full")
     gone = {
         name: next(each for each in sandbox.truth(name) if is_live(each))["id"]
@@ -194,7 +200,7 @@ def test_a_deal_that_is_purged_is_marked_without_a_person_s_word(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """More than 50 deals that the source itself listed as deleted may leave its list at once."""
-    switch_off(world, COSTLY)
+    read_default(world)
     ids = [each["id"] for each in sandbox.truth("deals") if is_live(each)][:51]
     for deal_id in ids:
         account.delete("deals", deal_id)
@@ -213,7 +219,7 @@ def test_an_entity_without_its_scope_is_skipped_and_the_others_are_read(
 ) -> None:
     sandbox.faults.add("scope_403", times=99, path="/v1/leads")
 
-    switch_off(world, COSTLY)
+    read_default(world)
     reads = read(world, "full")
 
     assert reads["leads"].is_set_aside

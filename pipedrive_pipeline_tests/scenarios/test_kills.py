@@ -17,6 +17,7 @@ from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.lock import is_locked
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios import worker
+from pipedrive_pipeline_tests.scenarios.edits import SALES, WORK, add_line, edits_of
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.points import Kind, Point
 from pipedrive_pipeline_tests.scenarios.postgres_proxy import Moment, PostgresProxy, postgres_proxy
@@ -29,12 +30,22 @@ SAMPLED_OTHERS = 4  # of 77 renames and 5 calls, before and after each
 SAMPLED_FIRST_LOADS = 2  # of about 900
 SHARES = 16  # of all points, so that several workers do them
 
+EDITS_OF_DEALS = edits_of({"deals": SALES["deals"]})
+EDITS_OF_NOTES = edits_of({"notes": WORK["notes"]})
 Spot = tuple[int, Moment] | Point  # what is sent to Postgres is counted on the wire
 
 
 @pytest.fixture
 def account() -> CrmAccount:
     return seeded(30, 60)
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    """Its tenant reads deals with their lines and notes, too: two lists, children, offsets."""
+    entities = (*databases.ENTITIES_READ, "deals", "deal_products", "notes")
+    databases.read_only(world.warehouse, ACME, entities)
+    return world
 
 
 def edit_something(account: CrmAccount, number: int) -> None:
@@ -44,6 +55,11 @@ def edit_something(account: CrmAccount, number: int) -> None:
     organization = account.create("organizations", name=f"Neu {number}")
     account.create("persons", name=f"Neu {number}", org_id=organization["id"])
     account.users[0]["name"] = f"Besitzer {number}"
+    EDITS_OF_DEALS["edit_one"](account, number)
+    EDITS_OF_DEALS["archive_one"](account, number // 2)
+    add_line(account, number)
+    EDITS_OF_NOTES["create_one"](account, number)
+    EDITS_OF_NOTES["edit_one"](account, number)
 
 
 def pieces_of_an_undisturbed_sync(

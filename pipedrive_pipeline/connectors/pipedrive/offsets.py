@@ -57,7 +57,8 @@ class OffsetPlace:
         if furthest and (since is None or furthest > since):
             return OffsetPlace(furthest.strftime(STAMP), 0, ids)
         rows = len(page.records) + len(page.misfits)
-        return OffsetPlace(self.since, self.start + max(1, rows - OVERLAP_ROWS), ids)
+        overlap = min(OVERLAP_ROWS, rows // 2)
+        return OffsetPlace(self.since, self.start + max(1, rows - overlap), ids)
 
 
 def _furthest(records: list[Record]) -> datetime | None:

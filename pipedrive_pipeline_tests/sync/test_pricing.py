@@ -1,0 +1,76 @@
+"""What a first read costs at least and at most, before a record is read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from pipedrive_pipeline.connectors.contract import Entity
+from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.budget.daily_budget import cost_of_increment
+from pipedrive_pipeline.sync.budget.pricing import Price, TokenRange, price
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, ControlTables
+
+
+@dataclass
+class Counted:
+    """A source that knows its highest ids."""
+
+    highest: Mapping[str, int]
+    asked: list[str] = field(default_factory=list)
+
+    async def size_hint(self, entity: Entity) -> int | None:
+        """See `contract.Source.size_hint`."""
+        self.asked.append(entity.name)
+        return self.highest.get(entity.name)
+
+
+def priced(warehouse: Warehouse, names: list[str], highest: Mapping[str, int]) -> Price:
+    """The price of a first read of these entities."""
+    source = Counted(highest)
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Any]:
+        yield source
+
+    entities = [PIPEDRIVE.by_name[name] for name in names]
+    return price(
+        warehouse,
+        Scope(ACME, SYSTEM),
+        entities,
+        open_source=opened,
+        daily_limit=lambda: 30_000,
+    )
+
+
+def test_a_hundred_thousand_deals_with_products_have_a_price_of_two_ends(
+    control: ControlTables,
+) -> None:
+    """All may be on the dear list of archived deals; two calls read the lines of 100 deals."""
+    first = priced(control.warehouse, ["deals", "deal_products"], {"deals": 100_000})
+
+    assert first.ranges == {
+        "deals": TokenRange(30 + 10, 30 + 199 * 20 + 30),
+        "deal_products": TokenRange(0, 2 * 1_000 * 10),
+    }
+    assert str(first) == "40 to 24,040 tokens, 80 % of 30,000"
+
+
+def test_children_are_priced_by_their_parents_even_alone(control: ControlTables) -> None:
+    alone = priced(control.warehouse, ["deal_changes"], {"deals": 300})
+
+    assert alone.ranges == {"deal_changes": TokenRange(0, 300 * 20)}
+
+
+@pytest.mark.parametrize(
+    ("names", "tokens"),
+    [(["deals"], 30), (["leads"], 20), (["deal_products"], 0), (["pipelines", "stages"], 10)],
+)
+def test_a_sync_without_changes_is_priced_by_its_lists(names: list[str], tokens: int) -> None:
+    assert cost_of_increment(PIPEDRIVE.by_name[name] for name in names) == tokens
