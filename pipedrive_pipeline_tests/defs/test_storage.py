@@ -1,0 +1,56 @@
+"""Dagster's storage keeps one connection per process, and none that the server has closed."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pipedrive_pipeline_tests.scenarios.world import World
+from pipedrive_pipeline_tests.waiting import wait_until
+
+OURS = """
+select pg_stat_activity.pid
+from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'
+"""
+WAIT_SECONDS = 20  # a server's process ends a moment after its connection
+
+
+def sessions(world: World) -> set[int]:
+    """The server's processes that clients have open."""
+    with world.warehouse.transaction() as connection:
+        return {int(row[0]) for row in connection.execute(OURS)}
+
+
+def use(instance: dg.DagsterInstance) -> None:
+    """A query of each of the three storages."""
+    instance.get_runs_count()
+    instance.all_instigator_state()
+    instance.get_dynamic_partitions("tenants")
+
+
+def test_runs_events_and_schedules_share_one_connection_that_ends_with_the_instance(
+    world: World, instance: dg.DagsterInstance
+) -> None:
+    """Dagster would connect for each query: hundreds of times in a run."""
+    use(instance)
+    wait_until(lambda: len(sessions(world)) == 1, WAIT_SECONDS)
+    (first,) = sessions(world)
+
+    use(instance)
+
+    assert sessions(world) == {first}
+    instance.dispose()
+    wait_until(lambda: not sessions(world), WAIT_SECONDS)
+
+
+def test_a_connection_that_the_server_ended_is_not_used(
+    world: World, instance: dg.DagsterInstance
+) -> None:
+    """A failover of Postgres must not cost a run its events."""
+    use(instance)
+    with world.warehouse.transaction() as connection:
+        connection.execute(f"select pg_terminate_backend(pid, 5000) from ({OURS}) as ours")
+
+    use(instance)
+
+    assert instance.get_dynamic_partitions("tenants") == ["acme"]
