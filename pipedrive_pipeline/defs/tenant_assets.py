@@ -33,7 +33,7 @@ from pipedrive_pipeline.defs.merged_results import MergedResults, Result
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
 from pipedrive_pipeline.defs.raw import RAW_CHECKS, RAW_KEYS, RAW_SPECS, entities_among, read
 from pipedrive_pipeline.defs.runs import SystemRuns
-from pipedrive_pipeline.defs.tenant_summary import report_summaries, store_results
+from pipedrive_pipeline.defs.tenant_summary import report_summaries, secondary, store_results
 from pipedrive_pipeline.errors import Busy, NotConnected, PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
@@ -68,12 +68,15 @@ def tenant(
             failures.append(failure_of(busy, can_retry=False))
         except dg.Failure as failure:
             failures.append(failure)
-        checked |= store_results(scope, [*read_results, *merged.checks_of(scope.system)])
+        with secondary(context):
+            checked |= store_results(scope, [*read_results, *merged.checks_of(scope.system)])
     yield from merged.results()
-    report_summaries(context, checked)
+    with secondary(context):
+        report_summaries(context, checked)
     if failures:
         raise joined(failures)
-    report_freshness(context, checked)
+    with secondary(context):
+        report_freshness(context, checked)
 
 
 def _selected(context: dg.AssetExecutionContext, runs: SystemRuns) -> tuple[Scope, ...]:
