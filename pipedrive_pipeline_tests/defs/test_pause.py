@@ -53,7 +53,7 @@ def test_a_paused_run_is_green_answers_5_and_says_when_it_goes_on(
     refused = command(world, "sync")
 
     assert (paused.returncode, refused.returncode) == (ExitCode.PAUSED, ExitCode.PAUSED)
-    assert "full read: about 160 tokens, less than 1 % of 30,000" in paused.stdout
+    assert "full read: 80 to 160 tokens, less than 1 % of 30,000" in paused.stdout
     assert "it goes on at" in paused.stderr
     assert sandbox.requests.count == calls_when_paused
     [line] = refused.stderr.splitlines()
@@ -83,6 +83,6 @@ def test_a_dry_run_says_the_price_and_reads_nothing(world: World, sandbox: Sandb
     priced = command(world, "sync", "--full", "--dry-run")
 
     assert priced.returncode == ExitCode.OK
-    assert priced.stdout == "acme: full read: about 160 tokens, less than 1 % of 30,000\n"
+    assert priced.stdout == "acme: full read: 80 to 160 tokens, less than 1 % of 30,000\n"
     assert sandbox.requests.count - calls_before == 2
     assert world.history() == []
