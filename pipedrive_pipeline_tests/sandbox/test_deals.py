@@ -203,6 +203,24 @@ def test_lines_make_the_value_of_a_deal_and_move_its_edit_time(
     assert changed(client, path, value=7)["value"] == 200
 
 
+def test_lines_are_added_all_or_none_and_deleted_in_bulk(client: SandboxClient, deal: Row) -> None:
+    path = f"{DEALS}/{deal['id']}"
+    right, wrong = {"product_id": 1, "item_price": 4, "quantity": 2}, {"product_id": 1}
+
+    refused = client.http.post(f"{path}/products/bulk", json={"data": [right, wrong]})
+    rows = client.http.post(f"{path}/products/bulk", json={"data": [right] * 3}).json()["data"]
+    before = client.sandbox.requests.tokens_spent
+    deleted = client.http.delete(f"{path}/products", params={"ids": rows[0]["id"]}).json()
+    spent = client.sandbox.requests.tokens_spent - before
+
+    assert refused.status_code == 400
+    assert [row["sum"] for row in rows] == [8, 8, 8]
+    assert (deleted["data"], spent) == ({"ids": [rows[0]["id"]]}, 15)
+    assert client.data(path)["value"] == 16
+    assert len(client.http.delete(f"{path}/products").json()["data"]["ids"]) == 2
+    assert client.data(f"{path}/products") == []
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -352,6 +352,16 @@ def _of_fields(route: Route) -> Schema:
     return schemas.single(schemas.V2_FIELD)
 
 
+def _of_lines(method: str) -> Schema:
+    if method == "GET":
+        return schemas.v2_page(entity_schemas.DEAL_PRODUCT)
+    if method == "DELETE":
+        ids = schemas.thing({"ids": schemas.listed(schemas.ID)})
+        more = schemas.thing({"more_items_in_collection": schemas.FLAG})
+        return schemas.single(ids, {"additional_data": more})
+    return schemas.single(entity_schemas.DEAL_PRODUCT)
+
+
 def _of_users(path: str) -> Schema:
     user = schemas.thing(schemas.USER_KEYS)
     if path.endswith("/me"):
@@ -365,5 +375,7 @@ SPECIAL: tuple[tuple[str, Callable[[Route], Schema]], ...] = (  # paths that ser
     ("^/v1/users", lambda route: _of_users(route[1])),
     ("/changelog$", lambda _: schemas.v2_page(entity_schemas.CHANGE)),
     ("/convert/", lambda _: schemas.single(entity_schemas.CONVERSION)),
+    ("/products/bulk$", lambda _: schemas.single(schemas.listed(entity_schemas.DEAL_PRODUCT))),
+    (r"^/api/v2/deals/\{id\}/products$", lambda route: _of_lines(route[0])),
     ("^/api/v2/deals/products$", lambda _: schemas.v2_page(entity_schemas.DEAL_PRODUCT)),
 )

@@ -108,6 +108,12 @@ async function writesDeals(second, first) {
   await dealsV1.deleteDealParticipant({ id: deal.id, deal_participant_id: participant.id });
   const changes = (await dealsV1.getDealChangelog({ id: deal.id })).data;
   assert.ok(changes.some((change) => change.field_key === "stage_id" && change.new_value === "3"));
+  const many = { data: [1, 2].map((product_id) => ({ product_id, item_price: 1, quantity: 1 })) };
+  const added = (await lines.addManyDealProducts({
+    id: deal.id, CreateManyDealProductRequest: many,
+  })).data;
+  const ids = added.map((row) => row.id).join(",");
+  assert.equal((await lines.deleteManyDealProducts({ id: deal.id, ids })).data.ids.length, 2);
   await lines.deleteDealProduct({ id: deal.id, product_attachment_id: line.id });
   const job = (await deals.convertDealToLead({ id: deal.id })).data.conversion_id;
   await deals.getDealConversionStatus({ id: deal.id, conversion_id: job });

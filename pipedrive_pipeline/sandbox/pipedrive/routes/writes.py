@@ -45,7 +45,21 @@ def endpoints() -> list[ApiEndpoint]:
 
 def _create(kind: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     call.parameters({})
-    parent = _parent(kind, call)
+    record = call.account.create(
+        kind.name, by="api", **_parent(kind, call), **new_values(kind, call)
+    )
+    row = call.account.views[kind.name].row(record)
+    if kind.fresh_is_unstamped:
+        row["update_time"] = None
+    return success(row, kind.created_status)
+
+
+def new_values(kind: RecordKind, call: AdmittedCall) -> Record:
+    """The values of a new record, with the caller as its owner.
+
+    Raises:
+        RequestRefused: 400, one is wrong, or one that it needs is missing.
+    """
     values = checked(call, kind, is_new=True)
     _settle_name(kind, values, before=None)
     for key in kind.required:
@@ -55,11 +69,7 @@ def _create(kind: RecordKind, call: AdmittedCall) -> SandboxAnswer:
     for key in OWNERS:
         if key in kind.defaults:
             values.setdefault(key, call.caller.user_id)
-    record = call.account.create(kind.name, by="api", **parent, **values)
-    row = call.account.views[kind.name].row(record)
-    if kind.fresh_is_unstamped:
-        row["update_time"] = None
-    return success(row, kind.created_status)
+    return values
 
 
 def _update(kind: RecordKind, call: AdmittedCall) -> SandboxAnswer:
