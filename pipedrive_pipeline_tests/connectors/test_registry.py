@@ -49,6 +49,11 @@ LINES = replace(
             "no entity fields",
         ),
         ({"entities": (replace(BOOKS, personal=("mail",)),)}, "no column mail"),
+        ({"entities": (replace(BOOKS, gone_column="is_gone"),)}, "no column is_gone"),
+        (
+            {"entities": (replace(BOOKS, is_required=True, is_on_by_default=False),)},
+            "cannot be off by default",
+        ),
     ],
 )
 def test_a_contradiction_is_refused(changes: dict[str, object], problem: str) -> None:

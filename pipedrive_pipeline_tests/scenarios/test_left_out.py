@@ -6,6 +6,7 @@ import pytest
 
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
+from pipedrive_pipeline_tests.databases import ENTITIES_READ, read_only
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 
@@ -16,11 +17,7 @@ def test_persons_are_read_only_where_they_are_wanted(
     """Off, a full sync spends nothing on them; on again, what changed meanwhile arrives."""
     world.sync()
     contacts = world.rows("crm", "contacts")
-    with world.warehouse.transaction() as connection:
-        connection.execute(
-            "insert into integration.sync_settings (tenant_id, system, entities_off)"
-            " values ('acme', 'pipedrive', '{persons}')"
-        )
+    read_only(world.warehouse, ACME, set(ENTITIES_READ) - {"persons"})
     account.edit("persons", 1, name="Neu")
     account.edit("organizations", 1, name="Auch neu")
     before = sandbox.requests.count
@@ -33,7 +30,6 @@ def test_persons_are_read_only_where_they_are_wanted(
     assert "Auch neu" in {row["name"] for row in world.rows("crm", "customers")}
     with pytest.raises(BadInput, match="entities_off"):
         world.sync(entities=["persons"])
-    with world.warehouse.transaction() as connection:
-        connection.execute("update integration.sync_settings set entities_off = '{}'")
+    read_only(world.warehouse, ACME, ENTITIES_READ)
     world.sync()
     assert "Neu" in {row["name"] for row in world.rows("crm", "contacts", tenant=ACME)}
