@@ -502,7 +502,7 @@ def _touched(
 
 
 def _to_relink(
-    work: _MartWork, touched: Mapping[str, Collection[str] | None], later: Collection[str]
+    work: _MartWork, touched: Mapping[str, Collection[str] | None], later: set[str]
 ) -> sql.Composable | None:
     """Returns a condition on ``target`` that selects the rows whose links to compare; None: none.
 
