@@ -43,14 +43,14 @@ def as_dagster_failures(context: dg.AssetExecutionContext, run: TenantRun) -> It
 
 
 def report_pause(context: dg.AssetExecutionContext, run: TenantRun, pause: BudgetSpent) -> None:
-    """Reports on the run, and on each unfinished asset, when the run goes on."""
+    """Reports on the run, and on each asset that it has yet to read, when the run goes on."""
     resumes_at = pause.resets_at.isoformat(timespec="minutes")
     context.log.warning(str(pause))
     context.instance.add_run_tags(
         context.run_id, {STATUS_TAG: "paused", RESUMES_AT_TAG: resumes_at}
     )
     for key in sorted(context.selected_asset_keys):
-        if key.path[0] != run.facts.scope.system:
+        if key.path[0] != run.facts.scope.system or key.path[-1] not in run.chosen:
             continue
         read = run.row.reads.get(key.path[-1])
         if read is None or not read.is_complete:

@@ -86,6 +86,7 @@ class TenantRun:
         self._chunk_rows = chunk_rows
         self._files = ExitStack()
         self._health: MartHealth | None = None  # of the last build
+        self.chosen: frozenset[str] = frozenset()  # names of the entities that this run reads
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -311,7 +312,8 @@ class TenantRun:
         is_every_entity = names is None or entities_on.keys() <= set(names)
         if self.facts.sync_type == "incremental" and is_every_entity:
             waiting = entities_waiting(self._warehouse, self._scope, self._now())
-            return [spec for spec in chosen if spec.name not in waiting]
+            chosen = [spec for spec in chosen if spec.name not in waiting]
+        self.chosen = frozenset(spec.name for spec in chosen)
         return chosen
 
     def _note_page(self, read: EntityRead) -> None:
