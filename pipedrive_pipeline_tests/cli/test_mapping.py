@@ -38,6 +38,7 @@ def test_a_mapping_is_proposed_looked_at_saved_and_built(
     tenant = ("--tenant", "acme")
 
     proposed: dict[str, Any] = in_process.run("mapping", "propose", *tenant, "--json").facts
+    hint = in_process.run("mapping", "propose", *tenant).out
     proposed["organizations"] |= {
         keys["Interne Notiz"]: {"target": "attributes.note_number", "as": "number"}
     }
@@ -47,6 +48,11 @@ def test_a_mapping_is_proposed_looked_at_saved_and_built(
     built = terminal.run("remap", *tenant, "--json")
 
     assert proposed["organizations"][keys["Kundennummer"]] == "customer_number"
+    assert [line for line in hint.splitlines() if line.startswith("./run ")] == [
+        "./run mapping propose --tenant acme --json > m.json",
+        "./run mapping preview --tenant acme --file m.json",
+        "./run mapping set --tenant acme --file m.json",
+    ]
     assert "is no number" in result.out
     assert "version 1 is active" in saved.out
     assert (built.code, built.facts["marts"]["customers"]["updated"]) == (0, 12)
