@@ -229,5 +229,8 @@ def test_the_views_say_what_they_show_and_what_a_person_should_look_at(
     assert checks["customers", "null_conservation"]
     assert {name for name, _ in checks} == {mart.name for mart in MARTS}
     assert {check for name, check in checks if name == "customers"} > {"views_current"}
-    assert {check for name, check in checks if name == "users"} == {"views_current"}
+    assert {check for name, check in checks if name == "users"} == {
+        "all_tenants",
+        "views_current",
+    }
     assert sandbox.requests.count == requests
