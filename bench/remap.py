@@ -17,6 +17,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def _measured(warehouse: Warehouse, organizations: int, persons: int) -> dict[st
         # Fields of one type are ten apart; each round uses other ones, so that all rows change.
         offset = 10 * (number % 2)
         _vacuum(warehouse)
-        by_hand.append(_seconds(lambda shift=offset: _by_hand(warehouse, shift)))
+        by_hand.append(_seconds(partial(_by_hand, warehouse, offset)))
         _vacuum(warehouse)
         mapping.save(warehouse, Scope(TENANT, SYSTEM), _mapping(10 - offset), who="bench")
         remapped.append(_seconds(lambda: build(warehouse, Scope(TENANT, SYSTEM))))

@@ -36,7 +36,7 @@ HOSTILE = {  # names that are alike once they are readable -> first columns of t
 }
 
 
-def expected(kind: str, value: Any, labels: Mapping[int, str]) -> dict[str, Any]:
+def expected(kind: str, value: Any, labels: Mapping[int | str, str]) -> dict[str, Any]:
     """What the parts of a field must show of a value of v2's shape."""
     day, hour = date.fromisoformat, time.fromisoformat
     parts: Mapping[str, Callable[[], dict[str, Any]]] = {

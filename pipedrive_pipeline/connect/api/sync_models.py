@@ -111,7 +111,7 @@ class Run(Model):
     dagster_run_id: str | None
 
 
-class RunFigures(Model):
+class TrendPoint(Model):
     """The figures of one run that has ended."""
 
     started_at: datetime

@@ -141,7 +141,7 @@ def run(
     return envelope.answer(request, presenters.run(row))
 
 
-@router.get("/sync/trends", response_model=Listed[sync_models.RunFigures])
+@router.get("/sync/trends", response_model=Listed[sync_models.TrendPoint])
 def trends(
     request: Request,
     services: AppServices,
@@ -153,7 +153,7 @@ def trends(
     with services.warehouse.as_app(caller.tenant) as connection:
         figures = run_figures(connection, Scope(caller.tenant, system), limit=query.limit)
     return envelope.answer(
-        request, [sync_models.RunFigures(**asdict(of_run)) for of_run in figures]
+        request, [sync_models.TrendPoint(**asdict(of_run)) for of_run in figures]
     )
 
 

@@ -190,7 +190,7 @@ class FieldBook:
         return self.change(code, by=by, options=(*options, *new))
 
     def rename_options(
-        self, code: str, labels: dict[int, str], *, by: str = "test"
+        self, code: str, labels: Mapping[Any, str], *, by: str = "test"
     ) -> FieldDefinition:
         """Give options new labels by id; returns the field as it is now."""
         at = self._clock.stamp()
@@ -202,7 +202,9 @@ class FieldBook:
         )
         return self.change(code, by=by, options=options)
 
-    def drop_options(self, code: str, ids: Sequence[int], *, by: str = "test") -> FieldDefinition:
+    def drop_options(
+        self, code: str, ids: Sequence[int | str], *, by: str = "test"
+    ) -> FieldDefinition:
         """Delete options; records keep the ids. Returns the field as it is now."""
         field = self._known(code)
         remaining = tuple(option for option in field.options or () if option.id not in ids)
