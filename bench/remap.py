@@ -92,7 +92,7 @@ def main() -> None:
 
 def _measured(warehouse: Warehouse, organizations: int, persons: int) -> dict[str, Any]:
     migrate(warehouse)
-    _fill(warehouse, {"organizations": organizations, "persons": persons})
+    fill(warehouse, {"organizations": organizations, "persons": persons})
     first = _seconds(lambda: build(warehouse, Scope(TENANT, SYSTEM)))
     publish_views(warehouse, TENANT)
     compared = _seconds(lambda: compare_values(warehouse, Scope(TENANT, SYSTEM)))
@@ -104,7 +104,7 @@ def _measured(warehouse: Warehouse, organizations: int, persons: int) -> dict[st
         _vacuum(warehouse)
         by_hand.append(_seconds(partial(_by_hand, warehouse, offset)))
         _vacuum(warehouse)
-        mapping.save(warehouse, Scope(TENANT, SYSTEM), _mapping(10 - offset), who="bench")
+        mapping.save(warehouse, Scope(TENANT, SYSTEM), other_mapping(10 - offset), who="bench")
         remapped.append(_seconds(lambda: build(warehouse, Scope(TENANT, SYSTEM))))
     ratio = min(remapped) / min(by_hand)
     return {
@@ -130,7 +130,8 @@ def _by_hand(warehouse: Warehouse, offset: int) -> None:
             connection.execute(query.encode(), keys)
 
 
-def _mapping(offset: int) -> dict[str, dict[str, str]]:
+def other_mapping(offset: int) -> dict[str, dict[str, str]]:
+    """Three fields of each entity, starting at this one: two into columns, one an attribute."""
     return {
         entity: {
             _key(entity, 0 + offset): first,
@@ -158,8 +159,8 @@ def _key(entity: str, number: int) -> str:
     return sha1(f"{entity} {number}".encode(), usedforsecurity=False).hexdigest()
 
 
-def _fill(warehouse: Warehouse, sizes: dict[str, int]) -> None:
-    """Raw as a first sync leaves it; three of ten values are null."""
+def fill(warehouse: Warehouse, sizes: dict[str, int]) -> None:
+    """Adds the tenant, with raw as a first sync leaves it; three of ten values are null."""
     with warehouse.transaction(search_path=(Scope(TENANT, SYSTEM).raw_schema,)) as connection:
         connection.execute("insert into integration.tenants (slug) values ('bench')")
         connection.execute("create schema raw_pipedrive_bench")
