@@ -147,7 +147,7 @@ def _print_receipt(tenant: Tenant, erased: Erased, matches: Matches) -> None:
     who = f"{_named(erased.records)} " if erased.records else ""
     places = [
         _count(erased.raw_rows, "raw row"),
-        *(f"{count} of {mart}" for mart, count in erased.mart_rows.items()),
+        *(f"{count} of {mart}" for mart, count in erased.mart_rows.items() if count),
         _count(erased.rejected_values, "rejected value"),
     ]
     _print(f"{tenant}: {who}erased: {', '.join(places)}. Receipt {erased.receipt}.")

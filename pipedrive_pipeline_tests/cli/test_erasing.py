@@ -57,7 +57,7 @@ def test_the_documented_commands_erase_whom_they_say(
 
     assert [by_id.code, asked.code, by_email.code] == [0, 4, 0], [by_id, asked, by_email]
     assert re.match(
-        r"acme: pipedrive persons 17 erased: 1 raw row, 0 of users, 1 of contacts, "
+        r"acme: pipedrive persons 17 erased: 1 raw row, 1 of contacts, "
         r"0 rejected values\. "
         r"Receipt [-0-9a-f]{36}\.",
         by_id.out,
