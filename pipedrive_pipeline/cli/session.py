@@ -20,6 +20,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.migrations import is_current, migrate, require_current
+from pipedrive_pipeline.warehouse.reuse import reusing
 
 DAGSTER_SCHEMA = "dagster"
 DAGSTER_TABLES_LOCK = "dagster_tables"
@@ -45,9 +46,10 @@ def open_session() -> CommandSession:
     settings = load_settings()
     check_settings(settings)
     warehouse = warehouse_of(settings)
-    if settings.is_embedded and not is_current(warehouse):
-        migrate(warehouse)
-    require_current(warehouse)
+    with reusing(warehouse) as reused:
+        if settings.is_embedded and not is_current(reused):
+            migrate(warehouse)
+        require_current(reused)
     return CommandSession(settings, warehouse)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import psycopg
 import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox
@@ -64,6 +67,29 @@ def test_a_narrow_terminal_gets_a_block_per_tenant_and_a_wide_one_a_table(
     assert max(map(len, narrow)) <= 80
     (heads,) = [line for line in wide if line.startswith("tenant")]
     assert heads.split()[:5] == ["tenant", "system", "company", "state", "last"]
+
+
+def test_the_status_of_many_tenants_takes_as_many_connections_as_that_of_one(
+    in_process: InProcessTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for each tenant made the status of 500 take 16 seconds."""
+    opened: list[object] = []
+
+    def connect(*args: Any, **options: Any) -> psycopg.Connection:
+        opened.append(args)
+        return psycopg.Connection.connect(*args, **options)
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    counts = []
+    for slugs in (["t1"], [f"t{number}" for number in range(2, 20)]):
+        for slug in slugs:
+            assert in_process.run("tenants", "add", slug).code == 0
+        opened.clear()
+        shown = in_process.run("status")
+        counts.append(len(opened))
+        assert all(slug in shown.out for slug in slugs)
+
+    assert counts[0] == counts[1] <= 3  # two of them look at the server and at its schema
 
 
 @pytest.mark.slow

@@ -111,7 +111,7 @@ def test_a_refresh_keeps_the_rules_of_its_tenant(world: World, sandbox: Sandbox)
     with pytest.raises(UnknownTenant):
         refresh("nobody", SYSTEM, "persons", [1])
     with pytest.raises(BadInput, match="there are organization_fields"):
-        refresh("acme", SYSTEM, "deals", [1])
+        refresh("acme", SYSTEM, "tickets", [1])
     with tenant_lock(world.warehouse, ACME):
         assert refresh("acme", SYSTEM, "persons", [1]).is_signalled
     with pytest.raises(AllowanceSpent):

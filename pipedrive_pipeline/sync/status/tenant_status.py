@@ -13,6 +13,7 @@ from pipedrive_pipeline.sync.runs.lock import is_free, locks_taken
 from pipedrive_pipeline.sync.status.entity_states import UNREMARKABLE, EntityState, entity_states
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.reuse import reusing
 
 SPARKS = "▁▂▃▄▅▆▇█"
 RECENT_RUNS = 12
@@ -111,16 +112,19 @@ def tenant_statuses(warehouse: Warehouse, tenant: Tenant | None = None) -> list[
     Raises:
         UnknownTenant: this tenant is not registered.
     """
-    with warehouse.transaction() as connection:
-        rows = (
-            connection.cursor(row_factory=class_row(_ConnectionRow))
-            .execute(_STATUS, {"recent": RECENT_RUNS, "tenant": tenant.slug if tenant else None})
-            .fetchall()
-        )
-        states = entity_states(connection, tenant)
+    with reusing(warehouse) as reused:
+        with reused.transaction() as connection:
+            rows = (
+                connection.cursor(row_factory=class_row(_ConnectionRow))
+                .execute(
+                    _STATUS, {"recent": RECENT_RUNS, "tenant": tenant.slug if tenant else None}
+                )
+                .fetchall()
+            )
+            states = entity_states(connection, tenant)
+        taken = locks_taken(reused)
     if tenant and not rows:
         raise UnknownTenant(tenant.slug)
-    taken = locks_taken(warehouse)
     return [
         TenantStatus(
             Tenant(row.slug),
