@@ -265,10 +265,10 @@ def _for_tenant(
     """Returns the file with literals in place of the settings, and the schema's own name."""
     schema = sql.Identifier(tenant.analytics_schema).as_string(connection)
     text = file.text.replace(SCHEMA_NAME, schema)
-    for setting, value in (
-        (TENANT_SETTING, tenant.slug),
-        (SOURCES_SETTING, json.dumps(_sources_of(systems))),
-    ):
+    values = {TENANT_SETTING: tenant.slug}
+    if SOURCES_SETTING in text:
+        values[SOURCES_SETTING] = json.dumps(_sources_of(systems))
+    for setting, value in values.items():
         text = text.replace(setting, sql.Literal(value).as_string(connection))
     return text.encode()
 
