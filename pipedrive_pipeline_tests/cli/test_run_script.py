@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipedrive_pipeline.settings import PROJECT_ROOT
+from pipedrive_pipeline_tests.planted_bugs import LEFT_OUT
 
 NOTING_UV = """#!/bin/sh
 [ "$1" = --version ] && echo "uv 0.13.8" && exit
@@ -64,3 +65,23 @@ def test_a_proxys_own_authority_is_trusted_as_pip_trusts_it(project: Path, varia
     uv_commands(project, **{variable: "/etc/company.pem"})
 
     assert (project / "trusted").read_text().split() == ["true", "true", "/etc/company.pem"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_moved_clone_works(tmp_path: Path) -> None:
+    """The scripts of an environment name its first folder; here it is there no more."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    shutil.copytree(PROJECT_ROOT, before, ignore=LEFT_OUT)
+    if (own_uv := PROJECT_ROOT / ".local/uv").is_dir():
+        shutil.copytree(own_uv, before / ".local/uv")
+    variables = {name: text for name, text in os.environ.items() if name != "VIRTUAL_ENV"}
+
+    for place in (before, after):
+        if place is after:
+            before.rename(after)
+        shown = subprocess.run(
+            [place / "run", "--help"], cwd=place, env=variables, capture_output=True, check=False
+        )
+        assert shown.returncode == 0, shown.stderr
+        assert b"Usage" in shown.stdout
