@@ -18,9 +18,12 @@ from pipedrive_pipeline.connectors.pipedrive.columns import (
     TIMESTAMP,
 )
 from pipedrive_pipeline.connectors.pipedrive.contacts import CONTACTS_SCOPES
+from pipedrive_pipeline.connectors.pipedrive.deals import DEALS_SCOPES
 from pipedrive_pipeline.connectors.pipedrive.endpoints import (
     BY_UPDATE_TIME,
+    GET_TOKENS,
     PAGE_LIMIT,
+    UNPAGED_RECORDS,
     V1_GET_TOKENS,
     V1_LIST_TOKENS,
     V2_LIST,
@@ -29,7 +32,6 @@ from pipedrive_pipeline.connectors.pipedrive.endpoints import (
 
 ACTIVITIES_SCOPES = ("activities:read", "activities:full")
 DAILY_HOURS = 24
-UNPAGED_RECORDS = 10_000  # in a list that is not paged; nobody has as many
 
 ACTIVITY_TYPES = Entity(
     name="activity_types",
@@ -132,12 +134,12 @@ NOTES = Entity(
     read=BY_UPDATE_TIME,
     cost=Cost(V1_LIST_TOKENS, PAGE_LIMIT, ids_per_call=1),
     personal=("content", "person", "user"),
-    scopes=(*CONTACTS_SCOPES, "deals:read", "deals:full"),
+    scopes=(*CONTACTS_SCOPES, *DEALS_SCOPES),
     cycle_hours=DAILY_HOURS,
 )
 
 ACTIVITY_TYPE_ENDPOINT = endpoint(ACTIVITY_TYPES, "/v1/activityTypes", "whole")
 ACTIVITY_ENDPOINT = endpoint(
-    ACTIVITIES, "/api/v2/activities", "cursor", takes_ids=True, get_tokens=1
+    ACTIVITIES, "/api/v2/activities", "cursor", takes_ids=True, get_tokens=GET_TOKENS
 )
 NOTE_ENDPOINT = endpoint(NOTES, "/v1/notes", "offset", get_tokens=V1_GET_TOKENS, has_until=False)

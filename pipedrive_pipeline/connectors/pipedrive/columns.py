@@ -28,3 +28,17 @@ LABEL_IDS = Column(
 CUSTOM_FIELDS = Column(
     "custom_fields", JSON, "Values of custom fields by field code; options as ids."
 )
+EXPECTED_CLOSE_DATE = Column(
+    "expected_close_date", TEXT, "Day on which it should close, YYYY-MM-DD.", shape="day"
+)
+ARCHIVING = (
+    Column("is_archived", BOOLEAN, "Whether it is archived, which is no deletion."),
+    Column("archive_time", TIMESTAMP, "When it was archived, UTC."),
+)
+ORIGIN = (
+    Column("origin", TEXT, "How it was made, such as ManuallyCreated, API, Import."),
+    Column("origin_id", TEXT, "What made it, as its origin names it."),
+    Column("channel", BIGINT, "Option id of the built-in field channel."),
+    Column("channel_id", TEXT, "Id within the channel."),
+)
+PRICES = Column("prices", JSON, "Prices: price, currency, cost, direct_cost, notes.")

@@ -19,7 +19,12 @@ from pipedrive_pipeline.connectors.pipedrive.columns import (
     TEXT,
     VISIBLE_TO,
 )
-from pipedrive_pipeline.connectors.pipedrive.endpoints import BY_UPDATE_TIME, V2_LIST, endpoint
+from pipedrive_pipeline.connectors.pipedrive.endpoints import (
+    BY_UPDATE_TIME,
+    GET_TOKENS,
+    V2_LIST,
+    endpoint,
+)
 
 CONTACTS_SCOPES = ("contacts:read", "contacts:full")
 
@@ -99,6 +104,8 @@ PERSONS = Entity(
 )
 
 CONTACT_ENDPOINTS = (
-    endpoint(ORGANIZATIONS, "/api/v2/organizations", "cursor", takes_ids=True, get_tokens=1),
-    endpoint(PERSONS, "/api/v2/persons", "cursor", takes_ids=True, get_tokens=1),
+    endpoint(
+        ORGANIZATIONS, "/api/v2/organizations", "cursor", takes_ids=True, get_tokens=GET_TOKENS
+    ),
+    endpoint(PERSONS, "/api/v2/persons", "cursor", takes_ids=True, get_tokens=GET_TOKENS),
 )

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from pipedrive_pipeline.connectors.contract import Children, Column, Cost, Entity, Snapshot
 from pipedrive_pipeline.connectors.pipedrive.columns import (
+    ARCHIVING,
     BIGINT,
     BOOLEAN,
     CUSTOM_FIELDS,
+    EXPECTED_CLOSE_DATE,
     JSON,
     LABEL_IDS,
     NUMERIC,
+    ORIGIN,
     OWNER_ID,
     STAMPS,
     TEXT,
@@ -22,6 +25,7 @@ from pipedrive_pipeline.connectors.pipedrive.columns import (
 )
 from pipedrive_pipeline.connectors.pipedrive.endpoints import (
     BY_UPDATE_TIME,
+    GET_TOKENS,
     IDS_LIMIT,
     PAGE_LIMIT,
     V1_LIST_TOKENS,
@@ -30,6 +34,7 @@ from pipedrive_pipeline.connectors.pipedrive.endpoints import (
     RecordList,
     endpoint,
 )
+from pipedrive_pipeline.connectors.pipedrive.products import PRODUCTS_SCOPES
 
 DEALS_SCOPES = ("deals:read", "deals:full")
 SMALL_LIST_TOKENS = 5  # of pipelines and of stages
@@ -98,8 +103,7 @@ DEALS = Entity(
         Column("stage_change_time", TIMESTAMP, "Last move between stages, UTC; null: none yet."),
         Column("status", TEXT, "open, won, lost or deleted."),
         Column("is_deleted", BOOLEAN, "Whether it was deleted; it is listed for 30 days then."),
-        Column("is_archived", BOOLEAN, "Whether it is archived, which is no deletion."),
-        Column("archive_time", TIMESTAMP, "When it was archived, UTC."),
+        *ARCHIVING,
         Column("probability", NUMERIC, "Chance of winning, in percent; null: the stage's."),
         Column("lost_reason", TEXT, "Why it was lost, as text."),
         VISIBLE_TO,
@@ -110,14 +114,9 @@ DEALS = Entity(
         Column("local_won_date", TEXT, "Day of winning in the company's time zone, YYYY-MM-DD."),
         Column("local_lost_date", TEXT, "Day of losing in the company's time zone, YYYY-MM-DD."),
         Column("local_close_date", TEXT, "Day of closing in the company's time zone, YYYY-MM-DD."),
-        Column(
-            "expected_close_date", TEXT, "Day on which it should close, YYYY-MM-DD.", shape="day"
-        ),
+        EXPECTED_CLOSE_DATE,
         LABEL_IDS,
-        Column("origin", TEXT, "How it was made, such as ManuallyCreated, API, Import."),
-        Column("origin_id", TEXT, "What made it, as its origin names it."),
-        Column("channel", BIGINT, "Option id of the built-in field channel."),
-        Column("channel_id", TEXT, "Id within the channel."),
+        *ORIGIN,
         Column("source_lead_id", TEXT, "Lead that became this deal; the lead is gone."),
         Column("arr", NUMERIC, "Annual recurring revenue; by plan."),
         Column("mrr", NUMERIC, "Monthly recurring revenue; by plan."),
@@ -172,7 +171,7 @@ DEAL_PRODUCTS = Entity(
     ),
     read=Children("deals", "deal_id", batch=IDS_LIMIT),
     cost=Cost(V2_LIST_TOKENS, PAGE_LIMIT, tokens_unchanged=0),
-    scopes=(*DEALS_SCOPES, "products:read", "products:full"),
+    scopes=(*DEALS_SCOPES, *PRODUCTS_SCOPES),
 )
 
 DEAL_PARTICIPANTS = Entity(
@@ -241,7 +240,7 @@ DEAL_ENDPOINTS = (
         ),
         "cursor",
         takes_ids=True,
-        get_tokens=1,
+        get_tokens=GET_TOKENS,
     ),
     endpoint(DEAL_PRODUCTS, "/api/v2/deals/products", "cursor", parents="deal_ids"),
     endpoint(DEAL_PARTICIPANTS, "/v1/deals/{parent}/participants", "offset"),

@@ -13,6 +13,7 @@ from typing import Literal
 from pipedrive_pipeline.connectors.contract import ChangedSince, Cost, Entity
 
 PAGE_LIMIT = 500  # records, Pipedrive's maximum; a call costs the same for 1 and for 500
+UNPAGED_RECORDS = 10_000  # in a list that is not paged; nobody has as many
 IDS_LIMIT = 100  # ids in one `ids=`, Pipedrive's maximum
 V2_LIST_TOKENS, V1_LIST_TOKENS, ME_TOKENS = 10, 20, 2
 GET_TOKENS, V1_GET_TOKENS = 1, 2  # one record of v2, of v1

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from pipedrive_pipeline.connectors.contract import Column, Cost, Entity, Snapshot
 from pipedrive_pipeline.connectors.pipedrive.columns import (
+    ARCHIVING,
     BIGINT,
     BOOLEAN,
     CUSTOM_FIELDS,
+    EXPECTED_CLOSE_DATE,
     JSON,
+    ORIGIN,
     OWNER_ID,
     STAMPS,
     TEXT,
-    TIMESTAMP,
     VISIBLE_TO,
 )
 from pipedrive_pipeline.connectors.pipedrive.endpoints import (
     BY_UPDATE_TIME,
     PAGE_LIMIT,
+    UNPAGED_RECORDS,
     V1_GET_TOKENS,
     V1_LIST_TOKENS,
     Endpoint,
@@ -31,7 +34,6 @@ from pipedrive_pipeline.connectors.pipedrive.endpoints import (
 LEADS_SCOPES = ("leads:read", "leads:full")
 LABELS_TOKENS, SOURCES_TOKENS, ARCHIVED_TOKENS = 10, 2, 40
 WEEKLY_HOURS = 7 * 24
-UNPAGED_RECORDS = 10_000  # in a list that is not paged; nobody has as many
 
 LEAD_LABELS = Entity(
     name="lead_labels",
@@ -74,18 +76,12 @@ LEADS = Entity(
         Column("organization_id", BIGINT, "Organization of the lead."),
         Column("label_ids", JSON, "Ids of labels, explained by lead_labels.", shape="options"),
         Column("value", JSON, "Amount: amount, currency.", shape="money"),
-        Column(
-            "expected_close_date", TEXT, "Day on which it should close, YYYY-MM-DD.", shape="day"
-        ),
-        Column("is_archived", BOOLEAN, "Whether it is archived, which is no deletion."),
-        Column("archive_time", TIMESTAMP, "When it was archived, UTC."),
+        EXPECTED_CLOSE_DATE,
+        *ARCHIVING,
         Column("was_seen", BOOLEAN, "Whether somebody has looked at it."),
         Column("source_name", TEXT, "Source of the lead, one of lead_sources."),
         Column("source_deal_id", BIGINT, "Deal that became this lead; the deal is gone."),
-        Column("origin", TEXT, "How it was made, such as ManuallyCreated, API, Import."),
-        Column("origin_id", TEXT, "What made it, as its origin names it."),
-        Column("channel", BIGINT, "Option id of the built-in field channel."),
-        Column("channel_id", TEXT, "Id within the channel."),
+        *ORIGIN,
         Column("next_activity_id", BIGINT, "Next planned activity."),
         *STAMPS,
         VISIBLE_TO,

@@ -11,15 +11,16 @@ from pipedrive_pipeline.connectors.pipedrive.columns import (
     BIGINT,
     BOOLEAN,
     CUSTOM_FIELDS,
-    JSON,
     NUMERIC,
     OWNER_ID,
+    PRICES,
     STAMPS,
     TEXT,
     VISIBLE_TO,
 )
 from pipedrive_pipeline.connectors.pipedrive.endpoints import (
     BY_UPDATE_TIME,
+    GET_TOKENS,
     PAGE_LIMIT,
     V2_LIST,
     V2_LIST_TOKENS,
@@ -47,7 +48,7 @@ PRODUCTS = Entity(
         VISIBLE_TO,
         Column("billing_frequency", TEXT, "one-time, or how often it is billed."),
         Column("billing_frequency_cycles", BIGINT, "How many times it is billed."),
-        Column("prices", JSON, "Prices: price, currency, cost, direct_cost, notes."),
+        PRICES,
         CUSTOM_FIELDS,
     ),
     read=BY_UPDATE_TIME,
@@ -64,7 +65,7 @@ PRODUCT_VARIATIONS = Entity(
     columns=(
         Column("product_id", BIGINT, "Product of the variation."),
         Column("name", TEXT, "Name of the variation."),
-        Column("prices", JSON, "Prices: price, currency, cost, direct_cost, notes."),
+        PRICES,
     ),
     read=Children("products", "product_id", batch=1),
     cost=Cost(V2_LIST_TOKENS, PAGE_LIMIT, tokens_unchanged=0),
@@ -73,6 +74,13 @@ PRODUCT_VARIATIONS = Entity(
 )
 
 PRODUCT_ENDPOINTS = (
-    endpoint(PRODUCTS, "/api/v2/products", "cursor", takes_ids=True, get_tokens=1, has_until=False),
+    endpoint(
+        PRODUCTS,
+        "/api/v2/products",
+        "cursor",
+        takes_ids=True,
+        get_tokens=GET_TOKENS,
+        has_until=False,
+    ),
     endpoint(PRODUCT_VARIATIONS, "/api/v2/products/{parent}/variations", "cursor"),
 )

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from pipedrive_pipeline.connectors.contract import Column, Cost, Entity, Snapshot
 from pipedrive_pipeline.connectors.pipedrive.columns import BIGINT, BOOLEAN, JSON, TEXT, TIMESTAMP
-from pipedrive_pipeline.connectors.pipedrive.endpoints import V1_LIST_TOKENS, endpoint
+from pipedrive_pipeline.connectors.pipedrive.endpoints import (
+    UNPAGED_RECORDS,
+    V1_LIST_TOKENS,
+    endpoint,
+)
 
 USERS = Entity(
     name="users",
@@ -37,7 +41,7 @@ USERS = Entity(
         Column("is_you", BOOLEAN, "Whether this is the user who connected."),
     ),
     read=Snapshot(),
-    cost=Cost(V1_LIST_TOKENS, records_per_page=10_000),  # the list is not paged
+    cost=Cost(V1_LIST_TOKENS, UNPAGED_RECORDS),
     personal=("name", "email", "phone"),
     scopes=("users:read",),
 )
