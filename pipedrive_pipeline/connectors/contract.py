@@ -215,6 +215,11 @@ class Entity:
         """The column whose greater value is the newer version of a record; None if none is."""
         return self.read.column if isinstance(self.read, ChangedSince) else None
 
+    @property
+    def is_swept(self) -> bool:
+        """False of lists in which nothing is ever deleted; not all of them are read in one run."""
+        return not isinstance(self.read, Children) or self.read.is_swept
+
 
 @dataclass(frozen=True)
 class Tombstone:

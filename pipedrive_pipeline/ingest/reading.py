@@ -163,7 +163,7 @@ class Reader:
         if chunk.batches:
             self._load(chunk, reads)
         for read in chunk.finished:
-            if read.entity.name in chunk.of_everything and _is_compared(read.entity):
+            if read.entity.name in chunk.of_everything and read.entity.is_swept:
                 self.reconciler.reconcile(read)
         self._end_plans(chunk)
         for read in chunk.finished:
@@ -273,11 +273,6 @@ def _passes(entities: Sequence[Entity]) -> Iterator[list[Entity]]:
         ]
         yield group
         left = [entity for entity in left if entity not in group]
-
-
-def _is_compared(entity: Entity) -> bool:
-    """False of lists in which nothing is ever deleted; not all of them are read in one run."""
-    return not isinstance(entity.read, Children) or entity.read.is_swept
 
 
 def _may_hide_everything(walk: EntityWalk, read: EntityRead) -> bool:

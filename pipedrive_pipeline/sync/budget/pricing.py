@@ -111,11 +111,6 @@ def price(
     return Price(ranges, daily_limit())
 
 
-def is_never_swept(entity: Entity) -> bool:
-    """True of children whose lists a sweep does not read again."""
-    return isinstance(entity.read, Children) and not entity.read.is_swept
-
-
 def sweep_tokens(connection: psycopg.Connection, scope: Scope) -> int:
     """What a sweep will cost, by Postgres's own estimate of the rows in raw: no table is read."""
     schema = scope.raw_schema
@@ -124,7 +119,7 @@ def sweep_tokens(connection: psycopg.Connection, scope: Scope) -> int:
     return sum(
         _tokens(entity, rows, {}).most
         for entity in entities_read_of(connection, scope).values()
-        if not is_never_swept(entity)
+        if entity.is_swept
     )
 
 

@@ -15,7 +15,7 @@ from pipedrive_pipeline.ingest.rejections import listed_by_field
 from pipedrive_pipeline.marts.health import MartHealth, mart_health
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.budget import daily_budget
-from pipedrive_pipeline.sync.budget.pricing import Price, is_never_swept
+from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.budget.usage import ProgressWriter
 from pipedrive_pipeline.sync.runs import history, requests
 from pipedrive_pipeline.sync.runs.field_facts import (
@@ -307,7 +307,7 @@ class TenantRun:
         chosen = [
             spec
             for name, spec in entities_on.items()
-            if (names is None or name in names) and not (is_sweep and is_never_swept(spec))
+            if (names is None or name in names) and (spec.is_swept or not is_sweep)
         ]
         is_every_entity = names is None or entities_on.keys() <= set(names)
         if self.facts.sync_type == "incremental" and is_every_entity:
