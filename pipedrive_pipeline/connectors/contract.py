@@ -336,7 +336,7 @@ class AuthScheme:
     has_pkce: bool = (
         False  # RFC 7636, method S256: challenge in the address, verifier with the code
     )
-    scopes_needed: tuple[str, ...] = ()  # beside those that the entities that are read name
+    scopes_needed: tuple[str, ...] = ()  # besides those of the entities that are read
     sends_scopes: bool = False  # the authorize address asks for ``scopes_needed``
     scope_separator: str = " "  # between scopes, in the address and in the answer
     api_url_key: str = ""  # of the token answer: the origin of the API, such as ``api_domain``

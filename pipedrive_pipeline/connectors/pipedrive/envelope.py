@@ -23,7 +23,7 @@ from pipedrive_pipeline.connectors.jsontext import JsonReader, NotReadable
 
 Data = TypeVar("Data")
 Additional = TypeVar("Additional")
-MORE = "more"  # stands for the cursor of a list that is paged by offset
+MORE = "more"  # in place of a cursor, in a list that is paged by offset
 
 
 class _Envelope(msgspec.Struct, Generic[Data, Additional]):
