@@ -319,6 +319,7 @@ def test_a_tenant_that_is_changed_midway_is_the_transactions_own_matter(
 
     warehouse = pooled(two_customers)
     with warehouse.pool:
+        warehouse.pool.wait()  # a caller before the first connection is there makes another
         outcomes = []
         for tenant in (ACME, BRAVO, ACME):
             with warehouse.as_app(tenant) as connection:

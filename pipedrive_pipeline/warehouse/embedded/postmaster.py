@@ -154,6 +154,28 @@ def end_if_cut_off(paths: ServerPaths) -> None:
             os.kill(number, signal.SIGINT)
 
 
+def end_removed(paths: ServerPaths) -> None:
+    """Ends a server whose data folder was removed under it.
+
+    It unlinks its socket by name when it ends: by then that may be the socket of the next server.
+    Needs ``paths.data`` to be absent, and waits until the server has ended.
+    """
+    inside = {process.pid: process for process in psutil.process_iter() if _sits_in(paths, process)}
+    servers = [process for process in inside.values() if process.ppid() not in inside]
+    for server in servers:
+        server.send_signal(signal.SIGQUIT)  # there are no files left to leave clean
+    _, alive = psutil.wait_procs(servers, timeout=STOP_SECONDS)
+    if alive:
+        raise ServerSilent(STOP_SECONDS, paths.socket, paths.log)
+
+
+def _sits_in(paths: ServerPaths, process: psutil.Process) -> bool:
+    try:
+        return bool(process.name() == "postgres" and process.cwd() == str(paths.data))
+    except psutil.Error:
+        return False
+
+
 def _name_socket(paths: ServerPaths, port: int | None) -> None:
     """Keeps the socket's name, and so the URL, independent of the TCP port."""
     if port in (None, SOCKET_PORT):

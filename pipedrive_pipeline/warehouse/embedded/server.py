@@ -123,6 +123,7 @@ def _start(
             server_paths.server_lock, within_seconds=wait, unless=_answering(server_paths)
         ) as lock:
             if not server_paths.data.exists():
+                postmaster.end_removed(server_paths)
                 log.info("making the database in %s", server_paths.data)
                 cluster.create(server_paths, account, programs, lock)
             account.own(server_paths.socket)
