@@ -399,6 +399,65 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Notice:
+    """What one event of a webhook says about one record."""
+
+    key: str  # the same for each delivery of the same event
+    entity: str  # one of the system's entities
+    id: str
+    happened_at: datetime | None  # in UTC
+    tombstone: Tombstone | None = None  # the event says that the record is deleted or merged
+    # The key and the columns of the entity's history, as far as the event tells them.
+    version: Record | None = None
+    actor_id: str | None = None  # the CRM user who did it
+
+
+@dataclass(frozen=True)
+class WebhookState:
+    """A webhook as the source lists it."""
+
+    id: str
+    address: str
+    is_active: bool
+    trouble: str | None = None  # why the source does not deliver, in plain words; None: it does
+    last_delivery_at: datetime | None = None
+
+
+class WebhookAdmin(Protocol):
+    """Makes, lists and deletes one tenant's webhooks at the source."""
+
+    async def create(self, address: str, user: str, password: str) -> str:
+        """The id of a new webhook that sends every event to ``address`` with these credentials.
+
+        Raises:
+            SourceBroke, SourceUnavailable, ScopeMissing, ReauthNeeded, BudgetSpent: as
+                `Source.pages`.
+        """
+        ...
+
+    async def webhooks(self) -> list[WebhookState]:
+        """The webhooks that this app has made for this tenant; may be empty."""
+        ...
+
+    async def delete(self, webhook_id: str) -> None:
+        """Delete the webhook of this id; one that is gone already is no error."""
+        ...
+
+
+@dataclass(frozen=True)
+class Webhooks:
+    """How a system tells of changes."""
+
+    open: Callable[[Access], AbstractAsyncContextManager[WebhookAdmin]]
+    # The notices of one delivered body. It has no side effects. An entity, version or action that
+    # is unknown gives none; it raises `BadInput` where the body is no event at all.
+    notices: Callable[[bytes], list[Notice]]
+    entities: tuple[str, ...]  # whose changes are told
+    retried_for: timedelta  # how long the source repeats an event; a longer outage of ours is a gap
+    scopes: tuple[str, ...] = ()  # any one of them allows to make webhooks
+
+
 FieldKind = Literal[
     "text",
     "int",  # whole numbers of 64 bits
@@ -446,6 +505,7 @@ class System:
     budget: Budget | None = None  # None: the system has no daily budget, calls are only counted
     # By the system's name of the type; values of any other type are shown as they were sent.
     field_types: Mapping[str, FieldType] = field(default_factory=dict, hash=False)
+    webhooks: Webhooks | None = None  # None: the system tells of no changes, they are only read
     marts_folder: Path | None = None  # of its selects; None: ``sql/marts/<key>``
 
     @cached_property
