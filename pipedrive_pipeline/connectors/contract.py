@@ -411,6 +411,8 @@ class Notice:
     # The key and the columns of the entity's history, as far as the event tells them.
     version: Record | None = None
     actor_id: str | None = None  # the CRM user who did it
+    # Whose record it is, if the event says so: the receiver ignores events of other companies.
+    company_id: str | None = None
 
 
 @dataclass(frozen=True)
