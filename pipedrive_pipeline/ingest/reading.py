@@ -216,13 +216,16 @@ class Reader:
         """Ends the plans of settled reads; the cursor moves only where nothing is in doubt.
 
         An empty or broken-off list looks like a whole one until it is compared with raw. Its cursor
-        would hide for ever what was edited between the former one and now.
+        would hide for ever what was edited between the former one and now. A read that found
+        nothing moves no cursor, but its plan ends too: it calls lists read that were empty then.
         """
-        settled = [read for read in chunk.finished if read.entity.name in chunk.unproven]
+        left_behind = chunk.unproven.keys() | (chunk.of_everything & self.raw.plans.keys())
+        settled = [read for read in chunk.finished if read.entity.name in left_behind]
         if not settled:
             return
         self.before_load()
-        proven = [read.entity.name for read in settled if read.error is None]
+        names = [read.entity.name for read in settled if read.error is None]
+        proven = [name for name in names if name in chunk.unproven]
         self.raw.load(
             [joined(read.entity, []) for read in settled],
             {name: chunk.unproven[name] for name in proven},

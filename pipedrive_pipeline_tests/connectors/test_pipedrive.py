@@ -679,6 +679,20 @@ def test_a_read_of_everything_whose_list_ends_too_early_is_incomplete(
     assert len(walk.ids) == 2 * (page_number - 1) + (2 if rows is None else rows)
 
 
+def test_one_of_two_lists_that_was_not_read_whole_is_read_again_and_not_the_other() -> None:
+    """An earlier run called it read. All later runs went on behind it and failed alike."""
+    live, old = ([organization(id_) for id_ in ids] for ids in ([1], [2, 3, 4, 5]))
+    world = PipedriveScript(rows={"deals": [], "archived_deals": old})
+    begun = walked(world, entity="deals").pages[1].resume
+    world.rows["deals"] = live
+
+    failed = walked(world, entity="deals", resume=begun)
+    walk = walked(world, entity="deals", resume=failed.pages[-1].resume)
+
+    assert isinstance(failed.error, IncompleteRead)
+    assert (walk.ids, walk.error) == ([1], None)
+
+
 def test_an_incomplete_read_goes_on_at_its_last_page() -> None:
     world = company(8)
     broken_off = walked(cut_at(world, 3, rows=1))

@@ -24,6 +24,8 @@ PATHS = {
     "/api/v2/organizationFields": "organization_fields",
     "/api/v2/personFields": "person_fields",
     "/v1/users": "users",
+    "/api/v2/deals": "deals",
+    "/api/v2/deals/archived": "archived_deals",
 }
 
 

@@ -21,6 +21,7 @@ from pipedrive_pipeline.errors import (
 )
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios.oracle import (
     assert_all_equals_source,
     assert_raw_equals_source,
@@ -295,6 +296,22 @@ def test_a_first_read_of_an_empty_account_is_a_success_and_hides_nothing_from_th
     last = world.sync()
     assert last.reads["persons"].missing is None  # only changes were read
     assert last.reads["persons"].cursor_after
+
+
+def test_a_first_read_of_two_lists_that_were_both_empty_leaves_no_plan(
+    world: World, sandbox: Sandbox, account: CrmAccount
+) -> None:
+    """It called the first list read; every later run went on behind that list and failed."""
+    databases.read_only(world.warehouse, ACME, {"users", "deals"})
+    account.set_rights(account.admin_id, sees="none", hidden=[])
+    world.sync(sync_type="full")
+    account.set_rights(account.admin_id, sees="all", hidden=[])
+    sandbox.clock.advance(60)
+
+    synced = world.sync()
+
+    assert synced.reads["deals"].is_complete
+    assert synced.reads["deals"].created
 
 
 def test_an_error_that_a_second_attempt_overcame_leaves_a_success(

@@ -120,7 +120,7 @@ class ListWalk:
             is_look_due = before is None or page_count > 1
             newest = await self._newest(records, reach) if is_look_due else None
             if newest and not reach.covers(newest):
-                yield _page(last)
+                yield _page(last, resume=self._without(part, windows, reaches))
                 raise self._incomplete()
             overlap = self._overlap if is_look_due else None
             former = before[part] if before else None
@@ -166,6 +166,18 @@ class ListWalk:
         if not entered <= reaches.keys():
             return everything, {}
         return [*resume.windows], reaches
+
+    def _without(
+        self, part: str | None, windows: list[Window], reaches: Mapping[str | None, Reach]
+    ) -> Resume | None:
+        """Where to go on if one of several lists turned out not to be read whole: at its beginning.
+
+        None for a walk over changes, and for one list: that goes on at its last page.
+        """
+        if self.state is not None or len(windows) == 1:
+            return None
+        others = {each: reach for each, reach in reaches.items() if each != part}
+        return _resume([Window(part=w.part) if w.part == part else w for w in windows], others)
 
     async def _window(self, window: Window) -> AsyncIterator[tuple[ListPage, Window | None]]:
         """The pages of a window, with how far it is read after each; none of one that is read."""
