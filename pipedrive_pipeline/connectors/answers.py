@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum, auto
-from typing import Protocol
+from typing import Literal, Protocol
 
 import httpx
 
@@ -30,13 +30,20 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ReadCall:
-    """One read call, without host and token."""
+class SourceCall:
+    """One call, without host and token."""
 
     kind: str  # "list persons"; the only part that messages and logs name
     path: str
     tokens: int  # what it costs of the day's budget
     params: Mapping[str, str | int] = field(default_factory=dict)
+    method: Literal["GET", "POST", "DELETE"] = "GET"
+    body: Mapping[str, str] | None = None  # sent as JSON
+
+    @property
+    def is_repeatable(self) -> bool:
+        """False if a second call would do the work twice (RFC 9110, section 9.2.2)."""
+        return self.method != "POST"
 
 
 @dataclass(frozen=True)

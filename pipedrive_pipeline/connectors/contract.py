@@ -403,12 +403,13 @@ class Source(Protocol):
 class Notice:
     """What one event of a webhook says about one record."""
 
-    key: str  # the same for each delivery of the same event
+    key: str  # the same for each delivery of the same event; at most 100 characters
     entity: str  # one of the system's entities
-    id: str
+    id: str  # as `Source.records` takes it: of an entity that is read as `Children`, the parent's
     happened_at: datetime | None  # in UTC
     tombstone: Tombstone | None = None  # the event says that the record is deleted or merged
-    # The key and the columns of the entity's history, as far as the event tells them.
+    # The key and the columns of the entity's history, as far as the event tells them; None if it
+    # changed none of them.
     version: Record | None = None
     actor_id: str | None = None  # the CRM user who did it
     # Whose record it is, if the event says so: the receiver ignores events of other companies.
@@ -432,14 +433,17 @@ class WebhookAdmin(Protocol):
     async def create(self, address: str, user: str, password: str) -> str:
         """The id of a new webhook that sends every event to ``address`` with these credentials.
 
+        Nothing is repeated: if the answer is lost, `webhooks` may list a webhook of this address.
+
         Raises:
+            SourceRefused: the source cannot reach the address, or there are too many webhooks.
             SourceBroke, SourceUnavailable, ScopeMissing, ReauthNeeded, BudgetSpent: as
                 `Source.pages`.
         """
         ...
 
     async def webhooks(self) -> list[WebhookState]:
-        """The webhooks that this app has made for this tenant; may be empty."""
+        """The webhooks that the credential may see; those of other programs may be among them."""
         ...
 
     async def delete(self, webhook_id: str) -> None:
@@ -457,6 +461,8 @@ class Webhooks:
     notices: Callable[[bytes], list[Notice]]
     entities: tuple[str, ...]  # whose changes are told
     retried_for: timedelta  # how long the source repeats an event; a longer outage of ours is a gap
+    # After failed deliveries the source may send nothing for so long; those events are lost, too.
+    paused_for: timedelta = timedelta()
     scopes: tuple[str, ...] = ()  # any one of them allows to make webhooks
 
 

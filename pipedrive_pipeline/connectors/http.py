@@ -2,7 +2,8 @@
 
 Repeated, at most 4 times in 180 s: broken connections, 5xx, bodies that cannot be read, a burst
 429. Not repeated: a second 401, 403, 402, 404, 410, redirects, an untrusted certificate, a body
-over the cap, a spent day. A wait that the source asks for is kept, up to 60 s.
+over the cap, a spent day; a POST that may have reached the source. A wait that the source asks for
+is kept, up to 60 s.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pipedrive_pipeline.connectors.answers import Dialect, HttpAnswer, RateLimits, ReadCall, Verdict
+from pipedrive_pipeline.connectors.answers import (
+    Dialect,
+    HttpAnswer,
+    RateLimits,
+    SourceCall,
+    Verdict,
+)
 from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.connectors.jsontext import NotReadable
@@ -62,12 +69,21 @@ REFUSALS = {
 
 
 class _Again(Exception):
-    """This attempt failed in a way that another may not; ``error`` is raised after the last."""
+    """This attempt failed in a way that another may not; ``error`` is raised after the last.
+
+    ``is_undone`` is true if the source has certainly not done what the call wants.
+    """
 
     def __init__(
-        self, error: type[PipelineError], reason: str, wait_seconds: float | None = None
+        self,
+        error: type[PipelineError],
+        reason: str,
+        wait_seconds: float | None = None,
+        *,
+        is_undone: bool = False,
     ) -> None:
         self.error, self.reason, self.wait_seconds = error, reason, wait_seconds
+        self.is_undone = is_undone
         super().__init__(reason)
 
 
@@ -107,11 +123,11 @@ class Client:
     ) -> None:
         await self._http.aclose()
 
-    async def fetch(self, call: ReadCall, read: Callable[[HttpAnswer], T]) -> T:
+    async def fetch(self, call: SourceCall, read: Callable[[HttpAnswer], T]) -> T:
         """What the source answers to ``call``, read by ``read``.
 
         Args:
-            call: the call; repeated unchanged when it fails.
+            call: the call; repeated unchanged when it fails, as far as it is repeatable.
             read: turns a good answer into a value, or raises `NotReadable`.
 
         Raises:
@@ -138,12 +154,16 @@ class Client:
                 await self._wait_before(attempt + 1, call, again, began)
                 attempt += 1
 
-    async def _sent(self, call: ReadCall, credential: Credential, began: float) -> HttpAnswer:
+    async def _sent(self, call: SourceCall, credential: Credential, began: float) -> HttpAnswer:
         """One attempt, reported to the meter in every case."""
         origin = checked_base_url(credential.base_url, self._access.allowed_hosts)
         self._access.before_call(call.kind, call.tokens)
         request = self._http.build_request(
-            "GET", origin + call.path, params=dict(call.params), headers=self._signature(credential)
+            call.method,
+            origin + call.path,
+            params=dict(call.params),
+            headers=self._signature(credential),
+            json=call.body,
         )
         left = self._limits.patience_seconds - (self._clock.monotonic_seconds() - began)
         limits = replace(self._limits, call_seconds=max(0.1, min(self._limits.call_seconds, left)))
@@ -160,7 +180,7 @@ class Client:
             reason = in_plain_words(error, origin, limits)
             if is_untrusted(error):
                 raise SourceUnavailable(self._message(call, reason)) from error
-            raise _Again(SourceUnavailable, reason) from error
+            raise _Again(SourceUnavailable, reason, is_undone=never_left(error)) from error
         rate_limits = self._dialect.rate_limits(answer)
         self._pacer.learn(rate_limits)
         charged = call.tokens if self._dialect.is_charged(answer.status) else 0
@@ -169,7 +189,7 @@ class Client:
 
     def _judged(
         self,
-        call: ReadCall,
+        call: SourceCall,
         credential: Credential,
         answer: HttpAnswer,
         read: Callable[[HttpAnswer], T],
@@ -190,6 +210,7 @@ class Client:
                     SourceUnavailable,
                     "too many calls just now (status 429)",
                     self._burst_wait_seconds(answer),
+                    is_undone=True,
                 )
             case Verdict.TROUBLE:
                 raise _Again(
@@ -198,7 +219,7 @@ class Client:
         raise self._dead_end(call, credential, answer)
 
     def _dead_end(
-        self, call: ReadCall, credential: Credential, answer: HttpAnswer
+        self, call: SourceCall, credential: Credential, answer: HttpAnswer
     ) -> PipelineError:
         """The error for an answer that no second asking changes."""
         tenant, status = self._access.tenant, answer.status
@@ -225,7 +246,9 @@ class Client:
         reason = REFUSALS.get(status, "asking again would give the same")
         return SourceRefused(tenant, label, call.kind, status, reason)
 
-    async def _wait_before(self, attempt: int, call: ReadCall, again: _Again, began: float) -> None:
+    async def _wait_before(
+        self, attempt: int, call: SourceCall, again: _Again, began: float
+    ) -> None:
         """Wait until the next attempt is due; raise if there is to be none."""
         limits, clock = self._limits, self._clock
         backoff = limits.backoff_seconds * 2 ** (attempt - 2)
@@ -233,6 +256,7 @@ class Client:
         wait = backoff * (0.5 + clock.jitter()) if wanted is None else wanted + 0.5 * clock.jitter()
         spent = clock.monotonic_seconds() - began
         is_over = attempt > limits.attempts or spent + wait > limits.patience_seconds
+        is_over = is_over or not (call.is_repeatable or again.is_undone)
         if is_over or (wanted or 0) > limits.wait_seconds_max:
             tries = f"{attempt - 1} attempt" + ("s" if attempt > 2 else "")
             reason = f"{again.reason}; gave up after {tries} in {spent:.0f} s"
@@ -272,18 +296,18 @@ class Client:
             raise ReauthNeeded(self._access.tenant, self._dialect.system, reason)
         return dict(self._dialect.signature(credential))
 
-    def _unusable(self, call: ReadCall, origin: str, error: Exception) -> SourceBroke:
+    def _unusable(self, call: SourceCall, origin: str, error: Exception) -> SourceBroke:
         size = self._limits.body_bytes // (1024 * 1024)
         what = f"is larger than {size} MB" if isinstance(error, BodyTooLarge) else "is compressed"
         host = urlsplit(origin).hostname
         return SourceBroke(self._message(call, f"an answer of {host} {what} and was not read"))
 
-    def _message(self, call: ReadCall, reason: str) -> str:
+    def _message(self, call: SourceCall, reason: str) -> str:
         return f"{self._access.tenant}: {self._dialect.label}, {call.kind}: {reason}."
 
     def _report(
         self,
-        call: ReadCall,
+        call: SourceCall,
         status: int | None,
         *,
         tokens: int,

@@ -137,6 +137,8 @@ def _problems(new: System) -> list[str]:
     for entity in new.entities:
         problems += [f"{entity.name}: {problem}" for problem in _entity_problems(entity, earlier)]
         earlier[entity.name] = entity
+    unknown = set(new.webhooks.entities if new.webhooks else ()) - earlier.keys()
+    problems += [f"its webhooks name {name}, which is no entity" for name in sorted(unknown)]
     problems += [
         f"{entity.name}: no entity {entity.defined_by} defines its fields"
         for entity in new.entities

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 from msgspec import Raw
 
-from pipedrive_pipeline.connectors.answers import HttpAnswer, RateLimits, ReadCall, Verdict
+from pipedrive_pipeline.connectors.answers import HttpAnswer, RateLimits, SourceCall, Verdict
 from pipedrive_pipeline.connectors.contract import (
     Access,
     Account,
@@ -206,13 +206,13 @@ class LedgerSource:
 
     async def account(self) -> Account:
         """See `contract.Source.account`."""
-        await self.client.fetch(ReadCall("me", "/me", 1), _body)
+        await self.client.fetch(SourceCall("me", "/me", 1), _body)
         return Account("L1", "Ledger", "", "owner", "Owner")
 
     async def _body(self, entity: Entity, params: dict[str, str | int]) -> tuple[_Body, int, int]:
         try:
             return await self.client.fetch(
-                ReadCall(f"list {entity.name}", f"/{entity.name}", 1, params), _body
+                SourceCall(f"list {entity.name}", f"/{entity.name}", 1, params), _body
             )
         except SourceRefused as error:
             if error.status != 410:

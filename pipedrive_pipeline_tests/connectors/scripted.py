@@ -24,6 +24,7 @@ class ReceivedRequest:
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    method: str = "GET"
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,18 @@ class ScriptedServer:
 
 async def _head(reader: asyncio.StreamReader) -> ReceivedRequest | None:
     try:
-        if await reader.readexactly(1) == TLS_HELLO:
+        beginning = await reader.readexactly(1)
+        if beginning == TLS_HELLO:
             raise ConnectionError
-        text = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        text = (beginning + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except asyncio.IncompleteReadError:
         return None
     first, *lines = text.strip().split("\r\n")
-    _, target, _ = first.split(" ")
+    method, target, _ = first.split(" ")
     pairs = (line.split(": ", 1) for line in lines)
     parts = urlsplit(target)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    return ReceivedRequest(parts.path, query, {k.lower(): v for k, v in pairs}, b"")
+    return ReceivedRequest(parts.path, query, {k.lower(): v for k, v in pairs}, b"", method)
 
 
 async def _send(writer: asyncio.StreamWriter, reply: Reply) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipedrive_pipeline.connectors.answers import ReadCall
+from pipedrive_pipeline.connectors.answers import SourceCall
 from pipedrive_pipeline.connectors.contract import ApiCall, Credential
 from pipedrive_pipeline.connectors.hosts import AllowedHosts
 from pipedrive_pipeline.connectors.http import Client
@@ -56,7 +56,7 @@ from pipedrive_pipeline_tests.connectors.scripted import (
 )
 
 GOOD = as_json({"success": True, "data": [{"id": 1}], "additional_data": {"next_cursor": None}})
-ASK = ReadCall("list persons", "/api/v2/persons", 10, {"limit": 500, "cursor": "private-cursor"})
+ASK = SourceCall("list persons", "/api/v2/persons", 10, {"limit": 500, "cursor": "private-cursor"})
 HTML = Reply(403, b"<!DOCTYPE html><html>Attention Required!</html>", content_type="text/html")
 
 

@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-from pipedrive_pipeline.connectors.answers import RateLimits, ReadCall
+from pipedrive_pipeline.connectors.answers import RateLimits, SourceCall
 from pipedrive_pipeline.connectors.http import Client
 from pipedrive_pipeline.connectors.pacing import Pacer
 from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
@@ -110,7 +110,7 @@ def test_a_run_of_many_calls_at_once_provokes_no_429(limit: int) -> None:
         async with scripted(script) as server:
             vault = FakeVault(server.url)
             async with Client(PipedriveDialect(), vault.access) as client:
-                ask = ReadCall("list persons", "/api/v2/persons", 10)
+                ask = SourceCall("list persons", "/api/v2/persons", 10)
                 await client.fetch(ask, listed)
                 await asyncio.gather(*(client.fetch(ask, listed) for _ in range(2 * limit)))
         return [call.status for call in vault.calls]

@@ -19,6 +19,7 @@ from pipedrive_pipeline.connectors.contract import (
     System,
 )
 from pipedrive_pipeline.connectors.hosts import AllowedHosts, checked_base_url
+from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
 from pipedrive_pipeline.errors import BadSlug, HostNotAllowed, SettingsError, UsageError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
@@ -48,6 +49,7 @@ LINES = replace(
             {"entities": (replace(BOOKS, defined_by="fields", custom_values="title"),)},
             "no entity fields",
         ),
+        ({"webhooks": PIPEDRIVE.webhooks}, "its webhooks name activities"),
         ({"entities": (replace(BOOKS, personal=("mail",)),)}, "no column mail"),
         ({"entities": (replace(BOOKS, gone_column="is_gone"),)}, "no column is_gone"),
         (

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Raw
 
-from pipedrive_pipeline.connectors.answers import HttpAnswer, RateLimits, ReadCall, Verdict
+from pipedrive_pipeline.connectors.answers import HttpAnswer, RateLimits, SourceCall, Verdict
 from pipedrive_pipeline.connectors.contract import (
     Access,
     Account,
@@ -253,7 +253,7 @@ class OrbitSource:
         is_list_of_parents = isinstance(entity.read, Children)
         path = f"/v3/{entity.name}" if is_list_of_parents else f"/v3/{entity.name}/batch"
         params = {"accounts" if is_list_of_parents else "keys": texts}
-        call = ReadCall(f"pick {entity.name}", path, 1, params)
+        call = SourceCall(f"pick {entity.name}", path, 1, params)
         return [(await self.client.fetch(call, _page))[1]]
 
     async def record_statuses(self, entity: Entity, ids: list[str]) -> dict[str, RecordStatus]:
@@ -272,10 +272,10 @@ class OrbitSource:
 
     async def account(self) -> Account:
         """See `contract.Source.account`."""
-        return await self.client.fetch(ReadCall("me", "/v3/me", 1), _account)
+        return await self.client.fetch(SourceCall("me", "/v3/me", 1), _account)
 
     async def _listed(self, entity: Entity, params: Mapping[str, str | int]) -> tuple[_Body, Page]:
-        call = ReadCall(f"list {entity.name}", f"/v3/{entity.name}", 1, params)
+        call = SourceCall(f"list {entity.name}", f"/v3/{entity.name}", 1, params)
         try:
             return await self.client.fetch(call, _page)
         except SourceRefused as error:

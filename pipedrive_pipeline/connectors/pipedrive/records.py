@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from pipedrive_pipeline.connectors.answers import HttpAnswer, ReadCall
+from pipedrive_pipeline.connectors.answers import HttpAnswer, SourceCall
 from pipedrive_pipeline.connectors.contract import Children, Page, Record, RecordStatus
 from pipedrive_pipeline.connectors.http import Client
 from pipedrive_pipeline.connectors.pipedrive.endpoints import IDS_LIMIT, PAGE_LIMIT, Endpoint
@@ -64,7 +64,7 @@ async def pick(client: Client, endpoint: Endpoint, ids: list[str], index: int = 
     params: Params = {**dict(records.params), "ids": ",".join(ids), "limit": PAGE_LIMIT}
     pages: list[Page] = []
     for _ in ids:
-        call = ReadCall(f"pick {spec.name}", records.path, records.tokens, params)
+        call = SourceCall(f"pick {spec.name}", records.path, records.tokens, params)
         page = await client.fetch(call, listed)
         pages.append(_page(page))
         if page.next_cursor is None:
@@ -98,9 +98,9 @@ async def record_status(client: Client, endpoint: Endpoint, record_id: str) -> R
     return "deleted" if _is_deleted(record) else "live"
 
 
-def _get(endpoint: Endpoint, record_id: str) -> ReadCall:
+def _get(endpoint: Endpoint, record_id: str) -> SourceCall:
     path = f"{endpoint.path}/{record_id}"
-    return ReadCall(f"get {endpoint.spec.name}", path, endpoint.get_tokens or 0, {})
+    return SourceCall(f"get {endpoint.spec.name}", path, endpoint.get_tokens or 0, {})
 
 
 def _with_numbers(answer: HttpAnswer) -> tuple[Record, int, int]:
@@ -147,7 +147,7 @@ async def _listed_whole(
         if endpoint.paging == "offset":
             more = {"start": place.start}
         sent: Params = {**params, **more, "limit": PAGE_LIMIT}
-        call = ReadCall(f"list {spec.name}", path, spec.cost.tokens_per_page, sent)
+        call = SourceCall(f"list {spec.name}", path, spec.cost.tokens_per_page, sent)
         page = await client.fetch(call, _reader(endpoint))
         if not place.follows_on(page):
             break

@@ -10,7 +10,7 @@ from functools import partial
 
 import msgspec
 
-from pipedrive_pipeline.connectors.answers import HttpAnswer, ReadCall
+from pipedrive_pipeline.connectors.answers import HttpAnswer, SourceCall
 from pipedrive_pipeline.connectors.contract import (
     Access,
     Account,
@@ -36,6 +36,7 @@ from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage, single
 from pipedrive_pipeline.connectors.pipedrive.field_types import FIELD_TYPES
 from pipedrive_pipeline.connectors.pipedrive.records import children, picked, record_status
 from pipedrive_pipeline.connectors.pipedrive.walks import READERS, ListWalk
+from pipedrive_pipeline.connectors.pipedrive.webhooks import WEBHOOKS
 from pipedrive_pipeline.connectors.transport import SYSTEM_CLOCK, Clock, Limits
 
 # Scopes are chosen on the app in Pipedrive's Developer Hub; the authorize address carries none.
@@ -108,13 +109,13 @@ class PipedriveSource:
         highest = 0
         for each in endpoint.lists:
             params = {**dict(each.params), **order}
-            call = ReadCall(f"size {entity.name}", each.path, each.tokens, params)
+            call = SourceCall(f"size {entity.name}", each.path, each.tokens, params)
             highest = max(highest, await self.client.fetch(call, read))
         return highest
 
     async def account(self) -> Account:
         """See `contract.Source.account`."""
-        return await self.client.fetch(ReadCall("users/me", "/v1/users/me", ME_TOKENS), _account)
+        return await self.client.fetch(SourceCall("users/me", "/v1/users/me", ME_TOKENS), _account)
 
     async def _records_of_whole(self, entity: Entity, wanted: frozenset[str]) -> list[Page]:
         """The pages of a read of everything, each with the wanted records alone."""
@@ -183,4 +184,5 @@ PIPEDRIVE = System(
     open=opener(),
     budget=Budget(DAILY_TOKENS),
     field_types=FIELD_TYPES,
+    webhooks=WEBHOOKS,
 )

@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from pipedrive_pipeline.connectors.answers import HttpAnswer, ReadCall
+from pipedrive_pipeline.connectors.answers import HttpAnswer, SourceCall
 from pipedrive_pipeline.connectors.contract import (
     ChangedSince,
     CursorState,
@@ -274,7 +274,7 @@ class ListWalk:
 
     async def _asked(self, kind: str, records: RecordList, params: Params) -> ListPage:
         """One answer; all parameters go with each cursor, which without them is another list's."""
-        call = ReadCall(kind, records.path, records.tokens, params | dict(records.params))
+        call = SourceCall(kind, records.path, records.tokens, params | dict(records.params))
         try:
             return await self.client.fetch(call, READERS[self.endpoint.paging])
         except SourceRefused as error:
