@@ -67,7 +67,7 @@ def test_a_signal_that_comes_while_it_is_served_stays(world: World) -> None:
     signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
 
     with world.warehouse.transaction(tenant=ACME) as connection:
-        signals._delete(connection, SCOPE, [signals.Signal("persons", str(PERSON), served)])
+        signals.delete_signals(connection, SCOPE, [signals.Signal("persons", str(PERSON), served)])
 
     assert len(world.rows("integration", "signals", "entity")) == 1
 

@@ -733,6 +733,63 @@ comment on column integration.signals.attempts is
     'How often the record was read again in vain.';
 select integration.isolate('integration.signals', 'select, insert, update');
 
+create table integration.webhook_events (
+    tenant_id text not null,
+    system text not null,
+    webhook_id text not null,
+    event_key text not null,
+    entity text not null,
+    remote_id text not null,
+    happened_at timestamptz,
+    reason text,
+    merged_into text,
+    version jsonb,
+    actor_id text,
+    received_at timestamptz not null default clock_timestamp(),
+    served_at timestamptz,
+    constraint webhook_events_pkey primary key (tenant_id, system, webhook_id, event_key),
+    constraint webhook_events_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint webhook_events_reason_check check (
+        reason in ('deleted', 'merged', 'converted', 'invisible')
+    )
+);
+create index webhook_events_waiting_idx
+    on integration.webhook_events (tenant_id, system, entity, remote_id)
+    where served_at is null;
+create index webhook_events_received_at_idx
+    on integration.webhook_events (tenant_id, system, received_at);
+comment on table integration.webhook_events is
+    'Events that the webhooks of a source delivered: each once, however often it was delivered, until '
+    'the source no longer repeats it. Each has a row in signals while it is not served.';
+comment on column integration.webhook_events.tenant_id is
+    'The tenant.';
+comment on column integration.webhook_events.system is
+    'Key of the CRM.';
+comment on column integration.webhook_events.webhook_id is
+    'Id of the webhook in the system.';
+comment on column integration.webhook_events.event_key is
+    'Key of the event, the same for each delivery of it.';
+comment on column integration.webhook_events.entity is
+    'Entity of the record.';
+comment on column integration.webhook_events.remote_id is
+    'Id of the record in the system.';
+comment on column integration.webhook_events.happened_at is
+    'When it happened, by the clock of the source.';
+comment on column integration.webhook_events.reason is
+    'Why the record is gone, if the event says so: deleted, merged, converted or invisible.';
+comment on column integration.webhook_events.merged_into is
+    'Of a merge: id of the record that is left.';
+comment on column integration.webhook_events.version is
+    'Values of the columns that the entity keeps a history of, as the event tells them.';
+comment on column integration.webhook_events.actor_id is
+    'Id of the user of the CRM who did it.';
+comment on column integration.webhook_events.received_at is
+    'When its first delivery arrived.';
+comment on column integration.webhook_events.served_at is
+    'When raw and the marts with the change were committed; empty before.';
+select integration.isolate('integration.webhook_events', 'select, insert');
+
 -- Every status that is shown anywhere is read from this view.
 create table integration.check_results (
     tenant_id text not null,

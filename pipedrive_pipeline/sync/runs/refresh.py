@@ -17,7 +17,8 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings, load_settings
 from pipedrive_pipeline.sync.runs.lock import TenantLock, walk_lock
 from pipedrive_pipeline.sync.runs.scratch import scratch
-from pipedrive_pipeline.sync.runs.signals import Served, serve_signals, signal_records
+from pipedrive_pipeline.sync.runs.serving import Served, serve_signals
+from pipedrive_pipeline.sync.runs.signals import signal_records
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.runs.tenant_stores import open_tenant_stores
 from pipedrive_pipeline.sync.tenancy.registry import known

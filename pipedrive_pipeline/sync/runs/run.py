@@ -26,7 +26,7 @@ from pipedrive_pipeline.sync.runs.field_facts import (
 )
 from pipedrive_pipeline.sync.runs.lock import TenantLock
 from pipedrive_pipeline.sync.runs.scratch import scratch
-from pipedrive_pipeline.sync.runs.signals import serve_signals
+from pipedrive_pipeline.sync.runs.serving import serve_signals
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess, utc_now
 from pipedrive_pipeline.sync.runs.tenant_stores import open_tenant_stores
 from pipedrive_pipeline.sync.schedule.cycles import entities_waiting

@@ -1,36 +1,31 @@
 """Signals: records that changed at the source and are to be read again, one row for each record.
 
-Whoever holds the lock on raw serves them: a walk at each border of a chunk, else a refresh run. A
-signal is deleted only after raw and marts with its record are committed, and only if no newer
-signal of the record has arrived.
+A webhook's event becomes a row of `integration.webhook_events` and a signal in one statement. The
+row keeps what only the event knows until `serving.py` has used it, and is there until the source no
+longer repeats the event.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from itertools import groupby
+from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
+from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline import marts
-from pipedrive_pipeline.errors import DatabaseUnavailable, PipelineError, Superseded
-from pipedrive_pipeline.ingest.refresher import Refresher
+from pipedrive_pipeline.connectors.contract import Notice
+from pipedrive_pipeline.ingest.sanitise import clean_text, cleaned, json_text
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.runs.lock import TenantLock
-from pipedrive_pipeline.sync.tenancy.erasure import erase_returned_records
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-SIGNALS_PER_TURN = 500  # records; further ones are served at the next border of a chunk
 REFRESHED_AFTER = timedelta(seconds=10)  # by a run of its own, if no walk has served it by then
 RETRY_AFTER = timedelta(minutes=1)  # and as much longer with each attempt in vain
 ATTEMPTS = 5  # then the next sync has to find the change
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,19 +37,37 @@ class Signal:
     signal: UUID
 
 
-@dataclass(frozen=True)
-class Served:
-    """What became of the signals of one turn."""
+def receive(warehouse: Warehouse, scope: Scope, webhook_id: str, notices: Sequence[Notice]) -> int:
+    """Stores the events of a delivery with their signals; returns how many of them are new.
 
-    count: int = 0  # records that were read again, built and are no longer signalled
-    built: marts.MartsBuilt | None = None
-    errors: tuple[PipelineError, ...] = ()  # of entities whose records could not be read
+    When it returns, they are committed. It is one statement: an event has both rows, or none.
+    """
+    events = [_event(notice) for notice in notices]
+    if not events:
+        return 0
+    values = {
+        "tenant": scope.tenant.slug,
+        "system": scope.system,
+        "webhook": clean_text(webhook_id),
+        "events": Jsonb(events, dumps=json_text),
+    }
+    with warehouse.transaction(tenant=scope.tenant) as connection:
+        row = connection.execute(_RECEIVE, values).fetchone()
+    return int(row[0]) if row else 0
 
 
-@dataclass
-class _Turn:
-    served: list[Signal] = field(default_factory=list)
-    errors: list[PipelineError] = field(default_factory=list)
+def _event(notice: Notice) -> dict[str, Any]:
+    stone = notice.tombstone
+    return {
+        "event_key": clean_text(notice.key),
+        "entity": clean_text(notice.entity),
+        "remote_id": clean_text(notice.id),
+        "happened_at": notice.happened_at and notice.happened_at.isoformat(),
+        "reason": stone and stone.reason,
+        "merged_into": stone and stone.merged_into and clean_text(stone.merged_into),
+        "version": notice.version and cleaned(msgspec.json.encode(notice.version)).value,
+        "actor_id": notice.actor_id and clean_text(notice.actor_id),
+    }
 
 
 def signal_records(warehouse: Warehouse, scope: Scope, entity: str, ids: Iterable[str]) -> None:
@@ -65,27 +78,6 @@ def signal_records(warehouse: Warehouse, scope: Scope, entity: str, ids: Iterabl
         )
 
 
-def serve_signals(lock: TenantLock, scope: Scope, refresher: Refresher) -> Served:
-    """Reads the signalled records again and builds the marts; the lock on raw is held.
-
-    Raises:
-        AuditBreach, BuildRefused, Busy, Contended: the marts were not built; the signals stay.
-        DatabaseUnavailable, Superseded: this run may not write any more.
-    """
-    waiting = _waiting(lock.warehouse, scope)
-    if not waiting:
-        return Served()
-    turn = _read_again(lock.warehouse, scope, refresher, waiting)
-    if not turn.served:
-        return Served(errors=tuple(turn.errors))
-    with lock.with_marts() as both:
-        erase_returned_records(both.warehouse, scope)
-        built = marts.build(both.warehouse, scope, is_read_running=True)
-    with lock.warehouse.transaction(tenant=scope.tenant) as connection:
-        _delete(connection, scope, turn.served)
-    return Served(len(turn.served), built, tuple(turn.errors))
-
-
 def due_scopes(warehouse: Warehouse) -> list[Scope]:
     """Returns the connected scopes with signals that no walk has served within ten seconds."""
     values = {"refreshed_after": REFRESHED_AFTER, "retry_after": RETRY_AFTER}
@@ -94,38 +86,21 @@ def due_scopes(warehouse: Warehouse) -> list[Scope]:
     return [Scope(Tenant(slug), system) for slug, system in rows]
 
 
-def _read_again(
-    warehouse: Warehouse, scope: Scope, refresher: Refresher, waiting: Sequence[Signal]
-) -> _Turn:
-    turn = _Turn()
-    for entity, signals in groupby(waiting, key=lambda signal: signal.entity):
-        of_entity = list(signals)
-        try:
-            refresher.refresh(entity, [signal.remote_id for signal in of_entity])
-        except (DatabaseUnavailable, Superseded):
-            raise
-        except PipelineError as error:
-            log.warning("%s: signalled %s were not read: %s", scope, entity, error)
-            turn.errors.append(error)
-            with warehouse.transaction(tenant=scope.tenant) as connection:
-                _note_attempt(connection, scope, of_entity)
-        else:
-            turn.served += of_entity
-    return turn
-
-
-def _waiting(warehouse: Warehouse, scope: Scope) -> list[Signal]:
-    values = [scope.tenant.slug, scope.system, SIGNALS_PER_TURN]
+def waiting_signals(warehouse: Warehouse, scope: Scope, limit: int) -> list[Signal]:
+    """Returns the signals that wait, at most ``limit``: the first attempts first, then by age."""
+    values = [scope.tenant.slug, scope.system, limit]
     with warehouse.transaction(tenant=scope.tenant) as connection:
         rows = connection.execute(_WAITING, values).fetchall()
     return [Signal(*row) for row in sorted(rows)]
 
 
-def _delete(connection: psycopg.Connection, scope: Scope, signals: Sequence[Signal]) -> None:
+def delete_signals(connection: psycopg.Connection, scope: Scope, signals: Sequence[Signal]) -> None:
+    """Deletes signals that were served; one that arrived meanwhile has a new value and stays."""
     connection.execute(_DELETE, [scope.tenant.slug, scope.system, _values(signals)])
 
 
-def _note_attempt(connection: psycopg.Connection, scope: Scope, signals: Sequence[Signal]) -> None:
+def note_attempt(connection: psycopg.Connection, scope: Scope, signals: Sequence[Signal]) -> None:
+    """Counts an attempt in vain, and deletes the signals that had too many."""
     values = [scope.tenant.slug, scope.system, _values(signals)]
     connection.execute(_ATTEMPT, values)
     connection.execute(_GIVE_UP, [*values, ATTEMPTS])
@@ -135,6 +110,65 @@ def _values(signals: Sequence[Signal]) -> list[UUID]:
     return [signal.signal for signal in signals]
 
 
+# In one order, so that two deliveries never wait for each other.
+_RECEIVE = """
+with given as (
+    select event.*
+    from jsonb_to_recordset(%(events)s) as event (
+        event_key text,
+        entity text,
+        remote_id text,
+        happened_at timestamptz,
+        reason text,
+        merged_into text,
+        version jsonb,
+        actor_id text
+    )
+),
+
+new as (
+    insert into integration.webhook_events (
+        tenant_id, system, webhook_id, event_key, entity, remote_id, happened_at, reason,
+        merged_into, version, actor_id
+    )
+    select
+        %(tenant)s,
+        %(system)s,
+        %(webhook)s,
+        given.event_key,
+        given.entity,
+        given.remote_id,
+        given.happened_at,
+        given.reason,
+        given.merged_into,
+        given.version,
+        given.actor_id
+    from given
+    order by given.event_key asc
+    on conflict (tenant_id, system, webhook_id, event_key) do nothing
+    returning
+        entity,
+        remote_id
+),
+
+signalled as (
+    insert into integration.signals (tenant_id, system, entity, remote_id)
+    select distinct
+        %(tenant)s,
+        %(system)s,
+        new.entity,
+        new.remote_id
+    from new
+    order by
+        new.entity asc,
+        new.remote_id asc
+    on conflict (tenant_id, system, entity, remote_id) do update
+    set signal = gen_random_uuid(),
+        attempts = 0
+)
+
+select count(*) from new
+"""
 _SIGNAL = """
 insert into integration.signals (tenant_id, system, entity, remote_id)
 values (%s, %s, %s, %s)

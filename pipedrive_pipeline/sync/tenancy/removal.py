@@ -180,6 +180,7 @@ _ROWS_OF_A_TENANT = (
     ("integration", "rejected_values"),
     ("integration", "erased_records"),
     ("integration", "sync_requests"),
+    ("integration", "webhook_events"),
     ("integration", "signals"),
     ("integration", "run_entities"),
     ("integration", "run_marts"),
