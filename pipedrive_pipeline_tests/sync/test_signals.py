@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from msgspec import Raw
 
@@ -54,5 +55,5 @@ def test_text_that_no_column_can_hold_refuses_no_event(control: ControlTables) -
     assert receive(control.warehouse, SCOPE, "h", []) == 0
 
 
-def _events(control: ControlTables) -> list[dict[str, object]]:
+def _events(control: ControlTables) -> list[dict[str, Any]]:
     return control.rows("select * from integration.webhook_events order by event_key, webhook_id")
