@@ -18,6 +18,15 @@ MARTS = ("customers", "contacts")
 Act = Callable[[psycopg.Connection, Tenant, CrmAccount, int], None]
 
 
+WRITTEN_COLUMNS = """
+select columns.column_name
+from information_schema.columns
+where columns.table_schema = 'crm'
+    and columns.table_name = %s
+    and columns.is_generated = 'NEVER'
+"""
+
+
 def mart_of(number: int) -> sql.Identifier:
     """One of the two marts."""
     return sql.Identifier("crm", MARTS[number % 2])
@@ -91,8 +100,10 @@ def restore_the_copy(db: psycopg.Connection, tenant: Tenant, _: CrmAccount, _num
         statement = sql.SQL("delete from {} where tenant_id = %s")
         db.execute(statement.format(sql.Identifier("crm", mart)), [tenant.slug])
     for mart, copy in copies.items():
-        statement = sql.SQL("insert into {} select * from {}")
-        db.execute(statement.format(sql.Identifier("crm", mart), copy))
+        names = [sql.Identifier(name) for (name,) in db.execute(WRITTEN_COLUMNS, [mart])]
+        statement = sql.SQL("insert into {} ({}) select {} from {}")
+        columns = sql.SQL(", ").join(names)
+        db.execute(statement.format(sql.Identifier("crm", mart), columns, columns, copy))
 
 
 ACTS: dict[str, Act] = {
