@@ -36,6 +36,7 @@ from pipedrive_pipeline.connect.hooks import uninstall
 from pipedrive_pipeline.connect.middleware import StrictHttp
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.pages import routes as page_routes
+from pipedrive_pipeline.connect.pages.visitors import SignInFirst, TenantFirst
 from pipedrive_pipeline.connect.refusals import STORE_SECONDS, RefusalCounter
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connect.slow_work import SlowWork
@@ -56,7 +57,7 @@ ROUTERS = (
     mapping_routes.router,
     key_routes.router,
     uninstall.router,
-    page_routes.router,
+    *page_routes.ROUTERS,
 )
 TITLES = {
     "state_refused": "This consent cannot be used",
@@ -118,8 +119,10 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
     app.state.services = Services(vault, warehouse, REQUESTS_A_MINUTE, SlowWork(), refusals)
     for router in ROUTERS:
         app.include_router(router)
-    app.mount("/static", StaticFiles(directory=rendering.FOLDER / "static"), name="static")
+    app.mount("/static", StaticFiles(directory=rendering.STATIC), name="static")
     app.exception_handler(PipelineError)(_pipeline_error)
+    app.exception_handler(SignInFirst)(_to_login)
+    app.exception_handler(TenantFirst)(_to_tenants)
     app.exception_handler(RequestValidationError)(_validation_error)
     app.exception_handler(HTTPException)(_http_error)
     app.add_middleware(
@@ -165,7 +168,18 @@ def _pipeline_error(request: Request, error: PipelineError) -> Response:
         )
     default = "Please try again" if isinstance(error, Transient) else "This did not work"
     title = TITLES.get(error.code, default)
-    return rendering.message(request, title, text, status=status, is_trouble=True)
+    return rendering.message(request, title, text, status=status)
+
+
+def _to_login(request: Request, _: SignInFirst) -> Response:
+    """Leads the browser to the login page; a part of a page is loaded by htmx, not by it."""
+    if request.headers.get("hx-request"):
+        return Response(status_code=401, headers={"hx-redirect": "/login"})
+    return rendering.go_to("/login")
+
+
+def _to_tenants(_: Request, __: TenantFirst) -> Response:
+    return rendering.go_to("/")
 
 
 def _details(error: PipelineError) -> list[dict[str, str]]:
@@ -190,9 +204,7 @@ def _http_error(request: Request, error: HTTPException) -> Response:
     code = CODES.get(error.status_code, "refused")
     if envelope.wants_page(request):
         text = "The address may have been typed or copied wrongly."
-        return rendering.message(
-            request, TITLES["not_found"], text, status=error.status_code, is_trouble=True
-        )
+        return rendering.message(request, TITLES["not_found"], text, status=error.status_code)
     answer = envelope.refusal(request, code, str(error.detail), status=error.status_code)
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
@@ -222,5 +234,5 @@ def _unexpected_error(request: Request, error: Exception) -> Response:
     log.error("request %s: unexpected %s at %s", request.state.request_id, kind, place)
     text = "Something went wrong here. The operator finds it in the log by the request id."
     if envelope.wants_page(request):
-        return rendering.message(request, "This did not work", text, status=500, is_trouble=True)
+        return rendering.message(request, "This did not work", text, status=500)
     return envelope.refusal(request, "failed", text, status=500)

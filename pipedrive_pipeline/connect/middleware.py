@@ -22,6 +22,8 @@ BODY_SECONDS = 10.0  # for the whole body, so that a slow client holds no connec
 POLICY = "; ".join(
     (
         "default-src 'none'",
+        "script-src 'self'",  # one vendored file, htmx
+        "connect-src 'self'",
         "style-src 'self'",
         "img-src 'self'",
         "form-action 'self'",

@@ -1,7 +1,7 @@
-"""The routes of a consent: link or `auth`, the source, `callback`, the page, `confirm`.
+"""The routes of a consent: link or `auth`, the source, `callback`, `confirm`.
 
 No GET changes a connection. The callback redirects to an address without parameters, so that no
-code stays in the browser's history.
+code stays in the browser's history. The page that asks is `pages/connect_pages.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pipedrive_pipeline.connect.api import envelope, models, presenters
 from pipedrive_pipeline.connect.api.models import Answer
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
-from pipedrive_pipeline.connect.auth import callers, csrf, sessions, signing
+from pipedrive_pipeline.connect.auth import callers, csrf
 from pipedrive_pipeline.connect.auth.dependencies import (
     ConnectionManager,
     authenticated,
@@ -20,14 +20,10 @@ from pipedrive_pipeline.connect.auth.dependencies import (
     require,
 )
 from pipedrive_pipeline.connect.auth.permissions import Permission
-from pipedrive_pipeline.connect.auth.sessions import cookie_name, is_https
-from pipedrive_pipeline.connect.consent import links, oauth_flow
-from pipedrive_pipeline.connect.consent.links import LinkTarget
+from pipedrive_pipeline.connect.consent import browser, links, oauth_flow
 from pipedrive_pipeline.connect.errors import StateRefused
-from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.vault import connections, pending
 from pipedrive_pipeline.vault.disconnect import disconnect as end_connection
@@ -67,7 +63,7 @@ def open_link(request: Request, services: AppServices, secret: str) -> Response:
     """
     with guarded(request):
         link = links.target(services.vault, secret)
-    return _to_source(services, link.scope, who=link.who, link=link)
+    return browser.to_source(services, link.scope, who=link.who, link=link)
 
 
 @router.get(
@@ -82,21 +78,7 @@ def auth(
     """Redirects this browser to the source, where a person consents."""
     if caller.session:
         csrf.require_own_navigation(request)
-    return _to_source(services, Scope(caller.tenant, system), who=caller.name)
-
-
-@router.get("/integrations/{system}/connect", include_in_schema=False)
-def connect_from_page(
-    request: Request, services: AppServices, system: SystemKey, tenant: str | None = None
-) -> Response:
-    """The button of the page: the same as `auth`, also for the operator, who names a tenant."""
-    csrf.require_own_navigation(request)
-    session = sessions.of_browser(request, services.vault.settings)
-    if session is None:
-        return RedirectResponse("/login", status_code=303)
-    caller = callers.of_session(request, services, session, tenant)
-    require(caller, Permission.MANAGE_CONNECTION)
-    return _to_source(services, Scope(caller.tenant, system), who=caller.name)
+    return browser.to_source(services, Scope(caller.tenant, system), who=caller.name)
 
 
 @router.get("/api/integrations/{system}/callback", include_in_schema=False)
@@ -106,21 +88,12 @@ def callback(request: Request, services: AppServices, system: SystemKey) -> Resp
         oauth_flow.finish(
             services.vault,
             system,
-            session=secret_of(request, services.vault.settings),
+            session=browser.secret_of(request, services.vault.settings),
             state=_single(request, "state"),
             code=_single(request, "code"),
             error=_single(request, "error"),
         )
     return RedirectResponse(f"/integrations/{system}/confirm", status_code=303)
-
-
-@router.get("/integrations/{system}/confirm", include_in_schema=False)
-def confirmation(request: Request, services: AppServices, system: SystemKey) -> Response:
-    """The page that names the company and asks for confirmation, or says that it is connected."""
-    session = secret_of(request, services.vault.settings)
-    grant = _grant_of_session(services, system, session)
-    token = csrf.form_token(services.vault.settings, session)
-    return rendering.confirmation(request, grant, token)
 
 
 @router.post(
@@ -168,34 +141,16 @@ def disconnect(
     return envelope.answer(request, shown)
 
 
-def _to_source(
-    services: Services, scope: Scope, *, who: str, link: LinkTarget | None = None
-) -> Response:
-    """Redirects to the source with a new session, so that a planted cookie is worth nothing."""
-    session = signing.fresh()
-    consent = oauth_flow.begin(services.vault, scope, session=session, who=who, link=link)
-    answer = RedirectResponse(consent.url, status_code=302)
-    set_cookie(answer, services.vault.settings, session)
-    return answer
-
-
 def _own_grant(request: Request, services: Services, system: str, sent: Body) -> PendingGrant:
     """The grant of this browser's session, if the page that shows it sent the request."""
     settings = services.vault.settings
-    session = secret_of(request, settings)
+    session = browser.secret_of(request, settings)
     token = sent.text("form_token")
     # Every browser of today sends `Origin`; a request without it is a script with our own cookie.
     csrf.require_own_form(request, settings, session, token, is_strict=False)
-    grant = _grant_of_session(services, system, session)
+    grant = browser.grant_of_session(services, system, session)
     if sent.text("grant") != str(grant.id):
         raise NothingToConfirm  # the page shows an earlier consent than the one that waits now
-    return grant
-
-
-def _grant_of_session(services: Services, system: str, session: str) -> PendingGrant:
-    grant = pending.of_session(services.vault, signing.hashed(session)) if session else None
-    if grant is None or grant.scope.system != system:
-        raise NothingToConfirm
     return grant
 
 
@@ -209,28 +164,3 @@ def _single(request: Request, name: str) -> str | None:
     if len(values) > 1:
         raise StateRefused
     return values[0] if values else None
-
-
-COOKIE_SECONDS = 1_800  # a consent takes two minutes; its state expires after ten
-COOKIE_PURPOSE = "browser-session"
-
-
-def set_cookie(response: Response, settings: Settings, secret: str) -> None:
-    """Stores the secret in the browser; a former consent's secret is overwritten."""
-    response.set_cookie(
-        cookie_name(settings, "connect"),
-        signing.signed(settings, COOKIE_PURPOSE, secret),
-        max_age=COOKIE_SECONDS,
-        path="/",
-        httponly=True,
-        secure=is_https(settings),
-        samesite="lax",  # the callback is a navigation that comes from the source
-    )
-
-
-def secret_of(request: Request, settings: Settings) -> str:
-    """The browser's secret; empty if the request carries none that we signed."""
-    text = request.cookies.get(cookie_name(settings, "connect"), "")
-    if not signing.is_ours(settings, COOKIE_PURPOSE, text):
-        return ""
-    return text.rpartition(".")[0]

@@ -1,27 +1,191 @@
-"""HTML pages from templates. Jinja escapes every value, since names come from strangers."""
+"""HTML pages from templates. Jinja escapes every value, since names come from strangers.
+
+A template has `page` (who looks, in which language and zone) and `t` (a text by its key), and the
+filters `when`, `moment`, `day`, `clock`, `duration`, `number`, `compact`, `percent`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import Request
-from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 
-from pipedrive_pipeline.connect.api.models import Connection
-from pipedrive_pipeline.connect.api.sync_models import Run, Status
-from pipedrive_pipeline.connect.auth.callers import Caller
-from pipedrive_pipeline.connect.auth.permissions import Permission
-from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.sync.tenancy.registry import RegisteredTenant
-from pipedrive_pipeline.vault.pending import PendingGrant
+from pipedrive_pipeline.connect.auth import sessions
+from pipedrive_pipeline.connect.pages import texts
+from pipedrive_pipeline.connect.pages.display import Display
+from pipedrive_pipeline.connect.pages.visitors import Visitor
+from pipedrive_pipeline.connect.request import Services
+from pipedrive_pipeline.settings import Settings
 
-READING_TYPES = frozenset({"full", "incremental"})  # the button would only join such a run
-FOLDER = Path(__file__).parent
+FOLDER: Final = Path(__file__).parent
+STATIC: Final = FOLDER / "static"
+LANGUAGE_PARAMETER: Final = "lang"
+LANGUAGE_COOKIE: Final = "language"
+ZONE_COOKIE: Final = "zone"
+CHOICE_SECONDS: Final = 365 * 86_400
+FILTERS: Final = (
+    "when", "moment", "day", "clock", "duration", "number", "compact", "percent",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PageFrame:
+    """What every template needs: the reader, their language and zone, and where they are."""
+
+    request: Request
+    visitor: Visitor | None
+    display: Display
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request, by which the operator finds it in the log."""
+        return str(self.request.state.request_id)
+
+    @property
+    def path(self) -> str:
+        """The path of the page, without parameters."""
+        return self.request.url.path
+
+    @property
+    def languages(self) -> list[tuple[str, str, str]]:
+        """Each language with its own name, and this page's address in it."""
+        return [
+            (language, name, self._in_language(language))
+            for language, name in texts.LANGUAGES.items()
+        ]
+
+    def address(self, path: str, **parameters: object) -> str:
+        """An address of ours; the operator's contains the tenant."""
+        return self.visitor.address(path, **parameters) if self.visitor else path
+
+    def _in_language(self, language: str) -> str:
+        url = self.request.url.include_query_params(**{LANGUAGE_PARAMETER: language})
+        return f"{url.path}?{url.query}"
+
+
+def page(
+    request: Request,
+    template: str,
+    visitor: Visitor | None = None,
+    *,
+    status_code: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **values: object,
+) -> HTMLResponse:
+    """The answer that a template makes with these values, in the reader's language and zone."""
+    settings = _settings(request)
+    shown = PageFrame(request, visitor, display_of(request, visitor))
+    content = _templates.get_template(template).render(
+        page=shown, t=shown.display.text, static=static_address, **values
+    )
+    answer = HTMLResponse(content, status_code=status_code, headers=dict(headers or {}))
+    if request.query_params.get(LANGUAGE_PARAMETER) in texts.LANGUAGES:
+        remember(answer, settings, LANGUAGE_COOKIE, shown.display.language)
+    return answer
+
+
+def go_to(address: str) -> Response:
+    """Leads the browser to another page of ours after a form."""
+    return RedirectResponse(address, status_code=303)
+
+
+def message(
+    request: Request,
+    title: str,
+    text: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> HTMLResponse:
+    """A page with a title and a text; each is written already."""
+    return page(
+        request, "message.html", status_code=status, headers=headers, title=title, text=text
+    )
+
+
+def display_of(request: Request, visitor: Visitor | None = None) -> Display:
+    """The reader's language and zone: as they chose, else of the browser and the tenant."""
+    settings, query = _settings(request), request.query_params
+    language = next(
+        (
+            name
+            for name in (query.get(LANGUAGE_PARAMETER), _cookie(request, settings, LANGUAGE_COOKIE))
+            if name in texts.LANGUAGES
+        ),
+        None,
+    ) or texts.preferred_language(request.headers.get("accept-language", ""))
+    zones = (
+        _cookie(request, settings, ZONE_COOKIE),
+        visitor.time_zone if visitor else None,
+    )
+    zone = next((found for name in zones if (found := _zone(name))), None)
+    return Display(language, zone or ZoneInfo(settings.default_time_zone), datetime.now(UTC))
+
+
+def remember(answer: Response, settings: Settings, name: str, value: str) -> None:
+    """Stores a choice of the reader in the browser for a year."""
+    answer.set_cookie(
+        sessions.cookie_name(settings, name),
+        value.replace("/", "~"),
+        max_age=CHOICE_SECONDS,
+        path="/",
+        httponly=True,
+        secure=sessions.is_https(settings),
+        samesite="lax",
+    )
+
+
+@cache
+def static_address(name: str) -> str:
+    """The address of a static file; it changes with the content, so that it can be cached."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?v={digest}"
+
+
+def _cookie(request: Request, settings: Settings, name: str) -> str:
+    return request.cookies.get(sessions.cookie_name(settings, name), "").replace("~", "/")
+
+
+def _zone(name: str | None) -> ZoneInfo | None:
+    if not name:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a cookie may hold anything
+        return None
+
+
+def _settings(request: Request) -> Settings:
+    services: Services = request.app.state.services
+    return services.vault.settings
+
+
+def _filter(name: str) -> Callable[..., Any]:
+    @pass_context
+    def shown(context: Context, value: object, *more: object) -> object:
+        return getattr(context["page"].display, name)(value, *more)
+
+    return shown
+
+
+def _without_commands(text: str) -> str:
+    """A message without the sentences that name a command: a browser has no shell."""
+    kept = [sentence for sentence in _SENTENCE.split(text) if "`" not in sentence]
+    return " ".join(kept) or text.partition(":")[0]
+
+
+_SENTENCE = re.compile(r"(?<=[.;]) ")
 _templates = Environment(
     loader=FileSystemLoader(FOLDER / "templates"),
     autoescape=True,
@@ -29,144 +193,5 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-
-
-def _minute(at: datetime | None) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}" if at else "–"
-
-
-def _moment(at: datetime | None) -> str:
-    return f"{_minute(at)} UTC" if at else "–"
-
-
-def _duration(run: Run) -> str:
-    if run.started_at is None or run.completed_at is None:
-        return "–"
-    seconds = (run.completed_at - run.started_at).total_seconds()
-    minutes = int(seconds // 60)
-    return f"{minutes} min {seconds - 60 * minutes:.0f} s" if minutes else f"{seconds:.1f} s"
-
-
-def _state(connection: Connection) -> str:
-    """Returns the state in words; a tenant that never connected is not called disconnected."""
-    if connection.state == "disconnected" and connection.connected_at is None:
-        return "not connected"
-    return connection.state.replace("_", " ")
-
-
-def _without_commands(text: str) -> str:
-    """Returns a message without the sentences that name a command: a browser has no shell."""
-    kept = [sentence for sentence in _SENTENCE.split(text) if "`" not in sentence]
-    return " ".join(kept) or text.partition(":")[0]
-
-
-_SENTENCE = re.compile(r"(?<=[.;]) ")
-_templates.filters.update(
-    state=_state,
-    without_commands=_without_commands,
-    minute=_minute,
-    moment=_moment,
-    duration=_duration,
-    number=lambda number: f"{number:,}".replace(",", "\u202f"),
-)
-
-
-def confirmation(request: Request, grant: PendingGrant, form_token: str) -> HTMLResponse:
-    """The company's name with a button, or that it is connected."""
-    template = "connected.html" if grant.is_confirmed else "confirm.html"
-    return _page(
-        request,
-        template,
-        label=registry.system(grant.scope.system).label,
-        grant=grant,
-        form_token=form_token,
-    )
-
-
-def login(request: Request, *, is_refused: bool) -> HTMLResponse:
-    """The form to sign in with a key."""
-    status = 401 if is_refused else 200
-    return _page(request, "login.html", status_code=status, is_refused=is_refused)
-
-
-def home(
-    request: Request, caller: Caller, shown: Sequence[Connection], form_token: str
-) -> HTMLResponse:
-    """A tenant's systems."""
-    return _page(
-        request,
-        "home.html",
-        caller=caller,
-        connections=[(row, address(row.system, caller)) for row in shown],
-        form_token=form_token,
-    )
-
-
-def tenants(
-    request: Request, registered: Sequence[RegisteredTenant], form_token: str
-) -> HTMLResponse:
-    """Every tenant, for the operator."""
-    return _page(
-        request,
-        "tenants.html",
-        caller=None,
-        tenants=registered,
-        systems=registry.systems(),
-        form_token=form_token,
-    )
-
-
-def integration(
-    request: Request, caller: Caller, status: Status, runs: Sequence[Run], form_token: str
-) -> HTMLResponse:
-    """The status and history of one system."""
-    return _page(
-        request,
-        "integration.html",
-        caller=caller,
-        status=status,
-        runs=runs,
-        form_token=form_token,
-        may_sync=caller.may(Permission.ASK_SYNC)
-        and status.state == "connected"
-        and not any(run.sync_type in READING_TYPES for run in status.current),
-        may_connect=caller.may(Permission.MANAGE_CONNECTION),
-        connect_address=_with_tenant(f"/integrations/{status.system}/connect", caller),
-    )
-
-
-def api(request: Request, description: Mapping[str, Any]) -> HTMLResponse:
-    """Every route of the API with its description."""
-    routes = [
-        (method.upper(), path, route)
-        for path, methods in description["paths"].items()
-        for method, route in methods.items()
-    ]
-    return _page(request, "api.html", description=description["info"], routes=routes)
-
-
-def address(system: str, caller: Caller) -> str:
-    """The address of one system's page; the operator's contains the tenant."""
-    return _with_tenant(f"/integrations/{system}", caller)
-
-
-def _with_tenant(path: str, caller: Caller) -> str:
-    return f"{path}?tenant={caller.tenant}" if caller.is_operator else path
-
-
-def message(
-    request: Request, title: str, text: str, *, status: int = 200, is_trouble: bool = False
-) -> HTMLResponse:
-    """A page with a title and a text."""
-    return _page(
-        request, "message.html", status_code=status, title=title, text=text, is_trouble=is_trouble
-    )
-
-
-def _page(
-    request: Request, template: str, *, status_code: int = 200, **values: object
-) -> HTMLResponse:
-    content = _templates.get_template(template).render(
-        request_id=request.state.request_id, **values
-    )
-    return HTMLResponse(content, status_code=status_code)
+_templates.filters.update({name: _filter(name) for name in FILTERS})
+_templates.filters["without_commands"] = _without_commands
