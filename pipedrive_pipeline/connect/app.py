@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from pipedrive_pipeline.connect.api import (
+    audit_routes,
     connection_routes,
     envelope,
     key_routes,
@@ -56,6 +57,7 @@ ROUTERS = (
     sync_routes.router,
     mapping_routes.router,
     key_routes.router,
+    audit_routes.router,
     uninstall.router,
     *page_routes.ROUTERS,
 )

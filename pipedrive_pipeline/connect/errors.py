@@ -67,7 +67,7 @@ class LinkRefused(PersonMustAct):
 
     def __init__(self) -> None:
         super().__init__(
-            "This link was opened before, or is older than ten minutes. Ask for a new one."
+            "This link was used before, was withdrawn, or has expired. Ask for a new one."
         )
 
 

@@ -8,6 +8,8 @@ import httpx
 
 from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
+from pipedrive_pipeline.connect.consent import links
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.connect.browser import ConnectSite
 from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
@@ -96,7 +98,9 @@ def filled_tenant(site: ConnectSite, slug: str, company: int) -> FilledTenant:
         for role in Role:
             filled.keys[role] = keys.add(connection, tenant, role, word, who="a test").text
         spare = keys.add(connection, tenant, Role.USER, word, who="a test")
+    link = links.make(site.world.vault, Scope(tenant, "pipedrive"), who=word)
     filled.ids["key_id"] = str(spare.key.id)
+    filled.ids["link_id"] = str(link.id)
     filled.ids["run_id"] = one_id(site, "runs", slug)
     filled.ids["request_id"] = one_id(site, "sync_requests", slug)
     filled.ids["number"] = "1"

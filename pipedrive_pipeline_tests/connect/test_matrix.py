@@ -31,7 +31,9 @@ NEEDS: dict[tuple[str, str], Permission | None] = {  # None: no key is needed
     ("GET", "/api/integrations"): Permission.READ_RECORDS,
     ("GET", f"{SYSTEM}/status"): Permission.READ_RECORDS,
     ("GET", f"{SYSTEM}/fields"): Permission.READ_RECORDS,
+    ("GET", f"{SYSTEM}/fields/values"): Permission.WRITE_MAPPING,
     ("GET", f"{SYSTEM}/field-mapping"): Permission.READ_RECORDS,
+    ("GET", f"{SYSTEM}/field-mapping/proposals"): Permission.READ_RECORDS,
     ("PUT", f"{SYSTEM}/field-mapping"): Permission.WRITE_MAPPING,
     ("POST", f"{SYSTEM}/field-mapping/preview"): Permission.WRITE_MAPPING,
     ("GET", f"{SYSTEM}/field-mapping/versions"): Permission.READ_RECORDS,
@@ -43,14 +45,19 @@ NEEDS: dict[tuple[str, str], Permission | None] = {  # None: no key is needed
     ("GET", f"{SYSTEM}/sync/trends"): Permission.READ_RECORDS,
     ("GET", f"{SYSTEM}/sync-config"): Permission.READ_RECORDS,
     ("PUT", f"{SYSTEM}/sync-config"): Permission.MANAGE_CONNECTION,
+    ("GET", f"{SYSTEM}/sync-config/next"): Permission.READ_RECORDS,
+    ("POST", f"{SYSTEM}/sync-config/test-alert"): Permission.MANAGE_CONNECTION,
     ("POST", f"{SYSTEM}/test"): Permission.ASK_SYNC,
     ("POST", f"{SYSTEM}/connect-link"): Permission.MANAGE_CONNECTION,
+    ("GET", f"{SYSTEM}/connect-links"): Permission.MANAGE_CONNECTION,
+    ("DELETE", SYSTEM + "/connect-links/{link_id}"): Permission.MANAGE_CONNECTION,
     ("GET", f"{SYSTEM}/auth"): Permission.MANAGE_CONNECTION,
     ("POST", f"{SYSTEM}/confirm"): Permission.MANAGE_CONNECTION,
     ("DELETE", f"{SYSTEM}/disconnect"): Permission.MANAGE_CONNECTION,
     ("GET", "/api/keys"): Permission.MANAGE_KEYS,
     ("POST", "/api/keys"): Permission.MANAGE_KEYS,
     ("DELETE", "/api/keys/{key_id}"): Permission.MANAGE_KEYS,
+    ("GET", "/api/audit"): Permission.READ_AUDIT,
 }
 BODIES: dict[str, Any] = {
     "/field-mapping": {"mapping": MAPPING, "version": 1},
@@ -60,6 +67,7 @@ BODIES: dict[str, Any] = {
     "/keys": {"name": "new", "role": "user"},
     "/confirm": {},
 }
+QUERIES = {"/values": {"entity": "organizations"}}
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
@@ -196,12 +204,19 @@ def call(
 ) -> httpx.Response:
     ending = "/" + path.rpartition("/")[2]
     body = BODIES.get(ending) if method in {"POST", "PUT"} else None
-    return client.request(method, path.format(**ids), json=body, headers=actor.headers)
+    return client.request(
+        method,
+        path.format(**ids),
+        params=QUERIES.get(ending),
+        json=body,
+        headers=actor.headers,
+    )
 
 
 def is_foreign(path: str, ids: dict[str, str], own: dict[str, str] | str | None) -> bool:
     """Whether the address names a row that is not the actor's (a version's number is no id)."""
-    names = [name for name in ("key_id", "run_id", "request_id") if f"{{{name}}}" in path]
+    kinds = ("key_id", "run_id", "request_id", "link_id")
+    names = [name for name in kinds if f"{{{name}}}" in path]
     return bool(names) and (not isinstance(own, dict) or any(ids[n] != own[n] for n in names))
 
 
@@ -226,6 +241,7 @@ def test_an_id_of_another_tenant_is_answered_as_an_unknown_id(site: ConnectSite)
     client = client_with(site, acme.keys[Role.ADMIN])
     addresses = {
         "/api/keys/{}": ("DELETE", "key_id"),
+        "/api/integrations/pipedrive/connect-links/{}": ("DELETE", "link_id"),
         "/api/integrations/pipedrive/sync/history/{}": ("GET", "run_id"),
         "/api/integrations/pipedrive/sync/requests/{}": ("GET", "request_id"),
     }

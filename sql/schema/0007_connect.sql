@@ -174,21 +174,27 @@ select integration.isolate('integration.idempotency_keys', 'select, insert, upda
 
 create table integration.connect_links (
     link_hash text not null,
+    id uuid not null default gen_random_uuid(),
     tenant_id text not null,
     system text not null,
     created_by text not null,
     created_at timestamptz not null default now(),
     expires_at timestamptz not null,
+    opened_at timestamptz,
     constraint connect_links_pkey primary key (link_hash),
+    constraint connect_links_id_key unique (id),
     constraint connect_links_tenant_id_fkey foreign key (tenant_id)
         references integration.tenants (slug) on delete cascade
 );
 create index connect_links_tenant_id_idx on integration.connect_links (tenant_id);
 create index connect_links_expires_at_idx on integration.connect_links (expires_at);
 comment on table integration.connect_links is
-    'Links that start a consent without a key; a row is deleted when its link is opened.';
+    'Links that start a consent without a key; a row is deleted when its consent has come back, or '
+    'when the link is withdrawn.';
 comment on column integration.connect_links.link_hash is
     'Hash of the link''s secret; the link itself is shown once and never stored.';
+comment on column integration.connect_links.id is
+    'Id of the link, which opens nothing.';
 comment on column integration.connect_links.tenant_id is
     'The tenant that will be connected.';
 comment on column integration.connect_links.system is
@@ -199,7 +205,13 @@ comment on column integration.connect_links.created_at is
     'When it was made.';
 comment on column integration.connect_links.expires_at is
     'When it stops working.';
-select integration.isolate('integration.connect_links', '');
+comment on column integration.connect_links.opened_at is
+    'When a browser first followed it to the source; empty: nobody has opened it.';
+-- Without the hash, which the engine alone compares.
+select integration.isolate(
+    'integration.connect_links',
+    'select (id, tenant_id, system, created_by, created_at, expires_at, opened_at), delete'
+);
 
 create table integration.oauth_states (
     state_hash text not null,

@@ -7,10 +7,11 @@ engine only.
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Annotated
 
 import psycopg
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from pipedrive_pipeline.connect.api import envelope, models, presenters
@@ -33,6 +34,9 @@ from pipedrive_pipeline.tenants import Tenant
 
 router = APIRouter(prefix="/api/integrations/{system}", responses=REFUSALS, tags=["mapping"])
 
+EntityParameter = Annotated[
+    str, Query(min_length=1, max_length=63, description="A kind of records with custom fields.")
+]
 VersionNumber = Annotated[int, Path(ge=1, le=2_147_483_647)]
 
 
@@ -45,6 +49,39 @@ def fields(
         known = mappings.known_fields(connection, Scope(caller.tenant, system))
         active = mappings.active(connection, Scope(caller.tenant, system))
     return envelope.answer(request, presenters.fields(known, active.mapping))
+
+
+@router.get("/fields/values", response_model=Listed[models.FieldValuesShown])
+def field_values(
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    caller: MappingWriter,
+    entity: EntityParameter,
+) -> JSONResponse:
+    """How often the newest 1,000 records have a value of each field, with up to three values.
+
+    The values are of records: they help to tell fields apart, and are not stored.
+    """
+    with services.slow_work.slot(caller.tenant):
+        scope = Scope(caller.tenant, system)
+        values = mappings.field_values(services.warehouse, scope, entity)
+    return envelope.answer(
+        request, [models.FieldValuesShown.model_validate(asdict(row)) for row in values]
+    )
+
+
+@router.get("/field-mapping/proposals", response_model=Listed[models.ProposalShown])
+def proposals(
+    request: Request, services: AppServices, system: SystemKey, caller: RecordReader
+) -> JSONResponse:
+    """Entries that may be added to the active mapping, each with the reason; none is saved."""
+    scope = Scope(caller.tenant, system)
+    with services.warehouse.as_app(caller.tenant) as connection:
+        known = mappings.known_fields(connection, scope)
+        active = mappings.active(connection, scope)
+        offers = mappings.proposals(connection, scope, active.mapping, known)
+    return envelope.answer(request, [presenters.proposal(offer) for offer in offers])
 
 
 @router.get("/field-mapping", response_model=Answer[models.MappingShown])
@@ -114,16 +151,7 @@ def versions(
     with services.warehouse.as_app(caller.tenant) as connection:
         saved = mappings.versions(connection, Scope(caller.tenant, system))
         active = mappings.active(connection, Scope(caller.tenant, system)).number
-    shown = [
-        models.VersionShown(
-            version=version.number,
-            is_active=version.number == active,
-            saved_at=version.saved_at,
-            saved_by=version.saved_by,
-        )
-        for version in saved
-        if version.saved_at and version.number < before
-    ]
+    shown = [row for row in presenters.versions(saved, active=active) if row.version < before]
     page, is_more = shown[:limit], len(shown) > limit
     return envelope.answer(
         request, page, next_cursor=encoded(page[-1].version) if is_more else None

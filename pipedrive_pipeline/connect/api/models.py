@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
@@ -156,8 +156,29 @@ class Ok(Model):
 class ConnectLink(Model):
     """A one-time link, shown once."""
 
+    id: UUID
     url: str
     expires_at: datetime
+
+
+class OpenLinkShown(Model):
+    """A link that still works, without its secret."""
+
+    id: UUID
+    system: str
+    created_by: str
+    created_at: datetime
+    expires_at: datetime
+    opened_at: datetime | None = Field(
+        description="When a browser first followed it; null: nobody has opened it."
+    )
+
+
+class Withdrawal(Model):
+    """A link that opens nothing any more."""
+
+    id: UUID
+    state: Literal["withdrawn"] = "withdrawn"
 
 
 class TestedUser(ConnectedUser):
@@ -215,6 +236,31 @@ class FieldShown(Model):
     fills: list[str] = Field(description="Its targets in the active mapping.")
 
 
+class FieldValuesShown(Model):
+    """The values of one field in the newest records."""
+
+    entity: str
+    key: str = Field(validation_alias=AliasChoices("field_key", "key"))
+    records: int = Field(description="How many records were looked at, at most 1,000.")
+    filled: int = Field(description="How many of them have a value.")
+    samples: dict[str, list[str]] = Field(
+        description="Up to three values of each part of the field, shortened; the whole value has "
+        "the name of nothing."
+    )
+
+
+class ProposalShown(Model):
+    """An entry that may be added to the mapping; nothing was saved."""
+
+    entity: str
+    source: str = Field(description="Key of the field, and the part where it is not the first.")
+    field_name: str
+    target: str
+    as_: Literal["text", "number"] | None = Field(alias="as")
+    basis: Literal["name", "currency", "successor"]
+    reason: str
+
+
 class TargetIn(Model):
     """A target with its options."""
 
@@ -267,13 +313,22 @@ class MappingShown(Model):
     vanished: list[str] = Field(description="Entries whose field the source no longer has.")
 
 
+class MappingChange(Model):
+    """One source whose entry differs from the version before; null: it had or has none."""
+
+    source: str = Field(description="`<entity>.<key>`, as in a mapping.")
+    before: str | TargetIn | None
+    after: str | TargetIn | None
+
+
 class VersionShown(Model):
-    """A saved version, without its mapping."""
+    """A saved version: what it changed, without its whole mapping."""
 
     version: int
     is_active: bool
     saved_at: datetime
     saved_by: str | None
+    changes: list[MappingChange] = Field(description="Since the version before.")
 
 
 class PreviewRow(Model):
@@ -348,6 +403,21 @@ class CreatedKey(KeyShown):
     key: str | None = Field(
         description="Shown once; null in the answer to a repeated Idempotency-Key."
     )
+
+
+# --- the audit log
+
+
+class AuditEntryShown(Model):
+    """Who did what to what, and the values before and after, without secrets."""
+
+    id: int
+    at: datetime
+    who: str
+    action: str
+    subject: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
 
 
 def _plain(mapping: MappingText) -> dict[str, Any]:

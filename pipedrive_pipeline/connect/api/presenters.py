@@ -166,6 +166,47 @@ def mapping(
     )
 
 
+def versions(saved: Sequence[mappings.Version], *, active: int) -> list[models.VersionShown]:
+    """Saved versions, newest first, each with its changes since the one before."""
+    before = [*saved[1:], mappings.Version()]
+    return [
+        models.VersionShown(
+            version=version.number,
+            is_active=version.number == active,
+            saved_at=version.saved_at,
+            saved_by=version.saved_by,
+            changes=[
+                _change(difference)
+                for difference in mappings.differences(former.mapping, version.mapping)
+            ],
+        )
+        for version, former in zip(saved, before, strict=True)
+        if version.saved_at
+    ]
+
+
+def _change(difference: mappings.Difference) -> models.MappingChange:
+    before, after = difference.before, difference.after
+    return models.MappingChange(
+        source=difference.entry.name,
+        before=before.written() if before else None,
+        after=after.written() if after else None,
+    )
+
+
+def proposal(offer: mappings.Proposal) -> models.ProposalShown:
+    """An entry that may be added."""
+    return models.ProposalShown(
+        entity=offer.entry.entity,
+        source=offer.entry.source,
+        field_name=offer.field_name,
+        target=offer.entry.target,
+        as_=offer.entry.conversion,
+        basis=offer.basis,
+        reason=offer.reason,
+    )
+
+
 def preview(effect: mappings.Preview) -> models.PreviewShown:
     """The effect that a mapping would have."""
     return models.PreviewShown(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import date, datetime, time
 from typing import Annotated, Any, Literal
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -231,6 +231,22 @@ class Config(Model):
         if "sync_time" in sent:
             sent["sync_time"] = time.fromisoformat(self.sync_time)
         return sent
+
+
+class NextSyncs(Model):
+    """When the schedule will sync the tenant next."""
+
+    at: list[datetime] = Field(description="The next three times; none: it is not synced by itself")
+    skipped_on: date | None = Field(
+        description="The next day on which a change of clocks skips the time of the daily sync."
+    )
+
+
+class AlertTest(Model):
+    """An alert that was sent to every address of the settings, to try them out."""
+
+    addresses: int
+    is_complete: bool = Field(description="Every address took it.")
 
 
 class EntityStatus(Model):

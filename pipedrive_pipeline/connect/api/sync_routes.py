@@ -33,6 +33,7 @@ from pipedrive_pipeline.connect.request import AppServices, SystemKey
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs import listing, requests
 from pipedrive_pipeline.sync.runs.listing import RunCursor
+from pipedrive_pipeline.sync.status import notify
 from pipedrive_pipeline.sync.status.trends import run_figures
 from pipedrive_pipeline.sync.tenancy import configuration
 
@@ -188,3 +189,27 @@ def save_sync_config(
             who=caller.name,
         )
     return envelope.answer(request, presenters.config(config))
+
+
+@router.get("/sync-config/next", response_model=Answer[sync_models.NextSyncs])
+def next_syncs(
+    request: Request, services: AppServices, system: SystemKey, caller: RecordReader
+) -> JSONResponse:
+    """When the schedule will sync the tenant next."""
+    scope = Scope(caller.tenant, system)
+    with services.warehouse.as_app(caller.tenant) as connection:
+        config = configuration.read(connection, services.vault.cipher, scope)
+        zone = configuration.zone_of(connection, caller.tenant, config)
+    return envelope.answer(request, tenant_status.next_syncs(config, zone))
+
+
+@router.post("/sync-config/test-alert", response_model=Answer[sync_models.AlertTest])
+def test_alert(
+    request: Request, services: AppServices, system: SystemKey, caller: ConnectionManager
+) -> JSONResponse:
+    """Sends an alert to the addresses of the settings, to try them out."""
+    with services.slow_work.slot(caller.tenant):
+        outcome = notify.send_test(
+            services.vault.warehouse, services.vault.settings, Scope(caller.tenant, system)
+        )
+    return envelope.answer(request, sync_models.AlertTest.model_validate(outcome))

@@ -7,6 +7,7 @@ tenants that are connected to it, and the app sees the usage of one tenant only.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import psycopg
 from psycopg.rows import args_row
@@ -20,8 +21,13 @@ from pipedrive_pipeline.sync.budget import daily_budget
 from pipedrive_pipeline.sync.runs import listing
 from pipedrive_pipeline.sync.runs.listing import RunSummary
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
+from pipedrive_pipeline.sync.schedule.next_times import next_times, skipped_day
 from pipedrive_pipeline.sync.status.entity_states import entity_states
-from pipedrive_pipeline.sync.tenancy.configuration import entities_read, entities_read_of
+from pipedrive_pipeline.sync.tenancy.configuration import (
+    SyncConfig,
+    entities_read,
+    entities_read_of,
+)
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
 
@@ -58,6 +64,16 @@ def connections_of(services: Services, tenant: Tenant) -> list[models.Connection
         presenters.connection(key, by_system.get(key), entities[key])
         for key in registry.system_keys()
     ]
+
+
+def next_syncs(config: SyncConfig, zone: ZoneInfo) -> sync_models.NextSyncs:
+    """When the schedule will sync a tenant with these settings next."""
+    now = datetime.now(UTC)
+    at = config.sync_time
+    times = next_times(now, at, zone, every_hours=config.every_hours) if config.auto_sync else []
+    return sync_models.NextSyncs(
+        at=times, skipped_on=skipped_day(now, at, zone) if config.auto_sync else None
+    )
 
 
 def _syncs(transaction: psycopg.Connection, names: dict[str, str]) -> listing.CurrentRuns:

@@ -17,6 +17,7 @@ class Permission(StrEnum):
     ASK_SYNC = "sync:ask"  # and test the connection
     MANAGE_CONNECTION = "connection:manage"  # connect, disconnect, sync settings
     MANAGE_KEYS = "keys:manage"
+    READ_AUDIT = "audit:read"
     LEND_CREDENTIALS = "credentials:lend"
 
 

@@ -6,11 +6,14 @@ code stays in the browser's history. The page that asks is `pages/connect_pages.
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from pydantic import Field
 
 from pipedrive_pipeline.connect.api import envelope, models, presenters
-from pipedrive_pipeline.connect.api.models import Answer
+from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
 from pipedrive_pipeline.connect.auth import callers, csrf
 from pipedrive_pipeline.connect.auth.dependencies import (
@@ -40,6 +43,14 @@ CONFIRM_BODY = {
 }
 
 
+class ConnectLinkIn(models.Model):
+    """How long the link works."""
+
+    valid_minutes: int = Field(
+        default=links.LINK_MINUTES, ge=1, le=links.LINK_MINUTES_MAX, description="At most a week."
+    )
+
+
 @router.post(
     "/api/integrations/{system}/connect-link",
     status_code=201,
@@ -47,12 +58,53 @@ CONFIRM_BODY = {
     responses=REFUSALS,
 )
 def connect_link(
-    request: Request, services: AppServices, system: SystemKey, caller: ConnectionManager
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    caller: ConnectionManager,
+    wanted: ConnectLinkIn = ConnectLinkIn(),  # noqa: B008 - frozen
 ) -> JSONResponse:
     """A one-time link for the person who may consent; it is shown once."""
-    link = links.make(services.vault, Scope(caller.tenant, system), who=caller.name)
-    shown = models.ConnectLink(url=link.url, expires_at=link.expires_at)
-    return envelope.answer(request, shown, status=201)
+    link = links.make(
+        services.vault,
+        Scope(caller.tenant, system),
+        who=caller.name,
+        valid_minutes=wanted.valid_minutes,
+    )
+    return envelope.answer(request, models.ConnectLink.model_validate(link), status=201)
+
+
+@router.get(
+    "/api/integrations/{system}/connect-links",
+    response_model=Listed[models.OpenLinkShown],
+    responses=REFUSALS,
+)
+def connect_links(
+    request: Request, services: AppServices, system: SystemKey, caller: ConnectionManager
+) -> JSONResponse:
+    """The links that still work, newest first, without their secrets."""
+    with services.warehouse.as_app(caller.tenant) as connection:
+        rows = links.of_tenant(connection, caller.tenant)
+    shown = [models.OpenLinkShown.model_validate(row) for row in rows if row.system == system]
+    return envelope.answer(request, shown)
+
+
+@router.delete(
+    "/api/integrations/{system}/connect-links/{link_id}",
+    response_model=Answer[models.Withdrawal],
+    responses=REFUSALS,
+)
+def withdraw_link(
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    caller: ConnectionManager,
+    link_id: UUID,
+) -> JSONResponse:
+    """Withdraws a link; a consent that it began cannot be finished any more."""
+    with services.warehouse.as_app(caller.tenant) as connection:
+        links.withdraw(connection, Scope(caller.tenant, system), link_id, who=caller.name)
+    return envelope.answer(request, models.Withdrawal(id=link_id))
 
 
 @router.get("/connect/{secret}", include_in_schema=False)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from pipedrive_pipeline.marts.fields.catalogue import Field
 from pipedrive_pipeline.marts.fields.catalogue import fields_of as known_fields
+from pipedrive_pipeline.marts.mapping.differences import Difference, differences, rebased
+from pipedrive_pipeline.marts.mapping.field_values import FieldValues, field_values
 from pipedrive_pipeline.marts.mapping.form import BadMapping, Entry, Issue, Mapping
 from pipedrive_pipeline.marts.mapping.mapped_sources import unusable_entries
 from pipedrive_pipeline.marts.mapping.preview import Coverage, Preview, preview
@@ -29,8 +31,10 @@ __all__ = [
     "BadMapping",
     "Catalogue",
     "Coverage",
+    "Difference",
     "Entry",
     "Field",
+    "FieldValues",
     "Issue",
     "Mapping",
     "MappingOutdated",
@@ -39,9 +43,12 @@ __all__ = [
     "Version",
     "active",
     "catalogue",
+    "differences",
+    "field_values",
     "known_fields",
     "preview",
     "proposals",
+    "rebased",
     "save",
     "unusable_entries",
     "validated",

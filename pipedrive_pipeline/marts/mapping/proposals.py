@@ -7,8 +7,8 @@ together with their currency. A proposal is only applied when a person accepts i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 import psycopg
 from psycopg import sql
@@ -62,11 +62,12 @@ CURRENCY: Final = "currency"  # the part of a field with an amount
 
 @dataclass(frozen=True)
 class Proposal:
-    """One entry that may be added; ``reason`` explains it to a person."""
+    """One entry that may be added; ``reason`` explains its ``basis`` to a person."""
 
     entry: Entry
     field_name: str
     reason: str
+    basis: Literal["name", "currency", "successor"]
 
 
 def proposals(
@@ -106,7 +107,7 @@ def _successors(mapping: Mapping, fields: list[Field]) -> Iterator[Proposal]:
             if is_alike and field.removed_at is None and field.identity not in mapped:
                 successor = Entry(entry.entity, field.field_key, entry.part, entry.target)
                 reason = f"made again: the field {former.field_key} of this name is gone"
-                yield Proposal(successor, field.field_name, reason)
+                yield Proposal(successor, field.field_name, reason, "successor")
 
 
 def _by_name(
@@ -136,6 +137,7 @@ def _by_name(
                     f"its name is a word for {target.name}"
                     if name == target.name
                     else f"the currency of {target.name}",
+                    "name" if name == target.name else "currency",
                 )
                 for part, name in filled
             ]
@@ -189,7 +191,7 @@ def _fitting(scope: Scope, proposal: Proposal, fields: list[Field]) -> Proposal 
             validated(scope, {entry.entity: {entry.source: entry.written()}}, fields)
         except BadMapping:
             continue
-        return Proposal(entry, proposal.field_name, proposal.reason)
+        return replace(proposal, entry=entry)
     return None
 
 

@@ -113,14 +113,29 @@ def price(
 
 def sweep_tokens(connection: psycopg.Connection, scope: Scope) -> int:
     """What a sweep will cost, by Postgres's own estimate of the rows in raw: no table is read."""
-    schema = scope.raw_schema
-    estimates = connection.execute(_ESTIMATES, [schema]).fetchall()
-    rows = {name: _RowRange(round(count), round(count)) for name, count in estimates}
+    rows = _estimated_rows(connection, scope)
     return sum(
         _tokens(entity, rows, {}).most
         for entity in entities_read_of(connection, scope).values()
         if entity.is_swept
     )
+
+
+def estimated_tokens(connection: psycopg.Connection, scope: Scope) -> dict[str, int]:
+    """What a full read of each entity costs at most, of those that were ever loaded.
+
+    By Postgres's own estimate of the rows in raw: no table is read and the source is not called.
+    """
+    rows = _estimated_rows(connection, scope)
+    entities = registry.system(scope.system).by_name
+    return {
+        name: _tokens(entity, rows, {}).most for name, entity in entities.items() if name in rows
+    }
+
+
+def _estimated_rows(connection: psycopg.Connection, scope: Scope) -> dict[str, _RowRange]:
+    estimates = connection.execute(_ESTIMATES, [scope.raw_schema]).fetchall()
+    return {name: _RowRange(round(count), round(count)) for name, count in estimates}
 
 
 @dataclass(frozen=True)

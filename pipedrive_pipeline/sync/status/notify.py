@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import httpx
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.hosts import AllowedHosts
 from pipedrive_pipeline.connectors.transport import Limits, open_client
 from pipedrive_pipeline.errors import BadInput, HostNotAllowed
@@ -57,6 +59,31 @@ def notify(
     if not is_complete:
         log.warning("an alert could not be sent to every address: %s", title)
     return is_complete
+
+
+@dataclass(frozen=True)
+class TestOutcome:
+    """How many addresses of its own a tenant has, and whether all of them took the test."""
+
+    addresses: int
+    is_complete: bool
+
+
+def send_test(
+    warehouse: Warehouse, settings: Settings, scope: Scope, *, client: OpenClient = public_client
+) -> TestOutcome:
+    """Sends an alert to the tenant's own addresses only, so that a person can try them out."""
+    label = registry.system(scope.system).label
+    title = f"{scope.tenant}: a test of alerts about {label}"
+    body = "Nothing has happened. Alerts will arrive here when a person must act."
+    own, refused = _addresses(warehouse, settings, scope.tenant, scope.system)
+    outcomes = [
+        _by_webhook(address.target, title, body, client)
+        if address.kind == "webhook"
+        else _by_apprise([address.target], title, body)
+        for address in own
+    ]
+    return TestOutcome(len(own) + refused, is_complete=all(outcomes) and not refused)
 
 
 def notify_operator(settings: Settings, *, title: str, body: str) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import time
 from types import MappingProxyType
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import psycopg
 from psycopg import sql
@@ -24,6 +25,7 @@ from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.alert_addresses import MASK, alert_address
+from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
 from pipedrive_pipeline.warehouse import audit_log
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -81,6 +83,13 @@ def read(connection: psycopg.Connection, cipher: Cipher, scope: Scope) -> SyncCo
     row["entities_off"] = off_by_default if saved is None else tuple(saved)
     row["entity_cycles"] = default_cycles(scope.system) | (row["entity_cycles"] or {})
     return SyncConfig(**row, alert_urls=tuple(opened.split(",")) if opened else ())
+
+
+def zone_of(connection: psycopg.Connection, tenant: Tenant, config: SyncConfig) -> ZoneInfo:
+    """Returns the time zone of the settings, else the tenant's own."""
+    query = "select tenants.time_zone from integration.tenants where tenants.slug = %s"
+    row = connection.execute(query, [tenant.slug]).fetchone()
+    return ZoneInfo(config.time_zone or (row[0] if row else "UTC"))
 
 
 def save(
