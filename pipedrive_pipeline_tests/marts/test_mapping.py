@@ -358,6 +358,7 @@ def test_a_preview_shows_before_and_after_and_writes_nothing(synced: RawTables) 
 
     assert preview.rows["customers"][0] == {
         "remote_id": "1",
+        "name": "Firma 1",
         "before": {"customer_number": None, "employee_count": None},
         "after": {"customer_number": "K-1", "employee_count": 120},
     }

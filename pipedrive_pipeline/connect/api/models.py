@@ -335,6 +335,7 @@ class PreviewRow(Model):
     """One row before and after."""
 
     remote_id: str
+    name: str | None = Field(description="The record's name, if its kind has one.")
     before: dict[str, Any] | None
     after: dict[str, Any]
 

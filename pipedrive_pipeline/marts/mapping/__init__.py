@@ -13,7 +13,7 @@ from pipedrive_pipeline.marts.mapping.differences import Difference, differences
 from pipedrive_pipeline.marts.mapping.field_values import FieldValues, field_values
 from pipedrive_pipeline.marts.mapping.form import BadMapping, Entry, Issue, Mapping
 from pipedrive_pipeline.marts.mapping.mapped_sources import unusable_entries
-from pipedrive_pipeline.marts.mapping.preview import Coverage, Preview, preview
+from pipedrive_pipeline.marts.mapping.preview import Coverage, Preview, RefusedValue, preview
 from pipedrive_pipeline.marts.mapping.proposals import Proposal, proposals
 from pipedrive_pipeline.marts.mapping.store import (
     Catalogue,
@@ -25,7 +25,7 @@ from pipedrive_pipeline.marts.mapping.store import (
     vanished,
     versions,
 )
-from pipedrive_pipeline.marts.mapping.validation import validated
+from pipedrive_pipeline.marts.mapping.validation import fitting, validated
 
 __all__ = [
     "BadMapping",
@@ -40,11 +40,13 @@ __all__ = [
     "MappingOutdated",
     "Preview",
     "Proposal",
+    "RefusedValue",
     "Version",
     "active",
     "catalogue",
     "differences",
     "field_values",
+    "fitting",
     "known_fields",
     "preview",
     "proposals",

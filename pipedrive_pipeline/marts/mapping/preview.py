@@ -65,12 +65,18 @@ class Coverage:
 class Preview:
     """Up to ten rows of each mart, changing rows first, and the coverage of each entry."""
 
-    rows: dict[str, list[dict[str, Any]]]  # mart -> {remote_id, before, after}
+    rows: dict[str, list[dict[str, Any]]]  # mart -> {remote_id, name, before, after}
     coverage: tuple[Coverage, ...]
 
 
-def preview(warehouse: Warehouse, scope: Scope, text: Any) -> Preview:
+def preview(warehouse: Warehouse, scope: Scope, text: Any, *, entity: str | None = None) -> Preview:
     """Returns what the mapping would change in the tenant's rows; writes nothing.
+
+    Args:
+        warehouse: where raw and the marts are.
+        scope: whose mapping, of which CRM.
+        text: the mapping as decoded JSON.
+        entity: looks at the records of this entity only; None: of all.
 
     Raises:
         BadMapping: an entry cannot be used.
@@ -83,7 +89,9 @@ def preview(warehouse: Warehouse, scope: Scope, text: Any) -> Preview:
         sources = sources_of(connection, scope, mapping, fields)
         in_use = replace(sources, unused=frozenset(unusable_entries(scope, mapping, fields)))
         for mart in mart_sources(scope.system):
-            if mart.defined_by and (entries := mapping.of(mart.entity)):
+            if not mart.defined_by or entity not in {None, mart.entity}:
+                continue
+            if entries := mapping.of(mart.entity):
                 rows[mart.name] = _rows(connection, mart, in_use)
                 coverage += [_coverage(connection, entry, mart, sources) for entry in entries]
         connection.rollback()
@@ -101,13 +109,14 @@ def _rows(
     ]
     half = len(pairs) // 2
     query = sql.SQL(
-        "select shown.* from (select source.remote_id as remote_id,"
+        "select shown.* from (select source.remote_id as remote_id, {name} as name,"
         " jsonb_build_object({before}) as before, jsonb_build_object({after}) as after"
         " from ({source}) as source left join {table} as stored"
         " on {is_own} and stored.remote_id = source.remote_id) as shown"
         " order by (shown.before is distinct from shown.after) desc, shown.remote_id asc"
         " limit {limit}"
     ).format(
+        name=sql.SQL("source.name" if "name" in mapped.outputs else "null::text"),
         before=sql.SQL(", ").join(pairs[:half]),
         after=sql.SQL(", ").join(pairs[half:]),
         source=built_rows(mapped, EVERY_ID),

@@ -18,8 +18,8 @@ from pipedrive_pipeline.marts.fields.catalogue import Field
 from pipedrive_pipeline.marts.fields.field_entities import field_entities
 from pipedrive_pipeline.marts.fields.naming import words_of
 from pipedrive_pipeline.marts.fields.values import parts_of
-from pipedrive_pipeline.marts.mapping.form import ATTRIBUTE, BadMapping, Entry, Mapping
-from pipedrive_pipeline.marts.mapping.validation import validated
+from pipedrive_pipeline.marts.mapping.form import ATTRIBUTE, Entry, Mapping
+from pipedrive_pipeline.marts.mapping.validation import fitting
 from pipedrive_pipeline.scope import Scope
 
 # Further words for a column of any mart, in German and English, without blanks and hyphens.
@@ -56,7 +56,6 @@ WORDS: Final = {
     "category": "kategorie produktkategorie warengruppe produktgruppe productcategory productgroup",
     "location": "ort treffpunkt veranstaltungsort place venue",
 }
-CONVERSIONS: Final = (None, "number", "text")
 CURRENCY: Final = "currency"  # the part of a field with an amount
 
 
@@ -86,8 +85,8 @@ def proposals(
         *([successor] for successor in _successors(mapping, fields)),
         *_by_name(connection, scope, mapping, fields),
     ):
-        fitting = [_fitting(scope, candidate, fields) for candidate in candidates]
-        known = [offer for offer in fitting if offer]
+        offers = [_fitting(scope, candidate, fields) for candidate in candidates]
+        known = [offer for offer in offers if offer]
         targets = {(offer.entry.entity, offer.entry.target): offer for offer in known}
         if len(known) == len(candidates) and offered.keys().isdisjoint(targets):
             offered |= targets
@@ -182,17 +181,8 @@ def _words_for(mart: Mart) -> dict[str, DeclaredColumn]:
 
 def _fitting(scope: Scope, proposal: Proposal, fields: list[Field]) -> Proposal | None:
     """Returns the proposal with the conversion that it needs; None if no conversion fits."""
-    candidate = proposal.entry
-    for conversion in CONVERSIONS:
-        entry = Entry(
-            candidate.entity, candidate.field_key, candidate.part, candidate.target, conversion
-        )
-        try:
-            validated(scope, {entry.entity: {entry.source: entry.written()}}, fields)
-        except BadMapping:
-            continue
-        return replace(proposal, entry=entry)
-    return None
+    entry = fitting(scope, proposal.entry, fields)
+    return replace(proposal, entry=entry) if entry else None
 
 
 _HAS_VALUE: Final = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from pipedrive_pipeline.marts.declared import Mart
@@ -13,6 +14,7 @@ from pipedrive_pipeline.marts.fields.values import Part, parts_of
 from pipedrive_pipeline.marts.mapping.form import (
     ATTRIBUTE,
     ATTRIBUTE_PATTERN,
+    CONVERSIONS,
     BadMapping,
     Entry,
     Issue,
@@ -46,6 +48,18 @@ def validated(scope: Scope, text: Any, fields: list[Field]) -> Mapping:
     if issues:
         raise BadMapping(scope.tenant, issues)
     return mapping
+
+
+def fitting(scope: Scope, entry: Entry, fields: list[Field]) -> Entry | None:
+    """Returns the entry with the first conversion that its target allows; None if none does."""
+    for conversion in (None, *reversed(CONVERSIONS)):
+        candidate = replace(entry, conversion=conversion)
+        try:
+            validated(scope, {entry.entity: {entry.source: candidate.written()}}, fields)
+        except BadMapping:
+            continue
+        return candidate
+    return None
 
 
 def part_of_entry(entry: Entry, field: Field) -> Part | None:
