@@ -75,7 +75,7 @@ def main() -> None:
     home.chmod(0o755)  # root's server runs as an account that must reach it
     server = ensure_running(home)
     try:
-        with _sandbox(asked.organizations, asked.persons, home) as url:
+        with sandbox(home, organizations=asked.organizations, persons=asked.persons) as url:
             result = _measured(asked, url, home, server.url)
     finally:
         server.stop()
@@ -84,20 +84,14 @@ def main() -> None:
 
 
 def _measured(asked: argparse.Namespace, url: str, home: Path, database_url: str) -> Result:
-    environment = _environment(home)
-    for command in (
-        ("tenants", "add", TENANT),
-        ("connect", "--tenant", TENANT, "--api-token", API_TOKEN, "--api-url", url),
-    ):
-        subprocess.run(  # noqa: S603 - our own command
-            [*COMMAND, *command], env=environment, check=True, stdout=sys.stderr
-        )
+    environment = environment_of(home)
+    connect_tenant(url, environment)
     floor = [sys.executable, str(ROOT / "bench" / "floor.py"), url, API_TOKEN, database_url]
-    _run(floor, environment)  # the sandbox creates its records on the first read
-    before = _run(floor, environment)
-    full = _run([*COMMAND, "sync", "--tenant", TENANT, "--full", "--json"], environment)
-    after = _run(floor, environment)
-    unchanged = _run([*COMMAND, "sync", "--tenant", TENANT, "--json"], environment)
+    run(floor, environment)  # the sandbox creates its records on the first read
+    before = run(floor, environment)
+    full = run([*COMMAND, "sync", "--tenant", TENANT, "--full", "--json"], environment)
+    after = run(floor, environment)
+    unchanged = run([*COMMAND, "sync", "--tenant", TENANT, "--json"], environment)
     floor_seconds = (before.output["seconds"] + after.output["seconds"]) / 2
     ratio = full.seconds / floor_seconds
     return Result(
@@ -118,7 +112,18 @@ def _measured(asked: argparse.Namespace, url: str, home: Path, database_url: str
     )
 
 
-def _run(command: list[str], environment: dict[str, str]) -> Measured:
+def connect_tenant(url: str, environment: dict[str, str]) -> None:
+    """Adds the tenant and connects it to the sandbox."""
+    for command in (
+        ("tenants", "add", TENANT),
+        ("connect", "--tenant", TENANT, "--api-token", API_TOKEN, "--api-url", url),
+    ):
+        subprocess.run(  # noqa: S603 - our own command
+            [*COMMAND, *command], env=environment, check=True, stdout=sys.stderr
+        )
+
+
+def run(command: list[str], environment: dict[str, str]) -> Measured:
     """Runs a command that prints JSON; time and memory are the kernel's, of this child alone."""
     began = time.perf_counter()
     with tempfile.TemporaryFile() as output:
@@ -135,12 +140,12 @@ def _run(command: list[str], environment: dict[str, str]) -> Measured:
 
 
 @contextmanager
-def _sandbox(organizations: int, persons: int, home: Path) -> Iterator[str]:
+def sandbox(home: Path, **records: int) -> Iterator[str]:
     """The URL of a sandbox in a process of its own, which ends with the block."""
-    sizes = ("--organizations", str(organizations), "--persons", str(persons))
+    sizes = [part for name, count in records.items() for part in (f"--{name}", str(count))]
     command = (*COMMAND, "sandbox", "--port", "0", "--api-token", API_TOKEN, *sizes)
     child = subprocess.Popen(  # noqa: S603 - our own command
-        command, env=_environment(home), stdout=subprocess.PIPE, text=True
+        command, env=environment_of(home), stdout=subprocess.PIPE, text=True
     )
     try:
         assert child.stdout is not None  # noqa: S101 - stdout is a pipe
@@ -150,7 +155,7 @@ def _sandbox(organizations: int, persons: int, home: Path) -> Iterator[str]:
         child.wait()
 
 
-def _environment(home: Path) -> dict[str, str]:
+def environment_of(home: Path) -> dict[str, str]:
     """The caller's environment without settings that lead to their own data."""
     ours = {"DATABASE_URL", "DAGSTER_DATABASE_URL", "DAGSTER_HOME", "TOKEN_ENCRYPTION_KEYS"}
     inherited = {name: value for name, value in os.environ.items() if name not in ours}

@@ -1418,7 +1418,7 @@ create index deal_stage_history_deleted_idx
 create index deal_stage_history_part_of_idx
     on crm.deal_stage_history (tenant_id, system, deal_remote_id);
 create index deal_stage_history_tenant_id_deal_id_idx
-    on crm.deal_stage_history (tenant_id, deal_id)
+    on crm.deal_stage_history (tenant_id, deal_id, stage_id, deleted_at)
     where deal_id is not null;
 create index deal_stage_history_tenant_id_deal_remote_id_idx
     on crm.deal_stage_history (tenant_id, deal_remote_id)
@@ -2193,10 +2193,16 @@ select
     users.tenant_id,
     users.system,
     'users' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.users as gone
+        where gone.tenant_id = users.tenant_id
+            and gone.system = users.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.users
 where users.remote_id is not null
-    and users.deleted_at is null
 group by
     users.tenant_id,
     users.system
@@ -2205,10 +2211,16 @@ select
     customers.tenant_id,
     customers.system,
     'customers' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.customers as gone
+        where gone.tenant_id = customers.tenant_id
+            and gone.system = customers.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.customers
 where customers.remote_id is not null
-    and customers.deleted_at is null
 group by
     customers.tenant_id,
     customers.system
@@ -2217,10 +2229,16 @@ select
     contacts.tenant_id,
     contacts.system,
     'contacts' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.contacts as gone
+        where gone.tenant_id = contacts.tenant_id
+            and gone.system = contacts.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.contacts
 where contacts.remote_id is not null
-    and contacts.deleted_at is null
 group by
     contacts.tenant_id,
     contacts.system
@@ -2229,10 +2247,16 @@ select
     pipelines.tenant_id,
     pipelines.system,
     'pipelines' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.pipelines as gone
+        where gone.tenant_id = pipelines.tenant_id
+            and gone.system = pipelines.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.pipelines
 where pipelines.remote_id is not null
-    and pipelines.deleted_at is null
 group by
     pipelines.tenant_id,
     pipelines.system
@@ -2241,10 +2265,16 @@ select
     stages.tenant_id,
     stages.system,
     'stages' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.stages as gone
+        where gone.tenant_id = stages.tenant_id
+            and gone.system = stages.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.stages
 where stages.remote_id is not null
-    and stages.deleted_at is null
 group by
     stages.tenant_id,
     stages.system
@@ -2253,10 +2283,16 @@ select
     products.tenant_id,
     products.system,
     'products' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.products as gone
+        where gone.tenant_id = products.tenant_id
+            and gone.system = products.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.products
 where products.remote_id is not null
-    and products.deleted_at is null
 group by
     products.tenant_id,
     products.system
@@ -2265,10 +2301,16 @@ select
     product_prices.tenant_id,
     product_prices.system,
     'product_prices' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.product_prices as gone
+        where gone.tenant_id = product_prices.tenant_id
+            and gone.system = product_prices.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.product_prices
 where product_prices.remote_id is not null
-    and product_prices.deleted_at is null
 group by
     product_prices.tenant_id,
     product_prices.system
@@ -2277,10 +2319,16 @@ select
     leads.tenant_id,
     leads.system,
     'leads' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.leads as gone
+        where gone.tenant_id = leads.tenant_id
+            and gone.system = leads.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.leads
 where leads.remote_id is not null
-    and leads.deleted_at is null
 group by
     leads.tenant_id,
     leads.system
@@ -2289,10 +2337,16 @@ select
     deals.tenant_id,
     deals.system,
     'deals' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.deals as gone
+        where gone.tenant_id = deals.tenant_id
+            and gone.system = deals.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.deals
 where deals.remote_id is not null
-    and deals.deleted_at is null
 group by
     deals.tenant_id,
     deals.system
@@ -2301,10 +2355,16 @@ select
     deal_contacts.tenant_id,
     deal_contacts.system,
     'deal_contacts' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.deal_contacts as gone
+        where gone.tenant_id = deal_contacts.tenant_id
+            and gone.system = deal_contacts.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.deal_contacts
 where deal_contacts.remote_id is not null
-    and deal_contacts.deleted_at is null
 group by
     deal_contacts.tenant_id,
     deal_contacts.system
@@ -2313,10 +2373,16 @@ select
     deal_stage_history.tenant_id,
     deal_stage_history.system,
     'deal_stage_history' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.deal_stage_history as gone
+        where gone.tenant_id = deal_stage_history.tenant_id
+            and gone.system = deal_stage_history.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.deal_stage_history
 where deal_stage_history.remote_id is not null
-    and deal_stage_history.deleted_at is null
 group by
     deal_stage_history.tenant_id,
     deal_stage_history.system
@@ -2325,10 +2391,16 @@ select
     deal_products.tenant_id,
     deal_products.system,
     'deal_products' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.deal_products as gone
+        where gone.tenant_id = deal_products.tenant_id
+            and gone.system = deal_products.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.deal_products
 where deal_products.remote_id is not null
-    and deal_products.deleted_at is null
 group by
     deal_products.tenant_id,
     deal_products.system
@@ -2337,10 +2409,16 @@ select
     activities.tenant_id,
     activities.system,
     'activities' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.activities as gone
+        where gone.tenant_id = activities.tenant_id
+            and gone.system = activities.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.activities
 where activities.remote_id is not null
-    and activities.deleted_at is null
 group by
     activities.tenant_id,
     activities.system
@@ -2349,10 +2427,16 @@ select
     notes.tenant_id,
     notes.system,
     'notes' as mart,
-    count(*) as rows
+    count(*) - (
+        select count(*)
+        from crm.notes as gone
+        where gone.tenant_id = notes.tenant_id
+            and gone.system = notes.system
+            and gone.remote_id is not null
+            and gone.deleted_at is not null
+    ) as rows
 from crm.notes
 where notes.remote_id is not null
-    and notes.deleted_at is null
 group by
     notes.tenant_id,
     notes.system;

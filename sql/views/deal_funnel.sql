@@ -4,110 +4,128 @@
 -- Needs: the tenant's analytics schema first on search_path, pipeline.tenant_id set.
 --
 -- As in sync_status.sql, the tenant's slug replaces the setting; the view is a security barrier.
+-- Few deals go another way than all others: deals are counted by the stages that they visited, and
+-- each way is compared with the order of the stages once. Both parts of the union read the history
+-- by an index, and may do so in parallel.
 create or replace view deal_funnel
 with (security_barrier = true) as
-with depths as (
-    select
-        deepest.pipeline_id as pipeline_id,
-        deepest.sort as sort,
-        count(*) as deals,
-        count(*) filter (where deals.status = 'won') as won_deals
-    from (
-        select
-            history.deal_id as deal_id,
-            stages.pipeline_id as pipeline_id,
-            max(stages.sort) as sort
-        from crm.deal_stage_history as history
-        inner join crm.stages
-            on stages.tenant_id = history.tenant_id
-            and stages.id = history.stage_id
-        where history.tenant_id = current_setting('pipeline.tenant_id')
-            and history.deleted_at is null
-            and history.deal_id is not null
-            and history.stage_id is not null
-        group by
-            history.deal_id,
-            stages.pipeline_id
-    ) as deepest
-    inner join crm.deals
-        on deals.tenant_id = current_setting('pipeline.tenant_id')
-        and deals.id = deepest.deal_id
-    group by
-        deepest.pipeline_id,
-        deepest.sort
-),
-
-of_stages as (
-    select
-        visited.stage_id as stage_id,
-        count(*) as deals_visited,
-        percentile_cont(0.5) within group (order by visited.open_seconds)
-            filter (where visited.open_seconds > 0) / 86400.0 as median_days
-    from (
-        select
-            history.stage_id as stage_id,
-            -- Null while the deal is in the stage and open.
-            case
-                when count(history.open_seconds) = count(*)
-                    then sum(history.open_seconds::double precision)
-            end as open_seconds
-        from crm.deal_stage_history as history
-        where history.tenant_id = current_setting('pipeline.tenant_id')
-            and history.deleted_at is null
-            and history.deal_id is not null
-            and history.stage_id is not null
-        group by
-            history.stage_id,
-            history.deal_id
-    ) as visited
-    group by visited.stage_id
-),
-
-reached as (
-    select
-        stages.id as stage_id,
-        coalesce(sum(depths.deals), 0) as deals_reached,
-        coalesce(sum(depths.won_deals), 0) as won_deals
-    from crm.stages
-    left join depths
-        on depths.pipeline_id = stages.pipeline_id
-        and depths.sort >= stages.sort
-    where stages.tenant_id = current_setting('pipeline.tenant_id')
-    group by stages.id
-)
-
 select
-    stages.system as system,
-    stages.pipeline_id as pipeline_id,
-    pipelines.name as pipeline_name,
-    stages.id as stage_id,
-    stages.name as stage_name,
-    stages.sort as stage_sort,
-    reached.deals_reached::bigint as deals_reached,
-    coalesce(of_stages.deals_visited, 0) as deals_visited,
+    figures.system as system,
+    figures.pipeline_id as pipeline_id,
+    figures.pipeline_name as pipeline_name,
+    figures.stage_id as stage_id,
+    figures.stage_name as stage_name,
+    figures.stage_sort as stage_sort,
+    figures.deals_reached::bigint as deals_reached,
+    figures.deals_visited as deals_visited,
     round(
-        lead(reached.deals_reached) over next_stage / nullif(reached.deals_reached, 0), 4
+        lead(figures.deals_reached) over next_stage / nullif(figures.deals_reached, 0), 4
     ) as next_stage_share,
-    reached.won_deals::bigint as won_deals,
-    round(reached.won_deals / nullif(reached.deals_reached, 0), 4) as won_share,
-    round(of_stages.median_days::numeric, 2) as median_days
-from crm.stages
-inner join reached
-    on reached.stage_id = stages.id
-left join of_stages
-    on of_stages.stage_id = stages.id
-left join crm.pipelines
-    on pipelines.tenant_id = stages.tenant_id
-    and pipelines.id = stages.pipeline_id
-where stages.tenant_id = current_setting('pipeline.tenant_id')
-    and stages.deleted_at is null
-    and pipelines.deleted_at is null
+    figures.won_deals::bigint as won_deals,
+    round(figures.won_deals / nullif(figures.deals_reached, 0), 4) as won_share,
+    round(figures.median_days::numeric, 2) as median_days
+from (
+    select
+        stages.system as system,
+        stages.pipeline_id as pipeline_id,
+        pipelines.name as pipeline_name,
+        stages.id as stage_id,
+        stages.name as stage_name,
+        stages.sort as stage_sort,
+        coalesce(sum(counted.deals), 0) as deals_reached,
+        coalesce(sum(counted.won_deals), 0) as won_deals,
+        coalesce(max(counted.deals_visited), 0) as deals_visited,
+        max(counted.median_days) as median_days
+    from crm.stages
+    left join crm.pipelines
+        on pipelines.tenant_id = stages.tenant_id
+        and pipelines.id = stages.pipeline_id
+    left join (
+        select
+            deepest.pipeline_id as pipeline_id,
+            deepest.sort as sort,
+            null::uuid as stage_id,
+            ways.deals as deals,
+            ways.won_deals as won_deals,
+            null::bigint as deals_visited,
+            null::double precision as median_days
+        from (
+            select
+                visited.stage_ids as stage_ids,
+                count(*) as deals,
+                count(*) filter (where deals.status = 'won') as won_deals
+            from (
+                select
+                    history.deal_id as deal_id,
+                    array_agg(history.stage_id) as stage_ids
+                from crm.deal_stage_history as history
+                where history.tenant_id = current_setting('pipeline.tenant_id')
+                    and history.deleted_at is null
+                    and history.deal_id is not null
+                    and history.stage_id is not null
+                group by history.deal_id
+            ) as visited
+            inner join crm.deals
+                on deals.tenant_id = current_setting('pipeline.tenant_id')
+                and deals.id = visited.deal_id
+            group by visited.stage_ids
+        ) as ways
+        cross join lateral (
+            select
+                stages.pipeline_id as pipeline_id,
+                max(stages.sort) as sort
+            from crm.stages
+            where stages.tenant_id = current_setting('pipeline.tenant_id')
+                and stages.id = any (ways.stage_ids)
+            group by stages.pipeline_id
+        ) as deepest
+        union all
+        select
+            null,
+            null,
+            visited.stage_id,
+            null,
+            null,
+            count(*),
+            percentile_cont(0.5) within group (order by visited.open_seconds)
+                filter (where visited.open_seconds > 0) / 86400.0
+        from (
+            select
+                history.stage_id as stage_id,
+                -- Null while the deal is in the stage and open.
+                case
+                    when count(history.open_seconds) = count(*)
+                        then sum(history.open_seconds::double precision)
+                end as open_seconds
+            from crm.deal_stage_history as history
+            where history.tenant_id = current_setting('pipeline.tenant_id')
+                and history.deleted_at is null
+                and history.deal_id is not null
+                and history.stage_id is not null
+            group by
+                history.stage_id,
+                history.deal_id
+        ) as visited
+        group by visited.stage_id
+    ) as counted
+        on counted.stage_id = stages.id
+        or (
+            counted.pipeline_id = stages.pipeline_id
+            and counted.sort >= stages.sort
+        )
+    where stages.tenant_id = current_setting('pipeline.tenant_id')
+        and stages.deleted_at is null
+        and pipelines.deleted_at is null
+    group by
+        stages.id,
+        pipelines.id
+) as figures
 window next_stage as (
-    partition by stages.pipeline_id
+    partition by figures.pipeline_id
     order by
-        stages.sort asc,
-        stages.name asc,
-        stages.id asc
+        figures.stage_sort asc,
+        figures.stage_name asc,
+        figures.stage_id asc
 );
 
 comment on view deal_funnel is

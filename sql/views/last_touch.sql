@@ -8,11 +8,11 @@
 create or replace view last_touch
 with (security_barrier = true) as
 select
-    'customer' as record_kind,
-    customers.id as record_id,
-    customers.name as record_name,
-    customers.system as system,
-    customers.owner_id as owner_id,
+    records.kind as record_kind,
+    records.id as record_id,
+    records.name as record_name,
+    records.system as system,
+    records.owner_id as owner_id,
     owners.name as owner_name,
     greatest(of_activities.last_activity_at, of_notes.last_note_at) as last_touch_at,
     of_activities.last_activity_at as last_activity_at,
@@ -21,13 +21,44 @@ select
     coalesce(of_activities.done_activities, 0) as done_activities,
     coalesce(of_activities.open_activities, 0) as open_activities,
     coalesce(of_notes.notes, 0) as notes
-from crm.customers
+from (
+    select
+        'customer' as kind,
+        customers.id as id,
+        customers.name as name,
+        customers.system as system,
+        customers.owner_id as owner_id
+    from crm.customers
+    where customers.tenant_id = current_setting('pipeline.tenant_id')
+        and customers.deleted_at is null
+    union all
+    select
+        'contact' as kind,
+        contacts.id as id,
+        contacts.name as name,
+        contacts.system as system,
+        contacts.owner_id as owner_id
+    from crm.contacts
+    where contacts.tenant_id = current_setting('pipeline.tenant_id')
+        and contacts.deleted_at is null
+    union all
+    select
+        'deal' as kind,
+        deals.id as id,
+        deals.name as name,
+        deals.system as system,
+        deals.owner_id as owner_id
+    from crm.deals
+    where deals.tenant_id = current_setting('pipeline.tenant_id')
+        and deals.deleted_at is null
+) as records
 left join crm.users as owners
-    on owners.tenant_id = customers.tenant_id
-    and owners.id = customers.owner_id
+    on owners.tenant_id = current_setting('pipeline.tenant_id')
+    and owners.id = records.owner_id
 left join (
     select
-        activities.customer_id as customer_id,
+        activities.kind as kind,
+        activities.record_id as record_id,
         -- An activity that was done before it was due was done then.
         max(
             least(
@@ -46,155 +77,91 @@ left join (
         ) filter (where activities.done is not true) as next_activity_on,
         count(*) filter (where activities.done) as done_activities,
         count(*) filter (where activities.done is not true) as open_activities
-    from crm.activities
-    inner join integration.tenants
-        on tenants.slug = activities.tenant_id
-    where activities.tenant_id = current_setting('pipeline.tenant_id')
-        and activities.deleted_at is null
-        and activities.customer_id is not null
-    group by activities.customer_id
+    from (
+        select
+            'customer' as kind,
+            activities.customer_id as record_id,
+            activities.starts_at as starts_at,
+            activities.due_date as due_date,
+            activities.done_at as done_at,
+            activities.done as done
+        from crm.activities
+        where activities.tenant_id = current_setting('pipeline.tenant_id')
+            and activities.deleted_at is null
+            and activities.customer_id is not null
+        union all
+        select
+            'contact' as kind,
+            activities.contact_id as record_id,
+            activities.starts_at as starts_at,
+            activities.due_date as due_date,
+            activities.done_at as done_at,
+            activities.done as done
+        from crm.activities
+        where activities.tenant_id = current_setting('pipeline.tenant_id')
+            and activities.deleted_at is null
+            and activities.contact_id is not null
+        union all
+        select
+            'deal' as kind,
+            activities.deal_id as record_id,
+            activities.starts_at as starts_at,
+            activities.due_date as due_date,
+            activities.done_at as done_at,
+            activities.done as done
+        from crm.activities
+        where activities.tenant_id = current_setting('pipeline.tenant_id')
+            and activities.deleted_at is null
+            and activities.deal_id is not null
+    ) as activities
+    cross join integration.tenants
+    where tenants.slug = current_setting('pipeline.tenant_id')
+    group by
+        activities.kind,
+        activities.record_id
 ) as of_activities
-    on of_activities.customer_id = customers.id
+    on of_activities.kind = records.kind
+    and of_activities.record_id = records.id
 left join (
     select
-        notes.customer_id as customer_id,
-        max(notes.remote_created_at) as last_note_at,
+        notes.kind as kind,
+        notes.record_id as record_id,
+        max(notes.written_at) as last_note_at,
         count(*) as notes
-    from crm.notes
-    where notes.tenant_id = current_setting('pipeline.tenant_id')
-        and notes.deleted_at is null
-        and notes.customer_id is not null
-    group by notes.customer_id
+    from (
+        select
+            'customer' as kind,
+            notes.customer_id as record_id,
+            notes.remote_created_at as written_at
+        from crm.notes
+        where notes.tenant_id = current_setting('pipeline.tenant_id')
+            and notes.deleted_at is null
+            and notes.customer_id is not null
+        union all
+        select
+            'contact' as kind,
+            notes.contact_id as record_id,
+            notes.remote_created_at as written_at
+        from crm.notes
+        where notes.tenant_id = current_setting('pipeline.tenant_id')
+            and notes.deleted_at is null
+            and notes.contact_id is not null
+        union all
+        select
+            'deal' as kind,
+            notes.deal_id as record_id,
+            notes.remote_created_at as written_at
+        from crm.notes
+        where notes.tenant_id = current_setting('pipeline.tenant_id')
+            and notes.deleted_at is null
+            and notes.deal_id is not null
+    ) as notes
+    group by
+        notes.kind,
+        notes.record_id
 ) as of_notes
-    on of_notes.customer_id = customers.id
-where customers.tenant_id = current_setting('pipeline.tenant_id')
-    and customers.deleted_at is null
-union all
-select
-    'contact' as record_kind,
-    contacts.id as record_id,
-    contacts.name as record_name,
-    contacts.system as system,
-    contacts.owner_id as owner_id,
-    owners.name as owner_name,
-    greatest(of_activities.last_activity_at, of_notes.last_note_at) as last_touch_at,
-    of_activities.last_activity_at as last_activity_at,
-    of_notes.last_note_at as last_note_at,
-    of_activities.next_activity_on as next_activity_on,
-    coalesce(of_activities.done_activities, 0) as done_activities,
-    coalesce(of_activities.open_activities, 0) as open_activities,
-    coalesce(of_notes.notes, 0) as notes
-from crm.contacts
-left join crm.users as owners
-    on owners.tenant_id = contacts.tenant_id
-    and owners.id = contacts.owner_id
-left join (
-    select
-        activities.contact_id as contact_id,
-        -- An activity that was done before it was due was done then.
-        max(
-            least(
-                coalesce(
-                    activities.starts_at,
-                    activities.due_date::timestamp at time zone tenants.time_zone
-                ),
-                activities.done_at
-            )
-        ) filter (where activities.done) as last_activity_at,
-        min(
-            coalesce(
-                (activities.starts_at at time zone tenants.time_zone)::date,
-                activities.due_date
-            )
-        ) filter (where activities.done is not true) as next_activity_on,
-        count(*) filter (where activities.done) as done_activities,
-        count(*) filter (where activities.done is not true) as open_activities
-    from crm.activities
-    inner join integration.tenants
-        on tenants.slug = activities.tenant_id
-    where activities.tenant_id = current_setting('pipeline.tenant_id')
-        and activities.deleted_at is null
-        and activities.contact_id is not null
-    group by activities.contact_id
-) as of_activities
-    on of_activities.contact_id = contacts.id
-left join (
-    select
-        notes.contact_id as contact_id,
-        max(notes.remote_created_at) as last_note_at,
-        count(*) as notes
-    from crm.notes
-    where notes.tenant_id = current_setting('pipeline.tenant_id')
-        and notes.deleted_at is null
-        and notes.contact_id is not null
-    group by notes.contact_id
-) as of_notes
-    on of_notes.contact_id = contacts.id
-where contacts.tenant_id = current_setting('pipeline.tenant_id')
-    and contacts.deleted_at is null
-union all
-select
-    'deal' as record_kind,
-    deals.id as record_id,
-    deals.name as record_name,
-    deals.system as system,
-    deals.owner_id as owner_id,
-    owners.name as owner_name,
-    greatest(of_activities.last_activity_at, of_notes.last_note_at) as last_touch_at,
-    of_activities.last_activity_at as last_activity_at,
-    of_notes.last_note_at as last_note_at,
-    of_activities.next_activity_on as next_activity_on,
-    coalesce(of_activities.done_activities, 0) as done_activities,
-    coalesce(of_activities.open_activities, 0) as open_activities,
-    coalesce(of_notes.notes, 0) as notes
-from crm.deals
-left join crm.users as owners
-    on owners.tenant_id = deals.tenant_id
-    and owners.id = deals.owner_id
-left join (
-    select
-        activities.deal_id as deal_id,
-        -- An activity that was done before it was due was done then.
-        max(
-            least(
-                coalesce(
-                    activities.starts_at,
-                    activities.due_date::timestamp at time zone tenants.time_zone
-                ),
-                activities.done_at
-            )
-        ) filter (where activities.done) as last_activity_at,
-        min(
-            coalesce(
-                (activities.starts_at at time zone tenants.time_zone)::date,
-                activities.due_date
-            )
-        ) filter (where activities.done is not true) as next_activity_on,
-        count(*) filter (where activities.done) as done_activities,
-        count(*) filter (where activities.done is not true) as open_activities
-    from crm.activities
-    inner join integration.tenants
-        on tenants.slug = activities.tenant_id
-    where activities.tenant_id = current_setting('pipeline.tenant_id')
-        and activities.deleted_at is null
-        and activities.deal_id is not null
-    group by activities.deal_id
-) as of_activities
-    on of_activities.deal_id = deals.id
-left join (
-    select
-        notes.deal_id as deal_id,
-        max(notes.remote_created_at) as last_note_at,
-        count(*) as notes
-    from crm.notes
-    where notes.tenant_id = current_setting('pipeline.tenant_id')
-        and notes.deleted_at is null
-        and notes.deal_id is not null
-    group by notes.deal_id
-) as of_notes
-    on of_notes.deal_id = deals.id
-where deals.tenant_id = current_setting('pipeline.tenant_id')
-    and deals.deleted_at is null;
+    on of_notes.kind = records.kind
+    and of_notes.record_id = records.id;
 
 comment on view last_touch is
     'When somebody last had to do with a customer, a contact or a deal, and when they will next; '
