@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import select
 import shlex
+from collections.abc import Callable
 from typing import Any, Self
 
 import psycopg2
@@ -27,7 +28,28 @@ IDLE_SECONDS_MAX = 30  # since it was opened; a firewall may forget an idle conn
 
 
 class EventLogStorage(PostgresEventLogStorage):
-    """Stores events; closes the connection of its process with the instance."""
+    """Stores events; closes the connection of its process with the instance.
+
+    Before most events Dagster asks whether a table or column exists, in a connection of its own:
+    900 statements and 100 connections in a sync that finds no change. A yes is kept.
+    """
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        self._known: set[str] = set()
+        super().__init__(*arguments, **more)
+
+    def has_table(self, table_name: str) -> bool:
+        """True if Dagster's schema has this table."""
+        return self._is_known(table_name, super().has_table)
+
+    def has_asset_key_col(self, column_name: str) -> bool:
+        """True if Dagster's table of assets has this column."""
+        return self._is_known(column_name, super().has_asset_key_col)
+
+    def _is_known(self, name: str, asked: Callable[[str], bool]) -> bool:
+        if name not in self._known and asked(name):
+            self._known.add(name)
+        return name in self._known
 
     def dispose(self) -> None:
         """Ends what the instance has open."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dagster as dg
+from sqlalchemy import event
 
+from pipedrive_pipeline.defs.storage import EventLogStorage
 from pipedrive_pipeline_tests.scenarios.world import World
 from pipedrive_pipeline_tests.waiting import wait_until
 
@@ -54,3 +56,22 @@ def test_a_connection_that_the_server_ended_is_not_used(
     use(instance)
 
     assert instance.get_dynamic_partitions("tenants") == ["acme"]
+
+
+def test_what_is_there_is_asked_for_once(instance: dg.DagsterInstance) -> None:
+    """Dagster asks before most events, each time in a connection of its own."""
+    events = instance.event_log_storage
+    assert isinstance(events, EventLogStorage)
+    asked: list[object] = []
+    event.listen(events._engine, "before_execute", lambda *call: asked.append(call))
+    events.has_table("asset_check_executions")
+    events.has_asset_key_col("cached_status_data")
+    first_asked = len(asked)
+
+    is_known = events.has_table("asset_check_executions")
+    is_known &= events.has_asset_key_col("cached_status_data")
+
+    assert is_known
+    assert len(asked) == first_asked > 0
+    assert not events.has_table("of_a_later_release")
+    assert len(asked) > first_asked
