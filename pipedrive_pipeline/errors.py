@@ -7,6 +7,7 @@ how an error is shown.
     ├── Transient            a rerun may help; nobody need act
     │   ├── Busy             another run of this tenant holds its lock
     │   ├── Superseded       another run took over, or the tenant is not what this run read
+    │   ├── Cancelled        a person ended the run
     │   ├── BudgetSpent      today's calls are used up; ``resets_at`` says when they return
     │   ├── IncompleteRead   a list ended before its newest record, or left out existing records
     │   └── SourceUnavailable, DatabaseUnavailable
@@ -86,6 +87,19 @@ class Superseded(Transient):
             f"{tenant}: this run may not write any more: another run has begun since, or the "
             "tenant was disconnected, moved to another company or removed. It stops and writes "
             "nothing more; nobody need act."
+        )
+
+
+class Cancelled(Transient):
+    """A person ended this run, or the request that it would serve."""
+
+    code = "cancelled"
+    who_acts = "nobody: a person ended it"
+
+    def __init__(self, tenant: str, who: str) -> None:
+        self.tenant, self.who = tenant, who
+        super().__init__(
+            f"{tenant}: ended by {who}. What was committed stays; the next run goes on from there."
         )
 
 
@@ -285,7 +299,16 @@ class NotProven(Permanent):
 
 
 class GuardTripped(PersonMustAct):
-    """Implausibly many rows would be marked as deleted; nothing was marked."""
+    """Implausibly many rows would be marked as deleted; nothing was marked.
+
+    Attributes:
+        gone: keys of the rows that the source no longer lists.
+        known: rows of the entity that are not marked as deleted.
+    """
 
     code = "guard_tripped"
     who_acts = "whoever knows the account"
+
+    def __init__(self, message: str, *, gone: Sequence[str] = (), known: int = 0) -> None:
+        self.gone, self.known = tuple(gone), known
+        super().__init__(message)

@@ -27,6 +27,7 @@ from pipedrive_pipeline.connect.api import (
     envelope,
     key_routes,
     mapping_routes,
+    review_routes,
     sync_routes,
 )
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION, TAGS
@@ -55,6 +56,7 @@ ROUTERS = (
     connection_routes.router,
     consent_routes.router,
     sync_routes.router,
+    review_routes.router,
     mapping_routes.router,
     key_routes.router,
     audit_routes.router,

@@ -1,6 +1,6 @@
 """Errors that only the Connect app raises.
 
-PersonMustAct   StateRefused, ConsentDeclined, CodeRefused, LinkRefused
+PersonMustAct   StateRefused, ConsentDeclined, CodeRefused, LinkRefused, DecidedMeanwhile
 UsageError      NotSignedIn, Forbidden, NotFound, PermissionMissing, OtherTenant, KeyReused
 Transient       TooManyRequests, TooMuchAtOnce
 """
@@ -68,6 +68,18 @@ class LinkRefused(PersonMustAct):
     def __init__(self) -> None:
         super().__init__(
             "This link was used before, was withdrawn, or has expired. Ask for a new one."
+        )
+
+
+class DecidedMeanwhile(PersonMustAct):
+    """Held deletions are not those that the person looked at; nothing was changed."""
+
+    code = "decided_meanwhile"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The records were compared again since you looked at them. Nothing was changed; look "
+            "at the new examples and decide again."
         )
 
 

@@ -12,7 +12,7 @@ import dagster as dg
 from pipedrive_pipeline.defs.defaults import sensor_status
 from pipedrive_pipeline.defs.refresh import refresh
 from pipedrive_pipeline.defs.runs import PARTITION_TAG, scopes_of, sync_type_of, tenant_of
-from pipedrive_pipeline.errors import Busy, PipelineError, UnknownTenant
+from pipedrive_pipeline.errors import Busy, Cancelled, PipelineError, UnknownTenant
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.runs import history
@@ -69,7 +69,7 @@ def crash(run: dg.DagsterRun, scope: Scope, failure: dg.DagsterEvent) -> alerts.
     """Returns the cause of a run that ended without its own report; None if no alert is needed."""
     tenant = scope.tenant
     known = next(_named_errors(failure), None)
-    if known and issubclass(known[0], (Busy, UnknownTenant)):
+    if known and issubclass(known[0], (Busy, Cancelled, UnknownTenant)):
         return None
     code, message, who_acts = alerts.KILLED, _SILENT, "the operator"
     if known:

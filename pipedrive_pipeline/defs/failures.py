@@ -13,7 +13,13 @@ from contextlib import contextmanager
 import dagster as dg
 
 from pipedrive_pipeline.defs.metadata import pause_metadata
-from pipedrive_pipeline.errors import BudgetSpent, PipelineError, Superseded, Transient
+from pipedrive_pipeline.errors import (
+    BudgetSpent,
+    Cancelled,
+    PipelineError,
+    Superseded,
+    Transient,
+)
 from pipedrive_pipeline.sync.runs.run import TenantRun
 
 TRANSIENT_RETRIES = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL)
@@ -31,8 +37,9 @@ def as_dagster_failures(context: dg.AssetExecutionContext, run: TenantRun) -> It
         report_pause(context, run, error)
     except PipelineError as error:
         is_watched = context.run.tags.get(WATCHED_TAG) == "true"
-        # A superseded run stays so; the newer one does the work.
-        can_retry = isinstance(error, Transient) and not isinstance(error, Superseded)
+        # A superseded run stays so; the newer one does the work. So does a cancelled one.
+        is_over = isinstance(error, Superseded | Cancelled)
+        can_retry = isinstance(error, Transient) and not is_over
         raise failure_of(error, can_retry=can_retry and not is_watched) from error
     except Exception as error:
         raise dg.Failure(

@@ -12,10 +12,10 @@ from typing import cast
 
 import dagster as dg
 
-from pipedrive_pipeline.errors import BadInput, Busy, Permanent, PipelineError
+from pipedrive_pipeline.errors import BadInput, Busy, Cancelled, Permanent, PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import load_settings
-from pipedrive_pipeline.sync.runs import history
+from pipedrive_pipeline.sync.runs import cancellation, history
 from pipedrive_pipeline.sync.runs.lock import run_lock
 from pipedrive_pipeline.sync.runs.run import TenantRun, open_run
 from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
@@ -155,8 +155,9 @@ def _begun(warehouse: Warehouse, tags: Mapping[str, str], open_: OpenRun) -> Sys
     """Returns the runs with the first of them open, or with the reason why there are none."""
     try:
         require_current(warehouse)
+        cancellation.require_not_cancelled(warehouse, tenant_of(tags), tags.get(REQUEST_TAG))
         runs = SystemRuns(scopes_of(warehouse, tags), open_)
-    except Permanent as error:
+    except (Permanent, Cancelled) as error:
         runs = SystemRuns((), open_)
         runs.refusal = error
     else:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil
 
 from pipedrive_pipeline.connectors.contract import (
@@ -52,6 +52,7 @@ class Reconciler:
     on_call: Callable[[ApiCall], None]
     refresher: Refresher
     is_confirmed: bool  # a person has confirmed that this many rows are gone
+    confirmed: Mapping[str, int] = field(default_factory=dict)  # how many, by entity, at most
 
     def reconcile(self, read: EntityRead) -> None:
         """Marks records that are gone, takes back marks of those that are not, notes the proof.
@@ -106,7 +107,7 @@ class Reconciler:
             IncompleteRead: the source gives many of them by their ids.
         """
         gone, name = len(extra), read.entity.name
-        if self.is_confirmed or gone <= GUARD_ROWS:
+        if self.is_confirmed or gone <= self.confirmed.get(name, 0) + GUARD_ROWS:
             return
         known = self.seen_keys.compare(read.entity).known if known is None else known
         if gone <= known * GUARD_SHARE:
@@ -117,7 +118,9 @@ class Reconciler:
         raise GuardTripped(
             f"{self.tenant}: {gone} of {known} {name} are no longer listed; nothing "
             "was marked as deleted. If the connected user's rights are as before and they are "
-            f"really gone, confirm with `sweep --tenant {self.tenant} --confirm`."
+            f"really gone, confirm with `sweep --tenant {self.tenant} --confirm`.",
+            gone=extra,
+            known=known,
         )
 
     def _refuse_unlisted(self, read: EntityRead, live_count: int) -> None:

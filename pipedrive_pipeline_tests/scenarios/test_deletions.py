@@ -6,6 +6,10 @@ import pytest
 
 from pipedrive_pipeline.errors import ExitCode, GuardTripped, IncompleteRead
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.runs import held_deletions
+from pipedrive_pipeline.sync.runs.held_deletions import Decision
+from pipedrive_pipeline.sync.status.deletion_examples import deletion_examples
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source, marked, mart
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
@@ -56,6 +60,47 @@ def test_too_many_gone_at_once_are_not_believed_until_somebody_confirms(
 
     assert deleted_ids(world, "contacts") == set(range(1, MANY + 1))
     assert_all_equals_source(world, sandbox)
+
+
+def decide(world: World, decision: Decision) -> bool:
+    """A person decides what is held of persons, after looking at it."""
+    scope = Scope(ACME, "pipedrive")
+    with world.warehouse.as_app(ACME) as connection:
+        (held,) = held_deletions.held(connection, scope)
+        return held_deletions.decide(
+            connection, scope, "persons", decision, found_at=held.found_at, who="ada"
+        )
+
+
+def test_a_person_confirms_what_was_shown_and_no_more(
+    world: World, sandbox: Sandbox, account: CrmAccount
+) -> None:
+    """Between the look and the sweep a right may shrink: what nobody saw is not confirmed."""
+    world.sync(sync_type="full")
+    for row_id in range(1, MANY + 1):
+        account.delete("persons", row_id)
+    with pytest.raises(GuardTripped):
+        world.sync(sync_type="sweep")
+    with world.warehouse.as_app(ACME) as connection:
+        (held,) = held_deletions.held(connection, Scope(ACME, "pipedrive"))
+        examples = deletion_examples(connection, Scope(ACME, "pipedrive"), held)
+    assert (held.entity, held.gone, len(held.sample)) == ("persons", MANY, MANY)
+    assert {int(example.id) for example in examples} <= set(range(1, MANY + 1))
+    assert all(example.name for example in examples)
+    assert decide(world, "confirmed")
+    for row_id in range(MANY + 1, 3 * MANY + 1):
+        account.delete("persons", row_id)
+
+    with pytest.raises(GuardTripped):
+        world.sync(sync_type="sweep")
+    assert marked(world, "persons") == {}
+    assert decide(world, "confirmed")
+    world.sync(sync_type="sweep")
+
+    assert deleted_ids(world, "contacts") == set(range(1, 3 * MANY + 1))
+    assert_all_equals_source(world, sandbox)
+    with world.warehouse.as_app(ACME) as connection:
+        assert held_deletions.held(connection, Scope(ACME, "pipedrive")) == []
 
 
 def test_a_list_that_breaks_off_marks_nobody_as_deleted(world: World, account: CrmAccount) -> None:

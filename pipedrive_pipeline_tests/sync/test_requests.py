@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from pipedrive_pipeline.errors import Cancelled
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs import requests
-from pipedrive_pipeline.sync.runs.history import SyncType
+from pipedrive_pipeline.sync.runs.cancellation import cancel, require_not_cancelled
+from pipedrive_pipeline.sync.runs.history import Status, SyncType
+from pipedrive_pipeline.sync.runs.listing import list_runs
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
 
 
@@ -83,15 +87,18 @@ def test_an_incremental_run_leaves_a_full_one_in_the_queue(control: ControlTable
     assert states(control) == {"acme incremental": "running", "acme full": "queued"}
 
 
-@pytest.mark.parametrize(("is_success", "state"), [(True, "done"), (False, "failed")])
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [("success", "done"), ("paused", "done"), ("failed", "failed"), ("cancelled", "cancelled")],
+)
 def test_a_claimed_request_ends_as_its_run_does(
-    *, is_success: bool, state: str, control: ControlTables
+    status: Status, state: str, control: ControlTables
 ) -> None:
     control.ask(ACME)
     row = control.begin()
     requests.claim(control.warehouse, row.facts, row.id)
 
-    requests.settle(control.warehouse, row.facts, row.id, is_success=is_success)
+    requests.settle(control.warehouse, row.facts, row.id, status)
 
     assert states(control) == {"acme incremental": state}
 
@@ -102,8 +109,26 @@ def test_a_request_made_during_a_run_waits_for_the_next(control: ControlTables) 
     requests.claim(control.warehouse, row.facts, row.id)
     control.ask(ACME)
 
-    requests.settle(control.warehouse, row.facts, row.id, is_success=True)
+    requests.settle(control.warehouse, row.facts, row.id, "success")
 
     rows = control.rows("select state from integration.sync_requests order by requested_at")
     assert [row["state"] for row in rows] == ["done", "queued"]
     assert requests.queued(control.warehouse, limit=9)[0].scope.system == SYSTEM
+
+
+def test_a_cancelled_request_is_not_started_and_stays_in_the_history(
+    control: ControlTables,
+) -> None:
+    """Its Dagster run may wait in the queue already; it ends before it begins."""
+    control.ask(ACME, "full")
+    request_id = requests.queued(control.warehouse, limit=1)[0].id
+    with control.warehouse.as_app(ACME) as connection:
+        scope = Scope(ACME, SYSTEM)
+        assert cancel(connection, scope, request_id, who="key our app")
+        assert not cancel(connection, scope, request_id, who="key our app")
+        (shown,) = list_runs(connection, ACME, SYSTEM, limit=9)
+
+    assert requests.queued(control.warehouse, limit=9) == []
+    assert (shown.id, shown.status) == (request_id, "cancelled")
+    with pytest.raises(Cancelled):
+        require_not_cancelled(control.warehouse, ACME, str(request_id))

@@ -68,7 +68,7 @@ create table integration.connections (
         state in ('pending', 'connected', 'needs_reauth', 'disconnected')
     ),
     constraint connections_last_sync_status_check check (
-        last_sync_status in ('running', 'success', 'partial', 'failed', 'paused')
+        last_sync_status in ('running', 'success', 'partial', 'failed', 'paused', 'cancelled')
     ),
     constraint connections_connected_has_token_check check (
         state <> 'connected' or (access_token is not null and api_domain is not null)

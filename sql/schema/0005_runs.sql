@@ -23,6 +23,8 @@ create table integration.runs (
     errors jsonb not null default '[]',
     warnings jsonb not null default '[]',
     dagster_run_id text,
+    cancel_asked_at timestamptz,
+    cancel_asked_by text,
     constraint runs_pkey primary key (id),
     constraint runs_tenant_id_id_key unique (tenant_id, id),
     constraint runs_tenant_id_fkey foreign key (tenant_id)
@@ -36,7 +38,7 @@ create table integration.runs (
         trigger in ('schedule', 'manual', 'backfill', 'connect', 'webhook')
     ),
     constraint runs_status_check check (
-        status in ('running', 'success', 'partial', 'failed', 'paused')
+        status in ('running', 'success', 'partial', 'failed', 'paused', 'cancelled')
     ),
     constraint runs_completed_at_check check ((status = 'running') = (completed_at is null)),
     constraint runs_errors_check check (jsonb_typeof(errors) = 'array'),
@@ -68,7 +70,8 @@ comment on column integration.runs.completed_at is
     'When it ended; empty while it runs.';
 comment on column integration.runs.status is
     'running; success; partial: one entity is complete and committed, another is not; failed; '
-    'paused: today''s request budget is used up, it goes on at resume_at.';
+    'paused: today''s request budget is used up, it goes on at resume_at; cancelled: a person ended '
+    'it, what was committed stays.';
 comment on column integration.runs.tokens_spent is
     'Request tokens of the day''s budget that the run used.';
 comment on column integration.runs.api_calls is
@@ -78,7 +81,8 @@ comment on column integration.runs.values_seen is
 comment on column integration.runs.values_lost is
     'Of those, how many neither a view nor a column shows; empty for other runs.';
 comment on column integration.runs.progress is
-    'Stage, pages, rows and rate while it runs.';
+    'While it runs: phase (reading, building), stage (entity that is read), pages, rows, seconds, '
+    'entities (rows read so far, and whether it ended, by name), expected (rows, by name), tokens.';
 comment on column integration.runs.resume_at is
     'When a paused run goes on.';
 comment on column integration.runs.errors is
@@ -88,7 +92,13 @@ comment on column integration.runs.warnings is
     '[{"code": "…", "message": "…"}]; no tokens, no personal data.';
 comment on column integration.runs.dagster_run_id is
     'The Dagster run; it shows the whole log.';
-select integration.isolate('integration.runs');
+comment on column integration.runs.cancel_asked_at is
+    'When a person asked to end it; it ends at its next page or before its next table.';
+comment on column integration.runs.cancel_asked_by is
+    'Who asked to end it.';
+select integration.isolate(
+    'integration.runs', 'select, update (cancel_asked_at, cancel_asked_by)'
+);
 
 create table integration.run_entities (
     tenant_id text not null,
@@ -391,9 +401,11 @@ create table integration.sync_requests (
     constraint sync_requests_trigger_check check (
         trigger in ('schedule', 'manual', 'backfill', 'connect', 'webhook')
     ),
-    constraint sync_requests_state_check check (state in ('queued', 'running', 'done', 'failed')),
+    constraint sync_requests_state_check check (
+        state in ('queued', 'running', 'done', 'failed', 'cancelled')
+    ),
     constraint sync_requests_settled_at_check check (
-        (state in ('done', 'failed')) = (settled_at is not null)
+        (state in ('done', 'failed', 'cancelled')) = (settled_at is not null)
     )
 );
 create unique index sync_requests_queued_key
@@ -418,7 +430,7 @@ comment on column integration.sync_requests.sync_type is
 comment on column integration.sync_requests.trigger is
     'What asks, as in runs.trigger.';
 comment on column integration.sync_requests.state is
-    'queued: waits for a run; running; done; failed.';
+    'queued: waits for a run; running; done; failed; cancelled: a person ended it.';
 comment on column integration.sync_requests.requested_by is
     'Who asks.';
 comment on column integration.sync_requests.requested_at is
@@ -429,7 +441,9 @@ comment on column integration.sync_requests.dagster_run_id is
     'The Dagster run that served it.';
 comment on column integration.sync_requests.settled_at is
     'When it was done or failed.';
-select integration.isolate('integration.sync_requests', 'select, insert');
+select integration.isolate(
+    'integration.sync_requests', 'select, insert, update (state, settled_at)'
+);
 
 create table integration.mart_state (
     tenant_id text not null,
@@ -546,6 +560,57 @@ comment on column integration.rejected_values.is_confirmed is
     'False for a record without a usable id that a read of everything, begun since, has not sent '
     'yet; it is deleted if that read ends without it.';
 select integration.isolate('integration.rejected_values');
+
+create table integration.held_deletions (
+    tenant_id text not null,
+    system text not null,
+    entity text not null,
+    run_id uuid,
+    found_at timestamptz not null default now(),
+    known bigint not null,
+    gone bigint not null,
+    sample text[] not null,
+    decision text,
+    decided_at timestamptz,
+    decided_by text,
+    constraint held_deletions_pkey primary key (tenant_id, system, entity),
+    constraint held_deletions_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete cascade,
+    constraint held_deletions_run_id_fkey foreign key (tenant_id, run_id)
+        references integration.runs (tenant_id, id) on delete set null (run_id),
+    constraint held_deletions_decision_check check (decision in ('confirmed', 'refused')),
+    constraint held_deletions_decided_at_check check ((decision is null) = (decided_at is null))
+);
+create index held_deletions_run_id_idx on integration.held_deletions (tenant_id, run_id);
+comment on table integration.held_deletions is
+    'Deletions that a run did not believe, since they are too many: one row per entity, until a '
+    'person has decided and a later read of everything has compared it again.';
+comment on column integration.held_deletions.tenant_id is
+    'The tenant.';
+comment on column integration.held_deletions.system is
+    'Key of the CRM.';
+comment on column integration.held_deletions.entity is
+    'Entity of the records.';
+comment on column integration.held_deletions.run_id is
+    'The run that found it; empty once that run has left the history.';
+comment on column integration.held_deletions.found_at is
+    'When it was found.';
+comment on column integration.held_deletions.known is
+    'Records of the entity that were here and not marked as deleted.';
+comment on column integration.held_deletions.gone is
+    'How many of them the source no longer listed.';
+comment on column integration.held_deletions.sample is
+    'Ids of up to 100 of those, taken evenly.';
+comment on column integration.held_deletions.decision is
+    'confirmed: the next sweep marks as many as deleted; refused: they stay, and the next sweep asks '
+    'again. Empty: nobody has decided.';
+comment on column integration.held_deletions.decided_at is
+    'When that was decided.';
+comment on column integration.held_deletions.decided_by is
+    'Who decided.';
+select integration.isolate(
+    'integration.held_deletions', 'select, update (decision, decided_at, decided_by)'
+);
 
 create table integration.erased_records (
     tenant_id text not null,

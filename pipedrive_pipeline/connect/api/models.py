@@ -18,7 +18,7 @@ from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.connectors.registry import systems
 
 T = TypeVar("T")
-SyncType = Literal["full", "incremental"]
+SyncType = Literal["full", "incremental", "sweep", "remap", "verify"]
 
 
 def _printable(text: str) -> str:

@@ -12,6 +12,7 @@ from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Account, Entity
 from pipedrive_pipeline.marts import mapping as mappings
 from pipedrive_pipeline.sync.runs.listing import RunSummary
+from pipedrive_pipeline.sync.runs.progress import RunProgress
 from pipedrive_pipeline.sync.runs.requests import RequestProgress
 from pipedrive_pipeline.sync.status.entity_states import EntityState
 from pipedrive_pipeline.sync.tenancy.configuration import SyncConfig
@@ -105,6 +106,7 @@ def entity(row: EntityState) -> sync_models.EntityStatus:
         watermark=row.as_of,
         last_read_at=row.last_read_at,
         last_sweep_at=row.last_sweep_at,
+        listed=row.listed,
         missing=row.missing,
         checked_at=row.checked_at,
     )
@@ -226,11 +228,21 @@ def _company(account: Account) -> models.Company:
 def _progress(stored: dict[str, Any] | None) -> sync_models.Progress | None:
     if not stored:
         return None
-    seconds = float(stored["seconds"])
+    made = RunProgress.of_stored(stored)
     return sync_models.Progress(
-        stage=stored["stage"],
-        pages=stored["pages"],
-        rows=stored["rows"],
-        seconds=seconds,
-        rows_per_second=round(stored["rows"] / seconds, 1) if seconds else 0.0,
+        phase=made.phase,
+        stage=made.stage,
+        pages=made.pages,
+        rows=made.rows,
+        seconds=made.seconds,
+        rows_per_second=round(made.rows / made.seconds, 1) if made.seconds else 0.0,
+        tokens=made.tokens,
+        share=made.share,
+        seconds_left=made.seconds_left,
+        entities={
+            name: sync_models.EntityProgress(
+                rows=entity.rows, expected=entity.expected, is_complete=entity.is_complete
+            )
+            for name, entity in made.entities.items()
+        },
     )

@@ -16,7 +16,7 @@ from pipedrive_pipeline.sync.status.trends import RUNS_MAX, RUNS_SHOWN
 PAGE_RUNS = 20
 PAGE_RUNS_MAX = 200
 
-RunStatus = Literal["queued", "running", "success", "partial", "failed", "paused"]
+RunStatus = Literal["queued", "running", "success", "partial", "failed", "paused", "cancelled"]
 RunType = Literal["full", "incremental", "sweep", "remap", "verify"]
 Trigger = Literal["schedule", "manual", "backfill", "connect", "webhook"]
 
@@ -34,23 +34,37 @@ AlertUrl = Annotated[str, Field(min_length=5, max_length=500, pattern=r"^[!-+\--
 
 
 class SyncIn(Model):
-    """The kind of the sync."""
+    """What a sync does."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"syncType": "incremental"}]})
     sync_type: SyncType = Field(
         default="incremental",
-        description="`full` reads everything again; `incremental` reads changes.",
+        description="`full` reads everything again; `incremental` reads changes; `sweep` looks "
+        "for deletions; `remap` rebuilds the tables and `verify` compares them, without a call.",
     )
+
+
+class EntityProgress(Model):
+    """How far the read of one entity is."""
+
+    rows: int = Field(description="Records read so far.")
+    expected: int | None = Field(description="About as many as there are; null: unknown.")
+    is_complete: bool
 
 
 class Progress(Model):
     """The progress of a running sync, at most a second old."""
 
-    stage: str
+    phase: Literal["reading", "building"]
+    stage: str = Field(description="The entity that is read.")
     pages: int
     rows: int
     seconds: float
     rows_per_second: float
+    tokens: int = Field(description="Spent so far.")
+    share: float | None = Field(description="Of the records, from 0 to 1; null: unknown.")
+    seconds_left: float | None = Field(description="Of reading, about; null: unknown.")
+    entities: dict[str, EntityProgress]
 
 
 class RunError(Model):
@@ -149,7 +163,7 @@ class SyncRequest(Model):
     """The request for a sync, from queued to done."""
 
     id: UUID
-    state: Literal["queued", "running", "done", "failed"]
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
     sync_type: RunType
     trigger: Trigger
     requested_at: datetime
@@ -167,6 +181,9 @@ class PriceOfRead(Model):
     tokens_least: int = Field(description="At least.")
     daily_limit: int
     entities: dict[str, int] = Field(description="At most, by entity.")
+    rows: dict[str, int] = Field(
+        description="Of a full read: records by entity, at most; absent where nobody knows."
+    )
 
 
 class Config(Model):
@@ -260,6 +277,9 @@ class EntityStatus(Model):
     watermark: datetime | None = Field(description="Every change up to this instant is included.")
     last_read_at: datetime | None = Field(description="The start of the newest complete read.")
     last_sweep_at: datetime | None = Field(description="Deletions up to then are marked.")
+    listed: int | None = Field(
+        description="Live rows that there should be, by the last comparison with the source."
+    )
     missing: int | None = Field(description="Records that the last comparison found missing here.")
     checked_at: datetime | None = Field(description="The instant of that comparison.")
 

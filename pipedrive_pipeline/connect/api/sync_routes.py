@@ -31,7 +31,7 @@ from pipedrive_pipeline.connect.auth.dependencies import (
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.request import AppServices, SystemKey
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.runs import listing, requests
+from pipedrive_pipeline.sync.runs import cancellation, listing, requests
 from pipedrive_pipeline.sync.runs.listing import RunCursor
 from pipedrive_pipeline.sync.status import notify
 from pipedrive_pipeline.sync.status.trends import run_figures
@@ -136,6 +136,20 @@ def run(
 ) -> JSONResponse:
     """One run."""
     with services.warehouse.as_app(caller.tenant) as connection:
+        row = listing.find_run(connection, caller.tenant, system, run_id)
+    if row is None:
+        raise NotFound
+    return envelope.answer(request, presenters.run(row))
+
+
+@router.post("/sync/history/{run_id}/cancel", response_model=Answer[sync_models.Run])
+def cancel(
+    request: Request, services: AppServices, system: SystemKey, caller: SyncRequester, run_id: UUID
+) -> JSONResponse:
+    """Ends a run at its next page, or a waiting request at once; one that has ended stays so."""
+    scope = Scope(caller.tenant, system)
+    with services.warehouse.as_app(caller.tenant) as connection:
+        cancellation.cancel(connection, scope, run_id, who=caller.name)
         row = listing.find_run(connection, caller.tenant, system, run_id)
     if row is None:
         raise NotFound

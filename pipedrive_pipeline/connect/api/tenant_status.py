@@ -18,8 +18,10 @@ from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget import daily_budget
+from pipedrive_pipeline.sync.budget.pricing import sweep_tokens
 from pipedrive_pipeline.sync.runs import listing
 from pipedrive_pipeline.sync.runs.listing import RunSummary
+from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.schedule.next_times import next_times, skipped_day
 from pipedrive_pipeline.sync.status.entity_states import entity_states
@@ -106,19 +108,36 @@ def price(
         NotConnected, ReauthNeeded, BudgetSpent, SourceUnavailable: the source had to be asked.
     """
     scope = Scope(tenant, system)
-    entities = entities_read(services.warehouse, scope)
     if sync_type == "full":
         access = SourceAccess(services.vault.warehouse, services.vault.settings, scope)
-        estimate = access.price(entities.values())
-        tokens, limit, least = estimate.entities, estimate.limit, estimate.tokens_least
-    else:
-        tokens = {name: entity.cost.tokens_of_no_change for name, entity in entities.items()}
-        least = sum(tokens.values())
-        limit = daily_budget.standing(services.warehouse, scope, datetime.now(UTC)).limit
+        estimate = access.price(entities_read(services.warehouse, scope).values())
+        return sync_models.PriceOfRead(
+            sync_type=sync_type,
+            tokens=estimate.tokens,
+            tokens_least=estimate.tokens_least,
+            daily_limit=estimate.limit,
+            entities=estimate.entities,
+            rows=dict(estimate.rows),
+        )
+    tokens = _tokens_without_call(services, scope, sync_type)
+    limit = daily_budget.standing(services.warehouse, scope, datetime.now(UTC)).limit
+    total = sum(tokens.values())
     return sync_models.PriceOfRead(
         sync_type=sync_type,
-        tokens=sum(tokens.values()),
-        tokens_least=least,
+        tokens=total,
+        tokens_least=total,
         daily_limit=limit,
         entities=tokens,
+        rows={},
     )
+
+
+def _tokens_without_call(services: Services, scope: Scope, sync_type: SyncType) -> dict[str, int]:
+    """The price of a sync by entity, as far as it is known here."""
+    if sync_type in WITHOUT_SOURCE:
+        return {}
+    if sync_type == "sweep":
+        with services.warehouse.transaction(scope.tenant) as connection:
+            return sweep_tokens(connection, scope)
+    entities = entities_read(services.warehouse, scope)
+    return {name: entity.cost.tokens_of_no_change for name, entity in entities.items()}

@@ -27,6 +27,7 @@ MARK = """
 """
 FORGET = (
     "delete from integration.rejected_values where tenant_id = %s and system = %s",
+    "delete from integration.held_deletions where tenant_id = %s and system = %s",
     # An erased record's id is another record's in the other company.
     "delete from integration.erased_records where tenant_id = %s and system = %s",
     """

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 import psycopg
@@ -49,6 +49,7 @@ class Price:
 
     ranges: Mapping[str, TokenRange]
     limit: int
+    rows: Mapping[str, int] = field(default_factory=dict)  # at most; absent where nobody knows
 
     @property
     def entities(self) -> dict[str, int]:
@@ -108,17 +109,24 @@ def price(
     }
     parents = _parents(warehouse, scope, entities, counts, sizes)
     ranges = {entity.name: _tokens(entity, sizes, parents) for entity in entities}
-    return Price(ranges, daily_limit())
+    rows = {name: size.most for name, size in sizes.items() if name in ranges and size.most}
+    return Price(ranges, daily_limit(), rows)
 
 
-def sweep_tokens(connection: psycopg.Connection, scope: Scope) -> int:
-    """What a sweep will cost, by Postgres's own estimate of the rows in raw: no table is read."""
+def rows_in_raw(connection: psycopg.Connection, scope: Scope) -> dict[str, int]:
+    """Postgres's own estimate of the rows of each raw table; no table is read."""
+    estimates = connection.execute(_ESTIMATES, [scope.raw_schema]).fetchall()
+    return {name: round(count) for name, count in estimates}
+
+
+def sweep_tokens(connection: psycopg.Connection, scope: Scope) -> dict[str, int]:
+    """What a sweep will cost by entity, by Postgres's own estimate of the rows in raw."""
     rows = _estimated_rows(connection, scope)
-    return sum(
-        _tokens(entity, rows, {}).most
-        for entity in entities_read_of(connection, scope).values()
+    return {
+        name: _tokens(entity, rows, {}).most
+        for name, entity in entities_read_of(connection, scope).items()
         if entity.is_swept
-    )
+    }
 
 
 def estimated_tokens(connection: psycopg.Connection, scope: Scope) -> dict[str, int]:
@@ -134,8 +142,8 @@ def estimated_tokens(connection: psycopg.Connection, scope: Scope) -> dict[str, 
 
 
 def _estimated_rows(connection: psycopg.Connection, scope: Scope) -> dict[str, _RowRange]:
-    estimates = connection.execute(_ESTIMATES, [scope.raw_schema]).fetchall()
-    return {name: _RowRange(round(count), round(count)) for name, count in estimates}
+    counts = rows_in_raw(connection, scope)
+    return {name: _RowRange(count, count) for name, count in counts.items()}
 
 
 @dataclass(frozen=True)

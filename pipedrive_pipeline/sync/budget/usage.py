@@ -1,23 +1,16 @@
-"""Writes a run's calls to `integration.api_usage` and `budget_statements`, and its progress."""
+"""Writes a run's calls to `integration.api_usage` and `budget_statements`."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from datetime import datetime
 from typing import Any
-from uuid import UUID
-
-from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.connectors.contract import ApiCall
-from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.daily_budget import Now, midnight
 from pipedrive_pipeline.warehouse.database import Warehouse
-
-PROGRESS_INTERVAL_SECONDS = 1.0
 
 
 class UsageRecorder:
@@ -85,33 +78,6 @@ class UsageRecorder:
             "resets_at": None,
             "midnight": midnight(now),
         }
-
-
-class ProgressWriter:
-    """Writes a running row's progress, at most once per second."""
-
-    def __init__(self, warehouse: Warehouse, scope: Scope, log_id: UUID) -> None:
-        self._warehouse, self._scope, self._log_id = warehouse, scope, log_id
-        self._started = self._written = time.monotonic()
-
-    def on_page(self, read: EntityRead) -> bool:
-        """Saves how far one entity's read is; True if the progress was due to be written."""
-        now = time.monotonic()
-        if now - self._written < PROGRESS_INTERVAL_SECONDS:
-            return False
-        self._written = now
-        progress = {
-            "stage": read.entity.name,
-            "pages": read.pages,
-            "rows": read.fetched,
-            "seconds": round(now - self._started, 1),
-        }
-        with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
-            connection.execute(
-                "update integration.runs set progress = %s where id = %s",
-                [Jsonb(progress), self._log_id],
-            )
-        return True
 
 
 _USAGE = """

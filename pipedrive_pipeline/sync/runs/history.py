@@ -16,19 +16,20 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline.errors import BudgetSpent, PipelineError, Superseded
+from pipedrive_pipeline.errors import BudgetSpent, Cancelled, PipelineError, Superseded
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison
 from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.runs import held_deletions
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE, TenantLock, lock_of_run
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 SyncType = Literal["full", "incremental", "sweep", "remap", "verify"]
 Trigger = Literal["schedule", "manual", "backfill", "connect", "webhook"]
-Status = Literal["running", "success", "partial", "failed", "paused"]
+Status = Literal["running", "success", "partial", "failed", "paused", "cancelled"]
 EntityStatus = Literal["complete", "partial", "failed", "skipped", "paused"]
 
 
@@ -82,6 +83,7 @@ class HistoryRow:
             cursor.execute(_COMPLETE, run)
             cursor.executemany(_ENTITY, [*self._entities()])
             cursor.executemany(_MART, [*self._marts()])
+            held_deletions.store(connection, self.facts.scope, self.id, self.reads.values())
             # After a superseded run, the connection may belong to another company or a newer run.
             is_superseded = any(isinstance(error, Superseded) for error in self.errors)
             if self.facts.sync_type not in WITHOUT_SOURCE and not is_superseded:
@@ -182,6 +184,8 @@ def _status(
 ) -> Status:
     if not errors:
         return "success"
+    if any(isinstance(error, Cancelled) for error in errors):
+        return "cancelled"
     if any(isinstance(error, BudgetSpent) for error in errors):
         return "paused"
     is_all_complete = all(read.is_complete or read.is_set_aside for read in reads.values())

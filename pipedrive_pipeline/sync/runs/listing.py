@@ -257,6 +257,10 @@ select
             'code', 'not_begun',
             'message', 'It was ended before it began: the tenant was disconnected.'
         ))::text
+        when sync_requests.state = 'cancelled' then jsonb_build_array(jsonb_build_object(
+            'code', 'cancelled',
+            'message', 'A person ended it before it began.'
+        ))::text
         else '[]'
     end as errors_json,
     null as dagster_run_id
@@ -264,7 +268,7 @@ from integration.sync_requests
 where sync_requests.tenant_id = %(tenant)s
     and sync_requests.system = %(system)s
     and sync_requests.run_id is null
-    and sync_requests.state in ('queued', 'failed')
+    and sync_requests.state in ('queued', 'failed', 'cancelled')
     {of_requests}
 order by
     sync_requests.requested_at desc,

@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 
 from pipedrive_pipeline.errors import NotConnected, ReauthNeeded
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.runs.history import RunFacts, SyncType, Trigger
+from pipedrive_pipeline.sync.runs.history import RunFacts, Status, SyncType, Trigger
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.states import Reason
@@ -135,10 +135,11 @@ def claim(warehouse: Warehouse, facts: RunFacts, run_id: UUID) -> None:
         connection.execute(_CLAIM, values)
 
 
-def settle(warehouse: Warehouse, facts: RunFacts, run_id: UUID, *, is_success: bool) -> None:
-    """Ends the requests that this run claimed."""
+def settle(warehouse: Warehouse, facts: RunFacts, run_id: UUID, status: Status) -> None:
+    """Ends the requests that this run claimed, by how it ended."""
+    state = {"success": "done", "paused": "done", "cancelled": "cancelled"}.get(status, "failed")
     with warehouse.transaction(tenant=facts.scope.tenant) as connection:
-        connection.execute(_SETTLE, ["done" if is_success else "failed", run_id])
+        connection.execute(_SETTLE, [state, run_id])
 
 
 def requeue(warehouse: Warehouse, facts: RunFacts) -> None:

@@ -15,9 +15,8 @@ from pipedrive_pipeline.ingest.rejections import listed_by_field
 from pipedrive_pipeline.marts.health import MartHealth, mart_health
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.budget import daily_budget
-from pipedrive_pipeline.sync.budget.pricing import Price
-from pipedrive_pipeline.sync.budget.usage import ProgressWriter
-from pipedrive_pipeline.sync.runs import history, requests
+from pipedrive_pipeline.sync.budget.pricing import Price, rows_in_raw
+from pipedrive_pipeline.sync.runs import held_deletions, history, requests
 from pipedrive_pipeline.sync.runs.field_facts import (
     FieldFacts,
     MartColumn,
@@ -25,6 +24,7 @@ from pipedrive_pipeline.sync.runs.field_facts import (
     mart_columns,
 )
 from pipedrive_pipeline.sync.runs.lock import TenantLock
+from pipedrive_pipeline.sync.runs.progress import ProgressWriter
 from pipedrive_pipeline.sync.runs.scratch import scratch
 from pipedrive_pipeline.sync.runs.serving import serve_signals
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess, utc_now
@@ -81,11 +81,14 @@ class TenantRun:
             is_increment=self.facts.sync_type == "incremental",
             now=now,
         )
-        self._progress = ProgressWriter(warehouse, self._scope, row.id)
+        self._progress = ProgressWriter(
+            warehouse, self._scope, row.id, tokens_spent=lambda: self._source.usage.tokens_spent
+        )
         self._on_page, self._on_price, self._now = on_page, on_price, now
         self._chunk_rows = chunk_rows
         self._files = ExitStack()
         self._health: MartHealth | None = None  # of the last build
+        self._price: Price | None = None
         self.chosen: frozenset[str] = frozenset()  # names of the entities that this run reads
 
     @contextmanager
@@ -104,9 +107,9 @@ class TenantRun:
 
     def price(self, entities: Sequence[str] | None = None) -> Price:
         """Returns the cost of a full read of these entities, shown before the read begins."""
-        estimated = self._source.price(self._chosen(entities))
-        self._on_price(estimated)
-        return estimated
+        self._price = self._source.price(self._chosen(entities))
+        self._on_price(self._price)
+        return self._price
 
     def read(self, entities: Sequence[str] | None = None) -> Iterator[EntityRead]:
         """Yields each entity's read once it is committed whole, or was skipped.
@@ -118,9 +121,11 @@ class TenantRun:
         """
         failed: list[EntityRead] = []
         self._begin_act()
+        chosen = self._chosen(entities)
+        self._progress.on_reading(self._expected_rows())
         try:
             for read in self._reader().read(
-                self._chosen(entities),
+                chosen,
                 is_full=self.facts.sync_type != "incremental",
                 # A resumed sweep would miss deletions in the part that was already read.
                 is_restarted=self.facts.is_restarted or self.facts.sync_type == "sweep",
@@ -140,6 +145,16 @@ class TenantRun:
         self.row.errors.extend(errors[1:])
         if errors:
             raise errors[0]
+
+    def _expected_rows(self) -> dict[str, int]:
+        """Returns how many records this run will read, by entity; empty if it reads changes."""
+        if self.facts.sync_type == "incremental":
+            return {}
+        rows = self._price.rows if self._price else None
+        if rows is None:
+            with self._warehouse.transaction(self._scope.tenant) as connection:
+                rows = rows_in_raw(connection, self._scope)
+        return {name: count for name, count in rows.items() if name in self.chosen and count}
 
     def _note_skipped(self) -> None:
         skipped = [
@@ -196,6 +211,7 @@ class TenantRun:
 
     def _built(self) -> marts.MartsBuilt:
         scope, sync_type = self._scope, self.facts.sync_type
+        self._progress.on_building()
         with self._lock.with_marts() as lock:
             is_raw_ours = lock.covers(scope.raw_lock)  # otherwise a read may be active
             erase_returned_records(lock.warehouse, scope, is_raw_ours=is_raw_ours)
@@ -269,6 +285,7 @@ class TenantRun:
             self._lock,
             self._source,
             is_confirmed=self.facts.is_confirmed,
+            confirmed=held_deletions.confirmed(self._warehouse, self._scope),
         )
         return Reader(
             raw=stores.raw,
@@ -354,7 +371,7 @@ def open_run(
                 yield run
         finally:
             status = row.complete()
-            requests.settle(reused, facts, row.id, is_success=status in {"success", "paused"})
+            requests.settle(reused, facts, row.id, status)
             if status == "paused":
                 requests.requeue(reused, facts)
             alerts.notify_of_run(reused, settings, row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def open_tenant_stores(
     source: SourceAccess,
     *,
     is_confirmed: bool = False,
+    confirmed: Mapping[str, int] | None = None,
 ) -> TenantStores:
     """Yields the stores of the lock's tenant; they can write as long as the lock is valid.
 
@@ -43,6 +44,7 @@ def open_tenant_stores(
         lock: the scope's lock on raw.
         source: the tenant's system.
         is_confirmed: True if a person has confirmed that many records are really gone.
+        confirmed: by entity, how many records at most a person has confirmed to be gone.
 
     Raises:
         DatabaseUnavailable: the connection to Postgres was lost.
@@ -77,6 +79,7 @@ def open_tenant_stores(
         on_call=source.usage.on_call,
         refresher=refresher,
         is_confirmed=is_confirmed,
+        confirmed=confirmed or {},
     )
     return TenantStores(
         refresher.raw, seen_keys, deletions, due_parents, refresher, reconciler, before_load

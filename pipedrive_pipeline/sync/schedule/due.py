@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
+import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -200,7 +201,7 @@ def due_sweeps(warehouse: Warehouse, now: datetime) -> list[DueSweep]:
         standings = cursor.execute(_SWEEP_STANDINGS, parameters).fetchall()
         due = []
         for row in standings:
-            due_at = row.due_at(now, partial(sweep_tokens, connection, row.scope))
+            due_at = row.due_at(now, partial(_sweep_tokens, connection, row.scope))
             if due_at:
                 due.append(DueSweep(row.scope, due_at))
     return sorted(due, key=lambda sweep: (sweep.due_at, sweep.scope))
@@ -219,6 +220,10 @@ def due_verifications(warehouse: Warehouse, now: datetime) -> list[DueVerificati
         DueVerification(row.scope, due_at) for row in rows if (due_at := row.due_at(now, lambda: 0))
     ]
     return sorted(due, key=lambda verification: (verification.due_at, verification.scope))
+
+
+def _sweep_tokens(connection: psycopg.Connection, scope: Scope) -> int:
+    return sum(sweep_tokens(connection, scope).values())
 
 
 def latest_daily(now: datetime, at: time, zone: ZoneInfo) -> datetime:

@@ -31,6 +31,14 @@ class EntityState:
     last_sweep_at: datetime | None
     mart: str | None
     rows: int | None
+    extra: int | None
+
+    @property
+    def listed(self) -> int | None:
+        """Returns how many records the source listed when it was last compared; None if unknown."""
+        if self.rows is None or self.missing is None:
+            return None
+        return self.rows + self.missing - (self.extra or 0)
 
     def facts(self) -> dict[str, Any]:
         """Returns the values for JSON, without those that name the row."""
@@ -79,7 +87,8 @@ select
     entity_status.checked_at,
     entity_status.last_sweep_at,
     entity_status.mart,
-    entity_status.rows
+    entity_status.rows,
+    entity_status.extra
 from integration.entity_status
 where (%(tenant)s::text is null or entity_status.tenant_id = %(tenant)s)
     and (%(system)s::text is null or entity_status.system = %(system)s)

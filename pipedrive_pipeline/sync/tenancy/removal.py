@@ -182,6 +182,7 @@ _ROWS_OF_A_TENANT = (
     ("integration", "sync_requests"),
     ("integration", "webhook_events"),
     ("integration", "signals"),
+    ("integration", "held_deletions"),
     ("integration", "run_entities"),
     ("integration", "run_marts"),
     ("integration", "runs"),
