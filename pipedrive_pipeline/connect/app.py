@@ -43,7 +43,7 @@ from pipedrive_pipeline.connect.refusals import STORE_SECONDS, RefusalCounter
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connect.slow_work import SlowWork
 from pipedrive_pipeline.connectors.registry import check_settings
-from pipedrive_pipeline.errors import DatabaseUnavailable, PipelineError, Transient
+from pipedrive_pipeline.errors import DatabaseUnavailable, PipelineError
 from pipedrive_pipeline.marts.mapping import BadMapping
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.vault.vault import Vault, check_keys, open_vault
@@ -63,25 +63,12 @@ ROUTERS = (
     uninstall.router,
     *page_routes.ROUTERS,
 )
-TITLES = {
-    "state_refused": "This consent cannot be used",
-    "consent_declined": "Nothing was connected",
-    "code_refused": "The consent did not arrive",
-    "link_refused": "This link no longer works",
-    "nothing_to_confirm": "Nothing waits to be confirmed",
-    "other_company": "This is another company",
-    "not_found": "Nothing is here",
-    "too_many_requests": "Too many attempts",
-    "too_much_at_once": "Please wait a moment",
-    "not_signed_in": "This key opens nothing here",
-    "role_too_low": "Your key may not do this",
-    "forbidden": "This was not sent from here",
-    "bad_setting": "This is not set up yet",
-}
 DATABASE_UNAVAILABLE = (
     "The database does not answer now; try again. The operator finds the reason in the log by the "
     "request id."
 )
+# Their messages name the field or the setting; of others the page says all that a reader needs.
+NAMED_IN_DETAIL = frozenset({"bad_input", "bad_setting", "bad_slug", "other_company"})
 CODES = {400: "bad_input", 404: "not_found", 405: "method_not_allowed"}
 
 
@@ -170,9 +157,12 @@ def _pipeline_error(request: Request, error: PipelineError) -> Response:
             details=_details(error),
             retry_after_seconds=wait_seconds,
         )
-    default = "Please try again" if isinstance(error, Transient) else "This did not work"
-    title = TITLES.get(error.code, default)
-    return rendering.message(request, title, text, status=status)
+    if wait_seconds is None and status == 503:
+        wait_seconds = envelope.RETRY_AFTER_SECONDS
+    detail = text if error.code in NAMED_IN_DETAIL else ""
+    return rendering.error(
+        request, error.code, status=status, detail=detail, retry_after_seconds=wait_seconds
+    )
 
 
 def _to_login(request: Request, _: SignInFirst) -> Response:
@@ -207,8 +197,7 @@ def _http_error(request: Request, error: HTTPException) -> Response:
     """An unknown path, or a method that it does not support."""
     code = CODES.get(error.status_code, "refused")
     if envelope.wants_page(request):
-        text = "The address may have been typed or copied wrongly."
-        return rendering.message(request, TITLES["not_found"], text, status=error.status_code)
+        return rendering.error(request, code, status=error.status_code)
     answer = envelope.refusal(request, code, str(error.detail), status=error.status_code)
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
@@ -238,5 +227,5 @@ def _unexpected_error(request: Request, error: Exception) -> Response:
     log.error("request %s: unexpected %s at %s", request.state.request_id, kind, place)
     text = "Something went wrong here. The operator finds it in the log by the request id."
     if envelope.wants_page(request):
-        return rendering.message(request, "This did not work", text, status=500)
+        return rendering.error(request, "failed", status=500)
     return envelope.refusal(request, "failed", text, status=500)

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 from pipedrive_pipeline.connect.pages import texts
+from pipedrive_pipeline.connectors import registry
 
 UNKNOWN: Final = Markup("–")
 SEPARATORS: Final = {"en": (",", "."), "de": (".", ",")}  # of thousands, of decimals
@@ -101,6 +102,19 @@ class Display:
     def clock(self, at: datetime | None) -> str:
         """The time of day in the reader's zone."""
         return f"{at.astimezone(self.zone):%H:%M}" if at else UNKNOWN
+
+    def records(self, system: str, entity: str) -> str:
+        """The name of a kind of records; as the system declares it, if the catalogue has none."""
+        key = f"records.{entity}"
+        if key in texts.catalogue(self.language):
+            return texts.text(self.language, key)
+        known = registry.system(system).entities
+        return next((known_as.label for known_as in known if known_as.name == entity), entity)
+
+    def failure(self, code: str | None, part: str) -> Markup:
+        """A failure in plain words, by its code: its `title`, a `text`, and what to `do`."""
+        known = f"failure.{code}.{part}" in texts.catalogue(self.language)
+        return self.text(f"failure.{code if known else 'unknown'}.{part}")
 
     @property
     def zone_name(self) -> str:

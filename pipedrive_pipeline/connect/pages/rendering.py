@@ -1,7 +1,8 @@
 """HTML pages from templates. Jinja escapes every value, since names come from strangers.
 
-A template has `page` (who looks, in which language and zone) and `t` (a text by its key), and the
-filters `when`, `moment`, `day`, `clock`, `duration`, `number`, `compact`, `percent`.
+A template has `page` (who looks, in which language and zone), `t` (a text by its key), `records`
+(the name of a kind of records), `failure` (a failure in words, by its code), and the filters of
+`FILTERS`, which show numbers and times.
 """
 
 from __future__ import annotations
@@ -87,7 +88,12 @@ def page(
     settings = _settings(request)
     shown = PageFrame(request, visitor, display_of(request, visitor))
     content = _templates.get_template(template).render(
-        page=shown, t=shown.display.text, static=static_address, **values
+        page=shown,
+        t=shown.display.text,
+        records=shown.display.records,
+        failure=shown.display.failure,
+        static=static_address,
+        **values,
     )
     answer = HTMLResponse(content, status_code=status_code, headers=dict(headers or {}))
     if request.query_params.get(LANGUAGE_PARAMETER) in texts.LANGUAGES:
@@ -100,17 +106,28 @@ def go_to(address: str) -> Response:
     return RedirectResponse(address, status_code=303)
 
 
-def message(
+def error(
     request: Request,
-    title: str,
-    text: str,
+    code: str,
     *,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
+    status: int,
+    detail: str = "",
+    retry_after_seconds: float | None = None,
 ) -> HTMLResponse:
-    """A page with a title and a text; each is written already."""
+    """The page of an error: what happened, what stays true, what to do.
+
+    With ``retry_after_seconds`` the page loads again by itself, if it was asked for by a GET.
+    """
+    headers = {} if retry_after_seconds is None else {"retry-after": f"{retry_after_seconds:.0f}"}
     return page(
-        request, "message.html", status_code=status, headers=headers, title=title, text=text
+        request,
+        "error.html",
+        status_code=status,
+        headers=headers,
+        code=code,
+        status=status,
+        detail=detail,
+        wait_seconds=retry_after_seconds if request.method == "GET" else None,
     )
 
 

@@ -6,7 +6,9 @@ route that changes something takes `FormVisitor`, which also checks that a form 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
@@ -20,6 +22,7 @@ from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connect.auth.sessions import Session
 from pipedrive_pipeline.connect.errors import NotSignedIn
 from pipedrive_pipeline.connect.request import AppServices, SentBody, Services
+from pipedrive_pipeline.sync.status.problems import ProblemCounts, count_problems
 from pipedrive_pipeline.tenants import Tenant
 
 TENANT_MAX_CHARACTERS: Final = 64
@@ -43,6 +46,7 @@ class Visitor:
     caller: Caller | None = None  # None: the operator, without a tenant
     tenant_name: str = ""  # for people
     time_zone: str | None = None  # of the tenant
+    problems: ProblemCounts = field(default_factory=ProblemCounts)  # of the tenant, or of all
 
     @property
     def is_operator(self) -> bool:
@@ -64,6 +68,16 @@ class Visitor:
     def tenant(self) -> Tenant:
         """The tenant whose pages these are. Raises as `acting`."""
         return self.acting.tenant
+
+    @contextmanager
+    def rows(self, services: Services) -> Iterator[psycopg.Connection]:
+        """A transaction that sees the rows of the tenant; of all tenants without one."""
+        if self.caller is None:
+            with services.warehouse.transaction() as connection:
+                yield connection
+        else:
+            with services.warehouse.as_app(self.caller.tenant) as connection:
+                yield connection
 
     def may(self, permission: Permission) -> bool:
         """True if the visitor may do this to the tenant."""
@@ -132,14 +146,16 @@ def _visitor(
         with services.warehouse.connect() as connection:
             if not sessions.is_open_for_operator(connection, services.vault.settings, session):
                 raise SignInFirst
-        return Visitor(session, token)
+            problems = count_problems(connection)
+        return Visitor(session, token, problems=problems)
     try:
         caller = callers.of_session(request, services, session, named_tenant)
     except NotSignedIn:
         raise SignInFirst from None
     with services.warehouse.as_app(caller.tenant) as connection:
         name, zone = _name_and_zone(connection, caller.tenant)
-    return Visitor(session, token, caller, name, zone)
+        problems = count_problems(connection, caller.tenant)
+    return Visitor(session, token, caller, name, zone, problems)
 
 
 def _name_and_zone(connection: psycopg.Connection, tenant: Tenant) -> tuple[str, str | None]:

@@ -1,0 +1,341 @@
+"""What needs a person: derived from the state of connections, runs, values and mappings.
+
+Nothing is stored for it: a problem is over when its cause is. `resolved_problems` reads the alerts
+that closed and the connections that were made again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+import psycopg
+from psycopg.rows import class_row
+
+from pipedrive_pipeline.tenants import Tenant
+
+RESOLVED_DAYS: Final = 14  # so long a resolved problem is shown
+LISTED_MAX: Final = 100
+
+
+class ProblemKind(StrEnum):
+    """The kinds of problems, the worst first."""
+
+    RECONNECT = "reconnect"  # the source no longer accepts the connection
+    FAILED = "failed"  # the last run failed for a cause that no rerun mends
+    DELETIONS = "deletions"  # too many records would be marked as deleted
+    FIELD_GONE = "field_gone"  # a mapped field no longer exists
+    RIGHT_MISSING = "right_missing"  # one kind of records may not be read
+    VALUES = "values"  # values that do not fit their column
+
+    @property
+    def stops_data(self) -> bool:
+        """True if nothing new is read until a person has acted."""
+        return self in {ProblemKind.RECONNECT, ProblemKind.FAILED}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that needs a person, or did."""
+
+    tenant_id: str
+    tenant_name: str
+    system: str
+    kind: ProblemKind
+    subject: str | None  # an entity; of a field that is gone its name; of a failure its code
+    entity: str | None
+    count: int | None  # records or values that wait
+    of_count: int | None
+    code: str | None  # of the failure, or why the connection ended
+    message: str | None
+    since: datetime
+    resolved_at: datetime | None = None
+    resolved_by: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", ProblemKind(self.kind))
+
+
+@dataclass(frozen=True)
+class ProblemCounts:
+    """Open problems by their effect."""
+
+    stopping: int = 0
+    held: int = 0
+
+    @property
+    def total(self) -> int:
+        """All open problems."""
+        return self.stopping + self.held
+
+
+def open_problems(
+    connection: psycopg.Connection,
+    tenant: Tenant | None = None,
+    *,
+    stops_data: bool | None = None,
+    limit: int = LISTED_MAX,
+) -> list[Problem]:
+    """The open problems of a tenant, or of all as the engine: those that stop data first."""
+    cursor = connection.cursor(row_factory=class_row(Problem))
+    values = _values(tenant) | {"stops_data": stops_data, "limit": limit}
+    return cursor.execute(_LIST_OPEN.encode(), values).fetchall()
+
+
+def count_problems(connection: psycopg.Connection, tenant: Tenant | None = None) -> ProblemCounts:
+    """How many problems are open."""
+    row = connection.execute(_COUNT_OPEN.encode(), _values(tenant)).fetchone()
+    return ProblemCounts(*row) if row else ProblemCounts()
+
+
+def resolved_problems(
+    connection: psycopg.Connection, tenant: Tenant | None = None, *, limit: int = LISTED_MAX
+) -> list[Problem]:
+    """The problems of the last fourteen days that are over, the newest first."""
+    cursor = connection.cursor(row_factory=class_row(Problem))
+    values = _values(tenant) | {"days": RESOLVED_DAYS, "limit": limit}
+    return cursor.execute(_RESOLVED, values).fetchall()
+
+
+def _values(tenant: Tenant | None) -> dict[str, object]:
+    return {
+        "tenant": tenant and tenant.slug,
+        "stopping": [kind.value for kind in ProblemKind if kind.stops_data],
+        "kinds": [kind.value for kind in ProblemKind],
+    }
+
+
+# Needs the parameter tenant, null for all. Of refusals the newest read of each entity counts; of
+# held back deletions the newest comparison with everything that the source listed.
+OPEN_PROBLEMS: Final = """
+select
+    connections.tenant_id,
+    connections.system,
+    'reconnect' as kind,
+    connections.company_name as subject,
+    null::text as entity,
+    null::bigint as count,
+    null::bigint as of_count,
+    connections.state_reason as code,
+    null::text as message,
+    coalesce(alerts.began_at, connections.updated_at) as since
+from integration.connections
+left join integration.alerts
+    on alerts.tenant_id = connections.tenant_id
+    and alerts.system = connections.system
+    and alerts.code = 'needs_reauth'
+    and alerts.healed_at is null
+where connections.state = 'needs_reauth'
+    and (%(tenant)s::text is null or connections.tenant_id = %(tenant)s)
+union all
+select
+    alerts.tenant_id,
+    alerts.system,
+    'failed',
+    alerts.code,
+    null,
+    null,
+    null,
+    alerts.code,
+    alerts.message,
+    alerts.began_at
+from integration.alerts
+inner join integration.connections
+    on connections.tenant_id = alerts.tenant_id
+    and connections.system = alerts.system
+    and connections.state = 'connected'
+where alerts.healed_at is null
+    and alerts.code not in ('needs_reauth', 'guard_tripped')
+    and (%(tenant)s::text is null or alerts.tenant_id = %(tenant)s)
+union all
+select
+    refused.tenant_id,
+    refused.system,
+    case when refused.code = 'guard_tripped' then 'deletions' else 'right_missing' end,
+    refused.entity,
+    refused.entity,
+    substring(refused.reason from '([0-9]+) of [0-9]+ ')::bigint,
+    substring(refused.reason from '[0-9]+ of ([0-9]+) ')::bigint,
+    refused.code,
+    refused.reason,
+    refused.started_at
+from (
+    select distinct on (
+        run_entities.tenant_id, run_entities.system, run_entities.entity, run_entities.code
+    )
+        run_entities.tenant_id,
+        run_entities.system,
+        run_entities.entity,
+        run_entities.code,
+        run_entities.reason,
+        run_entities.started_at
+    from integration.run_entities
+    where run_entities.code in ('guard_tripped', 'scope_missing', 'source_refused')
+        and (run_entities.code = 'guard_tripped' or run_entities.status = 'skipped')
+        and run_entities.started_at > now() - interval '90 days'
+        and (%(tenant)s::text is null or run_entities.tenant_id = %(tenant)s)
+    order by
+        run_entities.tenant_id,
+        run_entities.system,
+        run_entities.entity,
+        run_entities.code,
+        run_entities.started_at desc
+) as refused
+inner join integration.connections
+    on connections.tenant_id = refused.tenant_id
+    and connections.system = refused.system
+    and connections.state = 'connected'
+left join integration.sync_settings
+    on sync_settings.tenant_id = refused.tenant_id
+    and sync_settings.system = refused.system
+where not coalesce(refused.entity = any (sync_settings.entities_off), false)
+    and not exists (
+        select
+        from integration.run_entities as later
+        where later.tenant_id = refused.tenant_id
+            and later.system = refused.system
+            and later.entity = refused.entity
+            and later.started_at > refused.started_at
+            and case
+                when refused.code = 'guard_tripped' then later.swept_at is not null
+                else later.status = 'complete'
+            end
+    )
+union all
+select
+    rejected_values.tenant_id,
+    rejected_values.system,
+    'values',
+    rejected_values.entity,
+    rejected_values.entity,
+    count(*),
+    null,
+    null,
+    null,
+    min(rejected_values.first_seen_at)
+from integration.rejected_values
+where rejected_values.is_confirmed
+    and (%(tenant)s::text is null or rejected_values.tenant_id = %(tenant)s)
+group by
+    rejected_values.tenant_id,
+    rejected_values.system,
+    rejected_values.entity
+union all
+select
+    field_mappings.tenant_id,
+    field_mappings.system,
+    'field_gone',
+    min(fields.field_name),
+    fields.entity,
+    null,
+    null,
+    null,
+    fields.field_key,
+    min(fields.removed_at)
+from integration.field_mappings
+cross join lateral jsonb_each(field_mappings.mapping) as mapped (entity, targets)
+cross join lateral jsonb_object_keys(mapped.targets) as source (name)
+inner join integration.fields
+    on fields.tenant_id = field_mappings.tenant_id
+    and fields.system = field_mappings.system
+    and fields.entity = mapped.entity
+    and fields.field_key in (source.name, split_part(source.name, '.', 1))
+    and fields.removed_at is not null
+where field_mappings.is_active
+    and (%(tenant)s::text is null or field_mappings.tenant_id = %(tenant)s)
+group by
+    field_mappings.tenant_id,
+    field_mappings.system,
+    fields.entity,
+    fields.field_key
+"""
+_LIST_OPEN = f"""
+select
+    problems.tenant_id,
+    coalesce(nullif(tenants.display_name, ''), tenants.slug) as tenant_name,
+    problems.system,
+    problems.kind,
+    problems.subject,
+    problems.entity,
+    problems.count,
+    problems.of_count,
+    problems.code,
+    problems.message,
+    problems.since
+from ({OPEN_PROBLEMS}) as problems
+inner join integration.tenants
+    on tenants.slug = problems.tenant_id
+where %(stops_data)s::boolean is null
+    or %(stops_data)s = (problems.kind = any (%(stopping)s))
+order by
+    array_position(%(kinds)s::text[], problems.kind),
+    problems.since desc,
+    problems.tenant_id,
+    problems.system,
+    problems.subject
+limit %(limit)s
+"""
+_COUNT_OPEN = f"""
+select
+    count(*) filter (where problems.kind = any (%(stopping)s)),
+    count(*) filter (where problems.kind <> all (%(stopping)s))
+from ({OPEN_PROBLEMS}) as problems
+"""
+_RESOLVED = """
+with over as (
+    select
+        alerts.tenant_id,
+        alerts.system,
+        case
+            when alerts.code = 'guard_tripped' then 'deletions'
+            when alerts.code in ('scope_missing', 'source_refused') then 'right_missing'
+            else 'failed'
+        end as kind,
+        alerts.code,
+        alerts.began_at as since,
+        alerts.healed_at as resolved_at,
+        null::text as resolved_by
+    from integration.alerts
+    where alerts.healed_at > now() - make_interval(days => %(days)s)
+        and alerts.code <> 'needs_reauth'
+        and (%(tenant)s::text is null or alerts.tenant_id = %(tenant)s)
+    union all
+    select
+        audit_log.tenant_id,
+        audit_log.subject,
+        'reconnect',
+        audit_log.before ->> 'reason',
+        audit_log.at,
+        audit_log.at,
+        audit_log.who
+    from integration.audit_log
+    where audit_log.at > now() - make_interval(days => %(days)s)
+        and audit_log.action = 'connection.state'
+        and audit_log.before ->> 'state' = 'needs_reauth'
+        and audit_log.after ->> 'state' = 'connected'
+        and (%(tenant)s::text is null or audit_log.tenant_id = %(tenant)s)
+)
+select
+    over.tenant_id,
+    coalesce(nullif(tenants.display_name, ''), tenants.slug) as tenant_name,
+    over.system,
+    over.kind,
+    over.code as subject,
+    null as entity,
+    null::bigint as count,
+    null::bigint as of_count,
+    over.code,
+    null as message,
+    over.since,
+    over.resolved_at,
+    over.resolved_by
+from over
+inner join integration.tenants
+    on tenants.slug = over.tenant_id
+order by
+    over.resolved_at desc,
+    over.tenant_id
+limit %(limit)s
+"""

@@ -1,0 +1,91 @@
+"""One problem of each kind, as the engine stores its cause."""
+
+from __future__ import annotations
+
+from pipedrive_pipeline_tests.connect.browser import ConnectSite
+from pipedrive_pipeline_tests.connect.tenants import FilledTenant, filled_tenant
+
+EVIL = "<svg onload=alert(1)>{{7*7}}"
+ARABIC = "مؤسسة النخلة"
+RUN = """
+with run as (
+    insert into integration.runs (tenant_id, system, sync_type, trigger, status, completed_at)
+    values (%(tenant)s, 'pipedrive', 'sweep', 'schedule', 'partial', now())
+    returning id, started_at
+)
+insert into integration.run_entities (
+    tenant_id, run_id, system, entity, started_at, status, code, reason
+)
+select %(tenant)s, run.id, 'pipedrive', %(entity)s, run.started_at, %(status)s, %(code)s, %(reason)s
+from run
+"""
+SWEPT = """
+with run as (
+    insert into integration.runs (tenant_id, system, sync_type, trigger, status, completed_at)
+    values (%(tenant)s, 'pipedrive', 'sweep', 'manual', 'success', now())
+    returning id, started_at
+)
+insert into integration.run_entities (
+    tenant_id, run_id, system, entity, started_at, status, swept_at
+)
+select %(tenant)s, run.id, 'pipedrive', %(entity)s, run.started_at, 'complete', run.started_at
+from run
+"""
+
+
+def refuse(site: ConnectSite, tenant: str, entity: str, *, status: str, code: str) -> None:
+    """A run in which one entity was refused."""
+    reason = f"{tenant}: 214 of 733 {entity} are no longer listed; nothing was marked as deleted."
+    values = {"tenant": tenant, "entity": entity, "status": status, "code": code}
+    with site.world.vault.warehouse.transaction() as connection:
+        connection.execute(RUN, {**values, "reason": reason})
+
+
+def sweep(site: ConnectSite, tenant: str, entity: str) -> None:
+    """A comparison with everything that the source listed, which held nothing back."""
+    with site.world.vault.warehouse.transaction() as connection:
+        connection.execute(SWEPT, {"tenant": tenant, "entity": entity})
+
+
+def reject_values(site: ConnectSite, tenant: str, count: int) -> None:
+    """Values that do not fit their column."""
+    site.world.execute(
+        "insert into integration.rejected_values"
+        " (tenant_id, system, entity, record_id, field, value, reason)"
+        " select %s, 'pipedrive', 'organizations', n::text, 'aaa', '12,5 Mio', 'is no number'"
+        " from generate_series(1, %s) as n",
+        tenant,
+        count,
+    )
+
+
+def troubled_tenant(site: ConnectSite, slug: str = "acme") -> FilledTenant:
+    """A connected tenant with every problem that leaves it connected."""
+    tenant = filled_tenant(site, slug, 1)
+    site.world.execute("update integration.sync_settings set entities_off = '{}'")
+    refuse(site, slug, "persons", status="failed", code="guard_tripped")
+    refuse(site, slug, "notes", status="skipped", code="scope_missing")
+    reject_values(site, slug, 38)
+    site.world.execute(
+        "update integration.fields set removed_at = now(), field_name = %s where tenant_id = %s",
+        EVIL,
+        slug,
+    )
+    site.world.execute(
+        "insert into integration.alerts (tenant_id, system, code, sync_type, message)"
+        " values (%s, 'pipedrive', 'disk_full', 'incremental', 'full')",
+        slug,
+    )
+    return tenant
+
+
+def revoked_tenant(site: ConnectSite, slug: str = "bravo") -> FilledTenant:
+    """A tenant whose consent was withdrawn."""
+    tenant = filled_tenant(site, slug, 2)
+    site.world.execute(
+        "update integration.connections set state = 'needs_reauth',"
+        " state_reason = 'invalid_grant', company_name = %s where tenant_id = %s",
+        ARABIC,
+        slug,
+    )
+    return tenant
