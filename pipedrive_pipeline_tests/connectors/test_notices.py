@@ -68,10 +68,11 @@ def notice_of(*arguments: Any, **meta: Any) -> Notice:
     return notice
 
 
-def test_a_change_names_the_record_the_time_and_who_did_it() -> None:
+def test_a_change_names_the_record_the_time_the_company_and_who_did_it() -> None:
     notice = notice_of({"id": 17, "name": "Nordlicht AG"}, {"name": "Nordlicht GmbH"})
 
-    assert notice == Notice(META["id"], "organizations", "17", AT, actor_id="900")  # type: ignore[arg-type]
+    key = str(META["id"])
+    assert notice == Notice(key, "organizations", "17", AT, actor_id="900", company_id="123")
 
 
 @pytest.mark.parametrize(

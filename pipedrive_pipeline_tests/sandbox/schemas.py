@@ -312,6 +312,47 @@ SERVICE_ERROR = thing(
     {"code": TEXT, "field_code": TEXT},
 )
 
+MILLISECOND_TIME: Schema = {
+    "type": "string",
+    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+}
+WEBHOOK = thing(
+    {
+        "id": ID,
+        "company_id": ID,
+        "owner_id": ID,
+        "user_id": ID,
+        "event_action": TEXT,
+        "event_object": TEXT,
+        "subscription_url": TEXT,
+        "version": {"const": "2.0"},
+        "is_active": {"enum": [0, 1]},
+        "add_time": MILLISECOND_TIME,
+        "remove_time": maybe(MILLISECOND_TIME),
+        "type": {"enum": ["general", "application", "automation"]},
+        "http_auth_user": maybe(TEXT),
+        "http_auth_password": maybe(TEXT),
+        "remove_reason": maybe(TEXT),
+        "last_delivery_time": maybe(MILLISECOND_TIME),
+        "last_http_status": maybe(WHOLE),
+        "admin_id": ID,
+        "name": TEXT,
+    }
+)
+_OK: Schema = {"status": {"const": "ok"}, "success": {"const": True}}
+WEBHOOK_LIST = thing({**_OK, "data": listed(WEBHOOK)})
+WEBHOOK_MADE = thing({**_OK, "data": WEBHOOK})
+WEBHOOK_DELETED = thing(_OK)
+_FAILED: Schema = {"status": {"const": "error"}, "success": {"const": False}}
+_REASONS: Schema = {"type": "object", "additionalProperties": listed(TEXT), "minProperties": 1}
+WEBHOOK_ERROR: Schema = {
+    "anyOf": [
+        thing({**_FAILED, "errors": _REASONS}),
+        thing({"success": {"const": False}, "message": {"const": "Forbidden"}}),
+        SERVICE_ERROR,
+    ]
+}
+
 
 def search_page(entity: str) -> Schema:
     """A success of a search."""

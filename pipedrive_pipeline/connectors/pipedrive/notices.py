@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
@@ -77,8 +78,8 @@ def notices(body: bytes) -> list[Notice]:
 
 def _notices(entity: Entity, event: _Event, meta: Record) -> Iterator[Notice]:
     action, key = _text(meta, "action"), _key(event, meta)
-    at, actor = _instant(_text(meta, "timestamp")), _text(meta, "user_id")
-    actor_id = actor if NUMBER_ID.fullmatch(actor) else None
+    at = _instant(_text(meta, "timestamp"))
+    actor_id, company_id = _number(meta, "user_id"), _number(meta, "company_id")
     data, previous = _record(event.data), _record(event.previous)
     record_id = _text(meta, "entity_id") or _text(data, "id") or _text(previous, "id")
     tombstone = version = None
@@ -90,11 +91,12 @@ def _notices(entity: Entity, event: _Event, meta: Record) -> Iterator[Notice]:
         version = _version(entity, record_id, data)
     if not _is_id(entity, record_id):
         return
-    yield Notice(key, entity.name, record_id, at, tombstone, version, actor_id)
+    told = Notice(key, entity.name, record_id, at, tombstone, version, actor_id, company_id)
+    yield told
     merged_id = _text(meta, "merged_from_id")
     if action == CHANGE and _is_id(entity, merged_id) and merged_id != record_id:
         gone = _tombstone(entity, merged_id, record_id)
-        yield Notice(f"{key}:merged", entity.name, merged_id, at, gone, None, actor_id)
+        yield replace(told, key=f"{key}:merged", id=merged_id, tombstone=gone, version=None)
 
 
 def _key(event: _Event, meta: Record) -> str:
@@ -124,6 +126,11 @@ def _version(entity: Entity, record_id: str, data: Record) -> Record | None:
     if stamp and bytes(version.get(stamp, NULL)) == b"null":  # a new record has none yet
         version[stamp] = data.get("add_time", NULL)
     return {**version, entity.key.name: Raw(record_id.encode())}
+
+
+def _number(meta: Record, key: str) -> str | None:
+    text = _text(meta, key)
+    return text if NUMBER_ID.fullmatch(text) else None
 
 
 def _is_id(entity: Entity, text: str) -> bool:

@@ -29,6 +29,7 @@ class ServerClock:
         self._shift = timedelta()
         self._frozen_at: datetime | None = None
         self.stamps_shift = timedelta()  # of edit times; negative: new edits look older
+        self.watchers: list[Callable[[], None]] = []  # called when the clock was moved
 
     def now(self) -> datetime:
         """The server's time, in UTC."""
@@ -43,6 +44,11 @@ class ServerClock:
         return stamp(self.now() + self.stamps_shift)
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether it stands still until it is moved or released."""
+        return self._frozen_at is not None
+
+    @property
     def shift_seconds(self) -> float:
         """How far the clock is ahead of the machine's; negative if it is behind."""
         return (self.now() - self._real_now()).total_seconds()
@@ -53,6 +59,7 @@ class ServerClock:
             self._frozen_at += timedelta(seconds=seconds)
         else:
             self._shift += timedelta(seconds=seconds)
+        self._tell()
 
     def set(self, at: datetime) -> None:
         """Set the clock to an instant; it continues from there unless it is frozen."""
@@ -60,6 +67,7 @@ class ServerClock:
             self._frozen_at = at.astimezone(UTC)
         else:
             self._shift = at.astimezone(UTC) - self._real_now()
+        self._tell()
 
     def freeze(self) -> None:
         """Stop the clock where it is."""
@@ -70,3 +78,7 @@ class ServerClock:
         if self._frozen_at is not None:
             at, self._frozen_at = self._frozen_at, None
             self.set(at)
+
+    def _tell(self) -> None:
+        for watcher in list(self.watchers):
+            watcher()

@@ -66,6 +66,39 @@ class SetClock(msgspec.Struct, forbid_unknown_fields=True):
         return clock.stamp()
 
 
+class WebhookMessage(msgspec.Struct, tag_field="action", forbid_unknown_fields=True):
+    """A message of ``POST /_sandbox/webhooks``."""
+
+
+class PauseDelivery(WebhookMessage, tag="pause"):
+    """Send no event until delivery goes on; events wait."""
+
+    def run(self, sandbox: RunningSandbox) -> Any:
+        """Apply it."""
+        sandbox.webhooks.pause()
+
+
+class ResumeDelivery(WebhookMessage, tag="resume"):
+    """Send what has waited."""
+
+    def run(self, sandbox: RunningSandbox) -> Any:
+        """Apply it."""
+        sandbox.webhooks.resume()
+
+
+class RemoveWebhook(WebhookMessage, tag="remove"):
+    """Remove a webhook, as the vendor may, without a notice."""
+
+    id: int
+
+    def run(self, sandbox: RunningSandbox) -> Any:
+        """Apply it."""
+        sandbox.webhooks.remove(self.id, "removed by hand")
+
+
+WebhookCommand = PauseDelivery | ResumeDelivery | RemoveWebhook
+
+
 class GrantMessage(msgspec.Struct, tag_field="action", forbid_unknown_fields=True):
     """A message of ``POST /_sandbox/grants``."""
 

@@ -32,6 +32,7 @@ def routes(sandbox: RunningSandbox, interface: Interface) -> list[Route]:
         *commands,
         Route("/_sandbox/requests", functools.partial(_requests, sandbox)),
         Route("/_sandbox/history", functools.partial(_history, sandbox)),
+        Route("/_sandbox/deliveries", functools.partial(_deliveries, sandbox)),
         Route("/_sandbox/records/{entity}", functools.partial(_records, sandbox, interface)),
     ]
 
@@ -62,6 +63,13 @@ async def _requests(sandbox: RunningSandbox, request: Request) -> Response:
 async def _history(sandbox: RunningSandbox, request: Request) -> Response:
     after = _number(request, "after")
     return _lines(sandbox.service.world.history.after(after or 0))
+
+
+async def _deliveries(sandbox: RunningSandbox, request: Request) -> Response:
+    try:
+        return _lines(sandbox.webhooks.deliveries(_number(request, "since") or 0))
+    except LookupError as error:
+        return _refused(404, str(error.args[0]))
 
 
 async def _records(sandbox: RunningSandbox, interface: Interface, request: Request) -> Response:

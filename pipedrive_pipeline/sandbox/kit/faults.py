@@ -74,6 +74,8 @@ TRANSMISSION: dict[str, Change] = {
     "slow": lambda answer, _: answer,
 }
 EDIT = "edit"  # the world changes just before the request is answered
+# An event of a webhook is not sent, sent later, sent twice, or overtaken by the next one.
+DELIVERIES = ("webhook_lost", "webhook_delayed", "webhook_duplicated", "webhook_reordered")
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,12 @@ class FaultKinds:
     instead: Mapping[str, Callable[[], SandboxAnswer]]  # these answers replace the work
     afterwards: Mapping[str, Change] = field(default_factory=lambda: TRANSMISSION)
     paths: Mapping[str, str] = field(default_factory=dict)  # the route of a kind, where it has one
+    deliveries: tuple[str, ...] = ()  # these concern events of webhooks, not requests
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every kind."""
-        return (*self.instead, *self.afterwards, EDIT)
+        return (*self.instead, *self.afterwards, *self.deliveries, EDIT)
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,8 @@ class Fault:
     kind: str
     after: int = 0  # how many matching requests pass unchanged first
     times: int = 1  # how many matching requests then fail
-    path: str = ""  # part of path and query of the matching requests
-    seconds: float = 0.0  # before the first byte
+    path: str = ""  # part of path and query of the matching requests, or of an event's name
+    seconds: float = 0.0  # before the first byte; of a delayed event, until it is sent
     action: Callable[[], None] | None = None  # of ``edit``
 
 
@@ -156,10 +159,18 @@ class Faults:
 
     def due(self, url: str) -> list[Fault]:
         """The faults of the request that is coming in now."""
+        return self._due(url, is_delivery=False)
+
+    def due_delivery(self, event: str) -> list[Fault]:
+        """The faults of the event that webhooks are to be told now."""
+        return self._due(event, is_delivery=True)
+
+    def _due(self, text: str, *, is_delivery: bool) -> list[Fault]:
         with self._lock:
             due, waiting = [], []
             for fault in self._queue:
-                if fault.path not in url:
+                is_other = (fault.kind in self.kinds.deliveries) != is_delivery
+                if is_other or fault.path not in text:
                     waiting.append(fault)
                 elif fault.after > 0:
                     waiting.append(replace(fault, after=fault.after - 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -83,6 +83,7 @@ class Grants:
         if options.api_token is not None:
             self.api_tokens[options.api_token] = world.admin_id
         self.scopes = frozenset(options.scopes)
+        self.on_end: Callable[[Grant], None] = lambda _: None  # called with each that ends
 
     def code(self, user_id: Any, redirect_uri: str, *, challenge: str | None = None) -> str:
         """A new authorization code: five minutes, one use, bound to a PKCE challenge if given."""
@@ -141,7 +142,9 @@ class Grants:
 
     def revoke(self, token: str) -> None:
         """Revoke a refresh token with its installation, or only one access token."""
-        self._pairs.pop(token, None)
+        ended = self._pairs.pop(token, None)
+        if ended is not None:
+            self.on_end(ended.grant)
         for pair in self._pairs.values():
             pair.access_until.pop(token, None)
 
@@ -154,7 +157,10 @@ class Grants:
         }
         for key in ended:
             del self._pairs[key]
-        return [pair.grant for pair in ended.values()]
+        grants = [pair.grant for pair in ended.values()]
+        for grant in grants:
+            self.on_end(grant)
+        return grants
 
     def expire_access_tokens(self) -> None:
         """Expire every access token now; refresh tokens stay valid."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Literal
@@ -22,8 +22,10 @@ class LoggedEdit:
     action: Action
     before: Record | None
     after: Record | None
-    by: str  # api, merge or test
+    by: str  # api, bulk, conversion, merge or test
     merged_into: int | None = None
+    merged_from: int | None = None
+    user_id: Any = None  # who did it through the API; None: nobody in particular
 
 
 class History:
@@ -33,6 +35,7 @@ class History:
         self._lock = Lock()
         self._edits: list[LoggedEdit] = []
         self._of_record: dict[tuple[str, int | str], list[int]] = {}
+        self.watchers: list[Callable[[LoggedEdit], None]] = []  # called after each edit
 
     def __iter__(self) -> Iterator[LoggedEdit]:
         return iter(tuple(self._edits))
@@ -50,14 +53,16 @@ class History:
         before: Record | None,
         after: Record | None,
         by: str,
-        merged_into: int | None = None,
+        **more: Any,
     ) -> LoggedEdit:
-        """Log one edit."""
+        """Log one edit; ``more`` are the further facts of `LoggedEdit`."""
         with self._lock:
             number = len(self._edits) + 1
-            edit = LoggedEdit(number, at, entity, key, action, before, after, by, merged_into)
+            edit = LoggedEdit(number, at, entity, key, action, before, after, by, **more)
             self._edits.append(edit)
             self._of_record.setdefault((entity, key), []).append(number)
+        for watcher in list(self.watchers):
+            watcher(edit)
         return edit
 
     def after(self, number: int) -> list[LoggedEdit]:

@@ -11,6 +11,7 @@ from pipedrive_pipeline.sandbox.kit.faults import Faults
 from pipedrive_pipeline.sandbox.kit.grants import Grants
 from pipedrive_pipeline.sandbox.kit.journal import Journal
 from pipedrive_pipeline.sandbox.kit.service import Service
+from pipedrive_pipeline.sandbox.kit.webhooks import WebhookSender
 
 Record = dict[str, Any]
 
@@ -51,6 +52,17 @@ class RunningSandbox:
     def grants(self) -> Grants:
         """All tokens and who owns them."""
         return self.service.grants
+
+    @property
+    def webhooks(self) -> WebhookSender:
+        """The webhooks and the delivery of their events.
+
+        Raises:
+            LookupError: the system has none.
+        """
+        if self.service.webhooks is None:
+            raise LookupError("this system has no webhooks")
+        return self.service.webhooks
 
     def revoke(self, user_id: Any = None) -> None:
         """End the app's installations (of one user, or all) and replace the API tokens."""

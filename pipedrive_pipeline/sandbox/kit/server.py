@@ -60,6 +60,7 @@ def serve_in_thread(
         try:
             yield sandbox
         finally:
+            sandbox.service.close()
             server.stop()
             thread.join(START_SECONDS)
 
@@ -89,6 +90,7 @@ def serve_in_foreground(
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             uvicorn.Server(_config(sandbox, interface)).run(sockets=[listener])
+        sandbox.service.close()
 
 
 def create_app(

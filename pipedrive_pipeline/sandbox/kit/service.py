@@ -18,6 +18,7 @@ from pipedrive_pipeline.sandbox.kit.grants import Grants, TokenHolder
 from pipedrive_pipeline.sandbox.kit.journal import Journal, LoggedRequest
 from pipedrive_pipeline.sandbox.kit.oauth import OAuth, OAuthDialect
 from pipedrive_pipeline.sandbox.kit.options import ServerOptions
+from pipedrive_pipeline.sandbox.kit.webhooks import WebhookSender
 from pipedrive_pipeline.sandbox.kit.world import World
 
 
@@ -82,6 +83,8 @@ class Service(ABC):
     dialect: ClassVar[OAuthDialect]
     state_type: ClassVar[Any] = None  # a type that msgspec reads; None: its state is not kept
 
+    webhooks: WebhookSender | None = None  # None: the system has none
+
     def __init__(self, world: World, options: ServerOptions) -> None:
         self.world, self.options = world, options
         self.grants = Grants(world, options)
@@ -104,6 +107,16 @@ class Service(ABC):
     def restore(self, state: Any) -> None:
         """Brings back a state. Called under the world's lock."""
         raise NotImplementedError
+
+    def version(self) -> object:
+        """Another value whenever `state` may differ."""
+        webhooks = self.webhooks.change_count if self.webhooks else 0
+        return (len(self.world.history), self.grants.pairs(), self.grants.api_tokens, webhooks)
+
+    def close(self) -> None:
+        """End what goes on besides answering: the delivery of webhooks."""
+        if self.webhooks:
+            self.webhooks.close()
 
     def answer(self, incoming: IncomingRequest) -> SandboxAnswer:
         """The answer to a request, changed by any fault that is due."""

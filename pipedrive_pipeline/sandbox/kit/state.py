@@ -69,7 +69,7 @@ def _save_changes(service: Service, file: Path, ended: threading.Event) -> None:
     is_last = False
     while not is_last:
         is_last = ended.wait(SAVE_SECONDS)
-        now = (len(service.world.history), service.grants.pairs(), service.grants.api_tokens)
+        now = service.version()
         if now != saved:
             save(service, file)
             saved = now

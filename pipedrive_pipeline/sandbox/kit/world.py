@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
@@ -30,6 +31,16 @@ class World:
         self.clock, self.history = clock, history
         self.company_id: Any = company_id
         self.company_name = company_name
+        self.actor_id: Any = None  # who calls the API right now
+
+    @contextmanager
+    def acting(self, user_id: Any) -> Iterator[None]:
+        """Edits within the block are this user's. Needs the lock."""
+        self.actor_id = user_id
+        try:
+            yield
+        finally:
+            self.actor_id = None
 
     @property
     def admin_id(self) -> Any:

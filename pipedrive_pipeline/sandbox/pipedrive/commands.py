@@ -68,6 +68,17 @@ class SetRights(GrantMessage, tag="rights"):
         sandbox.account.set_rights(self.user_id, self.sees, self.hidden)
 
 
+class EditUser(GrantMessage, tag="edit_user"):
+    """Change what the list of users shows of one, such as the name or ``active_flag``."""
+
+    user_id: int
+    values: dict[str, Any]
+
+    def run(self, sandbox: Sandbox) -> Any:
+        """Apply it; returns the user."""
+        return sandbox.account.edit_user(self.user_id, **self.values)
+
+
 class NewApiToken(GrantMessage, tag="new_api_token"):
     """Create a new API token for a user; the former one becomes invalid."""
 
@@ -107,6 +118,7 @@ GrantCommand = (
     | TakeScopes
     | GiveScopes
     | SetRights
+    | EditUser
     | NewApiToken
     | Spend
     | BecomeCompany

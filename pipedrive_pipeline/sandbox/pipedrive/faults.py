@@ -13,6 +13,7 @@ import msgspec
 from pipedrive_pipeline.sandbox.kit.answers import SandboxAnswer, encode, html
 from pipedrive_pipeline.sandbox.kit.clock import stamp
 from pipedrive_pipeline.sandbox.kit.faults import (
+    DELIVERIES,
     TRANSMISSION,
     Change,
     FaultKinds,
@@ -168,4 +169,5 @@ KINDS = FaultKinds(
     instead=INSTEAD,
     afterwards=AFTERWARDS,
     paths={"invalid_grant": TOKEN_PATH, "invalid_client": TOKEN_PATH},
+    deliveries=DELIVERIES,
 )

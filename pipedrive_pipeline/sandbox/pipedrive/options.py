@@ -47,3 +47,7 @@ class Options(ServerOptions):
     built_in_option_ids: Literal["text", "number"] = "text"
     merge_touches_children: bool = False
     conversion_polls: int = 1  # how often a conversion says `running` before it is `completed`
+    lists_removed_webhooks: bool = False  # with `is_active` 0 and a reason; else not at all
+
+    webhook_threads: int = 4  # that send events
+    webhook_timeout_seconds: float = 10.0  # of real time, for each attempt

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pipedrive_pipeline.sandbox.kit.faults import DELIVERIES
 from pipedrive_pipeline.sandbox.kit.pages import templates
 from pipedrive_pipeline.sandbox.pipedrive.board import DEALS_READ, board_of
 from pipedrive_pipeline.sandbox.pipedrive.faults import AFTERWARDS, INSTEAD
@@ -15,7 +16,7 @@ from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
 from pipedrive_pipeline.sandbox.pipedrive.world.reading import listed
 from pipedrive_pipeline.sandbox.pipedrive.world.records import Walk
 
-ROWS, REQUESTS, EDITS = 8, 12, 6  # of each table on the page
+ROWS, REQUESTS, EDITS, DELIVERED = 8, 12, 6, 8  # of each table on the page
 COUNTED = ("organizations", "persons", "deals", "activities", "notes", "leads")
 COLUMNS: dict[str, tuple[str, ...]] = {  # besides the title; kinds without an entry have none
     "organizations": ("address",),
@@ -60,7 +61,9 @@ def account_page(sandbox: Sandbox, query: dict[str, str]) -> str:
             entities=tuple(ENTITIES),
             requests=sandbox.requests.last(REQUESTS),
             edits=list(reversed(sandbox.account.history.last(EDITS))),
-            faults=[kind for kind in (*INSTEAD, *AFTERWARDS) if kind != "slow"],
+            faults=[kind for kind in (*INSTEAD, *AFTERWARDS, *DELIVERIES) if kind != "slow"],
+            webhooks=sandbox.webhooks.active(),
+            deliveries=list(reversed(sandbox.webhooks.deliveries()[-DELIVERED:])),
             rows_a_page=ROWS,
         )
 

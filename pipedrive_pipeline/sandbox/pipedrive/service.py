@@ -12,6 +12,7 @@ from pipedrive_pipeline.sandbox.kit.answers import IncomingRequest, RequestRefus
 from pipedrive_pipeline.sandbox.kit.grants import TokenHolder
 from pipedrive_pipeline.sandbox.kit.oauth import OAuthDialect
 from pipedrive_pipeline.sandbox.kit.service import AnsweredRequest, ApiEndpoint, Routes, Service
+from pipedrive_pipeline.sandbox.kit.webhooks import WebhookSender
 from pipedrive_pipeline.sandbox.pipedrive import faults
 from pipedrive_pipeline.sandbox.pipedrive.answers import (
     by_gateway,
@@ -19,6 +20,7 @@ from pipedrive_pipeline.sandbox.pipedrive.answers import (
     token_refusal,
     unauthorized,
 )
+from pipedrive_pipeline.sandbox.pipedrive.events import RULES, Announcer
 from pipedrive_pipeline.sandbox.pipedrive.limits import BurstLimit, TokenBudget, burst_headers
 from pipedrive_pipeline.sandbox.pipedrive.options import Options
 from pipedrive_pipeline.sandbox.pipedrive.routes import (
@@ -30,6 +32,7 @@ from pipedrive_pipeline.sandbox.pipedrive.routes import (
     search,
     v1,
     v1_records,
+    webhooks,
     writes,
 )
 from pipedrive_pipeline.sandbox.pipedrive.routes.calls import AdmittedCall
@@ -47,6 +50,7 @@ ROUTES = Routes(
         *options.endpoints(),
         *v1.endpoints(),
         *v1_records.endpoints(),
+        *webhooks.endpoints(),
     )
 )
 # https://pipedrive.readme.io/docs/marketplace-oauth-authorization (read 2026-09)
@@ -64,6 +68,7 @@ class PipedriveService(Service):
     fault_kinds = faults.KINDS
     dialect = DIALECT
     state_type = SandboxState
+    webhooks: WebhookSender
 
     def __init__(self, account: CrmAccount, settings: Options) -> None:
         super().__init__(account, settings)
@@ -71,14 +76,28 @@ class PipedriveService(Service):
         self.grants.scopes |= {"base"}  # every app has it
         self.burst = BurstLimit(settings)
         self.budget = TokenBudget(settings, account.clock)
+        self.webhooks = WebhookSender(
+            account.clock,
+            self.faults,
+            RULES,
+            threads=settings.webhook_threads,
+            timeout_seconds=settings.webhook_timeout_seconds,
+        )
+        self._announcer = Announcer(account, self.webhooks)
+        self.grants.on_end = lambda grant: self.webhooks.remove_of(grant.user_id, "uninstalled")
+
+    def close(self) -> None:
+        """End the delivery of webhooks."""
+        self._announcer.close()
+        super().close()
 
     def state(self) -> SandboxState:
         """What a restart must bring back."""
-        return state_of(self.account, self.grants)
+        return state_of(self.account, self.grants, self.webhooks)
 
     def restore(self, state: SandboxState) -> None:
         """Brings back a state."""
-        restore(state, self.account, self.grants)
+        restore(state, self.account, self.grants, self.webhooks)
 
     def api_outcome(self, incoming: IncomingRequest) -> AnsweredRequest:
         """Admits and answers a request of the API."""
@@ -128,9 +147,12 @@ class PipedriveService(Service):
             return refusal
         if caller.is_app and endpoint.scopes and not caller.scopes & set(endpoint.scopes):
             return by_gateway(403, "Scope and URL mismatch").answer
-        call = AdmittedCall(self.account, self.settings, caller, path, query, incoming.body)
+        call = AdmittedCall(
+            self.account, self.settings, caller, path, query, self.webhooks, incoming.body
+        )
         try:
-            return endpoint.answer(call)
+            with self.account.acting(caller.user_id):
+                return endpoint.answer(call)
         except RequestRefused as refused:
             return refused.answer
 

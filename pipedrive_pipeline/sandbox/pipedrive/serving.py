@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from pipedrive_pipeline.sandbox.kit import server
-from pipedrive_pipeline.sandbox.kit.commands import SetClock
+from pipedrive_pipeline.sandbox.kit.commands import SetClock, WebhookCommand
 from pipedrive_pipeline.sandbox.kit.control import number
 from pipedrive_pipeline.sandbox.kit.running import Interface
 from pipedrive_pipeline.sandbox.pipedrive.commands import GrantCommand, QueueFaultOrEdit
@@ -41,6 +41,7 @@ INTERFACE = Interface(
         "faults": QueueFaultOrEdit,
         "clock": SetClock,
         "grants": GrantCommand,
+        "webhooks": WebhookCommand,
     },
     records=_records,
 )

@@ -1,11 +1,16 @@
-"""The state of a look-alike of Pipedrive: edited records, fields, rights, clock and tokens."""
+"""The state of a look-alike of Pipedrive: edited records, fields, rights, clock, grants, webhooks.
+
+What waited to be sent to a webhook is lost.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipedrive_pipeline.sandbox.kit.grants import Grants, Pair
+from pipedrive_pipeline.sandbox.kit.subscriptions import Subscription
+from pipedrive_pipeline.sandbox.kit.webhooks import WebhookSender
 from pipedrive_pipeline.sandbox.pipedrive.world.account import CrmAccount
 from pipedrive_pipeline.sandbox.pipedrive.world.fields import FieldDefinition
 from pipedrive_pipeline.sandbox.pipedrive.world.users import Rights
@@ -36,9 +41,10 @@ class SandboxState:
     rights: dict[int, Rights]
     grants: list[Pair]
     api_tokens: dict[str, int]
+    webhooks: list[Subscription] = field(default_factory=list)
 
 
-def state_of(account: CrmAccount, grants: Grants) -> SandboxState:
+def state_of(account: CrmAccount, grants: Grants, webhooks: WebhookSender) -> SandboxState:
     """The present state. Called under the account's lock."""
     return SandboxState(
         company=(account.company_id, account.company_name, account.company_domain),
@@ -54,11 +60,14 @@ def state_of(account: CrmAccount, grants: Grants) -> SandboxState:
         rights=account.rights,
         grants=grants.pairs(),
         api_tokens=grants.api_tokens,
+        webhooks=webhooks.all(),
     )
 
 
-def restore(state: SandboxState, account: CrmAccount, grants: Grants) -> None:
-    """Brings an account and its tokens to a state. Called under the account's lock."""
+def restore(
+    state: SandboxState, account: CrmAccount, grants: Grants, webhooks: WebhookSender
+) -> None:
+    """Brings an account, its tokens and webhooks to a state. Called under the account's lock."""
     account.company_id, account.company_name, account.company_domain = state.company
     account.clock.advance(state.clock_shift_seconds - account.clock.shift_seconds)
     for name, records in state.records.items():
@@ -70,3 +79,4 @@ def restore(state: SandboxState, account: CrmAccount, grants: Grants) -> None:
         account.fields[name].restore(fields.fields, fields.dropped, fields.next_ids)
     account.users, account.rights = state.users, state.rights
     grants.restore(state.grants, state.api_tokens)
+    webhooks.restore(state.webhooks)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from pipedrive_pipeline.sandbox.kit.grants import TokenHolder
+from pipedrive_pipeline.sandbox.kit.webhooks import WebhookSender
 from pipedrive_pipeline.sandbox.pipedrive.answers import invalid
 from pipedrive_pipeline.sandbox.pipedrive.options import Options
 from pipedrive_pipeline.sandbox.pipedrive.routes.parameters import Kind, parsed
@@ -24,6 +25,7 @@ class AdmittedCall:
     caller: TokenHolder
     path: Mapping[str, str]  # the variable parts
     query: list[tuple[str, str]]
+    webhooks: WebhookSender
     raw_body: bytes = b""
 
     def id(self, name: str = "id") -> int:

@@ -19,6 +19,7 @@ from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES, LINKS
 from pipedrive_pipeline.sandbox.pipedrive.world.records import Records
 from pipedrive_pipeline.sandbox.pipedrive.world.rules import RULES
 from pipedrive_pipeline.sandbox.pipedrive.world.users import Rights, Sight
+from pipedrive_pipeline.sandbox.pipedrive.world.v1_rows import v1_time
 from pipedrive_pipeline.sandbox.pipedrive.world.view import View, views
 
 Record = dict[str, Any]
@@ -112,9 +113,9 @@ class CrmAccount(World):
     def edit_many(self, entity: str, ids: Iterable[RecordId], **changes: Any) -> str:
         """Change many records in one second, as a bulk edit does; returns that second."""
         with self.lock:
-            now = self.clock.edit_stamp()
-            for row_id in ids:
-                self.change(entity, row_id, now, "test", changes)
+            now, all_ids = self.clock.edit_stamp(), list(ids)
+            for row_id in all_ids:
+                self.change(entity, row_id, now, "bulk" if len(all_ids) > 1 else "test", changes)
             return now
 
     def delete(self, entity: str, row_id: RecordId, *, by: str = "test") -> None:
@@ -159,7 +160,8 @@ class CrmAccount(World):
             }
             custom = {k: v for k, v in loser["custom_fields"].items() if v is not None}
             custom |= {k: v for k, v in survivor["custom_fields"].items() if v is not None}
-            return self.change(entity, survivor["id"], now, by, gains | {"custom_fields": custom})
+            gains["custom_fields"] = custom
+            return self.change(entity, survivor["id"], now, by, gains, merged_from=loser["id"])
 
     def plant(
         self, entity: str, row_id: RecordId, *, without: Iterable[str] = (), **values: Any
@@ -207,7 +209,31 @@ class CrmAccount(World):
         deleted_at = self.deleted_at.get((entity, row_id))
         return deleted_at is not None and self.clock.now() >= instant(deleted_at) + PURGED_AFTER
 
-    def change(self, entity: str, row_id: RecordId, now: str, by: str, changes: Record) -> Record:
+    def edit_user(self, user_id: int, **changes: Any) -> Record:
+        """Change a user, who gets a new ``modified``; a deactivated one has ``active_flag`` false.
+
+        Raises:
+            LookupError: there is no such user.
+        """
+        with self.lock:
+            place = next((n for n, user in enumerate(self.users) if user["id"] == user_id), None)
+            if place is None:
+                raise LookupError(f"there is no user {user_id}")
+            before, now = self.users[place], self.clock.edit_stamp()
+            self.users[place] = after = before | {"modified": v1_time(now)} | changes
+            self._log("users", "change", before, after, by="test")
+            return after
+
+    def change(
+        self,
+        entity: str,
+        row_id: RecordId,
+        now: str,
+        by: str,
+        changes: Record,
+        *,
+        merged_from: int | None = None,
+    ) -> Record:
         """Change a record at a given second, for edits of several records. Needs the lock."""
         before = self.get(entity, row_id)
         after = before | changes | {"update_time": changes.get("update_time", now)}
@@ -218,7 +244,7 @@ class CrmAccount(World):
             shown = {key: value for key, value in shown.items() if key not in changes}
             after["planted"] = (shown, tuple(key for key in missing if key not in changes))
         RULES[entity].settle(self, before, after, changes.keys(), now)
-        self._put(entity, "change", before, after, by=by)
+        self._put(entity, "change", before, after, by=by, merged_from=merged_from)
         RULES[entity].follow(self, before, after, now, by)
         return after
 
@@ -258,7 +284,7 @@ class CrmAccount(World):
         after: Record,
         *,
         by: str,
-        merged_into: int | None = None,
+        **more: Any,
     ) -> None:
         self.records[entity].put(after)
         now, place = self.clock.stamp(), (entity, after["id"])
@@ -266,13 +292,26 @@ class CrmAccount(World):
             self.deleted_at.setdefault(place, now)
         else:
             self.deleted_at.pop(place, None)
+        self._log(entity, action, before, after, by=by, **more)
+
+    def _log(
+        self,
+        entity: str,
+        action: Action,
+        before: Record | None,
+        after: Record,
+        *,
+        by: str,
+        **more: Any,
+    ) -> None:
         self.history.add(
             action,
             entity,
             after["id"],
-            at=now,
+            at=self.clock.stamp(),
             before=before,
             after=after,
             by=by,
-            merged_into=merged_into,
+            user_id=self.actor_id,
+            **more,
         )
