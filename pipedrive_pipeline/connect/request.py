@@ -18,7 +18,7 @@ from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-FORM_FIELDS_MAX = 20
+FORM_FIELDS_MAX = 5_000  # the mapping of a thousand fields; the body's size is limited before
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ async def read_body(request: Request) -> Body:
     content, kind = await request.body(), request.headers.get("content-type", "")
     try:
         if kind.startswith("application/x-www-form-urlencoded"):
-            pairs = parse_qsl(content.decode(), max_num_fields=FORM_FIELDS_MAX)
+            pairs = parse_qsl(
+                content.decode(), keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX
+            )
             return Body(dict(pairs), is_form=True)
         fields = json.loads(content) if content.strip() else {}
     except (ValueError, RecursionError):

@@ -1,7 +1,377 @@
-"""`/integrations/{system}/mapping`: which field of the source fills which column."""
+"""`/integrations/{system}/mapping`: which field of the source fills which column.
+
+The form sends everything to one address; its first button is the preview, so that Enter never
+saves. An editor whose version is not the newest any more is told, and may go on with theirs.
+"""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+
+from pipedrive_pipeline.connect.auth.permissions import Permission
+from pipedrive_pipeline.connect.errors import NotFound, TooMuchAtOnce
+from pipedrive_pipeline.connect.pages import mapping_rows, rendering, texts
+from pipedrive_pipeline.connect.pages.mapping_draft import Draft, Sheet, edited, unchanged
+from pipedrive_pipeline.connect.pages.visitors import FormVisitor, TenantVisitor, Visitor
+from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.marts import mapping as mappings
+from pipedrive_pipeline.marts.declared import MARTS
+from pipedrive_pipeline.marts.fields.field_entities import field_entities
+from pipedrive_pipeline.marts.fields.values import PARTS
+from pipedrive_pipeline.marts.mapping import Difference
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.runs.requests import request_sync
 
 router = APIRouter(include_in_schema=False)
+
+VERSIONS_SHOWN = 20
+COLUMNS_SHOWN = 6  # of the preview
+NameParameter = Annotated[str, Query(max_length=63)]
+VersionNumber = Annotated[int, Path(ge=1, le=2_147_483_647)]
+
+
+@dataclass(frozen=True)
+class View:
+    """What is shown of an editor's rows."""
+
+    only: str = mapping_rows.ALL
+    number: int = 1  # of the page
+
+
+@dataclass(frozen=True)
+class Editing:
+    """One request of the editor: who edits what, and sees which rows."""
+
+    request: Request
+    services: Services
+    visitor: Visitor
+    sheet: Sheet
+    view: View
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """What somebody else saved meanwhile."""
+
+    theirs: mappings.Version
+    changes: Sequence[Difference]
+    both: Sequence[str]  # sources that both changed
+
+
+@router.get("/integrations/{system}/mapping")
+def editor(
+    *,
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    visitor: TenantVisitor,
+    mart: NameParameter = "",
+    saved: Annotated[int | None, Query(ge=1, le=2_147_483_647)] = None,
+    show: NameParameter = mapping_rows.ALL,
+    number: Annotated[int, Query(alias="page", ge=1, le=1_000)] = 1,
+) -> Response:
+    """The fields of one kind of records with their columns, and the saved versions."""
+    visitor.require(Permission.READ_RECORDS)
+    sheet = _sheet(services, visitor, system, mart)
+    if sheet is None:
+        return _without_fields(request, visitor, system)
+    editing = Editing(request, services, visitor, sheet, View(show, number))
+    return _page(editing, unchanged(sheet), saved=saved)
+
+
+@router.post("/integrations/{system}/mapping")
+def edit(
+    request: Request, services: AppServices, system: SystemKey, visitor: FormVisitor, sent: SentBody
+) -> Response:
+    """A preview of the form's mapping, other rows of it, or the mapping saved."""
+    visitor.require(Permission.WRITE_MAPPING)
+    act, based_on = sent.text("act"), _number(sent, "version", least=0)
+    sheet = _sheet(services, visitor, system, sent.text("mart"), version=based_on)
+    if sheet is None:
+        return _without_fields(request, visitor, system)
+    draft = edited(sheet, _texts(sent), accept_all=act == "accept")
+    chosen = sent.text("show") or sent.text("shown") or mapping_rows.ALL
+    view = View(chosen, _number(sent, "page") if sent.text("page") else 1)
+    editing = Editing(request, services, visitor, sheet, view)
+    if act == "save":
+        return _saved(editing, draft)
+    if act == "take":
+        theirs = _sheet(services, visitor, system, sent.text("mart")) or sheet
+        joined = mappings.rebased(sheet.base.mapping, draft.mapping, theirs.base.mapping)
+        return _page(replace(editing, sheet=theirs), replace(draft, mapping=joined), is_sent=True)
+    effect = None
+    if act and draft.is_savable:  # filters and pages only show other rows
+        with services.slow_work.slot(visitor.tenant):
+            effect = mappings.preview(
+                services.warehouse, sheet.scope, draft.mapping.written(), entity=sheet.entity
+            )
+    return _page(editing, draft, effect=effect, is_sent=True)
+
+
+@router.get("/integrations/{system}/mapping/versions/{number}")
+def version(
+    request: Request,
+    services: AppServices,
+    system: SystemKey,
+    visitor: TenantVisitor,
+    number: VersionNumber,
+) -> Response:
+    """One version: what it changed, what restoring it would change, and the button."""
+    visitor.require(Permission.READ_RECORDS)
+    scope = Scope(visitor.tenant, system)
+    with services.warehouse.as_app(visitor.tenant) as connection:
+        fields = mappings.known_fields(connection, scope)
+        saved = mappings.versions(connection, scope)
+        active = mappings.active(connection, scope)
+    place = next((at for at, each in enumerate(saved) if each.number == number), None)
+    if place is None:
+        raise NotFound
+    wanted = saved[place]
+    former = saved[place + 1] if place + 1 < len(saved) else mappings.Version()
+    return rendering.page(
+        request,
+        "mapping_version.html",
+        visitor,
+        system=registry.system(system),
+        version=wanted,
+        active=active,
+        changes=mappings.differences(former.mapping, wanted.mapping),
+        restoring=mappings.differences(active.mapping, wanted.mapping),
+        names=_names(fields),
+        marts=field_entities(system),
+        labels=_labels(request, visitor),
+        next_version=saved[0].number + 1,
+        may_write=visitor.may(Permission.WRITE_MAPPING),
+    )
+
+
+@router.post("/integrations/{system}/mapping/restore")
+def restore(
+    services: AppServices, system: SystemKey, visitor: FormVisitor, sent: SentBody
+) -> Response:
+    """Saves a former version's mapping as a new version."""
+    caller = visitor.require(Permission.WRITE_MAPPING)
+    scope, number = Scope(visitor.tenant, system), _number(sent, "number")
+    with services.warehouse.as_app(visitor.tenant) as connection:
+        saved = mappings.versions(connection, scope)
+    wanted = next((each for each in saved if each.number == number), None)
+    if wanted is None:
+        raise NotFound
+    based_on = _number(sent, "version", least=0)
+    new = _save(services, scope, wanted.mapping, who=caller.name, based_on=based_on)
+    address = f"/integrations/{system}/mapping"
+    return rendering.go_to(visitor.address(address, saved=new.number))
+
+
+def _sheet(
+    services: Services, visitor: Visitor, system: str, mart: str, *, version: int | None = None
+) -> Sheet | None:
+    """The fields of the mart's records, with the version to edit; None if it has no fields."""
+    scope, entities = Scope(visitor.tenant, system), field_entities(system)
+    chosen = next((name for name, each in entities.items() if each.name == mart), None)
+    entity = chosen or next(iter(entities), None)
+    if entity is None:
+        return None
+    with services.warehouse.as_app(visitor.tenant) as connection:
+        fields = mappings.known_fields(connection, scope)
+        base = mappings.active(connection, scope)
+        if version is not None and version != base.number:
+            saved = mappings.versions(connection, scope)
+            none = mappings.Version(mapping=mappings.Mapping((), tuple(entities)))
+            base = next((each for each in saved if each.number == version), none)
+        offers = mappings.proposals(connection, scope, base.mapping, fields)
+        refused = mappings.refused_values(connection, scope, entity)
+    values = _values(services, visitor, scope, entity)
+    return Sheet(
+        scope,
+        entity,
+        entities[entity],
+        fields,
+        base,
+        {each.entry.source: each for each in offers if each.entry.entity == entity},
+        {each.field_key: each for each in values},
+        refused,
+    )
+
+
+def _values(
+    services: Services, visitor: Visitor, scope: Scope, entity: str
+) -> list[mappings.FieldValues]:
+    """How often fields are filled; samples only for those who map them."""
+    try:
+        with services.slow_work.slot(visitor.tenant):
+            values = mappings.field_values(services.warehouse, scope, entity)
+    except TooMuchAtOnce:
+        return []  # the page is of use without them
+    if visitor.may(Permission.WRITE_MAPPING):
+        return values
+    return [replace(each, samples={}) for each in values]
+
+
+def _saved(editing: Editing, draft: Draft) -> Response:
+    """The form saved as a new version; the form again if it cannot be."""
+    services, visitor, sheet = editing.services, editing.visitor, editing.sheet
+    if not draft.is_savable:
+        return _page(editing, draft, is_sent=True, status_code=422)
+    if not mappings.differences(sheet.base.mapping, draft.mapping):
+        return _page(editing, draft, is_sent=True)
+    who = visitor.acting.name
+    try:
+        new = _save(services, sheet.scope, draft.mapping, who=who, based_on=sheet.base.number)
+    except mappings.MappingOutdated:
+        with services.warehouse.as_app(visitor.tenant) as connection:
+            theirs = mappings.active(connection, sheet.scope)
+        outdated = _outdated(sheet, draft, theirs)
+        return _page(editing, draft, outdated=outdated, is_sent=True, status_code=409)
+    address = f"/integrations/{sheet.scope.system}/mapping"
+    return rendering.go_to(visitor.address(address, mart=sheet.mart.name, saved=new.number))
+
+
+def _save(
+    services: Services, scope: Scope, mapping: mappings.Mapping, *, who: str, based_on: int
+) -> mappings.Version:
+    """A new version, and the request for a build with it."""
+    with services.slow_work.slot(scope.tenant):
+        new = mappings.save(
+            services.warehouse, scope, mapping.written(), who=who, based_on=based_on
+        )
+    with services.warehouse.as_app(scope.tenant) as connection:
+        request_sync(connection, scope, "remap", who=who)
+    return new
+
+
+def _outdated(sheet: Sheet, draft: Draft, theirs: mappings.Version) -> Outdated:
+    changes = mappings.differences(sheet.base.mapping, theirs.mapping)
+    mine = mappings.differences(sheet.base.mapping, draft.mapping)
+    changed = {each.entry.name for each in changes}
+    names = _names(sheet.fields)
+    both = [names[_identity(each)] for each in mine if each.entry.name in changed]
+    return Outdated(theirs, changes, both)
+
+
+def _page(
+    editing: Editing,
+    draft: Draft,
+    *,
+    effect: mappings.Preview | None = None,
+    outdated: Outdated | None = None,
+    saved: int | None = None,
+    is_sent: bool = False,
+    status_code: int = 200,
+) -> Response:
+    sheet, system = editing.sheet, editing.sheet.scope.system
+    rows = mapping_rows.rows_of(sheet, draft, effect.coverage if effect else ())
+    part = mapping_rows.page_of(rows, editing.view.only, editing.view.number)
+    changes = mappings.differences(sheet.base.mapping, draft.mapping)
+    active, versions = _versions(editing)
+    return rendering.page(
+        editing.request,
+        "mapping.html",
+        editing.visitor,
+        status_code=status_code,
+        system=registry.system(system),
+        sheet=sheet,
+        marts=field_entities(system),
+        only=editing.view.only,
+        counts=mapping_rows.counts_of(rows),
+        shapes=mapping_rows.SHAPES,
+        part=part,
+        draft=draft,
+        changes=changes,
+        effect=effect,
+        effect_targets=_targets(sheet, draft, changes),
+        outdated=outdated,
+        saved=saved,
+        is_sent=is_sent,
+        names=_names(sheet.fields),
+        versions=versions[:VERSIONS_SHOWN],
+        active_number=active,
+        next_version=(versions[0][0].number if versions else 0) + 1,
+        labels=_labels(editing.request, editing.visitor),
+        value_of=_value_of,
+        may_write=editing.visitor.may(Permission.WRITE_MAPPING),
+    )
+
+
+def _versions(editing: Editing) -> tuple[int, list[tuple[mappings.Version, list[Difference]]]]:
+    """The active version's number, and the newest versions, each with what it changed."""
+    with editing.services.warehouse.as_app(editing.visitor.tenant) as connection:
+        saved = mappings.versions(connection, editing.sheet.scope)
+        active = mappings.active(connection, editing.sheet.scope).number
+    newest = [*saved[: VERSIONS_SHOWN + 1], mappings.Version()]
+    return active, [
+        (each, mappings.differences(former.mapping, each.mapping))
+        for each, former in pairwise(newest)
+    ]
+
+
+def _targets(sheet: Sheet, draft: Draft, changes: Sequence[Difference]) -> list[str]:
+    """The columns of the preview: those that change, else the first that are mapped."""
+    changed = [each.entry.target for each in changes if each.entry.entity == sheet.entity]
+    mapped = [entry.target for entry in draft.entries.values()]
+    still = set(mapped)
+    return [*dict.fromkeys(t for t in changed or mapped if t in still)][:COLUMNS_SHOWN]
+
+
+def _names(fields: Sequence[mappings.Field]) -> dict[tuple[str, str], str]:
+    """The fields' names; one that is not known has its key."""
+    return _Names({field.identity: field.field_name for field in fields})
+
+
+class _Names(dict[tuple[str, str], str]):
+    def __missing__(self, identity: tuple[str, str]) -> str:
+        return identity[1]
+
+
+def _labels(request: Request, visitor: Visitor) -> dict[str, str]:
+    """The names for people of marts and of parts of values; some other name as it is."""
+    known = texts.catalogue(rendering.display_of(request, visitor).language)
+    names = [(f"mapping.mart.{mart.name}", mart.name) for mart in MARTS]
+    names += [
+        (f"mapping.part.{part.name}", part.name) for parts in PARTS.values() for part in parts
+    ]
+    return {name: str(known.get(key, name.replace("_", " "))) for key, name in names}
+
+
+def _value_of(values: Mapping[str, Any] | None, target: str) -> str:
+    """The value of a column or attribute as text; empty if there is none."""
+    column, _, attribute = target.partition(".")
+    value = (values or {}).get(column)
+    if attribute:
+        value = (value or {}).get(attribute)
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _identity(change: Difference) -> tuple[str, str]:
+    return change.entry.entity, change.entry.field_key
+
+
+def _without_fields(request: Request, visitor: Visitor, system: str) -> Response:
+    return rendering.page(request, "mapping_none.html", visitor, system=registry.system(system))
+
+
+def _texts(sent: Body) -> dict[str, str]:
+    return {name: value for name, value in sent.fields.items() if isinstance(value, str)}
+
+
+def _number(sent: Body, name: str, *, least: int = 1) -> int:
+    """A whole number of a form.
+
+    Raises:
+        BadInput: it is none, or too small or large.
+    """
+    text = sent.text(name)
+    if not (text.isascii() and text.isdecimal() and least <= int(text[:10]) <= 2_147_483_647):
+        raise BadInput(f"{name} must be a whole number.")
+    return int(text)

@@ -2,7 +2,7 @@
 
 A key is the name of the file and the place in it: `home.lede` is `lede` in `home.toml`. A table
 with `one` and `other` is a text with a number, chosen by `count`. Texts may contain simple markup
-(`<b>`, `<bdi>`, `<code>`); the values that are filled in are escaped.
+(`<b>`, `<bdi>`, `<code>`, `<kbd>`); the values that are filled in are escaped.
 """
 
 from __future__ import annotations

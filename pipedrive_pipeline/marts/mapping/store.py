@@ -72,6 +72,12 @@ def vanished(mapping: Mapping, fields: list[Field]) -> list[Entry]:
     return [entry for entry in mapping.entries if (entry.entity, entry.field_key) not in live]
 
 
+def refused_values(connection: psycopg.Connection, scope: Scope, entity: str) -> dict[str, int]:
+    """Returns how many values of an entity's fields their columns refused, by field key."""
+    rows = connection.execute(_REFUSED, (scope.tenant.slug, scope.system, entity)).fetchall()
+    return {row[0]: row[1] for row in rows}
+
+
 def save(
     warehouse: Warehouse,
     scope: Scope,
@@ -171,4 +177,16 @@ returning version, created_at
 _AUDIT = """
 insert into integration.audit_log (who, tenant_id, action, subject, before, after)
 values (%s, %s, 'mapping.save', %s, %s, %s)
+"""
+_REFUSED = """
+select
+    rejected_values.field,
+    count(*)
+from integration.rejected_values
+where rejected_values.tenant_id = %s
+    and rejected_values.system = %s
+    and rejected_values.entity = %s
+    and rejected_values.field is not null
+    and rejected_values.is_confirmed
+group by rejected_values.field
 """

@@ -10,7 +10,7 @@ import pytest
 from pipedrive_pipeline.connect.pages import rendering, texts
 
 TEMPLATES = rendering.FOLDER / "templates"
-MARKUP = frozenset({"b", "bdi", "code"})
+MARKUP = frozenset({"b", "bdi", "code", "kbd"})
 PLACEHOLDER_PREFIX = re.compile(r"""["']((?:[a-z_]+\.)(?:\w+\.)*\w*)(["'{]|$)""")
 NO_WORDS = re.compile(  # comments, Jinja, and the blocks that name a class
     r"\{#.*?#\}|\{% block \w*width %\}.*?\{% endblock %\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL
