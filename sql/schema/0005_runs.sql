@@ -130,8 +130,8 @@ create index run_entities_entity_idx
     on integration.run_entities (tenant_id, system, entity, started_at desc, run_id desc);
 -- Few rows: what was refused, for the list of what needs a person.
 create index run_entities_refused_idx
-    on integration.run_entities (tenant_id, system, entity, code, started_at desc)
-    where code in ('guard_tripped', 'scope_missing', 'source_refused');
+    on integration.run_entities (tenant_id, system, entity, started_at desc)
+    where code in ('scope_missing', 'source_refused');
 create index run_entities_swept_at_idx
     on integration.run_entities (tenant_id, system, entity, swept_at desc)
     where swept_at is not null;

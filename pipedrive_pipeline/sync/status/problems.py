@@ -107,8 +107,7 @@ def _values(tenant: Tenant | None) -> dict[str, object]:
     }
 
 
-# Needs the parameter tenant, null for all. Of refusals the newest read of each entity counts; of
-# held back deletions the newest comparison with everything that the source listed.
+# Needs the parameter tenant, null for all. Of refused entities the newest read counts.
 OPEN_PROBLEMS: Final = """
 select
     connections.tenant_id,
@@ -153,34 +152,30 @@ union all
 select
     refused.tenant_id,
     refused.system,
-    case when refused.code = 'guard_tripped' then 'deletions' else 'right_missing' end,
+    'right_missing',
     refused.entity,
     refused.entity,
-    substring(refused.reason from '([0-9]+) of [0-9]+ ')::bigint,
-    substring(refused.reason from '[0-9]+ of ([0-9]+) ')::bigint,
+    null,
+    null,
     refused.code,
-    refused.reason,
+    null,
     refused.started_at
 from (
-    select distinct on (
-        run_entities.tenant_id, run_entities.system, run_entities.entity, run_entities.code
-    )
+    select distinct on (run_entities.tenant_id, run_entities.system, run_entities.entity)
         run_entities.tenant_id,
         run_entities.system,
         run_entities.entity,
         run_entities.code,
-        run_entities.reason,
         run_entities.started_at
     from integration.run_entities
-    where run_entities.code in ('guard_tripped', 'scope_missing', 'source_refused')
-        and (run_entities.code = 'guard_tripped' or run_entities.status = 'skipped')
+    where run_entities.code in ('scope_missing', 'source_refused')
+        and run_entities.status = 'skipped'
         and run_entities.started_at > now() - interval '90 days'
         and (%(tenant)s::text is null or run_entities.tenant_id = %(tenant)s)
     order by
         run_entities.tenant_id,
         run_entities.system,
         run_entities.entity,
-        run_entities.code,
         run_entities.started_at desc
 ) as refused
 inner join integration.connections
@@ -198,11 +193,23 @@ where not coalesce(refused.entity = any (sync_settings.entities_off), false)
             and later.system = refused.system
             and later.entity = refused.entity
             and later.started_at > refused.started_at
-            and case
-                when refused.code = 'guard_tripped' then later.swept_at is not null
-                else later.status = 'complete'
-            end
+            and later.status = 'complete'
     )
+union all
+select
+    held_deletions.tenant_id,
+    held_deletions.system,
+    'deletions',
+    held_deletions.entity,
+    held_deletions.entity,
+    held_deletions.gone,
+    held_deletions.known,
+    null,
+    null,
+    held_deletions.found_at
+from integration.held_deletions
+where held_deletions.decision is null
+    and (%(tenant)s::text is null or held_deletions.tenant_id = %(tenant)s)
 union all
 select
     rejected_values.tenant_id,
@@ -288,18 +295,14 @@ with over as (
     select
         alerts.tenant_id,
         alerts.system,
-        case
-            when alerts.code = 'guard_tripped' then 'deletions'
-            when alerts.code in ('scope_missing', 'source_refused') then 'right_missing'
-            else 'failed'
-        end as kind,
+        'failed' as kind,
         alerts.code,
         alerts.began_at as since,
         alerts.healed_at as resolved_at,
         null::text as resolved_by
     from integration.alerts
     where alerts.healed_at > now() - make_interval(days => %(days)s)
-        and alerts.code <> 'needs_reauth'
+        and alerts.code not in ('needs_reauth', 'guard_tripped')
         and (%(tenant)s::text is null or alerts.tenant_id = %(tenant)s)
     union all
     select
@@ -315,6 +318,19 @@ with over as (
         and audit_log.action = 'connection.state'
         and audit_log.before ->> 'state' = 'needs_reauth'
         and audit_log.after ->> 'state' = 'connected'
+        and (%(tenant)s::text is null or audit_log.tenant_id = %(tenant)s)
+    union all
+    select
+        audit_log.tenant_id,
+        split_part(audit_log.subject, ' ', 1),
+        'deletions',
+        'guard_tripped',
+        audit_log.at,
+        audit_log.at,
+        audit_log.who
+    from integration.audit_log
+    where audit_log.at > now() - make_interval(days => %(days)s)
+        and audit_log.action in ('deletions.confirmed', 'deletions.refused')
         and (%(tenant)s::text is null or audit_log.tenant_id = %(tenant)s)
 )
 select

@@ -8,11 +8,13 @@ import pipedrive_pipeline.sync.runs.run  # noqa: F401 - so that all errors of ru
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.connect.pages import texts
 from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.runs import held_deletions
 from pipedrive_pipeline_tests.connect.browser import ConnectSite
 from pipedrive_pipeline_tests.connect.pages.signing_in import signed_in, submit, words
 from pipedrive_pipeline_tests.connect.pages.troubles import (
+    read,
     revoked_tenant,
-    sweep,
     troubled_tenant,
 )
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY
@@ -92,8 +94,17 @@ def test_a_problem_is_over_when_its_cause_is_and_stays_visible_as_resolved(
 ) -> None:
     """Somebody who looks a day later must see that it was mended, and how."""
     tenant = troubled_tenant(site)
-    sweep(site, "acme", "persons")
-    sweep(site, "acme", "notes")
+    with site.world.vault.warehouse.as_app(tenant.tenant) as connection:
+        (held,) = held_deletions.held(connection, Scope(tenant.tenant, "pipedrive"))
+        held_deletions.decide(
+            connection,
+            Scope(tenant.tenant, "pipedrive"),
+            "persons",
+            "refused",
+            found_at=held.found_at,
+            who="Ada",
+        )
+    read(site, "acme", "notes")
     site.world.execute("update integration.alerts set healed_at = now()")
     site.world.execute("update integration.fields set removed_at = null")
     site.world.execute("delete from integration.rejected_values")
@@ -105,6 +116,8 @@ def test_a_problem_is_over_when_its_cause_is_and_stays_visible_as_resolved(
     assert "No problems" in text
     assert "Resolved in the last 14 days" in text
     assert "Pipedrive: A disk is full" in text
+    assert "Pipedrive: Unusually many records are gone" in text
+    assert "Ada" in text
 
 
 def test_a_kind_that_is_no_longer_read_is_no_problem(site: ConnectSite) -> None:

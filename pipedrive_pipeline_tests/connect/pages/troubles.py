@@ -7,44 +7,34 @@ from pipedrive_pipeline_tests.connect.tenants import FilledTenant, filled_tenant
 
 EVIL = "<svg onload=alert(1)>{{7*7}}"
 ARABIC = "مؤسسة النخلة"
-RUN = """
+READ = """
 with run as (
     insert into integration.runs (tenant_id, system, sync_type, trigger, status, completed_at)
-    values (%(tenant)s, 'pipedrive', 'sweep', 'schedule', 'partial', now())
+    values (%(tenant)s, 'pipedrive', 'incremental', 'schedule', 'partial', now())
     returning id, started_at
 )
 insert into integration.run_entities (
-    tenant_id, run_id, system, entity, started_at, status, code, reason
+    tenant_id, run_id, system, entity, started_at, status, code
 )
-select %(tenant)s, run.id, 'pipedrive', %(entity)s, run.started_at, %(status)s, %(code)s, %(reason)s
-from run
-"""
-SWEPT = """
-with run as (
-    insert into integration.runs (tenant_id, system, sync_type, trigger, status, completed_at)
-    values (%(tenant)s, 'pipedrive', 'sweep', 'manual', 'success', now())
-    returning id, started_at
-)
-insert into integration.run_entities (
-    tenant_id, run_id, system, entity, started_at, status, swept_at
-)
-select %(tenant)s, run.id, 'pipedrive', %(entity)s, run.started_at, 'complete', run.started_at
+select %(tenant)s, run.id, 'pipedrive', %(entity)s, run.started_at, %(status)s, %(code)s
 from run
 """
 
 
-def refuse(site: ConnectSite, tenant: str, entity: str, *, status: str, code: str) -> None:
-    """A run in which one entity was refused."""
-    reason = f"{tenant}: 214 of 733 {entity} are no longer listed; nothing was marked as deleted."
-    values = {"tenant": tenant, "entity": entity, "status": status, "code": code}
+def read(site: ConnectSite, tenant: str, entity: str, *, code: str | None = None) -> None:
+    """A run that read one entity, or was refused."""
+    values = {"tenant": tenant, "entity": entity, "code": code}
     with site.world.vault.warehouse.transaction() as connection:
-        connection.execute(RUN, {**values, "reason": reason})
+        connection.execute(READ, {**values, "status": "skipped" if code else "complete"})
 
 
-def sweep(site: ConnectSite, tenant: str, entity: str) -> None:
-    """A comparison with everything that the source listed, which held nothing back."""
-    with site.world.vault.warehouse.transaction() as connection:
-        connection.execute(SWEPT, {"tenant": tenant, "entity": entity})
+def hold_deletions(site: ConnectSite, tenant: str) -> None:
+    """Deletions that a run did not believe."""
+    site.world.execute(
+        "insert into integration.held_deletions (tenant_id, system, entity, known, gone, sample)"
+        " values (%s, 'pipedrive', 'persons', 733, 214, '{1,2,3}')",
+        tenant,
+    )
 
 
 def reject_values(site: ConnectSite, tenant: str, count: int) -> None:
@@ -63,8 +53,8 @@ def troubled_tenant(site: ConnectSite, slug: str = "acme") -> FilledTenant:
     """A connected tenant with every problem that leaves it connected."""
     tenant = filled_tenant(site, slug, 1)
     site.world.execute("update integration.sync_settings set entities_off = '{}'")
-    refuse(site, slug, "persons", status="failed", code="guard_tripped")
-    refuse(site, slug, "notes", status="skipped", code="scope_missing")
+    hold_deletions(site, slug)
+    read(site, slug, "notes", code="scope_missing")
     reject_values(site, slug, 38)
     site.world.execute(
         "update integration.fields set removed_at = now(), field_name = %s where tenant_id = %s",
