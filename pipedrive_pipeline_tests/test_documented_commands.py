@@ -31,6 +31,7 @@ EXAMPLES = "connect/test_examples.py"
 PLANTED = "test_planted_bugs.py"
 BACKUP = "deploy/test_backup.py::test_a_restored_warehouse_goes_on_from_the_dump"
 UP = "cli/test_up.py::test_a_tenants_whole_life_by_http_alone"
+LIVENESS = "cli/test_near_real_time.py"
 DG = "defs/test_definitions.py::test_dg_finds_the_same_definitions_and_phones_nobody"
 
 # The beginning of a line -> the test that types it.
@@ -51,6 +52,10 @@ TYPED = {
     "./run mapping ": MAPPING,
     "./run remap --tenant acme": MAPPING,
     "./run up": UP,
+    "./run status --tenant acme": LIVENESS,
+    "./run doctor --tenant acme": LIVENESS,
+    "./run settings set --tenant acme": LIVENESS,
+    "CONNECT_SITE=": "deploy/test_reverse_proxy.py",
     'eval "$(./run env)"': DG,
     "uv run --group dev dg": DG,
     "request=$(curl": EXAMPLES,
@@ -68,6 +73,7 @@ NOT_TYPED = {
     "uv run --frozen --group dev python -m pipedrive_pipeline_tests.pictures": (
         "it rewrites the README's pictures; the newcomer's test opens the same pages"
     ),
+    "APP_URL=": "it needs a name on the internet, and a proxy or a tunnel",
     "./run bench": "a benchmark takes minutes, and its figures depend on the machine",
     "uv run python bench/": "a benchmark, as above",
     "uv run --group dev python bench/": "a benchmark, as above",

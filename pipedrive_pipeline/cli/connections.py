@@ -15,9 +15,9 @@ from pipedrive_pipeline.connect.consent.links import make as make_link
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.sync.status.doctor import examine
 from pipedrive_pipeline.sync.tenancy.registry import connected_scope, only_scope
+from pipedrive_pipeline.sync.webhooks.life import disconnect as end_connection
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connect import connect_with_api_token
-from pipedrive_pipeline.vault.disconnect import disconnect as end_connection
 from pipedrive_pipeline.vault.vault import open_vault
 
 

@@ -210,10 +210,10 @@ def status(
             print_facts(dict(zip(TenantStatus.COLUMNS, status.cells(), strict=True)))
             terminal.print()
     for status in statuses:
-        for remark in status.remarks:
-            errors.print(f"{status.tenant}: {remark}", markup=False, soft_wrap=True)
-        if status.last_error:
-            errors.print(f"{status.tenant}: {status.last_error}", markup=False, soft_wrap=True)
+        not_live = status.why_not_live if tenant else None
+        for remark in (not_live, *status.remarks, status.last_error):
+            if remark:
+                errors.print(f"{status.tenant}: {remark}", markup=False, soft_wrap=True)
 
 
 def _run_and_exit(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -33,8 +33,10 @@ from pipedrive_pipeline.connect.api import (
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION, TAGS
 from pipedrive_pipeline.connect.auth.rate_limits import REQUESTS_A_MINUTE
 from pipedrive_pipeline.connect.consent import routes as consent_routes
+from pipedrive_pipeline.connect.deliveries import STORE_SECONDS as DELIVERIES_SECONDS
+from pipedrive_pipeline.connect.deliveries import Deliveries
 from pipedrive_pipeline.connect.errors import TooManyRequests, TooMuchAtOnce
-from pipedrive_pipeline.connect.hooks import uninstall
+from pipedrive_pipeline.connect.hooks import uninstall, webhook
 from pipedrive_pipeline.connect.middleware import StrictHttp
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.pages import routes as page_routes
@@ -47,7 +49,6 @@ from pipedrive_pipeline.errors import DatabaseUnavailable, PipelineError
 from pipedrive_pipeline.marts.mapping import BadMapping
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.vault.vault import Vault, check_keys, open_vault
-from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.pool import pooled
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ ROUTERS = (
     key_routes.router,
     audit_routes.router,
     uninstall.router,
+    webhook.router,
     *page_routes.ROUTERS,
 )
 DATABASE_UNAVAILABLE = (
@@ -81,17 +83,26 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
     """
     vault = vault or open_vault(settings=settings)
     warehouse = pooled(vault.warehouse)
-    refusals = RefusalCounter()
+    refusals, deliveries = RefusalCounter(), Deliveries()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         check_keys(vault)
         check_settings(settings)
         with warehouse.pool:
-            storing = asyncio.create_task(_store_refusals(refusals, warehouse, settings))
+            stored = (
+                asyncio.create_task(
+                    _regularly(STORE_SECONDS, lambda: refusals.store(warehouse, settings))
+                ),
+                asyncio.create_task(
+                    _regularly(DELIVERIES_SECONDS, lambda: deliveries.store(warehouse))
+                ),
+            )
             yield
-            storing.cancel()
+            for storing in stored:
+                storing.cancel()
             await asyncio.to_thread(refusals.store, warehouse, settings)
+            await asyncio.to_thread(deliveries.store, warehouse)
 
     app = FastAPI(
         title="Connect",
@@ -107,7 +118,9 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
         redirect_slashes=False,  # it would redirect to the address in `Host`
         lifespan=lifespan,
     )
-    app.state.services = Services(vault, warehouse, REQUESTS_A_MINUTE, SlowWork(), refusals)
+    app.state.services = Services(
+        vault, warehouse, REQUESTS_A_MINUTE, SlowWork(), refusals, deliveries
+    )
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=rendering.STATIC), name="static")
@@ -122,16 +135,14 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
     return app
 
 
-async def _store_refusals(
-    refusals: RefusalCounter, warehouse: Warehouse, settings: Settings
-) -> None:
-    """Stores the counts every few seconds until it is cancelled."""
+async def _regularly(interval_seconds: float, store: Callable[[], None]) -> None:
+    """Stores counts at once and then every few seconds, until it is cancelled."""
     while True:
-        await asyncio.sleep(STORE_SECONDS)
         try:
-            await asyncio.to_thread(refusals.store, warehouse, settings)
+            await asyncio.to_thread(store)
         except PipelineError as error:
-            log.warning("refused requests could not be stored: %s", error)
+            log.warning("counts of requests could not be stored: %s", error)
+        await asyncio.sleep(interval_seconds)
 
 
 def _pipeline_error(request: Request, error: PipelineError) -> Response:

@@ -1,7 +1,8 @@
 """Errors that only the Connect app raises.
 
 PersonMustAct   StateRefused, ConsentDeclined, CodeRefused, LinkRefused, DecidedMeanwhile
-UsageError      NotSignedIn, Forbidden, NotFound, PermissionMissing, OtherTenant, KeyReused
+UsageError      NotSignedIn, Forbidden, NotFound, WebhookRefused, PermissionMissing, OtherTenant,
+                KeyReused
 Transient       TooManyRequests, TooMuchAtOnce
 """
 
@@ -135,6 +136,16 @@ class NotFound(UsageError):
 
     def __init__(self, text: str = "Nothing is at this address.") -> None:
         super().__init__(text)
+
+
+class WebhookRefused(UsageError):
+    """An event came to an address, or with a password, that no webhook has."""
+
+    code = "webhook_refused"
+
+    def __init__(self) -> None:
+        # One message for all causes: the exact cause would only help a forger.
+        super().__init__("No webhook has this address and password. Nothing was stored.")
 
 
 class PermissionMissing(UsageError):

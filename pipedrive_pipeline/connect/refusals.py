@@ -26,6 +26,7 @@ CODES: Final = frozenset(
         "other_tenant",
         "state_refused",
         "link_refused",
+        "webhook_refused",
         "too_many_requests",
         "too_much_at_once",
     }

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Path, Request
 
+from pipedrive_pipeline.connect.deliveries import Deliveries
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.refusals import RefusalCounter
 from pipedrive_pipeline.connect.slow_work import SlowWork
@@ -30,6 +31,7 @@ class Services:
     requests_a_minute: int  # of one caller
     slow_work: SlowWork
     refusals: RefusalCounter
+    deliveries: Deliveries
 
 
 @dataclass(frozen=True)

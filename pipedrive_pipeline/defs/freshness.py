@@ -18,7 +18,7 @@ from pipedrive_pipeline.defs.defaults import sensor_status
 from pipedrive_pipeline.defs.raw import raw_keys
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.schedule.freshness import Freshness, freshness
-from pipedrive_pipeline.sync.status.alerts import raise_overdue
+from pipedrive_pipeline.sync.status.alerts import raise_unless_open
 from pipedrive_pipeline.warehouse.database import warehouse_of
 
 NAME = "freshness"
@@ -77,7 +77,7 @@ def freshness_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     settings, now = load_settings(), datetime.now(UTC)
     warehouse = warehouse_of(settings)
     result = freshness(warehouse, now)
-    raise_overdue(warehouse, settings, (tenant.cause() for tenant in result.overdue))
+    raise_unless_open(warehouse, settings, (tenant.cause() for tenant in result.overdue))
     answer = ",".join(sorted(str(overdue.scope) for overdue in result.overdue))
     cursor = f"{int(now.timestamp() // REPEAT_SECONDS)}:{result.last_run_ended_at}:{answer}"
     if context.cursor == cursor:

@@ -12,6 +12,7 @@ import dagster as dg
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.defs.freshness import FRESHNESS_CHECKS
 from pipedrive_pipeline.defs.marts import MART_KEYS, VIEW_KEYS
+from pipedrive_pipeline.defs.near_real_time import NEAR_REAL_TIME_CHECKS
 from pipedrive_pipeline.defs.raw import raw_keys
 from pipedrive_pipeline.defs.runs import LOCK_TAG, SYNC_TYPE_TAG, SYSTEM_TAG
 from pipedrive_pipeline.defs.tenant_summary import SUMMARY_CHECKS
@@ -20,7 +21,9 @@ from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE, lock_of_run
 
 # Checks over all tenants are no step of a tenant's run: its own step reports their results.
-OVER_ALL_TENANTS = dg.AssetSelection.checks(*FRESHNESS_CHECKS, *SUMMARY_CHECKS)
+OVER_ALL_TENANTS = dg.AssetSelection.checks(
+    *FRESHNESS_CHECKS, *NEAR_REAL_TIME_CHECKS, *SUMMARY_CHECKS
+)
 OF_ONE_TENANT = dg.AssetSelection.all() - OVER_ALL_TENANTS
 MARTS = dg.AssetSelection.groups("crm", "analytics") - OVER_ALL_TENANTS
 

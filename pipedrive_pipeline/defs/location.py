@@ -9,6 +9,7 @@ from pipedrive_pipeline.defs import (
     failure_alerts,
     freshness,
     jobs,
+    near_real_time,
     refresh,
     runs,
     schedules,
@@ -22,7 +23,11 @@ def location(open_runs: object = runs.system_runs) -> dg.Definitions:
     """Returns all definitions; the assets' resource `runs` opens the runs or has them open."""
     return dg.Definitions(
         assets=[tenant_assets.tenant],
-        asset_checks=[freshness.freshness_check, tenant_summary.all_tenants],
+        asset_checks=[
+            freshness.freshness_check,
+            near_real_time.near_real_time_check,
+            tenant_summary.all_tenants,
+        ],
         jobs=[jobs.sync, jobs.full_resync, jobs.sweep, jobs.remap, jobs.verify, refresh.refresh],
         schedules=[schedules.daily_sync],
         sensors=[
@@ -35,6 +40,7 @@ def location(open_runs: object = runs.system_runs) -> dg.Definitions:
             dead_runs.dead_runs,
             failure_alerts.failed_runs,
             freshness.freshness_sensor,
+            near_real_time.webhooks,
         ],
         resources={"runs": open_runs},
         executor=dg.in_process_executor,

@@ -142,6 +142,7 @@ def _end(transaction: psycopg.Connection, row: ConnectionRow, reason: Reason, wh
         "delete from integration.pending_grants where tenant_id = %s and system = %s",
         "delete from integration.oauth_states where tenant_id = %s and system = %s",
         "delete from integration.connect_links where tenant_id = %s and system = %s",
+        "delete from integration.webhooks where tenant_id = %s and system = %s",
         """
         update integration.sync_requests
         set state = 'failed', settled_at = now()

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from pipedrive_pipeline.errors import GuardTripped, NotConnected, ReauthNeeded
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.status.alerts import OVERDUE, Cause, raise_alert, raise_overdue
+from pipedrive_pipeline.sync.status.alerts import OVERDUE, Cause, raise_alert, raise_unless_open
 from pipedrive_pipeline.sync.status.doctor import examine
 from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline.vault.vault import open_vault
@@ -139,7 +139,7 @@ def test_a_tenant_whose_cause_is_known_sends_no_overdue_alert(world: World) -> N
     with listening(world) as (alerted, arrived):
         known = replace(overdue(), code="needs_reauth")
         raise_alert(alerted.warehouse, alerted.settings, known)
-        raise_overdue(alerted.warehouse, alerted.settings, [overdue()])
+        raise_unless_open(alerted.warehouse, alerted.settings, [overdue()])
 
     assert titles(arrived) == [REVOKED]
 
@@ -147,7 +147,7 @@ def test_a_tenant_whose_cause_is_known_sends_no_overdue_alert(world: World) -> N
 def test_an_overdue_tenant_alerts_once_and_again_when_it_works(world: World) -> None:
     with listening(world) as (alerted, arrived):
         for _ in range(2):
-            raise_overdue(alerted.warehouse, alerted.settings, [overdue()])
+            raise_unless_open(alerted.warehouse, alerted.settings, [overdue()])
         alerted.sync()
 
     assert titles(arrived) == ["acme: overdue, a person must act", HEALED]

@@ -114,7 +114,7 @@ def test_every_table_names_its_tenant(warehouse: Warehouse) -> None:
             from information_schema.tables
             where tables.table_schema in ('integration', 'crm')
                 and tables.table_name not in (
-                    'alembic_version', 'installation', 'function_files', 'tenants'
+                    'alembic_version', 'installation', 'function_files', 'tenants', 'receiver'
                 )
                 and not exists (
                     select

@@ -166,6 +166,7 @@ create table integration.sync_settings (
     daily_token_budget bigint,
     alert_urls text,
     erase_deleted_after_days integer,
+    near_real_time boolean not null default true,
     updated_at timestamptz not null default now(),
     updated_by text,
     constraint sync_settings_pkey primary key (tenant_id, system),
@@ -214,6 +215,8 @@ comment on column integration.sync_settings.alert_urls is
 comment on column integration.sync_settings.erase_deleted_after_days is
     'Days after which records that are marked as deleted or merged are erased here too; 0 is with '
     'the next run, empty is never. Records that are merely invisible stay.';
+comment on column integration.sync_settings.near_real_time is
+    'Whether the CRM is asked to tell of changes at once, by a webhook, where it can reach APP_URL.';
 comment on column integration.sync_settings.updated_at is
     'When the settings were last saved.';
 comment on column integration.sync_settings.updated_by is

@@ -207,6 +207,12 @@ class Disconnection(Model):
     note: str | None
 
 
+class Received(Model):
+    """What became of an event."""
+
+    stored: int = Field(description="Changes that were new; 0: repeated, unknown or not ours.")
+
+
 class ConfirmIn(Model):
     """The confirmation of a grant."""
 

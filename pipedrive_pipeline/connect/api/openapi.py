@@ -22,6 +22,7 @@ TAGS = [
     {"name": "sync", "description": "Ask for syncs, follow them, read their history, set them up."},
     {"name": "mapping", "description": "Which field of the CRM fills which column."},
     {"name": "keys", "description": "The tenant's API keys and its audit log."},
+    {"name": "webhook", "description": "Where the CRM tells of changes; for the CRM only."},
     {"name": "health", "description": "Whether the app and its database answer."},
 ]
 STATUS_DESCRIPTIONS = {

@@ -16,6 +16,7 @@ from pipedrive_pipeline.sync.runs.progress import RunProgress
 from pipedrive_pipeline.sync.runs.requests import RequestProgress
 from pipedrive_pipeline.sync.status.entity_states import EntityState
 from pipedrive_pipeline.sync.tenancy.configuration import SyncConfig
+from pipedrive_pipeline.sync.webhooks.liveness import Liveness
 from pipedrive_pipeline.vault.connection_test import ConnectionCheck, missing_scopes
 from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.states import Reason
@@ -110,6 +111,11 @@ def entity(row: EntityState) -> sync_models.EntityStatus:
         missing=row.missing,
         checked_at=row.checked_at,
     )
+
+
+def near_real_time(row: Liveness) -> sync_models.NearRealTime:
+    """Whether the source tells of changes at once."""
+    return sync_models.NearRealTime.model_validate(row.facts())
 
 
 def sync_request(row: RequestProgress) -> sync_models.SyncRequest:

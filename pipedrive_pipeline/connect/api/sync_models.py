@@ -241,6 +241,11 @@ class Config(Model):
     erase_deleted_after_days: int | None = Field(
         default=None, ge=0, le=36_500, description="Days after a deletion; null: rows stay."
     )
+    near_real_time: bool = Field(
+        default=True,
+        description="The CRM tells of changes at once, where it can reach APP_URL. false: changes "
+        "are found by the next sync.",
+    )
 
     def changed(self) -> dict[str, Any]:
         """The fields that the request contains, by the names of `SyncConfig`."""
@@ -295,10 +300,26 @@ class BudgetToday(Model):
     resume_at: datetime | None = Field(description="When a paused sync continues.")
 
 
+class NearRealTime(Model):
+    """Whether the source tells of changes at once, and how long they take into `crm`."""
+
+    state: Literal["off", "making", "live", "failing"]
+    reason: str | None = Field(description="Why it is not live.")
+    last_event_at: datetime | None = Field(description="The arrival of the newest event.")
+    lag_seconds: float | None = Field(
+        description="From the arrival of an event to its row: 95 of 100 events of the last hour."
+    )
+    lag_median_seconds: float | None = Field(description="The same for half of the events.")
+    waiting_seconds: float | None = Field(
+        description="Age of the oldest change that is not in a row yet."
+    )
+
+
 class Status(Connection):
     """A tenant's connection, data and syncs of one system."""
 
     entities: list[EntityStatus]
+    near_real_time: NearRealTime | None = Field(description="null: not connected.")
     budget: BudgetToday
     last_run: Run | None
     current: list[Run] = Field(description="Runs and requests that run or wait, newest first.")

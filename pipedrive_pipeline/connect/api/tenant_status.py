@@ -30,6 +30,7 @@ from pipedrive_pipeline.sync.tenancy.configuration import (
     entities_read,
     entities_read_of,
 )
+from pipedrive_pipeline.sync.webhooks.liveness import near_real_time
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
 
@@ -42,12 +43,14 @@ def status(services: Services, tenant: Tenant, system: str) -> sync_models.Statu
         entities = entities_read_of(transaction, Scope(tenant, system))
         syncs = _syncs(transaction, names)
         states = entity_states(transaction, tenant, system)
+        live = near_real_time(transaction, tenant, system)
     connection = presenters.connection(
         system, next((row for row in rows if row.system == system), None), entities.values()
     )
     return sync_models.Status(
         **dict(connection),
         entities=[presenters.entity(row) for row in states],
+        near_real_time=presenters.near_real_time(live[0]) if live else None,
         budget=_budget(services, tenant, system, last=syncs.last),
         last_run=presenters.run(syncs.last) if syncs.last else None,
         current=[presenters.run(row) for row in syncs.current],

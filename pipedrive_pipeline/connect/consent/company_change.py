@@ -30,6 +30,8 @@ FORGET = (
     "delete from integration.held_deletions where tenant_id = %s and system = %s",
     # An erased record's id is another record's in the other company.
     "delete from integration.erased_records where tenant_id = %s and system = %s",
+    # The former company's webhook opens nothing any more; the new one gets its own.
+    "delete from integration.webhooks where tenant_id = %s and system = %s",
     """
     update integration.field_mappings
     set is_active = false

@@ -28,8 +28,8 @@ from pipedrive_pipeline.connect.errors import StateRefused
 from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read
+from pipedrive_pipeline.sync.webhooks.life import disconnect as end_connection
 from pipedrive_pipeline.vault import connections, pending
-from pipedrive_pipeline.vault.disconnect import disconnect as end_connection
 from pipedrive_pipeline.vault.errors import NothingToConfirm
 from pipedrive_pipeline.vault.pending import PendingGrant
 

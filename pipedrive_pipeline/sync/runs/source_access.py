@@ -8,7 +8,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential, Entity, Source
+from pipedrive_pipeline.connectors.contract import (
+    Access,
+    ApiCall,
+    Credential,
+    Entity,
+    Source,
+    WebhookAdmin,
+)
 from pipedrive_pipeline.errors import BudgetSpent, NotConnected
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
@@ -69,21 +76,27 @@ class SourceAccess:
 
     def open(self, on_call: Callable[[ApiCall], None]) -> AbstractAsyncContextManager[Source]:
         """Opens the source; ``on_call`` is called after each HTTP call."""
+        return self._declaration.open(self._access(on_call))
+
+    def open_webhooks(self) -> AbstractAsyncContextManager[WebhookAdmin]:
+        """Opens the source's webhooks, of a system that has some; `book` books its calls."""
+        assert self._declaration.webhooks is not None  # noqa: S101 - asked before
+        return self._declaration.webhooks.open(self._access(self.usage.on_call))
+
+    def _access(self, on_call: Callable[[ApiCall], None]) -> Access:
         allowance = self.allowance
 
         def booked(call: ApiCall) -> None:
             allowance.on_call(call)
             on_call(call)
 
-        return self._declaration.open(
-            Access(
-                tenant=self.scope.tenant.slug,
-                lend=self._lend,
-                allowed_hosts=registry.allowed_hosts(self._settings, self.scope),
-                on_call=booked,
-                before_call=allowance.before_call,
-                now=self._now,
-            )
+        return Access(
+            tenant=self.scope.tenant.slug,
+            lend=self._lend,
+            allowed_hosts=registry.allowed_hosts(self._settings, self.scope),
+            on_call=booked,
+            before_call=allowance.before_call,
+            now=self._now,
         )
 
     def price(self, entities: Iterable[Entity]) -> Price:

@@ -6,7 +6,7 @@ Open and closed alerts are rows of `integration.alerts`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,7 @@ KILLED, OVERDUE = "killed", "overdue"  # causes that no run can report itself
 UNEXPECTED = "unexpected"  # an error that is no `PipelineError`
 RUNBOOK = "docs/runbook.md"
 SEEN_BY_FULL_WALKS = (GuardTripped.code, "rows_missing")  # a read of changes proves them not over
+SEEN_BY_SENSORS = ("near_real_time",)  # no run proves it over
 FULL_WALKS: Final = ("full", "sweep")
 
 log = logging.getLogger(__name__)
@@ -72,12 +73,23 @@ def raise_alert(warehouse: Warehouse, settings: Settings, cause: Cause) -> bool:
     return True
 
 
-def raise_overdue(warehouse: Warehouse, settings: Settings, causes: Iterable[Cause]) -> None:
-    """Alerts on overdue tenants, except those with another open cause."""
+def raise_unless_open(warehouse: Warehouse, settings: Settings, causes: Iterable[Cause]) -> None:
+    """Alerts on causes that a sensor found, except of tenants with another open cause."""
     known = _with_open_causes(warehouse)
     for cause in causes:
         if known.get((cause.tenant.slug, cause.system), cause.code) == cause.code:
             raise_alert(warehouse, settings, cause)
+
+
+def close_others(
+    warehouse: Warehouse, settings: Settings, code: str, lasting: Collection[tuple[Tenant, str]]
+) -> None:
+    """Closes the open alerts of this code, except those of tenants and systems where it lasts."""
+    with warehouse.transaction() as connection:
+        kept = [f"{tenant}/{system}" for tenant, system in lasting]
+        closed = connection.execute(_CLOSE, [code, kept]).fetchall()
+    for slug, system in closed:
+        _say_closed(warehouse, settings, Tenant(slug), system, code)
 
 
 def close_alert(
@@ -93,11 +105,18 @@ def close_alert(
             "is_without_source": by in WITHOUT_SOURCE,
             "not_proven": NotProven.code,
             "seen_by_full_walks": list(SEEN_BY_FULL_WALKS),
+            "seen_by_sensors": list(SEEN_BY_SENSORS),
         }
         closed = connection.execute(_HEAL, values).fetchone()
     if closed:
-        title = f"{tenant}: works again"
-        notify(warehouse, settings, tenant, system, title=title, body=f"{closed[0]} is over.")
+        _say_closed(warehouse, settings, tenant, system, closed[0])
+
+
+def _say_closed(
+    warehouse: Warehouse, settings: Settings, tenant: Tenant, system: str, code: str
+) -> None:
+    title = f"{tenant}: works again"
+    notify(warehouse, settings, tenant, system, title=title, body=f"{code} is over.")
 
 
 def _cause(row: HistoryRow) -> Cause | None:
@@ -155,5 +174,12 @@ where tenant_id = %(tenant)s and system = %(system)s and healed_at is null
     and (not %(is_without_source)s or sync_type in ('remap', 'verify'))
     and (%(by)s = 'verify' or code <> %(not_proven)s)
     and (%(is_full_walk)s or code <> all(%(seen_by_full_walks)s))
+    and code <> all(%(seen_by_sensors)s)
 returning code
+"""
+_CLOSE = """
+update integration.alerts
+set healed_at = now()
+where code = %s and healed_at is null and tenant_id || '/' || system <> all(%s)
+returning tenant_id, system
 """

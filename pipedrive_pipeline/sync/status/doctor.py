@@ -10,9 +10,11 @@ from typing import Any
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import System
 from pipedrive_pipeline.errors import PipelineError, ScopeMissing
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.connection_alerts import check_connection_and_alert
 from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
+from pipedrive_pipeline.sync.webhooks.liveness import WebhookDead, near_real_time
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connection_test import ConnectionCheck
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
@@ -73,13 +75,14 @@ def _connections(
         scopes = scopes_of_run(warehouse, tenant, system, "incremental")
     except PipelineError as error:
         return [Finding(f"tenant {tenant}", str(error), error)]
-    return [
-        _finding(
-            f"tenant {tenant}" if len(scopes) == 1 else f"tenant {scope}",
-            partial(_connection, warehouse, settings, scope.tenant, scope.system),
-        )
-        for scope in scopes
-    ]
+    checks: list[tuple[str, Callable[[], str]]] = []
+    for scope in scopes:
+        name = f"tenant {tenant}" if len(scopes) == 1 else f"tenant {scope}"
+        checks += [
+            (name, partial(_connection, warehouse, settings, scope.tenant, scope.system)),
+            (f"{name}: near real time", partial(_near_real_time, warehouse, scope)),
+        ]
+    return [_finding(name, check) for name, check in checks]
 
 
 def _finding(name: str, check: Callable[[], str]) -> Finding:
@@ -126,6 +129,17 @@ def _connection(warehouse: Warehouse, settings: Settings, tenant: Tenant, system
             f"--system {system}`."
         )
     return " ".join([f"{_as_whom(proof)}.", *proof.limits])
+
+
+def _near_real_time(warehouse: Warehouse, scope: Scope) -> str:
+    with warehouse.transaction(tenant=scope.tenant) as connection:
+        states = near_real_time(connection, scope.tenant, scope.system)
+    if not states:
+        return "off: not connected"
+    if states[0].trouble:
+        raise WebhookDead(f"{scope}: {states[0].trouble}")
+    reason = states[0].reason if states[0].state != "live" else None
+    return f"{states[0].words()}: {reason}" if reason else states[0].words()
 
 
 def _as_whom(proof: ConnectionCheck) -> str:

@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 from psycopg.rows import class_row
 
 from pipedrive_pipeline.errors import UnknownTenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import is_free, locks_taken
 from pipedrive_pipeline.sync.status.entity_states import UNREMARKABLE, EntityState, entity_states
+from pipedrive_pipeline.sync.webhooks.liveness import Liveness, near_real_time
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.reuse import reusing
@@ -40,6 +42,7 @@ class TenantStatus:
     is_running: bool
     row: _ConnectionRow
     entities: list[EntityState] = field(default_factory=list)
+    near_real_time: Liveness | None = None  # None: not connected
 
     COLUMNS: ClassVar[tuple[str, ...]] = (
         "tenant",
@@ -51,6 +54,7 @@ class TenantStatus:
         "rows",
         "rows read",
         "seconds",
+        "near real time",
     )
 
     @property
@@ -65,12 +69,22 @@ class TenantStatus:
 
     @property
     def remarks(self) -> list[str]:
-        """Returns a sentence for each entity whose newest read is not complete."""
-        return [
+        """Returns a sentence for each entity whose newest read is not complete, and for events."""
+        entities = [
             f"{row.entity} is {row.state}: {row.reason or 'the run ended before it'}"
             for row in self.entities
             if row.state not in UNREMARKABLE
         ]
+        trouble = self.near_real_time and self.near_real_time.trouble
+        return [*entities, f"near real time: {trouble}"] if trouble else entities
+
+    @property
+    def why_not_live(self) -> str | None:
+        """Returns why only syncs find changes; None if events tell them, or `remarks` says why."""
+        live = self.near_real_time
+        if live is None or live.state == "live" or live.trouble or not live.reason:
+            return None
+        return f"near real time is {live.state}: {live.reason}"
 
     def cells(self) -> list[Any]:
         """Returns the cells of a table row, in the order of `COLUMNS`."""
@@ -85,6 +99,7 @@ class TenantStatus:
             ", ".join(f"{count:,} {mart}" for mart, count in self.rows.items()),
             trend(self.row.recent_rows or []),
             trend(self.row.recent_seconds or []),
+            self.near_real_time.words() if self.near_real_time else None,
         ]
 
     def facts(self) -> dict[str, Any]:
@@ -103,6 +118,7 @@ class TenantStatus:
             "entities": {row.entity: row.facts() for row in self.entities},
             "rows_of_recent_runs": self.row.recent_rows or [],
             "seconds_of_recent_runs": self.row.recent_seconds or [],
+            "near_real_time": self.near_real_time and self.near_real_time.facts(),
         }
 
 
@@ -122,6 +138,7 @@ def tenant_statuses(warehouse: Warehouse, tenant: Tenant | None = None) -> list[
                 .fetchall()
             )
             states = entity_states(connection, tenant)
+            live = {state.scope: state for state in near_real_time(connection, tenant)}
         taken = locks_taken(reused)
     if tenant and not rows:
         raise UnknownTenant(tenant.slug)
@@ -131,6 +148,7 @@ def tenant_statuses(warehouse: Warehouse, tenant: Tenant | None = None) -> list[
             not is_free(taken, Tenant(row.slug)),
             row,
             [s for s in states if (s.tenant_id, s.system) == (row.slug, row.system)],
+            live.get(Scope(Tenant(row.slug), row.system)) if row.system else None,
         )
         for row in rows
     ]

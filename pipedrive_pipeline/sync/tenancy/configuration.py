@@ -51,6 +51,7 @@ class SyncConfig:
     daily_token_budget: int | None = None
     alert_urls: tuple[str, ...] = ()  # not encrypted, not masked
     erase_deleted_after_days: int | None = None
+    near_real_time: bool = True  # where the source can reach APP_URL
 
     def facts(self) -> dict[str, Any]:
         """Returns the settings for display and the audit log: masked, the time as `02:00`."""
@@ -291,7 +292,8 @@ select
     sync_settings.budget_share::float8 as budget_share,
     sync_settings.daily_token_budget,
     sync_settings.alert_urls,
-    sync_settings.erase_deleted_after_days
+    sync_settings.erase_deleted_after_days,
+    sync_settings.near_real_time
 from integration.sync_settings
 where sync_settings.tenant_id = %(tenant)s
     and sync_settings.system = %(system)s

@@ -14,9 +14,10 @@ from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.marts.views.access import drop_analyst_role
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.scratch import clear_scratch
+from pipedrive_pipeline.sync.webhooks.life import disconnect
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connections import connections
-from pipedrive_pipeline.vault.disconnect import Disconnected, disconnect
+from pipedrive_pipeline.vault.disconnect import Disconnected
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse import fences
 from pipedrive_pipeline.warehouse.catalog import added_objects
@@ -183,6 +184,7 @@ _ROWS_OF_A_TENANT = (
     ("integration", "webhook_events"),
     ("integration", "signals"),
     ("integration", "held_deletions"),
+    ("integration", "webhooks"),
     ("integration", "run_entities"),
     ("integration", "run_marts"),
     ("integration", "runs"),

@@ -1,0 +1,145 @@
+"""Times in which events may have been lost, and the syncs that find what changed in them.
+
+The receiver notes every few seconds that it is alive. If it was not for longer than a source
+repeats an event, events of that source may be lost; so they may if it had to refuse some. After a
+shorter silence the webhooks are looked at: the source may have paused them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.webhooks.rows import WHO
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+# A source pauses after some failed deliveries, and loses the events of the pause. Longer than a
+# restart of the app takes.
+LOOKED_AT_AFTER = timedelta(seconds=30)
+
+
+def note_alive(warehouse: Warehouse) -> None:
+    """Notes that events can be received; marks a gap where they could not for too long."""
+    with warehouse.transaction() as connection:
+        row = connection.execute(_ALIVE).fetchone()
+        silent_for, silent_since = row or (None, None)
+        if silent_for and silent_for > LOOKED_AT_AFTER:
+            connection.execute(_LOOK)
+        for system in registry.systems():
+            if silent_for and system.webhooks and silent_for > system.webhooks.retried_for:
+                reason = f"no events could be received since {silent_since:%Y-%m-%d %H:%M} UTC"
+                values = {"system": system.key, "since": silent_since, "reason": reason}
+                connection.execute(_SILENT, values)
+
+
+def note_events(
+    warehouse: Warehouse, newest: Mapping[UUID, datetime], refused: Iterable[UUID]
+) -> None:
+    """Stores when the newest event of each webhook arrived, and which had to be refused events."""
+    with warehouse.transaction() as connection:
+        connection.execute(_EVENTS, (list(newest), list(newest.values())))
+        connection.execute(_REFUSED, (list(refused),))
+
+
+def request_syncs(warehouse: Warehouse) -> list[tuple[Scope, str]]:
+    """Requests a sync for each gap of a connected tenant, and returns whose, with the reason.
+
+    A sync that runs already does not count: it may have read a record before it changed.
+    """
+    with warehouse.transaction() as connection:
+        requested = connection.execute(_REQUEST, {"who": WHO}).fetchall()
+    return [(Scope(Tenant(slug), system), reason) for slug, system, reason in requested]
+
+
+# Only the first of several processes sees how long none was alive.
+_ALIVE = """
+with former as (
+    select receiver.alive_at
+    from integration.receiver
+    for update
+),
+noted as (
+    insert into integration.receiver (alive_at)
+    values (clock_timestamp())
+    on conflict (is_only) do update
+    set alive_at = greatest(excluded.alive_at, integration.receiver.alive_at)
+)
+select
+    clock_timestamp() - former.alive_at,
+    former.alive_at
+from former
+"""
+_LOOK = """
+update integration.webhooks
+set next_check_at = clock_timestamp()
+where webhooks.state = 'live'
+"""
+_SILENT = """
+update integration.webhooks
+set gap_since = %(since)s,
+    gap_reason = %(reason)s
+where webhooks.system = %(system)s
+    and webhooks.token_hash is not null
+    and webhooks.gap_since is null
+"""
+_EVENTS = """
+update integration.webhooks
+set last_event_at = greatest(webhooks.last_event_at, newest.arrived_at)
+from unnest(%s::uuid[], %s::timestamptz[]) as newest (id, arrived_at)
+where webhooks.id = newest.id
+"""
+_REFUSED = """
+update integration.webhooks
+set gap_since = clock_timestamp(),
+    gap_reason = 'more events came at once than are received'
+where webhooks.id = any(%s::uuid[])
+    and webhooks.gap_since is null
+"""
+_REQUEST = """
+with gap as (
+    select
+        webhooks.tenant_id,
+        webhooks.system,
+        webhooks.gap_reason
+    from integration.webhooks
+    inner join integration.connections
+        on connections.tenant_id = webhooks.tenant_id
+        and connections.system = webhooks.system
+        and connections.state = 'connected'
+    where webhooks.gap_since is not null
+    for update of webhooks
+),
+requested as (
+    insert into integration.sync_requests (tenant_id, system, sync_type, trigger, requested_by)
+    select
+        gap.tenant_id,
+        gap.system,
+        'incremental',
+        'webhook',
+        %(who)s || ': ' || gap.gap_reason
+    from gap
+    where not exists (
+        select
+        from integration.sync_requests
+        where sync_requests.tenant_id = gap.tenant_id
+            and sync_requests.system = gap.system
+            and sync_requests.sync_type = 'full'
+            and sync_requests.state = 'queued'
+    )
+    on conflict (tenant_id, system, sync_type) where state = 'queued' do nothing
+)
+update integration.webhooks
+set gap_since = null,
+    gap_reason = null
+from gap
+where webhooks.tenant_id = gap.tenant_id
+    and webhooks.system = gap.system
+returning
+    webhooks.tenant_id,
+    webhooks.system,
+    gap.gap_reason
+"""
