@@ -16,7 +16,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.contract import Entity
+from pipedrive_pipeline.connectors.contract import Children, Entity
 from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.catalog import is_there
@@ -75,6 +75,21 @@ class RawErasure:
         self._delete(self._raw, "deletions", of_notes, parameters)
         self._delete(self._staging, "seen_keys", of_notes, parameters)
         return erased
+
+    def children(self, child: Entity, parents: Sequence[str]) -> list[str]:
+        """The keys of all records in the lists of these parents, staged ones included."""
+        if not isinstance(child.read, Children):
+            return []
+        found: set[str] = set()
+        for schema in (self._raw, self._staging):
+            if is_there(self._connection, schema, child.name):
+                query = sql.SQL("select {}::text from {} where {}::text = any(%s)").format(
+                    sql.Identifier(child.key.name),
+                    sql.Identifier(schema, child.name),
+                    sql.Identifier(child.read.column),
+                )
+                found |= {row[0] for row in self._connection.execute(query, [list(parents)])}
+        return sorted(found)
 
     def erased(self, entity: Entity) -> dict[str, datetime | None]:
         """Records that were erased on request, with the version up to which they are kept out."""
@@ -152,7 +167,9 @@ class ErasedRecords:
         """Takes erased records out of a batch; returns the keys of those that come back.
 
         Those were edited since, and are erased no more once their load is committed (`let_back`).
+        Records in the list of an erased one stay out as long as it does.
         """
+        self._withhold_children(batch)
         erased = self._erased(batch.entity.name) if batch.table.num_rows else {}
         keys = batch.keys if erased else []
         if erased.keys().isdisjoint(keys):
@@ -164,6 +181,17 @@ class ErasedRecords:
         batch.table = batch.table.filter(pa.array([key not in withheld for key in keys]))
         batch.withheld += len(withheld)
         return sorted(read.keys() - withheld)
+
+    def _withhold_children(self, batch: Batch) -> None:
+        read = batch.entity.read
+        if not isinstance(read, Children) or not batch.table.num_rows:
+            return
+        erased = self._erased(read.of)
+        if erased:
+            parents = batch.table[read.column].cast(pa.string()).to_pylist()
+            is_kept = [parent not in erased for parent in parents]
+            batch.table = batch.table.filter(pa.array(is_kept))
+            batch.withheld += is_kept.count(False)
 
     def let_back(self, entity: str, keys: list[str]) -> None:
         """Forgets that these were erased: raw holds another version of them."""

@@ -7,7 +7,7 @@ deleted with the row. Rows that the app created are the app's to erase.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -126,6 +126,30 @@ def erase_former_rows(
     """
     condition = sql.SQL("mart.former_remote_id is not null and mart.id = any(%(ids)s)")
     return _erase(connection, tenant, mart, condition, ids=list(ids))
+
+
+def linked_records(
+    connection: psycopg.Connection,
+    scope: Scope,
+    source: MartSource,
+    marts: Collection[str],
+    ids: Sequence[str],
+) -> set[str]:
+    """Returns the records of a mart's rows that refer to these records of other marts."""
+    found: set[str] = set()
+    for link in source.mart.links:
+        if link.mart in marts:
+            query = sql.SQL(
+                "select {record} from {mart} where tenant_id = %s and system = %s"
+                " and {record} is not null and {link} = any(%s)"
+            ).format(
+                record=sql.Identifier(source.record_column),
+                mart=source.identifier,
+                link=sql.Identifier(link.remote_column),
+            )
+            rows = connection.execute(query, [scope.tenant.slug, scope.system, list(ids)])
+            found |= {row[0] for row in rows}
+    return found
 
 
 def needed_for_links(

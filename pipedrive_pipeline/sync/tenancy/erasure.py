@@ -26,22 +26,27 @@ from pipedrive_pipeline.connectors.registry import system as system_of
 from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.ingest.erasure import RawErasure, is_edited
-from pipedrive_pipeline.ingest.rejections import forget_rejected
 from pipedrive_pipeline.marts.declared import MARTS, Mart
 from pipedrive_pipeline.marts.declared import mart as mart_of
 from pipedrive_pipeline.marts.erasure import (
     address_pattern,
     changed_at,
     erase_former_rows,
-    erase_rows,
     has_address,
     rows_with_address,
 )
-from pipedrive_pipeline.marts.sources import MartSource, mart_sources
+from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.runs.lock import TenantLock
 from pipedrive_pipeline.sync.runs.scratch import clear_scratch
+from pipedrive_pipeline.sync.tenancy.record_erasure import (
+    child_keys,
+    children_of,
+    erase_with_children,
+    sources_of,
+    with_children,
+)
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -203,17 +208,24 @@ def _erase_returned(
     *,
     is_raw_ours: bool,
 ) -> None:
-    raw = RawErasure(connection, scope)
-    in_raw = raw.versions(entity, list(erased))
-    stale = [key for key, version in in_raw.items() if not is_edited(version, erased[key])]
-    if stale and is_raw_ours:
-        raw.erase(entity, stale)
+    in_raw = RawErasure(connection, scope).versions(entity, list(erased))
+    stale = {key for key, version in in_raw.items() if not is_edited(version, erased[key])}
+    gone = erased.keys() - (in_raw.keys() - stale if is_raw_ours else in_raw.keys())
     keys = set(stale if is_raw_ours else ())
-    for source in _sources_of(scope.system, entity):
+    for source in sources_of(scope.system, entity):
         keys |= changed_at(connection, scope, source, list(erased)).keys() - in_raw.keys()
+    for child in children_of(scope.system, entity):
+        if child_keys(connection, scope, child, entity, sorted(gone)):
+            keys |= gone
     if keys:
-        _erase_mart_rows(connection, scope, entity, sorted(keys))
-        forget_rejected(connection, scope, entity, sorted(keys), with_unidentified=True)
+        erase_with_children(
+            connection,
+            scope,
+            entity,
+            sorted(keys),
+            with_unidentified=True,
+            from_raw=is_raw_ours,
+        )
 
 
 def _raw_matches(
@@ -273,7 +285,7 @@ def _erase(
     keys = raw.with_merged(entity, ids)
     marked, raw_versions = raw.marked(entity, keys), raw.versions(entity, keys)
     versions: dict[str, datetime | None] = {}
-    for source in _sources_of(scope.system, entity):
+    for source in sources_of(scope.system, entity):
         # A row may remain although its record is no longer in raw.
         if not source.is_of_parts:
             versions |= changed_at(connection, scope, source, keys)
@@ -290,40 +302,28 @@ def _erase(
     def records(ids: Sequence[str]) -> tuple[PersonalRecord, ...]:
         return tuple(PersonalRecord(scope.system, entity.name, key) for key in ids)
 
+    erased = erase_with_children(connection, scope, entity, keys, with_unidentified=True)
     return Erased(
         receipt=receipt,
         records=records(keys),
-        raw_rows=raw.erase(entity, keys),
-        mart_rows=_erase_mart_rows(connection, scope, entity, keys),
-        rejected_values=forget_rejected(connection, scope, entity, keys, with_unidentified=True),
+        raw_rows=erased.raw,
+        mart_rows=dict(erased.marts),
+        rejected_values=erased.rejected_values,
         at_source=records(sorted(raw_versions.keys() - marked)),
     )
-
-
-def _sources_of(system: str, entity: Entity) -> Iterator[MartSource]:
-    """Yields the sources of the marts whose rows are made from an entity's records."""
-    return (source for source in mart_sources(system) if source.entity == entity.name)
-
-
-def _erase_mart_rows(
-    connection: psycopg.Connection, scope: Scope, entity: Entity, keys: Sequence[str]
-) -> dict[str, int]:
-    return {
-        source.name: erase_rows(connection, scope, source, keys)
-        for source in _sources_of(scope.system, entity)
-    }
 
 
 def _tables_of(
     tenant: Tenant, erased: Erased, former: Sequence[FormerRow]
 ) -> Iterator[tuple[str, str]]:
     """Yields the tables from which rows were deleted or in which links were emptied."""
-    for system, entity in sorted({(record.system, record.entity) for record in erased.records}):
-        yield Scope(tenant, system).raw_schema, entity
-        yield Scope(tenant, system).staging_schema, entity
-        declared = system_of(system).entity(entity)
-        if declared.history:
-            yield Scope(tenant, system).raw_schema, declared.history_table
+    for system, name in sorted({(record.system, record.entity) for record in erased.records}):
+        scope = Scope(tenant, system)
+        for entity in with_children(system, system_of(system).entity(name)):
+            yield scope.raw_schema, entity.name
+            yield scope.staging_schema, entity.name
+            if entity.history:
+                yield scope.raw_schema, entity.history_table
     changed = {name for name, count in erased.mart_rows.items() if count}
     changed |= {row.mart for row in former}
     for mart in MARTS:

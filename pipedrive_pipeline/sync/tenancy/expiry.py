@@ -16,10 +16,9 @@ from psycopg.types.json import Jsonb
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.ingest.erasure import RawErasure
-from pipedrive_pipeline.ingest.rejections import forget_rejected
-from pipedrive_pipeline.marts.erasure import ErasureRefused, erase_rows, needed_for_links
-from pipedrive_pipeline.marts.sources import MartSource, mart_sources
+from pipedrive_pipeline.marts.erasure import ErasureRefused, needed_for_links
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.tenancy.record_erasure import erase_with_children, sources_of
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 RECORDS_PER_RUN = 1_000  # of each entity; the next run erases further ones
@@ -60,36 +59,22 @@ def _erase_aged(connection: psycopg.Connection, scope: Scope, entity: Entity, da
     keys = raw.aged(entity, days, RECORDS_PER_RUN)
     if not keys:
         return 0
-    for source in mart_sources(scope.system):
-        if source.entity == entity.name:
-            needed = needed_for_links(connection, scope, source.mart, keys)
-            keys = [key for key in keys if key not in needed]
-            keys = _let_go(connection, scope, source, keys)
-    raw.erase(entity, keys)
-    forget_rejected(connection, scope, entity, keys, with_unidentified=False)
-    return len(keys)
+    for source in sources_of(scope.system, entity):
+        needed = needed_for_links(connection, scope, source.mart, keys)
+        keys = [key for key in keys if key not in needed]
+    return _let_go(connection, scope, entity, keys)
 
 
 def _let_go(
-    connection: psycopg.Connection, scope: Scope, source: MartSource, keys: Sequence[str]
-) -> list[str]:
-    """Returns the records whose rows could be deleted: all at once, otherwise one by one."""
+    connection: psycopg.Connection, scope: Scope, entity: Entity, keys: Sequence[str]
+) -> int:
+    """Returns how many records could be erased: all at once, otherwise one by one."""
     try:
-        erase_rows(connection, scope, source, keys)
-    except ErasureRefused:
-        return _one_by_one(connection, scope, source, keys)
-    return list(keys)
-
-
-def _one_by_one(
-    connection: psycopg.Connection, scope: Scope, source: MartSource, keys: Sequence[str]
-) -> list[str]:
-    gone: list[str] = []
-    for key in keys:
-        try:
-            erase_rows(connection, scope, source, [key])
-        except ErasureRefused as refused:
+        with connection.transaction():
+            erase_with_children(connection, scope, entity, keys, with_unidentified=False)
+    except ErasureRefused as refused:
+        if len(keys) == 1:
             log.warning("%s", refused)
-        else:
-            gone.append(key)
-    return gone
+            return 0
+        return sum(_let_go(connection, scope, entity, [key]) for key in keys)
+    return len(keys)
