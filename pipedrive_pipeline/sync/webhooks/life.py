@@ -141,21 +141,32 @@ async def _look(
 ) -> None:
     scope = webhook.scope
     listed = await admin.webhooks()
-    await _delete_strays(admin, warehouse, settings, scope, listed)
     ours = next((each for each in listed if each.id == webhook.remote_id), None)
     is_here = ours is not None and ours.address.startswith(endpoint(settings, scope.system))
     is_active = ours is not None and is_here and ours.is_active
     trouble = ours.trouble if ours else None
     if is_active and not trouble:
+        await _delete_strays(admin, warehouse, settings, scope, listed)
         rows.checked(warehouse, scope)
     elif is_active and webhook.attempts:  # making it again did not help, or it cannot be made
         reason = f"the source cannot deliver: {trouble}"
         rows.failed(warehouse, webhook, app_url(settings), reason, is_dead=True, gap_reason=reason)
     else:
-        if ours:
+        fresh = Secrets()
+        # From here on the former webhook, also one whose process died, is a stray.
+        rows.begin(warehouse, scope, app_url(settings), fresh)
+        await _delete_strays(admin, warehouse, settings, scope, listed)
+        if ours and not is_here:
             await admin.delete(ours.id)
+        address = endpoint(settings, scope.system) + fresh.token
+        remote_id = await admin.create(address, USER, fresh.password)
         why = _why_made(webhook, ours, is_here=is_here)
-        await _make(admin, warehouse, settings, scope, why, is_proven=not is_active)
+        # One that could not deliver is looked at again soon. Making it ends a pause of the source.
+        is_stored = rows.made(
+            warehouse, scope, fresh, remote_id, gap_reason=why, is_proven=not is_active
+        )
+        if not is_stored:
+            await admin.delete(remote_id)
 
 
 def _why_made(webhook: Webhook, ours: WebhookState | None, *, is_here: bool) -> str:
@@ -166,33 +177,6 @@ def _why_made(webhook: Webhook, ours: WebhookState | None, *, is_here: bool) -> 
     if not is_here:
         return "the address of the Connect app changed and the webhook was made again"
     return f"the webhook was made again: {ours.trouble or 'it was not active'}"
-
-
-async def _make(
-    admin: WebhookAdmin,
-    warehouse: Warehouse,
-    settings: Settings,
-    scope: Scope,
-    why: str,
-    *,
-    is_proven: bool,
-) -> None:
-    """Makes the webhook; the source calls or resolves its address at once, and ends a pause.
-
-    Args:
-        admin: makes it.
-        warehouse: of the table.
-        settings: with the Connect app's address.
-        scope: whose.
-        why: for the sync that finds what changed before.
-        is_proven: False if it is looked at again soon, because deliveries failed before.
-    """
-    fresh = Secrets()
-    rows.begin(warehouse, scope, app_url(settings), fresh)
-    address = endpoint(settings, scope.system) + fresh.token
-    remote_id = await admin.create(address, USER, fresh.password)
-    if not rows.made(warehouse, scope, fresh, remote_id, gap_reason=why, is_proven=is_proven):
-        await admin.delete(remote_id)
 
 
 async def _delete_strays(
