@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import pytest
+from pydantic import SecretStr
 
-from pipedrive_pipeline.connectors.contract import Access, WebhookAdmin, WebhookState
-from pipedrive_pipeline.connectors.pipedrive.webhooks import opener
+from pipedrive_pipeline.connectors.contract import (
+    Access,
+    Credential,
+    Notice,
+    Tombstone,
+    WebhookAdmin,
+    WebhookState,
+)
+from pipedrive_pipeline.connectors.hosts import AllowedHosts
+from pipedrive_pipeline.connectors.pipedrive.notices import notices
+from pipedrive_pipeline.connectors.pipedrive.webhooks import WEBHOOKS, opener
 from pipedrive_pipeline.connectors.refusals import SourceRefused
 from pipedrive_pipeline.errors import BadInput, ScopeMissing, SourceUnavailable
+from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
+from pipedrive_pipeline.sandbox.pipedrive.world.conversions import convert_lead
+from pipedrive_pipeline.sandbox.pipedrive.world.ids import printed_id
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
 from pipedrive_pipeline_tests.connectors.doubles import FakeClock, FakeVault, run
 from pipedrive_pipeline_tests.connectors.scripted import (
     ReceivedRequest,
@@ -20,11 +36,13 @@ from pipedrive_pipeline_tests.connectors.scripted import (
     as_json,
     scripted,
 )
+from pipedrive_pipeline_tests.sandbox.receiving import Receiver, receiving
 
 T = TypeVar("T")
 ADDRESS = "https://crm.example/api/integrations/pipedrive/webhook/secret-token"
 SPEC = {"id": 77, "subscription_url": ADDRESS, "is_active": 1, "last_delivery_time": None}
 CREATED = as_json({"status": "ok", "success": True, "data": SPEC}, 201)
+LEAD = str(printed_id(ENTITIES["leads"], 2))
 Act = Callable[[WebhookAdmin], Awaitable[T]]
 
 
@@ -192,3 +210,98 @@ def test_an_id_cannot_lead_to_another_address() -> None:
 def test_a_source_that_is_down_is_a_passing_failure() -> None:
     with pytest.raises(SourceUnavailable, match="list webhooks"):
         Administration(lambda _: Reply(503)).do(listed)
+
+
+@dataclass
+class Observed:
+    """The notices of every event that a company's webhook has sent."""
+
+    sandbox: Sandbox
+    receiver: Receiver
+
+    def of(self, edit: Callable[[CrmAccount], object]) -> dict[tuple[str, str], Notice]:
+        """Those of one edit, by entity and id."""
+        edit(self.sandbox.account)
+        assert self.sandbox.webhooks.settled()
+        events = [notices(delivery.body) for delivery in self.receiver.taken()]
+        return {(notice.entity, notice.id): notice for each in events for notice in each}
+
+
+@pytest.fixture
+def observed() -> Iterator[Observed]:
+    """A company whose webhook was made by the connector itself."""
+    with receiving() as receiver, serve(seeded(60, 150), has_limits=False) as sandbox:
+        with_sandbox(sandbox, lambda each: each.create(receiver.url, "hook-user", "hook-password"))
+        yield Observed(sandbox, receiver)
+
+
+def with_sandbox(sandbox: Sandbox, act: Act[T]) -> T:
+    """Open a sandbox's webhooks and act."""
+
+    async def acted() -> T:
+        credential = Credential("api_token", SecretStr(sandbox.api_token), sandbox.url)
+        hosts = AllowedHosts(("127.0.0.1",))
+        access = Access("acme", lambda _=None: credential, hosts, lambda _: None)
+        async with opener()(access) as webhooks:
+            return await act(webhooks)
+
+    return run(acted())
+
+
+def test_a_webhook_of_the_look_alike_is_made_listed_and_deleted(observed: Observed) -> None:
+    observed.of(lambda account: account.edit("persons", 3, name="Neu"))
+    (webhook,) = with_sandbox(observed.sandbox, listed)
+    with_sandbox(observed.sandbox, lambda each: each.delete(webhook.id))
+    with_sandbox(observed.sandbox, lambda each: each.delete(webhook.id))
+
+    assert webhook.address == observed.receiver.url
+    assert (webhook.is_active, webhook.trouble) == (True, None)
+    assert webhook.last_delivery_at is not None
+    assert with_sandbox(observed.sandbox, listed) == []
+
+
+def test_an_address_that_nothing_listens_at_is_refused(observed: Observed) -> None:
+    with pytest.raises(SourceRefused, match="check APP_URL"):
+        with_sandbox(
+            observed.sandbox, lambda each: each.create("http://127.0.0.1:9/hook", "u", "p")
+        )
+
+
+@pytest.mark.parametrize("entity", [*(WEBHOOKS.entities)])
+def test_every_kind_of_record_is_recognized_in_its_event(observed: Observed, entity: str) -> None:
+    def edit(account: CrmAccount) -> None:
+        if entity == "users":
+            account.edit_user(901, name="Neu")
+        elif entity == "deal_products":
+            account.create(entity, deal_id=4, product_id=1, item_price=5)
+        else:
+            row_id = 4 if entity == "deals" else 2
+            account.edit(entity, row_id, **{ENTITIES[entity].title_key: "Neu"})
+
+    key = {"users": "901", "deals": "4", "deal_products": "4", "leads": LEAD}.get(entity, "2")
+    notice = observed.of(edit)[entity, key]
+
+    assert (notice.actor_id, notice.company_id) == ("900", "7700123")
+    assert notice.happened_at is not None
+
+
+def test_merges_and_deletions_are_told_with_their_reason(observed: Observed) -> None:
+    merged = observed.of(lambda account: account.merge("deals", 5, 6))
+    deleted = observed.of(lambda account: account.delete("notes", 3))
+    converted = observed.of(lambda account: convert_lead(account, LEAD))
+
+    assert merged["deals", "5"].tombstone == Tombstone("5", "merged", "6")
+    assert merged["deals", "6"].tombstone is None
+    assert deleted["notes", "3"].tombstone == Tombstone("3", "deleted")
+    assert converted["leads", LEAD].tombstone == Tombstone(LEAD, "deleted")
+
+
+def test_each_move_is_told_with_its_new_place(observed: Observed) -> None:
+    moves = [observed.of(partial(_move, stage_id=stage_id)) for stage_id in (1, 2, 3)]
+
+    versions = [each["deals", "4"].version or {} for each in moves]
+    assert [bytes(version["stage_id"]) for version in versions] == [b"1", b"2", b"3"]
+
+
+def _move(account: CrmAccount, stage_id: int) -> None:
+    account.edit("deals", 4, stage_id=stage_id)

@@ -272,6 +272,16 @@ async function firstVersion(configuration) {
   assert.equal(merged.data.id, 31);
 }
 
+async function webhooks(configuration) {
+  const api = new v1.WebhooksApi(configuration);
+  const made = await api.addWebhook({ AddWebhookRequest: {
+    subscription_url: url, event_action: "*", event_object: "deal", name: "SDK", version: "2.0",
+  } });
+  assert.deepEqual((await api.getWebhooks()).data, [made.data]);
+  await api.deleteWebhook({ id: made.data.id });
+  assert.deepEqual((await api.getWebhooks()).data, []);
+}
+
 async function oauth() {
   const app = new v2.OAuth2Configuration({ clientId, clientSecret, redirectUri: CALLBACK, host: url });
   const tokens = await app.authorize(code);
@@ -291,6 +301,7 @@ async function oauth() {
   await records(new v2.Configuration({ apiKey, basePath: `${url}/api/v2` }));
   await fields(new v2.Configuration({ apiKey, basePath: `${url}/api/v2` }));
   await firstVersion(new v1.Configuration({ apiKey, basePath: `${url}/api/v1` }));
+  await webhooks(first);
   await oauth();
 })().catch((error) => {
   console.error(error.config && error.config.url, error.response && error.response.data, error);
