@@ -53,6 +53,24 @@ class MartHealth:
     comparison: LastComparison
 
 
+def deleted_rows(connection: psycopg.Connection, scope: Scope, *, days: int = 0) -> int:
+    """Returns how many rows are of records that were deleted or merged ``days`` ago or earlier."""
+    marts = [mart.table for mart in MARTS]
+    counts = sql.SQL(" union all ").join(
+        sql.SQL(
+            "select count(*) as rows from {} where tenant_id = %(tenant)s and system = %(system)s"
+            " and deletion_reason in ('deleted', 'merged')"
+            " and deleted_at <= now() - make_interval(days => %(days)s)"
+        ).format(sql.Identifier(*table))
+        for table in marts
+    )
+    row = connection.execute(
+        sql.SQL("select sum(counted.rows)::bigint from ({}) as counted").format(counts),
+        {"tenant": scope.tenant.slug, "system": scope.system, "days": days},
+    ).fetchone()
+    return row[0] if row else 0
+
+
 def checked_links(mart: Mart) -> tuple[Link, ...]:
     """Returns the links whose record must have a row, unless the connected user may not see it."""
     return tuple(link for link in mart.links if not link.is_often_unknown)

@@ -113,7 +113,7 @@ def _shown(rows: Sequence[SourceRow], only: str) -> list[SourceRow]:
         return [row for row in rows if row.is_shown_among_all]
     if only == PARTS:
         return [row for row in rows if not row.source.is_first]
-    return [row for row in rows if row.state == only]
+    return [row for row in rows if row.state == only and row.is_shown_among_all]
 
 
 def _row(sheet: Sheet, draft: Draft, source: Source, covered: Mapping[str, int]) -> SourceRow:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from html import unescape
 from typing import Any
 
 import httpx
 
-from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.marts import build
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline_tests.connect.browser import ConnectSite
+from pipedrive_pipeline_tests.connect.pages.forms import fields_of, signed_in
 from pipedrive_pipeline_tests.marts.fields import custom, key_of
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization, person
 from pipedrive_pipeline_tests.vault.world import ACME
@@ -84,7 +83,6 @@ class MappingPage:
     """The editor of one signed-in person, by HTTP alone."""
 
     browser: httpx.Client
-    url: str
     page: httpx.Response | None = None
 
     def open(self, **parameters: object) -> str:
@@ -97,7 +95,7 @@ class MappingPage:
         """The form of the last page with these changes, sent by one of its buttons."""
         assert self.page is not None
         sent = {**form_of(self.page.text), **changes, **({"act": act} if act else {})}
-        answer = self.browser.post(MAPPING, data=sent, headers={"origin": self.url})
+        answer = self.browser.post(MAPPING, data=sent)
         if answer.status_code != 303:
             self.page = answer
         return answer
@@ -105,26 +103,12 @@ class MappingPage:
 
 def editor(site: ConnectSite, role: Role = Role.MANAGER, name: str = "editor") -> MappingPage:
     """The editor of a person who signed in with a key of this role."""
-    with site.world.vault.warehouse.as_app(ACME) as connection:
-        key = keys.add(connection, ACME, role, name, who="a test")
-    browser = site.browser()
-    browser.headers["accept-language"] = "en"
-    browser.post("/login", data={"key": key.text}, headers={"origin": site.url})
-    return MappingPage(browser, site.url)
+    return MappingPage(signed_in(site, role, name))
 
 
 def form_of(text: str) -> dict[str, str]:
     """What a browser would send of the mapping's form without a button."""
-    form = text[text.index('id="mapping"') : text.index("</form>", text.index('id="mapping"'))]
-    fields: dict[str, str] = {}
-    for tag in re.findall(r"<input [^>]*>", form):
-        facts = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
-        if facts.get("type") != "checkbox" or " checked" in tag:
-            fields[unescape(facts["name"])] = unescape(facts.get("value", ""))
-    for name, options in re.findall(r'<select id="\w+" name="([^"]*)">(.*?)</select>', form):
-        chosen = re.search(r'value="(\w*)" selected', options)
-        fields[unescape(name)] = chosen.group(1) if chosen else ""
-    return fields
+    return fields_of(text, MAPPING)
 
 
 def row_of(text: str, label: str) -> str:
