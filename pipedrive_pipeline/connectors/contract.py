@@ -391,7 +391,7 @@ class Source(Protocol):
         ...
 
     async def size_hint(self, entity: Entity) -> int | None:
-        """At least as many records as there are, for one call; None where the source tells none."""
+        """At least as many records as there are, for few calls; None if the source tells none."""
         ...
 
     async def account(self) -> Account:

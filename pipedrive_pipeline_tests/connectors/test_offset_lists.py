@@ -51,7 +51,7 @@ class OffsetScript:
         if request.path not in self.rows:
             return as_json({"success": False, "error": "not found"}, 404)
         query = request.query
-        order, direction = query["sort"].split(", ")[0].split(" ")
+        order, direction = query.get("sort", "id ASC").split(", ")[0].split(" ")
         found = [row for row in self.rows[request.path] if _is_since(row, query)]
         found.sort(key=lambda row: (row[order] or "", row["id"]), reverse=direction == "DESC")
         start, limit = int(query.get("start", 0)), int(query["limit"])
@@ -121,6 +121,25 @@ def notes(count: int, seconds: Callable[[int], int] = lambda number: number) -> 
         for number in range(1, count + 1)
     ]
     return OffsetScript({"/v1/notes": rows})
+
+
+@pytest.mark.parametrize(("count", "bound"), [(0, 500), (500, 500), (501, 1_000), (1_100, 2_000)])
+def test_the_number_of_leads_has_a_bound_although_their_ids_are_no_numbers(
+    count: int, bound: int
+) -> None:
+    """A first read was priced as if there were one page of them."""
+    leads = [{"id": f"{number:05}", "update_time": stamp(1)} for number in range(count)]
+    script = OffsetScript({"/v1/leads": leads, "/v1/leads/archived": []})
+
+    async def hint() -> int | None:
+        opened = opener(clock=FakeClock().clock)
+        async with (
+            scripted(script) as server,
+            opened(FakeVault(server.url).access) as source,
+        ):
+            return await source.size_hint(PIPEDRIVE.by_name["leads"])
+
+    assert run(hint()) == bound + 500  # a page of archived ones at most
 
 
 @pytest.mark.parametrize("is_nested", [True, False])

@@ -59,13 +59,27 @@ def test_a_hundred_thousand_deals_with_products_have_a_price_of_two_ends(
         "deals": TokenRange(30 + 10, 30 + 199 * 20 + 30),
         "deal_products": TokenRange(0, 2 * 1_000 * 10),
     }
-    assert str(first) == "40 to 24,040 tokens, 80 % of 30,000"
+    assert str(first) == (
+        "40 to 24,040 tokens, 80 % of 30,000, "
+        "if there are at most 10 deal_products for each of deals"
+    )
 
 
 def test_children_are_priced_by_their_parents_even_alone(control: ControlTables) -> None:
     alone = priced(control.warehouse, ["deal_changes"], {"deals": 300})
 
     assert alone.ranges == {"deal_changes": TokenRange(0, 300 * 20)}
+
+
+def test_a_price_names_the_number_that_it_assumes(control: ControlTables) -> None:
+    """The source told no number of them, so the greatest price is one page's."""
+    unknown = priced(control.warehouse, ["leads"], {})
+    known = priced(control.warehouse, ["leads"], {"leads": 4_000})
+
+    assert str(unknown) == (
+        "80 to 120 tokens, less than 1 % of 30,000, if there are at most 500 leads"
+    )
+    assert known.assumptions == ()
 
 
 @pytest.mark.parametrize(

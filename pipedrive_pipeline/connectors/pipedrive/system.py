@@ -30,7 +30,12 @@ from pipedrive_pipeline.connectors.contract import (
 from pipedrive_pipeline.connectors.http import DEFAULT_LIMITS, Client
 from pipedrive_pipeline.connectors.jsontext import NotReadable
 from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
-from pipedrive_pipeline.connectors.pipedrive.endpoints import ME_TOKENS
+from pipedrive_pipeline.connectors.pipedrive.endpoints import (
+    ME_TOKENS,
+    PAGE_LIMIT,
+    Endpoint,
+    RecordList,
+)
 from pipedrive_pipeline.connectors.pipedrive.entities import ENDPOINTS, ENTITIES
 from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage, single
 from pipedrive_pipeline.connectors.pipedrive.field_types import FIELD_TYPES
@@ -98,8 +103,13 @@ class PipedriveSource:
         }
 
     async def size_hint(self, entity: Entity) -> int | None:
-        """See `contract.Source.size_hint`; ids count up from 1, so that the highest is a bound."""
+        """See `contract.Source.size_hint`; ids count up from 1, so that the highest is a bound.
+
+        Of records whose ids are no numbers, the lists are probed at ever greater distances.
+        """
         endpoint = ENDPOINTS[entity.name]
+        if endpoint.paging == "offset" and entity.key.type is ColumnType.TEXT:
+            return sum([await self._length_bound(endpoint, each) for each in endpoint.lists])
         if entity.key.type is not ColumnType.BIGINT or endpoint.get_tokens is None:
             return None
         order: dict[str, str | int] = {"sort_by": "id", "sort_direction": "desc", "limit": 1}
@@ -112,6 +122,17 @@ class PipedriveSource:
             call = SourceCall(f"size {entity.name}", each.path, each.tokens, params)
             highest = max(highest, await self.client.fetch(call, read))
         return highest
+
+    async def _length_bound(self, endpoint: Endpoint, each: RecordList) -> int:
+        """A number that a list's length does not exceed: at most twice the length, or one page."""
+        read = partial(_is_empty, READERS[endpoint.paging])
+        start = PAGE_LIMIT
+        while True:
+            params: dict[str, str | int] = {**dict(each.params), "start": start, "limit": 1}
+            call = SourceCall(f"size {endpoint.spec.name}", each.path, each.tokens, params)
+            if await self.client.fetch(call, read):
+                return start
+            start *= 2
 
     async def account(self) -> Account:
         """See `contract.Source.account`."""
@@ -149,6 +170,11 @@ def _highest_id(read: Callable[[HttpAnswer], ListPage], answer: HttpAnswer) -> i
         return max((int(bytes(record["id"])) for record in read(answer).records), default=0)
     except (KeyError, ValueError):
         raise NotReadable("a record has no whole number as its id") from None
+
+
+def _is_empty(read: Callable[[HttpAnswer], ListPage], answer: HttpAnswer) -> bool:
+    """True of a page without records."""
+    return not read(answer).records
 
 
 def _account(answer: HttpAnswer) -> Account:

@@ -4,13 +4,14 @@ A call costs the same for 1 and for 500 records, so a read costs its pages, and 
 proves that the list was read to its end. How many rows there are is counted in raw where everything
 was read before; else one call per entity reads the highest id at the source: an upper bound, since
 ids of deleted records count too. So a price has two ends: the least is what as many pages cost as
-are known to be there, the most what the bound costs, all of it on the dearest list.
+are known to be there, the most what the bound costs, all of it on the dearest list. Where no bound
+is known, the price names the number that it assumes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from math import ceil
@@ -50,6 +51,7 @@ class Price:
     ranges: Mapping[str, TokenRange]
     limit: int
     rows: Mapping[str, int] = field(default_factory=dict)  # at most; absent where nobody knows
+    assumptions: tuple[str, ...] = ()  # with more records than these the most is not the most
 
     @property
     def entities(self) -> dict[str, int]:
@@ -68,6 +70,8 @@ class Price:
 
     def __str__(self) -> str:
         part = f"{_percent(self.tokens, self.limit)} of {self.limit:,}"
+        if self.assumptions:
+            part += f", if there are at most {' and '.join(self.assumptions)}"
         if self.tokens_least == self.tokens:
             return f"about {self.tokens:,} tokens, {part}"
         return f"{self.tokens_least:,} to {self.tokens:,} tokens, {part}"
@@ -110,7 +114,8 @@ def price(
     parents = _parents(warehouse, scope, entities, counts, sizes)
     ranges = {entity.name: _tokens(entity, sizes, parents) for entity in entities}
     rows = {name: size.most for name, size in sizes.items() if name in ranges and size.most}
-    return Price(ranges, daily_limit(), rows)
+    known = {*counts, *(name for name, bound in bounds.items() if bound is not None)}
+    return Price(ranges, daily_limit(), rows, _assumptions(entities, sizes, known))
 
 
 def rows_in_raw(connection: psycopg.Connection, scope: Scope) -> dict[str, int]:
@@ -185,6 +190,23 @@ def _tokens_of_lists(
     elif read.batch > 1:
         most *= CALLS_PER_BATCH_MAX
     return TokenRange(least * entity.cost.tokens_per_page, most * entity.cost.tokens_per_page)
+
+
+def _assumptions(
+    entities: Sequence[Entity], sizes: Mapping[str, _RowRange], known: Collection[str]
+) -> tuple[str, ...]:
+    """What the greatest price assumes where neither raw nor the source tells a number."""
+    assumed = []
+    for entity in entities:
+        read, rows = entity.read, entity.cost.records_per_page
+        if entity.name in known or isinstance(read, Snapshot):
+            continue
+        if not isinstance(read, Children):
+            assumed.append(f"{rows:,} {entity.name}")
+        elif sizes[read.of].most:
+            calls = CALLS_PER_BATCH_MAX if read.batch > 1 else 1
+            assumed.append(f"{calls * rows // read.batch:,} {entity.name} for each of {read.of}")
+    return tuple(assumed)
 
 
 def _parents(
