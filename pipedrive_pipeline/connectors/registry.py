@@ -12,6 +12,7 @@ import os
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import Final
 
 from pipedrive_pipeline.connectors.contract import Children, ColumnType, Entity, System
 from pipedrive_pipeline.connectors.hosts import AllowedHosts
@@ -23,6 +24,9 @@ from pipedrive_pipeline.settings import Settings, setting_name
 
 ENTRY_POINT_GROUP = "pipedrive_pipeline.systems"
 MODULES_VARIABLE = "SYSTEM_MODULES"
+
+# Systems to come: pages name them, so that nobody waits for them in vain or looks for a button.
+PLANNED: Final = ("HubSpot", "Salesforce", "Zoho CRM")
 
 _registered: dict[str, System] = {}
 
