@@ -16,7 +16,16 @@ from pipedrive_pipeline.sync.tenancy.configuration import entities_read_of
 from pipedrive_pipeline.tenants import Tenant
 
 CardState = Literal[
-    "never", "pending", "disconnected", "reconnect", "failed", "paused", "running", "first", "ok"
+    "never",
+    "pending",
+    "disconnected",
+    "reconnect",
+    "failed",
+    "paused",
+    "running",
+    "first",
+    "ok",
+    "live",
 ]
 READS_SHOWN: Final = 3
 
@@ -77,7 +86,9 @@ def _state(row: dict[str, Any]) -> CardState:
         return "paused"
     if row["status"] == "failed":
         return "failed"
-    return "ok" if row["data_as_of"] else "first"
+    if row["data_as_of"] is None:
+        return "first"
+    return "live" if row["is_live"] else "ok"
 
 
 _CARDS = """
@@ -97,6 +108,13 @@ select
             and runs.system = connections.system
             and runs.status = 'running'
     ) as is_running,
+    exists (
+        select
+        from integration.webhooks
+        where webhooks.tenant_id = connections.tenant_id
+            and webhooks.system = connections.system
+            and webhooks.state = 'live'
+    ) as is_live,
     (
         select runs.started_at
         from integration.runs

@@ -28,6 +28,7 @@ class ProblemKind(StrEnum):
     DELETIONS = "deletions"  # too many records would be marked as deleted
     FIELD_GONE = "field_gone"  # a mapped field no longer exists
     RIGHT_MISSING = "right_missing"  # one kind of records may not be read
+    WEBHOOK = "webhook"  # changes are not told any more; syncs still find them
     VALUES = "values"  # values that do not fit their column
 
     @property
@@ -210,6 +211,21 @@ select
 from integration.held_deletions
 where held_deletions.decision is null
     and (%(tenant)s::text is null or held_deletions.tenant_id = %(tenant)s)
+union all
+select
+    webhooks.tenant_id,
+    webhooks.system,
+    'webhook',
+    null,
+    null,
+    null,
+    null,
+    null,
+    webhooks.reason,
+    coalesce(webhooks.gap_since, webhooks.checked_at)
+from integration.webhooks
+where webhooks.state = 'failing'
+    and (%(tenant)s::text is null or webhooks.tenant_id = %(tenant)s)
 union all
 select
     rejected_values.tenant_id,

@@ -25,6 +25,7 @@ OPEN = {
         "Pipedrive: 214 records are gone from Persons",
         "Pipedrive: the mapped field &lt;svg onload=alert(1)&gt;{{7*7}} was deleted",
         "Pipedrive: Notes cannot be read",
+        "Pipedrive no longer tells us of changes",
         "Pipedrive: 38 values of Organizations do not fit their columns",
     ),
     "de": (
@@ -32,6 +33,7 @@ OPEN = {
         "Pipedrive: 214 Datensätze fehlen unter Personen",
         "Pipedrive: Das zugeordnete Feld &lt;svg onload=alert(1)&gt;{{7*7}} wurde gelöscht",
         "Pipedrive: Notizen lassen sich nicht lesen",
+        "Pipedrive meldet Änderungen nicht mehr",
         "Pipedrive: 38 Werte von Organisationen passen nicht in ihre Spalten",
     ),
 }
@@ -48,7 +50,7 @@ def test_every_kind_of_problem_is_listed_with_what_to_do(site: ConnectSite, lang
     text = words(page)
     assert [title for title in OPEN[language] if title not in text] == []
     assert page.text.count("<article") == len(OPEN[language])
-    assert page.text.count({"en": "What to do:", "de": "Was zu tun ist:"}[language]) == 5
+    assert page.text.count({"en": "What to do:", "de": "Was zu tun ist:"}[language]) == 6
     assert "alert(1)>" not in page.text
 
 
@@ -73,7 +75,7 @@ def test_the_operator_sees_the_problems_of_all_and_whose_they_are(site: ConnectS
     stopping = browser.get("/problems?show=stops")
     answer = submit(browser, stopping, "/integrations/pipedrive/sync", tenant="acme")
 
-    assert page.text.count("<article") == 6
+    assert page.text.count("<article") == 7
     assert stopping.text.count("<article") == 2
     assert 'href="/integrations/pipedrive/connect?tenant=bravo"' in page.text
     assert answer.headers["location"] == "/integrations/pipedrive?tenant=acme"
@@ -108,6 +110,7 @@ def test_a_problem_is_over_when_its_cause_is_and_stays_visible_as_resolved(
     site.world.execute("update integration.alerts set healed_at = now()")
     site.world.execute("update integration.fields set removed_at = null")
     site.world.execute("delete from integration.rejected_values")
+    site.world.execute("delete from integration.webhooks")
     browser = signed_in(site, tenant.keys[Role.ADMIN])
 
     page = browser.get("/problems")

@@ -57,6 +57,11 @@ def troubled_tenant(site: ConnectSite, slug: str = "acme") -> FilledTenant:
     read(site, slug, "notes", code="scope_missing")
     reject_values(site, slug, 38)
     site.world.execute(
+        "insert into integration.webhooks (tenant_id, system, state, reason, app_url)"
+        " values (%s, 'pipedrive', 'failing', 'deliveries fail', 'https://x.example')",
+        slug,
+    )
+    site.world.execute(
         "update integration.fields set removed_at = now(), field_name = %s where tenant_id = %s",
         EVIL,
         slug,
