@@ -39,7 +39,7 @@ from pipedrive_pipeline.sync.webhooks.life import USER
 from pipedrive_pipeline.sync.webhooks.rows import Secrets, hashed
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.embedded import ensure_running
-from pipedrive_pipeline.warehouse.embedded.server import RunningServer
+from pipedrive_pipeline.warehouse.embedded.server import EmbeddedServer
 from pipedrive_pipeline.warehouse.migrations import migrate
 
 TENANTS = """
@@ -260,7 +260,7 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)
 """
 
 
-def both(running: RunningServer, home: Path, options: argparse.Namespace) -> dict[str, object]:
+def both(running: EmbeddedServer, home: Path, options: argparse.Namespace) -> dict[str, object]:
     """The figures of the floor and of the app."""
     webhooks = filled(Warehouse(running.url), options.tenants)
     floor_port, port = free_port(), free_port()

@@ -36,6 +36,7 @@ from pipedrive_pipeline.connect.consent import routes as consent_routes
 from pipedrive_pipeline.connect.deliveries import STORE_SECONDS as DELIVERIES_SECONDS
 from pipedrive_pipeline.connect.deliveries import Deliveries
 from pipedrive_pipeline.connect.errors import TooManyRequests, TooMuchAtOnce
+from pipedrive_pipeline.connect.event_writer import EventWriter
 from pipedrive_pipeline.connect.hooks import uninstall, webhook
 from pipedrive_pipeline.connect.middleware import StrictHttp
 from pipedrive_pipeline.connect.pages import rendering
@@ -119,7 +120,13 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.services = Services(
-        vault, warehouse, REQUESTS_A_MINUTE, SlowWork(), refusals, deliveries
+        vault,
+        warehouse,
+        REQUESTS_A_MINUTE,
+        SlowWork(),
+        refusals,
+        deliveries,
+        EventWriter(warehouse, deliveries, refusals),
     )
     for router in ROUTERS:
         app.include_router(router)

@@ -274,6 +274,21 @@ def test_many_events_at_once_are_each_stored_once(site: ConnectSite, hook: Hook)
     assert len(stored(site, EVENTS)) == len(stored(site)) == 60
 
 
+def test_an_event_that_cannot_be_stored_holds_no_other_back(site: ConnectSite, hook: Hook) -> None:
+    """Events that arrive together share a transaction."""
+    rule = "alter table integration.webhook_events"
+    site.world.execute(f"{rule} add constraint a_rule_of_the_app check (remote_id <> '13')")
+    try:
+        with ThreadPoolExecutor(16) as threads:
+            answers = list(threads.map(hook.send, [hook.event(n) for n in range(1, 31)]))
+    finally:
+        site.world.execute(f"{rule} drop constraint a_rule_of_the_app")
+
+    assert Counter(answer.status_code for answer in answers) == {200: 29, 500: 1}
+    assert len(stored(site)) == 29
+    assert hook.send(hook.event(13)).json()["data"] == {"stored": 1}
+
+
 def test_neither_token_nor_password_is_stored_or_logged(
     site: ConnectSite, hook: Hook, caplog: pytest.LogCaptureFixture
 ) -> None:

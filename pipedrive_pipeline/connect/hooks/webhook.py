@@ -13,21 +13,15 @@ import binascii
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Security
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from fastapi.security.http import HTTPBase
 
 from pipedrive_pipeline.connect.api import envelope, models
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
-from pipedrive_pipeline.connect.errors import WebhookRefused
-from pipedrive_pipeline.connect.request import AppServices, Services, SystemKey
-from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.contract import Notice
-from pipedrive_pipeline.sync.runs import signals
-from pipedrive_pipeline.sync.webhooks import rows
+from pipedrive_pipeline.connect.event_writer import ArrivedEvent
+from pipedrive_pipeline.connect.request import AppServices, SystemKey
 from pipedrive_pipeline.sync.webhooks.life import USER
-from pipedrive_pipeline.sync.webhooks.rows import Receiving
 
 router = APIRouter(tags=["webhook"])
 
@@ -64,37 +58,9 @@ async def event(
 
     Sent by the source only. Its address and password are made by the app and shown to nobody.
     """
-    body = await request.body()
-    stored = await run_in_threadpool(_store, services, system, token, _password(sent), body)
+    arrived = ArrivedEvent(system, token, _password(sent), await request.body())
+    stored = await services.events.store(arrived)
     return envelope.answer(request, models.Received(stored=stored))
-
-
-def _store(services: Services, system: str, token: str, password: str, body: bytes) -> int:
-    """The number of stored notices.
-
-    Raises:
-        WebhookRefused: no webhook has this token and password.
-        TooManyRequests: this webhook has sent too many events.
-        BadInput: the body is no event.
-    """
-    declared = registry.system(system).webhooks
-    with services.warehouse.connect() as connection:
-        webhook = rows.receiving(connection, system, token)
-    if declared is None or webhook is None or not webhook.opens(password):
-        raise WebhookRefused
-    services.deliveries.count(webhook.id)
-    notices = declared.notices(body)
-    if is_foreign(notices, webhook):
-        services.refusals.count(WebhookRefused.code, webhook.tenant_id)
-        return 0
-    if not notices:
-        return 0
-    return signals.receive(services.warehouse, webhook.scope, str(webhook.id), notices)
-
-
-def is_foreign(notices: list[Notice], webhook: Receiving) -> bool:
-    """True if an event says that it is of another company than the tenant is connected to."""
-    return any(notice.company_id not in {None, webhook.company_id} for notice in notices)
 
 
 def _password(sent: HTTPAuthorizationCredentials | None) -> str:

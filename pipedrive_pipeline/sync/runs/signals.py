@@ -37,28 +37,48 @@ class Signal:
     signal: UUID
 
 
+@dataclass(frozen=True)
+class ReceivedEvents:
+    """What one delivery of a webhook says."""
+
+    scope: Scope
+    webhook_id: str
+    notices: Sequence[Notice]
+
+
 def receive(warehouse: Warehouse, scope: Scope, webhook_id: str, notices: Sequence[Notice]) -> int:
-    """Stores the events of a delivery with their signals; returns how many of them are new.
+    """Stores the events of one delivery; see `receive_all`."""
+    return receive_all(warehouse, [ReceivedEvents(scope, webhook_id, notices)])[0]
+
+
+def receive_all(warehouse: Warehouse, deliveries: Sequence[ReceivedEvents]) -> list[int]:
+    """Stores the events of deliveries with their signals; returns how many of each are new.
 
     When it returns, they are committed. It is one statement: an event has both rows, or none.
     """
-    events = [_event(notice) for notice in notices]
-    if not events:
-        return 0
-    values = {
-        "tenant": scope.tenant.slug,
-        "system": scope.system,
-        "webhook": clean_text(webhook_id),
-        "events": Jsonb(events, dumps=json_text),
-    }
-    with warehouse.transaction(tenant=scope.tenant) as connection:
-        row = connection.execute(_RECEIVE, values).fetchone()
-    return int(row[0]) if row else 0
+    events = [[_event(delivery, notice) for notice in delivery.notices] for delivery in deliveries]
+    if not any(events):
+        return [0] * len(deliveries)
+    values = {"events": Jsonb([event for each in events for event in each], dumps=json_text)}
+    with warehouse.transaction() as connection:
+        new = set(connection.execute(_RECEIVE, values).fetchall())
+    counts = []
+    for each in events:
+        keys = {tuple(event[name] for name in KEY_OF_EVENT) for event in each} & new
+        new -= keys  # a second delivery of the same event has none
+        counts.append(len(keys))
+    return counts
 
 
-def _event(notice: Notice) -> dict[str, Any]:
+KEY_OF_EVENT = ("tenant_id", "system", "webhook_id", "event_key")
+
+
+def _event(delivery: ReceivedEvents, notice: Notice) -> dict[str, Any]:
     stone = notice.tombstone
     return {
+        "tenant_id": delivery.scope.tenant.slug,
+        "system": delivery.scope.system,
+        "webhook_id": clean_text(delivery.webhook_id),
         "event_key": clean_text(notice.key),
         "entity": clean_text(notice.entity),
         "remote_id": clean_text(notice.id),
@@ -115,6 +135,9 @@ _RECEIVE = """
 with given as (
     select event.*
     from jsonb_to_recordset(%(events)s) as event (
+        tenant_id text,
+        system text,
+        webhook_id text,
         event_key text,
         entity text,
         remote_id text,
@@ -132,9 +155,9 @@ new as (
         merged_into, version, actor_id
     )
     select
-        %(tenant)s,
-        %(system)s,
-        %(webhook)s,
+        given.tenant_id,
+        given.system,
+        given.webhook_id,
         given.event_key,
         given.entity,
         given.remote_id,
@@ -144,9 +167,17 @@ new as (
         given.version,
         given.actor_id
     from given
-    order by given.event_key asc
+    order by
+        given.tenant_id asc,
+        given.system asc,
+        given.webhook_id asc,
+        given.event_key asc
     on conflict (tenant_id, system, webhook_id, event_key) do nothing
     returning
+        tenant_id,
+        system,
+        webhook_id,
+        event_key,
         entity,
         remote_id
 ),
@@ -154,12 +185,14 @@ new as (
 signalled as (
     insert into integration.signals (tenant_id, system, entity, remote_id)
     select distinct
-        %(tenant)s,
-        %(system)s,
+        new.tenant_id,
+        new.system,
         new.entity,
         new.remote_id
     from new
     order by
+        new.tenant_id asc,
+        new.system asc,
         new.entity asc,
         new.remote_id asc
     on conflict (tenant_id, system, entity, remote_id) do update
@@ -167,7 +200,12 @@ signalled as (
         attempts = 0
 )
 
-select count(*) from new
+select
+    new.tenant_id,
+    new.system,
+    new.webhook_id,
+    new.event_key
+from new
 """
 _SIGNAL = """
 insert into integration.signals (tenant_id, system, entity, remote_id)

@@ -64,6 +64,7 @@ class Receiving:
     id: UUID
     tenant_id: str
     system: str
+    token_hash: str
     password_hash: str
     company_id: str | None
 
@@ -82,10 +83,12 @@ def hashed(secret: str) -> str:
     return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
 
 
-def receiving(connection: psycopg.Connection, system: str, token: str) -> Receiving | None:
-    """The webhook whose address has this token; None if there is none."""
-    cursor = connection.cursor(row_factory=class_row(Receiving))
-    return cursor.execute(_RECEIVING, (hashed(token), system)).fetchone()
+def receiving(warehouse: Warehouse, token_hashes: Iterable[str]) -> dict[str, Receiving]:
+    """The webhooks whose addresses have these tokens, by the digest of the token."""
+    with warehouse.connect() as connection:
+        cursor = connection.cursor(row_factory=class_row(Receiving))
+        found = cursor.execute(_RECEIVING, [list(token_hashes)]).fetchall()
+    return {webhook.token_hash: webhook for webhook in found}
 
 
 def due(warehouse: Warehouse, systems: Iterable[str], app_url: str, *, limit: int) -> list[Scope]:
@@ -227,14 +230,14 @@ select
     webhooks.id,
     webhooks.tenant_id,
     webhooks.system,
+    webhooks.token_hash,
     webhooks.password_hash,
     connections.company_id
 from integration.webhooks
 inner join integration.connections
     on connections.tenant_id = webhooks.tenant_id
     and connections.system = webhooks.system
-where webhooks.token_hash = %s
-    and webhooks.system = %s
+where webhooks.token_hash = any(%s)
 """
 # A webhook is also looked at when something that it depends on has changed since the last look.
 _DUE = """
