@@ -681,16 +681,34 @@ def test_a_read_of_everything_whose_list_ends_too_early_is_incomplete(
 
 def test_one_of_two_lists_that_was_not_read_whole_is_read_again_and_not_the_other() -> None:
     """An earlier run called it read. All later runs went on behind it and failed alike."""
-    live, old = ([organization(id_) for id_ in ids] for ids in ([1], [2, 3, 4, 5]))
+    old = [organization(id_, second=400 * id_) for id_ in [2, 3, 4, 5]]
     world = PipedriveScript(rows={"deals": [], "archived_deals": old})
     begun = walked(world, entity="deals").pages[1].resume
-    world.rows["deals"] = live
+    world.rows["deals"] = [organization(1)]
 
     failed = walked(world, entity="deals", resume=begun)
     walk = walked(world, entity="deals", resume=failed.pages[-1].resume)
 
     assert isinstance(failed.error, IncompleteRead)
-    assert (walk.ids, walk.error) == ([1], None)
+    assert (walk.ids, walk.error) == ([1, 5], None), "of the other, what changed at its end"
+
+
+@pytest.mark.parametrize("live", [[], [1]])
+def test_a_record_that_moved_into_a_list_that_an_earlier_run_read_is_not_missed(
+    live: list[int],
+) -> None:
+    """An archived deal that somebody took up again was in neither list when that list was read."""
+    old = [organization(id_) for id_ in [2, 3, 4, 5]]
+    world = PipedriveScript(
+        rows={"deals": [organization(id_) for id_ in live], "archived_deals": old}
+    )
+    begun = walked(world, entity="deals").pages[1].resume
+    world.rows["deals"].append(old.pop() | {"update_time": DATE_STAMP})
+
+    walk = walked(world, entity="deals", resume=begun)
+
+    assert walk.error is None
+    assert 5 in walk.ids
 
 
 def test_an_incomplete_read_goes_on_at_its_last_page() -> None:

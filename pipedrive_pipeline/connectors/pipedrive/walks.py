@@ -24,7 +24,7 @@ Source: https://pipedrive.readme.io/docs/core-api-concepts-pagination (read 2026
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -165,7 +165,26 @@ class ListWalk:
         entered = {each.part for each in resume.windows if each.is_read or each.cursor}
         if not entered <= reaches.keys():
             return everything, {}
-        return [*resume.windows], reaches
+        if len(parts) == 1:
+            return [*resume.windows], reaches
+        windows = [each for each in resume.windows if not (each.is_read and each.since)]
+        return [*windows, *self._changed_since(windows, reaches)], reaches
+
+    def _changed_since(
+        self, windows: Sequence[Window], reaches: Mapping[str | None, Reach]
+    ) -> list[Window]:
+        """The changes in the lists that an earlier run read whole.
+
+        A record may have moved there since, out of a list that is not read yet: an archived deal
+        that somebody took up again.
+        """
+        unread = {window.part for window in windows if not window.is_read}
+        starts = {
+            part: (reach.newest or reach.limit) - self._overlap
+            for part, reach in reaches.items()
+            if part not in unread and self.endpoint.list_of(part).has_since
+        }
+        return [Window(since=at.strftime(STAMP), part=part) for part, at in starts.items()]
 
     def _without(
         self, part: str | None, windows: list[Window], reaches: Mapping[str | None, Reach]
@@ -176,8 +195,9 @@ class ListWalk:
         """
         if self.state is not None or len(windows) == 1:
             return None
+        of_others = [window for window in windows if window.part != part]
         others = {each: reach for each, reach in reaches.items() if each != part}
-        return _resume([Window(part=w.part) if w.part == part else w for w in windows], others)
+        return _resume([Window(part=part), *of_others], others)
 
     async def _window(self, window: Window) -> AsyncIterator[tuple[ListPage, Window | None]]:
         """The pages of a window, with how far it is read after each; none of one that is read."""
