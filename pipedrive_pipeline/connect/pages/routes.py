@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipedrive_pipeline.connect.pages import (
+    confirm_pages,
     connect_pages,
     history_pages,
     home,
@@ -21,6 +22,7 @@ ROUTERS = (
     system_pages.router,
     history_pages.router,
     connect_pages.router,
+    confirm_pages.router,
     mapping_pages.router,
     settings_pages.router,
     key_pages.router,
