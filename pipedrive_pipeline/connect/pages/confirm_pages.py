@@ -15,7 +15,6 @@ from pipedrive_pipeline.connect.api.review_models import DeletionDecision
 from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.pages import rendering
-from pipedrive_pipeline.connect.pages.records import entity_label
 from pipedrive_pipeline.connect.pages.system_view import system_view
 from pipedrive_pipeline.connect.pages.visitors import FormVisitor, TenantVisitor
 from pipedrive_pipeline.connect.request import AppServices, SentBody, SystemKey
@@ -53,14 +52,12 @@ def deletions(
     if not found:
         raise NotFound
     status = tenant_status.status(services, visitor.tenant, system)
-    display = rendering.display_of(request, visitor)
     return rendering.page(
         request,
         "deletions.html",
         visitor,
         system=registry.system(system),
         held=found[0],
-        records=entity_label(display, system, entity),
         record_page=record_page(scope, entity) if status.company.domain else None,
         company_domain=status.company.domain,
         may_decide=visitor.may(Permission.ASK_SYNC),

@@ -5,7 +5,7 @@ Filters and pages are in the address, so that they can be bookmarked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Final
@@ -22,15 +22,17 @@ from pipedrive_pipeline.connect.api.cursors import (
     encoded,
     instant,
 )
+from pipedrive_pipeline.connect.api.sync_models import Run
 from pipedrive_pipeline.connect.auth import sessions
 from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.pages import rendering
-from pipedrive_pipeline.connect.pages.records import entity_label, mart_label
-from pipedrive_pipeline.connect.pages.run_view import RunView, error_text
+from pipedrive_pipeline.connect.pages.run_view import RunView
+from pipedrive_pipeline.connect.pages.table_names import table_name
 from pipedrive_pipeline.connect.pages.visitors import TenantVisitor
 from pipedrive_pipeline.connect.request import AppServices, SystemKey
 from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.runs import listing
@@ -119,8 +121,6 @@ def history(
         statuses=STATUSES,
         changes=changes,
         visited_at=visited_at,
-        error_text=lambda code: error_text(display.language, code),
-        label_of=lambda entity: entity_label(display, system, entity),
     )
     rendering.remember(answer, settings, f"{VISIT_COOKIE}_{system}", visit)
     return answer
@@ -146,7 +146,7 @@ def run_page(
         count = rejected_count(connection, scope)
     if row is None:
         raise NotFound
-    run = presenters.run(row)
+    run = _in_order(presenters.run(row), system)
     return rendering.page(
         request,
         "run.html",
@@ -158,9 +158,7 @@ def run_page(
         values_count=count,
         may_sync=visitor.may(Permission.ASK_SYNC),
         dagster_url=_dagster_url(services.vault.settings, run.dagster_run_id, visitor),
-        error_text=lambda code: error_text(display.language, code),
-        label_of=lambda entity: entity_label(display, system, entity),
-        mart_label=lambda mart: mart_label(display, mart),
+        table_name=lambda mart: table_name(display, mart),
     )
 
 
@@ -169,6 +167,23 @@ def rejected_csv(services: AppServices, system: SystemKey, visitor: TenantVisito
     """The refused values as a file: the same as the API's."""
     with services.warehouse.as_app(visitor.tenant) as connection:
         return review.csv_file(connection, Scope(visitor.tenant, system))
+
+
+def _in_order(run: Run, system: str) -> Run:
+    """The run with its entities in the order of reading, and its tables in that of building."""
+    entities = [*registry.system(system).by_name]
+    marts = [mart.name for mart in MARTS]
+    return run.model_copy(
+        update={
+            "entities": {name: run.entities[name] for name in _known_first(run.entities, entities)},
+            "marts": {name: run.marts[name] for name in _known_first(run.marts, marts)},
+        }
+    )
+
+
+def _known_first(names: Iterable[str], order: Sequence[str]) -> list[str]:
+    """Names in an order; those that it lacks come last."""
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def _dagster_url(settings: Settings, run_id: str | None, visitor: TenantVisitor) -> str | None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipedrive_pipeline.connect.api.sync_models import Run
-from pipedrive_pipeline.connect.pages import texts
 
 # State of a run: the shape of `ui.state`. The word is the text `run.state.<state>`.
 SHAPES: Final = {
@@ -77,9 +76,3 @@ class RunView:
         if self.run.started_at is None or self.run.completed_at is None:
             return None
         return (self.run.completed_at - self.run.started_at).total_seconds()
-
-
-def error_text(language: str, code: str) -> str | None:
-    """The key of an error in plain words with its next step; None if its message must do."""
-    key = f"run.error.{code}"
-    return key if key in texts.catalogue(language) else None

@@ -14,7 +14,6 @@ from pipedrive_pipeline.connect.api import models, presenters
 from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.pages import rendering
-from pipedrive_pipeline.connect.pages.records import entity_label, mart_label
 from pipedrive_pipeline.connect.pages.system_view import SystemView, system_view
 from pipedrive_pipeline.connect.pages.visitors import FormVisitor, TenantVisitor, Visitor
 from pipedrive_pipeline.connect.request import AppServices, SentBody, Services, SystemKey
@@ -31,7 +30,7 @@ SPOKEN_STEP: Final = 10  # percent: a screen reader is told each
 
 
 @dataclass(frozen=True)
-class TestOutcome:
+class TestedConnection:
     """What a test of the connection found just now."""
 
     proof: models.ConnectionTest | None
@@ -60,7 +59,7 @@ def progress(
     if not view.status.current:
         return HTMLResponse("", headers={"HX-Refresh": "true"})  # all has ended
     return rendering.page(
-        request, "progress.html", visitor, **_values(request, view, visitor), spoken_before=spoken
+        request, "progress.html", visitor, **_values(view, visitor), spoken_before=spoken
     )
 
 
@@ -104,7 +103,7 @@ def test_connection(
         proof = presenters.connection_test(check)
     except PipelineError as error:  # the page says it, beside everything that still holds
         message = str(error)
-    outcome = TestOutcome(proof, message, time.monotonic() - began)
+    outcome = TestedConnection(proof, message, time.monotonic() - began)
     return _page(request, services, system, visitor, outcome)
 
 
@@ -113,14 +112,14 @@ def _page(
     services: Services,
     system: str,
     visitor: Visitor,
-    outcome: TestOutcome | None = None,
+    outcome: TestedConnection | None = None,
 ) -> Response:
     view = _view(request, services, system, visitor)
     return rendering.page(
         request,
         "system.html",
         visitor,
-        **_values(request, view, visitor),
+        **_values(view, visitor),
         outcome=outcome,
         is_live=bool(view.status.current),
         may_connect=visitor.may(Permission.MANAGE_CONNECTION),
@@ -133,15 +132,12 @@ def _view(request: Request, services: Services, system: str, visitor: Visitor) -
     return system_view(services, Scope(visitor.tenant, system), display.zone)
 
 
-def _values(request: Request, view: SystemView, visitor: Visitor) -> dict[str, Any]:
-    display, key = rendering.display_of(request, visitor), view.system.key
+def _values(view: SystemView, visitor: Visitor) -> dict[str, Any]:
     return {
         "system": view.system,
         "view": view,
         "may_sync": visitor.may(Permission.ASK_SYNC),
         "spoken": _spoken(view),
-        "label_of": lambda entity: entity_label(display, key, entity),
-        "mart_label": lambda mart: mart_label(display, mart),
     }
 
 

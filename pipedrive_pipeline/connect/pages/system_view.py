@@ -13,6 +13,7 @@ from pipedrive_pipeline.connect.pages.run_view import RunView
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import System
+from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.day import BudgetDay, budget_day
 from pipedrive_pipeline.sync.budget.pricing import estimated_tokens, sweep_tokens
@@ -96,6 +97,23 @@ class SystemView:
         return any(run.sync_type in READING_TYPES for run in self.status.current)
 
     @property
+    def summary(self) -> str:
+        """What matters most now, a key of the texts `system.lede`."""
+        shapes = {entity.state[0] for entity in self.entities}
+        is_full_running = self.running is not None and self.running.run.sync_type == "full"
+        conditions = {
+            "reauth": self.status.state == "needs_reauth",
+            "disconnected": not self.is_connected,
+            "never_read": self.is_never_read,
+            "decide": bool(self.held),
+            "failed": "bad" in shapes,
+            "paused": self.status.budget.resume_at is not None,
+            "reading": is_full_running or not self.entities,
+            "partly": "warn" in shapes,
+        }
+        return next((name for name, is_true in conditions.items() if is_true), "complete")
+
+    @property
     def last_sweep_at(self) -> datetime | None:
         """Deletions of every kind are marked up to then; None if one was never compared."""
         times = [
@@ -139,7 +157,11 @@ def system_view(services: Services, scope: Scope, zone: ZoneInfo) -> SystemView:
 
 def _shown(status: sync_models.Status) -> list[EntityStatus]:
     """Kinds with rows of our own first, in the order of building; others only with a problem."""
-    with_rows = [entity for entity in status.entities if entity.mart]
+    order = [mart.name for mart in MARTS]
+    with_rows = sorted(
+        (entity for entity in status.entities if entity.mart),
+        key=lambda entity: order.index(entity.mart or ""),
+    )
     others = [
         entity
         for entity in status.entities
