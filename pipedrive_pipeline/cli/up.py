@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -18,11 +18,13 @@ import typer
 from pipedrive_pipeline.cli.installation import Installation
 from pipedrive_pipeline.cli.output import errors, print_facts, terminal
 from pipedrive_pipeline.cli.processes import Server, Servers, require_free
-from pipedrive_pipeline.cli.sandbox import connect_sandbox, publish, sandbox_command
+from pipedrive_pipeline.cli.sandbox import SANDBOX, connect_sandbox, publish, sandbox_command
 from pipedrive_pipeline.cli.session import CommandSession, enter_dagster, open_session
 from pipedrive_pipeline.connectors.registry import system_keys
+from pipedrive_pipeline.errors import DatabaseUnavailable
 from pipedrive_pipeline.settings import PROJECT_ROOT, SANDBOX_HOST, Settings, load_settings
 from pipedrive_pipeline.sync.tenancy.registry import has_real_connection
+from pipedrive_pipeline.sync.webhooks.liveness import near_real_time
 from pipedrive_pipeline.warehouse.embedded import running_server
 
 HOST = "127.0.0.1"
@@ -59,8 +61,10 @@ def up(
         if is_sandboxed:
             connect_sandbox(session)
         _announce(session, installation, is_sandboxed=is_sandboxed)
+        is_said = not is_sandboxed
         while not stop.wait(1.0):
             servers.revive(_say_restarted)
+            is_said = is_said or _say_live(session)
 
 
 def down() -> None:
@@ -82,6 +86,15 @@ def _say_restarted(server: Server, code: int) -> None:
         f"{server.log}.",
         soft_wrap=True,
     )
+
+
+def _say_live(session: CommandSession) -> bool:
+    """True once the sandbox tells of its changes, which is said then."""
+    with suppress(DatabaseUnavailable), session.warehouse.transaction() as connection:
+        if any(state.state == "live" for state in near_real_time(connection, SANDBOX)):
+            errors.print("near real time is live: an edit in the sandbox is in crm seconds later")
+            return True
+    return False
 
 
 @contextmanager

@@ -43,6 +43,8 @@ def test_a_tenants_whole_life_by_http_alone(home: Path) -> None:
         first = up.rows(LIVE)
         assert len(first) == _organizations(up)
 
+        an_edit_arrives_in_near_real_time(up)
+        first = up.rows(LIVE)
         a_second_up_is_refused(up)
         another_installation_names_who_has_the_port(up)
         a_second_terminal_needs_no_setting(up)
@@ -95,6 +97,22 @@ def test_the_sandbox_enters_no_installation_with_a_real_tenant(home: Path) -> No
 
 def _servers(up: RunningUp) -> list[psutil.Process]:
     return [process for process in up.processes() if process.pid != up.process.pid]
+
+
+def an_edit_arrives_in_near_real_time(up: RunningUp) -> None:
+    """The sandbox calls back on loopback; nothing had to be set."""
+    up.wait("select from integration.webhooks where state = 'live'")
+    up.wait("select where not exists (select from integration.runs where status = 'running')")
+    organization = up.rows(LIVE)[0]["pipedrive_id"]
+    edit = {"action": "edit", "entity": "organizations", "values": {"name": "Told by a webhook"}}
+    url = f"{up.urls['sandbox']}/_sandbox/edit"
+    httpx.post(url, json={**edit, "ids": [organization]}).raise_for_status()
+
+    up.wait("select from crm.customers where name = 'Told by a webhook'")
+    status = up.terminal.run("status", "--tenant", "sandbox", "--json").facts[0]
+    assert status["near_real_time"]["state"] == "live"
+    assert status["near_real_time"]["last_event_at"] is not None
+    assert "near real time is live" in (up.home / "up.log").read_text()
 
 
 def a_second_up_is_refused(up: RunningUp) -> None:
