@@ -8,6 +8,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from socket import create_connection
 
@@ -15,8 +16,11 @@ import httpx
 import pytest
 
 from pipedrive_pipeline.settings import PROJECT_ROOT
+from pipedrive_pipeline.sync.webhooks.life import USER
 from pipedrive_pipeline_tests.connect.browser import ConnectSite, served
+from pipedrive_pipeline_tests.connect.hooks import hook_of
 from pipedrive_pipeline_tests.vault import world
+from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
 from pipedrive_pipeline_tests.waiting import free_port, wait_until
 
 CADDY = shutil.which("caddy")
@@ -66,9 +70,9 @@ def _answers(port: int, authority: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def client(
+def behind_proxy(
     database_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[httpx.Client]:
+) -> Iterator[tuple[httpx.Client, ConnectSite]]:
     port = free_port()
     with (
         world.running(database_template) as environment,
@@ -79,7 +83,25 @@ def client(
         ) as site,
         proxied(site, tmp_path_factory.mktemp("caddy"), port) as through_proxy,
     ):
-        yield through_proxy
+        yield through_proxy, site
+
+
+@pytest.fixture
+def client(behind_proxy: tuple[httpx.Client, ConnectSite]) -> httpx.Client:
+    return behind_proxy[0]
+
+
+def test_events_of_a_webhook_pass_with_their_password(
+    behind_proxy: tuple[httpx.Client, ConnectSite],
+) -> None:
+    client, site = behind_proxy
+    site.forget()
+    hook = replace(hook_of(site, world.ACME, OAuthCompany()), client=client)
+
+    stored, refused = hook.send(), hook.send(auth=(USER, "wrong"))
+
+    assert (stored.status_code, stored.json()["data"]) == (200, {"stored": 1})
+    assert refused.status_code == 404
 
 
 def test_pages_come_over_tls_with_strict_headers(client: httpx.Client) -> None:
