@@ -38,6 +38,7 @@ ENTRIES_SHOWN: Final = 25
 EXPIRY_DAYS: Final = {"90": 90, "365": 365, "never": None}
 LINK_MINUTES: Final = (links.LINK_MINUTES, 24 * 60, links.LINK_MINUTES_MAX)
 SOON: Final = timedelta(days=30)
+NEW: Final = timedelta(days=7)  # nobody wonders yet why it was never used
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,9 @@ def state_of(key: Key, now: datetime) -> str:
         return "expired"
     if key.expires_at is not None and key.expires_at - now < SOON:
         return "expires_soon"
-    return "unused" if key.last_used_at is None else "in_use"
+    if key.last_used_at is not None:
+        return "in_use"
+    return "new" if now - key.created_at < NEW else "unused"
 
 
 def _details(entry: audit_log.AuditEntry) -> dict[str, Any]:
