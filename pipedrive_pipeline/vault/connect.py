@@ -177,6 +177,28 @@ def store(
     _request_sync(transaction, new_connection, sync_type="full" if is_first else "incremental")
 
 
+def require_same_company(transaction: psycopg.Connection, scope: Scope, account: Account) -> None:
+    """Returns if the account is of the company that the tenant has rows of.
+
+    Raises:
+        OtherCompany: it is another one, or the tenant has never been connected.
+    """
+    row = transaction.execute(
+        "select connections.company_id, connections.company_name from integration.connections"
+        " where connections.tenant_id = %s and connections.system = %s",
+        (scope.tenant.slug, scope.system),
+    ).fetchone()
+    company_id, company_name = row or (None, None)
+    if company_id != account.company_id:
+        raise OtherCompany(
+            scope.tenant.slug,
+            scope.system,
+            current=f"{company_name or 'a company'} (id {company_id})" if company_id else "none",
+            offered=f"{account.company_name or 'a company'} (id {account.company_id})",
+            may_change=False,
+        )
+
+
 def run_to_end(coroutine: Coroutine[object, object, T]) -> T:
     """The result of a coroutine, also within a running event loop; its exception is raised."""
     try:

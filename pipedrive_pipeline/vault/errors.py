@@ -50,12 +50,19 @@ class OtherCompany(PersonMustAct):
 
     code = "other_company"
 
-    def __init__(self, tenant: str, system: str, *, current: str, offered: str) -> None:
+    def __init__(
+        self, tenant: str, system: str, *, current: str, offered: str, may_change: bool = True
+    ) -> None:
         self.tenant, self.system, self.current, self.offered = tenant, system, current, offered
+        advice = (
+            "Confirm the change of company (`connect --other-company`, or the box on the page), or "
+            "connect with the former one."
+            if may_change
+            else "The link allows connecting that company again and no other."
+        )
         super().__init__(
             f"{tenant}: holds rows of {current}, and this {system} consent is for {offered}. "
-            "Confirm the change of company (`connect --other-company`, or the box on the page), or "
-            "connect with the former one. Nothing was changed."
+            f"{advice} Nothing was changed."
         )
 
 

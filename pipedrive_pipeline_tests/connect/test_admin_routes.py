@@ -8,8 +8,12 @@ import httpx
 import pytest
 
 from pipedrive_pipeline.connect.auth.permissions import Role
+from pipedrive_pipeline.connect.consent import links
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite
 from pipedrive_pipeline_tests.connect.tenants import FilledTenant, client_with, filled_tenant
+from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
+from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, VaultSetup
 
 LINKS = f"{ROUTES}/connect-links"
 
@@ -128,3 +132,37 @@ def test_proposals_and_changes_of_versions_come_with_their_reason(
             }
         ]
     ]
+
+
+def test_a_link_for_reconnecting_refuses_another_company(
+    site: ConnectSite, tenant: FilledTenant, admin: httpx.Client
+) -> None:
+    """A customer who gets it again and again must not replace the company by a slip."""
+    facts = {"reconnectsOnly": True}
+    answers = {}
+    for name, company in (("same", OAuthCompany(id=1)), ("other", OAuthCompany(id=2))):
+        link = admin.post(f"{ROUTES}/connect-link", json=facts).json()["data"]["url"]
+        browser = site.browser()
+        state = site.state_of(browser.get(link))
+        params = {"state": state, "code": site.world.oauth.consent(company)}
+        answers[name] = browser.get(f"{ROUTES}/callback", params=params)
+
+    assert answers["same"].status_code == 303
+    assert answers["other"].status_code == 409
+    assert "This is another company" in answers["other"].text
+    waiting = site.world.rows("select company_id from integration.pending_grants")
+    assert waiting == [{"company_id": "1"}]
+    assert site.world.row(tenant.tenant)["company_id"] == "1"
+
+
+def test_a_link_for_reconnecting_connects_no_company_for_the_first_time(
+    site: ConnectSite, acme: VaultSetup
+) -> None:
+    made = links.make(acme.vault, Scope(ACME, PIPEDRIVE), who="a test", reconnects_only=True)
+    browser = site.browser()
+    params = {"state": site.state_of(browser.get(made.url)), "code": acme.oauth.consent(None)}
+
+    answer = browser.get(f"{ROUTES}/callback", params=params)
+
+    assert answer.status_code == 409
+    assert acme.rows("select from integration.pending_grants") == []

@@ -181,6 +181,7 @@ create table integration.connect_links (
     created_at timestamptz not null default now(),
     expires_at timestamptz not null,
     opened_at timestamptz,
+    reconnects_only boolean not null default false,
     constraint connect_links_pkey primary key (link_hash),
     constraint connect_links_id_key unique (id),
     constraint connect_links_tenant_id_fkey foreign key (tenant_id)
@@ -207,10 +208,14 @@ comment on column integration.connect_links.expires_at is
     'When it stops working.';
 comment on column integration.connect_links.opened_at is
     'When a browser first followed it to the source; empty: nobody has opened it.';
+comment on column integration.connect_links.reconnects_only is
+    'Whether its consent must be for the company that the tenant has rows of.';
 -- Without the hash, which the engine alone compares.
 select integration.isolate(
     'integration.connect_links',
-    'select (id, tenant_id, system, created_by, created_at, expires_at, opened_at), delete'
+    'select (
+        id, tenant_id, system, created_by, created_at, expires_at, opened_at, reconnects_only
+    ), delete'
 );
 
 create table integration.oauth_states (

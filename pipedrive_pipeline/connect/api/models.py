@@ -172,6 +172,7 @@ class OpenLinkShown(Model):
     opened_at: datetime | None = Field(
         description="When a browser first followed it; null: nobody has opened it."
     )
+    reconnects_only: bool
 
 
 class Withdrawal(Model):

@@ -43,6 +43,7 @@ class OpenLink:
     created_at: datetime
     expires_at: datetime
     opened_at: datetime | None
+    reconnects_only: bool
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,24 @@ class LinkTarget:
     who: str
 
 
-def make(vault: Vault, scope: Scope, *, who: str, valid_minutes: int = LINK_MINUTES) -> OneTimeLink:
+@dataclass(frozen=True)
+class UsedLink:
+    """What a link that was used up allows."""
+
+    reconnects_only: bool
+
+
+def make(
+    vault: Vault,
+    scope: Scope,
+    *,
+    who: str,
+    valid_minutes: int = LINK_MINUTES,
+    reconnects_only: bool = False,
+) -> OneTimeLink:
     """Makes a link that gives one consent within ``valid_minutes``.
+
+    With ``reconnects_only`` the consent must be for the company that the tenant has rows of.
 
     Raises:
         SettingsError: the operator has not set the app's id or secret; a link would be useless.
@@ -74,18 +91,25 @@ def make(vault: Vault, scope: Scope, *, who: str, valid_minutes: int = LINK_MINU
             row = transaction.execute(
                 """
                 insert into integration.connect_links (
-                    link_hash, tenant_id, system, created_by, expires_at
+                    link_hash, tenant_id, system, created_by, expires_at, reconnects_only
                 )
-                values (%s, %s, %s, %s, now() + make_interval(mins => %s))
+                values (%s, %s, %s, %s, now() + make_interval(mins => %s), %s)
                 returning id, expires_at
                 """,
-                (signing.hashed(secret), scope.tenant.slug, scope.system, who, valid_minutes),
+                (
+                    signing.hashed(secret),
+                    scope.tenant.slug,
+                    scope.system,
+                    who,
+                    valid_minutes,
+                    reconnects_only,
+                ),
             ).fetchone()
         except psycopg.errors.ForeignKeyViolation:
             raise UnknownTenant(scope.tenant.slug) from None
         if row is None:  # `returning` gives the row that was inserted
             raise AssertionError
-        facts = {"expires_at": row[1].isoformat()}
+        facts = {"expires_at": row[1].isoformat(), "reconnects_only": reconnects_only}
         audit_log.note(
             transaction,
             scope.tenant,
@@ -141,13 +165,13 @@ def target(vault: Vault, secret: str) -> LinkTarget:
     return LinkTarget(link_hash, Scope(Tenant(row[0]), row[1]), row[2])
 
 
-def use_up(transaction: psycopg.Connection, link_hash: str) -> bool:
-    """Deletes the link; False if another consent has used it before."""
-    return bool(
-        transaction.execute(
-            "delete from integration.connect_links where link_hash = %s", (link_hash,)
-        ).rowcount
-    )
+def use_up(transaction: psycopg.Connection, link_hash: str) -> UsedLink | None:
+    """Deletes the link and returns it; None if another consent has used it before."""
+    row = transaction.execute(
+        "delete from integration.connect_links where link_hash = %s returning reconnects_only",
+        (link_hash,),
+    ).fetchone()
+    return UsedLink(reconnects_only=row[0]) if row else None
 
 
 _OPEN = """
@@ -157,7 +181,8 @@ select
     connect_links.created_by,
     connect_links.created_at,
     connect_links.expires_at,
-    connect_links.opened_at
+    connect_links.opened_at,
+    connect_links.reconnects_only
 from integration.connect_links
 where connect_links.tenant_id = %s
     and connect_links.expires_at > now()

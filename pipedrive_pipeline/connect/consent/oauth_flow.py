@@ -118,6 +118,7 @@ def finish(
         StateRefused: forged, foreign, used, expired or missing. No call was made.
         ConsentDeclined: the source sent an error instead of a code. No call was made.
         CodeRefused: the source does not know the code.
+        OtherCompany: the link allows connecting the tenant's company again, and this is another.
         ClientRejected, HostNotAllowed: the operator must act.
         SourceUnavailable, SourceBroke: no usable answer; the person starts again.
     """
@@ -127,6 +128,8 @@ def finish(
         raise ConsentDeclined
     grant = _exchange(vault, scope, SecretStr(code), _verifier(vault, state))
     with vault.warehouse.transaction() as transaction:
+        if started.reconnects_only:
+            connect.require_same_company(transaction, scope, grant.account)
         arrival = NewConnection(scope, grant.tokens(transaction), grant.account, started.who)
         pending.hold(
             transaction,
@@ -163,6 +166,7 @@ class _UsedState:
     tenant: Tenant
     who: str
     came_by_link: bool
+    reconnects_only: bool
 
 
 def _use_state(vault: Vault, system: str, session: str, state: str | None) -> _UsedState:
@@ -179,12 +183,18 @@ def _use_state(vault: Vault, system: str, session: str, state: str | None) -> _U
             raise StateRefused
         tenant_id, who, state_system, session_hash, link_hash, is_in_time = row
         is_same_browser = signing.is_same(session_hash, signing.hashed(session))
-        is_usable = is_same_browser and is_in_time and state_system == system
+        is_usable, link = is_same_browser and is_in_time and state_system == system, None
         if is_usable and link_hash is not None:
-            is_usable = links.use_up(transaction, link_hash)
+            link = links.use_up(transaction, link_hash)
+            is_usable = link is not None
     if not is_usable:
         raise StateRefused
-    return _UsedState(Tenant(tenant_id), who, came_by_link=link_hash is not None)
+    return _UsedState(
+        Tenant(tenant_id),
+        who,
+        came_by_link=link is not None,
+        reconnects_only=link is not None and link.reconnects_only,
+    )
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,10 @@ class ConnectLinkIn(models.Model):
     valid_minutes: int = Field(
         default=links.LINK_MINUTES, ge=1, le=links.LINK_MINUTES_MAX, description="At most a week."
     )
+    reconnects_only: bool = Field(
+        default=False,
+        description="The consent must be for the company that the tenant has rows of.",
+    )
 
 
 @router.post(
@@ -70,6 +74,7 @@ def connect_link(
         Scope(caller.tenant, system),
         who=caller.name,
         valid_minutes=wanted.valid_minutes,
+        reconnects_only=wanted.reconnects_only,
     )
     return envelope.answer(request, models.ConnectLink.model_validate(link), status=201)
 

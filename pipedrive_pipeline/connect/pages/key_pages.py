@@ -128,7 +128,13 @@ def add_link(
     if system not in registry.system_keys() or minutes not in map(str, LINK_MINUTES):
         raise BadInput("A link needs a system, and one of the times of the form.")
     scope = Scope(visitor.tenant, system)
-    link = links.make(services.vault, scope, who=caller.name, valid_minutes=int(minutes))
+    link = links.make(
+        services.vault,
+        scope,
+        who=caller.name,
+        valid_minutes=int(minutes),
+        reconnects_only=sent.text("allows") == "reconnect",
+    )
     made = Made("link", registry.system(system).label, link.url)
     return _page(request, services, visitor, made=made)
 
