@@ -2,7 +2,9 @@
 
 `dagster.yaml` names this class, and limits runs by the tag `pipeline/lock`. Runs that we request
 carry it; for one that is started in the UI or by a backfill it is added here, so that the run waits
-instead of being refused while another has the lock. A run that cannot begin fails here at once.
+instead of being refused while another has the lock. A run over several systems, whose locks are
+taken by different runs, becomes one run for each: the tag has room for one lock. A run that cannot
+begin fails here at once.
 Source: https://docs.dagster.io/deployment/execution/run-coordinators (read 2026-11).
 """
 
@@ -12,14 +14,18 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from pipedrive_pipeline.defs.raw import RAW_KEYS
 from pipedrive_pipeline.defs.runs import (
     LOCK_TAG,
     MAX_RETRIES_TAG,
     PARTITION_TAG,
+    SYSTEM_TAG,
+    new_run_id,
     scopes_of,
     sync_type_of,
 )
 from pipedrive_pipeline.errors import NotConnected, PipelineError, UnknownTenant
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.runs.lock import lock_of_run
 from pipedrive_pipeline.warehouse.database import warehouse_of
@@ -34,14 +40,22 @@ class RunQueue(dg.QueuedRunCoordinator):
         if run.status is not dg.DagsterRunStatus.NOT_STARTED or not needs_lock(run.tags):
             return super().submit_run(context)
         try:
-            lock = lock_needed(run.tags)
+            locks = locks_needed(run)
         except (NotConnected, UnknownTenant) as refusal:
             self._instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
             self._instance.report_run_failed(run, str(refusal))
             return self._instance.get_run_by_id(run.run_id) or run
         except PipelineError:  # such as a database that is down: the run itself says so
             return super().submit_run(context)
-        self._instance.add_run_tags(run.run_id, {LOCK_TAG: lock})
+        first, *others = [
+            {LOCK_TAG: lock, **({SYSTEM_TAG: scope.system} if len(locks) > 1 else {})}
+            for lock, scope in locks.items()
+        ]
+        self._instance.add_run_tags(run.run_id, first)
+        for tags in others:
+            copy = run._replace(run_id=new_run_id(), tags={**run.tags, **tags})
+            self._instance.add_run(copy)
+            super().submit_run(dg.SubmitRunContext(copy, context.workspace))
         return super().submit_run(context)
 
 
@@ -50,15 +64,17 @@ def needs_lock(tags: Mapping[str, str]) -> bool:
     return PARTITION_TAG in tags and LOCK_TAG not in tags
 
 
-def lock_needed(tags: Mapping[str, str]) -> str:
-    """Returns the lock that a run takes first.
+def locks_needed(run: dg.DagsterRun) -> dict[str, Scope]:
+    """Returns the locks that a run takes, each with a system that it is taken for.
 
-    A run of several systems takes their locks one after another; the tag has room for one.
+    Of a run for some assets only, those of the systems whose raw assets are among them.
 
     Raises:
         NotConnected: the tenant has connected no system.
         PipelineError: the tenants cannot be read.
         UnknownTenant: it is not registered.
     """
-    first, *_ = scopes_of(warehouse_of(load_settings()), tags)
-    return lock_of_run(first, sync_type_of(tags))
+    scopes = scopes_of(warehouse_of(load_settings()), run.tags)
+    wanted = {key.path[0] for key in run.asset_selection or () if key in RAW_KEYS}
+    selected = [scope for scope in scopes if scope.system in wanted] or scopes
+    return {lock_of_run(scope, sync_type_of(run.tags)): scope for scope in selected}

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from pipedrive_pipeline.defs.location import LOCATION
-from pipedrive_pipeline.defs.run_queue import RunQueue, lock_needed, needs_lock
+from pipedrive_pipeline.defs.run_queue import RunQueue, locks_needed, needs_lock
 from pipedrive_pipeline.defs.runs import REPOSITORY, facts_of
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
@@ -30,9 +30,12 @@ def test_a_run_by_hand_needs_the_lock_of_its_kind(world: World) -> None:
     world.sync()
     by_hand = {"dagster/partition": "acme"}
 
-    locks = [lock_needed({**by_hand, "pipeline/sync_type": kind}) for kind in ("full", "remap")]
+    locks = [
+        [*locks_needed(dg.DagsterRun(tags={**by_hand, "pipeline/sync_type": kind}, job_name="x"))]
+        for kind in ("full", "remap")
+    ]
 
-    assert locks == ["raw/acme/pipedrive", "marts/acme"]
+    assert locks == [["raw/acme/pipedrive"], ["marts/acme"]]
     assert needs_lock(by_hand)
     assert not needs_lock({**by_hand, "pipeline/lock": "raw/acme/other"})
 

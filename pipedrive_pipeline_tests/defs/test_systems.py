@@ -105,6 +105,18 @@ def test_a_run_by_hand_syncs_every_connected_system_one_after_another(
     }
 
 
+@pytest.mark.timeout(300)  # three interpreters, one of them with Dagster's code server
+def test_a_run_by_hand_over_several_systems_waits_for_the_lock_of_each(worker: Worker) -> None:
+    """It had the first one's lock as its tag, and was refused as busy by the others."""
+    worker("connect", "orbit")
+
+    needed = worker("queue", "sync")
+
+    assert needed["queued"] == {"pipedrive": "raw/acme/pipedrive", "orbit": "raw/acme/orbit"}
+    assert needed["of_one_system"] == ["raw/acme/orbit"]
+    assert needed["of_marts"] == ["raw/acme/pipedrive", "raw/acme/orbit"]
+
+
 def test_a_requested_run_carries_its_system_and_leaves_the_other_alone(
     world: World, worker: Worker, sandbox: Sandbox
 ) -> None:

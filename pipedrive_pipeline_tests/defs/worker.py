@@ -6,6 +6,7 @@ Registering it in the test's process would change what the tests after it see.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,6 +18,8 @@ from pipedrive_pipeline.connect.auth import signing
 from pipedrive_pipeline.connect.consent.oauth_flow import begin, confirm, finish
 from pipedrive_pipeline.defs.jobs import request
 from pipedrive_pipeline.defs.location import LOCATION
+from pipedrive_pipeline.defs.run_queue import locks_needed
+from pipedrive_pipeline.defs.runs import LOCK_TAG, SYSTEM_TAG
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.tenants import Tenant
@@ -67,7 +70,34 @@ def run(job: str, system: str | None) -> dict[str, Any]:
     }
 
 
+def queue(job: str) -> dict[str, Any]:
+    """Launches a run of acme as the UI does; returns the system and lock of each queued run.
+
+    And the locks that a run for some assets only would need.
+    """
+    tags = json.dumps({"dagster/partition": ACME.slug})
+    words = ("-m", "pipedrive_pipeline.definitions", "--job", job, "--tags", tags)
+    dagster = (sys.executable, "-m", "dagster", "job", "launch")
+    subprocess.run([*dagster, *words], check=True, stdout=sys.stderr)
+    with dg.DagsterInstance.get() as instance:
+        queued = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
+    return {
+        "queued": {each.tags[SYSTEM_TAG]: each.tags[LOCK_TAG] for each in queued},
+        "of_one_system": _locks("orbit/users", "crm/customers"),
+        "of_marts": _locks("crm/customers"),
+    }
+
+
+def _locks(*assets: str) -> list[str]:
+    selection = frozenset(map(dg.AssetKey.from_user_string, assets))
+    tags = {"dagster/partition": ACME.slug}
+    return [*locks_needed(dg.DagsterRun("sync", tags=tags, asset_selection=selection))]
+
+
 if __name__ == "__main__":
     what, *words = sys.argv[1:]
-    facts = connect(*words) if what == "connect" else run(words[0], words[1] or None)
+    if what == "queue":
+        facts = queue(*words)
+    else:
+        facts = connect(*words) if what == "connect" else run(words[0], words[1] or None)
     sys.stdout.write("\n" + json.dumps(facts) + "\n")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipedrive_pipeline.defs.run_queue import RunQueue
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
 
 FOLDER = PROJECT_ROOT / "deploy" / "container"
@@ -76,6 +77,23 @@ def test_the_values_for_kubernetes_run_without_rights() -> None:
         assert context["runAsNonRoot"] is True
         assert context["allowPrivilegeEscalation"] is False
     assert deployment["dagsterApiGrpcArgs"] == ["--module-name", "pipedrive_pipeline.definitions"]
+
+
+def test_a_cluster_has_our_queue_with_one_run_per_lock() -> None:
+    """Dagster's own queue knew no lock of a run that was started by hand, and no limit."""
+    values = yaml.safe_load((FOLDER / "kubernetes.yaml").read_text())
+    ours = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())
+    coordinator = values["dagsterDaemon"]["runCoordinator"]
+    queue = coordinator["config"]["customRunCoordinator"]
+    limits = RunQueue(**queue["config"]).get_run_queue_config().tag_concurrency_limits
+
+    assert coordinator["type"] == "CustomRunCoordinator"
+    assert {name: queue[name] for name in ("module", "class")} == {
+        name: ours["run_coordinator"][name] for name in ("module", "class")
+    }
+    assert limits == ours["concurrency"]["runs"]["tag_concurrency_limits"]
+    for name in ("dagsterDaemon", "dagsterWebserver"):  # they import the queue
+        assert values[name]["image"]["repository"] == "pipedrive-pipeline"
 
 
 @pytest.mark.long
