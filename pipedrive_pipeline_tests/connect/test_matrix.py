@@ -177,6 +177,7 @@ def test_a_role_is_a_set_of_permissions_and_each_permission_has_a_role() -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # some five thousand requests
 def test_no_key_reaches_another_tenant_and_no_role_rises(site: ConnectSite) -> None:
     """Each answer holds no word of another tenant; another's ids are 404; its rows stay."""
     acme, bravo = filled_tenant(site, "acme", 1), filled_tenant(site, "bravo", 2)
