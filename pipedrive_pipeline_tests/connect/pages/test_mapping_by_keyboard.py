@@ -17,7 +17,7 @@ from pipedrive_pipeline_tests.pictures import CHROMIUM
 from pipedrive_pipeline_tests.vault.world import ACME
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Dialog, Page
 
 FIELDS = 40
 STOPS_OF_FIELD = 2  # column, and the box of a proposal
@@ -107,7 +107,12 @@ def test_names_that_try_to_do_harm_run_nothing_and_break_no_layout(browser_page:
     """In labels, values, columns that somebody typed, and messages about them."""
     page = browser_page
     dialogs: list[str] = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    def dismiss(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
     for name, text in HOSTILE.items():
         page.locator(f'[name="to:{KEYS[name]}"]').fill(text[:80])
     with page.expect_navigation():
