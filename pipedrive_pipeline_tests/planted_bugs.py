@@ -33,6 +33,7 @@ TESTS_OF_WALKS = f"{TESTS}/connectors/test_pipedrive.py"
 TESTS_OF_RAW = f"{TESTS}/ingest/test_raw.py"
 TESTS_OF_HTTP = f"{TESTS}/connectors/test_http.py"
 TESTS_OF_COMPARISON = f"{TESTS}/marts/test_row_comparison.py"
+TESTS_OF_WEBHOOKS = f"{TESTS}/scenarios/test_webhooks.py"
 TESTS_OF_DELETIONS = f"{TESTS}/scenarios/test_deletions.py"
 
 CURSOR_FIRST = """\
@@ -55,6 +56,17 @@ GREATEST_STAMP = """\
 replace(
                 window, since=max(text_of(record, "update_time") for record in page.records)
             )"""
+
+SERVED_LAST = """\
+    with lock.with_marts() as both:
+        erase_returned_records(both.warehouse, scope)
+"""
+SERVED_FIRST = """\
+    with lock.warehouse.transaction(tenant=scope.tenant) as early:
+        settle(early, scope, turn.served, turn.events)
+    with lock.with_marts() as both:
+        erase_returned_records(both.warehouse, scope)
+"""
 
 
 class TextIsGone(Exception):
@@ -395,6 +407,42 @@ BUGS = (
         (('"scratch" / database / self.system', '"scratch" / self.system'),),
         f"{TESTS}/sync/test_scratch.py",
         "two_databases_under_one_home",
+    ),
+    Bug(
+        "a signal is deleted before its marts are committed",
+        "pipedrive_pipeline/sync/runs/serving.py",
+        ((SERVED_LAST, SERVED_FIRST),),
+        f"{TESTS}/scenarios/test_signals.py",
+        "a_signal_stays_until_its_marts",
+    ),
+    Bug(
+        "an event of a deletion is believed whatever was read since",
+        "pipedrive_pipeline/ingest/events.py",
+        (("where {is_live}\n", "where false and {is_live}\n"),),
+        TESTS_OF_WEBHOOKS,
+        "older_than_what_was_read",
+    ),
+    Bug(
+        "a page that was read ahead undoes a deletion that an event told",
+        "pipedrive_pipeline/ingest/deletions.py",
+        (("if sent > self.number:", "if sent != self.number:"),),
+        f"{TESTS}/ingest/test_told_deletions.py",
+    ),
+    Bug(
+        "an event that is delivered twice is stored twice",
+        "pipedrive_pipeline/sync/runs/signals.py",
+        (
+            ('"event_key": clean_text(notice.key)', '"event_key": str(uuid4())'),
+            ("from uuid import UUID", "from uuid import UUID, uuid4"),
+        ),
+        f"{TESTS}/sync/test_signals.py",
+    ),
+    Bug(
+        "a move that is told late is a visit at the end",
+        "pipedrive_pipeline/ingest/history.py",
+        (("        and history.{stamp} > first_event.{stamp}\n", "        and false\n"),),
+        TESTS_OF_WEBHOOKS,
+        "two_moves_within_a_minute",
     ),
 )
 

@@ -101,7 +101,8 @@ HISTORY_COLUMNS = (
         "history_id", ColumnType.BIGINT, "Grows with each row: the order in which they were read."
     ),
     Column("read_at", ColumnType.TIMESTAMP, "When this version was first loaded."),
-    Column("origin", ColumnType.TEXT, "How the version became known: read."),
+    Column("origin", ColumnType.TEXT, "How the version became known: read or webhook."),
+    Column("actor_id", ColumnType.TEXT, "The user who made it, where an event told it."),
 )
 
 
@@ -534,6 +535,10 @@ class System:
             known = ", ".join(self.by_name)
             raise BadInput(f"{self.label} has no entity {name[:64]!r}; there are {known}.")
         return self.by_name[name]
+
+    def key_of(self, table: str) -> Column:
+        """The column with a record's key in a raw table: an entity's own, or its history."""
+        return self.entity(table.removesuffix(HISTORY_SUFFIX)).key
 
     def auth_of(self, kind: Literal["oauth", "api_token"]) -> AuthScheme | None:
         """The scheme of this kind; None if the system has none."""

@@ -17,6 +17,7 @@ from pipedrive_pipeline.defs.runs import LOCK_TAG, PARTITION_TAG, SYSTEM_TAG, TR
 from pipedrive_pipeline.errors import Busy, PipelineError
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.runs.refresh import serve_waiting
+from pipedrive_pipeline.sync.runs.serving import Served
 from pipedrive_pipeline.sync.runs.signals import due_scopes
 from pipedrive_pipeline.warehouse.database import warehouse_of
 from pipedrive_pipeline.warehouse.migrations import require_current
@@ -60,11 +61,16 @@ def refresh_signalled(context: dg.OpExecutionContext) -> None:
                     ["crm", name],
                     description=f"With {served.count} records of {scope.system} that changed.",
                     partition=scope.tenant.slug,
-                    metadata=counts_metadata(counts),
+                    metadata=counts_metadata(counts) | _lag_metadata(served),
                 )
             )
     if errors:
         raise failure_of(errors[0], can_retry=False)  # the sensor asks again
+
+
+def _lag_metadata(served: Served) -> dict[str, float]:
+    """Returns the longest time from an event to its row, in seconds; none without events."""
+    return {"event_lag_seconds": served.lag.since_received} if served.lag else {}
 
 
 @dg.job(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -54,6 +55,22 @@ class Batch:
     def keys(self) -> list[str]:
         """Each record's key as text, as Postgres would print it."""
         return [str(key) for key in self.table[self.entity.key.name].to_pylist()]
+
+    @property
+    def live_keys(self) -> set[str]:
+        """The keys of the records that are not deleted according to their own flag."""
+        flag = self.entity.gone_column
+        if flag is None:
+            return set(self.keys)
+        flags = self.table[flag].to_pylist()
+        return {key for key, is_gone in zip(self.keys, flags, strict=True) if not is_gone}
+
+    def requests(self) -> Iterator[tuple[str, int, datetime | None]]:
+        """Yields each record's key, the number of its request, and its time of change if known."""
+        stamp = self.entity.version_column
+        stamps = self.table[stamp].to_pylist() if stamp else [None] * self.table.num_rows
+        for key, sent, at in zip(self.keys, self.table[SENT].to_pylist(), stamps, strict=True):
+            yield key, sent, at if isinstance(at, datetime) else None
 
     def json_texts(self, column: str) -> str:
         """A column's values as a JSON array of texts, for Postgres to take apart.

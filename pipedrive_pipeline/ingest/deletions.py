@@ -6,15 +6,39 @@ A mark is a row of its own; raw's row stays, so that what was synced stays reada
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
 
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.contract import Entity, Tombstone
+from pipedrive_pipeline.connectors.contract import Entity, Tombstone, next_number
+from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.ingest.rejections import strike_values
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
+
+NO_TIMES: Mapping[str, datetime | None] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A tombstone of an event, with its place among this run's requests."""
+
+    number: int  # of `next_number`, when it was learned
+    happened_at: datetime | None
+    tombstone: Tombstone
+
+    def is_newer_than(self, sent: int, stamp: datetime | None) -> bool:
+        """True unless the record was requested later, or was changed later at the source.
+
+        `versions.py` has the rule.
+        """
+        if sent > self.number:
+            return False
+        return stamp is None or self.happened_at is None or stamp <= self.happened_at
 
 
 class Deletions:
@@ -24,6 +48,7 @@ class Deletions:
         self._warehouse, self._scope = warehouse, scope
         self._raw = scope.raw_schema
         self._table = sql.Identifier(self._raw, "deletions")
+        self._told: dict[str, dict[str, _Told]] = {}  # by entity and key
 
     def prepare(self) -> None:
         """Makes the table where it is missing."""
@@ -32,14 +57,24 @@ class Deletions:
                 schema = sql.Identifier(self._raw)
                 connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
 
-    def mark(self, entity: Entity, tombstones: Iterable[Tombstone]) -> None:
-        """Marks these keys as gone; a known mark keeps the time at which it was first seen.
+    def mark(
+        self,
+        entity: Entity,
+        tombstones: Iterable[Tombstone],
+        gone_at: Mapping[str, datetime | None] = NO_TIMES,
+    ) -> None:
+        """Marks these keys as gone; a known mark keeps the earliest time.
 
         What raw rejected of them is no longer listed: nobody can repair it at the source.
+
+        Args:
+            entity: of the keys.
+            tombstones: of the keys.
+            gone_at: since when by key, where the source said it; of the others it is now.
         """
         mark_id = f"mark-{uuid.uuid4()}"
         rows = [
-            (entity.name, stone.id, stone.reason, stone.merged_into, mark_id)
+            (entity.name, stone.id, stone.reason, stone.merged_into, gone_at.get(stone.id), mark_id)
             for stone in tombstones
         ]
         if not rows:
@@ -47,23 +82,42 @@ class Deletions:
         statement = sql.SQL(_MARK).format(table=self._table)
         with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
             connection.cursor().executemany(statement, rows)
-            connection.execute(
-                _TELL_MARTS, [self._scope.tenant.slug, self._scope.system, [mark_id]]
-            )
+            connection.execute(ANNOUNCE, [self._scope.tenant.slug, self._scope.system, [mark_id]])
             keys = [stone_id for _, stone_id, *_ in rows]
             strike_values(connection, self._scope, entity, keys)
 
-    def unmark(self, entity: str, keys: Sequence[str]) -> int:
-        """Takes back the marks of keys that the source holds again; says how many.
+    def remember(self, entity: Entity, tombstone: Tombstone, happened_at: datetime | None) -> None:
+        """Remembers for this run that an event told it; answers that are older do not undo it."""
+        told = _Told(next_number(), happened_at, tombstone)
+        self._told.setdefault(entity.name, {})[tombstone.id] = told
 
-        Where there were any, the marts read everything again.
+    def unmark(self, batch: Batch) -> int:
+        """Takes back the marks of loaded records that are live; says how many.
+
+        A record may be listed although it is deleted, or have been read before the run learned
+        that it is gone. Where a mark was taken back, the marts read everything again.
         """
+        outdated = self._outdated(batch)
+        gone_at = {stone.tombstone.id: stone.happened_at for stone in outdated}
+        self.mark(batch.entity, [stone.tombstone for stone in outdated], gone_at)
+        keys = sorted(batch.live_keys - gone_at.keys())
         statement = sql.SQL("delete from {} where entity = %s and id = any(%s)").format(self._table)
         with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
-            restored = connection.execute(statement, [entity, list(keys)]).rowcount
+            restored = connection.execute(statement, [batch.entity.name, keys]).rowcount
             if restored:
                 connection.execute(_REBUILD_MARTS, [self._scope.tenant.slug, self._scope.system])
         return restored
+
+    def _outdated(self, batch: Batch) -> list[_Told]:
+        """The tombstones that are newer than the records of the batch."""
+        told = self._told.get(batch.entity.name)
+        if not told:
+            return []
+        return [
+            told[key]
+            for key, sent, stamp in batch.requests()
+            if key in told and told[key].is_newer_than(sent, stamp)
+        ]
 
 
 _TABLE = """
@@ -81,16 +135,17 @@ comment on table {table} is 'Records that are gone at the source; their rows sta
 """
 
 _MARK = """
-insert into {table} as known (entity, id, reason, merged_into, _dlt_load_id)
-values (%s, %s, %s, %s, %s)
+insert into {table} as known (entity, id, reason, merged_into, seen_at, _dlt_load_id)
+values (%s, %s, %s, %s, coalesce(%s, now()), %s)
 on conflict (entity, id) do update
 set reason = excluded.reason, merged_into = excluded.merged_into,
-    _dlt_load_id = excluded._dlt_load_id
-where (known.reason, known.merged_into)
-    is distinct from (excluded.reason, excluded.merged_into)
+    seen_at = least(known.seen_at, excluded.seen_at), _dlt_load_id = excluded._dlt_load_id
+where (known.reason, known.merged_into, known.seen_at)
+    is distinct from
+    (excluded.reason, excluded.merged_into, least(known.seen_at, excluded.seen_at))
 """
 
-_TELL_MARTS = """
+ANNOUNCE = """
 insert into integration.mart_state as state (tenant_id, system, pending_loads)
 values (%s, %s, %s)
 on conflict (tenant_id, system) do update

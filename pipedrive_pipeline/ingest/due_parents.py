@@ -6,12 +6,13 @@ after its children are committed, so that a crash makes a list be read again and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.contract import Children, Entity
+from pipedrive_pipeline.connectors.contract import Children, Entity, Tombstone
 from pipedrive_pipeline.ingest.batches import Batch
+from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -109,6 +110,14 @@ class DueParents:
                     query = self._ordered(read, parent)
             return tuple(row[0] for row in connection.execute(query, {"child": child.name}))
 
+    def due_among(self, child: Entity, ids: Sequence[str]) -> list[str]:
+        """Those of these parents whose lists are due."""
+        self._prepare()
+        query = sql.SQL("select id from {} where entity = %s and id = any(%s) order by id")
+        with self._warehouse.transaction() as connection:
+            rows = connection.execute(query.format(self._table), [child.name, list(ids)])
+            return [row[0] for row in rows]
+
     def _ordered(self, read: Children, parent: Entity) -> sql.Composed:
         column, value = read.first or (parent.key.name, None)
         return sql.SQL(_DUE_IN_ORDER).format(
@@ -142,11 +151,28 @@ class DueParents:
             values = {"child": child.name, "parents": list(parents)}
             return [row[0] for row in connection.execute(query, values)]
 
+    def mark_orphans(self, deletions: Deletions, parent: Entity, gone: Sequence[str]) -> None:
+        """Marks the children of parents that are gone as deleted."""
+        for child in self.children_of(parent):
+            orphans = self.listed_in_raw(child, gone)
+            deletions.mark(child, [Tombstone(key, "deleted") for key in orphans])
+
     def _prepare(self) -> None:
         with self._warehouse.transaction() as connection:
             if not is_there(connection, self._scope.staging_schema, TABLE):
                 schema = sql.Identifier(self._scope.staging_schema)
                 connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
+
+
+def affordable(
+    child: Entity, parents: Sequence[str], tokens_left: Callable[[], int]
+) -> tuple[str, ...]:
+    """The parents whose lists a run may read with its tokens; the others stay due."""
+    read = child.read
+    if not isinstance(read, Children) or read.share >= 1:
+        return tuple(parents)
+    calls = int(tokens_left() * read.share) // child.cost.tokens_per_page
+    return tuple(parents[: calls * read.batch])
 
 
 def _due_by(child: Entity) -> str | None:

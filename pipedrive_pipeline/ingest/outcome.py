@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from pipedrive_pipeline.connectors.contract import CursorState, Entity, Resume
+from pipedrive_pipeline.connectors.contract import CursorState, Entity, Record, Resume, Tombstone
 from pipedrive_pipeline.connectors.refusals import SourceRefused
 from pipedrive_pipeline.errors import (
     GuardTripped,
@@ -57,6 +57,18 @@ class Refreshed:
     restored: int  # no longer marked as deleted
     absent: tuple[str, ...]  # the source gives no such record; none of them is marked as deleted
     is_signalled: bool = False  # another run reads the tenant; it reads these at its next chunk
+
+
+@dataclass(frozen=True)
+class Event:
+    """What one event tells of one record."""
+
+    id: str  # of the record
+    received_at: datetime
+    happened_at: datetime | None = None
+    tombstone: Tombstone | None = None
+    version: Record | None = None  # by column
+    actor_id: str | None = None
 
 
 def watermark(state: CursorState | None) -> str | None:

@@ -26,7 +26,7 @@ from pipedrive_pipeline.connectors.contract import (
 from pipedrive_pipeline.errors import GuardTripped
 from pipedrive_pipeline.ingest.batches import Batch, joined
 from pipedrive_pipeline.ingest.deletions import Deletions
-from pipedrive_pipeline.ingest.due_parents import DueParents
+from pipedrive_pipeline.ingest.due_parents import DueParents, affordable
 from pipedrive_pipeline.ingest.outcome import EntityRead, ReadPlan
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.read_ahead import (
@@ -61,6 +61,7 @@ class Reader:
     due_parents: DueParents
     now: Callable[[], datetime]
     after_chunk: Callable[[], None] = lambda: None  # between two loads: what cannot wait is done
+    is_awaited: Callable[[], bool] = lambda: False  # True ends the chunk now: something cannot wait
     tokens_left: Callable[[], int] = lambda: sys.maxsize  # that this run may still spend
     chunk_rows: int = CHUNK_ROWS
 
@@ -110,7 +111,10 @@ class Reader:
                 usage = meter.of(read.entity.name)
                 read.api_calls, read.tokens = usage.api_calls, usage.tokens
                 self.on_page(read)
-                if bound.is_reached(chunk.rows, chunk.size_bytes) and not chunk.is_amid_list:
+                if chunk.is_amid_list:
+                    continue
+                is_full = bound.is_reached(chunk.rows, chunk.size_bytes)
+                if is_full or (chunk.rows and self.is_awaited()):
                     yield from self._commit(chunk, reads)
                     chunk = _Chunk(chunk.began_at)
                     self.after_chunk()
@@ -135,17 +139,9 @@ class Reader:
             self.due_parents.note_all(walk.entity)
         return replace(
             walk,
-            parents=self._affordable(walk.entity, self.due_parents.due(walk.entity)),
+            parents=affordable(walk.entity, self.due_parents.due(walk.entity), self.tokens_left),
             commit={"watermark": self.now().strftime(STAMP)},
         )
-
-    def _affordable(self, entity: Entity, parents: tuple[str, ...]) -> tuple[str, ...]:
-        """The parents whose lists this run reads; the others stay due."""
-        read = entity.read
-        if not isinstance(read, Children) or read.share >= 1:
-            return parents
-        calls = int(self.tokens_left() * read.share) // entity.cost.tokens_per_page
-        return parents[: calls * read.batch]
 
     def _begun(self, walk: EntityWalk) -> EntityRead:
         before, now = self.raw.cursors.get(walk.entity.name), self.now()
@@ -234,13 +230,11 @@ class Reader:
 
     def _mark(self, read: EntityRead, batch: Batch, tombstones: list[Tombstone]) -> None:
         """Follows what the source itself says of presence; restored rows come back."""
-        read.restored += self.deletions.unmark(batch.entity.name, batch.keys)
+        read.restored += self.deletions.unmark(batch)
         self.deletions.mark(batch.entity, tombstones)
         read.deleted += len(tombstones)
         gone = [stone.id for stone in tombstones]
-        for child in self.due_parents.children_of(batch.entity):
-            orphans = self.due_parents.listed_in_raw(child, gone)
-            self.deletions.mark(child, [Tombstone(key, "deleted") for key in orphans])
+        self.due_parents.mark_orphans(self.deletions, batch.entity, gone)
 
     def _end_lists(
         self, read: EntityRead, batch: Batch, keys: Sequence[str], chunk: _Chunk

@@ -133,6 +133,18 @@ class Reconciler:
                 " If it stays so, ask the source's support."
             )
 
+    def mark_absent(self, entity: Entity, keys: Sequence[str]) -> list[str]:
+        """Marks records that no read by ids gives, and returns those that are gone.
+
+        A list that is read whole says nothing here: the next read of everything compares it.
+        """
+        if not keys or _is_read_as_list(entity):
+            return []
+        statuses = asyncio.run(self._record_statuses(entity, list(keys[:LOOKS_MAX])))
+        gone = _tombstones(statuses)
+        self.deletions.mark(entity, gone)
+        return [stone.id for stone in gone]
+
     def _compared(self, read: EntityRead) -> KeyComparison:
         """What was seen against raw, once rows that raw lacks or holds in an older version are in.
 
@@ -162,7 +174,7 @@ class Reconciler:
         if not _is_read_as_list(read.entity):
             reasons = asyncio.run(self._record_statuses(read.entity, absent[:LOOKS_MAX]))
         reason_of = {key: reasons.get(key, "deleted") for key in absent}
-        gone = [Tombstone(key, why) for key, why in reason_of.items() if why != "live"]
+        gone = _tombstones(reason_of)
         self._refuse_unlisted(read, len(keys) - len(gone))
         return gone
 
@@ -176,6 +188,10 @@ class Reconciler:
     async def _record_statuses(self, entity: Entity, keys: list[str]) -> dict[str, RecordStatus]:
         async with self.open_source(self.on_call) as source:
             return await source.record_statuses(entity, keys)
+
+
+def _tombstones(statuses: Mapping[str, RecordStatus]) -> list[Tombstone]:
+    return [Tombstone(key, why) for key, why in statuses.items() if why != "live"]
 
 
 def _is_read_as_list(entity: Entity) -> bool:

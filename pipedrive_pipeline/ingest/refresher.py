@@ -44,14 +44,18 @@ class Refresher:
         if entity not in self.entities:
             raise BadInput(f"there is no entity {entity!r}; there are {', '.join(self.entities)}.")
         spec = self.entities[entity]
-        pages = asyncio.run(self._pages(spec, list(ids))) if ids else []
-        batch = joined(spec, [batch_of(spec, page) for page in pages])
+        batch = self.fetch(spec, ids)
         # Of children, `ids` are their parents', and a parent without any is not absent.
         is_of_parents = isinstance(spec.read, Children)
         present = set(ids) if is_of_parents else set(batch.keys)  # before erased ones are taken out
-        loaded, restored = self._merged(batch)
+        loaded, restored = self.merge(batch)
         absent = tuple(key for key in ids if key not in present)
         return Refreshed(loaded.created, loaded.updated, loaded.unchanged, restored, absent)
+
+    def fetch(self, entity: Entity, ids: Sequence[str]) -> Batch:
+        """The records of these ids as the source has them now; of children, those of parents."""
+        pages = asyncio.run(self._pages(entity, list(ids))) if ids else []
+        return joined(entity, [batch_of(entity, page) for page in pages])
 
     async def _pages(self, entity: Entity, ids: list[str]) -> list[Page]:
         size = entity.read.batch if isinstance(entity.read, Children) else len(ids)
@@ -62,11 +66,12 @@ class Refresher:
                 for page in await source.records(entity, ids[start : start + size])
             ]
 
-    def _merged(self, batch: Batch) -> tuple[Loaded, int]:
+    def merge(self, batch: Batch) -> tuple[Loaded, int]:
+        """Brings fetched records into raw; says what changed and how many were marked as gone."""
         self.before_load()
         loaded = NOTHING_LOADED
         if batch.table.num_rows or batch.rejected_records:
             self.seen_keys.renew(batch)
             self.due_parents.note(batch)
             loaded = self.raw.load([batch], {}, {})[batch.entity.name]
-        return loaded, self.deletions.unmark(batch.entity.name, batch.keys)
+        return loaded, self.deletions.unmark(batch)

@@ -100,6 +100,14 @@ class RowCounts:
     unchanged: int = 0
     deleted: int = 0  # newly marked as deleted
 
+    def __add__(self, other: RowCounts) -> RowCounts:
+        return RowCounts(
+            self.created + other.created,
+            self.updated + other.updated,
+            self.unchanged + other.unchanged,
+            self.deleted + other.deleted,
+        )
+
 
 @dataclass(frozen=True)
 class MartsBuilt:

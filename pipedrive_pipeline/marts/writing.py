@@ -116,7 +116,7 @@ def changed(source: MartSource) -> sql.Composed:
                     other=other.identifier,
                     entity=sql.Literal(other.entity),
                     other_key=sql.Identifier(
-                        "other", registry.system(source.system).entity(other.entity).key.name
+                        "other", registry.system(source.system).key_of(other.entity).name
                     ),
                     column=sql.Identifier("other", other.columns[0]),
                 )

@@ -153,7 +153,7 @@ def raw_differences(
             row[spec.key.name]: row
             for row in (raw_row(spec, record) for record in source_rows(sandbox, name))
         }
-        gone = marked(world, name, tenant)
+        gone = unlisted(world, spec, expected.values(), tenant)
         stored = {
             row[spec.key.name]: _ours(row)
             for row in world.raw(tenant, name)
@@ -230,6 +230,16 @@ def marked(world: World, entity: str, tenant: Tenant = ACME) -> dict[str, str]:
     """Keys that raw marks as gone, each with the reason."""
     rows = world.rows(Scope(tenant, SYSTEM).raw_schema, "deletions")
     return {row["id"]: row["reason"] for row in rows if row["entity"] == entity}
+
+
+def unlisted(
+    world: World, spec: Entity, source: Iterable[Row], tenant: Tenant = ACME
+) -> dict[str, str]:
+    """Marks, but those of merged records that the source goes on listing as deleted ones."""
+    flag = spec.gone_column
+    listed = {str(row[spec.key.name]) for row in source if flag and row[flag]}
+    marks = marked(world, spec.name, tenant)
+    return {key: why for key, why in marks.items() if why != "merged" or key not in listed}
 
 
 def fitting_rows(sandbox: Sandbox, entity: str) -> list[Row]:

@@ -185,7 +185,7 @@ def writes_of(lock: TenantLock, stores: TenantStores) -> dict[str, Callable[[], 
             [batch_of(persons, Page([], sent=1, arrived=2))], {}, {"persons": None}
         ),
         "marks": lambda: stores.deletions.mark(persons, [Tombstone("8", "deleted")]),
-        "marks taken back": lambda: stores.deletions.unmark("persons", ["9"]),
+        "marks taken back": lambda: stores.deletions.unmark(batch),
         "keys seen": lambda: stores.seen_keys.note(batch),
         "a read begun": lambda: stores.seen_keys.begin(persons, datetime.now(UTC)),
         "keys forgotten": lambda: stores.seen_keys.forget(persons),

@@ -60,6 +60,18 @@ def test_a_refresh_during_a_long_walk_is_in_crm_before_the_walk_ends(
     assert world.rows("integration", "signals", "entity") == []
 
 
+def test_a_signal_ends_the_chunk_of_a_walk(world: World, account: CrmAccount) -> None:
+    """A chunk of 20,000 rows may take a minute to read."""
+    account.edit("persons", PERSON, name="Early")
+    signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+    seen: list[str] = []
+
+    world.sync(sync_type="full", on_page=lambda _read: seen.append(name_in_crm(world)))
+
+    assert "Early" in seen  # before the only chunk would have ended
+    assert world.rows("integration", "signals", "entity") == []
+
+
 def test_a_signal_that_comes_while_it_is_served_stays(world: World) -> None:
     """Deleted by its record alone, the later change would be lost until the next sync."""
     signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
@@ -67,7 +79,7 @@ def test_a_signal_that_comes_while_it_is_served_stays(world: World) -> None:
     signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
 
     with world.warehouse.transaction(tenant=ACME) as connection:
-        signals.delete_signals(connection, SCOPE, [signals.Signal("persons", str(PERSON), served)])
+        signals.settle(connection, SCOPE, [signals.Signal("persons", str(PERSON), served)], [])
 
     assert len(world.rows("integration", "signals", "entity")) == 1
 

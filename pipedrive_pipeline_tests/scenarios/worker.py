@@ -13,22 +13,26 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import psutil
 from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import PipelineError, Superseded
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.runs.history import SyncType
+from pipedrive_pipeline.sync.runs.refresh import serve_waiting
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.scenarios import points
 from pipedrive_pipeline_tests.scenarios.points import Point
-from pipedrive_pipeline_tests.scenarios.world import World
+from pipedrive_pipeline_tests.scenarios.world import SYSTEM, World
 
 PATIENCE_SECONDS = 100
 # Exit codes of tests; commands answer with 1.
@@ -57,19 +61,36 @@ def start_sync(
         counts_file: where it leaves how many points it passed, by kind.
         chunk_rows: how many rows are one load.
     """
-    settings = world.settings
-    keys = [key.get_secret_value() for key in settings.encryption_keys()]
+    return _started(
+        world,
+        _sync,
+        url=url,
+        slug=tenant.slug,
+        sync_type=sync_type,
+        at=at,
+        counts_file=counts_file,
+        chunk_rows=chunk_rows,
+    )
+
+
+def start_serving(
+    world: World, tenant: Tenant, *, url: str | None = None, at: Point | None = None
+) -> ForkServerProcess:
+    """A refresh of all signalled records in a process of its own, begun; see `start_sync`."""
+    return _started(world, _serve, url=url, slug=tenant.slug, at=at)
+
+
+def _started(
+    world: World, act: Callable[..., None], *, url: str | None, **arguments: Any
+) -> ForkServerProcess:
+    keys = [key.get_secret_value() for key in world.settings.encryption_keys()]
     process = _context().Process(
-        target=_sync,
+        target=act,
         kwargs={
             "url": url or world.warehouse.url,
-            "home": str(settings.pipeline_home),
+            "home": str(world.settings.pipeline_home),
             "keys": keys,
-            "slug": tenant.slug,
-            "sync_type": sync_type,
-            "at": at,
-            "counts_file": counts_file,
-            "chunk_rows": chunk_rows,
+            **arguments,
         },
     )
     process.start()
@@ -128,13 +149,36 @@ def _sync(
     chunk_rows: int,
 ) -> None:
     passed = points.watch(at)
+    world = _world(url, home, keys)
+    try:
+        with _named_exits():
+            world.sync(Tenant(slug), sync_type, chunk_rows=chunk_rows)
+    finally:
+        if counts_file is not None:
+            counts_file.write_text(json.dumps(passed))
+
+
+def _serve(*, url: str, home: str, keys: list[str], slug: str, at: Point | None) -> None:
+    points.watch(at)
+    world = _world(url, home, keys)
+    with _named_exits():
+        serve_waiting(world.warehouse, world.settings, Scope(Tenant(slug), SYSTEM))
+
+
+def _world(url: str, home: str, keys: list[str]) -> World:
     settings = Settings(
         database_url=SecretStr(url),
         pipeline_home=Path(home),
         token_encryption_keys=tuple(SecretStr(key) for key in keys),
-    ).with_system("pipedrive", allowed_hosts=("127.0.0.1",))
+    ).with_system(SYSTEM, allowed_hosts=("127.0.0.1",))
+    return World(Warehouse(url), settings)
+
+
+@contextmanager
+def _named_exits() -> Iterator[None]:
+    """Ends the process with the exit code of an error."""
     try:
-        World(Warehouse(url), settings).sync(Tenant(slug), sync_type, chunk_rows=chunk_rows)
+        yield
     except Superseded:
         sys.exit(SUPERSEDED)
     except PipelineError as error:
@@ -142,6 +186,3 @@ def _sync(
     except Exception:  # noqa: BLE001 - the exit code says it
         traceback.print_exc()
         sys.exit(UNEXPECTED)
-    finally:
-        if counts_file is not None:
-            counts_file.write_text(json.dumps(passed))

@@ -776,6 +776,7 @@ create table integration.signals (
     signal uuid not null default gen_random_uuid(),
     received_at timestamptz not null default clock_timestamp(),
     attempts integer not null default 0,
+    retry_at timestamptz,
     constraint signals_pkey primary key (tenant_id, system, entity, remote_id),
     constraint signals_tenant_id_fkey foreign key (tenant_id)
         references integration.tenants (slug) on delete cascade,
@@ -800,6 +801,8 @@ comment on column integration.signals.received_at is
     'When the oldest signal of the record that is not served yet arrived.';
 comment on column integration.signals.attempts is
     'How often the record was read again in vain.';
+comment on column integration.signals.retry_at is
+    'After an attempt in vain, or while the day''s tokens are spent: not before this time.';
 select integration.isolate('integration.signals', 'select, insert, update');
 
 create table integration.webhook_events (

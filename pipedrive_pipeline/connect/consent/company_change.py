@@ -30,6 +30,9 @@ FORGET = (
     "delete from integration.held_deletions where tenant_id = %s and system = %s",
     # An erased record's id is another record's in the other company.
     "delete from integration.erased_records where tenant_id = %s and system = %s",
+    # A deletion in the former company would mark a record of the new one.
+    "delete from integration.webhook_events where tenant_id = %s and system = %s",
+    "delete from integration.signals where tenant_id = %s and system = %s",
     # The former company's webhook opens nothing any more; the new one gets its own.
     "delete from integration.webhooks where tenant_id = %s and system = %s",
     """

@@ -21,6 +21,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 UNLIMITED_TOKENS = 10**12  # of a system that declares no budget
+KEPT_FOR_SYNCS = 0.25  # of a day's limit: single records are read again only while more is left
 DEFAULT_SHARE = 0.5  # of what is left: others of the company work through the API too
 
 Now = Callable[[], datetime]
@@ -164,9 +165,11 @@ class Allowance:
         now: Now,
         *,
         reserve_per_tenant: int = 0,
+        kept_share: float = 0.0,
     ) -> None:
         self._warehouse, self._scope, self._now = warehouse, scope, now
         self._reserve_per_tenant = reserve_per_tenant
+        self._kept_share = kept_share
         self._lock = threading.Lock()
         self._asked = self._answered = self._cap = 0  # tokens
         self._is_told = False
@@ -220,7 +223,8 @@ class Allowance:
         self._cap = self._allowed()
 
     def _allowed(self) -> int:
-        return self.standing.allowed(self._reserve_per_tenant * self.standing.sharers)
+        reserve = self._reserve_per_tenant * self.standing.sharers
+        return self.standing.allowed(max(reserve, int(self._kept_share * self.standing.limit)))
 
 
 def cost_of_increment(entities: Iterable[Entity]) -> int:

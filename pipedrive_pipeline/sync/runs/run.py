@@ -10,7 +10,6 @@ from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.errors import BadInput, NotProven, full_disk
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
-from pipedrive_pipeline.ingest.refresher import Refresher
 from pipedrive_pipeline.ingest.rejections import listed_by_field
 from pipedrive_pipeline.marts.health import MartHealth, mart_health
 from pipedrive_pipeline.settings import Settings
@@ -26,7 +25,7 @@ from pipedrive_pipeline.sync.runs.field_facts import (
 from pipedrive_pipeline.sync.runs.lock import TenantLock
 from pipedrive_pipeline.sync.runs.progress import ProgressWriter
 from pipedrive_pipeline.sync.runs.scratch import scratch
-from pipedrive_pipeline.sync.runs.serving import serve_signals
+from pipedrive_pipeline.sync.runs.serving import SignalsInWalk
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess, utc_now
 from pipedrive_pipeline.sync.runs.tenant_stores import open_tenant_stores
 from pipedrive_pipeline.sync.schedule.cycles import entities_waiting
@@ -287,6 +286,7 @@ class TenantRun:
             is_confirmed=self.facts.is_confirmed,
             confirmed=held_deletions.confirmed(self._warehouse, self._scope),
         )
+        signals = SignalsInWalk(self._lock, self._scope, stores.signalled)
         return Reader(
             raw=stores.raw,
             seen_keys=stores.seen_keys,
@@ -298,14 +298,11 @@ class TenantRun:
             before_load=stores.before_load,
             due_parents=stores.due_parents,
             now=self._now,
-            after_chunk=lambda: self._serve_signals(stores.refresher),
+            after_chunk=signals.serve,
+            is_awaited=signals.are_waiting,
             tokens_left=lambda: self._source.allowance.left,
             chunk_rows=self._chunk_rows,
         )
-
-    def _serve_signals(self, refresher: Refresher) -> None:
-        """Reads records that were signalled during the walk, which may take hours."""
-        serve_signals(self._lock, self._scope, refresher)
 
     def _chosen(self, names: Sequence[str] | None) -> list[Entity]:
         entities = self._source.entities

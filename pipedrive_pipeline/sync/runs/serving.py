@@ -1,34 +1,65 @@
 """Serves signals: reads the records again, builds the marts, deletes the signals.
 
-Whoever holds the lock on raw serves them: a walk at each border of a chunk, else a refresh run. A
+Whoever holds the lock on raw serves them: a walk at each border of a chunk, else a refresh. A
 signal is deleted only after raw and marts with its record are committed, and only if no newer
 signal of the record has arrived.
+
+Signalled records of an entity are read by their ids, or by one walk over what changed, whichever
+costs fewer tokens: a bulk edit of 50,000 records is 100 pages, and would be 500 calls by ids.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from math import ceil
 
 from pipedrive_pipeline import marts
-from pipedrive_pipeline.errors import DatabaseUnavailable, PipelineError, Superseded
-from pipedrive_pipeline.ingest.refresher import Refresher
+from pipedrive_pipeline.connectors.contract import Children, Entity
+from pipedrive_pipeline.errors import (
+    BudgetSpent,
+    DatabaseUnavailable,
+    Permanent,
+    PipelineError,
+    Superseded,
+)
+from pipedrive_pipeline.ingest.outcome import Event
+from pipedrive_pipeline.ingest.signalled import SignalledRecords
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import TenantLock
 from pipedrive_pipeline.sync.runs.signals import (
+    Lag,
     Signal,
-    delete_signals,
+    StoredEvent,
+    Waiting,
+    events_of,
+    has_due_signals,
     note_attempt,
+    put_off,
+    settle,
     waiting_signals,
 )
+from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.sync.tenancy.erasure import erase_returned_records
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-SIGNALS_PER_TURN = 500  # records; further ones are served at the next border of a chunk
+SIGNALS_PER_TURN = 500  # records of an entity that are read by ids; the others wait for the next
+ASKED_EVERY_SECONDS = 5.0
+HELPLESS_SECONDS = 60.0
+ALL_SIGNALS = 1_000_000  # of an entity that is read by one walk
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ChangesWalk:
+    """Reads what changed of an entity, from its cursor; only a run that walks nothing else does."""
+
+    changed_count: Callable[[Entity], int | None]  # since its cursor; None: it has no cursor
+    read: Callable[[Entity], None]  # raises the error that the walk ended with
 
 
 @dataclass(frozen=True)
@@ -38,50 +69,180 @@ class Served:
     count: int = 0  # records that were read again, built and are no longer signalled
     built: marts.MartsBuilt | None = None
     errors: tuple[PipelineError, ...] = ()  # of entities whose records could not be read
+    lag: Lag | None = None  # of the events among them
+
+
+class SignalsInWalk:
+    """Serves signals between the loads of a walk, and asks for an early load where some wait.
+
+    A chunk may take a minute to read. Where serving did not help, because signals wait for tokens
+    or for the end of the walk, the next chunks are as long as ever.
+    """
+
+    def __init__(self, lock: TenantLock, scope: Scope, records: SignalledRecords) -> None:
+        self._lock, self._scope, self._records = lock, scope, records
+        self._asked_next = 0.0  # monotonic seconds
+
+    def are_waiting(self) -> bool:
+        """True if signals are due; the database is asked every few seconds."""
+        if time.monotonic() < self._asked_next:
+            return False
+        self._asked_next = time.monotonic() + ASKED_EVERY_SECONDS
+        return has_due_signals(self._lock.warehouse, self._scope)
+
+    def serve(self) -> None:
+        """Serves what is due."""
+        is_waiting = has_due_signals(self._lock.warehouse, self._scope)
+        if is_waiting and not serve_signals(self._lock, self._scope, self._records).count:
+            self._asked_next = time.monotonic() + HELPLESS_SECONDS
 
 
 @dataclass
 class _Turn:
+    """The signals that are served in one build of the marts."""
+
+    warehouse: Warehouse
+    scope: Scope
+    records: SignalledRecords
+    walk: ChangesWalk | None
     served: list[Signal] = field(default_factory=list)
+    events: list[StoredEvent] = field(default_factory=list)
     errors: list[PipelineError] = field(default_factory=list)
 
+    def read(self, waiting: Mapping[str, Waiting]) -> None:
+        """Reads each entity in the system's order; one that the tenant does not read is ignored."""
+        entities_on = entities_read(self.warehouse, self.scope)
+        for name in waiting.keys() - entities_on.keys():
+            self._settle(waiting[name].signals)
+        for name, entity in entities_on.items():
+            if name in waiting and (signals := self._read_entity(entity, waiting[name])):
+                ids = [signal.remote_id for signal in signals]
+                with self._noted_failures(entity, ()):  # the lists stay due for the next sync
+                    self.records.read_children(entity, ids, entities_on.keys())
 
-def serve_signals(lock: TenantLock, scope: Scope, refresher: Refresher) -> Served:
+    def _read_entity(self, entity: Entity, waiting: Waiting) -> Sequence[Signal]:
+        """Returns the signals whose records are in raw now; none if they wait or a read failed."""
+        signals, walk = waiting.signals, self.walk
+        if not _is_walk_cheaper(entity, waiting.count, walk):
+            with self._noted_failures(entity, signals):
+                events = self._settle(signals)
+                ids = [signal.remote_id for signal in signals]
+                self.records.read_again(entity, ids, events)
+                return signals
+        elif walk is not None:
+            signals = self._all_signals(entity)
+            with self._noted_failures(entity, signals):
+                events = self._settle(signals)
+                walk.read(entity)
+                self.records.add_events(entity, events)
+                return signals
+        return ()
+
+    def _all_signals(self, entity: Entity) -> tuple[Signal, ...]:
+        found = waiting_signals(self.warehouse, self.scope, limit=ALL_SIGNALS, entity=entity.name)
+        return found[entity.name].signals if found else ()
+
+    def _settle(self, signals: Sequence[Signal]) -> list[Event]:
+        """Takes the signals and their events into this turn; returns the events."""
+        events = events_of(self.warehouse, self.scope, signals)
+        self.served += signals
+        self.events += events
+        return [stored.event for stored in events]
+
+    @contextmanager
+    def _noted_failures(self, entity: Entity, signals: Sequence[Signal]) -> Iterator[None]:
+        """Keeps signals that could not be served for a later attempt."""
+        served, events = len(self.served), len(self.events)
+        try:
+            yield
+        except (DatabaseUnavailable, Superseded):
+            raise
+        except PipelineError as error:
+            log.warning("%s: signalled %s were not read: %s", self.scope, entity.name, error)
+            self.errors.append(error)
+            del self.served[served:], self.events[events:]
+            _note_failure(self.warehouse, self.scope, signals, error)
+
+
+def serve_signals(
+    lock: TenantLock,
+    scope: Scope,
+    records: SignalledRecords,
+    walk: ChangesWalk | None = None,
+) -> Served:
     """Reads the signalled records again and builds the marts; the lock on raw is held.
+
+    Args:
+        lock: on raw.
+        scope: whose signals.
+        records: reads them.
+        walk: None within a walk; then signals that a walk would serve cheaper wait for its end.
 
     Raises:
         AuditBreach, BuildRefused, Busy, Contended: the marts were not built; the signals stay.
         DatabaseUnavailable, Superseded: this run may not write any more.
     """
-    waiting = waiting_signals(lock.warehouse, scope, SIGNALS_PER_TURN)
+    waiting = waiting_signals(lock.warehouse, scope, limit=SIGNALS_PER_TURN)
     if not waiting:
         return Served()
-    turn = _read_again(lock.warehouse, scope, refresher, waiting)
+    turn = _Turn(lock.warehouse, scope, records, walk)
+    turn.read(waiting)
     if not turn.served:
         return Served(errors=tuple(turn.errors))
     with lock.with_marts() as both:
         erase_returned_records(both.warehouse, scope)
         built = marts.build(both.warehouse, scope, is_read_running=True)
     with lock.warehouse.transaction(tenant=scope.tenant) as connection:
-        delete_signals(connection, scope, turn.served)
-    return Served(len(turn.served), built, tuple(turn.errors))
+        lag = settle(connection, scope, turn.served, turn.events)
+    return Served(len(turn.served), built, tuple(turn.errors), lag)
 
 
-def _read_again(
-    warehouse: Warehouse, scope: Scope, refresher: Refresher, waiting: Sequence[Signal]
-) -> _Turn:
-    turn = _Turn()
-    for entity, signals in groupby(waiting, key=lambda signal: signal.entity):
-        of_entity = list(signals)
-        try:
-            refresher.refresh(entity, [signal.remote_id for signal in of_entity])
-        except (DatabaseUnavailable, Superseded):
-            raise
-        except PipelineError as error:
-            log.warning("%s: signalled %s were not read: %s", scope, entity, error)
-            turn.errors.append(error)
-            with warehouse.transaction(tenant=scope.tenant) as connection:
-                note_attempt(connection, scope, of_entity)
+def _is_walk_cheaper(entity: Entity, count: int, walk: ChangesWalk | None) -> bool:
+    """True if one walk over what changed costs fewer tokens than the records by their ids."""
+    cost, read = entity.cost, entity.read
+    if isinstance(read, Children) or entity.version_column is None:
+        return False
+    by_ids = ceil(count / cost.ids_per_call) * cost.tokens_per_page
+    if by_ids <= _price_of_walk(entity, count):
+        return False
+    if walk is None:
+        return True
+    changed = walk.changed_count(entity)
+    return changed is not None and _price_of_walk(entity, max(changed, count)) < by_ids
+
+
+def _price_of_walk(entity: Entity, changed: int) -> int:
+    cost = entity.cost
+    return cost.tokens_of_no_change + changed // cost.records_per_page * cost.tokens_per_page
+
+
+def _note_failure(
+    warehouse: Warehouse, scope: Scope, signals: Sequence[Signal], error: PipelineError
+) -> None:
+    with warehouse.transaction(tenant=scope.tenant) as connection:
+        if isinstance(error, BudgetSpent):
+            put_off(connection, scope, signals, error.resets_at)
         else:
-            turn.served += of_entity
-    return turn
+            is_permanent = isinstance(error, Permanent)
+            note_attempt(connection, scope, signals, is_permanent=is_permanent)
+
+
+def together(turns: Sequence[Served]) -> Served:
+    """Returns several turns as one, with the sum of their counts."""
+    built = [turn.built for turn in turns if turn.built]
+    counts: dict[str, marts.RowCounts] = {}
+    for name, of_turn in (item for each in built for item in each.counts.items()):
+        counts[name] = counts.get(name, marts.RowCounts()) + of_turn
+    lags = [turn.lag for turn in turns if turn.lag]
+    return Served(
+        sum(turn.count for turn in turns),
+        replace(built[-1], counts=counts) if built else None,
+        tuple(error for turn in turns for error in turn.errors),
+        Lag(
+            sum(lag.events for lag in lags),
+            max(lag.since_received for lag in lags),
+            max(lag.since_happened for lag in lags),
+        )
+        if lags
+        else None,
+    )

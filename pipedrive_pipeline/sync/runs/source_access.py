@@ -45,10 +45,12 @@ class SourceAccess:
         scope: Scope,
         *,
         is_increment: bool = False,
+        kept_share: float = 0.0,
         now: daily_budget.Now = utc_now,
     ) -> None:
         self._warehouse, self._settings, self._now = warehouse, settings, now
         self.scope, self._is_increment = scope, is_increment
+        self._kept_share = kept_share
         self._declaration = registry.system(scope.system)
         self.usage = UsageRecorder(warehouse, scope, now)
 
@@ -72,6 +74,7 @@ class SourceAccess:
             self.scope,
             self._now,
             reserve_per_tenant=0 if self._is_increment else increment,
+            kept_share=self._kept_share,
         )
 
     def open(self, on_call: Callable[[ApiCall], None]) -> AbstractAsyncContextManager[Source]:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.due_parents import DueParents
+from pipedrive_pipeline.ingest.events import Events
+from pipedrive_pipeline.ingest.history import Histories
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.reconciliation import Reconciler
 from pipedrive_pipeline.ingest.refresher import Refresher
 from pipedrive_pipeline.ingest.seen_keys import SeenKeys
+from pipedrive_pipeline.ingest.signalled import SignalledRecords
 from pipedrive_pipeline.sync.runs.lock import TenantLock
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 
@@ -26,6 +29,7 @@ class TenantStores:
     due_parents: DueParents
     refresher: Refresher
     reconciler: Reconciler
+    signalled: SignalledRecords
     before_load: Callable[[], None]
 
 
@@ -81,6 +85,19 @@ def open_tenant_stores(
         is_confirmed=is_confirmed,
         confirmed=confirmed or {},
     )
+    signalled = SignalledRecords(
+        refresher,
+        reconciler,
+        Events(warehouse, scope, deletions, due_parents, Histories(warehouse, scope)),
+        tokens_left=lambda: source.allowance.left,
+    )
     return TenantStores(
-        refresher.raw, seen_keys, deletions, due_parents, refresher, reconciler, before_load
+        refresher.raw,
+        seen_keys,
+        deletions,
+        due_parents,
+        refresher,
+        reconciler,
+        signalled,
+        before_load,
     )

@@ -19,6 +19,7 @@ from pipedrive_pipeline.ingest.rejections import forget_rejected
 from pipedrive_pipeline.marts.erasure import erase_rows, linked_records
 from pipedrive_pipeline.marts.sources import MartSource, mart_sources
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.runs.signals import forget_events
 
 
 @dataclass
@@ -78,6 +79,7 @@ def erase_with_children(
     )
     if from_raw:
         erased.raw += RawErasure(connection, scope).erase(entity, keys)
+    forget_events(connection, scope, entity.name, keys)
     return erased
 
 

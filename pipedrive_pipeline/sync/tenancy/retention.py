@@ -21,7 +21,6 @@ from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 ROWS_PER_RUN: Final = 1_000  # per table; the next run deletes further ones
-EVENTS_KEPT: Final = "interval '2 days'"  # the longest that a source repeats one, and its lag
 STALE_CONSENT: Final = "interval '1 day'"  # a consent can be used for ten minutes only
 
 log = logging.getLogger(__name__)
@@ -106,7 +105,7 @@ _CONDITIONS: Final = {
     """,
     "api_usage": "old.used_on < (now() - make_interval(days => %(kept_days)s))::date",
     "alerts": "old.healed_at < now() - make_interval(days => %(kept_days)s)",
-    "webhook_events": f"old.received_at < now() - {EVENTS_KEPT} and old.served_at is not null",
+    "webhook_events": "old.received_at < now() - interval '7 days'",  # serving deletes most before
     "connect_links": f"old.expires_at < now() - {STALE_CONSENT}",
     "oauth_states": f"old.expires_at < now() - {STALE_CONSENT}",
     "pending_grants": f"old.expires_at < now() - {STALE_CONSENT}",

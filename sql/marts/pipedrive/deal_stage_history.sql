@@ -1,5 +1,6 @@
 -- crm.deal_stage_history from Pipedrive: visits of deals to stages.
 -- Entity: deals
+-- Also changed by: deals_history (id)
 -- Also changed by: deal_changes (deal_id)
 -- Also changed by: leads (source_deal_id)
 -- Grain: one row per Pipedrive deal and visit of a stage.
@@ -186,7 +187,7 @@ states as not materialized (
         deals_history.value::numeric as amount,
         deals_history.currency as currency,
         coalesce(deals_history.update_time, deals_history.read_at) as seen_at,
-        null::bigint as actor_user_id
+        pipeline.as_bigint(to_jsonb(deals_history.actor_id)) as actor_user_id
     from deals_history
     union all
     -- A deal whose history was lost.
