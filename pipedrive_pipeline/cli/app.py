@@ -43,8 +43,9 @@ COMMANDS: dict[str, str] = {
     "bench": "cli.bench:bench",
     "serve-connect": "cli.connect_app:serve_connect",
     "serve-dagster": "cli.dagster_ui:serve_dagster",
+    "serve-signals": "cli.signal_loop:serve_signals",
 }
-HIDDEN = {"serve-connect", "serve-dagster"}
+HIDDEN = {"serve-connect", "serve-dagster", "serve-signals"}
 TAKING_WORDS = {"psql", "dagster", "sandbox", "serve-dagster"}
 
 

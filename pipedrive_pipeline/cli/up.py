@@ -168,6 +168,7 @@ def _servers(settings: Settings, folder: Path, *, is_sandboxed: bool) -> list[Se
             "/healthz",
             logs / "connect.log",
         ),
+        Server("Signals", [*own, "serve-signals"], "", None, logs / "signals.log"),
     ]
     if is_sandboxed:
         sandbox = Server(

@@ -44,7 +44,7 @@ def test_every_service_gives_up_what_it_does_not_need() -> None:
     services = compose()["services"]
     ours = {name: service for name, service in services.items() if name != "postgres"}
 
-    assert set(ours) == {"migrate", "webserver", "daemon", "connect"}
+    assert set(ours) == {"migrate", "webserver", "daemon", "signals", "connect"}
     for service in ours.values():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]

@@ -49,7 +49,7 @@ def test_systemd_understands_every_unit_and_finds_its_program(units: list[Path])
     output = analyze("verify", *units)
 
     ours = [line for line in output.stderr.splitlines() if "pipedrive-pipeline" in line]
-    assert len(units) == 5
+    assert len(units) == 6
     assert ours == []
     assert output.returncode == 0, output.stderr
 

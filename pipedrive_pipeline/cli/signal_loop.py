@@ -1,0 +1,26 @@
+"""`serve-signals`: reads changed records again, as `up` and a service manager start it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+
+from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.warehouse.database import warehouse_of
+from pipedrive_pipeline.warehouse.migrations import require_current
+
+
+def serve_signals() -> None:
+    """Read records again that a webhook names, as soon as it does."""
+    from pipedrive_pipeline.sync.runs.signal_loop import serve_until
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    settings = load_settings()
+    warehouse = warehouse_of(settings)
+    require_current(warehouse)
+    serve_until(stop, warehouse, settings)
