@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -308,6 +309,17 @@ def test_an_unreachable_database_is_not_named_to_strangers(site: ConnectSite, pa
     assert answer.headers["retry-after"]
     for secret in ("canary", "127.0.0.1", "DATABASE_URL"):
         assert secret not in answer.text
+
+
+def test_a_static_file_is_kept_by_browsers_until_its_content_changes(site: ConnectSite) -> None:
+    """Its address has a digest of the content; every page loads the stylesheet otherwise."""
+    browser = site.browser()
+    address = re.findall(r'href="(/static/connect.css[^"]*)"', browser.get("/login").text)[0]
+
+    kept, plain = browser.get(address), browser.get("/static/connect.css")
+
+    assert kept.headers.get_list("cache-control") == ["public, max-age=31536000, immutable"]
+    assert plain.headers.get_list("cache-control") == ["no-store"]
 
 
 def test_each_answer_has_strict_headers(site: ConnectSite) -> None:

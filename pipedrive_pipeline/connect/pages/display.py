@@ -80,6 +80,10 @@ class Display:
         """An instant in the reader's zone, as short as it stays clear; its title has UTC."""
         return self._time(at, self._nearly) if at else UNKNOWN
 
+    def since(self, at: datetime | None) -> Markup:
+        """As `when`, but never as an age: for the start of something that lasts."""
+        return self._time(at, self._near_day) if at else UNKNOWN
+
     def moment(self, at: datetime | None) -> Markup:
         """An instant with date and time, as in a list; its title has UTC."""
         return self._time(at, self._exact) if at else UNKNOWN
@@ -150,6 +154,9 @@ class Display:
             return str(self.text("common.time.now"))
         if timedelta() <= age < timedelta(hours=1):
             return str(self.text("common.time.minutes_ago", minutes=int(age.total_seconds() // 60)))
+        return self._near_day(at)
+
+    def _near_day(self, at: datetime) -> str:
         local = at.astimezone(self.zone)
         days = (local.date() - self._today).days
         names = {0: "today", -1: "yesterday", 1: "tomorrow"}

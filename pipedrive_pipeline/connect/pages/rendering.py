@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -36,7 +37,7 @@ LANGUAGE_COOKIE: Final = "language"
 ZONE_COOKIE: Final = "zone"
 CHOICE_SECONDS: Final = 365 * 86_400
 FILTERS: Final = (
-    "when", "moment", "day", "clock", "duration", "number", "compact", "percent",
+    "when", "since", "moment", "day", "clock", "duration", "number", "compact", "percent",
 )  # fmt: skip
 
 
@@ -118,7 +119,11 @@ def error(
 
     With ``retry_after_seconds`` the page loads again by itself, if it was asked for by a GET.
     """
-    headers = {} if retry_after_seconds is None else {"retry-after": f"{retry_after_seconds:.0f}"}
+    headers, again = {}, None
+    if retry_after_seconds is not None:
+        headers["retry-after"] = str(ceil(retry_after_seconds))
+        if request.method == "GET":
+            headers["refresh"] = again = headers["retry-after"]
     return page(
         request,
         "error.html",
@@ -127,7 +132,7 @@ def error(
         code=code,
         status=status,
         detail=detail,
-        wait_seconds=retry_after_seconds if request.method == "GET" else None,
+        wait_seconds=again and int(again),
     )
 
 

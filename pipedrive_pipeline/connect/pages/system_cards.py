@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import psycopg
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read_of
 from pipedrive_pipeline.tenants import Tenant
@@ -27,7 +28,6 @@ CardState = Literal[
     "ok",
     "live",
 ]
-READS_SHOWN: Final = 3
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def system_cards(connection: psycopg.Connection, tenant: Tenant) -> list[SystemC
     cards = []
     for system in registry.systems():
         read = entities_read_of(connection, Scope(tenant, system.key)).values()
-        names = [entity.name for entity in sorted(read, key=lambda entity: not entity.is_required)]
+        names = _spoken_of(read)
         row = rows.get(system.key)
         if row is None:
             cards.append(SystemCard(system.key, system.label, "never", names))
@@ -72,6 +72,14 @@ def system_cards(connection: psycopg.Connection, tenant: Tenant) -> list[SystemC
             )
         )
     return cards
+
+
+def _spoken_of(read: Iterable[Entity]) -> list[str]:
+    """Names of entities without the definitions of their fields; those that have fields first."""
+    known = list(read)
+    definitions = {entity.defined_by for entity in known}
+    shown = [entity for entity in known if entity.name not in definitions]
+    return [entity.name for entity in sorted(shown, key=lambda entity: entity.defined_by is None)]
 
 
 def _state(row: dict[str, Any]) -> CardState:

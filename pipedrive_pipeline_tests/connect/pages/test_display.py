@@ -41,6 +41,10 @@ def test_an_instant_is_short_and_its_title_has_utc(
     assert f"{at:%H:%M} UTC" in shown[0]
 
 
+def test_something_that_lasts_began_at_a_time_of_day() -> None:
+    assert ENGLISH.since(NOW - timedelta(minutes=4)).striptags() == "today 09:08"
+
+
 def test_a_list_of_runs_shows_the_time_of_day_also_of_the_last_hour() -> None:
     assert ENGLISH.moment(NOW).striptags() == "29 Nov 09:12"
     assert ENGLISH.day(date(2025, 3, 1)) == "1 Mar 2025"

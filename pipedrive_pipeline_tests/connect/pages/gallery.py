@@ -1,0 +1,221 @@
+"""Every page in every state that a person may see: for axe, for weights, and for pictures.
+
+A stage fills the database; its scenes are the pages of that world. A new page, or a new state of
+one, is a line in `STAGES`: a test fails if a route has none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from pipedrive_pipeline.connect.auth.permissions import Role
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, ConnectSite
+from pipedrive_pipeline_tests.connect.pages import mapped
+from pipedrive_pipeline_tests.connect.pages.troubles import (
+    ARABIC,
+    EVIL,
+    revoked_tenant,
+    troubled_tenant,
+)
+from pipedrive_pipeline_tests.connect.tenants import filled_tenant
+from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft " * 4
+OPERATOR = "operator"
+SYSTEM = "/integrations/pipedrive"
+NAMES = {"acme": "Kirschweg Maschinenbau GmbH", "bravo": ARABIC, "calm": LONG, "evil": EVIL}
+TENANTS = """
+insert into integration.tenants (slug, display_name, time_zone)
+select 'tenant_' || n, 'Company number ' || n, 'Europe/Berlin'
+from generate_series(1, 40) as n;
+insert into integration.tenants (slug) values ('calm'), ('evil') on conflict do nothing
+"""
+PAST = """
+insert into integration.runs (
+    tenant_id, system, sync_type, trigger, status, started_at, completed_at, tokens_spent
+)
+select
+    %(tenant)s, 'pipedrive', 'incremental', 'schedule',
+    case when n in (3, 9) then 'failed' else 'success' end,
+    now() - n * interval '1 day', now() - n * interval '1 day' + interval '48 s', 60
+from generate_series(1, 12) as n where n <> 6
+"""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One page in one state."""
+
+    name: str
+    path: str
+    who: str | None = None  # a role of acme, `operator`, another tenant's name, or nobody
+    act: Callable[[Page], None] | None = None  # what the person does there
+    status: int = 200
+    during: Callable[[ConnectSite], AbstractContextManager[None]] | None = (
+        None  # a context in which it is shown
+    )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A world, and the pages that are seen in it."""
+
+    name: str
+    fill: Callable[[ConnectSite], Mapping[str, str]]  # gives the key of each who
+    scenes: tuple[Scene, ...] = field(default=())
+
+
+def nothing(site: ConnectSite) -> Mapping[str, str]:
+    """An installation without a tenant."""
+    site.world.execute("delete from integration.tenants")
+    return {OPERATOR: OPERATOR_KEY}
+
+
+def troubled(site: ConnectSite) -> Mapping[str, str]:
+    """Tenants with every kind of problem, and names that try to do harm."""
+    acme, bravo = troubled_tenant(site), revoked_tenant(site)
+    site.world.execute(TENANTS)
+    for slug, name in NAMES.items():
+        site.world.execute(
+            "update integration.tenants set display_name = %s, time_zone = 'Europe/Berlin'"
+            " where slug = %s",
+            name,
+            slug,
+        )
+    with site.world.vault.warehouse.transaction() as connection:
+        for slug in ("acme", "bravo"):
+            connection.execute(PAST, {"tenant": slug})
+    return {
+        OPERATOR: OPERATOR_KEY,
+        "admin": acme.keys[Role.ADMIN],
+        "reader": acme.keys[Role.USER],
+        "bravo": bravo.keys[Role.ADMIN],
+    }
+
+
+def healthy(site: ConnectSite) -> Mapping[str, str]:
+    """A tenant whose fields are known and whose tables are built; another that never connected."""
+    tenant = filled_tenant(site, "acme", 1)
+    site.world.execute("delete from integration.fields where field_key = 'aaa'")
+    site.world.execute("delete from integration.field_mappings")
+    mapped.load(site)
+    mapping = {"organizations": {mapped.KEYS["number"]: "customer_number"}}
+    site.world.execute(
+        "insert into integration.field_mappings"
+        " (tenant_id, system, version, mapping, is_active, created_by)"
+        " values ('acme', 'pipedrive', 1, %s, true, 'Ada')",
+        json.dumps(mapping),
+    )
+    site.world.execute(
+        "update integration.tenants set display_name = %s where slug = 'acme'", NAMES["acme"]
+    )
+    return {OPERATOR: OPERATOR_KEY, "admin": tenant.keys[Role.ADMIN]}
+
+
+@contextmanager
+def without_database(site: ConnectSite) -> Iterator[None]:
+    """The database does not answer."""
+    services = site.app.state.services
+    site.app.state.services = replace(
+        services, warehouse=Warehouse("postgresql://nobody@127.0.0.1:1/nowhere")
+    )
+    try:
+        yield
+    finally:
+        site.app.state.services = services
+
+
+@contextmanager
+def without_table(site: ConnectSite) -> Iterator[None]:
+    """A table that the page needs is missing: a mistake of ours."""
+    site.world.execute("alter table integration.held_deletions rename to not_there")
+    try:
+        yield
+    finally:
+        site.world.execute("alter table integration.not_there rename to held_deletions")
+
+
+@contextmanager
+def with_few_requests(site: ConnectSite) -> Iterator[None]:
+    """Everybody's rate limit is reached at once."""
+    limit = site.app.state.services.requests_a_minute
+    site.limit_requests(0)
+    try:
+        yield
+    finally:
+        site.limit_requests(limit)
+
+
+def wrong_key(page: Page) -> None:
+    """Signs in with a key that opens nothing."""
+    page.locator("#key").fill("key_acme.wrong")
+    page.locator("main button").click()
+
+
+def wrong_zone(page: Page) -> None:
+    """Adds a tenant in a time zone that does not exist."""
+    page.locator("#name").fill("Müller & Söhne")
+    page.locator("#time_zone").fill("Mars/Base")
+    page.locator("main button").click()
+
+
+def forbidden_form(page: Page) -> None:
+    """Sends a form whose token is another session's."""
+    page.evaluate("document.querySelectorAll('[name=form_token]').forEach(i => i.value = 'x.y')")
+    page.locator("header button").click()
+
+
+STAGES = (
+    Stage(
+        "empty",
+        nothing,
+        (
+            Scene("login", "/login"),
+            Scene("login-refused", "/login", act=wrong_key, status=401),
+            Scene("api", "/docs"),
+            Scene("home-operator-empty", "/", OPERATOR),
+            Scene("tenant-new", "/tenants/new", OPERATOR),
+            Scene("tenant-new-refused", "/tenants/new", OPERATOR, act=wrong_zone, status=422),
+            Scene("problems-none", "/problems", OPERATOR),
+        ),
+    ),
+    Stage(
+        "troubled",
+        troubled,
+        (
+            Scene("home-operator", "/", OPERATOR),
+            Scene("home-operator-none-found", "/?q=<svg onload=alert(1)>x", OPERATOR),
+            Scene("problems-operator", "/problems", OPERATOR),
+            Scene("home-tenant", "/", "admin"),
+            Scene("home-tenant-reader", "/", "reader"),
+            Scene("home-tenant-revoked", "/", "bravo"),
+            Scene("home-tenant-never", "/?tenant=calm", OPERATOR),
+            Scene("problems", "/problems", "admin"),
+            Scene("problems-revoked", "/problems", "bravo"),
+            Scene("error-404", "/no/such/page", "admin", status=404),
+            Scene("error-403", "/tenants/new", "admin", status=403),
+            Scene("error-form", "/", "admin", act=forbidden_form, status=403),
+            Scene("error-nothing-to-confirm", CONFIRM_PAGE, "admin", status=404),
+            Scene("error-429", "/", "admin", status=429, during=with_few_requests),
+            Scene("error-500", "/", "admin", status=500, during=without_table),
+            Scene("error-503", "/", "admin", status=503, during=without_database),
+        ),
+    ),
+    Stage(
+        "healthy",
+        healthy,
+        (
+            Scene("mapping", f"{SYSTEM}/mapping", "admin"),
+            Scene("mapping-version", f"{SYSTEM}/mapping/versions/1", "admin"),
+            Scene("settings", f"{SYSTEM}/settings", "admin"),
+        ),
+    ),
+)
