@@ -74,6 +74,7 @@ NOT_TYPED = {
         "it rewrites the README's pictures; the newcomer's test opens the same pages"
     ),
     "APP_URL=": "it needs a name on the internet, and a proxy or a tunnel",
+    "SCREENSHOTS=": "it is the suite itself, with a folder for its pictures",
     "./run bench": "a benchmark takes minutes, and its figures depend on the machine",
     "uv run python bench/": "a benchmark, as above",
     "uv run --group dev python bench/": "a benchmark, as above",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +34,10 @@ def sign_in(page: Page, site: ConnectSite, key: str) -> None:
     page.locator("header form.me").wait_for()
 
 
-def show(page: Page, site: ConnectSite, scene: Scene) -> int:
+def show(page: Page, site: ConnectSite, scene: Scene, ids: Mapping[str, str]) -> int:
     """Opens one scene, and returns the status of its page."""
     with scene.during(site) if scene.during else nullcontext():
-        answer = page.goto(f"{site.url}{scene.path}")
+        answer = page.goto(site.url + scene.path.format_map(ids))
         if scene.act:
             with page.expect_navigation() as navigation:
                 scene.act(page)
@@ -64,7 +64,7 @@ def scenes(page: Page, site: ConnectSite, named: str = "") -> Iterator[tuple[Sce
                     sign_in(page, site, keys[scene.who])
                 who = scene.who
             speak(page, site, ("en", "de")[number % 2])
-            yield scene, show(page, site, scene)
+            yield scene, show(page, site, scene, keys)
 
 
 def speak(page: Page, site: ConnectSite, language: str) -> None:

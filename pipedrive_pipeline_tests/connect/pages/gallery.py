@@ -55,7 +55,7 @@ class Scene:
     """One page in one state."""
 
     name: str
-    path: str
+    path: str  # with `{run_id}` and the other ids that its stage gives
     who: str | None = None  # a role of acme, `operator`, another tenant's name, or nobody
     act: Callable[[Page], None] | None = None  # what the person does there
     status: int = 200
@@ -69,7 +69,7 @@ class Stage:
     """A world, and the pages that are seen in it."""
 
     name: str
-    fill: Callable[[ConnectSite], Mapping[str, str]]  # gives the key of each who
+    fill: Callable[[ConnectSite], Mapping[str, str]]  # the key of each who, and ids
     scenes: tuple[Scene, ...] = field(default=())
 
 
@@ -98,6 +98,7 @@ def troubled(site: ConnectSite) -> Mapping[str, str]:
         "admin": acme.keys[Role.ADMIN],
         "reader": acme.keys[Role.USER],
         "bravo": bravo.keys[Role.ADMIN],
+        **acme.ids,
     }
 
 
@@ -200,6 +201,15 @@ STAGES = (
             Scene("home-tenant-never", "/?tenant=calm", OPERATOR),
             Scene("problems", "/problems", "admin"),
             Scene("problems-revoked", "/problems", "bravo"),
+            Scene("system-troubled", SYSTEM, "admin"),
+            Scene("deletions", f"{SYSTEM}/deletions/persons", "admin"),
+            Scene("history-troubled", f"{SYSTEM}/history", "admin"),
+            Scene("run", f"{SYSTEM}/history/{{run_id}}", "admin"),
+            Scene("ask-full", f"{SYSTEM}/full", "admin"),
+            Scene("ask-disconnect", f"{SYSTEM}/disconnect", "admin"),
+            Scene("keys", "/keys", "admin"),
+            Scene("key-revoke", "/keys/{key_id}/revoke", "admin"),
+            Scene("system-revoked", SYSTEM, "bravo"),
             Scene("error-404", "/no/such/page", "admin", status=404),
             Scene("error-403", "/tenants/new", "admin", status=403),
             Scene("error-form", "/", "admin", act=forbidden_form, status=403),
@@ -213,6 +223,7 @@ STAGES = (
         "healthy",
         healthy,
         (
+            Scene("system", SYSTEM, "admin"),
             Scene("mapping", f"{SYSTEM}/mapping", "admin"),
             Scene("mapping-version", f"{SYSTEM}/mapping/versions/1", "admin"),
             Scene("settings", f"{SYSTEM}/settings", "admin"),

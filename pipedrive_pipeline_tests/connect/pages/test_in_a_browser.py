@@ -29,9 +29,15 @@ WEIGHT = """
 WIDTHS = (390, 1_280)
 PICTURE_WIDTHS = (390, 1_280, 1_600)
 SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
-# They answer with a redirect or a file, or need a consent that a test of theirs gives.
-WITHOUT_SCENE = frozenset({"/integrations/{system}/connect", "/integrations/{system}"})
-EXAMPLES = {"{system}": "pipedrive", "{number}": "1"}
+# Parts of a page, files, and redirects; other tests ask for them.
+WITHOUT_SCENE = frozenset(
+    {
+        "/integrations/{system}/connect",
+        "/integrations/{system}/progress",
+        "/integrations/{system}/rejected-values.csv",
+    }
+)
+EXAMPLES = {"{system}": "pipedrive", "{number}": "1", "{entity}": "persons"}
 
 pytestmark = [
     pytest.mark.slow,
