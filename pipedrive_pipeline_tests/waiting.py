@@ -10,13 +10,18 @@ SHOWN = 4_000  # characters of a log, its last ones
 
 
 def wait_until(
-    is_true: Callable[[], bool], seconds: float, why: Callable[[], str] = lambda: ""
-) -> None:
-    """Returns once it is true; says why not, if it takes too long."""
-    deadline = time.monotonic() + seconds
+    is_true: Callable[[], bool],
+    seconds: float,
+    why: Callable[[], str] = lambda: "",
+    *,
+    every_seconds: float = 0.3,
+) -> float:
+    """Returns once it is true, with the seconds it took; says why not, if they are too many."""
+    began = time.monotonic()
     while not is_true():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s {why()[-SHOWN:]}"
-        time.sleep(0.3)
+        assert time.monotonic() < began + seconds, f"not within {seconds:.0f} s {why()[-SHOWN:]}"
+        time.sleep(every_seconds)
+    return time.monotonic() - began
 
 
 def free_port() -> int:
