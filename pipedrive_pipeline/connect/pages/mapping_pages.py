@@ -19,6 +19,7 @@ from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connect.errors import NotFound, TooMuchAtOnce
 from pipedrive_pipeline.connect.pages import mapping_rows, rendering, texts
 from pipedrive_pipeline.connect.pages.mapping_draft import Draft, Sheet, edited, unchanged
+from pipedrive_pipeline.connect.pages.mapping_rows import View
 from pipedrive_pipeline.connect.pages.visitors import FormVisitor, TenantVisitor, Visitor
 from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
 from pipedrive_pipeline.connectors import registry
@@ -34,17 +35,10 @@ from pipedrive_pipeline.sync.runs.requests import request_sync
 router = APIRouter(include_in_schema=False)
 
 VERSIONS_SHOWN = 20
+SEARCH_MAX_CHARACTERS = 100
 COLUMNS_SHOWN = 6  # of the preview
 NameParameter = Annotated[str, Query(max_length=63)]
 VersionNumber = Annotated[int, Path(ge=1, le=2_147_483_647)]
-
-
-@dataclass(frozen=True)
-class View:
-    """What is shown of an editor's rows."""
-
-    only: str = mapping_rows.ALL
-    number: int = 1  # of the page
 
 
 @dataclass(frozen=True)
@@ -77,6 +71,7 @@ def editor(
     mart: NameParameter = "",
     saved: Annotated[int | None, Query(ge=1, le=2_147_483_647)] = None,
     show: NameParameter = mapping_rows.ALL,
+    search: Annotated[str, Query(alias="q", max_length=SEARCH_MAX_CHARACTERS)] = "",
     number: Annotated[int, Query(alias="page", ge=1, le=1_000)] = 1,
 ) -> Response:
     """The fields of one kind of records with their columns, and the saved versions."""
@@ -84,7 +79,7 @@ def editor(
     sheet = _sheet(services, visitor, system, mart)
     if sheet is None:
         return _without_fields(request, visitor, system)
-    editing = Editing(request, services, visitor, sheet, View(show, number))
+    editing = Editing(request, services, visitor, sheet, View(show, search, number))
     return _page(editing, unchanged(sheet), saved=saved)
 
 
@@ -100,7 +95,8 @@ def edit(
         return _without_fields(request, visitor, system)
     draft = edited(sheet, _texts(sent), accept_all=act == "accept")
     chosen = sent.text("show") or sent.text("shown") or mapping_rows.ALL
-    view = View(chosen, _number(sent, "page") if sent.text("page") else 1)
+    search = sent.text("q").strip()[:SEARCH_MAX_CHARACTERS]
+    view = View(chosen, search, _number(sent, "page") if sent.text("page") else 1)
     editing = Editing(request, services, visitor, sheet, view)
     if act == "save":
         return _saved(editing, draft)
@@ -270,7 +266,7 @@ def _page(
 ) -> Response:
     sheet, system = editing.sheet, editing.sheet.scope.system
     rows = mapping_rows.rows_of(sheet, draft, effect.coverage if effect else ())
-    part = mapping_rows.page_of(rows, editing.view.only, editing.view.number)
+    part = mapping_rows.page_of(rows, editing.view)
     changes = mappings.differences(sheet.base.mapping, draft.mapping)
     active, versions = _versions(editing)
     return rendering.page(
@@ -281,7 +277,7 @@ def _page(
         system=registry.system(system),
         sheet=sheet,
         marts=field_entities(system),
-        only=editing.view.only,
+        view=editing.view,
         counts=mapping_rows.counts_of(rows),
         shapes=mapping_rows.SHAPES,
         part=part,

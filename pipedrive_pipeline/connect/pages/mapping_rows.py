@@ -69,6 +69,15 @@ class SourceRow:
 
 
 @dataclass(frozen=True)
+class View:
+    """Which rows are shown: by state, by words in their names, and of which page."""
+
+    only: str = ALL
+    search: str = ""
+    number: int = 1
+
+
+@dataclass(frozen=True)
 class PageOfRows:
     """A page of the form: the rows that it shows, and edited ones that it only carries."""
 
@@ -97,11 +106,19 @@ def counts_of(rows: Sequence[SourceRow]) -> dict[str, int]:
     }
 
 
-def page_of(rows: Sequence[SourceRow], only: str, number: int) -> PageOfRows:
+def page_of(rows: Sequence[SourceRow], view: View) -> PageOfRows:
     """Returns a page of the rows that a filter shows; the last one if there are not as many."""
-    chosen = _shown(rows, only)
+    words = view.search.casefold().split()
+    chosen = [
+        row
+        for row in _shown(rows, view.only)
+        if all(
+            word in f"{row.source.field.field_name} {row.name} {row.target}".casefold()
+            for word in words
+        )
+    ]
     pages = max(1, ceil(len(chosen) / ROWS_OF_PAGE))
-    number = min(number, pages)
+    number = min(view.number, pages)
     page_rows = chosen[(number - 1) * ROWS_OF_PAGE : number * ROWS_OF_PAGE]
     visible = {row.name for row in page_rows}
     carried = [row for row in rows if row.is_edited and row.name not in visible]

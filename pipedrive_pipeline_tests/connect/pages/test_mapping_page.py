@@ -20,7 +20,7 @@ from pipedrive_pipeline_tests.connect.pages.mapped import (
     load,
     row_of,
 )
-from pipedrive_pipeline_tests.vault.world import ACME
+from pipedrive_pipeline_tests.vault.world import ACME, OPERATOR_KEY
 
 
 @pytest.fixture
@@ -135,6 +135,25 @@ def test_a_form_that_shows_some_fields_keeps_the_others(
     }
 
 
+def test_a_field_is_found_by_a_word_and_what_was_typed_elsewhere_stays(
+    site: ConnectSite, page: MappingPage
+) -> None:
+    """A tenant may have hundreds of fields, on several pages."""
+    page.open(mart="customers")
+
+    found = page.send("", **{to("number"): "customer_number", "q": "mitarb"})
+    page.send("save", **{to("staff"): "employee_count"})
+
+    assert [name for name in form_of(found.text) if name.startswith("to:")] == [
+        to("number"),
+        to("staff"),
+    ]
+    assert found.text.count('<input id="t') == 1
+    assert active(site)[1].keys() == {KEYS["number"], KEYS["staff"]}
+    reader = editor(site, Role.USER, "reader")
+    assert reader.open(mart="customers", q="mitarb").count('<th scope="row"') == 2  # and a version
+
+
 def test_two_fields_of_one_column_need_an_order_before_they_are_saved(
     site: ConnectSite, page: MappingPage
 ) -> None:
@@ -240,6 +259,22 @@ def test_a_reader_sees_the_mapping_without_values_and_changes_nothing(
     assert 'name="to:' not in text
     assert refused.status_code == 403
     assert active(site)[0] == 1
+
+
+def test_the_operator_maps_for_a_tenant(site: ConnectSite) -> None:
+    """Every form and address of theirs names the tenant."""
+    load(site)
+    operator = site.client({"accept": "text/html", "accept-language": "en", "origin": site.url})
+    operator.post("/login", data={"key": OPERATOR_KEY})
+    theirs = MappingPage(operator)
+    theirs.open(mart="customers", tenant="acme")
+
+    saved = theirs.send("save", **{to("vat"): "vat_id"})
+
+    assert saved.status_code == 303
+    assert "tenant=acme" in saved.headers["location"]
+    assert "Version 1 is saved" in operator.get(saved.headers["location"]).text
+    assert active(site) == (1, {KEYS["vat"]: "vat_id"})
 
 
 def test_every_page_of_it_is_small(page: MappingPage) -> None:

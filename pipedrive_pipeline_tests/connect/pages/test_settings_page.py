@@ -11,7 +11,7 @@ from pipedrive_pipeline.sync.tenancy import configuration
 from pipedrive_pipeline.sync.tenancy.configuration import SyncConfig
 from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite
 from pipedrive_pipeline_tests.connect.pages.forms import fields_of, signed_in
-from pipedrive_pipeline_tests.vault.world import ACME
+from pipedrive_pipeline_tests.vault.world import ACME, OPERATOR_KEY
 
 PAGE = "/integrations/pipedrive/settings"
 SLACK = "slack://aaaaaaaaa/bbbbbbbbb/cccccccccccccccccccccccc"
@@ -207,3 +207,18 @@ def test_a_manager_sees_the_settings_and_changes_none(
     assert "an admin may change them" in text
     assert refused.status_code == 403
     assert saved(site).every_hours is None
+
+
+def test_the_operator_saves_settings_of_a_tenant(site: ConnectSite) -> None:
+    """Also through the page that asks first."""
+    operator = site.client({"accept": "text/html", "accept-language": "en", "origin": site.url})
+    operator.post("/login", data={"key": OPERATOR_KEY})
+    page = operator.get(PAGE, params={"tenant": "acme"}).text
+
+    asked = operator.post(PAGE, data={**fields_of(page, PAGE), "erase_deleted_after_days": "30"})
+    done = operator.post(PAGE, data=fields_of(asked.text, PAGE))
+
+    assert "Save" in asked.text
+    assert done.status_code == 303
+    assert "tenant=acme" in done.headers["location"]
+    assert saved(site).erase_deleted_after_days == 30
