@@ -147,8 +147,16 @@ def store(
     new_connection: NewConnection,
     *,
     start_afresh: StartAfresh | None = None,
+    is_choice_awaited: bool = False,
 ) -> None:
     """Stores a tested connection in state connected and requests its sync, in this transaction.
+
+    Args:
+        transaction: the caller's.
+        cipher: seals the tokens.
+        new_connection: the tested connection.
+        start_afresh: passed if a person confirmed the change of company.
+        is_choice_awaited: the person chooses what is read before the first read is requested.
 
     Raises:
         OtherCompany: the tenant has rows of another company and nobody confirmed the change.
@@ -174,7 +182,8 @@ def store(
         columns=_columns(cipher, new_connection, row),
     )
     is_first = row.company_id is None or is_other_company
-    _request_sync(transaction, new_connection, sync_type="full" if is_first else "incremental")
+    if not (is_first and is_choice_awaited):
+        _request_sync(transaction, new_connection, sync_type="full" if is_first else "incremental")
 
 
 def require_same_company(transaction: psycopg.Connection, scope: Scope, account: Account) -> None:

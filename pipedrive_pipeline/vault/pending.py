@@ -139,7 +139,11 @@ def newest_of_tenant(vault: Vault, scope: Scope) -> PendingGrant | None:
 
 
 def confirm(
-    vault: Vault, grant_id: UUID, *, start_afresh: StartAfresh | None = None
+    vault: Vault,
+    grant_id: UUID,
+    *,
+    start_afresh: StartAfresh | None = None,
+    is_choice_awaited: bool = False,
 ) -> TenantConnection:
     """Makes the grant the tenant's connection, moves its tokens there, and returns the connection.
 
@@ -147,6 +151,7 @@ def confirm(
         vault: the vault.
         grant_id: of a grant that the caller may confirm.
         start_afresh: passed if the person also confirmed the change of company.
+        is_choice_awaited: the person chooses what is read before the first read is requested.
 
     Raises:
         NothingToConfirm: it was confirmed before, or ten minutes are over; consent again.
@@ -162,7 +167,13 @@ def confirm(
         if row is None:
             raise NothingToConfirm
         new_connection = _new_connection(vault.cipher, row)
-        connect.store(transaction, vault.cipher, new_connection, start_afresh=start_afresh)
+        connect.store(
+            transaction,
+            vault.cipher,
+            new_connection,
+            start_afresh=start_afresh,
+            is_choice_awaited=is_choice_awaited,
+        )
         transaction.execute(
             """
             update integration.pending_grants

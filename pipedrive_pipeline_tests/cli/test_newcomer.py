@@ -167,14 +167,14 @@ def the_operator_finds_plain_words(walk: Walk) -> None:
     page.goto(f"{connect}/login")
     page.get_by_label("Your key").fill((walk.home / "operator-key").read_text().strip())
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_text("not connected").first.wait_for()
+    page.get_by_text("Never connected").first.wait_for()
     walk.show_page("tenants")
 
     page.goto(f"{connect}/integrations/pipedrive?tenant=acme")
     page.get_by_role("link", name="Connect Pipedrive").wait_for()
     walk.show_page("not-connected")
-    page.goto(f"{connect}/integrations/pipedrive?tenant=sandbox")
-    for head in ("Started (UTC)", "Status", "Type", "Duration"):
+    page.goto(f"{connect}/integrations/pipedrive/history?tenant=sandbox")
+    for head in ("Started", "Kind", "Result", "Took"):
         page.get_by_role("columnheader", name=head).first.wait_for()
     walk.show_page("history")
     walk.terminals.run(SECOND, "./run tenants remove acme")

@@ -193,7 +193,7 @@ def test_another_company_is_named_and_needs_a_second_yes(site: ConnectSite) -> N
     browser = site.browser()
     site.consented(browser, OAuthCompany(id=99, name="Other Ltd"))
     page = browser.get(CONFIRM_PAGE).text
-    assert "Another company" in page
+    assert "This is another company." in page
     assert "Müller &amp; Söhne" in page
 
     first = browser.post(f"{ROUTES}/confirm", data=site.form(browser))

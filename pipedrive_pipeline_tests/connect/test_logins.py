@@ -330,16 +330,17 @@ def test_the_operator_connects_a_tenant_from_its_page(
     """The page had a button for the tenant's own admin only; bravo never connected."""
     browser = signed_in(site, OPERATOR_KEY)
     listed, page = browser.get("/").text, browser.get(f"{PAGE}?tenant=bravo").text
-    address = f"{PAGE}/connect?tenant=bravo"
+    start, address = f"{PAGE}/connect?tenant=bravo", f"{PAGE}/consent?tenant=bravo"
 
     refused = browser.get(address, headers={"sec-fetch-site": "cross-site"})
-    of_a_reader = signed_in(site, tenant.keys[Role.USER]).get(f"{PAGE}/connect", headers=SAME)
+    of_a_reader = signed_in(site, tenant.keys[Role.USER]).get(f"{PAGE}/consent", headers=SAME)
     away = site.browser().get(address, headers=SAME)
     begun = browser.get(address, headers=SAME)
 
     assert "Never connected" in listed
     assert "not connected" in page.lower()
-    assert f'href="{address}"' in page
+    assert f'href="{start}"' in page
+    assert f'href="{address}"' in browser.get(start).text
     assert (refused.status_code, of_a_reader.status_code) == (403, 403)
     assert (away.status_code, away.headers["location"]) == (303, "/login")
     assert begun.status_code == 302

@@ -145,9 +145,13 @@ def finish(
 
 
 def confirm(
-    vault: Vault, grant_id: UUID, *, is_other_company_confirmed: bool = False
+    vault: Vault,
+    grant_id: UUID,
+    *,
+    is_other_company_confirmed: bool = False,
+    is_choice_awaited: bool = False,
 ) -> TenantConnection:
-    """Makes the grant the connection and asks for its sync.
+    """Makes the grant the connection and asks for its sync, unless a choice comes before it.
 
     Raises:
         NothingToConfirm: it was confirmed before, or ten minutes are over.
@@ -155,7 +159,10 @@ def confirm(
         Busy: a sync of the former company is running.
     """
     return pending.confirm(
-        vault, grant_id, start_afresh=start_afresh if is_other_company_confirmed else None
+        vault,
+        grant_id,
+        start_afresh=start_afresh if is_other_company_confirmed else None,
+        is_choice_awaited=is_choice_awaited,
     )
 
 

@@ -172,12 +172,16 @@ def confirm(request: Request, services: AppServices, system: SystemKey, sent: Se
     is_other_company_confirmed = (
         sent.fields.get("otherCompany") is True or sent.text("other_company") == "yes"
     )
+    is_choice_awaited = sent.is_form and sent.text("then") == "choose"
     with services.slow_work.slot(grant.scope.tenant):
         oauth_flow.confirm(
-            services.vault, grant.id, is_other_company_confirmed=is_other_company_confirmed
+            services.vault,
+            grant.id,
+            is_other_company_confirmed=is_other_company_confirmed,
+            is_choice_awaited=is_choice_awaited,
         )
     if sent.is_form:
-        return RedirectResponse(f"/integrations/{system}/confirm", status_code=303)
+        return RedirectResponse(_after_confirmation(grant, sent), status_code=303)
     connection = connections.existing(services.vault, grant.scope)
     entities = entities_read(services.vault.warehouse, grant.scope).values()
     return envelope.answer(request, presenters.connection(system, connection, entities))
@@ -196,6 +200,15 @@ def disconnect(
         end = end_connection(services.vault, Scope(caller.tenant, system), who=caller.name)
     shown = models.Disconnection(system=system, is_revoked=end.is_revoked, note=end.note or None)
     return envelope.answer(request, shown)
+
+
+def _after_confirmation(grant: PendingGrant, sent: Body) -> str:
+    """The page after the form: the choice of what is read, if a signed-in person sent it."""
+    root = f"/integrations/{grant.scope.system}"
+    if sent.text("then") != "choose":
+        return f"{root}/confirm"
+    slug = grant.scope.tenant.slug
+    return f"{root}/choose?tenant={slug}" if sent.text("tenant") == slug else f"{root}/choose"
 
 
 def _own_grant(request: Request, services: Services, system: str, sent: Body) -> PendingGrant:
