@@ -94,7 +94,7 @@ class Announcer:
         record = edit.after or edit.before
         if edit.entity == "users" or record is None:
             return list(self._account.rights)
-        rights = self._account.rights.items()
+        rights = list(self._account.rights.items())  # at once: edits go on meanwhile
         return [user_id for user_id, each in rights if each.admit(user_id, edit.entity, record)]
 
     def _body(self, telling: _Telling, webhook: Subscription, attempt: int) -> bytes:
