@@ -26,6 +26,8 @@ from pipedrive_pipeline.sync.budget import pricing
 from pipedrive_pipeline.sync.status import notify
 from pipedrive_pipeline.sync.tenancy import configuration
 from pipedrive_pipeline.sync.tenancy.configuration import SyncConfig
+from pipedrive_pipeline.vault import connections
+from pipedrive_pipeline.vault.connection_test import missing_scopes
 
 router = APIRouter(include_in_schema=False)
 
@@ -164,6 +166,8 @@ def _page(
     with asked.services.warehouse.as_app(scope.tenant) as connection:
         zone = configuration.zone_of(connection, scope.tenant, config)
         prices = pricing.estimated_tokens(connection, scope)
+        rows = connections.of_tenant(connection, scope.tenant)
+    granted = next((row.scopes for row in rows if row.system == scope.system), ())
     return rendering.page(
         asked.request,
         "settings.html",
@@ -181,6 +185,12 @@ def _page(
         next_syncs=tenant_status.next_syncs(config, zone),
         entities=settings_form.choosable(scope.system),
         prices=prices,
+        without_right=[
+            entity.name
+            for entity in settings_form.choosable(scope.system)
+            if missing_scopes(scope.system, granted, [entity])
+            != missing_scopes(scope.system, granted, [])
+        ],
         chosen_zone=_chosen_zone(asked.request, visitor),
         may_write=visitor.may(Permission.MANAGE_CONNECTION),
         choices=settings_form,

@@ -96,6 +96,21 @@ def test_definitions_of_fields_are_read_with_their_records(
     }
 
 
+def test_a_kind_whose_right_is_missing_says_so(site: ConnectSite, admin: httpx.Client) -> None:
+    """Switching it on alone would read nothing."""
+    site.world.execute("update integration.connections set scopes = '{base,contacts:read}'")
+
+    rows = admin.get(PAGE).text.split('<tr role="row">')
+
+    missing = {
+        name: "Missing right" in row
+        for name in ("persons", "deals")
+        for row in rows
+        if f'name="read:{name}"' in row
+    }
+    assert missing == {"persons": False, "deals": True}
+
+
 def test_the_next_three_times_are_written_out(admin: httpx.Client) -> None:
     times = admin.get(f"{ROUTES}/sync-config/next").json()["data"]["at"]
 
