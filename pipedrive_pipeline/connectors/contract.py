@@ -462,6 +462,8 @@ class Webhooks:
     notices: Callable[[bytes], list[Notice]]
     entities: tuple[str, ...]  # whose changes are told
     retried_for: timedelta  # how long the source repeats an event; a longer outage of ours is a gap
+    # After failed deliveries the source may send nothing for so long; those events are lost, too.
+    paused_for: timedelta = timedelta()
     scopes: tuple[str, ...] = ()  # any one of them allows to make webhooks
 
 

@@ -331,10 +331,27 @@ def test_a_silence_longer_than_the_source_repeats_is_closed_by_a_sync(live: Near
     assert live.due() == [SCOPE], "the source may have paused"
 
 
-def test_a_short_silence_needs_no_sync(live: Near) -> None:
-    gaps.note_alive(live.world.warehouse)
+def test_after_a_short_silence_a_sync_finds_what_a_pause_of_the_source_lost(live: Near) -> None:
+    """Ten events that failed at once: Pipedrive sends none for half an hour, and tells nobody."""
+    live.edit()
+    live.app.state.services.deliveries.store(live.world.warehouse)
     live.execute("update integration.receiver set alive_at = now() - interval '20 seconds'")
     live.app.state.services.deliveries.store(live.world.warehouse)
+    at_once, row = live.syncs(), live.here()
+    live.execute("update integration.webhooks set paused_until = now()")
 
-    assert live.syncs() == []
+    assert at_once == []
     assert live.due() == []
+    assert timedelta(minutes=29) < row["paused_until"] - row["last_event_at"]
+    (reason,) = live.syncs()
+    assert "sent nothing for a while" in reason
+    assert live.syncs() == [reason], "once"
+
+
+def test_a_restart_needs_no_sync(live: Near) -> None:
+    live.edit()
+    live.execute("update integration.receiver set alive_at = now() - interval '5 seconds'")
+    live.app.state.services.deliveries.store(live.world.warehouse)
+
+    assert live.here()["paused_until"] is None
+    assert live.syncs() == []

@@ -21,6 +21,7 @@ create table integration.webhooks (
     last_event_at timestamptz,
     gap_since timestamptz,
     gap_reason text,
+    paused_until timestamptz,
     constraint webhooks_pkey primary key (tenant_id, system),
     constraint webhooks_id_key unique (id),
     constraint webhooks_token_hash_key unique (token_hash),
@@ -73,6 +74,8 @@ comment on column integration.webhooks.gap_since is
     'Since when events may have been lost; empty once a sync is requested that finds the changes.';
 comment on column integration.webhooks.gap_reason is
     'Why events may have been lost, in words.';
+comment on column integration.webhooks.paused_until is
+    'Until when the CRM may send nothing, after deliveries that failed; a sync is requested then.';
 select integration.isolate(
     'integration.webhooks',
     'select (

@@ -34,6 +34,7 @@ PATH = "/v1/webhooks"
 NAME = "pipedrive-pipeline"  # as people see it in Pipedrive's settings
 LIST_TOKENS, CREATE_TOKENS, DELETE_TOKENS = 10, 10, 6
 RETRIED_FOR = timedelta(seconds=3 + 30 + 150)  # attempts 2 to 4
+PAUSED_FOR = timedelta(minutes=30)  # after ten events whose first attempt failed
 SHOWN_CHARACTERS = 80  # of the reason that Pipedrive gives
 NOT_THERE = 404
 REFUSALS = {
@@ -166,5 +167,6 @@ WEBHOOKS = Webhooks(
     notices=notices,
     entities=tuple(ENTITY_OF.values()),
     retried_for=RETRIED_FOR,
+    paused_for=PAUSED_FOR,
     scopes=("admin", "webhooks:full"),
 )

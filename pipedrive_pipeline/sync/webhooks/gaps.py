@@ -1,8 +1,9 @@
 """Times in which events may have been lost, and the syncs that find what changed in them.
 
 The receiver notes every few seconds that it is alive. If it was not for longer than a source
-repeats an event, events of that source may be lost; so they may if it had to refuse some. After a
-shorter silence the webhooks are looked at: the source may have paused them.
+repeats an event, events of that source may be lost; so they may if it had to refuse some. After
+failed deliveries a source may also send nothing for a while: once that is over, a sync finds what
+active tenants missed, and a longer silence makes the sensor look at the webhooks.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ from pipedrive_pipeline.sync.webhooks.rows import WHO
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-# A source pauses after some failed deliveries, and loses the events of the pause. Longer than a
-# restart of the app takes.
+RESTARTED_WITHIN = timedelta(seconds=10)  # a restart of the app takes less
 LOOKED_AT_AFTER = timedelta(seconds=30)
 
 
@@ -27,13 +27,18 @@ def note_alive(warehouse: Warehouse) -> None:
     with warehouse.transaction() as connection:
         row = connection.execute(_ALIVE).fetchone()
         silent_for, silent_since = row or (None, None)
-        if silent_for and silent_for > LOOKED_AT_AFTER:
+        if silent_for is None or silent_since is None or silent_for < RESTARTED_WITHIN:
+            return
+        if silent_for > LOOKED_AT_AFTER:
             connection.execute(_LOOK)
-        for system in registry.systems():
-            if silent_for and system.webhooks and silent_for > system.webhooks.retried_for:
+        for key, told in ((each.key, each.webhooks) for each in registry.systems()):
+            if told is None:
+                continue
+            values = {"system": key, "since": silent_since, "paused_for": told.paused_for}
+            connection.execute(_PAUSED, values)
+            if silent_for > told.retried_for:
                 reason = f"no events could be received since {silent_since:%Y-%m-%d %H:%M} UTC"
-                values = {"system": system.key, "since": silent_since, "reason": reason}
-                connection.execute(_SILENT, values)
+                connection.execute(_SILENT, values | {"reason": reason})
 
 
 def note_events(
@@ -78,6 +83,14 @@ update integration.webhooks
 set next_check_at = clock_timestamp()
 where webhooks.state = 'live'
 """
+# Tenants without an event in the day before had hardly enough for a pause.
+_PAUSED = """
+update integration.webhooks
+set paused_until = clock_timestamp() + %(paused_for)s
+where webhooks.system = %(system)s
+    and webhooks.last_event_at > %(since)s::timestamptz - interval '1 day'
+    and %(paused_for)s > interval '0'
+"""
 _SILENT = """
 update integration.webhooks
 set gap_since = %(since)s,
@@ -104,13 +117,17 @@ with gap as (
     select
         webhooks.tenant_id,
         webhooks.system,
-        webhooks.gap_reason
+        coalesce(
+            webhooks.gap_reason,
+            'the source may have sent nothing for a while, after deliveries that failed'
+        ) as reason
     from integration.webhooks
     inner join integration.connections
         on connections.tenant_id = webhooks.tenant_id
         and connections.system = webhooks.system
         and connections.state = 'connected'
     where webhooks.gap_since is not null
+        or webhooks.paused_until <= now()
     for update of webhooks
 ),
 requested as (
@@ -120,7 +137,7 @@ requested as (
         gap.system,
         'incremental',
         'webhook',
-        %(who)s || ': ' || gap.gap_reason
+        %(who)s || ': ' || gap.reason
     from gap
     where not exists (
         select
@@ -134,12 +151,13 @@ requested as (
 )
 update integration.webhooks
 set gap_since = null,
-    gap_reason = null
+    gap_reason = null,
+    paused_until = case when webhooks.paused_until > now() then webhooks.paused_until end
 from gap
 where webhooks.tenant_id = gap.tenant_id
     and webhooks.system = gap.system
 returning
     webhooks.tenant_id,
     webhooks.system,
-    gap.gap_reason
+    gap.reason
 """
