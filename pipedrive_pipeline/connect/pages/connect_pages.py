@@ -25,6 +25,7 @@ from pipedrive_pipeline.connect.pages.visitors import (
 )
 from pipedrive_pipeline.connect.request import AppServices, SentBody, Services, SystemKey
 from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.day import budget_day
 from pipedrive_pipeline.sync.runs import requests
@@ -106,7 +107,7 @@ def choose(
     with services.warehouse.as_app(visitor.tenant) as connection:
         read = configuration.entities_read_of(connection, scope)
         config = configuration.read(connection, services.vault.cipher, scope)
-    rows, tokens = _asked(services, scope) if priced else (None, None)
+    rows, tokens, failure = _asked(services, scope) if priced else (None, None, None)
     shown = choice.choice_rows(declared, read, status.scopes, rows=rows, tokens=tokens)
     return rendering.page(
         request,
@@ -118,6 +119,7 @@ def choose(
         total=choice.total(declared, shown, tokens),
         prices=tokens,
         counts=rows,
+        failed=failure,
         config=config,
         budget=budget_day(services.warehouse, scope, utc_now()),
         is_live=True,
@@ -169,12 +171,20 @@ def start(
     return rendering.go_to(visitor.address(f"/integrations/{system}"))
 
 
-def _asked(services: Services, scope: Scope) -> tuple[dict[str, int], dict[str, int]]:
-    """Rows and tokens of each kind, at most; one call to the source for each unknown one."""
+def _asked(
+    services: Services, scope: Scope
+) -> tuple[dict[str, int] | None, dict[str, int] | None, str | None]:
+    """Rows and tokens of each kind, at most, or the code of the error why nobody knows them.
+
+    One call to the source for each kind that was never read.
+    """
     access = SourceAccess(services.vault.warehouse, services.vault.settings, scope)
-    with services.slow_work.slot(scope.tenant):
-        price = access.price(registry.system(scope.system).entities)
-    return dict(price.rows), price.entities
+    try:
+        with services.slow_work.slot(scope.tenant):
+            price = access.price(registry.system(scope.system).entities)
+    except PipelineError as error:  # the choice does not need the price
+        return None, None, error.code
+    return dict(price.rows), price.entities, None
 
 
 def _numbers(text: str) -> dict[str, int]:

@@ -50,6 +50,31 @@ from generate_series(1, 12) as n where n <> 6
 """
 
 
+RUNNING = """
+insert into integration.runs
+    (tenant_id, system, sync_type, trigger, status, started_at, progress)
+values ('acme', 'pipedrive', 'full', 'manual', 'running', now() - interval '1 minute', '{
+    "phase": "reading", "stage": "persons", "pages": 9, "rows": 600, "seconds": 60, "tokens": 308,
+    "entities": {
+        "organizations": {"rows": 150, "is_complete": true},
+        "persons": {"rows": 600, "is_complete": false}
+    },
+    "expected": {"organizations": 200, "persons": 800, "users": 9}
+}'::jsonb)
+"""
+REFUSED = """
+insert into integration.rejected_values
+    (tenant_id, system, entity, record_id, field, value, reason, target)
+select 'acme', 'pipedrive', 'organizations', n::text, 'aaa', %s, 'is no number', 'annual_revenue'
+from generate_series(1, 25) as n
+"""
+CHANGED = """
+insert into integration.field_changes
+    (tenant_id, system, entity, field_key, change, before, after)
+values ('acme', 'pipedrive', 'organizations', 'aaa', %s, %s, %s)
+"""
+
+
 @dataclass(frozen=True)
 class Scene:
     """One page in one state."""
@@ -119,6 +144,37 @@ def healthy(site: ConnectSite) -> Mapping[str, str]:
         "update integration.tenants set display_name = %s where slug = 'acme'", NAMES["acme"]
     )
     return {OPERATOR: OPERATOR_KEY, "admin": tenant.keys[Role.ADMIN]}
+
+
+def connecting(site: ConnectSite) -> Mapping[str, str]:
+    """Acme has agreed and nothing was read yet; bravo never connected."""
+    tenant = filled_tenant(site, "acme", 1)
+    for table in ("runs", "sync_requests", "sync_settings"):
+        site.world.execute(f"delete from integration.{table}")
+    site.world.execute(
+        "update integration.connections set company_name = %s, is_account_admin = false,"
+        " scopes = array['base', 'contacts:read', 'users:read']",
+        EVIL,
+    )
+    return {OPERATOR: OPERATOR_KEY, "admin": tenant.keys[Role.ADMIN]}
+
+
+def reading(site: ConnectSite) -> Mapping[str, str]:
+    """A full read runs; fields changed, values were refused, deletions wait."""
+    tenant = filled_tenant(site, "acme", 1)
+    with site.world.vault.warehouse.transaction() as connection:
+        connection.execute(PAST, {"tenant": "acme"})
+    site.world.execute(RUNNING)
+    site.world.execute(REFUSED, EVIL)
+    site.world.execute("update integration.fields set first_seen_at = now() - interval '9 days'")
+    for change in ("added", "renamed", "retyped", "removed", "restored", "option_renamed"):
+        site.world.execute(CHANGED, change, EVIL, ARABIC)
+    return {"admin": tenant.keys[Role.ADMIN], **tenant.ids}
+
+
+def consent(page: Page) -> None:
+    """Agrees at the source, which leads back to the confirmation."""
+    page.locator("main a.main").click()
 
 
 @contextmanager
@@ -227,6 +283,29 @@ STAGES = (
             Scene("mapping", f"{SYSTEM}/mapping", "admin"),
             Scene("mapping-version", f"{SYSTEM}/mapping/versions/1", "admin"),
             Scene("settings", f"{SYSTEM}/settings", "admin"),
+        ),
+    ),
+    Stage(
+        "connecting",
+        connecting,
+        (
+            Scene("connect-start", f"{SYSTEM}/connect?tenant=bravo", OPERATOR),
+            Scene("connect-again", f"{SYSTEM}/connect", "admin"),
+            Scene("connect-choose", f"{SYSTEM}/choose", "admin"),
+            Scene("system-never-read", SYSTEM, "admin"),
+            Scene("system-not-connected", f"{SYSTEM}?tenant=bravo", OPERATOR),
+            Scene("history-empty", f"{SYSTEM}/history", "admin"),
+            Scene("connect-confirm", f"{SYSTEM}/connect", "admin", act=consent),
+        ),
+    ),
+    Stage(
+        "reading",
+        reading,
+        (
+            Scene("system-reading", SYSTEM, "admin"),
+            Scene("history", f"{SYSTEM}/history", "admin"),
+            Scene("history-none-found", f"{SYSTEM}/history?kind=verify", "admin"),
+            Scene("run-refused", f"{SYSTEM}/history/{{run_id}}", "admin"),
         ),
     ),
 )

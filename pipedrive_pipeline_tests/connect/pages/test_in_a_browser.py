@@ -32,7 +32,8 @@ SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 # Parts of a page, files, and redirects; other tests ask for them.
 WITHOUT_SCENE = frozenset(
     {
-        "/integrations/{system}/connect",
+        "/integrations/{system}/choose/sum",
+        "/integrations/{system}/consent",
         "/integrations/{system}/progress",
         "/integrations/{system}/rejected-values.csv",
     }
