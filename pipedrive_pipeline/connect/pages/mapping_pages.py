@@ -6,28 +6,31 @@ saves. An editor whose version is not the newest any more is told, and may go on
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from pipedrive_pipeline.connect.auth.permissions import Permission
-from pipedrive_pipeline.connect.errors import NotFound, TooMuchAtOnce
-from pipedrive_pipeline.connect.pages import mapping_rows, rendering, texts
+from pipedrive_pipeline.connect.errors import NotFound
+from pipedrive_pipeline.connect.pages import mapping_rows, rendering
 from pipedrive_pipeline.connect.pages.mapping_draft import Draft, Sheet, edited, unchanged
 from pipedrive_pipeline.connect.pages.mapping_rows import View
+from pipedrive_pipeline.connect.pages.mapping_view import (
+    labels_of,
+    names_of,
+    sheet_of,
+    value_of,
+)
 from pipedrive_pipeline.connect.pages.visitors import FormVisitor, TenantVisitor, Visitor
 from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts import mapping as mappings
-from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.marts.fields.field_entities import field_entities
-from pipedrive_pipeline.marts.fields.values import PARTS
 from pipedrive_pipeline.marts.mapping import Difference
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.requests import request_sync
@@ -76,7 +79,7 @@ def editor(
 ) -> Response:
     """The fields of one kind of records with their columns, and the saved versions."""
     visitor.require(Permission.READ_RECORDS)
-    sheet = _sheet(services, visitor, system, mart)
+    sheet = sheet_of(services, visitor, system, mart)
     if sheet is None:
         return _without_fields(request, visitor, system)
     editing = Editing(request, services, visitor, sheet, View(show, search, number))
@@ -90,10 +93,10 @@ def edit(
     """A preview of the form's mapping, other rows of it, or the mapping saved."""
     visitor.require(Permission.WRITE_MAPPING)
     act, based_on = sent.text("act"), _number(sent, "version", least=0)
-    sheet = _sheet(services, visitor, system, sent.text("mart"), version=based_on)
+    sheet = sheet_of(services, visitor, system, sent.text("mart"), version=based_on)
     if sheet is None:
         return _without_fields(request, visitor, system)
-    draft = edited(sheet, _texts(sent), accept_all=act == "accept")
+    draft = edited(sheet, sent.texts(), accept_all=act == "accept")
     chosen = sent.text("show") or sent.text("shown") or mapping_rows.ALL
     search = sent.text("q").strip()[:SEARCH_MAX_CHARACTERS]
     view = View(chosen, search, _number(sent, "page") if sent.text("page") else 1)
@@ -101,7 +104,7 @@ def edit(
     if act == "save":
         return _saved(editing, draft)
     if act == "take":
-        theirs = _sheet(services, visitor, system, sent.text("mart")) or sheet
+        theirs = sheet_of(services, visitor, system, sent.text("mart")) or sheet
         joined = mappings.rebased(sheet.base.mapping, draft.mapping, theirs.base.mapping)
         return _page(replace(editing, sheet=theirs), replace(draft, mapping=joined), is_sent=True)
     effect = None
@@ -142,9 +145,9 @@ def version(
         active=active,
         changes=mappings.differences(former.mapping, wanted.mapping),
         restoring=mappings.differences(active.mapping, wanted.mapping),
-        names=_names(fields),
+        names=names_of(fields),
         marts=field_entities(system),
-        labels=_labels(request, visitor),
+        labels=labels_of(rendering.display_of(request, visitor)),
         next_version=saved[0].number + 1,
         may_write=visitor.may(Permission.WRITE_MAPPING),
     )
@@ -166,51 +169,6 @@ def restore(
     new = _save(services, scope, wanted.mapping, who=caller.name, based_on=based_on)
     address = f"/integrations/{system}/mapping"
     return rendering.go_to(visitor.address(address, saved=new.number))
-
-
-def _sheet(
-    services: Services, visitor: Visitor, system: str, mart: str, *, version: int | None = None
-) -> Sheet | None:
-    """The fields of the mart's records, with the version to edit; None if it has no fields."""
-    scope, entities = Scope(visitor.tenant, system), field_entities(system)
-    chosen = next((name for name, each in entities.items() if each.name == mart), None)
-    entity = chosen or next(iter(entities), None)
-    if entity is None:
-        return None
-    with services.warehouse.as_app(visitor.tenant) as connection:
-        fields = mappings.known_fields(connection, scope)
-        base = mappings.active(connection, scope)
-        if version is not None and version != base.number:
-            saved = mappings.versions(connection, scope)
-            none = mappings.Version(mapping=mappings.Mapping((), tuple(entities)))
-            base = next((each for each in saved if each.number == version), none)
-        offers = mappings.proposals(connection, scope, base.mapping, fields)
-        refused = mappings.refused_values(connection, scope, entity)
-    values = _values(services, visitor, scope, entity)
-    return Sheet(
-        scope,
-        entity,
-        entities[entity],
-        fields,
-        base,
-        {each.entry.source: each for each in offers if each.entry.entity == entity},
-        {each.field_key: each for each in values},
-        refused,
-    )
-
-
-def _values(
-    services: Services, visitor: Visitor, scope: Scope, entity: str
-) -> list[mappings.FieldValues]:
-    """How often fields are filled; samples only for those who map them."""
-    try:
-        with services.slow_work.slot(visitor.tenant):
-            values = mappings.field_values(services.warehouse, scope, entity)
-    except TooMuchAtOnce:
-        return []  # the page is of use without them
-    if visitor.may(Permission.WRITE_MAPPING):
-        return values
-    return [replace(each, samples={}) for each in values]
 
 
 def _saved(editing: Editing, draft: Draft) -> Response:
@@ -249,8 +207,8 @@ def _outdated(sheet: Sheet, draft: Draft, theirs: mappings.Version) -> Outdated:
     changes = mappings.differences(sheet.base.mapping, theirs.mapping)
     mine = mappings.differences(sheet.base.mapping, draft.mapping)
     changed = {each.entry.name for each in changes}
-    names = _names(sheet.fields)
-    both = [names[_identity(each)] for each in mine if each.entry.name in changed]
+    names = names_of(sheet.fields)
+    both = [names[each.field] for each in mine if each.entry.name in changed]
     return Outdated(theirs, changes, both)
 
 
@@ -288,12 +246,12 @@ def _page(
         outdated=outdated,
         saved=saved,
         is_sent=is_sent,
-        names=_names(sheet.fields),
+        names=names_of(sheet.fields),
         versions=versions[:VERSIONS_SHOWN],
         active_number=active,
         next_version=(versions[0][0].number if versions else 0) + 1,
-        labels=_labels(editing.request, editing.visitor),
-        value_of=_value_of,
+        labels=labels_of(rendering.display_of(editing.request, editing.visitor)),
+        value_of=value_of,
         may_write=editing.visitor.may(Permission.WRITE_MAPPING),
     )
 
@@ -318,47 +276,8 @@ def _targets(sheet: Sheet, draft: Draft, changes: Sequence[Difference]) -> list[
     return [*dict.fromkeys(t for t in changed or mapped if t in still)][:COLUMNS_SHOWN]
 
 
-def _names(fields: Sequence[mappings.Field]) -> dict[tuple[str, str], str]:
-    """The fields' names; one that is not known has its key."""
-    return _Names({field.identity: field.field_name for field in fields})
-
-
-class _Names(dict[tuple[str, str], str]):
-    def __missing__(self, identity: tuple[str, str]) -> str:
-        return identity[1]
-
-
-def _labels(request: Request, visitor: Visitor) -> dict[str, str]:
-    """The names for people of marts and of parts of values; some other name as it is."""
-    known = texts.catalogue(rendering.display_of(request, visitor).language)
-    names = [(f"mapping.mart.{mart.name}", mart.name) for mart in MARTS]
-    names += [
-        (f"mapping.part.{part.name}", part.name) for parts in PARTS.values() for part in parts
-    ]
-    return {name: str(known.get(key, name.replace("_", " "))) for key, name in names}
-
-
-def _value_of(values: Mapping[str, Any] | None, target: str) -> str:
-    """The value of a column or attribute as text; empty if there is none."""
-    column, _, attribute = target.partition(".")
-    value = (values or {}).get(column)
-    if attribute:
-        value = (value or {}).get(attribute)
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _identity(change: Difference) -> tuple[str, str]:
-    return change.entry.entity, change.entry.field_key
-
-
 def _without_fields(request: Request, visitor: Visitor, system: str) -> Response:
     return rendering.page(request, "mapping_none.html", visitor, system=registry.system(system))
-
-
-def _texts(sent: Body) -> dict[str, str]:
-    return {name: value for name, value in sent.fields.items() if isinstance(value, str)}
 
 
 def _number(sent: Body, name: str, *, least: int = 1) -> int:

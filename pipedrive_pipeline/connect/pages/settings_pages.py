@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from zoneinfo import available_timezones
 
 from fastapi import APIRouter, Query, Request
@@ -17,7 +17,7 @@ from pipedrive_pipeline.connect.api import tenant_status
 from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connect.pages import rendering, settings_form
 from pipedrive_pipeline.connect.pages.visitors import FormVisitor, TenantVisitor, Visitor
-from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
+from pipedrive_pipeline.connect.request import AppServices, SentBody, Services, SystemKey
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts.health import deleted_rows
@@ -93,7 +93,7 @@ def save(
     """Saves the form; asks first if that erases data."""
     caller = visitor.require(Permission.MANAGE_CONNECTION)
     asked = SettingsRequest(request, services, visitor, Scope(visitor.tenant, system))
-    values, cipher = _texts(sent), services.vault.cipher
+    values, cipher = sent.texts(), services.vault.cipher
     with services.warehouse.as_app(
         asked.scope.tenant, turn=asked.scope.tenant.settings_lock
     ) as app:
@@ -217,7 +217,3 @@ def _chosen_zone(request: Request, visitor: Visitor) -> str:
     """The zone that this browser chose; empty if it follows the tenant's."""
     zone = str(rendering.display_of(request, visitor).zone)
     return "" if zone == (visitor.time_zone or UTC) else zone
-
-
-def _texts(sent: Body) -> dict[str, Any]:
-    return {name: value for name, value in sent.fields.items() if isinstance(value, str)}

@@ -22,6 +22,11 @@ class Difference:
             raise LookupError("a difference has an entry")
         return entry
 
+    @property
+    def field(self) -> tuple[str, str]:
+        """Entity and key of the field."""
+        return self.entry.entity, self.entry.field_key
+
 
 def differences(before: Mapping, after: Mapping) -> list[Difference]:
     """Returns every source whose entry differs, in the order of ``after``, removed ones last."""

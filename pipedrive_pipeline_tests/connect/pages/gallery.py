@@ -177,6 +177,40 @@ def consent(page: Page) -> None:
     page.locator("main a.main").click()
 
 
+def press(value: str) -> Callable[[Page], None]:
+    """Presses a button of the mapping."""
+    return lambda page: page.locator(f'#mapping button[value="{value}"]').last.click()
+
+
+def no_such_column(page: Page) -> None:
+    """Saves a mapping with columns that cannot be used, and two fields of one column."""
+    for name, column in (
+        ("markup", EVIL),
+        ("founded", "customer_number"),
+        ("long", "attributes.contract"),
+    ):
+        page.locator(f'[name="to:{mapped.KEYS[name]}"]').fill(column[:80])
+    press("save")(page)
+
+
+def too_much(page: Page) -> None:
+    """Saves settings that cannot be meant."""
+    page.locator("#budget_share").fill("150")
+    page.locator("button.main").click()
+
+
+def erase_after_a_month(page: Page) -> None:
+    """Asks for deleted records to be erased."""
+    page.locator("#erase_deleted_after_days").select_option("30")
+    page.locator("button.main").click()
+
+
+def make_key(page: Page) -> None:
+    """Makes a key."""
+    page.locator("#key-name").fill("Power BI")
+    page.locator("button.main").click()
+
+
 @contextmanager
 def without_database(site: ConnectSite) -> Iterator[None]:
     """The database does not answer."""
@@ -281,8 +315,13 @@ STAGES = (
         (
             Scene("system", SYSTEM, "admin"),
             Scene("mapping", f"{SYSTEM}/mapping", "admin"),
+            Scene("mapping-preview", f"{SYSTEM}/mapping", "admin", act=press("accept")),
+            Scene("mapping-refused", f"{SYSTEM}/mapping", "admin", act=no_such_column, status=422),
             Scene("mapping-version", f"{SYSTEM}/mapping/versions/1", "admin"),
             Scene("settings", f"{SYSTEM}/settings", "admin"),
+            Scene("settings-refused", f"{SYSTEM}/settings", "admin", act=too_much, status=422),
+            Scene("settings-erase", f"{SYSTEM}/settings", "admin", act=erase_after_a_month),
+            Scene("key-made", "/keys", "admin", act=make_key),
         ),
     ),
     Stage(
