@@ -82,8 +82,11 @@ def choice_rows(
     rows: Mapping[str, int] | None = None,
     tokens: Mapping[str, int] | None = None,
 ) -> list[ChoiceRow]:
-    """A row for each kind; ``read`` are those that would be read as the settings are."""
-    return [
+    """A row for each kind, those that may not be read last.
+
+    ``read`` are those that would be read as the settings are.
+    """
+    shown = [
         ChoiceRow(
             entity=entity,
             is_chosen=entity.name in read and _is_allowed(entity, granted),
@@ -94,6 +97,7 @@ def choice_rows(
         )
         for entity in choosable(system)
     ]
+    return sorted(shown, key=lambda row: not row.is_allowed)
 
 
 def total(system: System, rows: Sequence[ChoiceRow], tokens: Mapping[str, int] | None) -> ChoiceSum:
