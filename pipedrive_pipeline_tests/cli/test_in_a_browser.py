@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pipedrive_pipeline.defs.location import LOCATION
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline_tests.cli.running_up import RunningUp, running_up
 from pipedrive_pipeline_tests.pictures import CHROMIUM, chromium
@@ -24,9 +25,9 @@ from pipedrive_pipeline_tests.waiting import wait_until
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-AUTOMATIONS = {
-    *("daily_sync", "dead_runs", "due_sweeps", "failed_runs", "freshness"),
-    *("sync_requests", "tenant_partitions"),
+REPOSITORY = LOCATION.get_repository_def()
+AUTOMATIONS = {each.name for each in REPOSITORY.sensor_defs} | {
+    each.name for each in REPOSITORY.schedule_defs
 }
 TENANTS = ("beta", "gamma", "sandbox")
 SYNC_SECONDS = 400  # of three tenants, on a machine that has other work

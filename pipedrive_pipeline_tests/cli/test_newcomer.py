@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from pipedrive_pipeline_tests.cli.newcomer import COLUMNS, Newcomer, Tmux, newcomer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 FIRST, SECOND = "first", "second"  # the terminals
 UP_SECONDS = 400
+END_SECONDS = 60
 EDITED = "Edited by clicking GmbH"
 
 pytestmark = [
@@ -94,6 +96,7 @@ def walk() -> Iterator[Walk]:
 
 
 def test_the_first_hour_of_an_ordinary_user(walk: Walk) -> None:
+    the_demo_shows_a_pipeline(walk)
     walk.begin()
 
     a_second_up_says_which_one_runs(walk)
@@ -103,6 +106,14 @@ def test_the_first_hour_of_an_ordinary_user(walk: Walk) -> None:
     the_status_reads_well_at_eighty_columns(walk)
     the_operator_finds_plain_words(walk)
     an_edit_survives_a_restart(walk)
+    a_kill_leaves_nothing_behind_and_the_next_start_goes_on(walk)
+
+
+def the_demo_shows_a_pipeline(walk: Walk) -> None:
+    said = walk.terminals.run(SECOND, "./run demo && echo demo: $?")
+    walk.show_terminal(SECOND, "demo")
+
+    assert "demo: 0" in said
 
 
 def a_second_up_says_which_one_runs(walk: Walk) -> None:
@@ -194,3 +205,24 @@ def an_edit_survives_a_restart(walk: Walk) -> None:
     walk.page.goto(f"{walk.urls()['sandbox']}/?entity=organizations")
     walk.page.locator(f'input[value="{EDITED}"]').wait_for()
     walk.show_page("after-restart")
+
+
+def a_kill_leaves_nothing_behind_and_the_next_start_goes_on(walk: Walk) -> None:
+    """Children end with their parent however it ends; the next `up` finds what is left."""
+    killed = psutil.Process(walk.urls()["pid"])
+    children = killed.children(recursive=True)
+    assert children
+
+    killed.kill()
+
+    assert psutil.wait_procs(children, timeout=END_SECONDS)[1] == []
+    walk.terminals.type(FIRST, "clear")
+    walk.terminals.type(FIRST, "./run up")
+    wait_until(
+        lambda: (walk.home / "up.json").exists() and walk.urls()["pid"] != killed.pid,
+        UP_SECONDS,
+        lambda: walk.terminals.text(FIRST),
+    )
+    said = walk.terminals.run(SECOND, "./run doctor --tenant sandbox && echo doctor: $?")
+    walk.show_terminal(SECOND, "after-kill")
+    assert "doctor: 0" in said

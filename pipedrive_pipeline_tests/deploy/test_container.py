@@ -97,6 +97,7 @@ def test_a_cluster_has_our_queue_with_one_run_per_lock() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # it installs every package
 def test_the_steps_of_the_image_give_a_program_that_runs(tmp_path: Path) -> None:
     """The build stage, in a folder: only what the image gets, and no package of the tests."""
     ignored = (PROJECT_ROOT / ".dockerignore").read_text().split()
