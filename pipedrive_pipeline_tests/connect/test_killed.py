@@ -9,7 +9,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from socket import socket
 
@@ -21,7 +24,10 @@ import pytest
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite
+from pipedrive_pipeline_tests.connect.hooks import hook_of
 from pipedrive_pipeline_tests.connect.tenants import filled_tenant
+from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
+from pipedrive_pipeline_tests.vault.world import ACME
 
 PATIENCE_SECONDS = 60
 CALL = {"idempotency-key": "once"}
@@ -155,3 +161,51 @@ def app_processes(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """The processes that serve; not the one that keeps track of shared resources."""
     children = psutil.Process(process.pid).children()
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_event_that_was_answered_survives_a_kill_of_the_receiver(
+    site: ConnectSite, tmp_path: Path
+) -> None:
+    """Events that arrive together share a transaction: no answer comes before it is committed."""
+    answered = events_answered_until_killed(site, tmp_path, kills=2)
+
+    stored = site.world.rows("select event_key, remote_id from integration.webhook_events")
+    assert answered <= {row["event_key"] for row in stored}
+    signalled = site.world.rows("select remote_id from integration.signals")
+    assert {row["remote_id"] for row in stored} == {row["remote_id"] for row in signalled}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_every_event_that_was_answered_survives_fifty_kills_of_the_receiver(
+    site: ConnectSite, tmp_path: Path
+) -> None:
+    answered = events_answered_until_killed(site, tmp_path, kills=50)
+
+    stored = site.world.rows("select event_key from integration.webhook_events")
+    assert answered <= {row["event_key"] for row in stored}
+
+
+def events_answered_until_killed(site: ConnectSite, home: Path, *, kills: int) -> set[str]:
+    """The ids of the events that were answered with 200, by servers that each die amid a burst."""
+    hook, answered = hook_of(site, ACME, OAuthCompany()), set[str]()
+    numbers = count(1)
+
+    def send(url: str) -> None:
+        with httpx.Client(base_url=url, timeout=30) as client, suppress(httpx.TransportError):
+            while True:
+                event = hook.event(next(numbers))
+                answer = replace(hook, client=client).send(event)
+                if answer.status_code == httpx.codes.OK:
+                    answered.add(event["meta"]["id"])
+
+    for kill in range(kills):
+        with server(site, home) as (process, url), ThreadPoolExecutor(8) as senders:
+            enough = len(answered) + 10 + 7 * kill
+            for _ in range(8):
+                senders.submit(send, url)
+            until(lambda enough=enough: len(answered) >= enough)
+            process.send_signal(signal.SIGKILL)
+    return answered
