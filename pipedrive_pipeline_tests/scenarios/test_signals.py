@@ -105,6 +105,24 @@ def test_a_signal_stays_until_its_marts_are_committed(world: World, account: Crm
     assert world.rows("integration", "signals", "entity") == []
 
 
+def test_a_walk_reads_on_where_its_signals_cannot_be_built(
+    world: World, account: CrmAccount
+) -> None:
+    """Its own build, at the end, says what is wrong; hours of reading are not lost."""
+    account.edit("persons", PERSON, name="Signalled")
+    signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+    with world.warehouse.transaction() as connection:
+        connection.execute(
+            "alter table crm.contacts add constraint refused check (name <> 'Signalled')"
+        )
+
+    with world.run(sync_type="full") as run:
+        reads = list(run.read())
+
+    assert all(read.is_complete for read in reads)
+    assert len(world.rows("integration", "signals", "entity")) == 1
+
+
 def test_a_signal_that_no_walk_serves_becomes_a_refresh_after_ten_seconds(
     world: World, account: CrmAccount
 ) -> None:

@@ -91,9 +91,21 @@ class SignalsInWalk:
         return has_due_signals(self._lock.warehouse, self._scope)
 
     def serve(self) -> None:
-        """Serves what is due."""
-        is_waiting = has_due_signals(self._lock.warehouse, self._scope)
-        if is_waiting and not serve_signals(self._lock, self._scope, self._records).count:
+        """Serves what is due; where the marts cannot be built, the walk goes on and says it itself.
+
+        Raises:
+            DatabaseUnavailable, Superseded: this run may not write any more.
+        """
+        if not has_due_signals(self._lock.warehouse, self._scope):
+            return
+        try:
+            served_count = serve_signals(self._lock, self._scope, self._records).count
+        except (DatabaseUnavailable, Superseded):
+            raise
+        except PipelineError as error:
+            log.warning("%s: signals wait for the end of the walk: %s", self._scope, error)
+            served_count = 0
+        if not served_count:
             self._asked_next = time.monotonic() + HELPLESS_SECONDS
 
 
