@@ -132,6 +132,9 @@ create index run_entities_entity_idx
 create index run_entities_refused_idx
     on integration.run_entities (tenant_id, system, entity, started_at desc)
     where code in ('scope_missing', 'source_refused');
+create index run_entities_compared_idx
+    on integration.run_entities (tenant_id, system, entity, started_at desc, run_id desc)
+    where missing is not null;
 create index run_entities_swept_at_idx
     on integration.run_entities (tenant_id, system, entity, swept_at desc)
     where swept_at is not null;
@@ -983,17 +986,20 @@ cross join lateral (
         run_entities.run_id desc
     limit 1
 ) as newest
--- A run that failed after its reads has not brought them into the marts.
+-- A run that failed after its reads has not brought them into the marts. Its status is a sub-select,
+-- so that Postgres walks the newest entries: of a join it sorted the whole history, 5,000 runs in 50 ms.
 left join lateral (
     select run_entities.started_at
     from integration.run_entities
-    inner join integration.runs
-        on runs.id = run_entities.run_id
     where run_entities.tenant_id = tenants.slug
         and run_entities.system = entities.system
         and run_entities.entity = entities.entity
         and run_entities.status = 'complete'
-        and runs.status in ('success', 'partial')
+        and (
+            select runs.status
+            from integration.runs
+            where runs.id = run_entities.run_id
+        ) in ('success', 'partial')
     order by
         run_entities.started_at desc,
         run_entities.run_id desc
@@ -1002,13 +1008,15 @@ left join lateral (
 left join lateral (
     select run_entities.watermark_after
     from integration.run_entities
-    inner join integration.runs
-        on runs.id = run_entities.run_id
     where run_entities.tenant_id = tenants.slug
         and run_entities.system = entities.system
         and run_entities.entity = entities.entity
         and run_entities.watermark_after is not null
-        and runs.status in ('success', 'partial')
+        and (
+            select runs.status
+            from integration.runs
+            where runs.id = run_entities.run_id
+        ) in ('success', 'partial')
     order by
         run_entities.started_at desc,
         run_entities.run_id desc
@@ -1033,13 +1041,15 @@ left join lateral (
 left join lateral (
     select run_entities.swept_at
     from integration.run_entities
-    inner join integration.runs
-        on runs.id = run_entities.run_id
     where run_entities.tenant_id = tenants.slug
         and run_entities.system = entities.system
         and run_entities.entity = entities.entity
         and run_entities.swept_at is not null
-        and runs.status in ('success', 'partial')
+        and (
+            select runs.status
+            from integration.runs
+            where runs.id = run_entities.run_id
+        ) in ('success', 'partial')
     order by run_entities.swept_at desc
     limit 1
 ) as swept on true
