@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
+from pipedrive_pipeline.connect.api.cursors import encoded
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.connect.consent import links
 from pipedrive_pipeline.scope import Scope
@@ -166,3 +167,20 @@ def test_a_link_for_reconnecting_connects_no_company_for_the_first_time(
 
     assert answer.status_code == 409
     assert acme.rows("select from integration.pending_grants") == []
+
+
+@pytest.mark.parametrize("place", [-1, 0, 2**63, 10**30])
+def test_a_made_up_cursor_of_the_audit_log_is_refused(admin: httpx.Client, place: int) -> None:
+    answer = admin.get("/api/audit", params={"cursor": encoded(place)})
+
+    assert answer.status_code == 400
+
+
+def test_a_mapping_that_was_never_saved_has_no_versions(
+    site: ConnectSite, acme: VaultSetup
+) -> None:
+    """It was answered with 500."""
+    answer = site.operator().get(f"{ROUTES}/field-mapping/versions")
+
+    assert (answer.status_code, answer.json()["data"]) == (200, [])
+    assert acme.rows("select from integration.field_mappings") == []

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts import build
 from pipedrive_pipeline.marts.mapping import FieldValues, field_values
 from pipedrive_pipeline.marts.mapping.field_values import RECORDS
@@ -86,3 +87,9 @@ def test_only_the_newest_thousand_records_are_read(synced: RawTables) -> None:
 
 def test_a_tenant_that_never_synced_has_no_values(raw: RawTables) -> None:
     assert field_values(raw.warehouse, SCOPE, "organizations") == []
+
+
+@pytest.mark.parametrize("entity", ["users", "nothing", "organization_fields"])
+def test_only_kinds_with_fields_to_map_are_looked_at(raw: RawTables, entity: str) -> None:
+    with pytest.raises(BadInput):
+        field_values(raw.warehouse, SCOPE, entity)

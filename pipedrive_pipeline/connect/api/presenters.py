@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from pipedrive_pipeline.connect.api import models, sync_models
@@ -176,7 +177,6 @@ def mapping(
 
 def versions(saved: Sequence[mappings.Version], *, active: int) -> list[models.VersionShown]:
     """Saved versions, newest first, each with its changes since the one before."""
-    before = [*saved[1:], mappings.Version()]
     return [
         models.VersionShown(
             version=version.number,
@@ -188,7 +188,7 @@ def versions(saved: Sequence[mappings.Version], *, active: int) -> list[models.V
                 for difference in mappings.differences(former.mapping, version.mapping)
             ],
         )
-        for version, former in zip(saved, before, strict=True)
+        for version, former in pairwise([*saved, mappings.Version()])
         if version.saved_at
     ]
 

@@ -14,7 +14,9 @@ from typing import Any, Final
 from psycopg import sql
 
 from pipedrive_pipeline.connectors.registry import system as system_of
+from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts.fields.catalogue import Field, fields_of
+from pipedrive_pipeline.marts.fields.field_entities import field_entities
 from pipedrive_pipeline.marts.fields.values import is_simple, kind_of
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.scope import Scope
@@ -52,9 +54,12 @@ def field_values(warehouse: Warehouse, scope: Scope, entity: str) -> list[FieldV
     """Returns the values of every known field of an entity; none if it was never loaded.
 
     Raises:
-        BadInput: the system has no such entity.
+        BadInput: the system has no such entity, or its fields cannot be mapped.
     """
     declared = system_of(scope.system).entity(entity)
+    known = field_entities(scope.system)
+    if entity not in known:
+        raise BadInput(f"{entity} has no fields to map; there are {', '.join(known)}.")
     query = sql.SQL(_VALUES).format(
         records=sql.Identifier(entity),
         custom=sql.Identifier(declared.custom_values),
