@@ -26,7 +26,7 @@ RANK_MAX: Final = 99
 
 
 @dataclass(frozen=True)
-class Source:
+class EditedSource:
     """One field, or one part of it, that a column may be filled from."""
 
     name: str  # as a mapping writes it
@@ -54,7 +54,7 @@ class Sheet:
     refused: Mapping[str, int] = field(default_factory=dict)  # values, by key
 
     @cached_property
-    def sources(self) -> dict[str, Source]:
+    def sources(self) -> dict[str, EditedSource]:
         """Every source by its name; a removed field only where an entry still reads it."""
         return {source.name: source for source in self._all_sources()}
 
@@ -69,7 +69,7 @@ class Sheet:
         reasons = mappings.unusable_entries(self.scope, self.base.mapping, self.fields)
         return {name: reasons[e.name] for name, e in self.entries.items() if e.name in reasons}
 
-    def _all_sources(self) -> Iterator[Source]:
+    def _all_sources(self) -> Iterator[EditedSource]:
         mapped = {entry.field_key for entry in self.entries.values()}
         for known in self.fields:
             if known.entity != self.entity or (known.removed_at and known.field_key not in mapped):
@@ -77,9 +77,9 @@ class Sheet:
             for number, part in enumerate(parts_of(known.system, known.field_type)):
                 name = f"{known.field_key}.{part.name}"
                 if number == 0:
-                    yield Source(known.field_key, known, part, is_first=True)
+                    yield EditedSource(known.field_key, known, part, is_first=True)
                 if number or name in self.entries:  # the first part may be named, too
-                    yield Source(name, known, part, is_first=False)
+                    yield EditedSource(name, known, part, is_first=False)
 
 
 @dataclass(frozen=True)

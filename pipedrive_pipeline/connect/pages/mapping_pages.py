@@ -18,7 +18,7 @@ from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.pages import mapping_rows, rendering
 from pipedrive_pipeline.connect.pages.mapping_draft import Draft, Sheet, edited, unchanged
-from pipedrive_pipeline.connect.pages.mapping_rows import View
+from pipedrive_pipeline.connect.pages.mapping_rows import RowFilter
 from pipedrive_pipeline.connect.pages.mapping_view import (
     labels_of,
     names_of,
@@ -52,7 +52,7 @@ class Editing:
     services: Services
     visitor: Visitor
     sheet: Sheet
-    view: View
+    view: RowFilter
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def editor(
     sheet = sheet_of(services, visitor, system, mart)
     if sheet is None:
         return _without_fields(request, visitor, system)
-    editing = Editing(request, services, visitor, sheet, View(show, search, number))
+    editing = Editing(request, services, visitor, sheet, RowFilter(show, search, number))
     return _page(editing, unchanged(sheet), saved=saved)
 
 
@@ -99,7 +99,7 @@ def edit(
     draft = edited(sheet, sent.texts(), accept_all=act == "accept")
     chosen = sent.text("show") or sent.text("shown") or mapping_rows.ALL
     search = sent.text("q").strip()[:SEARCH_MAX_CHARACTERS]
-    view = View(chosen, search, _number(sent, "page") if sent.text("page") else 1)
+    view = RowFilter(chosen, search, _number(sent, "page") if sent.text("page") else 1)
     editing = Editing(request, services, visitor, sheet, view)
     if act == "save":
         return _saved(editing, draft)

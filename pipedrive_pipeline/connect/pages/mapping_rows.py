@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
 
-from pipedrive_pipeline.connect.pages.mapping_draft import Draft, Sheet, Source
+from pipedrive_pipeline.connect.pages.mapping_draft import Draft, EditedSource, Sheet
 from pipedrive_pipeline.marts import mapping as mappings
 from pipedrive_pipeline.marts.fields.values import kind_of
 from pipedrive_pipeline.marts.mapping.validation import TO_TEXT
@@ -30,7 +30,7 @@ SHAPES: Final[Mapping[str, str]] = {
 class SourceRow:
     """One row of the editor."""
 
-    source: Source
+    source: EditedSource
     state: str  # of SHAPES
     target: str  # as it is, or as it was typed
     conversions: Sequence[str]  # to choose from
@@ -69,7 +69,7 @@ class SourceRow:
 
 
 @dataclass(frozen=True)
-class View:
+class RowFilter:
     """Which rows are shown: by state, by words in their names, and of which page."""
 
     only: str = ALL
@@ -106,7 +106,7 @@ def counts_of(rows: Sequence[SourceRow]) -> dict[str, int]:
     }
 
 
-def page_of(rows: Sequence[SourceRow], view: View) -> PageOfRows:
+def page_of(rows: Sequence[SourceRow], view: RowFilter) -> PageOfRows:
     """Returns a page of the rows that a filter shows; the last one if there are not as many."""
     words = view.search.casefold().split()
     chosen = [
@@ -133,7 +133,7 @@ def _shown(rows: Sequence[SourceRow], only: str) -> list[SourceRow]:
     return [row for row in rows if row.state == only and row.is_shown_among_all]
 
 
-def _row(sheet: Sheet, draft: Draft, source: Source, covered: Mapping[str, int]) -> SourceRow:
+def _row(sheet: Sheet, draft: Draft, source: EditedSource, covered: Mapping[str, int]) -> SourceRow:
     entry, base = draft.entries.get(source.name), sheet.entries.get(source.name)
     typed = draft.typed.get(source.name)
     values = sheet.values.get(source.field.field_key)
@@ -184,7 +184,7 @@ def _with_state(
     return replace(row, state=state)
 
 
-def _conversions(entry: mappings.Entry | None, source: Source) -> Sequence[str]:
+def _conversions(entry: mappings.Entry | None, source: EditedSource) -> Sequence[str]:
     """Returns the conversions of an attribute's value; a column has the one that it needs."""
     if entry is None or entry.attribute is None:
         return ()

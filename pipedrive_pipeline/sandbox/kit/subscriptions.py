@@ -48,7 +48,7 @@ class Subscription:
 
 
 @dataclass(frozen=True)
-class Event:
+class ChangeEvent:
     """Something that happened, as webhooks tell it."""
 
     name: str  # kind of record and action; faults may name a part of it

@@ -19,8 +19,8 @@ from pipedrive_pipeline.sandbox.kit.clock import ServerClock, stamp
 from pipedrive_pipeline.sandbox.kit.faults import Fault, Faults
 from pipedrive_pipeline.sandbox.kit.posting import Lines
 from pipedrive_pipeline.sandbox.kit.subscriptions import (
+    ChangeEvent,
     DeliveryRules,
-    Event,
     LoggedDelivery,
     Outcome,
     Subscription,
@@ -36,7 +36,7 @@ END_SECONDS = 10.0
 class _Delivery:
     due_at: datetime
     number: int
-    event: Event = field(compare=False)
+    event: ChangeEvent = field(compare=False)
     subscription: Subscription = field(compare=False)
     attempt: int = field(compare=False, default=1)
 
@@ -110,7 +110,7 @@ class WebhookSender:
                 if subscription.is_app and subscription.owner_id == owner_id:
                     self._remove(subscription, reason)
 
-    def publish(self, event: Event, subscriptions: Iterable[Subscription]) -> None:
+    def publish(self, event: ChangeEvent, subscriptions: Iterable[Subscription]) -> None:
         """Queue an event for some webhooks; a fault that is due loses, delays or doubles it."""
         with self._lock:
             for subscription in subscriptions:
@@ -174,7 +174,9 @@ class WebhookSender:
         subscription.removed_at, subscription.remove_reason = self._clock.now(), reason
         self.change_count += 1
 
-    def _queue(self, event: Event, subscription: Subscription, faults: dict[str, Fault]) -> None:
+    def _queue(
+        self, event: ChangeEvent, subscription: Subscription, faults: dict[str, Fault]
+    ) -> None:
         delivery = self._next_delivery(event, subscription, self._clock.now())
         if "webhook_lost" in faults or self._is_banned(subscription):
             self._note(delivery, "lost")
@@ -192,7 +194,7 @@ class WebhookSender:
         for overtaken in reversed(self._overtaken.pop(subscription.id, [])):
             self._push_again(replace(overtaken, due_at=delivery.due_at))
 
-    def _next_delivery(self, event: Event, to: Subscription, due_at: datetime) -> _Delivery:
+    def _next_delivery(self, event: ChangeEvent, to: Subscription, due_at: datetime) -> _Delivery:
         self._numbers += 1
         return _Delivery(due_at, self._numbers, event, to)
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from pipedrive_pipeline.sandbox.kit.answers import encode
 from pipedrive_pipeline.sandbox.kit.history import LoggedEdit
-from pipedrive_pipeline.sandbox.kit.subscriptions import DeliveryRules, Event, Subscription
+from pipedrive_pipeline.sandbox.kit.subscriptions import ChangeEvent, DeliveryRules, Subscription
 from pipedrive_pipeline.sandbox.kit.webhooks import WebhookSender
 from pipedrive_pipeline.sandbox.pipedrive.world.account import CrmAccount
 from pipedrive_pipeline.sandbox.pipedrive.world.ids import printed_id
@@ -87,7 +87,7 @@ class Announcer:
         wanted = [each for each in webhooks if each.user_id in viewers and _wants(each, telling)]
         if wanted:
             name, body = f"{telling.told}.{telling.action}", partial(self._body, telling)
-            self._sender.publish(Event(name, telling.printed_id, body), wanted)
+            self._sender.publish(ChangeEvent(name, telling.printed_id, body), wanted)
 
     def _viewers(self, edit: LoggedEdit) -> list[int]:
         """The users who may see the record."""
