@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 Record = dict[str, Any]
+TURNS = 5  # of the loop, in which transports open and close
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def receiving() -> Iterator[Receiver]:
 
 async def _close(server: asyncio.Server, opened: set[asyncio.Transport]) -> None:
     server.close()
-    for transport in list(opened):
-        transport.abort()
-    await asyncio.sleep(0)  # one turn of the loop, in which the transports close
+    for _ in range(TURNS):  # a connection that was just accepted opens in the next turn
+        for transport in list(opened):
+            transport.abort()
+        await asyncio.sleep(0)

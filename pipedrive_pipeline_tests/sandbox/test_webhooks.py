@@ -17,6 +17,9 @@ from pipedrive_pipeline.sandbox.kit.state import kept_in
 from pipedrive_pipeline_tests.sandbox.client import SandboxClient, as_app, installed
 from pipedrive_pipeline_tests.sandbox.receiving import Delivery, Receiver, receiving
 
+# Now and then a transport of a test's server is collected unclosed after its loop has ended, which
+# says nothing of delivery. To be removed once the one that opens in the last turn is found.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 Record = dict[str, Any]
 DAY_SECONDS = 86_400
 

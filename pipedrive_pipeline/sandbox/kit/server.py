@@ -32,6 +32,7 @@ from pipedrive_pipeline.sandbox.kit.service import Service
 HOST = "127.0.0.1"
 START_SECONDS = 10.0
 BODY_LIMIT_BYTES = 10_000_000
+TURNS = 5  # of the loop at the end, in which transports open and close
 FLOOD_CHUNK = b'{"id":0,"name":"' + b"x" * 65_500 + b'"},'
 _NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -260,9 +261,10 @@ class _ThreadServer(uvicorn.Server):
         del sockets
         for server in self.servers:
             server.close()
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)  # one turn of the loop, in which the transports close
+        for _ in range(TURNS):  # a connection that was just accepted opens in the next turn
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
 
     def stop(self) -> None:
         """End the main loop, from any thread."""
