@@ -44,12 +44,13 @@ from pipedrive_pipeline_tests.scenarios.oracle import (
     assert_all_equals_source,
     assert_edits_arrived,
     assert_nothing_became_null,
-    marked,
     mart,
     read_by,
     source_rows,
+    unlisted,
 )
 from pipedrive_pipeline_tests.scenarios.points import Point
+from pipedrive_pipeline_tests.scenarios.told import Told, told_by_webhook
 from pipedrive_pipeline_tests.scenarios.visibility import (
     LYING_DATES,
     UNNOTICED,
@@ -78,6 +79,9 @@ FAULTS = (
     "empty_account", "truncated_json", "reset_mid_body", "lost_answer",
     "daily_429_for_a_month", "half_page", "null_record", "keyless_record", "out_of_place",
     "budget_negative", "budget_huge", "budget_text",
+)  # fmt: skip
+FAULTS_OF_EVENTS = (
+    "webhook_lost", "webhook_delayed", "webhook_duplicated", "webhook_reordered",
 )  # fmt: skip
 DATES = ("date_ahead", "date_far_ahead", "date_behind", "no_date")
 PATHS = ("", "/organizations", "/persons", "Fields", "/users")
@@ -148,6 +152,7 @@ class Convergence(RuleBasedStateMachine):
         self.open = ExitStack()
         self.sandbox = self.open.enter_context(serve(self.account, page_rows=PAGE_ROWS))
         self.world.connect(self.tenant, self.sandbox)
+        self.told = self.tell()
         self.reading = READINGS["contacts"]
         self.skew = timedelta()
         self.is_crm_untouched = True
@@ -158,6 +163,10 @@ class Convergence(RuleBasedStateMachine):
         self.skew = timedelta(minutes=minutes)
         self.reading = READINGS[reading]
         self.choose_entities()
+
+    def tell(self) -> Told:
+        """A webhook of the company that the tenant is connected to."""
+        return self.open.enter_context(told_by_webhook(self.world, self.sandbox, self.tenant))
 
     def choose_entities(self) -> None:
         """The tenant's settings, which are gone where it was removed."""
@@ -190,6 +199,19 @@ class Convergence(RuleBasedStateMachine):
         path = self.path(choice)
         for offset, kind in enumerate(kinds):
             self.sandbox.faults.add(kind, after=after + offset, times=times, path=path)
+
+    @rule(kinds=st.lists(st.sampled_from(FAULTS_OF_EVENTS), min_size=1, max_size=3))
+    def events_will_fail(self, kinds: list[str]) -> None:
+        """Some of the coming events are lost, late, doubled or overtaken."""
+        for kind in kinds:
+            self.sandbox.faults.add(kind, times=3)
+
+    @rule(has_all_arrived=st.booleans())
+    def signals_are_served(self, *, has_all_arrived: bool) -> None:
+        """What webhooks have told so far is read again."""
+        if has_all_arrived:
+            self.told.arrived()
+        self.attempt(self.told.serve_once)
 
     @rule(kind=st.sampled_from(DATES), choice=NUMBERS, times=st.sampled_from([1, 99]))
     def dates_will_lie(self, kind: str, choice: int, times: int) -> None:
@@ -305,6 +327,7 @@ class Convergence(RuleBasedStateMachine):
             self.account.company_id = company_id + 1
             self.sandbox = self.open.enter_context(serve(self.account, page_rows=PAGE_ROWS))
         self.world.connect(self.tenant, self.sandbox, is_other_company=move == "another company")
+        self.told = self.tell()
         self.choose_entities()
 
     def teardown(self) -> None:
@@ -352,8 +375,9 @@ class Convergence(RuleBasedStateMachine):
         assert_nothing_became_null(world, sandbox, tenant)
         for entity, spec in read_by(world, tenant).items():
             key = spec.key.name
-            there = {str(row[key]) for row in source_rows(sandbox, entity)}
-            gone = marked(world, entity, tenant)
+            source = source_rows(sandbox, entity)
+            there = {str(row[key]) for row in source}
+            gone = unlisted(world, spec, source, tenant)
             assert {str(row[key]) for row in world.raw(tenant, entity)} - there == gone.keys()
             if entity not in MARTS:
                 continue
