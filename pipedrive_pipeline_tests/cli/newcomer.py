@@ -79,6 +79,17 @@ def newcomer(folder: Path, settings: Mapping[str, str]) -> Newcomer:
     return Newcomer(clone, shell)
 
 
+def moved(who: Newcomer) -> Newcomer:
+    """Renames the clone; its next `./run` may download packages, as it does for everybody."""
+    clone = who.clone.rename(who.clone.with_name("moved"))
+    shell = {
+        name: text.replace(str(who.clone), str(clone))
+        for name, text in who.environment.items()
+        if name != "UV_NO_SYNC"
+    }
+    return Newcomer(clone, shell)
+
+
 def _python_for_everybody() -> str:
     """A Python of this version that an ordinary user may execute."""
     own = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"

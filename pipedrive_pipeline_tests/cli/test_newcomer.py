@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from pipedrive_pipeline_tests.cli.newcomer import COLUMNS, Newcomer, Tmux, newcomer
+from pipedrive_pipeline_tests.cli.newcomer import COLUMNS, Newcomer, Tmux, moved, newcomer
 from pipedrive_pipeline_tests.cli.running_up import free_ports
 from pipedrive_pipeline_tests.pictures import CHROMIUM, chromium
 from pipedrive_pipeline_tests.waiting import wait_until
@@ -84,15 +84,15 @@ def walk() -> Iterator[Walk]:
     with tempfile.TemporaryDirectory(prefix="pp-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         who = newcomer(Path(folder), free_ports())
-        terminals = Tmux(who)
         with chromium() as page:
+            walk = Walk(who, Tmux(who), page)
             try:
-                terminals.open(FIRST)
-                terminals.open(SECOND)
-                yield Walk(who, terminals, page)
-                terminals.run(SECOND, "./run down")
+                walk.terminals.open(FIRST)
+                walk.terminals.open(SECOND)
+                yield walk
+                walk.terminals.run(SECOND, "./run down")
             finally:
-                terminals.close()
+                walk.terminals.close()
 
 
 def test_the_first_hour_of_an_ordinary_user(walk: Walk) -> None:
@@ -107,6 +107,7 @@ def test_the_first_hour_of_an_ordinary_user(walk: Walk) -> None:
     the_operator_finds_plain_words(walk)
     an_edit_survives_a_restart(walk)
     a_kill_leaves_nothing_behind_and_the_next_start_goes_on(walk)
+    a_moved_clone_goes_on(walk)
 
 
 def the_demo_shows_a_pipeline(walk: Walk) -> None:
@@ -226,3 +227,18 @@ def a_kill_leaves_nothing_behind_and_the_next_start_goes_on(walk: Walk) -> None:
     said = walk.terminals.run(SECOND, "./run doctor --tenant sandbox && echo doctor: $?")
     walk.show_terminal(SECOND, "after-kill")
     assert "doctor: 0" in said
+
+
+def a_moved_clone_goes_on(walk: Walk) -> None:
+    """Its environment names its first folder, which is there no more; `./run` makes it anew."""
+    walk.terminals.run(SECOND, "./run down")
+    walk.terminals.close()
+    walk.who = moved(walk.who)
+    walk.terminals = Tmux(walk.who)
+    walk.terminals.open(SECOND)
+
+    said = walk.terminals.run(SECOND, "./run status && echo status: $?")
+    walk.show_terminal(SECOND, "moved")
+
+    assert "status: 0" in said
+    assert re.search(r"^state +connected", said, re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -33,7 +34,14 @@ def test_several_times_a_day_are_counted_from_the_daily_one() -> None:
     assert times == [at("2026-07-01T22:00"), at("2026-07-02T02:00"), at("2026-07-02T12:00")]
 
 
-@pytest.mark.parametrize("every_hours", [None, 1, 5, 24, 48])
+def test_more_than_24_hours_are_full_days() -> None:
+    """A tenant that chose 168 hours was synced every day."""
+    times = next_times(at("2026-07-01T12:00"), TWO, ZoneInfo("UTC"), every_hours=168)
+
+    assert [later - earlier for earlier, later in pairwise(times)] == [timedelta(days=7)] * 2
+
+
+@pytest.mark.parametrize("every_hours", [None, 1, 5, 24, 25, 48, 168])
 @pytest.mark.parametrize("now", ["2026-10-24T23:30", "2027-03-28T00:30", "2026-12-31T23:59"])
 def test_each_next_time_is_due_then_and_not_a_minute_before(
     now: str, every_hours: int | None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from math import ceil
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -74,9 +75,15 @@ class ScheduleStatus:
         return latest if latest > answered_at else None
 
     def _latest(self, now: datetime) -> datetime:
-        daily = latest_daily(now, self.sync_time, ZoneInfo(self.time_zone))
+        zone = ZoneInfo(self.time_zone)
+        daily = latest_daily(now, self.sync_time, zone)
         if self.every_hours is None:
             return daily
+        if self.every_hours > DAY_HOURS:
+            day = daily.astimezone(zone).date()
+            while not is_sync_day(day, self.every_hours):
+                day -= timedelta(days=1)
+            return datetime.combine(day, self.sync_time, tzinfo=zone).astimezone(UTC)
         interval = timedelta(hours=self.every_hours)
         return daily + interval * ((now - daily) // interval)
 
@@ -224,6 +231,14 @@ def due_verifications(warehouse: Warehouse, now: datetime) -> list[DueVerificati
 
 def _sweep_tokens(connection: psycopg.Connection, scope: Scope) -> int:
     return sum(sweep_tokens(connection, scope).values())
+
+
+def is_sync_day(day: date, every_hours: int | None) -> bool:
+    """True unless a tenant syncs only every so many days, in full days, and this is none of them.
+
+    Days are counted from a fixed one, so that a sync by hand moves none of them.
+    """
+    return day.toordinal() % ceil((every_hours or DAY_HOURS) / DAY_HOURS) == 0
 
 
 def latest_daily(now: datetime, at: time, zone: ZoneInfo) -> datetime:

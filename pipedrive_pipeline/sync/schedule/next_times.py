@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
-from pipedrive_pipeline.sync.schedule.due import latest_daily
+from pipedrive_pipeline.sync.schedule.due import is_sync_day, latest_daily
 
 DAYS_AHEAD = 366  # every change of clocks of a year
 
@@ -21,7 +21,8 @@ def next_times(
         now: an instant in UTC.
         at: the time of the daily sync, on the zone's clocks.
         zone: the time zone.
-        every_hours: hours between two syncs of a day, counted from ``at``; None: once a day.
+        every_hours: hours between two syncs, counted from ``at``; more than 24 are full days. None:
+            once a day.
         count: how many.
     """
     today = latest_daily(now, at, zone).astimezone(zone).date()
@@ -40,9 +41,12 @@ def skipped_day(now: datetime, at: time, zone: ZoneInfo) -> date | None:
 
 
 def _slots(first: date, at: time, zone: ZoneInfo, every_hours: int | None) -> Iterator[datetime]:
-    for ahead in range(DAYS_AHEAD):
-        daily = _instant(first + timedelta(days=ahead), at, zone)
-        following = _instant(first + timedelta(days=ahead + 1), at, zone)
+    days = (first + timedelta(days=ahead) for ahead in range(DAYS_AHEAD))
+    for day in days:
+        if not is_sync_day(day, every_hours):
+            continue
+        daily = _instant(day, at, zone)
+        following = _instant(day + timedelta(days=1), at, zone)
         yield daily
         if every_hours:
             later = (daily + timedelta(hours=every_hours * count) for count in range(1, 25))
