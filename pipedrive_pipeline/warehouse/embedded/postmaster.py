@@ -95,6 +95,10 @@ def stop(paths: ServerPaths) -> None:
     if not answers(paths):
         return
     os.kill(pid_of(paths), signal.SIGINT)  # Postgres's "fast shutdown"
+    _await_end(paths)
+
+
+def _await_end(paths: ServerPaths) -> None:
     try:
         with hold(paths.server_lock, within_seconds=STOP_SECONDS):
             return
@@ -143,15 +147,40 @@ def end_if_cut_off(paths: ServerPaths) -> None:
     """Ends a server whose socket was removed: no client can reach it."""
     if (paths.socket / f".s.PGSQL.{SOCKET_PORT}").exists() or is_free(paths.server_lock):
         return
-    try:
-        lines = (paths.data / "postmaster.pid").read_text().splitlines()
-    except FileNotFoundError:
-        return
+    lines = _pid_file_lines(paths)
     # While it starts or stops, a missing socket is no news.
     if len(lines) == PID_FILE_LINES and lines[-1].strip() == "ready":
         number = int(lines[0])
         if _works_in(paths.data, number):
             os.kill(number, signal.SIGINT)
+
+
+def is_moved(paths: ServerPaths) -> bool:
+    """True if the data folder was renamed under its server, which looks for files by their path."""
+    lines = _pid_file_lines(paths)
+    return len(lines) > 1 and not Path(lines[1]).exists()
+
+
+def end_if_moved(paths: ServerPaths) -> None:
+    """Ends a server whose data folder was renamed, and waits until it has ended.
+
+    Raises:
+        ServerSilent: it did not end in time.
+    """
+    if not is_moved(paths) or is_free(paths.server_lock):
+        return
+    number = int(_pid_file_lines(paths)[0])
+    if _works_in(paths.data, number):
+        os.kill(number, signal.SIGQUIT)  # it could not write its last checkpoint; the log has all
+        _await_end(paths)
+
+
+def _pid_file_lines(paths: ServerPaths) -> list[str]:
+    """Process id and data folder are the first two; none if no server was left or runs."""
+    try:
+        return (paths.data / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def end_removed(paths: ServerPaths) -> None:

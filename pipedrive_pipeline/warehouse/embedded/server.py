@@ -83,6 +83,8 @@ def running_server(home: Path) -> EmbeddedServer | None:
 
 
 def _is_ready(server_paths: ServerPaths, tcp_port: int | None) -> bool:
+    if postmaster.is_moved(server_paths):
+        return False
     if not (paths.is_tied(server_paths) and postmaster.answers(server_paths)):
         return False
     return tcp_port is None or (
@@ -94,6 +96,7 @@ def _brought_up(home: Path, tcp_port: int | None, system_folder: Path) -> Server
     before = paths.known(home)
     account = account_for((before.base if before else home) / "data")
     server_paths = paths.laid_out(home, account, system_folder)
+    postmaster.end_if_moved(server_paths)
     if not postmaster.answers(server_paths):
         _end_former_servers(server_paths)
         _start(server_paths, account, system_folder, tcp_port)

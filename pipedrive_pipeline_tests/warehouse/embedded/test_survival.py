@@ -17,6 +17,7 @@ import pytest
 from pipedrive_pipeline.warehouse.embedded import EmbeddedServer, StartFailed, running_server
 from pipedrive_pipeline.warehouse.embedded.locks import hold
 from pipedrive_pipeline.warehouse.embedded.os_account import account_for
+from pipedrive_pipeline_tests.waiting import wait_until
 from pipedrive_pipeline_tests.warehouse.embedded.conftest import Start, ask, tell
 
 STARTS = """
@@ -167,6 +168,22 @@ def test_a_home_that_is_recreated_has_a_new_database(folder: Path, start: Start)
     assert second.pid != pid
     assert not psutil.pid_exists(pid), "when it ends, it would unlink the second one's socket"
     assert ask(second, "select to_regclass('kept')") is None
+
+
+def test_a_home_that_is_renamed_while_its_server_runs_keeps_its_rows(
+    folder: Path, start: Start
+) -> None:
+    """A clone is moved; its server answers, and fails at every new connection, for ever."""
+    first = start(folder / "home")
+    tell(first, "create table kept as select 7 as number")
+    pid = first.pid
+    (folder / "home").rename(folder / "moved")
+
+    second = start(folder / "moved")
+
+    assert ask(second, "select number from kept") == 7
+    assert second.pid != pid
+    wait_until(lambda: not psutil.pid_exists(pid), 10)
 
 
 def test_stop_rolls_back_open_work_and_may_be_repeated(folder: Path, start: Start) -> None:
