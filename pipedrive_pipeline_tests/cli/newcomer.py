@@ -106,7 +106,7 @@ class Tmux:
 
     def __init__(self, who: Newcomer) -> None:
         self._who = who
-        self._socket = who.clone / ".local" / "tmux"
+        self._socket = who.clone / ".local" / f"tmux-{who.clone.name}"
         (who.clone / ".local").mkdir(exist_ok=True)
         if os.geteuid() == 0:
             os.chown(who.clone / ".local", NOBODY, NOBODY)

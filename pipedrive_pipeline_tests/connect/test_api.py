@@ -358,11 +358,16 @@ def test_a_sync_is_followed_from_queued_to_done(site: ConnectSite, admin: httpx.
     assert [row["id"] for row in waiting if row["syncType"] == "incremental"] == [asked["id"]]
     assert (running["state"], running["runId"]) == ("running", run_id)
     progress = {
+        "phase": "reading",
         "stage": "persons",
         "pages": 4,
         "rows": 2000,
         "seconds": 2.5,
         "rowsPerSecond": 800.0,
+        "tokens": 0,
+        "share": None,
+        "secondsLeft": None,
+        "entities": {},
     }
     assert running["progress"] == shown[0]["progress"] == progress
     assert (last["id"], last["status"]) == (run_id, "success")
@@ -677,7 +682,8 @@ def test_a_body_that_never_ends_is_given_up() -> None:
         raise AssertionError
 
     strict = StrictHttp(app, is_https=False, on_unexpected=unforeseen, body_seconds=0.01)
-    asyncio.run(strict({"type": "http", "headers": []}, never, send))
+    scope = {"type": "http", "path": "/", "query_string": b"", "headers": []}
+    asyncio.run(strict(scope, never, send))
 
     assert answered[0]["status"] == 408
 
