@@ -6,7 +6,7 @@ stay within the 60 s of a tick.
 Annotations are real here, not text: Dagster refuses `context: "AssetCheckExecutionContext"`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -101,6 +101,15 @@ def webhooks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipRe
             f"{len(requested)} syncs requested."
         )
     return dg.SensorResult(cursor=cursor, asset_events=[*_evaluations(states), *_lags(states)])
+
+
+def report_near_real_time(
+    context: dg.AssetExecutionContext, assets: Collection[dg.AssetKey]
+) -> None:
+    """Reports the checks of the systems whose checked asset is among those of a run."""
+    for evaluation in _evaluations(_states(warehouse_of(load_settings()))):
+        if evaluation.asset_key in assets:
+            context.log_event(evaluation)
 
 
 def _states(warehouse: Warehouse) -> list[Liveness]:

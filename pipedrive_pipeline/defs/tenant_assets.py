@@ -30,6 +30,7 @@ from pipedrive_pipeline.defs.marts import (
     results_of_views,
 )
 from pipedrive_pipeline.defs.merged_results import MergedResults, Result
+from pipedrive_pipeline.defs.near_real_time import report_near_real_time
 from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
 from pipedrive_pipeline.defs.raw import RAW_CHECKS, RAW_KEYS, RAW_SPECS, entities_among, read
 from pipedrive_pipeline.defs.runs import SystemRuns
@@ -77,6 +78,7 @@ def tenant(
         raise joined(failures)
     with secondary(context):
         report_freshness(context, checked)
+        report_near_real_time(context, checked)
 
 
 def _selected(context: dg.AssetExecutionContext, runs: SystemRuns) -> tuple[Scope, ...]:
