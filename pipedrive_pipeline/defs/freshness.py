@@ -28,7 +28,7 @@ SHOWN = 50
 
 
 def checked_asset(system: System) -> dg.AssetKey:
-    """Returns the asset that has the check of a system."""
+    """Returns the asset that has the checks of a whole system."""
     return raw_keys(system)[0]
 
 

@@ -15,7 +15,7 @@ import dagster as dg
 from pipedrive_pipeline.connectors.contract import System
 from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.defs.defaults import sensor_status
-from pipedrive_pipeline.defs.raw import raw_keys
+from pipedrive_pipeline.defs.freshness import checked_asset
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.webhooks import gaps, life
 from pipedrive_pipeline.sync.webhooks.liveness import Liveness, alert, near_real_time
@@ -31,11 +31,6 @@ SHOWN = 50
 def told_systems() -> list[System]:
     """Returns the systems that tell of changes."""
     return [system for system in systems() if system.webhooks]
-
-
-def checked_asset(system: System) -> dg.AssetKey:
-    """Returns the asset that has the check of a system, and the observations of its lag."""
-    return raw_keys(system)[0]
 
 
 NEAR_REAL_TIME_CHECKS = [dg.AssetCheckKey(checked_asset(system), NAME) for system in told_systems()]
