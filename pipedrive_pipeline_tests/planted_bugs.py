@@ -444,10 +444,10 @@ BUGS = (
         "older_than_what_was_read",
     ),
     Bug(
-        "a page that was read ahead undoes a deletion that an event told",
+        "a page that was read ahead undoes a deletion that an event stated",
         "pipedrive_pipeline/ingest/deletions.py",
         (("if sent > self.number:", "if sent != self.number:"),),
-        f"{TESTS}/ingest/test_told_deletions.py",
+        f"{TESTS}/ingest/test_stated_deletions.py",
     ),
     Bug(
         "an event that is delivered twice is stored twice",
@@ -459,7 +459,7 @@ BUGS = (
         f"{TESTS}/sync/test_signals.py",
     ),
     Bug(
-        "a move that is told late is a visit at the end",
+        "a move whose event comes late is a visit at the end",
         "pipedrive_pipeline/ingest/history.py",
         (("        and history.{stamp} > first_event.{stamp}\n", "        and false\n"),),
         TESTS_OF_WEBHOOKS,

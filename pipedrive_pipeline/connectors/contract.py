@@ -460,7 +460,7 @@ class Webhooks:
     # The notices of one delivered body. It has no side effects. An entity, version or action that
     # is unknown gives none; it raises `BadInput` where the body is no event at all.
     notices: Callable[[bytes], list[Notice]]
-    entities: tuple[str, ...]  # whose changes are told
+    entities: tuple[str, ...]  # whose changes have events
     retried_for: timedelta  # how long the source repeats an event; a longer outage of ours is a gap
     # After failed deliveries the source may send nothing for so long; those events are lost, too.
     paused_for: timedelta = timedelta()

@@ -28,12 +28,14 @@ REPEAT_SECONDS = 3_600  # an unchanged result is recorded once an hour, not at e
 SHOWN = 50
 
 
-def told_systems() -> list[System]:
+def systems_with_webhooks() -> list[System]:
     """Returns the systems that tell of changes."""
     return [system for system in systems() if system.webhooks]
 
 
-NEAR_REAL_TIME_CHECKS = [dg.AssetCheckKey(checked_asset(system), NAME) for system in told_systems()]
+NEAR_REAL_TIME_CHECKS = [
+    dg.AssetCheckKey(checked_asset(system), NAME) for system in systems_with_webhooks()
+]
 
 
 @dg.multi_asset_check(
@@ -48,7 +50,7 @@ NEAR_REAL_TIME_CHECKS = [dg.AssetCheckKey(checked_asset(system), NAME) for syste
                 "docs/runbook.md, near_real_time; `doctor --tenant T` says why."
             ),
         )
-        for system in told_systems()
+        for system in systems_with_webhooks()
     ],
     can_subset=True,
 )
@@ -56,7 +58,7 @@ def near_real_time_check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.
     """The same check, started from the UI."""
     states = _states(warehouse_of(load_settings()))
     wanted = {key.asset_key for key in context.op_execution_context.selected_asset_check_keys}
-    for system in told_systems():
+    for system in systems_with_webhooks():
         if (asset := checked_asset(system)) in wanted:
             of_system = [state for state in states if state.system == system.key]
             yield dg.AssetCheckResult(
@@ -113,7 +115,7 @@ def _states(warehouse: Warehouse) -> list[Liveness]:
 
 
 def _evaluations(states: Sequence[Liveness]) -> Iterator[dg.AssetCheckEvaluation]:
-    for system in told_systems():
+    for system in systems_with_webhooks():
         of_system = [state for state in states if state.system == system.key]
         yield dg.AssetCheckEvaluation(
             asset_key=checked_asset(system),
@@ -126,7 +128,7 @@ def _evaluations(states: Sequence[Liveness]) -> Iterator[dg.AssetCheckEvaluation
 
 def _lags(states: Sequence[Liveness]) -> Iterator[dg.AssetObservation]:
     """Yields the lag of each tenant that had events: Dagster draws it as a chart."""
-    assets = {system.key: checked_asset(system) for system in told_systems()}
+    assets = {system.key: checked_asset(system) for system in systems_with_webhooks()}
     for state in states:
         if state.lag_seconds is not None and state.lag_median_seconds is not None:
             yield dg.AssetObservation(

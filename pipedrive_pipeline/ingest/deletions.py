@@ -24,7 +24,7 @@ NO_TIMES: Mapping[str, datetime | None] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Stated:
     """A tombstone of an event, with its place among this run's requests."""
 
     number: int  # of `next_number`, when it was learned
@@ -48,7 +48,7 @@ class Deletions:
         self._warehouse, self._scope = warehouse, scope
         self._raw = scope.raw_schema
         self._table = sql.Identifier(self._raw, "deletions")
-        self._told: dict[str, dict[str, _Told]] = {}  # by entity and key
+        self._stated: dict[str, dict[str, _Stated]] = {}  # by entity and key
 
     def prepare(self) -> None:
         """Makes the table where it is missing."""
@@ -87,9 +87,9 @@ class Deletions:
             strike_values(connection, self._scope, entity, keys)
 
     def remember(self, entity: Entity, tombstone: Tombstone, happened_at: datetime | None) -> None:
-        """Remembers for this run that an event told it; answers that are older do not undo it."""
-        told = _Told(next_number(), happened_at, tombstone)
-        self._told.setdefault(entity.name, {})[tombstone.id] = told
+        """Remembers for this run that an event stated it; answers that are older do not undo it."""
+        stated = _Stated(next_number(), happened_at, tombstone)
+        self._stated.setdefault(entity.name, {})[tombstone.id] = stated
 
     def unmark(self, batch: Batch) -> int:
         """Takes back the marks of loaded records that are live; says how many.
@@ -108,15 +108,15 @@ class Deletions:
                 connection.execute(_REBUILD_MARTS, [self._scope.tenant.slug, self._scope.system])
         return restored
 
-    def _outdated(self, batch: Batch) -> list[_Told]:
+    def _outdated(self, batch: Batch) -> list[_Stated]:
         """The tombstones that are newer than the records of the batch."""
-        told = self._told.get(batch.entity.name)
-        if not told:
+        stated = self._stated.get(batch.entity.name)
+        if not stated:
             return []
         return [
-            told[key]
+            stated[key]
             for key, sent, stamp in batch.requests()
-            if key in told and told[key].is_newer_than(sent, stamp)
+            if key in stated and stated[key].is_newer_than(sent, stamp)
         ]
 
 

@@ -143,15 +143,15 @@ def _keys(entity: Entity, ids: Sequence[str]) -> list[Any]:
 
 def _version_of(entity: Entity, event: Event) -> EventVersion | None:
     """The version in raw's types; None where a column is missing, does not fit or has no time."""
-    told = dict(event.version or {})
+    stated = dict(event.version or {})
     stamp = entity.version_column
-    if stamp and bytes(told.get(stamp, NULL)) == bytes(NULL) and event.happened_at:
-        told[stamp] = Raw(msgspec.json.encode(event.happened_at))
+    if stamp and bytes(stated.get(stamp, NULL)) == bytes(NULL) and event.happened_at:
+        stated[stamp] = Raw(msgspec.json.encode(event.happened_at))
     values: dict[str, Any] = {}
     for column in entity.history_columns:
-        if column.name not in told:
+        if column.name not in stated:
             return None
-        typed = column_values(column, [told[column.name]])
+        typed = column_values(column, [stated[column.name]])
         if typed.misfits:
             return None
         values[column.name] = typed.array.to_pylist()[0]

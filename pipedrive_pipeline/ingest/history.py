@@ -29,12 +29,12 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 
 LOAD_ID: Final = "_dlt_load_id"
 ORDER: Final = HISTORY_COLUMNS[0].name  # by it, a table of raw is known as a history
-OF_AN_EVENT: Final = "webhook"  # the origin of a version that an event told
+OF_AN_EVENT: Final = "webhook"  # the origin of a version that an event stated
 
 
 @dataclass(frozen=True)
 class EventVersion:
-    """One version of a record that an event told."""
+    """One version of a record that an event stated."""
 
     values: Mapping[str, Any]  # by column: all of `Entity.history_columns`
     actor_id: str | None  # the CRM user who made it

@@ -82,8 +82,8 @@ EDITS: dict[str, Callable[[CrmAccount], object]] = {
 }
 
 
-class Told:
-    """A sandbox whose every edit is told to a receiver."""
+class HookedSandbox:
+    """A sandbox that sends an event of every edit to a receiver."""
 
     def __init__(self, sandbox: Sandbox, client: SandboxClient, receiver: Receiver) -> None:
         self.sandbox, self.client, self.receiver = sandbox, client, receiver
@@ -95,7 +95,7 @@ class Told:
         assert answer.status_code == 201, answer.text
 
     def events(self) -> list[Record]:
-        """What was told since the last call, in the order of the edits."""
+        """The events since the last call, in the order of the edits."""
         assert self.sandbox.webhooks.settled()
         events = [delivery.event for delivery in self.receiver.taken()]
         return sorted(events, key=lambda event: str(event["meta"]["timestamp"]))
@@ -107,32 +107,32 @@ class Told:
 
 
 @pytest.fixture
-def told() -> Iterator[Told]:
+def hooked() -> Iterator[HookedSandbox]:
     with (
         receiving() as receiver,
         serve(seeded(60, 150), has_limits=False, webhook_threads=1) as sandbox,  # in order
         SandboxClient(sandbox) as client,
     ):
-        yield Told(sandbox, client, receiver)
+        yield HookedSandbox(sandbox, client, receiver)
 
 
-def test_each_object_has_the_keys_of_the_guide(told: Told) -> None:
+def test_each_object_has_the_keys_of_the_guide(hooked: HookedSandbox) -> None:
     """A parser that was only tried on another form would fail on the first real event."""
     for name, edit in EDITS.items():
-        edit(told.account)
-        event = told.event()
+        edit(hooked.account)
+        event = hooked.event()
 
         assert event["meta"]["entity"] == name
         assert event["data"].keys() == set(KEYS[name].split())
         assert event["meta"].keys() == META - ({"permitted_user_ids"} if name == "user" else set())
 
 
-def test_custom_values_have_a_third_form(told: Told) -> None:
-    types = {field.code: field.type for field in told.account.fields["organizations"]}
+def test_custom_values_have_a_third_form(hooked: HookedSandbox) -> None:
+    types = {field.code: field.type for field in hooked.account.fields["organizations"]}
     shown: dict[str, Record] = {}
     for number in range(1, 30):
-        told.account.edit("organizations", number, name=f"Neu {number}")
-    for event in told.events():
+        hooked.account.edit("organizations", number, name=f"Neu {number}")
+    for event in hooked.events():
         for code, value in event["data"]["custom_fields"].items():
             if value is not None:
                 shown[types[code]] = value
@@ -143,14 +143,14 @@ def test_custom_values_have_a_third_form(told: Told) -> None:
     assert all(isinstance(each["id"], int) for each in shown["set"]["values"])
 
 
-def test_a_change_tells_the_former_values_of_the_changed_keys_alone(told: Told) -> None:
-    codes = [field.code for field in told.account.fields["deals"] if field.type == "double"]
-    told.account.edit("deals", 4, stage_id=1)
-    told.events()
-    told.sandbox.clock.advance(60)
-    told.account.edit("deals", 4, stage_id=2, custom_fields={codes[0]: 12})
+def test_a_change_tells_the_former_values_of_the_changed_keys_alone(hooked: HookedSandbox) -> None:
+    codes = [field.code for field in hooked.account.fields["deals"] if field.type == "double"]
+    hooked.account.edit("deals", 4, stage_id=1)
+    hooked.events()
+    hooked.sandbox.clock.advance(60)
+    hooked.account.edit("deals", 4, stage_id=2, custom_fields={codes[0]: 12})
 
-    event = told.event()
+    event = hooked.event()
 
     assert event["previous"]["stage_id"] == 1
     assert event["previous"].keys() == {"stage_id", "stage_change_time", "custom_fields"}
@@ -158,43 +158,47 @@ def test_a_change_tells_the_former_values_of_the_changed_keys_alone(told: Told) 
     assert event["data"]["custom_fields"][codes[0]] == {"type": "double", "value": 12}
 
 
-def test_a_new_deal_has_no_edit_time_and_nothing_before(told: Told) -> None:
-    told.account.create("deals", title="Neu")
+def test_a_new_deal_has_no_edit_time_and_nothing_before(hooked: HookedSandbox) -> None:
+    hooked.account.create("deals", title="Neu")
 
-    event = told.event()
+    event = hooked.event()
 
     assert event["meta"]["action"] == "create"
     assert event["previous"] is None
     assert event["data"]["update_time"] is None
 
 
-def test_a_deletion_has_no_data_but_the_last_state(told: Told) -> None:
-    told.account.delete("persons", 3)
-    told.account.delete("notes", 3)
+def test_a_deletion_has_no_data_but_the_last_state(hooked: HookedSandbox) -> None:
+    hooked.account.delete("persons", 3)
+    hooked.account.delete("notes", 3)
 
-    person, note = told.events()
+    person, note = hooked.events()
 
     assert (person["data"], person["previous"]["id"]) == (None, 3)
     assert person["previous"].keys() == set(KEYS["person"].split())
     assert (note["data"], note["previous"]["active_flag"]) == (None, False)
 
 
-def test_a_restored_record_is_a_change(told: Told) -> None:
+def test_a_restored_record_is_a_change(hooked: HookedSandbox) -> None:
     for entity in ("deals", "notes"):
-        told.account.delete(entity, 4)
-        told.account.restore(entity, 4, is_touched=False)
+        hooked.account.delete(entity, 4)
+        hooked.account.restore(entity, 4, is_touched=False)
 
-    deal, note = (event for event in told.events() if event["meta"]["action"] == "change")
+    deal, note = (event for event in hooked.events() if event["meta"]["action"] == "change")
 
     assert (deal["previous"], deal["data"]["status"] != "deleted") == ({"status": "deleted"}, True)
     assert (note["previous"], note["data"]["active_flag"]) == ({"active_flag": False}, True)
 
 
 @pytest.mark.parametrize("entity", ["organizations", "persons", "deals"])
-def test_a_merge_is_a_deletion_and_a_change_that_name_each_other(told: Told, entity: str) -> None:
-    told.account.merge(entity, 5, 6)
+def test_a_merge_is_a_deletion_and_a_change_that_name_each_other(
+    hooked: HookedSandbox, entity: str
+) -> None:
+    hooked.account.merge(entity, 5, 6)
 
-    gone, stayed = (event["meta"] for event in told.events() if event["meta"]["entity_id"] in "56")
+    gone, stayed = (
+        event["meta"] for event in hooked.events() if event["meta"]["entity_id"] in "56"
+    )
 
     assert (gone["action"], gone["entity_id"], gone["merged_to_id"]) == ("delete", "5", "6")
     assert (stayed["action"], stayed["entity_id"], stayed["merged_from_id"]) == ("change", "6", "5")
@@ -202,36 +206,36 @@ def test_a_merge_is_a_deletion_and_a_change_that_name_each_other(told: Told, ent
 
 @pytest.mark.parametrize("touches_children", [False, True])
 def test_what_a_merge_moves_is_told_if_its_edit_time_moves(
-    told: Told, *, touches_children: bool
+    hooked: HookedSandbox, *, touches_children: bool
 ) -> None:
-    told.account.edit("persons", 9, org_id=5)
-    told.events()
-    told.sandbox.clock.advance(60)
-    told.account.merge("organizations", 5, 6, touches_children=touches_children)
+    hooked.account.edit("persons", 9, org_id=5)
+    hooked.events()
+    hooked.sandbox.clock.advance(60)
+    hooked.account.merge("organizations", 5, 6, touches_children=touches_children)
 
-    persons = [event for event in told.events() if event["meta"]["entity"] == "person"]
+    persons = [event for event in hooked.events() if event["meta"]["entity"] == "person"]
 
     assert any(event["meta"]["entity_id"] == "9" for event in persons) == touches_children
 
 
-def test_a_converted_lead_is_deleted_and_a_deal_is_new(told: Told) -> None:
+def test_a_converted_lead_is_deleted_and_a_deal_is_new(hooked: HookedSandbox) -> None:
     """The guide shows no key that ties one event to the other."""
-    deal = convert_lead(told.account, LEAD)
+    deal = convert_lead(hooked.account, LEAD)
 
-    events = {event["meta"]["entity_id"]: event for event in told.events()}
+    events = {event["meta"]["entity_id"]: event for event in hooked.events()}
 
     assert events[LEAD]["meta"]["action"] == "delete"
     assert events[str(deal["id"])]["meta"]["action"] == "create"
     assert LEAD not in str(events[str(deal["id"])])
 
 
-def test_what_follows_from_an_edit_is_told_as_well(told: Told) -> None:
+def test_what_follows_from_an_edit_has_an_event_as_well(hooked: HookedSandbox) -> None:
     """A line moves the value of its deal; a new stage moves its siblings."""
-    value = told.account.get("deals", 4)["value"]
-    told.account.create("deal_products", deal_id=4, product_id=1, item_price=5, quantity=2)
-    line, deal = told.events()
-    told.account.create("stages", name="Neu", pipeline_id=1, order_nr=0)
-    siblings = told.events()[1:]
+    value = hooked.account.get("deals", 4)["value"]
+    hooked.account.create("deal_products", deal_id=4, product_id=1, item_price=5, quantity=2)
+    line, deal = hooked.events()
+    hooked.account.create("stages", name="Neu", pipeline_id=1, order_nr=0)
+    siblings = hooked.events()[1:]
 
     assert (line["meta"]["entity"], line["data"]["deal_id"]) == ("deal_product", 4)
     assert (deal["meta"]["entity"], deal["data"]["value"]) == ("deal", value + 10)
@@ -239,10 +243,10 @@ def test_what_follows_from_an_edit_is_told_as_well(told: Told) -> None:
     assert len(siblings) == 5
 
 
-def test_a_user_has_a_text_as_id_seconds_as_time_and_no_event_id(told: Told) -> None:
-    told.account.edit_user(901, active_flag=False)
+def test_a_user_has_a_text_as_id_seconds_as_time_and_no_event_id(hooked: HookedSandbox) -> None:
+    hooked.account.edit_user(901, active_flag=False)
 
-    event = told.event()
+    event = hooked.event()
 
     assert event["meta"]["id"] == event["meta"]["entity_id"] == event["data"]["id"] == "901"
     assert isinstance(event["meta"]["timestamp"], int)
@@ -250,13 +254,13 @@ def test_a_user_has_a_text_as_id_seconds_as_time_and_no_event_id(told: Told) -> 
     assert event["previous"]["active_flag"] is True
 
 
-def test_times_and_flags_have_the_forms_of_their_object(told: Told) -> None:
-    told.account.edit("activities", 2, due_time="09:30:00", duration=None, done=True)
-    activity = told.event()["data"]
-    told.account.edit("leads", LEAD, title="Neu")
-    lead = told.event()["data"]
-    told.account.edit("organizations", 5, label_ids=[7, 8])
-    organization = told.event()["data"]
+def test_times_and_flags_have_the_forms_of_their_object(hooked: HookedSandbox) -> None:
+    hooked.account.edit("activities", 2, due_time="09:30:00", duration=None, done=True)
+    activity = hooked.event()["data"]
+    hooked.account.edit("leads", LEAD, title="Neu")
+    lead = hooked.event()["data"]
+    hooked.account.edit("organizations", 5, label_ids=[7, 8])
+    organization = hooked.event()["data"]
 
     assert set(activity["due_time"]) == {"timezone_id", "value"}
     assert activity["duration"] is None
@@ -264,49 +268,49 @@ def test_times_and_flags_have_the_forms_of_their_object(told: Told) -> None:
     assert (organization["label"], organization["visible_to"]) == (7, "3")
 
 
-def test_an_event_says_who_did_it_and_how(told: Told) -> None:
-    with told.account.lock:
-        token = told.sandbox.grants.new_api_token(902)
-    with SandboxClient(told.sandbox, headers={"x-api-token": token}) as client:
+def test_an_event_says_who_did_it_and_how(hooked: HookedSandbox) -> None:
+    with hooked.account.lock:
+        token = hooked.sandbox.grants.new_api_token(902)
+    with SandboxClient(hooked.sandbox, headers={"x-api-token": token}) as client:
         client.http.patch("/api/v2/deals/4", json={"title": "By a colleague"})
-    by_api = told.event()["meta"]
-    told.account.edit_many("persons", [1, 2], name="Bulk")
-    bulk = told.events()
+    by_api = hooked.event()["meta"]
+    hooked.account.edit_many("persons", [1, 2], name="Bulk")
+    bulk = hooked.events()
 
     assert (by_api["user_id"], by_api["change_source"]) == ("902", "api")
     assert [event["meta"]["is_bulk_edit"] for event in bulk] == [True, True]
     assert {event["meta"]["change_source"] for event in bulk} == {"app"}
 
 
-def test_what_the_webhooks_user_may_not_see_is_not_told(told: Told) -> None:
-    told.account.set_rights(told.account.admin_id, hidden=[("persons", 3)])
+def test_what_the_webhooks_user_may_not_see_has_no_event(hooked: HookedSandbox) -> None:
+    hooked.account.set_rights(hooked.account.admin_id, hidden=[("persons", 3)])
     for person_id in (3, 4):
-        told.account.edit("persons", person_id, name="Neu")
+        hooked.account.edit("persons", person_id, name="Neu")
 
-    event = told.event()
+    event = hooked.event()
 
     assert event["meta"]["entity_id"] == "4"
     assert "900" in event["meta"]["permitted_user_ids"]
 
 
-def test_a_webhook_may_want_one_object_or_one_action(told: Told) -> None:
+def test_a_webhook_may_want_one_object_or_one_action(hooked: HookedSandbox) -> None:
     with receiving() as other:
         spec = {"subscription_url": other.url, "name": "deletions of deals"}
-        told.client.http.post(
+        hooked.client.http.post(
             "/v1/webhooks", json={**spec, "event_action": "delete", "event_object": "deal"}
         )
-        told.account.edit("deals", 4, title="Neu")
-        told.account.delete("persons", 4)
-        told.account.delete("deals", 4)
-        assert told.sandbox.webhooks.settled()
+        hooked.account.edit("deals", 4, title="Neu")
+        hooked.account.delete("persons", 4)
+        hooked.account.delete("deals", 4)
+        assert hooked.sandbox.webhooks.settled()
 
         assert other.names == ["deal.delete"]
 
 
-def test_records_and_fields_that_no_webhook_knows_are_not_told(told: Told) -> None:
-    told.account.create("lead_labels", name="Neu", color="red")
-    told.account.create("activity_types", name="Neu")
-    told.account.fields["deals"].add("Neu", "varchar")
-    told.account.plant("deals", 4, title="Planted")
+def test_records_and_fields_that_no_webhook_knows_have_no_event(hooked: HookedSandbox) -> None:
+    hooked.account.create("lead_labels", name="Neu", color="red")
+    hooked.account.create("activity_types", name="Neu")
+    hooked.account.fields["deals"].add("Neu", "varchar")
+    hooked.account.plant("deals", 4, title="Planted")
 
-    assert told.events() == []
+    assert hooked.events() == []

@@ -51,7 +51,7 @@ def listed(client: SandboxClient) -> list[Record]:
     return rows
 
 
-class Told:
+class HookedSandbox:
     """A sandbox with one webhook; an edit of a person is an event."""
 
     def __init__(self, sandbox: Sandbox, client: SandboxClient, receiver: Receiver) -> None:
@@ -83,8 +83,8 @@ class Told:
 
 
 @pytest.fixture
-def told(sandbox: Sandbox, client: SandboxClient, receiver: Receiver) -> Told:
-    return Told(sandbox, client, receiver)
+def hooked(sandbox: Sandbox, client: SandboxClient, receiver: Receiver) -> HookedSandbox:
+    return HookedSandbox(sandbox, client, receiver)
 
 
 def test_a_webhook_is_made_listed_and_deleted(client: SandboxClient, receiver: Receiver) -> None:
@@ -210,33 +210,33 @@ def test_an_event_is_posted_with_the_credentials_of_its_webhook(
     assert row["last_delivery_time"].endswith("Z")
 
 
-def test_a_failed_event_is_repeated_after_3_30_and_150_seconds(told: Told) -> None:
-    told.receiver.status = 500
-    told.edit()
-    told.later(2)
-    first = told.taken()
+def test_a_failed_event_is_repeated_after_3_30_and_150_seconds(hooked: HookedSandbox) -> None:
+    hooked.receiver.status = 500
+    hooked.edit()
+    hooked.later(2)
+    first = hooked.taken()
     attempts = []
     for seconds in (3, 30, 150, 3_600):
-        told.later(seconds)
-        attempts.append([each.meta["attempt"] for each in told.receiver.arrived])
+        hooked.later(seconds)
+        attempts.append([each.meta["attempt"] for each in hooked.receiver.arrived])
 
     assert [each.meta["attempt"] for each in first] == [1]
     assert attempts == [[2], [2, 3], [2, 3, 4], [2, 3, 4]]
-    assert {each.meta["id"] for each in told.receiver.arrived} == {first[0].meta["id"]}
-    assert {each.meta["correlation_id"] for each in (*first, *told.taken())} == {
+    assert {each.meta["id"] for each in hooked.receiver.arrived} == {first[0].meta["id"]}
+    assert {each.meta["correlation_id"] for each in (*first, *hooked.taken())} == {
         first[0].meta["correlation_id"]
     }
-    assert listed(told.client)[0]["last_http_status"] == 500
+    assert listed(hooked.client)[0]["last_http_status"] == 500
 
 
 @pytest.mark.parametrize(("status", "is_success"), [(204, True), (299, True), (302, False)])
 def test_any_2xx_is_a_success_and_a_redirect_is_none(
-    told: Told, status: int, *, is_success: bool
+    hooked: HookedSandbox, status: int, *, is_success: bool
 ) -> None:
-    told.receiver.status = status
-    told.edit()
+    hooked.receiver.status = status
+    hooked.edit()
 
-    assert told.outcomes == {"delivered" if is_success else "failed": 1}
+    assert hooked.outcomes == {"delivered" if is_success else "failed": 1}
 
 
 def test_a_receiver_that_does_not_answer_fails_after_the_timeout(
@@ -247,7 +247,7 @@ def test_a_receiver_that_does_not_answer_fails_after_the_timeout(
         serve(account, has_limits=False, webhook_timeout_seconds=0.3) as sandbox,
         SandboxClient(sandbox) as client,
     ):
-        told = Told(sandbox, client, receiver)
+        hooked = HookedSandbox(sandbox, client, receiver)
         receiver.status = None
         started = time.monotonic()
         for number in range(1, 9):
@@ -256,29 +256,29 @@ def test_a_receiver_that_does_not_answer_fails_after_the_timeout(
         seconds = time.monotonic() - started
         assert sandbox.webhooks.settled()
 
-        assert told.outcomes == {"failed": 8}
+        assert hooked.outcomes == {"failed": 8}
         assert seconds < 8 * 0.3
         (row,) = listed(client)
         assert row["last_http_status"] is None
         assert row["last_delivery_time"] is not None
 
 
-def test_ten_failed_events_ban_a_webhook_for_half_an_hour(told: Told) -> None:
-    told.receiver.status = 503
-    told.edit(10)
-    told.receiver.status = 200
-    told.taken()
-    told.edit(5)
-    told.later(29 * 60)
-    told.edit()
-    banned = told.taken()
-    told.later(61)
-    told.edit()
+def test_ten_failed_events_ban_a_webhook_for_half_an_hour(hooked: HookedSandbox) -> None:
+    hooked.receiver.status = 503
+    hooked.edit(10)
+    hooked.receiver.status = 200
+    hooked.taken()
+    hooked.edit(5)
+    hooked.later(29 * 60)
+    hooked.edit()
+    banned = hooked.taken()
+    hooked.later(61)
+    hooked.edit()
 
     assert banned == []
-    assert told.receiver.names == ["person.change"]
-    assert listed(told.client)[0]["is_active"] == 1
-    assert told.outcomes == {"failed": 10, "lost": 16, "delivered": 1}
+    assert hooked.receiver.names == ["person.change"]
+    assert listed(hooked.client)[0]["is_active"] == 1
+    assert hooked.outcomes == {"failed": 10, "lost": 16, "delivered": 1}
 
 
 @pytest.mark.parametrize("is_shown", [False, True])
@@ -289,71 +289,71 @@ def test_a_webhook_without_a_success_in_three_days_is_removed(
         serve(account, has_limits=False, lists_removed_webhooks=is_shown) as sandbox,
         SandboxClient(sandbox) as client,
     ):
-        told = Told(sandbox, client, receiver)
+        hooked = HookedSandbox(sandbox, client, receiver)
         receiver.status = 500
         for _ in range(3):
-            told.edit()
-            told.later(DAY_SECONDS - 60)
+            hooked.edit()
+            hooked.later(DAY_SECONDS - 60)
         before = [row["is_active"] for row in listed(client)]
-        told.later(180)
-        told.edit()
+        hooked.later(180)
+        hooked.edit()
         receiver.status = 200
-        told.taken()
-        told.edit()
+        hooked.taken()
+        hooked.edit()
 
         assert before == [1]
-        assert told.taken() == []
+        assert hooked.taken() == []
         rows = listed(client)
         assert [row["is_active"] for row in rows] == ([0] if is_shown else [])
         assert all("3 days" in row["remove_reason"] and row["remove_time"] for row in rows)
 
 
-def test_a_success_begins_the_three_days_again(told: Told) -> None:
+def test_a_success_begins_the_three_days_again(hooked: HookedSandbox) -> None:
     for status in (500, 200, 500):
-        told.receiver.status = status
-        told.edit()
-        told.later(2 * DAY_SECONDS)
+        hooked.receiver.status = status
+        hooked.edit()
+        hooked.later(2 * DAY_SECONDS)
 
-    assert len(listed(told.client)) == 1
+    assert len(listed(hooked.client)) == 1
 
 
-def test_paused_delivery_waits_and_loses_nothing(told: Told) -> None:
-    told.sandbox.webhooks.pause()
-    told.edit(20)
-    waiting = told.sandbox.webhooks.waiting_count
-    paused = told.taken()
-    told.sandbox.webhooks.resume()
-    assert told.sandbox.webhooks.settled()
+def test_paused_delivery_waits_and_loses_nothing(hooked: HookedSandbox) -> None:
+    hooked.sandbox.webhooks.pause()
+    hooked.edit(20)
+    waiting = hooked.sandbox.webhooks.waiting_count
+    paused = hooked.taken()
+    hooked.sandbox.webhooks.resume()
+    assert hooked.sandbox.webhooks.settled()
 
     assert (waiting, paused) == (20, [])
-    assert len(told.receiver.arrived) == 20
+    assert len(hooked.receiver.arrived) == 20
 
 
-def test_a_lost_event_never_comes(told: Told) -> None:
-    told.sandbox.faults.add("webhook_lost", after=1, times=2)
-    told.edit(4)
-    told.later(DAY_SECONDS)
+def test_a_lost_event_never_comes(hooked: HookedSandbox) -> None:
+    hooked.sandbox.faults.add("webhook_lost", after=1, times=2)
+    hooked.edit(4)
+    hooked.later(DAY_SECONDS)
 
-    assert sorted(each.meta["entity_id"] for each in told.receiver.arrived) == ["1", "4"]
+    assert sorted(each.meta["entity_id"] for each in hooked.receiver.arrived) == ["1", "4"]
 
 
-def test_a_delayed_event_comes_later(told: Told) -> None:
-    told.sandbox.faults.add("webhook_delayed", seconds=120)
-    told.edit(2)
-    before = [each.meta["entity_id"] for each in told.taken()]
-    told.later(119)
-    early = told.taken()
-    told.later(1)
+def test_a_delayed_event_comes_later(hooked: HookedSandbox) -> None:
+    hooked.sandbox.faults.add("webhook_delayed", seconds=120)
+    hooked.edit(2)
+    before = [each.meta["entity_id"] for each in hooked.taken()]
+    hooked.later(119)
+    early = hooked.taken()
+    hooked.later(1)
 
     assert (before, early) == (["2"], [])
-    assert [each.meta["entity_id"] for each in told.receiver.arrived] == ["1"]
+    assert [each.meta["entity_id"] for each in hooked.receiver.arrived] == ["1"]
 
 
-def test_a_doubled_event_comes_twice_with_the_same_id(told: Told) -> None:
-    told.sandbox.faults.add("webhook_duplicated")
-    told.edit(2)
+def test_a_doubled_event_comes_twice_with_the_same_id(hooked: HookedSandbox) -> None:
+    hooked.sandbox.faults.add("webhook_duplicated")
+    hooked.edit(2)
 
-    counts = Counter(each.meta["id"] for each in told.receiver.arrived)
+    counts = Counter(each.meta["id"] for each in hooked.receiver.arrived)
     assert sorted(counts.values()) == [1, 2]
 
 
@@ -363,27 +363,29 @@ def test_a_reordered_event_is_overtaken_by_the_next_one(account: CrmAccount) -> 
         serve(account, has_limits=False, webhook_threads=1) as sandbox,
         SandboxClient(sandbox) as client,
     ):
-        told = Told(sandbox, client, receiver)
+        hooked = HookedSandbox(sandbox, client, receiver)
         sandbox.faults.add("webhook_reordered", times=2)
-        told.edit(4)
-        overtaken = [each.meta["entity_id"] for each in told.taken()]
+        hooked.edit(4)
+        overtaken = [each.meta["entity_id"] for each in hooked.taken()]
         sandbox.faults.add("webhook_reordered")
-        told.edit()
-        alone = told.taken()
-        told.later(5)
+        hooked.edit()
+        alone = hooked.taken()
+        hooked.later(5)
 
         assert overtaken == ["3", "2", "1", "4"]
         assert alone == []
-        assert [each.meta["entity_id"] for each in told.taken()] == ["5"]
+        assert [each.meta["entity_id"] for each in hooked.taken()] == ["5"]
 
 
-def test_a_fault_of_delivery_may_name_an_event_and_leaves_requests_alone(told: Told) -> None:
-    told.sandbox.faults.add("webhook_lost", path="deal.")
-    told.edit()
-    told.client.data("/api/v2/deals", limit=1)
+def test_a_fault_of_delivery_may_name_an_event_and_leaves_requests_alone(
+    hooked: HookedSandbox,
+) -> None:
+    hooked.sandbox.faults.add("webhook_lost", path="deal.")
+    hooked.edit()
+    hooked.client.data("/api/v2/deals", limit=1)
 
-    assert told.receiver.names == ["person.change"]
-    assert [fault.kind for fault in told.sandbox.faults.waiting()] == ["webhook_lost"]
+    assert hooked.receiver.names == ["person.change"]
+    assert [fault.kind for fault in hooked.sandbox.faults.waiting()] == ["webhook_lost"]
 
 
 def test_webhooks_survive_a_restart(tmp_path: Path, receiver: Receiver) -> None:

@@ -40,6 +40,7 @@ from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios import worker
 from pipedrive_pipeline_tests.scenarios.app_acts import ACTS
 from pipedrive_pipeline_tests.scenarios.edits import EDITS, SALES_EDITS, WORK_EDITS
+from pipedrive_pipeline_tests.scenarios.live_tenant import LiveTenant, live_by_webhook
 from pipedrive_pipeline_tests.scenarios.oracle import (
     assert_all_equals_source,
     assert_edits_arrived,
@@ -50,7 +51,6 @@ from pipedrive_pipeline_tests.scenarios.oracle import (
     unlisted,
 )
 from pipedrive_pipeline_tests.scenarios.points import Point
-from pipedrive_pipeline_tests.scenarios.told import Told, told_by_webhook
 from pipedrive_pipeline_tests.scenarios.visibility import (
     LYING_DATES,
     UNNOTICED,
@@ -152,7 +152,7 @@ class Convergence(RuleBasedStateMachine):
         self.open = ExitStack()
         self.sandbox = self.open.enter_context(serve(self.account, page_rows=PAGE_ROWS))
         self.world.connect(self.tenant, self.sandbox)
-        self.told = self.tell()
+        self.live = self.tell()
         self.reading = READINGS["contacts"]
         self.skew = timedelta()
         self.is_crm_untouched = True
@@ -164,9 +164,9 @@ class Convergence(RuleBasedStateMachine):
         self.reading = READINGS[reading]
         self.choose_entities()
 
-    def tell(self) -> Told:
+    def tell(self) -> LiveTenant:
         """A webhook of the company that the tenant is connected to."""
-        return self.open.enter_context(told_by_webhook(self.world, self.sandbox, self.tenant))
+        return self.open.enter_context(live_by_webhook(self.world, self.sandbox, self.tenant))
 
     def choose_entities(self) -> None:
         """The tenant's settings, which are gone where it was removed."""
@@ -208,10 +208,10 @@ class Convergence(RuleBasedStateMachine):
 
     @rule(has_all_arrived=st.booleans())
     def signals_are_served(self, *, has_all_arrived: bool) -> None:
-        """What webhooks have told so far is read again."""
+        """The records of all events so far are read again."""
         if has_all_arrived:
-            self.told.arrived()
-        self.attempt(self.told.serve_once)
+            self.live.arrived()
+        self.attempt(self.live.serve_once)
 
     @rule(kind=st.sampled_from(DATES), choice=NUMBERS, times=st.sampled_from([1, 99]))
     def dates_will_lie(self, kind: str, choice: int, times: int) -> None:
@@ -327,7 +327,7 @@ class Convergence(RuleBasedStateMachine):
             self.account.company_id = company_id + 1
             self.sandbox = self.open.enter_context(serve(self.account, page_rows=PAGE_ROWS))
         self.world.connect(self.tenant, self.sandbox, is_other_company=move == "another company")
-        self.told = self.tell()
+        self.live = self.tell()
         self.choose_entities()
 
     def teardown(self) -> None:

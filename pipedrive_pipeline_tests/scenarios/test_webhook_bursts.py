@@ -20,10 +20,10 @@ from pipedrive_pipeline.sync.runs.signal_loop import serve_until
 from pipedrive_pipeline_tests.databases import read_only
 from pipedrive_pipeline_tests.scenarios import worker
 from pipedrive_pipeline_tests.scenarios.edits import EDITS, SALES_EDITS
+from pipedrive_pipeline_tests.scenarios.live_tenant import LiveTenant, live_by_webhook
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.points import Point
 from pipedrive_pipeline_tests.scenarios.postgres_proxy import PostgresProxy, postgres_proxy
-from pipedrive_pipeline_tests.scenarios.told import Told, told_by_webhook
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
 from pipedrive_pipeline_tests.waiting import wait_until
 
@@ -56,62 +56,62 @@ def sandbox(account: CrmAccount) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def told(database_url: str, tmp_path: Path, sandbox: Sandbox) -> Iterator[Told]:
-    """Acme, synced, and told of every edit from now on."""
+def live(database_url: str, tmp_path: Path, sandbox: Sandbox) -> Iterator[LiveTenant]:
+    """Acme, synced, with an event for every edit from now on."""
     world = world_at(database_url, tmp_path)
     world.connect(ACME, sandbox)
     read_only(world.warehouse, ACME, READ)
     world.sync(sync_type="full")
-    with told_by_webhook(world, sandbox) as told:
-        yield told
+    with live_by_webhook(world, sandbox) as live:
+        yield live
 
 
-def assert_served(told: Told) -> None:
+def assert_served(live: LiveTenant) -> None:
     """Nothing waits, and every event that was answered is served."""
-    world = told.world
+    world = live.world
     assert world.rows("integration", "signals", "remote_id") == []
     events = world.rows("integration", "webhook_events", "event_key")
     assert [row["event_key"] for row in events if row["served_at"] is None] == []
 
 
-def test_an_edit_is_in_crm_when_its_event_was_served(told: Told, account: CrmAccount) -> None:
+def test_an_edit_is_in_crm_when_its_event_was_served(live: LiveTenant, account: CrmAccount) -> None:
     """The whole way, over HTTP: edit, event, signal, raw, marts; without a sync."""
-    account.edit("persons", 7, name="Told")
+    account.edit("persons", 7, name="LiveTenant")
     account.delete("persons", 8)
     account.merge("persons", 9, 10)
     made = account.create("organizations", name="New")
 
-    served = told.serve()
+    served = live.serve()
 
     assert served.errors == ()
-    assert_served(told)
-    contacts = {row["remote_id"]: row for row in told.world.rows("crm", "contacts")}
-    assert contacts["7"]["name"] == "Told"
+    assert_served(live)
+    contacts = {row["remote_id"]: row for row in live.world.rows("crm", "contacts")}
+    assert contacts["7"]["name"] == "LiveTenant"
     assert contacts["8"]["deletion_reason"] == "deleted"
     assert contacts["9"]["merged_into_remote_id"] == "10"
-    customers = {row["remote_id"] for row in told.world.rows("crm", "customers")}
+    customers = {row["remote_id"] for row in live.world.rows("crm", "customers")}
     assert str(made["id"]) in customers
-    assert_all_equals_source(told.world, told.sandbox)
+    assert_all_equals_source(live.world, live.sandbox)
 
 
-def test_the_loop_serves_events_as_they_arrive(told: Told, account: CrmAccount) -> None:
+def test_the_loop_serves_events_as_they_arrive(live: LiveTenant, account: CrmAccount) -> None:
     """From the edit to the row, without the start of a process in between."""
-    seconds = edited_to_row(told, account, 6)
+    seconds = edited_to_row(live, account, 6)
 
-    assert_served(told)
+    assert_served(live)
     assert max(seconds) < PATIENCE_SECONDS
 
 
 @pytest.mark.long
-def test_an_edit_is_in_crm_within_five_seconds(told: Told, account: CrmAccount) -> None:
-    seconds = edited_to_row(told, account, 100)
+def test_an_edit_is_in_crm_within_five_seconds(live: LiveTenant, account: CrmAccount) -> None:
+    seconds = edited_to_row(live, account, 100)
 
     assert quantiles(seconds, n=20)[-1] <= 5, seconds
 
 
-def edited_to_row(told: Told, account: CrmAccount, count: int) -> list[float]:
+def edited_to_row(live: LiveTenant, account: CrmAccount, count: int) -> list[float]:
     """The seconds from each of so many edits to its row, while a loop serves the signals."""
-    world, stop, seconds = told.world, threading.Event(), []
+    world, stop, seconds = live.world, threading.Event(), []
     loop = threading.Thread(target=serve_until, args=(stop, world.warehouse, world.settings))
     loop.start()
     try:
@@ -133,64 +133,64 @@ def _is_named(world: World, name: str) -> bool:
         return connection.execute(query, [name]).rowcount == 1
 
 
-def burst(told: Told, account: CrmAccount, count: int) -> None:
+def burst(live: LiveTenant, account: CrmAccount, count: int) -> None:
     """So many edits, with faults of delivery; some are served while others arrive."""
     chance = random.Random(SEED)  # noqa: S311
     for number in range(count):
         if chance.random() < 0.1:
-            told.sandbox.faults.add(chance.choice(FAULTS))
+            live.sandbox.faults.add(chance.choice(FAULTS))
         EDITS_OF_ALL[chance.choice(ACTS)](account, chance.randrange(1_000))
         if number % (count // 2) == count // 4:
-            told.serve_once()
-    told.sandbox.clock.advance(10)  # what no other event overtook
-    assert told.serve().errors == ()
-    assert_served(told)
-    told.world.sync()
-    told.world.sync(sync_type="sweep", is_confirmed=True)
-    assert_all_equals_source(told.world, told.sandbox)
+            live.serve_once()
+    live.sandbox.clock.advance(10)  # what no other event overtook
+    assert live.serve().errors == ()
+    assert_served(live)
+    live.world.sync()
+    live.world.sync(sync_type="sweep", is_confirmed=True)
+    assert_all_equals_source(live.world, live.sandbox)
 
 
 @pytest.mark.timeout(600)
 def test_a_burst_with_every_fault_of_delivery_equals_the_source_after_the_next_walk(
-    told: Told, account: CrmAccount
+    live: LiveTenant, account: CrmAccount
 ) -> None:
-    burst(told, account, 150)
+    burst(live, account, 150)
 
-    assert len(told.world.rows("integration", "webhook_events", "event_key")) > 200
+    assert len(live.world.rows("integration", "webhook_events", "event_key")) > 200
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
 def test_twenty_thousand_events_equal_the_source_after_the_next_walk(
-    told: Told, account: CrmAccount
+    live: LiveTenant, account: CrmAccount
 ) -> None:
-    burst(told, account, 12_000)
+    burst(live, account, 12_000)
 
-    assert len(told.world.rows("integration", "webhook_events", "event_key")) > 20_000
+    assert len(live.world.rows("integration", "webhook_events", "event_key")) > 20_000
 
 
 @pytest.mark.timeout(600)
-def test_no_event_is_lost_by_a_kill(told: Told, account: CrmAccount) -> None:
+def test_no_event_is_lost_by_a_kill(live: LiveTenant, account: CrmAccount) -> None:
     """Any process that serves signals may die anywhere."""
-    kill_while_serving(told, account, 20)
+    kill_while_serving(live, account, 20)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-def test_no_event_is_lost_by_two_hundred_kills(told: Told, account: CrmAccount) -> None:
-    kill_while_serving(told, account, 200)
+def test_no_event_is_lost_by_two_hundred_kills(live: LiveTenant, account: CrmAccount) -> None:
+    kill_while_serving(live, account, 200)
 
 
-def kill_while_serving(told: Told, account: CrmAccount, count: int) -> None:
+def kill_while_serving(live: LiveTenant, account: CrmAccount, count: int) -> None:
     """Kills so many refreshes at places that are spread over all that one of them does."""
-    chance, world, killed = random.Random(SEED), told.world, 0  # noqa: S311
+    chance, world, killed = random.Random(SEED), live.world, 0  # noqa: S311
     with postgres_proxy(world.warehouse.url) as proxy:
-        _edit(told, account, 0)
+        _edit(live, account, 0)
         proxy.arm(10**9, "before", lambda: None)
         assert worker.ended(worker.start_serving(world, ACME, url=proxy.url)) == 0
         pieces = proxy.count
         for number in range(1, count + 1):
-            _edit(told, account, number)
+            _edit(live, account, number)
             if number % 5 == 0:
                 at = Point("call", 1 + number % 2, chance.choice(("before", "after")))
                 code = worker.ended(worker.start_serving(world, ACME, at=at))
@@ -201,12 +201,12 @@ def kill_while_serving(told: Told, account: CrmAccount, count: int) -> None:
             world.wait_for_the_dead()
     assert killed >= count // 2
 
-    assert told.serve().errors == ()
-    assert_served(told)
-    assert_all_equals_source(world, told.sandbox)
+    assert live.serve().errors == ()
+    assert_served(live)
+    assert_all_equals_source(world, live.sandbox)
 
 
-def _edit(told: Told, account: CrmAccount, number: int) -> None:
+def _edit(live: LiveTenant, account: CrmAccount, number: int) -> None:
     """Edits, a deletion and a restoration; every event arrives."""
     account.edit("persons", number % 30 + 1, name=f"Person {number}")
     account.edit("deals", number % 10 + 1, title=f"Deal {number}")
@@ -215,7 +215,7 @@ def _edit(told: Told, account: CrmAccount, number: int) -> None:
         account.delete("persons", gone)
     else:
         account.restore("persons", gone)
-    told.arrived()
+    live.arrived()
 
 
 def _killed_at(world: World, proxy: PostgresProxy, piece: int) -> int:

@@ -91,12 +91,12 @@ def _notices(entity: Entity, event: _Event, meta: Record) -> Iterator[Notice]:
         version = _version(entity, record_id, data)
     if not _is_id(entity, record_id):
         return
-    told = Notice(key, entity.name, record_id, at, tombstone, version, actor_id, company_id)
-    yield told
+    notice = Notice(key, entity.name, record_id, at, tombstone, version, actor_id, company_id)
+    yield notice
     merged_id = _text(meta, "merged_from_id")
     if action == CHANGE and _is_id(entity, merged_id) and merged_id != record_id:
         gone = _tombstone(entity, merged_id, record_id)
-        yield replace(told, key=f"{key}:merged", id=merged_id, tombstone=gone, version=None)
+        yield replace(notice, key=f"{key}:merged", id=merged_id, tombstone=gone, version=None)
 
 
 def _key(event: _Event, meta: Record) -> str:

@@ -162,7 +162,7 @@ class Faults:
         return self._due(url, is_delivery=False)
 
     def due_delivery(self, event: str) -> list[Fault]:
-        """The faults of the event that webhooks are to be told now."""
+        """The faults of the event that is to be delivered now."""
         return self._due(event, is_delivery=True)
 
     def _due(self, text: str, *, is_delivery: bool) -> list[Fault]:

@@ -1,4 +1,4 @@
-"""Webhooks as data: who is told what, the rules of one vendor, the log of the attempts."""
+"""Webhooks as data: who gets which events, the rules of one vendor, the log of the attempts."""
 
 from __future__ import annotations
 

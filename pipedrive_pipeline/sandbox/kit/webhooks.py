@@ -1,4 +1,4 @@
-"""Delivery of webhooks: who is told, attempts and retries, bans, faults, a log of the attempts.
+"""Delivery of webhooks: recipients, attempts and retries, bans, faults, a log of the attempts.
 
 A few threads of its own send the events, so that no answer of the API waits for a receiver. All
 times are those of the server's clock, but for the timeout of one attempt.

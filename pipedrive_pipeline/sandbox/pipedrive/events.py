@@ -49,7 +49,7 @@ class _Telling:
     correlation_id: str
 
     @property
-    def told(self) -> str:
+    def entity_name(self) -> str:
         """The object, as events name it."""
         return OBJECTS[self.edit.entity]
 
@@ -86,7 +86,7 @@ class Announcer:
         viewers = [] if _is_moved_along(edit) else self._viewers(edit)
         wanted = [each for each in webhooks if each.user_id in viewers and _wants(each, telling)]
         if wanted:
-            name, body = f"{telling.told}.{telling.action}", partial(self._body, telling)
+            name, body = f"{telling.entity_name}.{telling.action}", partial(self._body, telling)
             self._sender.publish(ChangeEvent(name, telling.printed_id, body), wanted)
 
     def _viewers(self, edit: LoggedEdit) -> list[int]:
@@ -121,7 +121,7 @@ class Announcer:
             "action": telling.action,
             "company_id": str(account.company_id),
             "correlation_id": telling.correlation_id,
-            "entity": telling.told,
+            "entity": telling.entity_name,
             "entity_id": telling.printed_id,
             "host": f"{account.company_domain}.pipedrive.com",
             "id": telling.printed_id if is_user else telling.event_id,
@@ -141,8 +141,8 @@ class Announcer:
 
 
 def _wants(webhook: Subscription, telling: _Telling) -> bool:
-    told, action = webhook.facts["event_object"], webhook.facts["event_action"]
-    return told in {"*", telling.told} and action in {"*", telling.action}
+    object_name, action = webhook.facts["event_object"], webhook.facts["event_action"]
+    return object_name in {"*", telling.entity_name} and action in {"*", telling.action}
 
 
 def _is_moved_along(edit: LoggedEdit) -> bool:

@@ -31,12 +31,12 @@ def note_alive(warehouse: Warehouse) -> None:
             return
         if silent_for > LOOKED_AT_AFTER:
             connection.execute(_LOOK)
-        for key, told in ((each.key, each.webhooks) for each in registry.systems()):
-            if told is None:
+        for key, webhooks in ((each.key, each.webhooks) for each in registry.systems()):
+            if webhooks is None:
                 continue
-            values = {"system": key, "since": silent_since, "paused_for": told.paused_for}
+            values = {"system": key, "since": silent_since, "paused_for": webhooks.paused_for}
             connection.execute(_PAUSED, values)
-            if silent_for > told.retried_for:
+            if silent_for > webhooks.retried_for:
                 reason = f"no events could be received since {silent_since:%Y-%m-%d %H:%M} UTC"
                 connection.execute(_SILENT, values | {"reason": reason})
 

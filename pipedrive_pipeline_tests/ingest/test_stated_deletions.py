@@ -1,4 +1,4 @@
-"""A deletion that an event told is not undone by an answer that is older."""
+"""A deletion that an event stated is not undone by an answer that is older."""
 
 from __future__ import annotations
 

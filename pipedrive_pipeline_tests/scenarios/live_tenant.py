@@ -26,8 +26,8 @@ SETTLED_SECONDS = 120
 
 
 @dataclass
-class Told:
-    """A world whose tenant is told of every edit, as long as it is connected to this company."""
+class LiveTenant:
+    """A world with an event for every edit, as long as it is connected to this company."""
 
     world: World
     sandbox: Sandbox
@@ -70,11 +70,11 @@ class Told:
 
 
 @contextmanager
-def told_by_webhook(world: World, sandbox: Sandbox, tenant: Tenant = ACME) -> Iterator[Told]:
+def live_by_webhook(world: World, sandbox: Sandbox, tenant: Tenant = ACME) -> Iterator[LiveTenant]:
     """The world with a webhook for every event, for the length of the block."""
-    told = Told(world, sandbox, Scope(tenant, SYSTEM))
+    live = LiveTenant(world, sandbox, Scope(tenant, SYSTEM))
     with receiving() as receiver:
-        receiver.on_arrival = told.receive
+        receiver.on_arrival = live.receive
         webhook = {
             "subscription_url": receiver.url,
             "event_action": "*",
@@ -87,4 +87,4 @@ def told_by_webhook(world: World, sandbox: Sandbox, tenant: Tenant = ACME) -> It
             headers={"x-api-token": sandbox.api_token},
         )
         assert made.status_code == httpx.codes.CREATED, made.text
-        yield told
+        yield live
