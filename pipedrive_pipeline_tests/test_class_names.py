@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 
+import pytest
+
 from pipedrive_pipeline.settings import PROJECT_ROOT
 
 
+@pytest.mark.slow
 def test_no_class_name_comes_twice() -> None:
     """A reader who has met `Budget` in one package must not meet another one in the next."""
     modules = defaultdict(list)

@@ -99,6 +99,7 @@ def named(file: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_shared_code_names_no_system_and_no_entity() -> None:
     """A list or a branch in shared code is the file that the next system forgets."""
     findings = [line for file in shared_files() for line in named(file)]

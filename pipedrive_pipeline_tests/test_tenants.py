@@ -47,6 +47,7 @@ def names(tenant: Tenant) -> list[tuple[str, str]]:
     return clashes
 
 
+@pytest.mark.slow
 @given(first=SLUGS, other=SLUGS)
 def test_no_two_tenants_share_any_name(first: str, other: str) -> None:
     """A loader's own staging schema of `acme` was the dataset of a tenant `acme_staging`."""
@@ -81,6 +82,7 @@ def names_of_system(tenant: Tenant, system: str) -> set[str]:
         return set()
 
 
+@pytest.mark.slow
 @given(first=st.tuples(SLUGS, SYSTEMS_TO_COME), other=st.tuples(SLUGS, SYSTEMS_TO_COME))
 @example(first=("crm_x", "zoho_one"), other=("x", "zoho_crm"))
 def test_no_two_tenants_share_the_name_of_a_system(
@@ -106,6 +108,7 @@ def test_a_name_of_any_system_to_come_is_short_enough(slug: str, system: str) ->
     assert len(names_of_system(tenant, system)) == 3
 
 
+@pytest.mark.slow
 @given(slug=SLUGS)
 def test_no_name_is_too_long_or_needs_another_spelling(slug: str) -> None:
     """Postgres cuts a long name in silence; dlt rewrites one that it does not like."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from cryptography.fernet import Fernet
 
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
@@ -16,6 +17,7 @@ def connect(in_process: InProcessTerminal, sandbox: Sandbox, *more: str) -> Comm
     return in_process.run("connect", *SCOPE, *token, *more)
 
 
+@pytest.mark.slow
 def test_doctor_says_as_whom_a_tenant_works_and_what_that_user_cannot_see(
     in_process: InProcessTerminal, world: World, sandbox: Sandbox
 ) -> None:
@@ -36,6 +38,7 @@ def test_doctor_says_as_whom_a_tenant_works_and_what_that_user_cannot_see(
     assert after_it["code"] == "needs_reauth"
 
 
+@pytest.mark.slow
 def test_another_company_is_refused_until_the_flag_says_that_it_is_meant(
     in_process: InProcessTerminal, world: World, sandbox: Sandbox
 ) -> None:

@@ -34,6 +34,7 @@ def bill() -> dict[str, Any]:
     return facts
 
 
+@pytest.mark.slow
 def test_the_bill_names_each_locked_package_with_its_hash(bill: dict[str, Any]) -> None:
     locked = tomllib.loads((PROJECT_ROOT / "uv.lock").read_text())["package"]
     versions = {package["name"]: package["version"] for package in locked}
@@ -60,6 +61,7 @@ def test_each_licence_is_known_and_allows_use(bill: dict[str, Any]) -> None:
     assert copyleft <= ALLOWED_COPYLEFT
 
 
+@pytest.mark.slow
 def test_without_uv_the_command_says_how_to_run_it(terminal: Terminal) -> None:
     result = terminal.run("dependencies", "sbom", UV="")
 

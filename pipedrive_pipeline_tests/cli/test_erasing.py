@@ -89,6 +89,7 @@ def test_facts_are_json_and_an_address_may_come_from_standard_input(
     assert 18 not in contacts(synced)
 
 
+@pytest.mark.slow
 def test_nobody_is_erased_by_a_wrong_word(in_process: InProcessTerminal, synced: World) -> None:
     with tenant_lock(synced.warehouse, ACME):
         busy = in_process.run(*ERASE, "--id", "17")

@@ -97,6 +97,7 @@ def test_an_error_before_a_run_is_one_line_and_changes_nothing(
     assert affected_rows(world) == before
 
 
+@pytest.mark.slow
 def test_the_cheap_errors_are_reported_at_once(
     in_process: InProcessTerminal, world: World, sandbox: Sandbox
 ) -> None:

@@ -49,6 +49,7 @@ def test_help_is_answered_without_a_warehouse(in_process: InProcessTerminal) -> 
         assert " ".join((command.help or "").split())[:40] in " ".join(result.out.split())
 
 
+@pytest.mark.slow
 def test_json_is_json(in_process: InProcessTerminal, world: World, sandbox: Sandbox) -> None:
     """Also where a tenant never ran, or nothing is there."""
     nothing = [in_process.run(*words, "--json") for words in (("tenants", "list"), ("status",))]

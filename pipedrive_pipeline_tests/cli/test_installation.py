@@ -78,6 +78,7 @@ def test_the_guard_ends_the_groups_of_an_up_that_died(children: list[Process]) -
     assert ended.poll() is None
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_is_started_again_but_not_for_ever(tmp_path: Path) -> None:
     noted: list[list[int]] = []
     codes: list[int] = []
@@ -97,6 +98,7 @@ def test_a_server_that_ends_is_started_again_but_not_for_ever(tmp_path: Path) ->
     assert len({pid for (pid,) in noted}) == 6
 
 
+@pytest.mark.slow
 def test_the_app_url_follows_the_port(tmp_path: Path) -> None:
     """A link that leads to port 8000 is of no use where the app is on another one."""
     words = "from pipedrive_pipeline.settings import load_settings; print(load_settings().app_url)"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal
 from pipedrive_pipeline_tests.scenarios.world import World
 
 
+@pytest.mark.slow
 def test_a_key_is_made_shown_once_listed_and_revoked(
     in_process: InProcessTerminal, world: World
 ) -> None:

@@ -41,6 +41,7 @@ def uv_commands(project: Path, **environment: str) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 def test_bytecode_that_python_may_not_keep_is_made_once_for_each_lock(project: Path) -> None:
     """Else each run's process and each server compiles again all that it imports, for seconds."""
     first, second = (uv_commands(project, PYTHONDONTWRITEBYTECODE="1") for _ in range(2))

@@ -34,6 +34,7 @@ def test_a_tenant_is_added_listed_and_removed(in_process: InProcessTerminal) -> 
     assert in_process.run("tenants", "list", "--json").facts == []
 
 
+@pytest.mark.slow
 def test_a_tenant_with_data_is_kept_connected_unless_it_shall_be_erased(
     in_process: InProcessTerminal, world: World, sandbox: Sandbox
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_narrow_terminal_gets_a_block_per_tenant_and_a_wide_one_a_table(
     assert heads.split()[:5] == ["tenant", "system", "company", "state", "last"]
 
 
+@pytest.mark.slow
 def test_the_status_of_many_tenants_takes_as_many_connections_as_that_of_one(
     in_process: InProcessTerminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

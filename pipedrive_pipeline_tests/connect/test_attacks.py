@@ -213,6 +213,7 @@ def test_guessing_is_slowed_down(site: ConnectSite) -> None:
     assert answers[20:] == [429] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "headers",
     [{"sec-purpose": "prefetch;prerender"}, {"user-agent": "Slackbot-LinkExpanding 1.0"}, {}],

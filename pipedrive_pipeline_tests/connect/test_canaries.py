@@ -52,6 +52,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
+@pytest.mark.slow
 def test_a_whole_life_of_a_connection_shows_no_secret(
     site: ConnectSite, logged: pytest.LogCaptureFixture
 ) -> None:

@@ -81,6 +81,7 @@ class HastyHttp(LimitedHttp):
     head_seconds = 0.5
 
 
+@pytest.mark.slow
 def test_a_head_that_never_ends_is_refused_in_time(site: ConnectSite) -> None:
     """A byte now and then does not renew the time."""
     with served(site.world, http=HastyHttp) as hasty, sockets(hasty, 2) as (silent, slow):

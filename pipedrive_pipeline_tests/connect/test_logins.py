@@ -157,6 +157,7 @@ def test_a_form_without_its_token_or_with_anothers_is_refused(
         assert (page.status_code, script.status_code) == (403, 403)
 
 
+@pytest.mark.slow
 def test_a_session_acts_with_the_token_of_its_page(site: ConnectSite, tenant: FilledTenant) -> None:
     browser = signed_in(site, tenant.keys[Role.MANAGER])
     form_token = token(browser.get(PAGE))
@@ -195,6 +196,7 @@ def stolen_cookie(site: ConnectSite, browser: httpx.Client) -> httpx.Client:
     return thief
 
 
+@pytest.mark.slow
 def test_signing_out_ends_the_session_on_the_server(
     site: ConnectSite, tenant: FilledTenant
 ) -> None:
@@ -274,6 +276,7 @@ def test_a_session_ends_after_a_working_day(site: ConnectSite, tenant: FilledTen
     assert after == ["/login", "/login"]
 
 
+@pytest.mark.slow
 def test_another_operator_key_ends_the_operators_sessions(site: ConnectSite) -> None:
     browser = signed_in(site, OPERATOR_KEY)
     other = SecretStr("another-operator-key-of-enough-characters")
@@ -285,6 +288,7 @@ def test_another_operator_key_ends_the_operators_sessions(site: ConnectSite) -> 
     assert answer.headers["location"] == "/login"
 
 
+@pytest.mark.slow
 def test_the_sessions_of_one_key_are_bounded(site: ConnectSite, tenant: FilledTenant) -> None:
     with site.world.vault.warehouse.as_app(tenant.tenant) as connection:
         key = keys.by_text(connection, tenant.tenant, tenant.keys[Role.USER])

@@ -63,6 +63,7 @@ def test_attacks_are_counted_and_logged_without_secrets(
         assert secret not in caplog.text
 
 
+@pytest.mark.slow
 def test_a_burst_is_alerted_once_an_hour(acme: VaultSetup) -> None:
     with receiver() as (address, arrived):
         settings = Settings.model_validate(

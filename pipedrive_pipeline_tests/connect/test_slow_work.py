@@ -15,6 +15,7 @@ from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite
 CALLS = 60
 
 
+@pytest.mark.slow
 def test_sixty_slow_tests_of_one_tenant_stop_nobody_else(site: ConnectSite) -> None:
     """They once occupied all 40 threads: even `/healthz` waited for the slowest of them."""
     site.world.connect_acme()

@@ -51,6 +51,7 @@ def _installations(acme: VaultSetup, sandbox: Sandbox) -> Iterator[SiteWithSandb
         yield SiteWithSandbox(site, sandbox)
 
 
+@pytest.mark.slow
 def test_a_tenant_connects_refreshes_disconnects_and_connects_again(
     installation: SiteWithSandbox,
 ) -> None:
@@ -74,6 +75,7 @@ def test_a_tenant_connects_refreshes_disconnects_and_connects_again(
     assert after["generation"] == before["generation"] + 2
 
 
+@pytest.mark.slow
 def test_an_access_token_that_ended_early_is_renewed_at_the_first_refusal(
     installation: SiteWithSandbox,
 ) -> None:
@@ -86,6 +88,7 @@ def test_an_access_token_that_ended_early_is_renewed_at_the_first_refusal(
     assert answer.json()["data"]["works"] is True
 
 
+@pytest.mark.slow
 def test_an_uninstall_at_the_source_ends_the_connection(installation: SiteWithSandbox) -> None:
     """By its notice over real HTTP, and without one by the first refused refresh."""
     installation.connect()

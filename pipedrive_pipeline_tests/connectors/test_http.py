@@ -186,6 +186,7 @@ def test_a_bad_answer_is_requested_again(bad: Reply) -> None:
     assert "\n" not in str(given_up.error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "slow", [replace(GOOD, second_per_byte=0.02), Reply(is_silent=True)], ids=["slow-loris", "mute"]
 )
@@ -531,6 +532,7 @@ def test_a_name_that_does_not_resolve_is_named() -> None:
     assert "acme.invalid cannot be resolved" in message
 
 
+@pytest.mark.slow
 def test_a_connection_that_nobody_takes_is_named() -> None:
     """A full backlog answers no SYN, as a firewall that drops them."""
     with socket.socket() as full:

@@ -115,6 +115,7 @@ def test_an_asset_depends_only_on_what_is_read_for_it() -> None:
     assert not deps["pipedrive/persons"]
 
 
+@pytest.mark.slow
 def test_owners_come_from_the_setting(tmp_path: Path) -> None:
     script = (
         "from pipedrive_pipeline.definitions import defs\n"
@@ -154,6 +155,7 @@ def test_the_agreed_jobs_are_there() -> None:
     assert {"sync", "full_resync"} <= names
 
 
+@pytest.mark.slow
 def test_definitions_load_without_environment_network_or_database(tmp_path: Path) -> None:
     """A token read or a connection at import would fail every load of the code location."""
     script = (

@@ -209,6 +209,7 @@ def test_marts_are_compared_with_raw_each_week(world: World, instance: dg.Dagste
     assert len({run.run_key for tick in results for run in tick.run_requests or ()}) == 1
 
 
+@pytest.mark.slow
 def test_views_that_are_due_are_remade_by_a_tick(
     world: World, instance: dg.DagsterInstance
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dagster as dg
+import pytest
 from sqlalchemy import event
 
 from pipedrive_pipeline.defs.storage import EventLogStorage
@@ -30,6 +31,7 @@ def use(instance: dg.DagsterInstance) -> None:
     instance.get_dynamic_partitions("tenants")
 
 
+@pytest.mark.slow
 def test_runs_events_and_schedules_share_one_connection_that_ends_with_the_instance(
     world: World, instance: dg.DagsterInstance
 ) -> None:
@@ -45,6 +47,7 @@ def test_runs_events_and_schedules_share_one_connection_that_ends_with_the_insta
     wait_until(lambda: not sessions(world), WAIT_SECONDS)
 
 
+@pytest.mark.slow
 def test_a_connection_that_the_server_ended_is_not_used(
     world: World, instance: dg.DagsterInstance
 ) -> None:
@@ -58,6 +61,7 @@ def test_a_connection_that_the_server_ended_is_not_used(
     assert instance.get_dynamic_partitions("tenants") == ["acme"]
 
 
+@pytest.mark.slow
 def test_what_is_there_is_asked_for_once(instance: dg.DagsterInstance) -> None:
     """Dagster asks before most events, each time in a connection of its own."""
     events = instance.event_log_storage

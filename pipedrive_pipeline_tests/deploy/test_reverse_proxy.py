@@ -91,6 +91,7 @@ def client(behind_proxy: tuple[httpx.Client, ConnectSite]) -> httpx.Client:
     return behind_proxy[0]
 
 
+@pytest.mark.slow
 def test_events_of_a_webhook_pass_with_their_password(
     behind_proxy: tuple[httpx.Client, ConnectSite],
 ) -> None:
@@ -120,6 +121,7 @@ def test_large_bodies_and_heads_end_at_the_proxy_or_the_app(client: httpx.Client
     assert head.status_code == 431
 
 
+@pytest.mark.slow
 def test_a_forged_address_does_not_escape_the_limit_of_wrong_keys(client: httpx.Client) -> None:
     """The proxy replaces what a client claims, and the app believes the proxy alone."""
     statuses = [

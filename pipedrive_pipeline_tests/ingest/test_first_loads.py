@@ -33,6 +33,7 @@ def write_dispositions(loader: RawLoader) -> list[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_first_load_makes_no_detour_and_a_later_run_does(loader: RawLoader) -> None:
     store = loader.store()
     loader.put(record(id=1), store=store)
@@ -46,6 +47,7 @@ def test_a_first_load_makes_no_detour_and_a_later_run_does(loader: RawLoader) ->
     assert [row["id"] for row in loader.rows()] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_way_of_loading_is_stored_once(loader: RawLoader) -> None:
     """Each change of it is a version of the schema, which dlt keeps for good."""
     for number in range(1, 6):

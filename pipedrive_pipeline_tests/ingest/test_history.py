@@ -31,6 +31,7 @@ def versions(loader: RawLoader, *columns: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql.SQL(query).format(names)).fetchall()
 
 
+@pytest.mark.slow
 def test_a_first_load_keeps_the_first_version_and_a_later_one_what_differs(
     loader: RawLoader,
 ) -> None:
@@ -42,6 +43,7 @@ def test_a_first_load_keeps_the_first_version_and_a_later_one_what_differs(
     assert versions(loader) == [(1, "a"), (2, "x"), (1, "b")]
 
 
+@pytest.mark.slow
 def test_a_version_that_differs_in_no_kept_column_is_not_added(loader: RawLoader) -> None:
     loader.put(record(id=1, words="a", exact=1), entity=KEPT)
 
@@ -51,6 +53,7 @@ def test_a_version_that_differs_in_no_kept_column_is_not_added(loader: RawLoader
     assert versions(loader) == [(1, "a")]
 
 
+@pytest.mark.slow
 def test_a_value_that_comes_back_is_a_version_of_its_own(loader: RawLoader) -> None:
     """And null is a value like others."""
     for words in ("a", None, "a"):
@@ -59,6 +62,7 @@ def test_a_value_that_comes_back_is_a_version_of_its_own(loader: RawLoader) -> N
     assert versions(loader) == [(1, "a"), (1, None), (1, "a")]
 
 
+@pytest.mark.slow
 def test_the_same_load_again_adds_nothing(loader: RawLoader) -> None:
     """A read of everything, also one that starts over, reads every record again."""
     things = [record(id=number, words=f"w{number % 3}", whole=number) for number in range(1, 30)]
@@ -72,6 +76,7 @@ def test_the_same_load_again_adds_nothing(loader: RawLoader) -> None:
     assert len(before) == len(things)
 
 
+@pytest.mark.slow
 def test_a_version_that_raw_refuses_as_older_is_not_kept_either(loader: RawLoader) -> None:
     """Pages are read ahead: an answer may be loaded after a later one."""
     store = loader.store()
@@ -98,6 +103,7 @@ def test_of_two_versions_in_a_load_the_newest_is_kept(loader: RawLoader) -> None
     assert versions(loader) == [(1, "new")]
 
 
+@pytest.mark.slow
 def test_a_version_with_an_older_stamp_that_was_read_later_comes_last(loader: RawLoader) -> None:
     """A server's clock may go back; the order of reading is the order of the versions."""
     loader.put(record(id=1, changed_at=NEW, words="first"), entity=KEPT)
@@ -107,6 +113,7 @@ def test_a_version_with_an_older_stamp_that_was_read_later_comes_last(loader: Ra
     assert versions(loader) == [(1, "first"), (1, "second")]
 
 
+@pytest.mark.slow
 def test_each_version_has_its_stamp_its_load_and_its_origin(loader: RawLoader) -> None:
     loader.put(record(id=1, changed_at=OLD, words="a"), entity=KEPT)
     loader.put(record(id=1, changed_at=NEW, words="b"), entity=KEPT)
@@ -123,6 +130,7 @@ def test_each_version_has_its_stamp_its_load_and_its_origin(loader: RawLoader) -
     assert rows[0][4] < rows[1][4]
 
 
+@pytest.mark.slow
 def test_an_entity_that_begins_to_keep_a_history_has_the_versions_of_raw(
     loader: RawLoader,
 ) -> None:
@@ -146,6 +154,7 @@ def test_an_entity_without_a_history_has_no_table_of_it(loader: RawLoader) -> No
     assert loader.scalar("select to_regclass('raw_pipedrive_acme.things_history')") is None
 
 
+@pytest.mark.slow
 def test_a_history_is_no_reason_to_make_staging_again(loader: RawLoader) -> None:
     """Staging has no table of it; one that is missing there makes dlt look at every table."""
     loader.put(record(id=1, words="a"), entity=KEPT)
@@ -158,6 +167,7 @@ def test_a_history_is_no_reason_to_make_staging_again(loader: RawLoader) -> None
     assert loader.scalar(noted) == before > 0
 
 
+@pytest.mark.slow
 def test_an_erased_record_has_no_history(loader: RawLoader) -> None:
     loader.put(record(id=1, words="a"), record(id=2, words="x"), entity=KEPT)
     loader.put(record(id=1, words="b"), entity=KEPT)

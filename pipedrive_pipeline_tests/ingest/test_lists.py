@@ -234,6 +234,7 @@ def boxes(loader: RawLoader) -> Boxes:
     return Boxes(source, loader.warehouse, loader.home)
 
 
+@pytest.mark.slow
 def test_a_first_read_takes_the_lists_of_all_parents_in_batches(boxes: Boxes) -> None:
     reads = boxes.read()
 
@@ -243,6 +244,7 @@ def test_a_first_read_takes_the_lists_of_all_parents_in_batches(boxes: Boxes) ->
     assert reads["box_things"].missing == 0
 
 
+@pytest.mark.slow
 def test_a_later_read_takes_the_lists_of_changed_parents_only(boxes: Boxes) -> None:
     """What a changed parent no longer lists is gone; other lists are not read."""
     boxes.read()
@@ -256,6 +258,7 @@ def test_a_later_read_takes_the_lists_of_changed_parents_only(boxes: Boxes) -> N
     assert boxes.live(THINGS) == ["a2", "a3", "b1", "d1", "x"]
 
 
+@pytest.mark.slow
 def test_children_of_a_deleted_parent_are_gone_with_it(boxes: Boxes) -> None:
     boxes.read()
     boxes.source.remove("a")
@@ -266,6 +269,7 @@ def test_children_of_a_deleted_parent_are_gone_with_it(boxes: Boxes) -> None:
     assert boxes.live(THINGS) == ["b1", "d1", "x"]
 
 
+@pytest.mark.slow
 def test_a_full_read_finds_what_no_change_told_of(boxes: Boxes) -> None:
     boxes.read()
     boxes.source.things["b"] = ["b2"]
@@ -276,6 +280,7 @@ def test_a_full_read_finds_what_no_change_told_of(boxes: Boxes) -> None:
     assert reads["box_things"].deleted == 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_read_of_lists_goes_on_with_those_that_are_left(boxes: Boxes) -> None:
     """The lists that were committed are not paid for twice."""
     boxes.source.refusal = SourceUnavailable("away")
@@ -293,6 +298,7 @@ def test_an_interrupted_read_of_lists_goes_on_with_those_that_are_left(boxes: Bo
     assert reads["box_things"].missing == 0
 
 
+@pytest.mark.slow
 def test_a_list_whose_run_failed_stays_due(boxes: Boxes) -> None:
     """The parent's new version is in raw by then; it alone would never be read again."""
     boxes.read()
@@ -307,6 +313,7 @@ def test_a_list_whose_run_failed_stays_due(boxes: Boxes) -> None:
     assert boxes.live(THINGS) == ["a9", "b1", "d1", "x"]
 
 
+@pytest.mark.slow
 def test_lists_that_suddenly_are_empty_stop_at_the_guard(boxes: Boxes) -> None:
     boxes.source.put("a", *(f"a{number}" for number in range(60)))
     boxes.read()
@@ -319,6 +326,7 @@ def test_lists_that_suddenly_are_empty_stop_at_the_guard(boxes: Boxes) -> None:
     assert len(boxes.source.lists_read[-1]) == 1
 
 
+@pytest.mark.slow
 def test_an_expired_token_reads_everything_again_and_marks_what_is_gone(boxes: Boxes) -> None:
     """The deletion that the token would have told is found by comparison."""
     boxes.read()
@@ -333,6 +341,7 @@ def test_an_expired_token_reads_everything_again_and_marks_what_is_gone(boxes: B
     assert reads["boxes"].cursor_after == {"token": "6"}
 
 
+@pytest.mark.slow
 def test_a_refused_entity_that_is_not_required_is_set_aside(boxes: Boxes) -> None:
     """Its old rows stay and are not marked as gone; the others are read."""
     boxes.read()
@@ -357,6 +366,7 @@ def logs(boxes: Boxes) -> Boxes:
     return boxes
 
 
+@pytest.mark.slow
 def test_only_lists_that_are_worth_it_are_read_and_the_first_ones_first(logs: Boxes) -> None:
     """`due_by` is empty in the fifth box."""
     logs.read()
@@ -364,6 +374,7 @@ def test_only_lists_that_are_worth_it_are_read_and_the_first_ones_first(logs: Bo
     assert logs.source.lists_read == [["b"], ["c"], ["d"], ["a"]]
 
 
+@pytest.mark.slow
 def test_a_run_reads_as_many_lists_as_its_share_allows_and_the_next_ones_go_on(
     logs: Boxes,
 ) -> None:
@@ -380,6 +391,7 @@ def test_a_run_reads_as_many_lists_as_its_share_allows_and_the_next_ones_go_on(
     assert logs.live(LOGS) == ["a1", "b1", "c1", "d1"]
 
 
+@pytest.mark.slow
 def test_a_full_read_of_some_lists_marks_nothing_of_the_others_as_gone(logs: Boxes) -> None:
     """No entry of a log is ever deleted."""
     logs.read()
@@ -393,6 +405,7 @@ def test_a_full_read_of_some_lists_marks_nothing_of_the_others_as_gone(logs: Box
     assert logs.live(LOGS) == ["a1", "b1", "c1", "d1"]
 
 
+@pytest.mark.slow
 def test_a_list_is_due_when_its_column_changed_and_not_whenever_its_parent_did(
     logs: Boxes,
 ) -> None:

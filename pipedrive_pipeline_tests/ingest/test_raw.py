@@ -71,6 +71,7 @@ def test_columns_have_the_types_of_their_declaration(loader: RawLoader) -> None:
     assert (types["id"], types["extra"]) == ("bigint", "jsonb")
 
 
+@pytest.mark.slow
 def test_a_wide_record_is_stored_without_an_attempt_to_compress_it(loader: RawLoader) -> None:
     """In staging, too: each later row comes by way of it."""
     loader.put(record(id=1))
@@ -100,12 +101,14 @@ def test_a_key_is_unique_and_never_null_in_raw(loader: RawLoader) -> None:
     assert unique == (1,)
 
 
+@pytest.mark.slow
 def test_the_marts_find_the_rows_of_a_load_by_an_index(loader: RawLoader) -> None:
     loader.put(record(id=1))
 
     assert loader.scalar("select to_regclass('raw_pipedrive_acme.things_load_id') is not null")
 
 
+@pytest.mark.slow
 def test_a_row_equal_to_the_stored_one_is_not_rewritten(loader: RawLoader) -> None:
     """A rewritten row bloats the table and wakes every reader that follows changes."""
     stored = record(id=1, changed_at=NEW, words="a", tree={"b": 1.5, "a": []}, other=[1])
@@ -120,6 +123,7 @@ def test_a_row_equal_to_the_stored_one_is_not_rewritten(loader: RawLoader) -> No
     assert after[1]["xmin"] != before[1]["xmin"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stamp", ["2025-12-31T23:00:01Z", "2026-01-01T00:00:00.999999Z", NEW])
 def test_a_later_read_replaces_the_stored_version_with_any_stamp(
     loader: RawLoader, stamp: str
@@ -133,6 +137,7 @@ def test_a_later_read_replaces_the_stored_version_with_any_stamp(
     assert loader.rows()[0]["words"] == "edited"
 
 
+@pytest.mark.slow
 def test_a_stamp_that_was_edited_in_raw_does_not_hide_the_source(loader: RawLoader) -> None:
     loader.put(record(id=1, changed_at=NEW, words="of the source"))
     with loader.warehouse.transaction() as connection:
@@ -143,6 +148,7 @@ def test_a_stamp_that_was_edited_in_raw_does_not_hide_the_source(loader: RawLoad
     assert loader.rows()[0]["changed_at"] == datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_loaded_late_does_not_replace_a_later_request(loader: RawLoader) -> None:
     """Pages of a walk wait to be loaded while single records of them are read again."""
     store = loader.store()
@@ -155,6 +161,7 @@ def test_an_answer_that_is_loaded_late_does_not_replace_a_later_request(loader: 
     assert loader.rows()[0]["words"] == "refreshed"
 
 
+@pytest.mark.slow
 def test_of_overlapping_requests_the_greater_stamp_is_stored(loader: RawLoader) -> None:
     store = loader.store()
     overlapping = answer(
@@ -168,6 +175,7 @@ def test_of_overlapping_requests_the_greater_stamp_is_stored(loader: RawLoader) 
     assert loader.rows()[0]["words"] == "new"
 
 
+@pytest.mark.slow
 def test_an_equal_version_with_other_values_replaces(loader: RawLoader) -> None:
     """A row may change twice within a second; the one read last is the newer one."""
     loader.put(record(id=1, changed_at=NEW, words="first"))
@@ -177,6 +185,7 @@ def test_an_equal_version_with_other_values_replaces(loader: RawLoader) -> None:
     assert loader.rows()[0]["words"] == "second"
 
 
+@pytest.mark.slow
 def test_a_row_that_lost_its_version_is_stored_as_the_source_has_it(loader: RawLoader) -> None:
     loader.put(record(id=1, changed_at=NEW, words="known"))
 
@@ -185,6 +194,7 @@ def test_a_row_that_lost_its_version_is_stored_as_the_source_has_it(loader: RawL
     assert loader.rows()[0]["words"] == "unknown"
 
 
+@pytest.mark.slow
 def test_a_version_at_the_end_of_time_holds_nobody_up(loader: RawLoader) -> None:
     """In UTC it lies in year 10000, which neither Python nor the driver can read back."""
     far = record(id=1, changed_at="9999-12-31T23:59:59-14:00", words="far")
@@ -202,6 +212,7 @@ def test_cursors_are_there_for_the_next_run(loader: RawLoader) -> None:
     assert loader.store().cursors == {"things": {"watermark": NEW}}
 
 
+@pytest.mark.slow
 def test_a_cursor_without_rows_is_committed_too(loader: RawLoader) -> None:
     """A walk that found nothing has come as far as any other."""
     loader.put(record(id=1), cursor={"watermark": OLD})
@@ -211,6 +222,7 @@ def test_a_cursor_without_rows_is_committed_too(loader: RawLoader) -> None:
     assert loader.store().cursors == {"things": {"watermark": NEW}}
 
 
+@pytest.mark.slow
 def test_a_load_of_nothing_new_at_all_is_no_failure(loader: RawLoader) -> None:
     loader.put(record(id=1), cursor={"watermark": NEW})
 
@@ -219,6 +231,7 @@ def test_a_load_of_nothing_new_at_all_is_no_failure(loader: RawLoader) -> None:
     assert (loaded.created, loaded.updated, loaded.unchanged) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_refused_load_leaves_rows_and_cursors_as_they_were(loader: RawLoader) -> None:
     loader.put(record(id=1, words="good"), cursor={"watermark": OLD})
     refuse_one_word(loader)
@@ -239,6 +252,7 @@ def test_a_refused_load_leaves_rows_and_cursors_as_they_were(loader: RawLoader) 
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.slow
 def test_a_store_is_usable_after_a_refused_load(loader: RawLoader) -> None:
     """Left alone, the pipeline's next run fails on the same package for ever."""
     loader.put(record(id=1))
@@ -253,6 +267,7 @@ def test_a_store_is_usable_after_a_refused_load(loader: RawLoader) -> None:
     assert loader.store().cursors == {"things": {"watermark": NEW}}
 
 
+@pytest.mark.slow
 def test_a_database_that_is_read_only_for_a_while_is_named_as_unavailable(
     loader: RawLoader,
 ) -> None:
@@ -270,6 +285,7 @@ def test_a_database_that_is_read_only_for_a_while_is_named_as_unavailable(
         loader.put(record(id=2), cursor={"watermark": NEW}, store=store)
 
 
+@pytest.mark.slow
 def test_a_load_is_announced_to_the_marts_before_its_first_row(loader: RawLoader) -> None:
     """A crash between rows and notice would hide the rows from the marts for ever."""
     loader.put(record(id=1))
@@ -283,6 +299,7 @@ def test_a_load_is_announced_to_the_marts_before_its_first_row(loader: RawLoader
     assert loader.rows()[0]["_dlt_load_id"] == pending[0]
 
 
+@pytest.mark.slow
 def test_a_working_directory_left_by_a_dead_run_is_ignored(loader: RawLoader) -> None:
     """A kept one wedged a tenant at 20 of 106 crash points."""
     loader.put(record(id=1), cursor={"watermark": OLD})
@@ -299,6 +316,7 @@ def test_a_working_directory_left_by_a_dead_run_is_ignored(loader: RawLoader) ->
     assert loader.store().cursors == {"things": {"watermark": NEW}}
 
 
+@pytest.mark.slow
 def test_staged_rows_left_by_a_dead_run_are_not_loaded(loader: RawLoader) -> None:
     loader.put(record(id=0))  # appended to an empty table, without staging
     loader.put(record(id=1))
@@ -311,6 +329,7 @@ def test_staged_rows_left_by_a_dead_run_are_not_loaded(loader: RawLoader) -> Non
     assert [row["id"] for row in loader.rows()] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_column_that_somebody_added_to_raw_disturbs_no_load(loader: RawLoader) -> None:
     loader.put(record(id=1, words="kept"))
     with loader.warehouse.transaction() as connection:
@@ -321,6 +340,7 @@ def test_a_column_that_somebody_added_to_raw_disturbs_no_load(loader: RawLoader)
     assert [row["words"] for row in loader.rows()] == ["kept", "new"]
 
 
+@pytest.mark.slow
 def test_two_entities_do_not_mix(loader: RawLoader) -> None:
     loader.put(record(id=1, words="thing"))
     loader.put(record(code="1", words="label"), entity=LABELS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.connectors.contract import Tombstone
@@ -22,6 +23,7 @@ def listed(loader: RawLoader) -> list[tuple[Any, ...]]:
         return [(row["record_id"], row["field"], row["value"]) for row in rows]
 
 
+@pytest.mark.slow
 def test_a_misfit_is_listed_once_and_struck_off_when_the_record_comes_without_it(
     loader: RawLoader,
 ) -> None:
@@ -35,6 +37,7 @@ def test_a_misfit_is_listed_once_and_struck_off_when_the_record_comes_without_it
     assert listed(loader) == [("7", "yes", '"perhaps"')]
 
 
+@pytest.mark.slow
 def test_a_repaired_record_that_is_equal_to_its_row_is_struck_off_too(loader: RawLoader) -> None:
     """After a crash the row may be in raw and the list behind it."""
     loader.put(record(id=7, whole=12))
@@ -58,6 +61,7 @@ def test_only_the_version_that_is_stored_is_listed(loader: RawLoader) -> None:
     assert listed(loader) == [("8", "whole", '"two"')]
 
 
+@pytest.mark.slow
 def test_a_page_that_was_read_ahead_lists_nothing_of_a_record_read_again(loader: RawLoader) -> None:
     store = loader.store()
     ahead = answer(record(id=7, whole="twelve"))
@@ -68,6 +72,7 @@ def test_a_page_that_was_read_ahead_lists_nothing_of_a_record_read_again(loader:
     assert listed(loader) == []
 
 
+@pytest.mark.slow
 def test_an_empty_value_is_null_and_not_listed(loader: RawLoader) -> None:
     """Sources write an empty text, and PHP an empty array, for a value that is not there."""
     empties = ["", " ", "\u00a0", "\u200b", [], {}]
@@ -93,6 +98,7 @@ def test_a_value_that_is_not_empty_is_never_silently_null(loader: RawLoader) -> 
     assert [row[:2] for row in listed(loader)] == [(str(n), "whole") for n in range(len(values))]
 
 
+@pytest.mark.slow
 def test_more_misfits_than_a_page_holds_are_all_listed(loader: RawLoader) -> None:
     """A built-in field that the source retypes concerns every record."""
     loader.put(*(record(id=number, whole="x") for number in range(1, 1_501)))
@@ -110,6 +116,7 @@ def test_each_record_without_a_usable_key_is_listed(loader: RawLoader) -> None:
     assert len(listed(loader)) == 7
 
 
+@pytest.mark.slow
 def test_equal_records_without_a_key_are_listed_each(loader: RawLoader) -> None:
     """In one page, and in the pages of one run."""
     store = loader.store()
@@ -119,6 +126,7 @@ def test_equal_records_without_a_key_are_listed_each(loader: RawLoader) -> None:
     assert len(listed(loader)) == 3
 
 
+@pytest.mark.slow
 def test_records_without_a_key_that_come_again_tomorrow_do_not_pile_up(loader: RawLoader) -> None:
     for _ in range(3):
         loader.put(record(words="x"), record(words="x"), record(words="y"))
@@ -126,6 +134,7 @@ def test_records_without_a_key_that_come_again_tomorrow_do_not_pile_up(loader: R
     assert len(listed(loader)) == 3
 
 
+@pytest.mark.slow
 def test_a_read_of_everything_strikes_off_records_that_no_longer_come(loader: RawLoader) -> None:
     loader.put(record(words="gone"), record(words="stays"))
     store = loader.store()
@@ -140,6 +149,7 @@ def test_a_read_of_everything_strikes_off_records_that_no_longer_come(loader: Ra
     assert values == ['{"words":"new"}', '{"words":"stays"}']
 
 
+@pytest.mark.slow
 def test_a_read_of_everything_goes_on_over_several_runs(loader: RawLoader) -> None:
     """What the first run of a plan sent is not sent by the second."""
     first, second = loader.store(), None
@@ -154,6 +164,7 @@ def test_a_read_of_everything_goes_on_over_several_runs(loader: RawLoader) -> No
     assert [value for _, _, value in listed(loader)] == ['{"words":"first"}', '{"words":"second"}']
 
 
+@pytest.mark.slow
 def test_a_record_that_is_gone_at_the_source_leaves_the_list(loader: RawLoader) -> None:
     """Nobody can repair it there; its values of custom fields are still in the views."""
     loader.put(record(id=7, whole="twelve"), record(id=8, whole="two"))
@@ -165,6 +176,7 @@ def test_a_record_that_is_gone_at_the_source_leaves_the_list(loader: RawLoader) 
     assert listed(loader) == [("8", "whole", '"two"')]
 
 
+@pytest.mark.slow
 def test_the_same_value_of_another_entity_is_another_entry(loader: RawLoader) -> None:
     loader.put(record(id=7, whole="twelve"))
     with loader.warehouse.transaction(tenant=ACME) as connection:

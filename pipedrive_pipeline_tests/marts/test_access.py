@@ -42,6 +42,7 @@ def session(warehouse: Warehouse) -> Iterator[psycopg.Connection]:
         connection.rollback()
 
 
+@pytest.mark.slow
 def test_an_analyst_reads_the_views_of_their_tenant(session: psycopg.Connection) -> None:
     """Labels, names and conversions work without a right to what lies below."""
     become(session, "analyst_acme")
@@ -54,6 +55,7 @@ def test_an_analyst_reads_the_views_of_their_tenant(session: psycopg.Connection)
     assert session.execute("select from analytics_acme.column_changes").fetchall()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "table",
     [
@@ -75,6 +77,7 @@ def test_an_analyst_of_one_tenant_reads_nothing_else(
         session.execute(f"select from {table}".encode())
 
 
+@pytest.mark.slow
 def test_an_analyst_writes_nothing(session: psycopg.Connection) -> None:
     """Read-only, though Postgres can write through simple views."""
     rights = session.execute(
@@ -92,6 +95,7 @@ def test_an_analyst_writes_nothing(session: psycopg.Connection) -> None:
     assert rights == (False,)
 
 
+@pytest.mark.slow
 def test_the_analyst_of_all_reads_every_tenant(session: psycopg.Connection) -> None:
     """And still neither raw nor our own tables."""
     become(session, "analyst_all")

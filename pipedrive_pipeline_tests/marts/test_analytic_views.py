@@ -54,6 +54,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
+@pytest.mark.slow
 def test_the_pipeline_of_today_is_open_deals_by_stage_and_currency(marts: MartRows) -> None:
     """A deal's own chance goes before its stage's; what has no chance counts in full.
 

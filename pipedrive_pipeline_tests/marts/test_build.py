@@ -93,6 +93,7 @@ def test_a_second_build_writes_no_row(warehouse: Warehouse, raw: RawTables) -> N
     assert rows(warehouse, "customers") + rows(warehouse, "contacts") == before
 
 
+@pytest.mark.slow
 def test_a_whole_build_of_equal_rows_writes_none(warehouse: Warehouse, raw: RawTables) -> None:
     """A full resync reads all and changes nothing; not even a row lock is taken."""
     raw.load(organizations=[organization(1)], persons=[person(7, org_id=1)])
@@ -586,6 +587,7 @@ def test_a_person_moves_to_another_organization(warehouse: Warehouse, raw: RawTa
 # --- what is gone, merged, and back
 
 
+@pytest.mark.slow
 def test_a_deleted_record_is_marked_and_comes_back(warehouse: Warehouse, raw: RawTables) -> None:
     """Marked, never dropped; its contacts keep their customer; restored without a new version."""
     raw.load(organizations=[organization(1), organization(2)], persons=[person(1, org_id=1)])
@@ -640,6 +642,7 @@ def test_a_record_that_the_source_calls_deleted_is_marked(
     assert (row["deletion_reason"], row["deleted_at"]) == ("deleted", row["changed_at"])
 
 
+@pytest.mark.slow
 def test_contacts_follow_a_merged_customer(warehouse: Warehouse, raw: RawTables) -> None:
     """Through two merges; Pipedrive does not send the people again."""
     raw.load(

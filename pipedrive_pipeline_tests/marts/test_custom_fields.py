@@ -131,6 +131,7 @@ def every_type(raw: RawTables, **facts: Any) -> dict[str, Any]:
     return shown(raw.warehouse)[0]
 
 
+@pytest.mark.slow
 def test_every_type_becomes_readable_columns_of_the_right_type(raw: RawTables) -> None:
     """No 40-digit keys, no option ids without their label, no untyped blobs."""
     row = every_type(raw, custom_fields=keyed(V2))
@@ -142,6 +143,7 @@ def test_every_type_becomes_readable_columns_of_the_right_type(raw: RawTables) -
     assert (types["erstkontakt"], types["neu"]) == ("date", "jsonb")
 
 
+@pytest.mark.slow
 def test_fields_at_the_top_level_of_a_record_read_the_same(raw: RawTables) -> None:
     """Gateways and older exports send v1's shape: ingest keeps those keys in `extra`."""
     row = every_type(raw, extra=keyed(V1))
@@ -154,6 +156,7 @@ def test_fields_at_the_top_level_of_a_record_read_the_same(raw: RawTables) -> No
     assert {name: row[name] for name in expected} == expected
 
 
+@pytest.mark.slow
 def test_a_view_reads_like_a_data_dictionary(raw: RawTables) -> None:
     """Each column says which field it shows: name, key and type."""
     every_type(raw, custom_fields={})
@@ -200,6 +203,7 @@ NAMES = [  # as in docs/custom-fields.md
 ]
 
 
+@pytest.mark.slow
 def test_names_are_readable_unique_and_need_no_quotes(raw: RawTables) -> None:
     """By hand, one for each way in which a name can hurt."""
     for name, _ in NAMES:  # one load each: who came first has the plain name
@@ -257,6 +261,7 @@ def changes(warehouse: Warehouse) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_built_on", [False, True])
 def test_a_renamed_field_gives_a_renamed_column(synced: RawTables, is_built_on: bool) -> None:
     """Identity is the key; what is built on the view goes on."""
@@ -283,6 +288,7 @@ def test_a_renamed_field_gives_a_renamed_column(synced: RawTables, is_built_on: 
         assert report(synced.warehouse) == [(Decimal("2.5"), "Süd")]
 
 
+@pytest.mark.slow
 def test_two_fields_may_exchange_their_names(synced: RawTables) -> None:
     """Neither ends up as `…_2`."""
     synced.load(
@@ -297,6 +303,7 @@ def test_two_fields_may_exchange_their_names(synced: RawTables) -> None:
     assert (row["nummer"], row["rabatt"]) == (Decimal("2.5"), "K-1")
 
 
+@pytest.mark.slow
 def test_a_retyped_field_has_its_new_type_under_its_name(synced: RawTables) -> None:
     """Nothing is built on the view: the column changes, and the change is listed."""
     synced.load(organization_fields=[custom("Rabatt", "varchar")])
@@ -307,6 +314,7 @@ def test_a_retyped_field_has_its_new_type_under_its_name(synced: RawTables) -> N
     assert changes(synced.warehouse) == [("retyped", "rabatt", "rabatt")]
 
 
+@pytest.mark.slow
 def test_a_retyped_field_leaves_what_is_built_on_it(synced: RawTables) -> None:
     """The old column stays, the new column is added, and the change is listed for analysts."""
     with_own_view(synced.warehouse)
@@ -323,6 +331,7 @@ def test_a_retyped_field_leaves_what_is_built_on_it(synced: RawTables) -> None:
     assert changes(synced.warehouse) == [("kept", "rabatt", "rabatt_varchar")]
 
 
+@pytest.mark.slow
 def test_a_deleted_field_keeps_its_column_and_a_new_one_is_another(synced: RawTables) -> None:
     """Made again under the same name it has another key."""
     with_own_view(synced.warehouse)
@@ -340,6 +349,7 @@ def test_a_deleted_field_keeps_its_column_and_a_new_one_is_another(synced: RawTa
     assert report(synced.warehouse) == [(None, None)]
 
 
+@pytest.mark.slow
 def test_options_are_renamed_and_removed_ones_stay_known(synced: RawTables) -> None:
     """Records keep the id; the view needs no new definition."""
     before = columns(synced.warehouse)
@@ -354,6 +364,7 @@ def test_options_are_renamed_and_removed_ones_stay_known(synced: RawTables) -> N
     assert shown(synced.warehouse)[0]["bezirk"] == "Süden"
 
 
+@pytest.mark.slow
 def test_the_history_of_fields_is_kept(synced: RawTables) -> None:
     """Each change once, in order; a definition that stays the same adds nothing."""
     synced.load(organization_fields=[custom("Bezirk", "enum", {7: "Norden"})])
@@ -377,6 +388,7 @@ def test_the_history_of_fields_is_kept(synced: RawTables) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_columns_that_are_not_selected_cost_nothing(synced: RawTables) -> None:
     """Without a custom field raw is not read at all; with many its jsonb is fetched once a row."""
 
@@ -391,6 +403,7 @@ def test_columns_that_are_not_selected_cost_nothing(synced: RawTables) -> None:
     assert "Memoize" not in many
 
 
+@pytest.mark.slow
 def test_a_percent_sign_in_a_field_code_or_label_is_data(raw: RawTables) -> None:
     """The field was read as a placeholder of a query, and the whole build was refused."""
     codes = ["5%_off", "%s", "%(tenant)s", "100%", "%%", "%I"]

@@ -539,6 +539,7 @@ def test_a_link_is_set_when_the_other_record_comes_later(
     assert after["41"] == before["41"]
 
 
+@pytest.mark.slow
 def test_links_follow_a_merge_of_a_merge_and_come_back(
     warehouse: Warehouse, raw: RawTables
 ) -> None:
@@ -680,6 +681,7 @@ def test_a_person_who_leaves_a_deal_is_marked(warehouse: Warehouse, raw: RawTabl
 ADDRESS = "ada@canary.example"
 
 
+@pytest.mark.slow
 def test_an_erasure_finds_a_person_in_every_kind_of_record(
     warehouse: Warehouse, raw: RawTables, tmp_path: Path
 ) -> None:

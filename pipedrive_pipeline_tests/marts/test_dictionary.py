@@ -57,6 +57,7 @@ def described(connection: psycopg.Connection, view: str) -> dict[str, dict[str, 
     return {str(row["column_name"]): row for row in rows}
 
 
+@pytest.mark.slow
 def test_a_column_is_described_with_example_and_source(dictionary: psycopg.Connection) -> None:
     """By name for people, field of the CRM, and a value, the same as the comments of the view."""
     customers = described(dictionary, "customers")
@@ -86,6 +87,7 @@ def test_a_column_is_described_with_example_and_source(dictionary: psycopg.Conne
     assert described(dictionary, "contacts_all")["owner_id"]["label"] == "Owner id"
 
 
+@pytest.mark.slow
 def test_every_column_of_every_view_is_a_row(dictionary: psycopg.Connection) -> None:
     """In its view's order, the dictionary's own included; each has a description."""
     rows = dictionary.execute(
@@ -107,6 +109,7 @@ def test_every_column_of_every_view_is_a_row(dictionary: psycopg.Connection) -> 
     assert [row for row in rows if not row[2]] == []
 
 
+@pytest.mark.slow
 def test_examples_are_of_the_readers_tenant_only(dictionary: psycopg.Connection) -> None:
     """They are read with the reader's own rights, even from a function that anyone may call."""
     examples = dictionary.execute("select string_agg(example, ' ') from columns").fetchone()
@@ -124,6 +127,7 @@ def test_examples_are_of_the_readers_tenant_only(dictionary: psycopg.Connection)
     assert {row[0] for row in of_another} == {None}
 
 
+@pytest.mark.slow
 def test_only_examples_that_are_asked_for_are_read(dictionary: psycopg.Connection) -> None:
     """A view of an aggregate takes its time, and the dictionary of another must not."""
     dictionary.execute("reset role")
@@ -139,6 +143,7 @@ def test_only_examples_that_are_asked_for_are_read(dictionary: psycopg.Connectio
     assert counted["number"]["example"] == "1"
 
 
+@pytest.mark.slow
 def test_a_view_that_fails_has_no_examples(dictionary: psycopg.Connection) -> None:
     """Somebody made it in our schema; the others keep theirs."""
     dictionary.execute("reset role")
@@ -148,6 +153,7 @@ def test_a_view_that_fails_has_no_examples(dictionary: psycopg.Connection) -> No
     assert dictionary.execute("select from columns where example = 'of acme'").fetchall()
 
 
+@pytest.mark.slow
 def test_a_record_has_the_address_of_its_page(raw: RawTables) -> None:
     """From the company's own domain; an account whose domain is not known has none."""
     raw.load(organizations=[organization(17)], persons=[person(3)])
@@ -171,6 +177,7 @@ def test_a_record_has_the_address_of_its_page(raw: RawTables) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_an_address_that_is_not_selected_costs_no_join(raw: RawTables) -> None:
     """Nor does a name: a count reads the mart alone."""
     raw.load(persons=[person(3)])

@@ -45,6 +45,7 @@ def by_stage(warehouse: Warehouse, query: str) -> dict[int, Any]:
     return {STAGE_OF[name]: value for name, value in rows(warehouse, query)}
 
 
+@pytest.mark.slow
 def test_the_funnel(played: Warehouse) -> None:
     """Deals that skipped a stage reached it; merged, converted and deleted ones are not counted."""
     reached = by_stage(played, "select stage_name, deals_reached from deal_funnel")

@@ -49,6 +49,7 @@ def with_values(raw: RawTables, values: list[str]) -> None:
         )
 
 
+@pytest.mark.slow
 def test_nothing_is_silently_null(raw: RawTables) -> None:
     """150 hostile values in each of 18 types: values that are in raw are shown or rejected."""
     with_values(raw, VALUES)
@@ -107,6 +108,7 @@ EXPECTED: list[tuple[str, str, Any]] = [  # value, type, what the first column s
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_values_are_what_they_were_sent_as_or_rejected(raw: RawTables) -> None:
     """By hand. A value that does not fit is null in its column only; its row is there."""
     with_values(raw, [value for value, _, _ in EXPECTED])
@@ -143,6 +145,7 @@ def test_a_value_that_fits_by_now_is_struck_off(raw: RawTables) -> None:
     assert rejected(raw.warehouse) == {}
 
 
+@pytest.mark.slow
 def test_custom_fields_without_any_field_are_no_rejection(raw: RawTables) -> None:
     """PHP writes an empty object as an empty array; any other shape is listed."""
     shapes: list[Any] = [[], '""', {}, None, [5], '"5"', "5"]

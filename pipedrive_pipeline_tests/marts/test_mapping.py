@@ -108,6 +108,7 @@ def test_mapped_fields_fill_their_columns(synced: RawTables) -> None:
     assert (built.counts["customers"].updated, built.counts["contacts"].updated) == (1, 1)
 
 
+@pytest.mark.slow
 def test_unmapped_columns_are_not_touched(synced: RawTables) -> None:
     """The app's own columns and attributes stay; a column without a value keeps the select's."""
     with synced.warehouse.transaction() as connection:
@@ -139,6 +140,7 @@ def test_the_first_source_that_has_a_value_wins(synced: RawTables) -> None:
     assert [row["customer_number"] for row in rows(synced.warehouse)] == ["K-1", "viele"]
 
 
+@pytest.mark.slow
 def test_a_mapping_that_cannot_be_used_is_refused_by_field(synced: RawTables) -> None:
     """Each culprit with its reason; the version before stays active."""
     save(synced, {NUMBER: "customer_number"})
@@ -193,6 +195,7 @@ def proposed(raw: RawTables, active: mapping.Mapping | None = None) -> list[mapp
         )
 
 
+@pytest.mark.slow
 def test_a_vanished_field_keeps_its_last_values_and_its_successor_is_proposed(
     synced: RawTables,
 ) -> None:
@@ -370,6 +373,7 @@ def test_a_preview_shows_before_and_after_and_writes_nothing(synced: RawTables) 
     assert rows(synced.warehouse) == before
 
 
+@pytest.mark.slow
 def test_a_renamed_option_of_a_mapped_field_arrives(synced: RawTables) -> None:
     """It bumps no record; the definitions alone say so."""
     save(synced, {BRANCH: "industry"})
@@ -381,6 +385,7 @@ def test_a_renamed_option_of_a_mapped_field_arrives(synced: RawTables) -> None:
     assert rows(synced.warehouse)[0]["industry"] == "Bauwesen"
 
 
+@pytest.mark.slow
 def test_an_unusable_entry_leaves_its_column_as_it_is(synced: RawTables) -> None:
     """A retyped field no longer fits; the column must not fall back to something else."""
     version = save(synced, {NUMBER: "website", LIMIT: "annual_revenue"})
@@ -431,6 +436,7 @@ def test_blank_text_fills_no_column(synced: RawTables, blank: str) -> None:
     assert (second["customer_number"], second["attributes"]) == (None, {})
 
 
+@pytest.mark.slow
 def test_blank_text_that_is_to_be_a_number_is_no_value(synced: RawTables) -> None:
     """It is neither converted nor listed as refused; an empty list of options is none either."""
     tags = key_of("Tags")

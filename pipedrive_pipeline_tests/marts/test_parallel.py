@@ -90,6 +90,7 @@ def test_a_refused_build_ends_with_its_own_error_and_the_next_is_whole(loaded: R
     assert (built.values.seen, built.values.rejected) == (2 * len(NUMBERS), 1)
 
 
+@pytest.mark.slow
 def test_a_value_that_is_lost_in_either_half_is_found(loaded: RawTables) -> None:
     published(loaded)
     assert compare_values(loaded.warehouse, Scope(ACME, SYSTEM)) == ValueComparison(

@@ -126,6 +126,7 @@ def test_damage_is_counted_and_healed(built: RawTables) -> None:
     assert whole(built).compared == EQUAL
 
 
+@pytest.mark.slow
 def test_marts_that_were_emptied_are_made_again(built: RawTables) -> None:
     """Nothing was pending, so every way to rebuild said "up to date"."""
     before = rows(built.warehouse, "customers"), rows(built.warehouse, "contacts")
@@ -141,6 +142,7 @@ def test_marts_that_were_emptied_are_made_again(built: RawTables) -> None:
     assert (rows(built.warehouse, "customers"), rows(built.warehouse, "contacts")) == before
 
 
+@pytest.mark.slow
 def test_a_rebuild_that_was_due_is_done_once(built: RawTables) -> None:
     """A comparison's notes must not look like a read's request for another rebuild."""
     execute(built.warehouse, "update integration.mart_state set is_rebuild_due = true")
@@ -150,6 +152,7 @@ def test_a_rebuild_that_was_due_is_done_once(built: RawTables) -> None:
     assert not build(built.warehouse, Scope(ACME, SYSTEM)).is_whole
 
 
+@pytest.mark.slow
 def test_a_change_of_the_source_is_no_damage(built: RawTables) -> None:
     """Loads, deletions, merges and new links that no build has read yet explain a difference."""
     load = built.load(
@@ -165,6 +168,7 @@ def test_a_change_of_the_source_is_no_damage(built: RawTables) -> None:
     assert (again.counts["customers"].created, again.counts["contacts"].updated) == (1, 2)
 
 
+@pytest.mark.slow
 def test_rows_and_columns_of_the_app_are_never_touched(built: RawTables) -> None:
     execute(
         built.warehouse,
@@ -186,6 +190,7 @@ def test_rows_and_columns_of_the_app_are_never_touched(built: RawTables) -> None
     assert app_rows == [("from the app", None)]
 
 
+@pytest.mark.slow
 def test_a_row_that_raw_does_not_have_is_marked_until_it_arrives(built: RawTables) -> None:
     """The id is the source's, so the row is ours; the app's own columns stay with it."""
     execute(
@@ -209,6 +214,7 @@ def marks(warehouse: Warehouse) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
+@pytest.mark.slow
 def test_too_many_rows_that_raw_does_not_have_are_left_until_a_person_confirms(
     built: RawTables,
 ) -> None:
@@ -227,6 +233,7 @@ def test_too_many_rows_that_raw_does_not_have_are_left_until_a_person_confirms(
     assert len(marks(built.warehouse)) == number
 
 
+@pytest.mark.slow
 def test_a_raw_table_that_is_gone_takes_no_rows_with_it(built: RawTables) -> None:
     """A contact is no less a contact because somebody dropped a table."""
     execute(built.warehouse, "drop table raw_pipedrive_acme.persons")
@@ -237,6 +244,7 @@ def test_a_raw_table_that_is_gone_takes_no_rows_with_it(built: RawTables) -> Non
     assert [row["deleted_at"] for row in rows(built.warehouse, "contacts")] == [None] * 5
 
 
+@pytest.mark.slow
 def test_rows_that_a_trigger_changes_again_are_counted_as_unhealed(built: RawTables) -> None:
     """Written and still different: only its owner can say which of the two is right."""
     execute(
@@ -267,6 +275,7 @@ create trigger stamp before insert or update on crm.customers
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before_it_arrives",
     [
@@ -290,6 +299,7 @@ def test_a_contact_finds_the_customer_that_arrives_later(
     assert customer_of(built.warehouse, 17) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("meddling", ["select 1", STAMP])
 def test_a_contact_follows_its_customer(built: RawTables, meddling: str) -> None:
     """Merged: in the next build. Made again by the app: when all links are compared."""
@@ -334,6 +344,7 @@ def listed(raw: RawTables) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
+@pytest.mark.slow
 def test_a_retyped_field_is_checked_and_no_other(built: RawTables) -> None:
     """Its old values may not fit, and must be listed at once; the other fields wait for verify."""
     rate = key_of("Rabatt")
@@ -353,6 +364,7 @@ def test_a_retyped_field_is_checked_and_no_other(built: RawTables) -> None:
     assert listed(built) == []
 
 
+@pytest.mark.slow
 def test_verifying_checks_the_values_of_all_records(built: RawTables) -> None:
     """A list of rejected values that lost an entry, or has one too many, is made right."""
     rate = key_of("Rabatt")

@@ -186,6 +186,7 @@ def test_any_json_in_every_column_of_both_entities(raw: RawTables, values: list[
     assert_nothing_is_silently_null(raw, texts)
 
 
+@pytest.mark.slow
 def test_a_record_in_an_unexpected_shape_stops_no_other(raw: RawTables) -> None:
     """It loads and is listed; gone at the source, or repaired there, it is no matter any more."""
     nested = [[{"value": "a@x.de", "primary": True}]]
@@ -330,6 +331,7 @@ def test_standard_values_are_listed_where_custom_fields_are_not_wanted(raw: RawT
     assert rejected(raw.warehouse).keys() == {("persons", 1, "emails")}
 
 
+@pytest.mark.slow
 def test_labels_and_industries_that_are_gone_keep_their_last_names(raw: RawTables) -> None:
     """Records still hold the id; a number in place of "Kunde" is a change that nobody made."""
     raw.load(
@@ -372,6 +374,7 @@ def test_options_of_any_shape_leave_the_build_alone(raw: RawTables) -> None:
     assert (row["labels"], row["industry"]) == (["Neu"], "1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("add_time", [None, "2025-02-03T08:00:00Z"])
 def test_a_record_deleted_at_no_time_is_marked_when_it_was_read(
     raw: RawTables, add_time: str | None

@@ -43,6 +43,7 @@ def rows(warehouse: Warehouse, mart: str, system: str) -> dict[str, dict[str, An
     return {row["remote_id"]: row for row in found}
 
 
+@pytest.mark.slow
 def test_equal_ids_of_two_systems_are_two_rows_with_links_of_their_own(
     raw: RawTables, orbit: RawTables
 ) -> None:
@@ -73,6 +74,7 @@ def test_equal_ids_of_two_systems_are_two_rows_with_links_of_their_own(
     assert rows(raw.warehouse, "contacts", ORBIT.key)["1"]["customer_id"] == customer["id"]
 
 
+@pytest.mark.slow
 def test_ids_of_any_text_are_linked_merged_and_marked(orbit: RawTables) -> None:
     """Also one that a number would lose its zeros to, and one with quotes and braces."""
     keys = ("007", "7", "a'b{0}%", "ü" * 300)
@@ -96,6 +98,7 @@ def test_ids_of_any_text_are_linked_merged_and_marked(orbit: RawTables) -> None:
     assert customers["a'b{0}%"]["merged_into_remote_id"] == "007"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ["x", "", "-1", "1e3", "9" * 40, "9223372036854775808"])
 def test_an_odd_id_fails_no_build(raw: RawTables, odd: str) -> None:
     """A mark of a record that cannot be one, or an app's row, stopped all marts of a tenant."""
@@ -136,6 +139,7 @@ def in_a_circle() -> tuple[MartSource, ...]:
     )
 
 
+@pytest.mark.slow
 def test_links_in_a_circle_are_set_in_one_build(raw: RawTables) -> None:
     """Whichever comes first in the build, or only with a later load."""
     with raw.warehouse.transaction() as connection:

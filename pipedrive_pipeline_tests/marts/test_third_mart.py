@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 
+@pytest.mark.slow
 def test_a_declared_mart_has_a_table_views_targets_assets_checks_erasure_and_docs(
     warehouse: Warehouse, tmp_path: Path
 ) -> None:

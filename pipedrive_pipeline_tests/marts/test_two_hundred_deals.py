@@ -43,6 +43,7 @@ def rows(warehouse: Warehouse, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
+@pytest.mark.slow
 def test_visits_and_deals_of_each_stage(played: Warehouse) -> None:
     assert by_stage(played, "count(*)") == account.VISITS
     assert by_stage(played, "count(distinct deal_remote_id)") == account.DEALS_VISITED
@@ -155,6 +156,7 @@ def test_each_reason_of_a_deal_that_is_gone_is_that_of_its_visits(played: Wareho
     assert sorted(reasons) == [("converted", 10, 10), ("deleted", 10, 10), ("merged", 10, 10)]
 
 
+@pytest.mark.slow
 def test_building_after_each_day_gives_the_same_rows(played: Warehouse, raw: RawTables) -> None:
     """Of rows that were built once at the end, and of rows that grew day by day."""
     account.play(raw, after_each_day=lambda: build(raw.warehouse, ACME_IN_PIPEDRIVE))

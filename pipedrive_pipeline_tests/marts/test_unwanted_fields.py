@@ -54,6 +54,7 @@ def rejected(warehouse: Warehouse) -> int:
     return row[0] if row else -1
 
 
+@pytest.mark.slow
 def test_columns_go_and_come_back_under_their_names(synced: RawTables) -> None:
     """Fields that came meanwhile are there too; what did not fit is looked at again."""
     want(synced.warehouse, fields=False)
@@ -73,6 +74,7 @@ def test_columns_go_and_come_back_under_their_names(synced: RawTables) -> None:
     assert compare_values(synced.warehouse, Scope(ACME, SYSTEM)).lost == ()
 
 
+@pytest.mark.slow
 def test_mapped_columns_keep_their_values(synced: RawTables) -> None:
     """The app relies on them; a change of the source arrives when fields are wanted again."""
     want(synced.warehouse, fields=False)
@@ -91,6 +93,7 @@ def test_mapped_columns_keep_their_values(synced: RawTables) -> None:
     assert shown(synced.warehouse)[0]["customer_number"] == "K-2"
 
 
+@pytest.mark.slow
 def test_columns_that_another_view_uses_stay(synced: RawTables) -> None:
     """The columns stay as they are until nothing depends on them."""
     with synced.warehouse.transaction() as connection:

@@ -74,6 +74,7 @@ def hide(raw: RawTables, column: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_conversion_that_fails_is_listed_and_its_row_is_there(synced: RawTables) -> None:
     """It was null without a word; the preview alone had counted it."""
     save(
@@ -95,6 +96,7 @@ def test_a_conversion_that_fails_is_listed_and_its_row_is_there(synced: RawTable
     assert due(synced).lost == ()
 
 
+@pytest.mark.slow
 def test_a_conversion_that_works_by_now_is_struck_off(synced: RawTables) -> None:
     """Corrected in the source, mapped otherwise, or a misfit of the field itself by now."""
     save(synced, {STAFF: {"target": "employee_count", "as": "number"}})
@@ -115,6 +117,7 @@ def test_a_conversion_that_works_by_now_is_struck_off(synced: RawTables) -> None
     assert refused(synced.warehouse) == []
 
 
+@pytest.mark.slow
 def test_values_that_raw_could_not_store_stay_listed(synced: RawTables) -> None:
     """Ingest lists values of built-in fields; a build strikes off its own entries alone."""
     plant(
@@ -131,6 +134,7 @@ def test_values_that_raw_could_not_store_stay_listed(synced: RawTables) -> None:
     assert [row[0] for row in refused(synced.warehouse)] == ["1", "x"]
 
 
+@pytest.mark.slow
 def test_only_loaded_rows_are_compared(synced: RawTables) -> None:
     """Who changed one record must not pay for all; what a run that died left is made up for."""
     synced.load(organizations=[organization(2, custom_fields={STAFF: "4", RATE: 2})])
@@ -143,6 +147,7 @@ def test_only_loaded_rows_are_compared(synced: RawTables) -> None:
     assert compare_values(synced.warehouse, Scope(ACME, SYSTEM)).seen == 4
 
 
+@pytest.mark.slow
 def test_a_value_that_a_view_loses_is_found_until_it_is_back(synced: RawTables) -> None:
     """The view decides, not the rules. v1's shape too, and a part without its whole."""
     hide(synced, "mitarbeiter")
@@ -165,6 +170,7 @@ def test_a_value_that_a_view_loses_is_found_until_it_is_back(synced: RawTables) 
     assert compare_values(synced.warehouse, Scope(ACME, SYSTEM)).seen == 5
 
 
+@pytest.mark.slow
 def test_a_mapped_value_that_does_not_arrive_is_found(synced: RawTables) -> None:
     """The mart's own row is compared, column and attribute."""
     save(synced, {STAFF: "customer_number", RATE: "attributes.rate"})
@@ -180,6 +186,7 @@ def test_a_mapped_value_that_does_not_arrive_is_found(synced: RawTables) -> None
     }
 
 
+@pytest.mark.slow
 def test_custom_fields_that_are_no_object_are_listed_whole(synced: RawTables) -> None:
     """Nobody can say which fields they are; the record is there."""
     synced.load(
@@ -200,6 +207,7 @@ def test_custom_fields_that_are_no_object_are_listed_whole(synced: RawTables) ->
     assert refused(synced.warehouse) == []
 
 
+@pytest.mark.slow
 def test_a_value_of_no_field_that_is_known_is_listed(synced: RawTables) -> None:
     """Its definition was not read, or is gone for ever; in either shape."""
     stray = key_of("nobody")

@@ -51,6 +51,7 @@ def analyst(published: Warehouse) -> Iterator[psycopg.Connection]:
         connection.rollback()
 
 
+@pytest.mark.slow
 def test_live_rows_and_marked_rows_are_apart(analyst: psycopg.Connection) -> None:
     """`customers` is what is there, `customers_all` what ever was; one tenant's only."""
     live = analyst.execute("select name from analytics_acme.customers").fetchall()
@@ -71,6 +72,7 @@ def test_live_rows_and_marked_rows_are_apart(analyst: psycopg.Connection) -> Non
     assert joined == [("of acme",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "table",
     [
@@ -89,6 +91,7 @@ def test_an_analyst_reads_nothing_else(analyst: psycopg.Connection, table: str) 
         analyst.execute(f"select * from {table}".encode())
 
 
+@pytest.mark.slow
 def test_a_function_of_the_analyst_sees_no_other_tenant(published: Warehouse) -> None:
     """A cheap function would run before the tenant's condition, were the view no barrier."""
     with published.transaction() as connection:
@@ -110,6 +113,7 @@ def test_a_function_of_the_analyst_sees_no_other_tenant(published: Warehouse) ->
     assert names == [("of acme",)]
 
 
+@pytest.mark.slow
 def test_publishing_again_touches_nothing(published: Warehouse) -> None:
     """Every sync publishes; a reader must not notice, nor the catalogue grow."""
     with published.connect() as reader:
@@ -120,6 +124,7 @@ def test_publishing_again_touches_nothing(published: Warehouse) -> None:
         assert catalogue(published) == before
 
 
+@pytest.mark.slow
 def test_a_dropped_view_is_made_again(published: Warehouse) -> None:
     """By hand or by mistake: the next sync brings it back."""
     with published.transaction() as connection:
@@ -130,6 +135,7 @@ def test_a_dropped_view_is_made_again(published: Warehouse) -> None:
     assert [row[0] for row in catalogue(published)] == VIEWS
 
 
+@pytest.mark.slow
 def test_a_newer_definition_replaces_the_older(published: Warehouse) -> None:
     """In place: what an analyst built on a view stays."""
     with published.transaction() as connection:
@@ -156,6 +162,7 @@ def catalogue(warehouse: Warehouse) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
+@pytest.mark.slow
 def test_every_view_and_column_has_a_comment(published: Warehouse) -> None:
     """In psql a view reads like a data dictionary."""
     with published.transaction() as connection:
@@ -179,6 +186,7 @@ def test_every_view_and_column_has_a_comment(published: Warehouse) -> None:
     assert [row for row in columns if not (row[2] and row[3])] == []
 
 
+@pytest.mark.slow
 def test_status_is_empty_before_the_first_complete_sync(published: Warehouse) -> None:
     """Rows are counted; what nobody knows yet is null, not zero."""
     with published.transaction() as connection:
@@ -220,6 +228,7 @@ def test_status_is_empty_before_the_first_complete_sync(published: Warehouse) ->
     ]
 
 
+@pytest.mark.slow
 def test_status_says_up_to_when_and_how_complete(published: Warehouse) -> None:
     """From the newest run that committed each; a failed one moves nothing.
 

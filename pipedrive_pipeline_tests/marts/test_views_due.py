@@ -89,6 +89,7 @@ def test_no_other_session_waits_behind_views_that_wait(read: RawTables) -> None:
         assert others.result() > 0
 
 
+@pytest.mark.slow
 def test_a_tenant_whose_views_cannot_be_made_keeps_no_other_waiting(read: RawTables) -> None:
     """Something in the way that only a person can move: its name is in the log."""
     with read.warehouse.transaction() as connection:

@@ -69,6 +69,7 @@ def catalogue(warehouse: Warehouse) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("orbit")
 def test_the_first_sync_of_a_second_system_keeps_the_columns_of_the_first(raw: RawTables) -> None:
     """It removed them for good, since the views were made from one system's fields."""
@@ -86,6 +87,7 @@ def test_the_first_sync_of_a_second_system_keeps_the_columns_of_the_first(raw: R
     assert catalogue(raw.warehouse) == before
 
 
+@pytest.mark.slow
 def test_two_fields_of_one_name_have_two_columns(raw: RawTables, orbit: RawTables) -> None:
     """A discount in percent and one in words are not one column."""
     build(raw.warehouse, OF_ORBIT)
@@ -103,6 +105,7 @@ def test_two_fields_of_one_name_have_two_columns(raw: RawTables, orbit: RawTable
     assert rows["pipedrive"]["tone_pipedrive"] == 5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("orbit")
 def test_custom_fields_that_one_system_should_not_show_stay_in_the_other(raw: RawTables) -> None:
     with raw.warehouse.transaction() as connection:
@@ -119,6 +122,7 @@ def test_custom_fields_that_one_system_should_not_show_stay_in_the_other(raw: Ra
     assert rows["orbit"]["tone"] == "Red"
 
 
+@pytest.mark.slow
 def test_values_and_mapping_of_a_system_with_keys_of_text(raw: RawTables, orbit: RawTables) -> None:
     """Every value is shown or rejected, and a field fills the column of its own system's row."""
     text = {"accounts": {"rabatt": "customer_number", "tone": "industry"}, "people": {}}
@@ -144,6 +148,7 @@ def test_values_and_mapping_of_a_system_with_keys_of_text(raw: RawTables, orbit:
     assert listed == [("orbit", "accounts", "A-9", "stray"), ("orbit", "accounts", "A-9", "tone")]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("orbit")
 def test_another_company_in_one_system_keeps_the_views_of_the_others(raw: RawTables) -> None:
     """Its raw tables are dropped with the views that read them; the sensor makes them again."""

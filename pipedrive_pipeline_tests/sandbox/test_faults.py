@@ -258,6 +258,7 @@ def test_an_invalid_grant_waits_for_the_token_route(sandbox: Sandbox) -> None:
         assert client.token_answer(**form).status_code == 200
 
 
+@pytest.mark.slow
 def test_bytes_drip_one_a_second(client: SandboxClient) -> None:
     client.sandbox.faults.add("byte_a_second")
     started = time.monotonic()

@@ -254,6 +254,7 @@ def fuzzed() -> Iterator[SandboxClient]:
 GENEROUS = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.slow
 @settings(GENEROUS, max_examples=120)
 @given(st.sampled_from(PATHS).flatmap(_requests))
 def test_some_requests_of_every_kind(fuzzed: SandboxClient, request: Any) -> None:

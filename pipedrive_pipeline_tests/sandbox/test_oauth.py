@@ -70,6 +70,7 @@ def test_a_wrong_app_or_address_is_not_sent_back(
 words = st.one_of(st.text(max_size=20), st.sampled_from(["http://[", "http://a/\r\nx: y", "allow"]))
 
 
+@pytest.mark.slow
 @settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

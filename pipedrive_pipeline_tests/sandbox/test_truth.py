@@ -35,6 +35,7 @@ def test_a_deleted_record_leaves_the_lists_and_its_persons_stay(client: SandboxC
     assert client.http.patch(f"{ORGANIZATIONS}/7", json={"name": "x"}).status_code == 404
 
 
+@pytest.mark.slow
 def test_after_thirty_days_a_deleted_record_is_gone_for_good(sandbox: Sandbox) -> None:
     sandbox.account.delete("persons", 9)
     with SandboxClient(sandbox) as client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,6 +49,7 @@ def _edited(steps: list[tuple[str, int]], same_second: int) -> CrmAccount:
     return account
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(
     edits,

@@ -239,6 +239,7 @@ def test_any_2xx_is_a_success_and_a_redirect_is_none(
     assert hooked.outcomes == {"delivered" if is_success else "failed": 1}
 
 
+@pytest.mark.slow
 def test_a_receiver_that_does_not_answer_fails_after_the_timeout(
     account: CrmAccount, receiver: Receiver
 ) -> None:

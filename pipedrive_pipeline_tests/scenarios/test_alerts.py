@@ -45,6 +45,7 @@ def overdue() -> Cause:
     return Cause(ACME, SYSTEM, OVERDUE, "acme: no sync since Monday.", "the operator")
 
 
+@pytest.mark.slow
 def test_a_revoked_tenant_alerts_once_and_again_when_it_works(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -68,6 +69,7 @@ def of_connection(findings: list[Finding]) -> Finding:
     return next(finding for finding in findings if finding.check == "tenant acme")
 
 
+@pytest.mark.slow
 def test_a_test_that_finds_a_dead_token_tells_it_once_and_the_next_run_not_again(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -84,6 +86,7 @@ def test_a_test_that_finds_a_dead_token_tells_it_once_and_the_next_run_not_again
     assert "Run:" not in arrived[0]["message"]
 
 
+@pytest.mark.slow
 def test_a_test_of_a_tenant_that_is_not_connected_tells_nobody_else(world: World) -> None:
     disconnect(open_vault(world.warehouse, world.settings), Scope(ACME, SYSTEM), who="a test")
     with listening(world) as (alerted, arrived):
@@ -93,6 +96,7 @@ def test_a_test_of_a_tenant_that_is_not_connected_tells_nobody_else(world: World
     assert arrived == []
 
 
+@pytest.mark.slow
 def test_a_rebuild_without_a_call_does_not_say_that_a_revoked_tenant_works(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -108,6 +112,7 @@ def test_a_rebuild_without_a_call_does_not_say_that_a_revoked_tenant_works(
     assert titles(arrived) == [REVOKED]
 
 
+@pytest.mark.slow
 def test_a_read_of_changes_does_not_say_that_a_guard_is_satisfied(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -126,6 +131,7 @@ def test_a_read_of_changes_does_not_say_that_a_guard_is_satisfied(
     assert titles(arrived)[1:] == [HEALED]
 
 
+@pytest.mark.slow
 def test_an_alert_that_did_not_arrive_is_sent_with_the_next_run(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -140,6 +146,7 @@ def test_an_alert_that_did_not_arrive_is_sent_with_the_next_run(
     assert titles(arrived) == [REVOKED]
 
 
+@pytest.mark.slow
 def test_a_tenant_whose_cause_is_known_sends_no_overdue_alert(world: World) -> None:
     with listening(world) as (alerted, arrived):
         known = replace(overdue(), code="needs_reauth")
@@ -149,6 +156,7 @@ def test_a_tenant_whose_cause_is_known_sends_no_overdue_alert(world: World) -> N
     assert titles(arrived) == [REVOKED]
 
 
+@pytest.mark.slow
 def test_an_overdue_tenant_alerts_once_and_again_when_it_works(world: World) -> None:
     with listening(world) as (alerted, arrived):
         for _ in range(2):

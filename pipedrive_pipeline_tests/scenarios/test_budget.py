@@ -58,6 +58,7 @@ def run(
         begun.build_marts()
 
 
+@pytest.mark.slow
 def test_a_day_that_ends_in_a_backfill_pauses_it_and_the_next_day_finishes_it(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_day_that_ends_in_a_backfill_pauses_it_and_the_next_day_finishes_it(
     assert len(world.raw(ACME, "persons")) == len(list(sandbox.truth("persons")))
 
 
+@pytest.mark.slow
 def test_a_run_spends_no_more_than_its_share_of_what_is_left(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -100,6 +102,7 @@ def test_a_run_spends_no_more_than_its_share_of_what_is_left(
     assert sandbox.requests.statuses[429] == 0
 
 
+@pytest.mark.slow
 def test_two_tenants_of_one_company_share_its_day(world: World, sandbox: Sandbox) -> None:
     """The second begins with what the first one left, and knows it before its first call."""
     leave(sandbox, 240)
@@ -115,6 +118,7 @@ def test_two_tenants_of_one_company_share_its_day(world: World, sandbox: Sandbox
     assert sandbox.budget.remaining == 120
 
 
+@pytest.mark.slow
 def test_changes_of_another_tenant_are_read_while_a_backfill_waits(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -130,6 +134,7 @@ def test_changes_of_another_tenant_are_read_while_a_backfill_waits(
     assert names[7] == "Änne Müller"
 
 
+@pytest.mark.slow
 def test_a_day_that_the_source_calls_spent_is_spent_for_the_whole_company(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -145,6 +150,7 @@ def test_a_day_that_the_source_calls_spent_is_spent_for_the_whole_company(
     assert held_back.value.resets_at == refused.value.resets_at
 
 
+@pytest.mark.slow
 def test_a_paused_read_asks_to_be_continued(world: World, sandbox: Sandbox) -> None:
     """A sensor starts what is queued; without this a paused first read would wait for a person."""
     leave(sandbox, 240)
@@ -160,6 +166,7 @@ def test_a_paused_read_asks_to_be_continued(world: World, sandbox: Sandbox) -> N
     assert queued == [("acme", "full", "a paused sync")]
 
 
+@pytest.mark.slow
 def test_the_price_of_a_first_read_is_within_a_fifth_of_what_it_costs(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -178,6 +185,7 @@ def test_the_price_of_a_first_read_is_within_a_fifth_of_what_it_costs(
     assert calls_for_the_price <= 2 + 2  # two for the price, two connected the tenants
 
 
+@pytest.mark.slow
 def test_the_price_of_a_known_account_costs_nothing(world: World, sandbox: Sandbox) -> None:
     run(world, sandbox)
     calls_before, cost = sandbox.requests.count, sandbox.requests.tokens_spent

@@ -36,6 +36,7 @@ def shown_progress(world: World, run: TenantRun) -> RunProgress:
     return RunProgress.of_stored(json.loads(row.progress_json or "{}"))
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_builds_nothing_and_the_next_one_goes_on(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_run_that_is_to_end_reads_nothing_more(world: World, sandbox: Sandbox)
     assert not asked_to_end(world, run)  # it has ended
 
 
+@pytest.mark.slow
 def test_a_full_read_says_how_much_there_is_to_read(world: World) -> None:
     """By the price, which is asked before it; the second time by what is here."""
     for expected in ("by the source", "by raw"):

@@ -49,6 +49,7 @@ def refreshes(sandbox: Sandbox) -> int:
     return len(list(sandbox.requests.of(TOKENS))) - 1
 
 
+@pytest.mark.slow
 def test_connect(world: World, sandbox: Sandbox) -> None:
     """The company's name is stored, the tokens are encrypted, and the first sync is queued."""
     connection_state = state(world)

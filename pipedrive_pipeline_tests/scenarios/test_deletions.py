@@ -21,6 +21,7 @@ def deleted_ids(world: World, name: str) -> set[int]:
     return {row["pipedrive_id"] for row in mart(world, name) if row["deleted_at"] is not None}
 
 
+@pytest.mark.slow
 def test_what_was_deleted_merged_or_hidden_is_marked_and_comes_back(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
@@ -42,6 +43,7 @@ def test_what_was_deleted_merged_or_hidden_is_marked_and_comes_back(
     assert_all_equals_source(world, sandbox)
 
 
+@pytest.mark.slow
 def test_too_many_gone_at_once_are_not_believed_until_somebody_confirms(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
@@ -72,6 +74,7 @@ def decide(world: World, decision: Decision) -> bool:
         )
 
 
+@pytest.mark.slow
 def test_a_person_confirms_what_was_shown_and_no_more(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
@@ -103,6 +106,7 @@ def test_a_person_confirms_what_was_shown_and_no_more(
         assert held_deletions.held(connection, Scope(ACME, "pipedrive")) == []
 
 
+@pytest.mark.slow
 def test_a_list_that_breaks_off_marks_nobody_as_deleted(world: World, account: CrmAccount) -> None:
     """Its end looks like any other; the look for the newest record tells that it is none."""
     with serve(account, page_rows=320) as small_pages:
@@ -117,6 +121,7 @@ def test_a_list_that_breaks_off_marks_nobody_as_deleted(world: World, account: C
         assert_all_equals_source(world, small_pages)
 
 
+@pytest.mark.slow
 def test_an_answer_to_ids_that_breaks_off_too_marks_nobody_as_deleted(world: World) -> None:
     """Of 60 persons ten are not listed, and five of these read again: the others by one."""
     with serve(seeded(5, 60), page_rows=20) as small_pages:

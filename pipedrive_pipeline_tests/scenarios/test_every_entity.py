@@ -73,6 +73,7 @@ def paths_since(sandbox: Sandbox, number: int) -> Counter[str]:
     return Counter(request.path for request in sandbox.requests.since(number))
 
 
+@pytest.mark.slow
 def test_every_record_of_every_entity_arrives(world: World, sandbox: Sandbox) -> None:
     """Value by value, children and text keys included, at a price that was known before.
 
@@ -97,6 +98,7 @@ def test_every_record_of_every_entity_arrives(world: World, sandbox: Sandbox) ->
     assert changes(world) == changes_at_source(world, sandbox)
 
 
+@pytest.mark.slow
 def test_a_sync_without_changes_costs_one_call_for_each_list(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -118,6 +120,7 @@ def test_a_sync_without_changes_costs_one_call_for_each_list(
     assert not [read.entity.name for read in reads.values() if read.created + read.updated]
 
 
+@pytest.mark.slow
 def test_an_entity_waits_for_its_cycle_but_not_when_it_is_named(
     world: World,
 ) -> None:
@@ -137,6 +140,7 @@ def test_an_entity_waits_for_its_cycle_but_not_when_it_is_named(
     assert set(everything) == set(at_every_sync) == set(PIPEDRIVE.by_name) - COSTLY
 
 
+@pytest.mark.slow
 def test_lines_of_a_changed_deal_are_read_again_in_one_call(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
@@ -155,6 +159,7 @@ def test_lines_of_a_changed_deal_are_read_again_in_one_call(
     assert_raw_equals_source(world, sandbox)
 
 
+@pytest.mark.slow
 def test_archiving_is_no_deletion(world: World, sandbox: Sandbox, account: CrmAccount) -> None:
     """A deal leaves one list and enters the other; neither a sync nor a sweep takes it for gone."""
     read_default(world)
@@ -174,6 +179,7 @@ def test_archiving_is_no_deletion(world: World, sandbox: Sandbox, account: CrmAc
     assert_raw_equals_source(world, sandbox)
 
 
+@pytest.mark.slow
 def test_what_is_deleted_is_marked_by_the_sweep(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
@@ -196,6 +202,7 @@ def test_what_is_deleted_is_marked_by_the_sweep(
     assert_raw_equals_source(world, sandbox)
 
 
+@pytest.mark.slow
 def test_a_deal_that_is_purged_is_marked_without_a_person_s_word(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
@@ -214,6 +221,7 @@ def test_a_deal_that_is_purged_is_marked_without_a_person_s_word(
     assert_raw_equals_source(world, sandbox)
 
 
+@pytest.mark.slow
 def test_an_entity_without_its_scope_is_skipped_and_the_others_are_read(
     world: World, sandbox: Sandbox
 ) -> None:

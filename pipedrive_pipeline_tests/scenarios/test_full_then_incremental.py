@@ -10,6 +10,7 @@ from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 
+@pytest.mark.slow
 def test_a_second_sync_of_an_unchanged_account_asks_one_page_each_and_rewrites_nothing(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -24,6 +25,7 @@ def test_a_second_sync_of_an_unchanged_account_asks_one_page_each_and_rewrites_n
     assert [world.raw(ACME, "persons"), world.rows("crm", "contacts")] == before
 
 
+@pytest.mark.slow
 def test_an_edit_arrives_and_nothing_else_is_touched(world: World, account: CrmAccount) -> None:
     world.sync(sync_type="full")
     account.edit("persons", 7, name="Änne Müller")
@@ -36,6 +38,7 @@ def test_an_edit_arrives_and_nothing_else_is_touched(world: World, account: CrmA
     assert names[7] == "Änne Müller"
 
 
+@pytest.mark.slow
 def test_what_the_warehouse_refused_is_read_again_however_late(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_redirect_is_a_failure_and_is_not_followed(world: World) -> None:
     assert len(arrived) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["json", "https", "jsons"])
 def test_an_address_of_this_machine_that_was_saved_before_is_not_sent_to(
     world: World, form: str

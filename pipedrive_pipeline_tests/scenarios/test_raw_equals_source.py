@@ -15,6 +15,7 @@ from pipedrive_pipeline_tests.scenarios.oracle import (
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 
+@pytest.mark.slow
 def test_a_full_read_holds_every_value_of_every_entity(world: World, sandbox: Sandbox) -> None:
     """Promise 1, with umlauts, emoji, "", null, 0 and all types of custom fields."""
     world.sync(sync_type="full")
@@ -117,6 +118,7 @@ def test_text_that_means_something_to_copy_arrives_as_text(
     assert_raw_equals_source(world, sandbox)
 
 
+@pytest.mark.slow
 def test_numbers_beyond_sixty_four_bits_and_nan_stay_readable(
     world: World, account: CrmAccount
 ) -> None:
@@ -173,6 +175,7 @@ def test_a_person_arrives_before_the_organization_and_is_linked_when_it_comes(
     assert_marts_equal_source(world, sandbox)
 
 
+@pytest.mark.slow
 def test_the_awkward_people_are_who_a_reader_expects(world: World) -> None:
     """Written out by hand, so that no rule is checked against itself."""
     world.sync(sync_type="full")
@@ -196,6 +199,7 @@ def test_the_awkward_people_are_who_a_reader_expects(world: World) -> None:
     assert contacts[awkward_id("persons", "name_without_parts")]["first_name"] is None
 
 
+@pytest.mark.slow
 def test_the_awkward_organizations_are_what_a_reader_expects(world: World) -> None:
     world.sync(sync_type="full")
 

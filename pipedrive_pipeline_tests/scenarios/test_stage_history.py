@@ -98,6 +98,7 @@ def stages_of(account: CrmAccount, deal: dict[str, Any]) -> list[int]:
     return [stage["id"] for stage in sorted(own, key=lambda stage: stage["order_nr"])]
 
 
+@pytest.mark.slow
 def test_moves_that_syncs_see_are_visits_and_a_full_resync_changes_none(
     world: World, account: CrmAccount
 ) -> None:
@@ -124,6 +125,7 @@ def test_moves_that_syncs_see_are_visits_and_a_full_resync_changes_none(
     assert before[deal["id"]][-1]["stage_id"] is not None
 
 
+@pytest.mark.slow
 def test_the_changelog_gives_the_past_of_every_deal_that_moved(
     world: World, account: CrmAccount
 ) -> None:
@@ -156,6 +158,7 @@ def test_the_changelog_gives_the_past_of_every_deal_that_moved(
     assert sum(map(len, after.values())) > sum(seen_before.values())
 
 
+@pytest.mark.slow
 def test_the_price_of_the_changelogs_is_that_of_the_deals_that_moved(
     world: World, sandbox: Sandbox
 ) -> None:
@@ -207,6 +210,7 @@ def sync_killed_at(world: World, proxy: PostgresProxy, piece: int) -> int:
     return worker.ended(victim.result())
 
 
+@pytest.mark.slow
 def test_an_erased_deal_leaves_no_history_and_no_visit(world: World, account: CrmAccount) -> None:
     deal = movable(account)
     world.sync()
@@ -224,6 +228,7 @@ def test_an_erased_deal_leaves_no_history_and_no_visit(world: World, account: Cr
     assert deal["id"] not in visits(world, also_gone=True)
 
 
+@pytest.mark.slow
 def test_another_company_has_a_history_of_its_own(world: World) -> None:
     """Equal ids are other deals: the former company's visits stay, under their former ids."""
     world.sync()

@@ -123,6 +123,7 @@ def live(near: Near) -> Near:
     return near
 
 
+@pytest.mark.slow
 def test_a_connected_tenant_gets_a_webhook_that_delivers(near: Near) -> None:
     due_before = near.due()
     near.look()
@@ -158,6 +159,7 @@ def test_a_second_look_changes_nothing(live: Near) -> None:
     assert live.syncs() == []
 
 
+@pytest.mark.slow
 def test_a_webhook_that_is_gone_is_made_again_and_a_sync_finds_what_was_missed(live: Near) -> None:
     """Pipedrive deletes a webhook after three days of failures, without a word."""
     live.sandbox.webhooks.remove(live.sandbox.webhooks.active()[0].id, "deleted by a person")
@@ -170,6 +172,7 @@ def test_a_webhook_that_is_gone_is_made_again_and_a_sync_finds_what_was_missed(l
     ]
 
 
+@pytest.mark.slow
 def test_a_banned_webhook_is_made_again(live: Near) -> None:
     """Ten events that failed at once: the source sends nothing for half an hour."""
     with live.world.warehouse.transaction() as connection:
@@ -209,6 +212,7 @@ def test_failures_after_that_are_alerted_once_and_so_is_their_end(live: Near) ->
     assert titles == ["acme: near_real_time, a person must act", "acme: works again"]
 
 
+@pytest.mark.slow
 def test_an_address_that_the_source_cannot_reach_is_a_trouble(near: Near) -> None:
     """And the next look, at an app that answers, ends it."""
     closed = near.at(f"http://127.0.0.1:{free_port()}")
@@ -235,6 +239,7 @@ def test_a_webhook_of_a_process_that_died_is_not_left_beside_another(live: Near)
     assert live.there() != stray
 
 
+@pytest.mark.slow
 def test_tenants_of_one_company_have_a_webhook_each(live: Near) -> None:
     """The list of the company has both; neither may take the other's for a stray."""
     live.world.connect(BRAVO, live.sandbox)
@@ -247,6 +252,7 @@ def test_tenants_of_one_company_have_a_webhook_each(live: Near) -> None:
     assert [row["tenant_id"] for row in signals] == ["acme", "bravo"]
 
 
+@pytest.mark.slow
 def test_a_webhook_of_another_program_is_left_alone(live: Near) -> None:
     with httpx.Client(base_url=live.sandbox.url) as client:
         address = f"{app_url(live.world.settings)}/healthz"
@@ -260,6 +266,7 @@ def test_a_webhook_of_another_program_is_left_alone(live: Near) -> None:
     assert live.there() == [address]
 
 
+@pytest.mark.slow
 def test_another_address_of_the_app_gets_a_new_webhook(live: Near) -> None:
     with running_app(open_vault(live.world.warehouse, live.world.settings)) as (url, _):
         moved = live.at(url)
@@ -273,6 +280,7 @@ def test_another_address_of_the_app_gets_a_new_webhook(live: Near) -> None:
         assert "address of the Connect app changed" in moved.syncs()[0]
 
 
+@pytest.mark.slow
 def test_a_tenant_that_does_not_want_it_has_no_webhook(live: Near) -> None:
     live.want(is_wanted=False)
     due = live.due()
@@ -299,6 +307,7 @@ def test_an_address_that_is_not_public_gets_no_webhook(near: Near, url: str) -> 
     assert "APP_URL" in str(unreachable.state().reason)
 
 
+@pytest.mark.slow
 def test_a_disconnect_removes_the_webhook_and_closes_its_address(live: Near) -> None:
     (address,) = live.there()
     life.disconnect(open_vault(live.world.warehouse, live.world.settings), SCOPE, who="a test")
@@ -308,6 +317,7 @@ def test_a_disconnect_removes_the_webhook_and_closes_its_address(live: Near) -> 
     assert httpx.post(address, json={}).status_code == 404
 
 
+@pytest.mark.slow
 def test_a_disconnect_works_although_the_source_refuses_the_token(live: Near) -> None:
     """The webhook stays there, sends to an address that opens nothing, and the source gives up."""
     live.sandbox.grants.api_tokens.clear()
@@ -331,6 +341,7 @@ def test_a_silence_longer_than_the_source_repeats_is_closed_by_a_sync(live: Near
     assert live.due() == [SCOPE], "the source may have paused"
 
 
+@pytest.mark.slow
 def test_after_a_short_silence_a_sync_finds_what_a_pause_of_the_source_lost(live: Near) -> None:
     """Ten events that failed at once: Pipedrive sends none for half an hour, and tells nobody."""
     live.edit()
@@ -348,6 +359,7 @@ def test_after_a_short_silence_a_sync_finds_what_a_pause_of_the_source_lost(live
     assert live.syncs() == [reason], "once"
 
 
+@pytest.mark.slow
 def test_a_restart_needs_no_sync(live: Near) -> None:
     live.edit()
     live.execute("update integration.receiver set alive_at = now() - interval '5 seconds'")

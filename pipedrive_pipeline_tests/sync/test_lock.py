@@ -149,6 +149,7 @@ def test_a_lock_is_free_after_the_block_however_it_ended(
         assert is_locked(warehouse, ACME)
 
 
+@pytest.mark.slow
 def test_a_lock_is_free_as_soon_as_its_block_has_ended(warehouse: Warehouse) -> None:
     """Postgres ends a closed session a moment later; a run right after another was refused."""
     for _ in range(30):

@@ -69,6 +69,7 @@ def schemas(control: ControlTables) -> list[Any]:
     return [row["name"] for row in rows if row["name"].rsplit("_", 1)[-1] in ("acme", "beta")]
 
 
+@pytest.mark.slow
 def test_erasing_drops_everything_of_a_tenant_and_nothing_of_another(
     control: ControlTables,
 ) -> None:
@@ -87,6 +88,7 @@ def test_erasing_drops_everything_of_a_tenant_and_nothing_of_another(
         registry.known(control.warehouse, ACME)
 
 
+@pytest.mark.slow
 def test_a_tenant_with_data_is_not_removed_by_accident(control: ControlTables) -> None:
     fill(control, ACME)
     before = row_counts(control, ACME)
@@ -196,6 +198,7 @@ OBSTACLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("statements", "named"), OBSTACLES.values(), ids=OBSTACLES)
 def test_what_is_in_the_way_of_an_erasure_is_named_before_anything_is_changed(
     statements: str, named: str, control: ControlTables

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.tenancy.retention import delete_old_history
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -80,6 +82,7 @@ def ages(control: ControlTables, table: str, time: str, more: str = "") -> list[
     return [row["age"] for row in rows]
 
 
+@pytest.mark.slow
 def test_what_is_old_is_forgotten_and_what_is_needed_stays(control: ControlTables) -> None:
     fill(control)
     with control.warehouse.transaction() as connection:  # raw holds the person of 4,000 days ago
@@ -112,6 +115,7 @@ def test_what_is_old_is_forgotten_and_what_is_needed_stays(control: ControlTable
     )
 
 
+@pytest.mark.slow
 def test_the_last_run_stays_however_old_it_is(control: ControlTables) -> None:
     """When a sync is due, and how old the last sweep is, is read from it."""
     fill(control)

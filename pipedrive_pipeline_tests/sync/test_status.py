@@ -49,6 +49,7 @@ def test_a_tenant_whose_lock_is_taken_is_running(control: ControlTables) -> None
     assert [status.is_running for status in tenant_statuses(control.warehouse)] == [False, False]
 
 
+@pytest.mark.slow
 def test_a_skipped_entity_is_shown_with_its_reason_wherever_a_status_is_read(
     control: ControlTables,
 ) -> None:

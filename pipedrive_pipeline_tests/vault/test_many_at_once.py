@@ -236,6 +236,7 @@ def test_a_thousand_swapped_or_altered_ciphertexts_are_refused(acme: VaultSetup)
     assert acme.row()["state_reason"] == "token_unreadable"
 
 
+@pytest.mark.slow
 def test_a_disconnect_during_a_refresh_is_the_last_word(acme: VaultSetup) -> None:
     """No token comes back to life by a run that finishes, and none is left at the source."""
     for _ in range(10):

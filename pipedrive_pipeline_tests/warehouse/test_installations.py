@@ -99,6 +99,7 @@ def refusals(warehouse: Warehouse, role: str) -> list[type[Exception]]:
 DENIED = [errors.InsufficientPrivilege] * 2
 
 
+@pytest.mark.slow
 def test_roles_of_one_installation_have_no_right_in_another(postgres: str) -> None:
     """With the same roles, the engine of the second read and wrote the tenants of the first."""
     with installation(postgres) as first, installation(postgres) as second:
@@ -142,6 +143,7 @@ def with_analysts(warehouse: Warehouse) -> None:
         connection.execute("select integration.grant_role('analyst_acme', 'test_reader')")
 
 
+@pytest.mark.slow
 def test_a_copied_database_gets_roles_of_its_own(postgres: str) -> None:
     """A copy keeps the grants of its source: the roles of one would read the rows of the other."""
     with installation(postgres) as original:
@@ -180,6 +182,7 @@ def test_a_copied_database_gets_roles_of_its_own(postgres: str) -> None:
     assert "select integration.grant_role('analyst_acme', 'test_reader');" in line
 
 
+@pytest.mark.slow
 def test_the_only_database_of_its_roles_keeps_them(postgres: str) -> None:
     """A database restored in the place of the original: logins stay members."""
     with databases.database(postgres) as place, installation(postgres) as original:
@@ -205,6 +208,7 @@ def test_the_only_database_of_its_roles_keeps_them(postgres: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_an_owner_who_may_not_create_roles_is_told_which(
     postgres: str, owners: tuple[str, str]
 ) -> None:
@@ -244,6 +248,7 @@ def test_a_database_of_the_earlier_release_is_refused_and_left_as_it_is(empty: W
     assert head() < "0105"
 
 
+@pytest.mark.slow
 def test_a_function_whose_text_changed_is_applied_again(warehouse: Warehouse) -> None:
     """An edit of a file is enough; a database that a newer text serves runs an older release."""
     with warehouse.transaction() as connection:

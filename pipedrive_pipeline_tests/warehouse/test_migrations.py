@@ -56,6 +56,7 @@ def fingerprint(warehouse: Warehouse) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
+@pytest.mark.slow
 def test_an_empty_database_gets_everything_once(empty: Warehouse) -> None:
     """The second run changes nothing at all, down to the catalogue's rows."""
     first = migrate(empty)

@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+import pytest
+
 from pipedrive_pipeline.connectors.contract import HISTORY_COLUMNS, Entity, System
 from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.marts import declared, publish_views
@@ -120,6 +122,7 @@ def described(warehouse: Warehouse) -> tuple[list[Relation], list[Relation], lis
     return views, crm, integration
 
 
+@pytest.mark.slow
 def test_the_page_of_tables_is_the_database(warehouse: Warehouse) -> None:
     """A column that nobody explained, or that the page lacks, is found here."""
     page = page_of(warehouse)

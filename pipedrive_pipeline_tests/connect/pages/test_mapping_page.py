@@ -201,6 +201,7 @@ def test_a_column_that_cannot_be_used_is_explained_beside_the_field(
     assert active(site) == (0, {})
 
 
+@pytest.mark.slow
 def test_the_second_of_two_editors_is_told_and_may_keep_both(
     site: ConnectSite, page: MappingPage
 ) -> None:
@@ -223,6 +224,7 @@ def test_the_second_of_two_editors_is_told_and_may_keep_both(
     assert active(site) == (2, {KEYS["number"]: "customer_number", KEYS["vat"]: "vat_id"})
 
 
+@pytest.mark.slow
 def test_a_former_version_is_compared_and_restored(site: ConnectSite, page: MappingPage) -> None:
     """Restoring makes a new version; the ones in between stay."""
     page.open(mart="customers")

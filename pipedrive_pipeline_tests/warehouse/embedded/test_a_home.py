@@ -23,6 +23,7 @@ AWKWARD = {
 }
 
 
+@pytest.mark.slow
 def test_a_new_home_gets_an_empty_database(server: EmbeddedServer) -> None:
     """UTF-8, UTC and checksums are set despite the machine's own defaults."""
     assert ask(server, "select current_database()") == "pipeline"
@@ -45,6 +46,7 @@ def test_a_running_server_is_found_within_50_milliseconds(server: EmbeddedServer
     assert min(seconds) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", AWKWARD.values(), ids=AWKWARD.keys())
 def test_an_awkward_path_is_served(folder: Path, start: Start, path: str) -> None:
     """Dlt writes a blank as `+`, libpq reads a comma as two hosts, a socket's path is short."""
@@ -58,6 +60,7 @@ def test_an_awkward_path_is_served(folder: Path, start: Start, path: str) -> Non
         assert as_dlt.execute("select 1").fetchone() == (1,)
 
 
+@pytest.mark.slow
 def test_dlt_loads_through_the_url(folder: Path, start: Start) -> None:
     """Dlt makes a connection string of its own from ours."""
     server = start(folder / "two words")
@@ -70,6 +73,7 @@ def test_dlt_loads_through_the_url(folder: Path, start: Start) -> None:
     assert ask(server, "select id from raw.rows") == 1
 
 
+@pytest.mark.slow
 def test_a_broken_locale_does_not_matter(
     folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +88,7 @@ def test_a_broken_locale_does_not_matter(
     assert ask(server, "select lower('ÄÖÜ')") == "äöü"
 
 
+@pytest.mark.slow
 def test_a_private_parent_stays_private(folder: Path, start: Start) -> None:
     """A wheel's own server opened parent directories to everyone."""
     private = folder / "private"

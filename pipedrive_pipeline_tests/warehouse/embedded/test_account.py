@@ -30,6 +30,7 @@ def closed(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @needs_root
 def test_root_s_server_runs_without_root_s_rights(folder: Path, start: Start) -> None:
     """Postgres refuses root, and rightly."""
@@ -38,6 +39,7 @@ def test_root_s_server_runs_without_root_s_rights(folder: Path, start: Start) ->
     assert Path(f"/proc/{server.pid}").stat().st_uid == server.data_dir.stat().st_uid != 0
 
 
+@pytest.mark.slow
 @needs_root
 def test_a_home_closed_to_the_account_is_served_from_the_system_folder(
     folder: Path, closed: Path, start: Start
@@ -121,6 +123,7 @@ def test_programs_in_a_closed_environment_are_copied_for_the_account(
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
 @needs_root
 def test_another_user_s_home_is_refused(folder: Path, start: Start) -> None:
     """The superuser's socket is not for everyone on the machine."""
@@ -129,6 +132,7 @@ def test_another_user_s_home_is_refused(folder: Path, start: Start) -> None:
     assert as_nobody(folder / "home", folder) == 1
 
 
+@pytest.mark.slow
 def test_an_ordinary_user_has_a_server_of_their_own(folder: Path) -> None:
     """Nothing but the home is needed, and nothing outside of it is made."""
     home = folder / "home"

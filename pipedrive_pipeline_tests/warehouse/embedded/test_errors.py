@@ -81,6 +81,7 @@ def test_a_file_in_the_way_of_the_home_is_named(folder: Path, start: Start) -> N
         start(folder / "file" / "home")
 
 
+@pytest.mark.slow
 def test_broken_data_are_reported_with_the_log(folder: Path, start: Start) -> None:
     """Postgres's last words and the log's path are all that a helper on the phone needs."""
     server = start(folder / "home")

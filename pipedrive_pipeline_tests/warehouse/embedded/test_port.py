@@ -21,6 +21,7 @@ def port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_a_port_is_open_on_loopback_behind_a_password(
     folder: Path, start: Start, port: int
 ) -> None:
@@ -37,6 +38,7 @@ def test_a_port_is_open_on_loopback_behind_a_password(
         psycopg.connect(server.tcp_url.replace(password.read_text(), "wrong"))
 
 
+@pytest.mark.slow
 def test_an_idle_server_is_restarted_for_a_port_and_keeps_its_url(
     folder: Path, start: Start, port: int
 ) -> None:
@@ -51,6 +53,7 @@ def test_an_idle_server_is_restarted_for_a_port_and_keeps_its_url(
     assert start(folder / "home", tcp_port=port).pid == opened.pid
 
 
+@pytest.mark.slow
 def test_a_server_in_use_is_not_restarted_for_a_port(folder: Path, start: Start, port: int) -> None:
     """A running sync must not be cut off by a second command."""
     server = start(folder / "home")
@@ -63,6 +66,7 @@ def test_a_server_in_use_is_not_restarted_for_a_port(folder: Path, start: Start,
         assert worker.execute("select number from unfinished").fetchone() == (7,)
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_named_with_its_holder(folder: Path, start: Start, port: int) -> None:
     """Another port, guessed, would be found by nobody; the server that works goes on."""
     pid = start(folder / "home").pid

@@ -110,6 +110,7 @@ def test_a_crashed_server_is_started_again_with_its_rows(folder: Path, start: St
     assert ask(start(folder / "home"), "select number from kept") == 7
 
 
+@pytest.mark.slow
 def test_a_stale_process_id_is_neither_believed_nor_signalled(folder: Path, start: Start) -> None:
     """After a reboot the number in postmaster.pid is somebody else's; it once was ended."""
     server = start(folder / "home")
@@ -186,6 +187,7 @@ def test_a_home_that_is_renamed_while_its_server_runs_keeps_its_rows(
     wait_until(lambda: not psutil.pid_exists(pid), 10)
 
 
+@pytest.mark.slow
 def test_stop_rolls_back_open_work_and_may_be_repeated(folder: Path, start: Start) -> None:
     """A sync that still runs must not hold up the end of everything."""
     server = start(folder / "home")
