@@ -20,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
@@ -35,7 +37,7 @@ from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.embedded import ensure_running
+from pipedrive_pipeline.warehouse.embedded import EmbeddedServer, ensure_running
 from pipedrive_pipeline.warehouse.migrations import migrate
 
 RUNS = 10_000
@@ -216,13 +218,39 @@ def main() -> None:
     options.add_argument("--seconds", type=int, default=20)
     options.add_argument("--tenants", type=int, default=100)
     given = options.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="bench-api-"))
+    with database() as (running, home):
+        of_tenants = filled(Warehouse(running.url), given.tenants)
+        with app_of(running, home, CONNECT_WORKERS=str(given.workers)) as (url, app):
+            process = psutil.Process(app.pid)
+            leader = int((running.data_dir / "postmaster.pid").read_text().split()[0])
+            postgres = psutil.Process(leader)
+            facts = measured(
+                url, process, postgres, of_tenants, rate=given.rate, seconds=given.seconds
+            )
+            print(json.dumps(facts | {"database_connections": connections(running.url)}))
+
+
+@contextmanager
+def database() -> Iterator[tuple[EmbeddedServer, Path]]:
+    """A Postgres of its own and its home, removed at the end."""
+    home = Path(tempfile.mkdtemp(prefix="bench-"))
     home.chmod(0o755)  # the server may run as another account
     running = ensure_running(home)
+    try:
+        yield running, home
+    finally:
+        running.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def app_of(
+    running: EmbeddedServer, home: Path, **settings: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address and process of a Connect app over a database, once it answers."""
     with socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    of_tenants = filled(Warehouse(running.url), given.tenants)
     app = subprocess.Popen(
         [sys.executable, "-m", "pipedrive_pipeline", "serve-connect"],
         env={
@@ -231,22 +259,16 @@ def main() -> None:
             "TOKEN_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
             "PIPELINE_HOME": str(home),
             "CONNECT_PORT": str(port),
-            "CONNECT_WORKERS": str(given.workers),
+            **settings,
         },
     )
     try:
         url = f"http://127.0.0.1:{port}"
         until_it_answers(url)
-        process = psutil.Process(app.pid)
-        leader = int((running.data_dir / "postmaster.pid").read_text().split()[0])
-        postgres = psutil.Process(leader)
-        facts = measured(url, process, postgres, of_tenants, rate=given.rate, seconds=given.seconds)
-        print(json.dumps(facts | {"database_connections": connections(running.url)}))
+        yield url, app
     finally:
         app.terminate()
         app.wait()
-        running.stop()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def connections(url: str) -> int:

@@ -15,22 +15,14 @@ import asyncio
 import json
 import os
 import secrets
-import shutil
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from socket import socket
 
 import api as api_bench
 import httpx
-from cryptography.fernet import Fernet
 
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.embedded import ensure_running
 
 TENANTS, RUNS = 1_000, 100_000
 OPERATOR_KEY = secrets.token_urlsafe(32)
@@ -134,42 +126,20 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--seconds", type=int, default=20)
     asked = options.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="bench-pages-"))
-    home.chmod(0o755)  # the server may run as another account
-    running = ensure_running(home)
-    with socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
     api_bench.RUNS = RUNS
-    warehouse = Warehouse(running.url)
-    given = api_bench.filled(warehouse, TENANTS)[::100]
-    with warehouse.transaction() as connection:
-        for statement in TROUBLE.split(";\n"):
-            connection.execute(statement.encode())
-    url = f"http://127.0.0.1:{port}"
-    app = subprocess.Popen(
-        [sys.executable, "-m", "pipedrive_pipeline", "serve-connect"],
-        env={
-            **os.environ,
-            "DATABASE_URL": running.url,
-            "TOKEN_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
-            "OPERATOR_KEY": OPERATOR_KEY,
-            "PIPELINE_HOME": str(home),
-            "CONNECT_PORT": str(port),
-            "CONNECT_WORKERS": str(asked.workers),
-        },
-    )
-    try:
-        api_bench.until_it_answers(url)
-        asyncio.run(milliseconds(url, given, rate=5, seconds=4))  # connections and templates first
-        taken = asyncio.run(milliseconds(url, given, rate=asked.rate, seconds=asked.seconds))
-        load = {"machine_load": round(os.getloadavg()[0], 1)}
-        print(json.dumps({"rate": asked.rate, **load, **figures(taken)}, indent=1))
-    finally:
-        app.terminate()
-        app.wait()
-        running.stop()
-        shutil.rmtree(home, ignore_errors=True)
+    with api_bench.database() as (running, home):
+        warehouse = Warehouse(running.url)
+        given = api_bench.filled(warehouse, TENANTS)[::100]
+        with warehouse.transaction() as connection:
+            for statement in TROUBLE.split(";\n"):
+                connection.execute(statement.encode())
+        settings = {"OPERATOR_KEY": OPERATOR_KEY, "CONNECT_WORKERS": str(asked.workers)}
+        with api_bench.app_of(running, home, **settings) as (url, _app):
+            # Connections and templates first.
+            asyncio.run(milliseconds(url, given, rate=5, seconds=4))
+            taken = asyncio.run(milliseconds(url, given, rate=asked.rate, seconds=asked.seconds))
+    load = {"machine_load": round(os.getloadavg()[0], 1)}
+    print(json.dumps({"rate": asked.rate, **load, **figures(taken)}, indent=1))
 
 
 if __name__ == "__main__":
