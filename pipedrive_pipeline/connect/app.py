@@ -26,6 +26,7 @@ from pipedrive_pipeline.connect.api import (
     connection_routes,
     envelope,
     key_routes,
+    lending_routes,
     mapping_routes,
     review_routes,
     sync_routes,
@@ -38,6 +39,7 @@ from pipedrive_pipeline.connect.deliveries import Deliveries
 from pipedrive_pipeline.connect.errors import TooManyRequests, TooMuchAtOnce
 from pipedrive_pipeline.connect.event_writer import EventWriter
 from pipedrive_pipeline.connect.hooks import uninstall, webhook
+from pipedrive_pipeline.connect.lending import Lending
 from pipedrive_pipeline.connect.middleware import StrictHttp
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.pages import routes as page_routes
@@ -61,6 +63,7 @@ ROUTERS = (
     review_routes.router,
     mapping_routes.router,
     key_routes.router,
+    lending_routes.router,
     audit_routes.router,
     uninstall.router,
     webhook.router,
@@ -127,6 +130,7 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
         refusals,
         deliveries,
         EventWriter(warehouse, deliveries, refusals),
+        Lending(),
     )
     for router in ROUTERS:
         app.include_router(router)

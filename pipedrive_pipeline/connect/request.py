@@ -13,6 +13,7 @@ from fastapi import Depends, Path, Request
 from pipedrive_pipeline.connect.deliveries import Deliveries
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.event_writer import EventWriter
+from pipedrive_pipeline.connect.lending import Lending
 from pipedrive_pipeline.connect.refusals import RefusalCounter
 from pipedrive_pipeline.connect.slow_work import SlowWork
 from pipedrive_pipeline.connectors import registry
@@ -34,6 +35,7 @@ class Services:
     refusals: RefusalCounter
     deliveries: Deliveries
     events: EventWriter
+    lending: Lending
 
 
 @dataclass(frozen=True)

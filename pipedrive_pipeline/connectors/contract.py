@@ -271,6 +271,7 @@ class Credential:
     secret: SecretStr
     base_url: str  # https://acme.pipedrive.com, without path
     generation: int = 0  # grows with each refresh, to distinguish a refused one from a newer one
+    expires_at: datetime | None = None  # None: it does not expire
 
 
 @dataclass(frozen=True)

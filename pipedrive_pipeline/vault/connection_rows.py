@@ -162,6 +162,7 @@ def credential(cipher: Cipher, row: ConnectionRow) -> Credential:
         secret=token(cipher, row, "access_token"),
         base_url=row.api_domain or "",
         generation=row.generation,
+        expires_at=row.token_expires_at,
     )
 
 

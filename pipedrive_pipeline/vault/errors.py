@@ -45,6 +45,19 @@ class TokenRefused(PersonMustAct):
         )
 
 
+class NotLendable(PersonMustAct):
+    """The connection has an API token, which never expires and which only its owner can revoke."""
+
+    code = "not_lendable"
+
+    def __init__(self, tenant: str, system: str) -> None:
+        self.tenant, self.system = tenant, system
+        super().__init__(
+            f"{tenant}: {system} is connected with an API token. It never expires, so it is not "
+            f"given away; `connect --tenant {tenant} --system {system}` by consent (OAuth) first."
+        )
+
+
 class OtherCompany(PersonMustAct):
     """The new consent is for another company than the one whose rows the tenant has."""
 

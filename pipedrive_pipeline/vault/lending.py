@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import psycopg
 
@@ -41,7 +41,7 @@ from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connection_rows, states
 from pipedrive_pipeline.vault.connection_rows import ConnectionRow
-from pipedrive_pipeline.vault.errors import SecretUnreadable
+from pipedrive_pipeline.vault.errors import NotLendable, SecretUnreadable
 from pipedrive_pipeline.vault.states import ConnectionState, Reason
 from pipedrive_pipeline.vault.tokens import ConnectionTokens, database_time
 from pipedrive_pipeline.vault.vault import Vault, open_vault
@@ -83,6 +83,17 @@ def lend(
     except SecretUnreadable:
         _stop(vault, row, Reason.TOKEN_UNREADABLE)
         raise
+
+
+def require_lendable(scope: Scope, credential: Credential) -> datetime:
+    """When a credential that leaves this program ends.
+
+    Raises:
+        NotLendable: it is an API token, which never ends.
+    """
+    if credential.kind == "api_token" or credential.expires_at is None:
+        raise NotLendable(scope.tenant.slug, scope.system)
+    return credential.expires_at
 
 
 def _lent(vault: Vault, row: ConnectionRow, refused: Credential | None) -> Credential:

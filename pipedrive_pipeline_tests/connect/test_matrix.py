@@ -60,6 +60,7 @@ NEEDS: dict[tuple[str, str], Permission | None] = {  # None: no key is needed
     ("POST", f"{SYSTEM}/confirm"): Permission.MANAGE_CONNECTION,
     ("DELETE", f"{SYSTEM}/disconnect"): Permission.MANAGE_CONNECTION,
     ("POST", SYSTEM + "/webhook/{token}"): None,  # no key opens it
+    ("POST", f"{SYSTEM}/credential"): Permission.LEND_CREDENTIALS,
     ("GET", "/api/keys"): Permission.MANAGE_KEYS,
     ("POST", "/api/keys"): Permission.MANAGE_KEYS,
     ("DELETE", "/api/keys/{key_id}"): Permission.MANAGE_KEYS,

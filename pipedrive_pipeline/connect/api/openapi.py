@@ -21,6 +21,7 @@ TAGS = [
     {"name": "connection", "description": "Connect a company's CRM, test and end the connection."},
     {"name": "sync", "description": "Ask for syncs, follow them, read their history, set them up."},
     {"name": "mapping", "description": "Which field of the CRM fills which column."},
+    {"name": "lent credentials", "description": "Access tokens for services that call the CRM."},
     {"name": "keys", "description": "The tenant's API keys and its audit log."},
     {"name": "webhook", "description": "Where the CRM tells of changes; for the CRM only."},
     {"name": "health", "description": "Whether the app and its database answer."},

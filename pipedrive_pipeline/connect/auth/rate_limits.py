@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import psycopg
+
 from pipedrive_pipeline.connect.errors import TooManyRequests
+from pipedrive_pipeline.tenants import Tenant
 
 REQUESTS_A_MINUTE = 600  # of one key and tenant: a page that polls ten times a second
+LENDINGS_A_MINUTE = 120  # of one key: 64 workers that start at once, and again
 
 # Needs a CTE `caller` with `caller_id` and at most one row, and the parameters tenant and address.
 COUNT_REQUEST: Final = """
@@ -61,3 +65,32 @@ class Quota:
         if requests > limit:
             raise TooManyRequests(wait_seconds)
         return cls(limit, limit - requests, wait_seconds)
+
+
+def count_lending(connection: psycopg.Connection, tenant: Tenant, caller_id: str) -> Quota:
+    """Counts one lent credential of a caller, besides its requests.
+
+    Args:
+        connection: as the app.
+        tenant: whose credential.
+        caller_id: of the key.
+
+    Raises:
+        TooManyRequests: the caller has borrowed too often in this minute.
+    """
+    values = {"tenant": tenant.slug, "address": None, "caller": f"{caller_id} credential"}
+    row = connection.execute(_COUNT_LENDING.encode(), values).fetchone()
+    assert row is not None  # noqa: S101 - `returning` of an insert
+    return Quota.after(*row, limit=LENDINGS_A_MINUTE)
+
+
+_COUNT_LENDING = f"""
+with caller as (
+    select %(caller)s::text as caller_id
+),
+{COUNT_REQUEST}
+select
+    request_window.requests,
+    request_window.resets_in_seconds
+from request_window
+"""

@@ -48,6 +48,7 @@ PLACES = {
 WITHOUT_PLACE = {
     "GET /healthz": "a monitor asks; a person sees the page of a database that does not answer",
     f"POST {API}/webhook/{{token}}": "the source sends it",
+    f"POST {API}/credential": "a service borrows it; a person has the CRM's own pages",
     f"GET {API}/sync/requests/{{request_id}}": "a program waits with it; the page shows progress",
 }
 
