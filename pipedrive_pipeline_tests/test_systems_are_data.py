@@ -22,11 +22,14 @@ SYSTEMS = (PIPEDRIVE,)  # those of this package; a system of the tests is in no 
 PLACES = ("pipedrive_pipeline/connectors/{}/", "sql/marts/{}/", "pipedrive_pipeline/sandbox/{}/")
 SANDBOX = "the demo, the benchmark and `up --sandbox` play Pipedrive's look-alike"
 ALIAS = "the public setting syncPersons, an alias of entitiesOff"
+CRM_API = "a public word of the CRM API"
 EXAMPLE = "an example in the comment on a column"
 ALLOWED = {
     # (file, word): reason
     ("pipedrive_pipeline/connectors/registry.py", "pipedrive"): "the one line that registers it",
     ("pipedrive_pipeline/marts/declared.py", "pipedrive"): "the contract's generated columns",
+    ("pipedrive_pipeline/marts/declared.py", "organizations"): CRM_API,
+    ("pipedrive_pipeline/marts/declared.py", "persons"): CRM_API,
     ("sql/schema/0004_crm.sql", "pipedrive"): "the contract's generated columns, as DDL",
     ("sql/schema/0005_runs.sql", "organizations"): "sync_logs keeps every column that it has",
     ("sql/schema/0005_runs.sql", "persons"): "sync_logs keeps every column that it has",

@@ -31,6 +31,7 @@ from pipedrive_pipeline.connect.api import (
     review_routes,
     sync_routes,
 )
+from pipedrive_pipeline.connect.api.crm import routes as crm_routes
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION, TAGS
 from pipedrive_pipeline.connect.auth.rate_limits import REQUESTS_A_MINUTE
 from pipedrive_pipeline.connect.consent import routes as consent_routes
@@ -65,6 +66,7 @@ ROUTERS = (
     key_routes.router,
     lending_routes.router,
     audit_routes.router,
+    *crm_routes.ROUTERS,
     uninstall.router,
     webhook.router,
     *page_routes.ROUTERS,

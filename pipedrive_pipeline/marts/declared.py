@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+from pipedrive_pipeline.marts.api_resource import ApiResource
+
 SCHEMA: Final = "crm"
 
 
@@ -101,6 +103,7 @@ class Mart:
             of `{"value": …}`.
         part_of: name of the link to the record that a row is a part of, where a system's select
             gives several rows per record.
+        api: how the CRM API shows it; None: it does not.
     """
 
     name: str
@@ -111,6 +114,7 @@ class Mart:
     generated: tuple[Generated, ...] = ()
     personal: tuple[str, ...] = ()
     part_of: str | None = None
+    api: ApiResource | None = None
 
     @property
     def table(self) -> tuple[str, str]:
@@ -347,6 +351,7 @@ USERS: Final = Mart(
     ),
     generated=(PIPEDRIVE_ID,),
     personal=("email",),
+    api=ApiResource("users", "usr", names={"is_active": "active"}),
 )
 
 CUSTOMERS: Final = Mart(
@@ -403,6 +408,11 @@ CUSTOMERS: Final = Mart(
     ),
     links=(_owner("company"),),
     generated=(PIPEDRIVE_ID, *PIPEDRIVE_TIMES),
+    api=ApiResource(
+        "organizations",
+        "org",
+        parts={"address": ("street", "postal_code", "city", "region", "country")},
+    ),
 )
 
 CONTACTS: Final = Mart(
@@ -441,6 +451,9 @@ CONTACTS: Final = Mart(
     ),
     generated=(PIPEDRIVE_ID, *PIPEDRIVE_TIMES),
     personal=("email", "emails"),
+    api=ApiResource(
+        "persons", "per", names={"customer_id": "org_id"}, entries=("emails", "phones")
+    ),
 )
 
 PIPELINES: Final = Mart(
@@ -453,6 +466,7 @@ PIPELINES: Final = Mart(
         boolean("probability_used", "Whether the probabilities of its deals and stages count."),
     ),
     generated=(PIPEDRIVE_ID,),
+    api=ApiResource("pipelines", "pip", names={"sort": "order"}),
 )
 
 STAGES: Final = Mart(
@@ -477,6 +491,13 @@ STAGES: Final = Mart(
     ),
     links=(_link("pipeline_id", "pipelines", "the pipeline", is_indexed=False),),
     generated=(PIPEDRIVE_ID,),
+    api=ApiResource(
+        "stages",
+        "stg",
+        names={"sort": "order"},
+        fractions=("probability",),
+        nested={"pipeline_id": "stages"},
+    ),
 )
 
 PRODUCTS: Final = Mart(
@@ -501,6 +522,7 @@ PRODUCTS: Final = Mart(
     ),
     links=(_user("owner_id", "the user who owns the product"),),
     generated=(PIPEDRIVE_ID,),
+    api=ApiResource("products", "prod", names={"is_active": "active"}),
 )
 
 PRODUCT_PRICES: Final = Mart(
@@ -568,6 +590,16 @@ LEADS: Final = Mart(
         ),
     ),
     personal=("name", "email"),
+    api=ApiResource(
+        "leads",
+        "lead",
+        names={
+            "name": "title",
+            "amount": "value",
+            "customer_id": "org_id",
+            "contact_id": "person_id",
+        },
+    ),
 )
 
 DEALS: Final = Mart(
@@ -628,6 +660,17 @@ DEALS: Final = Mart(
     ),
     generated=(PIPEDRIVE_ID,),
     personal=("name",),
+    api=ApiResource(
+        "deals",
+        "deal",
+        names={
+            "name": "title",
+            "amount": "value",
+            "customer_id": "org_id",
+            "contact_id": "person_id",
+        },
+        fractions=("probability",),
+    ),
 )
 
 DEAL_CONTACTS: Final = Mart(
@@ -772,6 +815,13 @@ DEAL_PRODUCTS: Final = Mart(
         _link("product_id", "products", "the product"),
     ),
     generated=(PIPEDRIVE_ID,),
+    api=ApiResource(
+        "deal-products",
+        "dpr",
+        names={"sort": "order"},
+        percent_or_amount={"discount": "discount_type"},
+        nested={"deal_id": "products"},
+    ),
 )
 
 ACTIVITIES: Final = Mart(
@@ -807,6 +857,18 @@ ACTIVITIES: Final = Mart(
     ),
     generated=(PIPEDRIVE_ID,),
     personal=("subject", "body"),
+    api=ApiResource(
+        "activities",
+        "act",
+        names={
+            "kind": "type",
+            "remote_kind": "system_type",
+            "body": "note",
+            "customer_id": "org_id",
+            "contact_id": "person_id",
+        },
+        times={"starts_at": "due_time"},
+    ),
 )
 
 NOTES: Final = Mart(
@@ -833,6 +895,16 @@ NOTES: Final = Mart(
     ),
     generated=(PIPEDRIVE_ID,),
     personal=("body",),
+    api=ApiResource(
+        "notes",
+        "note",
+        names={
+            "body": "content",
+            "body_text": "text",
+            "customer_id": "org_id",
+            "contact_id": "person_id",
+        },
+    ),
 )
 
 # In the order of building. Where links do not point backwards they are set after all rows.

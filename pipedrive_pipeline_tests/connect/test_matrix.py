@@ -75,6 +75,7 @@ BODIES: dict[str, Any] = {
     "/confirm": {},
 }
 QUERIES = {"/values": {"entity": "organizations"}}
+CRM_API = "/api/crm/"  # `crm/test_rights.py` asks its routes
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
@@ -112,7 +113,12 @@ def actors(acme: FilledTenant, bravo: FilledTenant) -> Iterator[Actor]:
 
 def routes(site: ConnectSite) -> list[tuple[str, str]]:
     paths: dict[str, dict[str, Any]] = site.client().get("/openapi.json").json()["paths"]
-    return [(method.upper(), path) for path, methods in paths.items() for method in methods]
+    return [
+        (method.upper(), path)
+        for path, methods in paths.items()
+        for method in methods
+        if not path.startswith(CRM_API)
+    ]
 
 
 def objects(path: str, acme: FilledTenant, bravo: FilledTenant) -> Iterator[dict[str, str]]:
@@ -153,6 +159,7 @@ def test_every_route_declares_the_permission_that_is_listed_here(site: ConnectSi
         for router in ROUTERS
         for route in router.routes
         if isinstance(route, APIRoute) and route.include_in_schema
+        if not route.path.startswith(CRM_API)
         for method in route.methods or ()
     }
 

@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors.contract import Account
+from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
@@ -53,11 +54,10 @@ class VaultSetup:
         """As new: two tenants, neither connected, and no history."""
         self.oauth.forget()
         self.execute("drop schema if exists raw_pipedrive_acme cascade")
+        rows = "".join(f"delete from crm.{mart.name};" for mart in reversed(MARTS))
         self.execute(
-            """
-            delete from crm.contacts;
-            delete from crm.customers;
-            delete from crm.users;
+            rows
+            + """
             delete from integration.audit_log;
             delete from integration.refusals;
             delete from integration.tenants;

@@ -22,6 +22,7 @@ TAGS = [
     {"name": "sync", "description": "Ask for syncs, follow them, read their history, set them up."},
     {"name": "mapping", "description": "Which field of the CRM fills which column."},
     {"name": "lent credentials", "description": "Access tokens for services that call the CRM."},
+    {"name": "crm", "description": "The records of the CRM, read from the tenant's own tables."},
     {"name": "keys", "description": "The tenant's API keys and its audit log."},
     {"name": "webhook", "description": "Where the CRM tells of changes; for the CRM only."},
     {"name": "health", "description": "Whether the app and its database answer."},

@@ -87,6 +87,8 @@ def guarded(request: Request) -> Iterator[None]:
 
 
 RecordReader = Annotated[Caller, Depends(Needs(Permission.READ_RECORDS))]
+RecordWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_RECORDS))]
+RecordDeleter = Annotated[Caller, Depends(Needs(Permission.DELETE_RECORDS))]
 MappingWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_MAPPING))]
 SyncRequester = Annotated[Caller, Depends(Needs(Permission.ASK_SYNC))]
 ConnectionManager = Annotated[Caller, Depends(Needs(Permission.MANAGE_CONNECTION))]

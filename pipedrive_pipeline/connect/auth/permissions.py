@@ -13,6 +13,8 @@ class Permission(StrEnum):
     """One thing that a caller may do."""
 
     READ_RECORDS = "records:read"  # status, history, fields, mapping and settings, too
+    WRITE_RECORDS = "records:write"
+    DELETE_RECORDS = "records:delete"
     WRITE_MAPPING = "mapping:write"
     ASK_SYNC = "sync:ask"  # and test the connection
     MANAGE_CONNECTION = "connection:manage"  # connect, disconnect, sync settings
@@ -37,7 +39,12 @@ class Role(StrEnum):
 ROLES: Mapping[Role, frozenset[Permission]] = {
     Role.USER: frozenset({Permission.READ_RECORDS}),
     Role.MANAGER: frozenset(
-        {Permission.READ_RECORDS, Permission.WRITE_MAPPING, Permission.ASK_SYNC}
+        {
+            Permission.READ_RECORDS,
+            Permission.WRITE_RECORDS,
+            Permission.WRITE_MAPPING,
+            Permission.ASK_SYNC,
+        }
     ),
     Role.ADMIN: frozenset(Permission),
 }

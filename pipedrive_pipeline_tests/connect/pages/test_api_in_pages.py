@@ -51,6 +51,7 @@ WITHOUT_PLACE = {
     f"POST {API}/credential": "a service borrows it; a person has the CRM's own pages",
     f"GET {API}/sync/requests/{{request_id}}": "a program waits with it; the page shows progress",
 }
+CRM_API = "/api/crm/"  # its records have their pages in the CRM
 
 
 def test_every_route_of_the_api_has_its_place_in_the_pages(site: ConnectSite) -> None:
@@ -59,6 +60,7 @@ def test_every_route_of_the_api_has_its_place_in_the_pages(site: ConnectSite) ->
         f"{method.upper()} {path}"
         for path, methods in site.app.openapi()["paths"].items()
         for method in methods
+        if not path.startswith(CRM_API)
     }
 
     assert routes - PLACES.keys() - WITHOUT_PLACE.keys() == set()
