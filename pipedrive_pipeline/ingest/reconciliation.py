@@ -20,7 +20,6 @@ from pipedrive_pipeline.errors import (
     IncompleteRead,
     Permanent,
     PipelineError,
-    SourceBroke,
 )
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.outcome import EntityRead, Loaded
@@ -70,7 +69,9 @@ class Reconciler:
         compared = self._compared(read)
         read.missing, read.extra, read.stale = compared.missing, len(compared.extra), compared.stale
         self._refuse_missing(entity, compared)
-        self.check_mass_deletion(read, compared.extra, known=compared.known)
+        self.check_mass_deletion(
+            read, compared.extra, known=compared.known, is_list_empty=not compared.seen
+        )
         if _is_read_as_list(entity) and read.rejected:
             return  # an entry without a usable key may be any record that seems to be gone
         gone = [Tombstone(key, "deleted") for key in compared.expired]
@@ -86,31 +87,36 @@ class Reconciler:
                 f"{self.tenant}: {compared.missing} {entity.name} that the source sent are not in "
                 "raw; read them again with `sync --full --restart`, and report it if it stays."
             )
-        if compared.known and not compared.seen:
-            raise SourceBroke(
-                f"{self.tenant}: the source suddenly holds none of {compared.known} known "
-                f"{entity.name}; nothing was marked as deleted. Check the connected user's rights."
-            )
 
     def check_mass_deletion(
-        self, read: EntityRead, extra: Sequence[str], *, known: int | None = None
+        self,
+        read: EntityRead,
+        extra: Sequence[str],
+        *,
+        known: int | None = None,
+        is_list_empty: bool = False,
     ) -> None:
         """Refuses an implausible number of deletions, after reading a sample again.
+
+        An empty list where raw holds rows is implausible however few they are: it is what a user
+        who lost a right sees.
 
         Args:
             read: of the entity.
             extra: keys in raw that seem to be gone.
             known: rows in raw that are not marked as gone; None to count them now.
+            is_list_empty: the source listed no record at all.
 
         Raises:
             GuardTripped: a person must confirm.
             IncompleteRead: the source gives many of them by their ids.
         """
         gone, name = len(extra), read.entity.name
-        if self.is_confirmed or gone <= self.confirmed.get(name, 0) + GUARD_ROWS:
+        free = 0 if is_list_empty else GUARD_ROWS
+        if self.is_confirmed or gone <= self.confirmed.get(name, 0) + free:
             return
         known = self.seen_keys.compare(read.entity).known if known is None else known
-        if gone <= known * GUARD_SHARE:
+        if gone <= known * GUARD_SHARE and not is_list_empty:
             return
         if not _is_read_as_list(read.entity):
             sample = [*extra[:: ceil(gone / SAMPLE_ROWS)]]

@@ -10,6 +10,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs import held_deletions
 from pipedrive_pipeline.sync.runs.held_deletions import Decision
 from pipedrive_pipeline.sync.status.deletion_examples import deletion_examples
+from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source, marked, mart
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
@@ -61,6 +62,26 @@ def test_too_many_gone_at_once_are_not_believed_until_somebody_confirms(
     world.sync(sync_type="sweep", is_confirmed=True)
 
     assert deleted_ids(world, "contacts") == set(range(1, MANY + 1))
+    assert_all_equals_source(world, sandbox)
+
+
+@pytest.mark.slow
+def test_an_emptied_list_is_not_believed_until_somebody_confirms_however_short_it_was(
+    world: World, sandbox: Sandbox, account: CrmAccount
+) -> None:
+    """It is what a user sees who lost a right, and what an account shows that sold its last one."""
+    databases.read_only(world.warehouse, ACME, ("products",))
+    world.sync(sync_type="full")
+    products = {str(row["id"]) for row in sandbox.truth("products")}
+    for product in products:
+        account.delete("products", int(product))
+    with pytest.raises(GuardTripped, match=f"{len(products)} of {len(products)} products"):
+        world.sync(sync_type="sweep")
+    assert marked(world, "products") == {}
+
+    world.sync(sync_type="sweep", is_confirmed=True)
+
+    assert marked(world, "products") == dict.fromkeys(products, "deleted")
     assert_all_equals_source(world, sandbox)
 
 

@@ -13,6 +13,8 @@ import time_machine
 
 from pipedrive_pipeline.errors import (
     BudgetSpent,
+    GuardTripped,
+    IncompleteRead,
     PipelineError,
     ReauthNeeded,
     ScopeMissing,
@@ -226,7 +228,7 @@ def test_a_list_of_users_that_is_suddenly_empty_marks_nobody_as_deleted(
     world.sync(sync_type="full")
     sandbox.faults.add("empty_account", path="/v1/users")
 
-    with pytest.raises(SourceBroke, match="none of 5"):
+    with pytest.raises(GuardTripped, match="5 of 5 users"):
         world.sync()
 
     assert world.rows(Scope(ACME, "pipedrive").raw_schema, "deletions", "id") == []
@@ -267,7 +269,7 @@ def test_a_full_read_that_finds_nothing_of_a_known_account_moves_no_watermark(
     sandbox.clock.advance(3_600)
     sandbox.faults.add("empty_account", path=path, times=2)  # also to the look for the newest
 
-    with pytest.raises(SourceBroke, match="none of"):
+    with pytest.raises(IncompleteRead, match="left out"):
         world.sync(sync_type="full")
 
     entity = path.rsplit("/", 1)[-1]
