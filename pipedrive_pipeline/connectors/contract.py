@@ -284,6 +284,7 @@ class Account:
     user_id: str
     user_name: str
     is_admin: bool | None = None  # None where the source does not say
+    country: str = ""  # ISO 3166 code of the company's country; empty where it does not say
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from pipedrive_pipeline.marts.fields.catalogue import Field, refresh_catalogue
 from pipedrive_pipeline.marts.fields.value_checks import ValueCheck, ValueCounts
 from pipedrive_pipeline.marts.mapping.mapped_sources import mapped_sources
 from pipedrive_pipeline.marts.parallel import EVERY_ID, are_many, parallel_transactions
+from pipedrive_pipeline.marts.points.upkeep import update_points
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.row_comparison import (
     RowComparison,
@@ -275,6 +276,7 @@ def _build_once(
                         ) + mark_extra(
                             connection, scope.tenant, work.source, is_confirmed=is_confirmed
                         )
+            _update_points(connection, scope, works)
             values = sum(
                 (_check_values(check, work, retyped, listings) for work in works),
                 ValueCounts(),
@@ -547,6 +549,22 @@ def _planned(connection: psycopg.Connection, *, is_whole: bool) -> Iterator[None
     yield
     if is_whole:
         set_local(connection, "enable_nestloop", "on")
+
+
+def _update_points(
+    connection: psycopg.Connection, scope: Scope, works: Sequence[_MartWork]
+) -> None:
+    """Brings the contact points of the rows that were built up to date."""
+    for work in works:
+        if work.built is not None and work.source.mart.points:
+            with _planned(connection, is_whole=work.changed_ids is None):
+                update_points(
+                    connection,
+                    scope.tenant,
+                    work.source.mart,
+                    system=scope.system,
+                    ids=work.changed_ids,
+                )
 
 
 def _counts(work: _MartWork, written: _Written) -> RowCounts:

@@ -101,6 +101,8 @@ class Mart:
         generated: columns that Postgres computes.
         personal: columns in which an erasure looks for a person's e-mail address: texts, or lists
             of `{"value": …}`.
+        points: columns with phone numbers, e-mail addresses or websites, by which rows are looked
+            up, each with its kind (`marts/points`): texts, or lists of `{"value": …}`.
         part_of: name of the link to the record that a row is a part of, where a system's select
             gives several rows per record.
         api: how the CRM API shows it; None: it does not.
@@ -113,6 +115,7 @@ class Mart:
     links: tuple[Link, ...] = ()
     generated: tuple[Generated, ...] = ()
     personal: tuple[str, ...] = ()
+    points: tuple[tuple[str, str], ...] = ()
     part_of: str | None = None
     api: ApiResource | None = None
 
@@ -413,6 +416,7 @@ CUSTOMERS: Final = Mart(
         "org",
         parts={"address": ("street", "postal_code", "city", "region", "country")},
     ),
+    points=(("phone", "phone"), ("email", "email"), ("website", "website")),
 )
 
 CONTACTS: Final = Mart(
@@ -454,6 +458,7 @@ CONTACTS: Final = Mart(
     api=ApiResource(
         "persons", "per", names={"customer_id": "org_id"}, entries=("emails", "phones")
     ),
+    points=(("phone", "phone"), ("phones", "phone"), ("email", "email"), ("emails", "email")),
 )
 
 PIPELINES: Final = Mart(

@@ -7,6 +7,7 @@ confirmation; the caller passes what is then done with the former company's rows
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from pipedrive_pipeline.vault.tokens import ConnectionTokens, database_time, sto
 from pipedrive_pipeline.vault.vault import Vault
 
 T = TypeVar("T")
+COUNTRY = re.compile("[A-Za-z]{2}")  # ISO 3166, two letters
 StartAfresh = Callable[[psycopg.Connection, Scope], None]
 """Marks the former company's rows and deletes its watermarks, in the given transaction."""
 
@@ -128,6 +130,7 @@ def fetch_account(system: System, access: Access) -> Account:
         user_id=storable(account.user_id),
         user_name=storable(account.user_name),
         is_admin=account.is_admin,
+        country=account.country.upper() if COUNTRY.fullmatch(account.country) else "",
     )
 
 
@@ -232,6 +235,7 @@ def _columns(
         "account_user_id": account.user_id,
         "account_user_name": account.user_name,
         "is_account_admin": account.is_admin,
+        "company_country": account.country or None,
     }
 
 

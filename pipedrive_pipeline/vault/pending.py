@@ -32,14 +32,14 @@ INSERT = """
     insert into integration.pending_grants (
         id, session_hash, tenant_id, system, started_by,
         access_token, refresh_token, token_expires_at, api_domain, scopes,
-        company_id, company_name, company_domain,
+        company_id, company_name, company_domain, company_country,
         account_user_id, account_user_name, is_account_admin,
         created_at, expires_at, came_by_link
     )
     values (
         %(id)s, %(session)s, %(tenant)s, %(system)s, %(who)s,
         %(access)s, %(refresh)s, %(token_expires_at)s, %(api_domain)s, %(scopes)s,
-        %(company_id)s, %(company_name)s, %(company_domain)s,
+        %(company_id)s, %(company_name)s, %(company_domain)s, %(company_country)s,
         %(user_id)s, %(user_name)s, %(is_admin)s,
         %(created_at)s, now() + make_interval(mins => %(kept_minutes)s), %(came_by_link)s
     )
@@ -104,6 +104,7 @@ def hold(
             "company_id": account.company_id,
             "company_name": account.company_name,
             "company_domain": account.company_domain,
+            "company_country": account.country or None,
             "user_id": account.user_id,
             "user_name": account.user_name,
             "is_admin": account.is_admin,
@@ -254,6 +255,7 @@ def _account(row: dict[str, Any]) -> Account:
         user_id=row["account_user_id"],
         user_name=row["account_user_name"],
         is_admin=row["is_account_admin"],
+        country=row["company_country"] or "",
     )
 
 

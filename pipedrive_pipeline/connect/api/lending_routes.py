@@ -35,7 +35,7 @@ class LentCredential(Model):
                 {
                     "accessToken": "v1u:AQIBAHj…",
                     "expiresAt": "2026-11-30T09:59:59Z",
-                    "apiDomain": "https://acme.pipedrive.com",
+                    "apiDomain": "https://acme.crm.example",
                 }
             ]
         }

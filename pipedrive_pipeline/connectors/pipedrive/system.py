@@ -189,6 +189,7 @@ def _account(answer: HttpAnswer) -> Account:
         user_id=str(facts["id"]),
         user_name=str(facts.get("name") or ""),
         is_admin=_is_admin(facts.get("access")),
+        country=str(facts.get("company_country") or ""),
     )
 
 

@@ -175,6 +175,7 @@ def _drop(connection: psycopg.Connection, schema: str) -> None:
 
 
 _ROWS_OF_A_TENANT = (
+    ("crm", "contact_points"),
     *(mart.table for mart in reversed(MARTS)),
     ("integration", "check_results"),
     ("integration", "mart_state"),

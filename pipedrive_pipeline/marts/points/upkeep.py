@@ -1,0 +1,188 @@
+"""Keeps `crm.contact_points` equal to the texts in customers and contacts, as a step of the build.
+
+The stored texts are compared with those of the marts, so that a step that reads all rows repairs
+whatever differs. Only a text that is new, or was read by other rules, is read in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg import sql
+
+from pipedrive_pipeline.marts.declared import Mart
+from pipedrive_pipeline.marts.points.values import READ, read_with
+from pipedrive_pipeline.tenants import Tenant
+
+CHUNK_ROWS: Final = 5_000  # texts in memory at once
+
+
+def update_points(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    mart: Mart,
+    *,
+    system: str,
+    ids: Sequence[str] | None,
+) -> int:
+    """Writes the contact points of a mart's rows that differ; returns how many texts were read.
+
+    Args:
+        connection: the build's own, after the mart's rows were written.
+        tenant: whose rows.
+        mart: one that has contact points.
+        system: of the records.
+        ids: remote ids of the records; None: every row of the tenant, also those that the app made.
+    """
+    rows = None if ids is None else _row_ids(connection, tenant, mart, system, ids)
+    if rows is not None and not rows:
+        return 0
+    country = country_of(connection, tenant)
+    parameters = {"tenant": tenant.slug, "rows": rows}
+    parameters |= {f"read_{kind}": read_with(kind, country) for kind in READ}
+    read = 0
+    with _streamed(connection, _differing(mart, is_whole=rows is None), parameters) as cursor:
+        while chunk := cursor.fetchmany(CHUNK_ROWS):
+            _delete(connection, [point_id for point_id, *_ in chunk if point_id is not None])
+            new = [(row_id, *text) for _, row_id, *text in chunk if row_id is not None]
+            _insert(connection, tenant, mart, new, country)
+            read += len(new)
+    return read
+
+
+def country_of(connection: psycopg.Connection, tenant: Tenant) -> str | None:
+    """The country of the tenant's numbers without a country code; None if nobody said."""
+    row = connection.execute("select integration.country_of(%s)", [tenant.slug]).fetchone()
+    return row[0] if row else None
+
+
+def link_column(mart: Mart) -> str:
+    """The column of the contact points that refers to this mart, as links to it are named."""
+    return f"{mart.name.removesuffix('s')}_id"
+
+
+def _row_ids(
+    connection: psycopg.Connection, tenant: Tenant, mart: Mart, system: str, ids: Sequence[str]
+) -> list[UUID]:
+    query = sql.SQL(
+        "select id from {} where tenant_id = %s and system = %s and remote_id = any(%s::text[])"
+    ).format(sql.Identifier(*mart.table))
+    return [row[0] for row in connection.execute(query, [tenant.slug, system, list(ids)])]
+
+
+@contextmanager
+def _streamed(
+    connection: psycopg.Connection, query: sql.Composed, parameters: Mapping[str, object]
+) -> Iterator[psycopg.ServerCursor]:
+    """Yields a cursor on the server; it sees the rows as they are now, whatever is written then."""
+    with connection.cursor(f"points_{uuid4().hex}") as cursor:
+        cursor.execute(query, parameters)
+        yield cursor
+
+
+def _differing(mart: Mart, *, is_whole: bool) -> sql.Composed:
+    """Returns the query of stored points to delete and of texts to read."""
+    types = {column.name: column.type for column in mart.columns}
+    return sql.SQL(_DIFFERING).format(
+        mart=sql.Identifier(*mart.table),
+        link=sql.Identifier(link_column(mart)),
+        texts=sql.SQL(" union ").join(
+            sql.SQL(_LISTED if types[column] == "jsonb" else _SINGLE).format(
+                kind=sql.Literal(kind), column=sql.Identifier("mart", column)
+            )
+            for column, kind in mart.points
+        ),
+        read_with=sql.SQL(" ").join(
+            sql.SQL("when {} then {}").format(sql.Literal(kind), sql.Placeholder(f"read_{kind}"))
+            for kind in READ
+        ),
+        is_row=sql.SQL("true" if is_whole else "mart.id = any(%(rows)s::uuid[])"),
+        is_stored=sql.SQL(
+            "points.{link} is not null" if is_whole else "points.{link} = any(%(rows)s::uuid[])"
+        ).format(link=sql.Identifier(link_column(mart))),
+    )
+
+
+def _delete(connection: psycopg.Connection, point_ids: Sequence[int]) -> None:
+    if point_ids:
+        connection.execute("delete from crm.contact_points where id = any(%s)", [list(point_ids)])
+
+
+def _insert(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    mart: Mart,
+    texts: Sequence[tuple[UUID, str, str]],
+    country: str | None,
+) -> None:
+    """Reads the texts and stores them; each is a row's id, a kind and what was entered."""
+    if not texts:
+        return
+    values = [
+        (row_id, kind, entered, read.value, read.extension, read.domain, read_with(kind, country))
+        for row_id, kind, entered in texts
+        for read in [READ[kind](entered, country)]
+    ]
+    # Not by `copy`, which row level security forbids to an owner that is no superuser.
+    connection.execute(
+        sql.SQL(_INSERT).format(link=sql.Identifier(link_column(mart))),
+        [tenant.slug, *map(list, zip(*values, strict=True))],
+    )
+
+
+_DIFFERING = """
+select
+    stored.id,
+    expected.row_id,
+    expected.kind,
+    expected.entered
+from (
+    select
+        mart.id as row_id,
+        texts.kind,
+        texts.entered,
+        case texts.kind {read_with} end as read_with
+    from {mart} as mart
+    cross join lateral ({texts}) as texts (kind, entered)
+    where mart.tenant_id = %(tenant)s
+        and {is_row}
+        and texts.entered ~ '\\S'
+) as expected
+full join (
+    select
+        points.id,
+        points.{link} as row_id,
+        points.kind,
+        points.entered,
+        points.read_with
+    from crm.contact_points as points
+    where points.tenant_id = %(tenant)s
+        and {is_stored}
+) as stored
+    on stored.row_id = expected.row_id
+    and stored.kind = expected.kind
+    and stored.entered = expected.entered
+    and stored.read_with = expected.read_with
+where stored.id is null
+    or expected.row_id is null
+"""
+_INSERT = """
+insert into crm.contact_points (
+    tenant_id, {link}, kind, entered, value, extension, domain, read_with
+)
+select
+    %s,
+    texts.*
+from unnest(
+    %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[]
+) as texts
+"""
+_SINGLE = "select {kind}, {column}"
+_LISTED = """select {kind}, entry.item ->> 'value'
+        from jsonb_array_elements(
+            case jsonb_typeof({column}) when 'array' then {column} else '[]' end
+        ) as entry (item)"""
