@@ -18,6 +18,12 @@ from pipedrive_pipeline.vault.vault import open_vault
 
 commands = typer.Typer(help="Add, list and remove tenants.", no_args_is_help=True)
 TenantArgument = Annotated[str, typer.Argument(help="The tenant's name, such as acme.")]
+CountryOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Of phone numbers without a country code: DE. [the connected account's country]"
+    ),
+]
 
 
 @commands.command()
@@ -28,6 +34,7 @@ def add(
     time_zone: Annotated[
         str | None, typer.Option(help="Where its night is: Europe/Berlin. [DEFAULT_TIME_ZONE]")
     ] = None,
+    country: CountryOption = None,
 ) -> None:
     """Register a tenant. Repeating it changes nothing."""
     name = Tenant(tenant)
@@ -39,10 +46,34 @@ def add(
         external_id=external_id,
         display_name=display_name,
         time_zone=time_zone,
+        country=country,
     )
     terminal.print(
         f"{name}: added; `connect --tenant {name}` is next." if is_new else f"{name}: is there."
     )
+
+
+@commands.command()
+def change(
+    tenant: TenantArgument,
+    external_id: Annotated[str | None, typer.Option(help="Your app's id of this tenant.")] = None,
+    display_name: Annotated[str | None, typer.Option(help="Its name for people.")] = None,
+    country: CountryOption = None,
+) -> None:
+    """Change what is named; the rest stays."""
+    name = Tenant(tenant)
+    session = open_session()
+    changed = registry.change(
+        session.warehouse,
+        name,
+        {"external_id": external_id, "display_name": display_name, "country": country},
+        who="operator",
+    )
+    terminal.print(f"{name}: {', '.join(changed) or 'nothing'} changed.", markup=False)
+    if "country" in changed:
+        terminal.print(
+            f"`remap --tenant {name}` reads its phone numbers again; the next sweep does, too."
+        )
 
 
 @commands.command("list")
@@ -57,6 +88,7 @@ def list_(json: AsJson = False) -> None:
                     "external_id": row.external_id,
                     "display_name": row.display_name,
                     "time_zone": row.time_zone,
+                    "country": row.country,
                     "connections": row.connections,
                     "created_at": row.created_at,
                 }

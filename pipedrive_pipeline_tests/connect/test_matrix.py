@@ -61,6 +61,9 @@ NEEDS: dict[tuple[str, str], Permission | None] = {  # None: no key is needed
     ("DELETE", f"{SYSTEM}/disconnect"): Permission.MANAGE_CONNECTION,
     ("POST", SYSTEM + "/webhook/{token}"): None,  # no key opens it
     ("POST", f"{SYSTEM}/credential"): Permission.LEND_CREDENTIALS,
+    ("GET", "/api/crm/lookup"): Permission.READ_RECORDS,
+    ("POST", "/api/crm/lookup"): Permission.READ_RECORDS,
+    ("GET", "/api/crm/lookup/unreadable"): Permission.READ_RECORDS,
     ("GET", "/api/keys"): Permission.MANAGE_KEYS,
     ("POST", "/api/keys"): Permission.MANAGE_KEYS,
     ("DELETE", "/api/keys/{key_id}"): Permission.MANAGE_KEYS,

@@ -56,3 +56,22 @@ def test_tenants_are_listed_by_slug_with_their_connection(control: ControlTables
 def test_an_unknown_tenant_is_named(control: ControlTables) -> None:
     with pytest.raises(UnknownTenant, match="tenants add neu"):
         registry.known(control.warehouse, NEW)
+
+
+def test_a_change_leaves_what_is_not_named(control: ControlTables) -> None:
+    """Without it an external id that was forgotten could only come with a new tenant."""
+    registry.add(control.warehouse, BERLIN, NEW, display_name="Neu GmbH", country="DE")
+
+    changed = registry.change(
+        control.warehouse, NEW, {"external_id": "42", "country": None}, who="a test"
+    )
+
+    tenant = registry.known(control.warehouse, NEW)
+    assert changed == ("external_id",)
+    assert (tenant.external_id, tenant.display_name, tenant.country) == ("42", "Neu GmbH", "DE")
+
+
+@pytest.mark.parametrize("country", ["Germany", "de", "XX", ""])
+def test_a_country_is_a_code_whose_numbers_are_known(control: ControlTables, country: str) -> None:
+    with pytest.raises(BadInput, match="ISO 3166"):
+        registry.change(control.warehouse, ACME, {"country": country}, who="a test")

@@ -13,6 +13,14 @@ comment on column integration.tenants.country is
 alter table integration.connections add column company_country text;
 comment on column integration.connections.company_country is
     'ISO 3166 code of the company''s country, where the system says so.';
+do $$
+begin
+    execute format(
+        'grant select (company_country) on integration.connections to %I',
+        integration.role_name('app')
+    );
+end
+$$;
 
 alter table integration.pending_grants add column company_country text;
 comment on column integration.pending_grants.company_country is

@@ -12,6 +12,7 @@ from pipedrive_pipeline.connect.api.cursors import (
     PageLimit,
     decoded,
     encoded,
+    row_number,
 )
 from pipedrive_pipeline.connect.api.models import Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
@@ -31,7 +32,7 @@ def entries(
     cursor: PageCursor = None,
 ) -> JSONResponse:
     """Who did what, newest first; it holds no secrets."""
-    before = decoded(cursor, _number)[0] if cursor else None
+    before = decoded(cursor, row_number)[0] if cursor else None
     with services.warehouse.as_app(caller.tenant) as connection:
         rows = audit_log.of_tenant(connection, caller.tenant, before=before, limit=limit + 1)
     page, is_more = rows[:limit], len(rows) > limit
@@ -40,15 +41,3 @@ def entries(
         [models.AuditEntryShown.model_validate(row) for row in page],
         next_cursor=encoded(page[-1].id) if is_more else None,
     )
-
-
-def _number(text: str) -> int:
-    """The number of an entry.
-
-    Raises:
-        ValueError: it is none.
-    """
-    number = int(text)
-    if not 0 < number < 2**63:
-        raise ValueError(text)
-    return number

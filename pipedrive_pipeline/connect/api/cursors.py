@@ -52,3 +52,15 @@ def instant(text: str) -> datetime:
     if at.tzinfo is None:
         raise ValueError(text)
     return at
+
+
+def row_number(text: str) -> int:
+    """The number of a row.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = int(text)
+    if not 0 < number < 2**63:
+        raise ValueError(text)
+    return number

@@ -66,6 +66,13 @@ def phone(entered: str, country: str | None) -> PointValue:
     return PointValue(e164, number.extension or None)
 
 
+def is_country(code: str) -> bool:
+    """True of an ISO 3166 code, in capitals, whose phone numbers are known."""
+    import phonenumbers
+
+    return code in phonenumbers.SUPPORTED_REGIONS
+
+
 def email(entered: str) -> PointValue:
     """An e-mail address in lower case, with its domain unless many companies share that."""
     match = _ADDRESS.fullmatch(entered.strip())

@@ -8,13 +8,16 @@ from datetime import datetime
 from zoneinfo import available_timezones
 
 import psycopg
+from psycopg.rows import dict_row
 
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput, NotConnected, UnknownTenant
+from pipedrive_pipeline.marts.points.values import is_country
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import SANDBOX_TENANT, Settings
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse import audit_log
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 # With a connection that needs a new consent, a run fails and says so.
@@ -29,6 +32,7 @@ class RegisteredTenant:
     external_id: str | None
     display_name: str | None
     time_zone: str
+    country: str | None  # ISO 3166; None: that of the connected account
     created_at: datetime
     connections: Mapping[str, str]  # the state of each, by system; empty if it never had one
 
@@ -41,6 +45,7 @@ def add(
     external_id: str | None = None,
     display_name: str | None = None,
     time_zone: str | None = None,
+    country: str | None = None,
     who: str = "operator",
     is_sandbox: bool = False,
 ) -> bool:
@@ -48,7 +53,7 @@ def add(
 
     Raises:
         BadInput: ``external_id`` belongs to another tenant, the name is the sandbox's, or there is
-            no such time zone.
+            no such time zone or country.
     """
     if time_zone is not None and time_zone not in available_timezones():
         raise BadInput(f"{time_zone!r} is no IANA time zone such as Europe/Berlin.")
@@ -57,16 +62,15 @@ def add(
             f"{tenant.slug!r} is the name of the make-believe tenant; `up --sandbox` adds it. "
             "Choose another name."
         )
+    _require_country(country)
     with warehouse.transaction(tenant=tenant) as connection:
-        other = connection.execute(
-            "select slug from integration.tenants where external_id = %s and slug <> %s",
-            [external_id, tenant.slug],
-        ).fetchone()
-        if other:
-            raise BadInput(f"external id {external_id!r} belongs to tenant {other[0]} already.")
+        _require_free(connection, tenant, external_id)
         is_new = connection.execute(
             _ADD,
-            [tenant.slug, external_id, display_name, time_zone or settings.default_time_zone],
+            [
+                *(tenant.slug, external_id, display_name),
+                *(time_zone or settings.default_time_zone, country),
+            ],
         ).rowcount
         if is_new:
             connection.execute(
@@ -75,6 +79,56 @@ def add(
                 [who, tenant.slug, tenant.slug],
             )
     return bool(is_new)
+
+
+def change(
+    warehouse: Warehouse, tenant: Tenant, facts: Mapping[str, str | None], *, who: str
+) -> tuple[str, ...]:
+    """Changes facts of a tenant, and returns the names of those that were given.
+
+    Args:
+        warehouse: has the tenant.
+        tenant: which one.
+        facts: by column; None leaves it as it is.
+        who: for the audit log.
+
+    Raises:
+        BadInput: the external id belongs to another tenant, or there is no such country.
+        UnknownTenant: it is not registered.
+    """
+    given = {name: value for name, value in facts.items() if value is not None}
+    _require_country(given.get("country"))
+    with warehouse.transaction(tenant=tenant) as connection:
+        _require_free(connection, tenant, given.get("external_id"))
+        cursor = connection.cursor(row_factory=dict_row)
+        before = cursor.execute(_FACTS, [tenant.slug]).fetchone()
+        if before is None:
+            raise UnknownTenant(tenant.slug)
+        connection.execute(_CHANGE, {**before, **given, "tenant": tenant.slug})
+        audit_log.note(
+            connection,
+            tenant,
+            who=who,
+            action="tenant.change",
+            subject=tenant.slug,
+            before={name: before[name] for name in given},
+            after=given,
+        )
+    return tuple(given)
+
+
+def _require_free(connection: psycopg.Connection, tenant: Tenant, external_id: str | None) -> None:
+    other = connection.execute(
+        "select slug from integration.tenants where external_id = %s and slug <> %s",
+        [external_id, tenant.slug],
+    ).fetchone()
+    if other:
+        raise BadInput(f"external id {external_id!r} belongs to tenant {other[0]} already.")
+
+
+def _require_country(country: str | None) -> None:
+    if country is not None and not is_country(country):
+        raise BadInput(f"{country!r} is no country code of ISO 3166 such as DE.")
 
 
 def all_tenants(warehouse: Warehouse) -> list[RegisteredTenant]:
@@ -181,14 +235,28 @@ from integration.connections
 where connections.tenant_id = %s
 """
 _ADD = """
-insert into integration.tenants (slug, external_id, display_name, time_zone)
-values (%s, %s, %s, %s)
+insert into integration.tenants (slug, external_id, display_name, time_zone, country)
+values (%s, %s, %s, %s, %s)
 on conflict (slug) do nothing
+"""
+_FACTS = """
+select
+    tenants.external_id,
+    tenants.display_name,
+    tenants.country
+from integration.tenants
+where tenants.slug = %s
+for no key update
+"""
+_CHANGE = """
+update integration.tenants
+set external_id = %(external_id)s, display_name = %(display_name)s, country = %(country)s
+where tenants.slug = %(tenant)s
 """
 
 _SELECT = """
 select tenants.slug, tenants.external_id, tenants.display_name, tenants.time_zone,
-    tenants.created_at,
+    tenants.country, tenants.created_at,
     (
         select coalesce(jsonb_object_agg(connections.system, connections.state), '{}')
         from integration.connections as connections

@@ -1,0 +1,108 @@
+"""The JSON routes of the look-up: who is calling, who wrote, whose domain is it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from pipedrive_pipeline.connect.api import envelope, lookup_models
+from pipedrive_pipeline.connect.api.cursors import (
+    PAGE_ROWS,
+    PageCursor,
+    PageLimit,
+    decoded,
+    encoded,
+    row_number,
+)
+from pipedrive_pipeline.connect.api.lookup_models import TEXT_MAX_CHARACTERS
+from pipedrive_pipeline.connect.api.models import Answer, Listed
+from pipedrive_pipeline.connect.api.openapi import REFUSALS
+from pipedrive_pipeline.connect.auth.dependencies import RecordReader
+from pipedrive_pipeline.connect.request import AppServices, Services
+from pipedrive_pipeline.marts.points import lookup
+from pipedrive_pipeline.marts.points.lookup import Found, Question
+from pipedrive_pipeline.marts.points.upkeep import country_of
+from pipedrive_pipeline.tenants import Tenant
+
+router = APIRouter(prefix="/api/crm/lookup", responses=REFUSALS, tags=["look-up"])
+
+Phone = Annotated[
+    str | None,
+    Query(
+        max_length=TEXT_MAX_CHARACTERS,
+        description="In any form; without a country code it is a number of the tenant's country.",
+        examples=["+49 30 1234567"],
+    ),
+]
+Email = Annotated[str | None, Query(max_length=TEXT_MAX_CHARACTERS, examples=["ann@acme.example"])]
+Domain = Annotated[
+    str | None,
+    Query(
+        max_length=TEXT_MAX_CHARACTERS,
+        description="Or an address of the website. One of a free mail service has no match.",
+        examples=["acme.example"],
+    ),
+]
+
+
+@router.get("", response_model=Answer[lookup_models.LookUp])
+def look_up(
+    *,
+    request: Request,
+    services: AppServices,
+    caller: RecordReader,
+    phone: Phone = None,
+    email: Email = None,
+    domain: Domain = None,
+) -> JSONResponse:
+    """Who has a phone number, an e-mail address or a domain; give one of the three."""
+    asked = lookup_models.LookUpIn(phone=_with_plus(phone), email=email, domain=domain)
+    (found,) = _answers(services, caller.tenant, [asked.question()])
+    return envelope.answer(request, lookup_models.presented(found))
+
+
+@router.post("", response_model=Listed[lookup_models.LookUp])
+def look_up_many(
+    request: Request,
+    services: AppServices,
+    caller: RecordReader,
+    asked: lookup_models.LookUpsIn,
+) -> JSONResponse:
+    """The same for up to 100 numbers, addresses and domains, answered in their order."""
+    questions = [each.question() for each in asked.look_ups]
+    answers = _answers(services, caller.tenant, questions)
+    return envelope.answer(request, [lookup_models.presented(found) for found in answers])
+
+
+@router.get("/unreadable", response_model=Listed[lookup_models.Unreadable])
+def unreadable(
+    request: Request,
+    services: AppServices,
+    caller: RecordReader,
+    limit: PageLimit = PAGE_ROWS,
+    cursor: PageCursor = None,
+) -> JSONResponse:
+    """Phone numbers, addresses and websites of records that cannot be read, and so not be found."""
+    after = decoded(cursor, row_number)[0] if cursor else None
+    with services.warehouse.as_app(caller.tenant) as connection:
+        rows = lookup.unreadable(connection, caller.tenant, after=after, limit=limit + 1)
+    page, is_more = rows[:limit], len(rows) > limit
+    return envelope.answer(
+        request,
+        [lookup_models.Unreadable.model_validate(row) for row in page],
+        next_cursor=encoded(page[-1].id) if is_more else None,
+    )
+
+
+def _answers(services: Services, tenant: Tenant, questions: Sequence[Question]) -> list[Found]:
+    with services.warehouse.as_app(tenant) as connection:
+        country = country_of(connection, tenant)
+        return lookup.look_up(connection, tenant, country, questions)
+
+
+def _with_plus(phone: str | None) -> str | None:
+    """A number whose `+` was not escaped in the address, where it means a space."""
+    return f"+{phone.lstrip()}" if phone and phone[0] == " " and phone.strip() else phone
