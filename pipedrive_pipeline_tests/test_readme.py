@@ -40,6 +40,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 OF_A_PERSON = {
     "mapping_outdated",
+    "sinks_outdated",
     "erasure_refused",
     "removal_refused",
 }  # the caller gets it as an answer

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "sync": "cli.sync:sync",
     "sweep": "cli.sync:sweep",
     "mapping": "cli.mapping:commands",
+    "sinks": "cli.sinks:commands",
     "remap": "cli.sync:remap",
     "verify": "cli.sync:verify",
     "status": "cli.sync:status",

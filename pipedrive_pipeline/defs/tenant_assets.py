@@ -119,3 +119,4 @@ def _one_system(
             for warning in run.row.warnings.values():
                 context.log.warning(f"{run.facts.scope}: {warning}")  # noqa: G004 - Dagster's log
             run.assert_proven(facts)
+        run.assert_sinks_fed()

@@ -180,6 +180,12 @@ def _erase(
         with connection.transaction():
             for other, link in _links_to(mart):
                 connection.execute(_unlink(mart, other, link, condition), facts)
+            connection.execute(
+                sql.SQL(_FORGET_LINKS).format(
+                    table=sql.Identifier(*mart.table), condition=condition
+                ),
+                facts,
+            )
             statement = sql.SQL(_ERASE).format(
                 table=sql.Identifier(*mart.table), condition=condition
             )
@@ -235,6 +241,16 @@ _ERASE = """
 delete from {table} as mart
 where mart.tenant_id = %(tenant)s
     and {condition}
+"""
+
+# They hold the values that an app's row was given; that row is the app's to erase.
+_FORGET_LINKS = """
+delete from integration.sink_links
+using {table} as mart
+where mart.tenant_id = %(tenant)s
+    and {condition}
+    and sink_links.tenant_id = mart.tenant_id
+    and sink_links.row_id = mart.id
 """
 
 _UNLINK = """

@@ -80,6 +80,11 @@ def mart_file(name: str) -> SqlFile:
     return read_sql(SQL_ROOT / "marts" / f"{name}.sql")
 
 
+def sink_file(name: str) -> SqlFile:
+    """A template of `sql/sinks`, by its name without suffix."""
+    return read_sql(SQL_ROOT / "sinks" / f"{name}.sql")
+
+
 def audit_files() -> tuple[SqlFile, ...]:
     """The audits, which hold for every mart, by name."""
     return _folder("audits")

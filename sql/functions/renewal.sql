@@ -69,7 +69,7 @@ as $$
     cross join lateral aclexplode(held.acl) as entry
     inner join pg_catalog.pg_roles
         on pg_roles.oid = entry.grantee
-    where pg_roles.rolname ~ ('^(pipeline|analyst)_.*_' || rights_of.id || '$')
+    where pg_roles.rolname ~ ('^(pipeline|analyst|sink)_.*_' || rights_of.id || '$')
 $$;
 comment on function integration.rights_of(text) is
     'Every right in this database of the roles of the installation with this id.';
@@ -83,6 +83,14 @@ declare
     role text;
     named text;
 begin
+    -- The next run makes the functions of sinks again, owned by roles of this database.
+    for entry in
+        select pg_proc.oid::regprocedure::text as signature
+        from pg_catalog.pg_proc
+        where pg_proc.pronamespace = to_regnamespace('pipeline_sinks')
+    loop
+        execute format('drop function %s', entry.signature);
+    end loop;
     update integration.installation
     set id = next_id, next_id = null;
     perform integration.make_roles();

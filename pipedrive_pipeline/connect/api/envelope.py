@@ -40,6 +40,7 @@ STATUSES: Mapping[str, int] = {
     "host_not_allowed": 422,
     "token_refused": 422,
     "bad_mapping": 422,
+    "bad_sink": 422,
     "idempotency_key_reused": 422,
     "too_many_requests": 429,
     "too_much_at_once": 429,

@@ -20,6 +20,7 @@ from pipedrive_pipeline.errors import BudgetSpent, Cancelled, PipelineError, Sup
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison
+from pipedrive_pipeline.marts.sinks import SinkFailed, SinkFed
 from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs import held_deletions
@@ -54,6 +55,7 @@ class HistoryRow:
     id: UUID
     reads: dict[str, EntityRead] = field(default_factory=dict)
     built: MartsBuilt | None = None
+    sinks: list[SinkFed] = field(default_factory=list)
     erased: Counter[str] = field(default_factory=Counter)  # by entity; see `tenancy/expiry.py`
     errors: list[BaseException] = field(default_factory=list)
     warnings: dict[str, str] = field(default_factory=dict)  # message by code
@@ -188,6 +190,8 @@ def _status(
         return "cancelled"
     if any(isinstance(error, BudgetSpent) for error in errors):
         return "paused"
+    if all(isinstance(error, SinkFailed) for error in errors):
+        return "partial"  # all is read and built
     is_all_complete = all(read.is_complete or read.is_set_aside for read in reads.values())
     is_any_complete = any(
         reads[name].is_complete for name in entity_by_mart(system).values() if name in reads

@@ -12,6 +12,7 @@ from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
 from pipedrive_pipeline.ingest.rejections import listed_by_field
 from pipedrive_pipeline.marts.health import MartHealth, mart_health
+from pipedrive_pipeline.marts.sinks import SinkFailed, feed_sinks
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.budget import daily_budget
 from pipedrive_pipeline.sync.budget.pricing import Price, rows_in_raw
@@ -192,6 +193,15 @@ class TenantRun:
         if reasons:
             raise NotProven(self._scope.tenant.slug, reasons)
 
+    def assert_sinks_fed(self) -> None:
+        """Fails a run whose sinks could not be fed; marts and views are as they should be.
+
+        Raises:
+            SinkFailed: names each sink, with table, column and constraint.
+        """
+        if messages := [fed.message for fed in self.row.sinks if fed.message]:
+            raise SinkFailed(f"{self._scope.tenant}: {' '.join(messages)}")
+
     def build_around_failures(self) -> marts.MartsBuilt | None:
         """Builds and publishes after failed reads, if no failure affects the other entities.
 
@@ -224,7 +234,16 @@ class TenantRun:
             )
             if is_raw_ours:
                 self.row.erased += erase_expired(lock.warehouse, scope)
+        self._feed_sinks()
         return self.row.built
+
+    def _feed_sinks(self) -> None:
+        """Feeds the apps' tables, without the lock on the marts: an app holds up no build."""
+        self.row.sinks = feed_sinks(self._lock.warehouse, self._scope, is_whole=True)
+        for fed in self.row.sinks:
+            self.row.warnings.pop(f"sink_{fed.sink.name}", None)
+            if fed.message:
+                self.row.warnings[f"sink_{fed.sink.name}"] = fed.message
 
     def _published(self) -> None:
         with self._lock.with_marts() as lock:

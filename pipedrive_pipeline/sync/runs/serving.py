@@ -28,6 +28,7 @@ from pipedrive_pipeline.errors import (
 )
 from pipedrive_pipeline.ingest.outcome import Event
 from pipedrive_pipeline.ingest.signalled import SignalledRecords
+from pipedrive_pipeline.marts.sinks import feed_sinks
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import TenantLock
 from pipedrive_pipeline.sync.runs.signals import (
@@ -206,6 +207,9 @@ def serve_signals(
         built = marts.build(both.warehouse, scope, is_read_running=True)
     with lock.warehouse.transaction(tenant=scope.tenant) as connection:
         lag = settle(connection, scope, turn.served, turn.events)
+    for fed in feed_sinks(lock.warehouse, scope, is_whole=False):
+        if fed.message:  # its state has it, too; the signals are served
+            log.warning("%s: %s", scope, fed.message)
     return Served(len(turn.served), built, tuple(turn.errors), lag)
 
 

@@ -29,6 +29,7 @@ class ProblemKind(StrEnum):
     FIELD_GONE = "field_gone"  # a mapped field no longer exists
     RIGHT_MISSING = "right_missing"  # one kind of records may not be read
     WEBHOOK = "webhook"  # changes are not told any more; syncs still find them
+    SINK = "sink"  # an app's table could not be fed
     VALUES = "values"  # values that do not fit their column
 
     @property
@@ -147,7 +148,7 @@ inner join integration.connections
     and connections.system = alerts.system
     and connections.state = 'connected'
 where alerts.healed_at is null
-    and alerts.code not in ('needs_reauth', 'guard_tripped')
+    and alerts.code not in ('needs_reauth', 'guard_tripped', 'sink_failed')
     and (%(tenant)s::text is null or alerts.tenant_id = %(tenant)s)
 union all
 select
@@ -226,6 +227,21 @@ select
 from integration.webhooks
 where webhooks.state = 'failing'
     and (%(tenant)s::text is null or webhooks.tenant_id = %(tenant)s)
+union all
+select
+    sink_states.tenant_id,
+    sink_states.system,
+    'sink',
+    sink_states.sink,
+    sink_states.app_table,
+    nullif(sink_states.refused_count, 0),
+    null,
+    sink_states.fault ->> 'code',
+    sink_states.fault ->> 'message',
+    sink_states.fault_since
+from integration.sink_states
+where sink_states.fault is not null
+    and (%(tenant)s::text is null or sink_states.tenant_id = %(tenant)s)
 union all
 select
     rejected_values.tenant_id,

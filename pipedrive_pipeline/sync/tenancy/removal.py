@@ -11,6 +11,7 @@ from psycopg import errors, sql
 from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.errors import BadInput, PersonMustAct
 from pipedrive_pipeline.marts.declared import MARTS
+from pipedrive_pipeline.marts.sinks.writer import drop_writers
 from pipedrive_pipeline.marts.views.access import drop_analyst_role
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.scratch import clear_scratch
@@ -151,6 +152,7 @@ def _delete(connection: psycopg.Connection, tenant: Tenant) -> None:
     for system in system_keys():
         _drop(connection, Scope(tenant, system).raw_schema)
         _drop(connection, Scope(tenant, system).staging_schema)
+    drop_writers(connection, tenant)
     for table in _ROWS_OF_A_TENANT:
         whose = sql.SQL("from {} where tenant_id = %s").format(sql.Identifier(*table))
         connection.execute(sql.SQL("delete ") + whose, [tenant.slug])
@@ -177,6 +179,9 @@ def _drop(connection: psycopg.Connection, schema: str) -> None:
 _ROWS_OF_A_TENANT = (
     ("crm", "contact_points"),
     *(mart.table for mart in reversed(MARTS)),
+    ("integration", "sink_links"),
+    ("integration", "sink_states"),
+    ("integration", "sinks"),
     ("integration", "check_results"),
     ("integration", "mart_state"),
     ("integration", "rejected_values"),

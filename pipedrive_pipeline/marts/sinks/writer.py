@@ -1,0 +1,305 @@
+"""The functions through which a sink's table is written and read, and the role that owns them.
+
+The role may use the columns of one table and nothing else, and no login is a member of it but ours:
+so a trigger, a policy or a default of the app runs with these rights and never with the engine's.
+Role, rights and functions are made again where they are not as the declaration and the catalogue
+want them: after a change of the app's table, in a copied database, after a restore.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+from psycopg import errors, sql
+
+from pipedrive_pipeline.errors import PersonMustAct
+from pipedrive_pipeline.marts.sinks.app_table import AppTable, has_policy_for
+from pipedrive_pipeline.marts.sinks.form import Sink
+from pipedrive_pipeline.marts.sinks.function_text import (
+    function_definition,
+    identifiers,
+    inserted_columns,
+    schema_of,
+)
+from pipedrive_pipeline.marts.sinks.rules import rule_columns
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.tenants import Tenant
+
+SCHEMA: Final = "pipeline_sinks"
+
+
+class SinkRightsMissing(PersonMustAct):
+    """The owner of an app's table must grant rights to a sink's role; nothing was written."""
+
+    code = "sink_rights"
+    who_acts = "the owner of the app's table"
+
+    def __init__(self, tenant: Tenant, sink: str, statements: Sequence[str], why: str) -> None:
+        self.tenant, self.sink, self.statements = tenant, sink, tuple(statements)
+        super().__init__(
+            f"{tenant}: the sink {sink} lacks rights: {why}. The owner of the table runs: "
+            f"{' '.join(statements)}"
+        )
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The functions of one sink that are in place, and their role."""
+
+    number: int
+    role: str
+
+    @property
+    def write(self) -> sql.Identifier:
+        """The function that writes rows."""
+        return sql.Identifier(SCHEMA, f"write_{self.number}")
+
+    @property
+    def read(self) -> sql.Identifier:
+        """The function that reads rows."""
+        return sql.Identifier(SCHEMA, f"read_{self.number}")
+
+
+def ensure_writer(
+    connection: psycopg.Connection, scope: Scope, sink: Sink, table: AppTable
+) -> Writer:
+    """Returns the sink's writer, made or renewed where it is not as it has to be.
+
+    Raises:
+        SinkRightsMissing: the owner of the table, or of the server, must act.
+    """
+    number, installed = _state(connection, scope, sink)
+    kind = f"sink_{number}"
+    row = connection.execute("select integration.role_name(%s)", [kind]).fetchone()
+    assert row is not None  # noqa: S101 - it has no `from`
+    writer = Writer(number, row[0])
+    texts = [
+        function_definition("write", writer.write, sink, table).as_string(connection),
+        function_definition("read", writer.read, sink, table).as_string(connection),
+    ]
+    statements = [grant.as_string(connection) for grant in _grants(sink, table, writer.role)]
+    wanted = hashlib.sha256("\n".join([writer.role, *texts, *statements]).encode()).hexdigest()
+    if (
+        installed == wanted
+        and _is_owned(connection, writer)
+        and not _missing_right(connection, sink, table, writer.role)
+    ):
+        return writer
+    _make_role(connection, scope.tenant, sink, kind, writer.role)
+    _grant(connection, scope.tenant, sink, table, writer.role)
+    _make_functions(connection, writer, texts)
+    connection.execute(
+        "update integration.sink_states set installed = %s where id = %s", [wanted, number]
+    )
+    return writer
+
+
+def drop_writer(connection: psycopg.Connection, number: int) -> None:
+    """Drops a sink's functions and its role with all rights; the app's table stays as it is."""
+    for name in (f"write_{number} (jsonb)", f"read_{number} ()"):
+        connection.execute(
+            sql.SQL("drop function if exists {}.{}").format(sql.Identifier(SCHEMA), sql.SQL(name))
+        )
+    row = connection.execute(
+        "select rolname from pg_catalog.pg_roles where rolname = integration.role_name(%s)",
+        [f"sink_{number}"],
+    ).fetchone()
+    if row:
+        role = sql.Identifier(row[0])
+        connection.execute(sql.SQL("drop owned by {}").format(role))
+        connection.execute(sql.SQL("drop role {}").format(role))
+    connection.execute(
+        "update integration.sink_states set installed = null where id = %s", [number]
+    )
+
+
+def drop_writers(connection: psycopg.Connection, tenant: Tenant) -> None:
+    """Drops the functions and roles of all sinks of a tenant; the apps' tables stay as they are."""
+    rows = connection.execute(
+        "select id from integration.sink_states where tenant_id = %s", [tenant.slug]
+    ).fetchall()
+    for (number,) in rows:
+        drop_writer(connection, number)
+
+
+def as_role(connection: psycopg.Connection, writer: Writer) -> None:
+    """Ends the transaction's other work: what triggers defer to its end runs as the sink's role."""
+    connection.execute("select set_config('role', %s, true)", [writer.role])
+
+
+def _state(connection: psycopg.Connection, scope: Scope, sink: Sink) -> tuple[int, str | None]:
+    row = connection.execute(_STATE, [scope.tenant.slug, scope.system, sink.name]).fetchone()
+    if row is None:
+        raise LookupError("a sink has its row before its functions are made")
+    return row[0], row[1]
+
+
+def _is_owned(connection: psycopg.Connection, writer: Writer) -> bool:
+    """True if both functions exist and belong to the role."""
+    row = connection.execute(
+        _OWNED, [SCHEMA, [f"write_{writer.number}", f"read_{writer.number}"], writer.role]
+    ).fetchone()
+    return bool(row and row[0] == 2)
+
+
+def _make_role(
+    connection: psycopg.Connection, tenant: Tenant, sink: Sink, kind: str, role: str
+) -> None:
+    try:
+        with connection.transaction():
+            connection.execute("select integration.ensure_role(%s)", [kind])
+            row = connection.execute(
+                "select pg_has_role(current_user, %s, 'usage')", [role]
+            ).fetchone()
+            if not (row and row[0]):
+                connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
+    except errors.InsufficientPrivilege:
+        login = connection.info.user
+        raise SinkRightsMissing(
+            tenant,
+            sink.name,
+            [f'create role "{role}" nologin;', f'grant "{role}" to "{login}";'],
+            "our login may not create its role",
+        ) from None
+
+
+def _grants(sink: Sink, table: AppTable, role: str) -> list[sql.Composed]:
+    """Returns the statements that give the role its rights, all of them and no others."""
+    to, of = sql.Identifier(role), sql.Identifier(table.schema, table.name)
+    key = sink.key or table.keys[0]
+    tenant = (sink.tenant_column,) if sink.tenant_column else ()
+    rules = [name for rule in sink.match_by or () for name in rule_columns(sink, rule)]
+    written = [name for name in sink.written_columns if name not in key]
+    inserted = [*inserted_columns(sink), *tenant] if sink.inserts or sink.reinserts else []
+    read = dict.fromkeys((*key, *tenant, *rules, *sink.written_columns))
+    statements = [sql.SQL("grant usage on schema {} to {};").format(schema_of(table), to)]
+    for right, names in (("select", read), ("update", written), ("insert", inserted)):
+        if names:
+            statements.append(
+                sql.SQL("grant {} ({}) on {} to {};").format(
+                    sql.SQL(right), identifiers(names), of, to
+                )
+            )
+    statements += [
+        sql.SQL("grant usage on sequence {} to {};").format(sql.SQL(column.sequence), to)
+        for column in table.columns.values()
+        if column.sequence and not column.is_computed and inserted
+    ]
+    return statements
+
+
+def _grant(
+    connection: psycopg.Connection, tenant: Tenant, sink: Sink, table: AppTable, role: str
+) -> None:
+    """Gives the role its rights where we may; else the owner must have given them."""
+    grants = _grants(sink, table, role)
+    statements = [grant.as_string(connection) for grant in grants]
+    try:
+        if table.is_grantable:
+            connection.execute(
+                sql.SQL("revoke all on {} from {}").format(
+                    sql.Identifier(table.schema, table.name), sql.Identifier(role)
+                )
+            )
+        for grant in grants:
+            with connection.transaction():
+                connection.execute(grant)
+    except errors.InsufficientPrivilege:
+        pass  # the owner may have granted them; that is looked at below
+    if missing := _missing_right(connection, sink, table, role):
+        raise SinkRightsMissing(tenant, sink.name, statements, missing)
+    if table.has_policies and not has_policy_for(connection, (table.schema, table.name), role):
+        policy = sql.SQL("create policy {} on {} to {} using (true) with check (true);").format(
+            sql.Identifier("pipeline_sink"),
+            sql.Identifier(table.schema, table.name),
+            sql.Identifier(role),
+        )
+        raise SinkRightsMissing(
+            tenant,
+            sink.name,
+            [policy.as_string(connection)],
+            "row level security is on, and no policy applies to its role (narrow this one down)",
+        )
+
+
+def _missing_right(
+    connection: psycopg.Connection, sink: Sink, table: AppTable, role: str
+) -> str | None:
+    """Returns the first right that the role lacks; None if it has all."""
+    key = sink.key or table.keys[0]
+    rights = [(name, "select") for name in (*key, *sink.written_columns)]
+    rights += [(name, "update") for name in sink.written_columns if name not in key]
+    rights += [(name, "insert") for name in inserted_columns(sink) if sink.inserts]
+    columns, names = zip(*rights, strict=True)
+    relation = sql.Identifier(table.schema, table.name).as_string(connection)
+    values = {
+        "role": role,
+        "schema": table.schema,
+        "table": relation,
+        "columns": list(columns),
+        "rights": list(names),
+    }
+    row = connection.execute(_MISSING, values).fetchone()
+    return row[0] if row else None
+
+
+def _make_functions(connection: psycopg.Connection, writer: Writer, texts: Sequence[str]) -> None:
+    schema, role = sql.Identifier(SCHEMA), sql.Identifier(writer.role)
+    engine = sql.SQL("select integration.role_name('engine')")
+    row = connection.execute(engine).fetchone()
+    assert row is not None  # noqa: S101 - it has no `from`
+    functions = (
+        (writer.write, "jsonb", texts[0], "Writes rows of a sink's table; see marts/sinks."),
+        (writer.read, "", texts[1], "Reads rows of a sink's table; see marts/sinks."),
+    )
+    # The owner of a function must be able to create in its schema, at that moment only.
+    connection.execute(sql.SQL("grant create on schema {} to {}").format(schema, role))
+    for name, arguments, text, comment in functions:
+        signature = sql.SQL("{} ({})").format(name, sql.SQL(arguments))
+        for statement in (
+            sql.SQL("drop function if exists {}").format(signature),
+            sql.SQL(text),
+            sql.SQL("comment on function {} is {}").format(signature, sql.Literal(comment)),
+            sql.SQL("revoke all on function {} from public").format(signature),
+            sql.SQL("alter function {} owner to {}").format(signature, role),
+            sql.SQL("grant execute on function {} to {}").format(signature, sql.Identifier(row[0])),
+        ):
+            connection.execute(statement)
+    connection.execute(sql.SQL("revoke create on schema {} from {}").format(schema, role))
+
+
+_STATE: Final = """
+select sink_states.id, sink_states.installed
+from integration.sink_states
+where sink_states.tenant_id = %s
+    and sink_states.system = %s
+    and sink_states.sink = %s
+"""
+_OWNED: Final = """
+select count(*)
+from pg_catalog.pg_proc
+inner join pg_catalog.pg_namespace
+    on pg_namespace.oid = pg_proc.pronamespace
+inner join pg_catalog.pg_roles
+    on pg_roles.oid = pg_proc.proowner
+where pg_namespace.nspname = %s
+    and pg_proc.proname = any (%s)
+    and pg_roles.rolname = %s
+"""
+# A column that was dropped and added again has lost its rights.
+_MISSING: Final = """
+select lacking.what
+from (
+    select 'no usage of the schema ' || %(schema)s::text as what
+    where not has_schema_privilege(%(role)s, %(schema)s, 'usage')
+    union all
+    select format('no %%s of %%s.%%s', needed.name, %(table)s::text, needed.column_name)
+    from unnest(%(columns)s::text[], %(rights)s::text[]) as needed (column_name, name)
+    where not has_column_privilege(%(role)s, %(table)s, needed.column_name, needed.name)
+) as lacking
+limit 1
+"""

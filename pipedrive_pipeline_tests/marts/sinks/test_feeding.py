@@ -1,0 +1,172 @@
+"""What a sink writes into an app's table, and what it leaves alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipedrive_pipeline_tests.marts.sinks.app_schema import DOCUMENT, WORKSPACE, App
+
+
+def only(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    (row,) = rows
+    return row
+
+
+def test_a_record_becomes_a_row_of_the_app(app: App) -> None:
+    """With the app's own defaults, the tenant's value, a constant, link and time."""
+    app.crm(name="Müller GmbH", city="Köln", email="Info@Mueller.de", remote_id="42")
+    app.save()
+
+    fed = app.feed()
+
+    row = only(app.rows())
+    assert fed["customers"].counts["created"] == 1
+    assert (row["company"], row["town"], row["origin"]) == ("Müller GmbH", "Köln", "crm")
+    assert (row["workspace_id"], row["pipedrive_id"]) == (WORKSPACE, 42)
+    assert (row["status"], row["number"], row["notes"]) == ("active", 1, None)
+    assert row["pipedrive_synced_at"] is not None
+
+
+def test_an_unchanged_run_touches_no_row(app: App) -> None:
+    """Also where a trigger of the app stores another value than was asked for."""
+    first = app.crm(name="A", email="Info@A.de")
+    app.crm(name="B")
+    app.save()
+    app.feed()
+    app.change(first, city="Bonn")
+    app.feed()
+    before = app.rows()
+    assert {row["mail"] for row in before} == {"info@a.de", None}
+
+    fed = app.feed()
+
+    assert app.rows() == before
+    assert fed["customers"].counts["unchanged"] == 2
+    assert fed["customers"].counts.total() == 2
+
+
+def test_only_what_changed_is_read_by_a_refresh(app: App) -> None:
+    """By the sink's cursor."""
+    first = app.crm(name="A")
+    app.crm(name="B")
+    app.save()
+    app.feed()
+    app.change(first, name="A2")
+
+    fed = app.feed(is_whole=False)
+
+    assert dict(fed["customers"].counts) == {"updated": 1, "unchanged": 0}
+    assert {row["company"] for row in app.rows()} == {"A2", "B"}
+
+
+def test_a_row_that_the_app_deleted_is_inserted_again(app: App) -> None:
+    """Unless the declaration says otherwise."""
+    app.crm(name="A")
+    app.save()
+    app.feed()
+    app.execute("delete from app.customers")
+
+    app.feed()
+    again = only(app.rows())
+    app.save(reinserts=False)
+    app.execute("delete from app.customers")
+    fed = app.feed()
+
+    assert again["company"] == "A"
+    assert app.rows() == []
+    assert fed["customers"].counts["missing"] == 1
+
+
+def test_an_edit_of_the_app_is_overwritten_or_kept(app: App) -> None:
+    """By default the CRM wins; with on_conflict the app does, until it gives the value back."""
+    row_id = app.crm(name="A", city="Bonn")
+    app.save()
+    app.feed()
+    app.execute("update app.customers set town = 'Ulm', notes = 'vip'")
+    app.feed()
+    assert (only(app.rows())["town"], only(app.rows())["notes"]) == ("Bonn", "vip")
+
+    app.save(on_conflict="app")
+    app.execute("update app.customers set town = 'Ulm'")
+    app.change(row_id, name="A2", city="Kiel")
+    app.feed()
+    kept = only(app.rows())
+    app.execute("update app.customers set town = 'Bonn'")
+    app.feed()
+
+    assert (kept["company"], kept["town"], kept["notes"]) == ("A2", "Ulm", "vip")
+    assert only(app.rows())["town"] == "Kiel"
+
+
+@pytest.mark.parametrize(
+    ("on_delete", "gone"),
+    [
+        ({"mark": "status", "value": "archived", "restored": "active"}, ("archived", 7)),
+        ("unlink", ("active", None)),
+        ("leave", ("active", 7)),
+    ],
+)
+def test_a_deleted_record_is_marked_unlinked_or_left(
+    app: App, on_delete: Any, gone: tuple[str, int | None]
+) -> None:
+    """The app's row is never deleted; a record that comes back restores it."""
+    row_id = app.crm(name="A", remote_id="7")
+    app.save(on_delete=on_delete)
+    app.feed()
+    app.change(row_id, deleted_at="2026-01-01", deletion_reason="deleted")
+
+    app.feed()
+    after = only(app.rows())
+    again = app.feed()
+    app.change(row_id, deleted_at=None, deletion_reason=None)
+    app.feed()
+
+    assert (after["status"], after["pipedrive_id"]) == gone
+    assert only(app.rows())["status"] == "active"
+    assert only(app.rows())["pipedrive_id"] == 7
+    assert again["customers"].counts["updated"] == 0
+
+
+def test_a_row_that_was_marked_and_edited_since_stays_as_the_app_has_it(app: App) -> None:
+    """A mark is ours, another value of that column is the app's."""
+    row_id = app.crm(name="A")
+    app.save()
+    app.feed()
+    app.execute("update app.customers set status = 'paused'")
+    app.change(row_id, deleted_at="2026-01-01", deletion_reason="deleted")
+    app.feed()
+    marked = only(app.rows())["status"]
+    app.execute("update app.customers set status = 'paused'")
+    app.change(row_id, deleted_at=None, deletion_reason=None)
+    app.feed()
+
+    assert marked == "archived"
+    assert only(app.rows())["status"] == "paused"
+
+
+def test_a_link_of_a_mart_becomes_a_foreign_key_of_the_app(app: App) -> None:
+    """The sink that others refer to is fed first, in whatever order they are written."""
+    customer = app.crm(name="A")
+    app.crm("contacts", name="Eva", email="EVA@a.de", customer_id=customer)
+    app.save(DOCUMENT)
+
+    app.feed()
+
+    (row,), (person,) = app.rows(), app.rows("people")
+    assert (person["customer_id"], person["mail"]) == (row["id"], "eva@a.de")
+
+
+def test_a_row_of_a_mart_that_was_made_again_keeps_its_row_of_the_app(app: App) -> None:
+    """A remap gives a row that somebody deleted from crm a new id; the record is the same."""
+    app.crm(name="A", remote_id="7")
+    app.save()
+    app.feed()
+    before = only(app.rows())
+    app.execute("delete from crm.customers")
+    app.crm(name="A2", remote_id="7")
+
+    app.feed()
+
+    assert (only(app.rows())["id"], only(app.rows())["company"]) == (before["id"], "A2")
