@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ RUNS = 10_000
 CUSTOMERS_OF_EACH = 200
 LINES_MAX = 50  # connections to the app
 LINE_IDLE_SECONDS = 3.0  # the app closes idle connections after 5; a request then would be lost
-PATHS = ("status", "sync/history")
+PATHS = ("/api/integrations/pipedrive/status", "/api/integrations/pipedrive/sync/history")
 FILL = """
 insert into integration.tenants (slug) select 't' || n from generate_series(1, %(tenants)s) as n;
 insert into integration.connections (
@@ -93,17 +93,20 @@ def filled(warehouse: Warehouse, tenants: int) -> list[str]:
     return texts
 
 
-async def latencies(url: str, given: list[str], *, rate: int, seconds: int) -> list[float]:
+async def latencies(
+    url: str, given: list[str], *, rate: int, seconds: int, paths: Sequence[str] = PATHS
+) -> list[float]:
     """Milliseconds from the due time of each request to its answer."""
+    turn = len(PATHS)  # so many requests of a key, then the next key
     taken: list[float] = []
     idle: list[Line] = []
     lines = asyncio.Semaphore(LINES_MAX)
 
     async def ask(n: int, due: float) -> None:
-        path = f"/api/integrations/pipedrive/{PATHS[n % len(PATHS)]}"
+        path = paths[n % len(paths)]
         async with lines:  # the wait for a connection counts from the due time
             line = reusable(idle) or await Line.to(url)
-            status = await line.ask(path, given[n // len(PATHS) % len(given)])
+            status = await line.ask(path, given[n // turn % len(given)])
             line.used_at = time.perf_counter()
             idle.append(line)
         taken.append((time.perf_counter() - due) * 1_000)
@@ -188,12 +191,13 @@ def measured(
     *,
     rate: int,
     seconds: int,
+    paths: Sequence[str] = PATHS,
 ) -> dict[str, float]:
     """Percentiles, and how much each one worked."""
     # Connections and prepared statements first.
-    asyncio.run(latencies(url, given, rate=min(rate, 50), seconds=3))
+    asyncio.run(latencies(url, given, rate=min(rate, 50), seconds=3, paths=paths))
     before = Work.so_far(app, postgres)
-    taken = asyncio.run(latencies(url, given, rate=rate, seconds=seconds))
+    taken = asyncio.run(latencies(url, given, rate=rate, seconds=seconds, paths=paths))
     after = Work.so_far(app, postgres)
     cuts = statistics.quantiles(taken, n=100)
     each_ms = 1_000 / len(taken)

@@ -16,6 +16,7 @@ from pipedrive_pipeline.defs import (
     sensors,
     tenant_assets,
     tenant_summary,
+    tokens,
 )
 
 
@@ -41,6 +42,7 @@ def location(open_runs: object = runs.system_runs) -> dg.Definitions:
             failure_alerts.failed_runs,
             freshness.freshness_sensor,
             near_real_time.webhooks,
+            tokens.token_exports,
         ],
         resources={"runs": open_runs},
         executor=dg.in_process_executor,

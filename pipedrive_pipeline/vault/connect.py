@@ -22,7 +22,7 @@ from pipedrive_pipeline.connectors.contract import Access, Account, ApiCall, Cre
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.errors import BadInput, SourceBroke, UnknownTenant
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.vault import connection_rows, connections, states
+from pipedrive_pipeline.vault import connection_rows, connections, exported_rows, states
 from pipedrive_pipeline.vault.cipher import Cipher
 from pipedrive_pipeline.vault.connection_rows import ConnectionRow
 from pipedrive_pipeline.vault.connections import TenantConnection
@@ -176,6 +176,7 @@ def store(
         if start_afresh is None:
             raise _other_company(row, new_connection.account)
         start_afresh(transaction, scope)
+        exported_rows.end(transaction, scope)  # its reader was promised the former company
     states.change(
         transaction,
         scope,
@@ -183,6 +184,14 @@ def store(
         reason=None,
         who=new_connection.who,
         columns=_columns(cipher, new_connection, row),
+    )
+    tokens = new_connection.tokens
+    exported_rows.write(
+        transaction,
+        scope,
+        tokens.access,
+        expires_at=tokens.expires_at,
+        api_domain=tokens.api_domain,
     )
     is_first = row.company_id is None or is_other_company
     if not (is_first and is_choice_awaited):

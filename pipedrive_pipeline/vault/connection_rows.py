@@ -80,13 +80,12 @@ class ConnectionRow:
         """True if the access token has not expired."""
         return self.token_expires_at is None or self.token_expires_at > self.read_at
 
-    @property
-    def is_fresh(self) -> bool:
-        """True if the access token is valid for 5 more minutes, or for half of a short lifetime."""
+    def is_fresh_for(self, valid_for: timedelta) -> bool:
+        """True if the access token is valid for so long, or for half of a short lifetime."""
         if self.token_expires_at is None:
             return True
         lifetime = self.token_expires_at - (self.token_issued_at or self.token_expires_at)
-        margin = max(timedelta(0), min(REFRESH_BEFORE_EXPIRY, lifetime / 2))
+        margin = max(timedelta(0), min(valid_for, lifetime / 2))
         return self.token_expires_at - margin > self.read_at
 
     def location(self, column: str, *, generation: int | None = None) -> SecretLocation:

@@ -39,8 +39,8 @@ from pipedrive_pipeline.errors import (
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault import connection_rows, states
-from pipedrive_pipeline.vault.connection_rows import ConnectionRow
+from pipedrive_pipeline.vault import connection_rows, exported_rows, states
+from pipedrive_pipeline.vault.connection_rows import REFRESH_BEFORE_EXPIRY, ConnectionRow
 from pipedrive_pipeline.vault.errors import NotLendable, SecretUnreadable
 from pipedrive_pipeline.vault.states import ConnectionState, Reason
 from pipedrive_pipeline.vault.tokens import ConnectionTokens, database_time
@@ -54,6 +54,7 @@ def lend(
     system: str,
     *,
     refused: Credential | None = None,
+    valid_for: timedelta = REFRESH_BEFORE_EXPIRY,
     warehouse: Warehouse | None = None,
     settings: Settings | None = None,
 ) -> Credential:
@@ -63,6 +64,7 @@ def lend(
         tenant: the owner of the connection.
         system: the connector's key.
         refused: the credential that the source just refused; it is not lent again.
+        valid_for: the credential is valid for so long, or for half of a shorter lifetime.
         warehouse: where the connection is stored; from the settings if left out.
         settings: from the environment if left out.
 
@@ -79,7 +81,7 @@ def lend(
     vault = open_vault(warehouse, settings)
     row = connection_rows.read(vault, Scope(tenant, system))
     try:
-        return _lent(vault, row, refused)
+        return _lent(vault, row, refused, valid_for)
     except SecretUnreadable:
         _stop(vault, row, Reason.TOKEN_UNREADABLE)
         raise
@@ -96,13 +98,15 @@ def require_lendable(scope: Scope, credential: Credential) -> datetime:
     return credential.expires_at
 
 
-def _lent(vault: Vault, row: ConnectionRow, refused: Credential | None) -> Credential:
+def _lent(
+    vault: Vault, row: ConnectionRow, refused: Credential | None, valid_for: timedelta
+) -> Credential:
     connection_rows.require_connected(row)
     is_refused = refused is not None and refused.generation >= row.generation
-    if row.is_fresh and not is_refused:
+    if row.is_fresh_for(valid_for) and not is_refused:
         return connection_rows.credential(vault.cipher, row)
     if row.kind == "oauth":
-        return refreshed(vault, row, is_refused=is_refused)
+        return refreshed(vault, row, is_refused=is_refused, valid_for=valid_for)
     _stop(vault, row, Reason.API_TOKEN_REFUSED)
     raise ReauthNeeded(row.scope.tenant.slug, row.scope.system, Reason.API_TOKEN_REFUSED.sentence)
 
@@ -124,13 +128,16 @@ def _stop(vault: Vault, row: ConnectionRow, reason: Reason) -> None:
 WAIT_SECONDS = 30  # one refresh of another process, and the time to store it
 
 
-def refreshed(vault: Vault, earlier: ConnectionRow, *, is_refused: bool) -> Credential:
+def refreshed(
+    vault: Vault, earlier: ConnectionRow, *, is_refused: bool, valid_for: timedelta
+) -> Credential:
     """A credential newer than ``earlier``, refreshed by this process or by a faster one.
 
     Args:
         vault: the vault.
         earlier: the row as the caller read it, before any lock.
         is_refused: True if the source refused its access token before it expired.
+        valid_for: so long the credential must be valid.
 
     Raises:
         ReauthNeeded: the source ended the grant; the new state is committed.
@@ -141,7 +148,7 @@ def refreshed(vault: Vault, earlier: ConnectionRow, *, is_refused: bool) -> Cred
     with _exclusive(vault, earlier), vault.warehouse.connect(autocommit=True) as session:
         row = connection_rows.reread(session, earlier.scope)
         connection_rows.require_connected(row)
-        if not _is_due(row, earlier, is_refused=is_refused):
+        if not _is_due(row, earlier, is_refused=is_refused, valid_for=valid_for):
             return connection_rows.credential(vault.cipher, row)
         if _failed_meanwhile(row, earlier):
             outcome: Outcome = SourceUnavailable(_no_answer(row))
@@ -160,8 +167,10 @@ Outcome = PipelineError | None
 """The error of one refresh; None if a new pair was stored."""
 
 
-def _is_due(row: ConnectionRow, earlier: ConnectionRow, *, is_refused: bool) -> bool:
-    return not row.is_fresh or (is_refused and row.generation <= earlier.generation)
+def _is_due(
+    row: ConnectionRow, earlier: ConnectionRow, *, is_refused: bool, valid_for: timedelta
+) -> bool:
+    return not row.is_fresh_for(valid_for) or (is_refused and row.generation <= earlier.generation)
 
 
 def _failed_meanwhile(row: ConnectionRow, earlier: ConnectionRow) -> bool:
@@ -223,6 +232,14 @@ def _accepted(
     )
     location = row.location("", generation=row.generation + 1)
     states.write(session, row.id, tokens.columns(vault.cipher, location))
+    if outcome is None:
+        exported_rows.write(
+            session,
+            row.scope,
+            tokens.access,
+            expires_at=tokens.expires_at,
+            api_domain=tokens.api_domain,
+        )
     return outcome
 
 

@@ -20,6 +20,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.vault import exported_rows
 from pipedrive_pipeline.vault.errors import CannotChange
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,10 @@ def change(
     after: dict[str, str | None] = {"state": to, "reason": reason}
     _record(transaction, scope, who=who, before=current.audit_facts, after=after)
     level = logging.WARNING if to is ConnectionState.NEEDS_REAUTH else logging.INFO
+    if to is ConnectionState.DISCONNECTED:
+        exported_rows.end(transaction, scope)
+    elif to is not ConnectionState.CONNECTED:
+        exported_rows.remove(transaction, scope)
     log.log(level, "%s is %s (%s)", scope, to.value, reason or "no reason")
     return current.connection_id
 

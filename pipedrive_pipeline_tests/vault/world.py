@@ -74,7 +74,32 @@ class VaultSetup:
 
     def store(self, tenant: Tenant, access: str, refresh: str, company: OAuthCompany) -> None:
         """A pair, as after a code was exchanged and confirmed."""
-        account = Account(
+        with self.vault.warehouse.transaction() as transaction:
+            arrival = connect.NewConnection(
+                Scope(tenant, PIPEDRIVE),
+                self.tokens(access, refresh),
+                self.account(company),
+                who="a test",
+            )
+            connect.store(transaction, self.vault.cipher, arrival)
+
+    def tokens(self, access: str, refresh: str) -> ConnectionTokens:
+        """A pair that is valid for a year."""
+        with self.vault.warehouse.transaction() as transaction:
+            issued_at = database_time(transaction)
+        return ConnectionTokens(
+            kind="oauth",
+            access=SecretStr(access),
+            refresh=SecretStr(refresh),
+            api_domain=self.oauth.url,
+            issued_at=issued_at,
+            expires_at=issued_at.replace(year=issued_at.year + 1),
+        )
+
+    @staticmethod
+    def account(company: OAuthCompany) -> Account:
+        """The account of a company."""
+        return Account(
             company_id=str(company.id),
             company_name=company.name,
             company_domain=company.domain,
@@ -82,18 +107,6 @@ class VaultSetup:
             user_name=company.user_name,
             is_admin=company.is_admin,
         )
-        with self.vault.warehouse.transaction() as transaction:
-            issued_at = database_time(transaction)
-            tokens = ConnectionTokens(
-                kind="oauth",
-                access=SecretStr(access),
-                refresh=SecretStr(refresh),
-                api_domain=self.oauth.url,
-                issued_at=issued_at,
-                expires_at=issued_at.replace(year=issued_at.year + 1),
-            )
-            arrival = connect.NewConnection(Scope(tenant, PIPEDRIVE), tokens, account, who="a test")
-            connect.store(transaction, self.vault.cipher, arrival)
 
     def expire(self) -> None:
         """Every access token ends now."""

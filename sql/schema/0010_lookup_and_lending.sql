@@ -105,3 +105,45 @@ comment on column crm.contact_points.domain is
 comment on column crm.contact_points.read_with is
     'Version of the rules, and the country, that the text was read with.';
 select integration.isolate('crm.contact_points', has_readers => true);
+
+create table integration.token_exports (
+    tenant_id text not null,
+    system text not null,
+    table_schema text not null,
+    table_name text not null,
+    external_id uuid not null,
+    started_by text not null,
+    started_at timestamptz not null default now(),
+    is_ending boolean not null default false,
+    failed_at timestamptz,
+    reason text,
+    constraint token_exports_pkey primary key (tenant_id, system),
+    constraint token_exports_row_key unique (table_schema, table_name, external_id),
+    constraint token_exports_tenant_id_fkey foreign key (tenant_id)
+        references integration.tenants (slug) on delete restrict,
+    constraint token_exports_failed_check check ((failed_at is null) = (reason is null))
+);
+comment on table integration.token_exports is
+    'Tenants whose access token is kept fresh in a table that another service reads; see '
+    'docs/lending.md.';
+comment on column integration.token_exports.tenant_id is
+    'The tenant.';
+comment on column integration.token_exports.system is
+    'Key of the CRM.';
+comment on column integration.token_exports.table_schema is
+    'Schema of the table.';
+comment on column integration.token_exports.table_name is
+    'Name of the table; `tokens export` made it.';
+comment on column integration.token_exports.external_id is
+    'The tenant''s external id when the export was started: tenant_id of its row there.';
+comment on column integration.token_exports.started_by is
+    'Who started it.';
+comment on column integration.token_exports.started_at is
+    'When that was.';
+comment on column integration.token_exports.is_ending is
+    'True while the row in the table could not be removed yet; the sensor tries again.';
+comment on column integration.token_exports.failed_at is
+    'When the row could not be written or removed; empty once it could.';
+comment on column integration.token_exports.reason is
+    'Why not, without secrets.';
+select integration.isolate('integration.token_exports');

@@ -17,6 +17,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.scratch import clear_scratch
 from pipedrive_pipeline.sync.webhooks.life import disconnect
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.vault import exported_rows
 from pipedrive_pipeline.vault.connections import connections
 from pipedrive_pipeline.vault.disconnect import Disconnected
 from pipedrive_pipeline.vault.vault import Vault
@@ -150,6 +151,7 @@ def _delete(connection: psycopg.Connection, tenant: Tenant) -> None:
     fences.end_all(connection, tenant.slug)
     _drop(connection, tenant.analytics_schema)
     for system in system_keys():
+        exported_rows.end(connection, Scope(tenant, system))
         _drop(connection, Scope(tenant, system).raw_schema)
         _drop(connection, Scope(tenant, system).staging_schema)
     drop_writers(connection, tenant)
