@@ -103,7 +103,8 @@ select
 from made;
 insert into crm.deal_stage_history (
     tenant_id, system, remote_id, deal_id, stage_id, pipeline_id, entered_at, left_at, statuses,
-    open_seconds, won_at, lost_at, entered_at_is_exact, origin
+    last_status, is_last_in_stage, open_seconds, stage_open_seconds, stages_visited, won_at,
+    lost_at, entered_at_is_exact, origin
 )
 select
     'bench', 'pipedrive', made.n || '/' || visit, made.id,
@@ -120,8 +121,22 @@ select
             )
         else '[]'
     end,
+    case when visit = made.depth then made.status else 'open' end,
+    true,
     case
         when visit < made.depth or made.status <> 'open' then extract(epoch from made.step)::bigint
+    end,
+    case
+        when visit < made.depth or made.status <> 'open' then extract(epoch from made.step)::bigint
+    end,
+    case
+        when visit = made.depth
+            then array(
+                select (made.pipeline * 6 + reached)::text
+                from generate_series(1, made.depth) as reached
+                order by 1
+            )
+        else '{{}}'
     end,
     case when visit = made.depth and made.status = 'won' then made.made_at + made.step * visit end,
     case when visit = made.depth and made.status = 'lost' then made.made_at + made.step * visit end,

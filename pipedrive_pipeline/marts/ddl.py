@@ -6,7 +6,8 @@ equal.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from textwrap import wrap
 from types import MappingProxyType
@@ -116,7 +117,7 @@ def _indexes(each: Mart) -> Iterator[str]:
     yield from column_indexes(each, {column.name for column in each.all_columns})
 
 
-def column_indexes(each: Mart, columns: Collection[str]) -> Iterator[str]:
+def column_indexes(each: Mart, columns: AbstractSet[str]) -> Iterator[str]:
     """Yields the statements that create the indexes of these columns."""
     name, table = each.name, f"crm.{each.name}"
     for generated in each.generated:
@@ -128,15 +129,21 @@ def column_indexes(each: Mart, columns: Collection[str]) -> Iterator[str]:
             )
     for link in each.links:
         if link.is_indexed and link.name in columns:
-            index = f"{name}_tenant_id_{link.name}_idx"
-            keys = ", ".join(("tenant_id", link.name, *link.covers))
             yield (
-                f"create index {index}\n    on {table} ({keys})\n    where {link.name} is not null;"
+                f"create index {name}_tenant_id_{link.name}_idx\n"
+                f"    on {table} (tenant_id, {link.name})\n    where {link.name} is not null;"
             )
             yield (
                 f"create index {name}_tenant_id_{link.remote_column}_idx\n"
                 f"    on {table} (tenant_id, {link.remote_column})\n"
                 f"    where {link.name} is null and {link.remote_column} is not null;"
+            )
+    for index in each.indexes:
+        if not columns.isdisjoint(index.columns):
+            keys = ", ".join(("tenant_id", *index.columns))
+            yield (
+                f"create index {name}_{index.name}_idx\n    on {table} ({keys})\n"
+                f"    where {index.where};"
             )
 
 

@@ -60,8 +60,7 @@ class Link:
     row, through merges. ``shows`` are columns that repeat one of that row: its name, and ours.
     A link that is not indexed has few rows to refer to; what refers to one is found by its tenant.
     ``is_often_unknown`` says that a record without its row is normal: it may have been gone before
-    it was first read. ``covers`` are further columns of the link's index, so that a view over all
-    rows reads the index and not the table.
+    it was first read.
     """
 
     name: str
@@ -71,7 +70,6 @@ class Link:
     shows: tuple[tuple[str, DeclaredColumn], ...] = ()
     is_indexed: bool = True
     is_often_unknown: bool = False
-    covers: tuple[str, ...] = ()
 
     @property
     def remote_column(self) -> str:
@@ -86,6 +84,21 @@ class Link:
             DeclaredColumn(self.remote_column, "text", self.remote_comment),
             *(column for _, column in self.shows),
         )
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index for a view over all rows of a tenant, which reads it and not the table.
+
+    Attributes:
+        name: of what it has, in the index's name.
+        columns: after the tenant, in order.
+        where: condition on the rows that it has.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    where: str
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,7 @@ class Mart:
         part_of: name of the link to the record that a row is a part of, where a system's select
             gives several rows per record.
         api: how the CRM API shows it; None: it does not.
+        indexes: besides those of keys and links.
     """
 
     name: str
@@ -118,6 +132,7 @@ class Mart:
     points: tuple[tuple[str, str], ...] = ()
     part_of: str | None = None
     api: ApiResource | None = None
+    indexes: tuple[Index, ...] = ()
 
     @property
     def table(self) -> tuple[str, str]:
@@ -732,6 +747,25 @@ DEAL_STAGE_HISTORY: Final = Mart(
             "change to won is a win: also where a deal was won, reopened and won again in one "
             "stage. View won_lost_monthly counts them by month.",
         ),
+        text(
+            "last_status",
+            "Status of the deal when it left the stage; while it is there, its status now.",
+        ),
+        boolean(
+            "is_last_in_stage",
+            "Whether it is the deal's last visit of this stage; these rows count each deal once in "
+            "each of its stages.",
+        ),
+        whole_number(
+            "stage_open_seconds",
+            "In the deal's last visit of the stage: seconds in which it was open there, all its "
+            "visits together; empty in the others, and while it is open and in the stage.",
+        ),
+        texts(
+            "stages_visited",
+            "In the deal's last visit of all: the remote ids of the stages that it was in, each "
+            "once, sorted; empty in the others.",
+        ),
         instant(
             "won_at",
             "When it was last won during this visit; stays when it is reopened, while deals.won_at "
@@ -763,12 +797,8 @@ DEAL_STAGE_HISTORY: Final = Mart(
         ),
     ),
     links=(
-        # For deal_funnel, which reads the history by deal and by stage.
-        replace(_link("deal_id", "deals", "the deal"), covers=("stage_id", "deleted_at")),
-        replace(
-            _link("stage_id", "stages", "the stage", is_often_unknown=True),
-            covers=("deal_id", "open_seconds", "deleted_at"),
-        ),
+        _link("deal_id", "deals", "the deal"),
+        _link("stage_id", "stages", "the stage", is_often_unknown=True),
         _link(
             "pipeline_id",
             "pipelines",
@@ -787,6 +817,23 @@ DEAL_STAGE_HISTORY: Final = Mart(
         ),
     ),
     part_of="deal_id",
+    indexes=(
+        Index(
+            "durations",
+            ("stage_id", "stage_open_seconds"),
+            "is_last_in_stage and deleted_at is null and stage_id is not null",
+        ),
+        Index(
+            "ways",
+            ("system", "stages_visited", "last_status"),
+            "left_at is null and deleted_at is null",
+        ),
+        Index(
+            "closings",
+            ("deal_id", "pipeline_id", "won_at", "lost_at", "reopened_at"),
+            "(won_at is not null or lost_at is not null) and deleted_at is null",
+        ),
+    ),
 )
 
 DEAL_PRODUCTS: Final = Mart(

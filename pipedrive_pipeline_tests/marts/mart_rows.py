@@ -81,7 +81,7 @@ class MartRows:
             (deal, stage),
         ).fetchone()
         assert known is not None
-        return self.add(
+        added = self.add(
             "deal_stage_history",
             deal_id=deal,
             deal_remote_id=known[0],
@@ -99,8 +99,11 @@ class MartRows:
             won_at=last.get("won"),
             lost_at=last.get("lost"),
             reopened_at=last.get("open"),
+            last_status=statuses[-1][0],
             **{"entered_at_is_exact": True, "origin": "diff", **facts},
         )
+        self.connection.execute(_AMONG_VISITS, (deal,))
+        return added
 
     def query(self, query: str) -> list[tuple[Any, ...]]:
         """Returns the rows of a query on the tenant's views."""
@@ -116,3 +119,32 @@ class MartRows:
         """Returns the rows of a query on the tenant's views, by column."""
         self.query("select")
         return self.connection.cursor(row_factory=dict_row).execute(query.encode()).fetchall()
+
+
+# What the build writes of a visit from the deal's others.
+_AMONG_VISITS = b"""
+update crm.deal_stage_history as visit
+set is_last_in_stage = known.is_last,
+    stage_open_seconds = case when known.is_last and known.is_over then known.seconds end,
+    stages_visited = case when visit.left_at is null then known.stages else '{}' end
+from (
+    select
+        history.id,
+        history.entered_at = max(history.entered_at) over in_stage as is_last,
+        bool_and(history.open_seconds is not null) over in_stage as is_over,
+        sum(history.open_seconds) over in_stage as seconds,
+        (
+            select array_agg(distinct stages.remote_id)
+            from crm.deal_stage_history as visited
+            inner join crm.stages
+                on stages.id = visited.stage_id
+            where visited.deal_id = history.deal_id
+        ) as stages
+    from crm.deal_stage_history as history
+    where history.deal_id = %s
+    window in_stage as (
+        partition by history.stage_id
+    )
+) as known
+where visit.id = known.id
+"""

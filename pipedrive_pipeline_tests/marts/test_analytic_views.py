@@ -444,6 +444,7 @@ def test_the_pipeline_as_of_today_is_the_pipeline_of_today(marts: MartRows) -> N
         """
     )
     of_today = "select stage_name, currency, deals, amount from {} order by stage_name"
+    as_of_today = "tenant, pipeline_as_of((now() at time zone time_zone)::date)"
 
     today = marts.query(of_today.format("pipeline_today"))
 
@@ -452,7 +453,7 @@ def test_the_pipeline_as_of_today_is_the_pipeline_of_today(marts: MartRows) -> N
         ("Offer", "EUR", 1, 100),
         ("Only", "EUR", 1, 100),
     ]
-    assert marts.query(of_today.format("pipeline_as_of(current_date)")) == today
+    assert marts.query(of_today.format(as_of_today)) == today
 
 
 def test_a_visit_whose_place_a_better_one_took_is_not_counted(marts: MartRows) -> None:

@@ -287,6 +287,26 @@ def test_each_win_counts_in_its_month_although_the_deal_was_reopened(raw: RawTab
     assert [row["open_seconds"] for row in rows(raw)] == [DAY, 2 * DAY]
 
 
+def test_visits_say_what_a_count_of_deals_needs(raw: RawTables) -> None:
+    """deal_funnel compares the visits of each deal no more: the last one in each stage says it."""
+    facts = ("is_last_in_stage", "stage_open_seconds", "last_status", "stages_visited")
+
+    read(raw, deal(), deal(day=3, moved=3, stage_id=2), deal(day=4, moved=4, stage_id=1))
+    on_its_way = [tuple(row[name] for name in facts) for row in rows(raw)]
+    read(raw, deal(day=9, moved=4, stage_id=1, status="won", won_time=at(9)))
+
+    assert on_its_way == [
+        (False, None, "open", []),
+        (True, DAY, "open", []),
+        (True, None, "open", ["1", "2"]),
+    ]
+    assert [tuple(row[name] for name in facts) for row in rows(raw)] == [
+        (False, None, "open", []),
+        (True, DAY, "open", []),
+        (True, (2 + 5) * DAY, "won", ["1", "2"]),
+    ]
+
+
 def test_a_closed_deal_that_is_moved_was_won_once(raw: RawTables) -> None:
     read(
         raw,

@@ -1377,6 +1377,10 @@ create table crm.deal_stage_history (
     left_at_is_exact boolean,
     open_seconds bigint,
     statuses jsonb not null default '[]',
+    last_status text,
+    is_last_in_stage boolean,
+    stage_open_seconds bigint,
+    stages_visited text[] not null default '{}',
     won_at timestamptz,
     lost_at timestamptz,
     reopened_at timestamptz,
@@ -1418,17 +1422,26 @@ create index deal_stage_history_deleted_idx
 create index deal_stage_history_part_of_idx
     on crm.deal_stage_history (tenant_id, system, deal_remote_id);
 create index deal_stage_history_tenant_id_deal_id_idx
-    on crm.deal_stage_history (tenant_id, deal_id, stage_id, deleted_at)
+    on crm.deal_stage_history (tenant_id, deal_id)
     where deal_id is not null;
 create index deal_stage_history_tenant_id_deal_remote_id_idx
     on crm.deal_stage_history (tenant_id, deal_remote_id)
     where deal_id is null and deal_remote_id is not null;
 create index deal_stage_history_tenant_id_stage_id_idx
-    on crm.deal_stage_history (tenant_id, stage_id, deal_id, open_seconds, deleted_at)
+    on crm.deal_stage_history (tenant_id, stage_id)
     where stage_id is not null;
 create index deal_stage_history_tenant_id_stage_remote_id_idx
     on crm.deal_stage_history (tenant_id, stage_remote_id)
     where stage_id is null and stage_remote_id is not null;
+create index deal_stage_history_durations_idx
+    on crm.deal_stage_history (tenant_id, stage_id, stage_open_seconds)
+    where is_last_in_stage and deleted_at is null and stage_id is not null;
+create index deal_stage_history_ways_idx
+    on crm.deal_stage_history (tenant_id, system, stages_visited, last_status)
+    where left_at is null and deleted_at is null;
+create index deal_stage_history_closings_idx
+    on crm.deal_stage_history (tenant_id, deal_id, pipeline_id, won_at, lost_at, reopened_at)
+    where (won_at is not null or lost_at is not null) and deleted_at is null;
 comment on table crm.deal_stage_history is
     'Visits of deals to stages: a deal that comes back to a stage has two rows; winning, losing '
     'and reopening a deal are in the row of the stage that it was in: one row per tenant and deal'
@@ -1483,6 +1496,17 @@ comment on column crm.deal_stage_history.statuses is
     'and is no change. They tell the status at any time, and each entry that is a change to won '
     'is a win: also where a deal was won, reopened and won again in one stage. View '
     'won_lost_monthly counts them by month.';
+comment on column crm.deal_stage_history.last_status is
+    'Status of the deal when it left the stage; while it is there, its status now.';
+comment on column crm.deal_stage_history.is_last_in_stage is
+    'Whether it is the deal''s last visit of this stage; these rows count each deal once in each '
+    'of its stages.';
+comment on column crm.deal_stage_history.stage_open_seconds is
+    'In the deal''s last visit of the stage: seconds in which it was open there, all its visits '
+    'together; empty in the others, and while it is open and in the stage.';
+comment on column crm.deal_stage_history.stages_visited is
+    'In the deal''s last visit of all: the remote ids of the stages that it was in, each once, '
+    'sorted; empty in the others.';
 comment on column crm.deal_stage_history.won_at is
     'When it was last won during this visit; stays when it is reopened, while deals.won_at is '
     'empty then. Every win is in statuses.';

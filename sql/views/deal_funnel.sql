@@ -1,12 +1,12 @@
 -- How many deals reached each stage, how many went on, and how long they took.
 -- Grain: one row per stage.
--- Reads: crm.deal_stage_history, crm.deals, crm.stages, crm.pipelines.
+-- Reads: crm.deal_stage_history, crm.stages, crm.pipelines.
 -- Needs: the tenant's analytics schema first on search_path, pipeline.tenant_id set.
 --
 -- As in sync_status.sql, the tenant's slug replaces the setting; the view is a security barrier.
 -- Few deals go another way than all others: deals are counted by the stages that they visited, and
--- each way is compared with the order of the stages once. Both parts of the union read the history
--- by an index, and may do so in parallel.
+-- each way is compared with the order of the stages once. Both parts of the union read an index of
+-- the history that has what they need, in its order.
 create or replace view deal_funnel
 with (security_barrier = true) as
 select
@@ -51,24 +51,17 @@ from (
             null::double precision as median_days
         from (
             select
-                visited.stage_ids as stage_ids,
+                history.system as system,
+                history.stages_visited as stages_visited,
                 count(*) as deals,
-                count(*) filter (where deals.status = 'won') as won_deals
-            from (
-                select
-                    history.deal_id as deal_id,
-                    array_agg(history.stage_id) as stage_ids
-                from crm.deal_stage_history as history
-                where history.tenant_id = current_setting('pipeline.tenant_id')
-                    and history.deleted_at is null
-                    and history.deal_id is not null
-                    and history.stage_id is not null
-                group by history.deal_id
-            ) as visited
-            inner join crm.deals
-                on deals.tenant_id = current_setting('pipeline.tenant_id')
-                and deals.id = visited.deal_id
-            group by visited.stage_ids
+                count(*) filter (where history.last_status = 'won') as won_deals
+            from crm.deal_stage_history as history
+            where history.tenant_id = current_setting('pipeline.tenant_id')
+                and history.left_at is null
+                and history.deleted_at is null
+            group by
+                history.system,
+                history.stages_visited
         ) as ways
         cross join lateral (
             select
@@ -76,37 +69,26 @@ from (
                 max(stages.sort) as sort
             from crm.stages
             where stages.tenant_id = current_setting('pipeline.tenant_id')
-                and stages.id = any (ways.stage_ids)
+                and stages.system = ways.system
+                and stages.remote_id = any (ways.stages_visited)
             group by stages.pipeline_id
         ) as deepest
         union all
         select
             null,
             null,
-            visited.stage_id,
+            history.stage_id,
             null,
             null,
             count(*),
-            percentile_cont(0.5) within group (order by visited.open_seconds)
-                filter (where visited.open_seconds > 0) / 86400.0
-        from (
-            select
-                history.stage_id as stage_id,
-                -- Null while the deal is in the stage and open.
-                case
-                    when count(history.open_seconds) = count(*)
-                        then sum(history.open_seconds::double precision)
-                end as open_seconds
-            from crm.deal_stage_history as history
-            where history.tenant_id = current_setting('pipeline.tenant_id')
-                and history.deleted_at is null
-                and history.deal_id is not null
-                and history.stage_id is not null
-            group by
-                history.stage_id,
-                history.deal_id
-        ) as visited
-        group by visited.stage_id
+            percentile_cont(0.5) within group (order by history.stage_open_seconds)
+                filter (where history.stage_open_seconds > 0) / 86400.0
+        from crm.deal_stage_history as history
+        where history.tenant_id = current_setting('pipeline.tenant_id')
+            and history.is_last_in_stage
+            and history.stage_id is not null
+            and history.deleted_at is null
+        group by history.stage_id
     ) as counted
         on counted.stage_id = stages.id
         or (

@@ -59,33 +59,48 @@ from (
         union all
         select
             deals.system,
-            history.pipeline_id,
+            closings.pipeline_id,
             deals.owner_id,
             deals.currency,
             null,
-            coalesce(
-                entry.item ->> 'status',
-                case when history.won_at is not null then 'won' else 'lost' end
-            ),
-            coalesce((entry.item ->> 'at')::timestamptz, history.won_at, history.lost_at),
+            closings.status,
+            closings.happened_at,
             false
-        from crm.deal_stage_history as history
-        inner join crm.deals
-            on deals.tenant_id = history.tenant_id
-            and deals.id = history.deal_id
-        -- Most visits have one win or one loss; of the others the list of statuses has each.
-        left join lateral jsonb_array_elements(
-            case
-                when history.reopened_at is not null
+        from (
+            -- Most visits have one win or one loss; an index has these.
+            select
+                history.deal_id as deal_id,
+                history.pipeline_id as pipeline_id,
+                case when history.won_at is not null then 'won' else 'lost' end as status,
+                coalesce(history.won_at, history.lost_at) as happened_at
+            from crm.deal_stage_history as history
+            where history.tenant_id = current_setting('pipeline.tenant_id')
+                and history.deleted_at is null
+                and (history.won_at is not null or history.lost_at is not null)
+                and history.reopened_at is null
+                and (history.won_at is null or history.lost_at is null)
+            union all
+            -- Of the others the list of statuses has each.
+            select
+                history.deal_id,
+                history.pipeline_id,
+                entry.item ->> 'status',
+                (entry.item ->> 'at')::timestamptz
+            from crm.deal_stage_history as history
+            cross join lateral jsonb_array_elements(history.statuses) as entry (item)
+            where history.tenant_id = current_setting('pipeline.tenant_id')
+                and history.deleted_at is null
+                and (history.won_at is not null or history.lost_at is not null)
+                and (
+                    history.reopened_at is not null
                     or (history.won_at is not null and history.lost_at is not null)
-                    then history.statuses
-            end
-        ) as entry (item)
-            on (entry.item ->> 'is_change')::boolean
-            and entry.item ->> 'status' in ('won', 'lost')
-        where history.tenant_id = current_setting('pipeline.tenant_id')
-            and history.deleted_at is null
-            and (history.won_at is not null or history.lost_at is not null)
+                )
+                and (entry.item ->> 'is_change')::boolean
+                and entry.item ->> 'status' in ('won', 'lost')
+        ) as closings
+        inner join crm.deals
+            on deals.tenant_id = current_setting('pipeline.tenant_id')
+            and deals.id = closings.deal_id
     ) as events
     where tenants.slug = current_setting('pipeline.tenant_id')
     group by

@@ -476,88 +476,126 @@ followed as not materialized (
                 visits.stage_id,
                 visits.entered_at
             order by visits.visit asc
-        ) as same_number
+        ) as same_number,
+        array_agg(visits.stage_id) over chronology as stage_ids
     from visits
     window chronology as (
         partition by visits.deal_id
         order by visits.visit asc
     )
+),
+
+measured as not materialized (
+    select
+        followed.*,
+        case
+            when followed.next_visit is null
+                and followed.statuses[cardinality(followed.statuses)] = 'open'
+                then null
+            -- Nearly every visit has one status.
+            when cardinality(followed.statuses) > 1
+                then (
+                    select coalesce(sum(period.seconds) filter (where period.name = 'open'), 0)
+                    from (
+                        select
+                            status.name,
+                            extract(
+                                epoch from greatest(
+                                    coalesce(
+                                        lead(status.at) over (order by status.position asc),
+                                        followed.next_entered_at
+                                    ) - status.at,
+                                    interval '0'
+                                )
+                            ) as seconds
+                        from (
+                            select
+                                change.name,
+                                change.position,
+                                least(
+                                    greatest(change.at, followed.entered_at),
+                                    case
+                                        when followed.next_visit is not null
+                                            then followed.next_entered_at
+                                    end
+                                ) as at
+                            from unnest(followed.statuses, followed.statuses_at) with ordinality
+                                as change (name, at, position)
+                        ) as status
+                    ) as period
+                )
+            when followed.statuses[1] = 'open'
+                then extract(epoch from followed.next_entered_at - followed.entered_at)
+            else 0
+        end::bigint as open_seconds
+    from followed
 )
 
 select
-    followed.deal_id as record_id,
+    measured.deal_id as record_id,
     concat_ws(
         '/',
-        followed.deal_id,
-        followed.stage_id,
-        trim_scale(extract(epoch from followed.entered_at)),
-        case when followed.same_number > 1 then followed.same_number end
+        measured.deal_id,
+        measured.stage_id,
+        trim_scale(extract(epoch from measured.entered_at)),
+        case when measured.same_number > 1 then measured.same_number end
     ) as remote_id,
-    followed.deal_id::text as deal_remote_id,
-    followed.stage_id as stage_remote_id,
-    followed.pipeline_id as pipeline_remote_id,
-    followed.actor_user_id::text as changed_by_remote_id,
-    followed.entered_at as entered_at,
-    case when followed.next_visit is not null then followed.next_entered_at end as left_at,
-    followed.entered_at_is_exact as entered_at_is_exact,
-    case when followed.next_visit is not null then followed.is_leaving_exact end as left_at_is_exact,
+    measured.deal_id::text as deal_remote_id,
+    measured.stage_id as stage_remote_id,
+    measured.pipeline_id as pipeline_remote_id,
+    measured.actor_user_id::text as changed_by_remote_id,
+    measured.entered_at as entered_at,
+    case when measured.next_visit is not null then measured.next_entered_at end as left_at,
+    measured.entered_at_is_exact as entered_at_is_exact,
+    case when measured.next_visit is not null then measured.is_leaving_exact end as left_at_is_exact,
+    measured.open_seconds as open_seconds,
+    measured.status_list as statuses,
+    measured.statuses[cardinality(measured.statuses)] as last_status,
+    lead(measured.visit) over in_stage is null as is_last_in_stage,
     case
-        when followed.next_visit is null
-            and followed.statuses[cardinality(followed.statuses)] = 'open'
-            then null
-        -- Nearly every visit has one status.
-        when cardinality(followed.statuses) > 1
-            then (
-                select coalesce(sum(period.seconds) filter (where period.name = 'open'), 0)
-                from (
-                    select
-                        status.name,
-                        extract(
-                            epoch from greatest(
-                                coalesce(
-                                    lead(status.at) over (order by status.position asc),
-                                    followed.next_entered_at
-                                ) - status.at,
-                                interval '0'
-                            )
-                        ) as seconds
-                    from (
-                        select
-                            change.name,
-                            change.position,
-                            least(
-                                greatest(change.at, followed.entered_at),
-                                case
-                                    when followed.next_visit is not null
-                                        then followed.next_entered_at
-                                end
-                            ) as at
-                        from unnest(followed.statuses, followed.statuses_at) with ordinality
-                            as change (name, at, position)
-                    ) as status
-                ) as period
+        when lead(measured.visit) over in_stage is null
+            and count(measured.open_seconds) over whole_stage = count(*) over whole_stage
+            then sum(measured.open_seconds) over whole_stage
+    end::bigint as stage_open_seconds,
+    case
+        when measured.next_visit is null
+            then array(
+                select distinct visited.stage_id
+                from unnest(measured.stage_ids) as visited (stage_id)
+                where visited.stage_id is not null
+                order by visited.stage_id asc
             )
-        when followed.statuses[1] = 'open'
-            then extract(epoch from followed.next_entered_at - followed.entered_at)
-        else 0
-    end::bigint as open_seconds,
-    followed.status_list as statuses,
-    followed.won_at as won_at,
-    followed.lost_at as lost_at,
-    followed.reopened_at as reopened_at,
-    trim_scale(followed.amount) as amount,
-    followed.currency as currency,
+        else '{}'
+    end as stages_visited,
+    measured.won_at as won_at,
+    measured.lost_at as lost_at,
+    measured.reopened_at as reopened_at,
+    trim_scale(measured.amount) as amount,
+    measured.currency as currency,
     case
-        when followed.origin in ('source_history', 'webhook') then followed.origin
-        when followed.step = 1 then 'seeded'
+        when measured.origin in ('source_history', 'webhook') then measured.origin
+        when measured.step = 1 then 'seeded'
         else 'diff'
     end as origin,
     case
-        when followed.deal_id in (
+        when measured.deal_id in (
             select leads.source_deal_id
             from leads
             where leads.source_deal_id is not null
         ) then 'converted'
     end as deletion_reason,
-    followed.is_deleted as is_deleted
-from followed
+    measured.is_deleted as is_deleted
+from measured
+window
+    in_stage as (
+        partition by
+            measured.deal_id,
+            measured.stage_id
+        order by
+            measured.entered_at asc,
+            measured.visit asc
+    ),
+    whole_stage as (
+        in_stage
+        rows between unbounded preceding and unbounded following
+    )
