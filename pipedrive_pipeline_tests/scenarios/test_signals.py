@@ -16,7 +16,9 @@ from pipedrive_pipeline.marts.build import BuildRefused
 from pipedrive_pipeline.sandbox import CrmAccount
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs import signals
+from pipedrive_pipeline.sync.runs.lock import walk_lock
 from pipedrive_pipeline.sync.runs.refresh import serve_waiting
+from pipedrive_pipeline.sync.runs.serving import SignalsInWalk
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, environment_of
 
 pytestmark = pytest.mark.slow
@@ -151,3 +153,35 @@ def _refreshed(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.Execute
     return LOCATION.resolve_job_def("refresh").execute_in_process(
         instance=instance, partition_key=ACME.slug, tags=tags
     )
+
+
+def test_a_walk_goes_on_for_as_long_as_signals_are_served(world: World) -> None:
+    """Where edits arrive all the time, each chunk had one page, and a read took ten times as long.
+
+    A turn that takes a minute holds signals back for ten seconds, not for a minute.
+    """
+    assert [seconds_until_served_again(world, taken) for taken in (1, 8, 60)] == [5, 8, 10]
+
+
+def seconds_until_served_again(world: World, taken: int) -> int:
+    """The whole seconds in which a walk goes on after a turn that took so many."""
+    now = [0.0]
+
+    class Records:
+        def read_again(self, *_: object) -> None:
+            now[0] += taken
+
+        def read_children(self, *_: object) -> None:
+            """None are due."""
+
+    with walk_lock(world.warehouse, SCOPE) as lock:
+        served: Any = Records()
+        signals_in_walk = SignalsInWalk(lock, SCOPE, served, clock=lambda: now[0])
+        signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+        assert signals_in_walk.are_waiting()
+        signals_in_walk.serve()
+        signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+        began = now[0]
+        while not signals_in_walk.are_waiting():
+            now[0] += 1
+    return int(now[0] - began)

@@ -49,6 +49,7 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 
 SIGNALS_PER_TURN = 500  # records of an entity that are read by ids; the others wait for the next
 ASKED_EVERY_SECONDS = 5.0
+WALKED_SECONDS_MAX = 10.0  # between two turns that take longer
 HELPLESS_SECONDS = 60.0
 ALL_SIGNALS = 1_000_000  # of an entity that is read by one walk
 
@@ -76,19 +77,28 @@ class Served:
 class SignalsInWalk:
     """Serves signals between the loads of a walk, and asks for an early load where some wait.
 
-    A chunk may take a minute to read. Where serving did not help, because signals wait for tokens
-    or for the end of the walk, the next chunks are as long as ever.
+    A chunk may take a minute to read. Between two turns the walk goes on for as long as a turn
+    takes, up to a limit: where edits arrive all the time, each chunk had one page, and a read took
+    ten times as long. Where serving did not help, because signals wait for tokens or for the
+    end of the walk, the next chunks are as long as ever.
     """
 
-    def __init__(self, lock: TenantLock, scope: Scope, records: SignalledRecords) -> None:
-        self._lock, self._scope, self._records = lock, scope, records
-        self._asked_next = 0.0  # monotonic seconds
+    def __init__(
+        self,
+        lock: TenantLock,
+        scope: Scope,
+        records: SignalledRecords,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lock, self._scope, self._records, self._clock = lock, scope, records, clock
+        self._asked_next = clock()
 
     def are_waiting(self) -> bool:
         """True if signals are due; the database is asked every few seconds."""
-        if time.monotonic() < self._asked_next:
+        if self._clock() < self._asked_next:
             return False
-        self._asked_next = time.monotonic() + ASKED_EVERY_SECONDS
+        self._asked_next = self._clock() + ASKED_EVERY_SECONDS
         return has_due_signals(self._lock.warehouse, self._scope)
 
     def serve(self) -> None:
@@ -99,6 +109,7 @@ class SignalsInWalk:
         """
         if not has_due_signals(self._lock.warehouse, self._scope):
             return
+        began = self._clock()
         try:
             served_count = serve_signals(self._lock, self._scope, self._records).count
         except (DatabaseUnavailable, Superseded):
@@ -106,8 +117,9 @@ class SignalsInWalk:
         except PipelineError as error:
             log.warning("%s: signals wait for the end of the walk: %s", self._scope, error)
             served_count = 0
-        if not served_count:
-            self._asked_next = time.monotonic() + HELPLESS_SECONDS
+        taken = self._clock() - began
+        pause = min(max(ASKED_EVERY_SECONDS, taken), WALKED_SECONDS_MAX)
+        self._asked_next = self._clock() + (pause if served_count else HELPLESS_SECONDS)
 
 
 @dataclass

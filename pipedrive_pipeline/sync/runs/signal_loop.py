@@ -69,6 +69,9 @@ def _serve(
         served = serve_waiting(warehouse, settings, scope, turns=TURNS, may_walk=False)
     except Busy:
         return BUSY_SECONDS  # the run that has the lock serves them at its next chunk
+    except DatabaseUnavailable as error:
+        log.warning("%s: signals wait for the database: %s", scope, error)
+        return DATABASE_SECONDS
     except PipelineError as error:
         log.warning("%s: signals were not served: %s", scope, error)
         return FAILED_SECONDS
