@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -15,6 +18,7 @@ from socket import create_connection
 import httpx
 import pytest
 
+from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.sync.webhooks.life import USER
 from pipedrive_pipeline_tests.connect.browser import ConnectSite, served
@@ -24,7 +28,8 @@ from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
 from pipedrive_pipeline_tests.waiting import free_port, wait_until
 
 CADDY = shutil.which("caddy")
-CADDYFILE = PROJECT_ROOT / "deploy" / "proxy" / "Caddyfile"
+PROXY = PROJECT_ROOT / "deploy" / "proxy"
+CADDYFILE = PROXY / "Caddyfile"
 
 pytestmark = pytest.mark.skipif(
     CADDY is None, reason="caddy is not installed (Debian: apt-get install caddy)"
@@ -32,12 +37,13 @@ pytestmark = pytest.mark.skipif(
 
 
 @contextmanager
-def proxied(site: ConnectSite, folder: Path, port: int) -> Iterator[httpx.Client]:
-    """A client of the site through Caddy, which makes a certificate for localhost."""
+def proxied(app_port: str, folder: Path, port: int) -> Iterator[httpx.Client]:
+    """A client of the app on a port through Caddy, which makes a certificate for localhost."""
     environment = {
         **os.environ,
         "CONNECT_SITE": f"https://localhost:{port}",
-        "CONNECT_PORT": site.url.rpartition(":")[2],
+        "CONNECT_PORT": app_port,
+        "CONNECT_PROXY_FOLDER": str(PROXY),
         "XDG_DATA_HOME": str(folder),
         "XDG_CONFIG_HOME": str(folder),
         "HOME": str(folder),
@@ -73,7 +79,7 @@ def _answers(port: int, authority: Path) -> bool:
 def behind_proxy(
     database_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[httpx.Client, ConnectSite]]:
-    port = free_port()
+    port, folder = free_port(), tmp_path_factory.mktemp("caddy")
     with (
         world.running(database_template) as environment,
         served(
@@ -81,7 +87,7 @@ def behind_proxy(
             app_url=f"https://localhost:{port}",
             trusted_proxies="127.0.0.1",
         ) as site,
-        proxied(site, tmp_path_factory.mktemp("caddy"), port) as through_proxy,
+        proxied(site.url.rpartition(":")[2], folder, port) as through_proxy,
     ):
         yield through_proxy, site
 
@@ -134,3 +140,34 @@ def test_a_forged_address_does_not_escape_the_limit_of_wrong_keys(client: httpx.
 
     assert statuses[0] == 401
     assert statuses[-1] == 429
+
+
+def test_while_the_app_is_down_people_see_a_page_and_scripts_an_error(tmp_path: Path) -> None:
+    """A restart takes seconds; an empty page would look like the end of the service."""
+    with proxied(str(free_port()), tmp_path, free_port()) as client:
+        page = client.get("/integrations/pipedrive")
+        sent = client.post("/integrations/pipedrive/settings", data={"a": "b"})
+        script = client.get("/api/integrations")
+
+    assert [answer.status_code for answer in (page, sent, script)] == [502, 502, 502]
+    assert "The server is starting" in page.text
+    assert "Der Server startet" in page.text
+    assert page.headers["content-type"].startswith("text/html")
+    assert (page.headers["refresh"], page.headers["retry-after"]) == ("5", "5")
+    assert "refresh" not in sent.headers  # what was sent is not sent again unasked
+    assert script.json()["error"]["code"] == "unavailable"
+    assert script.json()["meta"]["request_id"] not in {"", "{http.request.uuid}"}
+
+
+def test_the_page_of_the_proxy_has_the_apps_look_and_an_allowed_style() -> None:
+    """It must load no other file, since nobody is there to serve one."""
+    page = (PROXY / "unavailable.html").read_text(encoding="utf-8")
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    app_style = (rendering.STATIC / "connect.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+
+    values = re.findall(r"(--[\w-]+: [^;]+);", style)
+    assert values
+    assert [value for value in values if value not in app_style] == []
+    assert f"'sha256-{digest}'" in CADDYFILE.read_text(encoding="utf-8")
+    assert re.findall(r"(?:src|href)=\"[^\"]+\"", page) == []
