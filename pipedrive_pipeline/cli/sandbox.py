@@ -36,6 +36,7 @@ def sandbox_command(settings: Settings) -> list[str]:
     return [
         "sandbox",
         "--control",
+        *("--consent", "page"),  # a person who connects a tenant of their own sees what they would
         *("--organizations", str(ORGANIZATIONS), "--persons", str(PERSONS)),
         *("--port", str(settings.sandbox_port), "--state", str(_state_file(settings))),
     ]
@@ -76,7 +77,8 @@ def publish(settings: Settings, url: str) -> None:
 def connect_sandbox(session: CommandSession) -> TenantConnection:
     """The connection of the tenant `sandbox`, made by the OAuth code flow unless it is there.
 
-    The sandbox consents at once; the code goes to the function that the web callback calls.
+    Agrees to the sandbox's consent page, and gives the code to the function that the web callback
+    calls.
     """
     settings = session.settings
     registry.add(
@@ -93,10 +95,10 @@ def connect_sandbox(session: CommandSession) -> TenantConnection:
         return former
     browser = signing.fresh()
     begun = begin(vault, scope, session=browser, who="operator")
-    answer = httpx.get(begun.url, follow_redirects=False, timeout=10)
+    answer = httpx.post(begun.url, data={"decision": "allow"}, timeout=10)
     query = parse_qs(urlsplit(answer.headers.get("location", "")).query)
     if "code" not in query:
-        raise SourceBroke("the sandbox gave no authorization code; start it with --consent auto.")
+        raise SourceBroke("the sandbox gave no authorization code; delete its state and try again.")
     waiting = finish(vault, SYSTEM, session=browser, state=query["state"][0], code=query["code"][0])
     return confirm(vault, waiting.id)
 

@@ -53,7 +53,8 @@ class RunningUp:
         """Link and consent, by HTTP alone; the hidden fields of the page that names the company."""
         with self.operator() as operator:
             link = operator.post(f"{ROUTES}/connect-link").json()["data"]["url"]
-        back = browser.get(browser.get(link).headers["location"])
+        consent_page = browser.get(link).headers["location"]
+        back = browser.post(consent_page, data={"decision": "allow"})
         assert browser.get(back.headers["location"]).headers["location"] == CONFIRM_PAGE
         return dict(HIDDEN.findall(browser.get(CONFIRM_PAGE).text))
 
