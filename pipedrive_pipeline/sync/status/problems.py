@@ -1,7 +1,9 @@
 """What needs a person: derived from the state of connections, runs, values and mappings.
 
-Nothing is stored for it: a problem is over when its cause is. `resolved_problems` reads the alerts
-that closed and the connections that were made again.
+Nothing is stored for it: a problem is over when its cause is. `resolved_problems` reads what ended
+it: alerts that closed, connections and webhooks that were made again, decisions, reads that are
+complete again, and mappings that no longer use a field that is gone. Values that fit now leave no
+trace.
 """
 
 from __future__ import annotations
@@ -328,6 +330,8 @@ with over as (
         alerts.tenant_id,
         alerts.system,
         'failed' as kind,
+        alerts.code as subject,
+        null::text as entity,
         alerts.code,
         alerts.began_at as since,
         alerts.healed_at as resolved_at,
@@ -341,6 +345,8 @@ with over as (
         audit_log.tenant_id,
         audit_log.subject,
         'reconnect',
+        null,
+        null,
         audit_log.before ->> 'reason',
         audit_log.at,
         audit_log.at,
@@ -356,6 +362,8 @@ with over as (
         audit_log.tenant_id,
         split_part(audit_log.subject, ' ', 1),
         'deletions',
+        null,
+        null,
         'guard_tripped',
         audit_log.at,
         audit_log.at,
@@ -364,14 +372,109 @@ with over as (
     where audit_log.at > now() - make_interval(days => %(days)s)
         and audit_log.action in ('deletions.confirmed', 'deletions.refused')
         and (%(tenant)s::text is null or audit_log.tenant_id = %(tenant)s)
+    union all
+    select
+        webhooks.tenant_id,
+        webhooks.system,
+        'webhook',
+        null,
+        null,
+        null,
+        webhooks.since,
+        webhooks.at,
+        null
+    from (
+        select
+            audit_log.tenant_id,
+            audit_log.subject as system,
+            audit_log.action,
+            audit_log.at,
+            lag(audit_log.action) over webhook as former_action,
+            lag(audit_log.at) over webhook as since
+        from integration.audit_log
+        where audit_log.action in ('webhook.make', 'webhook.fail')
+            and audit_log.at > now() - interval '90 days'
+            and (%(tenant)s::text is null or audit_log.tenant_id = %(tenant)s)
+        window webhook as (
+            partition by audit_log.tenant_id, audit_log.subject order by audit_log.at, audit_log.id
+        )
+    ) as webhooks
+    where webhooks.action = 'webhook.make'
+        and webhooks.former_action = 'webhook.fail'
+        and webhooks.at > now() - make_interval(days => %(days)s)
+    union all
+    select
+        refused.tenant_id,
+        refused.system,
+        'right_missing',
+        refused.entity,
+        refused.entity,
+        min(refused.code),
+        max(refused.started_at),
+        complete.started_at,
+        null
+    from integration.run_entities as refused
+    cross join lateral (
+        select min(later.started_at) as started_at
+        from integration.run_entities as later
+        where later.tenant_id = refused.tenant_id
+            and later.system = refused.system
+            and later.entity = refused.entity
+            and later.started_at > refused.started_at
+            and later.status = 'complete'
+    ) as complete
+    where refused.code in ('scope_missing', 'source_refused')
+        and refused.status = 'skipped'
+        and refused.started_at > now() - interval '90 days'
+        and complete.started_at > now() - make_interval(days => %(days)s)
+        and (%(tenant)s::text is null or refused.tenant_id = %(tenant)s)
+    group by
+        refused.tenant_id,
+        refused.system,
+        refused.entity,
+        complete.started_at
+    union all
+    select
+        saved.tenant_id,
+        saved.system,
+        'field_gone',
+        min(fields.field_name),
+        fields.entity,
+        null,
+        min(fields.removed_at),
+        saved.created_at,
+        saved.created_by
+    from integration.field_mappings as saved
+    inner join integration.field_mappings as former
+        on former.tenant_id = saved.tenant_id
+        and former.system = saved.system
+        and former.version = saved.version - 1
+    cross join lateral jsonb_each(former.mapping) as mapped (entity, targets)
+    cross join lateral jsonb_object_keys(mapped.targets) as source (name)
+    inner join integration.fields
+        on fields.tenant_id = saved.tenant_id
+        and fields.system = saved.system
+        and fields.entity = mapped.entity
+        and fields.field_key in (source.name, split_part(source.name, '.', 1))
+        and fields.removed_at < saved.created_at
+    where saved.created_at > now() - make_interval(days => %(days)s)
+        and not coalesce(saved.mapping -> mapped.entity ? source.name, false)
+        and (%(tenant)s::text is null or saved.tenant_id = %(tenant)s)
+    group by
+        saved.tenant_id,
+        saved.system,
+        fields.entity,
+        fields.field_key,
+        saved.created_at,
+        saved.created_by
 )
 select
     over.tenant_id,
     coalesce(nullif(tenants.display_name, ''), tenants.slug) as tenant_name,
     over.system,
     over.kind,
-    over.code as subject,
-    null as entity,
+    over.subject,
+    over.entity,
     null::bigint as count,
     null::bigint as of_count,
     over.code,

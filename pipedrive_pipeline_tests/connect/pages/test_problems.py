@@ -37,6 +37,17 @@ OPEN = {
         "Pipedrive: 38 Werte von Organisationen passen nicht in ihre Spalten",
     ),
 }
+MAPPED_ANEW = """
+with former as (
+    update integration.field_mappings set is_active = false where tenant_id = 'acme'
+)
+insert into integration.field_mappings (tenant_id, system, version, mapping, is_active, created_by)
+values ('acme', 'pipedrive', 2, '{"organizations": {}}', false, 'Ada')
+"""
+NOTED = """
+insert into integration.audit_log (who, tenant_id, action, subject)
+values ('the pipeline', 'acme', %s, 'pipedrive')
+"""
 
 
 @pytest.mark.parametrize("language", OPEN)
@@ -108,9 +119,12 @@ def test_a_problem_is_over_when_its_cause_is_and_stays_visible_as_resolved(
         )
     read(site, "acme", "notes")
     site.world.execute("update integration.alerts set healed_at = now()")
-    site.world.execute("update integration.fields set removed_at = null")
+    site.world.execute("update integration.fields set removed_at = now() - interval '1 hour'")
+    site.world.execute(MAPPED_ANEW)
     site.world.execute("delete from integration.rejected_values")
     site.world.execute("delete from integration.webhooks")
+    for action in ("webhook.fail", "webhook.make"):
+        site.world.execute(NOTED, action)
     browser = signed_in(site, tenant.keys[Role.ADMIN])
 
     page = browser.get("/problems")
@@ -120,7 +134,10 @@ def test_a_problem_is_over_when_its_cause_is_and_stays_visible_as_resolved(
     assert "Resolved in the last 14 days" in text
     assert "Pipedrive: A disk is full" in text
     assert "Pipedrive: Unusually many records are gone" in text
-    assert "Ada" in text
+    assert "Pipedrive: the mapped field &lt;svg onload=alert(1)&gt;{{7*7}} was deleted" in text
+    assert "Pipedrive: Notes cannot be read" in text
+    assert "Pipedrive no longer tells us of changes" in text
+    assert text.count("Ada") == 2
 
 
 def test_a_kind_that_is_no_longer_read_is_no_problem(site: ConnectSite) -> None:
