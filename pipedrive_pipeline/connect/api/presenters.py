@@ -102,6 +102,7 @@ def entity(row: EntityState) -> sync_models.EntityStatus:
     return sync_models.EntityStatus(
         name=row.entity,
         state=row.state,
+        code=row.code,
         reason=row.reason,
         mart=row.mart,
         rows=row.rows,

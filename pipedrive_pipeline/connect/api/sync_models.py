@@ -276,7 +276,8 @@ class EntityStatus(Model):
 
     name: str
     state: Literal["complete", "partial", "failed", "skipped", "paused", "off"]
-    reason: str | None = Field(description="Why its newest read is not complete.")
+    code: str | None = Field(description="Why its newest read is not complete; docs/failures.md.")
+    reason: str | None = Field(description="The same as a sentence.")
     mart: str | None = Field(description="The table of `crm` that has its records.")
     rows: int | None = Field(description="Live rows of that table.")
     watermark: datetime | None = Field(description="Every change up to this instant is included.")

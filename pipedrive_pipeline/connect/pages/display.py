@@ -120,6 +120,13 @@ class Display:
         known = f"failure.{code}.{part}" in texts.catalogue(self.language)
         return self.text(f"failure.{code if known else 'unknown'}.{part}")
 
+    def misfit(self, reason: str) -> Markup:
+        """Why a value does not fit its column; in English if the catalogue has no text for it."""
+        key = f"misfit.{reason.replace(' ', '_')}"
+        if key in texts.catalogue(self.language):
+            return self.text(key)
+        return Markup('<span lang="en">{}</span>').format(reason)
+
     @property
     def zone_name(self) -> str:
         """The zone with its present offset: Berlin (UTC+1)."""

@@ -23,7 +23,7 @@ from pipedrive_pipeline.connect.auth.keys import Key
 from pipedrive_pipeline.connect.auth.permissions import Permission, Role
 from pipedrive_pipeline.connect.consent import links
 from pipedrive_pipeline.connect.errors import NotFound
-from pipedrive_pipeline.connect.pages import rendering
+from pipedrive_pipeline.connect.pages import rendering, texts
 from pipedrive_pipeline.connect.pages.visitors import FormVisitor, TenantVisitor, Visitor
 from pipedrive_pipeline.connect.request import AppServices, SentBody, Services
 from pipedrive_pipeline.connectors import registry
@@ -211,10 +211,14 @@ def state_of(key: Key, now: datetime) -> str:
 def _details(entry: audit_log.AuditEntry) -> dict[str, Any]:
     """The values that the sentence of an entry may name."""
     before, after = entry.before or {}, entry.after or {}
+    action, subject = entry.action.replace(".", "_"), entry.subject or "–"
+    has_text = f"keys.did.{action}" in texts.catalogue(texts.DEFAULT_LANGUAGE)
     changed = [name for name in after if name in before and before[name] != after[name]]
     return {
-        "subject": entry.subject or "–",
-        "name": after.get("name") or before.get("name") or entry.subject or "–",
-        "state": str(after.get("state") or "–").replace("_", " "),
-        "changed": ", ".join(name.replace("_", " ") for name in changed) or "–",
+        "text": action if has_text else "other",
+        "subject": subject,
+        "records": subject.split(" ") if action.startswith("deletions_") else None,
+        "name": after.get("name") or before.get("name") or subject,
+        "state": after.get("state"),
+        "changed": ", ".join(changed) or "–",
     }

@@ -34,7 +34,7 @@ class TestedConnection:
     """What a test of the connection found just now."""
 
     proof: models.ConnectionTest | None
-    error: str | None
+    code: str | None  # of the error, if it does not work
     seconds: float
 
 
@@ -96,14 +96,14 @@ def test_connection(
     """The page with what a call to the source has just answered: the same as `POST …/test`."""
     caller = visitor.require(Permission.ASK_SYNC)
     began = time.monotonic()
-    proof, message = None, None
+    proof, code = None, None
     try:
         with services.slow_work.slot(caller.tenant):
             check = check_connection_and_alert(services.vault, caller.tenant, system)
         proof = presenters.connection_test(check)
     except PipelineError as error:  # the page says it, beside everything that still holds
-        message = str(error)
-    outcome = TestedConnection(proof, message, time.monotonic() - began)
+        code = error.code
+    outcome = TestedConnection(proof, code, time.monotonic() - began)
     return _page(request, services, system, visitor, outcome)
 
 

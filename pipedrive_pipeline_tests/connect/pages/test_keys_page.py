@@ -84,7 +84,7 @@ def test_revoking_asks_first_and_ends_the_key(site: ConnectSite, admin: httpx.Cl
 
     admin.post(address, data=fields_of(asked.text, address))
 
-    assert "Revoke the key “reporting”?" in asked.text
+    assert "Revoke the key “<bdi>reporting</bdi>”?" in asked.text
     assert still == 200
     assert client_with(site, text).get("/api/integrations").status_code == 401
     page = admin.get(PAGE).text
@@ -146,9 +146,11 @@ def test_the_audit_log_says_in_words_who_did_what_and_has_pages(
 
     older = admin.get(PAGE, params={"before": before.group(1)}).text
 
-    assert "changed settings: every hours" in newest
+    assert "changed settings: <code>every_hours</code>" in newest
     assert "<svg onload" not in newest
-    listed = [int(part) for part in re.findall(r"something\.new: part (\d+)", newest + older)]
+    listed = [
+        int(part) for part in re.findall(r"something\.new</code>: part (\d+)", newest + older)
+    ]
     assert listed == sorted(set(listed))
     assert max(listed) == 40
     assert len(older) < 100_000

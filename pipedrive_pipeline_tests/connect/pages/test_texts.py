@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from string import Formatter
 
 import pytest
 
 from pipedrive_pipeline.connect.pages import rendering, texts
+from pipedrive_pipeline.marts.fields import value_checks
+from pipedrive_pipeline.settings import PROJECT_ROOT
 
+SQL = PROJECT_ROOT / "sql"
 TEMPLATES = rendering.FOLDER / "templates"
 MARKUP = frozenset({"b", "bdi", "code", "kbd"})
 PLACEHOLDER_PREFIX = re.compile(r"""["']((?:[a-z_]+\.)(?:\w+\.)*\w*)(["'{]|$)""")
@@ -63,6 +67,27 @@ def test_no_text_is_unused() -> None:
     ]
 
     assert unused == []
+
+
+def test_each_reason_of_a_refused_value_is_in_the_catalogue() -> None:
+    """The database says it in English; a page says it in the reader's language."""
+    sources = [*SQL.glob("functions/misfits.sql"), Path(value_checks.__file__)]
+    reasons = {
+        reason
+        for path in sources
+        for reason in re.findall(
+            r"(?:then|return|select)\s+'([a-z][a-z0-9 ]+ [a-z0-9 ]+)'|"
+            r"'([a-z ]+)' as reason",
+            path.read_text(encoding="utf-8"),
+        )
+        for reason in reason
+        if reason
+    }
+
+    assert len(reasons) > 20
+    assert {f"misfit.{reason.replace(' ', '_')}" for reason in reasons} == {
+        key for key in texts.catalogue("de") if key.startswith("misfit.")
+    }
 
 
 def test_each_text_that_a_template_names_exists() -> None:
