@@ -192,9 +192,13 @@ def _pipeline_error(request: Request, error: PipelineError) -> Response:
 
 
 def _to_login(request: Request, _: SignInFirst) -> Response:
-    """Leads the browser to the login page; a part of a page is loaded by htmx, not by it."""
+    """Leads the browser to the login page; a part of a page is loaded by htmx, not by it.
+
+    A part that is loaded for a form leads nowhere: what was typed would be lost.
+    """
     if request.headers.get("hx-request"):
-        return Response(status_code=401, headers={"hx-redirect": "/login"})
+        headers = {"hx-redirect": "/login"} if request.method == "GET" else None
+        return Response(status_code=401, headers=headers)
     return rendering.go_to("/login")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from pipedrive_pipeline.connect.auth.permissions import Permission
@@ -19,6 +19,7 @@ from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.pages import mapping_rows, rendering
 from pipedrive_pipeline.connect.pages.mapping_draft import Draft, Sheet, edited, unchanged
 from pipedrive_pipeline.connect.pages.mapping_rows import RowFilter
+from pipedrive_pipeline.connect.pages.mapping_versions import number_of, save_version
 from pipedrive_pipeline.connect.pages.mapping_view import (
     labels_of,
     names_of,
@@ -26,14 +27,11 @@ from pipedrive_pipeline.connect.pages.mapping_view import (
     value_of,
 )
 from pipedrive_pipeline.connect.pages.visitors import FormVisitor, TenantVisitor, Visitor
-from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
+from pipedrive_pipeline.connect.request import AppServices, SentBody, Services, SystemKey
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts import mapping as mappings
 from pipedrive_pipeline.marts.fields.field_entities import field_entities
 from pipedrive_pipeline.marts.mapping import Difference
-from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.runs.requests import request_sync
 
 router = APIRouter(include_in_schema=False)
 
@@ -41,7 +39,6 @@ VERSIONS_SHOWN = 20
 SEARCH_MAX_CHARACTERS = 100
 COLUMNS_SHOWN = 6  # of the preview
 NameParameter = Annotated[str, Query(max_length=63)]
-VersionNumber = Annotated[int, Path(ge=1, le=2_147_483_647)]
 
 
 @dataclass(frozen=True)
@@ -92,14 +89,14 @@ def edit(
 ) -> Response:
     """A preview of the form's mapping, other rows of it, or the mapping saved."""
     visitor.require(Permission.WRITE_MAPPING)
-    act, based_on = sent.text("act"), _number(sent, "version", least=0)
+    act, based_on = sent.text("act"), number_of(sent, "version", least=0)
     sheet = sheet_of(services, visitor, system, sent.text("mart"), version=based_on)
     if sheet is None:
         return _without_fields(request, visitor, system)
     draft = edited(sheet, sent.texts(), accept_all=act == "accept")
     chosen = sent.text("show") or sent.text("shown") or mapping_rows.ALL
     search = sent.text("q").strip()[:SEARCH_MAX_CHARACTERS]
-    view = RowFilter(chosen, search, _number(sent, "page") if sent.text("page") else 1)
+    view = RowFilter(chosen, search, number_of(sent, "page") if sent.text("page") else 1)
     editing = Editing(request, services, visitor, sheet, view)
     if act == "save":
         return _saved(editing, draft)
@@ -116,59 +113,24 @@ def edit(
     return _page(editing, draft, effect=effect, is_sent=True)
 
 
-@router.get("/integrations/{system}/mapping/versions/{number}")
-def version(
-    request: Request,
-    services: AppServices,
-    system: SystemKey,
-    visitor: TenantVisitor,
-    number: VersionNumber,
+@router.post("/integrations/{system}/mapping/count")
+def count(
+    request: Request, services: AppServices, system: SystemKey, visitor: FormVisitor, sent: SentBody
 ) -> Response:
-    """One version: what it changed, what restoring it would change, and the button."""
-    visitor.require(Permission.READ_RECORDS)
-    scope = Scope(visitor.tenant, system)
-    with services.warehouse.as_app(visitor.tenant) as connection:
-        fields = mappings.known_fields(connection, scope)
-        saved = mappings.versions(connection, scope)
-        active = mappings.active(connection, scope)
-    place = next((at for at, each in enumerate(saved) if each.number == number), None)
-    if place is None:
+    """How many fields of the form are changed, while a person edits it."""
+    visitor.require(Permission.WRITE_MAPPING)
+    based_on, mart = number_of(sent, "version", least=0), sent.text("mart")
+    sheet = sheet_of(services, visitor, system, mart, version=based_on, with_values=False)
+    if sheet is None:
         raise NotFound
-    wanted = saved[place]
-    former = saved[place + 1] if place + 1 < len(saved) else mappings.Version()
+    draft = edited(sheet, sent.texts())
     return rendering.page(
         request,
-        "mapping_version.html",
+        "mapping_count.html",
         visitor,
-        system=registry.system(system),
-        version=wanted,
-        active=active,
-        changes=mappings.differences(former.mapping, wanted.mapping),
-        restoring=mappings.differences(active.mapping, wanted.mapping),
-        names=names_of(fields),
-        marts=field_entities(system),
-        labels=labels_of(rendering.display_of(request, visitor)),
-        next_version=saved[0].number + 1,
-        may_write=visitor.may(Permission.WRITE_MAPPING),
+        changes=mappings.differences(sheet.base.mapping, draft.mapping),
+        is_sent=False,
     )
-
-
-@router.post("/integrations/{system}/mapping/restore")
-def restore(
-    services: AppServices, system: SystemKey, visitor: FormVisitor, sent: SentBody
-) -> Response:
-    """Saves a former version's mapping as a new version."""
-    caller = visitor.require(Permission.WRITE_MAPPING)
-    scope, number = Scope(visitor.tenant, system), _number(sent, "number")
-    with services.warehouse.as_app(visitor.tenant) as connection:
-        saved = mappings.versions(connection, scope)
-    wanted = next((each for each in saved if each.number == number), None)
-    if wanted is None:
-        raise NotFound
-    based_on = _number(sent, "version", least=0)
-    new = _save(services, scope, wanted.mapping, who=caller.name, based_on=based_on)
-    address = f"/integrations/{system}/mapping"
-    return rendering.go_to(visitor.address(address, saved=new.number))
 
 
 def _saved(editing: Editing, draft: Draft) -> Response:
@@ -180,7 +142,9 @@ def _saved(editing: Editing, draft: Draft) -> Response:
         return _page(editing, draft, is_sent=True)
     who = visitor.acting.name
     try:
-        new = _save(services, sheet.scope, draft.mapping, who=who, based_on=sheet.base.number)
+        new = save_version(
+            services, sheet.scope, draft.mapping, who=who, based_on=sheet.base.number
+        )
     except mappings.MappingOutdated:
         with services.warehouse.as_app(visitor.tenant) as connection:
             theirs = mappings.active(connection, sheet.scope)
@@ -188,19 +152,6 @@ def _saved(editing: Editing, draft: Draft) -> Response:
         return _page(editing, draft, outdated=outdated, is_sent=True, status_code=409)
     address = f"/integrations/{sheet.scope.system}/mapping"
     return rendering.go_to(visitor.address(address, mart=sheet.mart.name, saved=new.number))
-
-
-def _save(
-    services: Services, scope: Scope, mapping: mappings.Mapping, *, who: str, based_on: int
-) -> mappings.Version:
-    """A new version, and the request for a build with it."""
-    with services.slow_work.slot(scope.tenant):
-        new = mappings.save(
-            services.warehouse, scope, mapping.written(), who=who, based_on=based_on
-        )
-    with services.warehouse.as_app(scope.tenant) as connection:
-        request_sync(connection, scope, "remap", who=who)
-    return new
 
 
 def _outdated(sheet: Sheet, draft: Draft, theirs: mappings.Version) -> Outdated:
@@ -253,6 +204,7 @@ def _page(
         labels=labels_of(rendering.display_of(editing.request, editing.visitor)),
         value_of=value_of,
         may_write=editing.visitor.may(Permission.WRITE_MAPPING),
+        is_live=editing.visitor.may(Permission.WRITE_MAPPING),
     )
 
 
@@ -278,15 +230,3 @@ def _targets(sheet: Sheet, draft: Draft, changes: Sequence[Difference]) -> list[
 
 def _without_fields(request: Request, visitor: Visitor, system: str) -> Response:
     return rendering.page(request, "mapping_none.html", visitor, system=registry.system(system))
-
-
-def _number(sent: Body, name: str, *, least: int = 1) -> int:
-    """A whole number of a form.
-
-    Raises:
-        BadInput: it is none, or too small or large.
-    """
-    text = sent.text(name)
-    if not (text.isascii() and text.isdecimal() and least <= int(text[:10]) <= 2_147_483_647):
-        raise BadInput(f"{name} must be a whole number.")
-    return int(text)

@@ -23,9 +23,18 @@ from pipedrive_pipeline.scope import Scope
 
 
 def sheet_of(
-    services: Services, visitor: Visitor, system: str, mart: str, *, version: int | None = None
+    services: Services,
+    visitor: Visitor,
+    system: str,
+    mart: str,
+    *,
+    version: int | None = None,
+    with_values: bool = True,
 ) -> Sheet | None:
-    """The fields of the mart's records, with the version to edit; None if it has no fields."""
+    """The fields of the mart's records, with the version to edit; None if it has no fields.
+
+    Without values it is fast: no row of the source is looked at.
+    """
     scope, entities = Scope(visitor.tenant, system), field_entities(system)
     chosen = next((name for name, each in entities.items() if each.name == mart), None)
     entity = chosen or next(iter(entities), None)
@@ -40,7 +49,7 @@ def sheet_of(
             base = next((each for each in saved if each.number == version), none)
         offers = mappings.proposals(connection, scope, base.mapping, fields)
         refused = mappings.refused_values(connection, scope, entity)
-    values = _values(services, visitor, scope, entity)
+    values = _values(services, visitor, scope, entity) if with_values else []
     return Sheet(
         scope,
         entity,

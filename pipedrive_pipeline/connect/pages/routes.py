@@ -9,6 +9,7 @@ from pipedrive_pipeline.connect.pages import (
     home,
     key_pages,
     mapping_pages,
+    mapping_versions,
     problems,
     session_pages,
     settings_pages,
@@ -24,6 +25,7 @@ ROUTERS = (
     connect_pages.router,
     confirm_pages.router,
     mapping_pages.router,
+    mapping_versions.router,
     settings_pages.router,
     key_pages.router,
 )

@@ -92,6 +92,25 @@ def test_a_preview_shows_rows_before_and_after_and_saves_nothing(
     assert active(site) == (0, {})
 
 
+def test_changes_are_counted_while_a_person_edits(page: MappingPage) -> None:
+    """A count leads nobody away: the form would lose what was typed."""
+    text = page.open(mart="customers")
+    sent = {**form_of(text), to("vat"): "vat_id", to("number"): "customer_number"}
+    address, part = "/integrations/pipedrive/mapping/count", {"hx-request": "true"}
+
+    counts = [page.browser.post(address, data=form, headers=part) for form in (form_of(text), sent)]
+    page.browser.cookies.clear()
+    signed_out = page.browser.post(address, data=sent, headers=part)
+
+    assert 'hx-post="/integrations/pipedrive/mapping/count"' in text
+    assert [count.text.strip() for count in counts] == [
+        "Preview shows and counts what changes",
+        "2 changes, not saved",
+    ]
+    assert signed_out.status_code == 401
+    assert "hx-redirect" not in signed_out.headers
+
+
 def test_accepted_proposals_and_own_choices_are_saved_as_one_version(
     site: ConnectSite, page: MappingPage
 ) -> None:
