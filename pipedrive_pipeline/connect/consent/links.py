@@ -48,11 +48,13 @@ class OpenLink:
 
 @dataclass(frozen=True)
 class LinkTarget:
-    """The tenant and system that a link connects."""
+    """The tenant and system that a link connects, and what it allows."""
 
     link_hash: str
     scope: Scope
-    who: str
+    who: str  # made it
+    expires_at: datetime
+    reconnects_only: bool
 
 
 @dataclass(frozen=True)
@@ -156,13 +158,18 @@ def target(vault: Vault, secret: str) -> LinkTarget:
             set opened_at = coalesce(connect_links.opened_at, now())
             where connect_links.link_hash = %s
                 and connect_links.expires_at > now()
-            returning connect_links.tenant_id, connect_links.system, connect_links.created_by
+            returning
+                connect_links.tenant_id,
+                connect_links.system,
+                connect_links.created_by,
+                connect_links.expires_at,
+                connect_links.reconnects_only
             """,
             (link_hash,),
         ).fetchone()
     if row is None:
         raise LinkRefused
-    return LinkTarget(link_hash, Scope(Tenant(row[0]), row[1]), row[2])
+    return LinkTarget(link_hash, Scope(Tenant(row[0]), row[1]), *row[2:])
 
 
 def use_up(transaction: psycopg.Connection, link_hash: str) -> UsedLink | None:

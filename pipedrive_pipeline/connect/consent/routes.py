@@ -112,17 +112,6 @@ def withdraw_link(
     return envelope.answer(request, models.Withdrawal(id=link_id))
 
 
-@router.get("/connect/{secret}", include_in_schema=False)
-def open_link(request: Request, services: AppServices, secret: str) -> Response:
-    """Redirects the browser of a one-time link to the source.
-
-    The link is used up by the source's answer, so that a preview of it changes nothing.
-    """
-    with guarded(request):
-        link = links.target(services.vault, secret)
-    return browser.to_source(services, link.scope, who=link.who, link=link)
-
-
 @router.get(
     "/api/integrations/{system}/auth",
     status_code=302,

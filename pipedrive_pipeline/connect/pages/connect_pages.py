@@ -1,6 +1,7 @@
 """`/integrations/{system}/connect`, `…/confirm`, `…/choose`: the way to a consent and a first read.
 
 connect ──► consent ──► (the source) ──► confirm ──► choose ──► the system's page
+/connect/{secret} ──────────┘, of a one-time link: after `confirm` it ends
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from fastapi.responses import Response
 
 from pipedrive_pipeline.connect.api import tenant_status
 from pipedrive_pipeline.connect.auth import csrf, sessions
+from pipedrive_pipeline.connect.auth.dependencies import guarded
 from pipedrive_pipeline.connect.auth.permissions import Permission
-from pipedrive_pipeline.connect.consent import browser
+from pipedrive_pipeline.connect.consent import browser, links
 from pipedrive_pipeline.connect.errors import OtherTenant
 from pipedrive_pipeline.connect.pages import choice, rendering
 from pipedrive_pipeline.connect.pages.visitors import (
@@ -22,6 +24,7 @@ from pipedrive_pipeline.connect.pages.visitors import (
     TenantVisitor,
     Visitor,
     any_visitor,
+    name_and_zone,
 )
 from pipedrive_pipeline.connect.request import AppServices, SentBody, Services, SystemKey
 from pipedrive_pipeline.connectors import registry
@@ -54,6 +57,31 @@ def connect(
         system=declared,
         status=status,
         rights=choice.rights(declared, status.scopes),
+    )
+
+
+@router.get("/connect/{secret}")
+def open_link(
+    request: Request, services: AppServices, secret: str, *, go: Annotated[bool, Query()] = False
+) -> Response:
+    """Says who asks for what, with a button that leads to the source; a script is led there.
+
+    The link is used up by the source's answer, so that a preview of it changes nothing.
+    """
+    with guarded(request):
+        link = links.target(services.vault, secret)
+    if go or request.headers.get("sec-fetch-mode") != "navigate":
+        return browser.to_source(services, link.scope, who=link.who, link=link)
+    declared = registry.system(link.scope.system)
+    with services.warehouse.as_app(link.scope.tenant) as connection:
+        tenant_name, _ = name_and_zone(connection, link.scope.tenant)
+    return rendering.page(
+        request,
+        "connect_link.html",
+        system=declared,
+        link=link,
+        tenant_name=tenant_name,
+        rights=choice.rights(declared, ()),
     )
 
 
@@ -120,6 +148,7 @@ def choose(
         prices=tokens,
         counts=rows,
         failed=failure,
+        is_asking=tokens is None and failure is None,
         config=config,
         budget=budget_day(services.warehouse, scope, utc_now()),
         is_live=True,
@@ -143,6 +172,7 @@ def add_up(request: Request, system: SystemKey, visitor: TenantVisitor) -> Respo
         visitor,
         system=declared,
         total=choice.total(declared, shown, tokens or None),
+        is_asking=False,
     )
 
 

@@ -153,12 +153,13 @@ def _visitor(
     except NotSignedIn:
         raise SignInFirst from None
     with services.warehouse.as_app(caller.tenant) as connection:
-        name, zone = _name_and_zone(connection, caller.tenant)
+        name, zone = name_and_zone(connection, caller.tenant)
         problems = count_problems(connection, caller.tenant)
     return Visitor(session, token, caller, name, zone, problems)
 
 
-def _name_and_zone(connection: psycopg.Connection, tenant: Tenant) -> tuple[str, str | None]:
+def name_and_zone(connection: psycopg.Connection, tenant: Tenant) -> tuple[str, str | None]:
+    """The name of a tenant for people, and its time zone."""
     row = connection.execute(
         "select coalesce(nullif(tenants.display_name, ''), tenants.slug), tenants.time_zone"
         " from integration.tenants where tenants.slug = %s",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,44 @@ async () => (await axe.run(document, {
 }))
 """
 SERIOUS = frozenset({"serious", "critical"})
+# The words of a page, without names from outside, identifiers, and what says that it is English.
+WORDS = """
+() => {
+    const copy = document.body.cloneNode(true);
+    copy.querySelectorAll("bdi, code, kbd, script, datalist, [lang=en]").forEach(e => e.remove());
+    const spoken = [...copy.querySelectorAll("[aria-label], [title], [placeholder]")].flatMap(
+        e => ["aria-label", "title", "placeholder"].map(name => e.getAttribute(name) || ""));
+    return [copy.textContent, ...spoken].join(" ");
+}
+"""
+# Frequent in English, and no words of German.
+ENGLISH = frozenset(
+    {
+        *(
+            "the",
+            "of",
+            "is",
+            "are",
+            "not",
+            "and",
+            "this",
+            "that",
+            "with",
+            "no",
+            "by",
+            "has",
+            "have",
+        ),
+        *("been", "cannot", "from", "your", "to", "it", "be", "for", "or", "at", "on", "only"),
+        *("must", "than", "which", "when", "who"),
+    }
+)
+# A name that became markup.
+HARM = """
+() => [...document.querySelectorAll("*")].filter(
+    element => [...element.attributes].some(a => a.name.startsWith("on"))
+).map(element => element.outerHTML.slice(0, 100))
+"""
 
 
 def sign_in(page: Page, site: ConnectSite, key: str) -> None:
@@ -42,14 +81,18 @@ def show(page: Page, site: ConnectSite, scene: Scene, ids: Mapping[str, str]) ->
             with page.expect_navigation() as navigation:
                 scene.act(page)
             answer = navigation.value
+        if scene.until:
+            page.locator(scene.until).first.wait_for(state="attached")
     assert answer is not None, scene.name
     return answer.status
 
 
-def scenes(page: Page, site: ConnectSite, named: str = "") -> Iterator[tuple[Scene, int]]:
+def scenes(
+    page: Page, site: ConnectSite, named: str = "", languages: Sequence[str] = ("en", "de")
+) -> Iterator[tuple[Scene, int]]:
     """Each scene of the gallery, or those with this in their name, open, with its status.
 
-    Every second one is in German, whose words are longer.
+    The languages take turns.
     """
     for stage in STAGES:
         wanted = [scene for scene in stage.scenes if named in scene.name]
@@ -63,7 +106,7 @@ def scenes(page: Page, site: ConnectSite, named: str = "") -> Iterator[tuple[Sce
                 if scene.who:
                     sign_in(page, site, keys[scene.who])
                 who = scene.who
-            speak(page, site, ("en", "de")[number % 2])
+            speak(page, site, languages[number % len(languages)])
             yield scene, show(page, site, scene, keys)
 
 
@@ -78,3 +121,15 @@ def findings(page: Page) -> list[str]:
     page.evaluate(AXE)
     found: list[dict[str, Any]] = page.evaluate(RUN_AXE)
     return [json.dumps(rule) for rule in found if rule["impact"] in SERIOUS]
+
+
+def english_words(page: Page) -> frozenset[str]:
+    """The English words on a German page."""
+    text: str = page.evaluate(WORDS)
+    return ENGLISH.intersection(re.findall(r"[^\W\d_]+", text.lower()))
+
+
+def harm(page: Page) -> list[str]:
+    """Elements with a handler of their own: pages have none, so that a name brought it."""
+    elements: list[str] = page.evaluate(HARM)
+    return elements

@@ -7,12 +7,17 @@ one, is a line in `STAGES`: a test fails if a route has none.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipedrive_pipeline.connect.auth.permissions import Role
+from pipedrive_pipeline.connect.consent import links
+from pipedrive_pipeline.sandbox import seeded, serve
+from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, ConnectSite
 from pipedrive_pipeline_tests.connect.pages import mapped
@@ -23,6 +28,7 @@ from pipedrive_pipeline_tests.connect.pages.troubles import (
     troubled_tenant,
 )
 from pipedrive_pipeline_tests.connect.tenants import filled_tenant
+from pipedrive_pipeline_tests.scenarios.world import World
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY
 
 if TYPE_CHECKING:
@@ -84,6 +90,7 @@ class Scene:
     who: str | None = None  # a role of acme, `operator`, another tenant's name, or nobody
     act: Callable[[Page], None] | None = None  # what the person does there
     status: int = 200
+    until: str = ""  # a selector of what the page loads afterwards
     during: Callable[[ConnectSite], AbstractContextManager[None]] | None = (
         None  # a context in which it is shown
     )
@@ -156,7 +163,12 @@ def connecting(site: ConnectSite) -> Mapping[str, str]:
         " scopes = array['base', 'contacts:read', 'users:read']",
         EVIL,
     )
-    return {OPERATOR: OPERATOR_KEY, "admin": tenant.keys[Role.ADMIN]}
+    link = links.make(site.world.vault, mapped.SCOPE, who=EVIL, reconnects_only=True)
+    return {
+        OPERATOR: OPERATOR_KEY,
+        "admin": tenant.keys[Role.ADMIN],
+        "link": link.url.rpartition("/")[2],
+    }
 
 
 def reading(site: ConnectSite) -> Mapping[str, str]:
@@ -222,6 +234,19 @@ def without_database(site: ConnectSite) -> Iterator[None]:
         yield
     finally:
         site.app.state.services = services
+
+
+@contextmanager
+def with_source(site: ConnectSite) -> Iterator[None]:
+    """Bravo is connected to a CRM that answers."""
+    vault = site.world.vault
+    with (
+        tempfile.TemporaryDirectory(prefix="pp-") as home,
+        serve(seeded(40, 90)) as sandbox,
+    ):
+        settings = vault.settings.model_copy(update={"pipeline_home": Path(home)})
+        World(vault.warehouse, settings).connect(Tenant("bravo"), sandbox)
+        yield
 
 
 @contextmanager
@@ -329,12 +354,20 @@ STAGES = (
         connecting,
         (
             Scene("connect-start", f"{SYSTEM}/connect?tenant=bravo", OPERATOR),
+            Scene("connect-link", "/connect/{link}"),
             Scene("connect-again", f"{SYSTEM}/connect", "admin"),
-            Scene("connect-choose", f"{SYSTEM}/choose", "admin"),
+            Scene("connect-choose", f"{SYSTEM}/choose", "admin", until="#choice:not(:has(.asked))"),
             Scene("system-never-read", SYSTEM, "admin"),
             Scene("system-not-connected", f"{SYSTEM}?tenant=bravo", OPERATOR),
             Scene("history-empty", f"{SYSTEM}/history", "admin"),
             Scene("connect-confirm", f"{SYSTEM}/connect", "admin", act=consent),
+            Scene(
+                "connect-choose-priced",
+                f"{SYSTEM}/choose?tenant=bravo",
+                OPERATOR,
+                during=with_source,
+                until="#choice input[name=prices]",
+            ),
         ),
     ),
     Stage(

@@ -154,6 +154,25 @@ def test_a_link_leads_to_a_confirmation_and_no_further(site: ConnectSite) -> Non
     assert browser.get(f"{PAGE}/choose").headers["location"] == "/login"
 
 
+def test_a_link_says_who_asks_for_what_before_it_leads_to_the_source(site: ConnectSite) -> None:
+    """Its reader has no key and may not know us; nothing happens before they press the button."""
+    site.world.execute("update integration.tenants set display_name = %s", "<b>Kirschweg</b>")
+    browser, link = site.browser(), site.link()
+
+    page = browser.get(link, headers={"sec-fetch-mode": "navigate"})
+    begun = site.world.rows("select from integration.oauth_states")
+    away = browser.get(f"{link}?go=true", headers={"sec-fetch-mode": "navigate"})
+
+    text = words(page)
+    assert page.status_code == 200
+    assert "operator asks you to let Connect read Pipedrive for &lt;b&gt;Kirschweg" in text
+    assert "Organizations, Persons" in text
+    assert "The link works once, until" in text
+    assert 'href="?go=true"' in page.text
+    assert begun == []
+    assert away.headers["location"].startswith(site.world.oauth.url)
+
+
 @pytest.mark.parametrize("path", ["connect", "choose", "disconnect"])
 def test_only_an_admin_connects(path: str, site: ConnectSite) -> None:
     manager = signed_in(site, key_of(site, Role.MANAGER))
@@ -196,6 +215,9 @@ def test_the_price_is_asked_for_and_added_up_for_what_is_chosen(
     ]
 
     assert (plain.status_code, priced.status_code) == (200, 200)
+    assert "Pipedrive is being asked for rows and tokens" in words(plain)
+    assert 'class="asked"' in plain.text
+    assert 'class="asked"' not in priced.text
     assert calls_of_page == 0
     assert len(sandbox.requests) > calls
     assert "persons:" in priced.text
