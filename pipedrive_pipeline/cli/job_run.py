@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from pipedrive_pipeline.cli.output import errors as error_output
@@ -21,6 +21,7 @@ from pipedrive_pipeline.sync.runs.history import RunFacts, SyncType
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE, lock_of_run, run_lock
 from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.reuse import reusing
 
 JOBS: Mapping[SyncType, str] = {
     "full": "full_resync",
@@ -105,6 +106,20 @@ def run_systems(
         NotConnected, UnknownTenant: nothing was begun.
         PipelineError: the run of a single system could not begin.
     """
+    with reusing(session.warehouse) as warehouse:
+        return _run_systems(
+            replace(session, warehouse=warehouse), tenant, system, options, on_end=on_end
+        )
+
+
+def _run_systems(
+    session: CommandSession,
+    tenant: Tenant,
+    system: str | None,
+    options: RunOptions,
+    *,
+    on_end: Callable[[Outcome], None],
+) -> ExitCode:
     known(session.warehouse, tenant)
     scopes = scopes_of_run(session.warehouse, tenant, system, options.sync_type)
     scopes = having_entities(scopes, options.entities)
@@ -186,7 +201,6 @@ def run_system(session: CommandSession, scope: Scope, options: RunOptions) -> Ou
             is_confirmed=options.is_confirmed,
         )
         with dg.DagsterInstance.get() as instance:
-            _keep_connections(instance)
             instance.add_dynamic_partitions(str(TENANTS.name), [scope.tenant.slug])
             mark_dead_runs(instance, history.settle_dead(lock))
             with open_run(
@@ -198,7 +212,9 @@ def run_system(session: CommandSession, scope: Scope, options: RunOptions) -> Ou
                 on_price=lambda price: options.on_price(scope, price),
             ) as run:
                 result = (
-                    location(SystemRuns((scope,), lambda _scope: nullcontext(run)))
+                    location(
+                        SystemRuns(session.warehouse, (scope,), lambda _scope: nullcontext(run))
+                    )
                     .resolve_job_def(JOBS[options.sync_type])
                     .execute_in_process(
                         instance=instance,
@@ -229,11 +245,3 @@ def run_system(session: CommandSession, scope: Scope, options: RunOptions) -> Ou
         row.warnings,
         row.comparison(),
     )
-
-
-def _keep_connections(instance: dg.DagsterInstance) -> None:  # type: ignore[name-defined] # noqa: F821
-    """Lets Dagster reuse connections; without this it opened 290 in a run without changes.
-
-    For five seconds each, so that none that something has cut meanwhile is used.
-    """
-    instance.optimize_for_webserver(statement_timeout=0, pool_recycle=5, max_overflow=10)

@@ -18,6 +18,7 @@ from pipedrive_pipeline.connectors.registry import check_settings, system_keys
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings, load_settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import locks
+from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.migrations import is_current, migrate, require_current
 from pipedrive_pipeline.warehouse.reuse import reusing
@@ -25,6 +26,8 @@ from pipedrive_pipeline.warehouse.reuse import reusing
 DAGSTER_SCHEMA = "dagster"
 DAGSTER_TABLES_LOCK = "dagster_tables"
 DAGSTER_TABLES_WAIT_SECONDS = 120
+LAST_TABLE_MADE = "job_ticks"  # by Dagster, which makes those of schedules last
+PLANNED_EVENTS_MAX = 1_000  # that Dagster stores at once, when it makes a run
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,13 @@ def dagster_environment(session: CommandSession) -> dict[str, str]:
         url = settings.dagster_database_url.get_secret_value()
     else:
         url = _with_search_path(session.warehouse.url, DAGSTER_SCHEMA)
-        with session.warehouse.transaction() as connection:
-            connection.execute(f"create schema if not exists {DAGSTER_SCHEMA}")
+        if not _has_dagster_tables(session):
+            with session.warehouse.transaction() as connection:
+                connection.execute(f"create schema if not exists {DAGSTER_SCHEMA}")
     return {
         "DAGSTER_HOME": str(_dagster_home(settings.pipeline_home)),
         "DAGSTER_DATABASE_URL": url,
+        "DAGSTER_EVENT_BATCH_SIZE": str(PLANNED_EVENTS_MAX),
         "PIPELINE_HOME": str(settings.pipeline_home),
         "SCHEDULES": settings.schedules,
     }
@@ -89,6 +94,8 @@ def enter_dagster(session: CommandSession) -> None:
     Under a lock: without it, two first commands at once both create them and one fails.
     """
     os.environ.update(dagster_environment(session))
+    if _has_dagster_tables(session):
+        return
     import dagster as dg
 
     with session.warehouse.lock_session(DAGSTER_TABLES_LOCK) as connection:
@@ -96,6 +103,14 @@ def enter_dagster(session: CommandSession) -> None:
         with dg.DagsterInstance.get() as instance:
             instance.get_runs_count()
             instance.all_instigator_state()
+
+
+def _has_dagster_tables(session: CommandSession) -> bool:
+    """True if Dagster's tables are in our own database."""
+    if session.settings.dagster_database_url:
+        return False
+    with session.warehouse.transaction() as connection:
+        return is_there(connection, DAGSTER_SCHEMA, LAST_TABLE_MADE)
 
 
 def postgres_environment(session: CommandSession) -> dict[str, str]:

@@ -19,7 +19,7 @@ from pipedrive_pipeline.defs.raw import raw_keys
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.schedule.freshness import Freshness, freshness
 from pipedrive_pipeline.sync.status.alerts import raise_unless_open
-from pipedrive_pipeline.warehouse.database import warehouse_of
+from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 
 NAME = "freshness"
 INTERVAL_SECONDS = 300
@@ -99,9 +99,11 @@ def evaluations(result: Freshness) -> list[dg.AssetCheckEvaluation]:
     ]
 
 
-def report_freshness(context: dg.AssetExecutionContext, assets: Collection[dg.AssetKey]) -> None:
+def report_freshness(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, assets: Collection[dg.AssetKey]
+) -> None:
     """Reports the checks of the systems whose checked asset is among those of a run."""
-    for evaluation in evaluations(freshness(warehouse_of(load_settings()), datetime.now(UTC))):
+    for evaluation in evaluations(freshness(warehouse, datetime.now(UTC))):
         if evaluation.asset_key in assets:
             context.log_event(evaluation)
 

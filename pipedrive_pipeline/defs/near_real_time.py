@@ -101,10 +101,10 @@ def webhooks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipRe
 
 
 def report_near_real_time(
-    context: dg.AssetExecutionContext, assets: Collection[dg.AssetKey]
+    context: dg.AssetExecutionContext, warehouse: Warehouse, assets: Collection[dg.AssetKey]
 ) -> None:
     """Reports the checks of the systems whose checked asset is among those of a run."""
-    for evaluation in _evaluations(_states(warehouse_of(load_settings()))):
+    for evaluation in _evaluations(_states(warehouse)):
         if evaluation.asset_key in assets:
             context.log_event(evaluation)
 

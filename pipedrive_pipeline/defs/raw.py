@@ -18,6 +18,7 @@ from pipedrive_pipeline.defs.table_checks import (
     rejections_result,
     rejections_spec,
 )
+from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.pricing import Price
 from pipedrive_pipeline.sync.runs.run import TenantRun
@@ -64,25 +65,34 @@ RAW_CHECKS = [
 def read(
     context: dg.AssetExecutionContext, run: TenantRun, entities: list[str]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Reads these entities of one system; yields each one that is committed whole or skipped."""
+    """Reads these entities of one system; yields each one that is committed whole or skipped.
+
+    The checks come last: Dagster looks up what each is about, so that the events of the assets
+    would be written one by one.
+    """
     estimated = _price_of_full_read(context, run, entities)
     compared = run.last_comparisons()
-    for entity_read in run.read(entities):
-        asset = raw_key(run.facts.scope.system, entity_read.entity.name)
-        yield refusal_result(asset, entity_read)
-        if entity_read.is_set_aside:
-            context.log.warning(f"{run.facts.scope}: {entity_read.error}")  # noqa: G004 - Dagster's
-            continue
-        yield dg.MaterializeResult(
-            asset_key=asset,
-            metadata=read_metadata(
-                run.facts, entity_read, run.raw_row_count(entity_read.entity), estimated
-            ),
-            check_results=[
-                *completeness_result(asset, entity_read, compared.get(entity_read.entity.name)),
-                rejections_result(asset, run.rejections(entity_read.entity)),
-            ],
-        )
+    checks: list[dg.AssetCheckResult] = []
+    try:
+        for entity_read in run.read(entities):
+            asset = raw_key(run.facts.scope.system, entity_read.entity.name)
+            checks.append(refusal_result(asset, entity_read))
+            if entity_read.is_set_aside:
+                context.log.warning(f"{run.facts.scope}: {entity_read.error}")  # noqa: G004 - Dagster's
+                continue
+            yield dg.MaterializeResult(
+                asset_key=asset,
+                metadata=read_metadata(
+                    run.facts, entity_read, run.raw_row_count(entity_read.entity), estimated
+                ),
+            )
+            name = entity_read.entity.name
+            checks += completeness_result(asset, entity_read, compared.get(name))
+            checks.append(rejections_result(asset, run.rejections(entity_read.entity)))
+    except PipelineError:
+        yield from checks
+        raise
+    yield from checks
 
 
 def _price_of_full_read(

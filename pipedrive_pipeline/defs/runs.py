@@ -22,6 +22,7 @@ from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.migrations import require_current
+from pipedrive_pipeline.warehouse.reuse import reusing
 
 PARTITION_TAG = "dagster/partition"
 SYNC_TYPE_TAG = "pipeline/sync_type"
@@ -62,11 +63,13 @@ class SystemRuns:
     with it, and leaves out the systems whose run has ended.
 
     Attributes:
+        warehouse: the database, for what else the Dagster run asks it.
         refusal: why nothing can be run; the step raises it. An error before the first step would be
             taken for a crash, tried again, and shown with forty lines of Dagster's own.
     """
 
-    def __init__(self, scopes: tuple[Scope, ...], open_: OpenRun) -> None:
+    def __init__(self, warehouse: Warehouse, scopes: tuple[Scope, ...], open_: OpenRun) -> None:
+        self.warehouse = warehouse
         self.refusal: PipelineError | None = None
         self._waiting = dict.fromkeys(scopes)
         self._open_run = open_
@@ -132,23 +135,24 @@ def system_runs(context: dg.InitResourceContext) -> Iterator[SystemRuns]:
     """Yields the runs for as long as the Dagster run lasts; refuses busy tenants at once."""
     dagster_run = context.run
     tags = dagster_run.tags if dagster_run else {}
-    warehouse = warehouse_of(load_settings())
+    settings = load_settings()
+    with reusing(warehouse_of(settings)) as warehouse:
 
-    @contextmanager
-    def open_(scope: Scope) -> Iterator[TenantRun]:
-        facts = facts_of(
-            tags, scope, dagster_run.run_id if dagster_run else None, context.resource_config
-        )
-        with run_lock(warehouse, scope, facts.sync_type) as lock:
-            mark_dead_runs(context.instance, history.settle_dead(lock))
-            with open_run(warehouse, load_settings(), facts, lock) as run:
-                yield run
+        @contextmanager
+        def open_(scope: Scope) -> Iterator[TenantRun]:
+            facts = facts_of(
+                tags, scope, dagster_run.run_id if dagster_run else None, context.resource_config
+            )
+            with run_lock(warehouse, scope, facts.sync_type) as lock:
+                mark_dead_runs(context.instance, history.settle_dead(lock))
+                with open_run(warehouse, settings, facts, lock) as run:
+                    yield run
 
-    runs = _begun(warehouse, tags, open_)
-    try:
-        yield runs
-    finally:
-        runs.close()
+        runs = _begun(warehouse, tags, open_)
+        try:
+            yield runs
+        finally:
+            runs.close()
 
 
 def _begun(warehouse: Warehouse, tags: Mapping[str, str], open_: OpenRun) -> SystemRuns:
@@ -156,9 +160,9 @@ def _begun(warehouse: Warehouse, tags: Mapping[str, str], open_: OpenRun) -> Sys
     try:
         require_current(warehouse)
         cancellation.require_not_cancelled(warehouse, tenant_of(tags), tags.get(REQUEST_TAG))
-        runs = SystemRuns(scopes_of(warehouse, tags), open_)
+        runs = SystemRuns(warehouse, scopes_of(warehouse, tags), open_)
     except (Permanent, Cancelled) as error:
-        runs = SystemRuns((), open_)
+        runs = SystemRuns(warehouse, (), open_)
         runs.refusal = error
     else:
         runs.open_first()

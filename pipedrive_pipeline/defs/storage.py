@@ -12,61 +12,35 @@ from __future__ import annotations
 
 import select
 import shlex
-from collections.abc import Callable
 from typing import Any, Self
 
 import psycopg2
 from dagster_postgres import DagsterPostgresStorage
-from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.utils import pg_url_from_config
 from sqlalchemy import Engine, Pool, event
 from sqlalchemy.exc import DisconnectionError
 
+from pipedrive_pipeline.defs.event_log import EventLogStorage
 from pipedrive_pipeline.warehouse import sessions
 
+LAST_TABLE_MADE = "job_ticks"  # of the last storage
 IDLE_SECONDS_MAX = 30  # since it was opened; a firewall may forget an idle connection
-
-
-class EventLogStorage(PostgresEventLogStorage):
-    """Stores events; closes the connection of its process with the instance.
-
-    Before most events Dagster asks whether a table or column exists, in a connection of its own:
-    900 statements and 100 connections in a sync that finds no change. A yes is kept.
-    """
-
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        self._known: set[str] = set()
-        super().__init__(*arguments, **more)
-
-    def has_table(self, table_name: str) -> bool:
-        """True if Dagster's schema has this table."""
-        return self._is_known(table_name, super().has_table)
-
-    def has_asset_key_col(self, column_name: str) -> bool:
-        """True if Dagster's table of assets has this column."""
-        return self._is_known(column_name, super().has_asset_key_col)
-
-    def _is_known(self, name: str, asked: Callable[[str], bool]) -> bool:
-        if name not in self._known and asked(name):
-            self._known.add(name)
-        return name in self._known
-
-    def dispose(self) -> None:
-        """Ends what the instance has open."""
-        super().dispose()
-        self._engine.dispose()
 
 
 class Storage(DagsterPostgresStorage):
     """Stores runs, events and schedules in the configured database, through one connection."""
 
-    def __init__(self, postgres_url: str, *arguments: Any, **more: Any) -> None:
-        super().__init__(postgres_url, *arguments, **more)
+    def __init__(
+        self, postgres_url: str, should_autocreate_tables: bool = True, *more: Any
+    ) -> None:
         events = EventLogStorage(postgres_url, should_autocreate_tables=False)
         # Further connections at the same time are closed after use, as Dagster does by itself.
         events.optimize_for_webserver(
             statement_timeout=0, pool_recycle=IDLE_SECONDS_MAX, max_overflow=-1
         )
+        # Each of Dagster's three storages would connect four times to look for its tables.
+        is_made = events.has_table(LAST_TABLE_MADE)
+        super().__init__(postgres_url, should_autocreate_tables and not is_made, *more)
         self._event_log_storage = events
         for storage in (self._run_storage, self._schedule_storage):
             storage._engine = events._engine  # noqa: SLF001 - three would be three connections

@@ -70,15 +70,17 @@ def tenant(
         except dg.Failure as failure:
             failures.append(failure)
         with secondary(context):
-            checked |= store_results(scope, [*read_results, *merged.checks_of(scope.system)])
+            checked |= store_results(
+                runs.warehouse, scope, [*read_results, *merged.checks_of(scope.system)]
+            )
     yield from merged.results()
     with secondary(context):
-        report_summaries(context, checked)
+        report_summaries(context, runs.warehouse, checked)
     if failures:
         raise joined(failures)
     with secondary(context):
-        report_freshness(context, checked)
-        report_near_real_time(context, checked)
+        report_freshness(context, runs.warehouse, checked)
+        report_near_real_time(context, runs.warehouse, checked)
 
 
 def _selected(context: dg.AssetExecutionContext, runs: SystemRuns) -> tuple[Scope, ...]:

@@ -23,7 +23,7 @@ from pipedrive_pipeline.sync.status.check_results import (
     store,
     summaries,
 )
-from pipedrive_pipeline.warehouse.database import warehouse_of
+from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 
 NAME = "all_tenants"
 SHOWN = 50  # offenders in the metadata
@@ -34,7 +34,9 @@ SUMMARY_CHECKS = [dg.AssetCheckKey(asset, NAME) for asset in ASSETS]
 
 
 def store_results(
-    scope: Scope, results: Iterable[dg.MaterializeResult[None] | dg.AssetCheckResult]
+    warehouse: Warehouse,
+    scope: Scope,
+    results: Iterable[dg.MaterializeResult[None] | dg.AssetCheckResult],
 ) -> set[dg.AssetKey]:
     """Stores the check results of one system's run, and returns the assets that have some."""
     checks = [
@@ -45,7 +47,7 @@ def store_results(
         )
     ]
     store(
-        warehouse_of(load_settings()),
+        warehouse,
         scope,
         [
             CheckResult(
@@ -104,7 +106,7 @@ def finding_of(check: dg.AssetCheckResult) -> str:
 def all_tenants(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """The same, started from the UI."""
     wanted = {key.asset_key for key in context.op_execution_context.selected_asset_check_keys}
-    for asset, summary in _summaries(wanted):
+    for asset, summary in _summaries(warehouse_of(load_settings()), wanted):
         yield dg.AssetCheckResult(
             asset_key=asset,
             passed=not summary.offenders,
@@ -113,9 +115,11 @@ def all_tenants(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetChec
         )
 
 
-def report_summaries(context: dg.AssetExecutionContext, assets: Collection[dg.AssetKey]) -> None:
+def report_summaries(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, assets: Collection[dg.AssetKey]
+) -> None:
     """Reports the summaries of the assets that a run has checked, after its results are stored."""
-    for asset, summary in _summaries(assets):
+    for asset, summary in _summaries(warehouse, assets):
         context.log_event(
             dg.AssetCheckEvaluation(
                 asset_key=asset,
@@ -127,9 +131,11 @@ def report_summaries(context: dg.AssetExecutionContext, assets: Collection[dg.As
         )
 
 
-def _summaries(assets: Collection[dg.AssetKey]) -> Iterable[tuple[dg.AssetKey, AssetSummary]]:
+def _summaries(
+    warehouse: Warehouse, assets: Collection[dg.AssetKey]
+) -> Iterable[tuple[dg.AssetKey, AssetSummary]]:
     by_name = {asset.to_user_string(): asset for asset in ASSETS if asset in assets}
-    found = summaries(warehouse_of(load_settings()), by_name)
+    found = summaries(warehouse, by_name)
     return [(by_name[name], summary) for name, summary in found.items()]
 
 

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import event
 
-from pipedrive_pipeline.defs.storage import EventLogStorage
+from pipedrive_pipeline.defs.event_log import EventLogStorage
 from pipedrive_pipeline_tests.scenarios.world import World
 from pipedrive_pipeline_tests.waiting import wait_until
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
@@ -137,8 +138,10 @@ def tenant_statuses(warehouse: Warehouse, tenant: Tenant | None = None) -> list[
                 )
                 .fetchall()
             )
-            states = entity_states(connection, tenant)
-            live = {state.scope: state for state in near_real_time(connection, tenant)}
+            entities: dict[tuple[str, str | None], list[EntityState]] = defaultdict(list)
+            for state in entity_states(connection, tenant):
+                entities[state.tenant_id, state.system].append(state)
+            live = {each.scope: each for each in near_real_time(connection, tenant)}
         taken = locks_taken(reused)
     if tenant and not rows:
         raise UnknownTenant(tenant.slug)
@@ -147,7 +150,7 @@ def tenant_statuses(warehouse: Warehouse, tenant: Tenant | None = None) -> list[
             Tenant(row.slug),
             not is_free(taken, Tenant(row.slug)),
             row,
-            [s for s in states if (s.tenant_id, s.system) == (row.slug, row.system)],
+            entities[row.slug, row.system],
             live.get(Scope(Tenant(row.slug), row.system)) if row.system else None,
         )
         for row in rows
