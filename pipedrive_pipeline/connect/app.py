@@ -34,7 +34,10 @@ from pipedrive_pipeline.connect.api import (
 )
 from pipedrive_pipeline.connect.api.crm import routes as crm_routes
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION, TAGS
-from pipedrive_pipeline.connect.auth.rate_limits import REQUESTS_A_MINUTE
+from pipedrive_pipeline.connect.auth.rate_limits import (
+    CRM_REQUESTS_IN_TEN_MINUTES,
+    REQUESTS_A_MINUTE,
+)
 from pipedrive_pipeline.connect.consent import routes as consent_routes
 from pipedrive_pipeline.connect.deliveries import STORE_SECONDS as DELIVERIES_SECONDS
 from pipedrive_pipeline.connect.deliveries import Deliveries
@@ -130,6 +133,7 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
         vault,
         warehouse,
         REQUESTS_A_MINUTE,
+        CRM_REQUESTS_IN_TEN_MINUTES,
         SlowWork(),
         refusals,
         deliveries,

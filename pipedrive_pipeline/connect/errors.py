@@ -2,7 +2,7 @@
 
 PersonMustAct   StateRefused, ConsentDeclined, CodeRefused, LinkRefused, DecidedMeanwhile
 UsageError      NotSignedIn, Forbidden, NotFound, WebhookRefused, PermissionMissing, OtherTenant,
-                KeyReused
+                KeyOfCrmUser, KeyReused
 Transient       TooManyRequests, TooMuchAtOnce
 """
 
@@ -158,6 +158,18 @@ class PermissionMissing(UsageError):
             f"This key has the role {role}, which lacks {permission}; "
             f"it takes {' or '.join(roles_with_it)}. "
             "An admin of the tenant, or the operator, makes other keys."
+        )
+
+
+class KeyOfCrmUser(UsageError):
+    """The key sees what one user of the CRM may see, and this address shows more than that."""
+
+    code = "key_of_crm_user"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This key is bound to a user of the CRM, so it opens /api/crm/ only. An admin of the "
+            "tenant, or the operator, makes other keys."
         )
 
 

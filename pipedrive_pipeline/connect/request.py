@@ -31,6 +31,7 @@ class Services:
     vault: Vault  # opens connections of its own: it may lock a row while it calls the source
     warehouse: Warehouse  # connections of a pool
     requests_a_minute: int  # of one caller
+    crm_requests: int  # of one caller to the CRM API, in ten minutes
     slow_work: SlowWork
     refusals: RefusalCounter
     deliveries: Deliveries

@@ -495,6 +495,10 @@ class FieldType:
     refers_to: str | None = None  # of a reference: the entity whose column ``name`` is shown
 
 
+# The users with the same role as the record's owner, or every user of the account.
+Audience = Literal["group", "everybody"]
+
+
 @dataclass(frozen=True)
 class Budget:
     """What one company may spend in a day, until an answer reports another limit or day's end."""
@@ -516,6 +520,8 @@ class System:
     budget: Budget | None = None  # None: the system has no daily budget, calls are only counted
     # By the system's name of the type; values of any other type are shown as they were sent.
     field_types: Mapping[str, FieldType] = field(default_factory=dict, hash=False)
+    # Who may see a record, by the value of its mart's ``visible_to``; other values: its owner.
+    audiences: Mapping[str, Audience] = field(default_factory=dict, hash=False)
     webhooks: Webhooks | None = None  # None: the system tells of no changes, they are only read
     marts_folder: Path | None = None  # of its selects; None: ``sql/marts/<key>``
 

@@ -27,6 +27,13 @@ class ApiResource:
         parts: columns that are parts of a text, by the text's column: the API shows them under
             ``<name>_parts``, and the text joined from them where it is empty itself.
         times: names of times of day (HH:MM, UTC) by the column of the instant.
+        sorts: columns that lists may be sorted by, besides ``id`` and ``updated_at``; each has an
+            index.
+        filters: columns and links that lists are filtered by, each with an index; a link with an
+            index of its own is a filter by itself.
+        ranges: columns among ``sorts`` with the filters ``<name>_min`` and ``<name>_max``.
+        searched: columns of texts, or of lists of ``{"value": …}``, whose words `search` finds.
+        numbers: such columns of telephone numbers, whose digits it finds.
         nested: last part of the path under another resource, by the link to it: ``products`` for
             `/deals/{id}/products`.
     """
@@ -39,6 +46,11 @@ class ApiResource:
     entries: tuple[str, ...] = ()
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     times: Mapping[str, str] = field(default_factory=dict, hash=False)
+    sorts: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
+    searched: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
     nested: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def name_of(self, column: str) -> str:

@@ -118,6 +118,10 @@ class Mart:
             up, each with its kind (`marts/points`): texts, or lists of `{"value": …}`.
         part_of: name of the link to the record that a row is a part of, where a system's select
             gives several rows per record.
+        owned_by: name of the link to the user who owns a row.
+        visible_with: names of links: whoever may see only some records sees a row if it is theirs,
+            or if they may see each record that it is linked to. A mart with neither, and without
+            ``visible_to``, is seen by everybody.
         api: how the CRM API shows it; None: it does not.
         indexes: besides those of keys and links.
     """
@@ -131,6 +135,8 @@ class Mart:
     personal: tuple[str, ...] = ()
     points: tuple[tuple[str, str], ...] = ()
     part_of: str | None = None
+    owned_by: str | None = None
+    visible_with: tuple[str, ...] = ()
     api: ApiResource | None = None
     indexes: tuple[Index, ...] = ()
 
@@ -369,7 +375,9 @@ USERS: Final = Mart(
     ),
     generated=(PIPEDRIVE_ID,),
     personal=("email",),
-    api=ApiResource("users", "usr", names={"is_active": "active"}),
+    api=ApiResource(
+        "users", "usr", names={"is_active": "active"}, sorts=("name",), searched=("name", "email")
+    ),
 )
 
 CUSTOMERS: Final = Mart(
@@ -426,9 +434,14 @@ CUSTOMERS: Final = Mart(
     ),
     links=(_owner("company"),),
     generated=(PIPEDRIVE_ID, *PIPEDRIVE_TIMES),
+    owned_by="owner_id",
     api=ApiResource(
         "organizations",
         "org",
+        sorts=("name", "remote_created_at"),
+        filters=("owner_id",),
+        searched=("name", "email", "website"),
+        numbers=("phone",),
         parts={"address": ("street", "postal_code", "city", "region", "country")},
     ),
     points=(("phone", "phone"), ("email", "email"), ("website", "website")),
@@ -470,8 +483,16 @@ CONTACTS: Final = Mart(
     ),
     generated=(PIPEDRIVE_ID, *PIPEDRIVE_TIMES),
     personal=("email", "emails"),
+    owned_by="owner_id",
     api=ApiResource(
-        "persons", "per", names={"customer_id": "org_id"}, entries=("emails", "phones")
+        "persons",
+        "per",
+        names={"customer_id": "org_id"},
+        entries=("emails", "phones"),
+        sorts=("name", "remote_created_at"),
+        filters=("owner_id",),
+        searched=("name", "email", "emails"),
+        numbers=("phone", "phones"),
     ),
     points=(("phone", "phone"), ("phones", "phone"), ("email", "email"), ("emails", "email")),
 )
@@ -486,7 +507,7 @@ PIPELINES: Final = Mart(
         boolean("probability_used", "Whether the probabilities of its deals and stages count."),
     ),
     generated=(PIPEDRIVE_ID,),
-    api=ApiResource("pipelines", "pip", names={"sort": "order"}),
+    api=ApiResource("pipelines", "pip", names={"sort": "order"}, sorts=("sort", "name")),
 )
 
 STAGES: Final = Mart(
@@ -515,6 +536,8 @@ STAGES: Final = Mart(
         "stages",
         "stg",
         names={"sort": "order"},
+        sorts=("sort", "name"),
+        filters=("pipeline_id",),
         fractions=("probability",),
         nested={"pipeline_id": "stages"},
     ),
@@ -542,7 +565,15 @@ PRODUCTS: Final = Mart(
     ),
     links=(_user("owner_id", "the user who owns the product"),),
     generated=(PIPEDRIVE_ID,),
-    api=ApiResource("products", "prod", names={"is_active": "active"}),
+    owned_by="owner_id",
+    api=ApiResource(
+        "products",
+        "prod",
+        names={"is_active": "active"},
+        sorts=("name", "remote_created_at"),
+        filters=("owner_id", "is_active"),
+        searched=("name", "code"),
+    ),
 )
 
 PRODUCT_PRICES: Final = Mart(
@@ -564,6 +595,7 @@ PRODUCT_PRICES: Final = Mart(
     ),
     links=(_link("product_id", "products", "the product"),),
     part_of="product_id",
+    visible_with=("product_id",),
 )
 
 LEADS: Final = Mart(
@@ -610,9 +642,15 @@ LEADS: Final = Mart(
         ),
     ),
     personal=("name", "email"),
+    owned_by="owner_id",
     api=ApiResource(
         "leads",
         "lead",
+        sorts=("amount", "remote_created_at"),
+        filters=("owner_id",),
+        ranges=("amount",),
+        searched=("name", "person_name", "company_name", "email"),
+        numbers=("phone",),
         names={
             "name": "title",
             "amount": "value",
@@ -680,9 +718,14 @@ DEALS: Final = Mart(
     ),
     generated=(PIPEDRIVE_ID,),
     personal=("name",),
+    owned_by="owner_id",
     api=ApiResource(
         "deals",
         "deal",
+        sorts=("amount", "expected_close_date", "remote_created_at"),
+        filters=("owner_id", "stage_id", "status"),
+        ranges=("amount",),
+        searched=("name",),
         names={
             "name": "title",
             "amount": "value",
@@ -708,6 +751,7 @@ DEAL_CONTACTS: Final = Mart(
         _link("contact_id", "contacts", "the person"),
     ),
     part_of="deal_id",
+    visible_with=("deal_id",),
 )
 
 DEAL_STAGE_HISTORY: Final = Mart(
@@ -834,6 +878,7 @@ DEAL_STAGE_HISTORY: Final = Mart(
             "(won_at is not null or lost_at is not null) and deleted_at is null",
         ),
     ),
+    visible_with=("deal_id",),
 )
 
 DEAL_PRODUCTS: Final = Mart(
@@ -867,10 +912,12 @@ DEAL_PRODUCTS: Final = Mart(
         _link("product_id", "products", "the product"),
     ),
     generated=(PIPEDRIVE_ID,),
+    visible_with=("deal_id",),
     api=ApiResource(
         "deal-products",
         "dpr",
         names={"sort": "order"},
+        sorts=("sort",),
         percent_or_amount={"discount": "discount_type"},
         nested={"deal_id": "products"},
     ),
@@ -909,9 +956,14 @@ ACTIVITIES: Final = Mart(
     ),
     generated=(PIPEDRIVE_ID,),
     personal=("subject", "body"),
+    owned_by="owner_id",
+    visible_with=("customer_id", "contact_id", "deal_id", "lead_id"),
     api=ApiResource(
         "activities",
         "act",
+        sorts=("due_date",),
+        filters=("owner_id", "done"),
+        searched=("subject",),
         names={
             "kind": "type",
             "remote_kind": "system_type",
@@ -947,9 +999,12 @@ NOTES: Final = Mart(
     ),
     generated=(PIPEDRIVE_ID,),
     personal=("body",),
+    owned_by="author_id",
+    visible_with=("customer_id", "contact_id", "deal_id", "lead_id"),
     api=ApiResource(
         "notes",
         "note",
+        filters=("author_id",),
         names={
             "body": "content",
             "body_text": "text",

@@ -14,7 +14,7 @@ from typing import Final
 import psycopg
 
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.marts import ddl
+from pipedrive_pipeline.marts import api_ddl, ddl
 from pipedrive_pipeline.marts.declared import MARTS, SCHEMA, Mart
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.warehouse.catalog import Relation, relations
@@ -42,6 +42,7 @@ def changes(connection: psycopg.Connection, marts: Sequence[Mart] = MARTS) -> st
             statements += _column_changes(each, tables[each.name])
     if missing:
         statements.append(ddl.mart_rows(marts))
+    statements += _api_changes(connection, marts)
     return "\n".join(statements)
 
 
@@ -76,6 +77,26 @@ def _column_changes(each: Mart, table: Relation) -> Iterator[str]:
     yield from (ddl.foreign_key(each, link) for link in each.links if link.name in names)
 
 
+def _api_changes(connection: psycopg.Connection, marts: Sequence[Mart]) -> Iterator[str]:
+    """Yields the indexes and policies of the CRM API that are missing."""
+    existing = {row[0] for row in connection.execute(_INDEXES_AND_BOUND_TABLES, {"crm": SCHEMA})}
+    for each in marts:
+        for name, statement in api_ddl.statements(each).items():
+            if name not in existing:
+                yield statement + "\n"
+
+
+_INDEXES_AND_BOUND_TABLES: Final = """
+select pg_indexes.indexname
+from pg_catalog.pg_indexes
+where pg_indexes.schemaname = %(crm)s
+union all
+select pg_policies.tablename
+from pg_catalog.pg_policies
+where pg_policies.schemaname = %(crm)s
+    and pg_policies.policyname = 'app'
+    and pg_policies.qual like '%%key_user()%%'
+"""
 _HEADER: Final = """\
 -- {title}
 -- What: tables and columns of crm that are declared in marts/declared.py and were not there before.

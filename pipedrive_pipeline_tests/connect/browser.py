@@ -18,7 +18,10 @@ from fastapi import FastAPI
 
 from pipedrive_pipeline.connect import serving
 from pipedrive_pipeline.connect.app import create_app
-from pipedrive_pipeline.connect.auth.rate_limits import REQUESTS_A_MINUTE
+from pipedrive_pipeline.connect.auth.rate_limits import (
+    CRM_REQUESTS_IN_TEN_MINUTES,
+    REQUESTS_A_MINUTE,
+)
 from pipedrive_pipeline.connect.http_protocol import LimitedHttp
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.vault.vault import Vault
@@ -46,7 +49,7 @@ class ConnectSite:
         self.world.forget()
         self.forgive()
         self.world.execute("delete from integration.browser_sessions")
-        self.limit_requests(REQUESTS_A_MINUTE)
+        self.limit_requests(REQUESTS_A_MINUTE, CRM_REQUESTS_IN_TEN_MINUTES)
 
     def forgive(self) -> None:
         """Deletes the failed attempts of every address and account."""
@@ -57,10 +60,13 @@ class ConnectSite:
         vault = self.world.vault
         self.app.state.services.refusals.store(vault.warehouse, vault.settings)
 
-    def limit_requests(self, a_minute: int) -> None:
-        """Sets the requests a minute of each caller."""
-        services = self.app.state.services
-        self.app.state.services = replace(services, requests_a_minute=a_minute)
+    def limit_requests(self, a_minute: int, of_crm: int | None = None) -> None:
+        """Sets the requests a minute of each caller, and those in ten minutes to the CRM API."""
+        self.app.state.services = replace(
+            self.app.state.services,
+            requests_a_minute=a_minute,
+            crm_requests=a_minute if of_crm is None else of_crm,
+        )
 
     def close(self) -> None:
         """Every browser is closed."""

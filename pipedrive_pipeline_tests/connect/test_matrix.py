@@ -78,7 +78,7 @@ BODIES: dict[str, Any] = {
     "/confirm": {},
 }
 QUERIES = {"/values": {"entity": "organizations"}}
-CRM_API = "/api/crm/"  # `crm/test_rights.py` asks its routes
+CRM_API = "/api/crm/v1"  # `crm/test_rights.py` asks its routes
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 

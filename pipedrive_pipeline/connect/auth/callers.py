@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from fastapi import Request
@@ -17,9 +18,9 @@ from psycopg.rows import dict_row
 from pipedrive_pipeline.connect.auth import attempts, csrf, keys, sessions, signing
 from pipedrive_pipeline.connect.auth.keys import Key
 from pipedrive_pipeline.connect.auth.permissions import Permission, Role
-from pipedrive_pipeline.connect.auth.rate_limits import COUNT_REQUEST, Quota
+from pipedrive_pipeline.connect.auth.rate_limits import COUNT_REQUEST, CRM, MINUTE, Quota, Window
 from pipedrive_pipeline.connect.auth.sessions import Session
-from pipedrive_pipeline.connect.errors import NotSignedIn, OtherTenant
+from pipedrive_pipeline.connect.errors import KeyOfCrmUser, NotSignedIn, OtherTenant
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.errors import BadInput, UnknownTenant
 from pipedrive_pipeline.settings import Settings
@@ -39,6 +40,7 @@ class Caller:
     id: str  # of the key; rate limits count by it
     quota: Quota
     session: Session | None = None  # None: the request carried a key
+    crm_user_id: UUID | None = None  # sees what this user of the CRM may see; None: everything
 
     @property
     def is_operator(self) -> bool:
@@ -55,8 +57,13 @@ def carries_key(request: Request) -> bool:
     return _key(request) is not None
 
 
-def of_request(request: Request, services: Services) -> Caller:
+def of_request(request: Request, services: Services, window: Window = MINUTE) -> Caller:
     """The caller by the request's key, or by the browser's session if it carries none.
+
+    Args:
+        request: the request.
+        services: of the app.
+        window: in which it is counted.
 
     Raises:
         NotSignedIn: neither a key nor a session, or an invalid one.
@@ -69,18 +76,22 @@ def of_request(request: Request, services: Services) -> Caller:
     settings, named_tenant = services.vault.settings, request.headers.get("x-tenant")
     text = _key(request)
     if text is not None:
-        return _of_key(request, services, text, named_tenant)
+        return _of_key(request, services, text, named_tenant, window)
     session = sessions.of_browser(request, settings)
     if session is None:
         raise NotSignedIn
     if request.method not in csrf.SAFE_METHODS:
         token = request.headers.get("x-csrf-token", "")
         csrf.require_own_form(request, settings, session.secret, token)
-    return of_session(request, services, session, named_tenant)
+    return of_session(request, services, session, named_tenant, window)
 
 
 def of_session(
-    request: Request, services: Services, session: Session, named_tenant: str | None
+    request: Request,
+    services: Services,
+    session: Session,
+    named_tenant: str | None,
+    window: Window = MINUTE,
 ) -> Caller:
     """The caller by a browser session; the operator's names the tenant.
 
@@ -91,9 +102,9 @@ def of_session(
     with services.warehouse.connect() as connection:
         if session.tenant is not None:
             values = {"session_id": session.id, "secret_hash": session.secret_hash}
-            lookup = _Lookup(session.tenant, _SESSION_QUERY, values)
+            lookup = _Lookup(session.tenant, _SESSION_QUERY, values, window)
         elif sessions.is_open_for_operator(connection, services.vault.settings, session):
-            lookup = _lookup_of_operator(named_tenant)
+            lookup = _lookup_of_operator(named_tenant, window)
         else:
             raise NotSignedIn
         row = lookup.row(connection, attempts.address_of(request))
@@ -107,6 +118,7 @@ def key_of(request: Request, services: Services, text: str) -> tuple[Tenant | No
 
     Raises:
         NotSignedIn: the key is unknown or revoked.
+        KeyOfCrmUser: the key is bound to a user of the CRM, and the pages show every record.
         TooManyRequests: too many wrong keys came before.
     """
     address, account = attempts.address_of(request), attempts.account_of(text)
@@ -118,6 +130,8 @@ def key_of(request: Request, services: Services, text: str) -> tuple[Tenant | No
         if tenant is not None:
             become_app(connection, tenant)
             key = keys.by_text(connection, tenant, text)
+            if key is not None and key.crm_user_id is not None:
+                raise KeyOfCrmUser
             if key is not None:
                 return tenant, key
     attempts.record_failure(services.warehouse, address, account)
@@ -131,12 +145,14 @@ class _Lookup:
     tenant: Tenant
     query: str
     values: Mapping[str, object]
+    window: Window
     is_operator: bool = False
 
     def row(self, connection: psycopg.Connection, address: str) -> dict[str, Any] | None:
         """The caller's row, with the role of the app; None if there is no such caller."""
         become_app(connection, self.tenant)
-        values = {"tenant": self.tenant.slug, "address": address, **self.values}
+        counted = {"tenant": self.tenant.slug, "address": address, **self.window.values}
+        values = {**counted, **self.values}
         cursor = connection.cursor(row_factory=dict_row)
         return cursor.execute(self.query.encode(), values).fetchone()
 
@@ -145,23 +161,25 @@ class _Lookup:
         return UnknownTenant(self.tenant.slug) if self.is_operator else NotSignedIn()
 
 
-def _lookup_of_operator(named_tenant: str | None) -> _Lookup:
+def _lookup_of_operator(named_tenant: str | None, window: Window) -> _Lookup:
     if not named_tenant:
         raise BadInput("X-Tenant is missing: the operator's key opens every tenant; name one.")
     tenant = Tenant(named_tenant)
-    return _Lookup(tenant, _OPERATOR_QUERY, {"operator": OPERATOR}, is_operator=True)
+    return _Lookup(tenant, _OPERATOR_QUERY, {"operator": OPERATOR}, window, is_operator=True)
 
 
-def _of_key(request: Request, services: Services, text: str, named_tenant: str | None) -> Caller:
+def _of_key(
+    request: Request, services: Services, text: str, named_tenant: str | None, window: Window
+) -> Caller:
     address, account = attempts.address_of(request), attempts.account_of(text)
     lookup, row = None, None
     with services.warehouse.connect() as connection:
         attempts.require_allowed(connection, address, account)
         tenant = keys.tenant_named_in(text)
         if _is_operator_key(text, services.vault.settings):
-            lookup = _lookup_of_operator(named_tenant)
+            lookup = _lookup_of_operator(named_tenant, window)
         elif tenant is not None:
-            lookup = _Lookup(tenant, _KEY_QUERY, {"key_hash": signing.hashed(text)})
+            lookup = _Lookup(tenant, _KEY_QUERY, {"key_hash": signing.hashed(text)}, window)
         if lookup is not None:
             row = lookup.row(connection, address)
     if lookup is not None and row is not None:
@@ -180,13 +198,15 @@ def _caller(
     session: Session | None,
 ) -> Caller:
     tenant = lookup.tenant
-    quota = Quota.after(row["requests"], row["resets_in_seconds"], limit=services.requests_a_minute)
+    limit = services.crm_requests if lookup.window is CRM else services.requests_a_minute
+    quota = Quota.after(row["requests"], row["resets_in_seconds"], limit=limit)
     if named_tenant is not None and named_tenant != tenant.slug:
         raise OtherTenant
     if lookup.is_operator:
         return Caller(OPERATOR, tenant, Role.ADMIN, OPERATOR, quota, session)
     name = f"key {row['name']} ({row['key_prefix']})"
-    return Caller(name, tenant, Role(row["role"]), row["caller_id"], quota, session)
+    role, user_id = Role(row["role"]), row["crm_user_id"]
+    return Caller(name, tenant, role, row["caller_id"], quota, session, user_id)
 
 
 def _is_operator_key(text: str, settings: Settings) -> bool:
@@ -208,7 +228,8 @@ with caller as (
         api_keys.id::text as caller_id,
         api_keys.name,
         api_keys.key_prefix,
-        api_keys.role
+        api_keys.role,
+        api_keys.crm_user_id
     from integration.api_keys
     where api_keys.tenant_id = %(tenant)s
         and api_keys.key_hash = %(key_hash)s
@@ -238,7 +259,8 @@ with caller as (
         api_keys.id::text as caller_id,
         api_keys.name,
         api_keys.key_prefix,
-        api_keys.role
+        api_keys.role,
+        api_keys.crm_user_id
     from integration.browser_sessions
     inner join integration.api_keys
         on api_keys.tenant_id = %(tenant)s

@@ -12,7 +12,9 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from pipedrive_pipeline.connect.auth import attempts, callers
 from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.auth.permissions import Permission, roles_with
+from pipedrive_pipeline.connect.auth.rate_limits import CRM, MINUTE, Window
 from pipedrive_pipeline.connect.errors import (
+    KeyOfCrmUser,
     LinkRefused,
     NotSignedIn,
     PermissionMissing,
@@ -26,10 +28,14 @@ TENANT_HEADER = "The tenant, with the operator's key; a tenant's own key names i
 
 
 class Needs:
-    """A dependency that gives the caller, if it has one permission."""
+    """A dependency that gives the caller, if it has one permission.
 
-    def __init__(self, permission: Permission) -> None:
-        self.permission = permission
+    Only routes of the CRM API admit a key that is bound to a user of the CRM: their rows are those
+    that the user may see.
+    """
+
+    def __init__(self, permission: Permission, window: Window = MINUTE) -> None:
+        self.permission, self.window = permission, window
 
     def __call__(
         self,
@@ -39,20 +45,23 @@ class Needs:
         _tenant: Annotated[str | None, Header(alias="X-Tenant", description=TENANT_HEADER)] = None,
     ) -> Caller:
         """The caller; the other parameters only describe the request in `/openapi.json`."""
-        caller = authenticated(request)
+        caller = authenticated(request, self.window)
         require(caller, self.permission)
         return caller
 
 
-def authenticated(request: Request) -> Caller:
-    """The caller of the request, within its rate limit.
+def authenticated(request: Request, window: Window = MINUTE) -> Caller:
+    """The caller of the request, within the rate limit of this window.
 
     Raises:
         NotSignedIn, Forbidden, OtherTenant, BadInput, BadSlug, UnknownTenant, TooManyRequests: the
             caller must change something.
+        KeyOfCrmUser: the key is bound to a user, and this is no route of the CRM API.
     """
     services: Services = request.app.state.services
-    caller = callers.of_request(request, services)
+    caller = callers.of_request(request, services, window)
+    if caller.crm_user_id is not None and window is not CRM:
+        raise KeyOfCrmUser
     request.state.quota = caller.quota
     request.state.tenant = caller.tenant.slug
     return caller
@@ -87,8 +96,9 @@ def guarded(request: Request) -> Iterator[None]:
 
 
 RecordReader = Annotated[Caller, Depends(Needs(Permission.READ_RECORDS))]
-RecordWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_RECORDS))]
-RecordDeleter = Annotated[Caller, Depends(Needs(Permission.DELETE_RECORDS))]
+CrmReader = Annotated[Caller, Depends(Needs(Permission.READ_RECORDS, CRM))]
+RecordWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_RECORDS, CRM))]
+RecordDeleter = Annotated[Caller, Depends(Needs(Permission.DELETE_RECORDS, CRM))]
 MappingWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_MAPPING))]
 SyncRequester = Annotated[Caller, Depends(Needs(Permission.ASK_SYNC))]
 ConnectionManager = Annotated[Caller, Depends(Needs(Permission.MANAGE_CONNECTION))]

@@ -39,6 +39,7 @@ class Key:
     last_used_at: datetime | None
     expires_at: datetime | None
     revoked_at: datetime | None
+    crm_user_id: UUID | None = None  # sees what this user of the CRM may see; None: everything
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "role", Role(self.role))
@@ -60,8 +61,11 @@ def add(
     *,
     who: str,
     expires_at: datetime | None = None,
+    crm_user_id: UUID | None = None,
 ) -> NewKey:
     """Adds a key of this tenant; only its hash is stored. Without ``expires_at`` it never expires.
+
+    A key with a ``crm_user_id`` opens the CRM API only, and sees what that user may see.
 
     Raises:
         BadInput: the name is empty, too long or unprintable, or the key would have expired already.
@@ -74,13 +78,15 @@ def add(
     start, secret = f"{START}{tenant}.", signing.fresh()
     prefix = start + secret[:SHOWN_CHARACTERS]
     key_hash = signing.hashed(start + secret)
-    values = [tenant.slug, name, role, key_hash, prefix, who, expires_at]
+    values = [tenant.slug, name, role, key_hash, prefix, who, expires_at, crm_user_id]
     try:
         key = connection.cursor(row_factory=class_row(Key)).execute(_ADD, values).fetchone()
     except psycopg.errors.ForeignKeyViolation:
         raise UnknownTenant(tenant.slug) from None
     assert key is not None  # noqa: S101 - `returning` of an insert
     facts = {"name": name, "role": role, "expires_at": expires_at and expires_at.isoformat()}
+    if crm_user_id is not None:
+        facts["crm_user_id"] = str(crm_user_id)
     audit_log.note(connection, tenant, who=who, action="key.add", subject=prefix, after=facts)
     return NewKey(key, start + secret)
 
@@ -162,7 +168,8 @@ _COLUMNS = """
     api_keys.created_by,
     api_keys.last_used_at,
     api_keys.expires_at,
-    api_keys.revoked_at
+    api_keys.revoked_at,
+    api_keys.crm_user_id
 """
 IS_VALID = """
     api_keys.revoked_at is null
@@ -170,9 +177,9 @@ IS_VALID = """
 """
 _ADD = f"""
 insert into integration.api_keys (
-    tenant_id, name, role, key_hash, key_prefix, created_by, expires_at
+    tenant_id, name, role, key_hash, key_prefix, created_by, expires_at, crm_user_id
 )
-values (%s, %s, %s, %s, %s, %s, %s)
+values (%s, %s, %s, %s, %s, %s, %s, %s)
 returning {_COLUMNS}
 """
 _ALL = f"""

@@ -15,23 +15,32 @@ from pipedrive_pipeline.connect.errors import TooManyRequests
 from pipedrive_pipeline.tenants import Tenant
 
 REQUESTS_A_MINUTE = 600  # of one key and tenant: a page that polls ten times a second
+CRM_REQUESTS_IN_TEN_MINUTES = 1_000  # of one key and tenant to `/api/crm`, counted by themselves
 LENDINGS_A_MINUTE = 120  # of one key: 64 workers that start at once, and again
 
-# Needs a CTE `caller` with `caller_id` and at most one row, and the parameters tenant and address.
+# Needs a CTE `caller` with `caller_id` and at most one row, and the parameters tenant, address and
+# those of a `Window`.
 COUNT_REQUEST: Final = """
 request_window as (
     insert into integration.request_windows as stored (
         tenant_id, caller, began_at, requests, addresses
     )
-    select %(tenant)s, caller.caller_id, now(), 1, array[%(address)s::text]
+    select
+        %(tenant)s,
+        caller.caller_id || %(counted_as)s,
+        now(),
+        1,
+        array[%(address)s::text]
     from caller
     on conflict (tenant_id, caller) do update
     set began_at = case
-            when stored.began_at > now() - interval '1 minute' then stored.began_at
+            when stored.began_at > now() - make_interval(secs => %(window_seconds)s)
+                then stored.began_at
             else now()
         end,
         requests = case
-            when stored.began_at > now() - interval '1 minute' then stored.requests + 1
+            when stored.began_at > now() - make_interval(secs => %(window_seconds)s)
+                then stored.requests + 1
             else 1
         end,
         addresses = case
@@ -40,15 +49,34 @@ request_window as (
         end
     returning
         stored.requests,
-        extract(epoch from stored.began_at + interval '1 minute' - now())::float
+        %(window_seconds)s - extract(epoch from now() - stored.began_at)::float
             as resets_in_seconds
 )
 """
 
 
 @dataclass(frozen=True)
+class Window:
+    """A time in which requests are counted; those of another name are counted by themselves."""
+
+    seconds: int
+    name: str = ""
+
+    @property
+    def values(self) -> dict[str, object]:
+        """The parameters of `COUNT_REQUEST`."""
+        counted_as = f" {self.name}" if self.name else ""
+        return {"window_seconds": self.seconds, "counted_as": counted_as}
+
+
+MINUTE: Final = Window(60)
+LENDING: Final = Window(60, "credential")
+CRM: Final = Window(600, "crm")
+
+
+@dataclass(frozen=True)
 class Quota:
-    """The rest of a caller's minute, for the headers of the answer."""
+    """The rest of a caller's window, for the headers of the answer."""
 
     limit: int
     remaining: int
@@ -56,7 +84,7 @@ class Quota:
 
     @classmethod
     def after(cls, requests: int, resets_in_seconds: float, *, limit: int) -> Quota:
-        """The quota after as many requests in the current minute.
+        """The quota after as many requests in the current window.
 
         Raises:
             TooManyRequests: they are more than the limit.
@@ -78,7 +106,7 @@ def count_lending(connection: psycopg.Connection, tenant: Tenant, caller_id: str
     Raises:
         TooManyRequests: the caller has borrowed too often in this minute.
     """
-    values = {"tenant": tenant.slug, "address": None, "caller": f"{caller_id} credential"}
+    values = {"tenant": tenant.slug, "address": None, "caller": caller_id, **LENDING.values}
     row = connection.execute(_COUNT_LENDING.encode(), values).fetchone()
     assert row is not None  # noqa: S101 - `returning` of an insert
     return Quota.after(*row, limit=LENDINGS_A_MINUTE)

@@ -14,7 +14,7 @@ from itsdangerous import BadSignature, Signer
 from pipedrive_pipeline.settings import Settings
 
 SECRET_BYTES = 32
-SIGNED_MAX_CHARACTERS = 256  # ours have about 140
+SIGNED_MAX_CHARACTERS = 1_024  # a place in a list has at most 700, others about 140
 
 
 def fresh() -> str:

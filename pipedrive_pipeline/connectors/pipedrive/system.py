@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -14,6 +15,7 @@ from pipedrive_pipeline.connectors.answers import HttpAnswer, SourceCall
 from pipedrive_pipeline.connectors.contract import (
     Access,
     Account,
+    Audience,
     AuthScheme,
     Budget,
     Children,
@@ -202,6 +204,10 @@ def _is_admin(access: object) -> bool | None:
     return any(grant.get("admin") is True for grant in of_sales or grants)
 
 
+# Values of visible_to. On plans with visibility groups 3 is the owner's group and 5 also the groups
+# below it, which are not read: they are left out. On other plans all users are in one group.
+AUDIENCES: Final[Mapping[str, Audience]] = {"3": "group", "5": "group", "7": "everybody"}
+
 PIPEDRIVE = System(
     key="pipedrive",
     label="Pipedrive",
@@ -211,5 +217,6 @@ PIPEDRIVE = System(
     open=opener(),
     budget=Budget(DAILY_TOKENS),
     field_types=FIELD_TYPES,
+    audiences=AUDIENCES,
     webhooks=WEBHOOKS,
 )
