@@ -214,9 +214,9 @@ def assert_all_equals_source(world: World, sandbox: Sandbox, tenant: Tenant = AC
 def assert_nothing_became_null(world: World, sandbox: Sandbox, tenant: Tenant = ACME) -> None:
     """Fails where a column of raw holds fewer values than the source, less those set aside."""
     for name, spec in read_by(world, tenant).items():
-        gone = marked(world, name, tenant)
-        stored = [row for row in world.raw(tenant, name) if str(row[spec.key.name]) not in gone]
         sent = source_rows(sandbox, name)
+        gone = unlisted(world, spec, sent, tenant)
+        stored = [row for row in world.raw(tenant, name) if str(row[spec.key.name]) not in gone]
         for column in spec.columns:
             if column.name in NAMES_OF_OTHERS.get(name, ()):
                 continue
