@@ -119,9 +119,14 @@ class BudgetSpent(Transient):
 
 
 class SourceUnavailable(Transient):
-    """The source gave no usable answer within the attempts and the time allowed."""
+    """The source gave no usable answer within the attempts and the time allowed.
+
+    Attributes:
+        is_undone: the source has certainly not done what the last attempt asked for.
+    """
 
     code = "source_unavailable"
+    is_undone: bool = False
 
 
 class IncompleteRead(Transient):

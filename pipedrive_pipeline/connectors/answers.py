@@ -37,8 +37,8 @@ class SourceCall:
     path: str
     tokens: int  # what it costs of the day's budget
     params: Mapping[str, str | int] = field(default_factory=dict)
-    method: Literal["GET", "POST", "DELETE"] = "GET"
-    body: Mapping[str, str] | None = None  # sent as JSON
+    method: Literal["GET", "POST", "PATCH", "PUT", "DELETE"] = "GET"
+    body: Mapping[str, object] | None = None  # sent as JSON
 
     @property
     def is_repeatable(self) -> bool:
@@ -193,4 +193,8 @@ class Dialect(Protocol):
 
     def is_charged(self, status: int) -> bool:
         """True if a call with this status counts against the day's budget."""
+        ...
+
+    def reason(self, answer: HttpAnswer) -> str:
+        """Why a call was refused, in the source's own words; may hold values; empty if unknown."""
         ...

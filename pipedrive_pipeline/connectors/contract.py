@@ -23,6 +23,7 @@ from msgspec import Raw
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connectors.hosts import AllowedHosts
+from pipedrive_pipeline.connectors.writing import Operation, Writer, WriteSpec
 from pipedrive_pipeline.errors import BadInput
 
 Record = dict[str, Raw]
@@ -524,6 +525,10 @@ class System:
     audiences: Mapping[str, Audience] = field(default_factory=dict, hash=False)
     webhooks: Webhooks | None = None  # None: the system tells of no changes, they are only read
     marts_folder: Path | None = None  # of its selects; None: ``sql/marts/<key>``
+    # What can be written; an operation that is absent is not supported.
+    writes: Mapping[Operation, WriteSpec] = field(default_factory=dict, hash=False)
+    # A writer for one tenant, as ``open``; a system with ``writes`` has it.
+    open_writer: Callable[[Access], AbstractAsyncContextManager[Writer]] | None = None
 
     @cached_property
     def by_name(self) -> Mapping[str, Entity]:

@@ -179,7 +179,9 @@ class Client:
             self._report(call, None, tokens=0 if never_left(error) else call.tokens)
             reason = in_plain_words(error, origin, limits)
             if is_untrusted(error):
-                raise SourceUnavailable(self._message(call, reason)) from error
+                untrusted = SourceUnavailable(self._message(call, reason))
+                untrusted.is_undone = True
+                raise untrusted from error
             raise _Again(SourceUnavailable, reason, is_undone=never_left(error)) from error
         rate_limits = self._dialect.rate_limits(answer)
         self._pacer.learn(rate_limits)
@@ -244,7 +246,8 @@ class Client:
                 name = target.hostname or "another path of the same host"
                 return SourceRedirected(tenant, system, call.kind, host, name)
         reason = REFUSALS.get(status, "asking again would give the same")
-        return SourceRefused(tenant, label, call.kind, status, reason)
+        source_text = self._dialect.reason(answer)
+        return SourceRefused(tenant, label, call.kind, status, reason, source_text=source_text)
 
     async def _wait_before(
         self, attempt: int, call: SourceCall, again: _Again, began: float
@@ -260,7 +263,10 @@ class Client:
         if is_over or (wanted or 0) > limits.wait_seconds_max:
             tries = f"{attempt - 1} attempt" + ("s" if attempt > 2 else "")
             reason = f"{again.reason}; gave up after {tries} in {spent:.0f} s"
-            raise again.error(self._message(call, reason)) from again.__cause__
+            error = again.error(self._message(call, reason))
+            if isinstance(error, SourceUnavailable):
+                error.is_undone = again.is_undone
+            raise error from again.__cause__
         log.info("%s: %s: %s; again in %.1f s", self._access.tenant, call.kind, again.reason, wait)
         await clock.sleep(wait)
 

@@ -10,8 +10,18 @@ class SourceRefused(PersonMustAct):
 
     code = "source_refused"
 
-    def __init__(self, tenant: str, label: str, kind: str, status: int, reason: str) -> None:
+    def __init__(
+        self,
+        tenant: str,
+        label: str,
+        kind: str,
+        status: int,
+        reason: str,
+        *,
+        source_text: str = "",
+    ) -> None:
         self.tenant, self.status = tenant, status
+        self.source_text = source_text  # the source's own words; may hold values of a record
         super().__init__(f"{tenant}: {label} refused {kind!r} with status {status}: {reason}.")
 
 

@@ -150,6 +150,10 @@ class LedgerDialect:
         """See `Dialect`."""
         return status == 200
 
+    def reason(self, answer: HttpAnswer) -> str:
+        """A header that it may send."""
+        return str(answer.headers.get("x-reason", ""))
+
 
 @dataclass(frozen=True)
 class LedgerSource:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from pipedrive_pipeline.connectors.answers import HttpAnswer, RateLimits, Verdict, count, number
 from pipedrive_pipeline.connectors.contract import Credential
 
 BURST_WINDOW_SECONDS = 2.0  # rolling, per token
 LONGEST_BURST_SECONDS = 60.0  # a 429 that asks for more than this is no burst
+SHOWN_CHARACTERS = 500  # of the text of an error
 SEARCHED_BYTES = 4096  # of an error body; the texts looked for are at its beginning
 BY_STATUS = {401: Verdict.RENEW, 408: Verdict.TROUBLE, 425: Verdict.TROUBLE}
 BY_HUNDRED = {2: Verdict.READ, 3: Verdict.REDIRECT, 5: Verdict.TROUBLE}
@@ -58,6 +61,18 @@ class PipedriveDialect:
     def is_charged(self, status: int) -> bool:
         """Good answers and 404 cost tokens; what other failures cost is nowhere said."""
         return 200 <= status < 300 or status == 404
+
+    def reason(self, answer: HttpAnswer) -> str:
+        """The text of an error body, such as ``Validation failed: name: ...``."""
+        try:
+            body = msgspec.json.decode(answer.body, type=_ErrorBody)
+        except msgspec.DecodeError:
+            return ""
+        return "".join(filter(str.isprintable, body.error))[:SHOWN_CHARACTERS]
+
+
+class _ErrorBody(msgspec.Struct):
+    error: str
 
 
 def _forbidden(answer: HttpAnswer) -> Verdict:

@@ -44,6 +44,8 @@ from pipedrive_pipeline.connectors.pipedrive.field_types import FIELD_TYPES
 from pipedrive_pipeline.connectors.pipedrive.records import children, picked, record_status
 from pipedrive_pipeline.connectors.pipedrive.walks import READERS, ListWalk
 from pipedrive_pipeline.connectors.pipedrive.webhooks import WEBHOOKS
+from pipedrive_pipeline.connectors.pipedrive.writer import opener as writer_opener
+from pipedrive_pipeline.connectors.pipedrive.writes import WRITES
 from pipedrive_pipeline.connectors.transport import SYSTEM_CLOCK, Clock, Limits
 
 # Scopes are chosen on the app in Pipedrive's Developer Hub; the authorize address carries none.
@@ -219,4 +221,6 @@ PIPEDRIVE = System(
     field_types=FIELD_TYPES,
     audiences=AUDIENCES,
     webhooks=WEBHOOKS,
+    writes=WRITES,
+    open_writer=writer_opener(),
 )
