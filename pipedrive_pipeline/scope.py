@@ -62,6 +62,11 @@ class Scope:
         return f"raw/{self.tenant.slug}/{self.system}"
 
     @property
+    def write_lock(self) -> str:
+        """The lock of the process that writes to the system."""
+        return f"write/{self.tenant.slug}/{self.system}"
+
+    @property
     def token_lock(self) -> str:
         """The lock of the process that refreshes the token."""
         return f"token/{self.tenant.slug}/{self.system}"

@@ -1,4 +1,7 @@
-"""`serve-signals`: reads changed records again, as `up` and a service manager start it."""
+"""`serve-signals`: reads changed records again, and settles writes that no caller waits for.
+
+`up` and a service manager start it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from pipedrive_pipeline.warehouse.migrations import require_current
 def serve_signals() -> None:
     """Read records again that a webhook names, as soon as it does."""
     from pipedrive_pipeline.sync.runs.signal_loop import serve_until
+    from pipedrive_pipeline.sync.writes.background import settle_until
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -23,4 +27,10 @@ def serve_signals() -> None:
     settings = load_settings()
     warehouse = warehouse_of(settings)
     require_current(warehouse)
-    serve_until(stop, warehouse, settings)
+    writes = threading.Thread(target=settle_until, args=(stop, warehouse, settings))
+    writes.start()
+    try:
+        serve_until(stop, warehouse, settings)
+    finally:
+        stop.set()
+        writes.join()

@@ -22,7 +22,8 @@ commands = typer.Typer(
     help="Show and change when and how a tenant is synced.", no_args_is_help=True
 )
 UNSET = "none"
-LISTS = frozenset({"alert_urls", "entities_off"})  # their values are separated by commas
+# Their values are separated by commas.
+LISTS = frozenset({"alert_urls", "entities_off", "writes_allowed"})
 PAIRS = frozenset({"entity_cycles"})  # so are these, each with its number: notes:24,leads:48
 
 

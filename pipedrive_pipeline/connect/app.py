@@ -10,6 +10,7 @@ import logging
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,7 +33,9 @@ from pipedrive_pipeline.connect.api import (
     review_routes,
     sync_routes,
 )
+from pipedrive_pipeline.connect.api.crm import outbox_routes
 from pipedrive_pipeline.connect.api.crm import routes as crm_routes
+from pipedrive_pipeline.connect.api.crm import write_routes as crm_write_routes
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION, TAGS
 from pipedrive_pipeline.connect.auth.rate_limits import (
     CRM_REQUESTS_IN_TEN_MINUTES,
@@ -53,9 +56,10 @@ from pipedrive_pipeline.connect.refusals import STORE_SECONDS, RefusalCounter
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connect.slow_work import SlowWork
 from pipedrive_pipeline.connectors.registry import check_settings
-from pipedrive_pipeline.errors import DatabaseUnavailable, PipelineError
+from pipedrive_pipeline.errors import BudgetSpent, DatabaseUnavailable, PipelineError
 from pipedrive_pipeline.marts.mapping import BadMapping
 from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.writes.errors import WriteError
 from pipedrive_pipeline.vault.vault import Vault, check_keys, open_vault
 from pipedrive_pipeline.warehouse.pool import pooled
 
@@ -71,6 +75,8 @@ ROUTERS = (
     lending_routes.router,
     lookup_routes.router,
     audit_routes.router,
+    outbox_routes.router,
+    *crm_write_routes.ROUTERS,
     *crm_routes.ROUTERS,
     uninstall.router,
     webhook.router,
@@ -178,6 +184,8 @@ def _pipeline_error(request: Request, error: PipelineError) -> Response:
     wait_seconds = (
         error.wait_seconds if isinstance(error, TooManyRequests | TooMuchAtOnce) else None
     )
+    if isinstance(error, BudgetSpent):
+        wait_seconds = max(1.0, (error.resets_at - datetime.now(UTC)).total_seconds())
     if not envelope.wants_page(request):
         return envelope.refusal(
             request,
@@ -212,6 +220,8 @@ def _to_tenants(_: Request, __: TenantFirst) -> Response:
 
 def _details(error: PipelineError) -> list[dict[str, str]]:
     """The issue of each field, if the error has them."""
+    if isinstance(error, WriteError):
+        return [dict(each) for each in error.details]
     issues = error.issues if isinstance(error, BadMapping) else ()
     return [{"field": issue.field, "issue": issue.issue} for issue in issues]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Request
@@ -23,6 +23,7 @@ from pipedrive_pipeline.errors import (
     UnknownTenant,
     UsageError,
 )
+from pipedrive_pipeline.sync.writes.errors import WriteError
 
 STATUSES: Mapping[str, int] = {
     "state_refused": 400,
@@ -47,12 +48,14 @@ STATUSES: Mapping[str, int] = {
     "too_much_at_once": 429,
 }
 RETRY_AFTER_SECONDS = 5
+ACCEPTED = 202
 
 
 def status_of(error: PipelineError) -> int:
     """The HTTP status of an error of our family."""
-    if error.code in STATUSES:
-        return STATUSES[error.code]
+    own = error.status if isinstance(error, WriteError) else STATUSES.get(error.code)
+    if own is not None:
+        return own
     if isinstance(error, UnknownTenant):
         return 404
     if isinstance(error, UsageError) and not isinstance(error, SettingsError):
@@ -84,6 +87,7 @@ def answer(
     status: int = 200,
     next_cursor: str | None = None,
     headers: Mapping[str, str] | None = None,
+    warnings: Sequence[Mapping[str, object]] | None = None,
 ) -> JSONResponse:
     """A good answer of a model, of plain JSON, or of a list of either.
 
@@ -93,8 +97,11 @@ def answer(
         status: the HTTP status.
         next_cursor: leads to the next page of a list; None on the last page.
         headers: more headers.
+        warnings: of a write; None: the answer is of another kind.
     """
     meta: dict[str, object] = {"request_id": request.state.request_id}
+    if warnings is not None:
+        meta["warnings"] = list(warnings)
     if isinstance(data, list):
         meta["pagination"] = {"next_cursor": next_cursor}
     body = {"data": data, "meta": meta}

@@ -246,6 +246,12 @@ class Config(Model):
         description="The CRM tells of changes at once, where it can reach APP_URL. false: changes "
         "are found by the next sync.",
     )
+    writes_allowed: list[EntityName] = Field(
+        default=[],
+        max_length=100,
+        description="Marts whose records may be written in the CRM, such as deals; all: every one. "
+        "Empty: none.",
+    )
 
     def changed(self) -> dict[str, Any]:
         """The fields that the request contains, by the names of `SyncConfig`."""

@@ -33,6 +33,7 @@ FORGET = (
     # A deletion in the former company would mark a record of the new one.
     "delete from integration.webhook_events where tenant_id = %s and system = %s",
     "delete from integration.signals where tenant_id = %s and system = %s",
+    "delete from integration.links where tenant_id = %s and system = %s",
     # The former company's webhook opens nothing any more; the new one gets its own.
     "delete from integration.webhooks where tenant_id = %s and system = %s",
     """

@@ -9,14 +9,17 @@ from fastapi.responses import Response
 
 from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connect.pages import rendering
-from pipedrive_pipeline.connect.pages.visitors import AnyVisitor
-from pipedrive_pipeline.connect.request import AppServices
+from pipedrive_pipeline.connect.pages.visitors import AnyVisitor, FormVisitor
+from pipedrive_pipeline.connect.request import AppServices, SystemKey
 from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.status import problems as known_problems
+from pipedrive_pipeline.sync.writes import review
 
 router = APIRouter(include_in_schema=False)
 
 Effect = Literal["stops", "held", "resolved"]
+Decision = Literal["overwrite", "discard"]
 
 
 @router.get("/problems")
@@ -45,5 +48,22 @@ def problems(
         labels={system.key: system.label for system in registry.systems()},
         may_connect=visitor.is_operator or visitor.may(Permission.MANAGE_CONNECTION),
         may_sync=visitor.is_operator or visitor.may(Permission.ASK_SYNC),
+        may_write=visitor.is_operator or visitor.may(Permission.WRITE_RECORDS),
         may_map=visitor.is_operator or visitor.may(Permission.WRITE_MAPPING),
     )
+
+
+@router.post("/integrations/{system}/writes/{mart}/{decision}")
+def decide_writes(
+    services: AppServices,
+    system: SystemKey,
+    mart: str,
+    decision: Decision,
+    visitor: FormVisitor,
+) -> Response:
+    """The decision on all writes of a table that met a conflict."""
+    caller = visitor.require(Permission.WRITE_RECORDS)
+    scope = Scope(caller.tenant, system)
+    with services.vault.warehouse.transaction(tenant=caller.tenant) as connection:
+        review.decide(connection, scope, mart, decision, who=caller.name)
+    return rendering.go_to(visitor.address("/problems"))

@@ -13,7 +13,11 @@ from pydantic import ValidationError
 from pipedrive_pipeline.connect.api.sync_models import Config
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Children, Entity
-from pipedrive_pipeline.sync.tenancy.configuration import SyncConfig
+from pipedrive_pipeline.sync.tenancy.configuration import (
+    ALL_MARTS,
+    SyncConfig,
+    writable_marts,
+)
 
 FLAGS: Final = ("auto_sync", "incremental_sync", "sync_custom_fields", "near_real_time")
 NUMBERS: Final = (
@@ -45,6 +49,7 @@ def values_of(config: SyncConfig, system: str) -> dict[str, str]:
         if entity.name not in config.entities_off:
             values[f"read:{entity.name}"] = "1"
         values[f"cycle:{entity.name}"] = str(config.entity_cycles.get(entity.name, 0))
+    values |= {f"write:{mart}": "1" for mart in config.writes_allowed}
     return values | {
         "sync_time": facts["sync_time"],
         "time_zone": config.time_zone or "",
@@ -64,6 +69,8 @@ def sent_settings(sent: Mapping[str, str], config: SyncConfig, system: str) -> S
         "budget_share": _share(sent.get("budget_share", "")),
         "alert_urls": sent.get("alert_urls", "").split(),
     }
+    marts = (ALL_MARTS, *writable_marts(system))
+    wanted["writes_allowed"] = [mart for mart in marts if f"write:{mart}" in sent]
     off, cycles = _off(sent, config, system), _cycles(sent, config, system)
     if off != set(config.entities_off):  # else the defaults of later releases apply
         wanted["entities_off"] = sorted(off)

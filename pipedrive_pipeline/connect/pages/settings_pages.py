@@ -194,6 +194,7 @@ def _page(
         chosen_zone=_chosen_zone(asked.request, visitor),
         may_write=visitor.may(Permission.MANAGE_CONNECTION),
         choices=settings_form,
+        writable=configuration.writable_marts(scope.system),
     )
 
 

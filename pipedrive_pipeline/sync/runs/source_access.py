@@ -16,6 +16,7 @@ from pipedrive_pipeline.connectors.contract import (
     Source,
     WebhookAdmin,
 )
+from pipedrive_pipeline.connectors.writing import Writer
 from pipedrive_pipeline.errors import BudgetSpent, NotConnected
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
@@ -80,6 +81,11 @@ class SourceAccess:
     def open(self, on_call: Callable[[ApiCall], None]) -> AbstractAsyncContextManager[Source]:
         """Opens the source; ``on_call`` is called after each HTTP call."""
         return self._declaration.open(self._access(on_call))
+
+    def open_writer(self) -> AbstractAsyncContextManager[Writer]:
+        """Opens the source for writing, of a system that can be written; `book` books its calls."""
+        assert self._declaration.open_writer is not None  # noqa: S101 - it has `writes`
+        return self._declaration.open_writer(self._access(self.usage.on_call))
 
     def open_webhooks(self) -> AbstractAsyncContextManager[WebhookAdmin]:
         """Opens the source's webhooks, of a system that has some; `book` books its calls."""

@@ -30,6 +30,7 @@ class ProblemKind(StrEnum):
     DELETIONS = "deletions"  # too many records would be marked as deleted
     FIELD_GONE = "field_gone"  # a mapped field no longer exists
     RIGHT_MISSING = "right_missing"  # one kind of records may not be read
+    WRITE = "write"  # a write met a record that had moved; a person decides
     WEBHOOK = "webhook"  # changes are not told any more; syncs still find them
     SINK = "sink"  # an app's table could not be fed
     VALUES = "values"  # values that do not fit their column
@@ -214,6 +215,25 @@ select
 from integration.held_deletions
 where held_deletions.decision is null
     and (%(tenant)s::text is null or held_deletions.tenant_id = %(tenant)s)
+union all
+select
+    outbox.tenant_id,
+    outbox.system,
+    'write',
+    outbox.mart,
+    null,
+    count(*),
+    null,
+    'record_moved',
+    null,
+    min(outbox.created_at)
+from integration.outbox
+where outbox.state = 'conflict'
+    and (%(tenant)s::text is null or outbox.tenant_id = %(tenant)s)
+group by
+    outbox.tenant_id,
+    outbox.system,
+    outbox.mart
 union all
 select
     webhooks.tenant_id,

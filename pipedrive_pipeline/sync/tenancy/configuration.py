@@ -30,6 +30,7 @@ from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
 from pipedrive_pipeline.warehouse import audit_log
 from pipedrive_pipeline.warehouse.database import Warehouse
 
+ALL_MARTS: Final = "all"
 # Former settings of API and command line, by the entity that each switches off.
 ALIASES: Final = MappingProxyType({"sync_persons": "persons"})
 
@@ -52,6 +53,7 @@ class SyncConfig:
     alert_urls: tuple[str, ...] = ()  # not encrypted, not masked
     erase_deleted_after_days: int | None = None
     near_real_time: bool = True  # where the source can reach APP_URL
+    writes_allowed: tuple[str, ...] = ()  # marts whose records may be written; ALL_MARTS: every one
 
     def facts(self) -> dict[str, Any]:
         """Returns the settings for display and the audit log: masked, the time as `02:00`."""
@@ -60,6 +62,7 @@ class SyncConfig:
             "entities_off": list(self.entities_off),
             "entity_cycles": dict(self.entity_cycles),
             "alert_urls": [mask(url) for url in self.alert_urls],
+            "writes_allowed": list(self.writes_allowed),
         }
         aliases = {name: entity not in self.entities_off for name, entity in ALIASES.items()}
         facts = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -82,6 +85,7 @@ def read(connection: psycopg.Connection, cipher: Cipher, scope: Scope) -> SyncCo
     opened = cipher.open(sealed, _place(scope)).get_secret_value() if sealed else ""
     saved = row["entities_off"]
     row["entities_off"] = off_by_default if saved is None else tuple(saved)
+    row["writes_allowed"] = tuple(row["writes_allowed"])
     row["entity_cycles"] = default_cycles(scope.system) | (row["entity_cycles"] or {})
     return SyncConfig(**row, alert_urls=tuple(opened.split(",")) if opened else ())
 
@@ -125,6 +129,8 @@ def save(
         given["entities_off"] = _checked_entities(scope.system, given["entities_off"])
     if "entity_cycles" in given:
         given["entity_cycles"] = _checked_cycles(scope.system, given["entity_cycles"] or {})
+    if "writes_allowed" in given:
+        given["writes_allowed"] = _checked_marts(scope.system, given["writes_allowed"])
     if "alert_urls" in given:
         given["alert_urls"] = _unmasked(given["alert_urls"], before.alert_urls, settings)
     after = replace(before, **given)
@@ -138,6 +144,7 @@ def save(
         values["entities_off"] = list(after.entities_off)
     if "entity_cycles" in given:
         values["entity_cycles"] = Jsonb(dict(after.entity_cycles))
+    values["writes_allowed"] = list(after.writes_allowed)
     values["alert_urls"] = cipher.seal(joined, _place(scope)) if after.alert_urls else None
     connection.execute(
         _save(values), {**values, "tenant": scope.tenant.slug, "system": scope.system, "who": who}
@@ -222,6 +229,24 @@ def _checked_cycles(system: str, hours: Mapping[str, int]) -> dict[str, int]:
     return default_cycles(system) | dict(sorted(hours.items()))
 
 
+def _checked_marts(system: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Returns the names in order.
+
+    Raises:
+        BadInput: nothing of one of the names can be written in the system.
+    """
+    writable = writable_marts(system)
+    if unknown := sorted(set(names) - {ALL_MARTS, *writable}):
+        there = ", ".join((ALL_MARTS, *writable)) if writable else "nothing can be written"
+        raise BadInput(f"writes_allowed: {system} has no {unknown[0]!r} to write; there: {there}.")
+    return tuple(sorted(set(names)))
+
+
+def writable_marts(system: str) -> tuple[str, ...]:
+    """Returns the marts whose records can be written in a system, in the order of declaration."""
+    return tuple(dict.fromkeys(each.mart for each in registry.system(system).writes))
+
+
 def _require_known(setting: str, system: str, names: Iterable[str]) -> None:
     known = registry.system(system).by_name
     if unknown := sorted(set(names) - set(known)):
@@ -293,7 +318,8 @@ select
     sync_settings.daily_token_budget,
     sync_settings.alert_urls,
     sync_settings.erase_deleted_after_days,
-    sync_settings.near_real_time
+    sync_settings.near_real_time,
+    sync_settings.writes_allowed
 from integration.sync_settings
 where sync_settings.tenant_id = %(tenant)s
     and sync_settings.system = %(system)s

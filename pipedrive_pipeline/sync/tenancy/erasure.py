@@ -330,6 +330,8 @@ def _tables_of(
         if mart.name in changed or any(link.mart in changed for link in mart.links):
             yield mart.table
     yield "integration", "rejected_values"
+    yield "integration", "outbox"
+    yield "integration", "links"
 
 
 _KNOWN = """

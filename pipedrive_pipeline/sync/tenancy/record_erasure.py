@@ -20,6 +20,7 @@ from pipedrive_pipeline.marts.erasure import erase_rows, linked_records
 from pipedrive_pipeline.marts.sources import MartSource, mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.signals import forget_events
+from pipedrive_pipeline.sync.writes.review import forget_writes
 
 
 @dataclass
@@ -74,6 +75,7 @@ def erase_with_children(
         )
     for source in sources_of(scope.system, entity):
         erased.marts[source.name] += erase_rows(connection, scope, source, keys)
+        forget_writes(connection, scope, source.name, keys)
     erased.rejected_values += forget_rejected(
         connection, scope, entity, keys, with_unidentified=with_unidentified
     )

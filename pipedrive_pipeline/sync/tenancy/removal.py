@@ -191,6 +191,8 @@ _ROWS_OF_A_TENANT = (
     ("integration", "sync_requests"),
     ("integration", "webhook_events"),
     ("integration", "signals"),
+    ("integration", "outbox"),
+    ("integration", "links"),
     ("integration", "held_deletions"),
     ("integration", "webhooks"),
     ("integration", "run_entities"),

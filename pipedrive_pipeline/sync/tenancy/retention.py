@@ -106,6 +106,15 @@ _CONDITIONS: Final = {
     "api_usage": "old.used_on < (now() - make_interval(days => %(kept_days)s))::date",
     "alerts": "old.healed_at < now() - make_interval(days => %(kept_days)s)",
     "webhook_events": "old.received_at < now() - interval '7 days'",  # serving deletes most before
+    # A body that nobody came back for may hold a person's data.
+    "outbox": """
+        old.settled_at < now() - interval '7 days'
+        or (
+            old.state = 'intended'
+            and not old.is_async
+            and old.created_at < now() - interval '1 day'
+        )
+    """,
     "connect_links": f"old.expires_at < now() - {STALE_CONSENT}",
     "oauth_states": f"old.expires_at < now() - {STALE_CONSENT}",
     "pending_grants": f"old.expires_at < now() - {STALE_CONSENT}",

@@ -59,6 +59,7 @@ def test_every_setting_of_the_api_has_its_place_in_the_form(
         "alert_urls": f"{SLACK}\n",
         "cycle:notes": "24",
         "read:notes": "1",
+        "write:deals": "1",
     }
     for flag in ("auto_sync", "incremental_sync", "sync_custom_fields", "read:persons"):
         changed.pop(flag, None)
@@ -75,6 +76,7 @@ def test_every_setting_of_the_api_has_its_place_in_the_form(
     assert "notes" not in facts["entities_off"]
     assert facts["entity_cycles"]["notes"] == 24
     assert facts["alert_urls"] == ["slack://***"]
+    assert facts["writes_allowed"] == ["deals"]
     same = {name for name, value in facts.items() if value == defaults[name]}
     assert same <= {"erase_deleted_after_days", "near_real_time"}
     shown = admin.get(PAGE).text

@@ -57,6 +57,12 @@ def troubled_tenant(site: ConnectSite, slug: str = "acme") -> FilledTenant:
     read(site, slug, "notes", code="scope_missing")
     reject_values(site, slug, 38)
     site.world.execute(
+        "insert into integration.outbox"
+        " (tenant_id, system, mart, verb, request_hash, requested_by, state)"
+        " values (%s, 'pipedrive', 'deals', 'update', 'x', 'an app', 'conflict')",
+        slug,
+    )
+    site.world.execute(
         "insert into integration.webhooks (tenant_id, system, state, reason, app_url)"
         " values (%s, 'pipedrive', 'failing', 'deliveries fail', 'https://x.example')",
         slug,

@@ -24,6 +24,7 @@ from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.marts.declared import Link, Mart, mart
 from pipedrive_pipeline.marts.views.custom_values import custom_values
 from pipedrive_pipeline.marts.visibility import become_user
+from pipedrive_pipeline.sync.writes.comparison import version
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse, become_app
 
@@ -47,7 +48,20 @@ def object_of(
     links: Sequence[Link] = (),
     deleted: bool = False,
 ) -> dict[str, Any]:
-    """Returns the object of one record.
+    """Returns the object of one record; see `record_of`."""
+    return record_of(warehouse, caller, declared, id_text, links=links, deleted=deleted)[0]
+
+
+def record_of(
+    warehouse: Warehouse,
+    caller: Caller,
+    declared: Mart,
+    id_text: str,
+    *,
+    links: Sequence[Link] = (),
+    deleted: bool = False,
+) -> tuple[dict[str, Any], str]:
+    """Returns the object of one record, and its version for an ETag.
 
     Args:
         warehouse: where it is.
@@ -69,7 +83,8 @@ def object_of(
                 f"This record is gone since {row['deleted_at']:%Y-%m-%d}"
                 f" ({row['deletion_reason']}); ask for it with deleted=true."
             )
-        return objects_of(connection, caller.tenant, declared, [row], links)[0]
+        (shown,) = objects_of(connection, caller.tenant, declared, [row], links)
+        return shown, version(declared.name, row)
 
 
 def row_of(

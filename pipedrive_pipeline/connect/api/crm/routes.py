@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pipedrive_pipeline.connect.api import envelope
 from pipedrive_pipeline.connect.api.crm import lists, reading, schemas
 from pipedrive_pipeline.connect.api.crm.objects import resource_of
+from pipedrive_pipeline.connect.api.crm.writing import PREFIX
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
 from pipedrive_pipeline.connect.auth.callers import Caller
@@ -19,7 +20,6 @@ from pipedrive_pipeline.connect.auth.dependencies import CrmReader
 from pipedrive_pipeline.connect.request import AppServices, Services
 from pipedrive_pipeline.marts.declared import MARTS, Link, Mart, mart
 
-PREFIX: Final = "/api/crm/v1"
 Deleted = Annotated[bool, Query(description="Also if it is gone at the source, with its reason.")]
 Include = Annotated[str | None, Query(max_length=200, description="As in the list.")]
 
@@ -57,10 +57,10 @@ def _add_one(router: APIRouter, declared: Mart) -> None:
         deleted: Deleted = False,
     ) -> JSONResponse:
         links = schemas.included(declared, include)
-        found = reading.object_of(
+        found, version = reading.record_of(
             services.warehouse, caller, declared, record_id, links=links, deleted=deleted
         )
-        return envelope.answer(request, found)
+        return envelope.answer(request, found, headers={"etag": f'"{version}"'})
 
     path = resource_of(declared).path
     _add(router, f"/{path}/{{record_id}}", read_one, _model(Answer, declared))

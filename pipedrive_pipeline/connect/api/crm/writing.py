@@ -1,0 +1,292 @@
+"""One request that writes: from its body to the answer, for one record or a hundred."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+
+from pipedrive_pipeline.connect.api import envelope
+from pipedrive_pipeline.connect.api.crm import reading
+from pipedrive_pipeline.connect.api.crm.ids import parsed, shown
+from pipedrive_pipeline.connect.api.crm.incoming import (
+    Incoming,
+    api_name,
+    in_api_names,
+    incoming,
+    rename,
+)
+from pipedrive_pipeline.connect.api.crm.objects import Row, resource_of
+from pipedrive_pipeline.connect.api.idempotency import REPLAYED
+from pipedrive_pipeline.connect.auth.callers import Caller
+from pipedrive_pipeline.connect.errors import NotFound
+from pipedrive_pipeline.connect.request import Services
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.writing import Operation, Verb
+from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.marts.declared import Mart
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.writes.comparison import version
+from pipedrive_pipeline.sync.writes.engine import Writes
+from pipedrive_pipeline.sync.writes.entries import Entry
+from pipedrive_pipeline.sync.writes.errors import NotSupported, WriteError, WriteInvalid
+from pipedrive_pipeline.sync.writes.matching import EXTERNAL_KEY, By, Match, Policy
+from pipedrive_pipeline.sync.writes.requests import WriteRequest, call_of, intended
+from pipedrive_pipeline.sync.writes.steps import Outcome
+
+PREFIX: Final = "/api/crm/v1"
+MATCH_VALUE: Final = "match_value"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The record that a request names."""
+
+    scope: Scope
+    remote_id: str
+    parent_remote_id: str | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The headers of a write."""
+
+    key: str | None
+    if_match: str | None
+    prefer: str | None
+    match: By | None = None
+    policy: Policy = "upsert"
+
+    @property
+    def expected(self) -> str | None:
+        """The version in `If-Match`; ``*`` for any."""
+        text = self.if_match
+        return None if text is None else text.strip().removeprefix("W/").strip('"')
+
+    @property
+    def is_async(self) -> bool:
+        """True if the caller does not wait."""
+        return "respond-async" in (self.prefer or "").replace(" ", "").split(",")
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Writes of one request, to one tenant's system."""
+
+    request: Request
+    services: Services
+    caller: Caller
+    declared: Mart
+    scope: Scope
+
+    def answer(
+        self, verb: Verb, body: Mapping[str, Any], asked: Asked, target: Target | None = None
+    ) -> JSONResponse:
+        """One write, from the body to the answer."""
+        with in_api_names(self.declared):
+            entry = self._entry(verb, body, asked, target)
+            if asked.is_async and not entry.is_settled:
+                return self._accepted(entry)
+            (done,) = self._done([entry])
+            if isinstance(done, PipelineError):
+                raise done
+        if done.status == envelope.ACCEPTED:
+            return self._accepted(done.entry)
+        headers = {**(REPLAYED if entry.is_settled else {})}
+        if done.row is not None:
+            headers["etag"] = f'"{version(self.declared.name, done.row)}"'
+        return envelope.answer(
+            self.request,
+            self._object(done),
+            status=done.status,
+            headers=headers,
+            warnings=self._warnings(done),
+        )
+
+    def batch(self, sent: Sequence[dict[str, Any]], key: str | None) -> list[dict[str, Any]]:
+        """What became of each row."""
+        results: list[PipelineError | Entry] = []
+        for place, body in enumerate(sent):
+            try:
+                results.append(self._row_entry(body, None if key is None else f"{key}/{place}"))
+            except PipelineError as error:
+                results.append(error)
+        entries = [each for each in results if isinstance(each, Entry)]
+        done = iter(self._done(entries) if entries else ())
+        ended = [next(done) if isinstance(each, Entry) else each for each in results]
+        return [self._row_answer(each) for each in ended]
+
+    def tried(self, body: Mapping[str, Any], asked: Asked, *, is_dry: bool) -> dict[str, Any]:
+        """One row: the call that it makes, and what became of it; None of a dry run."""
+        with in_api_names(self.declared):
+            wanted = self._wanted("create", body, asked, None)
+            call = call_of(self.services.vault.warehouse, self.scope, wanted)
+        if is_dry:
+            return {"request": call, "answer": None}
+        try:
+            (done,) = self._done([self._entry("create", body, asked, None)])
+        except PipelineError as error:
+            done = error
+        return {"request": call, "answer": self._row_answer(done)}
+
+    def _row_entry(self, body: Mapping[str, Any], key: str | None) -> Entry:
+        fields = dict(body)
+        record_id, if_match = fields.pop("id", None), fields.pop("if_match", None)
+        asked = Asked(key, None if if_match is None else str(if_match), None)
+        if record_id is None:
+            return self._entry("create", fields, asked, None)
+        target = target_of(self.services, self.caller, self.declared, str(record_id))
+        if target.scope != self.scope:
+            raise NotFound(f"Nothing of {resource_of(self.declared).path} has this id.")
+        return self._entry("update", fields, asked, target)
+
+    def _row_answer(self, done: PipelineError | Outcome) -> dict[str, Any]:
+        if isinstance(done, Outcome):
+            return {
+                "status": done.status,
+                "data": self._object(done),
+                "warnings": self._warnings(done),
+            }
+        if isinstance(done, WriteError):
+            rename(done, self.declared)
+        details = list(done.details) if isinstance(done, WriteError) else []
+        error = {"code": done.code, "message": str(done), "details": details}
+        return {"status": envelope.status_of(done), "error": error}
+
+    def _entry(
+        self, verb: Verb, body: Mapping[str, Any], asked: Asked, target: Target | None
+    ) -> Entry:
+        """The write in the outbox, allowed and checked."""
+        return intended(
+            self.services.vault.warehouse, self.scope, self._wanted(verb, body, asked, target)
+        )
+
+    def _wanted(
+        self, verb: Verb, body: Mapping[str, Any], asked: Asked, target: Target | None
+    ) -> WriteRequest:
+        """The request by the mart's names."""
+        body, match = _split_match(body, asked)
+        with reading.as_caller(self.services.warehouse, self.caller) as connection:
+            sent = incoming(connection, self.scope, self.declared, body)
+        parent = target.parent_remote_id if target else self._parent(sent)
+        return WriteRequest(
+            mart=self.declared.name,
+            verb=verb,
+            who=self.caller.name,
+            values=sent.values,
+            custom=sent.custom,
+            remote_id=target.remote_id if target else None,
+            parent_remote_id=parent,
+            key=asked.key,
+            if_match=asked.expected,
+            is_async=asked.is_async,
+            match=match,
+        )
+
+    def _parent(self, sent: Incoming) -> str | None:
+        """The record in whose list a new one is made, taken out of what was sent.
+
+        Raises:
+            WriteInvalid: the body does not name it.
+        """
+        spec = registry.system(self.scope.system).writes.get(
+            Operation(self.declared.name, "create")
+        )
+        if spec is None or spec.parent is None:
+            return None
+        parent = sent.values.pop(spec.parent[0], None)
+        if parent is None:
+            name = api_name(self.declared, spec.parent[0])
+            issue = {"field": spec.parent[0], "issue": "is required"}
+            raise WriteInvalid(f"{name} is required. No call was made.", [issue])
+        return str(parent)
+
+    def _done(self, entries: Sequence[Entry]) -> list[Outcome | PipelineError]:
+        vault = self.services.vault
+        with self.services.slow_work.slot(self.caller.tenant):
+            return Writes(vault.warehouse, vault.settings, self.scope).do(entries)
+
+    def _accepted(self, entry: Entry) -> JSONResponse:
+        return envelope.answer(
+            self.request,
+            {"write_id": str(entry.id), "state": entry.state},
+            status=envelope.ACCEPTED,
+            headers={"location": f"{PREFIX}/writes/{entry.id}"},
+            warnings=[],
+        )
+
+    def _object(self, done: Outcome) -> dict[str, Any] | None:
+        """The record as the caller sees it; only its id if it became invisible to the caller."""
+        if done.row is None:
+            return None
+        record_id = shown(resource_of(self.declared), done.row["id"])
+        try:
+            return reading.object_of(
+                self.services.warehouse, self.caller, self.declared, record_id, deleted=True
+            )
+        except NotFound:
+            return {"id": record_id}
+
+    def _warnings(self, done: Outcome) -> list[dict[str, Any]]:
+        """What the CRM stored otherwise, or changed by itself."""
+        sent = set(done.entry.sent_columns)
+        return [
+            {
+                "field": api_name(self.declared, column),
+                "code": "stored_otherwise" if column in sent else "changed_by_system",
+                "before": before,
+                "after": after,
+            }
+            for column, (before, after) in done.changes.items()
+        ]
+
+
+def _split_match(body: Mapping[str, Any], asked: Asked) -> tuple[Mapping[str, Any], Match | None]:
+    """The body without what only finds the record, and how it is found.
+
+    Raises:
+        WriteInvalid: the body has no value to look for.
+    """
+    if asked.match is None:
+        return body, None
+    left = dict(body)
+    value = left.pop(MATCH_VALUE, None)
+    own = left.pop(EXTERNAL_KEY, None) if asked.match == EXTERNAL_KEY else None
+    several = body.get(f"{asked.match}s")
+    first = several[0] if isinstance(several, list) and several else None
+    chosen = next((each for each in (value, own, body.get(asked.match), first) if each), None)
+    if not isinstance(chosen, str):
+        issue = f"needs a text under {asked.match} or {MATCH_VALUE}"
+        details = [{"field": "match", "issue": issue}]
+        raise WriteInvalid(f"match {issue}. No call was made.", details)
+    return left, Match(asked.match, chosen, asked.policy)
+
+
+def target_of(services: Services, caller: Caller, declared: Mart, record_id: str) -> Target:
+    """The record with this id, if the caller may see it.
+
+    Raises:
+        NotFound: there is none.
+        NotSupported: the app made it; no system has it.
+    """
+    resource = resource_of(declared)
+    with reading.as_caller(services.warehouse, caller) as connection:
+        row = reading.row_of(connection, caller.tenant, declared, parsed(record_id, resource))
+    if row is None:
+        raise NotFound(f"Nothing of {resource.path} has this id.")
+    if row["system"] is None:
+        raise NotSupported("The app made this record itself; no CRM has it.")
+    scope = Scope(caller.tenant, row["system"])
+    return Target(scope, str(row["remote_id"]), _parent_id(declared, row))
+
+
+def _parent_id(declared: Mart, row: Row) -> str | None:
+    """The id in the system of the record in whose list this one is."""
+    for link in declared.links:
+        if link.name in resource_of(declared).nested:
+            remote_id = row[link.remote_column]
+            return None if remote_id is None else str(remote_id)
+    return None

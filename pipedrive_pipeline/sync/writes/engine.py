@@ -1,0 +1,334 @@
+"""Does writes, in steps that a crash may part anywhere: nothing is written twice, nothing is lost.
+
+1. The records are read again; a version that moved, or a state that forbids it, refuses the write.
+2. The outbox says `sending`, then the call is made, then the outbox says `written` (`sending.py`).
+3. The records are read again into raw and marts, as after any signal; the outbox says `done`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from psycopg import errors
+
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.writing import (
+    Operation,
+    WriteSpec,
+)
+from pipedrive_pipeline.errors import (
+    PipelineError,
+    UnknownTenant,
+)
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.writes import comparison, links, outbox, rows
+from pipedrive_pipeline.sync.writes.entries import Entry
+from pipedrive_pipeline.sync.writes.errors import (
+    CompanyChanged,
+    Duplicate,
+    OutcomeUnknown,
+    RecordGone,
+    RecordMoved,
+    RecordNotWritable,
+    Refused,
+    TablesBehind,
+    WriteError,
+    WritesBusy,
+)
+from pipedrive_pipeline.sync.writes.matching import EXTERNAL_KEY, Match, match_of, matched
+from pipedrive_pipeline.sync.writes.sending import Sending
+from pipedrive_pipeline.sync.writes.steps import (
+    ACCEPTED,
+    CREATED,
+    OK,
+    TIMING,
+    Outcome,
+    Step,
+    Timing,
+    declared_values,
+    fail,
+)
+from pipedrive_pipeline.warehouse import locks
+from pipedrive_pipeline.warehouse.database import Warehouse
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Does the writes of one tenant and system."""
+
+    warehouse: Warehouse
+    settings: Settings
+    scope: Scope
+    timing: Timing = TIMING
+    is_background: bool = False  # then a write whose caller waited is never sent (again)
+
+    def do(self, entries: Sequence[Entry]) -> list[Outcome | PipelineError]:
+        """What becomes of each write; one that fails holds back no other.
+
+        Raises:
+            WritesBusy: other writes of the tenant take too long; nothing was begun.
+            DatabaseUnavailable: what was begun is settled later.
+        """
+        with self._turn() as session:
+            steps = [Step(entry, self._spec(entry)) for entry in self._as_now(entries)]
+            for step in steps:
+                if step.entry.is_settled:
+                    self._replay(step)
+                elif step.entry.company_id != self._company():
+                    fail(self.warehouse, step, CompanyChanged(_company_text(self.scope)))
+            self._match([each for each in steps if each.is_open])
+            self._read_before([step for step in steps if step.is_open])
+            sending = Sending(
+                self.warehouse, self.settings, self.scope, self.timing, self.is_background
+            )
+            asyncio.run(sending.send_all([step for step in steps if step.is_open], session))
+            self._finish([step for step in steps if step.is_open])
+        return [step.outcome or step.error or _unsettled(step) for step in steps]
+
+    @contextmanager
+    def _turn(self) -> Iterator[psycopg.Connection]:
+        """Holds the right to write; migrations are kept out."""
+        name = self.scope.write_lock
+        with self.warehouse.lock_session(name) as session:
+            locks.take(session, locks.MIGRATION, is_shared=True)
+            try:
+                locks.take(session, name, wait_seconds=self.timing.turn_seconds)
+            except errors.LockNotAvailable:
+                raise WritesBusy(self.scope.tenant.slug) from None
+            except errors.UndefinedTable:
+                raise UnknownTenant(self.scope.tenant.slug) from None
+            yield session
+
+    def _as_now(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The rows as they are under the lock: another process may have settled them."""
+        with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
+            found = [outbox.entry_of(connection, self.scope.tenant, each.id) for each in entries]
+        return [new or old for new, old in zip(found, entries, strict=True)]
+
+    def _spec(self, entry: Entry) -> WriteSpec:
+        return registry.system(entry.system).writes[Operation(entry.mart, entry.verb)]
+
+    def _company(self) -> str | None:
+        with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
+            values = [self.scope.tenant.slug, self.scope.system]
+            row = connection.execute(_COMPANY, values).fetchone()
+        return row[0] if row else None
+
+    def _replay(self, step: Step) -> None:
+        """Gives a settled write its answer again, with the row as it now is."""
+        entry = step.entry
+        answer = entry.answer or {}
+        if entry.state == "refused":
+            step.error = Refused(entry.status or Refused.status, answer)
+            return
+        step.outcome = Outcome(entry, entry.status or OK, self._row(entry))
+
+    # 1. Before the call
+
+    def _match(self, steps: Sequence[Step]) -> None:
+        """Makes each create a change of the record that matches it, or refuses it."""
+        wanted: set[tuple[str, Match]] = set()
+        for step in steps:
+            match, entry = match_of(step.entry.match), step.entry
+            if match is None or entry.verb != "create" or entry.state != "intended":
+                continue
+            try:
+                remote_id = self._matched_id(entry, match, wanted)
+            except WriteError as error:
+                fail(self.warehouse, step, error)
+            except OutcomeUnknown as error:
+                step.error = error
+            else:
+                if remote_id is not None:
+                    step.entry = outbox.note_matched(self.warehouse, entry, remote_id)
+                    step.spec = self._spec(step.entry)
+
+    def _matched_id(self, entry: Entry, match: Match, wanted: set[tuple[str, Match]]) -> str | None:
+        if (entry.mart, match) in wanted:
+            raise Duplicate(f"Another row of this request has the same {match.by}.")
+        wanted.add((entry.mart, match))
+        with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
+            if outbox.is_unsettled(connection, entry):
+                reason = "an earlier write of the same key is not settled"
+                raise OutcomeUnknown(self.scope.tenant.slug, reason)
+            return matched(connection, self.scope, entry.mart, match)
+
+    def _read_before(self, steps: Sequence[Step]) -> None:
+        """Reads the records again that are to be changed, and refuses what cannot be written."""
+        steps = [each for each in steps if each.entry.verb != "create"]
+        unwritten = [each for each in steps if each.entry.state != "written"]
+        try:
+            self._bring_in(unwritten)
+        except PipelineError as error:
+            for step in unwritten:
+                step.error = error
+            return
+        for step in unwritten:
+            step.before = self._row(step.entry)
+            try:
+                self._require_writable(step)
+            except WriteError as error:
+                fail(self.warehouse, step, error)
+
+    def _require_writable(self, step: Step) -> None:
+        entry, before = step.entry, step.before
+        if before is None or before["deleted_at"] is not None:
+            if entry.verb == "delete":
+                step.entry = outbox.note_written(self.warehouse, entry, None)
+                return
+            raise RecordGone(
+                f"{entry.mart} {entry.remote_id}: the record is gone at the source, or the "
+                "connected user may not see it. Nothing was changed."
+            )
+        if entry.state == "sending" and self._is_there(step):
+            step.entry = outbox.note_written(self.warehouse, entry, None)
+            return
+        if entry.expected_version not in {None, "*", comparison.version(entry.mart, before)}:
+            raise RecordMoved(
+                f"{entry.mart} {entry.remote_id}: the record was changed since it was read. "
+                "Nothing was written; read it again.",
+                self._both_values(step, before),
+            )
+        reason = step.spec.refusal(before, entry.call_body)
+        if reason is not None:
+            raise RecordNotWritable(
+                f"{entry.mart} {entry.remote_id} cannot be changed: {reason}. Nothing was written."
+            )
+
+    def _is_there(self, step: Step) -> bool:
+        """True if a call whose answer was lost has changed the row as it was to."""
+        if step.entry.verb == "delete" or step.before is None:
+            return False
+        return bool(step.entry.values) and all(
+            comparison.is_stored(declared, step.entry.mart, value, step.before)
+            for declared, value in declared_values(step)
+        )
+
+    @staticmethod
+    def _both_values(step: Step, before: rows.Row) -> list[dict[str, str]]:
+        name, details = step.entry.mart, []
+        for declared, value in declared_values(step):
+            is_same = comparison.is_stored(declared, name, value, before)
+            details.append(
+                {
+                    "field": declared.column,
+                    "issue": "the record has your value already"
+                    if is_same
+                    else "the record has another value",
+                    "yours": comparison.shown(value),
+                    "current": comparison.shown(comparison.stored_value(declared, name, before)),
+                }
+            )
+        return details
+
+    # 2. After the call
+
+    def _finish(self, steps: Sequence[Step]) -> None:
+        """Brings what was written into the tables, and settles it."""
+        written = [step for step in steps if step.entry.state == "written"]
+        if not written:
+            return
+        try:
+            self._bring_in(written)
+        except PipelineError as error:
+            log.info("%s: written records are not in the tables yet: %s", self.scope, error)
+            for step in written:
+                step.outcome = Outcome(step.entry, ACCEPTED)
+            return
+        for step in written:
+            self._link(step.entry)
+            step.outcome = self._done(step)
+
+    def _link(self, entry: Entry) -> None:
+        """Remembers which record an app's own key names."""
+        match = match_of(entry.match)
+        if match is None or match.by != EXTERNAL_KEY or entry.remote_id is None:
+            return
+        with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
+            links.link(
+                connection,
+                self.scope,
+                entry.mart,
+                match.value,
+                entry.remote_id,
+                who=entry.requested_by,
+            )
+
+    def _done(self, step: Step) -> Outcome:
+        entry = step.entry
+        row = self._row(entry)
+        is_gone = row is None or row["deleted_at"] is not None
+        if is_gone != (entry.verb == "delete") and (entry.verb == "delete" or row is None):
+            log.info("%s: %s %s is not in the tables yet", self.scope, entry.mart, entry.remote_id)
+            return Outcome(entry, ACCEPTED)
+        changed = self._changes(step, row) if row is not None and entry.verb != "delete" else {}
+        status = CREATED if entry.verb == "create" else OK
+        answer = {"changed": sorted(changed)}
+        return Outcome(
+            outbox.settle(self.warehouse, entry, "done", status, answer), status, row, changed
+        )
+
+    def _changes(self, step: Step, row: rows.Row) -> dict[str, tuple[Any, Any]]:
+        """What the source stored otherwise than sent, and what it changed besides."""
+        entry = step.entry
+        changed: dict[str, tuple[Any, Any]] = {
+            declared.column: (value, comparison.stored_value(declared, entry.mart, row))
+            for declared, value in declared_values(step)
+            if not comparison.is_stored(declared, entry.mart, value, row, unsure=True)
+        }
+        if step.before is not None and entry.verb != "create":
+            ours = comparison.expected(step.spec, entry.values)
+            others = comparison.changes(entry.mart, step.before, row)
+            changed |= {name: both for name, both in others.items() if name not in ours}
+        return changed
+
+    def _bring_in(self, steps: Sequence[Step]) -> None:
+        records: dict[str, list[str]] = {}
+        for step in steps:
+            entry = step.entry
+            for entity, ids in rows.records_of(
+                step.spec, entry.remote_id, entry.parent_remote_id
+            ).items():
+                records[entity] = list(dict.fromkeys([*records.get(entity, ()), *ids]))
+        if records:
+            rows.bring_in(
+                self.warehouse,
+                self.settings,
+                self.scope,
+                records,
+                wait_seconds=self.timing.tables_seconds,
+            )
+
+    def _row(self, entry: Entry) -> rows.Row | None:
+        if entry.remote_id is None:
+            return None
+        with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
+            return rows.row_of(connection, self.scope, entry.mart, entry.remote_id)
+
+
+def _unsettled(step: Step) -> PipelineError:
+    return TablesBehind(step.entry.tenant_id)
+
+
+def _company_text(scope: Scope) -> str:
+    return (
+        f"{scope.tenant}: the tenant was connected to another account of {scope.system} before "
+        "this was written. Nothing was sent."
+    )
+
+
+_COMPANY: Final = """
+select connections.company_id
+from integration.connections
+where connections.tenant_id = %s
+    and connections.system = %s
+"""

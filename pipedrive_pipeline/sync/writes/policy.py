@@ -1,0 +1,65 @@
+"""What may be written: what the system supports, and what the tenant allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import psycopg
+
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.writing import Operation, Verb, WriteSpec
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.tenancy.configuration import ALL_MARTS, entities_read_of
+from pipedrive_pipeline.sync.writes.errors import NotRead, NotSupported, WritingForbidden
+
+
+def operations(system: str) -> Mapping[Operation, WriteSpec]:
+    """What can be written in a system; empty where nothing can."""
+    return registry.system(system).writes
+
+
+def spec_of(system: str, mart: str, verb: Verb) -> WriteSpec:
+    """The declaration of an operation.
+
+    Raises:
+        NotSupported: the system has no such operation.
+    """
+    spec = operations(system).get(Operation(mart, verb))
+    if spec is None:
+        known = [each.verb for each in operations(system) if each.mart == mart]
+        there = f"there are {', '.join(known)}" if known else "they can only be read"
+        label = registry.system(system).label
+        raise NotSupported(f"{label}: {mart} have no operation {verb}; {there}.")
+    return spec
+
+
+def require_allowed(
+    connection: psycopg.Connection, scope: Scope, mart: str, spec: WriteSpec
+) -> None:
+    """Returns if the tenant allows these records to be written, and reads them.
+
+    Raises:
+        WritingForbidden: it does not, which is the default.
+        NotRead: a write could not be seen in the tables.
+    """
+    tenant = scope.tenant.slug
+    row = connection.execute(_ALLOWED, [tenant, scope.system]).fetchone()
+    if not row or not {ALL_MARTS, mart} & set(row[0]):
+        raise WritingForbidden(
+            f"{tenant} does not allow writing {mart}. An admin of the tenant allows it: setting "
+            f"writes_allowed, such as `settings set --tenant {tenant} writes_allowed={mart}`."
+        )
+    if spec.entity not in entities_read_of(connection, scope):
+        raise NotRead(
+            f"{tenant} does not sync {spec.entity}, so that a write could not be seen in its "
+            "tables. Switch them on in the sync settings first."
+        )
+
+
+_ALLOWED: Final = """
+select sync_settings.writes_allowed
+from integration.sync_settings
+where sync_settings.tenant_id = %s
+    and sync_settings.system = %s
+"""

@@ -1,0 +1,316 @@
+"""Writes by the CRM API: names, headers, statuses; what the engine does is in scenarios."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pipedrive_pipeline.connect.auth import keys
+from pipedrive_pipeline.connect.auth.permissions import Role
+from pipedrive_pipeline.marts.declared import MARTS
+from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
+from pipedrive_pipeline.vault.vault import Vault
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests import databases
+from pipedrive_pipeline_tests.connect import browser
+from pipedrive_pipeline_tests.connect.browser import ConnectSite
+from pipedrive_pipeline_tests.connect.tenants import client_with
+from pipedrive_pipeline_tests.scenarios.world import ACME, World
+from pipedrive_pipeline_tests.scenarios.writing import allow_writes
+from pipedrive_pipeline_tests.vault import oauth_server
+from pipedrive_pipeline_tests.vault.world import VaultSetup, settings_for
+
+pytestmark = pytest.mark.slow
+
+API = "/api/crm/v1"
+
+
+@pytest.fixture(scope="module")
+def installed(
+    database_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[ConnectSite, World, Sandbox]]:
+    """The app before a tenant that is synced with a sandbox: one for all tests of this module."""
+    home = Path(tmp_path_factory.mktemp("home"))
+    with (
+        databases.copy_of(database_template) as url,
+        oauth_server.running() as oauth,
+        serve(seeded(20, 40)) as sandbox,
+    ):
+        settings = settings_for(url, oauth, pipeline_home=home)
+        setup = VaultSetup(Vault(Warehouse(url), settings), oauth)
+        world = World(Warehouse(url), settings)
+        world.connect(ACME, sandbox)
+        databases.read_everything(world.warehouse, ACME)
+        world.sync(sync_type="full")
+        with browser.served(setup) as site:
+            yield site, world, sandbox
+
+
+@pytest.fixture
+def sandbox(installed: tuple[ConnectSite, World, Sandbox]) -> Iterator[Sandbox]:
+    yield installed[2]
+    installed[2].faults.clear()
+
+
+@pytest.fixture
+def world(installed: tuple[ConnectSite, World, Sandbox]) -> World:
+    return installed[1]
+
+
+def client_of(
+    installed: tuple[ConnectSite, World, Sandbox], role: Role, name: str = "our app"
+) -> httpx.Client:
+    site, world, _ = installed
+    with world.warehouse.as_app(ACME) as connection:
+        key = keys.add(connection, ACME, role, name, who="a test")
+    return client_with(site, key.text)
+
+
+@pytest.fixture
+def admin(installed: tuple[ConnectSite, World, Sandbox]) -> httpx.Client:
+    """A key that may do everything, of a tenant that allows every write."""
+    allow_writes(installed[1])
+    return client_of(installed, Role.ADMIN)
+
+
+def data(answer: httpx.Response, status: int = 200) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    found: dict[str, Any] = answer.json()["data"]
+    return found
+
+
+def error(answer: httpx.Response, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    found: dict[str, Any] = answer.json()["error"]
+    return found
+
+
+def test_an_organization_is_made_changed_and_deleted(admin: httpx.Client, sandbox: Sandbox) -> None:
+    made = admin.post(f"{API}/organizations", json={"name": "Neu", "address": "Weg 1, Berlin"})
+    org = data(made, 201)
+    read = admin.get(f"{API}/organizations/{org['id']}")
+    changed = admin.patch(
+        f"{API}/organizations/{org['id']}",
+        json={"name": "Neuer"},
+        headers={"if-match": read.headers["etag"]},
+    )
+    gone = admin.delete(f"{API}/organizations/{org['id']}")
+
+    assert data(read) == org
+    assert read.headers["etag"] == made.headers["etag"] != changed.headers["etag"]
+    assert (data(changed)["name"], changed.json()["meta"]["warnings"]) == ("Neuer", [])
+    assert data(gone)["deletion_reason"] == "deleted"
+    assert sandbox.account.get("organizations", int(org["remote_id"]))["is_deleted"]
+    assert admin.get(f"{API}/organizations/{org['id']}").status_code == 404
+
+
+def test_a_stale_etag_is_refused_with_both_values(admin: httpx.Client, sandbox: Sandbox) -> None:
+    org = data(admin.post(f"{API}/organizations", json={"name": "Meins"}), 201)
+    etag = admin.get(f"{API}/organizations/{org['id']}").headers["etag"]
+    sandbox.account.edit("organizations", int(org["remote_id"]), name="Deins")
+    refused = admin.patch(
+        f"{API}/organizations/{org['id']}", json={"name": "Unsers"}, headers={"if-match": etag}
+    )
+
+    moved = error(refused, 412)
+    assert moved["code"] == "record_moved"
+    assert moved["details"] == [
+        {
+            "field": "name",
+            "issue": "the record has another value",
+            "yours": "Unsers",
+            "current": "Deins",
+        }
+    ]
+    assert sandbox.account.get("organizations", int(org["remote_id"]))["name"] == "Deins"
+
+
+def test_values_are_checked_before_any_call_and_named_as_the_api_names_them(
+    admin: httpx.Client, sandbox: Sandbox
+) -> None:
+    calls = len(sandbox.requests)
+    refused = admin.post(
+        f"{API}/deals",
+        json={
+            "value": "much",
+            "org_id": "org_" + 32 * "0",
+            "probability": 1.5,
+            "won_at": "2026-01-01",
+            "nonsense": 1,
+        },
+    )
+    linked = error(refused, 422)
+    refused = admin.post(
+        f"{API}/deals", json={"value": "much", "probability": 1.5, "won_at": "x", "nonsense": 1}
+    )
+
+    issues = {each["field"]: each["issue"] for each in error(refused, 422)["details"]}
+    assert [each["field"] for each in linked["details"]] == ["org_id"]
+    assert set(issues) == {"value", "probability", "won_at", "nonsense", "title"}
+    assert "read-only" in issues["won_at"]
+    assert len(sandbox.requests) == calls
+
+
+def test_each_resource_says_which_operations_the_system_lacks(admin: httpx.Client) -> None:
+    refused = admin.post(f"{API}/users", json={"name": "Ada"})
+
+    assert error(refused, 405)["code"] == "not_supported_by_system"
+
+
+def test_writing_is_forbidden_unless_the_tenant_allows_it(
+    admin: httpx.Client, world: World, sandbox: Sandbox
+) -> None:
+    calls = len(sandbox.requests)
+    allow_writes(world, "contacts")
+    refused = admin.post(f"{API}/organizations", json={"name": "Neu"})
+    allowed = admin.post(f"{API}/persons", json={"name": "Ada Neu", "emails": ["ada@neu.de"]})
+
+    assert error(refused, 403)["code"] == "writing_forbidden"
+    assert data(allowed, 201)["emails"] == ["ada@neu.de"]
+    assert len(sandbox.requests) > calls
+
+
+def test_a_deal_is_won_lost_and_reopened_and_has_lines(admin: httpx.Client) -> None:
+    product = data(admin.post(f"{API}/products", json={"name": "Schraube", "tax": 19}), 201)
+    deal = data(
+        admin.post(f"{API}/deals", json={"title": "Groß", "value": 100, "probability": 0.25}), 201
+    )
+    place = f"{API}/deals/{deal['id']}"
+    line = data(
+        admin.post(
+            f"{place}/products",
+            json={"product_id": product["id"], "quantity": 2, "unit_price": 5, "discount": 0.1},
+        ),
+        201,
+    )
+    won = data(admin.post(f"{place}/won"))
+    lost = data(admin.post(f"{place}/lost", json={"lost_reason": "Preis"}))
+    reopened = data(admin.post(f"{place}/reopen"))
+    changed = data(admin.patch(f"{API}/deal-products/{line['id']}", json={"quantity": 3}))
+    gone = data(admin.delete(f"{API}/deal-products/{line['id']}"))
+
+    assert (deal["value"], deal["probability"]) == (100, 0.25)
+    assert (line["deal_id"], line["product_id"]) == (deal["id"], product["id"])
+    assert (line["discount"], line["total"]) == (0.1, 9)
+    assert [each["status"] for each in (won, lost, reopened)] == ["won", "lost", "open"]
+    assert lost["lost_reason"] == "Preis"
+    assert changed["total"] == 13.5
+    assert gone["deletion_reason"] == "deleted"
+
+
+def test_activities_notes_leads_stages_are_written_in_their_own_forms(
+    admin: httpx.Client, sandbox: Sandbox
+) -> None:
+    org = data(admin.post(f"{API}/organizations", json={"name": "Firma"}), 201)
+    person = data(admin.post(f"{API}/persons", json={"name": "Bob Bau", "org_id": org["id"]}), 201)
+    activity = data(
+        admin.post(
+            f"{API}/activities",
+            json={
+                "subject": "Anruf",
+                "type": "call",
+                "due_date": "2026-12-01",
+                "due_time": "09:30",
+                "person_id": person["id"],
+                "done": False,
+            },
+        ),
+        201,
+    )
+    done = data(admin.patch(f"{API}/activities/{activity['id']}", json={"done": True}))
+    note = data(
+        admin.post(f"{API}/notes", json={"content": "<p>Hallo</p>", "person_id": person["id"]}),
+        201,
+    )
+    noted = data(admin.patch(f"{API}/notes/{note['id']}", json={"content": "<p>Neu</p>"}))
+    lead = data(
+        admin.post(
+            f"{API}/leads",
+            json={"title": "Anfrage", "org_id": org["id"], "value": 10, "currency": "EUR"},
+        ),
+        201,
+    )
+    dearer = data(admin.patch(f"{API}/leads/{lead['id']}", json={"value": 20}))
+    pipeline = data(admin.post(f"{API}/pipelines", json={"name": "Neu"}), 201)
+    stage = data(
+        admin.post(
+            f"{API}/stages",
+            json={"name": "Erst", "pipeline_id": pipeline["id"], "probability": 0.5},
+        ),
+        201,
+    )
+
+    assert (activity["type"], activity["due_time"], activity["person_id"]) == (
+        "call",
+        "09:30",
+        person["id"],
+    )
+    assert (done["done"], done["subject"]) == (True, "Anruf")
+    assert noted["content"] == "<p>Neu</p>"
+    assert (dearer["value"], dearer["currency"]) == (20, "EUR")
+    assert stage["probability"] == 0.5
+    origin = sandbox.account.get("leads", lead["remote_id"])["origin_id"]
+    assert len(origin) == 36, "the id of the write marks the lead"
+
+
+def test_a_key_that_comes_again_writes_once_and_gets_the_same_answer(
+    admin: httpx.Client, sandbox: Sandbox
+) -> None:
+    made = sandbox.account.records["organizations"].last_id
+    headers = {"idempotency-key": "customer-4711"}
+    first = admin.post(f"{API}/organizations", json={"name": "Einmal"}, headers=headers)
+    again = admin.post(f"{API}/organizations", json={"name": "Einmal"}, headers=headers)
+    other = admin.post(f"{API}/organizations", json={"name": "Anders"}, headers=headers)
+
+    assert data(again, 201) == data(first, 201)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert error(other, 422)["code"] == "idempotency_key_reused"
+    assert sandbox.account.records["organizations"].last_id == made + 1
+
+
+def test_a_batch_reports_each_row_and_never_fails_whole(admin: httpx.Client) -> None:
+    org = data(admin.post(f"{API}/organizations", json={"name": "Vorher"}), 201)
+    rows = [
+        {"name": "Erste"},
+        {"website": "https://ohne.name"},
+        {"id": org["id"], "name": "Nachher"},
+        {"id": "org_" + 32 * "0", "name": "Niemand"},
+        {"name": "Letzte", "labels": ["gibt es nicht"]},
+    ]
+    answer: Any = data(admin.post(f"{API}/organizations/batch", json=rows))
+
+    assert [each["status"] for each in answer] == [201, 422, 200, 404, 422]
+    assert answer[2]["data"]["name"] == "Nachher"
+
+
+def test_a_key_without_the_right_writes_nothing(
+    installed: tuple[ConnectSite, World, Sandbox], sandbox: Sandbox
+) -> None:
+    user, manager = client_of(installed, Role.USER, "u"), client_of(installed, Role.MANAGER, "m")
+    calls = len(sandbox.requests)
+    refused = user.post(f"{API}/organizations", json={"name": "Neu"})
+    kept = manager.delete(f"{API}/organizations/pipedrive:1")
+
+    assert error(refused, 403)["code"] == "role_too_low"
+    assert error(kept, 403)["code"] == "role_too_low"
+    assert len(sandbox.requests) == calls
+
+
+def test_each_resource_of_the_api_has_its_writing_routes() -> None:
+    from pipedrive_pipeline.connect.api.crm.write_routes import ROUTERS
+
+    paths = {
+        (method, route.path)  # type: ignore[attr-defined]
+        for router in ROUTERS
+        for route in router.routes
+        for method in route.methods  # type: ignore[attr-defined]
+    }
+    resources = [declared.api.path for declared in MARTS if declared.api]
+    assert {("POST", f"{API}/{path}") for path in resources} <= paths
+    assert {("PATCH", f"{API}/{path}/{{record_id}}") for path in resources} <= paths
+    assert ("POST", f"{API}/deals/{{record_id}}/products") in paths
+    assert ("POST", f"{API}/deals/{{record_id}}/won") in paths

@@ -1,0 +1,49 @@
+"""Writes through the engine in a world: what the API's routes do, without HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from pipedrive_pipeline.connectors.writing import Verb
+from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.writes.engine import Writes
+from pipedrive_pipeline.sync.writes.requests import WriteRequest, intended
+from pipedrive_pipeline.sync.writes.steps import Outcome, Timing
+from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
+
+SCOPE = Scope(ACME, SYSTEM)
+AT_ONCE = Timing(turn_seconds=20, tables_seconds=20, settle=timedelta(0))
+
+
+def allow_writes(world: World, *marts: str) -> None:
+    """The tenant allows writing these marts; all if none is named."""
+    with world.warehouse.transaction(tenant=ACME) as connection:
+        connection.execute(
+            "update integration.sync_settings set writes_allowed = %s"
+            " where tenant_id = %s and system = %s",
+            [list(marts) or ["all"], ACME.slug, SYSTEM],
+        )
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody who writes."""
+
+    world: World
+    timing: Timing = field(default=AT_ONCE)
+
+    def write(self, mart: str, verb: Verb, **more: Any) -> Outcome:
+        """What becomes of a write; raises what the API answers with."""
+        request = WriteRequest(mart, verb, who="a test", **more)
+        entry = intended(self.world.warehouse, SCOPE, request)
+        (done,) = self.engine().do([entry])
+        if isinstance(done, PipelineError):
+            raise done
+        return done
+
+    def engine(self) -> Writes:
+        """The engine of the world's tenant."""
+        return Writes(self.world.warehouse, self.world.settings, SCOPE, self.timing)
