@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json as jsonlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ commands = typer.Typer(
     help="Show, try out and save which tables of an app are fed; match rows that the app has.",
     no_args_is_help=True,
 )
+SinkOption = Annotated[str, typer.Option("--sink", help="Name of the sink.")]
 FileOption = Annotated[Path, typer.Option("--file", help="Sinks by name, as JSON.")]
 
 
@@ -120,6 +122,85 @@ def set_sinks(
     for sink, state in states.items():
         if state.is_waiting:
             terminal.print(f"{sink} waits for `sinks match --tenant {name} --sink {sink}`.")
+
+
+@commands.command("match")
+def match_rows(
+    tenant: TenantOption, sink: SinkOption, system: OneSystemOption = None, json: AsJson = False
+) -> None:
+    """Find which rows of the app are in the CRM, and report it; nothing of the app is written."""
+    session, name = open_session(), Tenant(tenant)
+    scope = only_scope(session.warehouse, name, system)
+    report = sinks.match(session.warehouse, scope, sink)
+    if json:
+        print_json(asdict(report))
+        return
+    rows = [[f"matched by {rule}", count] for rule, count in report.matched.items()]
+    rows += [
+        ["linked before", report.linked],
+        ["ambiguous: a person decides", report.ambiguous],
+        ["left over: not in the CRM", report.left_over],
+        ["new: not in the app", report.new],
+    ]
+    print_table(f"{name}: {sink}", ("rows", "count"), rows)
+    candidates = [
+        [row.app_key, each.remote_id, each.name, each.matched_by, each.doubt]
+        for row in report.listed
+        for each in row.candidates
+    ]
+    if candidates:
+        heads = ("row of the app", "candidate", "name", "by", "doubt")
+        print_table(f"{name}: ambiguous", heads, candidates)
+        terminal.print("Decide with `sinks confirm --choose ROW=CANDIDATE`, or ROW=none.")
+
+
+@commands.command()
+def confirm(
+    tenant: TenantOption,
+    sink: SinkOption,
+    choose: Annotated[
+        list[str] | None,
+        typer.Option("--choose", help="ROW=CANDIDATE or ROW=none for an ambiguous row."),
+    ] = None,
+    system: OneSystemOption = None,
+    json: AsJson = False,
+) -> None:
+    """Link the rows that were matched; the next sync or remap writes them."""
+    session, name = open_session(), Tenant(tenant)
+    scope = only_scope(session.warehouse, name, system)
+    choices = dict(_choice(each) for each in choose or ())
+    confirmed = sinks.confirm(session.warehouse, scope, sink, who=_who(), choices=choices)
+    if json:
+        print_json(asdict(confirmed))
+        return
+    terminal.print(
+        f"{name}: {confirmed.linked:,} rows are linked, {confirmed.open:,} wait for a decision; "
+        f"`remap --tenant {name}` or the next sync writes them."
+    )
+
+
+@commands.command()
+def undo(
+    tenant: TenantOption, sink: SinkOption, system: OneSystemOption = None, json: AsJson = False
+) -> None:
+    """Give the rows that the app had before their values back, and stop the sink."""
+    session, name = open_session(), Tenant(tenant)
+    scope = only_scope(session.warehouse, name, system)
+    undone = sinks.undo(session.warehouse, scope, sink, who=_who())
+    if json:
+        print_json(asdict(undone))
+        return
+    terminal.print(
+        f"{name}: {undone.rows:,} rows have their values back; the sink {sink} waits for "
+        "`sinks match` and `sinks confirm`."
+    )
+
+
+def _choice(written: str) -> tuple[str, str | None]:
+    key, equals, remote_id = written.rpartition("=")
+    if not (equals and key and remote_id):
+        raise BadInput(f"--choose {written}: say ROW=CANDIDATE, or ROW=none.")
+    return key, None if remote_id == "none" else remote_id
 
 
 def _who() -> str:

@@ -123,17 +123,18 @@ create table integration.sink_links (
         references integration.sink_states (tenant_id, system, sink) on delete cascade
 );
 create unique index sink_links_row_key
-    on integration.sink_links (tenant_id, system, sink, row_id)
+    on integration.sink_links (row_id, tenant_id, system, sink)
     where confirmed_at is not null;
 create unique index sink_links_app_key
-    on integration.sink_links (tenant_id, system, sink, app_key)
+    on integration.sink_links (app_key, tenant_id, system, sink)
     where confirmed_at is not null;
 create index sink_links_proposed_idx
-    on integration.sink_links (tenant_id, system, sink, row_id)
+    on integration.sink_links (row_id, tenant_id, system, sink)
     where confirmed_at is null;
 create index sink_links_remote_id_idx
-    on integration.sink_links (tenant_id, system, sink, remote_id)
+    on integration.sink_links (remote_id, tenant_id, system, sink)
     where confirmed_at is not null;
+create index sink_links_sink_idx on integration.sink_links (tenant_id, system, sink, id);
 create index sink_links_fault_idx
     on integration.sink_links (tenant_id, system, sink)
     where fault is not null;

@@ -29,32 +29,47 @@ linked as materialized (
         :may_insert as may_insert,
         :kept as kept
     from due as mart
+    -- With a limit each row is looked up by its index, whatever the statistics say.
     left join lateral (
         select sink_links.*
         from integration.sink_links
         where sink_links.tenant_id = :'tenant'
             and sink_links.system = :'system'
             and sink_links.sink = :'sink'
+            and sink_links.row_id = mart.id
             and sink_links.confirmed_at is not null
-            and (
-                sink_links.row_id = mart.id
-                or sink_links.remote_id = mart.remote_id
-                and not exists (
-                    select from :mart as former where former.id = sink_links.row_id
-                )
-            )
-        order by sink_links.row_id = mart.id desc
         limit 1
-    ) as link on true
-    where not exists (
+    ) as own on true
+    left join lateral (
+        select sink_links.*
+        from integration.sink_links
+        where own.id is null
+            and sink_links.tenant_id = :'tenant'
+            and sink_links.system = :'system'
+            and sink_links.sink = :'sink'
+            and sink_links.remote_id = mart.remote_id
+            and sink_links.confirmed_at is not null
+            and not exists (select from :mart as former where former.id = sink_links.row_id)
+        limit 1
+    ) as former on true
+    cross join lateral (
         select
-        from integration.sink_links as proposal
-        where proposal.tenant_id = :'tenant'
-            and proposal.system = :'system'
-            and proposal.sink = :'sink'
-            and proposal.row_id = mart.id
-            and proposal.confirmed_at is null
-    )
+            coalesce(own.id, former.id) as id,
+            coalesce(own.app_key, former.app_key) as app_key,
+            coalesce(own.asked, former.asked) as asked,
+            coalesce(own.stored, former.stored) as stored
+    ) as link
+    left join lateral (
+        select sink_links.id
+        from integration.sink_links
+        where sink_links.tenant_id = :'tenant'
+            and sink_links.system = :'system'
+            and sink_links.sink = :'sink'
+            and sink_links.row_id = mart.id
+            and sink_links.confirmed_at is null
+        limit 1
+    ) as proposal on true
+    where proposal.id is null
 ),
 
 eligible as materialized (
@@ -70,6 +85,8 @@ written as materialized (
         select jsonb_agg(
             jsonb_build_object(
                 'row_id', eligible.id,
+                'remote_id', eligible.remote_id,
+                'link_id', eligible.link_id,
                 'app_key', eligible.link_key,
                 'may_insert', eligible.may_insert and eligible.deleted_at is null,
                 'wanted', eligible.wanted,
@@ -84,37 +101,26 @@ written as materialized (
     cross join lateral :write (coalesce(given.items, '[]')) as result
 ),
 
-outcomes as materialized (
-    select
-        written.*,
-        eligible.id as row_id,
-        eligible.remote_id,
-        eligible.link_id
-    from written
-    inner join eligible
-        on eligible.id = written.of_row
-),
-
 renewed as (
     update integration.sink_links
-    set row_id = outcomes.row_id,
-        remote_id = coalesce(outcomes.remote_id, sink_links.remote_id),
-        app_key = outcomes.key_now,
+    set row_id = written.of_row,
+        remote_id = coalesce(written.of_record, sink_links.remote_id),
+        app_key = written.key_now,
         asked = case
-            when outcomes.fault is null then outcomes.values_asked
+            when written.fault is null then written.values_asked
             else sink_links.asked
         end,
-        stored = coalesce(outcomes.values_now, sink_links.stored),
+        stored = coalesce(written.values_now, sink_links.stored),
         before = case
             when sink_links.matched_by <> 'inserted'
-                and outcomes.outcome in ('updated', 'unchanged')
-                then outcomes.values_before || coalesce(sink_links.before, '{}')
+                and written.outcome in ('updated', 'unchanged')
+                then written.values_before || coalesce(sink_links.before, '{}')
             else sink_links.before
         end,
-        fault = outcomes.fault
-    from outcomes
-    where sink_links.id = outcomes.link_id
-        and outcomes.outcome <> 'missing'
+        fault = written.fault
+    from written
+    where sink_links.id = written.of_link
+        and written.outcome <> 'missing'
 ),
 
 -- Refused before, and its record is gone by now.
@@ -132,13 +138,13 @@ added as (
         confirmed_by, asked, stored, fault
     )
     select
-        :'tenant', :'system', :'sink', outcomes.row_id, outcomes.remote_id, outcomes.key_now,
+        :'tenant', :'system', :'sink', written.of_row, written.of_record, written.key_now,
         'inserted', now(), 'a sync',
-        case when outcomes.fault is null then outcomes.values_asked end,
-        outcomes.values_now, outcomes.fault
-    from outcomes
-    where outcomes.link_id is null
-        and outcomes.outcome <> 'missing'
+        case when written.fault is null then written.values_asked end,
+        written.values_now, written.fault
+    from written
+    where written.of_link is null
+        and written.outcome <> 'missing'
 )
 
 select
@@ -149,16 +155,16 @@ select
     (
         select jsonb_object_agg(counted.outcome, counted.rows)
         from (
-            select outcomes.outcome, count(*) as rows
-            from outcomes
-            group by outcomes.outcome
+            select written.outcome, count(*) as rows
+            from written
+            group by written.outcome
         ) as counted
     ),
     (
         select jsonb_agg(
-            outcomes.fault || jsonb_build_object('remote_id', outcomes.remote_id)
-            order by outcomes.remote_id
+            written.fault || jsonb_build_object('remote_id', written.of_record)
+            order by written.of_record
         )
-        from outcomes
-        where outcomes.fault is not null
+        from written
+        where written.fault is not null
     )

@@ -1,5 +1,6 @@
 -- The function that writes one sink's table, with the rights of the sink's role.
--- What: a function of pipeline_sinks; `of_row`, `outcome` and what the app's row was and is.
+-- What: a function of pipeline_sinks; for each row that is not as wanted its outcome, and what the
+--       app's row was and is.
 -- Reads: the app's table.
 -- Needs: filled in by marts/sinks/writer.py from the declaration and the catalogue.
 --
@@ -7,12 +8,12 @@
 -- Constraints and constraint triggers are immediate for the same reason: at the end of the
 -- transaction they would run with the rights of the caller.
 --
--- `given` has an object for each row: row_id, app_key, may_insert, wanted (values by column), asked
+-- `given` has an object for each row: row_id, remote_id, link_id, app_key, may_insert, wanted (values by column), asked
 -- and stored (of the last time), kept (columns whose edits by the app are kept).
 
 create function :function (given jsonb)
 returns table (
-    of_row uuid, outcome text, key_now text[], values_asked jsonb, values_now jsonb,
+    of_row uuid, of_record text, of_link bigint, outcome text, key_now text[], values_asked jsonb, values_now jsonb,
     values_before jsonb, fault jsonb
 )
 language plpgsql security definer
@@ -35,7 +36,7 @@ begin
     for item in
         select entry.*, app_row.shown
         from jsonb_to_recordset(given) as entry (
-            row_id uuid, app_key text[], may_insert boolean, wanted jsonb, asked jsonb,
+            row_id uuid, remote_id text, link_id bigint, app_key text[], may_insert boolean, wanted jsonb, asked jsonb,
             stored jsonb, kept text[]
         )
         left join lateral (
@@ -48,6 +49,8 @@ begin
             or entry.stored is distinct from app_row.shown
     loop
         of_row := item.row_id;
+        of_record := item.remote_id;
+        of_link := item.link_id;
         key_now := item.app_key;
         values_asked := item.wanted;
         values_before := item.shown;

@@ -7,9 +7,11 @@ a sink is fed (`sync/`).
 
 from __future__ import annotations
 
+from pipedrive_pipeline.marts.sinks.adoption import Confirmed, Undone, confirm, undo
 from pipedrive_pipeline.marts.sinks.faults import SinkFailed
 from pipedrive_pipeline.marts.sinks.feeding import SinkFed, feed_sinks
 from pipedrive_pipeline.marts.sinks.form import BadSink, Issue, Sink
+from pipedrive_pipeline.marts.sinks.matching import MatchReport, match, match_report
 from pipedrive_pipeline.marts.sinks.preview import SinkPreview, preview, preview_facts
 from pipedrive_pipeline.marts.sinks.store import (
     SinksOutdated,
@@ -26,7 +28,9 @@ from pipedrive_pipeline.marts.sinks.writer import SinkRightsMissing
 
 __all__ = [
     "BadSink",
+    "Confirmed",
     "Issue",
+    "MatchReport",
     "Sink",
     "SinkFailed",
     "SinkFed",
@@ -35,13 +39,18 @@ __all__ = [
     "SinkState",
     "SinksOutdated",
     "SinksVersion",
+    "Undone",
     "active",
+    "confirm",
     "feed_sinks",
+    "match",
+    "match_report",
     "preview",
     "preview_facts",
     "save",
     "sink_of",
     "state_facts",
     "states",
+    "undo",
     "versions",
 ]

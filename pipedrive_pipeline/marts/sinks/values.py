@@ -42,7 +42,7 @@ def wanted(scope: Scope, sink: Sink, table: AppTable) -> sql.Composed:
     mart = mart_of(sink.mart)
     values = [(name, _text_of(scope, mart, value)) for name, value in sorted(sink.columns.items())]
     if sink.link_column:
-        values.append((sink.link_column, _link_value(table.columns[sink.link_column].base)))
+        values.append((sink.link_column, link_value(table.columns[sink.link_column].base)))
     live: sql.Composable = json_object(values)
     gone: sql.Composable = sql.SQL("null::jsonb")
     if sink.on_delete == UNLINK and sink.link_column:
@@ -107,8 +107,11 @@ def _text_of(scope: Scope, mart: Mart, value: Value) -> sql.Composable:
     return sql.SQL(form).format(column)
 
 
-def _link_value(base: str) -> sql.Composable:
-    """Returns the record's id for a column of this type: ours for uuid, else the system's."""
+def link_value(base: str) -> sql.Composable:
+    """Returns the record's id for a column of this type, over `mart`.
+
+    Ours for uuid, else the system's.
+    """
     if base == "uuid":
         return sql.SQL("mart.id::text")
     if base in WHOLE or base == "numeric":

@@ -10,6 +10,8 @@ import pytest
 from pipedrive_pipeline.marts import sinks
 from pipedrive_pipeline_tests.marts.sinks.app_schema import DOCUMENT, PEOPLE, App
 
+pytestmark = pytest.mark.slow
+
 # An app's trigger that tries what it can to act with other rights than those of the sink.
 ATTACK = """
 create table app.caught (what text, outcome text);
