@@ -429,11 +429,28 @@ with over as (
         'right_missing',
         refused.entity,
         refused.entity,
-        min(refused.code),
-        max(refused.started_at),
+        refused.code,
+        refused.started_at,
         complete.started_at,
         null
-    from integration.run_entities as refused
+    from (
+        select distinct on (run_entities.tenant_id, run_entities.system, run_entities.entity)
+            run_entities.tenant_id,
+            run_entities.system,
+            run_entities.entity,
+            run_entities.code,
+            run_entities.started_at
+        from integration.run_entities
+        where run_entities.code in ('scope_missing', 'source_refused')
+            and run_entities.status = 'skipped'
+            and run_entities.started_at > now() - interval '90 days'
+            and (%(tenant)s::text is null or run_entities.tenant_id = %(tenant)s)
+        order by
+            run_entities.tenant_id,
+            run_entities.system,
+            run_entities.entity,
+            run_entities.started_at desc
+    ) as refused
     cross join lateral (
         select min(later.started_at) as started_at
         from integration.run_entities as later
@@ -443,16 +460,7 @@ with over as (
             and later.started_at > refused.started_at
             and later.status = 'complete'
     ) as complete
-    where refused.code in ('scope_missing', 'source_refused')
-        and refused.status = 'skipped'
-        and refused.started_at > now() - interval '90 days'
-        and complete.started_at > now() - make_interval(days => %(days)s)
-        and (%(tenant)s::text is null or refused.tenant_id = %(tenant)s)
-    group by
-        refused.tenant_id,
-        refused.system,
-        refused.entity,
-        complete.started_at
+    where complete.started_at > now() - make_interval(days => %(days)s)
     union all
     select
         saved.tenant_id,
