@@ -113,6 +113,9 @@ class Display:
         if key in texts.catalogue(self.language):
             return texts.text(self.language, key)
         known = registry.system(system).entities
+        for defined in known:
+            if defined.defined_by == entity:
+                return self.text("records.fields_of", records=self.records(system, defined.name))
         return next((known_as.label for known_as in known if known_as.name == entity), entity)
 
     def failure(self, code: str | None, part: str) -> Markup:

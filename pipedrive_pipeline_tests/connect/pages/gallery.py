@@ -217,6 +217,17 @@ def erase_after_a_month(page: Page) -> None:
     page.locator("button.main").click()
 
 
+def test_connection(page: Page) -> None:
+    """Tests the connection, whose source does not answer."""
+    page.locator(f'form[action="{SYSTEM}/test"] button').click()
+
+
+def bad_alert_address(page: Page) -> None:
+    """Saves an address for alerts that may not be used."""
+    page.locator("#alert_urls").fill("http://127.0.0.1/hook")
+    page.locator("button.main").click()
+
+
 def make_key(page: Page) -> None:
     """Makes a key."""
     page.locator("#key-name").fill("Power BI")
@@ -317,6 +328,7 @@ STAGES = (
             Scene("problems", "/problems", "admin"),
             Scene("problems-revoked", "/problems", "bravo"),
             Scene("system-troubled", SYSTEM, "admin"),
+            Scene("system-tested", SYSTEM, "admin", act=test_connection),
             Scene("deletions", f"{SYSTEM}/deletions/persons", "admin"),
             Scene("history-troubled", f"{SYSTEM}/history", "admin"),
             Scene("run", f"{SYSTEM}/history/{{run_id}}", "admin"),
@@ -346,6 +358,13 @@ STAGES = (
             Scene("settings", f"{SYSTEM}/settings", "admin"),
             Scene("settings-refused", f"{SYSTEM}/settings", "admin", act=too_much, status=422),
             Scene("settings-erase", f"{SYSTEM}/settings", "admin", act=erase_after_a_month),
+            Scene(
+                "settings-bad-alert",
+                f"{SYSTEM}/settings",
+                "admin",
+                act=bad_alert_address,
+                status=422,
+            ),
             Scene("key-made", "/keys", "admin", act=make_key),
         ),
     ),
