@@ -470,6 +470,44 @@ class Webhooks:
     scopes: tuple[str, ...] = ()  # any one of them allows to make webhooks
 
 
+SearchKind = Literal["phone", "email", "domain"]
+
+
+@dataclass(frozen=True)
+class RecordRef:
+    """One record at the source."""
+
+    entity: str  # one of the system's entities
+    id: str  # as `Source.records` takes it
+
+
+class Searcher(Protocol):
+    """One tenant's search, open for questions."""
+
+    async def find(self, kind: SearchKind, texts: tuple[str, ...]) -> list[RecordRef]:
+        """The records that have a phone number, an e-mail address or an address at a domain.
+
+        Args:
+            kind: what the texts are.
+            texts: spellings of one number, address or domain; the first with a result ends it.
+
+        Returns:
+            A few records at most, those that others refer to first; empty if there is none.
+
+        Raises:
+            As `Source.pages`, except `StateExpired`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Search:
+    """A system's own search."""
+
+    open: Callable[[Access], AbstractAsyncContextManager[Searcher]]
+    tokens: int  # of one spelling
+
+
 FieldKind = Literal[
     "text",
     "int",  # whole numbers of 64 bits
@@ -524,6 +562,7 @@ class System:
     # Who may see a record, by the value of its mart's ``visible_to``; other values: its owner.
     audiences: Mapping[str, Audience] = field(default_factory=dict, hash=False)
     webhooks: Webhooks | None = None  # None: the system tells of no changes, they are only read
+    search: Search | None = None  # None: a look-up answers from crm alone
     marts_folder: Path | None = None  # of its selects; None: ``sql/marts/<key>``
     # What can be written; an operation that is absent is not supported.
     writes: Mapping[Operation, WriteSpec] = field(default_factory=dict, hash=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -11,6 +12,7 @@ from pydantic import ConfigDict, Field
 from pipedrive_pipeline.connect.api.models import Model
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts.points.lookup import Found, Kind, Question
+from pipedrive_pipeline.sync import lookup
 
 TEXT_MAX_CHARACTERS = 320  # of a question: the longest e-mail address
 LOOK_UPS_MAX = 100
@@ -156,6 +158,18 @@ MATCH_EXAMPLE: dict[str, Any] = {
 }
 
 
+class Searched(Model):
+    """The search of one system, with `fallback=source`."""
+
+    system: str
+    state: Literal["read", "not_found", "pending", "failed"] = Field(
+        description="`read`: the records that it found are in crm; `pending`: another run of the "
+        "tenant reads them now, ask again in a minute; `failed`: see `code`."
+    )
+    code: str = ""
+    message: str = ""
+
+
 class LookUp(Model):
     """The answer to one question."""
 
@@ -167,6 +181,8 @@ class LookUp(Model):
                     "text": "030 1234567",
                     "value": "+49301234567",
                     "reason": None,
+                    "foundIn": "crm",
+                    "searched": [],
                     "matches": [MATCH_EXAMPLE],
                 }
             ]
@@ -181,6 +197,10 @@ class LookUp(Model):
         description="Why nothing was looked up: the text is no number, address or domain, or the "
         "domain is one at which anybody may have an address."
     )
+    found_in: Literal["crm", "source"] | None = Field(
+        description="`source`: brought in from the CRM by this question; null: not found."
+    )
+    searched: list[Searched] = Field(description="The systems that were searched for it.")
     matches: list[Match] = Field(description="The best first; at most ten.")
 
 
@@ -195,8 +215,8 @@ class Unreadable(Model):
     model_config = ConfigDict(extra="ignore", from_attributes=True)
 
 
-def presented(found: Found) -> LookUp:
-    """The answer to one question as the API shows it."""
+def presented(found: Found, searched: Sequence[lookup.Searched] = ()) -> LookUp:
+    """The answer to one question as the API shows it; ``searched`` came before it was found."""
     question = found.question
     reason: Literal["unreadable", "free_mail"] | None = None
     if found.value is None:
@@ -206,6 +226,8 @@ def presented(found: Found) -> LookUp:
         text=question.text,
         value=found.value,
         reason=reason,
+        found_in=("source" if searched else "crm") if found.rows else None,
+        searched=[Searched.model_validate(each) for each in searched],
         matches=[_match(row) for row in found.rows],
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
@@ -25,6 +25,7 @@ from pipedrive_pipeline.connect.request import AppServices, Services
 from pipedrive_pipeline.marts.points import lookup
 from pipedrive_pipeline.marts.points.lookup import Found, Question
 from pipedrive_pipeline.marts.points.upkeep import country_of
+from pipedrive_pipeline.sync.lookup import search_sources
 from pipedrive_pipeline.tenants import Tenant
 
 router = APIRouter(prefix="/api/crm/lookup", responses=REFUSALS, tags=["look-up"])
@@ -57,11 +58,26 @@ def look_up(
     phone: Phone = None,
     email: Email = None,
     domain: Domain = None,
+    fallback: Annotated[
+        Literal["source"] | None,
+        Query(
+            description="If crm has no match, the connected systems are searched, within the "
+            "tenant's share of the day's tokens; what they have is brought in and answered."
+        ),
+    ] = None,
 ) -> JSONResponse:
     """Who has a phone number, an e-mail address or a domain; give one of the three."""
     asked = lookup_models.LookUpIn(phone=_with_plus(phone), email=email, domain=domain)
-    (found,) = _answers(services, caller.tenant, [asked.question()])
-    return envelope.answer(request, lookup_models.presented(found))
+    question = asked.question()
+    (found,) = _answers(services, caller.tenant, [question])
+    if found.rows or found.value is None or fallback is None:
+        return envelope.answer(request, lookup_models.presented(found))
+    with services.slow_work.slot(caller.tenant):
+        searched = search_sources(
+            services.vault, caller.tenant, question.kind, question.spellings(found.value)
+        )
+    (found,) = _answers(services, caller.tenant, [question])
+    return envelope.answer(request, lookup_models.presented(found, searched))
 
 
 @router.post("", response_model=Listed[lookup_models.LookUp])

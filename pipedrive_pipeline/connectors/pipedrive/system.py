@@ -42,6 +42,7 @@ from pipedrive_pipeline.connectors.pipedrive.entities import ENDPOINTS, ENTITIES
 from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage, single
 from pipedrive_pipeline.connectors.pipedrive.field_types import FIELD_TYPES
 from pipedrive_pipeline.connectors.pipedrive.records import children, picked, record_status
+from pipedrive_pipeline.connectors.pipedrive.search import SEARCH
 from pipedrive_pipeline.connectors.pipedrive.walks import READERS, ListWalk
 from pipedrive_pipeline.connectors.pipedrive.webhooks import WEBHOOKS
 from pipedrive_pipeline.connectors.pipedrive.writer import opener as writer_opener
@@ -223,4 +224,5 @@ PIPEDRIVE = System(
     webhooks=WEBHOOKS,
     writes=WRITES,
     open_writer=writer_opener(),
+    search=SEARCH,
 )

@@ -39,6 +39,12 @@ class Question:
             return PointValue(address.value)
         return PointValue(domain=values.website(self.text).domain)
 
+    def spellings(self, value: str) -> tuple[str, ...]:
+        """The texts by which a CRM's own search may find it: as it was asked, and its forms."""
+        if self.kind != "phone":
+            return (value,)
+        return tuple(dict.fromkeys((self.text.strip(), *values.spellings(value))))
+
     def is_of_free_mail(self) -> bool:
         """True of a domain at which anybody may have an address."""
         site = values.website(self.text) if self.kind == "domain" else PointValue()

@@ -66,6 +66,19 @@ def phone(entered: str, country: str | None) -> PointValue:
     return PointValue(e164, number.extension or None)
 
 
+def spellings(e164: str) -> tuple[str, ...]:
+    """How people write a number: in their country, with its country code, without spaces."""
+    import phonenumbers
+
+    number = phonenumbers.parse(e164)
+    formats = phonenumbers.PhoneNumberFormat
+    written = [
+        phonenumbers.format_number(number, each)
+        for each in (formats.INTERNATIONAL, formats.NATIONAL)
+    ]
+    return tuple(dict.fromkeys((e164, *written)))
+
+
 def is_country(code: str) -> bool:
     """True of an ISO 3166 code, in capitals, whose phone numbers are known."""
     import phonenumbers

@@ -13,6 +13,7 @@ from pipedrive_pipeline.connectors.contract import (
     ApiCall,
     Credential,
     Entity,
+    Searcher,
     Source,
     WebhookAdmin,
 )
@@ -91,6 +92,11 @@ class SourceAccess:
         """Opens the source's webhooks, of a system that has some; `book` books its calls."""
         assert self._declaration.webhooks is not None  # noqa: S101 - asked before
         return self._declaration.webhooks.open(self._access(self.usage.on_call))
+
+    def open_search(self) -> AbstractAsyncContextManager[Searcher]:
+        """Opens the source's search, of a system that has one; `usage` counts its calls."""
+        assert self._declaration.search is not None  # noqa: S101 - asked before
+        return self._declaration.search.open(self._access(self.usage.on_call))
 
     def _access(self, on_call: Callable[[ApiCall], None]) -> Access:
         allowance = self.allowance
