@@ -187,7 +187,7 @@ def _pipeline_error(request: Request, error: PipelineError) -> Response:
     if isinstance(error, BudgetSpent):
         wait_seconds = max(1.0, (error.resets_at - datetime.now(UTC)).total_seconds())
     if not envelope.wants_page(request):
-        return envelope.refusal(
+        answer = envelope.refusal(
             request,
             error.code,
             text,
@@ -195,6 +195,7 @@ def _pipeline_error(request: Request, error: PipelineError) -> Response:
             details=_details(error),
             retry_after_seconds=wait_seconds,
         )
+        return _with_methods(request, answer)
     if wait_seconds is None and status == 503:
         wait_seconds = envelope.RETRY_AFTER_SECONDS
     detail = text if error.code in NAMED_IN_DETAIL else ""
@@ -245,7 +246,12 @@ def _http_error(request: Request, error: HTTPException) -> Response:
     answer = envelope.refusal(request, code, str(error.detail), status=error.status_code)
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
-    if error.status_code == 405:
+    return _with_methods(request, answer)
+
+
+def _with_methods(request: Request, answer: Response) -> Response:
+    """The answer; one of a method that is not supported names those that are."""
+    if answer.status_code == 405:
         answer.headers["allow"] = ", ".join(_methods_at(request) or ["GET"])
     return answer
 

@@ -145,7 +145,9 @@ def test_a_cursor_of_another_order_list_or_hand_is_refused(reader: httpx.Client)
         ({"value_min": "200", "value_max": "400.00"}, {2, 3, 4}),
         ({"updated_since": "2026-01-01T01:00:00+01:00"}, set(range(1, 11))),
         ({"updated_since": "2026-01-01T00:00:01Z"}, set()),
-        ({"search": "deal 1"}, {1, 10}),
+        ({"search": "deal 1"}, {1}),  # a single character is a whole word
+        ({"search": "dea"}, set(range(1, 11))),
+        ({"owner_id": "pipedrive:1", "sort": "-value"}, {2, 4, 6, 8, 10}),
         ({"search": "DEAL 3", "status": "open", "sort": "-value"}, {3}),
     ],
 )

@@ -74,14 +74,23 @@ def sorts_of(declared: Mart) -> Mapping[str, str]:
     return {"id": "id", "updated_at": "updated_at", **names}
 
 
+def is_by_link(declared: Mart, asked: Mapping[str, Any]) -> bool:
+    """True if only rows that are linked to some record are asked for."""
+    return any(each.link and asked.get(each.name) is not None for each in filters_of(declared))
+
+
 def key(declared: Mart, column: str) -> sql.Composed:
     """Returns the SQL of a column's key in the row ``mart``, as its index has it."""
     return sql.SQL(key_of(declared, column)).format(column=sql.Identifier("mart", column))
 
 
-def words(declared: Mart) -> sql.SQL:
-    """Returns the SQL of the words of the row ``mart``, as the index of `search` has them."""
-    return sql.SQL(words_of(declared, resource_of(declared), "mart."))
+def search(tenant: Tenant, declared: Mart, searched: str) -> sql.Composed:
+    """Returns the condition that the row ``mart`` has the words, as the index of words has it."""
+    return sql.SQL("{} @@ pipeline.search_query({}, {})").format(
+        sql.SQL(words_of(declared, resource_of(declared), "mart.")),
+        sql.Literal(tenant.slug),
+        sql.Literal(searched),
+    )
 
 
 def conditions(
@@ -114,10 +123,6 @@ def conditions(
     if asked.get("updated_since") is not None:
         since = sql.Literal(asked["updated_since"])
         yield sql.SQL("mart.updated_at >= {}").format(since)
-    if asked.get("search") is not None:
-        yield sql.SQL("{} @@ pipeline.search_query({}, {})").format(
-            words(declared), sql.Literal(tenant.slug), sql.Literal(asked["search"])
-        )
 
 
 def _linked(

@@ -27,9 +27,12 @@ from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts.declared import Link, Mart
 from pipedrive_pipeline.marts.visibility import become_user, is_restricted, visible_to_user
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.warehouse.database import become_app
+from pipedrive_pipeline.warehouse.database import become_app, set_local
 
 PURPOSE: Final = "a place in a list"
+# Of a search, or of a record's rows in another order than that of ids. Above it, reading a page's
+# rows in order takes less than sorting all: with a million rows both take about 40 ms at it.
+MATCHES_MAX: Final = 20_000
 
 
 @dataclass(frozen=True)
@@ -110,16 +113,41 @@ def _chosen(
                 sql.Literal(place.id),
             )
         )
-    query = sql.SQL(
-        "select mart.id, ({key})::text from {table} as mart where {wanted}"
-        " order by {key} {way}, mart.id {way} limit {limit}"
-    ).format(
-        key=key,
-        table=sql.Identifier(*declared.table),
-        wanted=sql.SQL(" and ").join(wanted),
-        way=sql.SQL("desc" if is_descending else "asc"),
-        limit=sql.Literal(asked["limit"] + 1),
-    )
+    parts: dict[str, sql.Composable] = {
+        "key": key,
+        "table": sql.Identifier(*declared.table),
+        "way": sql.SQL("desc" if is_descending else "asc"),
+        "limit": sql.Literal(asked["limit"] + 1),
+    }
+    if asked.get("search") is not None:
+        has_words = filters.search(caller.tenant, declared, asked["search"])
+        set_local(connection, "max_parallel_workers_per_gather", "0")
+        in_order = [*wanted, sql.SQL("({}) is true").format(has_words)]  # without its index
+        wanted.append(has_words)
+    elif name != "id" and filters.is_by_link(declared, asked):
+        in_order = wanted
+    else:
+        return _in_order(connection, wanted, parts)
+    rows = connection.execute(
+        sql.SQL(_OF_MATCHES).format(
+            wanted=sql.SQL(" and ").join(wanted),
+            most=sql.Literal(MATCHES_MAX + 1),
+            **parts,
+        ),
+        prepare=False,
+    ).fetchall()
+    if rows and rows[0][2] > MATCHES_MAX:
+        # So many that going through the rows in order finds a page of them sooner.
+        return _in_order(connection, in_order, parts)
+    return [(row_id, row_key) for row_id, row_key, _ in rows]
+
+
+def _in_order(
+    connection: psycopg.Connection,
+    wanted: Sequence[sql.Composable],
+    parts: Mapping[str, sql.Composable],
+) -> list[tuple[UUID, str]]:
+    query = sql.SQL(_IN_ORDER).format(wanted=sql.SQL(" and ").join(wanted), **parts)
     return connection.execute(query, prepare=False).fetchall()
 
 
@@ -142,3 +170,37 @@ def decoded(settings: Settings, list_name: str, cursor: str) -> Place:
     raise BadInput(
         "cursor: take it from `meta.pagination.next_cursor`, as it is, and keep the list's `sort`."
     )
+
+
+_IN_ORDER: Final = """
+select
+    mart.id,
+    ({key})::text
+from {table} as mart
+where {wanted}
+order by
+    {key} {way},
+    mart.id {way}
+limit {limit}
+"""
+# The matches come from the index of words or of a link, in no order. Else Postgres would go through
+# the rows in order wherever it expects a match soon; but names and owners may depend on each other.
+_OF_MATCHES: Final = """
+with matches as materialized (
+    select
+        mart.id,
+        {key} as key
+    from {table} as mart
+    where {wanted}
+    limit {most}
+)
+select
+    matches.id,
+    matches.key::text,
+    (select count(*) from matches)
+from matches
+order by
+    matches.key {way},
+    matches.id {way}
+limit {limit}
+"""

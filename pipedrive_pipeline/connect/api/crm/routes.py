@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from pipedrive_pipeline.connect.api import envelope
-from pipedrive_pipeline.connect.api.crm import lists, reading, schemas
+from pipedrive_pipeline.connect.api.crm import capabilities, lists, reading, schemas
 from pipedrive_pipeline.connect.api.crm.objects import resource_of
 from pipedrive_pipeline.connect.api.crm.writing import PREFIX
 from pipedrive_pipeline.connect.api.models import Answer, Listed
@@ -114,4 +114,7 @@ def _page(
     return envelope.answer(request, page.objects, next_cursor=page.next_cursor)
 
 
-ROUTERS: Final = tuple(router_of(declared) for declared in MARTS if declared.api is not None)
+ROUTERS: Final = (
+    capabilities.router,
+    *(router_of(declared) for declared in MARTS if declared.api is not None),
+)
