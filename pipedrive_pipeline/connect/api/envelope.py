@@ -39,7 +39,6 @@ STATUSES: Mapping[str, int] = {
     "not_connected": 404,
     "nothing_to_confirm": 404,
     "webhook_refused": 404,
-    "not_supported_by_system": 405,
     "host_not_allowed": 422,
     "token_refused": 422,
     "bad_mapping": 422,
