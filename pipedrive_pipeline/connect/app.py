@@ -33,7 +33,7 @@ from pipedrive_pipeline.connect.api import (
     review_routes,
     sync_routes,
 )
-from pipedrive_pipeline.connect.api.crm import outbox_routes
+from pipedrive_pipeline.connect.api.crm import outbox_routes, system_routes
 from pipedrive_pipeline.connect.api.crm import routes as crm_routes
 from pipedrive_pipeline.connect.api.crm import write_routes as crm_write_routes
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION, TAGS
@@ -76,6 +76,7 @@ ROUTERS = (
     lookup_routes.router,
     audit_routes.router,
     outbox_routes.router,
+    system_routes.router,
     *crm_write_routes.ROUTERS,
     *crm_routes.ROUTERS,
     uninstall.router,

@@ -12,7 +12,7 @@ TENANT = ("--tenant", "acme", "--system", "pipedrive")  # the suite has two syst
 def test_settings_are_shown_changed_and_unset(in_process: InProcessTerminal) -> None:
     in_process.run("tenants", "add", "acme", "--time-zone", "Europe/Berlin")
     words = ("sync_time=03:15", "entities_off=none", "budget_share=0.25", "every_hours=6")
-    more = ("sync_persons=off", "entity_cycles=notes:48,leads:0")
+    more = ("sync_persons=off", "entity_cycles=notes:48,leads:0", "writes_allowed=notes,deals")
     changed = in_process.run("settings", "set", *TENANT, *words, "alert_urls=https://example.com/x")
     in_process.run("settings", "set", *TENANT, *more)
     unset = in_process.run("settings", "set", *TENANT, "every_hours=none")
@@ -24,6 +24,7 @@ def test_settings_are_shown_changed_and_unset(in_process: InProcessTerminal) -> 
     assert (facts["sync_persons"], facts["entities_off"]) == (False, ["persons"])
     assert facts["entity_cycles"]["notes"] == 48
     assert facts["entity_cycles"]["leads"] == 0
+    assert facts["writes_allowed"] == ["deals", "notes"]
     assert facts["budget_share"] == 0.25
     assert facts["every_hours"] is None
     assert facts["alert_urls"] == ["https://***"]
@@ -39,6 +40,7 @@ def test_settings_are_shown_changed_and_unset(in_process: InProcessTerminal) -> 
         ("time_zone=Mars/Olympus", "time_zone"),
         ("entities_off=deels", "deels"),
         ("entity_cycles=deels:24", "deels"),
+        ("writes_allowed=deels", "deels"),
         ("entity_cycles=notes:9000", "entity_cycles"),
         ("colour=blue", "sync_time"),  # the names that there are
         ("sync_time", "NAME=VALUE"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,23 @@ def test_a_patch_leaves_what_was_not_sent_and_names_what_the_source_changed(
 def test_a_create_whose_answer_is_lost_is_one_record(
     caller: Caller, account: CrmAccount, sandbox: Sandbox, kind: str
 ) -> None:
+    assert_made_once(caller, account, sandbox, kind, f"Verloren {kind}")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_five_hundred_creates_whose_answers_are_lost_are_five_hundred_records(
+    caller: Caller, account: CrmAccount, sandbox: Sandbox
+) -> None:
+    kinds = cycle([*LOST["made"], *LOST["not made"]])
+    for number, kind in zip(range(500), kinds, strict=False):
+        assert_made_once(caller, account, sandbox, kind, f"Fünfhundert {number}")
+
+
+def assert_made_once(
+    caller: Caller, account: CrmAccount, sandbox: Sandbox, kind: str, name: str
+) -> None:
     """The caller sends it again with its key until it has an answer."""
-    name = f"Verloren {kind}"
     sandbox.faults.add(kind, path=ORGANIZATIONS)
     outcome: Outcome | None = None
     for _ in range(4):

@@ -161,6 +161,33 @@ def test_each_resource_says_which_operations_the_system_lacks(admin: httpx.Clien
     assert error(refused, 405)["code"] == "not_supported_by_system"
 
 
+def test_a_program_asks_what_can_be_written(admin: httpx.Client) -> None:
+    systems: Any = data(admin.get(f"{API}/systems"))
+    pipedrive = next(each for each in systems if each["system"] == "pipedrive")
+    resources = {each["resource"]: each["operations"] for each in pipedrive["resources"]}
+    deals = {each["operation"]: each for each in resources["deals"]}
+
+    assert resources["users"] == []
+    assert set(deals) == {"create", "update", "delete", "win", "lose", "reopen"}
+    required = [each["name"] for each in deals["create"]["fields"] if each["is_required"]]
+    assert required == ["title"]
+    assert [each["name"] for each in deals["lose"]["fields"]] == ["lost_reason", "lost_at"]
+
+
+def test_a_row_is_tried_out_and_shows_its_call(admin: httpx.Client, sandbox: Sandbox) -> None:
+    calls = len(sandbox.requests)
+    place = f"{API}/organizations/try"
+    dry = data(admin.post(f"{place}?dry_run=true", json={"name": "Probe"}))
+    assert len(sandbox.requests) == calls
+    sent = data(admin.post(place, json={"name": "Probe"}))
+
+    assert dry["request"]["method"] == "POST"
+    assert dry["request"]["body"] == {"name": "Probe"}
+    assert dry["answer"] is None
+    assert sent["answer"]["status"] == 201
+    assert sent["answer"]["data"]["name"] == "Probe"
+
+
 def test_writing_is_forbidden_unless_the_tenant_allows_it(
     admin: httpx.Client, world: World, sandbox: Sandbox
 ) -> None:
