@@ -185,7 +185,7 @@ def measured(
 ) -> dict[str, float]:
     """Percentiles, and how much the receiving process worked."""
     asyncio.run(latencies(url, sent, rate=min(rate, 50), seconds=3))  # connections first
-    before, began = spent(process), time.perf_counter()
+    before, began, memory = spent(process), time.perf_counter(), process.memory_info().rss
     taken = asyncio.run(latencies(url, sent, rate=rate, seconds=seconds))
     elapsed, cuts = time.perf_counter() - began, statistics.quantiles(taken, n=100)
     return {
@@ -196,6 +196,7 @@ def measured(
         "p95_ms": round(cuts[94], 1),
         "p99_ms": round(cuts[98], 1),
         "cpu_ms_each": round(1_000 * (spent(process) - before) / len(taken), 2),
+        "memory_mb_before": round(memory / 1e6),
         "memory_mb": round(process.memory_info().rss / 1e6),
         "machine_load": round(os.getloadavg()[0], 1),
     }

@@ -31,7 +31,8 @@ class Deliveries:
         events_per_window: int = EVENTS_PER_WINDOW,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.events_per_window, self._clock = events_per_window, clock
+        self.events_per_window, self.window_seconds = events_per_window, WINDOW_SECONDS
+        self._clock = clock
         self._lock, self._began_at = threading.Lock(), clock()
         self._events = Counter[UUID]()  # of the current window
         self._newest: dict[UUID, datetime] = {}
@@ -46,13 +47,18 @@ class Deliveries:
         """
         with self._lock:
             now = self._clock()
-            if now - self._began_at >= WINDOW_SECONDS:
+            if now - self._began_at >= self.window_seconds:
                 self._events, self._began_at = Counter(), now
             self._events[webhook_id] += 1
             if self._events[webhook_id] > self.events_per_window:
                 self._refused.add(webhook_id)
-                raise TooManyRequests(self._began_at + WINDOW_SECONDS - now)
+                raise TooManyRequests(self._began_at + self.window_seconds - now)
             self._newest[webhook_id] = datetime.now(UTC)
+
+    def refuse(self, webhook_id: UUID) -> None:
+        """Notes that an event of this webhook was refused; a sync finds what it was about."""
+        with self._lock:
+            self._refused.add(webhook_id)
 
     def store(self, warehouse: Warehouse) -> None:
         """Stores that this process can receive, the newest event of each webhook, and refusals.

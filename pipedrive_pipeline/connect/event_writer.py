@@ -7,6 +7,7 @@ load that is a fifth of the work of one transaction for each event, and without 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -24,7 +25,10 @@ from pipedrive_pipeline.sync.webhooks.rows import Receiving
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 EVENTS_AT_ONCE = 100
-WAITING_MAX = 2_000  # a Postgres that does not answer must not fill the memory
+# A Postgres that does not answer must not fill the memory.
+WAITING_MAX = 2_000
+WAITING_BYTES_MAX = 100_000_000
+WAITING_OF_ONE_MAX = 500  # of one address: its burst must not have the others' events refused
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class EventWriter:
     ) -> None:
         self._warehouse, self._deliveries, self._refusals = warehouse, deliveries, refusals
         self._waiting: list[tuple[ArrivedEvent, asyncio.Future[int]]] = []
+        self._waiting_bytes, self._waiting_of = 0, Counter[str]()  # by token
+        self._overfull: set[str] = set()  # tokens with a refused event, while others of it wait
         self._writing: asyncio.Task[None] | None = None
 
     async def store(self, event: ArrivedEvent) -> int:
@@ -60,21 +66,38 @@ class EventWriter:
             BadInput: the body is no event.
             DatabaseUnavailable: it is not stored; the source sends it again.
         """
-        if len(self._waiting) >= WAITING_MAX:
-            raise DatabaseUnavailable("as many events wait to be stored as may; send it again.")
+        self._admit(event)
         stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append((event, stored))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
         return await stored
 
+    def _admit(self, event: ArrivedEvent) -> None:
+        """Counts an event among those that wait; refuses it if these are too many."""
+        waiting_bytes = self._waiting_bytes + len(event.body)
+        is_burst = self._waiting_of[event.token] >= WAITING_OF_ONE_MAX
+        if is_burst:
+            self._overfull.add(event.token)
+        if is_burst or len(self._waiting) >= WAITING_MAX or waiting_bytes > WAITING_BYTES_MAX:
+            raise DatabaseUnavailable("as many events wait to be stored as may; send it again.")
+        self._waiting_bytes = waiting_bytes
+        self._waiting_of[event.token] += 1
+
+    def _next_batch(self) -> list[tuple[ArrivedEvent, asyncio.Future[int]]]:
+        """Takes the events that have waited longest."""
+        batch = self._waiting[:EVENTS_AT_ONCE]
+        del self._waiting[:EVENTS_AT_ONCE]
+        self._waiting_bytes -= sum(len(event.body) for event, _ in batch)
+        self._waiting_of -= Counter(event.token for event, _ in batch)  # drops those without any
+        return batch
+
     async def _write(self) -> None:
         """Stores what waits, until nothing does."""
         outcomes: Sequence[Outcome]
         try:
             while self._waiting:
-                batch = self._waiting[:EVENTS_AT_ONCE]
-                del self._waiting[:EVENTS_AT_ONCE]
+                batch = self._next_batch()
                 try:
                     outcomes = await asyncio.to_thread(self._outcomes, [each for each, _ in batch])
                 except Exception as error:  # noqa: BLE001 - every request gets an answer
@@ -88,6 +111,7 @@ class EventWriter:
                         stored.set_result(outcome)
         finally:
             self._writing = None
+            self._overfull.clear()
 
     def _outcomes(self, events: Sequence[ArrivedEvent]) -> Sequence[Outcome]:
         """One transaction for all events; if one of them makes it fail, one for each."""
@@ -125,6 +149,9 @@ class EventWriter:
             raise WebhookRefused
         if not webhook.opens(event.password):
             raise WebhookRefused
+        if event.token in self._overfull:
+            self._overfull.discard(event.token)
+            self._deliveries.refuse(webhook.id)
         self._deliveries.count(webhook.id)
         notices = declared.notices(event.body)
         if any(notice.company_id not in {None, webhook.company_id} for notice in notices):

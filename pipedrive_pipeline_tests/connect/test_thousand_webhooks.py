@@ -16,6 +16,7 @@ from pipedrive_pipeline.connect.deliveries import Deliveries
 from pipedrive_pipeline.connect.errors import WebhookRefused
 from pipedrive_pipeline.connect.event_writer import ArrivedEvent, EventWriter
 from pipedrive_pipeline.connect.refusals import RefusalCounter
+from pipedrive_pipeline.errors import DatabaseUnavailable
 from pipedrive_pipeline.sync.webhooks.rows import Secrets, hashed
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -96,6 +97,30 @@ def test_events_of_a_thousand_tenants_are_each_their_own_tenants(
             "select tenant_id, remote_id from integration.signals"
         ).fetchall()
     assert sorted(of_tenants) == sorted((f"t{n}", str(1_000 + n)) for n in range(TENANTS))
+
+
+def test_a_tenants_burst_has_no_other_tenants_event_refused(
+    warehouse: Warehouse, webhooks: list[Secrets]
+) -> None:
+    """A source that is refused ten times sends nothing for half an hour."""
+    deliveries = Deliveries()
+    writer = EventWriter(warehouse, deliveries, RefusalCounter())
+    burst = [event(webhooks[0], 0, record_id) for record_id in range(1, 2_001)]
+    others = [event(webhooks[number], number, 7) for number in range(1, 51)]
+
+    outcomes = stored(writer, [*burst, *others])
+
+    assert outcomes[2_000:] == [1] * 50
+    refused = [each for each in outcomes[:2_000] if isinstance(each, DatabaseUnavailable)]
+    assert len(refused) + outcomes[:2_000].count(1) == 2_000
+    assert refused  # they are sent again
+    assert stored(writer, [burst[-1]]) == [1]
+    deliveries.store(warehouse)
+    with warehouse.transaction() as connection:
+        gaps = connection.execute(
+            "select tenant_id, gap_reason from integration.webhooks where gap_since is not null"
+        ).fetchall()
+    assert gaps == [("t0", "more events came at once than are received")]
 
 
 def test_the_memory_of_the_receiver_does_not_grow_with_events(

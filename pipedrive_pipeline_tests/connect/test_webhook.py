@@ -34,11 +34,12 @@ def hook(site: ConnectSite) -> Hook:
 
 @pytest.fixture
 def at_most_ten_events(site: ConnectSite) -> Iterator[None]:
-    """Of each webhook in ten seconds."""
+    """Of each webhook in ten minutes, so that a busy machine changes nothing."""
     deliveries = site.app.state.services.deliveries
-    usual, deliveries.events_per_window = deliveries.events_per_window, 10
+    usual = deliveries.events_per_window, deliveries.window_seconds
+    deliveries.events_per_window, deliveries.window_seconds = 10, 600
     yield
-    deliveries.events_per_window = usual
+    deliveries.events_per_window, deliveries.window_seconds = usual
 
 
 def stored(site: ConnectSite, query: str = SIGNALS) -> list[tuple[Any, ...]]:
@@ -180,7 +181,7 @@ def test_a_burst_is_limited_and_a_sync_finds_what_was_refused(
     site.app.state.services.deliveries.store(site.world.vault.warehouse)
 
     assert [answer.status_code for answer in answers] == [200] * 10 + [429] * 2
-    assert 0 < int(answers[-1].headers["retry-after"]) <= 10
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 600
     assert of_another.status_code == 200
     assert "more events" in site.world.rows(WEBHOOK, "acme")[0]["gap_reason"]
     assert site.world.rows(WEBHOOK, "bravo")[0]["gap_reason"] is None

@@ -17,6 +17,8 @@ from pipedrive_pipeline.sync.runs.refresh import serve_waiting
 from pipedrive_pipeline.sync.runs.serving import Served, together
 from pipedrive_pipeline.sync.runs.signals import receive
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.reuse import reusing
 from pipedrive_pipeline_tests.sandbox.receiving import Delivery, receiving
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
@@ -32,20 +34,21 @@ class LiveTenant:
     world: World
     sandbox: Sandbox
     scope: Scope
+    warehouse: Warehouse  # the receiver's, which keeps its connection as the app does
 
     def receive(self, delivery: Delivery) -> int:
         """The status of the answer; 200 once the event is committed, or is of another company."""
         notices = WEBHOOKS.notices(delivery.body)
         try:
             if {notice.company_id for notice in notices} <= {self.company_id()}:
-                receive(self.world.warehouse, self.scope, HOOK, notices)
+                receive(self.warehouse, self.scope, HOOK, notices)
         except (PipelineError, psycopg.Error):
             return NOW_UNAVAILABLE
         return httpx.codes.OK
 
     def company_id(self) -> str | None:
         """The company that the tenant is connected to."""
-        with self.world.warehouse.transaction() as connection:
+        with self.warehouse.transaction() as connection:
             row = connection.execute(
                 "select company_id from integration.connections where tenant_id = %s",
                 [self.scope.tenant.slug],
@@ -72,8 +75,8 @@ class LiveTenant:
 @contextmanager
 def live_by_webhook(world: World, sandbox: Sandbox, tenant: Tenant = ACME) -> Iterator[LiveTenant]:
     """The world with a webhook for every event, for the length of the block."""
-    live = LiveTenant(world, sandbox, Scope(tenant, SYSTEM))
-    with receiving() as receiver:
+    with reusing(world.warehouse) as reused, receiving() as receiver:
+        live = LiveTenant(world, sandbox, Scope(tenant, SYSTEM), reused)
         receiver.on_arrival = live.receive
         webhook = {
             "subscription_url": receiver.url,

@@ -14,6 +14,9 @@ import pytest
 from pipedrive_pipeline.connectors.contract import Notice, Tombstone
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded
 from pipedrive_pipeline.sandbox import serve as serve_account
+from pipedrive_pipeline.sandbox.pipedrive.world.conversions import convert_deal, convert_lead
+from pipedrive_pipeline.sandbox.pipedrive.world.ids import printed_id
+from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.refresh import serve_waiting
 from pipedrive_pipeline.sync.runs.serving import Served
@@ -70,7 +73,7 @@ def change(entity: str, record_id: int | str, at: datetime | None = None, **more
     return Notice(f"e{next(_keys)}", entity, str(record_id), at or datetime.now(UTC), **more)
 
 
-def deletion(entity: str, record_id: int, at: datetime, into: int | None = None) -> Notice:
+def deletion(entity: str, record_id: int | str, at: datetime, into: int | None = None) -> Notice:
     """An event of a deletion, or of a merge."""
     stone = Tombstone(str(record_id), "deleted")
     if into is not None:
@@ -163,6 +166,36 @@ def test_a_deletion_that_is_older_than_what_was_read_changes_nothing(
     assert marked(world, "persons") == {}
     assert contact(world, 7)["deleted_at"] is None
     assert contact(world, 9)["deleted_at"] is None
+    world.sync(sync_type="sweep")
+    assert_all_equals_source(world, sandbox)
+
+
+def test_a_conversion_is_known_as_one_whichever_event_comes_first(
+    world: World, account: CrmAccount, sandbox: Sandbox
+) -> None:
+    """The source has no event for it: a record is deleted, and another one is new."""
+    read_only(world.warehouse, ACME, (*READ, "leads"))
+    world.sync(sync_type="full")
+    first, second = [str(row["id"]) for row in world.raw(ACME, "leads")][:2]
+    sandbox.clock.advance(60)
+    at = sandbox.clock.now()
+
+    deal = convert_lead(account, first)
+    serve(world, deletion("leads", first, at))
+    serve(world, change("deals", deal["id"], at))
+    other = convert_lead(account, second)
+    serve(world, change("deals", other["id"], at))
+    serve(world, deletion("leads", second, at))
+    lead = printed_id(ENTITIES["leads"], convert_deal(account, other["id"])["id"])
+    serve(world, deletion("deals", other["id"], at), change("leads", lead, at))
+
+    leads = {row["remote_id"]: row for row in world.rows("crm", "leads")}
+    deals = {row["remote_id"]: row for row in world.rows("crm", "deals")}
+    assert [leads[key]["deletion_reason"] for key in (first, second)] == ["converted"] * 2
+    assert leads[first]["converted_deal_remote_id"] == str(deal["id"])
+    assert deals[str(other["id"])]["deletion_reason"] == "converted"
+    assert leads[lead]["source_deal_remote_id"] == str(other["id"])
+    assert signals_of(world) == []
     world.sync(sync_type="sweep")
     assert_all_equals_source(world, sandbox)
 

@@ -25,6 +25,7 @@ from pipedrive_pipeline.warehouse.reuse import reusing
 
 POLL_SECONDS = 0.5
 BUSY_SECONDS = 2.0  # until a scope is tried again whose lock another run has
+LEFT_SECONDS = 20.0  # or of which a bulk edit is left: the run that serves it needs the lock
 FAILED_SECONDS = 60.0  # or that failed
 DATABASE_SECONDS = 5.0  # until a database is asked again that could not be reached
 TURNS = 2  # of one scope, so that the others wait no longer
@@ -37,9 +38,11 @@ def serve_until(
     warehouse: Warehouse,
     settings: Settings,
     on_served: Callable[[Scope, Served], None] = lambda _scope, _served: None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Serves the signals of all scopes, the longest waiting first, until ``stop`` is set."""
-    not_before: dict[Scope, float] = {}  # monotonic seconds
+    not_before: dict[Scope, float] = {}  # by the clock
     with reusing(warehouse) as reused:
         while not stop.is_set():
             try:
@@ -48,13 +51,13 @@ def serve_until(
                 log.warning("%s", error)
                 stop.wait(DATABASE_SECONDS)
                 continue
-            now = time.monotonic()
+            now = clock()
             not_before = {scope: at for scope, at in not_before.items() if at > now}
             for scope in scopes:
                 if scope not in not_before and not stop.is_set():
                     pause = _serve(reused, settings, scope, on_served)
                     if pause:
-                        not_before[scope] = time.monotonic() + pause
+                        not_before[scope] = clock() + pause
             stop.wait(POLL_SECONDS)
 
 
@@ -81,4 +84,4 @@ def _serve(
     if served.count:
         log.info("%s: %s signalled records were read again.", scope, served.count)
     on_served(scope, served)
-    return 0.0 if served.count else BUSY_SECONDS
+    return 0.0 if served.count else LEFT_SECONDS
