@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import dagster as dg
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from pipedrive_pipeline.defs.tokens import token_exports
 from pipedrive_pipeline.errors import BadInput, PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.tenancy.removal import end as end_tenant
@@ -141,6 +143,34 @@ def test_after_a_standstill_the_reader_sees_no_old_token(exporting: VaultSetup) 
 
     assert during == []
     assert works(exporting, seen_by(exporting, READER)[0]["access_token"])
+
+
+def test_a_tick_of_the_sensor_refreshes_the_row(
+    exporting: VaultSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads its settings from the environment, as each process of Dagster does."""
+    start(exporting)
+    lives_on(exporting, 14)
+    settings = exporting.vault.settings
+    app = settings.system(PIPEDRIVE)
+    assert settings.database_url
+    assert app.client_secret
+    for name, value in {
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "TOKEN_ENCRYPTION_KEYS": settings.encryption_keys()[0].get_secret_value(),
+        "PIPEDRIVE_CLIENT_ID": str(app.client_id),
+        "PIPEDRIVE_CLIENT_SECRET": app.client_secret.get_secret_value(),
+        "PIPEDRIVE_OAUTH_URL": str(app.oauth_url),
+        "PIPEDRIVE_ALLOWED_HOSTS": ",".join(app.allowed_hosts or ()),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    tick = token_exports(dg.build_sensor_context())
+
+    assert isinstance(tick, dg.SkipReason)
+    assert tick.skip_message == "every exported token is fresh."
+    assert exporting.oauth.count("refresh") == 1
+    assert seen_by(exporting, READER)[0]["expires_at"] == exporting.row()["token_expires_at"]
 
 
 def test_the_refresh_of_a_sync_changes_the_row_with_the_connection(exporting: VaultSetup) -> None:
