@@ -11,6 +11,7 @@ import typer
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import print_json, print_table, terminal
 from pipedrive_pipeline.cli.session import CommandSession, open_session
+from pipedrive_pipeline.connect.api.crm.bound_keys import user_id
 from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.keys import Key
 from pipedrive_pipeline.connect.auth.permissions import Role
@@ -31,13 +32,27 @@ def add(
     days: Annotated[
         int | None, typer.Option(min=1, max=3_650, help="It expires after as many; else never.")
     ] = None,
+    crm_user: Annotated[
+        str | None,
+        typer.Option(
+            help="Bind it to this user of the CRM, such as SYSTEM:7; see docs/crm-api.md."
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Make a key of the Connect API. It is shown once, and stored as a hash only."""
     session, of = _opened(tenant)
     with session.warehouse.as_app(of) as connection:
         expires_at = days and datetime.now(UTC) + timedelta(days=days)
-        new = keys.add(connection, of, role, name, who=_who(), expires_at=expires_at or None)
+        new = keys.add(
+            connection,
+            of,
+            role,
+            name,
+            who=_who(),
+            expires_at=expires_at or None,
+            crm_user_id=user_id(connection, of, crm_user),
+        )
     if json:
         print_json(_facts(new.key) | {"key": new.text})
         return
@@ -115,4 +130,5 @@ def _facts(key: Key) -> dict[str, Any]:
         "last_used_at": key.last_used_at,
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
+        "crm_user_id": key.crm_user_id,
     }

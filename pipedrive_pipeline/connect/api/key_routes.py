@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from pipedrive_pipeline.connect.api import envelope, idempotency, models, presenters
+from pipedrive_pipeline.connect.api.crm.bound_keys import user_id
 from pipedrive_pipeline.connect.api.cursors import (
     PAGE_ROWS,
     PageCursor,
@@ -67,6 +68,7 @@ def add_key(
             wanted.name,
             who=caller.name,
             expires_at=wanted.expires_at,
+            crm_user_id=user_id(connection, caller.tenant, wanted.crm_user),
         )
         facts = presenters.key(new.key).model_dump()
         idempotency.remember(connection, caller, call, 201, models.CreatedKey(**facts, key=None))

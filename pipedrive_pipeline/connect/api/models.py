@@ -389,6 +389,11 @@ class KeyIn(Model):
     expires_at: AwareDatetime | None = Field(
         default=None, description="When the key stops working, with an offset; null: never."
     )
+    crm_user: Annotated[str, Field(max_length=320)] | None = Field(
+        default=None,
+        description="Id of a user of the CRM, such as pipedrive:7: the key opens the CRM API only "
+        "and sees what that user may see; null: every record.",
+    )
 
 
 class KeyShown(Model):
@@ -403,6 +408,9 @@ class KeyShown(Model):
     last_used_at: datetime | None = Field(description="Kept to the hour.")
     expires_at: datetime | None
     revoked_at: datetime | None
+    crm_user_id: UUID | None = Field(
+        default=None, description="The user of the CRM (crm.users.id) that it is bound to."
+    )
 
 
 class CreatedKey(KeyShown):

@@ -251,3 +251,20 @@ def test_each_restricted_table_has_its_condition(site: ConnectSite) -> None:
     assert {row["tablename"] for row in rows} == {
         declared.name for declared in MARTS if is_restricted(declared)
     }
+
+
+def test_an_admin_binds_a_key_to_a_user_by_its_id(site: ConnectSite, gardens: list[Garden]) -> None:
+    (acme, _) = gardens
+    admin = site.operator()
+    user = admin.get(f"{API}/users").json()["data"][0]
+
+    made = admin.post(
+        "/api/keys", json={"name": "bound", "role": "user", "crmUser": user["id"]}
+    ).json()["data"]
+    nobody = admin.post("/api/keys", json={"name": "x", "role": "user", "crmUser": "usr_1"})
+
+    bound_to = next(name for name, row_id in acme.users.items() if made["crmUserId"] == str(row_id))
+    actor = Actor(client_with(site, made["key"]), "acme", bound_to)
+    expected = sum(actor.sees(deal) for deal in acme.records["deals"])
+    assert len(listed(actor.client, "deals")) == expected
+    assert (nobody.status_code, nobody.json()["error"]["code"]) == (400, "bad_input")

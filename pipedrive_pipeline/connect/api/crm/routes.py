@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from pipedrive_pipeline.connect.api import envelope
 from pipedrive_pipeline.connect.api.crm import capabilities, lists, reading, schemas
+from pipedrive_pipeline.connect.api.crm.examples import code_samples
 from pipedrive_pipeline.connect.api.crm.objects import resource_of
 from pipedrive_pipeline.connect.api.crm.writing import PREFIX
 from pipedrive_pipeline.connect.api.models import Answer, Listed
@@ -18,8 +19,10 @@ from pipedrive_pipeline.connect.api.openapi import REFUSALS
 from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.auth.dependencies import CrmReader
 from pipedrive_pipeline.connect.request import AppServices, Services
+from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.marts.declared import MARTS, Link, Mart, mart
 
+EXAMPLE_ID: Final = f"{system_keys()[0]}:123"
 Deleted = Annotated[bool, Query(description="Also if it is gone at the source, with its reason.")]
 Include = Annotated[str | None, Query(max_length=200, description="As in the list.")]
 
@@ -94,7 +97,15 @@ def _asking(
 
 
 def _add(router: APIRouter, path: str, read: Callable[..., JSONResponse], model: Any) -> None:
-    router.add_api_route(path, read, methods=["GET"], response_model=model)
+    shown = f"{PREFIX}{path}".replace("{record_id}", EXAMPLE_ID)
+    query = "" if path.endswith("}") else "?limit=50&sort=-updated_at"
+    router.add_api_route(
+        path,
+        read,
+        methods=["GET"],
+        response_model=model,
+        openapi_extra=code_samples(shown, query),
+    )
 
 
 def _model(wrapper: Any, declared: Mart) -> Any:
