@@ -52,12 +52,15 @@ def progress(
     services: AppServices,
     system: SystemKey,
     visitor: TenantVisitor,
+    *,
     spoken: Annotated[str, Query(max_length=200)] = "",
+    headline: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
     """The part of the page that shows what runs; the page loads it again every two seconds."""
     view = _view(request, services, system, visitor)
-    if not view.status.current:
-        return HTMLResponse("", headers={"HX-Refresh": "true"})  # all has ended
+    # All has ended, or the rest of the page is no longer true.
+    if not view.status.current or (headline and headline != view.headline):
+        return HTMLResponse("", headers={"HX-Refresh": "true"})
     return rendering.page(
         request, "progress.html", visitor, **_values(view, visitor), spoken_before=spoken
     )

@@ -114,6 +114,12 @@ class SystemView:
         return next((name for name, is_true in conditions.items() if is_true), "complete")
 
     @property
+    def headline(self) -> str:
+        """What title and first sentence say; it changes with them."""
+        is_paused = self.status.budget.resume_at is not None
+        return f"{self.status.state} {self.summary}{' paused' if is_paused else ''}"
+
+    @property
     def last_sweep_at(self) -> datetime | None:
         """Deletions of every kind are marked up to then; None if one was never compared."""
         times = [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
+
 import httpx
 import pytest
 
@@ -112,6 +115,24 @@ def test_the_part_that_loads_again_speaks_once_a_step_and_ends_with_a_whole_page
     assert 'role="status"' not in again.text
     assert "<html" not in again.text
     assert ended.headers["hx-refresh"] == "true"
+
+
+def test_the_whole_page_comes_again_when_its_title_is_no_longer_true(
+    site: ConnectSite, admin: httpx.Client
+) -> None:
+    """A page said Connected for as long as something waited, while the budget was spent."""
+    site.world.execute(RUNNING, PROGRESS)
+    address = re.search(r'hx-get="([^"]*progress[^"]*)"', admin.get(PAGE).text)
+    assert address
+    before = admin.get(unescape(address.group(1)))
+
+    site.world.execute(
+        "update integration.connections set state = 'needs_reauth', state_reason = 'invalid_grant'"
+    )
+    after = admin.get(unescape(address.group(1)))
+
+    assert "hx-refresh" not in before.headers
+    assert after.headers["hx-refresh"] == "true"
 
 
 def test_a_run_is_cancelled_from_the_page(site: ConnectSite, admin: httpx.Client) -> None:

@@ -3,9 +3,12 @@ const word = document.getElementById("word");
 let fading;
 let isBusy = false; // while something is dragged, the page must stay as it is
 
-async function refresh() {
+// Nobody types: what is in a form would be lost.
+const isIdle = () => !document.hidden && !document.activeElement.closest("form");
+
+async function refresh(isWanted = () => true) {
   const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
-  if (isBusy) return;
+  if (isBusy || !isWanted()) return;
   const focused = document.activeElement.id;
   document.getElementById("live").replaceWith(page.getElementById("live"));
   const again = focused && document.getElementById(focused);
@@ -41,5 +44,5 @@ document.addEventListener("submit", (event) => {
 });
 
 setInterval(() => {
-  if (!document.hidden && !isBusy && !document.activeElement.closest("form")) refresh();
+  if (isIdle() && !isBusy) refresh(isIdle); // also not if somebody began to type meanwhile
 }, 3000);
