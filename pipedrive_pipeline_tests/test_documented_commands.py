@@ -27,6 +27,7 @@ PASSED_ON = {"dagster", "sandbox"}  # their words are for another program, or fo
 README = "test_readme.py::test_a_company_of_ones_own_is_synced_as_the_readme_says"
 SANDBOX = "test_readme.py::test_the_first_screen_works_twice"
 MAPPING = "cli/test_mapping.py"
+SINKS = "cli/test_sinks.py"
 EXAMPLES = "connect/test_examples.py"
 PLANTED = "test_planted_bugs.py"
 BACKUP = "deploy/test_backup.py::test_a_restored_warehouse_goes_on_from_the_dump"
@@ -50,6 +51,7 @@ TYPED = {
     "./run keys add --tenant acme": README,
     "./run verify --tenant acme": README,
     "./run mapping ": MAPPING,
+    "./run sinks ": SINKS,
     "./run remap --tenant acme": MAPPING,
     "./run up": UP,
     "./run status --tenant acme": LIVENESS,

@@ -31,6 +31,7 @@ from pipedrive_pipeline.connect.api import (
     lookup_routes,
     mapping_routes,
     review_routes,
+    sink_routes,
     sync_routes,
 )
 from pipedrive_pipeline.connect.api.crm import outbox_routes, system_routes
@@ -58,6 +59,7 @@ from pipedrive_pipeline.connect.slow_work import SlowWork
 from pipedrive_pipeline.connectors.registry import check_settings
 from pipedrive_pipeline.errors import BudgetSpent, DatabaseUnavailable, PipelineError
 from pipedrive_pipeline.marts.mapping import BadMapping
+from pipedrive_pipeline.marts.sinks import BadSink
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.writes.errors import WriteError
 from pipedrive_pipeline.vault.vault import Vault, check_keys, open_vault
@@ -71,6 +73,7 @@ ROUTERS = (
     sync_routes.router,
     review_routes.router,
     mapping_routes.router,
+    sink_routes.router,
     key_routes.router,
     lending_routes.router,
     lookup_routes.router,
@@ -224,7 +227,7 @@ def _details(error: PipelineError) -> list[dict[str, str]]:
     """The issue of each field, if the error has them."""
     if isinstance(error, WriteError):
         return [dict(each) for each in error.details]
-    issues = error.issues if isinstance(error, BadMapping) else ()
+    issues = error.issues if isinstance(error, BadMapping | BadSink) else ()
     return [{"field": issue.field, "issue": issue.issue} for issue in issues]
 
 

@@ -2,7 +2,7 @@
 
 PersonMustAct   StateRefused, ConsentDeclined, CodeRefused, LinkRefused, DecidedMeanwhile
 UsageError      NotSignedIn, Forbidden, NotFound, WebhookRefused, PermissionMissing, OtherTenant,
-                KeyOfCrmUser, KeyReused
+                KeyOfCrmUser, KeyReused, OperatorOnly
 Transient       TooManyRequests, TooMuchAtOnce
 """
 
@@ -46,6 +46,18 @@ class ConsentDeclined(PersonMustAct):
         super().__init__(
             "The account's owner declined, or the system did. Nothing was changed; start the "
             "connection again when you want to."
+        )
+
+
+class OperatorOnly(UsageError):
+    """Only the operator may do this, whatever the role of the tenant's key."""
+
+    code = "operator_only"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Only the operator may do this: a sink reads and writes a table of the app, and its "
+            "declaration says which rows are the tenant's."
         )
 
 

@@ -113,7 +113,7 @@ def results_of_marts(
             asset_key=mart_asset(name),
             metadata=counts_metadata(counts) | mart_metadata(name, live_rows, columns[name]),
         )
-        yield from mart_results(name, health)
+        yield from mart_results(name, health, run.row.sinks)
 
 
 def results_of_views(

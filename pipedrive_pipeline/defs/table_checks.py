@@ -6,7 +6,8 @@ before it commits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -16,12 +17,14 @@ from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts.declared import Mart
 from pipedrive_pipeline.marts.health import MartHealth, Volume, checked_links
 from pipedrive_pipeline.marts.row_comparison import LastComparison, RowComparison
+from pipedrive_pipeline.marts.sinks import SinkFed
 from pipedrive_pipeline.sync.status.entity_states import SourceComparison
 
 COMPLETENESS, ORPHANS, VOLUME = "completeness", "orphans", "volume"
 REJECTIONS = "rejected_values"
 REFUSAL = "refused"
 EQUALS_RAW = "equals_raw"
+SINKS = "sinks"
 
 
 def mart_asset(name: str) -> dg.AssetKey:
@@ -87,6 +90,11 @@ def mart_checks(mart: Mart) -> list[dg.AssetCheckSpec]:
             "pipeline; launch verify, which says what stays."
         ),
     }
+    checks[SINKS] = (
+        "Error where a table of an app that this mart feeds refused rows or could not be written; "
+        "marts, views and other tables are not concerned. What to do: repair the table, column or "
+        "constraint that is named; the next run writes the rows. Passes where no table is fed."
+    )
     if links := [link.name for link in checked_links(mart)]:
         checks[ORPHANS] = (
             f"Warning where a live row has no {' or no '.join(links)} although its record names "
@@ -156,9 +164,18 @@ def refusal_result(asset: dg.AssetKey, read: EntityRead) -> dg.AssetCheckResult:
     )
 
 
-def mart_results(mart: str, health: MartHealth) -> Iterator[dg.AssetCheckResult]:
+def mart_results(
+    mart: str, health: MartHealth, fed: Sequence[SinkFed]
+) -> Iterator[dg.AssetCheckResult]:
     """Yields the results of one mart's checks, with the failing ids, never names."""
     asset = mart_asset(mart)
+    own = [each for each in fed if each.sink.mart == mart]
+    yield dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=SINKS,
+        passed=not any(each.fault for each in own),
+        metadata={each.sink.name: each.message or json.dumps(dict(each.counts)) for each in own},
+    )
     if orphans := health.orphans.get(mart):
         yield dg.AssetCheckResult(
             asset_key=asset,

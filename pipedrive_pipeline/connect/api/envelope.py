@@ -34,6 +34,7 @@ STATUSES: Mapping[str, int] = {
     "forbidden": 403,
     "role_too_low": 403,
     "other_tenant": 403,
+    "operator_only": 403,
     "key_of_crm_user": 403,
     "not_found": 404,
     "not_connected": 404,

@@ -13,6 +13,7 @@ from pipedrive_pipeline.connect.pages import (
     problems,
     session_pages,
     settings_pages,
+    sink_pages,
     system_pages,
 )
 
@@ -26,6 +27,7 @@ ROUTERS = (
     confirm_pages.router,
     mapping_pages.router,
     mapping_versions.router,
+    sink_pages.router,
     settings_pages.router,
     key_pages.router,
 )

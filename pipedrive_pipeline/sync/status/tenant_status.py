@@ -44,6 +44,7 @@ class TenantStatus:
     row: _ConnectionRow
     entities: list[EntityState] = field(default_factory=list)
     near_real_time: Liveness | None = None  # None: not connected
+    sink_faults: dict[str, str] = field(default_factory=dict)  # message by name of the sink
 
     COLUMNS: ClassVar[tuple[str, ...]] = (
         "tenant",
@@ -76,6 +77,7 @@ class TenantStatus:
             for row in self.entities
             if row.state not in UNREMARKABLE
         ]
+        entities += [f"sink {name}: {fault}" for name, fault in self.sink_faults.items()]
         trouble = self.near_real_time and self.near_real_time.trouble
         return [*entities, f"near real time: {trouble}"] if trouble else entities
 
@@ -120,6 +122,7 @@ class TenantStatus:
             "rows_of_recent_runs": self.row.recent_rows or [],
             "seconds_of_recent_runs": self.row.recent_seconds or [],
             "near_real_time": self.near_real_time and self.near_real_time.facts(),
+            "sink_faults": self.sink_faults,
         }
 
 
@@ -141,6 +144,7 @@ def tenant_statuses(warehouse: Warehouse, tenant: Tenant | None = None) -> list[
             entities: dict[tuple[str, str | None], list[EntityState]] = defaultdict(list)
             for state in entity_states(connection, tenant):
                 entities[state.tenant_id, state.system].append(state)
+            faults = connection.execute(_SINK_FAULTS).fetchall()
             live = {each.scope: each for each in near_real_time(connection, tenant)}
         taken = locks_taken(reused)
     if tenant and not rows:
@@ -152,6 +156,11 @@ def tenant_statuses(warehouse: Warehouse, tenant: Tenant | None = None) -> list[
             row,
             entities[row.slug, row.system],
             live.get(Scope(Tenant(row.slug), row.system)) if row.system else None,
+            {
+                name: text
+                for slug, system, name, text in faults
+                if (slug, system) == (row.slug, row.system)
+            },
         )
         for row in rows
     ]
@@ -168,6 +177,16 @@ def trend(values: list[int]) -> str:
     return f"{sparkline(values)} {values[-1]:,}" if values else ""
 
 
+_SINK_FAULTS = """
+select
+    sink_states.tenant_id,
+    sink_states.system,
+    sink_states.sink,
+    sink_states.fault ->> 'message'
+from integration.sink_states
+where sink_states.fault is not null
+order by sink_states.sink
+"""
 _STATUS = """
 select tenants.slug,
     connections.system,

@@ -74,6 +74,19 @@ insert into integration.rejected_values
 select 'acme', 'pipedrive', 'organizations', n::text, 'aaa', %s, 'is no number', 'annual_revenue'
 from generate_series(1, 25) as n
 """
+SINKS = """
+insert into integration.sinks (tenant_id, system, version, sinks, is_active, created_by)
+values ('acme', 'pipedrive', 1, '{"customers": {"mart": "customers", "table": "app.customers",
+    "columns": {"company": "name"}}}', true, 'command line: ops');
+insert into integration.sink_states
+    (tenant_id, system, sink, app_table, mart, is_waiting, fed_at, fault, fault_since)
+values
+    ('acme', 'pipedrive', 'customers', 'app.customers', 'customers', false, now(), null, null),
+    ('acme', 'pipedrive', 'people', 'app.people', 'contacts', true, null, null, null),
+    ('acme', 'pipedrive', 'deals', 'app.deals', 'deals', false, null,
+        '{"code": "sink_failed", "message": "the sink deals could not write into app.deals (column'
+        ' amount, NotNullViolation, SQLSTATE 23502)."}', now())
+"""
 CHANGED = """
 insert into integration.field_changes
     (tenant_id, system, entity, field_key, change, before, after)
@@ -140,6 +153,7 @@ def healthy(site: ConnectSite) -> Mapping[str, str]:
     site.world.execute("delete from integration.fields where field_key = 'aaa'")
     site.world.execute("delete from integration.field_mappings")
     mapped.load(site)
+    site.world.execute(SINKS)
     mapping = {"organizations": {mapped.KEYS["number"]: "customer_number"}}
     site.world.execute(
         "insert into integration.field_mappings"
@@ -355,6 +369,7 @@ STAGES = (
             Scene("mapping-preview", f"{SYSTEM}/mapping", "admin", act=press("accept")),
             Scene("mapping-refused", f"{SYSTEM}/mapping", "admin", act=no_such_column, status=422),
             Scene("mapping-version", f"{SYSTEM}/mapping/versions/1", "admin"),
+            Scene("sinks", f"{SYSTEM}/sinks", "admin"),
             Scene("settings", f"{SYSTEM}/settings", "admin"),
             Scene("settings-refused", f"{SYSTEM}/settings", "admin", act=too_much, status=422),
             Scene("settings-erase", f"{SYSTEM}/settings", "admin", act=erase_after_a_month),
