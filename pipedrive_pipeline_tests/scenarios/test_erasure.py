@@ -104,6 +104,7 @@ def test_an_erased_person_is_nowhere(world: World, account: CrmAccount) -> None:
         "analytics_acme.contacts",
         "analytics_acme.contacts_all",
         "analytics_acme.last_touch",
+        "crm.contact_points",
         "crm.contacts",
         "integration.rejected_values",
         "pg_catalog.pg_stats",

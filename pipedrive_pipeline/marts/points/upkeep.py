@@ -19,6 +19,7 @@ from pipedrive_pipeline.marts.declared import Mart
 from pipedrive_pipeline.marts.points.values import READ, read_with
 from pipedrive_pipeline.tenants import Tenant
 
+TABLE: Final = ("crm", "contact_points")
 CHUNK_ROWS: Final = 5_000  # texts in memory at once
 
 

@@ -35,6 +35,7 @@ from pipedrive_pipeline.marts.erasure import (
     has_address,
     rows_with_address,
 )
+from pipedrive_pipeline.marts.points.upkeep import TABLE as CONTACT_POINTS
 from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
@@ -329,6 +330,8 @@ def _tables_of(
     for mart in MARTS:
         if mart.name in changed or any(link.mart in changed for link in mart.links):
             yield mart.table
+    if any(mart.points for mart in MARTS if mart.name in changed):
+        yield CONTACT_POINTS
     yield "integration", "rejected_values"
     yield "integration", "outbox"
     yield "integration", "links"

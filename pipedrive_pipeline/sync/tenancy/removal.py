@@ -11,6 +11,7 @@ from psycopg import errors, sql
 from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.errors import BadInput, PersonMustAct
 from pipedrive_pipeline.marts.declared import MARTS
+from pipedrive_pipeline.marts.points.upkeep import TABLE as CONTACT_POINTS
 from pipedrive_pipeline.marts.sinks.writer import drop_writers
 from pipedrive_pipeline.marts.views.access import drop_analyst_role
 from pipedrive_pipeline.scope import Scope
@@ -179,7 +180,7 @@ def _drop(connection: psycopg.Connection, schema: str) -> None:
 
 
 _ROWS_OF_A_TENANT = (
-    ("crm", "contact_points"),
+    CONTACT_POINTS,
     *(mart.table for mart in reversed(MARTS)),
     ("integration", "sink_links"),
     ("integration", "sink_states"),
