@@ -42,6 +42,7 @@ ACTS = [
     *("close_deal", "archive_one", "delete_one", "restore_one"),
 ]
 PATIENCE_SECONDS = 30
+EDITS_BETWEEN_ARRIVALS = 500
 
 
 @pytest.fixture
@@ -142,6 +143,8 @@ def burst(live: LiveTenant, account: CrmAccount, count: int) -> None:
         EDITS_OF_ALL[chance.choice(ACTS)](account, chance.randrange(1_000))
         if number % (count // 2) == count // 4:
             live.serve_once()
+        if number % EDITS_BETWEEN_ARRIVALS == 0:
+            live.arrived()  # edits are faster than their delivery
     live.sandbox.clock.advance(10)  # what no other event overtook
     assert live.serve().errors == ()
     assert_served(live)
