@@ -30,6 +30,7 @@ def words(line: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # Dagster runs in processes of their own
 def test_the_example_of_the_page_works_as_it_is_typed(
     in_process: InProcessTerminal,
     terminal: Terminal,
@@ -65,6 +66,7 @@ def test_the_example_of_the_page_works_as_it_is_typed(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # Dagster runs in processes of their own
 def test_a_failing_sink_is_named_everywhere_and_fails_no_mart(
     in_process: InProcessTerminal,
     terminal: Terminal,
