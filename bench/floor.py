@@ -2,7 +2,7 @@
 
 A serial walk by cursor over organizations and persons, each page's records copied as whole JSON
 into one table. No types, no state, no repetition after a crash, no marts: less than this would not
-be a copy. Measured against it is the pipeline (`full_read.py`).
+be a copy. Measured against it is the pipeline (`workloads.py`).
 """
 
 from __future__ import annotations

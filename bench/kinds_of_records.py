@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
-from full_read import COMMAND, TENANT, connect_tenant, environment_of, run, sandbox
+from commands import COMMAND, TENANT, connect_tenant, environment_of, run, sandbox
 from processors import spent
 
 from pipedrive_pipeline.warehouse.embedded import ensure_running
