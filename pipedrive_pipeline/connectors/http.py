@@ -29,7 +29,7 @@ from pipedrive_pipeline.connectors.answers import (
 from pipedrive_pipeline.connectors.contract import Access, ApiCall, Credential
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.connectors.jsontext import NotReadable
-from pipedrive_pipeline.connectors.pacing import Pacer
+from pipedrive_pipeline.connectors.pacing import shared_pacer
 from pipedrive_pipeline.connectors.refusals import SourceBlocked, SourceRedirected, SourceRefused
 from pipedrive_pipeline.connectors.transport import (
     SYSTEM_CLOCK,
@@ -108,7 +108,9 @@ class Client:
     ) -> None:
         self._dialect, self._access, self._limits, self._clock = dialect, access, limits, clock
         self._wallet = _Wallet(access, clock)
-        self._pacer = Pacer(dialect.burst_window_seconds, clock)
+        self._pacer = shared_pacer(
+            dialect.system, access.tenant, dialect.burst_window_seconds, clock
+        )
         self._lines = asyncio.Semaphore(limits.connections)
         self._http = open_client(limits, access.allowed_hosts)
 
@@ -169,9 +171,7 @@ class Client:
         limits = replace(self._limits, call_seconds=max(0.1, min(self._limits.call_seconds, left)))
         try:
             async with self._lines:  # a turn is taken with a free line, and so used at once
-                await self._pacer.turn()
-                async with asyncio.timeout(limits.call_seconds):
-                    answer = await exchange(self._http, request, limits)
+                answer = await self._exchanged(call, request, limits)
         except (BodyTooLarge, UnknownCompression) as error:
             self._report(call, None, tokens=call.tokens)
             raise self._unusable(call, origin, error) from error
@@ -184,10 +184,25 @@ class Client:
                 raise untrusted from error
             raise _Again(SourceUnavailable, reason, is_undone=never_left(error)) from error
         rate_limits = self._dialect.rate_limits(answer)
-        self._pacer.learn(rate_limits)
         charged = call.tokens if self._dialect.is_charged(answer.status) else 0
         self._report(call, answer.status, tokens=charged, rate_limits=rate_limits)
         return answer
+
+    async def _exchanged(
+        self, call: SourceCall, request: httpx.Request, limits: Limits
+    ) -> HttpAnswer:
+        """The answer to a request that is sent when the source's window holds it."""
+        number, rate_limits = await self._pacer.turn(), None
+        try:
+            async with asyncio.timeout(limits.call_seconds):
+                answer = await exchange(self._http, request, limits)
+            rate_limits = self._dialect.rate_limits(answer)
+            return answer
+        except asyncio.CancelledError:
+            self._report(call, None, tokens=call.tokens)  # the source may have counted it
+            raise
+        finally:
+            self._pacer.end(number, rate_limits)
 
     def _judged(
         self,
