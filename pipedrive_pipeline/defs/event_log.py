@@ -26,9 +26,24 @@ WAIT_SECONDS = 1.0
 WAITING_MAX = 500  # events
 Event = dg.EventLogEntry
 Type = dg.DagsterEventType
-# They say what came of a step; all others say how the run goes on.
-MAY_WAIT = frozenset({Type.ASSET_MATERIALIZATION, Type.ASSET_CHECK_EVALUATION, Type.STEP_OUTPUT})
+# They say what came of a step, or how; None is a line of the log.
+MAY_WAIT = frozenset(
+    {
+        Type.ASSET_MATERIALIZATION,
+        Type.ASSET_CHECK_EVALUATION,
+        Type.STEP_OUTPUT,
+        Type.ENGINE_EVENT,
+        Type.LOGS_CAPTURED,
+        Type.RESOURCE_INIT_STARTED,
+        Type.RESOURCE_INIT_SUCCESS,
+        None,
+    }
+)
 OF_ASSETS = frozenset({Type.ASSET_MATERIALIZATION, Type.ASSET_MATERIALIZATION_PLANNED})
+# Dagster keeps more of them than this module writes.
+WRITTEN_BY_DAGSTER = frozenset(
+    {Type.ASSET_OBSERVATION, Type.ASSET_FAILED_TO_MATERIALIZE, Type.FRESHNESS_STATE_CHANGE}
+)
 PLANNED = frozenset({Type.ASSET_MATERIALIZATION_PLANNED, Type.ASSET_CHECK_EVALUATION_PLANNED})
 
 
@@ -58,21 +73,22 @@ class EventLogStorage(PostgresEventLogStorage):
         super().__init__(*arguments, **more)
 
     def store_event(self, event: Event) -> None:
-        """Stores an event; one that only tells a result of a run is written a little later."""
-        if event.run_id and event.dagster_event_type in MAY_WAIT:
-            with self._lock:
-                self._waiting.append(event)
-                self._note_materialization(event)
-                if self._timer is None:
-                    self._timer = threading.Timer(WAIT_SECONDS, self.flush)
-                    self._timer.daemon = True
-                    self._timer.start()
-            if len(self._waiting) >= WAITING_MAX:
-                self.flush()
+        """Stores an event; one that only says what came of a step is written a little later."""
+        kind = event.dagster_event_type
+        if not event.run_id or kind in WRITTEN_BY_DAGSTER:
+            super().store_event(event)  # which connects, and so writes first what waits
             return
-        super().store_event(event)  # which connects, and so writes first what waits
+        with self._lock:
+            self._waiting.append(event)
+            self._note_materialization(event)
+            if kind not in MAY_WAIT or len(self._waiting) >= WAITING_MAX:
+                self.flush()
+            elif self._timer is None:
+                self._timer = threading.Timer(WAIT_SECONDS, self.flush)
+                self._timer.daemon = True
+                self._timer.start()
         if event.dagster_event and event.dagster_event.is_job_event:
-            self._run = RunMemory() if event.dagster_event_type is Type.RUN_START else None
+            self._run = RunMemory() if kind is Type.RUN_START else None
 
     def store_event_batch(self, events: Sequence[Event]) -> None:
         """Stores events in a few statements, in their order."""

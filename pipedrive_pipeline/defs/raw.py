@@ -80,15 +80,14 @@ def read(
             if entity_read.is_set_aside:
                 context.log.warning(f"{run.facts.scope}: {entity_read.error}")  # noqa: G004 - Dagster's
                 continue
+            raw = run.raw_facts(entity_read.entity)
             yield dg.MaterializeResult(
                 asset_key=asset,
-                metadata=read_metadata(
-                    run.facts, entity_read, run.raw_row_count(entity_read.entity), estimated
-                ),
+                metadata=read_metadata(run.facts, entity_read, raw.rows, estimated),
             )
             name = entity_read.entity.name
             checks += completeness_result(asset, entity_read, compared.get(name))
-            checks.append(rejections_result(asset, run.rejections(entity_read.entity)))
+            checks.append(rejections_result(asset, raw.rejected))
     except PipelineError:
         yield from checks
         raise

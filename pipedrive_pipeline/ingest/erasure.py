@@ -91,11 +91,6 @@ class RawErasure:
                 found |= {row[0] for row in self._connection.execute(query, [list(parents)])}
         return sorted(found)
 
-    def erased(self, entity: Entity) -> dict[str, datetime | None]:
-        """Records that were erased on request, with the version up to which they are kept out."""
-        everything = erased_versions(self._connection, self._scope)
-        return dict(everything.get(entity.name, {}))
-
     def _marks(self, query: str, parameters: Mapping[str, object]) -> list[str]:
         if not is_there(self._connection, self._raw, "deletions"):
             return []

@@ -34,7 +34,7 @@ from pipedrive_pipeline.errors import (
 )
 from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.ingest.dlt_internals.copy_file import LOAD_ID
-from pipedrive_pipeline.ingest.dlt_internals.destination import heal_staging, pipeline
+from pipedrive_pipeline.ingest.dlt_internals.destination import Sessions, heal_staging, pipeline
 from pipedrive_pipeline.ingest.dlt_internals.resources import resource_of, source_of
 from pipedrive_pipeline.ingest.erasure import ErasedRecords
 from pipedrive_pipeline.ingest.history import Histories
@@ -65,7 +65,12 @@ class RawStore:
         self._loaded = LoadedVersions()
         self._indexed: set[str] = set()
         self._found_empty: dict[str, bool] = {}  # when its first rows came, by entity
+        self._sessions = Sessions()
         self._pipeline = self._restored()
+
+    def close(self) -> None:
+        """Closes the connections that loads left open for the next one."""
+        self._sessions.close()
 
     @property
     def cursors(self) -> dict[str, CursorState]:
@@ -130,6 +135,10 @@ class RawStore:
             for batch in batches
         }
 
+    def note_known(self, batch: Batch) -> None:
+        """Takes rows that raw holds already for loaded, so that no older answer replaces them."""
+        self._loaded.add(batch.entity, batch.table)
+
     def _restored(self) -> dlt.Pipeline:
         shutil.rmtree(self._working_directory, ignore_errors=True)
         self._working_directory.mkdir(parents=True)
@@ -140,6 +149,7 @@ class RawStore:
             url=self._warehouse.full_url(),
             working_directory=self._working_directory,
             fence=self._warehouse.fence,
+            idle=self._sessions,
         )
         with self._named_failures("reading the state of"):
             heal_staging(self._warehouse, self._scope)
@@ -159,7 +169,8 @@ class RawStore:
             with self._named_failures(f"loading {names} into"):
                 self._extract(batches, new, cursors, plans)
                 (load_id,) = self._pipeline.list_extracted_load_packages()
-                self._announce(load_id)
+                if any(batch.table.num_rows for batch in batches):
+                    self._announce(load_id)
                 self._pipeline.normalize()
                 before_rows()
                 self._pipeline.load().raise_on_failed_jobs()

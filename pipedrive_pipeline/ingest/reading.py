@@ -21,12 +21,14 @@ from pipedrive_pipeline.connectors.contract import (
     CursorState,
     Entity,
     Page,
+    Snapshot,
     Tombstone,
 )
 from pipedrive_pipeline.errors import GuardTripped
 from pipedrive_pipeline.ingest.batches import Batch, joined
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.due_parents import DueParents, affordable
+from pipedrive_pipeline.ingest.known_reads import KnownReads, may_be_kept
 from pipedrive_pipeline.ingest.outcome import EntityRead, ReadPlan
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.read_ahead import (
@@ -59,11 +61,15 @@ class Reader:
     on_page: Callable[[EntityRead], None]
     before_load: Callable[[], None]  # raises where the run may not go on
     due_parents: DueParents
+    known_reads: KnownReads
     now: Callable[[], datetime]
     after_chunk: Callable[[], None] = lambda: None  # between two loads: what cannot wait is done
     is_awaited: Callable[[], bool] = lambda: False  # True ends the chunk now: something cannot wait
     tokens_left: Callable[[], int] = lambda: sys.maxsize  # that this run may still spend
     chunk_rows: int = CHUNK_ROWS
+    _is_increment: bool = False
+    # Reads of everything that began without a note: the source may send what raw holds.
+    _unnoted: dict[str, datetime] = field(default_factory=dict)
 
     def read(
         self, entities: Sequence[Entity], *, is_full: bool, is_restarted: bool = False
@@ -78,6 +84,7 @@ class Reader:
         Raises:
             DatabaseUnavailable, LoadRefused: a load failed; what was yielded is committed.
         """
+        self._is_increment = not is_full
         for each in _passes(entities):
             reads: list[EntityRead] = []
             for read in self._read_pass(each, is_full=is_full, is_restarted=is_restarted):
@@ -146,12 +153,19 @@ class Reader:
     def _begun(self, walk: EntityWalk) -> EntityRead:
         before, now = self.raw.cursors.get(walk.entity.name), self.now()
         if walk.is_of_everything and not walk.plan:
-            self.seen_keys.begin(walk.entity, now)
-            self.raw.rejections.begin(walk.entity)
+            self._unnoted[walk.entity.name] = now
+            if not (self._is_increment and self.known_reads.may_know(walk.entity)):
+                self._note_beginning(walk.entity)
         if walk.plan:
             began_at, rows = walk.plan.began_at, walk.plan.rows
             return EntityRead(walk.entity, before, began_at=began_at, resumed_rows=rows)
         return EntityRead(walk.entity, before, began_at=now)
+
+    def _note_beginning(self, entity: Entity) -> None:
+        """Notes that a read of everything began, before the first of its rows is noted."""
+        if began_at := self._unnoted.pop(entity.name, None):
+            self.seen_keys.begin(entity, began_at)
+            self.raw.rejections.begin(entity)
 
     def _commit(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> Iterator[EntityRead]:
         """Loads a chunk and yields the reads that ended with it."""
@@ -159,19 +173,31 @@ class Reader:
         if chunk.batches:
             self._load(chunk, reads)
         for read in chunk.finished:
-            if read.entity.name in chunk.of_everything and read.entity.is_swept:
+            is_compared = read.entity.name in chunk.of_everything - chunk.known
+            if is_compared and read.entity.is_swept:
                 self.reconciler.reconcile(read)
         self._end_plans(chunk)
         for read in chunk.finished:
             read.is_complete = read.error is None
-            if read.is_complete and read.entity.name in chunk.of_everything:
+            if read.is_complete and read.entity.name in chunk.of_everything - chunk.known:
                 self.seen_keys.forget(read.entity)  # after its plan, which goes on by what was seen
                 self.raw.rejections.end(read.entity)
+        self.known_reads.remember(
+            [chunk.whole[read.entity.name] for read in chunk.finished if chunk.is_proven(read)]
+        )
         yield from chunk.finished
         yield from chunk.failed
 
     def _load(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> None:
-        batches = [joined(reads[name].entity, chunk.batches.pop(name)) for name in [*chunk.batches]]
+        batches = [joined(reads[name].entity, pages) for name, pages in chunk.batches.items()]
+        self._set_known_aside(batches, chunk, reads)
+        chunk.batches.clear()
+        batches = [batch for batch in batches if batch.entity.name not in chunk.known]
+        if not batches:
+            self._move_cursors(chunk, reads)
+            return
+        for batch in batches:
+            self._note_beginning(batch.entity)
         whole = [replace(batch) for batch in batches if batch.entity.name in chunk.of_everything]
         listed = {  # before erased ones are taken out
             batch.entity.name: batch.keys
@@ -195,6 +221,43 @@ class Reader:
             self._mark(read, batch, chunk.tombstones.get(batch.entity.name, []))
             if batch.entity.name in listed:
                 self._end_lists(read, batch, listed[batch.entity.name], chunk)
+
+    def _set_known_aside(
+        self, batches: list[Batch], chunk: _Chunk, reads: dict[str, EntityRead]
+    ) -> None:
+        """Counts reads whose rows are all in raw as they are; the others go on to be loaded."""
+        if not self._is_increment:
+            return
+        for batch in batches:
+            name = batch.entity.name
+            due_by = [
+                child.read.due_by or batch.entity.version_column
+                for child in self.due_parents.children_of(batch.entity)
+                if isinstance(child.read, Children)
+            ]
+            if chunk.is_whole(reads[name]) and may_be_kept(batch, due_by):
+                chunk.whole[name] = replace(batch)
+        chunk.known = self.known_reads.unchanged([*chunk.whole.values()])
+        for name in chunk.known:
+            batch, read = chunk.whole.pop(name), reads[name]
+            self._unnoted.pop(name, None)
+            self.raw.note_known(batch)
+            read.unchanged += batch.table.num_rows
+            read.replaced += batch.replaced
+            read.undeclared += batch.undeclared
+            if name in chunk.of_everything and read.entity.is_swept:
+                read.missing = read.extra = read.stale = 0
+                read.swept_at = read.began_at
+
+    def _move_cursors(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> None:
+        """Commits the cursors of a chunk of which raw holds every row."""
+        moved = {
+            name: cursor
+            for name, cursor in chunk.cursors.items()
+            if self.raw.cursors.get(name) != cursor
+        }
+        if moved:
+            self.raw.load([joined(reads[min(moved)].entity, [])], moved, {})
 
     @contextmanager
     def _noting(self, batches: list[Batch]) -> Iterator[Callable[[], None]]:
@@ -309,6 +372,8 @@ class _Chunk:
     parents: dict[str, list[str]] = field(default_factory=dict)  # whose lists are complete
     of_everything: set[str] = field(default_factory=set)
     is_amid_list: bool = False  # more pages of the same parents follow
+    known: set[str] = field(default_factory=set)  # whose rows are in raw as they are
+    whole: dict[str, Batch] = field(default_factory=dict)  # all that a walk read
     finished: list[EntityRead] = field(default_factory=list)
     failed: list[EntityRead] = field(default_factory=list)
     rows: int = 0
@@ -337,6 +402,21 @@ class _Chunk:
                 cursors = self.unproven if walk.is_of_everything else self.cursors
                 cursors[name] = page.commit
                 read.cursor_after = page.commit
+
+    def is_whole(self, read: EntityRead) -> bool:
+        """True if this chunk has all pages of a walk that said nothing but its rows."""
+        name = read.entity.name
+        is_finished = any(each is read for each in self.finished)
+        is_all = is_finished and len(self.batches[name]) == read.pages
+        # A read of everything proves what is gone, unless the entity is always read as a list.
+        is_all &= name not in self.of_everything or isinstance(read.entity.read, Snapshot)
+        said_more = self.parents[name] or self.tombstones[name] or name in self.plans
+        return is_all and not (said_more or read.resumed_rows or read.error)
+
+    def is_proven(self, read: EntityRead) -> bool:
+        """True if a committed read left raw equal to what the source sent."""
+        is_equal = not (read.missing or read.extra or read.stale or read.withheld)
+        return read.entity.name in self.whole and read.is_complete and is_equal
 
     def _note_plan(self, walk: EntityWalk, page: Page, read: EntityRead) -> None:
         if page.resume and not page.is_last:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import psycopg
 
@@ -82,11 +82,17 @@ class Rejections:
         return _whose(self._scope, entity)
 
 
-def listed_by_field(warehouse: Warehouse, scope: Scope, entity: Entity) -> dict[str, int]:
-    """How many records and values raw does not hold in their place now, by field."""
-    whose = _whose(scope, entity) | {"fields": raw_fields(entity)}
-    with warehouse.transaction(tenant=scope.tenant) as connection:
-        return dict(connection.execute(_LISTED, whose).fetchall())
+def listed_by_field(
+    connection: psycopg.Connection, scope: Scope, entities: Collection[Entity]
+) -> dict[str, dict[str, int]]:
+    """How many records and values raw does not hold in their place now, by entity and field."""
+    listed: dict[str, dict[str, int]] = {entity.name: {} for entity in entities}
+    fields = {(entity.name, name) for entity in entities for name in raw_fields(entity)}
+    whose = {"tenant": scope.tenant.slug, "system": scope.system, "entities": list(listed)}
+    for name, field, is_unidentified, count in connection.execute(_LISTED, whose):
+        if is_unidentified or (name, field) in fields:
+            listed[name][field] = listed[name].get(field, 0) + count
+    return listed
 
 
 def raw_fields(entity: Entity) -> list[str]:
@@ -168,16 +174,19 @@ delete from integration.rejected_values
             and listed.field = rejected_values.field
     )
 """
-_LISTED = f"""
+_LISTED = """
 select
+    rejected_values.entity,
     coalesce(rejected_values.field, ''),
+    rejected_values.record_id is null,
     count(*)
 from integration.rejected_values
-{_OF_ENTITY}
+where rejected_values.tenant_id = %(tenant)s
+    and rejected_values.system = %(system)s
+    and rejected_values.entity = any(%(entities)s)
     and rejected_values.target is null
-    and (rejected_values.record_id is null or rejected_values.field = any(%(fields)s))
-group by 1
-order by 1
+group by 1, 2, 3
+order by 1, 2, 3
 """
 _LIST_VALUES = """
 insert into integration.rejected_values

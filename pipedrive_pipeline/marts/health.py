@@ -79,45 +79,57 @@ def checked_links(mart: Mart) -> tuple[Link, ...]:
 def mart_health(connection: psycopg.Connection, scope: Scope) -> MartHealth:
     """Returns orphans, the volume of each mart, and the result of the last comparison with raw."""
     return MartHealth(
-        {mart.name: _orphans(connection, scope, mart) for mart in MARTS if checked_links(mart)},
-        {mart.name: _volume(connection, scope, mart) for mart in MARTS},
+        _orphans(connection, scope),
+        _volumes(connection, scope),
         last_comparison(connection, scope),
     )
 
 
-def _orphans(connection: psycopg.Connection, scope: Scope, mart: Mart) -> Orphans:
-    is_broken = sql.SQL(" or ").join(
-        sql.SQL("(mart.{} is null and mart.{} is not null)").format(
-            sql.Identifier(link.name), sql.Identifier(link.remote_column)
+def _orphans(connection: psycopg.Connection, scope: Scope) -> dict[str, Orphans]:
+    queries = [
+        sql.SQL(_ORPHANS).format(
+            name=sql.Literal(mart.name),
+            table=sql.Identifier(*mart.table),
+            is_broken=sql.SQL(" or ").join(
+                sql.SQL("(mart.{} is null and mart.{} is not null)").format(
+                    sql.Identifier(link.name), sql.Identifier(link.remote_column)
+                )
+                for link in checked_links(mart)
+            ),
         )
-        for link in checked_links(mart)
-    )
-    query = sql.SQL(_ORPHANS).format(table=sql.Identifier(*mart.table), is_broken=is_broken)
-    row = connection.execute(query, (IDS_SHOWN, scope.tenant.slug, scope.system)).fetchone()
-    count, ids = row or (0, None)
-    return Orphans(count, tuple(ids or ()))
+        for mart in MARTS
+        if checked_links(mart)
+    ]
+    whose = {"shown": IDS_SHOWN, "tenant": scope.tenant.slug, "system": scope.system}
+    rows = connection.execute(sql.SQL(" union all ").join(queries), whose)
+    return {name: Orphans(count, tuple(ids or ())) for name, count, ids in rows}
 
 
-def _volume(connection: psycopg.Connection, scope: Scope, mart: Mart) -> Volume:
-    query = sql.SQL(_VOLUME).format(table=sql.Identifier(*mart.table))
+def _volumes(connection: psycopg.Connection, scope: Scope) -> dict[str, Volume]:
+    queries = [
+        sql.SQL(_VOLUME).format(name=sql.Literal(mart.name), table=sql.Identifier(*mart.table))
+        for mart in MARTS
+    ]
     whose = {"tenant": scope.tenant.slug, "system": scope.system, "days": VOLUME_DAYS}
-    row = connection.execute(query, whose).fetchone()
-    return Volume(*row) if row else Volume(0, 0, 0)
+    rows = connection.execute(sql.SQL(" union all ").join(queries), whose)
+    return {name: Volume(*counts) for name, *counts in rows}
 
 
 _ORPHANS = """
 select
+    {name},
     count(*),
-    (array_agg(mart.remote_id order by mart.remote_id asc))[:%s]
+    (array_agg(mart.remote_id order by mart.remote_id asc))[:%(shown)s]
 from {table} as mart
-where mart.tenant_id = %s
-    and mart.system = %s
+where mart.tenant_id = %(tenant)s
+    and mart.system = %(system)s
     and mart.deleted_at is null
     and ({is_broken})
 """
 
 _VOLUME = """
 select
+    {name},
     count(*) filter (
         where mart.system = %(system)s
             and mart.remote_id is not null

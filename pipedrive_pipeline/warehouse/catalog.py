@@ -5,7 +5,7 @@ Source: https://www.postgresql.org/docs/current/catalogs.html.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -42,12 +42,23 @@ def is_there(connection: psycopg.Connection, schema: str, name: str) -> bool:
     return bool(row and row[0])
 
 
-def row_count(connection: psycopg.Connection, table: tuple[str, str]) -> int:
-    """Returns the number of rows of a table that exists, which the connection may see."""
-    row = connection.execute(
-        sql.SQL("select count(*) from {}").format(sql.Identifier(*table))
-    ).fetchone()
-    return int(row[0]) if row else 0
+def tables_of(connection: psycopg.Connection, schema: str) -> frozenset[str]:
+    """Returns the names of a schema's tables; none if there is no such schema."""
+    query = "select tablename from pg_catalog.pg_tables where schemaname = %s"
+    return frozenset(row[0] for row in connection.execute(query, [schema]))
+
+
+def row_counts(
+    connection: psycopg.Connection, schema: str, tables: Iterable[str]
+) -> dict[str, int]:
+    """Returns the number of rows of tables that exist, which the connection may see."""
+    counts = [
+        sql.SQL("select {}, count(*) from {}").format(
+            sql.Literal(table), sql.Identifier(schema, table)
+        )
+        for table in tables
+    ]
+    return dict(connection.execute(sql.SQL(" union all ").join(counts)).fetchall())
 
 
 def relations(connection: psycopg.Connection, schema: str) -> list[Relation]:

@@ -32,6 +32,7 @@ from pipedrive_pipeline.connectors.refusals import SourceRefused, StateExpired
 from pipedrive_pipeline.errors import GuardTripped, PipelineError, SourceUnavailable
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.due_parents import DueParents
+from pipedrive_pipeline.ingest.known_reads import KnownReads
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.reading import Reader
@@ -203,6 +204,7 @@ class Boxes:
             on_page=lambda _read: None,
             before_load=lambda: None,
             due_parents=due,
+            known_reads=KnownReads(self.warehouse, SCOPE),
             now=lambda: datetime.now(UTC),
             tokens_left=lambda: self.tokens_left,
             **shared,

@@ -9,13 +9,16 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Literal
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
 PIECE_BYTES = 1 << 20
+HEAD_BYTES = 5  # of a message: its type, and its length without the type
+STATEMENTS = {b"Q", b"P"}  # a query, or a statement to be prepared after its name
+OF_TRANSACTIONS = {"begin", "commit", "rollback", ""}
 Moment = Literal["before", "after"]  # the server sees the piece, or it has answered it
 
 
@@ -61,10 +64,14 @@ class PostgresProxy:
                 while piece := client.recv(PIECE_BYTES):
                     if self._is_point("before"):
                         break  # the server never sees it
+                    self.note(client, piece)
                     server.sendall(piece)
             with suppress(OSError):
                 server.shutdown(socket.SHUT_RDWR)
             back.join()
+
+    def note(self, client: socket.socket, piece: bytes) -> None:
+        """Is called with each piece of each client that the server will see."""
 
     def _answer(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
@@ -85,11 +92,61 @@ class PostgresProxy:
         return True
 
 
-@contextmanager
-def postgres_proxy(url: str) -> Iterator[PostgresProxy]:
+class StatementCounter(PostgresProxy):
+    """Keeps the text of each statement, without those that begin or end a transaction.
+
+    A prepared statement counts when it is parsed.
+    """
+
+    def __init__(self, url: str, listener: socket.socket) -> None:
+        super().__init__(url, listener)
+        self.statements: list[str] = []
+        self._unread: dict[socket.socket, bytearray] = {}
+
+    @property
+    def connections(self) -> int:
+        """Connections that were begun."""
+        return len(self._unread)
+
+    def forget(self) -> None:
+        """Counts from now on."""
+        self.statements.clear()
+        self._unread.clear()
+
+    def note(self, client: socket.socket, piece: bytes) -> None:
+        """Takes the messages that are complete; the first of a connection has no type."""
+        is_first = client not in self._unread
+        unread = self._unread.setdefault(client, bytearray(b"\0" if is_first else b""))
+        unread += piece
+        while len(unread) >= HEAD_BYTES:
+            size = 1 + int.from_bytes(unread[1:HEAD_BYTES], "big")
+            if len(unread) < size:
+                return
+            kind, body = bytes(unread[:1]), bytes(unread[HEAD_BYTES:size])
+            del unread[:size]
+            if kind in STATEMENTS:
+                text = body.split(b"\0")[kind == b"P"].decode()
+                if text.split(" ")[0].strip(";").lower() not in OF_TRANSACTIONS:
+                    self.statements.append(text)
+
+
+Proxy = TypeVar("Proxy", bound=PostgresProxy)
+
+
+def postgres_proxy(url: str) -> AbstractContextManager[PostgresProxy]:
     """A proxy before the server that ``url`` reaches by its socket."""
+    return _serving(url, PostgresProxy)
+
+
+def statement_counter(url: str) -> AbstractContextManager[StatementCounter]:
+    """A proxy that keeps the statements which pass through it."""
+    return _serving(url, StatementCounter)
+
+
+@contextmanager
+def _serving(url: str, kind: type[Proxy]) -> Iterator[Proxy]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        proxy = PostgresProxy(url, listener)
+        proxy = kind(url, listener)
         threading.Thread(target=proxy.serve, daemon=True).start()
         try:
             yield proxy

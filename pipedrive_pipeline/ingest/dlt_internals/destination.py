@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
 from dlt.destinations.sql_jobs import SqlMergeFollowupJob
 from dlt.pipeline import trace
 from psycopg import sql
+from psycopg2 import extensions
 
 from pipedrive_pipeline.ingest import history
 from pipedrive_pipeline.ingest.dlt_internals import copy_file
@@ -101,6 +103,41 @@ class MergeJob(SqlMergeFollowupJob):
         return statements
 
 
+class Sessions:
+    """The idle connections of one run's loads: dlt opens one for each job, 26 for a load."""
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[str, psycopg2.extensions.connection]] = []
+
+    def taken(self, search_path: str) -> psycopg2.extensions.connection | None:
+        """An idle connection with this search path that the server has not closed."""
+        while self._idle:
+            try:
+                path, connection = self._idle.pop()
+            except IndexError:  # another job was quicker
+                break
+            poll = select.poll()
+            poll.register(connection.fileno(), select.POLLIN)
+            if path == search_path and not poll.poll(0):
+                return connection
+            connection.close()
+        return None
+
+    def give(self, connection: psycopg2.extensions.connection, search_path: str) -> bool:
+        """Keeps a connection that is in no transaction; True if it was kept."""
+        is_idle = not connection.closed and (
+            connection.info.transaction_status == extensions.TRANSACTION_STATUS_IDLE
+        )
+        if is_idle:
+            self._idle.append((search_path, connection))
+        return is_idle
+
+    def close(self) -> None:
+        """Closes all of them."""
+        while self._idle:
+            self._idle.pop()[1].close()
+
+
 class FencedSqlClient(Psycopg2SqlClient):
     """A session in which every statement runs in a transaction that holds the run's fence.
 
@@ -109,18 +146,34 @@ class FencedSqlClient(Psycopg2SqlClient):
     """
 
     fence: Fence | None = None
+    idle: Sessions | None = None  # None: each connection is closed after use
 
     def open_connection(self) -> psycopg2.extensions.connection:
         """A connection with our settings; dlt's own needs `options`, which PgBouncer refuses."""
+        kept = self.idle.taken(self._search_path) if self.idle else None
+        if kept:
+            self._conn = kept
+            return kept
         self._conn = psycopg2.connect(
             self.credentials.to_native_representation(), client_encoding=sessions.CLIENT_ENCODING
         )
         self._reset_connection()
         return self._conn
 
+    def close_connection(self) -> None:
+        """Gives the connection back for the next job of this run, unless it is broken."""
+        if self._conn and self.idle and self.idle.give(self._conn, self._search_path):
+            self._conn = None
+        else:
+            super().close_connection()
+
+    @property
+    def _search_path(self) -> str:
+        return f"{self.fully_qualified_dataset_name()}, public"
+
     def _reset_connection(self) -> None:
         super()._reset_connection()  # which resets every setting
-        path = f"{self.fully_qualified_dataset_name()}, public"
+        path = self._search_path
         with self._conn.cursor() as cursor:
             cursor.execute(
                 sessions.statement(
@@ -155,7 +208,9 @@ class FencedSqlClient(Psycopg2SqlClient):
 class LosslessPostgresClient(PostgresClient):
     """The Postgres client with our COPY, behind the run's fence."""
 
-    fence: Fence | None = None  # of the class, which is one run's own
+    # Of the class, which is one run's own:
+    fence: Fence | None = None
+    idle: Sessions | None = None
 
     def __init__(self, schema: Any, config: Any, capabilities: Any) -> None:
         super().__init__(schema, config, capabilities)
@@ -163,7 +218,7 @@ class LosslessPostgresClient(PostgresClient):
         self.sql_client = FencedSqlClient(
             of_dlt.dataset_name, of_dlt.staging_dataset_name, of_dlt.credentials, capabilities
         )
-        self.sql_client.fence = self.fence
+        self.sql_client.fence, self.sql_client.idle = self.fence, self.idle
 
     def create_load_job(
         self, table: Any, file_path: str, load_id: str, restore: bool = False
@@ -194,6 +249,7 @@ class lossless_postgres(postgres):  # noqa: N801 - dlt names a destination by it
     """
 
     fence: Fence | None = None
+    idle: Sessions | None = None
 
     def _raw_capabilities(self) -> DestinationCapabilitiesContext:
         of_dlt = super()._raw_capabilities()
@@ -203,7 +259,8 @@ class lossless_postgres(postgres):  # noqa: N801 - dlt names a destination by it
     @property
     def client_class(self) -> type[PostgresClient]:
         """The client that dlt makes its jobs with; dlt instantiates it by itself."""
-        return type("FencedPostgresClient", (LosslessPostgresClient,), {"fence": self.fence})
+        of_run = {"fence": self.fence, "idle": self.idle}
+        return type("FencedPostgresClient", (LosslessPostgresClient,), of_run)
 
 
 def pipeline(
@@ -214,6 +271,7 @@ def pipeline(
     url: str,
     working_directory: Path,
     fence: Fence | None = None,
+    idle: Sessions | None = None,
 ) -> dlt.Pipeline:
     """A dlt pipeline that reads no configuration but ours and keeps nothing between runs."""
     plugged = Container()[PluggableRunContext]
@@ -224,7 +282,7 @@ def pipeline(
     plugged.context.initialize_runtime()
     trace.TRACKING_MODULES = []  # they write an id into the user's home even with telemetry off
     destination = lossless_postgres(credentials=url, staging_dataset_name_layout=staging)
-    destination.fence = fence
+    destination.fence, destination.idle = fence, idle
     return dlt.pipeline(
         name,
         pipelines_dir=str(working_directory),

@@ -61,11 +61,11 @@ def resource_of(
 
     def rows() -> Iterator[Any]:
         state = dlt.current.source_state()
-        if entity.name in cursors:
-            state.setdefault("cursors", {})[entity.name] = dict(cursors[entity.name])
-        if entity.name in plans:
-            plan = plans[entity.name]
-            state.setdefault("plans", {})[entity.name] = plan.as_state() if plan else None
+        # All of them: one batch may carry those of entities that have no rows.
+        for name, cursor in cursors.items():
+            state.setdefault("cursors", {})[name] = dict(cursor)
+        for name, plan in plans.items():
+            state.setdefault("plans", {})[name] = plan.as_state() if plan else None
         path = directory / f"{entity.name}.csv"
         copy_file.write(batch.rows, load_package_state()["load_id"], path)
         yield dlt.mark.with_file_import(str(path), "csv", batch.table.num_rows)

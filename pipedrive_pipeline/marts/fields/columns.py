@@ -11,6 +11,7 @@ column of a deleted field stays.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -267,6 +268,17 @@ def stored_columns(
     )
 
 
+def stored_layouts(
+    connection: psycopg.Connection, tenant: Tenant
+) -> Mapping[str, Sequence[ViewColumn]]:
+    """Returns the columns of all marts' last layouts, by mart and position; none of one without."""
+    layouts: dict[str, list[ViewColumn]] = defaultdict(list)
+    values = {"tenant": tenant.slug, "mart": None, "system": None}
+    for mart, *column in connection.execute(_STORED_OF_ALL, values):
+        layouts[mart].append(ViewColumn(*column))
+    return layouts
+
+
 def store_layout(connection: psycopg.Connection, tenant: Tenant, mart: str, layout: Layout) -> None:
     """Stores a layout and logs its changes."""
     cursor = connection.cursor()
@@ -294,8 +306,7 @@ def store_layout(connection: psycopg.Connection, tenant: Tenant, mart: str, layo
     )  # fmt: skip
 
 
-_STORED = """
-select
+_COLUMNS = """
     view_columns.system,
     view_columns.field_key,
     view_columns.field_type,
@@ -305,12 +316,16 @@ select
     view_columns.named_after,
     view_columns.is_overflow,
     view_columns.is_retired
+"""
+_STORED_WHERE = """
 from integration.view_columns
 where view_columns.tenant_id = %(tenant)s
-    and view_columns.mart = %(mart)s
+    and (%(mart)s::text is null or view_columns.mart = %(mart)s)
     and (%(system)s::text is null or view_columns.system = %(system)s)
 order by view_columns.position asc
 """
+_STORED = f"select {_COLUMNS} {_STORED_WHERE}"
+_STORED_OF_ALL = f"select view_columns.mart, {_COLUMNS} {_STORED_WHERE}"
 _DELETE = """
 delete from integration.view_columns
 where view_columns.tenant_id = %s

@@ -13,7 +13,7 @@ import psycopg
 from pipedrive_pipeline.marts import mapping
 from pipedrive_pipeline.marts.declared import MARTS, SCHEMA
 from pipedrive_pipeline.marts.fields.catalogue import are_custom_fields_wanted, fields_of
-from pipedrive_pipeline.marts.fields.columns import stored_columns
+from pipedrive_pipeline.marts.fields.columns import stored_layouts
 from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison, compare_values, due
 from pipedrive_pipeline.marts.lineage import Origin, origins, view_origins
 from pipedrive_pipeline.marts.mapping.mapped_sources import mapped_sources
@@ -58,10 +58,8 @@ def field_facts(
         is_wanted = are_custom_fields_wanted(connection, scope)
         offered = mapping.proposals(connection, scope, version.mapping, fields) if is_wanted else []
         views = {view.name: view for view in relations(connection, scope.tenant.analytics_schema)}
-        origins_of = {
-            mart.name: view_origins(mart, stored_columns(connection, scope.tenant, mart.name))
-            for mart in MARTS
-        }
+        layouts = stored_layouts(connection, scope.tenant)
+        origins_of = {mart.name: view_origins(mart, layouts.get(mart.name, ())) for mart in MARTS}
     compared = ValueComparison(0, (), is_whole=False)
     if not waits_for.are_views and (is_whole or waits_for.are_loads):
         compared = compare_values(warehouse, scope, is_whole=is_whole)

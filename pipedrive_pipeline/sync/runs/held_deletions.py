@@ -45,6 +45,7 @@ def store(
     connection: psycopg.Connection, scope: Scope, run_id: UUID, reads: Iterable[EntityRead]
 ) -> None:
     """Stores what these reads did not believe, and forgets what they compared to the end."""
+    compared: list[str] = []
     for read in reads:
         values = {**_names(scope), "entity": read.entity.name, "run_id": run_id}
         if isinstance(read.error, GuardTripped):
@@ -53,7 +54,9 @@ def store(
             values |= {"known": read.error.known, "gone": len(gone), "sample": sample}
             connection.execute(_STORE, values)
         elif read.is_complete and read.missing is not None:
-            connection.execute(_FORGET, values)
+            compared.append(read.entity.name)
+    if compared:
+        connection.execute(_FORGET, {**_names(scope), "entities": compared})
 
 
 def held(connection: psycopg.Connection, scope: Scope) -> list[HeldDeletions]:
@@ -132,7 +135,7 @@ set run_id = excluded.run_id,
 """
 _FORGET = """
 delete from integration.held_deletions
-where tenant_id = %(tenant)s and system = %(system)s and entity = %(entity)s
+where tenant_id = %(tenant)s and system = %(system)s and entity = any(%(entities)s)
 """
 _HELD = """
 select

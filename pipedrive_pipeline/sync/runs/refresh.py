@@ -7,7 +7,7 @@ company. It has no history row; its calls are in `integration.api_usage`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 
 from psycopg import sql
@@ -94,6 +94,7 @@ def _walk_of(warehouse: Warehouse, stores: TenantStores, source: SourceAccess) -
         on_page=lambda _read: None,
         before_load=stores.before_load,
         due_parents=stores.due_parents,
+        known_reads=stores.known_reads,
         now=utc_now,
         tokens_left=lambda: source.allowance.left,
     )
@@ -152,7 +153,9 @@ def _opened(
         scratch(settings, warehouse, scope) as folder,
     ):
         try:
-            yield lock, open_tenant_stores(folder, lock, source), source
+            stores = open_tenant_stores(folder, lock, source)
+            with closing(stores.raw):
+                yield lock, stores, source
         except BudgetSpent as spent:
             source.note_spent_days([spent])
             raise

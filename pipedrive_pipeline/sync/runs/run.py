@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from pipedrive_pipeline import marts
 from pipedrive_pipeline.connectors.contract import Entity
@@ -36,7 +37,7 @@ from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.sync.tenancy.erasure import erase_returned_records
 from pipedrive_pipeline.sync.tenancy.expiry import erase_expired
 from pipedrive_pipeline.sync.tenancy.retention import delete_old_history
-from pipedrive_pipeline.warehouse.catalog import row_count
+from pipedrive_pipeline.warehouse.catalog import row_counts
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.reuse import reusing
 
@@ -54,6 +55,14 @@ LOST = (
     "{count} values that raw has are in no view and no column of {mart}, and not listed as "
     "rejected: {shown}"
 )
+
+
+@dataclass(frozen=True)
+class RawFacts:
+    """What raw holds of one entity."""
+
+    rows: int
+    rejected: Mapping[str, int]  # records and values that it could not store, by field
 
 
 class TenantRun:
@@ -89,6 +98,7 @@ class TenantRun:
         self._files = ExitStack()
         self._health: MartHealth | None = None  # of the last build
         self._price: Price | None = None
+        self._raw_facts: dict[str, RawFacts] = {}  # by entity
         self.chosen: frozenset[str] = frozenset()  # names of the entities that this run reads
 
     @contextmanager
@@ -269,15 +279,23 @@ class TenantRun:
         with self._warehouse.transaction(scope.tenant) as connection:
             return last_comparisons(connection, scope.tenant, scope.system)
 
-    def raw_row_count(self, entity: Entity) -> int:
-        """Returns the number of rows in an entity's raw table."""
-        scope = self._scope
-        with self._warehouse.transaction(scope.tenant) as connection:
-            return row_count(connection, (scope.raw_schema, entity.name))
+    def raw_facts(self, entity: Entity) -> RawFacts:
+        """Returns what raw holds of an entity that this run has read whole.
 
-    def rejections(self, entity: Entity) -> dict[str, int]:
-        """Returns the number of an entity's rejected records and values, by field."""
-        return listed_by_field(self._warehouse, self._scope, entity)
+        The facts of all entities that are committed by now are read together.
+        """
+        if entity.name not in self._raw_facts:
+            committed = [
+                read.entity
+                for name, read in self.row.reads.items()
+                if read.is_complete and name not in self._raw_facts
+            ]
+            with self._warehouse.transaction(self._scope.tenant) as connection:
+                names = [each.name for each in committed]
+                rows = row_counts(connection, self._scope.raw_schema, names)
+                listed = listed_by_field(connection, self._scope, committed)
+            self._raw_facts |= {name: RawFacts(rows[name], listed[name]) for name in names}
+        return self._raw_facts[entity.name]
 
     def field_facts(self) -> dict[str, FieldFacts]:
         """Returns the facts of the tenant's custom fields, by mart."""
@@ -289,6 +307,7 @@ class TenantRun:
     def _begin_act(self) -> None:
         """Clears the errors of an earlier attempt: any error stops the steps that follow."""
         self.row.errors.clear()
+        self._raw_facts.clear()
 
     def remove_files(self) -> None:
         """Removes all files that contain rows; dlt keeps the files of completed jobs."""
@@ -305,6 +324,7 @@ class TenantRun:
             is_confirmed=self.facts.is_confirmed,
             confirmed=held_deletions.confirmed(self._warehouse, self._scope),
         )
+        self._files.callback(stores.raw.close)
         signals = SignalsInWalk(self._lock, self._scope, stores.signalled)
         return Reader(
             raw=stores.raw,
@@ -316,6 +336,7 @@ class TenantRun:
             on_page=self._note_page,
             before_load=stores.before_load,
             due_parents=stores.due_parents,
+            known_reads=stores.known_reads,
             now=self._now,
             after_chunk=signals.serve,
             is_awaited=signals.are_waiting,

@@ -10,6 +10,7 @@ from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.due_parents import DueParents
 from pipedrive_pipeline.ingest.events import Events
 from pipedrive_pipeline.ingest.history import Histories
+from pipedrive_pipeline.ingest.known_reads import KnownReads
 from pipedrive_pipeline.ingest.raw import RawStore
 from pipedrive_pipeline.ingest.reconciliation import Reconciler
 from pipedrive_pipeline.ingest.refresher import Refresher
@@ -30,6 +31,7 @@ class TenantStores:
     refresher: Refresher
     reconciler: Reconciler
     signalled: SignalledRecords
+    known_reads: KnownReads
     before_load: Callable[[], None]
 
 
@@ -99,5 +101,6 @@ def open_tenant_stores(
         refresher,
         reconciler,
         signalled,
+        KnownReads(warehouse, scope),
         before_load,
     )

@@ -25,7 +25,7 @@ from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.connectors.registry import system as system_of
 from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.ingest.erasure import RawErasure, is_edited
+from pipedrive_pipeline.ingest.erasure import RawErasure, erased_versions, is_edited
 from pipedrive_pipeline.marts.declared import MARTS, Mart
 from pipedrive_pipeline.marts.declared import mart as mart_of
 from pipedrive_pipeline.marts.erasure import (
@@ -195,9 +195,9 @@ def erase_returned_records(warehouse: Warehouse, scope: Scope, *, is_raw_ours: b
         is_raw_ours: True if the caller holds the lock on raw too; otherwise only `crm` is changed.
     """
     with warehouse.transaction(tenant=scope.tenant) as connection:
-        raw = RawErasure(connection, scope)
+        everything = erased_versions(connection, scope)
         for entity in system_of(scope.system).entities:
-            if erased := raw.erased(entity):
+            if erased := everything.get(entity.name):
                 _erase_returned(connection, scope, entity, erased, is_raw_ours=is_raw_ours)
 
 

@@ -17,7 +17,7 @@ from psycopg import sql
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.warehouse.catalog import is_there
+from pipedrive_pipeline.warehouse.catalog import tables_of
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 ROWS_PER_RUN: Final = 1_000  # per table; the next run deletes further ones
@@ -63,8 +63,9 @@ def _rules(connection: psycopg.Connection, scope: Scope) -> Iterator[tuple[str, 
 
 def _not_in(connection: psycopg.Connection, scope: Scope) -> Iterator[sql.Composable]:
     """Returns a condition for each entity: the value's record is no longer in raw."""
+    tables = tables_of(connection, scope.raw_schema)
     for entity in registry.system(scope.system).entities:
-        if is_there(connection, scope.raw_schema, entity.name):
+        if entity.name in tables:
             yield sql.SQL(_NOT_IN_RAW).format(
                 entity=sql.Literal(entity.name),
                 raw=sql.Identifier(scope.raw_schema, entity.name),
