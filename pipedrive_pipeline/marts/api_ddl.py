@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from pipedrive_pipeline.marts.api_resource import ApiResource
-from pipedrive_pipeline.marts.declared import MARTS, Mart
+from pipedrive_pipeline.marts.declared import MARTS, ApiResource, Mart
 from pipedrive_pipeline.marts.visibility import is_restricted, policy_condition
 from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT
 

@@ -391,7 +391,7 @@ class KeyIn(Model):
     )
     crm_user: Annotated[str, Field(max_length=320)] | None = Field(
         default=None,
-        description="Id of a user of the CRM, such as pipedrive:7: the key opens the CRM API only "
+        description="Id in `users` of the CRM API: the key opens that API only "
         "and sees what that user may see; null: every record.",
     )
 

@@ -18,7 +18,13 @@ from psycopg.rows import dict_row
 from pipedrive_pipeline.connect.auth import attempts, csrf, keys, sessions, signing
 from pipedrive_pipeline.connect.auth.keys import Key
 from pipedrive_pipeline.connect.auth.permissions import Permission, Role
-from pipedrive_pipeline.connect.auth.rate_limits import COUNT_REQUEST, CRM, MINUTE, Quota, Window
+from pipedrive_pipeline.connect.auth.rate_limits import (
+    COUNT_REQUEST,
+    CRM,
+    MINUTE,
+    CountingWindow,
+    Quota,
+)
 from pipedrive_pipeline.connect.auth.sessions import Session
 from pipedrive_pipeline.connect.errors import KeyOfCrmUser, NotSignedIn, OtherTenant
 from pipedrive_pipeline.connect.request import Services
@@ -57,7 +63,7 @@ def carries_key(request: Request) -> bool:
     return _key(request) is not None
 
 
-def of_request(request: Request, services: Services, window: Window = MINUTE) -> Caller:
+def of_request(request: Request, services: Services, window: CountingWindow = MINUTE) -> Caller:
     """The caller by the request's key, or by the browser's session if it carries none.
 
     Args:
@@ -91,7 +97,7 @@ def of_session(
     services: Services,
     session: Session,
     named_tenant: str | None,
-    window: Window = MINUTE,
+    window: CountingWindow = MINUTE,
 ) -> Caller:
     """The caller by a browser session; the operator's names the tenant.
 
@@ -145,7 +151,7 @@ class _Lookup:
     tenant: Tenant
     query: str
     values: Mapping[str, object]
-    window: Window
+    window: CountingWindow
     is_operator: bool = False
 
     def row(self, connection: psycopg.Connection, address: str) -> dict[str, Any] | None:
@@ -161,7 +167,7 @@ class _Lookup:
         return UnknownTenant(self.tenant.slug) if self.is_operator else NotSignedIn()
 
 
-def _lookup_of_operator(named_tenant: str | None, window: Window) -> _Lookup:
+def _lookup_of_operator(named_tenant: str | None, window: CountingWindow) -> _Lookup:
     if not named_tenant:
         raise BadInput("X-Tenant is missing: the operator's key opens every tenant; name one.")
     tenant = Tenant(named_tenant)
@@ -169,7 +175,11 @@ def _lookup_of_operator(named_tenant: str | None, window: Window) -> _Lookup:
 
 
 def _of_key(
-    request: Request, services: Services, text: str, named_tenant: str | None, window: Window
+    request: Request,
+    services: Services,
+    text: str,
+    named_tenant: str | None,
+    window: CountingWindow,
 ) -> Caller:
     address, account = attempts.address_of(request), attempts.account_of(text)
     lookup, row = None, None

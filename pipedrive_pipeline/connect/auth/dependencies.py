@@ -12,7 +12,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from pipedrive_pipeline.connect.auth import attempts, callers
 from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.auth.permissions import Permission, roles_with
-from pipedrive_pipeline.connect.auth.rate_limits import CRM, MINUTE, Window
+from pipedrive_pipeline.connect.auth.rate_limits import CRM, MINUTE, CountingWindow
 from pipedrive_pipeline.connect.errors import (
     KeyOfCrmUser,
     LinkRefused,
@@ -34,7 +34,7 @@ class Needs:
     that the user may see.
     """
 
-    def __init__(self, permission: Permission, window: Window = MINUTE) -> None:
+    def __init__(self, permission: Permission, window: CountingWindow = MINUTE) -> None:
         self.permission, self.window = permission, window
 
     def __call__(
@@ -50,7 +50,7 @@ class Needs:
         return caller
 
 
-def authenticated(request: Request, window: Window = MINUTE) -> Caller:
+def authenticated(request: Request, window: CountingWindow = MINUTE) -> Caller:
     """The caller of the request, within the rate limit of this window.
 
     Raises:

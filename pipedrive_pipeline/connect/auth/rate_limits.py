@@ -19,7 +19,7 @@ CRM_REQUESTS_IN_TEN_MINUTES = 1_000  # of one key and tenant to `/api/crm`, coun
 LENDINGS_A_MINUTE = 120  # of one key: 64 workers that start at once, and again
 
 # Needs a CTE `caller` with `caller_id` and at most one row, and the parameters tenant, address and
-# those of a `Window`.
+# those of a `CountingWindow`.
 COUNT_REQUEST: Final = """
 request_window as (
     insert into integration.request_windows as stored (
@@ -56,7 +56,7 @@ request_window as (
 
 
 @dataclass(frozen=True)
-class Window:
+class CountingWindow:
     """A time in which requests are counted; those of another name are counted by themselves."""
 
     seconds: int
@@ -69,9 +69,9 @@ class Window:
         return {"window_seconds": self.seconds, "counted_as": counted_as}
 
 
-MINUTE: Final = Window(60)
-LENDING: Final = Window(60, "credential")
-CRM: Final = Window(600, "crm")
+MINUTE: Final = CountingWindow(60)
+LENDING: Final = CountingWindow(60, "credential")
+CRM: Final = CountingWindow(600, "crm")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connectors.registry import system_keys
-from pipedrive_pipeline.marts.api_resource import ApiResource
+from pipedrive_pipeline.marts.declared import ApiResource
 
 ID_MAX_CHARACTERS: Final = 320
 _HEX: Final = re.compile(r"[0-9a-f]{32}")

@@ -44,7 +44,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Page:
+class ObjectPage:
     """Objects in order, and the cursor of the next page; None on the last one."""
 
     objects: list[dict[str, Any]]
@@ -57,7 +57,7 @@ def page_of(
     declared: Mart,
     asked: Mapping[str, Any],
     links: Sequence[Link] = (),
-) -> Page:
+) -> ObjectPage:
     """Returns one page of a list.
 
     Args:
@@ -83,7 +83,7 @@ def page_of(
         rows = reading.rows_of(connection, caller.tenant, declared, [row_id for row_id, _ in page])
         objects = reading.objects_of(connection, caller.tenant, declared, rows, links)
     last = Place(page[-1][1], page[-1][0]) if is_more else None
-    return Page(objects, encoded(settings, list_name, last) if last else None)
+    return ObjectPage(objects, encoded(settings, list_name, last) if last else None)
 
 
 def _chosen(

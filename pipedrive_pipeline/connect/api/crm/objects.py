@@ -11,8 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from pipedrive_pipeline.connect.api.crm import ids
-from pipedrive_pipeline.marts.api_resource import ApiResource
-from pipedrive_pipeline.marts.declared import DeclaredColumn, Link, Mart, mart
+from pipedrive_pipeline.marts.declared import ApiResource, DeclaredColumn, Link, Mart, mart
 
 Row = Mapping[str, Any]  # of a mart, by column
 Kind = Literal[
