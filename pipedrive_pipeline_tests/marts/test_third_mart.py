@@ -50,6 +50,7 @@ def test_a_declared_mart_has_a_table_views_targets_assets_checks_erasure_and_doc
             "orphans",
             "rejected_values",
             "retyped_fields",
+            "sinks",
             "unmapped_new_fields",
             "views_current",
             "volume",

@@ -33,7 +33,7 @@ from pipedrive_pipeline.sync.writes.errors import (
 )
 from pipedrive_pipeline.sync.writes.matching import Match
 from pipedrive_pipeline.sync.writes.requests import WriteRequest, intended
-from pipedrive_pipeline.sync.writes.steps import ACCEPTED, Outcome, Timing
+from pipedrive_pipeline.sync.writes.steps import ACCEPTED, Timing, WriteOutcome
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
 from pipedrive_pipeline_tests.scenarios.writing import AT_ONCE, SCOPE, Caller, allow_writes
@@ -161,7 +161,7 @@ def assert_made_once(
 ) -> None:
     """The caller sends it again with its key until it has an answer."""
     sandbox.faults.add(kind, path=ORGANIZATIONS)
-    outcome: Outcome | None = None
+    outcome: WriteOutcome | None = None
     for _ in range(4):
         try:
             outcome = caller.write("customers", "create", values={"name": name}, key=name)
@@ -362,7 +362,7 @@ def test_an_asynchronous_write_is_settled_in_the_background_and_a_conflict_waits
 
 
 def test_a_record_is_matched_before_one_is_made(caller: Caller, account: CrmAccount) -> None:
-    def sent(by: Any, value: str, policy: Any, **values: Any) -> Outcome:
+    def sent(by: Any, value: str, policy: Any, **values: Any) -> WriteOutcome:
         match = Match(by, value, policy)
         return caller.write("contacts", "create", values=values, match=match)
 

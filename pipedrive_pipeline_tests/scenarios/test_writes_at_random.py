@@ -19,7 +19,7 @@ from pipedrive_pipeline.errors import Transient
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline.sync.writes.comparison import version
 from pipedrive_pipeline.sync.writes.errors import RecordMoved, WriteError
-from pipedrive_pipeline.sync.writes.steps import ACCEPTED, Outcome
+from pipedrive_pipeline.sync.writes.steps import ACCEPTED, WriteOutcome
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
@@ -107,7 +107,7 @@ class Machine(RuleBasedStateMachine):
         self.caller = Caller(self.world)
         self.account = self.written.sandbox.account
 
-    def do(self, mart: str, verb: Verb, **more: Any) -> Outcome | WriteError:
+    def do(self, mart: str, verb: Verb, **more: Any) -> WriteOutcome | WriteError:
         """The definite outcome of one write."""
         key = f"write {self.written.sandbox.requests.count} {len(self.records)}"
         for _ in range(TRIES):
@@ -131,7 +131,7 @@ class Machine(RuleBasedStateMachine):
         """A record is made."""
         name = f"neu {self.written.sandbox.requests.count}"
         done = self.do(mart, "create", values={"name": name})
-        assert isinstance(done, Outcome), done
+        assert isinstance(done, WriteOutcome), done
         assert done.status == 201
         assert done.entry.remote_id is not None
         self.records[mart, done.entry.remote_id] = {"name": name}
@@ -154,7 +154,7 @@ class Machine(RuleBasedStateMachine):
         if isinstance(done, RecordMoved):  # an edit at the source that no sync has read
             assert is_checked
             return
-        assert isinstance(done, Outcome), done
+        assert isinstance(done, WriteOutcome), done
         self.records[mart, remote_id] = {"name": name}
 
     @precondition(lambda self: self.records)
@@ -163,7 +163,7 @@ class Machine(RuleBasedStateMachine):
         """A record is deleted."""
         mart, remote_id = self.chosen(data)
         done = self.do(mart, "delete", remote_id=remote_id)
-        assert isinstance(done, Outcome), done
+        assert isinstance(done, WriteOutcome), done
         del self.records[mart, remote_id]
 
     @precondition(lambda self: any(mart == "deals" for mart, _ in self.records))
@@ -172,7 +172,7 @@ class Machine(RuleBasedStateMachine):
         """A deal is won, lost or opened again."""
         mart, remote_id = self.chosen(data, "deals")
         done = self.do(mart, verb, remote_id=remote_id)
-        assert isinstance(done, Outcome), done
+        assert isinstance(done, WriteOutcome), done
         status = {"win": "won", "lose": "lost", "reopen": "open"}[verb]
         assert done.row is not None
         assert done.row["status"] == status

@@ -11,7 +11,7 @@ from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.writes.engine import Writes
 from pipedrive_pipeline.sync.writes.requests import WriteRequest, intended
-from pipedrive_pipeline.sync.writes.steps import Outcome, Timing
+from pipedrive_pipeline.sync.writes.steps import Timing, WriteOutcome
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 SCOPE = Scope(ACME, SYSTEM)
@@ -35,7 +35,7 @@ class Caller:
     world: World
     timing: Timing = field(default=AT_ONCE)
 
-    def write(self, mart: str, verb: Verb, **more: Any) -> Outcome:
+    def write(self, mart: str, verb: Verb, **more: Any) -> WriteOutcome:
         """What becomes of a write; raises what the API answers with."""
         request = WriteRequest(mart, verb, who="a test", **more)
         entry = intended(self.world.warehouse, SCOPE, request)

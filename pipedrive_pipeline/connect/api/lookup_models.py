@@ -103,7 +103,7 @@ class FoundActivity(Model):
     at: datetime | None
 
 
-class Match(Model):
+class LookupMatch(Model):
     """A contact with its customer, or a customer alone."""
 
     contact: FoundContact | None
@@ -158,7 +158,7 @@ MATCH_EXAMPLE: dict[str, Any] = {
 }
 
 
-class Searched(Model):
+class SearchedSource(Model):
     """The search of one system, with `fallback=source`."""
 
     system: str
@@ -200,8 +200,8 @@ class LookUp(Model):
     found_in: Literal["crm", "source"] | None = Field(
         description="`source`: brought in from the CRM by this question; null: not found."
     )
-    searched: list[Searched] = Field(description="The systems that were searched for it.")
-    matches: list[Match] = Field(description="The best first; at most ten.")
+    searched: list[SearchedSource] = Field(description="The systems that were searched for it.")
+    matches: list[LookupMatch] = Field(description="The best first; at most ten.")
 
 
 class Unreadable(Model):
@@ -227,14 +227,14 @@ def presented(found: Found, searched: Sequence[lookup.Searched] = ()) -> LookUp:
         value=found.value,
         reason=reason,
         found_in=("source" if searched else "crm") if found.rows else None,
-        searched=[Searched.model_validate(each) for each in searched],
+        searched=[SearchedSource.model_validate(each) for each in searched],
         matches=[_match(row) for row in found.rows],
     )
 
 
-def _match(row: dict[str, Any]) -> Match:
+def _match(row: dict[str, Any]) -> LookupMatch:
     owner = FoundOwner.model_validate(_part(row, "owner_"))
-    return Match(
+    return LookupMatch(
         contact=FoundContact.model_validate(_part(row, "contact_")) if row["contact_id"] else None,
         customer=FoundCustomer.model_validate(_part(row, "customer_"))
         if row["customer_id"]

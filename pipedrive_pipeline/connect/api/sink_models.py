@@ -121,7 +121,7 @@ class MatchReportShown(Model):
     listed: list[AmbiguousRowShown] = Field(description="The first 200 ambiguous rows.")
 
 
-class ConfirmIn(Model):
+class ConfirmMatchesIn(Model):
     """Decisions about ambiguous rows."""
 
     choices: dict[str, str | None] = Field(

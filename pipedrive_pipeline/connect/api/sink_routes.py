@@ -157,7 +157,7 @@ def confirm_matches(
     system: SystemKey,
     caller: ConnectionManager,
     sink: SinkName,
-    wanted: models.ConfirmIn,
+    wanted: models.ConfirmMatchesIn,
 ) -> JSONResponse:
     """Links what was matched and writes it with a remap; for the operator only."""
     require_operator(caller)

@@ -25,7 +25,7 @@ CONVERSIONS: Final = ("text", "number")
 
 @dataclass(frozen=True)
 class Issue:
-    """A problem of one entry; ``field`` names the entry, as `<entity>.<key>`."""
+    """A problem of one entry; ``field`` names it, as `<entity>.<key>` or `<sink>.<setting>`."""
 
     field: str
     issue: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pipedrive_pipeline.marts.sinks.adoption import Confirmed, Undone, confirm, undo
 from pipedrive_pipeline.marts.sinks.faults import SinkFailed
 from pipedrive_pipeline.marts.sinks.feeding import SinkFed, feed_sinks
-from pipedrive_pipeline.marts.sinks.form import BadSink, Issue, Sink
+from pipedrive_pipeline.marts.sinks.form import BadSink, Sink
 from pipedrive_pipeline.marts.sinks.matching import MatchReport, match, match_report
 from pipedrive_pipeline.marts.sinks.preview import SinkPreview, preview, preview_facts
 from pipedrive_pipeline.marts.sinks.store import (
@@ -29,7 +29,6 @@ from pipedrive_pipeline.marts.sinks.writer import SinkRightsMissing
 __all__ = [
     "BadSink",
     "Confirmed",
-    "Issue",
     "MatchReport",
     "Sink",
     "SinkFailed",

@@ -32,7 +32,7 @@ from pipedrive_pipeline.marts.sinks.faults import fault_of, fault_of_rows
 from pipedrive_pipeline.marts.sinks.form import Sink
 from pipedrive_pipeline.marts.sinks.store import active, require_table, sink_transaction
 from pipedrive_pipeline.marts.sinks.values import kept, used_columns, wanted
-from pipedrive_pipeline.marts.sinks.writer import Writer, as_role, ensure_writer
+from pipedrive_pipeline.marts.sinks.writer import SinkWriter, as_role, ensure_writer
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse, set_local
 from pipedrive_pipeline.warehouse.sql_files import sink_file
@@ -75,7 +75,7 @@ class SinkFed:
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class _SinkChunk:
     """One chunk that was written: how many rows of the mart, the last of them, what came of it."""
 
     rows: int
@@ -149,7 +149,7 @@ def _chunk(
     start: Position | None,
     *,
     is_retry: bool = False,
-) -> _Chunk:
+) -> _SinkChunk:
     """Writes one chunk in a transaction of its own; tries again where rows are locked."""
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:
@@ -185,7 +185,7 @@ def _written(
     start: Position | None,
     *,
     is_retry: bool,
-) -> _Chunk:
+) -> _SinkChunk:
     set_local(connection, "statement_timeout", f"{CHUNK_SECONDS}s")
     # Two runs of a sink take turns, and the second sees the links of the first.
     connection.execute(_LOCK, _of(scope, sink))
@@ -207,12 +207,12 @@ def _written(
     if end_at and not is_retry:
         connection.execute(_MOVE, facts | {"end_at": end_at, "end_id": end_id})
     as_role(connection, writer)
-    return _Chunk(rows, (end_at, end_id) if end_at else None, counts, faults or [])
+    return _SinkChunk(rows, (end_at, end_id) if end_at else None, counts, faults or [])
 
 
 def _chunk_query(
     sink: Sink,
-    writer: Writer,
+    writer: SinkWriter,
     values: sql.Composable,
     is_due: sql.Composable,
     facts: Mapping[str, str],
@@ -239,7 +239,7 @@ def _chunk_query(
     )
 
 
-def _add(result: SinkFed, chunk: _Chunk) -> None:
+def _add(result: SinkFed, chunk: _SinkChunk) -> None:
     result.counts.update(chunk.counts)
     if chunk.faults and result.fault is None:
         result.fault = fault_of_rows(result.sink, chunk.faults)

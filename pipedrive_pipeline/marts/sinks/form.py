@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipedrive_pipeline.errors import PersonMustAct
+from pipedrive_pipeline.marts.mapping.form import Issue
 from pipedrive_pipeline.tenants import Tenant
 
 NAME_PATTERN: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -44,14 +45,6 @@ SETTINGS: Final = frozenset(
         "settings",
     }
 )
-
-
-@dataclass(frozen=True)
-class Issue:
-    """A problem of one setting; ``field`` names it, as `<sink>.<setting>`."""
-
-    field: str
-    issue: str
 
 
 class BadSink(PersonMustAct):

@@ -20,7 +20,7 @@ from pipedrive_pipeline.marts.sinks.form import MatchRule, Sink
 from pipedrive_pipeline.marts.sinks.rules import LINK, normalized, rule_columns, rules_of
 from pipedrive_pipeline.marts.sinks.store import require_table, sink_of, sink_transaction
 from pipedrive_pipeline.marts.sinks.values import link_value
-from pipedrive_pipeline.marts.sinks.writer import Writer, ensure_writer
+from pipedrive_pipeline.marts.sinks.writer import SinkWriter, ensure_writer
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.sql_files import sink_file
@@ -102,7 +102,9 @@ def match(warehouse: Warehouse, scope: Scope, name: str) -> MatchReport:
         return report(connection, scope, sink, writer)
 
 
-def report(connection: psycopg.Connection, scope: Scope, sink: Sink, writer: Writer) -> MatchReport:
+def report(
+    connection: psycopg.Connection, scope: Scope, sink: Sink, writer: SinkWriter
+) -> MatchReport:
     """Returns the report of the proposals that are there."""
     facts = {"tenant": scope.tenant.slug, "system": scope.system, "sink": sink.name}
     mart = sql.Identifier(*mart_of(sink.mart).table)
@@ -145,7 +147,7 @@ def _rules(sink: Sink) -> list[str]:
 
 
 def _make_tables(
-    connection: psycopg.Connection, scope: Scope, sink: Sink, table: AppTable, writer: Writer
+    connection: psycopg.Connection, scope: Scope, sink: Sink, table: AppTable, writer: SinkWriter
 ) -> None:
     """Makes a temporary table of each side, with a column for each rule."""
     if not _rules(sink):

@@ -40,7 +40,7 @@ SHARED_DOMAINS: Final = (
 
 
 @dataclass(frozen=True)
-class Rule:
+class SinkRule:
     """One rule.
 
     Attributes:
@@ -55,17 +55,17 @@ class Rule:
 
 
 RULES: Final = (
-    Rule("customer_number", ("customer_number",), is_identity=True),
-    Rule("vat_id", ("vat_id",), is_identity=True),
-    Rule("email", ("email",)),
-    Rule("domain", ("website", "email")),
-    Rule("name_and_town", ("name", "city")),
-    Rule("name", ("name",)),
-    Rule("phone", ("phone",)),
+    SinkRule("customer_number", ("customer_number",), is_identity=True),
+    SinkRule("vat_id", ("vat_id",), is_identity=True),
+    SinkRule("email", ("email",)),
+    SinkRule("domain", ("website", "email")),
+    SinkRule("name_and_town", ("name", "city")),
+    SinkRule("name", ("name",)),
+    SinkRule("phone", ("phone",)),
 )
 
 
-def rules_of(mart: Mart) -> dict[str, Rule]:
+def rules_of(mart: Mart) -> dict[str, SinkRule]:
     """Returns the rules that apply to a mart, by name."""
     names = {column.name for column in mart.columns}
     return {

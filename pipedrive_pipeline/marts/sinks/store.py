@@ -18,8 +18,9 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.errors import BadInput, PersonMustAct
+from pipedrive_pipeline.marts.mapping.form import Issue
 from pipedrive_pipeline.marts.sinks.app_table import AppTable, app_table
-from pipedrive_pipeline.marts.sinks.form import BadSink, Issue, Sink, parsed
+from pipedrive_pipeline.marts.sinks.form import BadSink, Sink, parsed
 from pipedrive_pipeline.marts.sinks.validation import in_order, missing_columns, validated
 from pipedrive_pipeline.marts.sinks.writer import SinkRightsMissing, drop_writer, ensure_writer
 from pipedrive_pipeline.scope import Scope

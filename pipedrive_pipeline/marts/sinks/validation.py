@@ -11,11 +11,11 @@ from typing import Any, Final
 import psycopg
 
 from pipedrive_pipeline.marts.declared import MARTS, Mart
+from pipedrive_pipeline.marts.mapping.form import Issue
 from pipedrive_pipeline.marts.sinks.app_table import AppColumn, AppTable, app_table
 from pipedrive_pipeline.marts.sinks.form import (
     UNLINK,
     BadSink,
-    Issue,
     Sink,
     Value,
     parsed,

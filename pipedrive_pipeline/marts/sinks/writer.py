@@ -47,7 +47,7 @@ class SinkRightsMissing(PersonMustAct):
 
 
 @dataclass(frozen=True)
-class Writer:
+class SinkWriter:
     """The functions of one sink that are in place, and their role."""
 
     number: int
@@ -66,7 +66,7 @@ class Writer:
 
 def ensure_writer(
     connection: psycopg.Connection, scope: Scope, sink: Sink, table: AppTable
-) -> Writer:
+) -> SinkWriter:
     """Returns the sink's writer, made or renewed where it is not as it has to be.
 
     Raises:
@@ -76,7 +76,7 @@ def ensure_writer(
     kind = f"sink_{number}"
     row = connection.execute("select integration.role_name(%s)", [kind]).fetchone()
     assert row is not None  # noqa: S101 - it has no `from`
-    writer = Writer(number, row[0])
+    writer = SinkWriter(number, row[0])
     texts = [
         function_definition("write", writer.write, sink, table).as_string(connection),
         function_definition("read", writer.read, sink, table).as_string(connection),
@@ -126,7 +126,7 @@ def drop_writers(connection: psycopg.Connection, tenant: Tenant) -> None:
         drop_writer(connection, number)
 
 
-def as_role(connection: psycopg.Connection, writer: Writer) -> None:
+def as_role(connection: psycopg.Connection, writer: SinkWriter) -> None:
     """Ends the transaction's other work: what triggers defer to its end runs as the sink's role."""
     connection.execute("select set_config('role', %s, true)", [writer.role])
 
@@ -138,7 +138,7 @@ def _state(connection: psycopg.Connection, scope: Scope, sink: Sink) -> tuple[in
     return row[0], row[1]
 
 
-def _is_owned(connection: psycopg.Connection, writer: Writer) -> bool:
+def _is_owned(connection: psycopg.Connection, writer: SinkWriter) -> bool:
     """True if both functions exist and belong to the role."""
     row = connection.execute(
         _OWNED, [SCHEMA, [f"write_{writer.number}", f"read_{writer.number}"], writer.role]
@@ -247,7 +247,9 @@ def _missing_right(
     return row[0] if row else None
 
 
-def _make_functions(connection: psycopg.Connection, writer: Writer, texts: Sequence[str]) -> None:
+def _make_functions(
+    connection: psycopg.Connection, writer: SinkWriter, texts: Sequence[str]
+) -> None:
     schema, role = sql.Identifier(SCHEMA), sql.Identifier(writer.role)
     engine = sql.SQL("select integration.role_name('engine')")
     row = connection.execute(engine).fetchone()

@@ -18,7 +18,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.writes import outbox
 from pipedrive_pipeline.sync.writes.engine import Writes
-from pipedrive_pipeline.sync.writes.entries import Entry
+from pipedrive_pipeline.sync.writes.entries import WriteEntry
 from pipedrive_pipeline.sync.writes.errors import WriteError
 from pipedrive_pipeline.sync.writes.steps import ACCEPTED, TIMING, Timing
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -55,7 +55,7 @@ def _settle(
     warehouse: Warehouse,
     settings: Settings,
     scope: Scope,
-    entries: Sequence[Entry],
+    entries: Sequence[WriteEntry],
     timing: Timing,
 ) -> int:
     try:

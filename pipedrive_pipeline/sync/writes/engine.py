@@ -29,7 +29,7 @@ from pipedrive_pipeline.errors import (
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.writes import comparison, links, outbox, rows
-from pipedrive_pipeline.sync.writes.entries import Entry
+from pipedrive_pipeline.sync.writes.entries import WriteEntry
 from pipedrive_pipeline.sync.writes.errors import (
     CompanyChanged,
     Duplicate,
@@ -49,9 +49,9 @@ from pipedrive_pipeline.sync.writes.steps import (
     CREATED,
     OK,
     TIMING,
-    Outcome,
     Step,
     Timing,
+    WriteOutcome,
     declared_values,
     fail,
 )
@@ -71,7 +71,7 @@ class Writes:
     timing: Timing = TIMING
     is_background: bool = False  # then a write whose caller waited is never sent (again)
 
-    def do(self, entries: Sequence[Entry]) -> list[Outcome | PipelineError]:
+    def do(self, entries: Sequence[WriteEntry]) -> list[WriteOutcome | PipelineError]:
         """What becomes of each write; one that fails holds back no other.
 
         Raises:
@@ -108,13 +108,13 @@ class Writes:
                 raise UnknownTenant(self.scope.tenant.slug) from None
             yield session
 
-    def _as_now(self, entries: Sequence[Entry]) -> list[Entry]:
+    def _as_now(self, entries: Sequence[WriteEntry]) -> list[WriteEntry]:
         """The rows as they are under the lock: another process may have settled them."""
         with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
             found = [outbox.entry_of(connection, self.scope.tenant, each.id) for each in entries]
         return [new or old for new, old in zip(found, entries, strict=True)]
 
-    def _spec(self, entry: Entry) -> WriteSpec:
+    def _spec(self, entry: WriteEntry) -> WriteSpec:
         return registry.system(entry.system).writes[Operation(entry.mart, entry.verb)]
 
     def _company(self) -> str | None:
@@ -130,7 +130,7 @@ class Writes:
         if entry.state == "refused":
             step.error = Refused(entry.status or Refused.status, answer)
             return
-        step.outcome = Outcome(entry, entry.status or OK, self._row(entry))
+        step.outcome = WriteOutcome(entry, entry.status or OK, self._row(entry))
 
     # 1. Before the call
 
@@ -152,7 +152,9 @@ class Writes:
                     step.entry = outbox.note_matched(self.warehouse, entry, remote_id)
                     step.spec = self._spec(step.entry)
 
-    def _matched_id(self, entry: Entry, match: Match, wanted: set[tuple[str, Match]]) -> str | None:
+    def _matched_id(
+        self, entry: WriteEntry, match: Match, wanted: set[tuple[str, Match]]
+    ) -> str | None:
         if (entry.mart, match) in wanted:
             raise Duplicate(f"Another row of this request has the same {match.by}.")
         wanted.add((entry.mart, match))
@@ -242,13 +244,13 @@ class Writes:
         except PipelineError as error:
             log.info("%s: written records are not in the tables yet: %s", self.scope, error)
             for step in written:
-                step.outcome = Outcome(step.entry, ACCEPTED)
+                step.outcome = WriteOutcome(step.entry, ACCEPTED)
             return
         for step in written:
             self._link(step.entry)
             step.outcome = self._done(step)
 
-    def _link(self, entry: Entry) -> None:
+    def _link(self, entry: WriteEntry) -> None:
         """Remembers which record an app's own key names."""
         match = match_of(entry.match)
         if match is None or match.by != EXTERNAL_KEY or entry.remote_id is None:
@@ -263,17 +265,17 @@ class Writes:
                 who=entry.requested_by,
             )
 
-    def _done(self, step: Step) -> Outcome:
+    def _done(self, step: Step) -> WriteOutcome:
         entry = step.entry
         row = self._row(entry)
         is_gone = row is None or row["deleted_at"] is not None
         if is_gone != (entry.verb == "delete") and (entry.verb == "delete" or row is None):
             log.info("%s: %s %s is not in the tables yet", self.scope, entry.mart, entry.remote_id)
-            return Outcome(entry, ACCEPTED)
+            return WriteOutcome(entry, ACCEPTED)
         changed = self._changes(step, row) if row is not None and entry.verb != "delete" else {}
         status = CREATED if entry.verb == "create" else OK
         answer = {"changed": sorted(changed)}
-        return Outcome(
+        return WriteOutcome(
             outbox.settle(self.warehouse, entry, "done", status, answer), status, row, changed
         )
 
@@ -308,7 +310,7 @@ class Writes:
                 wait_seconds=self.timing.tables_seconds,
             )
 
-    def _row(self, entry: Entry) -> rows.Row | None:
+    def _row(self, entry: WriteEntry) -> rows.Row | None:
         if entry.remote_id is None:
             return None
         with self.warehouse.transaction(tenant=self.scope.tenant) as connection:

@@ -39,7 +39,7 @@ class Intent:
 
 
 @dataclass(frozen=True)
-class Entry:
+class WriteEntry:
     """A row of the outbox."""
 
     id: UUID
@@ -89,9 +89,9 @@ class Entry:
         return self.state in SETTLED
 
 
-def read_entry(connection: psycopg.Connection, query: str, values: Any) -> Entry | None:
+def read_entry(connection: psycopg.Connection, query: str, values: Any) -> WriteEntry | None:
     """The row that a query with `COLUMNS` gives; None if it gives none."""
-    cursor = connection.cursor(row_factory=class_row(Entry))
+    cursor = connection.cursor(row_factory=class_row(WriteEntry))
     return cursor.execute(query.encode(), values).fetchone()
 
 

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from pipedrive_pipeline.connectors.writing import Body
 from pipedrive_pipeline.errors import Superseded
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.writes.entries import COLUMNS, Entry, Intent, State, read_entry
+from pipedrive_pipeline.sync.writes.entries import COLUMNS, Intent, State, WriteEntry, read_entry
 from pipedrive_pipeline.sync.writes.errors import WriteKeyReused
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -26,7 +26,7 @@ RETRY_MAX: Final = timedelta(minutes=30)
 
 def find(
     connection: psycopg.Connection, tenant: Tenant, key: str, request_hash: str
-) -> Entry | None:
+) -> WriteEntry | None:
     """The write of a request that came before with this key; None if none did.
 
     Raises:
@@ -40,12 +40,14 @@ def find(
     return entry
 
 
-def entry_of(connection: psycopg.Connection, tenant: Tenant, entry_id: UUID) -> Entry | None:
+def entry_of(connection: psycopg.Connection, tenant: Tenant, entry_id: UUID) -> WriteEntry | None:
     """The write of this id, if it is the tenant's."""
     return read_entry(connection, _BY_ID, [tenant.slug, entry_id])
 
 
-def intend(warehouse: Warehouse, intent: Intent, *, retry_in: timedelta = RETRY_AFTER) -> Entry:
+def intend(
+    warehouse: Warehouse, intent: Intent, *, retry_in: timedelta = RETRY_AFTER
+) -> WriteEntry:
     """Commits a write before it is done; a write of the same key is returned as it is.
 
     Args:
@@ -84,50 +86,50 @@ def intend(warehouse: Warehouse, intent: Intent, *, retry_in: timedelta = RETRY_
     return entry
 
 
-def note_sending(warehouse: Warehouse, entry: Entry, body: Body) -> Entry:
+def note_sending(warehouse: Warehouse, entry: WriteEntry, body: Body) -> WriteEntry:
     """Commits that a call is being made, with the body in its last form."""
     values = {"id": entry.id, "body": Jsonb(body)}
     return _changed(warehouse, entry, _SENDING, values)
 
 
-def note_matched(warehouse: Warehouse, entry: Entry, remote_id: str) -> Entry:
+def note_matched(warehouse: Warehouse, entry: WriteEntry, remote_id: str) -> WriteEntry:
     """Commits that a create changes this record instead."""
     return _changed(warehouse, entry, _MATCHED, {"id": entry.id, "remote_id": remote_id})
 
 
-def note_unsent(warehouse: Warehouse, entry: Entry) -> Entry:
+def note_unsent(warehouse: Warehouse, entry: WriteEntry) -> WriteEntry:
     """Commits that the call was certainly not carried out."""
     return _changed(warehouse, entry, _UNSENT, {"id": entry.id})
 
 
-def note_written(warehouse: Warehouse, entry: Entry, remote_id: str | None) -> Entry:
+def note_written(warehouse: Warehouse, entry: WriteEntry, remote_id: str | None) -> WriteEntry:
     """Commits that the source has it."""
     return _changed(warehouse, entry, _WRITTEN, {"id": entry.id, "remote_id": remote_id})
 
 
-def note_conflict(warehouse: Warehouse, entry: Entry, facts: Mapping[str, Any]) -> Entry:
+def note_conflict(warehouse: Warehouse, entry: WriteEntry, facts: Mapping[str, Any]) -> WriteEntry:
     """Commits that the record moved, and that a person decides."""
     return _changed(warehouse, entry, _CONFLICT, {"id": entry.id, "answer": Jsonb(dict(facts))})
 
 
 def settle(
-    warehouse: Warehouse, entry: Entry, state: State, status: int, answer: Mapping[str, Any]
-) -> Entry:
+    warehouse: Warehouse, entry: WriteEntry, state: State, status: int, answer: Mapping[str, Any]
+) -> WriteEntry:
     """Commits the outcome, and empties the body."""
     values = {"id": entry.id, "state": state, "status": status, "answer": Jsonb(dict(answer))}
     return _changed(warehouse, entry, _SETTLE, values)
 
 
-def put_off(warehouse: Warehouse, entry: Entry, until: datetime | None = None) -> None:
+def put_off(warehouse: Warehouse, entry: WriteEntry, until: datetime | None = None) -> None:
     """Lets the background try it later, each time after a longer wait."""
     values = {"id": entry.id, "until": until, "after": RETRY_AFTER, "max": RETRY_MAX}
     _changed(warehouse, entry, _PUT_OFF, values)
 
 
-def due(warehouse: Warehouse, *, limit: int = 100) -> list[Entry]:
+def due(warehouse: Warehouse, *, limit: int = 100) -> list[WriteEntry]:
     """The writes that the background settles now, the longest waiting first."""
     with warehouse.transaction() as connection:
-        cursor = connection.cursor(row_factory=class_row(Entry))
+        cursor = connection.cursor(row_factory=class_row(WriteEntry))
         return cursor.execute(_DUE, [limit]).fetchall()
 
 
@@ -144,7 +146,7 @@ def claimed(
     return {row[0] for row in connection.execute(_CLAIMED, values).fetchall()}
 
 
-def is_unsettled(connection: psycopg.Connection, entry: Entry) -> bool:
+def is_unsettled(connection: psycopg.Connection, entry: WriteEntry) -> bool:
     """True if an earlier create with the same match was sent and is not in the tables yet."""
     values = {
         "tenant": entry.tenant_id,
@@ -156,7 +158,9 @@ def is_unsettled(connection: psycopg.Connection, entry: Entry) -> bool:
     return connection.execute(_UNSETTLED, values).fetchone() is not None
 
 
-def _changed(warehouse: Warehouse, entry: Entry, query: str, values: Mapping[str, Any]) -> Entry:
+def _changed(
+    warehouse: Warehouse, entry: WriteEntry, query: str, values: Mapping[str, Any]
+) -> WriteEntry:
     with warehouse.transaction(tenant=entry.scope.tenant) as connection:
         changed = read_entry(connection, query, values)
     if changed is None:

@@ -11,7 +11,7 @@ from typing import Any
 from pipedrive_pipeline.connectors.writing import Verb
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.writes import outbox
-from pipedrive_pipeline.sync.writes.entries import Entry, Intent
+from pipedrive_pipeline.sync.writes.entries import Intent, WriteEntry
 from pipedrive_pipeline.sync.writes.matching import Match, matched, require_usable
 from pipedrive_pipeline.sync.writes.policy import require_allowed, spec_of
 from pipedrive_pipeline.sync.writes.validation import Check, Checked
@@ -64,7 +64,7 @@ class WriteRequest:
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def intended(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> Entry:
+def intended(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> WriteEntry:
     """The request in the outbox; one that came before with the same key as it is there.
 
     Raises:

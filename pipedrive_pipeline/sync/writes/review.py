@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.writes.entries import COLUMNS, Entry, State
+from pipedrive_pipeline.sync.writes.entries import COLUMNS, State, WriteEntry
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import audit_log
 
@@ -19,9 +19,9 @@ Decision = Literal["overwrite", "discard"]
 
 def newest(
     connection: psycopg.Connection, tenant: Tenant, state: State | None, *, limit: int
-) -> list[Entry]:
+) -> list[WriteEntry]:
     """The tenant's writes, the newest first; None: of every state."""
-    cursor = connection.cursor(row_factory=class_row(Entry))
+    cursor = connection.cursor(row_factory=class_row(WriteEntry))
     return cursor.execute(_NEWEST.encode(), [tenant.slug, state, state, limit]).fetchall()
 
 

@@ -21,7 +21,7 @@ from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.budget.daily_budget import KEPT_FOR_SYNCS
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.writes import outbox, rows
-from pipedrive_pipeline.sync.writes.entries import Entry
+from pipedrive_pipeline.sync.writes.entries import WriteEntry
 from pipedrive_pipeline.sync.writes.errors import OutcomeUnknown, RecordMoved, WriteError
 from pipedrive_pipeline.sync.writes.steps import Step, Timing, fail, not_written, refusal_of
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -138,7 +138,7 @@ class Sending:
                 return True
         return False
 
-    def _is_anothers(self, entry: Entry, remote_id: str, since: datetime) -> bool:
+    def _is_anothers(self, entry: WriteEntry, remote_id: str, since: datetime) -> bool:
         """True of a record that another create made, or that was in the tables before the call."""
         with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
             if outbox.claimed(connection, self.scope, entry.mart, [remote_id]):

@@ -10,7 +10,7 @@ from pipedrive_pipeline.connectors.refusals import SourceRefused
 from pipedrive_pipeline.connectors.writing import WriteField, WriteSpec
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.sync.writes import outbox, rows
-from pipedrive_pipeline.sync.writes.entries import Entry
+from pipedrive_pipeline.sync.writes.entries import WriteEntry
 from pipedrive_pipeline.sync.writes.errors import (
     NotWritten,
     RecordGone,
@@ -41,10 +41,10 @@ TIMING: Final = Timing()
 
 
 @dataclass(frozen=True)
-class Outcome:
+class WriteOutcome:
     """What became of a write."""
 
-    entry: Entry
+    entry: WriteEntry
     status: int  # as HTTP has it; 202: it is not in the tables yet
     row: rows.Row | None = None  # of the mart, as it now is
     # What the source changed by itself, or stored otherwise: both values by column.
@@ -55,11 +55,11 @@ class Outcome:
 class Step:
     """One write on its way."""
 
-    entry: Entry
+    entry: WriteEntry
     spec: WriteSpec
     before: rows.Row | None = None
     error: PipelineError | None = None
-    outcome: Outcome | None = None
+    outcome: WriteOutcome | None = None
 
     @property
     def is_open(self) -> bool:
@@ -78,7 +78,7 @@ def fail(warehouse: Warehouse, step: Step, error: WriteError) -> None:
         step.entry = outbox.settle(warehouse, step.entry, "refused", error.status, error.facts())
 
 
-def not_written(entry: Entry) -> NotWritten:
+def not_written(entry: WriteEntry) -> NotWritten:
     """A write that was looked for later and is not there."""
     return NotWritten(
         f"{entry.mart}: the CRM did not answer, and the write was looked for and is not there. "

@@ -21,7 +21,7 @@ from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.request import AppServices
 from pipedrive_pipeline.marts.declared import mart
 from pipedrive_pipeline.sync.writes import outbox, review
-from pipedrive_pipeline.sync.writes.entries import Entry, State
+from pipedrive_pipeline.sync.writes.entries import State, WriteEntry
 from pipedrive_pipeline.sync.writes.errors import RecordNotWritable
 
 router = APIRouter(prefix=f"{PREFIX}/writes", responses=REFUSALS, tags=["crm"])
@@ -88,7 +88,7 @@ def decide(
     return envelope.answer(request, shown(entry))
 
 
-def shown(entry: Entry) -> dict[str, Any]:
+def shown(entry: WriteEntry) -> dict[str, Any]:
     """A write as the API shows it; it holds no value of a record."""
     declared, answer = mart(entry.mart), entry.answer or {}
     is_refused = "code" in answer

@@ -31,11 +31,11 @@ from pipedrive_pipeline.marts.declared import Mart
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.writes.comparison import version
 from pipedrive_pipeline.sync.writes.engine import Writes
-from pipedrive_pipeline.sync.writes.entries import Entry
+from pipedrive_pipeline.sync.writes.entries import WriteEntry
 from pipedrive_pipeline.sync.writes.errors import NotSupported, WriteError, WriteInvalid
 from pipedrive_pipeline.sync.writes.matching import EXTERNAL_KEY, By, Match, Policy
 from pipedrive_pipeline.sync.writes.requests import WriteRequest, call_of, intended
-from pipedrive_pipeline.sync.writes.steps import Outcome
+from pipedrive_pipeline.sync.writes.steps import WriteOutcome
 
 PREFIX: Final = "/api/crm/v1"
 MATCH_VALUE: Final = "match_value"
@@ -108,15 +108,15 @@ class Writing:
 
     def batch(self, sent: Sequence[dict[str, Any]], key: str | None) -> list[dict[str, Any]]:
         """What became of each row."""
-        results: list[PipelineError | Entry] = []
+        results: list[PipelineError | WriteEntry] = []
         for place, body in enumerate(sent):
             try:
                 results.append(self._row_entry(body, None if key is None else f"{key}/{place}"))
             except PipelineError as error:
                 results.append(error)
-        entries = [each for each in results if isinstance(each, Entry)]
+        entries = [each for each in results if isinstance(each, WriteEntry)]
         done = iter(self._done(entries) if entries else ())
-        ended = [next(done) if isinstance(each, Entry) else each for each in results]
+        ended = [next(done) if isinstance(each, WriteEntry) else each for each in results]
         return [self._row_answer(each) for each in ended]
 
     def tried(self, body: Mapping[str, Any], asked: Asked, *, is_dry: bool) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Writing:
             done = error
         return {"request": call, "answer": self._row_answer(done)}
 
-    def _row_entry(self, body: Mapping[str, Any], key: str | None) -> Entry:
+    def _row_entry(self, body: Mapping[str, Any], key: str | None) -> WriteEntry:
         fields = dict(body)
         record_id, if_match = fields.pop("id", None), fields.pop("if_match", None)
         asked = Asked(key, None if if_match is None else str(if_match), None)
@@ -143,8 +143,8 @@ class Writing:
             raise NotFound(f"Nothing of {resource_of(self.declared).path} has this id.")
         return self._entry("update", fields, asked, target)
 
-    def _row_answer(self, done: PipelineError | Outcome) -> dict[str, Any]:
-        if isinstance(done, Outcome):
+    def _row_answer(self, done: PipelineError | WriteOutcome) -> dict[str, Any]:
+        if isinstance(done, WriteOutcome):
             return {
                 "status": done.status,
                 "data": self._object(done),
@@ -158,7 +158,7 @@ class Writing:
 
     def _entry(
         self, verb: Verb, body: Mapping[str, Any], asked: Asked, target: Target | None
-    ) -> Entry:
+    ) -> WriteEntry:
         """The write in the outbox, allowed and checked."""
         return intended(
             self.services.vault.warehouse, self.scope, self._wanted(verb, body, asked, target)
@@ -204,12 +204,12 @@ class Writing:
             raise WriteInvalid(f"{name} is required. No call was made.", [issue])
         return str(parent)
 
-    def _done(self, entries: Sequence[Entry]) -> list[Outcome | PipelineError]:
+    def _done(self, entries: Sequence[WriteEntry]) -> list[WriteOutcome | PipelineError]:
         vault = self.services.vault
         with self.services.slow_work.slot(self.caller.tenant):
             return Writes(vault.warehouse, vault.settings, self.scope).do(entries)
 
-    def _accepted(self, entry: Entry) -> JSONResponse:
+    def _accepted(self, entry: WriteEntry) -> JSONResponse:
         return envelope.answer(
             self.request,
             {"write_id": str(entry.id), "state": entry.state},
@@ -218,7 +218,7 @@ class Writing:
             warnings=[],
         )
 
-    def _object(self, done: Outcome) -> dict[str, Any] | None:
+    def _object(self, done: WriteOutcome) -> dict[str, Any] | None:
         """The record as the caller sees it; only its id if it became invisible to the caller."""
         if done.row is None:
             return None
@@ -230,7 +230,7 @@ class Writing:
         except NotFound:
             return {"id": record_id}
 
-    def _warnings(self, done: Outcome) -> list[dict[str, Any]]:
+    def _warnings(self, done: WriteOutcome) -> list[dict[str, Any]]:
         """What the CRM stored otherwise, or changed by itself."""
         sent = set(done.entry.sent_columns)
         return [
