@@ -96,9 +96,9 @@ def filled(warehouse: Warehouse, tenants: int) -> list[str]:
 async def latencies(
     url: str, given: list[str], *, rate: int, seconds: int, paths: Sequence[str] = PATHS
 ) -> list[float]:
-    """Milliseconds from the due time of each request to its answer."""
+    """Milliseconds from the due time of each request to its answer, in the order of requests."""
     turn = len(PATHS)  # so many requests of a key, then the next key
-    taken: list[float] = []
+    taken = [0.0] * (rate * seconds)
     idle: list[Line] = []
     lines = asyncio.Semaphore(LINES_MAX)
 
@@ -109,7 +109,7 @@ async def latencies(
             status = await line.ask(path, given[n // turn % len(given)])
             line.used_at = time.perf_counter()
             idle.append(line)
-        taken.append((time.perf_counter() - due) * 1_000)
+        taken[n] = (time.perf_counter() - due) * 1_000
         if status != 200:
             raise SystemExit(f"{path}: {status}")
 

@@ -17,11 +17,10 @@ import json
 import os
 import random
 import statistics
-import time
-from collections import defaultdict
+from itertools import cycle
 
 import psutil
-from api import LINES_MAX, Line, Work, app_of, database, reusable
+from api import Work, app_of, database, latencies
 
 from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
@@ -155,31 +154,13 @@ async def answered(
     url: str, given: list[str], wanted: dict[str, list[str]], *, rate: int, seconds: int
 ) -> dict[str, list[float]]:
     """Milliseconds from the due time of each request to its answer, by kind."""
-    taken: dict[str, list[float]] = defaultdict(list)
-    idle: list[Line] = []
-    lines, kinds = asyncio.Semaphore(LINES_MAX), [*wanted]
-
-    async def ask(n: int, due: float) -> None:
-        kind = kinds[n % len(kinds)]
-        path = f"/api/crm/v1/{wanted[kind][n // len(kinds) % len(wanted[kind])]}"
-        async with lines:
-            line = reusable(idle) or await Line.to(url)
-            status = await line.ask(path, given[n % len(given)])
-            line.used_at = time.perf_counter()
-            idle.append(line)
-        taken[kind].append((time.perf_counter() - due) * 1_000)
-        if status != 200:
-            raise SystemExit(f"{path}: {status}")
-
-    began = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for n in range(rate * seconds):
-            due = began + n / rate
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            group.create_task(ask(n, due))
-    for line in idle:
-        line.writer.close()
-    return taken
+    kinds = [*wanted]
+    paths = [
+        f"/api/crm/v1/{wanted[kind][n // len(kinds) % len(wanted[kind])]}"
+        for n, kind in zip(range(rate * seconds), cycle(kinds), strict=False)
+    ]
+    taken = await latencies(url, given, rate=rate, seconds=seconds, paths=paths)
+    return {kind: taken[place :: len(kinds)] for place, kind in enumerate(kinds)}
 
 
 def main() -> None:
