@@ -104,6 +104,7 @@ def filled_tenant(site: ConnectSite, slug: str, company: int) -> FilledTenant:
     filled.ids["run_id"] = one_id(site, "runs", slug)
     filled.ids["request_id"] = one_id(site, "sync_requests", slug)
     filled.ids["number"] = "1"
+    filled.ids["sink"] = "companies"
     filled.ids["entity"] = "organizations"
     filled.ids["token"] = "a-token-that-no-webhook-has"
     return filled

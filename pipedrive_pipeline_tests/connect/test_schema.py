@@ -24,7 +24,7 @@ from pipedrive_pipeline_tests.connect.browser import ConnectSite
 from pipedrive_pipeline_tests.connect.tenants import filled_tenant
 
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
-EVERY_TIME, WITH_TIME = 300, 3_000  # cases
+EVERY_TIME, WITH_TIME = 600, 3_000  # cases
 
 
 @pytest.fixture

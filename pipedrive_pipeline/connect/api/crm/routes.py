@@ -46,7 +46,8 @@ def _add_list(router: APIRouter, declared: Mart) -> None:
         return _page(request, services, caller, declared, dict(asked))
 
     path = resource_of(declared).path
-    _add(router, f"/{path}", _asking(read_list, declared), _model(Listed, declared))
+    description = f"A page of `{path}` as our tables hold them; no call to the CRM."
+    _add(router, f"/{path}", _asking(read_list, declared), _model(Listed, declared), description)
 
 
 def _add_one(router: APIRouter, declared: Mart) -> None:
@@ -66,7 +67,8 @@ def _add_one(router: APIRouter, declared: Mart) -> None:
         return envelope.answer(request, found, headers={"etag": f'"{version}"'})
 
     path = resource_of(declared).path
-    _add(router, f"/{path}/{{record_id}}", read_one, _model(Answer, declared))
+    description = f"One of `{path}`, by our id or `<system>:<id>`; its version is the `ETag`."
+    _add(router, f"/{path}/{{record_id}}", read_one, _model(Answer, declared), description)
 
 
 def _add_nested_list(router: APIRouter, declared: Mart, link: Link) -> None:
@@ -85,7 +87,8 @@ def _add_nested_list(router: APIRouter, declared: Mart, link: Link) -> None:
     resource, name = resource_of(declared), resource_of(declared).name_of(link.name)
     path = f"/{resource_of(parent).path}/{{record_id}}/{resource.nested[link.name]}"
     read = _asking(read_nested_list, declared, without=name)
-    _add(router, path, read, _model(Listed, declared))
+    description = f"The `{resource.path}` of one of `{resource_of(parent).path}`."
+    _add(router, path, read, _model(Listed, declared), description)
 
 
 def _asking(
@@ -96,7 +99,13 @@ def _asking(
     return read
 
 
-def _add(router: APIRouter, path: str, read: Callable[..., JSONResponse], model: Any) -> None:
+def _add(
+    router: APIRouter,
+    path: str,
+    read: Callable[..., JSONResponse],
+    model: Any,
+    description: str,
+) -> None:
     shown = f"{PREFIX}{path}".replace("{record_id}", EXAMPLE_ID)
     query = "" if path.endswith("}") else "?limit=50&sort=-updated_at"
     router.add_api_route(
@@ -104,6 +113,7 @@ def _add(router: APIRouter, path: str, read: Callable[..., JSONResponse], model:
         read,
         methods=["GET"],
         response_model=model,
+        description=description,
         openapi_extra=code_samples(shown, query),
     )
 
