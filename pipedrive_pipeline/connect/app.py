@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
@@ -152,7 +153,9 @@ def create_app(settings: Settings, vault: Vault | None = None) -> FastAPI:
     )
     for router in ROUTERS:
         app.include_router(router)
-    app.mount("/static", StaticFiles(directory=rendering.STATIC), name="static")
+    # Pages are not compressed: their length would say something of what they hold.
+    files = GZipMiddleware(StaticFiles(directory=rendering.STATIC))
+    app.mount("/static", files, name="static")
     app.exception_handler(PipelineError)(_pipeline_error)
     app.exception_handler(SignInFirst)(_to_login)
     app.exception_handler(TenantFirst)(_to_tenants)
