@@ -177,5 +177,6 @@ OF_THE_COMMAND_LINE = frozenset(
         *("port_needs_restart", "server_died", "up_is_running", "up_does_not_end"),
         *("earlier_release", "wrong_encoding", "transaction_pooler", "role_too_weak"),
         *("erasure_refused", "removal_refused", "nobody_to_erase", "idempotency_key_reused"),
+        "export_refused",
     }
 )
