@@ -5,7 +5,7 @@ processes, and asks for pages at a steady rate, each with its own due time: a sl
 reduce the rate. The floor is the login page, which asks the database nothing: no page can be
 quicker than a template and the way through the app.
 
-    uv run --frozen --group dev python bench/pages.py [--rate 10] [--workers 2] [--seconds 20]
+    uv run --frozen --group dev python bench/pages.py [--rate 10] [--workers 2] [--seconds 60]
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rate", type=int, default=10)
     options.add_argument("--workers", type=int, default=2)
-    options.add_argument("--seconds", type=int, default=20)
+    options.add_argument("--seconds", type=int, default=60)
     asked = options.parse_args()
     api_bench.RUNS = RUNS
     with api_bench.database() as (running, home):
@@ -136,7 +136,7 @@ def main() -> None:
         settings = {"OPERATOR_KEY": OPERATOR_KEY, "CONNECT_WORKERS": str(asked.workers)}
         with api_bench.app_of(running, home, **settings) as (url, _app):
             # Connections and templates first.
-            asyncio.run(milliseconds(url, given, rate=5, seconds=4))
+            asyncio.run(milliseconds(url, given, rate=10, seconds=6))
             taken = asyncio.run(milliseconds(url, given, rate=asked.rate, seconds=asked.seconds))
     load = {"machine_load": round(os.getloadavg()[0], 1)}
     print(json.dumps({"rate": asked.rate, **load, **figures(taken)}, indent=1))

@@ -159,7 +159,8 @@ def _version_of(entity: Entity, event: Event) -> EventVersion | None:
     return EventVersion(values, event.actor_id) if is_timed else None
 
 
-# The stamps of some sources have whole seconds, so an edit of the same second may be a later one.
+# The stamps of some sources have whole seconds, so an edit of the same second may be a later one. A
+# load has the time of the run's machine, an event that of the database: they may differ by minutes.
 _CONTRADICTED = """
 select raw.{key}::text
 from unnest(%(ids)s::{type}[], %(happened)s::timestamptz[], %(received)s::timestamptz[])
@@ -170,6 +171,6 @@ where {is_live}
     and (
         event.happened_at is null
         or {stamp} >= date_trunc('second', event.happened_at)
-        or pipeline.loaded_at(raw._dlt_load_id) >= event.received_at
+        or pipeline.loaded_at(raw._dlt_load_id) >= event.received_at - interval '15 minutes'
     )
 """

@@ -41,7 +41,7 @@ def changes(connection: psycopg.Connection, marts: Sequence[Mart] = MARTS) -> st
         if each.name in tables:
             statements += _column_changes(each, tables[each.name])
     if missing:
-        statements.append(ddl.mart_rows(marts))
+        statements.append(ddl.live_rows(marts))
     statements += _api_changes(connection, marts)
     return "\n".join(statements)
 

@@ -49,7 +49,9 @@ def test_a_new_mart_and_a_new_column_are_written_and_applied(warehouse: Warehous
         connection.execute(
             "insert into crm.visits (tenant_id, system, remote_id) values ('acme', 'orbit', 'n1')"
         )
-        counted = connection.execute("select mart, rows from integration.mart_rows").fetchall()
+        counted = connection.execute(
+            "select integration.live_rows('acme', 'orbit', 'visits')"
+        ).fetchone()
         forced = connection.execute(
             "select relforcerowsecurity from pg_class where oid = 'crm.visits'::regclass"
         ).fetchone()
@@ -59,7 +61,7 @@ def test_a_new_mart_and_a_new_column_are_written_and_applied(warehouse: Warehous
     assert "create table crm.visits" in written
     assert "create table crm.customers" not in written
     assert rest == ""
-    assert (counted, forced) == ([("visits", 1)], (True,))
+    assert (counted, forced) == ((1,), (True,))
 
 
 def test_the_next_file_has_the_next_number(warehouse: Warehouse, tmp_path: Path) -> None:

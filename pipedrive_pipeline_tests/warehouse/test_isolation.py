@@ -282,7 +282,7 @@ def test_the_app_may_look_through_no_view_of_the_owners(warehouse: Warehouse) ->
     assert shown == []
 
 
-@pytest.mark.parametrize("view", ["sync_logs", "entity_status", "mart_rows"])
+@pytest.mark.parametrize("view", ["sync_logs", "entity_status"])
 def test_a_view_of_the_control_tables_shows_the_app_its_tenant_only(
     two_customers: Warehouse, view: str
 ) -> None:

@@ -1,5 +1,5 @@
 -- The marts, each of all tenants and systems; the app may have rows and columns of its own there.
--- What: the tables of crm with their comments, indexes and policies; the view that counts rows.
+-- What: the tables of crm with their comments, indexes and policies; the function that counts rows.
 -- Reads: nothing.
 -- Needs: 0003_tenants.sql.
 --
@@ -2211,267 +2211,225 @@ alter table crm.notes
     references crm.users (tenant_id, id)
     on delete set null (author_id) deferrable;
 
-create or replace view integration.mart_rows
-with (security_invoker = true) as
-select
-    users.tenant_id,
-    users.system,
-    'users' as mart,
-    count(*) - (
-        select count(*)
-        from crm.users as gone
-        where gone.tenant_id = users.tenant_id
-            and gone.system = users.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.users
-where users.remote_id is not null
-group by
-    users.tenant_id,
-    users.system
-union all
-select
-    customers.tenant_id,
-    customers.system,
-    'customers' as mart,
-    count(*) - (
-        select count(*)
-        from crm.customers as gone
-        where gone.tenant_id = customers.tenant_id
-            and gone.system = customers.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.customers
-where customers.remote_id is not null
-group by
-    customers.tenant_id,
-    customers.system
-union all
-select
-    contacts.tenant_id,
-    contacts.system,
-    'contacts' as mart,
-    count(*) - (
-        select count(*)
-        from crm.contacts as gone
-        where gone.tenant_id = contacts.tenant_id
-            and gone.system = contacts.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.contacts
-where contacts.remote_id is not null
-group by
-    contacts.tenant_id,
-    contacts.system
-union all
-select
-    pipelines.tenant_id,
-    pipelines.system,
-    'pipelines' as mart,
-    count(*) - (
-        select count(*)
-        from crm.pipelines as gone
-        where gone.tenant_id = pipelines.tenant_id
-            and gone.system = pipelines.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.pipelines
-where pipelines.remote_id is not null
-group by
-    pipelines.tenant_id,
-    pipelines.system
-union all
-select
-    stages.tenant_id,
-    stages.system,
-    'stages' as mart,
-    count(*) - (
-        select count(*)
-        from crm.stages as gone
-        where gone.tenant_id = stages.tenant_id
-            and gone.system = stages.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.stages
-where stages.remote_id is not null
-group by
-    stages.tenant_id,
-    stages.system
-union all
-select
-    products.tenant_id,
-    products.system,
-    'products' as mart,
-    count(*) - (
-        select count(*)
-        from crm.products as gone
-        where gone.tenant_id = products.tenant_id
-            and gone.system = products.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.products
-where products.remote_id is not null
-group by
-    products.tenant_id,
-    products.system
-union all
-select
-    product_prices.tenant_id,
-    product_prices.system,
-    'product_prices' as mart,
-    count(*) - (
-        select count(*)
-        from crm.product_prices as gone
-        where gone.tenant_id = product_prices.tenant_id
-            and gone.system = product_prices.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.product_prices
-where product_prices.remote_id is not null
-group by
-    product_prices.tenant_id,
-    product_prices.system
-union all
-select
-    leads.tenant_id,
-    leads.system,
-    'leads' as mart,
-    count(*) - (
-        select count(*)
-        from crm.leads as gone
-        where gone.tenant_id = leads.tenant_id
-            and gone.system = leads.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.leads
-where leads.remote_id is not null
-group by
-    leads.tenant_id,
-    leads.system
-union all
-select
-    deals.tenant_id,
-    deals.system,
-    'deals' as mart,
-    count(*) - (
-        select count(*)
-        from crm.deals as gone
-        where gone.tenant_id = deals.tenant_id
-            and gone.system = deals.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.deals
-where deals.remote_id is not null
-group by
-    deals.tenant_id,
-    deals.system
-union all
-select
-    deal_contacts.tenant_id,
-    deal_contacts.system,
-    'deal_contacts' as mart,
-    count(*) - (
-        select count(*)
-        from crm.deal_contacts as gone
-        where gone.tenant_id = deal_contacts.tenant_id
-            and gone.system = deal_contacts.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.deal_contacts
-where deal_contacts.remote_id is not null
-group by
-    deal_contacts.tenant_id,
-    deal_contacts.system
-union all
-select
-    deal_stage_history.tenant_id,
-    deal_stage_history.system,
-    'deal_stage_history' as mart,
-    count(*) - (
-        select count(*)
-        from crm.deal_stage_history as gone
-        where gone.tenant_id = deal_stage_history.tenant_id
-            and gone.system = deal_stage_history.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.deal_stage_history
-where deal_stage_history.remote_id is not null
-group by
-    deal_stage_history.tenant_id,
-    deal_stage_history.system
-union all
-select
-    deal_products.tenant_id,
-    deal_products.system,
-    'deal_products' as mart,
-    count(*) - (
-        select count(*)
-        from crm.deal_products as gone
-        where gone.tenant_id = deal_products.tenant_id
-            and gone.system = deal_products.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.deal_products
-where deal_products.remote_id is not null
-group by
-    deal_products.tenant_id,
-    deal_products.system
-union all
-select
-    activities.tenant_id,
-    activities.system,
-    'activities' as mart,
-    count(*) - (
-        select count(*)
-        from crm.activities as gone
-        where gone.tenant_id = activities.tenant_id
-            and gone.system = activities.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.activities
-where activities.remote_id is not null
-group by
-    activities.tenant_id,
-    activities.system
-union all
-select
-    notes.tenant_id,
-    notes.system,
-    'notes' as mart,
-    count(*) - (
-        select count(*)
-        from crm.notes as gone
-        where gone.tenant_id = notes.tenant_id
-            and gone.system = notes.system
-            and gone.remote_id is not null
-            and gone.deleted_at is not null
-    ) as rows
-from crm.notes
-where notes.remote_id is not null
-group by
-    notes.tenant_id,
-    notes.system;
-comment on view integration.mart_rows is
-    'Number of live rows per tenant, system and mart; without the rows that the app made.';
-comment on column integration.mart_rows.tenant_id is
-    'The tenant.';
-comment on column integration.mart_rows.system is
-    'Key of the CRM.';
-comment on column integration.mart_rows.mart is
-    'Name of the table in crm.';
-comment on column integration.mart_rows.rows is
-    'Rows that are not marked as deleted.';
-select integration.isolate('integration.mart_rows');
+create or replace function integration.live_rows(of_tenant text, of_system text, of_mart text)
+returns bigint
+language plpgsql stable
+as $$
+begin
+    case of_mart
+        when 'users' then
+            return (
+                select count(*)
+                from crm.users as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.users as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        when 'customers' then
+            return (
+                select count(*)
+                from crm.customers as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.customers as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        when 'contacts' then
+            return (
+                select count(*)
+                from crm.contacts as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.contacts as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        when 'pipelines' then
+            return (
+                select count(*)
+                from crm.pipelines as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.pipelines as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        when 'stages' then
+            return (
+                select count(*)
+                from crm.stages as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.stages as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        when 'products' then
+            return (
+                select count(*)
+                from crm.products as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.products as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        when 'product_prices' then
+            return (
+                select count(*)
+                from crm.product_prices as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.product_prices as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        when 'leads' then
+            return (
+                select count(*)
+                from crm.leads as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.leads as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        when 'deals' then
+            return (
+                select count(*)
+                from crm.deals as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.deals as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        when 'deal_contacts' then
+            return (
+                select count(*)
+                from crm.deal_contacts as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.deal_contacts as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        when 'deal_stage_history' then
+            return (
+                select count(*)
+                from crm.deal_stage_history as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.deal_stage_history as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        when 'deal_products' then
+            return (
+                select count(*)
+                from crm.deal_products as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.deal_products as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        when 'activities' then
+            return (
+                select count(*)
+                from crm.activities as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.activities as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        when 'notes' then
+            return (
+                select count(*)
+                from crm.notes as live
+                where live.tenant_id = of_tenant
+                    and live.system = of_system
+                    and live.remote_id is not null
+            ) - (
+                select count(*)
+                from crm.notes as gone
+                where gone.tenant_id = of_tenant
+                    and gone.system = of_system
+                    and gone.remote_id is not null
+                    and gone.deleted_at is not null
+            );
+        else return 0;
+    end case;
+end
+$$;
+comment on function integration.live_rows(text, text, text) is
+    'Number of rows of a mart that are not marked as deleted; without the rows that the app made.';

@@ -929,7 +929,10 @@ select
     compared.checked_at,
     swept.swept_at as last_sweep_at,
     built.mart,
-    case when built.mart is not null then coalesce(mart_rows.rows, 0) end as rows
+    case
+        when built.mart is not null
+            then integration.live_rows(tenants.slug, entities.system, built.mart)
+    end as rows
 from integration.tenants
 cross join lateral (
     -- Each step finds the next entity in the index: the history itself is not read.
@@ -1062,10 +1065,6 @@ left join lateral (
     order by run_marts.mart asc
     limit 1
 ) as built on true
-left join integration.mart_rows
-    on mart_rows.tenant_id = tenants.slug
-    and mart_rows.system = entities.system
-    and mart_rows.mart = built.mart
 left join integration.sync_settings
     on sync_settings.tenant_id = tenants.slug
     and sync_settings.system = entities.system;
