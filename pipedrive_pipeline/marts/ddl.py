@@ -163,8 +163,8 @@ def _literal(text: str) -> str:
     return "\n".join(f"    '{line}'" for line in lines)
 
 
-# A branch is planned when a session first takes it: a view over all marts is planned whole, with the
-# policies of each, in 10 to 100 ms. Two indexes have what is counted, so that no table is read.
+# A branch is planned when a session first takes it: a view over all marts is planned whole, with
+# the policies of each, in 10 to 100 ms. Two indexes have what is counted: no table is read.
 _LIVE_ROWS: Final = """\
 create or replace function integration.live_rows(of_tenant text, of_system text, of_mart text)
 returns bigint

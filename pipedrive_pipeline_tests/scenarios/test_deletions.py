@@ -26,7 +26,7 @@ def deleted_ids(world: World, name: str) -> set[int]:
 def test_what_was_deleted_merged_or_hidden_is_marked_and_comes_back(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     account.delete("persons", 30)
     account.merge("organizations", 31, 32)
     account.set_rights(account.admin_id, hidden=[("persons", 40)])
@@ -49,7 +49,7 @@ def test_too_many_gone_at_once_are_not_believed_until_somebody_confirms(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A right that shrank looks like this, and must not empty a table."""
-    world.sync(sync_type="full")
+    world.first_sync()
     for row_id in range(1, MANY + 1):
         account.delete("persons", row_id)
     with pytest.raises(GuardTripped) as refused:
@@ -71,7 +71,7 @@ def test_an_emptied_list_is_not_believed_until_somebody_confirms_however_short_i
 ) -> None:
     """It is what a user sees who lost a right, and what an account shows that sold its last one."""
     databases.read_only(world.warehouse, ACME, ("products",))
-    world.sync(sync_type="full")
+    world.first_sync()
     products = {str(row["id"]) for row in sandbox.truth("products")}
     for product in products:
         account.delete("products", int(product))
@@ -100,7 +100,7 @@ def test_a_person_confirms_what_was_shown_and_no_more(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Between the look and the sweep a right may shrink: what nobody saw is not confirmed."""
-    world.sync(sync_type="full")
+    world.first_sync()
     for row_id in range(1, MANY + 1):
         account.delete("persons", row_id)
     with pytest.raises(GuardTripped):

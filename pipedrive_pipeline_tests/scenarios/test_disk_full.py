@@ -51,7 +51,7 @@ def test_a_full_disk_under_pipeline_home_is_named(
 @pytest.mark.parametrize("table", ["raw_pipedrive_acme.persons", "crm.contacts"])
 def test_a_full_disk_of_postgres_is_named(table: str, world: World, sandbox: Sandbox) -> None:
     """Of a load by dlt and of a build; it was taken for an outage, which heals by itself."""
-    world.sync(sync_type="full")
+    world.first_sync()
     with world.warehouse.transaction() as connection:
         connection.execute(
             "create function public.full_disk() returns trigger language plpgsql as"

@@ -25,7 +25,7 @@ def test_rows_edited_between_pages_are_right_after_the_next_run(
     sync_type: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Wherever an edited row moves in the order, it is read again or was not yet passed."""
-    world.sync(sync_type="full")
+    world.first_sync()
     account.edit_many("persons", range(1, 1_101), job_title="neu")
     sandbox.clock.advance(2)
 
@@ -47,7 +47,7 @@ def test_rows_edited_between_pages_are_right_after_the_next_run(
 def test_a_row_read_twice_in_one_walk_is_stored_once_in_its_newest_version(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     account.edit_many("persons", range(1, 701), job_title="erst")
     sandbox.clock.advance(1)
 
@@ -67,7 +67,7 @@ def test_five_thousand_rows_of_one_second_arrive_and_are_not_read_for_ever(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A bulk edit gives them all one update_time; a watermark by data alone loops or skips."""
-    world.sync(sync_type="full")
+    world.first_sync()
     for number in range(3_800):
         account.create("persons", name=f"Import {number}")
     account.edit_many("persons", range(1, 5_001), owner_id=account.users[2]["id"])
@@ -133,7 +133,7 @@ def test_a_later_answer_replaces_a_row_under_whatever_stamp_it_comes(
 def test_a_month_of_downtime_is_caught_up_in_one_run(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     for day in range(40):
         sandbox.clock.advance(86_400)
         account.edit("persons", day + 1, name=f"Tag {day}")
@@ -146,7 +146,7 @@ def test_a_month_of_downtime_is_caught_up_in_one_run(
 def test_a_server_clock_set_back_moves_no_watermark_back_and_loses_nothing(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     before = world.history()[-1]["watermarks"]["persons"]["after"]
     sandbox.clock.advance(-120)
     account.edit("persons", 9, name="gestern von morgen")

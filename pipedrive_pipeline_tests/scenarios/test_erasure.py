@@ -153,7 +153,7 @@ def test_an_edit_under_an_earlier_stamp_brings_an_erased_person_back(
     world: World, account: CrmAccount, back: timedelta
 ) -> None:
     """The source's clock went back: the edit was made after the erasure all the same."""
-    world.sync(sync_type="full")
+    world.first_sync()
     (row,) = (row for row in world.raw(ACME, "persons") if row["id"] == PERSON)
     erase(world, PERSON)
     account.edit("persons", PERSON, name="Ada again")
@@ -168,7 +168,7 @@ def test_an_edit_under_an_earlier_stamp_brings_an_erased_person_back(
 @pytest.mark.slow
 def test_what_an_app_refers_to_is_not_erased_by_half(world: World) -> None:
     """An app that keeps orders of a contact decides itself what becomes of them."""
-    world.sync(sync_type="full")
+    world.first_sync()
     before = [world.raw(ACME, "persons"), world.rows("crm", "contacts")]
     run(
         world,
@@ -194,7 +194,7 @@ def test_what_an_app_refers_to_is_not_erased_by_half(world: World) -> None:
 @pytest.mark.slow
 def test_a_stale_process_does_not_bring_an_erased_person_back(world: World) -> None:
     """One that lost its lock in the middle of a load writes what it had read before the erasure."""
-    world.sync(sync_type="full")
+    world.first_sync()
     persons = "raw_pipedrive_acme.persons"
     run(world, f"create table public.had as select * from {persons} where id = {PERSON}")
     erase(world, PERSON)
@@ -270,7 +270,7 @@ def test_an_address_finds_everybody_who_has_it_and_duplicates_go_with_whom_they_
 @pytest.mark.slow
 def test_a_user_is_erased_with_the_name_that_their_records_repeat(world: World) -> None:
     """An employee who left: `--email` finds every kind of record that is declared as personal."""
-    world.sync(sync_type="full")
+    world.first_sync()
     owned = next(row for row in mart(world, "customers") if row["owner_id"])
     (user,) = (row for row in mart(world, "users") if row["id"] == owned["owner_id"])
 
@@ -293,7 +293,7 @@ def test_a_user_is_erased_with_the_name_that_their_records_repeat(world: World) 
 def test_what_was_deleted_long_enough_ago_is_erased_too_where_the_tenant_wants_it(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     account.delete("persons", 30)
     account.delete("organizations", 5)
     account.delete("organizations", 6)

@@ -43,7 +43,7 @@ def world(database_url: str, tmp_path: Path, sandbox: Sandbox) -> World:
     world = world_at(database_url, tmp_path)
     world.connect(ACME, sandbox)
     read_everything(world.warehouse, ACME)
-    world.sync(sync_type="full")
+    world.first_sync()
     return world
 
 

@@ -111,7 +111,7 @@ def test_a_lasting_fault_ends_the_walk_by_name_and_moves_no_watermark(
     kind: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A fault that passed for the end of a list would hide every row behind it."""
-    world.sync(sync_type="full")
+    world.first_sync()
     before = watermarks(world)
     rows_before = {row["id"] for row in world.raw(ACME, "persons")}
     edit_more_than_a_page(account)
@@ -138,7 +138,7 @@ def test_a_lasting_fault_ends_the_walk_by_name_and_moves_no_watermark(
 def test_a_source_that_stays_down_is_unavailable_and_the_next_run_goes_on(
     kind: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     edit_more_than_a_page(account)
     sandbox.faults.add(kind, after=1, times=99, path=PERSONS)
 
@@ -157,7 +157,7 @@ def test_a_lost_scope_leaves_the_other_entity_complete_up_to_its_mart(
     lost: str, intact: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """One right that is taken away for good must not stop what is still allowed."""
-    world.sync(sync_type="full")
+    world.first_sync()
     sandbox.faults.add("scope_403", times=99, path=f"/api/v2/{lost}")
     for number in (1, 2):
         account.edit(intact, 9, name=f"geht durch {number}")
@@ -191,7 +191,7 @@ def test_definitions_that_may_not_be_read_leave_the_run_partial(
 def test_a_wrong_token_asks_for_a_new_one_and_touches_nothing(
     world: World, sandbox: Sandbox
 ) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     before = [world.raw(ACME, "persons"), world.rows("crm", "contacts")]
     sandbox.revoke()
 
@@ -225,7 +225,7 @@ def test_a_spent_day_pauses_the_run_until_it_returns(world: World, sandbox: Sand
 def test_a_list_of_users_that_is_suddenly_empty_marks_nobody_as_deleted(
     world: World, sandbox: Sandbox
 ) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     sandbox.faults.add("empty_account", path="/v1/users")
 
     with pytest.raises(GuardTripped, match="5 of 5 users"):
@@ -240,7 +240,7 @@ def test_a_user_whose_id_cannot_be_read_is_not_taken_for_gone(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """An entry without a usable key may be any of those that are not in the list."""
-    world.sync(sync_type="full")
+    world.first_sync()
     user = account.users[3]
     user_id, user["id"] = user["id"], None
 
@@ -261,7 +261,7 @@ def test_a_full_read_that_finds_nothing_of_a_known_account_moves_no_watermark(
     path: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """What was edited since the former watermark would else never be read again."""
-    world.sync(sync_type="full")
+    world.first_sync()
     before = watermarks(world)
     sandbox.clock.advance(3_600)
     account.edit("persons", 9, name="darf nicht fehlen")

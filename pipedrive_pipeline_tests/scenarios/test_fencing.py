@@ -94,7 +94,7 @@ def test_a_run_that_is_stopped_while_it_reads_cannot_load_what_it_read(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """It holds answers of before the newer run, whose edits and marks it would undo."""
-    world.sync(sync_type="full")
+    world.first_sync()
     account.edit_many("persons", range(1, 20), job_title="alt")
 
     stopped = worker.start_sync(
@@ -110,7 +110,7 @@ def test_a_run_that_is_stopped_amid_a_load_cannot_go_on_with_it(
     number: int, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """It would truncate the newer run's staging tables, merge from them, and complete its load."""
-    world.sync(sync_type="full")
+    world.first_sync()
     account.edit_many("persons", range(1, 20), job_title="alt")
 
     stopped = worker.start_sync(world, ACME, at=Point("rename", number, "after", signal.SIGSTOP))
@@ -205,7 +205,7 @@ def test_nothing_is_written_by_a_run_that_looked_at_its_lock_before(
 
     It began at 1 again for a tenant that was erased and added again. No read removed the rows.
     """
-    world.sync(sync_type="full")
+    world.first_sync()
     with late_run(world) as (lock, stores):
         world.cut_off()
         event(world, sandbox)
@@ -227,7 +227,7 @@ def test_a_process_that_is_stopped_amid_a_load_ends_as_superseded(
     event: Event, world: World, sandbox: Sandbox
 ) -> None:
     """It finds its tables, files and the tenant gone, or another company's in their place."""
-    world.sync(sync_type="full")
+    world.first_sync()
     sandbox.account.edit_many("persons", range(1, 20), job_title="alt")
     stopped = worker.start_sync(
         world, ACME, at=Point("rename", AMID_A_LOAD, "after", signal.SIGSTOP)
@@ -260,7 +260,7 @@ def test_a_run_that_another_one_followed_builds_no_marts_and_no_views(
     world: World, account: CrmAccount, sandbox: Sandbox
 ) -> None:
     """It read everything, and would build from raw as the newer run is changing it."""
-    world.sync(sync_type="full")
+    world.first_sync()
     account.edit("persons", 7, name="neu")
     with suppress(PipelineError), world.run() as run:
         list(run.read())
@@ -280,7 +280,7 @@ def test_a_build_goes_on_while_a_read_is_stopped_amid_a_load(
     world: World, sandbox: Sandbox
 ) -> None:
     """A first full read takes hours, in which a mapping must be applied to what is there."""
-    world.sync(sync_type="full")
+    world.first_sync()
     sandbox.account.edit_many("persons", range(1, 20), job_title="neu")
     stopped = worker.start_sync(
         world, ACME, at=Point("rename", AMID_A_LOAD, "after", signal.SIGSTOP)

@@ -28,7 +28,7 @@ def test_a_sync_without_changes_costs_sixty_tokens_and_rewrites_no_row(
     world: World, sandbox: Sandbox
 ) -> None:
     """A row that is rewritten for nothing has another xmin."""
-    world.sync(sync_type="full")
+    world.first_sync()
     sandbox.clock.advance(3_600)
     raw_before = {name: world.raw(ACME, name) for name in read_by(world)}
     marts_before = [mart(world, name) for name in ("customers", "contacts")]

@@ -15,7 +15,7 @@ def test_a_second_sync_of_an_unchanged_account_asks_one_page_each_and_rewrites_n
     world: World, sandbox: Sandbox
 ) -> None:
     """Rewritten rows bloat the warehouse and wake every reader that follows changes."""
-    world.sync(sync_type="full")
+    world.first_sync()
     before = [world.raw(ACME, "persons"), world.rows("crm", "contacts")]
     calls_before = sandbox.requests.count
 
@@ -27,7 +27,7 @@ def test_a_second_sync_of_an_unchanged_account_asks_one_page_each_and_rewrites_n
 
 @pytest.mark.slow
 def test_an_edit_arrives_and_nothing_else_is_touched(world: World, account: CrmAccount) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     account.edit("persons", 7, name="Änne Müller")
 
     synced = world.sync()
@@ -43,7 +43,7 @@ def test_what_the_warehouse_refused_is_read_again_however_late(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A watermark that is committed before its rows would have passed them by."""
-    world.sync(sync_type="full")
+    world.first_sync()
     account.edit("persons", 7, name="Änne Müller")
     sandbox.clock.advance(3_600)
     with world.warehouse.connect(autocommit=True) as connection:

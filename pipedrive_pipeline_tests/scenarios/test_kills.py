@@ -149,7 +149,7 @@ def test_a_sync_killed_at_sampled_points_is_mended_by_the_next(
     world: World, sandbox: Sandbox, account: CrmAccount, tmp_path: Path
 ) -> None:
     """A kept working directory wedged a tenant at 20 of 106 such points."""
-    world.sync(sync_type="full")
+    world.first_sync()
     edit_something(account, 0)
     spots = spots_of(world, tmp_path / "counts.json")
     chance = random.Random(SEED)  # noqa: S311 - repeatable
@@ -172,7 +172,7 @@ def test_a_sync_killed_at_sampled_points_is_mended_by_the_next(
 def test_a_sync_killed_at_every_point_is_mended_by_the_next(
     share: int, world: World, sandbox: Sandbox, account: CrmAccount, tmp_path: Path
 ) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     edit_something(account, 0)
     spots = spots_of(world, tmp_path / "counts.json")
 

@@ -108,7 +108,7 @@ def test_eight_tenants_synced_at_once_twenty_five_times_each_lose_and_hinder_not
 def test_of_four_syncs_of_one_tenant_at_once_one_works_and_the_others_are_refused(
     world: World, sandbox: Sandbox
 ) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     before = sandbox.requests.count
     refused: list[int] = []
 

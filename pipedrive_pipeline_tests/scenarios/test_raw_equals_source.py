@@ -18,7 +18,7 @@ from pipedrive_pipeline_tests.scenarios.world import ACME, World
 @pytest.mark.slow
 def test_a_full_read_holds_every_value_of_every_entity(world: World, sandbox: Sandbox) -> None:
     """Promise 1, with umlauts, emoji, "", null, 0 and all types of custom fields."""
-    world.sync(sync_type="full")
+    world.first_sync()
 
     assert_all_equals_source(world, sandbox)
 
@@ -27,7 +27,7 @@ def test_a_full_read_holds_every_value_of_every_entity(world: World, sandbox: Sa
 def test_edits_of_every_kind_arrive_with_an_incremental_read(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     region = account.fields["organizations"].named("Region")
     assert region.options
     account.create("organizations", name="Neu & Söhne", website="", employee_count=0)
@@ -52,7 +52,7 @@ def test_a_key_that_is_left_out_once_it_is_unset_becomes_null(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Pipedrive's own document has no null for these; a value that has gone must not stay."""
-    world.sync(sync_type="full")
+    world.first_sync()
     account.edit("persons", 31, org_id=None, first_name=None, last_name=None, job_title=None)
 
     world.sync()
@@ -69,7 +69,7 @@ def test_a_second_full_read_finds_edits_without_an_edit_time(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Counters and restored rows change without a new update_time."""
-    world.sync(sync_type="full")
+    world.first_sync()
     account.plant("persons", 50, name="leise geändert")
     account.plant("organizations", 50, name="auch leise")
 
@@ -158,7 +158,7 @@ def test_a_person_arrives_before_the_organization_and_is_linked_when_it_comes(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """An index that lags shows the organization later than its people."""
-    world.sync(sync_type="full")
+    world.first_sync()
     late = account.create("organizations", name="Spät GmbH", visible_after_seconds=60)
     person = account.create("persons", name="Früh", org_id=late["id"])
     world.sync()
@@ -178,7 +178,7 @@ def test_a_person_arrives_before_the_organization_and_is_linked_when_it_comes(
 @pytest.mark.slow
 def test_the_awkward_people_are_who_a_reader_expects(world: World) -> None:
     """Written out by hand, so that no rule is checked against itself."""
-    world.sync(sync_type="full")
+    world.first_sync()
 
     contacts = {row["pipedrive_id"]: row for row in mart(world, "contacts")}
 
@@ -201,7 +201,7 @@ def test_the_awkward_people_are_who_a_reader_expects(world: World) -> None:
 
 @pytest.mark.slow
 def test_the_awkward_organizations_are_what_a_reader_expects(world: World) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
 
     customers = {row["pipedrive_id"]: row for row in mart(world, "customers")}
     typed = customers[awkward_id("organizations", "address_only_typed")]

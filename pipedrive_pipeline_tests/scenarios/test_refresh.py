@@ -55,7 +55,7 @@ def cursors(world: World) -> Any:
 def test_given_ids_are_read_again_by_hundreds_and_reach_the_marts_with_the_next_build(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     before, watermarks = usage(world), cursors(world)
     account.edit("persons", 7, name="eben geändert")
     person_id = account.create("persons", name="eben gemacht")["id"]
@@ -83,7 +83,7 @@ def test_a_row_that_came_back_loses_its_mark_and_is_as_the_source_has_it_now(
     world: World, account: CrmAccount, tmp_path: Path
 ) -> None:
     """Its time stamp may be older: the source's clock went back, or an import has set it."""
-    world.sync(sync_type="full")
+    world.first_sync()
     with world.run() as run:
         stores = open_tenant_stores(tmp_path / "files", run._lock, run._source)
         stores.deletions.mark(run._source.entities["persons"], [Tombstone("7", "deleted")])
@@ -147,7 +147,7 @@ def test_a_row_that_was_seen_and_never_loaded_is_looked_up(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A run died between the two, and the row was deleted before the next one came by."""
-    world.sync(sync_type="full")
+    world.first_sync()
     late = account.create("persons", name="kam nie an")["id"]
     account.delete("persons", late)
 

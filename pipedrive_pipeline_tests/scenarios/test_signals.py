@@ -31,7 +31,7 @@ PERSON = 7
 @pytest.fixture
 def world(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """Acme, connected and synced; this process's environment leads to it."""
-    world.sync(sync_type="full")
+    world.first_sync()
     with environment_of(world) as variables:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)

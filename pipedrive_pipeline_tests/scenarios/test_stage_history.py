@@ -163,7 +163,7 @@ def test_the_price_of_the_changelogs_is_that_of_the_deals_that_moved(
     world: World, sandbox: Sandbox
 ) -> None:
     """Known before, without a call, once deals were read; and it is what they cost."""
-    world.sync(sync_type="full")
+    world.first_sync()
     read_only(world, *READ, "deal_changes")
     source = SourceAccess(world.warehouse, world.settings, Scope(ACME, SYSTEM))
     calls = sandbox.requests.count

@@ -38,7 +38,7 @@ def test_every_way_into_raw_heals_a_lost_staging_table(
     loss: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """Each sync of the tenant failed from then on, and `doctor` saw nothing."""
-    world.sync(sync_type="full")
+    world.first_sync()
     kinds: tuple[SyncType, ...] = ("incremental", "sweep", "full")
     for number, sync_type in enumerate(kinds, 1):
         account.edit("persons", number, name=f"neu {sync_type}")

@@ -41,7 +41,7 @@ def test_an_edit_under_an_earlier_or_equal_stamp_is_taken_in_by_every_way(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A server's clock that went back, or an import with local time, hid edits for ever."""
-    world.sync(sync_type="full")
+    world.first_sync()
 
     for way, back in WAYS:
         stamps = {entity: edit_back(world, account, entity, way, back) for entity in ENTITIES}
@@ -66,7 +66,7 @@ def test_a_stamp_edited_in_raw_is_repaired_by_the_next_sweep(
     world: World, sandbox: Sandbox
 ) -> None:
     """An analyst's edit of the stamp kept the record as it was, and no count showed it."""
-    world.sync(sync_type="full")
+    world.first_sync()
     with world.warehouse.transaction(tenant=ACME) as connection:
         for entity in ENTITIES:
             connection.execute(

@@ -62,7 +62,7 @@ def test_every_rebuild_heals_damaged_marts_and_says_how_many(
     world: World, sandbox: Sandbox
 ) -> None:
     """They said "up to date, missing 0", and the rows were gone for good."""
-    world.sync(sync_type="full")
+    world.first_sync()
     kinds: tuple[SyncType, ...] = ("full", "sweep", "remap", "verify")
     for sync_type in kinds:
         execute(world, DAMAGE)
@@ -84,7 +84,7 @@ def test_every_rebuild_heals_damaged_marts_and_says_how_many(
 
 @pytest.mark.slow
 def test_verify_compares_all_values_without_a_call(world: World, sandbox: Sandbox) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     requests = sandbox.requests.count
 
     result = verify(world)
@@ -98,7 +98,7 @@ def test_verify_compares_all_values_without_a_call(world: World, sandbox: Sandbo
 @pytest.mark.slow
 def test_what_verify_cannot_prove_is_named_and_the_rest_is_healed(world: World) -> None:
     """A trigger that changes what we write, and a value that a view does not show."""
-    world.sync(sync_type="full")
+    world.first_sync()
     execute(world, LOUD)
     execute(world, "update crm.customers set city = 'x' where pipedrive_id = 1")
     execute(world, "delete from crm.contacts where pipedrive_id = 1")
@@ -115,7 +115,7 @@ def test_what_verify_cannot_prove_is_named_and_the_rest_is_healed(world: World) 
 @pytest.mark.slow
 def test_an_erased_person_whom_an_older_dump_brings_back_is_erased_again(world: World) -> None:
     """`crm` was restored, raw was not: nobody may find in one what left the other."""
-    world.sync(sync_type="full")
+    world.first_sync()
     person = min(contact_ids(world))
     of_person = f"from crm.contacts where pipedrive_id = {person}"
     execute(world, f"create table public.dump as select * {of_person}")

@@ -136,7 +136,7 @@ def test_a_stored_watermark_that_cannot_be_true_is_read_over(
     state: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     """A former release believed a record stamped 2031, and no later edit came in for years."""
-    world.sync(sync_type="full")
+    world.first_sync()
     world.store().load([joined(PERSONS, [])], {"persons": {"watermark": state}}, {})
     account.edit_many("persons", range(1, 4), job_title="neu")
     account.delete("persons", 9)
@@ -156,7 +156,7 @@ def test_a_stored_watermark_that_cannot_be_true_is_read_over(
 def test_an_answer_s_date_hides_no_later_edit(
     fault: str, world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
-    world.sync(sync_type="full")
+    world.first_sync()
     account.edit_many("persons", range(1, 4), job_title="neu")
     sandbox.faults.add(fault, times=40)
     world.sync()

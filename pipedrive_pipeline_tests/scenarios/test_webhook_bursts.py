@@ -62,7 +62,7 @@ def live(database_url: str, tmp_path: Path, sandbox: Sandbox) -> Iterator[LiveTe
     world = world_at(database_url, tmp_path)
     world.connect(ACME, sandbox)
     read_only(world.warehouse, ACME, READ)
-    world.sync(sync_type="full")
+    world.first_sync()
     with live_by_webhook(world, sandbox) as live:
         yield live
 

@@ -51,7 +51,7 @@ def world(database_url: str, tmp_path: Path, sandbox: Sandbox) -> World:
     world = world_at(database_url, tmp_path)
     world.connect(ACME, sandbox)
     read_only(world.warehouse, ACME, READ)
-    world.sync(sync_type="full")
+    world.first_sync()
     return world
 
 
@@ -194,7 +194,7 @@ def test_a_conversion_is_known_as_one_whichever_event_comes_first(
 ) -> None:
     """The source has no event for it: a record is deleted, and another one is new."""
     read_only(world.warehouse, ACME, (*READ, "leads"))
-    world.sync(sync_type="full")
+    world.first_sync()
     first, second = [str(row["id"]) for row in world.raw(ACME, "leads")][:2]
     sandbox.clock.advance(60)
     at = sandbox.clock.now()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,11 @@ from pipedrive_pipeline.vault.connect import connect_with_api_token
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.scenarios import first_sync
 
 SYSTEM = "pipedrive"
 ACME = Tenant("acme")
+TOKEN_KEY = SecretStr(Fernet.generate_key().decode())  # of all worlds of this process
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class World:
 
     warehouse: Warehouse
     settings: Settings
+    sandboxes: dict[Tenant, Sandbox] = field(default_factory=dict)  # connected by an API token
 
     def connect(self, tenant: Tenant, sandbox: Sandbox, *, is_other_company: bool = False) -> None:
         """Registers the tenant and connects it with the sandbox's API token."""
@@ -66,6 +70,7 @@ class World:
             who="a test",
             start_afresh=start_afresh if is_other_company else None,
         )
+        self.sandboxes[tenant] = sandbox
 
     def erase(self, tenant: Tenant = ACME) -> None:
         """Removes the tenant with all its data."""
@@ -106,6 +111,12 @@ class World:
             built = run.build_marts()
             run.publish_views()
         return Synced(reads, built)
+
+    def first_sync(self) -> None:
+        """Acme's full sync into an empty database; a test about this sync calls `sync` itself."""
+        first_sync.copy_or_sync(
+            self.warehouse.url, self.sandboxes[ACME], partial(self.sync, sync_type="full")
+        )
 
     def store(self, tenant: Tenant = ACME) -> RawStore:
         """The tenant's raw tables, with what a new run finds in dlt's state."""
@@ -187,7 +198,7 @@ def world_at(url: str, home: Path) -> World:
     settings = Settings(
         database_url=SecretStr(url),
         pipeline_home=home,
-        token_encryption_keys=(SecretStr(Fernet.generate_key().decode()),),
+        token_encryption_keys=(TOKEN_KEY,),
     ).with_system(SYSTEM, allowed_hosts=("127.0.0.1",))
     return World(Warehouse(url), settings)
 
