@@ -5,8 +5,9 @@ They only read our tables, so that a tick stays well within its limit of 60 s.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -22,14 +23,7 @@ from pipedrive_pipeline.sync.tenancy.registry import all_tenants
 from pipedrive_pipeline.warehouse.database import warehouse_of
 
 REQUESTS_PER_TICK = 100
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-ASKED_AGAIN_SECONDS = 600
+ASKED_AGAIN_SECONDS, ASKED_AGAIN_SECONDS_MAX = 15, 600  # the wait doubles with each attempt
 PARTITIONS_INTERVAL_SECONDS = 30
 REQUESTS_INTERVAL_SECONDS = 15
 SWEEPS_INTERVAL_SECONDS = 60
@@ -66,20 +60,19 @@ def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     """Requests one run for each queued request; adds the tenant's partition if it is missing."""
     partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
     queued = requests.queued(warehouse_of(load_settings()), limit=REQUESTS_PER_TICK)
-    under_way = _under_way(context.instance, [str(request.id) for request in queued])
-    # A run that was refused because its tenant was busy has used its key; its request is still
-    # queued.
-    window = int(datetime.now(UTC).timestamp() // ASKED_AGAIN_SECONDS)
+    attempts = _attempts(context.instance, [str(request.id) for request in queued])
+    now = datetime.now(UTC)
     runs = [
         jobs.request(
             request.scope,
             request.sync_type,
-            run_key=f"{request.id}/{window}",
+            run_key=f"{request.id}/{before.count}",
             tags={TRIGGER_TAG: request.trigger, REQUEST_TAG: str(request.id)},
         )
         for request in queued
-        if str(request.id) not in under_way
+        if (before := attempts[str(request.id)]).is_next_due(now)
     ]
+    under_way = [attempt for attempt in attempts.values() if attempt.is_under_way]
     if not runs:
         waiting = f"{len(under_way)} runs wait; " if under_way else ""
         return dg.SkipReason(f"{waiting}nothing new was asked for.")
@@ -89,16 +82,45 @@ def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=added)
 
 
-def _under_way(instance: dg.DagsterInstance, request_ids: Iterable[str]) -> set[str]:
-    """Returns the requests whose run has not ended.
+@dataclass(frozen=True)
+class _Attempts:
+    """The runs of a request that is still queued."""
 
-    In a long queue a run waits longer than its key is valid; a second one would repeat the work.
+    count: int = 0
+    last_ended_at: datetime | None = None
+    is_under_way: bool = False
+
+    def is_next_due(self, now: datetime) -> bool:
+        """True if no run is under way, and the last one ended long enough ago.
+
+        A run that ended may have been refused because its tenant was busy, or have failed before it
+        began because the code server was away; the request waits longer after each.
+        """
+        if self.is_under_way or self.last_ended_at is None:
+            return not self.is_under_way
+        wait_seconds = min(ASKED_AGAIN_SECONDS * 2 ** (self.count - 1), ASKED_AGAIN_SECONDS_MAX)
+        return now - self.last_ended_at >= timedelta(seconds=wait_seconds)
+
+
+def _attempts(instance: dg.DagsterInstance, request_ids: Collection[str]) -> dict[str, _Attempts]:
+    """Returns the runs of each of these requests.
+
+    In a long queue a run waits for minutes; a second one would repeat the work.
     """
-    ids = list(request_ids)
-    if not ids:
-        return set()
-    runs = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED, tags={REQUEST_TAG: ids}))
-    return {run.tags[REQUEST_TAG] for run in runs}
+    if not request_ids:
+        return {}
+    filters = dg.RunsFilter(tags={REQUEST_TAG: list(request_ids)})
+    records: dict[str, list[dg.RunRecord]] = {request_id: [] for request_id in request_ids}
+    for record in instance.get_run_records(filters=filters):
+        records[record.dagster_run.tags[REQUEST_TAG]].append(record)
+    return {
+        request_id: _Attempts(
+            count=len(of_request),
+            last_ended_at=max((record.update_timestamp for record in of_request), default=None),
+            is_under_way=any(not record.dagster_run.is_finished for record in of_request),
+        )
+        for request_id, of_request in records.items()
+    }
 
 
 @dg.sensor(

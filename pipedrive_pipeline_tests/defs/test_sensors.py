@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import time_machine
 import yaml
 
 from pipedrive_pipeline.defs import jobs, sensors
@@ -131,10 +133,33 @@ def test_a_run_that_waits_in_a_long_queue_is_not_requested_again(
 
     while_it_waits = sensors.sync_requests(context)
     instance.report_run_failed(run)
-    once_it_has_ended = sensors.sync_requests(context)
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=sensors.ASKED_AGAIN_SECONDS)):
+        once_it_has_ended = sensors.sync_requests(context)
 
     assert isinstance(while_it_waits, dg.SkipReason)
     assert requested(once_it_has_ended) == [("full_resync", "acme")]
+
+
+def test_a_request_whose_run_failed_before_it_began_gets_another_run_soon(
+    world: World, instance: dg.DagsterInstance
+) -> None:
+    """It waited for up to ten minutes, and so did each later `sync now`, which joined it."""
+    with serve(seeded(3, 5)) as sandbox:
+        world.connect(ACME, sandbox)
+    keys = []
+    for wait_seconds in (0, 15, 30, 60, 120):
+        with time_machine.travel(datetime.now(UTC) + timedelta(seconds=wait_seconds - 2)):
+            early = sensors.sync_requests(dg.build_sensor_context(instance=instance))
+        with time_machine.travel(datetime.now(UTC) + timedelta(seconds=wait_seconds)):
+            tick = sensors.sync_requests(dg.build_sensor_context(instance=instance))
+        assert isinstance(early, dg.SkipReason) or wait_seconds == 0
+        assert isinstance(tick, dg.SensorResult)
+        (asked,) = tick.run_requests or ()
+        keys.append(asked.run_key)
+        run = instance.create_run_for_job(waiting_job, tags=dict(asked.tags))
+        instance.report_run_failed(run, "the code server was away")
+
+    assert len(set(keys)) == len(keys)
 
 
 def test_a_run_waits_only_for_runs_that_need_its_lock() -> None:
