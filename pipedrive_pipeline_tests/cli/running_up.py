@@ -24,7 +24,7 @@ from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, HIDDEN, ROUTES
 from pipedrive_pipeline_tests.waiting import free_port, wait_until
 
-READY_SECONDS, SYNC_SECONDS, STOP_SECONDS = 120, 120, 40
+READY_SECONDS, SYNC_SECONDS, STOP_SECONDS = 120, 240, 40
 
 
 @dataclass(frozen=True)
