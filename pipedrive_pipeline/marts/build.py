@@ -27,6 +27,7 @@ import stamina
 from psycopg import errors, sql
 
 from pipedrive_pipeline.errors import Permanent, UnknownTenant
+from pipedrive_pipeline.marts import events
 from pipedrive_pipeline.marts.audit import audit
 from pipedrive_pipeline.marts.declared import mart as mart_of
 from pipedrive_pipeline.marts.fields.catalogue import Field, refresh_catalogue
@@ -137,6 +138,7 @@ class MartState:
     pending_loads: tuple[str, ...] = ()  # complete ones, which the build consumes
     has_pending: bool = False  # complete or not
     row_version: str = ""
+    noted: frozenset[str] = frozenset()  # marts whose changes a webhook of an app wants
 
 
 @dataclass(frozen=True)
@@ -263,7 +265,8 @@ def _build_once(
                 for source in sources
             ]
             works = [_with_parts(connection, work) for work in works]
-            written, known = _write(connection, works)
+            events.begin(connection, before.noted)
+            written, known = _write(connection, works, before.noted)
             compared = {source.name: RowComparison() for source in sources}
             for work, done in zip(works, written, strict=True):
                 if work.source.name not in active and not done.relinked:
@@ -274,9 +277,14 @@ def _build_once(
                         compared[work.source.name] = _comparison(
                             connection, work, done, known, is_changed=is_changed
                         ) + mark_extra(
-                            connection, scope.tenant, work.source, is_confirmed=is_confirmed
+                            connection,
+                            scope.tenant,
+                            work.source,
+                            is_confirmed=is_confirmed,
+                            is_noted=work.source.name in before.noted,
                         )
             _update_points(connection, scope, works)
+            events.record(connection, scope.tenant, before.noted)
             values = sum(
                 (_check_values(check, work, retyped, listings) for work in works),
                 ValueCounts(),
@@ -328,24 +336,26 @@ def _state(connection: psycopg.Connection, scope: Scope, *, is_read_running: boo
     together with their entry in the pending loads.
     """
     row = connection.execute(
-        """
+        f"""
         select
             case when not mart_state.is_rebuild_due then mart_state.built_from end,
             mart_state.values_checked,
             mart_state.pending_loads,
-            mart_state.xmin::text
+            mart_state.xmin::text,
+            {events.WANTED_TYPES}
         from integration.mart_state
-        where mart_state.tenant_id = %s
-            and mart_state.system = %s
+        where mart_state.tenant_id = %(tenant)s
+            and mart_state.system = %(system)s
         """,
-        (scope.tenant.slug, scope.system),
+        {"tenant": scope.tenant.slug, "system": scope.system},
     ).fetchone()
-    built_from, values_checked, loads, row_version = row or (None, None, [], "")
+    built_from, values_checked, loads, row_version, wanted = row or (None, None, [], "", [])
     has_pending = bool(loads)
     if is_read_running and is_there(connection, scope.raw_schema, "_dlt_loads"):
         complete = {row[0] for row in connection.execute("select load_id from _dlt_loads")}
         loads = [load for load in loads if load in complete or load.startswith(MARK_PREFIX)]
-    return MartState(built_from, values_checked, tuple(loads), has_pending, row_version)
+    noted = events.wanted_marts(wanted)
+    return MartState(built_from, values_checked, tuple(loads), has_pending, row_version, noted)
 
 
 def _fingerprint(
@@ -449,10 +459,11 @@ def _with_parts(connection: psycopg.Connection, work: _MartWork) -> _MartWork:
 
 
 def _write(
-    connection: psycopg.Connection, works: Sequence[_MartWork]
+    connection: psycopg.Connection, works: Sequence[_MartWork], noted: Collection[str]
 ) -> tuple[list[_Written], Known]:
     """Writes the rows of every mart, then the links that the upserts could not set.
 
+    Rows of the marts in ``noted`` are noted with their former values (`marts/events.py`).
     Returns what was written, in the order of the works, and what is known of other records.
     """
     if all(work.built is None for work in works):
@@ -473,7 +484,13 @@ def _write(
             if not work.source.is_of_parts:
                 counted = connection.execute(read_count(work.source, work.built)).fetchone()
                 mart.read = counted[0] if counted else 0
-            statement = upsert(work.source, work.built, known, work.changed_ids)
+            statement = upsert(
+                work.source,
+                work.built,
+                known,
+                work.changed_ids,
+                is_noted=work.source.name in noted,
+            )
             with _planned(connection, is_whole=work.changed_ids is None):
                 mart.outcomes = {
                     outcome: (count, unexpected, links)
@@ -488,7 +505,8 @@ def _write(
         condition = _to_relink(work, touched, later)
         if condition is not None:
             with _planned(connection, is_whole=work.changed_ids is None):
-                statement = relink(work.source, known, condition)
+                is_noted = work.source.name in noted
+                statement = relink(work.source, known, condition, is_noted=is_noted)
                 mart.relinked = connection.execute(statement).fetchall()
     return written, known
 

@@ -106,6 +106,9 @@ class ApiResource:
     Attributes:
         path: of the resource under `/api/crm/v1`, such as ``deals``.
         id_prefix: begins the ids of its records, as in ``deal_<uuid hex>``.
+        noun: one of its records in the types of events, as in ``deal.updated``.
+        outcomes: a column, and those of its values that have a type of events of their own:
+            ``status`` with ``won`` for `deal.won`.
         names: the API's name of a column or link by its name in the mart.
         fractions: columns in percent that the API shows as fractions: 25 as 0.25.
         percent_or_amount: of a column whose unit is in another column, that column: where it says
@@ -129,6 +132,8 @@ class ApiResource:
 
     path: str
     id_prefix: str
+    noun: str
+    outcomes: tuple[str, tuple[str, ...]] | None = None
     names: Mapping[str, str] = field(default_factory=dict, hash=False)
     fractions: tuple[str, ...] = ()
     percent_or_amount: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -190,6 +195,15 @@ class Mart:
     def table(self) -> tuple[str, str]:
         """Schema and table."""
         return SCHEMA, self.name
+
+    @property
+    def event_types(self) -> tuple[str, ...]:
+        """The types of the events of its rows; empty if the API does not show them."""
+        if self.api is None:
+            return ()
+        outcomes = self.api.outcomes[1] if self.api.outcomes else ()
+        verbs = ("created", "updated", *outcomes, "deleted")
+        return tuple(f"{self.api.noun}.{verb}" for verb in verbs)
 
     @property
     def part_of_column(self) -> str | None:
@@ -422,7 +436,12 @@ USERS: Final = Mart(
     generated=(PIPEDRIVE_ID,),
     personal=("email",),
     api=ApiResource(
-        "users", "usr", names={"is_active": "active"}, sorts=("name",), searched=("name", "email")
+        "users",
+        "usr",
+        "user",
+        names={"is_active": "active"},
+        sorts=("name",),
+        searched=("name", "email"),
     ),
 )
 
@@ -484,6 +503,7 @@ CUSTOMERS: Final = Mart(
     api=ApiResource(
         "organizations",
         "org",
+        "organization",
         sorts=("name", "remote_created_at"),
         filters=("owner_id",),
         searched=("name", "email", "website"),
@@ -533,6 +553,7 @@ CONTACTS: Final = Mart(
     api=ApiResource(
         "persons",
         "per",
+        "person",
         names={"customer_id": "org_id"},
         entries=("emails", "phones"),
         sorts=("name", "remote_created_at"),
@@ -553,7 +574,9 @@ PIPELINES: Final = Mart(
         boolean("probability_used", "Whether the probabilities of its deals and stages count."),
     ),
     generated=(PIPEDRIVE_ID,),
-    api=ApiResource("pipelines", "pip", names={"sort": "order"}, sorts=("sort", "name")),
+    api=ApiResource(
+        "pipelines", "pip", "pipeline", names={"sort": "order"}, sorts=("sort", "name")
+    ),
 )
 
 STAGES: Final = Mart(
@@ -581,6 +604,7 @@ STAGES: Final = Mart(
     api=ApiResource(
         "stages",
         "stg",
+        "stage",
         names={"sort": "order"},
         sorts=("sort", "name"),
         filters=("pipeline_id",),
@@ -615,6 +639,7 @@ PRODUCTS: Final = Mart(
     api=ApiResource(
         "products",
         "prod",
+        "product",
         names={"is_active": "active"},
         sorts=("name", "remote_created_at"),
         filters=("owner_id", "is_active"),
@@ -692,6 +717,7 @@ LEADS: Final = Mart(
     api=ApiResource(
         "leads",
         "lead",
+        "lead",
         sorts=("amount", "remote_created_at"),
         filters=("owner_id",),
         ranges=("amount",),
@@ -768,6 +794,8 @@ DEALS: Final = Mart(
     api=ApiResource(
         "deals",
         "deal",
+        "deal",
+        outcomes=("status", ("won", "lost")),
         sorts=("amount", "expected_close_date", "remote_created_at"),
         filters=("owner_id", "stage_id", "status"),
         ranges=("amount",),
@@ -962,6 +990,7 @@ DEAL_PRODUCTS: Final = Mart(
     api=ApiResource(
         "deal-products",
         "dpr",
+        "deal_product",
         names={"sort": "order"},
         sorts=("sort",),
         percent_or_amount={"discount": "discount_type"},
@@ -1007,6 +1036,7 @@ ACTIVITIES: Final = Mart(
     api=ApiResource(
         "activities",
         "act",
+        "activity",
         sorts=("due_date",),
         filters=("owner_id", "done"),
         searched=("subject",),
@@ -1049,6 +1079,7 @@ NOTES: Final = Mart(
     visible_with=("customer_id", "contact_id", "deal_id", "lead_id"),
     api=ApiResource(
         "notes",
+        "note",
         "note",
         filters=("author_id",),
         names={

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import errors, sql
 
 from pipedrive_pipeline.errors import PersonMustAct
+from pipedrive_pipeline.marts import events
 from pipedrive_pipeline.marts.declared import MARTS, Link, Mart
 from pipedrive_pipeline.marts.sources import MartSource
 from pipedrive_pipeline.scope import Scope
@@ -180,6 +181,9 @@ def _erase(
         with connection.transaction():
             for other, link in _links_to(mart):
                 connection.execute(_unlink(mart, other, link, condition), facts)
+            ids = sql.SQL(_IDS).format(table=sql.Identifier(*mart.table), condition=condition)
+            row_ids = [row[0] for row in connection.execute(ids, facts)]
+            events.forget_rows(connection, tenant, mart, row_ids)
             connection.execute(
                 sql.SQL(_FORGET_LINKS).format(
                     table=sql.Identifier(*mart.table), condition=condition
@@ -235,6 +239,13 @@ order by
     mart.system asc,
     mart.remote_id asc,
     mart.id asc
+"""
+
+_IDS = """
+select mart.id
+from {table} as mart
+where mart.tenant_id = %(tenant)s
+    and {condition}
 """
 
 _ERASE = """

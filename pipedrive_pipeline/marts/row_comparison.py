@@ -18,6 +18,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from pipedrive_pipeline.marts import events
 from pipedrive_pipeline.marts.parallel import EVERY_ID
 from pipedrive_pipeline.marts.sources import WRITTEN_AT, MartSource
 from pipedrive_pipeline.marts.writing import Known, differing
@@ -68,7 +69,12 @@ class LastComparison:
 
 
 def mark_extra(
-    connection: psycopg.Connection, tenant: Tenant, source: MartSource, *, is_confirmed: bool
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    source: MartSource,
+    *,
+    is_confirmed: bool,
+    is_noted: bool = False,
 ) -> RowComparison:
     """Marks live rows as deleted if raw lacks their record; returns all such rows and the unmarked.
 
@@ -79,6 +85,7 @@ def mark_extra(
         tenant: whose rows.
         source: the mart and the system.
         is_confirmed: a person confirmed that many records are gone.
+        is_noted: notes the rows that it marks (`marts/events.py`).
     """
     names = {
         "mart": source.identifier,
@@ -96,7 +103,12 @@ def mark_extra(
     is_many = extra > GUARD_ROWS and extra > live * GUARD_SHARE
     if not extra or not is_known or (is_many and not is_confirmed):
         return RowComparison(extra=extra, unhealed=extra)
-    marked = connection.execute(sql.SQL(_MARK_EXTRA).format(**names)).rowcount
+    mark = sql.SQL(_MARK_EXTRA).format(**names)
+    if is_noted:
+        rows = sql.SQL("select marked.id, marked.former from marked")
+        notes = events.noted(source.mart, rows)
+        mark = sql.SQL(_MARK_AND_NOTE).format(mark=mark, marked=sql.SQL(events.MARKED), notes=notes)
+    marked = connection.execute(mark).rowcount
     return RowComparison(extra=extra, unhealed=extra - marked)
 
 
@@ -149,6 +161,14 @@ _MARK_EXTRA = f"""
 update {{mart}} as target
 set deleted_at = now(), deletion_reason = 'deleted', {{written}}
 where {_IS_EXTRA}
+"""
+_MARK_AND_NOTE = """
+with marked as (
+    {mark}
+    returning target.remote_id{marked}
+),
+noted as ({notes})
+select from marked
 """
 _STORE = """
 update integration.mart_state

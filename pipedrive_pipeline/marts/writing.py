@@ -13,6 +13,7 @@ from typing import Final
 from psycopg import sql
 
 from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.marts import events
 from pipedrive_pipeline.marts.declared import Link, mart
 from pipedrive_pipeline.marts.sources import (
     IS_DELETED,
@@ -234,10 +235,13 @@ def differing(
     condition: sql.Composable,
     known: Known = NOTHING_KNOWN,
     ids: Sequence[str] | None = None,
+    *,
+    is_noted: bool = False,
 ) -> sql.Composed:
     """Returns the select of rows that are missing or differ; arguments as for `upsert`."""
     linked_keys = _linked_keys(source, "source")
     return sql.SQL(_DIFFERING).format(
+        former=sql.SQL(_FORMER if is_noted else ""),
         rows=rows(source, condition, known),
         mart=source.identifier,
         is_own=_is_own(source, ids),
@@ -254,6 +258,8 @@ def upsert(
     condition: sql.Composable,
     known: Known,
     ids: Sequence[str] | None = None,
+    *,
+    is_noted: bool = False,
 ) -> sql.Composed:
     """Returns the statement that writes the differing rows, in key order to avoid deadlocks.
 
@@ -265,6 +271,7 @@ def upsert(
         known: of other records.
         ids: the remote ids of these records; None: all. Without them in the condition on the mart,
             a planner that has no statistics of a new tenant reads all of its rows for each record.
+        is_noted: notes the rows that it writes (`marts/events.py`).
 
     Returns:
         A statement that yields by outcome the number of rows, of unexpected differences, and of
@@ -272,9 +279,13 @@ def upsert(
         ``retired``, parts that their record has no longer, and ``read``, all parts that there are.
     """
     return sql.SQL(_UPSERT).format(
-        retired=_retire(source, condition, known, ids) if source.is_of_parts else sql.SQL(""),
+        retired=_retire(source, condition, known, ids, is_noted=is_noted)
+        if source.is_of_parts
+        else sql.SQL(""),
         retired_counts=sql.SQL(_RETIRED_COUNTS if source.is_of_parts else ""),
-        differing=differing(source, condition, known, ids),
+        differing=differing(source, condition, known, ids, is_noted=is_noted),
+        created_id=sql.SQL(_CREATED_ID if is_noted else ""),
+        notes=_notes(source, _NOTED_ROWS, "noted") if is_noted else sql.SQL(""),
         mart=source.identifier,
         is_own=source.of_tenant("target"),
         tenant=TENANT,
@@ -287,11 +298,25 @@ def upsert(
     )
 
 
+def _notes(source: MartSource, rows: str, name: str) -> sql.Composed:
+    """Returns the part of a statement that notes rows which another part of it writes."""
+    return sql.SQL(",\n{} as ({})").format(
+        sql.Identifier(name), events.noted(source.mart, sql.SQL(rows))
+    )
+
+
 def _retire(
-    source: MartSource, condition: sql.Composable, known: Known, ids: Sequence[str] | None
+    source: MartSource,
+    condition: sql.Composable,
+    known: Known,
+    ids: Sequence[str] | None,
+    *,
+    is_noted: bool,
 ) -> sql.Composed:
     """Returns the part of `upsert` that marks parts which their record has no longer."""
     return sql.SQL(_RETIRED).format(
+        marked=sql.SQL(events.MARKED if is_noted else ""),
+        notes=_notes(source, _RETIRED_ROWS, "noted_as_retired") if is_noted else sql.SQL(""),
         mart=source.identifier,
         is_own=_is_own(source, ids),
         select=source.select.query,
@@ -343,7 +368,9 @@ def linked_to(source: MartSource, touched: Mapping[str, Sequence[str]]) -> sql.C
     return sql.SQL("target.id = any (array({}))").format(sql.SQL(" union all ").join(pointing))
 
 
-def relink(source: MartSource, known: Known, condition: sql.Composable) -> sql.Composed:
+def relink(
+    source: MartSource, known: Known, condition: sql.Composable, *, is_noted: bool = False
+) -> sql.Composed:
     """Returns the statement that sets each wrong link of the system's rows in a mart.
 
     Time stamps prove nothing here, because a trigger of the app may write them: each link is
@@ -353,6 +380,7 @@ def relink(source: MartSource, known: Known, condition: sql.Composable) -> sql.C
         source: which mart and system.
         known: the records that changed, and what is left of merged ones.
         condition: on the row ``target``; selects the rows.
+        is_noted: notes the rows that it writes (`marts/events.py`).
 
     Returns:
         A statement that yields for each row that it wrote: the remote id of its record, whether the
@@ -367,6 +395,8 @@ def relink(source: MartSource, known: Known, condition: sql.Composable) -> sql.C
     }
     linked_keys = {link.name: sql.Identifier(link.name, "remote_id") for link in source.links}
     return sql.SQL(_RELINK).format(
+        former=sql.SQL(_FORMER_OF_LINKED if is_noted else ""),
+        notes=_notes(source, _RELINKED_ROWS, "noted") if is_noted else sql.SQL(""),
         record_column=sql.Identifier("target", source.record_column),
         mart=source.identifier,
         condition=condition,
@@ -618,7 +648,7 @@ select
     end as change_kind,
     target.remote_id is not null
     and ({source_links}) is distinct from ({target_links}) as is_linked_otherwise,
-    {is_expected} as is_expected
+    {is_expected} as is_expected{former}
 from ({rows}) as source
 left join {mart} as target
     on {is_own}
@@ -636,7 +666,7 @@ created as (
     order by differing.record_id asc
     -- Another session may have inserted the row since the comparison.
     on conflict (tenant_id, system, remote_id) do update
-    set ({columns}, {written_at}) = row ({excluded_columns}, {now})
+    set ({columns}, {written_at}) = row ({excluded_columns}, {now}){created_id}
 ),
 updated as (
     update {mart} as target
@@ -649,7 +679,7 @@ updated as (
     ) as differing
     where {is_own}
         and target.remote_id = differing.remote_id
-){retired}
+){notes}{retired}
 select
     differing.change_kind,
     count(*),
@@ -658,6 +688,22 @@ select
 from differing
 group by differing.change_kind{retired_counts}
 """
+# Rows are noted with what they were before: see marts/events.py.
+_FORMER = """,
+    target.id as former_id,
+    case when target.remote_id is not null then to_jsonb(target) end as former"""
+_CREATED_ID = """
+    returning target.id"""
+_NOTED_ROWS = """
+        select created.id, null::jsonb as former
+        from created
+        union all
+        select differing.former_id, differing.former
+        from differing
+        where differing.change_kind <> 'created'"""
+_FORMER_OF_LINKED = """
+        to_jsonb(target) as former,"""
+_RELINKED_ROWS = "select wrong.id, wrong.former from wrong"
 # The record itself is in raw: rows of one that is not are `extra` (`row_comparison.py`).
 _RETIRED = """,
 given as materialized (
@@ -683,8 +729,9 @@ retired as (
             from given
             where given.remote_id = target.remote_id
         )
-    returning {is_expected} as is_expected
-)"""
+    returning {is_expected} as is_expected{marked}
+){notes}"""
+_RETIRED_ROWS = "select retired.id, retired.former from retired"
 _RETIRED_COUNTS = """
 union all
 select
@@ -762,7 +809,7 @@ _POINTING = """
 _RELINK = """
 with wrong as materialized (
     select
-        target.id,
+        target.id,{former}
         {record_column} as remote_id,
         target.xmin = pg_current_xact_id()::xid as is_written,
         {is_expected} as is_expected,
@@ -783,7 +830,7 @@ updated as (
         order by wrong.id asc
     ) as wrong
     where target.id = wrong.id
-)
+){notes}
 select
     wrong.remote_id,
     wrong.is_written,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.marts import events
 from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import lock_for_change
@@ -65,9 +66,14 @@ def start_afresh(transaction: psycopg.Connection, scope: Scope) -> None:
         Busy: a sync of this tenant runs; it would write the former company's rows again.
     """
     lock_for_change(transaction, scope)
+    wanted = events.wanted_by_webhooks(transaction, scope.tenant)
+    events.begin(transaction, wanted)
     for mart in MARTS:
+        if mart.name in wanted:
+            events.note_live_rows(transaction, scope.tenant, mart, scope.system)
         mark = sql.SQL(MARK).format(sql.Identifier(*mart.table))
         transaction.execute(mark, (scope.tenant.slug, scope.system))
+    events.record(transaction, scope.tenant, wanted)
     for schema in (scope.raw_schema, scope.staging_schema):
         drop = sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema))
         transaction.execute(drop)

@@ -334,6 +334,7 @@ def _tables_of(
         yield CONTACT_POINTS
     yield "integration", "rejected_values"
     yield "integration", "outbox"
+    yield "integration", "record_events"
     yield "integration", "links"
 
 
