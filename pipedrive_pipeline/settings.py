@@ -88,9 +88,7 @@ class SystemSettings(_SettingsOfEnvironment):
     @field_validator("allowed_hosts")
     @classmethod
     def _hosts_only(cls, hosts: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if not all(HOST_PATTERN.fullmatch(host) for host in hosts or ()):
-            raise ValueError("takes host names or `*.` patterns, without scheme, port or path")
-        return hosts and tuple(host.lower() for host in hosts)
+        return hosts and _checked_hosts(hosts)
 
 
 class Settings(_SettingsOfEnvironment):
@@ -116,6 +114,7 @@ class Settings(_SettingsOfEnvironment):
     operator_key: SecretStr | None = None
     default_time_zone: str = "UTC"
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    event_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     schedules: Literal["on", "off"] = "on"
     partitioned_checks: Literal["on", "off"] = "off"
     asset_owners: Annotated[tuple[str, ...], NoDecode] = ("team:data-engineering",)
@@ -124,7 +123,12 @@ class Settings(_SettingsOfEnvironment):
     _systems: dict[str, SystemSettings] = PrivateAttr(default_factory=dict)
 
     @field_validator(
-        "token_encryption_keys", "alert_urls", "trusted_proxies", "asset_owners", mode="before"
+        "token_encryption_keys",
+        "alert_urls",
+        "event_allowed_hosts",
+        "trusted_proxies",
+        "asset_owners",
+        mode="before",
     )
     @classmethod
     def _split_lists(cls, value: Any) -> Any:
@@ -141,6 +145,11 @@ class Settings(_SettingsOfEnvironment):
                     f"key {position} is no Fernet key (32 bytes, url-safe base64)"
                 ) from None
         return keys
+
+    @field_validator("event_allowed_hosts")
+    @classmethod
+    def _hosts_only(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        return _checked_hosts(hosts)
 
     @field_validator("asset_owners")
     @classmethod
@@ -323,6 +332,12 @@ def _loaded(load: Callable[[], Loaded], prefix: str = "") -> Loaded:
         name = f"{prefix}{first['loc'][0]}".upper() if first["loc"] else "the environment"
         reason = str(first["msg"]).removeprefix("Value error, ")
         raise SettingsError(f"{name}: {reason}. README.md lists every setting.") from None
+
+
+def _checked_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(HOST_PATTERN.fullmatch(host) for host in hosts):
+        raise ValueError("takes host names or `*.` patterns, without scheme, port or path")
+    return tuple(host.lower() for host in hosts)
 
 
 def _split_commas(value: Any) -> Any:

@@ -28,6 +28,7 @@ README = "test_readme.py::test_a_company_of_ones_own_is_synced_as_the_readme_say
 SANDBOX = "test_readme.py::test_the_first_screen_works_twice"
 MAPPING = "cli/test_mapping.py"
 SINKS = "cli/test_sinks.py"
+WEBHOOKS = "cli/test_webhooks.py"
 EXAMPLES = "connect/test_examples.py"
 PLANTED = "test_planted_bugs.py"
 BACKUP = "deploy/test_backup.py::test_a_restored_warehouse_goes_on_from_the_dump"
@@ -52,6 +53,7 @@ TYPED = {
     "./run verify --tenant acme": README,
     "./run mapping ": MAPPING,
     "./run sinks ": SINKS,
+    "./run webhooks ": WEBHOOKS,
     "./run remap --tenant acme": MAPPING,
     "./run up": UP,
     "./run status --tenant acme": LIVENESS,

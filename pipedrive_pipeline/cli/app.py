@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "tenants": "cli.tenants:commands",
     "settings": "cli.tenant_settings:commands",
     "keys": "cli.keys:commands",
+    "webhooks": "cli.webhooks:commands",
     "tokens": "cli.tokens:commands",
     "connect": "cli.connections:connect",
     "disconnect": "cli.connections:disconnect",

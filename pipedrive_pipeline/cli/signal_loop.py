@@ -1,4 +1,4 @@
-"""`serve-signals`: reads changed records again, and settles writes that no caller waits for.
+"""`serve-signals`: reads changed records again, settles writes, and delivers events to apps.
 
 `up` and a service manager start it.
 """
@@ -16,6 +16,8 @@ from pipedrive_pipeline.warehouse.migrations import require_current
 
 def serve_signals() -> None:
     """Read records again that a webhook names, as soon as it does."""
+    from pipedrive_pipeline.connect.api.crm.event_data import event_data
+    from pipedrive_pipeline.sync.events.delivering import deliver_until
     from pipedrive_pipeline.sync.runs.signal_loop import serve_until
     from pipedrive_pipeline.sync.writes.background import settle_until
 
@@ -27,10 +29,15 @@ def serve_signals() -> None:
     settings = load_settings()
     warehouse = warehouse_of(settings)
     require_current(warehouse)
-    writes = threading.Thread(target=settle_until, args=(stop, warehouse, settings))
-    writes.start()
+    others = [
+        threading.Thread(target=settle_until, args=(stop, warehouse, settings)),
+        threading.Thread(target=deliver_until, args=(stop, warehouse, settings, event_data)),
+    ]
+    for thread in others:
+        thread.start()
     try:
         serve_until(stop, warehouse, settings)
     finally:
         stop.set()
-        writes.join()
+        for thread in others:
+            thread.join()

@@ -35,7 +35,7 @@ from pipedrive_pipeline.connect.api import (
     sink_routes,
     sync_routes,
 )
-from pipedrive_pipeline.connect.api.crm import outbox_routes, system_routes
+from pipedrive_pipeline.connect.api.crm import outbox_routes, system_routes, webhook_routes
 from pipedrive_pipeline.connect.api.crm import routes as crm_routes
 from pipedrive_pipeline.connect.api.crm import write_routes as crm_write_routes
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION, TAGS
@@ -81,6 +81,7 @@ ROUTERS = (
     audit_routes.router,
     outbox_routes.router,
     system_routes.router,
+    webhook_routes.router,
     *crm_write_routes.ROUTERS,
     *crm_routes.ROUTERS,
     uninstall.router,

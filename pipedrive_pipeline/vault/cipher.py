@@ -14,12 +14,14 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.errors import SecretUnreadable, WrongKey
 
 SEALED = re.compile(r"(?P<key_id>[0-9a-f]{8})\.(?P<token>[A-Za-z0-9_-]+={0,2})")
@@ -32,6 +34,11 @@ class SecretLocation:
     scope: Scope
     column: str
     generation: int = 0
+
+
+def secret_of_webhook(tenant: Tenant, webhook_id: UUID) -> SecretLocation:
+    """The location of an app webhook's secrets: its row, whichever of the two columns."""
+    return SecretLocation(Scope(tenant, "app"), f"app_webhooks.{webhook_id}")
 
 
 class _Plaintext(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connection_rows
-from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
+from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation, secret_of_webhook
 from pipedrive_pipeline.vault.errors import SecretUnreadable
 from pipedrive_pipeline.vault.vault import Vault, check_keys
 
@@ -58,10 +58,15 @@ def _in_sync_settings(row: dict[str, Any], column: str) -> SecretLocation:
     return SecretLocation(_scope(row), f"sync_settings.{column}")
 
 
+def _in_app_webhooks(row: dict[str, Any], _column: str) -> SecretLocation:
+    return secret_of_webhook(Tenant(row["tenant_id"]), row["id"])
+
+
 SEALED_TABLES = (
     SealedTable("connections", ("id",), ("access_token", "refresh_token"), _in_connections),
     SealedTable("pending_grants", ("id",), ("access_token", "refresh_token"), _in_pending_grants),
     SealedTable("sync_settings", ("tenant_id", "system"), ("alert_urls",), _in_sync_settings),
+    SealedTable("app_webhooks", ("id",), ("secret", "former_secret"), _in_app_webhooks),
 )
 
 

@@ -65,6 +65,10 @@ def check_keys(vault: Vault) -> int:
                 select pending_grants.refresh_token as sealed from integration.pending_grants
                 union all
                 select sync_settings.alert_urls as sealed from integration.sync_settings
+                union all
+                select app_webhooks.secret as sealed from integration.app_webhooks
+                union all
+                select app_webhooks.former_secret as sealed from integration.app_webhooks
             ) as secrets
             where secrets.sealed ~ '^[0-9a-f]{8}[.]'
             group by left(secrets.sealed, 8)

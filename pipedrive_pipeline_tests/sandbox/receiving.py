@@ -98,7 +98,15 @@ class _Connection(asyncio.Protocol):
 @contextmanager
 def receiving() -> Iterator[Receiver]:
     """A receiver for the length of the block, in a thread of its own."""
-    receiver, loop, opened = Receiver(), asyncio.new_event_loop(), set[asyncio.Transport]()
+    receiver = Receiver()
+    with served(receiver):
+        yield receiver
+
+
+@contextmanager
+def served(receiver: Receiver) -> Iterator[None]:
+    """Serves a receiver for the length of the block, in a thread of its own."""
+    loop, opened = asyncio.new_event_loop(), set[asyncio.Transport]()
     server = loop.run_until_complete(
         loop.create_server(lambda: _Connection(receiver, opened), "127.0.0.1", 0)
     )
@@ -106,7 +114,7 @@ def receiving() -> Iterator[Receiver]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        yield receiver
+        yield
     finally:
         asyncio.run_coroutine_threadsafe(_close(server, opened), loop).result()
         loop.call_soon_threadsafe(loop.stop)

@@ -23,6 +23,7 @@ TAGS = [
     {"name": "mapping", "description": "Which field of the CRM fills which column."},
     {"name": "lent credentials", "description": "Access tokens for services that call the CRM."},
     {"name": "crm", "description": "The records of the CRM, read from the tenant's own tables."},
+    {"name": "events", "description": "Webhooks of an app, which are sent what changes."},
     {"name": "look-up", "description": "Who has a phone number, an address or a domain."},
     {"name": "keys", "description": "The tenant's API keys and its audit log."},
     {"name": "webhook", "description": "Where the CRM tells of changes; for the CRM only."},

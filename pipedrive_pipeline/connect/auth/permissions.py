@@ -19,6 +19,7 @@ class Permission(StrEnum):
     ASK_SYNC = "sync:ask"  # and test the connection
     MANAGE_CONNECTION = "connection:manage"  # connect, disconnect, sync settings
     MANAGE_KEYS = "keys:manage"
+    MANAGE_WEBHOOKS = "webhooks:manage"  # where the changes of all records are sent
     READ_AUDIT = "audit:read"
     LEND_CREDENTIALS = "credentials:lend"
 

@@ -33,6 +33,7 @@ class ProblemKind(StrEnum):
     WRITE = "write"  # a write met a record that had moved; a person decides
     WEBHOOK = "webhook"  # changes are not told any more; syncs still find them
     SINK = "sink"  # an app's table could not be fed
+    EVENTS = "events"  # a webhook of an app is disabled, and events wait for it
     VALUES = "values"  # values that do not fit their column
 
     @property
@@ -264,6 +265,26 @@ select
 from integration.sink_states
 where sink_states.fault is not null
     and (%(tenant)s::text is null or sink_states.tenant_id = %(tenant)s)
+union all
+select
+    app_webhooks.tenant_id,
+    app_webhooks.failed_system,
+    'events',
+    substring(app_webhooks.url from '^https?://([^/?#]+)'),
+    null,
+    (
+        select count(*)
+        from integration.event_deliveries
+        where event_deliveries.webhook_id = app_webhooks.id
+            and event_deliveries.delivered_at is null
+    ),
+    null,
+    null,
+    app_webhooks.state_reason,
+    app_webhooks.disabled_at
+from integration.app_webhooks
+where app_webhooks.state = 'disabled'
+    and (%(tenant)s::text is null or app_webhooks.tenant_id = %(tenant)s)
 union all
 select
     rejected_values.tenant_id,

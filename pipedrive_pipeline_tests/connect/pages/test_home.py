@@ -51,7 +51,7 @@ def test_tenants_that_need_a_person_come_first_with_the_reason(
     assert len(listed(page)) == 25
     assert "2 of 62 tenants need a person." in text
     assert "Pipedrive: the consent no longer holds" in text
-    assert "Pipedrive: A disk is full and 6 more" in text
+    assert "Pipedrive: A disk is full and 7 more" in text
     assert "Never connected 60" in text
 
 

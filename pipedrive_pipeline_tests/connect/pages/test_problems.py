@@ -28,6 +28,7 @@ OPEN = {
         "Pipedrive: Notes cannot be read",
         "Pipedrive: a change of Deals met a newer record",
         "Pipedrive no longer tells us of changes",
+        "Pipedrive: the app’s webhook at app.example.com is disabled",
         "Pipedrive: 38 values of Organizations do not fit their columns",
     ),
     "de": (
@@ -37,6 +38,7 @@ OPEN = {
         "Pipedrive: Notizen lassen sich nicht lesen",
         "Pipedrive: Eine Änderung an Deals traf auf einen neueren Datensatz",
         "Pipedrive meldet Änderungen nicht mehr",
+        "Pipedrive: Der Webhook der App bei app.example.com ist abgeschaltet",
         "Pipedrive: 38 Werte von Organisationen passen nicht in ihre Spalten",
     ),
 }
@@ -64,7 +66,7 @@ def test_every_kind_of_problem_is_listed_with_what_to_do(site: ConnectSite, lang
     text = words(page)
     assert [title for title in OPEN[language] if title not in text] == []
     assert page.text.count("<article") == len(OPEN[language])
-    assert page.text.count({"en": "What to do:", "de": "Was zu tun ist:"}[language]) == 7
+    assert page.text.count({"en": "What to do:", "de": "Was zu tun ist:"}[language]) == 8
     assert "alert(1)>" not in page.text
 
 
@@ -89,7 +91,7 @@ def test_the_operator_sees_the_problems_of_all_and_whose_they_are(site: ConnectS
     stopping = browser.get("/problems?show=stops")
     answer = submit(browser, stopping, "/integrations/pipedrive/sync", tenant="acme")
 
-    assert page.text.count("<article") == 8
+    assert page.text.count("<article") == 9
     assert stopping.text.count("<article") == 2
     assert 'href="/integrations/pipedrive/connect?tenant=bravo"' in page.text
     assert answer.headers["location"] == "/integrations/pipedrive?tenant=acme"
@@ -126,6 +128,7 @@ def test_a_problem_is_over_when_its_cause_is_and_stays_visible_as_resolved(
     site.world.execute(MAPPED_ANEW)
     site.world.execute("delete from integration.rejected_values")
     site.world.execute("delete from integration.webhooks")
+    site.world.execute("delete from integration.app_webhooks")
     for action in ("webhook.fail", "webhook.make"):
         site.world.execute(NOTED, action)
     site.world.execute("delete from integration.outbox")

@@ -68,6 +68,13 @@ def troubled_tenant(site: ConnectSite, slug: str = "acme") -> FilledTenant:
         slug,
     )
     site.world.execute(
+        "insert into integration.app_webhooks (id, tenant_id, url, event_types, state,"
+        " state_reason, failed_system, disabled_at, secret, created_by)"
+        " values (gen_random_uuid(), %s,"
+        " 'https://app.example.com/x', '{*}', 'disabled', 'gone', 'pipedrive', now(), 'x', 'x')",
+        slug,
+    )
+    site.world.execute(
         "update integration.fields set removed_at = now(), field_name = %s where tenant_id = %s",
         EVIL,
         slug,

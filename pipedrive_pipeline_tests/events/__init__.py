@@ -1,0 +1,1 @@
+"""Events out: their delivery to receivers of every kind."""
