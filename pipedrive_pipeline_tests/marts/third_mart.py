@@ -35,7 +35,8 @@ select
     widget_fields.title as field_name,
     widget_fields.kind as field_type,
     true as is_custom,
-    null::jsonb as options
+    null::jsonb as options,
+    true as is_writable
 from widget_fields
 """
 

@@ -183,6 +183,7 @@ V2_FIELD = thing(
     },
     {
         "description": maybe(TEXT),
+        "is_writable": FLAG,
         "ui_visibility": thing(
             {
                 "add_visible_flag": FLAG,

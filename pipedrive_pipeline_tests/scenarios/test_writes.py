@@ -312,6 +312,38 @@ def test_options_and_custom_fields_are_set_by_label_and_refused_by_definition(
     assert stored["custom_fields"][choice.code] == (choice.options or ())[0].id
 
 
+def test_a_custom_field_that_only_the_system_sets_is_refused_before_any_call(
+    caller: Caller, account: CrmAccount, sandbox: Sandbox, world: World
+) -> None:
+    """The source's own definition says so, as it was last read."""
+    book = account.fields["organizations"]
+    field = next(each for each in book if each.is_custom and each.type == "varchar")
+    book.change(field.code, is_writable=False)
+    world.sync(entities=["organization_fields"])
+    calls = len(sandbox.requests)
+    with pytest.raises(WriteInvalid) as error:
+        caller.write("customers", "create", values={"name": "x"}, custom={field.name: "y"})
+    assert len(sandbox.requests) == calls
+    book.change(field.code, is_writable=True)
+    world.sync(entities=["organization_fields"])
+    made = caller.write("customers", "create", values={"name": "x"}, custom={field.name: "y"})
+
+    assert [each["issue"] for each in error.value.details] == [
+        "is read-only: the system alone sets it"
+    ]
+    assert made.status == 201
+
+
+def test_a_change_costs_seven_tokens_and_a_create_six(caller: Caller, sandbox: Sandbox) -> None:
+    """A record that is read again by its own address costs 1; by a list it cost 10."""
+    before = sandbox.requests.tokens_spent
+    made = caller.write("customers", "create", values={"name": "Billig"})
+    between = sandbox.requests.tokens_spent
+    caller.write("customers", "update", remote_id=made.entry.remote_id, values={"name": "Neu"})
+
+    assert (between - before, sandbox.requests.tokens_spent - between) == (6, 7)
+
+
 def test_a_write_waits_for_a_running_sync_and_is_in_the_tables(
     account: CrmAccount, world: World
 ) -> None:

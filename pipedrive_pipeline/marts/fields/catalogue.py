@@ -22,7 +22,11 @@ from pipedrive_pipeline.warehouse.sql_files import read_sql
 
 @dataclass(frozen=True)
 class Field:
-    """One field; ``labels`` includes the labels of removed options."""
+    """One field.
+
+    ``labels`` includes the labels of removed options; ``is_writable`` is False where the source
+    says that nobody but itself sets the values.
+    """
 
     system: str
     entity: str
@@ -32,6 +36,7 @@ class Field:
     is_custom: bool
     options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    is_writable: bool = True
     removed_at: datetime | None = None
 
     @property
@@ -80,9 +85,14 @@ def refresh_catalogue(connection: psycopg.Connection, scope: Scope) -> list[Fiel
         for identity in [*current, *(key for key in known if key not in current)]
         for change in _changes(known.get(identity), current.get(identity))
     ]
-    if not changes:
-        return list(known.values())
     touched = {(change.entity, change.field_key) for change in changes}
+    touched |= {
+        identity
+        for identity, now in current.items()
+        if identity in known and known[identity].is_writable != now.is_writable
+    }
+    if not touched:
+        return list(known.values())
     rows = [_row(scope, known.get(identity), current.get(identity)) for identity in sorted(touched)]
     cursor = connection.cursor()
     cursor.executemany(_UPSERT, rows)
@@ -109,8 +119,11 @@ def _defined(connection: psycopg.Connection, system: str) -> Iterator[Field]:
     if not field_entities(system):
         return
     definitions = read_sql(marts_folder(system) / "fields.sql")
-    for entity, key, name, kind, is_custom, options in connection.execute(definitions.query):
-        yield Field(system, entity, key, name, kind, is_custom, options or {})
+    for row in connection.execute(definitions.query):
+        entity, key, name, kind, is_custom, options, is_writable = row
+        yield Field(
+            system, entity, key, name, kind, is_custom, options or {}, is_writable=is_writable
+        )
 
 
 def _changes(known: Field | None, current: Field | None) -> Iterable[Change]:
@@ -165,6 +178,7 @@ def _row(scope: Scope, known: Field | None, current: Field | None) -> tuple[obje
         newest.is_custom,
         Jsonb(dict(current.options if current else newest.options)),
         Jsonb(labels),
+        newest.is_writable,
         current is None,
     )
 
@@ -185,6 +199,7 @@ select
     fields.is_custom,
     fields.options,
     fields.labels,
+    fields.is_writable,
     fields.removed_at
 from integration.fields
 where fields.tenant_id = %s
@@ -197,9 +212,9 @@ order by
 _UPSERT = """
 insert into integration.fields as known (
     tenant_id, system, entity, field_key, field_name, field_type, is_custom, options, labels,
-    removed_at
+    is_writable, removed_at
 )
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s then now() end)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s then now() end)
 on conflict (tenant_id, system, entity, field_key) do update
 set
     field_name = excluded.field_name,
@@ -207,6 +222,7 @@ set
     is_custom = excluded.is_custom,
     options = excluded.options,
     labels = excluded.labels,
+    is_writable = excluded.is_writable,
     last_seen_at = case when excluded.removed_at is null then now() else known.last_seen_at end,
     removed_at = excluded.removed_at
 """

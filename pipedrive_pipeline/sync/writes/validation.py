@@ -192,6 +192,8 @@ class Check:
         return named[0]
 
     def _custom_value(self, definition: Field, value: Any) -> tuple[str, Any]:
+        if not definition.is_writable:
+            raise WrongValue("is read-only: the system alone sets it")
         kind = registry.system(self._scope.system).field_types.get(definition.field_type)
         if kind is None:
             raise WrongValue(f"has the type {definition.field_type}, which cannot be written")

@@ -8,7 +8,8 @@ select
     coalesce(properties.title, properties.code) as field_name,
     coalesce(properties.kind, 'unknown') as field_type,
     true as is_custom,
-    properties.choices as options
+    properties.choices as options,
+    coalesce(properties.writable, true) as is_writable
 from properties
 left join deletions
     on deletions.entity = 'properties'

@@ -6,7 +6,8 @@
 --
 -- `options` is a flat object of labels by id, even if the source nests options. An option without a
 -- label is left out: its last label in the catalogue is shown, or its id. Leads have the fields of
--- deals that companies made, and a few built-in ones.
+-- deals that companies made, and a few built-in ones. A field counts as writable unless the source says
+-- that it is not.
 select
     definitions.entity as entity,
     definitions.field_code as field_key,
@@ -28,7 +29,8 @@ select
         ) with ordinality as option (item, position)
         where pipeline.as_option(option.item -> 'id') is not null
             and pipeline.as_text(option.item -> 'label') is not null
-    ) as options
+    ) as options,
+    coalesce(definitions.is_writable, true) as is_writable
 from (
     select
         sent.*,
@@ -41,7 +43,8 @@ from (
             fields.field_name,
             fields.field_type,
             fields.is_custom_field,
-            fields.options
+            fields.options,
+            fields.is_writable
         from organization_fields as fields
         union all
         select
@@ -51,7 +54,8 @@ from (
             fields.field_name,
             fields.field_type,
             fields.is_custom_field,
-            fields.options
+            fields.options,
+            fields.is_writable
         from person_fields as fields
         union all
         select
@@ -61,7 +65,8 @@ from (
             fields.field_name,
             fields.field_type,
             fields.is_custom_field,
-            fields.options
+            fields.options,
+            fields.is_writable
         from deal_fields as fields
         cross join (values ('deals'), ('leads')) as kinds (entity)
         union all
@@ -72,7 +77,8 @@ from (
             fields.field_name,
             fields.field_type,
             fields.is_custom_field,
-            fields.options
+            fields.options,
+            fields.is_writable
         from product_fields as fields
         union all
         select
@@ -82,7 +88,8 @@ from (
             fields.field_name,
             fields.field_type,
             fields.is_custom_field,
-            fields.options
+            fields.options,
+            fields.is_writable
         from activity_fields as fields
     ) as sent
 ) as definitions

@@ -83,6 +83,8 @@ def printed(call: AdmittedCall, field: FieldDefinition, settings: tuple[str, ...
         "is_custom_field": field.is_custom,
         "is_optional_response_field": field.is_optional,
     }
+    if field.is_writable is not None:
+        row["is_writable"] = field.is_writable
     return row | _shown_settings(field, settings)
 
 

@@ -59,6 +59,7 @@ class FieldDefinition:
     update_time: str | None = None
     description: str | None = None
     is_optional: bool = False
+    is_writable: bool | None = None  # None: answers do not say
     settings: Mapping[str, Any] = with_default(default_factory=dict, hash=False)  # those once set
 
 
