@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipedrive_pipeline.connectors import registry
@@ -50,6 +50,10 @@ class Searched:
     state: State
     code: str = ""
     message: str = ""
+
+    def as_unseen(self) -> Searched:
+        """The same for somebody who may see none of what was read: as if there were nothing."""
+        return replace(self, state="not_found") if self.state == "read" else self
 
 
 def search_sources(

@@ -195,6 +195,51 @@ def test_another_tenants_number_is_answered_as_one_that_nobody_has(site: Connect
     )
 
 
+def test_a_key_of_a_user_finds_what_that_user_may_see(site: ConnectSite) -> None:
+    """Word for word as a number that nobody has, until the record may be seen."""
+    ids = fill(site)
+    (bea,) = site.world.rows("select id from crm.users")
+    with site.world.vault.warehouse.as_app(ACME) as connection:
+        new = keys.add(
+            connection, ACME, Role.USER, "phone of Bea", who="a test", crm_user_id=bea["id"]
+        )
+    bound = site.client({"x-api-key": new.text})
+
+    def matches(**question: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = bound.get(LOOKUP, params=question).json()["data"]["matches"]
+        return found
+
+    hidden = matches(phone="+49301234567")
+    own = matches(phone="030 1000")
+    nobodys = matches(phone="+49301234568")
+    many = bound.post(LOOKUP, json={"lookUps": [{"email": "ann@acme.example"}]}).json()["data"]
+    site.world.execute("update crm.contacts set visible_to = '7' where id = %s", ids["contact"])
+    shown = matches(phone="+49301234567")
+
+    assert hidden == nobodys == many[0]["matches"] == []
+    assert [match["customer"]["id"] for match in own] == [str(ids["customer"])]
+    assert own[0]["openDealsCount"] == 0, "the deals are nobody's"
+    assert [match["contact"]["id"] for match in shown] == [str(ids["contact"])]
+    assert shown[0]["openDeals"] == []
+
+
+def test_a_key_of_a_user_lists_unreadable_texts_of_records_that_the_user_may_see(
+    site: ConnectSite,
+) -> None:
+    with site.world.vault.warehouse.transaction(ACME) as connection:
+        rows = MartRows(connection, ACME)
+        bea = rows.add("users", name="Bea Seller")
+        rows.add("contacts", name="Ann", phone="call me", visible_to="7")
+        rows.add("contacts", name="Otto", phone="call nobody")
+        update_points(connection, ACME, CONTACTS, system=PIPEDRIVE, ids=None)
+    with site.world.vault.warehouse.as_app(ACME) as connection:
+        new = keys.add(connection, ACME, Role.USER, "of Bea", who="a test", crm_user_id=bea)
+
+    listed = site.client({"x-api-key": new.text}).get(f"{LOOKUP}/unreadable").json()["data"]
+
+    assert [row["entered"] for row in listed] == ["call me"]
+
+
 @pytest.mark.parametrize("asked", [{}, {"phone": "1", "email": "a@b.example"}])
 def test_a_question_names_one_thing(site: ConnectSite, asked: dict[str, str]) -> None:
     answer = client(site).get(LOOKUP, params=asked)

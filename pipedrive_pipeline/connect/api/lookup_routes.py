@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from pipedrive_pipeline.connect.api import envelope, lookup_models
+from pipedrive_pipeline.connect.api.crm.reading import as_caller
 from pipedrive_pipeline.connect.api.cursors import (
     PAGE_ROWS,
     PageCursor,
@@ -20,13 +21,13 @@ from pipedrive_pipeline.connect.api.cursors import (
 from pipedrive_pipeline.connect.api.lookup_models import TEXT_MAX_CHARACTERS
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
-from pipedrive_pipeline.connect.auth.dependencies import RecordReader
+from pipedrive_pipeline.connect.auth.callers import Caller
+from pipedrive_pipeline.connect.auth.dependencies import LookupReader
 from pipedrive_pipeline.connect.request import AppServices, Services
 from pipedrive_pipeline.marts.points import lookup
 from pipedrive_pipeline.marts.points.lookup import Found, Question
 from pipedrive_pipeline.marts.points.upkeep import country_of
 from pipedrive_pipeline.sync.lookup import search_sources
-from pipedrive_pipeline.tenants import Tenant
 
 router = APIRouter(prefix="/api/crm/lookup", responses=REFUSALS, tags=["look-up"])
 
@@ -54,7 +55,7 @@ def look_up(
     *,
     request: Request,
     services: AppServices,
-    caller: RecordReader,
+    caller: LookupReader,
     phone: Phone = None,
     email: Email = None,
     domain: Domain = None,
@@ -69,14 +70,16 @@ def look_up(
     """Who has a phone number, an e-mail address or a domain; give one of the three."""
     asked = lookup_models.LookUpIn(phone=_with_plus(phone), email=email, domain=domain)
     question = asked.question()
-    (found,) = _answers(services, caller.tenant, [question])
+    (found,) = _answers(services, caller, [question])
     if found.rows or found.value is None or fallback is None:
         return envelope.answer(request, lookup_models.presented(found))
     with services.slow_work.slot(caller.tenant):
         searched = search_sources(
             services.vault, caller.tenant, question.kind, question.spellings(found.value)
         )
-    (found,) = _answers(services, caller.tenant, [question])
+    (found,) = _answers(services, caller, [question])
+    if caller.crm_user_id is not None and not found.rows:
+        searched = [each.as_unseen() for each in searched]
     return envelope.answer(request, lookup_models.presented(found, searched))
 
 
@@ -84,12 +87,12 @@ def look_up(
 def look_up_many(
     request: Request,
     services: AppServices,
-    caller: RecordReader,
+    caller: LookupReader,
     asked: lookup_models.LookUpsIn,
 ) -> JSONResponse:
     """The same for up to 100 numbers, addresses and domains, answered in their order."""
     questions = [each.question() for each in asked.look_ups]
-    answers = _answers(services, caller.tenant, questions)
+    answers = _answers(services, caller, questions)
     return envelope.answer(request, [lookup_models.presented(found) for found in answers])
 
 
@@ -97,13 +100,13 @@ def look_up_many(
 def unreadable(
     request: Request,
     services: AppServices,
-    caller: RecordReader,
+    caller: LookupReader,
     limit: PageLimit = PAGE_ROWS,
     cursor: PageCursor = None,
 ) -> JSONResponse:
     """Phone numbers, addresses and websites of records that cannot be read, and so not be found."""
     after = decoded(cursor, row_number)[0] if cursor else None
-    with services.warehouse.as_app(caller.tenant) as connection:
+    with as_caller(services.warehouse, caller) as connection:
         rows = lookup.unreadable(connection, caller.tenant, after=after, limit=limit + 1)
     page, is_more = rows[:limit], len(rows) > limit
     return envelope.answer(
@@ -113,10 +116,11 @@ def unreadable(
     )
 
 
-def _answers(services: Services, tenant: Tenant, questions: Sequence[Question]) -> list[Found]:
-    with services.warehouse.as_app(tenant) as connection:
-        country = country_of(connection, tenant)
-        return lookup.look_up(connection, tenant, country, questions)
+def _answers(services: Services, caller: Caller, questions: Sequence[Question]) -> list[Found]:
+    """The answers from the rows that the caller may see."""
+    with as_caller(services.warehouse, caller) as connection:
+        country = country_of(connection, caller.tenant)
+        return lookup.look_up(connection, caller.tenant, country, questions)
 
 
 def _with_plus(phone: str | None) -> str | None:

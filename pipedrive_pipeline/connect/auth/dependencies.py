@@ -30,12 +30,24 @@ TENANT_HEADER = "The tenant, with the operator's key; a tenant's own key names i
 class Needs:
     """A dependency that gives the caller, if it has one permission.
 
-    Only routes of the CRM API admit a key that is bound to a user of the CRM: their rows are those
-    that the user may see.
+    Only routes under `/api/crm/` admit a key that is bound to a user of the CRM: their rows are
+    those that the user may see.
+
+    Attributes:
+        permission: that the caller must have.
+        window: in which the request is counted.
+        admits_bound_keys: whether the route shows only what the key's user may see.
     """
 
-    def __init__(self, permission: Permission, window: CountingWindow = MINUTE) -> None:
+    def __init__(
+        self,
+        permission: Permission,
+        window: CountingWindow = MINUTE,
+        *,
+        admits_bound_keys: bool = False,
+    ) -> None:
         self.permission, self.window = permission, window
+        self.admits_bound_keys = admits_bound_keys
 
     def __call__(
         self,
@@ -45,22 +57,24 @@ class Needs:
         _tenant: Annotated[str | None, Header(alias="X-Tenant", description=TENANT_HEADER)] = None,
     ) -> Caller:
         """The caller; the other parameters only describe the request in `/openapi.json`."""
-        caller = authenticated(request, self.window)
+        caller = authenticated(request, self.window, admits_bound_keys=self.admits_bound_keys)
         require(caller, self.permission)
         return caller
 
 
-def authenticated(request: Request, window: CountingWindow = MINUTE) -> Caller:
+def authenticated(
+    request: Request, window: CountingWindow = MINUTE, *, admits_bound_keys: bool = False
+) -> Caller:
     """The caller of the request, within the rate limit of this window.
 
     Raises:
         NotSignedIn, Forbidden, OtherTenant, BadInput, BadSlug, UnknownTenant, TooManyRequests: the
             caller must change something.
-        KeyOfCrmUser: the key is bound to a user, and this is no route of the CRM API.
+        KeyOfCrmUser: the key is bound to a user, and the route shows more than that user may see.
     """
     services: Services = request.app.state.services
     caller = callers.of_request(request, services, window)
-    if caller.crm_user_id is not None and window is not CRM:
+    if caller.crm_user_id is not None and not admits_bound_keys:
         raise KeyOfCrmUser
     request.state.quota = caller.quota
     request.state.tenant = caller.tenant.slug
@@ -95,10 +109,16 @@ def guarded(request: Request) -> Iterator[None]:
         raise
 
 
+def _of_crm(permission: Permission) -> Needs:
+    return Needs(permission, CRM, admits_bound_keys=True)
+
+
 RecordReader = Annotated[Caller, Depends(Needs(Permission.READ_RECORDS))]
-CrmReader = Annotated[Caller, Depends(Needs(Permission.READ_RECORDS, CRM))]
-RecordWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_RECORDS, CRM))]
-RecordDeleter = Annotated[Caller, Depends(Needs(Permission.DELETE_RECORDS, CRM))]
+RecordSyncer = Annotated[Caller, Depends(Needs(Permission.WRITE_RECORDS))]
+LookupReader = Annotated[Caller, Depends(Needs(Permission.READ_RECORDS, admits_bound_keys=True))]
+CrmReader = Annotated[Caller, Depends(_of_crm(Permission.READ_RECORDS))]
+RecordWriter = Annotated[Caller, Depends(_of_crm(Permission.WRITE_RECORDS))]
+RecordDeleter = Annotated[Caller, Depends(_of_crm(Permission.DELETE_RECORDS))]
 MappingWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_MAPPING))]
 SyncRequester = Annotated[Caller, Depends(Needs(Permission.ASK_SYNC))]
 ConnectionManager = Annotated[Caller, Depends(Needs(Permission.MANAGE_CONNECTION))]
