@@ -38,6 +38,7 @@ from pipedrive_pipeline.connect.api import (
 from pipedrive_pipeline.connect.api.crm import outbox_routes, system_routes, webhook_routes
 from pipedrive_pipeline.connect.api.crm import routes as crm_routes
 from pipedrive_pipeline.connect.api.crm import write_routes as crm_write_routes
+from pipedrive_pipeline.connect.api.integrations import routes as integration_routes
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION, TAGS
 from pipedrive_pipeline.connect.auth.rate_limits import (
     CRM_REQUESTS_IN_TEN_MINUTES,
@@ -84,6 +85,7 @@ ROUTERS = (
     webhook_routes.router,
     *crm_write_routes.ROUTERS,
     *crm_routes.ROUTERS,
+    integration_routes.router,
     uninstall.router,
     webhook.router,
     *page_routes.ROUTERS,

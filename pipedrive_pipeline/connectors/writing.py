@@ -110,6 +110,8 @@ class WriteSpec:
         marker: key of the body of a create that keeps an id of ours, so that a create whose answer
             was lost can be found; None: it is found by all that was sent.
         changes: columns that the source changes with every such call.
+        invites_by: key of the body that says whether the source sends invitations to those who
+            take part; None: it sends none.
         scopes: any one of them allows the call.
     """
 
@@ -128,6 +130,7 @@ class WriteSpec:
     parent: tuple[str, str] | None = None
     marker: str | None = None
     changes: tuple[str, ...] = ()
+    invites_by: str | None = None
     scopes: tuple[str, ...] = ()
 
     @property

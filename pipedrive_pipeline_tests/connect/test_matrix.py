@@ -25,6 +25,7 @@ from pipedrive_pipeline_tests.connect.tenants import FilledTenant, client_with, 
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY
 
 SYSTEM = "/api/integrations/{system}"
+INTEGRATIONS = "/api/v1/integrations/crm"
 MAPPING = {"organizations": {"aaa": "customer_number"}}
 NEEDS: dict[tuple[str, str], Permission | None] = {  # None: no key is needed
     ("GET", "/healthz"): None,
@@ -71,6 +72,14 @@ NEEDS: dict[tuple[str, str], Permission | None] = {  # None: no key is needed
     ("GET", "/api/crm/lookup"): Permission.READ_RECORDS,
     ("POST", "/api/crm/lookup"): Permission.READ_RECORDS,
     ("GET", "/api/crm/lookup/unreadable"): Permission.READ_RECORDS,
+    ("GET", f"{INTEGRATIONS}/platforms"): Permission.READ_RECORDS,
+    ("POST", f"{INTEGRATIONS}/test-connection"): Permission.ASK_SYNC,
+    ("POST", f"{INTEGRATIONS}/get-customer"): Permission.READ_RECORDS,
+    **{
+        ("POST", f"{INTEGRATIONS}/{name}{ending}"): Permission.WRITE_RECORDS
+        for name in ("sync-customer", "sync-lead", "sync-appointment")
+        for ending in ("", "/try")
+    },
     ("GET", "/api/keys"): Permission.MANAGE_KEYS,
     ("POST", "/api/keys"): Permission.MANAGE_KEYS,
     ("DELETE", "/api/keys/{key_id}"): Permission.MANAGE_KEYS,
@@ -86,6 +95,8 @@ BODIES: dict[str, Any] = {
     "/sync-config": {"everyHours": 7},
     "/keys": {"name": "new", "role": "user"},
     "/confirm": {},
+    "/test-connection": {},
+    "/get-customer": {"platform": "pipedrive", "customer": {"id": "pipedrive:1"}},
 }
 QUERIES = {"/values": {"entity": "organizations"}}
 CRM_API = "/api/crm/v1"  # `crm/test_rights.py` asks its routes

@@ -57,6 +57,7 @@ def test_equal_ids_of_two_systems_are_two_rows_with_links_of_their_own(
         users=[{"key": "1", "name": "Otto"}],
         accounts=[{"key": "1", "title": "Orbit AG", "owner": "1"}],
         people=[{"key": "1", "given": "Ida", "family": "Ohm", "account": "1"}],
+        meetings=[{"key": "1", "title": "Visit", "account": "1"}],
     )
     build(raw.warehouse, OF_PIPEDRIVE)
     before = [rows(raw.warehouse, mart, SYSTEM) for mart in ("users", "customers", "contacts")]

@@ -38,7 +38,9 @@ from pipedrive_pipeline.connectors.http import Client
 from pipedrive_pipeline.connectors.jsontext import JsonReader
 from pipedrive_pipeline.connectors.refusals import SourceRefused, StateExpired
 from pipedrive_pipeline.connectors.registry import register
+from pipedrive_pipeline.connectors.writing import Writer
 from pipedrive_pipeline.errors import SourceBroke
+from pipedrive_pipeline_tests.orbit.writes import WRITES, OrbitWriter
 
 KEY = Column("key", ColumnType.TEXT, "Orbit's key.")
 TIMES = (
@@ -79,6 +81,7 @@ PROPERTIES = Entity(
         _text("title", "Name."),
         _text("kind", "Type: text, number or choice."),
         Column("choices", ColumnType.JSON, "Labels by id."),
+        Column("writable", ColumnType.BOOLEAN, "Whether its values can be set over the API."),
         *TIMES,
     ),
     read=Snapshot(),
@@ -152,7 +155,22 @@ CAMPAIGNS = Entity(
     cost=Cost(1, PAGE_ROWS),
     scopes=("crm.read",),
 )
-ENTITIES = (USERS, PROPERTIES, ACCOUNTS, PEOPLE, NOTES, CAMPAIGNS)
+MEETINGS = Entity(
+    name="meetings",
+    label="Meetings",
+    description="Meetings with an account.",
+    key=KEY,
+    columns=(
+        _text("title", "Subject."),
+        _text("day", "Day, YYYY-MM-DD."),
+        _text("account", "Key of the account."),
+        *TIMES,
+    ),
+    read=Snapshot(),
+    cost=Cost(1, PAGE_ROWS),
+    scopes=("crm.read",),
+)
+ENTITIES = (USERS, PROPERTIES, ACCOUNTS, PEOPLE, NOTES, CAMPAIGNS, MEETINGS)
 
 
 class _Removed(msgspec.Struct):
@@ -315,6 +333,12 @@ async def _opened(access: Access) -> AsyncIterator[Source]:
         yield OrbitSource(client)
 
 
+@asynccontextmanager
+async def _opened_writer(access: Access) -> AsyncIterator[Writer]:
+    async with Client(OrbitDialect(), access) as client:
+        yield OrbitWriter(client)
+
+
 ORBIT = register(
     System(
         key="orbit",
@@ -342,6 +366,8 @@ ORBIT = register(
         ),
         hosts=("*.orbit.example",),
         open=_opened,
+        open_writer=_opened_writer,
+        writes=WRITES,
         marts_folder=Path(__file__).parent / "marts",
     )
 )

@@ -35,6 +35,11 @@ from pipedrive_pipeline.sandbox.kit.world import World
 from pipedrive_pipeline_tests.orbit.world import ENTITIES, OrbitWorld, Record
 
 SCOPES = ("crm.read", "people.read", "users.read")
+WRITABLE = {
+    "accounts": {"title", "town", "owner", "props", "tag"},
+    "people": {"given", "family", "mail", "account", "owner", "props", "tag"},
+    "meetings": {"title", "day", "account", "tag"},
+}
 LISTED = tuple(entity for entity in ENTITIES if entity != "notes")
 
 
@@ -71,6 +76,7 @@ class OrbitCall:
     caller: TokenHolder
     path: Mapping[str, str]
     query: Mapping[str, str]
+    body: bytes = b""
 
 
 def refused(status: int, problem: str) -> RequestRefused:
@@ -136,6 +142,9 @@ def _walk(entity: str, call: OrbitCall) -> _Cursor:
 
 def _batch(entity: str, call: OrbitCall) -> SandboxAnswer:
     table = call.world.tables[entity]
+    if "tag" in call.query:
+        tagged = [row for row in table.values() if row.get("tag") == call.query["tag"]]
+        return SandboxAnswer(200, encode({"items": tagged}))
     keys = [unquote(key) for key in call.query.get("keys", "").split(",")]
     return SandboxAnswer(200, encode({"items": [table[key] for key in keys if key in table]}))
 
@@ -146,6 +155,32 @@ def _notes(call: OrbitCall) -> SandboxAnswer:
     return SandboxAnswer(200, encode({"items": notes}))
 
 
+def _create(entity: str, call: OrbitCall) -> SandboxAnswer:
+    return _written(entity, f"N-{len(call.world.log)}", call)
+
+
+def _update(entity: str, call: OrbitCall) -> SandboxAnswer:
+    key = unquote(call.path["key"])
+    if key not in call.world.tables[entity]:
+        raise refused(404, "no such record")
+    return _written(entity, key, call)
+
+
+def _written(entity: str, key: str, call: OrbitCall) -> SandboxAnswer:
+    values = msgspec.json.decode(call.body, type=dict[str, Any])
+    is_inviting = values.pop("invite", False)
+    unknown = values.keys() - WRITABLE[entity]
+    if unknown:
+        raise refused(422, f"{entity} have no {min(unknown)}")
+    before = call.world.tables[entity].get(key, {})
+    if "props" in values:
+        values["props"] = {**before.get("props", {}), **values["props"]}
+    record = call.world.put(entity, key, **values)
+    if is_inviting:
+        call.world.invited.append(key)
+    return SandboxAnswer(200, encode(record))
+
+
 def _endpoints() -> Iterator[ApiEndpoint]:
     yield ApiEndpoint("GET", "/v3/me", 1, (), _me)
     yield ApiEndpoint("GET", "/v3/notes", 1, ("crm.read",), _notes)
@@ -153,6 +188,10 @@ def _endpoints() -> Iterator[ApiEndpoint]:
         scope = {"people": "people.read", "users": "users.read"}.get(entity, "crm.read")
         for path, work in ((f"/v3/{entity}", _list), (f"/v3/{entity}/batch", _batch)):
             yield ApiEndpoint("GET", path, 1, (scope,), _bound(work, entity))
+        if entity in WRITABLE:
+            path = f"/v3/{entity}"
+            yield ApiEndpoint("POST", path, 1, (scope,), _bound(_create, entity))
+            yield ApiEndpoint("PATCH", f"{path}/{{key}}", 1, (scope,), _bound(_update, entity))
 
 
 def _bound(
@@ -208,7 +247,7 @@ class OrbitService(Service):
         if endpoint.scopes and not caller.scopes & set(endpoint.scopes):
             raise refused(403, f"the token lacks {' or '.join(endpoint.scopes)}")
         query = dict(parse_qsl(incoming.query, keep_blank_values=True))
-        call = OrbitCall(self.orbit, self.settings, caller, path, query)
+        call = OrbitCall(self.orbit, self.settings, caller, path, query, incoming.body)
         return AnsweredRequest(endpoint.answer(call), endpoint.cost, "oauth", caller)
 
 

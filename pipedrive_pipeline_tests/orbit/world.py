@@ -12,7 +12,7 @@ from pipedrive_pipeline.sandbox.kit.world import World
 
 Record = dict[str, Any]
 ODD_KEYS = ("0017", "A-9", "9" * 40, "17", "ä b/c?d", "007e1")  # numbers to some, texts to Orbit
-ENTITIES = ("users", "properties", "accounts", "people", "notes", "campaigns")
+ENTITIES = ("users", "properties", "accounts", "people", "notes", "campaigns", "meetings")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class OrbitWorld(World):
         self.tables: dict[str, dict[str, Record]] = {name: {} for name in ENTITIES}
         self.log: list[ChangedKey] = []
         self.forgotten = 0  # changes up to this number can no longer be asked for
+        self.invited: list[str] = []  # keys of the meetings whose guests were invited
         self.lacking: set[str] = set()  # entities that the company's plan does not have
         self.home: str | None = None  # the API's address in token answers; None: this server's
         self.put("users", "U-1", name="Ada Orbit", mail="ada@orbit.example", active=True)

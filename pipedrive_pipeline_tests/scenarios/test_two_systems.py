@@ -97,6 +97,64 @@ def test_both_systems_are_read_side_by_side(synced: TwoSystems) -> None:
     assert all(row["pipedrive_id"] is None for row in customers.values())
 
 
+def test_an_apps_records_are_written_to_the_system_that_is_named(synced: TwoSystems) -> None:
+    """By its declaration alone: text keys, a tag that finds a lost create, invitations."""
+    routes = "/api/v1/integrations/crm"
+    pipedrive_calls = len(synced.pipedrive.requests)
+    synced.orbit.faults.add("lost_answer", path="/v3/accounts")
+    sent = {
+        "platform": ORBIT_KEY,
+        "customer": {
+            "external_key": "o-1",
+            "fields": {"name": "Orbit Ltd", "custom_fields": {"Tone": "Blue"}},
+        },
+        "appointment": {
+            "external_key": "m-1",
+            "fields": {"subject": "Visit", "due_date": "2026-12-01"},
+        },
+        "notify": True,
+    }
+    headers = {"idempotency-key": "one"}
+    with synced.operator() as app:
+        app.put(f"/api/integrations/{ORBIT_KEY}/sync-config", json={"writesAllowed": ["all"]})
+        platforms = app.get(f"{routes}/platforms").json()["data"]
+        answers = [
+            app.post(f"{routes}/sync-appointment", json=sent, headers=headers) for _ in range(2)
+        ]
+        person = {"external_key": "p", "fields": {"last_name": "Y"}}
+        both = app.post(
+            f"{routes}/sync-customer",
+            json={"platform": ORBIT_KEY, "contact": person, "customer": sent["customer"]},
+        )
+        lead = app.post(
+            f"{routes}/sync-lead",
+            json={"platform": ORBIT_KEY, "lead": {"external_key": "x", "fields": {"title": "x"}}},
+        )
+
+    assert [answer.status_code for answer in answers] == [201, 201], answers[0].text
+    supported = {each["platform"]: each for each in platforms}[ORBIT_KEY]
+    (account,) = [row for row in synced.orbit.truth("accounts") if row["title"] == "Orbit Ltd"]
+    (meeting,) = [row for row in synced.orbit.truth("meetings") if row["title"] == "Visit"]
+    data = [answer.json()["data"] for answer in answers]
+    assert data[0] == data[1]
+    assert data[0]["invitation"] == {"was_sent": True, "reason": ""}
+    assert synced.orbit.orbit.invited == [meeting["key"]]
+    assert meeting["account"] == account["key"]
+    assert account["props"] == {"tone": "c2"}
+    assert data[0]["customer"]["id"] == f"{ORBIT_KEY}:{account['key']}"
+    assert synced.rows("customers", ORBIT_KEY)[account["key"]]["name"] == "Orbit Ltd"
+    assert both.json()["data"]["contact"]["data"]["org_id"] == data[0]["customer"]["data"]["id"]
+    assert (lead.status_code, lead.json()["error"]["code"]) == (405, "not_supported_by_system")
+    assert (
+        supported["sends_invitations"],
+        supported["operations"]["sync_lead"]["is_supported"],
+    ) == (
+        True,
+        False,
+    )
+    assert len(synced.pipedrive.requests) == pipedrive_calls
+
+
 def test_changes_and_removals_of_one_system_leave_the_others_rows(synced: TwoSystems) -> None:
     before = synced.rows("customers", PIPEDRIVE)
     synced.orbit.orbit.put("accounts", "A-9", title="Renamed")

@@ -24,7 +24,11 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
-from pipedrive_pipeline_tests.scenarios.writing import Caller, allow_writes
+from pipedrive_pipeline_tests.scenarios.writing import (
+    Caller,
+    allow_writes,
+    register_without_waits,
+)
 
 SOURCE = {"customers": ("organizations", "name"), "deals": ("deals", "title")}
 FAULTS = (
@@ -83,7 +87,10 @@ class WritingWorld:
 
 
 @pytest.fixture
-def written(database_url: str, tmp_path: Path) -> Iterator[WritingWorld]:
+def written(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WritingWorld]:
+    register_without_waits(monkeypatch)
     with serve(seeded(5, 5, deals=5), has_limits=False) as sandbox:
         world = world_at(database_url, tmp_path)
         world.connect(ACME, sandbox)

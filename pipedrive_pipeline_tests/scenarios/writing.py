@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import asyncio
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.pipedrive import system, writer
+from pipedrive_pipeline.connectors.transport import Clock
 from pipedrive_pipeline.connectors.writing import Verb
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.scope import Scope
@@ -16,6 +22,21 @@ from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 SCOPE = Scope(ACME, SYSTEM)
 AT_ONCE = Timing(turn_seconds=20, tables_seconds=20, settle=timedelta(0))
+
+
+async def _at_once(_seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+def register_without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registers the system with a clock that does not wait before another attempt."""
+    clock = Clock(sleep=_at_once)
+    hasty = replace(
+        registry.system(SYSTEM),
+        open=system.opener(clock=clock),
+        open_writer=writer.opener(clock=clock),
+    )
+    monkeypatch.setitem(registry._registered, SYSTEM, hasty)
 
 
 def allow_writes(world: World, *marts: str) -> None:

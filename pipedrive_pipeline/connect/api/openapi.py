@@ -14,7 +14,8 @@ Every answer is `{"data": …, "meta": {"request_id": …}}`, a list also has
 Send `Authorization: Bearer KEY` or `X-API-Key: KEY`; with the operator's key also `X-Tenant`.
 
 The envelope and pagination are in snake_case; what `data` holds, bodies and query parameters are in
-camelCase. A field or a route may be added at any time; none is removed or changes its meaning
+camelCase, those of the CRM API and of the integrations in snake_case. A field or a route may be
+added at any time; none is removed or changes its meaning
 without a release that marks it `deprecated` before, and the CHANGELOG names it.
 """
 TAGS = [
@@ -24,6 +25,7 @@ TAGS = [
     {"name": "lent credentials", "description": "Access tokens for services that call the CRM."},
     {"name": "crm", "description": "The records of the CRM, read from the tenant's own tables."},
     {"name": "events", "description": "Webhooks of an app, which are sent what changes."},
+    {"name": "integrations", "description": "An app's own records, kept in step with a CRM."},
     {"name": "look-up", "description": "Who has a phone number, an address or a domain."},
     {"name": "keys", "description": "The tenant's API keys and its audit log."},
     {"name": "webhook", "description": "Where the CRM tells of changes; for the CRM only."},

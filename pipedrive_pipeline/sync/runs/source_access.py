@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import cached_property
+from urllib.parse import urlsplit
 
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import (
@@ -27,6 +28,7 @@ from pipedrive_pipeline.sync.budget.usage import UsageRecorder
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.vault import lend
 from pipedrive_pipeline.vault.connections import connection
+from pipedrive_pipeline.vault.errors import TokenRefused
 from pipedrive_pipeline.vault.states import ConnectionState
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -49,10 +51,11 @@ class SourceAccess:
         is_increment: bool = False,
         kept_share: float = 0.0,
         now: daily_budget.Now = utc_now,
+        credential: Credential | None = None,
     ) -> None:
         self._warehouse, self._settings, self._now = warehouse, settings, now
         self.scope, self._is_increment = scope, is_increment
-        self._kept_share = kept_share
+        self._kept_share, self._credential = kept_share, credential
         self._declaration = registry.system(scope.system)
         self.usage = UsageRecorder(warehouse, scope, now)
 
@@ -155,6 +158,12 @@ class SourceAccess:
                 self.usage.note_spent(error.resets_at)
 
     def _lend(self, refused: Credential | None = None) -> Credential:
+        """The connection's credential, or the one that a caller brought, which nothing renews."""
+        if self._credential is not None:
+            if refused is not None:
+                host = urlsplit(self._credential.base_url).hostname or ""
+                raise TokenRefused(self.scope.tenant.slug, self._declaration.label, host)
+            return self._credential
         return lend(
             self.scope.tenant,
             self.scope.system,

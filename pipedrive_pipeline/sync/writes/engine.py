@@ -18,6 +18,7 @@ import psycopg
 from psycopg import errors
 
 from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.contract import Credential
 from pipedrive_pipeline.connectors.writing import (
     Operation,
     WriteSpec,
@@ -42,7 +43,7 @@ from pipedrive_pipeline.sync.writes.errors import (
     WriteError,
     WritesBusy,
 )
-from pipedrive_pipeline.sync.writes.matching import EXTERNAL_KEY, Match, match_of, matched
+from pipedrive_pipeline.sync.writes.matching import Match, match_of, matched
 from pipedrive_pipeline.sync.writes.sending import Sending
 from pipedrive_pipeline.sync.writes.steps import (
     ACCEPTED,
@@ -70,6 +71,7 @@ class Writes:
     scope: Scope
     timing: Timing = TIMING
     is_background: bool = False  # then a write whose caller waited is never sent (again)
+    credential: Credential | None = None  # that signs the calls; None: the connection's own
 
     def do(self, entries: Sequence[WriteEntry]) -> list[WriteOutcome | PipelineError]:
         """What becomes of each write; one that fails holds back no other.
@@ -88,7 +90,12 @@ class Writes:
             self._match([each for each in steps if each.is_open])
             self._read_before([step for step in steps if step.is_open])
             sending = Sending(
-                self.warehouse, self.settings, self.scope, self.timing, self.is_background
+                self.warehouse,
+                self.settings,
+                self.scope,
+                self.timing,
+                self.is_background,
+                self.credential,
             )
             asyncio.run(sending.send_all([step for step in steps if step.is_open], session))
             self._finish([step for step in steps if step.is_open])
@@ -130,7 +137,9 @@ class Writes:
         if entry.state == "refused":
             step.error = Refused(entry.status or Refused.status, answer)
             return
-        step.outcome = WriteOutcome(entry, entry.status or OK, self._row(entry))
+        step.outcome = WriteOutcome(
+            entry, entry.status or OK, self._row(entry), is_invited=bool(answer.get("invited"))
+        )
 
     # 1. Before the call
 
@@ -187,6 +196,10 @@ class Writes:
             if entry.verb == "delete":
                 step.entry = outbox.note_written(self.warehouse, entry, None)
                 return
+            if self._is_made_again(step):
+                step.entry = outbox.note_unmatched(self.warehouse, entry)
+                step.spec, step.before = self._spec(step.entry), None
+                return
             raise RecordGone(
                 f"{entry.mart} {entry.remote_id}: the record is gone at the source, or the "
                 "connected user may not see it. Nothing was changed."
@@ -205,6 +218,14 @@ class Writes:
             raise RecordNotWritable(
                 f"{entry.mart} {entry.remote_id} cannot be changed: {reason}. Nothing was written."
             )
+
+    @staticmethod
+    def _is_made_again(step: Step) -> bool:
+        """True of an upsert whose record was found and is deleted at the source, as we see now."""
+        match, before = match_of(step.entry.match), step.before
+        is_deleted = before is not None and before["deletion_reason"] == "deleted"
+        is_upsert = match is not None and match.policy == "upsert"
+        return is_deleted and is_upsert and step.entry.state == "intended"
 
     def _is_there(self, step: Step) -> bool:
         """True if a call whose answer was lost has changed the row as it was to."""
@@ -244,7 +265,7 @@ class Writes:
         except PipelineError as error:
             log.info("%s: written records are not in the tables yet: %s", self.scope, error)
             for step in written:
-                step.outcome = WriteOutcome(step.entry, ACCEPTED)
+                step.outcome = WriteOutcome(step.entry, ACCEPTED, is_invited=step.is_invited)
             return
         for step in written:
             self._link(step.entry)
@@ -253,14 +274,14 @@ class Writes:
     def _link(self, entry: WriteEntry) -> None:
         """Remembers which record an app's own key names."""
         match = match_of(entry.match)
-        if match is None or match.by != EXTERNAL_KEY or entry.remote_id is None:
+        if match is None or match.own_key is None or entry.remote_id is None:
             return
         with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
             links.link(
                 connection,
                 self.scope,
                 entry.mart,
-                match.value,
+                match.own_key,
                 entry.remote_id,
                 who=entry.requested_by,
             )
@@ -271,13 +292,14 @@ class Writes:
         is_gone = row is None or row["deleted_at"] is not None
         if is_gone != (entry.verb == "delete") and (entry.verb == "delete" or row is None):
             log.info("%s: %s %s is not in the tables yet", self.scope, entry.mart, entry.remote_id)
-            return WriteOutcome(entry, ACCEPTED)
+            return WriteOutcome(entry, ACCEPTED, is_invited=step.is_invited)
         changed = self._changes(step, row) if row is not None and entry.verb != "delete" else {}
         status = CREATED if entry.verb == "create" else OK
-        answer = {"changed": sorted(changed)}
-        return WriteOutcome(
-            outbox.settle(self.warehouse, entry, "done", status, answer), status, row, changed
-        )
+        answer: dict[str, Any] = {"changed": sorted(changed)}
+        if step.is_invited:
+            answer["invited"] = True
+        settled = outbox.settle(self.warehouse, entry, "done", status, answer)
+        return WriteOutcome(settled, status, row, changed, step.is_invited)
 
     def _changes(self, step: Step, row: rows.Row) -> dict[str, tuple[Any, Any]]:
         """What the source stored otherwise than sent, and what it changed besides."""

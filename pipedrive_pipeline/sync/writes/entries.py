@@ -36,6 +36,7 @@ class Intent:
     expected_version: str | None = None
     is_async: bool = False
     match: Mapping[str, str] | None = None  # see `matching.Match`
+    notify: bool = False  # those who take part are to be invited
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class WriteEntry:
     def values(self) -> dict[str, Any]:
         """What the request says, by column of the mart."""
         return dict((self.body or {}).get("values", {}))
+
+    @property
+    def notify(self) -> bool:
+        """Whether those who take part are to be invited; False once the write is settled."""
+        return bool((self.body or {}).get("notify"))
 
     @property
     def is_settled(self) -> bool:

@@ -1,8 +1,8 @@
 """Why a write was not done, or not yet.
 
 WriteError    NotSupported, WritingForbidden, WriteInvalid, RecordMoved, RecordGone, Duplicate,
-              NoMatch, RefusedBySource, RecordNotWritable, NotRead, CompanyChanged, NotWritten,
-              WriteKeyReused
+              NoMatch, RefusedBySource, RecordNotWritable, NotRead, CompanyChanged, OtherAccount,
+              NotWritten, WriteKeyReused
 Transient     WritesBusy, OutcomeUnknown, TablesBehind
 """
 
@@ -108,6 +108,13 @@ class CompanyChanged(WriteError):
     """The tenant connected another account before the write was sent."""
 
     code = "company_changed"
+    status = 409
+
+
+class OtherAccount(WriteError):
+    """Credentials of a request that open another account than the tenant's connection."""
+
+    code = "other_account"
     status = 409
 
 

@@ -6,18 +6,21 @@ customer cannot both find nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.marts.declared import mart
 from pipedrive_pipeline.marts.points import values as points
+from pipedrive_pipeline.marts.visibility import become_user
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.writes import links
 from pipedrive_pipeline.sync.writes.errors import Duplicate, NoMatch, WriteInvalid
+from pipedrive_pipeline.warehouse.database import become_app
 
 By = Literal["external_key", "email", "phone", "domain", "customer_number"]
 Policy = Literal["upsert", "update_only", "create_only"]
@@ -26,23 +29,53 @@ KEY_MAX: Final = 200  # characters
 # The link of a contact point to the row of each mart that has some.
 POINTS_OF: Final[Mapping[str, str]] = {"customers": "customer_id", "contacts": "contact_id"}
 
+# The kinds of contact points in which a key is looked for.
+POINT_KINDS: Final[Mapping[str, list[str]]] = {
+    "email": ["email"],
+    "phone": ["phone"],
+    "domain": ["email", "website"],
+}
+
 
 @dataclass(frozen=True)
 class Match:
-    """How the record is found, and what is done if it is there or is not."""
+    """How the record is found, and what is done if it is there or is not.
+
+    Attributes:
+        by: kind of the value.
+        value: that the record has.
+        policy: what is done.
+        external_key: the app's own key besides: looked for first, and remembered afterwards.
+        user_id: the user of the CRM, `crm.users.id`, whose rights the caller has; None: it may see
+            every record.
+    """
 
     by: By
     value: str
     policy: Policy = "upsert"
+    external_key: str | None = None
+    user_id: str | None = None
+
+    @property
+    def own_key(self) -> str | None:
+        """The app's own key, which is remembered; None if the request has none."""
+        return self.value if self.by == EXTERNAL_KEY else self.external_key
 
     def as_json(self) -> dict[str, str]:
         """As the outbox stores it."""
-        return {"by": self.by, "value": self.value, "policy": self.policy}
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def match_of(stored: Mapping[str, Any] | None) -> Match | None:
     """The match that the outbox stores; None if the write has none."""
     return Match(**stored) if stored else None
+
+
+def is_usable(name: str, by: By) -> bool:
+    """True if records of the mart can be found by keys of this kind."""
+    if by in POINT_KINDS:
+        return name in POINTS_OF
+    return by == EXTERNAL_KEY or by in {column.name for column in mart(name).columns}
 
 
 def require_usable(name: str, match: Match) -> None:
@@ -51,13 +84,11 @@ def require_usable(name: str, match: Match) -> None:
     Raises:
         WriteInvalid: the mart has no such key, or the value is none.
     """
-    columns = {column.name for column in mart(name).columns}
-    if match.by in {"email", "phone", "domain"} and name not in POINTS_OF:
+    if not is_usable(name, match.by):
         raise _unusable(f"{name} are not found by {match.by}")
-    if match.by == "customer_number" and match.by not in columns:
-        raise _unusable(f"{name} have no customer number")
-    if not match.value.strip() or len(match.value) > KEY_MAX or "\x00" in match.value:
-        raise _unusable(f"has no value of 1 to {KEY_MAX} characters")
+    for text in (match.value, match.external_key):
+        if text is not None and (not text.strip() or len(text) > KEY_MAX or "\x00" in text):
+            raise _unusable(f"has no value of 1 to {KEY_MAX} characters")
 
 
 def matched(connection: psycopg.Connection, scope: Scope, name: str, match: Match) -> str | None:
@@ -68,6 +99,8 @@ def matched(connection: psycopg.Connection, scope: Scope, name: str, match: Matc
         Duplicate: one does, and the policy makes new ones only; or several do.
     """
     found = _found(connection, scope, name, match)
+    if found and match.user_id is not None:
+        _require_visible(connection, scope, name, found, match)
     if not found and match.policy == "update_only":
         raise NoMatch(f"No record of {name} has this {match.by}. Nothing was written.")
     if found and match.policy == "create_only":
@@ -86,13 +119,12 @@ def matched(connection: psycopg.Connection, scope: Scope, name: str, match: Matc
 
 
 def _found(connection: psycopg.Connection, scope: Scope, name: str, match: Match) -> list[str]:
+    if match.own_key is not None:
+        remote_id = links.linked(connection, scope, name, match.own_key)
+        if remote_id is not None and _is_live(connection, scope, name, remote_id):
+            return [remote_id]
     if match.by == EXTERNAL_KEY:
-        remote_id = links.linked(connection, scope, name, match.value)
-        return (
-            []
-            if remote_id is None or not _is_live(connection, scope, name, remote_id)
-            else [remote_id]
-        )
+        return []
     if match.by == "customer_number":
         condition: sql.Composable = sql.SQL("mart.customer_number = %(value)s")
         return _rows(connection, scope, name, condition, match.value.strip())
@@ -102,14 +134,7 @@ def _found(connection: psycopg.Connection, scope: Scope, name: str, match: Match
         " where points.tenant_id = %(tenant)s and points.{column} = %(value)s"
         " and points.kind = any (%(kinds)s))"
     ).format(link=sql.Identifier(POINTS_OF[name]), column=sql.Identifier(column))
-    return _rows(connection, scope, name, condition, value, kinds=KINDS[match.by])
-
-
-KINDS: Final[Mapping[str, list[str]]] = {
-    "email": ["email"],
-    "phone": ["phone"],
-    "domain": ["email", "website"],
-}
+    return _rows(connection, scope, name, condition, value, kinds=POINT_KINDS[match.by])
 
 
 def _point(connection: psycopg.Connection, scope: Scope, match: Match) -> tuple[str, str]:
@@ -124,6 +149,28 @@ def _point(connection: psycopg.Connection, scope: Scope, match: Match) -> tuple[
     if value is None:
         raise _unusable(f"cannot be read as {match.by}")
     return "value", value
+
+
+def _require_visible(
+    connection: psycopg.Connection, scope: Scope, name: str, ids: Sequence[str], match: Match
+) -> None:
+    """Returns if the caller's user may see these records; the rest of the transaction is theirs.
+
+    Raises:
+        Duplicate: the user may not, so that the record is neither changed nor made again.
+    """
+    query = sql.SQL(
+        "select count(*) from {} as mart"
+        " where mart.tenant_id = %s and mart.system = %s and mart.remote_id = any (%s)"
+    ).format(sql.Identifier(*mart(name).table))
+    become_user(connection, scope.tenant, UUID(match.user_id))
+    become_app(connection, scope.tenant)
+    row = connection.execute(query, [scope.tenant.slug, scope.system, list(ids)]).fetchone()
+    if row is None or row[0] < len(ids):
+        raise Duplicate(
+            f"A record of {name} that this key may not see has this {match.by}. Nothing was "
+            "written."
+        )
 
 
 def _is_live(connection: psycopg.Connection, scope: Scope, name: str, remote_id: str) -> bool:

@@ -70,7 +70,9 @@ def intend(
         "hash": intent.request_hash,
         "who": intent.who,
         "is_async": intent.is_async,
-        "body": Jsonb({"call": intent.body, "values": dict(intent.values)}),
+        "body": Jsonb(
+            {"call": intent.body, "values": dict(intent.values), "notify": intent.notify}
+        ),
         "columns": sorted(intent.values),
         "version": intent.expected_version,
         "match": None if intent.match is None else Jsonb(dict(intent.match)),
@@ -95,6 +97,11 @@ def note_sending(warehouse: Warehouse, entry: WriteEntry, body: Body) -> WriteEn
 def note_matched(warehouse: Warehouse, entry: WriteEntry, remote_id: str) -> WriteEntry:
     """Commits that a create changes this record instead."""
     return _changed(warehouse, entry, _MATCHED, {"id": entry.id, "remote_id": remote_id})
+
+
+def note_unmatched(warehouse: Warehouse, entry: WriteEntry) -> WriteEntry:
+    """Commits that the record that was matched is gone, so that a new one is made after all."""
+    return _changed(warehouse, entry, _UNMATCHED, {"id": entry.id})
 
 
 def note_unsent(warehouse: Warehouse, entry: WriteEntry) -> WriteEntry:
@@ -223,6 +230,13 @@ _MATCHED: Final = f"""
 update integration.outbox
 set verb = 'update',
     remote_id = %(remote_id)s
+where outbox.id = %(id)s
+returning {COLUMNS}
+"""
+_UNMATCHED: Final = f"""
+update integration.outbox
+set verb = 'create',
+    remote_id = null
 where outbox.id = %(id)s
 returning {COLUMNS}
 """

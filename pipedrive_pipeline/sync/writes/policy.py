@@ -34,6 +34,14 @@ def spec_of(system: str, mart: str, verb: Verb) -> WriteSpec:
     return spec
 
 
+def allowed_marts(connection: psycopg.Connection, scope: Scope) -> frozenset[str]:
+    """The marts whose records the tenant lets be written, of those that the system can write."""
+    row = connection.execute(_ALLOWED, [scope.tenant.slug, scope.system]).fetchone()
+    named = set(row[0]) if row else set()
+    writable = {operation.mart for operation in operations(scope.system)}
+    return frozenset(writable if ALL_MARTS in named else writable & named)
+
+
 def require_allowed(
     connection: psycopg.Connection, scope: Scope, mart: str, spec: WriteSpec
 ) -> None:
@@ -44,8 +52,7 @@ def require_allowed(
         NotRead: a write could not be seen in the tables.
     """
     tenant = scope.tenant.slug
-    row = connection.execute(_ALLOWED, [tenant, scope.system]).fetchone()
-    if not row or not {ALL_MARTS, mart} & set(row[0]):
+    if mart not in allowed_marts(connection, scope):
         raise WritingForbidden(
             f"{tenant} does not allow writing {mart}. An admin of the tenant allows it: setting "
             f"writes_allowed, such as `settings set --tenant {tenant} writes_allowed={mart}`."

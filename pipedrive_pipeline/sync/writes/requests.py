@@ -14,6 +14,7 @@ from pipedrive_pipeline.sync.writes import outbox
 from pipedrive_pipeline.sync.writes.entries import Intent, WriteEntry
 from pipedrive_pipeline.sync.writes.matching import Match, matched, require_usable
 from pipedrive_pipeline.sync.writes.policy import require_allowed, spec_of
+from pipedrive_pipeline.sync.writes.steps import final_body
 from pipedrive_pipeline.sync.writes.validation import Check, Checked
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -33,6 +34,8 @@ class WriteRequest:
         key: the Idempotency-Key.
         if_match: the version that the caller has read; ``*``: any.
         is_async: whether the caller does not wait.
+        match: of a create: how a record is found that it changes instead.
+        notify: whether those who take part are invited, where the system does so.
     """
 
     mart: str
@@ -45,7 +48,8 @@ class WriteRequest:
     key: str | None = None
     if_match: str | None = None
     is_async: bool = False
-    match: Match | None = None  # of a create: how a record is found that it changes instead
+    match: Match | None = None
+    notify: bool = False
 
     @property
     def hash(self) -> str:
@@ -60,6 +64,7 @@ class WriteRequest:
             dict(self.custom),
             self.if_match,
             self.match and self.match.as_json(),
+            self.notify,
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -91,6 +96,7 @@ def intended(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> Write
         expected_version=request.if_match,
         is_async=request.is_async,
         match=None if request.match is None else request.match.as_json(),
+        notify=request.notify,
     )
     return outbox.intend(warehouse, intent)
 
@@ -107,7 +113,9 @@ def checked_request(warehouse: Warehouse, scope: Scope, request: WriteRequest) -
         if request.match is not None:
             require_usable(request.mart, request.match)
         check = Check(connection, scope, request.mart, spec)
-        return check.checked(request.values, request.custom, is_new=request.verb == "create")
+        may_create = request.match is None or request.match.policy != "update_only"
+        is_new = request.verb == "create" and may_create
+        return check.checked(request.values, request.custom, is_new=is_new)
 
 
 def call_of(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> dict[str, Any]:
@@ -129,7 +137,7 @@ def call_of(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> dict[s
         "system": scope.system,
         "method": spec.method,
         "path": spec.path.format(id=remote_id, parent=request.parent_remote_id),
-        "body": spec.shape(dict(done.body), {}),
+        "body": final_body(spec, done.body, {}, notify=request.notify),
         "tokens": spec.tokens,
         "matched": None if remote_id is None else f"{scope.system}:{remote_id}",
     }

@@ -13,6 +13,7 @@ from datetime import datetime
 
 import psycopg
 
+from pipedrive_pipeline.connectors.contract import Credential
 from pipedrive_pipeline.connectors.refusals import SourceRefused
 from pipedrive_pipeline.connectors.writing import Body, Writer, WriteTarget
 from pipedrive_pipeline.errors import BudgetSpent, PipelineError, SourceBroke, SourceUnavailable
@@ -23,7 +24,14 @@ from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.writes import outbox, rows
 from pipedrive_pipeline.sync.writes.entries import WriteEntry
 from pipedrive_pipeline.sync.writes.errors import OutcomeUnknown, RecordMoved, WriteError
-from pipedrive_pipeline.sync.writes.steps import Step, Timing, fail, not_written, refusal_of
+from pipedrive_pipeline.sync.writes.steps import (
+    Step,
+    Timing,
+    fail,
+    final_body,
+    not_written,
+    refusal_of,
+)
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 log = logging.getLogger(__name__)
@@ -39,6 +47,7 @@ class Sending:
         scope: whose writes.
         timing: how long what is waited for.
         is_background: True makes no call for a caller who waited, and only looks it up.
+        credential: signs the calls; None: the connection's own.
     """
 
     warehouse: Warehouse
@@ -46,13 +55,20 @@ class Sending:
     scope: Scope
     timing: Timing
     is_background: bool
+    credential: Credential | None = None
 
     async def send_all(self, steps: Sequence[Step], session: psycopg.Connection) -> None:
         """Makes the calls of writes that were not made, one after the other; notes each outcome."""
         unsent = [step for step in steps if step.entry.state != "written"]
         if not unsent:
             return
-        source = SourceAccess(self.warehouse, self.settings, self.scope, kept_share=KEPT_FOR_SYNCS)
+        source = SourceAccess(
+            self.warehouse,
+            self.settings,
+            self.scope,
+            kept_share=KEPT_FOR_SYNCS,
+            credential=self.credential,
+        )
         sent: set[tuple[str, str | None]] = set()
         try:
             async with source.open_writer() as writer:
@@ -108,7 +124,7 @@ class Sending:
 
     def _final_body(self, step: Step) -> Body:
         entry, spec = step.entry, step.spec
-        body = spec.shape(entry.call_body, step.before or {})
+        body = final_body(spec, entry.call_body, step.before or {}, notify=entry.notify)
         return body | {spec.marker: str(entry.id)} if spec.marker else body
 
     async def _after_lost_answer(self, step: Step, writer: Writer, error: PipelineError) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from pipedrive_pipeline.connectors.refusals import SourceRefused
-from pipedrive_pipeline.connectors.writing import WriteField, WriteSpec
+from pipedrive_pipeline.connectors.writing import Body, Row, WriteField, WriteSpec
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.sync.writes import outbox, rows
 from pipedrive_pipeline.sync.writes.entries import WriteEntry
@@ -49,6 +49,7 @@ class WriteOutcome:
     row: rows.Row | None = None  # of the mart, as it now is
     # What the source changed by itself, or stored otherwise: both values by column.
     changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    is_invited: bool = False  # the source has sent invitations to those who take part
 
 
 @dataclass
@@ -62,9 +63,27 @@ class Step:
     outcome: WriteOutcome | None = None
 
     @property
+    def is_invited(self) -> bool:
+        """True if the call, once it is carried out, sends invitations."""
+        return self.entry.notify and self.spec.invites_by is not None
+
+    @property
     def is_open(self) -> bool:
         """True while it has no end."""
         return self.error is None and self.outcome is None
+
+
+def final_body(spec: WriteSpec, body: Body, before: Row, *, notify: bool) -> Body:
+    """The body in its last form; whether it invites anybody is always said.
+
+    Args:
+        spec: of the call.
+        body: as it was checked.
+        before: the row before the call; empty where there is none.
+        notify: whether those who take part are invited.
+    """
+    shaped = spec.shape(dict(body), before)
+    return shaped | {spec.invites_by: notify} if spec.invites_by else shaped
 
 
 def fail(warehouse: Warehouse, step: Step, error: WriteError) -> None:

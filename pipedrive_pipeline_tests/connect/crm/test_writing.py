@@ -2,91 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
-from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.marts.declared import MARTS
-from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
-from pipedrive_pipeline.vault.vault import Vault
-from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline_tests import databases
-from pipedrive_pipeline_tests.connect import browser
-from pipedrive_pipeline_tests.connect.browser import ConnectSite
-from pipedrive_pipeline_tests.connect.tenants import client_with
-from pipedrive_pipeline_tests.scenarios.world import ACME, World
+from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline_tests.connect.crm.installation import Installed, data, error
+from pipedrive_pipeline_tests.scenarios.world import World
 from pipedrive_pipeline_tests.scenarios.writing import allow_writes
-from pipedrive_pipeline_tests.vault import oauth_server
-from pipedrive_pipeline_tests.vault.world import VaultSetup, settings_for
 
 pytestmark = pytest.mark.slow
 
 API = "/api/crm/v1"
-
-
-@pytest.fixture(scope="module")
-def installed(
-    database_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[ConnectSite, World, Sandbox]]:
-    """The app before a tenant that is synced with a sandbox: one for all tests of this module."""
-    home = Path(tmp_path_factory.mktemp("home"))
-    with (
-        databases.copy_of(database_template) as url,
-        oauth_server.running() as oauth,
-        serve(seeded(20, 40)) as sandbox,
-    ):
-        settings = settings_for(url, oauth, pipeline_home=home)
-        setup = VaultSetup(Vault(Warehouse(url), settings), oauth)
-        world = World(Warehouse(url), settings)
-        world.connect(ACME, sandbox)
-        databases.read_everything(world.warehouse, ACME)
-        world.sync(sync_type="full")
-        with browser.served(setup) as site:
-            yield site, world, sandbox
-
-
-@pytest.fixture
-def sandbox(installed: tuple[ConnectSite, World, Sandbox]) -> Iterator[Sandbox]:
-    yield installed[2]
-    installed[2].faults.clear()
-
-
-@pytest.fixture
-def world(installed: tuple[ConnectSite, World, Sandbox]) -> World:
-    return installed[1]
-
-
-def client_of(
-    installed: tuple[ConnectSite, World, Sandbox], role: Role, name: str = "our app"
-) -> httpx.Client:
-    site, world, _ = installed
-    with world.warehouse.as_app(ACME) as connection:
-        key = keys.add(connection, ACME, role, name, who="a test")
-    return client_with(site, key.text)
-
-
-@pytest.fixture
-def admin(installed: tuple[ConnectSite, World, Sandbox]) -> httpx.Client:
-    """A key that may do everything, of a tenant that allows every write."""
-    allow_writes(installed[1])
-    return client_of(installed, Role.ADMIN)
-
-
-def data(answer: httpx.Response, status: int = 200) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    found: dict[str, Any] = answer.json()["data"]
-    return found
-
-
-def error(answer: httpx.Response, status: int) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    found: dict[str, Any] = answer.json()["error"]
-    return found
 
 
 def test_an_organization_is_made_changed_and_deleted(admin: httpx.Client, sandbox: Sandbox) -> None:
@@ -314,10 +245,8 @@ def test_a_batch_reports_each_row_and_never_fails_whole(admin: httpx.Client) -> 
     assert answer[2]["data"]["name"] == "Nachher"
 
 
-def test_a_key_without_the_right_writes_nothing(
-    installed: tuple[ConnectSite, World, Sandbox], sandbox: Sandbox
-) -> None:
-    user, manager = client_of(installed, Role.USER, "u"), client_of(installed, Role.MANAGER, "m")
+def test_a_key_without_the_right_writes_nothing(installed: Installed, sandbox: Sandbox) -> None:
+    user, manager = installed.client(Role.USER, "u"), installed.client(Role.MANAGER, "m")
     calls = len(sandbox.requests)
     refused = user.post(f"{API}/organizations", json={"name": "Neu"})
     kept = manager.delete(f"{API}/organizations/pipedrive:1")
@@ -325,6 +254,71 @@ def test_a_key_without_the_right_writes_nothing(
     assert error(refused, 403)["code"] == "role_too_low"
     assert error(kept, 403)["code"] == "role_too_low"
     assert len(sandbox.requests) == calls
+
+
+def test_a_key_of_a_user_changes_no_record_that_the_user_may_not_see(
+    admin: httpx.Client, installed: Installed, sandbox: Sandbox
+) -> None:
+    """Neither by its id nor by a match; nor is a second record made of it."""
+    sent = {"name": "Verborgen", "website": "https://verborgen.example", "visible_to": "1"}
+    made = data(admin.post(f"{API}/organizations", json=sent), 201)
+    users: Any = data(admin.get(f"{API}/users"))
+    stranger = next(each for each in users if each["id"] != made["owner_id"])
+    bound = installed.client(
+        Role.MANAGER, "a stranger", crm_user_id=UUID(stranger["id"].partition("_")[2])
+    )
+    last = sandbox.account.records["organizations"].last_id
+    change = {"name": "Entdeckt", "match_value": "verborgen.example"}
+    by_match = error(bound.post(f"{API}/organizations?match=domain", json=change), 409)
+    by_id = error(bound.patch(f"{API}/organizations/{made['id']}", json={"name": "x"}), 404)
+
+    assert (by_match["code"], by_id["code"]) == ("duplicate", "not_found")
+    assert made["remote_id"] not in by_match["message"]
+    assert sandbox.account.get("organizations", int(made["remote_id"]))["name"] == "Verborgen"
+    assert sandbox.account.records["organizations"].last_id == last
+
+
+REFUSED = {  # a fault of the source: status and code of the answer
+    "scope_403": (409, "scope_missing"),
+    "unauthorized_401": (409, "needs_reauth"),
+    "daily_429": (503, "budget_spent"),
+    "cloudflare_403": (409, "source_blocked"),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_what_the_source_refuses_has_the_documented_answer_and_changes_nothing(
+    admin: httpx.Client, sandbox: Sandbox, world: World, fault: str
+) -> None:
+    """The same request with the same key again, once it is allowed, is done."""
+    headers = {"idempotency-key": f"refused {fault}".replace(" ", "-")}
+    sandbox.faults.add(fault, path="/api/v2/organizations", times=2)
+    changes = len(sandbox.account.history)
+    answer = admin.post(f"{API}/organizations", json={"name": fault}, headers=headers)
+    sandbox.faults.clear()
+    assert len(sandbox.account.history) == changes
+    with world.warehouse.transaction() as connection:
+        connection.execute("update integration.connections set state = 'connected'")
+        connection.execute("delete from integration.budget_statements")
+    again = admin.post(f"{API}/organizations", json={"name": fault}, headers=headers)
+
+    status, code = REFUSED[fault]
+    assert error(answer, status)["code"] == code
+    assert ("retry-after" in answer.headers) == (status == 503)
+    assert data(again, 201)["name"] == fault
+
+
+def test_an_archived_deal_and_a_refusal_by_the_source_have_the_documented_answers(
+    admin: httpx.Client, sandbox: Sandbox
+) -> None:
+    deal = data(admin.post(f"{API}/deals", json={"title": "Alt"}), 201)
+    sandbox.account.edit("deals", int(deal["remote_id"]), is_archived=True)
+    archived = error(admin.patch(f"{API}/deals/{deal['id']}", json={"title": "x"}), 409)
+    early = error(admin.post(f"{API}/deals", json={"title": "x", "lost_reason": "zu früh"}), 422)
+
+    assert archived["code"] == "record_not_writable"
+    assert early["code"] == "refused_by_source"
+    assert [each["field"] for each in early["details"]] == ["lost_reason"]
 
 
 def test_each_resource_of_the_api_has_its_writing_routes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from fastapi import Request
@@ -25,6 +26,7 @@ from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.contract import Credential
 from pipedrive_pipeline.connectors.writing import Operation, Verb
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.marts.declared import Mart
@@ -52,13 +54,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Asked:
-    """The headers of a write."""
+    """What a write says besides its fields: headers, and how its record is found."""
 
     key: str | None
     if_match: str | None
     prefer: str | None
     match: By | None = None
     policy: Policy = "upsert"
+    notify: bool = False  # those who take part are invited
 
     @property
     def expected(self) -> str | None:
@@ -81,6 +84,7 @@ class Writing:
     caller: Caller
     declared: Mart
     scope: Scope
+    credential: Credential | None = None  # that the request brought; None: the connection's own
 
     def answer(
         self, verb: Verb, body: Mapping[str, Any], asked: Asked, target: Target | None = None
@@ -122,15 +126,42 @@ class Writing:
     def tried(self, body: Mapping[str, Any], asked: Asked, *, is_dry: bool) -> dict[str, Any]:
         """One row: the call that it makes, and what became of it; None of a dry run."""
         with in_api_names(self.declared):
-            wanted = self._wanted("create", body, asked, None)
-            call = call_of(self.services.vault.warehouse, self.scope, wanted)
+            wanted = self.wanted("create", body, asked, None)
+            call = self.call(wanted)
         if is_dry:
             return {"request": call, "answer": None}
         try:
-            (done,) = self._done([self._entry("create", body, asked, None)])
+            return {"request": call, "answer": self.shown(self.outcome(wanted))}
         except PipelineError as error:
-            done = error
-        return {"request": call, "answer": self._row_answer(done)}
+            return {"request": call, "answer": self.refused(error)}
+
+    def call(self, wanted: WriteRequest) -> dict[str, Any]:
+        """The call to the CRM that a write makes; none is made here.
+
+        Raises:
+            PipelineError: as the write.
+        """
+        return call_of(self.services.vault.warehouse, self.scope, wanted)
+
+    def outcome(self, wanted: WriteRequest) -> WriteOutcome:
+        """Does one write of this resource.
+
+        Raises:
+            PipelineError: why it was not done, or not yet; fields have the API's names.
+        """
+        with in_api_names(self.declared):
+            (done,) = self._done([intended(self.services.vault.warehouse, self.scope, wanted)])
+            if isinstance(done, PipelineError):
+                raise done
+        return done
+
+    def shown(self, done: WriteOutcome) -> dict[str, Any]:
+        """What became of a write, with the record as the caller sees it."""
+        return {
+            "status": done.status,
+            "data": self._object(done),
+            "warnings": self._warnings(done),
+        }
 
     def _row_entry(self, body: Mapping[str, Any], key: str | None) -> WriteEntry:
         fields = dict(body)
@@ -145,32 +176,50 @@ class Writing:
 
     def _row_answer(self, done: PipelineError | WriteOutcome) -> dict[str, Any]:
         if isinstance(done, WriteOutcome):
-            return {
-                "status": done.status,
-                "data": self._object(done),
-                "warnings": self._warnings(done),
-            }
+            return self.shown(done)
         if isinstance(done, WriteError):
             rename(done, self.declared)
-        details = list(done.details) if isinstance(done, WriteError) else []
-        error = {"code": done.code, "message": str(done), "details": details}
-        return {"status": envelope.status_of(done), "error": error}
+        return self.refused(done)
+
+    @staticmethod
+    def refused(error: PipelineError) -> dict[str, Any]:
+        """Why a write was not done, or not yet."""
+        details = list(error.details) if isinstance(error, WriteError) else []
+        shown_error = {"code": error.code, "message": str(error), "details": details}
+        return {"status": envelope.status_of(error), "error": shown_error}
 
     def _entry(
         self, verb: Verb, body: Mapping[str, Any], asked: Asked, target: Target | None
     ) -> WriteEntry:
         """The write in the outbox, allowed and checked."""
         return intended(
-            self.services.vault.warehouse, self.scope, self._wanted(verb, body, asked, target)
+            self.services.vault.warehouse, self.scope, self.wanted(verb, body, asked, target)
         )
 
-    def _wanted(
-        self, verb: Verb, body: Mapping[str, Any], asked: Asked, target: Target | None
+    def wanted(
+        self,
+        verb: Verb,
+        body: Mapping[str, Any],
+        asked: Asked,
+        target: Target | None,
+        linked: Mapping[str, str] = MappingProxyType({}),
     ) -> WriteRequest:
-        """The request by the mart's names."""
-        body, match = _split_match(body, asked)
+        """The request by the mart's names.
+
+        Args:
+            verb: what is done.
+            body: the fields, and what finds the record.
+            asked: what the request says besides.
+            target: the record; None of a create.
+            linked: ids in the system of records that the body need not name, by link.
+
+        Raises:
+            WriteInvalid: a field, or what finds the record, cannot be used.
+        """
+        body, match = _split_match(body, asked, self.caller)
         with reading.as_caller(self.services.warehouse, self.caller) as connection:
             sent = incoming(connection, self.scope, self.declared, body)
+        sent.values = {**linked, **sent.values}
         parent = target.parent_remote_id if target else self._parent(sent)
         return WriteRequest(
             mart=self.declared.name,
@@ -184,6 +233,7 @@ class Writing:
             if_match=asked.expected,
             is_async=asked.is_async,
             match=match,
+            notify=asked.notify,
         )
 
     def _parent(self, sent: Incoming) -> str | None:
@@ -207,7 +257,8 @@ class Writing:
     def _done(self, entries: Sequence[WriteEntry]) -> list[WriteOutcome | PipelineError]:
         vault = self.services.vault
         with self.services.slow_work.slot(self.caller.tenant):
-            return Writes(vault.warehouse, vault.settings, self.scope).do(entries)
+            writes = Writes(vault.warehouse, vault.settings, self.scope, credential=self.credential)
+            return writes.do(entries)
 
     def _accepted(self, entry: WriteEntry) -> JSONResponse:
         return envelope.answer(
@@ -244,7 +295,9 @@ class Writing:
         ]
 
 
-def _split_match(body: Mapping[str, Any], asked: Asked) -> tuple[Mapping[str, Any], Match | None]:
+def _split_match(
+    body: Mapping[str, Any], asked: Asked, caller: Caller
+) -> tuple[Mapping[str, Any], Match | None]:
     """The body without what only finds the record, and how it is found.
 
     Raises:
@@ -254,15 +307,22 @@ def _split_match(body: Mapping[str, Any], asked: Asked) -> tuple[Mapping[str, An
         return body, None
     left = dict(body)
     value = left.pop(MATCH_VALUE, None)
-    own = left.pop(EXTERNAL_KEY, None) if asked.match == EXTERNAL_KEY else None
+    own = left.pop(EXTERNAL_KEY, None)
     several = body.get(f"{asked.match}s")
     first = several[0] if isinstance(several, list) and several else None
-    chosen = next((each for each in (value, own, body.get(asked.match), first) if each), None)
+    first = first.get("value") if isinstance(first, Mapping) else first
+    chosen = next((each for each in (value, body.get(asked.match), first) if each), None)
     if not isinstance(chosen, str):
-        issue = f"needs a text under {asked.match} or {MATCH_VALUE}"
-        details = [{"field": "match", "issue": issue}]
-        raise WriteInvalid(f"match {issue}. No call was made.", details)
-    return left, Match(asked.match, chosen, asked.policy)
+        raise _no_value(f"needs a text under {asked.match} or {MATCH_VALUE}")
+    if not isinstance(own, str | None):
+        raise _no_value(f"needs a text under {EXTERNAL_KEY}")
+    also = None if asked.match == EXTERNAL_KEY else own
+    user_id = None if caller.crm_user_id is None else str(caller.crm_user_id)
+    return left, Match(asked.match, chosen, asked.policy, also, user_id)
+
+
+def _no_value(issue: str) -> WriteInvalid:
+    return WriteInvalid(f"match {issue}. No call was made.", [{"field": "match", "issue": issue}])
 
 
 def target_of(services: Services, caller: Caller, declared: Mart, record_id: str) -> Target:
