@@ -6,7 +6,7 @@ https://www.postgresql.org/docs/current/ddl-rowsecurity.html.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -21,7 +21,7 @@ from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import locks, sessions
 from pipedrive_pipeline.warehouse.cursors import Cursor
-from pipedrive_pipeline.warehouse.fences import Fence
+from pipedrive_pipeline.warehouse.fences import COUNT_HELD, Fence
 
 APPLICATION_NAME = "pipedrive-pipeline"
 CONNECT_TIMEOUT_SECONDS = 10
@@ -150,15 +150,29 @@ class Warehouse:
         Raises:
             Superseded: this is one run's warehouse, and the run may not write any more.
         """
+        settings = {"pipeline.tenant_id": tenant.slug} if tenant else {}
+        if search_path:
+            settings["search_path"] = ", ".join(
+                sql.Identifier(name).as_string() for name in search_path
+            )
         with self.connect() as connection:
-            if self.fence:
-                self.fence.hold(connection.cursor())
-            if tenant:
-                set_local(connection, "pipeline.tenant_id", tenant.slug)
-            if search_path:
-                quoted = [sql.Identifier(name).as_string(connection) for name in search_path]
-                set_local(connection, "search_path", ", ".join(quoted))
+            self._set_up(connection, settings)
             yield connection
+
+    def _set_up(self, connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
+        """Begins a transaction: holds the fence and sets the settings, in one statement.
+
+        A run makes a hundred transactions, most of them of one statement.
+        """
+        calls = ["set_config(%s, %s, true)"] * len(settings)
+        values: list[object] = [text for setting in settings.items() for text in setting]
+        if self.fence:
+            calls, values = [f"({COUNT_HELD})", *calls], [list(self.fence.holders), *values]
+        if not calls:
+            return
+        row = connection.execute(f"select {', '.join(calls)}".encode(), values).fetchone()
+        if self.fence:
+            self.fence.require(row[0] if row else 0)
 
     @contextmanager
     def as_app(self, tenant: Tenant, *, turn: str | None = None) -> Iterator[psycopg.Connection]:

@@ -20,12 +20,15 @@ END_WAIT_SECONDS: Final = 30  # for a transaction of a run, such as the load of 
 
 # `raw/…` before `marts/…`, as everywhere: two transactions that lock rows of a tenant in different
 # orders would wait for each other.
-HOLD: Final = """
-select fences.lock
-from integration.fences as fences
-where fences.holder = any (%s::uuid[])
-order by fences.lock desc
-for share
+COUNT_HELD: Final = """
+select count(*)
+from (
+    select
+    from integration.fences as fences
+    where fences.holder = any (%s::uuid[])
+    order by fences.lock desc
+    for share
+) as held
 """
 
 
@@ -42,8 +45,17 @@ class Fence:
         Raises:
             Superseded: one of them is another's by now, or gone.
         """
-        cursor.execute(HOLD, (list(self.holders),))
-        if len(cursor.fetchall()) < len(self.holders):
+        cursor.execute(COUNT_HELD, (list(self.holders),))
+        row = cursor.fetchone()
+        self.require(row[0] if row else 0)
+
+    def require(self, held_count: int) -> None:
+        """Returns if `COUNT_HELD` of the holders counted all of them.
+
+        Raises:
+            Superseded: as `hold`.
+        """
+        if held_count < len(self.holders):
             raise Superseded(self.tenant)
 
     def and_also(self, other: Fence | None) -> Fence:
