@@ -15,11 +15,27 @@ from psycopg import sql
 
 from pipedrive_pipeline.connectors.contract import Entity, Tombstone, next_number
 from pipedrive_pipeline.ingest.batches import Batch
+from pipedrive_pipeline.ingest.own_tables import OwnTable
 from pipedrive_pipeline.ingest.rejections import strike_values
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
+TABLE = OwnTable(
+    "raw",
+    "deletions",
+    """
+create table {table} (
+    entity text not null,
+    id text not null,
+    reason text not null check (reason in ('deleted', 'merged', 'converted', 'invisible')),
+    merged_into text,
+    seen_at timestamptz not null default now(),
+    _dlt_load_id text not null,
+    primary key (entity, id)
+);
+comment on table {table} is 'Records that are gone at the source; their rows stay where they were.';
+""",
+)
 NO_TIMES: Mapping[str, datetime | None] = MappingProxyType({})
 
 
@@ -46,16 +62,8 @@ class Deletions:
 
     def __init__(self, warehouse: Warehouse, scope: Scope) -> None:
         self._warehouse, self._scope = warehouse, scope
-        self._raw = scope.raw_schema
-        self._table = sql.Identifier(self._raw, "deletions")
+        self._table = TABLE.of(scope)
         self._stated: dict[str, dict[str, _Stated]] = {}  # by entity and key
-
-    def prepare(self) -> None:
-        """Makes the table where it is missing."""
-        with self._warehouse.transaction() as connection:
-            if not is_there(connection, self._raw, "deletions"):
-                schema = sql.Identifier(self._raw)
-                connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
 
     def mark(
         self,
@@ -119,20 +127,6 @@ class Deletions:
             if key in stated and stated[key].is_newer_than(sent, stamp)
         ]
 
-
-_TABLE = """
-create schema if not exists {schema};
-create table if not exists {table} (
-    entity text not null,
-    id text not null,
-    reason text not null check (reason in ('deleted', 'merged', 'converted', 'invisible')),
-    merged_into text,
-    seen_at timestamptz not null default now(),
-    _dlt_load_id text not null,
-    primary key (entity, id)
-);
-comment on table {table} is 'Records that are gone at the source; their rows stay where they were.';
-"""
 
 _MARK = """
 insert into {table} as known (entity, id, reason, merged_into, seen_at, _dlt_load_id)

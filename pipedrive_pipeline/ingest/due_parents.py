@@ -13,11 +13,23 @@ from psycopg import sql
 from pipedrive_pipeline.connectors.contract import Children, Entity, Tombstone
 from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.ingest.deletions import Deletions
+from pipedrive_pipeline.ingest.own_tables import OwnTable
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-TABLE = "due_parents"
+TABLE = OwnTable(
+    "staging",
+    "due_parents",
+    """
+create table {table} (
+    entity text not null,
+    id text not null,
+    primary key (entity, id)
+);
+comment on table {table} is 'Parents whose lists of children are still to be read.';
+""",
+)
 
 
 class DueParents:
@@ -26,7 +38,7 @@ class DueParents:
     def __init__(self, warehouse: Warehouse, scope: Scope, entities: Iterable[Entity]) -> None:
         self._warehouse, self._scope = warehouse, scope
         self._entities = {entity.name: entity for entity in entities}
-        self._table = sql.Identifier(scope.staging_schema, TABLE)
+        self._table = TABLE.of(scope)
 
     def children_of(self, parent: Entity) -> list[Entity]:
         """The entities that are read as lists of this one's records."""
@@ -48,7 +60,6 @@ class DueParents:
 
     def _note(self, child: Entity, parents: Batch) -> None:
         entity = parents.entity
-        self._prepare()
         with self._warehouse.transaction() as connection:
             is_in_raw = is_there(connection, self._scope.raw_schema, entity.name)
             due_by = _due_by(child)
@@ -77,7 +88,6 @@ class DueParents:
         if not isinstance(child.read, Children):
             return
         parent = self._entities[child.read.of]
-        self._prepare()
         with self._warehouse.transaction() as connection:
             connection.execute(
                 sql.SQL("delete from {} where entity = %s").format(self._table), [child.name]
@@ -100,7 +110,6 @@ class DueParents:
         Those that `Children.first` names come first, then those with the greatest value in the
         column of `Children.due_by`.
         """
-        self._prepare()
         read = child.read
         with self._warehouse.transaction() as connection:
             query = sql.SQL(_DUE).format(table=self._table)
@@ -112,7 +121,6 @@ class DueParents:
 
     def due_among(self, child: Entity, ids: Sequence[str]) -> list[str]:
         """Those of these parents whose lists are due."""
-        self._prepare()
         query = sql.SQL("select id from {} where entity = %s and id = any(%s) order by id")
         with self._warehouse.transaction() as connection:
             rows = connection.execute(query.format(self._table), [child.name, list(ids)])
@@ -157,12 +165,6 @@ class DueParents:
             orphans = self.listed_in_raw(child, gone)
             deletions.mark(child, [Tombstone(key, "deleted") for key in orphans])
 
-    def _prepare(self) -> None:
-        with self._warehouse.transaction() as connection:
-            if not is_there(connection, self._scope.staging_schema, TABLE):
-                schema = sql.Identifier(self._scope.staging_schema)
-                connection.execute(sql.SQL(_TABLE).format(schema=schema, table=self._table))
-
 
 def affordable(
     child: Entity, parents: Sequence[str], tokens_left: Callable[[], int]
@@ -182,16 +184,6 @@ def _due_by(child: Entity) -> str | None:
 def _type_of(entity: Entity, name: str) -> str:
     return {column.name: column.type.value for column in (entity.key, *entity.columns)}[name]
 
-
-_TABLE = """
-create schema if not exists {schema};
-create table if not exists {table} (
-    entity text not null,
-    id text not null,
-    primary key (entity, id)
-);
-comment on table {table} is 'Parents whose lists of children are still to be read.';
-"""
 
 _NOTE = """
 insert into {table} (entity, id)

@@ -19,13 +19,24 @@ from io import BytesIO
 from psycopg import sql
 from pyarrow import csv
 
-from pipedrive_pipeline.connectors.contract import Entity, Snapshot
+from pipedrive_pipeline.connectors.contract import Snapshot
 from pipedrive_pipeline.ingest.batches import Batch
+from pipedrive_pipeline.ingest.own_tables import OwnTable
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-TABLE = "known_reads"
+TABLE = OwnTable(
+    "staging",
+    "known_reads",
+    """
+create table {table} (
+    entity text primary key,
+    read text not null,
+    raw text not null
+);
+comment on table {table} is 'Digests of the last reads, so that the same again is not loaded.';
+""",
+)
 
 
 class KnownReads:
@@ -33,12 +44,8 @@ class KnownReads:
 
     def __init__(self, warehouse: Warehouse, scope: Scope) -> None:
         self._warehouse, self._scope = warehouse, scope
-        self._table = sql.Identifier(scope.staging_schema, TABLE)
+        self._table = TABLE.of(scope)
         self._stored: dict[str, tuple[str, str]] | None = None  # of the read and of raw, by entity
-
-    def may_know(self, entity: Entity) -> bool:
-        """True if a digest of this entity's last read is kept."""
-        return entity.name in self._known()
 
     def unchanged(self, batches: Sequence[Batch]) -> set[str]:
         """The names of the entities whose read raw holds already, as it is.
@@ -62,8 +69,6 @@ class KnownReads:
         if not states:
             return
         with self._warehouse.transaction() as connection:
-            if not is_there(connection, self._scope.staging_schema, TABLE):
-                connection.execute(sql.SQL(_TABLE).format(table=self._table))
             columns = {
                 "names": list(states),
                 "digests": [digests[name] for name in states],
@@ -74,10 +79,9 @@ class KnownReads:
 
     def _known(self) -> dict[str, tuple[str, str]]:
         if self._stored is None:
+            query = sql.SQL("select entity, read, raw from {}").format(self._table)
             with self._warehouse.transaction() as connection:
-                query = sql.SQL("select entity, read, raw from {}").format(self._table)
-                is_kept = is_there(connection, self._scope.staging_schema, TABLE)
-                rows = connection.execute(query).fetchall() if is_kept else []
+                rows = connection.execute(query).fetchall()
             self._stored = {name: (read, raw) for name, read, raw in rows}
         return self._stored
 
@@ -134,15 +138,6 @@ def _digest(batch: Batch) -> str:
     declared = repr((batch.entity.key, batch.entity.columns, batch.entity.history))
     return hashlib.sha256(declared.encode() + rows.getbuffer()).hexdigest()
 
-
-_TABLE = """
-create table if not exists {table} (
-    entity text primary key,
-    read text not null,
-    raw text not null
-);
-comment on table {table} is 'Digests of the last reads, so that the same again is not loaded.';
-"""
 
 _REMEMBER = """
 insert into {table} (entity, read, raw)

@@ -148,7 +148,7 @@ class ReadPlan:
         return is_young and bool(self.resume.windows)
 
     def as_state(self) -> dict[str, Any]:
-        """As JSON, for dlt's state."""
+        """As JSON, as it is stored."""
         return {
             "began_at": self.began_at.isoformat(),
             "last_run_at": self.last_run_at.isoformat(),
@@ -158,7 +158,7 @@ class ReadPlan:
 
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> ReadPlan:
-        """From dlt's state; a plan of another release becomes one that may not go on."""
+        """As stored; a plan of another release becomes one that may not go on."""
         try:
             return msgspec.convert(state, cls)
         except msgspec.ValidationError:

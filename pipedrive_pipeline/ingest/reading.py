@@ -68,7 +68,7 @@ class Reader:
     tokens_left: Callable[[], int] = lambda: sys.maxsize  # that this run may still spend
     chunk_rows: int = CHUNK_ROWS
     _is_increment: bool = False
-    # Reads of everything that began without a note: the source may send what raw holds.
+    # Reads of everything of which no row is noted yet: the source may send what raw holds.
     _unnoted: dict[str, datetime] = field(default_factory=dict)
 
     def read(
@@ -154,18 +154,17 @@ class Reader:
         before, now = self.raw.cursors.get(walk.entity.name), self.now()
         if walk.is_of_everything and not walk.plan:
             self._unnoted[walk.entity.name] = now
-            if not (self._is_increment and self.known_reads.may_know(walk.entity)):
-                self._note_beginning(walk.entity)
         if walk.plan:
             began_at, rows = walk.plan.began_at, walk.plan.rows
             return EntityRead(walk.entity, before, began_at=began_at, resumed_rows=rows)
         return EntityRead(walk.entity, before, began_at=now)
 
-    def _note_beginning(self, entity: Entity) -> None:
-        """Notes that a read of everything began, before the first of its rows is noted."""
-        if began_at := self._unnoted.pop(entity.name, None):
-            self.seen_keys.begin(entity, began_at)
-            self.raw.rejections.begin(entity)
+    def _note_beginnings(self, batches: Sequence[Batch]) -> None:
+        """Notes that reads of everything began, before the first of their rows is noted."""
+        names = {batch.entity.name for batch in batches} & self._unnoted.keys()
+        if names:
+            self.seen_keys.begin({name: self._unnoted.pop(name) for name in names})
+            self.raw.rejections.begin(names)
 
     def _commit(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> Iterator[EntityRead]:
         """Loads a chunk and yields the reads that ended with it."""
@@ -179,9 +178,10 @@ class Reader:
         self._end_plans(chunk)
         for read in chunk.finished:
             read.is_complete = read.error is None
-            if read.is_complete and read.entity.name in chunk.of_everything - chunk.known:
-                self.seen_keys.forget(read.entity)  # after its plan, which goes on by what was seen
-                self.raw.rejections.end(read.entity)
+        complete = {read.entity.name for read in chunk.finished if read.is_complete}
+        if ended := complete & (chunk.of_everything - chunk.known):
+            self.seen_keys.end(ended)  # after their plans, which go on by what was seen
+            self.raw.rejections.end(ended)
         self.known_reads.remember(
             [chunk.whole[read.entity.name] for read in chunk.finished if chunk.is_proven(read)]
         )
@@ -193,11 +193,15 @@ class Reader:
         self._set_known_aside(batches, chunk, reads)
         chunk.batches.clear()
         batches = [batch for batch in batches if batch.entity.name not in chunk.known]
-        if not batches:
-            self._move_cursors(chunk, reads)
-            return
-        for batch in batches:
-            self._note_beginning(batch.entity)
+        if batches:
+            self._load_unknown(batches, chunk, reads)
+        self.raw.move(chunk.cursors, chunk.plans)
+
+    def _load_unknown(
+        self, batches: list[Batch], chunk: _Chunk, reads: dict[str, EntityRead]
+    ) -> None:
+        """Loads batches of which raw may lack rows, and follows what came of them."""
+        self._note_beginnings(batches)
         whole = [replace(batch) for batch in batches if batch.entity.name in chunk.of_everything]
         listed = {  # before erased ones are taken out
             batch.entity.name: batch.keys
@@ -206,10 +210,11 @@ class Reader:
         }
         for batch in batches:
             self.due_parents.note(batch)
-            if batch.entity.name not in chunk.of_everything:
-                self.seen_keys.renew(batch)
+        self.seen_keys.renew(
+            batch for batch in batches if batch.entity.name not in chunk.of_everything
+        )
         with self._noting(whole) as all_noted:
-            loaded = self.raw.load(batches, chunk.cursors, chunk.plans, before_rows=all_noted)
+            loaded = self.raw.load(batches, before_rows=all_noted)
         for batch in batches:
             read = reads[batch.entity.name]
             read.add(loaded[batch.entity.name])
@@ -249,27 +254,11 @@ class Reader:
                 read.missing = read.extra = read.stale = 0
                 read.swept_at = read.began_at
 
-    def _move_cursors(self, chunk: _Chunk, reads: dict[str, EntityRead]) -> None:
-        """Commits the cursors of a chunk of which raw holds every row."""
-        moved = {
-            name: cursor
-            for name, cursor in chunk.cursors.items()
-            if self.raw.cursors.get(name) != cursor
-        }
-        if moved:
-            self.raw.load([joined(reads[min(moved)].entity, [])], moved, {})
-
     @contextmanager
-    def _noting(self, batches: list[Batch]) -> Iterator[Callable[[], None]]:
+    def _noting(self, batches: Sequence[Batch]) -> Iterator[Callable[[], None]]:
         """Notes the batches' keys while dlt writes its files; yields a function that waits."""
         with ThreadPoolExecutor(1) as pool:
-            noting = [pool.submit(self.seen_keys.note, batch) for batch in batches]
-
-            def all_noted() -> None:
-                for each in noting:
-                    each.result()
-
-            yield all_noted
+            yield pool.submit(self.seen_keys.note, batches).result
 
     def _end_plans(self, chunk: _Chunk) -> None:
         """Ends the plans of settled reads; the cursor moves only where nothing is in doubt.
@@ -285,8 +274,7 @@ class Reader:
         self.before_load()
         names = [read.entity.name for read in settled if read.error is None]
         proven = [name for name in names if name in chunk.unproven]
-        self.raw.load(
-            [joined(read.entity, []) for read in settled],
+        self.raw.move(
             {name: chunk.unproven[name] for name in proven},
             {read.entity.name: None for read in settled},
         )

@@ -71,7 +71,7 @@ class Refresher:
         self.before_load()
         loaded = NOTHING_LOADED
         if batch.table.num_rows or batch.rejected_records:
-            self.seen_keys.renew(batch)
+            self.seen_keys.renew([batch])
             self.due_parents.note(batch)
-            loaded = self.raw.load([batch], {}, {})[batch.entity.name]
+            loaded = self.raw.load([batch])[batch.entity.name]
         return loaded, self.deletions.unmark(batch)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import psycopg
 
@@ -30,18 +30,24 @@ class Rejections:
         self._warehouse, self._scope = warehouse, scope
         self._occurrences: Counter[tuple[str, str]] = Counter()
 
-    def begin(self, entity: Entity) -> None:
-        """Notes that a read of everything begins, so that `end` knows which records it sent."""
+    def begin(self, entities: Collection[str]) -> None:
+        """Notes that reads of everything begin, so that `end` knows which records they sent."""
         with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
-            connection.execute(_BEGIN, self._whose(entity))
+            connection.execute(_BEGIN, self._whose_all(entities))
 
-    def note(self, batch: Batch) -> None:
-        """Lists what did not fit of a batch, and strikes off what fits by now.
+    def note(self, batches: Iterable[Batch]) -> None:
+        """Lists what did not fit of batches, and strikes off what fits by now.
 
         It comes before the load: after a crash between the two the rows are read again.
         """
-        if not batch.table.num_rows and not batch.rejected_records:
+        noted = [batch for batch in batches if batch.table.num_rows or batch.rejected_records]
+        if not noted:
             return
+        with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
+            for batch in noted:
+                self._note(connection, batch)
+
+    def _note(self, connection: psycopg.Connection, batch: Batch) -> None:
         whose, values = self._whose(batch.entity), batch.rejected_values
         columns = {
             "keys": batch.json_texts(batch.entity.key.name),
@@ -51,18 +57,17 @@ class Rejections:
             "values": [value.value[:VALUE_LENGTH] for value in values],
             "reasons": [value.reason for value in values],
         }
-        with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
-            connection.execute(_STRIKE_FITTING, whose | columns)
-            if values:
-                connection.execute(_LIST_VALUES, whose | columns)
-            if batch.rejected_records:
-                records = self._identified(batch.entity, batch.rejected_records)
-                connection.execute(_LIST_RECORDS, whose | records)
+        connection.execute(_STRIKE_FITTING, whose | columns)
+        if values:
+            connection.execute(_LIST_VALUES, whose | columns)
+        if batch.rejected_records:
+            records = self._identified(batch.entity, batch.rejected_records)
+            connection.execute(_LIST_RECORDS, whose | records)
 
-    def end(self, entity: Entity) -> None:
-        """Strikes off records without a key that a whole read of everything did not send."""
+    def end(self, entities: Collection[str]) -> None:
+        """Strikes off records without a key that whole reads of everything did not send."""
         with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
-            connection.execute(_END, self._whose(entity))
+            connection.execute(_END, self._whose_all(entities))
 
     def _identified(self, entity: Entity, records: Sequence[Rejected]) -> dict[str, list[str]]:
         """The records as columns, each with a fingerprint; the same text may come several times."""
@@ -80,6 +85,10 @@ class Rejections:
 
     def _whose(self, entity: Entity) -> dict[str, object]:
         return _whose(self._scope, entity)
+
+    def _whose_all(self, entities: Collection[str]) -> dict[str, object]:
+        tenant, system = self._scope.tenant.slug, self._scope.system
+        return {"tenant": tenant, "system": system, "entities": [*entities]}
 
 
 def listed_by_field(
@@ -148,15 +157,20 @@ where rejected_values.tenant_id = %(tenant)s
     and rejected_values.system = %(system)s
     and rejected_values.entity = %(entity)s
 """
+_OF_ENTITIES = """
+where rejected_values.tenant_id = %(tenant)s
+    and rejected_values.system = %(system)s
+    and rejected_values.entity = any(%(entities)s)
+"""
 _BEGIN = f"""
 update integration.rejected_values
 set is_confirmed = false
-{_OF_ENTITY}
+{_OF_ENTITIES}
     and rejected_values.record_id is null
 """
 _END = f"""
 delete from integration.rejected_values
-{_OF_ENTITY}
+{_OF_ENTITIES}
     and rejected_values.record_id is null
     and not rejected_values.is_confirmed
 """

@@ -4,13 +4,13 @@ They lie in the tenant's staging schema, not in memory: a read may take several 
 keys. A key is noted before its row is loaded; after a crash it is noted again.
 
 The keys of an entity are those of one read, which `seen_reads` names by its beginning. A read that
-starts over forgets what an earlier one saw, long before it has a plan of its own; the earlier one's
-plan may not go on from then on, because what it read would seem to be gone.
+starts over forgets what an earlier one saw before it notes a key of its own; the earlier one's plan
+may not go on from then on, because what it read would seem to be gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,9 +20,36 @@ from psycopg import sql
 
 from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.ingest.batches import Batch
+from pipedrive_pipeline.ingest.own_tables import OwnTable
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse, set_local
+
+READS = OwnTable(
+    "staging",
+    "seen_reads",
+    """
+create table {table} (
+    entity text primary key,
+    began_at timestamptz not null
+);
+comment on table {table} is 'When the read began whose keys are in seen_keys.';
+""",
+)
+# Keys that were lost are those of no read any more.
+KEYS = OwnTable(
+    "staging",
+    "seen_keys",
+    """
+create table {table} (
+    entity text not null,
+    id text not null,
+    version timestamptz,
+    primary key (entity, id)
+);
+comment on table {table} is 'Keys that an unfinished read of everything has seen so far.';
+delete from {staging}.seen_reads;
+""",
+)
 
 
 @dataclass(frozen=True)
@@ -47,26 +74,24 @@ class SeenKeys:
 
     def __init__(self, warehouse: Warehouse, scope: Scope) -> None:
         self._warehouse, self._scope = warehouse, scope
-        self._raw, self._staging = scope.raw_schema, scope.staging_schema
-        self._table = sql.Identifier(self._staging, "seen_keys")
-        self._reads = sql.Identifier(self._staging, "seen_reads")
+        self._raw = scope.raw_schema
+        self._table, self._reads = KEYS.of(scope), READS.of(scope)
 
-    def prepare(self) -> None:
-        """Makes the tables where one is missing; keys that were lost with it are nobody's."""
-        with self._warehouse.transaction() as connection:
-            if not all(
-                is_there(connection, self._staging, name) for name in ("seen_keys", "seen_reads")
-            ):
-                names = {"table": self._table, "reads": self._reads}
-                schema = sql.Identifier(self._staging)
-                connection.execute(sql.SQL(_TABLES).format(schema=schema, **names))
+    def begin(self, began_at: Mapping[str, datetime]) -> None:
+        """Forgets the keys of entities; those noted from now on are of the read of then.
 
-    def begin(self, entity: Entity, began_at: datetime) -> None:
-        """Forgets an entity's keys; those that are noted from now on are of the read of then."""
-        values = {"entity": entity.name, "keys": None, "began_at": began_at}
+        Args:
+            began_at: when the read began, by entity.
+        """
+        names, times = [*began_at], [*began_at.values()]
         with self._warehouse.transaction() as connection:
-            connection.execute(sql.SQL(_FORGET).format(table=self._table), values)
-            connection.execute(sql.SQL(_BEGIN).format(reads=self._reads), values)
+            connection.execute(sql.SQL(_END).format(table=self._table), [names])
+            connection.execute(sql.SQL(_BEGIN).format(reads=self._reads), [names, times])
+
+    def end(self, entities: Collection[str]) -> None:
+        """Forgets the keys of entities whose read is whole."""
+        with self._warehouse.transaction() as connection:
+            connection.execute(sql.SQL(_END).format(table=self._table), [[*entities]])
 
     def are_of(self, entity: Entity, began_at: datetime) -> bool:
         """True if an entity's keys are those of the read that began then."""
@@ -75,35 +100,38 @@ class SeenKeys:
             query = sql.SQL(_ARE_OF).format(reads=self._reads)
             return connection.execute(query, values).fetchone() is not None
 
-    def forget(self, entity: Entity, keys: list[str] | None = None) -> None:
-        """Forgets an entity's keys, or these of them."""
+    def forget(self, entity: Entity, keys: list[str]) -> None:
+        """Forgets these keys of an entity."""
         with self._warehouse.transaction() as connection:
             connection.execute(
                 sql.SQL(_FORGET).format(table=self._table), {"entity": entity.name, "keys": keys}
             )
 
-    def note(self, batch: Batch) -> None:
-        """Notes a batch's keys and versions."""
-        self._write(_NOTE, batch)
+    def note(self, batches: Iterable[Batch]) -> None:
+        """Notes the keys and versions of batches."""
+        self._write(_NOTE, batches)
 
-    def renew(self, batch: Batch) -> None:
+    def renew(self, batches: Iterable[Batch]) -> None:
         """Notes the versions of keys that an unfinished read of everything saw, and no others.
 
         Records that are read by another way meanwhile are in raw in their later version.
         """
-        if batch.table.num_rows:
-            self._write(_RENEW, batch)
+        self._write(_RENEW, batches)
 
-    def _write(self, statement: str, batch: Batch) -> None:
-        entity = batch.entity
-        version = entity.version_column
-        values = {
-            "entity": entity.name,
-            "keys": batch.json_texts(entity.key.name),
-            "versions": batch.json_texts(version) if version else "[]",
-        }
+    def _write(self, text: str, batches: Iterable[Batch]) -> None:
+        statement = sql.SQL(text).format(table=self._table)
+        written = [batch for batch in batches if batch.table.num_rows]
+        if not written:
+            return
         with self._warehouse.transaction() as connection:
-            connection.execute(sql.SQL(statement).format(table=self._table), values)
+            for batch in written:
+                key, version = batch.entity.key.name, batch.entity.version_column
+                values = {
+                    "entity": batch.entity.name,
+                    "keys": batch.json_texts(key),
+                    "versions": batch.json_texts(version) if version else "[]",
+                }
+                connection.execute(statement, values)
 
     def compare(self, entity: Entity) -> KeyComparison:
         """Compares the keys that the read saw with the rows of raw."""
@@ -158,26 +186,10 @@ class SeenKeys:
         }
 
 
-_TABLES = """
-create schema if not exists {schema};
-create table if not exists {table} (
-    entity text not null,
-    id text not null,
-    version timestamptz,
-    primary key (entity, id)
-);
-comment on table {table} is 'Keys that an unfinished read of everything has seen so far.';
-create table if not exists {reads} (
-    entity text primary key,
-    began_at timestamptz not null
-);
-comment on table {reads} is 'When the read began whose keys are in seen_keys.';
-delete from {reads};
-"""
-
 _BEGIN = """
 insert into {reads} (entity, began_at)
-values (%(entity)s, %(began_at)s)
+select given.entity, given.began_at
+from unnest(%s::text[], %s::timestamptz[]) as given (entity, began_at)
 on conflict (entity) do update set began_at = excluded.began_at
 """
 
@@ -203,10 +215,9 @@ from rows from (
 where known.entity = %(entity)s and known.id = given.id
 """
 
-_FORGET = """
-delete from {table}
-where entity = %(entity)s and (%(keys)s::text[] is null or id = any(%(keys)s))
-"""
+_FORGET = "delete from {table} where entity = %(entity)s and id = any(%(keys)s)"
+
+_END = "delete from {table} where entity = any(%s)"
 
 _BEHIND = """
 select seen.id from {seen} as seen

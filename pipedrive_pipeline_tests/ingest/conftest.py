@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,8 +74,9 @@ class RawLoader:
     ) -> tuple[Loaded, Batch]:
         """One load of this answer, as a run of its own unless a store is given."""
         batch = batch_of(entity, page)
-        cursors: Mapping[str, CursorState] = {} if cursor is None else {entity.name: cursor}
-        loaded = (store or self.store()).load([batch], cursors, {})
+        opened = store or self.store()
+        loaded = opened.load([batch])
+        opened.move({} if cursor is None else {entity.name: cursor}, {})
         return loaded[entity.name], batch
 
     def rows(self, entity: Entity = THINGS) -> list[dict[str, Any]]:

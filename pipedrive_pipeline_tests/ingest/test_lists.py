@@ -175,8 +175,6 @@ class Boxes:
         declared = (BOXES, self.child)
         due = DueParents(self.warehouse, SCOPE, declared)
         deletions, seen = Deletions(self.warehouse, SCOPE), SeenKeys(self.warehouse, SCOPE)
-        deletions.prepare()
-        seen.prepare()
         raw = RawStore(self.warehouse, SCOPE, self.home / "scratch")
         shared: dict[str, Any] = {"open_source": self.source.open, "on_call": _no_meter}
         refresher = Refresher(

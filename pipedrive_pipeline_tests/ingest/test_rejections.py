@@ -139,10 +139,10 @@ def test_a_read_of_everything_strikes_off_records_that_no_longer_come(loader: Ra
     loader.put(record(words="gone"), record(words="stays"))
     store = loader.store()
 
-    store.rejections.begin(THINGS)
+    store.rejections.begin([THINGS.name])
     loader.put(record(words="stays"), record(words="new"), store=store)
     during = len(listed(loader))
-    store.rejections.end(THINGS)
+    store.rejections.end([THINGS.name])
 
     assert during == 3  # a read that breaks off strikes off nothing
     values = [value for _, _, value in listed(loader)]
@@ -154,12 +154,12 @@ def test_a_read_of_everything_goes_on_over_several_runs(loader: RawLoader) -> No
     """What the first run of a plan sent is not sent by the second."""
     first, second = loader.store(), None
     loader.put(record(words="first"), record(words="second"), record(words="gone"))
-    first.rejections.begin(THINGS)
+    first.rejections.begin([THINGS.name])
     loader.put(record(words="first"), store=first)
     second = loader.store()
     loader.put(record(words="second"), store=second)
 
-    second.rejections.end(THINGS)
+    second.rejections.end([THINGS.name])
 
     assert [value for _, _, value in listed(loader)] == ['{"words":"first"}', '{"words":"second"}']
 
@@ -169,7 +169,6 @@ def test_a_record_that_is_gone_at_the_source_leaves_the_list(loader: RawLoader) 
     """Nobody can repair it there; its values of custom fields are still in the views."""
     loader.put(record(id=7, whole="twelve"), record(id=8, whole="two"))
     deletions = Deletions(loader.warehouse, Scope(ACME, SYSTEM))
-    deletions.prepare()
 
     deletions.mark(THINGS, [Tombstone("7", "deleted")])
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.seen_keys import SeenKeys
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline_tests.ingest.conftest import ACME, RawLoader, record
@@ -31,9 +30,7 @@ def test_many_keys_are_compared_without_statistics(loader: RawLoader) -> None:
     """Each row was compared with each key: 200,000 took twenty minutes, and 40,000 one."""
     loader.put(record(id=1))
     keys = SeenKeys(loader.warehouse, SCOPE)
-    keys.prepare()
-    Deletions(loader.warehouse, SCOPE).prepare()
-    keys.begin(THINGS, datetime.now(UTC))
+    keys.begin({THINGS.name: datetime.now(UTC)})
     with loader.warehouse.connect(autocommit=True) as connection:
         name = connection.info.dbname
         for statement in FILL.strip().split(";\n"):

@@ -12,6 +12,8 @@ from pipedrive_pipeline.connectors.contract import Page, Tombstone, next_number
 from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
 from pipedrive_pipeline.ingest.batches import Batch, batch_of
 from pipedrive_pipeline.ingest.deletions import Deletions
+from pipedrive_pipeline.ingest.own_tables import prepare
+from pipedrive_pipeline.ingest.raw import OWN_TABLES
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.tenancy import registry
@@ -28,9 +30,8 @@ GONE = Tombstone("7", "deleted")
 def deletions(warehouse: Warehouse, tmp_path: Path) -> Deletions:
     """The marks of a run."""
     registry.add(warehouse, Settings(pipeline_home=tmp_path), SCOPE.tenant)
-    deletions = Deletions(warehouse, SCOPE)
-    deletions.prepare()
-    return deletions
+    prepare(warehouse, SCOPE, OWN_TABLES)
+    return Deletions(warehouse, SCOPE)
 
 
 def page(sent: int, changed_at: datetime) -> Batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipedrive_pipeline.ingest.raw import LoadRefused
+from pipedrive_pipeline.ingest.dlt_internals.packages import LoadRefused
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.world import ACME, World

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -42,21 +41,12 @@ def usage(world: World) -> dict[str, tuple[int, int]]:
     return {row["call_kind"]: (row["calls"], row["tokens"]) for row in rows}
 
 
-def cursors(world: World) -> Any:
-    """The state that the next walk begins with."""
-    with world.warehouse.connect() as connection:
-        return connection.execute(
-            f"select state from {Scope(ACME, SYSTEM).raw_schema}._dlt_pipeline_state"
-            " order by _dlt_load_id desc limit 1"
-        ).fetchone()
-
-
 @pytest.mark.usefixtures("settings")
 def test_given_ids_are_read_again_by_hundreds_and_reach_the_marts_with_the_next_build(
     world: World, sandbox: Sandbox, account: CrmAccount
 ) -> None:
     world.first_sync()
-    before, watermarks = usage(world), cursors(world)
+    before, watermarks = usage(world), world.store().cursors
     account.edit("persons", 7, name="eben geändert")
     person_id = account.create("persons", name="eben gemacht")["id"]
     account.delete("persons", 9)
@@ -68,7 +58,7 @@ def test_given_ids_are_read_again_by_hundreds_and_reach_the_marts_with_the_next_
     assert done.absent == ("9", str(10**6))
     assert sandbox.requests.count - requests == 2
     assert usage(world).items() - before.items() == {("pick persons", (2, 20))}
-    assert cursors(world) == watermarks
+    assert world.store().cursors == watermarks
     assert marked(world, "persons") == {}, "whether it is gone is the sweep's word"
     world.sync(sync_type="remap")
     names = {row["pipedrive_id"]: row["name"] for row in world.rows("crm", "contacts")}

@@ -119,7 +119,7 @@ class World:
         )
 
     def store(self, tenant: Tenant = ACME) -> RawStore:
-        """The tenant's raw tables, with what a new run finds in dlt's state."""
+        """The tenant's raw tables, as a new run finds them."""
         directory = self.settings.pipeline_home / "a test's store"
         return RawStore(self.warehouse, Scope(tenant, SYSTEM), directory)
 

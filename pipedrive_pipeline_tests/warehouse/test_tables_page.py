@@ -73,6 +73,17 @@ Records that are gone at the source; a mark is taken back when the record is see
 | seen_at | timestamptz | When it was first seen to be gone. |
 | \\_dlt_load_id | text | The marking that put it here. |
 """
+READ_POSITIONS = """\
+### raw_{key}_&lt;tenant&gt;.read_positions
+
+Where the next read of each kind of record begins; without a row, everything is read again.
+
+| column | type | meaning |
+|---|---|---|
+| entity | text | Kind of the record: the name of its table. |
+| cursor | jsonb | How far the last complete read came, in the words of the connector. |
+| plan | jsonb | Where an unfinished read of everything goes on. |
+"""
 INTEGRATION = """\
 ## integration: who is connected, what is synced when, what happened
 
@@ -178,6 +189,7 @@ def _raw(system: System) -> Iterator[str]:
         if entity.history:
             yield _history(system.key, entity)
     yield DELETIONS.format(**facts)
+    yield READ_POSITIONS.format(**facts)
 
 
 def _entity(system: str, entity: Entity) -> str:

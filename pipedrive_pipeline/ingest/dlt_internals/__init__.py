@@ -1,5 +1,6 @@
-"""Everything that depends on how dlt works inside: its Postgres destination, its resources.
+"""Everything that touches dlt: its Postgres destination, its resources, its load packages.
 
 Belongs here: subclasses of dlt's classes, the file that COPY reads, the state of dlt's staging
-tables. Does not belong here: the load itself, which uses dlt's public interface (`raw.py`).
+tables, the load of a package. Does not belong here: what surrounds a load (`raw.py`), which imports
+this package with its first load: dlt takes a second to import, and a quiet sync loads nothing.
 """

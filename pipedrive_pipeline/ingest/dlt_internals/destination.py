@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -294,24 +294,29 @@ def pipeline(
 DLT_SCHEMAS = "_dlt_version"  # dlt's note of the tables that it made in a schema
 
 
-def heal_staging(warehouse: Warehouse, scope: Scope) -> None:
+def heal_staging(warehouse: Warehouse, scope: Scope, own_tables: Sequence[str]) -> None:
     """Lets dlt make staging tables and columns that somebody dropped.
 
     dlt looks at the tables only where its own note of them is not the newest. Without one it makes
     what is missing; with one every load of the tenant would be refused from then on.
+
+    Args:
+        warehouse: the tenant's database.
+        scope: the tenant and system.
+        own_tables: names of the tables in the raw schema that dlt has no part in.
     """
     raw, staging = scope.raw_schema, scope.staging_schema
     with warehouse.transaction() as connection:
         if not is_there(connection, staging, DLT_SCHEMAS):
             return
-        names = {"raw": raw, "staging": staging, "history": history.ORDER}
+        names = {"raw": raw, "staging": staging, "history": history.ORDER, "own": own_tables}
         row = connection.execute(_IS_ANY_MISSING, names).fetchone()
         if row and row[0]:
             note = sql.Identifier(staging, DLT_SCHEMAS)
             connection.execute(sql.SQL("delete from {}").format(note))
 
 
-# Of raw's own tables `deletions` and the histories are ours, and dlt's have no part in a load.
+# The histories are ours too, and dlt's own tables have no part in a load.
 _IS_ANY_MISSING = """
 select exists (
     select
@@ -321,7 +326,7 @@ select exists (
         and staging.table_name = raw.table_name
         and staging.column_name = raw.column_name
     where raw.table_schema = %(raw)s
-        and raw.table_name <> 'deletions'
+        and raw.table_name <> all(%(own)s)
         and raw.table_name !~ '^_dlt_'
         and staging.column_name is null
         and not exists (

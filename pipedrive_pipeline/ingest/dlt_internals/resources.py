@@ -1,8 +1,8 @@
-"""A batch as dlt reads it: its columns, the way it is loaded, and what is committed with it."""
+"""A batch as dlt reads it: its columns, and the way it is loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,11 @@ from dlt.common.schema.utils import dlt_load_id_column
 from dlt.common.storages.load_package import load_package_state
 from dlt.extract import DltResource
 
-from pipedrive_pipeline.connectors.contract import Column, CursorState, Entity
+from pipedrive_pipeline.connectors.contract import Column, Entity
 from pipedrive_pipeline.ingest.batches import EXTRA, Batch
 from pipedrive_pipeline.ingest.dlt_internals import copy_file
 from pipedrive_pipeline.ingest.dlt_internals.destination import HISTORY_HINT
 from pipedrive_pipeline.ingest.history import history_columns
-from pipedrive_pipeline.ingest.outcome import ReadPlan
 
 UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
 
@@ -42,30 +41,20 @@ def source_of(system: str, resources: list[DltResource]) -> Any:
 
 def resource_of(
     batch: Batch,
-    cursors: Mapping[str, CursorState],
-    plans: Mapping[str, ReadPlan | None],
     directory: Path,
     *,
     is_new: bool,
 ) -> DltResource:
-    """A batch as dlt reads it; cursor and plan become part of the same load package.
+    """A batch as dlt reads it.
 
     Args:
         batch: the rows; where there are none, the table is made all the same.
-        cursors: by entity.
-        plans: by entity.
         directory: for the rows' file, of which dlt takes a link.
         is_new: none of the rows' keys is in raw.
     """
     entity = batch.entity
 
     def rows() -> Iterator[Any]:
-        state = dlt.current.source_state()
-        # All of them: one batch may carry those of entities that have no rows.
-        for name, cursor in cursors.items():
-            state.setdefault("cursors", {})[name] = dict(cursor)
-        for name, plan in plans.items():
-            state.setdefault("plans", {})[name] = plan.as_state() if plan else None
         path = directory / f"{entity.name}.csv"
         copy_file.write(batch.rows, load_package_state()["load_id"], path)
         yield dlt.mark.with_file_import(str(path), "csv", batch.table.num_rows)

@@ -60,8 +60,6 @@ def open_tenant_stores(
     deletions = Deletions(warehouse, scope)
     seen_keys = SeenKeys(warehouse, scope)
     due_parents = DueParents(warehouse, scope, source.entities.values())
-    deletions.prepare()
-    seen_keys.prepare()
 
     def before_load() -> None:
         lock.assert_held()
