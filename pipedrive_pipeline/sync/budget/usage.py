@@ -44,19 +44,17 @@ class UsageRecorder:
         if not calls:
             return
         now = self._now()
-        rows = [
-            (
-                self._scope.tenant.slug,
-                self._scope.system,
-                kind,
-                calls[kind],
-                tokens[kind],
-                now.date(),
-            )
-            for kind in sorted(calls)
-        ]
+        kinds = sorted(calls)
+        usage = {
+            "tenant": self._scope.tenant.slug,
+            "system": self._scope.system,
+            "used_on": now.date(),
+            "kinds": kinds,
+            "calls": [calls[kind] for kind in kinds],
+            "tokens": [tokens[kind] for kind in kinds],
+        }
         with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
-            connection.cursor().executemany(_USAGE, rows)
+            connection.execute(_USAGE, usage)
             if newest_call:
                 connection.execute(_TOLD, self._statement(newest_call, now))
 
@@ -83,12 +81,13 @@ class UsageRecorder:
 _USAGE = """
 insert into integration.api_usage as book
     (tenant_id, system, company_id, used_on, call_kind, calls, tokens)
-select given.tenant_id, given.system, coalesce(connections.company_id, ''),
-    given.used_on, given.call_kind, given.calls, given.tokens
-from (values (%s, %s, %s, %s::bigint, %s::bigint, %s::date))
-    as given (tenant_id, system, call_kind, calls, tokens, used_on)
+select %(tenant)s, %(system)s, coalesce(connections.company_id, ''),
+    %(used_on)s, given.call_kind, given.calls, given.tokens
+from unnest(%(kinds)s::text[], %(calls)s::bigint[], %(tokens)s::bigint[])
+    as given (call_kind, calls, tokens)
 left join integration.connections as connections
-    on connections.tenant_id = given.tenant_id and connections.system = given.system
+    on connections.tenant_id = %(tenant)s and connections.system = %(system)s
+order by given.call_kind
 on conflict (tenant_id, system, company_id, used_on, call_kind) do update
 set calls = book.calls + excluded.calls, tokens = book.tokens + excluded.tokens
 """

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -81,15 +82,14 @@ class HistoryRow:
             ),
         }
         with self.warehouse.transaction(tenant=self.facts.scope.tenant) as connection:
-            cursor = connection.cursor()
-            cursor.execute(_COMPLETE, run)
-            cursor.executemany(_ENTITY, [*self._entities()])
-            cursor.executemany(_MART, [*self._marts()])
+            connection.execute(_COMPLETE, run)
+            for statement, rows in ((_ENTITIES, self._entities()), (_MARTS, self._marts())):
+                connection.execute(statement, {"id": self.id, "rows": _listed(rows)})
             held_deletions.store(connection, self.facts.scope, self.id, self.reads.values())
             # After a superseded run, the connection may belong to another company or a newer run.
             is_superseded = any(isinstance(error, Superseded) for error in self.errors)
             if self.facts.sync_type not in WITHOUT_SOURCE and not is_superseded:
-                cursor.execute(
+                connection.execute(
                     _CONNECTION_RESULT,
                     [status, _last_error(self.errors), tenant, system, self.id],
                 )
@@ -108,7 +108,7 @@ class HistoryRow:
         now = datetime.now(UTC)
         for name in self.reads | {name: None for name, count in self.erased.items() if count}:
             read = self.reads.get(name)
-            yield {"id": self.id, "entity": name, "erased": self.erased[name], **_facts(read, now)}
+            yield {"entity": name, "erased": self.erased[name], **_facts(read, now)}
 
     def _marts(self) -> Iterator[dict[str, Any]]:
         """Yields the values of the marts that the run built."""
@@ -118,14 +118,13 @@ class HistoryRow:
         for name, counts in self.built.counts.items():
             compared = self.built.compared.get(name)
             yield {
-                "id": self.id,
                 "mart": name,
                 "entity": entities.get(name),
                 "created": counts.created,
                 "updated": counts.updated,
                 "unchanged": counts.unchanged,
                 "deleted": counts.deleted,
-                "comparison": Jsonb(compared.facts()) if compared else None,
+                "comparison": compared.facts() if compared else None,
             }
 
 
@@ -222,6 +221,11 @@ def _facts(read: EntityRead | None, now: datetime) -> dict[str, Any]:
     return dict(zip(_FACTS, values, strict=True))
 
 
+def _listed(rows: Iterable[Mapping[str, Any]]) -> Jsonb:
+    """Returns rows as one value, which Postgres takes apart; times as ISO 8601."""
+    return Jsonb([*rows], dumps=partial(json.dumps, default=datetime.isoformat))
+
+
 def _ending(read: EntityRead) -> EntityStatus:
     if read.is_complete:
         return "complete"
@@ -277,27 +281,29 @@ _FACTS: Final = (
     "swept_at",
 )
 
-_ENTITY = """
+_ENTITIES = """
 insert into integration.run_entities (
     tenant_id, run_id, system, started_at, entity, status, code, reason, fetched, rejected, erased,
     watermark_before, watermark_after, missing, extra, stale, checked_at, swept_at
 )
 select
-    runs.tenant_id, runs.id, runs.system, runs.started_at, %(entity)s, %(status)s, %(code)s,
-    %(reason)s, %(fetched)s, %(rejected)s, %(erased)s, %(watermark_before)s, %(watermark_after)s,
-    %(missing)s, %(extra)s, %(stale)s, %(checked_at)s, %(swept_at)s
+    runs.tenant_id, runs.id, runs.system, runs.started_at, given.entity, given.status, given.code,
+    given.reason, given.fetched, given.rejected, given.erased, given.watermark_before,
+    given.watermark_after, given.missing, given.extra, given.stale, given.checked_at, given.swept_at
 from integration.runs
+cross join jsonb_populate_recordset(null::integration.run_entities, %(rows)s) as given
 where runs.id = %(id)s
 """
 
-_MART = """
+_MARTS = """
 insert into integration.run_marts (
     tenant_id, run_id, system, mart, entity, created, updated, unchanged, deleted, comparison
 )
 select
-    runs.tenant_id, runs.id, runs.system, %(mart)s, %(entity)s, %(created)s, %(updated)s,
-    %(unchanged)s, %(deleted)s, %(comparison)s
+    runs.tenant_id, runs.id, runs.system, given.mart, given.entity, given.created, given.updated,
+    given.unchanged, given.deleted, given.comparison
 from integration.runs
+cross join jsonb_populate_recordset(null::integration.run_marts, %(rows)s) as given
 where runs.id = %(id)s
 """
 

@@ -43,15 +43,31 @@ def delete_old_history(
     }
     try:
         with warehouse.transaction(tenant=scope.tenant) as connection:
-            for table, condition in _rules(connection, scope):
-                query = sql.SQL(_FORGET).format(
-                    table=sql.Identifier("integration", table), condition=condition
-                )
-                forgotten[table] = connection.execute(query, parameters).rowcount
+            forgotten.update(dict(connection.execute(_query(connection, scope), parameters)))
     except (PipelineError, psycopg.Error) as error:  # the run has ended; the next one tries again
         log.warning("%s: old history stays for now (%s)", scope, type(error).__name__)
         return Counter()
     return forgotten
+
+
+def _query(connection: psycopg.Connection, scope: Scope) -> sql.Composed:
+    """Returns one statement that deletes from every table, and yields each with its count."""
+    rules = dict(_rules(connection, scope))
+    deleted = [
+        sql.SQL(_FORGET).format(
+            name=sql.Identifier(name),
+            table=sql.Identifier("integration", name),
+            condition=condition,
+        )
+        for name, condition in rules.items()
+    ]
+    counted = [
+        sql.SQL("select {}, count(*) from {}").format(sql.Literal(name), sql.Identifier(name))
+        for name in rules
+    ]
+    return sql.SQL("with {} {}").format(
+        sql.SQL(", ").join(deleted), sql.SQL(" union all ").join(counted)
+    )
 
 
 def _rules(connection: psycopg.Connection, scope: Scope) -> Iterator[tuple[str, sql.Composable]]:
@@ -75,20 +91,21 @@ def _not_in(connection: psycopg.Connection, scope: Scope) -> Iterator[sql.Compos
 
 
 # Rows that another session has locked are left to the next run.
-_FORGET = """
-delete from {table}
-where ctid = any(
-    array(
-        select old.ctid
-        from {table} as old
-        where old.tenant_id = %(tenant)s
-            and old.system = %(system)s
-            and {condition}
-        limit %(limit)s
-        for update skip locked
+_FORGET = """{name} as (
+    delete from {table}
+    where ctid = any(
+        array(
+            select old.ctid
+            from {table} as old
+            where old.tenant_id = %(tenant)s
+                and old.system = %(system)s
+                and {condition}
+            limit %(limit)s
+            for update skip locked
+        )
     )
-)
-"""
+    returning 1
+)"""
 
 _CONDITIONS: Final = {
     "sync_requests": "old.settled_at < now() - make_interval(days => %(kept_days)s)",
