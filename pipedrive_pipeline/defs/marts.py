@@ -89,6 +89,18 @@ def _assets(marts: Iterable[str]) -> list[dg.AssetKey]:
 
 CRM_SPECS = [_mart_spec(mart) for mart in MARTS]
 ANALYTICS_SPECS = [_view_spec(mart) for mart in MARTS]
+
+
+def _places() -> dict[dg.AssetKey, int]:
+    """Returns how many assets of marts and views depend on each other before each one, at most."""
+    places: dict[dg.AssetKey, int] = {}
+    for spec in (*CRM_SPECS, *ANALYTICS_SPECS):  # each after those that it depends on
+        before = [places[dep.asset_key] for dep in spec.deps if dep.asset_key in places]
+        places[spec.key] = max(before, default=-1) + 1
+    return places
+
+
+PLACES = _places()
 MART_KEYS = {spec.key for spec in CRM_SPECS}
 VIEW_KEYS = {spec.key for spec in ANALYTICS_SPECS}
 MART_CHECKS = [check for mart in MARTS for check in mart_checks(mart)]

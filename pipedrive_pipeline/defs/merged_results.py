@@ -41,9 +41,14 @@ class MergedResults:
             if name == system
         ]
 
-    def results(self) -> Iterator[Result]:
-        """Yields one result per asset and per check."""
-        for key, parts in self._materialized.items():
+    def results(self, places: Mapping[dg.AssetKey, int]) -> Iterator[Result]:
+        """Yields one result per asset, in the order of their places, then one per check.
+
+        Dagster asks for the results that an asset depends on when it takes its own, and all that
+        waits is written first. So those that do not depend on each other come together.
+        """
+        for key in sorted(self._materialized, key=lambda key: places[key]):
+            parts = self._materialized[key]
             yield dg.MaterializeResult(asset_key=key, metadata=_sum(parts))
         for results in self._checked.values():
             yield _worst(results)

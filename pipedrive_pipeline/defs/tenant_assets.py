@@ -24,6 +24,7 @@ from pipedrive_pipeline.defs.marts import (
     CRM_SPECS,
     MART_CHECKS,
     MART_KEYS,
+    PLACES,
     VIEW_CHECKS,
     VIEW_KEYS,
     results_of_marts,
@@ -73,7 +74,7 @@ def tenant(
             checked |= store_results(
                 runs.warehouse, scope, [*read_results, *merged.checks_of(scope.system)]
             )
-    yield from merged.results()
+    yield from merged.results(PLACES)
     with secondary(context):
         report_summaries(context, runs.warehouse, checked)
     if failures:
