@@ -73,14 +73,16 @@ def _create_missing(
         (schema,),
     )
     present = {row[0] for row in rows}
-    for name, columns in tables.items():
-        if name not in present:
-            connection.execute(
-                sql.SQL("create temporary table {} ({}) on commit drop").format(
-                    sql.Identifier("pg_temp", name),
-                    sql.SQL(", ").join(
-                        sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind))
-                        for column, kind in columns
-                    ),
-                )
-            )
+    created = [
+        sql.SQL("create temporary table {} ({}) on commit drop").format(
+            sql.Identifier("pg_temp", name),
+            sql.SQL(", ").join(
+                sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind))
+                for column, kind in columns
+            ),
+        )
+        for name, columns in tables.items()
+        if name not in present
+    ]
+    if created:
+        connection.execute(sql.SQL("; ").join(created))

@@ -14,7 +14,7 @@ from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.postgres_proxy import StatementCounter, statement_counter
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
-CONNECTIONS_MAX, STATEMENTS_MAX = 9, 220  # without Dagster
+CONNECTIONS_MAX, STATEMENTS_MAX = 5, 130  # without Dagster
 SCOPE = Scope(ACME, SYSTEM)
 ACTS = {
     "a row was edited": "update {raw}.users set name = 'somebody else' where id = 1",
