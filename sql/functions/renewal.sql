@@ -83,13 +83,34 @@ declare
     role text;
     named text;
 begin
-    -- The next run makes the functions of sinks again, owned by roles of this database.
+    -- The next run makes the functions of sinks again, with what depends on them, owned by roles of this
+    -- database.
     for entry in
         select pg_proc.oid::regprocedure::text as signature
         from pg_catalog.pg_proc
         where pg_proc.pronamespace = to_regnamespace('pipeline_sinks')
     loop
-        execute format('drop function %s', entry.signature);
+        execute format('drop function %s cascade', entry.signature);
+    end loop;
+    -- Tokens that the original exports are not for the readers of a copy. A row that cannot be deleted
+    -- now is removed by the sensor, which finds that its export is ending.
+    update integration.token_exports
+    set is_ending = true;
+    for entry in
+        select
+            token_exports.external_id,
+            to_regclass(
+                format('%I.%I', token_exports.table_schema, token_exports.table_name)
+            ) as relation
+        from integration.token_exports
+    loop
+        begin
+            execute format('delete from %s where tenant_id = $1', entry.relation)
+            using entry.external_id;
+        exception
+            when undefined_table or syntax_error or insufficient_privilege then
+                null;
+        end;
     end loop;
     update integration.installation
     set id = next_id, next_id = null;
@@ -138,4 +159,4 @@ end
 $$;
 comment on function integration.renew_roles() is
     'Gives this database its next id and roles of its own: each right and policy of the former roles is '
-    'theirs then. No login is a member of them but the caller.';
+    'theirs then. No login is a member of them but the caller. Exports of tokens end.';

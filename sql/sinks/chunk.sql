@@ -1,6 +1,6 @@
--- Writes one chunk of a mart's rows into a sink's table, with their links.
--- What: counts of the rows read and given, the last row read, outcomes, faults.
--- Reads: the sink's mart, integration.sink_links; the app's table, through the sink's function.
+-- Chooses one chunk of a mart's rows that a sink's function is to write (app_access.py).
+-- What: counts of the rows read and given, the last row read; the rows, in pipeline.sink_rows.
+-- Reads: the sink's mart, integration.sink_links.
 -- Needs: filled in by marts/sinks/feeding.py.
 --
 -- A row of the mart that was deleted and made again has another id, and still its remote_id: the
@@ -79,50 +79,6 @@ eligible as materialized (
         and (linked.link_key is not null or linked.deleted_at is null and :inserts)
 ),
 
-written as materialized (
-    select result.*
-    from (
-        select jsonb_agg(
-            jsonb_build_object(
-                'row_id', eligible.id,
-                'remote_id', eligible.remote_id,
-                'link_id', eligible.link_id,
-                'app_key', eligible.link_key,
-                'may_insert', eligible.may_insert and eligible.deleted_at is null,
-                'wanted', eligible.wanted,
-                'asked', eligible.asked,
-                'stored', eligible.stored,
-                'kept', eligible.kept
-            )
-            order by eligible.updated_at, eligible.id
-        ) as items
-        from eligible
-    ) as given
-    cross join lateral :write (coalesce(given.items, '[]')) as result
-),
-
-renewed as (
-    update integration.sink_links
-    set row_id = written.of_row,
-        remote_id = coalesce(written.of_record, sink_links.remote_id),
-        app_key = written.key_now,
-        asked = case
-            when written.fault is null then written.values_asked
-            else sink_links.asked
-        end,
-        stored = coalesce(written.values_now, sink_links.stored),
-        before = case
-            when sink_links.matched_by <> 'inserted'
-                and written.outcome in ('updated', 'unchanged')
-                then written.values_before || coalesce(sink_links.before, '{}')
-            else sink_links.before
-        end,
-        fault = written.fault
-    from written
-    where sink_links.id = written.of_link
-        and written.outcome <> 'missing'
-),
-
 -- Refused before, and its record is gone by now.
 forgotten as (
     delete from integration.sink_links
@@ -130,21 +86,6 @@ forgotten as (
     where sink_links.id = linked.link_id
         and linked.link_key is null
         and linked.deleted_at is not null
-),
-
-added as (
-    insert into integration.sink_links (
-        tenant_id, system, sink, row_id, remote_id, app_key, matched_by, confirmed_at,
-        confirmed_by, asked, stored, fault
-    )
-    select
-        :'tenant', :'system', :'sink', written.of_row, written.of_record, written.key_now,
-        'inserted', now(), 'a sync',
-        case when written.fault is null then written.values_asked end,
-        written.values_now, written.fault
-    from written
-    where written.of_link is null
-        and written.outcome <> 'missing'
 )
 
 select
@@ -152,19 +93,30 @@ select
     (select count(*) from eligible),
     (select due.updated_at from due order by due.updated_at desc, due.id desc limit 1),
     (select due.id from due order by due.updated_at desc, due.id desc limit 1),
-    (
-        select jsonb_object_agg(counted.outcome, counted.rows)
-        from (
-            select written.outcome, count(*) as rows
-            from written
-            group by written.outcome
-        ) as counted
-    ),
-    (
-        select jsonb_agg(
-            written.fault || jsonb_build_object('remote_id', written.of_record)
-            order by written.of_record
+    length(
+        set_config(
+            'pipeline.sink_rows',
+            (
+                select
+                    coalesce(
+                        jsonb_agg(
+                            jsonb_build_object(
+                                'row_id', eligible.id,
+                                'remote_id', eligible.remote_id,
+                                'link_id', eligible.link_id,
+                                'app_key', eligible.link_key,
+                                'may_insert', eligible.may_insert and eligible.deleted_at is null,
+                                'wanted', eligible.wanted,
+                                'asked', eligible.asked,
+                                'stored', eligible.stored,
+                                'kept', eligible.kept
+                            )
+                            order by eligible.updated_at, eligible.id
+                        ),
+                        '[]'
+                    )::text
+                from eligible
+            ),
+            true
         )
-        from written
-        where written.fault is not null
     )

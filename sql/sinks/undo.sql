@@ -1,6 +1,6 @@
--- Gives a chunk of adopted rows the values back that they had, and forgets their links.
--- What: how many rows were given back, how many are refused, one fault.
--- Reads: integration.sink_links; the app's table, through the sink's function.
+-- Chooses a chunk of adopted rows whose former values a sink's function is to write (app_access.py).
+-- What: how many links there are, and the last; the rows, in pipeline.sink_rows.
+-- Reads: integration.sink_links.
 -- Needs: filled in by marts/sinks/adoption.py.
 --
 -- A column that the app has edited since keeps the app's value.
@@ -16,47 +16,34 @@ with adopted as materialized (
         and sink_links.id > :after_id
     order by sink_links.id
     limit :chunk_rows
-),
-
-written as materialized (
-    select result.*
-    from (
-        select jsonb_agg(
-            jsonb_build_object(
-                'row_id', adopted.row_id,
-                'remote_id', adopted.remote_id,
-                'link_id', adopted.id,
-                'app_key', adopted.app_key,
-                'may_insert', false,
-                'wanted', adopted.before,
-                'stored', adopted.stored,
-                'kept', array(select jsonb_object_keys(adopted.before))
-            )
-        ) as items
-        from adopted
-        where adopted.before is not null
-    ) as given
-    cross join lateral :write (coalesce(given.items, '[]')) as result
-),
-
-forgotten as (
-    delete from integration.sink_links
-    using adopted
-    where sink_links.id = adopted.id
-        and adopted.id not in (
-            select written.of_link from written where written.fault is not null
-        )
-    returning sink_links.id
 )
 
 select
     (select count(*) from adopted),
     (select max(adopted.id) from adopted),
-    (select count(*) from forgotten),
-    (
-        select jsonb_agg(
-            written.fault || jsonb_build_object('remote_id', written.of_record)
+    length(
+        set_config(
+            'pipeline.sink_rows',
+            (
+                select
+                    coalesce(
+                        jsonb_agg(
+                            jsonb_build_object(
+                                'row_id', adopted.row_id,
+                                'remote_id', adopted.remote_id,
+                                'link_id', adopted.id,
+                                'app_key', adopted.app_key,
+                                'may_insert', false,
+                                'wanted', adopted.before,
+                                'stored', adopted.stored,
+                                'kept', array(select jsonb_object_keys(adopted.before))
+                            )
+                        ),
+                        '[]'
+                    )::text
+                from adopted
+                where adopted.before is not null
+            ),
+            true
         )
-        from written
-        where written.fault is not null
     )

@@ -4,9 +4,9 @@
 -- Reads: the app's table.
 -- Needs: filled in by marts/sinks/writer.py from the declaration and the catalogue.
 --
--- A trigger of the app runs inside, with these rights: `set role` is refused in such a function.
--- Constraints and constraint triggers are immediate for the same reason: at the end of the
--- transaction they would run with the rights of the caller.
+-- A trigger of the app runs inside, with these rights, and in a security-restricted operation
+-- (marts/sinks/app_access.py): Postgres refuses `set role`, temporary objects and deferred triggers
+-- there. Constraints are immediate, so that those of the app that are deferred are no error.
 --
 -- `given` has an object for each row: row_id, remote_id, link_id, app_key, may_insert, wanted (values by column), asked
 -- and stored (of the last time), kept (columns whose edits by the app are kept).

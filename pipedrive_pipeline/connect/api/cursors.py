@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
 
 from pipedrive_pipeline.errors import BadInput
 
+Shown = TypeVar("Shown")
 CURSOR_MAX_CHARACTERS = 200
 PAGE_ROWS, PAGE_ROWS_MAX = 50, 200
 
@@ -40,6 +42,20 @@ def decoded(cursor: str, *kinds: Callable[[str], Any]) -> tuple[Any, ...]:
         return tuple(kind(part) for kind, part in zip(kinds, text.split("|"), strict=True))
     except (ValueError, binascii.Error):
         raise BadInput("cursor: take it from `meta.pagination.next_cursor`, as it is.") from None
+
+
+def versions_page(
+    versions: Sequence[Shown], number: Callable[[Shown], int], limit: int, cursor: str | None
+) -> tuple[Sequence[Shown], str | None]:
+    """One page of versions, newest first, and the cursor of the next; None after the last.
+
+    Raises:
+        BadInput: the cursor is none of this list.
+    """
+    before = decoded(cursor, int)[0] if cursor else math.inf
+    older = [version for version in versions if number(version) < before]
+    page, is_more = older[:limit], len(older) > limit
+    return page, encoded(number(page[-1])) if is_more else None
 
 
 def instant(text: str) -> datetime:

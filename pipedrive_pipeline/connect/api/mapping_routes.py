@@ -6,7 +6,6 @@ engine only.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import Annotated
 
@@ -19,8 +18,7 @@ from pipedrive_pipeline.connect.api.cursors import (
     PAGE_ROWS,
     PageCursor,
     PageLimit,
-    decoded,
-    encoded,
+    versions_page,
 )
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
@@ -147,15 +145,12 @@ def versions(
     cursor: PageCursor = None,
 ) -> JSONResponse:
     """Every saved version, newest first."""
-    before = decoded(cursor, int)[0] if cursor else math.inf
     with services.warehouse.as_app(caller.tenant) as connection:
         saved = mappings.versions(connection, Scope(caller.tenant, system))
         active = mappings.active(connection, Scope(caller.tenant, system)).number
-    shown = [row for row in presenters.versions(saved, active=active) if row.version < before]
-    page, is_more = shown[:limit], len(shown) > limit
-    return envelope.answer(
-        request, page, next_cursor=encoded(page[-1].version) if is_more else None
-    )
+    shown = presenters.versions(saved, active=active)
+    page, next_cursor = versions_page(shown, lambda row: row.version, limit, cursor)
+    return envelope.answer(request, page, next_cursor=next_cursor)
 
 
 @router.get("/field-mapping/versions/{number}", response_model=Answer[models.MappingShown])

@@ -43,7 +43,7 @@ class SinkStateShown(Model):
     sink: str
     mart: str
     app_table: str
-    state: Literal["new", "waiting", "fed", "failing"]
+    state: Literal["new", "paused", "waiting", "fed", "failing"]
     fed_at: datetime | None = Field(description="When it was last fed without a fault.")
     counts: dict[str, int] | None = Field(description="Rows by outcome of the last run.")
     fault: dict[str, str] | None = Field(

@@ -1,12 +1,7 @@
-"""The JSON routes of sinks.
-
-A sink reads and writes a table of the app with a tenant's value that its declaration names: only
-the operator may say which, since a tenant's admin could name another tenant's.
-"""
+"""The JSON routes of sinks; only the operator changes them (`connect/sink_changes.py`)."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import Annotated
 
@@ -19,18 +14,15 @@ from pipedrive_pipeline.connect.api.cursors import (
     PAGE_ROWS,
     PageCursor,
     PageLimit,
-    decoded,
-    encoded,
+    versions_page,
 )
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
-from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.auth.dependencies import ConnectionManager, RecordReader
-from pipedrive_pipeline.connect.errors import OperatorOnly
 from pipedrive_pipeline.connect.request import AppServices, SystemKey
+from pipedrive_pipeline.connect.sink_changes import SinkChanges
 from pipedrive_pipeline.marts import sinks
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.runs.requests import request_sync
 
 router = APIRouter(prefix="/api/integrations/{system}/sinks", responses=REFUSALS, tags=["sinks"])
 SinkName = Annotated[str, Path(max_length=40)]
@@ -68,19 +60,9 @@ def save_sinks(
     `details` for each setting that cannot be used; 409 `sink_rights` with the statements that the
     owner of the table must run.
     """
-    require_operator(caller)
-    scope = Scope(caller.tenant, system)
-    with services.slow_work.slot(caller.tenant):
-        version = sinks.save(
-            services.warehouse,
-            scope,
-            wanted.sinks,
-            who=caller.name,
-            based_on=wanted.version,
-            is_adding_columns=wanted.add_columns,
-        )
-    with services.warehouse.as_app(caller.tenant) as connection:
-        request_sync(connection, scope, "remap", who=caller.name)
+    version = SinkChanges(services, caller, system).save(
+        wanted.sinks, based_on=wanted.version, is_adding_columns=wanted.add_columns
+    )
     return envelope.answer(request, shown(version))
 
 
@@ -93,9 +75,7 @@ def preview_sinks(
     wanted: models.SinksText,
 ) -> JSONResponse:
     """Ten real rows of each sink before and after; for the operator only, and nothing is kept."""
-    require_operator(caller)
-    with services.slow_work.slot(caller.tenant):
-        previews = sinks.preview(services.warehouse, Scope(caller.tenant, system), wanted.sinks)
+    previews = SinkChanges(services, caller, system).preview(wanted.sinks)
     return envelope.answer(
         request,
         [
@@ -124,14 +104,10 @@ def sink_versions(
     cursor: PageCursor = None,
 ) -> JSONResponse:
     """Every saved version, newest first."""
-    before = decoded(cursor, int)[0] if cursor else math.inf
     with services.warehouse.as_app(caller.tenant) as connection:
         saved = sinks.versions(connection, Scope(caller.tenant, system))
-    rows = [shown(version) for version in saved if version.number < before]
-    page, is_more = rows[:limit], len(rows) > limit
-    return envelope.answer(
-        request, page, next_cursor=encoded(page[-1].version) if is_more else None
-    )
+    page, next_cursor = versions_page(saved, lambda version: version.number, limit, cursor)
+    return envelope.answer(request, [shown(version) for version in page], next_cursor=next_cursor)
 
 
 @router.post("/{sink}/match", response_model=Answer[models.MatchReportShown])
@@ -143,9 +119,7 @@ def match_rows(
     sink: SinkName,
 ) -> JSONResponse:
     """Which rows of the app are which records; for the operator only, nothing is written."""
-    require_operator(caller)
-    with services.slow_work.slot(caller.tenant):
-        report = sinks.match(services.warehouse, Scope(caller.tenant, system), sink)
+    report = SinkChanges(services, caller, system).match(sink)
     return envelope.answer(request, models.MatchReportShown.model_validate(asdict(report)))
 
 
@@ -160,14 +134,7 @@ def confirm_matches(
     wanted: models.ConfirmMatchesIn,
 ) -> JSONResponse:
     """Links what was matched and writes it with a remap; for the operator only."""
-    require_operator(caller)
-    scope = Scope(caller.tenant, system)
-    with services.slow_work.slot(caller.tenant):
-        confirmed = sinks.confirm(
-            services.warehouse, scope, sink, who=caller.name, choices=wanted.choices
-        )
-    with services.warehouse.as_app(caller.tenant) as connection:
-        request_sync(connection, scope, "remap", who=caller.name)
+    confirmed = SinkChanges(services, caller, system).confirm(sink, wanted.choices)
     return envelope.answer(request, models.ConfirmedShown.model_validate(confirmed))
 
 
@@ -180,20 +147,8 @@ def undo_matches(
     sink: SinkName,
 ) -> JSONResponse:
     """Gives adopted rows their values back and stops the sink; for the operator only."""
-    require_operator(caller)
-    with services.slow_work.slot(caller.tenant):
-        undone = sinks.undo(services.warehouse, Scope(caller.tenant, system), sink, who=caller.name)
+    undone = SinkChanges(services, caller, system).undo(sink)
     return envelope.answer(request, models.UndoneShown.model_validate(undone))
-
-
-def require_operator(caller: Caller) -> None:
-    """Returns if the caller is the operator.
-
-    Raises:
-        OperatorOnly: it is a tenant's key.
-    """
-    if not caller.is_operator:
-        raise OperatorOnly
 
 
 def shown(version: sinks.SinksVersion) -> models.SinksShown:

@@ -16,10 +16,17 @@ from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts.declared import mart as mart_of
+from pipedrive_pipeline.marts.sinks.app_access import rows_written
 from pipedrive_pipeline.marts.sinks.faults import SinkFailed, fault_of, fault_of_rows
 from pipedrive_pipeline.marts.sinks.form import APP, Sink
-from pipedrive_pipeline.marts.sinks.store import require_table, sink_of, sink_transaction
-from pipedrive_pipeline.marts.sinks.writer import as_role, ensure_writer
+from pipedrive_pipeline.marts.sinks.states import (
+    lock_state,
+    require_table,
+    sink_transaction,
+    state_key,
+)
+from pipedrive_pipeline.marts.sinks.store import sink_of
+from pipedrive_pipeline.marts.sinks.writer import ensure_writer
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse, set_local
 from pipedrive_pipeline.warehouse.sql_files import sink_file
@@ -67,20 +74,26 @@ def confirm(
     """
     with sink_transaction(warehouse, scope) as connection:
         sink = sink_of(connection, scope, name)
-        facts = _facts(scope, sink)
-        connection.execute(_LOCK, facts)
+        facts = state_key(scope, sink)
+        lock_state(connection, scope, sink)
         for key, remote_id in (choices or {}).items():
             _choose(connection, facts, sink, key, remote_id)
         mart = sql.Identifier(*mart_of(sink.mart).table)
         connection.execute(sql.SQL(_FORGET_GONE).format(mart=mart), facts)
-        unset = Jsonb(dict.fromkeys(sink.written_columns)) if sink.on_conflict == APP else None
-        linked = connection.execute(_CONFIRM, facts | {"who": who, "stored": unset}).rowcount
+        linked = confirm_certain(connection, scope, sink, who=who)
         row = connection.execute(_OPEN, facts).fetchone()
         connection.execute(_START, facts)
         confirmed = Confirmed(linked, row[0] if row else 0)
         _audit(connection, scope, sink, who, confirm=vars(confirmed))
     renew_statistics(warehouse, [("integration", "sink_links")])
     return confirmed
+
+
+def confirm_certain(connection: psycopg.Connection, scope: Scope, sink: Sink, *, who: str) -> int:
+    """Confirms the proposals that are not in doubt; returns how many."""
+    unset = Jsonb(dict.fromkeys(sink.written_columns)) if sink.on_conflict == APP else None
+    facts = state_key(scope, sink) | {"who": who, "stored": unset}
+    return connection.execute(_CONFIRM, facts).rowcount
 
 
 def undo(warehouse: Warehouse, scope: Scope, name: str, *, who: str) -> Undone:
@@ -95,7 +108,7 @@ def undo(warehouse: Warehouse, scope: Scope, name: str, *, who: str) -> Undone:
     restored, after_id, faults = 0, 0, []
     with sink_transaction(warehouse, scope) as connection:
         sink = sink_of(connection, scope, name)
-        connection.execute(_STOP, _facts(scope, sink))
+        connection.execute(_STOP, state_key(scope, sink))
     while True:
         try:
             rows, last_id, count, refused = _undo_chunk(warehouse, scope, sink, after_id)
@@ -118,22 +131,25 @@ def _undo_chunk(
 ) -> tuple[int, int, int, list[dict[str, str]] | None]:
     with sink_transaction(warehouse, scope) as connection:
         set_local(connection, "statement_timeout", f"{CHUNK_SECONDS}s")
-        connection.execute(_LOCK, _facts(scope, sink))
+        lock_state(connection, scope, sink)
         table = require_table(connection, scope, sink)
         writer = ensure_writer(connection, scope, sink, table)
-        query = sink_file("undo").filled(
-            {
-                **{name: sql.Literal(value) for name, value in _facts(scope, sink).items()},
-                "after_id": sql.Literal(after_id),
-                "chunk_rows": sql.Literal(CHUNK_ROWS),
-                "write": writer.write,
-            }
-        )
-        row = connection.execute(query).fetchone()
-        if row is None:
-            raise LookupError("a query of counts has a row")
-        as_role(connection, writer)
-        return row[0], row[1], row[2], row[3]
+        values = {
+            **{name: sql.Literal(value) for name, value in state_key(scope, sink).items()},
+            "after_id": sql.Literal(after_id),
+        }
+        chosen = sink_file("undo").filled({**values, "chunk_rows": sql.Literal(CHUNK_ROWS)})
+        row = connection.execute(chosen).fetchone()
+        if row is None or not row[0]:
+            return 0, after_id, 0, None
+        rows, last_id, _length = row
+        with rows_written(connection, writer) as written:
+            forgotten = sink_file("unlink").filled(
+                {**values, "last_id": sql.Literal(last_id), "written": written}
+            )
+            result = connection.execute(forgotten).fetchone()
+        count, refused = result or (0, None)
+        return rows, last_id, count, refused
 
 
 def _choose(
@@ -157,10 +173,6 @@ def _choose(
         )
 
 
-def _facts(scope: Scope, sink: Sink) -> dict[str, str]:
-    return {"tenant": scope.tenant.slug, "system": scope.system, "sink": sink.name}
-
-
 def _audit(
     connection: psycopg.Connection, scope: Scope, sink: Sink, who: str, **done: Mapping[str, int]
 ) -> None:
@@ -176,13 +188,6 @@ _OF_SINK: Final = """
     sink_links.tenant_id = %(tenant)s
     and sink_links.system = %(system)s
     and sink_links.sink = %(sink)s
-"""
-_LOCK: Final = """
-select from integration.sink_states
-where sink_states.tenant_id = %(tenant)s
-    and sink_states.system = %(system)s
-    and sink_states.sink = %(sink)s
-for no key update
 """
 _START: Final = """
 update integration.sink_states

@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import psycopg
 from psycopg.rows import class_row
+
+# Schemas of this project, whose tables no sink may write.
+OURS: Final = (
+    "crm", "integration", "pipeline", "pipeline_locks", "pipeline_sinks", "dagster",
+    "information_schema",
+)  # fmt: skip
+PREFIXES_OF_OURS: Final = ("raw_", "staging_", "analytics_", "pg_")
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,11 @@ class AppTable:
         """Schema and table as people write them."""
         return f"{self.schema}.{self.name}"
 
+    @property
+    def is_ours(self) -> bool:
+        """True if its schema is one of this project, or Postgres's."""
+        return self.schema in OURS or self.schema.startswith(PREFIXES_OF_OURS)
+
 
 def app_table(connection: psycopg.Connection, table: tuple[str, str]) -> AppTable | None:
     """Returns a table of the database; None if there is none of this name."""
@@ -86,12 +99,41 @@ def app_table(connection: psycopg.Connection, table: tuple[str, str]) -> AppTabl
     )
 
 
+def app_table_named(connection: psycopg.Connection, name: str) -> AppTable | None:
+    """Returns the table that is written as `schema.table`; None if there is none."""
+    schema, _, table = name.partition(".")
+    return app_table(connection, (schema, table))
+
+
+def app_tables(connection: psycopg.Connection) -> list[str]:
+    """Returns the tables of the database that are not ours, as `schema.table`, in their order."""
+    rows = connection.execute(_TABLES, [list(OURS), list(PREFIXES_OF_OURS)])
+    return [name for (name,) in rows]
+
+
 def has_policy_for(connection: psycopg.Connection, table: tuple[str, str], role: str) -> bool:
     """Returns whether a policy of the table applies to a role, for reading and writing."""
     row = connection.execute(_POLICY, [*table, role]).fetchone()
     return bool(row and row[0])
 
 
+_TABLES = """
+select pg_namespace.nspname || '.' || pg_class.relname
+from pg_catalog.pg_class
+inner join pg_catalog.pg_namespace
+    on pg_namespace.oid = pg_class.relnamespace
+where pg_class.relkind in ('r', 'p')
+    and not pg_class.relispartition
+    and pg_namespace.nspname <> all (%s)
+    and not exists (
+        select
+        from unnest(%s::text[]) as prefix (name)
+        where starts_with(pg_namespace.nspname, prefix.name)
+    )
+order by
+    pg_namespace.nspname,
+    pg_class.relname
+"""
 _TABLE = """
 select
     pg_class.oid,

@@ -28,11 +28,18 @@ from pipedrive_pipeline.errors import (
     Superseded,
 )
 from pipedrive_pipeline.marts.declared import mart as mart_of
+from pipedrive_pipeline.marts.sinks.app_access import rows_written
 from pipedrive_pipeline.marts.sinks.faults import fault_of, fault_of_rows
 from pipedrive_pipeline.marts.sinks.form import Sink
-from pipedrive_pipeline.marts.sinks.store import active, require_table, sink_transaction
+from pipedrive_pipeline.marts.sinks.states import (
+    lock_state,
+    require_table,
+    sink_transaction,
+    state_key,
+)
+from pipedrive_pipeline.marts.sinks.store import active
 from pipedrive_pipeline.marts.sinks.values import kept, used_columns, wanted
-from pipedrive_pipeline.marts.sinks.writer import SinkWriter, as_role, ensure_writer
+from pipedrive_pipeline.marts.sinks.writer import SinkWriter, ensure_writer
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse, set_local
 from pipedrive_pipeline.warehouse.sql_files import sink_file
@@ -87,6 +94,8 @@ class _SinkChunk:
 def feed_sinks(warehouse: Warehouse, scope: Scope, *, is_whole: bool) -> list[SinkFed]:
     """Feeds every sink of a system, one after another; a failing one does not stop the next.
 
+    A paused sink is left out.
+
     Args:
         warehouse: of a run, or any.
         scope: whose sinks, of which CRM.
@@ -99,6 +108,8 @@ def feed_sinks(warehouse: Warehouse, scope: Scope, *, is_whole: bool) -> list[Si
         sinks = active(connection, scope).sinks
     fed = []
     for sink in sinks.values():
+        if sink.is_paused:
+            continue
         result = SinkFed(sink)
         try:
             is_fed = _fed(warehouse, scope, result, is_whole=is_whole)
@@ -136,7 +147,7 @@ def _fed(warehouse: Warehouse, scope: Scope, result: SinkFed, *, is_whole: bool)
 def _start(warehouse: Warehouse, scope: Scope, sink: Sink) -> tuple[Position | None] | None:
     """Returns the sink's cursor in a tuple; None if the sink waits for a person."""
     with sink_transaction(warehouse, scope) as connection:
-        row = connection.execute(_STATE, _of(scope, sink)).fetchone()
+        row = connection.execute(_STATE, state_key(scope, sink)).fetchone()
     if row is None or row[0]:
         return None
     return ((row[1], row[2]) if row[1] else None,)
@@ -187,37 +198,46 @@ def _written(
     is_retry: bool,
 ) -> _SinkChunk:
     set_local(connection, "statement_timeout", f"{CHUNK_SECONDS}s")
-    # Two runs of a sink take turns, and the second sees the links of the first.
-    connection.execute(_LOCK, _of(scope, sink))
+    lock_state(connection, scope, sink)
     table = require_table(connection, scope, sink)
     writer = ensure_writer(connection, scope, sink, table)
-    facts = _of(scope, sink)
+    facts = state_key(scope, sink)
     is_due: sql.Composable = sql.SQL("true")
     if is_retry:
         is_due = sql.SQL(_WAS_REFUSED).format(**facts)
     elif start:
         is_due = sql.SQL(_IS_AFTER).format(at=start[0], id=start[1])
-    query = _chunk_query(sink, writer, wanted(scope, sink, table), is_due, facts)
+    query = _chunk_query(sink, wanted(scope, sink, table), is_due, facts)
     row = connection.execute(query).fetchone()
     if row is None:
         raise LookupError("a query of counts has a row")
-    rows, given, end_at, end_id, outcomes, faults = row
+    rows, given, end_at, end_id, _length = row
+    outcomes, faults = _stored(connection, writer, facts) if given else (None, None)
     counts = Counter(outcomes or {})
     counts["unchanged"] += given - counts.total()
     if end_at and not is_retry:
         connection.execute(_MOVE, facts | {"end_at": end_at, "end_id": end_id})
-    as_role(connection, writer)
     return _SinkChunk(rows, (end_at, end_id) if end_at else None, counts, faults or [])
+
+
+def _stored(
+    connection: psycopg.Connection, writer: SinkWriter, facts: Mapping[str, str]
+) -> tuple[dict[str, int] | None, list[dict[str, str]] | None]:
+    """Writes the rows of `_chunk_query`; returns the rows by outcome, and the faults."""
+    with rows_written(connection, writer) as written:
+        literals = {name: sql.Literal(value) for name, value in facts.items()}
+        query = sink_file("links").filled({**literals, "written": written})
+        row = connection.execute(query).fetchone()
+    return (row[0], row[1]) if row else (None, None)
 
 
 def _chunk_query(
     sink: Sink,
-    writer: SinkWriter,
     values: sql.Composable,
     is_due: sql.Composable,
     facts: Mapping[str, str],
 ) -> sql.Composed:
-    """Returns the statement that writes one chunk and its links, and counts what came of it."""
+    """Returns the statement that chooses the rows of one chunk, and counts them."""
     columns = ("id", "remote_id", "deleted_at", "updated_at", *used_columns(sink.columns))
     return sink_file("chunk").filled(
         {
@@ -230,7 +250,6 @@ def _chunk_query(
             "chunk_rows": sql.Literal(CHUNK_ROWS),
             "wanted": values,
             "kept": kept(sink),
-            "write": writer.write,
             "may_insert": sql.SQL("case when link.app_key is null then {} else {} end").format(
                 sql.Literal(sink.inserts), sql.Literal(sink.reinserts)
             ),
@@ -249,16 +268,12 @@ def _store(warehouse: Warehouse, scope: Scope, result: SinkFed) -> None:
     with sink_transaction(warehouse, scope) as connection:
         connection.execute(
             _STORE,
-            _of(scope, result.sink)
+            state_key(scope, result.sink)
             | {
                 "counts": Jsonb(dict(result.counts)),
                 "fault": Jsonb(result.fault) if result.fault else None,
             },
         )
-
-
-def _of(scope: Scope, sink: Sink) -> dict[str, str]:
-    return {"tenant": scope.tenant.slug, "system": scope.system, "sink": sink.name}
 
 
 _STATE = """
@@ -268,13 +283,6 @@ where sink_states.tenant_id = %(tenant)s
     and sink_states.system = %(system)s
     and sink_states.sink = %(sink)s
     and sink_states.is_active
-"""
-_LOCK = """
-select from integration.sink_states
-where sink_states.tenant_id = %(tenant)s
-    and sink_states.system = %(system)s
-    and sink_states.sink = %(sink)s
-for no key update
 """
 _MOVE = """
 update integration.sink_states

@@ -7,6 +7,7 @@ never log it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,18 +17,27 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from pipedrive_pipeline.marts.declared import mart as mart_of
+from pipedrive_pipeline.marts.sinks.adoption import confirm_certain
+from pipedrive_pipeline.marts.sinks.app_access import rows_read, rows_written
 from pipedrive_pipeline.marts.sinks.app_table import AppTable, app_table
 from pipedrive_pipeline.marts.sinks.faults import fault_of, fault_of_rows
-from pipedrive_pipeline.marts.sinks.form import Sink, parsed
+from pipedrive_pipeline.marts.sinks.form import BadSink, Sink
+from pipedrive_pipeline.marts.sinks.matching import propose
+from pipedrive_pipeline.marts.sinks.parsing import parsed
+from pipedrive_pipeline.marts.sinks.states import (
+    require_table,
+    sink_transaction,
+    state_key,
+    states,
+)
 from pipedrive_pipeline.marts.sinks.store import (
     active,
     column_statements,
     prepared,
-    require_table,
-    sink_transaction,
 )
+from pipedrive_pipeline.marts.sinks.validation import is_only_paused
 from pipedrive_pipeline.marts.sinks.values import kept, wanted
-from pipedrive_pipeline.marts.sinks.writer import ensure_writer
+from pipedrive_pipeline.marts.sinks.writer import SinkWriter, ensure_writer
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse, set_local
 
@@ -69,7 +79,8 @@ def preview_facts(preview: SinkPreview) -> dict[str, Any]:
 def preview(warehouse: Warehouse, scope: Scope, text: Any) -> list[SinkPreview]:
     """Returns what sinks would write, in the order in which they are fed; nothing is kept.
 
-    Columns for link and time that a table lacks are added for the preview.
+    A sink that waits for its matches is shown as if those that are certain were confirmed. Columns
+    for link and time that a table lacks are added for the preview.
 
     Raises:
         BadSink: a declaration cannot be used.
@@ -81,11 +92,15 @@ def preview(warehouse: Warehouse, scope: Scope, text: Any) -> list[SinkPreview]:
     ):
         set_local(connection, "statement_timeout", f"{SECONDS}s")
         statements = _added_columns(connection, text)
-        sinks = prepared(connection, scope, text, active(connection, scope), is_trial=True)
-        return [
-            _previewed(connection, scope, sink, statements.get(sink.name, []))
-            for sink in sinks.values()
-        ]
+        before = active(connection, scope)
+        previews = []
+        for sink in prepared(connection, scope, text, before, is_trial=True).values():
+            try:
+                previews.append(_previewed(connection, scope, sink, statements.get(sink.name, [])))
+            except BadSink:
+                if not is_only_paused(sink, before.sinks):
+                    raise
+        return previews
 
 
 def _added_columns(connection: psycopg.Connection, text: Any) -> Mapping[str, list[str]]:
@@ -109,10 +124,14 @@ def _previewed(
     fault = None
     try:
         with connection.transaction():
-            count = connection.execute(
-                sql.SQL("select count(*) from {} ()").format(writer.read)
-            ).fetchone()
-            rows = _rows(connection, scope, sink, table, writer.write)
+            with rows_read(connection, writer) as app_rows:
+                count = connection.execute(
+                    sql.SQL("select count(*) from {}").format(app_rows)
+                ).fetchone()
+                if sink.match_by and states(connection, scope)[sink.name].is_waiting:
+                    propose(connection, scope, sink, table, app_rows)
+                    confirm_certain(connection, scope, sink, who="a preview")
+            rows = _rows(connection, scope, sink, table, writer)
     except psycopg.Error as error:
         count, fault = None, fault_of(sink, error)["message"]
     refused = [row["fault"] | {"remote_id": row["remote_id"]} for row in rows if row["fault"]]
@@ -130,79 +149,74 @@ def _previewed(
 
 
 def _rows(
-    connection: psycopg.Connection,
-    scope: Scope,
-    sink: Sink,
-    table: AppTable,
-    write: sql.Identifier,
+    connection: psycopg.Connection, scope: Scope, sink: Sink, table: AppTable, writer: SinkWriter
 ) -> list[dict[str, Any]]:
-    query = sql.SQL(_PREVIEW).format(
+    """Writes the newest rows; one that is as it should be is shown with the values that it has."""
+    query = sql.SQL(_NEWEST).format(
         mart=sql.Identifier(*mart_of(sink.mart).table),
         wanted=wanted(scope, sink, table),
         kept=kept(sink),
         may_insert=sql.Literal(sink.inserts),
-        write=write,
     )
-    facts = {
-        "tenant": scope.tenant.slug,
-        "system": scope.system,
-        "sink": sink.name,
-        "rows": ROWS,
-    }
     cursor = connection.cursor(row_factory=dict_row)
-    return cursor.execute(query, facts).fetchall()
-
-
-# The newest rows. A row that is as it should be is shown with the values that it has.
-_PREVIEW = """
-with newest as materialized (
-    select
-        mart.id,
-        mart.remote_id,
-        mart.updated_at,
-        link.app_key,
-        {wanted} as wanted,
-        link.asked,
-        link.stored,
-        {kept} as kept
-    from {mart} as mart
-    left join integration.sink_links as link
-        on link.tenant_id = %(tenant)s
-        and link.system = %(system)s
-        and link.sink = %(sink)s
-        and link.row_id = mart.id
-        and link.confirmed_at is not null
-    where mart.tenant_id = %(tenant)s
-        and mart.system = %(system)s
-        and mart.deleted_at is null
-        and ({may_insert} or link.app_key is not null)
-    order by
-        mart.updated_at desc,
-        mart.id desc
-    limit %(rows)s
-)
-
-select
-    newest.remote_id,
-    coalesce(result.outcome, 'unchanged') as outcome,
-    case when result.of_row is null then newest.stored else result.values_before end as before,
-    case when result.of_row is null then newest.stored else result.values_now end as after,
-    result.fault
-from newest
-left join lateral {write} (
-    jsonb_build_array(
-        jsonb_build_object(
-            'row_id', newest.id,
-            'app_key', newest.app_key,
-            'may_insert', {may_insert},
-            'wanted', newest.wanted,
-            'asked', newest.asked,
-            'stored', newest.stored,
-            'kept', newest.kept
+    newest = cursor.execute(query, state_key(scope, sink) | {"rows": ROWS}).fetchall()
+    set_local(connection, "pipeline.sink_rows", json.dumps([row["item"] for row in newest]))
+    with rows_written(connection, writer) as written:
+        results = {
+            str(row["of_row"]): row
+            for row in cursor.execute(sql.SQL("select * from {}").format(written)).fetchall()
+        }
+    rows = []
+    for row in newest:
+        item = row["item"]
+        result = results.get(item["row_id"])
+        rows.append(
+            {
+                "remote_id": row["remote_id"],
+                "outcome": result["outcome"] if result else "unchanged",
+                "before": result["values_before"] if result else item["stored"],
+                "after": result["values_now"] if result else item["stored"],
+                "fault": result["fault"] if result else None,
+            }
         )
+    return rows
+
+
+_NEWEST = """
+select
+    mart.remote_id,
+    jsonb_build_object(
+        'row_id', mart.id,
+        'remote_id', mart.remote_id,
+        'app_key', link.app_key,
+        'may_insert', {may_insert},
+        'wanted', {wanted},
+        'asked', link.asked,
+        'stored', link.stored,
+        'kept', {kept}
+    ) as item
+from {mart} as mart
+left join integration.sink_links as link
+    on link.tenant_id = %(tenant)s
+    and link.system = %(system)s
+    and link.sink = %(sink)s
+    and link.row_id = mart.id
+    and link.confirmed_at is not null
+where mart.tenant_id = %(tenant)s
+    and mart.system = %(system)s
+    and mart.deleted_at is null
+    and ({may_insert} or link.app_key is not null)
+    and not exists (
+        select
+        from integration.sink_links as proposal
+        where proposal.tenant_id = %(tenant)s
+            and proposal.system = %(system)s
+            and proposal.sink = %(sink)s
+            and proposal.row_id = mart.id
+            and proposal.confirmed_at is null
     )
-) as result on true
 order by
-    newest.updated_at desc,
-    newest.id desc
+    mart.updated_at desc,
+    mart.id desc
+limit %(rows)s
 """

@@ -1,4 +1,4 @@
-"""Reads and saves the versions of a tenant's sinks, and how far each has come.
+"""Reads and saves the versions of a tenant's sinks.
 
 Exactly one version is active. Saving checks it against the catalogue and makes roles and functions
 in the same transaction, so that an active version can be run.
@@ -6,28 +6,36 @@ in the same transaction, so that an active version can be run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.errors import BadInput, PersonMustAct
 from pipedrive_pipeline.marts.mapping.form import Issue
+from pipedrive_pipeline.marts.sinks.app_access import rows_read
 from pipedrive_pipeline.marts.sinks.app_table import AppTable, app_table
-from pipedrive_pipeline.marts.sinks.form import BadSink, Sink, parsed
-from pipedrive_pipeline.marts.sinks.validation import in_order, missing_columns, validated
+from pipedrive_pipeline.marts.sinks.form import BadSink, Sink
+from pipedrive_pipeline.marts.sinks.parsing import parsed
+from pipedrive_pipeline.marts.sinks.states import (
+    require_table,
+    sink_transaction,
+    state_key,
+    states,
+)
+from pipedrive_pipeline.marts.sinks.validation import (
+    in_order,
+    is_only_paused,
+    missing_columns,
+    validated,
+)
 from pipedrive_pipeline.marts.sinks.writer import SinkRightsMissing, drop_writer, ensure_writer
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
-
-# Types of the app are then read with their schema, as the sinks' functions need them.
-SEARCH_PATH: Final = ("pg_catalog",)
 
 
 class SinksOutdated(PersonMustAct):
@@ -50,56 +58,6 @@ class SinksVersion:
         return {name: sink.written() for name, sink in self.sinks.items()}
 
 
-@dataclass(frozen=True)
-class SinkState:
-    """How far a sink has come.
-
-    Attributes:
-        is_waiting: nothing is written until a person has confirmed the matches.
-        fed_at: when it was last fed without a fault; None: never.
-        counts: rows by outcome of the last run.
-        fault: why not all rows could be written: sqlstate, table, column, constraint, message.
-        refused_count: rows that the app's table refuses.
-        role: the role whose rights its function has; None before it was made.
-    """
-
-    sink: str
-    mart: str
-    app_table: str
-    is_waiting: bool
-    fed_at: datetime | None
-    counts: dict[str, int] | None
-    fault: dict[str, str] | None
-    fault_since: datetime | None
-    refused_count: int
-    role: str | None
-    linked_count: int
-    proposed_count: int
-
-    @property
-    def state(self) -> str:
-        """waiting, failing, fed, or new."""
-        if self.is_waiting:
-            return "waiting"
-        if self.fault:
-            return "failing"
-        return "fed" if self.fed_at else "new"
-
-
-def state_facts(state: SinkState) -> dict[str, Any]:
-    """Returns a state's values for JSON."""
-    return {"state": state.state} | {
-        name: value for name, value in vars(state).items() if name != "sink"
-    }
-
-
-@contextmanager
-def sink_transaction(warehouse: Warehouse, scope: Scope) -> Iterator[psycopg.Connection]:
-    """Yields a transaction of the engine in which an app's types have their schema."""
-    with warehouse.transaction(scope.tenant, SEARCH_PATH) as connection:
-        yield connection
-
-
 def active(connection: psycopg.Connection, scope: Scope) -> SinksVersion:
     """Returns the version that is in use."""
     row = connection.execute(_ACTIVE, [scope.tenant.slug, scope.system]).fetchone()
@@ -110,14 +68,6 @@ def versions(connection: psycopg.Connection, scope: Scope) -> list[SinksVersion]
     """Returns every saved version, newest first."""
     rows = connection.execute(_VERSIONS, [scope.tenant.slug, scope.system])
     return [_version(row) for row in rows]
-
-
-def states(connection: psycopg.Connection, scope: Scope) -> dict[str, SinkState]:
-    """Returns the state of each active sink, by name."""
-    rows = connection.cursor(row_factory=class_row(SinkState)).execute(
-        _STATES, [scope.tenant.slug, scope.system]
-    )
-    return {row.sink: row for row in rows}
 
 
 def sink_of(connection: psycopg.Connection, scope: Scope, name: str) -> Sink:
@@ -131,24 +81,6 @@ def sink_of(connection: psycopg.Connection, scope: Scope, name: str) -> Sink:
         known = ", ".join(sinks) or "none; `sinks set` saves some"
         raise BadInput(f"{scope.tenant} has no sink {name!r} of {scope.system}; it has {known}.")
     return sinks[name]
-
-
-def require_table(connection: psycopg.Connection, scope: Scope, sink: Sink) -> AppTable:
-    """Returns the app's table.
-
-    Raises:
-        BadSink: it is gone, or lacks a column that the sink needs.
-    """
-    table = app_table(connection, sink.table)
-    if table is None:
-        raise BadSink(scope.tenant, [Issue(f"{sink.name}.table", f"{sink.table_name} is gone")])
-    needed = (*sink.key, sink.tenant_column, *sink.written_columns)
-    if missing := [name for name in needed if name and name not in table.columns]:
-        issue = f"{sink.table_name} has no column {', '.join(missing)}"
-        raise BadSink(scope.tenant, [Issue(f"{sink.name}.columns", issue)])
-    if not table.keys:
-        raise BadSink(scope.tenant, [Issue(f"{sink.name}.key", f"{sink.table_name} has no key")])
-    return table
 
 
 def save(
@@ -220,26 +152,30 @@ def prepared(
     Raises:
         BadSink, SinkRightsMissing: as `save`.
     """
-    sinks = validated(connection, scope, text)
+    sinks = validated(connection, scope, text, before.sinks)
     known = states(connection, scope)
     for sink in sinks.values():
         is_new = sink.name not in known or before.sinks[sink.name].table != sink.table
         connection.execute(
             _STATE,
-            {
-                "tenant": scope.tenant.slug,
-                "system": scope.system,
-                "sink": sink.name,
+            state_key(scope, sink)
+            | {
                 "table": sink.table_name,
                 "mart": sink.mart,
                 "is_waiting": bool(sink.match_by) if is_new else None,
+                "is_paused": sink.is_paused,
             },
         )
+        if is_only_paused(sink, before.sinks):
+            continue
         table = require_table(connection, scope, sink)
         writer = ensure_writer(connection, scope, sink, table)
         if is_new and sink.inserts and sink.match_by is None and not is_trial:
-            query = sql.SQL("select from {} () limit 1").format(writer.read)
-            if connection.execute(query).rowcount:
+            with rows_read(connection, writer) as rows:
+                has_rows = connection.execute(
+                    sql.SQL("select from {} limit 1").format(rows)
+                ).rowcount
+            if has_rows:
                 issue = (
                     "the table has rows already: give match_by the rules by which they are "
                     "recognized, or [] if none of them is in the CRM"
@@ -314,40 +250,6 @@ where sinks.tenant_id = %s
     and sinks.system = %s
 order by sinks.version desc
 """
-_STATES = """
-select
-    sink_states.sink,
-    sink_states.mart,
-    sink_states.app_table,
-    sink_states.is_waiting,
-    sink_states.fed_at,
-    sink_states.counts,
-    sink_states.fault,
-    sink_states.fault_since,
-    sink_states.refused_count,
-    case
-        when sink_states.installed is not null
-            then integration.role_name('sink_' || sink_states.id)
-    end as role,
-    linked.confirmed as linked_count,
-    linked.proposed as proposed_count
-from integration.sink_states
-cross join lateral (
-    select
-        count(*) filter (where sink_links.confirmed_at is not null) as confirmed,
-        count(distinct sink_links.app_key) filter (where sink_links.confirmed_at is null)
-            as proposed
-    from integration.sink_links
-    where sink_links.tenant_id = sink_states.tenant_id
-        and sink_links.system = sink_states.system
-        and sink_links.sink = sink_states.sink
-        and (sink_links.app_key is not null)
-) as linked
-where sink_states.tenant_id = %s
-    and sink_states.system = %s
-    and sink_states.is_active
-order by sink_states.sink
-"""
 _STATE = """
 insert into integration.sink_states as known
     (tenant_id, system, sink, app_table, mart, is_waiting)
@@ -360,6 +262,8 @@ set app_table = excluded.app_table,
     mart = excluded.mart,
     is_active = true,
     is_waiting = coalesce(%(is_waiting)s, known.is_waiting),
+    fault = case when not %(is_paused)s then known.fault end,
+    fault_since = case when not %(is_paused)s then known.fault_since end,
     cursor_at = null,
     cursor_id = null
 """

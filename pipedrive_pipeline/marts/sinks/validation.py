@@ -6,6 +6,7 @@ Rights are checked when the sink's function is made (`writer.py`): only then its
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import psycopg
@@ -13,20 +14,12 @@ import psycopg
 from pipedrive_pipeline.marts.declared import MARTS, Mart
 from pipedrive_pipeline.marts.mapping.form import Issue
 from pipedrive_pipeline.marts.sinks.app_table import AppColumn, AppTable, app_table
-from pipedrive_pipeline.marts.sinks.form import (
-    UNLINK,
-    BadSink,
-    Sink,
-    Value,
-    parsed,
-)
+from pipedrive_pipeline.marts.sinks.form import UNLINK, BadSink, Sink, Value
+from pipedrive_pipeline.marts.sinks.parsing import parsed
 from pipedrive_pipeline.marts.sinks.rules import rule_columns, rules_of
 from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
 
-# Schemas of this project, whose tables no sink may write.
-OURS: Final = ("crm", "integration", "pipeline", "pipeline_locks", "pipeline_sinks")
-PREFIXES_OF_OURS: Final = ("raw_", "staging_", "analytics_", "pg_")
 ATTRIBUTE: Final = "attributes."
 TEXTS: Final = frozenset({"text", "varchar", "bpchar", "citext"})
 WHOLE: Final = frozenset({"int2", "int4", "int8"})
@@ -55,20 +48,38 @@ CONVERTED: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
-def validated(connection: psycopg.Connection, scope: Scope, text: Any) -> dict[str, Sink]:
+def validated(
+    connection: psycopg.Connection, scope: Scope, text: Any, former: Mapping[str, Sink]
+) -> dict[str, Sink]:
     """Returns the sinks of decoded JSON by name, those that others refer to first.
+
+    A sink that is paused as it was declared is not checked: its table may be gone or changed.
+
+    Args:
+        connection: reads the catalogue.
+        scope: whose sinks.
+        text: decoded JSON.
+        former: the sinks that are in use.
 
     Raises:
         BadSink: names every setting that cannot be used, with the reason.
     """
     sinks, issues = parsed(text)
     for sink in sinks.values():
+        if is_only_paused(sink, former):
+            continue
         issues += _issues(connection, scope, sink, sinks)
     if not issues:
         issues += [Issue(name, "refers to itself through sinks") for name in _circular(sinks)]
     if issues:
         raise BadSink(scope.tenant, issues)
     return in_order(sinks)
+
+
+def is_only_paused(sink: Sink, former: Mapping[str, Sink]) -> bool:
+    """Returns whether a sink is paused, and otherwise as it was."""
+    known = former.get(sink.name)
+    return sink.is_paused and known is not None and sink == replace(known, is_paused=True)
 
 
 def in_order(sinks: Mapping[str, Sink]) -> dict[str, Sink]:
@@ -112,10 +123,10 @@ def _issues(
     table = app_table(connection, sink.table)
     if mart is None or mart.name not in names:
         yield Issue(f"{sink.name}.mart", f"{scope.system} has no such mart; {', '.join(names)}")
-    elif sink.table[0] in OURS or sink.table[0].startswith(PREFIXES_OF_OURS):
-        yield Issue(f"{sink.name}.table", "is ours; a sink writes a table of an app")
     elif table is None:
         yield Issue(f"{sink.name}.table", "there is no such table")
+    elif table.is_ours:
+        yield Issue(f"{sink.name}.table", "is ours; a sink writes a table of an app")
     else:
         for issue in (
             *_issues_of_keys(sink, table),

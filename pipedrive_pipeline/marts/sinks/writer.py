@@ -1,7 +1,8 @@
 """The functions through which a sink's table is written and read, and the role that owns them.
 
 The role may use the columns of one table and nothing else, and no login is a member of it but ours:
-so a trigger, a policy or a default of the app runs with these rights and never with the engine's.
+so a trigger, a policy or a default of the app runs with these rights and never with the engine's
+(`app_access.py` has how they are called).
 Role, rights and functions are made again where they are not as the declaration and the catalogue
 want them: after a change of the app's table, in a copied database, after a restore.
 """
@@ -63,6 +64,16 @@ class SinkWriter:
         """The function that reads rows."""
         return sql.Identifier(SCHEMA, f"read_{self.number}")
 
+    @property
+    def written(self) -> sql.Identifier:
+        """The view that calls `write` with the rows of a setting."""
+        return sql.Identifier(SCHEMA, f"written_{self.number}")
+
+    @property
+    def rows(self) -> sql.Identifier:
+        """The view that calls `read`."""
+        return sql.Identifier(SCHEMA, f"rows_{self.number}")
+
 
 def ensure_writer(
     connection: psycopg.Connection, scope: Scope, sink: Sink, table: AppTable
@@ -80,6 +91,8 @@ def ensure_writer(
     texts = [
         function_definition("write", writer.write, sink, table).as_string(connection),
         function_definition("read", writer.read, sink, table).as_string(connection),
+        sql.SQL(_WRITTEN).format(view=writer.written, write=writer.write).as_string(connection),
+        sql.SQL(_ROWS).format(view=writer.rows, read=writer.read).as_string(connection),
     ]
     statements = [grant.as_string(connection) for grant in _grants(sink, table, writer.role)]
     wanted = hashlib.sha256("\n".join([writer.role, *texts, *statements]).encode()).hexdigest()
@@ -100,10 +113,7 @@ def ensure_writer(
 
 def drop_writer(connection: psycopg.Connection, number: int) -> None:
     """Drops a sink's functions and its role with all rights; the app's table stays as it is."""
-    for name in (f"write_{number} (jsonb)", f"read_{number} ()"):
-        connection.execute(
-            sql.SQL("drop function if exists {}.{}").format(sql.Identifier(SCHEMA), sql.SQL(name))
-        )
+    _drop_functions(connection, number)
     row = connection.execute(
         "select rolname from pg_catalog.pg_roles where rolname = integration.role_name(%s)",
         [f"sink_{number}"],
@@ -117,6 +127,16 @@ def drop_writer(connection: psycopg.Connection, number: int) -> None:
     )
 
 
+def _drop_functions(connection: psycopg.Connection, number: int) -> None:
+    """Drops a sink's functions and the views that call them."""
+    for name in (f"write_{number} (jsonb)", f"read_{number} ()"):
+        connection.execute(
+            sql.SQL("drop function if exists {}.{} cascade").format(
+                sql.Identifier(SCHEMA), sql.SQL(name)
+            )
+        )
+
+
 def drop_writers(connection: psycopg.Connection, tenant: Tenant) -> None:
     """Drops the functions and roles of all sinks of a tenant; the apps' tables stay as they are."""
     rows = connection.execute(
@@ -124,11 +144,6 @@ def drop_writers(connection: psycopg.Connection, tenant: Tenant) -> None:
     ).fetchall()
     for (number,) in rows:
         drop_writer(connection, number)
-
-
-def as_role(connection: psycopg.Connection, writer: SinkWriter) -> None:
-    """Ends the transaction's other work: what triggers defer to its end runs as the sink's role."""
-    connection.execute("select set_config('role', %s, true)", [writer.role])
 
 
 def _state(connection: psycopg.Connection, scope: Scope, sink: Sink) -> tuple[int, str | None]:
@@ -139,11 +154,10 @@ def _state(connection: psycopg.Connection, scope: Scope, sink: Sink) -> tuple[in
 
 
 def _is_owned(connection: psycopg.Connection, writer: SinkWriter) -> bool:
-    """True if both functions exist and belong to the role."""
-    row = connection.execute(
-        _OWNED, [SCHEMA, [f"write_{writer.number}", f"read_{writer.number}"], writer.role]
-    ).fetchone()
-    return bool(row and row[0] == 2)
+    """True if functions and views exist and belong to the role."""
+    values = {"schema": SCHEMA, "number": str(writer.number), "role": writer.role}
+    row = connection.execute(_OWNED, values).fetchone()
+    return bool(row and row[0] == 4)
 
 
 def _make_role(
@@ -251,29 +265,42 @@ def _make_functions(
     connection: psycopg.Connection, writer: SinkWriter, texts: Sequence[str]
 ) -> None:
     schema, role = sql.Identifier(SCHEMA), sql.Identifier(writer.role)
-    engine = sql.SQL("select integration.role_name('engine')")
-    row = connection.execute(engine).fetchone()
-    assert row is not None  # noqa: S101 - it has no `from`
-    functions = (
-        (writer.write, "jsonb", texts[0], "Writes rows of a sink's table; see marts/sinks."),
-        (writer.read, "", texts[1], "Reads rows of a sink's table; see marts/sinks."),
+    write = sql.SQL("function {} (jsonb)").format(writer.write)
+    read = sql.SQL("function {} ()").format(writer.read)
+    made = (
+        (write, texts[0], "Writes rows of a sink's table; see marts/sinks."),
+        (read, texts[1], "Reads rows of a sink's table; see marts/sinks."),
+        (_view(writer.written), texts[2], "Calls the function that writes; empty between writes."),
+        (_view(writer.rows), texts[3], "Calls the function that reads; empty between reads."),
     )
+    _drop_functions(connection, writer.number)
     # The owner of a function must be able to create in its schema, at that moment only.
     connection.execute(sql.SQL("grant create on schema {} to {}").format(schema, role))
-    for name, arguments, text, comment in functions:
-        signature = sql.SQL("{} ({})").format(name, sql.SQL(arguments))
-        for statement in (
-            sql.SQL("drop function if exists {}").format(signature),
-            sql.SQL(text),
-            sql.SQL("comment on function {} is {}").format(signature, sql.Literal(comment)),
-            sql.SQL("revoke all on function {} from public").format(signature),
-            sql.SQL("alter function {} owner to {}").format(signature, role),
-            sql.SQL("grant execute on function {} to {}").format(signature, sql.Identifier(row[0])),
-        ):
-            connection.execute(statement)
+    for object_, text, comment in made:
+        connection.execute(sql.SQL(text))
+        connection.execute(sql.SQL("comment on {} is {}").format(object_, sql.Literal(comment)))
+        connection.execute(sql.SQL("alter {} owner to {}").format(object_, role))
+    for function in (write, read):
+        connection.execute(sql.SQL("revoke all on {} from public").format(function))
     connection.execute(sql.SQL("revoke create on schema {} from {}").format(schema, role))
 
 
+def _view(name: sql.Identifier) -> sql.Composed:
+    return sql.SQL("materialized view {}").format(name)
+
+
+_WRITTEN: Final = """
+create materialized view {view} as
+select result.*
+from {write} (current_setting('pipeline.sink_rows')::jsonb) as result
+with no data
+"""
+_ROWS: Final = """
+create materialized view {view} as
+select app.app_key, app.shown
+from {read} () as app
+with no data
+"""
 _STATE: Final = """
 select sink_states.id, sink_states.installed
 from integration.sink_states
@@ -283,14 +310,20 @@ where sink_states.tenant_id = %s
 """
 _OWNED: Final = """
 select count(*)
-from pg_catalog.pg_proc
-inner join pg_catalog.pg_namespace
-    on pg_namespace.oid = pg_proc.pronamespace
-inner join pg_catalog.pg_roles
-    on pg_roles.oid = pg_proc.proowner
-where pg_namespace.nspname = %s
-    and pg_proc.proname = any (%s)
-    and pg_roles.rolname = %s
+from (
+    select pg_proc.proname as name, pg_proc.pronamespace as namespace, pg_proc.proowner as owner
+    from pg_catalog.pg_proc
+    union all
+    select pg_class.relname, pg_class.relnamespace, pg_class.relowner
+    from pg_catalog.pg_class
+    where pg_class.relkind = 'm'
+) as made
+where made.namespace = to_regnamespace(%(schema)s)
+    and made.name = any (
+        array['write_' || %(number)s, 'read_' || %(number)s, 'written_' || %(number)s,
+            'rows_' || %(number)s]
+    )
+    and pg_get_userbyid(made.owner) = %(role)s
 """
 # A column that was dropped and added again has lost its rights.
 _MISSING: Final = """

@@ -174,6 +174,12 @@ class App:
         with self.warehouse.transaction() as connection:
             return sinks.states(connection, SCOPE)
 
+    def declaration(self) -> dict[str, Any]:
+        """The customers' sink as it is declared."""
+        with self.warehouse.transaction() as connection:
+            written: dict[str, Any] = sinks.active(connection, SCOPE).written()["customers"]
+        return written
+
     def role(self) -> str:
         """The role of the customers' sink."""
         return self.states()["customers"].role or ""
