@@ -27,6 +27,7 @@ from pipedrive_pipeline.vault.lending import lend, require_lendable
 from pipedrive_pipeline.vault.states import ConnectionState
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse import audit_log
+from pipedrive_pipeline.warehouse.migrations import require_current
 
 VALID_FOR: Final = timedelta(minutes=15)  # refreshed by then, so that a reader has ten minutes more
 HIDDEN_MINUTES: Final = 5  # before its end a row is hidden
@@ -150,7 +151,12 @@ def keep_fresh(vault: Vault) -> dict[Scope, str]:
 
     Returns:
         The reason for each row that could not be; the next round tries again.
+
+    Raises:
+        SchemaBehind: the database is a copy that is not migrated yet, or another release's: a copy
+            that refreshed the tokens of the original would end its grants.
     """
+    require_current(vault.warehouse)
     failed: dict[Scope, str] = {}
     until = time.monotonic() + ROUND_SECONDS
     for token in sorted(

@@ -11,7 +11,9 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from pipedrive_pipeline.settings import PROJECT_ROOT
+from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
+from pipedrive_pipeline.vault.exports import keep_fresh, listed
+from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import (
     EarlierRelease,
@@ -182,6 +184,46 @@ def test_a_copied_database_gets_roles_of_its_own(postgres: str) -> None:
 
     (line,) = told
     assert "select integration.grant_role('analyst_acme', 'test_reader');" in line
+
+
+EXPORTED = """
+create table public.lead_pipedrive_integrations (
+    tenant_id uuid, access_token text, expires_at timestamptz
+);
+insert into public.lead_pipedrive_integrations
+values ('11111111-2222-4333-8444-555555555555', 'secret', now() + interval '1 minute');
+insert into integration.connections (
+    tenant_id, system, kind, state, access_token, api_domain, token_expires_at
+)
+values ('acme', 'pipedrive', 'oauth', 'connected', 'x', 'https://acme.pipedrive.com',
+    now() + interval '1 minute');
+insert into integration.token_exports
+    (tenant_id, system, table_schema, table_name, external_id, started_by)
+values ('acme', 'pipedrive', 'public', 'lead_pipedrive_integrations',
+    '11111111-2222-4333-8444-555555555555', 'a test')
+"""
+
+
+@pytest.mark.slow
+def test_a_copied_database_renews_no_exported_token(postgres: str) -> None:
+    """Two installations that refresh one grant lose it; a copy's readers get no token either."""
+    exported = "select access_token from public.lead_pipedrive_integrations"
+    with installation(postgres) as original:
+        with original.transaction() as connection:
+            connection.execute(EXPORTED.encode())
+        with copy_of(postgres, original) as copy:
+            vault = Vault(copy, Settings(_env_file=None))
+            with pytest.raises(SchemaBehind, match="is a copy"):
+                keep_fresh(vault)
+            migrate(copy)
+
+            failed = keep_fresh(vault)
+
+            assert (failed, listed(vault)) == ({}, [])
+            with copy.connect() as connection:
+                assert connection.execute(exported.encode()).fetchall() == []
+        with original.connect() as connection:
+            assert connection.execute(exported.encode()).fetchall() == [("secret",)]
 
 
 @pytest.mark.slow
