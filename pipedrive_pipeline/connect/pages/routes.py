@@ -13,6 +13,8 @@ from pipedrive_pipeline.connect.pages import (
     problems,
     session_pages,
     settings_pages,
+    sink_adoption,
+    sink_editor,
     sink_pages,
     system_pages,
 )
@@ -28,6 +30,8 @@ ROUTERS = (
     mapping_pages.router,
     mapping_versions.router,
     sink_pages.router,
+    sink_editor.router,
+    sink_adoption.router,
     settings_pages.router,
     key_pages.router,
 )

@@ -29,7 +29,8 @@ SERIOUS = frozenset({"serious", "critical"})
 WORDS = """
 () => {
     const copy = document.body.cloneNode(true);
-    copy.querySelectorAll("bdi, code, kbd, script, datalist, [lang=en]").forEach(e => e.remove());
+    const known = "bdi, code, kbd, script, datalist, [lang=en], [translate=no]";
+    copy.querySelectorAll(known).forEach(e => e.remove());
     const spoken = [...copy.querySelectorAll("[aria-label], [title], [placeholder]")].flatMap(
         e => ["aria-label", "title", "placeholder"].map(name => e.getAttribute(name) || ""));
     return [copy.textContent, ...spoken].join(" ");

@@ -10,7 +10,7 @@ import httpx
 from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline_tests.connect.browser import ConnectSite
-from pipedrive_pipeline_tests.vault.world import ACME
+from pipedrive_pipeline_tests.vault.world import ACME, OPERATOR_KEY
 
 
 def signed_in(site: ConnectSite, role: Role, name: str = "a person") -> httpx.Client:
@@ -22,6 +22,13 @@ def signed_in(site: ConnectSite, role: Role, name: str = "a person") -> httpx.Cl
     return browser
 
 
+def operator_of(site: ConnectSite) -> httpx.Client:
+    """A browser in English, signed in with the operator's key."""
+    browser = site.client({"accept": "text/html", "accept-language": "en", "origin": site.url})
+    browser.post("/login", data={"key": OPERATOR_KEY})
+    return browser
+
+
 def fields_of(text: str, action: str) -> dict[str, str]:
     """What a browser would send of the form with this address, without a button."""
     start = text.index(f'action="{action}"')
@@ -29,7 +36,7 @@ def fields_of(text: str, action: str) -> dict[str, str]:
     fields: dict[str, str] = {}
     for tag in re.findall(r"<input [^>]*>", form):
         facts = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
-        if facts.get("type") != "checkbox" or " checked" in tag:
+        if facts.get("type") not in {"checkbox", "radio"} or " checked" in tag:
             fields[unescape(facts["name"])] = unescape(facts.get("value", ""))
     for tag, options in re.findall(r"<select ([^>]*)>(.*?)</select>", form, re.DOTALL):
         name = re.search(r'name="([^"]*)"', tag)

@@ -20,7 +20,7 @@ from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.connect.browser import CONFIRM_PAGE, ConnectSite
-from pipedrive_pipeline_tests.connect.pages import mapped
+from pipedrive_pipeline_tests.connect.pages import app_tables, mapped
 from pipedrive_pipeline_tests.connect.pages.troubles import (
     ARABIC,
     EVIL,
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft " * 4
 OPERATOR = "operator"
 SYSTEM = "/integrations/pipedrive"
+SINKS = f"{SYSTEM}/sinks?tenant=acme"
+SINK = f"{SYSTEM}/sinks/customers?tenant=acme"
+NEW_SINK = f"{SYSTEM}/sinks/new-table?tenant=acme"
 NAMES = {"acme": "Kirschweg Maschinenbau GmbH", "bravo": ARABIC, "calm": LONG, "evil": EVIL}
 TENANTS = """
 insert into integration.tenants (slug, display_name, time_zone)
@@ -73,19 +76,6 @@ insert into integration.rejected_values
     (tenant_id, system, entity, record_id, field, value, reason, target)
 select 'acme', 'pipedrive', 'organizations', n::text, 'aaa', %s, 'is no number', 'annual_revenue'
 from generate_series(1, 25) as n
-"""
-SINKS = """
-insert into integration.sinks (tenant_id, system, version, sinks, is_active, created_by)
-values ('acme', 'pipedrive', 1, '{"customers": {"mart": "customers", "table": "app.customers",
-    "columns": {"company": "name"}}}', true, 'command line: ops');
-insert into integration.sink_states
-    (tenant_id, system, sink, app_table, mart, is_waiting, fed_at, fault, fault_since)
-values
-    ('acme', 'pipedrive', 'customers', 'app.customers', 'customers', false, now(), null, null),
-    ('acme', 'pipedrive', 'people', 'app.people', 'contacts', true, null, null, null),
-    ('acme', 'pipedrive', 'deals', 'app.deals', 'deals', false, null,
-        '{"code": "sink_failed", "message": "the sink deals could not write into app.deals (column'
-        ' amount, NotNullViolation, SQLSTATE 23502)."}', now())
 """
 CHANGED = """
 insert into integration.field_changes
@@ -153,7 +143,6 @@ def healthy(site: ConnectSite) -> Mapping[str, str]:
     site.world.execute("delete from integration.fields where field_key = 'aaa'")
     site.world.execute("delete from integration.field_mappings")
     mapped.load(site)
-    site.world.execute(SINKS)
     mapping = {"organizations": {mapped.KEYS["number"]: "customer_number"}}
     site.world.execute(
         "insert into integration.field_mappings"
@@ -196,6 +185,14 @@ def reading(site: ConnectSite) -> Mapping[str, str]:
     for change in ("added", "renamed", "retyped", "removed", "restored", "option_renamed"):
         site.world.execute(CHANGED, change, EVIL, ARABIC)
     return {"admin": tenant.keys[Role.ADMIN], **tenant.ids}
+
+
+def feeding(site: ConnectSite) -> Mapping[str, str]:
+    """Tables of an app: one waits for a person, one refuses rows, one is paused and gone."""
+    tenant = filled_tenant(site, "acme", 1)
+    app_tables.make_tables(site)
+    app_tables.declare_all(site)
+    return {OPERATOR: OPERATOR_KEY, "admin": tenant.keys[Role.ADMIN]}
 
 
 def consent(page: Page) -> None:
@@ -246,6 +243,50 @@ def make_key(page: Page) -> None:
     """Makes a key."""
     page.locator("#key-name").fill("Power BI")
     page.locator("button.main").click()
+
+
+def no_such_table(page: Page) -> None:
+    """Begins a sink with a table that does not exist."""
+    page.locator("#table").fill("app.nothing")
+    page.locator("#name").fill("Customers")
+    page.locator("main form button").click()
+
+
+def press_in_sink(value: str) -> Callable[[Page], None]:
+    """Presses a button of a sink's form."""
+    return lambda page: page.locator(f'#declaration .save button[value="{value}"]').click()
+
+
+def misfits(page: Page) -> None:
+    """Previews a sink with columns and settings that cannot be used."""
+    page.locator('[name="from:company"]').fill("")
+    page.locator('[name="from:town"]').fill("no_such_column")
+    page.locator('[name="from:workspace_id"]').fill("name")
+    page.locator("#on_delete-unlink").check()
+    page.locator("#link_column").fill("")
+    press_in_sink("preview")(page)
+
+
+def save_outdated(page: Page) -> None:
+    """Saves a sink on top of a version that another one has replaced."""
+    page.evaluate("document.querySelector('[name=version]').value = '1'")
+    press_in_sink("save")(page)
+
+
+def decide(page: Page) -> None:
+    """Chooses a candidate, and confirms."""
+    page.locator('[value="id:7001"]').check()
+    page.locator("button.main").click()
+
+
+def press_main(page: Page) -> None:
+    """Presses the only button of a page that asks first."""
+    page.locator("main .risk").click()
+
+
+def pause_first(page: Page) -> None:
+    """Pauses the first sink of the list."""
+    page.locator('form[action$="/customers/pause"] button').click()
 
 
 @contextmanager
@@ -369,7 +410,8 @@ STAGES = (
             Scene("mapping-preview", f"{SYSTEM}/mapping", "admin", act=press("accept")),
             Scene("mapping-refused", f"{SYSTEM}/mapping", "admin", act=no_such_column, status=422),
             Scene("mapping-version", f"{SYSTEM}/mapping/versions/1", "admin"),
-            Scene("sinks", f"{SYSTEM}/sinks", "admin"),
+            Scene("sinks-none", f"{SYSTEM}/sinks", "admin"),
+            Scene("sinks-none-operator", f"{SYSTEM}/sinks?tenant=acme", OPERATOR),
             Scene("settings", f"{SYSTEM}/settings", "admin"),
             Scene("settings-refused", f"{SYSTEM}/settings", "admin", act=too_much, status=422),
             Scene("settings-erase", f"{SYSTEM}/settings", "admin", act=erase_after_a_month),
@@ -412,6 +454,52 @@ STAGES = (
             Scene("history", f"{SYSTEM}/history", "admin"),
             Scene("history-none-found", f"{SYSTEM}/history?kind=verify", "admin"),
             Scene("run-refused", f"{SYSTEM}/history/{{run_id}}", "admin"),
+        ),
+    ),
+    Stage(
+        "feeding",
+        feeding,
+        (
+            Scene("sinks", SINKS, OPERATOR),
+            Scene("sinks-reader", f"{SYSTEM}/sinks", "admin"),
+            Scene("sink-new", NEW_SINK, OPERATOR),
+            Scene(
+                "sink-new-refused",
+                NEW_SINK,
+                OPERATOR,
+                act=no_such_table,
+                status=422,
+            ),
+            Scene("sink-draft", f"{NEW_SINK}&name=more&table=app.deals&mart=deals", OPERATOR),
+            Scene(
+                "sink-rights",
+                f"{NEW_SINK}&name=more&table=app.locked&mart=customers",
+                OPERATOR,
+                act=press_in_sink("save"),
+                status=409,
+            ),
+            Scene("sink", SINK, OPERATOR),
+            Scene("sink-preview", SINK, OPERATOR, act=press_in_sink("preview")),
+            Scene("sink-misfits", SINK, OPERATOR, act=misfits, status=422),
+            Scene("sink-outdated", SINK, OPERATOR, act=save_outdated, status=409),
+            Scene("sink-table-gone", f"{SYSTEM}/sinks/people?tenant=acme", OPERATOR),
+            Scene("sink-remove", f"{SYSTEM}/sinks/customers/remove?tenant=acme", OPERATOR),
+            Scene("sink-match-none", f"{SYSTEM}/sinks/deals/match?tenant=acme", OPERATOR),
+            Scene("sink-match", f"{SYSTEM}/sinks/customers/match?tenant=acme", OPERATOR),
+            Scene(
+                "sink-confirmed",
+                f"{SYSTEM}/sinks/customers/match?tenant=acme",
+                OPERATOR,
+                act=decide,
+            ),
+            Scene("sink-undo", f"{SYSTEM}/sinks/customers/undo?tenant=acme", OPERATOR),
+            Scene(
+                "sink-undone",
+                f"{SYSTEM}/sinks/customers/undo?tenant=acme",
+                OPERATOR,
+                act=press_main,
+            ),
+            Scene("sink-paused", SINKS, OPERATOR, act=pause_first),
         ),
     ),
 )

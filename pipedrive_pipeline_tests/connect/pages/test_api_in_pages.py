@@ -41,19 +41,18 @@ PLACES = {
     f"GET {API}/field-mapping/versions/{{number}}": f"GET {PAGE}/mapping/versions/{{number}}",
     f"GET {API}/sinks": f"GET {PAGE}/sinks",
     f"GET {API}/sinks/versions": f"GET {PAGE}/sinks",
+    f"PUT {API}/sinks": f"POST {PAGE}/sinks/{{sink}}",
+    f"POST {API}/sinks/preview": f"POST {PAGE}/sinks/{{sink}}",
+    f"POST {API}/sinks/{{sink}}/match": f"POST {PAGE}/sinks/{{sink}}/match",
+    f"POST {API}/sinks/{{sink}}/confirm": f"POST {PAGE}/sinks/{{sink}}/confirm",
+    f"POST {API}/sinks/{{sink}}/undo": f"POST {PAGE}/sinks/{{sink}}/undo",
     "GET /api/keys": "GET /keys",
     "POST /api/keys": "POST /keys",
     "DELETE /api/keys/{key_id}": "POST /keys/{key_id}/revoke",
     "GET /api/audit": "GET /keys",
 }
 # Each route without a place -> why no person needs one.
-OF_THE_OPERATOR = "the operator does it with `sinks`, or by this route"
 WITHOUT_PLACE = {
-    f"PUT {API}/sinks": OF_THE_OPERATOR,
-    f"POST {API}/sinks/preview": OF_THE_OPERATOR,
-    f"POST {API}/sinks/{{sink}}/match": OF_THE_OPERATOR,
-    f"POST {API}/sinks/{{sink}}/confirm": OF_THE_OPERATOR,
-    f"POST {API}/sinks/{{sink}}/undo": OF_THE_OPERATOR,
     "GET /healthz": "a monitor asks; a person sees the page of a database that does not answer",
     f"POST {API}/webhook/{{token}}": "the source sends it",
     f"POST {API}/credential": "a service borrows it; a person has the CRM's own pages",

@@ -39,7 +39,13 @@ WITHOUT_SCENE = frozenset(
         "/integrations/{system}/rejected-values.csv",
     }
 )
-EXAMPLES = {"{system}": "pipedrive", "{secret}": "{link}", "{number}": "1", "{entity}": "persons"}
+EXAMPLES = {
+    "{system}": "pipedrive",
+    "{secret}": "{link}",
+    "{number}": "1",
+    "{entity}": "persons",
+    "{sink}": "customers",
+}
 
 pytestmark = [
     pytest.mark.slow,

@@ -11,6 +11,7 @@ import pytest
 from pipedrive_pipeline.connect.pages import rendering, texts
 from pipedrive_pipeline.marts.fields import value_checks
 from pipedrive_pipeline.settings import PROJECT_ROOT
+from pipedrive_pipeline.sync.status.problems import ProblemKind
 
 SQL = PROJECT_ROOT / "sql"
 TEMPLATES = rendering.FOLDER / "templates"
@@ -100,6 +101,19 @@ def test_each_text_that_a_template_names_exists() -> None:
 
     assert named
     assert named - catalogue.keys() == set()
+
+
+def test_each_kind_of_problem_has_its_texts() -> None:
+    """One that lacks them would be an error page for everybody who has such a problem."""
+    named = {
+        key
+        for kind in ProblemKind
+        for key in (f"problem.{kind}.title", f"problem.{kind}.state", f"home.reason.{kind}")
+        # A failed run is named by its code.
+        if (kind, key.partition(".")[0]) != (ProblemKind.FAILED, "home")
+    }
+
+    assert named - texts.catalogue(texts.DEFAULT_LANGUAGE).keys() == set()
 
 
 @pytest.mark.parametrize("language", texts.LANGUAGES)
