@@ -336,6 +336,7 @@ def _tables_of(
     yield "integration", "outbox"
     yield "integration", "record_events"
     yield "integration", "links"
+    yield "integration", "sink_links"
 
 
 _KNOWN = """

@@ -6,8 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
 
 from pipedrive_pipeline.marts import sinks
+from pipedrive_pipeline.marts.erasure import erase_rows
+from pipedrive_pipeline.marts.sources import mart_sources
+from pipedrive_pipeline.settings import Settings
+from pipedrive_pipeline.sync.tenancy.removal import remove
+from pipedrive_pipeline.vault.disconnect import disconnect
+from pipedrive_pipeline.vault.vault import Vault
+from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM
 from pipedrive_pipeline_tests.marts.sinks.app_schema import (
     CUSTOMERS,
     DOCUMENT,
@@ -39,6 +48,19 @@ MAPPED = {
     },
     "people": {"full_name", "mail", "customer_id"},
 }
+# Steps that write into no table of the app at all, not even the same values.
+WITHOUT_A_WRITE = frozenset(
+    {
+        *("declared", "matched", "adopted", "a person erased", "disconnected"),
+        *("tenant erased", "no longer declared", "fed without a sink"),
+    }
+)
+CONNECTED = """
+insert into integration.connections (
+    tenant_id, system, kind, state, access_token, api_domain
+)
+values ('acme', 'pipedrive', 'api_token', 'connected', 'x', 'https://acme.pipedrive.com')
+"""
 DOCUMENT_OF_A_LIFE = {
     "customers": {**CUSTOMERS, "match_by": ["email"]},
     "people": {**PEOPLE, "match_by": ["email"]},
@@ -69,13 +91,37 @@ def is_kept(before: dict[Any, Any], after: dict[Any, Any]) -> bool:
     ) and before.keys() - after.keys() <= {cell for cell in before if cell[2] in MAPPED[cell[0]]}
 
 
+def erase_person(app: App, remote_id: str) -> None:
+    """Erases a contact from the marts, as `tenants erase-person` does."""
+    source = next(each for each in mart_sources(SYSTEM) if each.name == "contacts")
+    with app.warehouse.transaction(SCOPE.tenant) as connection:
+        assert erase_rows(connection, SCOPE, source, [remote_id]) == 1
+
+
+def end_connection(app: App) -> None:
+    """Disconnects the tenant."""
+    app.execute(CONNECTED)
+    settings = Settings(
+        database_url=SecretStr(app.warehouse.url),
+        token_encryption_keys=(SecretStr(Fernet.generate_key().decode()),),
+    )
+    disconnect(Vault(app.warehouse, settings), SCOPE, who="a test")
+
+
+def erase_tenant(app: App) -> None:
+    """Removes the tenant with all its data."""
+    remove(app.warehouse, SCOPE.tenant, is_erasing=True, who="a test")
+
+
 @pytest.mark.slow
-def test_no_cell_of_the_app_changes_that_no_sink_names(app: App) -> None:
-    """Adopted, synced, edited from both sides, remapped, swept, undone, no longer declared."""
+@pytest.mark.parametrize("end", ["no longer declared", "tenant erased"])
+def test_no_cell_of_the_app_changes_that_no_sink_names(app: App, end: str) -> None:
+    """Adopted, synced, edited from both sides, remapped, swept, erased, disconnected, ended."""
     app.execute(OWN)
     first = app.crm(name="Known GmbH", email="a@a.de", city="Köln", remote_id="1")
     second = app.crm(name="New", email="n@n.de", remote_id="2")
-    app.crm("contacts", name="Eva", email="e@n.de", customer_id=second)
+    app.crm("contacts", name="Eva", email="e@n.de", customer_id=second, remote_id="1")
+    app.crm("contacts", name="Ida", email="i@n.de", customer_id=second, remote_id="2")
     steps: dict[str, Callable[[], object]] = {
         "declared": lambda: app.save(DOCUMENT_OF_A_LIFE),
         "matched": lambda: [sinks.match(app.warehouse, SCOPE, name) for name in DOCUMENT],
@@ -88,18 +134,25 @@ def test_no_cell_of_the_app_changes_that_no_sink_names(app: App) -> None:
         "remapped": app.feed,
         "deleted at the source": lambda: app.change(first, deleted_at="2026-01-01"),
         "swept": app.feed,
+        "a person erased": lambda: erase_person(app, "2"),
+        "synced after the erasure": app.feed,
+        "disconnected": lambda: end_connection(app),
+        "remapped without a connection": app.feed,
         "undone": lambda: sinks.undo(app.warehouse, SCOPE, "customers", who="a test"),
-        "removed": lambda: app.save({}),
+        "no longer declared": lambda: app.save({}),
+        "tenant erased": lambda: erase_tenant(app),
         "fed without a sink": app.feed,
     }
-    seen = {"before": cells(app)}
+    del steps["tenant erased" if end == "no longer declared" else "no longer declared"]
     for name, step in steps.items():
-        before = cells(app)
+        before, rows = cells(app), (app.rows(), app.rows("people"))
         step()
-        seen[name] = cells(app)
-        assert is_kept(before, seen[name]), name
+        assert is_kept(before, cells(app)), name
+        if name in WITHOUT_A_WRITE:
+            assert (app.rows(), app.rows("people")) == rows, name
         app.execute("update app.customers set notes = coalesce(notes, '') || '.'")
 
     companies = {(row["workspace_id"], row["company"]) for row in app.rows()}
     assert {(WORKSPACE, "Only here"), (OTHER_WORKSPACE, "Theirs"), (WORKSPACE, "New")} <= companies
     assert len(app.rows()) == 4
+    assert {"Eva", "Ida"} <= {row["full_name"] for row in app.rows("people")}
