@@ -52,6 +52,7 @@ from pipedrive_pipeline_tests.sandbox.receiving import Delivery
 from pipedrive_pipeline_tests.waiting import wait_until
 from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
 
+LONG_SECONDS = 1_500  # for forty thousand deliveries on a busy machine
 HOSTILE = {"fails": failing, "redirects": redirecting, "hangs": hanging, "lies": lying}
 
 
@@ -63,7 +64,7 @@ def delivered_to_all(world: EventWorld, deals: int, rounds: int, loops: int) -> 
             for name, behaviour in HOSTILE.items()
         }
         change_deals(world.raw(ACME), deals, rounds)
-        world.deliver_all(loops=loops)
+        world.deliver_all(loops=loops, patience_seconds=LONG_SECONDS)
         for receiver, webhook in receivers.values():
             check_order(receiver, deals, rounds)
             assert world.webhook(webhook).state == "active"
@@ -109,7 +110,7 @@ def killed_at_random(world: EventWorld, deals: int, rounds: int, kills: int) -> 
                 process.kill()
                 process.wait()
         assert world.waiting() > 0  # else the kills came too late to prove anything
-        world.deliver_all()
+        world.deliver_all(patience_seconds=LONG_SECONDS)
         check_order(receiver, deals, rounds)
 
 

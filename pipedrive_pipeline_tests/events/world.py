@@ -107,10 +107,15 @@ class EventWorld:
             for thread in threads:
                 thread.join()
 
-    def deliver_all(self, timing: DeliveryTiming = QUICK, loops: int = 1) -> None:
+    def deliver_all(
+        self,
+        timing: DeliveryTiming = QUICK,
+        loops: int = 1,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         """Delivers until no active webhook has an event that waits."""
         with self.delivering(timing, loops):
-            wait_until(lambda: self.waiting() == 0, PATIENCE_SECONDS, every_seconds=0.02)
+            wait_until(lambda: self.waiting() == 0, patience_seconds, every_seconds=0.1)
 
     def waiting(self) -> int:
         """How many deliveries of active webhooks wait."""

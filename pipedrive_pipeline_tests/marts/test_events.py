@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,8 +12,12 @@ from psycopg.rows import dict_row
 from pipedrive_pipeline.connect.consent.company_change import start_afresh
 from pipedrive_pipeline.errors import AuditBreach
 from pipedrive_pipeline.marts import events
-from pipedrive_pipeline.marts.build import build
+from pipedrive_pipeline.marts.build import _MartWork, _with_parts, build
 from pipedrive_pipeline.marts.declared import MARTS
+from pipedrive_pipeline.marts.parallel import EVERY_ID
+from pipedrive_pipeline.marts.raw import raw_transaction
+from pipedrive_pipeline.marts.sources import mart_sources
+from pipedrive_pipeline.marts.writing import Known, relink, upsert
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.raw_tables import (
@@ -207,6 +212,40 @@ def test_a_row_that_raw_lacks_is_told_as_deleted(warehouse: Warehouse, raw: RawT
     (gone,) = recorded(warehouse)
     assert (gone["type"], gone["former"]["deleted_at"]) == ("organization.deleted", None)
     assert gone["record"]["deletion_reason"] == "deleted"
+
+
+def test_parts_that_a_record_has_no_longer_are_noted(warehouse: Warehouse, raw: RawTables) -> None:
+    """By a part of the statement of its own; no resource of the API is of parts so far."""
+    prices = [{"price": 1, "currency": code} for code in ("EUR", "USD")]
+    raw.load(products=[stamped(id=1, name="Drill", prices=prices)])
+    build(warehouse, SCOPE)
+    raw.load(products=[stamped(id=1, name="Drill", prices=prices[:1])])
+    source = next(row for row in mart_sources("pipedrive") if row.name == "product_prices")
+
+    with raw_transaction(warehouse, SCOPE) as connection:
+        events.begin(connection, [source.name])
+        parts = _with_parts(connection, _MartWork(source, EVERY_ID, None)).source
+        connection.execute(upsert(parts, EVERY_ID, Known(), is_noted=True))
+        notes = connection.execute(
+            "select former ->> 'currency', former ->> 'deleted_at' from pg_temp.changed_records"
+        ).fetchall()
+
+    assert notes == [("USD", None)]
+
+
+def test_a_statement_that_notes_nothing_has_no_part_for_it() -> None:
+    """A tenant without webhooks pays nothing."""
+    for source in mart_sources("pipedrive"):
+        statements = [
+            build_of(source, is_noted=is_noted).as_string()
+            for is_noted in (False, True)
+            for build_of in (
+                partial(upsert, condition=EVERY_ID, known=Known()),
+                partial(relink, known=Known(), condition=EVERY_ID),
+            )
+        ]
+
+        assert ["changed_records" in text for text in statements] == [False, False, True, True]
 
 
 def test_a_build_that_is_refused_records_nothing(warehouse: Warehouse, raw: RawTables) -> None:

@@ -331,13 +331,14 @@ with due as materialized (
         where event_deliveries.webhook_id = app_webhooks.id
             and event_deliveries.delivered_at is null
             and event_deliveries.next_attempt_at <= clock_timestamp()
-            and not exists (
-                select
-                from integration.event_deliveries as earlier
-                where earlier.webhook_id = event_deliveries.webhook_id
-                    and earlier.row_id = event_deliveries.row_id
-                    and earlier.delivered_at is null
-                    and earlier.event_id < event_deliveries.event_id
+            -- One look into the index for each. As `not exists` it was a join, for which a planner
+            -- without statistics read all that waits, again and again.
+            and event_deliveries.event_id = (
+                select min(oldest.event_id)
+                from integration.event_deliveries as oldest
+                where oldest.webhook_id = event_deliveries.webhook_id
+                    and oldest.row_id = event_deliveries.row_id
+                    and oldest.delivered_at is null
             )
         order by event_deliveries.event_id asc
         limit greatest(
