@@ -82,20 +82,25 @@ def test_ten_thousand_changes_reach_receivers_of_every_kind(world: EventWorld) -
     delivered_to_all(world, deals=500, rounds=20, loops=2)
 
 
-def killed_at_random(world: EventWorld, deals: int, rounds: int, kills: int) -> None:
-    """Kills the process that delivers again and again, then lets one end the work."""
-    dice = random.Random(3)  # noqa: S311
+def environment_of(world: EventWorld) -> dict[str, str]:
+    """The world's settings, for a process of its own."""
     settings = world.settings
     assert settings.database_url
     assert settings.token_encryption_keys
     names = {name.upper() for name in Settings.model_fields}
-    environment = {
+    return {
         **{name: value for name, value in os.environ.items() if name not in names},
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "TOKEN_ENCRYPTION_KEYS": settings.token_encryption_keys[0].get_secret_value(),
         "PIPELINE_HOME": str(settings.pipeline_home),
         "EVENT_ALLOWED_HOSTS": "127.0.0.1",
     }
+
+
+def killed_at_random(world: EventWorld, deals: int, rounds: int, kills: int) -> None:
+    """Kills the process that delivers again and again, then lets one end the work."""
+    dice = random.Random(3)  # noqa: S311
+    environment = environment_of(world)
     command = [sys.executable, "-m", "pipedrive_pipeline_tests.events.deliverer"]
     with world.receiver(ACME, lying, ["deal.*"]) as (receiver, _):
         change_deals(world.raw(ACME), deals, rounds)
@@ -127,6 +132,26 @@ def test_a_process_that_is_killed_loses_no_event_and_no_order(world: EventWorld)
 @pytest.mark.timeout(1_800)
 def test_a_process_that_is_killed_fifty_times_loses_nothing(world: EventWorld) -> None:
     killed_at_random(world, deals=400, rounds=15, kills=50)
+
+
+@pytest.mark.slow
+def test_the_process_that_serves_signals_delivers(world: EventWorld) -> None:
+    """As `up` and a service manager start it, and as they end it."""
+    command = [sys.executable, "-m", "pipedrive_pipeline", "serve-signals"]
+    with world.receiver(ACME, types=["deal.*"]) as (receiver, _):
+        change_deals(world.raw(ACME), deals=3, rounds=1)
+        process = subprocess.Popen(command, env=environment_of(world), cwd=PROJECT_ROOT)
+        try:
+            wait_until(lambda: len(receiver.taken_events) == 3, PATIENCE_SECONDS)
+            process.terminate()
+            code = process.wait(timeout=PATIENCE_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+
+    assert code == 0
+    assert world.waiting() == 0
+    check_order(receiver, 3, 1)
 
 
 @pytest.mark.slow
