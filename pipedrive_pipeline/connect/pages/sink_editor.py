@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from markupsafe import Markup
 
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.pages import rendering
@@ -232,7 +233,7 @@ def _page(
         ways=ways,
         of_sink=OF_SINK,
         shown_columns=shown,
-        shown_heads=[(name, "") for name in shown],
+        shown_heads=[(Markup("<code>{}</code>").format(name), "") for name in shown],
         next_version=sheet.version.number + 1,
     )
 
