@@ -23,7 +23,7 @@ from pipedrive_pipeline.settings import Settings
 SETTING = "EVENT_ALLOWED_HOSTS"
 URL_MAX_CHARACTERS = 2_000
 CALL_LIMITS = Limits(
-    connect_seconds=5, read_seconds=10, call_seconds=15, body_bytes=16_384, connections=256
+    connect_seconds=5, read_seconds=10, call_seconds=15, body_bytes=16_384, connections=1
 )
 
 

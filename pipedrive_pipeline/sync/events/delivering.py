@@ -21,7 +21,6 @@ from functools import cached_property
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-import httpx
 from pydantic import SecretStr
 from pydantic_core import to_json
 
@@ -127,23 +126,22 @@ class _DeliveryLoop:
 
     async def run(self) -> None:
         """Makes turns until it is stopped, and one more for attempts that were in progress."""
-        async with open_event_client(self.settings, self.timing.limits) as client:
-            while not self.stop.is_set():
-                if await self._turn(client):
-                    with suppress(TimeoutError):
-                        wait = self.attempt_ended.wait()
-                        await asyncio.wait_for(wait, self.timing.poll_seconds)
-                else:
-                    await asyncio.sleep(DATABASE_SECONDS)
-            if self.attempts:
-                await asyncio.wait(self.attempts, timeout=STOP_SECONDS)
-            for attempt in [*self.attempts]:
-                attempt.cancel()
-            await self._turn(client, is_last=True)
+        while not self.stop.is_set():
+            if await self._turn():
+                with suppress(TimeoutError):
+                    wait = self.attempt_ended.wait()
+                    await asyncio.wait_for(wait, self.timing.poll_seconds)
+            else:
+                await asyncio.sleep(DATABASE_SECONDS)
+        if self.attempts:
+            await asyncio.wait(self.attempts, timeout=STOP_SECONDS)
+        for attempt in [*self.attempts]:
+            attempt.cancel()
+        await self._turn(is_last=True)
         if self.alerts:
             await asyncio.wait(self.alerts)
 
-    async def _turn(self, client: httpx.AsyncClient, *, is_last: bool = False) -> bool:
+    async def _turn(self, *, is_last: bool = False) -> bool:
         """Stores outcomes and begins attempts; returns False if the database could not be asked."""
         self.attempt_ended.clear()
         outcomes, self.outcomes = self.outcomes, []
@@ -162,7 +160,7 @@ class _DeliveryLoop:
             _begin(self.alerts, asyncio.to_thread(self._alert, webhook))
         for delivery in due:
             if ready := self._ready(delivery, changes[delivery.event_id]):
-                _begin(self.attempts, self._attempt(client, ready))
+                _begin(self.attempts, self._attempt(ready))
         return True
 
     def _exchange(
@@ -203,16 +201,22 @@ class _DeliveryLoop:
         """Opens the secrets of webhooks."""
         return open_vault(self.warehouse, self.settings).cipher
 
-    async def _attempt(self, client: httpx.AsyncClient, ready: _ReadyDelivery) -> None:
+    async def _attempt(self, ready: _ReadyDelivery) -> None:
+        """Makes one attempt, with a client of its own.
+
+        A pool that all shared lost a place with each attempt that was cancelled while it waited
+        for a connection; after 300 of them nobody was sent anything.
+        """
         delivery = ready.delivery
-        attempt = await send(
-            client,
-            delivery.url,
-            ready.body,
-            message_id=message_id(delivery.message_id),
-            secrets=ready.secrets,
-            limits=self.timing.limits,
-        )
+        async with open_event_client(self.settings, self.timing.limits) as client:
+            attempt = await send(
+                client,
+                delivery.url,
+                ready.body,
+                message_id=message_id(delivery.message_id),
+                secrets=ready.secrets,
+                limits=self.timing.limits,
+            )
         self.outcomes.append((delivery, attempt))
         self.attempt_ended.set()
 

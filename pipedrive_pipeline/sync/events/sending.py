@@ -78,7 +78,7 @@ async def send(
 
 
 async def _read_end(answer: httpx.Response, limits: Limits) -> None:
-    """Reads a short body, so that the connection can be used again; ends it with any other.
+    """Reads a short body, which a receiver may want to be read; leaves any other.
 
     The status has been sent: a body that breaks off or never ends changes nothing of it.
     """
@@ -88,7 +88,8 @@ async def _read_end(answer: httpx.Response, limits: Limits) -> None:
             if length.isdecimal() and int(length) <= limits.body_bytes:
                 async for _ in answer.aiter_raw():
                     pass
-            await answer.aclose()
+    with suppress(httpx.HTTPError, OSError):
+        await answer.aclose()
 
 
 def _retry_after(headers: httpx.Headers, now: datetime) -> timedelta | None:
