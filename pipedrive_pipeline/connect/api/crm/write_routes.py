@@ -26,6 +26,13 @@ ROWS_MAX: Final = 100  # of a batch
 # Of a verb that is no method: the last part of its path.
 VERB_PATHS: Final[Mapping[str, Verb]] = {"won": "win", "lost": "lose", "reopen": "reopen"}
 
+ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
+    202: {
+        "model": Answer[dict[str, Any]],
+        "description": "Accepted, and not in the tables yet; `Location` is the write.",
+    }
+}
+
 Sent = Annotated[dict[str, Any], Body(description="The fields to set, by the API's names.")]
 SystemQuery = Annotated[
     str | None, Query(description="The CRM, where the tenant has connected several.")
@@ -106,14 +113,18 @@ def writers_of(declared: Mart) -> APIRouter:
         return writing.answer("delete", {}, asked, target)
 
     created: dict[int | str, dict[str, Any]] = {
-        201: {"model": Answer[dict[str, Any]], "description": "The new record."}
+        200: {"model": Answer[dict[str, Any]], "description": "The record that matched, changed."},
+        201: {"model": Answer[dict[str, Any]], "description": "The new record."},
+        **ACCEPTED,
     }
     model = Answer[dict[str, Any]]
     router.add_api_route(
         "", create, methods=["POST"], response_model=model, status_code=201, responses=created
     )
-    router.add_api_route("/{record_id}", update, methods=["PATCH"], response_model=model)
-    router.add_api_route("/{record_id}", delete, methods=["DELETE"], response_model=model)
+    for method, work in (("PATCH", update), ("DELETE", delete)):
+        router.add_api_route(
+            "/{record_id}", work, methods=[method], response_model=model, responses=ACCEPTED
+        )
     _add_batch(router, declared)
     for path, verb in VERB_PATHS.items():
         if any(Operation(declared.name, verb) in system.writes for system in registry.systems()):
@@ -144,7 +155,11 @@ def _add_verb(router: APIRouter, declared: Mart, path: str, verb: Verb) -> None:
 
     act.__name__ = verb
     router.add_api_route(
-        f"/{{record_id}}/{path}", act, methods=["POST"], response_model=Answer[dict[str, Any]]
+        f"/{{record_id}}/{path}",
+        act,
+        methods=["POST"],
+        response_model=Answer[dict[str, Any]],
+        responses=ACCEPTED,
     )
 
 
@@ -175,7 +190,7 @@ def _add_nested(router: APIRouter, declared: Mart, parent: Mart, link_name: str,
         methods=["POST"],
         response_model=Answer[dict[str, Any]],
         status_code=201,
-        responses=REFUSALS,
+        responses=REFUSALS | ACCEPTED,
         tags=["crm"],
     )
     router.routes.extend(nested.routes)

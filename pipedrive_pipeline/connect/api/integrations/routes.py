@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
@@ -36,6 +36,15 @@ from pipedrive_pipeline.sync.writes.policy import allowed_marts
 
 # An operation is a route of its name in kebab case.
 PREFIX: Final = "/api/v1/integrations/crm"
+
+# A sync has the status of its main record.
+SYNCED: Final[dict[int | str, dict[str, Any]]] = {
+    201: {"model": Answer[models.SyncAnswer], "description": "The main record was made."},
+    202: {
+        "model": Answer[models.SyncAnswer],
+        "description": "The CRM has the main record; it is not in the tables yet.",
+    },
+}
 
 router = APIRouter(prefix=PREFIX, responses=REFUSALS, tags=["integrations"])
 DryRun = Annotated[bool, Query(description="Shows the calls only; sends nothing.")]
@@ -123,6 +132,7 @@ def get_customer(
 @router.post(
     "/sync-customer",
     response_model=Answer[models.SyncAnswer],
+    responses=SYNCED,
     openapi_extra=code_samples(f"{PREFIX}/sync-customer", body=models.CustomerSync),
 )
 def sync_customer(
@@ -139,6 +149,7 @@ def sync_customer(
 @router.post(
     "/sync-lead",
     response_model=Answer[models.SyncAnswer],
+    responses=SYNCED,
     openapi_extra=code_samples(f"{PREFIX}/sync-lead", body=models.LeadSync),
 )
 def sync_lead(
@@ -155,6 +166,7 @@ def sync_lead(
 @router.post(
     "/sync-appointment",
     response_model=Answer[models.SyncAnswer],
+    responses=SYNCED,
     openapi_extra=code_samples(f"{PREFIX}/sync-appointment", body=models.AppointmentSync),
 )
 def sync_appointment(
