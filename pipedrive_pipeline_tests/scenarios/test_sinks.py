@@ -39,12 +39,13 @@ PEOPLE: dict[str, Any] = {
 MANY_ORGANIZATIONS = """
 insert into raw_pipedrive_acme.organizations
 select made.*
-from (select * from raw_pipedrive_acme.organizations order by id limit 1) as known
+from raw_pipedrive_acme.organizations as known
 cross join generate_series(1000001, 1000000 + %s) as number
 cross join lateral jsonb_populate_record(
     known,
     jsonb_build_object('id', number, 'name', 'Company ' || number, '_dlt_id', number::text)
 ) as made
+where known.id = (select min(id) from raw_pipedrive_acme.organizations)
 """
 # Place and version of each row: an update, also with the same values, changes both.
 VERSIONS = """
