@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.contract import Children, Entity, Tombstone
+from pipedrive_pipeline.connectors.contract import Children, Column, Entity, Tombstone
 from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.own_tables import OwnTable
+from pipedrive_pipeline.ingest.values import typed_keys
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -72,7 +73,8 @@ class DueParents:
                     deletions=sql.Identifier(self._scope.raw_schema, "deletions"),
                     key=sql.Identifier(entity.key.name),
                     version=sql.Identifier(version or entity.key.name),
-                    type=sql.SQL(_type_of(entity, version or entity.key.name)),
+                    key_type=sql.SQL(entity.key.type.value),
+                    type=sql.SQL(_column_of(entity, version or entity.key.name).type.value),
                     is_worth_it=sql.SQL("given.version is not null" if due_by else "true"),
                 ),
                 {
@@ -132,6 +134,7 @@ class DueParents:
             table=self._table,
             raw=sql.Identifier(self._scope.raw_schema, parent.name),
             key=sql.Identifier(parent.key.name),
+            key_type=sql.SQL(parent.key.type.value),
             first=sql.Identifier("raw", column),
             value=sql.Literal(value),
             due_by=sql.Identifier("raw", read.due_by or parent.key.name),
@@ -147,6 +150,7 @@ class DueParents:
         """The keys of the children of these parents in raw that are not marked as gone."""
         if not isinstance(child.read, Children) or not parents:
             return []
+        column = _column_of(child, child.read.column)
         with self._warehouse.transaction() as connection:
             if not is_there(connection, self._scope.raw_schema, child.name):
                 return []
@@ -155,8 +159,9 @@ class DueParents:
                 deletions=sql.Identifier(self._scope.raw_schema, "deletions"),
                 key=sql.Identifier(child.key.name),
                 parent=sql.Identifier(child.read.column),
+                type=sql.SQL(column.type.value),
             )
-            values = {"child": child.name, "parents": list(parents)}
+            values = {"child": child.name, "parents": typed_keys(column, parents)}
             return [row[0] for row in connection.execute(query, values)]
 
     def mark_orphans(self, deletions: Deletions, parent: Entity, gone: Sequence[str]) -> None:
@@ -181,10 +186,12 @@ def _due_by(child: Entity) -> str | None:
     return child.read.due_by if isinstance(child.read, Children) else None
 
 
-def _type_of(entity: Entity, name: str) -> str:
-    return {column.name: column.type.value for column in (entity.key, *entity.columns)}[name]
+def _column_of(entity: Entity, name: str) -> Column:
+    return {column.name: column for column in (entity.key, *entity.columns)}[name]
 
 
+# Raw is compared in the types of its columns, so that their indexes are used: cast to text, each
+# page of parents and each batch of lists read a whole table of raw.
 _NOTE = """
 insert into {table} (entity, id)
 select %(child)s, given.id
@@ -203,7 +210,7 @@ select due.id from {table} as due where due.entity = %(child)s order by due.id
 _DUE_IN_ORDER = """
 select due.id
 from {table} as due
-left join {raw} as raw on raw.{key}::text = due.id
+left join {raw} as raw on raw.{key} = due.id::{key_type}
 where due.entity = %(child)s
 order by
     coalesce({first}::text = {value}, false) desc,
@@ -218,7 +225,7 @@ from rows from (
     jsonb_array_elements_text(%(ids)s),
     jsonb_array_elements_text(%(versions)s)
 ) as given (id, version)
-left join {raw} as raw on raw.{key}::text = given.id
+left join {raw} as raw on raw.{key} = given.id::{key_type}
 where {is_worth_it}
     and (
         raw.{key} is null
@@ -244,7 +251,7 @@ where {is_worth_it} and not exists (
 _CHILDREN = """
 select raw.{key}::text
 from {raw} as raw
-where raw.{parent}::text = any(%(parents)s)
+where raw.{parent} = any(%(parents)s::{type}[])
     and not exists (
         select from {deletions} as deletions
         where deletions.entity = %(child)s and deletions.id = raw.{key}::text

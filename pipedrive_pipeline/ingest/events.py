@@ -22,7 +22,7 @@ from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.due_parents import DueParents
 from pipedrive_pipeline.ingest.history import EventVersion, Histories
 from pipedrive_pipeline.ingest.outcome import LONG_AGO, Event
-from pipedrive_pipeline.ingest.values import NULL, column_values
+from pipedrive_pipeline.ingest.values import NULL, column_values, typed_keys
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -89,11 +89,11 @@ class Events:
     def in_raw(self, entity: Entity, ids: Sequence[str]) -> set[str]:
         """Those of these records that raw holds."""
         query = "select raw.{key}::text from {raw} as raw where raw.{key} = any(%(ids)s::{type}[])"
-        return {row[0] for row in self._rows(entity, query, {"ids": _keys(entity, ids)})}
+        return {row[0] for row in self._rows(entity, query, {"ids": typed_keys(entity.key, ids)})}
 
     def _contradicted(self, entity: Entity, events: Sequence[Event]) -> set[str]:
         values = {
-            "ids": _keys(entity, [event.id for event in events]),
+            "ids": typed_keys(entity.key, [event.id for event in events]),
             "happened": [event.happened_at for event in events],
             "received": [event.received_at for event in events],
         }
@@ -132,13 +132,6 @@ def _last_tombstones(events: Sequence[Event]) -> list[Event]:
 
 def _is_merge(event: Event) -> bool:
     return event.tombstone is not None and event.tombstone.reason == "merged"
-
-
-def _keys(entity: Entity, ids: Sequence[str]) -> list[Any]:
-    """The ids as keys of raw; one that is no key of its type finds nothing."""
-    if entity.key.type is not ColumnType.BIGINT:
-        return list(ids)
-    return [int(text) if text.isascii() and text.isdigit() else None for text in ids]
 
 
 def _version_of(entity: Entity, event: Event) -> EventVersion | None:

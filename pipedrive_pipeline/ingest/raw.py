@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.contract import ColumnType, CursorState, Entity
+from pipedrive_pipeline.connectors.contract import Children, ColumnType, CursorState, Entity
 from pipedrive_pipeline.ingest import deletions, due_parents, known_reads, read_positions, seen_keys
 from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.ingest.dlt_internals.copy_file import LOAD_ID
@@ -228,20 +228,30 @@ class RawStore:
         }
 
     def _index(self, batches: Sequence[Batch]) -> None:
-        """Lets the marts find the rows of a load without reading the table."""
-        names = {batch.entity.name for batch in batches} - self._indexed
+        """Lets the rows of a load, and the children of a parent, be found without a full scan."""
+        new = {
+            each.entity.name: each.entity
+            for each in batches
+            if each.entity.name not in self._indexed
+        }
+        columns = [(name, LOAD_ID) for name in new]
+        columns += [
+            (name, entity.read.column)
+            for name, entity in new.items()
+            if isinstance(entity.read, Children)
+        ]
         statements = [
-            sql.SQL("create index if not exists {index} on {table} ({load_id})").format(
-                index=sql.Identifier(f"{name}_load_id"),
+            sql.SQL("create index if not exists {index} on {table} ({column})").format(
+                index=sql.Identifier(f"{name}_{column.removeprefix('_dlt_')}"),
                 table=self._table(name),
-                load_id=sql.Identifier(LOAD_ID),
+                column=sql.Identifier(column),
             )
-            for name in sorted(names)
+            for name, column in columns
         ]
         if statements:
             with self._warehouse.transaction() as connection:
                 connection.execute(sql.SQL("; ").join(statements))
-            self._indexed |= names
+            self._indexed |= new.keys()
 
     def _rows(self, selects: Iterable[sql.Composable]) -> list[tuple[Any, ...]]:
         """The rows of these selects, by one query."""

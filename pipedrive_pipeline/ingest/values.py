@@ -9,7 +9,7 @@ the id in an object (``{"id": 12}``).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -89,6 +89,13 @@ def column_values(column: Column, texts: list[Raw]) -> ColumnValues:
         except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, pa.ArrowException):
             pass  # at least one value is out of type or range: look at each
     return _careful_values(column.type, texts)
+
+
+def typed_keys(key: Column, ids: Sequence[str]) -> list[Any]:
+    """The ids as values of a key's column; None, which finds nothing, where one is no such key."""
+    if key.type is not ColumnType.BIGINT:
+        return list(ids)
+    return [int(text) if text.isascii() and text.isdigit() else None for text in ids]
 
 
 def _typed_array(kind: ColumnType, joined: bytes) -> pa.Array:
