@@ -227,6 +227,34 @@ def test_a_copied_database_renews_no_exported_token(postgres: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_copied_database_tells_no_app_of_its_changes(postgres: str) -> None:
+    """A copy for tests sent its changes, and what waited in the original, to the same receivers."""
+    states = "select state, state_reason from integration.app_webhooks order by url"
+    with installation(postgres) as original:
+        with original.transaction() as connection:
+            for url in ("https://a.example", "https://b.example"):
+                connection.execute(
+                    "insert into integration.app_webhooks"
+                    " (id, tenant_id, url, event_types, secret, created_by, state)"
+                    " values (gen_random_uuid(), 'acme', %s, array['*'], 'x', 'a test', %s)",
+                    [url, "active" if "a." in url else "paused"],
+                )
+        with copy_of(postgres, original) as copy:
+            migrate(copy)
+
+            with copy.connect() as connection:
+                assert connection.execute(states.encode()).fetchall() == [
+                    ("paused", "database_copied"),
+                    ("paused", None),
+                ]
+        with original.connect() as connection:
+            assert connection.execute(states.encode()).fetchall() == [
+                ("active", None),
+                ("paused", None),
+            ]
+
+
+@pytest.mark.slow
 def test_the_only_database_of_its_roles_keeps_them(postgres: str) -> None:
     """A database restored in the place of the original: logins stay members."""
     with databases.database(postgres) as place, installation(postgres) as original:
