@@ -12,7 +12,10 @@ from pipedrive_pipeline.tenants import Tenant
 SYSTEM_CHARACTERS_MAX = 22  # "staging_", it, "_" and a slug: at most 63
 # Words joined by "_". `connectors/registry.py` refuses `zoho` next to `zoho_crm`: `raw_zoho_crm_x`
 # would be both the schema of crm_x in `zoho` and that of x in `zoho_crm`.
-SYSTEM_PATTERN = re.compile(rf"(?=.{{1,{SYSTEM_CHARACTERS_MAX}}}$)[a-z][a-z0-9]*(_[a-z0-9]+)*")
+# The name of a pipeline begins with the key, that of a schema with `raw` or `staging`.
+SYSTEM_PATTERN = re.compile(
+    rf"(?=.{{1,{SYSTEM_CHARACTERS_MAX}}}$)(?!(raw|staging)(_|$))[a-z][a-z0-9]*(_[a-z0-9]+)*"
+)
 
 
 def are_alike(system: str, other: str) -> bool:
@@ -35,7 +38,8 @@ class Scope:
         if not SYSTEM_PATTERN.fullmatch(self.system):
             raise BadSlug(
                 f"{self.system[:64]!r} is no key of a system: use at most {SYSTEM_CHARACTERS_MAX} "
-                "lower-case letters and digits in words joined by _ (for example `zoho_crm`)."
+                "lower-case letters and digits in words joined by _ (for example `zoho_crm`); the "
+                "first word is not `raw` or `staging`."
             )
 
     def __str__(self) -> str:

@@ -85,6 +85,7 @@ def names_of_system(tenant: Tenant, system: str) -> set[str]:
 @pytest.mark.slow
 @given(first=st.tuples(SLUGS, SYSTEMS_TO_COME), other=st.tuples(SLUGS, SYSTEMS_TO_COME))
 @example(first=("crm_x", "zoho_one"), other=("x", "zoho_crm"))
+@example(first=("raw", "a"), other=("raw", "staging_a"))
 def test_no_two_tenants_share_the_name_of_a_system(
     first: tuple[str, str], other: tuple[str, str]
 ) -> None:

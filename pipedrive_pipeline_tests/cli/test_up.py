@@ -22,6 +22,11 @@ from pipedrive_pipeline_tests.connect.browser import ROUTES
 from pipedrive_pipeline_tests.waiting import wait_until
 
 LIVE = "select pipedrive_id, id from crm.customers where deleted_at is null order by 1"
+NOTHING_RUNS = """
+select
+where not exists (select from integration.runs where status = 'running')
+    and not exists (select from integration.sync_requests where settled_at is null)
+"""
 ACCESS_TOKENS = 'select access_token as "sealed" from integration.connections'
 
 
@@ -102,7 +107,7 @@ def _servers(up: RunningUp) -> list[psutil.Process]:
 def an_edit_arrives_in_near_real_time(up: RunningUp) -> None:
     """The sandbox calls back on loopback; nothing had to be set."""
     up.wait("select from integration.webhooks where state = 'live'")
-    up.wait("select where not exists (select from integration.runs where status = 'running')")
+    up.wait(NOTHING_RUNS)
     organization = up.rows(LIVE)[0]["pipedrive_id"]
     edit = {"action": "edit", "entity": "organizations", "values": {"name": "Told by a webhook"}}
     url = f"{up.urls['sandbox']}/_sandbox/edit"
@@ -147,6 +152,7 @@ def a_second_terminal_needs_no_setting(up: RunningUp) -> None:
 
 
 def a_code_server_that_dies_is_started_again(up: RunningUp) -> None:
+    up.wait(NOTHING_RUNS)  # its runs end with it
     (server,) = [process for process in up.processes() if "--socket" in process.cmdline()]
     query = "{workspaceOrError {... on Workspace {locationEntries {loadStatus}}}}"
 

@@ -39,6 +39,8 @@ def test_every_way_into_raw_heals_a_lost_staging_table(
 ) -> None:
     """Each sync of the tenant failed from then on, and `doctor` saw nothing."""
     world.first_sync()
+    account.edit("persons", 1, name="makes the staging tables")
+    world.sync()
     kinds: tuple[SyncType, ...] = ("incremental", "sweep", "full")
     for number, sync_type in enumerate(kinds, 1):
         account.edit("persons", number, name=f"neu {sync_type}")

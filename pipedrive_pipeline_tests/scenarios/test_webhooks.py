@@ -127,8 +127,9 @@ def test_deletions_and_merges_are_those_of_a_sweep_with_reason_and_time(
     made = {kind: number - before.get(kind, 0) for kind, number in calls(world).items()}
     assert {kind for kind, number in made.items() if number} <= {
         "pick persons",
+        "get deals",
         "pick deals",
-    }, "a person that is gone costs no call"
+    }, "no person is asked for alone"
     assert marked(world, "persons") == {"7": "deleted", "8": "merged"}
     gone = contact(world, 7)
     assert (gone["deleted_at"], gone["deletion_reason"]) == (at, "deleted")
@@ -251,6 +252,7 @@ def test_a_bulk_edit_is_one_walk(world: World, account: CrmAccount, sandbox: San
     # The walk, and whether the deleted record, which a run has just loaded, was restored since.
     assert {kind: number for kind, number in made.items() if number} == {
         "list persons": 1,
+        "get persons": 1,
         "pick persons": 1,
     }
     assert signals_of(world) == []
