@@ -104,6 +104,7 @@ def test_the_loop_serves_events_as_they_arrive(live: LiveTenant, account: CrmAcc
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_an_edit_is_in_crm_within_five_seconds(live: LiveTenant, account: CrmAccount) -> None:
     seconds = edited_to_row(live, account, 100)
 
