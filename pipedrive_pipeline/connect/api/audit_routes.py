@@ -11,7 +11,6 @@ from pipedrive_pipeline.connect.api.cursors import (
     PageCursor,
     PageLimit,
     decoded,
-    encoded,
     row_number,
 )
 from pipedrive_pipeline.connect.api.models import Listed
@@ -35,9 +34,10 @@ def entries(
     before = decoded(cursor, row_number)[0] if cursor else None
     with services.warehouse.as_app(caller.tenant) as connection:
         rows = audit_log.of_tenant(connection, caller.tenant, before=before, limit=limit + 1)
-    page, is_more = rows[:limit], len(rows) > limit
-    return envelope.answer(
+    return envelope.page(
         request,
-        [models.AuditEntryShown.model_validate(row) for row in page],
-        next_cursor=encoded(page[-1].id) if is_more else None,
+        rows,
+        limit,
+        shown=models.AuditEntryShown.model_validate,
+        place=lambda row: [row.id],
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
+from pipedrive_pipeline.connect.api.cursors import encoded
 from pipedrive_pipeline.connect.auth.rate_limits import Quota
 from pipedrive_pipeline.connect.errors import error_body
 from pipedrive_pipeline.errors import (
@@ -25,6 +26,7 @@ from pipedrive_pipeline.errors import (
 )
 from pipedrive_pipeline.sync.writes.errors import WriteError
 
+Row = TypeVar("Row")
 STATUSES: Mapping[str, int] = {
     "state_refused": 400,
     "consent_declined": 400,
@@ -107,6 +109,28 @@ def answer(
         meta["pagination"] = {"next_cursor": next_cursor}
     body = {"data": data, "meta": meta}
     return Json(body, status_code=status, headers={**_quota(request), **(headers or {})})
+
+
+def page(
+    request: Request,
+    rows: Sequence[Row],
+    limit: int,
+    *,
+    shown: Callable[[Row], object],
+    place: Callable[[Row], Sequence[object]],
+) -> JSONResponse:
+    """A page of a list, with the cursor of the next one.
+
+    Args:
+        request: the request.
+        rows: those of the page, and one more if there are more.
+        limit: rows of the page.
+        shown: a row as it is answered.
+        place: where a row stands in the list, for the cursor.
+    """
+    on_page = rows[:limit]
+    next_cursor = encoded(*place(on_page[-1])) if len(rows) > limit else None
+    return answer(request, [shown(row) for row in on_page], next_cursor=next_cursor)
 
 
 def as_json(model: BaseModel) -> Any:

@@ -14,7 +14,6 @@ from pipedrive_pipeline.connect.api.cursors import (
     PageCursor,
     PageLimit,
     decoded,
-    encoded,
     instant,
 )
 from pipedrive_pipeline.connect.api.idempotency import Call, IdempotencyKey
@@ -39,11 +38,12 @@ def list_keys(
     after = decoded(cursor, instant, UUID) if cursor else None
     with services.warehouse.as_app(caller.tenant) as connection:
         rows = keys.of_tenant(connection, caller.tenant, after=after, limit=limit + 1)
-    page, is_more = rows[:limit], len(rows) > limit
-    return envelope.answer(
+    return envelope.page(
         request,
-        [presenters.key(row) for row in page],
-        next_cursor=encoded(page[-1].created_at, page[-1].id) if is_more else None,
+        rows,
+        limit,
+        shown=presenters.key,
+        place=lambda row: [row.created_at, row.id],
     )
 
 

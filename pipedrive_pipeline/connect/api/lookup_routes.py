@@ -15,7 +15,6 @@ from pipedrive_pipeline.connect.api.cursors import (
     PageCursor,
     PageLimit,
     decoded,
-    encoded,
     row_number,
 )
 from pipedrive_pipeline.connect.api.lookup_models import TEXT_MAX_CHARACTERS
@@ -108,11 +107,12 @@ def unreadable(
     after = decoded(cursor, row_number)[0] if cursor else None
     with as_caller(services.warehouse, caller) as connection:
         rows = lookup.unreadable(connection, caller.tenant, after=after, limit=limit + 1)
-    page, is_more = rows[:limit], len(rows) > limit
-    return envelope.answer(
+    return envelope.page(
         request,
-        [lookup_models.Unreadable.model_validate(row) for row in page],
-        next_cursor=encoded(page[-1].id) if is_more else None,
+        rows,
+        limit,
+        shown=lookup_models.Unreadable.model_validate,
+        place=lambda row: [row.id],
     )
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, Response
 
 from pipedrive_pipeline.connect.api import envelope, review, review_models
-from pipedrive_pipeline.connect.api.cursors import PageCursor, PageLimit, decoded, encoded
+from pipedrive_pipeline.connect.api.cursors import PageCursor, PageLimit, decoded
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
 from pipedrive_pipeline.connect.auth.dependencies import RecordReader, SyncRequester
@@ -63,11 +63,12 @@ def rejected(
     with services.warehouse.as_app(caller.tenant) as connection:
         scope = Scope(caller.tenant, system)
         rows = rejected_values(connection, scope, after=after, limit=limit + 1)
-    page = rows[:limit]
-    return envelope.answer(
+    return envelope.page(
         request,
-        [review_models.RejectedValueShown.model_validate(row) for row in page],
-        next_cursor=encoded(page[-1].id) if len(rows) > limit else None,
+        rows,
+        limit,
+        shown=review_models.RejectedValueShown.model_validate,
+        place=lambda row: [row.id],
     )
 
 

@@ -19,7 +19,7 @@ from pipedrive_pipeline.connect.api import (
     sync_models,
     tenant_status,
 )
-from pipedrive_pipeline.connect.api.cursors import decoded, encoded, instant
+from pipedrive_pipeline.connect.api.cursors import decoded, instant
 from pipedrive_pipeline.connect.api.idempotency import Call, IdempotencyKey
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
@@ -122,11 +122,12 @@ def history(
             after=(RunCursor(*decoded(query.cursor, instant, UUID)) if query.cursor else None),
             limit=query.limit + 1,
         )
-    page, is_more = rows[: query.limit], len(rows) > query.limit
-    return envelope.answer(
+    return envelope.page(
         request,
-        [presenters.run(row) for row in page],
-        next_cursor=encoded(page[-1].place.at, page[-1].place.id) if is_more else None,
+        rows,
+        query.limit,
+        shown=presenters.run,
+        place=lambda row: [row.place.at, row.place.id],
     )
 
 

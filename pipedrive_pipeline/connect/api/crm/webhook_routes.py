@@ -35,7 +35,6 @@ from pipedrive_pipeline.connect.api.cursors import (
     PageCursor,
     PageLimit,
     decoded,
-    encoded,
     instant,
     row_number,
 )
@@ -67,11 +66,8 @@ def list_webhooks(
     with services.warehouse.as_app(caller.tenant) as connection:
         place = (after[0], after[1]) if after else None
         rows = webhooks.of_tenant(connection, caller.tenant, after=place, limit=limit + 1)
-    page, is_more = rows[:limit], len(rows) > limit
-    return envelope.answer(
-        request,
-        [webhook_shown(row) for row in page],
-        next_cursor=encoded(page[-1].created_at, page[-1].id) if is_more else None,
+    return envelope.page(
+        request, rows, limit, shown=webhook_shown, place=lambda row: [row.created_at, row.id]
     )
 
 
@@ -200,11 +196,8 @@ def list_deliveries(
         rows = log.deliveries_of(
             connection, caller.tenant, webhook_id, state=state, before=before, limit=limit + 1
         )
-    page, is_more = rows[:limit], len(rows) > limit
-    return envelope.answer(
-        request,
-        [delivery_shown(row) for row in page],
-        next_cursor=encoded(page[-1].event_id) if is_more else None,
+    return envelope.page(
+        request, rows, limit, shown=delivery_shown, place=lambda row: [row.event_id]
     )
 
 
