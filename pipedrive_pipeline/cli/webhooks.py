@@ -18,7 +18,6 @@ from pipedrive_pipeline.sync.events.webhooks import OVERLAP_HOURS, AppWebhook, N
 from pipedrive_pipeline.sync.tenancy.registry import known
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.vault import open_vault
-from pipedrive_pipeline.warehouse import audit_log
 
 LOG_ROWS = 30
 
@@ -163,15 +162,7 @@ def replay(
     begin, end = _instant("since", since), None if until is None else _instant("until", until)
     with session.warehouse.as_app(of) as connection:
         chosen = _chosen(connection, of, webhook)
-        count = queue.replay(connection, of, chosen.id, since=begin, until=end)
-        audit_log.note(
-            connection,
-            of,
-            who=_who(),
-            action="app_webhook.replay",
-            subject=str(chosen.id),
-            after={"since": begin.isoformat(), "events": count},
-        )
+        count = queue.replay(connection, of, chosen.id, since=begin, until=end, who=_who())
     terminal.print(f"{of}: {count} events wait for their delivery.", markup=False)
 
 

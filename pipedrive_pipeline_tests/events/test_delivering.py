@@ -345,9 +345,15 @@ def test_a_time_is_replayed_with_the_ids_it_had(world: EventWorld) -> None:
         since = datetime.now(UTC) - timedelta(hours=3)
         with world.warehouse.as_app(ACME) as connection:
             count = queue.replay(
-                connection, ACME, webhook.id, since=since, until=since + timedelta(hours=2)
+                connection,
+                ACME,
+                webhook.id,
+                since=since,
+                until=since + timedelta(hours=2),
+                who="a test",
             )
-            others = queue.replay(connection, BRAVO, webhook.id, since=since)
+        with world.warehouse.transaction(BRAVO) as connection:  # no policy hides the webhook here
+            others = queue.replay(connection, BRAVO, webhook.id, since=since, who="a test")
         world.deliver_all()
 
     assert (count, others) == (2, 0)

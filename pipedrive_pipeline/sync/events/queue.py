@@ -24,6 +24,7 @@ from pipedrive_pipeline.marts.declared import mart
 from pipedrive_pipeline.marts.events import KEPT_DAYS
 from pipedrive_pipeline.sync.events.addresses import CALL_LIMITS
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse import audit_log
 
 TRIES_KEPT: Final = 20  # of a delivery, for the log
 PRUNE_ROWS: Final = 10_000  # in one transaction
@@ -244,6 +245,7 @@ def replay(
     *,
     since: datetime,
     until: datetime | None = None,
+    who: str,
 ) -> int:
     """Delivers the recorded events of a time again, or for the first time; returns how many.
 
@@ -253,9 +255,15 @@ def replay(
         webhook_id: of the tenant.
         since: the first event was recorded then or later.
         until: the last one was recorded before; None: now.
+        who: asked for it, for the audit log.
     """
     values = {"tenant": tenant.slug, "id": webhook_id, "since": since, "until": until}
-    return connection.execute(_REPLAY, values).rowcount
+    count = connection.execute(_REPLAY, values).rowcount
+    audit_log.note(
+        connection, tenant, who=who, action="app_webhook.replay", subject=str(webhook_id),
+        after={"since": since.isoformat(), "events": count},
+    )  # fmt: skip
+    return count
 
 
 def delete_old(connection: psycopg.Connection) -> int:

@@ -48,7 +48,6 @@ from pipedrive_pipeline.connect.request import AppServices
 from pipedrive_pipeline.sync.events import delivering, log, queue, webhooks
 from pipedrive_pipeline.sync.events.log import DeliveryState
 from pipedrive_pipeline.sync.events.webhooks import AppWebhook, NewSecret
-from pipedrive_pipeline.warehouse import audit_log
 
 router = APIRouter(prefix=f"{PREFIX}/webhooks", responses=REFUSALS, tags=["events"])
 
@@ -213,15 +212,12 @@ def replay_events(
     with services.warehouse.as_app(caller.tenant) as connection:
         _existing(connection, caller, webhook_id)
         count = queue.replay(
-            connection, caller.tenant, webhook_id, since=wanted.since, until=wanted.until
-        )
-        audit_log.note(
             connection,
             caller.tenant,
+            webhook_id,
+            since=wanted.since,
+            until=wanted.until,
             who=caller.name,
-            action="app_webhook.replay",
-            subject=str(webhook_id),
-            after={"since": wanted.since.isoformat(), "events": count},
         )
     return envelope.answer(request, ReplayCount(events=count), status=202)
 
