@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -10,14 +9,12 @@ import typer
 
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import print_json, print_table, terminal
-from pipedrive_pipeline.cli.session import CommandSession, open_session
+from pipedrive_pipeline.cli.session import open_session_of, who
 from pipedrive_pipeline.connect.api.crm.bound_keys import user_id
 from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.keys import Key
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.sync.tenancy.registry import known
-from pipedrive_pipeline.tenants import Tenant
 
 commands = typer.Typer(help="Add, list and revoke a tenant's API keys.", no_args_is_help=True)
 
@@ -41,7 +38,7 @@ def add(
     json: AsJson = False,
 ) -> None:
     """Make a key of the Connect API. It is shown once, and stored as a hash only."""
-    session, of = _opened(tenant)
+    session, of = open_session_of(tenant)
     with session.warehouse.as_app(of) as connection:
         expires_at = days and datetime.now(UTC) + timedelta(days=days)
         new = keys.add(
@@ -49,7 +46,7 @@ def add(
             of,
             role,
             name,
-            who=_who(),
+            who=who(),
             expires_at=expires_at or None,
             crm_user_id=user_id(connection, of, crm_user),
         )
@@ -68,7 +65,7 @@ def add(
 @commands.command("list")
 def list_(tenant: TenantOption, json: AsJson = False) -> None:
     """List a tenant's keys, without their secrets."""
-    session, of = _opened(tenant)
+    session, of = open_session_of(tenant)
     with session.warehouse.as_app(of) as connection:
         tenant_keys = keys.of_tenant(connection, of)
     if json:
@@ -89,7 +86,7 @@ def revoke(
     key: Annotated[str, typer.Option(help="Its id, or its first characters as listed.")],
 ) -> None:
     """Revoke a key; from then on it opens nothing, nor does any session begun with it."""
-    session, of = _opened(tenant)
+    session, of = open_session_of(tenant)
     with session.warehouse.as_app(of) as connection:
         matches = [
             candidate
@@ -101,17 +98,8 @@ def revoke(
                 f"{of}: {len(matches) or 'no'} keys are called {key!r}; "
                 f"`keys list --tenant {of} --json` shows their ids."
             )
-        keys.revoke(connection, of, matches[0].id, who=_who())
+        keys.revoke(connection, of, matches[0].id, who=who())
     terminal.print(f"{of}: {matches[0].prefix} ({matches[0].name}) is revoked.", markup=False)
-
-
-def _opened(tenant: str) -> tuple[CommandSession, Tenant]:
-    session = open_session()
-    return session, known(session.warehouse, Tenant(tenant)).tenant
-
-
-def _who() -> str:
-    return f"command line: {getpass.getuser()}"
 
 
 def _row(key: Key) -> list[Any]:

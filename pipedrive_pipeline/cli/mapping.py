@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json as jsonlib
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from pipedrive_pipeline.cli.options import AsJson, OneSystemOption, TenantOption
 from pipedrive_pipeline.cli.output import errors, print_json, print_table, terminal
-from pipedrive_pipeline.cli.session import CommandSession, open_session
+from pipedrive_pipeline.cli.session import CommandSession, open_session, who
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts import mapping as mappings
 from pipedrive_pipeline.scope import Scope
@@ -140,7 +139,7 @@ def set_mapping(
         session.warehouse,
         scope,
         _read(file),
-        who=f"command line: {getpass.getuser()}",
+        who=who(),
     )
     if json:
         print_json(_facts(version))

@@ -5,6 +5,7 @@ The embedded Postgres is started on first use.
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -54,6 +55,24 @@ def open_session() -> CommandSession:
             migrate(warehouse)
         require_current(reused)
     return CommandSession(settings, warehouse)
+
+
+def open_session_of(tenant: str) -> tuple[CommandSession, Tenant]:
+    """A session, and the tenant with this name.
+
+    Raises:
+        BadSlug, UnknownTenant: there is none.
+        PipelineError: as `open_session`.
+    """
+    from pipedrive_pipeline.sync.tenancy.registry import known
+
+    session = open_session()
+    return session, known(session.warehouse, Tenant(tenant)).tenant
+
+
+def who() -> str:
+    """The person at the terminal, for the audit log."""
+    return f"command line: {getpass.getuser()}"
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json as jsonlib
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from pipedrive_pipeline.cli.options import AsJson, OneSystemOption, TenantOption
 from pipedrive_pipeline.cli.output import errors, print_json, print_table, terminal
-from pipedrive_pipeline.cli.session import open_session
+from pipedrive_pipeline.cli.session import open_session, who
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts import sinks
 from pipedrive_pipeline.sync.tenancy.registry import only_scope
@@ -107,7 +106,7 @@ def set_sinks(
         session.warehouse,
         scope,
         _read(file),
-        who=_who(),
+        who=who(),
         is_adding_columns=add_columns,
     )
     if json:
@@ -169,7 +168,7 @@ def confirm(
     session, name = open_session(), Tenant(tenant)
     scope = only_scope(session.warehouse, name, system)
     choices = dict(_choice(each) for each in choose or ())
-    confirmed = sinks.confirm(session.warehouse, scope, sink, who=_who(), choices=choices)
+    confirmed = sinks.confirm(session.warehouse, scope, sink, who=who(), choices=choices)
     if json:
         print_json(asdict(confirmed))
         return
@@ -186,7 +185,7 @@ def undo(
     """Give the rows that the app had before their values back, and stop the sink."""
     session, name = open_session(), Tenant(tenant)
     scope = only_scope(session.warehouse, name, system)
-    undone = sinks.undo(session.warehouse, scope, sink, who=_who())
+    undone = sinks.undo(session.warehouse, scope, sink, who=who())
     if json:
         print_json(asdict(undone))
         return
@@ -201,10 +200,6 @@ def _choice(written: str) -> tuple[str, str | None]:
     if not (equals and key and remote_id):
         raise BadInput(f"--choose {written}: say ROW=CANDIDATE, or ROW=none.")
     return key, None if remote_id == "none" else remote_id
-
-
-def _who() -> str:
-    return f"command line: {getpass.getuser()}"
 
 
 def _read(file: Path) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -11,11 +10,10 @@ import typer
 
 from pipedrive_pipeline.cli.options import AsJson, TenantOption
 from pipedrive_pipeline.cli.output import print_json, print_table, terminal
-from pipedrive_pipeline.cli.session import CommandSession, open_session
+from pipedrive_pipeline.cli.session import open_session_of, who
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.sync.events import delivering, log, queue, webhooks
 from pipedrive_pipeline.sync.events.webhooks import OVERLAP_HOURS, AppWebhook, NewSecret
-from pipedrive_pipeline.sync.tenancy.registry import known
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.vault import open_vault
 
@@ -40,7 +38,7 @@ def add(
     json: AsJson = False,
 ) -> None:
     """Make a webhook. Its secret is shown once, and stored encrypted."""
-    session, of = _opened(tenant)
+    session, of = open_session_of(tenant)
     with session.warehouse.as_app(of) as connection:
         new = webhooks.add(
             connection,
@@ -50,7 +48,7 @@ def add(
             description=description,
             settings=session.settings,
             cipher=open_vault(session.warehouse, session.settings).cipher,
-            who=_who(),
+            who=who(),
         )
     _print_secret(new, json=json)
 
@@ -58,7 +56,7 @@ def add(
 @commands.command("list")
 def list_(tenant: TenantOption, json: AsJson = False) -> None:
     """List a tenant's webhooks, their state, and how many events wait for each."""
-    session, of = _opened(tenant)
+    session, of = open_session_of(tenant)
     with session.warehouse.as_app(of) as connection:
         rows = webhooks.of_tenant(connection, of)
     if json:
@@ -76,7 +74,7 @@ def list_(tenant: TenantOption, json: AsJson = False) -> None:
 @commands.command("log")
 def log_(tenant: TenantOption, webhook: WebhookOption, json: AsJson = False) -> None:
     """Print the newest events of a webhook and what became of each."""
-    session, of = _opened(tenant)
+    session, of = open_session_of(tenant)
     with session.warehouse.as_app(of) as connection:
         chosen = _chosen(connection, of, webhook)
         rows = log.deliveries_of(connection, of, chosen.id, limit=LOG_ROWS)
@@ -103,7 +101,7 @@ def log_(tenant: TenantOption, webhook: WebhookOption, json: AsJson = False) -> 
 @commands.command()
 def test(tenant: TenantOption, webhook: WebhookOption) -> None:
     """Send an event of the type webhook.test now; exits 1 if the receiver does not take it."""
-    session, of = _opened(tenant)
+    session, of = open_session_of(tenant)
     with session.warehouse.as_app(of) as connection:
         chosen = _chosen(connection, of, webhook)
     attempt = delivering.send_test(session.warehouse, session.settings, of, chosen)
@@ -123,7 +121,7 @@ def rotate(
     json: AsJson = False,
 ) -> None:
     """Give a webhook a new secret, which is shown once."""
-    session, of = _opened(tenant)
+    session, of = open_session_of(tenant)
     with session.warehouse.as_app(of) as connection:
         new = webhooks.rotate(
             connection,
@@ -131,7 +129,7 @@ def rotate(
             _chosen(connection, of, webhook),
             overlap=timedelta(hours=overlap_hours),
             cipher=open_vault(session.warehouse, session.settings).cipher,
-            who=_who(),
+            who=who(),
         )
     _print_secret(new, json=json)
 
@@ -158,41 +156,36 @@ def replay(
     until: Annotated[str | None, typer.Option(help="And before this one; else now.")] = None,
 ) -> None:
     """Deliver the events of a time again, delivered or not; they are kept for seven days."""
-    session, of = _opened(tenant)
+    session, of = open_session_of(tenant)
     begin, end = _instant("since", since), None if until is None else _instant("until", until)
     with session.warehouse.as_app(of) as connection:
         chosen = _chosen(connection, of, webhook)
-        count = queue.replay(connection, of, chosen.id, since=begin, until=end, who=_who())
+        count = queue.replay(connection, of, chosen.id, since=begin, until=end, who=who())
     terminal.print(f"{of}: {count} events wait for their delivery.", markup=False)
 
 
 @commands.command()
 def remove(tenant: TenantOption, webhook: WebhookOption) -> None:
     """Remove a webhook and what waits for it."""
-    session, of = _opened(tenant)
+    session, of = open_session_of(tenant)
     with session.warehouse.as_app(of) as connection:
         chosen = _chosen(connection, of, webhook)
-        webhooks.remove(connection, of, chosen, who=_who())
+        webhooks.remove(connection, of, chosen, who=who())
     terminal.print(f"{of}: the webhook {chosen.id} is removed.", markup=False)
 
 
 def _set_state(tenant: str, webhook: str, state: webhooks.State) -> None:
-    session, of = _opened(tenant)
+    session, of = open_session_of(tenant)
     with session.warehouse.as_app(of) as connection:
         chosen = webhooks.change(
             connection,
             of,
             _chosen(connection, of, webhook),
             settings=session.settings,
-            who=_who(),
+            who=who(),
             state=state,
         )
     terminal.print(f"{of}: {chosen.id} is {state}; {chosen.waiting} events wait.", markup=False)
-
-
-def _opened(tenant: str) -> tuple[CommandSession, Tenant]:
-    session = open_session()
-    return session, known(session.warehouse, Tenant(tenant)).tenant
 
 
 def _chosen(connection: psycopg.Connection, of: Tenant, beginning: str) -> AppWebhook:
@@ -238,7 +231,3 @@ def _row(row: AppWebhook) -> list[Any]:
 
 def _moment(at: datetime | None) -> str | None:
     return None if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
-
-
-def _who() -> str:
-    return f"command line: {getpass.getuser()}"
