@@ -188,6 +188,8 @@ IS_RECORDED: Final = f"""(
         app_webhooks.state <> 'disabled'
         or app_webhooks.disabled_at > now() - interval '{KEPT_DAYS} days'
     )"""
+# The types and patterns that name a type of event; {type} is a column.
+NAMES_OF_TYPE: Final = "array['*', split_part({type}, '.', 1) || '.*', {type}]"
 # Needs the parameter tenant.
 WANTED_TYPES: Final = f"""array(
             select distinct wanted.type
@@ -239,16 +241,14 @@ delivering as (
     from recorded
     inner join integration.app_webhooks
         on app_webhooks.tenant_id = recorded.tenant_id
-        and app_webhooks.event_types
-            && array['*', split_part(recorded.type, '.', 1) || '.*', recorded.type]
+        and app_webhooks.event_types && {NAMES_OF_TYPE.format(type="recorded.type")}
         and {IS_RECORDED}
 )"""
 _IS_WANTED: Final = f"""exists (
         select
         from integration.app_webhooks
         where app_webhooks.tenant_id = %(tenant)s
-            and app_webhooks.event_types
-                && array['*', split_part(happened.type, '.', 1) || '.*', happened.type]
+            and app_webhooks.event_types && {NAMES_OF_TYPE.format(type="happened.type")}
             and {IS_RECORDED}
     )"""
 _RECORD: Final = f"""

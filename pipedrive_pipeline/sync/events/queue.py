@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.connectors.transport import Limits
 from pipedrive_pipeline.marts.declared import mart
-from pipedrive_pipeline.marts.events import KEPT_DAYS
+from pipedrive_pipeline.marts.events import KEPT_DAYS, NAMES_OF_TYPE
 from pipedrive_pipeline.sync.events.addresses import CALL_LIMITS
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import audit_log
@@ -528,14 +528,13 @@ set lease = null,
     attempts = greatest(event_deliveries.attempts - 1, 0)
 where event_deliveries.lease = %s
 """
-_REPLAY: Final = """
+_REPLAY: Final = f"""
 insert into integration.event_deliveries as known (webhook_id, event_id, tenant_id, row_id)
 select app_webhooks.id, record_events.id, record_events.tenant_id, record_events.row_id
 from integration.app_webhooks
 inner join integration.record_events
     on record_events.tenant_id = app_webhooks.tenant_id
-    and app_webhooks.event_types
-        && array['*', split_part(record_events.type, '.', 1) || '.*', record_events.type]
+    and app_webhooks.event_types && {NAMES_OF_TYPE.format(type="record_events.type")}
 where app_webhooks.tenant_id = %(tenant)s
     and app_webhooks.id = %(id)s
     and record_events.recorded_at >= %(since)s
