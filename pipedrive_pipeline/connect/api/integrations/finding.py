@@ -6,7 +6,7 @@ import asyncio
 
 from pipedrive_pipeline.connect.api.crm import reading
 from pipedrive_pipeline.connect.api.crm.ids import shown_remote
-from pipedrive_pipeline.connect.api.crm.writing import target_of
+from pipedrive_pipeline.connect.api.crm.writing import Target, target_of
 from pipedrive_pipeline.connect.api.integrations.models import WantedRecord
 from pipedrive_pipeline.connect.api.integrations.operations import RecordPart
 from pipedrive_pipeline.connect.auth.callers import Caller
@@ -23,6 +23,20 @@ from pipedrive_pipeline.sync.writes.errors import RecordGone
 from pipedrive_pipeline.sync.writes.matching import EXTERNAL_KEY, Match, matched, require_usable
 
 
+def target_in(
+    services: Services, caller: Caller, scope: Scope, part: RecordPart, record_id: str
+) -> Target:
+    """The record with this id, in the system that the request names.
+
+    Raises:
+        NotFound: there is none, or it is of another system.
+    """
+    target = target_of(services, caller, part.mart, record_id)
+    if target.scope != scope:
+        raise NotFound(f"{part.name}.id is no record of {scope.system}.")
+    return target
+
+
 def remote_id_of(
     services: Services, caller: Caller, scope: Scope, part: RecordPart, wanted: WantedRecord
 ) -> str:
@@ -35,10 +49,7 @@ def remote_id_of(
         BadInput: there is no value to look for.
     """
     if wanted.id is not None:
-        target = target_of(services, caller, part.mart, wanted.id)
-        if target.scope != scope:
-            raise NotFound(f"{part.name}.id is no record of {scope.system}.")
-        return target.remote_id
+        return target_in(services, caller, scope, part, wanted.id).remote_id
     by = wanted.by or EXTERNAL_KEY
     value = wanted.external_key if by == EXTERNAL_KEY else wanted.match_value
     if value is None:

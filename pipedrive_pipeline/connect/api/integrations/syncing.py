@@ -16,8 +16,8 @@ from pipedrive_pipeline.connect.api.crm.writing import (
     Asked,
     Target,
     Writing,
-    target_of,
 )
+from pipedrive_pipeline.connect.api.integrations.finding import target_in
 from pipedrive_pipeline.connect.api.integrations.models import (
     Invitation,
     SentRecord,
@@ -32,7 +32,6 @@ from pipedrive_pipeline.connect.api.integrations.operations import (
     links_between,
 )
 from pipedrive_pipeline.connect.auth.callers import Caller
-from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Credential
@@ -179,10 +178,7 @@ class RecordSync:
         record_id = self.sent[part.name].id
         if record_id is None:
             return None
-        target = target_of(self.services, self.caller, part.mart, record_id)
-        if target.scope != self.scope:
-            raise NotFound(f"{part.name}.id is no record of {self.scope.system}.")
-        return target
+        return target_in(self.services, self.caller, self.scope, part, record_id)
 
     def _without_ids(self, part: RecordPart, call: dict[str, Any]) -> dict[str, Any]:
         """The call, with words in place of ids that only a real write would know."""
