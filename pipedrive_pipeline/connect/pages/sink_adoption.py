@@ -12,7 +12,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from pipedrive_pipeline.connect.pages import rendering
-from pipedrive_pipeline.connect.pages.sink_pages import SinkName, changes_of, sink_or_404
+from pipedrive_pipeline.connect.pages.sink_pages import (
+    SinkName,
+    changes_of,
+    question,
+    sink_or_404,
+)
 from pipedrive_pipeline.connect.pages.table_names import table_name
 from pipedrive_pipeline.connect.pages.visitors import FormVisitor, TenantVisitor
 from pipedrive_pipeline.connect.request import AppServices, SentBody, SystemKey
@@ -99,16 +104,7 @@ def ask_to_undo(
     sink: SinkName,
 ) -> Response:
     """Says what undoing means, with the button."""
-    changes_of(services, visitor, system)
-    version, state = sink_or_404(services, visitor, system, sink)
-    return rendering.page(
-        request,
-        "sink_undo.html",
-        visitor,
-        system=registry.system(system),
-        sink=version.sinks[sink],
-        state=state,
-    )
+    return question(request, services, visitor, system=system, sink=sink, template="sink_undo.html")
 
 
 @router.post("/integrations/{system}/sinks/{sink}/undo")

@@ -89,16 +89,8 @@ def ask_to_remove(
     sink: SinkName,
 ) -> Response:
     """Says what removing a sink means, with the button."""
-    changes_of(services, visitor, system)
-    version, state = sink_or_404(services, visitor, system, sink)
-    return rendering.page(
-        request,
-        "sink_remove.html",
-        visitor,
-        system=registry.system(system),
-        sink=version.sinks[sink],
-        state=state,
-        version=version,
+    return question(
+        request, services, visitor, system=system, sink=sink, template="sink_remove.html"
     )
 
 
@@ -122,6 +114,34 @@ def changes_of(services: Services, visitor: Visitor, system: str) -> SinkChanges
         PermissionMissing, OperatorOnly: the visitor is not the operator.
     """
     return SinkChanges(services, visitor.require(Permission.MANAGE_CONNECTION), system)
+
+
+def question(
+    request: Request,
+    services: Services,
+    visitor: Visitor,
+    *,
+    system: str,
+    sink: str,
+    template: str,
+) -> Response:
+    """A page that says what a button does to a sink.
+
+    Raises:
+        PermissionMissing, OperatorOnly: the visitor is not the operator.
+        NotFound: no sink has this name.
+    """
+    changes_of(services, visitor, system)
+    version, state = sink_or_404(services, visitor, system, sink)
+    return rendering.page(
+        request,
+        template,
+        visitor,
+        system=registry.system(system),
+        sink=version.sinks[sink],
+        state=state,
+        version=version,
+    )
 
 
 def sink_or_404(
