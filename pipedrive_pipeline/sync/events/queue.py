@@ -181,7 +181,7 @@ def contents(
     connection: psycopg.Connection, deliveries: Sequence[DueDelivery]
 ) -> dict[int, RecordChange]:
     """Returns the content of each delivery's event, by the event's id: one query for each mart."""
-    found: dict[int, RecordChange] = {}
+    content_by_event: dict[int, RecordChange] = {}
     by_mart = sorted(deliveries, key=lambda each: each.mart)
     for name, group in groupby(by_mart, key=lambda each: each.mart):
         query = sql.SQL(_CONTENTS).format(mart=sql.Identifier(*mart(name).table))
@@ -191,12 +191,12 @@ def contents(
         for row in rows:
             event_id = row["event_id"]
             if not row["is_former"]:
-                found[event_id] = RecordChange(
+                content_by_event[event_id] = RecordChange(
                     name, ids[event_id], row, former.get(event_id), row["event_custom"] or {}
                 )
-        for event_id in ids.keys() - found.keys():
-            found[event_id] = RecordChange(name, ids[event_id])
-    return found
+        for event_id in ids.keys() - content_by_event.keys():
+            content_by_event[event_id] = RecordChange(name, ids[event_id])
+    return content_by_event
 
 
 def settle(
