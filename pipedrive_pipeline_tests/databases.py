@@ -56,15 +56,32 @@ def server() -> Iterator[str]:
 def copy_of(template: str) -> Iterator[str]:
     """The URL of a fresh copy of the template, dropped at the end."""
     name = f"test_{uuid4().hex}"
-    with psycopg.connect(at(template, "postgres"), autocommit=True) as connection:
+    copy(template, name)
+    yield at(template, name)
+    drop(at(template, name))
+
+
+def copy(source: str, name: str) -> None:
+    """Makes a database of this name as a copy of another, whose sessions it ends."""
+    source_name = urlsplit(source).path[1:]
+    with psycopg.connect(at(source, "postgres"), autocommit=True) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s",
+            [source_name],
+        )
         connection.execute(
             sql.SQL("create database {} template {} strategy file_copy").format(
-                sql.Identifier(name), sql.Identifier(urlsplit(template).path[1:])
+                sql.Identifier(name), sql.Identifier(source_name)
             )
         )
-        adopt(at(template, name))
-        yield at(template, name)
-        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    adopt(at(source, name))
+
+
+def drop(url: str) -> None:
+    """Drops a database, whoever uses it."""
+    name = sql.Identifier(urlsplit(url).path[1:])
+    with psycopg.connect(at(url, "postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database {} with (force)").format(name))
 
 
 def adopt(url: str) -> None:

@@ -13,12 +13,11 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
-from psycopg import sql
 
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
-from pipedrive_pipeline_tests.databases import adopt, at
+from pipedrive_pipeline_tests.databases import at, copy, drop
 
-_synced: dict[tuple[str, str], str] = {}  # databases after their sync, by server and fingerprint
+_synced: dict[tuple[str, str], str] = {}  # URLs after the sync, by server and fingerprint
 
 
 def copy_or_sync(url: str, sandbox: Sandbox, sync: Callable[[], object]) -> None:
@@ -30,13 +29,11 @@ def copy_or_sync(url: str, sandbox: Sandbox, sync: Callable[[], object]) -> None
     if key not in _synced:
         sync()
         name = f"synced_{uuid4().hex}"
-        _copy(url, _name(url), name)
-        _synced[key] = name
+        copy(url, name)
+        _synced[key] = at(url, name)
         return
-    with psycopg.connect(at(url, "postgres"), autocommit=True) as connection:
-        database = sql.Identifier(_name(url))
-        connection.execute(sql.SQL("drop database {} with (force)").format(database))
-    _copy(url, _synced[key], _name(url))
+    drop(url)
+    copy(_synced[key], urlsplit(url).path[1:])
     with psycopg.connect(url) as connection:
         connection.execute("update integration.connections set api_domain = %s", [sandbox.url])
 
@@ -59,21 +56,6 @@ def _content(account: CrmAccount) -> list[object]:
     return [*whole, [*account.late.items()], account.company_id, account.shows_unset]
 
 
-def _copy(url: str, source: str, name: str) -> None:
-    with psycopg.connect(at(url, "postgres"), autocommit=True) as connection:
-        connection.execute(_END_SESSIONS, [source])
-        connection.execute(
-            sql.SQL("create database {} template {} strategy file_copy").format(
-                sql.Identifier(name), sql.Identifier(source)
-            )
-        )
-    adopt(at(url, name))
-
-
-def _name(url: str) -> str:
-    return urlsplit(url).path[1:]
-
-
 _ROWS = """
 select
     (
@@ -88,4 +70,3 @@ select
     (select count(*) from integration.runs),
     (select count(*) from integration.field_mappings)
 """
-_END_SESSIONS = "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s"
