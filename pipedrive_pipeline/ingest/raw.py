@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.contract import Children, ColumnType, CursorState, Entity
+from pipedrive_pipeline.connectors.contract import Children, CursorState
 from pipedrive_pipeline.ingest import deletions, due_parents, known_reads, read_positions, seen_keys
 from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.ingest.dlt_internals.copy_file import LOAD_ID
@@ -190,7 +190,7 @@ class RawStore:
                 table=self._table(batch.entity.name),
                 key=sql.Identifier(batch.entity.key.name),
                 keys=sql.Literal(batch.json_texts(batch.entity.key.name)),
-                type=sql.SQL(_type_of_key(batch.entity)),
+                type=sql.SQL(batch.entity.key.type.value),
             )
             for batch in batches
             if batch.entity.name in self._tables.intersection(names)
@@ -274,10 +274,6 @@ class _Stored:
 
 
 NOTHING_STORED: Final = _Stored(0, is_empty=True)
-
-
-def _type_of_key(entity: Entity) -> str:
-    return "bigint" if entity.key.type is ColumnType.BIGINT else "text"
 
 
 def _counted(read: Batch, stored: _Stored, written: int) -> Loaded:
