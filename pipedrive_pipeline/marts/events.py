@@ -107,7 +107,7 @@ def record(connection: psycopg.Connection, tenant: Tenant, marts: Collection[str
 def forget_rows(
     connection: psycopg.Connection, tenant: Tenant, declared: Mart, row_ids: Sequence[UUID]
 ) -> None:
-    """Deletes what events say of rows that are erased, and tells the webhooks of the erasure.
+    """Deletes what events say of rows that are erased, and notifies the webhooks of the erasure.
 
     Args:
         connection: the transaction of the erasure, before it deletes the rows.

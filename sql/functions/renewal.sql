@@ -112,7 +112,7 @@ begin
                 null;
         end;
     end loop;
-    -- A copy for tests would tell the app of its changes, and send again what waited.
+    -- A copy for tests would notify the app of its changes, and send again what waited.
     if to_regclass('integration.app_webhooks') is not null then
         update integration.app_webhooks
         set state = 'paused', state_reason = 'database_copied'
