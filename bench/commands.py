@@ -57,7 +57,7 @@ def run(command: list[str], environment: dict[str, str]) -> Measured:
         output.seek(0)
         text = output.read()
     if child.returncode:
-        sys.exit(f"bench: {' '.join(command[:4])} ended with {child.returncode}.")
+        sys.exit(f"bench: {' '.join(command[:4])} ended with {child.returncode}.\n{text.decode()}")
     peak_mb = used.ru_maxrss / KIBIBYTES_PER_MB
     return Measured(seconds, used.ru_utime + used.ru_stime, peak_mb, json.loads(text))
 

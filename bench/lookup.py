@@ -17,7 +17,7 @@ from api import app_of, database, measured
 
 from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
-from pipedrive_pipeline.marts.points.values import read_with
+from pipedrive_pipeline.marts.contact_points.values import read_with
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import migrate

@@ -35,7 +35,7 @@ from api import LINES_MAX, Line, reusable, until_it_answers
 from cryptography.fernet import Fernet
 from processors import spent
 
-from pipedrive_pipeline.sync.webhooks.life import USER
+from pipedrive_pipeline.sync.webhooks.lifecycle import USER
 from pipedrive_pipeline.sync.webhooks.rows import Secrets, hashed
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.embedded import ensure_running

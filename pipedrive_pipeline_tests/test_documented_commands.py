@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.core import TyperCommand
 
 from pipedrive_pipeline.settings import PROJECT_ROOT
-from pipedrive_pipeline_tests.cli.test_help import commands
+from pipedrive_pipeline_tests.cli.test_help import commands, options_of
 
 DOCUMENTS = [
     *PROJECT_ROOT.glob("*.md"),
@@ -143,8 +142,3 @@ def problem_of(typed: str) -> str | None:
         return None if words[0] in groups and len(words) == 1 else "there is no such command"
     given = {word.partition("=")[0] for word in words if word.startswith("--")}
     return ", ".join(sorted(given - options_of(known[path]) - {"--help"})) or None
-
-
-def options_of(command: TyperCommand) -> set[str]:
-    """Every spelling of every option of a command."""
-    return {spelling for parameter in command.params for spelling in parameter.opts}

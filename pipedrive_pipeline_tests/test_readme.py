@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from typer.core import TyperCommand
 
 import pipedrive_pipeline
 from pipedrive_pipeline.connectors import registry
@@ -27,7 +28,7 @@ from pipedrive_pipeline.settings import PROJECT_ROOT, Settings, SystemSettings
 from pipedrive_pipeline.sync.status.alerts import KILLED, OVERDUE, UNEXPECTED
 from pipedrive_pipeline.warehouse.embedded import running_server
 from pipedrive_pipeline_tests.cli.terminal import Terminal
-from pipedrive_pipeline_tests.cli.test_help import commands
+from pipedrive_pipeline_tests.cli.test_help import commands, options_of
 from pipedrive_pipeline_tests.waiting import free_port
 
 README = (PROJECT_ROOT / "README.md").read_text()
@@ -148,6 +149,42 @@ def test_a_command_is_in_the_readme(words: str) -> None:
     assert any(
         re.match(rf"\| `{first}\b", row) and all(word in row for word in rest) for row in rows
     )
+
+
+def rows_of_commands() -> Iterator[tuple[str, list[TyperCommand]]]:
+    """What each row of the README's table shows to be typed, and the commands that it is about."""
+    known = dict(commands())
+    for typed_words in re.findall(r"^\| `([^`]+)`", section("Commands"), re.MULTILINE):
+        words = re.split(r" (?=--|\[|…)", typed_words)[0].split()
+        *group, last = words
+        names = [" ".join((*group, word)) for word in last.split("\\|")]
+        if words[0] in known:
+            names = [words[0]]  # what follows is an argument, such as FOLDER
+        if names != ["command"]:
+            yield typed_words, [known[name] for name in names]
+
+
+@pytest.mark.parametrize(
+    ("typed_words", "of_the_row"), [pytest.param(*row, id=row[0]) for row in rows_of_commands()]
+)
+def test_the_options_in_a_row_are_those_of_its_commands(
+    typed_words: str, of_the_row: list[TyperCommand]
+) -> None:
+    """One without brackets is an option of each command; a required one is in the row."""
+    always = set(re.findall(r"--[a-z-]+", re.sub(r"\[.*\]", "", typed_words)))
+    named = set(re.findall(r"--[a-z-]+", typed_words))
+    options = [options_of(command) for command in of_the_row]
+    required = {
+        spelling
+        for command in of_the_row
+        for parameter in command.params
+        if parameter.required and parameter.param_type_name == "option"
+        for spelling in parameter.opts
+    }
+
+    assert all(always <= known for known in options)
+    assert named <= set().union(*options)
+    assert required <= named
 
 
 @pytest.mark.parametrize("code", ExitCode)

@@ -6,8 +6,11 @@ Source: https://www.postgresql.org/docs/current/app-pgdump.html (read 2026-11).
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +21,8 @@ from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.errors import BadInput, DatabaseUnavailable
 from pipedrive_pipeline.settings import Settings, load_settings
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
+from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
+from pipedrive_pipeline.warehouse.embedded.errors import StartFailed
 from pipedrive_pipeline.warehouse.migrations import migrate
 
 ROLES_FILE, DUMP_FILE = "roles.sql", "warehouse.dump"
@@ -27,16 +32,14 @@ FolderArgument = Annotated[Path, typer.Argument(help="A folder; `backup` makes i
 def backup(folder: FolderArgument) -> None:
     """Write the whole database into a folder; syncs may go on meanwhile."""
     session = open_session()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if any(folder.iterdir()):
-        raise BadInput(f"{folder} is not empty; name a new folder for each backup.")
-    url = session.warehouse.full_url()
     roles, dump = folder / ROLES_FILE, folder / DUMP_FILE
-    roles.write_text(_roles_script(session.warehouse), encoding="utf-8")
-    _run(session.settings, "pg_dump", "--dbname", url, "--format", "custom", "--file", str(dump))
-    for file in (roles, dump):
-        file.chmod(0o600)
-    size = sum(file.stat().st_size for file in (roles, dump))
+    with _filled(folder):
+        roles.write_text(_roles_script(session.warehouse), encoding="utf-8")
+        words = ("--dbname", session.warehouse.full_url(), "--format", "custom")
+        _run(session.settings, session.warehouse, "pg_dump", *words, "--file", str(dump))
+        for file in (roles, dump):
+            file.chmod(0o600)
+        size = sum(file.stat().st_size for file in (roles, dump))
     terminal.print(f"{folder}: {size:,} bytes in {ROLES_FILE} and {DUMP_FILE}.", soft_wrap=True)
     terminal.print(_keys_reminder(session), soft_wrap=True)
 
@@ -46,16 +49,54 @@ def restore(folder: FolderArgument) -> None:
     settings = load_settings()
     roles, dump = folder / ROLES_FILE, folder / DUMP_FILE
     for file in (roles, dump):
-        if not file.is_file():
+        if not os.path.isfile(file):  # noqa: PTH113 - a Path raises if the name is too long
             raise BadInput(f"{file} is missing; name a folder that `backup` wrote.")
     warehouse = warehouse_of(settings)
     _require_empty(warehouse)
     url = warehouse.full_url()
     # On the server of the original they exist already; psql says so of each, and goes on.
-    _run(settings, "psql", "--dbname", url, "--quiet", "--file", str(roles), is_checked=False)
-    _run(settings, "pg_restore", "--dbname", url, "--exit-on-error", str(dump))
+    words = ("--dbname", url, "--quiet", "--file", str(roles))
+    _run(settings, warehouse, "psql", *words, is_checked=False)
+    _run(settings, warehouse, "pg_restore", "--dbname", url, "--exit-on-error", str(dump))
     migrate(warehouse, notify=terminal.print)  # roles of its own if the original is still there
     terminal.print(f"{warehouse.place}: restored; `doctor` tells whether the keys fit.")
+
+
+@contextmanager
+def _filled(folder: Path) -> Iterator[None]:
+    """Makes an empty folder for a backup; a backup that fails leaves none of its files.
+
+    Raises:
+        BadInput: the folder cannot be made, read or written, or it is not empty.
+    """
+    is_new = not os.path.lexists(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        is_used = any(folder.iterdir())
+        if not is_used:
+            (folder / ROLES_FILE).touch()
+    except OSError as error:
+        raise BadInput(
+            f"{folder} cannot be used ({error.strerror}); name a folder that can be made and "
+            "written."
+        ) from error
+    if is_used:
+        raise BadInput(f"{folder} is not empty; name a new folder for each backup.")
+    with _removed_on_error(folder, is_new=is_new):
+        yield
+
+
+@contextmanager
+def _removed_on_error(folder: Path, *, is_new: bool) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for name in (ROLES_FILE, DUMP_FILE):
+            (folder / name).unlink(missing_ok=True)
+        if is_new:
+            with suppress(OSError):  # a file of somebody else's is in it
+                folder.rmdir()
+        raise
 
 
 def _roles_script(warehouse: Warehouse) -> str:
@@ -80,37 +121,75 @@ def _require_empty(warehouse: Warehouse) -> None:
         )
 
 
-def _run(settings: Settings, program: str, *words: str, is_checked: bool = True) -> None:
+def _run(
+    settings: Settings,
+    warehouse: Warehouse,
+    program: str,
+    *words: str,
+    is_checked: bool = True,
+) -> None:
     """Runs one of Postgres's programs to its end.
 
     Raises:
-        BadInput: it is not on PATH.
+        BadInput: no program of this name is new enough for the server or for the file.
         DatabaseUnavailable: it ended with an error; its own words say which.
     """
-    path = _path(settings)
-    executable = shutil.which(program, path=path)
-    if executable is None:
-        raise BadInput(f"{program} is not on PATH; install the PostgreSQL client.")
+    with warehouse.transaction() as connection:
+        server = connection.info.server_version // 10_000
     ended = subprocess.run(  # noqa: S603 - Postgres's own programs
-        [executable, *words],
-        env={**os.environ, "PATH": path},
+        [_program(settings, program, server), *words],
         capture_output=True,
         text=True,
         check=False,
     )
     if is_checked and ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["no reason was given"])[-1]
+        if "unsupported version" in last:
+            raise BadInput(
+                f"{last}. A newer PostgreSQL than this {program} wrote the file; install the "
+                "client of that version, or a newer one."
+            )
         raise DatabaseUnavailable(f"{program} ended with code {ended.returncode}: {last}")
 
 
-def _path(settings: Settings) -> str:
-    """The search path for Postgres's programs: the embedded server's folder, then PATH."""
-    path = os.environ.get("PATH", "")
-    if not settings.is_embedded:
-        return path
-    from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
+def _program(settings: Settings, name: str, server: int) -> str:
+    """The program that is used: the first that is not older than the server.
 
-    return f"{of_the_wheel().folder}{os.pathsep}{path}"
+    pg_dump refuses a newer server, and an older pg_restore cannot read the file.
+
+    Raises:
+        BadInput: there is none; the message says which version to install.
+    """
+    versions = {path: _version(path) for path in _programs(settings, name)}
+    for path, version in versions.items():
+        if version >= server:
+            return path
+    found = ", ".join(f"{path} is of version {version}" for path, version in versions.items())
+    raise BadInput(
+        f"{found or f'{name} is not on PATH'}; install the PostgreSQL client, version {server} "
+        "(the server's) or newer."
+    )
+
+
+def _programs(settings: Settings, name: str) -> list[str]:
+    """The programs of this name: on PATH and in the embedded server's package, its own first."""
+    folders = [os.environ.get("PATH", "")]
+    with suppress(StartFailed):
+        own = str(of_the_wheel().folder)
+        folders.insert(0 if settings.is_embedded else 1, own)
+    return [path for folder in folders if (path := shutil.which(name, path=folder))]
+
+
+def _version(program: str) -> int:
+    """The major version of a program; 0 if it does not say it."""
+    try:
+        answer = subprocess.run(  # noqa: S603 - Postgres's own programs
+            [program, "--version"], capture_output=True, text=True, check=False
+        )
+    except OSError:  # it cannot be executed
+        return 0
+    version = re.search(r"\(PostgreSQL\) (\d+)", answer.stdout)
+    return int(version[1]) if version else 0
 
 
 def _keys_reminder(session: CommandSession) -> str:

@@ -13,12 +13,15 @@ from pipedrive_pipeline.cli.session import open_session, sandbox_within_reach
 from pipedrive_pipeline.connect.consent.company_change import start_afresh
 from pipedrive_pipeline.connect.consent.links import make as make_link
 from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.runs import requests
 from pipedrive_pipeline.sync.status.doctor import examine
 from pipedrive_pipeline.sync.tenancy.registry import connected_scope, only_scope
-from pipedrive_pipeline.sync.webhooks.life import disconnect as end_connection
+from pipedrive_pipeline.sync.webhooks.lifecycle import disconnect as end_connection
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connect import connect_with_api_token
 from pipedrive_pipeline.vault.vault import open_vault
+from pipedrive_pipeline.warehouse.database import Warehouse
 
 
 def connect(
@@ -56,12 +59,26 @@ def connect(
             )
         terminal.print(
             f"{name}: connected to {connected.company_name} as {connected.account_user_name}; "
-            f"`sync --tenant {name} --full` is next."
+            f"{_next_step(session.warehouse, scope)}",
+            soft_wrap=True,
+            markup=False,
         )
         return
     link = make_link(vault, scope, who="operator")
     terminal.print(link.url, soft_wrap=True)
     errors.print(f"Open it in a browser before {link.expires_at:%H:%M} UTC; it works once.")
+
+
+def _next_step(warehouse: Warehouse, scope: Scope) -> str:
+    """Returns what follows a connection: the first read, or a sync if the company is the same."""
+    with warehouse.transaction(scope.tenant) as connection:
+        is_first_read = "full" in requests.types_queued(connection, scope)
+    if is_first_read:
+        return f"`sync --tenant {scope.tenant} --full` is next."
+    return (
+        f"its rows are kept, and a sync of what changed is queued: `up` runs it, or "
+        f"`sync --tenant {scope.tenant}`."
+    )
 
 
 def disconnect(tenant: TenantOption, system: OneSystemOption = None) -> None:

@@ -21,7 +21,7 @@ from pipedrive_pipeline.sync.runs.history import RunFacts, SyncType
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE, lock_of_run, run_lock
 from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.warehouse.reuse import reusing
+from pipedrive_pipeline.warehouse.reused_connection import reusing
 
 JOBS: Mapping[SyncType, str] = {
     "full": "full_resync",

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pipedrive_pipeline.cli.options import AsJson, OneSystemOption, TenantOption
+from pipedrive_pipeline.cli.options import AsJson, OneSystemOption, TenantOption, read_json
 from pipedrive_pipeline.cli.output import errors, print_json, print_table, terminal
 from pipedrive_pipeline.cli.session import CommandSession, open_session, who
-from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts import mapping as mappings
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.tenancy.registry import only_scope
@@ -87,7 +86,7 @@ def preview(
     session = open_session()
     name = Tenant(tenant)
     scope = only_scope(session.warehouse, name, system)
-    comparison = mappings.preview(session.warehouse, scope, _read(file))
+    comparison = mappings.preview(session.warehouse, scope, read_json(file))
     if json:
         print_json(
             {
@@ -138,7 +137,7 @@ def set_mapping(
     version = mappings.save(
         session.warehouse,
         scope,
-        _read(file),
+        read_json(file),
         who=who(),
     )
     if json:
@@ -154,15 +153,6 @@ def _active(session: CommandSession, scope: Scope) -> tuple[mappings.Version, li
     fields = mappings.catalogue(session.warehouse, scope).fields
     with session.warehouse.transaction(scope.tenant) as connection:
         return mappings.active(connection, scope), list(fields)
-
-
-def _read(file: Path) -> Any:
-    try:
-        return jsonlib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"--file {file}: cannot be read ({error.strerror}).") from None
-    except ValueError:
-        raise BadInput(f"--file {file}: is no JSON.") from None
 
 
 def _cell(value: Any) -> Any:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -43,6 +44,17 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
         table.add_row(*(_cell(value) for value in row))
     terminal.print(table)
     terminal.print()
+
+
+def print_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Prints a table of many rows, one line each however long: to search, or to page through."""
+    cells = [[*columns], *([_cell(value) for value in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = (
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)
+        )
+        sys.stdout.write("  ".join(padded).rstrip() + "\n")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

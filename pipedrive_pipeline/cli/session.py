@@ -22,7 +22,7 @@ from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.migrations import is_current, migrate, require_current
-from pipedrive_pipeline.warehouse.reuse import reusing
+from pipedrive_pipeline.warehouse.reused_connection import reusing
 
 DAGSTER_SCHEMA = "dagster"
 DAGSTER_TABLES_LOCK = "dagster_tables"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pipedrive_pipeline.cli.options import AsJson, OneSystemOption, TenantOption
+from pipedrive_pipeline.cli.options import AsJson, OneSystemOption, TenantOption, read_json
 from pipedrive_pipeline.cli.output import errors, print_json, print_table, terminal
 from pipedrive_pipeline.cli.session import open_session, who
 from pipedrive_pipeline.errors import BadInput
@@ -65,7 +64,7 @@ def preview(
     """Write ten rows of each sink, show them before and after, and take it back."""
     session, name = open_session(), Tenant(tenant)
     scope = only_scope(session.warehouse, name, system)
-    previews = sinks.preview(session.warehouse, scope, _read(file))
+    previews = sinks.preview(session.warehouse, scope, read_json(file))
     if json:
         print_json({each.sink.name: sinks.preview_facts(each) for each in previews})
         return
@@ -105,7 +104,7 @@ def set_sinks(
     version = sinks.save(
         session.warehouse,
         scope,
-        _read(file),
+        read_json(file),
         who=who(),
         is_adding_columns=add_columns,
     )
@@ -200,12 +199,3 @@ def _choice(written: str) -> tuple[str, str | None]:
     if not (equals and key and remote_id):
         raise BadInput(f"--choose {written}: say ROW=CANDIDATE, or ROW=none.")
     return key, None if remote_id == "none" else remote_id
-
-
-def _read(file: Path) -> Any:
-    try:
-        return jsonlib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"--file {file}: cannot be read ({error.strerror}).") from None
-    except ValueError:
-        raise BadInput(f"--file {file}: is no JSON.") from None

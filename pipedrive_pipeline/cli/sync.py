@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any, NoReturn
@@ -18,6 +18,7 @@ from pipedrive_pipeline.cli.output import (
     errors,
     print_facts,
     print_json,
+    print_lines,
     print_table,
     terminal,
 )
@@ -26,6 +27,7 @@ from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput, BudgetSpent, PipelineError
 from pipedrive_pipeline.marts import RowCounts
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.budget.daily_budget import cost_of_increment
 from pipedrive_pipeline.sync.budget.pricing import Price, TokenRange
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.status.tenant_status import TenantStatus, tenant_statuses, trend
@@ -35,6 +37,7 @@ from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.tenants import Tenant
 
 STATUS_TABLE_COLUMNS = 110  # of a terminal; a narrower one gets a block per tenant
+TENANTS_IN_DETAIL_MAX = 20  # more of them are lines of one table
 
 
 def sync(
@@ -59,9 +62,13 @@ def sync(
     name = Tenant(tenant)
     if restart and not full:
         raise BadInput("--restart goes with --full.")
-    if dry_run and not full:
-        raise BadInput("--dry-run goes with --full; a sync of what changed costs about 60 tokens.")
     session = open_session()
+    if dry_run and not full:
+        tokens = _cost_without_changes(session, name, system)
+        raise BadInput(
+            f"--dry-run goes with --full; a sync in which nothing changed costs {tokens:,} tokens "
+            "at most."
+        )
     if dry_run:
         _print_prices(session, name, system, entity, json=json)
         return
@@ -165,6 +172,15 @@ def _print_prices(
                 terminal.print(f"  {name}: {_words_of(tokens)}", markup=False, soft_wrap=True)
 
 
+def _cost_without_changes(session: CommandSession, tenant: Tenant, system: str | None) -> int:
+    """Returns the tokens of a sync that finds nothing new, with each entity whose cycle is over."""
+    known(session.warehouse, tenant)
+    scopes = scopes_of_run(session.warehouse, tenant, system, "incremental")
+    return sum(
+        cost_of_increment(entities_read(session.warehouse, scope).values()) for scope in scopes
+    )
+
+
 def _words_of(tokens: TokenRange) -> str:
     if tokens.least == tokens.most:
         return f"{tokens.most:,}"
@@ -203,17 +219,25 @@ def status(
     if not statuses:
         terminal.print("no tenants yet; `tenants add NAME` makes one.")
         return
-    if terminal.width >= STATUS_TABLE_COLUMNS:
-        print_table("Tenants", TenantStatus.COLUMNS, [status.cells() for status in statuses])
-    else:
-        for status in statuses:
-            print_facts(dict(zip(TenantStatus.COLUMNS, status.cells(), strict=True)))
-            terminal.print()
+    _print_statuses(statuses)
     for status in statuses:
         not_live = status.why_not_live if tenant else None
         for remark in (not_live, *status.remarks, status.last_error):
             if remark:
                 errors.print(f"{status.tenant}: {remark}", markup=False, soft_wrap=True)
+
+
+def _print_statuses(statuses: Sequence[TenantStatus]) -> None:
+    """Prints them as wide as the terminal; a line each, however long, if they are many."""
+    cells = [status.cells() for status in statuses]
+    if len(statuses) > TENANTS_IN_DETAIL_MAX:
+        print_lines(TenantStatus.COLUMNS, cells)
+    elif terminal.width >= STATUS_TABLE_COLUMNS:
+        print_table("Tenants", TenantStatus.COLUMNS, cells)
+    else:
+        for each in cells:
+            print_facts(dict(zip(TenantStatus.COLUMNS, each, strict=True)))
+            terminal.print()
 
 
 def _run_and_exit(

@@ -24,7 +24,7 @@ from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.errors import DatabaseUnavailable
 from pipedrive_pipeline.settings import PROJECT_ROOT, SANDBOX_HOST, Settings, load_settings
 from pipedrive_pipeline.sync.tenancy.registry import has_real_connection
-from pipedrive_pipeline.sync.webhooks.liveness import near_real_time
+from pipedrive_pipeline.sync.webhooks.live_status import near_real_time
 from pipedrive_pipeline.warehouse.embedded import running_server
 
 HOST = "127.0.0.1"

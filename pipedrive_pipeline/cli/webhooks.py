@@ -216,11 +216,12 @@ def _print_secret(new: NewSecret, *, json: bool) -> None:
 def _instant(option: str, text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
+        in_utc = at.astimezone(UTC) if at.tzinfo else None
+    except (ValueError, OverflowError):
+        in_utc = None
+    if in_utc is None:
         raise BadInput(f"--{option}: write a time with its offset: 2026-11-30T08:00:00+00:00.")
-    return at.astimezone(UTC)
+    return in_utc
 
 
 def _row(row: AppWebhook) -> list[Any]:

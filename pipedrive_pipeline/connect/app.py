@@ -35,10 +35,10 @@ from pipedrive_pipeline.connect.api import (
     sink_routes,
     sync_routes,
 )
+from pipedrive_pipeline.connect.api.app_records import routes as integration_routes
 from pipedrive_pipeline.connect.api.crm import outbox_routes, system_routes, webhook_routes
 from pipedrive_pipeline.connect.api.crm import routes as crm_routes
 from pipedrive_pipeline.connect.api.crm import write_routes as crm_write_routes
-from pipedrive_pipeline.connect.api.integrations import routes as integration_routes
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION, TAGS
 from pipedrive_pipeline.connect.auth.rate_limits import (
     CRM_REQUESTS_IN_TEN_MINUTES,
@@ -57,7 +57,7 @@ from pipedrive_pipeline.connect.pages import routes as page_routes
 from pipedrive_pipeline.connect.pages.visitors import SignInFirst, TenantFirst
 from pipedrive_pipeline.connect.refusals import STORE_SECONDS, RefusalCounter
 from pipedrive_pipeline.connect.request import Services
-from pipedrive_pipeline.connect.slow_work import SlowWork
+from pipedrive_pipeline.connect.slow_work_limit import SlowWork
 from pipedrive_pipeline.connectors.registry import check_settings
 from pipedrive_pipeline.errors import BudgetSpent, DatabaseUnavailable, PipelineError
 from pipedrive_pipeline.marts.mapping import BadMapping

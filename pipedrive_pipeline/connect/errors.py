@@ -136,8 +136,8 @@ class TooMuchAtOnce(Transient):
     def __init__(self, *, is_own: bool) -> None:
         whose = "of this tenant " if is_own else ""
         super().__init__(
-            f"Tests, previews and saved mappings {whose}are in progress, as many as may be at "
-            "once; try again when one has ended."
+            f"Writes, tests, previews and saved mappings {whose}are in progress, as many as may be "
+            "at once; try again when one has ended. Writes of many records go as one batch."
         )
 
 

@@ -15,7 +15,7 @@ from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.event_writer import EventWriter
 from pipedrive_pipeline.connect.lending import Lending
 from pipedrive_pipeline.connect.refusals import RefusalCounter
-from pipedrive_pipeline.connect.slow_work import SlowWork
+from pipedrive_pipeline.connect.slow_work_limit import SlowWork
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.vault.vault import Vault

@@ -8,7 +8,7 @@ of everything that found nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -38,10 +38,10 @@ People are shown its value ``watermark`` where it has one: up to when changes we
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a read of everything: records changed in it, and how far it was read."""
+    """A part of a walk: records changed in it, and how far it was read."""
 
     since: str | None = None  # inclusive, in the connector's own words; None: no bound
-    until: str | None = None  # exclusive; None: no bound
+    until: str | None = None  # exclusive, the beginning of another window; None: no bound
     cursor: str | None = None  # of its next page, as the source sent it; None begins the window
     is_read: bool = False
     part: str | None = None  # the list of an entity that has several, in the connector's own words
@@ -358,8 +358,10 @@ class Source(Protocol):
         entity: Entity,
         state: CursorState | None,
         resume: Resume | None = None,
-    ) -> AsyncIterator[Page]:
+    ) -> AsyncGenerator[Page, None]:
         """Yield one walk, page by page; the last one carries the state of the next walk.
+
+        Calls may be under way between two pages: who leaves a walk early closes it.
 
         Args:
             entity: one of the system's own ``entities``, but none that is read as `Children`.
@@ -532,6 +534,7 @@ class FieldType:
 
     kind: FieldKind
     refers_to: str | None = None  # of a reference: the entity whose column ``name`` is shown
+    length_max: int | None = None  # characters of a text that can be written
 
 
 # The users with the same role as the record's owner, or every user of the account.

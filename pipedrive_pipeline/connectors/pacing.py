@@ -61,9 +61,10 @@ class Pacer:
     def __init__(self, window_seconds: float, clock: Clock) -> None:
         self._window_seconds, self._clock = window_seconds, clock
         self._lock = threading.Lock()
-        self._begun: deque[float] = deque()  # when calls began, within the window and its margin
+        # When calls began that the oldest one under way may have been counted with.
+        self._begun: deque[float] = deque()
         self._ended: deque[float] = deque()  # when answers came, within the window
-        self._under_way: set[int] = set()
+        self._under_way: dict[int, float] = {}  # when these calls began
         self._last_number = 0
         self._is_answered = False
         self._limit: int | None = None
@@ -79,7 +80,7 @@ class Pacer:
                 if wait <= 0:
                     self._last_number += 1
                     self._begun.append(now)
-                    self._under_way.add(self._last_number)
+                    self._under_way[self._last_number] = now
                     return self._last_number
             await self._clock.sleep(wait)
 
@@ -87,12 +88,12 @@ class Pacer:
         """Counts the end of a call; ``limits`` are what its answer told, None if none came."""
         with self._lock:
             now = self._clock.monotonic_seconds()
-            self._under_way.discard(number)
             self._ended.append(now)
-            self._forget(now)
             if limits is not None:
                 self._is_answered = True
                 self._learn(now, number, limits)
+            del self._under_way[number]
+            self._forget(now)
 
     def _learn(self, now: float, number: int, limits: RateLimits) -> None:
         if limits.burst_limit is not None and limits.burst_limit > 0:
@@ -100,19 +101,24 @@ class Pacer:
         left = limits.burst_left
         if left is None or self._limit is None:
             return
-        if self._limit - left > len(self._begun):
+        oldest = self._under_way[number] - self._longest_seconds
+        if self._limit - left > sum(at > oldest for at in self._begun):
             self._others_until = now + OTHERS_WINDOWS * self._window_seconds
             if left == 0:
-                longest = self._window_seconds * (1 + MARGIN_SHARE)
-                reset = limits.burst_reset_seconds
+                longest, reset = self._longest_seconds, limits.burst_reset_seconds
                 seconds = longest if reset is None else min(max(reset, 0.0), longest)
                 self._blocked_until = max(self._blocked_until, now + seconds)
         if self._left is None or number > self._left.number:
             uncounted = sum(each < number for each in self._under_way)
             self._left = _Left(number, now, left, uncounted)
 
+    @property
+    def _longest_seconds(self) -> float:
+        return self._window_seconds * (1 + MARGIN_SHARE)
+
     def _forget(self, now: float) -> None:
-        while self._begun and self._begun[0] <= now - self._window_seconds * (1 + MARGIN_SHARE):
+        oldest_under_way = next(iter(self._under_way.values()), now)
+        while self._begun and self._begun[0] <= oldest_under_way - self._longest_seconds:
             self._begun.popleft()
         while self._ended and self._ended[0] <= now - self._window_seconds * (1 + DRIFT_SHARE):
             self._ended.popleft()

@@ -56,7 +56,8 @@ class WriteField:
         range: the least and the greatest number.
         length_max: characters of a text.
         is_nullable: whether null empties it.
-        changes: further columns that the source changes with it.
+        made_from: the column from which this one is computed. A value that the record shows
+            already keeps what it was computed from, also where it could not be set.
     """
 
     column: str
@@ -69,7 +70,7 @@ class WriteField:
     range: tuple[float, float] | None = None
     length_max: int | None = None
     is_nullable: bool = True
-    changes: tuple[str, ...] = ()
+    made_from: str | None = None
 
 
 Row = Mapping[str, Any]
@@ -98,18 +99,19 @@ class WriteSpec:
         fields: columns that may be set.
         required: columns that a create must have.
         one_of: columns of which a create must have at least one.
+        together: an amount and its currency, which the source takes only together.
         fixed: what it always sets, by column.
         custom_values: key of the body with the values of custom fields; empty: they lie at its
             root; None: there are none.
         custom: the entries of a body that set one custom field, from its key, its kind (see
             `contract.FieldKind`) and its checked value.
         shape: gives the body its last form, from the body and the row before; it must be pure.
+        shape_reads: columns of the raw record that `shape` finds in the row, too.
         refusal: why a row cannot be written with this body, or None; asked before the call.
         parent: the link to the record in whose list a row is, and that record's entity. Rows are
             then read again by their parent, and the parent with them.
         marker: key of the body of a create that keeps an id of ours, so that a create whose answer
             was lost can be found; None: it is found by all that was sent.
-        changes: columns that the source changes with every such call.
         invites_by: key of the body that says whether the source sends invitations to those who
             take part; None: it sends none.
         scopes: any one of them allows the call.
@@ -122,14 +124,15 @@ class WriteSpec:
     fields: tuple[WriteField, ...] = ()
     required: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
+    together: tuple[str, str] | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     custom_values: str | None = None
     custom: Callable[[str, str, Any], Body] = by_key
     shape: Callable[[Body, Row], Body] = unchanged
+    shape_reads: tuple[str, ...] = ()
     refusal: Callable[[Row, Body], str | None] = lambda _row, _body: None
     parent: tuple[str, str] | None = None
     marker: str | None = None
-    changes: tuple[str, ...] = ()
     invites_by: str | None = None
     scopes: tuple[str, ...] = ()
 

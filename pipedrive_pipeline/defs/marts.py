@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import dagster as dg
 
 from pipedrive_pipeline.connectors.registry import systems
-from pipedrive_pipeline.defs import asset_facts
+from pipedrive_pipeline.defs import asset_metadata
 from pipedrive_pipeline.defs.field_checks import check_results, check_specs
 from pipedrive_pipeline.defs.metadata import counts_metadata, mart_metadata, view_metadata
 from pipedrive_pipeline.defs.raw import raw_key
@@ -32,10 +32,10 @@ def _mart_spec(mart: Mart) -> dg.AssetSpec:
         group_name="crm",
         skippable=True,  # a run that is paused or fails builds nothing
         kinds={"postgres", "sql"},
-        owners=asset_facts.owners(),
-        tags=asset_facts.tags(is_personal=bool(mart.personal)),
+        owners=asset_metadata.owners(),
+        tags=asset_metadata.tags(is_personal=bool(mart.personal)),
         deps=_read_by(mart),
-        metadata=asset_facts.mart_metadata(mart, systems()),
+        metadata=asset_metadata.mart_metadata(mart, systems()),
     )
 
 
@@ -59,10 +59,10 @@ def _view_spec(mart: Mart) -> dg.AssetSpec:
         group_name="analytics",
         skippable=True,
         kinds={"postgres", "view"},
-        owners=asset_facts.owners(),
-        tags=asset_facts.tags(is_personal=bool(mart.personal)),
+        owners=asset_metadata.owners(),
+        tags=asset_metadata.tags(is_personal=bool(mart.personal)),
         deps=_shown_by(mart),
-        metadata=asset_facts.view_metadata(mart),
+        metadata=asset_metadata.view_metadata(mart),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipedrive_pipeline.defs.asset_facts import ROW_COUNT
+from pipedrive_pipeline.defs.asset_metadata import ROW_COUNT
 from pipedrive_pipeline.sync.runs.run import TenantRun
 
 ColumnDeps = Iterable[dg.TableColumnDep]

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from pipedrive_pipeline.connectors.contract import Column
-from pipedrive_pipeline.defs.asset_facts import ROW_COUNT, TABLE_NAME
+from pipedrive_pipeline.defs.asset_metadata import ROW_COUNT, TABLE_NAME
 from pipedrive_pipeline.errors import BudgetSpent
 from pipedrive_pipeline.ingest.outcome import EntityRead, watermark
 from pipedrive_pipeline.marts import RowCounts

@@ -17,8 +17,8 @@ from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.defs.defaults import sensor_status
 from pipedrive_pipeline.defs.freshness import checked_asset
 from pipedrive_pipeline.settings import load_settings
-from pipedrive_pipeline.sync.webhooks import gaps, life
-from pipedrive_pipeline.sync.webhooks.liveness import Liveness, alert, near_real_time
+from pipedrive_pipeline.sync.webhooks import gaps, lifecycle
+from pipedrive_pipeline.sync.webhooks.live_status import Liveness, alert, near_real_time
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 
 NAME = "near_real_time"
@@ -87,7 +87,7 @@ def webhooks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipRe
         context.log.info(f"{scope}: a sync is requested: {reason}")  # noqa: G004
     alert(warehouse, settings, _states(warehouse))
     # Last: a webhook at which a look ends by a mistake of ours must not keep the rest from others.
-    looked_at = life.look_at_due(warehouse, settings, limit=LOOKS_PER_TICK)
+    looked_at = lifecycle.look_at_due(warehouse, settings, limit=LOOKS_PER_TICK)
     states = _states(warehouse)
     troubled = ",".join(str(state.scope) for state in states if state.trouble)
     cursor = f"{int(datetime.now(UTC).timestamp() // REPEAT_SECONDS)}:{troubled}"

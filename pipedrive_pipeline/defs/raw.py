@@ -8,7 +8,7 @@ import dagster as dg
 
 from pipedrive_pipeline.connectors.contract import Entity, System
 from pipedrive_pipeline.connectors.registry import systems
-from pipedrive_pipeline.defs import asset_facts
+from pipedrive_pipeline.defs import asset_metadata
 from pipedrive_pipeline.defs.metadata import column_schema, read_metadata
 from pipedrive_pipeline.defs.table_checks import (
     completeness_result,
@@ -46,11 +46,11 @@ def _spec(system: System, entity: Entity) -> dg.AssetSpec:
         group_name=f"raw_{system.key}",
         skippable=True,  # not connected, paused or skipped; any other incomplete read raises
         kinds={system.key, "dlt", "postgres"},
-        owners=asset_facts.owners(),
-        tags=asset_facts.tags(is_personal=bool(entity.personal), system=system.key),
+        owners=asset_metadata.owners(),
+        tags=asset_metadata.tags(is_personal=bool(entity.personal), system=system.key),
         metadata={
             "dagster/column_schema": column_schema((entity.key, *entity.columns)),
-            **asset_facts.entity_metadata(system, entity),
+            **asset_metadata.entity_metadata(system, entity),
         },
     )
 

@@ -15,20 +15,21 @@ import dagster as dg
 from pipedrive_pipeline.errors import BadInput, Busy, Cancelled, Permanent, PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import load_settings
-from pipedrive_pipeline.sync.runs import cancellation, history
+from pipedrive_pipeline.sync.runs import cancellation, history, requests
 from pipedrive_pipeline.sync.runs.lock import run_lock
 from pipedrive_pipeline.sync.runs.run import TenantRun, open_run
 from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.migrations import require_current
-from pipedrive_pipeline.warehouse.reuse import reusing
+from pipedrive_pipeline.warehouse.reused_connection import reusing
 
 PARTITION_TAG = "dagster/partition"
 SYNC_TYPE_TAG = "pipeline/sync_type"
 TRIGGER_TAG = "pipeline/trigger"
 REQUEST_TAG = "pipeline/request"  # the id of the request that started the run
 MAX_RETRIES_TAG = "dagster/max_retries"  # Dagster's own, of run retries
+RETRY_TAG = "dagster/retry_number"  # Dagster's own, of a run that run retries started
 LOCK_TAG = "pipeline/lock"  # the queue starts one run per value; see dagster.yaml
 SYSTEM_TAG = "pipeline/system"  # absent: every system that the tenant has connected
 
@@ -143,10 +144,17 @@ def system_runs(context: dg.InitResourceContext) -> Iterator[SystemRuns]:
             facts = facts_of(
                 tags, scope, dagster_run.run_id if dagster_run else None, context.resource_config
             )
-            with run_lock(warehouse, scope, facts.sync_type) as lock:
-                mark_dead_runs(context.instance, history.settle_dead(lock))
-                with open_run(warehouse, settings, facts, lock) as run:
-                    yield run
+            try:
+                with run_lock(warehouse, scope, facts.sync_type) as lock:
+                    mark_dead_runs(context.instance, history.settle_dead(lock))
+                    with open_run(warehouse, settings, facts, lock) as run:
+                        yield run
+            except Busy:
+                # Of a run that died; Dagster gives it no other. A request keeps no confirmation.
+                is_plain = not (facts.is_restarted or facts.is_confirmed)
+                if RETRY_TAG in tags and is_plain:
+                    requests.requeue(warehouse, facts, who="a sync that was killed")
+                raise
 
         runs = _begun(warehouse, tags, open_)
         try:

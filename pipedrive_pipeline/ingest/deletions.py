@@ -73,7 +73,9 @@ class Deletions:
     ) -> None:
         """Marks these keys as gone; a known mark keeps the earliest time.
 
-        What raw rejected of them is no longer listed: nobody can repair it at the source.
+        One that says what became of a record is kept: a record that was merged or converted is
+        answered like a deleted one. What raw rejected of them is no longer listed: nobody can
+        repair it at the source.
 
         Args:
             entity: of the keys.
@@ -134,7 +136,10 @@ values (%s, %s, %s, %s, coalesce(%s, now()), %s)
 on conflict (entity, id) do update
 set reason = excluded.reason, merged_into = excluded.merged_into,
     seen_at = least(known.seen_at, excluded.seen_at), _dlt_load_id = excluded._dlt_load_id
-where (known.reason, known.merged_into, known.seen_at)
+where not (
+        known.reason in ('merged', 'converted') and excluded.reason in ('deleted', 'invisible')
+    )
+    and (known.reason, known.merged_into, known.seen_at)
     is distinct from
     (excluded.reason, excluded.merged_into, least(known.seen_at, excluded.seen_at))
 """

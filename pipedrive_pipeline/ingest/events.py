@@ -91,6 +91,26 @@ class Events:
         query = "select raw.{key}::text from {raw} as raw where raw.{key} = any(%(ids)s::{type}[])"
         return {row[0] for row in self._rows(entity, query, {"ids": typed_keys(entity.key, ids)})}
 
+    def current_in_raw(
+        self, entity: Entity, ids: Sequence[str], events: Iterable[Event]
+    ) -> set[str]:
+        """Those of these records whose row in raw is as new as their newest event.
+
+        A record without an event is not among them. What was edited again in the same second is in
+        the overlap of the next walk.
+        """
+        happened: dict[str, list[datetime | None]] = {}
+        for event in events:
+            happened.setdefault(event.id, []).append(event.happened_at)
+        newest = {
+            record_id: max(times)
+            for record_id in ids
+            if (times := [at for at in happened.get(record_id, ()) if at])
+            and len(times) == len(happened[record_id])
+        }
+        values = {"ids": typed_keys(entity.key, [*newest]), "happened": [*newest.values()]}
+        return {row[0] for row in self._rows(entity, _CURRENT, values)}
+
     def _contradicted(self, entity: Entity, events: Sequence[Event]) -> set[str]:
         values = {
             "ids": typed_keys(entity.key, [event.id for event in events]),
@@ -151,6 +171,14 @@ def _version_of(entity: Entity, event: Event) -> EventVersion | None:
     is_timed = stamp is None or values[stamp] is not None
     return EventVersion(values, event.actor_id) if is_timed else None
 
+
+_CURRENT = """
+select raw.{key}::text
+from unnest(%(ids)s::{type}[], %(happened)s::timestamptz[]) as event (id, happened_at)
+inner join {raw} as raw
+    on raw.{key} = event.id
+where {stamp} >= date_trunc('second', event.happened_at)
+"""
 
 # The stamps of some sources have whole seconds, so an edit of the same second may be a later one. A
 # load has the time of the run's machine, an event that of the database: they may differ by minutes.

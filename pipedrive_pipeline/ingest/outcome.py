@@ -18,6 +18,7 @@ from pipedrive_pipeline.connectors.refusals import SourceRefused
 from pipedrive_pipeline.errors import (
     GuardTripped,
     IncompleteRead,
+    Permanent,
     PipelineError,
     ScopeMissing,
     SourceBroke,
@@ -26,6 +27,12 @@ from pipedrive_pipeline.errors import (
 REFUSALS = (ScopeMissing, SourceRefused)  # a right, a plan or an address that is not there
 # Others may be read and built without it.
 OF_ONE_ENTITY = (*REFUSALS, SourceBroke, IncompleteRead, GuardTripped)
+
+
+class LoadRefused(Permanent):
+    """Postgres refused a load for its content or its rights. Nothing of it counts."""
+
+    code = "load_refused"
 
 
 @dataclass(frozen=True)

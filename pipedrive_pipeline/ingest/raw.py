@@ -4,7 +4,7 @@ A load commits rows; the positions that count them as read move afterwards (`rea
 
 Rows are merged, by way of staging. Only where a run found a table empty, rows that it does not hold
 are appended: the first load of a table is most of a full read, and the detour was 6 of 15 seconds
-of Postgres's work in it.
+of Postgres's work in it. Single records are merged without dlt (`few_rows.py`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
 
-from pipedrive_pipeline.connectors.contract import Children, CursorState
+from pipedrive_pipeline.connectors.contract import Children, CursorState, Entity
 from pipedrive_pipeline.ingest import deletions, due_parents, known_reads, read_positions, seen_keys
 from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.ingest.dlt_internals.copy_file import LOAD_ID
 from pipedrive_pipeline.ingest.erasure import ErasedRecords
+from pipedrive_pipeline.ingest.few_rows import FewRows
 from pipedrive_pipeline.ingest.history import Histories
 from pipedrive_pipeline.ingest.outcome import Loaded, ReadPlan
 from pipedrive_pipeline.ingest.own_tables import OwnTable, prepare
@@ -56,6 +57,7 @@ class RawStore:
         self.rejections = Rejections(warehouse, scope)
         self._erased = ErasedRecords(warehouse, scope)
         self._histories = Histories(warehouse, scope)
+        self._few_rows = FewRows(warehouse, scope)
         self._loaded = LoadedVersions()
         self._tables = self._present_tables()
         self._indexed: set[str] = set()
@@ -78,7 +80,11 @@ class RawStore:
         return self._positions.plans
 
     def load(
-        self, batches: Sequence[Batch], *, before_rows: Callable[[], None] = lambda: None
+        self,
+        batches: Sequence[Batch],
+        *,
+        before_rows: Callable[[], None] = lambda: None,
+        is_of_few: bool = False,
     ) -> dict[str, Loaded]:
         """Commits the batches' rows; returns each entity's row counts.
 
@@ -86,6 +92,7 @@ class RawStore:
             batches: one for each entity that was read; the table of one without rows is made all
                 the same. What was erased here is taken out of it.
             before_rows: called before any row is in raw; the load waits until it returns.
+            is_of_few: single records, which need no package of dlt's where their tables are there.
 
         Raises:
             DatabaseUnavailable: Postgres went away; the rows may be there.
@@ -106,7 +113,11 @@ class RawStore:
             before_rows()
             self.rejections.note(newest)
 
-        load_id = self._load_rows(newest, self._new(stored), before_any_row)
+        if is_of_few and self._few_rows.fit(newest):
+            before_any_row()
+            load_id = self._few_rows.merge(newest)
+        else:
+            load_id = self._load_rows(newest, self._new(stored), before_any_row)
         for batch in newest:
             self._loaded.add(batch.entity, batch.table)
         for entity, keys in back.items():
@@ -138,6 +149,10 @@ class RawStore:
     def note_known(self, batch: Batch) -> None:
         """Takes rows that raw holds already for loaded, so that no older answer replaces them."""
         self._loaded.add(batch.entity, batch.table)
+
+    def keys_read_since(self, entity: Entity, number: int) -> set[str]:
+        """The keys of the newest rows whose request was sent after this number was given."""
+        return self._loaded.keys_since(entity, number)
 
     def _load_rows(
         self, batches: Sequence[Batch], new: Collection[str], before_rows: Callable[[], None]

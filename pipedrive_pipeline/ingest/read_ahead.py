@@ -11,8 +11,14 @@ import logging
 import queue
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    contextmanager,
+    suppress,
+)
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
@@ -34,6 +40,8 @@ from pipedrive_pipeline.ingest.outcome import OF_ONE_ENTITY, ReadPlan
 
 log = logging.getLogger(__name__)
 
+WALKS_AT_ONCE = 4  # of entities; a sync without changes is a call for each of them
+SHORT_WALK_PAGES = 2  # longer walks go on one after the other: two take 100 MB more than one
 WAIT_SECONDS = 0.01  # until the reader looks again whether there is room
 
 OpenSource = Callable[[Callable[[ApiCall], None]], AbstractAsyncContextManager[Source]]
@@ -107,6 +115,7 @@ class _Ahead:
         self._bound = bound
         self._events = queue.SimpleQueue[_Event]()
         self._rows = self._size_bytes = 0
+        self._is_ended = False
         self._lock = threading.Lock()
 
     async def offer(self, event: _Event) -> None:
@@ -116,6 +125,15 @@ class _Ahead:
             await asyncio.sleep(WAIT_SECONDS)
         self._count(event, 1)
         self._events.put(event)
+
+    async def offer_end(self, failure: WalkFailed) -> None:
+        """Puts a failure in that ends the reading; those of other walks, which are alike, are not.
+
+        All of them meet a dead token or a spent budget at once.
+        """
+        if not self._is_ended:
+            self._is_ended = True
+            await self.offer(failure)
 
     def taken(self) -> _Event:
         """The next event, waited for."""
@@ -166,10 +184,11 @@ def read_ahead(
 ) -> Iterator[Iterator[Event]]:
     """An iterator over all pages of all walks, read by a thread that ends with the block.
 
-    The thread runs ahead until the bound is reached, beyond it by the page that reaches it and the
-    one that was requested meanwhile.
+    A few walks are read at once, begun in order; of long ones, one. The thread runs ahead until the
+    bound is reached, beyond it by the page of each walk that reaches it and by those that were
+    requested meanwhile.
     An error that concerns one entity alone (a missing right, a broken answer) is one
-    ``WalkFailed``, and the next walk begins; any other ends the reading after its ``WalkFailed``.
+    ``WalkFailed``, and the others go on; any other ends the reading after its ``WalkFailed``.
     """
     ahead = _Ahead(bound)
     begun: Future[Callable[[], None]] = Future()
@@ -201,12 +220,12 @@ def _read(
     """Reads all walks in this thread; ``begun`` gets a function that ends it at once."""
 
     async def read_all() -> None:
+        # One converts a page, one lends a credential; each thread keeps memory of its own.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
         begun.set_result(_ending(asyncio.get_running_loop()))
         try:
             async with open_source(meter) as source:
-                for walk in walks:
-                    if not await _walk(source, walk, ahead):
-                        break
+                await _walk_all(source, walks, ahead)
             await ahead.offer(None)
         except asyncio.CancelledError:
             raise  # the caller left; nobody waits for more
@@ -228,41 +247,76 @@ def _ending(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     return end
 
 
-async def _walk(source: Source, walk: EntityWalk, ahead: _Ahead) -> bool:
+async def _walk_all(source: Source, walks: Sequence[EntityWalk], ahead: _Ahead) -> None:
+    """Offers every page of all walks, until one fails in a way that concerns the others.
+
+    Lists of children are walked one after the other, and last: a load holds whole lists.
+    """
+    turns, long_turn = asyncio.Semaphore(WALKS_AT_ONCE), asyncio.Lock()
+
+    async def in_turn(walk: EntityWalk) -> bool:
+        async with turns:
+            return await _walk(source, walk, ahead, long_turn)
+
+    of_children = [walk for walk in walks if isinstance(walk.entity.read, Children)]
+    tasks = [asyncio.create_task(in_turn(walk)) for walk in walks if walk not in of_children]
+    try:
+        for ended in asyncio.as_completed(tasks):
+            if not await ended:
+                return
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for walk in of_children:
+        if not await _walk(source, walk, ahead, long_turn):
+            return
+
+
+async def _walk(source: Source, walk: EntityWalk, ahead: _Ahead, long_turn: asyncio.Lock) -> bool:
     """Offers every page of one walk; says whether the next walk may begin."""
     _current_entity.set(walk.entity.name)
-    pages = _pages(source, walk)
     try:
-        async with aclosing(_asked_early(pages)) as asked:
+        async with (
+            aclosing(_pages(source, walk)) as pages,
+            aclosing(_asked_early(pages)) as asked,
+            AsyncExitStack() as turn,
+        ):
+            page_count = 0
             async for page, parents in asked:
                 await ahead.offer(await asyncio.to_thread(_page_read, walk, page, parents))
+                page_count += 1
+                if page_count == SHORT_WALK_PAGES and not page.is_last:
+                    await turn.enter_async_context(long_turn)
     except StateExpired as expired:
         if walk.is_of_everything and not walk.plan:
-            await ahead.offer(WalkFailed(walk, expired))
+            await ahead.offer_end(WalkFailed(walk, expired))
             return False
         log.warning("%s", expired)
         widened = EntityWalk(walk.entity, None)
         await ahead.offer(WalkWidened(widened))
-        return await _walk(source, widened, ahead)
-    except PipelineError as error:
+        return await _walk(source, widened, ahead, long_turn)
+    except OF_ONE_ENTITY as error:
         await ahead.offer(WalkFailed(walk, error))
-        return isinstance(error, OF_ONE_ENTITY)
+    except PipelineError as error:
+        await ahead.offer_end(WalkFailed(walk, error))
+        return False
     return True
 
 
 Parents = tuple[str, ...]
 
 
-async def _pages(source: Source, walk: EntityWalk) -> AsyncIterator[tuple[Page, Parents]]:
+async def _pages(source: Source, walk: EntityWalk) -> AsyncGenerator[tuple[Page, Parents], None]:
     """The pages of a walk, each with the parents whose lists are complete with it."""
     if isinstance(walk.entity.read, Children):
         async for listed in _lists(source, walk, walk.entity.read.batch):
             yield listed
     else:
-        async for page in source.pages(
-            walk.entity, walk.state, walk.plan.resume if walk.plan else None
-        ):
-            yield page, ()
+        resume = walk.plan.resume if walk.plan else None
+        async with aclosing(source.pages(walk.entity, walk.state, resume)) as pages:
+            async for page in pages:
+                yield page, ()
 
 
 async def _lists(

@@ -73,5 +73,5 @@ class Refresher:
         if batch.table.num_rows or batch.rejected_records:
             self.seen_keys.renew([batch])
             self.due_parents.note(batch)
-            loaded = self.raw.load([batch])[batch.entity.name]
+            loaded = self.raw.load([batch], is_of_few=True)[batch.entity.name]
         return loaded, self.deletions.unmark(batch)

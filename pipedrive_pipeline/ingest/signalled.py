@@ -42,10 +42,26 @@ class SignalledRecords:
         self.refresher.due_parents.mark_orphans(self.refresher.deletions, entity, lost)
         self.events.add_versions(entity, events)
 
-    def add_events(self, entity: Entity, events: Sequence[Event]) -> None:
-        """Brings what events know into raw, after a walk has read the records that are live."""
+    def read_rest(
+        self, entity: Entity, ids: Sequence[str], walked: Collection[str], events: Sequence[Event]
+    ) -> None:
+        """Brings into raw what a walk over the changes has not given, and what events know.
+
+        A walk does not give records that are gone, and those of a list without edit times, such as
+        archived leads.
+
+        Args:
+            entity: of the records.
+            ids: of the records that were signalled.
+            walked: the records that the walk gave.
+            events: of the signalled records.
+        """
         gone = self.events.gone(entity, events)
-        self.read_again(entity, [*gone.certain, *gone.doubtful], events)
+        known = {*walked, *gone.certain, *gone.doubtful}
+        unread = [record_id for record_id in ids if record_id not in known]
+        current = self.events.current_in_raw(entity, unread, events)
+        unread = [record_id for record_id in unread if record_id not in current]
+        self.read_again(entity, [*gone.certain, *gone.doubtful, *unread], events)
 
     def read_children(
         self, parent: Entity, ids: Sequence[str], entities_on: Collection[str]

@@ -73,6 +73,14 @@ class LoadedVersions:
         """How many rows of an entity are remembered now."""
         return sum(load.versions.num_rows for load in self._loads.get(entity.name, ()))
 
+    def keys_since(self, entity: Entity, number: int) -> set[str]:
+        """The keys of remembered rows whose request was sent after this number was given."""
+        keys: set[str] = set()
+        for load in self._loads.get(entity.name, ()):
+            rows = load.versions.filter(pc.greater(load.versions[SENT], number))
+            keys.update(map(str, rows[entity.key.name].to_pylist()))
+        return keys
+
     def without_older(self, entity: Entity, table: pa.Table) -> pa.Table:
         """The table without rows of which this run loaded a newer version."""
         loads = self._loads.get(entity.name, ())

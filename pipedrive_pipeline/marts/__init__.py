@@ -8,7 +8,7 @@ here: the select that computes a mart row (`sql/marts`), loading raw (`ingest/`)
 
 from __future__ import annotations
 
-from pipedrive_pipeline.marts.build import MartsBuilt, RowCounts, build
+from pipedrive_pipeline.marts.build import MartsBuilt, RowCounts, build, is_build_due
 from pipedrive_pipeline.marts.row_comparison import RowComparison
 from pipedrive_pipeline.marts.views.publication import publish_due, publish_or_defer, publish_views
 
@@ -17,6 +17,7 @@ __all__ = [
     "RowComparison",
     "RowCounts",
     "build",
+    "is_build_due",
     "publish_due",
     "publish_or_defer",
     "publish_views",

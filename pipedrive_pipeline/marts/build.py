@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -29,12 +29,13 @@ from psycopg import errors, sql
 from pipedrive_pipeline.errors import Permanent, UnknownTenant
 from pipedrive_pipeline.marts import events
 from pipedrive_pipeline.marts.audit import audit
+from pipedrive_pipeline.marts.contact_points.upkeep import TABLE as CONTACT_POINTS
+from pipedrive_pipeline.marts.contact_points.upkeep import update_points
 from pipedrive_pipeline.marts.declared import mart as mart_of
 from pipedrive_pipeline.marts.fields.catalogue import Field, refresh_catalogue
 from pipedrive_pipeline.marts.fields.value_checks import ValueCheck, ValueCounts
 from pipedrive_pipeline.marts.mapping.mapped_sources import mapped_sources
-from pipedrive_pipeline.marts.parallel import EVERY_ID, are_many, parallel_transactions
-from pipedrive_pipeline.marts.points.upkeep import update_points
+from pipedrive_pipeline.marts.parallel_queries import EVERY_ID, are_many, parallel_transactions
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.row_comparison import (
     RowComparison,
@@ -62,6 +63,7 @@ from pipedrive_pipeline.marts.writing import (
 )
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.bulk_load import indexes_made_afterwards
 from pipedrive_pipeline.warehouse.catalog import added_objects, is_there
 from pipedrive_pipeline.warehouse.database import Contended, Warehouse, set_local
 from pipedrive_pipeline.warehouse.sql_files import SqlFile, audit_files
@@ -210,14 +212,21 @@ def build(
             )
             renew_statistics(
                 warehouse,
-                [
-                    mart_of(name).table
+                {
+                    mart_of(name).table: mart_of(name).key_columns
                     for name, counts in built.counts.items()
                     if counts.created >= MANY_CREATED
-                ],
+                },
             )
             return built
     raise AssertionError  # the loop above returns or raises
+
+
+def is_build_due(connection: psycopg.Connection, scope: Scope) -> bool:
+    """True unless the last build left nothing to do, and no load or mark has come to raw since."""
+    values = [scope.tenant.slug, scope.system]
+    row = connection.execute(_IS_BUILT, values).fetchone()
+    return row is None or not row[0]
 
 
 def _build_once(
@@ -491,7 +500,10 @@ def _write(
                 work.changed_ids,
                 is_noted=work.source.name in noted,
             )
-            with _planned(connection, is_whole=work.changed_ids is None):
+            with (
+                _planned(connection, is_whole=work.changed_ids is None),
+                _filling(connection, [work], work.source.mart.table),
+            ):
                 mart.outcomes = {
                     outcome: (count, unexpected, links)
                     for outcome, count, unexpected, links in connection.execute(statement)
@@ -573,8 +585,9 @@ def _update_points(
     connection: psycopg.Connection, scope: Scope, works: Sequence[_MartWork]
 ) -> None:
     """Brings the contact points of the rows that were built up to date."""
-    for work in works:
-        if work.built is not None and work.source.mart.points:
+    pointed = [work for work in works if work.built is not None and work.source.mart.points]
+    with _filling(connection, pointed, CONTACT_POINTS):
+        for work in pointed:
             with _planned(connection, is_whole=work.changed_ids is None):
                 update_points(
                     connection,
@@ -583,6 +596,19 @@ def _update_points(
                     system=scope.system,
                     ids=work.changed_ids,
                 )
+
+
+@contextmanager
+def _filling(
+    connection: psycopg.Connection, works: Sequence[_MartWork], table: tuple[str, str]
+) -> Iterator[None]:
+    """Makes the indexes of an empty table after the block if the works read many records."""
+    with ExitStack() as stack:
+        if any(
+            work.built is EVERY_ID and are_many(connection, work.source.entity) for work in works
+        ):
+            stack.enter_context(indexes_made_afterwards(connection, table))
+        yield
 
 
 def _counts(work: _MartWork, written: _Written) -> RowCounts:
@@ -715,3 +741,14 @@ def _store_state(
             scope.system,
         ),
     )
+
+
+_IS_BUILT: Final = """
+select
+    mart_state.built_from is not null
+    and not mart_state.is_rebuild_due
+    and cardinality(mart_state.pending_loads) = 0
+from integration.mart_state
+where mart_state.tenant_id = %s
+    and mart_state.system = %s
+"""

@@ -166,7 +166,7 @@ class Mart:
         personal: columns in which an erasure looks for a person's e-mail address: texts, or lists
             of `{"value": …}`.
         points: columns with phone numbers, e-mail addresses or websites, by which rows are looked
-            up, each with its kind (`marts/points`): texts, or lists of `{"value": …}`.
+            up, each with its kind (`marts/contact_points`): texts, or lists of `{"value": …}`.
         part_of: name of the link to the record that a row is a part of, where a system's select
             gives several rows per record.
         owned_by: name of the link to the user who owns a row.
@@ -195,6 +195,12 @@ class Mart:
     def table(self) -> tuple[str, str]:
         """Schema and table."""
         return SCHEMA, self.name
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns by which a build finds rows and links them."""
+        linked = (name for link in self.links for name in (link.name, link.remote_column))
+        return ("tenant_id", "system", "remote_id", *linked)
 
     @property
     def event_types(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.marts import events
-from pipedrive_pipeline.marts.parallel import EVERY_ID
+from pipedrive_pipeline.marts.parallel_queries import EVERY_ID
 from pipedrive_pipeline.marts.sources import WRITTEN_AT, MartSource
 from pipedrive_pipeline.marts.writing import Known, differing
 from pipedrive_pipeline.scope import Scope

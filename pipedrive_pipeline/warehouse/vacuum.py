@@ -10,7 +10,7 @@ only new rows replace those.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psycopg
 from psycopg import sql
@@ -41,18 +41,26 @@ def clear_remains(warehouse: Warehouse, tables: Sequence[tuple[str, str]]) -> No
             log.info("%s.%s: left to autovacuum (%s)", schema, name, type(error).__name__)
 
 
-def renew_statistics(warehouse: Warehouse, tables: Sequence[tuple[str, str]]) -> None:
-    """Analyzes these tables; autovacuum does it within minutes where that fails now.
+def renew_statistics(
+    warehouse: Warehouse, columns: Mapping[tuple[str, str], Sequence[str]]
+) -> None:
+    """Analyzes these columns of tables, or all; autovacuum does the rest within minutes.
 
-    A table that another session locks or that is not ours is passed over.
+    A table that another session locks or that is not ours is passed over. All of a table of 60,000
+    contacts took 1 s, because its index for searches computes words for each row; keys take 0.1 s.
     """
-    if not tables:
+    if not columns:
         return
     try:
         with warehouse.connect(autocommit=True) as connection:
-            for table in tables:
+            for table, names in columns.items():
                 connection.execute(
-                    sql.SQL("analyze (skip_locked) {}").format(sql.Identifier(*table))
+                    sql.SQL("analyze (skip_locked) {}{}").format(
+                        sql.Identifier(*table),
+                        sql.SQL(" ({})" if names else "").format(
+                            sql.SQL(", ").join(map(sql.Identifier, names))
+                        ),
+                    )
                 )
     except (psycopg.ProgrammingError, PipelineError) as error:
         log.info("statistics are left to autovacuum (%s)", type(error).__name__)

@@ -60,6 +60,22 @@ def test_another_company_is_refused_until_the_flag_says_that_it_is_meant(
     assert len(marked) == customer_count
 
 
+@pytest.mark.slow
+def test_connect_says_which_sync_is_next(
+    in_process: InProcessTerminal, world: World, sandbox: Sandbox
+) -> None:
+    """A company that was connected again was told to read everything, although all is there."""
+    in_process.run("tenants", "add", "acme")
+    first = connect(in_process, sandbox)
+    world.sync(sync_type="full")
+
+    again = connect(in_process, sandbox)
+
+    assert "; `sync --tenant acme --full` is next." in first.out
+    assert "--full" not in again.out
+    assert "a sync of what changed is queued: `up` runs it, or `sync --tenant acme`." in again.out
+
+
 def test_disconnect_says_what_is_left_to_do_at_the_source(
     in_process: InProcessTerminal, world: World, sandbox: Sandbox
 ) -> None:

@@ -6,6 +6,7 @@ Each case is a real process: a traceback of an import or at exit would show nowh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -169,6 +170,33 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_trace_is_for_its_owner
     assert str(file) in result.error
     assert "Traceback" in file.read_text()
     assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_path_that_cannot_be_used_is_named(in_process: InProcessTerminal, tmp_path: Path) -> None:
+    """Each was an unexpected error that asked to be reported."""
+    file, deep, full = tmp_path / "file", tmp_path / "deep.json", tmp_path / "full"
+    file.write_text("x")
+    deep.write_text("[" * 200_000)
+    full.mkdir()
+    (full / "mine").write_text("x")
+    in_process.run("tenants", "add", "acme")
+    cases = {
+        "a folder that cannot be made": (("backup", "/proc/x"), "/proc/x"),
+        "a file": (("backup", str(file)), str(file)),
+        "a folder in a file": (("backup", str(file / "x")), str(file / "x")),
+        "a folder with files": (("backup", str(full)), "is not empty"),
+        "a name that is too long": (("restore", "a" * 3_000), "name a folder"),
+        "a file in a file": (("restore", str(file / "x")), "name a folder"),
+        "JSON too deep": (("mapping", "set", *SCOPE, "--file", str(deep)), "is no JSON"),
+        "sinks too deep": (("sinks", "set", *SCOPE, "--file", str(deep)), "is no JSON"),
+    }
+
+    results = {case: in_process.run(*words) for case, (words, _) in cases.items()}
+
+    assert {case: result.code for case, result in results.items()} == dict.fromkeys(cases, 2)
+    for case, (_, named) in cases.items():
+        assert named in results[case].error, case
+    assert [path.name for path in full.iterdir()] == ["mine"]
 
 
 def test_a_running_tenant_is_busy_at_once(

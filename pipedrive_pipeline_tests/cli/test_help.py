@@ -27,6 +27,11 @@ def commands(
         yield " ".join(path), command
 
 
+def options_of(command: TyperCommand) -> set[str]:
+    """Every spelling of every option of a command."""
+    return {spelling for parameter in command.params for spelling in parameter.opts}
+
+
 @pytest.mark.parametrize(("words", "command"), list(commands()))
 def test_a_command_and_each_of_its_options_says_what_it_is(
     words: str, command: TyperCommand

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.webhooks import life
+from pipedrive_pipeline.sync.webhooks import lifecycle
 from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
@@ -16,7 +16,7 @@ def test_each_command_says_why_near_real_time_is_off(
     world.connect(ACME, sandbox)
     unseen = in_process.run("doctor", "--tenant", "acme", "--system", SYSTEM)
     in_process.run("settings", "set", "--tenant", "acme", "near_real_time=false")
-    life.look_at(world.warehouse, world.settings, Scope(ACME, SYSTEM))
+    lifecycle.look_at(world.warehouse, world.settings, Scope(ACME, SYSTEM))
     status = in_process.run("status", "--tenant", "acme")
     facts = in_process.run("status", "--tenant", "acme", "--json").facts[0]["near_real_time"]
     doctor = in_process.run("doctor", "--tenant", "acme", "--system", SYSTEM)

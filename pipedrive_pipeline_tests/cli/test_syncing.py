@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox
-from pipedrive_pipeline_tests.cli.terminal import Terminal
+from pipedrive_pipeline_tests import databases
+from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal, Terminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
 
@@ -104,3 +105,19 @@ def test_verify_heals_and_says_so_and_fails_where_something_is_not_proved(
     assert unproved.code == 1
     assert unproved.facts["comparison"]["contacts"]["unhealed"] == 1
     assert "rows of crm.contacts are not as raw makes them" in unproved.facts["errors"][0]
+
+
+def test_a_dry_run_of_changes_says_what_the_tenant_pays(
+    in_process: InProcessTerminal, world: World, sandbox: Sandbox
+) -> None:
+    """It said 60 tokens to every tenant, whatever is read of it."""
+    world.connect(ACME, sandbox)
+    databases.read_only(world.warehouse, ACME, (*databases.ENTITIES_READ, "deals"))
+
+    result = in_process.run("sync", "--tenant", "acme", "--dry-run")
+
+    assert result.code == 2
+    assert result.error == (
+        "error: --dry-run goes with --full; a sync in which nothing changed costs 90 tokens "
+        "at most."
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -25,12 +24,12 @@ from pipedrive_pipeline.connect.auth.rate_limits import (
 from pipedrive_pipeline.connect.http_protocol import LimitedHttp
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.vault.vault import Vault
+from pipedrive_pipeline_tests.trust import TLS
 from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
 from pipedrive_pipeline_tests.vault.world import OPERATOR_KEY, PIPEDRIVE, VaultSetup
 
 ROUTES = "/api/integrations/pipedrive"
 CONFIRM_PAGE = "/integrations/pipedrive/confirm"
-TLS = ssl.create_default_context()  # once: reading the certificates takes 20 ms
 HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
 
 

@@ -11,7 +11,7 @@ import httpx
 
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.webhooks import rows
-from pipedrive_pipeline.sync.webhooks.life import USER
+from pipedrive_pipeline.sync.webhooks.lifecycle import USER
 from pipedrive_pipeline.sync.webhooks.rows import Secrets
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite

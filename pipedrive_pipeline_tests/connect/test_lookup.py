@@ -11,8 +11,8 @@ import pytest
 
 from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
+from pipedrive_pipeline.marts.contact_points.upkeep import update_points
 from pipedrive_pipeline.marts.declared import CONTACTS, CUSTOMERS
-from pipedrive_pipeline.marts.points.upkeep import update_points
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.connect.browser import ConnectSite
 from pipedrive_pipeline_tests.marts.mart_rows import MartRows

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.webhooks.life import USER
+from pipedrive_pipeline.sync.webhooks.lifecycle import USER
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite

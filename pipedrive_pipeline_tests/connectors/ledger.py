@@ -7,7 +7,7 @@ Google Calendar, HubSpot and Salesforce in the contract suite.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -166,7 +166,7 @@ class LedgerSource:
         entity: Entity,
         state: CursorState | None,
         resume: Resume | None = None,
-    ) -> AsyncIterator[Page]:
+    ) -> AsyncGenerator[Page, None]:
         """See `contract.Source.pages`; a ledger's walk always starts from the beginning."""
         assert resume is None
         params: dict[str, str | int] = {"since": str(state["token"])} if state else {}

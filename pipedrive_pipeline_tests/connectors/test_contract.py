@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -295,8 +295,8 @@ def test_a_walk_that_is_given_up_changes_nothing(open_case: OpenCase) -> None:
     async def act() -> None:
         async with open_case() as case:
             async with case.opened() as source:
-                walk = source.pages(case.system.by_name[case.entity], None)
-                first = await anext(walk)
+                async with aclosing(source.pages(case.system.by_name[case.entity], None)) as walk:
+                    first = await anext(walk)
                 assert first.commit is None
             async with case.opened() as source:
                 key = case.system.by_name[case.entity].key.name

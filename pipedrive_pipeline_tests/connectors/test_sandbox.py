@@ -291,10 +291,11 @@ def test_consent_to_records_by_oauth() -> None:
 
 
 @pytest.mark.slow
-def test_a_large_account_is_read_completely_in_as_many_calls_as_it_has_pages() -> None:
+def test_a_large_account_is_read_completely_in_few_more_calls_than_it_has_pages() -> None:
     """160 pages: 20,000 organizations with 40 custom fields, 60,000 persons with 20.
 
-    Each list ends with one call for its newest record, which proves that the end was reached.
+    Each list takes one call for its newest record, which proves that the end was reached, one for
+    its last page, which is read again after all others, and at most one for each split.
     """
     account = seeded(organizations=20_000, persons=60_000, seed=7)
     with serve(account, None, has_limits=False) as sandbox:
@@ -302,7 +303,7 @@ def test_a_large_account_is_read_completely_in_as_many_calls_as_it_has_pages() -
         counts = {entity: len(ids(tenant.walk(entity))) for entity in ("organizations", "persons")}
 
         assert counts == {"organizations": 20_000, "persons": 60_000}
-        assert len(tenant.calls) == 160 + 2
+        assert 160 + 2 <= len(tenant.calls) <= 1.08 * 160
 
 
 def test_records_of_a_large_page_are_equal_to_the_truth() -> None:

@@ -79,7 +79,7 @@ class PipedriveScript:
         place = self._place_by(query["sort_by"])
         start = tuple(json.loads(query["cursor"])) if "cursor" in query else ()
         ahead = sorted(
-            (row for row in rows if place(row) >= start and _is_within(row, query)),
+            (row for row in rows if place(row) >= start and self._is_within(row, query)),
             key=place,
             reverse=query.get("sort_direction") == "desc",
         )
@@ -96,12 +96,12 @@ class PipedriveScript:
             self.ties * row["id"],
         )
 
-
-def _is_within(row: Row, query: dict[str, str]) -> bool:
-    stamp = str(row.get("update_time") or "")
-    if not stamp:
-        return "updated_since" not in query and "updated_until" not in query
-    return query.get("updated_since", "") <= stamp < query.get("updated_until", "~")
+    def _is_within(self, row: Row, query: dict[str, str]) -> bool:
+        """By the stamp that it is sorted by."""
+        stamp = str(self.places.get(row["id"]) or row.get("update_time") or "")
+        if not stamp:
+            return "updated_since" not in query and "updated_until" not in query
+        return query.get("updated_since", "") <= stamp < query.get("updated_until", "~")
 
 
 ME = {

@@ -11,6 +11,7 @@ from pipedrive_pipeline.defs.location import LOCATION
 from pipedrive_pipeline.defs.run_queue import RunQueue, locks_needed, needs_lock
 from pipedrive_pipeline.defs.runs import REPOSITORY, facts_of
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.runs import requests
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of
@@ -83,6 +84,32 @@ def test_a_run_that_cannot_begin_shows_no_frames_of_ours(
         assert failure.user_failure_data.metadata["error_code"].value == code
         assert failure.error.cause.stack == []
         assert len(failure.error.stack) < FRAMES_MAX
+
+
+@pytest.mark.slow
+def test_the_retry_of_a_killed_run_that_finds_its_tenant_busy_is_asked_for_again(
+    world: World, instance: dg.DagsterInstance
+) -> None:
+    """It ended as busy, and run retries begin no second one: the full read was forgotten."""
+    job = LOCATION.resolve_job_def("full_resync")
+    with world.warehouse.transaction() as connection:
+        connection.execute("delete from integration.sync_requests")  # of the connection
+    with tenant_lock(world.warehouse, ACME):
+        for tags in ({}, {"dagster/retry_number": "1"}):
+            asked_before = requests.queued(world.warehouse, limit=10)
+            refused(
+                job.execute_in_process(
+                    instance=instance, partition_key="acme", tags=tags, raise_on_error=False
+                )
+            )
+
+    (asked,) = requests.queued(world.warehouse, limit=10)
+    assert asked_before == []  # one that a person started, who reads that the tenant is busy
+    assert (asked.scope, asked.sync_type, asked.trigger) == (
+        Scope(ACME, "pipedrive"),
+        "full",
+        "manual",
+    )
 
 
 def test_restart_and_confirm_are_run_config_with_a_schema() -> None:

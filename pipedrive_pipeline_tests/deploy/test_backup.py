@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
+from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.databases import at
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
-from pipedrive_pipeline_tests.scenarios.world import ACME, world_at
+from pipedrive_pipeline_tests.scenarios.world import ACME, environment_of, world_at
 
 GUIDE = PROJECT_ROOT / "docs" / "operating.md"
 
@@ -80,3 +82,71 @@ def test_a_restored_warehouse_goes_on_from_the_dump(database_url: str, tmp_path:
     assert "is not empty" in again.stderr
     assert len(before) == 35
     assert synced.built.counts["contacts"].created == 0
+
+
+@pytest.fixture
+def terminal(database_url: str, tmp_path: Path) -> Iterator[Terminal]:
+    with environment_of(world_at(database_url, tmp_path)) as settings:
+        yield Terminal(settings)
+
+
+def stub(folder: Path, name: str, version: int, ending: str) -> str:
+    """A PATH on which a program says this version of itself, and then ends like this."""
+    folder.mkdir(exist_ok=True)
+    program = folder / name
+    program.write_text(
+        "#!/bin/sh\n"
+        f'[ "$1" = --version ] && echo "{name} (PostgreSQL) {version}.1" && exit\n'
+        f"{ending}\n"
+    )
+    program.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.mark.slow
+def test_a_client_older_than_the_server_is_not_used(terminal: Terminal, tmp_path: Path) -> None:
+    """Debian 12 brings client 15, which refuses server 18; the package has programs of 18."""
+    path = stub(tmp_path / "bin", "pg_dump", 15, "echo server version mismatch >&2; exit 1")
+
+    saved = terminal.run("backup", str(tmp_path / "monday"), PATH=path)
+
+    assert saved.code == 0, saved
+    assert (tmp_path / "monday" / "warehouse.dump").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_backup_that_fails_leaves_nothing(terminal: Terminal, tmp_path: Path) -> None:
+    """The second attempt said of the first one's rest that the folder is not empty."""
+    ending = 'for last; do :; done; : >"$last"; echo connection lost >&2; exit 1'
+    path = stub(tmp_path / "bin", "pg_dump", 99, ending)
+    made, new = tmp_path / "made", tmp_path / "new"
+    made.mkdir()
+
+    results = [terminal.run("backup", str(folder), PATH=path) for folder in (made, new, new)]
+
+    assert [result.code for result in results] == [1, 1, 1]
+    assert all("connection lost" in result.error for result in results)
+    assert list(made.iterdir()) == []
+    assert not new.exists()
+
+
+@pytest.mark.slow
+def test_a_dump_that_the_client_is_too_old_for_names_the_next_step(
+    database_url: str, terminal: Terminal, tmp_path: Path
+) -> None:
+    """It was called an unavailable database, which a rerun may help."""
+    saved = tmp_path / "monday"
+    assert terminal.run("backup", str(saved)).code == 0
+    dump = bytearray((saved / "warehouse.dump").read_bytes())
+    dump[6] = 99  # the minor version of the format, after "PGDMP" and the major one
+    (saved / "warehouse.dump").write_bytes(dump)
+    with psycopg.connect(at(database_url, "postgres"), autocommit=True) as server:
+        server.execute("create database restored_late")
+        new_url = at(database_url, "restored_late")
+
+        refused = terminal.run("restore", str(saved), DATABASE_URL=new_url)
+
+        server.execute("drop database restored_late with (force)")
+    assert refused.code == 2, refused
+    assert "unsupported version" in refused.error
+    assert "install the client of that version" in refused.error

@@ -20,7 +20,7 @@ import pytest
 
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.settings import PROJECT_ROOT
-from pipedrive_pipeline.sync.webhooks.life import USER
+from pipedrive_pipeline.sync.webhooks.lifecycle import USER
 from pipedrive_pipeline_tests.connect.browser import ConnectSite, served
 from pipedrive_pipeline_tests.connect.hooks import hook_of
 from pipedrive_pipeline_tests.vault import world

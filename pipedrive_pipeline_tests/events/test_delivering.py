@@ -49,6 +49,7 @@ from pipedrive_pipeline_tests.events.world import (
 )
 from pipedrive_pipeline_tests.marts.raw_tables import deal, organization
 from pipedrive_pipeline_tests.sandbox.receiving import Delivery
+from pipedrive_pipeline_tests.scenarios.receiver import receiver as alert_receiver
 from pipedrive_pipeline_tests.waiting import wait_until
 from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
 
@@ -285,14 +286,28 @@ def test_a_webhook_that_fails_for_three_days_is_disabled_and_begins_again(
         assert open_problems(connection, ACME) == []
 
 
-def test_a_receiver_that_says_it_is_gone_is_disabled_at_once(world: EventWorld) -> None:
+def test_a_receiver_that_says_it_is_gone_is_disabled_at_once_with_one_alert(
+    world: EventWorld,
+) -> None:
+    """Nobody looks at a webhook that worked for a year: the alert must reach somebody."""
     gone = b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"
-    with world.receiver(ACME, lambda _: (gone, False)) as (_, webhook):
-        change_deals(world.raw(ACME), 1, 1)
-        with world.delivering():
+    with (
+        alert_receiver() as (address, alerts),
+        world.receiver(ACME, lambda _: (gone, False)) as (receiver, webhook),
+    ):
+        told = {"alert_urls": (SecretStr(address),)}
+        alerted = replace(world, settings=world.settings.model_copy(update=told))
+        change_deals(world.raw(ACME), 3, 1)
+        with alerted.delivering():
             wait_until(lambda: world.webhook(webhook).state == "disabled", PATIENCE_SECONDS)
 
-        assert world.webhook(webhook).state_reason == "The receiver says that it is gone (410)."
+        reason = world.webhook(webhook).state_reason
+    (alert,) = alerts
+    assert reason == "The receiver says that it is gone (410)."
+    assert alert["title"] == "acme: app_webhook_disabled, a person must act"
+    assert f"The webhook {webhook.id} of an app is disabled: {reason}" in alert["message"]
+    assert "Who must act: the app's developer." in alert["message"]
+    assert receiver.url not in str(alert), "its path may be a secret"
 
 
 def test_a_receiver_that_asks_for_a_pause_gets_it(world: EventWorld) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -114,7 +114,7 @@ class BoxSource:
 
     async def pages(
         self, entity: Entity, state: CursorState | None, resume: Resume | None = None
-    ) -> AsyncIterator[Page]:
+    ) -> AsyncGenerator[Page, None]:
         """One page of boxes: all, or those that changed since the token."""
         del entity, resume
         token = int(str(state["token"])) if state else 0

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from pipedrive_pipeline.connectors.contract import next_number
 from pipedrive_pipeline.errors import DatabaseUnavailable
-from pipedrive_pipeline.ingest.dlt_internals.packages import LoadRefused
+from pipedrive_pipeline.ingest.outcome import LoadRefused
 from pipedrive_pipeline_tests.ingest.conftest import RawLoader, answer, record
 from pipedrive_pipeline_tests.ingest.entities import COLUMNS, LABELS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -44,6 +44,7 @@ class PagedSource:
 
     count: int
     error: BaseException | None = None
+    is_of_both: bool = False  # the error
     is_hanging: bool = False
     given: int = 0
     is_closed: bool = False
@@ -64,8 +65,8 @@ class PagedSource:
         entity: Entity,
         state: CursorState | None,
         resume: Resume | None = None,
-    ) -> AsyncIterator[Page]:
-        """Empty pages; of labels perhaps an error, perhaps nothing at all."""
+    ) -> AsyncGenerator[Page, None]:
+        """Empty pages; perhaps an error, of labels alone or of both, perhaps nothing at all."""
         del state, resume
         for number in range(self.count):
             self.meter(ApiCall(f"list {entity.name}", 10, 200))
@@ -75,7 +76,7 @@ class PagedSource:
                 self.second_is_requested.set()
             if self.is_hanging:
                 await asyncio.Event().wait()
-            if self.error and entity is LABELS:
+            if self.error and (entity is LABELS or self.is_of_both):
                 raise self.error
             is_last = number == self.count - 1
             yield Page([], next_number(), next_number(), is_last=is_last, size_bytes=PAGE_BYTES)
@@ -105,13 +106,14 @@ def readers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "reader"]
 
 
-def test_every_page_of_every_walk_comes_in_order() -> None:
+def test_the_pages_of_every_walk_come_in_order() -> None:
+    """Walks are read at the same time."""
     source = PagedSource(3)
 
     with read_ahead(source.open, WALKS, no_meter(), WIDE) as events:
         outline = [(event.walk.entity.name, type(event).__name__) for event in events]
 
-    assert outline == [("labels", "PageRead")] * 3 + [("things", "PageRead")] * 3
+    assert sorted(outline) == [("labels", "PageRead")] * 3 + [("things", "PageRead")] * 3
     assert source.is_closed
     assert readers() == []
 
@@ -198,14 +200,15 @@ def test_an_error_of_one_entity_lets_the_next_be_read(error: PipelineError) -> N
     assert event_types == ["WalkFailed", "PageRead", "PageRead"]
 
 
-def test_an_error_of_the_whole_source_ends_the_reading() -> None:
-    with read_ahead(
-        PagedSource(2, SourceUnavailable("down")).open, WALKS, no_meter(), WIDE
-    ) as events:
-        (event,) = events
+@pytest.mark.parametrize("is_of_both", [False, True])
+def test_an_error_of_the_whole_source_ends_the_reading(*, is_of_both: bool) -> None:
+    """Walks that are read at once all meet a dead token; a person reads of it once."""
+    source = PagedSource(2, SourceUnavailable("down"), is_of_both=is_of_both)
 
-    assert isinstance(event, WalkFailed)
-    assert isinstance(event.error, SourceUnavailable)
+    with read_ahead(source.open, WALKS, no_meter(), WIDE) as events:
+        errors = [event.error for event in events if isinstance(event, WalkFailed)]
+
+    assert [type(error) for error in errors] == [SourceUnavailable]
 
 
 def test_an_error_that_nobody_named_reaches_the_caller() -> None:

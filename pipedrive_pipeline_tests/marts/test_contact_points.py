@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from pipedrive_pipeline.marts import build
+from pipedrive_pipeline.marts.contact_points import values
+from pipedrive_pipeline.marts.contact_points.values import PointValue
 from pipedrive_pipeline.marts.declared import CONTACTS
 from pipedrive_pipeline.marts.erasure import erase_rows
-from pipedrive_pipeline.marts.points import values
-from pipedrive_pipeline.marts.points.values import PointValue
 from pipedrive_pipeline.marts.sources import mart_source
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse

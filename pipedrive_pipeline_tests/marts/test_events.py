@@ -14,7 +14,7 @@ from pipedrive_pipeline.errors import AuditBreach
 from pipedrive_pipeline.marts import events
 from pipedrive_pipeline.marts.build import _MartWork, _with_parts, build
 from pipedrive_pipeline.marts.declared import MARTS
-from pipedrive_pipeline.marts.parallel import EVERY_ID
+from pipedrive_pipeline.marts.parallel_queries import EVERY_ID
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.marts.writing import Known, relink, upsert

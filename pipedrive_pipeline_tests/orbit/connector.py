@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -255,7 +255,7 @@ class OrbitSource:
         entity: Entity,
         state: CursorState | None,
         resume: Resume | None = None,
-    ) -> AsyncIterator[Page]:
+    ) -> AsyncGenerator[Page, None]:
         """See `contract.Source.pages`; a walk over everything always starts at its beginning."""
         del resume
         params: dict[str, str | int] = {"since": str(state["token"])} if state else {}

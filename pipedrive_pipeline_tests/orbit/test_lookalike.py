@@ -19,6 +19,7 @@ from pipedrive_pipeline.sandbox.kit.grants import pkce_challenge
 from pipedrive_pipeline_tests.orbit.connector import ACCOUNTS, CAMPAIGNS, NOTES, ORBIT, PEOPLE
 from pipedrive_pipeline_tests.orbit.lookalike import OrbitSandbox, serve_orbit
 from pipedrive_pipeline_tests.orbit.world import ODD_KEYS, seeded_orbit
+from pipedrive_pipeline_tests.trust import TLS
 
 T = TypeVar("T")
 CALLBACK = "http://127.0.0.1:9/callback"
@@ -118,12 +119,12 @@ def test_consent_needs_scopes_and_pkce_and_the_secret_in_the_body(sandbox: Orbit
     pkce = {"code_challenge": pkce_challenge(VERIFIER), "code_challenge_method": "S256"}
 
     def back(**more: str) -> dict[str, list[str]]:
-        answer = httpx.get(f"{sandbox.url}/connect/authorize", params=query | more)
+        answer = httpx.get(f"{sandbox.url}/connect/authorize", params=query | more, verify=TLS)
         return parse_qs(urlsplit(answer.headers["location"]).query)
 
     def answer(form: dict[str, str], auth: tuple[str, str] | None = None) -> httpx.Response:
         fields = {"grant_type": "authorization_code", "redirect_uri": CALLBACK, **form}
-        return httpx.post(f"{sandbox.url}/connect/token", data=fields, auth=auth)
+        return httpx.post(f"{sandbox.url}/connect/token", data=fields, auth=auth, verify=TLS)
 
     client = {"client_id": sandbox.client_id, "client_secret": sandbox.client_secret}
     code = back(**pkce)["code"][0]

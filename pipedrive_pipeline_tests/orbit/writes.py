@@ -47,8 +47,8 @@ PEOPLE = replace(
     entity="people",
     path="/v3/people",
     fields=(
-        WriteField("first_name", "given", changes=("name",)),
-        WriteField("last_name", "family", changes=("name",)),
+        WriteField("first_name", "given"),
+        WriteField("last_name", "family"),
         WriteField("email", "mail"),
         ACCOUNT,
         OWNER,

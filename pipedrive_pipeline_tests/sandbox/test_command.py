@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -118,6 +119,25 @@ def test_a_taken_port_is_an_error_that_names_it(capsys: pytest.CaptureFixture[st
 
     assert ended.value.exit_code == 1
     assert f"port {port} is taken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("state", ["/proc/x/state.json", "/tmp"])  # noqa: S108 - never written
+def test_a_file_that_cannot_hold_the_state_is_named(
+    state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was called a taken port, or the sandbox ran and saved nothing."""
+    with pytest.raises(typer.Exit) as ended:
+        run_sandbox(port=0, organizations=1, persons=1, state=Path(state))
+
+    assert ended.value.exit_code == 1
+    assert f"{state} cannot hold the state" in capsys.readouterr().err
+
+
+def test_a_port_that_does_not_exist_is_refused() -> None:
+    result = CliRunner().invoke(command_line(), ["sandbox", "--port", "99999"])
+
+    assert result.exit_code == 2
+    assert "'--port'" in result.stderr
 
 
 def test_the_command_takes_the_only_system_or_the_one_that_is_named() -> None:

@@ -17,6 +17,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.vault import Vault, open_vault
 from pipedrive_pipeline_tests.scenarios.world import SYSTEM, World
+from pipedrive_pipeline_tests.trust import TLS
 
 
 def with_app(world: World, sandbox: Sandbox) -> World:
@@ -45,7 +46,7 @@ def consent(world: World, tenant: Tenant) -> TenantConnection:
     registry.add(world.warehouse, world.settings, tenant)
     vault, browser = vault_of(world), signing.fresh()
     begun = begin(vault, Scope(tenant, SYSTEM), session=browser, who="a test")
-    back = httpx.get(begun.url, follow_redirects=False).headers["location"]
+    back = httpx.get(begun.url, follow_redirects=False, verify=TLS).headers["location"]
     query = parse_qs(urlsplit(back).query)
     waiting = finish(vault, SYSTEM, session=browser, state=query["state"][0], code=query["code"][0])
     return confirm(vault, waiting.id)

@@ -18,7 +18,7 @@ from pipedrive_pipeline.sync.runs.serving import Served, together
 from pipedrive_pipeline.sync.runs.signals import receive
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.reuse import reusing
+from pipedrive_pipeline.warehouse.reused_connection import reusing
 from pipedrive_pipeline_tests.sandbox.receiving import Delivery, receiving
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 

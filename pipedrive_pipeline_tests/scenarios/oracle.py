@@ -21,6 +21,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
+from pipedrive_pipeline_tests.trust import TLS
 
 Row = dict[str, Any]
 Difference = tuple[str, Any, str, str, str]  # entity, key, column, expected, stored
@@ -72,6 +73,7 @@ def source_rows(sandbox: Sandbox, entity: str) -> list[Row]:
             sandbox.url + LISTS[entity],
             params=parameters,
             headers={"x-api-token": sandbox.api_token},
+            verify=TLS,
         ).json()
         rows += answer["data"]
         cursor = (answer.get("additional_data") or {}).get("next_cursor")

@@ -21,7 +21,9 @@ from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, world_at
 
+pytestmark = pytest.mark.usefixtures("one_day")
 BRAVO = Tenant("bravo")
+UNDER_WAY = 40  # tokens of calls that were counted, and broken off before they were sent
 FULL_TOKENS = 140  # of 1,200 organizations and 3,500 persons: 3 + 8 pages, definitions, users
 
 
@@ -83,7 +85,8 @@ def test_a_day_that_ends_in_a_backfill_pauses_it_and_the_next_day_finishes_it(
         "success",
     ]
     assert (paused["resume_at"], refused["resume_at"]) == (resets_at, resets_at)
-    assert (paused["tokens_spent"], refused["api_calls"]) == (120, 0)
+    assert 120 - UNDER_WAY <= paused["tokens_spent"] <= 120
+    assert refused["api_calls"] == 0
     assert calls_while_paused == calls_when_paused
     assert rows_when_paused > 0
     assert len(world.raw(ACME, "persons")) == len(list(sandbox.truth("persons")))
@@ -98,7 +101,7 @@ def test_a_run_spends_no_more_than_its_share_of_what_is_left(
     with pytest.raises(AllowanceSpent):
         run(world, sandbox)
 
-    assert sandbox.budget.remaining == 120
+    assert 120 <= sandbox.budget.remaining <= 120 + UNDER_WAY
     assert sandbox.requests.statuses[429] == 0
 
 
@@ -115,7 +118,7 @@ def test_two_tenants_of_one_company_share_its_day(world: World, sandbox: Sandbox
 
     # 120 are left, of which 60 for each tenant's changes are not for a full read.
     assert sandbox.requests.count == calls_before
-    assert sandbox.budget.remaining == 120
+    assert 120 <= sandbox.budget.remaining <= 120 + UNDER_WAY
 
 
 @pytest.mark.slow
@@ -215,3 +218,17 @@ def test_a_call_that_is_not_allowed_is_never_made(world: World, sandbox: Sandbox
         asyncio.run(walk())
 
     assert sandbox.requests.count == calls_before
+
+
+def test_a_running_run_has_the_calls_that_are_booked_in_its_row(world: World) -> None:
+    """A run that dies keeps them; the history showed 0 calls and 0 tokens of it."""
+    with world.run(sync_type="full") as run:
+        run.price()
+        (row,) = world.rows("integration", "runs")
+        booked = world.rows("integration", "api_usage", "call_kind")
+
+    assert row["status"] == "running"
+    assert row["tokens_spent"] == sum(usage["tokens"] for usage in booked) > 0
+    assert row["api_calls"] == sum(usage["calls"] for usage in booked)
+    (ended,) = world.rows("integration", "runs")
+    assert ended["tokens_spent"] == row["tokens_spent"]  # it read nothing else

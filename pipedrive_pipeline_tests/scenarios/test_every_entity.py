@@ -23,6 +23,7 @@ from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline_tests.databases import read_everything, read_only
 from pipedrive_pipeline_tests.scenarios.oracle import assert_raw_equals_source, marked
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, world_at
+from pipedrive_pipeline_tests.trust import TLS
 
 COSTLY = {name for name, spec in PIPEDRIVE.by_name.items() if not spec.is_on_by_default}
 
@@ -255,7 +256,9 @@ def changes_at_source(world: World, sandbox: Sandbox) -> Counter[tuple[Any, ...]
         if deal["stage_change_time"] is None:
             continue
         path = f"{sandbox.url}/v1/deals/{deal['id']}/changelog"
-        answer = httpx.get(path, params={"limit": 500}, headers={"x-api-token": sandbox.api_token})
+        answer = httpx.get(
+            path, params={"limit": 500}, headers={"x-api-token": sandbox.api_token}, verify=TLS
+        )
         for row in answer.json().get("data") or []:
             found[deal["id"], row["field_key"], row["old_value"], row["new_value"]] += 1
     return found

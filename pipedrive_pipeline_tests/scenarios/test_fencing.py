@@ -33,7 +33,7 @@ from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 pytestmark = pytest.mark.slow
 RENAMES = 68  # in one incremental sync, from the 23rd on of jobs that are loaded
-AMID_A_LOAD = 40
+AT_FIRST_JOB, AMID_A_LOAD = 24, 40
 # What the newer run, Dagster and the late run's own end may write.
 ITS_OWN = (
     *("runs", "run_entities", "run_marts", "api_usage", "budget_statements", "alerts"),
@@ -254,6 +254,24 @@ def test_a_disconnect_ends_a_run_that_is_alive_at_its_next_write(
     assert world.rows("crm", "contacts") == []
 
 
+def test_a_run_that_goes_on_while_its_tenant_moves_books_to_the_former_company(
+    world: World, sandbox: Sandbox, account: CrmAccount
+) -> None:
+    """The new company would be paused for what the former one spent."""
+
+    def move() -> None:
+        world.cut_off()
+        move_to_another_company(world, sandbox)
+
+    sandbox.faults.before(2, move)
+    with suppress(PipelineError, psycopg.Error):  # its sessions are gone
+        world.sync(sync_type="full")
+
+    usage = world.rows("integration", "api_usage", order_by="call_kind")
+    assert sum(row["tokens"] for row in usage) > 0
+    assert {row["company_id"] for row in usage} == {str(account.company_id)}
+
+
 def test_a_run_that_another_one_followed_builds_no_marts_and_no_views(
     world: World, account: CrmAccount, sandbox: Sandbox
 ) -> None:
@@ -281,9 +299,10 @@ def test_a_build_goes_on_while_a_read_is_stopped_amid_a_load(
     world.first_sync()
     sandbox.account.edit_many("persons", range(1, 20), job_title="neu")
     stopped = worker.start_sync(
-        world, ACME, at=Point("rename", AMID_A_LOAD, "after", signal.SIGSTOP)
+        world, ACME, at=Point("rename", AT_FIRST_JOB, "after", signal.SIGSTOP)
     )
     assert worker.is_stopped(stopped)
+    assert "neu" not in {row["job_title"] for row in world.rows("raw_pipedrive_acme", "persons")}
 
     with world.run(sync_type="remap") as run:
         run.build_marts()

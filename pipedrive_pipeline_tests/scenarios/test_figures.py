@@ -10,6 +10,7 @@ from multiprocessing.context import ForkServerProcess
 
 import pytest
 
+from pipedrive_pipeline.connectors.pipedrive.windows import PAGES_PER_SPLIT, WORKERS_MAX
 from pipedrive_pipeline.ingest.reading import Reader
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline_tests.scenarios import worker
@@ -85,10 +86,11 @@ def test_a_backfill_that_was_killed_reads_one_chunk_and_the_read_ahead_again(
         pages = math.ceil(len(world.raw(ACME, "persons")) / KILL_PAGE_ROWS)
         asked = len(list(sandbox.requests.of(path)))
         look_for_the_newest = 1
-        # The call that was answered into the void, the page in hand, and the one being offered.
-        under_way = 3
+        under_way = 2 * WORKERS_MAX  # each has a page that it offers, or a call
         read_ahead = KILL_CHUNK_PAGES
-        assert asked - pages <= KILL_CHUNK_PAGES + read_ahead + under_way + look_for_the_newest
+        splits = pages // PAGES_PER_SPLIT
+        repeated = KILL_CHUNK_PAGES + read_ahead + under_way
+        assert asked - pages <= repeated + splits + look_for_the_newest
         assert resumed.reads["persons"].resumed_rows > 0
         assert_all_equals_source(world, sandbox)
 

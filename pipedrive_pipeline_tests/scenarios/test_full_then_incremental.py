@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipedrive_pipeline.ingest.dlt_internals.packages import LoadRefused
+from pipedrive_pipeline.ingest.outcome import LoadRefused
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
@@ -46,13 +46,14 @@ def test_what_the_warehouse_refused_is_read_again_however_late(
     world.first_sync()
     account.edit("persons", 7, name="Änne Müller")
     sandbox.clock.advance(3_600)
+    account.edit("persons", 8, name="Later")
     with world.warehouse.connect(autocommit=True) as connection:
         raw = "raw_pipedrive_acme.persons"
         connection.execute(f"alter table {raw} add constraint no check (name <> 'Änne Müller')")
         with pytest.raises(LoadRefused):
-            world.sync()
+            world.sync(now=sandbox.clock.now)
         connection.execute(f"alter table {raw} drop constraint no")
 
-    world.sync()
+    world.sync(now=sandbox.clock.now)
 
     assert_all_equals_source(world, sandbox)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -12,10 +12,13 @@ import psutil
 import pytest
 from pydantic import AnyHttpUrl
 
+from pipedrive_pipeline.errors import Busy
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.runs.refresh import serve_waiting
 from pipedrive_pipeline.sync.runs.signal_loop import serve_until
-from pipedrive_pipeline.sync.webhooks import life
+from pipedrive_pipeline.sync.runs.signals import due_scopes
+from pipedrive_pipeline.sync.webhooks import lifecycle
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.embedded import EmbeddedServer, ensure_running
@@ -96,7 +99,7 @@ def kill_amid_events(
             ensure_running(home)
             sandbox.clock.advance(HALF_AN_HOUR)  # with everything that the source repeats
             assert sandbox.webhooks.settled(PATIENCE_SECONDS)
-        wait_until(lambda: not world.rows("integration", "signals", "remote_id"), PATIENCE_SECONDS)
+        wait_until(partial(is_served, world), PATIENCE_SECONDS)
 
     events = world.rows("integration", "webhook_events", "event_key")
     assert len(answered(sandbox)) > kills
@@ -118,6 +121,14 @@ def has_answered(sandbox: Sandbox, count: int) -> bool:
     return len(answered(sandbox)) >= count
 
 
+def is_served(world: World) -> bool:
+    """True if no signal waits; what the loop leaves is served as a run of `refresh` serves it."""
+    for scope in due_scopes(world.warehouse):
+        with suppress(Busy):
+            serve_waiting(world.warehouse, world.settings, scope)
+    return not world.rows("integration", "signals", "remote_id")
+
+
 def die(server: EmbeddedServer) -> None:
     """Ends every process of a server at once, as the kernel does when memory is short."""
     postmaster = psutil.Process(server.pid)
@@ -131,7 +142,7 @@ def receiving(world: World) -> Iterator[None]:
     """A Connect app for the sandbox's events, with acme's webhook."""
     with running_app(open_vault(world.warehouse, world.settings)) as (url, _):
         settings = world.settings.model_copy(update={"app_url": AnyHttpUrl(url)})
-        life.look_at(world.warehouse, settings, Scope(ACME, SYSTEM))
+        lifecycle.look_at(world.warehouse, settings, Scope(ACME, SYSTEM))
         yield
 
 

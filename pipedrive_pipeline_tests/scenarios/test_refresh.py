@@ -87,7 +87,7 @@ def test_a_row_that_came_back_loses_its_mark_and_is_as_the_source_has_it_now(
     assert marked(world, "persons") == {}
 
 
-@pytest.mark.usefixtures("settings")
+@pytest.mark.usefixtures("one_day", "settings")
 def test_a_refresh_keeps_the_rules_of_its_tenant(world: World, sandbox: Sandbox) -> None:
     """Lock, connection, share of the day; and a wrong word begins nothing."""
     with world.warehouse.transaction(tenant=ACME) as connection:

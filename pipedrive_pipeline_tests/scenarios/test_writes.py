@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
-from itertools import cycle
+from datetime import UTC, datetime, timedelta
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipedrive_pipeline.connectors.contract import Notice, Tombstone
 from pipedrive_pipeline.connectors.writing import Verb
 from pipedrive_pipeline.errors import BudgetSpent, PipelineError, ReauthNeeded, ScopeMissing
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline.sync.runs.lock import walk_lock
+from pipedrive_pipeline.sync.runs.refresh import serve_waiting
+from pipedrive_pipeline.sync.runs.signals import receive
 from pipedrive_pipeline.sync.status.problems import open_problems
 from pipedrive_pipeline.sync.writes import outbox, review
 from pipedrive_pipeline.sync.writes.background import settle_due
@@ -254,6 +257,37 @@ def test_of_two_writers_with_one_version_one_wins(
     assert row_of(world, made.entry.remote_id)["name"] == winner
 
 
+def test_a_version_covers_custom_fields_of_the_same_second(
+    caller: Caller, account: CrmAccount, sandbox: Sandbox
+) -> None:
+    """The source's edit times have whole seconds; two edits of a custom field may share one."""
+    book = account.fields["organizations"]
+    choice = next(each for each in book if each.is_custom and each.type == "enum")
+    first, second, *_ = [each.id for each in choice.options or ()]
+    sandbox.clock.freeze()
+    try:
+        made = caller.write(
+            "customers", "create", values={"name": "x"}, custom={choice.name: first}
+        )
+        assert made.row is not None
+        account.edit(
+            "organizations",
+            int(made.entry.remote_id or 0),
+            custom_fields={choice.code: second},
+        )
+
+        with pytest.raises(RecordMoved):
+            caller.write(
+                "customers",
+                "update",
+                remote_id=made.entry.remote_id,
+                custom={choice.name: first},
+                if_match=version("customers", made.row),
+            )
+    finally:
+        sandbox.clock.thaw()
+
+
 def refused(caller: Caller, mart: str, verb: Verb, **more: Any) -> PipelineError:
     with pytest.raises(PipelineError) as error:
         caller.write(mart, verb, **more)
@@ -430,6 +464,69 @@ def test_a_record_is_matched_before_one_is_made(caller: Caller, account: CrmAcco
     assert (first.status, again.status, by_email.status) == (201, 200, 200)
     assert first.entry.remote_id == again.entry.remote_id == by_email.entry.remote_id
     assert account.get("persons", int(first.entry.remote_id or 0))["name"] == "Ada Drei"
+
+
+def test_a_create_by_a_match_whose_answer_is_lost_is_one_record_with_the_value(
+    caller: Caller, account: CrmAccount, sandbox: Sandbox
+) -> None:
+    last = account.records["persons"].last_id
+    sandbox.faults.add("lost_answer", path="/api/v2/persons")
+    match = Match("email", "lost@match.example")
+    made = caller.write("contacts", "create", values={"name": "Lost"}, match=match, key="lost")
+
+    assert (made.status, account.records["persons"].last_id) == (201, last + 1)
+    assert made.row is not None
+    assert made.row["email"] == "lost@match.example"
+    assert made.entry.sent_columns == ["emails", "name"]
+
+
+def test_a_matched_record_that_is_gone_is_made_again_with_the_value(
+    caller: Caller, account: CrmAccount
+) -> None:
+    def sent(name: str) -> WriteOutcome:
+        match = Match("email", "gone@match.example")
+        return caller.write("contacts", "create", values={"name": name}, match=match)
+
+    first, changed = sent("Gone"), sent("Going")
+    account.delete("persons", int(first.entry.remote_id or 0))
+    again = sent("Back")
+
+    assert (first.status, changed.status, again.status) == (201, 200, 201)
+    assert changed.entry.sent_columns == ["name"]
+    assert again.row is not None
+    assert again.row["email"] == "gone@match.example"
+
+
+@pytest.mark.parametrize("policy", ["upsert", "update_only"])
+@pytest.mark.parametrize("is_known", [True, False], ids=["before", "with the write"])
+def test_a_key_follows_a_record_that_was_merged_to_the_one_that_stays(
+    caller: Caller, account: CrmAccount, world: World, *, policy: Any, is_known: bool
+) -> None:
+    """A person has cleaned up the CRM; the app's record must not be made a third time."""
+
+    def sent(key: str, name: str, policy: Any = "upsert") -> WriteOutcome:
+        match = Match("external_key", key, policy)
+        return caller.write("customers", "create", values={"name": name}, match=match)
+
+    run = f"{policy} {is_known}"
+    keys = [f"{name} {run}" for name in ("first", "second", "third")]
+    ids = [int(sent(key, key).entry.remote_id or 0) for key in keys]
+    for number, (loser, survivor) in enumerate(pairwise(ids)):
+        account.merge("organizations", loser, survivor)
+        stone = Tombstone(str(loser), "merged", str(survivor))
+        at = datetime.now(UTC) + timedelta(seconds=number)
+        notice = Notice(f"{run} {loser}", "organizations", str(loser), at, tombstone=stone)
+        receive(world.warehouse, SCOPE, "hook", [notice])
+    if is_known:
+        assert serve_waiting(world.warehouse, world.settings, SCOPE).errors == ()
+    last = account.records["organizations"].last_id
+    changed = sent(keys[0], f"Changed {run}", policy)
+
+    assert (changed.status, changed.entry.remote_id) == (200, str(ids[-1]))
+    assert account.get("organizations", ids[-1])["name"] == f"Changed {run}"
+    assert account.records["organizations"].last_id == last
+    account.delete("organizations", ids[-1])
+    assert sent(keys[0], f"Again {run}").status == 201, "the one that stayed is deleted"
 
 
 def test_a_key_of_another_request_is_refused(caller: Caller) -> None:

@@ -22,6 +22,7 @@ from pipedrive_pipeline_tests.connect.browser import HIDDEN, running_app
 from pipedrive_pipeline_tests.orbit.connector import ORBIT
 from pipedrive_pipeline_tests.orbit.lookalike import OrbitSandbox
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
+from pipedrive_pipeline_tests.trust import TLS
 
 PIPEDRIVE = "pipedrive"
 ORBIT_KEY = ORBIT.key
@@ -69,7 +70,7 @@ class TwoSystems:
     def operator(self, tenant: Tenant = ACME) -> httpx.Client:
         """A script with the operator's key."""
         headers = {"authorization": f"Bearer {OPERATOR_KEY}", "x-tenant": tenant.slug}
-        return httpx.Client(base_url=self.app_url, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.app_url, headers=headers, timeout=30, verify=TLS)
 
     def consent(
         self, system: str, tenant: Tenant = ACME, *, is_other_company: bool = False
@@ -79,7 +80,7 @@ class TwoSystems:
         with self.operator(tenant) as operator, self.browser() as browser:
             link = operator.post(f"{routes}/connect-link").json()["data"]["url"]
             away = browser.get(link).headers["location"]
-            back = httpx.get(away).headers["location"]
+            back = httpx.get(away, verify=TLS).headers["location"]
             landed = browser.get(back).headers["location"]
             form = dict(HIDDEN.findall(browser.get(landed).text))
             more = {"other_company": "yes"} if is_other_company else {}

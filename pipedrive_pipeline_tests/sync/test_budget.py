@@ -71,11 +71,18 @@ def configure(warehouse: Warehouse, **settings: object) -> None:
         )
 
 
+def book_of(warehouse: Warehouse, tenant: Tenant, now: ManualClock) -> UsageRecorder:
+    """Of a run that begins now, with the company that is connected."""
+    book = UsageRecorder(warehouse, Scope(tenant, SYSTEM), now)
+    book.company_id = standing(warehouse, Scope(tenant, SYSTEM), now()).company_id
+    return book
+
+
 def spend(
     warehouse: Warehouse, tenant: Tenant, tokens: int, now: ManualClock, left: int | None = None
 ) -> UsageRecorder:
     """Books one call of the tenant's."""
-    book = UsageRecorder(warehouse, Scope(tenant, SYSTEM), now)
+    book = book_of(warehouse, tenant, now)
     limit = None if left is None else 60_000
     book.on_call(ApiCall(LISTED, tokens, 200, daily_limit=limit, daily_left=left))
     book.write()
@@ -134,7 +141,7 @@ def test_a_limit_too_small_for_any_plan_holds_no_later_day_back(
     companies: Warehouse, now: ManualClock
 ) -> None:
     """It would forbid the very call whose answer corrects it: the tenant would stay paused."""
-    book = UsageRecorder(companies, Scope(ACME, SYSTEM), now)
+    book = book_of(companies, ACME, now)
     book.on_call(ApiCall(LISTED, 10, 200, daily_limit=1, daily_left=1))
     book.write()
 
@@ -153,6 +160,23 @@ def test_a_spent_day_lasts_as_long_as_the_refusal_said(
 
     assert (budget.left, budget.resets_at) == (0, seven)
     assert standing(companies, Scope(BRAVO, SYSTEM), seven).left == 60_000
+
+
+def test_what_a_former_company_has_left_says_nothing_of_the_new_one(
+    companies: Warehouse, now: ManualClock
+) -> None:
+    """A run that goes on while its tenant moves would pause the new company for a day."""
+    book = book_of(companies, ACME, now)
+    with companies.transaction() as connection:
+        connection.execute(
+            "update integration.connections set company_id = '9' where tenant_id = 'acme'"
+        )
+    book.on_call(ApiCall(LISTED, 400, 200, daily_limit=60_000, daily_left=10))
+    book.write()
+    book.note_spent(MIDNIGHT)
+
+    assert standing(companies, Scope(ACME, SYSTEM), NOON).left == 30_000
+    assert standing(companies, Scope(BRAVO, SYSTEM), NOON).left == 29_600
 
 
 def test_a_limit_that_a_person_set_caps_what_the_source_tells(

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.contract import ApiCall
 from pipedrive_pipeline.errors import BudgetSpent, NotConnected, SourceUnavailable
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt, RowCounts
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.budget.usage import UsageRecorder
 from pipedrive_pipeline.sync.runs.history import HistoryRow, entity_by_mart, settle_dead
 from pipedrive_pipeline.sync.runs.lock import walk_lock
+from pipedrive_pipeline.sync.runs.progress import ProgressWriter
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
 
 ENTITIES = registry.system(SYSTEM).by_name
@@ -144,6 +147,64 @@ def test_a_dead_run_is_settled_as_failed_and_its_requests_with_it(control: Contr
     stored = only_row(control)
     assert (stored["status"], stored["errors"][0]["code"]) == ("failed", "killed")
     assert control.rows("select state from integration.sync_requests") == [{"state": "failed"}]
+
+
+def test_a_dead_run_keeps_what_it_had_read(control: ControlTables) -> None:
+    """Its calls are in its row since they were booked; the history showed 0 rows of it."""
+    row = control.begin()
+    book = UsageRecorder(control.warehouse, Scope(ACME, SYSTEM), lambda: datetime.now(UTC))
+    book.run_id = row.id
+    book.on_call(ApiCall("list organizations", 10, 200))
+    book.write()
+    book.on_call(ApiCall("list persons", 10, 200))
+    book.write()
+    progress = ProgressWriter(
+        control.warehouse, Scope(ACME, SYSTEM), row.id, tokens_spent=lambda: 20
+    )
+    refused = read("person_fields", is_complete=False)
+    refused.error = BROKEN
+    for each in (
+        read("organizations", is_complete=True, fetched=7),
+        read("persons", is_complete=False, fetched=5),
+        refused,
+    ):
+        progress.on_page(each)
+    progress.on_building()
+
+    with walk_lock(control.warehouse, Scope(ACME, SYSTEM)) as lock:
+        settle_dead(lock)
+        figures = control.rows("select status, tokens_spent, api_calls from integration.runs")
+        entities = control.rows(
+            "select entity, status, code, fetched, watermark_after from integration.run_entities"
+            " order by fetched desc"
+        )
+
+    assert figures == [{"status": "failed", "tokens_spent": 20, "api_calls": 2}]
+    assert [tuple(entity.values()) for entity in entities] == [
+        ("organizations", "complete", None, 7, None),
+        ("persons", "partial", "killed", 5, None),
+        ("person_fields", "failed", "source_unavailable", 0, None),
+    ]
+
+
+def test_a_run_that_was_taken_for_dead_may_end_all_the_same(control: ControlTables) -> None:
+    """It was asleep, and finds the rows that were made of its progress."""
+    row = control.begin()
+    progress = ProgressWriter(
+        control.warehouse, Scope(ACME, SYSTEM), row.id, tokens_spent=lambda: 0
+    )
+    persons = read("persons", is_complete=False, fetched=5)
+    progress.on_page(persons)
+    progress.on_building()
+    with walk_lock(control.warehouse, Scope(ACME, SYSTEM)) as lock:
+        settle_dead(lock)
+    persons.fetched = 6
+    row.reads["persons"] = persons
+    row.errors.append(BROKEN)
+
+    assert row.complete() == "failed"
+    (entity,) = control.rows("select entity, fetched from integration.run_entities")
+    assert tuple(entity.values()) == ("persons", 6)
 
 
 def test_runs_of_other_tenants_and_ended_ones_are_left_alone(control: ControlTables) -> None:

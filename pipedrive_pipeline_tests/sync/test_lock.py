@@ -32,7 +32,6 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import fences, locks
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
-from pipedrive_pipeline_tests.databases import role_name
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
 
 Locking = Callable[[Warehouse, Tenant], AbstractContextManager[TenantLock]]
@@ -294,7 +293,6 @@ def outsiders(warehouse: Warehouse) -> Iterator[dict[str, str]]:
     roles = {"nobody": None, "analyst": "analyst_acme", "app": "app", "engine": "engine"}
     with warehouse.connect(autocommit=True) as connection:
         connection.execute("select integration.ensure_role('analyst_acme')")
-        analyst = role_name(connection, "analyst_acme")
         for name, kind in roles.items():
             connection.execute(
                 sql.SQL("create role {} login").format(sql.Identifier(f"outsider_{name}"))
@@ -310,7 +308,7 @@ def outsiders(warehouse: Warehouse) -> Iterator[dict[str, str]]:
         urls[name] = parts._replace(netloc=f"outsider_{name}@{host}").geturl()
     yield urls
     with warehouse.connect(autocommit=True) as connection:
-        for name in [*(f"outsider_{role}" for role in roles), analyst]:
+        for name in (f"outsider_{role}" for role in roles):
             connection.execute(sql.SQL("drop owned by {}").format(sql.Identifier(name)))
             connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
 

@@ -17,6 +17,7 @@ PERSONS = registry.system(SYSTEM).entity("persons")
 def test_calls_are_booked_by_kind_and_company_and_add_up_over_runs(control: ControlTables) -> None:
     for _ in range(2):
         book = UsageRecorder(control.warehouse, Scope(ACME, SYSTEM), lambda: NOON)
+        book.company_id = "77"
         for kind in ("list persons", "list persons", "users/me"):
             book.on_call(ApiCall(kind, 10, 200))
         book.write()

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
 
+from pipedrive_pipeline.connect.api.models import in_utc
 from pipedrive_pipeline.errors import BadInput
 
 Shown = TypeVar("Shown")
@@ -59,7 +60,7 @@ def versions_page(
 
 
 def instant(text: str) -> datetime:
-    """A time with its offset.
+    """A time with its offset, in UTC.
 
     Raises:
         ValueError: it is no time, or has no offset.
@@ -67,7 +68,7 @@ def instant(text: str) -> datetime:
     at = datetime.fromisoformat(text)
     if at.tzinfo is None:
         raise ValueError(text)
-    return at
+    return in_utc(at)
 
 
 def row_number(text: str) -> int:

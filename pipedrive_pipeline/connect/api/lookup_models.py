@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 
 from pipedrive_pipeline.connect.api.models import Model
 from pipedrive_pipeline.errors import BadInput
-from pipedrive_pipeline.marts.points.lookup import Found, Kind, Question
+from pipedrive_pipeline.marts.contact_points.lookup import Found, Kind, Question
 from pipedrive_pipeline.sync import lookup
 
 TEXT_MAX_CHARACTERS = 320  # of a question: the longest e-mail address

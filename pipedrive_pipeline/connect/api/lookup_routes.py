@@ -23,9 +23,9 @@ from pipedrive_pipeline.connect.api.openapi import REFUSALS
 from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.auth.dependencies import LookupReader
 from pipedrive_pipeline.connect.request import AppServices, Services
-from pipedrive_pipeline.marts.points import lookup
-from pipedrive_pipeline.marts.points.lookup import Found, Question
-from pipedrive_pipeline.marts.points.upkeep import country_of
+from pipedrive_pipeline.marts.contact_points import lookup
+from pipedrive_pipeline.marts.contact_points.lookup import Found, Question
+from pipedrive_pipeline.marts.contact_points.upkeep import country_of
 from pipedrive_pipeline.sync.lookup import search_sources
 
 router = APIRouter(prefix="/api/crm/lookup", responses=REFUSALS, tags=["look-up"])

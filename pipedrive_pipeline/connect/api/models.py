@@ -5,7 +5,7 @@ Field names are camelCase in JSON and snake_case in Python.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
@@ -30,6 +30,21 @@ def _printable(text: str) -> str:
 Printable = Annotated[
     str, Field(min_length=1, max_length=NAME_MAX_CHARACTERS), AfterValidator(_printable)
 ]
+
+
+def in_utc(at: datetime) -> datetime:
+    """The same instant in UTC: Postgres refuses an offset of 16 hours or more.
+
+    Raises:
+        ValueError: it lies before the year 1 or after 9999 then.
+    """
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be of the years 1 to 9999 in UTC") from None
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
 
 
 class Model(BaseModel):
@@ -386,7 +401,7 @@ class KeyIn(Model):
     )
     name: Printable
     role: Role
-    expires_at: AwareDatetime | None = Field(
+    expires_at: Instant | None = Field(
         default=None, description="When the key stops working, with an offset; null: never."
     )
     crm_user: Annotated[str, Field(max_length=320)] | None = Field(

@@ -17,7 +17,7 @@ from pipedrive_pipeline.sync.runs.progress import RunProgress
 from pipedrive_pipeline.sync.runs.requests import RequestProgress
 from pipedrive_pipeline.sync.status.entity_states import EntityState
 from pipedrive_pipeline.sync.tenancy.configuration import SyncConfig
-from pipedrive_pipeline.sync.webhooks.liveness import Liveness
+from pipedrive_pipeline.sync.webhooks.live_status import Liveness
 from pipedrive_pipeline.vault.connection_test import ConnectionCheck, missing_scopes
 from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.states import Reason

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from pipedrive_pipeline.connect.api.models import Model
+from pipedrive_pipeline.connect.api.models import Instant, Model
 
 
 class DeletionExampleShown(Model):
@@ -45,7 +45,7 @@ class DeletionDecision(Model):
         description="`confirmed`: a sweep is requested, which marks as many as deleted; `refused`: "
         "they stay, and the next sweep asks again."
     )
-    found_at: AwareDatetime = Field(description="As shown, so that only what was seen is decided.")
+    found_at: Instant = Field(description="As shown, so that only what was seen is decided.")
 
 
 class RejectedValueShown(Model):

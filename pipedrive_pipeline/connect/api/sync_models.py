@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from pipedrive_pipeline.connect.api.cursors import CURSOR_MAX_CHARACTERS
-from pipedrive_pipeline.connect.api.models import Connection, Model, SyncType
+from pipedrive_pipeline.connect.api.models import Connection, Instant, Model, SyncType
 from pipedrive_pipeline.sync.status.trends import RUNS_MAX, RUNS_SHOWN
 
 PAGE_RUNS = 20
@@ -153,8 +153,8 @@ class RunsIn(Model):
     status: list[RunStatus] | None = None
     sync_type: RunType | None = None
     trigger: Trigger | None = None
-    since: AwareDatetime | None = Field(default=None, description="Inclusive, with an offset.")
-    until: AwareDatetime | None = Field(default=None, description="Exclusive, with an offset.")
+    since: Instant | None = Field(default=None, description="Inclusive, with an offset.")
+    until: Instant | None = Field(default=None, description="Exclusive, with an offset.")
     limit: int = Field(default=PAGE_RUNS, ge=1, le=PAGE_RUNS_MAX)
     cursor: str | None = Field(default=None, max_length=CURSOR_MAX_CHARACTERS)
 

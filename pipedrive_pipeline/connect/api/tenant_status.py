@@ -30,7 +30,7 @@ from pipedrive_pipeline.sync.tenancy.configuration import (
     entities_read,
     entities_read_of,
 )
-from pipedrive_pipeline.sync.webhooks.liveness import near_real_time
+from pipedrive_pipeline.sync.webhooks.live_status import near_real_time
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections
 

@@ -20,6 +20,7 @@ from pipedrive_pipeline.connect.errors import (
     PermissionMissing,
     StateRefused,
 )
+from pipedrive_pipeline.connect.parameters import require_known_headers, require_known_query
 from pipedrive_pipeline.connect.request import Services
 
 BEARER = HTTPBearer(auto_error=False, description="A key of `keys add`, or the operator's.")
@@ -37,6 +38,9 @@ class Needs:
         permission: that the caller must have.
         window: in which the request is counted.
         admits_bound_keys: whether the route shows only what the key's user may see.
+        is_strict: whether parameters of the query that the route does not have are refused.
+        is_write: whether headers that promise something to writes are refused, too, where the
+            route does not regard them.
     """
 
     def __init__(
@@ -45,9 +49,12 @@ class Needs:
         window: CountingWindow = MINUTE,
         *,
         admits_bound_keys: bool = False,
+        is_strict: bool = False,
+        is_write: bool = False,
     ) -> None:
         self.permission, self.window = permission, window
         self.admits_bound_keys = admits_bound_keys
+        self.is_strict, self.is_write = is_strict, is_write
 
     def __call__(
         self,
@@ -59,6 +66,10 @@ class Needs:
         """The caller; the other parameters only describe the request in `/openapi.json`."""
         caller = authenticated(request, self.window, admits_bound_keys=self.admits_bound_keys)
         require(caller, self.permission)
+        if self.is_strict:
+            require_known_query(request)
+        if self.is_write:
+            require_known_headers(request)
         return caller
 
 
@@ -109,20 +120,22 @@ def guarded(request: Request) -> Iterator[None]:
         raise
 
 
-def _of_crm(permission: Permission) -> Needs:
-    return Needs(permission, CRM, admits_bound_keys=True)
+def _of_crm(permission: Permission, *, is_write: bool = False) -> Needs:
+    return Needs(permission, CRM, admits_bound_keys=True, is_strict=True, is_write=is_write)
 
 
 RecordReader = Annotated[Caller, Depends(Needs(Permission.READ_RECORDS))]
-RecordSyncer = Annotated[Caller, Depends(Needs(Permission.WRITE_RECORDS))]
+RecordSyncer = Annotated[
+    Caller, Depends(Needs(Permission.WRITE_RECORDS, is_strict=True, is_write=True))
+]
 LookupReader = Annotated[Caller, Depends(Needs(Permission.READ_RECORDS, admits_bound_keys=True))]
 CrmReader = Annotated[Caller, Depends(_of_crm(Permission.READ_RECORDS))]
-RecordWriter = Annotated[Caller, Depends(_of_crm(Permission.WRITE_RECORDS))]
-RecordDeleter = Annotated[Caller, Depends(_of_crm(Permission.DELETE_RECORDS))]
+RecordWriter = Annotated[Caller, Depends(_of_crm(Permission.WRITE_RECORDS, is_write=True))]
+RecordDeleter = Annotated[Caller, Depends(_of_crm(Permission.DELETE_RECORDS, is_write=True))]
 MappingWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_MAPPING))]
 SyncRequester = Annotated[Caller, Depends(Needs(Permission.ASK_SYNC))]
 ConnectionManager = Annotated[Caller, Depends(Needs(Permission.MANAGE_CONNECTION))]
 KeyManager = Annotated[Caller, Depends(Needs(Permission.MANAGE_KEYS))]
-WebhookManager = Annotated[Caller, Depends(Needs(Permission.MANAGE_WEBHOOKS))]
+WebhookManager = Annotated[Caller, Depends(Needs(Permission.MANAGE_WEBHOOKS, is_strict=True))]
 CredentialBorrower = Annotated[Caller, Depends(Needs(Permission.LEND_CREDENTIALS))]
 AuditReader = Annotated[Caller, Depends(Needs(Permission.READ_AUDIT))]

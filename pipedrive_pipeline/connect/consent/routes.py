@@ -28,7 +28,7 @@ from pipedrive_pipeline.connect.errors import StateRefused
 from pipedrive_pipeline.connect.request import AppServices, Body, SentBody, Services, SystemKey
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read
-from pipedrive_pipeline.sync.webhooks.life import disconnect as end_connection
+from pipedrive_pipeline.sync.webhooks.lifecycle import disconnect as end_connection
 from pipedrive_pipeline.vault import connections, pending
 from pipedrive_pipeline.vault.errors import NothingToConfirm
 from pipedrive_pipeline.vault.pending import PendingGrant

@@ -21,7 +21,7 @@ from pipedrive_pipeline.connect.api import envelope, models
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
 from pipedrive_pipeline.connect.event_writer import ArrivedEvent
 from pipedrive_pipeline.connect.request import AppServices, SystemKey
-from pipedrive_pipeline.sync.webhooks.life import USER
+from pipedrive_pipeline.sync.webhooks.lifecycle import USER
 
 router = APIRouter(tags=["webhook"])
 

@@ -219,6 +219,6 @@ def _details(entry: audit_log.AuditEntry) -> dict[str, Any]:
         "subject": subject,
         "records": subject.split(" ") if action.startswith("deletions_") else None,
         "name": after.get("name") or before.get("name") or subject,
-        "state": after.get("state"),
+        "state": after.get("state") if action == "connection_state" else None,
         "changed": ", ".join(changed) or "–",
     }

@@ -49,6 +49,7 @@ def problems(
         may_connect=visitor.is_operator or visitor.may(Permission.MANAGE_CONNECTION),
         may_sync=visitor.is_operator or visitor.may(Permission.ASK_SYNC),
         may_write=visitor.is_operator or visitor.may(Permission.WRITE_RECORDS),
+        may_send=visitor.is_operator or visitor.may(Permission.MANAGE_WEBHOOKS),
         may_map=visitor.is_operator or visitor.may(Permission.WRITE_MAPPING),
     )
 

@@ -17,6 +17,7 @@ from pipedrive_pipeline.connect.pages import (
     sink_editor,
     sink_pages,
     system_pages,
+    webhook_pages,
 )
 
 ROUTERS = (
@@ -34,4 +35,5 @@ ROUTERS = (
     sink_adoption.router,
     settings_pages.router,
     key_pages.router,
+    webhook_pages.router,
 )

@@ -1,1 +1,1 @@
-"""Pipedrive: API v2 for records and field definitions, v1 for users, who have no v2."""
+"""Pipedrive: API v2, and v1 where v2 lacks it: users, leads, webhooks, notes, changelogs."""

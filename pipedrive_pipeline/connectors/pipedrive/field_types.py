@@ -13,7 +13,8 @@ from pipedrive_pipeline.connectors.contract import FieldType
 
 FIELD_TYPES: Final[Mapping[str, FieldType]] = MappingProxyType(
     {
-        **dict.fromkeys(("varchar", "varchar_auto", "text", "phone"), FieldType("text")),
+        **dict.fromkeys(("varchar", "varchar_auto", "phone"), FieldType("text", length_max=255)),
+        "text": FieldType("text"),
         "int": FieldType("int"),
         "double": FieldType("double"),
         "boolean": FieldType("boolean"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -41,7 +41,7 @@ from pipedrive_pipeline.connectors.pipedrive.endpoints import (
 from pipedrive_pipeline.connectors.pipedrive.entities import ENDPOINTS, ENTITIES
 from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage, single
 from pipedrive_pipeline.connectors.pipedrive.field_types import FIELD_TYPES
-from pipedrive_pipeline.connectors.pipedrive.records import children, picked, record_status
+from pipedrive_pipeline.connectors.pipedrive.records_by_id import children, picked, record_status
 from pipedrive_pipeline.connectors.pipedrive.search import SEARCH
 from pipedrive_pipeline.connectors.pipedrive.walks import READERS, ListWalk
 from pipedrive_pipeline.connectors.pipedrive.webhooks import WEBHOOKS
@@ -78,7 +78,7 @@ class PipedriveSource:
         entity: Entity,
         state: CursorState | None,
         resume: Resume | None = None,
-    ) -> AsyncIterator[Page]:
+    ) -> AsyncGenerator[Page, None]:
         """See `contract.Source.pages`."""
         return ListWalk(
             self.client,

@@ -1,7 +1,8 @@
 """Walks over Pipedrive's lists: complete or an error, never quietly short.
 
 Every walk goes by update_time, ascending, without an end: a record edited meanwhile moves ahead of
-the walk and comes twice, never not at all. They are keyset walks without a snapshot. An
+the walk and comes twice, never not at all. They are keyset walks without a snapshot. A long list is
+read in windows of time by a few workers at once, see `windows`. An
 interrupted walk over everything continues with the source's own cursor of the next page: an exact
 place in the source's own order, independent of the records' stamps. If the source refuses that
 cursor, or has nothing behind it any more, the walk begins again.
@@ -23,10 +24,15 @@ Source: https://pipedrive.readme.io/docs/core-api-concepts-pagination (read 2026
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from types import MappingProxyType
 
 from pipedrive_pipeline.connectors.answers import HttpAnswer, SourceCall
@@ -60,6 +66,14 @@ from pipedrive_pipeline.connectors.pipedrive.watermarks import (
     WalkWatermark,
     committed,
 )
+from pipedrive_pipeline.connectors.pipedrive.windows import (
+    ParallelWindows,
+    Version,
+    WindowRead,
+    before_any,
+    chain,
+    versions,
+)
 from pipedrive_pipeline.connectors.refusals import CursorRefused, SourceRefused, StateExpired
 from pipedrive_pipeline.errors import IncompleteRead
 
@@ -82,7 +96,7 @@ class ListWalk:
     resume: Resume | None  # where a walk over everything was broken off
     now: datetime  # this machine's time
 
-    async def pages(self) -> AsyncIterator[Page]:
+    async def pages(self) -> AsyncGenerator[Page, None]:
         """Yield the walk, page by page; the last carries the state of the next walk.
 
         A refused cursor begins its window again, so that records may come again.
@@ -94,38 +108,50 @@ class ListWalk:
         """
         before = self._before()
         windows, reaches = self._beginning(before)
+        lists = [self._parallel(list(each)) for _, each in groupby(windows, attrgetter("part"))]
         page_counts: Counter[str | None] = Counter()
         last = None
-        for index, window in enumerate(windows):
-            async for page, after in self._window(window):
-                page_counts[window.part] += 1
-                reach = reaches.setdefault(window.part, Reach.of(page.sent_at, self.now))
-                reach.note(page.records if self._is_timed else [])
-                windows[index] = after or windows[index]
-                if after and all(each.is_read for each in windows):
-                    last = page
-                    continue
-                may_resume = after and self._is_timed and before is None
-                yield _page(page, resume=_resume(windows, reaches) if may_resume else None)
+        for windows_of_list in lists:
+            async with aclosing(windows_of_list.steps()) as steps:
+                async for page, read, after in steps:
+                    part = read.window.part
+                    page_counts[part] += 1
+                    reach = reaches.setdefault(part, Reach.of(page.sent_at, self.now))
+                    reach.note(page.records if self._is_timed else [])
+                    windows = [window for each in lists for window in each.delivered]
+                    if after and all(window.is_read for window in windows):
+                        last = page
+                        continue
+                    may_resume = after and self._is_timed and before is None
+                    yield _page(page, resume=_resume(windows, reaches) if may_resume else None)
         assert last is not None  # noqa: S101 - a window that is not read has a last page
         if not self._is_timed:
             yield _page(last, is_last=True)
             return
+        looked = {each.reads[0].window.part: each.last for each in lists if each.last}
         reached: dict[str | None, WalkWatermark | None] = {}
         for part, reach in reaches.items():
             records = self.endpoint.list_of(part)
             if not records.has_since:
                 continue
-            page_count = page_counts[part]
-            is_look_due = before is None or page_count > 1
-            newest = await self._newest(records, reach) if is_look_due else None
-            if newest and not reach.covers(newest):
+            is_look_due = before is None or page_counts[part] > 1
+            newest = looked.get(part)
+            if is_look_due and not (newest and reach.proves(newest)):
+                newest = await self._newest(records, reach)
+            if is_look_due and newest and not reach.covers(newest):
                 yield _page(last, resume=self._without(part, windows, reaches))
                 raise self._incomplete()
             overlap = self._overlap if is_look_due else None
             former = before[part] if before else None
             reached[part] = reach.watermark(former, proven_overlap=overlap)
         yield _page(last, is_last=True, commit=committed(reached))
+
+    def _parallel(self, windows: list[Window]) -> ParallelWindows:
+        """The windows of one list, to be read."""
+        records = self.endpoint.list_of(windows[0].part)
+        may_split = self._is_timed and self.endpoint.paging == "cursor" and records.has_since
+        look = partial(self._last_of, records) if may_split else None
+        return ParallelWindows(windows, self._window, look)
 
     def _before(self) -> dict[str | None, WalkWatermark] | None:
         """The watermark of each list that is read by changes; None reads everything."""
@@ -157,17 +183,16 @@ class ListWalk:
         resume = self.resume
         if resume is None or all(window.is_read for window in resume.windows):
             return everything, {}
-        parts = {each.part for each in everything}
-        if {window.part for window in resume.windows} != parts:
-            return everything, {}  # of a release that read other lists
+        parts = [each.part for each in everything]
         begun = {part: Reach.of_state(resume.state, part) for part in parts}
         reaches = {part: reach for part, reach in begun.items() if reach}
         entered = {each.part for each in resume.windows if each.is_read or each.cursor}
-        if not entered <= reaches.keys():
-            return everything, {}
+        chains = [chain([each for each in resume.windows if each.part == part]) for part in parts]
+        if not (all(chains) and entered <= reaches.keys()):
+            return everything, {}  # also of a release that read other lists
+        windows = [window for each in chains for window in each]
         if len(parts) == 1:
-            return [*resume.windows], reaches
-        windows = [each for each in resume.windows if not (each.is_read and each.since)]
+            return windows, reaches
         return [*windows, *self._changed_since(windows, reaches)], reaches
 
     def _changed_since(
@@ -193,28 +218,37 @@ class ListWalk:
 
         None for a walk over changes, and for one list: that goes on at its last page.
         """
-        if self.state is not None or len(windows) == 1:
+        if self.state is not None or len(self.endpoint.lists) == 1:
             return None
         of_others = [window for window in windows if window.part != part]
         others = {each: reach for each, reach in reaches.items() if each != part}
         return _resume([Window(part=part), *of_others], others)
 
-    async def _window(self, window: Window) -> AsyncIterator[tuple[ListPage, Window | None]]:
-        """The pages of a window, with how far it is read after each; none of one that is read."""
-        if window.is_read:
-            return
-        walked = self._by_offset if self.endpoint.paging == "offset" else self._once
+    async def _window(
+        self, read: WindowRead
+    ) -> AsyncGenerator[tuple[ListPage, Window | None], None]:
+        """The pages of a window, with how far it is read after each."""
+        window = read.window
         for restarts_left in reversed(range(RESTARTS_MAX + 1)):
+            walked = (
+                self._by_offset(window)
+                if self.endpoint.paging == "offset"
+                else self._once(window, read)
+            )
             try:
-                async for step in walked(window):
-                    yield step
+                async with aclosing(walked):
+                    async for step in walked:
+                        yield step
                 return
             except CursorRefused:
                 if not restarts_left:
                     raise
                 window = replace(window, cursor=None)
+                read.forget_later_head()
 
-    async def _once(self, window: Window) -> AsyncIterator[tuple[ListPage, Window | None]]:
+    async def _once(
+        self, window: Window, read: WindowRead
+    ) -> AsyncGenerator[tuple[ListPage, Window | None], None]:
         """One attempt at a window; a page after which it cannot be gone on with has None."""
         records, params = self.endpoint.list_of(window.part), self._parameters(window)
         progress = WalkProgress(self.tenant, self.endpoint.spec)
@@ -225,16 +259,38 @@ class ListWalk:
         )
         if window.cursor is not None and page.is_empty:
             raise self._refused("a cursor of an earlier run leads to no record")
-        while page.next_cursor is not None:
+        while True:
+            read.note(page)
+            behind = await self._versions_behind(read)
+            if (own := before_any(page.records, behind)) is not None:
+                yield replace(page, records=own), replace(window, cursor=None, is_read=True)
+                return
+            if page.next_cursor is None:
+                break
             progress.note(page)
             yield page, None if progress.empty_count else replace(window, cursor=page.next_cursor)
             page = await self._fetch(records, {**params, "cursor": page.next_cursor})
         if not progress.is_whole(page):
             yield page, None
             raise progress.hole()
+        if behind:
+            raise self._refused("the list ended before a later part of it")
         yield page, replace(window, cursor=None, is_read=True)
 
-    async def _by_offset(self, window: Window) -> AsyncIterator[tuple[ListPage, Window | None]]:
+    async def _versions_behind(self, read: WindowRead) -> frozenset[Version]:
+        """What the window behind this one begins with; empty if there is none."""
+        if read.later is None:
+            return frozenset()
+        if read.later.head is None:  # an earlier run began it
+            begin = replace(read.later.window, cursor=None)
+            page = await self._fetch(self.endpoint.list_of(begin.part), self._parameters(begin))
+            read.later.head = asyncio.get_running_loop().create_future()
+            read.later.head.set_result(versions(page))
+        return await read.later.head
+
+    async def _by_offset(
+        self, window: Window
+    ) -> AsyncGenerator[tuple[ListPage, Window | None], None]:
         """One attempt at a window of a list that is paged by offset, see `offsets`."""
         records = self.endpoint.list_of(window.part)
         place = OffsetPlace(window.since)
@@ -278,11 +334,18 @@ class ListWalk:
             order: Params = {"sort": "update_time DESC, id DESC", "limit": PAGE_LIMIT}
             page = await self._asked(kind, records, order)
         else:
-            until = Window(until=reach.limit.strftime(STAMP) if records.has_until else None)
             limit = 1 if records.has_until else PAGE_LIMIT
-            params = self._parameters(until) | {"sort_direction": "desc", "limit": limit}
+            params = self._parameters(Window()) | {"sort_direction": "desc", "limit": limit}
+            if records.has_until:
+                params["updated_until"] = reach.limit.strftime(STAMP)
             page = await self._asked(kind, records, params)
         return next((each for each in page.records if not reach.is_later(each)), None)
+
+    async def _last_of(self, records: RecordList) -> Record | None:
+        """The last record in the source's order; without a stamp if such records are the last."""
+        order = self._parameters(Window()) | {"sort_direction": "desc", "limit": 1}
+        page = await self._asked(f"newest of {self.endpoint.spec.name}", records, order)
+        return page.records[0] if page.records else None
 
     async def _fetch(self, records: RecordList, params: Params) -> ListPage:
         """One page; an empty one is requested again if a cursor leads to it or follows."""
@@ -318,8 +381,7 @@ class ListWalk:
         if not isinstance(cursor, ChangedSince):
             return {"limit": PAGE_LIMIT}
         params: Params = {"sort_by": cursor.column, "sort_direction": "asc", "limit": PAGE_LIMIT}
-        bounds = {"updated_since": window.since, "updated_until": window.until}
-        return params | {name: bound for name, bound in bounds.items() if bound is not None}
+        return params if window.since is None else params | {"updated_since": window.since}
 
     def _refused(self, reason: str) -> CursorRefused:
         return CursorRefused(

@@ -134,6 +134,10 @@ class Reach:
         is_known = self.newest_ids is None or id_of(record) in self.newest_ids
         return at == self.newest and is_known
 
+    def proves(self, record: Record) -> bool:
+        """True if the record, which was there when the walk began, shows that it is complete."""
+        return not self.is_later(record) and self.covers(record)
+
     def watermark(
         self, before: WalkWatermark | None, *, proven_overlap: timedelta | None = None
     ) -> WalkWatermark | None:

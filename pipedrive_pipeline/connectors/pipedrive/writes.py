@@ -33,14 +33,7 @@ FREQUENCIES: Final = MappingProxyType(
 PERCENT: Final = (0, 100)
 NAME_LENGTH: Final = 255  # characters
 
-OWNER = WriteField(
-    "owner_id",
-    "owner_id",
-    "reference",
-    refers_to="users",
-    is_nullable=False,
-    changes=("owner_name",),
-)
+OWNER = WriteField("owner_id", "owner_id", "reference", refers_to="users", is_nullable=False)
 VISIBLE_TO = WriteField("visible_to", "visible_to", choices=VISIBILITIES, is_nullable=False)
 CUSTOMER = WriteField("customer_id", "org_id", "reference", refers_to="customers")
 CONTACT = WriteField("contact_id", "person_id", "reference", refers_to="contacts")
@@ -48,28 +41,21 @@ DEAL = WriteField("deal_id", "deal_id", "reference", refers_to="deals")
 LEAD = WriteField("lead_id", "lead_id", "reference", refers_to="leads")
 LABELS = WriteField("labels", "label_ids", "options", options_of="label_ids")
 CLOSE_DATE = WriteField("expected_close_date", "expected_close_date", "day")
-IS_ARCHIVED = WriteField(
-    "is_archived", "is_archived", "boolean", is_nullable=False, changes=("archived_at",)
-)
+IS_ARCHIVED = WriteField("is_archived", "is_archived", "boolean", is_nullable=False)
 BILLING = (
     WriteField("billing_frequency", "billing_frequency", choices=FREQUENCIES, is_nullable=False),
     WriteField("billing_cycles", "billing_frequency_cycles", "whole", range=(1, 208)),
 )
 
 
-def _name(key: str, column: str = "name", *, changes: tuple[str, ...] = ()) -> WriteField:
-    return WriteField(column, key, length_max=NAME_LENGTH, is_nullable=False, changes=changes)
+def _name(key: str, column: str = "name") -> WriteField:
+    return WriteField(column, key, length_max=NAME_LENGTH, is_nullable=False)
 
 
 CUSTOMER_FIELDS = (
     _name("name"),
     OWNER,
-    WriteField(
-        "address",
-        "address",
-        "address",
-        changes=("street", "city", "postal_code", "region", "country"),
-    ),
+    WriteField("address", "address", "address"),
     WriteField("website", "website"),
     WriteField("industry", "industry", "option", options_of="industry"),
     WriteField("annual_revenue", "annual_revenue", "whole"),
@@ -78,11 +64,11 @@ CUSTOMER_FIELDS = (
     VISIBLE_TO,
 )
 CONTACT_FIELDS = (
-    _name("name", changes=("first_name", "last_name")),
-    WriteField("first_name", "first_name", changes=("name",)),
-    WriteField("last_name", "last_name", changes=("name",)),
-    WriteField("emails", "emails", "points", is_nullable=False, changes=("email",)),
-    WriteField("phones", "phones", "points", is_nullable=False, changes=("phone",)),
+    _name("name"),
+    WriteField("first_name", "first_name"),
+    WriteField("last_name", "last_name"),
+    WriteField("emails", "emails", "points", is_nullable=False),
+    WriteField("phones", "phones", "points", is_nullable=False),
     CUSTOMER,
     OWNER,
     WriteField("job_title", "job_title", is_nullable=False),
@@ -104,7 +90,6 @@ STATUS = WriteField(
     "status",
     choices=MappingProxyType({"open": "open", "won": "won", "lost": "lost"}),
     is_nullable=False,
-    changes=("won_at", "lost_at", "closed_at", "first_won_at", "lost_reason"),
 )
 DEAL_FIELDS = (
     _name("title"),
@@ -116,46 +101,30 @@ DEAL_FIELDS = (
     CUSTOMER,
     CONTACT,
     OWNER,
-    WriteField(
-        "pipeline_id",
-        "pipeline_id",
-        "reference",
-        refers_to="pipelines",
-        is_nullable=False,
-        changes=("stage_id", "stage_changed_at"),
-    ),
-    WriteField(
-        "stage_id",
-        "stage_id",
-        "reference",
-        refers_to="stages",
-        is_nullable=False,
-        changes=("pipeline_id", "stage_changed_at"),
-    ),
-    CLOSE_DATE,
+    WriteField("pipeline_id", "pipeline_id", "reference", refers_to="pipelines", is_nullable=False),
+    WriteField("stage_id", "stage_id", "reference", refers_to="stages", is_nullable=False),
+    replace(CLOSE_DATE, is_nullable=False),  # null is answered 400 by v2
     LABELS,
     VISIBLE_TO,
     IS_ARCHIVED,
 )
 LINE_FIELDS = (
     WriteField("product_id", "product_id", "reference", refers_to="products", is_nullable=False),
-    WriteField("quantity", "quantity", "number", is_nullable=False, changes=("total",)),
-    WriteField("unit_price", "item_price", "number", is_nullable=False, changes=("total",)),
-    WriteField("discount", "discount", "number", is_nullable=False, changes=("total",)),
+    WriteField("quantity", "quantity", "number", is_nullable=False),
+    WriteField("unit_price", "item_price", "number", is_nullable=False),
+    WriteField("discount", "discount", "number", is_nullable=False),
     WriteField(
         "discount_type",
         "discount_type",
         choices=MappingProxyType({"percent": "percentage", "amount": "amount"}),
         is_nullable=False,
-        changes=("total",),
     ),
-    WriteField("tax", "tax", "number", range=PERCENT, is_nullable=False, changes=("total",)),
+    WriteField("tax", "tax", "number", range=PERCENT, is_nullable=False),
     WriteField(
         "tax_method",
         "tax_method",
         choices=MappingProxyType({name: name for name in ("exclusive", "inclusive", "none")}),
         is_nullable=False,
-        changes=("total",),
     ),
     WriteField("is_enabled", "is_enabled", "boolean", is_nullable=False),
     WriteField("comments", "comments", is_nullable=False),
@@ -183,7 +152,7 @@ ACTIVITY_FIELDS = (
         "option",
         named_by=("activity_types", "key_string", "name"),
         is_nullable=False,
-        changes=("remote_kind",),
+        made_from="remote_kind",
     ),
     WriteField(
         "remote_kind",
@@ -191,12 +160,11 @@ ACTIVITY_FIELDS = (
         "option",
         named_by=("activity_types", "key_string", "name"),
         is_nullable=False,
-        changes=("kind",),
     ),
-    WriteField("due_date", "due_date", "day", changes=("starts_at", "ends_at", "all_day")),
-    WriteField("due_time", "due_time", "clock", changes=("starts_at", "ends_at", "all_day")),
-    WriteField("duration", "duration", "clock", changes=("ends_at",)),
-    WriteField("done", "done", "boolean", is_nullable=False, changes=("done_at",)),
+    WriteField("due_date", "due_date", "day"),
+    WriteField("due_time", "due_time", "clock"),
+    WriteField("duration", "duration", "clock"),
+    WriteField("done", "done", "boolean", is_nullable=False),
     WriteField("busy", "busy", "boolean", is_nullable=False),
     WriteField("body", "note"),
     WriteField("location", "location", "address"),
@@ -207,12 +175,11 @@ ACTIVITY_FIELDS = (
     OWNER,
 )
 NOTE_FIELDS = (
-    WriteField("body", "content", length_max=100_000, is_nullable=False, changes=("body_text",)),
-    replace(CUSTOMER, changes=("noted_on",)),
-    replace(CONTACT, changes=("noted_on",)),
-    # A note on a deal takes over the deal's person and organization.
-    replace(DEAL, changes=("noted_on", "contact_id", "customer_id")),
-    replace(LEAD, changes=("noted_on", "contact_id", "customer_id")),
+    WriteField("body", "content", length_max=100_000, is_nullable=False),
+    CUSTOMER,
+    CONTACT,
+    DEAL,
+    LEAD,
 )
 LEAD_FIELDS = (
     _name("title"),
@@ -236,13 +203,21 @@ def named_person(body: Body, _before: Row) -> Body:
     return body
 
 
-def with_participant(body: Body, _before: Row) -> Body:
-    """Names an activity's person as its participant: ``person_id`` itself was refused to some."""
+def with_participant(body: Body, before: Row) -> Body:
+    """Names an activity's person as its participant: ``person_id`` itself was refused to some.
+
+    The person takes the place of the former one; the other participants stay.
+    """
     if "person_id" not in body:
         return body
     person_id = body.pop("person_id")
+    others = [
+        {"person_id": each["person_id"], "primary": False}
+        for each in before.get("participants") or []
+        if not each.get("primary") and each["person_id"] != person_id
+    ]
     people = [] if person_id is None else [{"person_id": person_id, "primary": True}]
-    return {**body, "participants": people}
+    return {**body, "participants": people + others}
 
 
 def with_whole_value(body: Body, before: Row) -> Body:
@@ -366,13 +341,7 @@ WRITES: Final[Mapping[Operation, WriteSpec]] = MappingProxyType(
                 custom=custom_value,
                 shape=named_person,
             ),
-            *_specs(
-                "pipelines",
-                "pipelines",
-                "/api/v2/pipelines",
-                PIPELINE_FIELDS,
-                scopes=ADMIN,
-            ),
+            *_specs("pipelines", "pipelines", "/api/v2/pipelines", PIPELINE_FIELDS, scopes=ADMIN),
             *_specs(
                 "stages",
                 "stages",
@@ -426,6 +395,7 @@ WRITES: Final[Mapping[Operation, WriteSpec]] = MappingProxyType(
                 scopes=("activities:full",),
                 required=("subject",),
                 shape=with_participant,
+                shape_reads=("participants",),
             ),
             *_specs(
                 "notes",
@@ -445,6 +415,7 @@ WRITES: Final[Mapping[Operation, WriteSpec]] = MappingProxyType(
                 LEAD_FIELDS,
                 scopes=LEADS,
                 one_of=("customer_id", "contact_id"),
+                together=("amount", "currency"),
                 tokens=V1_TOKENS,
                 custom_values="",
                 custom=custom_value_of_v1,

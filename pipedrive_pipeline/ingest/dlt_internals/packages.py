@@ -20,21 +20,15 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from pipedrive_pipeline.errors import (
     DatabaseUnavailable,
     DiskFull,
-    Permanent,
     Superseded,
     full_disk,
 )
 from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.ingest.dlt_internals.destination import Sessions, heal_staging, pipeline
 from pipedrive_pipeline.ingest.dlt_internals.resources import resource_of, source_of
+from pipedrive_pipeline.ingest.outcome import LoadRefused
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
-
-
-class LoadRefused(Permanent):
-    """Postgres refused a load for its content or its rights. Nothing of it counts."""
-
-    code = "load_refused"
 
 
 class Packages:

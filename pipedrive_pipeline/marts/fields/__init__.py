@@ -1,4 +1,4 @@
-"""Custom fields of a tenant: their catalogue, their view columns and the checks of their values.
+"""Fields of a tenant, standard and custom: their catalogue, columns and the checks of values.
 
 Belongs here: which fields a tenant has or had, the names and SQL of their columns, values that do
 not fit their type, and the comparison of raw values with what views and marts show. Does not belong

@@ -24,7 +24,7 @@ from pipedrive_pipeline.marts.fields.raw_fields import RawFields
 from pipedrive_pipeline.marts.fields.value_checks import filled_count
 from pipedrive_pipeline.marts.mapping.form import ATTRIBUTE
 from pipedrive_pipeline.marts.mapping.mapped_sources import mapped_sources
-from pipedrive_pipeline.marts.parallel import are_many, parallel_transactions
+from pipedrive_pipeline.marts.parallel_queries import are_many, parallel_transactions
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.sources import Filling, MartSource, mart_sources
 from pipedrive_pipeline.scope import Scope
@@ -67,22 +67,23 @@ def compare_values(warehouse: Warehouse, scope: Scope, *, is_whole: bool = True)
         is_shown = are_custom_fields_wanted(connection, scope)
         fields = fields_of(connection, scope)
         tasks: list[Callable[[psycopg.Connection], MartResult]] = []
+        is_shared = False
         sources = [
             source
             for source in mapped_sources(connection, scope, fields, mart_sources(scope.system))
             if not source.is_of_parts  # the values are those of the record
         ]
         for source in sources:
-            if is_whole:
+            ids = None if is_whole else _loaded_ids(connection, source, loads)
+            if ids is None:
                 conditions = _halves(connection, source)
             else:
-                ids = _loaded_ids(connection, source, loads)
                 conditions = [_id_condition(ids)] if ids else []
+            is_shared |= len(conditions) > 1
             tasks += [
                 partial(_compare_mart, scope, source, condition, is_shown=is_shown)
                 for condition in conditions
             ]
-        is_shared = len(tasks) > len(sources)
         results = (
             [future.result() for future in [submit(task) for task in tasks]]
             if is_shared
@@ -258,12 +259,28 @@ def _unproven_loads(connection: psycopg.Connection, scope: Scope) -> list[str]:
     return list(row[0]) if row else []
 
 
-def _loaded_ids(connection: psycopg.Connection, source: MartSource, loads: list[str]) -> list[str]:
+def _loaded_ids(
+    connection: psycopg.Connection, source: MartSource, loads: list[str]
+) -> list[str] | None:
+    """Returns the ids of the records in these loads; None if they are most of many records.
+
+    To compare all 80,000 records over two connections took 2.0 s, and by their ids 3.8 s.
+    """
+    if not loads:
+        return []
+    parts = {"key": sql.Identifier(source.key), "records": source.records}
+    query = sql.SQL(
+        "select count(*) filter (where record._dlt_load_id = any (%s)) * 2 > count(*)"
+        " from {records} as record"
+    ).format(**parts)
+    are_most = connection.execute(query, (loads,)).fetchone()
+    if are_most == (True,) and are_many(connection, source.entity):
+        return None
     query = sql.SQL(
         "select record.{key}::text from {records} as record"
         " where record._dlt_load_id = any (%s) order by record.{key} asc"
-    ).format(key=sql.Identifier(source.key), records=source.records)
-    return [row[0] for row in connection.execute(query, (loads,))] if loads else []
+    ).format(**parts)
+    return [row[0] for row in connection.execute(query, (loads,))]
 
 
 def _id_condition(ids: Sequence[str]) -> sql.Composed:

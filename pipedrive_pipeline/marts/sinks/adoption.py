@@ -85,7 +85,7 @@ def confirm(
         connection.execute(_START, facts)
         confirmed = Confirmed(linked, row[0] if row else 0)
         _audit(connection, scope, sink, who, confirm=vars(confirmed))
-    renew_statistics(warehouse, [("integration", "sink_links")])
+    renew_statistics(warehouse, {("integration", "sink_links"): ()})
     return confirmed
 
 

@@ -51,9 +51,13 @@ def kept_in(service: Service, file: Path) -> Iterator[None]:
     """Begins with the state in a file, and saves every change to it until the end of the block.
 
     Raises:
-        ValueError: as `load`.
+        ValueError: as `load`, or the file cannot be read or written.
     """
-    load(service, file)
+    try:
+        load(service, file)
+        save(service, file)
+    except OSError as error:
+        raise ValueError(f"{file} cannot hold the state ({error.strerror}).") from error
     ended = threading.Event()
     saver = threading.Thread(target=_save_changes, args=(service, file, ended), daemon=True)
     saver.start()

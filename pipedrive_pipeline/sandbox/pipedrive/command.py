@@ -47,7 +47,9 @@ class Rotation(StrEnum):
 
 
 def run_sandbox(  # noqa: PLR0917 (Typer reads one parameter per flag)
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one.")] = 8100,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port on 127.0.0.1; 0 takes any free one.")
+    ] = 8100,
     organizations: Annotated[int, typer.Option(min=0, help="How many to seed.")] = 1_200,
     persons: Annotated[int, typer.Option(min=0, help="How many to seed.")] = 3_500,
     deals: Annotated[

@@ -65,6 +65,7 @@ class BudgetStatus:
     sharers: int  # tenants of the company, this one included
     resets_at: datetime
     configured: int | None = None  # a limit that a person set; the source's own still holds
+    company_id: str = ""  # empty where it is not known
 
     def told(self, left: int, limit: int | None) -> BudgetStatus:
         """Returns a copy with the figures that the source has just reported."""
@@ -104,6 +105,7 @@ def standing(warehouse: Warehouse, scope: Scope, now: datetime) -> BudgetStatus:
         sharers=max(1, row.sharers),
         resets_at=row.resets_at if row.resets_at and row.resets_at > now else midnight(now),
         configured=row.configured,
+        company_id=row.company_id,
     )
 
 
@@ -234,6 +236,7 @@ def cost_of_increment(entities: Iterable[Entity]) -> int:
 
 @dataclass(frozen=True)
 class _BudgetRow:
+    company_id: str
     share: float | None
     configured: int | None
     told_limit: int | None
@@ -246,6 +249,7 @@ class _BudgetRow:
 
 _STANDING = """
 select
+    coalesce(connections.company_id, '') as company_id,
     sync_settings.budget_share::float8 as share,
     sync_settings.daily_token_budget as configured,
     told.daily_limit as told_limit,

@@ -1,4 +1,8 @@
-"""Writes a run's calls to `integration.api_usage` and `budget_statements`."""
+"""Writes a run's calls to `integration.api_usage`, `budget_statements` and the run's own row.
+
+Calls are booked to the company that was connected when the run began to call it. The tenant may be
+moved to another company meanwhile: what the former one has left says nothing of the new one.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import threading
 from collections import Counter
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from pipedrive_pipeline.connectors.contract import ApiCall
 from pipedrive_pipeline.scope import Scope
@@ -14,11 +19,13 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 
 
 class UsageRecorder:
-    """Counts one run's calls by kind; `write` adds them to the company's usage."""
+    """Counts one run's calls by kind; `write` adds them to the usage of the company and the run."""
 
     def __init__(self, warehouse: Warehouse, scope: Scope, now: Now) -> None:
         self._warehouse, self._scope = warehouse, scope
         self._now = now
+        self.company_id = ""  # whose tokens are spent; empty where it is not known
+        self.run_id: UUID | None = None  # whose calls these are; None outside of a run
         self._told: ApiCall | None = None  # the newest that carries the tokens left today
         self._lock = threading.Lock()
         self._calls: Counter[str] = Counter()
@@ -36,7 +43,10 @@ class UsageRecorder:
                 self._told = call
 
     def write(self) -> None:
-        """Adds the calls since the last write to `integration.api_usage`."""
+        """Adds the calls since the last write to `integration.api_usage` and the run's row.
+
+        Both in one statement, so that a run which dies keeps what is booked.
+        """
         with self._lock:
             calls, tokens = self._calls, self._tokens
             self._calls, self._tokens = Counter(), Counter()
@@ -48,7 +58,11 @@ class UsageRecorder:
         usage = {
             "tenant": self._scope.tenant.slug,
             "system": self._scope.system,
+            "company": self.company_id,
             "used_on": now.date(),
+            "run": self.run_id,
+            "run_calls": calls.total(),
+            "run_tokens": tokens.total(),
             "kinds": kinds,
             "calls": [calls[kind] for kind in kinds],
             "tokens": [tokens[kind] for kind in kinds],
@@ -59,7 +73,10 @@ class UsageRecorder:
                 connection.execute(_TOLD, self._statement(newest_call, now))
 
     def note_spent(self, resets_at: datetime) -> None:
-        """Saves for the whole company that no tokens are left, and when the source resets them."""
+        """Saves for the whole company that no tokens are left, and when the source resets them.
+
+        Nothing is saved if the tenant is connected to another company by now.
+        """
         now = self._now()
         statement = self._statement(None, now) | {"left": 0, "resets_at": resets_at}
         with self._warehouse.transaction(tenant=self._scope.tenant) as connection:
@@ -69,6 +86,7 @@ class UsageRecorder:
         return {
             "tenant": self._scope.tenant.slug,
             "system": self._scope.system,
+            "company": self.company_id,
             "limit": call.daily_limit if call else None,
             "left": call.daily_left if call else None,
             "now": now,
@@ -79,14 +97,19 @@ class UsageRecorder:
 
 
 _USAGE = """
+with run as (
+    update integration.runs
+    set api_calls = runs.api_calls + %(run_calls)s,
+        tokens_spent = runs.tokens_spent + %(run_tokens)s
+    where runs.tenant_id = %(tenant)s and runs.id = %(run)s
+)
+
 insert into integration.api_usage as book
     (tenant_id, system, company_id, used_on, call_kind, calls, tokens)
-select %(tenant)s, %(system)s, coalesce(connections.company_id, ''),
+select %(tenant)s, %(system)s, %(company)s,
     %(used_on)s, given.call_kind, given.calls, given.tokens
 from unnest(%(kinds)s::text[], %(calls)s::bigint[], %(tokens)s::bigint[])
     as given (call_kind, calls, tokens)
-left join integration.connections as connections
-    on connections.tenant_id = %(tenant)s and connections.system = %(system)s
 order by given.call_kind
 on conflict (tenant_id, system, company_id, used_on, call_kind) do update
 set calls = book.calls + excluded.calls, tokens = book.tokens + excluded.tokens
@@ -122,7 +145,7 @@ select connections.tenant_id, connections.system, connections.company_id,
 from integration.connections as connections
 where connections.tenant_id = %(tenant)s
     and connections.system = %(system)s
-    and connections.company_id is not null
+    and connections.company_id = %(company)s
 on conflict (tenant_id, system) do update
 set company_id = excluded.company_id,
     daily_limit = excluded.daily_limit,

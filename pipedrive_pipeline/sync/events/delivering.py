@@ -44,7 +44,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.cipher import Cipher, secret_of_webhook
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.reuse import reusing
+from pipedrive_pipeline.warehouse.reused_connection import reusing
 
 TEST: Final = "webhook.test"  # the type of an event that a person asks for
 DISABLED: Final = "app_webhook_disabled"  # in alerts and the runbook

@@ -156,6 +156,8 @@ def begin(warehouse: Warehouse, facts: RunFacts) -> HistoryRow:
 def settle_dead(lock: TenantLock) -> list[str]:
     """Ends the rows of runs that died; returns their Dagster run ids.
 
+    Calls and tokens are in the row already; what was read is taken from the last progress.
+
     A run holds its lock as long as it lives; the caller has the lock, so every other run is dead.
     """
     tenant = lock.tenant
@@ -167,7 +169,8 @@ def settle_dead(lock: TenantLock) -> list[str]:
             for log_id, system, sync_type in begun
             if lock.covers(lock_of_run(Scope(tenant, system), sync_type))
         ]
-        rows = connection.execute(_SETTLE, [Jsonb([message]), dead]).fetchall()
+        values = {"errors": Jsonb([message]), "reason": message["message"], "dead": dead}
+        rows = connection.execute(_SETTLE, values).fetchall()
     return [row[0] for row in rows if row[0]]
 
 
@@ -202,7 +205,7 @@ def _facts(read: EntityRead | None, now: datetime) -> dict[str, Any]:
     """Returns the columns of `integration.run_entities`; without a read, those of none."""
     if read is None:
         return dict.fromkeys(_FACTS) | {"fetched": 0, "rejected": 0}
-    status, error = _ending(read), _named(read.error) if read.error else {}
+    status, error = ending(read), _named(read.error) if read.error else {}
     is_compared = read.missing is not None
     values = (
         status,
@@ -226,7 +229,8 @@ def _listed(rows: Iterable[Mapping[str, Any]]) -> Jsonb:
     return Jsonb([*rows], dumps=partial(json.dumps, default=datetime.isoformat))
 
 
-def _ending(read: EntityRead) -> EntityStatus:
+def ending(read: EntityRead) -> EntityStatus:
+    """Returns how a read ended; of one that goes on, how it would if the run ended now."""
     if read.is_complete:
         return "complete"
     if read.is_set_aside:
@@ -256,8 +260,8 @@ update integration.runs
 set status = %(status)s,
     completed_at = clock_timestamp(),
     progress = null,
-    tokens_spent = %(tokens_spent)s,
-    api_calls = %(api_calls)s,
+    tokens_spent = greatest(runs.tokens_spent, %(tokens_spent)s),
+    api_calls = greatest(runs.api_calls, %(api_calls)s),
     values_seen = %(values_seen)s,
     values_lost = %(values_lost)s,
     resume_at = %(resume_at)s,
@@ -281,6 +285,7 @@ _FACTS: Final = (
     "swept_at",
 )
 
+# A run that was taken for dead has rows already, from its progress; it may end all the same.
 _ENTITIES = """
 insert into integration.run_entities (
     tenant_id, run_id, system, started_at, entity, status, code, reason, fetched, rejected, erased,
@@ -293,6 +298,20 @@ select
 from integration.runs
 cross join jsonb_populate_recordset(null::integration.run_entities, %(rows)s) as given
 where runs.id = %(id)s
+on conflict (run_id, entity) do update
+set status = excluded.status,
+    code = excluded.code,
+    reason = excluded.reason,
+    fetched = excluded.fetched,
+    rejected = excluded.rejected,
+    erased = excluded.erased,
+    watermark_before = excluded.watermark_before,
+    watermark_after = excluded.watermark_after,
+    missing = excluded.missing,
+    extra = excluded.extra,
+    stale = excluded.stale,
+    checked_at = excluded.checked_at,
+    swept_at = excluded.swept_at
 """
 
 _MARTS = """
@@ -327,9 +346,38 @@ where tenant_id = %s and status = 'running'
 _SETTLE = """
 with dead as (
     update integration.runs
-    set status = 'failed', completed_at = clock_timestamp(), progress = null, errors = errors || %s
-    where id = any(%s)
+    set status = 'failed',
+        completed_at = clock_timestamp(),
+        progress = null,
+        errors = errors || %(errors)s
+    where id = any(%(dead)s)
     returning id, dagster_run_id
+),
+
+-- Sees the rows as they were before this statement, with their progress.
+read as (
+    insert into integration.run_entities
+        (tenant_id, run_id, system, entity, started_at, status, code, reason, fetched)
+    select
+        runs.tenant_id,
+        runs.id,
+        runs.system,
+        entity.name,
+        runs.started_at,
+        entity.facts ->> 'status',
+        case
+            when entity.facts ->> 'status' <> 'complete'
+                then coalesce(entity.facts ->> 'code', 'killed')
+        end,
+        case
+            when entity.facts ->> 'status' <> 'complete' and entity.facts ->> 'code' is null
+                then %(reason)s
+        end,
+        (entity.facts ->> 'fetched')::bigint
+    from integration.runs
+    cross join lateral jsonb_each(runs.progress -> 'entities') as entity (name, facts)
+    where runs.id = any(%(dead)s)
+        and entity.facts ? 'status'
 ),
 
 unanswered as (

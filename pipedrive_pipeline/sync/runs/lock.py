@@ -27,7 +27,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import fences, locks
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.reuse import reusing
+from pipedrive_pipeline.warehouse.reused_connection import reusing
 
 # Runs that make no calls to the source: they take the lock on the marts only.
 WITHOUT_SOURCE: Final = frozenset({"remap", "verify"})

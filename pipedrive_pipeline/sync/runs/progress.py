@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from pipedrive_pipeline.errors import Cancelled
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.runs.history import ending
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 INTERVAL_SECONDS = 1.0
@@ -142,6 +143,10 @@ class ProgressWriter:
                 name: {
                     "rows": read.resumed_rows + read.fetched,
                     "is_complete": read.is_complete or read.error is not None,
+                    # For the history of a run that dies; see `history.settle_dead`.
+                    "fetched": read.fetched,
+                    "status": ending(read),
+                    "code": read.error.code if read.error else None,
                 }
                 for name, read in self._reads.items()
             },

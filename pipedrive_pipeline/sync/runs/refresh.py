@@ -13,7 +13,7 @@ from datetime import datetime
 from psycopg import sql
 
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.contract import CursorState, Entity
+from pipedrive_pipeline.connectors.contract import CursorState, Entity, next_number
 from pipedrive_pipeline.errors import BadInput, BudgetSpent, Busy
 from pipedrive_pipeline.ingest.outcome import Refreshed, watermark
 from pipedrive_pipeline.ingest.reading import Reader
@@ -103,10 +103,12 @@ def _walk_of(warehouse: Warehouse, stores: TenantStores, source: SourceAccess) -
         cursor = stores.raw.cursors.get(entity.name)
         return None if cursor is None else _changed_since(warehouse, source.scope, entity, cursor)
 
-    def read(entity: Entity) -> None:
+    def read(entity: Entity) -> set[str]:
+        began = next_number()
         for ended in reader.read([entity], is_full=False):
             if ended.error:
                 raise ended.error
+        return stores.raw.keys_read_since(entity, began)
 
     return ChangesWalk(changed_count, read)
 

@@ -115,6 +115,12 @@ def queued(warehouse: Warehouse, *, limit: int) -> list[QueuedSync]:
     return [QueuedSync(row[0], Scope(Tenant(row[1]), row[2]), *row[3:]) for row in rows]
 
 
+def types_queued(connection: psycopg.Connection, scope: Scope) -> set[str]:
+    """Returns the kinds of run that are queued for one tenant and system."""
+    values = [scope.tenant.slug, scope.system]
+    return {row[0] for row in connection.execute(_TYPES_QUEUED, values)}
+
+
 def claim(warehouse: Warehouse, facts: RunFacts, run_id: UUID) -> None:
     """Marks the tenant's requests that this run answers as running.
 
@@ -142,9 +148,9 @@ def settle(warehouse: Warehouse, facts: RunFacts, run_id: UUID, status: Status) 
         connection.execute(_SETTLE, [state, run_id])
 
 
-def requeue(warehouse: Warehouse, facts: RunFacts) -> None:
-    """Queues the remaining work of a paused run until it may go on."""
-    values = [facts.scope.tenant.slug, facts.scope.system, facts.sync_type, facts.trigger]
+def requeue(warehouse: Warehouse, facts: RunFacts, *, who: str) -> None:
+    """Queues the work that a run has left, until it may go on; ``who`` asks for it."""
+    values = [facts.scope.tenant.slug, facts.scope.system, facts.sync_type, facts.trigger, who]
     with warehouse.transaction(tenant=facts.scope.tenant) as connection:
         connection.execute(_REQUEUE, values)
 
@@ -218,6 +224,14 @@ order by sync_requests.requested_at, sync_requests.id
 limit %s
 """
 
+_TYPES_QUEUED = """
+select sync_requests.sync_type
+from integration.sync_requests
+where sync_requests.tenant_id = %s
+    and sync_requests.system = %s
+    and sync_requests.state = 'queued'
+"""
+
 _CLAIM = """
 update integration.sync_requests
 set state = 'running', run_id = %s, dagster_run_id = %s
@@ -226,7 +240,7 @@ where tenant_id = %s and system = %s and state = 'queued' and sync_type = any(%s
 
 _REQUEUE = """
 insert into integration.sync_requests (tenant_id, system, sync_type, trigger, requested_by)
-values (%s, %s, %s, %s, 'a paused sync')
+values (%s, %s, %s, %s, %s)
 on conflict (tenant_id, system, sync_type) where state = 'queued' do nothing
 """
 

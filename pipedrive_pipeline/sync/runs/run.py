@@ -39,7 +39,7 @@ from pipedrive_pipeline.sync.tenancy.expiry import erase_expired
 from pipedrive_pipeline.sync.tenancy.retention import delete_old_history
 from pipedrive_pipeline.warehouse.catalog import row_counts
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.reuse import reusing
+from pipedrive_pipeline.warehouse.reused_connection import reusing
 
 VIEWS_DUE = (
     "the views wait for a session that has an open transaction on them; every row is in crm, and "
@@ -90,6 +90,7 @@ class TenantRun:
             is_increment=self.facts.sync_type == "incremental",
             now=now,
         )
+        self._source.usage.run_id = row.id
         self._progress = ProgressWriter(
             warehouse, self._scope, row.id, tokens_spent=lambda: self._source.usage.tokens_spent
         )
@@ -410,7 +411,7 @@ def open_run(
             status = row.complete()
             requests.settle(reused, facts, row.id, status)
             if status == "paused":
-                requests.requeue(reused, facts)
+                requests.requeue(reused, facts, who="a paused sync")
             alerts.notify_of_run(reused, settings, row)
             run.remove_files()
             delete_old_history(reused, facts.scope, kept_days=settings.history_kept_days)

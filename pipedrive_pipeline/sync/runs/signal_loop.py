@@ -21,7 +21,7 @@ from pipedrive_pipeline.sync.runs.refresh import serve_waiting
 from pipedrive_pipeline.sync.runs.serving import Served
 from pipedrive_pipeline.sync.runs.signals import due_scopes
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.reuse import reusing
+from pipedrive_pipeline.warehouse.reused_connection import reusing
 
 POLL_SECONDS = 0.5
 BUSY_SECONDS = 2.0  # until a scope is tried again whose lock another run has

@@ -103,6 +103,7 @@ class SourceAccess:
 
     def _access(self, on_call: Callable[[ApiCall], None]) -> Access:
         allowance = self.allowance
+        self.usage.company_id = self.usage.company_id or allowance.standing.company_id
 
         def booked(call: ApiCall) -> None:
             allowance.on_call(call)

@@ -14,7 +14,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.connection_alerts import check_connection_and_alert
 from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
-from pipedrive_pipeline.sync.webhooks.liveness import WebhookDead, near_real_time
+from pipedrive_pipeline.sync.webhooks.live_status import WebhookDead, near_real_time
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connection_test import ConnectionCheck
 from pipedrive_pipeline.vault.vault import check_keys, open_vault

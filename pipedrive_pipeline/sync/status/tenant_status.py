@@ -13,10 +13,10 @@ from pipedrive_pipeline.errors import UnknownTenant
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import is_free, locks_taken
 from pipedrive_pipeline.sync.status.entity_states import UNREMARKABLE, EntityState, entity_states
-from pipedrive_pipeline.sync.webhooks.liveness import Liveness, near_real_time
+from pipedrive_pipeline.sync.webhooks.live_status import Liveness, near_real_time
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.reuse import reusing
+from pipedrive_pipeline.warehouse.reused_connection import reusing
 
 SPARKS = "▁▂▃▄▅▆▇█"
 RECENT_RUNS = 12

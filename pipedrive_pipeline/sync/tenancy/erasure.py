@@ -10,6 +10,7 @@ the erasure; once the record's own entry is gone, it leads to no person.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,11 +22,12 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline.connectors.contract import Entity
+from pipedrive_pipeline.connectors.contract import ColumnType, Entity
 from pipedrive_pipeline.connectors.registry import system as system_of
 from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.ingest.erasure import RawErasure, erased_versions, is_edited
+from pipedrive_pipeline.marts.contact_points.upkeep import TABLE as CONTACT_POINTS
 from pipedrive_pipeline.marts.declared import MARTS, Mart
 from pipedrive_pipeline.marts.declared import mart as mart_of
 from pipedrive_pipeline.marts.erasure import (
@@ -35,7 +37,6 @@ from pipedrive_pipeline.marts.erasure import (
     has_address,
     rows_with_address,
 )
-from pipedrive_pipeline.marts.points.upkeep import TABLE as CONTACT_POINTS
 from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
@@ -52,6 +53,9 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.vacuum import clear_remains
+
+BIGINT_MAX = 2**63 - 1  # of Postgres's type bigint
+_WHOLE_NUMBER = re.compile("[0-9]{1,19}")
 
 
 class NobodyToErase(BadInput):
@@ -121,11 +125,24 @@ def personal_record(system: str, mart: str, record_id: str) -> PersonalRecord:
 
     Raises:
         BadInput: the system has no records for this mart.
+        NobodyToErase: no record can have this id.
     """
     for source in mart_sources(system):
         if source.name == mart:
+            _check_id(system, system_of(system).entity(source.entity), record_id)
             return PersonalRecord(system, source.entity, record_id)
     raise BadInput(f"{system_of(system).label} has no records for {mart}.")
+
+
+def _check_id(system: str, entity: Entity, record_id: str) -> None:
+    is_number = entity.key.type is ColumnType.BIGINT
+    if is_number and not (_WHOLE_NUMBER.fullmatch(record_id) and int(record_id) <= BIGINT_MAX):
+        raise NobodyToErase(
+            f"{record_id[:64]!r} is no id of {system} {entity.name}: theirs are whole numbers; "
+            "nothing was erased."
+        )
+    if not record_id:
+        raise NobodyToErase(f"an id of {system} {entity.name} is not empty; nothing was erased.")
 
 
 def find_by_address(warehouse: Warehouse, tenant: Tenant, email: str) -> Matches:

@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput, NotConnected, UnknownTenant
-from pipedrive_pipeline.marts.points.values import is_country
+from pipedrive_pipeline.marts.contact_points.values import is_country
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import SANDBOX_TENANT, Settings
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE

@@ -10,13 +10,13 @@ from psycopg import errors, sql
 
 from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.errors import BadInput, PersonMustAct
+from pipedrive_pipeline.marts.contact_points.upkeep import TABLE as CONTACT_POINTS
 from pipedrive_pipeline.marts.declared import MARTS
-from pipedrive_pipeline.marts.points.upkeep import TABLE as CONTACT_POINTS
 from pipedrive_pipeline.marts.sinks.writer import drop_writers
 from pipedrive_pipeline.marts.views.access import drop_analyst_role
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.scratch import clear_scratch
-from pipedrive_pipeline.sync.webhooks.life import disconnect
+from pipedrive_pipeline.sync.webhooks.lifecycle import disconnect
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import exported_rows
 from pipedrive_pipeline.vault.connections import connections

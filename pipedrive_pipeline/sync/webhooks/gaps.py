@@ -2,8 +2,10 @@
 
 The receiver notes every few seconds that it is alive. If it was not for longer than a source
 repeats an event, events of that source may be lost; so they may if it had to refuse some. After
-failed deliveries a source may also send nothing for a while: once that is over, a sync finds what
-active tenants missed, and a longer silence makes the sensor look at the webhooks.
+failed deliveries a source may also send nothing for a while, and ten events of a bulk edit fail
+within the restart of an app. So after each silence the sensor looks at the webhooks of active
+tenants: one whose last delivery failed is made again, which ends a pause. Where the source shows
+no failure, a sync finds what was missed, once a pause must be over.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from pipedrive_pipeline.sync.webhooks.rows import WHO
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-RESTARTED_WITHIN = timedelta(seconds=10)  # a restart of the app takes less
-LOOKED_AT_AFTER = timedelta(seconds=30)
+SILENT_AFTER = timedelta(seconds=3)  # the receiver notes every two seconds that it is alive
+ALL_LOOKED_AT_AFTER = timedelta(seconds=30)
 
 
 def note_alive(warehouse: Warehouse) -> None:
@@ -27,10 +29,10 @@ def note_alive(warehouse: Warehouse) -> None:
     with warehouse.transaction() as connection:
         row = connection.execute(_ALIVE).fetchone()
         silent_for, silent_since = row or (None, None)
-        if silent_for is None or silent_since is None or silent_for < RESTARTED_WITHIN:
+        if silent_for is None or silent_since is None or silent_for < SILENT_AFTER:
             return
-        if silent_for > LOOKED_AT_AFTER:
-            connection.execute(_LOOK)
+        if silent_for > ALL_LOOKED_AT_AFTER:
+            connection.execute(_LOOK_AT_ALL)
         for key, webhooks in ((each.key, each.webhooks) for each in registry.systems()):
             if webhooks is None:
                 continue
@@ -78,15 +80,21 @@ select
     former.alive_at
 from former
 """
-_LOOK = """
+_LOOK_AT_ALL = """
 update integration.webhooks
 set next_check_at = clock_timestamp()
 where webhooks.state = 'live'
 """
-# Tenants without an event in the day before had hardly enough for a pause.
+# Tenants without an event in the day before had hardly enough for a pause. Each is looked at every
+# ten minutes at most: a receiver that is short of processor time is silent again and again. For the
+# same reason a time that is noted stays: its sync would be put off for ever.
 _PAUSED = """
 update integration.webhooks
-set paused_until = clock_timestamp() + %(paused_for)s
+set paused_until = coalesce(webhooks.paused_until, clock_timestamp() + %(paused_for)s),
+    next_check_at = least(
+        webhooks.next_check_at,
+        greatest(clock_timestamp(), webhooks.checked_at + interval '10 minutes')
+    )
 where webhooks.system = %(system)s
     and webhooks.last_event_at > %(since)s::timestamptz - interval '1 day'
     and %(paused_for)s > interval '0'

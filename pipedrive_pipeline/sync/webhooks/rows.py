@@ -318,6 +318,7 @@ set state = 'live',
     checked_at = clock_timestamp(),
     next_check_at = clock_timestamp() + %(next_in)s,
     attempts = %(attempts)s,
+    paused_until = null,
     gap_since = coalesce(webhooks.gap_since, clock_timestamp()),
     gap_reason = coalesce(webhooks.gap_reason, %(gap_reason)s)
 where webhooks.tenant_id = %(tenant)s

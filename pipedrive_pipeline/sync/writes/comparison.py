@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from pipedrive_pipeline.connectors.writing import Row, WriteField, WriteSpec
+from pipedrive_pipeline.connectors.writing import Row, WriteField
 from pipedrive_pipeline.marts.declared import Mart, mart
 
+CUSTOM: Final = "custom_fields"  # of a row: the record's custom fields, which no mart has
 # What our own engine writes, or another row: it says nothing about the record.
 NOT_OF_RECORD: Final = frozenset(
     {"id", "synced_at", "created_at", "updated_at", "changed_at", "attributes"}
@@ -19,12 +20,18 @@ NOT_OF_RECORD: Final = frozenset(
 
 
 def version(name: str, row: Mapping[str, Any]) -> str:
-    """The version of a mart's row, as an ETag has it: another one whenever the record changed.
+    """The version of a record, as an ETag has it: another one whenever the record changed.
 
     A name that is repeated from another row, and a link that is found later, change nothing.
+
+    Args:
+        name: of the mart.
+        row: of the mart, with the record's custom fields as they are shown (`CUSTOM`), which
+            include what a mapping put into `attributes`.
     """
     columns = [*_facts(mart(name)), *(link.remote_column for link in mart(name).links)]
-    facts = {key: row.get(key) for key in (*columns, "changed_at", "attributes", "deleted_at")}
+    facts = {key: row.get(key) for key in (*columns, "changed_at", "deleted_at")}
+    facts[CUSTOM] = row[CUSTOM]  # without them a version would match no other
     text = json.dumps(facts, default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -46,15 +53,6 @@ def changes(
 
 def _facts(declared: Mart) -> list[str]:
     return [column.name for column in declared.columns if column.name not in NOT_OF_RECORD]
-
-
-def expected(spec: WriteSpec, sent: Iterable[str]) -> set[str]:
-    """The columns that a call changes by what it says."""
-    columns = set(spec.changes)
-    for name in sent:
-        declared = spec.by_column.get(name)
-        columns |= {name, *(declared.changes if declared else ())}
-    return columns
 
 
 def stored_value(declared: WriteField, name: str, row: Mapping[str, Any]) -> Any:

@@ -19,10 +19,7 @@ from psycopg import errors
 
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Credential
-from pipedrive_pipeline.connectors.writing import (
-    Operation,
-    WriteSpec,
-)
+from pipedrive_pipeline.connectors.writing import Operation, WriteField, WriteSpec
 from pipedrive_pipeline.errors import (
     PipelineError,
     UnknownTenant,
@@ -43,7 +40,13 @@ from pipedrive_pipeline.sync.writes.errors import (
     WriteError,
     WritesBusy,
 )
-from pipedrive_pipeline.sync.writes.matching import Match, match_of, matched
+from pipedrive_pipeline.sync.writes.matching import (
+    Match,
+    live_id,
+    match_of,
+    matched,
+    require_visible,
+)
 from pipedrive_pipeline.sync.writes.sending import Sending
 from pipedrive_pipeline.sync.writes.steps import (
     ACCEPTED,
@@ -55,6 +58,7 @@ from pipedrive_pipeline.sync.writes.steps import (
     WriteOutcome,
     declared_values,
     fail,
+    record_name,
 )
 from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -152,6 +156,11 @@ class Writes:
                 continue
             try:
                 remote_id = self._matched_id(entry, match, wanted)
+                if remote_id is None and entry.expected_version is not None:
+                    raise RecordMoved(
+                        f"No record has this {match.by}, so that none has the version that was "
+                        "read. Nothing was written."
+                    )
             except WriteError as error:
                 fail(self.warehouse, step, error)
             except OutcomeUnknown as error:
@@ -179,16 +188,44 @@ class Writes:
         unwritten = [each for each in steps if each.entry.state != "written"]
         try:
             self._bring_in(unwritten)
+            self._bring_in([step for step in unwritten if self._is_survivor_due(step)])
         except PipelineError as error:
             for step in unwritten:
                 step.error = error
             return
         for step in unwritten:
-            step.before = self._row(step.entry)
+            if step.error is not None:
+                continue
+            remote_id = step.entry.remote_id
+            if remote_id is not None:
+                with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
+                    step.before = rows.row_before(
+                        connection, self.scope, step.spec, step.entry.mart, remote_id
+                    )
             try:
                 self._require_writable(step)
             except WriteError as error:
                 fail(self.warehouse, step, error)
+
+    def _is_survivor_due(self, step: Step) -> bool:
+        """True if the matched record was merged into another one meanwhile, which is written then.
+
+        That one has to be read, too. If the caller may not see it, the write is refused.
+        """
+        entry, match = step.entry, match_of(step.entry.match)
+        if match is None or entry.state != "intended" or entry.remote_id is None:
+            return False
+        try:
+            with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
+                remote_id = live_id(connection, self.scope, entry.mart, entry.remote_id)
+                if remote_id is None or remote_id == entry.remote_id:
+                    return False
+                require_visible(connection, self.scope, entry.mart, [remote_id], match)
+        except WriteError as error:
+            fail(self.warehouse, step, error)
+            return False
+        step.entry = outbox.note_matched(self.warehouse, entry, remote_id)
+        return True
 
     def _require_writable(self, step: Step) -> None:
         entry, before = step.entry, step.before
@@ -201,7 +238,7 @@ class Writes:
                 step.spec, step.before = self._spec(step.entry), None
                 return
             raise RecordGone(
-                f"{entry.mart} {entry.remote_id}: the record is gone at the source, or the "
+                f"{record_name(entry)}: the record is gone at the source, or the "
                 "connected user may not see it. Nothing was changed."
             )
         if entry.state == "sending" and self._is_there(step):
@@ -209,14 +246,14 @@ class Writes:
             return
         if entry.expected_version not in {None, "*", comparison.version(entry.mart, before)}:
             raise RecordMoved(
-                f"{entry.mart} {entry.remote_id}: the record was changed since it was read. "
+                f"{record_name(entry)}: the record was changed since it was read. "
                 "Nothing was written; read it again.",
                 self._both_values(step, before),
             )
         reason = step.spec.refusal(before, entry.call_body)
         if reason is not None:
             raise RecordNotWritable(
-                f"{entry.mart} {entry.remote_id} cannot be changed: {reason}. Nothing was written."
+                f"{record_name(entry)} cannot be changed: {reason}. Nothing was written."
             )
 
     @staticmethod
@@ -225,7 +262,8 @@ class Writes:
         match, before = match_of(step.entry.match), step.before
         is_deleted = before is not None and before["deletion_reason"] == "deleted"
         is_upsert = match is not None and match.policy == "upsert"
-        return is_deleted and is_upsert and step.entry.state == "intended"
+        is_any = step.entry.expected_version is None
+        return is_deleted and is_upsert and is_any and step.entry.state == "intended"
 
     def _is_there(self, step: Step) -> bool:
         """True if a call whose answer was lost has changed the row as it was to."""
@@ -239,7 +277,7 @@ class Writes:
     @staticmethod
     def _both_values(step: Step, before: rows.Row) -> list[dict[str, str]]:
         name, details = step.entry.mart, []
-        for declared, value in declared_values(step):
+        for declared, value in _comparable_values(step, before):
             is_same = comparison.is_stored(declared, name, value, before)
             details.append(
                 {
@@ -299,20 +337,20 @@ class Writes:
         if step.is_invited:
             answer["invited"] = True
         settled = outbox.settle(self.warehouse, entry, "done", status, answer)
-        return WriteOutcome(settled, status, row, changed, step.is_invited)
+        before = None if entry.verb in {"create", "delete"} else step.before
+        return WriteOutcome(settled, status, row, changed, before, step.is_invited)
 
     def _changes(self, step: Step, row: rows.Row) -> dict[str, tuple[Any, Any]]:
         """What the source stored otherwise than sent, and what it changed besides."""
         entry = step.entry
         changed: dict[str, tuple[Any, Any]] = {
             declared.column: (value, comparison.stored_value(declared, entry.mart, row))
-            for declared, value in declared_values(step)
+            for declared, value in _comparable_values(step, row)
             if not comparison.is_stored(declared, entry.mart, value, row, unsure=True)
         }
         if step.before is not None and entry.verb != "create":
-            ours = comparison.expected(step.spec, entry.values)
             others = comparison.changes(entry.mart, step.before, row)
-            changed |= {name: both for name, both in others.items() if name not in ours}
+            changed |= {name: both for name, both in others.items() if name not in entry.values}
         return changed
 
     def _bring_in(self, steps: Sequence[Step]) -> None:
@@ -337,6 +375,11 @@ class Writes:
             return None
         with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
             return rows.row_of(connection, self.scope, entry.mart, entry.remote_id)
+
+
+def _comparable_values(step: Step, row: rows.Row) -> Iterator[tuple[WriteField, Any]]:
+    """Yields what was sent and has a column in the row; prices have a mart of their own."""
+    return ((each, value) for each, value in declared_values(step) if each.column in row)
 
 
 def _unsettled(step: Step) -> PipelineError:

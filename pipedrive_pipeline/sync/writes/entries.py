@@ -37,6 +37,16 @@ class Intent:
     is_async: bool = False
     match: Mapping[str, str] | None = None  # see `matching.Match`
     notify: bool = False  # those who take part are to be invited
+    # What a new record is made from, where that is more than body and values.
+    new_body: Body | None = None
+    new_values: Mapping[str, Any] | None = None
+
+    def stored(self) -> Body:
+        """As `WriteEntry.body` holds it."""
+        body: Body = {"call": self.body, "values": dict(self.values), "notify": self.notify}
+        if self.new_body is not None and self.new_body != self.body:
+            body["new"] = {"call": self.new_body, "values": dict(self.new_values or {})}
+        return body
 
 
 @dataclass(frozen=True)
@@ -77,12 +87,19 @@ class WriteEntry:
     @property
     def call_body(self) -> Body:
         """What is sent; empty once the write is settled."""
-        return dict((self.body or {}).get("call", {}))
+        return dict(self._effective_body.get("call", {}))
 
     @property
     def values(self) -> dict[str, Any]:
         """What the request says, by column of the mart."""
-        return dict((self.body or {}).get("values", {}))
+        return dict(self._effective_body.get("values", {}))
+
+    @property
+    def _effective_body(self) -> Body:
+        """The part of the body that holds for what is done now: a create may say more."""
+        body = self.body or {}
+        effective: Body = body.get("new", body) if self.verb == "create" else body
+        return effective
 
     @property
     def notify(self) -> bool:

@@ -54,6 +54,13 @@ class WriteInvalid(WriteError):
     code = "invalid_fields"
     status = 422
 
+    @classmethod
+    def of(cls, details: Details) -> WriteInvalid:
+        """The refusal of these fields; its message names the first."""
+        first, more = details[0], len(details) - 1
+        count = f" ({more + 1} fields in all)" if more else ""
+        return cls(f"{first['field']} {first['issue']}{count}. No call was made.", details)
+
 
 class RecordMoved(WriteError):
     """The record is not as the caller has read it."""

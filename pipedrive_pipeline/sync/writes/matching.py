@@ -6,7 +6,7 @@ customer cannot both find nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -14,8 +14,9 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.marts.contact_points import values as points
+from pipedrive_pipeline.marts.contact_points.upkeep import country_of
 from pipedrive_pipeline.marts.declared import mart
-from pipedrive_pipeline.marts.points import values as points
 from pipedrive_pipeline.marts.visibility import become_user
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.writes import links
@@ -99,20 +100,20 @@ def matched(connection: psycopg.Connection, scope: Scope, name: str, match: Matc
         Duplicate: one does, and the policy makes new ones only; or several do.
     """
     found = _found(connection, scope, name, match)
-    if found and match.user_id is not None:
-        _require_visible(connection, scope, name, found, match)
+    if found:
+        require_visible(connection, scope, name, found, match)
     if not found and match.policy == "update_only":
-        raise NoMatch(f"No record of {name} has this {match.by}. Nothing was written.")
+        raise NoMatch(f"No record has this {match.by}. Nothing was written.")
     if found and match.policy == "create_only":
         raise Duplicate(
-            f"A record of {name} has this {match.by} already: {scope.system}:{found[0]}. Nothing "
-            "was written.",
+            f"A record has this {match.by} already: {scope.system}:{found[0]}. Nothing was "
+            "written.",
             [{"field": match.by, "issue": f"is that of {scope.system}:{each}"} for each in found],
         )
     if len(found) > 1:
         raise Duplicate(
-            f"{len(found)} records of {name} have this {match.by}; merge them in the CRM, or name "
-            "the record by its id. Nothing was written.",
+            f"{len(found)} records have this {match.by}; merge them in the CRM, or name the record "
+            "by its id. Nothing was written.",
             [{"field": match.by, "issue": f"is that of {scope.system}:{each}"} for each in found],
         )
     return found[0] if found else None
@@ -120,8 +121,9 @@ def matched(connection: psycopg.Connection, scope: Scope, name: str, match: Matc
 
 def _found(connection: psycopg.Connection, scope: Scope, name: str, match: Match) -> list[str]:
     if match.own_key is not None:
-        remote_id = links.linked(connection, scope, name, match.own_key)
-        if remote_id is not None and _is_live(connection, scope, name, remote_id):
+        linked = links.linked(connection, scope, name, match.own_key)
+        remote_id = None if linked is None else live_id(connection, scope, name, linked)
+        if remote_id is not None:
             return [remote_id]
     if match.by == EXTERNAL_KEY:
         return []
@@ -137,6 +139,21 @@ def _found(connection: psycopg.Connection, scope: Scope, name: str, match: Match
     return _rows(connection, scope, name, condition, value, kinds=POINT_KINDS[match.by])
 
 
+def is_same(connection: psycopg.Connection, scope: Scope, match: Match) -> Callable[[str], bool]:
+    """A function that says whether a record with this text is found by the match.
+
+    Raises:
+        WriteInvalid: the value cannot be read.
+    """
+    if match.by not in POINT_KINDS:
+        return lambda text: text.strip() == match.value.strip()
+    column, value = _point(connection, scope, match)
+    country, kinds = country_of(connection, scope.tenant), POINT_KINDS[match.by]
+    return lambda text: any(
+        getattr(points.READ[kind](text, country), column) == value for kind in kinds
+    )
+
+
 def _point(connection: psycopg.Connection, scope: Scope, match: Match) -> tuple[str, str]:
     """The column of contact points to look in, and the value in its one form."""
     if match.by == "domain":
@@ -144,21 +161,23 @@ def _point(connection: psycopg.Connection, scope: Scope, match: Match) -> tuple[
         if domain is None or points.is_free_mail(domain):
             raise _unusable("is no domain of one company")
         return "domain", domain
-    row = connection.execute("select integration.country_of(%s)", [scope.tenant.slug]).fetchone()
-    value = points.READ[match.by](match.value, row[0] if row else None).value
+    country = country_of(connection, scope.tenant)
+    value = points.READ[match.by](match.value, country).value
     if value is None:
         raise _unusable(f"cannot be read as {match.by}")
     return "value", value
 
 
-def _require_visible(
+def require_visible(
     connection: psycopg.Connection, scope: Scope, name: str, ids: Sequence[str], match: Match
 ) -> None:
-    """Returns if the caller's user may see these records; the rest of the transaction is theirs.
+    """Returns if the caller may see these records; the rest of the transaction is its user's.
 
     Raises:
-        Duplicate: the user may not, so that the record is neither changed nor made again.
+        Duplicate: its user may not, so that the record is neither changed nor made again.
     """
+    if match.user_id is None:
+        return
     query = sql.SQL(
         "select count(*) from {} as mart"
         " where mart.tenant_id = %s and mart.system = %s and mart.remote_id = any (%s)"
@@ -168,20 +187,31 @@ def _require_visible(
     row = connection.execute(query, [scope.tenant.slug, scope.system, list(ids)]).fetchone()
     if row is None or row[0] < len(ids):
         raise Duplicate(
-            f"A record of {name} that this key may not see has this {match.by}. Nothing was "
-            "written."
+            f"A record that this key may not see has this {match.by}. Nothing was written."
         )
 
 
-def _is_live(connection: psycopg.Connection, scope: Scope, name: str, remote_id: str) -> bool:
-    """False of a record that is gone; one that is not in the tables yet counts."""
+def live_id(connection: psycopg.Connection, scope: Scope, name: str, remote_id: str) -> str | None:
+    """The id of the record, or of the one that it was merged into; None if that one is gone.
+
+    A record that is not in the tables yet counts as there.
+    """
     query = sql.SQL(
-        "select mart.deleted_at is null from {} as mart"
+        "select mart.deleted_at is null, mart.deletion_reason, mart.merged_into_remote_id"
+        " from {} as mart"
         " where mart.tenant_id = %s and mart.system = %s and mart.remote_id = %s"
     ).format(sql.Identifier(*mart(name).table))
-    values = [scope.tenant.slug, scope.system, remote_id]
-    row = connection.execute(query, values).fetchone()
-    return row is None or bool(row[0])
+    passed: set[str] = set()
+    while remote_id not in passed:
+        passed.add(remote_id)
+        values = [scope.tenant.slug, scope.system, remote_id]
+        row = connection.execute(query, values).fetchone()
+        if row is None or row[0]:
+            return remote_id
+        if row[1] != "merged" or row[2] is None:
+            return None
+        remote_id = row[2]
+    return None
 
 
 def _rows(

@@ -70,10 +70,8 @@ def intend(
         "hash": intent.request_hash,
         "who": intent.who,
         "is_async": intent.is_async,
-        "body": Jsonb(
-            {"call": intent.body, "values": dict(intent.values), "notify": intent.notify}
-        ),
-        "columns": sorted(intent.values),
+        "body": Jsonb(intent.stored()),
+        "columns": sorted(intent.new_values or intent.values),
         "version": intent.expected_version,
         "match": None if intent.match is None else Jsonb(dict(intent.match)),
         "retry_in": timedelta() if intent.is_async else retry_in,
@@ -219,7 +217,11 @@ returning {COLUMNS}
 _SENDING: Final = f"""
 update integration.outbox
 set state = 'sending',
-    body = jsonb_set(outbox.body, '{{call}}', %(body)s),
+    body = case
+        when outbox.verb = 'create' and outbox.body -> 'new' is not null
+            then jsonb_set(outbox.body, '{{new,call}}', %(body)s)
+        else jsonb_set(outbox.body, '{{call}}', %(body)s)
+    end,
     attempts = outbox.attempts + 1,
     first_sent_at = coalesce(outbox.first_sent_at, clock_timestamp()),
     last_sent_at = clock_timestamp()
@@ -229,14 +231,18 @@ returning {COLUMNS}
 _MATCHED: Final = f"""
 update integration.outbox
 set verb = 'update',
-    remote_id = %(remote_id)s
+    remote_id = %(remote_id)s,
+    sent_columns = array(select jsonb_object_keys(outbox.body -> 'values') order by 1)
 where outbox.id = %(id)s
 returning {COLUMNS}
 """
 _UNMATCHED: Final = f"""
 update integration.outbox
 set verb = 'create',
-    remote_id = null
+    remote_id = null,
+    sent_columns = array(
+        select jsonb_object_keys(coalesce(outbox.body -> 'new', outbox.body) -> 'values') order by 1
+    )
 where outbox.id = %(id)s
 returning {COLUMNS}
 """

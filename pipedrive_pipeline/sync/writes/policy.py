@@ -30,7 +30,7 @@ def spec_of(system: str, mart: str, verb: Verb) -> WriteSpec:
         known = [each.verb for each in operations(system) if each.mart == mart]
         there = f"there are {', '.join(known)}" if known else "they can only be read"
         label = registry.system(system).label
-        raise NotSupported(f"{label}: {mart} have no operation {verb}; {there}.")
+        raise NotSupported(f"{label}: these records have no operation {verb}; {there}.")
     return spec
 
 

@@ -6,17 +6,21 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pipedrive_pipeline.connectors.writing import Verb
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.writes import outbox
+from pipedrive_pipeline.sync.writes import outbox, rows
 from pipedrive_pipeline.sync.writes.entries import Intent, WriteEntry
+from pipedrive_pipeline.sync.writes.match_values import RecordValues, with_match_value
 from pipedrive_pipeline.sync.writes.matching import Match, matched, require_usable
 from pipedrive_pipeline.sync.writes.policy import require_allowed, spec_of
 from pipedrive_pipeline.sync.writes.steps import final_body
+from pipedrive_pipeline.sync.writes.terms import MART_TERMS, Terms
 from pipedrive_pipeline.sync.writes.validation import Check, Checked
 from pipedrive_pipeline.warehouse.database import Warehouse
+
+MARKED: Final = "<id of the write>"  # stands for an id that only a write has
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class WriteRequest:
         is_async: whether the caller does not wait.
         match: of a create: how a record is found that it changes instead.
         notify: whether those who take part are invited, where the system does so.
+        sent: the body as the caller sent it, which tells two requests apart; None: values and
+            custom do.
+        former: the write of the same request that came before with this key, if one did; what the
+            body says need not be known then.
+        terms: how the caller names columns and records; they do not make it another request.
     """
 
     mart: str
@@ -50,23 +59,37 @@ class WriteRequest:
     is_async: bool = False
     match: Match | None = None
     notify: bool = False
+    sent: Mapping[str, Any] | None = None
+    former: WriteEntry | None = None
+    terms: Terms = MART_TERMS
 
     @property
     def hash(self) -> str:
         """The same for the same request of the same caller."""
+        read = [self.parent_remote_id, dict(self.values), dict(self.custom)]
         facts = [
             self.who,
             self.mart,
             self.verb,
             self.remote_id,
-            self.parent_remote_id,
-            dict(self.values),
-            dict(self.custom),
+            read if self.sent is None else dict(self.sent),
             self.if_match,
             self.match and self.match.as_json(),
             self.notify,
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def former_write(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> WriteEntry | None:
+    """The write of the same request that came before with the same key; None if none did.
+
+    Raises:
+        WriteKeyReused: the key came with another request.
+    """
+    if request.key is None:
+        return None
+    with warehouse.transaction(tenant=scope.tenant) as connection:
+        return outbox.find(connection, scope.tenant, request.key, request.hash)
 
 
 def intended(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> WriteEntry:
@@ -76,18 +99,18 @@ def intended(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> Write
         NotSupported, WritingForbidden, NotRead, WriteInvalid: nothing was stored, no call was made.
         WriteKeyReused: the key came with another request.
     """
-    if request.key is not None:
-        with warehouse.transaction(tenant=scope.tenant) as connection:
-            former = outbox.find(connection, scope.tenant, request.key, request.hash)
-        if former is not None:
-            return former
+    former = request.former or former_write(warehouse, scope, request)
+    if former is not None:
+        return former
     done = checked_request(warehouse, scope, request)
     intent = Intent(
         scope=scope,
         mart=request.mart,
         verb=request.verb,
-        body=done.body,
-        values=done.values,
+        body=done.sent.body,
+        values=done.sent.values,
+        new_body=done.new.body,
+        new_values=done.new.values,
         who=request.who,
         request_hash=request.hash,
         remote_id=request.remote_id,
@@ -101,27 +124,55 @@ def intended(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> Write
     return outbox.intend(warehouse, intent)
 
 
-def checked_request(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> Checked:
-    """The body of a request that is allowed and fits the source's definitions.
+@dataclass(frozen=True)
+class CheckedRequest:
+    """The bodies of a request that was checked.
+
+    Attributes:
+        sent: what the request says.
+        new: what a new record is made from; it has the value of the match, too.
+    """
+
+    sent: Checked
+    new: Checked
+
+
+def checked_request(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> CheckedRequest:
+    """The bodies of a request that is allowed and fits the source's definitions.
 
     Raises:
         NotSupported, WritingForbidden, NotRead, WriteInvalid: no call was made.
     """
-    spec = spec_of(scope.system, request.mart, request.verb)
+    spec, match = spec_of(scope.system, request.mart, request.verb), request.match
     with warehouse.transaction(tenant=scope.tenant) as connection:
         require_allowed(connection, scope, request.mart, spec)
-        if request.match is not None:
-            require_usable(request.mart, request.match)
-        check = Check(connection, scope, request.mart, spec)
-        may_create = request.match is None or request.match.policy != "update_only"
-        is_new = request.verb == "create" and may_create
-        return check.checked(request.values, request.custom, is_new=is_new)
+        if match is not None:
+            require_usable(request.mart, match)
+        check = Check(
+            connection,
+            scope,
+            request.mart,
+            spec,
+            remote_id=request.remote_id,
+            terms=request.terms,
+        )
+        is_new = request.verb == "create" and (match is None or match.policy != "update_only")
+        sent = check.checked(request.values, request.custom, is_new=is_new)
+        if match is None or not is_new:
+            return CheckedRequest(sent, sent)
+        values = RecordValues(request.values, request.custom)
+        new = with_match_value(
+            connection, scope, spec, match, values, custom_fields=check.custom_fields
+        )
+        return CheckedRequest(sent, check.checked(new.values, new.custom, is_new=True))
 
 
 def call_of(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> dict[str, Any]:
     """The call that a request makes: method, path, body, and tokens of the day's budget.
 
-    With a match that is found another call is made, that of an update.
+    With a match that is found another call is made, that of an update. Its body may depend on the
+    record, which is here as the tables have it; a write reads it again first. The id that marks a
+    new record is not known before the write.
 
     Raises:
         NotSupported, WritingForbidden, NotRead, WriteInvalid, NoMatch, Duplicate: as the write.
@@ -133,11 +184,19 @@ def call_of(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> dict[s
             remote_id = matched(connection, scope, request.mart, request.match)
         verb = "create" if remote_id is None else "update"
     spec = spec_of(scope.system, request.mart, verb)
+    before: rows.Row | None = None
+    if remote_id is not None:  # in a transaction of its own: a match may have taken a user's rights
+        with warehouse.transaction(tenant=scope.tenant) as connection:
+            before = rows.row_before(connection, scope, spec, request.mart, remote_id)
+    checked = done.new if verb == "create" else done.sent
+    body = final_body(spec, checked.body, before or {}, notify=request.notify)
+    if spec.marker is not None:
+        body |= {spec.marker: MARKED}
     return {
         "system": scope.system,
         "method": spec.method,
         "path": spec.path.format(id=remote_id, parent=request.parent_remote_id),
-        "body": final_body(spec, done.body, {}, notify=request.notify),
+        "body": body,
         "tokens": spec.tokens,
         "matched": None if remote_id is None else f"{scope.system}:{remote_id}",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
@@ -18,11 +19,34 @@ Decision = Literal["overwrite", "discard"]
 
 
 def newest(
-    connection: psycopg.Connection, tenant: Tenant, state: State | None, *, limit: int
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    state: State | None,
+    *,
+    limit: int,
+    before: tuple[datetime, UUID] | None = None,
+    requested_by: str | None = None,
 ) -> list[WriteEntry]:
-    """The tenant's writes, the newest first; None: of every state."""
+    """The tenant's writes, the newest first.
+
+    Args:
+        connection: in a transaction.
+        tenant: whose writes.
+        state: of these writes; None: every state.
+        limit: at most as many.
+        before: time and id of the last one of the page before; None: the first page.
+        requested_by: of this caller; None: everybody's.
+    """
+    values = {
+        "tenant": tenant.slug,
+        "state": state,
+        "at": before and before[0],
+        "id": before and before[1],
+        "limit": limit,
+        "who": requested_by,
+    }
     cursor = connection.cursor(row_factory=class_row(WriteEntry))
-    return cursor.execute(_NEWEST.encode(), [tenant.slug, state, state, limit]).fetchall()
+    return cursor.execute(_NEWEST.encode(), values).fetchall()
 
 
 def decide(
@@ -80,12 +104,17 @@ def forget_writes(
 _NEWEST: Final = f"""
 select {COLUMNS}
 from integration.outbox
-where outbox.tenant_id = %s
-    and (%s::text is null or outbox.state = %s)
+where outbox.tenant_id = %(tenant)s
+    and (%(state)s::text is null or outbox.state = %(state)s)
+    and (%(who)s::text is null or outbox.requested_by = %(who)s)
+    and (
+        %(at)s::timestamptz is null
+        or (outbox.created_at, outbox.id) < (%(at)s::timestamptz, %(id)s::uuid)
+    )
 order by
     outbox.created_at desc,
-    outbox.id asc
-limit %s
+    outbox.id desc
+limit %(limit)s
 """
 _IN_CONFLICT: Final = """
 where outbox.tenant_id = %(tenant)s

@@ -13,9 +13,12 @@ from psycopg.rows import dict_row
 from pipedrive_pipeline.connectors.writing import WriteSpec
 from pipedrive_pipeline.errors import Busy
 from pipedrive_pipeline.marts.declared import mart
+from pipedrive_pipeline.marts.sources import mart_sources
+from pipedrive_pipeline.marts.views.custom_values import custom_values
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.runs.signals import signal_records
+from pipedrive_pipeline.sync.writes.comparison import CUSTOM
 from pipedrive_pipeline.sync.writes.errors import TablesBehind
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -87,12 +90,36 @@ def records_of(spec: WriteSpec, remote_id: str | None, parent: str | None) -> di
 
 
 def row_of(connection: psycopg.Connection, scope: Scope, name: str, remote_id: str) -> Row | None:
-    """A mart's row of a record; None if there is none."""
+    """A mart's row of a record, with its custom fields under `CUSTOM`; None if there is none."""
     query = sql.SQL(
         "select * from {} where tenant_id = %s and system = %s and remote_id = %s"
     ).format(sql.Identifier(*mart(name).table))
     values = [scope.tenant.slug, scope.system, remote_id]
-    return connection.cursor(row_factory=dict_row).execute(query, values).fetchone()
+    row = connection.cursor(row_factory=dict_row).execute(query, values).fetchone()
+    if row is None:
+        return None
+    records = {scope.system: [remote_id]}
+    shown = custom_values(connection, scope.tenant, mart(name), records)
+    custom = shown.get((scope.system, remote_id), {})
+    return {**row, CUSTOM: {**(row.get("attributes") or {}), **custom}}
+
+
+def row_before(
+    connection: psycopg.Connection, scope: Scope, spec: WriteSpec, name: str, remote_id: str
+) -> Row | None:
+    """A mart's row of a record, with the raw columns from which the call's body is shaped."""
+    row = row_of(connection, scope, name, remote_id)
+    if row is None or not spec.shape_reads:
+        return row
+    source = next(each for each in mart_sources(scope.system) if each.name == name)
+    query = sql.SQL("select {} from {} where {} = {}").format(
+        sql.SQL(", ").join(map(sql.Identifier, spec.shape_reads)),
+        sql.Identifier(scope.raw_schema, spec.entity),
+        sql.Identifier(source.key),
+        source.as_key(sql.Placeholder("remote_id")),
+    )
+    cursor = connection.cursor(row_factory=dict_row)
+    return {**row, **(cursor.execute(query, {"remote_id": remote_id}).fetchone() or {})}
 
 
 _WAITING: Final = """

@@ -30,6 +30,7 @@ from pipedrive_pipeline.sync.writes.steps import (
     fail,
     final_body,
     not_written,
+    record_name,
     refusal_of,
 )
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -77,7 +78,8 @@ class Sending:
                     try:
                         if step.entry.expected_version and key in sent:
                             raise RecordMoved(
-                                f"{key[0]} {key[1]}: another row of this request has changed it."
+                                f"{record_name(step.entry)}: another row of this request has "
+                                "changed it."
                             )
                         await self._send(step, writer, session)
                     except WriteError as error:

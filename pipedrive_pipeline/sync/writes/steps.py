@@ -49,6 +49,7 @@ class WriteOutcome:
     row: rows.Row | None = None  # of the mart, as it now is
     # What the source changed by itself, or stored otherwise: both values by column.
     changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    before: Row | None = None  # the row before the call; None of a new record
     is_invited: bool = False  # the source has sent invitations to those who take part
 
 
@@ -97,18 +98,23 @@ def fail(warehouse: Warehouse, step: Step, error: WriteError) -> None:
         step.entry = outbox.settle(warehouse, step.entry, "refused", error.status, error.facts())
 
 
+def record_name(entry: WriteEntry) -> str:
+    """The record of a write in a message, by the id under which a caller may know it."""
+    return "The new record" if entry.remote_id is None else f"{entry.system}:{entry.remote_id}"
+
+
 def not_written(entry: WriteEntry) -> NotWritten:
     """A write that was looked for later and is not there."""
     return NotWritten(
-        f"{entry.mart}: the CRM did not answer, and the write was looked for and is not there. "
-        "Send it again with the same Idempotency-Key, or as a new request."
+        f"{record_name(entry)}: the CRM did not answer, and the write was looked for and is not "
+        "there. Send it again with the same Idempotency-Key, or as a new request."
     )
 
 
 def refusal_of(step: Step, error: SourceRefused) -> WriteError:
     """What a refusal of the source means; nothing was changed."""
     entry = step.entry
-    what = f"{entry.mart} {entry.remote_id or ''}".strip()
+    what = record_name(entry)
     if error.status in GONE_STATUSES and entry.verb != "create":
         return RecordGone(f"{what}: the source has no such record any more. Nothing was changed.")
     text = error.source_text

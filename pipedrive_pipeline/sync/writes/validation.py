@@ -7,27 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 import psycopg
 from psycopg import sql
 
-from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import ColumnType
 from pipedrive_pipeline.connectors.writing import Body, WriteField, WriteSpec
 from pipedrive_pipeline.marts.fields.catalogue import Field, fields_of
 from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.writes import rows
+from pipedrive_pipeline.sync.writes.custom_fields import CustomFields
 from pipedrive_pipeline.sync.writes.errors import WriteInvalid
 from pipedrive_pipeline.sync.writes.forms import (
-    CUSTOM_FORMS,
     FORMS,
+    OutOfRange,
     WrongValue,
     choice,
     numbered,
     option,
-    plain,
+    options_of,
+    sent_twice,
 )
+from pipedrive_pipeline.sync.writes.terms import MART_TERMS, Terms
 
 CUSTOM: Final = "custom_fields"
 Issues = list[dict[str, str]]
@@ -50,10 +54,17 @@ class Check:
     """The checks of one operation; definitions are read once, and only if a field needs them."""
 
     def __init__(
-        self, connection: psycopg.Connection, scope: Scope, mart: str, spec: WriteSpec
+        self,
+        connection: psycopg.Connection,
+        scope: Scope,
+        mart: str,
+        spec: WriteSpec,
+        *,
+        remote_id: str | None = None,
+        terms: Terms = MART_TERMS,
     ) -> None:
         self._connection, self._scope, self._mart, self._spec = connection, scope, mart, spec
-        self._fields: list[Field] | None = None
+        self._remote_id, self._terms = remote_id, terms
 
     def checked(
         self, values: Mapping[str, Any], custom: Mapping[str, Any], *, is_new: bool
@@ -70,52 +81,73 @@ class Check:
         """
         done, fixed = Checked(), self._spec.fixed
         for name in values.keys() & fixed.keys():
-            done.note(name, "is set by the operation itself")
+            done.note(self._name(name), "is set by the operation itself")
         for name, value in {**values, **fixed}.items():
             self._column(done, name, value)
         self._custom(done, custom)
         if is_new:
             self._presence(done, values)
+        if self._spec.together is not None:
+            self._together(done, values, *self._spec.together, is_new=is_new)
         if done.issues:
-            first = done.issues[0]
-            more = f" ({len(done.issues)} fields in all)" if len(done.issues) > 1 else ""
-            raise WriteInvalid(
-                f"{first['field']} {first['issue']}{more}. No call was made.", done.issues
-            )
+            raise WriteInvalid.of(done.issues)
         return done
 
-    @property
-    def _definitions(self) -> list[Field]:
-        """The fields that the source has now for this kind of record."""
-        if self._fields is None:
-            self._fields = [
-                each
-                for each in fields_of(self._connection, self._scope)
-                if each.entity == self._spec.entity and each.removed_at is None
-            ]
-        return self._fields
+    @cached_property
+    def _known_fields(self) -> list[Field]:
+        """The fields of this kind of record, removed ones included."""
+        known = fields_of(self._connection, self._scope)
+        return [each for each in known if each.entity == self._spec.entity]
 
-    def _column(self, done: Checked, name: str, value: Any) -> None:
+    @cached_property
+    def custom_fields(self) -> CustomFields:
+        """The custom fields of this kind of record."""
+        return CustomFields(
+            self._connection,
+            self._scope,
+            self._mart,
+            tuple(each for each in self._known_fields if each.is_custom),
+            self._terms,
+            self._remote_id,
+        )
+
+    @cached_property
+    def _row(self) -> rows.Row:
+        """The row of the record that is changed; empty of a new one."""
+        if self._remote_id is None:
+            return {}
+        return rows.row_of(self._connection, self._scope, self._mart, self._remote_id) or {}
+
+    def _name(self, column: str) -> str:
+        return self._terms.name_of(column)
+
+    def _column(self, done: Checked, column: str, value: Any) -> None:
         """Puts one value into the body, or notes what is wrong with it."""
-        declared = self._spec.by_column.get(name)
+        name, declared = self._name(column), self._spec.by_column.get(column)
         if declared is None:
-            done.note(name, self._unknown(name))
+            done.note(name, self._unknown(column))
             return
         try:
             converted = self._converted(declared, value)
+        except OutOfRange as wrong:
+            done.note(name, wrong.text(self._terms.unit_of(column)))
+            return
         except WrongValue as wrong:
             done.note(name, str(wrong))
             return
-        done.values[name] = value
+        for other in self._spec.fields:
+            is_sent = other.column in done.values and other.key == declared.key
+            if is_sent and done.body[other.key] != converted:
+                done.note(name, sent_twice([self._name(other.column), name]))
+        done.values[column] = converted if declared.form == "day" else value
         _put(done.body, declared.key, converted)
 
-    def _unknown(self, name: str) -> str:
-        known = {
-            column for source in _sources(self._scope, self._mart) for column in source.columns
-        }
-        if name in known:
+    def _unknown(self, column: str) -> str:
+        known = {name for source in _sources(self._scope, self._mart) for name in source.columns}
+        if column in known:
             return "is read-only: the system computes it, or a field mapping fills it"
-        return f"is no field that can be written; there are {', '.join(self._spec.by_column)}"
+        writable = ", ".join(self._name(each) for each in self._spec.by_column)
+        return f"is no field that can be written; there are {writable}"
 
     def _converted(self, declared: WriteField, value: Any) -> Any:
         if value is None:
@@ -124,17 +156,17 @@ class Check:
             return [] if declared.form == "options" else None
         if declared.choices is not None:
             return choice(declared.choices, value)
-        match declared.form:
-            case "reference":
-                return self._reference(declared, value)
-            case "option":
-                return option(self._options(declared), value)
-            case "options":
-                if not isinstance(value, list):
-                    raise WrongValue("must be a list of labels or ids")
-                options = self._options(declared)
-                return [option(options, each) for each in value]
+        if declared.form in {"option", "options"}:
+            return self._chosen(declared, value)
+        if declared.form == "reference":
+            return self._reference(declared, value)
         return FORMS[declared.form](declared, value)
+
+    def _chosen(self, declared: WriteField, value: Any) -> Any:
+        if declared.made_from is not None and value == self._row.get(declared.column):
+            return self._row[declared.made_from]
+        chosen = options_of if declared.form == "options" else option
+        return chosen(self._options(declared), value)
 
     def _reference(self, declared: WriteField, remote_id: Any) -> Any:
         for source in _sources(self._scope, declared.refers_to or ""):
@@ -155,8 +187,8 @@ class Check:
                 sql.Identifier(self._scope.raw_schema, entity),
             )
             return dict(self._connection.execute(query).fetchall())
-        for each in self._definitions:
-            if each.field_key == declared.options_of:
+        for each in self._known_fields:
+            if each.field_key == declared.options_of and each.removed_at is None:
                 return numbered(each.options)
         raise WrongValue("has no options in this account, or they were not read yet")
 
@@ -167,56 +199,42 @@ class Check:
         if self._spec.custom_values is None:
             done.note(CUSTOM, "these records have no custom fields that can be written")
             return
+        entries, issues = self.custom_fields.entries(values)
+        for name, issue in issues:
+            done.note(f"{CUSTOM}.{name}", issue)
         place = done.body
-        if self._spec.custom_values:
+        if self._spec.custom_values and entries:
             place = done.body.setdefault(self._spec.custom_values, {})
-        for name, value in values.items():
-            try:
-                definition = self._custom_field(name)
-                kind, converted = self._custom_value(definition, value)
-            except WrongValue as wrong:
-                done.note(f"{CUSTOM}.{name}", str(wrong))
-            else:
-                place.update(self._spec.custom(definition.field_key, kind, converted))
-
-    def _custom_field(self, name: str) -> Field:
-        own = [each for each in self._definitions if each.is_custom]
-        named = [each for each in own if each.field_key == name] or [
-            each for each in own if plain(each.field_name) == plain(name)
-        ]
-        if not named:
-            raise WrongValue("is no custom field of these records")
-        if len(named) > 1:
-            keys = ", ".join(each.field_key for each in named)
-            raise WrongValue(f"is the name of several fields; use the key of one: {keys}")
-        return named[0]
-
-    def _custom_value(self, definition: Field, value: Any) -> tuple[str, Any]:
-        if not definition.is_writable:
-            raise WrongValue("is read-only: the system alone sets it")
-        kind = registry.system(self._scope.system).field_types.get(definition.field_type)
-        if kind is None:
-            raise WrongValue(f"has the type {definition.field_type}, which cannot be written")
-        if value is None:
-            return kind.kind, None
-        if kind.kind in {"enum", "choice"}:
-            return kind.kind, option(numbered(definition.options), value)
-        if kind.kind == "set":
-            if not isinstance(value, list):
-                raise WrongValue("must be a list of labels or ids")
-            options = numbered(definition.options)
-            return kind.kind, [option(options, each) for each in value]
-        return kind.kind, CUSTOM_FORMS[kind.kind](value)
+        for each in entries:
+            place.update(self._spec.custom(each.key, each.kind, each.value))
 
     def _presence(self, done: Checked, values: Mapping[str, Any]) -> None:
         """Notes what a new record lacks."""
         wrong = {issue["field"] for issue in done.issues}
-        for name in self._spec.required:
-            if name not in wrong and values.get(name) in (None, ""):
-                done.note(name, "is required")
-        one_of = self._spec.one_of
-        if one_of and not wrong & set(one_of) and all(not values.get(name) for name in one_of):
-            done.note(one_of[0], f"is required, or another one of {', '.join(one_of)}")
+        for column in self._spec.required:
+            if self._name(column) not in wrong and values.get(column) in (None, ""):
+                done.note(self._name(column), "is required")
+        one_of = [self._name(column) for column in self._spec.one_of]
+        has_one = any(values.get(column) for column in self._spec.one_of)
+        if one_of and not has_one and not wrong & set(one_of):
+            done.note(one_of[0], f"is required, or another one of {', '.join(one_of[1:])}")
+
+    def _together(
+        self, done: Checked, values: Mapping[str, Any], amount: str, currency: str, *, is_new: bool
+    ) -> None:
+        """Notes an amount without a currency, and the other way round."""
+        wrong = {issue["field"] for issue in done.issues}
+        is_known = is_new or bool(self._row)
+        is_sent = bool(values.keys() & {amount, currency})
+        if not is_known or not is_sent or wrong & {self._name(amount), self._name(currency)}:
+            return
+        has_amount, has_currency = (
+            {**self._row, **values}.get(column) is not None for column in (amount, currency)
+        )
+        if has_amount and not has_currency:
+            done.note(self._name(currency), f"is required with {self._name(amount)}")
+        elif values.get(currency) is not None and not has_amount:
+            done.note(self._name(amount), f"is required with {self._name(currency)}")
 
 
 def _sources(scope: Scope, mart: str) -> Iterable[Any]:

@@ -12,14 +12,16 @@ import httpx
 
 from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
+from pipedrive_pipeline.marts import mapping as mappings
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.connect import browser
 from pipedrive_pipeline_tests.connect.browser import ConnectSite
 from pipedrive_pipeline_tests.connect.tenants import client_with
-from pipedrive_pipeline_tests.scenarios.world import ACME, World
+from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 from pipedrive_pipeline_tests.vault import oauth_server
 from pipedrive_pipeline_tests.vault.world import VaultSetup, settings_for
 
@@ -55,6 +57,20 @@ def installation(database_template: str, home: Path) -> Iterator[Installed]:
         world.sync(sync_type="full")
         with browser.served(setup) as site:
             yield Installed(site, world, sandbox)
+
+
+def map_customer_number(installed: Installed) -> str:
+    """Lets a custom field of organizations fill `customer_number`; returns the field's name."""
+    book = installed.sandbox.account.fields["organizations"]
+    field = next(each for each in book if each.is_custom and each.type == "varchar")
+    wanted = {"organizations": {field.code: "customer_number"}}
+    mappings.save(installed.world.warehouse, Scope(ACME, SYSTEM), wanted, who="a test")
+    return field.name
+
+
+def unmap(installed: Installed) -> None:
+    """Lets no field fill a column."""
+    mappings.save(installed.world.warehouse, Scope(ACME, SYSTEM), {}, who="a test")
 
 
 def data(answer: httpx.Response, status: int = 200) -> dict[str, Any]:

@@ -10,7 +10,13 @@ import pytest
 
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
-from pipedrive_pipeline_tests.connect.crm.installation import Installed, data, error
+from pipedrive_pipeline_tests.connect.crm.installation import (
+    Installed,
+    data,
+    error,
+    map_customer_number,
+    unmap,
+)
 from pipedrive_pipeline_tests.scenarios.world import World
 from pipedrive_pipeline_tests.scenarios.writing import allow_writes
 
@@ -77,7 +83,7 @@ def test_a_customer_and_its_contact_are_made_once_and_then_changed(
 
 @pytest.mark.parametrize("by", ["domain", "email", "phone", "customer_number"])
 def test_policies_hold_for_every_key(
-    admin: httpx.Client, world: World, sandbox: Sandbox, by: str
+    admin: httpx.Client, installed: Installed, sandbox: Sandbox, by: str
 ) -> None:
     """`update_only` makes none, and changes a field without naming what a new record needs."""
     value = {
@@ -93,22 +99,14 @@ def test_policies_hold_for_every_key(
         record = {"match": by, "match_value": value, "policy": policy, "fields": fields}
         return admin.post(f"{ROUTES}/sync-customer", json={part: record})
 
-    named: dict[str, Any] = {"name": f"Policies {by}"}
-    if by == "domain":
-        named["website"] = f"https://{value}"
-    if by in {"email", "phone"}:
-        named[f"{by}s"] = [value]
+    named = {"name": f"Policies {by}"}
+    map_customer_number(installed)
     absent = error(sent("update_only", **{field: "x"}), 404)
     made = data(sent("create_only", **named), 201)[part]
-    if by == "customer_number":  # a field mapping fills it; here the row has it by hand
-        with world.warehouse.transaction() as connection:
-            connection.execute(
-                "update crm.customers set customer_number = %s where remote_id = %s",
-                [value, made["id"].partition(":")[2]],
-            )
     before = count(sandbox, "organizations"), count(sandbox, "persons")
     twice = error(sent("create_only", **named), 409)
     changed = data(sent("update_only", **{field: "https://neu.example"}))[part]
+    unmap(installed)
 
     assert (absent["code"], twice["code"]) == ("no_match", "duplicate")
     assert changed["id"] == made["id"]
@@ -145,6 +143,23 @@ def test_a_record_that_is_named_by_its_id_is_known_by_the_apps_key_from_then_on(
     assert by_key["customer"]["name"] == "Bekannt"
 
 
+def test_the_value_of_a_match_may_be_the_field_of_its_name(
+    admin: httpx.Client, sandbox: Sandbox
+) -> None:
+    """Also next to an id, which finds the record before the match does."""
+    fields = {"name": "Feld", "email": "feld@match.example"}
+    sent = {"match": "email", "fields": fields}
+    made = data(admin.post(f"{ROUTES}/sync-customer", json={"contact": sent}), 201)["contact"]
+    last = count(sandbox, "persons")
+    again = data(admin.post(f"{ROUTES}/sync-customer", json={"contact": sent}))["contact"]
+    by_id = {"contact": {**sent, "id": made["id"]}}
+    named = data(admin.post(f"{ROUTES}/sync-customer", json=by_id))["contact"]
+
+    assert made["data"]["emails"] == ["feld@match.example"]
+    assert again["id"] == named["id"] == made["id"]
+    assert count(sandbox, "persons") == last
+
+
 def test_a_lead_is_linked_to_its_customer_and_contact(
     admin: httpx.Client, sandbox: Sandbox
 ) -> None:
@@ -170,6 +185,29 @@ def test_a_lead_is_linked_to_its_customer_and_contact(
     assert lead["org_id"] == first["customer"]["data"]["id"]
     assert lead["person_id"] == first["contact"]["data"]["id"]
     assert (lead["title"], lead["value"]) == ("Anfrage", 1200)
+
+
+def test_a_request_gets_its_answer_again_once_a_record_that_it_names_is_gone(
+    admin: httpx.Client, sandbox: Sandbox
+) -> None:
+    org = data(admin.post("/api/crm/v1/organizations", json={"name": "Bald weg"}), 201)
+    sent = {
+        "contact": {
+            "external_key": "stays",
+            "fields": {"name": "Bleibt", "org_id": org["id"]},
+        },
+        "lead": {"external_key": "stays", "fields": {"title": "Bleibt", "org_id": org["id"]}},
+    }
+    headers = {"idempotency-key": "gone-1"}
+    first = data(admin.post(f"{ROUTES}/sync-lead", json=sent, headers=headers), 201)
+    admin.delete(f"/api/crm/v1/organizations/{org['id']}")
+    calls = len(sandbox.requests)
+    again = data(admin.post(f"{ROUTES}/sync-lead", json=sent, headers=headers), 201)
+
+    assert [again[name]["id"] for name in ("contact", "lead")] == [
+        first[name]["id"] for name in ("contact", "lead")
+    ]
+    assert len(sandbox.requests) == calls
 
 
 def test_an_appointment_says_whether_an_invitation_went_out(admin: httpx.Client) -> None:
@@ -231,7 +269,11 @@ def test_a_request_is_tried_out_and_shows_its_calls(admin: httpx.Client, sandbox
     real = data(admin.post(f"{ROUTES}/sync-lead/try", json=sent))["records"]
 
     assert [dry[name]["request"]["method"] for name in ("customer", "lead")] == ["POST", "POST"]
-    assert dry["lead"]["request"]["body"] == {"title": "Probe", "organization_id": "<customer_id>"}
+    assert dry["lead"]["request"]["body"] == {
+        "title": "Probe",
+        "organization_id": "<customer_id>",
+        "origin_id": "<id of the write>",
+    }
     assert (dry["customer"]["answer"], dry["lead"]["answer"]) == (None, None)
     remote_id = real["customer"]["answer"]["data"]["remote_id"]
     assert real["lead"]["request"]["body"]["organization_id"] == int(remote_id)
@@ -356,4 +398,49 @@ def test_who_may_not_write_and_what_is_not_allowed_makes_no_call(
     assert "external_key or match" in lost["details"][0]["issue"]
     assert "a customer, a contact, or both" in empty["details"][0]["issue"]
     assert elsewhere["code"] == "bad_input"
+    assert len(sandbox.requests) == calls
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "fields"),
+    [
+        ("sync-customer", "customer", {"name": "Anders"}),
+        ("sync-lead", "lead", {"title": "Anders"}),
+        ("sync-appointment", "appointment", {"subject": "Anders"}),
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"external_key": "create-only"}], ids=["id", "key"])
+@pytest.mark.parametrize("path", ["", "/try", "/try?dry_run=true"])
+def test_create_only_changes_no_record_that_is_named_by_its_id(
+    admin: httpx.Client,
+    sandbox: Sandbox,
+    *,
+    operation: str,
+    name: str,
+    fields: dict[str, str],
+    more: dict[str, str],
+    path: str,
+) -> None:
+    resource = {"customer": "organizations", "lead": "leads", "appointment": "activities"}[name]
+    there: Any = data(admin.get(f"/api/crm/v1/{resource}?limit=1"))
+    sent = {"id": there[0]["id"], "policy": "create_only", "fields": fields, **more}
+    calls = len(sandbox.requests)
+    refused = error(admin.post(f"{ROUTES}/{operation}{path}", json={name: sent}), 409)
+
+    assert (refused["code"], refused["details"][0]["field"]) == ("duplicate", f"{name}.id")
+    assert len(sandbox.requests) == calls
+
+
+def test_a_parameter_that_a_route_does_not_have_is_refused(
+    admin: httpx.Client, sandbox: Sandbox
+) -> None:
+    """Such as a dry run of a route that writes, or a key that `try` would not regard."""
+    sent = {"customer": {"external_key": "nothing", "fields": {"name": "x"}}}
+    calls = len(sandbox.requests)
+    place = f"{ROUTES}/sync-customer"
+    dry = error(admin.post(f"{place}?dry_run=true", json=sent), 422)
+    key = error(admin.post(f"{place}/try", json=sent, headers={"idempotency-key": "x"}), 422)
+
+    assert [each["field"] for each in dry["details"]] == ["query.dry_run"]
+    assert [each["field"] for each in key["details"]] == ["header.idempotency-key"]
     assert len(sandbox.requests) == calls

@@ -278,6 +278,7 @@ def test_deleted_records_are_a_list_of_their_own(reader: httpx.Client, site: Con
         ({"include": "org,nobody"}, "include"),
         ({"value_min": "nan"}, "value_min"),
         ({"updated_since": "2026-01-01"}, "updated_since"),
+        ({"updated_since": "0001-01-01T00:00:00+10:00"}, "updated_since"),
         ({"search": "- -"}, "search"),
         ({"search": "a\x00b"}, "search"),
         ({"no_filter": "1"}, "no_filter"),
@@ -290,6 +291,13 @@ def test_a_query_that_does_not_fit_is_refused_by_name(
 
     assert answer.status_code == 422
     assert {detail["field"].split(".")[1] for detail in answer.json()["error"]["details"]} == {name}
+
+
+def test_an_offset_that_postgres_refuses_is_understood(reader: httpx.Client) -> None:
+    """It knows offsets of less than 16 hours."""
+    every = listed(reader, "deals")
+
+    assert listed(reader, "deals", updated_since="2000-01-01T00:00:00-22:12") == every
 
 
 def test_requests_to_the_crm_api_have_a_limit_of_their_own(

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.connect.consent import links
@@ -81,6 +82,79 @@ CHANGED = """
 insert into integration.field_changes
     (tenant_id, system, entity, field_key, change, before, after)
 values ('acme', 'pipedrive', 'organizations', 'aaa', %s, %s, %s)
+"""
+WEBHOOK = """
+insert into integration.app_webhooks
+    (id, tenant_id, url, description, event_types, secret, created_by, {facts[0]})
+values (
+    %s, 'acme', %s, %s,
+    array['deal.*', 'person.created', 'organization.*', 'note.created'], 'x',
+    %s, {facts[1]}
+)
+"""
+WEBHOOKS = {  # by their state: host, what it is for, columns, and their values
+    "works": (
+        "portal.example.com",
+        "Customer portal",
+        "state, last_delivered_at, former_secret, former_secret_until",
+        "'active', now() - interval '2 minutes', 'y', now() + interval '20 hours'",
+    ),
+    "new": ("reports.example.com", "Reports", "state", "'active'"),
+    "failing": (
+        "newsletter.example.org",
+        ARABIC,
+        "state, last_delivered_at, failing_since, last_failure, failures, failed_system",
+        """
+        'active', now() - interval '3 days', now() - interval '9 hours', 'it answered 500', 40,
+        'pipedrive'
+        """,
+    ),
+    "paused": (
+        "warehouse.example.com",
+        "Data warehouse",
+        "state, last_delivered_at",
+        "'paused', now() - interval '30 hours'",
+    ),
+    "disabled": (
+        "old-shop.example.com",
+        None,
+        "state, state_reason, failing_since, last_failure, failed_system, disabled_at",
+        """
+        'disabled', 'The receiver says that it is gone (410).', now() - interval '3 days',
+        'it answered 410', 'pipedrive', now()
+        """,
+    ),
+}
+EVENTS = """
+insert into integration.record_events (tenant_id, system, mart, row_id, type, record, recorded_at)
+select
+    'acme', 'pipedrive', 'deals', gen_random_uuid(),
+    (array['deal.created', 'deal.updated', 'deal.won'])[1 + n % 3], '{}',
+    now() - n * interval '7 minutes'
+from generate_series(40, 1, -1) as n
+"""
+DELIVERIES = """
+insert into integration.event_deliveries
+    (webhook_id, event_id, tenant_id, row_id, attempts, delivered_at, next_attempt_at, tries)
+select
+    given.id, event.id, event.tenant_id, event.row_id, 2,
+    case when given.state = 'works' and event.id %% 9 > 0 then event.recorded_at end,
+    now() + interval '10 minutes',
+    jsonb_build_array(
+        jsonb_build_object(
+            'at', event.recorded_at, 'milliseconds', 85,
+            'status', case when given.state = 'works' and event.id %% 9 > 0 then 200 else 500 end,
+            'error', case
+                when given.state = 'works' and event.id %% 9 > 0 then null else 'it answered 500'
+            end
+        ),
+        jsonb_build_object(
+            'at', event.recorded_at, 'milliseconds', 10003, 'status', null,
+            'error', 'it did not answer in time'
+        )
+    )
+from integration.record_events as event
+cross join (values (%s::uuid, %s)) as given (id, state)
 """
 
 
@@ -193,6 +267,41 @@ def feeding(site: ConnectSite) -> Mapping[str, str]:
     app_tables.make_tables(site)
     app_tables.declare_all(site)
     return {OPERATOR: OPERATOR_KEY, "admin": tenant.keys[Role.ADMIN]}
+
+
+def notifying(site: ConnectSite) -> Mapping[str, str]:
+    """Webhooks of an app in every state; one has a log of more than a page."""
+    tenant = filled_tenant(site, "acme", 1)
+    site.world.execute("delete from integration.app_webhooks")
+    ids = {state: str(uuid4()) for state in WEBHOOKS}
+    for state, (host, purpose, *facts) in WEBHOOKS.items():
+        url = f"https://{host}/crm-events?from=connect"
+        site.world.execute(WEBHOOK.format(facts=facts), ids[state], url, purpose, EVIL)
+    site.world.execute(EVENTS)
+    for state in ("works", "failing", "disabled"):
+        site.world.execute(DELIVERIES, ids[state], state)
+    return {OPERATOR: OPERATOR_KEY, "admin": tenant.keys[Role.ADMIN], **ids}
+
+
+def new_secret(page: Page) -> None:
+    """Makes a new secret for a webhook."""
+    page.locator('form[action$="/secret"] button').click()
+
+
+def send_again(page: Page) -> None:
+    """Sends the events of the last day again."""
+    page.locator('form[action$="/replay"] button').click()
+
+
+def send_again_backwards(page: Page) -> None:
+    """Sends the events of a time again that ends before it begins."""
+    page.locator("#until").fill("2026-01-01T00:00")
+    send_again(page)
+
+
+def pause_webhook(page: Page) -> None:
+    """Pauses a webhook."""
+    page.locator('form[action$="/state"] button').click()
 
 
 def consent(page: Page) -> None:
@@ -423,6 +532,7 @@ STAGES = (
                 status=422,
             ),
             Scene("key-made", "/keys", "admin", act=make_key),
+            Scene("webhooks-none", "/webhooks", "admin"),
         ),
     ),
     Stage(
@@ -500,6 +610,29 @@ STAGES = (
                 act=press_main,
             ),
             Scene("sink-paused", SINKS, OPERATOR, act=pause_first),
+        ),
+    ),
+    Stage(
+        "notifying",
+        notifying,
+        (
+            Scene("webhooks", "/webhooks", "admin"),
+            Scene("webhook", "/webhooks/{works}", "admin"),
+            Scene("webhook-waiting", "/webhooks/{works}?show=waiting", "admin"),
+            Scene("webhook-new", "/webhooks/{new}", "admin"),
+            Scene("webhook-failing", "/webhooks/{failing}", "admin"),
+            Scene("webhook-disabled", "/webhooks/{disabled}?tenant=acme", OPERATOR),
+            Scene("webhook-paused", "/webhooks/{paused}", "admin"),
+            Scene("webhook-secret", "/webhooks/{works}", "admin", act=new_secret),
+            Scene("webhook-replayed", "/webhooks/{works}", "admin", act=send_again),
+            Scene(
+                "webhook-replay-refused",
+                "/webhooks/{works}",
+                "admin",
+                act=send_again_backwards,
+                status=422,
+            ),
+            Scene("webhook-pausing", "/webhooks/{works}", "admin", act=pause_webhook),
         ),
     ),
 )

@@ -45,6 +45,7 @@ EXAMPLES = {
     "{number}": "1",
     "{entity}": "persons",
     "{sink}": "customers",
+    "{webhook_id}": "{works}",
 }
 
 pytestmark = [

@@ -72,13 +72,18 @@ def as_object(declared: Mart, row: Row, custom_fields: Mapping[str, Any]) -> dic
 @cache
 def fields_of(declared: Mart) -> tuple[ApiField, ...]:
     """Returns the fields of a mart's objects in order, without `custom_fields`."""
-    resource = resource_of(declared)
-    fields = [_own_id(resource)]
+    return (_own_id(resource_of(declared)), *own_fields_of(declared), *_COMMON)
+
+
+@cache
+def own_fields_of(declared: Mart) -> tuple[ApiField, ...]:
+    """Returns the fields that say something of the record itself, in order."""
+    resource, fields = resource_of(declared), list[ApiField]()
     for link in declared.links:
         fields += _link_fields(resource, link)
     for column in declared.columns:
         fields += _column_fields(resource, column)
-    return (*fields, *_COMMON)
+    return tuple(fields)
 
 
 @cache

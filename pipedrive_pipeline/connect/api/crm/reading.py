@@ -24,7 +24,7 @@ from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.marts.declared import Link, Mart, mart
 from pipedrive_pipeline.marts.views.custom_values import custom_values
 from pipedrive_pipeline.marts.visibility import become_user
-from pipedrive_pipeline.sync.writes.comparison import version
+from pipedrive_pipeline.sync.writes.comparison import CUSTOM, version
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse, become_app
 
@@ -84,7 +84,7 @@ def record_of(
                 f" ({row['deletion_reason']}); ask for it with deleted=true."
             )
         (shown,) = objects_of(connection, caller.tenant, declared, [row], links)
-        return shown, version(declared.name, row)
+        return shown, version(declared.name, {**row, CUSTOM: shown["custom_fields"]})
 
 
 def row_of(

@@ -9,13 +9,14 @@ from functools import cache
 from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, Field, create_model
 
 from pipedrive_pipeline.connect.api.crm import filters
 from pipedrive_pipeline.connect.api.crm.ids import ID_MAX_CHARACTERS
 from pipedrive_pipeline.connect.api.crm.objects import Kind, fields_of, resource_of
 from pipedrive_pipeline.connect.api.crm.reading import included_name
 from pipedrive_pipeline.connect.api.cursors import PAGE_ROWS, PAGE_ROWS_MAX
+from pipedrive_pipeline.connect.api.models import Instant
 from pipedrive_pipeline.connect.auth.signing import SIGNED_MAX_CHARACTERS
 from pipedrive_pipeline.marts.declared import Link, Mart, mart
 
@@ -60,7 +61,7 @@ def object_model(declared: Mart) -> type[BaseModel]:
 
 @cache
 def query_model(declared: Mart, without: str = "") -> type[BaseModel]:
-    """Returns the model of the query of a mart's list; other parameters are refused.
+    """Returns the model of the query of a mart's list.
 
     Args:
         declared: the mart.
@@ -79,7 +80,7 @@ def query_model(declared: Mart, without: str = "") -> type[BaseModel]:
             continue
         fields[each.name] = (_filter_type(each), Field(default=None, description=_about(each)))
     fields["updated_since"] = (
-        AwareDatetime | None,
+        Instant | None,
         Field(default=None, description="Written in the table at this time or later."),
     )
     sorts = [way + name for name in filters.sorts_of(declared) for way in ("", "-")]
@@ -104,8 +105,7 @@ def query_model(declared: Mart, without: str = "") -> type[BaseModel]:
         Field(default=None, description="`next_cursor` of the page before."),
     )
     name = f"{_model_name(declared)}Query"
-    model = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
-    return cast("type[BaseModel]", model)
+    return cast("type[BaseModel]", create_model(name, **fields))
 
 
 @cache

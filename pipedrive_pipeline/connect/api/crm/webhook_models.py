@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipedrive_pipeline.connect.api.crm import ids
 from pipedrive_pipeline.connect.api.crm.objects import resource_of
-from pipedrive_pipeline.connect.api.models import Printable
+from pipedrive_pipeline.connect.api.models import Instant, Printable
 from pipedrive_pipeline.marts.declared import mart
 from pipedrive_pipeline.marts.events import known_patterns, known_types
 from pipedrive_pipeline.sync.events.addresses import URL_MAX_CHARACTERS
@@ -76,8 +76,8 @@ class Replay(BaseModel):
     """The events that are to be delivered again."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    since: AwareDatetime = Field(description="Recorded at this time or later; kept for 7 days.")
-    until: AwareDatetime | None = Field(default=None, description="And before this one.")
+    since: Instant = Field(description="Recorded at this time or later; kept for 7 days.")
+    until: Instant | None = Field(default=None, description="And before this one.")
 
 
 class ReplayCount(BaseModel):

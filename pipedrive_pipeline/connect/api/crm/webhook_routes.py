@@ -41,13 +41,13 @@ from pipedrive_pipeline.connect.api.cursors import (
 from pipedrive_pipeline.connect.api.idempotency import Call, IdempotencyKey
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
-from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.auth.dependencies import WebhookManager
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.request import AppServices
 from pipedrive_pipeline.sync.events import delivering, log, queue, webhooks
 from pipedrive_pipeline.sync.events.log import DeliveryState
 from pipedrive_pipeline.sync.events.webhooks import AppWebhook, NewSecret
+from pipedrive_pipeline.tenants import Tenant
 
 router = APIRouter(prefix=f"{PREFIX}/webhooks", responses=REFUSALS, tags=["events"])
 
@@ -107,7 +107,7 @@ def read_webhook(
 ) -> JSONResponse:
     """One webhook: its state, and how many events wait for it."""
     with services.warehouse.as_app(caller.tenant) as connection:
-        webhook = _existing(connection, caller, webhook_id)
+        webhook = existing_webhook(connection, caller.tenant, webhook_id)
     return envelope.answer(request, webhook_shown(webhook))
 
 
@@ -124,7 +124,7 @@ def change_webhook(
         webhook = webhooks.change(
             connection,
             caller.tenant,
-            _existing(connection, caller, webhook_id),
+            existing_webhook(connection, caller.tenant, webhook_id),
             settings=services.vault.settings,
             who=caller.name,
             **wanted.given(),
@@ -138,7 +138,7 @@ def remove_webhook(
 ) -> JSONResponse:
     """Removes a webhook and what waits for it; the answer shows it as it was."""
     with services.warehouse.as_app(caller.tenant) as connection:
-        webhook = _existing(connection, caller, webhook_id)
+        webhook = existing_webhook(connection, caller.tenant, webhook_id)
         webhooks.remove(connection, caller.tenant, webhook, who=caller.name)
     return envelope.answer(request, webhook_shown(webhook))
 
@@ -156,7 +156,7 @@ def rotate_secret(
         new = webhooks.rotate(
             connection,
             caller.tenant,
-            _existing(connection, caller, webhook_id),
+            existing_webhook(connection, caller.tenant, webhook_id),
             overlap=timedelta(hours=wanted.overlap_hours),
             cipher=services.vault.cipher,
             who=caller.name,
@@ -171,7 +171,7 @@ def test_webhook(
     """Sends an event of the type `webhook.test` now, and shows what the receiver answered."""
     vault = services.vault
     with services.warehouse.as_app(caller.tenant) as connection:
-        webhook = _existing(connection, caller, webhook_id)
+        webhook = existing_webhook(connection, caller.tenant, webhook_id)
     with services.slow_work.slot(caller.tenant):
         attempt = delivering.send_test(vault.warehouse, vault.settings, caller.tenant, webhook)
     return envelope.answer(request, attempt_shown(attempt))
@@ -191,7 +191,7 @@ def list_deliveries(
     """The events of the last seven days and each attempt to deliver them, the newest first."""
     before = decoded(cursor, row_number)[0] if cursor else None
     with services.warehouse.as_app(caller.tenant) as connection:
-        _existing(connection, caller, webhook_id)
+        existing_webhook(connection, caller.tenant, webhook_id)
         rows = log.deliveries_of(
             connection, caller.tenant, webhook_id, state=state, before=before, limit=limit + 1
         )
@@ -210,7 +210,7 @@ def replay_events(
 ) -> JSONResponse:
     """Delivers the events of a time again, delivered or not, with the `webhook-id` they had."""
     with services.warehouse.as_app(caller.tenant) as connection:
-        _existing(connection, caller, webhook_id)
+        existing_webhook(connection, caller.tenant, webhook_id)
         count = queue.replay(
             connection,
             caller.tenant,
@@ -222,8 +222,15 @@ def replay_events(
     return envelope.answer(request, ReplayCount(events=count), status=202)
 
 
-def _existing(connection: psycopg.Connection, caller: Caller, webhook_id: UUID) -> AppWebhook:
-    webhook = webhooks.webhook_of(connection, caller.tenant, webhook_id)
+def existing_webhook(
+    connection: psycopg.Connection, tenant: Tenant, webhook_id: UUID
+) -> AppWebhook:
+    """The tenant's webhook.
+
+    Raises:
+        NotFound: it has none with this id.
+    """
+    webhook = webhooks.webhook_of(connection, tenant, webhook_id)
     if webhook is None:
         raise NotFound
     return webhook

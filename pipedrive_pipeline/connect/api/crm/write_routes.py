@@ -15,6 +15,7 @@ from pipedrive_pipeline.connect.api.idempotency import IdempotencyKey
 from pipedrive_pipeline.connect.api.models import Answer
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
 from pipedrive_pipeline.connect.auth.dependencies import RecordDeleter, RecordWriter
+from pipedrive_pipeline.connect.parameters import unusable
 from pipedrive_pipeline.connect.request import AppServices
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.writing import Operation, Verb
@@ -44,10 +45,23 @@ MatchQuery = Annotated[
         "the body has its value under the same name, or under `match_value`."
     ),
 ]
-PolicyQuery = Annotated[Policy, Query(description="What to do if the record is there, or is not.")]
+PolicyQuery = Annotated[
+    Policy | None,
+    Query(
+        description="With `match`: what to do if the record is there, or is not; by default upsert."
+    ),
+]
 IfMatch = Annotated[
     str | None,
     Header(description="The ETag that was read: the write is refused (412) if the record moved."),
+]
+IfMatchFound = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        description="With `match`: the ETag that was read; the write is refused (412) if the "
+        "record that is found moved, or none is found.",
+    ),
 ]
 Prefer = Annotated[
     str | None, Header(description="`respond-async`: 202 at once, settled in the background.")
@@ -67,7 +81,8 @@ def writers_of(declared: Mart) -> APIRouter:
         body: Sent,
         system: SystemQuery = None,
         match: MatchQuery = None,
-        policy: PolicyQuery = "upsert",
+        policy: PolicyQuery = None,
+        if_match: IfMatchFound = None,
         prefer: Prefer = None,
         idempotency_key: IdempotencyKey = None,
     ) -> JSONResponse:
@@ -75,8 +90,10 @@ def writers_of(declared: Mart) -> APIRouter:
 
         With `match` a record that is there already is changed instead, as `policy` says.
         """
+        if if_match is not None and match is None:
+            raise unusable("header", "if-match", "needs match, which finds the record")
         scope = only_scope(services.warehouse, caller.tenant, system)
-        asked = Asked(idempotency_key, None, prefer, match, policy)
+        asked = Asked(idempotency_key, if_match, prefer, match, _policy(match, policy))
         return Writing(request, services, caller, declared, scope).answer("create", body, asked)
 
     def update(
@@ -133,6 +150,17 @@ def writers_of(declared: Mart) -> APIRouter:
         parent = next(mart(link.mart) for link in declared.links if link.name == link_name)
         _add_nested(router, declared, parent, link_name, path)
     return router
+
+
+def _policy(match: By | None, policy: Policy | None) -> Policy:
+    """What is done with the record that matches.
+
+    Raises:
+        RequestValidationError: nothing is matched, so that a policy has no effect.
+    """
+    if policy is not None and match is None:
+        raise unusable("query", "policy", "needs match, which finds the record")
+    return policy or "upsert"
 
 
 def _add_verb(router: APIRouter, declared: Mart, path: str, verb: Verb) -> None:
@@ -222,12 +250,12 @@ def _add_batch(router: APIRouter, declared: Mart) -> None:
         body: Sent,
         system: SystemQuery = None,
         match: MatchQuery = None,
-        policy: PolicyQuery = "upsert",
+        policy: PolicyQuery = None,
         dry_run: Annotated[bool, Query(description="Shows the call only; sends nothing.")] = False,
     ) -> JSONResponse:
         """Sends one row, and shows the call to the CRM and what became of it."""
         scope = only_scope(services.warehouse, caller.tenant, system)
-        asked = Asked(None, None, None, match, policy)
+        asked = Asked(None, None, None, match, _policy(match, policy))
         writing = Writing(request, services, caller, declared, scope)
         return envelope.answer(request, writing.tried(body, asked, is_dry=dry_run))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from pipedrive_pipeline.connect.api import envelope
 from pipedrive_pipeline.connect.api.crm import reading
 from pipedrive_pipeline.connect.api.crm.ids import parsed, shown
 from pipedrive_pipeline.connect.api.crm.incoming import (
+    ApiTerms,
     Incoming,
     api_name,
     in_api_names,
@@ -21,6 +22,7 @@ from pipedrive_pipeline.connect.api.crm.incoming import (
     rename,
 )
 from pipedrive_pipeline.connect.api.crm.objects import Row, resource_of
+from pipedrive_pipeline.connect.api.crm.warnings import warnings_of
 from pipedrive_pipeline.connect.api.idempotency import REPLAYED
 from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.errors import NotFound
@@ -36,7 +38,12 @@ from pipedrive_pipeline.sync.writes.engine import Writes
 from pipedrive_pipeline.sync.writes.entries import WriteEntry
 from pipedrive_pipeline.sync.writes.errors import NotSupported, WriteError, WriteInvalid
 from pipedrive_pipeline.sync.writes.matching import EXTERNAL_KEY, By, Match, Policy
-from pipedrive_pipeline.sync.writes.requests import WriteRequest, call_of, intended
+from pipedrive_pipeline.sync.writes.requests import (
+    WriteRequest,
+    call_of,
+    former_write,
+    intended,
+)
 from pipedrive_pipeline.sync.writes.steps import WriteOutcome
 
 PREFIX: Final = "/api/crm/v1"
@@ -72,7 +79,8 @@ class Asked:
     @property
     def is_async(self) -> bool:
         """True if the caller does not wait."""
-        return "respond-async" in (self.prefer or "").replace(" ", "").split(",")
+        preferences = (self.prefer or "").lower().split(",")
+        return any(each.partition(";")[0].strip() == "respond-async" for each in preferences)
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class Writing:
         self, verb: Verb, body: Mapping[str, Any], asked: Asked, target: Target | None = None
     ) -> JSONResponse:
         """One write, from the body to the answer."""
-        with in_api_names(self.declared):
+        with in_api_names(self.declared, self.scope.system):
             entry = self._entry(verb, body, asked, target)
             if asked.is_async and not entry.is_settled:
                 return self._accepted(entry)
@@ -107,7 +115,7 @@ class Writing:
             self._object(done),
             status=done.status,
             headers=headers,
-            warnings=self._warnings(done),
+            warnings=warnings_of(self.declared, done),
         )
 
     def batch(self, sent: Sequence[dict[str, Any]], key: str | None) -> list[dict[str, Any]]:
@@ -125,7 +133,7 @@ class Writing:
 
     def tried(self, body: Mapping[str, Any], asked: Asked, *, is_dry: bool) -> dict[str, Any]:
         """One row: the call that it makes, and what became of it; None of a dry run."""
-        with in_api_names(self.declared):
+        with in_api_names(self.declared, self.scope.system):
             wanted = self.wanted("create", body, asked, None)
             call = self.call(wanted)
         if is_dry:
@@ -149,7 +157,7 @@ class Writing:
         Raises:
             PipelineError: why it was not done, or not yet; fields have the API's names.
         """
-        with in_api_names(self.declared):
+        with in_api_names(self.declared, self.scope.system):
             (done,) = self._done([intended(self.services.vault.warehouse, self.scope, wanted)])
             if isinstance(done, PipelineError):
                 raise done
@@ -160,7 +168,7 @@ class Writing:
         return {
             "status": done.status,
             "data": self._object(done),
-            "warnings": self._warnings(done),
+            "warnings": warnings_of(self.declared, done),
         }
 
     def _row_entry(self, body: Mapping[str, Any], key: str | None) -> WriteEntry:
@@ -178,7 +186,7 @@ class Writing:
         if isinstance(done, WriteOutcome):
             return self.shown(done)
         if isinstance(done, WriteError):
-            rename(done, self.declared)
+            rename(done, self.declared, self.scope.system)
         return self.refused(done)
 
     @staticmethod
@@ -215,26 +223,34 @@ class Writing:
 
         Raises:
             WriteInvalid: a field, or what finds the record, cannot be used.
+            WriteKeyReused: the key came with another request.
         """
-        body, match = _split_match(body, asked, self.caller)
-        with reading.as_caller(self.services.warehouse, self.caller) as connection:
-            sent = incoming(connection, self.scope, self.declared, body)
-        sent.values = {**linked, **sent.values}
-        parent = target.parent_remote_id if target else self._parent(sent)
-        return WriteRequest(
+        fields, match = _split_match(body, asked, self.caller)
+        if verb == "create" and match is None and asked.if_match is not None:
+            issue = {"field": "if_match", "issue": "needs a record: give its id, or a match"}
+            raise WriteInvalid("if_match needs an id or a match. No call was made.", [issue])
+        request = WriteRequest(
             mart=self.declared.name,
             verb=verb,
             who=self.caller.name,
-            values=sent.values,
-            custom=sent.custom,
             remote_id=target.remote_id if target else None,
-            parent_remote_id=parent,
             key=asked.key,
             if_match=asked.expected,
             is_async=asked.is_async,
             match=match,
             notify=asked.notify,
+            sent=body,
+            terms=ApiTerms(self.services.warehouse, self.caller, self.scope, self.declared),
         )
+        # First of all: a record that the body names may be gone since the first request.
+        former = former_write(self.services.vault.warehouse, self.scope, request)
+        if former is not None:
+            return replace(request, former=former)
+        with reading.as_caller(self.services.warehouse, self.caller) as connection:
+            sent = incoming(connection, self.scope, self.declared, fields)
+        sent.values = {**linked, **sent.values}
+        parent = target.parent_remote_id if target else self._parent(sent)
+        return replace(request, values=sent.values, custom=sent.custom, parent_remote_id=parent)
 
     def _parent(self, sent: Incoming) -> str | None:
         """The record in whose list a new one is made, taken out of what was sent.
@@ -250,8 +266,7 @@ class Writing:
         parent = sent.values.pop(spec.parent[0], None)
         if parent is None:
             name = api_name(self.declared, spec.parent[0])
-            issue = {"field": spec.parent[0], "issue": "is required"}
-            raise WriteInvalid(f"{name} is required. No call was made.", [issue])
+            raise WriteInvalid.of([{"field": name, "issue": "is required"}])
         return str(parent)
 
     def _done(self, entries: Sequence[WriteEntry]) -> list[WriteOutcome | PipelineError]:
@@ -281,19 +296,6 @@ class Writing:
         except NotFound:
             return {"id": record_id}
 
-    def _warnings(self, done: WriteOutcome) -> list[dict[str, Any]]:
-        """What the CRM stored otherwise, or changed by itself."""
-        sent = set(done.entry.sent_columns)
-        return [
-            {
-                "field": api_name(self.declared, column),
-                "code": "stored_otherwise" if column in sent else "changed_by_system",
-                "before": before,
-                "after": after,
-            }
-            for column, (before, after) in done.changes.items()
-        ]
-
 
 def _split_match(
     body: Mapping[str, Any], asked: Asked, caller: Caller
@@ -301,17 +303,21 @@ def _split_match(
     """The body without what only finds the record, and how it is found.
 
     Raises:
-        WriteInvalid: the body has no value to look for.
+        WriteInvalid: the body has no value to look for, or two.
     """
     if asked.match is None:
         return body, None
     left = dict(body)
-    value = left.pop(MATCH_VALUE, None)
-    own = left.pop(EXTERNAL_KEY, None)
+    values = [left.pop(MATCH_VALUE, None), left.pop(asked.match, None)]
+    own = body.get(EXTERNAL_KEY)
+    left.pop(EXTERNAL_KEY, None)
+    given = [each for each in values if each]
+    if len(given) == len(values) and values[0] != values[1]:
+        raise _no_value(f"has two values, under {asked.match} and {MATCH_VALUE}; send one of them")
     several = body.get(f"{asked.match}s")
     first = several[0] if isinstance(several, list) and several else None
     first = first.get("value") if isinstance(first, Mapping) else first
-    chosen = next((each for each in (value, body.get(asked.match), first) if each), None)
+    chosen = next((each for each in (*given, first) if each), None)
     if not isinstance(chosen, str):
         raise _no_value(f"needs a text under {asked.match} or {MATCH_VALUE}")
     if not isinstance(own, str | None):

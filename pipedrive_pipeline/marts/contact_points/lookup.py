@@ -12,8 +12,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pipedrive_pipeline.marts.points import values
-from pipedrive_pipeline.marts.points.values import PointValue
+from pipedrive_pipeline.marts.contact_points import values
+from pipedrive_pipeline.marts.contact_points.values import PointValue
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.sql_files import mart_file
 

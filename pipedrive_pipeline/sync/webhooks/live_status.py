@@ -50,6 +50,7 @@ class Liveness:
     lag_seconds: float | None
     lag_median_seconds: float | None
     waiting_seconds: float | None  # of the oldest change that is not in a row yet
+    paused_until: datetime | None = None  # the source may send nothing until then
 
     @property
     def scope(self) -> Scope:
@@ -70,6 +71,9 @@ class Liveness:
         """Returns the state as a person reads it: `live, last event 12 s ago`."""
         if self.state != "live":
             return self.state
+        if self.paused_until is not None:
+            until = f"{self.paused_until.astimezone(UTC):%H:%M}"
+            return f"live, but after failed deliveries the CRM may send nothing until {until} UTC"
         if self.last_event_at is None:
             return "live, no event yet"
         age = max(timedelta(), (now or datetime.now(UTC)) - self.last_event_at)
@@ -145,11 +149,21 @@ select
         else webhooks.reason
     end as reason,
     coalesce(webhooks.attempts, 0) as attempts,
-    webhooks.last_event_at,
+    -- The receiver notes arrivals by webhook every few seconds; an event is stored at once.
+    greatest(
+        webhooks.last_event_at,
+        (
+            select max(webhook_events.received_at)
+            from integration.webhook_events
+            where webhook_events.tenant_id = connections.tenant_id
+                and webhook_events.system = connections.system
+        )
+    ) as last_event_at,
     served.events,
     served.lag_seconds,
     served.lag_median_seconds,
-    waiting.seconds as waiting_seconds
+    waiting.seconds as waiting_seconds,
+    case when webhooks.paused_until > now() then webhooks.paused_until end as paused_until
 from integration.connections
 left join integration.webhooks
     on webhooks.tenant_id = connections.tenant_id

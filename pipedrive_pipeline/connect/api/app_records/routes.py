@@ -8,11 +8,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from pipedrive_pipeline.connect.api import envelope, tenant_status
-from pipedrive_pipeline.connect.api.crm.examples import code_samples
-from pipedrive_pipeline.connect.api.crm.objects import resource_of
-from pipedrive_pipeline.connect.api.idempotency import IdempotencyKey
-from pipedrive_pipeline.connect.api.integrations import credentials, finding, models
-from pipedrive_pipeline.connect.api.integrations.operations import (
+from pipedrive_pipeline.connect.api.app_records import credentials, models, reading
+from pipedrive_pipeline.connect.api.app_records.operations import (
     CONTACT,
     CUSTOMER,
     OPERATIONS,
@@ -20,7 +17,10 @@ from pipedrive_pipeline.connect.api.integrations.operations import (
     sends_invitations,
     verbs_of,
 )
-from pipedrive_pipeline.connect.api.integrations.syncing import RecordSync
+from pipedrive_pipeline.connect.api.app_records.writing import RecordSync
+from pipedrive_pipeline.connect.api.crm.examples import code_samples
+from pipedrive_pipeline.connect.api.crm.objects import resource_of
+from pipedrive_pipeline.connect.api.idempotency import IdempotencyKey
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
 from pipedrive_pipeline.connect.auth.callers import Caller
@@ -117,13 +117,13 @@ def get_customer(
     scope = _scope(services, caller, body)
     part, wanted = (CUSTOMER, body.customer) if body.customer else (CONTACT, body.contact)
     assert wanted is not None  # noqa: S101 - the model has one of the two
-    remote_id = finding.remote_id_of(services, caller, scope, part, wanted)
+    remote_id = reading.remote_id_of(services, caller, scope, part, wanted)
     is_fresh = body.fresh or body.credentials is not None
     if is_fresh:
         with services.slow_work.slot(caller.tenant):
             credential = credentials.for_calls(services.vault, scope, body.credentials)
-            finding.read_again(services, scope, part, remote_id, credential)
-    shown = finding.shown_record(services, caller, scope, part, remote_id)
+            reading.read_again(services, scope, part, remote_id, credential)
+    shown = reading.shown_record(services, caller, scope, part, remote_id)
     return envelope.answer(
         request, {"platform": scope.system, "is_fresh": is_fresh, part.name: shown}
     )

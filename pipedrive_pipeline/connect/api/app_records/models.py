@@ -92,7 +92,8 @@ class SentRecord(WantedRecord):
     if_match: str | None = Field(
         default=None,
         max_length=KEY_MAX,
-        description="With `id`: the ETag that was read; the write is refused if the record moved.",
+        description="The ETag that was read; the write is refused (412) if the record moved, or is "
+        "not found.",
     )
     fields: dict[str, Any] = Field(
         description="The fields to set, by the names of the CRM API; `custom_fields` by name."

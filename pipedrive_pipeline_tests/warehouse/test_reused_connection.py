@@ -8,7 +8,7 @@ from psycopg import errors
 from pipedrive_pipeline.errors import DatabaseUnavailable
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.pool import pooled
-from pipedrive_pipeline.warehouse.reuse import reusing
+from pipedrive_pipeline.warehouse.reused_connection import reusing
 from pipedrive_pipeline_tests.waiting import wait_until
 from pipedrive_pipeline_tests.warehouse.databases import ACME, BRAVO
 

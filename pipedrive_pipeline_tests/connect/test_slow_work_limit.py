@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 import pytest
 
 from pipedrive_pipeline.connect.errors import TooMuchAtOnce
-from pipedrive_pipeline.connect.slow_work import SLOW_MAX, SLOW_OF_TENANT_MAX, SlowWork
+from pipedrive_pipeline.connect.slow_work_limit import SLOW_MAX, SLOW_OF_TENANT_MAX, SlowWork
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite
 

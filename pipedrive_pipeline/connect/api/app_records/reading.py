@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from pipedrive_pipeline.connect.api.app_records.models import WantedRecord
+from pipedrive_pipeline.connect.api.app_records.operations import RecordPart
 from pipedrive_pipeline.connect.api.crm import reading
 from pipedrive_pipeline.connect.api.crm.ids import shown_remote
 from pipedrive_pipeline.connect.api.crm.writing import Target, target_of
-from pipedrive_pipeline.connect.api.integrations.models import WantedRecord
-from pipedrive_pipeline.connect.api.integrations.operations import RecordPart
 from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.request import Services

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid4
 
 import psycopg
 from psycopg import sql
 
+from pipedrive_pipeline.marts.contact_points.values import READ, read_with
 from pipedrive_pipeline.marts.declared import Mart
-from pipedrive_pipeline.marts.points.values import READ, read_with
 from pipedrive_pipeline.tenants import Tenant
 
 TABLE: Final = ("crm", "contact_points")
 CHUNK_ROWS: Final = 5_000  # texts in memory at once
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """Stored points that are gone, and the columns of new ones, as `_INSERT` takes them."""
+
+    gone: Sequence[int] = ()
+    new: Sequence[tuple[str | None, ...]] = ()
 
 
 def update_points(
@@ -46,13 +56,18 @@ def update_points(
     country = country_of(connection, tenant)
     parameters = {"tenant": tenant.slug, "rows": rows}
     parameters |= {f"read_{kind}": read_with(kind, country) for kind in READ}
-    read = 0
-    with _streamed(connection, _differing(mart, is_whole=rows is None), parameters) as cursor:
+    read, former = 0, _Changes()
+    with (
+        ThreadPoolExecutor(1) as thread,
+        _streamed(connection, _differing(mart, is_whole=rows is None), parameters) as cursor,
+    ):
         while chunk := cursor.fetchmany(CHUNK_ROWS):
-            _delete(connection, [point_id for point_id, *_ in chunk if point_id is not None])
-            new = [(row_id, *text) for _, row_id, *text in chunk if row_id is not None]
-            _insert(connection, tenant, mart, new, country)
-            read += len(new)
+            # Postgres stores the former chunk while this one is read, which takes as long.
+            storing = thread.submit(_store, connection, tenant, mart, former)
+            former = _changes(chunk, country)
+            storing.result()
+            read += len(former.new)
+        _store(connection, tenant, mart, former)
     return read
 
 
@@ -109,32 +124,39 @@ def _differing(mart: Mart, *, is_whole: bool) -> sql.Composed:
     )
 
 
-def _delete(connection: psycopg.Connection, point_ids: Sequence[int]) -> None:
-    if point_ids:
-        connection.execute("delete from crm.contact_points where id = any(%s)", [list(point_ids)])
-
-
-def _insert(
-    connection: psycopg.Connection,
-    tenant: Tenant,
-    mart: Mart,
-    texts: Sequence[tuple[str, str, str]],
-    country: str | None,
-) -> None:
-    """Reads the texts and stores them; each is a row's id, a kind and what was entered."""
-    if not texts:
-        return
-    points = [
-        (row_id, kind, entered, read.value, read.extension, read.domain, read_with(kind, country))
-        for row_id, kind, entered in texts
-        for read in [READ[kind](entered, country)]
-    ]
-    # One JSON text: arrays of texts took psycopg as long as reading the numbers. Not by `copy`,
-    # which row level security forbids to an owner that is no superuser.
-    connection.execute(
-        sql.SQL(_INSERT).format(link=sql.Identifier(link_column(mart))),
-        [tenant.slug, json.dumps(points)],
+def _changes(
+    chunk: Sequence[tuple[int | None, str | None, str, str]], country: str | None
+) -> _Changes:
+    """Reads the texts of a chunk of `_DIFFERING`."""
+    return _Changes(
+        gone=[point_id for point_id, *_ in chunk if point_id is not None],
+        new=[
+            (
+                row_id,
+                kind,
+                entered,
+                text.value,
+                text.extension,
+                text.domain,
+                read_with(kind, country),
+            )
+            for _, row_id, kind, entered in chunk
+            if row_id is not None
+            for text in [READ[kind](entered, country)]
+        ],
     )
+
+
+def _store(connection: psycopg.Connection, tenant: Tenant, mart: Mart, changes: _Changes) -> None:
+    if changes.gone:
+        connection.execute("delete from crm.contact_points where id = any(%s)", [changes.gone])
+    if changes.new:
+        # One JSON text: arrays of texts took psycopg as long as reading the numbers. Not by `copy`,
+        # which row level security forbids to an owner that is no superuser.
+        connection.execute(
+            sql.SQL(_INSERT).format(link=sql.Identifier(link_column(mart))),
+            [tenant.slug, json.dumps(changes.new)],
+        )
 
 
 _DIFFERING = """

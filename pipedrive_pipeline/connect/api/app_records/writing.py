@@ -9,6 +9,20 @@ from typing import Any, Final
 
 from fastapi import Request
 
+from pipedrive_pipeline.connect.api.app_records.models import (
+    Invitation,
+    SentRecord,
+    SyncAnswer,
+    SyncedRecord,
+    TriedRecord,
+    TriedRecords,
+)
+from pipedrive_pipeline.connect.api.app_records.operations import (
+    RecordPart,
+    SyncOperation,
+    links_between,
+)
+from pipedrive_pipeline.connect.api.app_records.reading import target_in
 from pipedrive_pipeline.connect.api.crm.ids import shown_remote
 from pipedrive_pipeline.connect.api.crm.incoming import in_api_names
 from pipedrive_pipeline.connect.api.crm.writing import (
@@ -17,20 +31,6 @@ from pipedrive_pipeline.connect.api.crm.writing import (
     Target,
     Writing,
 )
-from pipedrive_pipeline.connect.api.integrations.finding import target_in
-from pipedrive_pipeline.connect.api.integrations.models import (
-    Invitation,
-    SentRecord,
-    SyncAnswer,
-    SyncedRecord,
-    TriedRecord,
-    TriedRecords,
-)
-from pipedrive_pipeline.connect.api.integrations.operations import (
-    RecordPart,
-    SyncOperation,
-    links_between,
-)
 from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connectors import registry
@@ -38,7 +38,7 @@ from pipedrive_pipeline.connectors.contract import Credential
 from pipedrive_pipeline.connectors.writing import Operation, Verb
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.writes.errors import WriteError
+from pipedrive_pipeline.sync.writes.errors import Duplicate, WriteError
 from pipedrive_pipeline.sync.writes.matching import EXTERNAL_KEY
 from pipedrive_pipeline.sync.writes.requests import WriteRequest, checked_request
 from pipedrive_pipeline.sync.writes.steps import WriteOutcome
@@ -134,15 +134,27 @@ class RecordSync:
             try:
                 with in_api_names(part.mart):
                     wanted = self._wanted(part, written)
-                    checked_request(self.services.vault.warehouse, self.scope, wanted)
+                    if wanted.former is None:
+                        checked_request(self.services.vault.warehouse, self.scope, wanted)
             except WriteError as error:
                 _name_fields(error, part)
                 raise
             written[part.name] = NOT_YET
 
     def _wanted(self, part: RecordPart, written: Mapping[str, str]) -> WriteRequest:
-        """The request of one part, linked to those that are written: ids in the system by name."""
+        """The request of one part, linked to those that are written: ids in the system by name.
+
+        Raises:
+            Duplicate: it would change the record of its id, and its policy changes none.
+            PipelineError: as `Writing.wanted`.
+        """
         record, target = self.sent[part.name], self._target(part)
+        if target is not None and record.policy == "create_only":
+            raise Duplicate(
+                f"{part.name}.id names a record that is there, and create_only changes none. "
+                "Leave out the id, or send the policy update_only. Nothing was written.",
+                [{"field": "id", "issue": "is that of a record that is there"}],
+            )
         by, policy, body = record.by, record.policy, dict(record.fields)
         if record.match_value is not None:
             body[MATCH_VALUE] = record.match_value
@@ -151,6 +163,8 @@ class RecordSync:
         if target is not None:  # nothing is looked for; the app's own key is remembered
             by, policy = EXTERNAL_KEY if record.external_key else None, "update_only"
             body.pop(MATCH_VALUE, None)
+            if record.match not in {None, EXTERNAL_KEY}:
+                body.pop(record.match, None)
         asked = Asked(
             None if self.key is None else f"{self.key}/{part.name}",
             record.if_match,
