@@ -77,7 +77,8 @@ def test_a_restored_warehouse_goes_on_from_the_dump(database_url: str, tmp_path:
             assert_all_equals_source(restored, sandbox)
             server.execute("drop database restored with (force)")
 
-    assert (saved.returncode, filled.returncode, again.returncode) == (0, 0, 2), saved.stderr
+    said = "\n".join(ended.stdout + ended.stderr for ended in (saved, filled, again))
+    assert (saved.returncode, filled.returncode, again.returncode) == (0, 0, 2), said
     assert "keys are not in it" in saved.stdout
     assert "is not empty" in again.stderr
     assert len(before) == 35
