@@ -95,6 +95,13 @@ def adopt(url: str) -> None:
         )
 
 
+def make_independent(url: str) -> None:
+    """Gives a copied database roles of its own; other tests use and drop those of the template."""
+    with psycopg.connect(url) as connection:
+        connection.execute("update integration.installation set database_identity = 'of a copy'")
+    migrate(Warehouse(url), notify=lambda _line: None)
+
+
 def read_few_entities(url: str) -> None:
     """Gives each new tenant of a database settings by which it reads `ENTITIES_READ` only.
 

@@ -57,7 +57,13 @@ def restore(folder: FolderArgument) -> None:
     # On the server of the original they exist already; psql says so of each, and goes on.
     words = ("--dbname", url, "--quiet", "--file", str(roles))
     _run(settings, warehouse, "psql", *words, is_checked=False)
-    _run(settings, warehouse, "pg_restore", "--dbname", url, "--exit-on-error", str(dump))
+    try:
+        _run(settings, warehouse, "pg_restore", "--dbname", url, "--exit-on-error", str(dump))
+    except DatabaseUnavailable as error:
+        raise DatabaseUnavailable(
+            f"{error} The database is filled in part: drop it and make it again before the next "
+            "attempt."
+        ) from error
     migrate(warehouse, notify=terminal.print)  # roles of its own if the original is still there
     terminal.print(f"{warehouse.place}: restored; `doctor` tells whether the keys fit.")
 
@@ -149,7 +155,7 @@ def _run(
                 f"{last}. A newer PostgreSQL than this {program} wrote the file; install the "
                 "client of that version, or a newer one."
             )
-        raise DatabaseUnavailable(f"{program} ended with code {ended.returncode}: {last}")
+        raise DatabaseUnavailable(f"{program} ended with code {ended.returncode}: {last}.")
 
 
 def _program(settings: Settings, name: str, server: int) -> str:
@@ -209,7 +215,7 @@ with ours as (
         pg_roles.rolname
     from pg_catalog.pg_roles
     cross join integration.installation
-    where pg_roles.rolname ~ ('^(pipeline|analyst)_.*_' || installation.id || '$')
+    where pg_roles.rolname ~ ('^(pipeline|analyst|sink)_.*_' || installation.id || '$')
 ),
 
 members as (

@@ -11,6 +11,7 @@ from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal, Terminal, ended
+from pipedrive_pipeline_tests.databases import make_independent
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 
@@ -122,6 +123,7 @@ def test_erasing_takes_a_tenant_from_everywhere_but_the_audit_log(
     terminal: Terminal, world: World, sandbox: Sandbox
 ) -> None:
     """Dagster's runs and the scratch folder hold facts of the tenant as well."""
+    make_independent(world.warehouse.url)  # another test's database may need the role of analysts
     world.connect(ACME, sandbox)
     world.connect(Tenant("bravo"), sandbox)
     words = ("sync", "--full", "--json", "--tenant")

@@ -8,18 +8,22 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from cryptography.fernet import Fernet
+from psycopg import sql
 from pydantic import SecretStr
 
 from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
+from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.databases import at
+from pipedrive_pipeline_tests.marts.sinks.app_schema import app_of
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.world import ACME, environment_of, world_at
 
@@ -36,6 +40,7 @@ def commands() -> list[str]:
 def test_a_restored_warehouse_goes_on_from_the_dump(database_url: str, tmp_path: Path) -> None:
     """Rows and cursors are of one moment: what happened since is read again, and nothing twice."""
     backup, restore = commands()
+    databases.make_independent(database_url)
     new_url = at(database_url, "restored")
     settings = {
         "DATABASE_URL": database_url,
@@ -85,6 +90,48 @@ def test_a_restored_warehouse_goes_on_from_the_dump(database_url: str, tmp_path:
     assert synced.built.counts["contacts"].created == 0
 
 
+@pytest.mark.slow
+def test_a_server_without_the_roles_is_given_them(database_url: str, tmp_path: Path) -> None:
+    """Functions that write into the app's tables belong to roles of their own."""
+    databases.make_independent(database_url)
+    world = world_at(database_url, tmp_path)
+    account = seeded(2, 3)
+    with serve(account) as sandbox, environment_of(world) as settings:
+        world.connect(ACME, sandbox)
+        world.sync(sync_type="full")
+        app = app_of(world.warehouse)
+        app.save()
+        app.feed()
+        saved = Terminal(settings).run("backup", str(tmp_path / "monday"))
+        with world.warehouse.connect(autocommit=True) as connection:
+            names = connection.execute(_ROLES_OF_A_DATABASE).fetchall()
+        databases.drop(database_url)
+        with psycopg.connect(at(database_url, "postgres"), autocommit=True) as server:
+            for (name,) in names:
+                server.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
+            server.execute(
+                sql.SQL("create database {}").format(
+                    sql.Identifier(urlsplit(database_url).path[1:])
+                )
+            )
+
+        filled = Terminal(settings).run("restore", str(tmp_path / "monday"))
+        account.edit("organizations", 1, name="Changed Since")
+        world.sync()
+
+    assert {name.partition("_")[0] for (name,) in names} == {"pipeline", "analyst", "sink"}
+    assert (saved.code, filled.code) == (0, 0), filled
+    assert "Changed Since" in {row["company"] for row in app.rows()}
+
+
+_ROLES_OF_A_DATABASE = """
+select pg_roles.rolname
+from pg_catalog.pg_roles
+cross join integration.installation
+where pg_roles.rolname ~ (installation.id || '$')
+"""
+
+
 @pytest.fixture
 def terminal(database_url: str, tmp_path: Path) -> Iterator[Terminal]:
     with environment_of(world_at(database_url, tmp_path)) as settings:
@@ -132,22 +179,27 @@ def test_a_backup_that_fails_leaves_nothing(terminal: Terminal, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_dump_that_the_client_is_too_old_for_names_the_next_step(
+def test_a_dump_that_cannot_be_used_names_the_next_step(
     database_url: str, terminal: Terminal, tmp_path: Path
 ) -> None:
-    """It was called an unavailable database, which a rerun may help."""
+    """One is of a newer client, which no rerun helps; the other was cut off on its way."""
     saved = tmp_path / "monday"
     assert terminal.run("backup", str(saved)).code == 0
-    dump = bytearray((saved / "warehouse.dump").read_bytes())
-    dump[6] = 99  # the minor version of the format, after "PGDMP" and the major one
-    (saved / "warehouse.dump").write_bytes(dump)
+    dump = (saved / "warehouse.dump").read_bytes()
+    newer = bytearray(dump)
+    newer[6] = 99  # the minor version of the format, after "PGDMP" and the major one
     with psycopg.connect(at(database_url, "postgres"), autocommit=True) as server:
         server.execute("create database restored_late")
         new_url = at(database_url, "restored_late")
 
+        (saved / "warehouse.dump").write_bytes(newer)
         refused = terminal.run("restore", str(saved), DATABASE_URL=new_url)
+        (saved / "warehouse.dump").write_bytes(dump[: len(dump) * 9 // 10])
+        broken_off = terminal.run("restore", str(saved), DATABASE_URL=new_url)
 
         server.execute("drop database restored_late with (force)")
     assert refused.code == 2, refused
     assert "unsupported version" in refused.error
     assert "install the client of that version" in refused.error
+    assert broken_off.code == 1, broken_off
+    assert "drop it and make it again" in broken_off.error

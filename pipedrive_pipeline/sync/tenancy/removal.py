@@ -111,6 +111,7 @@ def remove(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool, who: str) 
     require_removable(warehouse, tenant, is_erasing=is_erasing)
     with _transaction(warehouse, tenant) as connection:
         _delete(connection, tenant)
+        drop_analyst_role(connection, tenant)
         connection.execute(
             "insert into integration.audit_log (who, tenant_id, action, subject)"
             " values (%s, %s, %s, %s)",
@@ -164,7 +165,6 @@ def _delete(connection: psycopg.Connection, tenant: Tenant) -> None:
             raise RemovalRefused(tenant, f"{added} keeps rows from being deleted")
     connection.execute("delete from integration.tenants where slug = %s", [tenant.slug])
     connection.execute("set constraints all immediate")  # while an error can still name its object
-    drop_analyst_role(connection, tenant)
 
 
 def _drop(connection: psycopg.Connection, schema: str) -> None:
