@@ -13,11 +13,11 @@ from typing import Any, Final
 import dagster as dg
 
 from pipedrive_pipeline.connectors.contract import Entity, System
+from pipedrive_pipeline.defs.defaults import settings_of_definitions
 from pipedrive_pipeline.marts import declared
 from pipedrive_pipeline.marts.declared import Mart
 from pipedrive_pipeline.marts.sources import marts_folder
 from pipedrive_pipeline.marts.views import view_ddl
-from pipedrive_pipeline.settings import load_settings
 
 CODE_REFERENCES: Final = "dagster/code_references"
 TABLE_NAME: Final = "dagster/table_name"
@@ -29,7 +29,7 @@ PERSONAL_TAG: Final = "pipeline/personal"  # "true": it has columns with persona
 
 def owners() -> list[str]:
     """Returns the owners of every asset, from the setting `ASSET_OWNERS`."""
-    return list(load_settings().asset_owners)
+    return list(settings_of_definitions().asset_owners)
 
 
 def tags(*, is_personal: bool, system: str | None = None) -> dict[str, str]:

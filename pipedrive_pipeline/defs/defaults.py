@@ -1,10 +1,21 @@
-"""The default status of the schedule and the sensors, from the setting `SCHEDULES`."""
+"""What the settings say of the definitions: owners, checks for each tenant, schedules that run."""
 
 from __future__ import annotations
 
+from functools import cache
+
 import dagster as dg
 
-from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.settings import Settings, load_settings
+
+
+@cache
+def settings_of_definitions() -> Settings:
+    """Returns the settings with which this process makes its definitions.
+
+    They are read once: 200 assets and checks ask for them, and reading them takes a millisecond.
+    """
+    return load_settings()
 
 
 def schedule_status() -> dg.DefaultScheduleStatus:
@@ -18,4 +29,4 @@ def sensor_status() -> dg.DefaultSensorStatus:
 
 
 def _is_on() -> bool:
-    return load_settings().schedules == "on"
+    return settings_of_definitions().schedules == "on"

@@ -6,7 +6,7 @@ import warnings
 
 import dagster as dg
 
-from pipedrive_pipeline.settings import load_settings
+from pipedrive_pipeline.defs.defaults import settings_of_definitions
 
 TENANTS = dg.DynamicPartitionsDefinition(name="tenants")
 
@@ -21,7 +21,7 @@ def tenant_check(name: str, *, asset: dg.AssetKey, description: str) -> dg.Asset
     With the setting `PARTITIONED_CHECKS` on, Dagster keeps a result for each tenant: a preview in
     1.13, which may change. The check `all_tenants` lists the failing tenants either way.
     """
-    if load_settings().partitioned_checks == "off":
+    if settings_of_definitions().partitioned_checks == "off":
         return dg.AssetCheckSpec(name, asset=asset, description=description)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*partitions_def", dg.PreviewWarning)

@@ -142,7 +142,8 @@ def _undeclared(batch: Batch, records: list[Record]) -> dict[int, dict[str, Any]
     for row, record in enumerate(records):
         if record.keys() <= declared:
             continue
-        for name in record.keys() - declared:
+        # Sorted, because a set has another order in each process, and `KnownReads` compares texts.
+        for name in sorted(record.keys() - declared):
             result = cleaned(bytes(record[name]))
             batch.replaced += result.replaced
             batch.undeclared[clean_text(name)] += 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from pipedrive_pipeline.ingest.batches import batch_of
+from pipedrive_pipeline.ingest.batches import EXTRA, batch_of
 from pipedrive_pipeline_tests.ingest.conftest import answer, record
 from pipedrive_pipeline_tests.ingest.entities import LABELS, THINGS
 
@@ -109,3 +109,12 @@ def test_a_name_that_postgres_refuses_is_replaced() -> None:
     batch = batch_of(THINGS, answer({"id": Raw(b"1"), "a\x00b": Raw(b"1")}))
 
     assert json.loads(batch.table["extra"][0].as_py()) == {"a\ufffdb": 1}
+
+
+def test_undeclared_keys_have_one_order_in_every_process() -> None:
+    """A set's order changes with the process, and the same again was loaded as if it were new."""
+    names = [f"new_{number}" for number in range(20)]
+
+    batch = batch_of(THINGS, answer(record(id=1, **dict.fromkeys(reversed(names), 1))))
+
+    assert [*json.loads(batch.table[EXTRA][0].as_py())] == sorted(names)
