@@ -6,7 +6,6 @@ import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 import pytest
 from psycopg import sql
@@ -28,16 +27,10 @@ from pipedrive_pipeline.warehouse.migrations import (
 from pipedrive_pipeline.warehouse.sql_files import function_files, schema_files
 from pipedrive_pipeline_tests.folders import open_folder
 from pipedrive_pipeline_tests.warehouse import databases
+from pipedrive_pipeline_tests.warehouse.databases import as_role
 
 NUMBERS = [file.number for file in schema_files()]
 EVERYTHING = [*(file.name for file in function_files()), *NUMBERS]
-
-
-def as_role(url: str, role: str) -> Warehouse:
-    """The same database as another role; the servers of these tests ask for no password."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return Warehouse(parts._replace(netloc=f"{role}:x@{host}").geturl())
 
 
 def fingerprint(warehouse: Warehouse) -> list[tuple[object, ...]]:
