@@ -150,6 +150,15 @@ def test_a_role_that_may_not_create_roles_gets_the_next_step(postgres: str, weak
     assert nothing_made
 
 
+def test_a_login_that_may_not_read_our_tables_is_told_so(warehouse: Warehouse, weak: str) -> None:
+    """An analyst's URL in DATABASE_URL was an unexpected error, to be reported."""
+    analyst = as_role(warehouse.url, weak)
+
+    for refused in (migrate, require_current):
+        with pytest.raises(RoleTooWeak, match="the login that ran `migrate`"):
+            refused(analyst)
+
+
 @pytest.mark.slow
 def test_migrate_waits_for_a_running_sync_and_says_so(empty: Warehouse) -> None:
     """A sync must not see tables change under it."""
