@@ -141,7 +141,12 @@ def with_analysts(warehouse: Warehouse) -> None:
         connection.execute("create view analytics_acme.numbers as select 1 as number")
         connection.execute("select integration.ensure_role('analyst_acme')")
         role = sql.Identifier(role_name(connection, "analyst_acme"))
-        for right in ("usage on schema analytics_acme", "select on analytics_acme.numbers"):
+        connection.execute("create procedure analytics_acme.note() language sql as ''")
+        for right in (
+            "usage on schema analytics_acme",
+            "select on analytics_acme.numbers",
+            "execute on procedure analytics_acme.note()",
+        ):
             connection.execute(sql.SQL("grant {} to {}").format(sql.SQL(right), role))
         connection.execute("create role test_reader login")
         connection.execute("select integration.grant_role('analyst_acme', 'test_reader')")

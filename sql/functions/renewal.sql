@@ -53,7 +53,7 @@ as $$
         from pg_catalog.pg_attribute
         where not pg_attribute.attisdropped
         union all
-        select 'function ' || pg_proc.oid::regprocedure::text, null, proacl
+        select 'routine ' || pg_proc.oid::regprocedure::text, null, proacl
         from pg_catalog.pg_proc
         union all
         select 'database ' || quote_ident(datname), null, datacl
