@@ -33,6 +33,7 @@ PLANTED = "test_planted_bugs.py"
 BACKUP = "deploy/test_backup.py::test_a_restored_warehouse_goes_on_from_the_dump"
 UP = "cli/test_up.py::test_a_tenants_whole_life_by_http_alone"
 LIVENESS = "cli/test_near_real_time.py"
+KEYS = "cli/test_connecting.py::test_without_its_key_every_secret_is_given_up_and_named"
 DG = "defs/test_definitions.py::test_dg_finds_the_same_definitions_and_phones_nobody"
 
 # The beginning of a line -> the test that types it.
@@ -66,6 +67,7 @@ TYPED = {
     '-H "': EXAMPLES,
     "python3 -c 'import json": EXAMPLES,
     "./run backup": BACKUP,
+    "./run rotate-keys --discard": KEYS,
     'DATABASE_URL="$NEW_DATABASE_URL" ./run restore': BACKUP,
     'psql "postgresql://ada@': "scenarios/test_analysts.py",
     "uv run --frozen --group dev python -m pipedrive_pipeline_tests.planted_bugs": PLANTED,

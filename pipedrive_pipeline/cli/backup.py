@@ -106,7 +106,11 @@ def _removed_on_error(folder: Path, *, is_new: bool) -> Iterator[None]:
 
 
 def _roles_script(warehouse: Warehouse) -> str:
-    """The statements that make this installation's roles and their members; no other role's."""
+    """The statements that make the roles of this database, and their members; no other role's.
+
+    Those of the installation, and every role that owns something in the database or has a right in
+    it: of the app's tables, of a service that reads an exported token, of an analyst.
+    """
     with warehouse.transaction() as connection:
         rows = connection.execute(_ROLES).fetchall()
     return "".join(f"{statement};\n" for (statement,) in rows)
@@ -149,13 +153,14 @@ def _run(
         check=False,
     )
     if is_checked and ended.returncode:
-        last = (ended.stderr.strip().splitlines() or ["no reason was given"])[-1]
-        if "unsupported version" in last:
+        lines = ended.stderr.strip().splitlines() or ["no reason was given"]
+        reason = next((line for line in lines if "error:" in line), lines[-1])
+        if "unsupported version" in reason:
             raise BadInput(
-                f"{last}. A newer PostgreSQL than this {program} wrote the file; install the "
+                f"{reason}. A newer PostgreSQL than this {program} wrote the file; install the "
                 "client of that version, or a newer one."
             )
-        raise DatabaseUnavailable(f"{program} ended with code {ended.returncode}: {last}.")
+        raise DatabaseUnavailable(f"{program} ended with code {ended.returncode}: {reason}.")
 
 
 def _program(settings: Settings, name: str, server: int) -> str:
@@ -207,47 +212,87 @@ def _keys_reminder(session: CommandSession) -> str:
     return f"The keys are not in it: keep {where} elsewhere, or every tenant must connect again."
 
 
-# Logins come before what they are members of; passwords stay on the server.
+# Passwords, and the right of a superuser, stay on the server. Attributes come after the role, since
+# whoever restores may make roles and yet not give each of them. Settings name lists unquoted.
 _ROLES = """
-with ours as (
-    select
-        pg_roles.oid,
-        pg_roles.rolname
+with recursive needed as (
+    select pg_roles.oid
     from pg_catalog.pg_roles
     cross join integration.installation
     where pg_roles.rolname ~ ('^(pipeline|analyst|sink)_.*_' || installation.id || '$')
+    union
+    select pg_shdepend.refobjid
+    from pg_catalog.pg_shdepend
+    inner join pg_catalog.pg_database
+        on pg_database.oid = pg_shdepend.dbid
+    where pg_shdepend.refclassid = 'pg_catalog.pg_authid'::regclass
+        and pg_database.datname = current_database()
+    union
+    select pg_auth_members.member
+    from needed
+    inner join pg_catalog.pg_auth_members
+        on pg_auth_members.roleid = needed.oid
 ),
 
-members as (
-    select
-        ours.rolname as role_name,
-        member.rolname as member_name,
-        member.rolcanlogin
-    from ours
-    inner join pg_catalog.pg_auth_members
-        on pg_auth_members.roleid = ours.oid
-    inner join pg_catalog.pg_roles as member
-        on member.oid = pg_auth_members.member
-    where member.rolname <> current_user
+roles as (
+    select pg_roles.*
+    from needed
+    inner join pg_catalog.pg_roles
+        on pg_roles.oid = needed.oid
 )
 
 select statements.text
 from (
     select
         1 as step,
-        format('create role %I nologin', ours.rolname) as text
-    from ours
+        format('create role %I ', roles.rolname)
+        || case when roles.rolcanlogin then 'login' else 'nologin' end as text
+    from roles
     union
     select
         2 as step,
-        format('create role %I login', members.member_name) as text
-    from members
-    where members.rolcanlogin
+        format('alter role %I %s', roles.rolname, attributes.name) as text
+    from roles
+    cross join lateral (
+        values
+            (roles.rolcreaterole, 'createrole'),
+            (roles.rolbypassrls, 'bypassrls'),
+            (not roles.rolinherit, 'noinherit')
+    ) as attributes (is_set, name)
+    where attributes.is_set
     union
     select
         3 as step,
-        format('grant %I to %I', members.role_name, members.member_name) as text
-    from members
+        format(
+            case
+                when settings.name = 'search_path' then 'alter role %I set %I to %s'
+                else 'alter role %I set %I to %L'
+            end,
+            roles.rolname,
+            settings.name,
+            settings.value
+        ) as text
+    from roles
+    cross join lateral unnest(roles.rolconfig) as entry (text)
+    cross join lateral (
+        select
+            split_part(entry.text, '=', 1) as name,
+            substr(entry.text, strpos(entry.text, '=') + 1) as value
+    ) as settings
+    union
+    select
+        4 as step,
+        format('grant %I to %I', roles.rolname, member.rolname)
+        || case when bool_or(pg_auth_members.admin_option) then ' with admin option' else '' end
+            as text
+    from roles
+    inner join pg_catalog.pg_auth_members
+        on pg_auth_members.roleid = roles.oid
+    inner join pg_catalog.pg_roles as member
+        on member.oid = pg_auth_members.member
+    group by
+        roles.rolname,
+        member.rolname
 ) as statements
 order by
     statements.step asc,

@@ -29,16 +29,49 @@ SEALED = re.compile(r"(?P<key_id>[0-9a-f]{8})\.(?P<token>[A-Za-z0-9_-]+={0,2})")
 
 @dataclass(frozen=True)
 class SecretLocation:
-    """Row, column and generation of a secret; ``generation`` is 0 if the row has none."""
+    """Row, column and generation of a secret; ``generation`` is 0 if the row has none.
+
+    Attributes:
+        what: the secret in words; a token of the scope's system if left out.
+        repair: what a person does about one that cannot be read; to connect again if left out.
+    """
 
     scope: Scope
     column: str
     generation: int = 0
+    what: str = ""
+    repair: str = ""
+
+    def unreadable(self, reason: str) -> SecretUnreadable:
+        """The error of a secret that cannot be read there."""
+        tenant, system = self.scope.tenant.slug, self.scope.system
+        return SecretUnreadable(
+            tenant,
+            self.what or f"the stored {system} token",
+            reason,
+            repair=self.repair
+            or f"Run `connect --tenant {tenant} --system {system}` to connect again",
+        )
 
 
 def secret_of_webhook(tenant: Tenant, webhook_id: UUID) -> SecretLocation:
     """The location of an app webhook's secrets: its row, whichever of the two columns."""
-    return SecretLocation(Scope(tenant, "app"), f"app_webhooks.{webhook_id}")
+    return SecretLocation(
+        Scope(tenant, "app"),
+        f"app_webhooks.{webhook_id}",
+        what="a webhook's secret",
+        repair=f"Run `webhooks rotate --tenant {tenant} --webhook {webhook_id} --overlap-hours 0`",
+    )
+
+
+def alert_addresses(scope: Scope) -> SecretLocation:
+    """The location of the addresses of a tenant's alerts."""
+    return SecretLocation(
+        scope,
+        "sync_settings.alert_urls",
+        what="the stored list of alert addresses",
+        repair="Run `rotate-keys --discard`, and set alert_urls again",
+    )
 
 
 class _Plaintext(msgspec.Struct, frozen=True):
@@ -81,7 +114,7 @@ class Cipher:
         """
         plaintext = self._decrypted(sealed, location)
         if plaintext != _plaintext(plaintext.secret, location):
-            raise _unreadable(location, "it was sealed for another row, column or generation")
+            raise location.unreadable("it was sealed for another row, column or generation")
         return SecretStr(plaintext.secret)
 
     def is_current(self, sealed: str) -> bool:
@@ -95,16 +128,16 @@ class Cipher:
     def _decrypted(self, sealed: str, location: SecretLocation) -> _Plaintext:
         parts = SEALED.fullmatch(sealed)
         if not parts:
-            raise _unreadable(location, "it is not in the form of a sealed secret")
+            raise location.unreadable("it is not in the form of a sealed secret")
         if parts["key_id"] not in self._key_ids:
             raise WrongKey((parts["key_id"],))
         # Base64's last characters have unused bits: without this check, some altered texts decrypt.
         if not _is_canonical(parts["token"]):
-            raise _unreadable(location, "it was altered")
+            raise location.unreadable("it was altered")
         try:
             return msgspec.json.decode(self._fernets.decrypt(parts["token"]), type=_Plaintext)
         except (InvalidToken, msgspec.DecodeError):
-            raise _unreadable(location, "it was altered") from None
+            raise location.unreadable("it was altered") from None
 
 
 def key_id(key: SecretStr) -> str:
@@ -128,7 +161,3 @@ def _is_canonical(token: str) -> bool:
         return base64.urlsafe_b64encode(base64.urlsafe_b64decode(token)).decode() == token
     except binascii.Error:
         return False
-
-
-def _unreadable(location: SecretLocation, reason: str) -> SecretUnreadable:
-    return SecretUnreadable(location.scope.tenant.slug, location.scope.system, reason)

@@ -14,7 +14,8 @@ class WrongKey(SettingsError):
         self.key_ids = key_ids
         super().__init__(
             f"TOKEN_ENCRYPTION_KEYS: stored tokens are sealed with key {', '.join(key_ids)}, which "
-            "is not in the list; put that key back (any position). Nothing was overwritten."
+            "is not in the list; put that key back (any position). Nothing was overwritten. If the "
+            "key is lost: `rotate-keys --discard`."
         )
 
 
@@ -23,11 +24,10 @@ class SecretUnreadable(PersonMustAct):
 
     code = "secret_unreadable"
 
-    def __init__(self, tenant: str, system: str, reason: str) -> None:
-        self.tenant, self.system, self.reason = tenant, system, reason
+    def __init__(self, tenant: str, what: str, reason: str, *, repair: str) -> None:
+        self.tenant, self.what, self.reason = tenant, what, reason
         super().__init__(
-            f"{tenant}: the stored {system} token is refused ({reason}); nothing was sent. "
-            f"Run `connect --tenant {tenant} --system {system}` to connect again, and look into "
+            f"{tenant}: {what} is refused ({reason}); nothing was sent. {repair}, and look into "
             "who wrote that row."
         )
 

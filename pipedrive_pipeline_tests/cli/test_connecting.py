@@ -104,9 +104,72 @@ def test_keys_rotate_and_the_old_one_may_go(
 
     assert early.code == 2
     assert "TOKEN_ENCRYPTION_KEYS" in early.error
-    assert first.facts == {"resealed_count": 1, "current_count": 0, "unreadable_count": 0}
+    assert first.facts == {
+        "resealed_count": 1,
+        "current_count": 0,
+        "unreadable": [],
+        "unreadable_count": 0,
+    }
     assert "0 secrets sealed anew, 1 had the first key" in second.out
     assert tested.code == 0
+
+
+def test_without_its_key_every_secret_is_given_up_and_named(
+    in_process: InProcessTerminal, world: World, sandbox: Sandbox
+) -> None:
+    """The Connect app does not start while one is left, so that nobody could connect again."""
+    world.connect(ACME, sandbox)
+    acme = ("--tenant", "acme")
+    in_process.run("settings", "set", *acme, "alert_urls=https://alerts.example.com/x")
+    in_process.run("webhooks", "add", *acme, "--url", "https://app.example.com", "--types", "*")
+    in_process.run("webhooks", "rotate", *acme, "--webhook", webhook_of(world))
+    new = Fernet.generate_key().decode()
+
+    given_up = in_process.run("rotate-keys", "--discard", TOKEN_ENCRYPTION_KEYS=new)
+    again = in_process.run("rotate-keys", "--json", TOKEN_ENCRYPTION_KEYS=new)
+    shown = in_process.run("settings", "show", *acme, "--json", TOKEN_ENCRYPTION_KEYS=new)
+    synced = in_process.run("sync", *acme, TOKEN_ENCRYPTION_KEYS=new)
+
+    assert given_up.code == 0, given_up
+    assert "4 were discarded" in given_up.out
+    for repair in ("connect --tenant acme --system", "set alert_urls again", "webhooks rotate"):
+        assert repair in given_up.err
+    assert again.facts["current_count"] == 1  # of the webhook, unknown to everybody
+    assert shown.facts["alert_urls"] == []
+    assert "connect" in synced.err
+    with world.warehouse.transaction() as connection:
+        states = connection.execute(
+            "select connections.state, connections.state_reason, app_webhooks.state"
+            " from integration.connections cross join integration.app_webhooks"
+        ).fetchone()
+    assert states == ("needs_reauth", "token_unreadable", "disabled")
+
+
+def test_an_altered_secret_names_what_makes_it_new(
+    in_process: InProcessTerminal, world: World, sandbox: Sandbox
+) -> None:
+    """Of a webhook it said to connect to a system called app."""
+    world.connect(ACME, sandbox)
+    acme = ("--tenant", "acme")
+    in_process.run("webhooks", "add", *acme, "--url", "https://app.example.com", "--types", "*")
+    webhook = webhook_of(world)
+    with world.warehouse.transaction() as connection:
+        connection.execute("update integration.app_webhooks set secret = left(secret, -1) || '*'")
+
+    tested = in_process.run("webhooks", "test", *acme, "--webhook", webhook)
+    rotated = in_process.run("rotate-keys")
+
+    repair = f"webhooks rotate --tenant acme --webhook {webhook} --overlap-hours 0"
+    assert repair in tested.err
+    assert repair in rotated.err
+
+
+def webhook_of(world: World) -> str:
+    """The id of the only webhook."""
+    with world.warehouse.transaction() as connection:
+        row = connection.execute("select id from integration.app_webhooks").fetchone()
+    assert row
+    return str(row[0])
 
 
 def test_flags_that_go_together_are_required_together(in_process: InProcessTerminal) -> None:

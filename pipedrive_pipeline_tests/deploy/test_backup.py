@@ -92,7 +92,7 @@ def test_a_restored_warehouse_goes_on_from_the_dump(database_url: str, tmp_path:
 
 @pytest.mark.slow
 def test_a_server_without_the_roles_is_given_them(database_url: str, tmp_path: Path) -> None:
-    """Functions that write into the app's tables belong to roles of their own."""
+    """Of sinks, of the app's own tables, of who reads a token, and of logins by way of a group."""
     databases.make_independent(database_url)
     world = world_at(database_url, tmp_path)
     account = seeded(2, 3)
@@ -102,13 +102,14 @@ def test_a_server_without_the_roles_is_given_them(database_url: str, tmp_path: P
         app = app_of(world.warehouse)
         app.save()
         app.feed()
+        with psycopg.connect(database_url) as connection:
+            connection.execute(_ROLES_OF_OTHERS.encode())
         saved = Terminal(settings).run("backup", str(tmp_path / "monday"))
-        with world.warehouse.connect(autocommit=True) as connection:
+        with psycopg.connect(database_url) as connection:
             names = connection.execute(_ROLES_OF_A_DATABASE).fetchall()
         databases.drop(database_url)
         with psycopg.connect(at(database_url, "postgres"), autocommit=True) as server:
-            for (name,) in names:
-                server.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
+            drop_roles(server, names)
             server.execute(
                 sql.SQL("create database {}").format(
                     sql.Identifier(urlsplit(database_url).path[1:])
@@ -118,17 +119,61 @@ def test_a_server_without_the_roles_is_given_them(database_url: str, tmp_path: P
         filled = Terminal(settings).run("restore", str(tmp_path / "monday"))
         account.edit("organizations", 1, name="Changed Since")
         world.sync()
+    with psycopg.connect(database_url) as connection:
+        connection.execute("set session authorization backup_ada")
+        read = connection.execute("select count(*) from analytics_acme.customers").fetchone()
+        connection.execute("reset session authorization")
+        kept = connection.execute(_KEPT).fetchall()
+        connection.execute("drop owned by backup_shop, backup_enrichment")
+        connection.commit()
+        drop_roles(connection, [(name,) for (name,) in names if name.startswith("backup_")])
 
-    assert {name.partition("_")[0] for (name,) in names} == {"pipeline", "analyst", "sink"}
+    assert {name.partition("_")[0] for (name,) in names} == {
+        "pipeline",
+        "analyst",
+        "sink",
+        "backup",
+    }
     assert (saved.code, filled.code) == (0, 0), filled
     assert "Changed Since" in {row["company"] for row in app.rows()}
+    assert read == (2,)
+    assert kept == [
+        ("backup_ada", True, False, ['search_path=analytics_acme, "$user"']),
+        ("backup_enrichment", True, False, None),
+        ("backup_group", False, False, None),
+        ("backup_shop", False, True, None),
+    ]
 
 
+def drop_roles(connection: psycopg.Connection, names: list[tuple[str]]) -> None:
+    for (name,) in names:
+        connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
+
+
+_ROLES_OF_OTHERS = """
+create role backup_shop nologin createrole;
+create schema shop authorization backup_shop;
+create role backup_enrichment login;
+create table public.tokens ();
+grant select on public.tokens to backup_enrichment;
+create role backup_group nologin;
+create role backup_ada login;
+grant backup_group to backup_ada;
+alter role backup_ada set search_path to analytics_acme, "$user";
+select integration.grant_role('analyst_acme', 'backup_group');
+"""
 _ROLES_OF_A_DATABASE = """
 select pg_roles.rolname
 from pg_catalog.pg_roles
 cross join integration.installation
 where pg_roles.rolname ~ (installation.id || '$')
+    or starts_with(pg_roles.rolname, 'backup_')
+"""
+_KEPT = """
+select pg_roles.rolname, pg_roles.rolcanlogin, pg_roles.rolcreaterole, pg_roles.rolconfig
+from pg_catalog.pg_roles
+where starts_with(pg_roles.rolname, 'backup_')
+order by pg_roles.rolname
 """
 
 
@@ -164,8 +209,12 @@ def test_a_client_older_than_the_server_is_not_used(terminal: Terminal, tmp_path
 
 @pytest.mark.slow
 def test_a_backup_that_fails_leaves_nothing(terminal: Terminal, tmp_path: Path) -> None:
-    """The second attempt said of the first one's rest that the folder is not empty."""
-    ending = 'for last; do :; done; : >"$last"; echo connection lost >&2; exit 1'
+    """The second attempt said of the first one's rest that the folder is not empty.
+
+    The reason is not in the last line, which has a query with the names of all tables.
+    """
+    said = "pg_dump: error: connection lost\\npg_dump: detail: Query was: LOCK TABLE"
+    ending = f'for last; do :; done; : >"$last"; printf "{said}\\n" >&2; exit 1'
     path = stub(tmp_path / "bin", "pg_dump", 99, ending)
     made, new = tmp_path / "made", tmp_path / "new"
     made.mkdir()
@@ -173,7 +222,7 @@ def test_a_backup_that_fails_leaves_nothing(terminal: Terminal, tmp_path: Path) 
     results = [terminal.run("backup", str(folder), PATH=path) for folder in (made, new, new)]
 
     assert [result.code for result in results] == [1, 1, 1]
-    assert all("connection lost" in result.error for result in results)
+    assert all("connection lost." in result.error for result in results)
     assert list(made.iterdir()) == []
     assert not new.exists()
 

@@ -70,6 +70,11 @@ _ROWS = (
         " company_domain, account_user_id, account_user_name, expires_at)"
         f" values (gen_random_uuid(), %(key)s, {_WHOSE}, 'x', 'x', 'x', 'x', 'x', 'x', 'x', {_AT})"
     ),
+    (
+        "insert into integration.outbox"
+        " (tenant_id, system, mart, verb, request_hash, requested_by, created_at)"
+        f" values ({_WHOSE}, 'deals', 'create', 'x', 'x', {_AT})"
+    ),
 )
 
 
@@ -103,13 +108,14 @@ def test_what_is_old_is_forgotten_and_what_is_needed_stays(control: ControlTable
     assert ages(control, "rejected_values", "last_seen_at") == [1, 29, 4_000]
     for table in ("connect_links", "oauth_states", "pending_grants"):
         assert ages(control, table, "expires_at") == [], table
+    assert ages(control, "outbox", "created_at") == []
     assert forgotten["runs"] == 3
     assert control.rows(
         "select count(*) as n from integration.audit_log where at < '2000-01-01'"
     ) == [{"n": 1}]
-    assert control.rows("select count(*) as n from integration.runs where tenant_id = 'beta'") == [
-        {"n": 2 * len(AGES)}
-    ]
+    for table, count in (("runs", 2 * len(AGES)), ("outbox", len(AGES))):
+        query = f"select count(*) as n from integration.{table} where tenant_id = 'beta'"
+        assert control.rows(query) == [{"n": count}], table
     assert not any(
         delete_old_history(control.warehouse, Scope(ACME, SYSTEM), kept_days=KEPT_DAYS).values()
     )

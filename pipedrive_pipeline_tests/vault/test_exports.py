@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from pipedrive_pipeline.defs.tokens import token_exports
 from pipedrive_pipeline.errors import BadInput, PipelineError
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.tenancy.registry import change as change_tenant
 from pipedrive_pipeline.sync.tenancy.removal import end as end_tenant
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connect, exports, lend
@@ -256,6 +257,22 @@ def test_switching_it_off_removes_the_row(exporting: VaultSetup) -> None:
 
     exports.keep_fresh(exporting.vault)
     assert stored(exporting) == []
+
+
+def test_an_external_id_is_kept_while_a_token_is_stored_under_it(exporting: VaultSetup) -> None:
+    """The tenant that got the id next would have read the token of this one."""
+    start(exporting)
+    warehouse = exporting.vault.warehouse
+    other = {"external_id": ACME_ID.replace("1", "2")}
+
+    with pytest.raises(BadInput, match=r"tokens export .* --off"):
+        change_tenant(warehouse, ACME, other, who="a test")
+    change_tenant(warehouse, ACME, {"external_id": ACME_ID, "country": "DE"}, who="a test")
+    exports.stop(exporting.vault, SCOPE, who="a test")
+    change_tenant(warehouse, ACME, other, who="a test")
+
+    row = exporting.rows("select external_id, country from integration.tenants where slug = 'acme'")
+    assert row == [{**other, "country": "DE"}]
 
 
 def test_a_dropped_table_keeps_nobody_from_refreshing(exporting: VaultSetup) -> None:

@@ -70,6 +70,13 @@ def administer(server_url: str, statement: sql.Composed | sql.SQL) -> None:
         connection.execute(statement)
 
 
+def as_role(url: str, role: str) -> Warehouse:
+    """The same database as another role; the servers of these tests ask for no password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return Warehouse(parts._replace(netloc=f"{role}:x@{host}").geturl())
+
+
 def row(url: str, query: str) -> tuple[Any, ...]:
     """The first row of a query."""
     with psycopg.connect(url) as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from urllib.parse import urlsplit
 
 import psycopg
@@ -141,7 +141,12 @@ def with_analysts(warehouse: Warehouse) -> None:
         connection.execute("create view analytics_acme.numbers as select 1 as number")
         connection.execute("select integration.ensure_role('analyst_acme')")
         role = sql.Identifier(role_name(connection, "analyst_acme"))
-        for right in ("usage on schema analytics_acme", "select on analytics_acme.numbers"):
+        connection.execute("create procedure analytics_acme.note() language sql as ''")
+        for right in (
+            "usage on schema analytics_acme",
+            "select on analytics_acme.numbers",
+            "execute on procedure analytics_acme.note()",
+        ):
             connection.execute(sql.SQL("grant {} to {}").format(sql.SQL(right), role))
         connection.execute("create role test_reader login")
         connection.execute("select integration.grant_role('analyst_acme', 'test_reader')")
@@ -226,32 +231,67 @@ def test_a_copied_database_renews_no_exported_token(postgres: str) -> None:
             assert connection.execute(exported.encode()).fetchall() == [("secret",)]
 
 
+OUTSIDE = """
+insert into integration.app_webhooks
+    (id, tenant_id, url, event_types, secret, created_by, state)
+values
+    (gen_random_uuid(), 'acme', 'https://a.example', array['*'], 'x', 'a test', 'active'),
+    (gen_random_uuid(), 'acme', 'https://b.example', array['*'], 'x', 'a test', 'paused');
+insert into integration.webhooks
+    (tenant_id, system, state, app_url, token_hash, password_hash, remote_id)
+values ('acme', 'pipedrive', 'live', 'https://crm.example', 'x', 'x', '7');
+insert into integration.outbox
+    (tenant_id, system, mart, verb, request_hash, requested_by, is_async, state, first_sent_at)
+values
+    ('acme', 'pipedrive', 'deals', 'create', 'x', 'a test', true, 'intended', null),
+    ('acme', 'pipedrive', 'leads', 'create', 'x', 'a test', true, 'sending', now()),
+    ('acme', 'pipedrive', 'notes', 'create', 'x', 'a test', false, 'sending', now())
+"""
+
+
+def outside(warehouse: Warehouse) -> list[list[tuple[object, ...]]]:
+    """Webhooks of apps, webhooks of the CRM, and the writes that wait."""
+    queries = (
+        "select state, state_reason from integration.app_webhooks order by url",
+        "select remote_id from integration.webhooks",
+        "select mart, state, answer ->> 'code' from integration.outbox order by mart",
+    )
+    with warehouse.connect() as connection:
+        return [connection.execute(query.encode()).fetchall() for query in queries]
+
+
 @pytest.mark.slow
-def test_a_copied_database_tells_no_app_of_its_changes(postgres: str) -> None:
-    """A copy for tests sent its changes, and what waited in the original, to the same receivers."""
-    states = "select state, state_reason from integration.app_webhooks order by url"
+@pytest.mark.parametrize("is_beside", [True, False], ids=["beside the original", "elsewhere"])
+def test_a_copied_database_leaves_the_outside_to_the_original(
+    postgres: str, *, is_beside: bool
+) -> None:
+    """It told the same receivers, deleted the original's webhook, and would have written again."""
+    told: list[str] = []
     with installation(postgres) as original:
         with original.transaction() as connection:
-            for url in ("https://a.example", "https://b.example"):
+            connection.execute(OUTSIDE.encode())
+        before = outside(original)
+        with copy_of(postgres, original) if is_beside else nullcontext(original) as copy:
+            with copy.transaction() as connection:
                 connection.execute(
-                    "insert into integration.app_webhooks"
-                    " (id, tenant_id, url, event_types, secret, created_by, state)"
-                    " values (gen_random_uuid(), 'acme', %s, array['*'], 'x', 'a test', %s)",
-                    [url, "active" if "a." in url else "paused"],
+                    "update integration.installation set database_identity = 'other'"
                 )
-        with copy_of(postgres, original) as copy:
-            migrate(copy)
+            migrate(copy, notify=told.append)
 
-            with copy.connect() as connection:
-                assert connection.execute(states.encode()).fetchall() == [
-                    ("paused", "database_copied"),
-                    ("paused", None),
-                ]
-        with original.connect() as connection:
-            assert connection.execute(states.encode()).fetchall() == [
-                ("active", None),
-                ("paused", None),
-            ]
+            after = outside(copy)
+        if is_beside:
+            assert outside(original) == before
+
+    assert after == [
+        [("paused", "database_copied"), ("paused", None)],
+        [],
+        [
+            ("deals", "conflict", "record_moved"),
+            ("leads", "conflict", "record_moved"),
+            ("notes", "sending", None),
+        ],
+    ]
+    assert [line.partition(" ")[0] for line in told] == ["1", "2"]
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 import pytest
 from psycopg import sql
@@ -28,16 +27,10 @@ from pipedrive_pipeline.warehouse.migrations import (
 from pipedrive_pipeline.warehouse.sql_files import function_files, schema_files
 from pipedrive_pipeline_tests.folders import open_folder
 from pipedrive_pipeline_tests.warehouse import databases
+from pipedrive_pipeline_tests.warehouse.databases import as_role
 
 NUMBERS = [file.number for file in schema_files()]
 EVERYTHING = [*(file.name for file in function_files()), *NUMBERS]
-
-
-def as_role(url: str, role: str) -> Warehouse:
-    """The same database as another role; the servers of these tests ask for no password."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return Warehouse(parts._replace(netloc=f"{role}:x@{host}").geturl())
 
 
 def fingerprint(warehouse: Warehouse) -> list[tuple[object, ...]]:
@@ -155,6 +148,15 @@ def test_a_role_that_may_not_create_roles_gets_the_next_step(postgres: str, weak
     assert f'grant {", ".join(roles)} to "{weak}"' in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert nothing_made
+
+
+def test_a_login_that_may_not_read_our_tables_is_told_so(warehouse: Warehouse, weak: str) -> None:
+    """An analyst's URL in DATABASE_URL was an unexpected error, to be reported."""
+    analyst = as_role(warehouse.url, weak)
+
+    for refused in (migrate, require_current):
+        with pytest.raises(RoleTooWeak, match="the login that ran `migrate`"):
+            refused(analyst)
 
 
 @pytest.mark.slow

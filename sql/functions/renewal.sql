@@ -1,5 +1,5 @@
 -- The roles of a database that was copied, or restored from a backup.
--- What: database_identity, are_roles_shared, rights_of, renew_roles.
+-- What: database_identity, are_roles_shared, rights_of, leave_to_the_original, renew_roles.
 -- Reads: integration.installation, Postgres's catalogue.
 -- Needs: 0001_installation.sql, roles.sql.
 
@@ -53,7 +53,7 @@ as $$
         from pg_catalog.pg_attribute
         where not pg_attribute.attisdropped
         union all
-        select 'function ' || pg_proc.oid::regprocedure::text, null, proacl
+        select 'routine ' || pg_proc.oid::regprocedure::text, null, proacl
         from pg_catalog.pg_proc
         union all
         select 'database ' || quote_ident(datname), null, datacl
@@ -73,6 +73,38 @@ as $$
 $$;
 comment on function integration.rights_of(text) is
     'Every right in this database of the roles of the installation with this id.';
+
+create or replace function integration.leave_to_the_original()
+returns table (paused_webhooks bigint, kept_writes bigint)
+language plpgsql
+as $$
+begin
+    -- The app would be notified twice, and again of what waited.
+    update integration.app_webhooks
+    set state = 'paused', state_reason = 'database_copied'
+    where app_webhooks.state = 'active';
+    get diagnostics paused_webhooks = row_count;
+    -- A webhook of the CRM sends to the original; a copy with another address would delete it there.
+    delete from integration.webhooks;
+    -- The original has sent them since, or will. What a caller waited for is only looked up here.
+    update integration.outbox
+    set state = 'conflict',
+        answer = jsonb_build_object(
+            'code', 'record_moved',
+            'message', 'The database was copied or restored while this waited, so that the CRM may '
+            'have it already. Nothing was sent since.',
+            'details', jsonb_build_array()
+        )
+    where outbox.is_async
+        and outbox.state in ('intended', 'sending');
+    get diagnostics kept_writes = row_count;
+    return next;
+end
+$$;
+comment on function integration.leave_to_the_original() is
+    'Ends what a copied or restored database would do outside of itself and its original does, too: it '
+    'pauses webhooks of apps, forgets those of the CRM, and lets a person decide about writes that '
+    'waited. Returns how many.';
 
 create or replace function integration.renew_roles() returns void
 language plpgsql
@@ -112,12 +144,6 @@ begin
                 null;
         end;
     end loop;
-    -- A copy for tests would notify the app of its changes, and send again what waited.
-    if to_regclass('integration.app_webhooks') is not null then
-        update integration.app_webhooks
-        set state = 'paused', state_reason = 'database_copied'
-        where app_webhooks.state = 'active';
-    end if;
     update integration.installation
     set id = next_id, next_id = null;
     perform integration.make_roles();

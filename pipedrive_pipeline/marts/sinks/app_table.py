@@ -156,8 +156,19 @@ select
         as is_required,
     pg_attribute.attnotnull or own_type.typnotnull as is_not_null,
     pg_attribute.attgenerated <> '' or pg_attribute.attidentity = 'a' as is_computed,
-    pg_get_serial_sequence(
-        pg_attribute.attrelid::regclass::text, pg_attribute.attname
+    (
+        -- pg_get_serial_sequence needs a right to the schema, which the sink's role alone has.
+        select pg_depend.objid::regclass::text
+        from pg_catalog.pg_depend
+        inner join pg_catalog.pg_class
+            on pg_class.oid = pg_depend.objid
+            and pg_class.relkind = 'S'
+        where pg_depend.classid = 'pg_catalog.pg_class'::regclass
+            and pg_depend.refclassid = 'pg_catalog.pg_class'::regclass
+            and pg_depend.refobjid = pg_attribute.attrelid
+            and pg_depend.refobjsubid = pg_attribute.attnum
+            and pg_depend.deptype in ('a', 'i')
+        limit 1
     ) as sequence
 from pg_catalog.pg_attribute
 inner join pg_catalog.pg_type as own_type

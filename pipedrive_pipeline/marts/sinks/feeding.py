@@ -37,9 +37,9 @@ from pipedrive_pipeline.marts.sinks.states import (
     sink_transaction,
     state_key,
 )
-from pipedrive_pipeline.marts.sinks.store import active
+from pipedrive_pipeline.marts.sinks.store import active, keep_roles
 from pipedrive_pipeline.marts.sinks.values import kept, used_columns, wanted
-from pipedrive_pipeline.marts.sinks.writer import SinkWriter, ensure_writer
+from pipedrive_pipeline.marts.sinks.writer import SinkRightsMissing, SinkWriter, ensure_writer
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse, set_local
 from pipedrive_pipeline.warehouse.sql_files import sink_file
@@ -119,6 +119,8 @@ def feed_sinks(warehouse: Warehouse, scope: Scope, *, is_whole: bool) -> list[Si
             result.fault, is_fed = failed.fault, True
         except PipelineError as error:  # the app's table was changed, or rights were taken away
             result.fault, is_fed = {"code": error.code, "message": str(error)}, True
+            if isinstance(error, SinkRightsMissing):
+                keep_roles(warehouse, scope, [sink])
         if is_fed:
             _store(warehouse, scope, result)
             fed.append(result)

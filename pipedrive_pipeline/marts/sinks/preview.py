@@ -33,11 +33,12 @@ from pipedrive_pipeline.marts.sinks.states import (
 from pipedrive_pipeline.marts.sinks.store import (
     active,
     column_statements,
+    keep_roles,
     prepared,
 )
 from pipedrive_pipeline.marts.sinks.validation import is_only_paused
 from pipedrive_pipeline.marts.sinks.values import kept, wanted
-from pipedrive_pipeline.marts.sinks.writer import SinkWriter, ensure_writer
+from pipedrive_pipeline.marts.sinks.writer import SinkRightsMissing, SinkWriter, ensure_writer
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse, set_local
 
@@ -84,8 +85,17 @@ def preview(warehouse: Warehouse, scope: Scope, text: Any) -> list[SinkPreview]:
 
     Raises:
         BadSink: a declaration cannot be used.
-        SinkRightsMissing: the owner of a table must grant rights.
+        SinkRightsMissing: the owner of a table must grant rights to the roles that the message
+            names, which are kept.
     """
+    try:
+        return _previews(warehouse, scope, text)
+    except SinkRightsMissing:
+        keep_roles(warehouse, scope, parsed(text)[0].values())
+        return _previews(warehouse, scope, text)
+
+
+def _previews(warehouse: Warehouse, scope: Scope, text: Any) -> list[SinkPreview]:
     with (
         sink_transaction(warehouse, scope) as connection,
         connection.transaction(force_rollback=True),

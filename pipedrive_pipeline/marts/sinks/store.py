@@ -6,7 +6,8 @@ in the same transaction, so that an active version can be run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -33,7 +34,12 @@ from pipedrive_pipeline.marts.sinks.validation import (
     missing_columns,
     validated,
 )
-from pipedrive_pipeline.marts.sinks.writer import SinkRightsMissing, drop_writer, ensure_writer
+from pipedrive_pipeline.marts.sinks.writer import (
+    SinkRightsMissing,
+    drop_writer,
+    ensure_writer,
+    make_role,
+)
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -106,34 +112,59 @@ def save(
 
     Raises:
         BadSink: a declaration cannot be used; nothing was saved.
-        SinkRightsMissing: the owner of a table must grant rights; nothing was saved.
+        SinkRightsMissing: the owner of a table must grant rights; nothing was saved but the roles
+            that the message names.
         SinksOutdated: the active version is not ``based_on``.
     """
-    with sink_transaction(warehouse, scope) as connection:
-        connection.execute(
-            "select from integration.tenants where slug = %s for no key update",
-            [scope.tenant.slug],
+
+    def change() -> SinksVersion:
+        with sink_transaction(warehouse, scope) as connection:
+            connection.execute(_LOCK_TENANT, [scope.tenant.slug])
+            if is_adding_columns:
+                add_columns(connection, scope, text)
+            return _saved(connection, scope, text, based_on, who)
+
+    try:
+        return change()
+    except SinkRightsMissing:
+        keep_roles(warehouse, scope, parsed(text)[0].values())
+        return change()
+
+
+def keep_roles(warehouse: Warehouse, scope: Scope, sinks: Iterable[Sink]) -> None:
+    """Makes the roles of these sinks, also of those that cannot be saved yet.
+
+    Rights can only be granted to a role that exists, and whose number stays the same.
+    """
+    for sink in sinks:
+        with sink_transaction(warehouse, scope) as connection:
+            key = state_key(scope, sink) | {"table": sink.table_name, "mart": sink.mart}
+            connection.execute(_RESERVE, key)
+        with suppress(SinkRightsMissing), sink_transaction(warehouse, scope) as connection:
+            make_role(connection, scope, sink)
+
+
+def _saved(
+    connection: psycopg.Connection, scope: Scope, text: Any, based_on: int | None, who: str
+) -> SinksVersion:
+    before = active(connection, scope)
+    if based_on is not None and based_on != before.number:
+        raise SinksOutdated(
+            f"{scope.tenant}: version {before.number} of the sinks is active, not {based_on}; "
+            "look at it and save again."
         )
-        before = active(connection, scope)
-        if based_on is not None and based_on != before.number:
-            raise SinksOutdated(
-                f"{scope.tenant}: version {before.number} of the sinks is active, not {based_on}; "
-                "look at it and save again."
-            )
-        if is_adding_columns:
-            add_columns(connection, scope, text)
-        sinks = prepared(connection, scope, text, before)
-        connection.execute(_RETIRE, [scope.tenant.slug, scope.system])
-        written = Jsonb({name: sink.written() for name, sink in sinks.items()})
-        row = connection.execute(
-            _INSERT,
-            {"tenant": scope.tenant.slug, "system": scope.system, "sinks": written, "who": who},
-        ).fetchone()
-        if row is None:
-            raise LookupError("an insert with `returning` returns its row")
-        connection.execute(
-            _AUDIT, [who, scope.tenant.slug, f"version {row[0]}", Jsonb(before.written()), written]
-        )
+    sinks = prepared(connection, scope, text, before)
+    connection.execute(_RETIRE, [scope.tenant.slug, scope.system])
+    written = Jsonb({name: sink.written() for name, sink in sinks.items()})
+    row = connection.execute(
+        _INSERT,
+        {"tenant": scope.tenant.slug, "system": scope.system, "sinks": written, "who": who},
+    ).fetchone()
+    if row is None:
+        raise LookupError("an insert with `returning` returns its row")
+    connection.execute(
+        _AUDIT, [who, scope.tenant.slug, f"version {row[0]}", Jsonb(before.written()), written]
+    )
     return SinksVersion(row[0], sinks, row[1], who)
 
 
@@ -236,6 +267,7 @@ def _version(row: tuple[Any, ...]) -> SinksVersion:
     return SinksVersion(number, in_order(parsed(written)[0]), saved_at, saved_by)
 
 
+_LOCK_TENANT = "select from integration.tenants where slug = %s for no key update"
 _ACTIVE = """
 select sinks.version, sinks.sinks, sinks.created_at, sinks.created_by
 from integration.sinks
@@ -266,6 +298,11 @@ set app_table = excluded.app_table,
     fault_since = case when not %(is_paused)s then known.fault_since end,
     cursor_at = null,
     cursor_id = null
+"""
+_RESERVE = """
+insert into integration.sink_states (tenant_id, system, sink, app_table, mart, is_active)
+values (%(tenant)s, %(system)s, %(sink)s, %(table)s, %(mart)s, false)
+on conflict (tenant_id, system, sink) do nothing
 """
 _DEACTIVATE = """
 update integration.sink_states

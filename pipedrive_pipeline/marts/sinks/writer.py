@@ -29,6 +29,7 @@ from pipedrive_pipeline.marts.sinks.function_text import (
 from pipedrive_pipeline.marts.sinks.rules import rule_columns
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse.roles import drop_role
 
 SCHEMA: Final = "pipeline_sinks"
 
@@ -83,11 +84,7 @@ def ensure_writer(
     Raises:
         SinkRightsMissing: the owner of the table, or of the server, must act.
     """
-    number, installed = _state(connection, scope, sink)
-    kind = f"sink_{number}"
-    row = connection.execute("select integration.role_name(%s)", [kind]).fetchone()
-    assert row is not None  # noqa: S101 - it has no `from`
-    writer = SinkWriter(number, row[0])
+    writer, installed = _writer(connection, scope, sink)
     texts = [
         function_definition("write", writer.write, sink, table).as_string(connection),
         function_definition("read", writer.read, sink, table).as_string(connection),
@@ -102,55 +99,83 @@ def ensure_writer(
         and not _missing_right(connection, sink, table, writer.role)
     ):
         return writer
-    _make_role(connection, scope.tenant, sink, kind, writer.role)
+    make_role(connection, scope, sink)
     _grant(connection, scope.tenant, sink, table, writer.role)
     _make_functions(connection, writer, texts)
     connection.execute(
-        "update integration.sink_states set installed = %s where id = %s", [wanted, number]
+        "update integration.sink_states set installed = %s where id = %s", [wanted, writer.number]
     )
     return writer
 
 
+def make_role(connection: psycopg.Connection, scope: Scope, sink: Sink) -> None:
+    """Makes the sink's role if it does not exist, and our login a member of it.
+
+    Raises:
+        SinkRightsMissing: an administrator of the server must make it.
+    """
+    writer, _ = _writer(connection, scope, sink)
+    try:
+        with connection.transaction():
+            connection.execute("select integration.ensure_role(%s)", [f"sink_{writer.number}"])
+            row = connection.execute(
+                "select pg_has_role(current_user, %s, 'usage')", [writer.role]
+            ).fetchone()
+            if not (row and row[0]):
+                connection.execute(
+                    sql.SQL("grant {} to current_user").format(sql.Identifier(writer.role))
+                )
+    except errors.InsufficientPrivilege:
+        login = connection.info.user
+        raise SinkRightsMissing(
+            scope.tenant,
+            sink.name,
+            [f'create role "{writer.role}" nologin;', f'grant "{writer.role}" to "{login}";'],
+            "our login may not create its role",
+        ) from None
+
+
 def drop_writer(connection: psycopg.Connection, number: int) -> None:
     """Drops a sink's functions and its role with all rights; the app's table stays as it is."""
-    _drop_functions(connection, number)
-    row = connection.execute(
-        "select rolname from pg_catalog.pg_roles where rolname = integration.role_name(%s)",
-        [f"sink_{number}"],
-    ).fetchone()
-    if row:
-        role = sql.Identifier(row[0])
-        connection.execute(sql.SQL("drop owned by {}").format(role))
-        connection.execute(sql.SQL("drop role {}").format(role))
+    drop_role(connection, _drop_functions(connection, number), is_with_rights=True)
     connection.execute(
         "update integration.sink_states set installed = null where id = %s", [number]
     )
 
 
-def _drop_functions(connection: psycopg.Connection, number: int) -> None:
-    """Drops a sink's functions and the views that call them."""
+def _drop_functions(connection: psycopg.Connection, number: int) -> str:
+    """Drops a sink's functions and the views that call them; returns the role that owned them."""
     for name in (f"write_{number} (jsonb)", f"read_{number} ()"):
         connection.execute(
             sql.SQL("drop function if exists {}.{} cascade").format(
                 sql.Identifier(SCHEMA), sql.SQL(name)
             )
         )
+    row = connection.execute("select integration.role_name(%s)", [f"sink_{number}"]).fetchone()
+    assert row is not None  # noqa: S101 - it has no `from`
+    return str(row[0])
 
 
-def drop_writers(connection: psycopg.Connection, tenant: Tenant) -> None:
-    """Drops the functions and roles of all sinks of a tenant; the apps' tables stay as they are."""
+def drop_functions(connection: psycopg.Connection, tenant: Tenant) -> list[str]:
+    """Drops the functions of all sinks of a tenant; returns their roles, which nothing needs then.
+
+    The apps' tables stay as they are.
+    """
     rows = connection.execute(
         "select id from integration.sink_states where tenant_id = %s", [tenant.slug]
     ).fetchall()
-    for (number,) in rows:
-        drop_writer(connection, number)
+    return [_drop_functions(connection, number) for (number,) in rows]
 
 
-def _state(connection: psycopg.Connection, scope: Scope, sink: Sink) -> tuple[int, str | None]:
+def _writer(
+    connection: psycopg.Connection, scope: Scope, sink: Sink
+) -> tuple[SinkWriter, str | None]:
+    """Returns the sink's writer by its names, and a hash of what was made for it; None: nothing."""
     row = connection.execute(_STATE, [scope.tenant.slug, scope.system, sink.name]).fetchone()
     if row is None:
         raise LookupError("a sink has its row before its functions are made")
-    return row[0], row[1]
+    number, role, installed = row
+    return SinkWriter(number, role), installed
 
 
 def _is_owned(connection: psycopg.Connection, writer: SinkWriter) -> bool:
@@ -158,27 +183,6 @@ def _is_owned(connection: psycopg.Connection, writer: SinkWriter) -> bool:
     values = {"schema": SCHEMA, "number": str(writer.number), "role": writer.role}
     row = connection.execute(_OWNED, values).fetchone()
     return bool(row and row[0] == 4)
-
-
-def _make_role(
-    connection: psycopg.Connection, tenant: Tenant, sink: Sink, kind: str, role: str
-) -> None:
-    try:
-        with connection.transaction():
-            connection.execute("select integration.ensure_role(%s)", [kind])
-            row = connection.execute(
-                "select pg_has_role(current_user, %s, 'usage')", [role]
-            ).fetchone()
-            if not (row and row[0]):
-                connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
-    except errors.InsufficientPrivilege:
-        login = connection.info.user
-        raise SinkRightsMissing(
-            tenant,
-            sink.name,
-            [f'create role "{role}" nologin;', f'grant "{role}" to "{login}";'],
-            "our login may not create its role",
-        ) from None
 
 
 def _grants(sink: Sink, table: AppTable, role: str) -> list[sql.Composed]:
@@ -302,7 +306,10 @@ from {read} () as app
 with no data
 """
 _STATE: Final = """
-select sink_states.id, sink_states.installed
+select
+    sink_states.id,
+    integration.role_name('sink_' || sink_states.id),
+    sink_states.installed
 from integration.sink_states
 where sink_states.tenant_id = %s
     and sink_states.system = %s

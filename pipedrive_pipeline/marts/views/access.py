@@ -6,15 +6,13 @@ create roles, the views are published without grants, and an administrator may c
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 import psycopg
 from psycopg import sql
 
 from pipedrive_pipeline.tenants import Tenant
-
-log = logging.getLogger(__name__)
+from pipedrive_pipeline.warehouse.roles import drop_role
 
 EVERY_TENANT: Final = "analyst_all"
 
@@ -23,7 +21,8 @@ def grant_to_analysts(connection: psycopg.Connection, tenant: Tenant) -> None:
     """Lets the tenant's analysts, and those of all tenants, read the tenant's views."""
     for kind in (tenant.analyst_role, EVERY_TENANT):
         if _ensured(connection, kind):
-            schema, role = sql.Identifier(tenant.analytics_schema), _role(connection, kind)
+            schema = sql.Identifier(tenant.analytics_schema)
+            role = sql.Identifier(_role_name(connection, kind))
             connection.execute(sql.SQL("grant usage on schema {} to {}").format(schema, role))
             connection.execute(
                 sql.SQL("grant select on all tables in schema {} to {}").format(schema, role)
@@ -35,25 +34,14 @@ def drop_analyst_role(connection: psycopg.Connection, tenant: Tenant) -> bool:
 
     The role stays if it has rights on other objects, or only an administrator may drop it.
     """
-    role = _role(connection, tenant.analyst_role)
-    try:
-        with connection.transaction():
-            connection.execute(sql.SQL("drop role if exists {}").format(role))
-    except (
-        psycopg.errors.DependentObjectsStillExist,
-        psycopg.errors.InsufficientPrivilege,
-        psycopg.errors.ObjectInUse,
-    ):
-        log.warning("%s: the role %s is needed or not ours; it stays", tenant, role.as_string())
-        return False
-    return True
+    return drop_role(connection, _role_name(connection, tenant.analyst_role))
 
 
-def _role(connection: psycopg.Connection, kind: str) -> sql.Identifier:
+def _role_name(connection: psycopg.Connection, kind: str) -> str:
     """The role's name in this installation."""
     row = connection.execute("select integration.role_name(%s)", (kind,)).fetchone()
     assert row is not None  # noqa: S101 - it has no `from`
-    return sql.Identifier(row[0])
+    return str(row[0])
 
 
 def _ensured(connection: psycopg.Connection, kind: str) -> bool:

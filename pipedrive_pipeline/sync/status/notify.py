@@ -17,7 +17,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.alert_addresses import AlertAddress, alert_address
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.cipher import SecretLocation
+from pipedrive_pipeline.vault.cipher import alert_addresses
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -135,7 +135,7 @@ def _addresses(
         ).fetchone()
     if not (row and row[0]):
         return [], 0
-    place = SecretLocation(Scope(tenant, system), "sync_settings.alert_urls")
+    place = alert_addresses(Scope(tenant, system))
     opened = open_vault(warehouse, settings).cipher.open(row[0], place)
     addresses, refused = [], 0
     for url in opened.get_secret_value().split(","):

@@ -26,7 +26,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.alert_addresses import MASK, alert_address
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
+from pipedrive_pipeline.vault.cipher import Cipher, alert_addresses
 from pipedrive_pipeline.warehouse import audit_log
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -82,7 +82,7 @@ def read(connection: psycopg.Connection, cipher: Cipher, scope: Scope) -> SyncCo
     if row is None:
         return SyncConfig(entities_off=off_by_default, entity_cycles=default_cycles(scope.system))
     sealed = row.pop("alert_urls")
-    opened = cipher.open(sealed, _place(scope)).get_secret_value() if sealed else ""
+    opened = cipher.open(sealed, alert_addresses(scope)).get_secret_value() if sealed else ""
     saved = row["entities_off"]
     row["entities_off"] = off_by_default if saved is None else tuple(saved)
     row["writes_allowed"] = tuple(row["writes_allowed"])
@@ -145,7 +145,7 @@ def save(
     if "entity_cycles" in given:
         values["entity_cycles"] = Jsonb(dict(after.entity_cycles))
     values["writes_allowed"] = list(after.writes_allowed)
-    values["alert_urls"] = cipher.seal(joined, _place(scope)) if after.alert_urls else None
+    values["alert_urls"] = cipher.seal(joined, alert_addresses(scope)) if after.alert_urls else None
     connection.execute(
         _save(values), {**values, "tenant": scope.tenant.slug, "system": scope.system, "who": who}
     )
@@ -271,10 +271,6 @@ def _unmasked(urls: Sequence[str], saved: Sequence[str], settings: Settings) -> 
             alert_address(url, settings)
         clear.append(same or url)
     return tuple(clear)
-
-
-def _place(scope: Scope) -> SecretLocation:
-    return SecretLocation(scope, "sync_settings.alert_urls")
 
 
 def _save(values: Mapping[str, object]) -> sql.Composed:

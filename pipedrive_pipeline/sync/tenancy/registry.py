@@ -93,7 +93,8 @@ def change(
         who: for the audit log.
 
     Raises:
-        BadInput: the external id belongs to another tenant, or there is no such country.
+        BadInput: the external id belongs to another tenant, or tokens are exported under the former
+            one, or there is no such country.
         UnknownTenant: it is not registered.
     """
     given = {name: value for name, value in facts.items() if value is not None}
@@ -104,6 +105,8 @@ def change(
         before = cursor.execute(_FACTS, [tenant.slug]).fetchone()
         if before is None:
             raise UnknownTenant(tenant.slug)
+        if given.get("external_id", before["external_id"]) != before["external_id"]:
+            _require_no_export(connection, tenant)
         connection.execute(_CHANGE, {**before, **given, "tenant": tenant.slug})
         audit_log.note(
             connection,
@@ -124,6 +127,18 @@ def _require_free(connection: psycopg.Connection, tenant: Tenant, external_id: s
     ).fetchone()
     if other:
         raise BadInput(f"external id {external_id!r} belongs to tenant {other[0]} already.")
+
+
+def _require_no_export(connection: psycopg.Connection, tenant: Tenant) -> None:
+    """Returns if no token is exported: whoever gets the former external id would read it."""
+    query = "select system from integration.token_exports where tenant_id = %s order by system"
+    row = connection.execute(query, [tenant.slug]).fetchone()
+    if row:
+        raise BadInput(
+            f"{tenant}: its access token is exported under the external id that it has; run "
+            f"`tokens export --tenant {tenant} --system {row[0]} --off`, change the id, and start "
+            "the export again. Nothing was changed."
+        )
 
 
 def _require_country(country: str | None) -> None:

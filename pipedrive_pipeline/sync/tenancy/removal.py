@@ -12,7 +12,7 @@ from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.errors import BadInput, PersonMustAct
 from pipedrive_pipeline.marts.contact_points.upkeep import TABLE as CONTACT_POINTS
 from pipedrive_pipeline.marts.declared import MARTS
-from pipedrive_pipeline.marts.sinks.writer import drop_writers
+from pipedrive_pipeline.marts.sinks.writer import drop_functions
 from pipedrive_pipeline.marts.views.access import drop_analyst_role
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.scratch import clear_scratch
@@ -25,6 +25,7 @@ from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse import fences
 from pipedrive_pipeline.warehouse.catalog import added_objects
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.roles import drop_role
 from pipedrive_pipeline.warehouse.sql_files import view_function_files
 
 DEPENDENTS_SHOWN = 5
@@ -110,7 +111,8 @@ def remove(warehouse: Warehouse, tenant: Tenant, *, is_erasing: bool, who: str) 
     """
     require_removable(warehouse, tenant, is_erasing=is_erasing)
     with _transaction(warehouse, tenant) as connection:
-        _delete(connection, tenant)
+        for role in _delete(connection, tenant):
+            drop_role(connection, role, is_with_rights=True)
         drop_analyst_role(connection, tenant)
         connection.execute(
             "insert into integration.audit_log (who, tenant_id, action, subject)"
@@ -147,8 +149,12 @@ def _added(warehouse: Warehouse) -> str:
         return ", ".join(added_objects(connection, _ROWS_OF_A_TENANT)) or "Postgres"
 
 
-def _delete(connection: psycopg.Connection, tenant: Tenant) -> None:
-    """Drops and deletes a tenant's data, but no objects that depend on it."""
+def _delete(connection: psycopg.Connection, tenant: Tenant) -> list[str]:
+    """Drops and deletes a tenant's data, but no objects that depend on it.
+
+    Returns:
+        Roles that wrote for the tenant and own nothing any more.
+    """
     # Before the tables: this waits for a late run's open transaction and prevents new ones.
     fences.end_all(connection, tenant.slug)
     _drop(connection, tenant.analytics_schema)
@@ -156,7 +162,7 @@ def _delete(connection: psycopg.Connection, tenant: Tenant) -> None:
         exported_rows.end(connection, Scope(tenant, system))
         _drop(connection, Scope(tenant, system).raw_schema)
         _drop(connection, Scope(tenant, system).staging_schema)
-    drop_writers(connection, tenant)
+    roles = drop_functions(connection, tenant)
     for table in _ROWS_OF_A_TENANT:
         whose = sql.SQL("from {} where tenant_id = %s").format(sql.Identifier(*table))
         connection.execute(sql.SQL("delete ") + whose, [tenant.slug])
@@ -165,6 +171,7 @@ def _delete(connection: psycopg.Connection, tenant: Tenant) -> None:
             raise RemovalRefused(tenant, f"{added} keeps rows from being deleted")
     connection.execute("delete from integration.tenants where slug = %s", [tenant.slug])
     connection.execute("set constraints all immediate")  # while an error can still name its object
+    return roles
 
 
 def _drop(connection: psycopg.Connection, schema: str) -> None:

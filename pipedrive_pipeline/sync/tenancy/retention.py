@@ -99,7 +99,7 @@ _FORGET = """{name} as (
             from {table} as old
             where old.tenant_id = %(tenant)s
                 and old.system = %(system)s
-                and {condition}
+                and ({condition})
             limit %(limit)s
             for update skip locked
         )

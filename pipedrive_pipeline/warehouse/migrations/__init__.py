@@ -49,7 +49,7 @@ class EarlierRelease(PersonMustAct):
 
 
 class RoleTooWeak(PersonMustAct):
-    """The role of DATABASE_URL may not do what a migration needs; an administrator must help."""
+    """The role of DATABASE_URL lacks rights that a migration or our tables need."""
 
     code = "role_too_weak"
 
@@ -198,18 +198,25 @@ def _state(warehouse: Warehouse, connection: psycopg.Connection) -> _State:
 
     Raises:
         EarlierRelease: its tables are another release's.
+        RoleTooWeak: they are another login's.
     """
-    tables = connection.execute(_TABLES).fetchone()
-    assert tables is not None  # noqa: S101 - it has no `from`
-    revisions, installation = tables
-    revision = connection.execute(_REVISION).fetchone() if revisions else None
-    number = (revision and revision[0]) or ""
-    if not installation:
-        if number:
-            raise EarlierRelease(_EARLIER.format(place=warehouse.place, revision=number))
-        return _State("", is_prepared=False, is_copy=False, newest={}, applied=frozenset())
-    copy = connection.execute(_IS_COPY).fetchone()
-    files = connection.execute(_FUNCTION_FILES).fetchall()
+    try:
+        tables = connection.execute(_TABLES).fetchone()
+        assert tables is not None  # noqa: S101 - it has no `from`
+        revisions, installation = tables
+        revision = connection.execute(_REVISION).fetchone() if revisions else None
+        number = (revision and revision[0]) or ""
+        if not installation:
+            if number:
+                raise EarlierRelease(_EARLIER.format(place=warehouse.place, revision=number))
+            return _State("", is_prepared=False, is_copy=False, newest={}, applied=frozenset())
+        copy = connection.execute(_IS_COPY).fetchone()
+        files = connection.execute(_FUNCTION_FILES).fetchall()
+    except errors.InsufficientPrivilege as error:
+        raise RoleTooWeak(
+            f"role {connection.info.user} may not read our tables in {warehouse.place} "
+            f"({str(error).splitlines()[0]}); let DATABASE_URL name the login that ran `migrate`."
+        ) from error
     return _State(
         number,
         is_prepared=True,
@@ -276,7 +283,10 @@ def _upgrade(warehouse: Warehouse, state: _State) -> list[str]:
 
 
 def _own_roles(warehouse: Warehouse, notify: Callable[[str], None]) -> list[str]:
-    """Gives a copied or restored database roles that no other database uses."""
+    """Gives a copied or restored database roles that no other database uses.
+
+    What the original does outside of its database, such as notifying an app, it does alone.
+    """
     with warehouse.connect() as connection:
         members = connection.execute(_MEMBERS).fetchall()
         shared = connection.execute("select integration.are_roles_shared()").fetchone()
@@ -284,7 +294,11 @@ def _own_roles(warehouse: Warehouse, notify: Callable[[str], None]) -> list[str]
         connection.execute(_NEXT_ID, (is_shared,))
         connection.commit()  # an administrator may have to make the roles that this id names
         connection.execute("select integration.renew_roles()" if is_shared else _KEEP_ROLES)
+        outside = connection.execute("select * from integration.leave_to_the_original()").fetchone()
         connection.execute(_SET_IDENTITY)
+    for line, count in zip(_LEFT, outside or (), strict=True):
+        if count:
+            notify(line.format(count=count))
     for kind, login in members if is_shared else ():
         notify(
             f"{login} has no right in this copy; if it should have that of the original, run "
@@ -293,6 +307,16 @@ def _own_roles(warehouse: Warehouse, notify: Callable[[str], None]) -> list[str]
     return ["roles"]
 
 
+_LEFT: Final = (
+    (
+        "{count} webhooks of apps are paused, since the original goes on to notify them; if this "
+        "database takes its place, run for each: `webhooks resume --tenant T --webhook ID`."
+    ),
+    (
+        "{count} writes to a CRM wait for a decision on the page Problems, since the original may "
+        "have sent them."
+    ),
+)
 _KINDS: Final = ("engine", "app", "reader")
 
 _TABLES = """
