@@ -7,15 +7,14 @@ built.
 Annotations are real here, not text: Dagster refuses `context: "AssetExecutionContext"`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import dagster as dg
 
 from pipedrive_pipeline.defs.failures import (
-    TRANSIENT_RETRIES,
     as_dagster_failures,
     failure_of,
-    joined,
+    raise_joined,
     raise_refusal,
 )
 from pipedrive_pipeline.defs.freshness import report_freshness
@@ -48,7 +47,6 @@ from pipedrive_pipeline.sync.runs.run import TenantRun
     can_subset=True,
     partitions_def=TENANTS,
     backfill_policy=ONE_TENANT_PER_RUN,
-    retry_policy=TRANSIENT_RETRIES,
     check_specs=[*RAW_CHECKS, *MART_CHECKS, *VIEW_CHECKS],
 )
 def tenant(
@@ -63,7 +61,7 @@ def tenant(
         read_results: list[Result] = []
         try:
             with runs.taken(scope) as run:
-                for result in _one_system(context, run, merged):
+                for result in runs.ending_with(scope, _one_system(context, run, merged)):
                     read_results.append(result)
                     yield result
         except Busy as busy:
@@ -77,8 +75,7 @@ def tenant(
     yield from merged.results(PLACES)
     with secondary(context):
         report_summaries(context, runs.warehouse, checked)
-    if failures:
-        raise joined(failures)
+    raise_joined(context, failures)
     with secondary(context):
         report_freshness(context, runs.warehouse, checked)
         report_near_real_time(context, runs.warehouse, checked)
@@ -99,7 +96,7 @@ def _selected(context: dg.AssetExecutionContext, runs: SystemRuns) -> tuple[Scop
 
 def _one_system(
     context: dg.AssetExecutionContext, run: TenantRun, merged: MergedResults
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yields the raw assets as they are read; collects what marts and views came to."""
     keys = set(context.selected_asset_keys)
     complete = {name for name, entity_read in run.row.reads.items() if entity_read.is_complete}
