@@ -193,7 +193,10 @@ def tenant_of(tags: Mapping[str, str]) -> Tenant:
         BadInput: the run has no partition.
     """
     if PARTITION_TAG not in tags:
-        raise BadInput("this run names no tenant; choose a partition of `tenants`.")
+        raise BadInput(
+            "this run names no tenant; choose a partition of `tenants`, and for several of them "
+            "one run each."
+        )
     return Tenant(tags[PARTITION_TAG])
 
 

@@ -31,7 +31,7 @@ from pipedrive_pipeline.defs.marts import (
 )
 from pipedrive_pipeline.defs.merged_results import MergedResults, Result
 from pipedrive_pipeline.defs.near_real_time import report_near_real_time
-from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
+from pipedrive_pipeline.defs.partitions import TENANTS
 from pipedrive_pipeline.defs.raw import RAW_CHECKS, RAW_KEYS, RAW_SPECS, entities_among, read
 from pipedrive_pipeline.defs.runs import SystemRuns
 from pipedrive_pipeline.defs.tenant_summary import report_summaries, secondary, store_results
@@ -47,7 +47,6 @@ from pipedrive_pipeline.sync.runs.run import TenantRun
     specs=[*RAW_SPECS, *CRM_SPECS, *ANALYTICS_SPECS],
     can_subset=True,
     partitions_def=TENANTS,
-    backfill_policy=ONE_TENANT_PER_RUN,
     check_specs=[*RAW_CHECKS, *MART_CHECKS, *VIEW_CHECKS],
 )
 def tenant(
