@@ -8,6 +8,7 @@ how an error is shown.
     │   ├── Busy             another run of this tenant holds its lock
     │   ├── Superseded       another run took over, or the tenant is not what this run read
     │   ├── Cancelled        a person ended the run
+    │   ├── Killed           the run's process was told to end, as when its server stops
     │   ├── BudgetSpent      today's calls are used up; ``resets_at`` says when they return
     │   ├── IncompleteRead   a list ended before its newest record, or left out existing records
     │   └── SourceUnavailable, DatabaseUnavailable
@@ -100,6 +101,19 @@ class Cancelled(Transient):
         self.tenant, self.who = tenant, who
         super().__init__(
             f"{tenant}: ended by {who}. What was committed stays; the next run goes on from there."
+        )
+
+
+class Killed(Transient):
+    """The process of this run was told to end, as when its server stops."""
+
+    code = "killed"
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        super().__init__(
+            f"{tenant}: the run's process was told to end, as when its server stops. What was "
+            "committed stays; the next run goes on from there."
         )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from pipedrive_pipeline.cli.output import errors as error_output
 from pipedrive_pipeline.cli.session import CommandSession, enter_dagster, sandbox_within_reach
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.errors import BadInput, BudgetSpent, ExitCode, PipelineError
+from pipedrive_pipeline.errors import BadInput, BudgetSpent, Cancelled, ExitCode, PipelineError
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.marts import MartsBuilt
 from pipedrive_pipeline.scope import Scope
@@ -163,6 +163,7 @@ def run_system(session: CommandSession, scope: Scope, options: RunOptions) -> Ou
 
     Raises:
         Busy: another run of this system is alive; answered before Dagster is even loaded.
+        KeyboardInterrupt: a person ended it; it is in the history.
         StillPaused: the day's budget has not returned; answered just as early.
     """
     with (
@@ -175,7 +176,7 @@ def run_system(session: CommandSession, scope: Scope, options: RunOptions) -> Ou
         enter_dagster(session)
         import dagster as dg
 
-        from pipedrive_pipeline.defs.failures import WATCHED_TAG
+        from pipedrive_pipeline.defs.failures import AT_COMMAND_LINE, WATCHED_TAG
         from pipedrive_pipeline.defs.jobs import selection_of
         from pipedrive_pipeline.defs.location import location
         from pipedrive_pipeline.defs.partitions import TENANTS
@@ -203,18 +204,21 @@ def run_system(session: CommandSession, scope: Scope, options: RunOptions) -> Ou
         with dg.DagsterInstance.get() as instance:
             instance.add_dynamic_partitions(str(TENANTS.name), [scope.tenant.slug])
             mark_dead_runs(instance, history.settle_dead(lock))
-            with open_run(
-                session.warehouse,
-                session.settings,
-                facts,
-                lock,
-                on_page=options.on_page,
-                on_price=lambda price: options.on_price(scope, price),
-            ) as run:
+            with (
+                open_run(
+                    session.warehouse,
+                    session.settings,
+                    facts,
+                    lock,
+                    on_page=options.on_page,
+                    on_price=lambda price: options.on_price(scope, price),
+                ) as run,
+                closing(
+                    SystemRuns(session.warehouse, (scope,), lambda _scope: nullcontext(run))
+                ) as runs,
+            ):
                 result = (
-                    location(
-                        SystemRuns(session.warehouse, (scope,), lambda _scope: nullcontext(run))
-                    )
+                    location(runs)
                     .resolve_job_def(JOBS[options.sync_type])
                     .execute_in_process(
                         instance=instance,
@@ -233,6 +237,8 @@ def run_system(session: CommandSession, scope: Scope, options: RunOptions) -> Ou
                     )
                 )
     row = run.row
+    if any(isinstance(error, Cancelled) and error.who == AT_COMMAND_LINE for error in row.errors):
+        raise KeyboardInterrupt  # which Dagster has turned into the end of the run
     return Outcome(
         scope,
         result.run_id,

@@ -40,6 +40,7 @@ class Server:
     url: str
     health_path: str | None  # None: it serves no HTTP
     log: Path
+    needs: Path | None = None  # a file of another server; this one is started when it is there
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Servers:
     ) -> None:
         self._environment, self._on_change = environment, on_change
         self._children: list[_Child] = []
+        self._later: list[Server] = []  # what they need is not there yet
         self._guard = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-I", "-S", str(orphan_guard.__file__)],
             stdin=subprocess.PIPE,
@@ -67,29 +69,36 @@ class Servers:
         )
 
     def start(self, server: Server) -> None:
-        """Starts one server; its output goes to its log."""
+        """Starts one server, at once or when what it needs is there; its output goes to its log."""
+        if server.needs and not server.needs.exists():
+            self._later.append(server)
+            return
         self._children.append(_Child(server, self._started(server)))
         self._note_children()
 
     def wait_until_ready(self, on_ready: Callable[[Server], None]) -> None:
-        """Returns when every server that serves HTTP answers.
+        """Returns when every server is started, and answers if it serves HTTP.
 
         Raises:
             ServerDied: one ended, or does not answer in time.
         """
         deadline = time.monotonic() + START_SECONDS
-        waiting = [child.server for child in self._children if child.server.health_path]
-        while waiting:
+        servers = [*(child.server for child in self._children), *self._later]
+        waiting = [server for server in servers if server.health_path]
+        while waiting or self._later:
             for child in self._children:
                 if child.process.poll() is not None:
                     raise _died(child)
+            later, self._later = self._later, []
+            for server in later:
+                self.start(server)
             for server in [server for server in waiting if _answers(server)]:
                 waiting.remove(server)
                 on_ready(server)
-            if waiting and time.monotonic() > deadline:
+            if time.monotonic() > deadline and (silent := [*waiting, *self._later]):
                 raise ServerDied(
-                    f"{waiting[0].name} did not answer within {START_SECONDS:.0f} s; "
-                    f"its log is {waiting[0].log}."
+                    f"{silent[0].name} did not answer within {START_SECONDS:.0f} s; "
+                    f"its log is {silent[0].log}."
                 )
             time.sleep(0.2)
 

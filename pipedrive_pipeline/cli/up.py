@@ -160,6 +160,9 @@ def _servers(settings: Settings, folder: Path, *, is_sandboxed: bool) -> list[Se
             "",
             None,
             logs / "dagster-daemon.log",
+            # At its start it tries runs again that the last stop interrupted, once; without a code
+            # server it gives them up.
+            needs=socket_file,
         ),
         Server(
             "Connect app",

@@ -1,8 +1,10 @@
 """Turns our errors into Dagster failures: the cause, who must act, and if a retry can help.
 
 The only place that creates a `dg.Failure`. A permanent error is never retried; a transient one is,
-except in a run that a person watches on the command line. A spent daily budget is no failure: the
-run succeeds, its unfinished assets are observed as paused, and nothing is built from them.
+except in a run that a person watches on the command line. An interrupted step is not: a run that
+was cancelled ends, and one whose process was told to end is started again by run retries. A spent
+daily budget is no failure: the run succeeds, its unfinished assets are observed as paused, and
+nothing is built from them.
 """
 
 from __future__ import annotations
@@ -22,16 +24,18 @@ from pipedrive_pipeline.errors import (
 )
 from pipedrive_pipeline.sync.runs.run import TenantRun
 
+# No policy of the assets: with one, Dagster also tries an interrupted step again, a minute later.
 TRANSIENT_RETRIES = dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL)
 STATUS_TAG, RESUMES_AT_TAG = "pipeline/status", "pipeline/resumes_at"  # of a paused run
 WATCHED_TAG = "pipeline/watched"  # a person waits for this run and reads its errors
+AT_COMMAND_LINE = "a person at the command line"  # who ends a watched run by Ctrl-C
 
 
 @contextmanager
 def as_dagster_failures(context: dg.AssetExecutionContext, run: TenantRun) -> Iterator[None]:
     """Writes errors of the block to the history, then raises them as Dagster failures."""
     try:
-        with run.recorded():
+        with run.recorded(), _noting_cancellation(context, run):
             yield
     except BudgetSpent as error:
         report_pause(context, run, error)
@@ -47,6 +51,28 @@ def as_dagster_failures(context: dg.AssetExecutionContext, run: TenantRun) -> It
             metadata={"error_code": "unexpected", "who_acts": "whoever maintains the pipeline"},
             allow_retries=False,  # an unexpected error does not go away by itself
         ) from error
+
+
+@contextmanager
+def _noting_cancellation(context: dg.AssetExecutionContext, run: TenantRun) -> Iterator[None]:
+    """Notes on the run that a person cancelled it, if that is why it is interrupted."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        if who := _who_cancelled(context):
+            run.row.errors.append(Cancelled(run.facts.scope.tenant.slug, who))
+        raise
+
+
+def _who_cancelled(context: dg.AssetExecutionContext) -> str | None:
+    """Returns who ended an interrupted run; None if its process was told to end."""
+    if context.run.tags.get(WATCHED_TAG) == "true":
+        return AT_COMMAND_LINE
+    stored = context.instance.get_run_by_id(context.run.run_id)
+    is_asked = stored is not None and stored.status is dg.DagsterRunStatus.CANCELING
+    return "a person in Dagster" if is_asked else None
 
 
 def report_pause(context: dg.AssetExecutionContext, run: TenantRun, pause: BudgetSpent) -> None:
@@ -87,6 +113,24 @@ def raise_refusal(refusal: PipelineError | None) -> None:
     """
     if refusal:
         raise failure_of(refusal, can_retry=False) from refusal.with_traceback(None)
+
+
+def raise_joined(context: dg.AssetExecutionContext, failures: Sequence[dg.Failure]) -> None:
+    """Raises the failures of a step's systems, if any, or asks Dagster for another attempt.
+
+    Raises:
+        dg.Failure: no attempt helps.
+        dg.RetryRequested: Dagster tries again later, or gives up after its last attempt.
+    """
+    if not failures:
+        return
+    failure = joined(failures)
+    if not failure.allow_retries:
+        raise failure
+    raise dg.RetryRequested(
+        max_retries=TRANSIENT_RETRIES.max_retries,
+        seconds_to_wait=TRANSIENT_RETRIES.calculate_delay(context.retry_number + 1),
+    ) from failure
 
 
 def joined(failures: Sequence[dg.Failure]) -> dg.Failure:

@@ -6,9 +6,9 @@ The tags of the Dagster run name the tenant, the kind of run and, in runs that w
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import cast
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from typing import TypeVar, cast
 
 import dagster as dg
 
@@ -54,6 +54,7 @@ RUN_CONFIG = {
     ),
 }
 
+T = TypeVar("T")
 OpenRun = Callable[[Scope], AbstractContextManager[TenantRun]]
 
 
@@ -110,6 +111,14 @@ class SystemRuns:
             self._end(scope)
             raise
         self._end(scope)
+
+    def ending_with(self, scope: Scope, work: Generator[T, None, None]) -> Generator[T, None, None]:
+        """Returns the work of an open run, which is closed before the run ends.
+
+        An interrupt that comes while Dagster stores a result is raised in Dagster's own code: the
+        work would be left where it is, and its run would end as if nothing had happened.
+        """
+        return self._open[scope][1].enter_context(closing(work))
 
     def close(self) -> None:
         """Ends the runs that are still open."""
@@ -184,7 +193,10 @@ def tenant_of(tags: Mapping[str, str]) -> Tenant:
         BadInput: the run has no partition.
     """
     if PARTITION_TAG not in tags:
-        raise BadInput("this run names no tenant; choose a partition of `tenants`.")
+        raise BadInput(
+            "this run names no tenant; choose a partition of `tenants`, and for several of them "
+            "one run each."
+        )
     return Tenant(tags[PARTITION_TAG])
 
 

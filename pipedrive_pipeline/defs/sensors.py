@@ -18,6 +18,7 @@ from pipedrive_pipeline.defs.runs import REQUEST_TAG, TRIGGER_TAG
 from pipedrive_pipeline.marts import publish_due
 from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.runs import requests
+from pipedrive_pipeline.sync.runs.cancellation import cancel
 from pipedrive_pipeline.sync.schedule import due
 from pipedrive_pipeline.sync.tenancy.registry import all_tenants
 from pipedrive_pipeline.warehouse.database import warehouse_of
@@ -54,13 +55,21 @@ def tenant_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
     minimum_interval_seconds=REQUESTS_INTERVAL_SECONDS,
     default_status=sensor_status(),
     jobs=list(jobs.BY_SYNC_TYPE.values()),
-    description="Starts the syncs that were asked for: after a connection, and by `sync now`.",
+    description=(
+        "Starts the syncs that were asked for: after a connection, and by `sync now`. Terminating "
+        "a run that waits ends what asked for it, too."
+    ),
 )
 def sync_requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Requests one run for each queued request; adds the tenant's partition if it is missing."""
     partitions = set(context.instance.get_dynamic_partitions(str(TENANTS.name)))
-    queued = requests.queued(warehouse_of(load_settings()), limit=REQUESTS_PER_TICK)
+    warehouse = warehouse_of(load_settings())
+    queued = requests.queued(warehouse, limit=REQUESTS_PER_TICK)
     attempts = _attempts(context.instance, [str(request.id) for request in queued])
+    for request in queued:
+        if attempts[str(request.id)].is_cancelled:
+            with warehouse.transaction(request.scope.tenant) as connection:
+                cancel(connection, request.scope, request.id, who="a person in Dagster")
     now = datetime.now(UTC)
     runs = [
         jobs.request(
@@ -89,6 +98,7 @@ class _Attempts:
     count: int = 0
     last_ended_at: datetime | None = None
     is_under_way: bool = False
+    is_cancelled: bool = False  # a person has terminated a run before it began
 
     def is_next_due(self, now: datetime) -> bool:
         """True if no run is under way, and the last one ended long enough ago.
@@ -96,8 +106,10 @@ class _Attempts:
         A run that ended may have been refused because its tenant was busy, or have failed before it
         began because the code server was away; the request waits longer after each.
         """
-        if self.is_under_way or self.last_ended_at is None:
-            return not self.is_under_way
+        if self.is_under_way or self.is_cancelled:
+            return False
+        if self.last_ended_at is None:
+            return True
         wait_seconds = min(ASKED_AGAIN_SECONDS * 2 ** (self.count - 1), ASKED_AGAIN_SECONDS_MAX)
         return now - self.last_ended_at >= timedelta(seconds=wait_seconds)
 
@@ -118,6 +130,9 @@ def _attempts(instance: dg.DagsterInstance, request_ids: Collection[str]) -> dic
             count=len(of_request),
             last_ended_at=max((record.update_timestamp for record in of_request), default=None),
             is_under_way=any(not record.dagster_run.is_finished for record in of_request),
+            is_cancelled=any(
+                record.dagster_run.status is dg.DagsterRunStatus.CANCELED for record in of_request
+            ),
         )
         for request_id, of_request in records.items()
     }

@@ -7,15 +7,14 @@ built.
 Annotations are real here, not text: Dagster refuses `context: "AssetExecutionContext"`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import dagster as dg
 
 from pipedrive_pipeline.defs.failures import (
-    TRANSIENT_RETRIES,
     as_dagster_failures,
     failure_of,
-    joined,
+    raise_joined,
     raise_refusal,
 )
 from pipedrive_pipeline.defs.freshness import report_freshness
@@ -32,12 +31,13 @@ from pipedrive_pipeline.defs.marts import (
 )
 from pipedrive_pipeline.defs.merged_results import MergedResults, Result
 from pipedrive_pipeline.defs.near_real_time import report_near_real_time
-from pipedrive_pipeline.defs.partitions import ONE_TENANT_PER_RUN, TENANTS
+from pipedrive_pipeline.defs.partitions import TENANTS
 from pipedrive_pipeline.defs.raw import RAW_CHECKS, RAW_KEYS, RAW_SPECS, entities_among, read
 from pipedrive_pipeline.defs.runs import SystemRuns
 from pipedrive_pipeline.defs.tenant_summary import report_summaries, secondary, store_results
 from pipedrive_pipeline.errors import Busy, NotConnected, PipelineError
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
 from pipedrive_pipeline.sync.runs.run import TenantRun
 
@@ -47,8 +47,6 @@ from pipedrive_pipeline.sync.runs.run import TenantRun
     specs=[*RAW_SPECS, *CRM_SPECS, *ANALYTICS_SPECS],
     can_subset=True,
     partitions_def=TENANTS,
-    backfill_policy=ONE_TENANT_PER_RUN,
-    retry_policy=TRANSIENT_RETRIES,
     check_specs=[*RAW_CHECKS, *MART_CHECKS, *VIEW_CHECKS],
 )
 def tenant(
@@ -63,9 +61,9 @@ def tenant(
         read_results: list[Result] = []
         try:
             with runs.taken(scope) as run:
-                for result in _one_system(context, run, merged):
+                for result in runs.ending_with(scope, _one_system(context, run, merged)):
                     read_results.append(result)
-                    yield result
+                    yield from _reported(context, result)
         except Busy as busy:
             failures.append(failure_of(busy, can_retry=False))
         except dg.Failure as failure:
@@ -74,11 +72,11 @@ def tenant(
             checked |= store_results(
                 runs.warehouse, scope, [*read_results, *merged.checks_of(scope.system)]
             )
-    yield from merged.results(PLACES)
+    for result in merged.results(PLACES):
+        yield from _reported(context, result)
     with secondary(context):
         report_summaries(context, runs.warehouse, checked)
-    if failures:
-        raise joined(failures)
+    raise_joined(context, failures)
     with secondary(context):
         report_freshness(context, runs.warehouse, checked)
         report_near_real_time(context, runs.warehouse, checked)
@@ -90,18 +88,60 @@ def _selected(context: dg.AssetExecutionContext, runs: SystemRuns) -> tuple[Scop
     Raises:
         NotConnected: raw assets are selected, and the tenant has connected none of their systems.
     """
-    wanted = {key.path[0] for key in context.selected_asset_keys if key in RAW_KEYS}
+    wanted = {key.path[0] for key in _chosen(context) if key in RAW_KEYS}
     selected = tuple(scope for scope in runs.scopes if not wanted or scope.system in wanted)
     if runs.scopes and not selected:
         raise NotConnected(context.partition_key, ", ".join(sorted(wanted)))
     return selected
 
 
+def _chosen(context: dg.AssetExecutionContext) -> set[dg.AssetKey]:
+    """Returns the assets to make: those that are selected, and those of selected checks."""
+    return {
+        *context.selected_asset_keys,
+        *(check.asset_key for check in context.selected_asset_check_keys),
+    }
+
+
+def _reported(context: dg.AssetExecutionContext, result: Result) -> Iterator[Result]:
+    """Yields a result that is selected, and logs any other.
+
+    All marts are built together. Dagster refuses a result that was not selected, which fails the
+    run, but takes the event of it.
+    """
+    partition = context.partition_key
+    if isinstance(result, dg.MaterializeResult):
+        if result.asset_key in context.selected_asset_keys:
+            yield result
+        elif result.asset_key:
+            context.log_event(
+                dg.AssetMaterialization(
+                    result.asset_key, metadata=result.metadata, partition=partition
+                )
+            )
+    elif any(
+        (key.asset_key, key.name) == (result.asset_key, result.check_name)
+        for key in context.selected_asset_check_keys
+    ):
+        yield result
+    elif result.asset_key and result.check_name:
+        context.log_event(
+            dg.AssetCheckEvaluation(
+                asset_key=result.asset_key,
+                check_name=result.check_name,
+                passed=result.passed,
+                severity=result.severity,
+                metadata=result.metadata,
+                partition=partition if load_settings().partitioned_checks == "on" else None,
+            )
+        )
+
+
 def _one_system(
     context: dg.AssetExecutionContext, run: TenantRun, merged: MergedResults
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yields the raw assets as they are read; collects what marts and views came to."""
-    keys = set(context.selected_asset_keys)
+    keys = _chosen(context)
     complete = {name for name, entity_read in run.row.reads.items() if entity_read.is_complete}
     entities = [name for name in entities_among(keys, run.facts.scope) if name not in complete]
     with as_dagster_failures(context, run):

@@ -98,6 +98,23 @@ def test_a_server_that_ends_is_started_again_but_not_for_ever(tmp_path: Path) ->
     assert len({pid for (pid,) in noted}) == 6
 
 
+def test_a_server_starts_when_what_it_needs_is_there(tmp_path: Path) -> None:
+    """A daemon that was there before the code server gave up the runs that it should try again."""
+    needed, seen = tmp_path / "needed", tmp_path / "seen"
+    servers = Servers(os.environ, lambda _: None)
+    for name, script, needs in (
+        ("second", f"test -e {needed} && touch {seen}; exec sleep 60", needed),
+        ("first", f"sleep 0.5; touch {needed}; exec sleep 60", None),
+    ):
+        command = ["/bin/sh", "-c", script]
+        servers.start(Server(name, command, "", None, tmp_path / name, needs))
+
+    servers.wait_until_ready(lambda _: None)
+
+    wait_until(seen.exists, 30)
+    servers.stop()
+
+
 @pytest.mark.slow
 def test_the_app_url_follows_the_port(tmp_path: Path) -> None:
     """A link that leads to port 8000 is of no use where the app is on another one."""

@@ -140,13 +140,14 @@ def test_owners_come_from_the_setting(tmp_path: Path) -> None:
 
 
 def test_every_asset_is_partitioned_by_tenant_and_by_one_tenant_a_run() -> None:
+    """With a policy, the runs of a backfill of assets name a range of tenants, and none of them."""
     graph = defs.resolve_asset_graph()
 
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.partitions_def is not None
         assert node.partitions_def.name == "tenants"  # type: ignore[attr-defined]
-        assert node.backfill_policy == dg.BackfillPolicy.multi_run(1)
+        assert node.backfill_policy is None
 
 
 def test_the_agreed_jobs_are_there() -> None:

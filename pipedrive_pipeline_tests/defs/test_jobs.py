@@ -234,3 +234,30 @@ def test_the_views_say_what_they_show_and_what_a_person_should_look_at(
         "views_current",
     }
     assert sandbox.requests.count == requests
+
+
+def test_any_selection_of_assets_and_checks_can_be_run(
+    world: World, instance: dg.DagsterInstance
+) -> None:
+    """One mart failed with an error of Dagster's, and one check was green without a result."""
+    world.first_sync()
+    job = LOCATION.resolve_implicit_global_asset_job_def()
+    contacts = dg.AssetKey(["crm", "contacts"])
+    orphans = dg.AssetCheckKey(contacts, "orphans")
+
+    of_one_mart = job.execute_in_process(
+        instance=instance, partition_key="acme", asset_selection=[contacts]
+    )
+    of_one_check = job.get_subset(
+        asset_selection=set(), asset_check_selection={orphans}
+    ).execute_in_process(instance=instance, partition_key="acme")
+
+    for done in (of_one_mart, of_one_check):
+        made = {event.asset_key for event in done.get_asset_materialization_events()}
+        assert {contacts, dg.AssetKey(["crm", "customers"])} <= made  # all marts are built together
+        checked = [
+            evaluation.check_name
+            for evaluation in done.get_asset_check_evaluations()
+            if evaluation.asset_key == contacts
+        ]
+        assert checked.count("orphans") == 1

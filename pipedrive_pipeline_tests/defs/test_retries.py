@@ -47,8 +47,11 @@ def test_the_calls_of_a_failing_page_are_bounded() -> None:
     assert Limits().attempts * attempts == CALLS_PER_FAILING_PAGE
 
 
-def test_every_step_has_these_retries_and_run_retries_are_for_crashes() -> None:
-    """A step's own retries and a run's would multiply."""
+def test_no_step_has_a_retry_policy_and_run_retries_are_for_crashes() -> None:
+    """A step's own retries and a run's would multiply.
+
+    A policy would also try a step again that was interrupted; the step asks for its retries itself.
+    """
     configured = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())["run_retries"]
 
     policies = [
@@ -56,7 +59,7 @@ def test_every_step_has_these_retries_and_run_retries_are_for_crashes() -> None:
         for node in LOCATION.resolve_job_def("sync").nodes
     ]
 
-    assert policies == [TRANSIENT_RETRIES]
+    assert policies == [None]
     assert configured["retry_on_asset_or_op_failure"] is False
     assert configured["max_retries"] == 1
 

@@ -162,6 +162,27 @@ def test_a_request_whose_run_failed_before_it_began_gets_another_run_soon(
     assert len(set(keys)) == len(keys)
 
 
+def test_a_request_whose_run_was_terminated_in_the_queue_is_cancelled(
+    world: World, instance: dg.DagsterInstance
+) -> None:
+    """The run came back fifteen seconds later, each time that it was terminated."""
+    with serve(seeded(3, 5)) as sandbox:
+        world.connect(ACME, sandbox)
+    tick = sensors.sync_requests(dg.build_sensor_context(instance=instance))
+    assert isinstance(tick, dg.SensorResult)
+    (asked,) = tick.run_requests or ()
+    run = instance.create_run_for_job(waiting_job, tags=dict(asked.tags))
+    instance.report_run_canceled(run)
+
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=60)):
+        later = sensors.sync_requests(dg.build_sensor_context(instance=instance))
+
+    assert isinstance(later, dg.SkipReason)
+    with world.warehouse.transaction() as connection:
+        states = connection.execute("select state from integration.sync_requests").fetchall()
+    assert states == [("cancelled",)]
+
+
 def test_a_run_waits_only_for_runs_that_need_its_lock() -> None:
     """A remap waited for a walk of hours, although each has a lock of its own."""
     limits = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())["concurrency"]["runs"]

@@ -130,6 +130,8 @@ class Packages:
                 raise disk from None
             if not isinstance(failure, PipelineStepFailed):
                 raise
+            if isinstance(failure.exception, KeyboardInterrupt):
+                raise failure.exception from None  # dlt catches signals, and takes one for a fault
             state, is_outage = _cause(failure)
             kind = DatabaseUnavailable if is_outage else LoadRefused
             # The chain is cut here: Postgres quotes the row that it refuses.

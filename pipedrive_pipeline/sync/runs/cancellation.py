@@ -36,10 +36,12 @@ def cancel(connection: psycopg.Connection, scope: Scope, run_id: UUID, *, who: s
 
 
 def require_not_cancelled(warehouse: Warehouse, tenant: Tenant, request_id: str | None) -> None:
-    """Returns if the request that a run would serve still waits; None names no request.
+    """Returns unless the request that a run would serve was cancelled; None names no request.
+
+    A cancelled run may be executed again, although its request is cancelled with it.
 
     Raises:
-        Cancelled: a person has ended it.
+        Cancelled: a person has ended the request before a run began.
     """
     if request_id is None:
         return
@@ -70,4 +72,5 @@ select from integration.sync_requests
 where sync_requests.tenant_id = %(tenant)s
     and sync_requests.id = %(id)s
     and sync_requests.state = 'cancelled'
+    and sync_requests.run_id is null
 """

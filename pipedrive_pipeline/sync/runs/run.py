@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipedrive_pipeline import marts
 from pipedrive_pipeline.connectors.contract import Entity
-from pipedrive_pipeline.errors import BadInput, NotProven, full_disk
+from pipedrive_pipeline.errors import BadInput, Cancelled, Killed, NotProven, full_disk
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.ingest.reading import CHUNK_ROWS, Reader
 from pipedrive_pipeline.ingest.rejections import listed_by_field
@@ -104,17 +104,25 @@ class TenantRun:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Writes any error of the block to the history and raises it again."""
+        """Writes any error of the block to the history and raises it again.
+
+        An interrupt, which is no `Exception`, is `Killed` there, unless it is known to be a
+        cancellation.
+        """
         try:
             with self._lock.superseding():
                 yield
-        except BaseException as error:
+        except Exception as error:
             named = full_disk(error) or error
             if named not in self.row.errors:
                 self.row.errors.append(named)
             if named is error:
                 raise
             raise named from error
+        except BaseException:
+            if not any(isinstance(error, Cancelled | Killed) for error in self.row.errors):
+                self.row.errors.append(Killed(self._scope.tenant.slug))
+            raise
 
     def price(self, entities: Sequence[str] | None = None) -> Price:
         """Returns the cost of a full read of these entities, shown before the read begins."""
