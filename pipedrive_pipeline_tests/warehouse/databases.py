@@ -39,7 +39,8 @@ def database(
 ) -> Iterator[str]:
     """The URL of a new database, as the server's superuser; dropped at the end."""
     name = f"test_{uuid4().hex[:12]}"
-    statement = sql.SQL("create database {} template {}").format(
+    # By the log, Postgres's default, a copy takes half as much processor time again.
+    statement = sql.SQL("create database {} template {} strategy file_copy").format(
         sql.Identifier(name), sql.Identifier(template)
     )
     if owner:
