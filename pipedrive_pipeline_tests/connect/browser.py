@@ -47,12 +47,12 @@ class ConnectSite:
         self.store_refusals()
         self.world.forget()
         self.forgive()
-        self.world.execute("delete from integration.browser_sessions")
+        self.world.session.execute("delete from integration.browser_sessions")
         self.limit_requests(REQUESTS_A_MINUTE, CRM_REQUESTS_IN_TEN_MINUTES)
 
     def forgive(self) -> None:
         """Deletes the failed attempts of every address and account."""
-        self.world.execute("delete from integration.failed_attempts")
+        self.world.session.execute("delete from integration.failed_attempts")
 
     def store_refusals(self) -> None:
         """Stores the counts of refused requests now, which the app does every few seconds."""
@@ -145,9 +145,8 @@ def served(
     """The app on a free port with clients for it, until the end of the block."""
     with running_app(world.vault, http=http, **more) as (url, app):
         settings = app.state.services.vault.settings
-        site = ConnectSite(
-            url, VaultSetup(Vault(world.vault.warehouse, settings), world.oauth), app
-        )
+        vault = Vault(world.vault.warehouse, settings)
+        site = ConnectSite(url, replace(world, vault=vault), app)
         try:
             yield site
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -277,7 +278,7 @@ def test_a_token_endpoint_in_trouble_stores_nothing(acme: VaultSetup) -> None:
 
 def test_a_wrong_client_secret_is_the_operators(acme: VaultSetup) -> None:
     wrong = acme.with_app(client_id="another-app")
-    world = VaultSetup(Vault(acme.vault.warehouse, wrong), acme.oauth)
+    world = replace(acme, vault=Vault(acme.vault.warehouse, wrong))
 
     with pytest.raises(ClientRejected):
         arrived(world)
@@ -287,7 +288,7 @@ def test_without_an_app_registered_consent_says_which_setting_is_missing(acme: V
     without = acme.with_app(client_secret=None)
 
     with pytest.raises(SettingsError, match="PIPEDRIVE_CLIENT_SECRET"):
-        begun(VaultSetup(Vault(acme.vault.warehouse, without), acme.oauth))
+        begun(replace(acme, vault=Vault(acme.vault.warehouse, without)))
 
 
 def test_an_unknown_tenant_begins_nothing(acme: VaultSetup) -> None:

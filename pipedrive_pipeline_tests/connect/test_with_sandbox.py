@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from pydantic import SecretStr
@@ -46,7 +46,7 @@ def _installations(acme: VaultSetup, sandbox: Sandbox) -> Iterator[SiteWithSandb
         client_secret=SecretStr(sandbox.client_secret),
         oauth_url=sandbox.url,
     )
-    world = VaultSetup(Vault(acme.vault.warehouse, settings), acme.oauth)
+    world = replace(acme, vault=Vault(acme.vault.warehouse, settings))
     with browser.served(world) as site:
         yield SiteWithSandbox(site, sandbox)
 

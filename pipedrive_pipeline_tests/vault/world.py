@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,12 +36,38 @@ PIPEDRIVE = "pipedrive"
 OPERATOR_KEY = "canary-operator-key-0123456789-abcdef"
 
 
+class KeptSession:
+    """A session for statements that are the same in each test: Postgres keeps their plans in it.
+
+    In a new one the cascades of a deleted tenant took ten times as long: 29 ms instead of 3.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection = psycopg.connect(url, autocommit=True)
+
+    def execute(self, query: str) -> None:
+        """Statements in one transaction, in a new session if a test has ended this one."""
+        try:
+            self._connection.execute(query.encode())
+        except psycopg.OperationalError:
+            if not self._connection.closed:
+                raise
+            self._connection = psycopg.connect(self._url, autocommit=True)
+            self._connection.execute(query.encode())
+
+    def close(self) -> None:
+        """Ends the session."""
+        self._connection.close()
+
+
 @dataclass(frozen=True)
 class VaultSetup:
     """A vault, the server that it refreshes at, and its database."""
 
     vault: Vault
     oauth: OAuthServer
+    session: KeptSession
 
     def with_app(self, **changes: Any) -> Settings:
         """The vault's settings with another OAuth app."""
@@ -53,9 +79,9 @@ class VaultSetup:
     def forget(self) -> None:
         """As new: two tenants, neither connected, and no history."""
         self.oauth.forget()
-        self.execute("drop schema if exists raw_pipedrive_acme cascade")
+        self.session.execute("drop schema if exists raw_pipedrive_acme cascade")
         rows = "".join(f"delete from crm.{mart.name};" for mart in reversed(MARTS))
-        self.execute(
+        self.session.execute(
             rows
             + """
             delete from integration.audit_log;
@@ -135,8 +161,12 @@ class VaultSetup:
 @contextmanager
 def running(database_template: str) -> Iterator[VaultSetup]:
     """A world on a database of its own; `forget` gives it its two tenants."""
-    with databases.copy_of(database_template) as url, oauth_server.running() as oauth:
-        environment = VaultSetup(Vault(Warehouse(url), settings_for(url, oauth)), oauth)
+    with (
+        databases.copy_of(database_template) as url,
+        oauth_server.running() as oauth,
+        closing(KeptSession(url)) as session,
+    ):
+        environment = VaultSetup(Vault(Warehouse(url), settings_for(url, oauth)), oauth, session)
         name = urlsplit(url).path[1:]
         environment.execute(f'alter database "{name}" set synchronous_commit = off')
         yield environment

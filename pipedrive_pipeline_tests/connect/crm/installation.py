@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.connect import browser
 from pipedrive_pipeline_tests.connect.browser import ConnectSite
 from pipedrive_pipeline_tests.connect.tenants import client_with
-from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
+from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, TOKEN_KEY, World
 from pipedrive_pipeline_tests.vault import oauth_server
-from pipedrive_pipeline_tests.vault.world import VaultSetup, settings_for
+from pipedrive_pipeline_tests.vault.world import KeptSession, VaultSetup, settings_for
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,15 @@ def installation(database_template: str, home: Path) -> Iterator[Installed]:
         databases.copy_of(database_template) as url,
         oauth_server.running() as oauth,
         serve(seeded(20, 40)) as sandbox,
+        closing(KeptSession(url)) as session,
     ):
-        settings = settings_for(url, oauth, pipeline_home=home)
-        setup = VaultSetup(Vault(Warehouse(url), settings), oauth)
+        keys_of_copies = {"token_encryption_keys": (TOKEN_KEY,)}
+        settings = settings_for(url, oauth, pipeline_home=home, **keys_of_copies)
+        setup = VaultSetup(Vault(Warehouse(url), settings), oauth, session)
         world = World(Warehouse(url), settings)
         world.connect(ACME, sandbox)
         databases.read_everything(world.warehouse, ACME)
-        world.sync(sync_type="full")
+        world.first_sync()
         with browser.served(setup) as site:
             yield Installed(site, world, sandbox)
 
