@@ -250,11 +250,25 @@ class lossless_postgres(postgres):  # noqa: N801 - dlt names a destination by it
 
     fence: Fence | None = None
     idle: Sessions | None = None
+    _capabilities: DestinationCapabilitiesContext | None = None
 
     def _raw_capabilities(self) -> DestinationCapabilitiesContext:
         of_dlt = super()._raw_capabilities()
         of_dlt.preferred_loader_file_format = "csv"
         return of_dlt
+
+    def capabilities(
+        self, config: Any = None, naming: Any = None
+    ) -> DestinationCapabilitiesContext:
+        """Returns a copy of what dlt found at the first call.
+
+        A load asks eleven times, and dlt resolves the whole configuration at each.
+        """
+        if config is not None or naming is not None:
+            return super().capabilities(config, naming)
+        if self._capabilities is None:
+            self._capabilities = super().capabilities()
+        return self._capabilities.copy()
 
     @property
     def client_class(self) -> type[PostgresClient]:
