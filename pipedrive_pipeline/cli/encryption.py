@@ -33,4 +33,4 @@ def rotate_keys(
         f"already, {rotated.unreadable_count} {became}."
     )
     for sentence in rotated.unreadable:
-        errors.print(sentence)
+        errors.print(sentence, soft_wrap=True)
