@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from secrets import randbelow
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -87,11 +88,17 @@ def drop(url: str) -> None:
 def adopt(url: str) -> None:
     """Lets a copied database use the roles of its template, as if both were one installation.
 
-    `migrate` would make roles of its own, which tests of one copy after another do not need.
+    `migrate` would make roles of its own, which tests of one copy after another do not need. A
+    sink's role has its number in its name, so each copy begins with another number: a test that
+    drops the role of its sink must not take it from a test beside it.
     """
     with psycopg.connect(url) as connection:
         connection.execute(
             f"update integration.installation set database_identity = ({DATABASE_IDENTITY})"
+        )
+        connection.execute(
+            "select setval(pg_get_serial_sequence('integration.sink_states', 'id'), %s)",
+            [1_000 + randbelow(1_000_000_000)],
         )
 
 
