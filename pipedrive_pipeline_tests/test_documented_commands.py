@@ -68,6 +68,7 @@ TYPED = {
     "python3 -c 'import json": EXAMPLES,
     "./run backup": BACKUP,
     "./run rotate-keys --discard": KEYS,
+    "./run rotate-keys --discard --confirm": KEYS,
     'DATABASE_URL="$NEW_DATABASE_URL" ./run restore': BACKUP,
     'psql "postgresql://ada@': "scenarios/test_analysts.py",
     "uv run --frozen --group dev python -m pipedrive_pipeline_tests.planted_bugs": PLANTED,

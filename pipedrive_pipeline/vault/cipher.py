@@ -70,7 +70,7 @@ def alert_addresses(scope: Scope) -> SecretLocation:
         scope,
         "sync_settings.alert_urls",
         what="the stored list of alert addresses",
-        repair="Run `rotate-keys --discard`, and set alert_urls again",
+        repair="Run `rotate-keys --discard --confirm`, and set alert_urls again",
     )
 
 

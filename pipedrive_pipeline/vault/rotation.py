@@ -150,12 +150,15 @@ SEALED_TABLES = (
 )
 
 
-def rotate_keys(vault: Vault, *, is_discarding: bool = False) -> RotationCounts:
+def rotate_keys(
+    vault: Vault, *, is_discarding: bool = False, is_trial: bool = False
+) -> RotationCounts:
     """Re-encrypts every secret with the first key, one short transaction per row.
 
     Args:
         vault: whose secrets.
         is_discarding: gives up secrets that no key of the list opens, and stops what needs them.
+        is_trial: changes nothing; the counts are what would be done.
 
     Raises:
         WrongKey: a key is missing; nothing was changed. Not if secrets are discarded.
@@ -169,7 +172,7 @@ def rotate_keys(vault: Vault, *, is_discarding: bool = False) -> RotationCounts:
         )
         for table in SEALED_TABLES:
             for key in _keys(session, table):
-                with session.transaction():
+                with session.transaction(force_rollback=is_trial):
                     rotation.reseal(session, table, key)
     return RotationCounts(
         resealed_count=rotation.resealed_count,

@@ -125,11 +125,16 @@ def test_without_its_key_every_secret_is_given_up_and_named(
     in_process.run("webhooks", "rotate", *acme, "--webhook", webhook_of(world))
     new = Fernet.generate_key().decode()
 
-    given_up = in_process.run("rotate-keys", "--discard", TOKEN_ENCRYPTION_KEYS=new)
+    asked = in_process.run("rotate-keys", "--discard", TOKEN_ENCRYPTION_KEYS=new)
+    kept = in_process.run("rotate-keys", "--json")
+    discard = ("rotate-keys", "--discard", "--confirm")
+    given_up = in_process.run(*discard, TOKEN_ENCRYPTION_KEYS=new)
     again = in_process.run("rotate-keys", "--json", TOKEN_ENCRYPTION_KEYS=new)
     shown = in_process.run("settings", "show", *acme, "--json", TOKEN_ENCRYPTION_KEYS=new)
     synced = in_process.run("sync", *acme, TOKEN_ENCRYPTION_KEYS=new)
 
+    assert (asked.code, kept.facts["current_count"]) == (2, 4)
+    assert "4 secrets would be given up" in asked.err
     assert given_up.code == 0, given_up
     assert "4 were discarded" in given_up.out
     for repair in ("connect --tenant acme --system", "set alert_urls again", "webhooks rotate"):
