@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -88,12 +89,15 @@ class InProcessTerminal:
     capture: pytest.CaptureFixture[str]
 
     def run(self, *words: str, **more: str) -> CommandResult:
-        """Runs a command to its end through `cli.main`, as a person's shell does."""
-        with self.monkeypatch.context() as patched:
-            for name in set(os.environ) - set(self.terminal.environment):
-                patched.delenv(name)
-            for name, value in {**self.terminal.environment, **more}.items():
-                patched.setenv(name, value)
+        """Runs a command to its end through `cli.main`, as a person's shell does.
+
+        What it adds to the environment ends with it: the next test's Dagster would use it.
+        """
+        environment = {**self.terminal.environment, **more}
+        with (
+            patch.dict(os.environ, environment, clear=True),
+            self.monkeypatch.context() as patched,
+        ):
             patched.setattr(sys, "argv", ["pipedrive-pipeline", *words])
             self.capture.readouterr()
             with pytest.raises(SystemExit) as end:

@@ -42,8 +42,9 @@ def test_the_example_of_the_page_works_as_it_is_typed(
     world.connect(ACME, sandbox)
     world.sync()
     company = world.rows("crm", "customers")[0]["name"]
+    as_sql = company.replace("'", "''")
     with world.warehouse.transaction() as connection:
-        connection.execute(block("sql").replace("Kirsch Maschinenbau", company).encode())
+        connection.execute(block("sql").replace("Kirsch Maschinenbau", as_sql).encode())
     in_process.monkeypatch.chdir(tmp_path)
     Path("s.json").write_text(block("json"))
     results = {}

@@ -307,19 +307,19 @@ set id = excluded.id,
     password_hash = excluded.password_hash,
     remote_id = null,
     made_at = null,
-    checked_at = clock_timestamp()
+    checked_at = statement_timestamp()
 """
 _MADE = """
 update integration.webhooks
 set state = 'live',
     reason = null,
     remote_id = %(remote_id)s,
-    made_at = clock_timestamp(),
-    checked_at = clock_timestamp(),
-    next_check_at = clock_timestamp() + %(next_in)s,
+    made_at = statement_timestamp(),
+    checked_at = statement_timestamp(),
+    next_check_at = statement_timestamp() + %(next_in)s,
     attempts = %(attempts)s,
     paused_until = null,
-    gap_since = coalesce(webhooks.gap_since, clock_timestamp()),
+    gap_since = coalesce(webhooks.gap_since, statement_timestamp()),
     gap_reason = coalesce(webhooks.gap_reason, %(gap_reason)s)
 where webhooks.tenant_id = %(tenant)s
     and webhooks.system = %(system)s
@@ -329,11 +329,11 @@ _CHECKED = """
 update integration.webhooks
 set state = 'live',
     reason = null,
-    checked_at = clock_timestamp(),
-    next_check_at = clock_timestamp() + %(next_in)s,
+    checked_at = statement_timestamp(),
+    next_check_at = statement_timestamp() + %(next_in)s,
     attempts = 0,
     gap_since = case
-        when webhooks.state = 'failing' then coalesce(webhooks.gap_since, clock_timestamp())
+        when webhooks.state = 'failing' then coalesce(webhooks.gap_since, statement_timestamp())
         else webhooks.gap_since
     end,
     gap_reason = case
@@ -354,25 +354,25 @@ values (
     case when %(is_dead)s then 'failing' else 'making' end,
     %(reason)s,
     %(app_url)s,
-    clock_timestamp() + %(next_in)s,
+    statement_timestamp() + %(next_in)s,
     1
 )
 on conflict (tenant_id, system) do update
 set state = case when %(is_dead)s then 'failing' else stored.state end,
     reason = excluded.reason,
-    checked_at = clock_timestamp(),
+    checked_at = statement_timestamp(),
     next_check_at = excluded.next_check_at,
     attempts = stored.attempts + 1,
     gap_since = case
         when %(gap_reason)s::text is null then stored.gap_since
-        else coalesce(stored.gap_since, clock_timestamp())
+        else coalesce(stored.gap_since, statement_timestamp())
     end,
     gap_reason = coalesce(stored.gap_reason, %(gap_reason)s)
 """
 _OFF = """
 insert into integration.webhooks (tenant_id, system, state, reason, app_url, next_check_at)
 values (
-    %(tenant)s, %(system)s, 'off', %(reason)s, %(app_url)s, clock_timestamp() + %(next_in)s
+    %(tenant)s, %(system)s, 'off', %(reason)s, %(app_url)s, statement_timestamp() + %(next_in)s
 )
 on conflict (tenant_id, system) do update
 set state = excluded.state,
