@@ -16,13 +16,18 @@ from pipedrive_pipeline.defs.defaults import settings_of_definitions
 TENANTS = dg.DynamicPartitionsDefinition(name="tenants")
 
 
+def are_checks_partitioned() -> bool:
+    """Returns whether Dagster keeps a result of a check for each tenant (`PARTITIONED_CHECKS`)."""
+    return settings_of_definitions().partitioned_checks == "on"
+
+
 def tenant_check(name: str, *, asset: dg.AssetKey, description: str) -> dg.AssetCheckSpec:
     """Returns a check whose result is one tenant's.
 
     With the setting `PARTITIONED_CHECKS` on, Dagster keeps a result for each tenant: a preview in
     1.13, which may change. The check `all_tenants` lists the failing tenants either way.
     """
-    if settings_of_definitions().partitioned_checks == "off":
+    if not are_checks_partitioned():
         return dg.AssetCheckSpec(name, asset=asset, description=description)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*partitions_def", dg.PreviewWarning)

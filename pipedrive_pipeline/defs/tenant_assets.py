@@ -31,13 +31,12 @@ from pipedrive_pipeline.defs.marts import (
 )
 from pipedrive_pipeline.defs.merged_results import MergedResults, Result
 from pipedrive_pipeline.defs.near_real_time import report_near_real_time
-from pipedrive_pipeline.defs.partitions import TENANTS
+from pipedrive_pipeline.defs.partitions import TENANTS, are_checks_partitioned
 from pipedrive_pipeline.defs.raw import RAW_CHECKS, RAW_KEYS, RAW_SPECS, entities_among, read
 from pipedrive_pipeline.defs.runs import SystemRuns
 from pipedrive_pipeline.defs.tenant_summary import report_summaries, secondary, store_results
 from pipedrive_pipeline.errors import Busy, NotConnected, PipelineError
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
 from pipedrive_pipeline.sync.runs.run import TenantRun
 
@@ -132,7 +131,7 @@ def _reported(context: dg.AssetExecutionContext, result: Result) -> Iterator[Res
                 passed=result.passed,
                 severity=result.severity,
                 metadata=result.metadata,
-                partition=partition if load_settings().partitioned_checks == "on" else None,
+                partition=partition if are_checks_partitioned() else None,
             )
         )
 
