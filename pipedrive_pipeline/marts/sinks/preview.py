@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -33,12 +34,12 @@ from pipedrive_pipeline.marts.sinks.states import (
 from pipedrive_pipeline.marts.sinks.store import (
     active,
     column_statements,
-    keep_roles,
     prepared,
+    with_roles,
 )
 from pipedrive_pipeline.marts.sinks.validation import is_only_paused
 from pipedrive_pipeline.marts.sinks.values import kept, wanted
-from pipedrive_pipeline.marts.sinks.writer import SinkRightsMissing, SinkWriter, ensure_writer
+from pipedrive_pipeline.marts.sinks.writer import SinkWriter, ensure_writer
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse, set_local
 
@@ -88,11 +89,7 @@ def preview(warehouse: Warehouse, scope: Scope, text: Any) -> list[SinkPreview]:
         SinkRightsMissing: the owner of a table must grant rights to the roles that the message
             names, which are kept.
     """
-    try:
-        return _previews(warehouse, scope, text)
-    except SinkRightsMissing:
-        keep_roles(warehouse, scope, parsed(text)[0].values())
-        return _previews(warehouse, scope, text)
+    return with_roles(warehouse, scope, text, partial(_previews, warehouse, scope, text))
 
 
 def _previews(warehouse: Warehouse, scope: Scope, text: Any) -> list[SinkPreview]:

@@ -6,11 +6,11 @@ in the same transaction, so that an active version can be run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -42,6 +42,8 @@ from pipedrive_pipeline.marts.sinks.writer import (
 )
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
+
+T = TypeVar("T")
 
 
 class SinksOutdated(PersonMustAct):
@@ -124,11 +126,23 @@ def save(
                 add_columns(connection, scope, text)
             return _saved(connection, scope, text, based_on, who)
 
+    return with_roles(warehouse, scope, text, change)
+
+
+def with_roles(warehouse: Warehouse, scope: Scope, text: Any, work: Callable[[], T]) -> T:
+    """Returns what the work on these sinks returns.
+
+    Work that lacks rights is rolled back, and with it the roles that the owner of a table should
+    give them to. They are made by themselves then, and the work is done again.
+
+    Raises:
+        SinkRightsMissing: the rights are still missing; the roles that the message names are kept.
+    """
     try:
-        return change()
+        return work()
     except SinkRightsMissing:
         keep_roles(warehouse, scope, parsed(text)[0].values())
-        return change()
+        return work()
 
 
 def keep_roles(warehouse: Warehouse, scope: Scope, sinks: Iterable[Sink]) -> None:
