@@ -49,22 +49,6 @@ def parallel_transactions(
         yield submit
 
 
-def halves(connection: psycopg.Connection, entity: str) -> list[sql.Composable]:
-    """Returns conditions on ``remote_id`` that split the records in half; one if few records.
-
-    They are comparisons, because Postgres pushes those through a view's security barrier to its
-    tables. It would apply a modulo only after it has evaluated the whole view.
-    """
-    if not are_many(connection, entity):
-        return [EVERY_ID]
-    middle = connection.execute(
-        sql.SQL("select percentile_disc(0.5) within group (order by id) from {}").format(
-            sql.Identifier(entity)
-        )
-    ).fetchone()
-    return [sql.SQL(f"remote_id {sign} {{}}").format(*middle or ()) for sign in ("<", ">=")]
-
-
 def are_many(connection: psycopg.Connection, entity: str) -> bool:
     """True if an entity has so many records that a second connection saves time."""
     row = connection.execute(

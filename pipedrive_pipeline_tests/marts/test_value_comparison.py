@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipedrive_pipeline.marts import build, mapping, publish_views
+from pipedrive_pipeline.marts.fields import value_comparison
 from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison, compare_values
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -226,3 +227,24 @@ def test_a_value_of_no_field_that_is_known_is_listed(synced: RawTables) -> None:
         ("organizations", "1", stray),
         ("organizations", "2", stray),
     )
+
+
+def test_a_sync_of_many_records_compares_a_sample_and_verify_compares_all(
+    raw: RawTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records at even distances, whose values show a column that shows nothing."""
+    monkeypatch.setattr(value_comparison, "MOST_COMPARED", 6)
+    monkeypatch.setattr(value_comparison, "SAMPLE", 3)
+    raw.load(
+        organization_fields=[custom("Mitarbeiter"), custom("Rabatt")],
+        organizations=[organization(key, custom_fields={STAFF: "5"}) for key in range(1, 8)],
+    )
+    published(raw)
+    hide(raw, "mitarbeiter")
+
+    sampled = due(raw)
+
+    assert sampled == ValueComparison(
+        seen=3, lost=tuple(("organizations", key, STAFF) for key in ("1", "3", "5")), is_whole=False
+    )
+    assert compare_values(raw.warehouse, Scope(ACME, SYSTEM)).seen == 7
