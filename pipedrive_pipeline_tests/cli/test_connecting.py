@@ -114,6 +114,7 @@ def test_keys_rotate_and_the_old_one_may_go(
     assert tested.code == 0
 
 
+@pytest.mark.slow
 def test_without_its_key_every_secret_is_given_up_and_named(
     in_process: InProcessTerminal, world: World, sandbox: Sandbox
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_byte_order_mark_is_ignored() -> None:
     assert read(b"\xef\xbb\xbf[]") == ([], 0)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.dictionaries(

@@ -225,6 +225,7 @@ SECONDS = st.one_of(st.integers(0, 40), st.integers(0, 3_500))
 ACTS = st.tuples(st.integers(1, 2 * PAGES), st.integers(1, ROWS), st.sampled_from("ed"))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
 @given(
     seconds=st.lists(SECONDS, min_size=10, max_size=ROWS),

@@ -57,6 +57,7 @@ def interrupted_at(monkeypatch: pytest.MonkeyPatch) -> InterruptedAt:
     return planted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("event_type", [IN_OUR_CODE, IN_DAGSTERS_CODE])
 @pytest.mark.parametrize("is_cancelled", [True, False])
 def test_an_interrupted_run_is_not_tried_again_in_its_process(
@@ -129,6 +130,7 @@ def test_an_interrupt_that_dlt_caught_is_no_refused_load(
     assert [error["code"] for error in row["errors"]] == ["killed"]
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_that_answered_a_request_may_be_executed_again(
     world: World,
     instance: dg.DagsterInstance,

@@ -236,6 +236,7 @@ def test_the_views_say_what_they_show_and_what_a_person_should_look_at(
     assert sandbox.requests.count == requests
 
 
+@pytest.mark.slow
 def test_any_selection_of_assets_and_checks_can_be_run(
     world: World, instance: dg.DagsterInstance
 ) -> None:

@@ -111,6 +111,7 @@ def test_events_of_a_webhook_pass_with_their_password(
     assert refused.status_code == 404
 
 
+@pytest.mark.slow
 def test_pages_come_over_tls_with_strict_headers(client: httpx.Client) -> None:
     page = client.get("/login")
 

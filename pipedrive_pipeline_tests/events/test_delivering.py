@@ -246,6 +246,7 @@ def test_a_secret_ends_when_its_time_is_over(world: EventWorld) -> None:
             wait_until(lambda: bool(receiver.refused), PATIENCE_SECONDS)
 
 
+@pytest.mark.slow
 def test_a_webhook_that_fails_for_three_days_is_disabled_and_begins_again(
     world: EventWorld,
 ) -> None:
@@ -286,6 +287,7 @@ def test_a_webhook_that_fails_for_three_days_is_disabled_and_begins_again(
         assert open_problems(connection, ACME) == []
 
 
+@pytest.mark.slow
 def test_a_receiver_that_says_it_is_gone_is_disabled_at_once_with_one_alert(
     world: EventWorld,
 ) -> None:
@@ -433,6 +435,7 @@ def test_a_tenant_that_is_removed_leaves_nothing(world: EventWorld) -> None:
         assert [row["tenant_id"] for row in rows] == ["bravo"]
 
 
+@pytest.mark.slow
 def test_a_receiver_that_works_again_gets_at_once_what_waits(world: EventWorld) -> None:
     """Failed events would wait for hours otherwise."""
     slow = replace(

@@ -361,6 +361,7 @@ def test_a_time_of_winning_that_is_corrected_is_one_win(raw: RawTables) -> None:
     assert statuses(rows(raw)[0]) == [("open", "01", True), ("won", "03", True)]
 
 
+@pytest.mark.slow
 def test_the_visits_of_a_deleted_deal_are_gone_with_it_and_come_back(raw: RawTables) -> None:
     """It is still won, lost or open: a deletion is no status of a visit."""
     read(raw, deal(), deal(day=2, moved=2, stage_id=2))
@@ -376,6 +377,7 @@ def test_the_visits_of_a_deleted_deal_are_gone_with_it_and_come_back(raw: RawTab
     assert [row["remote_id"] for row in rows(raw)] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["deleted", "merged", "invisible"])
 def test_the_visits_of_a_deal_that_is_gone_say_why(raw: RawTables, reason: str) -> None:
     read(raw, deal(1), deal(2))

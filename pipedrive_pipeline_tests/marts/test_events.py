@@ -100,6 +100,7 @@ def test_without_a_webhook_nothing_is_recorded(warehouse: Warehouse, raw: RawTab
     assert recorded(warehouse) == []
 
 
+@pytest.mark.slow
 def test_the_life_of_a_deal(warehouse: Warehouse, raw: RawTables) -> None:
     """Each change once, with what the row was before; an outcome has a type of its own."""
     subscribe(warehouse, "deal.*")

@@ -16,6 +16,7 @@ from pipedrive_pipeline_tests.warehouse import databases
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
 STAGE_OF = {name: key for key, (_, name) in account.STAGES.items()}
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

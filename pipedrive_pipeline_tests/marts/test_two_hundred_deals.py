@@ -16,6 +16,7 @@ from pipedrive_pipeline_tests.warehouse import databases
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
 ACME_IN_PIPEDRIVE = Scope(ACME, SYSTEM)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

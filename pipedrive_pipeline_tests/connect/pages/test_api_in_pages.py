@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipedrive_pipeline.connect.pages.routes import ROUTERS
 from pipedrive_pipeline_tests.connect.browser import ConnectSite
 
@@ -62,6 +64,7 @@ WITHOUT_PLACE = {
 OF_RECORDS = ("/api/crm/", "/api/v1/integrations/crm/")
 
 
+@pytest.mark.slow
 def test_every_route_of_the_api_has_its_place_in_the_pages(site: ConnectSite) -> None:
     """A route that is new needs a page, or a reason here."""
     routes = {

@@ -171,6 +171,7 @@ def test_a_home_that_is_recreated_has_a_new_database(folder: Path, start: Start)
     assert ask(second, "select to_regclass('kept')") is None
 
 
+@pytest.mark.slow
 def test_a_home_that_is_renamed_while_its_server_runs_keeps_its_rows(
     folder: Path, start: Start
 ) -> None:
