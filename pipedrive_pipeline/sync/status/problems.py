@@ -102,7 +102,7 @@ def resolved_problems(
     """The problems of the last fourteen days that are over, the newest first."""
     cursor = connection.cursor(row_factory=class_row(Problem))
     values = _values(tenant) | {"days": RESOLVED_DAYS, "limit": limit}
-    return cursor.execute(_RESOLVED, values).fetchall()
+    return cursor.execute(_RESOLVED.encode(), values).fetchall()
 
 
 def _values(tenant: Tenant | None) -> dict[str, object]:
@@ -113,8 +113,27 @@ def _values(tenant: Tenant | None) -> dict[str, object]:
     }
 
 
-# Needs the parameter tenant, null for all. Of refused entities the newest read counts.
-OPEN_PROBLEMS: Final = """
+# The newest refusal of each entity.
+_REFUSED: Final = """
+select distinct on (run_entities.tenant_id, run_entities.system, run_entities.entity)
+    run_entities.tenant_id,
+    run_entities.system,
+    run_entities.entity,
+    run_entities.code,
+    run_entities.started_at
+from integration.run_entities
+where run_entities.code in ('scope_missing', 'source_refused')
+    and run_entities.status = 'skipped'
+    and run_entities.started_at > now() - interval '90 days'
+    and (%(tenant)s::text is null or run_entities.tenant_id = %(tenant)s)
+order by
+    run_entities.tenant_id,
+    run_entities.system,
+    run_entities.entity,
+    run_entities.started_at desc
+"""
+# Needs the parameter tenant, null for all.
+OPEN_PROBLEMS: Final = f"""
 select
     connections.tenant_id,
     connections.system,
@@ -166,24 +185,7 @@ select
     refused.code,
     null,
     refused.started_at
-from (
-    select distinct on (run_entities.tenant_id, run_entities.system, run_entities.entity)
-        run_entities.tenant_id,
-        run_entities.system,
-        run_entities.entity,
-        run_entities.code,
-        run_entities.started_at
-    from integration.run_entities
-    where run_entities.code in ('scope_missing', 'source_refused')
-        and run_entities.status = 'skipped'
-        and run_entities.started_at > now() - interval '90 days'
-        and (%(tenant)s::text is null or run_entities.tenant_id = %(tenant)s)
-    order by
-        run_entities.tenant_id,
-        run_entities.system,
-        run_entities.entity,
-        run_entities.started_at desc
-) as refused
+from ({_REFUSED}) as refused
 inner join integration.connections
     on connections.tenant_id = refused.tenant_id
     and connections.system = refused.system
@@ -365,7 +367,7 @@ select
     count(*) filter (where problems.kind <> all (%(stopping)s))
 from ({OPEN_PROBLEMS}) as problems
 """
-_RESOLVED = """
+_RESOLVED = f"""
 with over as (
     select
         alerts.tenant_id,
@@ -454,24 +456,7 @@ with over as (
         refused.started_at,
         complete.started_at,
         null
-    from (
-        select distinct on (run_entities.tenant_id, run_entities.system, run_entities.entity)
-            run_entities.tenant_id,
-            run_entities.system,
-            run_entities.entity,
-            run_entities.code,
-            run_entities.started_at
-        from integration.run_entities
-        where run_entities.code in ('scope_missing', 'source_refused')
-            and run_entities.status = 'skipped'
-            and run_entities.started_at > now() - interval '90 days'
-            and (%(tenant)s::text is null or run_entities.tenant_id = %(tenant)s)
-        order by
-            run_entities.tenant_id,
-            run_entities.system,
-            run_entities.entity,
-            run_entities.started_at desc
-    ) as refused
+    from ({_REFUSED}) as refused
     cross join lateral (
         select min(later.started_at) as started_at
         from integration.run_entities as later
