@@ -98,7 +98,7 @@ _Event = Event | BaseException | None
 
 @dataclass(frozen=True)
 class Bound:
-    """The limit of a chunk, and of the pages that wait while a chunk is loaded."""
+    """The limit of a chunk, or of the pages that wait while a chunk is loaded."""
 
     rows: int
     size_bytes: int  # of answers
@@ -109,7 +109,7 @@ class Bound:
 
 
 class _Ahead:
-    """The queue of pages read ahead: up to one chunk, so that reading never idles."""
+    """The queue of pages read ahead, up to its bound."""
 
     def __init__(self, bound: Bound) -> None:
         self._bound = bound
