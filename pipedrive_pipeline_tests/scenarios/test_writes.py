@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, pairwise
 from pathlib import Path
@@ -37,7 +38,9 @@ from pipedrive_pipeline.sync.writes.errors import (
 from pipedrive_pipeline.sync.writes.matching import Match
 from pipedrive_pipeline.sync.writes.requests import WriteRequest, intended
 from pipedrive_pipeline.sync.writes.steps import ACCEPTED, Timing, WriteOutcome
+from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
+from pipedrive_pipeline_tests.scenarios.postgres_proxy import statement_counter
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
 from pipedrive_pipeline_tests.scenarios.writing import AT_ONCE, SCOPE, Caller, allow_writes
 
@@ -100,6 +103,18 @@ def named(account: CrmAccount, name: str) -> list[dict[str, Any]]:
 def row_of(world: World, remote_id: str | None) -> dict[str, Any]:
     rows = world.rows("crm", "customers")
     return next(row for row in rows if row["remote_id"] == remote_id)
+
+
+def test_a_write_takes_few_connections(caller: Caller, world: World) -> None:
+    """It took 43: a transaction had a connection of its own."""
+    made = caller.write("customers", "create", values={"name": "Neu"})
+    with statement_counter(world.warehouse.url) as counter:
+        counted = Caller(replace(world, warehouse=Warehouse(counter.url)))
+        remote_id = made.entry.remote_id
+        done = counted.write("customers", "update", remote_id=remote_id, values={"name": "Neuer"})
+
+    assert done.status == 200
+    assert counter.connections <= 10
 
 
 def test_a_customer_is_made_changed_and_deleted(

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import psycopg
@@ -62,6 +62,7 @@ from pipedrive_pipeline.sync.writes.steps import (
 )
 from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.reused_connection import reusing
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,10 @@ class Writes:
             WritesBusy: other writes of the tenant take too long; nothing was begun.
             DatabaseUnavailable: what was begun is settled later.
         """
+        with reusing(self.warehouse) as warehouse:
+            return replace(self, warehouse=warehouse)._do(entries)  # noqa: SLF001 - our own
+
+    def _do(self, entries: Sequence[WriteEntry]) -> list[WriteOutcome | PipelineError]:
         with self._turn() as session:
             steps = [Step(entry, self._spec(entry)) for entry in self._as_now(entries)]
             for step in steps:

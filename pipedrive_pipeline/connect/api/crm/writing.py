@@ -149,7 +149,7 @@ class Writing:
         Raises:
             PipelineError: as the write.
         """
-        return call_of(self.services.vault.warehouse, self.scope, wanted)
+        return call_of(self.services.warehouse, self.scope, wanted)
 
     def outcome(self, wanted: WriteRequest) -> WriteOutcome:
         """Does one write of this resource.
@@ -158,7 +158,7 @@ class Writing:
             PipelineError: why it was not done, or not yet; fields have the API's names.
         """
         with in_api_names(self.declared, self.scope.system):
-            (done,) = self._done([intended(self.services.vault.warehouse, self.scope, wanted)])
+            (done,) = self._done([intended(self.services.warehouse, self.scope, wanted)])
             if isinstance(done, PipelineError):
                 raise done
         return done
@@ -200,9 +200,7 @@ class Writing:
         self, verb: Verb, body: Mapping[str, Any], asked: Asked, target: Target | None
     ) -> WriteEntry:
         """The write in the outbox, allowed and checked."""
-        return intended(
-            self.services.vault.warehouse, self.scope, self.wanted(verb, body, asked, target)
-        )
+        return intended(self.services.warehouse, self.scope, self.wanted(verb, body, asked, target))
 
     def wanted(
         self,
@@ -243,7 +241,7 @@ class Writing:
             terms=ApiTerms(self.services.warehouse, self.caller, self.scope, self.declared),
         )
         # First of all: a record that the body names may be gone since the first request.
-        former = former_write(self.services.vault.warehouse, self.scope, request)
+        former = former_write(self.services.warehouse, self.scope, request)
         if former is not None:
             return replace(request, former=former)
         with reading.as_caller(self.services.warehouse, self.caller) as connection:
