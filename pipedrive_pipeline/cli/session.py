@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 
 from pipedrive_pipeline.connectors.registry import check_settings, system_keys
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings, load_settings
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.warehouse import locks
+from pipedrive_pipeline.warehouse import locks, urls
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.migrations import is_current, migrate, require_current
@@ -94,7 +93,7 @@ def dagster_environment(session: CommandSession) -> dict[str, str]:
     if settings.dagster_database_url:
         url = settings.dagster_database_url.get_secret_value()
     else:
-        url = _with_search_path(session.warehouse.url, DAGSTER_SCHEMA)
+        url = urls.with_search_path(session.warehouse.url, DAGSTER_SCHEMA)
         if not _has_dagster_tables(session):
             with session.warehouse.transaction() as connection:
                 connection.execute(f"create schema if not exists {DAGSTER_SCHEMA}")
@@ -155,8 +154,3 @@ def _dagster_home(home: Path) -> Path:
         draft.symlink_to(target)
         draft.replace(link)
     return dagster_home
-
-
-def _with_search_path(url: str, schema: str) -> str:
-    separator = "&" if "?" in url else "?"
-    return f"{url}{separator}options={quote(f'-csearch_path={schema}')}"

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, Pool, event
 from sqlalchemy.exc import DisconnectionError
 
 from pipedrive_pipeline.defs.event_log import EventLogStorage
-from pipedrive_pipeline.warehouse import sessions
+from pipedrive_pipeline.warehouse import sessions, urls
 
 LAST_TABLE_MADE = "job_ticks"  # of the last storage
 IDLE_SECONDS_MAX = 30  # since it was opened; a firewall may forget an idle connection
@@ -52,7 +52,7 @@ class Storage(DagsterPostgresStorage):
             event.listen(Engine, "do_connect", connect)
             event.listen(Pool, "checkout", refuse_closed)
         return cls(
-            pg_url_from_config(config_value),
+            urls.url_of(urls.facts_of(pg_url_from_config(config_value), "DAGSTER_DATABASE_URL")),
             config_value.get("should_autocreate_tables", True),
             inst_data,
         )

@@ -10,16 +10,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
 from psycopg import errors, sql
-from psycopg.conninfo import conninfo_to_dict
 
 from pipedrive_pipeline.errors import DatabaseUnavailable, DiskFull
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.warehouse import locks, sessions
+from pipedrive_pipeline.warehouse import locks, sessions, urls
 from pipedrive_pipeline.warehouse.cursors import Cursor
 from pipedrive_pipeline.warehouse.fences import COUNT_HELD, Fence
 
@@ -66,8 +64,10 @@ class Warehouse:
 
     @property
     def place(self) -> str:
-        """The database's name and host for messages, without user and password."""
-        facts = conninfo_to_dict(self.url)
+        """The database's name and host, or its service, for messages; no user, no password."""
+        facts = urls.facts_of(self.url)
+        if service := facts.get("service"):
+            return f"the service {service}"
         host = facts.get("host") or "the local socket"
         port = f":{facts['port']}" if facts.get("port") else ""
         return f"{facts.get('dbname') or 'the default database'} on {host}{port}"
@@ -84,23 +84,23 @@ class Warehouse:
         return replace(self, fence=fence.and_also(self.fence))
 
     def full_url(self) -> str:
-        """The URL with user, password, host and port spelled out, for a library that wants them.
+        """The URL with user, password, host and port spelled out, as every library reads it.
 
-        What the URL leaves out libpq finds in `~/.pgpass`, its environment and its defaults; where
-        the server needs no password, a placeholder takes its place.
+        What the URL leaves out libpq finds in `~/.pgpass`, a service file, its environment and its
+        defaults; where the server needs no password, a placeholder takes its place.
         """
-        if urlsplit(self.url).password:
-            return self.url
-        with self.connect() as connection:
-            info = connection.info
-            names = (info.user, info.password or "none")
-            user, password = (quote(name, safe="") for name in names)
-            query = parse_qsl(urlsplit(self.url).query)
-            if info.host.startswith("/"):
-                query = [("host", info.host), *((k, v) for k, v in query if k != "host")]
-            host = "localhost" if info.host.startswith("/") else info.host
-            place = f"{user}:{password}@{host}:{info.port}/{quote(info.dbname, safe='')}"
-        return f"postgresql://{place}" + (f"?{urlencode(query)}" if query else "")
+        facts = urls.facts_of(self.url)
+        if not all(facts.get(name) for name in ("host", "user", "password", "dbname")):
+            with self.connect() as connection:
+                info = connection.info
+                facts = {
+                    "host": info.host,
+                    "port": str(info.port),
+                    "user": info.user,
+                    "dbname": info.dbname,
+                    "password": info.password or "none",
+                } | {name: value for name, value in facts.items() if value}
+        return urls.url_of(facts)
 
     @contextmanager
     def connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
@@ -225,9 +225,15 @@ class Warehouse:
 
 
 def warehouse_of(settings: Settings) -> Warehouse:
-    """The warehouse that the settings name; the embedded one is started if it does not run."""
+    """The warehouse that the settings name; the embedded one is started if it does not run.
+
+    Raises:
+        SettingsError: `DATABASE_URL` cannot be read.
+    """
     if settings.database_url is not None:
-        return Warehouse(settings.database_url.get_secret_value())
+        url = settings.database_url.get_secret_value()
+        urls.facts_of(url)  # one that cannot be read is refused here
+        return Warehouse(url)
     from pipedrive_pipeline.warehouse.embedded import ensure_running
 
     return Warehouse(ensure_running(settings.pipeline_home, tcp_port=settings.postgres_port).url)

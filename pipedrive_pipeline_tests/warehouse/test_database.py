@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psycopg
 
 from pipedrive_pipeline.ingest.dlt_internals.destination import pipeline
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.urls import facts_of, url_of
 
 
 def test_an_address_without_a_password_is_enough_for_every_library(
@@ -32,5 +34,30 @@ def test_an_address_without_a_password_is_enough_for_every_library(
     ).sync_destination()
 
 
-def test_an_address_with_a_password_is_taken_as_it_is(database_url: str) -> None:
-    assert Warehouse(database_url).full_url() == database_url
+def test_a_password_is_taken_as_it_is_with_the_blanks_at_its_ends(
+    database_url: str, tmp_path: Path
+) -> None:
+    """They were taken away by dlt: every load was refused, while `doctor` said that all is well."""
+    role, word = f"blank_{uuid4().hex[:8]}", " p%@/: "
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"create role {role} login password '{word}'".encode())
+        facts = {"user": role, "password": word}
+        url = url_of(facts_of(database_url) | facts)
+        destination = pipeline(
+            "pipedrive_acme",
+            dataset="raw_pipedrive_acme",
+            staging="staging_pipedrive_acme",
+            url=Warehouse(url).full_url(),
+            working_directory=tmp_path,
+        )
+
+        with destination.sql_client() as client:
+            given = client.native_connection.info.password
+
+        connection.execute(f"drop role {role}".encode())
+    assert given == word
+
+
+def test_a_service_is_named_in_messages() -> None:
+    """They named "the default database on the local socket", wherever the service led to."""
+    assert Warehouse("postgresql:///?service=warehouse").place == "the service warehouse"

@@ -30,7 +30,7 @@ from pipedrive_pipeline.ingest.dlt_internals import copy_file
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse import sessions
 from pipedrive_pipeline.warehouse.catalog import is_there
-from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.database import CONNECT_TIMEOUT_SECONDS, Warehouse
 from pipedrive_pipeline.warehouse.fences import Fence
 
 COPY_BUFFER_BYTES = 1 << 20
@@ -145,6 +145,7 @@ class FencedSqlClient(Psycopg2SqlClient):
     run that was stopped amid a load and woke up after the next one began, would spoil that one's.
     """
 
+    url: str = ""
     fence: Fence | None = None
     idle: Sessions | None = None  # None: each connection is closed after use
 
@@ -154,8 +155,11 @@ class FencedSqlClient(Psycopg2SqlClient):
         if kept:
             self._conn = kept
             return kept
+        # dlt's reading of the URL would take the blanks at the ends of a password away.
         self._conn = psycopg2.connect(
-            self.credentials.to_native_representation(), client_encoding=sessions.CLIENT_ENCODING
+            self.url,
+            client_encoding=sessions.CLIENT_ENCODING,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
         )
         self._reset_connection()
         return self._conn
@@ -209,6 +213,7 @@ class LosslessPostgresClient(PostgresClient):
     """The Postgres client with our COPY, behind the run's fence."""
 
     # Of the class, which is one run's own:
+    url: str = ""
     fence: Fence | None = None
     idle: Sessions | None = None
 
@@ -218,6 +223,7 @@ class LosslessPostgresClient(PostgresClient):
         self.sql_client = FencedSqlClient(
             of_dlt.dataset_name, of_dlt.staging_dataset_name, of_dlt.credentials, capabilities
         )
+        self.sql_client.url = self.url
         self.sql_client.fence, self.sql_client.idle = self.fence, self.idle
 
     def create_load_job(
@@ -248,6 +254,7 @@ class lossless_postgres(postgres):  # noqa: N801 - dlt names a destination by it
     An INSERT whose commit's answer was lost would be repeated beside what it left, and refused.
     """
 
+    url: str = ""
     fence: Fence | None = None
     idle: Sessions | None = None
     _capabilities: DestinationCapabilitiesContext | None = None
@@ -273,7 +280,7 @@ class lossless_postgres(postgres):  # noqa: N801 - dlt names a destination by it
     @property
     def client_class(self) -> type[PostgresClient]:
         """The client that dlt makes its jobs with; dlt instantiates it by itself."""
-        of_run = {"fence": self.fence, "idle": self.idle}
+        of_run = {"url": self.url, "fence": self.fence, "idle": self.idle}
         return type("FencedPostgresClient", (LosslessPostgresClient,), of_run)
 
 
@@ -296,7 +303,7 @@ def pipeline(
     plugged.context.initialize_runtime()
     trace.TRACKING_MODULES = []  # they write an id into the user's home even with telemetry off
     destination = lossless_postgres(credentials=url, staging_dataset_name_layout=staging)
-    destination.fence, destination.idle = fence, idle
+    destination.url, destination.fence, destination.idle = url, fence, idle
     return dlt.pipeline(
         name,
         pipelines_dir=str(working_directory),
