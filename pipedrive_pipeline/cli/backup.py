@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from psycopg.conninfo import make_conninfo
 
 from pipedrive_pipeline.cli.output import terminal
-from pipedrive_pipeline.cli.session import CommandSession, open_session
+from pipedrive_pipeline.cli.session import CommandSession, open_session, postgres_environment
 from pipedrive_pipeline.errors import BadInput, DatabaseUnavailable
 from pipedrive_pipeline.settings import Settings, load_settings
+from pipedrive_pipeline.warehouse import sessions
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
 from pipedrive_pipeline.warehouse.embedded.errors import StartFailed
@@ -35,8 +37,8 @@ def backup(folder: FolderArgument) -> None:
     roles, dump = folder / ROLES_FILE, folder / DUMP_FILE
     with _filled(folder):
         roles.write_text(_roles_script(session.warehouse), encoding="utf-8")
-        words = ("--dbname", session.warehouse.full_url(), "--format", "custom")
-        _run(session.settings, session.warehouse, "pg_dump", *words, "--file", str(dump))
+        words = ("--format", "custom", "--file", str(dump))
+        _run(session.settings, session.warehouse, "pg_dump", *words)
         for file in (roles, dump):
             file.chmod(0o600)
         size = sum(file.stat().st_size for file in (roles, dump))
@@ -53,12 +55,10 @@ def restore(folder: FolderArgument) -> None:
             raise BadInput(f"{file} is missing; name a folder that `backup` wrote.")
     warehouse = warehouse_of(settings)
     _require_empty(warehouse)
-    url = warehouse.full_url()
     # On the server of the original they exist already; psql says so of each, and goes on.
-    words = ("--dbname", url, "--quiet", "--file", str(roles))
-    _run(settings, warehouse, "psql", *words, is_checked=False)
+    _run(settings, warehouse, "psql", "--quiet", "--file", str(roles), is_checked=False)
     try:
-        _run(settings, warehouse, "pg_restore", "--dbname", url, "--exit-on-error", str(dump))
+        _run(settings, warehouse, "pg_restore", "--exit-on-error", str(dump))
     except DatabaseUnavailable as error:
         raise DatabaseUnavailable(
             f"{error} The database is filled in part: drop it and make it again before the next "
@@ -138,7 +138,9 @@ def _run(
     *words: str,
     is_checked: bool = True,
 ) -> None:
-    """Runs one of Postgres's programs to its end.
+    """Runs one of Postgres's programs on the warehouse to its end.
+
+    The password is in its environment, since every user of the machine can read its arguments.
 
     Raises:
         BadInput: no program of this name is new enough for the server or for the file.
@@ -146,8 +148,14 @@ def _run(
     """
     with warehouse.transaction() as connection:
         server = connection.info.server_version // 10_000
+        database = make_conninfo(dbname=connection.info.dbname)
     ended = subprocess.run(  # noqa: S603 - Postgres's own programs
-        [_program(settings, program, server), *words],
+        [_program(settings, program, server), "--dbname", database, *words],
+        env={
+            **os.environ,
+            **postgres_environment(warehouse),
+            "PGCLIENTENCODING": sessions.CLIENT_ENCODING,  # the role may have another
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -36,7 +36,10 @@ def env() -> None:
     Use it as: eval "$(./run env)"
     """
     session = open_session()
-    for name, value in {**postgres_environment(session), **dagster_environment(session)}.items():
+    for name, value in {
+        **postgres_environment(session.warehouse),
+        **dagster_environment(session),
+    }.items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
 
 
@@ -49,7 +52,7 @@ def psql(
     """Open psql on the warehouse; further words go to psql, such as -c 'select 1'."""
     session = open_session()
     program = psql_program(session.settings.is_embedded)
-    variables = postgres_environment(session)
+    variables = postgres_environment(session.warehouse)
     if tenant:
         name = known(session.warehouse, Tenant(tenant)).tenant
         raw = (Scope(name, key).raw_schema for key in system_keys())

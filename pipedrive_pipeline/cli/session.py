@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from psycopg.conninfo import conninfo_to_dict
+import psycopg
 
 from pipedrive_pipeline.connectors.registry import check_settings, system_keys
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings, load_settings
@@ -131,17 +131,16 @@ def _has_dagster_tables(session: CommandSession) -> bool:
         return is_there(connection, DAGSTER_SCHEMA, LAST_TABLE_MADE)
 
 
-def postgres_environment(session: CommandSession) -> dict[str, str]:
-    """The variables with which libpq's programs find the warehouse."""
-    names = {
-        "host": "PGHOST",
-        "port": "PGPORT",
-        "user": "PGUSER",
-        "dbname": "PGDATABASE",
-        "password": "PGPASSWORD",
+def postgres_environment(warehouse: Warehouse) -> dict[str, str]:
+    """The variables with which libpq's programs find the warehouse, as safely as we do.
+
+    Not host and name alone: psql would go without the encryption that `sslmode` asks for.
+    """
+    facts = urls.facts_of(warehouse.url)
+    options = ((o.keyword.decode(), o.envvar) for o in psycopg.pq.Conninfo.get_defaults())
+    return {
+        variable.decode(): facts[name] for name, variable in options if variable and facts.get(name)
     }
-    facts = conninfo_to_dict(session.warehouse.url)
-    return {variable: str(facts[name]) for name, variable in names.items() if facts.get(name)}
 
 
 def _dagster_home(home: Path) -> Path:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pipedrive_pipeline.cli.session import postgres_environment
+from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.embedded import running_server
+from pipedrive_pipeline.warehouse.urls import facts_of
 from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal, Terminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 
@@ -28,8 +31,29 @@ def test_what_env_prints_is_evaluated_by_a_plain_shell(
     ).stdout.split("|")
     assert lines[0] in world.warehouse.url
     assert lines[1] == str(world.settings.pipeline_home / "dagster")
-    assert lines[2].startswith(world.warehouse.url)
+    assert facts_of(lines[2]).items() >= facts_of(world.warehouse.url).items()
     assert "TOKEN_ENCRYPTION_KEYS" not in result.out
+
+
+def test_psql_is_given_all_that_the_url_asks_for() -> None:
+    """It was given host and name only, and went without the encryption that `sslmode` asks for."""
+    url = (
+        "postgresql://u:p%20@one:1,two:2/name?sslmode=verify-full&sslrootcert=/a/b.crt"
+        "&target_session_attrs=read-write&options=-c%20work_mem%3D8MB"
+    )
+
+    assert postgres_environment(Warehouse(url)) == {
+        "PGHOST": "one,two",
+        "PGPORT": "1,2",
+        "PGUSER": "u",
+        "PGPASSWORD": "p ",
+        "PGDATABASE": "name",
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": "/a/b.crt",
+        "PGTARGETSESSIONATTRS": "read-write",
+        "PGOPTIONS": "-c work_mem=8MB",
+    }
+    assert postgres_environment(Warehouse("postgresql:///?service=crm")) == {"PGSERVICE": "crm"}
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
+from pipedrive_pipeline.warehouse.urls import facts_of, url_of
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.databases import at
@@ -88,6 +90,41 @@ def test_a_restored_warehouse_goes_on_from_the_dump(database_url: str, tmp_path:
     assert "is not empty" in again.stderr
     assert len(before) == 35
     assert synced.built.counts["contacts"].created == 0
+
+
+@pytest.mark.slow
+def test_a_backup_shows_nobody_the_password_and_is_in_utf8(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Every user of the machine could read it in the list of processes.
+
+    pg_dump used the encoding that the role has for people, which may lack a character.
+    """
+    seen = tmp_path / "seen"
+    program = tmp_path / "programs" / "pg_dump"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\necho "$@ $PGCLIENTENCODING" >>{seen}\n'
+        f'exec {of_the_wheel().folder}/pg_dump "$@"\n'
+    )
+    program.chmod(0o755)
+    user, password = f"backup_{uuid4().hex[:8]}", "seen by nobody"
+    world = world_at(
+        url_of(facts_of(database_url) | {"user": user, "password": password}), tmp_path
+    )
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"create role {user} login superuser password '{password}'".encode())
+        connection.execute(f"alter role {user} set client_encoding = 'latin1'".encode())
+
+    with environment_of(world) as settings:
+        path = f"{program.parent}:{os.environ['PATH']}"
+        saved = Terminal({**settings, "PATH": path}).run("backup", str(tmp_path / "monday"))
+
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"drop role {user}".encode())
+    assert saved.code == 0, saved.err
+    assert seen.read_text().rstrip().endswith("utf8")
+    assert password not in seen.read_text()
 
 
 @pytest.mark.slow
