@@ -38,6 +38,8 @@ OF_THE_DATABASE = {
     "transform_null_equals": "on",
     "quote_all_identifiers": "on",
     "default_transaction_deferrable": "on",
+    "exit_on_error": "on",
+    "gin_fuzzy_search_limit": "3",
 }
 
 
