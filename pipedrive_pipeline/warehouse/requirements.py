@@ -1,7 +1,8 @@
-"""Checks what a database needs to be a warehouse and no setting can change: encoding, no pooler.
+"""Checks what a database needs to be a warehouse and no setting can change.
 
-Sources: https://www.pgbouncer.org/features.html and
-https://www.postgresql.org/docs/current/multibyte.html.
+Its encoding, its rules for letters, no pooler. Sources: https://www.pgbouncer.org/features.html,
+https://www.postgresql.org/docs/current/multibyte.html and
+https://www.postgresql.org/docs/current/locale.html.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from pipedrive_pipeline.warehouse import sessions
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 ENCODING: Final = "UTF8"
+# Lower case in every language but Turkish and its relatives, whose I has no dot. The locale C knows
+# the letters A to Z only.
+LETTERS: Final = "select lower('IÄЖŁ') = 'iäжł' and 'Ж' ~ '[[:alnum:]]'"
+HAS_BUILTIN_LOCALES: Final = 170_000  # a server version
 ROUNDS = 10  # one is enough on an idle pooler; others may take its server connections meanwhile
 
 
@@ -22,6 +27,13 @@ class WrongEncoding(PersonMustAct):
     """The database cannot store every character that a CRM holds."""
 
     code = "wrong_encoding"
+    who_acts = "the operator"
+
+
+class WrongLocale(PersonMustAct):
+    """The database does not know letters other than A to Z, or another small letter for I."""
+
+    code = "wrong_locale"
     who_acts = "the operator"
 
 
@@ -37,15 +49,25 @@ def require_fit(warehouse: Warehouse) -> None:
 
     Raises:
         WrongEncoding: its encoding is not UTF-8.
+        WrongLocale: by its locale, searches and matches would miss records.
         TransactionPooler: the URL leads to a pooler in transaction or statement mode.
     """
     with warehouse.connect(autocommit=True) as connection:
         encoding = connection.info.parameter_status("server_encoding")
+        another = (
+            f"create another one (`{_creation(connection)}`), let DATABASE_URL name it, then run "
+            "`migrate`."
+        )
         if encoding != ENCODING:
             raise WrongEncoding(
                 f"{warehouse.place} has the encoding {encoding}, which cannot store every name in "
-                f"a CRM; create another one (`create database NAME encoding '{ENCODING}' template "
-                "template0`), let DATABASE_URL name it, then run `migrate`."
+                f"a CRM; {another}"
+            )
+        row = connection.execute(LETTERS).fetchone()
+        if row is None or not row[0]:
+            raise WrongLocale(
+                f"{warehouse.place} has a locale in which Ä, Ж or Ł are no letters, or the small "
+                f"letter of I is not i, so that searches and matches would miss records; {another}"
             )
         if sessions.set_up(connection) and _is_shared(warehouse, connection):
             raise TransactionPooler(
@@ -53,6 +75,13 @@ def require_fit(warehouse: Warehouse) -> None:
                 "locks and settings of a session are lost; let DATABASE_URL name Postgres itself "
                 "(usually port 5432) or a pooler in session mode (`pool_mode = session`)."
             )
+
+
+def _creation(connection: psycopg.Connection) -> str:
+    """The statement for a database that fits, whatever locales the server's machine has."""
+    has_builtin = connection.info.server_version >= HAS_BUILTIN_LOCALES
+    locale = "builtin builtin_locale 'C.UTF-8'" if has_builtin else "icu icu_locale 'und'"
+    return f"create database NAME encoding '{ENCODING}' locale_provider {locale} template template0"
 
 
 def _is_shared(warehouse: Warehouse, connection: psycopg.Connection) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,3 +125,20 @@ def test_another_encoding_is_refused_by_name_with_the_next_step(
     text = " ".join((result.out + result.err).split())
     assert f"has the encoding {encoding}" in text
     assert "encoding 'UTF8'" in text
+
+
+@pytest.mark.parametrize("command", ["migrate", "doctor"])
+def test_a_locale_whose_letters_are_not_ours_is_refused_with_a_statement_that_helps(
+    command: str, database_template: str, in_process: InProcessTerminal
+) -> None:
+    """A search for Жанна found nothing in a database of the locale C, and INFO was not info."""
+    with database(database_template, "encoding 'UTF8' locale_provider libc locale 'C'") as url:
+        result = in_process.run(command, DATABASE_URL=url)
+
+    assert result.code == 4
+    text = " ".join((result.out + result.err).split())
+    assert "has a locale in which" in text
+    named = re.search("create database NAME (.*?) template template0", text)
+    assert named
+    with database(database_template, named[1]) as url:
+        assert in_process.run("migrate", DATABASE_URL=url).code == 0

@@ -114,7 +114,8 @@ def require_current(warehouse: Warehouse) -> None:
     Raises:
         EarlierRelease: an operator must make a new database.
         SchemaBehind: an operator must run `migrate`.
-        WrongEncoding, TransactionPooler: DATABASE_URL must name another database, or another way.
+        WrongEncoding, WrongLocale: DATABASE_URL must name another database.
+        TransactionPooler: DATABASE_URL must lead to the database in another way.
     """
     require_fit(warehouse)
     with warehouse.connect() as connection:
@@ -167,7 +168,8 @@ def migrate(
         EarlierRelease: an operator must make a new database.
         RoleTooWeak: an administrator of the server must make roles or grant rights.
         Contended: syncs, or sessions that lock our tables, did not end in time.
-        WrongEncoding, TransactionPooler: DATABASE_URL must name another database, or another way.
+        WrongEncoding, WrongLocale: DATABASE_URL must name another database.
+        TransactionPooler: DATABASE_URL must lead to the database in another way.
     """
     require_fit(warehouse)
     if is_current(warehouse):
